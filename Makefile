@@ -1,0 +1,59 @@
+# The two commands a newcomer needs are `make demo` and `make test`; `make help` lists the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-long check fix bench lock clean run-deps dev-deps
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "qcore needs Python 3.11 or newer, and %s is %d.%d: set PYTHON=python3.11 (or newer)" % (sys.executable, v[0], v[1]))'
+	@echo "setting up $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.run-deps: $(VENV)/.created requirements/build.txt requirements/run.txt pyproject.toml
+	@echo "installing pinned dependencies ..."
+	@$(PIP) -r requirements/build.txt -r requirements/run.txt
+	@$(PIP) --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev-deps: $(VENV)/.run-deps requirements/dev.txt
+	@echo "installing pinned test dependencies ..."
+	@$(PIP) -r requirements/dev.txt
+	@touch $@
+
+run-deps: $(VENV)/.run-deps ## set up .venv with what qcore needs to run
+dev-deps: $(VENV)/.dev-deps ## set up .venv with the test tools too
+
+demo: $(VENV)/.run-deps ## a simulated partition, then a real cluster that loses its leader
+	@$(BIN)/qcore demo
+
+test: $(VENV)/.dev-deps ## the test suite (under 6 minutes on 2 cores)
+	@$(BIN)/python -m pytest -n 2 -m "not long"
+
+test-long: $(VENV)/.dev-deps ## every test, the long campaigns too
+	@$(BIN)/python -m pytest -n 2 --timeout 3600
+
+check: $(VENV)/.dev-deps ## lint, format, types, import rules (reads only)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest tests/test_architecture.py
+
+fix: $(VENV)/.dev-deps ## let ruff rewrite what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(VENV)/.run-deps ## the figures of benchmarks/README.md
+	@$(BIN)/python -m benchmarks
+
+lock: ## renew the pinned requirements from pyproject.toml
+	@sh requirements/lock.sh
+
+clean: ## remove .venv and what runs left behind
+	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,17 @@
+"""Raft as a pure state machine: events in, effects out. No I/O, no clock, no global state.
+
+    core = RaftCore(config, durable_state, rng=random.Random(7), now=0)
+    effects = core.step(event, now)
+
+The host's duties, all of them:
+
+1. Carry out the effects of one step in the order in which they come.
+2. Writes (`SaveHardState`, `AppendLog`, `TruncateLog`, `StoreSnapshot`) reach the disk in the order of
+   their `write_id`, and become durable in that order; several may share one sync. When all
+   writes up to `n` are durable, step `WriteDurable(n)`.
+3. A `Send` goes out only once every write up to its `after` is durable.
+4. Call `step(Tick(), now)` when `now` reaches `next_deadline()`. Early calls do no harm.
+5. Never call `step` from within the handling of its own effects.
+
+Times are integer microseconds on a monotonic clock; `wall_us` are microseconds since the Unix epoch.
+"""

@@ -1,0 +1,88 @@
+"""Configuration of one Raft server. Durations carry their unit in the name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from qcore.errors import ConfigError
+
+
+@dataclass(slots=True, frozen=True)
+class Safeguards:
+    """The rules that carry the safety argument. For tests only: each can be switched off.
+
+    A scenario that switches one off must show that the checkers catch what follows.
+
+    Attributes:
+        vote_durable_before_reply: a vote is sent only after term and vote are durable (paper, figure 2).
+        append_durable_before_ack: an append is acknowledged only after its entries are durable, and
+            the leader counts itself only then (dissertation 10.2.1).
+        log_freshness_check: votes go only to candidates whose log is up to date (paper, 5.4.1).
+        one_vote_per_term: a server that voted for one candidate refuses the others (paper, 5.2).
+        commit_own_term_only: entries of older terms are never committed by counting (paper, 5.4.2).
+        noop_on_election: a new leader appends a no-op (dissertation 6.4).
+    """
+
+    vote_durable_before_reply: bool = True
+    append_durable_before_ack: bool = True
+    log_freshness_check: bool = True
+    one_vote_per_term: bool = True
+    commit_own_term_only: bool = True
+    noop_on_election: bool = True
+
+
+@dataclass(slots=True, frozen=True)
+class RaftConfig:
+    """Settings of a `RaftCore`.
+
+    Attributes:
+        node_id: this server, a positive integer.
+        election_timeout_min_ms, election_timeout_max_ms: each election timeout is drawn uniformly
+            from this range; the minimum is also the leader's lease in the eyes of followers.
+        heartbeat_ms: the leader sends at least this often to each peer.
+        pre_vote: ask before raising the term (dissertation 9.6).
+        check_quorum: a leader that has not heard from a quorum for an election timeout steps down, and
+            servers that hear a live leader refuse votes (dissertation 6.2, 4.2.3).
+        max_inflight_messages, max_inflight_bytes: appends sent to one follower and not yet acknowledged.
+        max_batch_bytes: entries in one append; a single larger entry still goes, alone.
+        max_uncommitted_bytes: appended and not yet committed; beyond it proposals are refused.
+
+    Raises:
+        ConfigError: a value is out of range; the message names the field.
+    """
+
+    node_id: int
+    election_timeout_min_ms: int = 150
+    election_timeout_max_ms: int = 300
+    heartbeat_ms: int = 50
+    pre_vote: bool = True
+    check_quorum: bool = True
+    max_inflight_messages: int = 16
+    max_inflight_bytes: int = 4 * 1024 * 1024
+    max_batch_bytes: int = 256 * 1024
+    max_uncommitted_bytes: int = 64 * 1024 * 1024
+    safeguards: Safeguards = field(default_factory=Safeguards)
+
+    def __post_init__(self) -> None:
+        for name in (
+            "node_id",
+            "election_timeout_min_ms",
+            "heartbeat_ms",
+            "max_inflight_messages",
+            "max_inflight_bytes",
+            "max_batch_bytes",
+            "max_uncommitted_bytes",
+        ):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.election_timeout_max_ms < self.election_timeout_min_ms:
+            raise ConfigError(
+                f"election_timeout_max_ms ({self.election_timeout_max_ms}) is below "
+                f"election_timeout_min_ms ({self.election_timeout_min_ms}); swap or widen them"
+            )
+        if self.heartbeat_ms >= self.election_timeout_min_ms:
+            raise ConfigError(
+                f"heartbeat_ms ({self.heartbeat_ms}) must be below election_timeout_min_ms "
+                f"({self.election_timeout_min_ms}), better a third of it or less: followers would campaign "
+                "against a live leader"
+            )

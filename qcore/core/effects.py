@@ -1,0 +1,168 @@
+"""What a `RaftCore` wants done: the effects that `step` returns, in order.
+
+Writes carry a `write_id` that grows by one with each write; sends name in `after` the write that
+must be durable first. See the package docstring for the host's duties.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from qcore.core.entry import Entry, HardState, Membership, Snapshot
+from qcore.core.messages import RaftMessage
+
+Role = Literal["follower", "pre_candidate", "candidate", "leader", "learner"]
+
+
+@dataclass(slots=True)
+class SaveHardState:
+    """Store term, vote and commit index."""
+
+    write_id: int
+    hard_state: HardState
+
+
+@dataclass(slots=True)
+class AppendLog:
+    """Store entries after the log's present end."""
+
+    write_id: int
+    entries: list[Entry]
+
+
+@dataclass(slots=True)
+class TruncateLog:
+    """Remove the entry at `from_index` and all that follow."""
+
+    write_id: int
+    from_index: int
+
+
+@dataclass(slots=True)
+class StoreSnapshot:
+    """Store the snapshot, atomically with the removal of the log prefix that it replaces.
+
+    Entries up to `compact_through` go. With `reset_log` every entry goes (the snapshot came
+    from a leader, and the log conflicts with it or ends before it).
+    """
+
+    write_id: int
+    snapshot: Snapshot
+    compact_through: int
+    reset_log: bool
+
+
+Write = SaveHardState | AppendLog | TruncateLog | StoreSnapshot
+
+
+@dataclass(slots=True)
+class SaveCommit:
+    """The commit index moved. May be stored with the next write; needs no sync of its own."""
+
+    commit: int
+
+
+@dataclass(slots=True)
+class Send:
+    """Send once every write up to `after` is durable (0: at once). May be lost."""
+
+    to: int
+    message: RaftMessage
+    after: int
+
+
+@dataclass(slots=True)
+class Apply:
+    """These entries are committed: apply them, in order. Each index comes once, without a gap."""
+
+    entries: list[Entry]
+
+
+@dataclass(slots=True)
+class RestoreMachine:
+    """Replace the state machine's state by the snapshot's. The next `Apply` follows it."""
+
+    snapshot: Snapshot
+
+
+@dataclass(slots=True)
+class RoleChanged:
+    """Role, term or known leader differ from before."""
+
+    role: Role
+    term: int
+    leader_id: int | None
+
+
+@dataclass(slots=True)
+class VoteGranted:
+    """This server gave its vote (its own included). For traces and invariants."""
+
+    term: int
+    candidate_id: int
+
+
+@dataclass(slots=True)
+class MembershipChanged:
+    """The configuration in force changed (appended, truncated away, or restored)."""
+
+    membership: Membership
+    index: int
+
+
+@dataclass(slots=True)
+class ProposalAccepted:
+    """The commands of one `Propose` have consecutive indexes from `first_index`, in `term`."""
+
+    first_index: int
+    count: int
+    term: int
+
+
+@dataclass(slots=True)
+class ProposalRefused:
+    """Nothing of one `Propose` was appended."""
+
+    reason: Literal["not_leader", "overloaded"]
+
+
+@dataclass(slots=True)
+class ReadReady:
+    """The read may be answered from a state machine that has applied `index`."""
+
+    read_id: int
+    index: int
+
+
+@dataclass(slots=True)
+class ReadRefused:
+    """This node is not (or no longer) the leader; the read may be tried elsewhere."""
+
+    read_id: int
+
+
+@dataclass(slots=True)
+class MessageDropped:
+    """A message was ignored as malformed or senseless; `reason` says why. For traces."""
+
+    from_id: int
+    message: RaftMessage
+    reason: str
+
+
+Effect = (
+    Write
+    | SaveCommit
+    | Send
+    | Apply
+    | RestoreMachine
+    | RoleChanged
+    | VoteGranted
+    | MembershipChanged
+    | ProposalAccepted
+    | ProposalRefused
+    | ReadReady
+    | ReadRefused
+    | MessageDropped
+)

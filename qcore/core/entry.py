@@ -1,0 +1,141 @@
+"""Log entries, durable state and cluster membership: the values that reach the disk and the wire."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Literal
+
+from pydantic import TypeAdapter
+
+EntryKind = Literal["command", "noop", "membership"]
+
+#: Bytes counted per entry on top of its data, for batch and window limits.
+ENTRY_OVERHEAD_BYTES = 48
+
+
+@dataclass(slots=True)
+class Entry:
+    """One slot of the replicated log. Never mutated once made.
+
+    Attributes:
+        index: position in the log, from 1, without gaps.
+        term: the leader's term when it appended the entry.
+        kind: `command` goes to the state machine; `noop` is the new leader's first entry
+            (dissertation 6.4); `membership` holds a `Membership` as JSON (dissertation 4.1).
+        data: the command as text (opaque to Raft), or the membership, or empty.
+        time_us: wall clock of the leader when it appended, microseconds since the Unix epoch,
+            never less than the previous entry's: the only clock that a state machine sees.
+    """
+
+    index: int
+    term: int
+    kind: EntryKind
+    data: str
+    time_us: int
+
+    def size_bytes(self) -> int:
+        """Approximate size in memory, on the wire and on disk."""
+        return len(self.data) + ENTRY_OVERHEAD_BYTES
+
+
+@dataclass(slots=True)
+class HardState:
+    """What a server must remember across restarts (paper, figure 2: persistent state).
+
+    `commit` need not be durable for safety; when it is stored, a restart applies sooner.
+    """
+
+    term: int = 0
+    voted_for: int | None = None
+    commit: int = 0
+
+
+@dataclass(slots=True, frozen=True)
+class Membership:
+    """The cluster's configuration, simple or joint (dissertation 4.3).
+
+    Attributes:
+        voters: ids of the (incoming) voters, sorted.
+        voters_outgoing: ids of the outgoing voters while joint, else empty. Every decision needs a
+            majority of both sets.
+        learners: ids that receive the log and do not vote.
+        learners_next: outgoing voters that become learners when the joint phase ends.
+        addresses: `(id, "host:port")` of every member, sorted by id.
+        cluster_id: names the cluster; chosen once, at initialisation.
+    """
+
+    voters: tuple[int, ...] = ()
+    voters_outgoing: tuple[int, ...] = ()
+    learners: tuple[int, ...] = ()
+    learners_next: tuple[int, ...] = ()
+    addresses: tuple[tuple[int, str], ...] = ()
+    cluster_id: str = ""
+
+    @property
+    def is_joint(self) -> bool:
+        return bool(self.voters_outgoing)
+
+    @property
+    def is_empty(self) -> bool:
+        """True for a pristine node that has not been told of any cluster."""
+        return not self.voters
+
+    def is_voter(self, node_id: int) -> bool:
+        return node_id in self.voters or node_id in self.voters_outgoing
+
+    def members(self) -> tuple[int, ...]:
+        """Every id that receives the log, sorted, without repetition."""
+        return tuple(
+            sorted({*self.voters, *self.voters_outgoing, *self.learners, *self.learners_next})
+        )
+
+    def address_of(self, node_id: int) -> str | None:
+        return dict(self.addresses).get(node_id)
+
+    def to_json(self) -> str:
+        """Canonical text, as stored in a `membership` entry."""
+        return _membership_adapter().dump_json(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str) -> Membership:
+        """Inverse of `to_json`.
+
+        Raises:
+            pydantic.ValidationError: the text is not a membership.
+        """
+        return _membership_adapter().validate_json(text)
+
+
+@cache
+def _membership_adapter() -> TypeAdapter[Membership]:
+    return TypeAdapter(Membership)
+
+
+@dataclass(slots=True, frozen=True)
+class SnapshotMeta:
+    """Which prefix of the log a snapshot replaces (paper, section 7)."""
+
+    last_included_index: int
+    last_included_term: int
+    membership: Membership
+
+
+@dataclass(slots=True, frozen=True)
+class Snapshot:
+    """A snapshot whole: what it covers, and the state machine's own text."""
+
+    meta: SnapshotMeta
+    data: str
+
+
+@dataclass(slots=True)
+class DurableState:
+    """All that a storage gives back at start; a fresh node has the default value.
+
+    `entries` begin right after `snapshot` (or at index 1) and have no gap.
+    """
+
+    hard_state: HardState = field(default_factory=HardState)
+    snapshot: Snapshot | None = None
+    entries: list[Entry] = field(default_factory=list)

@@ -1,0 +1,125 @@
+"""The messages of Raft: one class each, with the paper's field names.
+
+They are slotted dataclasses, cheap to make and never mutated. Validation and JSON happen once, at
+the wire boundary (`qcore.transport`). Every message names its `term`; who sent it is known to
+the host from the connection and is given to the core with the event.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qcore.core.entry import Entry, Membership
+
+
+@dataclass(slots=True)
+class RequestVote:
+    """A candidate asks for a vote (paper, section 5.2).
+
+    `leadership_transfer` lets the receiver ignore the live leader it knows (dissertation 4.2.3).
+    """
+
+    term: int
+    candidate_id: int
+    last_log_index: int
+    last_log_term: int
+    leadership_transfer: bool = False
+
+
+@dataclass(slots=True)
+class RequestVoteResponse:
+    term: int
+    vote_granted: bool
+
+
+@dataclass(slots=True)
+class PreVote:
+    """Would you vote for me in `next_term`? Changes no state (dissertation 9.6).
+
+    `term` is the candidate's present term, which it has not left.
+    """
+
+    term: int
+    next_term: int
+    candidate_id: int
+    last_log_index: int
+    last_log_term: int
+
+
+@dataclass(slots=True)
+class PreVoteResponse:
+    """`next_term` echoes the request, so that a late answer cannot count for a later round."""
+
+    term: int
+    next_term: int
+    vote_granted: bool
+
+
+@dataclass(slots=True)
+class AppendEntries:
+    """Replicates entries; empty, it is a heartbeat (paper, section 5.3).
+
+    `round` numbers the leader's read rounds within its term; it is echoed by the response, and only a
+    response that echoes a round begun after a read arrived can confirm it (dissertation 6.4).
+    """
+
+    term: int
+    leader_id: int
+    prev_log_index: int
+    prev_log_term: int
+    leader_commit: int
+    entries: list[Entry]
+    round: int = 0
+
+
+@dataclass(slots=True)
+class AppendEntriesResponse:
+    """Answer to `AppendEntries`.
+
+    On success `match_index` is the highest index up to which the follower's *durable* log is known to
+    equal the leader's. On failure `prev_log_index` echoes the request, and (`hint_index`,
+    `hint_term`) tell where the follower's log may agree, so that the leader skips whole terms at a
+    time (paper, end of section 5.3).
+    """
+
+    term: int
+    success: bool
+    match_index: int
+    prev_log_index: int
+    hint_index: int
+    hint_term: int
+    round: int = 0
+
+
+@dataclass(slots=True)
+class InstallSnapshot:
+    """Replaces a follower's log prefix by a snapshot (paper, section 7)."""
+
+    term: int
+    leader_id: int
+    last_included_index: int
+    last_included_term: int
+    membership: Membership
+    data: str
+    round: int = 0
+
+
+@dataclass(slots=True)
+class InstallSnapshotResponse:
+    """`match_index` is what the follower's durable log holds after the request."""
+
+    term: int
+    match_index: int
+    round: int = 0
+
+
+RaftMessage = (
+    RequestVote
+    | RequestVoteResponse
+    | PreVote
+    | PreVoteResponse
+    | AppendEntries
+    | AppendEntriesResponse
+    | InstallSnapshot
+    | InstallSnapshotResponse
+)

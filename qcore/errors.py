@@ -1,0 +1,127 @@
+"""The exception tree of qcore, and the structured detail that goes over the wire with an error.
+
+Every error says what was wrong, where, and what to do. `QcoreError.detail()` is the value of the
+`detail` key next to an error text on the wire: at least `code` (the class name) and `retryable`.
+
+`retryable` means: the operation has certainly had no effect, so that sending it again cannot
+apply it twice. `OutcomeUnknown` is the proposal error that is never retryable in that sense.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+Scalar = str | int | float | bool | None
+
+
+class QcoreError(Exception):
+    """Root of every error that qcore raises on purpose."""
+
+    retryable: ClassVar[bool] = False
+
+    @property
+    def code(self) -> str:
+        """The stable name of the error's kind: the class name."""
+        return type(self).__name__
+
+    def detail(self) -> dict[str, Scalar]:
+        """The structured form that accompanies the text on the wire."""
+        return {"code": self.code, "retryable": self.retryable}
+
+
+class ConfigError(QcoreError):
+    """A configuration value, scenario or topology file is wrong; says which field and why."""
+
+
+class ProtocolError(QcoreError):
+    """Somebody broke the wire protocol."""
+
+
+class LocalProtocolError(ProtocolError):
+    """This program tried to send something the protocol does not allow: a bug or a bad argument."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The other end sent something the protocol does not allow."""
+
+
+class ProposalError(QcoreError):
+    """A request to the replicated state machine did not end in a committed result."""
+
+
+class NotLeader(ProposalError):
+    """The node is not the leader and could not forward; nothing was applied.
+
+    Args:
+        leader_id: the leader's node id, or None while none is known.
+        leader_addr: the leader's `host:port`, or None.
+    """
+
+    retryable = True
+
+    def __init__(self, leader_id: int | None = None, leader_addr: str | None = None) -> None:
+        self.leader_id = leader_id
+        self.leader_addr = leader_addr
+        where = (
+            "no leader is known yet: retry in a moment"
+            if leader_id is None
+            else f"send it to node {leader_id} at {leader_addr or 'an unknown address'}"
+        )
+        super().__init__(f"this node is not the leader; {where}")
+
+    def detail(self) -> dict[str, Scalar]:
+        return {
+            **super().detail(),
+            "leader_id": self.leader_id,
+            "leader_addr": self.leader_addr,
+        }
+
+
+class ProposalDropped(ProposalError):
+    """The entry was overwritten by another leader's committed entry: it was certainly not applied."""
+
+    retryable = True
+
+
+class OutcomeUnknown(ProposalError):
+    """The request may or may not take effect: its result did not arrive in time."""
+
+
+class TooLarge(ProposalError):
+    """The command exceeds the size limit; it was refused before it was appended."""
+
+
+class Overloaded(ProposalError):
+    """A queue is full; nothing was appended. Retry after a pause."""
+
+    retryable = True
+
+
+class StorageError(QcoreError):
+    """The durable log cannot be read or written; the message names the file."""
+
+
+class LogCorrupt(StorageError):
+    """A checksum or structure check failed: the file was truncated or changed."""
+
+
+class LogCompacted(StorageError):
+    """The requested entries are older than the log's start; a snapshot holds their effect."""
+
+
+class DiskFull(StorageError):
+    """No space is left for the write; reads go on."""
+
+
+class DataDirLocked(StorageError):
+    """Another process uses the data directory; the message says which."""
+
+
+class TransportError(QcoreError):
+    """A connection could not be made, broke, or stalled past its time limit."""
+
+    retryable = True
+
+
+class StoreError(QcoreError):
+    """A command to the entity store is refused; the same text on every replica."""

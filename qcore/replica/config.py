@@ -1,0 +1,31 @@
+"""Configuration of a replica."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qcore.core.config import RaftConfig
+from qcore.errors import ConfigError
+
+
+@dataclass(slots=True, frozen=True)
+class ReplicaConfig:
+    """Settings of a `Replica`.
+
+    Attributes:
+        raft: settings of the Raft core.
+        max_command_bytes: a larger command or query is refused (`TooLarge`) before it is appended.
+        max_pending_requests: client requests without an outcome yet; beyond it `Overloaded`.
+
+    Raises:
+        ConfigError: a value is out of range; the message names the field.
+    """
+
+    raft: RaftConfig
+    max_command_bytes: int = 1024 * 1024
+    max_pending_requests: int = 8192
+
+    def __post_init__(self) -> None:
+        for name in ("max_command_bytes", "max_pending_requests"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")

@@ -1,0 +1,123 @@
+"""What a host tells a replica, and what a replica asks of its host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qcore.core.effects import (
+    MembershipChanged,
+    MessageDropped,
+    RoleChanged,
+    SaveCommit,
+    VoteGranted,
+    Write,
+)
+from qcore.core.entry import Entry, Membership, Snapshot
+from qcore.core.events import Campaign, PeerUnreachable, Tick, WriteDurable
+from qcore.errors import QcoreError
+from qcore.replica.messages import PeerMessage, RequestKind
+
+# --- events -------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class PeerMessageReceived:
+    """A message from peer `from_id` arrived."""
+
+    from_id: int
+    message: PeerMessage
+
+
+@dataclass(slots=True)
+class ClientRequest:
+    """A request from a client of this node. Ends in exactly one `Reply` with the same `request_id`.
+
+    Attributes:
+        request_id: chosen by the host, unique within this run of the node.
+        kind: write or read.
+        payload: the command or query for the state machine.
+        timeout_ms: after this long without an outcome the reply is `OutcomeUnknown` (for a write that
+            may have been appended) or `NotLeader` / `Overloaded` (certainly without effect).
+    """
+
+    request_id: int
+    kind: RequestKind
+    payload: str
+    timeout_ms: int
+
+
+@dataclass(slots=True)
+class InitCluster:
+    """Begin a cluster; answered by a `Reply` once the configuration is committed, or refused."""
+
+    request_id: int
+    membership: Membership
+    timeout_ms: int
+
+
+@dataclass(slots=True)
+class TakeSnapshot:
+    """Capture the state machine and compact the log, keeping `keep_entries` entries before it."""
+
+    keep_entries: int = 0
+
+
+ReplicaEvent = (
+    PeerMessageReceived
+    | ClientRequest
+    | InitCluster
+    | TakeSnapshot
+    | Tick
+    | WriteDurable
+    | Campaign
+    | PeerUnreachable
+)
+
+# --- effects ------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class SendPeer:
+    """Send once every write up to `after` is durable (0: at once). May be lost."""
+
+    to: int
+    message: PeerMessage
+    after: int
+
+
+@dataclass(slots=True)
+class Reply:
+    """The outcome of a client's request: a result with the log index it was applied or read at, or an error."""
+
+    request_id: int
+    result: str | None
+    index: int
+    error: QcoreError | None
+
+
+@dataclass(slots=True)
+class Applied:
+    """The entry was applied to the state machine. For traces and invariants."""
+
+    entry: Entry
+
+
+@dataclass(slots=True)
+class Restored:
+    """The state machine was replaced by a snapshot. For traces and invariants."""
+
+    snapshot: Snapshot
+
+
+ReplicaEffect = (
+    Write
+    | SaveCommit
+    | SendPeer
+    | Reply
+    | Applied
+    | Restored
+    | RoleChanged
+    | VoteGranted
+    | MembershipChanged
+    | MessageDropped
+)

@@ -1,0 +1,47 @@
+"""Messages between replicas that are not Raft's own: a follower passes requests to the leader."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from qcore.core.messages import RaftMessage
+
+#: `write` goes through the log; `read` is a linearizable read (ReadIndex, dissertation 6.4).
+RequestKind = Literal["write", "read"]
+
+
+@dataclass(slots=True)
+class Forward:
+    """A client's request, passed on to the leader.
+
+    Attributes:
+        forward_id: numbers the sender's forwards; never reused, also not across restarts.
+        kind: write or read.
+        payload: the command or query.
+        timeout_ms: how long the client still waits.
+    """
+
+    forward_id: int
+    kind: RequestKind
+    payload: str
+    timeout_ms: int
+
+
+@dataclass(slots=True)
+class ForwardResponse:
+    """The outcome of a `Forward`: a result, or the error's code and text.
+
+    `leader_id` and `leader_addr` accompany the code `NotLeader`.
+    """
+
+    forward_id: int
+    result: str | None
+    index: int = 0
+    error_code: str | None = None
+    error_text: str | None = None
+    leader_id: int | None = None
+    leader_addr: str | None = None
+
+
+PeerMessage = RaftMessage | Forward | ForwardResponse

@@ -1,0 +1,1 @@
+"""Durable log and snapshots: SQLite, memory, and the interface that both implement."""

@@ -1,0 +1,156 @@
+"""The import rules of ARCHITECTURE.md and the determinism bans, read from the source."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "qcore"
+FOUNDATION = {"qcore", "qcore.errors", "qcore.trace"}
+
+#: package -> qcore packages it may import (the foundation and itself are always allowed).
+INTERNAL: dict[str, set[str]] = {
+    "core": set(),
+    "store": {"core"},
+    "storage": {"core"},
+    "transport": {"core", "replica.messages"},
+    "replica": {"core", "store.interface"},
+    "sim": {"core", "replica", "store"},
+    "node": {"core", "replica", "store", "storage", "transport"},
+    "analysis": set(),
+    "cli": {"core", "replica", "store", "storage", "transport", "node", "sim", "analysis", "demo"},
+}
+
+#: package -> third-party distributions it may import.
+EXTERNAL: dict[str, set[str]] = {
+    "core": {"pydantic"},
+    "store": {"pydantic", "yaml"},
+    "storage": {"pydantic"},
+    "transport": {"pydantic", "websockets"},
+    "replica": {"pydantic"},
+    "sim": {"pydantic", "simpy", "networkx", "yaml"},
+    "node": {"pydantic", "yaml", "uvloop", "websockets"},
+    "analysis": {"matplotlib", "networkx", "numpy"},
+    "cli": {"typer", "rich", "click"},
+}
+
+PURE = ("core", "replica", "store", "sim")
+BANNED_MODULES = {
+    "core": {
+        "time",
+        "datetime",
+        "asyncio",
+        "threading",
+        "logging",
+        "os",
+        "secrets",
+        "uuid",
+        "socket",
+    },
+    "replica": {
+        "time",
+        "datetime",
+        "asyncio",
+        "threading",
+        "logging",
+        "os",
+        "secrets",
+        "uuid",
+        "socket",
+    },
+    "store": {"time", "asyncio", "threading", "logging", "secrets", "uuid", "socket"},
+    "sim": {"asyncio", "threading", "logging", "secrets", "uuid", "socket"},
+}
+BANNED_CALLS = {"id", "hash", "print", "breakpoint", "input"}
+BANNED_ATTRIBUTES = {
+    ("os", "urandom"),
+    ("uuid", "uuid4"),
+    ("datetime", "now"),
+    ("datetime", "utcnow"),
+    ("date", "today"),
+    ("time", "time"),
+    ("time", "monotonic"),
+    ("time", "time_ns"),
+    ("time", "monotonic_ns"),
+    ("time", "sleep"),
+}
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((PACKAGE / package).rglob("*.py"))
+
+
+def imports_of(tree: ast.Module, path: Path) -> list[tuple[int, str]]:
+    found: list[tuple[int, str]] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import; name the package"
+            assert node.module is not None
+            found.append((node.lineno, node.module))
+    return found
+
+
+@pytest.mark.parametrize("package", sorted(INTERNAL))
+def test_a_package_imports_only_what_it_may(package: str) -> None:
+    allowed = {f"qcore.{package}"} | {f"qcore.{name}" for name in INTERNAL[package]} | FOUNDATION
+    for path in modules(package):
+        for line, name in imports_of(ast.parse(path.read_text()), path):
+            top = name.split(".")[0]
+            if top == "qcore":
+                ok = name in FOUNDATION or any(
+                    name == prefix or name.startswith(prefix + ".")
+                    for prefix in allowed - {"qcore"}
+                )
+            else:
+                ok = top in sys.stdlib_module_names or top in EXTERNAL[package]
+            assert ok, f"{path}:{line}: {package} may not import {name}"
+
+
+@pytest.mark.parametrize("package", PURE)
+def test_a_pure_package_reads_no_clock_no_entropy_and_prints_nothing(package: str) -> None:
+    for path in modules(package):
+        tree = ast.parse(path.read_text())
+        for line, name in imports_of(tree, path):
+            assert name.split(".")[0] not in BANNED_MODULES[package], f"{path}:{line}: {name}"
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in BANNED_CALLS, f"{path}:{node.lineno}: {node.func.id}()"
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                pair = (node.value.id, node.attr)
+                assert pair not in BANNED_ATTRIBUTES, f"{path}:{node.lineno}: {pair}"
+                if node.value.id == "random":
+                    assert node.attr == "Random", f"{path}:{node.lineno}: the global generator"
+
+
+@pytest.mark.parametrize("package", PURE)
+def test_a_pure_package_never_iterates_over_a_set(package: str) -> None:
+    """Set order depends on the hash seed; `sorted(...)` around the set makes it harmless."""
+    for path in modules(package):
+        for node in ast.walk(ast.parse(path.read_text())):
+            iterables: list[ast.expr] = []
+            if isinstance(node, ast.For):
+                iterables.append(node.iter)
+            elif isinstance(node, ast.ListComp | ast.GeneratorExp | ast.DictComp):
+                iterables += [generator.iter for generator in node.generators]
+            for iterable in iterables:
+                is_set = isinstance(iterable, ast.Set | ast.SetComp) or (
+                    isinstance(iterable, ast.Call)
+                    and isinstance(iterable.func, ast.Name)
+                    and iterable.func.id in {"set", "frozenset"}
+                )
+                assert not is_set, f"{path}:{iterable.lineno}: iteration over a set"
+
+
+def test_importing_qcore_is_light() -> None:
+    """In a fresh interpreter, `import qcore` brings in none of the heavy dependencies."""
+    import subprocess
+
+    heavy = ["pydantic", "simpy", "websockets", "networkx", "matplotlib", "typer", "asyncio"]
+    code = f"import qcore, sys; print([m for m in {heavy!r} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
