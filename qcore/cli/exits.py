@@ -1,0 +1,42 @@
+"""Exit codes of the command line, and which error ends in which."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from qcore.errors import (
+    ConfigError,
+    ProposalError,
+    ProtocolError,
+    QcoreError,
+    StorageError,
+    StoreError,
+    TransportError,
+)
+
+
+class ExitCode(IntEnum):
+    """What a `qcore` process says when it ends."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    CANNOT_CONNECT = 3
+    REFUSED = 4
+    UNHEALTHY = 5
+    INTERRUPTED = 130
+
+
+def code_of(error: QcoreError) -> ExitCode:
+    """The exit code for an error that ends a command."""
+    match error:
+        case ConfigError():
+            return ExitCode.USAGE
+        case TransportError():
+            return ExitCode.CANNOT_CONNECT
+        case ProposalError() | StoreError() | ProtocolError():
+            return ExitCode.REFUSED
+        case StorageError():
+            return ExitCode.UNHEALTHY
+        case _:
+            return ExitCode.FAILED

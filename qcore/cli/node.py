@@ -1,0 +1,146 @@
+"""`qcore node start`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qcore.cli.options import DEFAULT_ENDPOINT
+
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Run a node.")
+
+
+class LogFormatChoice(StrEnum):
+    """How log lines look."""
+
+    text = "text"
+    json = "json"
+
+
+class LogLevelChoice(StrEnum):
+    """The least level that is logged."""
+
+    debug = "debug"
+    info = "info"
+    warning = "warning"
+    error = "error"
+
+
+class StorageChoice(StrEnum):
+    """Where the durable log is kept."""
+
+    sqlite = "sqlite"
+
+
+@app.callback()
+def _group() -> None:
+    """Run a node."""
+
+
+@app.command()
+def start(
+    node_id: Annotated[
+        int, typer.Option("--id", envvar="QCORE_ID", min=1, help="This node's id in the cluster.")
+    ],
+    data_dir: Annotated[
+        Path,
+        typer.Option(
+            "--data-dir",
+            envvar="QCORE_DATA_DIR",
+            help="Directory of the durable log; made if missing.",
+        ),
+    ],
+    ws_addr: Annotated[
+        str,
+        typer.Option(
+            "--ws-addr",
+            envvar="QCORE_WS_ADDR",
+            help="host:port to listen on; port 0 takes a free one.",
+        ),
+    ] = DEFAULT_ENDPOINT,
+    config_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--config-file",
+            envvar="QCORE_CONFIG_FILE",
+            help="Topology that is loaded once, when the cluster is first initialised.",
+        ),
+    ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option("--trace", envvar="QCORE_TRACE", help="Write the trace of this node to FILE."),
+    ] = None,
+    log_format: Annotated[
+        LogFormatChoice,
+        typer.Option("--log-format", envvar="QCORE_LOG_FORMAT", help="Form of the log."),
+    ] = LogFormatChoice.text,
+    log_level: Annotated[
+        LogLevelChoice,
+        typer.Option("--log-level", envvar="QCORE_LOG_LEVEL", help="Least level that is logged."),
+    ] = LogLevelChoice.info,
+    heartbeat_ms: Annotated[
+        int,
+        typer.Option(
+            "--heartbeat-ms",
+            envvar="QCORE_HEARTBEAT_MS",
+            min=1,
+            help="Interval of the leader's heartbeats.",
+        ),
+    ] = 100,
+    election_timeout_min_ms: Annotated[
+        int,
+        typer.Option(
+            "--election-timeout-min-ms",
+            envvar="QCORE_ELECTION_TIMEOUT_MIN_MS",
+            min=1,
+            help="Shortest silence after which a node campaigns.",
+        ),
+    ] = 500,
+    election_timeout_max_ms: Annotated[
+        int,
+        typer.Option(
+            "--election-timeout-max-ms",
+            envvar="QCORE_ELECTION_TIMEOUT_MAX_MS",
+            min=1,
+            help="Longest silence after which a node campaigns.",
+        ),
+    ] = 1000,
+    storage: Annotated[
+        StorageChoice,
+        typer.Option("--storage", envvar="QCORE_STORAGE", help="Kind of durable log."),
+    ] = StorageChoice.sqlite,
+    uvloop: Annotated[
+        bool | None,
+        typer.Option(
+            "--uvloop/--no-uvloop",
+            envvar="QCORE_UVLOOP",
+            help="Event loop; by default uvloop when it is installed.",
+        ),
+    ] = None,
+) -> None:
+    """Run a node until SIGTERM or SIGINT; a second signal stops it at once.
+
+    A new node waits to be initialised (`qcore cluster init`) or added to a cluster. A node that was
+    part of a cluster before resumes from its data directory.
+    """
+    from qcore.node.config import NodeConfig, parse_address
+    from qcore.node.lifecycle import run_node
+
+    del storage  # one kind so far; the option fixes the name for scripts
+    config = NodeConfig(
+        node_id=node_id,
+        ws_addr=parse_address(ws_addr, "--ws-addr", allow_port_zero=True),
+        data_dir=data_dir,
+        config_file=config_file,
+        trace_file=trace,
+        log_format=log_format.value,
+        log_level=log_level.value,
+        heartbeat_ms=heartbeat_ms,
+        election_timeout_min_ms=election_timeout_min_ms,
+        election_timeout_max_ms=election_timeout_max_ms,
+        use_uvloop=uvloop,
+    )
+    raise typer.Exit(run_node(config))

@@ -1,0 +1,316 @@
+"""Real node processes on the loopback interface, for the demo, the tests and the benchmarks.
+
+Everything here is synchronous and uses the operating system's own means: `kill -9` is SIGKILL, a
+pause is SIGSTOP. A cluster is a context manager and leaves no process behind.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from qcore.errors import QcoreError
+
+#: Below the range from which Linux picks the local ports of outgoing connections, so that nobody takes
+#: a node's port while the node is down.
+_PORTS = range(20_000, 32_000)
+
+_T = TypeVar("_T")
+
+
+class ProcessError(QcoreError):
+    """A node process did not do what was expected; the message holds the end of its log."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on 127.0.0.1 that nobody listens on right now."""
+    chooser = random.SystemRandom()
+    ports: list[int] = []
+    while len(ports) < count:
+        port = chooser.choice(_PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in ports:
+            ports.append(port)
+    return ports
+
+
+def wait_for(probe: Callable[[], _T | None], timeout_s: float, what: str) -> _T:
+    """Poll `probe` until it gives something true.
+
+    Raises:
+        ProcessError: it did not within `timeout_s`; names `what`.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        result = probe()
+        if result:
+            return result
+        if time.monotonic() > deadline:
+            raise ProcessError(f"waited {timeout_s:g} s in vain for {what}")
+        time.sleep(0.02)
+
+
+class NodeProcess:
+    """One `qcore node start` process that can be killed, paused and started again.
+
+    Args:
+        node_id: the node's id.
+        port: where it listens on 127.0.0.1.
+        directory: holds the data directory and the log; kept over restarts.
+        arguments: further options of `qcore node start`.
+        environment: variables on top of this process's own.
+    """
+
+    def __init__(
+        self,
+        node_id: int,
+        port: int,
+        directory: Path,
+        arguments: Sequence[str] = (),
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self.node_id = node_id
+        self.port = port
+        self.data_dir = directory / f"node{node_id}"
+        self.log_path = directory / f"node{node_id}.log"
+        self.arguments = list(arguments)
+        self.environment = environment or {}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        """`host:port`."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def running(self) -> bool:
+        """True while the process exists (a paused one exists)."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running process."""
+        assert self._process is not None, "not started"
+        return self._process.pid
+
+    def spawn(self) -> None:
+        """Start the process and return at once."""
+        assert not self.running, f"node {self.node_id} runs already"
+        with open(self.log_path, "ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "qcore", "node", "start"),
+                    *("--id", str(self.node_id), "--ws-addr", self.address),
+                    *("--data-dir", str(self.data_dir), *self.arguments),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.environment},
+                start_new_session=True,  # a Ctrl-C at the terminal is ours to handle, not the nodes'
+            )
+
+    def start(self, timeout_s: float = 30.0) -> None:
+        """Start the process and wait until it listens.
+
+        Raises:
+            ProcessError: it ended or did not listen in time.
+        """
+        self.spawn()
+        self.wait_live(timeout_s)
+
+    def wait_live(self, timeout_s: float = 30.0) -> None:
+        """Wait until the process answers `/livez`."""
+
+        def live() -> bool:
+            if not self.running:
+                raise ProcessError(f"node {self.node_id} ended:\n{self.log_tail()}")
+            return self.get("/livez")[0] == 200
+
+        try:
+            wait_for(live, timeout_s, f"node {self.node_id} to listen on {self.address}")
+        except ProcessError as error:
+            raise ProcessError(f"{error}\n{self.log_tail()}") from None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the running process."""
+        assert self._process is not None, "not started"
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL: no last word, no flush."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def pause(self) -> None:
+        """SIGSTOP: the process stands still and its connections stay open."""
+        self.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self.signal(signal.SIGCONT)
+
+    def stop(self, timeout_s: float = 30.0) -> int:
+        """SIGTERM; returns the exit code."""
+        assert self._process is not None, "not started"
+        self._process.terminate()
+        return self.wait(timeout_s)
+
+    def wait(self, timeout_s: float = 30.0) -> int:
+        """Wait for the process to end; returns the exit code.
+
+        Raises:
+            ProcessError: it did not end in time.
+        """
+        assert self._process is not None, "not started"
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise ProcessError(
+                f"node {self.node_id} did not end within {timeout_s:g} s\n{self.log_tail()}"
+            ) from None
+
+    def get(self, path: str, timeout_s: float = 2.0) -> tuple[int, str]:
+        """HTTP GET; returns the status and the body, or status 0 and the reason if nobody answers."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        except (OSError, http.client.HTTPException) as error:
+            return 0, str(error)
+        finally:
+            connection.close()
+
+    def status(self) -> dict[str, Any]:
+        """What `/status` says; empty while nobody answers."""
+        code, body = self.get("/status")
+        if code != 200:
+            return {}
+        decoded: dict[str, Any] = json.loads(body)
+        return decoded
+
+    def log_text(self) -> str:
+        """All that the process wrote, over all its lives."""
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def log_tail(self, lines: int = 15) -> str:
+        """The end of the log, for error messages."""
+        return "\n".join(self.log_text().splitlines()[-lines:])
+
+
+class LocalCluster:
+    """Several node processes with their data below one directory.
+
+        with LocalCluster(directory, size=3) as cluster:
+            cluster.start()
+
+    Args:
+        directory: an existing directory.
+        size: number of nodes, with ids from 1.
+        arguments: further options of every `qcore node start`.
+        environment: further variables of every process.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        size: int = 3,
+        arguments: Sequence[str] = (),
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self.nodes = {
+            node_id: NodeProcess(node_id, port, directory, arguments, environment)
+            for node_id, port in enumerate(free_ports(size), start=1)
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for node in self.nodes.values():
+            node.kill()
+
+    @property
+    def endpoints(self) -> list[str]:
+        """The addresses of all nodes, running or not."""
+        return [node.address for node in self.nodes.values()]
+
+    @property
+    def members(self) -> list[tuple[int, str]]:
+        """`(id, address)` of all nodes, as `Init` takes them."""
+        return [(node.node_id, node.address) for node in self.nodes.values()]
+
+    def start(self) -> None:
+        """Start every node that does not run, together, and wait until they listen."""
+        idle = [node for node in self.nodes.values() if not node.running]
+        for node in idle:
+            node.spawn()
+        for node in idle:
+            node.wait_live()
+
+    def running(self) -> list[NodeProcess]:
+        """The nodes whose process exists."""
+        return [node for node in self.nodes.values() if node.running]
+
+    def leader(self) -> NodeProcess | None:
+        """The running node that says it leads, in the highest term; None while there is none."""
+        leading: list[tuple[int, int]] = []
+        for node in self.running():
+            status = node.status()
+            if status.get("state") == "Leader":
+                leading.append((status["current_term"], node.node_id))
+        return self.nodes[max(leading)[1]] if leading else None
+
+    def wait_leader(self, timeout_s: float = 30.0) -> NodeProcess:
+        """Wait until a node leads and returns it.
+
+        Raises:
+            ProcessError: none did in time.
+        """
+        return wait_for(self.leader, timeout_s, "a leader")
+
+    def wait_converged(self, timeout_s: float = 30.0) -> str:
+        """Wait until all running nodes have applied the same entries; returns their common state hash.
+
+        Raises:
+            ProcessError: they did not in time; lists what each said last.
+        """
+        seen: list[tuple[int, int, str]] = []
+
+        def converged() -> str | None:
+            seen[:] = [
+                (status["id"], status["qcore"]["applied_index"], status["qcore"]["state_hash"])
+                for node in self.running()
+                if (status := node.status())
+            ]
+            same = {(index, digest) for _, index, digest in seen}
+            if len(seen) == len(self.running()) and len(same) == 1:
+                return seen[0][2]
+            return None
+
+        try:
+            return wait_for(converged, timeout_s, "equal state hashes")
+        except ProcessError as error:
+            raise ProcessError(f"{error}; seen (node, applied, hash): {seen}") from None

@@ -1,0 +1,22 @@
+"""`qcore version`."""
+
+from __future__ import annotations
+
+import json
+import platform
+
+import typer
+
+import qcore
+from qcore.cli.options import OutputFormat, OutputOption
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def version(output: OutputOption = OutputFormat.table) -> None:
+    """Print the version of qcore and of the Python that runs it."""
+    if output is OutputFormat.json:
+        print(json.dumps({"qcore": qcore.__version__, "python": platform.python_version()}))
+    else:
+        print(f"qcore {qcore.__version__} (Python {platform.python_version()})")

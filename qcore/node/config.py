@@ -1,0 +1,117 @@
+"""Configuration of a real node, and `host:port` addresses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from qcore.core.config import RaftConfig
+from qcore.errors import ConfigError
+from qcore.replica.config import ReplicaConfig
+
+LogFormat = Literal["text", "json"]
+
+
+@dataclass(slots=True, frozen=True)
+class Address:
+    """A TCP address. `str()` gives `host:port`, with brackets around an IPv6 host."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def parse_address(text: str, where: str, *, allow_port_zero: bool = False) -> Address:
+    """Read `host:port` or `[v6]:port`.
+
+    Args:
+        text: the address.
+        where: what the address is for, for the error message (`--ws-addr`, `nodes[1]`).
+        allow_port_zero: port 0 asks the system for a free port.
+
+    Raises:
+        ConfigError: the text is not an address; says what is expected.
+    """
+    host, colon, port_text = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ConfigError(f"{where}: {text!r}: write an IPv6 address in brackets, [::1]:8080")
+    if not colon or not host:
+        raise ConfigError(f"{where}: {text!r} is not host:port, for example 127.0.0.1:8080")
+    if any(c.isspace() or c in "/@?#[]" for c in host):
+        raise ConfigError(
+            f"{where}: {text!r} is not host:port; give no scheme, path or white space"
+        )
+    lowest = 0 if allow_port_zero else 1
+    if not (port_text.isascii() and port_text.isdigit() and lowest <= int(port_text) <= 65535):
+        raise ConfigError(f"{where}: {text!r}: the port must be a number from {lowest} to 65535")
+    return Address(host, int(port_text))
+
+
+@dataclass(slots=True, frozen=True)
+class NodeConfig:
+    """Settings of one node.
+
+    Attributes:
+        node_id: this server's id in the cluster, a positive integer.
+        ws_addr: where to listen, for WebSocket and HTTP. Port 0 takes a free one.
+        data_dir: directory of the durable log; made if missing; one process at a time.
+        config_file: the topology to load when the cluster is first initialised, or None.
+        trace_file: where to write the trace, or None.
+        log_format, log_level: of the log on stderr.
+        heartbeat_ms, election_timeout_min_ms, election_timeout_max_ms: see `RaftConfig`.
+        use_uvloop: None takes uvloop when it is installed.
+        request_timeout_ms: a client's request without an outcome after this long is answered as unknown.
+        max_pending_requests: client requests in progress; beyond it they are refused as overloaded.
+        max_command_bytes: a larger command is refused.
+        shutdown_grace_ms: after SIGTERM, how long to wait for requests in progress.
+
+    Raises:
+        ConfigError: a value is out of range; the message names the field.
+    """
+
+    node_id: int
+    ws_addr: Address
+    data_dir: Path
+    config_file: Path | None = None
+    trace_file: Path | None = None
+    log_format: LogFormat = "text"
+    log_level: str = "info"
+    heartbeat_ms: int = 100
+    election_timeout_min_ms: int = 500
+    election_timeout_max_ms: int = 1000
+    use_uvloop: bool | None = None
+    request_timeout_ms: int = 5000
+    max_pending_requests: int = 8192
+    max_command_bytes: int = 1024 * 1024
+    shutdown_grace_ms: int = 5000
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.node_id <= 2**63 - 1:
+            raise ConfigError(f"--id is {self.node_id}; it must be a positive 64-bit number")
+        for name in ("request_timeout_ms", "shutdown_grace_ms"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        self.replica_config()
+
+    def replica_config(self) -> ReplicaConfig:
+        """The part of the settings that the replica needs.
+
+        Raises:
+            ConfigError: a value is out of range or the timeouts contradict each other.
+        """
+        return ReplicaConfig(
+            raft=RaftConfig(
+                node_id=self.node_id,
+                election_timeout_min_ms=self.election_timeout_min_ms,
+                election_timeout_max_ms=self.election_timeout_max_ms,
+                heartbeat_ms=self.heartbeat_ms,
+            ),
+            max_command_bytes=self.max_command_bytes,
+            max_pending_requests=self.max_pending_requests,
+        )

@@ -1,0 +1,71 @@
+"""The HTTP endpoints on the node's port: `/livez`, `/readyz`, `/status` and `/metrics`.
+
+They read and never change anything. Whoever may reach the port may read them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final, Protocol
+
+from qcore.node.metrics import CONTENT_TYPE
+
+_TEXT: Final = "text/plain; charset=utf-8"
+_JSON: Final = "application/json"
+
+
+class NodeView(Protocol):
+    """What the endpoints need to know of the node."""
+
+    def unready_reason(self) -> str | None:
+        """Why the node cannot serve requests now; None when it can."""
+        ...
+
+    def metrics_object(self) -> dict[str, object]:
+        """The object of `GetMetricsResponse`."""
+        ...
+
+    def exposition(self) -> str:
+        """All counters and gauges in the Prometheus text format."""
+        ...
+
+
+@dataclass(slots=True, frozen=True)
+class HttpAnswer:
+    """Status, type and body of one answer."""
+
+    status: HTTPStatus
+    content_type: str
+    body: str
+
+
+def answer(view: NodeView, path: str) -> HttpAnswer:
+    """Answer a GET of `path` (the query is ignored).
+
+    - `/livez`: 200 while the process serves its event loop.
+    - `/readyz`: 200 when requests can be served here, else 503 and the reason.
+    - `/status`: the object of `GetMetrics` as JSON.
+    - `/metrics`: Prometheus text exposition.
+    """
+    match path.partition("?")[0]:
+        case "/livez":
+            return HttpAnswer(HTTPStatus.OK, _TEXT, "ok\n")
+        case "/readyz":
+            reason = view.unready_reason()
+            if reason is None:
+                return HttpAnswer(HTTPStatus.OK, _TEXT, "ok\n")
+            return HttpAnswer(HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, f"{reason}\n")
+        case "/status":
+            body = json.dumps(view.metrics_object(), indent=1)
+            return HttpAnswer(HTTPStatus.OK, _JSON, body + "\n")
+        case "/metrics":
+            return HttpAnswer(HTTPStatus.OK, CONTENT_TYPE, view.exposition())
+        case other:
+            return HttpAnswer(
+                HTTPStatus.NOT_FOUND,
+                _TEXT,
+                f"no such page: {json.dumps(other)}; there are /livez, /readyz, /status and /metrics, "
+                "and the WebSocket at /\n",
+            )

@@ -1,0 +1,133 @@
+"""Counters of one node and their Prometheus text exposition (format version 0.0.4).
+
+Counters are plain integer attributes, because they are on the hot path; gauges are computed when
+somebody asks.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+#: Upper bounds in seconds.
+LATENCY_BUCKETS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
+#: Upper bounds in items.
+BATCH_BUCKETS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0)
+
+
+class Histogram:
+    """Counts of observations by upper bound, and their sum.
+
+    Args:
+        bounds: upper bounds, ascending; observations above the last count as `+Inf` only.
+    """
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one observation."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+
+@dataclass(slots=True)
+class NodeMetrics:
+    """What a node counts since it started.
+
+    Attributes:
+        requests: outcomes by (kind, outcome): kind `write` or `read`; outcome `ok`, `refused` or `unknown`.
+        request_seconds: time from a request's arrival to its reply, by kind.
+        step_events: how many events each step of the replica took together.
+        commit_seconds: time from handing writes to the disk to their being durable.
+        role_changes: changes of role, term or known leader.
+        peer_messages_sent, peer_messages_received, peer_messages_dropped: messages between nodes; dropped
+            are those without a usable connection or with a full queue.
+        bad_messages: envelopes that were refused with an `Error`.
+        refused_connections: connections closed with 1008.
+    """
+
+    requests: dict[tuple[str, str], int] = field(default_factory=dict)
+    request_seconds: dict[str, Histogram] = field(
+        default_factory=lambda: {
+            "write": Histogram(LATENCY_BUCKETS),
+            "read": Histogram(LATENCY_BUCKETS),
+        }
+    )
+    step_events: Histogram = field(default_factory=lambda: Histogram(BATCH_BUCKETS))
+    commit_seconds: Histogram = field(default_factory=lambda: Histogram(LATENCY_BUCKETS))
+    role_changes: int = 0
+    peer_messages_sent: int = 0
+    peer_messages_received: int = 0
+    peer_messages_dropped: int = 0
+    bad_messages: int = 0
+    refused_connections: int = 0
+
+    def count_request(self, kind: str, outcome: str, seconds: float) -> None:
+        """Count a request that ended."""
+        key = (kind, outcome)
+        self.requests[key] = self.requests.get(key, 0) + 1
+        self.request_seconds[kind].observe(seconds)
+
+
+class Exposition:
+    """Builds the text that Prometheus scrapes."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def gauge(self, name: str, text: str, value: float) -> None:
+        """One gauge without labels."""
+        self.family(name, "gauge", text, [({}, value)])
+
+    def counter(self, name: str, text: str, value: float) -> None:
+        """One counter without labels; `name` ends in `_total`."""
+        self.family(name, "counter", text, [({}, value)])
+
+    def family(
+        self, name: str, kind: str, text: str, samples: Iterable[tuple[Mapping[str, str], float]]
+    ) -> None:
+        """All samples of one metric."""
+        self._lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
+        self._lines += [f"{name}{_labels(labels)} {_number(value)}" for labels, value in samples]
+
+    def histogram(
+        self, name: str, text: str, series: Iterable[tuple[Mapping[str, str], Histogram]]
+    ) -> None:
+        """A histogram with its buckets, sum and count."""
+        self._lines += [f"# HELP {name} {text}", f"# TYPE {name} histogram"]
+        for labels, histogram in series:
+            running = 0
+            bounds = [_number(bound) for bound in histogram.bounds] + ["+Inf"]
+            for bound, count in zip(bounds, histogram.counts, strict=True):
+                running += count
+                self._lines.append(f"{name}_bucket{_labels({**labels, 'le': bound})} {running}")
+            self._lines.append(f"{name}_sum{_labels(labels)} {_number(histogram.total)}")
+            self._lines.append(f"{name}_count{_labels(labels)} {running}")
+
+    def text(self) -> str:
+        """The whole exposition."""
+        return "\n".join(self._lines) + "\n"
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    if not labels:
+        return ""
+    body = ",".join(f'{key}="{_escape(value)}"' for key, value in labels.items())
+    return "{" + body + "}"
+
+
+def _escape(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(value)
