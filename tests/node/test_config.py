@@ -1,0 +1,92 @@
+"""Addresses and node settings: what is accepted, and that a refusal names the place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qcore.errors import ConfigError
+from qcore.node.config import Address, NodeConfig, parse_address
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("127.0.0.1:8080", Address("127.0.0.1", 8080)),
+        ("node-1.example:1", Address("node-1.example", 1)),
+        ("[::1]:65535", Address("::1", 65535)),
+    ],
+)
+def test_an_address_survives_a_round_trip(text: str, expected: Address) -> None:
+    assert parse_address(text, "--ws-addr") == expected
+    assert str(expected) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "8080",
+        ":8080",
+        "localhost",
+        "localhost:",
+        "localhost:http",
+        "localhost:0",
+        "localhost:65536",
+        "localhost:-1",
+        "localhost:８０",
+        "::1:8080",
+        "ws://localhost:80",
+        "localhost:80/path",
+        "two words:80",
+    ],
+)
+def test_what_is_not_an_address_is_refused_with_its_place(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^--ws-addr: "):
+        parse_address(text, "--ws-addr")
+
+
+def test_port_zero_is_an_address_only_where_a_free_port_can_be_taken() -> None:
+    assert parse_address("localhost:0", "--ws-addr", allow_port_zero=True).port == 0
+
+
+def make(
+    node_id: int = 1,
+    heartbeat_ms: int = 100,
+    election_timeout_min_ms: int = 500,
+    election_timeout_max_ms: int = 1000,
+    request_timeout_ms: int = 5000,
+    max_command_bytes: int = 1000,
+) -> NodeConfig:
+    return NodeConfig(
+        node_id=node_id,
+        ws_addr=Address("127.0.0.1", 0),
+        data_dir=Path("data"),
+        heartbeat_ms=heartbeat_ms,
+        election_timeout_min_ms=election_timeout_min_ms,
+        election_timeout_max_ms=election_timeout_max_ms,
+        request_timeout_ms=request_timeout_ms,
+        max_command_bytes=max_command_bytes,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"node_id": 0}, "--id"),
+        ({"node_id": 2**63}, "--id"),
+        ({"heartbeat_ms": 500}, "heartbeat_ms"),
+        ({"election_timeout_max_ms": 499}, "election_timeout_max_ms"),
+        ({"request_timeout_ms": 0}, "request_timeout_ms"),
+        ({"max_command_bytes": 0}, "max_command_bytes"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_name(changes: dict[str, int], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        make(**changes)
+
+
+def test_the_replica_gets_the_timeouts_of_the_node() -> None:
+    raft = make(heartbeat_ms=20, election_timeout_min_ms=90).replica_config().raft
+    assert (raft.node_id, raft.heartbeat_ms, raft.election_timeout_min_ms) == (1, 20, 90)
