@@ -1,0 +1,181 @@
+"""A key-value register machine: small, fast, and the one that simulations and examples use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from json import JSONEncoder
+
+from pydantic import JsonValue
+from pydantic_core import from_json
+
+from qcore.errors import StoreError
+from qcore.store.chunks import to_chunks, to_lines
+from qcore.store.digest import StateDigest
+
+#: The fields of each command and query, `op` included.
+_FIELDS = {
+    "set": {"op", "key", "value"},
+    "cas": {"op", "key", "old", "new"},
+    "add": {"op", "key", "amount"},
+    "delete": {"op", "key"},
+    "get": {"op", "key"},
+}
+_INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
+_ABSENT = "null"
+_HEADER = {"format": "qcore-kv", "version": 1}
+
+# Sorted keys make equal values equal texts; allow_nan=False refuses 1e999, which parses as infinity.
+_encode = JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+).encode
+
+
+class KeyValueMachine:
+    """Registers by key, each holding a JSON value; a register that was never set holds null.
+
+    Commands (JSON text):
+
+    - `{"op": "set", "key": k, "value": v}`; setting null is the same as deleting.
+    - `{"op": "cas", "key": k, "old": a, "new": b}`: set to `b` if the value is `a`. The comparison is
+      of JSON, so that 1, 1.0 and true differ.
+    - `{"op": "add", "key": k, "amount": n}`: integers of 64 bits; null counts as 0.
+    - `{"op": "delete", "key": k}`.
+
+    Query: `{"op": "get", "key": k}`.
+
+    Results: `{"ok": true, "value": v}` with the register's value after the command, or
+    `{"ok": false, "error": text}`, which changed nothing; a failed `cas` also has `value`, the
+    register's actual value.
+    """
+
+    def __init__(self) -> None:
+        self._registers: dict[str, str] = {}  # key -> canonical JSON text; null is not stored
+        self._digest: StateDigest[str] = StateDigest()
+
+    def apply(self, command: str, index: int, time_us: int) -> str:
+        """Carry out a command; see the class for their forms. Never raises."""
+        try:
+            request = _parse(command)
+            return self._execute(request, str(request["key"]))
+        except StoreError as error:
+            return f'{{"ok":false,"error":{_encode(str(error))}}}'
+
+    def query(self, query: str) -> str:
+        """Answer a `get`.
+
+        Raises:
+            StoreError: the query is not a well-formed `get`.
+        """
+        request = _parse(query)
+        if request["op"] != "get":
+            raise StoreError(f"op {request['op']!r} changes the state: send it as a command")
+        return self._value(str(request["key"]))
+
+    def snapshot(self) -> Iterable[str]:
+        """The registers as of this call, in chunks."""
+        registers = self._registers.copy()
+        header = _encode({**_HEADER, "registers": len(registers)})
+        lines = (f"[{_encode(key)},{text}]" for key, text in registers.items())
+        return to_chunks(chain((header,), lines))
+
+    def restore(self, chunks: Iterable[str]) -> None:
+        """Replace the whole state.
+
+        Raises:
+            StoreError: the text is not a whole snapshot of this machine; the state is unchanged.
+        """
+        self._registers = _read_snapshot(to_lines(chunks))
+        self._digest = StateDigest()
+        for key in self._registers:
+            self._digest.touch(key)
+
+    def state_hash(self) -> str:
+        """A digest of the registers; costs time only for those that changed since the last call."""
+        return self._digest.hexdigest(self._register_text)
+
+    def _register_text(self, key: str) -> str:
+        return f"{_encode(key)}:{self._registers[key]}"
+
+    def _execute(self, request: dict[str, JsonValue], key: str) -> str:
+        match request["op"]:
+            case "set":
+                self._put(key, _canonical("value", request["value"]))
+            case "cas":
+                old, new = _canonical("old", request["old"]), _canonical("new", request["new"])
+                actual = self._registers.get(key, _ABSENT)
+                if actual != old:
+                    error = _encode("cas: the value is not the old one")
+                    return f'{{"ok":false,"error":{error},"value":{actual}}}'
+                self._put(key, new)
+            case "add":
+                self._put(key, self._sum(key, request["amount"]))
+            case "delete":
+                self._put(key, _ABSENT)
+        return self._value(key)
+
+    def _value(self, key: str) -> str:
+        return f'{{"ok":true,"value":{self._registers.get(key, _ABSENT)}}}'
+
+    def _put(self, key: str, text: str) -> None:
+        if text == _ABSENT:
+            if self._registers.pop(key, None) is not None:
+                self._digest.drop(key)
+        else:
+            self._registers[key] = text
+            self._digest.touch(key)
+
+    def _sum(self, key: str, amount: JsonValue) -> str:
+        current = json.loads(self._registers.get(key, "0"))
+        if type(current) is not int:
+            raise StoreError("add: the register does not hold an integer")
+        if type(amount) is not int:
+            raise StoreError("add: amount must be an integer")
+        total = current + amount
+        if not _INT_MIN <= total <= _INT_MAX:
+            raise StoreError("add: the sum does not fit into 64 bits")
+        return str(total)
+
+
+def _parse(text: str) -> dict[str, JsonValue]:
+    """The command or query with `op` known, `key` a text, and exactly the fields of its `op`."""
+    try:
+        request = from_json(text)
+    except (ValueError, TypeError) as error:  # TypeError: text with lone surrogates
+        raise StoreError(f"not JSON: {error}") from error
+    if not isinstance(request, dict):
+        raise StoreError("a command must be a JSON object")
+    op = request.get("op")
+    fields = _FIELDS.get(op) if isinstance(op, str) else None
+    if fields is None:
+        raise StoreError(f"op must be one of {', '.join(_FIELDS)}")
+    if request.keys() != fields:
+        missing, unknown = sorted(fields - request.keys()), sorted(request.keys() - fields)
+        raise StoreError(f"{op}: missing fields {missing}, unknown fields {unknown}")
+    if not isinstance(request["key"], str):
+        raise StoreError(f"{op}: key must be a text")
+    return request
+
+
+def _canonical(field: str, value: JsonValue) -> str:
+    try:
+        return _encode(value)
+    except ValueError as error:
+        raise StoreError(f"{field}: a number is out of range") from error
+
+
+def _read_snapshot(lines: Iterator[str]) -> dict[str, str]:
+    try:
+        header = from_json(next(lines, "null"))
+        if not isinstance(header, dict) or not _HEADER.items() <= header.items():
+            raise StoreError(f"restore: line 1 is not the header of a {_HEADER['format']} snapshot")
+        pairs = (from_json(line) for line in lines)
+        registers = {str(key): _encode(value) for key, value in pairs}
+    except (ValueError, TypeError) as error:
+        raise StoreError(f"restore: a line of the snapshot is malformed: {error}") from error
+    if len(registers) != header.get("registers"):
+        raise StoreError(
+            f"restore: the snapshot is cut short: {len(registers)} of {header.get('registers')} registers"
+        )
+    return registers
