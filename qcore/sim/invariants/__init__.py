@@ -1,0 +1,168 @@
+"""The safety properties of Raft, checked as a run goes. One file each; each cites its source.
+
+    invariants = Invariants(report)             # report(check, node, note)
+    invariants.on_start(node, durable_state)    # before the first step of each life
+    for effect in replica.step(...):
+        invariants.on_effect(node, effect, now)
+    invariants.on_stop(node)
+
+The checks see the effects in the order in which the replica gave them, at the moment of the step: what
+a server believes, not only what its disk holds. Each costs amortised constant time per effect.
+
+| check | says |
+|---|---|
+| election_safety | at most one leader a term; one vote a server and term, also across restarts |
+| leader_append_only | a leader never overwrites or removes its own entries |
+| log_matching | same index and term, same entry and same prefix |
+| leader_completeness | a new leader has every entry committed in earlier terms |
+| state_machine_safety | nobody applies another entry at an index, nor out of order, nor uncommitted |
+| commit_monotonic | commit never goes back within a life, nor beyond the log, nor is it cut away |
+| state_hash | equal index, equal state |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from qcore.core.effects import (
+    AppendLog,
+    RoleChanged,
+    SaveCommit,
+    SaveHardState,
+    StoreSnapshot,
+    TruncateLog,
+    VoteGranted,
+)
+from qcore.core.entry import DurableState
+from qcore.replica.events import Applied, ReplicaEffect, Restored, SendPeer
+from qcore.sim.invariants.commit_monotonic import CommitMonotonic
+from qcore.sim.invariants.election_safety import ElectionSafety
+from qcore.sim.invariants.leader_append_only import LeaderAppendOnly
+from qcore.sim.invariants.leader_completeness import LeaderCompleteness
+from qcore.sim.invariants.log_matching import LogMatching
+from qcore.sim.invariants.state_hash import StateHash
+from qcore.sim.invariants.state_machine_safety import StateMachineSafety
+from qcore.sim.invariants.view import NodeView, Report
+
+__all__ = ["CHECKS", "Invariants", "Report"]
+
+#: The names that `report` is called with.
+CHECKS: Final = (
+    "election_safety",
+    "leader_append_only",
+    "log_matching",
+    "leader_completeness",
+    "state_machine_safety",
+    "commit_monotonic",
+    "state_hash",
+)
+
+#: Once a cluster is broken, nearly every step breaks a rule: more reports say nothing new.
+_REPORTS_PER_CHECK: Final = 20
+
+
+class Invariants:
+    """Watches all servers of one run.
+
+    Args:
+        report: called with (check, node, note) for each violation, at most 20 times a check.
+    """
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._reports: dict[str, int] = {}
+        self._views: dict[int, NodeView] = {}
+        limited = self._limited
+        self._election = ElectionSafety(limited)
+        self._append_only = LeaderAppendOnly(limited)
+        self._matching = LogMatching(limited)
+        self._completeness = LeaderCompleteness(limited)
+        self._machine = StateMachineSafety(limited)
+        self._commit = CommitMonotonic(limited)
+        self._hash = StateHash(limited)
+        # Any: the argument's type is the key, which a dict's type cannot say.
+        self._handlers: dict[type, Callable[[NodeView, Any], None]] = {
+            SendPeer: self._election.on_send,
+            VoteGranted: self._election.on_vote,
+            Applied: self._on_applied,
+            Restored: self._on_restored,
+            SaveCommit: self._on_commit,
+            AppendLog: self._on_append,
+            TruncateLog: self._on_truncate,
+            StoreSnapshot: self._on_snapshot,
+            SaveHardState: self._on_hard_state,
+            RoleChanged: self._on_role,
+        }
+
+    def on_start(self, node: int, state: DurableState) -> None:
+        """The server starts, for the first time or again, from `state` (which is not kept)."""
+        view = self._view(node)
+        view.start(state)
+        self._election.on_start(view, state.hard_state)
+        self._matching.on_start(view)
+        self._commit.on_start(view)
+        self._completeness.on_commit(view)
+
+    def on_effect(self, node: int, effect: ReplicaEffect, now: int) -> None:
+        """One effect of a step of the server, in the order of the step's list."""
+        handler = self._handlers.get(type(effect))
+        if handler is not None:
+            handler(self._view(node), effect)
+
+    def on_stop(self, node: int) -> None:
+        """The server stopped or crashed: it leads no more."""
+        self._view(node).role = "follower"
+
+    def on_state_hash(self, node: int, index: int, digest: str) -> None:
+        """The server's state machine has this digest after it applied `index`."""
+        self._hash.on_state_hash(node, index, digest)
+
+    # -- by effect -------------------------------------------------------------------------------
+
+    def _on_append(self, view: NodeView, effect: AppendLog) -> None:
+        self._append_only.on_append(view, effect)
+        self._matching.on_append(view, effect)
+        view.append(effect)
+
+    def _on_truncate(self, view: NodeView, effect: TruncateLog) -> None:
+        self._append_only.on_truncate(view, effect)
+        self._commit.on_truncate(view, effect)
+        view.truncate(effect.from_index)
+
+    def _on_snapshot(self, view: NodeView, effect: StoreSnapshot) -> None:
+        self._append_only.on_snapshot(view, effect)
+        view.store_snapshot(effect)
+
+    def _on_hard_state(self, view: NodeView, effect: SaveHardState) -> None:
+        self._election.on_hard_state(view, effect)
+        view.term = effect.hard_state.term
+
+    def _on_commit(self, view: NodeView, effect: SaveCommit) -> None:
+        self._commit.on_commit(view, effect)
+        view.commit = effect.commit
+        self._completeness.on_commit(view)
+
+    def _on_role(self, view: NodeView, effect: RoleChanged) -> None:
+        view.role = effect.role
+        view.term = max(view.term, effect.term)
+        self._election.on_role(view, effect)
+        self._completeness.on_role(view, effect)
+
+    def _on_applied(self, view: NodeView, effect: Applied) -> None:
+        self._machine.on_applied(view, effect.entry)
+
+    def _on_restored(self, view: NodeView, effect: Restored) -> None:
+        self._machine.on_restored(view, effect.snapshot)
+
+    def _view(self, node: int) -> NodeView:
+        view = self._views.get(node)
+        if view is None:
+            view = self._views[node] = NodeView(node)
+        return view
+
+    def _limited(self, check: str, node: int, note: str) -> None:
+        count = self._reports.get(check, 0)
+        self._reports[check] = count + 1
+        if count < _REPORTS_PER_CHECK:
+            self._report(check, node, note)

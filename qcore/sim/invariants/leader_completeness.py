@@ -1,0 +1,74 @@
+"""Leader completeness: what was committed in a term is in the logs of the leaders of all higher terms.
+
+Source: Raft paper (extended version), figure 3 and section 5.4.3.
+
+The commit term of an entry is the term of the first server that was seen to commit it. That is
+never less than the term in which a quorum held it, so demanding the entry from leaders of higher
+terms only never blames a leader who was elected late, by votes that were long under way.
+"""
+
+from __future__ import annotations
+
+from qcore.core.effects import RoleChanged
+from qcore.core.entry import Entry
+from qcore.sim.invariants.view import NodeView, Report, describe
+
+CHECK = "leader_completeness"
+
+
+class LeaderCompleteness:
+    """Remembers what was committed when, and inspects each new leader."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._committed: dict[int, Entry] = {}
+        self._highest = 0
+        self._highest_by_term: dict[int, int] = {}  # commit term -> highest index committed in it
+        self._inspected: dict[int, int] = {}  # node -> the term in which it was found complete
+
+    def on_commit(self, view: NodeView) -> None:
+        """Called after the view has taken the new commit index."""
+        commit = min(view.commit, view.last_index)
+        if commit <= self._highest:
+            return
+        for index in range(self._highest + 1, commit + 1):
+            entry = view.entry_at(index)
+            if entry is not None:
+                self._committed[index] = entry
+        self._highest = commit
+        self._highest_by_term[view.term] = commit
+
+    def on_role(self, view: NodeView, effect: RoleChanged) -> None:
+        if effect.role != "leader" or self._inspected.get(view.node) == effect.term:
+            return
+        self._inspected[view.node] = effect.term
+        through = max(
+            (index for term, index in self._highest_by_term.items() if term < effect.term),
+            default=0,
+        )
+        if through and not self._holds(view, through):
+            self._blame(view, effect.term, through)
+
+    def _holds(self, view: NodeView, index: int) -> bool:
+        """By log matching, the right term at `index` means the right entries up to it."""
+        entry = self._committed.get(index)
+        if entry is None or index < view.first_index - 1:
+            return True  # covered by a snapshot
+        return (
+            view.term_at(index) in (entry.term, None)
+            if index < view.first_index
+            else (view.term_at(index) == entry.term)
+        )
+
+    def _blame(self, view: NodeView, term: int, through: int) -> None:
+        for index in range(max(1, view.first_index), through + 1):
+            if not self._holds(view, index):
+                missing = self._committed[index]
+                break
+        else:
+            missing = self._committed[through]
+        self._report(
+            CHECK,
+            view.node,
+            f"node {view.node} leads term {term} without the committed {describe(missing)}",
+        )

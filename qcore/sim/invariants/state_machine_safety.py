@@ -1,0 +1,74 @@
+"""State-machine safety: no two servers apply different entries at one index.
+
+Source: Raft paper (extended version), figure 3 and section 5.4.3. "Servers" includes one server
+before and after a restart. A server also applies in order, without a gap, and committed entries
+only (figure 2, "all servers": if commitIndex > lastApplied, apply log[lastApplied]).
+"""
+
+from __future__ import annotations
+
+from qcore.core.entry import Entry, Snapshot
+from qcore.sim.invariants.view import NodeView, Report, describe, same_entry
+
+CHECK = "state_machine_safety"
+
+
+class StateMachineSafety:
+    """Compares each applied entry with the first that was applied at its index."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._applied: dict[int, tuple[Entry, int]] = {}  # index -> (entry, first server)
+
+    def on_applied(self, view: NodeView, entry: Entry) -> None:
+        index = entry.index
+        known = self._applied.get(index)
+        if known is None:
+            self._applied[index] = (entry, view.node)
+        elif known[0] is not entry and not same_entry(known[0], entry):
+            self._report(
+                CHECK,
+                view.node,
+                f"node {view.node} applies {describe(entry)}, node {known[1]} applied "
+                f"{describe(known[0])}",
+            )
+        if index != view.applied + 1:
+            self._check_order(view, entry)
+        if index > view.commit:
+            self._report(
+                CHECK,
+                view.node,
+                f"node {view.node} applies {describe(entry)}, but its commit index is {view.commit}",
+            )
+        view.applied = index
+
+    def on_restored(self, view: NodeView, snapshot: Snapshot) -> None:
+        meta = snapshot.meta
+        known = self._applied.get(meta.last_included_index)
+        if known is not None and known[0].term != meta.last_included_term:
+            self._report(
+                CHECK,
+                view.node,
+                f"node {view.node} restores a snapshot that ends with term {meta.last_included_term} "
+                f"at {meta.last_included_index}, node {known[1]} applied {describe(known[0])}",
+            )
+        view.applied = meta.last_included_index
+
+    def _check_order(self, view: NodeView, entry: Entry) -> None:
+        if entry.index <= view.applied:
+            self._report(
+                CHECK,
+                view.node,
+                f"node {view.node} applies {describe(entry)} again or late: it has applied "
+                f"{view.applied}",
+            )
+            return
+        for index in range(view.applied + 1, entry.index):
+            skipped = view.entry_at(index)
+            if skipped is None or skipped.kind == "command":
+                self._report(
+                    CHECK,
+                    view.node,
+                    f"node {view.node} applies {describe(entry)} and skips index {index}",
+                )
+                return

@@ -1,0 +1,260 @@
+"""The search for an order that explains a register's history.
+
+Wing and Gong, "Testing and Verifying Concurrent Objects" (1993), with the memoisation of Lowe, "Testing
+for Linearizability" (2017): depth first, each configuration (what is placed, what the register holds)
+visited once. A configuration is kept small: a window of bits from the first operation
+that is not yet placed, and for unknown operations the count of those used, by what they do.
+
+Four things that are sound and save most of the work:
+
+- A read (or failed cas) that fits the present value is placed at once, with no alternative: placed
+  later in some order, it could be moved here.
+- An unknown operation that would not change the value is not placed.
+- An unknown write is placed only directly before an operation that is not itself a write: else it
+  could be left out.
+- Unknown operations that do the same are used in the order of their invocation.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from qcore.sim.linearizability.history import KeyHistory
+from qcore.sim.linearizability.operation import Operation, Result, Value
+from qcore.sim.linearizability.register import INITIAL, changes_nothing, step
+
+
+@dataclass(slots=True)
+class SearchOutcome:
+    """What the search found.
+
+    Attributes:
+        result: `unknown` when the budget ran out.
+        prefix: an order of all known operations (when ok) or the longest beginning that was found.
+        value: what the register holds after `prefix`.
+        stuck: known operations under way after `prefix`.
+        steps: how many placements were tried.
+    """
+
+    result: Result
+    steps: int
+    prefix: list[Operation] = field(default_factory=list)
+    value: Value = INITIAL
+    stuck: list[Operation] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Group:
+    """Unknown operations that do the same, in the order of invocation."""
+
+    operations: list[Operation]
+    predecessor: int
+    shift: int
+    mask: int
+    is_write: bool
+
+
+class _Frame(NamedTuple):
+    """One placed operation, and the configuration before it."""
+
+    cursor: int
+    frontier: int
+    window: int
+    used: int
+    value: Value
+    awaits_reader: bool
+    limit: int
+    forced: bool
+
+
+class _Events:
+    """Invocations and returns of the known operations, in time, as a linked list.
+
+    Operation i has the nodes 2i (invocation) and 2i+1 (return). In one microsecond invocations come
+    first. Taking an operation out and putting it back costs constant time.
+    """
+
+    def __init__(self, known: list[Operation]) -> None:
+        count = len(known)
+        self.head, self.tail = 2 * count, 2 * count + 1
+        self.time = [0] * (2 * count)
+        for i, operation in enumerate(known):
+            assert operation.return_us is not None
+            self.time[2 * i] = operation.invoke_us
+            self.time[2 * i + 1] = operation.return_us
+        time = self.time
+        nodes = sorted(range(2 * count), key=lambda node: (time[node], node & 1, node))
+        order = [self.head, *nodes, self.tail]
+        self.next = [0] * (2 * count + 2)
+        self.previous = [0] * (2 * count + 2)
+        for before, after in itertools.pairwise(order):
+            self.next[before] = after
+            self.previous[after] = before
+
+    def take(self, call: int) -> None:
+        following, preceding = self.next, self.previous
+        for node in (call, call + 1):
+            before, after = preceding[node], following[node]
+            following[before] = after
+            preceding[after] = before
+
+    def put_back(self, call: int) -> None:
+        following, preceding = self.next, self.previous
+        for node in (call + 1, call):
+            following[preceding[node]] = node
+            preceding[following[node]] = node
+
+    def under_way(self) -> list[int]:
+        """Positions of the operations that could come next: invoked before the first return."""
+        found = []
+        node = self.next[self.head]
+        while node != self.tail and not node & 1:
+            found.append(node >> 1)
+            node = self.next[node]
+        return found
+
+
+def search(history: KeyHistory, budget: int) -> SearchOutcome:
+    """Look for an order of all known operations, some unknown ones among them, that explains every answer.
+
+    Args:
+        budget: how many placements may be tried.
+    """
+    return _Search(history).run(budget)
+
+
+class _Search:
+    def __init__(self, history: KeyHistory) -> None:
+        self.known = history.known
+        self.predecessor = history.predecessor
+        self.events = _Events(history.known)
+        self.groups = _groups(history)
+        self.is_write = [o.kind == "write" for o in history.known]
+        self.is_read = [changes_nothing(o) for o in history.known]
+        self.stack: list[_Frame] = []
+        self.best: list[_Frame] = []
+        self.best_value: Value = INITIAL
+        self.best_stuck: list[int] = []
+
+    def run(self, budget: int) -> SearchOutcome:
+        events, groups, stack = self.events, self.groups, self.stack
+        following, head, tail = events.next, events.head, events.tail
+        first_group, give_up = tail + 1, tail + 1 + len(groups)
+        # The configuration: every operation before `frontier` is placed, and those in `window`.
+        frontier, window, used, value, awaits_reader = 0, 0, 0, INITIAL, False
+        seen: set[tuple[int, int, int, Value, bool]] = set()
+        cursor, limit, steps = following[head], 0, 0
+        while following[head] != tail:
+            if steps >= budget:
+                self._keep_best(value)
+                return self._outcome("unknown", steps)
+            if cursor == give_up:
+                self._keep_best(value)
+                if not stack:
+                    return self._outcome("violation", steps)
+                frame = stack.pop()
+                cursor, frontier, window, used, value, awaits_reader, limit, forced = frame
+                if cursor < head:
+                    events.put_back(cursor)
+                    cursor = give_up if forced else following[cursor]
+                else:
+                    cursor += 1
+                continue
+            steps += 1
+            if cursor < head and cursor & 1:
+                limit, cursor = events.time[cursor], first_group
+                continue
+            forced = False
+            new_frontier, new_window, new_used = frontier, window, used
+            if cursor < head:
+                i = cursor >> 1
+                legal, new_value = step(value, self.known[i])
+                before = self.predecessor[i]
+                if legal and before >= frontier:
+                    legal = bool(window >> (before - frontier) & 1)
+                if not legal or (awaits_reader and self.is_write[i]):
+                    cursor = following[cursor]
+                    continue
+                forced, wants_reader = self.is_read[i], False
+                new_window |= 1 << (i - frontier)
+                placed = (~new_window & (new_window + 1)).bit_length() - 1
+                new_window >>= placed
+                new_frontier += placed
+            else:
+                group = groups[cursor - first_group]
+                count = used >> group.shift & group.mask
+                if not _usable(group, count, limit, frontier, window) or (
+                    awaits_reader and group.is_write
+                ):
+                    cursor += 1
+                    continue
+                legal, new_value = step(value, group.operations[count])
+                if not legal or new_value == value:
+                    cursor += 1
+                    continue
+                wants_reader = group.is_write
+                new_used += 1 << group.shift
+            key = (new_frontier, new_window, new_used, new_value, wants_reader)
+            if key in seen:
+                cursor = _after(cursor, head, following, give_up if forced else -1)
+                continue
+            seen.add(key)
+            stack.append(
+                _Frame(cursor, frontier, window, used, value, awaits_reader, limit, forced)
+            )
+            if cursor < head:
+                events.take(cursor)
+            frontier, window, used, value, awaits_reader = key
+            cursor = following[head]
+        self._keep_best(value)
+        return self._outcome("ok", steps)
+
+    def _keep_best(self, value: Value) -> None:
+        """Remember the present placement if it is the longest so far."""
+        if len(self.stack) > len(self.best) or not self.best_stuck:
+            self.best = self.stack.copy()
+            self.best_value = value
+            self.best_stuck = self.events.under_way()
+
+    def _outcome(self, result: Result, steps: int) -> SearchOutcome:
+        head = self.events.head
+        prefix = []
+        for frame in self.best:
+            if frame.cursor < head:
+                prefix.append(self.known[frame.cursor >> 1])
+            else:
+                group = self.groups[frame.cursor - head - 2]
+                prefix.append(group.operations[frame.used >> group.shift & group.mask])
+        stuck = [self.known[i] for i in self.best_stuck]
+        return SearchOutcome(result, steps, prefix, self.best_value, stuck)
+
+
+def _after(cursor: int, head: int, following: list[int], forced_to: int) -> int:
+    """Where to go on when the placement at `cursor` leads to a configuration seen before."""
+    if forced_to >= 0:
+        return forced_to
+    return following[cursor] if cursor < head else cursor + 1
+
+
+def _usable(group: _Group, count: int, limit: int, frontier: int, window: int) -> bool:
+    """Whether the group's next operation exists, was invoked by then, and follows its predecessor."""
+    if count >= len(group.operations) or group.operations[count].invoke_us > limit:
+        return False
+    before = group.predecessor
+    return before < frontier or bool(window >> (before - frontier) & 1)
+
+
+def _groups(history: KeyHistory) -> list[_Group]:
+    """Unknown operations by what they do; one that touches its client's previous one stays alone."""
+    by_effect: dict[tuple[str, object, int], list[Operation]] = {}
+    for operation, before in zip(history.unknown, history.unknown_predecessor, strict=True):
+        by_effect.setdefault((operation.kind, operation.input, before), []).append(operation)
+    groups = []
+    shift = 0
+    for (kind, _, before), operations in by_effect.items():
+        bits = len(operations).bit_length()
+        groups.append(_Group(operations, before, shift, (1 << bits) - 1, kind == "write"))
+        shift += bits
+    return groups
