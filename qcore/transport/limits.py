@@ -1,0 +1,58 @@
+"""Time and size limits of connections. Every wait ends and every queue is bounded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from qcore.errors import ConfigError
+
+MIB = 1024 * 1024
+
+
+@dataclass(slots=True, frozen=True)
+class TransportLimits:
+    """Limits of one server, pool or client.
+
+    Attributes:
+        max_frame_bytes: a larger incoming frame closes the connection with 1009.
+        max_queue_bytes: sent and not yet taken by the socket; beyond it the connection is dropped.
+        ping_interval_s: after this long without a byte from the other end, ping.
+        dead_after_s: after this long without a byte from the other end, drop the connection.
+        send_stall_s: after this long in which the other end took nothing of what waits, drop it.
+        close_timeout_s: how long a closing handshake may take.
+        handshake_timeout_s: how long a connection may take to become one (TCP, HTTP).
+        hello_timeout_s: how long a peer may take to say or answer `Hello`.
+        max_clients: connections without an accepted `Hello`; beyond it 503.
+        max_handshakes: connections that have not finished their HTTP request; the oldest gives way.
+        reserved_for_peers: connections beyond `max_clients` for those that announce themselves as peers.
+        backoff_min_s, backoff_max_s: pause before reconnecting to a peer, doubling, jittered.
+        refused_backoff_s: the same after a peer refused our `Hello`.
+        max_peer_queue_messages: sent to one peer within one turn of the event loop or while its socket
+            is full; beyond it messages are dropped.
+
+    Raises:
+        ConfigError: a value is not positive; the message names it.
+    """
+
+    max_frame_bytes: int = 16 * MIB
+    max_queue_bytes: int = 32 * MIB
+    ping_interval_s: float = 5.0
+    dead_after_s: float = 15.0
+    send_stall_s: float = 10.0
+    close_timeout_s: float = 2.0
+    handshake_timeout_s: float = 5.0
+    hello_timeout_s: float = 3.0
+    max_clients: int = 512
+    max_handshakes: int = 128
+    reserved_for_peers: int = 64
+    backoff_min_s: float = 0.05
+    backoff_max_s: float = 1.0
+    refused_backoff_s: float = 5.0
+    max_peer_queue_messages: int = 4096
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if not getattr(self, field.name) > 0:
+                raise ConfigError(
+                    f"{field.name} is {getattr(self, field.name)}; it must be positive"
+                )

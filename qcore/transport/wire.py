@@ -1,0 +1,365 @@
+"""The messages of the wire: one slotted dataclass each, named as on the wire.
+
+Every message carries `id`: chosen by the sender of a request, echoed by its reply. A reply holds
+its result as `Ok` or `Err`; an error's structured form goes into `detail`, beside the text's key.
+
+`REGISTRY` maps the name on the wire to the class, for `qcore.transport.codec.Codec`. An application
+adds its own: `Codec({**REGISTRY, "Perform": Perform})`, where `Perform` is a dataclass with an
+`id: str` and whatever fields it wants, validated strictly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import Field, JsonValue
+
+from qcore.core.messages import (
+    AppendEntries,
+    AppendEntriesResponse,
+    InstallSnapshot,
+    InstallSnapshotResponse,
+    PreVote,
+    PreVoteResponse,
+    RequestVote,
+    RequestVoteResponse,
+)
+from qcore.errors import QcoreError, Scalar
+from qcore.replica import messages as replica_messages
+from qcore.replica.messages import PeerMessage
+
+#: The version of this protocol, said in `Hello`.
+PROTOCOL_VERSION = 1
+
+#: Integers on the wire are below this, so that every JSON reader with 64 bits can hold them.
+INT_LIMIT = 2**63
+
+#: Longest `id`, in characters.
+MAX_ID_LENGTH = 1024
+
+MessageId = Annotated[str, Field(max_length=MAX_ID_LENGTH)]
+NodeId = Annotated[int, Field(ge=1, lt=INT_LIMIT)]
+Detail = dict[str, Scalar]
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Ok(Generic[T]):
+    """A result: `{"Ok": value}`."""
+
+    value: Annotated[T, Field(alias="Ok")]
+
+
+@dataclass(slots=True)
+class Err:
+    """A failure in words: `{"Err": "text"}`."""
+
+    text: Annotated[str, Field(alias="Err")]
+
+
+# --- any connection -------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Error:
+    """Answer to an envelope that could not be understood; the connection stays open."""
+
+    id: MessageId
+    error: str
+    detail: Detail | None = None
+
+
+@dataclass(slots=True)
+class Hello:
+    """A node's first message on a connection that it opens to a peer.
+
+    Fields that a later protocol adds are ignored, so that an old node can answer by name that it
+    does not speak that version.
+
+    Attributes:
+        protocol: `PROTOCOL_VERSION` of the sender.
+        cluster_id: the sender's cluster; empty while it belongs to none.
+        node_id: the sender.
+        role: `peer`.
+        version: the sender's software version, for people.
+    """
+
+    id: MessageId
+    protocol: Annotated[int, Field(ge=0, lt=INT_LIMIT)]
+    cluster_id: str
+    node_id: NodeId
+    role: str = "peer"
+    version: str = ""
+
+
+@dataclass(slots=True)
+class HelloReply:
+    """Who answered a `Hello`; `cluster_id` is empty while the node belongs to no cluster."""
+
+    protocol: Annotated[int, Field(ge=0, lt=INT_LIMIT)]
+    cluster_id: str
+    node_id: NodeId
+    version: str = ""
+
+
+@dataclass(slots=True)
+class HelloResponse:
+    """Answer to `Hello`. After an `Err` the connection is closed with 1008."""
+
+    id: MessageId
+    response: Ok[HelloReply] | Err
+    detail: Detail | None = None
+
+
+# --- management -----------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Init:
+    """Begin a cluster of `nodes`, pairs of id and `host:port`; empty: of this node alone."""
+
+    id: MessageId
+    nodes: list[tuple[NodeId, str]]
+
+
+@dataclass(slots=True)
+class InitResponse:
+    id: MessageId
+    response: Ok[None] | Err
+    detail: Detail | None = None
+
+
+@dataclass(slots=True)
+class AddLearner:
+    """Add a member that receives the log and does not vote."""
+
+    id: MessageId
+    node_id: NodeId
+    node_addr: str
+
+
+@dataclass(slots=True)
+class AddLearnerResponse:
+    id: MessageId
+    response: Ok[str] | Err
+    detail: Detail | None = None
+
+
+@dataclass(slots=True)
+class ChangeMembership:
+    """Make `members`, each a voter or learner that exists, the voters."""
+
+    id: MessageId
+    members: list[NodeId]
+
+
+@dataclass(slots=True)
+class ChangeMembershipResponse:
+    id: MessageId
+    response: Ok[str] | Err
+    detail: Detail | None = None
+
+
+@dataclass(slots=True)
+class GetMetrics:
+    id: MessageId
+
+
+@dataclass(slots=True)
+class GetMetricsResponse:
+    """`response` is the metrics object itself."""
+
+    id: MessageId
+    response: dict[str, JsonValue]
+    detail: Detail | None = None
+
+
+# --- between nodes --------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class RaftVote:
+    id: MessageId
+    request: RequestVote
+
+
+@dataclass(slots=True)
+class RaftVoteResponse:
+    id: MessageId
+    response: Ok[RequestVoteResponse] | Err
+    detail: Detail | None = None
+
+
+@dataclass(slots=True)
+class RaftPreVote:
+    id: MessageId
+    request: PreVote
+
+
+@dataclass(slots=True)
+class RaftPreVoteResponse:
+    id: MessageId
+    response: Ok[PreVoteResponse] | Err
+    detail: Detail | None = None
+
+
+@dataclass(slots=True)
+class RaftAppend:
+    id: MessageId
+    request: AppendEntries
+
+
+@dataclass(slots=True)
+class RaftAppendResponse:
+    id: MessageId
+    response: Ok[AppendEntriesResponse] | Err
+    detail: Detail | None = None
+
+
+@dataclass(slots=True)
+class RaftSnapshot:
+    id: MessageId
+    request: InstallSnapshot
+
+
+@dataclass(slots=True)
+class RaftSnapshotResponse:
+    id: MessageId
+    response: Ok[InstallSnapshotResponse] | Err
+    detail: Detail | None = None
+
+
+@dataclass(slots=True)
+class Forward:
+    """A client's request on its way from a follower to the leader."""
+
+    id: MessageId
+    request: replica_messages.Forward
+
+
+@dataclass(slots=True)
+class ForwardResponse:
+    id: MessageId
+    response: Ok[replica_messages.ForwardResponse] | Err
+    detail: Detail | None = None
+
+
+#: What a peer alone may send; from a connection without an accepted `Hello` it closes with 1008.
+PEER_REQUESTS: tuple[type, ...] = (RaftVote, RaftPreVote, RaftAppend, RaftSnapshot, Forward)
+
+PEER_RESPONSES: tuple[type, ...] = (
+    RaftVoteResponse,
+    RaftPreVoteResponse,
+    RaftAppendResponse,
+    RaftSnapshotResponse,
+    ForwardResponse,
+)
+
+PeerRequest = RaftVote | RaftPreVote | RaftAppend | RaftSnapshot | Forward
+PeerResponse = (
+    RaftVoteResponse
+    | RaftPreVoteResponse
+    | RaftAppendResponse
+    | RaftSnapshotResponse
+    | ForwardResponse
+)
+
+#: Name on the wire -> class, of every message that transport itself knows.
+REGISTRY: dict[str, type] = {
+    message_type.__name__: message_type
+    for message_type in (
+        Error,
+        Hello,
+        HelloResponse,
+        Init,
+        InitResponse,
+        AddLearner,
+        AddLearnerResponse,
+        ChangeMembership,
+        ChangeMembershipResponse,
+        GetMetrics,
+        GetMetricsResponse,
+        *PEER_REQUESTS,
+        *PEER_RESPONSES,
+    )
+}
+
+
+def is_peer_response(message: PeerMessage) -> bool:
+    """Whether the replica's message answers another (and goes back with that one's id)."""
+    return isinstance(message, _RESPONSES)
+
+
+def wrap_request(message_id: str, message: PeerMessage) -> PeerRequest:
+    """The wire message that carries a replica's request.
+
+    Raises:
+        TypeError: `message` is a response.
+    """
+    match message:
+        case AppendEntries():
+            return RaftAppend(message_id, message)
+        case RequestVote():
+            return RaftVote(message_id, message)
+        case PreVote():
+            return RaftPreVote(message_id, message)
+        case InstallSnapshot():
+            return RaftSnapshot(message_id, message)
+        case replica_messages.Forward():
+            return Forward(message_id, message)
+    raise TypeError(f"{type(message).__name__} is a response: use wrap_response")
+
+
+def wrap_response(message_id: str, message: PeerMessage) -> PeerResponse:
+    """The wire message that carries a replica's response, with the id of the request.
+
+    Raises:
+        TypeError: `message` is a request.
+    """
+    match message:
+        case AppendEntriesResponse():
+            return RaftAppendResponse(message_id, Ok(message))
+        case RequestVoteResponse():
+            return RaftVoteResponse(message_id, Ok(message))
+        case PreVoteResponse():
+            return RaftPreVoteResponse(message_id, Ok(message))
+        case InstallSnapshotResponse():
+            return RaftSnapshotResponse(message_id, Ok(message))
+        case replica_messages.ForwardResponse():
+            return ForwardResponse(message_id, Ok(message))
+    raise TypeError(f"{type(message).__name__} is a request: use wrap_request")
+
+
+def unwrap(message: object) -> PeerMessage | None:
+    """The replica's message inside a wire message; None for an `Err` and for any other message."""
+    if isinstance(message, RaftAppend | RaftVote | RaftPreVote | RaftSnapshot | Forward):
+        return message.request
+    if isinstance(
+        message,
+        RaftAppendResponse
+        | RaftVoteResponse
+        | RaftPreVoteResponse
+        | RaftSnapshotResponse
+        | ForwardResponse,
+    ) and not isinstance(message.response, Err):
+        return message.response.value
+    return None
+
+
+_RESPONSES = (
+    AppendEntriesResponse,
+    RequestVoteResponse,
+    PreVoteResponse,
+    InstallSnapshotResponse,
+    replica_messages.ForwardResponse,
+)
+
+
+def failure(error: QcoreError) -> tuple[Err, Detail]:
+    """`response` and `detail` of a reply that reports `error`.
+
+    Use: `InitResponse(request.id, *failure(error))`.
+    """
+    return Err(str(error)), error.detail()
