@@ -54,11 +54,8 @@ class LeaderCompleteness:
         entry = self._committed.get(index)
         if entry is None or index < view.first_index - 1:
             return True  # covered by a snapshot
-        return (
-            view.term_at(index) in (entry.term, None)
-            if index < view.first_index
-            else (view.term_at(index) == entry.term)
-        )
+        term = view.term_at(index)
+        return term == entry.term or (term is None and index < view.first_index)
 
     def _blame(self, view: NodeView, term: int, through: int) -> None:
         for index in range(max(1, view.first_index), through + 1):

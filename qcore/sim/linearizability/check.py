@@ -60,7 +60,9 @@ def _check_key(history: KeyHistory, budget: int) -> LinearizabilityVerdict:
         if conflict is None:
             return LinearizabilityVerdict("ok")
         # The verdict stands; the search only finds how far an order can go.
-        return _violation(history, search(history, budget), conflict)
+        outcome = search(history, budget)
+        assert outcome.result != "ok", "the two methods contradict each other"
+        return _violation(history, outcome, conflict)
     outcome = search(history, budget)
     if outcome.result == "violation":
         return _violation(history, outcome, None)
