@@ -1,0 +1,52 @@
+"""A node's clocks: a monotonic one that may run fast or slow, and a wall clock that may also jump."""
+
+from __future__ import annotations
+
+#: What wall clocks show at simulated time 0, microseconds since the Unix epoch (2023-11-14, arbitrary).
+WALL_EPOCH_US = 1_700_000_000_000_000
+
+_MILLION = 1_000_000
+
+
+class NodeClock:
+    """Translates simulated time into what one machine believes.
+
+    Args:
+        base_us: what the monotonic clock shows at simulated time 0. It differs from node to node, so that a
+            comparison of two nodes' monotonic clocks cannot go unnoticed.
+        drift_ppm: how much faster than true time the clocks run, in parts per million.
+        wall_offset_us: how far the wall clock is ahead.
+    """
+
+    __slots__ = ("_anchor_local", "_anchor_true", "_base", "drift_ppm", "wall_offset_us")
+
+    def __init__(self, base_us: int = 0, drift_ppm: int = 0, wall_offset_us: int = 0) -> None:
+        self._base = base_us
+        self._anchor_local = base_us
+        self._anchor_true = 0
+        self.drift_ppm = drift_ppm
+        self.wall_offset_us = wall_offset_us
+
+    def local(self, true_us: int) -> int:
+        """What the monotonic clock shows."""
+        elapsed = true_us - self._anchor_true
+        if self.drift_ppm:
+            elapsed = elapsed * (_MILLION + self.drift_ppm) // _MILLION
+        return self._anchor_local + elapsed
+
+    def true_at(self, local_us: int) -> int:
+        """The earliest simulated time at which the monotonic clock shows at least `local_us`."""
+        elapsed = local_us - self._anchor_local
+        if self.drift_ppm:
+            elapsed = -(-elapsed * _MILLION // (_MILLION + self.drift_ppm))
+        return self._anchor_true + elapsed
+
+    def wall(self, true_us: int) -> int:
+        """What the wall clock shows, microseconds since the Unix epoch."""
+        return WALL_EPOCH_US + self.local(true_us) - self._base + self.wall_offset_us
+
+    def set_drift(self, true_us: int, drift_ppm: int) -> None:
+        """Run at another speed from now on, without a jump."""
+        self._anchor_local = self.local(true_us)
+        self._anchor_true = true_us
+        self.drift_ppm = drift_ppm

@@ -1,0 +1,149 @@
+"""The simulated disk of one node: writes take time, share syncs, and are lost until they are synced.
+
+It works as the real writer does: one sync is under way at a time; all writes that come meanwhile wait
+in the process and go into the next sync together. So there are three places where a write can be:
+
+| where | process crash (kill -9) | power loss |
+|---|---|---|
+| waiting in the process | lost | lost |
+| handed to the operating system, sync under way | kept | lost |
+| synced | kept | kept |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from simpy.events import NORMAL
+
+from qcore.core.durable import apply_write
+from qcore.core.effects import Write
+from qcore.core.entry import DurableState
+from qcore.sim.engine import Call, Engine
+from qcore.sim.latency import Sampler
+from qcore.sim.ledger import Fault
+
+
+class SimDisk:
+    """The durable state of one node, and the way there.
+
+    Args:
+        engine: the simulated clock.
+        sync_latency: draws how long a sync takes.
+        state: what the disk holds at first.
+
+    Attributes:
+        on_durable: called with a write id when all writes up to it are synced.
+        syncs, writes_lost: counts.
+    """
+
+    def __init__(self, engine: Engine, sync_latency: Sampler, state: DurableState) -> None:
+        self._env = engine.env
+        self._sync_latency = sync_latency
+        self._slow_latency: Sampler | None = None
+        self._slow_blame: Fault | None = None
+        self._stall_blame: Fault | None = None
+        self._state = state
+        self._waiting: list[Write] = []
+        self._syncing: list[Write] = []
+        self._commit = 0
+        self._syncing_commit = 0
+        self._epoch = 0
+        self._sync_is_due = False
+        self.on_durable: Callable[[int], None] = lambda _write_id: None
+        self.syncs = 0
+        self.writes_lost = 0
+
+    @property
+    def durable(self) -> DurableState:
+        """What would survive a power loss now. Look, do not touch."""
+        return self._state
+
+    @property
+    def is_idle(self) -> bool:
+        """True when every write is synced."""
+        return not (self._waiting or self._syncing)
+
+    def load(self) -> DurableState:
+        """What a process finds when it starts: a copy, its own to change."""
+        return DurableState(
+            replace(self._state.hard_state), self._state.snapshot, list(self._state.entries)
+        )
+
+    def submit(self, write: Write) -> None:
+        """Take a write; it is on its way once `kick` is called."""
+        self._waiting.append(write)
+
+    def save_commit(self, commit: int) -> None:
+        """Remember the commit index; it is stored with the next write."""
+        self._commit = commit
+
+    def kick(self) -> None:
+        """Begin a sync of everything that waits, unless one is under way."""
+        if self._syncing or not self._waiting:
+            return
+        self._syncing, self._waiting = self._waiting, []
+        self._syncing_commit = self._commit
+        latency = self._sync_latency()
+        if self._slow_latency is not None:
+            latency += self._slow_latency()
+            if self._slow_blame is not None:
+                self._slow_blame.acted += 1
+        epoch = self._epoch
+        self._env.schedule(Call(lambda _event: self._sync_ends(epoch)), NORMAL, latency)
+
+    def stall(self, fault: Fault) -> None:
+        """No sync ends until `recover`."""
+        self._stall_blame = fault
+
+    def slow_down(self, extra_latency: Sampler, fault: Fault) -> None:
+        """Every sync that begins from now on takes so much longer, until `recover`."""
+        self._slow_latency = extra_latency
+        self._slow_blame = fault
+
+    def recover(self) -> None:
+        """End a stall or slowness; a sync that waited ends now."""
+        self._stall_blame = self._slow_latency = self._slow_blame = None
+        if self._sync_is_due:
+            self._sync_ends(self._epoch)
+
+    def crash(self, *, power_loss: bool) -> int:
+        """The process, or the machine, dies; returns how many writes that lost."""
+        if power_loss:
+            lost = len(self._syncing) + len(self._waiting)
+        else:
+            lost = len(self._waiting)
+            self._make_durable(self._syncing, self._syncing_commit)
+        self._waiting, self._syncing = [], []
+        self._commit = self._syncing_commit = 0
+        self._sync_is_due = False
+        self._epoch += 1
+        self.writes_lost += lost
+        return lost
+
+    def _sync_ends(self, epoch: int) -> None:
+        if epoch != self._epoch:
+            return
+        if self._stall_blame is not None:
+            self._stall_blame.acted += 1
+            self._sync_is_due = True
+            return
+        self._sync_is_due = False
+        writes, self._syncing = self._syncing, []
+        self._make_durable(writes, self._syncing_commit)
+        self.syncs += 1
+        self.on_durable(writes[-1].write_id)
+        self.kick()
+
+    def _make_durable(self, writes: list[Write], commit: int) -> None:
+        for write in writes:
+            apply_write(self._state, write)
+        if commit > self._state.hard_state.commit:
+            self._state.hard_state.commit = commit
+
+
+def run_until_synced(engine: Engine, disk: SimDisk) -> None:
+    """Let simulated time pass until every write is synced (for synchronous users of a disk)."""
+    while not disk.is_idle:
+        engine.env.step()

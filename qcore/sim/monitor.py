@@ -1,0 +1,223 @@
+"""Watches a run from above: who leads, who can reach a quorum, what was committed when.
+
+It knows what no node can know (which links are cut, who is down), so it can tell a leader from one
+who only thinks so, and time without a leader from time in which no leader was possible.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from qcore.core.effects import Role
+from qcore.sim.network import Network
+
+
+@dataclass(slots=True)
+class NodeFacts:
+    """What is true of a node now."""
+
+    up: bool = False
+    paused: bool = False
+    role: Role = "follower"
+    term: int = 0
+    last_index: int = 0
+    commit: int = 0
+    connected: bool = False
+    log_end_when_cut_off: int | None = None
+
+    @property
+    def running(self) -> bool:
+        return self.up and not self.paused
+
+    @property
+    def leads(self) -> bool:
+        return self.role == "leader" and self.running
+
+
+@dataclass(slots=True)
+class Interval:
+    """A stretch of simulated time; `end` is None while it lasts. `node` is 0 where none is meant."""
+
+    start: int
+    end: int | None = None
+    node: int = 0
+    first: bool = False
+
+    def length(self, now: int) -> int:
+        return (now if self.end is None else self.end) - self.start
+
+
+@dataclass(slots=True, frozen=True)
+class Elected:
+    """At `time`, `node` became candidate (or leader) in `term`."""
+
+    time: int
+    node: int
+    term: int
+
+
+@dataclass(slots=True)
+class Record:
+    """What the monitor has seen, for expectations and metrics. Times in microseconds.
+
+    Attributes:
+        elections: the first candidacy in each term.
+        leaders: each time that a node became leader.
+        leaderless: stretches in which some node could reach a quorum and no leader did; the first begins
+            at the start of the run.
+        stale: stretches in which a running node led without a quorum, or below another leader.
+        commits: (time, index) each time that the highest commit index of all nodes grew.
+        minority_commits: entries that a node appended and committed while it reached no quorum.
+        truncated: entries removed from the ends of logs.
+    """
+
+    elections: list[Elected] = field(default_factory=list)
+    leaders: list[Elected] = field(default_factory=list)
+    leaderless: list[Interval] = field(default_factory=list)
+    stale: list[Interval] = field(default_factory=list)
+    commits: list[tuple[int, int]] = field(default_factory=list)
+    minority_commits: int = 0
+    truncated: int = 0
+    highest_term: int = 0
+
+
+class Monitor:
+    """Keeps `facts` and `record` up to date; its owner tells it what happens."""
+
+    def __init__(self, nodes: tuple[int, ...], network: Network) -> None:
+        self.facts = {node: NodeFacts() for node in nodes}
+        self.record = Record()
+        self._network = network
+        self._quorum = len(nodes) // 2 + 1
+        self._linked: dict[int, list[int]] = {}
+        self._terms_contested: set[int] = set()
+        self._highest_commit = 0
+        self._leaderless: Interval | None = None
+        self._stale: dict[int, Interval] = {}
+
+    # -- what happens -----------------------------------------------------------------------------
+
+    def start(self, now: int) -> None:
+        """All nodes and links are in place."""
+        self._leaderless = Interval(now, first=True)
+        self.record.leaderless.append(self._leaderless)
+        self.links_changed(now)
+
+    def links_changed(self, now: int) -> None:
+        """Some link was cut or mended."""
+        network = self._network
+        for node in self.facts:
+            self._linked[node] = [
+                peer
+                for peer in self.facts
+                if peer == node
+                or not (network.link(node, peer).cuts or network.link(peer, node).cuts)
+            ]
+        self._evaluate(now)
+
+    def node_up(self, now: int, node: int, term: int, commit: int, last_index: int) -> None:
+        facts = self.facts[node]
+        facts.up, facts.paused, facts.role, facts.term = True, False, "follower", term
+        facts.commit, facts.last_index = commit, last_index
+        if commit > self._highest_commit:
+            self._highest_commit = commit
+        if self._linked:
+            self._evaluate(now)
+
+    def node_down(self, now: int, node: int) -> None:
+        self.facts[node].up = False
+        self.facts[node].role = "follower"
+        self._evaluate(now)
+
+    def node_paused(self, now: int, node: int, paused: bool) -> None:
+        self.facts[node].paused = paused
+        self._evaluate(now)
+
+    def role_changed(self, now: int, node: int, role: Role, term: int) -> None:
+        facts = self.facts[node]
+        if term > self.record.highest_term:
+            self.record.highest_term = term
+        if role == facts.role and term == facts.term:
+            return
+        newly = role != facts.role or term != facts.term
+        facts.role, facts.term = role, term
+        if role == "candidate" and term not in self._terms_contested:
+            self._terms_contested.add(term)
+            self.record.elections.append(Elected(now, node, term))
+        if role == "leader" and newly:
+            if term not in self._terms_contested:  # alone in its cluster, or elected in one step
+                self._terms_contested.add(term)
+                self.record.elections.append(Elected(now, node, term))
+            self.record.leaders.append(Elected(now, node, term))
+        self._evaluate(now)
+
+    def appended(self, node: int, last_index: int) -> None:
+        self.facts[node].last_index = last_index
+
+    def truncated(self, node: int, from_index: int) -> None:
+        facts = self.facts[node]
+        self.record.truncated += max(0, facts.last_index - from_index + 1)
+        facts.last_index = from_index - 1
+
+    def committed(self, now: int, node: int, commit: int) -> None:
+        facts = self.facts[node]
+        facts.commit = commit
+        if commit > self._highest_commit:
+            cut_off = facts.log_end_when_cut_off
+            if cut_off is not None and commit > cut_off:
+                self.record.minority_commits += commit - max(cut_off, self._highest_commit)
+            self._highest_commit = commit
+            self.record.commits.append((now, commit))
+
+    # -- questions --------------------------------------------------------------------------------
+
+    @property
+    def leader(self) -> int | None:
+        """The running leader with the highest term, whether it reaches a quorum or not."""
+        leaders = [node for node, facts in self.facts.items() if facts.leads]
+        return max(leaders, key=lambda node: self.facts[node].term, default=None)
+
+    @property
+    def highest_commit(self) -> int:
+        return self._highest_commit
+
+    # -- inference --------------------------------------------------------------------------------
+
+    def _evaluate(self, now: int) -> None:
+        if not self._linked:
+            return
+        for node, facts in self.facts.items():
+            connected = (
+                facts.running
+                and sum(self.facts[peer].running for peer in self._linked[node]) >= self._quorum
+            )
+            if connected:
+                facts.log_end_when_cut_off = None
+            elif facts.connected or facts.log_end_when_cut_off is None:
+                facts.log_end_when_cut_off = facts.last_index
+            facts.connected = connected
+        self._evaluate_leaderless(now)
+        self._evaluate_stale(now)
+
+    def _evaluate_leaderless(self, now: int) -> None:
+        able = any(facts.connected for facts in self.facts.values())
+        led = any(facts.leads and facts.connected for facts in self.facts.values())
+        if self._leaderless is not None:
+            if led or not able:
+                self._leaderless.end = now
+                self._leaderless = None
+        elif able and not led:
+            self._leaderless = Interval(now, first=not self.record.leaders)
+            self.record.leaderless.append(self._leaderless)
+
+    def _evaluate_stale(self, now: int) -> None:
+        top = max((facts.term for facts in self.facts.values() if facts.leads), default=0)
+        for node, facts in self.facts.items():
+            stale = facts.leads and (not facts.connected or facts.term < top)
+            interval = self._stale.get(node)
+            if stale and interval is None:
+                self._stale[node] = Interval(now, node=node)
+                self.record.stale.append(self._stale[node])
+            elif not stale and interval is not None:
+                interval.end = now
+                del self._stale[node]

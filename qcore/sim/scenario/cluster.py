@@ -1,0 +1,231 @@
+"""The standing parts of a scenario: the cluster, its network, and the clients' load."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from qcore.core.config import RaftConfig, Safeguards
+from qcore.errors import ConfigError
+from qcore.sim.latency import Distribution, LatencySpec, fixed, uniform
+from qcore.sim.scenario.values import Flag, Milliseconds, NodeId, Nodes, Probability, Selector, Spec
+
+Positive = Annotated[int, Field(ge=1, strict=True)]
+
+
+class DiskSpec(Spec):
+    """The disk of every node. `latency_ms` is how long one sync takes (any number of writes share it)."""
+
+    latency_ms: LatencySpec = uniform(0.3, 0.6)
+
+
+class ClockSpec(Spec):
+    """How far a node's clocks are from the truth: wall clock ahead by `offset_ms`, all run fast by
+    `drift_ppm`."""
+
+    offset_ms: Annotated[float, Field(strict=True, allow_inf_nan=False)] = 0.0
+    drift_ppm: Annotated[int, Field(gt=-1_000_000, lt=10_000_000, strict=True)] = 0
+
+
+class ClusterSpec(Spec):
+    """The servers and their settings. `nodes` is a number, or a list of ids."""
+
+    nodes: tuple[NodeId, ...] = (1, 2, 3)
+    election_timeout_ms: tuple[Positive, Positive] = (150, 300)
+    heartbeat_ms: Positive = 50
+    pre_vote: Flag = True
+    check_quorum: Flag = True
+    max_inflight_messages: Positive = 16
+    max_inflight_bytes: Positive = 4 * 1024 * 1024
+    max_batch_bytes: Positive = 256 * 1024
+    max_uncommitted_bytes: Positive = 64 * 1024 * 1024
+    safeguards: dict[str, Flag] = Field(default_factory=dict)
+    machine: Literal["kv", "entity"] = "kv"
+    disk: DiskSpec = DiskSpec()
+    clocks: dict[NodeId, ClockSpec] = Field(default_factory=dict)
+
+    @field_validator("nodes", mode="before")
+    @classmethod
+    def _number_of_nodes(cls, value: object) -> object:
+        if isinstance(value, int) and not isinstance(value, bool):
+            if not 1 <= value <= 99:
+                raise ValueError(f"{value} nodes; give 1 to 99")
+            return tuple(range(1, value + 1))
+        if isinstance(value, list):
+            return tuple(value)
+        return value
+
+    @field_validator("nodes")
+    @classmethod
+    def _distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or len(set(value)) != len(value):
+            raise ValueError(f"{list(value)}: give at least one id, and each id once")
+        return tuple(sorted(value))
+
+    @field_validator("election_timeout_ms", mode="before")
+    @classmethod
+    def _range(cls, value: object) -> object:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return (value, 2 * value)
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("safeguards")
+    @classmethod
+    def _known_safeguards(cls, value: dict[str, bool]) -> dict[str, bool]:
+        known = [field.name for field in fields(Safeguards)]
+        for name in value:
+            if name not in known:
+                raise ValueError(f"no safeguard is called {name!r}; there are {', '.join(known)}")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ClusterSpec:
+        for node in self.clocks:
+            if node not in self.nodes:
+                raise ValueError(f"clocks: node {node} is not in the cluster {list(self.nodes)}")
+        try:
+            self.raft_config(self.nodes[0])
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def raft_config(self, node_id: int) -> RaftConfig:
+        """The Raft settings of one node."""
+        low, high = self.election_timeout_ms
+        return RaftConfig(
+            node_id=node_id,
+            election_timeout_min_ms=low,
+            election_timeout_max_ms=high,
+            heartbeat_ms=self.heartbeat_ms,
+            pre_vote=self.pre_vote,
+            check_quorum=self.check_quorum,
+            max_inflight_messages=self.max_inflight_messages,
+            max_inflight_bytes=self.max_inflight_bytes,
+            max_batch_bytes=self.max_batch_bytes,
+            max_uncommitted_bytes=self.max_uncommitted_bytes,
+            safeguards=Safeguards(**self.safeguards),
+        )
+
+
+class QualitySpec(Spec):
+    """How links treat messages; what is left out stays as it was."""
+
+    latency_ms: LatencySpec | None = None
+    loss: Probability | None = None
+    duplicate: Probability | None = None
+    reorder: Probability | None = None
+    reorder_extra_ms: LatencySpec | None = None
+    bandwidth_bytes_per_s: Positive | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _other_names(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        names = {
+            "latency": "latency_ms",
+            "duplication": "duplicate",
+            "duplicates": "duplicate",
+            "reordering": "reorder",
+            "bandwidth": "bandwidth_bytes_per_s",
+        }
+        renamed = {names.get(key, key): item for key, item in value.items()}
+        reorder = renamed.get("reorder")
+        if isinstance(reorder, dict):
+            if set(reorder) != {"probability", "extra_ms"}:
+                raise ValueError(
+                    "reorder is a probability, or {probability: 0.1, extra_ms: [0, 20]}"
+                )
+            renamed["reorder"] = reorder["probability"]
+            renamed["reorder_extra_ms"] = reorder["extra_ms"]
+        return renamed
+
+
+class LinkSpec(QualitySpec):
+    """Links that differ from the others: from `from` to `to`, both ways with `both`."""
+
+    source: Nodes = Field(alias="from")
+    target: Nodes = Field(alias="to")
+    both: Flag = False
+
+    @field_validator("source", "target")
+    @classmethod
+    def _ids_only(cls, value: Selector, info: ValidationInfo) -> Selector:
+        for term in value.terms:
+            if isinstance(term, str) and term not in ("all", "rest"):
+                raise ValueError(
+                    f"{term!r} is not known before the run; name nodes by id, all or rest"
+                )
+        return value
+
+
+class NetworkSpec(QualitySpec):
+    """All links between nodes; `links` lists exceptions; `clients` are the links of the clients.
+
+    Links of clients have the same latency unless `clients` says otherwise, and lose nothing unless it
+    says so. They never duplicate or reorder: each stands for one connection.
+    """
+
+    latency_ms: LatencySpec = uniform(1, 5)
+    links: tuple[LinkSpec, ...] = ()
+    clients: ClientLinkSpec | None = None
+
+    @field_validator("links", mode="before")
+    @classmethod
+    def _list_of_links(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value
+
+
+class ClientLinkSpec(Spec):
+    """The links between clients and nodes."""
+
+    latency_ms: LatencySpec | None = None
+    loss: Probability = 0.0
+
+
+class WorkloadSpec(Spec):
+    """What the clients do.
+
+    Open loop: `rate_per_s` operations a second over all clients, at random moments, whatever the answers.
+    Closed loop (`mode: closed`, or `think_ms`): each client has one operation at a time, and thinks
+    between two. Operations go to `keys` registers; what is neither a read nor a cas is a write of a
+    value that no other operation writes.
+    """
+
+    clients: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 3
+    rate_per_s: Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)] = 50.0
+    mode: Literal["open", "closed"] = "open"
+    think_ms: LatencySpec | None = None
+    read_fraction: Probability = 0.4
+    cas_fraction: Probability = 0.1
+    keys: Positive = 8
+    timeout_ms: Annotated[int, Field(ge=1, strict=True)] = 1000
+    start_ms: Milliseconds = 0.0
+    stop_ms: Milliseconds | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _closed_by_think_time(cls, value: object) -> object:
+        if isinstance(value, dict) and "think_ms" in value:
+            return {"mode": "closed", **value}
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> WorkloadSpec:
+        if self.read_fraction + self.cas_fraction > 1:
+            raise ValueError(
+                f"read_fraction ({self.read_fraction}) and cas_fraction ({self.cas_fraction}) "
+                "together exceed 1"
+            )
+        if self.think_ms is not None and self.mode == "open":
+            raise ValueError("think_ms belongs to the closed loop; leave out `mode: open`")
+        return self
+
+    @property
+    def think(self) -> Distribution:
+        return self.think_ms if self.think_ms is not None else fixed(10)
+
+
+NetworkSpec.model_rebuild()

@@ -1,0 +1,117 @@
+"""What a scenario expects. Each key asserts one thing; `qcore.sim.expectations` judges them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, field_validator, model_validator
+
+from qcore.sim.scenario.values import Count, Flag, Milliseconds, Spec
+
+Number = Annotated[int, Field(ge=0, strict=True)]
+Range = tuple[Milliseconds, Milliseconds]
+
+_OTHER_NAMES = {
+    "linearizability": "linearizable",
+    "violations": "violation",
+    "first_leader_within_ms": "first_leader_within_ms",
+    "availability_gap_at_most_ms": "unavailable_at_most_ms",
+    "max_unavailable_ms": "unavailable_at_most_ms",
+    "no_acknowledged_write_lost": "acknowledged_writes_present",
+    "acknowledged_writes_survive": "acknowledged_writes_present",
+    "every_write_commits": "every_write_succeeds",
+    "all_writes_succeed": "every_write_succeeds",
+    "no_writes_between": "no_commits_between",
+    "min_writes_ok": "min_ok_writes",
+}
+
+
+class ExpectSpec(Spec):
+    """The expectations of a scenario; see docs/scenarios.md for what each means.
+
+    `safe` is expected unless it is set to false or a `violation` is expected.
+    """
+
+    safe: Flag | None = None
+    linearizable: Flag | None = None
+    violation: tuple[str, ...] | None = None
+    converges: Flag | None = None
+    acknowledged_writes_present: Flag | None = None
+
+    first_leader_within_ms: Milliseconds | None = None
+    new_leader_within_ms: Milliseconds | None = None
+    old_leader_steps_down_within_ms: Milliseconds | None = None
+    leader_changes: Count | None = None
+    max_leader_changes: Number | None = None
+    same_leader: Flag | None = None
+    leader_at_end: Flag | None = None
+
+    elections: Count | None = None
+    max_elections: Number | None = None
+    no_election_after_first: Flag | None = None
+    elections_after_heal: Count | None = None
+    term_growth: Count | None = None
+    max_term_growth: Number | None = None
+
+    writes_succeed_after_heal: Flag | None = None
+    recovers_within_ms: Milliseconds | None = None
+    every_write_succeeds: Flag | None = None
+    min_ok_writes: Number | None = None
+    min_ok_reads: Number | None = None
+    unavailable_at_most_ms: Milliseconds | None = None
+    no_commits_between: tuple[Range, ...] | None = None
+    commits_in_minority: Count | None = None
+    truncated_entries: Count | None = None
+    unsynced_writes_lost: Count | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _other_names(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        renamed: dict[object, object] = {}
+        for key, item in value.items():
+            name = _OTHER_NAMES.get(key, key) if isinstance(key, str) else key
+            if name in renamed:
+                raise ValueError(f"{key} says again what another key says")
+            renamed[name] = item
+        for key in renamed:
+            if key not in cls.model_fields:
+                raise ValueError(
+                    f"unknown expectation {key!r}; there are {', '.join(cls.model_fields)}"
+                )
+        return renamed
+
+    @field_validator("violation", mode="before")
+    @classmethod
+    def _names(cls, value: object) -> object:
+        if isinstance(value, str):
+            return (value,)
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("no_commits_between", mode="before")
+    @classmethod
+    def _ranges(cls, value: object) -> object:
+        if isinstance(value, list) and len(value) == 2 and not isinstance(value[0], list):
+            value = [value]
+        if isinstance(value, list):
+            return tuple(tuple(item) if isinstance(item, list) else item for item in value)
+        return value
+
+    @field_validator("no_commits_between")
+    @classmethod
+    def _ordered(cls, value: tuple[Range, ...] | None) -> tuple[Range, ...] | None:
+        for low, high in value or ():
+            if high <= low:
+                raise ValueError(f"[{low}, {high}] ends before it begins")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ExpectSpec:
+        if self.violation is not None and self.safe:
+            raise ValueError("`safe: true` and `violation` contradict each other; leave one out")
+        return self
+
+    @property
+    def must_be_safe(self) -> bool:
+        return self.violation is None and self.safe is not False

@@ -1,0 +1,146 @@
+"""Reading scenario files, with errors that name the file, the line and the key."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from qcore.errors import ConfigError
+from qcore.sim.scenario.model import Scenario
+
+Path_ = tuple[str | int, ...]
+
+
+def load_scenario(path: Path | str) -> Scenario:
+    """Read and validate a scenario file.
+
+    Args:
+        path: a YAML file.
+
+    Raises:
+        ConfigError: the file cannot be read, is no YAML, or says something that no scenario may say; names
+            the file, the line, the key and what is allowed.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read the scenario {file}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: not UTF-8 text: {error.reason}") from None
+    return parse_scenario(text, str(file))
+
+
+def parse_scenario(text: str, source: str = "<text>") -> Scenario:
+    """Validate the text of a scenario.
+
+    Args:
+        text: YAML.
+        source: what to call it in errors; also the replay command's file.
+
+    Raises:
+        ConfigError: as `load_scenario`.
+    """
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines: dict[Path_, int] = {}
+        if node is not None:
+            _note_lines(node, (), lines, source)
+        raw = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{source}:{mark.line + 1}" if mark else source
+        raise ConfigError(f"{where}: not valid YAML: {error.problem or error.context}") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-45
+        raise ConfigError(f"{source}: not valid YAML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{source}: nested too deeply for a scenario") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(
+            f"{source}: a scenario is a mapping with keys such as cluster and timeline"
+        )
+    if "source" in raw:
+        raise ConfigError(f"{source}:{lines.get(('source',), 1)}: source: unknown key")
+    raw.setdefault("name", _name_from(source))
+    try:
+        return Scenario.model_validate({**raw, "source": source})
+    except ValidationError as error:
+        raise ConfigError(_explain(error, lines, source)) from None
+
+
+def _name_from(source: str) -> str:
+    stem = Path(source).stem
+    name = "".join(letter if letter.isalnum() or letter in "_.-" else "_" for letter in stem)
+    return name.strip("_.-") or "scenario"
+
+
+def _note_lines(node: yaml.Node, path: Path_, lines: dict[Path_, int], source: str) -> None:
+    """Remember the line of every key and item; refuse a key that comes twice."""
+    lines.setdefault(path, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        seen: set[Hashable] = set()
+        for key, value in node.value:
+            name = key.value
+            line = key.start_mark.line + 1
+            if isinstance(name, str):
+                if name in seen:
+                    raise ConfigError(f"{source}:{line}: the key {name!r} comes twice")
+                seen.add(name)
+                lines[(*path, name)] = line
+                _note_lines(value, (*path, name), lines, source)
+    elif isinstance(node, yaml.SequenceNode):
+        for number, value in enumerate(node.value):
+            _note_lines(value, (*path, number), lines, source)
+
+
+def _explain(error: ValidationError, lines: dict[Path_, int], source: str) -> str:
+    """All problems, one a line: file:line: key: what is wrong."""
+    texts: list[str] = []
+    for problem in error.errors(include_url=False):
+        location = problem["loc"]
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = f"unknown key{_known_keys(location)}"
+        key = _key_text(location)
+        text = (
+            f"{source}:{_line_of(location, message, lines)}: {key + ': ' if key else ''}{message}"
+        )
+        if text not in texts:
+            texts.append(text)
+    return "\n".join(texts)
+
+
+def _line_of(location: Sequence[str | int], message: str, lines: dict[Path_, int]) -> int:
+    """The line of the longest part of the location that is in the file."""
+    path = tuple(location)
+    if not path and message.startswith("timeline["):
+        path = ("timeline", int(message[len("timeline[") : message.index("]")]))
+    while path and path not in lines:
+        path = path[:-1]
+    return lines.get(path, 1)
+
+
+def _key_text(location: Sequence[str | int]) -> str:
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def _known_keys(location: Sequence[str | int]) -> str:
+    """What would be allowed in place of an unknown key, where that is easy to tell."""
+    model: object = Scenario
+    for part in location[:-1]:
+        fields = getattr(model, "model_fields", None)
+        if fields is None or part not in fields:
+            return ""
+        model = fields[part].annotation
+    fields = getattr(model, "model_fields", None)
+    if not fields:
+        return ""
+    return "; known here are " + ", ".join(
+        field.alias or name for name, field in fields.items() if name != "source"
+    )

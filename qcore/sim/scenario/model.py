@@ -1,0 +1,112 @@
+"""A scenario as a whole."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, field_validator, model_validator
+
+from qcore.sim.scenario.actions import Heal
+from qcore.sim.scenario.cluster import ClusterSpec, NetworkSpec, WorkloadSpec
+from qcore.sim.scenario.expect import ExpectSpec
+from qcore.sim.scenario.timeline import Item
+from qcore.sim.scenario.values import Spec, microseconds
+
+#: At the end of a run the clients fall silent for this long, so that answers and followers catch up.
+_QUIET_MS = 1000.0
+
+
+class Scenario(Spec):
+    """What a scenario file says, validated.
+
+    Attributes:
+        name: an identifier; the file's name if left out.
+        summary: one sentence.
+        cluster, network, workload: the standing parts.
+        timeline: what happens.
+        until_ms: how long the run lasts, in simulated milliseconds.
+        expect: what must come of it.
+        source: where it was read from; empty when made in code.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "scenario"
+    summary: str = ""
+    cluster: ClusterSpec = ClusterSpec()
+    network: NetworkSpec = NetworkSpec()
+    workload: WorkloadSpec = WorkloadSpec()
+    timeline: tuple[Item, ...] = ()
+    until_ms: Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)] = 10_000.0
+    expect: ExpectSpec = ExpectSpec()
+    source: str = Field(default="", exclude=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _other_names(cls, value: object) -> object:
+        if isinstance(value, dict) and "description" in value and "summary" not in value:
+            return {
+                ("summary" if key == "description" else key): item for key, item in value.items()
+            }
+        return value
+
+    @field_validator("timeline", mode="before")
+    @classmethod
+    def _list_of_items(cls, value: object) -> object:
+        if value is None:
+            return ()
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("cluster", "network", "workload", "expect", mode="before")
+    @classmethod
+    def _nothing_said(cls, value: object) -> object:
+        return {} if value is None else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Scenario:
+        known = set(self.cluster.nodes)
+        labels = {item.label for item in self.timeline if item.label}
+        for number, item in enumerate(self.timeline):
+            self._check_item(number, item, known, labels)
+        stop = self.workload.stop_ms
+        if stop is not None and stop < self.workload.start_ms:
+            raise ValueError(f"workload: stop_ms ({stop}) is before start_ms")
+        return self
+
+    def _check_item(self, number: int, item: Item, known: set[int], labels: set[str]) -> None:
+        where = f"timeline[{number}]"
+        if number == 0 and item.at_ms is None and item.when is None and item.after_ms is None:
+            raise ValueError(f"{where}: say when, with at_ms, after_ms or when")
+        if item.at_ms is None and item.after_ms is None and item.when is None:
+            raise ValueError(f"{where}: say when, with at_ms, after_ms or when")
+        if item.at_ms is not None and item.after_ms is not None and item.when is None:
+            raise ValueError(f"{where}: at_ms and after_ms both say when; leave one out")
+        if item.at_ms is not None and item.at_ms >= self.until_ms:
+            raise ValueError(
+                f"{where}: at_ms {item.at_ms:g} is not before the end of the run, until_ms "
+                f"{self.until_ms:g}: it would never act"
+            )
+        for action in item.actions:
+            if isinstance(action, Heal) and action.label and action.label not in labels:
+                raise ValueError(
+                    f"{where}: heal: no item has the label {action.label!r}, and it names no nodes"
+                )
+            for field in ("nodes", "source", "target", "node"):
+                self._check_ids(where, getattr(action, field, None), known)
+            for group in getattr(action, "groups", ()):
+                self._check_ids(where, group, known)
+
+    @staticmethod
+    def _check_ids(where: str, selector: object, known: set[int]) -> None:
+        for term in getattr(selector, "terms", ()):
+            if isinstance(term, int) and term not in known:
+                raise ValueError(f"{where}: node {term} is not in the cluster {sorted(known)}")
+
+    @property
+    def until_us(self) -> int:
+        return microseconds(self.until_ms)
+
+    @property
+    def load_ends_us(self) -> int:
+        """When the clients stop: `workload.stop_ms`, or some time before the end."""
+        if self.workload.stop_ms is not None:
+            return min(self.until_us, microseconds(self.workload.stop_ms))
+        return self.until_us - microseconds(min(_QUIET_MS, self.until_ms / 5))

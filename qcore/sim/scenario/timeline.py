@@ -1,0 +1,166 @@
+"""Timeline items: when something happens, what happens, and how long or how often."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from qcore.sim.scenario.actions import ACTIONS, ENDING, Action, read_action
+from qcore.sim.scenario.values import Milliseconds, NodeId, Nodes, Spec
+
+EventKind = Literal["send", "receive", "role", "vote", "commit", "apply", "durable"]
+
+_TIMING = (
+    "at_ms",
+    "after_ms",
+    "for_ms",
+    "every_ms",
+    "times",
+    "until_ms",
+    "label",
+    "note",
+    "when",
+    "do",
+)
+
+
+class Trigger(Spec):
+    """An event that sets off an item, the first time after `at_ms` that it is seen.
+
+    `send` and `receive` can name the `message` and the peer (`to` or `from`), `role` the role that is
+    taken; `term` and `index` narrow the event further (`index` as a minimum).
+    """
+
+    event: EventKind
+    node: Nodes | None = None
+    message: str | None = None
+    to: NodeId | None = None
+    source: NodeId | None = Field(default=None, alias="from")
+    role: Literal["follower", "pre_candidate", "candidate", "leader", "learner"] | None = None
+    term: Annotated[int, Field(ge=0, strict=True)] | None = None
+    index: Annotated[int, Field(ge=0, strict=True)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _other_names(cls, value: object) -> object:
+        if isinstance(value, str):
+            return {"event": value}
+        if isinstance(value, dict):
+            event = {"recv": "receive", "deliver": "receive", "sync": "durable"}
+            raw = value.get("event")
+            return {**value, "event": event.get(raw, raw) if isinstance(raw, str) else raw}
+        return value
+
+    @model_validator(mode="after")
+    def _known_message(self) -> Trigger:
+        if self.message is not None:
+            if self.event not in ("send", "receive"):
+                raise ValueError(f"`message` goes with send or receive, not with {self.event}")
+            if self.message not in MESSAGES:
+                raise ValueError(
+                    f"no message is called {self.message!r}; there are {', '.join(MESSAGES)}"
+                )
+        if self.role is not None and self.event != "role":
+            raise ValueError(f"`role` goes with the event `role`, not with {self.event}")
+        return self
+
+
+MESSAGES = (
+    "RequestVote",
+    "RequestVoteResponse",
+    "PreVote",
+    "PreVoteResponse",
+    "AppendEntries",
+    "AppendEntriesResponse",
+    "InstallSnapshot",
+    "InstallSnapshotResponse",
+    "Forward",
+    "ForwardResponse",
+)
+
+
+class Item(Spec):
+    """One line of a timeline.
+
+    Attributes:
+        at_ms: when; with `when`, from when on the trigger is armed.
+        after_ms: time since the line before, instead of `at_ms`; with `when`, delay after the trigger.
+        for_ms: how long; then it is taken back.
+        every_ms, times, until_ms: repeat it; with `when`, `times` is how often it may be set off (1).
+        label: a name, for `heal: <label>` and for messages.
+        when: the event that sets it off.
+        actions: what happens, in this order.
+    """
+
+    at_ms: Milliseconds | None = None
+    after_ms: Milliseconds | None = None
+    for_ms: Milliseconds | None = None
+    every_ms: Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)] | None = None
+    times: Annotated[int, Field(ge=1, strict=True)] | None = None
+    until_ms: Milliseconds | None = None
+    label: Annotated[str, Field(min_length=1)] | None = None
+    note: str = ""
+    when: Trigger | None = None
+    actions: tuple[Action, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _collect_actions(cls, value: object) -> object:
+        if not isinstance(value, dict) or "actions" in value:
+            return value
+        timing = {key: item for key, item in value.items() if key in _TIMING and key != "do"}
+        repeat = value.get("repeat")
+        if isinstance(repeat, dict):
+            timing.update(repeat)
+        found = [
+            (key, item) for key, item in value.items() if key not in _TIMING and key != "repeat"
+        ]
+        for block in _blocks(value.get("do")):
+            found += block.items()
+        if not found:
+            raise ValueError(f"nothing happens here; add one of {', '.join(ACTIONS)}")
+        return {**timing, "actions": tuple(_action(key, item) for key, item in found)}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Item:
+        if self.for_ms is not None:
+            for action in self.actions:
+                if not isinstance(action, ENDING):
+                    raise ValueError(f"for_ms: {action.kind} has nothing that could end")
+        if self.every_ms is None:
+            if self.times is not None and self.when is None:
+                raise ValueError("times belongs to a repeated item (add every_ms) or to one with `when`")
+            if self.until_ms is not None:
+                raise ValueError("until_ms belongs to a repeated item: add every_ms")
+        if self.when is not None and self.every_ms is not None:
+            raise ValueError("an item with `when` cannot also repeat by time; use one of them")
+        return self
+
+    @property
+    def name(self) -> str:
+        """What to call it in messages."""
+        return self.label or "+".join(action.kind for action in self.actions)
+
+
+def _blocks(value: object) -> list[dict[str, object]]:
+    if value is None:
+        return []
+    blocks = value if isinstance(value, list) else [value]
+    for block in blocks:
+        if not isinstance(block, dict):
+            raise ValueError(f"do: {block!r} is no action; write for example {{crash: leader}}")
+    return blocks
+
+
+def _action(key: object, value: object) -> Action:
+    if not isinstance(key, str) or key not in ACTIONS:
+        raise ValueError(
+            f"unknown key {key!r}; actions are {', '.join(ACTIONS)}; times are {', '.join(_TIMING)}"
+        )
+    try:
+        return read_action(key, value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{key}{'.' + where if where else ''}: {first['msg']}") from None

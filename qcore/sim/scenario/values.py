@@ -1,0 +1,183 @@
+"""Values that scenario files are made of: numbers with units, counts, and ways to name nodes."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, ClassVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+Milliseconds = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, le=1, strict=True)]
+NodeId = Annotated[int, Field(ge=1, strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
+
+
+class Spec(BaseModel):
+    """Base of all parts of a scenario: unknown keys are refused, nothing changes after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def microseconds(milliseconds: float) -> int:
+    """The simulator's unit."""
+    return round(milliseconds * 1000)
+
+
+# -- counts ---------------------------------------------------------------------------------------
+
+_COMPARISON = re.compile(r"(>=|<=|==?|>|<)\s*(\d+)")
+
+
+class Count(Spec):
+    """What a number may be: `3` exactly, `{at_least: 1, at_most: 5}`, or a text such as `">= 3"`."""
+
+    at_least: Annotated[int, Field(ge=0, strict=True)] = 0
+    at_most: Annotated[int, Field(ge=0, strict=True)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, value: object) -> object:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return {"at_least": value, "at_most": value}
+        if isinstance(value, str):
+            return _comparison(value)
+        if isinstance(value, list) and len(value) == 2:
+            return {"at_least": value[0], "at_most": value[1]}
+        if isinstance(value, dict):
+            names = {"min": "at_least", "max": "at_most"}
+            return {names.get(key, key): item for key, item in value.items()}
+        raise ValueError(f"{value!r} is no count; write 3, {{at_least: 1, at_most: 5}} or '>= 3'")
+
+    def holds(self, number: int) -> bool:
+        return self.at_least <= number and (self.at_most is None or number <= self.at_most)
+
+    def __str__(self) -> str:
+        if self.at_most is None:
+            return f"at least {self.at_least}"
+        if self.at_least == self.at_most:
+            return str(self.at_least)
+        if not self.at_least:
+            return f"at most {self.at_most}"
+        return f"{self.at_least} to {self.at_most}"
+
+
+def _comparison(text: str) -> dict[str, int]:
+    match = _COMPARISON.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no count; write 3, {{at_least: 1, at_most: 5}} or '>= 3'")
+    operator, number = match[1], int(match[2])
+    match operator:
+        case ">=":
+            return {"at_least": number}
+        case ">":
+            return {"at_least": number + 1}
+        case "<=":
+            return {"at_most": number}
+        case "<" if number:
+            return {"at_most": number - 1}
+        case "<":
+            raise ValueError("no count is below 0")
+    return {"at_least": number, "at_most": number}
+
+
+# -- naming nodes ---------------------------------------------------------------------------------
+
+_NAMES = {
+    "leader": "leader",
+    "the_leader": "leader",
+    "old_leader": "old_leader",
+    "followers": "followers",
+    "follower": "follower_1",
+    "rest": "rest",
+    "the_rest": "rest",
+    "others": "rest",
+    "other": "rest",
+    "all": "all",
+    "everyone": "all",
+    "every": "all",
+    "down": "down",
+    "crashed": "down",
+    "stopped": "down",
+    "paused": "paused",
+    "majority": "majority",
+    "minority": "minority",
+    "random": "random",
+    "clients": "clients",
+}
+_NUMBERED = re.compile(r"(node|n|follower|client|random)[_ :-]?(\d+)")
+_KINDS = {"follower": "follower_{}", "client": "client_{}", "random": "random_{}"}
+
+NAME_HELP = (
+    "node ids such as 1, leader, old_leader, followers, follower_1, rest, all, down, paused, "
+    "majority, minority, random, {random: 2, of: followers}, clients, client_1"
+)
+
+
+class Selector(Spec):
+    """Which nodes (or clients) an action is about; symbolic names are resolved when it fires.
+
+    `terms` are node ids and canonical names; `random_k` is k nodes drawn from `pool`.
+    """
+
+    terms: tuple[int | str, ...]
+    pool: str = "all"
+
+    FORMS: ClassVar[str] = NAME_HELP
+
+    @property
+    def names_rest(self) -> bool:
+        return "rest" in self.terms
+
+    def __str__(self) -> str:
+        return "+".join(map(str, self.terms))
+
+
+def parse_selector(value: object) -> object:
+    """Accept what a scenario file may say for nodes."""
+    if isinstance(value, Selector):
+        return value
+    if isinstance(value, dict):
+        if set(value) <= {"random", "of"} and "random" in value:
+            amount, pool = value["random"], value.get("of", "all")
+            if isinstance(amount, bool) or not isinstance(amount, int) or amount < 1:
+                raise ValueError(f"random: {amount!r} is not a number of nodes")
+            if not isinstance(pool, str) or pool not in ("all", "followers", "down"):
+                raise ValueError(f"random of {pool!r}; draw from all, followers or down")
+            return Selector(terms=(f"random_{amount}",), pool=pool)
+        raise ValueError(f"{value!r} names no nodes; write {NAME_HELP}")
+    items = value if isinstance(value, list | tuple) else [value]
+    if not items:
+        raise ValueError(f"an empty list names no nodes; write {NAME_HELP}")
+    terms: list[int | str] = []
+    pool = "all"
+    for item in items:
+        if isinstance(item, dict | Selector):
+            inner = parse_selector(item)
+            assert isinstance(inner, Selector)
+            terms += inner.terms
+            pool = inner.pool
+        else:
+            terms.append(_term(item))
+    return Selector(terms=tuple(terms), pool=pool)
+
+
+def _term(item: object) -> int | str:
+    if isinstance(item, int) and not isinstance(item, bool):
+        if item < 1:
+            raise ValueError(f"{item} is no node id; ids start at 1")
+        return item
+    if isinstance(item, str):
+        text = item.strip().lower()
+        if text.isdigit() and int(text) > 0:
+            return int(text)
+        if text in _NAMES:
+            return _NAMES[text]
+        match = _NUMBERED.fullmatch(text)
+        if match is not None and int(match[2]) > 0:
+            number = int(match[2])
+            return _KINDS[match[1]].format(number) if match[1] in _KINDS else number
+    raise ValueError(f"{item!r} names no node; write {NAME_HELP}")
+
+
+Nodes = Annotated[Selector, BeforeValidator(parse_selector)]
