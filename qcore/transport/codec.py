@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, SchemaSerializer
+
+from qcore.errors import LocalProtocolError, RemoteProtocolError
+from qcore.transport.diagnosis import (
+    MAX_ERROR_LENGTH,
+    DuplicateScanner,
+    Problem,
+    describe,
+    describe_elements,
+    duplicate_key,
+)
+from qcore.transport.schema import MAX_ENVELOPES, build_validators
 from qcore.transport.wire import Error
+
+_WHITESPACE = b" \t\r\n"
+_NO_DETAIL = {"detail"}
+_NOT_ONE_KEY = Problem("", "an envelope is an object with exactly one key, the message's type")
 
 
 @dataclass(slots=True)
@@ -22,15 +41,41 @@ class Malformed:
     type_name: str | None = None
 
 
+@dataclass(slots=True, frozen=True)
+class _Encoder:
+    """How to write one message class: `prefix`, the fields, a closing brace."""
+
+    prefix: bytes
+    serializer: SchemaSerializer
+    has_detail: bool
+
+
 class Codec:
     """Decodes and encodes frames of the message types it was given.
 
     Args:
         registry: name on the wire -> dataclass with an `id: str` field. See `wire.REGISTRY`.
+
+    Raises:
+        TypeError: a class of the registry is not a dataclass with an `id`, or stands there twice.
     """
 
     def __init__(self, registry: Mapping[str, type]) -> None:
-        raise NotImplementedError
+        self._encoders: dict[type, _Encoder] = {}
+        for name, cls in registry.items():
+            names = {field.name for field in fields(cls)}
+            if "id" not in names or cls in self._encoders:
+                raise TypeError(f"{name}: {cls.__name__} has no field `id`, or is registered twice")
+            self._encoders[cls] = _Encoder(
+                prefix=b"{" + json.dumps(name).encode() + b":",
+                serializer=TypeAdapter(cls).serializer,
+                has_detail="detail" in names,
+            )
+        self._names = frozenset(registry)
+        self._duplicates = DuplicateScanner()
+        self._validators = build_validators(registry)
+
+    # --- decoding ---------------------------------------------------------------------------------
 
     def decode(self, data: bytes | bytearray, *, check_duplicates: bool = True) -> list[object]:
         """The messages of one text frame, in order; `Malformed` in the place of each bad envelope.
@@ -39,9 +84,91 @@ class Codec:
 
         Args:
             data: the frame's payload.
-            check_duplicates: refuse objects with a key twice (else the last one counts).
+            check_duplicates: refuse objects with a key twice (else the last one counts). Costs as
+                much again as the validation.
         """
-        raise NotImplementedError
+        try:
+            if data[:1] == b"{" or data.lstrip(_WHITESPACE)[:1] != b"[":
+                envelopes = [self._validators.one.validate_json(data)]
+            else:
+                envelopes = self._validators.many.validate_json(data)
+        except ValidationError as error:
+            return [self._malformed(self._id_of_one(data), describe(error))]
+        messages: list[object] = []
+        flawed = False
+        for envelope in envelopes:
+            if envelope is None or len(envelope) != 1:
+                flawed = True
+                messages.append(None)
+            else:
+                messages += envelope.values()
+        if flawed:
+            self._diagnose(data, messages)
+        if check_duplicates:
+            self._refuse_duplicates(data, messages)
+        return messages
+
+    def decode_binary(self, data: bytes | bytearray) -> Malformed:
+        """The answer to a binary frame; its sender's id is used if there is one inside."""
+        problem = Problem("", "binary frames are not understood: send JSON in text frames")
+        return self._malformed(self._id_of_one(data), problem)
+
+    def _diagnose(self, data: bytes | bytearray, messages: list[object]) -> None:
+        """Put a `Malformed` in the place of each None."""
+        if data.lstrip(_WHITESPACE)[:1] != b"[":
+            messages[0] = self._malformed(self._id_of_one(data), _NOT_ONE_KEY)
+            return
+        heads = self._validators.ids_of_many.validate_json(data)
+        try:
+            self._validators.diagnose_many.validate_json(data)
+            problems: dict[int, Problem] = {}
+        except ValidationError as error:
+            problems = describe_elements(error)
+        for index, message in enumerate(messages):
+            if message is None:
+                problem = problems.get(index, _NOT_ONE_KEY)
+                messages[index] = self._malformed(heads[index], problem)
+
+    def _refuse_duplicates(self, data: bytes | bytearray, messages: list[object]) -> None:
+        """Put a `Malformed` in the place of each message in which an object has a key twice."""
+        tree = self._duplicates.scan(data)
+        if tree is None:
+            return
+        elements = tree if isinstance(tree, list) else [tree]
+        for index, element in enumerate(elements):
+            key = duplicate_key(element)
+            if key is not None and not isinstance(messages[index], Malformed):
+                message_id = getattr(messages[index], "id", None)
+                type_name = next(iter(element))
+                problem = Problem(key, "the key stands twice in one object")
+                messages[index] = self._malformed({type_name: {"id": message_id}}, problem)
+
+    def _id_of_one(self, data: bytes | bytearray) -> object:
+        try:
+            return self._validators.id_of_one.validate_json(data)
+        except ValidationError:
+            return None
+
+    def _malformed(self, head: object, problem: Problem) -> Malformed:
+        """Build the answer.
+
+        Args:
+            head: what could be read of the envelope: `{type name: {"id": ...} or None}`, or None.
+            problem: what is wrong with it.
+        """
+        message_id = type_name = None
+        for name, body in head.items() if isinstance(head, dict) else ():
+            if type_name is None and name in self._names:
+                type_name = name
+            if message_id is None and body is not None:
+                message_id = body.get("id")
+        error = RemoteProtocolError(problem.text()[:MAX_ERROR_LENGTH])
+        detail = {**error.detail(), "field": problem.field[:MAX_ERROR_LENGTH]}
+        if message_id is None:
+            message_id = uuid.uuid4().hex
+        return Malformed(Error(message_id, str(error), detail), type_name)
+
+    # --- encoding ---------------------------------------------------------------------------------
 
     def encode(self, message: object) -> bytes:
         """The envelope of a message of a registered class, as JSON.
@@ -49,9 +176,26 @@ class Codec:
         Raises:
             qcore.errors.LocalProtocolError: the class is not registered, or a value cannot be sent.
         """
-        raise NotImplementedError
+        encoder = self._encoders.get(type(message))
+        if encoder is None:
+            raise LocalProtocolError(
+                f"{type(message).__name__} is not a message of this codec: register it"
+            )
+        omit = _NO_DETAIL if encoder.has_detail and message.detail is None else None  # type: ignore[attr-defined]  # has_detail says so
+        try:
+            body = encoder.serializer.to_json(
+                message, by_alias=True, exclude=omit, warnings="error"
+            )
+        except (PydanticSerializationError, UnicodeEncodeError) as error:
+            raise LocalProtocolError(
+                f"a {type(message).__name__} cannot be sent: {error}"
+            ) from error
+        return b"%b%b}" % (encoder.prefix, body)
 
 
 def encode_reply(name: str, message_id: str, response_json: str) -> bytes:
     """`{name: {"id": message_id, "response": ...}}` around a response that is JSON text already."""
-    raise NotImplementedError
+    return f'{{"{name}":{{"id":{json.dumps(message_id)},"response":{response_json}}}}}'.encode()
+
+
+__all__ = ["MAX_ENVELOPES", "Codec", "Malformed", "encode_reply"]

@@ -11,9 +11,9 @@ adds its own: `Codec({**REGISTRY, "Perform": Perform})`, where `Perform` is a da
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, ClassVar, Generic, TypeVar
 
-from pydantic import Field, JsonValue
+from pydantic import ConfigDict, Field, JsonValue
 
 from qcore.core.messages import (
     AppendEntries,
@@ -43,6 +43,9 @@ NodeId = Annotated[int, Field(ge=1, lt=INT_LIMIT)]
 Detail = dict[str, Scalar]
 
 T = TypeVar("T")
+
+#: For the messages that introduce a node: whoever does not know a field yet must still understand them.
+_EXTENSIBLE = ConfigDict(strict=True, extra="ignore")
 
 
 @dataclass(slots=True)
@@ -86,6 +89,8 @@ class Hello:
         version: the sender's software version, for people.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = _EXTENSIBLE
+
     id: MessageId
     protocol: Annotated[int, Field(ge=0, lt=INT_LIMIT)]
     cluster_id: str
@@ -97,6 +102,8 @@ class Hello:
 @dataclass(slots=True)
 class HelloReply:
     """Who answered a `Hello`; `cluster_id` is empty while the node belongs to no cluster."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _EXTENSIBLE
 
     protocol: Annotated[int, Field(ge=0, lt=INT_LIMIT)]
     cluster_id: str

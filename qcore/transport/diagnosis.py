@@ -1,0 +1,129 @@
+"""What is wrong with a frame, in words that name the field."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+from pydantic import ValidationError
+
+#: Error texts are clipped to this many characters: they quote what the sender chose.
+MAX_ERROR_LENGTH = 400
+
+#: Errors that every other branch of a union gives too.
+_WRONG_BRANCH = ("missing", "unexpected_keyword_argument", "extra_forbidden")
+
+
+@dataclass(slots=True, frozen=True)
+class Problem:
+    """One fault: the path of the field (empty: the whole envelope), and what is wrong with it."""
+
+    field: str
+    reason: str
+
+    def text(self) -> str:
+        return f"{self.field}: {self.reason}" if self.field else self.reason
+
+
+def describe(error: ValidationError) -> Problem:
+    """The fault that says most, of those in a failed validation of one envelope."""
+    return _most_telling(error.errors(include_url=False, include_input=False), skip=0)
+
+
+def describe_elements(error: ValidationError) -> dict[int, Problem]:
+    """The same for a failed validation of an array of envelopes: index -> fault."""
+    by_index: dict[int, list[Any]] = {}
+    for line in error.errors(include_url=False, include_input=False):
+        index = line["loc"][0]
+        assert isinstance(index, int)
+        by_index.setdefault(index, []).append(line)
+    return {index: _most_telling(lines, skip=1) for index, lines in by_index.items()}
+
+
+def _most_telling(lines: Iterable[Any], skip: int) -> Problem:
+    """The first of the deepest errors: in a union the branch that got furthest was meant."""
+    line = max(lines, key=lambda each: (len(each["loc"]), each["type"] not in _WRONG_BRANCH))
+    path = _path(line["loc"][skip:])
+    return Problem(".".join(path), _reason(line["type"], line["msg"], depth=len(path)))
+
+
+def _path(loc: tuple[int | str, ...]) -> list[str]:
+    """The keys and indexes down to the field; pydantic's mark for the union's branch is left out."""
+    parts = [str(part)[:MAX_ERROR_LENGTH] for part in loc]
+    return [
+        part
+        for part, following in zip_longest(parts, parts[1:])
+        if not (part == following and part in ("Ok", "Err"))
+    ]
+
+
+def _reason(kind: str, message: str, depth: int) -> str:
+    if kind == "json_invalid":
+        return "not valid JSON" + message.removeprefix("Invalid JSON")
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        return "unknown message type" if depth == 1 else "unknown field"
+    if kind in ("missing", "missing_argument"):
+        return "the field is missing"
+    if kind in ("dataclass_type", "dict_type") and depth == 0:
+        return "an envelope must be an object"
+    if kind == "too_short" and depth == 0:
+        return "an array frame needs at least one envelope"
+    return re.sub(r"^\w+ should", "must", message)
+
+
+# --- keys that stand twice ------------------------------------------------------------------------
+
+
+class _Doubled(dict[str, object]):
+    """An object in which `key` stood more than once."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, pairs: list[tuple[str, object]], key: str) -> None:
+        super().__init__(pairs)
+        self.key = key
+
+
+class DuplicateScanner:
+    """Parses JSON that is known to be valid, marking the objects in which a key stands twice."""
+
+    def __init__(self) -> None:
+        self._found = False
+        # Kept, because making a decoder costs as much as scanning a small message.
+        self._decoder = json.JSONDecoder(object_pairs_hook=self._object_of)
+
+    def scan(self, data: bytes | bytearray) -> object:
+        """The value, for `duplicate_key`, if anything was marked; else None."""
+        self._found = False
+        value: object = self._decoder.decode(data.decode())
+        return value if self._found else None
+
+    def _object_of(self, pairs: list[tuple[str, object]]) -> dict[str, object]:
+        value = dict(pairs)
+        if len(value) == len(pairs):
+            return value
+        self._found = True
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                break
+            seen.add(key)
+        return _Doubled(pairs, key)
+
+
+def duplicate_key(value: object) -> str | None:
+    """A key that stands twice somewhere within a value made by `DuplicateScanner`."""
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, _Doubled):
+            return each.key
+        if isinstance(each, dict):
+            waiting += each.values()
+        elif isinstance(each, list):
+            waiting += each
+    return None

@@ -1,0 +1,136 @@
+"""From message classes to pydantic-core validators of whole frames.
+
+A frame is validated in one pass: an envelope is a typed dictionary with one optional key for each
+message type, so that no Python object is made for the wrapper's content before it is checked. What is
+added to pydantic's own schema of each class: strictness, unknown fields refused, bounds for integers,
+and sequences that stop at their first error (else a hostile list of a million wrong elements
+would cost a million error objects).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter
+from pydantic_core import CoreSchema, SchemaValidator, core_schema
+
+from qcore.transport.wire import INT_LIMIT, MAX_ID_LENGTH
+
+#: More envelopes in one array frame are refused: each costs an answer.
+MAX_ENVELOPES = 4096
+
+_STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+_SEQUENCES = frozenset({"list", "tuple", "set", "frozenset", "dict"})
+_OWN_MODULES = ("qcore.core.", "qcore.replica.", "qcore.transport.")
+
+
+@dataclass(slots=True, frozen=True)
+class FrameValidators:
+    """What a codec needs to read frames.
+
+    Attributes:
+        one: a frame that is one envelope -> `{type name: message}`.
+        many: a frame that is an array -> a list of those, None in the place of each bad one.
+        diagnose_many: the same, raising a `ValidationError` that names the index of each bad one.
+        id_of_one, ids_of_many: no more than the ids: `{any name: {"id": ...} or None}`.
+    """
+
+    one: SchemaValidator
+    many: SchemaValidator
+    diagnose_many: SchemaValidator
+    id_of_one: SchemaValidator
+    ids_of_many: SchemaValidator
+
+
+def build_validators(registry: Mapping[str, type]) -> FrameValidators:
+    """Validators for frames of the registered message types."""
+    definitions: dict[str, CoreSchema] = {}
+    fields = {
+        name: core_schema.typed_dict_field(_strict_schema(cls, definitions), required=False)
+        for name, cls in registry.items()
+    }
+    envelope = core_schema.typed_dict_schema(
+        fields, config=core_schema.CoreConfig(extra_fields_behavior="forbid", strict=True)
+    )
+    lenient = core_schema.dict_schema(
+        core_schema.str_schema(),
+        _or_none(
+            core_schema.typed_dict_schema(
+                {
+                    "id": core_schema.typed_dict_field(
+                        core_schema.str_schema(max_length=MAX_ID_LENGTH, strict=True),
+                        required=False,
+                    )
+                },
+                extra_behavior="ignore",
+            )
+        ),
+        max_length=2,
+    )
+
+    def validator(schema: CoreSchema) -> SchemaValidator:
+        if definitions:
+            schema = core_schema.definitions_schema(schema, list(definitions.values()))
+        return SchemaValidator(schema)
+
+    return FrameValidators(
+        one=validator(envelope),
+        many=validator(
+            core_schema.list_schema(_or_none(envelope), min_length=1, max_length=MAX_ENVELOPES)
+        ),
+        diagnose_many=validator(core_schema.list_schema(envelope)),
+        id_of_one=SchemaValidator(lenient),
+        ids_of_many=SchemaValidator(
+            core_schema.list_schema(_or_none(lenient), max_length=MAX_ENVELOPES)
+        ),
+    )
+
+
+def _or_none(schema: CoreSchema) -> CoreSchema:
+    """`schema`, with None in the place of a value that does not pass."""
+    return core_schema.with_default_schema(schema, default=None, on_error="default")
+
+
+def _strict_schema(cls: type, definitions: dict[str, CoreSchema]) -> CoreSchema:
+    """pydantic's schema of a message class, hardened; what it shares goes into `definitions`."""
+    # The list is there because TypeAdapter takes no config for a dataclass itself, while a dataclass
+    # without a config of its own inherits the one around it.
+    adapter: TypeAdapter[Any] = TypeAdapter(list[cls], config=_STRICT)  # type: ignore[valid-type]  # made at run time
+    schema: Any = adapter.core_schema
+    if schema["type"] == "definitions":
+        for definition in schema["definitions"]:
+            _harden(definition, own=False)
+            definitions[definition["ref"]] = definition
+        schema = schema["schema"]
+    items: CoreSchema = schema["items_schema"]
+    _harden(items, own=False)
+    return items
+
+
+def _harden(node: Any, own: bool) -> None:
+    """Bound integers and make sequences fail fast, in place, all the way down a core schema.
+
+    Args:
+        node: a part of a core schema: nested dictionaries and lists of many kinds.
+        own: inside a class of qcore's protocol, where no integer is negative.
+    """
+    if isinstance(node, list | tuple):
+        for part in node:
+            _harden(part, own)
+        return
+    if not isinstance(node, dict):
+        return
+    kind = node.get("type")
+    if kind == "dataclass":
+        own = node["cls"].__module__.startswith(_OWN_MODULES)
+    elif kind == "int":
+        if "ge" not in node and "gt" not in node:
+            node["ge"] = 0 if own else -INT_LIMIT
+        if "le" not in node and "lt" not in node:
+            node["lt"] = INT_LIMIT
+    elif kind in _SEQUENCES:
+        node["fail_fast"] = True
+    for part in node.values():
+        _harden(part, own)
