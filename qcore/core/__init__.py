@@ -15,3 +15,20 @@ The host's duties, all of them:
 
 Times are integer microseconds on a monotonic clock; `wall_us` are microseconds since the Unix epoch.
 """
+
+from qcore.core.config import RaftConfig, Safeguards
+from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapshot, SnapshotMeta
+from qcore.core.raft import CoreStatus, RaftCore
+
+__all__ = [
+    "CoreStatus",
+    "DurableState",
+    "Entry",
+    "HardState",
+    "Membership",
+    "RaftConfig",
+    "RaftCore",
+    "Safeguards",
+    "Snapshot",
+    "SnapshotMeta",
+]

@@ -1,0 +1,231 @@
+"""Elections: timeouts, PreVote, RequestVote, CheckQuorum (paper 5.2, 5.4.1; dissertation 4.2.3, 9.6).
+
+A server that hears nothing first asks whether it *could* win (PreVote), which changes no state anywhere; only then
+does it raise its term. So a server that was cut off, or hears nobody, cannot disturb a working
+cluster. Servers that hear a live leader refuse both kinds of request, and a leader that no longer hears a
+quorum steps down: together that makes one-way and partial partitions harmless.
+"""
+
+from __future__ import annotations
+
+from qcore.core import quorum, reads, replication
+from qcore.core.effects import VoteGranted
+from qcore.core.messages import PreVote, PreVoteResponse, RequestVote, RequestVoteResponse
+from qcore.core.progress import Progress
+from qcore.core.server import NEVER, Server
+
+
+def campaign(server: Server) -> None:
+    """The election timeout passed: seek leadership, with or without a pre-vote first."""
+    server.reset_election_deadline()
+    if not server.membership.is_voter(server.node_id):
+        return
+    server.leader_id = None
+    server.last_leader_contact = None
+    if server.config.pre_vote:
+        _ask_pre_votes(server)
+    else:
+        _ask_votes(server)
+
+
+def _ask_pre_votes(server: Server) -> None:
+    server.role = "pre_candidate"
+    server.votes = {server.node_id: True}
+    server.announce()
+    _send_to_voters(
+        server,
+        PreVote(
+            term=server.term,
+            next_term=server.term + 1,
+            candidate_id=server.node_id,
+            last_log_index=server.log.last_index,
+            last_log_term=server.log.last_term,
+        ),
+    )
+    _count_votes(server)
+
+
+def _ask_votes(server: Server) -> None:
+    server.term += 1
+    server.voted_for = server.node_id
+    server.role = "candidate"
+    server.votes = {}
+    server.save_hard_state()
+    server.own_vote_write = server.after_hard_state
+    server.announce()
+    server.emit(VoteGranted(server.term, server.node_id))
+    _send_to_voters(
+        server,
+        RequestVote(
+            term=server.term,
+            candidate_id=server.node_id,
+            last_log_index=server.log.last_index,
+            last_log_term=server.log.last_term,
+        ),
+    )
+    count_own_vote(server)
+
+
+def _send_to_voters(server: Server, request: PreVote | RequestVote) -> None:
+    for peer in server.peers():
+        if server.membership.is_voter(peer):
+            server.send(peer, request, server.after_hard_state)
+
+
+def count_own_vote(server: Server) -> None:
+    """The candidate's own vote counts, like any other, once it is durable."""
+    if server.role == "candidate" and server.durable_write_id >= server.own_vote_write:
+        server.votes[server.node_id] = True
+        _count_votes(server)
+
+
+def _count_votes(server: Server) -> None:
+    result = quorum.vote_result(server.membership, server.votes)
+    if result == "lost":
+        become_follower(server, server.term, None)
+    elif result == "won" and server.role == "pre_candidate":
+        _ask_votes(server)
+    elif result == "won":
+        _become_leader(server)
+
+
+def become_follower(server: Server, term: int, leader_id: int | None) -> None:
+    """Follow `leader_id` (None: whoever wins) in `term`, which is the present one or a later one."""
+    assert term >= server.term, "terms never go back"
+    was_leader = server.role == "leader"
+    was_idle = server.role in ("follower", "learner")
+    if term > server.term:
+        server.term = term
+        server.voted_for = None
+        server.save_hard_state()
+    server.role = server.idle_role()
+    server.leader_id = leader_id
+    server.last_leader_contact = None if leader_id is None else server.now
+    if not was_idle:
+        server.votes = {}
+        server.reset_election_deadline()
+    if was_leader:
+        server.heartbeat_deadline = NEVER
+        server.progress = {}
+        server.uncommitted_bytes = 0
+        reads.refuse_all(server)
+    server.announce()
+
+
+def _become_leader(server: Server) -> None:
+    server.role = "leader"
+    server.leader_id = server.node_id
+    server.last_leader_contact = server.now
+    server.votes = {}
+    server.progress = {
+        peer: Progress(server.log.last_index + 1, server.now) for peer in server.peers()
+    }
+    server.uncommitted_bytes = 0
+    server.reads.round = 0
+    server.first_own_index = server.log.last_index + 1
+    server.heartbeat_deadline = server.now + server.heartbeat_us
+    server.announce()
+    if server.config.safeguards.noop_on_election:
+        replication.append_own(server, "noop", [""], 0)
+    replication.broadcast(server, allow_empty=True)
+    replication.maybe_commit(server)
+
+
+# -- requests ------------------------------------------------------------------------------------
+
+
+def hears_live_leader(server: Server) -> bool:
+    """True while a vote for anybody else would only disturb a leader that works (dissertation 4.2.3).
+
+    Holds only with CheckQuorum: without it, a leader that lost its quorum would stay protected for ever.
+    """
+    if not server.config.check_quorum:
+        return False
+    if server.role == "leader":
+        contact: int | None = quorum_contact_at(server)
+    else:
+        contact = server.last_leader_contact if server.leader_id is not None else None
+    return contact is not None and server.now < contact + server.election_timeout_min_us
+
+
+def on_pre_vote(server: Server, from_id: int, request: PreVote) -> None:
+    granted = (
+        request.next_term > server.term
+        and _log_is_up_to_date(server, request.last_log_index, request.last_log_term)
+        and not hears_live_leader(server)
+    )
+    # A refusal carries our term: a candidate that lags behind adopts it and can win the next
+    # time. Without that, a server with the freshest log and an old term could never be elected.
+    server.send(
+        from_id,
+        PreVoteResponse(server.term, request.next_term, granted),
+        server.after_hard_state,
+    )
+
+
+def on_request_vote(server: Server, from_id: int, request: RequestVote) -> None:
+    """A request for the present term; newer and older terms were dealt with before."""
+    safeguards = server.config.safeguards
+    free = server.voted_for in (None, request.candidate_id)
+    granted = (
+        request.term == server.term
+        and server.role in ("follower", "learner")
+        and (free or not safeguards.one_vote_per_term)
+        and (server.leader_id is None or not safeguards.one_vote_per_term)
+        and _log_is_up_to_date(server, request.last_log_index, request.last_log_term)
+    )
+    if granted and server.voted_for != request.candidate_id:
+        server.voted_for = request.candidate_id
+        server.save_hard_state()
+        server.emit(VoteGranted(server.term, request.candidate_id))
+    if granted:
+        server.reset_election_deadline()
+    server.send(from_id, RequestVoteResponse(server.term, granted), server.after_hard_state)
+
+
+def _log_is_up_to_date(server: Server, last_index: int, last_term: int) -> bool:
+    """Would a leader with this log hold everything committed? (paper, 5.4.1)"""
+    if not server.config.safeguards.log_freshness_check:
+        return True
+    return (last_term, last_index) >= (server.log.last_term, server.log.last_index)
+
+
+# -- answers -------------------------------------------------------------------------------------
+
+
+def on_pre_vote_response(server: Server, from_id: int, response: PreVoteResponse) -> None:
+    if server.role == "pre_candidate" and response.next_term == server.term + 1:
+        server.votes.setdefault(from_id, response.vote_granted)
+        _count_votes(server)
+
+
+def on_request_vote_response(server: Server, from_id: int, response: RequestVoteResponse) -> None:
+    if server.role == "candidate" and response.term == server.term:
+        server.votes.setdefault(from_id, response.vote_granted)
+        _count_votes(server)
+
+
+# -- CheckQuorum ---------------------------------------------------------------------------------
+
+
+def quorum_contact_at(server: Server) -> int:
+    """When this leader was last known to be in contact with a quorum, µs.
+
+    The newest time at or after which a quorum, itself included, had answered.
+    """
+    contacts = {peer: progress.last_answer_at for peer, progress in server.progress.items()}
+    contacts[server.node_id] = server.now
+    return quorum.agreed_value(server.membership, contacts)
+
+
+def check_quorum(server: Server) -> bool:
+    """Step down if no quorum answered for a whole election timeout (dissertation 6.2).
+
+    Returns:
+        True if this server still leads.
+    """
+    silent_us = server.now - quorum_contact_at(server)
+    if server.config.check_quorum and silent_us >= server.election_timeout_max_us:
+        become_follower(server, server.term, None)
+        return False
+    return True

@@ -1,0 +1,102 @@
+"""The log in memory: the entries after the last compaction, and terms by index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qcore.core.entry import Entry
+
+
+class RaftLog:
+    """A run of entries that may begin after a snapshot.
+
+    `offset` is the index just before the first entry held (0 for a log from the beginning), and
+    `offset_term` its term, or None where a restart cannot know it.
+    """
+
+    __slots__ = ("entries", "last_index", "offset", "offset_term")
+
+    def __init__(
+        self, entries: Sequence[Entry] = (), *, offset: int = 0, offset_term: int | None = 0
+    ) -> None:
+        self.entries = list(entries)
+        self.offset = offset
+        self.offset_term = offset_term
+        self.last_index = offset + len(self.entries)
+        assert not self.entries or self.entries[0].index == offset + 1, "gap after the snapshot"
+
+    @property
+    def last_term(self) -> int:
+        term = self.term(self.last_index)
+        assert term is not None
+        return term
+
+    def term(self, index: int) -> int | None:
+        """The term of the entry at `index`; None if it lies beyond the end or was compacted away."""
+        position = index - self.offset - 1
+        if 0 <= position < len(self.entries):
+            return self.entries[position].term
+        return self.offset_term if position == -1 else None
+
+    def matches(self, index: int, term: int) -> bool:
+        """True if the log holds an entry with this index and term (paper, figure 2, AppendEntries 2)."""
+        return self.term(index) == term
+
+    def between(self, first: int, last: int) -> list[Entry]:
+        """The entries from `first` to `last`, both included; all must be held."""
+        assert self.offset < first, "entries compacted away"
+        assert last <= self.last_index, "entries beyond the end"
+        return self.entries[first - self.offset - 1 : last - self.offset]
+
+    def batch(self, first: int, max_bytes: int) -> list[Entry]:
+        """Entries from `first` on, as many as fit into `max_bytes`, at least one if there is one."""
+        position = first - self.offset - 1
+        entries = self.entries
+        total = 0
+        end = position
+        while end < len(entries):
+            total += entries[end].size_bytes()
+            if total > max_bytes and end > position:
+                break
+            end += 1
+        return entries[position:end]
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        assert not entries or entries[0].index == self.last_index + 1, "gap in the log"
+        self.entries.extend(entries)
+        self.last_index = self.offset + len(self.entries)
+
+    def truncate(self, from_index: int) -> None:
+        """Remove the entry at `from_index` and all that follow."""
+        assert from_index > self.offset, "truncation of compacted entries"
+        del self.entries[from_index - self.offset - 1 :]
+        self.last_index = self.offset + len(self.entries)
+
+    def compact(self, through: int) -> None:
+        """Forget the entries up to `through`, which must be held, but remember its term."""
+        if through <= self.offset:
+            return
+        self.offset_term = self.term(through)
+        del self.entries[: through - self.offset]
+        self.offset = through
+
+    def reset(self, index: int, term: int) -> None:
+        """Forget everything: the log now ends at a snapshot's last entry."""
+        self.entries.clear()
+        self.offset = self.last_index = index
+        self.offset_term = term
+
+    def last_not_after_term(self, index: int, term: int) -> int:
+        """The largest index up to `index` whose entry's term is not above `term`.
+
+        Two logs that disagree at a place can agree only at or before such an index, so a
+        whole term is skipped with each rejected append (paper, end of section 5.3). Stops at the
+        compaction point.
+        """
+        index = min(index, self.last_index)
+        while index > self.offset:
+            held = self.term(index)
+            if held is not None and held <= term:
+                return index
+            index -= 1
+        return index

@@ -1,0 +1,100 @@
+"""What a leader knows of each follower: how far it is, and what is in flight to it.
+
+| state | sends | leaves when |
+|---|---|---|
+| probe | one append, then waits for an answer or a heartbeat | an append succeeds: replicate |
+| replicate | a window of appends, optimistically | one is rejected, or the peer is unreachable: probe |
+| snapshot | heartbeats only | the follower reports an index that the log can continue: replicate |
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Literal
+
+ProgressState = Literal["probe", "replicate", "snapshot"]
+
+
+class Progress:
+    """Replication state of one follower.
+
+    Attributes:
+        match: highest index known to be durable in the follower's log.
+        next: the next index to send.
+        acked_round: the newest read round that the follower has answered.
+        last_answer_at: when the follower last answered, µs (or when this leader began).
+        last_sent_at: when an append last went out, µs.
+    """
+
+    __slots__ = (
+        "acked_round",
+        "inflight",
+        "inflight_bytes",
+        "last_answer_at",
+        "last_sent_at",
+        "match",
+        "next",
+        "pending_snapshot",
+        "probe_sent",
+        "snapshot_sent_at",
+        "state",
+    )
+
+    def __init__(self, next_index: int, now: int) -> None:
+        self.state: ProgressState = "probe"
+        self.match = 0
+        self.next = next_index
+        self.probe_sent = False
+        self.pending_snapshot = 0
+        self.snapshot_sent_at = 0
+        self.inflight: deque[tuple[int, int]] = deque()  # (last index, bytes) of each append
+        self.inflight_bytes = 0
+        self.acked_round = 0
+        self.last_answer_at = now
+        self.last_sent_at = -1
+
+    def paused(self, max_messages: int, max_bytes: int) -> bool:
+        """True while nothing but heartbeats may go out."""
+        if self.state == "replicate":
+            return len(self.inflight) >= max_messages or self.inflight_bytes >= max_bytes
+        return self.state == "snapshot" or self.probe_sent
+
+    def sent(self, last_index: int, size: int) -> None:
+        """An append that ends at `last_index` went out."""
+        if self.state == "replicate":
+            self.next = last_index + 1
+            self.inflight.append((last_index, size))
+            self.inflight_bytes += size
+        else:
+            self.probe_sent = True
+
+    def acknowledged(self, match_index: int) -> bool:
+        """The follower durably holds everything up to `match_index`. True if that is news."""
+        while self.inflight and self.inflight[0][0] <= match_index:
+            self.inflight_bytes -= self.inflight.popleft()[1]
+        if match_index <= self.match:
+            return False
+        self.match = match_index
+        self.next = max(self.next, match_index + 1)
+        return True
+
+    def become_probe(self, next_index: int) -> None:
+        self._enter("probe")
+        self.next = max(next_index, self.match + 1)
+
+    def become_replicate(self, next_index: int) -> None:
+        self._enter("replicate")
+        self.next = max(next_index, self.match + 1)
+
+    def become_snapshot(self, snapshot_index: int, now: int) -> None:
+        self._enter("snapshot")
+        self.snapshot_sent_at = now
+        self.pending_snapshot = snapshot_index
+        self.next = snapshot_index + 1
+
+    def _enter(self, state: ProgressState) -> None:
+        self.state = state
+        self.probe_sent = False
+        self.pending_snapshot = 0
+        self.inflight.clear()
+        self.inflight_bytes = 0

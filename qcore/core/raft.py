@@ -1,0 +1,349 @@
+"""The door to the core: one event in, a list of effects out.
+
+What each message does to the term is decided here, before the parts of the algorithm see it
+(paper, figure 2, "rules for servers"):
+
+| message's term | RequestVote | PreVote | append, snapshot | responses |
+|---|---|---|---|---|
+| above ours | adopt it, unless we hear a live leader | never adopted | adopt it and follow | adopt it |
+| ours | to its handler | to its handler | follow, to its handler | to its handler |
+| below ours | refused with our term | refused with our term | refused with our term | ignored |
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from qcore.core import election, reads, replication, snapshots
+from qcore.core.config import RaftConfig
+from qcore.core.effects import Effect, MessageDropped, Role
+from qcore.core.entry import DurableState, Entry, Membership
+from qcore.core.events import (
+    Bootstrap,
+    Campaign,
+    Event,
+    MessageReceived,
+    PeerUnreachable,
+    Propose,
+    ReadRequested,
+    SnapshotTaken,
+    Tick,
+    WriteDurable,
+)
+from qcore.core.messages import (
+    AppendEntries,
+    AppendEntriesResponse,
+    InstallSnapshot,
+    InstallSnapshotResponse,
+    PreVote,
+    PreVoteResponse,
+    RaftMessage,
+    RequestVote,
+    RequestVoteResponse,
+)
+from qcore.core.progress import ProgressState
+from qcore.core.server import Server
+from qcore.errors import ConfigError
+
+
+@dataclass(slots=True, frozen=True)
+class PeerStatus:
+    """What a leader knows of one follower; see `qcore.core.progress`."""
+
+    state: ProgressState
+    match: int
+    next: int
+    inflight_messages: int
+    inflight_bytes: int
+
+
+@dataclass(slots=True, frozen=True)
+class CoreStatus:
+    """An immutable picture of a server. Times in µs; `peers` and `quorum_contact_at` on leaders only."""
+
+    node_id: int
+    role: Role
+    term: int
+    voted_for: int | None
+    leader_id: int | None
+    commit: int
+    applied: int
+    last_log_index: int
+    last_log_term: int
+    first_log_index: int
+    durable_index: int
+    snapshot_index: int
+    snapshot_term: int
+    membership: Membership
+    membership_index: int
+    quorum_contact_at: int | None
+    peers: Mapping[int, PeerStatus]
+
+
+class RaftCore:
+    """One Raft server, pure. See the package docstring for the host's duties.
+
+    Args:
+        config: settings.
+        durable: what the storage gave back; it is not kept, its entries are shared.
+        rng: draws the election timeouts; nothing else is random.
+        now: µs on the clock that later events will use.
+
+    Raises:
+        LogCorrupt: log and snapshot do not meet.
+    """
+
+    def __init__(
+        self, config: RaftConfig, durable: DurableState, *, rng: random.Random, now: int
+    ) -> None:
+        self._server = Server(config, durable, rng=rng, now=now)
+        self._server.announce()
+        self._server.apply_committed()
+        self._initial_effects: list[Effect] = self._server.effects
+
+    def initial_effects(self) -> list[Effect]:
+        """What a restart gives to do before the first event: applying what was known committed. Once."""
+        effects, self._initial_effects = self._initial_effects, []
+        return effects
+
+    def step(self, event: Event, now: int) -> list[Effect]:
+        """Take one event at time `now` and return what must be done.
+
+        Raises:
+            ConfigError: a `Bootstrap` was refused; nothing changed. No other event raises.
+        """
+        server = self._server
+        if now > server.now:
+            server.now = now
+        effects: list[Effect] = []
+        server.effects = effects
+        match event:
+            case MessageReceived(from_id=from_id, message=message):
+                self._on_message(from_id, message)
+            case WriteDurable(write_id=write_id):
+                self._on_write_durable(write_id)
+            case Tick():
+                self._on_tick()
+            case Propose():
+                replication.propose(server, event)
+            case ReadRequested(read_id=read_id):
+                reads.on_read_requested(server, read_id)
+            case PeerUnreachable(peer_id=peer_id):
+                progress = server.progress.get(peer_id)
+                if progress is not None and progress.state != "probe":
+                    progress.become_probe(progress.match + 1)
+            case Campaign():
+                if server.role != "leader":
+                    election.campaign(server)
+            case SnapshotTaken():
+                snapshots.on_snapshot_taken(server, event)
+            case Bootstrap():
+                self._on_bootstrap(event)
+        if server.role == "leader":
+            reads.advance(server)
+        return effects
+
+    def next_deadline(self) -> int:
+        """When to step `Tick` at the latest, µs; `qcore.core.server.NEVER` if nothing is due."""
+        return self._server.next_deadline()
+
+    @property
+    def commit(self) -> int:
+        return self._server.commit
+
+    @property
+    def role(self) -> Role:
+        return self._server.role
+
+    @property
+    def term(self) -> int:
+        return self._server.term
+
+    @property
+    def leader_id(self) -> int | None:
+        return self._server.leader_id
+
+    @property
+    def membership(self) -> Membership:
+        return self._server.membership
+
+    def log_entries(self) -> list[Entry]:
+        """A copy of the entries in memory, for tests and invariants."""
+        return list(self._server.log.entries)
+
+    def status(self) -> CoreStatus:
+        """An immutable picture of the server."""
+        server = self._server
+        meta = server.snapshot.meta if server.snapshot else None
+        leads = server.role == "leader"
+        return CoreStatus(
+            node_id=server.node_id,
+            role=server.role,
+            term=server.term,
+            voted_for=server.voted_for,
+            leader_id=server.leader_id,
+            commit=server.commit,
+            applied=server.applied,
+            last_log_index=server.log.last_index,
+            last_log_term=server.log.last_term,
+            first_log_index=server.log.offset + 1,
+            durable_index=server.durable_index,
+            snapshot_index=meta.last_included_index if meta else 0,
+            snapshot_term=meta.last_included_term if meta else 0,
+            membership=server.membership,
+            membership_index=server.membership_index,
+            quorum_contact_at=election.quorum_contact_at(server) if leads else None,
+            peers={
+                peer: PeerStatus(
+                    progress.state,
+                    progress.match,
+                    progress.next,
+                    len(progress.inflight),
+                    progress.inflight_bytes,
+                )
+                for peer, progress in server.progress.items()
+            },
+        )
+
+    # -- events ----------------------------------------------------------------------------------
+
+    def _on_tick(self) -> None:
+        server = self._server
+        if server.now < server.next_deadline():
+            return
+        if server.role != "leader":
+            election.campaign(server)
+        elif election.check_quorum(server):
+            replication.heartbeat(server)
+            server.heartbeat_deadline = server.now + server.heartbeat_us
+
+    def _on_write_durable(self, write_id: int) -> None:
+        server = self._server
+        server.write_durable(write_id)
+        if server.role == "candidate":
+            election.count_own_vote(server)
+        elif server.role == "leader":
+            replication.maybe_commit(server)
+
+    def _on_bootstrap(self, event: Bootstrap) -> None:
+        server, membership = self._server, event.membership
+        if server.log.last_index or server.term or not server.membership.is_empty:
+            raise ConfigError(
+                f"node {server.node_id} already belongs to a cluster or has taken part in an election; "
+                "only a pristine node can be initialised"
+            )
+        if not membership.is_voter(server.node_id):
+            raise ConfigError(
+                f"node {server.node_id} is not among the voters {list(membership.voters)}; "
+                "initialise a node that is"
+            )
+        if membership.is_joint:
+            raise ConfigError("a cluster begins with a simple configuration, this one is joint")
+        server.term = 1
+        server.voted_for = None
+        server.save_hard_state()
+        replication.append_own(server, "membership", [membership.to_json()], event.wall_us)
+        server.uncommitted_bytes = 0
+        server.announce()
+        election.campaign(server)
+
+    # -- messages --------------------------------------------------------------------------------
+
+    def _on_message(self, from_id: int, message: RaftMessage) -> None:
+        server = self._server
+        match message:
+            case AppendEntries() | InstallSnapshot():
+                self._on_leader_message(from_id, message)
+            case AppendEntriesResponse() | InstallSnapshotResponse():
+                if self._present_term(from_id, message):
+                    self._on_replication_response(from_id, message)
+            case RequestVote() | PreVote():
+                if message.candidate_id != from_id:
+                    server.emit(MessageDropped(from_id, message, "candidate_id is not the sender"))
+                elif isinstance(message, PreVote):
+                    election.on_pre_vote(server, from_id, message)
+                else:
+                    self._on_request_vote(from_id, message)
+            case PreVoteResponse():
+                # A grant speaks of the next term and carries the voter's own, which may lag behind.
+                if message.term <= server.term or self._present_term(from_id, message):
+                    election.on_pre_vote_response(server, from_id, message)
+            case RequestVoteResponse():
+                if self._present_term(from_id, message):
+                    election.on_request_vote_response(server, from_id, message)
+
+    def _on_leader_message(self, from_id: int, message: AppendEntries | InstallSnapshot) -> None:
+        server = self._server
+        if message.leader_id != from_id:
+            server.emit(MessageDropped(from_id, message, "leader_id is not the sender"))
+        elif message.term < server.term:
+            self._refuse_old_leader(from_id, message)
+        elif message.term == server.term and server.role == "leader":
+            server.emit(MessageDropped(from_id, message, "a second leader in this term"))
+        else:
+            self._follow(from_id, message)
+
+    def _on_request_vote(self, from_id: int, request: RequestVote) -> None:
+        server = self._server
+        if request.term > server.term:
+            if not request.leadership_transfer and election.hears_live_leader(server):
+                # Not even the term is adopted, or one isolated server could depose a leader that works.
+                server.send(
+                    from_id, RequestVoteResponse(server.term, False), server.after_hard_state
+                )
+                return
+            election.become_follower(server, request.term, None)
+        election.on_request_vote(server, from_id, request)
+
+    def _follow(self, from_id: int, message: AppendEntries | InstallSnapshot) -> None:
+        server = self._server
+        if (
+            message.term > server.term
+            or server.leader_id != from_id
+            or server.role in ("pre_candidate", "candidate")
+        ):
+            election.become_follower(server, message.term, from_id)
+        server.last_leader_contact = server.now
+        server.reset_election_deadline()
+        if isinstance(message, AppendEntries):
+            replication.on_append_entries(server, from_id, message)
+        else:
+            snapshots.on_install_snapshot(server, from_id, message)
+
+    def _refuse_old_leader(self, from_id: int, message: AppendEntries | InstallSnapshot) -> None:
+        """Tell a leader of an older term that its time is over; it steps down when it sees our term."""
+        server = self._server
+        response: AppendEntriesResponse | InstallSnapshotResponse
+        if isinstance(message, AppendEntries):
+            response = AppendEntriesResponse(
+                server.term, False, 0, message.prev_log_index, 0, 0, message.round
+            )
+        else:
+            response = InstallSnapshotResponse(server.term, 0, message.round)
+        server.send(from_id, response, server.after_hard_state)
+
+    def _on_replication_response(
+        self, from_id: int, message: AppendEntriesResponse | InstallSnapshotResponse
+    ) -> None:
+        if isinstance(message, InstallSnapshotResponse):
+            message = AppendEntriesResponse(
+                message.term, True, message.match_index, message.match_index, 0, 0, message.round
+            )
+        replication.on_append_response(self._server, from_id, message)
+
+    def _present_term(
+        self,
+        from_id: int,
+        response: AppendEntriesResponse
+        | InstallSnapshotResponse
+        | PreVoteResponse
+        | RequestVoteResponse,
+    ) -> bool:
+        """Adopt a newer term; True if the response belongs to the term we were and are in."""
+        server = self._server
+        if response.term > server.term:
+            election.become_follower(server, response.term, None)
+            return False
+        return response.term == server.term

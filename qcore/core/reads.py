@@ -1,0 +1,76 @@
+"""Linearizable reads without log entries: ReadIndex (dissertation 6.4).
+
+A read is safe at the leader's commit index of the moment it arrived, once two things hold: the leader has committed in
+its own term (before that its commit index may lag behind what clients were told), and a quorum has
+answered a message that was sent *after* the read arrived (so nobody else led at that moment).
+
+The second is counted in rounds. Each round has a number, new in the term, which travels with every
+append and comes back with its answer; an answer confirms the reads of that round and of no later
+one, however late or often it arrives. Reads that come while a round is in flight share the next one.
+"""
+
+from __future__ import annotations
+
+from qcore.core import quorum, replication
+from qcore.core.effects import ReadReady, ReadRefused
+from qcore.core.server import Server
+
+
+def on_read_requested(server: Server, read_id: int) -> None:
+    if server.role != "leader":
+        server.emit(ReadRefused(read_id))
+    elif not _committed_in_own_term(server):
+        server.reads.awaiting_commit.append(read_id)
+    else:
+        server.reads.queued.append(read_id)
+        advance(server)
+
+
+def advance(server: Server) -> None:
+    """Something happened on a leader that may let reads go on: a commit, an answer, a new read."""
+    reads = server.reads
+    if reads.awaiting_commit and _committed_in_own_term(server):
+        reads.queued += reads.awaiting_commit
+        reads.awaiting_commit = []
+    _finish_round(server)
+    while reads.queued and reads.in_flight is None:
+        _begin_round(server)
+        _finish_round(server)
+
+
+def refuse_all(server: Server) -> None:
+    """Leadership is lost: no read on its way can be confirmed here."""
+    reads = server.reads
+    in_flight = reads.in_flight[2] if reads.in_flight else []
+    for read_id in [*in_flight, *reads.queued, *reads.awaiting_commit]:
+        server.emit(ReadRefused(read_id))
+    reads.in_flight = None
+    reads.queued = []
+    reads.awaiting_commit = []
+
+
+def _finish_round(server: Server) -> None:
+    """If a quorum has answered the round in flight, its reads may be served."""
+    if server.reads.in_flight is None:
+        return
+    round_number, commit, read_ids = server.reads.in_flight
+    rounds = {peer: progress.acked_round for peer, progress in server.progress.items()}
+    rounds[server.node_id] = server.reads.round
+    if quorum.agreed_value(server.membership, rounds) < round_number:
+        return
+    server.reads.in_flight = None
+    for read_id in read_ids:
+        server.emit(ReadReady(read_id, commit))
+
+
+def _begin_round(server: Server) -> None:
+    reads = server.reads
+    reads.round += 1
+    reads.in_flight = (reads.round, server.commit, reads.queued)
+    reads.queued = []
+    for peer, progress in server.progress.items():
+        replication.send_heartbeat(server, peer, progress)
+
+
+def _committed_in_own_term(server: Server) -> bool:
+    return server.commit >= server.first_own_index

@@ -1,0 +1,287 @@
+"""Log replication: appends, acknowledgements, commit (paper 5.3, 5.4.2; dissertation 10.2.1)."""
+
+from __future__ import annotations
+
+from qcore.core import quorum, snapshots
+from qcore.core.effects import MessageDropped, ProposalAccepted, ProposalRefused
+from qcore.core.entry import Entry, EntryKind, Membership
+from qcore.core.events import Propose
+from qcore.core.messages import AppendEntries, AppendEntriesResponse
+from qcore.core.progress import Progress
+from qcore.core.server import Server
+
+# -- the leader ----------------------------------------------------------------------------------
+
+
+def propose(server: Server, event: Propose) -> None:
+    """Append clients' commands, all or none."""
+    if server.role != "leader":
+        server.emit(ProposalRefused("not_leader"))
+        return
+    size = sum(map(len, event.commands))
+    if server.uncommitted_bytes and (
+        server.uncommitted_bytes + size > server.config.max_uncommitted_bytes
+    ):
+        # An idle leader takes even one oversized batch: otherwise it could never be proposed.
+        server.emit(ProposalRefused("overloaded"))
+        return
+    first = server.log.last_index + 1
+    server.emit(ProposalAccepted(first, len(event.commands), server.term))
+    append_own(server, "command", event.commands, event.wall_us)
+    broadcast(server)
+    maybe_commit(server)
+
+
+def append_own(server: Server, kind: EntryKind, data: list[str], wall_us: int) -> None:
+    """Append entries of the present term to the leader's log; their time never goes back."""
+    entries = server.log.entries
+    time_us = max(wall_us, entries[-1].time_us) if entries else wall_us
+    first = server.log.last_index + 1
+    made = [
+        Entry(first + position, server.term, kind, text, time_us)
+        for position, text in enumerate(data)
+    ]
+    server.uncommitted_bytes += sum(entry.size_bytes() for entry in made)
+    server.append(made)
+
+
+def broadcast(server: Server, *, allow_empty: bool = False) -> None:
+    """Send every follower what it may be sent now."""
+    for peer, progress in server.progress.items():
+        send_appends(server, peer, progress, allow_empty=allow_empty)
+
+
+def send_appends(
+    server: Server, peer: int, progress: Progress, *, allow_empty: bool = False
+) -> None:
+    """Fill the follower's window with batches; in the probe state send one and wait."""
+    config = server.config
+    while not progress.paused(config.max_inflight_messages, config.max_inflight_bytes):
+        if progress.next > server.log.last_index and not allow_empty:
+            return
+        prev_log_index = progress.next - 1
+        prev_log_term = server.log.term(prev_log_index)
+        if prev_log_term is None:
+            snapshots.send_snapshot(server, peer, progress)
+            return
+        entries = server.log.batch(progress.next, config.max_batch_bytes)
+        _send_append(server, peer, progress, prev_log_index, prev_log_term, entries)
+        if entries:
+            progress.sent(entries[-1].index, sum(entry.size_bytes() for entry in entries))
+        allow_empty = False
+
+
+def heartbeat(server: Server) -> None:
+    """The heartbeat interval passed: nobody is left without a message for long.
+
+    A peer that was sent an append in the last half interval is skipped. The heartbeat goes out whatever
+    the window's state and names the entry before the next to send, so a follower that lost appends
+    rejects it and is probed again, and one whose acknowledgement was lost acknowledges anew.
+    """
+    recently = server.now - server.heartbeat_us // 2
+    for peer, progress in server.progress.items():
+        if progress.last_sent_at <= recently:
+            send_heartbeat(server, peer, progress)
+
+
+def send_heartbeat(server: Server, peer: int, progress: Progress) -> None:
+    if progress.state == "snapshot":
+        snapshots.resend_if_due(server, peer, progress)
+        prev_log_index = progress.match
+    else:
+        progress.probe_sent = False
+        prev_log_index = progress.next - 1
+    prev_log_term = server.log.term(prev_log_index)
+    if prev_log_term is None:
+        # Compacted here: the beginning of the log is the one place on which every log agrees.
+        prev_log_index = prev_log_term = 0
+    _send_append(server, peer, progress, prev_log_index, prev_log_term, [])
+
+
+def _send_append(
+    server: Server,
+    peer: int,
+    progress: Progress,
+    prev_log_index: int,
+    prev_log_term: int,
+    entries: list[Entry],
+) -> None:
+    progress.last_sent_at = server.now
+    server.send(
+        peer,
+        AppendEntries(
+            term=server.term,
+            leader_id=server.node_id,
+            prev_log_index=prev_log_index,
+            prev_log_term=prev_log_term,
+            leader_commit=server.commit,
+            entries=entries,
+            round=server.reads.round,
+        ),
+    )
+
+
+def on_append_response(server: Server, from_id: int, response: AppendEntriesResponse) -> None:
+    """An answer in the present term."""
+    progress = server.progress.get(from_id)
+    if server.role != "leader" or progress is None:
+        return
+    progress.last_answer_at = server.now
+    if response.round > progress.acked_round:
+        progress.acked_round = min(response.round, server.reads.round)
+    if not response.success:
+        _on_rejected(server, from_id, progress, response)
+    elif response.match_index > server.log.last_index:
+        server.emit(MessageDropped(from_id, response, "match_index beyond the leader's log"))
+    else:
+        _on_accepted(server, from_id, progress, response)
+
+
+def _on_accepted(
+    server: Server, from_id: int, progress: Progress, response: AppendEntriesResponse
+) -> None:
+    news = progress.acknowledged(response.match_index)
+    if progress.state == "probe":
+        # The follower's log agrees at least up to where the append began.
+        agreed = min(max(response.match_index, response.prev_log_index), server.log.last_index)
+        progress.become_replicate(agreed + 1)
+    elif progress.state == "snapshot" and progress.match >= progress.pending_snapshot:
+        progress.become_replicate(progress.match + 1)
+    if news:
+        maybe_commit(server)
+    send_appends(server, from_id, progress)
+
+
+def _on_rejected(
+    server: Server, from_id: int, progress: Progress, response: AppendEntriesResponse
+) -> None:
+    stale = (
+        response.prev_log_index <= progress.match
+        or progress.state == "snapshot"
+        or (progress.state == "probe" and response.prev_log_index != progress.next - 1)
+    )
+    if stale:
+        return
+    guess = server.log.last_not_after_term(
+        min(response.hint_index, response.prev_log_index - 1), response.hint_term
+    )
+    progress.become_probe(guess + 1)
+    send_appends(server, from_id, progress, allow_empty=True)
+
+
+def maybe_commit(server: Server) -> None:
+    """Commit what a quorum holds durably, if it is of the present term (paper, 5.4.2 and figure 8)."""
+    matches = {peer: progress.match for peer, progress in server.progress.items()}
+    matches[server.node_id] = server.durable_index
+    index = quorum.agreed_value(server.membership, matches)
+    if index <= server.commit:
+        return
+    if server.config.safeguards.commit_own_term_only and not server.log.matches(index, server.term):
+        return
+    committed = server.log.between(server.commit + 1, index)
+    freed = sum(entry.size_bytes() for entry in committed)
+    server.uncommitted_bytes = max(0, server.uncommitted_bytes - freed)
+    server.commit_to(index)
+
+
+# -- the follower --------------------------------------------------------------------------------
+
+
+def on_append_entries(server: Server, from_id: int, request: AppendEntries) -> None:
+    """An append or heartbeat of the present term's leader, who was noted as such before."""
+    fault = _fault_in(request)
+    if fault is not None:
+        server.emit(MessageDropped(from_id, request, fault))
+        return
+    prev_log_index, entries = request.prev_log_index, request.entries
+    if prev_log_index < server.commit:
+        # What is committed here agrees with any leader's log (leader completeness), also where
+        # a snapshot already replaced the entries.
+        entries = entries[server.commit - prev_log_index :]
+        prev_log_index = min(server.commit, prev_log_index + len(request.entries))
+    elif not server.log.matches(prev_log_index, request.prev_log_term):
+        _reject(server, from_id, request)
+        return
+    if not _store(server, entries):
+        server.emit(MessageDropped(from_id, request, "conflicts with a committed entry"))
+        return
+    agreed = prev_log_index + len(entries)
+    server.commit_to(min(request.leader_commit, agreed))
+    _accept(server, from_id, request, agreed)
+
+
+def _fault_in(request: AppendEntries) -> str | None:
+    """Why no leader would send this, or None."""
+    index, term = request.prev_log_index, request.prev_log_term
+    for entry in request.entries:
+        index += 1
+        if entry.index != index:
+            return f"entry {entry.index} where {index} should follow"
+        if not term <= entry.term <= request.term:
+            return f"entry {entry.index} has term {entry.term}, out of order"
+        term = entry.term
+        if entry.kind == "membership":
+            try:
+                Membership.from_json(entry.data)
+            except ValueError:
+                return f"entry {entry.index} holds no membership"
+    return None
+
+
+def _store(server: Server, entries: list[Entry]) -> bool:
+    """Append what is new, after removing what conflicts (paper, figure 2, AppendEntries 3 and 4)."""
+    for position, entry in enumerate(entries):
+        held_term = server.log.term(entry.index)
+        if held_term == entry.term:
+            continue
+        if held_term is not None:
+            if entry.index <= server.commit:
+                return False
+            server.truncate(entry.index)
+        server.append(entries[position:])
+        break
+    return True
+
+
+def _accept(server: Server, from_id: int, request: AppendEntries, agreed: int) -> None:
+    durable = server.config.safeguards.append_durable_before_ack
+    if request.entries and agreed > server.durable_index:
+        match_index, after = agreed, server.last_write_id if durable else 0
+    else:
+        # A heartbeat does not wait for the disk: it acknowledges what is durable by now, and
+        # keeps the leader in office while our disk is slow.
+        match_index, after = min(agreed, server.durable_index), server.after_hard_state
+    server.send(
+        from_id,
+        AppendEntriesResponse(
+            term=server.term,
+            success=True,
+            match_index=match_index,
+            prev_log_index=request.prev_log_index,
+            hint_index=0,
+            hint_term=0,
+            round=request.round,
+        ),
+        after,
+    )
+
+
+def _reject(server: Server, from_id: int, request: AppendEntries) -> None:
+    log = server.log
+    hint_index = log.last_not_after_term(
+        min(request.prev_log_index, log.last_index), request.prev_log_term
+    )
+    hint_index = max(hint_index, server.commit)
+    server.send(
+        from_id,
+        AppendEntriesResponse(
+            term=server.term,
+            success=False,
+            match_index=0,
+            prev_log_index=request.prev_log_index,
+            hint_index=hint_index,
+            hint_term=log.term(hint_index) or 0,
+            round=request.round,
+        ),
+        server.after_hard_state,
+    )

@@ -1,0 +1,308 @@
+"""The state of one Raft server, and the primitives that every part of the algorithm shares.
+
+The parts (`election`, `replication`, `reads`, `snapshots`) are functions over a `Server`. They change it and
+emit effects through the primitives here, which keep the durability rules in one place.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from qcore.core.config import RaftConfig
+from qcore.core.effects import (
+    AppendLog,
+    Apply,
+    Effect,
+    MembershipChanged,
+    Role,
+    RoleChanged,
+    SaveCommit,
+    SaveHardState,
+    Send,
+    TruncateLog,
+)
+from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapshot
+from qcore.core.log import RaftLog
+from qcore.core.messages import RaftMessage
+from qcore.core.progress import Progress
+from qcore.errors import LogCorrupt
+
+#: A deadline that never comes, µs.
+NEVER = 1 << 62
+
+
+@dataclass(slots=True)
+class ReadRounds:
+    """Linearizable reads on their way (see `qcore.core.reads`).
+
+    Attributes:
+        round: number of the newest round in this term.
+        in_flight: the round that waits for a quorum: (round, commit index when it began, read ids).
+        queued: reads that go with the next round.
+        awaiting_commit: reads that came before this leader's first commit in its own term.
+    """
+
+    round: int = 0
+    in_flight: tuple[int, int, list[int]] | None = None
+    queued: list[int] = field(default_factory=list)
+    awaiting_commit: list[int] = field(default_factory=list)
+
+
+class Server:
+    """All that one server knows. `term`, `voted_for`, the log and the snapshot are durable; the rest is not.
+
+    Attributes:
+        commit, applied: highest index known committed; highest index handed out to be applied.
+        durable_index: highest index up to which the own log is on stable storage.
+        memberships: the configurations in the log as (index, membership), oldest first; the last one is in
+            force from the moment it is appended (dissertation 4.1), and returns to the one before if truncated away.
+        last_leader_contact: when the present leader was last heard, µs; None while no leader is known.
+    """
+
+    def __init__(
+        self, config: RaftConfig, durable: DurableState, *, rng: random.Random, now: int
+    ) -> None:
+        self.config = config
+        self.node_id = config.node_id
+        self.rng = rng
+        self.now = now
+        self.effects: list[Effect] = []
+
+        self.term = durable.hard_state.term
+        self.voted_for = durable.hard_state.voted_for
+        self.snapshot: Snapshot | None = durable.snapshot
+        self.log = _restored_log(durable)
+        floor = durable.snapshot.meta.last_included_index if durable.snapshot else 0
+        self.applied = floor
+        self.commit = max(floor, min(durable.hard_state.commit, self.log.last_index))
+        self.memberships = _restored_memberships(durable)
+
+        self.role: Role = "follower"
+        self.leader_id: int | None = None
+        self.last_leader_contact: int | None = None
+        self._announced: tuple[Role, int, int | None] | None = None
+
+        self.last_write_id = 0
+        self.durable_write_id = 0
+        self.hard_state_write = 0
+        self.durable_index = self.log.last_index
+        self._pending_appends: deque[tuple[int, int]] = deque()  # (write id, last index)
+
+        self.votes: dict[int, bool] = {}
+        self.own_vote_write = 0
+        self.progress: dict[int, Progress] = {}
+        self.uncommitted_bytes = 0
+        self.first_own_index = 0
+        self.reads = ReadRounds()
+
+        self.heartbeat_us = config.heartbeat_ms * 1000
+        self.election_timeout_min_us = config.election_timeout_min_ms * 1000
+        self.election_timeout_max_us = config.election_timeout_max_ms * 1000
+        self.heartbeat_deadline = NEVER
+        self.election_deadline = 0
+        self.reset_election_deadline()
+        self.role = self.idle_role()
+
+    # -- membership ------------------------------------------------------------------------------
+
+    @property
+    def membership(self) -> Membership:
+        """The configuration in force: the newest in the log, committed or not."""
+        return self.memberships[-1][1]
+
+    @property
+    def membership_index(self) -> int:
+        return self.memberships[-1][0]
+
+    def membership_at(self, index: int) -> Membership:
+        """The configuration that was in force when the entry at `index` was the last."""
+        return next(
+            (membership for at, membership in reversed(self.memberships) if at <= index),
+            self.memberships[0][1],
+        )
+
+    def idle_role(self) -> Role:
+        """What this server is when it neither campaigns nor leads."""
+        return "follower" if self.membership.is_voter(self.node_id) else "learner"
+
+    def peers(self) -> list[int]:
+        """Every other member, sorted."""
+        return [member for member in self.membership.members() if member != self.node_id]
+
+    # -- effects ---------------------------------------------------------------------------------
+
+    def emit(self, effect: Effect) -> None:
+        self.effects.append(effect)
+
+    def next_write_id(self) -> int:
+        self.last_write_id += 1
+        return self.last_write_id
+
+    def send(self, to: int, message: RaftMessage, after: int = 0) -> None:
+        self.effects.append(Send(to, message, after))
+
+    def save_hard_state(self) -> None:
+        """Term or vote changed: what is said in the new term waits until that is durable."""
+        self.hard_state_write = self.next_write_id()
+        self.emit(
+            SaveHardState(self.hard_state_write, HardState(self.term, self.voted_for, self.commit))
+        )
+
+    @property
+    def after_hard_state(self) -> int:
+        """The write that must be durable before anything is said in the present term."""
+        return self.hard_state_write if self.config.safeguards.vote_durable_before_reply else 0
+
+    def announce(self) -> None:
+        """Tell the host if role, term or known leader changed since the last time."""
+        present = (self.role, self.term, self.leader_id)
+        if present != self._announced:
+            self._announced = present
+            self.emit(RoleChanged(*present))
+
+    # -- the log ---------------------------------------------------------------------------------
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Add entries to the log; they count as durable once the host says so."""
+        held = list(entries)
+        self.log.append(held)
+        write_id = self.next_write_id()
+        self.emit(AppendLog(write_id, held))
+        if self.config.safeguards.append_durable_before_ack:
+            self._pending_appends.append((write_id, self.log.last_index))
+        else:
+            self.durable_index = self.log.last_index
+        for entry in held:
+            if entry.kind == "membership":
+                self._set_membership(entry.index, Membership.from_json(entry.data))
+
+    def truncate(self, from_index: int) -> None:
+        """Remove uncommitted entries; a configuration among them is rolled back."""
+        assert from_index > self.commit, "truncation of committed entries"
+        self.log.truncate(from_index)
+        self.emit(TruncateLog(self.next_write_id(), from_index))
+        keep = from_index - 1
+        # An append of the removed entries may still become durable later. That must not make
+        # other entries at the same indexes count as durable, so its claim is cut back too.
+        self.durable_index = min(self.durable_index, keep)
+        self._pending_appends = deque(
+            (write_id, min(last, keep)) for write_id, last in self._pending_appends
+        )
+        if self.memberships[-1][0] >= from_index:
+            while self.memberships[-1][0] >= from_index:
+                self.memberships.pop()
+            self.emit(MembershipChanged(self.membership, self.membership_index))
+            self._refresh_idle_role()
+
+    def reset_log(self, snapshot: Snapshot) -> None:
+        """The snapshot takes the place of the whole log and of the state applied so far."""
+        index = snapshot.meta.last_included_index
+        self.snapshot = snapshot
+        self.log.reset(index, snapshot.meta.last_included_term)
+        self.commit = self.applied = index
+        self._pending_appends.clear()
+        self.durable_index = 0 if self.config.safeguards.append_durable_before_ack else index
+        self._pending_appends.append((self.last_write_id, index))
+        self.memberships = []
+        self._set_membership(index, snapshot.meta.membership)
+
+    def write_durable(self, write_id: int) -> None:
+        """Every write up to `write_id` is on stable storage."""
+        self.durable_write_id = max(self.durable_write_id, write_id)
+        while self._pending_appends and self._pending_appends[0][0] <= write_id:
+            self.durable_index = max(self.durable_index, self._pending_appends.popleft()[1])
+
+    def commit_to(self, index: int) -> None:
+        """Everything up to `index` is committed: hand it out to be applied."""
+        if index <= self.commit:
+            return
+        assert index <= self.log.last_index, "commit beyond the log"
+        self.commit = index
+        self.emit(SaveCommit(index))
+        self.apply_committed()
+
+    def apply_committed(self) -> None:
+        if self.applied < self.commit:
+            self.emit(Apply(self.log.between(self.applied + 1, self.commit)))
+            self.applied = self.commit
+
+    def _set_membership(self, index: int, membership: Membership) -> None:
+        self.memberships.append((index, membership))
+        self.emit(MembershipChanged(membership, index))
+        self._refresh_idle_role()
+        if self.role == "leader":
+            for peer in self.peers():
+                if peer not in self.progress:
+                    self.progress[peer] = Progress(self.log.last_index + 1, self.now)
+            for peer in [peer for peer in self.progress if peer not in self.peers()]:
+                del self.progress[peer]
+
+    def _refresh_idle_role(self) -> None:
+        if self.role in ("follower", "learner"):
+            self.role = self.idle_role()
+            self.announce()
+
+    # -- deadlines -------------------------------------------------------------------------------
+
+    def reset_election_deadline(self) -> None:
+        """Draw a fresh election timeout, uniform over the configured range (paper, 5.2)."""
+        low, high = self.election_timeout_min_us, self.election_timeout_max_us
+        self.election_deadline = self.now + low + int(self.rng.random() * (high - low + 1))
+
+    def next_deadline(self) -> int:
+        if self.role == "leader":
+            return self.heartbeat_deadline
+        return self.election_deadline if self.membership.is_voter(self.node_id) else NEVER
+
+
+def _restored_log(durable: DurableState) -> RaftLog:
+    entries, snapshot = durable.entries, durable.snapshot
+    for before, entry in pairwise(entries):
+        if entry.index != before.index + 1:
+            raise LogCorrupt(
+                f"the log has entry {entry.index} right after entry {before.index}: entries are missing; "
+                "restore this server from a backup, or wipe it and add it anew"
+            )
+    if snapshot is None:
+        if entries and entries[0].index != 1:
+            raise LogCorrupt(
+                f"the log starts at entry {entries[0].index} and there is no snapshot of what came before; "
+                "restore this server from a backup, or wipe it and add it anew"
+            )
+        return RaftLog(entries)
+    meta = snapshot.meta
+    if not entries:
+        return RaftLog(offset=meta.last_included_index, offset_term=meta.last_included_term)
+    first, last = entries[0].index, entries[-1].index
+    if first > meta.last_included_index + 1 or last < meta.last_included_index:
+        raise LogCorrupt(
+            f"the snapshot ends at {meta.last_included_index}, the log holds {first} to {last}: they do not meet; "
+            "restore this server from a backup, or wipe it and add it anew"
+        )
+    if first == meta.last_included_index + 1:
+        return RaftLog(entries, offset=first - 1, offset_term=meta.last_included_term)
+    log = RaftLog(entries, offset=first - 1, offset_term=None)
+    if not log.matches(meta.last_included_index, meta.last_included_term):
+        raise LogCorrupt(
+            f"the snapshot's last entry {meta.last_included_index} has term {meta.last_included_term}, the log "
+            "disagrees; restore this server from a backup, or wipe it and add it anew"
+        )
+    return log
+
+
+def _restored_memberships(durable: DurableState) -> list[tuple[int, Membership]]:
+    found: list[tuple[int, Membership]] = [(0, Membership())]
+    floor = 0
+    if durable.snapshot is not None:
+        floor = durable.snapshot.meta.last_included_index
+        found = [(floor, durable.snapshot.meta.membership)]
+    found += [
+        (entry.index, Membership.from_json(entry.data))
+        for entry in durable.entries
+        if entry.kind == "membership" and entry.index > floor
+    ]
+    return found
