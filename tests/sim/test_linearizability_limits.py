@@ -101,8 +101,8 @@ def test_the_end_of_the_budget_is_an_honest_unknown() -> None:
     verdict = check_history(hard_history(60), budget=5_000)
     assert verdict.result == "unknown"
     assert verdict.key == "x"
-    assert verdict.steps == 5_000
-    assert "undecided after 5000 steps" in verdict.explanation
+    assert 5_000 <= verdict.steps < 6_000
+    assert f"undecided after {verdict.steps} steps" in verdict.explanation
     assert "60 without" in verdict.explanation
 
 

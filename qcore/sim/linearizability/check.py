@@ -10,8 +10,8 @@ from qcore.sim.linearizability.history import KeyHistory
 from qcore.sim.linearizability.operation import LinearizabilityVerdict, Operation
 from qcore.sim.linearizability.search import SearchOutcome, search
 
-#: Placements tried before the checker gives up; about a microsecond or two each.
-DEFAULT_BUDGET: Final = 2_000_000
+#: Placements tried before the checker gives up; well under a microsecond each.
+DEFAULT_BUDGET: Final = 5_000_000
 
 _SHOWN: Final = 5
 

@@ -12,7 +12,8 @@ Four things that are sound and save most of the work:
 - An unknown operation that would not change the value is not placed.
 - An unknown write is placed only directly before an operation that is not itself a write: else it
   could be left out.
-- Unknown operations that do the same are used in the order of their invocation.
+- Unknown operations that do the same are used in the order of their invocation; and a configuration
+  that has used more of them than one visited before, all else equal, is not visited.
 """
 
 from __future__ import annotations
@@ -142,9 +143,10 @@ class _Search:
         events, groups, stack = self.events, self.groups, self.stack
         following, head, tail = events.next, events.head, events.tail
         first_group, give_up = tail + 1, tail + 1 + len(groups)
+        guards = sum((group.mask + 1) << group.shift for group in groups)
         # The configuration: every operation before `frontier` is placed, and those in `window`.
         frontier, window, used, value, awaits_reader = 0, 0, 0, INITIAL, False
-        seen: set[tuple[int, int, int, Value, bool]] = set()
+        seen: dict[tuple[int, int, Value, bool], list[int]] = {}
         cursor, limit, steps = following[head], 0, 0
         while following[head] != tail:
             if steps >= budget:
@@ -154,62 +156,72 @@ class _Search:
                 self._keep_best(value)
                 if not stack:
                     return self._outcome("violation", steps)
-                frame = stack.pop()
-                cursor, frontier, window, used, value, awaits_reader, limit, forced = frame
+                cursor, frontier, window, used, value, awaits_reader, limit, forced = stack.pop()
                 if cursor < head:
                     events.put_back(cursor)
-                    cursor = give_up if forced else following[cursor]
-                else:
-                    cursor += 1
+                cursor = give_up if forced else self._after(cursor)
                 continue
             steps += 1
             if cursor < head and cursor & 1:
+                # A return: what was invoked later must wait. Now the unknown operations.
                 limit, cursor = events.time[cursor], first_group
                 continue
-            forced = False
-            new_frontier, new_window, new_used = frontier, window, used
             if cursor < head:
                 i = cursor >> 1
-                legal, new_value = step(value, self.known[i])
-                before = self.predecessor[i]
-                if legal and before >= frontier:
-                    legal = bool(window >> (before - frontier) & 1)
-                if not legal or (awaits_reader and self.is_write[i]):
-                    cursor = following[cursor]
-                    continue
+                legal, new_value = self._try_known(i, frontier, window, value, awaits_reader)
                 forced, wants_reader = self.is_read[i], False
+                new_used = used
+            else:
+                group = groups[cursor - first_group]
+                count = used >> group.shift & group.mask
+                legal = _usable(group, count, limit, frontier, window)
+                legal = legal and not (awaits_reader and group.is_write)
+                if legal:
+                    legal, new_value = step(value, group.operations[count])
+                    legal = legal and new_value != value
+                forced, wants_reader = False, group.is_write
+                new_used = used + (1 << group.shift)
+            if not legal:
+                cursor = self._after(cursor)
+                continue
+            new_frontier, new_window = frontier, window
+            if cursor < head:
                 new_window |= 1 << (i - frontier)
                 placed = (~new_window & (new_window + 1)).bit_length() - 1
                 new_window >>= placed
                 new_frontier += placed
-            else:
-                group = groups[cursor - first_group]
-                count = used >> group.shift & group.mask
-                if not _usable(group, count, limit, frontier, window) or (
-                    awaits_reader and group.is_write
-                ):
-                    cursor += 1
-                    continue
-                legal, new_value = step(value, group.operations[count])
-                if not legal or new_value == value:
-                    cursor += 1
-                    continue
-                wants_reader = group.is_write
-                new_used += 1 << group.shift
-            key = (new_frontier, new_window, new_used, new_value, wants_reader)
-            if key in seen:
-                cursor = _after(cursor, head, following, give_up if forced else -1)
+            key = (new_frontier, new_window, new_value, wants_reader)
+            tried = seen.setdefault(key, [])
+            if tried and _no_better(new_used | guards, tried, guards):
+                steps += len(tried)
+                cursor = give_up if forced else self._after(cursor)
                 continue
-            seen.add(key)
+            tried.append(new_used)
             stack.append(
                 _Frame(cursor, frontier, window, used, value, awaits_reader, limit, forced)
             )
             if cursor < head:
                 events.take(cursor)
-            frontier, window, used, value, awaits_reader = key
+            frontier, window, value, awaits_reader = key
+            used = new_used
             cursor = following[head]
         self._keep_best(value)
         return self._outcome("ok", steps)
+
+    def _after(self, cursor: int) -> int:
+        """The next alternative to the placement at `cursor`."""
+        return self.events.next[cursor] if cursor < self.events.head else cursor + 1
+
+    def _try_known(
+        self, i: int, frontier: int, window: int, value: Value, awaits_reader: bool
+    ) -> tuple[bool, Value]:
+        """Whether known operation `i` may come next, and what the register holds then."""
+        before = self.predecessor[i]
+        if before >= frontier and not window >> (before - frontier) & 1:
+            return False, value
+        if awaits_reader and self.is_write[i]:
+            return False, value
+        return step(value, self.known[i])
 
     def _keep_best(self, value: Value) -> None:
         """Remember the present placement if it is the longest so far."""
@@ -231,11 +243,13 @@ class _Search:
         return SearchOutcome(result, steps, prefix, self.best_value, stuck)
 
 
-def _after(cursor: int, head: int, following: list[int], forced_to: int) -> int:
-    """Where to go on when the placement at `cursor` leads to a configuration seen before."""
-    if forced_to >= 0:
-        return forced_to
-    return following[cursor] if cursor < head else cursor + 1
+def _no_better(used: int, tried: list[int], guards: int) -> bool:
+    """Whether a configuration that differs in the unknown operations used only was tried with fewer.
+
+    Unknown operations are optional, so what can be done with fewer left can be done with more.
+    `used` has all guard bits set; a guard bit is lost where its count is below the other's.
+    """
+    return any(used - less & guards == guards for less in tried)
 
 
 def _usable(group: _Group, count: int, limit: int, frontier: int, window: int) -> bool:
@@ -256,5 +270,5 @@ def _groups(history: KeyHistory) -> list[_Group]:
     for (kind, _, before), operations in by_effect.items():
         bits = len(operations).bit_length()
         groups.append(_Group(operations, before, shift, (1 << bits) - 1, kind == "write"))
-        shift += bits
+        shift += bits + 1  # one bit to catch the borrow when two counts are compared
     return groups
