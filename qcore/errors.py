@@ -123,5 +123,9 @@ class TransportError(QcoreError):
     retryable = True
 
 
+class Unsupported(QcoreError):
+    """The request is part of the protocol, and this version cannot carry it out."""
+
+
 class StoreError(QcoreError):
     """A command to the entity store is refused; the same text on every replica."""
