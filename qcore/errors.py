@@ -110,7 +110,9 @@ class LogCompacted(StorageError):
 
 
 class DiskFull(StorageError):
-    """No space is left for the write; reads go on."""
+    """No space is left for the write, which had no effect; reads go on."""
+
+    retryable = True
 
 
 class DataDirLocked(StorageError):
