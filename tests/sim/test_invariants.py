@@ -397,6 +397,15 @@ def test_a_committed_entry_that_is_cut_away() -> None:
     assert cluster.checks == ["commit_monotonic"]
 
 
+def test_an_installed_snapshot_is_committed() -> None:
+    cluster = Cluster(1)
+    cluster.feed(1, StoreSnapshot(1, snapshot(5, 1), 5, reset_log=True), Restored(snapshot(5, 1)))
+    cluster.append(1, entry(6, 1))
+    assert cluster.reports == []
+    cluster.commit(1, 4)
+    assert cluster.checks == ["commit_monotonic"]
+
+
 def test_a_restart_may_forget_the_commit_index_but_not_restore_one_beyond_the_log() -> None:
     cluster = Cluster(1)
     cluster.append(1, entry(1, 1))

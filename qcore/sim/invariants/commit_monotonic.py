@@ -20,6 +20,7 @@ class CommitMonotonic:
         self._report = report
 
     def on_start(self, view: NodeView) -> None:
+        """A stored commit index must not be ahead of the stored log: other entries may be there."""
         self._within_log(view, view.commit)
 
     def on_commit(self, view: NodeView, effect: SaveCommit) -> None:

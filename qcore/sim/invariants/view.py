@@ -80,6 +80,7 @@ class NodeView:
             self.first_index = meta.last_included_index + 1
             self.base_term = meta.last_included_term
             self.applied = meta.last_included_index
+            self.commit = max(self.commit, meta.last_included_index)
         if state.entries and state.entries[0].index != self.first_index:
             # Entries kept from before the snapshot: what precedes them is not known here.
             self.first_index = state.entries[0].index
@@ -118,6 +119,9 @@ class NodeView:
 
     def store_snapshot(self, effect: StoreSnapshot) -> None:
         meta = effect.snapshot.meta
+        self.commit = max(
+            self.commit, meta.last_included_index
+        )  # a snapshot holds committed entries
         if effect.reset_log or effect.compact_through >= self.last_index:
             self.entries = []
             self.first_index = meta.last_included_index + 1
