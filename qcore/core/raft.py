@@ -169,6 +169,10 @@ class RaftCore:
     def membership(self) -> Membership:
         return self._server.membership
 
+    def term_at(self, index: int) -> int | None:
+        """The term of the entry at `index`; None if the log does not hold it (any more)."""
+        return self._server.log.term(index)
+
     def log_entries(self) -> list[Entry]:
         """A copy of the entries in memory, for tests and invariants."""
         return list(self._server.log.entries)
