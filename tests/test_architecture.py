@@ -27,7 +27,7 @@ INTERNAL: dict[str, set[str]] = {
 #: package -> third-party distributions it may import.
 EXTERNAL: dict[str, set[str]] = {
     "core": {"pydantic"},
-    "store": {"pydantic", "pydantic_core", "yaml"},
+    "store": {"pydantic", "pydantic_core", "typing_extensions", "yaml"},
     "storage": {"pydantic"},
     "transport": {"pydantic", "websockets"},
     "replica": {"pydantic"},

@@ -1,0 +1,131 @@
+"""The entity store: a typed tree of entities as a replicated state machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from pydantic_core import to_json
+
+from qcore.errors import StoreError
+from qcore.store.chunks import to_chunks, to_lines
+from qcore.store.errors import BadRequest
+from qcore.store.lifecycle import create_entity, delete_entity, load_topology, set_schemas
+from qcore.store.records import EntityChange, FieldChange, Records, Transaction
+from qcore.store.requests import Command, only_reads, parse_command
+from qcore.store.schema import schema_from_json, schema_to_json
+from qcore.store.snapshot import read_snapshot, snapshot_lines
+from qcore.store.update import update_entity
+from qcore.store.values import id_from_json, id_to_json
+
+_NANOS_PER_MICRO = 1000
+
+
+class EntityStore:
+    """Entities with typed fields, described by schemas that inherit from each other.
+
+    Commands and results are the JSON of `Perform.request` and `PerformResponse.response` in WIRE.md. An
+    error is a value: beside the text `error` stands `detail`, with the error's `code`. A command
+    takes effect as a whole or not at all.
+    """
+
+    def __init__(self) -> None:
+        self._records = Records()
+        #: What the last command did, in order; empty if it failed or only read.
+        self.changes: list[EntityChange] = []
+
+    def apply(self, command: str, index: int, time_us: int) -> str:
+        """Carry out a command of `parse_request`, or a topology. Never raises."""
+        self.changes = []
+        try:
+            request = parse_command(command)
+        except BadRequest as error:
+            return _encode({"Error": _failure(error)})
+        transaction = Transaction(self._records, index, time_us * _NANOS_PER_MICRO)
+        kind, result = _attempt(transaction, request)
+        if result["error"] is None:
+            transaction.commit()
+            self.changes = transaction.changes
+        return _encode({kind: result})
+
+    def query(self, query: str) -> str:
+        """Answer a read of `parse_request`.
+
+        Raises:
+            BadRequest: the query is malformed or would change something.
+        """
+        request = parse_command(query)
+        if not only_reads(request):
+            raise BadRequest("query: the request changes the state; send it as a command")
+        kind, result = _attempt(Transaction(self._records, 0, 0), request)
+        return _encode({kind: result})
+
+    def field_changes(self) -> Iterator[FieldChange]:
+        """The fields that the last command wrote, in order: what notifications are made of."""
+        for change in self.changes:
+            yield from change.fields()
+
+    def snapshot(self) -> Iterable[str]:
+        """The state as of this call, in chunks; costs one shallow copy until it is consumed."""
+        return to_chunks(snapshot_lines(self._records))
+
+    def restore(self, chunks: Iterable[str]) -> None:
+        """Replace the whole state.
+
+        Raises:
+            StoreError: the text is not a whole snapshot; the state is unchanged.
+        """
+        self._records = read_snapshot(to_lines(chunks))
+        self.changes = []
+
+    def state_hash(self) -> str:
+        """A digest of the state; costs time only for what changed since the last call."""
+        return self._records.state_hash()
+
+
+def _attempt(transaction: Transaction, request: Command) -> tuple[str, dict[str, object]]:
+    """The kind of the request, and its result with `error` null or not."""
+    kind = next(iter(request))
+    try:
+        return kind, {**_perform(transaction, request), "error": None}
+    except StoreError as error:
+        return kind, {**_without_effect(request), **_failure(error)}
+
+
+def _perform(transaction: Transaction, request: Command) -> dict[str, object]:
+    if "UpdateEntity" in request:
+        return {"response": update_entity(transaction, request["UpdateEntity"]["request"])}
+    if "CreateEntity" in request:
+        create = request["CreateEntity"]
+        parent = create["parent_id"]
+        parent_id = None if parent is None else id_from_json(parent)
+        created = create_entity(transaction, create["entity_type"], parent_id, create["name"])
+        return {"response": id_to_json(created)}
+    if "DeleteEntity" in request:
+        delete_entity(transaction, id_from_json(request["DeleteEntity"]["entity_id"]))
+        return {}
+    if "SetSchema" in request:
+        set_schemas(transaction, [schema_from_json(request["SetSchema"]["entity_schema"])])
+        return {}
+    if "GetSchema" in request:
+        schema = transaction.schemas.get(request["GetSchema"]["entity_type"])
+        return {"response": schema_to_json(schema)}
+    if "GetCompleteSchema" in request:
+        schema = transaction.schemas.complete(request["GetCompleteSchema"]["entity_type"])
+        return {"response": schema_to_json(schema)}
+    created_ids = load_topology(transaction, request["LoadTopology"])
+    return {"response": {"entities": len(created_ids)}}
+
+
+def _without_effect(request: Command) -> dict[str, object]:
+    """What stands beside an error: the requests as they came, or null where there is a response."""
+    if "UpdateEntity" in request:
+        return {"response": request["UpdateEntity"]["request"]}
+    return {} if "DeleteEntity" in request or "SetSchema" in request else {"response": None}
+
+
+def _failure(error: StoreError) -> dict[str, object]:
+    return {"error": str(error), "detail": error.detail()}
+
+
+def _encode(result: dict[str, object]) -> str:
+    return to_json(result).decode()

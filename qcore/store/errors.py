@@ -1,0 +1,97 @@
+"""The kinds of `StoreError`. Their texts are results: the same on every replica, in any process.
+
+The `code` of a kind, its class name, goes to the client beside the text (`detail`).
+"""
+
+from __future__ import annotations
+
+from json import JSONEncoder
+
+from qcore.errors import StoreError
+
+_encode = JSONEncoder(ensure_ascii=False).encode
+_SHOWN_CHARS = 80
+
+
+def quoted(text: str) -> str:
+    """A client's text for use in an error: in double quotes, escaped and cut to a bounded length.
+
+    Not `repr`, whose escapes depend on the Unicode tables of the interpreter.
+    """
+    return _encode(text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + "...")
+
+
+class BadRequest(StoreError):
+    """The request does not have the shape of WIRE's `Perform`; the text names the field."""
+
+
+class EntityNotFound(StoreError):
+    """No entity has this id."""
+
+
+class TypeNotFound(StoreError):
+    """No schema is set for this entity type."""
+
+
+class FieldNotFound(StoreError):
+    """The entity's complete schema does not have this field."""
+
+
+class KindMismatch(StoreError):
+    """The value's kind is not that of the field's schema."""
+
+
+class ValueOutOfRange(StoreError):
+    """The value cannot be held: integer or float overflow, or a choice that does not exist."""
+
+
+class NotAdjustable(StoreError):
+    """`Add` or `Subtract` is not defined for values of this kind."""
+
+
+class BadPath(StoreError):
+    """An indirection path has an empty segment, or ends before it names a field."""
+
+
+class EmptyReference(StoreError):
+    """A path follows a reference that is null."""
+
+
+class DanglingReference(StoreError):
+    """A path follows a reference to an entity that does not exist (any more)."""
+
+
+class NotAReference(StoreError):
+    """A path follows a field that is neither a reference nor a list of entities."""
+
+
+class IndexMissing(StoreError):
+    """A path goes through a list of entities without saying which one."""
+
+
+class IndexNegative(StoreError):
+    """A path indexes a list of entities with a negative number."""
+
+
+class IndexOutOfBounds(StoreError):
+    """A path indexes a list of entities beyond its end."""
+
+
+class SchemaInvalid(StoreError):
+    """A schema contradicts itself or the rules of names and built-in fields."""
+
+
+class UnknownParentType(StoreError):
+    """A schema inherits from a type that has no schema."""
+
+
+class InheritanceCycle(StoreError):
+    """A schema inherits, directly or not, from itself."""
+
+
+class AlreadyLoaded(StoreError):
+    """A topology was loaded before; it is loaded once in the life of a cluster."""
+
+
+class ResponseTooLarge(StoreError):
+    """The values that one request reads are too large to send together."""

@@ -1,0 +1,223 @@
+"""The requests of `Perform` (WIRE.md, "Application"), and how a host turns one into a log command.
+
+The host calls `parse_request` with what a client sent and gets `("write" | "read", payload)` for its
+replica. `PerformRequest` is the same check as a type, for a host that validates whole envelopes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, FailFast, Field, JsonValue, TypeAdapter, with_config
+from pydantic_core import ErrorDetails, PydanticSerializationError, ValidationError, to_json
+from typing_extensions import TypedDict
+
+from qcore.store.errors import BadRequest, quoted
+from qcore.store.schema import EntitySchemaJson
+from qcore.store.values import (
+    STRICT,
+    AdjustBehavior,
+    EntityIdJson,
+    TimestampJson,
+    ValueJson,
+    exactly_one_key,
+)
+
+
+@with_config(STRICT)
+class ReadBody(TypedDict):
+    """Read a field. The last three are null in a request, and filled in by the response."""
+
+    entity_id: EntityIdJson
+    field_type: str
+    value: ValueJson | None
+    write_time: TimestampJson | None
+    writer_id: EntityIdJson | None
+
+
+@with_config(STRICT)
+class WriteBody(TypedDict):
+    """Write a field. A null value writes the schema's default; a null time means now."""
+
+    entity_id: EntityIdJson
+    field_type: str
+    value: ValueJson | None
+    push_condition: Literal["Always", "Changes"]
+    adjust_behavior: AdjustBehavior
+    write_time: TimestampJson | None
+    writer_id: EntityIdJson | None
+
+
+@with_config(STRICT)
+class _FieldRequest(TypedDict, total=False):
+    Read: ReadBody
+    Write: WriteBody
+
+
+FieldRequest = Annotated[_FieldRequest, AfterValidator(exactly_one_key)]
+
+
+@with_config(STRICT)
+class UpdateEntityBody(TypedDict):
+    """Reads and writes, carried out in order, all or none of them."""
+
+    request: Annotated[list[FieldRequest], FailFast()]
+
+
+@with_config(STRICT)
+class CreateEntityBody(TypedDict):
+    """A new entity with the defaults of its type."""
+
+    entity_type: str
+    parent_id: EntityIdJson | None
+    name: str
+
+
+@with_config(STRICT)
+class DeleteEntityBody(TypedDict):
+    """Delete an entity and all its descendants."""
+
+    entity_id: EntityIdJson
+
+
+@with_config(STRICT)
+class SetSchemaBody(TypedDict):
+    """Add or replace a type's schema."""
+
+    entity_schema: EntitySchemaJson
+
+
+@with_config(STRICT)
+class TypeBody(TypedDict):
+    """Ask for a type's schema, own or complete."""
+
+    entity_type: str
+
+
+@with_config(STRICT)
+class _PerformRequest(TypedDict, total=False):
+    UpdateEntity: UpdateEntityBody
+    CreateEntity: CreateEntityBody
+    DeleteEntity: DeleteEntityBody
+    SetSchema: SetSchemaBody
+    GetSchema: TypeBody
+    GetCompleteSchema: TypeBody
+
+
+#: What a client may put into `Perform.request`.
+PerformRequest = Annotated[_PerformRequest, AfterValidator(exactly_one_key)]
+
+
+@with_config(STRICT)
+class TopologyEntityJson(TypedDict):
+    """An entity of a topology; `parent` is the position of its parent in the list, before its own."""
+
+    entity_type: str
+    name: str
+    parent: Annotated[int, Field(ge=0)] | None
+    attributes: dict[str, ValueJson]
+
+
+@with_config(STRICT)
+class LoadTopologyBody(TypedDict):
+    """Schemas and a tree of entities, flattened so that its depth does not matter."""
+
+    schemas: list[EntitySchemaJson]
+    entities: list[TopologyEntityJson]
+
+
+@with_config(STRICT)
+class _Command(_PerformRequest, total=False):
+    LoadTopology: LoadTopologyBody
+
+
+#: What the log may contain: also the topology, which no client can send.
+Command = Annotated[_Command, AfterValidator(exactly_one_key)]
+
+RequestKind = Literal["write", "read"]
+
+_ERRORS_SHOWN = 3
+
+_request_adapter: TypeAdapter[_PerformRequest] = TypeAdapter(PerformRequest)
+_command_adapter: TypeAdapter[_Command] = TypeAdapter(Command)
+
+
+def parse_request(request: str | bytes | Mapping[str, JsonValue]) -> tuple[RequestKind, str]:
+    """Check a client's request and say where it goes.
+
+    Args:
+        request: the value of `Perform.request`, as JSON text or already parsed.
+
+    Returns:
+        `write` with the command for the log, or `read` with the query for the state machine; both as
+        canonical JSON text (known fields in fixed order, no spaces).
+
+    Raises:
+        BadRequest: the request does not have the right shape; the text names the field.
+    """
+    try:
+        if isinstance(request, str | bytes):
+            valid = _request_adapter.validate_json(request)
+        else:
+            valid = _request_adapter.validate_python(request)
+    except ValidationError as error:
+        raise BadRequest(_explain(error, "request")) from error
+    return encode_request(valid)
+
+
+def encode_request(request: PerformRequest) -> tuple[RequestKind, str]:
+    """Like `parse_request`, for a request that was validated as a `PerformRequest` before."""
+    kind: RequestKind = "read" if only_reads(request) else "write"
+    try:
+        return kind, to_json(request).decode()
+    except PydanticSerializationError as error:  # parsed by a lenient parser: json.loads
+        raise BadRequest("request: a text contains a lone surrogate, half a character") from error
+
+
+def parse_command(text: str) -> Command:
+    """What a log entry or a query holds.
+
+    Raises:
+        BadRequest: the text is not a command.
+    """
+    try:
+        return _command_adapter.validate_json(text)
+    except ValidationError as error:
+        raise BadRequest(_explain(error, "command")) from error
+
+
+def encode_topology(body: LoadTopologyBody) -> str:
+    """The log command that loads a topology."""
+    return to_json({"LoadTopology": body}).decode()
+
+
+def only_reads(request: PerformRequest | Command) -> bool:
+    """Whether the request changes nothing, so that it need not go through the log."""
+    if "UpdateEntity" in request:
+        return all("Read" in item for item in request["UpdateEntity"]["request"])
+    return "GetSchema" in request or "GetCompleteSchema" in request
+
+
+def _explain(error: ValidationError, root: str) -> str:
+    """The first few errors, as `request.CreateEntity.name: missing field`."""
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(_explain_one(detail, root) for detail in details[:_ERRORS_SHOWN])
+
+
+def _explain_one(detail: ErrorDetails, root: str) -> str:
+    where = ".".join([root, *(_segment(part) for part in detail["loc"])])
+    if detail["type"] == "missing":
+        return f"{where}: missing field"
+    if detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1:
+        known = ", ".join(_PerformRequest.__annotations__)
+        return f"{where}: unknown request; it must be one of {known}"
+    if detail["type"] == "extra_forbidden":
+        return f"{where}: unknown field"
+    return f"{where}: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
+
+
+def _segment(part: str | int) -> str:
+    if isinstance(part, int) or part.isidentifier():
+        return str(part) if len(str(part)) <= 80 else quoted(str(part))
+    return quoted(part)

@@ -1,0 +1,342 @@
+"""Schemas of entity types, and inheritance between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, NamedTuple, NotRequired
+
+from pydantic import AfterValidator, FailFast, with_config
+from typing_extensions import TypedDict
+
+from qcore.store.errors import (
+    InheritanceCycle,
+    SchemaInvalid,
+    TypeNotFound,
+    UnknownParentType,
+    quoted,
+)
+from qcore.store.values import (
+    STRICT,
+    Byte,
+    EntityId,
+    EntityIdJson,
+    FiniteFloat,
+    Int64,
+    Kind,
+    TimestampJson,
+    Value,
+    check_kind,
+    data_to_json,
+    exactly_one_key,
+    id_from_json,
+    id_to_json,
+    value_from_json,
+)
+
+#: The fields that the store itself sets, and the kind each must have.
+BUILT_IN: dict[str, Kind] = {
+    "Name": "String",
+    "Parent": "EntityReference",
+    "Children": "EntityList",
+}
+#: Types above a type, at most: keeps the cost of one `SetSchema` bounded.
+MAX_INHERITANCE_DEPTH = 100
+
+# --- as they are on the wire --------------------------------------------------------------------
+
+
+class _Common(TypedDict):
+    field_type: str
+    rank: Int64
+    read_permission: EntityIdJson | None
+    write_permission: EntityIdJson | None
+
+
+@with_config(STRICT)
+class _BlobField(_Common):
+    default_value: Annotated[list[Byte], FailFast()]
+
+
+@with_config(STRICT)
+class _BoolField(_Common):
+    default_value: bool
+
+
+@with_config(STRICT)
+class _ChoiceField(_Common):
+    default_value: Int64
+    choices: list[str]
+
+
+@with_config(STRICT)
+class _EntityListField(_Common):
+    default_value: Annotated[list[EntityIdJson], FailFast()]
+
+
+@with_config(STRICT)
+class _EntityReferenceField(_Common):
+    default_value: EntityIdJson | None
+
+
+@with_config(STRICT)
+class _FloatField(_Common):
+    default_value: FiniteFloat
+
+
+@with_config(STRICT)
+class _IntField(_Common):
+    default_value: Int64
+
+
+@with_config(STRICT)
+class _StringField(_Common):
+    default_value: str
+
+
+@with_config(STRICT)
+class _TimestampField(_Common):
+    default_value: TimestampJson
+
+
+@with_config(STRICT)
+class _FieldSchemaJson(TypedDict, total=False):
+    Blob: _BlobField
+    Bool: _BoolField
+    Choice: _ChoiceField
+    EntityList: _EntityListField
+    EntityReference: _EntityReferenceField
+    Float: _FloatField
+    Int: _IntField
+    String: _StringField
+    Timestamp: _TimestampField
+
+
+#: A field's schema, tagged by its kind: `{"Int": {"field_type": "Age", "default_value": 0, ...}}`.
+FieldSchemaJson = Annotated[_FieldSchemaJson, AfterValidator(exactly_one_key)]
+
+
+@with_config(STRICT)
+class EntitySchemaJson(TypedDict):
+    """A type's own schema. `_marker` is optional when sent to us, and always in what we send."""
+
+    entity_type: str
+    inherit: str | None
+    fields: dict[str, FieldSchemaJson]
+    _marker: NotRequired[None]
+
+
+# --- as the store holds them --------------------------------------------------------------------
+
+
+class FieldSchema(NamedTuple):
+    """What a field holds. `choices` is empty unless `kind` is Choice."""
+
+    kind: Kind
+    field_type: str
+    default: Value
+    rank: int
+    read_permission: EntityId | None
+    write_permission: EntityId | None
+    choices: tuple[str, ...]
+
+    def accept(self, value: Value) -> None:
+        """Refuse a value that the field cannot hold.
+
+        Raises:
+            KindMismatch, ValueOutOfRange: see `check_kind`.
+        """
+        check_kind(value, self.kind, self.choices, f"field {quoted(self.field_type)}")
+
+
+class EntitySchema(NamedTuple):
+    """A type: its own fields, or with those of its ancestors before them (a complete schema)."""
+
+    entity_type: str
+    inherit: str | None
+    fields: dict[str, FieldSchema]
+
+
+class Schemas:
+    """Every type's schema, own and complete. Immutable: a change gives a new one."""
+
+    def __init__(
+        self,
+        own: Mapping[str, EntitySchema] | None = None,
+        complete: Mapping[str, EntitySchema] | None = None,
+    ) -> None:
+        self.own: Mapping[str, EntitySchema] = own or {}
+        self._complete: Mapping[str, EntitySchema] = complete or {}
+
+    def get(self, entity_type: str) -> EntitySchema:
+        """The type's own schema.
+
+        Raises:
+            TypeNotFound: there is none.
+        """
+        return _known(self.own, entity_type)
+
+    def complete(self, entity_type: str) -> EntitySchema:
+        """The type's schema with all inherited fields, ancestors first; a type's own field wins.
+
+        Raises:
+            TypeNotFound: there is none.
+        """
+        return _known(self._complete, entity_type)
+
+    def subtypes(self, entity_types: Iterable[str]) -> list[str]:
+        """The types themselves and all that inherit from any of them."""
+        wanted = set(entity_types)
+        return [name for name in self.own if not wanted.isdisjoint(self.lineage(name))]
+
+    def lineage(self, entity_type: str) -> list[str]:
+        """The type, its parent, and so on to the root.
+
+        Raises:
+            UnknownParentType: an ancestor has no schema.
+            InheritanceCycle: the type is its own ancestor.
+            SchemaInvalid: there are too many ancestors.
+        """
+        chain: list[str] = []
+        current: str | None = entity_type
+        while current is not None:
+            if current in chain:
+                raise InheritanceCycle(f"{quoted(entity_type)} inherits from itself")
+            if len(chain) > MAX_INHERITANCE_DEPTH:
+                raise SchemaInvalid(
+                    f"{quoted(entity_type)} inherits through more than {MAX_INHERITANCE_DEPTH} types"
+                )
+            if current not in self.own:
+                raise UnknownParentType(
+                    f"{quoted(chain[-1])} inherits from {quoted(current)}, which has no schema"
+                )
+            chain.append(current)
+            current = self.own[current].inherit
+        return chain
+
+    def updated(self, changed: Iterable[EntitySchema]) -> Schemas:
+        """These schemas with some added or replaced.
+
+        Raises:
+            StoreError: what `lineage` and `check_schema` raise.
+        """
+        new = {schema.entity_type: schema for schema in changed}
+        for schema in new.values():
+            check_schema(schema)
+        result = Schemas({**self.own, **new})
+        # Only lineages that run through a changed type can have become wrong.
+        complete = dict(self._complete)
+        for name in result.own:
+            lineage = result.lineage(name)
+            if not new.keys().isdisjoint(lineage):
+                complete[name] = result._completed(name, lineage)
+        result._complete = complete
+        return result
+
+    def _completed(self, entity_type: str, lineage: list[str]) -> EntitySchema:
+        fields: dict[str, FieldSchema] = {}
+        for ancestor in reversed(lineage):
+            fields.update(self.own[ancestor].fields)
+        return EntitySchema(entity_type, self.own[entity_type].inherit, fields)
+
+
+def _known(schemas: Mapping[str, EntitySchema], entity_type: str) -> EntitySchema:
+    schema = schemas.get(entity_type)
+    if schema is None:
+        raise TypeNotFound(f"entity type {quoted(entity_type)} has no schema")
+    return schema
+
+
+def check_schema(schema: EntitySchema) -> None:
+    """Refuse a schema that is wrong by itself, whatever the other types are.
+
+    Raises:
+        SchemaInvalid: a name cannot be used, or a built-in field has the wrong kind.
+        ValueOutOfRange: a default is not among the choices.
+    """
+    if not schema.entity_type or "$" in schema.entity_type:
+        raise SchemaInvalid(
+            f"entity type {quoted(schema.entity_type)} must not be empty or contain '$'"
+        )
+    for name, field in schema.fields.items():
+        if name != field.field_type:
+            raise SchemaInvalid(
+                f"the field under {quoted(name)} calls itself {quoted(field.field_type)}"
+            )
+        if not name or "->" in name:
+            raise SchemaInvalid(f"field name {quoted(name)} must not be empty or contain '->'")
+        if field.kind != BUILT_IN.get(name, field.kind):
+            raise SchemaInvalid(f"field {name} must be of kind {BUILT_IN[name]}, not {field.kind}")
+        if len(dict.fromkeys(field.choices)) != len(field.choices):
+            raise SchemaInvalid(f"field {quoted(name)} has the same choice twice")
+        field.accept(field.default)
+
+
+# --- from one to the other ----------------------------------------------------------------------
+
+
+def schema_from_json(json: EntitySchemaJson) -> EntitySchema:
+    """The wire form, validated before, as the store holds it."""
+    fields = {name: _field_from_json(field) for name, field in json["fields"].items()}
+    return EntitySchema(json["entity_type"], json["inherit"], fields)
+
+
+def _field_from_json(json: FieldSchemaJson) -> FieldSchema:
+    choices: tuple[str, ...] = ()
+    body: _Common
+    # One branch a kind: that is how a type checker sees that the default belongs to the kind.
+    if "String" in json:
+        body, default = json["String"], Value("String", json["String"]["default_value"])
+    elif "Int" in json:
+        body, default = json["Int"], Value("Int", json["Int"]["default_value"])
+    elif "Float" in json:
+        body, default = json["Float"], Value("Float", json["Float"]["default_value"])
+    elif "Bool" in json:
+        body, default = json["Bool"], Value("Bool", json["Bool"]["default_value"])
+    elif "Choice" in json:
+        body, default = json["Choice"], Value("Choice", json["Choice"]["default_value"])
+        choices = tuple(json["Choice"]["choices"])
+    elif "EntityReference" in json:
+        body = json["EntityReference"]
+        default = value_from_json({"EntityReference": json["EntityReference"]["default_value"]})
+    elif "EntityList" in json:
+        body = json["EntityList"]
+        default = value_from_json({"EntityList": json["EntityList"]["default_value"]})
+    elif "Timestamp" in json:
+        body = json["Timestamp"]
+        default = value_from_json({"Timestamp": json["Timestamp"]["default_value"]})
+    else:
+        body, default = json["Blob"], Value("Blob", bytes(json["Blob"]["default_value"]))
+    readers, writers = body["read_permission"], body["write_permission"]
+    return FieldSchema(
+        kind=default.kind,
+        field_type=body["field_type"],
+        default=default,
+        rank=body["rank"],
+        read_permission=None if readers is None else id_from_json(readers),
+        write_permission=None if writers is None else id_from_json(writers),
+        choices=choices,
+    )
+
+
+def schema_to_json(schema: EntitySchema) -> dict[str, object]:
+    """Inverse of `schema_from_json`."""
+    fields = {name: {field.kind: _field_to_json(field)} for name, field in schema.fields.items()}
+    return {
+        "entity_type": schema.entity_type,
+        "inherit": schema.inherit,
+        "fields": fields,
+        "_marker": None,
+    }
+
+
+def _field_to_json(field: FieldSchema) -> dict[str, object]:
+    body: dict[str, object] = {
+        "field_type": field.field_type,
+        "default_value": data_to_json(field.default),
+        "rank": field.rank,
+        "read_permission": id_to_json(field.read_permission),
+        "write_permission": id_to_json(field.write_permission),
+    }
+    if field.kind == "Choice":
+        body["choices"] = list(field.choices)
+    return body

@@ -1,0 +1,268 @@
+"""Entity ids and field values: how the store holds them, and their JSON form on the wire."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Literal, NamedTuple, TypeAlias, assert_never
+
+from pydantic import AfterValidator, ConfigDict, FailFast, Field, with_config
+from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict
+
+from qcore.store.errors import KindMismatch, NotAdjustable, ValueOutOfRange
+
+Kind = Literal[
+    "Blob",
+    "Bool",
+    "Choice",
+    "EntityList",
+    "EntityReference",
+    "Float",
+    "Int",
+    "String",
+    "Timestamp",
+]
+AdjustBehavior = Literal["Set", "Add", "Subtract"]
+
+INT_MIN, INT_MAX = -(2**63), 2**63 - 1
+_NANOS_PER_SECOND = 1_000_000_000
+
+# --- as the store holds them --------------------------------------------------------------------
+
+
+class EntityId(NamedTuple):
+    """Names an entity: its type and a number that is unique among all types."""
+
+    typ: str
+    id: int
+
+    def __str__(self) -> str:
+        return f"{self.typ}${self.id}"
+
+
+Data: TypeAlias = bytes | bool | int | float | str | EntityId | tuple[EntityId, ...] | None
+
+
+class Value(NamedTuple):
+    """A field's value. Immutable; equal when kind and data are.
+
+    `data` by kind: Blob bytes; Bool bool; Choice int; EntityList tuple of `EntityId`;
+    EntityReference `EntityId` or None; Float finite float; Int int of 64 bits; String str;
+    Timestamp int, nanoseconds since the Unix epoch.
+    """
+
+    kind: Kind
+    data: Data
+
+
+# --- as they are on the wire --------------------------------------------------------------------
+
+#: Every object on the wire: exact types, no unknown fields.
+STRICT = ConfigDict(strict=True, extra="forbid")
+
+
+def exactly_one_key(value: Mapping[str, object]) -> Mapping[str, object]:
+    """Externally tagged values are objects with one key, the tag. A pydantic validator.
+
+    Tags are the optional keys of a `TypedDict`, so that one pass of pydantic-core validates the whole
+    and an error's location is the field's path. A union would try its members one after the other.
+    """
+    if len(value) != 1:
+        raise PydanticCustomError("one_key", "expected an object with exactly one key")
+    return value
+
+
+Int64 = Annotated[int, Field(ge=INT_MIN, le=INT_MAX)]
+Byte = Annotated[int, Field(ge=0, le=255)]
+FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
+
+
+@with_config(STRICT)
+class EntityIdJson(TypedDict):
+    """`{"typ": "User", "id": 123}`"""
+
+    typ: str
+    id: Annotated[int, Field(ge=0, lt=2**64)]
+
+
+@with_config(STRICT)
+class TimestampJson(TypedDict):
+    """Seconds and nanoseconds since the Unix epoch."""
+
+    secs_since_epoch: Annotated[int, Field(ge=0, lt=2**63)]
+    nanos_since_epoch: Annotated[int, Field(ge=0, lt=_NANOS_PER_SECOND)]
+
+
+@with_config(STRICT)
+class _ValueJson(TypedDict, total=False):
+    Blob: Annotated[list[Byte], FailFast()]
+    Bool: bool
+    Choice: Int64
+    EntityList: Annotated[list[EntityIdJson], FailFast()]
+    EntityReference: EntityIdJson | None
+    Float: FiniteFloat
+    Int: Int64
+    String: str
+    Timestamp: TimestampJson
+
+
+#: A tagged value: `{"Int": 1}`.
+ValueJson = Annotated[_ValueJson, AfterValidator(exactly_one_key)]
+
+
+def id_from_json(json: EntityIdJson) -> EntityId:
+    """The wire form, validated before, as the store holds it."""
+    return EntityId(json["typ"], json["id"])
+
+
+def id_to_json(entity_id: EntityId | None) -> EntityIdJson | None:
+    """Inverse of `id_from_json`; None stays None."""
+    return None if entity_id is None else {"typ": entity_id.typ, "id": entity_id.id}
+
+
+def time_from_json(json: TimestampJson) -> int:
+    """Nanoseconds since the Unix epoch."""
+    return json["secs_since_epoch"] * _NANOS_PER_SECOND + json["nanos_since_epoch"]
+
+
+def time_to_json(time_ns: int) -> TimestampJson:
+    """Inverse of `time_from_json`."""
+    seconds, nanos = divmod(time_ns, _NANOS_PER_SECOND)
+    return {"secs_since_epoch": seconds, "nanos_since_epoch": nanos}
+
+
+def value_from_json(json: ValueJson) -> Value:
+    """The wire form, validated before, as the store holds it."""
+    if "String" in json:
+        return Value("String", json["String"])
+    if "Int" in json:
+        return Value("Int", json["Int"])
+    if "Float" in json:
+        return Value("Float", json["Float"])
+    if "Bool" in json:
+        return Value("Bool", json["Bool"])
+    if "Choice" in json:
+        return Value("Choice", json["Choice"])
+    if "EntityReference" in json:
+        target = json["EntityReference"]
+        return Value("EntityReference", None if target is None else id_from_json(target))
+    if "EntityList" in json:
+        return Value("EntityList", tuple(id_from_json(entry) for entry in json["EntityList"]))
+    if "Timestamp" in json:
+        return Value("Timestamp", time_from_json(json["Timestamp"]))
+    return Value("Blob", bytes(json["Blob"]))
+
+
+def data_to_json(value: Value) -> object:
+    """The untagged wire form of a value, as in a schema's `default_value`."""
+    match value.data:
+        case EntityId() as target:
+            return id_to_json(target)
+        case bytes() as blob:
+            return list(blob)
+        case tuple() as targets:
+            return [{"typ": target.typ, "id": target.id} for target in targets]
+        case int() as time_ns if value.kind == "Timestamp":
+            return time_to_json(time_ns)
+        case data:
+            return data
+
+
+def value_to_json(value: Value) -> dict[str, object]:
+    """Inverse of `value_from_json`."""
+    return {value.kind: data_to_json(value)}
+
+
+def size_estimate(value: Value) -> int:
+    """About how many characters the value takes on the wire."""
+    match value.data:
+        case bytes() as blob:
+            return 4 * len(blob)
+        case EntityId():
+            return 40
+        case tuple() as targets:
+            return 40 * len(targets)
+        case str() as text:
+            return len(text)
+        case _:
+            return 20
+
+
+# --- what a write does with them ----------------------------------------------------------------
+
+
+def adjust(old: Value, new: Value, behavior: AdjustBehavior) -> Value:
+    """The value that a write leaves, from the stored one and the written one, both of one kind.
+
+    Raises:
+        NotAdjustable: the kind cannot be added or subtracted.
+        ValueOutOfRange: the result does not fit.
+    """
+    match behavior:
+        case "Set":
+            return new
+        case "Add":
+            return _checked(Value(old.kind, _sum(old, new)))
+        case "Subtract":
+            return _checked(Value(old.kind, _difference(old, new)))
+        case _:
+            assert_never(behavior)
+
+
+def _sum(old: Value, new: Value) -> Data:
+    if old.kind in ("Int", "Float", "String", "Blob", "EntityList"):
+        match old.data, new.data:
+            case ((int() | float()) as left, (int() | float()) as right):
+                return left + right
+            case (str() as text, str() as more):
+                return text + more
+            case (bytes() as blob, bytes() as more_bytes):
+                return blob + more_bytes
+            case (tuple() as targets, tuple() as more_targets):
+                return targets + more_targets
+    raise NotAdjustable(
+        f"Add is not defined for {old.kind}: only for Int, Float, String, Blob and EntityList"
+    )
+
+
+def _difference(old: Value, new: Value) -> Data:
+    if old.kind in ("Int", "Float", "EntityList"):
+        match old.data, new.data:
+            case ((int() | float()) as left, (int() | float()) as right):
+                return left - right
+            case (tuple() as targets, tuple() as unwanted):
+                gone = set(unwanted)
+                return tuple(target for target in targets if target not in gone)
+    raise NotAdjustable(
+        f"Subtract is not defined for {old.kind}: only for Int, Float and EntityList"
+    )
+
+
+def _checked(value: Value) -> Value:
+    match value.data:
+        case float() as number if not math.isfinite(number):
+            raise ValueOutOfRange("the result exceeds the range of a Float")
+        case int() as number if not INT_MIN <= number <= INT_MAX:
+            raise ValueOutOfRange("the result does not fit into the 64 bits of an Int")
+    return value
+
+
+def check_kind(value: Value, kind: Kind, choices: tuple[str, ...], where: str) -> None:
+    """Refuse a value that a field of this kind cannot hold.
+
+    Args:
+        choices: the names of a Choice field's values, else empty.
+        where: names the field in the error.
+
+    Raises:
+        KindMismatch: the value has another kind.
+        ValueOutOfRange: the choice does not exist.
+    """
+    if value.kind != kind:
+        raise KindMismatch(f"{where} holds {kind}, the value is {value.kind}")
+    # Without names only the default choice exists.
+    if kind == "Choice" and isinstance(value.data, int):
+        count = max(len(choices), 1)
+        if not 0 <= value.data < count:
+            raise ValueOutOfRange(f"{where} has the choices 0 to {count - 1}, not {value.data}")
