@@ -87,6 +87,12 @@ class OutcomeUnknown(ProposalError):
     """The request may or may not take effect: its result did not arrive in time."""
 
 
+class DeadlineExceeded(ProposalError):
+    """A read could not be confirmed in time. Reads have no effect, so it may simply be repeated."""
+
+    retryable = True
+
+
 class TooLarge(ProposalError):
     """The command exceeds the size limit; it was refused before it was appended."""
 
@@ -127,6 +133,13 @@ class TransportError(QcoreError):
 
 class Unsupported(QcoreError):
     """The request is part of the protocol, and this version cannot carry it out."""
+
+
+class StateMachineFailed(QcoreError):
+    """A state machine raised while applying a committed command: the node must stop.
+
+    Going on would let this replica differ from the others without anybody noticing.
+    """
 
 
 class StoreError(QcoreError):

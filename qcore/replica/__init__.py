@@ -7,3 +7,9 @@ The host's duties are those of `qcore.core`, with three differences: `step` take
 that arrived together share appends); applying and snapshots are the replica's own business; and each
 `ClientRequest` ends in exactly one `Reply`.
 """
+
+from qcore.replica.config import ReplicaConfig
+from qcore.replica.gate import DurabilityGate
+from qcore.replica.replica import Replica, ReplicaStatus
+
+__all__ = ["DurabilityGate", "Replica", "ReplicaConfig", "ReplicaStatus"]

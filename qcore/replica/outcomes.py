@@ -1,0 +1,44 @@
+"""Errors on their way between replicas: an exception becomes a code and a text, and is rebuilt."""
+
+from __future__ import annotations
+
+from qcore.errors import (
+    DeadlineExceeded,
+    NotLeader,
+    OutcomeUnknown,
+    Overloaded,
+    ProposalDropped,
+    QcoreError,
+    StoreError,
+    TooLarge,
+)
+from qcore.replica.messages import ForwardResponse
+
+_BY_CODE: dict[str, type[QcoreError]] = {
+    error.__name__: error
+    for error in (
+        DeadlineExceeded,
+        OutcomeUnknown,
+        Overloaded,
+        ProposalDropped,
+        StoreError,
+        TooLarge,
+    )
+}
+
+
+def response_of_error(forward_id: int, error: QcoreError) -> ForwardResponse:
+    """The message that carries `error` back to the replica which forwarded the request."""
+    response = ForwardResponse(forward_id, None, error_code=error.code, error_text=str(error))
+    if isinstance(error, NotLeader):
+        response.leader_id, response.leader_addr = error.leader_id, error.leader_addr
+    return response
+
+
+def error_of_response(response: ForwardResponse) -> QcoreError:
+    """Inverse of `response_of_error`. A code that this version does not know is an unknown outcome."""
+    if response.error_code == NotLeader.__name__:
+        return NotLeader(response.leader_id, response.leader_addr)
+    text = response.error_text or "the leader gave no reason"
+    known = _BY_CODE.get(response.error_code or "")
+    return known(text) if known else OutcomeUnknown(f"{response.error_code}: {text}")

@@ -1,0 +1,68 @@
+"""Requests that have no outcome yet, and their deadlines."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+
+from qcore.core.server import NEVER
+from qcore.replica.messages import RequestKind
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One request on its way, from a client of this node or forwarded by a peer.
+
+    Attributes:
+        request_id: the host's number of a local request, or the peer's `forward_id`.
+        from_peer: the peer that forwarded it; None for a local request.
+        kind, payload: what is asked.
+        deadline: when to give up, µs.
+        index, term: where a write was appended; 0 before that.
+        ticket: the key under which a read or a forwarded request waits; 0 before that.
+        forwarded_to: the leader that the request was passed on to, if any.
+        done: the outcome was given.
+    """
+
+    request_id: int
+    from_peer: int | None
+    kind: RequestKind
+    payload: str
+    deadline: int
+    index: int = 0
+    term: int = 0
+    ticket: int = 0
+    forwarded_to: int | None = None
+    done: bool = False
+
+
+class Deadlines:
+    """Requests by deadline. A finished request is dropped when its turn comes or at a sweep."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, Request]] = []
+        self._sequence = 0
+
+    def add(self, request: Request) -> None:
+        self._sequence += 1
+        heapq.heappush(self._heap, (request.deadline, self._sequence, request))
+
+    def next_deadline(self) -> int:
+        """The earliest deadline of an unfinished request, µs, or `NEVER`."""
+        heap = self._heap
+        while heap and heap[0][2].done:
+            heapq.heappop(heap)
+        return heap[0][0] if heap else NEVER
+
+    def expired(self, now: int) -> list[Request]:
+        """Remove and return the unfinished requests whose deadline has come, earliest first."""
+        due: list[Request] = []
+        while self.next_deadline() <= now:
+            due.append(heapq.heappop(self._heap)[2])
+        return due
+
+    def sweep(self, unfinished: int) -> None:
+        """Drop finished requests if they outnumber the unfinished ones by far: bounds the memory."""
+        if len(self._heap) > 1024 + 2 * unfinished:
+            self._heap = [item for item in self._heap if not item[2].done]
+            heapq.heapify(self._heap)

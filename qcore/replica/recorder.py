@@ -1,0 +1,117 @@
+"""Replica effects and messages as trace records: the same for simulated and real nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from qcore.core.effects import (
+    MembershipChanged,
+    MessageDropped,
+    RoleChanged,
+    SaveCommit,
+    VoteGranted,
+)
+from qcore.core.messages import (
+    AppendEntries,
+    AppendEntriesResponse,
+    InstallSnapshot,
+    InstallSnapshotResponse,
+    PreVote,
+    PreVoteResponse,
+    RequestVote,
+    RequestVoteResponse,
+)
+from qcore.replica.events import Applied, ReplicaEffect
+from qcore.replica.messages import Forward, ForwardResponse, PeerMessage
+from qcore.trace import TraceWriter
+
+
+class ReplicaRecorder:
+    """Writes what one replica does to a trace.
+
+    The host records sends, receipts and drops itself, when they happen, with `describe`.
+    """
+
+    def __init__(self, trace: TraceWriter, node_id: int) -> None:
+        self._trace = trace
+        self._node = node_id
+        self._writers: dict[type, Callable[[int, ReplicaEffect], None]] = {
+            RoleChanged: self._role,
+            VoteGranted: self._vote,
+            MembershipChanged: self._membership,
+            SaveCommit: self._commit,
+            Applied: self._applied,
+            MessageDropped: self._dropped,
+        }
+
+    def effects(self, t_us: int, effects: Iterable[ReplicaEffect]) -> None:
+        """Record those effects of one step that the trace has a kind for."""
+        writers = self._writers
+        for effect in effects:
+            writer = writers.get(type(effect))
+            if writer is not None:
+                writer(t_us, effect)
+
+    def _role(self, t_us: int, effect: ReplicaEffect) -> None:
+        assert isinstance(effect, RoleChanged)
+        self._trace.role(t_us, self._node, effect.role, effect.term, effect.leader_id)
+
+    def _vote(self, t_us: int, effect: ReplicaEffect) -> None:
+        assert isinstance(effect, VoteGranted)
+        self._trace.vote(t_us, self._node, effect.term, effect.candidate_id)
+
+    def _membership(self, t_us: int, effect: ReplicaEffect) -> None:
+        assert isinstance(effect, MembershipChanged)
+        membership = effect.membership
+        self._trace.config(
+            t_us,
+            self._node,
+            effect.index,
+            membership.voters,
+            membership.voters_outgoing,
+            membership.learners,
+        )
+
+    def _commit(self, t_us: int, effect: ReplicaEffect) -> None:
+        assert isinstance(effect, SaveCommit)
+        self._trace.commit(t_us, self._node, effect.commit)
+
+    def _applied(self, t_us: int, effect: ReplicaEffect) -> None:
+        assert isinstance(effect, Applied)
+        entry = effect.entry
+        self._trace.apply(t_us, self._node, entry.index, entry.term, entry.kind)
+
+    def _dropped(self, t_us: int, effect: ReplicaEffect) -> None:
+        assert isinstance(effect, MessageDropped)
+        self._trace.bad(
+            t_us, self._node, effect.from_id, type(effect.message).__name__, effect.reason
+        )
+
+
+def describe(message: PeerMessage) -> tuple[str, int, str]:
+    """Name, term (0 where there is none) and a short note of a message, free of quotes."""
+    match message:
+        case AppendEntries():
+            note = (
+                f"prev {message.prev_log_index}.{message.prev_log_term} "
+                f"entries {len(message.entries)} commit {message.leader_commit}"
+            )
+        case AppendEntriesResponse():
+            note = (
+                f"match {message.match_index}"
+                if message.success
+                else f"rejects {message.prev_log_index} hint {message.hint_index}.{message.hint_term}"
+            )
+        case RequestVote() | PreVote():
+            note = f"last {message.last_log_index}.{message.last_log_term}"
+        case RequestVoteResponse() | PreVoteResponse():
+            note = "granted" if message.vote_granted else "refused"
+        case InstallSnapshot():
+            note = f"through {message.last_included_index}.{message.last_included_term}"
+        case InstallSnapshotResponse():
+            note = f"match {message.match_index}"
+        case Forward():
+            return "Forward", 0, message.kind
+        case ForwardResponse():
+            return "ForwardResponse", 0, message.error_code or "ok"
+    return type(message).__name__, message.term, note
