@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "qcore"
-FOUNDATION = {"qcore", "qcore.errors", "qcore.trace"}
+FOUNDATION = {"qcore", "qcore.errors", "qcore.trace", "qcore.__version__"}
 
 #: package -> qcore packages it may import (the foundation and itself are always allowed).
 INTERNAL: dict[str, set[str]] = {
@@ -29,7 +29,7 @@ EXTERNAL: dict[str, set[str]] = {
     "core": {"pydantic"},
     "store": {"pydantic", "pydantic_core", "typing_extensions", "yaml"},
     "storage": {"pydantic"},
-    "transport": {"pydantic", "websockets"},
+    "transport": {"pydantic", "pydantic_core", "websockets"},
     "replica": {"pydantic"},
     "sim": {"pydantic", "simpy", "networkx", "yaml"},
     "node": {"pydantic", "yaml", "uvloop", "websockets"},
@@ -94,7 +94,11 @@ def imports_of(tree: ast.Module, path: Path) -> list[tuple[int, str]]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: relative import; name the package"
             assert node.module is not None
-            found.append((node.lineno, node.module))
+            if (PACKAGE.parent / node.module.replace(".", "/")).is_dir():
+                # `from package import module` names a module of the package, or one of its names.
+                found += [(node.lineno, f"{node.module}.{alias.name}") for alias in node.names]
+            else:
+                found.append((node.lineno, node.module))
     return found
 
 

@@ -1,13 +1,35 @@
-"""A client's connection: requests in flight at once, matched by id. Plain JSON values."""
+"""A client's connection: many requests in flight, matched by id. Plain JSON values."""
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+import json
+import logging
 from collections.abc import Callable, Mapping
 
 from pydantic import JsonValue
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from qcore.errors import TransportError
+from qcore.errors import (
+    LocalProtocolError,
+    OutcomeUnknown,
+    RemoteProtocolError,
+    TransportError,
+)
 from qcore.transport.limits import TransportLimits
+from qcore.transport.outgoing import OutgoingConnection, open_connection
+from qcore.transport.reply_errors import ErrorReply
+
+logger = logging.getLogger("qcore.transport")
+
+Fields = Mapping[str, JsonValue]
+
+
+class ConnectionLost(TransportError):
+    """The connection ended before the reply came: the request may or may not have had effect."""
+
+    retryable = False
 
 
 class ClientConnection:
@@ -15,11 +37,17 @@ class ClientConnection:
 
     Attributes:
         on_push: called with (type name, value) for an envelope that answers no request.
-        on_close: called once with the reason (None after `close`).
+        on_close: called once with the reason (None after an orderly close).
     """
 
-    on_push: Callable[[str, dict[str, JsonValue]], None] | None
-    on_close: Callable[[TransportError | None], None] | None
+    def __init__(self, wire: _ClientWire) -> None:
+        self.on_push: Callable[[str, dict[str, JsonValue]], None] | None = None
+        self.on_close: Callable[[TransportError | None], None] | None = None
+        self._wire = wire
+        self._loop = asyncio.get_running_loop()
+        self._waiting: dict[str, asyncio.Future[dict[str, JsonValue]]] = {}
+        self._ids = itertools.count(1)
+        wire.owner = self
 
     @classmethod
     async def connect(
@@ -35,32 +63,139 @@ class ClientConnection:
         Raises:
             TransportError: no answer in time, refused, or not a qcore node; says which.
         """
-        raise NotImplementedError
+        chosen = limits or TransportLimits()
+        wire = await open_connection(lambda: _ClientWire(host, port, chosen), host, port, timeout_s)
+        return cls(wire)
 
     @property
     def is_open(self) -> bool:
-        raise NotImplementedError
+        """Whether requests can be sent."""
+        return self._wire.is_open
+
+    @property
+    def remote(self) -> str:
+        """The `host:port` connected to."""
+        return self._wire.remote
 
     async def request(
-        self,
-        type_name: str,
-        fields: Mapping[str, JsonValue] | None = None,
-        *,
-        timeout_s: float = 10.0,
+        self, type_name: str, fields: Fields | None = None, *, timeout_s: float = 10.0
     ) -> dict[str, JsonValue]:
         """Send `{type_name: {"id": ..., **fields}}` and return the reply's value.
 
-        The value holds `id`, `response` and perhaps `detail`; an `Err` in `response` is returned, not
-        raised: see `raise_for_error`.
+        The value holds `id`, `response` and perhaps `detail`. An `Err` in `response` is returned, not
+        raised: `qcore.transport.reply_errors.raise_for_error` does that.
 
         Raises:
-            RemoteProtocolError: the node answered with an `Error` envelope; its text and detail.
+            ErrorReply: the node answered with an `Error` envelope (a `RemoteProtocolError`).
             LocalProtocolError: the fields cannot be sent as JSON.
             OutcomeUnknown: no reply in time; the request may or may not have had effect.
-            TransportError: the connection is closed (nothing was sent).
+            ConnectionLost: the connection ended before the reply came; likewise (a `TransportError`).
+            TransportError: the connection was closed already; nothing was sent.
         """
-        raise NotImplementedError
+        if not self._wire.is_open:
+            raise TransportError(f"the connection to {self.remote} is closed: connect again")
+        request_id = str(next(self._ids))
+        self._wire.send_encoded(_encode(type_name, request_id, fields or {}))
+        reply: asyncio.Future[dict[str, JsonValue]] = self._loop.create_future()
+        self._waiting[request_id] = reply
+        # A timer and a bare future: asyncio.timeout() would cost as much as the whole request.
+        timer = self._loop.call_later(timeout_s, self._overdue, type_name, reply, timeout_s)
+        try:
+            return await reply
+        finally:
+            timer.cancel()
+            self._waiting.pop(request_id, None)
 
     async def close(self) -> None:
-        """Close; requests still waiting fail."""
-        raise NotImplementedError
+        """Close; requests still waiting fail with `ConnectionLost`."""
+        self._wire.close()
+        await asyncio.shield(self._wire.ended)
+
+    # --- called by the wire -----------------------------------------------------------------------
+
+    def received(self, envelope: object) -> None:
+        """Take one envelope: a reply, or something pushed."""
+        if not (isinstance(envelope, dict) and len(envelope) == 1):
+            logger.warning("%s sent what is no envelope: ignored", self.remote)
+            return
+        ((name, value),) = envelope.items()
+        if not isinstance(value, dict):
+            logger.warning("%s sent a %s without fields: ignored", self.remote, name)
+            return
+        request_id = value.get("id")
+        reply = self._waiting.get(request_id) if isinstance(request_id, str) else None
+        if reply is None:
+            # The late reply to a request that timed out is nobody's.
+            if self.on_push is not None and not name.endswith("Response"):
+                self.on_push(name, value)
+        elif not reply.done():
+            if name == "Error":
+                reply.set_exception(ErrorReply(value.get("error"), value.get("detail")))
+            else:
+                reply.set_result(value)
+
+    def ended(self, error: TransportError | None) -> None:
+        """The connection is gone: nobody needs to wait any longer."""
+        reason = str(error) if error is not None else f"the connection to {self.remote} was closed"
+        for reply in self._waiting.values():
+            if not reply.done():
+                reply.set_exception(
+                    ConnectionLost(f"{reason}; the request may or may not have had effect")
+                )
+        if self.on_close is not None:
+            self.on_close(error)
+
+    def _overdue(
+        self, type_name: str, reply: asyncio.Future[dict[str, JsonValue]], timeout_s: float
+    ) -> None:
+        if not reply.done():
+            reply.set_exception(
+                OutcomeUnknown(
+                    f"no reply to {type_name} from {self.remote} within {timeout_s:g} s: it may or may "
+                    "not have had effect"
+                )
+            )
+
+
+class _ClientWire(OutgoingConnection):
+    """The connection below a `ClientConnection`."""
+
+    def __init__(self, host: str, port: int, limits: TransportLimits) -> None:
+        super().__init__(host, port, limits, role=None)
+        self.owner: ClientConnection | None = None
+
+    def _frame_received(self, data: bytes | bytearray, is_text: bool) -> None:
+        if self.owner is None:
+            return  # nothing was asked yet
+        try:
+            value = from_json(data) if is_text else None
+        except ValueError as error:
+            logger.warning("%s sent a frame that is not JSON: %s", self.remote, error)
+            return
+        for envelope in value if isinstance(value, list) else (value,):
+            self.owner.received(envelope)
+
+    def _closed(self, error: TransportError | None) -> None:
+        super()._closed(error)
+        if self.owner is not None:
+            self.owner.ended(error)
+
+
+def _encode(type_name: str, request_id: str, fields: Fields) -> bytes:
+    """The envelope of a request.
+
+    Raises:
+        LocalProtocolError: a value is not JSON, or the caller named an `id`.
+    """
+    if "id" in fields:
+        raise LocalProtocolError("the field `id` is chosen by the connection: leave it out")
+    try:
+        data = to_json({type_name: {"id": request_id, **fields}}, inf_nan_mode="constants")
+        if b"NaN" in data or b"Infinity" in data:
+            json.dumps(fields, allow_nan=False)  # tells a number from a text that says so
+    except (PydanticSerializationError, ValueError, TypeError) as error:
+        raise LocalProtocolError(f"a {type_name} cannot be sent as JSON: {error}") from None
+    return data
+
+
+__all__ = ["ClientConnection", "ConnectionLost", "ErrorReply", "RemoteProtocolError"]

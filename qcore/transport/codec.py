@@ -56,11 +56,15 @@ class Codec:
     Args:
         registry: name on the wire -> dataclass with an `id: str` field. See `wire.REGISTRY`.
 
+    Attributes:
+        registry: the same.
+
     Raises:
         TypeError: a class of the registry is not a dataclass with an `id`, or stands there twice.
     """
 
     def __init__(self, registry: Mapping[str, type]) -> None:
+        self.registry = dict(registry)
         self._encoders: dict[type, _Encoder] = {}
         for name, cls in registry.items():
             names = {field.name for field in fields(cls)}

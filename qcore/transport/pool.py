@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+import logging
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
+from qcore.errors import LocalProtocolError
 from qcore.transport.codec import Codec
 from qcore.transport.limits import TransportLimits
+from qcore.transport.peer_link import PeerLink, PeerState
 from qcore.transport.wire import Hello, PeerRequest
 
-
-@dataclass(slots=True, frozen=True)
-class PeerState:
-    """How the connection to one peer stands.
-
-    Attributes:
-        peer_id: the peer's node id.
-        address: its `host:port`.
-        connected: `Hello` was said and answered.
-        last_error: why the last attempt or connection ended, or None.
-        retry_in_s: pause before the next attempt, or None while connected or connecting.
-        queued_bytes: handed to the connection and not yet taken by the socket.
-        sent, received, dropped: messages since the peer was added.
-    """
-
-    peer_id: int
-    address: str
-    connected: bool
-    last_error: str | None
-    retry_in_s: float | None
-    queued_bytes: int
-    sent: int
-    received: int
-    dropped: int
+logger = logging.getLogger("qcore.transport")
 
 
 class PeerHandler(Protocol):
@@ -69,31 +50,72 @@ class PeerPool:
         rng: random.Random,
         limits: TransportLimits | None = None,
     ) -> None:
-        raise NotImplementedError
+        self.codec = codec
+        self.handler = handler
+        self.hello = hello
+        self.rng = rng
+        self.limits = limits or TransportLimits()
+        self._links: dict[int, PeerLink] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        self._ids = itertools.count(1)
 
     def set_peers(self, peers: Mapping[int, str]) -> None:
         """Connect to these (id -> `host:port`), and drop those not named. Needs a running loop."""
-        raise NotImplementedError
+        for peer_id in [*self._links]:
+            if self._links[peer_id].address != peers.get(peer_id):
+                self._end(self._links.pop(peer_id))
+        for peer_id, address in peers.items():
+            if peer_id not in self._links:
+                self._links[peer_id] = PeerLink(self, peer_id, address)
 
     def send(self, peer_id: int, message: PeerRequest) -> bool:
         """Queue a message; False if it was dropped: not connected, unknown peer, or a full queue.
 
-        A lost message is normal for Raft. `on_unreachable` was or will be called.
+        A lost message is normal for Raft. `on_unreachable` was or will be called, unless the queue is
+        full or the message cannot be sent at all (which is logged).
         """
-        raise NotImplementedError
+        link = self._links.get(peer_id)
+        if link is None:
+            return False
+        if not link.accepts():
+            link.dropped += 1
+            return False
+        try:
+            link.send(self.codec.encode(message))
+        except LocalProtocolError as error:
+            link.dropped += 1
+            link.last_error = str(error)
+            logger.error("a message to node %d was dropped: %s", peer_id, error)
+            return False
+        return True
 
     def wake(self, peer_id: int) -> None:
         """Try now if waiting to reconnect: the peer has shown that it lives."""
-        raise NotImplementedError
+        link = self._links.get(peer_id)
+        if link is not None:
+            link.wake()
 
     def next_id(self) -> str:
         """A fresh message id, unique within this pool."""
-        raise NotImplementedError
+        return str(next(self._ids))
 
     def peer_states(self) -> list[PeerState]:
         """By peer id."""
-        raise NotImplementedError
+        return [self._links[peer_id].state() for peer_id in sorted(self._links)]
 
     async def close(self) -> None:
         """Close every connection and stop connecting."""
-        raise NotImplementedError
+        for link in self._links.values():
+            self._end(link)
+        self._links.clear()
+        if self._ending:
+            await asyncio.wait(self._ending)
+
+    def _end(self, link: PeerLink) -> None:
+        link.stop()
+        # Kept until it is done: the event loop itself holds tasks weakly.
+        self._ending.add(link.task)
+        link.task.add_done_callback(self._ending.discard)
+
+
+__all__ = ["PeerHandler", "PeerPool", "PeerState"]

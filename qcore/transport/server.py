@@ -2,121 +2,72 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+import asyncio
+import logging
 
-from qcore.errors import QcoreError, TransportError
+from qcore.errors import TransportError
+from qcore.transport.address import format_address
 from qcore.transport.codec import Codec
+from qcore.transport.handler import HttpResponse, PeerIdentity, ServerHandler, ServerStats
 from qcore.transport.limits import TransportLimits
-from qcore.transport.wire import Hello, HelloReply
+from qcore.transport.server_connection import ServerConnection
+from qcore.transport.wire import PEER_REQUESTS, PEER_RESPONSES, Error, Hello
 
+logger = logging.getLogger("qcore.transport")
 
-@dataclass(slots=True, frozen=True)
-class PeerIdentity:
-    """Who is at the other end, as said by its accepted `Hello`."""
+#: Connections kept for one peer; a node needs one, and has two for a moment when it reconnects.
+_CONNECTIONS_PER_PEER = 4
 
-    node_id: int
-    cluster_id: str
-
-
-@dataclass(slots=True, frozen=True)
-class HttpResponse:
-    """Answer to a plain HTTP GET."""
-
-    status: int
-    body: bytes
-    content_type: str = "text/plain; charset=utf-8"
-
-
-@dataclass(slots=True)
-class ServerStats:
-    """Counts since the start, and present numbers (the last three), for `/metrics`."""
-
-    connections_accepted: int = 0
-    connections_refused: int = 0
-    http_requests: int = 0
-    frames_received: int = 0
-    messages_received: int = 0
-    malformed_received: int = 0
-    policy_violations: int = 0
-    clients: int = 0
-    peers: int = 0
-    handshaking: int = 0
-
-
-class ServerConnection:
-    """One accepted WebSocket connection.
-
-    Attributes:
-        connection_id: unique within this process.
-        remote: `host:port` of the other end.
-        peer: who it is, once its `Hello` was accepted; None for a client.
-    """
-
-    connection_id: int
-    remote: str
-    peer: PeerIdentity | None
-
-    @property
-    def is_open(self) -> bool:
-        raise NotImplementedError
-
-    def send(self, message: object) -> None:
-        """Queue a message of the codec; goes out at the end of this turn of the event loop.
-
-        On a connection that is closed already it does nothing.
-
-        Raises:
-            qcore.errors.LocalProtocolError: the message cannot be encoded.
-        """
-        raise NotImplementedError
-
-    def send_encoded(self, envelope: bytes) -> None:
-        """Queue an envelope that is JSON already (`encode_reply`)."""
-        raise NotImplementedError
-
-    def close(self, code: int = 1000, reason: str = "") -> None:
-        """Send what is queued, then close; the reason is clipped to what a close frame holds."""
-        raise NotImplementedError
-
-
-class ServerHandler(Protocol):
-    """What a `Server` calls, on the event loop. Must be quick: never persist or apply inside."""
-
-    def on_open(self, connection: ServerConnection) -> None:
-        """A WebSocket connection was opened."""
-
-    def on_hello(self, connection: ServerConnection, hello: Hello) -> HelloReply:
-        """A peer introduces itself (the protocol version was checked already).
-
-        Raises:
-            QcoreError: refuse it: the text goes to the peer, and the connection is closed with 1008.
-        """
-
-    def on_message(self, connection: ServerConnection, message: object) -> None:
-        """A message arrived: of the codec's registry, not malformed, allowed on this connection."""
-
-    def on_close(self, connection: ServerConnection, error: TransportError | None) -> None:
-        """The connection is gone; None after an orderly close."""
-
-    def on_http(self, path: str) -> HttpResponse | None:
-        """Answer `GET path` (without its query); None: 404."""
+_GOING_AWAY = 1001
+_TRY_AGAIN_LATER = 1013
 
 
 class Server:
     """Listens for WebSocket connections (on `/` and `/ws`) and plain HTTP GETs.
 
+    Numbers are bounded by kind, so that a flood of one kind does not shut out the others: connections
+    that have not finished their HTTP request (the oldest gives way), clients (503 beyond the
+    limit), connections that announced themselves as peers and have not said Hello (the
+    oldest gives way), and accepted peers.
+
     Args:
         codec: the messages understood.
         handler: who handles them.
         limits: sizes, times and numbers of connections.
+
+    Attributes:
+        requests: classes of messages that anybody may send.
     """
 
     def __init__(
         self, codec: Codec, handler: ServerHandler, limits: TransportLimits | None = None
     ) -> None:
-        self.stats = ServerStats()
-        raise NotImplementedError
+        self.codec = codec
+        self.handler = handler
+        self.limits = limits or TransportLimits()
+        self.requests = frozenset(
+            cls
+            for name, cls in codec.registry.items()
+            if not name.endswith("Response")
+            and cls not in (Error, Hello, *PEER_REQUESTS, *PEER_RESPONSES)
+        )
+        self._stats = ServerStats()
+        self._listener: asyncio.Server | None = None
+        # Dictionaries as ordered sets: oldest first.
+        self._handshaking: dict[ServerConnection, None] = {}
+        self._clients: dict[ServerConnection, None] = {}
+        self._announced: dict[ServerConnection, None] = {}
+        self._peers: dict[int, dict[ServerConnection, None]] = {}
+        self._stopping = False
+        self._all_gone = asyncio.Event()
+
+    @property
+    def stats(self) -> ServerStats:
+        """Counts so far; the present numbers are up to date."""
+        self._stats.clients = len(self._clients) + len(self._announced)
+        self._stats.peers = sum(map(len, self._peers.values()))
+        self._stats.handshaking = len(self._handshaking)
+        return self._stats
 
     async def start(self, host: str, port: int) -> str:
         """Listen, and return the address `host:port` (the port chosen, if 0 was given).
@@ -124,21 +75,106 @@ class Server:
         Raises:
             TransportError: the address cannot be bound.
         """
-        raise NotImplementedError
+        loop = asyncio.get_running_loop()
+        try:
+            self._listener = await loop.create_server(lambda: ServerConnection(self), host, port)
+        except (OSError, UnicodeError) as error:
+            raise TransportError(
+                f"cannot listen on {format_address(host, port)}: {error}; is another process using "
+                "the port, or is the host not one of this machine's?"
+            ) from None
+        return format_address(host, self._listener.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
         """Stop listening, close every connection with 1001, and wait until they are gone."""
-        raise NotImplementedError
+        self._stopping = True
+        if self._listener is not None:
+            self._listener.close()
+        for connection in self.connections():
+            connection.close(_GOING_AWAY, "the server stops")
+        for connection in [*self._handshaking]:
+            connection.abort("the server stops")
+        self._check_all_gone()
+        # Each connection has its own deadline for the closing handshake, so this ends.
+        await self._all_gone.wait()
+        if self._listener is not None:
+            await self._listener.wait_closed()
+            self._listener = None
 
     def connections(self) -> list[ServerConnection]:
         """The open WebSocket connections, oldest first."""
-        raise NotImplementedError
+        everyone = [*self._clients, *self._announced]
+        for connections in self._peers.values():
+            everyone += connections
+        return sorted(
+            (each for each in everyone if each.is_open), key=lambda each: each.connection_id
+        )
+
+    # --- called by the connections ----------------------------------------------------------------
+
+    def connection_made(self, connection: ServerConnection) -> None:
+        """A TCP connection was accepted."""
+        self._stats.connections_accepted += 1
+        self._handshaking[connection] = None
+        if self._stopping:
+            connection.abort("the server stops")
+        elif len(self._handshaking) > self.limits.max_handshakes:
+            self._stats.connections_refused += 1
+            oldest = next(iter(self._handshaking))
+            del self._handshaking[oldest]
+            oldest.abort("too many unfinished handshakes")
+
+    def admit(self, connection: ServerConnection) -> bool:
+        """Whether one more WebSocket connection is allowed; makes room among announced peers."""
+        if connection.announced:
+            while len(self._announced) >= self.limits.reserved_for_peers:
+                oldest = next(iter(self._announced))
+                del self._announced[oldest]
+                oldest.abort("too many connections that announced a peer and said no Hello")
+                self._stats.connections_refused += 1
+            return not self._stopping
+        if self._stopping or len(self._clients) >= self.limits.max_clients:
+            self._stats.connections_refused += 1
+            return False
+        return True
+
+    def connection_opened(self, connection: ServerConnection) -> None:
+        """The WebSocket handshake is done."""
+        self._handshaking.pop(connection, None)
+        (self._announced if connection.announced else self._clients)[connection] = None
+
+    def peer_accepted(self, connection: ServerConnection, node_id: int) -> None:
+        """The connection's `Hello` was accepted."""
+        self._clients.pop(connection, None)
+        self._announced.pop(connection, None)
+        connections = self._peers.setdefault(node_id, {})
+        connections[connection] = None
+        if len(connections) > _CONNECTIONS_PER_PEER:
+            oldest = next(iter(connections))
+            del connections[oldest]
+            oldest.close(_TRY_AGAIN_LATER, "superseded by newer connections of the same node")
+
+    def connection_closed(self, connection: ServerConnection) -> None:
+        """The TCP connection is gone."""
+        for group in (self._handshaking, self._clients, self._announced):
+            group.pop(connection, None)
+        if connection.peer is not None:
+            connections = self._peers.get(connection.peer.node_id, {})
+            connections.pop(connection, None)
+            if not connections:
+                self._peers.pop(connection.peer.node_id, None)
+        self._check_all_gone()
+
+    def _check_all_gone(self) -> None:
+        if self._stopping and not (
+            self._handshaking or self._clients or self._announced or self._peers
+        ):
+            self._all_gone.set()
 
 
 __all__ = [
     "HttpResponse",
     "PeerIdentity",
-    "QcoreError",
     "Server",
     "ServerConnection",
     "ServerHandler",

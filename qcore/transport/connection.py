@@ -1,0 +1,371 @@
+"""One WebSocket connection over a plain asyncio transport: frames in, frames out, every wait bounded.
+
+The WebSocket protocol itself is `websockets`' Sans-I/O layer; this module drives it from an
+`asyncio.Protocol`, which costs a fraction of the library's coroutine API per message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from websockets.frames import Close, Frame, Opcode
+from websockets.protocol import OPEN, SEND_EOF
+from websockets.protocol import Protocol as WebSocketProtocol
+
+from qcore.errors import LocalProtocolError, TransportError
+from qcore.transport.address import format_address
+from qcore.transport.limits import TransportLimits
+
+logger = logging.getLogger("qcore.transport")
+
+#: The library's own log has one line per connection and tracebacks about what peers do wrong: here the
+#: side that knows what a connection is for says what there is to say.
+library_logger = logging.getLogger("qcore.transport.websockets")
+library_logger.setLevel(logging.CRITICAL)
+
+#: Envelopes are put together into array frames of about this size: big enough to make the cost per
+#: frame vanish, small enough not to delay a ping behind it.
+BATCH_BYTES = 64 * 1024
+BATCH_MESSAGES = 256
+
+#: The longest reason that fits into a close frame, in bytes.
+_MAX_REASON_BYTES = 123
+
+
+def clip_reason(reason: str) -> str:
+    """What of a reason fits into a close frame."""
+    return reason.encode(errors="replace")[:_MAX_REASON_BYTES].decode(errors="ignore")
+
+
+class Connection(asyncio.Protocol):
+    """Base of the two ends of a connection. A subclass does the opening handshake and takes frames.
+
+    Subclasses implement `_handshake_received`, `_frame_received` and `_closed`, and call `_opened`.
+
+    Attributes:
+        remote: `host:port` of the other end, once connected.
+        batches: whether the other end understands array frames; envelopes queued in one turn of the
+            event loop then go out in one frame.
+    """
+
+    def __init__(self, ws: WebSocketProtocol, limits: TransportLimits) -> None:
+        self.remote = "?"
+        self.batches = False
+        self._ws = ws
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._open = False
+        self._error: TransportError | None = None
+        self._closed_here = False
+        self._queue: list[bytes] = []
+        self._queue_bytes = 0
+        self._flush_scheduled = False
+        self._write_paused = False
+        self._read_paused = False
+        self._unsent_bytes = 0
+        self._stalled_since = 0.0
+        self._last_received = 0.0
+        self._fragments: bytearray | None = None
+        self._fragments_are_text = True
+        self._timer: asyncio.TimerHandle | None = None
+        self._close_timer: asyncio.TimerHandle | None = None
+
+    # --- for the owner ----------------------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can be sent and received."""
+        return self._open
+
+    def send_encoded(self, envelope: bytes) -> None:
+        """Queue an envelope (JSON); it goes out at the end of this turn of the event loop.
+
+        On a connection that is closed already it does nothing.
+
+        Raises:
+            qcore.errors.LocalProtocolError: the envelope is larger than a frame may be.
+        """
+        if len(envelope) > self._limits.max_frame_bytes:
+            raise LocalProtocolError(
+                f"a message of {len(envelope)} bytes exceeds the limit of a frame, "
+                f"{self._limits.max_frame_bytes} bytes"
+            )
+        if not self._open:
+            return
+        self._queue.append(envelope)
+        self._queue_bytes += len(envelope)
+        if self._write_paused:
+            if self.unsent_bytes() > self._limits.max_queue_bytes:
+                self.abort(
+                    f"{self.remote} does not read: more than {self._limits.max_queue_bytes} bytes "
+                    "wait for it"
+                )
+        elif not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def unsent_bytes(self) -> int:
+        """Sent by the owner and not yet taken by the operating system."""
+        if self._transport is None:
+            return 0
+        return self._queue_bytes + self._transport.get_write_buffer_size()
+
+    def queued_messages(self) -> int:
+        """Envelopes that wait for the end of this turn, or for the other end to read."""
+        return len(self._queue)
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Send what is queued, then close; the reason is clipped to what a close frame holds.
+
+        A second call does nothing. The connection is dropped if the other end does not answer in time.
+        """
+        if not self._open or self._transport is None:
+            return
+        self._closed_here = True
+        self._write_frames()
+        self._ws.send_close(code, clip_reason(reason))
+        self._after_protocol_step()
+
+    def abort(self, reason: str) -> None:
+        """Drop the connection at once, without a closing handshake."""
+        if self._error is None:
+            self._error = TransportError(reason)
+        self._open = False
+        self._discard_queue()
+        if self._transport is not None:
+            self._transport.abort()
+
+    # --- for subclasses ---------------------------------------------------------------------------
+
+    def _handshake_received(self, data: bytes) -> None:
+        """Bytes that came while the connection was not yet open."""
+        raise NotImplementedError
+
+    def _frame_received(self, data: bytes | bytearray, is_text: bool) -> None:
+        """A whole data frame (its fragments put together)."""
+        raise NotImplementedError
+
+    def _closed(self, error: TransportError | None) -> None:
+        """The connection is gone; `error` is None after an orderly close. Called exactly once."""
+        raise NotImplementedError
+
+    def _opened(self) -> None:
+        """The opening handshake is done."""
+        self._open = True
+        self._last_received = self._loop.time()
+        self._arm_timer()
+
+    def _pauses_reading(self) -> bool:
+        """Whether to stop reading while the other end does not."""
+        return False
+
+    # --- asyncio.Protocol -------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        address = transport.get_extra_info("peername")
+        if isinstance(address, tuple) and len(address) >= 2:
+            self.remote = format_address(str(address[0]), int(address[1]))
+
+    def data_received(self, data: bytes) -> None:
+        self._last_received = self._loop.time()
+        if self._open:
+            self._ws.receive_data(data)
+            self._deliver_frames()
+        elif self._ws.state >= OPEN or self._error is not None:
+            # Closing: the library discards data and only waits for the end of the stream.
+            if self._error is None:
+                self._ws.receive_data(data)
+                self._after_protocol_step()
+        else:
+            self._handshake_received(data)
+
+    def eof_received(self) -> None:
+        self._ws.receive_eof()
+        self._after_protocol_step()
+        self._open = False
+        # asyncio closes the transport now, but only once it could write what waits.
+        self._expect_end()
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+        self._stalled_since = self._loop.time()
+        if self._transport is not None:
+            self._unsent_bytes = self._transport.get_write_buffer_size()
+            if self._pauses_reading() and not self._transport.is_closing():
+                self._read_paused = True
+                self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._read_paused:
+            self._read_paused = False
+            self._last_received = self._loop.time()
+            self._transport.resume_reading()
+        self._flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._open = False
+        self._transport = None
+        self._discard_queue()
+        for timer in (self._timer, self._close_timer):
+            if timer is not None:
+                timer.cancel()
+        self._closed(self._reason_of_end(exc))
+
+    # --- receiving --------------------------------------------------------------------------------
+
+    def _deliver_frames(self) -> None:
+        """Hand over what the protocol has parsed, then write what it wants to say itself."""
+        for event in self._ws.events_received():
+            if not self._open:
+                break
+            if isinstance(event, Frame):
+                self._deliver(event)
+        self._after_protocol_step()
+
+    def _deliver(self, frame: Frame) -> None:
+        opcode = frame.opcode
+        if opcode is Opcode.TEXT or opcode is Opcode.BINARY:
+            if frame.fin:
+                self._frame_received(_payload(frame), opcode is Opcode.TEXT)
+            else:
+                self._fragments = bytearray(frame.data)
+                self._fragments_are_text = opcode is Opcode.TEXT
+        elif opcode is Opcode.CONT and self._fragments is not None:
+            # The library has checked the order of fragments and the size of the whole.
+            self._fragments += frame.data
+            if frame.fin:
+                whole, self._fragments = self._fragments, None
+                self._frame_received(whole, self._fragments_are_text)
+
+    # --- sending ----------------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        self._flush_scheduled = False
+        if self._open and self._queue and not self._write_paused:
+            self._write_frames()
+            self._write(self._ws.data_to_send())
+
+    def _write_frames(self) -> None:
+        """Turn the queue into frames."""
+        queue, self._queue = self._queue, []
+        self._queue_bytes = 0
+        if not self.batches or len(queue) == 1:
+            for envelope in queue:
+                self._ws.send_text(envelope)
+            return
+        batch: list[bytes] = []
+        size = 0
+        for envelope in queue:
+            if batch and (size + len(envelope) > BATCH_BYTES or len(batch) == BATCH_MESSAGES):
+                self._send_batch(batch)
+                batch, size = [], 0
+            batch.append(envelope)
+            size += len(envelope)
+        if batch:
+            self._send_batch(batch)
+
+    def _send_batch(self, batch: list[bytes]) -> None:
+        self._ws.send_text(batch[0] if len(batch) == 1 else b"[%b]" % b",".join(batch))
+
+    def _write(self, chunks: list[bytes]) -> None:
+        """Give the transport what the protocol produced; `SEND_EOF` half-closes."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or not chunks:
+            return
+        if len(chunks) == 1 and chunks[0] != SEND_EOF:
+            transport.write(chunks[0])
+            return
+        data = b"".join(chunks)
+        if data:
+            transport.write(data)
+        if chunks[-1] == SEND_EOF and transport.can_write_eof():
+            transport.write_eof()
+
+    def _discard_queue(self) -> None:
+        self._queue.clear()
+        self._queue_bytes = 0
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def _after_protocol_step(self) -> None:
+        """Write what the protocol produced, and notice that it wants to end."""
+        self._write(self._ws.data_to_send())
+        if self._ws.state is not OPEN:
+            self._open = False
+            self._discard_queue()
+            if self._ws.close_expected():
+                self._expect_end()
+
+    def _expect_end(self) -> None:
+        """Drop the connection if the other end does not end it soon."""
+        if self._close_timer is None and self._transport is not None:
+            self._close_timer = self._loop.call_later(
+                self._limits.close_timeout_s, self._end_overdue
+            )
+
+    def _end_overdue(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _reason_of_end(self, exc: Exception | None) -> TransportError | None:
+        if self._error is not None:
+            return self._error
+        if self._ws.parser_exc is not None and not isinstance(self._ws.parser_exc, EOFError):
+            return TransportError(f"{self.remote} broke the protocol: {self._ws.parser_exc}")
+        received = self._ws.close_rcvd
+        if received is not None and received.code not in (1000, 1001, 1005):
+            return TransportError(f"closed by {self.remote}: {_close_text(received)}")
+        if received is not None or self._closed_here:
+            return None
+        return TransportError(f"connection to {self.remote} lost: {exc or 'end of stream'}")
+
+    @property
+    def close_received(self) -> tuple[int, str] | None:
+        """Code and reason of the other end's close frame, if there was one."""
+        received = self._ws.close_rcvd
+        return None if received is None else (int(received.code), received.reason)
+
+    # --- time -------------------------------------------------------------------------------------
+
+    def _arm_timer(self) -> None:
+        limits = self._limits
+        pause = min(limits.ping_interval_s, limits.dead_after_s, limits.send_stall_s) / 2
+        self._timer = self._loop.call_later(pause, self._check_life)
+
+    def _check_life(self) -> None:
+        """Ping after silence; give up on an end that is dead or does not read."""
+        if not self._open or self._transport is None:
+            return
+        limits = self._limits
+        now = self._loop.time()
+        if self._write_paused:
+            unsent = self._transport.get_write_buffer_size()
+            if unsent < self._unsent_bytes:
+                self._unsent_bytes = unsent
+                self._stalled_since = now
+            elif now - self._stalled_since >= limits.send_stall_s:
+                self.abort(f"{self.remote} has read nothing for {limits.send_stall_s:g} s")
+                return
+        elif now - self._last_received >= limits.dead_after_s:
+            self.abort(f"no sign of life from {self.remote} for {limits.dead_after_s:g} s")
+            return
+        elif now - self._last_received >= limits.ping_interval_s:
+            self._ws.send_ping(b"")
+            self._write(self._ws.data_to_send())
+        self._arm_timer()
+
+
+def _payload(frame: Frame) -> bytes | bytearray:
+    # A memoryview occurs only for compressed frames that are sent.
+    return frame.data if isinstance(frame.data, bytes | bytearray) else bytes(frame.data)
+
+
+def _close_text(close: Close) -> str:
+    return f"{int(close.code)} {close.reason}".rstrip()

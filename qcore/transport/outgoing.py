@@ -1,0 +1,96 @@
+"""The side that opens a connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidStatus
+from websockets.uri import parse_uri
+
+from qcore.errors import TransportError
+from qcore.transport.address import format_address
+from qcore.transport.connection import Connection, library_logger
+from qcore.transport.limits import TransportLimits
+
+#: The header with which a node announces that it will say `Hello`.
+ROLE_HEADER = "Qcore-Role"
+
+
+class OutgoingConnection(Connection):
+    """A connection opened by this program. Subclasses take frames and the end."""
+
+    def __init__(self, host: str, port: int, limits: TransportLimits, role: str | None) -> None:
+        uri = parse_uri(f"ws://{format_address(host, port)}/")
+        self._client = ClientProtocol(uri, max_size=limits.max_frame_bytes, logger=library_logger)
+        super().__init__(self._client, limits)
+        self.remote = format_address(host, port)
+        self.batches = True
+        self.opened: asyncio.Future[None] = self._loop.create_future()
+        self.ended: asyncio.Future[TransportError | None] = self._loop.create_future()
+        self._role = role
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        address = self.remote  # the name that was asked for says more than the number behind it
+        super().connection_made(transport)
+        self.remote = address
+        request = self._client.connect()
+        if self._role is not None:
+            request.headers[ROLE_HEADER] = self._role
+        self._client.send_request(request)
+        self._write(self._client.data_to_send())
+
+    def _handshake_received(self, data: bytes) -> None:
+        self._client.receive_data(data)
+        if self._client.handshake_exc is not None:
+            self.abort(_explain(self.remote, self._client.handshake_exc))
+        elif self._client.state is self._client.state.OPEN:
+            self._opened()
+            if not self.opened.done():
+                self.opened.set_result(None)
+            self._deliver_frames()
+
+    def _closed(self, error: TransportError | None) -> None:
+        if not self.opened.done():
+            self.opened.set_exception(error or TransportError(f"{self.remote} hung up"))
+            self.opened.exception()  # read here: nobody may be waiting for it any more
+        if not self.ended.done():
+            self.ended.set_result(error)
+
+
+C = TypeVar("C", bound=OutgoingConnection)
+
+
+async def open_connection(factory: Callable[[], C], host: str, port: int, timeout_s: float) -> C:
+    """Connect and do the opening handshake.
+
+    Raises:
+        TransportError: refused, unreachable, no WebSocket server, or not done in time; says which.
+    """
+    address = format_address(host, port)
+    connection: C | None = None
+    done = False
+    try:
+        async with asyncio.timeout(timeout_s):
+            _, connection = await asyncio.get_running_loop().create_connection(factory, host, port)
+            await connection.opened
+        if not connection.is_open:
+            raise TransportError(f"{address} hung up right after the handshake")
+        done = True
+        return connection
+    except TimeoutError:
+        raise TransportError(f"no answer from {address} within {timeout_s:g} s") from None
+    except (OSError, UnicodeError) as error:  # UnicodeError: a host name that IDNA cannot encode
+        raise TransportError(f"cannot connect to {address}: {error}") from None
+    finally:
+        if connection is not None and not done:
+            connection.abort("given up while connecting")
+
+
+def _explain(address: str, error: Exception) -> str:
+    if isinstance(error, InvalidStatus):
+        body = bytes(error.response.body).decode(errors="replace").strip()[:200]
+        return f"{address} refused the connection: HTTP {error.response.status_code}: {body}"
+    return f"{address} is not a qcore node: {error}"

@@ -1,0 +1,294 @@
+"""The connection to one peer: made, lost, and made again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from asyncio import FIRST_COMPLETED
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qcore.errors import ConfigError, RemoteProtocolError, TransportError
+from qcore.transport.address import parse_address
+from qcore.transport.codec import Malformed
+from qcore.transport.outgoing import OutgoingConnection, open_connection
+from qcore.transport.wire import (
+    PEER_REQUESTS,
+    PROTOCOL_VERSION,
+    Err,
+    Error,
+    Hello,
+    HelloResponse,
+)
+
+if TYPE_CHECKING:
+    from qcore.transport.pool import PeerPool
+
+logger = logging.getLogger("qcore.transport")
+
+_POLICY_VIOLATION = 1008
+
+#: A request belongs on the connection that its sender opened and said Hello on.
+_NOT_FOR_US = (Hello, *PEER_REQUESTS)
+
+
+@dataclass(slots=True, frozen=True)
+class PeerState:
+    """How the connection to one peer stands.
+
+    Attributes:
+        peer_id: the peer's node id.
+        address: its `host:port`.
+        connected: `Hello` was said and answered.
+        last_error: why the last attempt or connection ended, or None.
+        retry_in_s: pause before the next attempt, or None while connected or connecting.
+        queued_bytes: handed to the connection and not yet taken by the socket.
+        sent, received, dropped: messages since the peer was added.
+    """
+
+    peer_id: int
+    address: str
+    connected: bool
+    last_error: str | None
+    retry_in_s: float | None
+    queued_bytes: int
+    sent: int
+    received: int
+    dropped: int
+
+
+class HelloRefused(RemoteProtocolError):
+    """The peer does not accept this node, or is not the node that was meant."""
+
+
+class PeerConnection(OutgoingConnection):
+    """One connection of a link, from the attempt to the end."""
+
+    def __init__(self, link: PeerLink, host: str, port: int) -> None:
+        super().__init__(host, port, link.pool.limits, role="peer")
+        self.answer: asyncio.Future[HelloResponse] = self._loop.create_future()
+        self._link = link
+
+    def _frame_received(self, data: bytes | bytearray, is_text: bool) -> None:
+        codec = self._link.pool.codec
+        if not is_text:
+            logger.warning("node %d sent a binary frame: ignored", self._link.peer_id)
+            return
+        for message in codec.decode(data, check_duplicates=False):
+            if not self._open:
+                return
+            if self.answer.done():
+                self._link.received_message(message)
+            elif isinstance(message, HelloResponse):
+                self.answer.set_result(message)
+            elif isinstance(message, Error):
+                self.answer.set_result(HelloResponse(message.id, Err(message.error)))
+            else:
+                self._link.received_message(message)
+
+    def _closed(self, error: TransportError | None) -> None:
+        super()._closed(error)
+        self.answer.cancel()
+
+
+class PeerLink:
+    """Keeps one peer connected, until stopped.
+
+    Attributes:
+        task: runs as long as the link does.
+    """
+
+    def __init__(self, pool: PeerPool, peer_id: int, address: str) -> None:
+        self.pool = pool
+        self.peer_id = peer_id
+        self.address = address
+        self.sent = 0
+        self.received = 0
+        self.dropped = 0
+        self.last_error: str | None = None
+        self._connection: PeerConnection | None = None
+        self._told_unreachable = False
+        self._stopped = False
+        self._retry_in_s: float | None = None
+        self._wake = asyncio.Event()
+        self.task = asyncio.get_running_loop().create_task(
+            self._run(), name=f"qcore peer {peer_id} at {address}"
+        )
+        self.task.add_done_callback(self._ended)
+
+    # --- sending and receiving --------------------------------------------------------------------
+
+    def accepts(self) -> bool:
+        """Whether a message sent now has a chance."""
+        connection = self._connection
+        limits = self.pool.limits
+        return (
+            connection is not None
+            and connection.is_open
+            and connection.queued_messages() < limits.max_peer_queue_messages
+            and connection.unsent_bytes() < limits.max_queue_bytes
+        )
+
+    def send(self, envelope: bytes) -> None:
+        """Queue an envelope. Only after `accepts`.
+
+        Raises:
+            qcore.errors.LocalProtocolError: it is too large.
+        """
+        assert self._connection is not None
+        self._connection.send_encoded(envelope)
+        self.sent += 1
+
+    def received_message(self, message: object) -> None:
+        """Take what came over the connection."""
+        if isinstance(message, Malformed):
+            logger.warning(
+                "node %d sent what cannot be understood: %s", self.peer_id, message.reply.error
+            )
+        elif isinstance(message, _NOT_FOR_US):
+            logger.warning(
+                "node %d sent a %s on our connection: ignored", self.peer_id, type(message).__name__
+            )
+        elif self._connection is not None:
+            if isinstance(message, Error):
+                logger.warning("node %d did not understand us: %s", self.peer_id, message.error)
+            self.received += 1
+            try:
+                self.pool.handler.on_peer_message(self.peer_id, message)
+            except Exception:  # boundary to the application: its bug must not stop the link
+                logger.exception("handling a message of node %d failed", self.peer_id)
+
+    def state(self) -> PeerState:
+        connection = self._connection
+        return PeerState(
+            peer_id=self.peer_id,
+            address=self.address,
+            connected=connection is not None,
+            last_error=self.last_error,
+            retry_in_s=self._retry_in_s,
+            queued_bytes=0 if connection is None else connection.unsent_bytes(),
+            sent=self.sent,
+            received=self.received,
+            dropped=self.dropped,
+        )
+
+    # --- life -------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """End the pause before the next attempt."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Close the connection and end the task; nothing is told to the handler any more."""
+        self._stopped = True
+        if self._connection is not None:
+            self._connection.close()
+        else:
+            self.task.cancel()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("the link to node %d ended by a bug", self.peer_id, exc_info=error)
+
+    async def _run(self) -> None:
+        limits = self.pool.limits
+        loop = asyncio.get_running_loop()
+        backoff = limits.backoff_min_s
+        while True:
+            started = loop.time()
+            try:
+                await self._connect_and_serve()
+                self.last_error = "closed by the peer"
+                refused = False
+            except (TransportError, HelloRefused, ConfigError) as error:
+                refused = not isinstance(error, TransportError)
+                if str(error) != self.last_error and not self._stopped:
+                    logger.warning("node %d at %s: %s", self.peer_id, self.address, error)
+                self.last_error = str(error)
+            if self._stopped:
+                return
+            self._tell_unreachable()
+            if loop.time() - started > limits.backoff_max_s:
+                backoff = limits.backoff_min_s  # it was a real connection, or a slow attempt
+            await self._pause(limits.refused_backoff_s if refused else backoff)
+            backoff = min(2 * backoff, limits.backoff_max_s)
+
+    async def _connect_and_serve(self) -> None:
+        """Connect, say Hello, and stay until the connection ends.
+
+        Raises:
+            TransportError: not reachable, or the connection broke.
+            HelloRefused: one side does not accept the other.
+            ConfigError: the address is not one.
+        """
+        host, port = parse_address(self.address)
+        limits = self.pool.limits
+        connection = await open_connection(
+            lambda: PeerConnection(self, host, port), host, port, limits.handshake_timeout_s
+        )
+        try:
+            await self._say_hello(connection)
+            logger.info("connected to node %d at %s", self.peer_id, self.address)
+            self._connection = connection
+            self._told_unreachable = False
+            self.last_error = None
+            self.pool.handler.on_connected(self.peer_id)
+            error = await asyncio.shield(connection.ended)
+            if error is not None:
+                raise error
+        finally:
+            self._connection = None
+            connection.close()
+
+    async def _say_hello(self, connection: PeerConnection) -> None:
+        hello = self.pool.hello(self.pool.next_id())
+        connection.send_encoded(self.pool.codec.encode(hello))
+        timeout_s = self.pool.limits.hello_timeout_s
+        waiting = (connection.answer, connection.ended)
+        if not (await asyncio.wait(waiting, timeout=timeout_s, return_when=FIRST_COMPLETED))[0]:
+            raise TransportError(f"{self.address} did not answer Hello within {timeout_s:g} s")
+        if connection.answer.done() and not connection.answer.cancelled():
+            self._check(hello, connection.answer.result())
+            return
+        received = connection.close_received
+        if received is not None and received[0] == _POLICY_VIOLATION:
+            raise HelloRefused(f"refused by {self.address}: {received[1]}")
+        error = connection.ended.result()
+        raise error or TransportError(f"{self.address} hung up instead of answering Hello")
+
+    def _check(self, hello: Hello, answer: HelloResponse) -> None:
+        """Whether the right node of the right cluster answered."""
+        if isinstance(answer.response, Err):
+            raise HelloRefused(f"refused by {self.address}: {answer.response.text}")
+        reply = answer.response.value
+        if reply.protocol != PROTOCOL_VERSION:
+            raise HelloRefused(
+                f"{self.address} speaks protocol {reply.protocol}, this node {PROTOCOL_VERSION}"
+            )
+        if reply.node_id != self.peer_id:
+            raise HelloRefused(
+                f"{self.address} is node {reply.node_id}, not node {self.peer_id}: check the addresses "
+                "of the members"
+            )
+        if hello.cluster_id and reply.cluster_id and hello.cluster_id != reply.cluster_id:
+            raise HelloRefused(
+                f"node {self.peer_id} at {self.address} belongs to cluster {reply.cluster_id!r}, this "
+                f"node to {hello.cluster_id!r}"
+            )
+
+    def _tell_unreachable(self) -> None:
+        if not self._told_unreachable:
+            self._told_unreachable = True
+            self.pool.handler.on_unreachable(self.peer_id)
+
+    async def _pause(self, pause_s: float) -> None:
+        """Wait, for a random time between half of `pause_s` and all of it, or until woken."""
+        self._retry_in_s = pause_s * self.pool.rng.uniform(0.5, 1.0)
+        self._wake.clear()
+        try:
+            async with asyncio.timeout(self._retry_in_s):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._retry_in_s = None

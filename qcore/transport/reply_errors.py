@@ -1,0 +1,75 @@
+"""Errors that came over the wire, as exceptions again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import qcore.errors
+from qcore.errors import NotLeader, QcoreError, RemoteProtocolError, Scalar
+
+
+class ErrorReply(RemoteProtocolError):
+    """The other end did not understand an envelope of ours; `detail()` is what it said about it.
+
+    Args:
+        text: the `error` of the `Error` envelope.
+        detail: its `detail`.
+    """
+
+    def __init__(self, text: object, detail: object = None) -> None:
+        super().__init__(text if isinstance(text, str) else "an error without a text")
+        self._detail = _scalars(detail)
+
+    def detail(self) -> dict[str, Scalar]:
+        return {**super().detail(), **self._detail}
+
+
+def error_from_wire(text: str, detail: object = None) -> QcoreError:
+    """The exception that an error text and its `detail` stand for.
+
+    Args:
+        text: of `Err` or `error`.
+        detail: the value of the sibling key; without one, or with an unknown `code`, the result is a
+            plain `QcoreError`.
+    """
+    values = _scalars(detail)
+    code = values.get("code")
+    cls = getattr(qcore.errors, code, None) if isinstance(code, str) else None
+    if not (isinstance(cls, type) and issubclass(cls, QcoreError)):
+        return QcoreError(text)
+    if cls is NotLeader:
+        leader_id, leader_addr = values.get("leader_id"), values.get("leader_addr")
+        error = NotLeader(
+            leader_id if type(leader_id) is int else None,
+            leader_addr if isinstance(leader_addr, str) else None,
+        )
+        error.args = (text,)
+        return error
+    return cls(text)
+
+
+def raise_for_error(reply: Mapping[str, object]) -> object:
+    """The value in `response` of a reply: what is in `Ok`, or the response itself if it is bare.
+
+    Raises:
+        QcoreError: the response is an `Err`; its class is the one named by `detail`.
+    """
+    response = reply.get("response")
+    if isinstance(response, dict) and len(response) == 1:
+        if "Err" in response:
+            raise error_from_wire(str(response["Err"]), reply.get("detail"))
+        if "Ok" in response:
+            value: object = response["Ok"]
+            return value
+    return response
+
+
+def _scalars(detail: object) -> dict[str, Scalar]:
+    """What of a `detail` has the right shape: it comes from outside."""
+    if not isinstance(detail, dict):
+        return {}
+    return {
+        key: value
+        for key, value in detail.items()
+        if isinstance(key, str) and (value is None or isinstance(value, str | int | float | bool))
+    }

@@ -1,0 +1,315 @@
+"""One accepted connection: its HTTP request, who is at the other end, what it may send."""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import itertools
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
+
+from qcore.errors import QcoreError, RemoteProtocolError, TransportError
+from qcore.transport.codec import Malformed
+from qcore.transport.connection import Connection, library_logger
+from qcore.transport.handler import PeerIdentity
+from qcore.transport.outgoing import ROLE_HEADER
+from qcore.transport.wire import (
+    PEER_REQUESTS,
+    PEER_RESPONSES,
+    PROTOCOL_VERSION,
+    Error,
+    Hello,
+    HelloResponse,
+    Ok,
+    failure,
+)
+
+if TYPE_CHECKING:
+    from qcore.transport.server import Server
+
+logger = logging.getLogger("qcore.transport")
+
+#: Where WebSocket connections are accepted.
+WEBSOCKET_PATHS = ("/", "/ws")
+
+#: A longer HTTP request head is refused.
+_MAX_HEAD_BYTES = 32 * 1024
+
+_END_OF_HEAD = b"\r\n\r\n"
+_POLICY_VIOLATION = 1008
+_INTERNAL_ERROR = 1011
+_PEER_ONLY = frozenset({*PEER_REQUESTS, *PEER_RESPONSES})
+_PEER_ONLY_NAMES = frozenset(cls.__name__ for cls in _PEER_ONLY)
+_connection_ids = itertools.count(1)
+
+
+class ServerConnection(Connection):
+    """One accepted WebSocket connection.
+
+    Attributes:
+        connection_id: unique within this process.
+        remote: `host:port` of the other end.
+        peer: who it is, once its `Hello` was accepted; None for a client.
+        announced: it said in its HTTP request that it is a peer.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._protocol = ServerProtocol(
+            max_size=server.limits.max_frame_bytes, logger=library_logger
+        )
+        super().__init__(self._protocol, server.limits)
+        self.connection_id = next(_connection_ids)
+        self.peer: PeerIdentity | None = None
+        self.announced = False
+        self._server = server
+        self._head: bytearray | None = bytearray()
+        self._was_opened = False
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def send(self, message: object) -> None:
+        """Queue a message of the codec; goes out at the end of this turn of the event loop.
+
+        On a connection that is closed already it does nothing.
+
+        Raises:
+            qcore.errors.LocalProtocolError: the message cannot be encoded, or is too large.
+        """
+        self.send_encoded(self._server.codec.encode(message))
+
+    # --- the opening: an HTTP request -------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._set_deadline(self._limits.handshake_timeout_s, self._handshake_overdue)
+        self._server.connection_made(self)
+
+    def _handshake_received(self, data: bytes) -> None:
+        """Collect the request's head; nothing behind it may reach the parser before the answer."""
+        if self._head is None:
+            return  # answered already: what else comes is ignored until the connection ends
+        self._head += data
+        end = self._head.find(_END_OF_HEAD)
+        if end < 0 and len(self._head) <= _MAX_HEAD_BYTES:
+            return
+        split = end + len(_END_OF_HEAD)
+        head, rest = bytes(self._head[:split]), bytes(self._head[split:])
+        self._head = None
+        if not 0 <= end <= _MAX_HEAD_BYTES:
+            self._refuse_unread(431, "the head of the request is too long")
+            return
+        if not head.startswith(b"GET "):
+            # Before the library sees it: it leaves a request with a body unanswered.
+            self._refuse_unread(405, "only GET is understood here")
+            return
+        self._protocol.receive_data(head)
+        events = self._protocol.events_received()
+        if events and isinstance(events[0], Request):
+            self._respond(self._answer(events[0]))
+            if self._open and rest:
+                self.data_received(rest)
+        else:
+            self._refuse_unread(400, "not a valid HTTP request, or one with a body")
+
+    def _answer(self, request: Request) -> Response:
+        """Decide what to say to an HTTP request; status 101 opens the WebSocket connection."""
+        reject = self._protocol.reject
+        path = request.path.partition("?")[0]
+        if "Upgrade" not in request.headers:
+            return self._answer_plain(path)
+        if path not in WEBSOCKET_PATHS:
+            return reject(404, f"WebSocket connections go to {' or '.join(WEBSOCKET_PATHS)}\n")
+        self.announced = request.headers.get_all(ROLE_HEADER) == ["peer"]
+        if not self._server.admit(self):
+            return reject(503, "too many connections: try again later\n")
+        return self._protocol.accept(request)
+
+    def _answer_plain(self, path: str) -> Response:
+        reject = self._protocol.reject
+        self._server.stats.http_requests += 1
+        try:
+            answer = self._server.handler.on_http(path)
+        except Exception:  # boundary: a bug of the application must not end the server
+            logger.exception("the handler of GET %r failed", path)
+            return reject(500, "internal error: see the server's log\n")
+        if answer is None:
+            if path not in WEBSOCKET_PATHS:
+                return reject(404, "there is nothing at this path\n")
+            response = reject(426, "this is a WebSocket endpoint\n")
+            response.headers["Upgrade"] = "websocket"
+            return response
+        headers = Headers(
+            {
+                "Connection": "close",
+                "Content-Length": str(len(answer.body)),
+                "Content-Type": answer.content_type,
+                "Cache-Control": "no-store",
+            }
+        )
+        return Response(answer.status, _phrase(answer.status), headers, answer.body)
+
+    def _respond(self, response: Response) -> None:
+        self._protocol.send_response(response)
+        self._write(self._protocol.data_to_send())
+        if response.status_code != http.HTTPStatus.SWITCHING_PROTOCOLS:
+            self._end_after_response()
+            return
+        self._was_opened = True
+        self._cancel_deadline()
+        self._opened()
+        self._server.connection_opened(self)
+        if self.announced:
+            self._set_deadline(self._limits.hello_timeout_s, self._hello_overdue)
+        self._guard(lambda: self._server.handler.on_open(self))
+
+    def _refuse_unread(self, status: int, text: str) -> None:
+        """Answer a request that the library's parser gave up on, or must not see."""
+        chunks = self._protocol.data_to_send()
+        if not any(chunks):
+            response = self._protocol.reject(status, text + "\n")
+            if status == http.HTTPStatus.METHOD_NOT_ALLOWED:
+                response.headers["Allow"] = "GET"
+            chunks = [response.serialize(), b""]
+        self._write(chunks)
+        self._end_after_response()
+
+    def _end_after_response(self) -> None:
+        self._closed_here = True
+        self._cancel_deadline()
+        self._expect_end()
+
+    # --- deadlines --------------------------------------------------------------------------------
+
+    def _set_deadline(self, after_s: float, overdue: Callable[[], None]) -> None:
+        self._cancel_deadline()
+        self._deadline = self._loop.call_later(after_s, overdue)
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _handshake_overdue(self) -> None:
+        self.abort(f"{self.remote} sent no whole HTTP request in time")
+
+    def _hello_overdue(self) -> None:
+        self.close(_POLICY_VIOLATION, "no Hello in time from a connection announced as a peer's")
+
+    # --- messages ---------------------------------------------------------------------------------
+
+    def _pauses_reading(self) -> bool:
+        # Not towards peers: two nodes that both wait for the other to read would wait for ever.
+        return self.peer is None
+
+    def _frame_received(self, data: bytes | bytearray, is_text: bool) -> None:
+        self._guard(lambda: self._take_frame(data, is_text))
+
+    def _take_frame(self, data: bytes | bytearray, is_text: bool) -> None:
+        server = self._server
+        server.stats.frames_received += 1
+        if is_text:
+            messages = server.codec.decode(data, check_duplicates=self.peer is None)
+            if data[:1] == b"[":
+                self.batches = True  # who sends arrays can read them
+        else:
+            messages = [server.codec.decode_binary(data)]
+        for message in messages:
+            if not self._open:
+                return  # what stands behind a violation is not looked at
+            kind = type(message)
+            if kind in server.requests:
+                server.stats.messages_received += 1
+                server.handler.on_message(self, message)
+            elif kind in _PEER_ONLY:
+                self._take_peer_message(message)
+            elif isinstance(message, Malformed):
+                self._take_malformed(message)
+            elif isinstance(message, Hello):
+                self._take_hello(message)
+            elif not isinstance(
+                message, Error
+            ):  # an Error is not answered: that could go on for ever
+                self._refuse_message(
+                    message, f"{kind.__name__}: a server takes requests, not replies"
+                )
+
+    def _take_peer_message(self, message: object) -> None:
+        if self.peer is None:
+            self._violation(type(message).__name__)
+            return
+        self._server.stats.messages_received += 1
+        self._server.handler.on_message(self, message)
+
+    def _take_malformed(self, malformed: Malformed) -> None:
+        self._server.stats.malformed_received += 1
+        if self.peer is None and malformed.type_name in _PEER_ONLY_NAMES:
+            self._violation(malformed.type_name)
+            return
+        logger.debug("%s sent what cannot be understood: %s", self.remote, malformed.reply.error)
+        self.send(malformed.reply)
+
+    def _refuse_message(self, message: object, text: str) -> None:
+        self._server.stats.malformed_received += 1
+        error = RemoteProtocolError(text)
+        self.send(Error(str(getattr(message, "id", "")), text, error.detail()))
+
+    def _violation(self, type_name: str) -> None:
+        """A message that only a peer may send came from a connection that is not one's."""
+        self._server.stats.policy_violations += 1
+        logger.warning("%s sent %s without an accepted Hello: closed", self.remote, type_name)
+        self.close(_POLICY_VIOLATION, f"{type_name} needs an accepted Hello first")
+
+    def _take_hello(self, hello: Hello) -> None:
+        if self.peer is not None:
+            self._refuse_message(hello, "Hello: it was said and accepted already")
+            return
+        try:
+            _check_hello(hello)
+            reply = self._server.handler.on_hello(self, hello)
+        except QcoreError as error:
+            self._server.stats.policy_violations += 1
+            logger.warning("%s: Hello of node %d refused: %s", self.remote, hello.node_id, error)
+            self.send(HelloResponse(hello.id, *failure(error)))
+            self.close(_POLICY_VIOLATION, str(error))
+            return
+        self._cancel_deadline()
+        self.peer = PeerIdentity(hello.node_id, hello.cluster_id)
+        self.batches = True
+        self._server.peer_accepted(self, hello.node_id)
+        self.send(HelloResponse(hello.id, Ok(reply)))
+
+    def _guard(self, step: Callable[[], None]) -> None:
+        """Run the application's code: its bug costs this connection, not the server."""
+        try:
+            step()
+        except Exception:  # boundary to the application, see above
+            logger.exception("handling what %s sent failed", self.remote)
+            self.close(_INTERNAL_ERROR, "internal error: see the server's log")
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def _closed(self, error: TransportError | None) -> None:
+        self._cancel_deadline()
+        self._server.connection_closed(self)
+        if self._was_opened:
+            self._guard(lambda: self._server.handler.on_close(self, error))
+
+
+def _check_hello(hello: Hello) -> None:
+    if hello.protocol != PROTOCOL_VERSION:
+        raise RemoteProtocolError(
+            f"protocol version {hello.protocol} is not spoken here: this node speaks {PROTOCOL_VERSION}"
+        )
+    if hello.role != "peer":
+        raise RemoteProtocolError(f"role {hello.role[:40]!r} is unknown: a node says 'peer'")
+
+
+def _phrase(status: int) -> str:
+    try:
+        return http.HTTPStatus(status).phrase
+    except ValueError:
+        return ""
