@@ -69,11 +69,11 @@ class EntityChange(NamedTuple):
     new: Entity | None
 
     def fields(self) -> Iterator[FieldChange]:
-        """The fields that were written, also those written with an equal value."""
+        """The fields that were written, also those written with an equal value, by name."""
         before = {} if self.old is None else self.old.fields
         after = {} if self.new is None else self.new.fields
         entity = self.old or self.new
-        for name in {**before, **after}:
+        for name in sorted({**before, **after}):
             old, new = before.get(name), after.get(name)
             if old is not new and entity is not None:
                 yield FieldChange(entity.entity_id, name, old, new)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Literal, NamedTuple, TypeAlias, assert_never
+from typing import Annotated, Literal, NamedTuple, TypeAlias, assert_never, cast
 
 from pydantic import AfterValidator, ConfigDict, FailFast, Field, with_config
 from pydantic_core import PydanticCustomError
@@ -169,9 +169,10 @@ def data_to_json(value: Value) -> object:
             return data
 
 
-def value_to_json(value: Value) -> dict[str, object]:
+def value_to_json(value: Value) -> ValueJson:
     """Inverse of `value_from_json`."""
-    return {value.kind: data_to_json(value)}
+    # A type checker cannot see that kind and data belong together; `Value` promises it.
+    return cast("ValueJson", {value.kind: data_to_json(value)})
 
 
 def size_estimate(value: Value) -> int:

@@ -1,0 +1,188 @@
+"""YAML as a tree of nodes that know their line, for error messages that say where.
+
+Differences from PyYAML's own composer: it does not recurse, so that a deep file cannot overflow the stack;
+plain scalars follow the YAML 1.2 core schema (`no` and `Off` are texts, `010` is ten); keys are texts and
+unique; aliases and tags are refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import yaml
+from yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    Event,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
+
+from qcore.errors import ConfigError
+
+_NULL = {"", "~", "null", "Null", "NULL"}
+_BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_INT = re.compile(r"[-+]?[0-9]+", re.ASCII)
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
+_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF|nan|NaN|NAN)", re.ASCII)
+_MAX_DIGITS = 40
+
+ScalarValue: TypeAlias = str | bool | int | float | None
+
+
+@dataclass(slots=True)
+class Scalar:
+    """A single value."""
+
+    line: int
+    value: ScalarValue
+
+
+@dataclass(slots=True)
+class Sequence:
+    """A list."""
+
+    line: int
+    items: list[Node] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Mapping:
+    """A map. `key_lines` has the line of each key."""
+
+    line: int
+    entries: dict[str, Node] = field(default_factory=dict)
+    key_lines: dict[str, int] = field(default_factory=dict)
+
+
+Node: TypeAlias = Scalar | Sequence | Mapping
+
+
+def fail(source: str, line: int, reason: str) -> ConfigError:
+    """The error for a place in a file: `source:line: reason`."""
+    return ConfigError(f"{source}:{line}: {reason}")
+
+
+def parse_yaml(text: str, source: str) -> Node:
+    """Parse one YAML document.
+
+    Args:
+        text: the file's content.
+        source: its name, for errors.
+
+    Raises:
+        ConfigError: the text is not YAML, or uses what is refused; `source:line: reason`.
+    """
+    try:
+        return _Composer(source).compose(_events(text))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = 1 if mark is None else mark.line + 1
+        raise fail(source, line, f"not YAML: {error.problem or error.context}") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise fail(source, line, f"not YAML: {error.reason}") from error
+    except yaml.YAMLError as error:
+        raise fail(source, 1, f"not YAML: {error}") from error
+
+
+def _events(text: str) -> Iterator[Event]:
+    # The C parser is ten times as fast; PyYAML can be built without it.
+    loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+    events: Iterator[Event] = yaml.parse(text, Loader=loader)
+    return events
+
+
+class _Composer:
+    """Builds the tree from events. The open containers are its stack."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._open: list[Sequence | Mapping] = []
+        self._keys: list[
+            Scalar | None
+        ] = []  # of each open container: the key that waits for a value
+        self._root: Node | None = None
+
+    def compose(self, events: Iterator[Event]) -> Node:
+        for event in events:
+            line = 1 if event.start_mark is None else event.start_mark.line + 1
+            match event:
+                case DocumentStartEvent() if self._root is not None:
+                    raise fail(self._source, line, "a second document begins; only one is allowed")
+                case AliasEvent():
+                    raise fail(self._source, line, f"alias *{event.anchor}: write the value out")
+                case ScalarEvent() | SequenceStartEvent() | MappingStartEvent():
+                    self._begin(event, line)
+                case SequenceEndEvent() | MappingEndEvent():
+                    self._open.pop()
+                    self._keys.pop()
+        if self._root is None:
+            raise fail(self._source, 1, "the file is empty")
+        return self._root
+
+    def _begin(
+        self, event: ScalarEvent | SequenceStartEvent | MappingStartEvent, line: int
+    ) -> None:
+        if event.tag is not None:
+            raise fail(self._source, line, f"tag {event.tag}: tags are not used here")
+        match event:
+            case ScalarEvent():
+                self._place(self._scalar(event, line), line)
+                return
+            case SequenceStartEvent():
+                node: Sequence | Mapping = Sequence(line)
+            case _:
+                node = Mapping(line)
+        self._place(node, line)
+        self._open.append(node)
+        self._keys.append(None)
+
+    def _place(self, node: Node, line: int) -> None:
+        """Put a node where it belongs: into the innermost open container, or at the root."""
+        if not self._open:
+            self._root = node
+            return
+        container = self._open[-1]
+        if isinstance(container, Sequence):
+            container.items.append(node)
+            return
+        key = self._keys[-1]
+        if key is None:
+            self._keys[-1] = self._key(container, node, line)
+        else:
+            container.entries[str(key.value)] = node
+            self._keys[-1] = None
+
+    def _key(self, container: Mapping, node: Node, line: int) -> Scalar:
+        if not isinstance(node, Scalar) or not isinstance(node.value, str):
+            raise fail(self._source, line, "a key must be a text; quote it")
+        if node.value in container.key_lines:
+            first = container.key_lines[node.value]
+            raise fail(
+                self._source, line, f"key '{node.value}' is given twice, first in line {first}"
+            )
+        container.key_lines[node.value] = line
+        return node
+
+    def _scalar(self, event: ScalarEvent, line: int) -> Scalar:
+        text = event.value
+        if not event.implicit[0]:  # quoted, or a block
+            return Scalar(line, text)
+        if text in _NULL:
+            return Scalar(line, None)
+        if text in _BOOL:
+            return Scalar(line, _BOOL[text])
+        if _NOT_FINITE.fullmatch(text):
+            raise fail(self._source, line, f"{text}: NaN and infinity are refused")
+        if _FLOAT.fullmatch(text):
+            if len(text) > _MAX_DIGITS:
+                raise fail(self._source, line, f"the number has more than {_MAX_DIGITS} digits")
+            return Scalar(line, int(text) if _INT.fullmatch(text) else float(text))
+        return Scalar(line, text)
