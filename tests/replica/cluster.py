@@ -1,0 +1,143 @@
+"""Replicas joined by a perfect or a cut network in one process, stepped by hand: no time passes by itself."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable
+
+from qcore.core.config import RaftConfig
+from qcore.core.durable import apply_write
+from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog
+from qcore.core.entry import DurableState, Entry, HardState, Membership
+from qcore.core.events import Campaign, Tick, WriteDurable
+from qcore.replica.config import ReplicaConfig
+from qcore.replica.events import (
+    ClientRequest,
+    PeerMessageReceived,
+    ReplicaEffect,
+    ReplicaEvent,
+    Reply,
+    SendPeer,
+)
+from qcore.replica.gate import DurabilityGate
+from qcore.replica.messages import RequestKind
+from qcore.replica.replica import Replica
+from qcore.store.interface import StateMachine
+from qcore.store.kv import KeyValueMachine
+
+WALL_US = 1_700_000_000_000_000
+
+
+class Host:
+    """One replica with a disk that is durable at once, unless `stalled`."""
+
+    def __init__(
+        self, cluster: Cluster, node_id: int, durable: DurableState, machine: StateMachine
+    ) -> None:
+        self.cluster = cluster
+        self.durable = durable
+        self.gate = DurabilityGate()
+        self.stalled = False
+        self.unsynced: list[int] = []
+        self.replies: list[Reply] = []
+        config = ReplicaConfig(
+            RaftConfig(node_id, max_uncommitted_bytes=cluster.max_uncommitted_bytes),
+            max_command_bytes=4096,
+            max_pending_requests=cluster.max_pending_requests,
+        )
+        self.replica = Replica(
+            config, machine, durable, rng=random.Random(node_id), now=cluster.now
+        )
+        self.node_id = node_id
+
+    def step(self, *events: ReplicaEvent) -> list[ReplicaEffect]:
+        effects = self.replica.step(list(events), self.cluster.now, WALL_US + self.cluster.now)
+        for effect in effects:
+            match effect:
+                case SaveHardState() | AppendLog() | TruncateLog() | StoreSnapshot():
+                    apply_write(self.durable, effect)
+                    self.unsynced.append(effect.write_id)
+                case SendPeer():
+                    if self.gate.admit(effect):
+                        self.cluster.post(self.node_id, effect)
+                case Reply():
+                    self.replies.append(effect)
+        if not self.stalled:
+            self.sync()
+        return effects
+
+    def sync(self) -> None:
+        if self.unsynced:
+            newest, self.unsynced = self.unsynced[-1], []
+            for send in self.gate.release(newest):
+                self.cluster.post(self.node_id, send)
+            self.step(WriteDurable(newest))
+
+    def request(
+        self, request_id: int, payload: str, kind: RequestKind = "write", timeout_ms: int = 1000
+    ) -> None:
+        self.step(ClientRequest(request_id, kind, payload, timeout_ms))
+
+
+class Cluster:
+    """`size` replicas of a machine, already initialised, nobody elected."""
+
+    def __init__(
+        self,
+        size: int = 3,
+        machine: Callable[[], StateMachine] = KeyValueMachine,
+        max_pending_requests: int = 100,
+        max_uncommitted_bytes: int = 1 << 20,
+    ) -> None:
+        self.now = 0
+        self.machine = machine
+        self.max_pending_requests = max_pending_requests
+        self.max_uncommitted_bytes = max_uncommitted_bytes
+        self.mail: deque[tuple[int, SendPeer]] = deque()
+        self.cut: set[int] = set()
+        ids = tuple(range(1, size + 1))
+        membership = Membership(
+            voters=ids, addresses=tuple((i, f"10.0.0.{i}:80") for i in ids), cluster_id="test"
+        )
+        first = Entry(1, 1, "membership", membership.to_json(), 0)
+        self.hosts = {
+            i: Host(self, i, DurableState(HardState(1, None, 1), None, [first]), machine())
+            for i in ids
+        }
+        for host in self.hosts.values():
+            host.step()
+
+    def post(self, from_id: int, send: SendPeer) -> None:
+        self.mail.append((from_id, send))
+
+    def settle(self) -> None:
+        """Deliver everything, also what the deliveries cause; mail from and to cut nodes is lost."""
+        while self.mail:
+            from_id, send = self.mail.popleft()
+            if from_id not in self.cut and send.to not in self.cut:
+                self.hosts[send.to].step(PeerMessageReceived(from_id, send.message))
+
+    def elect(self, node_id: int) -> Host:
+        """Make `node_id` lead: let everyone forget the old leader, then let it campaign."""
+        self.now += 1_000_000
+        self.hosts[node_id].step(Campaign())
+        self.settle()
+        self.pass_time(60)
+        assert self.hosts[node_id].replica.core.role == "leader"
+        return self.hosts[node_id]
+
+    def pass_time(self, milliseconds: int) -> None:
+        """Let leaders send heartbeats and requests expire, in steps of a heartbeat, without elections."""
+        for _ in range(max(1, milliseconds // 50)):
+            self.now += 50_000
+            for host in self.hosts.values():
+                if host.replica.core.role == "leader":
+                    host.step(Tick())
+            self.settle()
+
+    def restart(self, node_id: int) -> Host:
+        """Start the replica anew from what its disk holds."""
+        self.hosts[node_id] = Host(self, node_id, self.hosts[node_id].durable, self.machine())
+        self.hosts[node_id].step()
+        return self.hosts[node_id]
