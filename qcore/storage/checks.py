@@ -1,0 +1,160 @@
+"""Checksums of what the database holds, and the decoding that verifies them."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from qcore.core.entry import Entry, EntryKind, Membership, Snapshot, SnapshotMeta
+from qcore.errors import LogCorrupt
+from qcore.storage.mark import REMEDY
+
+#: What SQLite may give back for a column.
+Column = int | float | str | bytes | None
+EntryRow = tuple[int, int, int, int, bytes, int]
+SnapshotRow = tuple[int, int, bytes, bytes, int]
+
+KINDS: tuple[EntryKind, ...] = ("command", "noop", "membership")
+KIND_CODES: dict[EntryKind, int] = {kind: code for code, kind in enumerate(KINDS)}
+
+_ENTRY_HEAD = struct.Struct("<qqBq")
+
+
+def entry_rows(entries: Sequence[Entry], previous: int) -> tuple[list[EntryRow], int]:
+    """Rows for the log table, each with a checksum that continues the one before.
+
+    Args:
+        entries: consecutive entries.
+        previous: checksum of the row before the first of them.
+
+    Returns:
+        the rows, and the checksum of the last.
+
+    Raises:
+        ValueError: a text cannot be encoded, or a number does not fit 64 bits.
+    """
+    rows: list[EntryRow] = []
+    pack, crc32, codes = _ENTRY_HEAD.pack, zlib.crc32, KIND_CODES
+    try:
+        for entry in entries:
+            data = entry.data.encode()
+            kind = codes[entry.kind]
+            head = pack(entry.index, entry.term, kind, entry.time_us)
+            previous = crc32(data, crc32(head, previous))
+            rows.append((entry.index, entry.term, kind, entry.time_us, data, previous))
+    except (struct.error, KeyError) as error:
+        raise ValueError(f"entry {entry.index} cannot be stored: {error!r}") from error
+    return rows, previous
+
+
+def decode_entries(
+    path: Path, rows: Iterable[tuple[Column, ...]], first_index: int, previous: int
+) -> tuple[list[Entry], int]:
+    """Verify and decode rows of the log table, in the order of their index.
+
+    Args:
+        path: the database, for messages.
+        rows: `(idx, term, kind, time_us, data, checksum)`.
+        first_index: what the first index must be.
+        previous: checksum of the row before the first.
+
+    Returns:
+        the entries, and the checksum of the last.
+
+    Raises:
+        LogCorrupt: a row is missing, changed, or out of place; names the file and the entry.
+    """
+    entries: list[Entry] = []
+    pack, crc32 = _ENTRY_HEAD.pack, zlib.crc32
+    expected, term_before = first_index, 0
+    for index, term, kind, time_us, data, checksum in rows:
+        if index != expected:
+            raise corrupt(path, f"entry {expected}", f"missing, entry {index!r} comes instead")
+        try:
+            computed = crc32(data, crc32(pack(index, term, kind, time_us), previous))  # type: ignore[arg-type]  # a wrong type raises, below
+        except (struct.error, TypeError):
+            raise corrupt(path, f"entry {expected}", "a column has the wrong type") from None
+        if computed != checksum:
+            raise corrupt(path, f"entry {expected}", f"checksum {checksum!r}, computed {computed}")
+        entry = _entry(path, index, term, kind, time_us, data)
+        if entry.term < term_before:
+            raise corrupt(
+                path, f"entry {expected}", f"term {entry.term} follows term {term_before}"
+            )
+        entries.append(entry)
+        previous, term_before, expected = computed, entry.term, expected + 1
+    return entries, previous
+
+
+def _entry(
+    path: Path, index: Column, term: Column, kind: Column, time_us: Column, data: Column
+) -> Entry:
+    """Build an entry from columns whose checksum holds."""
+    assert isinstance(index, int)
+    assert isinstance(term, int)
+    assert isinstance(kind, int)
+    assert isinstance(time_us, int)
+    assert isinstance(data, bytes)
+    try:
+        return Entry(index, term, KINDS[kind], data.decode(), time_us)
+    except (IndexError, UnicodeDecodeError) as error:
+        raise corrupt(path, f"entry {index}", f"unreadable: {error}") from error
+
+
+def fields_checksum(*fields: Column) -> int:
+    """crc32 of the fields with their types and lengths, so that no two different rows agree by design."""
+    checksum = 0
+    for value in fields:
+        content = value if isinstance(value, bytes) else str(value).encode()
+        head = f"{type(value).__name__}:{len(content)}:".encode()
+        checksum = zlib.crc32(content, zlib.crc32(head, checksum))
+    return checksum
+
+
+def snapshot_row(snapshot: Snapshot) -> SnapshotRow:
+    """The snapshot as a row: last index and term, membership and data as UTF-8, checksum.
+
+    Raises:
+        ValueError: a text cannot be encoded.
+    """
+    meta = snapshot.meta
+    fields = (
+        meta.last_included_index,
+        meta.last_included_term,
+        meta.membership.to_json().encode(),
+        snapshot.data.encode(),
+    )
+    return (*fields, fields_checksum(*fields))
+
+
+def decode_snapshot(path: Path, row: tuple[Column, ...]) -> Snapshot:
+    """Verify and decode the row that `snapshot_row` made.
+
+    Raises:
+        LogCorrupt: it was changed; names the file and the snapshot's last entry.
+    """
+    index, term, membership, data, checksum = row
+    what = f"the snapshot through entry {index!r}"
+    if fields_checksum(index, term, membership, data) != checksum:
+        raise corrupt(path, what, "its checksum is wrong")
+    if not (
+        isinstance(index, int)
+        and isinstance(term, int)
+        and isinstance(membership, bytes)
+        and isinstance(data, bytes)
+    ):
+        raise corrupt(path, what, "a column has the wrong type")
+    try:
+        meta = SnapshotMeta(index, term, Membership.from_json(membership.decode()))
+        return Snapshot(meta, data.decode())
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise corrupt(path, what, f"unreadable: {error}") from error
+
+
+def corrupt(path: Path, what: str, why: str) -> LogCorrupt:
+    """The error for a file that does not hold what was written to it."""
+    return LogCorrupt(f"{path}: {what}: {why}. {REMEDY}")

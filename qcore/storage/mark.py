@@ -1,0 +1,129 @@
+"""The high-water mark: a lower bound, kept outside the database, of what was made durable.
+
+SQLite ignores every write-ahead frame from the first damaged one on, as it must after a power
+loss. A flipped bit there would silently take back acknowledged writes. So each commit gets a
+sequence number, stored in the database in the same transaction, and after the commit the number is
+also written here. A database that holds less than its mark has lost acknowledged writes.
+
+The mark is written after the commit and is synced only now and then. It may therefore lag, but
+never lead, after a crash of any kind: it never refuses a sound database.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from qcore.errors import LogCorrupt, StorageError
+
+#: magic, sequence number of the commit, last log index after it, crc32 of these.
+_SLOT = struct.Struct("<8sqqI")
+_MAGIC = b"qcoremk1"
+#: Two slots in two disk sectors, used in turn: a torn write can only spoil the newer one.
+_SLOT_OFFSETS = (0, 512)
+_FILE_BYTES = 1024
+
+
+@dataclass(slots=True, frozen=True)
+class Mark:
+    """A commit that was durable: its sequence number, and the last log index after it."""
+
+    sequence: int
+    last_index: int
+
+
+class MarkFile:
+    """The open mark file. One `pwrite` of 28 bytes a commit, no sync of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+
+    @staticmethod
+    def create(path: Path) -> None:
+        """Make a durable mark file that stands at 0; replaces one that is there."""
+        new = path.with_name(path.name + ".new")
+        file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        try:
+            os.pwrite(file, _encode(Mark(0, 0)).ljust(_FILE_BYTES, b"\0"), 0)
+            os.fsync(file)
+        finally:
+            os.close(file)
+        new.rename(path)
+
+    @staticmethod
+    def read(path: Path) -> Mark:
+        """The newest readable slot.
+
+        Raises:
+            LogCorrupt: the file is missing, or neither slot is sound.
+            StorageError: the file cannot be read.
+        """
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            raise LogCorrupt(f"{path} is missing: {REMEDY}") from None
+        except OSError as error:
+            raise StorageError(f"cannot read {path}: {error.strerror}") from error
+        marks = [mark for offset in _SLOT_OFFSETS if (mark := _decode(content, offset))]
+        if not marks:
+            raise LogCorrupt(
+                f"{path} is damaged: no readable mark in {len(content)} bytes. {REMEDY}"
+            )
+        return max(marks, key=lambda mark: mark.sequence)
+
+    def advance(self, mark: Mark) -> None:
+        """Remember a commit that is durable already.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        try:
+            os.pwrite(self._file, _encode(mark), _SLOT_OFFSETS[mark.sequence & 1])
+        except OSError as error:
+            # On a full copy-on-write disk the mark stays where it is, which is still a true bound.
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageError(f"cannot write {self._path}: {error.strerror}") from error
+
+    def sync(self) -> None:
+        """Make the mark itself durable.
+
+        Raises:
+            StorageError: the sync failed.
+        """
+        try:
+            os.fdatasync(self._file)
+        except OSError as error:
+            raise StorageError(f"cannot sync {self._path}: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Close the file. Idempotent."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+#: What to do about a damaged log. An older copy is no remedy: it forgets votes and entries.
+REMEDY = (
+    "Do not restore an older copy (it would take back acknowledged writes and votes): "
+    "remove this node from the cluster, empty its data directory and add it anew"
+)
+
+
+def _encode(mark: Mark) -> bytes:
+    head = _SLOT.pack(_MAGIC, mark.sequence, mark.last_index, 0)[:-4]
+    return head + struct.pack("<I", zlib.crc32(head))
+
+
+def _decode(content: bytes, offset: int) -> Mark | None:
+    slot = content[offset : offset + _SLOT.size]
+    if len(slot) < _SLOT.size:
+        return None
+    magic, sequence, last_index, checksum = _SLOT.unpack(slot)
+    if magic != _MAGIC or checksum != zlib.crc32(slot[:-4]):
+        return None
+    return Mark(sequence, last_index)

@@ -1,0 +1,497 @@
+"""`SqliteStorage`: the durable log in one SQLite file.
+
+A data directory holds `log.db` (and SQLite's `log.db-wal`), `log.mark` (see `qcore.storage.mark`)
+and `qcore.lock`. One `write` is one transaction and one sync of the write-ahead file.
+
+What is noticed when the directory is opened and loaded:
+
+- any change of an entry, the hard state, a snapshot or the identity: each row has a crc32, and an
+  entry's continues that of the entry before, up to the value kept with the hard state;
+- entries that are missing at the start, in the middle or at the end;
+- damage of the file's structure (SQLite's `quick_check`) and of its header;
+- acknowledged transactions that are gone from the write-ahead file: see `qcore.storage.wal` and
+  `qcore.storage.mark`. A crash of the process keeps the mark exact. A power loss may take the
+  mark's newest values; then damage of the last transaction (or of the commit frame of the last but
+  one) cannot be told from a torn write, and only then.
+
+A directory restored whole from an older copy is consistent with itself and cannot be noticed here.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+import sys
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NoReturn, assert_never
+
+from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog, Write
+from qcore.core.entry import DurableState, Entry, HardState, Snapshot
+from qcore.errors import DiskFull, LogCorrupt, StorageError
+from qcore.storage import schema
+from qcore.storage.checks import (
+    Column,
+    corrupt,
+    decode_entries,
+    decode_snapshot,
+    entry_rows,
+    snapshot_row,
+)
+from qcore.storage.interface import Identity
+from qcore.storage.lock import DirectoryLock
+from qcore.storage.mark import REMEDY, Mark, MarkFile
+from qcore.storage.memory import check_cluster
+from qcore.storage.outline import LogOutline
+from qcore.storage.wal import check_wal
+
+DATABASE_FILE = "log.db"
+MARK_FILE = "log.mark"
+
+#: Size to which the write-ahead file is filled at open, and at which it is checkpointed.
+WAL_BYTES = 8 << 20
+#: An idle moment is used for a checkpoint once the write-ahead file holds this much.
+IDLE_CHECKPOINT_BYTES = 1 << 20
+
+_INSERT_ENTRY = "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?)"
+_UPDATE_STATE = (
+    "UPDATE state SET sequence=?, term=?, voted_for=?, commit_index=?, first_index=?, "
+    "last_index=?, base_chain=?, chain=?, has_snapshot=?, checksum=? WHERE id = 1"
+)
+_STATE_FIELDS = struct.Struct("<qq?qqqqII?")
+
+
+@dataclass(slots=True)
+class _Stored:
+    """The single row of table `state`: the hard state and the log's bounds and checksum ends.
+
+    `sequence` counts transactions. `base_chain` is the checksum before the first entry, `chain` that
+    of the last. `first_index` is where the log starts or would start.
+    """
+
+    sequence: int = 0
+    term: int = 0
+    voted_for: int | None = None
+    commit: int = 0
+    first_index: int = 1
+    last_index: int = 0
+    base_chain: int = 0
+    chain: int = 0
+    has_snapshot: bool = False
+
+    def row(self) -> tuple[Column, ...]:
+        fields = (
+            self.sequence,
+            self.term,
+            self.voted_for,
+            self.commit,
+            self.first_index,
+            self.last_index,
+            self.base_chain,
+            self.chain,
+            self.has_snapshot,
+        )
+        return (*fields, self._checksum())
+
+    def _checksum(self) -> int:
+        packed = _STATE_FIELDS.pack(
+            self.sequence,
+            self.term,
+            self.voted_for is not None,
+            self.voted_for or 0,
+            self.commit,
+            self.first_index,
+            self.last_index,
+            self.base_chain,
+            self.chain,
+            self.has_snapshot,
+        )
+        return zlib.crc32(packed)
+
+    @classmethod
+    def from_row(cls, path: Path, row: tuple[Column, ...]) -> _Stored:
+        *fields, checksum = row
+        if all(type(f) is int for i, f in enumerate(fields) if i != 2 or f is not None):
+            stored = cls(*fields)  # type: ignore[arg-type]  # the types were checked just above
+            stored.has_snapshot = bool(stored.has_snapshot)
+            try:
+                if stored._checksum() == checksum:
+                    return stored
+            except struct.error:
+                pass  # a number out of range: as wrong as a checksum
+        raise corrupt(path, "the hard state", "its checksum is wrong")
+
+
+class SqliteStorage:
+    """A `LogStorage` in a directory on disk. Make one with `open`.
+
+    After a failed write other than `DiskFull` the object refuses everything but `close`: a sync
+    that failed once must not be believed when it is tried again.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        connection: sqlite3.Connection,
+        mark: MarkFile,
+        lock: DirectoryLock,
+        wal_bytes: int,
+    ) -> None:
+        """Take over what `open` has opened and checked."""
+        self._path = directory / DATABASE_FILE
+        self._connection = connection
+        self._mark = mark
+        self._lock = lock
+        self._wal_bytes = wal_bytes
+        self._identity, self._incarnation = schema.read_meta(connection, self._path)
+        self._stored = self._read_state()
+        self._outline: LogOutline | None = None
+        self._failure: StorageError | None = None
+        self._closed = False
+        self._written_bytes = 0
+
+    @classmethod
+    def open(
+        cls, data_dir: Path | str, node_id: int, *, wal_bytes: int = WAL_BYTES
+    ) -> SqliteStorage:
+        """Lock, create or check, and open the log of a node.
+
+        Args:
+            data_dir: made if absent.
+            node_id: whose log it is, or will be.
+            wal_bytes: size of the write-ahead file; when it is full, its content moves to the
+                database (a checkpoint).
+
+        Raises:
+            DataDirLocked: another process uses the directory.
+            LogCorrupt: a file is damaged, or acknowledged writes are missing from it.
+            DiskFull: a new database cannot be created for lack of space.
+            StorageError: the directory cannot be used, or belongs to another node.
+        """
+        directory = Path(data_dir).absolute()
+        _make_directory(directory)
+        lock = DirectoryLock(directory)
+        try:
+            return cls._open_locked(directory, node_id, lock, wal_bytes)
+        except OSError as error:
+            lock.release()
+            raise StorageError(f"cannot use data directory {directory}: {error}") from error
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def _open_locked(
+        cls, directory: Path, node_id: int, lock: DirectoryLock, wal_bytes: int
+    ) -> SqliteStorage:
+        path, mark_path = directory / DATABASE_FILE, directory / MARK_FILE
+        wal_path = directory / (DATABASE_FILE + "-wal")
+        if not path.exists():
+            _create(path, mark_path, wal_path, node_id)
+        promised = MarkFile.read(mark_path)
+        schema.check_header(path)
+        check_wal(wal_path, schema.PAGE_SIZE)
+        connection = schema.connect(path)
+        mark = MarkFile(mark_path)
+        try:
+            storage = cls(directory, connection, mark, lock, wal_bytes)
+            storage._check_promises(promised, node_id, wal_path)
+            storage._checkpoint()
+            schema.preallocate(wal_path, wal_bytes)
+        except sqlite3.Error as error:
+            connection.close()
+            mark.close()
+            raise schema.translate(error, path, "read") from error
+        except BaseException:
+            connection.close()
+            mark.close()
+            raise
+        return storage
+
+    def _check_promises(self, promised: Mark, node_id: int, wal_path: Path) -> None:
+        if self._identity.node_id != node_id:
+            raise StorageError(
+                f"data directory {self._path.parent} belongs to node {self._identity.node_id}, "
+                f"not to node {node_id}: give node {node_id} its own directory"
+            )
+        if self._stored.sequence < promised.sequence:
+            raise LogCorrupt(
+                f"{self._path}: it holds the writes up to number {self._stored.sequence} "
+                f"(entry {self._stored.last_index}), but number {promised.sequence} "
+                f"(entry {promised.last_index}) was acknowledged: {wal_path} was cut short, "
+                f"damaged or removed. {REMEDY}"
+            )
+        self._mark.advance(Mark(self._stored.sequence, self._stored.last_index))
+
+    @property
+    def incarnation(self) -> str:
+        """Random text, chosen when the directory was created: tells a wiped directory from the old one."""
+        return self._incarnation
+
+    def identity(self) -> Identity:
+        """Whose data this is."""
+        return self._identity
+
+    def join_cluster(self, cluster_id: str) -> None:
+        """See `LogStorage.join_cluster`."""
+        self._require_usable()
+        check_cluster(self._identity, cluster_id, f"data directory {self._path.parent}")
+        if self._identity.cluster_id == cluster_id:
+            return
+        identity = Identity(self._identity.node_id, cluster_id)
+        stored = replace(self._stored, sequence=self._stored.sequence + 1)
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            schema.put_meta(self._connection, identity, self._incarnation)
+            self._connection.execute(_UPDATE_STATE, stored.row())
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._fail(error)
+        self._identity, self._stored = identity, stored
+        self._after_commit(4 * schema.PAGE_SIZE)
+
+    def load(self) -> DurableState:
+        """See `LogStorage.load`. A commit index beyond the log's end is cut to it."""
+        self._require_usable()
+        try:
+            state = self._read_all()
+        except sqlite3.Error as error:
+            raise schema.translate(error, self._path, "read") from error
+        try:
+            self._outline = LogOutline.of(state)
+        except ValueError as error:
+            raise corrupt(self._path, "log, hard state and snapshot", str(error)) from error
+        return state
+
+    def _read_all(self) -> DurableState:
+        stored = self._read_state()
+        snapshot = self._read_snapshot(stored)
+        rows = self._connection.execute("SELECT * FROM log ORDER BY idx")
+        entries, chain = decode_entries(self._path, rows, stored.first_index, stored.base_chain)
+        last = entries[-1].index if entries else stored.first_index - 1
+        if last != stored.last_index:
+            raise corrupt(self._path, f"entry {last + 1}", f"missing, up to {stored.last_index}")
+        if chain != stored.chain:
+            raise corrupt(self._path, f"entry {last}", "it is not the one last written")
+        commit = min(stored.commit, stored.last_index)
+        return DurableState(HardState(stored.term, stored.voted_for, commit), snapshot, entries)
+
+    def _read_state(self) -> _Stored:
+        rows = self._connection.execute("SELECT * FROM state").fetchall()
+        if len(rows) != 1:
+            raise corrupt(self._path, "table 'state'", f"has {len(rows)} rows, must have 1")
+        return _Stored.from_row(self._path, rows[0][1:])
+
+    def _read_snapshot(self, stored: _Stored) -> Snapshot | None:
+        rows = self._connection.execute(
+            "SELECT last_index, last_term, membership, data, checksum FROM snapshot"
+        ).fetchall()
+        if len(rows) != stored.has_snapshot:
+            raise corrupt(self._path, "the snapshot", f"{len(rows)} found")
+        return decode_snapshot(self._path, rows[0]) if rows else None
+
+    def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
+        """See `LogStorage.write`.
+
+        Raises:
+            ValueError: a write does not fit the log; nothing was written.
+            DiskFull: nothing was written; the same writes may be tried again.
+            StorageError: nothing is known of the writes, and no more are accepted.
+        """
+        self._require_usable()
+        if self._outline is None:
+            self.load()
+            assert self._outline is not None
+        outline = self._outline.after(writes)
+        stored = replace(self._stored, sequence=self._stored.sequence + 1)
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            written = self._carry_out(writes, stored)
+            if commit is not None:
+                stored.commit = max(stored.commit, commit)
+            stored.first_index, stored.last_index = outline.first_index, outline.last_index
+            self._connection.execute(_UPDATE_STATE, stored.row())
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._fail(error)
+        except ValueError:
+            self._connection.execute("ROLLBACK")
+            raise
+        except BaseException as error:
+            self._failure = StorageError(f"a write to {self._path} was interrupted: {error!r}")
+            raise
+        self._stored, self._outline = stored, outline
+        self._after_commit(written)
+
+    def _carry_out(self, writes: Sequence[Write], stored: _Stored) -> int:
+        """Do the writes inside the open transaction; returns about how many bytes they make."""
+        size = 0
+        appends: list[Entry] = []
+        for write in writes:
+            match write:
+                case SaveHardState(hard_state=hard):
+                    stored.term, stored.voted_for = hard.term, hard.voted_for
+                    stored.commit = hard.commit
+                case AppendLog(entries=entries):
+                    appends += entries
+                case TruncateLog(from_index=from_index):
+                    size += self._append(appends, stored)
+                    self._truncate(from_index, stored)
+                case StoreSnapshot(snapshot=snapshot, compact_through=through, reset_log=reset):
+                    size += self._append(appends, stored) + len(snapshot.data)
+                    self._store(snapshot, through, reset, stored)
+                case _:
+                    assert_never(write)
+        return size + self._append(appends, stored)
+
+    def _append(self, entries: list[Entry], stored: _Stored) -> int:
+        """Insert the collected entries and empty the list; returns about how many bytes they make."""
+        if not entries:
+            return 0
+        rows, stored.chain = entry_rows(entries, stored.chain)
+        self._connection.executemany(_INSERT_ENTRY, rows)
+        stored.last_index = entries[-1].index
+        size = sum(entry.size_bytes() for entry in entries)
+        entries.clear()
+        return size
+
+    def _truncate(self, from_index: int, stored: _Stored) -> None:
+        if from_index > stored.last_index:
+            return
+        self._connection.execute("DELETE FROM log WHERE idx >= ?", (from_index,))
+        kept = self._checksum_at(from_index - 1)
+        stored.chain = stored.base_chain if kept is None else kept
+        stored.last_index = from_index - 1
+
+    def _store(self, snapshot: Snapshot, through: int, reset: bool, stored: _Stored) -> None:
+        self._connection.execute(
+            "INSERT OR REPLACE INTO snapshot VALUES (1, ?, ?, ?, ?, ?)", snapshot_row(snapshot)
+        )
+        stored.has_snapshot = True
+        if reset or through >= stored.last_index:
+            self._connection.execute("DELETE FROM log")
+            stored.base_chain = stored.chain = 0
+            stored.last_index = snapshot.meta.last_included_index
+            return
+        before_first = self._checksum_at(through)
+        if before_first is not None:
+            stored.base_chain = before_first
+            self._connection.execute("DELETE FROM log WHERE idx <= ?", (through,))
+
+    def _checksum_at(self, index: int) -> int | None:
+        row = self._connection.execute(
+            "SELECT checksum FROM log WHERE idx = ?", (index,)
+        ).fetchone()
+        return None if row is None else int(row[0])
+
+    def _after_commit(self, written: int) -> None:
+        self._written_bytes += written + 3 * schema.PAGE_SIZE
+        try:
+            self._mark.advance(Mark(self._stored.sequence, self._stored.last_index))
+        except StorageError as error:
+            self._failure = error
+            raise
+        if self._written_bytes >= self._wal_bytes:
+            self._checkpoint()
+
+    def idle(self) -> None:
+        """Use a quiet moment to move the write-ahead file's content into the database.
+
+        Raises:
+            StorageError: the disk failed; the node must stop.
+        """
+        self._require_usable()
+        if self._written_bytes >= min(IDLE_CHECKPOINT_BYTES, self._wal_bytes):
+            self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        """Copy the write-ahead file into the database; SQLite then reuses it from its start."""
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            self._mark.sync()
+        except sqlite3.Error as error:
+            failure = schema.translate(error, self._path, "checkpoint")
+            # On a full disk the write-ahead file simply goes on growing until a later attempt.
+            if not isinstance(failure, DiskFull):
+                self._failure = failure
+                raise failure from error
+        except StorageError as error:
+            self._failure = error
+            raise
+        self._written_bytes = 0
+
+    def _fail(self, error: sqlite3.Error) -> NoReturn:
+        """Roll back if the disk is full, else stop using the file; always raises."""
+        failure = schema.translate(error, self._path, "write to")
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error as second:
+            failure = StorageError(f"{failure}; and the rollback failed: {second}")
+        if not isinstance(failure, DiskFull):
+            self._failure = failure
+        raise failure from error
+
+    def _require_usable(self) -> None:
+        if self._closed:
+            raise StorageError(f"{self._path} is closed")
+        if self._failure is not None:
+            raise StorageError(
+                f"{self._path} failed earlier and is not used any more: {self._failure}. "
+                "Check the disk, then restart the node"
+            )
+
+    def close(self) -> None:
+        """Checkpoint, close the files and release the lock. Idempotent.
+
+        Raises:
+            StorageError: the last sync failed; everything is released nevertheless.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if self._failure is None:
+                self._mark.sync()
+            elif sys.version_info >= (3, 12):
+                # After a failed sync the cached pages must not be copied over the good ones.
+                self._connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+        finally:
+            self._connection.close()
+            self._mark.close()
+            self._lock.release()
+
+
+def _make_directory(directory: Path) -> None:
+    """Make the directory and its parents durably.
+
+    Raises:
+        StorageError: it cannot be made, or the path is a file.
+    """
+    made = [path for path in (directory, *directory.parents) if not path.exists()]
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"cannot make data directory {directory}: {error.strerror}: "
+            "choose a directory that this user can write"
+        ) from error
+    for path in made:
+        schema.sync_path(path.parent)
+
+
+def _create(path: Path, mark_path: Path, wal_path: Path, node_id: int) -> None:
+    """Create mark and database in an empty directory, the mark first.
+
+    Raises:
+        LogCorrupt: the directory is not empty: its database was removed.
+    """
+    if wal_path.exists() or (mark_path.exists() and MarkFile.read(mark_path).sequence > 0):
+        raise LogCorrupt(
+            f"{path} is missing, but the directory holds traces of acknowledged writes. {REMEDY}"
+        )
+    MarkFile.create(mark_path)
+    schema.create_database(path, node_id, _Stored().row())
+    schema.sync_path(path.parent)
