@@ -93,6 +93,39 @@ class DeadlineExceeded(ProposalError):
     retryable = True
 
 
+class ChangeRefused(ProposalError):
+    """A membership change or a transfer was not begun; `name` says why in one stable word."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        super().__init__(f"refused ({name}): {reason}")
+
+    def detail(self) -> dict[str, Scalar]:
+        return {**super().detail(), "name": self.name}
+
+
+class NotCaughtUp(ProposalError):
+    """A learner was added but did not catch up in time; it stays a learner and goes on catching up."""
+
+
+class TransferFailed(ProposalError):
+    """Leadership was not taken over in time; this node leads on."""
+
+
+class SessionExpired(ProposalError):
+    """The client session is not open. Its earlier commands may have been applied."""
+
+
+class SequenceRefused(ProposalError):
+    """The session's sequence number was acknowledged before, or too many are not acknowledged."""
+
+
+class TooStale(ProposalError):
+    """The replica cannot answer a stale read within the staleness asked for. Try another, or a fresher kind."""
+
+    retryable = True
+
+
 class TooLarge(ProposalError):
     """The command exceeds the size limit; it was refused before it was appended."""
 

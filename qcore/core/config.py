@@ -21,6 +21,7 @@ class Safeguards:
         one_vote_per_term: a server that voted for one candidate refuses the others (paper, 5.2).
         commit_own_term_only: entries of older terms are never committed by counting (paper, 5.4.2).
         noop_on_election: a new leader appends a no-op (dissertation 6.4).
+        lease_drift_margin: the lease is shorter than the followers' promise by the bound on clock drift.
     """
 
     vote_durable_before_reply: bool = True
@@ -29,6 +30,7 @@ class Safeguards:
     one_vote_per_term: bool = True
     commit_own_term_only: bool = True
     noop_on_election: bool = True
+    lease_drift_margin: bool = True
 
 
 @dataclass(slots=True, frozen=True)
@@ -46,6 +48,11 @@ class RaftConfig:
         max_inflight_messages, max_inflight_bytes: appends sent to one follower and not yet acknowledged.
         max_batch_bytes: entries in one append; a single larger entry still goes, alone.
         max_uncommitted_bytes: appended and not yet committed; beyond it proposals are refused.
+        max_snapshot_chunk: characters of a snapshot in one message.
+        priority: a caught-up voter of higher priority takes over; 0 never leads.
+        lease_reads: allow reads under the leader's lease (dissertation 6.4.1). All nodes must agree on it:
+            with it, a restarted server grants no vote until it has run for the minimum timeout.
+        max_clock_drift_percent: bound on how much any two clocks' speeds differ; shortens the lease.
 
     Raises:
         ConfigError: a value is out of range; the message names the field.
@@ -61,6 +68,10 @@ class RaftConfig:
     max_inflight_bytes: int = 4 * 1024 * 1024
     max_batch_bytes: int = 256 * 1024
     max_uncommitted_bytes: int = 64 * 1024 * 1024
+    max_snapshot_chunk: int = 256 * 1024
+    priority: int = 1
+    lease_reads: bool = False
+    max_clock_drift_percent: int = 10
     safeguards: Safeguards = field(default_factory=Safeguards)
 
     def __post_init__(self) -> None:
@@ -72,9 +83,21 @@ class RaftConfig:
             "max_inflight_bytes",
             "max_batch_bytes",
             "max_uncommitted_bytes",
+            "max_snapshot_chunk",
         ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.priority < 0:
+            raise ConfigError(f"priority is {self.priority}; it must be at least 0 (0 never leads)")
+        if not 0 <= self.max_clock_drift_percent < 100:
+            raise ConfigError(
+                f"max_clock_drift_percent is {self.max_clock_drift_percent}; it must be from 0 to 99"
+            )
+        if self.lease_reads and not self.check_quorum:
+            raise ConfigError(
+                "lease_reads needs check_quorum: without it nobody refuses votes while a leader lives, "
+                "and the lease means nothing"
+            )
         if self.election_timeout_max_ms < self.election_timeout_min_ms:
             raise ConfigError(
                 f"election_timeout_max_ms ({self.election_timeout_max_ms}) is below "

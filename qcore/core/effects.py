@@ -124,7 +124,38 @@ class ProposalAccepted:
 class ProposalRefused:
     """Nothing of one `Propose` was appended."""
 
-    reason: Literal["not_leader", "overloaded"]
+    reason: Literal["not_leader", "overloaded", "transferring"]
+
+
+@dataclass(slots=True)
+class ChangeAccepted:
+    """The change's first configuration was appended at `index`; the last one follows by itself."""
+
+    index: int
+    term: int
+
+
+@dataclass(slots=True)
+class ChangeRefused:
+    """The change was not begun. `name` is stable, `reason` is for people."""
+
+    name: str
+    reason: str
+
+
+@dataclass(slots=True)
+class TransferStarted:
+    """Leadership is being handed to `target`; proposals are refused meanwhile."""
+
+    target: int
+
+
+@dataclass(slots=True)
+class TransferRefused:
+    """The transfer was not begun. `name` is stable, `reason` is for people."""
+
+    name: str
+    reason: str
 
 
 @dataclass(slots=True)
@@ -162,6 +193,10 @@ Effect = (
     | MembershipChanged
     | ProposalAccepted
     | ProposalRefused
+    | ChangeAccepted
+    | ChangeRefused
+    | TransferStarted
+    | TransferRefused
     | ReadReady
     | ReadRefused
     | MessageDropped

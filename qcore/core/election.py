@@ -15,17 +15,22 @@ from qcore.core.progress import Progress
 from qcore.core.server import NEVER, Server
 
 
-def campaign(server: Server) -> None:
-    """The election timeout passed: seek leadership, with or without a pre-vote first."""
+def campaign(server: Server, *, transfer: bool = False) -> None:
+    """The election timeout passed: seek leadership, with or without a pre-vote first.
+
+    With `transfer` the leader itself asked for it: no pre-vote, and voters need not wait for the
+    leader's silence (dissertation 3.10, 4.2.3).
+    """
     server.reset_election_deadline()
-    if not server.membership.is_voter(server.node_id):
+    able = server.membership.is_voter(server.node_id) and server.config.priority > 0
+    if not able or server.disk_stalled():
         return
     server.leader_id = None
     server.last_leader_contact = None
-    if server.config.pre_vote:
+    if server.config.pre_vote and not transfer:
         _ask_pre_votes(server)
     else:
-        _ask_votes(server)
+        _ask_votes(server, transfer=transfer)
 
 
 def _ask_pre_votes(server: Server) -> None:
@@ -45,7 +50,7 @@ def _ask_pre_votes(server: Server) -> None:
     _count_votes(server)
 
 
-def _ask_votes(server: Server) -> None:
+def _ask_votes(server: Server, *, transfer: bool = False) -> None:
     server.term += 1
     server.voted_for = server.node_id
     server.role = "candidate"
@@ -61,6 +66,7 @@ def _ask_votes(server: Server) -> None:
             candidate_id=server.node_id,
             last_log_index=server.log.last_index,
             last_log_term=server.log.last_term,
+            leadership_transfer=transfer,
         ),
     )
     count_own_vote(server)
@@ -108,6 +114,7 @@ def become_follower(server: Server, term: int, leader_id: int | None) -> None:
         server.heartbeat_deadline = NEVER
         server.progress = {}
         server.uncommitted_bytes = 0
+        server.transfer = None
         reads.refuse_all(server)
     server.announce()
 
@@ -121,7 +128,10 @@ def _become_leader(server: Server) -> None:
         peer: Progress(server.log.last_index + 1, server.now) for peer in server.peers()
     }
     server.uncommitted_bytes = 0
-    server.reads.round = 0
+    server.transfer = None
+    server.lease_void = False
+    server.next_priority_transfer = server.now + 2 * server.election_timeout_max_us
+    reads.begin_term(server)
     server.first_own_index = server.log.last_index + 1
     server.heartbeat_deadline = server.now + server.heartbeat_us
     server.announce()
@@ -141,6 +151,8 @@ def hears_live_leader(server: Server) -> bool:
     """
     if not server.config.check_quorum:
         return False
+    if server.now < server.no_vote_before:
+        return True
     if server.role == "leader":
         contact: int | None = quorum_contact_at(server)
     else:
@@ -219,13 +231,18 @@ def quorum_contact_at(server: Server) -> int:
 
 
 def check_quorum(server: Server) -> bool:
-    """Step down if no quorum answered for a whole election timeout (dissertation 6.2).
+    """Step down if no quorum answered, or the own disk hung, for a whole election timeout (6.2).
 
     Returns:
         True if this server still leads.
     """
     silent_us = server.now - quorum_contact_at(server)
     if server.config.check_quorum and silent_us >= server.election_timeout_max_us:
+        become_follower(server, server.term, None)
+        return False
+    if server.disk_stalled():
+        # Its followers could go on without this disk, but nothing that this leader appends is safe here,
+        # and a healthy one serves better.
         become_follower(server, server.term, None)
         return False
     return True

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import TypeAdapter
 
-EntryKind = Literal["command", "noop", "membership"]
+EntryKind = Literal["command", "noop", "membership", "session"]
 
 #: Bytes counted per entry on top of its data, for batch and window limits.
 ENTRY_OVERHEAD_BYTES = 48
@@ -22,7 +22,8 @@ class Entry:
         index: position in the log, from 1, without gaps.
         term: the leader's term when it appended the entry.
         kind: `command` goes to the state machine; `noop` is the new leader's first entry
-            (dissertation 6.4); `membership` holds a `Membership` as JSON (dissertation 4.1).
+            (dissertation 6.4); `session` is a client session's (6.3); `membership` holds a
+            `Membership` as JSON (4.1).
         data: the command as text (opaque to Raft), or the membership, or empty.
         time_us: wall clock of the leader when it appended, microseconds since the Unix epoch,
             never less than the previous entry's: the only clock that a state machine sees.

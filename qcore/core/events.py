@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qcore.core.entry import Membership
+from qcore.core.entry import EntryKind, Membership
 from qcore.core.messages import RaftMessage
 
 
@@ -32,21 +32,53 @@ class WriteDurable:
 class Propose:
     """Append these commands if this node leads. Answered by `ProposalAccepted` or `ProposalRefused`.
 
-    All or none are appended. `wall_us` stamps the entries.
+    All or none are appended. `wall_us` stamps the entries. `kinds`, if given, says of each whether it is
+    a `command` (the default) or a `session` entry.
     """
 
     commands: list[str]
     wall_us: int
+    kinds: list[EntryKind] | None = None
 
 
 @dataclass(slots=True)
 class ReadRequested:
     """A linearizable read wants an index to wait for. Answered by `ReadReady` or `ReadRefused`.
 
-    `read_id` must be new for each event: a retry is another read.
+    `read_id` must be new for each event: a retry is another read. With `lease` the leader's lease
+    answers at once while it holds; else, and without, a round of heartbeats confirms the read.
     """
 
     read_id: int
+    lease: bool = False
+
+
+@dataclass(slots=True)
+class ChangeMembership:
+    """Make these the voters and learners. Answered by `ChangeAccepted` or `ChangeRefused`.
+
+    Attributes:
+        voters, learners: the whole sets that shall be in force in the end.
+        addresses: `(id, "host:port")` of members that the cluster does not know yet, or that moved.
+        wall_us: stamps the entry.
+        expected_index: if given, refuse unless the configuration in force is that of this index.
+    """
+
+    voters: tuple[int, ...]
+    learners: tuple[int, ...]
+    addresses: tuple[tuple[int, str], ...]
+    wall_us: int
+    expected_index: int | None = None
+
+
+@dataclass(slots=True)
+class TransferLeadership:
+    """Hand over to a voter (None: the best one). Answered by `TransferStarted` or `TransferRefused`.
+
+    That it worked shows in a `RoleChanged` with another leader; it is given up after an election timeout.
+    """
+
+    to: int | None
 
 
 @dataclass(slots=True)
@@ -95,4 +127,6 @@ Event = (
     | Campaign
     | PeerUnreachable
     | SnapshotTaken
+    | ChangeMembership
+    | TransferLeadership
 )

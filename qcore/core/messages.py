@@ -79,7 +79,7 @@ class AppendEntriesResponse:
     On success `match_index` is the highest index up to which the follower's *durable* log is known to
     equal the leader's. On failure `prev_log_index` echoes the request, and (`hint_index`,
     `hint_term`) tell where the follower's log may agree, so that the leader skips whole terms at a
-    time (paper, end of section 5.3).
+    time (paper, end of section 5.3). `priority` is the follower's own, see `RaftConfig`.
     """
 
     term: int
@@ -89,28 +89,53 @@ class AppendEntriesResponse:
     hint_index: int
     hint_term: int
     round: int = 0
+    priority: int = 1
 
 
 @dataclass(slots=True)
 class InstallSnapshot:
-    """Replaces a follower's log prefix by a snapshot (paper, section 7)."""
+    """One chunk of a snapshot that replaces a follower's log prefix (paper, section 7).
+
+    `data` holds the characters from `offset` on, of `total` in all; `checksum` is the CRC-32 of the
+    whole text as UTF-8. A follower that holds a part of the same snapshot answers where to go on.
+    """
 
     term: int
     leader_id: int
     last_included_index: int
     last_included_term: int
     membership: Membership
+    offset: int
+    total: int
+    checksum: int
     data: str
     round: int = 0
 
 
 @dataclass(slots=True)
 class InstallSnapshotResponse:
-    """`match_index` is what the follower's durable log holds after the request."""
+    """Answer to a chunk: where to go on, or what the durable log holds once nothing is missing.
+
+    Attributes:
+        last_included_index: echoes the request.
+        next_offset: the characters held so far; the next chunk begins there.
+        match_index: above 0 when the snapshot is installed or was not needed.
+    """
 
     term: int
+    last_included_index: int
+    next_offset: int
     match_index: int
     round: int = 0
+    priority: int = 1
+
+
+@dataclass(slots=True)
+class TimeoutNow:
+    """The leader asks the receiver to campaign at once (dissertation 3.10)."""
+
+    term: int
+    leader_id: int
 
 
 RaftMessage = (
@@ -122,4 +147,5 @@ RaftMessage = (
     | AppendEntriesResponse
     | InstallSnapshot
     | InstallSnapshotResponse
+    | TimeoutNow
 )

@@ -10,9 +10,29 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from typing import Literal
 
+from qcore.core.entry import Snapshot
+
 ProgressState = Literal["probe", "replicate", "snapshot"]
+
+
+@dataclass(slots=True)
+class SnapshotTransfer:
+    """A snapshot on its way to one follower, a chunk at a time.
+
+    Attributes:
+        snapshot: what is sent; stays the same while the log can go on behind it.
+        checksum: CRC-32 of its text.
+        offset: the characters that the follower is known to hold.
+        sent_at: when the newest chunk went out, µs.
+    """
+
+    snapshot: Snapshot
+    checksum: int
+    offset: int
+    sent_at: int
 
 
 class Progress:
@@ -24,6 +44,7 @@ class Progress:
         acked_round: the newest read round that the follower has answered.
         last_answer_at: when the follower last answered, µs (or when this leader began).
         last_sent_at: when an append last went out, µs.
+        priority: the follower's, as it told with its last answer.
     """
 
     __slots__ = (
@@ -34,9 +55,9 @@ class Progress:
         "last_sent_at",
         "match",
         "next",
-        "pending_snapshot",
+        "priority",
         "probe_sent",
-        "snapshot_sent_at",
+        "snapshot",
         "state",
     )
 
@@ -45,13 +66,13 @@ class Progress:
         self.match = 0
         self.next = next_index
         self.probe_sent = False
-        self.pending_snapshot = 0
-        self.snapshot_sent_at = 0
+        self.snapshot: SnapshotTransfer | None = None
         self.inflight: deque[tuple[int, int]] = deque()  # (last index, bytes) of each append
         self.inflight_bytes = 0
         self.acked_round = 0
         self.last_answer_at = now
         self.last_sent_at = -1
+        self.priority = 1
 
     def paused(self, max_messages: int, max_bytes: int) -> bool:
         """True while nothing but heartbeats may go out."""
@@ -86,15 +107,14 @@ class Progress:
         self._enter("replicate")
         self.next = max(next_index, self.match + 1)
 
-    def become_snapshot(self, snapshot_index: int, now: int) -> None:
+    def become_snapshot(self, transfer: SnapshotTransfer) -> None:
         self._enter("snapshot")
-        self.snapshot_sent_at = now
-        self.pending_snapshot = snapshot_index
-        self.next = snapshot_index + 1
+        self.snapshot = transfer
+        self.next = transfer.snapshot.meta.last_included_index + 1
 
     def _enter(self, state: ProgressState) -> None:
         self.state = state
         self.probe_sent = False
-        self.pending_snapshot = 0
+        self.snapshot = None
         self.inflight.clear()
         self.inflight_bytes = 0

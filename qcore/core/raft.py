@@ -16,13 +16,14 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from qcore.core import election, reads, replication, snapshots
+from qcore.core import election, membership, reads, replication, snapshots, transfer
 from qcore.core.config import RaftConfig
 from qcore.core.effects import Effect, MessageDropped, Role
 from qcore.core.entry import DurableState, Entry, Membership
 from qcore.core.events import (
     Bootstrap,
     Campaign,
+    ChangeMembership,
     Event,
     MessageReceived,
     PeerUnreachable,
@@ -30,6 +31,7 @@ from qcore.core.events import (
     ReadRequested,
     SnapshotTaken,
     Tick,
+    TransferLeadership,
     WriteDurable,
 )
 from qcore.core.messages import (
@@ -42,6 +44,7 @@ from qcore.core.messages import (
     RaftMessage,
     RequestVote,
     RequestVoteResponse,
+    TimeoutNow,
 )
 from qcore.core.progress import ProgressState
 from qcore.core.server import Server
@@ -129,7 +132,7 @@ class RaftCore:
             case Propose():
                 replication.propose(server, event)
             case ReadRequested(read_id=read_id):
-                reads.on_read_requested(server, read_id)
+                reads.on_read_requested(server, read_id, lease=event.lease)
             case PeerUnreachable(peer_id=peer_id):
                 progress = server.progress.get(peer_id)
                 if progress is not None and progress.state != "probe":
@@ -141,7 +144,13 @@ class RaftCore:
                 snapshots.on_snapshot_taken(server, event)
             case Bootstrap():
                 self._on_bootstrap(event)
+            case ChangeMembership():
+                membership.change(server, event)
+            case TransferLeadership(to=to):
+                transfer.begin(server, to)
         if server.role == "leader":
+            membership.advance(server)
+            transfer.advance(server)
             reads.advance(server)
         return effects
 
@@ -220,7 +229,9 @@ class RaftCore:
         if server.role != "leader":
             election.campaign(server)
         elif election.check_quorum(server):
+            reads.begin_lease_round(server)
             replication.heartbeat(server)
+            transfer.heed_priorities(server)
             server.heartbeat_deadline = server.now + server.heartbeat_us
 
     def _on_write_durable(self, write_id: int) -> None:
@@ -232,23 +243,23 @@ class RaftCore:
             replication.maybe_commit(server)
 
     def _on_bootstrap(self, event: Bootstrap) -> None:
-        server, membership = self._server, event.membership
+        server, initial = self._server, event.membership
         if server.log.last_index or server.term or not server.membership.is_empty:
             raise ConfigError(
                 f"node {server.node_id} already belongs to a cluster or has taken part in an election; "
                 "only a pristine node can be initialised"
             )
-        if not membership.is_voter(server.node_id):
+        if not initial.is_voter(server.node_id):
             raise ConfigError(
-                f"node {server.node_id} is not among the voters {list(membership.voters)}; "
+                f"node {server.node_id} is not among the voters {list(initial.voters)}; "
                 "initialise a node that is"
             )
-        if membership.is_joint:
+        if initial.is_joint:
             raise ConfigError("a cluster begins with a simple configuration, this one is joint")
         server.term = 1
         server.voted_for = None
         server.save_hard_state()
-        replication.append_own(server, "membership", [membership.to_json()], event.wall_us)
+        replication.append_own(server, "membership", [initial.to_json()], event.wall_us)
         server.uncommitted_bytes = 0
         server.announce()
         election.campaign(server)
@@ -262,7 +273,7 @@ class RaftCore:
                 self._on_leader_message(from_id, message)
             case AppendEntriesResponse() | InstallSnapshotResponse():
                 if self._present_term(from_id, message):
-                    self._on_replication_response(from_id, message)
+                    replication.on_response(server, from_id, message)
             case RequestVote() | PreVote():
                 if message.candidate_id != from_id:
                     server.emit(MessageDropped(from_id, message, "candidate_id is not the sender"))
@@ -274,6 +285,11 @@ class RaftCore:
                 # A grant speaks of the next term and carries the voter's own, which may lag behind.
                 if message.term <= server.term or self._present_term(from_id, message):
                     election.on_pre_vote_response(server, from_id, message)
+            case TimeoutNow():
+                if message.leader_id == from_id:
+                    transfer.on_timeout_now(server, from_id, message)
+                else:
+                    server.emit(MessageDropped(from_id, message, "leader_id is not the sender"))
             case RequestVoteResponse():
                 if self._present_term(from_id, message):
                     election.on_request_vote_response(server, from_id, message)
@@ -325,17 +341,10 @@ class RaftCore:
                 server.term, False, 0, message.prev_log_index, 0, 0, message.round
             )
         else:
-            response = InstallSnapshotResponse(server.term, 0, message.round)
-        server.send(from_id, response, server.after_hard_state)
-
-    def _on_replication_response(
-        self, from_id: int, message: AppendEntriesResponse | InstallSnapshotResponse
-    ) -> None:
-        if isinstance(message, InstallSnapshotResponse):
-            message = AppendEntriesResponse(
-                message.term, True, message.match_index, message.match_index, 0, 0, message.round
+            response = InstallSnapshotResponse(
+                server.term, message.last_included_index, 0, 0, message.round
             )
-        replication.on_append_response(self._server, from_id, message)
+        server.send(from_id, response, server.after_hard_state)
 
     def _present_term(
         self,

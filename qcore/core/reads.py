@@ -11,14 +11,24 @@ one, however late or often it arrives. Reads that come while a round is in fligh
 
 from __future__ import annotations
 
+from collections import deque
+
 from qcore.core import quorum, replication
 from qcore.core.effects import ReadReady, ReadRefused
 from qcore.core.server import Server
 
 
-def on_read_requested(server: Server, read_id: int) -> None:
+def begin_term(server: Server) -> None:
+    """A new leader counts its rounds anew."""
+    server.reads.round = 0
+    server.reads.round_times = deque()
+
+
+def on_read_requested(server: Server, read_id: int, *, lease: bool = False) -> None:
     if server.role != "leader":
         server.emit(ReadRefused(read_id))
+    elif lease and holds_lease(server):
+        server.emit(ReadReady(read_id, server.commit))
     elif not _committed_in_own_term(server):
         server.reads.awaiting_commit.append(read_id)
     else:
@@ -38,6 +48,33 @@ def advance(server: Server) -> None:
         _finish_round(server)
 
 
+def begin_lease_round(server: Server) -> None:
+    """At each heartbeat: a round whose confirmation renews the lease."""
+    if server.config.lease_reads:
+        _number_round(server)
+
+
+def holds_lease(server: Server) -> bool:
+    """True while no other server can have been elected (dissertation 6.4.1).
+
+    A quorum answered a message sent at a known time; from then on each of them refuses votes for the minimum
+    election timeout of its own clock, so the lease is shorter by the bound on clock drift. It never
+    holds before the own term's first commit, nor once a transfer began.
+    """
+    config, reads = server.config, server.reads
+    if not config.lease_reads or server.lease_void or not _committed_in_own_term(server):
+        return False
+    agreed = quorum.agreed_value(server.membership, _acknowledged_rounds(server))
+    while len(reads.round_times) > 1 and reads.round_times[1][0] <= agreed:
+        reads.round_times.popleft()
+    if not reads.round_times or reads.round_times[0][0] > agreed:
+        return False
+    length = server.election_timeout_min_us
+    if config.safeguards.lease_drift_margin:
+        length = length * (100 - config.max_clock_drift_percent) // 100
+    return server.now < reads.round_times[0][1] + length
+
+
 def refuse_all(server: Server) -> None:
     """Leadership is lost: no read on its way can be confirmed here."""
     reads = server.reads
@@ -54,9 +91,7 @@ def _finish_round(server: Server) -> None:
     if server.reads.in_flight is None:
         return
     round_number, commit, read_ids = server.reads.in_flight
-    rounds = {peer: progress.acked_round for peer, progress in server.progress.items()}
-    rounds[server.node_id] = server.reads.round
-    if quorum.agreed_value(server.membership, rounds) < round_number:
+    if quorum.agreed_value(server.membership, _acknowledged_rounds(server)) < round_number:
         return
     server.reads.in_flight = None
     for read_id in read_ids:
@@ -65,11 +100,24 @@ def _finish_round(server: Server) -> None:
 
 def _begin_round(server: Server) -> None:
     reads = server.reads
-    reads.round += 1
+    _number_round(server)
     reads.in_flight = (reads.round, server.commit, reads.queued)
     reads.queued = []
     for peer, progress in server.progress.items():
         replication.send_heartbeat(server, peer, progress)
+
+
+def _number_round(server: Server) -> None:
+    reads = server.reads
+    reads.round += 1
+    if server.config.lease_reads:
+        reads.round_times.append((reads.round, server.now))
+
+
+def _acknowledged_rounds(server: Server) -> dict[int, int]:
+    rounds = {peer: progress.acked_round for peer, progress in server.progress.items()}
+    rounds[server.node_id] = server.reads.round
+    return rounds
 
 
 def _committed_in_own_term(server: Server) -> bool:

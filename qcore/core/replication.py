@@ -6,7 +6,11 @@ from qcore.core import quorum, snapshots
 from qcore.core.effects import MessageDropped, ProposalAccepted, ProposalRefused
 from qcore.core.entry import Entry, EntryKind, Membership
 from qcore.core.events import Propose
-from qcore.core.messages import AppendEntries, AppendEntriesResponse
+from qcore.core.messages import (
+    AppendEntries,
+    AppendEntriesResponse,
+    InstallSnapshotResponse,
+)
 from qcore.core.progress import Progress
 from qcore.core.server import Server
 
@@ -18,6 +22,9 @@ def propose(server: Server, event: Propose) -> None:
     if server.role != "leader":
         server.emit(ProposalRefused("not_leader"))
         return
+    if server.transfer is not None:
+        server.emit(ProposalRefused("transferring"))
+        return
     size = sum(map(len, event.commands))
     if server.uncommitted_bytes and (
         server.uncommitted_bytes + size > server.config.max_uncommitted_bytes
@@ -27,19 +34,27 @@ def propose(server: Server, event: Propose) -> None:
         return
     first = server.log.last_index + 1
     server.emit(ProposalAccepted(first, len(event.commands), server.term))
-    append_own(server, "command", event.commands, event.wall_us)
+    append_own(server, event.kinds or "command", event.commands, event.wall_us)
     broadcast(server)
     maybe_commit(server)
 
 
-def append_own(server: Server, kind: EntryKind, data: list[str], wall_us: int) -> None:
-    """Append entries of the present term to the leader's log; their time never goes back."""
+def append_own(
+    server: Server, kinds: EntryKind | list[EntryKind], data: list[str], wall_us: int
+) -> None:
+    """Append entries of the present term to the leader's log; their time never goes back.
+
+    Args:
+        kinds: one for all, or one for each.
+    """
+    if isinstance(kinds, str):
+        kinds = [kinds] * len(data)
     entries = server.log.entries
     time_us = max(wall_us, entries[-1].time_us) if entries else wall_us
     first = server.log.last_index + 1
     made = [
         Entry(first + position, server.term, kind, text, time_us)
-        for position, text in enumerate(data)
+        for position, (kind, text) in enumerate(zip(kinds, data, strict=True))
     ]
     server.uncommitted_bytes += sum(entry.size_bytes() for entry in made)
     server.append(made)
@@ -121,15 +136,24 @@ def _send_append(
     )
 
 
-def on_append_response(server: Server, from_id: int, response: AppendEntriesResponse) -> None:
+def on_response(
+    server: Server, from_id: int, response: AppendEntriesResponse | InstallSnapshotResponse
+) -> None:
     """An answer in the present term."""
     progress = server.progress.get(from_id)
     if server.role != "leader" or progress is None:
         return
     progress.last_answer_at = server.now
+    progress.priority = response.priority
     if response.round > progress.acked_round:
         progress.acked_round = min(response.round, server.reads.round)
-    if not response.success:
+    if isinstance(response, InstallSnapshotResponse):
+        before = progress.match
+        snapshots.on_install_snapshot_response(server, from_id, progress, response)
+        if progress.match > before:
+            maybe_commit(server)
+            send_appends(server, from_id, progress)
+    elif not response.success:
         _on_rejected(server, from_id, progress, response)
     elif response.match_index > server.log.last_index:
         server.emit(MessageDropped(from_id, response, "match_index beyond the leader's log"))
@@ -145,7 +169,9 @@ def _on_accepted(
         # The follower's log agrees at least up to where the append began.
         agreed = min(max(response.match_index, response.prev_log_index), server.log.last_index)
         progress.become_replicate(agreed + 1)
-    elif progress.state == "snapshot" and progress.match >= progress.pending_snapshot:
+    elif progress.snapshot is not None and (
+        progress.match >= progress.snapshot.snapshot.meta.last_included_index
+    ):
         progress.become_replicate(progress.match + 1)
     if news:
         maybe_commit(server)
@@ -261,6 +287,7 @@ def _accept(server: Server, from_id: int, request: AppendEntries, agreed: int) -
             hint_index=0,
             hint_term=0,
             round=request.round,
+            priority=server.config.priority,
         ),
         after,
     )
@@ -282,6 +309,7 @@ def _reject(server: Server, from_id: int, request: AppendEntries) -> None:
             hint_index=hint_index,
             hint_term=log.term(hint_index) or 0,
             round=request.round,
+            priority=server.config.priority,
         ),
         server.after_hard_state,
     )

@@ -25,7 +25,7 @@ from qcore.core.effects import (
     Send,
     TruncateLog,
 )
-from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapshot
+from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapshot, SnapshotMeta
 from qcore.core.log import RaftLog
 from qcore.core.messages import RaftMessage
 from qcore.core.progress import Progress
@@ -44,12 +44,34 @@ class ReadRounds:
         in_flight: the round that waits for a quorum: (round, commit index when it began, read ids).
         queued: reads that go with the next round.
         awaiting_commit: reads that came before this leader's first commit in its own term.
+        round_times: when each round began, µs, oldest first; kept for the lease only.
     """
 
     round: int = 0
     in_flight: tuple[int, int, list[int]] | None = None
     queued: list[int] = field(default_factory=list)
     awaiting_commit: list[int] = field(default_factory=list)
+    round_times: deque[tuple[int, int]] = field(default_factory=deque)
+
+
+@dataclass(slots=True)
+class Transfer:
+    """Leadership on its way to `target`, given up at `deadline` (µs). `asked`: it was told to campaign."""
+
+    target: int
+    deadline: int
+    asked: bool = False
+
+
+@dataclass(slots=True)
+class IncomingSnapshot:
+    """The chunks of a snapshot that this follower holds so far."""
+
+    meta: SnapshotMeta
+    total: int
+    checksum: int
+    chunks: list[str] = field(default_factory=list)
+    received: int = 0
 
 
 class Server:
@@ -98,11 +120,19 @@ class Server:
         self.uncommitted_bytes = 0
         self.first_own_index = 0
         self.reads = ReadRounds()
+        self.transfer: Transfer | None = None
+        self.incoming_snapshot: IncomingSnapshot | None = None
+        self.lease_void = False
+        self.next_priority_transfer = NEVER
+        self._unsynced: deque[tuple[int, int]] = deque()  # (write id, when it was issued)
 
         self.heartbeat_us = config.heartbeat_ms * 1000
         self.election_timeout_min_us = config.election_timeout_min_ms * 1000
         self.election_timeout_max_us = config.election_timeout_max_ms * 1000
         self.heartbeat_deadline = NEVER
+        # A lease counts on promises that a restart forgets: keep silent until they have run out.
+        promised = config.lease_reads and self.log.last_index > 0
+        self.no_vote_before = now + self.election_timeout_min_us if promised else now
         self.election_deadline = 0
         self.reset_election_deadline()
         self.role = self.idle_role()
@@ -140,6 +170,7 @@ class Server:
 
     def next_write_id(self) -> int:
         self.last_write_id += 1
+        self._unsynced.append((self.last_write_id, self.now))
         return self.last_write_id
 
     def send(self, to: int, message: RaftMessage, after: int = 0) -> None:
@@ -213,8 +244,16 @@ class Server:
     def write_durable(self, write_id: int) -> None:
         """Every write up to `write_id` is on stable storage."""
         self.durable_write_id = max(self.durable_write_id, write_id)
+        while self._unsynced and self._unsynced[0][0] <= write_id:
+            self._unsynced.popleft()
         while self._pending_appends and self._pending_appends[0][0] <= write_id:
             self.durable_index = max(self.durable_index, self._pending_appends.popleft()[1])
+
+    def disk_stalled(self) -> bool:
+        """True if a write has waited for the disk for a whole election timeout."""
+        return bool(self._unsynced) and (
+            self.now - self._unsynced[0][1] >= self.election_timeout_max_us
+        )
 
     def commit_to(self, index: int) -> None:
         """Everything up to `index` is committed: hand it out to be applied."""
@@ -237,9 +276,9 @@ class Server:
         if self.role == "leader":
             for peer in self.peers():
                 if peer not in self.progress:
-                    self.progress[peer] = Progress(self.log.last_index + 1, self.now)
-            for peer in [peer for peer in self.progress if peer not in self.peers()]:
-                del self.progress[peer]
+                    self.progress[peer] = Progress(self.log.last_index, self.now)
+            # Removed peers stay until the change is committed (see `membership.advance`): one
+            # of them may be needed to get there, and all should hear of it.
 
     def _refresh_idle_role(self) -> None:
         if self.role in ("follower", "learner"):

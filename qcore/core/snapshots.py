@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from zlib import crc32
+
 from qcore.core.effects import MessageDropped, RestoreMachine, StoreSnapshot
 from qcore.core.entry import Snapshot, SnapshotMeta
 from qcore.core.events import SnapshotTaken
 from qcore.core.messages import InstallSnapshot, InstallSnapshotResponse
-from qcore.core.progress import Progress
-from qcore.core.server import Server
+from qcore.core.progress import Progress, SnapshotTransfer
+from qcore.core.server import IncomingSnapshot, Server
 
 
 def on_snapshot_taken(server: Server, event: SnapshotTaken) -> None:
@@ -27,12 +29,59 @@ def on_snapshot_taken(server: Server, event: SnapshotTaken) -> None:
 
 
 def send_snapshot(server: Server, peer: int, progress: Progress) -> None:
-    """The follower needs entries that are gone: send the snapshot that replaced them."""
+    """The follower needs entries that are gone: begin to send the snapshot that replaced them."""
     snapshot = server.snapshot
     assert snapshot is not None, "entries are missing and no snapshot replaces them"
-    progress.become_snapshot(snapshot.meta.last_included_index, server.now)
-    progress.last_sent_at = server.now
-    meta = snapshot.meta
+    transfer = SnapshotTransfer(snapshot, crc32(snapshot.data.encode()), 0, server.now)
+    progress.become_snapshot(transfer)
+    _send_chunk(server, peer, progress, transfer)
+
+
+def resend_if_due(server: Server, peer: int, progress: Progress) -> None:
+    """A chunk that was not answered for an election timeout is taken as lost.
+
+    So is a snapshot that a newer one superseded and behind which the log cannot go on.
+    """
+    transfer = progress.snapshot
+    assert transfer is not None, "the snapshot state always has a snapshot"
+    if server.now - transfer.sent_at < server.election_timeout_max_us:
+        return
+    if _superseded(server, transfer):
+        send_snapshot(server, peer, progress)
+    else:
+        _send_chunk(server, peer, progress, transfer)
+
+
+def on_install_snapshot_response(
+    server: Server, from_id: int, progress: Progress, response: InstallSnapshotResponse
+) -> None:
+    """The follower holds more of the snapshot, or all of it: send the next chunk, or entries again.
+
+    One chunk is in flight at a time, so that appends to the other followers do not starve.
+    """
+    transfer = progress.snapshot
+    if transfer is None:
+        return
+    index = transfer.snapshot.meta.last_included_index
+    if response.match_index >= index:
+        progress.acknowledged(min(response.match_index, server.log.last_index))
+        progress.become_replicate(progress.match + 1)
+    elif response.last_included_index == index and response.match_index == 0:
+        if _superseded(server, transfer):
+            send_snapshot(server, from_id, progress)
+        elif response.next_offset != transfer.offset:
+            transfer.offset = min(max(response.next_offset, 0), len(transfer.snapshot.data))
+            _send_chunk(server, from_id, progress, transfer)
+
+
+def _superseded(server: Server, transfer: SnapshotTransfer) -> bool:
+    return server.log.term(transfer.snapshot.meta.last_included_index) is None
+
+
+def _send_chunk(server: Server, peer: int, progress: Progress, transfer: SnapshotTransfer) -> None:
+    transfer.sent_at = progress.last_sent_at = server.now
+    meta, data = transfer.snapshot.meta, transfer.snapshot.data
+    end = transfer.offset + server.config.max_snapshot_chunk
     server.send(
         peer,
         InstallSnapshot(
@@ -41,45 +90,83 @@ def send_snapshot(server: Server, peer: int, progress: Progress) -> None:
             last_included_index=meta.last_included_index,
             last_included_term=meta.last_included_term,
             membership=meta.membership,
-            data=snapshot.data,
+            offset=transfer.offset,
+            total=len(data),
+            checksum=transfer.checksum,
+            data=data[transfer.offset : end],
             round=server.reads.round,
         ),
     )
 
 
-def resend_if_due(server: Server, peer: int, progress: Progress) -> None:
-    """A snapshot that was not acknowledged for an election timeout is taken as lost."""
-    if server.now - progress.snapshot_sent_at >= server.election_timeout_max_us:
-        send_snapshot(server, peer, progress)
+# -- the follower --------------------------------------------------------------------------------
 
 
 def on_install_snapshot(server: Server, from_id: int, request: InstallSnapshot) -> None:
-    """A snapshot of the present term's leader, who was noted as such before."""
+    """A chunk from the present term's leader, who was noted as such before."""
     index, term = request.last_included_index, request.last_included_term
-    if term > request.term or request.membership.is_empty:
-        server.emit(
-            MessageDropped(from_id, request, "the snapshot's term or membership is senseless")
-        )
+    senseless = term > request.term or request.membership.is_empty or request.offset < 0
+    if senseless or request.offset + len(request.data) > request.total:
+        server.emit(MessageDropped(from_id, request, "the snapshot chunk makes no sense"))
         return
-    if index <= server.commit:
-        _acknowledge(server, from_id, request, min(server.commit, server.durable_index))
-        return
-    if server.log.matches(index, term):
+    if index <= server.commit or server.log.matches(index, term):
         # The log already holds what the snapshot replaces: it only proves that this is committed.
+        server.incoming_snapshot = None
         server.commit_to(index)
-        _acknowledge(server, from_id, request, min(index, server.durable_index))
+        _answer(server, from_id, request, request.total, min(server.commit, server.durable_index))
         return
-    snapshot = Snapshot(SnapshotMeta(index, term, request.membership), request.data)
+    incoming = _collect(server, request)
+    if incoming.received < incoming.total:
+        _answer(server, from_id, request, incoming.received, 0)
+        return
+    server.incoming_snapshot = None
+    data = "".join(incoming.chunks)
+    if crc32(data.encode()) != incoming.checksum:
+        server.emit(MessageDropped(from_id, request, "the snapshot's checksum is wrong"))
+        _answer(server, from_id, request, 0, 0)
+        return
+    snapshot = Snapshot(incoming.meta, data)
     write_id = server.next_write_id()
     server.emit(StoreSnapshot(write_id, snapshot, compact_through=index, reset_log=True))
     server.reset_log(snapshot)
     server.emit(RestoreMachine(snapshot))
-    server.send(from_id, InstallSnapshotResponse(server.term, index, request.round), write_id)
+    _answer(server, from_id, request, request.total, index, write_id)
 
 
-def _acknowledge(server: Server, from_id: int, request: InstallSnapshot, match_index: int) -> None:
+def _collect(server: Server, request: InstallSnapshot) -> IncomingSnapshot:
+    """Keep the chunk if it is the next one. A chunk of another snapshot supersedes what is held."""
+    meta = SnapshotMeta(request.last_included_index, request.last_included_term, request.membership)
+    incoming = server.incoming_snapshot
+    if (
+        incoming is None
+        or incoming.meta != meta
+        or (incoming.total, incoming.checksum) != (request.total, request.checksum)
+    ):
+        incoming = IncomingSnapshot(meta, request.total, request.checksum)
+        server.incoming_snapshot = incoming
+    if request.offset == incoming.received:
+        incoming.chunks.append(request.data)
+        incoming.received += len(request.data)
+    return incoming
+
+
+def _answer(
+    server: Server,
+    from_id: int,
+    request: InstallSnapshot,
+    next_offset: int,
+    match_index: int,
+    after: int | None = None,
+) -> None:
     server.send(
         from_id,
-        InstallSnapshotResponse(server.term, match_index, request.round),
-        server.after_hard_state,
+        InstallSnapshotResponse(
+            term=server.term,
+            last_included_index=request.last_included_index,
+            next_offset=next_offset,
+            match_index=match_index,
+            round=request.round,
+            priority=server.config.priority,
+        ),
+        server.after_hard_state if after is None else after,
     )

@@ -142,9 +142,7 @@ class Namer:
             raise NotYet(f"there is no follower number {number}")
         return running[number - 1]
 
-    def _pick(
-        self, amount: int, pool: str, rng: Random, taken: Collection[int]
-    ) -> tuple[int, ...]:
+    def _pick(self, amount: int, pool: str, rng: Random, taken: Collection[int]) -> tuple[int, ...]:
         facts = self._monitor.facts
         candidates = [node for node in facts if node not in taken]
         if pool == "followers":

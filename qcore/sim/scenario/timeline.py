@@ -130,7 +130,9 @@ class Item(Spec):
                     raise ValueError(f"for_ms: {action.kind} has nothing that could end")
         if self.every_ms is None:
             if self.times is not None and self.when is None:
-                raise ValueError("times belongs to a repeated item (add every_ms) or to one with `when`")
+                raise ValueError(
+                    "times belongs to a repeated item (add every_ms) or to one with `when`"
+                )
             if self.until_ms is not None:
                 raise ValueError("until_ms belongs to a repeated item: add every_ms")
         if self.when is not None and self.every_ms is not None:

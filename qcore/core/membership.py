@@ -1,0 +1,129 @@
+"""Membership changes by joint consensus (paper section 6, dissertation 4.3).
+
+| configuration in force | committed? | the leader |
+|---|---|---|
+| joint | no | waits: every decision needs both majorities |
+| joint | yes | appends the configuration that leaves the joint phase |
+| simple | no | waits; a second change is refused |
+| simple | yes | lets go of the removed servers; if it is one of them, hands over and steps down |
+
+A change that leaves the voters as they are (learners come or go) needs no joint phase: it moves no quorum.
+A server uses the newest configuration in its log, committed or not; one that is truncated away is
+rolled back by `Server.truncate`.
+"""
+
+from __future__ import annotations
+
+from qcore.core import replication, transfer
+from qcore.core.effects import ChangeAccepted, ChangeRefused
+from qcore.core.entry import Membership
+from qcore.core.events import ChangeMembership
+from qcore.core.server import Server
+
+
+def change(server: Server, event: ChangeMembership) -> None:
+    """Begin the change, or refuse it by name."""
+    refusal = _why_not(server, event)
+    if refusal is not None:
+        server.emit(ChangeRefused(*refusal))
+        return
+    server.emit(ChangeAccepted(server.log.last_index + 1, server.term))
+    _append(server, planned(server.membership, event), event.wall_us)
+
+
+def planned(current: Membership, event: ChangeMembership) -> Membership:
+    """The configuration to append first: joint if the voters change, else already the final one."""
+    voters = tuple(sorted(event.voters))
+    learners = tuple(sorted(event.learners))
+    known = {**dict(current.addresses), **dict(event.addresses)}
+    members = sorted({*voters, *learners, *current.voters})
+    if voters == current.voters:
+        return Membership(
+            voters=voters,
+            learners=learners,
+            addresses=_addresses(known, sorted({*voters, *learners})),
+            cluster_id=current.cluster_id,
+        )
+    return Membership(
+        voters=voters,
+        voters_outgoing=current.voters,
+        learners=tuple(member for member in learners if member not in current.voters),
+        learners_next=tuple(member for member in learners if member in current.voters),
+        addresses=_addresses(known, members),
+        cluster_id=current.cluster_id,
+    )
+
+
+def left(joint: Membership) -> Membership:
+    """The configuration after the joint phase."""
+    learners = tuple(sorted({*joint.learners, *joint.learners_next}))
+    known = dict(joint.addresses)
+    return Membership(
+        voters=joint.voters,
+        learners=learners,
+        addresses=_addresses(known, sorted({*joint.voters, *learners})),
+        cluster_id=joint.cluster_id,
+    )
+
+
+def advance(server: Server) -> None:
+    """On a leader, after each event: take the next step of a change whose configuration is committed."""
+    if server.membership_index > server.commit or server.commit < server.first_own_index:
+        return
+    if server.membership.is_joint:
+        _append(server, left(server.membership), 0)
+        return
+    members = server.membership.members()
+    gone = [peer for peer in server.progress if peer not in members]
+    for peer in gone:
+        # The last message tells a removed server, best effort, that its removal is committed.
+        replication.send_heartbeat(server, peer, server.progress[peer])
+        del server.progress[peer]
+    if not server.membership.is_voter(server.node_id):
+        transfer.hand_over(server)
+
+
+def _append(server: Server, membership: Membership, wall_us: int) -> None:
+    replication.append_own(server, "membership", [membership.to_json()], wall_us)
+    replication.broadcast(server)
+    replication.maybe_commit(server)
+
+
+def _why_not(server: Server, event: ChangeMembership) -> tuple[str, str] | None:
+    """Name and reason of the refusal, or None."""
+    current = server.membership
+    known = {*dict(current.addresses), *dict(event.addresses)}
+    strangers = sorted({*event.voters, *event.learners} - known)
+    both = sorted({*event.voters} & {*event.learners})
+    if server.role != "leader":
+        return "not_leader", "this node is not the leader"
+    if server.transfer is not None:
+        return "transferring", "leadership is being transferred: retry in a moment"
+    if server.commit < server.first_own_index:
+        # Without this, two leaders could start different changes from one configuration, with
+        # majorities that do not overlap.
+        return (
+            "not_ready",
+            "this leader has not committed an entry of its own term yet: retry in a moment",
+        )
+    if server.membership_index > server.commit or current.is_joint:
+        return (
+            "pending",
+            f"the change at index {server.membership_index} is not finished: wait for it",
+        )
+    if event.expected_index is not None and event.expected_index != server.membership_index:
+        return "changed", (
+            f"the configuration is now that of index {server.membership_index}, not {event.expected_index}: "
+            "look at it again before changing it"
+        )
+    if not event.voters:
+        return "empty", "a cluster needs at least one voter"
+    if strangers:
+        return "unknown_member", f"no address is known for {strangers}: add them as learners first"
+    if both:
+        return "contradiction", f"{both} cannot be voters and learners at once"
+    return None
+
+
+def _addresses(known: dict[int, str], members: list[int]) -> tuple[tuple[int, str], ...]:
+    return tuple((member, known[member]) for member in members if member in known)

@@ -1,0 +1,223 @@
+"""Client sessions: a retried command is applied once, and gets the reply of the first time (dissertation 6.3).
+
+The table is part of the replicated state: it changes only by log entries, by their index and their
+time, so every replica has the same, and it travels with snapshots. A session is opened through the
+log and named by its entry's index. Each of its commands has a sequence number; replies are kept
+until the client says that it got them. A session that was idle for its whole lifetime, by log
+time, is gone, and so are the least recently used ones beyond a fixed number: a command of such a session is an
+explicit error, never a silent second application.
+
+Entries of kind `session` hold one JSON list:
+
+| data | meaning |
+|---|---|
+| `["open", lifetime_ms]` | open a session; the result is its id |
+| `["keep", session]` | it is still in use |
+| `["close", session]` | it is not |
+| `["run", session, sequence, acknowledged, command]` | apply the command once; forget replies up to `acknowledged` |
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from pydantic import TypeAdapter
+
+from qcore.core.entry import Entry
+from qcore.errors import QcoreError, SequenceRefused, SessionExpired, StoreError
+from qcore.store.interface import StateMachine
+
+#: Bounds of the table. Part of the replicated rules: the same on every replica, not configuration.
+MAX_SESSIONS = 10_000
+MAX_REPLIES = 256
+LIFETIME_MIN_MS, LIFETIME_MAX_MS = 1_000, 24 * 3_600_000
+
+
+@dataclass(slots=True)
+class Session:
+    """One client's session.
+
+    Attributes:
+        lifetime_ms: how long it may be idle.
+        last_used_us: log time of its last entry.
+        replies: by sequence number, those the client has not acknowledged.
+        forgotten: every sequence number up to this one is done with.
+    """
+
+    lifetime_ms: int
+    last_used_us: int
+    replies: dict[int, str] = field(default_factory=dict)
+    forgotten: int = 0
+
+    def expired(self, time_us: int) -> bool:
+        return time_us - self.last_used_us > self.lifetime_ms * 1000
+
+
+Outcome = tuple[str | None, QcoreError | None]
+
+
+class SessionTable:
+    """All open sessions, least recently used first."""
+
+    def __init__(self) -> None:
+        self._sessions: OrderedDict[int, Session] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def apply(self, entry: Entry, machine: StateMachine) -> Outcome:
+        """Carry out an entry of kind `session`: its result or its error, the same on every replica."""
+        self._expire(entry.time_us)
+        try:
+            request = _parse(entry.data)
+        except ValueError as error:
+            return None, StoreError(f"not a session request: {error}")
+        if isinstance(request, _Open):
+            return self._open(entry, request.lifetime_ms)
+        session = self._touch(request.session_id, entry.time_us)
+        if session is None:
+            return None, _expired(request.session_id)
+        if isinstance(request, _Run):
+            return _run(session, request, entry, machine)
+        if isinstance(request, _Close):
+            del self._sessions[request.session_id]
+        return "null", None
+
+    def dump(self) -> str:
+        """The table as one line of JSON, as it goes into a snapshot."""
+        rows = [
+            [key, held.lifetime_ms, held.last_used_us, held.forgotten, list(held.replies.items())]
+            for key, held in self._sessions.items()
+        ]
+        return json.dumps(rows, separators=(",", ":"))
+
+    def load(self, text: str) -> None:
+        """Inverse of `dump`."""
+        self._sessions.clear()
+        for key, lifetime_ms, last_used_us, forgotten, replies in _ROWS.validate_json(text):
+            self._sessions[key] = Session(lifetime_ms, last_used_us, dict(replies), forgotten)
+
+    def _open(self, entry: Entry, lifetime_ms: int) -> Outcome:
+        lifetime_ms = min(max(lifetime_ms, LIFETIME_MIN_MS), LIFETIME_MAX_MS)
+        self._sessions[entry.index] = Session(lifetime_ms, entry.time_us)
+        while len(self._sessions) > MAX_SESSIONS:
+            self._sessions.popitem(last=False)
+        return str(entry.index), None
+
+    def _touch(self, session_id: int, time_us: int) -> Session | None:
+        session = self._sessions.get(session_id)
+        if session is None:
+            return None
+        if session.expired(time_us):
+            del self._sessions[session_id]
+            return None
+        session.last_used_us = time_us
+        self._sessions.move_to_end(session_id)
+        return session
+
+    def _expire(self, time_us: int) -> None:
+        """Drop expired sessions from the old end. One with a longer lifetime may shield others for a
+        while; they are still refused when used."""
+        while self._sessions:
+            oldest = next(iter(self._sessions))
+            if not self._sessions[oldest].expired(time_us):
+                return
+            del self._sessions[oldest]
+
+
+def _run(session: Session, request: _Run, entry: Entry, machine: StateMachine) -> Outcome:
+    sequence, acknowledged = request.sequence, request.acknowledged
+    for done in [number for number in session.replies if number <= acknowledged]:
+        del session.replies[done]
+    session.forgotten = max(session.forgotten, acknowledged)
+    recorded = session.replies.get(sequence)
+    if recorded is not None:
+        return recorded, None
+    if sequence <= session.forgotten:
+        return None, SequenceRefused(
+            f"number {sequence} was acknowledged, up to {session.forgotten}: its reply is gone"
+        )
+    if len(session.replies) >= MAX_REPLIES:
+        return None, SequenceRefused(
+            f"{MAX_REPLIES} replies are not acknowledged: acknowledge them before sending more"
+        )
+    result = machine.apply(request.command, entry.index, entry.time_us)
+    session.replies[sequence] = result
+    return result, None
+
+
+def _expired(session_id: int) -> SessionExpired:
+    return SessionExpired(
+        f"session {session_id} is not open (expired, closed, or pushed out by newer ones); its earlier "
+        "commands may have been applied: open a new one and look before repeating them"
+    )
+
+
+_ROWS: TypeAdapter[list[tuple[int, int, int, int, list[tuple[int, str]]]]] = TypeAdapter(
+    list[tuple[int, int, int, int, list[tuple[int, str]]]]
+)
+
+
+@dataclass(slots=True)
+class _Open:
+    lifetime_ms: int
+
+
+@dataclass(slots=True)
+class _Keep:
+    session_id: int
+
+
+@dataclass(slots=True)
+class _Close:
+    session_id: int
+
+
+@dataclass(slots=True)
+class _Run:
+    session_id: int
+    sequence: int
+    acknowledged: int
+    command: str
+
+
+def open_request(lifetime_ms: int) -> str:
+    """Payload of a `session` request that opens a session."""
+    return json.dumps(["open", lifetime_ms])
+
+
+def keep_request(session_id: int) -> str:
+    """Payload of a `session` request that keeps a session alive."""
+    return json.dumps(["keep", session_id])
+
+
+def close_request(session_id: int) -> str:
+    """Payload of a `session` request that closes a session."""
+    return json.dumps(["close", session_id])
+
+
+def run_request(session_id: int, sequence: int, acknowledged: int, command: str) -> str:
+    """Payload of a `session` request that applies a command once."""
+    return json.dumps(["run", session_id, sequence, acknowledged, command])
+
+
+def _parse(data: str) -> _Open | _Keep | _Close | _Run:
+    """Raises ValueError: the entry is not one of the four requests."""
+    match json.loads(data):
+        case ["open", int() as lifetime_ms]:
+            return _Open(lifetime_ms)
+        case ["keep", int() as session_id]:
+            return _Keep(session_id)
+        case ["close", int() as session_id]:
+            return _Close(session_id)
+        case [
+            "run",
+            int() as session_id,
+            int() as sequence,
+            int() as acknowledged,
+            str() as command,
+        ]:
+            return _Run(session_id, sequence, acknowledged, command)
+    raise ValueError("expected one of open, keep, close, run with its arguments")
