@@ -9,8 +9,8 @@ from qcore.sim.monitor import Monitor
 from qcore.sim.scenario.values import Selector
 
 
-class NotYet(Exception):  # noqa: N818 - control flow, not an error: the action is tried again
-    """A name cannot be resolved at this moment, e.g. `leader` while there is none."""
+class NotYet(Exception):
+    """A name cannot be resolved at this moment, e.g. `leader` while there is none: look again later."""
 
 
 class Namer:
@@ -142,9 +142,7 @@ class Namer:
             raise NotYet(f"there is no follower number {number}")
         return running[number - 1]
 
-    def _pick(
-        self, amount: int, pool: str, rng: Random, taken: Collection[int]
-    ) -> tuple[int, ...]:
+    def _pick(self, amount: int, pool: str, rng: Random, taken: Collection[int]) -> tuple[int, ...]:
         facts = self._monitor.facts
         candidates = [node for node in facts if node not in taken]
         if pool == "followers":

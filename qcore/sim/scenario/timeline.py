@@ -130,7 +130,9 @@ class Item(Spec):
                     raise ValueError(f"for_ms: {action.kind} has nothing that could end")
         if self.every_ms is None:
             if self.times is not None and self.when is None:
-                raise ValueError("times belongs to a repeated item (add every_ms) or to one with `when`")
+                raise ValueError(
+                    "times belongs to a repeated item (add every_ms) or to one with `when`"
+                )
             if self.until_ms is not None:
                 raise ValueError("until_ms belongs to a repeated item: add every_ms")
         if self.when is not None and self.every_ms is not None:
@@ -146,11 +148,13 @@ class Item(Spec):
 def _blocks(value: object) -> list[dict[str, object]]:
     if value is None:
         return []
-    blocks = value if isinstance(value, list) else [value]
+    blocks: list[object] = value if isinstance(value, list) else [value]
+    checked: list[dict[str, object]] = []
     for block in blocks:
         if not isinstance(block, dict):
             raise ValueError(f"do: {block!r} is no action; write for example {{crash: leader}}")
-    return blocks
+        checked.append(block)
+    return checked
 
 
 def _action(key: object, value: object) -> Action:
