@@ -230,6 +230,8 @@ WRONG = [
     # YAML itself
     ("{Choice: 0}", "{Choice: 0", "not YAML"),
     ("{Choice: 0}", "{Choice: \x07}", "not YAML"),
+    ("{Choice: 0}", '"\\ud800"', ""),  # the parsers differ in the reason
+    ("{Choice: 0}", "\ud800", "not YAML"),
     ("{Choice: 0}", "*unknown", "alias"),
     ("{Choice: 0}", "!!python/object:os.system 0", "tag"),
     ("{Choice: 0}", "{[1]: 0}", "a key must be a text"),
