@@ -190,6 +190,24 @@ def test_the_last_id_counts_in_the_hash() -> None:
     assert driver.store.state_hash() != before
 
 
+def test_the_order_in_which_an_entity_got_its_fields_does_not_count_in_the_hash() -> None:
+    a, b = field("Int", "A", 0), field("Int", "B", 0)
+    hashes = []
+    for first in (schema("T", None, a, b), schema("T", None, b, a)):
+        driver = Driver(first)
+        driver.create("T")
+        driver.set_schema(schema("T", None, a, b))
+        hashes.append(driver.store.state_hash())
+    assert hashes[0] == hashes[1]
+
+
+def test_whether_a_topology_was_loaded_counts_in_the_hash() -> None:
+    store = EntityStore()
+    before = store.state_hash()
+    store.apply(parse_topology("schemas: []", "t").command(), 1, 0)
+    assert store.state_hash() != before
+
+
 def test_a_snapshot_is_of_the_moment_of_the_call_and_comes_in_chunks() -> None:
     driver = people()
     folder = driver.create("Folder")
