@@ -39,17 +39,18 @@ from qcore.transport.wire import (
     wrap_response,
 )
 
-#: Class of a request on the wire -> class of the core message that answers it.
+#: Class of a Raft request on the wire -> class of the core message that answers it.
 _ANSWERED_BY: Final[dict[type, type]] = {
     RaftAppend: AppendEntriesResponse,
     RaftVote: RequestVoteResponse,
     RaftPreVote: PreVoteResponse,
     RaftSnapshot: InstallSnapshotResponse,
-    Forward: ForwardResponse,
 }
 
-#: Unanswered requests remembered for each peer and kind. A replica may leave a request without an answer.
+#: Unanswered Raft requests remembered for each peer and kind. The core may leave one without an answer.
 _REMEMBERED: Final = 64
+
+_Origin = tuple[ServerConnection, str]
 
 
 class Identified(Protocol):
@@ -85,7 +86,9 @@ class PeerLinks:
         self._metrics = metrics
         self._trace = trace
         self._pool: PeerPool | None = None
-        self._unanswered: dict[tuple[int, type], deque[tuple[ServerConnection, str]]] = {}
+        self._unanswered: dict[tuple[int, type], deque[_Origin]] = {}
+        #: By peer and forward id. Every forward is answered once, so this is as long as the replica's queues.
+        self._forwards: dict[tuple[int, int], _Origin] = {}
 
     # -- outgoing --------------------------------------------------------------------------------
 
@@ -136,12 +139,23 @@ class PeerLinks:
 
     def _answer(self, to: int, message: PeerMessage) -> str | None:
         """Send a response back; returns the id of its request, or None if the connection is gone."""
-        waiting = self._unanswered.get((to, type(message)))
+        if isinstance(message, ForwardResponse):
+            origin = self._forwards.pop((to, message.forward_id), None)
+        else:
+            origin = self._oldest(to, type(message))
+        if origin is None or not origin[0].is_open:
+            return None
+        connection, message_id = origin
+        connection.send(wrap_response(message_id, message))
+        return message_id
+
+    def _oldest(self, peer_id: int, answered_by: type) -> _Origin | None:
+        """Where the oldest request without an answer came from, as far as its connection is open."""
+        waiting = self._unanswered.get((peer_id, answered_by))
         while waiting:
-            connection, message_id = waiting.popleft()
-            if connection.is_open:
-                connection.send(wrap_response(message_id, message))
-                return message_id
+            origin = waiting.popleft()
+            if origin[0].is_open:
+                return origin
         return None
 
     # -- incoming: our own connections (PeerHandler) -----------------------------------------------
@@ -203,13 +217,15 @@ class PeerLinks:
         peer = connection.peer
         if inner is None or peer is None:
             return False
-        answer = _ANSWERED_BY.get(type(message))
-        if answer is not None:
-            key = (peer.node_id, answer)
+        origin = (connection, cast(Identified, message).id)
+        if isinstance(message, Forward):
+            self._forwards[peer.node_id, message.request.forward_id] = origin
+        elif (answered_by := _ANSWERED_BY.get(type(message))) is not None:
+            key = (peer.node_id, answered_by)
             waiting = self._unanswered.get(key)
             if waiting is None:
                 waiting = self._unanswered[key] = deque(maxlen=_REMEMBERED)
-            waiting.append((connection, cast(Identified, message).id))
+            waiting.append(origin)
         self._received(peer.node_id, message, inner)
         return True
 
@@ -219,8 +235,11 @@ class PeerLinks:
         if peer is None:
             return
         self._identity.release(peer.cluster_id)
-        for (node_id, _), waiting in self._unanswered.items():
-            if node_id == peer.node_id:
-                kept = [item for item in waiting if item[0] is not connection]
+        for key, waiting in self._unanswered.items():
+            if key[0] == peer.node_id:
+                kept = [origin for origin in waiting if origin[0] is not connection]
                 waiting.clear()
                 waiting.extend(kept)
+        self._forwards = {
+            key: origin for key, origin in self._forwards.items() if origin[0] is not connection
+        }

@@ -51,8 +51,9 @@ def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCl
 
 
 def initialise(cluster: LocalCluster) -> None:
-    """Send `Init` with all nodes to the first, and wait for a leader."""
+    """Send `Init` with all nodes to the first, and wait until all have applied it."""
     nodes = [[node_id, address] for node_id, address in cluster.members]
     with WireClient(cluster.endpoints[0]) as client:
         assert client.ask("Init", nodes=nodes) == {"Ok": None}
     cluster.wait_leader()
+    cluster.wait_converged()

@@ -65,7 +65,9 @@ def test_the_six_commands_at_any_node(shared_cluster: LocalCluster) -> None:
         assert "_marker" in seen["response"]
         complete = clients[2].perform("GetCompleteSchema", entity_type="Folder")
         assert complete["response"]["entity_type"] == "Folder"
-        made = clients[0].perform("CreateEntity", entity_type="Folder", parent_id=None, name="Users")
+        made = clients[0].perform(
+            "CreateEntity", entity_type="Folder", parent_id=None, name="Users"
+        )
         entity = made["response"]
         assert made["error"] is None
         assert entity["typ"] == "Folder"
@@ -86,7 +88,7 @@ def test_the_six_commands_at_any_node(shared_cluster: LocalCluster) -> None:
         assert "Folder$" in gone["error"]
     finally:
         for client in clients:
-            client.socket.close()
+            client.close()
 
 
 def test_a_store_error_is_a_text_with_a_detail(shared_cluster: LocalCluster) -> None:
@@ -153,7 +155,11 @@ MALFORMED: list[tuple[str | bytes, str | None, str]] = [
         "id-7",
         "name",
     ),
-    ('{"Perform": {"id": "id-8", "request": {"DeleteEntity": {"entity_id": 1}}}}', "id-8", "entity_id"),
+    (
+        '{"Perform": {"id": "id-8", "request": {"DeleteEntity": {"entity_id": 1}}}}',
+        "id-8",
+        "entity_id",
+    ),
     ("[" * 5000 + "]" * 5000, None, ""),
     (b'{"GetMetrics": {"id": "req-1"}}', None, "binary"),
     (b"\xff\x00", None, "binary"),
@@ -197,7 +203,11 @@ APPEND = {
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("RaftVote", {**VOTE, "leadership_transfer": True}), ("RaftVote", VOTE), ("RaftAppend", APPEND)],
+    [
+        ("RaftVote", {**VOTE, "leadership_transfer": True}),
+        ("RaftVote", VOTE),
+        ("RaftAppend", APPEND),
+    ],
 )
 def test_a_client_cannot_raise_the_term(
     shared_cluster: LocalCluster, name: str, message: dict[str, Any]

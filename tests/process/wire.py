@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from itertools import count
 from types import TracebackType
 from typing import Any, Self
@@ -19,7 +20,10 @@ class WireClient:
     """
 
     def __init__(self, address: str, timeout_s: float = 20.0) -> None:
-        self.socket = connect(f"ws://{address}", proxy=None, max_size=None)
+        self._stack = ExitStack()
+        self.socket = self._stack.enter_context(
+            connect(f"ws://{address}", proxy=None, max_size=None)
+        )
         self.timeout_s = timeout_s
         self._ids = count(1)
 
@@ -32,7 +36,11 @@ class WireClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.socket.close()
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._stack.close()
 
     def send(self, frame: str | bytes | object) -> None:
         """Send a text or binary frame, or anything else as JSON text."""
@@ -58,14 +66,14 @@ class WireClient:
         ((name, value),) = envelope.items()
         return name, value
 
-    def ask(self, request: str, **fields: object) -> Any:
+    def ask(self, name: str, /, **fields: object) -> Any:
         """Send a request; returns `response` of its reply, which must carry the same id."""
         request_id = f"test-{next(self._ids)}"
-        name, value = self.exchange({request: {"id": request_id, **fields}})
-        assert (name, value["id"]) == (f"{request}Response", request_id), (name, value)
+        reply, value = self.exchange({name: {"id": request_id, **fields}})
+        assert (reply, value["id"]) == (f"{name}Response", request_id), (reply, value)
         return value["response"]
 
-    def perform(self, command: str, **fields: object) -> Any:
+    def perform(self, command: str, /, **fields: object) -> Any:
         """Send one `Perform`; returns what is below the command's name in the response."""
         return self.ask("Perform", request={command: fields})[command]
 
