@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -119,8 +120,9 @@ class GroupCommitWriter:
         if not writes:
             self._lazy_commit = commit if commit is not None else self._lazy_commit
             return
-        if commit is None:
-            commit, self._lazy_commit = self._lazy_commit, None
+        # The commit index only grows: one that comes with the writes supersedes one that waited.
+        commit = self._lazy_commit if commit is None else commit
+        self._lazy_commit = None
         size = sum(map(size_bytes, writes))
         with self._counts:
             self._pending_writes += len(writes)
@@ -157,14 +159,19 @@ class GroupCommitWriter:
         while True:
             first = carried or self._next()
             if first is None:
-                if self._lazy_commit is not None:
-                    self._storage.write([], self._lazy_commit)
+                self._write_lazy_commit()
                 return
             batch, carried, ended = self._gather(first)
             self._write(batch)
             self._settle(batch)
             if ended:
                 self._queue.put(None)
+
+    def _write_lazy_commit(self) -> None:
+        """At the end, store the commit index that waited for a write; it is a help, not a duty."""
+        if self._lazy_commit is not None:
+            with suppress(DiskFull):
+                self._storage.write([], self._lazy_commit)
 
     def _next(self) -> _Submission | None:
         """The next submission, or None at the end; tidies the storage when none comes for a while."""
@@ -219,7 +226,9 @@ class GroupCommitWriter:
 
     def _fail(self, error: StorageError) -> None:
         self._failure = error
-        self._notify(partial(self._on_error, error))
+        # A loop that is closed already raises RuntimeError: then there is nobody left to tell.
+        with suppress(RuntimeError):
+            self._notify(partial(self._on_error, error))
 
 
 def size_bytes(write: Write) -> int:
