@@ -15,11 +15,12 @@ from qcore.core.messages import (
     PreVoteResponse,
     RequestVoteResponse,
 )
-from qcore.errors import RemoteProtocolError
+from qcore.errors import NotLeader, RemoteProtocolError
 from qcore.node.identity import ClusterIdentity
 from qcore.node.logs import NodeLog
 from qcore.node.metrics import NodeMetrics
 from qcore.node.tracing import NodeTrace
+from qcore.replica import messages as replica_messages
 from qcore.replica.events import PeerMessageReceived, ReplicaEvent
 from qcore.replica.messages import ForwardResponse, PeerMessage
 from qcore.transport.pool import PeerPool
@@ -127,6 +128,8 @@ class PeerLinks:
             message_id = self._pool.next_id()
             if not self._pool.send(to, wrap_request(message_id, message)):
                 message_id = None
+                if isinstance(message, replica_messages.Forward):
+                    self._refuse_forward(to, message)
         if message_id is None:
             self._metrics.peer_messages_dropped += 1
         else:
@@ -136,6 +139,11 @@ class PeerLinks:
                 self._trace.dropped(to, message)
             else:
                 self._trace.sent(to, message_id, message)
+
+    def _refuse_forward(self, to: int, forward: replica_messages.Forward) -> None:
+        """It certainly did not leave: the client may try again at once, instead of waiting for its timeout."""
+        refusal = ForwardResponse(forward.forward_id, None, error_code=NotLeader.__name__)
+        self._post(PeerMessageReceived(to, refusal))
 
     def _answer(self, to: int, message: PeerMessage) -> str | None:
         """Send a response back; returns the id of its request, or None if the connection is gone."""
@@ -178,8 +186,7 @@ class PeerLinks:
         self._post(PeerUnreachable(peer_id))
 
     def on_connected(self, peer_id: int) -> None:
-        """Our connection to the peer stands."""
-        self._log.info("peer connected", peer=peer_id)
+        """Our connection to the peer stands; the transport has said so in the log."""
 
     def _last_error(self, peer_id: int) -> str | None:
         assert self._pool is not None, "use_pool comes first"
