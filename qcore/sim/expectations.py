@@ -57,6 +57,9 @@ def _safety(j: Judgement) -> Iterator[Expectation]:
         if j.verdict.result == "unknown":
             seen += f"; linearizability of {j.verdict.key} undecided within the budget"
         yield Expectation("safe", not checks, "no violation", seen)
+    if j.expect.safe is False:
+        seen = f"caught: {', '.join(checks)}" if checks else "nothing was caught"
+        yield Expectation("safe", bool(checks), "a violation is caught", seen)
     if j.expect.violation is not None:
         wanted = j.expect.violation
         caught = bool(checks) if "any" in wanted else all(name in checks for name in wanted)

@@ -71,18 +71,18 @@ class NodeActions:
         ids = self._namer.resolve(action.nodes, rng)
         for node in ids:
             self._stop(node, fault, power_loss=power_loss)
-        return lambda: self._start(ids, fault)
+        return lambda: self._start(ids)
 
     def restart(self, action: Restart, fault: Fault, rng: Random) -> None:
         down = [node for node, machine in self._nodes.items() if not machine.up]
         ids = self._namer.meant(action.nodes, rng, down)
         stopped = [node for node in ids if node in down]
         if stopped:
-            self._start(tuple(stopped), fault)
+            fault.acted += self._start(tuple(stopped))
             return
         for node in ids:
             self._stop(node, fault, power_loss=False)
-        self._engine.after(microseconds(action.down_ms), lambda: self._start(ids, fault))
+        self._engine.after(microseconds(action.down_ms), lambda: self._start(ids))
 
     def _stop(self, node: int, fault: Fault, *, power_loss: bool) -> None:
         machine = self._nodes[node]
@@ -94,12 +94,13 @@ class NodeActions:
         note = f"{lost} unsynced writes lost"
         self._trace.fault(self._engine.now, "begin", fault.name, [node], [], note)
 
-    def _start(self, ids: tuple[int, ...], fault: Fault) -> None:
-        for node in ids:
-            if not self._nodes[node].up:
-                fault.acted += 1
-                self._over(node)
-                self._nodes[node].start()
+    def _start(self, ids: tuple[int, ...]) -> int:
+        """Start those that are down; returns how many that were."""
+        down = [node for node in ids if not self._nodes[node].up]
+        for node in down:
+            self._over(node)
+            self._nodes[node].start()
+        return len(down)
 
     def _over(self, node: int) -> None:
         for cause in self._struck.pop(node, []):
@@ -116,18 +117,19 @@ class NodeActions:
                 self._struck.setdefault(node, []).append(fault)
                 self._trace.fault(self._engine.now, "begin", fault.name, [node])
                 machine.pause()
-        return lambda: self._resume(ids, fault)
+        return lambda: self._resume(ids)
 
     def resume(self, action: Resume, fault: Fault, rng: Random) -> None:
         paused = [node for node, machine in self._nodes.items() if machine.paused]
-        self._resume(self._namer.meant(action.nodes, rng, paused), fault)
+        fault.acted += self._resume(self._namer.meant(action.nodes, rng, paused))
 
-    def _resume(self, ids: tuple[int, ...], fault: Fault) -> None:
-        for node in ids:
-            if self._nodes[node].paused:
-                fault.acted += 1
-                self._over(node)
-                self._nodes[node].resume()
+    def _resume(self, ids: tuple[int, ...]) -> int:
+        """Let those go on that are paused; returns how many that were."""
+        paused = [node for node in ids if self._nodes[node].paused]
+        for node in paused:
+            self._over(node)
+            self._nodes[node].resume()
+        return len(paused)
 
     # -- disks -----------------------------------------------------------------------------------
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import shlex
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -37,8 +38,7 @@ def run_scenario(
     """
     if not isinstance(scenario, Scenario):
         scenario = load_scenario(scenario)
-    with ExitStack() as stack:
-        writer = _open(trace, stack)
+    with _writer(trace) as writer:
         # Nothing in a run needs the cycle collector, and its pauses cost a tenth of the speed.
         collecting = gc.isenabled()
         gc.disable()
@@ -83,15 +83,16 @@ def replay_command(scenario: Scenario, seed: int) -> str:
     return f"qcore sim run {shlex.quote(scenario.source or scenario.name)} --seed {seed}"
 
 
-def _open(trace: TraceWriter | Path | str | IO[str] | None, stack: ExitStack) -> TraceWriter:
+@contextmanager
+def _writer(trace: TraceWriter | Path | str | IO[str] | None) -> Iterator[TraceWriter]:
+    """A writer for whatever the caller gave; a file is closed at the end."""
     if isinstance(trace, TraceWriter):
-        return trace
-    if trace is None:
-        return TraceWriter()
-    if not isinstance(trace, Path | str):
-        return TraceWriter(trace)
-    try:
-        stream = stack.enter_context(Path(trace).open("w", encoding="utf-8", newline="\n"))
-    except OSError as error:
-        raise ConfigError(f"cannot write the trace {trace}: {error.strerror}") from None
-    return TraceWriter(stream)
+        yield trace
+    elif isinstance(trace, Path | str):
+        try:
+            with Path(trace).open("w", encoding="utf-8", newline="\n") as stream:
+                yield TraceWriter(stream)
+        except OSError as error:
+            raise ConfigError(f"cannot write the trace {trace}: {error.strerror}") from None
+    else:
+        yield TraceWriter(trace)
