@@ -15,6 +15,7 @@ from typing import Any, ParamSpec
 import pytest
 from websockets.asyncio.client import ClientConnection as LibraryConnection
 from websockets.asyncio.client import connect as library_connect
+from websockets.exceptions import ConnectionClosedError
 
 from qcore.core.messages import (
     AppendEntries,
@@ -163,6 +164,16 @@ async def next_object(socket: LibraryConnection) -> dict[str, Any]:
         value = json.loads(await socket.recv())
     assert isinstance(value, dict)
     return value
+
+
+async def read_to_the_end(socket: LibraryConnection) -> list[Any]:
+    """Every frame until the connection is closed, in whatever way; not closing is a failure."""
+    frames: list[Any] = []
+    with contextlib.suppress(ConnectionClosedError):
+        async with asyncio.timeout(10):
+            async for text in socket:
+                frames.append(json.loads(text))  # noqa: PERF401  # what came before an error counts
+    return frames
 
 
 HELLO: dict[str, Any] = {
