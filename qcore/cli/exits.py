@@ -9,6 +9,7 @@ from qcore.errors import (
     ProposalError,
     ProtocolError,
     QcoreError,
+    StateMachineFailed,
     StorageError,
     StoreError,
     TransportError,
@@ -36,7 +37,7 @@ def code_of(error: QcoreError) -> ExitCode:
             return ExitCode.CANNOT_CONNECT
         case ProposalError() | StoreError() | ProtocolError():
             return ExitCode.REFUSED
-        case StorageError():
+        case StorageError() | StateMachineFailed():
             return ExitCode.UNHEALTHY
         case _:
             return ExitCode.FAILED

@@ -143,4 +143,8 @@ def start(
         election_timeout_max_ms=election_timeout_max_ms,
         use_uvloop=uvloop,
     )
-    raise typer.Exit(run_node(config))
+
+    def listening(address: str) -> None:
+        print(f"qcore node {node_id} listens on {address}", flush=True)
+
+    raise typer.Exit(run_node(config, on_listening=listening))

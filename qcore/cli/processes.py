@@ -306,7 +306,7 @@ class LocalCluster:
                 if (status := node.status())
             ]
             same = {(index, digest) for _, index, digest in seen}
-            if len(seen) == len(self.running()) and len(same) == 1:
+            if len(seen) == len(self.running()) and len(same) == 1 and seen[0][1] > 0:
                 return seen[0][2]
             return None
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, Protocol
 
+from pydantic import JsonValue
+
 from qcore.node.metrics import CONTENT_TYPE
 
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -23,7 +25,7 @@ class NodeView(Protocol):
         """Why the node cannot serve requests now; None when it can."""
         ...
 
-    def metrics_object(self) -> dict[str, object]:
+    def metrics_object(self) -> dict[str, JsonValue]:
         """The object of `GetMetricsResponse`."""
         ...
 

@@ -49,6 +49,7 @@ class NodeMetrics:
         step_events: how many events each step of the replica took together.
         commit_seconds: time from handing writes to the disk to their being durable.
         role_changes: changes of role, term or known leader.
+        entries_applied: entries applied to the state machine.
         peer_messages_sent, peer_messages_received, peer_messages_dropped: messages between nodes; dropped
             are those without a usable connection or with a full queue.
         bad_messages: envelopes that were refused with an `Error`.
@@ -65,6 +66,7 @@ class NodeMetrics:
     step_events: Histogram = field(default_factory=lambda: Histogram(BATCH_BUCKETS))
     commit_seconds: Histogram = field(default_factory=lambda: Histogram(LATENCY_BUCKETS))
     role_changes: int = 0
+    entries_applied: int = 0
     peer_messages_sent: int = 0
     peer_messages_received: int = 0
     peer_messages_dropped: int = 0

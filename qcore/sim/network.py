@@ -17,6 +17,7 @@ from simpy.events import NORMAL, Event
 
 from qcore.core.entry import Entry
 from qcore.core.messages import AppendEntries, InstallSnapshot
+from qcore.replica.messages import Forward, ForwardResponse
 from qcore.sim.engine import Engine
 from qcore.sim.latency import Distribution, Sampler, fixed, uniform
 from qcore.sim.ledger import Fault
@@ -28,6 +29,8 @@ Receiver = Callable[[int, object, str], None]
 DropListener = Callable[["Link", object, str, str], None]
 
 _MESSAGE_OVERHEAD_BYTES = 160
+#: Requests between replicas go over one connection and are not sent again by it: never duplicated.
+_SENT_ONCE = (Forward, ForwardResponse)
 _ONE_MS = fixed(1)
 _REORDER_EXTRA = uniform(0, 20)
 
@@ -214,6 +217,11 @@ class Network:
             link.last_due = due
         self._env.schedule(Delivery(self._on_arrival, link, payload, message_id), NORMAL, due - now)
 
+    def signal(self, link: Link, payload: object) -> None:
+        """Tell the other end something that is no message (a connection broke); a cut loses it."""
+        if not link.cuts:
+            self._env.schedule(Delivery(self._on_arrival, link, payload, ""), NORMAL, link.sample())
+
     def _through_mishaps(
         self, link: Link, payload: object, message_id: str, now: int, delay: int
     ) -> int | None:
@@ -232,7 +240,7 @@ class Network:
             due += link.busy_until - now
             if start > now:
                 link.acted("bandwidth")
-        if quality.duplicate and link.chance(quality.duplicate):
+        if quality.duplicate and type(payload) not in _SENT_ONCE and link.chance(quality.duplicate):
             self.duplicated += 1
             link.acted("duplicate")
             copy = Delivery(self._on_arrival, link, payload, message_id)

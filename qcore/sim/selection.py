@@ -9,8 +9,8 @@ from qcore.sim.monitor import Monitor
 from qcore.sim.scenario.values import Selector
 
 
-class NotYet(Exception):  # noqa: N818 - control flow, not an error: the action is tried again
-    """A name cannot be resolved at this moment, e.g. `leader` while there is none."""
+class NotYet(Exception):
+    """A name cannot be resolved at this moment, e.g. `leader` while there is none: look again later."""
 
 
 class Namer:

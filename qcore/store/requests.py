@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, FailFast, Field, JsonValue, TypeAdapter, with_config
+from pydantic import AfterValidator, FailFast, Field, TypeAdapter, with_config
 from pydantic_core import ErrorDetails, PydanticSerializationError, ValidationError, to_json
 from typing_extensions import TypedDict
 
@@ -143,7 +143,7 @@ _request_adapter: TypeAdapter[_PerformRequest] = TypeAdapter(PerformRequest)
 _command_adapter: TypeAdapter[_Command] = TypeAdapter(Command)
 
 
-def parse_request(request: str | bytes | Mapping[str, JsonValue]) -> tuple[RequestKind, str]:
+def parse_request(request: str | bytes | Mapping[str, object]) -> tuple[RequestKind, str]:
     """Check a client's request and say where it goes.
 
     Args:

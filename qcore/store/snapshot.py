@@ -15,6 +15,7 @@ from pydantic_core import to_json
 from typing_extensions import TypedDict
 
 from qcore.errors import StoreError
+from qcore.store.errors import SchemaInvalid, quoted
 from qcore.store.records import Entity, Field, Records, entity_text, schema_text
 from qcore.store.schema import EntitySchema, EntitySchemaJson, Schemas, schema_from_json
 from qcore.store.values import (
@@ -89,12 +90,22 @@ def read_snapshot(lines: Iterable[str]) -> Records:
             else:
                 records.put(_read_entity(_entity_adapter.validate_json(line)))
         records.set_schemas(Schemas().updated(schemas))
+        _check_shapes(records)
     except (ValidationError, StoreError) as error:
         raise StoreError(f"restore: line {number} of the snapshot is malformed: {error}") from error
     if header is None or len(records.entities) != header["entities"]:
         raise StoreError(f"restore: the snapshot is cut short after line {number}")
     records.last_id, records.loaded = header["last_id"], header["loaded"]
     return records
+
+
+def _check_shapes(records: Records) -> None:
+    """Every entity has exactly its type's fields: the rest of the store relies on it."""
+    for entity in records.entities.values():
+        schema = records.schemas.complete(entity.entity_id.typ)
+        if entity.fields.keys() != schema.fields.keys():
+            name = quoted(str(entity.entity_id))
+            raise SchemaInvalid(f"entity {name} does not have the fields of its type")
 
 
 def _read_entity(line: _EntityLine) -> Entity:

@@ -31,6 +31,7 @@ _BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": Fals
 _INT = re.compile(r"[-+]?[0-9]+", re.ASCII)
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", re.ASCII)
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF|nan|NaN|NAN)", re.ASCII)
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _MAX_DIGITS = 40
 
 ScalarValue: TypeAlias = str | bool | int | float | None
@@ -90,6 +91,9 @@ def parse_yaml(text: str, source: str) -> Node:
         raise fail(source, line, f"not YAML: {error.reason}") from error
     except yaml.YAMLError as error:
         raise fail(source, 1, f"not YAML: {error}") from error
+    except UnicodeEncodeError as error:
+        line = text.count("\n", 0, error.start) + 1
+        raise fail(source, line, "not YAML: half a character (a lone surrogate)") from error
 
 
 def _events(text: str) -> Iterator[Event]:
@@ -173,6 +177,8 @@ class _Composer:
 
     def _scalar(self, event: ScalarEvent, line: int) -> Scalar:
         text = event.value
+        if _SURROGATE.search(text):  # from an escape; PyYAML's Python parser lets it through
+            raise fail(self._source, line, "half a character (a lone surrogate) is no text")
         if not event.implicit[0]:  # quoted, or a block
             return Scalar(line, text)
         if text in _NULL:

@@ -144,7 +144,7 @@ class Codec:
             if key is not None and not isinstance(messages[index], Malformed):
                 message_id = getattr(messages[index], "id", None)
                 type_name = next(iter(element))
-                problem = Problem(key, "the key stands twice in one object")
+                problem = Problem(key[:60], "the key stands twice in one object")
                 messages[index] = self._malformed({type_name: {"id": message_id}}, problem)
 
     def _id_of_one(self, data: bytes | bytearray) -> object:
@@ -167,7 +167,7 @@ class Codec:
             if message_id is None and body is not None:
                 message_id = body.get("id")
         error = RemoteProtocolError(problem.text()[:MAX_ERROR_LENGTH])
-        detail = {**error.detail(), "field": problem.field[:MAX_ERROR_LENGTH]}
+        detail = {**error.detail(), "field": problem.field}
         if message_id is None:
             message_id = uuid.uuid4().hex
         return Malformed(Error(message_id, str(error), detail), type_name)

@@ -67,6 +67,7 @@ class Connection(asyncio.Protocol):
         self._unsent_bytes = 0
         self._stalled_since = 0.0
         self._last_received = 0.0
+        self._pinged_at = -1.0
         self._fragments: bytearray | None = None
         self._fragments_are_text = True
         self._timer: asyncio.TimerHandle | None = None
@@ -353,10 +354,13 @@ class Connection(asyncio.Protocol):
             elif now - self._stalled_since >= limits.send_stall_s:
                 self.abort(f"{self.remote} has read nothing for {limits.send_stall_s:g} s")
                 return
-        elif now - self._last_received >= limits.dead_after_s:
-            self.abort(f"no sign of life from {self.remote} for {limits.dead_after_s:g} s")
-            return
+        elif self._pinged_at > self._last_received:
+            # Counted from the ping: had this process itself been suspended, silence would prove nothing.
+            if now - self._pinged_at >= limits.dead_after_s - limits.ping_interval_s:
+                self.abort(f"no sign of life from {self.remote} for {limits.dead_after_s:g} s")
+                return
         elif now - self._last_received >= limits.ping_interval_s:
+            self._pinged_at = now
             self._ws.send_ping(b"")
             self._write(self._ws.data_to_send())
         self._arm_timer()

@@ -13,6 +13,8 @@ from pydantic import ValidationError
 
 #: Error texts are clipped to this many characters: they quote what the sender chose.
 MAX_ERROR_LENGTH = 400
+_MAX_FIELD_LENGTH = 200
+_MAX_KEY_LENGTH = 60
 
 #: Errors that every other branch of a union gives too.
 _WRONG_BRANCH = ("missing", "unexpected_keyword_argument", "extra_forbidden")
@@ -48,12 +50,14 @@ def _most_telling(lines: Iterable[Any], skip: int) -> Problem:
     """The first of the deepest errors: in a union the branch that got furthest was meant."""
     line = max(lines, key=lambda each: (len(each["loc"]), each["type"] not in _WRONG_BRANCH))
     path = _path(line["loc"][skip:])
-    return Problem(".".join(path), _reason(line["type"], line["msg"], depth=len(path)))
+    return Problem(
+        ".".join(path)[:_MAX_FIELD_LENGTH], _reason(line["type"], line["msg"], depth=len(path))
+    )
 
 
 def _path(loc: tuple[int | str, ...]) -> list[str]:
     """The keys and indexes down to the field; pydantic's mark for the union's branch is left out."""
-    parts = [str(part)[:MAX_ERROR_LENGTH] for part in loc]
+    parts = [str(part)[:_MAX_KEY_LENGTH] for part in loc]
     return [
         part
         for part, following in zip_longest(parts, parts[1:])

@@ -31,7 +31,8 @@ class TransportLimits:
             is full; beyond it messages are dropped.
 
     Raises:
-        ConfigError: a value is not positive; the message names it.
+        ConfigError: a value is not positive, or `dead_after_s` leaves no time to answer a ping; the
+            message names it.
     """
 
     max_frame_bytes: int = 16 * MIB
@@ -56,3 +57,8 @@ class TransportLimits:
                 raise ConfigError(
                     f"{field.name} is {getattr(self, field.name)}; it must be positive"
                 )
+        if self.dead_after_s <= self.ping_interval_s:
+            raise ConfigError(
+                f"dead_after_s ({self.dead_after_s}) must be above ping_interval_s "
+                f"({self.ping_interval_s}): a ping needs time to be answered"
+            )

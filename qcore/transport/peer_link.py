@@ -118,26 +118,25 @@ class PeerLink:
 
     # --- sending and receiving --------------------------------------------------------------------
 
-    def accepts(self) -> bool:
-        """Whether a message sent now has a chance."""
-        connection = self._connection
-        limits = self.pool.limits
-        return (
-            connection is not None
-            and connection.is_open
-            and connection.queued_messages() < limits.max_peer_queue_messages
-            and connection.unsent_bytes() < limits.max_queue_bytes
-        )
-
-    def send(self, envelope: bytes) -> None:
-        """Queue an envelope. Only after `accepts`.
+    def offer(self, envelope: bytes) -> bool:
+        """Queue an envelope if there is a connection and room.
 
         Raises:
-            qcore.errors.LocalProtocolError: it is too large.
+            qcore.errors.LocalProtocolError: it is too large for a frame.
         """
-        assert self._connection is not None
-        self._connection.send_encoded(envelope)
+        connection = self._connection
+        limits = self.pool.limits
+        if (
+            connection is None
+            or not connection.is_open
+            or connection.queued_messages() >= limits.max_peer_queue_messages
+            or connection.unsent_bytes() + len(envelope) > limits.max_queue_bytes
+        ):
+            self.dropped += 1
+            return False
+        connection.send_encoded(envelope)
         self.sent += 1
+        return True
 
     def received_message(self, message: object) -> None:
         """Take what came over the connection."""
@@ -163,7 +162,7 @@ class PeerLink:
         return PeerState(
             peer_id=self.peer_id,
             address=self.address,
-            connected=connection is not None,
+            connected=self.connected,
             last_error=self.last_error,
             retry_in_s=self._retry_in_s,
             queued_bytes=0 if connection is None else connection.unsent_bytes(),
@@ -171,6 +170,11 @@ class PeerLink:
             received=self.received,
             dropped=self.dropped,
         )
+
+    @property
+    def connected(self) -> bool:
+        """Whether Hello was said and answered on a connection that still stands."""
+        return self._connection is not None
 
     # --- life -------------------------------------------------------------------------------------
 

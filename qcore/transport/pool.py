@@ -77,17 +77,16 @@ class PeerPool:
         link = self._links.get(peer_id)
         if link is None:
             return False
-        if not link.accepts():
-            link.dropped += 1
+        if not link.connected:
+            link.dropped += 1  # before the cost of encoding
             return False
         try:
-            link.send(self.codec.encode(message))
+            return link.offer(self.codec.encode(message))
         except LocalProtocolError as error:
             link.dropped += 1
             link.last_error = str(error)
             logger.error("a message to node %d was dropped: %s", peer_id, error)
             return False
-        return True
 
     def wake(self, peer_id: int) -> None:
         """Try now if waiting to reconnect: the peer has shown that it lives."""

@@ -7,6 +7,7 @@ import logging
 from http import HTTPStatus
 
 import pytest
+from pydantic import JsonValue
 
 from qcore.errors import ConfigError
 from qcore.node.http import answer
@@ -93,7 +94,7 @@ class View:
     def unready_reason(self) -> str | None:
         return self.reason
 
-    def metrics_object(self) -> dict[str, object]:
+    def metrics_object(self) -> dict[str, JsonValue]:
         return {"id": 1}
 
     def exposition(self) -> str:

@@ -29,7 +29,7 @@ _OTHER_NAMES = {
 class ExpectSpec(Spec):
     """The expectations of a scenario; see docs/scenarios.md for what each means.
 
-    `safe` is expected unless it is set to false or a `violation` is expected.
+    `safe` is expected unless a `violation` is expected or `safe: false`, which expects any violation.
     """
 
     safe: Flag | None = None

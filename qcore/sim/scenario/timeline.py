@@ -148,11 +148,13 @@ class Item(Spec):
 def _blocks(value: object) -> list[dict[str, object]]:
     if value is None:
         return []
-    blocks = value if isinstance(value, list) else [value]
+    blocks: list[object] = value if isinstance(value, list) else [value]
+    checked: list[dict[str, object]] = []
     for block in blocks:
         if not isinstance(block, dict):
             raise ValueError(f"do: {block!r} is no action; write for example {{crash: leader}}")
-    return blocks
+        checked.append(block)
+    return checked
 
 
 def _action(key: object, value: object) -> Action:

@@ -1,0 +1,62 @@
+"""One picture of one run: who led when, what was committed, and the network while it was broken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qcore.analysis.network import draw_network
+from qcore.analysis.plots import plot_commits, plot_timeline
+from qcore.analysis.records import TraceSource
+from qcore.analysis.style import INK, MS
+from qcore.analysis.tables import TraceTables, read_tables
+from qcore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def run_figure(table: TraceTables, *, at_ms: float | None = None) -> Figure:
+    """The picture as a figure, independent of pyplot and of any display.
+
+    Args:
+        at_ms: the moment of the network's drawing; by default the middle of the first fault that cuts
+            links, or of the run.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 6.2), layout="constrained")
+    grid = figure.add_gridspec(2, 2, width_ratios=[2, 1.05], height_ratios=[1.15, 1])
+    timeline = plot_timeline(table, figure.add_subplot(grid[0, 0]))
+    timeline.set_xlabel("")
+    plot_commits(table, figure.add_subplot(grid[1, 0], sharex=timeline))
+    moment = _interesting_ms(table) if at_ms is None else at_ms
+    draw_network(table, moment, figure.add_subplot(grid[:, 1]))
+    timeline.axvline(moment / MS, color=INK, linewidth=0.8, linestyle=":", zorder=3)
+    figure.suptitle(f"{table.name or 'run'}, seed {table.seed}", color=INK, fontsize=12)
+    return figure
+
+
+def save_run_figure(trace: TraceSource, path: Path | str, *, at_ms: float | None = None) -> Path:
+    """Draw a trace and save the picture; the file's ending says the format (png, svg, pdf).
+
+    Raises:
+        ConfigError: the trace cannot be read or is empty, or the picture cannot be written.
+    """
+    table = read_tables(trace)
+    if not table.nodes:
+        raise ConfigError("the trace names no node, so there is nothing to draw")
+    target = Path(path)
+    try:
+        run_figure(table, at_ms=at_ms).savefig(target, dpi=130)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot write the picture {target}: {error}") from None
+    return target
+
+
+def _interesting_ms(table: TraceTables) -> float:
+    """When to draw the network: in the middle of the first cut, when its consequences show, or of the run."""
+    cuts = [window for window in table.faults if window.cuts]
+    if cuts:
+        return (cuts[0].start_us + cuts[0].end_us) / 2 / MS
+    return table.end_us / 2 / MS

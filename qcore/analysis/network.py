@@ -1,0 +1,219 @@
+"""The network as it was at one moment of a run, drawn with networkx."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qcore.analysis.spans import DirectedLink, RoleSpan, at_moment
+from qcore.analysis.style import CUT, FAINT, INK, MS, ROLE_COLOURS, ROLE_LABELS, SECOND, axes
+from qcore.analysis.tables import TraceTables, read_tables
+from qcore.trace import TraceRecord
+
+if TYPE_CHECKING:
+    import networkx
+    from matplotlib.axes import Axes
+
+_DARK_ROLES = ("leader", "candidate")
+_RADIUS = 0.31
+_CAPTION = "grey: messages pass      red, dashed: cut"
+
+
+@dataclass(slots=True, frozen=True)
+class NetworkMoment:
+    """The servers and the cut links at one moment.
+
+    Attributes:
+        t_us: the moment, since the beginning.
+        servers: what each server was; a server that had not started yet is missing.
+        cut: the directed links, between servers, that carried nothing.
+    """
+
+    t_us: int
+    nodes: tuple[int, ...]
+    servers: dict[int, RoleSpan]
+    cut: frozenset[DirectedLink]
+
+    def runs(self, node: int) -> bool:
+        """Whether the server was up."""
+        return node in self.servers and self.servers[node].role != "down"
+
+    def graph(self) -> networkx.DiGraph[int]:
+        """The links that carry messages, as a directed graph over all nodes."""
+        import networkx
+
+        graph: networkx.DiGraph[int] = networkx.DiGraph()
+        graph.add_nodes_from(self.nodes)
+        graph.add_edges_from(
+            (a, b) for a in self.nodes for b in self.nodes if a != b and (a, b) not in self.cut
+        )
+        return graph
+
+    def groups(self) -> list[tuple[int, ...]]:
+        """The parts of the network whose members can talk both ways, directly or through others."""
+        import networkx
+
+        parts = networkx.strongly_connected_components(self.graph())
+        return sorted(tuple(sorted(part)) for part in parts)
+
+
+def network_at(table: TraceTables, at_ms: float) -> NetworkMoment:
+    """Who was what and which links were cut, `at_ms` after the beginning."""
+    t_us = round(at_ms * MS)
+    known = set(table.nodes)
+    cut = {
+        (a, b)
+        for window in table.faults
+        if window.cuts and window.covers(t_us)
+        for a, b in window.links
+        if a in known and b in known
+    }
+    return NetworkMoment(t_us, table.nodes, dict(at_moment(table.role_spans, t_us)), frozenset(cut))
+
+
+def draw_network(
+    records: Sequence[TraceRecord] | TraceTables, at_ms: float, ax: Axes | None = None
+) -> Axes:
+    """Draw servers and links at a moment: colour is the role, the label names node and term.
+
+    Grey lines carry messages both ways. Red dashed lines carry none; where only one direction is
+    cut, a grey arrow shows the direction that still works and a red dashed arrow the one that does not.
+    Links of a server that is down are pale. Parts that cannot talk to each other stand apart.
+    """
+    import networkx
+
+    ax = axes(ax, width=4.2, height=4.0)
+    moment = network_at(
+        records if isinstance(records, TraceTables) else read_tables(records), at_ms
+    )
+    positions = _positions(moment)
+    graph = moment.graph()
+    both, one_way, cut_one_way, cut_both = _sort_links(moment)
+    dead = {node for node in moment.nodes if not moment.runs(node)}
+    idle = [link for link in both if dead.intersection(link)]
+    busy = [link for link in both if not dead.intersection(link)]
+    for links, colour, style, width in (
+        (idle, ROLE_COLOURS["follower"], "solid", 1.0),
+        (busy, FAINT, "solid", 1.5),
+        (cut_both, CUT, "dashed", 1.1),
+    ):
+        networkx.draw_networkx_edges(
+            graph,
+            positions,
+            edgelist=links,
+            edge_color=colour,
+            style=style,
+            width=width,
+            alpha=0.6 if colour == CUT else 1.0,
+            arrows=False,
+            ax=ax,
+        )
+    for links, colour, style in ((one_way, FAINT, "solid"), (cut_one_way, CUT, "dashed")):
+        networkx.draw_networkx_edges(
+            graph,
+            positions,
+            edgelist=links,
+            edge_color=colour,
+            style=style,
+            width=1.4,
+            arrows=True,
+            arrowsize=16,
+            connectionstyle="arc3,rad=0.12",
+            node_size=1900,
+            ax=ax,
+        )
+    _draw_servers(moment, positions, ax)
+    ax.set_title(f"network at {moment.t_us / SECOND:g} s", fontsize=10, color=INK)
+    if moment.cut:
+        ax.text(0.5, 0.0, _CAPTION, transform=ax.transAxes, ha="center", fontsize=8, color=INK)
+    ax.set_axis_off()
+    ax.set_aspect("equal")
+    ax.margins(0.2)
+    return ax
+
+
+Positions = dict[int, tuple[float, float]]
+
+
+def _positions(moment: NetworkMoment) -> Positions:
+    """All on one circle; parts of the network keep a gap between them, and step outwards a little."""
+    from math import cos, pi, sin
+
+    groups = sorted(moment.groups(), key=len, reverse=True)
+    gap = 0.0 if len(groups) == 1 else 0.9
+    slots = len(moment.nodes) + gap * len(groups)
+    positions: Positions = {}
+    slot = 0.0
+    for group in groups:
+        middle = slot + (len(group) - 1) / 2
+        push = 0.0 if len(groups) == 1 else 0.3
+        for node in group:
+            angle, outwards = 2 * pi * slot / slots, 2 * pi * middle / slots
+            positions[node] = (
+                sin(angle) + push * sin(outwards),
+                cos(angle) + push * cos(outwards),
+            )
+            slot += 1
+        slot += gap
+    return positions
+
+
+def _sort_links(
+    moment: NetworkMoment,
+) -> tuple[list[DirectedLink], list[DirectedLink], list[DirectedLink], list[DirectedLink]]:
+    """Pairs by what works: both ways, one way (and its cut counterpart), neither."""
+    both, one_way, cut_one_way, cut_both = [], [], [], []
+    for position, a in enumerate(moment.nodes):
+        for b in moment.nodes[position + 1 :]:
+            there, back = (a, b) not in moment.cut, (b, a) not in moment.cut
+            if there and back:
+                both.append((a, b))
+            elif not there and not back:
+                cut_both.append((a, b))
+            else:
+                one_way.append((a, b) if there else (b, a))
+                cut_one_way.append((b, a) if there else (a, b))
+    return both, one_way, cut_one_way, cut_both
+
+
+def _draw_servers(moment: NetworkMoment, positions: Positions, ax: Axes) -> None:
+    from matplotlib.patches import Circle
+
+    for node, (x, y) in positions.items():
+        span = moment.servers.get(node)
+        role = "down" if span is None else span.role
+        ax.add_patch(
+            Circle(
+                (x, y),
+                _RADIUS,
+                facecolor=ROLE_COLOURS[role],
+                edgecolor=INK if role == "leader" else FAINT,
+                linewidth=1.6 if role == "leader" else 1.0,
+                linestyle="--" if role == "down" else "-",
+                zorder=3,
+            )
+        )
+        text = f"{node}\n" + ("down" if span is None or role == "down" else f"term {span.term}")
+        ax.text(
+            x,
+            y,
+            text,
+            ha="center",
+            va="center",
+            fontsize=8,
+            zorder=4,
+            color="white" if role in _DARK_ROLES else INK,
+        )
+        above = y > 0  # away from the links
+        ax.annotate(
+            ROLE_LABELS[role] if role not in ("down", "follower") else "",
+            (x, y + _RADIUS if above else y - _RADIUS),
+            xytext=(0, 3 if above else -3),
+            textcoords="offset points",
+            ha="center",
+            va="bottom" if above else "top",
+            fontsize=8,
+            color=INK,
+            zorder=4,
+        )

@@ -1,0 +1,292 @@
+"""A trace as tables: plain lists of small records, made for `pandas.DataFrame(columns(rows))` or a loop.
+
+    tables = read_tables("run.jsonl")
+    for leadership in tables.leaderships: ...
+
+All times are microseconds since the trace's first record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from qcore.analysis.records import LEADERSHIP_KINDS, TraceSource, load
+from qcore.analysis.spans import (
+    FaultWindow,
+    Leadership,
+    RoleSpan,
+    Span,
+    fault_windows,
+    leaderless_spans,
+    leaderships,
+    role_spans,
+)
+from qcore.trace import TraceRecord
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Scalar = str | int | None
+
+
+@dataclass(slots=True, frozen=True)
+class TermRow:
+    """A term began: `node` was the first to be in it."""
+
+    t_us: int
+    node: int
+    term: int
+
+
+@dataclass(slots=True, frozen=True)
+class CommitRow:
+    """The commit index of a server became `index`."""
+
+    t_us: int
+    node: int
+    index: int
+
+
+@dataclass(slots=True, frozen=True)
+class OperationRow:
+    """A client's operation: `outcome` is `ok`, `refused`, `unknown`, or `open` at the trace's end."""
+
+    client: int
+    op_id: int
+    op: str
+    key: str
+    value: Scalar
+    invoke_us: int
+    end_us: int | None
+    outcome: str
+    output: Scalar
+    note: str
+
+    @property
+    def latency_us(self) -> int | None:
+        """From invocation to a good answer; None without one."""
+        if self.outcome != "ok" or self.end_us is None:
+            return None
+        return self.end_us - self.invoke_us
+
+
+@dataclass(slots=True, frozen=True)
+class MessageRow:
+    """How many messages of one kind were sent, delivered and lost."""
+
+    message: str
+    sent: int
+    delivered: int
+    dropped: int
+
+
+@dataclass(slots=True, frozen=True)
+class LagRow:
+    """A server's commit index reached `index` `lag_us` after that of the first server."""
+
+    index: int
+    node: int
+    first_us: int
+    lag_us: int
+
+
+@dataclass(slots=True, frozen=True)
+class ViolationRow:
+    """A check failed."""
+
+    t_us: int
+    node: int
+    check: str
+    note: str
+
+
+@dataclass(slots=True, frozen=True)
+class TraceTables:
+    """All tables of one trace.
+
+    Attributes:
+        name, seed, nodes: from the header; without one, the nodes that the records name.
+        origin_us: the time of the first record, in the trace's own clock.
+        end_us: the time of the last record, since the first.
+        voters: the voters of the newest configuration, or all nodes.
+    """
+
+    name: str
+    seed: int
+    nodes: tuple[int, ...]
+    voters: tuple[int, ...]
+    origin_us: int
+    end_us: int
+    role_spans: list[RoleSpan]
+    leaderships: list[Leadership]
+    leaderless: list[Span]
+    terms: list[TermRow]
+    commits: list[CommitRow]
+    operations: list[OperationRow]
+    messages: list[MessageRow]
+    faults: list[FaultWindow]
+    violations: list[ViolationRow]
+
+    def commit_lags(self) -> list[LagRow]:
+        """How long each server took to learn that an index, or a later one, is committed.
+
+        What a server learns again after a restart does not count.
+        """
+        first: dict[int, int] = {}
+        known: dict[int, int] = {}
+        highest = 0
+        lags: list[LagRow] = []
+        for row in self.commits:
+            if row.index <= known.get(row.node, 0):
+                continue
+            known[row.node] = row.index
+            for index in range(highest + 1, row.index + 1):
+                first[index] = row.t_us
+            highest = max(highest, row.index)
+            lags.append(LagRow(row.index, row.node, first[row.index], row.t_us - first[row.index]))
+        return lags
+
+    def operation_latencies_us(self, *ops: str) -> list[int]:
+        """Latencies of the answered operations, of these kinds or of all."""
+        return [
+            row.latency_us
+            for row in self.operations
+            if row.latency_us is not None and (not ops or row.op in ops)
+        ]
+
+    def leaderless_after(self, t_us: int) -> Span | None:
+        """The first stretch without a leader that begins, or goes on, at `t_us` or later."""
+        return next((span for span in self.leaderless if span.end_us > t_us), None)
+
+
+def read_tables(source: TraceSource, *, kinds: Collection[str] | None = None) -> TraceTables:
+    """Make the tables of a trace.
+
+    Args:
+        source: a path, lines, or records in the order of time.
+        kinds: read only these kinds of records, faster; `LEADERSHIP_KINDS` suffice for everything
+            but operations, commits and messages.
+
+    Raises:
+        ConfigError: the trace cannot be read or holds a bad line.
+    """
+    records = load(source, kinds=kinds)
+    origin = records[0].t_us if records else 0
+    end = records[-1].t_us - origin if records else 0
+    header = next((record for record in records if record.kind == "run"), None)
+    nodes = (
+        tuple(header.fields["nodes"])
+        if header is not None
+        else tuple(sorted({record.node for record in records if record.node > 0}))
+    )
+    voters = _voters(records) or nodes
+    spans = role_spans(records, origin, end)
+    faults = fault_windows(records, origin, end)
+    return TraceTables(
+        name=header.fields["name"] if header is not None else "",
+        seed=header.fields["seed"] if header is not None else 0,
+        nodes=nodes,
+        voters=voters,
+        origin_us=origin,
+        end_us=end,
+        role_spans=spans,
+        leaderships=leaderships(spans),
+        leaderless=leaderless_spans(spans, [w for w in faults if w.cuts], voters, end),
+        terms=_terms(records, origin),
+        commits=[
+            CommitRow(record.t_us - origin, record.node, record.fields["index"])
+            for record in records
+            if record.kind == "commit"
+        ],
+        operations=_operations(records, origin),
+        messages=_messages(records),
+        faults=faults,
+        violations=[
+            ViolationRow(
+                record.t_us - origin, record.node, record.fields["check"], record.fields["note"]
+            )
+            for record in records
+            if record.kind == "violation"
+        ],
+    )
+
+
+def columns(rows: Sequence[DataclassInstance]) -> dict[str, list[Any]]:  # any cell
+    """Rows as columns, for `pandas.DataFrame(columns(rows))`. Empty for no rows."""
+    if not rows:
+        return {}
+    cells = [asdict(row) for row in rows]
+    return {field.name: [cell[field.name] for cell in cells] for field in fields(rows[0])}
+
+
+def _voters(records: Sequence[TraceRecord]) -> tuple[int, ...]:
+    configs = [record.fields for record in records if record.kind == "config"]
+    newest = max(configs, key=lambda config: int(config["index"]), default=None)
+    return tuple(newest["voters"]) if newest is not None else ()
+
+
+def _terms(records: Sequence[TraceRecord], origin: int) -> list[TermRow]:
+    rows: list[TermRow] = []
+    highest = 0
+    for record in records:
+        if record.kind in ("role", "up") and record.fields["term"] > highest:
+            highest = record.fields["term"]
+            rows.append(TermRow(record.t_us - origin, record.node, highest))
+    return rows
+
+
+def _operations(records: Sequence[TraceRecord], origin: int) -> list[OperationRow]:
+    rows: dict[tuple[int, int], OperationRow] = {}
+    for record in records:
+        if record.kind != "op":
+            continue
+        t_us, cells = record.t_us - origin, record.fields
+        name = (cells["client"], cells["op_id"])
+        if cells["phase"] == "invoke":
+            rows[name] = OperationRow(
+                *name, cells["op"], cells["key"], cells["value"], t_us, None, "open", None, ""
+            )
+        elif name in rows:
+            begun = rows[name]
+            rows[name] = OperationRow(
+                *name,
+                begun.op,
+                begun.key,
+                begun.value,
+                begun.invoke_us,
+                t_us,
+                cells["phase"],
+                cells["value"],
+                cells["note"],
+            )
+    return list(rows.values())
+
+
+def _messages(records: Sequence[TraceRecord]) -> list[MessageRow]:
+    counts: dict[str, list[int]] = {}
+    column = {"send": 0, "recv": 1, "drop": 2}
+    for record in records:
+        if record.kind in column:
+            row = counts.setdefault(record.fields["message"], [0, 0, 0])
+            row[column[record.kind]] += 1
+    return [MessageRow(message, *counts[message]) for message in sorted(counts)]
+
+
+__all__ = [
+    "LEADERSHIP_KINDS",
+    "CommitRow",
+    "FaultWindow",
+    "LagRow",
+    "Leadership",
+    "MessageRow",
+    "OperationRow",
+    "RoleSpan",
+    "Span",
+    "TermRow",
+    "TraceTables",
+    "ViolationRow",
+    "columns",
+    "read_tables",
+]

@@ -1,0 +1,177 @@
+"""`qcore cluster init` and `qcore cluster status`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from qcore.cli.exits import ExitCode
+from qcore.cli.options import (
+    DEFAULT_ENDPOINT,
+    EndpointsOption,
+    OutputFormat,
+    OutputOption,
+    TimeoutOption,
+    split_endpoints,
+)
+from qcore.errors import ConfigError, QcoreError
+
+app = typer.Typer(
+    rich_markup_mode=None, no_args_is_help=True, help="Initialise a cluster and look at it."
+)
+
+
+@app.command()
+def init(
+    nodes: Annotated[
+        str,
+        typer.Option(
+            "--nodes",
+            envvar="QCORE_NODES",
+            help="The voters: ID=host:port, separated by commas. Empty: the one node at the endpoint.",
+        ),
+    ] = "",
+    endpoints: EndpointsOption = DEFAULT_ENDPOINT,
+    timeout: TimeoutOption = 15.0,
+    output: OutputOption = OutputFormat.table,
+) -> None:
+    """Begin a cluster. The request goes to the first endpoint, which must be one of the nodes."""
+    from qcore.cli.runner import run
+    from qcore.node.client import QcoreClient
+
+    targets = split_endpoints(endpoints)
+    members = parse_nodes(nodes)
+
+    async def work() -> dict[str, Any]:
+        async with QcoreClient(targets, timeout_s=timeout) as client:
+            await client.init(members, endpoint=targets[0])
+            return await client.get_metrics(targets[0])
+
+    metrics = run(work())
+    cluster_id = metrics["qcore"]["cluster_id"]
+    if output is OutputFormat.json:
+        print(json.dumps({"cluster_id": cluster_id, "nodes": members}))
+    else:
+        names = ", ".join(f"{node_id} at {address}" for node_id, address in members)
+        print(f"cluster {cluster_id} begins with node {names or 'at ' + targets[0]}")
+
+
+@app.command()
+def status(
+    endpoints: EndpointsOption = DEFAULT_ENDPOINT,
+    timeout: TimeoutOption = 5.0,
+    output: OutputOption = OutputFormat.table,
+) -> None:
+    """Show what each node says of itself.
+
+    Exit code 0: every node answered and follows one leader; 3: no node answered; 5: anything else.
+    """
+    from qcore.cli.runner import run
+
+    targets = split_endpoints(endpoints)
+    answers = run(ask_all(targets, timeout))
+    healthy = is_healthy(answers)
+    if output is OutputFormat.json:
+        body = [
+            {"endpoint": target, "ok": not isinstance(answer, QcoreError), **_json_of(answer)}
+            for target, answer in zip(targets, answers, strict=True)
+        ]
+        print(json.dumps({"healthy": healthy, "nodes": body}))
+    else:
+        print(table(targets, answers))
+    for target, answer in zip(targets, answers, strict=True):
+        if isinstance(answer, QcoreError):
+            print(f"error: {target}: {answer}", file=sys.stderr)
+    if all(isinstance(answer, QcoreError) for answer in answers):
+        raise typer.Exit(ExitCode.CANNOT_CONNECT)
+    if not healthy:
+        raise typer.Exit(ExitCode.UNHEALTHY)
+
+
+Answer = dict[str, Any] | QcoreError
+
+
+async def ask_all(endpoints: list[str], timeout_s: float) -> list[Answer]:
+    """The metrics of each node, or why there are none; all asked at once."""
+    from qcore.node.client import QcoreClient
+
+    async def ask(client: QcoreClient, endpoint: str) -> Answer:
+        try:
+            return await client.get_metrics(endpoint)
+        except QcoreError as error:
+            return error
+
+    async with QcoreClient(endpoints, attempt_timeout_s=timeout_s) as client:
+        return await asyncio.gather(*(ask(client, endpoint) for endpoint in endpoints))
+
+
+def is_healthy(answers: list[Answer]) -> bool:
+    """All nodes answered, are of one cluster, and know the same leader in the same term."""
+    views: set[tuple[str | None, int | None, int]] = set()
+    for answer in answers:
+        if isinstance(answer, QcoreError):
+            return False
+        extra = answer["qcore"]
+        views.add((extra["cluster_id"], answer["current_leader"], answer["current_term"]))
+    cluster_id, leader, _ = next(iter(views))
+    return len(views) == 1 and cluster_id is not None and leader is not None
+
+
+def parse_nodes(text: str) -> list[tuple[int, str]]:
+    """`1=host:port,2=host:port` as pairs.
+
+    Raises:
+        ConfigError: an item is not of that form.
+    """
+    from qcore.node.config import parse_address
+
+    pairs: list[tuple[int, str]] = []
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        number, equals, address = item.partition("=")
+        if not (equals and number.isascii() and number.isdigit() and int(number) > 0):
+            raise ConfigError(
+                f"--nodes: {item!r} is not ID=host:port, for example 1=127.0.0.1:8080"
+            )
+        pairs.append((int(number), str(parse_address(address, f"--nodes {number}"))))
+    return pairs
+
+
+_COLUMNS = ("ENDPOINT", "NODE", "STATE", "TERM", "LEADER", "COMMIT", "APPLIED", "HASH")
+
+
+def table(endpoints: list[str], answers: list[Answer]) -> str:
+    """The answers as aligned columns."""
+    rows: list[tuple[str, ...]] = [_COLUMNS]
+    for endpoint, answer in zip(endpoints, answers, strict=True):
+        if isinstance(answer, QcoreError):
+            rows.append((endpoint, "-", "unreachable", *["-"] * 5))
+            continue
+        extra = answer["qcore"]
+        leader = answer["current_leader"]
+        rows.append(
+            (
+                endpoint,
+                str(answer["id"]),
+                answer["state"],
+                str(answer["current_term"]),
+                "-" if leader is None else str(leader),
+                str(extra["commit_index"]),
+                str(extra["applied_index"]),
+                extra["state_hash"][:12],
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _json_of(answer: Answer) -> dict[str, Any]:
+    if isinstance(answer, QcoreError):
+        return {"error": str(answer), "detail": answer.detail()}
+    return {"metrics": answer}

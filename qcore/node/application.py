@@ -1,0 +1,171 @@
+"""What a node replicates: a state machine, and the shape of the `Perform` requests that drive it.
+
+`EntityApplication` is the entity store of the wire protocol. `TextApplication` puts any state machine
+behind a node: its commands and queries are the texts that the machine understands.
+
+    run_node(config, TextApplication(MyMachine()))
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pydantic import with_config
+from typing_extensions import TypedDict
+
+from qcore.errors import ConfigError, QcoreError, StoreError
+from qcore.replica.messages import RequestKind
+from qcore.store.entities import EntityStore
+from qcore.store.interface import StateMachine
+from qcore.store.requests import PerformRequest, encode_request
+from qcore.store.topology import parse_topology
+from qcore.transport.wire import MessageId
+
+
+@dataclass(slots=True, frozen=True)
+class Operation:
+    """A client's request, ready for the replica.
+
+    Attributes:
+        name: the command's name on the wire, for the reply to a request that failed.
+        kind: through the log, or a linearizable read.
+        payload: what the state machine gets.
+    """
+
+    name: str
+    kind: RequestKind
+    payload: str
+
+
+class Application(Protocol):
+    """A state machine and its requests."""
+
+    @property
+    def machine(self) -> StateMachine:
+        """The state machine; the replica drives it, nobody else may change it."""
+        ...
+
+    @property
+    def perform_type(self) -> type:
+        """The dataclass that `Perform` envelopes are validated as; it has `id` and `request`."""
+        ...
+
+    def operation(self, request: Any) -> Operation:
+        """The operation that a `Perform.request` asks for, validated as `perform_type` says.
+
+        Raises:
+            StoreError: the request makes no sense; the text goes to the client.
+        """
+        ...
+
+    def failure(self, name: str, error: QcoreError) -> str:
+        """The JSON of `PerformResponse.response` for an operation that ended in `error`."""
+        ...
+
+    def topology_command(self, text: str, source: str) -> str:
+        """The command that loads a topology file into a new machine.
+
+        Raises:
+            ConfigError: the file is wrong (`source:line: reason`), or there is no such command.
+        """
+        ...
+
+    def is_pristine(self) -> bool:
+        """True while the machine is as new, so that a topology may be loaded."""
+        ...
+
+
+@dataclass(slots=True)
+class EntityPerform:
+    """`Perform` of the entity store."""
+
+    id: MessageId
+    request: PerformRequest
+
+
+class EntityApplication:
+    """The entity store, with the requests of the wire protocol.
+
+    Args:
+        machine: the store; a new one by default.
+    """
+
+    perform_type: type = EntityPerform
+
+    def __init__(self, machine: EntityStore | None = None) -> None:
+        self.machine = machine or EntityStore()
+        self._pristine_hash = EntityStore().state_hash()
+
+    def operation(self, request: PerformRequest) -> Operation:
+        """See `Application.operation`."""
+        kind, payload = encode_request(request)
+        return Operation(next(iter(request)), kind, payload)
+
+    def failure(self, name: str, error: QcoreError) -> str:
+        """The command's own shape, with the error's text and detail."""
+        body: dict[str, object] = {"error": str(error), "detail": error.detail()}
+        if name == "UpdateEntity":
+            body = {"response": [], **body}
+        elif name in ("CreateEntity", "GetSchema", "GetCompleteSchema"):
+            body = {"response": None, **body}
+        return json.dumps({name: body})
+
+    def topology_command(self, text: str, source: str) -> str:
+        """See `Application.topology_command`."""
+        return parse_topology(text, source).command()
+
+    def is_pristine(self) -> bool:
+        """See `Application.is_pristine`."""
+        return self.machine.state_hash() == self._pristine_hash
+
+
+@with_config({"extra": "forbid", "strict": True})
+class TextRequest(TypedDict, total=False):
+    """`{"Write": command}` or `{"Read": query}`."""
+
+    Write: str
+    Read: str
+
+
+@dataclass(slots=True)
+class TextPerform:
+    """`Perform` of a machine whose commands are text."""
+
+    id: MessageId
+    request: TextRequest
+
+
+class TextApplication:
+    """Any state machine: `{"Write": command}` goes through the log, `{"Read": query}` reads linearizably.
+
+    The response is what the machine returned, which must be JSON.
+    """
+
+    perform_type: type = TextPerform
+
+    def __init__(self, machine: StateMachine) -> None:
+        self.machine = machine
+
+    def operation(self, request: TextRequest) -> Operation:
+        """See `Application.operation`."""
+        if len(request) != 1:
+            raise StoreError('a request is {"Write": command} or {"Read": query}, one of them')
+        if "Write" in request:
+            return Operation("Write", "write", request["Write"])
+        return Operation("Read", "read", request["Read"])
+
+    def failure(self, name: str, error: QcoreError) -> str:
+        """`{"Write": {"error": text, "detail": {...}}}`, and likewise for `Read`."""
+        return json.dumps({name: {"error": str(error), "detail": error.detail()}})
+
+    def topology_command(self, text: str, source: str) -> str:
+        """Refused: a topology belongs to the entity store."""
+        raise ConfigError(
+            f"{source}: a topology is for the entity store; start without a config file"
+        )
+
+    def is_pristine(self) -> bool:
+        """False: there is nothing to load."""
+        return False

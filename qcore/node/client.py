@@ -1,0 +1,305 @@
+"""The client library: one object for a whole cluster.
+
+    async with QcoreClient(["127.0.0.1:8080", "127.0.0.1:8081"]) as client:
+        await client.set_schema(schema)
+        user = await client.create_entity("User", "ada")
+        await client.write(user, "Email", {"String": "ada@example.org"})
+        value = await client.read(user, "Email")
+
+It keeps one connection to each node that it talks to, shared by all requests in flight; follows the
+leader; and repeats a request only when that cannot apply it twice: after a definite refusal
+(`NotLeader`, `Overloaded`, ...), or a read. When it cannot know whether a write took effect it says
+so with `OutcomeUnknown`, and the caller decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Literal, Self, TypeAlias
+
+from qcore.errors import (
+    ConfigError,
+    DeadlineExceeded,
+    DiskFull,
+    NotLeader,
+    OutcomeUnknown,
+    ProposalError,
+    QcoreError,
+)
+from qcore.node.config import parse_address
+from qcore.node.remote import error_from
+from qcore.transport.client import ClientConnection, ConnectionLost
+
+#: JSON as it comes off the wire; its shape depends on the message.
+Json: TypeAlias = Any
+EntityId: TypeAlias = Mapping[str, str | int]
+#: A tagged value, `{"String": "x"}`, or None for the schema's default.
+Value: TypeAlias = Mapping[str, Json] | None
+
+_BACKOFF_FIRST_S = 0.02
+_BACKOFF_LAST_S = 0.5
+_CONNECT_TIMEOUT_S = 2.0
+
+
+def _only_reads(request: Mapping[str, Json]) -> bool:
+    """Whether the request is a linearizable read, and so may be repeated."""
+    if "UpdateEntity" in request:
+        return all("Read" in item for item in request["UpdateEntity"]["request"])
+    return "GetSchema" in request or "GetCompleteSchema" in request or "Read" in request
+
+
+class QcoreClient:
+    """A client of a cluster. Use it as an async context manager, or call `close`.
+
+    Args:
+        endpoints: `host:port` of some nodes; others are found when a node names the leader.
+        timeout_s: how long one operation may take, with all its retries.
+        attempt_timeout_s: how long one attempt waits for a reply.
+
+    Raises:
+        ConfigError: an endpoint is not `host:port`, or there is none.
+    """
+
+    def __init__(
+        self, endpoints: Sequence[str], *, timeout_s: float = 15.0, attempt_timeout_s: float = 8.0
+    ) -> None:
+        if not endpoints:
+            raise ConfigError("no endpoints: give at least one host:port")
+        self._endpoints = [str(parse_address(text, "endpoints")) for text in endpoints]
+        self._timeout_s = timeout_s
+        self._attempt_timeout_s = attempt_timeout_s
+        self._connections: dict[str, ClientConnection] = {}
+        self._connecting: dict[str, asyncio.Task[ClientConnection]] = {}
+        self._preferred = self._endpoints[0]
+        self._rng = random.Random()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every connection; requests in progress fail."""
+        for task in self._connecting.values():
+            task.cancel()
+        connections, self._connections = list(self._connections.values()), {}
+        for connection in connections:
+            await connection.close()
+
+    # -- the entity store ------------------------------------------------------------------------
+
+    async def create_entity(
+        self, entity_type: str, name: str, parent: EntityId | None = None
+    ) -> EntityId:
+        """Create an entity and return its id."""
+        created: EntityId = await self._value(
+            "CreateEntity",
+            {
+                "entity_type": entity_type,
+                "parent_id": None if parent is None else dict(parent),
+                "name": name,
+            },
+        )
+        return created
+
+    async def delete_entity(self, entity_id: EntityId) -> None:
+        """Delete an entity and its descendants."""
+        await self._value("DeleteEntity", {"entity_id": dict(entity_id)})
+
+    async def set_schema(self, schema: Mapping[str, Json]) -> None:
+        """Add or replace the schema of an entity type."""
+        await self._value("SetSchema", {"entity_schema": dict(schema)})
+
+    async def get_schema(self, entity_type: str, *, complete: bool = False) -> Json:
+        """The schema of an entity type: its own, or complete with what it inherits."""
+        command = "GetCompleteSchema" if complete else "GetSchema"
+        return await self._value(command, {"entity_type": entity_type})
+
+    async def write(
+        self,
+        entity_id: EntityId,
+        field_type: str,
+        value: Value,
+        *,
+        push_condition: Literal["Always", "Changes"] = "Always",
+        adjust_behavior: Literal["Set", "Add", "Subtract"] = "Set",
+    ) -> None:
+        """Write a field."""
+        await self.update(
+            [
+                {
+                    "Write": {
+                        "entity_id": dict(entity_id),
+                        "field_type": field_type,
+                        "value": value,
+                        "push_condition": push_condition,
+                        "adjust_behavior": adjust_behavior,
+                        "write_time": None,
+                        "writer_id": None,
+                    }
+                }
+            ]
+        )
+
+    async def read(self, entity_id: EntityId, field_type: str) -> Json:
+        """The tagged value of a field, linearizable: it reflects every write acknowledged before."""
+        (item,) = await self.update(
+            [
+                {
+                    "Read": {
+                        "entity_id": dict(entity_id),
+                        "field_type": field_type,
+                        "value": None,
+                        "write_time": None,
+                        "writer_id": None,
+                    }
+                }
+            ]
+        )
+        return item["Read"]["value"]
+
+    async def update(self, requests: Sequence[Mapping[str, Json]]) -> list[Json]:
+        """Carry out reads and writes together, all or none; returns the list filled in."""
+        response: list[Json] = await self._value("UpdateEntity", {"request": list(requests)})
+        return response
+
+    async def perform(self, request: Mapping[str, Json]) -> Json:
+        """Send any `Perform` request and return `PerformResponse.response`, store errors included.
+
+        Raises:
+            OutcomeUnknown: a write may or may not take effect.
+            ProposalError: refused until the time was over; certainly without effect.
+            RemoteProtocolError: the request is malformed; the text names the field.
+            TransportError: no node could be reached.
+        """
+        repeatable = _only_reads(request)
+        deadline = time.monotonic() + self._timeout_s
+        pause = _BACKOFF_FIRST_S
+        while True:
+            try:
+                return await self._attempt(request, repeatable, deadline)
+            except QcoreError as error:
+                if not error.retryable:
+                    raise
+                self._look_elsewhere(error)
+                pause = min(pause * 2, _BACKOFF_LAST_S)
+                delay = pause * (0.5 + self._rng.random() / 2)
+                if time.monotonic() + delay >= deadline:
+                    raise
+            await asyncio.sleep(delay)
+
+    async def _value(self, command: str, fields: Mapping[str, Json]) -> Json:
+        """Perform one command; its value, or its error raised."""
+        response = await self.perform({command: fields})
+        body = response[command]
+        if body["error"] is not None:
+            raise error_from(body["error"], body.get("detail"))
+        return body.get("response")
+
+    # -- management ------------------------------------------------------------------------------
+
+    async def init(
+        self, nodes: Sequence[tuple[int, str]] = (), *, endpoint: str | None = None
+    ) -> None:
+        """Begin a cluster of these nodes (id and `host:port`); none: of the one node that is asked.
+
+        Raises:
+            QcoreError: the node refused; says why.
+        """
+        pairs = [[node_id, address] for node_id, address in nodes]
+        await self._result("Init", {"nodes": pairs}, endpoint or self._endpoints[0])
+
+    async def get_metrics(self, endpoint: str | None = None) -> dict[str, Json]:
+        """The metrics object of one node."""
+        target = endpoint or self._preferred
+        reply = await self.request(target, "GetMetrics", {})
+        metrics: dict[str, Json] = reply["response"]
+        return metrics
+
+    async def request(
+        self, endpoint: str, name: str, fields: Mapping[str, Json], timeout_s: float | None = None
+    ) -> dict[str, Json]:
+        """Send one message to one node, once; returns the reply's value.
+
+        Raises:
+            TransportError: the node cannot be reached.
+            OutcomeUnknown: it did not answer.
+            RemoteProtocolError: it did not understand.
+        """
+        connection = await self._connect(endpoint)
+        return await connection.request(
+            name, fields, timeout_s=self._attempt_timeout_s if timeout_s is None else timeout_s
+        )
+
+    async def _result(self, name: str, fields: Mapping[str, Json], endpoint: str) -> Json:
+        """The `Ok` of a reply, or its `Err` raised."""
+        reply = await self.request(endpoint, name, fields, self._timeout_s)
+        response = reply["response"]
+        if "Err" in response:
+            raise error_from(response["Err"], reply.get("detail"))
+        return response["Ok"]
+
+    # -- one attempt -----------------------------------------------------------------------------
+
+    async def _attempt(
+        self, request: Mapping[str, Json], repeatable: bool, deadline: float
+    ) -> Json:
+        """Ask the preferred node once; raises retryable errors only where a retry is harmless."""
+        remaining = max(0.05, deadline - time.monotonic())
+        try:
+            reply = await self.request(
+                self._preferred,
+                "Perform",
+                {"request": dict(request)},
+                min(remaining, self._attempt_timeout_s),
+            )
+        except (OutcomeUnknown, ConnectionLost) as error:
+            if repeatable:
+                raise DeadlineExceeded(str(error)) from None
+            raise OutcomeUnknown(str(error)) from None
+        response: Json = reply["response"]
+        ((_, body),) = response.items()
+        if body.get("error") is not None:
+            refusal = error_from(body["error"], body.get("detail"))
+            if isinstance(refusal, ProposalError | DiskFull):
+                raise refusal
+        return response
+
+    def _look_elsewhere(self, error: QcoreError) -> None:
+        """Choose the node for the next attempt: the leader that was named, else the next in turn."""
+        if isinstance(error, NotLeader) and error.leader_addr is not None:
+            self._preferred = error.leader_addr
+            return
+        others = [endpoint for endpoint in self._endpoints if endpoint != self._preferred]
+        if others:
+            self._preferred = self._rng.choice(others)
+
+    async def _connect(self, endpoint: str) -> ClientConnection:
+        """The connection to a node, opened if need be; concurrent callers share the attempt."""
+        connection = self._connections.get(endpoint)
+        if connection is not None and connection.is_open:
+            return connection
+        task = self._connecting.get(endpoint)
+        if task is None:
+            task = asyncio.ensure_future(self._open(endpoint))
+            self._connecting[endpoint] = task
+            task.add_done_callback(lambda _: self._connecting.pop(endpoint, None))
+        return await asyncio.shield(task)
+
+    async def _open(self, endpoint: str) -> ClientConnection:
+        address = parse_address(endpoint, "endpoint")
+        connection = await ClientConnection.connect(
+            address.host, address.port, timeout_s=_CONNECT_TIMEOUT_S
+        )
+        self._connections[endpoint] = connection
+        return connection

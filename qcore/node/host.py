@@ -1,0 +1,218 @@
+"""The asyncio host of one replica: an inbox, a disk thread, a timer.
+
+Whatever arrives within one turn of the event loop goes into the replica as one step, so that
+requests that come together share appends, syncs and frames. Nothing here waits: writes go to the
+disk thread, and what must wait for them is held back by the `DurabilityGate`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from qcore.core.effects import (
+    AppendLog,
+    MembershipChanged,
+    MessageDropped,
+    RoleChanged,
+    SaveCommit,
+    SaveHardState,
+    StoreSnapshot,
+    TruncateLog,
+    VoteGranted,
+    Write,
+)
+from qcore.core.events import Tick, WriteDurable
+from qcore.errors import QcoreError, StorageError
+from qcore.node.clock import now_us, wall_us
+from qcore.node.metrics import NodeMetrics
+from qcore.replica.events import Applied, ReplicaEffect, ReplicaEvent, Reply, Restored, SendPeer
+from qcore.replica.gate import DurabilityGate
+from qcore.replica.messages import PeerMessage
+from qcore.replica.replica import Replica
+
+#: A deadline further away than this needs no timer, µs.
+_FAR_US: Final = 3_600_000_000
+
+
+class Disk(Protocol):
+    """What the host needs of the disk thread (`qcore.storage.writer.GroupCommitWriter`)."""
+
+    def submit(self, writes: Sequence[Write], commit: int | None = None) -> None:
+        """Make the writes durable in order; `ReplicaHost.on_durable` is called later."""
+        ...
+
+
+class Outlet(Protocol):
+    """Where the host takes what the replica wants to say. Called on the event loop; must be quick."""
+
+    def send_peer(self, to: int, message: PeerMessage) -> None:
+        """Send to a peer; may be lost."""
+        ...
+
+    def reply(self, reply: Reply) -> None:
+        """A client's request ended."""
+        ...
+
+    def role_changed(self, change: RoleChanged) -> None:
+        """Role, term or known leader changed."""
+        ...
+
+    def membership_changed(self, change: MembershipChanged) -> None:
+        """Another configuration is in force."""
+        ...
+
+    def stepped(self, effects: Sequence[ReplicaEffect]) -> None:
+        """One step was taken; called before its effects are carried out, for the trace."""
+        ...
+
+    def fatal(self, error: BaseException) -> None:
+        """The node cannot go on: a failed sync, or a bug."""
+        ...
+
+
+class ReplicaHost:
+    """Drives one replica from the running event loop.
+
+    Args:
+        replica: the replica; nobody else may step it.
+        disk: takes the writes.
+        outlet: takes everything else.
+        metrics: counts.
+    """
+
+    def __init__(self, replica: Replica, disk: Disk, outlet: Outlet, metrics: NodeMetrics) -> None:
+        self._replica = replica
+        self._disk = disk
+        self._outlet = outlet
+        self._metrics = metrics
+        self._gate = DurabilityGate()
+        self._loop = asyncio.get_running_loop()
+        self._inbox: list[ReplicaEvent] = []
+        self._drain_scheduled = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0
+        self._writes_in_flight: deque[tuple[int, int]] = deque()  # (last write id, submitted at µs)
+        self._stopped = False
+
+    def start(self) -> None:
+        """Carry out what the replica wants at once, and arm the timer."""
+        self.post(Tick())
+
+    def stop(self) -> None:
+        """Take no further steps."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    @property
+    def inbox_length(self) -> int:
+        """Events that wait for the next step."""
+        return len(self._inbox)
+
+    @property
+    def writes_in_flight(self) -> int:
+        """Batches handed to the disk and not yet durable."""
+        return len(self._writes_in_flight)
+
+    def post(self, event: ReplicaEvent) -> None:
+        """Give the replica an event with the next step, which comes soon."""
+        self._inbox.append(event)
+        if not self._drain_scheduled:
+            self._drain_scheduled = True
+            self._loop.call_soon(self._drain)
+
+    def on_durable(self, write_id: int) -> None:
+        """Every write up to `write_id` is on stable storage. Call on the event loop."""
+        in_flight = self._writes_in_flight
+        now = now_us()
+        while in_flight and in_flight[0][0] <= write_id:
+            self._metrics.commit_seconds.observe((now - in_flight.popleft()[1]) / 1e6)
+        for send in self._gate.release(write_id):
+            self._outlet.send_peer(send.to, send.message)
+        self.post(WriteDurable(write_id))
+
+    def _drain(self) -> None:
+        self._drain_scheduled = False
+        if self._stopped:
+            return
+        events, self._inbox = self._inbox, []
+        now = now_us()
+        self._metrics.step_events.observe(len(events))
+        try:
+            effects = self._replica.step(events, now, wall_us())
+            self._outlet.stepped(effects)
+            self._carry_out(effects, now)
+        except (QcoreError, AssertionError, ValueError, KeyError, IndexError, TypeError) as error:
+            # Bad input never raises out of `step`: this is a bug, and going on could break safety.
+            self.stop()
+            self._outlet.fatal(error)
+            return
+        self._arm(now)
+
+    def _carry_out(self, effects: Sequence[ReplicaEffect], now: int) -> None:
+        writes: list[Write] = []
+        commit: int | None = None
+        outlet = self._outlet
+        gate = self._gate
+        applied = 0
+        for effect in effects:
+            match effect:
+                case SendPeer(to=to, message=message):
+                    if gate.admit(effect):
+                        outlet.send_peer(to, message)
+                case Reply():
+                    outlet.reply(effect)
+                case Applied():
+                    applied += 1
+                case AppendLog() | SaveHardState() | TruncateLog() | StoreSnapshot():
+                    writes.append(effect)
+                case SaveCommit(commit=commit):
+                    pass
+                case RoleChanged():
+                    outlet.role_changed(effect)
+                case MembershipChanged():
+                    outlet.membership_changed(effect)
+                case Restored() | VoteGranted() | MessageDropped():
+                    pass  # for traces only
+        self._metrics.entries_applied += applied
+        if writes or commit is not None:
+            self._submit(writes, commit, now)
+
+    def _submit(self, writes: list[Write], commit: int | None, now: int) -> None:
+        if writes:
+            self._writes_in_flight.append((writes[-1].write_id, now))
+        try:
+            self._disk.submit(writes, commit)
+        except StorageError as error:
+            self.stop()
+            self._outlet.fatal(error)
+
+    # -- timer -----------------------------------------------------------------------------------
+
+    def _arm(self, now: int) -> None:
+        """Have the timer fire at the replica's deadline or before.
+
+        A deadline that moved further away, as it does with every message, costs nothing: the timer
+        fires early once and is set anew.
+        """
+        deadline = self._replica.next_deadline()
+        if self._timer is not None:
+            if self._timer_at <= deadline:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if deadline - now < _FAR_US:
+            self._timer_at = deadline
+            self._timer = self._loop.call_later(max(0, deadline - now) / 1e6, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        now = now_us()
+        if self._replica.next_deadline() <= now:
+            self.post(Tick())
+        else:
+            self._arm(now)

@@ -1,0 +1,132 @@
+"""From the command line to a running node and back: opening, signals, the event loop, exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Final
+
+import qcore
+from qcore.errors import ConfigError, QcoreError
+from qcore.node.application import Application, EntityApplication
+from qcore.node.config import NodeConfig
+from qcore.node.logs import NodeLog
+from qcore.node.node import Node
+from qcore.storage.sqlite import SqliteStorage
+
+#: Exit codes of `run_node`.
+EXIT_DONE: Final = 0
+EXIT_UNHEALTHY: Final = 5
+EXIT_FORCED: Final = 130
+
+#: How long the event loop may keep the disk thread waiting for the interpreter after each sync.
+_SWITCH_INTERVAL_S: Final = 0.0005
+
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+
+def run_node(
+    config: NodeConfig,
+    application: Application | None = None,
+    *,
+    on_listening: Callable[[str], None] | None = None,
+) -> int:
+    """Run a node until SIGTERM or SIGINT, or until it fails; returns the exit code.
+
+    Args:
+        config: settings.
+        application: what to replicate; the entity store by default.
+        on_listening: called with the address once the node listens.
+
+    Raises:
+        ConfigError: a setting or the topology file is wrong.
+        StorageError: the data directory is locked, damaged or another node's, or a write failed.
+        StateMachineFailed: the state machine raised.
+        TransportError: the address cannot be bound.
+    """
+    log = NodeLog(config.node_id)
+    log.install(config.log_format, config.log_level)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    application = application or EntityApplication()
+    with ExitStack() as stack:
+        trace = _open_trace(config.trace_file, stack)
+        storage = SqliteStorage.open(config.data_dir, config.node_id)
+        stack.callback(storage.close)
+        runner = stack.enter_context(asyncio.Runner(loop_factory=_loop_factory(config.use_uvloop)))
+
+        async def serve() -> BaseException | None:
+            node = Node(config, application, storage, log, trace)
+            stop = _stop_on_signals(log)
+            bound = await node.start()
+            version, data_dir = qcore.__version__, str(config.data_dir)
+            log.info("listening", addr=bound, version=version, data_dir=data_dir)
+            if on_listening is not None:
+                on_listening(bound)
+            await _first(stop, node.failed)
+            await node.stop()
+            return node.failure
+
+        failure = runner.run(serve())
+    if isinstance(failure, QcoreError):
+        raise failure
+    return EXIT_DONE if failure is None else EXIT_UNHEALTHY
+
+
+def _open_trace(path: Path | None, stack: ExitStack) -> IO[str] | None:
+    if path is None:
+        return None
+    try:
+        return stack.enter_context(open(path, "a", encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--trace {path}: {error.strerror}") from None
+
+
+def _stop_on_signals(log: NodeLog) -> asyncio.Event:
+    """An event that the first SIGTERM or SIGINT sets; the second ends the process on the spot."""
+    stop = asyncio.Event()
+
+    def on_signal(number: signal.Signals) -> None:
+        if stop.is_set():
+            log.warning("second signal: exit at once", signal=number.name)
+            os._exit(EXIT_FORCED)
+        log.info("signal: shutting down", signal=number.name)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    return stop
+
+
+async def _first(*events: asyncio.Event) -> None:
+    """Wait until one of the events is set."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+def _loop_factory(use_uvloop: bool | None) -> LoopFactory | None:
+    """uvloop's, if asked for or installed; None for asyncio's own.
+
+    Raises:
+        ConfigError: asked for and not installed.
+    """
+    if use_uvloop is False:
+        return None
+    try:
+        uvloop = importlib.import_module("uvloop")
+    except ImportError:
+        if use_uvloop:
+            raise ConfigError("--uvloop: uvloop is not installed; pip install uvloop") from None
+        return None
+    factory: LoopFactory = uvloop.new_event_loop
+    return factory

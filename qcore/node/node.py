@@ -1,0 +1,318 @@
+"""One node: the replica's host, the peers, the clients and the pages, put together on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import traceback
+from collections.abc import Sequence
+from typing import IO
+
+from pydantic import JsonValue
+
+from qcore.core.effects import MembershipChanged, RoleChanged
+from qcore.core.entry import Membership
+from qcore.errors import ConfigError, DiskFull, QcoreError, TransportError
+from qcore.node import http, views
+from qcore.node.application import Application
+from qcore.node.clock import now_us
+from qcore.node.config import NodeConfig
+from qcore.node.host import ReplicaHost
+from qcore.node.identity import ClusterIdentity
+from qcore.node.logs import NodeLog
+from qcore.node.membership_storage import JoiningStorage
+from qcore.node.metrics import NodeMetrics
+from qcore.node.peers import PeerLinks
+from qcore.node.requests import RequestDesk
+from qcore.node.topology import TopologyLoader
+from qcore.node.tracing import FLUSH_INTERVAL_S, NodeTrace
+from qcore.replica.events import ReplicaEffect, Reply
+from qcore.replica.messages import PeerMessage
+from qcore.replica.replica import Replica
+from qcore.storage.interface import LogStorage
+from qcore.storage.writer import GroupCommitWriter
+from qcore.transport.codec import Codec
+from qcore.transport.pool import PeerPool
+from qcore.transport.server import HttpResponse, Server, ServerConnection
+from qcore.transport.wire import REGISTRY, Hello, HelloReply
+
+
+class Node:
+    """A running node. Make it inside the event loop, then `await start()`.
+
+    Args:
+        config: settings.
+        application: what is replicated.
+        storage: opened; the node closes it.
+        log: installed.
+        trace: an open file for the trace, or None.
+
+    Raises:
+        StorageError: the data cannot be read, or belongs to another node.
+        ConfigError: the topology file is wrong.
+    """
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        application: Application,
+        storage: LogStorage,
+        log: NodeLog,
+        trace: IO[str] | None = None,
+    ) -> None:
+        self._config = config
+        self._application = application
+        self._log = log
+        self._metrics = NodeMetrics()
+        self._started_at = time.monotonic()
+        self._leaders = views.LeaderMemory()
+        self._failure: BaseException | None = None
+        self._stopping = False
+        self.failed = asyncio.Event()
+
+        rng = (
+            random.Random()
+        )  # seeded by the system: nodes must not draw the same election timeouts
+        self._trace = NodeTrace(trace, config.node_id) if trace is not None else None
+        durable_storage = JoiningStorage(storage)
+        self._replica = Replica(
+            config.replica_config(),
+            application.machine,
+            durable_storage.load(),
+            rng=rng,
+            now=now_us(),
+        )
+        self._identity = ClusterIdentity(config.node_id, durable_storage.identity().cluster_id)
+        self._writer = GroupCommitWriter(
+            durable_storage,
+            asyncio.get_running_loop().call_soon_threadsafe,
+            on_durable=self._on_durable,
+            on_error=self.fatal,
+            on_disk_full=self._on_disk_full,
+        )
+        self._host = ReplicaHost(self._replica, self._writer, self, self._metrics)
+        self._links = PeerLinks(self._identity, self._host.post, log, self._metrics, self._trace)
+        codec = Codec({**REGISTRY, "Perform": application.perform_type})
+        self._pool = PeerPool(codec, self._links, self._links.hello, rng)
+        self._links.use_pool(self._pool)
+        self._server = Server(codec, self)
+        self._desk = RequestDesk(
+            application,
+            self._identity,
+            self._host.post,
+            self.metrics_object,
+            self._metrics,
+            config.request_timeout_ms,
+        )
+        self._topology = self._topology_loader(application)
+        self._flusher: asyncio.TimerHandle | None = None
+
+    def _topology_loader(self, application: Application) -> TopologyLoader | None:
+        path = self._config.config_file
+        if path is None:
+            return None
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"--config-file {path}: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"--config-file {path} is not UTF-8 text: {error.reason}") from None
+        command = application.topology_command(text, str(path))
+        loader = TopologyLoader(command, application.is_pristine, self._desk.submit, self._log)
+        self._desk.after_init = loader.after_init
+        return loader
+
+    # -- life ------------------------------------------------------------------------------------
+
+    async def start(self) -> str:
+        """Listen and begin to take part; returns the address `host:port`.
+
+        Raises:
+            TransportError: the address cannot be bound.
+            StorageError: the data belongs to another cluster than the log says.
+        """
+        address = self._config.ws_addr
+        bound = await self._server.start(address.host, address.port)
+        self._desk.own_address = bound
+        if self._trace is not None:
+            self._trace.started(self._replica.core.status())
+            self._flush_trace()
+        self._follow(self._replica.core.membership)
+        self._host.start()
+        return bound
+
+    async def stop(self) -> None:
+        """Refuse new requests, settle those in progress, and close everything."""
+        self._stopping = True
+        self._log.info("stopping", requests_in_progress=self._desk.in_progress)
+        self._desk.close()
+        if self._topology is not None:
+            self._topology.stop()
+        if self._failure is None:
+            await self._settle()
+        self._desk.abandon("the node is shutting down: the request may or may not take effect")
+        await self._server.stop()
+        await self._pool.close()
+        self._host.stop()
+        await asyncio.get_running_loop().run_in_executor(None, self._writer.close)
+        if self._flusher is not None:
+            self._flusher.cancel()
+        if self._trace is not None:
+            self._trace.stopped("stopped" if self._failure is None else str(self._failure))
+        self._log.info("stopped")
+
+    async def _settle(self) -> None:
+        """Give the requests in progress some time to end."""
+        # A poll: an event would cost every reply, and this happens once in the life of a node.
+        for _ in range(self._config.shutdown_grace_ms // 10):
+            if not self._desk.in_progress:
+                return
+            await asyncio.sleep(0.01)
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why the node cannot go on, once `failed` is set."""
+        return self._failure
+
+    def _flush_trace(self) -> None:
+        assert self._trace is not None
+        self._trace.flush()
+        loop = asyncio.get_running_loop()
+        self._flusher = loop.call_later(FLUSH_INTERVAL_S, self._flush_trace)
+
+    # -- what the host says (Outlet) ---------------------------------------------------------------
+
+    def send_peer(self, to: int, message: PeerMessage) -> None:
+        """See `Outlet`."""
+        self._links.send(to, message)
+
+    def reply(self, reply: Reply) -> None:
+        """See `Outlet`."""
+        self._desk.on_reply(reply)
+
+    def stepped(self, effects: Sequence[ReplicaEffect]) -> None:
+        """See `Outlet`."""
+        if self._trace is not None:
+            self._trace.effects(effects)
+
+    def role_changed(self, change: RoleChanged) -> None:
+        """See `Outlet`."""
+        self._metrics.role_changes += 1
+        self._leaders.note(change)
+        self._log.term, self._log.role = change.term, change.role
+        self._log.info("role changed", leader=change.leader_id)
+        if self._topology is not None:
+            self._topology.role_changed(change)
+
+    def membership_changed(self, change: MembershipChanged) -> None:
+        """See `Outlet`."""
+        self._log.info(
+            "configuration changed",
+            index=change.index,
+            voters=",".join(map(str, change.membership.voters)),
+            learners=",".join(map(str, change.membership.learners)),
+        )
+        self._follow(change.membership)
+
+    def fatal(self, error: BaseException) -> None:
+        """See `Outlet`."""
+        if self._failure is not None:
+            return
+        self._failure = error
+        self._log.error("fatal: nothing is acknowledged any more", why=str(error))
+        if not isinstance(error, QcoreError):
+            # A bug, not something that a peer or client sent: whoever repairs it needs the place.
+            self._log.error("internal error", trace="".join(traceback.format_exception(error)))
+        self._host.stop()
+        self.failed.set()
+
+    def _follow(self, membership: Membership) -> None:
+        """Belong to the configuration's cluster and keep connections to its members."""
+        if membership.is_empty:
+            return
+        if self._identity.join(membership.cluster_id):
+            self._log.info("joined cluster", cluster_id=membership.cluster_id)
+        self._links.follow(membership)
+
+    # -- what the disk thread says -------------------------------------------------------------------
+
+    def _on_durable(self, write_id: int) -> None:
+        self._host.on_durable(write_id)
+
+    def _on_disk_full(self, is_full: bool) -> None:
+        if is_full:
+            self._desk.refuse_writes(
+                DiskFull(
+                    f"no space is left for the log in {self._config.data_dir}; free some space and retry"
+                )
+            )
+            self._log.error("disk full: writes are refused, reads go on")
+        else:
+            self._desk.refuse_writes(None)
+            self._log.info("the disk has space again: writes are taken")
+
+    # -- what the server says (ServerHandler) ----------------------------------------------------------
+
+    def on_open(self, connection: ServerConnection) -> None:
+        """See `ServerHandler`."""
+        self._log.debug("connection opened", remote=connection.remote)
+
+    def on_hello(self, connection: ServerConnection, hello: Hello) -> HelloReply:
+        """See `ServerHandler`."""
+        return self._links.on_hello(connection, hello)
+
+    def on_message(self, connection: ServerConnection, message: object) -> None:
+        """See `ServerHandler`."""
+        if not self._links.on_message(connection, message):
+            self._desk.on_message(connection, message)
+
+    def on_close(self, connection: ServerConnection, error: TransportError | None) -> None:
+        """See `ServerHandler`."""
+        self._links.on_close(connection)
+        if error is not None:
+            self._log.info("connection lost", remote=connection.remote, why=str(error))
+
+    def on_http(self, path: str) -> HttpResponse | None:
+        """See `ServerHandler`."""
+        answer = http.answer(self, path)
+        return HttpResponse(answer.status, answer.body.encode(), answer.content_type)
+
+    # -- what the pages ask (NodeView) -----------------------------------------------------------------
+
+    def unready_reason(self) -> str | None:
+        """See `NodeView`."""
+        core = self._replica.core
+        own_term_committed = core.term_at(core.commit) == core.term
+        return views.unready_reason(core.status(), own_term_committed, self._around())
+
+    def metrics_object(self) -> dict[str, JsonValue]:
+        """See `NodeView`."""
+        core = self._replica.core
+        return views.metrics_object(core, core.status(), self._leaders, self._around(), now_us())
+
+    def exposition(self) -> str:
+        """See `NodeView`."""
+        return views.exposition(
+            self._replica.core.status(),
+            self._metrics,
+            self._around(),
+            self._pool.peer_states(),
+        )
+
+    def _around(self) -> views.Around:
+        stats = self._server.stats
+        return views.Around(
+            cluster_id=self._identity.cluster_id,
+            state_hash=self._application.machine.state_hash(),
+            stopping=self._stopping,
+            failure=None if self._failure is None else str(self._failure),
+            disk_full=self._desk.refuses_writes,
+            queues={
+                "inbox": self._host.inbox_length,
+                "requests": self._desk.in_progress,
+                "writes": self._host.writes_in_flight,
+            },
+            connections={"clients": stats.clients, "peers": stats.peers},
+            started_at=self._started_at,
+        )

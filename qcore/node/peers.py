@@ -1,0 +1,252 @@
+"""Messages between nodes: out through the pool, back on the connection that asked, in to the host."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol, cast
+
+import qcore
+from qcore.core.entry import Membership
+from qcore.core.events import PeerUnreachable
+from qcore.core.messages import (
+    AppendEntriesResponse,
+    InstallSnapshotResponse,
+    PreVoteResponse,
+    RequestVoteResponse,
+)
+from qcore.errors import NotLeader, RemoteProtocolError
+from qcore.node.identity import ClusterIdentity
+from qcore.node.logs import NodeLog
+from qcore.node.metrics import NodeMetrics
+from qcore.node.tracing import NodeTrace
+from qcore.replica import messages as replica_messages
+from qcore.replica.events import PeerMessageReceived, ReplicaEvent
+from qcore.replica.messages import ForwardResponse, PeerMessage
+from qcore.transport.pool import PeerPool
+from qcore.transport.server import ServerConnection
+from qcore.transport.wire import (
+    PROTOCOL_VERSION,
+    Forward,
+    Hello,
+    HelloReply,
+    RaftAppend,
+    RaftPreVote,
+    RaftSnapshot,
+    RaftVote,
+    is_peer_response,
+    unwrap,
+    wrap_request,
+    wrap_response,
+)
+
+#: Class of a Raft request on the wire -> class of the core message that answers it.
+_ANSWERED_BY: Final[dict[type, type]] = {
+    RaftAppend: AppendEntriesResponse,
+    RaftVote: RequestVoteResponse,
+    RaftPreVote: PreVoteResponse,
+    RaftSnapshot: InstallSnapshotResponse,
+}
+
+#: Unanswered Raft requests remembered for each peer and kind. The core may leave one without an answer.
+_REMEMBERED: Final = 64
+
+_Origin = tuple[ServerConnection, str]
+
+
+class Identified(Protocol):
+    """Any message of the wire."""
+
+    id: str
+
+
+class PeerLinks:
+    """Routes messages between the replica and its peers.
+
+    A response goes back on the connection that its request came over, with the request's id. Responses
+    tell by themselves what they answer, so the id serves those who read the wire; when the connection is
+    gone the response is lost, as any message may be.
+
+    Args:
+        identity: decides which peers are accepted.
+        post: gives an event to the replica.
+        log, metrics, trace: where to say and count.
+    """
+
+    def __init__(
+        self,
+        identity: ClusterIdentity,
+        post: Callable[[ReplicaEvent], None],
+        log: NodeLog,
+        metrics: NodeMetrics,
+        trace: NodeTrace | None = None,
+    ) -> None:
+        self._identity = identity
+        self._post = post
+        self._log = log
+        self._metrics = metrics
+        self._trace = trace
+        self._pool: PeerPool | None = None
+        self._unanswered: dict[tuple[int, type], deque[_Origin]] = {}
+        #: By peer and forward id. Every forward is answered once, so this is as long as the replica's queues.
+        self._forwards: dict[tuple[int, int], _Origin] = {}
+
+    # -- outgoing --------------------------------------------------------------------------------
+
+    def use_pool(self, pool: PeerPool) -> None:
+        """Send through this pool, whose handler this object is."""
+        self._pool = pool
+
+    def hello(self, message_id: str) -> Hello:
+        """This node's introduction."""
+        return Hello(
+            id=message_id,
+            protocol=PROTOCOL_VERSION,
+            cluster_id=self._identity.cluster_id or "",
+            node_id=self._identity.node_id,
+            version=qcore.__version__,
+        )
+
+    def follow(self, membership: Membership) -> None:
+        """Keep connections to the other members of this configuration."""
+        assert self._pool is not None, "use_pool comes first"
+        own_id = self._identity.node_id
+        self._pool.set_peers(
+            {
+                member: address
+                for member in membership.members()
+                if member != own_id and (address := membership.address_of(member)) is not None
+            }
+        )
+
+    def send(self, to: int, message: PeerMessage) -> None:
+        """Send a request over our own connection, or a response back to where its request came from."""
+        if is_peer_response(message):
+            message_id = self._answer(to, message)
+        else:
+            assert self._pool is not None, "use_pool comes first"
+            message_id = self._pool.next_id()
+            if not self._pool.send(to, wrap_request(message_id, message)):
+                message_id = None
+                if isinstance(message, replica_messages.Forward):
+                    self._refuse_forward(to, message)
+        if message_id is None:
+            self._metrics.peer_messages_dropped += 1
+        else:
+            self._metrics.peer_messages_sent += 1
+        if self._trace is not None:
+            if message_id is None:
+                self._trace.dropped(to, message)
+            else:
+                self._trace.sent(to, message_id, message)
+
+    def _refuse_forward(self, to: int, forward: replica_messages.Forward) -> None:
+        """It certainly did not leave: the client may try again at once, instead of waiting for its timeout."""
+        refusal = ForwardResponse(forward.forward_id, None, error_code=NotLeader.__name__)
+        self._post(PeerMessageReceived(to, refusal))
+
+    def _answer(self, to: int, message: PeerMessage) -> str | None:
+        """Send a response back; returns the id of its request, or None if the connection is gone."""
+        if isinstance(message, ForwardResponse):
+            origin = self._forwards.pop((to, message.forward_id), None)
+        else:
+            origin = self._oldest(to, type(message))
+        if origin is None or not origin[0].is_open:
+            return None
+        connection, message_id = origin
+        connection.send(wrap_response(message_id, message))
+        return message_id
+
+    def _oldest(self, peer_id: int, answered_by: type) -> _Origin | None:
+        """Where the oldest request without an answer came from, as far as its connection is open."""
+        waiting = self._unanswered.get((peer_id, answered_by))
+        while waiting:
+            origin = waiting.popleft()
+            if origin[0].is_open:
+                return origin
+        return None
+
+    # -- incoming: our own connections (PeerHandler) -----------------------------------------------
+
+    def on_peer_message(self, peer_id: int, message: object) -> None:
+        """A message came back on our own connection."""
+        inner = unwrap(message)
+        if inner is not None:
+            self._received(peer_id, message, inner)
+
+    def _received(self, peer_id: int, message: object, inner: PeerMessage) -> None:
+        self._metrics.peer_messages_received += 1
+        if self._trace is not None:
+            self._trace.received(peer_id, cast(Identified, message).id, inner)
+        self._post(PeerMessageReceived(peer_id, inner))
+
+    def on_unreachable(self, peer_id: int) -> None:
+        """What was in flight to the peer is lost."""
+        self._log.warning("peer unreachable", peer=peer_id, why=self._last_error(peer_id))
+        self._post(PeerUnreachable(peer_id))
+
+    def on_connected(self, peer_id: int) -> None:
+        """Our connection to the peer stands; the transport has said so in the log."""
+
+    def _last_error(self, peer_id: int) -> str | None:
+        assert self._pool is not None, "use_pool comes first"
+        return next((s.last_error for s in self._pool.peer_states() if s.peer_id == peer_id), None)
+
+    # -- incoming: connections of peers ------------------------------------------------------------
+
+    def on_hello(self, connection: ServerConnection, hello: Hello) -> HelloReply:
+        """Accept or refuse a peer.
+
+        Raises:
+            RemoteProtocolError: refused; the text goes to the peer.
+        """
+        try:
+            self._identity.accept(hello.node_id, hello.cluster_id)
+        except RemoteProtocolError as error:
+            self._metrics.refused_connections += 1
+            self._log.warning("peer refused", remote=connection.remote, why=str(error))
+            raise
+        if self._pool is not None:
+            self._pool.wake(hello.node_id)
+        return HelloReply(
+            protocol=PROTOCOL_VERSION,
+            cluster_id=self._identity.cluster_id or "",
+            node_id=self._identity.node_id,
+            version=qcore.__version__,
+        )
+
+    def on_message(self, connection: ServerConnection, message: object) -> bool:
+        """Take a message between nodes; False if it is none.
+
+        The server lets these through only on connections whose `Hello` was accepted.
+        """
+        inner = unwrap(message)
+        peer = connection.peer
+        if inner is None or peer is None:
+            return False
+        origin = (connection, cast(Identified, message).id)
+        if isinstance(message, Forward):
+            self._forwards[peer.node_id, message.request.forward_id] = origin
+        elif (answered_by := _ANSWERED_BY.get(type(message))) is not None:
+            key = (peer.node_id, answered_by)
+            waiting = self._unanswered.get(key)
+            if waiting is None:
+                waiting = self._unanswered[key] = deque(maxlen=_REMEMBERED)
+            waiting.append(origin)
+        self._received(peer.node_id, message, inner)
+        return True
+
+    def on_close(self, connection: ServerConnection) -> None:
+        """A peer's connection is gone: nothing can be answered on it."""
+        peer = connection.peer
+        if peer is None:
+            return
+        self._identity.release(peer.cluster_id)
+        for key, waiting in self._unanswered.items():
+            if key[0] == peer.node_id:
+                kept = [origin for origin in waiting if origin[0] is not connection]
+                waiting.clear()
+                waiting.extend(kept)
+        self._forwards = {
+            key: origin for key, origin in self._forwards.items() if origin[0] is not connection
+        }

@@ -1,0 +1,267 @@
+"""Clients' requests: from the envelope to the replica, and from its outcome to the reply.
+
+Every request gets exactly one reply on the connection that it came over, unless that is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any, Protocol, cast
+from uuid import uuid4
+
+from pydantic import JsonValue
+
+from qcore.core.entry import Membership
+from qcore.errors import (
+    ConfigError,
+    NotLeader,
+    OutcomeUnknown,
+    QcoreError,
+    RemoteProtocolError,
+    StoreError,
+    Unsupported,
+)
+from qcore.node.application import Application
+from qcore.node.clock import now_us
+from qcore.node.config import parse_address
+from qcore.node.identity import ClusterIdentity
+from qcore.node.metrics import NodeMetrics
+from qcore.replica.events import ClientRequest, InitCluster, ReplicaEvent, Reply
+from qcore.replica.messages import RequestKind
+from qcore.transport.codec import encode_reply
+from qcore.transport.server import ServerConnection
+from qcore.transport.wire import (
+    AddLearner,
+    AddLearnerResponse,
+    ChangeMembership,
+    ChangeMembershipResponse,
+    Error,
+    GetMetrics,
+    GetMetricsResponse,
+    Init,
+    InitResponse,
+    Ok,
+    failure,
+)
+
+
+class PerformEnvelope(Protocol):
+    """What every application's `perform_type` has."""
+
+    id: str
+    request: Any
+
+
+class RequestDesk:
+    """Keeps the requests in progress.
+
+    Args:
+        application: the state machine's requests.
+        identity: this node and its cluster.
+        post: gives an event to the replica.
+        metrics_object: makes the reply to `GetMetrics`.
+        metrics: counts.
+        timeout_ms: a request without an outcome after this long is answered as unknown.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        identity: ClusterIdentity,
+        post: Callable[[ReplicaEvent], None],
+        metrics_object: Callable[[], dict[str, JsonValue]],
+        metrics: NodeMetrics,
+        timeout_ms: int,
+    ) -> None:
+        self._application = application
+        self._identity = identity
+        self._post = post
+        self._metrics_object = metrics_object
+        self._metrics = metrics
+        self._timeout_ms = timeout_ms
+        self._request_ids = count(1)
+        #: request id -> connection, envelope id, command name, kind, arrival µs. A tuple: it is on the hot path.
+        self._performs: dict[int, tuple[ServerConnection, str, str, RequestKind, int]] = {}
+        self._callbacks: dict[int, Callable[[Reply], None]] = {}
+        self._refuse_all: QcoreError | None = None
+        self._refuse_writes: QcoreError | None = None
+        #: Called when this node's `Init` has committed, with a function to call when the reply may go out.
+        self.after_init: Callable[[Callable[[], None]], None] = lambda done: done()
+        #: The address that `Init` without nodes gives to this node.
+        self.own_address = ""
+
+    # -- incoming --------------------------------------------------------------------------------
+
+    def on_message(self, connection: ServerConnection, message: object) -> None:
+        """Take a client's message."""
+        if type(message) is self._application.perform_type:
+            self._perform(connection, cast(PerformEnvelope, message))
+            return
+        match message:
+            case GetMetrics(id=message_id):
+                connection.send(GetMetricsResponse(message_id, self._metrics_object()))
+            case Init():
+                self._init(connection, message)
+            case AddLearner(id=message_id):
+                connection.send(AddLearnerResponse(message_id, *failure(_no_membership_changes())))
+            case ChangeMembership(id=message_id):
+                connection.send(
+                    ChangeMembershipResponse(message_id, *failure(_no_membership_changes()))
+                )
+            case Error():
+                pass  # somebody could not read our reply; there is nothing to answer
+            case _:
+                self._not_a_request(connection, message)
+
+    def submit(self, kind: RequestKind, payload: str, done: Callable[[Reply], None]) -> None:
+        """A request of the node's own, forwarded like any other. `done` gets its outcome."""
+        request_id = next(self._request_ids)
+        self._callbacks[request_id] = done
+        self._post(ClientRequest(request_id, kind, payload, self._timeout_ms))
+
+    def _perform(self, connection: ServerConnection, message: PerformEnvelope) -> None:
+        try:
+            operation = self._application.operation(message.request)
+        except StoreError as error:
+            connection.send(Error(message.id, str(error), error.detail()))
+            return
+        refusal = self._refuse_all
+        if refusal is None and operation.kind == "write":
+            refusal = self._refuse_writes
+        if refusal is not None:
+            response = self._application.failure(operation.name, refusal)
+            connection.send_encoded(encode_reply("PerformResponse", message.id, response))
+            return
+        request_id = next(self._request_ids)
+        self._performs[request_id] = (
+            connection,
+            message.id,
+            operation.name,
+            operation.kind,
+            now_us(),
+        )
+        self._post(ClientRequest(request_id, operation.kind, operation.payload, self._timeout_ms))
+
+    def _init(self, connection: ServerConnection, message: Init) -> None:
+        try:
+            if self._refuse_all is not None:
+                raise self._refuse_all
+            membership = self._first_membership(message.nodes)
+        except QcoreError as error:
+            connection.send(InitResponse(message.id, *failure(error)))
+            return
+
+        def finished(reply: Reply) -> None:
+            if reply.error is not None:
+                connection.send(InitResponse(message.id, *failure(reply.error)))
+            else:
+                self.after_init(lambda: connection.send(InitResponse(message.id, Ok(None))))
+
+        request_id = next(self._request_ids)
+        self._callbacks[request_id] = finished
+        self._post(InitCluster(request_id, membership, self._timeout_ms))
+
+    def _first_membership(self, nodes: Sequence[tuple[int, str]]) -> Membership:
+        identity = self._identity
+        if identity.cluster_id is not None:
+            raise ConfigError(
+                f"node {identity.node_id} is already a member of cluster {identity.cluster_id}; "
+                "a cluster is initialised once"
+            )
+        if identity.courted_by is not None:
+            raise ConfigError(
+                f"node {identity.node_id} is already about to join cluster {identity.courted_by}; "
+                "send Init to one node only"
+            )
+        return first_membership(nodes or [(identity.node_id, self.own_address)], identity.node_id)
+
+    def _not_a_request(self, connection: ServerConnection, message: object) -> None:
+        """A known message that makes no sense here, such as a response."""
+        self._metrics.bad_messages += 1
+        message_id = getattr(message, "id", "")
+        error = RemoteProtocolError(f"{type(message).__name__} is not a request")
+        connection.send(Error(message_id, str(error), error.detail()))
+
+    # -- outgoing --------------------------------------------------------------------------------
+
+    def on_reply(self, reply: Reply) -> None:
+        """The replica's outcome of a request."""
+        perform = self._performs.pop(reply.request_id, None)
+        if perform is None:
+            callback = self._callbacks.pop(reply.request_id, None)
+            if callback is not None:
+                callback(reply)
+            return
+        connection, message_id, name, kind, arrived = perform
+        error = reply.error
+        if error is None:
+            assert reply.result is not None, "a reply has a result or an error"
+            response, outcome = reply.result, "ok"
+        else:
+            response = self._application.failure(name, error)
+            outcome = "unknown" if isinstance(error, OutcomeUnknown) else "refused"
+        connection.send_encoded(encode_reply("PerformResponse", message_id, response))
+        self._metrics.count_request(kind, outcome, (now_us() - arrived) / 1e6)
+
+    # -- state -----------------------------------------------------------------------------------
+
+    @property
+    def in_progress(self) -> int:
+        """Requests without an outcome."""
+        return len(self._performs) + len(self._callbacks)
+
+    @property
+    def refuses_writes(self) -> bool:
+        """True while writes are refused for a full disk."""
+        return self._refuse_writes is not None
+
+    def refuse_writes(self, error: QcoreError | None) -> None:
+        """Refuse writes with this error (a full disk), or take them again."""
+        self._refuse_writes = error
+
+    def close(self) -> None:
+        """Take no more requests; those in progress go on."""
+        self._refuse_all = NotLeader()
+
+    def abandon(self, why: str) -> None:
+        """End every request in progress: what it did is unknown."""
+        for request_id in [*self._performs, *self._callbacks]:
+            self.on_reply(Reply(request_id, None, 0, OutcomeUnknown(why)))
+
+
+def first_membership(nodes: Sequence[tuple[int, str]], own_id: int) -> Membership:
+    """The first configuration of a cluster with a fresh cluster id.
+
+    Args:
+        nodes: id and `host:port` of every voter.
+        own_id: must be among them.
+
+    Raises:
+        ConfigError: an id or address is wrong or given twice, or the own id is missing.
+    """
+    addresses: dict[int, str] = {}
+    for position, (node_id, text) in enumerate(nodes):
+        address = str(parse_address(text, f"nodes[{position}]"))
+        if node_id in addresses:
+            raise ConfigError(f"nodes[{position}]: node {node_id} is named twice")
+        if address in addresses.values():
+            raise ConfigError(f"nodes[{position}]: {address} is given to two nodes")
+        addresses[node_id] = address
+    if own_id not in addresses:
+        raise ConfigError(
+            f"nodes: this is node {own_id}, and it is not among {sorted(addresses)}; "
+            "send Init to one of the nodes that it names"
+        )
+    return Membership(
+        voters=tuple(sorted(addresses)),
+        addresses=tuple(sorted(addresses.items())),
+        cluster_id=uuid4().hex,
+    )
+
+
+def _no_membership_changes() -> Unsupported:
+    return Unsupported(
+        "membership changes arrive with the next release of qcore; until then a cluster keeps the "
+        "members that Init gave it"
+    )

@@ -1,0 +1,70 @@
+"""The trace of a real node: the same records as the simulator writes, with Unix time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import IO, Final
+
+from qcore.core.raft import CoreStatus
+from qcore.node.clock import wall_us
+from qcore.replica.events import ReplicaEffect
+from qcore.replica.messages import PeerMessage
+from qcore.replica.recorder import ReplicaRecorder, describe
+from qcore.trace import TraceWriter
+
+#: How often the node should call `flush`: what a kill -9 may cost the trace, seconds.
+FLUSH_INTERVAL_S: Final = 0.2
+
+
+class NodeTrace:
+    """Writes what one node does to a file.
+
+    Args:
+        stream: the open file.
+        node_id: this node.
+    """
+
+    def __init__(self, stream: IO[str], node_id: int) -> None:
+        self._writer = TraceWriter(stream)
+        self._recorder = ReplicaRecorder(self._writer, node_id)
+        self._node_id = node_id
+
+    def started(self, status: CoreStatus) -> None:
+        """The header, and that this server came up."""
+        now = wall_us()
+        self._writer.run(now, f"node {self._node_id}", 0, [self._node_id])
+        self._writer.up(now, self._node_id, status.term, status.commit, status.last_log_index)
+
+    def stopped(self, why: str) -> None:
+        """This server stops."""
+        self._writer.down(wall_us(), self._node_id, why)
+        self._writer.flush()
+
+    def effects(self, effects: Iterable[ReplicaEffect]) -> None:
+        """What one step of the replica gave."""
+        self._recorder.effects(wall_us(), effects)
+
+    def sent(self, to: int, message_id: str, message: PeerMessage) -> None:
+        """A message left."""
+        name, term, note = describe(message)
+        trace_id = _trace_id(message_id)
+        self._writer.send(wall_us(), self._node_id, to, trace_id, name, term, note)
+
+    def received(self, from_id: int, message_id: str, message: PeerMessage) -> None:
+        """A message arrived."""
+        name, _, _ = describe(message)
+        self._writer.recv(wall_us(), self._node_id, from_id, _trace_id(message_id), name)
+
+    def dropped(self, to: int, message: PeerMessage) -> None:
+        """A message could not leave."""
+        name, _, _ = describe(message)
+        self._writer.drop(wall_us(), to, self._node_id, "", name, "no connection or a full queue")
+
+    def flush(self) -> None:
+        """Write what is pending to the file."""
+        self._writer.flush()
+
+
+def _trace_id(message_id: str) -> str:
+    """The wire's id, harmless inside a JSON text whatever a peer chose."""
+    return "".join(c for c in message_id[:64] if c.isalnum() or c in "-_.:")

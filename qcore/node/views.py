@@ -1,0 +1,269 @@
+"""What a node tells about itself: the metrics object, readiness, and the Prometheus page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pydantic import JsonValue
+
+import qcore
+from qcore.core.effects import Role, RoleChanged
+from qcore.core.entry import Membership
+from qcore.core.raft import CoreStatus, RaftCore
+from qcore.node.metrics import Exposition, NodeMetrics
+from qcore.transport.pool import PeerState
+
+#: The states of the wire protocol by role. A pre-candidate has not left its term: still a follower.
+STATES: Final[dict[Role, str]] = {
+    "follower": "Follower",
+    "pre_candidate": "Follower",
+    "candidate": "Candidate",
+    "leader": "Leader",
+    "learner": "Learner",
+}
+
+
+class LeaderMemory:
+    """Which node led in which term, as far as this node has seen it: log ids on the wire name both.
+
+    Holds the newest terms only; an older one is answered with 0, which is no node's id.
+    """
+
+    _KEPT: Final = 1024
+
+    def __init__(self) -> None:
+        self._leaders: dict[int, int] = {}
+
+    def note(self, change: RoleChanged) -> None:
+        """Remember the leader of a term, once it is known."""
+        if change.leader_id is not None:
+            self._leaders[change.term] = change.leader_id
+            if len(self._leaders) > self._KEPT:
+                del self._leaders[min(self._leaders)]
+
+    def log_id(self, term: int | None, index: int) -> JsonValue:
+        """A log id of the wire protocol; None for the beginning of the log."""
+        if index == 0:
+            return None
+        term = term or 0
+        return {"leader_id": {"term": term, "node_id": self._leaders.get(term, 0)}, "index": index}
+
+
+@dataclass(slots=True, frozen=True)
+class Around:
+    """What a node knows besides its Raft status.
+
+    Attributes:
+        cluster_id: the cluster it belongs to, or None.
+        state_hash: the state machine's digest.
+        stopping: the node is shutting down.
+        failure: why the node has stopped working, or None.
+        disk_full: writes are refused for lack of space.
+        queues: length of each queue by name.
+        connections: open connections by kind (`clients`, `peers`).
+        started_at: monotonic clock at the start, seconds.
+    """
+
+    cluster_id: str | None
+    state_hash: str
+    stopping: bool
+    failure: str | None
+    disk_full: bool
+    queues: Mapping[str, int]
+    connections: Mapping[str, int]
+    started_at: float
+
+
+def metrics_object(
+    core: RaftCore, status: CoreStatus, leaders: LeaderMemory, around: Around, now: int
+) -> dict[str, JsonValue]:
+    """The object of `GetMetricsResponse`; `now` in µs on the core's clock."""
+    leads = status.role == "leader"
+    voted_for = status.leader_id or status.voted_for or 0
+    running: JsonValue = {"Ok": None} if around.failure is None else {"Err": around.failure}
+    return {
+        "running_state": running,
+        "id": status.node_id,
+        "current_term": status.term,
+        "vote": {
+            "leader_id": {"term": status.term, "node_id": voted_for},
+            "committed": status.leader_id is not None,
+        },
+        "last_log_index": status.last_log_index or None,
+        "last_applied": leaders.log_id(core.term_at(status.applied), status.applied),
+        "snapshot": leaders.log_id(status.snapshot_term, status.snapshot_index),
+        "purged": leaders.log_id(
+            core.term_at(status.first_log_index - 1), status.first_log_index - 1
+        ),
+        "state": "Shutdown" if around.stopping else STATES[status.role],
+        "current_leader": status.leader_id,
+        "millis_since_quorum_ack": (
+            max(0, now - status.quorum_contact_at) // 1000
+            if leads and status.quorum_contact_at is not None
+            else None
+        ),
+        "membership_config": {
+            "log_id": leaders.log_id(
+                core.term_at(status.membership_index), status.membership_index
+            ),
+            "membership": _membership(status.membership),
+        },
+        "replication": (
+            {
+                str(peer): leaders.log_id(core.term_at(progress.match), progress.match)
+                for peer, progress in sorted(status.peers.items())
+            }
+            if leads
+            else None
+        ),
+        "qcore": {
+            "version": qcore.__version__,
+            "cluster_id": around.cluster_id,
+            "role": status.role,
+            "commit_index": status.commit,
+            "applied_index": status.applied,
+            "durable_index": status.durable_index,
+            "first_log_index": status.first_log_index,
+            "state_hash": around.state_hash,
+            "disk_full": around.disk_full,
+            "queues": dict(around.queues),
+            "connections": dict(around.connections),
+            "uptime_seconds": round(time.monotonic() - around.started_at, 3),
+        },
+    }
+
+
+def _membership(membership: Membership) -> JsonValue:
+    configs: list[JsonValue] = []
+    if membership.voters:
+        configs.append(list(membership.voters))
+    if membership.is_joint:
+        configs.append(list(membership.voters_outgoing))
+    nodes: dict[str, JsonValue] = {
+        str(node_id): {"addr": address} for node_id, address in membership.addresses
+    }
+    return {"configs": configs, "nodes": nodes}
+
+
+def unready_reason(status: CoreStatus, own_term_committed: bool, around: Around) -> str | None:
+    """Why requests cannot be served here now; None when they can."""
+    if around.failure is not None:
+        return f"the node has failed: {around.failure}"
+    if around.stopping:
+        return "the node is shutting down"
+    if status.membership.is_empty:
+        return "the node belongs to no cluster yet: send Init, or add it to a cluster"
+    if status.leader_id is None:
+        return f"no leader is known in term {status.term}"
+    if status.role == "leader" and not own_term_committed:
+        return "elected, and the first entry of the term is not committed yet"
+    if around.disk_full:
+        return "the disk is full: reads are served, writes are refused"
+    return None
+
+
+def exposition(
+    status: CoreStatus, metrics: NodeMetrics, around: Around, peers: Sequence[PeerState]
+) -> str:
+    """The Prometheus page."""
+    page = Exposition()
+    build = {"version": qcore.__version__, "cluster_id": around.cluster_id or ""}
+    page.family("qcore_build_info", "gauge", "Version and cluster.", [(build, 1)])
+    uptime = time.monotonic() - around.started_at
+    page.gauge("qcore_uptime_seconds", "Time since the process started serving.", uptime)
+    _raft(page, status)
+    _peers(page, peers)
+    page.family(
+        "qcore_requests_total",
+        "counter",
+        "Clients' requests that ended, by kind and outcome.",
+        [
+            ({"kind": kind, "outcome": outcome}, number)
+            for (kind, outcome), number in sorted(metrics.requests.items())
+        ],
+    )
+    page.histogram(
+        "qcore_request_duration_seconds",
+        "From a request's arrival to its reply.",
+        [({"kind": kind}, histogram) for kind, histogram in metrics.request_seconds.items()],
+    )
+    page.histogram(
+        "qcore_step_events",
+        "Events that one step of the replica took together.",
+        [({}, metrics.step_events)],
+    )
+    page.histogram(
+        "qcore_storage_commit_duration_seconds",
+        "From handing writes to the disk to their being durable.",
+        [({}, metrics.commit_seconds)],
+    )
+    page.gauge("qcore_storage_disk_full", "1 while writes wait for space.", int(around.disk_full))
+    _counters(page, metrics)
+    page.family(
+        "qcore_queue_length",
+        "gauge",
+        "Items in each queue.",
+        [({"queue": name}, length) for name, length in around.queues.items()],
+    )
+    page.family(
+        "qcore_connections",
+        "gauge",
+        "Open connections to this node.",
+        [({"kind": kind}, number) for kind, number in around.connections.items()],
+    )
+    return page.text()
+
+
+def _raft(page: Exposition, status: CoreStatus) -> None:
+    gauges = {
+        "term": ("Current term.", status.term),
+        "leader_id": ("Node id of the known leader, 0 while none is known.", status.leader_id or 0),
+        "is_leader": ("1 on the leader.", int(status.role == "leader")),
+        "commit_index": ("Highest committed index.", status.commit),
+        "applied_index": ("Highest applied index.", status.applied),
+        "last_log_index": ("Highest index in the log.", status.last_log_index),
+        "first_log_index": ("Lowest index in the log.", status.first_log_index),
+        "durable_index": ("Highest index on this node's stable storage.", status.durable_index),
+        "snapshot_index": ("Last index of the newest snapshot, or 0.", status.snapshot_index),
+        "voters": ("Voting members.", len(status.membership.voters)),
+        "learners": ("Members without a vote.", len(status.membership.learners)),
+    }
+    for name, (text, value) in gauges.items():
+        page.gauge(f"qcore_raft_{name}", text, value)
+    roles = [({"role": role}, float(role == status.role)) for role in STATES]
+    page.family("qcore_raft_role", "gauge", "1 for the present role.", roles)
+
+
+def _peers(page: Exposition, peers: Sequence[PeerState]) -> None:
+    page.family(
+        "qcore_peer_connected",
+        "gauge",
+        "1 while our connection to the peer stands.",
+        [({"peer": str(peer.peer_id)}, int(peer.connected)) for peer in peers],
+    )
+    page.family(
+        "qcore_peer_queued_bytes",
+        "gauge",
+        "Handed to the connection and not yet taken by the socket.",
+        [({"peer": str(peer.peer_id)}, peer.queued_bytes) for peer in peers],
+    )
+
+
+def _counters(page: Exposition, metrics: NodeMetrics) -> None:
+    counters = {
+        "qcore_raft_role_changes": ("Changes of role, term or leader.", metrics.role_changes),
+        "qcore_raft_entries_applied": ("Entries applied.", metrics.entries_applied),
+        "qcore_peer_messages_sent": ("Messages sent to peers.", metrics.peer_messages_sent),
+        "qcore_peer_messages_received": ("Messages from peers.", metrics.peer_messages_received),
+        "qcore_peer_messages_dropped": (
+            "Messages to peers lost here: no connection, or a full queue.",
+            metrics.peer_messages_dropped,
+        ),
+        "qcore_bad_messages": ("Envelopes that were refused.", metrics.bad_messages),
+        "qcore_connections_refused": ("Connections of peers refused.", metrics.refused_connections),
+    }
+    for name, (text, value) in counters.items():
+        page.counter(f"{name}_total", text, value)

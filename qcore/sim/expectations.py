@@ -1,0 +1,300 @@
+"""Judges a finished run by what its scenario expects: one function for each key of `expect`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+
+from qcore.sim.linearizability import LinearizabilityVerdict
+from qcore.sim.monitor import Interval
+from qcore.sim.operations import ClientOp
+from qcore.sim.result import Expectation
+from qcore.sim.scenario.expect import ExpectSpec
+from qcore.sim.scenario.values import Count, microseconds
+from qcore.sim.world import World
+
+_Judge = Callable[["Judgement"], Iterator[Expectation]]
+
+
+def judge(world: World, verdict: LinearizabilityVerdict) -> list[Expectation]:
+    """Every expectation of the scenario, and that every declared fault acted."""
+    judgement = Judgement(world, verdict)
+    found = [item for part in _PARTS for item in part(judgement)]
+    idle = world.ledger.idle()
+    seen = "; ".join(f"{fault.name} never acted" for fault in idle) or "all did"
+    found.append(Expectation("every_fault_acted", not idle, "each at least once", seen))
+    return found
+
+
+class Judgement:
+    """The facts that the expectations are judged by. Times in microseconds."""
+
+    def __init__(self, world: World, verdict: LinearizabilityVerdict) -> None:
+        self.world = world
+        self.verdict = verdict
+        self.expect: ExpectSpec = world.scenario.expect
+        self.now = world.engine.now
+        self.record = world.services.monitor.record
+        self.violations = world.services.violations
+        #: When the cluster was last helped: the last remedy, else the last action, else the start.
+        fired = world.timeline.fired
+        self.healed_at = fired.remedies[-1] if fired.remedies else fired.last or 0
+
+    def writes(self) -> list[ClientOp]:
+        return [op for op in self.world.history if op.kind == "write"]
+
+    def ok(self, kind: str) -> list[ClientOp]:
+        return [op for op in self.world.history if op.kind == kind and op.outcome == "ok"]
+
+
+# -- safety ---------------------------------------------------------------------------------------
+
+
+def _safety(j: Judgement) -> Iterator[Expectation]:
+    checks = list(dict.fromkeys(violation.check for violation in j.violations))
+    if j.expect.must_be_safe:
+        seen = f"violated: {', '.join(checks)}" if checks else "no violation"
+        if j.verdict.result == "unknown":
+            seen += f"; linearizability of {j.verdict.key} undecided within the budget"
+        yield Expectation("safe", not checks, "no violation", seen)
+    if j.expect.safe is False:
+        seen = f"caught: {', '.join(checks)}" if checks else "nothing was caught"
+        yield Expectation("safe", bool(checks), "a violation is caught", seen)
+    if j.expect.violation is not None:
+        wanted = j.expect.violation
+        caught = bool(checks) if "any" in wanted else all(name in checks for name in wanted)
+        seen = f"caught: {', '.join(checks)}" if checks else "nothing was caught"
+        yield Expectation("violation", caught, " and ".join(wanted), seen)
+    if j.expect.linearizable is not None:
+        yield Expectation(
+            "linearizable",
+            (j.verdict.result == "ok") == j.expect.linearizable,
+            "yes" if j.expect.linearizable else "no",
+            f"{j.verdict.result}, {j.verdict.operations} operations",
+        )
+
+
+def _convergence(j: Judgement) -> Iterator[Expectation]:
+    if j.expect.converges is not None:
+        states: dict[str, list[int]] = {}
+        for node, machine in j.world.nodes.items():
+            replica = machine.replica
+            if replica is None:
+                states.setdefault("down", []).append(node)
+            else:
+                digest = replica.machine.state_hash()[:8]
+                states.setdefault(f"index {replica.applied_index}, state {digest}", []).append(node)
+        equal = len(states) == 1 and "down" not in states
+        seen = "; ".join(
+            f"{state} on {', '.join(map(str, nodes))}" for state, nodes in states.items()
+        )
+        expected = "all nodes run and are equal" if j.expect.converges else "nodes differ"
+        yield Expectation("converges", equal == j.expect.converges, expected, seen)
+    if j.expect.acknowledged_writes_present is not None:
+        missing = lost_writes(j.world)
+        kept = sum(op.index > 0 for op in j.world.history if op.outcome == "ok")
+        seen = f"all {kept} are" if not missing else f"{len(missing)} are not: {missing[0]}"
+        yield Expectation(
+            "acknowledged_writes_present",
+            (not missing) == j.expect.acknowledged_writes_present,
+            "every acknowledged write is in the log that leads at the end",
+            seen,
+        )
+
+
+def lost_writes(world: World) -> list[str]:
+    """Acknowledged writes that the most advanced running node has not applied at their index."""
+    running = [node for node in world.nodes.values() if node.replica is not None]
+    if not running:
+        return ["no node runs"]
+    best = max(running, key=lambda node: node.replica.applied_index if node.replica else 0)
+    held = {entry.index: entry.data for entry in best.applied}
+    return [
+        f"{op.kind} of {op.value!r} to {op.key} at index {op.index}"
+        for op in world.history
+        if op.outcome == "ok"
+        and op.request == "write"
+        and op.index > best.restored_through
+        and held.get(op.index) != op.payload
+    ]
+
+
+# -- leadership -----------------------------------------------------------------------------------
+
+
+def _longest(intervals: Sequence[Interval], now: int) -> int:
+    return max((interval.length(now) for interval in intervals), default=0)
+
+
+def _leadership(j: Judgement) -> Iterator[Expectation]:
+    expect, record = j.expect, j.record
+    first = [interval for interval in record.leaderless if interval.first]
+    later = [interval for interval in record.leaderless if not interval.first]
+    if expect.first_leader_within_ms is not None:
+        yield _within(
+            "first_leader_within_ms", expect.first_leader_within_ms, first, j.now, "no start"
+        )
+    if expect.new_leader_within_ms is not None:
+        yield _within(
+            "new_leader_within_ms",
+            expect.new_leader_within_ms,
+            later or first,
+            j.now,
+            "no leader was lost",
+        )
+    if expect.old_leader_steps_down_within_ms is not None:
+        yield _within(
+            "old_leader_steps_down_within_ms",
+            expect.old_leader_steps_down_within_ms,
+            record.stale,
+            j.now,
+            "no leader was cut off",
+        )
+    changes = max(0, len(record.leaders) - 1)
+    if expect.leader_changes is not None:
+        yield _count("leader_changes", expect.leader_changes, changes)
+    if expect.max_leader_changes is not None:
+        yield _count("max_leader_changes", Count(at_most=expect.max_leader_changes), changes)
+    if expect.same_leader is not None:
+        leaders = ", ".join(f"node {e.node} in term {e.term}" for e in record.leaders[:6])
+        same = len(record.leaders) == 1
+        wanted = "one leader all along" if expect.same_leader else "several leaders"
+        yield Expectation("same_leader", same == expect.same_leader, wanted, leaders or "nobody")
+    if expect.leader_at_end is not None:
+        facts = j.world.services.monitor.facts
+        leads = [node for node, fact in facts.items() if fact.leads and fact.connected]
+        seen = f"node {leads[0]} leads" if len(leads) == 1 else f"{len(leads)} leaders"
+        wanted = "one leader with a quorum" if expect.leader_at_end else "no such leader"
+        yield Expectation("leader_at_end", (len(leads) == 1) == expect.leader_at_end, wanted, seen)
+
+
+def _within(
+    name: str, limit_ms: float, intervals: Sequence[Interval], now: int, nothing: str
+) -> Expectation:
+    longest = _longest(intervals, now)
+    open_ended = any(interval.end is None for interval in intervals)
+    ok = longest <= microseconds(limit_ms)
+    seen = f"{longest / 1000:g} ms" if intervals else nothing
+    if open_ended:
+        seen += ", and not over at the end"
+    return Expectation(name, ok, f"at most {limit_ms:g} ms", seen)
+
+
+def _count(name: str, wanted: Count, number: int) -> Expectation:
+    return Expectation(name, wanted.holds(number), str(wanted), str(number))
+
+
+def _elections(j: Judgement) -> Iterator[Expectation]:
+    expect, record = j.expect, j.record
+    if expect.elections is not None:
+        yield _count("elections", expect.elections, len(record.elections))
+    if expect.max_elections is not None:
+        yield _count("max_elections", Count(at_most=expect.max_elections), len(record.elections))
+    if expect.no_election_after_first is not None:
+        since = record.leaders[0].time if record.leaders else 0
+        later = sum(elected.time > since for elected in record.elections)
+        ok = bool(record.leaders) and (later == 0) == expect.no_election_after_first
+        wanted = "none after the first leader" if expect.no_election_after_first else "some"
+        yield Expectation("no_election_after_first", ok, wanted, f"{later} later")
+    if expect.elections_after_heal is not None:
+        later = sum(elected.time > j.healed_at for elected in record.elections)
+        yield _count("elections_after_heal", expect.elections_after_heal, later)
+    first_term = record.leaders[0].term if record.leaders else 1
+    growth = max(0, record.highest_term - first_term)
+    if expect.term_growth is not None:
+        yield _count("term_growth", expect.term_growth, growth)
+    if expect.max_term_growth is not None:
+        yield _count("max_term_growth", Count(at_most=expect.max_term_growth), growth)
+
+
+# -- clients --------------------------------------------------------------------------------------
+
+
+def _availability(j: Judgement) -> Iterator[Expectation]:
+    expect = j.expect
+    if expect.writes_succeed_after_heal is not None:
+        later = [op for op in j.writes() if op.invoked_us >= j.healed_at]
+        ok = [op for op in later if op.outcome == "ok"]
+        wanted = "some" if expect.writes_succeed_after_heal else "none"
+        seen = f"{len(ok)} of {len(later)} begun after {j.healed_at / 1000:g} ms"
+        yield Expectation(
+            "writes_succeed_after_heal",
+            bool(ok) == expect.writes_succeed_after_heal,
+            wanted,
+            seen,
+        )
+    if expect.recovers_within_ms is not None:
+        yield _recovery(j, expect.recovers_within_ms)
+    if expect.every_write_succeeds is not None:
+        bad = [op for op in j.writes() if op.outcome != "ok"]
+        seen = f"{len(bad)} of {len(j.writes())} did not"
+        yield Expectation(
+            "every_write_succeeds",
+            (not bad and bool(j.writes())) == expect.every_write_succeeds,
+            "all writes acknowledged" if expect.every_write_succeeds else "not all acknowledged",
+            seen,
+        )
+    for name, kind, least in (
+        ("min_ok_writes", "write", expect.min_ok_writes),
+        ("min_ok_reads", "read", expect.min_ok_reads),
+    ):
+        if least is not None:
+            yield _count(name, Count(at_least=least), len(j.ok(kind)))
+    if expect.unavailable_at_most_ms is not None:
+        yield _unavailability(j, expect.unavailable_at_most_ms)
+
+
+def _recovery(j: Judgement, limit_ms: float) -> Expectation:
+    times = [op.returned_us for op in j.ok("write") if op.invoked_us >= j.healed_at]
+    took = min(times) - j.healed_at if times else None
+    return Expectation(
+        "recovers_within_ms",
+        took is not None and took <= microseconds(limit_ms),
+        f"at most {limit_ms:g} ms",
+        "no write succeeded" if took is None else f"{took / 1000:g} ms",
+    )
+
+
+def _unavailability(j: Judgement, limit_ms: float) -> Expectation:
+    """The longest time between two acknowledgements while clients were writing."""
+    times = sorted(op.returned_us for op in j.ok("write"))
+    asked = [op.invoked_us for op in j.writes()]
+    if not times:
+        return Expectation(
+            "unavailable_at_most_ms", False, f"at most {limit_ms:g} ms", "no write succeeded"
+        )
+    ends = [*times, max(times[-1], max(asked))]
+    gap = max((b - a for a, b in pairwise(ends)), default=0)
+    return Expectation(
+        "unavailable_at_most_ms",
+        gap <= microseconds(limit_ms),
+        f"at most {limit_ms:g} ms",
+        f"{gap / 1000:g} ms",
+    )
+
+
+def _commits(j: Judgement) -> Iterator[Expectation]:
+    expect, record = j.expect, j.record
+    for low, high in expect.no_commits_between or ():
+        inside = sum(
+            microseconds(low) < time <= microseconds(high) for time, _index in record.commits
+        )
+        name = "no_commits_between"
+        yield Expectation(name, not inside, f"none in {low:g} to {high:g} ms", f"{inside}")
+    if expect.commits_in_minority is not None:
+        yield _count("commits_in_minority", expect.commits_in_minority, record.minority_commits)
+    if expect.truncated_entries is not None:
+        yield _count("truncated_entries", expect.truncated_entries, record.truncated)
+    if expect.unsynced_writes_lost is not None:
+        lost = sum(node.disk.writes_lost for node in j.world.nodes.values())
+        yield _count("unsynced_writes_lost", expect.unsynced_writes_lost, lost)
+
+
+_PARTS: tuple[_Judge, ...] = (
+    _safety,
+    _convergence,
+    _leadership,
+    _elections,
+    _availability,
+    _commits,
+)

@@ -1,0 +1,49 @@
+"""State machines in the simulator: which one a scenario runs, and a wrapper that hashes it on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from qcore.sim.operations import EntityLanguage, KeyValueLanguage, Language
+from qcore.store.entities import EntityStore
+from qcore.store.interface import StateMachine
+from qcore.store.kv import KeyValueMachine
+
+#: A digest is taken after every so many log indexes, the same ones on every replica.
+HASH_EVERY = 8
+
+
+class HashedMachine:
+    """A state machine that reports its state hash at fixed indexes, for comparison between replicas."""
+
+    __slots__ = ("_inner", "_report", "query", "restore", "snapshot", "state_hash")
+
+    def __init__(self, inner: StateMachine, report: Callable[[int, str], None]) -> None:
+        self._inner = inner
+        self._report = report
+        self.query: Callable[[str], str] = inner.query
+        self.snapshot: Callable[[], Iterable[str]] = inner.snapshot
+        self.restore: Callable[[Iterable[str]], None] = inner.restore
+        self.state_hash: Callable[[], str] = inner.state_hash
+
+    def apply(self, command: str, index: int, time_us: int) -> str:
+        """Apply, and report the digest if it is due at this index."""
+        result = self._inner.apply(command, index, time_us)
+        if index % HASH_EVERY == 0:
+            self._report(index, self._inner.state_hash())
+        return result
+
+
+def machine_maker(name: str) -> Callable[[], StateMachine]:
+    """What makes a fresh machine of the kind that a scenario names: `kv` or `entity`."""
+    return EntityStore if name == "entity" else KeyValueMachine
+
+
+def language_of(name: str, keys: int) -> Language:
+    """How the clients speak to that machine.
+
+    Args:
+        name: `kv` or `entity`.
+        keys: how many registers the workload uses.
+    """
+    return EntityLanguage(keys) if name == "entity" else KeyValueLanguage()

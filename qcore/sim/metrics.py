@@ -1,0 +1,68 @@
+"""Numbers about a run, for people and for comparisons between runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qcore.sim.linearizability import LinearizabilityVerdict
+from qcore.sim.operations import ClientOp
+from qcore.sim.result import Json
+from qcore.sim.world import World
+
+
+def measure(world: World, verdict: LinearizabilityVerdict) -> dict[str, Json]:
+    """All metrics of a finished run. Times in milliseconds of simulated time."""
+    record = world.services.monitor.record
+    now = world.engine.now
+    later = [interval for interval in record.leaderless if not interval.first]
+    network = world.network
+    return {
+        "simulated_ms": now / 1000,
+        "nodes": len(world.nodes),
+        "elections": len(record.elections),
+        "leader_changes": max(0, len(record.leaders) - 1),
+        "highest_term": record.highest_term,
+        "first_leader_ms": record.leaders[0].time / 1000 if record.leaders else None,
+        "time_without_leader_ms": sum(interval.length(now) for interval in later) / 1000,
+        "longest_without_leader_ms": max((i.length(now) for i in later), default=0) / 1000,
+        "committed_index": world.services.monitor.highest_commit,
+        "truncated_entries": record.truncated,
+        "operations": {
+            kind: _operations([op for op in world.history if op.kind == kind])
+            for kind in ("write", "read", "cas")
+        },
+        "messages": {
+            "sent": network.sent,
+            "delivered": network.delivered,
+            "dropped": network.dropped,
+            "duplicated": network.duplicated,
+        },
+        "disk_syncs": sum(node.disk.syncs for node in world.nodes.values()),
+        "unsynced_writes_lost": sum(node.disk.writes_lost for node in world.nodes.values()),
+        "faults": {fault.name: fault.acted for fault in world.ledger},
+        "linearizability": {
+            "result": verdict.result,
+            "operations": verdict.operations,
+            "steps": verdict.steps,
+        },
+    }
+
+
+def _operations(ops: Sequence[ClientOp]) -> Json:
+    latencies = sorted(op.returned_us - op.invoked_us for op in ops if op.outcome == "ok")
+    return {
+        "ok": len(latencies),
+        "refused": sum(op.outcome == "refused" for op in ops),
+        "unknown": sum(op.outcome in (None, "unknown") for op in ops),
+        "p50_ms": percentile(latencies, 50),
+        "p99_ms": percentile(latencies, 99),
+        "max_ms": latencies[-1] / 1000 if latencies else None,
+    }
+
+
+def percentile(ordered_us: Sequence[int], percent: int) -> float | None:
+    """The nearest-rank percentile of sorted microseconds, in milliseconds; None of nothing."""
+    if not ordered_us:
+        return None
+    rank = max(1, -(-len(ordered_us) * percent // 100))
+    return ordered_us[rank - 1] / 1000

@@ -1,0 +1,214 @@
+"""Timeline actions on the network: partitions, cuts, changed links, and their healing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from random import Random
+
+from qcore.sim.ledger import Fault
+from qcore.sim.network import Link, Quality
+from qcore.sim.scenario.actions import Cut, Deaf, Heal, Isolate, LinkChange, Mute, Partition
+from qcore.sim.scenario.cluster import QualitySpec
+from qcore.sim.scenario.values import Selector
+from qcore.sim.selection import Namer
+from qcore.sim.services import Services
+
+#: Takes the effect of an action back.
+Undo = Callable[[], None]
+
+#: Setting in a scenario -> attribute of `Quality`.
+_SETTINGS = {
+    "latency_ms": "latency",
+    "loss": "loss",
+    "duplicate": "duplicate",
+    "reorder": "reorder",
+    "reorder_extra_ms": "reorder_extra",
+    "bandwidth_bytes_per_s": "bandwidth_bytes_per_s",
+}
+
+
+def changed(quality: Quality, spec: QualitySpec) -> Quality:
+    """`quality` with what `spec` says, and unchanged where it says nothing."""
+    said = {
+        name: getattr(spec, setting)
+        for setting, name in _SETTINGS.items()
+        if getattr(spec, setting) is not None
+    }
+    return replace(quality, **said)
+
+
+def mishaps_of(spec: QualitySpec) -> list[str]:
+    """The settings of `spec` that will do harm now and then, and so can be counted when they do."""
+    names = ("loss", "duplicate", "reorder", "bandwidth_bytes_per_s")
+    return [name.removesuffix("_bytes_per_s") for name in names if getattr(spec, name)]
+
+
+class NetworkActions:
+    """Cuts, changes and mends links, and keeps the trace and the monitor informed.
+
+    Args:
+        services: the shared parts of the run.
+        namer: resolves symbolic names.
+    """
+
+    def __init__(self, services: Services, namer: Namer) -> None:
+        self._services = services
+        self._network = services.network
+        self._namer = namer
+        self._cutting: dict[Fault, str] = {}  # faults with links cut now -> label
+        self._changing: dict[Fault, tuple[str, list[Link]]] = {}
+        self._normal: dict[tuple[int, int], tuple[Quality, dict[str, Fault]]] = {}
+
+    def remember_normal(self) -> None:
+        """Links as they are now are what `heal` restores."""
+        for link in self._network.links():
+            self._normal[link.source, link.target] = (link.quality, dict(link.blame))
+
+    # -- faults ----------------------------------------------------------------------------------
+
+    def partition(self, action: Partition, fault: Fault, label: str, rng: Random) -> Undo:
+        groups = self._namer.resolve_groups(action.groups, rng)
+        named = {vertex for group in groups for vertex in group}
+        nodes = self._services.monitor.facts
+        groups.append(tuple(node for node in nodes if node not in named))
+        sides: dict[int, set[int]] = {}
+        for number, group in enumerate(groups):
+            for vertex in group:
+                sides.setdefault(vertex, set()).add(number)
+        pairs = [
+            (a, b)
+            for a, b in sorted(self._network.graph.edges)
+            if a in sides and b in sides and not sides[a] & sides[b]
+        ]
+        text = " | ".join(",".join(map(_vertex, group)) for group in groups if group)
+        return self._cut(fault, label, pairs, [node for node in named if node > 0], text)
+
+    def isolate(self, action: Isolate, fault: Fault, label: str, rng: Random) -> Undo:
+        alone = self._namer.resolve(action.nodes, rng)
+        pairs = [
+            (a, b)
+            for a, b in sorted(self._network.graph.edges)
+            if (a in alone or b in alone) and (action.clients or (a > 0 and b > 0))
+        ]
+        return self._cut(fault, label, pairs, alone, "")
+
+    def cut(self, action: Cut, fault: Fault, label: str, rng: Random) -> Undo:
+        pairs = self._pairs(action.source, action.target, action.both, rng)
+        nodes = sorted({end for pair in pairs for end in pair if end > 0})
+        return self._cut(fault, label, pairs, nodes, "both ways" if action.both else "one way")
+
+    def deaf(self, action: Deaf, fault: Fault, label: str, rng: Random) -> Undo:
+        nodes = self._namer.resolve(action.nodes, rng)
+        pairs = [(a, b) for a, b in sorted(self._network.graph.edges) if b in nodes and a > 0]
+        return self._cut(fault, label, pairs, nodes, "receives nothing")
+
+    def mute(self, action: Mute, fault: Fault, label: str, rng: Random) -> Undo:
+        nodes = self._namer.resolve(action.nodes, rng)
+        pairs = [(a, b) for a, b in sorted(self._network.graph.edges) if a in nodes and b > 0]
+        return self._cut(fault, label, pairs, nodes, "sends nothing")
+
+    def change_links(self, action: LinkChange, fault: Fault, label: str, rng: Random) -> Undo:
+        if action.source is None or action.target is None:
+            pairs = [(a, b) for a, b in sorted(self._network.graph.edges) if a > 0 and b > 0]
+        else:
+            pairs = self._pairs(action.source, action.target, action.both, rng)
+        links = [self._network.link(a, b) for a, b in pairs if self._network.graph.has_edge(a, b)]
+        mishaps = mishaps_of(action)
+        for link in links:
+            link.set_quality(changed(link.quality, action))
+            link.blame.update(dict.fromkeys(mishaps, fault))
+        if not mishaps:
+            fault.acted += len(
+                links
+            )  # latency is felt by every message, calm by none: count the links
+        self._changing[fault] = (label, links)
+        note = ", ".join(f"{name} {getattr(action, name)}" for name in action.changes())
+        ends = [(link.source, link.target) for link in links]
+        self._services.trace.fault(self._now, "begin", fault.name, [], ends, note)
+        return lambda: self._restore(fault, links)
+
+    # -- remedies --------------------------------------------------------------------------------
+
+    def heal(self, action: Heal, fault: Fault, rng: Random) -> None:
+        """Mend everything, one labelled fault, or the links that touch some nodes."""
+        self._services.trace.fault(self._now, "act", fault.name, [], [], action.label or "")
+        if action.nodes is not None:
+            nodes = self._namer.meant(action.nodes, rng, tuple(self._services.monitor.facts))
+            self._heal_nodes(frozenset(nodes), fault)
+            return
+        chosen = [
+            (cause, None) for cause, label in self._cutting.items() if action.label in (None, label)
+        ]
+        for cause, _ in chosen:
+            self._mend(cause)
+            fault.acted += 1
+        for cause, (label, links) in list(self._changing.items()):
+            if action.label in (None, label):
+                self._restore(cause, links)
+                fault.acted += 1
+
+    def _heal_nodes(self, nodes: frozenset[int], fault: Fault) -> None:
+        mended = self._network.mend(touching=nodes)
+        fault.acted += len(mended)
+        for link in self._network.links():
+            if {link.source, link.target} & nodes:
+                self._to_normal(link)
+        still = {cut for link in self._network.links() for cut in link.cuts}
+        for cause in [cause for cause in self._cutting if cause not in still]:
+            self._end(cause)
+        self._services.monitor.links_changed(self._now)
+
+    # -- cutting and mending ----------------------------------------------------------------------
+
+    @property
+    def _now(self) -> int:
+        return self._services.engine.now
+
+    def _pairs(
+        self, source: Selector, target: Selector, both: bool, rng: Random
+    ) -> list[tuple[int, int]]:
+        ends = self._namer.resolve_groups((source, target), rng)
+        pairs = [(a, b) for a in ends[0] for b in ends[1] if a != b]
+        return pairs + [(b, a) for a, b in pairs] if both else pairs
+
+    def _cut(
+        self,
+        fault: Fault,
+        label: str,
+        pairs: Iterable[tuple[int, int]],
+        nodes: Sequence[int],
+        note: str,
+    ) -> Undo:
+        cut = self._network.cut(pairs, fault)
+        self._cutting[fault] = label
+        self._services.trace.fault(self._now, "begin", fault.name, sorted(nodes), cut, note)
+        self._services.monitor.links_changed(self._now)
+        return lambda: self._mend(fault)
+
+    def _mend(self, fault: Fault) -> None:
+        if fault in self._cutting:
+            self._network.mend(fault)
+            self._end(fault)
+            self._services.monitor.links_changed(self._now)
+
+    def _end(self, fault: Fault) -> None:
+        del self._cutting[fault]
+        self._services.trace.fault(self._now, "end", fault.name)
+
+    def _restore(self, fault: Fault, links: list[Link]) -> None:
+        if fault in self._changing:
+            for link in links:
+                self._to_normal(link)
+            del self._changing[fault]
+            self._services.trace.fault(self._now, "end", fault.name)
+
+    def _to_normal(self, link: Link) -> None:
+        quality, blame = self._normal[link.source, link.target]
+        if link.quality != quality:
+            link.set_quality(quality)
+        link.blame = dict(blame)
+
+
+def _vertex(vertex: int) -> str:
+    return str(vertex) if vertex > 0 else f"client {-vertex}"

@@ -1,0 +1,399 @@
+"""One simulated server: carries out its replica's effects on the simulated network, disk and clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from simpy.events import NORMAL, Event
+
+from qcore.core.durable import last_index
+from qcore.core.effects import (
+    AppendLog,
+    RoleChanged,
+    SaveCommit,
+    SaveHardState,
+    StoreSnapshot,
+    TruncateLog,
+    VoteGranted,
+    Write,
+)
+from qcore.core.entry import Entry
+from qcore.core.events import PeerUnreachable, Tick, WriteDurable
+from qcore.errors import QcoreError
+from qcore.replica.config import ReplicaConfig
+from qcore.replica.events import (
+    Applied,
+    ClientRequest,
+    PeerMessageReceived,
+    ReplicaEffect,
+    ReplicaEvent,
+    Reply,
+    Restored,
+    SendPeer,
+)
+from qcore.replica.gate import DurabilityGate
+from qcore.replica.messages import PeerMessage
+from qcore.replica.recorder import ReplicaRecorder, describe
+from qcore.replica.replica import Replica
+from qcore.sim.clients import ClientAnswer, ClientCall
+from qcore.sim.clock import NodeClock
+from qcore.sim.disk import SimDisk
+from qcore.sim.engine import Call
+from qcore.sim.hooks import Happening, offer
+from qcore.sim.machines import HashedMachine
+from qcore.sim.network import Link
+from qcore.sim.services import Services
+from qcore.store.interface import StateMachine
+
+_FAR_AWAY_US = 1 << 60
+#: What a paused process finds in its sockets at most; the rest is lost.
+_PAUSED_QUEUE = 10_000
+
+
+class SimNode:
+    """A machine that runs (or does not run) one replica.
+
+    Args:
+        config: the replica's settings.
+        services: the shared parts of the run.
+        disk, clock: this machine's own; they outlive the process.
+        rng: for the replica's election timeouts, over all its lives.
+        make_machine: a fresh state machine for each life.
+
+    Attributes:
+        applied: the entries that the present life has applied, in order.
+        restored_through: the last index of the snapshot that this life started from or installed.
+    """
+
+    def __init__(
+        self,
+        config: ReplicaConfig,
+        services: Services,
+        disk: SimDisk,
+        clock: NodeClock,
+        rng: Random,
+        make_machine: Callable[[], StateMachine],
+    ) -> None:
+        self.node_id = config.raft.node_id
+        self.disk = disk
+        self.clock = clock
+        self.replica: Replica | None = None
+        self.paused = False
+        self.powered = True
+        self.applied: list[Entry] = []
+        self.restored_through = 0
+        self._config = config
+        self._services = services
+        self._env = services.engine.env
+        self._network = services.network
+        self._trace = services.trace
+        self._hooks = services.hooks
+        self._rng = rng
+        self._make_machine = make_machine
+        self._recorder = ReplicaRecorder(services.trace, self.node_id)
+        self._links: dict[int, Link] = {}
+        self._gate = DurabilityGate()
+        self._messages_sent = 0
+        self._last_request_id = 0
+        self._pending: dict[int, tuple[int, ClientCall]] = {}
+        self._backlog: list[ReplicaEvent] = []
+        self._wake_at = _FAR_AWAY_US
+        disk.on_durable = self._on_durable
+        # Any: the argument's type is the key, which a dict's type cannot say.
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            SendPeer: self._send,
+            Reply: self._reply,
+            AppendLog: self._append,
+            SaveHardState: self._write,
+            TruncateLog: self._truncate,
+            StoreSnapshot: self._write,
+            SaveCommit: self._save_commit,
+            Applied: self._on_applied,
+            Restored: self._on_restored,
+            RoleChanged: self._on_role,
+            VoteGranted: self._on_vote,
+        }
+
+    # -- life and death ---------------------------------------------------------------------------
+
+    @property
+    def up(self) -> bool:
+        return self.replica is not None
+
+    def attach(self) -> None:
+        """All links are in place."""
+        self._links = self._network.links_from(self.node_id)
+
+    def start(self) -> None:
+        """Start the process from what the disk holds."""
+        services, node = self._services, self.node_id
+        now = self._now
+        durable = self.disk.load()
+        machine = HashedMachine(
+            self._make_machine(),
+            lambda index, digest: services.invariants.on_state_hash(node, index, digest),
+        )
+        self.powered, self.paused = True, False
+        self.applied = []
+        snapshot = durable.snapshot
+        self.restored_through = snapshot.meta.last_included_index if snapshot else 0
+        self._gate = DurabilityGate()
+        self._pending = {}
+        hard_state, end = durable.hard_state, last_index(durable)
+        services.trace.up(now, node, hard_state.term, hard_state.commit, end)
+        services.invariants.on_start(node, durable)
+        services.monitor.node_up(now, node, hard_state.term, min(hard_state.commit, end), end)
+        try:
+            self.replica = Replica(
+                self._config, machine, durable, rng=self._rng, now=self.clock.local(now)
+            )
+        except QcoreError as error:
+            self._fail(error)
+            return
+        self._step([])
+
+    def crash(self, *, power_loss: bool = False) -> int:
+        """Kill the process, or cut the machine's power; returns how many writes that lost."""
+        lost = self.disk.crash(power_loss=power_loss)
+        if self.up:
+            self._die("power loss" if power_loss else "crash")
+            if not power_loss:
+                self._break_connections()
+        self.powered = not power_loss
+        return lost
+
+    def pause(self) -> None:
+        """Freeze the process."""
+        if self.up and not self.paused:
+            self.paused = True
+            self._trace.down(self._now, self.node_id, "pause")
+            self._services.monitor.node_paused(self._now, self.node_id, True)
+
+    def resume(self) -> None:
+        """Let it go on: it finds everything that came meanwhile, in order, and its timers are late."""
+        if self.up and self.paused:
+            self.paused = False
+            replica = self.replica
+            assert replica is not None
+            core = replica.core.status()
+            self._trace.up(self._now, self.node_id, core.term, core.commit, core.last_log_index)
+            self._services.monitor.node_paused(self._now, self.node_id, False)
+            backlog, self._backlog = self._backlog, []
+            for event in backlog:
+                if isinstance(event, WriteDurable):
+                    self._release(event.write_id)
+            self._step([*backlog, Tick()])
+
+    def _die(self, why: str) -> None:
+        self.replica = None
+        self.paused = False
+        self._backlog = []
+        self._wake_at = _FAR_AWAY_US
+        self._trace.down(self._now, self.node_id, why)
+        self._services.invariants.on_stop(self.node_id)
+        self._services.monitor.node_down(self._now, self.node_id)
+
+    def _break_connections(self) -> None:
+        """The operating system closes a dead process's connections; the other ends notice."""
+        pending, self._pending = self._pending, {}
+        for client, call in pending.values():
+            self._network.send(self._links[client], ClientAnswer(call.op, call.attempt), "")
+        for peer in sorted(peer for peer in self._links if peer > 0):
+            self._network.signal(self._links[peer], PeerUnreachable(self.node_id))
+
+    def _fail(self, error: QcoreError | AssertionError) -> None:
+        """The replica stopped by itself: a broken contract, or a bug that an assertion found."""
+        self._services.report("node_failed", self.node_id, f"{type(error).__name__}: {error}")
+        self.disk.crash(power_loss=False)
+        self._die("failed")
+        self._break_connections()
+
+    # -- what comes in ----------------------------------------------------------------------------
+
+    def receive(self, source: int, payload: object, message_id: str) -> None:
+        """A message arrived from a peer or a client."""
+        if isinstance(payload, ClientCall):
+            self._on_client_call(source, payload)
+        elif isinstance(payload, PeerUnreachable):
+            self.hand(payload)
+        elif self.replica is None:
+            name = type(payload).__name__
+            self._trace.drop(self._now, self.node_id, source, message_id, name, "node is down")
+        else:
+            name = type(payload).__name__
+            self._trace.recv(self._now, self.node_id, source, message_id, name)
+            self.hand(PeerMessageReceived(source, payload))  # type: ignore[arg-type]  # peers send nothing else
+            if self._hooks.receive:
+                term = getattr(payload, "term", 0)
+                offer(self._hooks.receive, Happening(self.node_id, name, source, term=term))
+
+    def hand(self, event: ReplicaEvent) -> bool:
+        """Give the replica one event, now or when it goes on; False if nobody is there to take it."""
+        if self.replica is None:
+            return False
+        if not self.paused:
+            self._step([event])
+        elif len(self._backlog) < _PAUSED_QUEUE:
+            self._backlog.append(event)
+        else:
+            return False
+        return True
+
+    def _on_client_call(self, client: int, call: ClientCall) -> None:
+        if self.replica is None:
+            if self.powered:  # nobody listens: the operating system refuses the connection
+                refusal = ClientAnswer(call.op, call.attempt, not_taken=True)
+                self._network.send(self._links[client], refusal, "")
+            return
+        self._last_request_id += 1
+        self._pending[self._last_request_id] = (client, call)
+        op = call.op
+        self.hand(ClientRequest(self._last_request_id, op.request, op.payload, call.timeout_ms))
+
+    def _on_durable(self, write_id: int) -> None:
+        if self.replica is None:
+            return
+        if self.paused:
+            self._backlog.append(WriteDurable(write_id))
+            return
+        self._release(write_id)
+        if self._hooks.durable:
+            end = last_index(self.disk.durable)
+            offer(self._hooks.durable, Happening(self.node_id, index=end))
+        self._step([WriteDurable(write_id)])
+
+    def _release(self, write_id: int) -> None:
+        for send in self._gate.release(write_id):
+            self._transmit(send.to, send.message)
+
+    # -- the replica's steps ----------------------------------------------------------------------
+
+    @property
+    def _now(self) -> int:
+        return self._env._now  # type: ignore[return-value]  # only integers are ever scheduled
+
+    def _step(self, events: list[ReplicaEvent]) -> None:
+        replica = self.replica
+        assert replica is not None
+        now: int = self._env._now  # type: ignore[assignment]  # only integers are ever scheduled
+        clock = self.clock
+        try:
+            effects = replica.step(events, clock.local(now), clock.wall(now))
+        except (QcoreError, AssertionError) as error:  # the replica stops, the others go on
+            self._fail(error)
+            return
+        if effects:
+            self._carry_out(effects, now)
+        self._set_alarm(now)
+
+    def _carry_out(self, effects: list[ReplicaEffect], now: int) -> None:
+        node = self.node_id
+        self._recorder.effects(now, effects)
+        check = self._services.invariants.on_effect
+        handlers = self._handlers
+        for effect in effects:
+            check(node, effect, now)
+            handler = handlers.get(type(effect))
+            if handler is not None:
+                handler(effect)
+        self.disk.kick()
+
+    def _set_alarm(self, now: int) -> None:
+        """Make sure that something wakes the replica at its deadline; early alarms do no harm."""
+        replica = self.replica
+        if replica is None:
+            return
+        deadline = replica.next_deadline()
+        if deadline >= _FAR_AWAY_US:
+            return
+        due = self.clock.true_at(deadline)
+        if due < self._wake_at:
+            due = max(due, now)
+            self._wake_at = due
+            self._env.schedule(Call(self._alarm), NORMAL, due - now)
+
+    def _alarm(self, _event: Event) -> None:
+        now = self._now
+        if now != self._wake_at:
+            return  # overtaken by an earlier alarm, or the process died
+        self._wake_at = _FAR_AWAY_US
+        replica = self.replica
+        if replica is None or self.paused:
+            return
+        if self.clock.local(now) >= replica.next_deadline():
+            self._step([Tick()])
+        else:
+            self._set_alarm(now)
+
+    def clock_changed(self) -> None:
+        """The clock runs at another speed: deadlines fall on other moments."""
+        if self.up and not self.paused:
+            self._set_alarm(self._now)
+
+    # -- effects ----------------------------------------------------------------------------------
+
+    def _send(self, effect: SendPeer) -> None:
+        if self._gate.admit(effect):
+            self._transmit(effect.to, effect.message)
+
+    def _transmit(self, to: int, message: PeerMessage) -> None:
+        self._messages_sent += 1
+        message_id = f"{self.node_id}-{self._messages_sent}"
+        name, term, note = describe(message)
+        self._trace.send(self._now, self.node_id, to, message_id, name, term, note)
+        link = self._links.get(to)
+        if link is None:
+            self._trace.drop(self._now, to, self.node_id, message_id, name, "no such node")
+            return
+        self._network.send(link, message, message_id)
+        if self._hooks.send:
+            offer(self._hooks.send, Happening(self.node_id, name, to, term=term))
+
+    def _reply(self, effect: Reply) -> None:
+        pending = self._pending.pop(effect.request_id, None)
+        if pending is not None:
+            client, call = pending
+            answer = ClientAnswer(call.op, call.attempt, effect.result, effect.index, effect.error)
+            self._network.send(self._links[client], answer, "")
+
+    def _write(self, write: Write) -> None:
+        self.disk.submit(write)
+
+    def _append(self, write: AppendLog) -> None:
+        self.disk.submit(write)
+        if write.entries:
+            self._services.monitor.appended(self.node_id, write.entries[-1].index)
+
+    def _truncate(self, write: TruncateLog) -> None:
+        self.disk.submit(write)
+        self._services.monitor.truncated(self.node_id, write.from_index)
+
+    def _save_commit(self, effect: SaveCommit) -> None:
+        self.disk.save_commit(effect.commit)
+        self._services.monitor.committed(self._now, self.node_id, effect.commit)
+        if self._hooks.commit:
+            offer(self._hooks.commit, Happening(self.node_id, index=effect.commit))
+
+    def _on_applied(self, effect: Applied) -> None:
+        self.applied.append(effect.entry)
+        if self._hooks.apply:
+            entry = effect.entry
+            offer(self._hooks.apply, Happening(self.node_id, term=entry.term, index=entry.index))
+
+    def _on_restored(self, effect: Restored) -> None:
+        self.restored_through = effect.snapshot.meta.last_included_index
+        self.applied = []
+
+    def _on_role(self, effect: RoleChanged) -> None:
+        self._services.monitor.role_changed(self._now, self.node_id, effect.role, effect.term)
+        if self._hooks.role:
+            offer(self._hooks.role, Happening(self.node_id, role=effect.role, term=effect.term))
+
+    def _on_vote(self, effect: VoteGranted) -> None:
+        if self._hooks.vote:
+            offer(
+                self._hooks.vote,
+                Happening(self.node_id, peer=effect.candidate_id, term=effect.term),
+            )

@@ -1,0 +1,216 @@
+"""Timeline actions on machines: crashes, restarts, pauses, bad disks, wrong clocks, and directed steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from random import Random
+
+from qcore.core.events import Campaign as CampaignEvent
+from qcore.replica.events import TakeSnapshot as TakeSnapshotEvent
+from qcore.sim.clients import Client
+from qcore.sim.ledger import Fault
+from qcore.sim.node import SimNode
+from qcore.sim.scenario.actions import (
+    Campaign,
+    Clock,
+    Crash,
+    DiskRecover,
+    DiskSlow,
+    DiskStall,
+    Operation,
+    Pause,
+    PowerLoss,
+    Restart,
+    Resume,
+    TakeSnapshot,
+)
+from qcore.sim.scenario.values import microseconds
+from qcore.sim.selection import Namer
+from qcore.sim.services import Services
+from qcore.sim.streams import Streams
+
+#: Takes the effect of an action back.
+Undo = Callable[[], None]
+
+
+class NodeActions:
+    """Strikes and repairs nodes, and keeps the trace informed.
+
+    Args:
+        services: the shared parts of the run.
+        namer: resolves symbolic names.
+        nodes: the simulated servers.
+        director: the client that sends the operations of the timeline.
+        streams: for the extra latencies of slow disks.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        namer: Namer,
+        nodes: Mapping[int, SimNode],
+        director: Client,
+        streams: Streams,
+    ) -> None:
+        self._services = services
+        self._engine = services.engine
+        self._trace = services.trace
+        self._namer = namer
+        self._nodes = nodes
+        self._director = director
+        self._streams = streams
+        self._struck: dict[int, list[Fault]] = {}  # node -> faults that stopped or paused it
+        self._bad_disks: dict[int, list[Fault]] = {}
+        self._values = 0
+
+    # -- crash, power loss, restart --------------------------------------------------------------
+
+    def crash(self, action: Crash | PowerLoss, fault: Fault, rng: Random) -> Undo:
+        power_loss = isinstance(action, PowerLoss)
+        ids = self._namer.resolve(action.nodes, rng)
+        for node in ids:
+            self._stop(node, fault, power_loss=power_loss)
+        return lambda: self._start(ids)
+
+    def restart(self, action: Restart, fault: Fault, rng: Random) -> None:
+        down = [node for node, machine in self._nodes.items() if not machine.up]
+        ids = self._namer.meant(action.nodes, rng, down)
+        stopped = [node for node in ids if node in down]
+        if stopped:
+            fault.acted += self._start(tuple(stopped))
+            return
+        for node in ids:
+            self._stop(node, fault, power_loss=False)
+        self._engine.after(microseconds(action.down_ms), lambda: self._start(ids))
+
+    def _stop(self, node: int, fault: Fault, *, power_loss: bool) -> None:
+        machine = self._nodes[node]
+        if not machine.up:
+            return
+        lost = machine.crash(power_loss=power_loss)
+        fault.acted += 1
+        self._struck.setdefault(node, []).append(fault)
+        note = f"{lost} unsynced writes lost"
+        self._trace.fault(self._engine.now, "begin", fault.name, [node], [], note)
+
+    def _start(self, ids: tuple[int, ...]) -> int:
+        """Start those that are down; returns how many that were."""
+        down = [node for node in ids if not self._nodes[node].up]
+        for node in down:
+            self._over(node)
+            self._nodes[node].start()
+        return len(down)
+
+    def _over(self, node: int) -> None:
+        for cause in self._struck.pop(node, []):
+            self._trace.fault(self._engine.now, "end", cause.name, [node])
+
+    # -- pause, resume ---------------------------------------------------------------------------
+
+    def pause(self, action: Pause, fault: Fault, rng: Random) -> Undo:
+        ids = self._namer.resolve(action.nodes, rng)
+        for node in ids:
+            machine = self._nodes[node]
+            if machine.up and not machine.paused:
+                fault.acted += 1
+                self._struck.setdefault(node, []).append(fault)
+                self._trace.fault(self._engine.now, "begin", fault.name, [node])
+                machine.pause()
+        return lambda: self._resume(ids)
+
+    def resume(self, action: Resume, fault: Fault, rng: Random) -> None:
+        paused = [node for node, machine in self._nodes.items() if machine.paused]
+        fault.acted += self._resume(self._namer.meant(action.nodes, rng, paused))
+
+    def _resume(self, ids: tuple[int, ...]) -> int:
+        """Let those go on that are paused; returns how many that were."""
+        paused = [node for node in ids if self._nodes[node].paused]
+        for node in paused:
+            self._over(node)
+            self._nodes[node].resume()
+        return len(paused)
+
+    # -- disks -----------------------------------------------------------------------------------
+
+    def disk(self, action: DiskStall | DiskSlow, fault: Fault, rng: Random) -> Undo:
+        ids = self._namer.resolve(action.nodes, rng)
+        for node in ids:
+            disk = self._nodes[node].disk
+            if isinstance(action, DiskStall):
+                disk.stall(fault)
+            else:
+                stream = self._streams.get(f"node/{node}/{fault.name}")
+                disk.slow_down(action.extra_ms.sampler(stream), fault)
+            self._bad_disks.setdefault(node, []).append(fault)
+        self._trace.fault(self._engine.now, "begin", fault.name, ids)
+        return lambda: self._recover_disks(ids)
+
+    def disk_recover(self, action: DiskRecover, fault: Fault, rng: Random) -> None:
+        bad = tuple(self._bad_disks)
+        ids = self._namer.meant(action.nodes, rng, bad)
+        fault.acted += sum(node in bad for node in ids)
+        self._recover_disks(ids)
+
+    def _recover_disks(self, ids: tuple[int, ...]) -> None:
+        for node in ids:
+            for cause in self._bad_disks.pop(node, []):
+                self._trace.fault(self._engine.now, "end", cause.name, [node])
+            self._nodes[node].disk.recover()
+
+    # -- clocks ----------------------------------------------------------------------------------
+
+    def clock(self, action: Clock, fault: Fault, rng: Random) -> Undo:
+        ids = self._namer.resolve(action.nodes, rng)
+        before = {
+            node: (self._nodes[node].clock.wall_offset_us, self._nodes[node].clock.drift_ppm)
+            for node in ids
+        }
+        offset = None if action.offset_ms is None else round(action.offset_ms * 1000)
+        for node in ids:
+            fault.acted += 1
+            self._set_clock(node, offset, action.drift_ppm)
+        note = f"offset {action.offset_ms} ms, drift {action.drift_ppm} ppm"
+        self._trace.fault(self._engine.now, "begin", fault.name, ids, [], note)
+        return partial(self._reset_clocks, before, fault)
+
+    def _reset_clocks(self, before: Mapping[int, tuple[int, int]], fault: Fault) -> None:
+        for node, (offset, drift) in before.items():
+            self._set_clock(node, offset, drift)
+        self._trace.fault(self._engine.now, "end", fault.name, list(before))
+
+    def _set_clock(self, node: int, offset_us: int | None, drift_ppm: int | None) -> None:
+        machine = self._nodes[node]
+        if offset_us is not None:
+            machine.clock.wall_offset_us = offset_us
+        if drift_ppm is not None:
+            machine.clock.set_drift(self._engine.now, drift_ppm)
+            machine.clock_changed()
+
+    # -- directed steps --------------------------------------------------------------------------
+
+    def campaign(self, action: Campaign, fault: Fault, rng: Random) -> None:
+        for node in self._namer.resolve(action.nodes, rng):
+            if self._nodes[node].hand(CampaignEvent()):
+                fault.acted += 1
+                self._trace.fault(self._engine.now, "act", fault.name, [node])
+
+    def snapshot(self, action: TakeSnapshot, fault: Fault, rng: Random) -> None:
+        for node in self._namer.resolve(action.nodes, rng):
+            if self._nodes[node].hand(TakeSnapshotEvent(action.keep_entries)):
+                fault.acted += 1
+                self._trace.fault(self._engine.now, "act", fault.name, [node])
+
+    def operation(self, action: Operation, fault: Fault, rng: Random) -> None:
+        for node in self._namer.resolve(action.node, rng):
+            fault.acted += 1
+            self._values += 1
+            key = action.key or "k0"
+            value = action.value if action.value is not None else f"v{self._values}"
+            self._director.begin(
+                action.op,
+                key,
+                value if action.op == "write" else None,
+                timeout_ms=action.timeout_ms,
+                node=node,
+            )

@@ -1,0 +1,57 @@
+"""Where scenario files are found: by path, or by name in the shipped directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import qcore
+from qcore.errors import ConfigError
+
+_SUFFIXES = (".yaml", ".yml")
+
+
+def scenario_directories() -> list[Path]:
+    """Where names are looked up: `scenarios/` below the working directory, then the one beside the package."""
+    candidates = [Path("scenarios"), Path(qcore.__file__).parent.parent / "scenarios"]
+    found: list[Path] = []
+    for candidate in candidates:
+        if candidate.is_dir() and candidate.resolve() not in [path.resolve() for path in found]:
+            found.append(candidate)
+    return found
+
+
+def scenario_files(directory: Path | None = None) -> list[Path]:
+    """The scenario files of a directory, or of the first of `scenario_directories`; sorted by name.
+
+    Raises:
+        ConfigError: there is no such directory.
+    """
+    if directory is None:
+        known = scenario_directories()
+        if not known:
+            raise ConfigError("there is no directory `scenarios` here; name one, or a file")
+        directory = known[0]
+    if not directory.is_dir():
+        raise ConfigError(f"{directory} is not a directory")
+    return sorted(path for path in directory.iterdir() if path.suffix in _SUFFIXES)
+
+
+def find_scenario(text: str) -> Path:
+    """The file that a user means: a path, or the name of a shipped scenario.
+
+    Raises:
+        ConfigError: neither exists; says where it was looked for.
+    """
+    path = Path(text)
+    if path.is_file() or path.suffix in _SUFFIXES or path.name != text:
+        return path  # a path, also one that does not exist: the reader says so
+    directories = scenario_directories()
+    for directory in directories:
+        for suffix in _SUFFIXES:
+            candidate = directory / (text + suffix)
+            if candidate.is_file():
+                return candidate
+    where = ", ".join(map(str, directories)) or "no directory `scenarios`"
+    raise ConfigError(
+        f"there is no scenario {text!r} (looked in {where}); `qcore sim list` shows all"
+    )

@@ -1,0 +1,240 @@
+"""Builds everything that one run consists of, from a scenario and a seed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from qcore.core.entry import DurableState, Entry, HardState, Membership
+from qcore.replica.config import ReplicaConfig
+from qcore.sim.clients import Client, ClientAnswer, ClientCall
+from qcore.sim.clock import WALL_EPOCH_US, NodeClock
+from qcore.sim.disk import SimDisk
+from qcore.sim.engine import Engine
+from qcore.sim.faults import Timeline
+from qcore.sim.hooks import Hooks
+from qcore.sim.invariants import Invariants
+from qcore.sim.ledger import Ledger
+from qcore.sim.machines import language_of, machine_maker
+from qcore.sim.monitor import Monitor
+from qcore.sim.network import Link, Network, Quality
+from qcore.sim.network_actions import NetworkActions, changed, mishaps_of
+from qcore.sim.node import SimNode
+from qcore.sim.node_actions import NodeActions
+from qcore.sim.operations import ClientOp
+from qcore.sim.scenario.model import Scenario
+from qcore.sim.scenario.values import Selector, microseconds
+from qcore.sim.selection import Namer
+from qcore.sim.services import Services
+from qcore.sim.streams import Streams
+from qcore.sim.workload import Load
+from qcore.trace import TraceWriter
+
+
+class World:
+    """One run, ready to go: `run()` lets it happen, then look at its parts.
+
+    Args:
+        scenario: what is simulated.
+        seed: where all randomness comes from.
+        trace: where everything that happens is written.
+    """
+
+    def __init__(self, scenario: Scenario, seed: int, trace: TraceWriter) -> None:
+        self.scenario = scenario
+        self.seed = seed
+        self.streams = Streams(seed)
+        self.engine = Engine()
+        self.ledger = Ledger()
+        self.network = Network(self.engine, self.streams, self._on_drop)
+        self.history: list[ClientOp] = []
+        ids = scenario.cluster.nodes
+        self.services = Services(
+            self.engine,
+            self.network,
+            trace,
+            Monitor(ids, self.network),
+            Hooks(),
+            Invariants(lambda check, node, note: self.services.report(check, node, note)),
+            [],
+        )
+        self.nodes = {node: self._make_node(node) for node in ids}
+        self.language = language_of(scenario.cluster.machine, scenario.workload.keys)
+        workload = scenario.workload
+        self.clients = [self._make_client(n) for n in range(1, workload.clients + 1)]
+        self.director = self._make_client(workload.clients + 1)
+        self._connect()
+        namer = Namer(self.services.monitor, [client.vertex for client in self.clients])
+        network_actions = NetworkActions(self.services, namer)
+        network_actions.remember_normal()
+        self.timeline = Timeline(
+            scenario.timeline,
+            self.engine,
+            self.services.hooks,
+            namer,
+            network_actions,
+            NodeActions(self.services, namer, self.nodes, self.director, self.streams),
+            self.ledger,
+            self.streams,
+        )
+
+    def run(self) -> None:
+        """Let all of it happen, from 0 to the scenario's end."""
+        scenario, trace = self.scenario, self.services.trace
+        trace.run(0, scenario.name, self.seed, scenario.cluster.nodes)
+        self.timeline.schedule()
+        for node in self.nodes.values():
+            node.start()
+        self.services.monitor.start(0)
+        self._start_clients()
+        self.engine.run(scenario.until_us)
+
+    # -- parts -----------------------------------------------------------------------------------
+
+    def _make_node(self, node: int) -> SimNode:
+        cluster = self.scenario.cluster
+        rng = self.streams.get(f"node/{node}/disk")
+        disk = SimDisk(self.engine, cluster.disk.latency_ms.sampler(rng), self._first_state())
+        spec = cluster.clocks.get(node)
+        base = self.streams.get(f"node/{node}/clock").randrange(1_000_000_000)
+        clock = NodeClock(base)
+        if spec is not None:
+            self.ledger.declare(f"clocks[{node}]").acted += 1
+            clock = NodeClock(base, spec.drift_ppm, round(spec.offset_ms * 1000))
+        return SimNode(
+            ReplicaConfig(cluster.raft_config(node)),
+            self.services,
+            disk,
+            clock,
+            self.streams.get(f"node/{node}/replica"),
+            machine_maker(cluster.machine),
+        )
+
+    def _first_state(self) -> DurableState:
+        """A cluster that has just been initialised: every log holds the configuration, nothing else."""
+        ids = self.scenario.cluster.nodes
+        membership = Membership(
+            voters=ids,
+            addresses=tuple((node, f"node-{node}:8080") for node in ids),
+            cluster_id="simulated",
+        )
+        entry = Entry(1, 1, "membership", membership.to_json(), WALL_EPOCH_US)
+        return DurableState(HardState(term=1, voted_for=None, commit=1), None, [entry])
+
+    def _make_client(self, number: int) -> Client:
+        return Client(
+            number,
+            self.engine,
+            self.network,
+            self.scenario.cluster.nodes,
+            self.language,
+            self.services.trace,
+            self.history,
+        )
+
+    def _connect(self) -> None:
+        spec = self.scenario.network
+        quality = changed(Quality(), spec)
+        ids = self.scenario.cluster.nodes
+        for a in ids:
+            for b in ids:
+                if a != b:
+                    self.network.connect(a, b, self.nodes[b].receive, quality)
+        for name in mishaps_of(spec):
+            fault = self.ledger.declare(f"network.{name}")
+            for link in self.network.links():
+                link.blame[name] = fault
+        self._connect_clients()
+        self._apply_exceptions()
+        for node in self.nodes.values():
+            node.attach()
+        for client in (*self.clients, self.director):
+            client.attach()
+
+    def _connect_clients(self) -> None:
+        spec = self.scenario.network
+        own = spec.clients
+        latency = own.latency_ms if own is not None and own.latency_ms else spec.latency_ms
+        quality = Quality(latency=latency, loss=own.loss if own is not None else 0.0)
+        fault = self.ledger.declare("network.clients.loss") if quality.loss else None
+        for client in (*self.clients, self.director):
+            for node in self.nodes.values():
+                lossless = replace(quality, loss=0.0) if client is self.director else quality
+                links = (
+                    self.network.connect(client.vertex, node.node_id, node.receive, lossless),
+                    self.network.connect(node.node_id, client.vertex, client.receive, lossless),
+                )
+                for link in links:
+                    if fault is not None:
+                        link.blame["loss"] = fault
+
+    def _apply_exceptions(self) -> None:
+        for number, spec in enumerate(self.scenario.network.links):
+            pairs = self._pairs_of(spec.source, spec.target)
+            if spec.both:
+                pairs += [(b, a) for a, b in pairs]
+            faults = {
+                name: self.ledger.declare(f"network.links[{number}].{name}")
+                for name in mishaps_of(spec)
+            }
+            for pair in pairs:
+                link = self.network.link(*pair)
+                link.set_quality(changed(link.quality, spec))
+                link.blame.update(faults)
+
+    def _pairs_of(self, source: Selector, target: Selector) -> list[tuple[int, int]]:
+        ids = self.scenario.cluster.nodes
+
+        def members(selector: Selector, other: Selector) -> list[int]:
+            if "all" in selector.terms:
+                return list(ids)
+            if selector.names_rest:
+                return [node for node in ids if node not in other.terms]
+            return [term for term in selector.terms if isinstance(term, int)]
+
+        return [(a, b) for a in members(source, target) for b in members(target, source) if a != b]
+
+    # -- clients ---------------------------------------------------------------------------------
+
+    def _start_clients(self) -> None:
+        start_us = microseconds(self.scenario.workload.start_ms)
+        if self.language.setup:
+            self._set_up(0, start_us)
+        else:
+            self._start_load(start_us)
+
+    def _set_up(self, number: int, start_us: int) -> None:
+        """Commit the setup commands one after the other, then let the clients begin."""
+        if number == len(self.language.setup):
+            self._start_load(max(start_us, self.engine.now))
+            return
+
+        def done(op: ClientOp) -> None:
+            if op.outcome == "ok":
+                self.language.take_setup_result(number, str(op.output))
+                self._set_up(number + 1, start_us)
+            else:  # no leader yet, or the answer was lost: setup commands may be repeated
+                self._set_up(number, start_us)
+
+        self.director.set_up(self.language.setup[number], done)
+
+    def _start_load(self, start_us: int) -> None:
+        spec = self.scenario.workload
+        if not self.language.has_cas:
+            spec = spec.model_copy(update={"cas_fraction": 0.0})
+        for client in self.clients:
+            Load(
+                client,
+                self.engine,
+                spec,
+                self.streams.get(f"client/{client.number}"),
+                self.scenario.load_ends_us,
+            ).start(start_us)
+
+    # -- the network's losses --------------------------------------------------------------------
+
+    def _on_drop(self, link: Link, payload: object, message_id: str, why: str) -> None:
+        if message_id and not isinstance(payload, ClientCall | ClientAnswer):
+            name = type(payload).__name__
+            self.services.trace.drop(
+                self.engine.now, link.target, link.source, message_id, name, why
+            )

@@ -1,0 +1,367 @@
+"""What every `LogStorage` must do, as a suite that any implementation can run. Needs `hypothesis`.
+
+Subclass `StorageConformance` in a test module, override `make`, and let pytest collect it (or call the
+`test_*` methods by hand):
+
+    class TestMyStorage(StorageConformance):
+        def make(self) -> Opener:
+            directory = tempfile.mkdtemp()
+            return lambda: MyStorage.open(directory, node_id=NODE_ID)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from hypothesis import HealthCheck, given, note, settings
+
+from qcore.core.durable import last_index
+from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog, Write
+from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapshot, SnapshotMeta
+from qcore.errors import StorageError
+from qcore.storage.interface import Identity, LogStorage
+from qcore.testing.storage_histories import Model, Step, histories
+
+#: Opens the same data each time it is called. It is called again only after `close`.
+Opener = Callable[[], LogStorage]
+
+#: The node id that `make` must give to its storages.
+NODE_ID = 7
+
+
+class StorageConformance:
+    """Override `make`. Each test makes its own storage, writes, and looks again after a restart."""
+
+    #: How many random histories are tried.
+    examples = 60
+
+    def make(self) -> Opener:
+        """An opener of new, empty data of node `NODE_ID`."""
+        raise NotImplementedError("override make() and return an opener of a new, empty storage")
+
+    # --- what is written is there again
+
+    def test_new_storage_is_empty(self) -> None:
+        assert _reopened(self.make()) == DurableState()
+
+    def test_loading_twice_gives_the_same(self) -> None:
+        storage = self.make()()
+        storage.write([hard_state(1), append(1, [1, 1])])
+        assert storage.load() == storage.load()
+        storage.close()
+
+    def test_what_is_loaded_belongs_to_the_caller(self) -> None:
+        storage = self.make()()
+        storage.write([hard_state(1), append(1, [1, 1])])
+        loaded = storage.load()
+        loaded.entries.clear()
+        loaded.hard_state.term = 99
+        again = storage.load()
+        assert (len(again.entries), again.hard_state.term) == (2, 1)
+        storage.close()
+
+    def test_every_field_of_an_entry_survives(self) -> None:
+        entries = [
+            Entry(1, 1, "noop", "", 0),
+            Entry(2, 1, "command", "plain", 1),
+            Entry(3, 2**40, "membership", Membership(voters=(1, 2)).to_json(), 2**53 + 1),
+            Entry(4, 2**40, "command", "\0 nul, ünï, 漢, \U0001f600, \r\n, '\"\\", 2**62),
+            Entry(5, 2**62, "command", "x" * 300_000, 2**62),
+        ]
+        opener = self.make()
+        state = _written(opener, [[hard_state(2**62), AppendLog(2, entries)]])
+        assert state.entries == entries
+
+    def test_hard_state_survives_and_no_vote_differs_from_any_vote(self) -> None:
+        for vote in (None, 0, 3, 2**60):
+            opener = self.make()
+            state = _written(opener, [[SaveHardState(1, HardState(5, vote, 0))]])
+            assert state.hard_state == HardState(5, vote, 0)
+
+    def test_later_hard_state_replaces_the_earlier(self) -> None:
+        opener = self.make()
+        state = _written(opener, [[hard_state(5, vote=2)], [hard_state(6)]])
+        assert state.hard_state == HardState(6, None, 0)
+
+    def test_writes_of_one_call_happen_in_order(self) -> None:
+        opener = self.make()
+        call: list[Write] = [
+            hard_state(1),
+            append(1, [1, 1, 1]),
+            TruncateLog(3, 2),
+            hard_state(2, vote=1),
+            append(2, [2, 2]),
+            append(4, [2]),
+        ]
+        state = _written(opener, [call])
+        assert _terms(state) == [(1, 1), (2, 2), (3, 2), (4, 2)]
+        assert state.hard_state == HardState(2, 1, 0)
+
+    def test_nothing_to_write_is_no_error(self) -> None:
+        opener = self.make()
+        assert _written(opener, [[], [AppendLog(1, [])], []]) == DurableState()
+
+    # --- commit index
+
+    def test_commit_goes_along_with_writes_or_alone(self) -> None:
+        opener = self.make()
+        storage = opener()
+        storage.write([hard_state(1), append(1, [1, 1, 1])], commit=1)
+        assert storage.load().hard_state.commit == 1
+        storage.write([], commit=2)
+        storage.close()
+        assert _reopened(opener).hard_state == HardState(1, None, 2)
+
+    def test_commit_beyond_the_log_is_cut_on_load(self) -> None:
+        opener = self.make()
+        state = _written(opener, [[hard_state(1), append(1, [1, 1])]], commit=9)
+        assert state.hard_state.commit == 2
+
+    # --- truncation
+
+    def test_truncation_removes_the_tail(self) -> None:
+        opener = self.make()
+        state = _written(opener, [[hard_state(1), append(1, [1] * 5)], [TruncateLog(3, 4)]])
+        assert _terms(state) == [(1, 1), (2, 1), (3, 1)]
+
+    def test_truncation_of_everything_and_a_new_beginning(self) -> None:
+        opener = self.make()
+        calls: list[Sequence[Write]] = [
+            [hard_state(3), append(1, [1, 2])],
+            [TruncateLog(3, 1)],
+            [append(1, [3])],
+        ]
+        assert _terms(_written(opener, calls)) == [(1, 3)]
+
+    def test_truncation_beyond_the_end_changes_nothing(self) -> None:
+        opener = self.make()
+        state = _written(opener, [[hard_state(1), append(1, [1, 1])], [TruncateLog(3, 3)]])
+        assert len(state.entries) == 2
+
+    # --- snapshots
+
+    def test_snapshot_replaces_the_prefix_that_it_names(self) -> None:
+        opener = self.make()
+        state = _written(
+            opener, [[hard_state(1), append(1, [1] * 6)], [StoreSnapshot(3, snap(4, 1), 4, False)]]
+        )
+        assert state.snapshot == snap(4, 1)
+        assert _terms(state) == [(5, 1), (6, 1)]
+
+    def test_snapshot_may_leave_entries_that_it_covers(self) -> None:
+        """A leader keeps some for followers that lag; the log then starts before the snapshot ends."""
+        opener = self.make()
+        calls: list[Sequence[Write]] = [
+            [hard_state(2), append(1, [1, 1, 1, 2, 2])],
+            [StoreSnapshot(3, snap(4, 2), 2, False)],
+            [append(6, [2])],
+        ]
+        state = _written(opener, calls)
+        assert _terms(state) == [(3, 1), (4, 2), (5, 2), (6, 2)]
+
+    def test_snapshot_of_the_whole_log(self) -> None:
+        opener = self.make()
+        calls: list[Sequence[Write]] = [
+            [hard_state(1), append(1, [1, 1])],
+            [StoreSnapshot(3, snap(2, 1), 2, False)],
+        ]
+        assert _written(opener, calls).entries == []
+        assert _terms(_written(opener, [[append(3, [1])]])) == [(3, 1)]
+
+    def test_newer_snapshot_replaces_the_older(self) -> None:
+        opener = self.make()
+        calls: list[Sequence[Write]] = [
+            [hard_state(1), append(1, [1] * 6)],
+            [StoreSnapshot(3, snap(2, 1, "old"), 2, False)],
+            [StoreSnapshot(4, snap(5, 1, "new" * 100_000), 5, False)],
+        ]
+        state = _written(opener, calls)
+        assert state.snapshot == snap(5, 1, "new" * 100_000)
+        assert _terms(state) == [(6, 1)]
+
+    def test_leaders_snapshot_resets_a_log_that_is_shorter_or_conflicts(self) -> None:
+        for length in (0, 3, 20):
+            opener = self.make()
+            calls: list[Sequence[Write]] = [
+                [hard_state(1), append(1, [1] * length)],
+                [hard_state(4), StoreSnapshot(3, snap(10, 4), 10, True)],
+            ]
+            state = _written(opener, calls)
+            assert (state.snapshot, state.entries) == (snap(10, 4), [])
+            assert _terms(_written(opener, [[append(11, [4])]])) == [(11, 4)]
+
+    def test_truncation_of_all_that_follows_a_snapshot(self) -> None:
+        opener = self.make()
+        calls: list[Sequence[Write]] = [
+            [hard_state(2), append(1, [1] * 6), StoreSnapshot(3, snap(4, 1), 4, False)],
+            [TruncateLog(4, 5), append(5, [2])],
+        ]
+        assert _terms(_written(opener, calls)) == [(5, 2)]
+
+    # --- refusals are atomic
+
+    def test_gap_is_refused_and_the_whole_call_with_it(self) -> None:
+        opener = self.make()
+        storage = opener()
+        storage.write([hard_state(1), append(1, [1, 1])])
+        before = storage.load()
+        refused: list[Write] = [hard_state(9, vote=2), append(3, [9]), append(7, [9])]
+        assert _refuses(storage, refused, commit=2)
+        assert storage.load() == before
+        storage.write([append(3, [1])])
+        storage.close()
+        assert _terms(_reopened(opener)) == [(1, 1), (2, 1), (3, 1)]
+
+    def test_overwriting_without_truncation_is_refused(self) -> None:
+        storage = self.make()()
+        storage.write([hard_state(1), append(1, [1, 1])])
+        assert _refuses(storage, [append(2, [1])])
+        storage.close()
+
+    def test_truncation_before_the_start_is_refused(self) -> None:
+        storage = self.make()()
+        storage.write([hard_state(1), append(1, [1] * 6), StoreSnapshot(3, snap(4, 1), 4, False)])
+        assert _refuses(storage, [TruncateLog(4, 3)])
+        storage.close()
+
+    # --- identity
+
+    def test_identity_is_kept(self) -> None:
+        opener = self.make()
+        storage = opener()
+        assert storage.identity() == Identity(NODE_ID, None)
+        storage.join_cluster("north")
+        storage.join_cluster("north")
+        assert storage.identity() == Identity(NODE_ID, "north")
+        storage.write([hard_state(1), append(1, [1])])
+        storage.close()
+        storage = opener()
+        assert storage.identity() == Identity(NODE_ID, "north")
+        assert _terms(storage.load()) == [(1, 1)]
+        storage.close()
+
+    def test_another_cluster_is_refused_and_both_are_named(self) -> None:
+        storage = self.make()()
+        storage.join_cluster("north")
+        message = ""
+        try:
+            storage.join_cluster("south")
+        except StorageError as error:
+            message = str(error)
+        assert "north" in message
+        assert "south" in message
+        assert storage.identity().cluster_id == "north"
+        storage.close()
+
+    # --- closing
+
+    def test_close_is_idempotent_and_final(self) -> None:
+        storage = self.make()()
+        storage.write([hard_state(1)])
+        storage.close()
+        storage.close()
+        for use in (storage.load, lambda: storage.write([hard_state(2)])):
+            refused = False
+            try:
+                use()
+            except StorageError:
+                refused = True
+            assert refused, "a closed storage must refuse to be used"
+
+    # --- random histories
+
+    def test_random_histories_agree_with_the_model(self) -> None:
+        """After each call, and after each restart, the storage holds what `apply_write` makes."""
+
+        # Nested, because Hypothesis refuses one `@given` method that several subclasses inherit.
+        @settings(
+            max_examples=self.examples,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        )
+        @given(histories)
+        def agree(history: list[Step]) -> None:
+            self._replay(history)
+
+        agree()
+
+    def _replay(self, history: list[Step]) -> None:
+        opener = self.make()
+        storage, model = opener(), Model()
+        try:
+            for step in history:
+                model = _take(step, storage, model)
+                if step.reopen:
+                    storage.close()
+                    storage = opener()
+                    model.next_write_id = 1
+                assert storage.load() == model.state
+        finally:
+            storage.close()
+        assert _reopened(opener) == model.state
+
+
+def _take(step: Step, storage: LogStorage, model: Model) -> Model:
+    """Carry one step out on both; returns the model of what must be there afterwards."""
+    after = model.copy()
+    writes = [after.make(choice) for choice in step.choices]
+    if step.misfit:
+        writes.append(after.misfit())
+    commit = None if step.advance_commit is None else after.advance_commit(step.advance_commit)
+    note(f"write({writes}, {commit}), misfit={step.misfit}, reopen={step.reopen}")
+    if step.misfit:
+        assert _refuses(storage, writes, commit), "a write with a gap was accepted"
+        return model
+    storage.write(writes, commit)
+    return after
+
+
+def _refuses(storage: LogStorage, writes: Sequence[Write], commit: int | None = None) -> bool:
+    with suppress(ValueError):
+        storage.write(writes, commit)
+        return False
+    return True
+
+
+def _written(
+    opener: Opener, calls: Sequence[Sequence[Write]], commit: int | None = None
+) -> DurableState:
+    """Open, make each call, close; what is there after a restart."""
+    storage = opener()
+    for writes in calls:
+        storage.write(writes, commit)
+    storage.close()
+    return _reopened(opener)
+
+
+def _reopened(opener: Opener) -> DurableState:
+    storage = opener()
+    state = storage.load()
+    storage.close()
+    assert state.hard_state.commit <= last_index(state)
+    return state
+
+
+def _terms(state: DurableState) -> list[tuple[int, int]]:
+    return [(entry.index, entry.term) for entry in state.entries]
+
+
+def hard_state(term: int, vote: int | None = None) -> SaveHardState:
+    """A saved term and vote."""
+    return SaveHardState(1, HardState(term, vote, 0))
+
+
+def append(first: int, terms: Sequence[int]) -> AppendLog:
+    """An append of one command for each term, from index `first`."""
+    entries = [
+        Entry(first + at, term, "command", f"command {first + at}", 1_000_000 + first + at)
+        for at, term in enumerate(terms)
+    ]
+    return AppendLog(2, entries)
+
+
+def snap(index: int, term: int, data: str = "machine") -> Snapshot:
+    """A snapshot that ends at `index`."""
+    membership = Membership(voters=(1, 2, 3), addresses=((1, "h:1"), (2, "h:2"), (3, "h:3")))
+    return Snapshot(SnapshotMeta(index, term, membership), data)

@@ -1,0 +1,186 @@
+"""Hypothesis strategies for histories that a Raft core could give to its storage. Needs `hypothesis`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from hypothesis import strategies as st
+
+from qcore.core.durable import apply_write, first_index, last_index
+from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog, Write
+from qcore.core.entry import (
+    DurableState,
+    Entry,
+    EntryKind,
+    HardState,
+    Membership,
+    Snapshot,
+    SnapshotMeta,
+)
+
+#: Any text that UTF-8 can carry, NUL and the astral planes included.
+texts = st.text(st.characters(codec="utf-8"), max_size=40)
+_kinds: st.SearchStrategy[EntryKind] = st.sampled_from(["command", "noop", "membership"])
+_small = st.integers(0, 6)
+
+
+@dataclass(slots=True, frozen=True)
+class Choice:
+    """One raw choice; `Model.make` turns it into a write that fits the state at that moment."""
+
+    action: Literal["save", "append", "truncate", "compact", "install"]
+    first: int
+    second: int
+    kind: EntryKind
+    text: str
+
+
+@dataclass(slots=True, frozen=True)
+class Step:
+    """One call of `write`, and what else happens around it.
+
+    Attributes:
+        choices: the writes of the call.
+        advance_commit: by how much the commit index moves, at most; None for no commit.
+        misfit: add a write at the end that does not fit, so that the call must do nothing.
+        reopen: close and open the storage after the call.
+    """
+
+    choices: tuple[Choice, ...]
+    advance_commit: int | None
+    misfit: bool
+    reopen: bool
+
+
+choices = st.builds(
+    Choice,
+    # Appends come first, and often: Hypothesis shrinks towards the first.
+    st.sampled_from(["append", "append", "save", "truncate", "compact", "install"]),
+    _small,
+    _small,
+    _kinds,
+    texts,
+)
+steps = st.builds(
+    Step,
+    st.lists(choices, max_size=4).map(tuple),
+    st.none() | _small,
+    st.sampled_from([False] * 7 + [True]),
+    st.sampled_from([False] * 3 + [True]),
+)
+histories = st.lists(steps, min_size=1, max_size=12)
+
+
+@dataclass(slots=True)
+class Model:
+    """The reference: `apply_write` on an in-memory state, and writes that keep Raft's own rules.
+
+    Terms and commit index never fall, nothing committed is truncated, a snapshot of its own covers
+    only committed entries, and one of the leader's goes beyond them.
+    """
+
+    state: DurableState = field(default_factory=DurableState)
+    next_write_id: int = 1
+
+    def copy(self) -> Model:
+        """A copy that further writes do not change."""
+        state = DurableState(
+            replace(self.state.hard_state), self.state.snapshot, list(self.state.entries)
+        )
+        return Model(state, self.next_write_id)
+
+    def make(self, choice: Choice) -> Write:
+        """The write that the choice means now; the model has carried it out."""
+        write = self._make(choice)
+        apply_write(self.state, write)
+        return write
+
+    def misfit(self) -> Write:
+        """A write that leaves a gap, which every storage must refuse."""
+        gap = last_index(self.state) + 2
+        term = self.state.hard_state.term
+        return AppendLog(self._write_id(), [Entry(gap, term, "command", "misfit", 0)])
+
+    def advance_commit(self, by: int) -> int:
+        """Move the commit index, as the newest one that goes along with the writes."""
+        hard = self.state.hard_state
+        hard.commit = max(hard.commit, min(hard.commit + by, last_index(self.state)))
+        return hard.commit
+
+    def _make(self, choice: Choice) -> Write:
+        snapshot_index = self._snapshot_index()
+        match choice.action:
+            case "save":
+                return self._save(choice)
+            case "append":
+                return self._append(choice)
+            case "truncate":
+                floor = max(self.state.hard_state.commit, snapshot_index, self._first() - 1) + 1
+                return TruncateLog(
+                    self._write_id(), min(floor + choice.first, last_index(self.state) + 1)
+                )
+            case "compact":
+                return self._compact(choice, snapshot_index)
+            case "install":
+                return self._install(choice)
+
+    def _save(self, choice: Choice) -> Write:
+        hard = self.state.hard_state
+        vote = choice.second or None
+        return SaveHardState(
+            self._write_id(), HardState(hard.term + choice.first, vote, hard.commit)
+        )
+
+    def _append(self, choice: Choice) -> Write:
+        first = last_index(self.state) + 1
+        oldest = self._last_term()
+        newest = self.state.hard_state.term
+        entries = [
+            Entry(
+                first + offset,
+                min(oldest + offset * choice.second, newest),
+                choice.kind,
+                choice.text * offset,
+                1_700_000_000_000_000 + offset,
+            )
+            for offset in range(choice.first)
+        ]
+        return AppendLog(self._write_id(), entries)
+
+    def _compact(self, choice: Choice, snapshot_index: int) -> Write:
+        upper = min(self.state.hard_state.commit, last_index(self.state))
+        index = min(snapshot_index + choice.first, upper)
+        held = [entry.term for entry in self.state.entries if entry.index == index]
+        if not held:  # there is nothing to compact yet
+            return self._save(choice)
+        through = max(self._first() - 1, index - choice.second)
+        snapshot = _snapshot(index, held[0], choice.text)
+        return StoreSnapshot(self._write_id(), snapshot, through, reset_log=False)
+
+    def _install(self, choice: Choice) -> Write:
+        index = max(self.state.hard_state.commit, self._snapshot_index()) + 1 + choice.first
+        snapshot = _snapshot(index, self.state.hard_state.term, choice.text)
+        return StoreSnapshot(self._write_id(), snapshot, index, reset_log=True)
+
+    def _first(self) -> int:
+        return first_index(self.state)
+
+    def _snapshot_index(self) -> int:
+        return self.state.snapshot.meta.last_included_index if self.state.snapshot else 0
+
+    def _last_term(self) -> int:
+        if self.state.entries:
+            return self.state.entries[-1].term
+        return self.state.snapshot.meta.last_included_term if self.state.snapshot else 0
+
+    def _write_id(self) -> int:
+        self.next_write_id += 1
+        return self.next_write_id - 1
+
+
+def _snapshot(index: int, term: int, text: str) -> Snapshot:
+    membership = Membership(
+        voters=(1, 2, 3), addresses=((1, "127.0.0.1:1"),), cluster_id=f"c{index}"
+    )
+    return Snapshot(SnapshotMeta(index, term, membership), text * 3)

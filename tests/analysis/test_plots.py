@@ -1,0 +1,204 @@
+"""Plots draw on the axes they are given, what they should, and save to real files."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.collections import Collection
+from matplotlib.colors import to_hex
+from matplotlib.lines import Line2D
+from matplotlib.patches import Circle, FancyArrowPatch
+
+from qcore.analysis.figure import save_run_figure
+from qcore.analysis.network import draw_network, network_at
+from qcore.analysis.plots import (
+    percentile,
+    plot_commit_latency,
+    plot_commits,
+    plot_leaderless_distribution,
+    plot_terms,
+    plot_timeline,
+)
+from qcore.analysis.style import ROLE_COLOURS
+from qcore.analysis.tables import TraceTables, read_tables
+from qcore.errors import ConfigError
+from qcore.trace import TraceWriter, parse_trace
+from tests.analysis.synthetic import small_trace
+
+mpl.use("Agg")
+
+
+@pytest.fixture(scope="module")
+def tables() -> TraceTables:
+    return read_tables(small_trace())
+
+
+@pytest.fixture
+def ax() -> Iterator[Axes]:
+    figure, axes = pyplot.subplots()
+    yield axes
+    pyplot.close(figure)
+
+
+def xs(line: Line2D) -> list[float]:
+    return [float(x) for x in np.asarray(line.get_xdata())]
+
+
+def ys(line: Line2D) -> list[float]:
+    return [float(y) for y in np.asarray(line.get_ydata())]
+
+
+def colour(collection: Collection) -> str:
+    red, green, blue, _ = np.asarray(collection.get_facecolor())[0]
+    return to_hex((red, green, blue)).upper()
+
+
+def texts(ax: Axes) -> list[str]:
+    return [text.get_text() for text in ax.texts]
+
+
+PLOTS: list[Callable[[TraceTables, Axes | None], Axes]] = [
+    plot_timeline,
+    plot_terms,
+    plot_commits,
+    plot_commit_latency,
+    lambda table, ax: plot_leaderless_distribution([100.0, 220.0], ax),
+    lambda table, ax: draw_network(table, 400, ax),
+]
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+def test_a_plot_returns_the_axes_it_was_given_or_makes_some(
+    plot: Callable[[TraceTables, Axes | None], Axes], tables: TraceTables, ax: Axes
+) -> None:
+    assert plot(tables, ax) is ax
+    own = plot(tables, None)
+    assert own is not ax
+    pyplot.close(own.get_figure(root=True))
+
+
+def test_the_timeline_shows_each_span_terms_faults_and_crashes(
+    tables: TraceTables, ax: Axes
+) -> None:
+    plot_timeline(tables, ax)
+    assert len(ax.collections) == len(tables.role_spans)
+    drawn = {colour(collection) for collection in ax.collections}
+    present = {span.role for span in tables.role_spans}
+    assert drawn == {ROLE_COLOURS[role] for role in present}
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["node 1", "node 2", "node 3"]
+    assert "term 1" in texts(ax)
+    assert "term 2" in texts(ax)
+    assert "partition 1 | 2,3" in texts(ax)
+    assert "crash node 3" not in texts(ax)  # the server is drawn as down
+    (crosses,) = [line for line in ax.lines if line.get_marker() == "x"]
+    assert xs(crosses) == [0.75]
+    assert ys(crosses) == [2]
+    assert ax.get_xlabel() == "time, s"
+
+
+def test_the_terms_are_steps(tables: TraceTables, ax: Axes) -> None:
+    plot_terms(tables, ax)
+    line = ax.lines[0]
+    assert xs(line) == [0.0, 0.09, 0.5, 1.0]
+    assert ys(line) == [0, 1, 2, 2]
+
+
+def test_the_commits_are_a_line_a_node(tables: TraceTables, ax: Axes) -> None:
+    plot_commits(tables, ax)
+    by_name = {line.get_label(): line for line in ax.lines}
+    assert ys(by_name["node 2"]) == [0, 2, 5, 5]
+    assert xs(by_name["node 3"]) == [0.0, 0.54, 1.0]
+
+
+def test_the_distribution_reaches_every_share_and_marks_the_median(ax: Axes) -> None:
+    plot_leaderless_distribution([400.0, 100.0, 200.0, 300.0], ax)
+    line = ax.lines[0]
+    assert xs(line) == [100, 100, 200, 300, 400, 400]
+    assert ys(line) == [0, 25, 50, 75, 100, 100]
+    assert "median: 200 ms" in texts(ax)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("time without a leader, ms", "runs, %")
+
+
+def test_distributions_can_be_compared(ax: Axes) -> None:
+    plot_leaderless_distribution([100.0, 200.0], ax, label="narrow")
+    plot_leaderless_distribution([100.0, 300.0], ax, label="wide")
+    colours = {line.get_color() for line in ax.lines}
+    assert len(colours) == 2
+    legend = ax.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["narrow", "wide"]
+
+
+def test_a_distribution_of_nothing_is_empty_axes(ax: Axes) -> None:
+    assert plot_leaderless_distribution([], ax) is ax
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0, 1), (50, 2), (75, 3), (76, 4), (100, 4)])
+def test_percentile(share: float, expected: float) -> None:
+    assert percentile([1, 2, 3, 4], share) == expected
+
+
+def test_the_latencies_are_a_dot_an_operation(tables: TraceTables, ax: Axes) -> None:
+    plot_commit_latency(tables, ax)
+    good, bad = ax.lines[0], ax.lines[1]
+    assert (xs(good), ys(good)) == ([0.15], [12.0])
+    assert (xs(bad), ys(bad)) == ([0.31], [290.0])
+    assert good.get_label() == "answered (1)"
+    assert ax.get_yscale() == "log"
+    assert ax.get_ylabel() == "write latency, ms"
+
+
+def test_the_network_at_a_moment(tables: TraceTables, ax: Axes) -> None:
+    before, during = network_at(tables, 200), network_at(tables, 400)
+    assert before.groups() == [(1, 2, 3)]
+    assert during.groups() == [(1,), (2, 3)]
+    assert during.cut == {(1, 2), (2, 1), (1, 3), (3, 1)}
+    assert not network_at(tables, 800).runs(3)
+    draw_network(tables, 400, ax)
+    circles = [patch for patch in ax.patches if isinstance(patch, Circle)]
+    assert [to_hex(c.get_facecolor()).upper() for c in circles].count(ROLE_COLOURS["leader"]) == 1
+    assert "1\nterm 1" in texts(ax)
+    assert ax.get_title() == "network at 0.4 s"
+
+
+def test_a_network_cut_one_way_has_an_arrow_each_way(ax: Axes) -> None:
+    trace = TraceWriter(keep=True)
+    trace.run(0, "x", 1, [1, 2])
+    trace.fault(0, "begin", "cut", [1, 2], [(1, 2)], "one way")
+    trace.violation(1_000, 0, "x", "")
+    draw_network(list(parse_trace(trace.lines())), 0.5, ax)
+    arrows = [patch for patch in ax.patches if isinstance(patch, FancyArrowPatch)]
+    assert len(arrows) == 2
+    assert len({to_hex(arrow.get_edgecolor()) for arrow in arrows}) == 2
+    assert "1\ndown" in texts(ax)  # never started
+
+
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_a_run_becomes_a_picture_file(ending: str, tmp_path: Path) -> None:
+    path = save_run_figure(small_trace(), tmp_path / f"run.{ending}")
+    content = path.read_bytes()
+    assert len(content) > 10_000
+    assert content.startswith(b"\x89PNG" if ending == "png" else b"<?xml")
+
+
+def test_what_cannot_be_drawn_or_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="names no node"):
+        save_run_figure([], tmp_path / "run.png")
+    with pytest.raises(ConfigError, match="cannot write the picture"):
+        save_run_figure(small_trace(), tmp_path / "no" / "run.png")
+    with pytest.raises(ConfigError, match="cannot write the picture"):
+        save_run_figure(small_trace(), tmp_path / "run.nonsense")
+
+
+def test_tables_do_not_import_matplotlib() -> None:
+    code = "import qcore.analysis.figure, sys; print('matplotlib' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"

@@ -1,0 +1,226 @@
+"""Tables of a trace written by hand, with exact values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qcore.analysis.records import LEADERSHIP_KINDS, load, merge
+from qcore.analysis.spans import RoleSpan, Span
+from qcore.analysis.tables import (
+    LagRow,
+    Leadership,
+    MessageRow,
+    OperationRow,
+    TermRow,
+    TraceTables,
+    ViolationRow,
+    columns,
+    read_tables,
+)
+from qcore.errors import ConfigError
+from qcore.trace import TraceWriter, parse_trace
+from tests.analysis.synthetic import MS, cut_off, small_trace
+
+
+@pytest.fixture(scope="module")
+def tables() -> TraceTables:
+    return read_tables(small_trace())
+
+
+def test_header_and_extent(tables: TraceTables) -> None:
+    assert (tables.name, tables.seed, tables.nodes) == ("small", 7, (1, 2, 3))
+    assert (tables.origin_us, tables.end_us) == (0, 1_000 * MS)
+
+
+def test_times_count_from_the_first_record(tables: TraceTables) -> None:
+    shifted = read_tables(small_trace(origin_us=1_700_000_000_000_000))
+    assert shifted.origin_us == 1_700_000_000_000_000
+    assert shifted.role_spans == tables.role_spans
+    assert shifted.operations == tables.operations
+    assert shifted.faults == tables.faults
+
+
+def test_roles_over_time(tables: TraceTables) -> None:
+    assert [span for span in tables.role_spans if span.node == 1] == [
+        RoleSpan(1, 0, 90 * MS, "follower", 0, None),
+        RoleSpan(1, 90 * MS, 100 * MS, "candidate", 1, None),
+        RoleSpan(1, 100 * MS, 560 * MS, "leader", 1, 1),
+        RoleSpan(1, 560 * MS, 710 * MS, "follower", 1, None),
+        RoleSpan(1, 710 * MS, 1_000 * MS, "follower", 2, 2),
+    ]
+    assert [(s.role, s.start_us // MS, s.why) for s in tables.role_spans if s.node == 3][-3:] == [
+        ("down", 750, "crash"),
+        ("follower", 850, ""),
+        ("follower", 860, ""),
+    ]
+
+
+def test_who_led(tables: TraceTables) -> None:
+    assert tables.leaderships == [
+        Leadership(1, 1, 100 * MS, 560 * MS),
+        Leadership(2, 2, 520 * MS, 1_000 * MS),
+    ]
+
+
+def test_a_leader_that_is_cut_off_from_the_majority_does_not_count(tables: TraceTables) -> None:
+    assert tables.leaderless == [Span(0, 100 * MS), Span(300 * MS, 520 * MS)]
+    assert tables.leaderless_after(300 * MS) == Span(300 * MS, 520 * MS)
+    assert tables.leaderless_after(520 * MS) is None
+    assert tables.leaderless[1].length_us == 220 * MS
+
+
+def test_a_cut_in_one_direction_is_enough_and_crashed_voters_do_not_count() -> None:
+    trace = TraceWriter(keep=True)
+    trace.run(0, "x", 1, [1, 2, 3])
+    for node in (1, 2, 3):
+        trace.up(0, node, 0, 0, 0)
+    trace.role(0, 1, "leader", 1, 1)
+    trace.fault(100, "begin", "deaf", [1], [(2, 1), (3, 1)], "receives nothing")
+    trace.fault(200, "end", "deaf")
+    trace.fault(300, "begin", "cut", [1, 2], cut_off(1, (2,)), "both ways")
+    trace.down(400, 3, "crash")
+    trace.up(500, 3, 1, 0, 0)
+    trace.violation(600, 0, "x", "")
+    assert read_tables(trace.lines()).leaderless == [Span(100, 200), Span(400, 500)]
+
+
+def test_links_that_only_got_worse_are_not_cut() -> None:
+    trace = TraceWriter(keep=True)
+    trace.run(0, "x", 1, [1, 2, 3])
+    for node in (1, 2, 3):
+        trace.up(0, node, 0, 0, 0)
+    trace.role(0, 1, "leader", 1, 1)
+    trace.fault(100, "begin", "timeline[0] links", [], cut_off(1, (2, 3)), "loss 0.5")
+    trace.fault(200, "end", "timeline[0] links")
+    tables = read_tables(trace.lines())
+    assert tables.leaderless == []
+    assert not tables.faults[0].cuts
+    assert tables.faults[0].label == "links loss 0.5"
+
+
+def test_a_paused_leader_goes_on_as_leader() -> None:
+    trace = TraceWriter(keep=True)
+    trace.run(0, "x", 1, [1])
+    trace.up(0, 1, 0, 0, 0)
+    trace.role(10, 1, "leader", 3, 1)
+    trace.down(20, 1, "pause")
+    trace.up(30, 1, 3, 0, 0)
+    trace.down(40, 1, "crash")
+    trace.up(50, 1, 3, 0, 0)
+    trace.violation(60, 0, "x", "")
+    tables = read_tables(trace.lines())
+    assert [(s.role, s.start_us, s.term) for s in tables.role_spans] == [
+        ("follower", 0, 0),
+        ("leader", 10, 3),
+        ("down", 20, 3),
+        ("leader", 30, 3),
+        ("down", 40, 3),
+        ("follower", 50, 3),
+    ]
+    assert tables.leaderships == [Leadership(1, 3, 10, 20), Leadership(1, 3, 30, 40)]
+
+
+def test_terms(tables: TraceTables) -> None:
+    assert tables.terms == [TermRow(90 * MS, 1, 1), TermRow(500 * MS, 2, 2)]
+
+
+def test_operations(tables: TraceTables) -> None:
+    assert tables.operations == [
+        OperationRow(1, 1, "write", "x", "a", 150 * MS, 162 * MS, "ok", None, ""),
+        OperationRow(1, 2, "write", "x", "b", 310 * MS, 600 * MS, "unknown", None, "timeout"),
+        OperationRow(2, 1, "read", "x", None, 900 * MS, 903 * MS, "ok", "a", ""),
+        OperationRow(2, 2, "read", "x", None, 950 * MS, None, "open", None, ""),
+    ]
+    assert tables.operation_latencies_us() == [12 * MS, 3 * MS]
+    assert tables.operation_latencies_us("write") == [12 * MS]
+
+
+def test_commit_lags_count_each_index_once_a_node(tables: TraceTables) -> None:
+    assert tables.commit_lags() == [
+        LagRow(2, 1, 160 * MS, 0),
+        LagRow(2, 2, 160 * MS, 10 * MS),
+        LagRow(5, 2, 530 * MS, 0),
+        LagRow(5, 3, 530 * MS, 10 * MS),
+    ]
+
+
+def test_messages(tables: TraceTables) -> None:
+    assert tables.messages == [MessageRow("RequestVote", 2, 1, 1)]
+
+
+def test_faults(tables: TraceTables) -> None:
+    partition, crash = tables.faults
+    assert (partition.start_us, partition.end_us) == (300 * MS, 700 * MS)
+    assert (partition.nodes, partition.acts, partition.cuts) == ((1,), 1, True)
+    assert set(partition.links) == {(1, 2), (2, 1), (1, 3), (3, 1)}
+    assert partition.label == "partition 1 | 2,3"
+    assert (crash.start_us, crash.end_us, crash.cuts) == (750 * MS, 850 * MS, False)
+    assert crash.label == "crash node 3"
+
+
+def test_faults_of_one_name_end_by_node_and_an_endless_one_lasts() -> None:
+    trace = TraceWriter(keep=True)
+    trace.run(0, "x", 1, [1, 2])
+    trace.fault(10, "begin", "crash", [1])
+    trace.fault(20, "begin", "crash", [2])
+    trace.fault(30, "end", "crash", [2])
+    trace.violation(50, 0, "x", "")
+    windows = read_tables(trace.lines()).faults
+    assert [(w.nodes, w.start_us, w.end_us) for w in windows] == [((1,), 10, 50), ((2,), 20, 30)]
+
+
+def test_violations(tables: TraceTables) -> None:
+    assert tables.violations == [ViolationRow(1_000 * MS, 2, "linearizability", "key 'x'")]
+
+
+def test_columns_are_ready_for_a_data_frame(tables: TraceTables) -> None:
+    assert columns(tables.terms) == {"t_us": [90 * MS, 500 * MS], "node": [1, 2], "term": [1, 2]}
+    assert columns([]) == {}
+
+
+def test_a_path_lines_and_records_give_the_same_tables(tables: TraceTables, tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    path.write_text("\n".join(small_trace()) + "\n")
+    assert read_tables(path) == read_tables(str(path)) == tables
+    assert read_tables(list(parse_trace(small_trace()))) == tables
+
+
+def test_reading_only_some_kinds_keeps_what_they_tell(tables: TraceTables) -> None:
+    quick = read_tables(small_trace(), kinds=LEADERSHIP_KINDS)
+    assert quick.leaderships == tables.leaderships
+    assert quick.leaderless == tables.leaderless
+    assert quick.faults == tables.faults
+    assert (quick.messages, quick.operations) == ([], [])
+    records = list(parse_trace(small_trace()))
+    assert load(records, kinds={"role"}) == [r for r in records if r.kind == "role"]
+
+
+def test_traces_of_several_nodes_become_one_in_time() -> None:
+    lines = small_trace()
+    merged = merge(lines[1::2], lines[0::2])
+    times = [record.t_us for record in merged]
+    assert len(merged) == len(lines)
+    assert times == sorted(times)
+
+
+def test_bad_input_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot read the trace .*missing"):
+        read_tables(tmp_path / "missing.jsonl")
+    path = tmp_path / "bad.jsonl"
+    path.write_text(small_trace()[0] + "\nnonsense\n")
+    with pytest.raises(ConfigError, match=r"bad.jsonl: trace line 2 is not JSON"):
+        read_tables(path)
+    with pytest.raises(ConfigError, match=r"bad.jsonl: trace line 2 is not JSON"):
+        read_tables(path, kinds={"role"})
+    with pytest.raises(ConfigError, match="no such kind of trace record: rolle"):
+        read_tables(path, kinds={"rolle"})
+
+
+def test_an_empty_trace_gives_empty_tables() -> None:
+    tables = read_tables([])
+    assert tables.nodes == ()
+    assert not tables.role_spans
+    assert not tables.leaderless
+    assert not tables.operations

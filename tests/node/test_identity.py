@@ -1,0 +1,51 @@
+"""Which peers a node listens to, before and after it belongs to a cluster."""
+
+from __future__ import annotations
+
+import pytest
+
+from qcore.errors import RemoteProtocolError
+from qcore.node.identity import ClusterIdentity
+
+
+def test_a_member_listens_to_its_own_cluster_only() -> None:
+    identity = ClusterIdentity(1, "red")
+    identity.accept(2, "red")
+    with pytest.raises(RemoteProtocolError, match=r"node 3 .* cluster blue, node 1 .* cluster red"):
+        identity.accept(3, "blue")
+
+
+def test_nobody_may_have_the_own_id() -> None:
+    with pytest.raises(RemoteProtocolError, match="same id"):
+        ClusterIdentity(1, "red").accept(1, "red")
+
+
+def test_a_peer_without_a_cluster_is_refused() -> None:
+    with pytest.raises(RemoteProtocolError, match="belongs to no cluster"):
+        ClusterIdentity(1, None).accept(2, "")
+
+
+def test_a_new_node_listens_to_one_cluster_at_a_time() -> None:
+    identity = ClusterIdentity(1, None)
+    identity.accept(2, "red")
+    identity.accept(3, "red")
+    with pytest.raises(RemoteProtocolError, match="about to join cluster red"):
+        identity.accept(4, "blue")
+    identity.release("red")
+    with pytest.raises(RemoteProtocolError, match="about to join cluster red"):
+        identity.accept(4, "blue")
+    identity.release("red")
+    identity.accept(4, "blue")
+    assert identity.courted_by == "blue"
+
+
+def test_joining_is_once_and_for_all() -> None:
+    identity = ClusterIdentity(1, None)
+    identity.accept(2, "red")
+    assert identity.join("red")
+    assert not identity.join("red")
+    with pytest.raises(RemoteProtocolError, match="red and cannot join blue"):
+        identity.join("blue")
+    identity.release("red")
+    with pytest.raises(RemoteProtocolError):
+        identity.accept(4, "blue")

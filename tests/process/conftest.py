@@ -1,0 +1,59 @@
+"""Fixtures that start real nodes, and always end them; no node may ever log a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qcore.cli.processes import LocalCluster
+from tests.process.wire import WireClient
+
+#: Short enough for quick elections, long enough for two busy cores.
+TIMING = ("--heartbeat-ms", "60", "--election-timeout-min-ms", "300")
+TIMING_MAX = ("--election-timeout-max-ms", "600")
+ARGUMENTS = (*TIMING, *TIMING_MAX)
+
+
+def assert_no_traceback(cluster: LocalCluster) -> None:
+    """Fails if any node of the cluster ever logged a traceback."""
+    for node in cluster.nodes.values():
+        text = node.log_text()
+        assert "Traceback" not in text, f"node {node.node_id} logged a traceback:\n{text[-4000:]}"
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[LocalCluster]:
+    """Three started nodes without data."""
+    with LocalCluster(tmp_path, size=3, arguments=ARGUMENTS) as nodes:
+        nodes.start()
+        yield nodes
+    assert_no_traceback(nodes)
+
+
+@pytest.fixture
+def ready_cluster(cluster: LocalCluster) -> LocalCluster:
+    """Three started nodes that form a cluster with a leader."""
+    initialise(cluster)
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """Three nodes with a leader, one cluster for the tests of a module that leave it intact."""
+    directory = tmp_path_factory.mktemp("cluster")
+    with LocalCluster(directory, size=3, arguments=ARGUMENTS) as nodes:
+        nodes.start()
+        initialise(nodes)
+        yield nodes
+    assert_no_traceback(nodes)
+
+
+def initialise(cluster: LocalCluster) -> None:
+    """Send `Init` with all nodes to the first, and wait until all have applied it."""
+    nodes = [[node_id, address] for node_id, address in cluster.members]
+    with WireClient(cluster.endpoints[0]) as client:
+        assert client.ask("Init", nodes=nodes) == {"Ok": None}
+    cluster.wait_leader()
+    cluster.wait_converged()

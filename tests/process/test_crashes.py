@@ -1,0 +1,129 @@
+"""Nodes killed with -9 or paused under concurrent load: nothing acknowledged is lost."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+
+from qcore.cli.processes import LocalCluster
+from tests.process.load import Load
+from tests.process.wire import WireClient, read_field, string_schema, write_field
+
+pytestmark = pytest.mark.process
+
+
+def kill_leaders(cluster: LocalCluster, kills: int, seed: int) -> Load:
+    """Kill the leader again and again at random moments under load, each time starting it anew."""
+    rng = random.Random(seed)
+    with Load(cluster.endpoints) as load:
+        for _ in range(kills):
+            load.wait_acknowledged(20)
+            time.sleep(rng.random() * 0.2)  # the moment is random; nothing depends on it
+            leader = cluster.wait_leader()
+            leader.kill()
+            load.wait_acknowledged(20)
+            time.sleep(rng.random() * 0.2)
+            leader.start()
+        load.wait_acknowledged(20)
+    load.read_all()
+    load.check()
+    assert load.outcomes["ok"] >= 40 * kills
+    cluster.wait_converged()
+    return load
+
+
+def test_killing_the_leader_loses_nothing(ready_cluster: LocalCluster) -> None:
+    kill_leaders(ready_cluster, kills=3, seed=1)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_killing_the_leader_many_times_loses_nothing(ready_cluster: LocalCluster) -> None:
+    kill_leaders(ready_cluster, kills=25, seed=2)
+
+
+def test_killing_all_nodes_at_once_loses_nothing(ready_cluster: LocalCluster) -> None:
+    cluster = ready_cluster
+    with Load(cluster.endpoints) as load:
+        for _ in range(2):
+            load.wait_acknowledged(100)
+            for node in cluster.nodes.values():
+                node.kill()
+            cluster.start()
+        load.wait_acknowledged(20)
+    load.read_all()
+    load.check()
+    cluster.wait_converged()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_killing_random_nodes_at_random_moments_loses_nothing(ready_cluster: LocalCluster) -> None:
+    cluster = ready_cluster
+    rng = random.Random(3)
+    with Load(cluster.endpoints, clients=10) as load:
+        for _ in range(40):
+            time.sleep(rng.random())
+            victims = rng.sample(sorted(cluster.nodes), rng.choice((1, 1, 2, 3)))
+            for victim in victims:
+                cluster.nodes[victim].kill()
+            time.sleep(rng.random() * 0.5)
+            cluster.start()
+        load.wait_acknowledged(20)
+    load.read_all()
+    load.check()
+    cluster.wait_converged()
+
+
+def test_a_paused_leader_serves_no_stale_read_when_it_wakes(ready_cluster: LocalCluster) -> None:
+    cluster = ready_cluster
+    old = cluster.wait_leader()
+    others = [node for node in cluster.nodes.values() if node is not old]
+    with WireClient(old.address) as client, WireClient(others[0].address) as elsewhere:
+        client.perform("SetSchema", entity_schema=string_schema("Item", "Name", "Text"))
+        made = client.perform("CreateEntity", entity_type="Item", parent_id=None, name="x")
+        entity = made["response"]
+        client.perform("UpdateEntity", request=[write_field(entity, "Text", {"String": "old"})])
+        old.pause()
+        try:
+            # A read that the paused leader finds in its socket when it wakes.
+            read = {"UpdateEntity": {"request": [read_field(entity, "Text")]}}
+            client.send({"Perform": {"id": "early", "request": read}})
+            deadline = time.monotonic() + 30
+            while True:
+                assert time.monotonic() < deadline, "no new leader took the write"
+                write = [write_field(entity, "Text", {"String": "new"})]
+                answer = elsewhere.perform("UpdateEntity", request=write)
+                if answer["error"] is None:
+                    break
+                time.sleep(0.05)
+        finally:
+            old.resume()
+        answered = 0
+        while answered < 5:
+            if answered:
+                client.send({"Perform": {"id": f"late{answered}", "request": read}})
+            (envelope,) = client.receive_all(1)
+            body = envelope["PerformResponse"]["response"]["UpdateEntity"]
+            answered += 1
+            if body["error"] is None:
+                assert body["response"][0]["Read"]["value"] == {"String": "new"}
+    cluster.wait_converged()
+
+
+def test_a_paused_follower_catches_up(ready_cluster: LocalCluster) -> None:
+    cluster = ready_cluster
+    leader = cluster.wait_leader()
+    paused = next(node for node in cluster.nodes.values() if node is not leader)
+    with Load(cluster.endpoints) as load:
+        paused.pause()
+        try:
+            load.wait_acknowledged(100)
+        finally:
+            paused.resume()
+        load.wait_acknowledged(50)
+    load.read_all()
+    load.check()
+    cluster.wait_converged()

@@ -1,0 +1,39 @@
+"""The public conformance suite on the two storages that come with qcore."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from qcore.storage.interface import LogStorage
+from qcore.storage.memory import MemoryStorage
+from qcore.storage.sqlite import SqliteStorage
+from qcore.testing.storage_conformance import NODE_ID, Opener, StorageConformance
+
+
+class TestMemoryStorage(StorageConformance):
+    examples = 300
+
+    def make(self) -> Opener:
+        storage = MemoryStorage(NODE_ID)
+        storage.close()
+        return storage.reopen
+
+
+class TestSqliteStorage(StorageConformance):
+    def setup_method(self) -> None:
+        self._root = tempfile.TemporaryDirectory(prefix="qcore-conformance-")
+        self._count = 0
+
+    def teardown_method(self) -> None:
+        self._root.cleanup()
+
+    def make(self) -> Opener:
+        self._count += 1
+        directory = Path(self._root.name, str(self._count))
+
+        def opener() -> LogStorage:
+            # A small write-ahead file makes checkpoints frequent and opening cheap.
+            return SqliteStorage.open(directory, NODE_ID, wal_bytes=20_000)
+
+        return opener

@@ -1,0 +1,131 @@
+"""Drives an entity store the way a host does, with requests as Python values."""
+
+from __future__ import annotations
+
+import json
+from typing import Any  # requests and results are JSON, compared as they come
+
+from qcore.store.entities import EntityStore
+from qcore.store.requests import parse_request
+
+#: The time of log entry i is this plus i microseconds.
+EPOCH_US = 1_700_000_000_000_000
+
+
+def field(kind: str, name: str, default: object, **more: object) -> dict[str, Any]:
+    body = {
+        "field_type": name,
+        "default_value": default,
+        "rank": 0,
+        "read_permission": None,
+        "write_permission": None,
+        **more,
+    }
+    return {name: {kind: body}}
+
+
+def schema(entity_type: str, inherit: str | None, *fields: dict[str, Any]) -> dict[str, Any]:
+    merged = {name: body for one in fields for name, body in one.items()}
+    return {"entity_type": entity_type, "inherit": inherit, "fields": merged}
+
+
+OBJECT = schema(
+    "Object",
+    None,
+    field("String", "Name", ""),
+    field("EntityReference", "Parent", None),
+    field("EntityList", "Children", []),
+)
+FOLDER = schema("Folder", "Object")
+USER = schema(
+    "User",
+    "Object",
+    field("Blob", "Key", [1]),
+    field("Bool", "Active", True),
+    field("Choice", "Role", 0, choices=["Guest", "Admin"]),
+    field("EntityList", "Friends", []),
+    field("EntityReference", "Manager", None),
+    field("Float", "Score", 0.5),
+    field("Int", "Age", 18),
+    field("String", "Email", "?"),
+    field("Timestamp", "Joined", {"secs_since_epoch": 1, "nanos_since_epoch": 5}),
+)
+
+
+def read(entity_id: object, path: str) -> dict[str, Any]:
+    return {
+        "Read": {
+            "entity_id": entity_id,
+            "field_type": path,
+            "value": None,
+            "write_time": None,
+            "writer_id": None,
+        }
+    }
+
+
+def write(entity_id: object, path: str, value: object, **more: object) -> dict[str, Any]:
+    body = {
+        "entity_id": entity_id,
+        "field_type": path,
+        "value": value,
+        "push_condition": "Always",
+        "adjust_behavior": "Set",
+        "write_time": None,
+        "writer_id": None,
+        **more,
+    }
+    return {"Write": body}
+
+
+class Driver:
+    """A store and the position of its log."""
+
+    def __init__(self, *schemas: dict[str, Any]) -> None:
+        self.store = EntityStore()
+        self.index = 0
+        for one in schemas:
+            assert self.set_schema(one) == {"error": None}
+
+    def send(self, kind: str, **fields: object) -> Any:
+        """Send a request as a client would; returns what stands under the response's tag."""
+        way, payload = parse_request(json.dumps({kind: fields}))
+        if way == "read":
+            result = self.store.query(payload)
+        else:
+            self.index += 1
+            result = self.store.apply(payload, self.index, EPOCH_US + self.index)
+        answer = json.loads(result)
+        assert list(answer) == [kind]
+        return answer[kind]
+
+    def set_schema(self, entity_schema: object) -> Any:
+        return self.send("SetSchema", entity_schema=entity_schema)
+
+    def create(self, entity_type: str, parent_id: object = None, name: str = "x") -> Any:
+        answer = self.send("CreateEntity", entity_type=entity_type, parent_id=parent_id, name=name)
+        assert answer["error"] is None
+        return answer["response"]
+
+    def update(self, *requests: object) -> Any:
+        return self.send("UpdateEntity", request=list(requests))
+
+    def value(self, entity_id: object, path: str) -> Any:
+        answer = self.update(read(entity_id, path))
+        assert answer["error"] is None
+        return answer["response"][0]["Read"]["value"]
+
+    def exists(self, entity_id: object) -> bool:
+        answer = self.update(read(entity_id, "Name"))
+        return answer["error"] is None
+
+
+def people() -> Driver:
+    """A driver with the schemas above."""
+    return Driver(OBJECT, FOLDER, USER)
+
+
+def code(answer: Any) -> str | None:
+    """The code of an answer's error."""
+    assert ("detail" in answer) == (answer["error"] is not None)
+    return answer["detail"]["code"] if "detail" in answer else None
