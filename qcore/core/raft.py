@@ -159,6 +159,37 @@ class RaftCore:
         return self._server.next_deadline()
 
     @property
+    def node_id(self) -> int:
+        return self._server.node_id
+
+    @property
+    def last_log_index(self) -> int:
+        return self._server.log.last_index
+
+    @property
+    def membership_index(self) -> int:
+        return self._server.membership_index
+
+    @property
+    def transferring(self) -> bool:
+        """True on a leader that is handing over."""
+        return self._server.transfer is not None
+
+    def match_of(self, peer_id: int) -> int | None:
+        """On a leader, how far the peer's durable log is known to agree; None for a stranger."""
+        progress = self._server.progress.get(peer_id)
+        return None if progress is None else progress.match
+
+    def fresh_at(self) -> int | None:
+        """When the state as committed here was last known to be the leader's, µs; None if never.
+
+        An isolated leader believes in itself for up to an election timeout, so the state may be older
+        by that much.
+        """
+        server = self._server
+        return election.quorum_contact_at(server) if server.role == "leader" else server.fresh_at
+
+    @property
     def commit(self) -> int:
         return self._server.commit
 

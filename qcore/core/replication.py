@@ -233,6 +233,8 @@ def on_append_entries(server: Server, from_id: int, request: AppendEntries) -> N
         return
     agreed = prev_log_index + len(entries)
     server.commit_to(min(request.leader_commit, agreed))
+    if server.commit >= request.leader_commit:
+        server.fresh_at = server.now
     _accept(server, from_id, request, agreed)
 
 

@@ -123,6 +123,7 @@ class Server:
         self.transfer: Transfer | None = None
         self.incoming_snapshot: IncomingSnapshot | None = None
         self.lease_void = False
+        self.fresh_at: int | None = None
         self.next_priority_transfer = NEVER
         self._unsynced: deque[tuple[int, int]] = deque()  # (write id, when it was issued)
 

@@ -34,15 +34,52 @@ class ClientRequest:
 
     Attributes:
         request_id: chosen by the host, unique within this run of the node.
-        kind: write or read.
+        kind: see `RequestKind`; all but `read_index`.
         payload: the command or query for the state machine.
         timeout_ms: after this long without an outcome the reply is `OutcomeUnknown` (for a write that
             may have been appended) or `NotLeader` / `Overloaded` (certainly without effect).
+        max_staleness_ms: how old the state may be that a `stale_read` sees.
     """
 
     request_id: int
     kind: RequestKind
     payload: str
+    timeout_ms: int
+    max_staleness_ms: int = 0
+
+
+@dataclass(slots=True)
+class ChangeMembers:
+    """Make these the voters and learners; answered by a `Reply` once the final configuration is committed.
+
+    The reply is an error of kind `ChangeRefused`, `NotLeader` or `OutcomeUnknown` otherwise. See
+    `qcore.core.events.ChangeMembership` for the fields. Taken by the leader only.
+    """
+
+    request_id: int
+    voters: tuple[int, ...]
+    learners: tuple[int, ...]
+    addresses: tuple[tuple[int, str], ...]
+    timeout_ms: int
+    expected_index: int | None = None
+
+
+@dataclass(slots=True)
+class AddLearner:
+    """Add a learner; answered by a `Reply` once it has caught up, or by `NotCaughtUp`. Leader only."""
+
+    request_id: int
+    node_id: int
+    address: str
+    timeout_ms: int
+
+
+@dataclass(slots=True)
+class TransferLeader:
+    """Hand leadership to a voter (None: the best); answered by a `Reply` once another leads. Leader only."""
+
+    request_id: int
+    to: int | None
     timeout_ms: int
 
 
@@ -66,6 +103,9 @@ ReplicaEvent = (
     PeerMessageReceived
     | ClientRequest
     | InitCluster
+    | ChangeMembers
+    | AddLearner
+    | TransferLeader
     | TakeSnapshot
     | Tick
     | WriteDurable

@@ -7,8 +7,17 @@ from typing import Literal
 
 from qcore.core.messages import RaftMessage
 
-#: `write` goes through the log; `read` is a linearizable read (ReadIndex, dissertation 6.4).
-RequestKind = Literal["write", "read"]
+#: How a request is served:
+#:
+#: - `write`, `session`: through the log; a `session` payload is one of `qcore.replica.sessions`.
+#: - `read`: linearizable, by the leader, confirmed by a quorum (ReadIndex, dissertation 6.4).
+#: - `lease_read`: linearizable while clocks keep their bound, by the leader under its lease (6.4.1).
+#: - `follower_read`: linearizable, by this node, at an index that the leader confirms.
+#: - `stale_read`: by this node at once, if it is fresh enough.
+#: - `read_index`: what a `follower_read` asks of the leader; between replicas only.
+RequestKind = Literal[
+    "write", "session", "read", "lease_read", "follower_read", "stale_read", "read_index"
+]
 
 
 @dataclass(slots=True)
@@ -17,7 +26,7 @@ class Forward:
 
     Attributes:
         forward_id: numbers the sender's forwards; never reused, also not across restarts.
-        kind: write or read.
+        kind: see `RequestKind`.
         payload: the command or query.
         timeout_ms: how long the client still waits.
     """

@@ -9,6 +9,8 @@ from qcore.errors import (
     Overloaded,
     ProposalDropped,
     QcoreError,
+    SequenceRefused,
+    SessionExpired,
     StoreError,
     TooLarge,
 )
@@ -21,6 +23,8 @@ _BY_CODE: dict[str, type[QcoreError]] = {
         OutcomeUnknown,
         Overloaded,
         ProposalDropped,
+        SequenceRefused,
+        SessionExpired,
         StoreError,
         TooLarge,
     )

@@ -20,6 +20,7 @@ from qcore.core.messages import (
     PreVoteResponse,
     RequestVote,
     RequestVoteResponse,
+    TimeoutNow,
 )
 from qcore.replica.events import Applied, ReplicaEffect
 from qcore.replica.messages import Forward, ForwardResponse, PeerMessage
@@ -107,9 +108,14 @@ def describe(message: PeerMessage) -> tuple[str, int, str]:
         case RequestVoteResponse() | PreVoteResponse():
             note = "granted" if message.vote_granted else "refused"
         case InstallSnapshot():
-            note = f"through {message.last_included_index}.{message.last_included_term}"
+            note = (
+                f"through {message.last_included_index}.{message.last_included_term} "
+                f"at {message.offset} of {message.total}"
+            )
         case InstallSnapshotResponse():
-            note = f"match {message.match_index}"
+            note = f"match {message.match_index} next {message.next_offset}"
+        case TimeoutNow():
+            note = ""
         case Forward():
             return "Forward", 0, message.kind
         case ForwardResponse():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import heapq
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qcore.core.effects import (
     Apply,
+    ChangeAccepted,
+    ChangeRefused,
     Effect,
     ProposalAccepted,
     ProposalRefused,
@@ -15,8 +18,10 @@ from qcore.core.effects import (
     ReadRefused,
     RestoreMachine,
     Send,
+    TransferRefused,
+    TransferStarted,
 )
-from qcore.core.entry import DurableState, Entry
+from qcore.core.entry import DurableState, Entry, EntryKind
 from qcore.core.events import (
     Bootstrap,
     Campaign,
@@ -25,7 +30,6 @@ from qcore.core.events import (
     PeerUnreachable,
     Propose,
     ReadRequested,
-    SnapshotTaken,
     Tick,
     WriteDurable,
 )
@@ -41,10 +45,14 @@ from qcore.errors import (
     StateMachineFailed,
     StoreError,
     TooLarge,
+    TooStale,
 )
+from qcore.replica.admin import Admin
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import (
+    AddLearner,
     Applied,
+    ChangeMembers,
     ClientRequest,
     InitCluster,
     PeerMessageReceived,
@@ -54,10 +62,13 @@ from qcore.replica.events import (
     Restored,
     SendPeer,
     TakeSnapshot,
+    TransferLeader,
 )
 from qcore.replica.messages import Forward, ForwardResponse, PeerMessage, RequestKind
 from qcore.replica.outcomes import error_of_response, response_of_error
 from qcore.replica.pending import Deadlines, Request
+from qcore.replica.sessions import SessionTable
+from qcore.replica.snapshotting import Snapshotting, restore_snapshot
 from qcore.store.interface import StateMachine
 
 
@@ -106,14 +117,18 @@ class Replica:
         self._reads: dict[int, Request] = {}  # by read id
         self._forwards: dict[int, Request] = {}  # by forward id
         self._deadlines = Deadlines()
+        self._waiting: list[tuple[int, int, Request]] = []  # follower reads, by index to wait for
         self._last_read_id = 0
         # Starts at random, so that an answer to a forward of the previous life matches nothing.
         self._last_forward_id = rng.getrandbits(48)
+        self.sessions = SessionTable()
         self.applied_index = 0
         if durable.snapshot is not None:
-            machine.restore([durable.snapshot.data])
+            restore_snapshot(durable.snapshot.data, machine, self.sessions)
             self.applied_index = durable.snapshot.meta.last_included_index
+        self._snapshotting = Snapshotting(config, self.applied_index)
         self.core = RaftCore(config.raft, durable, rng=rng, now=now)
+        self._admin = Admin(self, config.raft.election_timeout_min_ms * 1000)
         self._carry_out(self.core.initial_effects())
 
     def step(self, events: Sequence[ReplicaEvent], now: int, wall_us: int) -> list[ReplicaEffect]:
@@ -132,6 +147,9 @@ class Replica:
             self._take(event, wall_us)
         if self._batch:
             self._propose(wall_us)
+        if not self._admin.idle:
+            self._admin.advance()
+        self._snapshot_on()
         if self._deadlines.next_deadline() <= self._now:
             self._expire()
         out, self._out = self._out, []
@@ -139,7 +157,11 @@ class Replica:
 
     def next_deadline(self) -> int:
         """When to step `Tick` at the latest, µs."""
-        return min(self.core.next_deadline(), self._deadlines.next_deadline())
+        return min(
+            self.core.next_deadline(),
+            self._deadlines.next_deadline(),
+            self._snapshotting.next_deadline(),
+        )
 
     def status(self) -> ReplicaStatus:
         """An immutable picture of the replica."""
@@ -154,17 +176,28 @@ class Replica:
             case PeerMessageReceived(from_id=from_id, message=message):
                 self._on_peer_message(from_id, message)
             case ClientRequest():
-                self._accept(event.request_id, None, event.kind, event.payload, event.timeout_ms)
+                if event.kind == "stale_read":
+                    self._read_stale(event)
+                else:
+                    self._accept(
+                        event.request_id, None, event.kind, event.payload, event.timeout_ms
+                    )
             case PeerUnreachable(peer_id=peer_id):
-                self._step_core(event)
+                self.step_core(event)
                 self._on_unreachable(peer_id)
             case Tick() | WriteDurable() | Campaign():
-                self._step_core(event)
+                self.step_core(event)
             case InitCluster():
                 self._init_cluster(event, wall_us)
+            case ChangeMembers():
+                self._admin.change(event, wall_us)
+            case AddLearner():
+                self._admin.add_learner(event, wall_us)
+            case TransferLeader():
+                self._admin.transfer(event)
             case TakeSnapshot(keep_entries=keep_entries):
-                data = "".join(self.machine.snapshot())
-                self._step_core(SnapshotTaken(self.applied_index, data, keep_entries))
+                self._begin_snapshot(keep_entries)
+                self._snapshot_on(everything=True)
 
     def _on_peer_message(self, from_id: int, message: PeerMessage) -> None:
         if isinstance(message, Forward):
@@ -174,7 +207,7 @@ class Replica:
         elif isinstance(message, ForwardResponse):
             self._on_forward_response(message)
         else:
-            self._step_core(MessageReceived(from_id, message))
+            self.step_core(MessageReceived(from_id, message))
 
     def _accept(
         self,
@@ -192,28 +225,26 @@ class Replica:
             error: QcoreError = TooLarge(
                 f"the request has {len(payload)} bytes, the limit is {limit}: split it"
             )
-            self._fail(request, error)
+            self.fail(request, error)
         elif unfinished >= self.config.max_pending_requests:
-            self._fail(request, self._overloaded(f"{unfinished} requests are waiting"))
+            self.fail(request, self._overloaded(f"{unfinished} requests are waiting"))
         else:
             self._deadlines.sweep(unfinished)
             self._deadlines.add(request)
-            if kind == "write":
+            if kind in ("write", "session"):
                 self._batch.append(request)
             else:
                 self._begin_read(request)
 
     def _init_cluster(self, event: InitCluster, wall_us: int) -> None:
-        deadline = self._now + event.timeout_ms * 1000
-        request = Request(event.request_id, None, "write", "", deadline)
+        request = self.open_request(event.request_id, event.timeout_ms)
         try:
             effects = self.core.step(Bootstrap(event.membership, wall_us), self._now)
         except ConfigError as error:
-            self._fail(request, error)
+            self.fail(request, error)
             return
         request.index = request.term = 1
         self._writes[1] = request
-        self._deadlines.add(request)
         self._carry_out(effects)
 
     # -- writes ----------------------------------------------------------------------------------
@@ -224,8 +255,11 @@ class Replica:
             for request in batch:
                 self._pass_on(request)
             return
+        kinds: list[EntryKind] | None = None
+        if any(request.kind == "session" for request in batch):
+            kinds = ["session" if request.kind == "session" else "command" for request in batch]
         effects = self.core.step(
-            Propose([request.payload for request in batch], wall_us), self._now
+            Propose([request.payload for request in batch], wall_us, kinds), self._now
         )
         verdict = effects[0]
         if isinstance(verdict, ProposalAccepted):
@@ -235,35 +269,43 @@ class Replica:
                 self._writes[request.index] = request
         else:
             assert isinstance(verdict, ProposalRefused), "the verdict on a proposal comes first"
+            why = (
+                "leadership is being transferred"
+                if verdict.reason == "transferring"
+                else "too much is not committed yet"
+            )
             for request in batch:
-                self._fail(request, self._overloaded("too much is not committed yet"))
+                self.fail(request, self._overloaded(why))
         self._carry_out(effects)
 
     def _apply(self, entry: Entry) -> None:
         """Apply one committed entry and settle the request that waited at its index."""
-        result = ""
-        if entry.kind == "command":
-            try:
+        result: str | None = ""
+        error: QcoreError | None = None
+        try:
+            if entry.kind == "command":
                 result = self.machine.apply(entry.data, entry.index, entry.time_us)
-            except Exception as error:  # the boundary to the user's own code
-                raise StateMachineFailed(
-                    f"applying entry {entry.index} raised {type(error).__name__}: {error}; a state machine must "
-                    "return an error result instead, so this node stops before it differs from the others"
-                ) from error
+            elif entry.kind == "session":
+                result, error = self.sessions.apply(entry, self.machine)
+        except Exception as raised:  # the boundary to the user's own code
+            raise StateMachineFailed(
+                f"applying entry {entry.index} raised {type(raised).__name__}: {raised}; a state machine must "
+                "return an error result instead, so this node stops before it differs from the others"
+            ) from raised
         self.applied_index = entry.index
+        self._snapshotting.applied(entry)
         self._out.append(Applied(entry))
         request = self._writes.pop(entry.index, None)
         if request is None:
             return
-        if request.term == entry.term:
-            self._succeed(request, result, entry.index)
-        else:
-            self._fail(
-                request,
-                ProposalDropped(
-                    f"another leader's entry took index {entry.index}; the command was not applied: send it again"
-                ),
+        if request.term != entry.term:
+            error = ProposalDropped(
+                f"another leader's entry took index {entry.index}; the command was not applied: send it again"
             )
+        if error is not None:
+            self.fail(request, error)
+        else:
+            self.succeed(request, result or "", entry.index)
 
     # -- reads -----------------------------------------------------------------------------------
 
@@ -274,22 +316,50 @@ class Replica:
         self._last_read_id += 1
         request.ticket = self._last_read_id
         self._reads[request.ticket] = request
-        self._step_core(ReadRequested(request.ticket))
+        self.step_core(ReadRequested(request.ticket, lease=request.kind == "lease_read"))
+
+    def _read_stale(self, event: ClientRequest) -> None:
+        """Answer from this node's own state, if it is known to be fresh enough."""
+        request = self.open_request(event.request_id, event.timeout_ms, "read", event.payload)
+        fresh_at = self.core.fresh_at()
+        allowance_us = self.config.raft.election_timeout_max_ms * 1000
+        age_us = None if fresh_at is None else self._now - fresh_at + allowance_us
+        if age_us is not None and age_us <= event.max_staleness_ms * 1000:
+            self._serve(request)
+        else:
+            age = "of unknown age" if age_us is None else f"up to {age_us // 1000} ms old"
+            self.fail(
+                request,
+                TooStale(
+                    f"the state here is {age}, {event.max_staleness_ms} ms are allowed: ask another node, or "
+                    "ask for a linearizable read"
+                ),
+            )
+
+    def _serve_waiting(self) -> None:
+        """Follower reads whose index has been applied."""
+        while self._waiting and self._waiting[0][0] <= self.applied_index:
+            request = heapq.heappop(self._waiting)[2]
+            if not request.done:
+                self._serve(request)
 
     def _serve(self, request: Request) -> None:
+        if request.kind == "read_index":
+            self.succeed(request, "", self.applied_index)
+            return
         try:
             result = self.machine.query(request.payload)
         except StoreError as error:
-            self._fail(request, error)
+            self.fail(request, error)
         except Exception as error:  # noqa: BLE001 - the user's own code; a read changes nothing
-            self._fail(
+            self.fail(
                 request,
                 StoreError(
                     f"the state machine failed on the query: {type(error).__name__}: {error}"
                 ),
             )
         else:
-            self._succeed(request, result, self.applied_index)
+            self.succeed(request, result, self.applied_index)
 
     # -- other replicas --------------------------------------------------------------------------
 
@@ -297,33 +367,39 @@ class Replica:
         """Forward a client's request to the leader, once; a peer's is refused with the leader's address."""
         leader_id = self.core.leader_id
         if leader_id is None or leader_id == self.config.raft.node_id or request.from_peer:
-            self._fail(request, self._not_leader())
+            self.fail(request, self.not_leader())
             return
         self._last_forward_id += 1
         request.forwarded_to = leader_id
         request.ticket = self._last_forward_id
         self._forwards[request.ticket] = request
         timeout_ms = max(1, (request.deadline - self._now) // 1000)
-        forward = Forward(self._last_forward_id, request.kind, request.payload, timeout_ms)
+        kind, payload = request.kind, request.payload
+        if kind == "follower_read":
+            kind, payload = "read_index", ""
+        forward = Forward(self._last_forward_id, kind, payload, timeout_ms)
         self._out.append(SendPeer(leader_id, forward, 0))
 
     def _on_forward_response(self, response: ForwardResponse) -> None:
         request = self._forwards.pop(response.forward_id, None)
         if request is None:
             return  # too late: the client has been told that the outcome is unknown
-        if response.result is not None:
-            self._succeed(request, response.result, response.index)
+        if response.result is not None and request.kind == "follower_read":
+            heapq.heappush(self._waiting, (response.index, request.ticket, request))
+            self._serve_waiting()
+        elif response.result is not None:
+            self.succeed(request, response.result, response.index)
         else:
-            self._fail(request, error_of_response(response))
+            self.fail(request, error_of_response(response))
 
     def _on_unreachable(self, peer_id: int) -> None:
         lost = [key for key, request in self._forwards.items() if request.forwarded_to == peer_id]
         for key in lost:
             request = self._forwards.pop(key)
-            if request.kind == "read":
-                self._fail(request, NotLeader())
+            if request.kind not in ("write", "session"):
+                self.fail(request, NotLeader())
             else:
-                self._fail(
+                self.fail(
                     request,
                     OutcomeUnknown(
                         f"the connection to the leader, node {peer_id}, broke: the command may or may not take effect"
@@ -332,8 +408,11 @@ class Replica:
 
     # -- the core's effects ----------------------------------------------------------------------
 
-    def _step_core(self, event: Event) -> None:
-        self._carry_out(self.core.step(event, self._now))
+    def step_core(self, event: Event) -> list[Effect]:
+        """Step the core, carry out what follows, and return its effects."""
+        effects = self.core.step(event, self._now)
+        self._carry_out(effects)
+        return effects
 
     def _carry_out(self, effects: list[Effect]) -> None:
         for effect in effects:
@@ -343,6 +422,7 @@ class Replica:
                 case Apply(entries=entries):
                     for entry in entries:
                         self._apply(entry)
+                    self._serve_waiting()
                 case ReadReady(read_id=read_id, index=index):
                     assert index <= self.applied_index, "committed entries are applied at once"
                     request = self._reads.pop(read_id, None)
@@ -355,29 +435,57 @@ class Replica:
                 case RestoreMachine(snapshot=snapshot):
                     self._restore(effect)
                     self._out.append(Restored(snapshot))
-                case ProposalAccepted() | ProposalRefused():
-                    pass  # dealt with where the proposal was made
+                case (
+                    ProposalAccepted()
+                    | ProposalRefused()
+                    | ChangeAccepted()
+                    | ChangeRefused()
+                    | TransferStarted()
+                    | TransferRefused()
+                ):
+                    pass  # dealt with where the request was made
                 case _:
                     self._out.append(effect)
 
     def _restore(self, effect: RestoreMachine) -> None:
         index = effect.snapshot.meta.last_included_index
-        self.machine.restore([effect.snapshot.data])
+        restore_snapshot(effect.snapshot.data, self.machine, self.sessions)
         self.applied_index = index
+        self._snapshotting.restored(index)
+        self._serve_waiting()
         for covered in [at for at in self._writes if at <= index]:
-            self._fail(
+            self.fail(
                 self._writes.pop(covered),
                 OutcomeUnknown(
                     f"a snapshot replaced the log at index {covered}: whether the command is part of it is not known"
                 ),
             )
 
+    # -- snapshots -------------------------------------------------------------------------------
+
+    def _begin_snapshot(self, keep_entries: int) -> None:
+        self._snapshotting.begin(
+            self.machine, self.sessions, self.applied_index, keep_entries, self._now
+        )
+
+    def _snapshot_on(self, *, everything: bool = False) -> None:
+        """Begin a snapshot if the policy asks for one; go on with the one that was begun."""
+        if self._snapshotting.due(self.applied_index):
+            self._begin_snapshot(self.config.keep_entries)
+        if self._snapshotting.capturing:
+            taken = self._snapshotting.draw(self._now, everything=everything)
+            if taken is not None:
+                self.step_core(taken)
+
     # -- outcomes --------------------------------------------------------------------------------
 
     def _expire(self) -> None:
         for request in self._deadlines.expired(self._now):
-            if request.kind == "read":
-                error: QcoreError = DeadlineExceeded(
+            error = self._admin.expire(request)
+            if error is not None:
+                pass
+            elif request.kind not in ("write", "session"):
+                error = DeadlineExceeded(
                     "no quorum confirmed the read in time: retry, or look at the cluster's health"
                 )
             else:
@@ -385,7 +493,7 @@ class Replica:
                     "the command was not committed in time: it may or may not take effect later"
                 )
             self._forget(request)
-            self._fail(request, error)
+            self.fail(request, error)
 
     def _forget(self, request: Request) -> None:
         if self._writes.get(request.index) is request:
@@ -394,7 +502,20 @@ class Replica:
             if table.get(request.ticket) is request:
                 del table[request.ticket]
 
-    def _succeed(self, request: Request, result: str, index: int) -> None:
+    @property
+    def now(self) -> int:
+        return self._now
+
+    def open_request(
+        self, request_id: int, timeout_ms: int, kind: RequestKind = "write", payload: str = ""
+    ) -> Request:
+        """A local request with its deadline armed."""
+        request = Request(request_id, None, kind, payload, self._now + timeout_ms * 1000)
+        self._deadlines.add(request)
+        return request
+
+    def succeed(self, request: Request, result: str, index: int) -> None:
+        """Give the request its result as its one outcome."""
         request.done = True
         if request.from_peer is None:
             self._out.append(Reply(request.request_id, result, index, None))
@@ -402,7 +523,8 @@ class Replica:
             response = ForwardResponse(request.request_id, result, index)
             self._out.append(SendPeer(request.from_peer, response, 0))
 
-    def _fail(self, request: Request, error: QcoreError) -> None:
+    def fail(self, request: Request, error: QcoreError) -> None:
+        """Give the request an error as its one outcome."""
         request.done = True
         if request.from_peer is None:
             self._out.append(Reply(request.request_id, None, 0, error))
@@ -410,7 +532,7 @@ class Replica:
             response = response_of_error(request.request_id, error)
             self._out.append(SendPeer(request.from_peer, response, 0))
 
-    def _not_leader(self) -> NotLeader:
+    def not_leader(self) -> NotLeader:
         leader_id = self.core.leader_id
         if leader_id is None or leader_id == self.config.raft.node_id:
             return NotLeader()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from qcore.core.config import RaftConfig
 from qcore.core.durable import apply_write
@@ -42,9 +43,11 @@ class Host:
         self.unsynced: list[int] = []
         self.replies: list[Reply] = []
         config = ReplicaConfig(
-            RaftConfig(node_id, max_uncommitted_bytes=cluster.max_uncommitted_bytes),
+            replace(cluster.raft, node_id=node_id),
             max_command_bytes=4096,
             max_pending_requests=cluster.max_pending_requests,
+            snapshot_entries=cluster.snapshot_entries,
+            keep_entries=2,
         )
         self.replica = Replica(
             config, machine, durable, rng=random.Random(node_id), now=cluster.now
@@ -89,11 +92,14 @@ class Cluster:
         machine: Callable[[], StateMachine] = KeyValueMachine,
         max_pending_requests: int = 100,
         max_uncommitted_bytes: int = 1 << 20,
+        snapshot_entries: int = 0,
+        raft: RaftConfig | None = None,
     ) -> None:
         self.now = 0
         self.machine = machine
         self.max_pending_requests = max_pending_requests
-        self.max_uncommitted_bytes = max_uncommitted_bytes
+        self.raft = raft or RaftConfig(1, max_uncommitted_bytes=max_uncommitted_bytes)
+        self.snapshot_entries = snapshot_entries
         self.mail: deque[tuple[int, SendPeer]] = deque()
         self.cut: set[int] = set()
         ids = tuple(range(1, size + 1))
@@ -108,6 +114,17 @@ class Cluster:
         for host in self.hosts.values():
             host.step()
 
+    def join(self, node_id: int) -> Host:
+        """Start a pristine node; it belongs to nothing until the leader adds it."""
+        self.hosts[node_id] = Host(self, node_id, DurableState(), self.machine())
+        self.hosts[node_id].step()
+        return self.hosts[node_id]
+
+    def leader(self) -> Host:
+        leaders = [h for h in self.hosts.values() if h.replica.core.role == "leader"]
+        newest = max(leaders, key=lambda host: host.replica.core.term)
+        return newest
+
     def post(self, from_id: int, send: SendPeer) -> None:
         self.mail.append((from_id, send))
 
@@ -115,7 +132,7 @@ class Cluster:
         """Deliver everything, also what the deliveries cause; mail from and to cut nodes is lost."""
         while self.mail:
             from_id, send = self.mail.popleft()
-            if from_id not in self.cut and send.to not in self.cut:
+            if from_id not in self.cut and send.to not in self.cut and send.to in self.hosts:
                 self.hosts[send.to].step(PeerMessageReceived(from_id, send.message))
 
     def elect(self, node_id: int) -> Host:

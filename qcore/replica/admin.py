@@ -1,0 +1,237 @@
+"""Membership changes, learners that catch up, and transfers: requests that outlast one log entry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from qcore.core.effects import (
+    ChangeAccepted,
+    ChangeRefused,
+    Effect,
+    TransferRefused,
+    TransferStarted,
+)
+from qcore.core.events import ChangeMembership, Event, TransferLeadership
+from qcore.core.raft import RaftCore
+from qcore.errors import ChangeRefused as ChangeRefusedError
+from qcore.errors import NotCaughtUp, OutcomeUnknown, QcoreError, TransferFailed
+from qcore.replica.events import AddLearner, ChangeMembers, TransferLeader
+from qcore.replica.pending import Request
+
+#: Rounds in which a learner must come within an election timeout of the leader (dissertation 4.2.1).
+CATCH_UP_ROUNDS = 10
+
+
+class Owner(Protocol):
+    """What the admin requests need of the replica that they belong to."""
+
+    core: RaftCore
+
+    @property
+    def now(self) -> int: ...
+
+    def step_core(self, event: Event) -> list[Effect]:
+        """Step the core, carry out what follows, and return its effects."""
+        ...
+
+    def open_request(self, request_id: int, timeout_ms: int) -> Request: ...
+
+    def succeed(self, request: Request, result: str, index: int) -> None: ...
+
+    def fail(self, request: Request, error: QcoreError) -> None: ...
+
+    def not_leader(self) -> QcoreError: ...
+
+
+@dataclass(slots=True)
+class _Change:
+    """A change whose first configuration is at `index`: done when a simple one from there on is committed."""
+
+    request: Request
+    index: int
+    term: int
+
+
+@dataclass(slots=True)
+class _CatchUp:
+    """A learner on its way. Each round replicates what the log held when the round began."""
+
+    request: Request
+    node_id: int
+    goal: int
+    began_at: int
+    rounds: int = 1
+
+
+class Admin:
+    """The unfinished changes, catch-ups and transfers of one replica."""
+
+    def __init__(self, owner: Owner, election_timeout_us: int) -> None:
+        self._owner = owner
+        self._election_timeout_us = election_timeout_us
+        self._changes: list[_Change] = []
+        self._catch_ups: list[_CatchUp] = []
+        self._transfers: list[Request] = []
+
+    @property
+    def idle(self) -> bool:
+        return not (self._changes or self._catch_ups or self._transfers)
+
+    # -- requests --------------------------------------------------------------------------------
+
+    def change(self, event: ChangeMembers, wall_us: int) -> None:
+        request = self._owner.open_request(event.request_id, event.timeout_ms)
+        self._begin_change(
+            request,
+            ChangeMembership(
+                event.voters, event.learners, event.addresses, wall_us, event.expected_index
+            ),
+        )
+
+    def add_learner(self, event: AddLearner, wall_us: int) -> None:
+        owner = self._owner
+        request = owner.open_request(event.request_id, event.timeout_ms)
+        membership = owner.core.membership
+        if membership.is_voter(event.node_id):
+            owner.fail(
+                request, ChangeRefusedError("is_voter", f"node {event.node_id} is a voter already")
+            )
+            return
+        known = membership.address_of(event.node_id) == event.address
+        if owner.core.role != "leader" or event.node_id not in membership.learners or not known:
+            change = ChangeMembership(
+                membership.voters,
+                tuple(sorted({*membership.learners, event.node_id})),
+                ((event.node_id, event.address),),
+                wall_us,
+            )
+            if not self._accepted(request, change):
+                return
+        self._catch_ups.append(
+            _CatchUp(request, event.node_id, owner.core.last_log_index, owner.now)
+        )
+
+    def transfer(self, event: TransferLeader) -> None:
+        owner = self._owner
+        request = owner.open_request(event.request_id, event.timeout_ms)
+        verdict = _verdict(owner.step_core(TransferLeadership(event.to)))
+        if isinstance(verdict, TransferRefused):
+            if verdict.name == "not_leader":
+                owner.fail(request, owner.not_leader())
+            else:
+                owner.fail(request, ChangeRefusedError(verdict.name, verdict.reason))
+        elif isinstance(verdict, TransferStarted) and verdict.target == owner.core.node_id:
+            owner.succeed(request, "Success", owner.core.commit)
+        else:
+            self._transfers.append(request)
+
+    def _begin_change(self, request: Request, event: ChangeMembership) -> None:
+        if not self._accepted(request, event):
+            return
+        core = self._owner.core
+        self._changes.append(_Change(request, core.membership_index, core.term))
+
+    def _accepted(self, request: Request, event: ChangeMembership) -> bool:
+        verdict = _verdict(self._owner.step_core(event))
+        if isinstance(verdict, ChangeRefused):
+            if verdict.name == "not_leader":
+                self._owner.fail(request, self._owner.not_leader())
+            else:
+                self._owner.fail(request, ChangeRefusedError(verdict.name, verdict.reason))
+            return False
+        assert isinstance(verdict, ChangeAccepted), "the verdict on a change comes first"
+        return True
+
+    # -- progress --------------------------------------------------------------------------------
+
+    def advance(self) -> None:
+        """After each step: settle what is finished."""
+        self._changes = [change for change in self._changes if not self._change_done(change)]
+        self._catch_ups = [item for item in self._catch_ups if not self._caught_up(item)]
+        self._transfers = [item for item in self._transfers if not self._transferred(item)]
+
+    def expire(self, request: Request) -> QcoreError | None:
+        """The error for a request of this kind whose deadline came; None if it is not one."""
+        for change in self._changes:
+            if change.request is request:
+                self._changes.remove(change)
+                return OutcomeUnknown(
+                    "the membership change was not committed in time; it may still finish: look at the members"
+                )
+        for item in self._catch_ups:
+            if item.request is request:
+                self._catch_ups.remove(item)
+                return self._behind(item, "in time")
+        if request in self._transfers:
+            self._transfers.remove(request)
+            return TransferFailed("nobody took over in time; this node leads on")
+        return None
+
+    def _change_done(self, change: _Change) -> bool:
+        core = self._owner.core
+        if core.commit < change.index:
+            return False
+        term = core.term_at(change.index)
+        if term is not None and term != change.term:
+            self._owner.fail(
+                change.request,
+                ChangeRefusedError(
+                    "overwritten", "another leader took over; the change did not happen: try again"
+                ),
+            )
+            return True
+        if core.membership_index > core.commit or core.membership.is_joint:
+            return False
+        self._owner.succeed(change.request, "Success", core.membership_index)
+        return True
+
+    def _caught_up(self, item: _CatchUp) -> bool:
+        owner, core = self._owner, self._owner.core
+        if core.role != "leader":
+            owner.fail(item.request, owner.not_leader())
+            return True
+        match = core.match_of(item.node_id)
+        if match is None:
+            owner.fail(
+                item.request,
+                ChangeRefusedError("unknown_member", f"node {item.node_id} was removed meanwhile"),
+            )
+            return True
+        if match < item.goal or core.membership_index > core.commit:
+            return False
+        if owner.now - item.began_at <= self._election_timeout_us:
+            owner.succeed(item.request, "Success", match)
+            return True
+        if item.rounds >= CATCH_UP_ROUNDS:
+            owner.fail(item.request, self._behind(item, f"within {CATCH_UP_ROUNDS} rounds"))
+            return True
+        item.rounds += 1
+        item.goal = core.last_log_index
+        item.began_at = owner.now
+        return False
+
+    def _behind(self, item: _CatchUp, limit: str) -> NotCaughtUp:
+        core = self._owner.core
+        match = core.match_of(item.node_id) or 0
+        return NotCaughtUp(
+            f"learner {item.node_id} did not catch up {limit}: it has {match} of {core.last_log_index} entries, "
+            f"{core.last_log_index - match} are missing; it goes on catching up: ask again later"
+        )
+
+    def _transferred(self, request: Request) -> bool:
+        owner, core = self._owner, self._owner.core
+        if core.role == "leader" and not core.transferring:
+            owner.fail(
+                request, TransferFailed("the target did not take over in time; this node leads on")
+            )
+            return True
+        if core.leader_id is not None and core.leader_id != core.node_id:
+            owner.succeed(request, "Success", core.commit)
+            return True
+        return False
+
+
+def _verdict(effects: list[Effect]) -> Effect:
+    assert effects, "a change or transfer always has a verdict"
+    return effects[0]

@@ -1,0 +1,104 @@
+"""When to snapshot, and how to capture a large state machine without stopping the node.
+
+The machine is frozen at one index by a call that costs little; its text is then drawn one chunk
+a step, so that heartbeats and requests go on in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from qcore.core.entry import Entry
+from qcore.core.events import SnapshotTaken
+from qcore.core.server import NEVER
+from qcore.replica.config import ReplicaConfig
+from qcore.replica.sessions import SessionTable
+from qcore.store.interface import StateMachine
+
+#: The pause between two chunks, µs.
+_PAUSE_US = 1_000
+
+
+class Snapshotting:
+    """Decides when, and draws the text of, one snapshot at a time."""
+
+    def __init__(self, config: ReplicaConfig, covered_index: int) -> None:
+        self._config = config
+        self._covered_index = covered_index
+        self._bytes_since = 0
+        self._chunks: Iterator[str] | None = None
+        self._drawn: list[str] = []
+        self._index = 0
+        self._keep_entries = 0
+        self._next_draw = NEVER
+
+    @property
+    def capturing(self) -> bool:
+        return self._chunks is not None
+
+    def next_deadline(self) -> int:
+        """When to draw on, µs."""
+        return self._next_draw
+
+    def applied(self, entry: Entry) -> None:
+        """Count an applied entry towards the policy."""
+        self._bytes_since += entry.size_bytes()
+
+    def due(self, applied_index: int) -> bool:
+        """True if the policy asks for a snapshot now."""
+        config = self._config
+        if self.capturing or applied_index <= self._covered_index:
+            return False
+        entries = applied_index - self._covered_index
+        return (0 < config.snapshot_entries <= entries) or (
+            0 < config.snapshot_bytes <= self._bytes_since
+        )
+
+    def begin(
+        self,
+        machine: StateMachine,
+        sessions: SessionTable,
+        applied_index: int,
+        keep_entries: int,
+        now: int,
+    ) -> None:
+        """Freeze the state as of `applied_index`."""
+        self._chunks = iter(machine.snapshot())
+        self._drawn = [sessions.dump(), "\n"]
+        self._index = applied_index
+        self._keep_entries = keep_entries
+        self._bytes_since = 0
+        self._next_draw = now
+
+    def draw(self, now: int, *, everything: bool = False) -> SnapshotTaken | None:
+        """Draw some chunks, or all; returns the snapshot when it is complete."""
+        if self._chunks is None or (now < self._next_draw and not everything):
+            return None
+        for chunk in self._chunks:
+            self._drawn.append(chunk)
+            if not everything:
+                self._next_draw = now + _PAUSE_US
+                return None
+        data = "".join(self._drawn)
+        self.abandon()
+        self._covered_index = self._index
+        return SnapshotTaken(self._index, data, self._keep_entries)
+
+    def abandon(self) -> None:
+        """Forget what was drawn: a snapshot from the leader took the state's place."""
+        self._chunks = None
+        self._drawn = []
+        self._next_draw = NEVER
+
+    def restored(self, index: int) -> None:
+        """The state is now that of a snapshot through `index`."""
+        self.abandon()
+        self._covered_index = index
+        self._bytes_since = 0
+
+
+def restore_snapshot(data: str, machine: StateMachine, sessions: SessionTable) -> None:
+    """Give sessions and machine the state that `Snapshotting` drew."""
+    table, _, state = data.partition("\n")
+    sessions.load(table)
+    machine.restore([state])

@@ -1,0 +1,231 @@
+"""Membership changes through replicas: learners, joint phases, removal of the leader, refusals."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from qcore.core.events import Tick
+from qcore.errors import ChangeRefused, NotCaughtUp, NotLeader, TransferFailed
+from qcore.replica.events import AddLearner, ChangeMembers, Reply, TransferLeader
+from tests.replica.cluster import Cluster, Host
+
+
+def put(key: str, value: int) -> str:
+    return json.dumps({"op": "set", "key": key, "value": value})
+
+
+def last_reply(host: Host) -> Reply:
+    return host.replies[-1]
+
+
+def change(
+    host: Host, voters: list[int], learners: list[int] | None = None, expected: int | None = None
+) -> None:
+    host.step(
+        ChangeMembers(
+            len(host.replies) + 1000, tuple(voters), tuple(learners or ()), (), 5000, expected
+        )
+    )
+
+
+def grown() -> Cluster:
+    """Three voters that hold some entries, and two pristine nodes."""
+    cluster = Cluster()
+    leader = cluster.elect(1)
+    for i in range(5):
+        leader.request(i, put(f"k{i}", i))
+        cluster.settle()
+    cluster.join(4)
+    cluster.join(5)
+    return cluster
+
+
+def test_a_learner_is_added_and_answered_once_it_has_caught_up() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    leader.step(AddLearner(100, 4, "10.0.0.4:80", 5000))
+    assert last_reply(leader).request_id != 100
+    cluster.pass_time(200)
+    assert (last_reply(leader).request_id, last_reply(leader).result) == (100, "Success")
+    learner = cluster.hosts[4].replica
+    assert learner.core.role == "learner"
+    assert learner.machine.state_hash() == leader.replica.machine.state_hash()
+    assert leader.replica.core.membership.voters == (1, 2, 3)
+
+
+def test_a_learner_that_is_away_is_an_error_that_says_how_far_behind_it_is() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    cluster.cut = {4}
+    leader.step(AddLearner(100, 4, "10.0.0.4:80", 1000))
+    cluster.pass_time(1200)
+    leader.step(Tick())
+    error = last_reply(leader).error
+    assert isinstance(error, NotCaughtUp)
+    assert "0 of 8 entries" in str(error)
+    assert leader.replica.core.membership.learners == (4,)
+
+
+def test_growing_from_three_to_five_goes_through_a_joint_phase_and_back_to_a_simple_one() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    for node_id in (4, 5):
+        leader.step(AddLearner(100 + node_id, node_id, f"10.0.0.{node_id}:80", 5000))
+        cluster.pass_time(200)
+    change(leader, [1, 2, 3, 4, 5])
+    assert leader.replica.core.membership.is_joint
+    cluster.pass_time(200)
+    assert last_reply(leader).result == "Success"
+    for host in cluster.hosts.values():
+        assert host.replica.core.membership.voters == (1, 2, 3, 4, 5)
+        assert not host.replica.core.membership.is_joint
+    cluster.cut = {2, 3}
+    leader.request(7, put("x", 7))
+    cluster.pass_time(100)
+    assert last_reply(leader).result is not None, "four and five count now"
+
+
+def test_the_joint_phase_needs_a_majority_of_both() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    for node_id in (4, 5):
+        leader.step(AddLearner(100 + node_id, node_id, f"10.0.0.{node_id}:80", 5000))
+        cluster.pass_time(200)
+    cluster.cut = {2, 3}
+    change(leader, [1, 4, 5])
+    cluster.pass_time(100)
+    assert leader.replica.core.membership.is_joint, "no majority of the outgoing voters"
+    assert leader.replica.core.commit < leader.replica.core.membership_index
+    cluster.cut = set()
+    cluster.pass_time(200)
+    assert leader.replica.core.membership.voters == (1, 4, 5)
+
+
+def test_removing_the_leader_hands_over_to_a_caught_up_voter() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    change(leader, [2, 3])
+    cluster.pass_time(200)
+    assert last_reply(leader).result == "Success"
+    assert leader.replica.core.role == "learner"
+    new = cluster.leader()
+    assert new.node_id in (2, 3)
+    assert new.replica.core.membership.voters == (2, 3)
+    new.request(1, put("x", 1))
+    cluster.pass_time(100)
+    assert last_reply(new).result is not None
+
+
+def test_a_demoted_voter_becomes_a_learner_and_a_promoted_one_a_voter() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    change(leader, [1, 2], [3])
+    cluster.pass_time(200)
+    assert cluster.hosts[3].replica.core.role == "learner"
+    change(leader, [1, 2, 3])
+    cluster.pass_time(200)
+    assert cluster.hosts[3].replica.core.role == "follower"
+
+
+@pytest.mark.parametrize(
+    ("voters", "learners", "expected", "name"),
+    [
+        ([], [], None, "empty"),
+        ([1, 2, 3, 9], [], None, "unknown_member"),
+        ([1, 2, 3], [3], None, "contradiction"),
+        ([1, 2], [], 77, "changed"),
+    ],
+)
+def test_a_senseless_change_is_refused_by_name(
+    voters: list[int], learners: list[int], expected: int | None, name: str
+) -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    before = leader.replica.core.last_log_index
+    change(leader, voters, learners, expected)
+    error = last_reply(leader).error
+    assert isinstance(error, ChangeRefused)
+    assert error.name == name
+    assert leader.replica.core.last_log_index == before
+
+
+def test_a_second_change_while_one_is_pending_is_refused() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    cluster.cut = {2, 3}
+    change(leader, [1, 2])
+    change(leader, [1, 3])
+    error = last_reply(leader).error
+    assert isinstance(error, ChangeRefused)
+    assert error.name == "pending"
+
+
+def test_a_follower_refuses_changes_and_names_the_leader() -> None:
+    cluster = grown()
+    follower = cluster.hosts[2]
+    change(follower, [1, 2])
+    error = last_reply(follower).error
+    assert isinstance(error, NotLeader)
+    assert error.leader_id == 1
+
+
+def test_an_uncommitted_configuration_is_rolled_back_with_its_entry() -> None:
+    cluster = grown()
+    old = cluster.leader()
+    cluster.cut = {1}
+    change(old, [1, 2])
+    assert old.replica.core.membership.is_joint
+    cluster.elect(2)
+    cluster.cut = set()
+    cluster.pass_time(200)
+    assert old.replica.core.membership.voters == (1, 2, 3)
+    assert not old.replica.core.membership.is_joint
+    error = last_reply(old).error
+    assert isinstance(error, ChangeRefused)
+    assert error.name == "overwritten"
+
+
+def test_a_new_leader_finishes_the_joint_phase_that_the_old_one_left() -> None:
+    cluster = grown()
+    old = cluster.leader()
+    for node_id in (4, 5):
+        old.step(AddLearner(100 + node_id, node_id, f"10.0.0.{node_id}:80", 5000))
+        cluster.pass_time(200)
+    change(old, [1, 2, 3, 4, 5])
+    while cluster.mail:  # everybody stores the joint configuration; the leader hears of it no more
+        from_id, send = cluster.mail.popleft()
+        if send.to != 1:
+            from qcore.replica.events import PeerMessageReceived
+
+            cluster.hosts[send.to].step(PeerMessageReceived(from_id, send.message))
+    cluster.cut = {1}
+    new = cluster.elect(2)
+    cluster.pass_time(200)
+    assert new.replica.core.membership.voters == (1, 2, 3, 4, 5)
+    assert not new.replica.core.membership.is_joint
+
+
+def test_leadership_goes_to_the_named_voter_on_request() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    leader.step(TransferLeader(50, 3, 2000))
+    cluster.pass_time(100)
+    assert cluster.leader().node_id == 3
+    assert last_reply(leader).result == "Success"
+
+
+def test_a_transfer_to_a_dead_voter_is_given_up_and_the_leader_leads_on() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    cluster.cut = {3}
+    leader.step(TransferLeader(50, 3, 2000))
+    leader.request(51, put("x", 1))
+    assert last_reply(leader).error is not None, "held back while leadership is on its way"
+    assert last_reply(leader).error.retryable  # type: ignore[union-attr]  # asserted not None above
+    cluster.pass_time(500)
+    assert isinstance(last_reply(leader).error, TransferFailed)
+    leader.request(52, put("x", 1))
+    cluster.pass_time(100)
+    assert last_reply(leader).result is not None
