@@ -24,6 +24,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter
+from pydantic_core import from_json
 
 from qcore.core.entry import Entry
 from qcore.errors import QcoreError, SequenceRefused, SessionExpired, StoreError
@@ -205,7 +206,7 @@ def run_request(session_id: int, sequence: int, acknowledged: int, command: str)
 
 def _parse(data: str) -> _Open | _Keep | _Close | _Run:
     """Raises ValueError: the entry is not one of the four requests."""
-    match json.loads(data):
+    match from_json(data):
         case ["open", int() as lifetime_ms]:
             return _Open(lifetime_ms)
         case ["keep", int() as session_id]:

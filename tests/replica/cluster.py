@@ -122,8 +122,7 @@ class Cluster:
 
     def leader(self) -> Host:
         leaders = [h for h in self.hosts.values() if h.replica.core.role == "leader"]
-        newest = max(leaders, key=lambda host: host.replica.core.term)
-        return newest
+        return max(leaders, key=lambda host: host.replica.core.term)
 
     def post(self, from_id: int, send: SendPeer) -> None:
         self.mail.append((from_id, send))

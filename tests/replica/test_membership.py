@@ -8,7 +8,13 @@ import pytest
 
 from qcore.core.events import Tick
 from qcore.errors import ChangeRefused, NotCaughtUp, NotLeader, TransferFailed
-from qcore.replica.events import AddLearner, ChangeMembers, Reply, TransferLeader
+from qcore.replica.events import (
+    AddLearner,
+    ChangeMembers,
+    PeerMessageReceived,
+    Reply,
+    TransferLeader,
+)
 from tests.replica.cluster import Cluster, Host
 
 
@@ -18,6 +24,14 @@ def put(key: str, value: int) -> str:
 
 def last_reply(host: Host) -> Reply:
     return host.replies[-1]
+
+
+def role_of(cluster: Cluster, node_id: int) -> str:
+    return cluster.hosts[node_id].replica.core.role
+
+
+def is_joint(host: Host) -> bool:
+    return host.replica.core.membership.is_joint
 
 
 def change(
@@ -75,12 +89,12 @@ def test_growing_from_three_to_five_goes_through_a_joint_phase_and_back_to_a_sim
         leader.step(AddLearner(100 + node_id, node_id, f"10.0.0.{node_id}:80", 5000))
         cluster.pass_time(200)
     change(leader, [1, 2, 3, 4, 5])
-    assert leader.replica.core.membership.is_joint
+    assert is_joint(leader)
     cluster.pass_time(200)
     assert last_reply(leader).result == "Success"
     for host in cluster.hosts.values():
         assert host.replica.core.membership.voters == (1, 2, 3, 4, 5)
-        assert not host.replica.core.membership.is_joint
+        assert not is_joint(host)
     cluster.cut = {2, 3}
     leader.request(7, put("x", 7))
     cluster.pass_time(100)
@@ -96,7 +110,7 @@ def test_the_joint_phase_needs_a_majority_of_both() -> None:
     cluster.cut = {2, 3}
     change(leader, [1, 4, 5])
     cluster.pass_time(100)
-    assert leader.replica.core.membership.is_joint, "no majority of the outgoing voters"
+    assert is_joint(leader), "no majority of the outgoing voters"
     assert leader.replica.core.commit < leader.replica.core.membership_index
     cluster.cut = set()
     cluster.pass_time(200)
@@ -123,10 +137,10 @@ def test_a_demoted_voter_becomes_a_learner_and_a_promoted_one_a_voter() -> None:
     leader = cluster.leader()
     change(leader, [1, 2], [3])
     cluster.pass_time(200)
-    assert cluster.hosts[3].replica.core.role == "learner"
+    assert role_of(cluster, 3) == "learner"
     change(leader, [1, 2, 3])
     cluster.pass_time(200)
-    assert cluster.hosts[3].replica.core.role == "follower"
+    assert role_of(cluster, 3) == "follower"
 
 
 @pytest.mark.parametrize(
@@ -176,12 +190,12 @@ def test_an_uncommitted_configuration_is_rolled_back_with_its_entry() -> None:
     old = cluster.leader()
     cluster.cut = {1}
     change(old, [1, 2])
-    assert old.replica.core.membership.is_joint
+    assert is_joint(old)
     cluster.elect(2)
     cluster.cut = set()
     cluster.pass_time(200)
     assert old.replica.core.membership.voters == (1, 2, 3)
-    assert not old.replica.core.membership.is_joint
+    assert not is_joint(old)
     error = last_reply(old).error
     assert isinstance(error, ChangeRefused)
     assert error.name == "overwritten"
@@ -197,14 +211,12 @@ def test_a_new_leader_finishes_the_joint_phase_that_the_old_one_left() -> None:
     while cluster.mail:  # everybody stores the joint configuration; the leader hears of it no more
         from_id, send = cluster.mail.popleft()
         if send.to != 1:
-            from qcore.replica.events import PeerMessageReceived
-
             cluster.hosts[send.to].step(PeerMessageReceived(from_id, send.message))
     cluster.cut = {1}
     new = cluster.elect(2)
     cluster.pass_time(200)
     assert new.replica.core.membership.voters == (1, 2, 3, 4, 5)
-    assert not new.replica.core.membership.is_joint
+    assert not is_joint(new)
 
 
 def test_leadership_goes_to_the_named_voter_on_request() -> None:

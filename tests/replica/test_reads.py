@@ -1,0 +1,148 @@
+"""The four kinds of read, and when each may be answered."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from qcore.core.config import RaftConfig
+from qcore.core.events import Campaign, Tick
+from qcore.errors import DeadlineExceeded, TooStale
+from qcore.replica.events import ClientRequest, TransferLeader
+from tests.replica.cluster import Cluster, Host
+
+GET = json.dumps({"op": "get", "key": "x"})
+LEASE = RaftConfig(1, lease_reads=True)
+
+
+def put(cluster: Cluster, host: Host, value: int) -> None:
+    host.request(900 + value, json.dumps({"op": "set", "key": "x", "value": value}))
+    cluster.settle()
+
+
+def value(host: Host, request_id: int) -> object:
+    reply = next(reply for reply in host.replies if reply.request_id == request_id)
+    assert reply.error is None, reply.error
+    return json.loads(reply.result or "null")["value"]
+
+
+def role_of(cluster: Cluster, node_id: int) -> str:
+    return cluster.hosts[node_id].replica.core.role
+
+
+def answered(host: Host, request_id: int) -> bool:
+    return any(reply.request_id == request_id for reply in host.replies)
+
+
+def test_a_lease_read_is_answered_without_a_message_while_the_lease_holds() -> None:
+    cluster = Cluster(raft=LEASE)
+    leader = cluster.elect(1)
+    put(cluster, leader, 5)
+    cluster.pass_time(100)
+    cluster.cut = {2, 3}
+    leader.request(1, GET, "lease_read")
+    assert value(leader, 1) == 5
+
+
+def test_a_lease_runs_out_before_the_followers_promise_does() -> None:
+    cluster = Cluster(raft=LEASE)
+    leader = cluster.elect(1)
+    put(cluster, leader, 5)
+    cluster.pass_time(50)
+    cluster.cut = {2, 3}
+    cluster.now += LEASE.election_timeout_min_ms * 900  # 90 % of the promise, in µs
+    leader.request(1, GET, "lease_read", timeout_ms=100)
+    assert not answered(leader, 1), "falls back to a round, which nobody answers"
+    cluster.now += 100_000
+    leader.step(Tick())
+    assert isinstance(leader.replies[-1].error, DeadlineExceeded)
+
+
+def test_a_transfer_voids_the_lease_for_the_rest_of_the_term() -> None:
+    cluster = Cluster(raft=LEASE)
+    leader = cluster.elect(1)
+    put(cluster, leader, 5)
+    cluster.pass_time(100)
+    cluster.cut = {2, 3}
+    leader.step(TransferLeader(50, 2, 5000))
+    leader.request(1, GET, "lease_read", timeout_ms=100)
+    assert not answered(leader, 1)
+
+
+def test_a_restarted_server_grants_no_vote_while_its_old_promise_may_run() -> None:
+    cluster = Cluster(raft=LEASE)
+    cluster.elect(1)
+    cluster.restart(2)
+    cluster.restart(3)
+    cluster.cut = {1}
+    cluster.hosts[2].step(Campaign())
+    cluster.settle()
+    assert role_of(cluster, 2) != "leader"
+    cluster.now += LEASE.election_timeout_min_ms * 1000
+    cluster.hosts[2].step(Campaign())
+    cluster.settle()
+    assert role_of(cluster, 2) == "leader"
+
+
+def test_without_the_option_a_lease_read_is_confirmed_by_a_round() -> None:
+    cluster = Cluster()
+    leader = cluster.elect(1)
+    put(cluster, leader, 5)
+    leader.request(1, GET, "lease_read")
+    assert not answered(leader, 1)
+    cluster.settle()
+    assert value(leader, 1) == 5
+
+
+def test_a_follower_read_is_served_by_the_follower_at_an_index_of_the_leader() -> None:
+    cluster = Cluster()
+    leader = cluster.elect(1)
+    follower = cluster.hosts[2]
+    put(cluster, leader, 5)
+    assert follower.replica.applied_index < leader.replica.applied_index
+    follower.request(1, GET, "follower_read")
+    cluster.settle()
+    assert value(follower, 1) == 5
+    leader.request(2, GET, "follower_read")
+    cluster.settle()
+    assert value(leader, 2) == 5
+
+
+def test_a_stale_read_is_answered_at_once_if_fresh_enough_and_refused_if_not() -> None:
+    cluster = Cluster()
+    leader = cluster.elect(1)
+    put(cluster, leader, 5)
+    cluster.pass_time(60)
+    follower = cluster.hosts[3]
+    cluster.cut = {3}
+    follower.step(ClientRequest(1, "stale_read", GET, 1000, 1000))
+    assert value(follower, 1) == 5
+    put(cluster, leader, 6)
+    cluster.now += 500_000
+    follower.step(ClientRequest(2, "stale_read", GET, 1000, 1000))
+    assert value(follower, 2) == 5, "old, and within what was allowed"
+    cluster.now += 500_000
+    follower.step(ClientRequest(3, "stale_read", GET, 1000, 1000))
+    assert isinstance(follower.replies[-1].error, TooStale)
+
+
+def test_a_node_that_never_heard_a_leader_refuses_stale_reads() -> None:
+    host = Cluster().hosts[1]
+    host.step(ClientRequest(1, "stale_read", GET, 1000, 1_000_000))
+    assert isinstance(host.replies[-1].error, TooStale)
+
+
+def test_a_caught_up_voter_of_higher_priority_takes_over_and_priority_zero_never_leads() -> None:
+    cluster = Cluster()
+    cluster.raft = replace(cluster.raft, priority=5)
+    cluster.restart(3)
+    cluster.raft = replace(cluster.raft, priority=0)
+    cluster.restart(2)
+    leader = cluster.elect(1)
+    put(cluster, leader, 1)
+    cluster.pass_time(1500)
+    assert cluster.leader().node_id == 3
+    cluster.cut = {3, 1}
+    cluster.now += 1_000_000
+    cluster.hosts[2].step(Campaign())
+    assert cluster.hosts[2].replica.core.role == "follower"
