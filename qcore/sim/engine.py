@@ -42,7 +42,7 @@ class Engine:
         """Microseconds since the start of the run."""
         return self.env._now  # type: ignore[return-value]  # only integers are ever scheduled
 
-    def at(self, time_us: int, action: Callable[[], None]) -> None:
+    def at(self, time_us: int, action: Callable[[], object]) -> None:
         """Run `action` at `time_us`, or now when that has passed."""
         self.after(max(0, time_us - self.now), action)
 
@@ -50,7 +50,7 @@ class Engine:
         """Run `action` in `delay_us` microseconds; 0 means after everything already due now."""
         self.env.schedule(Call(lambda _event: action()), NORMAL, delay_us)
 
-    def soon(self, action: Callable[[], None]) -> None:
+    def soon(self, action: Callable[[], object]) -> None:
         """Run `action` at this very moment, before anything else that is due."""
         self.env.schedule(Call(lambda _event: action()), URGENT, 0)
 

@@ -177,7 +177,7 @@ def test_all_problems_are_told_at_once() -> None:
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="missing.yaml: No such file"):
+    with pytest.raises(ConfigError, match=r"missing\.yaml: No such file"):
         load_scenario(tmp_path / "missing.yaml")
     with pytest.raises(ConfigError, match="cannot read"):
         load_scenario(tmp_path)
