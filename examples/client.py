@@ -7,6 +7,8 @@ Start a node and give it a cluster first:
     python examples/client.py 127.0.0.1:8080
 """
 
+# ruff: noqa: T201 - an example talks to the person who runs it
+
 from __future__ import annotations
 
 import asyncio
