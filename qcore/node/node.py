@@ -298,6 +298,7 @@ class Node:
             self._metrics,
             self._around(),
             self._pool.peer_states(),
+            self._server.stats,
         )
 
     def _around(self) -> views.Around:

@@ -178,7 +178,6 @@ class RequestDesk:
 
     def _not_a_request(self, connection: ServerConnection, message: object) -> None:
         """A known message that makes no sense here, such as a response."""
-        self._metrics.bad_messages += 1
         message_id = getattr(message, "id", "")
         error = RemoteProtocolError(f"{type(message).__name__} is not a request")
         connection.send(Error(message_id, str(error), error.detail()))
