@@ -196,7 +196,7 @@ class RequestDesk:
         error = reply.error
         if error is None:
             assert reply.result is not None, "a reply has a result or an error"
-            response, outcome = reply.result, "ok"
+            response, outcome = self._application.success(name, reply.result), "ok"
         else:
             response = self._application.failure(name, error)
             outcome = "unknown" if isinstance(error, OutcomeUnknown) else "refused"
