@@ -19,11 +19,20 @@ def on_snapshot_taken(server: Server, event: SnapshotTaken) -> None:
     membership = server.membership_at(event.index)
     meta = SnapshotMeta(event.index, term, membership)
     server.snapshot = Snapshot(meta, event.data)
-    through = max(server.log.offset, event.index - event.keep_entries)
+    through = max(server.log.offset, event.index - max(event.keep_entries, 0))
     server.emit(StoreSnapshot(server.next_write_id(), server.snapshot, through, reset_log=False))
     server.log.compact(through)
     newer = [(at, later) for at, later in server.memberships if at > event.index]
     server.memberships = [(event.index, membership), *newer]
+
+
+def send_to_active(server: Server, peer: int, progress: Progress) -> None:
+    """Send the snapshot if the follower answered lately: to a dead one it would go again and again.
+
+    A follower that is silent still gets heartbeats, and its first answer brings us back here.
+    """
+    if server.now - progress.last_answer_at < server.election_timeout_max_us:
+        send_snapshot(server, peer, progress)
 
 
 def send_snapshot(server: Server, peer: int, progress: Progress) -> None:
@@ -50,24 +59,24 @@ def send_snapshot(server: Server, peer: int, progress: Progress) -> None:
 def resend_if_due(server: Server, peer: int, progress: Progress) -> None:
     """A snapshot that was not acknowledged for an election timeout is taken as lost."""
     if server.now - progress.snapshot_sent_at >= server.election_timeout_max_us:
-        send_snapshot(server, peer, progress)
+        send_to_active(server, peer, progress)
 
 
 def on_install_snapshot(server: Server, from_id: int, request: InstallSnapshot) -> None:
     """A snapshot of the present term's leader, who was noted as such before."""
     index, term = request.last_included_index, request.last_included_term
-    if term > request.term or request.membership.is_empty:
+    if not 1 <= term <= request.term or request.membership.fault() is not None:
         server.emit(
             MessageDropped(from_id, request, "the snapshot's term or membership is senseless")
         )
         return
     if index <= server.commit:
-        _acknowledge(server, from_id, request, min(server.commit, server.durable_index))
+        _acknowledge(server, from_id, request, server.commit)
         return
     if server.log.matches(index, term):
         # The log already holds what the snapshot replaces: it only proves that this is committed.
         server.commit_to(index)
-        _acknowledge(server, from_id, request, min(index, server.durable_index))
+        _acknowledge(server, from_id, request, index)
         return
     snapshot = Snapshot(SnapshotMeta(index, term, request.membership), request.data)
     write_id = server.next_write_id()
@@ -78,8 +87,9 @@ def on_install_snapshot(server: Server, from_id: int, request: InstallSnapshot) 
 
 
 def _acknowledge(server: Server, from_id: int, request: InstallSnapshot, match_index: int) -> None:
+    durable = match_index <= server.durable_index
     server.send(
         from_id,
         InstallSnapshotResponse(server.term, match_index, request.round),
-        server.after_hard_state,
+        server.after_hard_state if durable else server.last_write_id,
     )
