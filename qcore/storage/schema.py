@@ -8,6 +8,7 @@ import struct
 import uuid
 from collections.abc import Callable
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from qcore.errors import DiskFull, LogCorrupt, StorageError
@@ -75,6 +76,15 @@ _PRAGMAS = (
 )
 
 
+#: A reader needs a shared-memory file of 32 KiB, which a full disk has no room for.
+_NO_ROOM_TO_INSPECT = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR_SHMOPEN,
+    sqlite3.SQLITE_IOERR_SHMSIZE,
+    sqlite3.SQLITE_IOERR_SHMMAP,
+)
+
+
 def create_database(path: Path, node_id: int, state_row: tuple[Column, ...]) -> None:
     """Make a new database appear whole or not at all: built aside, synced, renamed.
 
@@ -129,14 +139,24 @@ def check_header(path: Path) -> None:
     _check_version(path, version)
 
 
-def inspect(path: Path) -> int | None:
+@dataclass(slots=True, frozen=True)
+class Inspection:
+    """What `inspect` saw.
+
+    Attributes:
+        is_done: the structure was checked; False if a full disk prevented that.
+        sequence: number of the last transaction, or None if unknown.
+    """
+
+    is_done: bool
+    sequence: int | None
+
+
+def inspect(path: Path) -> Inspection:
     """Look at a database that has a write-ahead file, without changing either.
 
     Closing a connection that may write would copy the sound frames over and remove the file, the
     damaged frames with it. So whatever may lead to a refusal is looked at first, read-only.
-
-    Returns:
-        the number of the last transaction, or None if the schema is not of this version.
 
     Raises:
         LogCorrupt: the file is damaged.
@@ -147,10 +167,13 @@ def inspect(path: Path) -> int | None:
         with closing(sqlite3.connect(uri, uri=True, timeout=0)) as connection:
             _check_structure(path, connection)
             if connection.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
-                return None
+                return Inspection(True, None)
             row = connection.execute("SELECT sequence FROM state").fetchone()
-            return row[0] if row is not None and isinstance(row[0], int) else None
+            known = row is not None and isinstance(row[0], int)
+            return Inspection(True, row[0] if known else None)
     except (sqlite3.Error, UnicodeDecodeError) as error:
+        if getattr(error, "sqlite_errorcode", None) in _NO_ROOM_TO_INSPECT:
+            return Inspection(False, None)
         raise translate(error, path, "open the database") from error
     finally:
         path.with_name(path.name + "-shm").unlink(missing_ok=True)

@@ -193,9 +193,11 @@ class SqliteStorage:
         promised = MarkFile.read(mark_path)
         schema.check_header(path)
         check_wal(wal_path, schema.PAGE_SIZE)
-        inspected = wal_path.exists() and wal_path.stat().st_size > 0
-        if inspected:
-            _check_sequence(path, schema.inspect(path), promised)
+        inspected = False
+        if wal_path.exists() and wal_path.stat().st_size > 0:
+            inspection = schema.inspect(path)
+            inspected = inspection.is_done
+            _check_sequence(path, inspection.sequence, promised)
         connection = schema.connect(path, inspected=inspected)
         mark = MarkFile(mark_path)
         try:
