@@ -164,6 +164,10 @@ class TransportError(QcoreError):
     retryable = True
 
 
+class Refused(QcoreError):
+    """A node refused a request for a reason of its own; the text is the node's."""
+
+
 class Unsupported(QcoreError):
     """The request is part of the protocol, and this version cannot carry it out."""
 

@@ -33,7 +33,8 @@ def run_figure(table: TraceTables, *, at_ms: float | None = None) -> Figure:
     moment = _interesting_ms(table) if at_ms is None else at_ms
     draw_network(table, moment, figure.add_subplot(grid[:, 1]))
     timeline.axvline(moment / MS, color=INK, linewidth=0.8, linestyle=":", zorder=3)
-    figure.suptitle(f"{table.name or 'run'}, seed {table.seed}", color=INK, fontsize=12)
+    title = f"{table.name}, seed {table.seed}" if table.seed else table.name
+    figure.suptitle(title, color=INK, fontsize=12)
     return figure
 
 

@@ -124,7 +124,7 @@ def draw_network(
             ax=ax,
         )
     _draw_servers(moment, positions, ax)
-    ax.set_title(f"network at {moment.t_us / SECOND:g} s", fontsize=10, color=INK)
+    ax.set_title(f"network at {round(moment.t_us / SECOND, 3):g} s", fontsize=10, color=INK)
     if moment.cut:
         ax.text(0.5, 0.0, _CAPTION, transform=ax.transAxes, ha="center", fontsize=8, color=INK)
     ax.set_axis_off()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from qcore.analysis.spans import PAUSE, RoleSpan
+from qcore.analysis.spans import PAUSE, STOPPED, RoleSpan
 from qcore.analysis.style import (
     FAINT,
     INK,
@@ -51,7 +51,8 @@ def plot_timeline(table: TraceTables, ax: Axes | None = None, *, legend: bool = 
                 fontsize=8,
                 clip_on=True,
             )
-    stops = [s for s in table.role_spans if s.role == "down" and s.why != PAUSE]
+    orderly = (PAUSE, STOPPED)
+    stops = [s for s in table.role_spans if s.role == "down" and s.why not in orderly]
     ax.plot(
         [span.start_us / SECOND for span in stops],
         [rows[span.node] for span in stops],
@@ -134,6 +135,8 @@ def plot_commits(table: TraceTables, ax: Axes | None = None) -> Axes:
 
     Lines that coincide stay visible, because each is thinner than the one below it.
     """
+    from matplotlib.ticker import MaxNLocator
+
     ax = axes(ax)
     ax.set_xlim(0, max(table.end_us, 1) / SECOND)
     for number, node in enumerate(table.nodes):
@@ -151,6 +154,7 @@ def plot_commits(table: TraceTables, ax: Axes | None = None) -> Axes:
         )
     shade_faults(ax, _windows(table))
     ax.set_ylim(bottom=0)
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_ylabel("commit index")
     ax.set_xlabel("time, s")
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)

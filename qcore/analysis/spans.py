@@ -17,6 +17,17 @@ ROLES = ("leader", "candidate", "pre_candidate", "follower", "learner", "down")
 #: The `why` of a process that is frozen and will go on where it was.
 PAUSE = "pause"
 
+#: The `why` of a process that was asked to stop and did.
+STOPPED = "stopped"
+
+#: The `why` of a process that stopped without a word.
+SILENT = "silent"
+
+#: Servers talk several times a second: every heartbeat, and every attempt at an election.
+_SILENCE_US = 1_000_000
+#: Records about a node that it does not write itself.
+_SAID_BY_OTHERS = ("drop", "op", "fault", "violation", "run")
+
 DirectedLink = tuple[int, int]
 
 _LINK_SETTINGS = (
@@ -110,7 +121,12 @@ class FaultWindow:
 
 
 def role_spans(records: Iterable[TraceRecord], origin_us: int, end_us: int) -> list[RoleSpan]:
-    """What each server was when, sorted by node and time; stretches of no length are left out."""
+    """What each server was when, sorted by node and time; stretches of no length are left out.
+
+    A real process that is killed cannot write that it stops. One that starts again without having stopped, or
+    from which the trace hears nothing for the last second though it took part before, counts as down
+    (`why` is `silent`) from its last record on.
+    """
     open_spans: dict[int, RoleSpan] = {}
     before_pause: dict[int, RoleSpan] = {}
     spans: list[RoleSpan] = []
@@ -125,8 +141,21 @@ def role_spans(records: Iterable[TraceRecord], origin_us: int, end_us: int) -> l
             )
         open_spans[node] = RoleSpan(node, t_us, end_us, role, term, leader, why)
 
+    last_seen: dict[int, int] = {}
+    talks: set[int] = set()
+
+    def fall_silent(node: int) -> None:
+        if node in open_spans and open_spans[node].role != "down":
+            change(node, last_seen[node], "down", open_spans[node].term, None, SILENT)
+
     for record in records:
         t_us, fields = record.t_us - origin_us, record.fields
+        if record.kind == "up" and record.node not in before_pause:
+            fall_silent(record.node)
+        if record.kind not in _SAID_BY_OTHERS:
+            last_seen[record.node] = t_us
+        if record.kind == "send":
+            talks.add(record.node)
         if record.kind == "role":
             change(record.node, t_us, fields["role"], fields["term"], fields["leader"], "")
         elif record.kind == "up":
@@ -143,6 +172,9 @@ def role_spans(records: Iterable[TraceRecord], origin_us: int, end_us: int) -> l
                 before_pause[record.node] = present
             term = present.term if present is not None else 0
             change(record.node, t_us, "down", term, None, fields["why"])
+    for node in sorted(talks):
+        if last_seen[node] < end_us - _SILENCE_US:
+            fall_silent(node)
     spans += [span for span in open_spans.values() if span.start_us < span.end_us]
     return sorted(spans, key=lambda span: (span.node, span.start_us))
 

@@ -3,6 +3,10 @@
     tables = read_tables("run.jsonl")
     for leadership in tables.leaderships: ...
 
+Each real node writes its own trace; `merge` makes one of several:
+
+    tables = read_tables(merge("node1.jsonl", "node2.jsonl", "node3.jsonl"))
+
 All times are microseconds since the trace's first record.
 """
 
@@ -107,7 +111,8 @@ class TraceTables:
     """All tables of one trace.
 
     Attributes:
-        name, seed, nodes: from the header; without one, the nodes that the records name.
+        name, seed, nodes: from the header, or the headers of merged traces; without one, the nodes that the
+            records name.
         origin_us: the time of the first record, in the trace's own clock.
         end_us: the time of the last record, since the first.
         voters: the voters of the newest configuration, or all nodes.
@@ -175,18 +180,15 @@ def read_tables(source: TraceSource, *, kinds: Collection[str] | None = None) ->
     records = load(source, kinds=kinds)
     origin = records[0].t_us if records else 0
     end = records[-1].t_us - origin if records else 0
-    header = next((record for record in records if record.kind == "run"), None)
-    nodes = (
-        tuple(header.fields["nodes"])
-        if header is not None
-        else tuple(sorted({record.node for record in records if record.node > 0}))
-    )
+    headers = [record.fields for record in records if record.kind == "run"]
+    named = {node for header in headers for node in header["nodes"]}
+    nodes = tuple(sorted(named or {record.node for record in records if record.node > 0}))
     voters = _voters(records) or nodes
     spans = role_spans(records, origin, end)
     faults = fault_windows(records, origin, end)
     return TraceTables(
-        name=header.fields["name"] if header is not None else "",
-        seed=header.fields["seed"] if header is not None else 0,
+        name=", ".join(sorted({header["name"] for header in headers})),
+        seed=headers[0]["seed"] if headers else 0,
         nodes=nodes,
         voters=voters,
         origin_us=origin,

@@ -9,10 +9,12 @@ from qcore.errors import (
     ProposalError,
     ProtocolError,
     QcoreError,
+    Refused,
     StateMachineFailed,
     StorageError,
     StoreError,
     TransportError,
+    Unsupported,
 )
 
 
@@ -35,7 +37,7 @@ def code_of(error: QcoreError) -> ExitCode:
             return ExitCode.USAGE
         case TransportError():
             return ExitCode.CANNOT_CONNECT
-        case ProposalError() | StoreError() | ProtocolError():
+        case ProposalError() | StoreError() | ProtocolError() | Refused() | Unsupported():
             return ExitCode.REFUSED
         case StorageError() | StateMachineFailed():
             return ExitCode.UNHEALTHY

@@ -181,7 +181,7 @@ def on_request_vote(server: Server, from_id: int, request: RequestVote) -> None:
     free = server.voted_for in (None, request.candidate_id)
     granted = (
         request.term == server.term
-        and server.role in ("follower", "learner")
+        and server.role in ("follower", "learner", "pre_candidate")
         and (free or not safeguards.one_vote_per_term)
         and (server.leader_id is None or not safeguards.one_vote_per_term)
         and _log_is_up_to_date(server, request.last_log_index, request.last_log_term)
@@ -190,6 +190,8 @@ def on_request_vote(server: Server, from_id: int, request: RequestVote) -> None:
         server.voted_for = request.candidate_id
         server.save_hard_state()
         server.emit(VoteGranted(server.term, request.candidate_id))
+    if granted and server.role == "pre_candidate":
+        become_follower(server, server.term, None)  # gives way to one that is a step further
     if granted:
         server.reset_election_deadline()
     server.send(from_id, RequestVoteResponse(server.term, granted), server.after_hard_state)

@@ -91,6 +91,23 @@ class Membership:
             sorted({*self.voters, *self.voters_outgoing, *self.learners, *self.learners_next})
         )
 
+    def fault(self) -> str | None:
+        """Why this cannot be the configuration of a cluster, or None if it can."""
+        if not self.voters:
+            return "it has no voters"
+        for name in ("voters", "voters_outgoing", "learners", "learners_next"):
+            ids: tuple[int, ...] = getattr(self, name)
+            if len(frozenset(ids)) < len(ids):
+                return f"{name} {list(ids)} names a node twice"
+            if min(ids, default=1) < 1:
+                return f"{name} {list(ids)} has an id below 1"
+        voters = frozenset(self.voters + self.voters_outgoing)
+        if not voters.isdisjoint(self.learners):
+            return f"a node is both voter and learner (learners {list(self.learners)})"
+        if not frozenset(self.voters_outgoing).issuperset(self.learners_next):
+            return f"learners_next {list(self.learners_next)} are not outgoing voters"
+        return None
+
     def address_of(self, node_id: int) -> str | None:
         return dict(self.addresses).get(node_id)
 

@@ -2,7 +2,7 @@
 
 | state | sends | leaves when |
 |---|---|---|
-| probe | one append, then waits for an answer or a heartbeat | an append succeeds: replicate |
+| probe | one append, then waits for an answer to it or to a heartbeat | one succeeds: replicate |
 | replicate | a window of appends, optimistically | one is rejected, or the peer is unreachable: probe |
 | snapshot | heartbeats only | the follower reports an index that the log can continue: replicate |
 """

@@ -263,7 +263,6 @@ class RaftCore:
             reads.begin_lease_round(server)
             replication.heartbeat(server)
             transfer.heed_priorities(server)
-            server.heartbeat_deadline = server.now + server.heartbeat_us
 
     def _on_write_durable(self, write_id: int) -> None:
         server = self._server
@@ -287,6 +286,8 @@ class RaftCore:
             )
         if initial.is_joint:
             raise ConfigError("a cluster begins with a simple configuration, this one is joint")
+        if (fault := initial.fault()) is not None:
+            raise ConfigError(f"this configuration cannot be used: {fault}")
         server.term = 1
         server.voted_for = None
         server.save_hard_state()
@@ -299,6 +300,9 @@ class RaftCore:
 
     def _on_message(self, from_id: int, message: RaftMessage) -> None:
         server = self._server
+        if from_id == server.node_id:
+            server.emit(MessageDropped(from_id, message, "the sender has this server's own id"))
+            return
         match message:
             case AppendEntries() | InstallSnapshot():
                 self._on_leader_message(from_id, message)
@@ -329,6 +333,8 @@ class RaftCore:
         server = self._server
         if message.leader_id != from_id:
             server.emit(MessageDropped(from_id, message, "leader_id is not the sender"))
+        elif message.term < 1:
+            server.emit(MessageDropped(from_id, message, "nobody leads before term 1"))
         elif message.term < server.term:
             self._refuse_old_leader(from_id, message)
         elif message.term == server.term and server.role == "leader":
@@ -338,6 +344,9 @@ class RaftCore:
 
     def _on_request_vote(self, from_id: int, request: RequestVote) -> None:
         server = self._server
+        if request.term < 1:
+            server.emit(MessageDropped(from_id, request, "nobody campaigns before term 1"))
+            return
         if request.term > server.term:
             if not request.leadership_transfer and election.hears_live_leader(server):
                 # Not even the term is adopted, or one isolated server could depose a leader that works.

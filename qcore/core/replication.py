@@ -34,6 +34,8 @@ def propose(server: Server, event: Propose) -> None:
         return
     first = server.log.last_index + 1
     server.emit(ProposalAccepted(first, len(event.commands), server.term))
+    if not event.commands:
+        return
     append_own(server, event.kinds or "command", event.commands, event.wall_us)
     broadcast(server)
     maybe_commit(server)
@@ -49,8 +51,7 @@ def append_own(
     """
     if isinstance(kinds, str):
         kinds = [kinds] * len(data)
-    entries = server.log.entries
-    time_us = max(wall_us, entries[-1].time_us) if entries else wall_us
+    time_us = max(wall_us, server.last_time_us)
     first = server.log.last_index + 1
     made = [
         Entry(first + position, server.term, kind, text, time_us)
@@ -77,7 +78,7 @@ def send_appends(
         prev_log_index = progress.next - 1
         prev_log_term = server.log.term(prev_log_index)
         if prev_log_term is None:
-            snapshots.send_snapshot(server, peer, progress)
+            snapshots.send_to_active(server, peer, progress)
             return
         entries = server.log.batch(progress.next, config.max_batch_bytes)
         _send_append(server, peer, progress, prev_log_index, prev_log_term, entries)
@@ -87,16 +88,20 @@ def send_appends(
 
 
 def heartbeat(server: Server) -> None:
-    """The heartbeat interval passed: nobody is left without a message for long.
+    """The heartbeat interval passed: nobody is left without a message for longer than that.
 
-    A peer that was sent an append in the last half interval is skipped. The heartbeat goes out whatever
-    the window's state and names the entry before the next to send, so a follower that lost appends
-    rejects it and is probed again, and one whose acknowledgement was lost acknowledges anew.
+    A peer that was sent an append in the last half interval is skipped, and the next heartbeat comes
+    correspondingly sooner. The heartbeat goes out whatever the window's state and names the entry before
+    the next to send, so a follower that lost appends rejects it and is probed again, and one whose
+    acknowledgement was lost acknowledges anew.
     """
     recently = server.now - server.heartbeat_us // 2
+    oldest = server.now
     for peer, progress in server.progress.items():
         if progress.last_sent_at <= recently:
             send_heartbeat(server, peer, progress)
+        oldest = min(oldest, progress.last_sent_at)
+    server.heartbeat_deadline = oldest + server.heartbeat_us
 
 
 def send_heartbeat(server: Server, peer: int, progress: Progress) -> None:
@@ -104,11 +109,14 @@ def send_heartbeat(server: Server, peer: int, progress: Progress) -> None:
         snapshots.resend_if_due(server, peer, progress)
         prev_log_index = progress.match
     else:
-        progress.probe_sent = False
         prev_log_index = progress.next - 1
     prev_log_term = server.log.term(prev_log_index)
     if prev_log_term is None:
-        # Compacted here: the beginning of the log is the one place on which every log agrees.
+        # Compacted here: the beginning of the log is the one place on which every log agrees. The
+        # entry to send next is gone, so a window that waits for lost appends would wait for ever:
+        # the answer to this finds a probe, and a snapshot goes out.
+        if progress.state == "replicate":
+            progress.become_probe(progress.match + 1)
         prev_log_index = prev_log_term = 0
     _send_append(server, peer, progress, prev_log_index, prev_log_term, [])
 
@@ -228,9 +236,7 @@ def on_append_entries(server: Server, from_id: int, request: AppendEntries) -> N
     elif not server.log.matches(prev_log_index, request.prev_log_term):
         _reject(server, from_id, request)
         return
-    if not _store(server, entries):
-        server.emit(MessageDropped(from_id, request, "conflicts with a committed entry"))
-        return
+    _store(server, entries)
     agreed = prev_log_index + len(entries)
     server.commit_to(min(request.leader_commit, agreed))
     if server.commit >= request.leader_commit:
@@ -241,34 +247,38 @@ def on_append_entries(server: Server, from_id: int, request: AppendEntries) -> N
 def _fault_in(request: AppendEntries) -> str | None:
     """Why no leader would send this, or None."""
     index, term = request.prev_log_index, request.prev_log_term
+    if index < 0 or term < 0:
+        return f"prev_log_index {index} and prev_log_term {term}: neither may be negative"
     for entry in request.entries:
         index += 1
         if entry.index != index:
             return f"entry {entry.index} where {index} should follow"
-        if not term <= entry.term <= request.term:
+        if not max(term, 1) <= entry.term <= request.term:
             return f"entry {entry.index} has term {entry.term}, out of order"
         term = entry.term
         if entry.kind == "membership":
             try:
-                Membership.from_json(entry.data)
+                fault = Membership.from_json(entry.data).fault()
             except ValueError:
-                return f"entry {entry.index} holds no membership"
+                fault = "it cannot be read"
+            if fault is not None:
+                return f"entry {entry.index} holds no membership: {fault}"
     return None
 
 
-def _store(server: Server, entries: list[Entry]) -> bool:
-    """Append what is new, after removing what conflicts (paper, figure 2, AppendEntries 3 and 4)."""
+def _store(server: Server, entries: list[Entry]) -> None:
+    """Append what is new, after removing what conflicts (paper, figure 2, AppendEntries 3 and 4).
+
+    All entries lie after the commit index, so nothing committed is ever removed.
+    """
     for position, entry in enumerate(entries):
         held_term = server.log.term(entry.index)
         if held_term == entry.term:
             continue
         if held_term is not None:
-            if entry.index <= server.commit:
-                return False
             server.truncate(entry.index)
         server.append(entries[position:])
         break
-    return True
 
 
 def _accept(server: Server, from_id: int, request: AppendEntries, agreed: int) -> None:

@@ -83,6 +83,7 @@ class Server:
         memberships: the configurations in the log as (index, membership), oldest first; the last one is in
             force from the moment it is appended (dissertation 4.1), and returns to the one before if truncated away.
         last_leader_contact: when the present leader was last heard, µs; None while no leader is known.
+        last_time_us: the newest time stamp seen in the log, also when its entry was compacted since.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Server:
         self.applied = floor
         self.commit = max(floor, min(durable.hard_state.commit, self.log.last_index))
         self.memberships = _restored_memberships(durable)
+        self.last_time_us = durable.entries[-1].time_us if durable.entries else 0
 
         self.role: Role = "follower"
         self.leader_id: int | None = None
@@ -202,6 +204,7 @@ class Server:
         """Add entries to the log; they count as durable once the host says so."""
         held = list(entries)
         self.log.append(held)
+        self.last_time_us = max(self.last_time_us, held[-1].time_us)
         write_id = self.next_write_id()
         self.emit(AppendLog(write_id, held))
         if self.config.safeguards.append_durable_before_ack:
@@ -244,6 +247,7 @@ class Server:
 
     def write_durable(self, write_id: int) -> None:
         """Every write up to `write_id` is on stable storage."""
+        assert write_id <= self.last_write_id, "durable before it was asked for"
         self.durable_write_id = max(self.durable_write_id, write_id)
         while self._unsynced and self._unsynced[0][0] <= write_id:
             self._unsynced.popleft()
@@ -301,6 +305,7 @@ class Server:
 
 def _restored_log(durable: DurableState) -> RaftLog:
     entries, snapshot = durable.entries, durable.snapshot
+    _check_terms(durable)
     for before, entry in pairwise(entries):
         if entry.index != before.index + 1:
             raise LogCorrupt(
@@ -334,15 +339,33 @@ def _restored_log(durable: DurableState) -> RaftLog:
     return log
 
 
+def _check_terms(durable: DurableState) -> None:
+    """Terms never decrease along the log, and the server's own is at least the last one's."""
+    terms = [entry.term for entry in durable.entries]
+    meta = durable.snapshot.meta if durable.snapshot else None
+    if meta is not None and (not terms or durable.entries[0].index > meta.last_included_index):
+        terms.insert(0, meta.last_included_term)
+    for before, after in pairwise([0, *terms, durable.hard_state.term]):
+        if after < before:
+            raise LogCorrupt(
+                f"term {after} comes after term {before} in the log or as the server's own: something was lost; "
+                "restore this server from a backup, or wipe it and add it anew"
+            )
+
+
 def _restored_memberships(durable: DurableState) -> list[tuple[int, Membership]]:
     found: list[tuple[int, Membership]] = [(0, Membership())]
     floor = 0
     if durable.snapshot is not None:
         floor = durable.snapshot.meta.last_included_index
         found = [(floor, durable.snapshot.meta.membership)]
-    found += [
-        (entry.index, Membership.from_json(entry.data))
-        for entry in durable.entries
-        if entry.kind == "membership" and entry.index > floor
-    ]
+    for entry in durable.entries:
+        if entry.kind == "membership" and entry.index > floor:
+            try:
+                found.append((entry.index, Membership.from_json(entry.data)))
+            except ValueError as error:
+                raise LogCorrupt(
+                    f"entry {entry.index} should hold a membership and does not ({error}); "
+                    "restore this server from a backup, or wipe it and add it anew"
+                ) from error
     return found

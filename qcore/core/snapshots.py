@@ -21,11 +21,20 @@ def on_snapshot_taken(server: Server, event: SnapshotTaken) -> None:
     membership = server.membership_at(event.index)
     meta = SnapshotMeta(event.index, term, membership)
     server.snapshot = Snapshot(meta, event.data)
-    through = max(server.log.offset, event.index - event.keep_entries)
+    through = max(server.log.offset, event.index - max(event.keep_entries, 0))
     server.emit(StoreSnapshot(server.next_write_id(), server.snapshot, through, reset_log=False))
     server.log.compact(through)
     newer = [(at, later) for at, later in server.memberships if at > event.index]
     server.memberships = [(event.index, membership), *newer]
+
+
+def send_to_active(server: Server, peer: int, progress: Progress) -> None:
+    """Send the snapshot if the follower answered lately: to a dead one it would go again and again.
+
+    A follower that is silent still gets heartbeats, and its first answer brings us back here.
+    """
+    if _is_active(server, progress):
+        send_snapshot(server, peer, progress)
 
 
 def send_snapshot(server: Server, peer: int, progress: Progress) -> None:
@@ -40,11 +49,14 @@ def send_snapshot(server: Server, peer: int, progress: Progress) -> None:
 def resend_if_due(server: Server, peer: int, progress: Progress) -> None:
     """A chunk that was not answered for an election timeout is taken as lost.
 
-    So is a snapshot that a newer one superseded and behind which the log cannot go on.
+    So is a snapshot that a newer one superseded and behind which the log cannot go on. A follower
+    that is silent altogether is sent heartbeats only.
     """
     transfer = progress.snapshot
     assert transfer is not None, "the snapshot state always has a snapshot"
-    if server.now - transfer.sent_at < server.election_timeout_max_us:
+    if server.now - transfer.sent_at < server.election_timeout_max_us or not _is_active(
+        server, progress
+    ):
         return
     if _superseded(server, transfer):
         send_snapshot(server, peer, progress)
@@ -72,6 +84,10 @@ def on_install_snapshot_response(
         elif response.next_offset != transfer.offset:
             transfer.offset = min(max(response.next_offset, 0), len(transfer.snapshot.data))
             _send_chunk(server, from_id, progress, transfer)
+
+
+def _is_active(server: Server, progress: Progress) -> bool:
+    return server.now - progress.last_answer_at < server.election_timeout_max_us
 
 
 def _superseded(server: Server, transfer: SnapshotTransfer) -> bool:
@@ -105,15 +121,20 @@ def _send_chunk(server: Server, peer: int, progress: Progress, transfer: Snapsho
 def on_install_snapshot(server: Server, from_id: int, request: InstallSnapshot) -> None:
     """A chunk from the present term's leader, who was noted as such before."""
     index, term = request.last_included_index, request.last_included_term
-    senseless = term > request.term or request.membership.is_empty or request.offset < 0
-    if senseless or request.offset + len(request.data) > request.total:
+    senseless = (
+        not 1 <= term <= request.term
+        or request.membership.fault() is not None
+        or request.offset < 0
+        or request.offset + len(request.data) > request.total
+    )
+    if senseless:
         server.emit(MessageDropped(from_id, request, "the snapshot chunk makes no sense"))
         return
     if index <= server.commit or server.log.matches(index, term):
         # The log already holds what the snapshot replaces: it only proves that this is committed.
         server.incoming_snapshot = None
         server.commit_to(index)
-        _answer(server, from_id, request, request.total, min(server.commit, server.durable_index))
+        _answer(server, from_id, request, request.total, server.commit)
         return
     incoming = _collect(server, request)
     if incoming.received < incoming.total:
@@ -126,11 +147,12 @@ def on_install_snapshot(server: Server, from_id: int, request: InstallSnapshot) 
         _answer(server, from_id, request, 0, 0)
         return
     snapshot = Snapshot(incoming.meta, data)
-    write_id = server.next_write_id()
-    server.emit(StoreSnapshot(write_id, snapshot, compact_through=index, reset_log=True))
+    server.emit(
+        StoreSnapshot(server.next_write_id(), snapshot, compact_through=index, reset_log=True)
+    )
     server.reset_log(snapshot)
     server.emit(RestoreMachine(snapshot))
-    _answer(server, from_id, request, request.total, index, write_id)
+    _answer(server, from_id, request, request.total, index)
 
 
 def _collect(server: Server, request: InstallSnapshot) -> IncomingSnapshot:
@@ -151,13 +173,10 @@ def _collect(server: Server, request: InstallSnapshot) -> IncomingSnapshot:
 
 
 def _answer(
-    server: Server,
-    from_id: int,
-    request: InstallSnapshot,
-    next_offset: int,
-    match_index: int,
-    after: int | None = None,
+    server: Server, from_id: int, request: InstallSnapshot, next_offset: int, match_index: int
 ) -> None:
+    """Say how far the snapshot or the log is; a claim about the log waits until it is durable."""
+    durable = match_index <= server.durable_index
     server.send(
         from_id,
         InstallSnapshotResponse(
@@ -168,5 +187,5 @@ def _answer(
             round=request.round,
             priority=server.config.priority,
         ),
-        server.after_hard_state if after is None else after,
+        server.after_hard_state if durable else server.last_write_id,
     )

@@ -60,6 +60,10 @@ class Application(Protocol):
         """
         ...
 
+    def success(self, name: str, result: str) -> str:
+        """The JSON of `PerformResponse.response` for an operation with this result of the machine's."""
+        ...
+
     def failure(self, name: str, error: QcoreError) -> str:
         """The JSON of `PerformResponse.response` for an operation that ended in `error`."""
         ...
@@ -103,6 +107,10 @@ class EntityApplication:
         kind, payload = encode_request(request)
         return Operation(next(iter(request)), kind, payload)
 
+    def success(self, name: str, result: str) -> str:
+        """The store's result is the response already."""
+        return result
+
     def failure(self, name: str, error: QcoreError) -> str:
         """The command's own shape, with the error's text and detail."""
         body: dict[str, object] = {"error": str(error), "detail": error.detail()}
@@ -140,7 +148,8 @@ class TextPerform:
 class TextApplication:
     """Any state machine: `{"Write": command}` goes through the log, `{"Read": query}` reads linearizably.
 
-    The response is what the machine returned, which must be JSON.
+    The response is `{"Write": {"response": text, "error": null}}` with the machine's result as text, and
+    likewise for `Read`.
     """
 
     perform_type: type = TextPerform
@@ -156,9 +165,13 @@ class TextApplication:
             return Operation("Write", "write", request["Write"])
         return Operation("Read", "read", request["Read"])
 
+    def success(self, name: str, result: str) -> str:
+        """The machine's result as text: it may be anything."""
+        return json.dumps({name: {"response": result, "error": None}})
+
     def failure(self, name: str, error: QcoreError) -> str:
-        """`{"Write": {"error": text, "detail": {...}}}`, and likewise for `Read`."""
-        return json.dumps({name: {"error": str(error), "detail": error.detail()}})
+        """`{"Write": {"response": null, "error": text, "detail": {...}}}`, and likewise for `Read`."""
+        return json.dumps({name: {"response": None, "error": str(error), "detail": error.detail()}})
 
     def topology_command(self, text: str, source: str) -> str:
         """Refused: a topology belongs to the entity store."""

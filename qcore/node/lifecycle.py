@@ -7,8 +7,8 @@ import importlib
 import os
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Final
 
@@ -72,10 +72,29 @@ def run_node(
             await node.stop()
             return node.failure
 
-        failure = runner.run(serve())
+        with _profiled(config.node_id):
+            failure = runner.run(serve())
     if isinstance(failure, QcoreError):
         raise failure
     return EXIT_DONE if failure is None else EXIT_UNHEALTHY
+
+
+@contextmanager
+def _profiled(node_id: int) -> Iterator[None]:
+    """With QCORE_PROFILE=DIR set, profile the event loop and leave `DIR/node<ID>.prof` for pstats."""
+    directory = os.environ.get("QCORE_PROFILE")
+    if not directory:
+        yield
+        return
+    import cProfile
+
+    profile = cProfile.Profile()
+    profile.enable()
+    try:
+        yield
+    finally:
+        profile.disable()
+        profile.dump_stats(Path(directory) / f"node{node_id}.prof")
 
 
 def _open_trace(path: Path | None, stack: ExitStack) -> IO[str] | None:

@@ -52,8 +52,7 @@ class NodeMetrics:
         entries_applied: entries applied to the state machine.
         peer_messages_sent, peer_messages_received, peer_messages_dropped: messages between nodes; dropped
             are those without a usable connection or with a full queue.
-        bad_messages: envelopes that were refused with an `Error`.
-        refused_connections: connections closed with 1008.
+        refused_peers: peers whose `Hello` was refused.
     """
 
     requests: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -70,8 +69,7 @@ class NodeMetrics:
     peer_messages_sent: int = 0
     peer_messages_received: int = 0
     peer_messages_dropped: int = 0
-    bad_messages: int = 0
-    refused_connections: int = 0
+    refused_peers: int = 0
 
     def count_request(self, kind: str, outcome: str, seconds: float) -> None:
         """Count a request that ended."""

@@ -271,7 +271,8 @@ class Node:
         """See `ServerHandler`."""
         self._links.on_close(connection)
         if error is not None:
-            self._log.info("connection lost", remote=connection.remote, why=str(error))
+            say = self._log.debug if connection.peer is None else self._log.info
+            say("connection lost", remote=connection.remote, why=str(error))
 
     def on_http(self, path: str) -> HttpResponse | None:
         """See `ServerHandler`."""
@@ -298,6 +299,7 @@ class Node:
             self._metrics,
             self._around(),
             self._pool.peer_states(),
+            self._server.stats,
         )
 
     def _around(self) -> views.Around:

@@ -203,7 +203,7 @@ class PeerLinks:
         try:
             self._identity.accept(hello.node_id, hello.cluster_id)
         except RemoteProtocolError as error:
-            self._metrics.refused_connections += 1
+            self._metrics.refused_peers += 1
             self._log.warning("peer refused", remote=connection.remote, why=str(error))
             raise
         if self._pool is not None:

@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from typing import Final
 
 from qcore import errors
-from qcore.errors import NotLeader, QcoreError, RemoteProtocolError, Scalar, StoreError
+from qcore.errors import (
+    ConfigError,
+    NotLeader,
+    QcoreError,
+    Refused,
+    RemoteProtocolError,
+    Scalar,
+    StoreError,
+)
 
 _BY_CODE: Final[dict[str, type[QcoreError]]] = {
     name: value
@@ -18,8 +26,9 @@ _BY_CODE: Final[dict[str, type[QcoreError]]] = {
 def error_from(text: str, detail: Mapping[str, Scalar] | None) -> QcoreError:
     """The exception for an error text and its `detail`.
 
-    Kinds of `StoreError` that only the store knows become a plain `StoreError`. Without a detail the
-    error is a `RemoteProtocolError`: a node of this version always gives one.
+    Kinds of `StoreError` that only the store knows become a plain `StoreError`. A `ConfigError` of the
+    node's is `Refused`: it is not about this program's configuration. Without a detail the error is a
+    `RemoteProtocolError`: a node of this version always gives one.
     """
     if detail is None:
         return RemoteProtocolError(text)
@@ -30,5 +39,7 @@ def error_from(text: str, detail: Mapping[str, Scalar] | None) -> QcoreError:
             leader_id if isinstance(leader_id, int) else None,
             leader_addr if isinstance(leader_addr, str) else None,
         )
+    if code == ConfigError.__name__:
+        return Refused(text)
     known = _BY_CODE.get(code)
     return known(text) if known is not None else StoreError(text)

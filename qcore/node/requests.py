@@ -178,7 +178,6 @@ class RequestDesk:
 
     def _not_a_request(self, connection: ServerConnection, message: object) -> None:
         """A known message that makes no sense here, such as a response."""
-        self._metrics.bad_messages += 1
         message_id = getattr(message, "id", "")
         error = RemoteProtocolError(f"{type(message).__name__} is not a request")
         connection.send(Error(message_id, str(error), error.detail()))
@@ -197,7 +196,7 @@ class RequestDesk:
         error = reply.error
         if error is None:
             assert reply.result is not None, "a reply has a result or an error"
-            response, outcome = reply.result, "ok"
+            response, outcome = self._application.success(name, reply.result), "ok"
         else:
             response = self._application.failure(name, error)
             outcome = "unknown" if isinstance(error, OutcomeUnknown) else "refused"

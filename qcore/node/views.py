@@ -15,6 +15,7 @@ from qcore.core.entry import Membership
 from qcore.core.raft import CoreStatus, RaftCore
 from qcore.node.metrics import Exposition, NodeMetrics
 from qcore.transport.pool import PeerState
+from qcore.transport.server import ServerStats
 
 #: The states of the wire protocol by role. A pre-candidate has not left its term: still a follower.
 STATES: Final[dict[Role, str]] = {
@@ -166,7 +167,11 @@ def unready_reason(status: CoreStatus, own_term_committed: bool, around: Around)
 
 
 def exposition(
-    status: CoreStatus, metrics: NodeMetrics, around: Around, peers: Sequence[PeerState]
+    status: CoreStatus,
+    metrics: NodeMetrics,
+    around: Around,
+    peers: Sequence[PeerState],
+    stats: ServerStats,
 ) -> str:
     """The Prometheus page."""
     page = Exposition()
@@ -201,7 +206,7 @@ def exposition(
         [({}, metrics.commit_seconds)],
     )
     page.gauge("qcore_storage_disk_full", "1 while writes wait for space.", int(around.disk_full))
-    _counters(page, metrics)
+    _counters(page, metrics, stats)
     page.family(
         "qcore_queue_length",
         "gauge",
@@ -252,7 +257,7 @@ def _peers(page: Exposition, peers: Sequence[PeerState]) -> None:
     )
 
 
-def _counters(page: Exposition, metrics: NodeMetrics) -> None:
+def _counters(page: Exposition, metrics: NodeMetrics, stats: ServerStats) -> None:
     counters = {
         "qcore_raft_role_changes": ("Changes of role, term or leader.", metrics.role_changes),
         "qcore_raft_entries_applied": ("Entries applied.", metrics.entries_applied),
@@ -262,8 +267,21 @@ def _counters(page: Exposition, metrics: NodeMetrics) -> None:
             "Messages to peers lost here: no connection, or a full queue.",
             metrics.peer_messages_dropped,
         ),
-        "qcore_bad_messages": ("Envelopes that were refused.", metrics.bad_messages),
-        "qcore_connections_refused": ("Connections of peers refused.", metrics.refused_connections),
+        "qcore_peers_refused": ("Peers whose Hello was refused.", metrics.refused_peers),
+        "qcore_frames_received": ("Frames from clients and peers.", stats.frames_received),
+        "qcore_malformed_envelopes": (
+            "Envelopes that could not be understood.",
+            stats.malformed_received,
+        ),
+        "qcore_policy_violations": (
+            "Connections closed with 1008: Raft messages without Hello.",
+            stats.policy_violations,
+        ),
+        "qcore_connections_accepted": ("Connections accepted.", stats.connections_accepted),
+        "qcore_connections_refused": (
+            "Connections refused because there were too many.",
+            stats.connections_refused,
+        ),
     }
     for name, (text, value) in counters.items():
         page.counter(f"{name}_total", text, value)

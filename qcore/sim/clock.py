@@ -43,7 +43,11 @@ class NodeClock:
 
     def wall(self, true_us: int) -> int:
         """What the wall clock shows, microseconds since the Unix epoch."""
-        return WALL_EPOCH_US + self.local(true_us) - self._base + self.wall_offset_us
+        return self.wall_of(self.local(true_us))
+
+    def wall_of(self, local_us: int) -> int:
+        """What the wall clock shows when the monotonic clock shows `local_us`."""
+        return WALL_EPOCH_US + local_us - self._base + self.wall_offset_us
 
     def set_drift(self, true_us: int, drift_ppm: int) -> None:
         """Run at another speed from now on, without a jump."""

@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from simpy.events import NORMAL
 
-from qcore.core.durable import apply_write
+from qcore.core.durable import apply_write, last_index
 from qcore.core.effects import Write
 from qcore.core.entry import DurableState
 from qcore.sim.engine import Call, Engine
@@ -50,6 +50,7 @@ class SimDisk:
         self._commit = 0
         self._syncing_commit = 0
         self._epoch = 0
+        self._busy = False
         self._sync_is_due = False
         self.on_durable: Callable[[int], None] = lambda _write_id: None
         self.syncs = 0
@@ -63,12 +64,14 @@ class SimDisk:
     @property
     def is_idle(self) -> bool:
         """True when every write is synced."""
-        return not (self._waiting or self._syncing)
+        return not (self._waiting or self._busy)
 
     def load(self) -> DurableState:
         """What a process finds when it starts: a copy, its own to change."""
+        state = self._state
+        commit = min(state.hard_state.commit, last_index(state))
         return DurableState(
-            replace(self._state.hard_state), self._state.snapshot, list(self._state.entries)
+            replace(state.hard_state, commit=commit), state.snapshot, list(state.entries)
         )
 
     def submit(self, write: Write) -> None:
@@ -79,10 +82,15 @@ class SimDisk:
         """Remember the commit index; it is stored with the next write."""
         self._commit = commit
 
-    def kick(self) -> None:
-        """Begin a sync of everything that waits, unless one is under way."""
-        if self._syncing or not self._waiting:
+    def kick(self, *, commit_alone: bool = False) -> None:
+        """Begin a sync of everything that waits, unless one is under way.
+
+        Args:
+            commit_alone: sync also if nothing but the commit index is to be stored.
+        """
+        if self._busy or not (self._waiting or commit_alone):
             return
+        self._busy = True
         self._syncing, self._waiting = self._waiting, []
         self._syncing_commit = self._commit
         latency = self._sync_latency()
@@ -109,7 +117,11 @@ class SimDisk:
             self._sync_ends(self._epoch)
 
     def crash(self, *, power_loss: bool) -> int:
-        """The process, or the machine, dies; returns how many writes that lost."""
+        """The process, or the machine, dies; returns how many writes that lost.
+
+        A process that starts again finds what the operating system kept, and syncs it before use: what
+        `load` gives is durable.
+        """
         if power_loss:
             lost = len(self._syncing) + len(self._waiting)
         else:
@@ -117,7 +129,7 @@ class SimDisk:
             self._make_durable(self._syncing, self._syncing_commit)
         self._waiting, self._syncing = [], []
         self._commit = self._syncing_commit = 0
-        self._sync_is_due = False
+        self._busy = self._sync_is_due = False
         self._epoch += 1
         self.writes_lost += lost
         return lost
@@ -129,11 +141,12 @@ class SimDisk:
             self._stall_blame.acted += 1
             self._sync_is_due = True
             return
-        self._sync_is_due = False
+        self._busy = self._sync_is_due = False
         writes, self._syncing = self._syncing, []
         self._make_durable(writes, self._syncing_commit)
         self.syncs += 1
-        self.on_durable(writes[-1].write_id)
+        if writes:
+            self.on_durable(writes[-1].write_id)
         self.kick()
 
     def _make_durable(self, writes: list[Write], commit: int) -> None:

@@ -21,9 +21,9 @@ class Call(Event):
 
     __slots__ = ("_ok", "_value", "callbacks")
 
-    def __init__(self, callback: Callable[[Event], None]) -> None:
+    def __init__(self, callback: Callable[[Event], object]) -> None:
         # `Event.__init__` is left out on purpose: it would only store the environment and an empty list.
-        self.callbacks = [callback]
+        self.callbacks = [callback]  # type: ignore[list-item]  # SimPy ignores what it returns
         self._ok = True
         self._value = None
 
@@ -42,15 +42,15 @@ class Engine:
         """Microseconds since the start of the run."""
         return self.env._now  # type: ignore[return-value]  # only integers are ever scheduled
 
-    def at(self, time_us: int, action: Callable[[], None]) -> None:
+    def at(self, time_us: int, action: Callable[[], object]) -> None:
         """Run `action` at `time_us`, or now when that has passed."""
         self.after(max(0, time_us - self.now), action)
 
-    def after(self, delay_us: int, action: Callable[[], None]) -> None:
+    def after(self, delay_us: int, action: Callable[[], object]) -> None:
         """Run `action` in `delay_us` microseconds; 0 means after everything already due now."""
         self.env.schedule(Call(lambda _event: action()), NORMAL, delay_us)
 
-    def soon(self, action: Callable[[], None]) -> None:
+    def soon(self, action: Callable[[], object]) -> None:
         """Run `action` at this very moment, before anything else that is due."""
         self.env.schedule(Call(lambda _event: action()), URGENT, 0)
 

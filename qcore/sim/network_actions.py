@@ -15,7 +15,7 @@ from qcore.sim.selection import Namer
 from qcore.sim.services import Services
 
 #: Takes the effect of an action back.
-Undo = Callable[[], None]
+Undo = Callable[[], object]
 
 #: Setting in a scenario -> attribute of `Quality`.
 _SETTINGS = {

@@ -213,17 +213,15 @@ class SimNode:
     # -- what comes in ----------------------------------------------------------------------------
 
     def receive(self, source: int, payload: object, message_id: str) -> None:
-        """A message arrived from a peer or a client."""
-        if isinstance(payload, ClientCall):
-            self._on_client_call(source, payload)
-        elif isinstance(payload, PeerUnreachable):
+        """A message arrived from a peer, or the news that its connection broke."""
+        name = type(payload).__name__
+        now: int = self._env._now  # type: ignore[assignment]  # only integers are ever scheduled
+        if isinstance(payload, PeerUnreachable):
             self.hand(payload)
         elif self.replica is None:
-            name = type(payload).__name__
-            self._trace.drop(self._now, self.node_id, source, message_id, name, "node is down")
+            self._trace.drop(now, self.node_id, source, message_id, name, "node is down")
         else:
-            name = type(payload).__name__
-            self._trace.recv(self._now, self.node_id, source, message_id, name)
+            self._trace.recv(now, self.node_id, source, message_id, name)
             self.hand(PeerMessageReceived(source, payload))  # type: ignore[arg-type]  # peers send nothing else
             if self._hooks.receive:
                 term = getattr(payload, "term", 0)
@@ -241,7 +239,9 @@ class SimNode:
             return False
         return True
 
-    def _on_client_call(self, client: int, call: ClientCall) -> None:
+    def receive_call(self, client: int, call: object, _message_id: str) -> None:
+        """A client's request arrived."""
+        assert isinstance(call, ClientCall)
         if self.replica is None:
             if self.powered:  # nobody listens: the operating system refuses the connection
                 refusal = ClientAnswer(call.op, call.attempt, not_taken=True)
@@ -279,8 +279,9 @@ class SimNode:
         assert replica is not None
         now: int = self._env._now  # type: ignore[assignment]  # only integers are ever scheduled
         clock = self.clock
+        local = clock.local(now)
         try:
-            effects = replica.step(events, clock.local(now), clock.wall(now))
+            effects = replica.step(events, local, clock.wall_of(local))
         except (QcoreError, AssertionError) as error:  # the replica stops, the others go on
             self._fail(error)
             return
@@ -342,10 +343,11 @@ class SimNode:
         self._messages_sent += 1
         message_id = f"{self.node_id}-{self._messages_sent}"
         name, term, note = describe(message)
-        self._trace.send(self._now, self.node_id, to, message_id, name, term, note)
+        now: int = self._env._now  # type: ignore[assignment]  # only integers are ever scheduled
+        self._trace.send(now, self.node_id, to, message_id, name, term, note)
         link = self._links.get(to)
         if link is None:
-            self._trace.drop(self._now, to, self.node_id, message_id, name, "no such node")
+            self._trace.drop(now, to, self.node_id, message_id, name, "no such node")
             return
         self._network.send(link, message, message_id)
         if self._hooks.send:

@@ -31,7 +31,7 @@ from qcore.sim.services import Services
 from qcore.sim.streams import Streams
 
 #: Takes the effect of an action back.
-Undo = Callable[[], None]
+Undo = Callable[[], object]
 
 
 class NodeActions:

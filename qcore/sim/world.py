@@ -160,7 +160,7 @@ class World:
             for node in self.nodes.values():
                 lossless = replace(quality, loss=0.0) if client is self.director else quality
                 links = (
-                    self.network.connect(client.vertex, node.node_id, node.receive, lossless),
+                    self.network.connect(client.vertex, node.node_id, node.receive_call, lossless),
                     self.network.connect(node.node_id, client.vertex, client.receive, lossless),
                 )
                 for link in links:

@@ -8,6 +8,7 @@ import struct
 import uuid
 from collections.abc import Callable
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from qcore.errors import DiskFull, LogCorrupt, StorageError
@@ -75,6 +76,15 @@ _PRAGMAS = (
 )
 
 
+#: A reader needs a shared-memory file of 32 KiB, which a full disk has no room for.
+_NO_ROOM_TO_INSPECT = (
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR_SHMOPEN,
+    sqlite3.SQLITE_IOERR_SHMSIZE,
+    sqlite3.SQLITE_IOERR_SHMMAP,
+)
+
+
 def create_database(path: Path, node_id: int, state_row: tuple[Column, ...]) -> None:
     """Make a new database appear whole or not at all: built aside, synced, renamed.
 
@@ -129,8 +139,52 @@ def check_header(path: Path) -> None:
     _check_version(path, version)
 
 
-def connect(path: Path) -> sqlite3.Connection:
+@dataclass(slots=True, frozen=True)
+class Inspection:
+    """What `inspect` saw.
+
+    Attributes:
+        is_done: the structure was checked; False if a full disk prevented that.
+        sequence: number of the last transaction, or None if unknown.
+    """
+
+    is_done: bool
+    sequence: int | None
+
+
+def inspect(path: Path) -> Inspection:
+    """Look at a database that has a write-ahead file, without changing either.
+
+    Closing a connection that may write would copy the sound frames over and remove the file, the
+    damaged frames with it. So whatever may lead to a refusal is looked at first, read-only.
+
+    Raises:
+        LogCorrupt: the file is damaged.
+        StorageError: it cannot be opened.
+    """
+    try:
+        uri = f"{path.as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, timeout=0)) as connection:
+            _check_structure(path, connection)
+            if connection.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
+                return Inspection(True, None)
+            row = connection.execute("SELECT sequence FROM state").fetchone()
+            known = row is not None and isinstance(row[0], int)
+            return Inspection(True, row[0] if known else None)
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        if getattr(error, "sqlite_errorcode", None) in _NO_ROOM_TO_INSPECT:
+            return Inspection(False, None)
+        raise translate(error, path, "open the database") from error
+    finally:
+        path.with_name(path.name + "-shm").unlink(missing_ok=True)
+
+
+def connect(path: Path, *, inspected: bool) -> sqlite3.Connection:
     """Open the database, recover its write-ahead file, check its structure, migrate it.
+
+    Args:
+        path: the file.
+        inspected: its structure was checked already.
 
     Raises:
         LogCorrupt: the file is damaged.
@@ -148,10 +202,11 @@ def connect(path: Path) -> sqlite3.Connection:
         (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
         if mode != "wal":
             raise corrupt(path, "the journal mode", f"is {mode!r}, must be 'wal'")
-        _check_structure(path, connection)
+        if not inspected:
+            _check_structure(path, connection)
         _migrate(path, connection)
         _check_tables(path, connection)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         connection.close()
         raise translate(error, path, "open the database") from error
     except BaseException:
@@ -192,9 +247,11 @@ def _migrate(path: Path, connection: sqlite3.Connection) -> None:
 
 def _check_tables(path: Path, connection: sqlite3.Connection) -> None:
     found = dict(connection.execute("SELECT name, sql FROM sqlite_schema").fetchall())
-    for name in sorted(found.keys() | TABLES.keys()):
-        if found.get(name) != TABLES.get(name):
-            raise corrupt(path, f"table {name!r}", f"its definition reads {found.get(name)!r}")
+    missing = [name for name in TABLES if name not in found]
+    strange = [repr(name) for name, sql in found.items() if TABLES.get(name) != sql]
+    if missing or strange:
+        why = f"missing tables: {missing}, changed or unknown ones: {strange}"
+        raise corrupt(path, "the schema", why)
 
 
 def put_meta(connection: sqlite3.Connection, identity: Identity, incarnation: str) -> None:
@@ -222,8 +279,11 @@ def read_meta(connection: sqlite3.Connection, path: Path) -> tuple[Identity, str
     return Identity(node_id, cluster_id), incarnation
 
 
-def translate(error: sqlite3.Error, path: Path, action: str) -> StorageError:
-    """qcore's error for one of SQLite's: which file, what was tried, why it failed, what to do."""
+def translate(error: sqlite3.Error | UnicodeDecodeError, path: Path, action: str) -> StorageError:
+    """qcore's error for one of SQLite's: which file, what was tried, why it failed, what to do.
+
+    A `UnicodeDecodeError` comes from SQLite's message when that quotes damaged text.
+    """
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
     name = getattr(error, "sqlite_errorname", type(error).__name__)

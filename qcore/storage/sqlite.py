@@ -193,14 +193,21 @@ class SqliteStorage:
         promised = MarkFile.read(mark_path)
         schema.check_header(path)
         check_wal(wal_path, schema.PAGE_SIZE)
-        connection = schema.connect(path)
+        inspected = False
+        if wal_path.exists() and wal_path.stat().st_size > 0:
+            inspection = schema.inspect(path)
+            inspected = inspection.is_done
+            _check_sequence(path, inspection.sequence, promised)
+        connection = schema.connect(path, inspected=inspected)
         mark = MarkFile(mark_path)
         try:
             storage = cls(directory, connection, mark, lock, wal_bytes)
-            storage._check_promises(promised, node_id, wal_path)
+            storage._check_owner(node_id)
+            _check_sequence(path, storage._stored.sequence, promised)
+            storage._mark.advance(Mark(storage._stored.sequence, storage._stored.last_index))
             storage._checkpoint()
             schema.preallocate(wal_path, wal_bytes)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             connection.close()
             mark.close()
             raise schema.translate(error, path, "read") from error
@@ -210,20 +217,12 @@ class SqliteStorage:
             raise
         return storage
 
-    def _check_promises(self, promised: Mark, node_id: int, wal_path: Path) -> None:
+    def _check_owner(self, node_id: int) -> None:
         if self._identity.node_id != node_id:
             raise StorageError(
                 f"data directory {self._path.parent} belongs to node {self._identity.node_id}, "
                 f"not to node {node_id}: give node {node_id} its own directory"
             )
-        if self._stored.sequence < promised.sequence:
-            raise LogCorrupt(
-                f"{self._path}: it holds the writes up to number {self._stored.sequence} "
-                f"(entry {self._stored.last_index}), but number {promised.sequence} "
-                f"(entry {promised.last_index}) was acknowledged: {wal_path} was cut short, "
-                f"damaged or removed. {REMEDY}"
-            )
-        self._mark.advance(Mark(self._stored.sequence, self._stored.last_index))
 
     @property
     def incarnation(self) -> str:
@@ -257,7 +256,7 @@ class SqliteStorage:
         self._require_usable()
         try:
             state = self._read_all()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise schema.translate(error, self._path, "read") from error
         try:
             self._outline = LogOutline.of(state)
@@ -480,6 +479,16 @@ def _make_directory(directory: Path) -> None:
         ) from error
     for path in made:
         schema.sync_path(path.parent)
+
+
+def _check_sequence(path: Path, sequence: int | None, promised: Mark) -> None:
+    """Refuse a database that holds less than was acknowledged. None: its rows will tell, later."""
+    if sequence is not None and sequence < promised.sequence:
+        raise LogCorrupt(
+            f"{path}: its last write has number {sequence}, but number {promised.sequence} "
+            f"(log up to entry {promised.last_index}) was acknowledged: {path}-wal was cut short, "
+            f"damaged or removed. {REMEDY}"
+        )
 
 
 def _create(path: Path, mark_path: Path, wal_path: Path, node_id: int) -> None:

@@ -55,8 +55,8 @@ class Step:
 
 choices = st.builds(
     Choice,
-    # Appends come first, and often: Hypothesis shrinks towards the first.
-    st.sampled_from(["append", "append", "save", "truncate", "compact", "install"]),
+    # Appends come first, because Hypothesis shrinks towards the first; what empties the log is rare.
+    st.sampled_from(["append"] * 3 + ["save", "truncate"] + ["compact"] * 4 + ["install"]),
     _small,
     _small,
     _kinds,
@@ -65,7 +65,7 @@ choices = st.builds(
 steps = st.builds(
     Step,
     st.lists(choices, max_size=4).map(tuple),
-    st.none() | _small,
+    st.none() | st.integers(0, 12),
     st.sampled_from([False] * 7 + [True]),
     st.sampled_from([False] * 3 + [True]),
 )

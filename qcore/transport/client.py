@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from pydantic import JsonValue
 from pydantic_core import PydanticSerializationError, from_json, to_json
@@ -25,11 +26,23 @@ logger = logging.getLogger("qcore.transport")
 
 Fields = Mapping[str, JsonValue]
 
+#: How often requests are looked over for those that have waited too long.
+SWEEP_S = 0.02
+
 
 class ConnectionLost(TransportError):
     """The connection ended before the reply came: the request may or may not have had effect."""
 
     retryable = False
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A request without its reply yet."""
+
+    reply: asyncio.Future[dict[str, JsonValue]]
+    deadline: float
+    type_name: str
 
 
 class ClientConnection:
@@ -45,7 +58,8 @@ class ClientConnection:
         self.on_close: Callable[[TransportError | None], None] | None = None
         self._wire = wire
         self._loop = asyncio.get_running_loop()
-        self._waiting: dict[str, asyncio.Future[dict[str, JsonValue]]] = {}
+        self._waiting: dict[str, _Waiting] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
         self._ids = itertools.count(1)
         wire.owner = self
 
@@ -97,13 +111,12 @@ class ClientConnection:
         request_id = str(next(self._ids))
         self._wire.send_encoded(_encode(type_name, request_id, fields or {}))
         reply: asyncio.Future[dict[str, JsonValue]] = self._loop.create_future()
-        self._waiting[request_id] = reply
-        # A timer and a bare future: asyncio.timeout() would cost as much as the whole request.
-        timer = self._loop.call_later(timeout_s, self._overdue, type_name, reply, timeout_s)
+        self._waiting[request_id] = _Waiting(reply, self._loop.time() + timeout_s, type_name)
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
         try:
             return await reply
         finally:
-            timer.cancel()
             self._waiting.pop(request_id, None)
 
     async def close(self) -> None:
@@ -123,38 +136,43 @@ class ClientConnection:
             logger.warning("%s sent a %s without fields: ignored", self.remote, name)
             return
         request_id = value.get("id")
-        reply = self._waiting.get(request_id) if isinstance(request_id, str) else None
-        if reply is None:
+        waiting = self._waiting.get(request_id) if isinstance(request_id, str) else None
+        if waiting is None:
             # The late reply to a request that timed out is nobody's.
             if self.on_push is not None and not name.endswith("Response"):
                 self.on_push(name, value)
-        elif not reply.done():
+        elif not waiting.reply.done():
             if name == "Error":
-                reply.set_exception(ErrorReply(value.get("error"), value.get("detail")))
+                error = ErrorReply(value.get("error"), value.get("detail"))
+                waiting.reply.set_exception(error)
             else:
-                reply.set_result(value)
+                waiting.reply.set_result(value)
 
     def ended(self, error: TransportError | None) -> None:
         """The connection is gone: nobody needs to wait any longer."""
         reason = str(error) if error is not None else f"the connection to {self.remote} was closed"
-        for reply in self._waiting.values():
-            if not reply.done():
-                reply.set_exception(
+        for waiting in self._waiting.values():
+            if not waiting.reply.done():
+                waiting.reply.set_exception(
                     ConnectionLost(f"{reason}; the request may or may not have had effect")
                 )
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         if self.on_close is not None:
             self.on_close(error)
 
-    def _overdue(
-        self, type_name: str, reply: asyncio.Future[dict[str, JsonValue]], timeout_s: float
-    ) -> None:
-        if not reply.done():
-            reply.set_exception(
-                OutcomeUnknown(
-                    f"no reply to {type_name} from {self.remote} within {timeout_s:g} s: it may or may "
-                    "not have had effect"
+    def _sweep(self) -> None:
+        """Fail what has waited for too long. One timer for all: one for each would cost more than it."""
+        now = self._loop.time()
+        for waiting in self._waiting.values():
+            if waiting.deadline <= now and not waiting.reply.done():
+                waiting.reply.set_exception(
+                    OutcomeUnknown(
+                        f"{self.remote} did not reply to {waiting.type_name} in time: it may or may not "
+                        "have had effect"
+                    )
                 )
-            )
+        self._sweeper = self._loop.call_later(SWEEP_S, self._sweep) if self._waiting else None
 
 
 class _ClientWire(OutgoingConnection):

@@ -10,7 +10,7 @@ import asyncio
 import logging
 
 from websockets.frames import Close, Frame, Opcode
-from websockets.protocol import OPEN, SEND_EOF
+from websockets.protocol import OPEN, SEND_EOF, Event
 from websockets.protocol import Protocol as WebSocketProtocol
 
 from qcore.errors import LocalProtocolError, TransportError
@@ -28,6 +28,12 @@ library_logger.setLevel(logging.CRITICAL)
 #: frame vanish, small enough not to delay a ping behind it.
 BATCH_BYTES = 64 * 1024
 BATCH_MESSAGES = 256
+
+#: A queue of more than this does not wait for the end of the turn.
+FLUSH_BYTES = 256 * 1024
+
+#: A message sent so soon after the one before waits for the end of the turn, with those that follow.
+SAME_BURST_S = 50e-6
 
 #: The longest reason that fits into a close frame, in bytes.
 _MAX_REASON_BYTES = 123
@@ -61,13 +67,15 @@ class Connection(asyncio.Protocol):
         self._closed_here = False
         self._queue: list[bytes] = []
         self._queue_bytes = 0
-        self._flush_scheduled = False
+        self._flush_expected = False
+        self._last_flush = -1.0
         self._write_paused = False
         self._read_paused = False
         self._unsent_bytes = 0
         self._stalled_since = 0.0
         self._last_received = 0.0
         self._pinged_at = -1.0
+        self._backlog: list[Event] = []
         self._fragments: bytearray | None = None
         self._fragments_are_text = True
         self._timer: asyncio.TimerHandle | None = None
@@ -81,7 +89,7 @@ class Connection(asyncio.Protocol):
         return self._open
 
     def send_encoded(self, envelope: bytes) -> None:
-        """Queue an envelope (JSON); it goes out at the end of this turn of the event loop.
+        """Send an envelope (JSON): at once, or with others at the end of this turn of the event loop.
 
         On a connection that is closed already it does nothing.
 
@@ -97,15 +105,23 @@ class Connection(asyncio.Protocol):
             return
         self._queue.append(envelope)
         self._queue_bytes += len(envelope)
-        if self._write_paused:
+        if self._queue_bytes > FLUSH_BYTES:
+            self._flush()
             if self.unsent_bytes() > self._limits.max_queue_bytes:
                 self.abort(
                     f"{self.remote} does not read: more than {self._limits.max_queue_bytes} bytes "
                     "wait for it"
                 )
-        elif not self._flush_scheduled:
-            self._flush_scheduled = True
-            self._loop.call_soon(self._flush)
+        elif not self._flush_expected and not self._write_paused:
+            now = self._loop.time()
+            if now - self._last_flush > SAME_BURST_S:
+                # The first of what may become a burst does not wait for the rest: a lone message has
+                # the shortest way, and a burst costs one frame more.
+                self._last_flush = now
+                self._flush()
+            else:
+                self._flush_expected = True
+                self._loop.call_soon(self._flush)
 
     def unsent_bytes(self) -> int:
         """Sent by the owner and not yet taken by the operating system."""
@@ -122,7 +138,7 @@ class Connection(asyncio.Protocol):
 
         A second call does nothing. The connection is dropped if the other end does not answer in time.
         """
-        if not self._open or self._transport is None:
+        if not self._can_send():
             return
         self._closed_here = True
         self._write_frames()
@@ -159,7 +175,7 @@ class Connection(asyncio.Protocol):
         self._arm_timer()
 
     def _pauses_reading(self) -> bool:
-        """Whether to stop reading while the other end does not."""
+        """Whether to take no further frames while the other end does not read."""
         return False
 
     # --- asyncio.Protocol -------------------------------------------------------------------------
@@ -175,7 +191,7 @@ class Connection(asyncio.Protocol):
         self._last_received = self._loop.time()
         if self._open:
             self._ws.receive_data(data)
-            self._deliver_frames()
+            self._deliver_and_flush()
         elif self._ws.state >= OPEN or self._error is not None:
             # Closing: the library discards data and only waits for the end of the stream.
             if self._error is None:
@@ -209,6 +225,8 @@ class Connection(asyncio.Protocol):
             self._last_received = self._loop.time()
             self._transport.resume_reading()
         self._flush()
+        if self._backlog:
+            self._deliver_and_flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._open = False
@@ -221,10 +239,22 @@ class Connection(asyncio.Protocol):
 
     # --- receiving --------------------------------------------------------------------------------
 
+    def _deliver_and_flush(self) -> None:
+        """Hand over what came; what is sent meanwhile goes out together afterwards."""
+        self._flush_expected = True
+        self._deliver_frames()
+        self._flush()
+
     def _deliver_frames(self) -> None:
         """Hand over what the protocol has parsed, then write what it wants to say itself."""
-        for event in self._ws.events_received():
+        events = self._ws.events_received()
+        if self._backlog:
+            events, self._backlog = self._backlog + events, []
+        for number, event in enumerate(events):
             if not self._open:
+                break
+            if self._read_paused:
+                self._backlog = events[number:]
                 break
             if isinstance(event, Frame):
                 self._deliver(event)
@@ -248,10 +278,18 @@ class Connection(asyncio.Protocol):
     # --- sending ----------------------------------------------------------------------------------
 
     def _flush(self) -> None:
-        self._flush_scheduled = False
-        if self._open and self._queue and not self._write_paused:
+        self._flush_expected = False
+        if self._queue and not self._write_paused and self._can_send():
             self._write_frames()
             self._write(self._ws.data_to_send())
+
+    def _can_send(self) -> bool:
+        """Whether the protocol takes another frame.
+
+        It may not although the connection is open for its owner: frames that came together with the
+        other end's close frame are still being delivered.
+        """
+        return self._open and self._ws.state is OPEN and self._transport is not None
 
     def _write_frames(self) -> None:
         """Turn the queue into frames."""

@@ -37,6 +37,7 @@ class Server:
 
     Attributes:
         requests: classes of messages that anybody may send.
+        counts: the counters behind `stats`.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class Server:
             if not name.endswith("Response")
             and cls not in (Error, Hello, *PEER_REQUESTS, *PEER_RESPONSES)
         )
-        self._stats = ServerStats()
+        self.counts = ServerStats()
         self._listener: asyncio.Server | None = None
         # Dictionaries as ordered sets: oldest first.
         self._handshaking: dict[ServerConnection, None] = {}
@@ -64,10 +65,10 @@ class Server:
     @property
     def stats(self) -> ServerStats:
         """Counts so far; the present numbers are up to date."""
-        self._stats.clients = len(self._clients) + len(self._announced)
-        self._stats.peers = sum(map(len, self._peers.values()))
-        self._stats.handshaking = len(self._handshaking)
-        return self._stats
+        self.counts.clients = len(self._clients) + len(self._announced)
+        self.counts.peers = sum(map(len, self._peers.values()))
+        self.counts.handshaking = len(self._handshaking)
+        return self.counts
 
     async def start(self, host: str, port: int) -> str:
         """Listen, and return the address `host:port` (the port chosen, if 0 was given).
@@ -114,12 +115,12 @@ class Server:
 
     def connection_made(self, connection: ServerConnection) -> None:
         """A TCP connection was accepted."""
-        self._stats.connections_accepted += 1
+        self.counts.connections_accepted += 1
         self._handshaking[connection] = None
         if self._stopping:
             connection.abort("the server stops")
         elif len(self._handshaking) > self.limits.max_handshakes:
-            self._stats.connections_refused += 1
+            self.counts.connections_refused += 1
             oldest = next(iter(self._handshaking))
             del self._handshaking[oldest]
             oldest.abort("too many unfinished handshakes")
@@ -131,10 +132,10 @@ class Server:
                 oldest = next(iter(self._announced))
                 del self._announced[oldest]
                 oldest.abort("too many connections that announced a peer and said no Hello")
-                self._stats.connections_refused += 1
+                self.counts.connections_refused += 1
             return not self._stopping
         if self._stopping or len(self._clients) >= self.limits.max_clients:
-            self._stats.connections_refused += 1
+            self.counts.connections_refused += 1
             return False
         return True
 

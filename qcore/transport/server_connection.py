@@ -130,7 +130,7 @@ class ServerConnection(Connection):
 
     def _answer_plain(self, path: str) -> Response:
         reject = self._protocol.reject
-        self._server.stats.http_requests += 1
+        self._server.counts.http_requests += 1
         try:
             answer = self._server.handler.on_http(path)
         except Exception:  # boundary: a bug of the application must not end the server
@@ -210,7 +210,7 @@ class ServerConnection(Connection):
 
     def _take_frame(self, data: bytes | bytearray, is_text: bool) -> None:
         server = self._server
-        server.stats.frames_received += 1
+        server.counts.frames_received += 1
         if is_text:
             messages = server.codec.decode(data, check_duplicates=self.peer is None)
             if data[:1] == b"[":
@@ -222,7 +222,7 @@ class ServerConnection(Connection):
                 return  # what stands behind a violation is not looked at
             kind = type(message)
             if kind in server.requests:
-                server.stats.messages_received += 1
+                server.counts.messages_received += 1
                 server.handler.on_message(self, message)
             elif kind in _PEER_ONLY:
                 self._take_peer_message(message)
@@ -241,11 +241,11 @@ class ServerConnection(Connection):
         if self.peer is None:
             self._violation(type(message).__name__)
             return
-        self._server.stats.messages_received += 1
+        self._server.counts.messages_received += 1
         self._server.handler.on_message(self, message)
 
     def _take_malformed(self, malformed: Malformed) -> None:
-        self._server.stats.malformed_received += 1
+        self._server.counts.malformed_received += 1
         if self.peer is None and malformed.type_name in _PEER_ONLY_NAMES:
             self._violation(malformed.type_name)
             return
@@ -253,13 +253,13 @@ class ServerConnection(Connection):
         self.send(malformed.reply)
 
     def _refuse_message(self, message: object, text: str) -> None:
-        self._server.stats.malformed_received += 1
+        self._server.counts.malformed_received += 1
         error = RemoteProtocolError(text)
         self.send(Error(str(getattr(message, "id", "")), text, error.detail()))
 
     def _violation(self, type_name: str) -> None:
         """A message that only a peer may send came from a connection that is not one's."""
-        self._server.stats.policy_violations += 1
+        self._server.counts.policy_violations += 1
         logger.warning("%s sent %s without an accepted Hello: closed", self.remote, type_name)
         self.close(_POLICY_VIOLATION, f"{type_name} needs an accepted Hello first")
 
@@ -271,7 +271,7 @@ class ServerConnection(Connection):
             _check_hello(hello)
             reply = self._server.handler.on_hello(self, hello)
         except QcoreError as error:
-            self._server.stats.policy_violations += 1
+            self._server.counts.policy_violations += 1
             logger.warning("%s: Hello of node %d refused: %s", self.remote, hello.node_id, error)
             self.send(HelloResponse(hello.id, *failure(error)))
             self.close(_POLICY_VIOLATION, str(error))

@@ -122,6 +122,40 @@ def test_a_paused_leader_goes_on_as_leader() -> None:
     assert tables.leaderships == [Leadership(1, 3, 10, 20), Leadership(1, 3, 30, 40)]
 
 
+def real_node_trace(node: int, *, until_ms: int, restart_ms: int | None = None) -> list[str]:
+    """What a real node writes: its own header, heartbeats every 50 ms, and no word when it is killed."""
+    trace = TraceWriter(keep=True)
+    for begin, end in [(0, until_ms)] + ([(restart_ms, 3_000)] if restart_ms is not None else []):
+        trace.run(begin * MS, f"node {node}", 0, [node])
+        trace.up(begin * MS, node, 1, 0, 0)
+        if begin == 0:
+            trace.role(MS, node, "leader" if node == 1 else "follower", 1, 1)
+        for at_ms in range(begin + 50, end + 1, 50):
+            trace.send(at_ms * MS, node, 3 - node, f"{node}-{at_ms}", "AppendEntries", 1, "")
+    return trace.lines()
+
+
+def test_a_killed_process_counts_as_down_from_its_last_word() -> None:
+    silent = merge(real_node_trace(1, until_ms=1_000), real_node_trace(2, until_ms=3_000))
+    tables = read_tables(silent)
+    assert (tables.name, tables.nodes) == ("node 1, node 2", (1, 2))
+    assert tables.leaderships == [Leadership(1, 1, MS, 1_000 * MS)]
+    assert [s.why for s in tables.role_spans if s.role == "down"] == ["silent"]
+    restarted = merge(
+        real_node_trace(1, until_ms=1_000, restart_ms=1_400), real_node_trace(2, until_ms=3_000)
+    )
+    assert [
+        (s.role, s.start_us // MS, s.end_us // MS)
+        for s in read_tables(restarted).role_spans
+        if s.node == 1
+    ] == [
+        ("follower", 0, 1),
+        ("leader", 1, 1_000),
+        ("down", 1_000, 1_400),
+        ("follower", 1_400, 3_000),
+    ]
+
+
 def test_terms(tables: TraceTables) -> None:
     assert tables.terms == [TermRow(90 * MS, 1, 1), TermRow(500 * MS, 2, 2)]
 

@@ -108,7 +108,7 @@ class Load:
         def run() -> None:
             try:
                 target()
-            except BaseException as error:  # handed to the test's own thread by `stop`
+            except BaseException as error:  # noqa: BLE001 - handed to the test's own thread by `stop`
                 self._failure = error
 
         return run

@@ -186,8 +186,7 @@ def test_a_malformed_envelope_gets_an_error_and_the_connection_stays_open(
 def test_a_frame_over_the_limit_is_closed_with_1009(shared_cluster: LocalCluster) -> None:
     with WireClient(shared_cluster.endpoints[0]) as client:
         with pytest.raises(ConnectionClosed) as closed:
-            client.send(" " * (64 * 1024 * 1024 + 1))
-            client.receive()
+            client.exchange(" " * (64 * 1024 * 1024 + 1))
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1009
     with WireClient(shared_cluster.endpoints[0]) as client:

@@ -52,6 +52,7 @@ def test_the_incremental_check_finds_exactly_what_comparing_all_logs_finds(
         invariants.on_start(node, DurableState())
         logs[node] = ()
     history: list[Log] = []
+    made: dict[tuple[int, int, str], Entry] = {}  # shared by the logs, as in the simulator
     for node, cut, new in script:
         log = logs[node][: max(0, len(logs[node]) - cut)]
         if len(log) < len(logs[node]):
@@ -61,7 +62,8 @@ def test_the_incremental_check_finds_exactly_what_comparing_all_logs_finds(
         for at_least, data in new:
             term = max(term, at_least)  # terms never fall along a log; that is another check
             index = len(log) + len(entries) + 1
-            entries.append(Entry(index, term, "command", data, index))
+            fresh = Entry(index, term, "command", data, index)
+            entries.append(made.setdefault((index, term, data), fresh))
         if entries:
             invariants.on_effect(node, AppendLog(1, entries), 0)
         logs[node] = (*log, *entries)

@@ -50,6 +50,12 @@ GOOD: dict[str, list[Operation]] = {
         op(2, 1, "add", 3, 0, 5, output=5),
         op(1, 2, "read", 5, 6, 7),
     ],
+    "two_clients_go_on_in_the_same_microsecond": [
+        op(1, 1, "write", "a", 0, 5),
+        op(2, 1, "read", None, 0, 5),
+        op(2, 2, "read", None, 5, 9),
+        op(1, 2, "read", "a", 5, 9),
+    ],
     "touching_operations_of_two_clients_are_concurrent": [
         op(1, 1, "write", "a", 0, 5),
         op(2, 1, "read", None, 5, 9),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
+
+import pytest
 
 from qcore.storage.interface import LogStorage
 from qcore.storage.memory import MemoryStorage
@@ -21,16 +22,14 @@ class TestMemoryStorage(StorageConformance):
 
 
 class TestSqliteStorage(StorageConformance):
-    def setup_method(self) -> None:
-        self._root = tempfile.TemporaryDirectory(prefix="qcore-conformance-")
+    @pytest.fixture(autouse=True)
+    def _use(self, scratch: Path) -> None:
+        self._scratch = scratch
         self._count = 0
-
-    def teardown_method(self) -> None:
-        self._root.cleanup()
 
     def make(self) -> Opener:
         self._count += 1
-        directory = Path(self._root.name, str(self._count))
+        directory = self._scratch / str(self._count)
 
         def opener() -> LogStorage:
             # A small write-ahead file makes checkpoints frequent and opening cheap.

@@ -311,6 +311,27 @@ def test_a_reason_is_clipped_at_a_character() -> None:
     assert clip_reason("\ud800") == "?"
 
 
+@pytest.mark.parametrize(
+    "request_frame",
+    [b'{"GetMetrics":{"id":"1"}}', b'{"RaftVote":{"id":"1"}}', b"nonsense", b"[" * 100],
+)
+@pytest.mark.parametrize("end", [b"\x88\x80\0\0\0\0", b"\x88\x82\0\0\0\0\x03\xe8", b"\xff\xff"])
+@asynchronous
+async def test_a_request_and_the_end_in_one_packet(
+    request_frame: bytes, end: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running_server() as (_, handler, address):
+        reader, writer = await open_raw(address)
+        writer.write(UPGRADE)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(masked(request_frame) * 3 + end)
+        async with asyncio.timeout(10):
+            assert b"\x88" in await reader.read()
+        await until(lambda: handler.closed, "the connection is gone")
+        writer.close()
+    assert_quiet(caplog)
+
+
 @asynchronous
 async def test_a_half_closed_connection_is_let_go() -> None:
     async with running_server() as (_, handler, address):

@@ -54,8 +54,7 @@ class LeaderCompleteness:
         entry = self._committed.get(index)
         if entry is None or index < view.first_index - 1:
             return True  # covered by a snapshot
-        term = view.term_at(index)
-        return term == entry.term or (term is None and index < view.first_index)
+        return view.term_at(index) == entry.term
 
     def _blame(self, view: NodeView, term: int, through: int) -> None:
         for index in range(max(1, view.first_index), through + 1):

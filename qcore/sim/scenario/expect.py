@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
+from qcore.sim.invariants import CHECKS
 from qcore.sim.scenario.values import Count, Flag, Milliseconds, Spec
 
 Number = Annotated[int, Field(ge=0, strict=True)]
@@ -24,6 +26,16 @@ _OTHER_NAMES = {
     "no_writes_between": "no_commits_between",
     "min_writes_ok": "min_ok_writes",
 }
+
+
+#: What `violation` can name: the invariants, the checks at the end of a run, and `any`.
+VIOLATIONS = (*CHECKS, "linearizability", "acknowledged_write_lost", "node_failed", "any")
+
+
+def _plain(name: str) -> str:
+    """`StateMachineSafety`, `state-machine safety` and `state_machine_safety` are one name."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip())
+    return re.sub(r"[\s-]+", "_", words).lower()
 
 
 class ExpectSpec(Spec):
@@ -86,8 +98,18 @@ class ExpectSpec(Spec):
     @classmethod
     def _names(cls, value: object) -> object:
         if isinstance(value, str):
-            return (value,)
-        return tuple(value) if isinstance(value, list) else value
+            return (_plain(value),)
+        if isinstance(value, list):
+            return tuple(_plain(item) if isinstance(item, str) else item for item in value)
+        return value
+
+    @field_validator("violation")
+    @classmethod
+    def _known(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for name in value or ():
+            if name not in VIOLATIONS:
+                raise ValueError(f"no check is called {name!r}; there are {', '.join(VIOLATIONS)}")
+        return value
 
     @field_validator("no_commits_between", mode="before")
     @classmethod

@@ -1,0 +1,242 @@
+"""Round trips of small requests: qcore's transport against the `websockets` coroutine API.
+
+Both ends live in one process and one event loop, one connection between them, 1, 64 and 256 requests in
+flight; the reply echoes the request's id. The two are measured alternately, so that a noisy
+machine hits both. qcore's side validates every request strictly and matches replies by id; the other side
+does the least that a program on the library's coroutine API can: parse, reply, match by id.
+
+    python -m benchmarks.bench_transport [--seconds 1] [--rounds 3] [--json] [--profile]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import cProfile
+import functools
+import json
+import pstats
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pydantic_core import from_json, to_json
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import ServerConnection as LibraryConnection
+from websockets.asyncio.server import serve
+
+from qcore.core.entry import Entry
+from qcore.core.messages import AppendEntries, AppendEntriesResponse
+from qcore.errors import RemoteProtocolError, TransportError
+from qcore.transport.address import parse_address
+from qcore.transport.client import ClientConnection
+from qcore.transport.codec import Codec, encode_reply
+from qcore.transport.handler import HttpResponse
+from qcore.transport.server import Server, ServerConnection
+from qcore.transport.wire import (
+    REGISTRY,
+    Hello,
+    HelloReply,
+    MessageId,
+    wrap_request,
+    wrap_response,
+)
+
+CONCURRENCY = (1, 64, 256)
+
+
+@dataclass(slots=True)
+class CreateEntity:
+    entity_type: str
+    parent_id: int | None
+    name: str
+
+
+@dataclass(slots=True)
+class Perform:
+    id: MessageId
+    request: dict[str, CreateEntity]
+
+
+CODEC = Codec({**REGISTRY, "Perform": Perform})
+FIELDS: dict[str, Any] = {
+    "request": {"CreateEntity": {"entity_type": "Folder", "parent_id": None, "name": "Users"}}
+}
+RESPONSE = '{"CreateEntity":{"response":{"typ":"Folder","id":123},"error":null}}'
+
+Ask = Callable[[], Awaitable[object]]
+
+
+@dataclass(slots=True, frozen=True)
+class Row:
+    """Round trips per second, medians over the rounds; `ratio` is qcore's over the library's."""
+
+    concurrency: int
+    qcore_per_s: float
+    library_per_s: float
+    ratio: float
+
+
+class Echo:
+    """A handler that answers at once."""
+
+    def on_open(self, connection: ServerConnection) -> None:
+        return
+
+    def on_hello(self, connection: ServerConnection, hello: Hello) -> HelloReply:
+        raise RemoteProtocolError("this server takes no peers")
+
+    def on_message(self, connection: ServerConnection, message: object) -> None:
+        assert isinstance(message, Perform)
+        connection.send_encoded(encode_reply("PerformResponse", message.id, RESPONSE))
+
+    def on_close(self, connection: ServerConnection, error: TransportError | None) -> None:
+        return
+
+    def on_http(self, path: str) -> HttpResponse | None:
+        return None
+
+
+async def with_qcore(body: Callable[[Ask], Awaitable[float]]) -> float:
+    """Run `body` with a way to ask over qcore's transport."""
+    server = Server(CODEC, Echo())
+    client = await ClientConnection.connect(*parse_address(await server.start("127.0.0.1", 0)))
+    try:
+        return await body(lambda: client.request("Perform", FIELDS))
+    finally:
+        await client.close()
+        await server.stop()
+
+
+async def with_library(body: Callable[[Ask], Awaitable[float]]) -> float:
+    """The same over the coroutine API, without compression."""
+
+    async def answer(ws: LibraryConnection) -> None:
+        async for text in ws:
+            request_id = from_json(text)["Perform"]["id"]
+            await ws.send(encode_reply("PerformResponse", request_id, RESPONSE), text=True)
+
+    async with serve(answer, "127.0.0.1", 0, compression=None) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        async with connect(f"ws://127.0.0.1:{port}/", proxy=None, compression=None) as ws:
+            waiting: dict[str, asyncio.Future[object]] = {}
+            count = 0
+
+            async def read() -> None:
+                async for text in ws:
+                    value = from_json(text)["PerformResponse"]
+                    waiting.pop(value["id"]).set_result(value)
+
+            async def ask() -> object:
+                nonlocal count
+                count += 1
+                reply = waiting[str(count)] = asyncio.get_running_loop().create_future()
+                await ws.send(to_json({"Perform": {"id": str(count), **FIELDS}}), text=True)
+                return await reply
+
+            reader = asyncio.create_task(read())
+            try:
+                return await body(ask)
+            finally:
+                reader.cancel()
+
+
+def load(concurrency: int, seconds: float) -> Callable[[Ask], Awaitable[float]]:
+    """A load with so many requests in flight; its result is round trips per second."""
+
+    async def body(ask: Ask) -> float:
+        done = 0
+        started = time.perf_counter()
+        deadline = started + seconds
+
+        async def worker() -> None:
+            nonlocal done
+            while time.perf_counter() < deadline:
+                await ask()
+                done += 1
+
+        await asyncio.gather(*(worker() for _ in range(concurrency)))
+        return done / (time.perf_counter() - started)
+
+    return body
+
+
+def measure(seconds: float, rounds: int) -> list[Row]:
+    """Both transports at each concurrency, alternately."""
+    rows = []
+    for concurrency in CONCURRENCY:
+        body = load(concurrency, seconds)
+        ours, theirs = [], []
+        for _ in range(rounds):
+            ours.append(asyncio.run(with_qcore(body)))
+            theirs.append(asyncio.run(with_library(body)))
+        qcore, library = statistics.median(ours), statistics.median(theirs)
+        rows.append(Row(concurrency, qcore, library, qcore / library))
+    return rows
+
+
+def codec_costs() -> dict[str, float]:
+    """Microseconds to decode and encode typical messages (best of several runs)."""
+    entry = Entry(11, 3, "command", json.dumps({"CreateEntity": {"name": "x" * 60}}), 17)
+    messages = {
+        "append with one entry": wrap_request("12", AppendEntries(3, 1, 10, 3, 9, [entry], 7)),
+        "heartbeat": wrap_request("12", AppendEntries(3, 1, 10, 3, 9, [], 7)),
+        "append response": wrap_response("12", AppendEntriesResponse(3, True, 11, 10, 0, 0, 7)),
+        "perform": Perform("12", {"CreateEntity": CreateEntity("Folder", None, "Users")}),
+    }
+    costs = {}
+    for name, message in messages.items():
+        data = CODEC.encode(message)
+        from_peer = name != "perform"
+        costs[f"decode {name}"] = _best_us(
+            functools.partial(CODEC.decode, data, check_duplicates=not from_peer)
+        )
+        costs[f"encode {name}"] = _best_us(functools.partial(CODEC.encode, message))
+    return costs
+
+
+def _best_us(step: Callable[[], object]) -> float:
+    best = float("inf")
+    for _ in range(7):
+        started = time.perf_counter()
+        for _ in range(5000):
+            step()
+        best = min(best, (time.perf_counter() - started) / 5000)
+    return best * 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=1.0, help="length of one measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each kind")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--profile", action="store_true", help="profile qcore at 64 in flight")
+    arguments = parser.parse_args()
+    if arguments.profile:
+        profiler = cProfile.Profile()
+        profiler.enable()
+        asyncio.run(with_qcore(load(64, arguments.seconds)))
+        profiler.disable()
+        pstats.Stats(profiler).sort_stats("tottime").print_stats(25)
+        return
+    rows = measure(arguments.seconds, arguments.rounds)
+    costs = codec_costs()
+    if arguments.json:
+        print(json.dumps({"round_trips": [asdict(row) for row in rows], "codec_us": costs}))
+        return
+    print("round trips per second, both ends in one process")
+    print(f"{'in flight':>10} {'qcore':>10} {'coroutine API':>14} {'ratio':>7}")
+    for row in rows:
+        print(
+            f"{row.concurrency:>10} {row.qcore_per_s:>10.0f} {row.library_per_s:>14.0f} "
+            f"{row.ratio:>7.2f}"
+        )
+    print("\nmicroseconds per message")
+    for name, cost in costs.items():
+        print(f"{name:>30} {cost:>6.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""A client of a running cluster: schema, entities, writes, reads, and an honest unknown outcome.
+
+Start a node and give it a cluster first:
+
+    qcore node start --id 1 --ws-addr 127.0.0.1:8080 --data-dir /tmp/qcore-1 &
+    qcore cluster init --endpoints 127.0.0.1:8080
+    python examples/client.py 127.0.0.1:8080
+"""
+
+# ruff: noqa: T201 - an example talks to the person who runs it
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from qcore.errors import OutcomeUnknown
+from qcore.node.client import EntityId, QcoreClient
+
+
+def field(kind: str, name: str, default: object, rank: int) -> dict[str, object]:
+    """One field of a schema."""
+    permissions = {"read_permission": None, "write_permission": None}
+    return {kind: {"field_type": name, "default_value": default, "rank": rank, **permissions}}
+
+
+ACCOUNT = {
+    "entity_type": "Account",
+    "inherit": None,
+    "fields": {
+        "Name": field("String", "Name", "", 0),
+        "Balance": field("Int", "Balance", 0, 1),
+    },
+}
+
+
+async def deposit(client: QcoreClient, account: EntityId, amount: int) -> None:
+    """Add to a balance. An unknown outcome is not repeated blindly: that could add twice."""
+    try:
+        await client.write(account, "Balance", {"Int": amount}, adjust_behavior="Add")
+    except OutcomeUnknown as error:
+        balance = await client.read(account, "Balance")
+        print(f"not known whether {amount} was added ({error}); the balance is {balance}")
+
+
+async def main(endpoints: list[str]) -> None:
+    """Create two accounts, move money atomically, read it back."""
+    async with QcoreClient(endpoints) as client:
+        await client.set_schema(ACCOUNT)
+        ada = await client.create_entity("Account", "ada")
+        grace = await client.create_entity("Account", "grace")
+        print(f"created {ada['typ']}${ada['id']} and {grace['typ']}${grace['id']}")
+
+        await asyncio.gather(*(deposit(client, ada, 10) for _ in range(10)))
+
+        # One update is one log entry: both writes take effect, or none.
+        await client.update([change(ada, 30, "Subtract"), change(grace, 30, "Add")])
+
+        for account in (ada, grace):
+            name = await client.read(account, "Name")
+            balance = await client.read(account, "Balance")
+            print(f"{name['String']} has {balance['Int']}")
+
+
+def change(account: EntityId, amount: int, how: str) -> dict[str, object]:
+    """A `Write` of the wire protocol."""
+    return {
+        "Write": {
+            "entity_id": dict(account),
+            "field_type": "Balance",
+            "value": {"Int": amount},
+            "push_condition": "Always",
+            "adjust_behavior": how,
+            "write_time": None,
+            "writer_id": None,
+        }
+    }
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1:] or ["127.0.0.1:8080"]))

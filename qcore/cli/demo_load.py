@@ -1,0 +1,102 @@
+"""The clients of the demo: they create entities side by side and remember what was acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from qcore.errors import OutcomeUnknown, QcoreError, StoreError
+from qcore.node.client import EntityId, QcoreClient
+
+_CLIENTS = 8
+_READ_BATCH = 100
+
+
+class Writers:
+    """Clients in a background thread, each creating one `User` after the other.
+
+    A context manager: entering starts them, leaving lets them finish their present request.
+
+    Attributes:
+        created: name and id of every entity whose creation was acknowledged.
+        unknown: requests whose outcome the cluster could not tell.
+    """
+
+    def __init__(self, endpoints: Sequence[str]) -> None:
+        self._endpoints = list(endpoints)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+        self.created: list[tuple[str, EntityId]] = []
+        self.unknown = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def acknowledged(self) -> int:
+        """How many writes were acknowledged so far."""
+        return len(self.created)
+
+    def wait_for(self, number: int, timeout_s: float = 60.0) -> None:
+        """Wait until this many more writes are acknowledged.
+
+        Raises:
+            QcoreError: they were not in time.
+        """
+        goal = self.acknowledged + number
+        deadline = time.monotonic() + timeout_s
+        while self.acknowledged < goal:
+            if time.monotonic() > deadline or not self._thread.is_alive():
+                raise QcoreError(f"only {self.acknowledged} writes were acknowledged in time")
+            time.sleep(0.002)
+
+    async def _run(self) -> None:
+        await asyncio.gather(*(self._client(number) for number in range(_CLIENTS)))
+
+    async def _client(self, number: int) -> None:
+        turn = number % len(self._endpoints)
+        endpoints = self._endpoints[turn:] + self._endpoints[:turn]
+        async with QcoreClient(endpoints) as client:
+            position = 0
+            while not self._stop.is_set():
+                position += 1
+                name = f"user-{number}-{position}"
+                try:
+                    self.created.append((name, await client.create_entity("User", name)))
+                except OutcomeUnknown:
+                    self.unknown += 1
+                await asyncio.sleep(0.002)
+
+
+def count_present(endpoints: Sequence[str], created: Sequence[tuple[str, EntityId]]) -> int:
+    """How many of the entities are there, under their name, by linearizable reads."""
+
+    async def present(client: QcoreClient, name: str, entity_id: EntityId) -> bool:
+        try:
+            return bool(await client.read(entity_id, "Name") == {"String": name})
+        except StoreError:
+            return False
+
+    async def work() -> int:
+        found = 0
+        async with QcoreClient(endpoints) as client:
+            for start in range(0, len(created), _READ_BATCH):
+                batch = created[start : start + _READ_BATCH]
+                found += sum(await asyncio.gather(*(present(client, *item) for item in batch)))
+        return found
+
+    return asyncio.run(work())

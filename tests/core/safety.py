@@ -1,0 +1,229 @@
+"""The safety argument as code that looks on: figure 3 of the paper, and what clients may rely on.
+
+Each check is incremental, so that it can run after every single step of a long random walk.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+from qcore.core import DurableState, Entry, Membership, RaftCore
+from qcore.core.durable import last_index
+from qcore.core.effects import (
+    AppendLog,
+    Effect,
+    ReadReady,
+    Role,
+    Send,
+    StoreSnapshot,
+    TruncateLog,
+)
+from qcore.core.messages import RequestVoteResponse
+
+
+class SafetyViolation(AssertionError):
+    """A property that Raft guarantees does not hold."""
+
+
+def chain(digest: int, entry: Entry) -> int:
+    """Digest of a state machine that has applied one more entry."""
+    return zlib.crc32(f"{entry.index}/{entry.term}/{entry.kind}/{entry.data}".encode(), digest)
+
+
+def demand(holds: bool, text: str) -> None:
+    if not holds:
+        raise SafetyViolation(text)
+
+
+@dataclass(slots=True)
+class Before:
+    """What a step is compared with."""
+
+    role: Role
+    term: int
+    commit: int
+
+
+@dataclass(slots=True)
+class Committed:
+    """The term of a committed entry, and the term of the leader that first said so."""
+
+    entry_term: int
+    leader_term: int
+
+
+class Safety:
+    """Observer of every step of every core; raises `SafetyViolation`."""
+
+    def __init__(self) -> None:
+        self.leader_of_term: dict[int, int] = {}
+        self.vote_sent: dict[tuple[int, int], int] = {}
+        self.known_entries: dict[tuple[int, int], tuple[str, str, int, int | None]] = {}
+        self.committed: dict[int, Committed] = {}
+        self.highest_commit = 0
+        self.state_at: dict[int, int] = {}
+        self.reads: dict[tuple[int, int, int], int] = {}
+        self.leaders: dict[int, tuple[int, RaftCore]] = {}  # node -> (term, core)
+
+    # -- one step --------------------------------------------------------------------------------
+
+    def before(self, core: RaftCore) -> Before:
+        return Before(core.role, core.term, core.commit)
+
+    def after(
+        self,
+        durable: Mapping[int, DurableState],
+        node_id: int,
+        core: RaftCore,
+        before: Before,
+        effects: list[Effect],
+    ) -> None:
+        demand(core.term >= before.term, f"node {node_id}: the term went back")
+        demand(core.commit >= before.commit, f"node {node_id}: the commit index went back")
+        for effect in effects:
+            match effect:
+                case AppendLog(entries=entries):
+                    self._log_matching(node_id, core, entries)
+                case TruncateLog() | StoreSnapshot(reset_log=True):
+                    still = before.role == "leader" and core.role == "leader"
+                    demand(not still, f"leader append-only: leader {node_id} removes entries")
+                case _:
+                    pass
+        if core.role == "leader":
+            if before.role != "leader" or before.term != core.term:
+                self._elected(node_id, core)
+        else:
+            self.leaders.pop(node_id, None)
+        if core.commit > before.commit:
+            self._commits(durable, node_id, core, before.commit)
+
+    def restarted(self, node_id: int, core: RaftCore) -> None:
+        self.leaders.pop(node_id, None)
+        entries = core.log_entries()
+        for entry in entries[1:]:
+            self._remember(node_id, core, entry)
+
+    # -- figure 3 --------------------------------------------------------------------------------
+
+    def _elected(self, node_id: int, core: RaftCore) -> None:
+        """Election safety, and leader completeness at the moment of election."""
+        other = self.leader_of_term.setdefault(core.term, node_id)
+        demand(
+            other == node_id, f"election safety: {other} and {node_id} both lead term {core.term}"
+        )
+        self.leaders[node_id] = (core.term, core)
+        for index, committed in self.committed.items():
+            if committed.leader_term < core.term:
+                self._holds(node_id, core, index, committed.entry_term)
+
+    def _holds(self, node_id: int, core: RaftCore, index: int, term: int) -> None:
+        if index < core.status().first_log_index:
+            return  # compacted: the digest of the state speaks for it
+        demand(
+            core.term_at(index) == term,
+            f"leader completeness: leader {node_id} of term {core.term} lacks committed entry {index}.{term}",
+        )
+
+    def _log_matching(self, node_id: int, core: RaftCore, entries: list[Entry]) -> None:
+        """An index and term name one entry and one predecessor, so by induction one whole log."""
+        for entry in entries:
+            # Later effects of the same step may have removed it again.
+            if core.term_at(entry.index) == entry.term:
+                self._remember(node_id, core, entry)
+
+    def _remember(self, node_id: int, core: RaftCore, entry: Entry) -> None:
+        previous = core.term_at(entry.index - 1)
+        if previous is None:
+            return
+        content = (entry.kind, entry.data, entry.time_us, previous)
+        known = self.known_entries.setdefault((entry.index, entry.term), content)
+        demand(
+            known == content,
+            f"log matching: node {node_id} holds {entry.index}.{entry.term} as {content}, elsewhere it is {known}",
+        )
+
+    def _commits(
+        self, durable: Mapping[int, DurableState], node_id: int, core: RaftCore, previous: int
+    ) -> None:
+        for index in range(previous + 1, core.commit + 1):
+            term = core.term_at(index)
+            if term is None:
+                continue
+            known = self.committed.get(index)
+            if known is None:
+                self.committed[index] = known = Committed(term, core.term)
+                for leader_id, (leader_term, leader) in self.leaders.items():
+                    if leader_term > core.term:
+                        self._holds(leader_id, leader, index, term)
+            demand(
+                known.entry_term == term,
+                f"state machine safety: node {node_id} commits {index}.{term}, "
+                f"elsewhere {index}.{known.entry_term} is committed",
+            )
+        if core.role == "leader":
+            self._durable_at_a_quorum(durable, node_id, core)
+        self.highest_commit = max(self.highest_commit, core.commit)
+
+    def _durable_at_a_quorum(
+        self, durable: Mapping[int, DurableState], node_id: int, core: RaftCore
+    ) -> None:
+        """Brute force: some majority of each voter set holds the last committed entry on disk."""
+        index, term = core.commit, core.term_at(core.commit)
+        membership = core.membership
+        holders = {peer for peer, state in durable.items() if _holds_durably(state, index, term)}
+        for voters in voter_sets(membership):
+            demand(
+                any(holders.issuperset(quorum) for quorum in majorities(voters)),
+                f"commit rule: leader {node_id} commits {index}.{term}, on disk only at "
+                f"{sorted(holders)} of the voters {list(voters)}",
+            )
+
+    def applied(self, node_id: int, index: int, digest: int) -> None:
+        """State machine safety: one state for each index, by log or by snapshot."""
+        known = self.state_at.setdefault(index, digest)
+        demand(known == digest, f"state machine safety: node {node_id} differs at index {index}")
+
+    # -- votes and reads -------------------------------------------------------------------------
+
+    def sent(self, node_id: int, send: Send) -> None:
+        message = send.message
+        if isinstance(message, RequestVoteResponse) and message.vote_granted:
+            other = self.vote_sent.setdefault((node_id, message.term), send.to)
+            demand(
+                other == send.to,
+                f"one vote a term: node {node_id} votes for {other} and {send.to} in term {message.term}",
+            )
+
+    def read_requested(self, node_id: int, incarnation: int, read_id: int) -> None:
+        self.reads[node_id, incarnation, read_id] = self.highest_commit
+
+    def read_ready(self, node_id: int, incarnation: int, ready: ReadReady) -> None:
+        least = self.reads.pop((node_id, incarnation, ready.read_id), None)
+        if least is None:
+            raise SafetyViolation(f"read {ready.read_id} of node {node_id} was answered twice")
+        demand(
+            ready.index >= least,
+            f"stale read: node {node_id} serves index {ready.index}, {least} was committed when it was asked",
+        )
+
+
+def voter_sets(membership: Membership) -> list[tuple[int, ...]]:
+    """The incoming voters and, while joint, the outgoing ones."""
+    sets = [membership.voters, membership.voters_outgoing]
+    return [voters for voters in sets if voters]
+
+
+def majorities(voters: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Every smallest majority."""
+    return list(combinations(voters, len(voters) // 2 + 1))
+
+
+def _holds_durably(state: DurableState, index: int, term: int | None) -> bool:
+    if state.snapshot is not None and state.snapshot.meta.last_included_index >= index:
+        return True
+    if not state.entries or index > last_index(state) or index < state.entries[0].index:
+        return False
+    return state.entries[index - state.entries[0].index].term == term

@@ -1,0 +1,217 @@
+"""A seeded random walk over a `Cluster`: fast, blind, and merciless.
+
+Each seed draws its own cluster size, settings and appetite for each kind of trouble, so that some
+walks are nearly calm (and get far) and others are all chaos. `Safety` looks on; at the end the network heals
+and the cluster must agree, elect a leader and serve.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from qcore.core import RaftConfig, Safeguards
+from qcore.core.events import PeerUnreachable
+from tests.core.cluster import Cluster
+
+ACTIONS = (
+    "deliver",
+    "deliver_old",
+    "persist",
+    "timeout",
+    "campaign",
+    "propose",
+    "read",
+    "drop",
+    "duplicate",
+    "crash",
+    "restart",
+    "snapshot",
+    "unreachable",
+    "advance",
+    "cut",
+)
+
+
+class Walk:
+    """One random run.
+
+    Args:
+        seed: decides everything.
+        safeguards: switched off ones must be noticed by some seed.
+    """
+
+    def __init__(self, seed: int, safeguards: Safeguards | None = None) -> None:
+        self.rng = rng = random.Random(seed)
+        self.size = rng.choice((1, 2, 3, 3, 3, 4, 5, 5))
+        settings = RaftConfig(
+            node_id=1,
+            pre_vote=rng.random() < 0.6,
+            check_quorum=rng.random() < 0.6,
+            max_inflight_messages=rng.choice((1, 2, 4, 16)),
+            max_inflight_bytes=rng.choice((100, 400, 1 << 20)),
+            max_batch_bytes=rng.choice((1, 60, 160, 1 << 18)),
+            safeguards=safeguards or Safeguards(),
+        )
+        self.cluster = Cluster.of(self.size, settings, seed=seed)
+        weights = {
+            "deliver": 40.0,
+            "deliver_old": rng.choice((0, 4, 20)),
+            "persist": rng.choice((5, 15, 30)),
+            "timeout": rng.choice((1, 3, 8)),
+            "campaign": rng.choice((0, 0, 0.5, 2)),
+            "propose": rng.choice((1, 4, 8)),
+            "read": rng.choice((0, 2, 5)),
+            "drop": rng.choice((0, 2, 10)),
+            "duplicate": rng.choice((0, 2, 10)),
+            "crash": rng.choice((0, 0.3, 1.5)),
+            "restart": 2.0,
+            "snapshot": rng.choice((0, 0.3, 1.5)),
+            "unreachable": rng.choice((0, 0.3)),
+            "advance": rng.choice((0.2, 2)),
+            "cut": rng.choice((0, 0.3)),
+        }
+        self.actions = rng.choices(
+            ACTIONS, [weights[action] for action in ACTIONS], k=4096
+        )  # drawn at once: much faster
+        self.commands = 0
+        self.steps = 0
+
+    def run(self, steps: int) -> None:
+        for number in range(steps):
+            getattr(self, "_" + self.actions[number & 4095])()
+            self.steps += 1
+            if len(self.cluster.network) > 200:
+                del self.cluster.network[:50]
+
+    def heal_and_check(self) -> None:
+        """After the trouble: everything up, nothing lost any more. The cluster must work again."""
+        cluster = self.cluster
+        cluster.cut.clear()
+        for node in cluster.nodes.values():
+            if node.core is None:
+                cluster.restart(node.node_id)
+        start = max(node.now for node in cluster.nodes.values())
+        for node in cluster.nodes.values():
+            node.now = start
+        for _ in range(400):
+            cluster.settle()
+            due = min(cluster.alive(), key=lambda node: node.up.next_deadline())
+            now = max(due.now, due.up.next_deadline())
+            for node in cluster.nodes.values():
+                node.now = now
+            for node in cluster.alive():
+                if node.up.next_deadline() <= now:
+                    cluster.timeout(node.node_id)
+            cluster.settle()
+            if self._works():
+                return
+        raise AssertionError([node.up.status() for node in cluster.alive()])
+
+    def _works(self) -> bool:
+        """One leader of the newest term takes a command that every server applies, and a read."""
+        cluster = self.cluster
+        newest = max(node.up.term for node in cluster.alive())
+        leaders = [n for n in cluster.leaders() if cluster.core(n).term == newest]
+        if not leaders:
+            return False
+        leader = cluster.nodes[leaders[0]]
+        cluster.propose(leader.node_id, "last")
+        index = leader.up.status().last_log_index
+        ready = len(leader.reads_ready)
+        cluster.read(leader.node_id)
+        cluster.settle()
+        return (
+            all(node.up.commit >= index - 1 for node in cluster.alive())
+            and leader.up.commit >= index
+            and len(leader.reads_ready) > ready
+        )
+
+    # -- actions ---------------------------------------------------------------------------------
+
+    def _node(self) -> int:
+        return self.rng.randrange(self.size) + 1
+
+    def _deliver(self) -> None:
+        if self.cluster.network:
+            self.cluster.deliver()
+
+    def _deliver_old(self) -> None:
+        network = self.cluster.network
+        if network:
+            self.cluster.deliver(self.rng.randrange(len(network)))
+
+    def _persist(self) -> None:
+        self.cluster.persist(self._node(), self.rng.choice((1, 1, 2, 3, None)))
+
+    def _timeout(self) -> None:
+        node_id = self._node()
+        if self.cluster.nodes[node_id].core is not None:
+            self.cluster.timeout(node_id)
+
+    def _campaign(self) -> None:
+        node_id = self._node()
+        if self.cluster.nodes[node_id].core is not None:
+            self.cluster.campaign(node_id)
+
+    def _propose(self) -> None:
+        node_id = self._node()
+        if self.cluster.nodes[node_id].core is not None:
+            count = self.rng.choice((1, 1, 1, 2, 5))
+            self.cluster.propose(
+                node_id, *[f"c{self.commands + number}" for number in range(count)]
+            )
+            self.commands += count
+
+    def _read(self) -> None:
+        node_id = self._node()
+        if self.cluster.nodes[node_id].core is not None:
+            self.cluster.read(node_id)
+
+    def _drop(self) -> None:
+        network = self.cluster.network
+        if network:
+            del network[self.rng.randrange(len(network))]
+
+    def _duplicate(self) -> None:
+        network = self.cluster.network
+        if network:
+            network.append(self.rng.choice(network))
+
+    def _crash(self) -> None:
+        node = self.cluster.nodes[self._node()]
+        if node.core is not None:
+            self.cluster.crash(node.node_id, self.rng.randrange(len(node.writes) + 1))
+
+    def _restart(self) -> None:
+        node = self.cluster.nodes[self._node()]
+        if node.core is None:
+            self.cluster.restart(node.node_id)
+
+    def _snapshot(self) -> None:
+        node = self.cluster.nodes[self._node()]
+        if node.core is not None:
+            self.cluster.take_snapshot(node.node_id, self.rng.choice((0, 1, 5)))
+
+    def _unreachable(self) -> None:
+        node_id = self._node()
+        if self.cluster.nodes[node_id].core is not None:
+            self.cluster.step(node_id, PeerUnreachable(self._node()))
+
+    def _advance(self) -> None:
+        if self.rng.random() < 0.5:
+            self.cluster.advance(self.rng.randrange(400))
+        else:  # one clock alone: safety must not depend on clocks
+            self.cluster.nodes[self._node()].now += self.rng.randrange(600_000)
+
+    def _cut(self) -> None:
+        cut = self.cluster.cut
+        if cut and self.rng.random() < 0.5:
+            cut.clear()
+        else:
+            cut.add((self._node(), self._node()))
+
+
+def all_on_except(name: str) -> Safeguards:
+    """The safeguards with one of them switched off."""
+    return replace(Safeguards(), **{name: False})

@@ -1,0 +1,237 @@
+"""A whole node within this process: real sockets and a real log, with faults planted in the disk and the machine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qcore.core.effects import Write
+from qcore.core.entry import DurableState
+from qcore.errors import DiskFull, OutcomeUnknown, StateMachineFailed, StorageError, StoreError
+from qcore.node.application import Application, EntityApplication, TextApplication
+from qcore.node.client import QcoreClient
+from qcore.node.config import Address, NodeConfig
+from qcore.node.logs import NodeLog
+from qcore.node.node import Node
+from qcore.storage.interface import Identity, LogStorage
+from qcore.storage.sqlite import SqliteStorage
+from qcore.store.kv import KeyValueMachine
+from tests.process.wire import string_schema
+
+
+class FaultyDisk:
+    """A real storage whose writes fail while `failure` is set."""
+
+    def __init__(self, inner: LogStorage) -> None:
+        self.inner = inner
+        self.failure: StorageError | None = None
+
+    def identity(self) -> Identity:
+        return self.inner.identity()
+
+    def join_cluster(self, cluster_id: str) -> None:
+        self.inner.join_cluster(cluster_id)
+
+    def load(self) -> DurableState:
+        return self.inner.load()
+
+    def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.inner.write(writes, commit)
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+class Running:
+    """A started node, its disk, and a client."""
+
+    def __init__(self, node: Node, disk: FaultyDisk, address: str, client: QcoreClient) -> None:
+        self.node = node
+        self.disk = disk
+        self.address = address
+        self.client = client
+
+
+@asynccontextmanager
+async def running(
+    tmp_path: Path, application: Application | None = None, **settings: int
+) -> AsyncIterator[Running]:
+    config = NodeConfig(
+        node_id=1,
+        ws_addr=Address("127.0.0.1", 0),
+        data_dir=tmp_path,
+        heartbeat_ms=20,
+        election_timeout_min_ms=100,
+        election_timeout_max_ms=200,
+        request_timeout_ms=settings.get("request_timeout_ms", 5000),
+        shutdown_grace_ms=settings.get("shutdown_grace_ms", 200),
+    )
+    disk = FaultyDisk(SqliteStorage.open(tmp_path, 1))
+    node = Node(config, application or EntityApplication(), disk, NodeLog(1))
+    address = await node.start()
+    try:
+        async with QcoreClient([address], timeout_s=5) as client:
+            await client.init()
+            yield Running(node, disk, address, client)
+    finally:
+        await node.stop()
+        disk.close()
+
+
+async def eventually(probe: Callable[[], Awaitable[bool]], timeout_s: float = 20) -> None:
+    """Poll until the probe holds; fails the test if it does not in time."""
+    async with asyncio.timeout(timeout_s):
+        while not await probe():  # noqa: ASYNC110 - the condition lies behind a socket
+            await asyncio.sleep(0.02)
+
+
+async def raw_perform(world: Running, request: dict[str, Any]) -> Any:
+    """One attempt without the client's retries."""
+    reply = await world.client.request(world.address, "Perform", {"request": request})
+    ((_, body),) = reply["response"].items()
+    return body
+
+
+def test_a_full_disk_refuses_writes_by_name_and_serves_reads_until_there_is_space(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path) as world:
+            await world.client.set_schema(string_schema("Item", "Name"))
+            world.disk.failure = DiskFull("no space")
+            stuck = asyncio.ensure_future(world.client.create_entity("Item", "stuck"))
+            create = {"CreateEntity": {"entity_type": "Item", "parent_id": None, "name": "x"}}
+
+            async def refused() -> bool:
+                metrics = await world.client.get_metrics()
+                return bool(metrics["qcore"]["disk_full"])
+
+            await eventually(refused)
+            body = await raw_perform(world, create)
+            assert body["detail"] == {"code": "DiskFull", "retryable": True}
+            assert str(tmp_path) in body["error"]
+            schema = await world.client.get_schema("Item")
+            assert schema["entity_type"] == "Item"
+            assert not stuck.done(), "acknowledged without being durable"
+            assert world.node.unready_reason() == (
+                "the disk is full: reads are served, writes are refused"
+            )
+
+            world.disk.failure = None
+            entity = await stuck
+            assert await world.client.read(entity, "Name") == {"String": "stuck"}
+            assert world.node.unready_reason() is None
+            assert not world.node.failed.is_set()
+
+    asyncio.run(scenario())
+
+
+def test_a_failed_write_is_fatal_and_acknowledges_nothing(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path) as world:
+            await world.client.set_schema(string_schema("Item", "Name"))
+            world.disk.failure = StorageError("EIO on log.db")
+            lost = asyncio.ensure_future(world.client.create_entity("Item", "lost"))
+            await asyncio.wait_for(world.node.failed.wait(), 20)
+            assert isinstance(world.node.failure, StorageError)
+            assert "EIO" in str(world.node.failure)
+            assert world.node.metrics_object()["running_state"] == {"Err": "EIO on log.db"}
+            assert not lost.done()
+            await world.node.stop()
+            with pytest.raises(OutcomeUnknown):
+                await lost
+
+    asyncio.run(scenario())
+
+
+def test_a_machine_that_raises_stops_the_node(tmp_path: Path) -> None:
+    class Broken(KeyValueMachine):
+        def apply(self, command: str, index: int, time_us: int) -> str:
+            if "boom" in command:
+                raise ZeroDivisionError("boom")
+            return super().apply(command, index, time_us)
+
+    async def scenario() -> None:
+        async with running(tmp_path, TextApplication(Broken())) as world:
+            asking = asyncio.ensure_future(world.client.perform({"Write": "boom"}))
+            await asyncio.wait_for(world.node.failed.wait(), 20)
+            assert isinstance(world.node.failure, StateMachineFailed)
+            await world.node.stop()
+            with pytest.raises(OutcomeUnknown):
+                await asking
+
+    asyncio.run(scenario())
+
+
+def test_a_users_own_machine_runs_in_a_real_node(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path, TextApplication(KeyValueMachine())) as world:
+            done = await world.client.perform({"Write": '{"op":"set","key":"k","value":7}'})
+            assert done["Write"] == {"response": '{"ok":true,"value":7}', "error": None}
+            seen = await world.client.perform({"Read": '{"op":"get","key":"k"}'})
+            assert seen["Read"] == done["Write"]
+            bad = await world.client.perform({"Read": "nonsense"})
+            assert bad["Read"]["detail"]["code"] == "StoreError"
+
+    asyncio.run(scenario())
+
+
+def test_requests_that_come_together_share_a_step_and_a_commit(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path) as world:
+            await world.client.set_schema(string_schema("Item", "Name"))
+            before = world.node.exposition()
+            await asyncio.gather(*(world.client.create_entity("Item", str(n)) for n in range(200)))
+            after = world.node.exposition()
+            name = "qcore_storage_commit_duration_seconds_count"
+            commits = value_of(after, name) - value_of(before, name)
+            assert 1 <= commits < 100
+            ok = 'qcore_requests_total{kind="write",outcome="ok"}'
+            assert value_of(after, ok) == 201
+
+    asyncio.run(scenario())
+
+
+def value_of(page: str, name: str) -> float:
+    """A sample of a Prometheus page."""
+    return float(next(line for line in page.splitlines() if line.startswith(name)).split()[-1])
+
+
+def test_a_store_error_is_raised_by_the_client(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path) as world:
+            with pytest.raises(StoreError, match="Nothing"):
+                await world.client.create_entity("Nothing", "x")
+
+    asyncio.run(scenario())
+
+
+def test_a_stopping_node_refuses_new_requests_as_not_leader(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path, shutdown_grace_ms=3000) as world:
+            await world.client.set_schema(string_schema("Item", "Name"))
+            world.disk.failure = DiskFull("no space")  # keeps one request in progress
+            stuck = asyncio.ensure_future(world.client.create_entity("Item", "stuck"))
+
+            async def waiting() -> bool:
+                metrics = await world.client.get_metrics()
+                return bool(metrics["qcore"]["disk_full"])
+
+            await eventually(waiting)
+            stopping = asyncio.ensure_future(world.node.stop())
+            await asyncio.sleep(0)
+            body = await raw_perform(world, {"GetSchema": {"entity_type": "Item"}})
+            assert body["detail"]["code"] == "NotLeader"
+            assert (await world.client.get_metrics())["state"] == "Shutdown"
+            world.disk.failure = None
+            assert (await stuck)["typ"] == "Item"
+            await stopping
+
+    asyncio.run(scenario())

@@ -1,0 +1,67 @@
+"""The simulated disk as a `LogStorage`, so that the storage conformance suite can judge it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+from qcore.core.durable import apply_write
+from qcore.core.effects import Write
+from qcore.core.entry import DurableState
+from qcore.errors import StorageError
+from qcore.sim.disk import SimDisk, run_until_synced
+from qcore.sim.engine import Engine
+from qcore.sim.latency import uniform
+from qcore.storage.interface import Identity
+from qcore.storage.memory import check_cluster
+
+
+class SimDiskStorage:
+    """Synchronous: `write` lets simulated time pass until the disk has synced.
+
+    `close` is a power loss: whatever the suite finds after `reopen` was durable.
+    """
+
+    def __init__(self, node_id: int) -> None:
+        self._engine = Engine()
+        self._disk = SimDisk(
+            self._engine, uniform(0.3, 0.6).sampler(Random(node_id)), DurableState()
+        )
+        self._identity = Identity(node_id, None)
+        self._closed = False
+
+    def identity(self) -> Identity:
+        return self._identity
+
+    def join_cluster(self, cluster_id: str) -> None:
+        self._require_open()
+        check_cluster(self._identity, cluster_id, "this simulated disk")
+        self._identity = Identity(self._identity.node_id, cluster_id)
+
+    def load(self) -> DurableState:
+        self._require_open()
+        return self._disk.load()
+
+    def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
+        self._require_open()
+        trial = self._disk.load()
+        for write in writes:
+            apply_write(trial, write)  # refuses what does not fit, before anything is submitted
+        for write in writes:
+            self._disk.submit(write)
+        if commit is not None:
+            self._disk.save_commit(commit)
+        self._disk.kick(commit_alone=commit is not None)
+        run_until_synced(self._engine, self._disk)
+
+    def close(self) -> None:
+        self._disk.crash(power_loss=True)
+        self._closed = True
+
+    def reopen(self) -> SimDiskStorage:
+        self._closed = False
+        return self
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise StorageError("this simulated disk is closed: call reopen() first")

@@ -1,0 +1,100 @@
+"""Clocks that drift and jump, and the distributions of durations."""
+
+from __future__ import annotations
+
+from random import Random
+from statistics import mean, median
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+from qcore.sim.clock import WALL_EPOCH_US, NodeClock
+from qcore.sim.latency import LatencySpec, fixed, uniform
+
+DRIFTS = st.integers(-900_000, 5_000_000)
+TIMES = st.integers(0, 10**12)
+
+
+@given(DRIFTS, st.integers(0, 10**9), TIMES)
+def test_true_at_is_the_first_moment_that_shows_the_time(
+    drift: int, base: int, true_us: int
+) -> None:
+    clock = NodeClock(base, drift)
+    local = clock.local(true_us)
+    first = clock.true_at(local)
+    assert first <= true_us
+    assert clock.local(first) >= local
+    assert clock.local(first - 1) < local
+
+
+@given(DRIFTS, DRIFTS, TIMES)
+def test_a_new_drift_neither_jumps_nor_turns_the_clock_back(
+    before: int, after: int, true_us: int
+) -> None:
+    clock = NodeClock(7, before)
+    shown = clock.local(true_us)
+    clock.set_drift(true_us, after)
+    assert clock.local(true_us) == shown
+    assert clock.local(true_us + 1000) >= shown
+
+
+def test_a_fast_clock_shows_more_and_the_wall_clock_jumps() -> None:
+    clock = NodeClock(500, drift_ppm=100_000)
+    assert clock.local(1_000_000) == 500 + 1_100_000
+    assert clock.wall(1_000_000) == WALL_EPOCH_US + 1_100_000
+    clock.wall_offset_us = -3_600_000_000
+    assert clock.wall(1_000_000) == WALL_EPOCH_US + 1_100_000 - 3_600_000_000
+    assert clock.local(1_000_000) == 500 + 1_100_000, "a jump of the wall clock moves no deadline"
+
+
+class Holder(BaseModel):
+    latency: LatencySpec
+
+
+def draws(spec: object, count: int = 4000) -> list[int]:
+    sample = Holder.model_validate({"latency": spec}).latency.sampler(Random(3))
+    return [sample() for _ in range(count)]
+
+
+def test_each_distribution_has_its_shape() -> None:
+    assert set(draws(5)) == set(draws({"fixed": 5})) == set(draws({"constant": 5})) == {5000}
+    flat = draws([1, 5])
+    assert min(flat) >= 1000
+    assert max(flat) <= 5000
+    assert 2900 < mean(flat) < 3100
+    assert flat == draws({"uniform": [1, 5]}) == draws({"uniform": {"min": 1, "max": 5}})
+    assert 9800 < mean(draws({"normal": [10, 2]})) < 10_200
+    assert 9500 < median(draws({"lognormal": [10, 0.5]})) < 10_500
+    assert 9400 < mean(draws({"exponential": 10})) < 10_600
+    assert min(draws({"normal": [1, 5]})) == 0, "a duration is never negative"
+    limited = draws({"exponential": 10, "min_ms": 5, "max_ms": 20})
+    assert (min(limited), max(limited)) == (5000, 20_000)
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("fast", "no distribution"),
+        (True, "no distribution"),
+        ([5, 1], "below the lower"),
+        ([1, 2, 3], "no distribution"),
+        ({"uniform": [1]}, "two numbers"),
+        ({"exponential": [1, 2]}, "one number"),
+        ({"normal": {"mean": 1}}, "normal takes mean, deviation"),
+        ({"uniform": [1, 5], "fixed": 3}, "no distribution"),
+        ({"uniform": [1, 5], "colour": 3}, "colour"),
+        (-1, "greater than or equal to 0"),
+    ],
+)
+def test_a_bad_distribution_is_refused(spec: object, says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        Holder.model_validate({"latency": spec})
+
+
+def test_the_shortcuts_refuse_negative_durations() -> None:
+    with pytest.raises(Exception, match="negative"):
+        fixed(-1)
+    with pytest.raises(Exception, match="low <= high"):
+        uniform(5, 1)

@@ -1,0 +1,110 @@
+"""The same scenario and seed give the same run: everywhere, and whatever is added later in time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from qcore.sim import parse_scenario, run_scenario
+from qcore.trace import TraceWriter, parse_trace
+
+FAULTS = """
+  - {at_ms: 1000, partition: [[leader, random], [rest]], for_ms: 700}
+  - {at_ms: 2000, crash: {random: 2}, for_ms: 300}
+  - {at_ms: 2600, network: {loss: 0.3, duplicate: 0.3, reorder: 0.3}, for_ms: 400}
+"""
+
+
+def text(faults: str = FAULTS, seed_name: str = "busy") -> str:
+    return f"""
+name: {seed_name}
+cluster: {{nodes: 5, clocks: {{2: {{drift_ppm: 5000}}}}}}
+network: {{latency_ms: {{exponential: 3, min_ms: 1}}}}
+workload: {{clients: 4, rate_per_s: 80}}
+timeline: {faults}
+until_ms: 4000
+"""
+
+
+def trace_of(scenario_text: str, seed: int) -> tuple[list[str], str]:
+    writer = TraceWriter(keep=True)
+    result = run_scenario(parse_scenario(scenario_text), seed, trace=writer)
+    return writer.lines(), result.trace_sha256
+
+
+def run_in_process(path: Path, hash_seed: str, *options: str) -> dict[str, object]:
+    done = subprocess.run(
+        [sys.executable, "-m", "qcore", "sim", "run", str(path), "-o", "json", *options],
+        env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    answer: dict[str, object] = json.loads(done.stdout)
+    return answer
+
+
+def test_two_processes_with_two_hash_seeds_give_one_trace(tmp_path: Path) -> None:
+    path = tmp_path / "busy.yaml"
+    path.write_text(text())
+    traces = [tmp_path / "one.jsonl", tmp_path / "two.jsonl"]
+    one = run_in_process(path, "1", "--seed", "11", "--trace", str(traces[0]))
+    two = run_in_process(path, "2", "--seed", "11", "--trace", str(traces[1]))
+    assert one == two
+    assert traces[0].read_bytes() == traces[1].read_bytes()
+    assert one["trace_sha256"] == trace_of(text(), 11)[1]
+
+
+def test_the_same_seed_gives_the_same_run_and_another_gives_another() -> None:
+    assert trace_of(text(), 5) == trace_of(text(), 5)
+    assert trace_of(text(), 5)[1] != trace_of(text(), 6)[1]
+
+
+def test_a_fault_changes_nothing_before_it_happens() -> None:
+    later = FAULTS + "  - {at_ms: 3200, isolate: {random: 1}, for_ms: 300}\n"
+    before, _ = trace_of(text(), 7)
+    after, _ = trace_of(text(later), 7)
+    assert before != after
+
+    def until(lines: list[str]) -> list[str]:
+        return [line for line in lines if json.loads(line)["t_us"] < 3_200_000]
+
+    assert until(before) == until(after)
+
+
+def test_the_trace_hash_is_the_hash_of_the_lines_and_every_line_is_a_record() -> None:
+    import hashlib
+
+    lines, digest = trace_of(text(), 9)
+    assert hashlib.sha256("".join(line + "\n" for line in lines).encode()).hexdigest() == digest
+    records = list(parse_trace(lines))
+    assert len(records) == len(lines)
+    times = [record.t_us for record in records]
+    assert times == sorted(times)
+    kinds = {record.kind for record in records}
+    assert kinds >= {"run", "up", "down", "role", "vote", "commit", "apply", "send", "recv", "drop"}
+    assert kinds >= {"fault", "op"}
+
+
+def test_every_message_in_the_trace_has_one_fate_or_is_under_way_at_the_end() -> None:
+    lines, _ = trace_of(text("[]"), 3)
+    sent: dict[str, int] = {}
+    for record in parse_trace(lines):
+        if record.kind == "send":
+            assert record.fields["id"] not in sent
+            sent[record.fields["id"]] = record.t_us
+        elif record.kind in ("recv", "drop"):
+            assert sent.pop(record.fields["id"]) <= record.t_us
+    assert all(time > 3_900_000 for time in sent.values())
+
+
+def test_a_verdict_does_not_depend_on_where_the_trace_goes(tmp_path: Path) -> None:
+    scenario = parse_scenario(text())
+    path = tmp_path / "trace.jsonl"
+    with_file = run_scenario(scenario, 4, trace=path)
+    assert with_file == run_scenario(scenario, 4)
+    assert len(path.read_text().splitlines()) > 1000

@@ -1,0 +1,165 @@
+"""The simulated network: order, mishaps, cuts, and that every mishap is booked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qcore.core.messages import RequestVoteResponse
+from qcore.replica.messages import Forward
+from qcore.sim.engine import Engine
+from qcore.sim.latency import fixed, uniform
+from qcore.sim.ledger import Fault
+from qcore.sim.network import Link, Network, Quality
+from qcore.sim.streams import Streams
+
+MESSAGE = RequestVoteResponse(1, True)
+
+
+class Pair:
+    """Two vertices, 1 and 2, linked both ways, and what happens between them."""
+
+    def __init__(self, quality: Quality, seed: int = 1) -> None:
+        self.engine = Engine()
+        self.arrivals: list[tuple[int, str]] = []
+        self.drops: list[tuple[str, str]] = []
+        self.network = Network(self.engine, Streams(seed), self._dropped)
+        for source, target in ((1, 2), (2, 1)):
+            self.network.connect(source, target, self._arrived, quality)
+        self.link = self.network.link(1, 2)
+
+    def _arrived(self, _source: int, _payload: object, message_id: str) -> None:
+        self.arrivals.append((self.engine.now, message_id))
+
+    def _dropped(self, _link: Link, _payload: object, message_id: str, why: str) -> None:
+        self.drops.append((message_id, why))
+
+    def send(self, count: int, gap_us: int = 10, payload: object = MESSAGE) -> None:
+        for number in range(count):
+            message_id = str(number)
+            self.engine.at(
+                number * gap_us,
+                lambda message_id=message_id: self.network.send(  # type: ignore[misc]  # binds it
+                    self.link, payload, message_id
+                ),
+            )
+
+    def order(self) -> list[int]:
+        return [int(message_id) for _, message_id in self.arrivals]
+
+
+@given(st.integers(0, 2**32))
+def test_a_link_keeps_the_order_of_its_messages(seed: int) -> None:
+    pair = Pair(Quality(latency=uniform(1, 30)), seed)
+    pair.send(50)
+    pair.engine.run(1_000_000)
+    assert pair.order() == list(range(50))
+    times = [time for time, _ in pair.arrivals]
+    assert times == sorted(times)
+    assert times[0] >= 1000
+
+
+def test_a_reordering_link_does_not() -> None:
+    pair = Pair(Quality(latency=fixed(1), reorder=0.5, reorder_extra=uniform(0, 20)))
+    fault = pair.link.blame["reorder"] = Fault("reorder")
+    pair.send(100)
+    pair.engine.run(1_000_000)
+    assert sorted(pair.order()) == list(range(100))
+    assert pair.order() != sorted(pair.order())
+    assert 20 < fault.acted < 80
+
+
+def test_loss_takes_about_its_share_and_books_each() -> None:
+    pair = Pair(Quality(latency=fixed(1), loss=0.3))
+    fault = pair.link.blame["loss"] = Fault("loss")
+    pair.send(2000)
+    pair.engine.run(1_000_000)
+    assert 500 < fault.acted < 700
+    assert fault.acted == len(pair.drops) == pair.network.dropped
+    assert len(pair.arrivals) == 2000 - fault.acted
+    assert {why for _, why in pair.drops} == {"lost"}
+
+
+def test_duplicates_arrive_twice_and_are_booked() -> None:
+    pair = Pair(Quality(latency=fixed(1), duplicate=0.5))
+    fault = pair.link.blame["duplicate"] = Fault("duplicate")
+    pair.send(1000)
+    pair.engine.run(1_000_000)
+    assert 400 < fault.acted < 600
+    assert len(pair.arrivals) == 1000 + fault.acted
+
+
+def test_a_forwarded_request_is_never_duplicated() -> None:
+    pair = Pair(Quality(latency=fixed(1), duplicate=1.0))
+    pair.send(50, payload=Forward(1, "write", "x", 100))
+    pair.engine.run(1_000_000)
+    assert len(pair.arrivals) == 50
+
+
+def test_a_cut_loses_what_is_sent_and_what_is_under_way() -> None:
+    pair = Pair(Quality(latency=fixed(5)))
+    fault = Fault("cut")
+    pair.send(10, gap_us=1000)  # sent at 0 to 9 ms, due at 5 to 14 ms
+    pair.engine.at(7500, lambda: pair.network.cut([(1, 2)], fault))
+    pair.engine.run(1_000_000)
+    assert pair.order() == [0, 1, 2]
+    assert fault.acted == len(pair.drops) == 7
+
+
+def test_a_cut_is_one_way_unless_both_ways_are_cut() -> None:
+    pair = Pair(Quality(latency=fixed(1)))
+    pair.network.cut([(1, 2)], Fault("cut"))
+    pair.network.send(pair.network.link(2, 1), MESSAGE, "7")
+    pair.network.send(pair.link, MESSAGE, "8")
+    pair.engine.run(1_000_000)
+    assert pair.order() == [7]
+
+
+def test_a_link_cut_twice_needs_both_mended() -> None:
+    pair = Pair(Quality(latency=fixed(1)))
+    first, second = Fault("first"), Fault("second")
+    pair.network.cut([(1, 2)], first)
+    pair.network.cut([(1, 2)], second)
+    pair.network.mend(first)
+    pair.network.send(pair.link, MESSAGE, "1")
+    pair.network.mend(second)
+    pair.network.send(pair.link, MESSAGE, "2")
+    pair.engine.run(1_000_000)
+    assert pair.order() == [2]
+    assert (first.acted, second.acted) == (0, 1)
+
+
+def test_bandwidth_makes_messages_queue() -> None:
+    pair = Pair(Quality(latency=fixed(1), bandwidth_bytes_per_s=16_000))  # 160 bytes take 10 ms
+    fault = pair.link.blame["bandwidth"] = Fault("bandwidth")
+    pair.send(3, gap_us=0)
+    pair.engine.run(1_000_000)
+    assert [time for time, _ in pair.arrivals] == [11_000, 21_000, 31_000]
+    assert fault.acted == 2
+
+
+def test_a_mishap_draws_from_another_stream_than_latency() -> None:
+    """Loss must not reshuffle the latencies of the messages that get through."""
+
+    def arrivals(quality: Quality) -> dict[str, int]:
+        pair = Pair(quality)
+        pair.send(200, gap_us=50_000)
+        pair.engine.run(20_000_000)
+        return {message_id: time for time, message_id in pair.arrivals}
+
+    calm = Quality(latency=uniform(1, 30))
+    undisturbed, lossy = arrivals(calm), arrivals(replace(calm, loss=0.4))
+    assert 0 < len(lossy) < 200
+    assert lossy == {message_id: undisturbed[message_id] for message_id in lossy}
+
+
+def test_links_have_streams_of_their_own() -> None:
+    streams = Streams(5)
+    draws = {
+        name: streams.get(name).random() for name in ("link/1/2/latency", "link/2/1/latency", "x")
+    }
+    assert len(set(draws.values())) == 3
+    assert Streams(5).get("x").random() == draws["x"]
+    assert Streams(6).get("x").random() != draws["x"]

@@ -1,0 +1,84 @@
+"""Every shipped scenario shows what it says, over several seeds; and the design's example, verbatim."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qcore.sim import load_scenario, parse_scenario, run_scenario
+from tests.sim.scenario_texts import DESIGN_EXAMPLE, failures
+
+DIRECTORY = Path(__file__).parent.parent.parent / "scenarios"
+FILES = sorted(DIRECTORY.glob("*.yaml"))
+
+#: What this version must ship; figure_8 and unsynced_vote with the safeguard off and on.
+REQUIRED = {
+    "chained_3",
+    "chained_3_basic",
+    "crash_all_power_loss",
+    "figure_8",
+    "figure_8_guarded",
+    "follower_deaf",
+    "follower_deaf_no_prevote",
+    "leader_isolated",
+    "lossy_30_duplicate_50",
+    "no_quorum_2_2_1",
+    "rolling_restart",
+    "split_3_2_leader_major",
+    "split_3_2_leader_major_no_prevote",
+    "split_3_2_leader_minor",
+    "steady_state",
+    "unsynced_vote",
+    "unsynced_vote_guarded",
+}
+
+
+def test_all_required_scenarios_are_there() -> None:
+    assert {path.stem for path in FILES} >= REQUIRED
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_scenario_shows_what_it_says(path: Path) -> None:
+    scenario = load_scenario(path)
+    assert scenario.name == path.stem
+    assert scenario.summary
+    for seed in (1, 2, 3):
+        result = run_scenario(scenario, seed)
+        assert result.ok, (result.replay, failures(result))
+        assert result.metrics["linearizability"]["result"] != "unknown"  # type: ignore[index, call-overload]  # a nested object
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_scenario_shows_it_on_many_seeds(path: Path) -> None:
+    scenario = load_scenario(path)
+    for seed in range(100, 300):
+        result = run_scenario(scenario, seed)
+        assert result.ok, (result.replay, failures(result))
+
+
+def test_the_designs_example_passes_as_it_stands() -> None:
+    scenario = parse_scenario(DESIGN_EXAMPLE)
+    for seed in range(1, 9):
+        result = run_scenario(scenario, seed)
+        assert result.ok, (seed, failures(result))
+
+
+@pytest.mark.parametrize("name", ["figure_8", "unsynced_vote"])
+def test_the_guarded_variant_differs_in_the_safeguard_only(name: str) -> None:
+    off, on = (
+        load_scenario(DIRECTORY / f"{name}.yaml"),
+        load_scenario(DIRECTORY / f"{name}_guarded.yaml"),
+    )
+    assert off.timeline == on.timeline
+    assert off.network == on.network
+    differing = {
+        field
+        for field in type(off.cluster).model_fields
+        if getattr(off.cluster, field) != getattr(on.cluster, field)
+    }
+    assert differing == {"safeguards"}
+    assert len(off.cluster.safeguards) == len(on.cluster.safeguards) + 1
+    assert off.expect.violation
+    assert on.expect.safe

@@ -1,0 +1,62 @@
+"""Run as a process: writes in a loop, and says on stdout what is durable, until it is killed.
+
+Arguments: data directory, seed. Prints `<index> <term>` after each write: the log's last entry now.
+What it writes follows from the seed and the log's length alone, so that the reader can check it.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+
+from qcore.core.durable import last_index
+from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog, Write
+from qcore.core.entry import Entry, HardState, Membership, Snapshot, SnapshotMeta
+from qcore.storage.sqlite import SqliteStorage
+
+NODE_ID = 1
+
+
+def entry(index: int, term: int) -> Entry:
+    """The only entry that this index may have in this term."""
+    text = f"{index} in {term} ".ljust(20 + index * 37 % 700, "x")
+    return Entry(index, term, "command", text, 1_700_000_000_000_000 + index)
+
+
+def snapshot(index: int, term: int) -> Snapshot:
+    meta = SnapshotMeta(index, term, Membership(voters=(1,)))
+    return Snapshot(meta, f"machine at {index} " * 500)
+
+
+def main() -> None:
+    choose = random.Random(sys.argv[2])
+    storage = SqliteStorage.open(Path(sys.argv[1]), NODE_ID, wal_bytes=100_000)
+    state = storage.load()
+    last, term = last_index(state), state.hard_state.term + 1
+    terms = {e.index: e.term for e in state.entries}
+    covered = state.snapshot.meta.last_included_index if state.snapshot else 0
+    storage.write([SaveHardState(1, HardState(term, NODE_ID, 0))])
+    while True:
+        writes: list[Write] = []
+        action = choose.random()
+        if action < 0.1 and last > covered + 3:
+            # The new term's leader overwrites a little of the tail.
+            last -= choose.randrange(1, 3)
+            term += 1
+            writes += [SaveHardState(1, HardState(term, None, 0)), TruncateLog(2, last + 1)]
+        elif action < 0.13 and last > covered + 40:
+            covered = last - 5
+            writes.append(StoreSnapshot(1, snapshot(covered, terms[covered]), covered - 3, False))
+        count = choose.randrange(1, 20)
+        writes.append(AppendLog(3, [entry(last + 1 + n, term) for n in range(count)]))
+        for n in range(count):
+            terms[last + 1 + n] = term
+        last += count
+        storage.write(writes, commit=covered)
+        sys.stdout.write(f"{last} {term}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

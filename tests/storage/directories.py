@@ -1,0 +1,114 @@
+"""Data directories with a known content, as a clean stop or a crash leaves them."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog
+from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapshot, SnapshotMeta
+from qcore.errors import StorageError
+from qcore.storage.sqlite import SqliteStorage
+
+NODE_ID = 3
+#: Small enough that a directory is copied and opened in milliseconds.
+WAL_BYTES = 60_000
+#: Holds the ten transactions of `crashed` without a checkpoint.
+CRASHED_WAL_BYTES = 150_000
+
+FILES = ("log.db", "log.db-wal", "log.mark")
+
+
+def open_storage(directory: Path) -> SqliteStorage:
+    return SqliteStorage.open(directory, NODE_ID, wal_bytes=WAL_BYTES)
+
+
+def command(index: int, term: int = 2, size: int = 60) -> Entry:
+    text = f"command {index} ".ljust(size, "abcdefghij"[index % 10])
+    return Entry(index, term, "command", text, 1_700_000_000_000_000 + index)
+
+
+def snapshot(index: int, term: int = 2) -> Snapshot:
+    membership = Membership(voters=(1, 2, 3), addresses=((1, "a:1"),), cluster_id="north")
+    return Snapshot(SnapshotMeta(index, term, membership), f"machine at {index} " * 700)
+
+
+@dataclass(frozen=True)
+class Directory:
+    """A directory that no process uses, and what `load` must find in it."""
+
+    path: Path
+    content: DurableState
+
+    def copy(self, path: Path) -> Directory:
+        if path.exists():
+            shutil.rmtree(path)
+        return Directory(Path(shutil.copytree(self.path, path)), self.content)
+
+
+def stopped(path: Path) -> Directory:
+    """A log of entries 31..90 behind a snapshot through 40, closed in good order."""
+    storage = fill(path)
+    content = storage.load()
+    storage.close()
+    return Directory(path, content)
+
+
+def crashed(path: Path) -> Directory:
+    """The same, and ten more transactions that are in the write-ahead file only."""
+    live = path.with_name(path.name + ".live")
+    fill(live).close()
+    storage = SqliteStorage.open(live, NODE_ID, wal_bytes=CRASHED_WAL_BYTES)
+    for index in range(91, 101):
+        storage.write([AppendLog(index, [command(index)])], commit=index - 1)
+    content = storage.load()
+    # What a process leaves that dies now: all that it wrote is in the files, synced or not.
+    shutil.copytree(live, path)
+    storage.close()
+    return Directory(path, content)
+
+
+def fill(path: Path) -> SqliteStorage:
+    storage = open_storage(path)
+    storage.join_cluster("north")
+    storage.write([SaveHardState(1, HardState(1, 2, 0))])
+    storage.write([AppendLog(2, [command(i, term=1) for i in range(1, 11)])], commit=5)
+    storage.write([SaveHardState(3, HardState(2, None, 5)), TruncateLog(4, 8)])
+    for first in range(8, 88, 20):
+        storage.write([AppendLog(5, [command(i) for i in range(first, first + 20)])], first)
+    storage.write([AppendLog(6, [command(88), command(89, size=9000), command(90)])], 88)
+    storage.write([StoreSnapshot(7, snapshot(20), 20, False)])
+    storage.write([StoreSnapshot(8, snapshot(40), 30, False)])
+    return storage
+
+
+def outcome(directory: Directory) -> str:
+    """Open and load the directory and go on writing: `refused: ...`, or `same`; anything else fails.
+
+    A refusal must name a file of the directory. What is not refused must be exactly what was
+    written, and must carry on to work.
+    """
+    try:
+        storage = open_storage(directory.path)
+        try:
+            loaded = storage.load()
+            assert loaded == directory.content, "changed content was accepted"
+            last = loaded.entries[-1].index
+            storage.write([AppendLog(1, [command(last + 1)])], commit=last)
+            assert len(storage.load().entries) == len(loaded.entries) + 1
+        finally:
+            storage.close()
+    except StorageError as error:
+        text = str(error)
+        assert str(directory.path) in text, f"the refusal names no file: {text}"
+        return f"refused: {text}"
+    return "same"
+
+
+def flip(path: Path, offset: int, bit: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        (byte,) = file.read(1)
+        file.seek(offset)
+        file.write(bytes([byte ^ (1 << bit)]))
