@@ -293,8 +293,13 @@ class QcoreClient:
         if task is None:
             task = asyncio.ensure_future(self._open(endpoint))
             self._connecting[endpoint] = task
-            task.add_done_callback(lambda _: self._connecting.pop(endpoint, None))
+            task.add_done_callback(lambda done: self._connected(endpoint, done))
         return await asyncio.shield(task)
+
+    def _connected(self, endpoint: str, task: asyncio.Task[ClientConnection]) -> None:
+        self._connecting.pop(endpoint, None)
+        if not task.cancelled():
+            task.exception()  # looked at, also if everybody who waited has given up
 
     async def _open(self, endpoint: str) -> ClientConnection:
         address = parse_address(endpoint, "endpoint")

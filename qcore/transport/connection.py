@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import cast
 
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import OPEN, SEND_EOF, Event
@@ -181,8 +182,8 @@ class Connection(asyncio.Protocol):
     # --- asyncio.Protocol -------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # A cast and not an assertion: uvloop's transports only look like asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
         address = transport.get_extra_info("peername")
         if isinstance(address, tuple) and len(address) >= 2:
             self.remote = format_address(str(address[0]), int(address[1]))

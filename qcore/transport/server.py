@@ -18,6 +18,9 @@ logger = logging.getLogger("qcore.transport")
 #: Connections kept for one peer; a node needs one, and has two for a moment when it reconnects.
 _CONNECTIONS_PER_PEER = 4
 
+#: Connections that the operating system holds until they are accepted.
+_BACKLOG = 256
+
 _GOING_AWAY = 1001
 _TRY_AGAIN_LATER = 1013
 
@@ -78,7 +81,9 @@ class Server:
         """
         loop = asyncio.get_running_loop()
         try:
-            self._listener = await loop.create_server(lambda: ServerConnection(self), host, port)
+            self._listener = await loop.create_server(
+                lambda: ServerConnection(self), host, port, backlog=_BACKLOG
+            )
         except (OSError, UnicodeError) as error:
             raise TransportError(
                 f"cannot listen on {format_address(host, port)}: {error}; is another process using "

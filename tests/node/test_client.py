@@ -1,0 +1,187 @@
+"""The client against scripted servers: what it repeats, where, and what it must not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+
+from qcore.cli.processes import free_ports
+from qcore.errors import (
+    ConfigError,
+    NotLeader,
+    OutcomeUnknown,
+    Overloaded,
+    StoreError,
+    TransportError,
+)
+from qcore.node.client import EntityId, QcoreClient
+
+CREATED = {"response": {"typ": "Item", "id": 7}, "error": None}
+ITEM: EntityId = {"typ": "Item", "id": 7}
+
+#: Given the number of the request (from 0), the body of the response, or None to hang up.
+Script = Callable[[int], dict[str, Any] | None]
+
+
+class Server:
+    """A server that answers every `Perform` as its script says."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self.seen: list[dict[str, Any]] = []
+        self.address = ""
+
+    async def handle(self, connection: ServerConnection) -> None:
+        async for frame in connection:
+            decoded = json.loads(frame)
+            for message in decoded if isinstance(decoded, list) else [decoded]:
+                envelope = message["Perform"]
+                body = self._script(len(self.seen))
+                self.seen.append(envelope["request"])
+                if body is None:
+                    connection.transport.abort()
+                    return
+                (command,) = envelope["request"]
+                response = {"id": envelope["id"], "response": {command: body}}
+                await connection.send(json.dumps({"PerformResponse": response}))
+
+
+@asynccontextmanager
+async def serving(script: Script) -> AsyncIterator[Server]:
+    server = Server(script)
+    async with serve(server.handle, "127.0.0.1", 0) as listening:
+        server.address = f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        yield server
+
+
+def refusal(error: NotLeader | Overloaded) -> dict[str, Any]:
+    return {"response": None, "error": str(error), "detail": error.detail()}
+
+
+def filled_in(value: str) -> dict[str, Any]:
+    return {"response": [{"Read": {"value": {"String": value}}}], "error": None}
+
+
+def test_it_follows_the_leader_that_is_named() -> None:
+    async def scenario() -> None:
+        async with serving(lambda _: CREATED) as leader:
+            refuses = refusal(NotLeader(2, leader.address))
+            async with (
+                serving(lambda _: refuses) as follower,
+                QcoreClient([follower.address]) as client,
+            ):
+                assert await client.create_entity("Item", "x") == ITEM
+                assert await client.create_entity("Item", "y") == ITEM
+                assert len(follower.seen) == 1, "it remembers the leader"
+                assert len(leader.seen) == 2
+
+    asyncio.run(scenario())
+
+
+def test_a_write_whose_answer_is_lost_is_never_repeated() -> None:
+    async def scenario() -> None:
+        async with (
+            serving(lambda _: None) as one,
+            serving(lambda _: None) as other,
+            QcoreClient([one.address, other.address]) as client,
+        ):
+            with pytest.raises(OutcomeUnknown):
+                await client.create_entity("Item", "x")
+            assert len(one.seen) + len(other.seen) == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_read_whose_answer_is_lost_is_repeated() -> None:
+    async def scenario() -> None:
+        async with (
+            serving(lambda number: None if number < 3 else filled_in("seen")) as server,
+            QcoreClient([server.address]) as client,
+        ):
+            assert await client.read(ITEM, "Name") == {"String": "seen"}
+            assert len(server.seen) == 4
+
+    asyncio.run(scenario())
+
+
+def test_a_definite_refusal_is_repeated_and_a_store_error_is_not() -> None:
+    async def scenario() -> None:
+        overloaded = refusal(Overloaded("too much"))
+        async with (
+            serving(lambda number: overloaded if number < 2 else CREATED) as server,
+            QcoreClient([server.address]) as client,
+        ):
+            assert await client.create_entity("Item", "x") == ITEM
+            assert len(server.seen) == 3
+        detail = {"code": "TypeNotFound", "retryable": False}
+        missing = {"response": None, "error": "no type Item", "detail": detail}
+        async with (
+            serving(lambda _: missing) as server,
+            QcoreClient([server.address]) as client,
+        ):
+            with pytest.raises(StoreError, match="no type Item"):
+                await client.create_entity("Item", "x")
+            assert len(server.seen) == 1
+
+    asyncio.run(scenario())
+
+
+def test_refusals_end_at_the_deadline_with_their_reason() -> None:
+    async def scenario() -> None:
+        refuses = refusal(NotLeader())
+        async with (
+            serving(lambda _: refuses) as server,
+            QcoreClient([server.address], timeout_s=0.3) as client,
+        ):
+            with pytest.raises(NotLeader):
+                await client.create_entity("Item", "x")
+            assert len(server.seen) > 1
+
+    asyncio.run(scenario())
+
+
+def test_it_goes_on_at_another_node_when_one_is_gone() -> None:
+    async def scenario() -> None:
+        gone = f"127.0.0.1:{free_ports(1)[0]}"
+        async with (
+            serving(lambda _: CREATED) as server,
+            QcoreClient([gone, server.address]) as client,
+        ):
+            assert await client.create_entity("Item", "x") == ITEM
+        async with QcoreClient([gone], timeout_s=0.3) as client:
+            with pytest.raises(TransportError, match=gone):
+                await client.create_entity("Item", "x")
+
+    asyncio.run(scenario())
+
+
+def test_concurrent_requests_share_one_connection() -> None:
+    async def scenario() -> None:
+        connections: list[ServerConnection] = []
+
+        class Counting(Server):
+            async def handle(self, connection: ServerConnection) -> None:
+                connections.append(connection)
+                await super().handle(connection)
+
+        server = Counting(lambda _: CREATED)
+        async with serve(server.handle, "127.0.0.1", 0) as listening:
+            address = f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+            async with QcoreClient([address]) as client:
+                await asyncio.gather(*(client.create_entity("Item", str(n)) for n in range(50)))
+        assert len(server.seen) == 50
+        assert len(connections) == 1
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("endpoints", [[], ["nowhere"], ["http://a:1"]])
+def test_endpoints_are_checked(endpoints: list[str]) -> None:
+    with pytest.raises(ConfigError):
+        QcoreClient(endpoints)
