@@ -22,8 +22,7 @@ def campaign(server: Server, *, transfer: bool = False) -> None:
     leader's silence (dissertation 3.10, 4.2.3).
     """
     server.reset_election_deadline()
-    able = server.membership.is_voter(server.node_id) and server.config.priority > 0
-    if not able or server.disk_stalled():
+    if not may_campaign(server):
         return
     server.leader_id = None
     server.last_leader_contact = None
@@ -31,6 +30,15 @@ def campaign(server: Server, *, transfer: bool = False) -> None:
         _ask_pre_votes(server)
     else:
         _ask_votes(server, transfer=transfer)
+
+
+def may_campaign(server: Server) -> bool:
+    """A voter of positive priority whose disk works."""
+    return (
+        server.membership.is_voter(server.node_id)
+        and server.config.priority > 0
+        and not server.disk_stalled()
+    )
 
 
 def _ask_pre_votes(server: Server) -> None:

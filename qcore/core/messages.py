@@ -138,6 +138,14 @@ class TimeoutNow:
     leader_id: int
 
 
+@dataclass(slots=True)
+class TimeoutNowResponse:
+    """Whether the receiver campaigns; tells an old leader of a newer term."""
+
+    term: int
+    accepted: bool
+
+
 RaftMessage = (
     RequestVote
     | RequestVoteResponse
@@ -148,4 +156,5 @@ RaftMessage = (
     | InstallSnapshot
     | InstallSnapshotResponse
     | TimeoutNow
+    | TimeoutNowResponse
 )

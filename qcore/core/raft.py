@@ -45,6 +45,7 @@ from qcore.core.messages import (
     RequestVote,
     RequestVoteResponse,
     TimeoutNow,
+    TimeoutNowResponse,
 )
 from qcore.core.progress import ProgressState
 from qcore.core.server import Server
@@ -325,6 +326,9 @@ class RaftCore:
                     transfer.on_timeout_now(server, from_id, message)
                 else:
                     server.emit(MessageDropped(from_id, message, "leader_id is not the sender"))
+            case TimeoutNowResponse():
+                if self._present_term(from_id, message):
+                    transfer.on_timeout_now_response(server, from_id, message)
             case RequestVoteResponse():
                 if self._present_term(from_id, message):
                     election.on_request_vote_response(server, from_id, message)
@@ -392,7 +396,8 @@ class RaftCore:
         response: AppendEntriesResponse
         | InstallSnapshotResponse
         | PreVoteResponse
-        | RequestVoteResponse,
+        | RequestVoteResponse
+        | TimeoutNowResponse,
     ) -> bool:
         """Adopt a newer term; True if the response belongs to the term we were and are in."""
         server = self._server

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from qcore.core import election, replication
 from qcore.core.effects import TransferRefused, TransferStarted
-from qcore.core.messages import TimeoutNow
+from qcore.core.messages import TimeoutNow, TimeoutNowResponse
 from qcore.core.progress import Progress
 from qcore.core.server import Server, Transfer
 
@@ -84,8 +84,19 @@ def hand_over(server: Server) -> None:
 
 def on_timeout_now(server: Server, from_id: int, request: TimeoutNow) -> None:
     """The leader of the present term asks this server to take over."""
-    if request.term == server.term and server.leader_id == from_id and server.role == "follower":
+    leads = request.term == server.term and server.leader_id == from_id
+    accepted = leads and election.may_campaign(server)
+    # The answer comes first: it belongs to the term in which it was asked.
+    server.send(from_id, TimeoutNowResponse(server.term, accepted), server.after_hard_state)
+    if accepted:
         election.campaign(server, transfer=True)
+
+
+def on_timeout_now_response(server: Server, from_id: int, response: TimeoutNowResponse) -> None:
+    """A target that cannot campaign ends the transfer at once, not only at its deadline."""
+    transfer = server.transfer
+    if transfer is not None and transfer.target == from_id and not response.accepted:
+        server.transfer = None
 
 
 def _best_voter(server: Server) -> int | None:

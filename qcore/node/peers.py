@@ -14,6 +14,7 @@ from qcore.core.messages import (
     InstallSnapshotResponse,
     PreVoteResponse,
     RequestVoteResponse,
+    TimeoutNowResponse,
 )
 from qcore.errors import NotLeader, RemoteProtocolError
 from qcore.node.identity import ClusterIdentity
@@ -22,7 +23,7 @@ from qcore.node.metrics import NodeMetrics
 from qcore.node.tracing import NodeTrace
 from qcore.replica import messages as replica_messages
 from qcore.replica.events import PeerMessageReceived, ReplicaEvent
-from qcore.replica.messages import ForwardResponse, PeerMessage
+from qcore.replica.messages import ForwardResponse, PeerMessage, ReadIndexResponse
 from qcore.transport.pool import PeerPool
 from qcore.transport.server import ServerConnection
 from qcore.transport.wire import (
@@ -32,7 +33,9 @@ from qcore.transport.wire import (
     HelloReply,
     RaftAppend,
     RaftPreVote,
+    RaftReadIndex,
     RaftSnapshot,
+    RaftTimeoutNow,
     RaftVote,
     is_peer_response,
     unwrap,
@@ -46,6 +49,8 @@ _ANSWERED_BY: Final[dict[type, type]] = {
     RaftVote: RequestVoteResponse,
     RaftPreVote: PreVoteResponse,
     RaftSnapshot: InstallSnapshotResponse,
+    RaftTimeoutNow: TimeoutNowResponse,
+    RaftReadIndex: ReadIndexResponse,
 }
 
 #: Unanswered Raft requests remembered for each peer and kind. The core may leave one without an answer.

@@ -34,7 +34,7 @@ class ClientRequest:
 
     Attributes:
         request_id: chosen by the host, unique within this run of the node.
-        kind: see `RequestKind`; all but `read_index`.
+        kind: see `RequestKind`.
         payload: the command or query for the state machine.
         timeout_ms: after this long without an outcome the reply is `OutcomeUnknown` (for a write that
             may have been appended) or `NotLeader` / `Overloaded` (certainly without effect).

@@ -14,10 +14,7 @@ from qcore.core.messages import RaftMessage
 #: - `lease_read`: linearizable while clocks keep their bound, by the leader under its lease (6.4.1).
 #: - `follower_read`: linearizable, by this node, at an index that the leader confirms.
 #: - `stale_read`: by this node at once, if it is fresh enough.
-#: - `read_index`: what a `follower_read` asks of the leader; between replicas only.
-RequestKind = Literal[
-    "write", "session", "read", "lease_read", "follower_read", "stale_read", "read_index"
-]
+RequestKind = Literal["write", "session", "read", "lease_read", "follower_read", "stale_read"]
 
 
 @dataclass(slots=True)
@@ -53,4 +50,27 @@ class ForwardResponse:
     leader_addr: str | None = None
 
 
-PeerMessage = RaftMessage | Forward | ForwardResponse
+@dataclass(slots=True)
+class ReadIndex:
+    """At which index may I serve a linearizable read? (dissertation 6.4, last part)
+
+    `read_id` numbers the sender's questions; never reused, also not across restarts.
+    """
+
+    read_id: int
+    timeout_ms: int
+
+
+@dataclass(slots=True)
+class ReadIndexResponse:
+    """The index that a quorum confirmed after the question arrived, or the error's code and text."""
+
+    read_id: int
+    index: int | None
+    error_code: str | None = None
+    error_text: str | None = None
+    leader_id: int | None = None
+    leader_addr: str | None = None
+
+
+PeerMessage = RaftMessage | Forward | ForwardResponse | ReadIndex | ReadIndexResponse

@@ -14,7 +14,8 @@ from qcore.errors import (
     StoreError,
     TooLarge,
 )
-from qcore.replica.messages import ForwardResponse
+from qcore.replica.messages import ForwardResponse, ReadIndexResponse
+from qcore.replica.pending import Request
 
 _BY_CODE: dict[str, type[QcoreError]] = {
     error.__name__: error
@@ -31,15 +32,20 @@ _BY_CODE: dict[str, type[QcoreError]] = {
 }
 
 
-def response_of_error(forward_id: int, error: QcoreError) -> ForwardResponse:
-    """The message that carries `error` back to the replica which forwarded the request."""
-    response = ForwardResponse(forward_id, None, error_code=error.code, error_text=str(error))
+def response_of_error(request: Request, error: QcoreError) -> ForwardResponse | ReadIndexResponse:
+    """The message that carries `error` back to the replica which passed the request on."""
+    response: ForwardResponse | ReadIndexResponse
+    if request.kind == "read_index":
+        response = ReadIndexResponse(request.request_id, None)
+    else:
+        response = ForwardResponse(request.request_id, None)
+    response.error_code, response.error_text = error.code, str(error)
     if isinstance(error, NotLeader):
         response.leader_id, response.leader_addr = error.leader_id, error.leader_addr
     return response
 
 
-def error_of_response(response: ForwardResponse) -> QcoreError:
+def error_of_response(response: ForwardResponse | ReadIndexResponse) -> QcoreError:
     """Inverse of `response_of_error`. A code that this version does not know is an unknown outcome."""
     if response.error_code == NotLeader.__name__:
         return NotLeader(response.leader_id, response.leader_addr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
+from typing import Literal
 
 from qcore.core.server import NEVER
 from qcore.replica.messages import RequestKind
@@ -26,7 +27,7 @@ class Request:
 
     request_id: int
     from_peer: int | None
-    kind: RequestKind
+    kind: RequestKind | Literal["read_index"]
     payload: str
     deadline: int
     index: int = 0

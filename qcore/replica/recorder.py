@@ -21,9 +21,16 @@ from qcore.core.messages import (
     RequestVote,
     RequestVoteResponse,
     TimeoutNow,
+    TimeoutNowResponse,
 )
 from qcore.replica.events import Applied, ReplicaEffect
-from qcore.replica.messages import Forward, ForwardResponse, PeerMessage
+from qcore.replica.messages import (
+    Forward,
+    ForwardResponse,
+    PeerMessage,
+    ReadIndex,
+    ReadIndexResponse,
+)
 from qcore.trace import TraceWriter
 
 
@@ -116,6 +123,12 @@ def describe(message: PeerMessage) -> tuple[str, int, str]:
             note = f"match {message.match_index} next {message.next_offset}"
         case TimeoutNow():
             note = ""
+        case TimeoutNowResponse():
+            note = "accepted" if message.accepted else "refused"
+        case ReadIndex():
+            return "ReadIndex", 0, f"read {message.read_id}"
+        case ReadIndexResponse():
+            return "ReadIndexResponse", 0, message.error_code or f"index {message.index}"
         case Forward():
             return "Forward", 0, message.kind
         case ForwardResponse():

@@ -6,6 +6,7 @@ import heapq
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from qcore.core.effects import (
     Apply,
@@ -64,7 +65,14 @@ from qcore.replica.events import (
     TakeSnapshot,
     TransferLeader,
 )
-from qcore.replica.messages import Forward, ForwardResponse, PeerMessage, RequestKind
+from qcore.replica.messages import (
+    Forward,
+    ForwardResponse,
+    PeerMessage,
+    ReadIndex,
+    ReadIndexResponse,
+    RequestKind,
+)
 from qcore.replica.outcomes import error_of_response, response_of_error
 from qcore.replica.pending import Deadlines, Request
 from qcore.replica.sessions import SessionTable
@@ -206,6 +214,10 @@ class Replica:
             )
         elif isinstance(message, ForwardResponse):
             self._on_forward_response(message)
+        elif isinstance(message, ReadIndex):
+            self._accept(message.read_id, from_id, "read_index", "", message.timeout_ms)
+        elif isinstance(message, ReadIndexResponse):
+            self._on_read_index_response(message)
         else:
             self.step_core(MessageReceived(from_id, message))
 
@@ -213,7 +225,7 @@ class Replica:
         self,
         request_id: int,
         from_peer: int | None,
-        kind: RequestKind,
+        kind: RequestKind | Literal["read_index"],
         payload: str,
         timeout_ms: int,
     ) -> None:
@@ -374,21 +386,30 @@ class Replica:
         request.ticket = self._last_forward_id
         self._forwards[request.ticket] = request
         timeout_ms = max(1, (request.deadline - self._now) // 1000)
-        kind, payload = request.kind, request.payload
-        if kind == "follower_read":
-            kind, payload = "read_index", ""
-        forward = Forward(self._last_forward_id, kind, payload, timeout_ms)
-        self._out.append(SendPeer(leader_id, forward, 0))
+        passed: Forward | ReadIndex
+        if request.kind == "follower_read":
+            passed = ReadIndex(request.ticket, timeout_ms)
+        else:
+            assert request.kind != "read_index", "a peer's request is never passed on"
+            passed = Forward(request.ticket, request.kind, request.payload, timeout_ms)
+        self._out.append(SendPeer(leader_id, passed, 0))
 
     def _on_forward_response(self, response: ForwardResponse) -> None:
         request = self._forwards.pop(response.forward_id, None)
         if request is None:
             return  # too late: the client has been told that the outcome is unknown
-        if response.result is not None and request.kind == "follower_read":
+        if response.result is not None:
+            self.succeed(request, response.result, response.index)
+        else:
+            self.fail(request, error_of_response(response))
+
+    def _on_read_index_response(self, response: ReadIndexResponse) -> None:
+        request = self._forwards.pop(response.read_id, None)
+        if request is None:
+            return  # too late
+        if response.index is not None:
             heapq.heappush(self._waiting, (response.index, request.ticket, request))
             self._serve_waiting()
-        elif response.result is not None:
-            self.succeed(request, response.result, response.index)
         else:
             self.fail(request, error_of_response(response))
 
@@ -520,7 +541,11 @@ class Replica:
         if request.from_peer is None:
             self._out.append(Reply(request.request_id, result, index, None))
         else:
-            response = ForwardResponse(request.request_id, result, index)
+            response: ForwardResponse | ReadIndexResponse
+            if request.kind == "read_index":
+                response = ReadIndexResponse(request.request_id, index)
+            else:
+                response = ForwardResponse(request.request_id, result, index)
             self._out.append(SendPeer(request.from_peer, response, 0))
 
     def fail(self, request: Request, error: QcoreError) -> None:
@@ -529,7 +554,7 @@ class Replica:
         if request.from_peer is None:
             self._out.append(Reply(request.request_id, None, 0, error))
         else:
-            response = response_of_error(request.request_id, error)
+            response = response_of_error(request, error)
             self._out.append(SendPeer(request.from_peer, response, 0))
 
     def not_leader(self) -> NotLeader:

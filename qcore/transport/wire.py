@@ -24,6 +24,8 @@ from qcore.core.messages import (
     PreVoteResponse,
     RequestVote,
     RequestVoteResponse,
+    TimeoutNow,
+    TimeoutNowResponse,
 )
 from qcore.errors import QcoreError, Scalar
 from qcore.replica import messages as replica_messages
@@ -239,6 +241,36 @@ class RaftSnapshotResponse:
 
 
 @dataclass(slots=True)
+class RaftTimeoutNow:
+    """The leader asks the receiver to take over."""
+
+    id: MessageId
+    request: TimeoutNow
+
+
+@dataclass(slots=True)
+class RaftTimeoutNowResponse:
+    id: MessageId
+    response: Ok[TimeoutNowResponse] | Err
+    detail: Detail | None = None
+
+
+@dataclass(slots=True)
+class RaftReadIndex:
+    """A follower asks at which index it may serve a linearizable read."""
+
+    id: MessageId
+    request: replica_messages.ReadIndex
+
+
+@dataclass(slots=True)
+class RaftReadIndexResponse:
+    id: MessageId
+    response: Ok[replica_messages.ReadIndexResponse] | Err
+    detail: Detail | None = None
+
+
+@dataclass(slots=True)
 class Forward:
     """A client's request on its way from a follower to the leader."""
 
@@ -254,22 +286,36 @@ class ForwardResponse:
 
 
 #: What a peer alone may send; from a connection without an accepted `Hello` it closes with 1008.
-PEER_REQUESTS: tuple[type, ...] = (RaftVote, RaftPreVote, RaftAppend, RaftSnapshot, Forward)
+PEER_REQUESTS: tuple[type, ...] = (
+    RaftVote,
+    RaftPreVote,
+    RaftAppend,
+    RaftSnapshot,
+    RaftTimeoutNow,
+    RaftReadIndex,
+    Forward,
+)
 
 PEER_RESPONSES: tuple[type, ...] = (
     RaftVoteResponse,
     RaftPreVoteResponse,
     RaftAppendResponse,
     RaftSnapshotResponse,
+    RaftTimeoutNowResponse,
+    RaftReadIndexResponse,
     ForwardResponse,
 )
 
-PeerRequest = RaftVote | RaftPreVote | RaftAppend | RaftSnapshot | Forward
+PeerRequest = (
+    RaftVote | RaftPreVote | RaftAppend | RaftSnapshot | RaftTimeoutNow | RaftReadIndex | Forward
+)
 PeerResponse = (
     RaftVoteResponse
     | RaftPreVoteResponse
     | RaftAppendResponse
     | RaftSnapshotResponse
+    | RaftTimeoutNowResponse
+    | RaftReadIndexResponse
     | ForwardResponse
 )
 
@@ -314,6 +360,10 @@ def wrap_request(message_id: str, message: PeerMessage) -> PeerRequest:
             return RaftPreVote(message_id, message)
         case InstallSnapshot():
             return RaftSnapshot(message_id, message)
+        case TimeoutNow():
+            return RaftTimeoutNow(message_id, message)
+        case replica_messages.ReadIndex():
+            return RaftReadIndex(message_id, message)
         case replica_messages.Forward():
             return Forward(message_id, message)
     raise TypeError(f"{type(message).__name__} is a response: use wrap_response")
@@ -334,6 +384,10 @@ def wrap_response(message_id: str, message: PeerMessage) -> PeerResponse:
             return RaftPreVoteResponse(message_id, Ok(message))
         case InstallSnapshotResponse():
             return RaftSnapshotResponse(message_id, Ok(message))
+        case TimeoutNowResponse():
+            return RaftTimeoutNowResponse(message_id, Ok(message))
+        case replica_messages.ReadIndexResponse():
+            return RaftReadIndexResponse(message_id, Ok(message))
         case replica_messages.ForwardResponse():
             return ForwardResponse(message_id, Ok(message))
     raise TypeError(f"{type(message).__name__} is a request: use wrap_request")
@@ -341,25 +395,40 @@ def wrap_response(message_id: str, message: PeerMessage) -> PeerResponse:
 
 def unwrap(message: object) -> PeerMessage | None:
     """The replica's message inside a wire message; None for an `Err` and for any other message."""
-    if isinstance(message, RaftAppend | RaftVote | RaftPreVote | RaftSnapshot | Forward):
+    if isinstance(message, _REQUEST_TYPES):
         return message.request
-    if isinstance(
-        message,
-        RaftAppendResponse
-        | RaftVoteResponse
-        | RaftPreVoteResponse
-        | RaftSnapshotResponse
-        | ForwardResponse,
-    ) and not isinstance(message.response, Err):
+    if isinstance(message, _RESPONSE_TYPES) and not isinstance(message.response, Err):
         return message.response.value
     return None
 
+
+# Tuples of their own, not `PEER_REQUESTS`, so that the type checker sees the members.
+_REQUEST_TYPES = (
+    RaftAppend,
+    RaftVote,
+    RaftPreVote,
+    RaftSnapshot,
+    RaftTimeoutNow,
+    RaftReadIndex,
+    Forward,
+)
+_RESPONSE_TYPES = (
+    RaftAppendResponse,
+    RaftVoteResponse,
+    RaftPreVoteResponse,
+    RaftSnapshotResponse,
+    RaftTimeoutNowResponse,
+    RaftReadIndexResponse,
+    ForwardResponse,
+)
 
 _RESPONSES = (
     AppendEntriesResponse,
     RequestVoteResponse,
     PreVoteResponse,
     InstallSnapshotResponse,
+    TimeoutNowResponse,
+    replica_messages.ReadIndexResponse,
     replica_messages.ForwardResponse,
 )
 
