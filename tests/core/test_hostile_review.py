@@ -155,7 +155,7 @@ def test_a_pre_candidate_votes_for_a_candidate_of_its_term() -> None:
     assert core.role == "pre_candidate"
     effects = core.step(MessageReceived(2, RequestVote(3, 2, 1, 1)), 1_000_000)
     assert [send.message for send in sends(effects, 2)] == [RequestVoteResponse(3, True)]
-    assert core.role == "follower"
+    assert core.status().role == "follower"
 
 
 def test_a_snapshot_that_the_undurable_log_covers_is_acknowledged_when_that_is_durable() -> None:
