@@ -250,7 +250,7 @@ def check_quorum(server: Server) -> bool:
     if server.config.check_quorum and silent_us >= server.election_timeout_max_us:
         become_follower(server, server.term, None)
         return False
-    if server.disk_stalled():
+    if server.config.check_quorum and server.disk_stalled():
         # Its followers could go on without this disk, but nothing that this leader appends is safe here,
         # and a healthy one serves better.
         become_follower(server, server.term, None)

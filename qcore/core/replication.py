@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qcore.core import quorum, snapshots
 from qcore.core.effects import MessageDropped, ProposalAccepted, ProposalRefused
-from qcore.core.entry import Entry, EntryKind, Membership
+from qcore.core.entry import ENTRY_OVERHEAD_BYTES, Entry, EntryKind, Membership
 from qcore.core.events import Propose
 from qcore.core.messages import (
     AppendEntries,
@@ -25,7 +25,7 @@ def propose(server: Server, event: Propose) -> None:
     if server.transfer is not None:
         server.emit(ProposalRefused("transferring"))
         return
-    size = sum(map(len, event.commands))
+    size = sum(map(len, event.commands)) + ENTRY_OVERHEAD_BYTES * len(event.commands)
     if server.uncommitted_bytes and (
         server.uncommitted_bytes + size > server.config.max_uncommitted_bytes
     ):
@@ -241,7 +241,9 @@ def on_append_entries(server: Server, from_id: int, request: AppendEntries) -> N
     server.commit_to(min(request.leader_commit, agreed))
     if server.commit >= request.leader_commit:
         server.fresh_at = server.now
-    _accept(server, from_id, request, agreed)
+    # Whatever is committed agrees too (leader completeness). So a heartbeat's answer also makes up for
+    # the lost acknowledgement of a snapshot, which then need not be sent again.
+    _accept(server, from_id, request, max(agreed, server.commit))
 
 
 def _fault_in(request: AppendEntries) -> str | None:

@@ -128,7 +128,7 @@ def on_install_snapshot(server: Server, from_id: int, request: InstallSnapshot) 
         or request.offset + len(request.data) > request.total
     )
     if senseless:
-        server.emit(MessageDropped(from_id, request, "the snapshot chunk makes no sense"))
+        server.emit(MessageDropped(from_id, request, "the snapshot chunk is senseless"))
         return
     if index <= server.commit or server.log.matches(index, term):
         # The log already holds what the snapshot replaces: it only proves that this is committed.

@@ -25,7 +25,7 @@ from qcore.core.effects import (
     Write,
 )
 from qcore.core.events import Tick, WriteDurable
-from qcore.errors import QcoreError, StorageError
+from qcore.errors import StorageError
 from qcore.node.clock import now_us, wall_us
 from qcore.node.metrics import NodeMetrics
 from qcore.replica.events import Applied, ReplicaEffect, ReplicaEvent, Reply, Restored, SendPeer
@@ -146,8 +146,8 @@ class ReplicaHost:
             effects = self._replica.step(events, now, wall_us())
             self._outlet.stepped(effects)
             self._carry_out(effects, now)
-        except (QcoreError, AssertionError, ValueError, KeyError, IndexError, TypeError) as error:
-            # Bad input never raises out of `step`: this is a bug, and going on could break safety.
+        except Exception as error:  # noqa: BLE001 - whatever it is, the replica is no longer to be trusted
+            # Bad input never raises out of `step`: this is a bug, or the user's machine broke its contract.
             self.stop()
             self._outlet.fatal(error)
             return

@@ -7,7 +7,7 @@ import random
 import time
 import traceback
 from collections.abc import Sequence
-from typing import IO
+from typing import IO, Final
 
 from pydantic import JsonValue
 
@@ -36,6 +36,9 @@ from qcore.transport.codec import Codec
 from qcore.transport.pool import PeerPool
 from qcore.transport.server import HttpResponse, Server, ServerConnection
 from qcore.transport.wire import REGISTRY, Hello, HelloReply
+
+#: How often the state's digest is brought up to date.
+_HASH_INTERVAL_S: Final = 0.1
 
 
 class Node:
@@ -107,6 +110,8 @@ class Node:
         )
         self._topology = self._topology_loader(application)
         self._flusher: asyncio.TimerHandle | None = None
+        self._hasher: asyncio.TimerHandle | None = None
+        self._hashed_at = -1
 
     def _topology_loader(self, application: Application) -> TopologyLoader | None:
         path = self._config.config_file
@@ -140,6 +145,7 @@ class Node:
             self._flush_trace()
         self._follow(self._replica.core.membership)
         self._host.start()
+        self._keep_hash_fresh()
         return bound
 
     async def stop(self) -> None:
@@ -156,8 +162,9 @@ class Node:
         await self._pool.close()
         self._host.stop()
         await asyncio.get_running_loop().run_in_executor(None, self._writer.close)
-        if self._flusher is not None:
-            self._flusher.cancel()
+        for timer in (self._flusher, self._hasher):
+            if timer is not None:
+                timer.cancel()
         if self._trace is not None:
             self._trace.stopped("stopped" if self._failure is None else str(self._failure))
         self._log.info("stopped")
@@ -174,6 +181,14 @@ class Node:
     def failure(self) -> BaseException | None:
         """Why the node cannot go on, once `failed` is set."""
         return self._failure
+
+    def _keep_hash_fresh(self) -> None:
+        """Digest what changed, little by little: else whoever asks next would stall the loop for all of it."""
+        if self._metrics.entries_applied != self._hashed_at:
+            self._hashed_at = self._metrics.entries_applied
+            self._application.machine.state_hash()
+        loop = asyncio.get_running_loop()
+        self._hasher = loop.call_later(_HASH_INTERVAL_S, self._keep_hash_fresh)
 
     def _flush_trace(self) -> None:
         assert self._trace is not None
@@ -290,7 +305,14 @@ class Node:
     def metrics_object(self) -> dict[str, JsonValue]:
         """See `NodeView`."""
         core = self._replica.core
-        return views.metrics_object(core, core.status(), self._leaders, self._around(), now_us())
+        return views.metrics_object(
+            core,
+            core.status(),
+            self._leaders,
+            self._around(),
+            self._application.machine.state_hash(),
+            now_us(),
+        )
 
     def exposition(self) -> str:
         """See `NodeView`."""
@@ -306,7 +328,6 @@ class Node:
         stats = self._server.stats
         return views.Around(
             cluster_id=self._identity.cluster_id,
-            state_hash=self._application.machine.state_hash(),
             stopping=self._stopping,
             failure=None if self._failure is None else str(self._failure),
             disk_full=self._desk.refuses_writes,

@@ -16,7 +16,12 @@ from qcore.core.messages import (
     RequestVoteResponse,
     TimeoutNowResponse,
 )
-from qcore.errors import NotLeader, RemoteProtocolError
+from qcore.errors import (
+    LocalProtocolError,
+    NotLeader,
+    OutcomeUnknown,
+    RemoteProtocolError,
+)
 from qcore.node.identity import ClusterIdentity
 from qcore.node.logs import NodeLog
 from qcore.node.metrics import NodeMetrics
@@ -159,7 +164,16 @@ class PeerLinks:
         if origin is None or not origin[0].is_open:
             return None
         connection, message_id = origin
-        connection.send(wrap_response(message_id, message))
+        try:
+            connection.send(wrap_response(message_id, message))
+        except LocalProtocolError as error:
+            if not isinstance(message, ForwardResponse):
+                raise
+            # The outcome is there and does not fit into a frame. Left out, the client would wait in vain.
+            refusal = ForwardResponse(
+                message.forward_id, None, error_code=OutcomeUnknown.__name__, error_text=str(error)
+            )
+            connection.send(wrap_response(message_id, refusal))
         return message_id
 
     def _oldest(self, peer_id: int, answered_by: type) -> _Origin | None:

@@ -15,6 +15,7 @@ from pydantic import JsonValue
 from qcore.core.entry import Membership
 from qcore.errors import (
     ConfigError,
+    LocalProtocolError,
     NotLeader,
     OutcomeUnknown,
     QcoreError,
@@ -131,7 +132,7 @@ class RequestDesk:
             refusal = self._refuse_writes
         if refusal is not None:
             response = self._application.failure(operation.name, refusal)
-            connection.send_encoded(encode_reply("PerformResponse", message.id, response))
+            self._answer(connection, message.id, operation.name, response)
             return
         request_id = next(self._request_ids)
         self._performs[request_id] = (
@@ -200,8 +201,18 @@ class RequestDesk:
         else:
             response = self._application.failure(name, error)
             outcome = "unknown" if isinstance(error, OutcomeUnknown) else "refused"
-        connection.send_encoded(encode_reply("PerformResponse", message_id, response))
+        self._answer(connection, message_id, name, response)
         self._metrics.count_request(kind, outcome, (now_us() - arrived) / 1e6)
+
+    def _answer(
+        self, connection: ServerConnection, message_id: str, name: str, response: str
+    ) -> None:
+        try:
+            connection.send_encoded(encode_reply("PerformResponse", message_id, response))
+        except LocalProtocolError as error:
+            # What was asked was done, but the answer does not fit into a frame.
+            error_response = self._application.failure(name, StoreError(str(error)))
+            connection.send_encoded(encode_reply("PerformResponse", message_id, error_response))
 
     # -- state -----------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from qcore.replica.events import ReplicaEffect
 from qcore.replica.messages import PeerMessage
 from qcore.replica.recorder import ReplicaRecorder, describe
 from qcore.trace import TraceWriter
+from qcore.transport.wire import is_peer_response
 
 #: How often the node should call `flush`: what a kill -9 may cost the trace, seconds.
 FLUSH_INTERVAL_S: Final = 0.2
@@ -47,13 +48,16 @@ class NodeTrace:
     def sent(self, to: int, message_id: str, message: PeerMessage) -> None:
         """A message left."""
         name, term, note = describe(message)
-        trace_id = _trace_id(message_id)
+        requester = to if is_peer_response(message) else self._node_id
+        trace_id = _trace_id(requester, message_id, message)
         self._writer.send(wall_us(), self._node_id, to, trace_id, name, term, note)
 
     def received(self, from_id: int, message_id: str, message: PeerMessage) -> None:
         """A message arrived."""
         name, _, _ = describe(message)
-        self._writer.recv(wall_us(), self._node_id, from_id, _trace_id(message_id), name)
+        requester = self._node_id if is_peer_response(message) else from_id
+        trace_id = _trace_id(requester, message_id, message)
+        self._writer.recv(wall_us(), self._node_id, from_id, trace_id, name)
 
     def dropped(self, to: int, message: PeerMessage) -> None:
         """A message could not leave."""
@@ -65,6 +69,7 @@ class NodeTrace:
         self._writer.flush()
 
 
-def _trace_id(message_id: str) -> str:
-    """The wire's id, harmless inside a JSON text whatever a peer chose."""
-    return "".join(c for c in message_id[:64] if c.isalnum() or c in "-_.:")
+def _trace_id(requester: int, message_id: str, message: PeerMessage) -> str:
+    """Unique in the cluster; harmless inside a JSON text, whatever id a peer chose."""
+    plain = "".join(c for c in message_id[:64] if c.isalnum() or c in "-_.:")
+    return f"{requester}-{plain}{'r' if is_peer_response(message) else ''}"

@@ -59,7 +59,6 @@ class Around:
 
     Attributes:
         cluster_id: the cluster it belongs to, or None.
-        state_hash: the state machine's digest.
         stopping: the node is shutting down.
         failure: why the node has stopped working, or None.
         disk_full: writes are refused for lack of space.
@@ -69,7 +68,6 @@ class Around:
     """
 
     cluster_id: str | None
-    state_hash: str
     stopping: bool
     failure: str | None
     disk_full: bool
@@ -79,7 +77,12 @@ class Around:
 
 
 def metrics_object(
-    core: RaftCore, status: CoreStatus, leaders: LeaderMemory, around: Around, now: int
+    core: RaftCore,
+    status: CoreStatus,
+    leaders: LeaderMemory,
+    around: Around,
+    state_hash: str,
+    now: int,
 ) -> dict[str, JsonValue]:
     """The object of `GetMetricsResponse`; `now` in µs on the core's clock."""
     leads = status.role == "leader"
@@ -128,7 +131,7 @@ def metrics_object(
             "applied_index": status.applied,
             "durable_index": status.durable_index,
             "first_log_index": status.first_log_index,
-            "state_hash": around.state_hash,
+            "state_hash": state_hash,
             "disk_full": around.disk_full,
             "queues": dict(around.queues),
             "connections": dict(around.connections),

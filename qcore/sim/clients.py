@@ -14,6 +14,7 @@ from functools import partial
 from simpy.events import NORMAL
 
 from qcore.errors import NotLeader, OutcomeUnknown, QcoreError
+from qcore.replica.messages import RequestKind
 from qcore.sim.engine import Call, Engine
 from qcore.sim.linearizability import OperationKind
 from qcore.sim.network import Link, Network
@@ -118,13 +119,37 @@ class Client:
         self._env.schedule(Call(lambda _event: self._time_is_up(op)), NORMAL, timeout_ms * 1000)
         return op
 
-    def set_up(self, command: str, then: Callable[[ClientOp], None]) -> None:
-        """Commit a command that prepares the run; it is no part of the history."""
+    def ask(
+        self,
+        kind: RequestKind,
+        payload: str,
+        *,
+        timeout_ms: int,
+        then: Callable[[ClientOp], None] | None = None,
+        hidden: bool = False,
+    ) -> None:
+        """Invoke a request whose payload is given as it is.
+
+        Args:
+            kind, payload: what to ask.
+            timeout_ms, then: as for `begin`.
+            hidden: it only prepares the run, and is no part of the history.
+        """
         now = self._engine.now
-        op = ClientOp(self.number, 0, "write", "setup", None, None, now, now + 1_000_000)
-        op.is_setup, op.payload, op.then = True, command, then
+        if not hidden:
+            self._ops += 1
+        op_id = 0 if hidden else self._ops
+        deadline = now + timeout_ms * 1000
+        changes = kind in ("write", "session")
+        op = ClientOp(
+            self.number, op_id, "write" if changes else "read", "", payload, None, now, deadline
+        )
+        op.is_plain, op.request, op.payload, op.then = True, kind, payload, then
+        if not hidden:
+            self._history.append(op)
+            self._trace_op(op, "invoke", "")
         self._send(op)
-        self._env.schedule(Call(lambda _event: self._time_is_up(op)), NORMAL, 1_000_000)
+        self._env.schedule(Call(lambda _event: self._time_is_up(op)), NORMAL, timeout_ms * 1000)
 
     def receive(self, _source: int, payload: object, _message_id: str) -> None:
         """An answer arrived."""
@@ -157,8 +182,8 @@ class Client:
         self._network.send(link, ClientCall(op, op.attempt, left_ms), "")
 
     def _understand(self, op: ClientOp, result: str, index: int) -> None:
-        if op.is_setup:
-            op.output = result
+        if op.is_plain:
+            op.output, op.index = result, index
             self._finish(op, "ok", "")
             return
         refusal = self._language.understand(op, result)
@@ -214,7 +239,7 @@ class Client:
     def _finish(self, op: ClientOp, outcome: Outcome, note: str) -> None:
         op.outcome = outcome
         op.returned_us = self._engine.now
-        if not op.is_setup:
+        if op.op_id:
             self._trace_op(op, outcome, note)
         if op.then is not None:
             op.then(op)

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
-from qcore.sim.operations import EntityLanguage, KeyValueLanguage, Language
+from qcore.sim.operations import EntityLanguage, KeyValueLanguage, Language, Requests
 from qcore.store.entities import EntityStore
 from qcore.store.interface import StateMachine
 from qcore.store.kv import KeyValueMachine
 
 #: A digest is taken after every so many log indexes, the same ones on every replica.
 HASH_EVERY = 8
+
+
+@dataclass(slots=True, frozen=True)
+class OwnMachine:
+    """A state machine that a user brings along.
+
+    Attributes:
+        make: gives a fresh machine, for each node and each of its lives.
+        requests: draws what a client asks next; must use only the generator that it is given.
+    """
+
+    make: Callable[[], StateMachine]
+    requests: Requests
 
 
 class HashedMachine:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Literal, Protocol
 
 from qcore.errors import ConfigError
@@ -28,7 +29,8 @@ class ClientOp:
         index: the log index that it took effect at, 0 while unknown.
         payload: the command, for a check that it is still in the log at the end.
         only_node: sent to this node and to no other, once.
-        is_setup: a command that prepares the run; `output` is then the machine's answer as it is.
+        is_plain: a request to a machine of the user's own, or one that prepares the run: `output` is the
+            answer as it is, and the linearizability checker, which knows registers only, does not see it.
         then: called when it has an outcome.
     """
 
@@ -43,7 +45,7 @@ class ClientOp:
     request: RequestKind = "write"
     payload: str = ""
     only_node: int | None = None
-    is_setup: bool = False
+    is_plain: bool = False
     then: Callable[[ClientOp], None] | None = None
     attempt: int = 0
     in_flight: bool = False
@@ -53,8 +55,8 @@ class ClientOp:
     returned_us: int = 0
 
     def as_operation(self) -> Operation | None:
-        """For the linearizability checker; None when it certainly had no effect."""
-        if self.outcome == "refused":
+        """For the linearizability checker; None if it certainly had no effect or is not on a register."""
+        if self.outcome == "refused" or self.is_plain:
             return None
         return Operation(
             client=self.client,
@@ -66,6 +68,10 @@ class ClientOp:
             invoke_us=self.invoked_us,
             return_us=self.returned_us if self.outcome == "ok" else None,
         )
+
+
+#: Draws what a client asks next of a machine of the user's own: a write or a read, and its payload.
+Requests = Callable[[Random], tuple[RequestKind, str]]
 
 
 class Language(Protocol):
@@ -196,3 +202,22 @@ class EntityLanguage:
             text = answer["response"][0]["Read"]["value"]["String"]
             op.output = json.loads(text) if text else None
         return None
+
+
+class OwnLanguage:
+    """For a machine of the user's own: there are no registers to speak of."""
+
+    has_cas = False
+    setup: Sequence[str] = ()
+
+    def take_setup_result(self, number: int, result: str) -> None:
+        raise AssertionError("a machine of the user's own needs no setup")
+
+    def phrase(self, op: ClientOp) -> tuple[RequestKind, str]:
+        raise ConfigError(
+            f"the timeline's {op.kind} of {op.key!r} goes to a register, and the machine is your own; "
+            "leave such lines out"
+        )
+
+    def understand(self, op: ClientOp, result: str) -> str | None:
+        raise AssertionError("plain requests are understood as they are")

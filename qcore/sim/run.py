@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -12,10 +12,13 @@ from typing import IO
 from qcore.errors import ConfigError
 from qcore.sim.expectations import judge, lost_writes
 from qcore.sim.linearizability import LinearizabilityVerdict, check_history
+from qcore.sim.machines import OwnMachine
 from qcore.sim.metrics import measure
+from qcore.sim.operations import Requests
 from qcore.sim.result import RunResult
 from qcore.sim.scenario import Scenario, load_scenario
 from qcore.sim.world import World
+from qcore.store.interface import StateMachine
 from qcore.trace import TraceWriter
 
 
@@ -24,6 +27,8 @@ def run_scenario(
     seed: int = 1,
     *,
     trace: TraceWriter | Path | str | IO[str] | None = None,
+    machine: Callable[[], StateMachine] | None = None,
+    requests: Requests | None = None,
 ) -> RunResult:
     """Simulate a scenario and judge the run.
 
@@ -32,10 +37,19 @@ def run_scenario(
         seed: where all randomness comes from; the same seed gives the same run.
         trace: where to write the trace: a file to create, a text stream, or a `TraceWriter`
             (`TraceWriter(keep=True)` keeps the lines in memory).
+        machine: makes a fresh state machine of your own, for each node and each of its lives; in place of
+            the one that the scenario names.
+        requests: with `machine`, draws what a client asks next: `("write", command)` or
+            `("read", query)`, with nothing but the generator that it is given. Answers are not
+            checked for linearizability (the checker knows registers); all else is.
 
     Raises:
-        ConfigError: the scenario or the trace file is unusable.
+        ConfigError: the scenario or the trace file is unusable, or only one of `machine` and `requests` is
+            given.
     """
+    if (machine is None) != (requests is None):
+        raise ConfigError("give both a machine of your own and what clients ask of it, or neither")
+    own = OwnMachine(machine, requests) if machine is not None and requests is not None else None
     if not isinstance(scenario, Scenario):
         scenario = load_scenario(scenario)
     with _writer(trace) as writer:
@@ -43,14 +57,14 @@ def run_scenario(
         collecting = gc.isenabled()
         gc.disable()
         try:
-            return _run(scenario, seed, writer)
+            return _run(scenario, seed, writer, own)
         finally:
             if collecting:
                 gc.enable()
 
 
-def _run(scenario: Scenario, seed: int, trace: TraceWriter) -> RunResult:
-    world = World(scenario, seed, trace)
+def _run(scenario: Scenario, seed: int, trace: TraceWriter, own: OwnMachine | None) -> RunResult:
+    world = World(scenario, seed, trace, own)
     world.run()
     for missing in lost_writes(world):
         if missing != "no node runs":

@@ -8,7 +8,7 @@ from random import Random
 from qcore.sim.clients import Client
 from qcore.sim.engine import Engine
 from qcore.sim.latency import Sampler
-from qcore.sim.operations import ClientOp
+from qcore.sim.operations import ClientOp, Requests
 from qcore.sim.scenario.cluster import WorkloadSpec
 
 
@@ -20,11 +20,19 @@ class Load:
         spec: rates, mix and keys.
         rng: draws moments, kinds, keys.
         stop_us: nothing new begins from this moment on.
+        requests: draws what to ask of a machine of the user's own.
     """
 
     def __init__(
-        self, client: Client, engine: Engine, spec: WorkloadSpec, rng: Random, stop_us: int
+        self,
+        client: Client,
+        engine: Engine,
+        spec: WorkloadSpec,
+        rng: Random,
+        stop_us: int,
+        requests: Requests | None = None,
     ) -> None:
+        self._requests = requests
         self._client = client
         self._engine = engine
         self._spec = spec
@@ -63,9 +71,13 @@ class Load:
 
     def _begin(self, *, closed: bool = False) -> None:
         spec, draw = self._spec, self._rng.random
+        then = self._think_then_next if closed else None
+        if self._requests is not None:
+            kind, payload = self._requests(self._rng)
+            self._client.ask(kind, payload, timeout_ms=spec.timeout_ms, then=then)
+            return
         key = f"k{int(draw() * spec.keys)}"
         dice = draw()
-        then = self._think_then_next if closed else None
         if dice < spec.read_fraction:
             self._client.begin("read", key, timeout_ms=spec.timeout_ms, then=then)
             return

@@ -14,13 +14,13 @@ from qcore.sim.faults import Timeline
 from qcore.sim.hooks import Hooks
 from qcore.sim.invariants import Invariants
 from qcore.sim.ledger import Ledger
-from qcore.sim.machines import language_of, machine_maker
+from qcore.sim.machines import OwnMachine, language_of, machine_maker
 from qcore.sim.monitor import Monitor
 from qcore.sim.network import Link, Network, Quality
 from qcore.sim.network_actions import NetworkActions, changed, mishaps_of
 from qcore.sim.node import SimNode
 from qcore.sim.node_actions import NodeActions
-from qcore.sim.operations import ClientOp
+from qcore.sim.operations import ClientOp, Language, OwnLanguage
 from qcore.sim.scenario.model import Scenario
 from qcore.sim.scenario.values import Selector, microseconds
 from qcore.sim.selection import Namer
@@ -37,10 +37,14 @@ class World:
         scenario: what is simulated.
         seed: where all randomness comes from.
         trace: where everything that happens is written.
+        own: a machine of the user's own in place of the scenario's, and what clients ask of it.
     """
 
-    def __init__(self, scenario: Scenario, seed: int, trace: TraceWriter) -> None:
+    def __init__(
+        self, scenario: Scenario, seed: int, trace: TraceWriter, own: OwnMachine | None = None
+    ) -> None:
         self.scenario = scenario
+        self._own = own
         self.seed = seed
         self.streams = Streams(seed)
         self.engine = Engine()
@@ -58,7 +62,11 @@ class World:
             [],
         )
         self.nodes = {node: self._make_node(node) for node in ids}
-        self.language = language_of(scenario.cluster.machine, scenario.workload.keys)
+        self.language: Language = (
+            OwnLanguage()
+            if own is not None
+            else language_of(scenario.cluster.machine, scenario.workload.keys)
+        )
         workload = scenario.workload
         self.clients = [self._make_client(n) for n in range(1, workload.clients + 1)]
         self.director = self._make_client(workload.clients + 1)
@@ -106,7 +114,7 @@ class World:
             disk,
             clock,
             self.streams.get(f"node/{node}/replica"),
-            machine_maker(cluster.machine),
+            self._own.make if self._own is not None else machine_maker(cluster.machine),
         )
 
     def _first_state(self) -> DurableState:
@@ -215,7 +223,8 @@ class World:
             else:  # no leader yet, or the answer was lost: setup commands may be repeated
                 self._set_up(number, start_us)
 
-        self.director.set_up(self.language.setup[number], done)
+        command = self.language.setup[number]
+        self.director.ask("write", command, timeout_ms=1000, then=done, hidden=True)
 
     def _start_load(self, start_us: int) -> None:
         spec = self.scenario.workload
@@ -228,6 +237,7 @@ class World:
                 spec,
                 self.streams.get(f"client/{client.number}"),
                 self.scenario.load_ends_us,
+                self._own.requests if self._own is not None else None,
             ).start(start_us)
 
     # -- the network's losses --------------------------------------------------------------------

@@ -26,7 +26,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn, assert_never
+from typing import NoReturn, Self, assert_never
 
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog, Write
 from qcore.core.entry import DurableState, Entry, HardState, Snapshot
@@ -153,9 +153,7 @@ class SqliteStorage:
         self._written_bytes = 0
 
     @classmethod
-    def open(
-        cls, data_dir: Path | str, node_id: int, *, wal_bytes: int = WAL_BYTES
-    ) -> SqliteStorage:
+    def open(cls, data_dir: Path | str, node_id: int, *, wal_bytes: int = WAL_BYTES) -> Self:
         """Lock, create or check, and open the log of a node.
 
         Args:
@@ -185,7 +183,7 @@ class SqliteStorage:
     @classmethod
     def _open_locked(
         cls, directory: Path, node_id: int, lock: DirectoryLock, wal_bytes: int
-    ) -> SqliteStorage:
+    ) -> Self:
         path, mark_path = directory / DATABASE_FILE, directory / MARK_FILE
         wal_path = directory / (DATABASE_FILE + "-wal")
         if not path.exists():

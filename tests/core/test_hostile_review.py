@@ -155,7 +155,7 @@ def test_a_pre_candidate_votes_for_a_candidate_of_its_term() -> None:
     assert core.role == "pre_candidate"
     effects = core.step(MessageReceived(2, RequestVote(3, 2, 1, 1)), 1_000_000)
     assert [send.message for send in sends(effects, 2)] == [RequestVoteResponse(3, True)]
-    assert core.role == "follower"
+    assert core.status().role == "follower"
 
 
 def test_a_snapshot_that_the_undurable_log_covers_is_acknowledged_when_that_is_durable() -> None:
@@ -163,9 +163,9 @@ def test_a_snapshot_that_the_undurable_log_covers_is_acknowledged_when_that_is_d
     entries = [Entry(2, 2, "noop", "", 0), Entry(3, 2, "command", "x", 0)]
     effects = core.step(MessageReceived(1, AppendEntries(2, 1, 1, 1, 0, entries)), 0)
     write_id = max(effect.write_id for effect in effects if isinstance(effect, AppendLog))
-    effects = core.step(MessageReceived(1, InstallSnapshot(2, 1, 3, 2, THREE, "state")), 0)
+    effects = core.step(MessageReceived(1, InstallSnapshot(2, 1, 3, 2, THREE, 0, 5, 0, "state")), 0)
     assert core.commit == 3
-    assert sends(effects, 1) == [Send(1, InstallSnapshotResponse(2, 3, 0), write_id)]
+    assert sends(effects, 1) == [Send(1, InstallSnapshotResponse(2, 3, 5, 3), write_id)]
 
 
 def test_an_empty_proposal_appends_nothing() -> None:
@@ -197,9 +197,9 @@ def test_trailing_entries_cannot_be_negative() -> None:
         ),
         (AppendEntries(5, 2, 0, 0, 0, [Entry(1, 1, "membership", "?", 0)]), "cannot be read"),
         (AppendEntries(5, 2, 0, 0, 0, [Entry(7, 1, "noop", "", 0)]), "where 1 should follow"),
-        (InstallSnapshot(5, 2, 4, 0, THREE, ""), "senseless"),
-        (InstallSnapshot(5, 2, 4, 6, THREE, ""), "senseless"),
-        (InstallSnapshot(5, 2, 4, 1, Membership(), ""), "senseless"),
+        (InstallSnapshot(5, 2, 4, 0, THREE, 0, 0, 0, ""), "senseless"),
+        (InstallSnapshot(5, 2, 4, 6, THREE, 0, 0, 0, ""), "senseless"),
+        (InstallSnapshot(5, 2, 4, 1, Membership(), 0, 0, 0, ""), "senseless"),
         (AppendEntries(5, 3, 0, 0, 0, []), "not the sender"),
         (RequestVote(5, 3, 0, 0), "not the sender"),
     ],

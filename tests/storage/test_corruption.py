@@ -13,12 +13,14 @@ import pytest
 
 from qcore.errors import LogCorrupt, StorageError
 from qcore.storage import schema
+from qcore.storage.checks import entry_rows
 from qcore.storage.mark import MarkFile
 from qcore.storage.sqlite import SqliteStorage
 from tests.storage.directories import (
     FILES,
     NODE_ID,
     Directory,
+    command,
     crashed,
     flip,
     open_storage,
@@ -99,14 +101,15 @@ def test_many_flipped_bits(after_crash: Directory, scratch: Path, name: str) -> 
     flip_sample(after_crash, scratch, name, 20_000)
 
 
-# The first two were met in an exhaustive run: SQLite quotes the damaged text, or returns it as bytes.
+# Met in an exhaustive run: SQLite quotes the damaged text, or returns it as bytes.
 @pytest.mark.parametrize(("place", "bit"), [(3591, 7), (3163, 0), (3918, 0)])
 def test_damaged_schema_text_is_refused_without_a_traceback(
-    after_crash: Directory, scratch: Path, place: int, bit: int
+    after_stop: Directory, after_crash: Directory, scratch: Path, place: int, bit: int
 ) -> None:
-    copy = after_crash.copy(scratch / "copy")
-    flip(copy.path / DATABASE, place, bit)
-    assert outcome(copy).startswith("refused")
+    for directory in (after_stop, after_crash):
+        copy = directory.copy(scratch / "copy")
+        flip(copy.path / DATABASE, place, bit)
+        assert outcome(copy).startswith("refused")
 
 
 @pytest.mark.parametrize("kind", ["stop", "crash"])
@@ -198,7 +201,7 @@ ROW_EDITS = [
     ("UPDATE log SET kind = 1 WHERE idx = 59", "entry 59"),
     ("UPDATE log SET time_us = 0 WHERE idx = 60", "entry 60"),
     ("UPDATE log SET data = 'text' WHERE idx = 61", "entry 61"),
-    ("DELETE FROM log WHERE idx = 62", "entry 62"),
+    ("DELETE FROM log WHERE idx = 62", "entry 62: missing, entry 63 comes instead"),
     ("DELETE FROM log WHERE idx < 45", "entry 31"),
     ("DELETE FROM log WHERE idx > 80", "entry 81"),
     ("DELETE FROM log", "entry 31"),
@@ -237,6 +240,18 @@ def test_swapped_rows(after_stop: Directory, scratch: Path) -> None:
         "UPDATE log SET idx = 51 WHERE idx = -1",
     )
     assert "entry 50" in refusal(copy)
+
+
+def test_another_history_with_checksums_of_its_own(after_stop: Directory, scratch: Path) -> None:
+    """As if pages of a discarded tail had come back: each row is sound, only the end does not fit."""
+    copy = after_stop.copy(scratch / "copy")
+    with closing(sqlite3.connect(copy.path / DATABASE)) as connection:
+        (before,) = connection.execute("SELECT checksum FROM log WHERE idx = 80").fetchone()
+        rows, _ = entry_rows([command(index, size=70) for index in range(81, 91)], before)
+        connection.execute("DELETE FROM log WHERE idx > 80")
+        connection.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?, ?)", rows)
+        connection.commit()
+    assert "entry 90" in refusal(copy)
 
 
 def test_newer_schema_is_refused_by_name(after_stop: Directory, scratch: Path) -> None:

@@ -229,6 +229,11 @@ def test_refuses_what_could_not_be_stored(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError):
             storage.write([AppendLog(2, [bad])])
+        # The refusal comes late here, when a part was carried out already.
+        with pytest.raises(ValueError):
+            storage.write([AppendLog(2, [command(1)]), TruncateLog(3, 1), AppendLog(4, [bad])])
+        with pytest.raises(ValueError):
+            storage.write([StoreSnapshot(2, snapshot(0), 0, True), AppendLog(3, [bad])])
     assert storage.load() == before
     storage.write([AppendLog(2, [command(1)])])
     storage.close()

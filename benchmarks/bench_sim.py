@@ -1,0 +1,138 @@
+"""How fast the simulator is: simulated seconds and messages per wall second, and where the time goes."""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import json
+import pstats
+import time
+
+from simpy.core import Environment
+from simpy.events import NORMAL
+
+from qcore.sim import Scenario, parse_scenario, run_scenario
+from qcore.sim.engine import Call
+
+#: A peer's Raft demo, 5 nodes and a client proposing: simulated seconds per wall second.
+PEER_SIMULATED_S_PER_S = 43
+
+_PARTS = {
+    "/qcore/core/": "Raft core",
+    "/qcore/replica/": "replica",
+    "/qcore/store/": "state machine",
+    "/qcore/sim/invariants/": "invariants",
+    "/qcore/sim/linearizability/": "linearizability",
+    "/qcore/sim/": "simulated host",
+    "/qcore/trace": "trace",
+    "/json/": "trace",
+    "/simpy/": "SimPy",
+}
+
+
+def scenario(nodes: int, writes_per_s: int, seconds: int) -> Scenario:
+    """A cluster that takes writes; with 0 writes a second it only sends heartbeats."""
+    clients = 3 if writes_per_s else 0
+    return parse_scenario(
+        f"""
+        name: bench
+        cluster: {{nodes: {nodes}}}
+        network: {{latency_ms: {{uniform: [1, 5]}}}}
+        workload:
+          {{clients: {clients}, rate_per_s: {writes_per_s}, read_fraction: 0, cas_fraction: 0}}
+        until_ms: {seconds * 1000}
+        """
+    )
+
+
+def measure(nodes: int, writes_per_s: int, seconds: int, rounds: int) -> dict[str, float]:
+    """The best of several rounds: the machine's other work only ever slows it down."""
+    spec = scenario(nodes, writes_per_s, seconds)
+    best = float("inf")
+    messages = 0
+    for seed in range(1, rounds + 1):
+        start = time.perf_counter()
+        result = run_scenario(spec, seed)
+        wall = time.perf_counter() - start
+        assert result.ok, result.failed()
+        if wall < best:
+            best = wall
+            counts = result.metrics["messages"]
+            assert isinstance(counts, dict)
+            delivered = counts["delivered"]
+            assert isinstance(delivered, int)
+            messages = delivered
+    return {
+        "nodes": nodes,
+        "writes_per_s": writes_per_s,
+        "simulated_s_per_s": seconds / best,
+        "messages_per_s": messages / best,
+        "messages_per_simulated_s": messages / seconds,
+    }
+
+
+def simpy_events_per_s(events: int = 300_000) -> float:
+    """SimPy alone, with the callback event that the simulator uses: the ceiling."""
+    env = Environment(initial_time=0)
+    left = events
+
+    def again(_event: object) -> None:
+        nonlocal left
+        left -= 1
+        if left:
+            env.schedule(Call(again), NORMAL, 1)
+
+    env.schedule(Call(again), NORMAL, 1)
+    start = time.perf_counter()
+    env.run()
+    return events / (time.perf_counter() - start)
+
+
+def shares(nodes: int, writes_per_s: int, seconds: int) -> dict[str, float]:
+    """Percent of the time, by part; a profiler weighs small functions too heavily, so it is a rough picture."""
+    profiler = cProfile.Profile()
+    spec = scenario(nodes, writes_per_s, seconds)
+    profiler.enable()
+    run_scenario(spec, 1)
+    profiler.disable()
+    times: dict[str, float] = {}
+    # `pstats.Stats.stats` is not in its type stub: (file, line, function) -> (.., .., own time, ..).
+    for (file, _line, _name), row in pstats.Stats(profiler).stats.items():  # type: ignore[attr-defined]
+        part = next((name for path, name in _PARTS.items() if path in file), "built-ins, other")
+        times[part] = times.get(part, 0.0) + row[2]
+    total = sum(times.values())
+    return {name: 100 * times[name] / total for name in sorted(times, key=lambda n: -times[n])}
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=int, default=60, help="simulated seconds of each run")
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each kind; the best counts")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    arguments, _ = parser.parse_known_args()
+    rows = [
+        measure(nodes, writes, arguments.seconds, arguments.rounds)
+        for nodes, writes in ((3, 50), (5, 0), (5, 50), (5, 200))
+    ]
+    parts = shares(5, 50, arguments.seconds)
+    events = simpy_events_per_s()
+    if arguments.json:
+        print(json.dumps({"runs": rows, "percent": parts, "simpy_events_per_s": events}))
+        return
+    print("simulator, trace and all checks on")
+    print(f"{'nodes':>6} {'writes/s':>9} {'simulated s/s':>14} {'messages/s':>11}")
+    for row in rows:
+        print(
+            f"{row['nodes']:>6.0f} {row['writes_per_s']:>9.0f} "
+            f"{row['simulated_s_per_s']:>14.0f} {row['messages_per_s']:>11.0f}"
+        )
+    print(f"a peer's demo with 5 nodes: {PEER_SIMULATED_S_PER_S} simulated s/s")
+    print(f"SimPy alone: {events:.0f} callback events/s")
+    print("where the time goes, 5 nodes and 50 writes/s (profiled, percent):")
+    for name, percent in parts.items():
+        print(f"  {name:18} {percent:5.1f}")
+
+
+if __name__ == "__main__":
+    main()

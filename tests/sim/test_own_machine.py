@@ -1,0 +1,92 @@
+"""A state machine of the user's own, simulated: the example of the README, and machines that break the rules."""
+
+from __future__ import annotations
+
+import json
+from itertools import count
+from pathlib import Path
+from random import Random
+from runpy import run_path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+
+from qcore.errors import ConfigError
+from qcore.sim import run_scenario
+from qcore.store.kv import KeyValueMachine
+from tests.sim.scenario_texts import failures, scenario, seen
+
+if TYPE_CHECKING:
+    from qcore.store.interface import StateMachine
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "counter_machine.py"
+FAULTS = "[{at_ms: 1000, crash: leader, for_ms: 400}, {at_ms: 2000, isolate: leader, for_ms: 400}]"
+
+
+def ask(rng: Random) -> tuple[Literal["write", "read"], str]:
+    if rng.random() < 0.3:
+        return "read", "visits"
+    return "write", json.dumps({"name": "visits", "by": rng.randrange(1, 5)})
+
+
+def test_the_readmes_machine_runs_under_faults() -> None:
+    # Any: an example is loaded as a script, by its path.
+    machine: Any = run_path(str(EXAMPLE))["CounterMachine"]
+    spec = scenario(
+        FAULTS,
+        "{safe: true, converges: true, acknowledged_writes_present: true, min_ok_writes: 20,"
+        " min_ok_reads: 5}",
+        until_ms=4000,
+    )
+    one = run_scenario(spec, 3, machine=machine, requests=ask)
+    assert one.ok, failures(one)
+    assert one == run_scenario(spec, 3, machine=machine, requests=ask)
+
+
+class Forgetful(KeyValueMachine):
+    """Its state depends on which replica it is: the mistake that replicated machines must not make."""
+
+    _numbers = count()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._number = next(self._numbers)
+
+    def apply(self, command: str, index: int, time_us: int) -> str:
+        return super().apply(command.replace("visits", f"visits{self._number}"), index, time_us)
+
+
+class Raising(KeyValueMachine):
+    """It breaks the protocol's promise not to raise."""
+
+    def apply(self, command: str, index: int, time_us: int) -> str:
+        if index > 12:
+            raise ValueError("thirteen is too many")
+        return super().apply(command, index, time_us)
+
+
+def set_visits(rng: Random) -> tuple[Literal["write", "read"], str]:
+    value = rng.randrange(100)
+    return "write", json.dumps({"op": "set", "key": "visits", "value": value})
+
+
+@pytest.mark.parametrize(
+    ("machine", "check"), [(Forgetful, "state_hash"), (Raising, "node_failed")]
+)
+def test_a_machine_that_breaks_the_rules_is_caught(machine: type[StateMachine], check: str) -> None:
+    result = run_scenario(scenario(), 1, machine=machine, requests=set_visits)
+    assert not result.ok
+    assert check in seen(result)["safe"]
+    assert check in {violation.check for violation in result.violations}
+
+
+def test_machine_and_requests_belong_together() -> None:
+    with pytest.raises(ConfigError, match="both a machine of your own"):
+        run_scenario(scenario(), 1, machine=KeyValueMachine)
+
+
+def test_a_directed_write_needs_registers() -> None:
+    with pytest.raises(ConfigError, match="goes to a register"):
+        run_scenario(
+            scenario("[{at_ms: 1000, write: leader}]"), 1, machine=KeyValueMachine, requests=ask
+        )
