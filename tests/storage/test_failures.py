@@ -249,6 +249,7 @@ MISFITS = [
     [StoreSnapshot(1, snapshot(2, term=1), 1, False)],
     [StoreSnapshot(1, snapshot(9, term=3), 9, True)],
     [StoreSnapshot(1, snapshot(2), 2, False), TruncateLog(2, 2)],
+    [StoreSnapshot(1, snapshot(2), 0, False), TruncateLog(2, 1)],
     [SaveHardState(1, HardState(1, None, 0))],
 ]
 
