@@ -93,8 +93,8 @@ def _convergence(j: Judgement) -> Iterator[Expectation]:
         yield Expectation("converges", equal == j.expect.converges, expected, seen)
     if j.expect.acknowledged_writes_present is not None:
         missing = lost_writes(j.world)
-        kept = sum(op.index > 0 for op in j.world.history if op.outcome == "ok")
-        seen = f"all {kept} are" if not missing else f"{len(missing)} are not: {missing[0]}"
+        done = [op for op in j.world.history if op.outcome == "ok" and op.request == "write"]
+        seen = f"all {len(done)} are" if not missing else f"{len(missing)} are not: {missing[0]}"
         yield Expectation(
             "acknowledged_writes_present",
             (not missing) == j.expect.acknowledged_writes_present,
