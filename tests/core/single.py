@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import TypeVar
 
-from qcore.core import DurableState, HardState, Membership, RaftConfig, RaftCore
+from qcore.core import DurableState, Entry, HardState, Membership, RaftConfig, RaftCore
 from qcore.core.effects import Effect, Send
 from qcore.core.events import Campaign, MessageReceived, WriteDurable
 from qcore.core.messages import (
@@ -40,6 +40,11 @@ def restored(
     core = RaftCore(config or RaftConfig(node_id=1), state, rng=random.Random(3), now=0)
     core.initial_effects()
     return core
+
+
+def entries(first: int, *terms: int) -> list[Entry]:
+    """Commands of these terms, at consecutive indexes from `first`."""
+    return [Entry(index, term, "command", "", 0) for index, term in enumerate(terms, start=first)]
 
 
 def pristine() -> RaftCore:

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from qcore.core import Entry
 from qcore.core.effects import AppendLog, Apply, MessageDropped, Send, TruncateLog
 from qcore.core.events import Tick
 from qcore.core.messages import AppendEntries, AppendEntriesResponse
-from tests.core.single import LATER, answers, become, follow, only, receive, restored
-
-
-def entries(first: int, *terms: int) -> list[Entry]:
-    return [Entry(index, term, "command", "", 0) for index, term in enumerate(terms, start=first)]
-
+from tests.core.single import LATER, answers, become, entries, follow, only, receive, restored
 
 # The follower: term 5, log 1.1 2.1 3.2 4.2, commit 2.
 CASES = [
