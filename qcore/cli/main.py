@@ -20,6 +20,7 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
     "node": ("qcore.cli.node", "Run a node."),
     "cluster": ("qcore.cli.cluster", "Initialise a cluster and look at it."),
     "perform": ("qcore.cli.perform", "Send one request to the entity store."),
+    "execute": ("qcore.cli.execute", "Send one command to a state machine of your own."),
     "sim": ("qcore.cli.sim", "Run scenarios in the deterministic simulator."),
     "version": ("qcore.cli.version", "Print the version."),
 }

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qcore.cli.options import DEFAULT_ENDPOINT
+from qcore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from qcore.node.application import Application
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Run a node.")
 
@@ -108,6 +112,14 @@ def start(
             help="Longest silence after which a node campaigns.",
         ),
     ] = 1000,
+    machine: Annotated[
+        str,
+        typer.Option(
+            "--machine",
+            envvar="QCORE_MACHINE",
+            help="What is replicated: entity, kv, or your own as FILE.py:CLASS or MODULE:CLASS.",
+        ),
+    ] = "entity",
     storage: Annotated[
         StorageChoice,
         typer.Option("--storage", envvar="QCORE_STORAGE", help="Kind of durable log."),
@@ -147,4 +159,25 @@ def start(
     def listening(address: str) -> None:
         print(f"qcore node {node_id} listens on {address}", flush=True)
 
-    raise typer.Exit(run_node(config, on_listening=listening))
+    raise typer.Exit(run_node(config, _application(machine), on_listening=listening))
+
+
+def _application(machine: str) -> Application:
+    """The state machine with its requests.
+
+    Raises:
+        ConfigError: the name is unknown, or there is no such file, module or class.
+    """
+    from qcore.node.application import EntityApplication, TextApplication
+
+    if machine == "entity":
+        return EntityApplication()
+    if machine == "kv":
+        from qcore.store.kv import KeyValueMachine
+
+        return TextApplication(KeyValueMachine())
+    if ":" not in machine:
+        raise ConfigError(f"--machine {machine}: choose entity, kv, or FILE.py:CLASS")
+    from qcore.sim.own_machine import load_machine
+
+    return TextApplication(load_machine(machine, Path())())

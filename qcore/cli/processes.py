@@ -159,8 +159,9 @@ class NodeProcess:
             self._process.wait()
 
     def pause(self) -> None:
-        """SIGSTOP: the process stands still and its connections stay open."""
+        """SIGSTOP: the process stands still when this returns, and its connections stay open."""
         self.signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
 
     def resume(self) -> None:
         """SIGCONT."""

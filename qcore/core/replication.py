@@ -231,7 +231,11 @@ def on_append_entries(server: Server, from_id: int, request: AppendEntries) -> N
     if prev_log_index < server.commit:
         # What is committed here agrees with any leader's log (leader completeness), also where
         # a snapshot already replaced the entries.
-        entries = entries[server.commit - prev_log_index :]
+        known = server.commit - prev_log_index
+        if len(entries) >= known and not server.log.matches(server.commit, entries[known - 1].term):
+            server.emit(MessageDropped(from_id, request, "conflicts with a committed entry"))
+            return
+        entries = entries[known:]
         prev_log_index = min(server.commit, prev_log_index + len(request.entries))
     elif not server.log.matches(prev_log_index, request.prev_log_term):
         _reject(server, from_id, request)

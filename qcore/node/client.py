@@ -198,13 +198,27 @@ class QcoreClient:
                     raise
             await asyncio.sleep(delay)
 
-    async def _value(self, command: str, fields: Mapping[str, Json]) -> Json:
+    async def _value(self, command: str, fields: Mapping[str, Json] | str) -> Json:
         """Perform one command; its value, or its error raised."""
         response = await self.perform({command: fields})
         body = response[command]
         if body["error"] is not None:
             raise error_from(body["error"], body.get("detail"))
         return body.get("response")
+
+    # -- a state machine of your own -------------------------------------------------------------
+
+    async def execute(self, command: str, *, read: bool = False) -> str:
+        """Send a command, or with `read` a query, to a node that runs a machine other than the store.
+
+        Returns:
+            the machine's result.
+
+        Raises:
+            QcoreError: as `perform`; a query that the machine refuses is a `StoreError`.
+        """
+        result: str = await self._value("Read" if read else "Write", command)
+        return result
 
     # -- management ------------------------------------------------------------------------------
 

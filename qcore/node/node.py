@@ -275,7 +275,7 @@ class Node:
 
     def on_hello(self, connection: ServerConnection, hello: Hello) -> HelloReply:
         """See `ServerHandler`."""
-        return self._links.on_hello(connection, hello)
+        return self._links.on_hello(hello)
 
     def on_message(self, connection: ServerConnection, message: object) -> None:
         """See `ServerHandler`."""

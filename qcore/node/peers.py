@@ -213,7 +213,7 @@ class PeerLinks:
 
     # -- incoming: connections of peers ------------------------------------------------------------
 
-    def on_hello(self, connection: ServerConnection, hello: Hello) -> HelloReply:
+    def on_hello(self, hello: Hello) -> HelloReply:
         """Accept or refuse a peer.
 
         Raises:
@@ -221,9 +221,8 @@ class PeerLinks:
         """
         try:
             self._identity.accept(hello.node_id, hello.cluster_id)
-        except RemoteProtocolError as error:
-            self._metrics.refused_peers += 1
-            self._log.warning("peer refused", remote=connection.remote, why=str(error))
+        except RemoteProtocolError:
+            self._metrics.refused_peers += 1  # the server puts it into the log
             raise
         if self._pool is not None:
             self._pool.wake(hello.node_id)

@@ -82,7 +82,7 @@ class NetworkActions:
             if a in sides and b in sides and not sides[a] & sides[b]
         ]
         text = " | ".join(",".join(map(_vertex, group)) for group in groups if group)
-        return self._cut(fault, label, pairs, [node for node in named if node > 0], text)
+        return self._cut(fault, label, pairs, [node for node in sorted(named) if node > 0], text)
 
     def isolate(self, action: Isolate, fault: Fault, label: str, rng: Random) -> Undo:
         alone = self._namer.resolve(action.nodes, rng)

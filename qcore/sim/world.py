@@ -21,6 +21,7 @@ from qcore.sim.network_actions import NetworkActions, changed, mishaps_of
 from qcore.sim.node import SimNode
 from qcore.sim.node_actions import NodeActions
 from qcore.sim.operations import ClientOp, Language, OwnLanguage
+from qcore.sim.own_machine import own_machine
 from qcore.sim.scenario.model import Scenario
 from qcore.sim.scenario.values import Selector, microseconds
 from qcore.sim.selection import Namer
@@ -38,13 +39,16 @@ class World:
         seed: where all randomness comes from.
         trace: where everything that happens is written.
         own: a machine of the user's own in place of the scenario's, and what clients ask of it.
+
+    Raises:
+        ConfigError: the scenario names a machine that cannot be loaded.
     """
 
     def __init__(
         self, scenario: Scenario, seed: int, trace: TraceWriter, own: OwnMachine | None = None
     ) -> None:
         self.scenario = scenario
-        self._own = own
+        self._own = own if own is not None else own_machine(scenario)
         self.seed = seed
         self.streams = Streams(seed)
         self.engine = Engine()
@@ -64,7 +68,7 @@ class World:
         self.nodes = {node: self._make_node(node) for node in ids}
         self.language: Language = (
             OwnLanguage()
-            if own is not None
+            if self._own is not None
             else language_of(scenario.cluster.machine, scenario.workload.keys)
         )
         workload = scenario.workload

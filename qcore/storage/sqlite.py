@@ -20,11 +20,9 @@ A directory restored whole from an older copy is consistent with itself and cann
 from __future__ import annotations
 
 import sqlite3
-import struct
 import sys
-import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn, Self, assert_never
 
@@ -33,7 +31,6 @@ from qcore.core.entry import DurableState, Entry, HardState, Snapshot
 from qcore.errors import DiskFull, LogCorrupt, StorageError
 from qcore.storage import schema
 from qcore.storage.checks import (
-    Column,
     corrupt,
     decode_entries,
     decode_snapshot,
@@ -45,6 +42,7 @@ from qcore.storage.lock import DirectoryLock
 from qcore.storage.mark import REMEDY, Mark, MarkFile
 from qcore.storage.memory import check_cluster
 from qcore.storage.outline import LogOutline
+from qcore.storage.stored import UPDATE_STATE, StoredState
 from qcore.storage.wal import check_wal
 
 DATABASE_FILE = "log.db"
@@ -56,72 +54,6 @@ WAL_BYTES = 8 << 20
 IDLE_CHECKPOINT_BYTES = 1 << 20
 
 _INSERT_ENTRY = "INSERT INTO log VALUES (?, ?, ?, ?, ?, ?)"
-_UPDATE_STATE = (
-    "UPDATE state SET sequence=?, term=?, voted_for=?, commit_index=?, first_index=?, "
-    "last_index=?, base_chain=?, chain=?, has_snapshot=?, checksum=? WHERE id = 1"
-)
-_STATE_FIELDS = struct.Struct("<qq?qqqqII?")
-
-
-@dataclass(slots=True)
-class _Stored:
-    """The single row of table `state`: the hard state and the log's bounds and checksum ends.
-
-    `sequence` counts transactions. `base_chain` is the checksum before the first entry, `chain` that
-    of the last. `first_index` is where the log starts or would start.
-    """
-
-    sequence: int = 0
-    term: int = 0
-    voted_for: int | None = None
-    commit: int = 0
-    first_index: int = 1
-    last_index: int = 0
-    base_chain: int = 0
-    chain: int = 0
-    has_snapshot: bool = False
-
-    def row(self) -> tuple[Column, ...]:
-        fields = (
-            self.sequence,
-            self.term,
-            self.voted_for,
-            self.commit,
-            self.first_index,
-            self.last_index,
-            self.base_chain,
-            self.chain,
-            self.has_snapshot,
-        )
-        return (*fields, self._checksum())
-
-    def _checksum(self) -> int:
-        packed = _STATE_FIELDS.pack(
-            self.sequence,
-            self.term,
-            self.voted_for is not None,
-            self.voted_for or 0,
-            self.commit,
-            self.first_index,
-            self.last_index,
-            self.base_chain,
-            self.chain,
-            self.has_snapshot,
-        )
-        return zlib.crc32(packed)
-
-    @classmethod
-    def from_row(cls, path: Path, row: tuple[Column, ...]) -> _Stored:
-        *fields, checksum = row
-        if all(type(f) is int for i, f in enumerate(fields) if i != 2 or f is not None):
-            stored = cls(*fields)  # type: ignore[arg-type]  # the types were checked just above
-            stored.has_snapshot = bool(stored.has_snapshot)
-            try:
-                if stored._checksum() == checksum:
-                    return stored
-            except struct.error:
-                pass  # a number out of range: as wrong as a checksum
-        raise corrupt(path, "the hard state", "its checksum is wrong")
 
 
 class SqliteStorage:
@@ -242,7 +174,7 @@ class SqliteStorage:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             schema.put_meta(self._connection, identity, self._incarnation)
-            self._connection.execute(_UPDATE_STATE, stored.row())
+            self._connection.execute(UPDATE_STATE, stored.row())
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._fail(error)
@@ -275,13 +207,13 @@ class SqliteStorage:
         commit = min(stored.commit, stored.last_index)
         return DurableState(HardState(stored.term, stored.voted_for, commit), snapshot, entries)
 
-    def _read_state(self) -> _Stored:
+    def _read_state(self) -> StoredState:
         rows = self._connection.execute("SELECT * FROM state").fetchall()
         if len(rows) != 1:
             raise corrupt(self._path, "table 'state'", f"has {len(rows)} rows, must have 1")
-        return _Stored.from_row(self._path, rows[0][1:])
+        return StoredState.from_row(self._path, rows[0][1:])
 
-    def _read_snapshot(self, stored: _Stored) -> Snapshot | None:
+    def _read_snapshot(self, stored: StoredState) -> Snapshot | None:
         rows = self._connection.execute(
             "SELECT last_index, last_term, membership, data, checksum FROM snapshot"
         ).fetchall()
@@ -309,7 +241,7 @@ class SqliteStorage:
             if commit is not None:
                 stored.commit = max(stored.commit, commit)
             stored.first_index, stored.last_index = outline.first_index, outline.last_index
-            self._connection.execute(_UPDATE_STATE, stored.row())
+            self._connection.execute(UPDATE_STATE, stored.row())
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._fail(error)
@@ -322,7 +254,7 @@ class SqliteStorage:
         self._stored, self._outline = stored, outline
         self._after_commit(written)
 
-    def _carry_out(self, writes: Sequence[Write], stored: _Stored) -> int:
+    def _carry_out(self, writes: Sequence[Write], stored: StoredState) -> int:
         """Do the writes inside the open transaction; returns about how many bytes they make."""
         size = 0
         appends: list[Entry] = []
@@ -343,7 +275,7 @@ class SqliteStorage:
                     assert_never(write)
         return size + self._append(appends, stored)
 
-    def _append(self, entries: list[Entry], stored: _Stored) -> int:
+    def _append(self, entries: list[Entry], stored: StoredState) -> int:
         """Insert the collected entries and empty the list; returns about how many bytes they make."""
         if not entries:
             return 0
@@ -354,7 +286,7 @@ class SqliteStorage:
         entries.clear()
         return size
 
-    def _truncate(self, from_index: int, stored: _Stored) -> None:
+    def _truncate(self, from_index: int, stored: StoredState) -> None:
         if from_index > stored.last_index:
             return
         self._connection.execute("DELETE FROM log WHERE idx >= ?", (from_index,))
@@ -362,7 +294,7 @@ class SqliteStorage:
         stored.chain = stored.base_chain if kept is None else kept
         stored.last_index = from_index - 1
 
-    def _store(self, snapshot: Snapshot, through: int, reset: bool, stored: _Stored) -> None:
+    def _store(self, snapshot: Snapshot, through: int, reset: bool, stored: StoredState) -> None:
         self._connection.execute(
             "INSERT OR REPLACE INTO snapshot VALUES (1, ?, ?, ?, ?, ?)", snapshot_row(snapshot)
         )
@@ -500,5 +432,5 @@ def _create(path: Path, mark_path: Path, wal_path: Path, node_id: int) -> None:
             f"{path} is missing, but the directory holds traces of acknowledged writes. {REMEDY}"
         )
     MarkFile.create(mark_path)
-    schema.create_database(path, node_id, _Stored().row())
+    schema.create_database(path, node_id, StoredState().row())
     schema.sync_path(path.parent)

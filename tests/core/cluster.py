@@ -10,6 +10,7 @@ import random
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 from qcore.core import DurableState, Entry, HardState, Membership, RaftConfig, RaftCore
 from qcore.core.durable import apply_write
@@ -126,7 +127,7 @@ class Cluster:
         *,
         seed: int = 0,
         check_safety: bool = True,
-    ) -> Cluster:
+    ) -> Self:
         """A cluster of voters 1 to `size` whose logs hold the configuration and nothing else."""
         membership = Membership(voters=tuple(range(1, size + 1)))
         durable = {node_id: started(membership) for node_id in membership.voters}

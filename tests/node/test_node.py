@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect
 
 from qcore.core.effects import Write
-from qcore.core.entry import DurableState
+from qcore.core.entry import DurableState, Membership
 from qcore.errors import DiskFull, OutcomeUnknown, StateMachineFailed, StorageError, StoreError
 from qcore.node.application import Application, EntityApplication, TextApplication
 from qcore.node.client import QcoreClient
@@ -61,7 +63,7 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    tmp_path: Path, application: Application | None = None, **settings: int
+    tmp_path: Path, application: Application | None = None, *, begin: bool = True, **settings: int
 ) -> AsyncIterator[Running]:
     config = NodeConfig(
         node_id=1,
@@ -78,7 +80,8 @@ async def running(
     address = await node.start()
     try:
         async with QcoreClient([address], timeout_s=5) as client:
-            await client.init()
+            if begin:
+                await client.init()
             yield Running(node, disk, address, client)
     finally:
         await node.stop()
@@ -138,15 +141,58 @@ def test_a_failed_write_is_fatal_and_acknowledges_nothing(tmp_path: Path) -> Non
         async with running(tmp_path) as world:
             await world.client.set_schema(string_schema("Item", "Name"))
             world.disk.failure = StorageError("EIO on log.db")
-            lost = asyncio.ensure_future(world.client.create_entity("Item", "lost"))
+            create = {"CreateEntity": {"entity_type": "Item", "parent_id": None, "name": "x"}}
+            lost = asyncio.ensure_future(raw_perform(world, create))
             await asyncio.wait_for(world.node.failed.wait(), 20)
             assert isinstance(world.node.failure, StorageError)
             assert "EIO" in str(world.node.failure)
             assert world.node.metrics_object()["running_state"] == {"Err": "EIO on log.db"}
             assert not lost.done()
             await world.node.stop()
-            with pytest.raises(OutcomeUnknown):
-                await lost
+            assert (await lost)["detail"] == {"code": "OutcomeUnknown", "retryable": False}
+
+    asyncio.run(scenario())
+
+
+def test_a_follower_acknowledges_nothing_before_it_is_durable(tmp_path: Path) -> None:
+    """A leader's append reaches a node whose disk is stuck: the answer waits for the disk."""
+
+    async def scenario() -> None:
+        async with running(tmp_path, begin=False) as world:
+            members = Membership(
+                (1, 2), addresses=((1, world.address), (2, "127.0.0.1:1")), cluster_id="red"
+            )
+            entry = {
+                "index": 1,
+                "term": 1,
+                "kind": "membership",
+                "data": members.to_json(),
+                "time_us": 5,
+            }
+            append = {
+                **{"term": 1, "leader_id": 2, "prev_log_index": 0, "prev_log_term": 0},
+                **{"leader_commit": 0, "entries": [entry], "round": 0},
+            }
+            hello = {"id": "h", "protocol": 1, "cluster_id": "red", "node_id": 2, "role": "peer"}
+            world.disk.failure = DiskFull("no space")
+            async with connect(f"ws://{world.address}", proxy=None) as leader:
+                await leader.send(json.dumps({"Hello": hello}))
+                assert "Ok" in json.loads(await leader.recv())["HelloResponse"]["response"]
+                await leader.send(json.dumps({"RaftAppend": {"id": "a", "request": append}}))
+
+                async def appended() -> bool:
+                    metrics = world.node.metrics_object()
+                    return bool(metrics["last_log_index"] == 1)
+
+                await eventually(appended)
+                # The replies to later requests overtake it: it was not merely slow.
+                await leader.send(json.dumps({"GetMetrics": {"id": "m"}}))
+                assert "GetMetricsResponse" in json.loads(await leader.recv())
+                world.disk.failure = None
+                answer = json.loads(await leader.recv())["RaftAppendResponse"]
+            assert answer["id"] == "a"
+            assert answer["response"]["Ok"]["match_index"] == 1
+            assert world.disk.identity().cluster_id == "red"
 
     asyncio.run(scenario())
 

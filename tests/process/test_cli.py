@@ -15,6 +15,8 @@ from tests.process.conftest import ARGUMENTS, assert_no_traceback
 
 pytestmark = pytest.mark.process
 
+CHECKOUT = Path(__file__).parents[2]
+
 
 def qcore(
     *arguments: str, environment: dict[str, str] | None = None, stdin: str = ""
@@ -79,6 +81,27 @@ def test_a_cluster_from_the_command_line(tmp_path: Path) -> None:
     assert_no_traceback(cluster)
 
 
+def test_a_state_machine_of_the_users_own(tmp_path: Path) -> None:
+    machine = CHECKOUT / "examples" / "counter_machine.py"
+    arguments = (*ARGUMENTS, "--machine", f"{machine}:CounterMachine")
+    with LocalCluster(tmp_path, size=3, arguments=arguments) as cluster:
+        cluster.start()
+        endpoints = ",".join(cluster.endpoints)
+        nodes = ",".join(f"{node_id}={address}" for node_id, address in cluster.members)
+        assert qcore("cluster", "init", "--endpoints", endpoints, "--nodes", nodes).returncode == 0
+        add = '{"name": "visits", "by": 2}'
+        for expected in ("2", "4"):
+            done = qcore("execute", add, "--endpoints", endpoints)
+            assert (done.returncode, done.stdout) == (0, f"{expected}\n"), done.stderr
+        read = qcore("execute", "--read", "visits", "--endpoints", cluster.endpoints[2])
+        assert read.stdout == "4\n"
+        cluster.wait_converged()
+        wrong = qcore("perform", '{"GetSchema": {"entity_type": "A"}}', "--endpoints", endpoints)
+        assert wrong.returncode == 4
+        assert "GetSchema" in wrong.stderr
+    assert_no_traceback(cluster)
+
+
 def test_nobody_there_is_exit_code_3() -> None:
     endpoint = f"127.0.0.1:{free_ports(1)[0]}"
     for command in (["cluster", "status"], ["cluster", "init"], ["perform", '{"GetSchema": {}}']):
@@ -102,6 +125,8 @@ def test_nobody_there_is_exit_code_3() -> None:
             ["node", "start", "--id", "1", "--data-dir", "x", "--heartbeat-ms", "900"],
             "heartbeat_ms",
         ),
+        (["node", "start", "--id", "1", "--data-dir", "x", "--machine", "y"], "--machine"),
+        (["node", "start", "--id", "1", "--data-dir", "x", "--machine", "y.py:Z"], "y.py"),
         (["nothing"], "nothing"),
     ],
 )

@@ -29,6 +29,7 @@ CASES = [
     ("first_leader_within_ms", "10", None, CRASH, None),
     ("new_leader_within_ms", "1000", CRASH, None, None),
     ("new_leader_within_ms", "20", None, CRASH, None),
+    ("new_leader_within_ms", "1000", "[]", FOREVER, None),
     ("old_leader_steps_down_within_ms", "600", STALE, None, None),
     ("old_leader_steps_down_within_ms", "100", None, STALE, None),
     ("leader_changes", "1", CRASH, "[]", None),

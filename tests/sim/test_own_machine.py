@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from qcore.errors import ConfigError
-from qcore.sim import run_scenario
+from qcore.sim import RunResult, load_scenario, run_scenario
 from qcore.store.kv import KeyValueMachine
 from tests.sim.scenario_texts import failures, scenario, seen
 
@@ -90,3 +90,54 @@ def test_a_directed_write_needs_registers() -> None:
         run_scenario(
             scenario("[{at_ms: 1000, write: leader}]"), 1, machine=KeyValueMachine, requests=ask
         )
+
+
+OWN = """
+cluster: {{nodes: 3, machine: {machine}}}
+workload: {{requests: [{{write: '{{"name": "visits", "by": 1}}', weight: 3}}, {{read: visits}}]}}
+timeline: [{{at_ms: 1000, isolate: leader, for_ms: 500}}]
+until_ms: 2500
+expect: {{converges: true, min_ok_writes: 20, min_ok_reads: 5}}
+"""
+
+
+def run_own(tmp_path: Path, machine: str) -> RunResult:
+    path = tmp_path / "own.yaml"
+    path.write_text(OWN.format(machine=machine))
+    return run_scenario(path, 1)
+
+
+def test_a_scenario_names_a_machine_by_file_or_module(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(EXAMPLE.read_text())
+    by_name = run_own(tmp_path, "mine.py:CounterMachine")
+    assert by_name.ok, failures(by_name)
+    by_path = run_own(tmp_path, f"{EXAMPLE}:CounterMachine")
+    assert by_path == by_name
+    assert run_own(tmp_path, "qcore.store.kv:KeyValueMachine").metrics["committed_index"]
+
+
+@pytest.mark.parametrize(
+    ("machine", "says"),
+    [
+        ("none.py:Machine", "there is no file"),
+        ("no_such_module:Machine", "there is no module no_such_module"),
+        ("mine.py:Other", "has no class Other"),
+        ("mine.py:Number", "lacks a method"),
+        ("mine.py:Fails", "making one raised ValueError: no"),
+        ("broken.py:Machine", "importing it raised ZeroDivisionError"),
+    ],
+)
+def test_a_machine_that_cannot_be_used_is_refused(tmp_path: Path, machine: str, says: str) -> None:
+    (tmp_path / "mine.py").write_text(
+        "class Number: pass\nclass Fails:\n    def __init__(self):\n        raise ValueError('no')\n"
+    )
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    with pytest.raises(ConfigError, match=says):
+        run_own(tmp_path, machine)
+
+
+def test_the_readmes_scenario_passes() -> None:
+    spec = load_scenario(EXAMPLE.parent / "counter_partition.yaml")
+    for seed in (1, 2, 3):
+        result = run_scenario(spec, seed)
+        assert result.ok, failures(result)

@@ -186,6 +186,22 @@ def test_a_torn_last_transaction_is_what_a_power_loss_leaves(
     assert MarkFile.read(copy.path / MARK).sequence == mark.sequence - 1
 
 
+def test_a_torn_mark_falls_back_to_the_one_before(after_crash: Directory, scratch: Path) -> None:
+    copy = after_crash.copy(scratch / "copy")
+    path = copy.path / MARK
+    newest = MarkFile.read(path).sequence
+    flip(path, 512 * (newest & 1) + 9, 0)
+    assert MarkFile.read(path).sequence == newest - 1
+    assert outcome(copy) == "same"
+
+
+def test_a_damaged_mark_is_refused(after_crash: Directory, scratch: Path) -> None:
+    for content in (b"", bytes(1024), b"qcoremk1".ljust(1024, b"x")):
+        copy = after_crash.copy(scratch / "copy")
+        (copy.path / MARK).write_bytes(content)
+        assert str(copy.path / MARK) in refusal(copy)
+
+
 def test_older_copy_of_the_database_is_refused(
     after_stop: Directory, after_crash: Directory, scratch: Path
 ) -> None:

@@ -17,7 +17,8 @@ from qcore.core.entry import DurableState, Entry, HardState
 from qcore.errors import DiskFull, LogCorrupt, StorageError
 from qcore.storage.checks import entry_rows
 from qcore.storage.memory import MemoryStorage
-from qcore.storage.sqlite import _UPDATE_STATE, SqliteStorage
+from qcore.storage.sqlite import SqliteStorage
+from qcore.storage.stored import UPDATE_STATE
 from tests.storage.directories import command, snapshot
 
 ROOT = Path(__file__).parent.parent.parent
@@ -234,6 +235,9 @@ def test_refuses_what_could_not_be_stored(tmp_path: Path) -> None:
             storage.write([AppendLog(2, [command(1)]), TruncateLog(3, 1), AppendLog(4, [bad])])
         with pytest.raises(ValueError):
             storage.write([StoreSnapshot(2, snapshot(0), 0, True), AppendLog(3, [bad])])
+    for hard_state in (HardState(2**63, 1, 0), HardState(3, 2**63, 0), HardState(3, 1, 2**63)):
+        with pytest.raises(ValueError, match="cannot be stored"):
+            storage.write([SaveHardState(2, hard_state)])
     assert storage.load() == before
     storage.write([AppendLog(2, [command(1)])])
     storage.close()
@@ -249,6 +253,7 @@ MISFITS = [
     [StoreSnapshot(1, snapshot(2, term=1), 1, False)],
     [StoreSnapshot(1, snapshot(9, term=3), 9, True)],
     [StoreSnapshot(1, snapshot(2), 2, False), TruncateLog(2, 2)],
+    [StoreSnapshot(1, snapshot(2), 0, False), TruncateLog(2, 1)],
     [SaveHardState(1, HardState(1, None, 0))],
 ]
 
@@ -279,7 +284,7 @@ def test_a_gap_between_snapshot_and_log_is_refused(tmp_path: Path) -> None:
         stored = storage._stored
         stored.first_index, stored.last_index, stored.chain = first, first + 2, chain
         storage._connection.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?, ?)", rows)
-        storage._connection.execute(_UPDATE_STATE, stored.row())
+        storage._connection.execute(UPDATE_STATE, stored.row())
         storage.close()
         storage = SqliteStorage.open(directory, 1)
         with pytest.raises(LogCorrupt, match=r"log\.db: .*(starts|ends) at entry"):

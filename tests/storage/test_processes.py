@@ -45,7 +45,11 @@ def start_writer(directory: Path, seed: int) -> subprocess.Popen[str]:
 def kill(process: subprocess.Popen[str]) -> str:
     """Kill -9 and wait; what it had still said on stdout."""
     process.send_signal(signal.SIGKILL)
-    rest, _ = process.communicate(timeout=30)
+    assert process.stdout is not None
+    # Not `communicate`: it passes over the lines that `readline` has buffered already.
+    rest = process.stdout.read()
+    process.stdout.close()
+    process.wait()
     return rest
 
 
@@ -64,8 +68,8 @@ def crash_cycles(directory: Path, cycles: int) -> None:
         state = storage.load()
         storage.close()
         assert state.hard_state.term >= term
-        # At most one more write than the last reported one happened: it may have cut two entries.
-        assert last_index(state) >= index - 2
+        # At most one write happened that was not reported: it may have cut two entries, added 19.
+        assert index - 2 <= last_index(state) <= index + 19
         assert [e for e in state.entries if e != entry(e.index, e.term)] == []
         if state.hard_state.term == term:
             held = {e.index: e.term for e in state.entries}

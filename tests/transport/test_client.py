@@ -120,6 +120,7 @@ async def test_no_reply_in_time_is_an_unknown_outcome_and_the_late_reply_is_drop
         connection.send_encoded(late)
         assert (await client.request("GetMetrics"))["response"] == {"id": 1, "blob": ""}
         assert pushed == []
+        assert client._waiting == {}, "nothing is kept of requests that are over"
 
 
 @asynchronous

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from qcore.core.entry import Entry
 from qcore.core.messages import AppendEntries, RequestVote
@@ -274,6 +275,9 @@ def test_an_array_may_not_hold_more_envelopes_than_the_limit() -> None:
 def test_a_million_wrong_elements_cost_one_error() -> None:
     frame = b'{"RaftAppend":{"id":"12","request":{"entries":[' + b"1," * 1_000_000 + b"1]}}}"
     assert only(frame).reply.error == "RaftAppend.request.entries.0: must be an object"
+    with pytest.raises(ValidationError) as raised:
+        CODEC._validators.one.validate_json(frame)
+    assert raised.value.error_count() < 10
 
 
 def test_a_malformed_envelope_of_a_known_type_says_so() -> None:

@@ -329,8 +329,8 @@ async def test_a_request_and_the_end_in_one_packet(
         writer.write(masked(request_frame) * 3 + end)
         async with asyncio.timeout(10):
             assert b"\x88" in await reader.read()
-        await until(lambda: handler.closed, "the connection is gone")
         writer.close()
+        await until(lambda: handler.closed, "the connection is gone")
     assert_quiet(caplog)
 
 

@@ -32,6 +32,7 @@ from tests.transport.support import (
     RecordingHandler,
     assert_quiet,
     asynchronous,
+    plain,
     running_server,
     until,
 )
@@ -117,6 +118,18 @@ async def test_what_is_sent_in_one_turn_travels_in_few_frames() -> None:
             send_vote(pool)
         await until(lambda: len(peers.messages) == 200, "every response")
         assert server.stats.frames_received - before <= 3
+
+
+@asynchronous
+async def test_a_peer_gets_in_when_clients_hold_every_place() -> None:
+    limits = TransportLimits(max_clients=1)
+    async with running_server(limits=limits) as (server, _, address), plain(address):
+        await until(lambda: server.stats.clients == 1, "the only place is taken")
+        async with pool_of({1: address}) as (pool, peers):
+            await until(lambda: peers.connected or peers.unreachable, "an outcome")
+            assert peers.connected == [1]
+            assert send_vote(pool)
+            await until(lambda: peers.messages, "answered")
 
 
 # --- peers that come and go -----------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from typing import Annotated, Literal
 
@@ -30,7 +31,10 @@ class ClockSpec(Spec):
 
 
 class ClusterSpec(Spec):
-    """The servers and their settings. `nodes` is a number, or a list of ids."""
+    """The servers and their settings. `nodes` is a number, or a list of ids.
+
+    `machine` is `kv`, `entity`, or one of the user's own: `file.py:Class` or `module:Class`.
+    """
 
     nodes: tuple[NodeId, ...] = (1, 2, 3)
     election_timeout_ms: tuple[Positive, Positive] = (150, 300)
@@ -42,7 +46,7 @@ class ClusterSpec(Spec):
     max_batch_bytes: Positive = 256 * 1024
     max_uncommitted_bytes: Positive = 64 * 1024 * 1024
     safeguards: dict[str, Flag] = Field(default_factory=dict)
-    machine: Literal["kv", "entity"] = "kv"
+    machine: str = "kv"
     disk: DiskSpec = DiskSpec()
     clocks: dict[NodeId, ClockSpec] = Field(default_factory=dict)
 
@@ -70,6 +74,15 @@ class ClusterSpec(Spec):
         if isinstance(value, int) and not isinstance(value, bool):
             return (value, 2 * value)
         return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("machine")
+    @classmethod
+    def _known_machine(cls, value: str) -> str:
+        if value not in ("kv", "entity") and not re.fullmatch(r".+:[A-Za-z_]\w*", value):
+            raise ValueError(
+                f"no machine is called {value!r}; write kv, entity, or your own as file.py:Class"
+            )
+        return value
 
     @field_validator("safeguards")
     @classmethod
@@ -185,13 +198,38 @@ class ClientLinkSpec(Spec):
     loss: Probability = 0.0
 
 
+class RequestSpec(Spec):
+    """What a client may ask of a machine of the user's own: `{write: text}` or `{read: text}`."""
+
+    write: str | None = None
+    read: str | None = None
+    weight: Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)] = 1.0
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> RequestSpec:
+        if (self.write is None) == (self.read is None):
+            raise ValueError("give either `write` or `read`, with the text that the machine takes")
+        return self
+
+    @property
+    def kind(self) -> Literal["write", "read"]:
+        return "read" if self.write is None else "write"
+
+    @property
+    def payload(self) -> str:
+        text = self.read if self.write is None else self.write
+        assert text is not None
+        return text
+
+
 class WorkloadSpec(Spec):
     """What the clients do.
 
     Open loop: `rate_per_s` operations a second over all clients, at random moments, whatever the answers.
     Closed loop (`mode: closed`, or `think_ms`): each client has one operation at a time, and thinks
     between two. Operations go to `keys` registers; what is neither a read nor a cas is a write of a
-    value that no other operation writes.
+    value that no other operation writes. With a machine of the user's own, `requests` are what the clients
+    ask, by weight, and keys and fractions mean nothing.
     """
 
     clients: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 3
@@ -201,9 +239,15 @@ class WorkloadSpec(Spec):
     read_fraction: Probability = 0.4
     cas_fraction: Probability = 0.1
     keys: Positive = 8
+    requests: tuple[RequestSpec, ...] = ()
     timeout_ms: Annotated[int, Field(ge=1, strict=True)] = 1000
     start_ms: Milliseconds = 0.0
     stop_ms: Milliseconds | None = None
+
+    @field_validator("requests", mode="before")
+    @classmethod
+    def _list_of_requests(cls, value: object) -> object:
+        return tuple(value) if isinstance(value, list) else value
 
     @model_validator(mode="before")
     @classmethod

@@ -66,6 +66,11 @@ class Scenario(Spec):
         labels = {item.label for item in self.timeline if item.label}
         for number, item in enumerate(self.timeline):
             self._check_item(number, item, known, labels)
+        if (":" in self.cluster.machine) != bool(self.workload.requests):
+            raise ValueError(
+                "workload.requests and a cluster.machine of your own (file.py:Class) belong together: "
+                "the one says what clients ask of the other"
+            )
         stop = self.workload.stop_ms
         if stop is not None and stop < self.workload.start_ms:
             raise ValueError(f"workload: stop_ms ({stop}) is before start_ms")

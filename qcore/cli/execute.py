@@ -1,0 +1,33 @@
+"""`qcore execute`: one command or query to a node that runs a state machine of your own."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from qcore.cli.options import DEFAULT_ENDPOINT, EndpointsOption, TimeoutOption, split_endpoints
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def execute(
+    command: Annotated[str, typer.Argument(help="The command, as the state machine reads it.")],
+    read: Annotated[
+        bool, typer.Option("--read", help="It is a query: read linearizably, change nothing.")
+    ] = False,
+    endpoints: EndpointsOption = DEFAULT_ENDPOINT,
+    timeout: TimeoutOption = 15.0,
+) -> None:
+    """Send a command to a state machine started with --machine, and print its result."""
+    from qcore.cli.runner import run
+    from qcore.node.client import QcoreClient
+
+    targets = split_endpoints(endpoints)
+
+    async def work() -> str:
+        async with QcoreClient(targets, timeout_s=timeout) as client:
+            return await client.execute(command, read=read)
+
+    print(run(work()))

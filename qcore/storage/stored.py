@@ -1,0 +1,91 @@
+"""The one row of table `state`: the hard state, and where the log begins and ends."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from qcore.storage.checks import Column, corrupt
+
+#: Takes what `StoredState.row` returns.
+UPDATE_STATE = (
+    "UPDATE state SET sequence=?, term=?, voted_for=?, commit_index=?, first_index=?, "
+    "last_index=?, base_chain=?, chain=?, has_snapshot=?, checksum=? WHERE id = 1"
+)
+_STATE_FIELDS = struct.Struct("<qq?qqqqII?")
+
+
+@dataclass(slots=True)
+class StoredState:
+    """The single row of table `state`: the hard state and the log's bounds and checksum ends.
+
+    `sequence` counts transactions. `base_chain` is the checksum before the first entry, `chain` that
+    of the last. `first_index` is where the log starts or would start.
+    """
+
+    sequence: int = 0
+    term: int = 0
+    voted_for: int | None = None
+    commit: int = 0
+    first_index: int = 1
+    last_index: int = 0
+    base_chain: int = 0
+    chain: int = 0
+    has_snapshot: bool = False
+
+    def row(self) -> tuple[Column, ...]:
+        """All fields and their checksum.
+
+        Raises:
+            ValueError: a number does not fit 64 bits.
+        """
+        fields = (
+            self.sequence,
+            self.term,
+            self.voted_for,
+            self.commit,
+            self.first_index,
+            self.last_index,
+            self.base_chain,
+            self.chain,
+            self.has_snapshot,
+        )
+        try:
+            return (*fields, self._checksum())
+        except struct.error as error:
+            raise ValueError(f"hard state or log bounds cannot be stored: {error}") from error
+
+    def _checksum(self) -> int:
+        packed = _STATE_FIELDS.pack(
+            self.sequence,
+            self.term,
+            self.voted_for is not None,
+            self.voted_for or 0,
+            self.commit,
+            self.first_index,
+            self.last_index,
+            self.base_chain,
+            self.chain,
+            self.has_snapshot,
+        )
+        return zlib.crc32(packed)
+
+    @classmethod
+    def from_row(cls, path: Path, row: tuple[Column, ...]) -> StoredState:
+        """Verify and decode what `row` made.
+
+        Raises:
+            LogCorrupt: it was changed.
+        """
+        *fields, checksum = row
+        if all(type(f) is int for i, f in enumerate(fields) if i != 2 or f is not None):
+            stored = cls(*fields)  # type: ignore[arg-type]  # the types were checked just above
+            stored.has_snapshot = bool(stored.has_snapshot)
+            try:
+                if stored._checksum() == checksum:
+                    return stored
+            except struct.error:
+                pass  # a number out of range: as wrong as a checksum
+        raise corrupt(path, "the hard state", "its checksum is wrong")

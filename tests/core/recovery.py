@@ -1,0 +1,56 @@
+"""After the trouble: everything up, nothing lost any more. The cluster must work again, soon."""
+
+from __future__ import annotations
+
+from tests.core.cluster import Cluster
+
+#: More deadlines than this must not pass before the cluster works: elections may split, but not for ever.
+MAX_DEADLINES = 400
+
+
+def recover(cluster: Cluster) -> None:
+    """Heal the cluster, let time pass, and demand a leader that commits and serves everywhere.
+
+    Raises:
+        AssertionError: it does not come back to work.
+    """
+    cluster.cut.clear()
+    for node in cluster.nodes.values():
+        if node.core is None:
+            cluster.restart(node.node_id)
+    _set_clocks(cluster, max(node.now for node in cluster.nodes.values()))
+    for _ in range(MAX_DEADLINES):
+        cluster.settle()
+        now = min(max(node.now, node.up.next_deadline()) for node in cluster.alive())
+        _set_clocks(cluster, now)
+        for node in cluster.alive():
+            if node.up.next_deadline() <= now:
+                cluster.timeout(node.node_id)
+        cluster.settle()
+        if _works(cluster):
+            return
+    raise AssertionError([node.up.status() for node in cluster.alive()])
+
+
+def _set_clocks(cluster: Cluster, now: int) -> None:
+    for node in cluster.nodes.values():
+        node.now = now
+
+
+def _works(cluster: Cluster) -> bool:
+    """One leader of the newest term takes a command and a read, and every server keeps up."""
+    newest = max(node.up.term for node in cluster.alive())
+    leaders = [n for n in cluster.leaders() if cluster.core(n).term == newest]
+    if not leaders:
+        return False
+    leader = cluster.nodes[leaders[0]]
+    cluster.propose(leader.node_id, "last")
+    index = leader.up.status().last_log_index
+    ready = len(leader.reads_ready)
+    cluster.read(leader.node_id)
+    cluster.settle()
+    return (
+        all(node.up.commit >= index - 1 for node in cluster.alive())
+        and leader.up.commit >= index
+        and len(leader.reads_ready) > ready
+    )

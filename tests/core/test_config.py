@@ -1,0 +1,52 @@
+"""Settings that cannot work are refused, by name."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from qcore.core import RaftConfig
+from qcore.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("node_id", 0),
+        ("node_id", -1),
+        ("election_timeout_min_ms", 0),
+        ("heartbeat_ms", 0),
+        ("max_inflight_messages", 0),
+        ("max_inflight_bytes", 0),
+        ("max_batch_bytes", 0),
+        ("max_uncommitted_bytes", -5),
+    ],
+)
+def test_a_value_below_one_is_refused(field: str, value: int) -> None:
+    with pytest.raises(ConfigError, match=f"{field} is {value}; it must be at least 1"):
+        RaftConfig(**{"node_id": 1, field: value})  # type: ignore[arg-type] # every field named here is a number
+
+
+def test_an_empty_range_of_election_timeouts_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"election_timeout_max_ms \(100\) is below"):
+        RaftConfig(node_id=1, election_timeout_max_ms=100)
+
+
+@pytest.mark.parametrize("heartbeat", [150, 151])
+def test_a_heartbeat_as_slow_as_the_election_timeout_is_refused(heartbeat: int) -> None:
+    with pytest.raises(ConfigError, match="would campaign against a live leader"):
+        RaftConfig(node_id=1, heartbeat_ms=heartbeat)
+
+
+def test_the_edges_are_allowed() -> None:
+    RaftConfig(
+        node_id=1, election_timeout_min_ms=2, election_timeout_max_ms=2, heartbeat_ms=1,
+        max_inflight_messages=1, max_inflight_bytes=1, max_batch_bytes=1, max_uncommitted_bytes=1,
+    )  # fmt: skip
+
+
+def test_a_configuration_cannot_change_under_a_running_server() -> None:
+    config = RaftConfig(node_id=1)
+    with pytest.raises(FrozenInstanceError):
+        config.pre_vote = False  # type: ignore[misc] # that it is refused is the point
