@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
+from zlib import crc32
 
 from qcore.core import DurableState, Entry, HardState, Membership, RaftConfig, RaftCore
 from qcore.core.durable import apply_write
@@ -37,8 +38,31 @@ from qcore.core.events import (
     Tick,
     WriteDurable,
 )
-from qcore.core.messages import RaftMessage
+from qcore.core.messages import InstallSnapshot, RaftMessage
 from tests.core.safety import Safety, chain
+
+
+def whole_snapshot(
+    term: int,
+    leader_id: int,
+    last_included_index: int,
+    last_included_term: int,
+    membership: Membership,
+    data: str,
+) -> InstallSnapshot:
+    """A snapshot in one chunk."""
+    checksum = crc32(data.encode())
+    return InstallSnapshot(
+        term,
+        leader_id,
+        last_included_index,
+        last_included_term,
+        membership,
+        offset=0,
+        total=len(data),
+        checksum=checksum,
+        data=data,
+    )
 
 
 @dataclass(slots=True)

@@ -41,7 +41,7 @@ from qcore.core.messages import (
     RequestVoteResponse,
 )
 from qcore.errors import ConfigError, LogCorrupt
-from tests.core.cluster import Cluster, membership_entry, started
+from tests.core.cluster import Cluster, membership_entry, started, whole_snapshot
 
 THREE = Membership(voters=(1, 2, 3))
 
@@ -163,7 +163,7 @@ def test_a_snapshot_that_the_undurable_log_covers_is_acknowledged_when_that_is_d
     entries = [Entry(2, 2, "noop", "", 0), Entry(3, 2, "command", "x", 0)]
     effects = core.step(MessageReceived(1, AppendEntries(2, 1, 1, 1, 0, entries)), 0)
     write_id = max(effect.write_id for effect in effects if isinstance(effect, AppendLog))
-    effects = core.step(MessageReceived(1, InstallSnapshot(2, 1, 3, 2, THREE, 0, 5, 0, "state")), 0)
+    effects = core.step(MessageReceived(1, whole_snapshot(2, 1, 3, 2, THREE, "state")), 0)
     assert core.commit == 3
     assert sends(effects, 1) == [Send(1, InstallSnapshotResponse(2, 3, 5, 3), write_id)]
 
@@ -197,9 +197,9 @@ def test_trailing_entries_cannot_be_negative() -> None:
         ),
         (AppendEntries(5, 2, 0, 0, 0, [Entry(1, 1, "membership", "?", 0)]), "cannot be read"),
         (AppendEntries(5, 2, 0, 0, 0, [Entry(7, 1, "noop", "", 0)]), "where 1 should follow"),
-        (InstallSnapshot(5, 2, 4, 0, THREE, 0, 0, 0, ""), "senseless"),
-        (InstallSnapshot(5, 2, 4, 6, THREE, 0, 0, 0, ""), "senseless"),
-        (InstallSnapshot(5, 2, 4, 1, Membership(), 0, 0, 0, ""), "senseless"),
+        (whole_snapshot(5, 2, 4, 0, THREE, ""), "senseless"),
+        (whole_snapshot(5, 2, 4, 6, THREE, ""), "senseless"),
+        (whole_snapshot(5, 2, 4, 1, Membership(), ""), "senseless"),
         (AppendEntries(5, 3, 0, 0, 0, []), "not the sender"),
         (RequestVote(5, 3, 0, 0), "not the sender"),
     ],

@@ -22,13 +22,12 @@ from qcore.core.events import Bootstrap, Propose, ReadRequested, Tick
 from qcore.core.messages import (
     AppendEntries,
     AppendEntriesResponse,
-    InstallSnapshot,
     PreVote,
     PreVoteResponse,
     RequestVote,
     RequestVoteResponse,
 )
-from tests.core.cluster import Cluster, Envelope, started
+from tests.core.cluster import Cluster, Envelope, started, whole_snapshot
 from tests.core.single import (
     LATER,
     THREE,
@@ -91,7 +90,7 @@ def test_figure_2_all_servers_apply_what_is_committed_in_order(role: str) -> Non
         AppendEntriesResponse(9, True, 0, 0, 0, 0),
         RequestVoteResponse(9, False),
         PreVoteResponse(9, 2, False),
-        InstallSnapshot(9, 2, 9, 9, THREE, "0:0"),
+        whole_snapshot(9, 2, 9, 9, THREE, "0:0"),
     ],
     ids=lambda message: type(message).__name__,
 )
@@ -259,7 +258,7 @@ def test_5_5_requests_are_idempotent() -> None:
 def test_7_a_snapshot_replaces_a_log_that_ends_before_it_or_conflicts() -> None:
     for terms in ((1, 1), (1, 1, 2, 2, 2, 2)):
         core = restored(terms, term=4)
-        effects = receive(core, 2, InstallSnapshot(4, 2, 5, 3, THREE, "state"))
+        effects = receive(core, 2, whole_snapshot(4, 2, 5, 3, THREE, "state"))
         assert only(effects, StoreSnapshot).reset_log
         assert only(effects, RestoreMachine).snapshot.data == "state"
         assert core.log_entries() == []
@@ -268,7 +267,7 @@ def test_7_a_snapshot_replaces_a_log_that_ends_before_it_or_conflicts() -> None:
 
 def test_7_a_snapshot_of_a_prefix_keeps_what_follows() -> None:
     core = restored((1, 1, 3, 3), term=4)
-    effects = receive(core, 2, InstallSnapshot(4, 2, 3, 3, THREE, "state"))
+    effects = receive(core, 2, whole_snapshot(4, 2, 3, 3, THREE, "state"))
     assert not any(isinstance(effect, StoreSnapshot | RestoreMachine) for effect in effects)
     assert core.status().last_log_index == 4
     assert core.commit == 3

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qcore.core.progress import Progress
+from qcore.core.entry import Membership, Snapshot, SnapshotMeta
+from qcore.core.progress import Progress, SnapshotTransfer
 
 BIG = 1 << 30
 
@@ -76,15 +77,21 @@ def test_next_never_falls_to_what_is_matched() -> None:
     assert progress.next == 10
 
 
+def transfer_of(index: int) -> SnapshotTransfer:
+    meta = SnapshotMeta(index, 1, Membership(voters=(1,)))
+    return SnapshotTransfer(Snapshot(meta, "state"), 0, 0, 0)
+
+
 def test_a_snapshot_pauses_all_but_heartbeats() -> None:
     progress = replicating()
     progress.sent(5, 10)
-    progress.become_snapshot(20, now=7)
+    progress.become_snapshot(transfer_of(20))
     assert progress.paused(16, BIG)
-    assert (progress.pending_snapshot, progress.snapshot_sent_at, progress.next) == (20, 7, 21)
+    assert progress.snapshot is not None
+    assert progress.next == 21
     assert not progress.inflight
     progress.become_replicate(21)
-    assert progress.pending_snapshot == 0
+    assert progress.snapshot is None
 
 
 @given(
@@ -114,7 +121,7 @@ def test_match_stays_below_next_and_the_window_adds_up(done: list[tuple[str, int
             case "replicate":
                 progress.become_replicate(number)
             case "snapshot" if number > progress.match:
-                progress.become_snapshot(number, now=0)
+                progress.become_snapshot(transfer_of(number))
             case _:
                 pass
         assert progress.match == highest
