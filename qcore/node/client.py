@@ -29,6 +29,7 @@ from qcore.errors import (
     OutcomeUnknown,
     ProposalError,
     QcoreError,
+    TransportError,
 )
 from qcore.node.config import parse_address
 from qcore.node.remote import error_from
