@@ -191,10 +191,12 @@ class TraceWriter:
         note: str = "",
     ) -> None:
         """`phase` is `invoke`, `ok`, `refused` or `unknown`; `value` is what was written or read."""
+        value_text = str(value) if type(value) is int else _text(value)
+        note_text = _text(note) if note else '""'
         self._put(
             f'{{"t_us":{t_us},"kind":"op","node":{node},"phase":"{phase}","client":{client},'
-            f'"op_id":{op_id},"op":"{op}","key":{_text(key)},"value":{_text(value)},'
-            f'"note":{_text(note)}}}'
+            f'"op_id":{op_id},"op":"{op}","key":{_text(key)},"value":{value_text},'
+            f'"note":{note_text}}}'
         )
 
     def bad(self, t_us: int, node: int, from_node: int, message: str, note: str) -> None:

@@ -107,7 +107,6 @@ def become_follower(server: Server, term: int, leader_id: int | None) -> None:
     """Follow `leader_id` (None: whoever wins) in `term`, which is the present one or a later one."""
     assert term >= server.term, "terms never go back"
     was_leader = server.role == "leader"
-    was_idle = server.role in ("follower", "learner")
     if term > server.term:
         server.term = term
         server.voted_for = None
@@ -115,10 +114,11 @@ def become_follower(server: Server, term: int, leader_id: int | None) -> None:
     server.role = server.idle_role()
     server.leader_id = leader_id
     server.last_leader_contact = None if leader_id is None else server.now
-    if not was_idle:
-        server.votes = {}
-        server.reset_election_deadline()
+    server.votes = {}
     if was_leader:
+        # A candidate that loses keeps the deadline that it drew when it began (paper, 5.2): drawing
+        # again would make split votes last longer.
+        server.reset_election_deadline()
         server.heartbeat_deadline = NEVER
         server.progress = {}
         server.uncommitted_bytes = 0

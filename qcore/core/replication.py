@@ -38,7 +38,8 @@ def propose(server: Server, event: Propose) -> None:
         return
     append_own(server, event.kinds or "command", event.commands, event.wall_us)
     broadcast(server)
-    maybe_commit(server)
+    if server.durable_index == server.log.last_index:  # only with that safeguard off
+        maybe_commit(server)
 
 
 def append_own(
@@ -205,6 +206,8 @@ def _on_rejected(
 
 def maybe_commit(server: Server) -> None:
     """Commit what a quorum holds durably, if it is of the present term (paper, 5.4.2 and figure 8)."""
+    if server.commit == server.log.last_index:
+        return
     matches = {peer: progress.match for peer, progress in server.progress.items()}
     matches[server.node_id] = server.durable_index
     index = quorum.agreed_value(server.membership, matches)

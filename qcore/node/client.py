@@ -29,6 +29,7 @@ from qcore.errors import (
     OutcomeUnknown,
     ProposalError,
     QcoreError,
+    TransportError,
 )
 from qcore.node.config import parse_address
 from qcore.node.remote import error_from
@@ -256,8 +257,16 @@ class QcoreClient:
         )
 
     async def _result(self, name: str, fields: Mapping[str, Json], endpoint: str) -> Json:
-        """The `Ok` of a reply, or its `Err` raised."""
-        reply = await self.request(endpoint, name, fields, self._timeout_s)
+        """The `Ok` of a reply, or its `Err` raised. A node that is not there yet is waited for."""
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                reply = await self.request(endpoint, name, fields, self._timeout_s)
+                break
+            except TransportError as error:
+                if not error.retryable or time.monotonic() + _BACKOFF_LAST_S >= deadline:
+                    raise
+            await asyncio.sleep(_BACKOFF_LAST_S)
         response = reply["response"]
         if "Err" in response:
             raise error_from(response["Err"], reply.get("detail"))

@@ -222,7 +222,11 @@ class SimNode:
             self._trace.drop(now, self.node_id, source, message_id, name, "node is down")
         else:
             self._trace.recv(now, self.node_id, source, message_id, name)
-            self.hand(PeerMessageReceived(source, payload))  # type: ignore[arg-type]  # peers send nothing else
+            event = PeerMessageReceived(source, payload)  # type: ignore[arg-type]  # peers send nothing else
+            if self.paused:
+                self.hand(event)
+            else:
+                self._step([event])
             if self._hooks.receive:
                 term = getattr(payload, "term", 0)
                 offer(self._hooks.receive, Happening(self.node_id, name, source, term=term))
@@ -306,10 +310,7 @@ class SimNode:
         replica = self.replica
         if replica is None:
             return
-        deadline = replica.next_deadline()
-        if deadline >= _FAR_AWAY_US:
-            return
-        due = self.clock.true_at(deadline)
+        due = self.clock.true_at(replica.next_deadline())
         if due < self._wake_at:
             due = max(due, now)
             self._wake_at = due

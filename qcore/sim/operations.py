@@ -106,11 +106,14 @@ class KeyValueLanguage:
     has_cas = True
     setup: Sequence[str] = ()
 
+    def __init__(self) -> None:
+        self._keys: dict[str, str] = {}  # key -> as JSON; there are few keys and many operations
+
     def take_setup_result(self, number: int, result: str) -> None:
         raise AssertionError("the key-value machine needs no setup")
 
     def phrase(self, op: ClientOp) -> tuple[RequestKind, str]:
-        key = json.dumps(op.key)
+        key = self._keys.get(op.key) or self._keys.setdefault(op.key, json.dumps(op.key))
         match op.kind:
             case "read":
                 return "read", f'{{"op":"get","key":{key}}}'

@@ -40,21 +40,33 @@ class Walk:
     Args:
         seed: decides everything.
         safeguards: switched off ones must be noticed by some seed.
+        pre_vote, check_quorum: left to the seed if None.
+        size: that many voters; left to the seed, and learners and joint configurations too, if None.
     """
 
-    def __init__(self, seed: int, safeguards: Safeguards | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        safeguards: Safeguards | None = None,
+        *,
+        pre_vote: bool | None = None,
+        check_quorum: bool | None = None,
+        size: int | None = None,
+    ) -> None:
         self.rng = rng = random.Random(seed)
-        self.size = rng.choice((1, 2, 3, 3, 3, 4, 5, 5))
+        self.size = size or rng.choice((1, 2, 3, 3, 3, 4, 5, 5))
         settings = RaftConfig(
             node_id=1,
-            pre_vote=rng.random() < 0.6,
-            check_quorum=rng.random() < 0.6,
+            pre_vote=rng.random() < 0.6 if pre_vote is None else pre_vote,
+            check_quorum=rng.random() < 0.6 if check_quorum is None else check_quorum,
             max_inflight_messages=rng.choice((1, 2, 4, 16)),
             max_inflight_bytes=rng.choice((100, 400, 1 << 20)),
             max_batch_bytes=rng.choice((1, 60, 160, 1 << 18)),
             safeguards=safeguards or Safeguards(),
         )
         membership = _membership(rng, self.size)
+        if size is not None:
+            membership = Membership(voters=tuple(range(1, size + 1)))
         durable = {node_id: started(membership) for node_id in range(1, self.size + 1)}
         self.cluster = Cluster(durable, settings, seed=seed)
         weights = {
