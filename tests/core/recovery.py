@@ -38,19 +38,25 @@ def _set_clocks(cluster: Cluster, now: int) -> None:
 
 
 def _works(cluster: Cluster) -> bool:
-    """One leader of the newest term takes a command and a read, and every server keeps up."""
-    newest = max(node.up.term for node in cluster.alive())
-    leaders = [n for n in cluster.leaders() if cluster.core(n).term == newest]
+    """The newest leader takes a command and a read, and every member keeps up.
+
+    A joint configuration must have been left by then, and the servers that are not in the new one may
+    not even know it.
+    """
+    leaders = sorted(cluster.leaders(), key=lambda n: cluster.core(n).term)
     if not leaders:
         return False
-    leader = cluster.nodes[leaders[0]]
+    leader = cluster.nodes[leaders[-1]]
+    members = [n for n in cluster.alive() if n.node_id in leader.up.membership.members()]
+    if max(node.up.term for node in members) > leader.up.term or leader.up.membership.is_joint:
+        return False
     cluster.propose(leader.node_id, "last")
     index = leader.up.status().last_log_index
     ready = len(leader.reads_ready)
     cluster.read(leader.node_id)
     cluster.settle()
     return (
-        all(node.up.commit >= index - 1 for node in cluster.alive())
+        all(node.up.commit >= index - 1 for node in members)
         and leader.up.commit >= index
         and len(leader.reads_ready) > ready
     )

@@ -30,6 +30,8 @@ from qcore.core.messages import (
     RaftMessage,
     RequestVote,
     RequestVoteResponse,
+    TimeoutNow,
+    TimeoutNowResponse,
 )
 from tests.core.single import LATER, THREE, become, only, pristine, receive, restored
 
@@ -52,7 +54,7 @@ entries = st.builds(
     Entry,
     index=numbers,
     term=numbers,
-    kind=st.sampled_from(["command", "noop", "membership"]),
+    kind=st.sampled_from(["command", "noop", "membership", "session"]),
     data=st.one_of(
         st.sampled_from(["", "x", "{}", "[]", '{"voters":[]}', '{"voters":[0]}']),
         memberships.map(Membership.to_json),
@@ -92,8 +94,13 @@ messages: st.SearchStrategy[RaftMessage] = st.one_of(
     st.builds(RequestVoteResponse, numbers, st.booleans()),
     st.builds(PreVote, numbers, numbers, nodes, numbers, numbers),
     st.builds(PreVoteResponse, numbers, numbers, st.booleans()),
-    st.builds(InstallSnapshot, numbers, nodes, numbers, numbers, memberships, st.just("s"), numbers),
-    st.builds(InstallSnapshotResponse, numbers, numbers, numbers),
+    st.builds(
+        InstallSnapshot,
+        *(numbers, nodes, numbers, numbers, memberships, numbers, numbers, numbers, st.just("s"), numbers),
+    ),
+    st.builds(InstallSnapshotResponse, numbers, numbers, numbers, numbers, numbers),
+    st.builds(TimeoutNow, numbers, nodes),
+    st.builds(TimeoutNowResponse, numbers, st.booleans()),
 )  # fmt: skip
 
 

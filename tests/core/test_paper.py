@@ -18,7 +18,7 @@ from qcore.core.effects import (
     Send,
     StoreSnapshot,
 )
-from qcore.core.events import Bootstrap, Propose, ReadRequested, Tick
+from qcore.core.events import Bootstrap, Propose, ReadRequested, Tick, WriteDurable
 from qcore.core.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -327,6 +327,7 @@ def test_6_2_a_leader_that_reaches_no_majority_steps_down() -> None:
 
 def test_6_2_a_leader_that_reaches_a_majority_does_not() -> None:
     core = become(restored(), "leader")
+    core.step(WriteDurable(2), LATER)
     for _ in range(100):
         now = core.next_deadline()
         core.step(Tick(), now)

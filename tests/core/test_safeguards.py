@@ -10,9 +10,13 @@ from dataclasses import fields
 
 import pytest
 
-from qcore.core import Safeguards
+from qcore.core import RaftConfig, Safeguards
+from qcore.core.effects import ReadReady
+from qcore.core.events import ReadRequested, Tick, WriteDurable
+from qcore.core.messages import AppendEntriesResponse
 from tests.core.safety import Safety, SafetyViolation
 from tests.core.script import Script
+from tests.core.single import LATER, become, receive, restored
 from tests.core.walk import Walk, all_on_except
 
 #: P1: server 2 votes for 1, crashes before the vote is durable, and votes for 3 in the same term.
@@ -150,8 +154,23 @@ def test_without_a_noop_the_older_terms_entries_and_reads_wait(on: bool) -> None
     assert bool(script.cluster.nodes[1].reads_ready) == on
 
 
+@pytest.mark.parametrize("on", [True, False])
+def test_lease_drift_margin(on: bool) -> None:
+    """Dissertation, 6.4.1: just before the followers' promise runs out, a slow clock may err."""
+    config = RaftConfig(1, lease_reads=True, safeguards=Safeguards(lease_drift_margin=on))
+    core = become(restored(config=config), "leader")
+    core.step(WriteDurable(2), LATER)
+    receive(core, 2, AppendEntriesResponse(core.term, True, 2, 1, 0, 0, 0))
+    now = core.next_deadline()
+    core.step(Tick(), now)
+    receive(core, 2, AppendEntriesResponse(core.term, True, 2, 1, 0, 0, 1), now + 100)
+    late = now + config.election_timeout_min_ms * 950
+    served = any(isinstance(e, ReadReady) for e in core.step(ReadRequested(9, lease=True), late))
+    assert served != on
+
+
 def test_every_safeguard_has_its_case() -> None:
-    covered = {case[0] for case in CASES} | {"noop_on_election"}
+    covered = {case[0] for case in CASES} | {"noop_on_election", "lease_drift_margin"}
     assert covered == {field.name for field in fields(Safeguards)}
 
 
