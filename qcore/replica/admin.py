@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from qcore.core.effects import (
     ChangeAccepted,
@@ -12,36 +11,15 @@ from qcore.core.effects import (
     TransferRefused,
     TransferStarted,
 )
-from qcore.core.events import ChangeMembership, Event, TransferLeadership
-from qcore.core.raft import RaftCore
+from qcore.core.events import ChangeMembership, TransferLeadership
 from qcore.errors import ChangeRefused as ChangeRefusedError
 from qcore.errors import NotCaughtUp, OutcomeUnknown, QcoreError, TransferFailed
 from qcore.replica.events import AddLearner, ChangeMembers, TransferLeader
+from qcore.replica.owner import Owner
 from qcore.replica.pending import Request
 
 #: Rounds in which a learner must come within an election timeout of the leader (dissertation 4.2.1).
 CATCH_UP_ROUNDS = 10
-
-
-class Owner(Protocol):
-    """What the admin requests need of the replica that they belong to."""
-
-    core: RaftCore
-
-    @property
-    def now(self) -> int: ...
-
-    def step_core(self, event: Event) -> list[Effect]:
-        """Step the core, carry out what follows, and return its effects."""
-        ...
-
-    def open_request(self, request_id: int, timeout_ms: int) -> Request: ...
-
-    def succeed(self, request: Request, result: str, index: int) -> None: ...
-
-    def fail(self, request: Request, error: QcoreError) -> None: ...
-
-    def not_leader(self) -> QcoreError: ...
 
 
 @dataclass(slots=True)

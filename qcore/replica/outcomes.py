@@ -32,6 +32,15 @@ _BY_CODE: dict[str, type[QcoreError]] = {
 }
 
 
+def response_of_result(
+    request: Request, result: str, index: int
+) -> ForwardResponse | ReadIndexResponse:
+    """The message that carries a result back to the replica which passed the request on."""
+    if request.kind == "read_index":
+        return ReadIndexResponse(request.request_id, index)
+    return ForwardResponse(request.request_id, result, index)
+
+
 def response_of_error(request: Request, error: QcoreError) -> ForwardResponse | ReadIndexResponse:
     """The message that carries `error` back to the replica which passed the request on."""
     response: ForwardResponse | ReadIndexResponse

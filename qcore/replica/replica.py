@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,8 +72,9 @@ from qcore.replica.messages import (
     ReadIndexResponse,
     RequestKind,
 )
-from qcore.replica.outcomes import error_of_response, response_of_error
+from qcore.replica.outcomes import response_of_error, response_of_result
 from qcore.replica.pending import Deadlines, Request
+from qcore.replica.relay import Relay
 from qcore.replica.sessions import SessionTable
 from qcore.replica.snapshotting import Snapshotting, restore_snapshot
 from qcore.store.interface import StateMachine
@@ -123,12 +123,9 @@ class Replica:
         self._batch: list[Request] = []
         self._writes: dict[int, Request] = {}  # by log index
         self._reads: dict[int, Request] = {}  # by read id
-        self._forwards: dict[int, Request] = {}  # by forward id
+        self._relay = Relay(self, rng)
         self._deadlines = Deadlines()
-        self._waiting: list[tuple[int, int, Request]] = []  # follower reads, by index to wait for
         self._last_read_id = 0
-        # Starts at random, so that an answer to a forward of the previous life matches nothing.
-        self._last_forward_id = rng.getrandbits(48)
         self.sessions = SessionTable()
         self.applied_index = 0
         if durable.snapshot is not None:
@@ -174,7 +171,7 @@ class Replica:
     def status(self) -> ReplicaStatus:
         """An immutable picture of the replica."""
         return ReplicaStatus(
-            self.core.status(), len(self._writes), len(self._reads), len(self._forwards)
+            self.core.status(), len(self._writes), len(self._reads), len(self._relay)
         )
 
     # -- events ----------------------------------------------------------------------------------
@@ -192,7 +189,7 @@ class Replica:
                     )
             case PeerUnreachable(peer_id=peer_id):
                 self.step_core(event)
-                self._on_unreachable(peer_id)
+                self._relay.on_unreachable(peer_id)
             case Tick() | WriteDurable() | Campaign():
                 self.step_core(event)
             case InitCluster():
@@ -213,11 +210,11 @@ class Replica:
                 message.forward_id, from_id, message.kind, message.payload, message.timeout_ms
             )
         elif isinstance(message, ForwardResponse):
-            self._on_forward_response(message)
+            self._relay.on_forward_response(message)
         elif isinstance(message, ReadIndex):
             self._accept(message.read_id, from_id, "read_index", "", message.timeout_ms)
         elif isinstance(message, ReadIndexResponse):
-            self._on_read_index_response(message)
+            self._relay.on_read_index_response(message)
         else:
             self.step_core(MessageReceived(from_id, message))
 
@@ -231,7 +228,7 @@ class Replica:
     ) -> None:
         deadline = self._now + timeout_ms * 1000
         request = Request(request_id, from_peer, kind, payload, deadline)
-        unfinished = len(self._writes) + len(self._reads) + len(self._forwards) + len(self._batch)
+        unfinished = len(self._writes) + len(self._reads) + len(self._relay) + len(self._batch)
         if len(payload) > self.config.max_command_bytes:
             limit = self.config.max_command_bytes
             error: QcoreError = TooLarge(
@@ -265,7 +262,7 @@ class Replica:
         batch, self._batch = self._batch, []
         if self.core.role != "leader":
             for request in batch:
-                self._pass_on(request)
+                self._relay.pass_on(request)
             return
         kinds: list[EntryKind] | None = None
         if any(request.kind == "session" for request in batch):
@@ -323,7 +320,7 @@ class Replica:
 
     def _begin_read(self, request: Request) -> None:
         if self.core.role != "leader":
-            self._pass_on(request)
+            self._relay.pass_on(request)
             return
         self._last_read_id += 1
         request.ticket = self._last_read_id
@@ -337,7 +334,7 @@ class Replica:
         allowance_us = self.config.raft.election_timeout_max_ms * 1000
         age_us = None if fresh_at is None else self._now - fresh_at + allowance_us
         if age_us is not None and age_us <= event.max_staleness_ms * 1000:
-            self._serve(request)
+            self.serve(request)
         else:
             age = "of unknown age" if age_us is None else f"up to {age_us // 1000} ms old"
             self.fail(
@@ -348,14 +345,8 @@ class Replica:
                 ),
             )
 
-    def _serve_waiting(self) -> None:
-        """Follower reads whose index has been applied."""
-        while self._waiting and self._waiting[0][0] <= self.applied_index:
-            request = heapq.heappop(self._waiting)[2]
-            if not request.done:
-                self._serve(request)
-
-    def _serve(self, request: Request) -> None:
+    def serve(self, request: Request) -> None:
+        """Answer a read from the state as it is now."""
         if request.kind == "read_index":
             self.succeed(request, "", self.applied_index)
             return
@@ -373,60 +364,6 @@ class Replica:
         else:
             self.succeed(request, result, self.applied_index)
 
-    # -- other replicas --------------------------------------------------------------------------
-
-    def _pass_on(self, request: Request) -> None:
-        """Forward a client's request to the leader, once; a peer's is refused with the leader's address."""
-        leader_id = self.core.leader_id
-        if leader_id is None or leader_id == self.config.raft.node_id or request.from_peer:
-            self.fail(request, self.not_leader())
-            return
-        self._last_forward_id += 1
-        request.forwarded_to = leader_id
-        request.ticket = self._last_forward_id
-        self._forwards[request.ticket] = request
-        timeout_ms = max(1, (request.deadline - self._now) // 1000)
-        passed: Forward | ReadIndex
-        if request.kind == "follower_read":
-            passed = ReadIndex(request.ticket, timeout_ms)
-        else:
-            assert request.kind != "read_index", "a peer's request is never passed on"
-            passed = Forward(request.ticket, request.kind, request.payload, timeout_ms)
-        self._out.append(SendPeer(leader_id, passed, 0))
-
-    def _on_forward_response(self, response: ForwardResponse) -> None:
-        request = self._forwards.pop(response.forward_id, None)
-        if request is None:
-            return  # too late: the client has been told that the outcome is unknown
-        if response.result is not None:
-            self.succeed(request, response.result, response.index)
-        else:
-            self.fail(request, error_of_response(response))
-
-    def _on_read_index_response(self, response: ReadIndexResponse) -> None:
-        request = self._forwards.pop(response.read_id, None)
-        if request is None:
-            return  # too late
-        if response.index is not None:
-            heapq.heappush(self._waiting, (response.index, request.ticket, request))
-            self._serve_waiting()
-        else:
-            self.fail(request, error_of_response(response))
-
-    def _on_unreachable(self, peer_id: int) -> None:
-        lost = [key for key, request in self._forwards.items() if request.forwarded_to == peer_id]
-        for key in lost:
-            request = self._forwards.pop(key)
-            if request.kind not in ("write", "session"):
-                self.fail(request, NotLeader())
-            else:
-                self.fail(
-                    request,
-                    OutcomeUnknown(
-                        f"the connection to the leader, node {peer_id}, broke: the command may or may not take effect"
-                    ),
-                )
-
     # -- the core's effects ----------------------------------------------------------------------
 
     def step_core(self, event: Event) -> list[Effect]:
@@ -443,16 +380,16 @@ class Replica:
                 case Apply(entries=entries):
                     for entry in entries:
                         self._apply(entry)
-                    self._serve_waiting()
+                    self._relay.on_applied()
                 case ReadReady(read_id=read_id, index=index):
                     assert index <= self.applied_index, "committed entries are applied at once"
                     request = self._reads.pop(read_id, None)
                     if request is not None:
-                        self._serve(request)
+                        self.serve(request)
                 case ReadRefused(read_id=read_id):
                     request = self._reads.pop(read_id, None)
                     if request is not None:
-                        self._pass_on(request)
+                        self._relay.pass_on(request)
                 case RestoreMachine(snapshot=snapshot):
                     self._restore(effect)
                     self._out.append(Restored(snapshot))
@@ -473,7 +410,7 @@ class Replica:
         restore_snapshot(effect.snapshot.data, self.machine, self.sessions)
         self.applied_index = index
         self._snapshotting.restored(index)
-        self._serve_waiting()
+        self._relay.on_applied()
         for covered in [at for at in self._writes if at <= index]:
             self.fail(
                 self._writes.pop(covered),
@@ -519,13 +456,17 @@ class Replica:
     def _forget(self, request: Request) -> None:
         if self._writes.get(request.index) is request:
             del self._writes[request.index]
-        for table in (self._reads, self._forwards):
-            if table.get(request.ticket) is request:
-                del table[request.ticket]
+        if self._reads.get(request.ticket) is request:
+            del self._reads[request.ticket]
+        self._relay.forget(request)
 
     @property
     def now(self) -> int:
         return self._now
+
+    def send(self, to: int, message: PeerMessage) -> None:
+        """Send to a peer, at once."""
+        self._out.append(SendPeer(to, message, 0))
 
     def open_request(
         self, request_id: int, timeout_ms: int, kind: RequestKind = "write", payload: str = ""
@@ -541,12 +482,7 @@ class Replica:
         if request.from_peer is None:
             self._out.append(Reply(request.request_id, result, index, None))
         else:
-            response: ForwardResponse | ReadIndexResponse
-            if request.kind == "read_index":
-                response = ReadIndexResponse(request.request_id, index)
-            else:
-                response = ForwardResponse(request.request_id, result, index)
-            self._out.append(SendPeer(request.from_peer, response, 0))
+            self.send(request.from_peer, response_of_result(request, result, index))
 
     def fail(self, request: Request, error: QcoreError) -> None:
         """Give the request an error as its one outcome."""
@@ -554,10 +490,10 @@ class Replica:
         if request.from_peer is None:
             self._out.append(Reply(request.request_id, None, 0, error))
         else:
-            response = response_of_error(request, error)
-            self._out.append(SendPeer(request.from_peer, response, 0))
+            self.send(request.from_peer, response_of_error(request, error))
 
     def not_leader(self) -> NotLeader:
+        """The error that names the leader as this node knows it."""
         leader_id = self.core.leader_id
         if leader_id is None or leader_id == self.config.raft.node_id:
             return NotLeader()

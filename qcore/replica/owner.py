@@ -1,0 +1,52 @@
+"""What the parts of a replica (`admin`, `relay`) need of the replica that they belong to."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from qcore.core.effects import Effect
+from qcore.core.events import Event
+from qcore.core.raft import RaftCore
+from qcore.errors import NotLeader, QcoreError
+from qcore.replica.messages import PeerMessage
+from qcore.replica.pending import Request
+
+
+class Owner(Protocol):
+    """The replica, as its parts see it."""
+
+    core: RaftCore
+    applied_index: int
+
+    @property
+    def now(self) -> int:
+        """µs on the monotonic clock."""
+        ...
+
+    def step_core(self, event: Event) -> list[Effect]:
+        """Step the core, carry out what follows, and return its effects."""
+        ...
+
+    def send(self, to: int, message: PeerMessage) -> None:
+        """Send to a peer, at once."""
+        ...
+
+    def open_request(self, request_id: int, timeout_ms: int) -> Request:
+        """A local request with its deadline armed."""
+        ...
+
+    def serve(self, request: Request) -> None:
+        """Answer a read from the state as it is now."""
+        ...
+
+    def succeed(self, request: Request, result: str, index: int) -> None:
+        """Give the request its result as its one outcome."""
+        ...
+
+    def fail(self, request: Request, error: QcoreError) -> None:
+        """Give the request an error as its one outcome."""
+        ...
+
+    def not_leader(self) -> NotLeader:
+        """The error that names the leader as this node knows it."""
+        ...

@@ -1,0 +1,97 @@
+"""Requests that another replica serves, or helps to serve: forwards to the leader, follower reads."""
+
+from __future__ import annotations
+
+import heapq
+import random
+
+from qcore.errors import NotLeader, OutcomeUnknown
+from qcore.replica.messages import Forward, ForwardResponse, ReadIndex, ReadIndexResponse
+from qcore.replica.outcomes import error_of_response
+from qcore.replica.owner import Owner
+from qcore.replica.pending import Request
+
+
+class Relay:
+    """The requests of one replica that wait for the leader's answer, by ticket.
+
+    Args:
+        owner: the replica.
+        rng: draws the first ticket, so that an answer to a ticket of the previous life matches nothing.
+    """
+
+    def __init__(self, owner: Owner, rng: random.Random) -> None:
+        self._owner = owner
+        self._passed_on: dict[int, Request] = {}
+        self._reads: list[tuple[int, int, Request]] = []  # follower reads, by index to wait for
+        self._last_ticket = rng.getrandbits(48)
+
+    def __len__(self) -> int:
+        """Requests that wait for the leader."""
+        return len(self._passed_on)
+
+    def pass_on(self, request: Request) -> None:
+        """Pass a client's request on to the leader, once; a peer's is refused with the leader's address."""
+        owner = self._owner
+        leader_id = owner.core.leader_id
+        if leader_id is None or leader_id == owner.core.node_id or request.from_peer:
+            owner.fail(request, owner.not_leader())
+            return
+        self._last_ticket += 1
+        request.forwarded_to = leader_id
+        request.ticket = self._last_ticket
+        self._passed_on[request.ticket] = request
+        timeout_ms = max(1, (request.deadline - owner.now) // 1000)
+        if request.kind == "follower_read":
+            owner.send(leader_id, ReadIndex(request.ticket, timeout_ms))
+        else:
+            assert request.kind != "read_index", "a peer's request is never passed on"
+            owner.send(
+                leader_id, Forward(request.ticket, request.kind, request.payload, timeout_ms)
+            )
+
+    def forget(self, request: Request) -> None:
+        """The request's outcome was given without the leader: an answer would come too late."""
+        if self._passed_on.get(request.ticket) is request:
+            del self._passed_on[request.ticket]
+
+    def on_forward_response(self, response: ForwardResponse) -> None:
+        request = self._passed_on.pop(response.forward_id, None)
+        if request is None:
+            return  # too late: the client has been told that the outcome is unknown
+        if response.result is not None:
+            self._owner.succeed(request, response.result, response.index)
+        else:
+            self._owner.fail(request, error_of_response(response))
+
+    def on_read_index_response(self, response: ReadIndexResponse) -> None:
+        request = self._passed_on.pop(response.read_id, None)
+        if request is None:
+            return  # too late
+        if response.index is not None:
+            heapq.heappush(self._reads, (response.index, request.ticket, request))
+            self.on_applied()
+        else:
+            self._owner.fail(request, error_of_response(response))
+
+    def on_applied(self) -> None:
+        """Serve the follower reads whose index has been applied."""
+        while self._reads and self._reads[0][0] <= self._owner.applied_index:
+            request = heapq.heappop(self._reads)[2]
+            if not request.done:
+                self._owner.serve(request)
+
+    def on_unreachable(self, peer_id: int) -> None:
+        """The connection to `peer_id` broke: what was passed on to it gets no answer."""
+        lost = [key for key, held in self._passed_on.items() if held.forwarded_to == peer_id]
+        for key in lost:
+            request = self._passed_on.pop(key)
+            if request.kind not in ("write", "session"):
+                self._owner.fail(request, NotLeader())
+            else:
+                self._owner.fail(
+                    request,
+                    OutcomeUnknown(
+                        f"the connection to the leader, node {peer_id}, broke: the command may or may not take effect"
+                    ),
+                )
