@@ -1,8 +1,8 @@
 """How fast the pure core is: three servers in one process, no disk, no network, no JSON.
 
-    python -m benchmarks.bench_core [--commands 20000]
+    python -m benchmarks.bench_core [--commands 20000] [--json]
 
-Prints one JSON line. Every step of every server counts; a write is durable as soon as it is made, but the
+Every step of every server counts; a write is durable as soon as it is made, but the
 core is told so by a `WriteDurable` event of its own, as by a real host.
 
 | figure | what is replicated |
@@ -147,7 +147,18 @@ def run(commands: int = 20_000) -> dict[str, dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--commands", type=int, default=20_000, help="operations a figure")
-    print(json.dumps({"core": run(parser.parse_args().commands)}))
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    arguments = parser.parse_args()
+    figures = run(arguments.commands)
+    if arguments.json:
+        print(json.dumps({"core": figures}))
+        return
+    print(f"{'':14} {'operations/s':>12} {'steps/s':>9} {'steps/operation':>16}")
+    for name, row in figures.items():
+        print(
+            f"{name:14} {row['operations_per_s']:>12,} {row['steps_per_s']:>9,} "
+            f"{row['steps_per_operation']:>16}"
+        )
 
 
 if __name__ == "__main__":

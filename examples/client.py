@@ -2,7 +2,7 @@
 
 Start a node and give it a cluster first:
 
-    qcore node start --id 1 --ws-addr 127.0.0.1:8080 --data-dir /tmp/qcore-1 &
+    qcore node start --id 1 --ws-addr 127.0.0.1:8080 --data-dir data/1 &
     qcore cluster init --endpoints 127.0.0.1:8080
     python examples/client.py 127.0.0.1:8080
 """

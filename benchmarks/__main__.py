@@ -1,0 +1,94 @@
+"""All figures of benchmarks/README.md: `make bench`, or a taste of them with `--quick`.
+
+    python -m benchmarks [--quick] [NAME ...]
+
+Each benchmark runs in a process of its own, so that none inherits the heap and caches of another. etcd is
+measured beside qcore when it is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """One module of this package.
+
+    Attributes:
+        title: what it measures.
+        normal: its arguments in a full run.
+        quick: its arguments in a quick run; the figures are rougher, what is measured is the same.
+    """
+
+    title: str
+    normal: tuple[str, ...] = ()
+    quick: tuple[str, ...] = ()
+
+
+BENCHMARKS = {
+    "core": Benchmark(
+        "the pure core: three servers, no disk, no network", quick=("--commands", "4000")
+    ),
+    "sim": Benchmark(
+        "the simulator, all checks on",
+        normal=("--rounds", "3"),
+        quick=("--seconds", "10", "--rounds", "1"),
+    ),
+    "checker": Benchmark("linearizability and invariants"),
+    "transport": Benchmark(
+        "WebSocket round trips, both ends in one process", quick=("--seconds", "0.3")
+    ),
+    "storage": Benchmark("the SQLite log against a raw synced append", quick=("--scale", "0.2")),
+    "cluster": Benchmark(
+        "durable writes, three processes on loopback",
+        normal=("--seconds", "5"),
+        quick=("--seconds", "1"),
+    ),
+}
+
+
+def run(name: str, benchmark: Benchmark, *, quick: bool) -> bool:
+    """Run one benchmark and say how long it took; False if it failed."""
+    print(f"\n== {name}: {benchmark.title}", flush=True)
+    arguments = benchmark.quick if quick else benchmark.normal
+    began = time.perf_counter()
+    command = [sys.executable, "-m", f"benchmarks.bench_{name}", *arguments]
+    done = subprocess.run(command, cwd=Path(__file__).parent.parent, check=False)
+    print(f"   ({time.perf_counter() - began:.0f} s)", flush=True)
+    if done.returncode != 0:
+        print(f"   {name} FAILED with exit code {done.returncode}", flush=True)
+    return done.returncode == 0
+
+
+def main() -> None:
+    """Run the named benchmarks, or all; exit with 1 if any failed."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--quick", action="store_true", help="rough figures, under a minute")
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.names if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(BENCHMARKS)}")
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    print(
+        f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores, "
+        f"load average {load} before the first run",
+        flush=True,
+    )
+    names = arguments.names or list(BENCHMARKS)
+    passed = [run(name, BENCHMARKS[name], quick=arguments.quick) for name in names]
+    sys.exit(0 if all(passed) else 1)
+
+
+if __name__ == "__main__":
+    main()
