@@ -6,7 +6,7 @@ from qcore.core import Entry, Membership, RaftCore
 from qcore.core.effects import AppendLog, Send, StoreSnapshot
 from qcore.core.events import Propose, SnapshotTaken, WriteDurable
 from qcore.core.messages import AppendEntries, AppendEntriesResponse, InstallSnapshot
-from tests.core.cluster import Cluster
+from tests.core.cluster import Cluster, whole_snapshot
 from tests.core.single import LATER, THREE, answers, become, entries, only, receive, restored
 
 
@@ -64,7 +64,7 @@ def test_writes_of_a_log_that_a_snapshot_replaced_do_not_make_the_snapshot_durab
     core = restored()
     effects = receive(core, 2, AppendEntries(2, 2, 1, 1, 0, entries(2, *[2] * 8)))
     old_write = only(effects, AppendLog).write_id
-    effects = receive(core, 3, InstallSnapshot(3, 3, 5, 3, THREE, "state"))
+    effects = receive(core, 3, whole_snapshot(3, 3, 5, 3, THREE, "state"))
     snapshot_write = only(effects, StoreSnapshot).write_id
     core.step(WriteDurable(old_write), LATER)
     assert core.status().durable_index == 0
