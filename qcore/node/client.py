@@ -17,11 +17,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Final, Literal, Self, TypeAlias, TypeVar
 
 from qcore.errors import (
+    ChangeRefused,
     ConfigError,
     DeadlineExceeded,
     DiskFull,
@@ -44,6 +45,11 @@ Value: TypeAlias = Mapping[str, Json] | None
 _BACKOFF_FIRST_S = 0.02
 _BACKOFF_LAST_S = 0.5
 _CONNECT_TIMEOUT_S = 2.0
+
+#: Refusals of a change that pass by themselves in a moment.
+_PASSING: Final = ("not_ready", "transferring", "pending")
+
+_T = TypeVar("_T")
 
 
 def _only_reads(request: Mapping[str, Json]) -> bool:
@@ -233,6 +239,105 @@ class QcoreClient:
         """
         pairs = [[node_id, address] for node_id, address in nodes]
         await self._result("Init", {"nodes": pairs}, endpoint or self._endpoints[0])
+
+    async def add_learner(self, node_id: int, address: str) -> None:
+        """Add a member without a vote; returns once it has caught up.
+
+        Raises:
+            NotCaughtUp: it is a member, and says how far behind.
+            ChangeRefused: not begun; says why.
+        """
+        fields = {"node_id": node_id, "node_addr": address}
+        await self._of_leader("AddLearner", {**fields, "timeout_ms": self._patience_ms()})
+
+    async def change_membership(
+        self,
+        voters: Sequence[int],
+        *,
+        learners: Sequence[int] | None = None,
+        expected_index: int | None = None,
+    ) -> None:
+        """Make these members the voters; returns once that is committed.
+
+        Args:
+            voters: members that exist; voters that are not named leave the cluster.
+            learners: exactly these stay as learners; None: those there are and are not made voters.
+            expected_index: only if the configuration in force is the one of this log index.
+
+        Raises:
+            ChangeRefused: not begun; says why.
+            OutcomeUnknown: begun, and maybe finished later: look at the members.
+        """
+        fields: dict[str, Json] = {"members": list(voters), "timeout_ms": self._patience_ms()}
+        if learners is not None:
+            fields["learners"] = list(learners)
+        if expected_index is not None:
+            fields["expected_index"] = expected_index
+        await self._of_leader("ChangeMembership", fields)
+
+    async def transfer_leader(self, to: int | None = None) -> None:
+        """Hand leadership to a voter, by default the best one.
+
+        Raises:
+            TransferFailed: it did not take over in time.
+            ChangeRefused: there is nobody to take over.
+        """
+        await self._of_leader("TransferLeader", {"to": to})
+
+    def _patience_ms(self) -> int:
+        """What a node may take for a change, so that its answer comes before we give up."""
+        return max(1, int(self._attempt_timeout_s * 900))
+
+    async def leader_metrics(self) -> dict[str, Json]:
+        """The metrics object of the leader.
+
+        Raises:
+            NotLeader: none was found in time.
+            TransportError: no node could be reached.
+        """
+
+        async def ask(endpoint: str) -> dict[str, Json]:
+            metrics = await self.get_metrics(endpoint)
+            leader = metrics["current_leader"]
+            if metrics["state"] == "Leader":
+                return metrics
+            known = metrics["membership_config"]["membership"]["nodes"].get(str(leader), {})
+            raise NotLeader(leader, known.get("addr"))
+
+        return await self._retried(ask)
+
+    async def _of_leader(self, name: str, fields: Mapping[str, Json]) -> Json:
+        """The `Ok` of a request that only the leader takes, wherever it is."""
+
+        async def ask(endpoint: str) -> Json:
+            try:
+                reply = await self.request(endpoint, name, fields)
+            except ConnectionLost as error:
+                raise OutcomeUnknown(f"{error}: look whether it took effect") from None
+            response = reply["response"]
+            if "Err" in response:
+                raise error_from(response["Err"], reply.get("detail"))
+            return response["Ok"]
+
+        return await self._retried(ask)
+
+    async def _retried(self, ask: Callable[[str], Awaitable[_T]]) -> _T:
+        """Ask one node after the other until one answers, or refuses for a reason that will not pass."""
+        deadline = time.monotonic() + self._timeout_s
+        pause = _BACKOFF_FIRST_S
+        while True:
+            try:
+                return await ask(self._preferred)
+            except QcoreError as error:
+                passing = isinstance(error, ChangeRefused) and error.name in _PASSING
+                if not (error.retryable or passing):
+                    raise
+                if not passing:
+                    self._look_elsewhere(error)
+                pause = min(pause * 2, _BACKOFF_LAST_S)
+                if time.monotonic() + pause >= deadline:
+                    raise
+            await asyncio.sleep(pause)
 
     async def get_metrics(self, endpoint: str | None = None) -> dict[str, Json]:
         """The metrics object of one node."""

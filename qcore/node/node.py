@@ -107,6 +107,7 @@ class Node:
             self.metrics_object,
             self._metrics,
             config.request_timeout_ms,
+            self._replica.core,
         )
         self._topology = self._topology_loader(application)
         self._flusher: asyncio.TimerHandle | None = None
@@ -159,6 +160,7 @@ class Node:
             await self._settle()
         self._desk.abandon("the node is shutting down: the request may or may not take effect")
         await self._server.stop()
+        self._links.stop()
         await self._pool.close()
         self._host.stop()
         await asyncio.get_running_loop().run_in_executor(None, self._writer.close)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol, cast
@@ -61,6 +62,9 @@ _ANSWERED_BY: Final[dict[type, type]] = {
 #: Unanswered Raft requests remembered for each peer and kind. The core may leave one without an answer.
 _REMEMBERED: Final = 64
 
+#: How long the connection to a peer is kept after it left the configuration.
+_FAREWELL_S: Final = 5.0
+
 _Origin = tuple[ServerConnection, str]
 
 
@@ -97,6 +101,8 @@ class PeerLinks:
         self._metrics = metrics
         self._trace = trace
         self._pool: PeerPool | None = None
+        self._members: dict[int, str] = {}  # id -> address, without this node
+        self._departed: dict[int, str] = {}  # those that left a moment ago
         self._unanswered: dict[tuple[int, type], deque[_Origin]] = {}
         #: By peer and forward id. Every forward is answered once, so this is as long as the replica's queues.
         self._forwards: dict[tuple[int, int], _Origin] = {}
@@ -118,16 +124,38 @@ class PeerLinks:
         )
 
     def follow(self, membership: Membership) -> None:
-        """Keep connections to the other members of this configuration."""
-        assert self._pool is not None, "use_pool comes first"
+        """Keep connections to the other members of this configuration.
+
+        One that left it is kept a little longer, so that it hears of its removal.
+        """
         own_id = self._identity.node_id
-        self._pool.set_peers(
-            {
-                member: address
-                for member in membership.members()
-                if member != own_id and (address := membership.address_of(member)) is not None
-            }
-        )
+        members = {
+            member: address
+            for member in membership.members()
+            if member != own_id and (address := membership.address_of(member)) is not None
+        }
+        for peer, address in self._members.items():
+            if peer not in members:
+                self._departed[peer] = address
+                loop = asyncio.get_running_loop()
+                loop.call_later(_FAREWELL_S, self._forget, peer, address)
+        for peer in members:
+            self._departed.pop(peer, None)
+        self._members = members
+        self._connect()
+
+    def stop(self) -> None:
+        """Make no connection any more; the pool may be closed."""
+        self._departed.clear()
+
+    def _forget(self, peer: int, address: str) -> None:
+        if self._departed.get(peer) == address:
+            del self._departed[peer]
+            self._connect()
+
+    def _connect(self) -> None:
+        assert self._pool is not None, "use_pool comes first"
+        self._pool.set_peers({**self._departed, **self._members})
 
     def send(self, to: int, message: PeerMessage) -> None:
         """Send a request over our own connection, or a response back to where its request came from."""

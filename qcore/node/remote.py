@@ -7,6 +7,7 @@ from typing import Final
 
 from qcore import errors
 from qcore.errors import (
+    ChangeRefused,
     ConfigError,
     NotLeader,
     QcoreError,
@@ -39,6 +40,9 @@ def error_from(text: str, detail: Mapping[str, Scalar] | None) -> QcoreError:
             leader_id if isinstance(leader_id, int) else None,
             leader_addr if isinstance(leader_addr, str) else None,
         )
+    if code == ChangeRefused.__name__:
+        name = str(detail.get("name"))
+        return ChangeRefused(name, text.removeprefix(f"refused ({name}): "))
     if code == ConfigError.__name__:
         return Refused(text)
     known = _BY_CODE.get(code)

@@ -13,6 +13,7 @@ from uuid import uuid4
 from pydantic import JsonValue
 
 from qcore.core.entry import Membership
+from qcore.core.raft import RaftCore
 from qcore.errors import (
     ConfigError,
     LocalProtocolError,
@@ -21,22 +22,18 @@ from qcore.errors import (
     QcoreError,
     RemoteProtocolError,
     StoreError,
-    Unsupported,
 )
 from qcore.node.application import Application
 from qcore.node.clock import now_us
 from qcore.node.config import parse_address
 from qcore.node.identity import ClusterIdentity
+from qcore.node.management import ManagementDesk
 from qcore.node.metrics import NodeMetrics
 from qcore.replica.events import ClientRequest, InitCluster, ReplicaEvent, Reply
 from qcore.replica.messages import RequestKind
 from qcore.transport.codec import encode_reply
 from qcore.transport.server import ServerConnection
 from qcore.transport.wire import (
-    AddLearner,
-    AddLearnerResponse,
-    ChangeMembership,
-    ChangeMembershipResponse,
     Error,
     GetMetrics,
     GetMetricsResponse,
@@ -64,6 +61,7 @@ class RequestDesk:
         metrics_object: makes the reply to `GetMetrics`.
         metrics: counts.
         timeout_ms: a request without an outcome after this long is answered as unknown.
+        core: looked at for the configuration in force.
     """
 
     def __init__(
@@ -74,7 +72,9 @@ class RequestDesk:
         metrics_object: Callable[[], dict[str, JsonValue]],
         metrics: NodeMetrics,
         timeout_ms: int,
+        core: RaftCore,
     ) -> None:
+        self._management = ManagementDesk(core, self.ask, timeout_ms)
         self._application = application
         self._identity = identity
         self._post = post
@@ -104,22 +104,22 @@ class RequestDesk:
                 connection.send(GetMetricsResponse(message_id, self._metrics_object()))
             case Init():
                 self._init(connection, message)
-            case AddLearner(id=message_id):
-                connection.send(AddLearnerResponse(message_id, *failure(_no_membership_changes())))
-            case ChangeMembership(id=message_id):
-                connection.send(
-                    ChangeMembershipResponse(message_id, *failure(_no_membership_changes()))
-                )
             case Error():
                 pass  # somebody could not read our reply; there is nothing to answer
             case _:
-                self._not_a_request(connection, message)
+                refusals = (self._refuse_all, self._refuse_writes)
+                if not self._management.take(connection, message, *refusals):
+                    self._not_a_request(connection, message)
 
     def submit(self, kind: RequestKind, payload: str, done: Callable[[Reply], None]) -> None:
         """A request of the node's own, forwarded like any other. `done` gets its outcome."""
+        self.ask(lambda number: ClientRequest(number, kind, payload, self._timeout_ms), done)
+
+    def ask(self, event: Callable[[int], ReplicaEvent], done: Callable[[Reply], None]) -> None:
+        """Give the replica the event made for a fresh request id; `done` gets its outcome."""
         request_id = next(self._request_ids)
         self._callbacks[request_id] = done
-        self._post(ClientRequest(request_id, kind, payload, self._timeout_ms))
+        self._post(event(request_id))
 
     def _perform(self, connection: ServerConnection, message: PerformEnvelope) -> None:
         try:
@@ -159,9 +159,7 @@ class RequestDesk:
             else:
                 self.after_init(lambda: connection.send(InitResponse(message.id, Ok(None))))
 
-        request_id = next(self._request_ids)
-        self._callbacks[request_id] = finished
-        self._post(InitCluster(request_id, membership, self._timeout_ms))
+        self.ask(lambda number: InitCluster(number, membership, self._timeout_ms), finished)
 
     def _first_membership(self, nodes: Sequence[tuple[int, str]]) -> Membership:
         identity = self._identity
@@ -267,11 +265,4 @@ def first_membership(nodes: Sequence[tuple[int, str]], own_id: int) -> Membershi
         voters=tuple(sorted(addresses)),
         addresses=tuple(sorted(addresses.items())),
         cluster_id=uuid4().hex,
-    )
-
-
-def _no_membership_changes() -> Unsupported:
-    return Unsupported(
-        "membership changes arrive with the next release of qcore; until then a cluster keeps the "
-        "members that Init gave it"
     )

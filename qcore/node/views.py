@@ -131,6 +131,8 @@ def metrics_object(
             "applied_index": status.applied,
             "durable_index": status.durable_index,
             "first_log_index": status.first_log_index,
+            "membership_index": status.membership_index,
+            "learners": list(status.membership.learners),
             "state_hash": state_hash,
             "disk_full": around.disk_full,
             "queues": dict(around.queues),

@@ -18,7 +18,7 @@ Column = int | float | str | bytes | None
 EntryRow = tuple[int, int, int, int, bytes, int]
 SnapshotRow = tuple[int, int, bytes, bytes, int]
 
-KINDS: tuple[EntryKind, ...] = ("command", "noop", "membership")
+KINDS: tuple[EntryKind, ...] = ("command", "noop", "membership", "session")
 KIND_CODES: dict[EntryKind, int] = {kind: code for code, kind in enumerate(KINDS)}
 
 _ENTRY_HEAD = struct.Struct("<qqBq")

@@ -21,7 +21,7 @@ from qcore.core.entry import (
 
 #: Any text that UTF-8 can carry, NUL and the astral planes included.
 texts = st.text(st.characters(codec="utf-8"), max_size=40)
-_kinds: st.SearchStrategy[EntryKind] = st.sampled_from(["command", "noop", "membership"])
+_kinds: st.SearchStrategy[EntryKind] = st.sampled_from(["command", "noop", "membership", "session"])
 _small = st.integers(0, 6)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import qcore.errors
-from qcore.errors import NotLeader, QcoreError, RemoteProtocolError, Scalar
+from qcore.errors import ChangeRefused, NotLeader, QcoreError, RemoteProtocolError, Scalar
 
 
 class ErrorReply(RemoteProtocolError):
@@ -45,6 +45,9 @@ def error_from_wire(text: str, detail: object = None) -> QcoreError:
         )
         error.args = (text,)
         return error
+    if cls is ChangeRefused:
+        name = str(values.get("name"))
+        return ChangeRefused(name, text.removeprefix(f"refused ({name}): "))
     return cls(text)
 
 

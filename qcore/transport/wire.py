@@ -42,6 +42,9 @@ MAX_ID_LENGTH = 1024
 
 MessageId = Annotated[str, Field(max_length=MAX_ID_LENGTH)]
 NodeId = Annotated[int, Field(ge=1, lt=INT_LIMIT)]
+SessionId = Annotated[int, Field(ge=1, lt=INT_LIMIT)]
+#: A wait, at most a day.
+TimeoutMs = Annotated[int, Field(ge=1, le=86_400_000)]
 Detail = dict[str, Scalar]
 
 T = TypeVar("T")
@@ -142,11 +145,16 @@ class InitResponse:
 
 @dataclass(slots=True)
 class AddLearner:
-    """Add a member that receives the log and does not vote."""
+    """Add a member that receives the log and does not vote; answered once it has caught up.
+
+    Attributes:
+        timeout_ms: how long to wait for that; None: the node's own limit.
+    """
 
     id: MessageId
     node_id: NodeId
     node_addr: str
+    timeout_ms: TimeoutMs | None = None
 
 
 @dataclass(slots=True)
@@ -158,16 +166,85 @@ class AddLearnerResponse:
 
 @dataclass(slots=True)
 class ChangeMembership:
-    """Make `members`, each a voter or learner that exists, the voters."""
+    """Make `members`, each a voter or learner that exists, the voters.
+
+    Attributes:
+        learners: exactly these are the learners afterwards; None: those that there are and are not made voters.
+        expected_index: refuse unless the configuration in force is the one at this log index.
+        timeout_ms: how long to wait for the final configuration; None: the node's own limit.
+    """
 
     id: MessageId
     members: list[NodeId]
+    learners: list[NodeId] | None = None
+    expected_index: Annotated[int, Field(ge=0, lt=INT_LIMIT)] | None = None
+    timeout_ms: TimeoutMs | None = None
 
 
 @dataclass(slots=True)
 class ChangeMembershipResponse:
     id: MessageId
     response: Ok[str] | Err
+    detail: Detail | None = None
+
+
+@dataclass(slots=True)
+class TransferLeader:
+    """Hand leadership to the voter `to`; None: to the best one."""
+
+    id: MessageId
+    to: NodeId | None = None
+
+
+@dataclass(slots=True)
+class TransferLeaderResponse:
+    id: MessageId
+    response: Ok[str] | Err
+    detail: Detail | None = None
+
+
+@dataclass(slots=True)
+class OpenSession:
+    """Open a client session that may be idle for `lifetime_ms`; the result is its id."""
+
+    id: MessageId
+    lifetime_ms: TimeoutMs
+
+
+@dataclass(slots=True)
+class OpenSessionResponse:
+    id: MessageId
+    response: Ok[int] | Err
+    detail: Detail | None = None
+
+
+@dataclass(slots=True)
+class KeepSession:
+    """The session is still in use."""
+
+    id: MessageId
+    session: SessionId
+
+
+@dataclass(slots=True)
+class KeepSessionResponse:
+    id: MessageId
+    response: Ok[None] | Err
+    detail: Detail | None = None
+
+
+@dataclass(slots=True)
+class CloseSession:
+    """The session is not needed any more."""
+
+    id: MessageId
+    session: SessionId
+
+
+@dataclass(slots=True)
+class CloseSessionResponse:
+    id: MessageId
+    response: Ok[None] | Err
     detail: Detail | None = None
 
 
@@ -332,6 +409,14 @@ REGISTRY: dict[str, type] = {
         AddLearnerResponse,
         ChangeMembership,
         ChangeMembershipResponse,
+        TransferLeader,
+        TransferLeaderResponse,
+        OpenSession,
+        OpenSessionResponse,
+        KeepSession,
+        KeepSessionResponse,
+        CloseSession,
+        CloseSessionResponse,
         GetMetrics,
         GetMetricsResponse,
         *PEER_REQUESTS,

@@ -234,20 +234,48 @@ def test_a_second_init_is_refused(shared_cluster: LocalCluster, nodes: list[obje
 
 
 @pytest.mark.parametrize(
+    ("request_name", "fields", "named"),
+    [
+        ("AddLearner", {"node_id": 1, "node_addr": "127.0.0.1:1"}, "is_voter"),
+        ("AddLearner", {"node_id": 4, "node_addr": "http://nowhere"}, "node_addr"),
+        ("ChangeMembership", {"members": []}, "empty"),
+        ("ChangeMembership", {"members": [1, 2, 9]}, "unknown_member"),
+        ("ChangeMembership", {"members": [1, 2], "learners": [2]}, "contradiction"),
+        ("ChangeMembership", {"members": [1, 2], "expected_index": 9999}, "changed"),
+        ("TransferLeader", {"to": 9}, "unknown_member"),
+    ],
+)
+def test_senseless_changes_are_refused_by_name_and_change_nothing(
+    shared_cluster: LocalCluster, request_name: str, fields: dict[str, object], named: str
+) -> None:
+    leader = shared_cluster.wait_leader()
+    before = leader.status()["membership_config"]
+    with WireClient(leader.address) as client:
+        name, value = client.exchange({request_name: {"id": "m", **fields}})
+    assert name == f"{request_name}Response"
+    assert named in value["response"]["Err"]
+    assert value["detail"]["retryable"] is False
+    assert leader.status()["membership_config"] == before
+
+
+@pytest.mark.parametrize(
     ("request_name", "fields"),
     [
         ("AddLearner", {"node_id": 4, "node_addr": "127.0.0.1:1"}),
         ("ChangeMembership", {"members": [1, 2]}),
+        ("TransferLeader", {}),
     ],
 )
-def test_membership_changes_are_refused_by_name_for_now(
+def test_a_follower_names_the_leader_to_who_wants_a_change(
     shared_cluster: LocalCluster, request_name: str, fields: dict[str, object]
 ) -> None:
-    with WireClient(shared_cluster.endpoints[0]) as client:
-        name, value = client.exchange({request_name: {"id": "m", **fields}})
-        assert name == f"{request_name}Response"
-        assert "membership" in value["response"]["Err"]
-        assert value["detail"]["code"] == "Unsupported"
+    leader = shared_cluster.wait_leader()
+    follower = next(node for node in shared_cluster.nodes.values() if node is not leader)
+    with WireClient(follower.address) as client:
+        _, value = client.exchange({request_name: {"id": "m", **fields}})
+    assert value["detail"]["code"] == "NotLeader"
+    assert value["detail"]["leader_id"] == leader.node_id
+    assert value["detail"]["leader_addr"] == leader.address
 
 
 def test_a_too_large_command_is_refused_before_it_is_appended(shared_cluster: LocalCluster) -> None:

@@ -1,0 +1,175 @@
+"""Requests about the cluster itself and about client sessions: membership, leadership, sessions.
+
+Each becomes one event of the replica and is answered by one reply. Membership changes and transfers are
+the leader's business: elsewhere they are refused as `NotLeader`, with the leader's address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from qcore.core.raft import RaftCore
+from qcore.errors import ConfigError, QcoreError
+from qcore.node.config import parse_address
+from qcore.replica import events, sessions
+from qcore.replica.events import ReplicaEvent, Reply
+from qcore.transport.server import ServerConnection
+from qcore.transport.wire import (
+    AddLearner,
+    AddLearnerResponse,
+    ChangeMembership,
+    ChangeMembershipResponse,
+    CloseSession,
+    CloseSessionResponse,
+    KeepSession,
+    KeepSessionResponse,
+    Ok,
+    OpenSession,
+    OpenSessionResponse,
+    TransferLeader,
+    TransferLeaderResponse,
+    failure,
+)
+
+#: How long a membership change may take whose sender does not say: a learner may need a snapshot first.
+CHANGE_TIMEOUT_MS: Final = 10_000
+
+Ask = Callable[[Callable[[int], ReplicaEvent], Callable[[Reply], None]], None]
+MakeEvent = Callable[[int], ReplicaEvent]
+#: Makes the wire's reply from the replica's result, or from the error.
+MakeReply = Callable[[str | None, QcoreError | None], object]
+
+
+class ManagementDesk:
+    """Takes management and session messages.
+
+    Args:
+        core: looked at for the configuration in force.
+        ask: gives the replica an event with a fresh request id, and calls back with its outcome.
+        timeout_ms: for requests other than membership changes.
+    """
+
+    def __init__(self, core: RaftCore, ask: Ask, timeout_ms: int) -> None:
+        self._core = core
+        self._ask = ask
+        self._timeout_ms = timeout_ms
+
+    def take(
+        self,
+        connection: ServerConnection,
+        message: object,
+        refuse_all: QcoreError | None,
+        refuse_writes: QcoreError | None,
+    ) -> bool:
+        """Take a message of this kind and return True, or False if it is none.
+
+        Args:
+            connection: where it came from, and where the answer goes.
+            message: any message of the wire.
+            refuse_all: answer with this error, whatever is asked (shutting down).
+            refuse_writes: the same for what goes through the log (disk full).
+        """
+        refusal = refuse_all or refuse_writes
+        match message:
+            case TransferLeader():
+                refusal = refuse_all
+                event, reply = self._transfer(message)
+            case AddLearner():
+                refusal = refusal or _address_fault(message.node_addr)
+                event, reply = _add_learner(message)
+            case ChangeMembership():
+                event, reply = self._change(message)
+            case OpenSession() | KeepSession() | CloseSession():
+                event, reply = self._session(message)
+            case _:
+                return False
+        if refusal is not None:
+            connection.send(reply(None, refusal))
+        else:
+            self._ask(event, lambda done: connection.send(reply(done.result, done.error)))
+        return True
+
+    def _change(self, message: ChangeMembership) -> tuple[MakeEvent, MakeReply]:
+        """The learners that stay are those of the configuration seen here, which must still hold then."""
+        members, learners = tuple(message.members), message.learners
+        expected = message.expected_index
+        if learners is None:
+            membership = self._core.membership
+            learners = [node for node in membership.learners if node not in members]
+            expected = self._core.membership_index if expected is None else expected
+        event = partial(
+            events.ChangeMembers,
+            voters=members,
+            learners=tuple(learners),
+            addresses=(),
+            timeout_ms=message.timeout_ms or CHANGE_TIMEOUT_MS,
+            expected_index=expected,
+        )
+
+        def reply(result: str | None, error: QcoreError | None) -> ChangeMembershipResponse:
+            if error is not None:
+                return ChangeMembershipResponse(message.id, *failure(error))
+            return ChangeMembershipResponse(message.id, Ok("Success"))
+
+        return event, reply
+
+    def _transfer(self, message: TransferLeader) -> tuple[MakeEvent, MakeReply]:
+        def reply(result: str | None, error: QcoreError | None) -> TransferLeaderResponse:
+            if error is not None:
+                return TransferLeaderResponse(message.id, *failure(error))
+            return TransferLeaderResponse(message.id, Ok("Success"))
+
+        event = partial(events.TransferLeader, to=message.to, timeout_ms=self._timeout_ms)
+        return event, reply
+
+    def _session(
+        self, message: OpenSession | KeepSession | CloseSession
+    ) -> tuple[MakeEvent, MakeReply]:
+        if isinstance(message, OpenSession):
+            payload = sessions.open_request(message.lifetime_ms)
+        elif isinstance(message, KeepSession):
+            payload = sessions.keep_request(message.session)
+        else:
+            payload = sessions.close_request(message.session)
+
+        def reply(result: str | None, error: QcoreError | None) -> object:
+            if isinstance(message, OpenSession):
+                if error is not None:
+                    return OpenSessionResponse(message.id, *failure(error))
+                assert result is not None, "a reply has a result or an error"
+                return OpenSessionResponse(message.id, Ok(int(result)))
+            made = KeepSessionResponse if isinstance(message, KeepSession) else CloseSessionResponse
+            if error is not None:
+                return made(message.id, *failure(error))
+            return made(message.id, Ok(None))
+
+        event = partial(
+            events.ClientRequest, kind="session", payload=payload, timeout_ms=self._timeout_ms
+        )
+        return event, reply
+
+
+def _add_learner(message: AddLearner) -> tuple[MakeEvent, MakeReply]:
+    event = partial(
+        events.AddLearner,
+        node_id=message.node_id,
+        address=message.node_addr,
+        timeout_ms=message.timeout_ms or CHANGE_TIMEOUT_MS,
+    )
+
+    def reply(result: str | None, error: QcoreError | None) -> AddLearnerResponse:
+        if error is not None:
+            return AddLearnerResponse(message.id, *failure(error))
+        return AddLearnerResponse(message.id, Ok("Success"))
+
+    return event, reply
+
+
+def _address_fault(text: str) -> ConfigError | None:
+    try:
+        parse_address(text, "node_addr")
+    except ConfigError as error:
+        return error
+    return None

@@ -1,0 +1,82 @@
+"""Clusters that grow and shrink: what the tests of membership changes have in common."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from qcore.cli.processes import LocalCluster, NodeProcess, wait_for
+from qcore.node.client import QcoreClient
+from tests.process.conftest import ARGUMENTS
+from tests.process.wire import WireClient
+
+#: Long enough for two busy cores.
+CHANGE_TIMEOUT_S = 30.0
+
+
+def begun(
+    directory: Path, size: int, voters: int = 1, arguments: Sequence[str] = ()
+) -> LocalCluster:
+    """A cluster object of `size` nodes of which the first `voters` run and are initialised."""
+    cluster = LocalCluster(directory, size=size, arguments=[*ARGUMENTS, *arguments])
+    for node_id in range(1, voters + 1):
+        cluster.nodes[node_id].spawn()
+    for node in cluster.running():
+        node.wait_live()
+    with WireClient(cluster.nodes[1].address) as client:
+        pairs = [[node.node_id, node.address] for node in cluster.running()]
+        assert client.ask("Init", nodes=pairs) == {"Ok": None}
+    cluster.wait_leader()
+    return cluster
+
+
+def add_learner(cluster: LocalCluster, node: NodeProcess) -> None:
+    """Start the node if need be, add it, and wait until it has caught up."""
+    if not node.running:
+        node.start()
+
+    async def work() -> None:
+        async with client_of(cluster) as client:
+            await client.add_learner(node.node_id, node.address)
+
+    asyncio.run(work())
+
+
+def change(cluster: LocalCluster, voters: Sequence[int], **options: Any) -> None:
+    """Change the voters and wait until that is committed."""
+
+    async def work() -> None:
+        async with client_of(cluster) as client:
+            await client.change_membership(voters, **options)
+
+    asyncio.run(work())
+
+
+def client_of(cluster: LocalCluster) -> QcoreClient:
+    """A client that is patient with changes."""
+    endpoints = [node.address for node in cluster.running()]
+    return QcoreClient(
+        endpoints, timeout_s=CHANGE_TIMEOUT_S, attempt_timeout_s=CHANGE_TIMEOUT_S / 2
+    )
+
+
+def configs_of(node: NodeProcess) -> list[list[int]]:
+    """The configuration that the node is in; two lists while joint."""
+    status = node.status()
+    configs: list[list[int]] = (
+        status["membership_config"]["membership"]["configs"] if status else []
+    )
+    return configs
+
+
+def wait_configs(cluster: LocalCluster, voters: Sequence[int]) -> None:
+    """Wait until all these nodes are in the simple configuration of these voters."""
+    for node_id in voters:
+        node = cluster.nodes[node_id]
+        wait_for(
+            lambda node=node: configs_of(node) == [list(voters)],
+            CHANGE_TIMEOUT_S,
+            f"node {node_id} to be in the configuration {list(voters)}",
+        )
