@@ -35,6 +35,8 @@ from qcore.transport.wire import (
 
 #: How long a membership change may take whose sender does not say: a learner may need a snapshot first.
 CHANGE_TIMEOUT_MS: Final = 10_000
+#: The most that a sender may ask for.
+LONGEST_TIMEOUT_MS: Final = 3_600_000
 
 Ask = Callable[[Callable[[int], ReplicaEvent], Callable[[Reply], None]], None]
 MakeEvent = Callable[[int], ReplicaEvent]
@@ -104,7 +106,7 @@ class ManagementDesk:
             voters=members,
             learners=tuple(learners),
             addresses=(),
-            timeout_ms=message.timeout_ms or CHANGE_TIMEOUT_MS,
+            timeout_ms=_timeout_ms(message),
             expected_index=expected,
         )
 
@@ -156,7 +158,7 @@ def _add_learner(message: AddLearner) -> tuple[MakeEvent, MakeReply]:
         events.AddLearner,
         node_id=message.node_id,
         address=message.node_addr,
-        timeout_ms=message.timeout_ms or CHANGE_TIMEOUT_MS,
+        timeout_ms=_timeout_ms(message),
     )
 
     def reply(result: str | None, error: QcoreError | None) -> AddLearnerResponse:
@@ -165,6 +167,11 @@ def _add_learner(message: AddLearner) -> tuple[MakeEvent, MakeReply]:
         return AddLearnerResponse(message.id, Ok("Success"))
 
     return event, reply
+
+
+def _timeout_ms(message: AddLearner | ChangeMembership) -> int:
+    asked = CHANGE_TIMEOUT_MS if message.timeout_ms is None else message.timeout_ms
+    return min(asked, LONGEST_TIMEOUT_MS)
 
 
 def _address_fault(text: str) -> ConfigError | None:

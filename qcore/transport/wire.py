@@ -41,10 +41,10 @@ INT_LIMIT = 2**63
 MAX_ID_LENGTH = 1024
 
 MessageId = Annotated[str, Field(max_length=MAX_ID_LENGTH)]
-NodeId = Annotated[int, Field(ge=1, lt=INT_LIMIT)]
-SessionId = Annotated[int, Field(ge=1, lt=INT_LIMIT)]
-#: A wait, at most a day.
-TimeoutMs = Annotated[int, Field(ge=1, le=86_400_000)]
+PositiveInt = Annotated[int, Field(ge=1, lt=INT_LIMIT)]
+NodeId = PositiveInt
+SessionId = PositiveInt
+TimeoutMs = PositiveInt
 Detail = dict[str, Scalar]
 
 T = TypeVar("T")

@@ -73,10 +73,9 @@ def configs_of(node: NodeProcess) -> list[list[int]]:
 
 def wait_configs(cluster: LocalCluster, voters: Sequence[int]) -> None:
     """Wait until all these nodes are in the simple configuration of these voters."""
-    for node_id in voters:
-        node = cluster.nodes[node_id]
-        wait_for(
-            lambda node=node: configs_of(node) == [list(voters)],
-            CHANGE_TIMEOUT_S,
-            f"node {node_id} to be in the configuration {list(voters)}",
-        )
+    nodes = [cluster.nodes[node_id] for node_id in voters]
+    wait_for(
+        lambda: all(configs_of(node) == [list(voters)] for node in nodes),
+        CHANGE_TIMEOUT_S,
+        f"all of {list(voters)} to be in the configuration {list(voters)}",
+    )
