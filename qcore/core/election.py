@@ -34,11 +34,7 @@ def campaign(server: Server, *, transfer: bool = False) -> None:
 
 def may_campaign(server: Server) -> bool:
     """A voter of positive priority whose disk works."""
-    return (
-        server.membership.is_voter(server.node_id)
-        and server.config.priority > 0
-        and not server.disk_stalled()
-    )
+    return server.is_electable() and server.config.priority > 0 and not server.disk_stalled()
 
 
 def _ask_pre_votes(server: Server) -> None:

@@ -158,9 +158,20 @@ class Server:
             self.memberships[0][1],
         )
 
+    def is_electable(self) -> bool:
+        """Whether this server takes part in elections.
+
+        A voter does. So does one that an uncommitted configuration removes: only its log may hold what
+        commits the removal, and until then nobody else could win (dissertation 4.2.2).
+        """
+        if self.membership.is_voter(self.node_id):
+            return True
+        removed = self.membership_index > self.commit and len(self.memberships) > 1
+        return removed and self.memberships[-2][1].is_voter(self.node_id)
+
     def idle_role(self) -> Role:
         """What this server is when it neither campaigns nor leads."""
-        return "follower" if self.membership.is_voter(self.node_id) else "learner"
+        return "follower" if self.is_electable() else "learner"
 
     def peers(self) -> list[int]:
         """Every other member, sorted."""
@@ -265,9 +276,12 @@ class Server:
         if index <= self.commit:
             return
         assert index <= self.log.last_index, "commit beyond the log"
+        removal = self.commit < self.membership_index <= index
         self.commit = index
         self.emit(SaveCommit(index))
         self.apply_committed()
+        if removal:
+            self._refresh_idle_role()
 
     def apply_committed(self) -> None:
         if self.applied < self.commit:
@@ -300,7 +314,7 @@ class Server:
     def next_deadline(self) -> int:
         if self.role == "leader":
             return self.heartbeat_deadline
-        return self.election_deadline if self.membership.is_voter(self.node_id) else NEVER
+        return self.election_deadline if self.is_electable() else NEVER
 
 
 def _restored_log(durable: DurableState) -> RaftLog:

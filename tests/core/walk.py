@@ -11,7 +11,7 @@ import random
 from dataclasses import replace
 
 from qcore.core import Membership, RaftConfig, Safeguards
-from qcore.core.events import PeerUnreachable
+from qcore.core.events import ChangeMembership, PeerUnreachable, TransferLeadership
 from tests.core.cluster import Cluster, started
 from tests.core.recovery import recover
 
@@ -31,6 +31,8 @@ ACTIONS = (
     "unreachable",
     "advance",
     "cut",
+    "change",
+    "transfer",
 )
 
 
@@ -62,6 +64,7 @@ class Walk:
             max_inflight_messages=rng.choice((1, 2, 4, 16)),
             max_inflight_bytes=rng.choice((100, 400, 1 << 20)),
             max_batch_bytes=rng.choice((1, 60, 160, 1 << 18)),
+            max_snapshot_chunk=rng.choice((1, 3, 1 << 18)),
             safeguards=safeguards or Safeguards(),
         )
         membership = _membership(rng, self.size)
@@ -85,6 +88,8 @@ class Walk:
             "unreachable": rng.choice((0, 0.3)),
             "advance": rng.choice((0.2, 2)),
             "cut": rng.choice((0, 0.3)),
+            "change": rng.choice((0, 0, 1, 4)) if size is None else 0,
+            "transfer": rng.choice((0, 0, 0.5, 2)),
         }
         self.actions = rng.choices(
             ACTIONS, [weights[action] for action in ACTIONS], k=4096
@@ -186,6 +191,32 @@ class Walk:
             cut.clear()
         else:
             cut.add((self._node(), self._node()))
+
+    def _change(self) -> None:
+        """Any voters and learners among all servers; most are refused, as they should be."""
+        node_id = self._node()
+        if self.cluster.nodes[node_id].core is None:
+            return
+        everyone = list(self.cluster.nodes)
+        voters = self.rng.sample(everyone, self.rng.randint(1, len(everyone)))
+        rest = [member for member in everyone if member not in voters]
+        learners = self.rng.sample(rest, self.rng.randint(0, len(rest)))
+        addresses = tuple((member, f"h{member}:1") for member in everyone)
+        self.cluster.step(
+            node_id,
+            ChangeMembership(
+                tuple(sorted(voters)),
+                tuple(sorted(learners)),
+                addresses,
+                self.cluster.nodes[node_id].now,
+            ),
+        )
+
+    def _transfer(self) -> None:
+        node_id = self._node()
+        if self.cluster.nodes[node_id].core is not None:
+            to = self.rng.choice((None, self._node()))
+            self.cluster.step(node_id, TransferLeadership(to))
 
 
 def _membership(rng: random.Random, size: int) -> Membership:
