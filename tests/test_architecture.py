@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,7 +23,16 @@ INTERNAL: dict[str, set[str]] = {
     "sim": {"core", "replica", "store"},
     "node": {"core", "replica", "store", "storage", "transport"},
     "analysis": set(),
-    "cli": {"core", "replica", "store", "storage", "transport", "node", "sim", "analysis", "demo"},
+    "cli": {"core", "replica", "store", "storage", "transport", "node", "sim", "analysis"},
+    "testing": {"core", "storage.interface"},
+}
+
+#: The modules beside the packages, and what of qcore they may import; of others, the standard library.
+TOP_LEVEL: dict[str, set[str]] = {
+    "__init__": {"qcore.errors"},
+    "__main__": {"qcore.cli.main"},
+    "errors": set(),
+    "trace": {"qcore.errors"},
 }
 
 #: package -> third-party distributions it may import.
@@ -35,10 +46,12 @@ EXTERNAL: dict[str, set[str]] = {
     "node": {"pydantic", "yaml", "uvloop", "websockets"},
     "analysis": {"matplotlib", "networkx", "numpy"},
     "cli": {"typer", "rich", "click"},
+    "testing": {"hypothesis", "pytest"},
 }
 
-#: What pydantic itself is made of comes with it.
+#: What pydantic and typer themselves are made of comes with them.
 PYDANTIC_FAMILY = {"pydantic_core", "typing_extensions"}
+TYPER_FAMILY = {"click"}
 
 PURE = ("core", "replica", "store", "sim")
 BANNED_MODULES = {
@@ -83,7 +96,24 @@ BANNED_ATTRIBUTES = {
 
 
 def modules(package: str) -> list[Path]:
-    return sorted((PACKAGE / package).rglob("*.py"))
+    found = sorted((PACKAGE / package).rglob("*.py"))
+    assert found, f"there is no package {package}"
+    return found
+
+
+def documented() -> dict[str, tuple[set[str], set[str]]]:
+    """The table of ARCHITECTURE.md: package -> what it may import from qcore, and from third parties."""
+    text = (PACKAGE.parent / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    section = text.split("## Import rules")[1].split("\n## ")[0]
+    table: dict[str, tuple[set[str], set[str]]] = {}
+    for package, internal, external in re.findall(
+        r"^\| `(\w+)` \| ([^|]*) \| ([^|]*) \|$", section, re.MULTILINE
+    ):
+        named = set(re.findall(r"`([\w.]+)`", internal))
+        table[package] = (named, {name for name in external.strip().split(", ") if name != "–"})
+        if internal.startswith("everything"):
+            table[package] = (set(INTERNAL) - {package, "testing"}, table[package][1])
+    return table
 
 
 def imports_of(tree: ast.Module, path: Path) -> list[tuple[int, str]]:
@@ -100,6 +130,28 @@ def imports_of(tree: ast.Module, path: Path) -> list[tuple[int, str]]:
             else:
                 found.append((node.lineno, node.module))
     return found
+
+
+def test_every_package_and_module_has_a_rule() -> None:
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert packages == set(INTERNAL) == set(EXTERNAL)
+    assert {path.stem for path in PACKAGE.glob("*.py")} == set(TOP_LEVEL)
+
+
+def test_the_table_of_the_document_is_what_is_enforced() -> None:
+    enforced = {
+        package: (INTERNAL[package], EXTERNAL[package] - PYDANTIC_FAMILY - TYPER_FAMILY)
+        for package in INTERNAL
+    }
+    assert documented() == enforced
+
+
+@pytest.mark.parametrize("module", sorted(TOP_LEVEL))
+def test_a_top_level_module_stands_on_almost_nothing(module: str) -> None:
+    path = PACKAGE / f"{module}.py"
+    for line, name in imports_of(ast.parse(path.read_text()), path):
+        ok = name.split(".")[0] in sys.stdlib_module_names or name in TOP_LEVEL[module]
+        assert ok, f"{path}:{line}: {module} may not import {name}"
 
 
 @pytest.mark.parametrize("package", sorted(INTERNAL))
@@ -158,11 +210,10 @@ def test_a_pure_package_never_iterates_over_a_set(package: str) -> None:
                 assert not is_set, f"{path}:{iterable.lineno}: iteration over a set"
 
 
-def test_importing_qcore_is_light() -> None:
-    """In a fresh interpreter, `import qcore` brings in none of the heavy dependencies."""
-    import subprocess
-
-    heavy = ["pydantic", "simpy", "websockets", "networkx", "matplotlib", "typer", "asyncio"]
-    code = f"import qcore, sys; print([m for m in {heavy!r} if m in sys.modules])"
+@pytest.mark.parametrize("module", ["qcore", "qcore.cli.main"])
+def test_importing_is_light(module: str) -> None:
+    """In a fresh interpreter, it brings in none of the heavy dependencies (`qcore version` is quick)."""
+    heavy = ["pydantic", "simpy", "websockets", "networkx", "matplotlib", "yaml", "sqlite3"]
+    code = f"import {module}, sys; print([m for m in {heavy!r} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

@@ -23,7 +23,7 @@ _NANOS_PER_MICRO = 1000
 class EntityStore:
     """Entities with typed fields, described by schemas that inherit from each other.
 
-    Commands and results are the JSON of `Perform.request` and `PerformResponse.response` in WIRE.md. An
+    Commands and results are the JSON of `Perform.request` and `PerformResponse.response` (docs/wire.md). An
     error is a value: beside the text `error` stands `detail`, with the error's `code`. A command
     takes effect as a whole or not at all.
     """

@@ -1,4 +1,4 @@
-"""The requests of `Perform` (WIRE.md, "Application"), and how a host turns one into a log command.
+"""The requests of `Perform` (docs/wire.md), and how a host turns one into a log command.
 
 The host calls `parse_request` with what a client sent and gets `("write" | "read", payload)` for its
 replica. `PerformRequest` is the same check as a type, for a host that validates whole envelopes.

@@ -1,4 +1,4 @@
-"""The topology file (WIRE.md, "Topology file"): from YAML text to one command for the log.
+"""The topology file (as examples/topology.yaml): from YAML text to one command for the log.
 
 Every error is a `ConfigError` of the form `file:line: reason`. What is accepted here is accepted by the
 store: `LoadTopology` cannot fail on it, save that a topology was loaded before.

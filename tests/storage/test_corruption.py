@@ -1,4 +1,4 @@
-"""PITFALLS-style damage on real files: refused with the file and the reason, or without any effect."""
+"""Damage on real files: refused with the file and the reason, or without any effect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A full disk is waited out, a failed sync ends the storage (PITFALLS N7, N8)."""
+"""A full disk is waited out, a failed sync ends the storage."""
 
 from __future__ import annotations
 
@@ -274,7 +274,7 @@ def test_refuses_what_load_would_refuse(
 
 
 def test_a_gap_between_snapshot_and_log_is_refused(tmp_path: Path) -> None:
-    """PITFALLS P11, with checksums that are all in order: only the structure is wrong."""
+    """All checksums are in order: only the structure is wrong."""
     for first in (6, 1):
         directory = tmp_path / str(first)
         storage = fresh(directory)
