@@ -2,7 +2,7 @@
 
 What a client may do again is decided by what it was told: a refusal that certainly had no effect is
 tried elsewhere until the time is up; a write whose answer did not come is *unknown*, and never
-blindly repeated.
+blindly repeated, unless a session makes that harmless.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from qcore.sim.engine import Call, Engine
 from qcore.sim.linearizability import OperationKind
 from qcore.sim.network import Link, Network
 from qcore.sim.operations import ClientOp, Language, Outcome, Value
+from qcore.sim.scenario.cluster import ReadKind
 from qcore.trace import TraceWriter
 
 _RETRY_PAUSE_US = 10_000
@@ -80,6 +81,8 @@ class Client:
         self._history = history
         self._ops = 0
         self._target = self._nodes[(number - 1) % len(self._nodes)]
+        #: How its reads are served, unless an operation says otherwise.
+        self.read_kind: ReadKind = "read"
         #: The last value that it wrote or read, by key: what a cas expects.
         self.seen: dict[str, Value] = {}
 
@@ -97,6 +100,7 @@ class Client:
         timeout_ms: int,
         node: int | None = None,
         then: Callable[[ClientOp], None] | None = None,
+        read_kind: ReadKind | None = None,
     ) -> ClientOp:
         """Invoke an operation.
 
@@ -106,6 +110,7 @@ class Client:
             timeout_ms: how long to wait before the outcome is unknown.
             node: send it to this node and to no other, once.
             then: called with the operation when it has an outcome.
+            read_kind: for a read, how it is served.
         """
         now = self._engine.now
         self._ops += 1
@@ -113,6 +118,8 @@ class Client:
         op = ClientOp(self.number, self._ops, kind, key, value, expected, now, deadline)
         op.only_node, op.then = node, then
         op.request, op.payload = self._language.phrase(op)
+        if op.request == "read":
+            op.request = read_kind or self.read_kind
         self._history.append(op)
         self._trace_op(op, "invoke", f"expects {expected}" if kind == "cas" else "")
         self._send(op)
@@ -127,6 +134,8 @@ class Client:
         timeout_ms: int,
         then: Callable[[ClientOp], None] | None = None,
         hidden: bool = False,
+        key: str = "",
+        attempt_ms: int = 0,
     ) -> None:
         """Invoke a request whose payload is given as it is.
 
@@ -134,6 +143,8 @@ class Client:
             kind, payload: what to ask.
             timeout_ms, then: as for `begin`.
             hidden: it only prepares the run, and is no part of the history.
+            key: what it is about, for the history.
+            attempt_ms: if set, repeat it elsewhere when no answer came for so long; for sessions only.
         """
         now = self._engine.now
         if not hidden:
@@ -142,9 +153,10 @@ class Client:
         deadline = now + timeout_ms * 1000
         changes = kind in ("write", "session")
         op = ClientOp(
-            self.number, op_id, "write" if changes else "read", "", payload, None, now, deadline
+            self.number, op_id, "write" if changes else "read", key, payload, None, now, deadline
         )
         op.is_plain, op.request, op.payload, op.then = True, kind, payload, then
+        op.attempt_us = attempt_ms * 1000
         if not hidden:
             self._history.append(op)
             self._trace_op(op, "invoke", "")
@@ -180,6 +192,15 @@ class Client:
         op.in_flight = True
         link = self._links[op.only_node or self._target]
         self._network.send(link, ClientCall(op, op.attempt, left_ms), "")
+        if op.attempt_us:
+            self._engine.after(op.attempt_us, partial(self._no_answer, op, op.attempt))
+
+    def _no_answer(self, op: ClientOp, attempt: int) -> None:
+        """The time for one attempt is up."""
+        if op.outcome is None and op.in_flight and op.attempt == attempt:
+            op.in_flight = False
+            op.doubtful = True
+            self._try_elsewhere(op, None, "no answer")
 
     def _understand(self, op: ClientOp, result: str, index: int) -> None:
         if op.is_plain:
@@ -199,7 +220,10 @@ class Client:
 
     def _after_doubt(self, op: ClientOp, why: str) -> None:
         """Nobody knows whether the request took effect: fatal for a write, no matter for a read."""
-        if op.request == "read":
+        if op.request not in ("write", "session"):
+            self._try_elsewhere(op, None, why)
+        elif op.attempt_us:
+            op.doubtful = True
             self._try_elsewhere(op, None, why)
         else:
             self._move_on()
@@ -237,6 +261,8 @@ class Client:
             self._finish(op, "unknown" if op.in_flight else "refused", "timeout")
 
     def _finish(self, op: ClientOp, outcome: Outcome, note: str) -> None:
+        if outcome == "refused" and op.doubtful:
+            outcome = "unknown"  # this attempt had no effect, an earlier one may have had
         op.outcome = outcome
         op.returned_us = self._engine.now
         if op.op_id:

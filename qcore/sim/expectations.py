@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
 from qcore.sim.linearizability import LinearizabilityVerdict
 from qcore.sim.monitor import Interval
+from qcore.sim.node import SimNode
 from qcore.sim.operations import ClientOp
 from qcore.sim.result import Expectation
 from qcore.sim.scenario.expect import ExpectSpec
@@ -78,8 +80,8 @@ def _safety(j: Judgement) -> Iterator[Expectation]:
 def _convergence(j: Judgement) -> Iterator[Expectation]:
     if j.expect.converges is not None:
         states: dict[str, list[int]] = {}
-        for node, machine in j.world.nodes.items():
-            replica = machine.replica
+        for node in members_at_end(j.world):
+            replica = j.world.nodes[node].replica
             if replica is None:
                 states.setdefault("down", []).append(node)
             else:
@@ -89,11 +91,15 @@ def _convergence(j: Judgement) -> Iterator[Expectation]:
         seen = "; ".join(
             f"{state} on {', '.join(map(str, nodes))}" for state, nodes in states.items()
         )
-        expected = "all nodes run and are equal" if j.expect.converges else "nodes differ"
+        expected = "all members run and are equal" if j.expect.converges else "nodes differ"
         yield Expectation("converges", equal == j.expect.converges, expected, seen)
     if j.expect.acknowledged_writes_present is not None:
         missing = lost_writes(j.world)
-        done = [op for op in j.world.history if op.outcome == "ok" and op.request == "write"]
+        done = [
+            op
+            for op in j.world.history
+            if op.outcome == "ok" and op.request in ("write", "session")
+        ]
         seen = f"all {len(done)} are" if not missing else f"{len(missing)} are not: {missing[0]}"
         yield Expectation(
             "acknowledged_writes_present",
@@ -103,18 +109,33 @@ def _convergence(j: Judgement) -> Iterator[Expectation]:
         )
 
 
-def lost_writes(world: World) -> list[str]:
-    """Acknowledged writes that the most advanced running node has not applied at their index."""
+def furthest(world: World) -> SimNode | None:
+    """The running node that has applied most; None if no node runs."""
     running = [node for node in world.nodes.values() if node.replica is not None]
     if not running:
+        return None
+    return max(running, key=lambda node: node.replica.applied_index if node.replica else 0)
+
+
+def members_at_end(world: World) -> tuple[int, ...]:
+    """The members in the configuration of the node that has applied most; the first ones if none runs."""
+    best = furthest(world)
+    if best is None or best.replica is None:
+        return world.scenario.cluster.nodes
+    return best.replica.core.membership.members()
+
+
+def lost_writes(world: World) -> list[str]:
+    """Acknowledged writes that the most advanced running node has not applied at their index."""
+    best = furthest(world)
+    if best is None:
         return ["no node runs"]
-    best = max(running, key=lambda node: node.replica.applied_index if node.replica else 0)
     held = {entry.index: entry.data for entry in best.applied}
     return [
         f"{op.kind} of {op.value!r} to {op.key} at index {op.index}"
         for op in world.history
         if op.outcome == "ok"
-        and op.request == "write"
+        and op.request in ("write", "session")
         and op.index > best.restored_through
         and held.get(op.index) != op.payload
     ]
@@ -293,6 +314,73 @@ def _commits(j: Judgement) -> Iterator[Expectation]:
         yield _count("unsynced_writes_lost", expect.unsynced_writes_lost, lost)
 
 
+# -- membership, snapshots, sessions ---------------------------------------------------------------
+
+
+def _administration(j: Judgement) -> Iterator[Expectation]:
+    for op in j.world.operator.ops:
+        if op.action.outcome is not None:
+            seen = f"{op.outcome or op.last} after {op.attempts} attempts, last at node {op.node}"
+            wanted = " or ".join(op.action.outcome)
+            yield Expectation(op.name, op.as_wanted, wanted, seen)
+    if j.expect.final_voters is not None:
+        yield _final_voters(j, j.expect.final_voters)
+    if j.expect.snapshots_installed is not None:
+        installed = sum(node.snapshots_installed for node in j.world.nodes.values())
+        yield _count("snapshots_installed", j.expect.snapshots_installed, installed)
+
+
+def _final_voters(j: Judgement, wanted: tuple[int, ...]) -> Expectation:
+    """Every running member uses the same configuration: these voters, and no joint phase."""
+    found: dict[str, list[int]] = {}
+    for node in members_at_end(j.world):
+        replica = j.world.nodes[node].replica
+        if replica is not None:
+            now = replica.core.membership
+            joint = f" joint with {list(now.voters_outgoing)}" if now.is_joint else ""
+            found.setdefault(f"{list(now.voters)}{joint}", []).append(node)
+    seen = "; ".join(f"{voters} on {', '.join(map(str, on))}" for voters, on in found.items())
+    return Expectation(
+        "final_voters",
+        list(found) == [str(list(wanted))],
+        str(list(wanted)),
+        seen or "no node runs",
+    )
+
+
+def _exactly_once(j: Judgement) -> Iterator[Expectation]:
+    """Each acknowledged increment took its register to a value that no other did, and the final values
+    are the numbers of increments."""
+    if j.expect.exactly_once is None:
+        return
+    ops = [op for op in j.world.history if op.request == "session"]
+    problems = [problem for key in sorted({op.key for op in ops}) for problem in _counts(j, key)]
+    done = sum(op.outcome == "ok" for op in ops)
+    if not done:
+        problems.append("no increment was acknowledged")
+    again = sum(op.attempt - 1 for op in ops if op.doubtful)
+    doubt = sum(op.outcome in (None, "unknown") for op in ops)
+    seen = problems[0] if problems else f"{done} increments, {again} repeated, {doubt} in doubt"
+    wanted = "each increment counted once" if j.expect.exactly_once else "some counted otherwise"
+    yield Expectation("exactly_once", (not problems) == j.expect.exactly_once, wanted, seen)
+
+
+def _counts(j: Judgement, key: str) -> Iterator[str]:
+    ops = [op for op in j.world.history if op.request == "session" and op.key == key]
+    values = [json.loads(str(op.output)).get("value") for op in ops if op.outcome == "ok"]
+    doubtful = sum(op.outcome in (None, "unknown") for op in ops)
+    if len(set(values)) != len(values):
+        yield f"two increments of {key} got the same value"
+    best = furthest(j.world)
+    if best is None or best.replica is None:
+        yield "no node runs"
+        return
+    query = json.dumps({"op": "get", "key": key})
+    total = json.loads(best.replica.machine.query(query))["value"] or 0
+    if not len(values) <= total <= len(values) + doubtful:
+        yield f"{key} is {total} after {len(values)} increments, and {doubtful} in doubt"
+
+
 _PARTS: tuple[_Judge, ...] = (
     _safety,
     _convergence,
@@ -300,4 +388,6 @@ _PARTS: tuple[_Judge, ...] = (
     _elections,
     _availability,
     _commits,
+    _administration,
+    _exactly_once,
 )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 
+from qcore.sim.administration import Operator
 from qcore.sim.engine import Engine
 from qcore.sim.hooks import Armed, Hooks
 from qcore.sim.ledger import Fault, Ledger
@@ -34,6 +35,7 @@ from qcore.sim.scenario.actions import (
     Resume,
     TakeSnapshot,
 )
+from qcore.sim.scenario.admin_actions import AdminAction, Join
 from qcore.sim.scenario.timeline import Item
 from qcore.sim.scenario.values import Selector, microseconds
 from qcore.sim.selection import Namer, NotYet
@@ -81,6 +83,7 @@ class Timeline:
         namer: Namer,
         network: NetworkActions,
         nodes: NodeActions,
+        operator: Operator,
         ledger: Ledger,
         streams: Streams,
     ) -> None:
@@ -89,6 +92,7 @@ class Timeline:
         self._namer = namer
         self._network = network
         self._nodes = nodes
+        self._operator = operator
         self.fired = Fired()
         self._lines = [
             _Line(
@@ -210,6 +214,10 @@ class Timeline:
                 self._nodes.snapshot(action, fault, rng)
             case Operation():
                 self._nodes.operation(action, fault, rng)
+            case Join():
+                self._nodes.join(action, fault)
+            case AdminAction():
+                self._operator.begin(action, fault, rng)
 
 
 def _is_calm(action: Action) -> bool:

@@ -39,6 +39,12 @@ def measure(world: World, verdict: LinearizabilityVerdict) -> dict[str, Json]:
         },
         "disk_syncs": sum(node.disk.syncs for node in world.nodes.values()),
         "unsynced_writes_lost": sum(node.disk.writes_lost for node in world.nodes.values()),
+        "snapshots_installed": sum(node.snapshots_installed for node in world.nodes.values()),
+        "repeated_requests": sum(op.attempt - 1 for op in world.history if op.doubtful),
+        "administration": [
+            {"name": op.name, "outcome": op.outcome, "attempts": op.attempts, "detail": op.detail}
+            for op in world.operator.ops
+        ],
         "faults": {fault.name: fault.acted for fault in world.ledger},
         "linearizability": {
             "result": verdict.result,

@@ -14,7 +14,11 @@ from qcore.sim.network import Network
 
 @dataclass(slots=True)
 class NodeFacts:
-    """What is true of a node now."""
+    """What is true of a node now.
+
+    `joined` once it has run; `quorums` are the sets of voters, two while joint, in the configuration that it
+    uses: it reaches a quorum if it reaches a majority of each.
+    """
 
     up: bool = False
     paused: bool = False
@@ -23,6 +27,8 @@ class NodeFacts:
     last_index: int = 0
     commit: int = 0
     connected: bool = False
+    joined: bool = False
+    quorums: tuple[tuple[int, ...], ...] = ()
     log_end_when_cut_off: int | None = None
 
     @property
@@ -84,11 +90,13 @@ class Record:
 class Monitor:
     """Keeps `facts` and `record` up to date; its owner tells it what happens."""
 
-    def __init__(self, nodes: tuple[int, ...], network: Network) -> None:
-        self.facts = {node: NodeFacts() for node in nodes}
+    def __init__(
+        self, nodes: tuple[int, ...], network: Network, later: tuple[int, ...] = ()
+    ) -> None:
+        self.facts = {node: NodeFacts(joined=True) for node in nodes}
+        self.facts.update((node, NodeFacts()) for node in later)
         self.record = Record()
         self._network = network
-        self._quorum = len(nodes) // 2 + 1
         self._linked: dict[int, list[int]] = {}
         self._terms_contested: set[int] = set()
         self._highest_commit = 0
@@ -118,11 +126,18 @@ class Monitor:
     def node_up(self, now: int, node: int, term: int, commit: int, last_index: int) -> None:
         facts = self.facts[node]
         facts.up, facts.paused, facts.role, facts.term = True, False, "follower", term
+        facts.joined = True
         facts.commit, facts.last_index = commit, last_index
         if commit > self._highest_commit:
             self._highest_commit = commit
         if self._linked:
             self._evaluate(now)
+
+    def membership_changed(
+        self, now: int, node: int, voters: tuple[int, ...], outgoing: tuple[int, ...]
+    ) -> None:
+        self.facts[node].quorums = (voters, outgoing) if outgoing else (voters,)
+        self._evaluate(now)
 
     def node_down(self, now: int, node: int) -> None:
         self.facts[node].up = False
@@ -187,10 +202,7 @@ class Monitor:
         if not self._linked:
             return
         for node, facts in self.facts.items():
-            connected = (
-                facts.running
-                and sum(self.facts[peer].running for peer in self._linked[node]) >= self._quorum
-            )
+            connected = facts.running and self._reaches_quorum(node, facts)
             if connected:
                 facts.log_end_when_cut_off = None
             elif facts.connected or facts.log_end_when_cut_off is None:
@@ -198,6 +210,15 @@ class Monitor:
             facts.connected = connected
         self._evaluate_leaderless(now)
         self._evaluate_stale(now)
+
+    def _reaches_quorum(self, node: int, facts: NodeFacts) -> bool:
+        """A node that is no voter can lead for a moment only, while it removes itself."""
+        if not (facts.leads or any(node in voters for voters in facts.quorums)):
+            return False
+        reached = [peer for peer in self._linked[node] if self.facts[peer].running]
+        return all(
+            2 * sum(peer in voters for peer in reached) > len(voters) for voters in facts.quorums
+        )
 
     def _evaluate_leaderless(self, now: int) -> None:
         able = any(facts.connected for facts in self.facts.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -11,6 +12,7 @@ from simpy.events import NORMAL, Event
 from qcore.core.durable import last_index
 from qcore.core.effects import (
     AppendLog,
+    MembershipChanged,
     RoleChanged,
     SaveCommit,
     SaveHardState,
@@ -19,7 +21,7 @@ from qcore.core.effects import (
     VoteGranted,
     Write,
 )
-from qcore.core.entry import Entry
+from qcore.core.entry import Entry, Membership
 from qcore.core.events import PeerUnreachable, Tick, WriteDurable
 from qcore.errors import QcoreError
 from qcore.replica.config import ReplicaConfig
@@ -65,6 +67,7 @@ class SimNode:
     Attributes:
         applied: the entries that the present life has applied, in order.
         restored_through: the last index of the snapshot that this life started from or installed.
+        snapshots_installed: how many snapshots it took over from leaders, over all its lives.
     """
 
     def __init__(
@@ -98,6 +101,8 @@ class SimNode:
         self._messages_sent = 0
         self._last_request_id = 0
         self._pending: dict[int, tuple[int, ClientCall]] = {}
+        self._administrative: dict[int, Callable[[Reply | None], None]] = {}
+        self.snapshots_installed = 0
         self._backlog: list[ReplicaEvent] = []
         self._wake_at = _FAR_AWAY_US
         disk.on_durable = self._on_durable
@@ -114,6 +119,7 @@ class SimNode:
             Restored: self._on_restored,
             RoleChanged: self._on_role,
             VoteGranted: self._on_vote,
+            MembershipChanged: self._on_membership,
         }
 
     # -- life and death ---------------------------------------------------------------------------
@@ -152,6 +158,7 @@ class SimNode:
         except QcoreError as error:
             self._fail(error)
             return
+        self._note_membership(self.replica.core.membership)
         self._step([])
 
     def crash(self, *, power_loss: bool = False) -> int:
@@ -190,6 +197,9 @@ class SimNode:
         self.replica = None
         self.paused = False
         self._backlog = []
+        administrative, self._administrative = self._administrative, {}
+        for then in administrative.values():
+            self._services.engine.soon(partial(then, None))
         self._wake_at = _FAR_AWAY_US
         self._trace.down(self._now, self.node_id, why)
         self._services.invariants.on_stop(self.node_id)
@@ -255,6 +265,23 @@ class SimNode:
         self._pending[self._last_request_id] = (client, call)
         op = call.op
         self.hand(ClientRequest(self._last_request_id, op.request, op.payload, call.timeout_ms))
+
+    def administer(
+        self,
+        make: Callable[[int, Membership], ReplicaEvent],
+        then: Callable[[Reply | None], None],
+    ) -> bool:
+        """Give the replica a request of the operator; False if nobody is there to take it.
+
+        Args:
+            make: the request, given its id and the membership that the replica knows.
+            then: called with the reply, or with None if the process dies first; never at once.
+        """
+        if self.replica is None:
+            return False
+        self._last_request_id += 1
+        self._administrative[self._last_request_id] = then
+        return self.hand(make(self._last_request_id, self.replica.core.membership))
 
     def _on_durable(self, write_id: int) -> None:
         if self.replica is None:
@@ -360,6 +387,10 @@ class SimNode:
             client, call = pending
             answer = ClientAnswer(call.op, call.attempt, effect.result, effect.index, effect.error)
             self._network.send(self._links[client], answer, "")
+            return
+        then = self._administrative.pop(effect.request_id, None)
+        if then is not None:  # later: it may ask again, and this step is not over
+            self._services.engine.soon(partial(then, effect))
 
     def _write(self, write: Write) -> None:
         self.disk.submit(write)
@@ -388,6 +419,15 @@ class SimNode:
     def _on_restored(self, effect: Restored) -> None:
         self.restored_through = effect.snapshot.meta.last_included_index
         self.applied = []
+        self.snapshots_installed += 1
+
+    def _on_membership(self, effect: MembershipChanged) -> None:
+        self._note_membership(effect.membership)
+
+    def _note_membership(self, membership: Membership) -> None:
+        self._services.monitor.membership_changed(
+            self._now, self.node_id, membership.voters, membership.voters_outgoing
+        )
 
     def _on_role(self, effect: RoleChanged) -> None:
         self._services.monitor.role_changed(self._now, self.node_id, effect.role, effect.term)

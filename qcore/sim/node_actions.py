@@ -25,6 +25,7 @@ from qcore.sim.scenario.actions import (
     Resume,
     TakeSnapshot,
 )
+from qcore.sim.scenario.admin_actions import Join
 from qcore.sim.scenario.values import microseconds
 from qcore.sim.selection import Namer
 from qcore.sim.services import Services
@@ -105,6 +106,14 @@ class NodeActions:
     def _over(self, node: int) -> None:
         for cause in self._struck.pop(node, []):
             self._trace.fault(self._engine.now, "end", cause.name, [node])
+
+    def join(self, action: Join, fault: Fault) -> None:
+        """Start nodes that have not run before."""
+        for node in action.ids:
+            if not self._nodes[node].up:
+                fault.acted += 1
+                self._trace.fault(self._engine.now, "act", fault.name, [node])
+                self._nodes[node].start()
 
     # -- pause, resume ---------------------------------------------------------------------------
 
@@ -213,4 +222,5 @@ class NodeActions:
                 value if action.op == "write" else None,
                 timeout_ms=action.timeout_ms,
                 node=node,
+                read_kind=action.read_kind,
             )

@@ -31,6 +31,9 @@ class ClientOp:
         only_node: sent to this node and to no other, once.
         is_plain: a request to a machine of the user's own, or one that prepares the run: `output` is the
             answer as it is, and the linearizability checker, which knows registers only, does not see it.
+        attempt_us: if set, send it again elsewhere when no answer came for so long: only for what a session
+            makes harmless to repeat.
+        doubtful: some attempt may have taken effect though its answer never came.
         then: called when it has an outcome.
     """
 
@@ -46,6 +49,8 @@ class ClientOp:
     payload: str = ""
     only_node: int | None = None
     is_plain: bool = False
+    attempt_us: int = 0
+    doubtful: bool = False
     then: Callable[[ClientOp], None] | None = None
     attempt: int = 0
     in_flight: bool = False

@@ -87,7 +87,7 @@ class Namer:
     ) -> tuple[int, ...]:
         if isinstance(term, int):
             return (term,)
-        everyone = tuple(self._monitor.facts)
+        everyone = tuple(node for node, facts in self._monitor.facts.items() if facts.joined)
         name, _, number = term.partition("_")
         match name:
             case "leader":
@@ -105,7 +105,7 @@ class Namer:
             case "all":
                 return everyone
             case "down":
-                return tuple(n for n, facts in self._monitor.facts.items() if not facts.up)
+                return tuple(n for n in everyone if not self._monitor.facts[n].up)
             case "paused":
                 return tuple(n for n, facts in self._monitor.facts.items() if facts.paused)
             case "majority":
@@ -144,7 +144,7 @@ class Namer:
 
     def _pick(self, amount: int, pool: str, rng: Random, taken: Collection[int]) -> tuple[int, ...]:
         facts = self._monitor.facts
-        candidates = [node for node in facts if node not in taken]
+        candidates = [node for node in facts if facts[node].joined and node not in taken]
         if pool == "followers":
             leader = self._leader()
             candidates = [node for node in candidates if node != leader]

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 from random import Random
 
+from qcore.replica.sessions import open_request, run_request
 from qcore.sim.clients import Client
 from qcore.sim.engine import Engine
 from qcore.sim.latency import Sampler
 from qcore.sim.operations import ClientOp, Requests
 from qcore.sim.scenario.cluster import WorkloadSpec
+
+#: Longer than any run: sessions do not expire here.
+_SESSION_LIFETIME_MS = 24 * 3_600_000
+_REOPEN_US = 50_000
 
 
 class Load:
@@ -90,3 +96,54 @@ class Load:
             )
         else:
             self._client.begin("write", key, value, timeout_ms=spec.timeout_ms, then=then)
+
+
+class SessionLoad(Load):
+    """A client that counts: it opens a session, and then each operation adds 1 to a register, once."""
+
+    _session = 0
+    _sequence = 0
+
+    def start(self, start_us: int) -> None:
+        """Open the session at this moment, and begin when it is open."""
+        self._outstanding: dict[int, None] = {}
+        self._engine.at(max(start_us, self._engine.now), self._open)
+
+    def _open(self) -> None:
+        self._client.ask(
+            "session",
+            open_request(_SESSION_LIFETIME_MS),
+            timeout_ms=self._spec.timeout_ms,
+            attempt_ms=self._spec.attempt_ms,
+            then=self._opened,
+            hidden=True,
+        )
+
+    def _opened(self, op: ClientOp) -> None:
+        if op.outcome == "ok":
+            self._session = int(str(op.output))
+            super().start(self._engine.now)
+        elif self._engine.now < self._stop_us:  # opened twice is one session too many, and no harm
+            self._engine.after(_REOPEN_US, self._open)
+
+    def _begin(self, *, closed: bool = False) -> None:
+        key = f"k{int(self._rng.random() * self._spec.keys)}"
+        self._sequence += 1
+        sequence = self._sequence
+        acknowledged = next(iter(self._outstanding), sequence) - 1
+        self._outstanding[sequence] = None
+
+        def done(op: ClientOp) -> None:
+            del self._outstanding[sequence]
+            if closed:
+                self._think_then_next(op)
+
+        command = json.dumps({"op": "add", "key": key, "amount": 1})
+        self._client.ask(
+            "session",
+            run_request(self._session, sequence, acknowledged, command),
+            timeout_ms=self._spec.timeout_ms,
+            attempt_ms=self._spec.attempt_ms,
+            then=done,
+            key=key,
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from qcore.core.entry import DurableState, Entry, HardState, Membership
-from qcore.replica.config import ReplicaConfig
+from qcore.sim.administration import Operator, address_of
 from qcore.sim.clients import Client, ClientAnswer, ClientCall
 from qcore.sim.clock import WALL_EPOCH_US, NodeClock
 from qcore.sim.disk import SimDisk
@@ -27,7 +27,7 @@ from qcore.sim.scenario.values import Selector, microseconds
 from qcore.sim.selection import Namer
 from qcore.sim.services import Services
 from qcore.sim.streams import Streams
-from qcore.sim.workload import Load
+from qcore.sim.workload import Load, SessionLoad
 from qcore.trace import TraceWriter
 
 
@@ -56,16 +56,18 @@ class World:
         self.network = Network(self.engine, self.streams, self._on_drop)
         self.history: list[ClientOp] = []
         ids = scenario.cluster.nodes
+        everyone = scenario.all_nodes
+        later = tuple(node for node in everyone if node not in ids)
         self.services = Services(
             self.engine,
             self.network,
             trace,
-            Monitor(ids, self.network),
+            Monitor(ids, self.network, later),
             Hooks(),
             Invariants(lambda check, node, note: self.services.report(check, node, note)),
             [],
         )
-        self.nodes = {node: self._make_node(node) for node in ids}
+        self.nodes = {node: self._make_node(node) for node in everyone}
         self.language: Language = (
             OwnLanguage()
             if self._own is not None
@@ -78,6 +80,7 @@ class World:
         namer = Namer(self.services.monitor, [client.vertex for client in self.clients])
         network_actions = NetworkActions(self.services, namer)
         network_actions.remember_normal()
+        self.operator = Operator(self.services, namer, self.nodes)
         self.timeline = Timeline(
             scenario.timeline,
             self.engine,
@@ -85,6 +88,7 @@ class World:
             namer,
             network_actions,
             NodeActions(self.services, namer, self.nodes, self.director, self.streams),
+            self.operator,
             self.ledger,
             self.streams,
         )
@@ -94,8 +98,8 @@ class World:
         scenario, trace = self.scenario, self.services.trace
         trace.run(0, scenario.name, self.seed, scenario.cluster.nodes)
         self.timeline.schedule()
-        for node in self.nodes.values():
-            node.start()
+        for number in scenario.cluster.nodes:
+            self.nodes[number].start()
         self.services.monitor.start(0)
         self._start_clients()
         self.engine.run(scenario.until_us)
@@ -105,7 +109,7 @@ class World:
     def _make_node(self, node: int) -> SimNode:
         cluster = self.scenario.cluster
         rng = self.streams.get(f"node/{node}/disk")
-        disk = SimDisk(self.engine, cluster.disk.latency_ms.sampler(rng), self._first_state())
+        disk = SimDisk(self.engine, cluster.disk.latency_ms.sampler(rng), self._first_state(node))
         spec = cluster.clocks.get(node)
         base = self.streams.get(f"node/{node}/clock").randrange(1_000_000_000)
         clock = NodeClock(base)
@@ -113,7 +117,7 @@ class World:
             self.ledger.declare(f"clocks[{node}]").acted += 1
             clock = NodeClock(base, spec.drift_ppm, round(spec.offset_ms * 1000))
         return SimNode(
-            ReplicaConfig(cluster.raft_config(node)),
+            cluster.replica_config(node),
             self.services,
             disk,
             clock,
@@ -121,12 +125,17 @@ class World:
             self._own.make if self._own is not None else machine_maker(cluster.machine),
         )
 
-    def _first_state(self) -> DurableState:
-        """A cluster that has just been initialised: every log holds the configuration, nothing else."""
+    def _first_state(self, node: int) -> DurableState:
+        """A cluster that has just been initialised: every log holds the configuration, nothing else.
+
+        Nodes that join later are pristine.
+        """
         ids = self.scenario.cluster.nodes
+        if node not in ids:
+            return DurableState()
         membership = Membership(
             voters=ids,
-            addresses=tuple((node, f"node-{node}:8080") for node in ids),
+            addresses=tuple((member, address_of(member)) for member in ids),
             cluster_id="simulated",
         )
         entry = Entry(1, 1, "membership", membership.to_json(), WALL_EPOCH_US)
@@ -137,7 +146,7 @@ class World:
             number,
             self.engine,
             self.network,
-            self.scenario.cluster.nodes,
+            self.scenario.all_nodes,
             self.language,
             self.services.trace,
             self.history,
@@ -146,7 +155,7 @@ class World:
     def _connect(self) -> None:
         spec = self.scenario.network
         quality = changed(Quality(), spec)
-        ids = self.scenario.cluster.nodes
+        ids = self.scenario.all_nodes
         for a in ids:
             for b in ids:
                 if a != b:
@@ -194,7 +203,7 @@ class World:
                 link.blame.update(faults)
 
     def _pairs_of(self, source: Selector, target: Selector) -> list[tuple[int, int]]:
-        ids = self.scenario.cluster.nodes
+        ids = self.scenario.all_nodes
 
         def members(selector: Selector, other: Selector) -> list[int]:
             if "all" in selector.terms:
@@ -234,8 +243,10 @@ class World:
         spec = self.scenario.workload
         if not self.language.has_cas:
             spec = spec.model_copy(update={"cas_fraction": 0.0})
+        kind = SessionLoad if spec.sessions else Load
         for client in self.clients:
-            Load(
+            client.read_kind = spec.read_kind
+            kind(
                 client,
                 self.engine,
                 spec,

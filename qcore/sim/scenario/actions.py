@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from qcore.sim.latency import LatencySpec
-from qcore.sim.scenario.cluster import QualitySpec
+from qcore.sim.scenario.admin_actions import AddLearner, ChangeMembers, Join, Remove, Transfer
+from qcore.sim.scenario.cluster import QualitySpec, ReadKind
 from qcore.sim.scenario.values import Flag, Milliseconds, Nodes, Spec, parse_selector
 
 WorkloadKey = Annotated[str, Field(min_length=1)]
@@ -228,6 +229,7 @@ class Operation(Spec):
 
     kind: Literal["operation"] = "operation"
     op: Literal["write", "read"]
+    read_kind: ReadKind | None = None
     node: Nodes
     key: str | None = None
     value: str | int | None = None
@@ -276,6 +278,11 @@ Action = (
     | Campaign
     | TakeSnapshot
     | Operation
+    | Join
+    | AddLearner
+    | ChangeMembers
+    | Remove
+    | Transfer
 )
 
 #: What a timeline item may say -> the model that reads it.
@@ -307,6 +314,12 @@ ACTIONS: dict[str, type[Action]] = {
     "snapshot": TakeSnapshot,
     "write": Operation,
     "read": Operation,
+    "join": Join,
+    "add_learner": AddLearner,
+    "change_members": ChangeMembers,
+    "members": ChangeMembers,
+    "remove": Remove,
+    "transfer": Transfer,
 }
 
 #: Actions that can end by themselves, with `for_ms`.

@@ -10,10 +10,13 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from qcore.core.config import RaftConfig, Safeguards
 from qcore.errors import ConfigError
+from qcore.replica.config import ReplicaConfig
 from qcore.sim.latency import Distribution, LatencySpec, fixed, uniform
 from qcore.sim.scenario.values import Flag, Milliseconds, NodeId, Nodes, Probability, Selector, Spec
 
 Positive = Annotated[int, Field(ge=1, strict=True)]
+Natural = Annotated[int, Field(ge=0, strict=True)]
+ReadKind = Literal["read", "lease_read", "follower_read"]
 
 
 class DiskSpec(Spec):
@@ -45,6 +48,13 @@ class ClusterSpec(Spec):
     max_inflight_bytes: Positive = 4 * 1024 * 1024
     max_batch_bytes: Positive = 256 * 1024
     max_uncommitted_bytes: Positive = 64 * 1024 * 1024
+    max_snapshot_chunk: Positive = 256 * 1024
+    snapshot_entries: Natural = 0
+    snapshot_bytes: Natural = 0
+    keep_entries: Natural = 1000
+    priorities: dict[NodeId, Natural] = Field(default_factory=dict)
+    lease_reads: Flag = False
+    max_clock_drift_percent: Natural = 10
     safeguards: dict[str, Flag] = Field(default_factory=dict)
     machine: str = "kv"
     disk: DiskSpec = DiskSpec()
@@ -118,7 +128,20 @@ class ClusterSpec(Spec):
             max_inflight_bytes=self.max_inflight_bytes,
             max_batch_bytes=self.max_batch_bytes,
             max_uncommitted_bytes=self.max_uncommitted_bytes,
+            max_snapshot_chunk=self.max_snapshot_chunk,
+            priority=self.priorities.get(node_id, 1),
+            lease_reads=self.lease_reads,
+            max_clock_drift_percent=self.max_clock_drift_percent,
             safeguards=Safeguards(**self.safeguards),
+        )
+
+    def replica_config(self, node_id: int) -> ReplicaConfig:
+        """All settings of one node."""
+        return ReplicaConfig(
+            self.raft_config(node_id),
+            snapshot_entries=self.snapshot_entries,
+            snapshot_bytes=self.snapshot_bytes,
+            keep_entries=self.keep_entries,
         )
 
 
@@ -228,8 +251,10 @@ class WorkloadSpec(Spec):
     Open loop: `rate_per_s` operations a second over all clients, at random moments, whatever the answers.
     Closed loop (`mode: closed`, or `think_ms`): each client has one operation at a time, and thinks
     between two. Operations go to `keys` registers; what is neither a read nor a cas is a write of a
-    value that no other operation writes. With a machine of the user's own, `requests` are what the clients
-    ask, by weight, and keys and fractions mean nothing.
+    value that no other operation writes. With `sessions` every operation adds 1 to a register, once, in a
+    client session, and is sent again (elsewhere) after `attempt_ms` without an answer. With a machine
+    of the user's own, `requests` are what the clients ask, by weight, and keys and fractions mean
+    nothing.
     """
 
     clients: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 3
@@ -239,6 +264,9 @@ class WorkloadSpec(Spec):
     read_fraction: Probability = 0.4
     cas_fraction: Probability = 0.1
     keys: Positive = 8
+    read_kind: ReadKind = "read"
+    sessions: Flag = False
+    attempt_ms: Positive = 300
     requests: tuple[RequestSpec, ...] = ()
     timeout_ms: Annotated[int, Field(ge=1, strict=True)] = 1000
     start_ms: Milliseconds = 0.0

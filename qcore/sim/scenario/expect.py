@@ -75,6 +75,9 @@ class ExpectSpec(Spec):
     commits_in_minority: Count | None = None
     truncated_entries: Count | None = None
     unsynced_writes_lost: Count | None = None
+    exactly_once: Flag | None = None
+    final_voters: tuple[Annotated[int, Field(ge=1, strict=True)], ...] | None = None
+    snapshots_installed: Count | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -110,6 +113,11 @@ class ExpectSpec(Spec):
             if name not in VIOLATIONS:
                 raise ValueError(f"no check is called {name!r}; there are {', '.join(VIOLATIONS)}")
         return value
+
+    @field_validator("final_voters", mode="before")
+    @classmethod
+    def _voters(cls, value: object) -> object:
+        return tuple(sorted(value)) if isinstance(value, list) else value
 
     @field_validator("no_commits_between", mode="before")
     @classmethod

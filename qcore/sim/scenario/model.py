@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from qcore.sim.scenario.actions import Heal
+from qcore.sim.scenario.admin_actions import ChangeMembers, Join
 from qcore.sim.scenario.cluster import ClusterSpec, NetworkSpec, WorkloadSpec
 from qcore.sim.scenario.expect import ExpectSpec
 from qcore.sim.scenario.timeline import Item
@@ -62,7 +63,7 @@ class Scenario(Spec):
 
     @model_validator(mode="after")
     def _consistent(self) -> Scenario:
-        known = set(self.cluster.nodes)
+        known = set(self.all_nodes)
         labels = {item.label for item in self.timeline if item.label}
         for number, item in enumerate(self.timeline):
             self._check_item(number, item, known, labels)
@@ -71,6 +72,11 @@ class Scenario(Spec):
                 "workload.requests and a cluster.machine of your own (file.py:Class) belong together: "
                 "the one says what clients ask of the other"
             )
+        if self.workload.sessions and self.cluster.machine != "kv":
+            raise ValueError("workload.sessions adds to registers: it needs the machine kv")
+        for node in self.cluster.priorities:
+            if node not in known:
+                raise ValueError(f"cluster.priorities: there is no node {node} in {sorted(known)}")
         stop = self.workload.stop_ms
         if stop is not None and stop < self.workload.start_ms:
             raise ValueError(f"workload: stop_ms ({stop}) is before start_ms")
@@ -94,16 +100,34 @@ class Scenario(Spec):
                 raise ValueError(
                     f"{where}: heal: no item has the label {action.label!r}, and it names no nodes"
                 )
-            for field in ("nodes", "source", "target", "node"):
+            for field in ("nodes", "source", "target", "node", "at", "remove"):
                 self._check_ids(where, getattr(action, field, None), known)
+            if isinstance(action, ChangeMembers):
+                named = {*(action.voters or ()), *(action.learners or ()), *action.add}
+                if strangers := sorted(named - known):
+                    raise ValueError(f"{where}: {strangers} are neither nodes nor do they join")
             for group in getattr(action, "groups", ()):
                 self._check_ids(where, group, known)
 
     @staticmethod
     def _check_ids(where: str, selector: object, known: set[int]) -> None:
+        if isinstance(selector, int) and selector not in known:
+            raise ValueError(f"{where}: node {selector} is not among {sorted(known)}")
         for term in getattr(selector, "terms", ()):
             if isinstance(term, int) and term not in known:
                 raise ValueError(f"{where}: node {term} is not in the cluster {sorted(known)}")
+
+    @property
+    def all_nodes(self) -> tuple[int, ...]:
+        """The first members, and all nodes that join later; ascending."""
+        later = {
+            node
+            for item in self.timeline
+            for action in item.actions
+            if isinstance(action, Join)
+            for node in action.ids
+        }
+        return tuple(sorted({*self.cluster.nodes, *later}))
 
     @property
     def until_us(self) -> int:

@@ -75,6 +75,10 @@ MESSAGES = (
     "AppendEntriesResponse",
     "InstallSnapshot",
     "InstallSnapshotResponse",
+    "TimeoutNow",
+    "TimeoutNowResponse",
+    "ReadIndex",
+    "ReadIndexResponse",
     "Forward",
     "ForwardResponse",
 )

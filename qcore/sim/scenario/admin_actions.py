@@ -1,0 +1,127 @@
+"""Timeline actions on the cluster itself: nodes that join, membership changes, transfers of leadership."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from qcore.sim.scenario.values import Flag, NodeId, Nodes, Selector, Spec
+
+_LEADER = Selector(terms=("leader",))
+Ids = tuple[NodeId, ...]
+
+
+def _as_tuple(value: object) -> object:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
+class Join(Spec):
+    """Start pristine nodes that are not members of the cluster yet. Short form: their ids."""
+
+    kind: Literal["join"] = "join"
+    ids: Ids = Field(alias="nodes", min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _just_ids(cls, value: object) -> object:
+        if isinstance(value, dict):
+            raw = value.get("nodes", value.get("node"))
+            rest = {key: item for key, item in value.items() if key not in ("node", "nodes")}
+            return {**rest, "nodes": _as_tuple(raw)}
+        return {"nodes": _as_tuple(value)}
+
+
+class AdminAction(Spec):
+    """A request of the cluster's operator.
+
+    Attributes:
+        at: the node that is asked; the leader of the moment if left out.
+        retry: ask again, at the leader of then, until it succeeds or the time is up.
+        timeout_ms: when to give up.
+        outcome: what must come of it: `ok`, the name of an error or refusal, `not_ok`; or a list of these.
+    """
+
+    at: Nodes = _LEADER
+    retry: Flag = True
+    timeout_ms: Annotated[int, Field(ge=1, strict=True)] = 5000
+    outcome: tuple[str, ...] | None = None
+
+    @field_validator("outcome", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else _as_tuple(value)
+
+
+class AddLearner(AdminAction):
+    """Make a node a learner; done when it has caught up. Short form: its id."""
+
+    kind: Literal["add_learner"] = "add_learner"
+    node: NodeId
+
+    @model_validator(mode="before")
+    @classmethod
+    def _just_the_node(cls, value: object) -> object:
+        return value if isinstance(value, dict) else {"node": value}
+
+
+class ChangeMembers(AdminAction):
+    """Change the voters and learners. Short form: the voters.
+
+    Either `voters` says who shall be one, or `add` and `remove` say what is to differ. `learners` are
+    the present ones if left out, without those who become voters or go.
+    """
+
+    kind: Literal["change_members"] = "change_members"
+    voters: Ids | None = None
+    learners: Ids | None = None
+    add: Ids = ()
+    remove: Nodes | None = None
+    expected_index: Annotated[int, Field(ge=0, strict=True)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _just_voters(cls, value: object) -> object:
+        return value if isinstance(value, dict) else {"voters": value}
+
+    @field_validator("voters", "learners", "add", mode="before")
+    @classmethod
+    def _ids(cls, value: object) -> object:
+        return _as_tuple(value)
+
+    @model_validator(mode="after")
+    def _says_something(self) -> ChangeMembers:
+        relative = bool(self.add) or self.remove is not None
+        if self.voters is not None and relative:
+            raise ValueError("give either `voters`, or `add` and `remove`")
+        if self.voters is None and not relative and self.learners is None:
+            raise ValueError("nothing to change; give voters, learners, add or remove")
+        return self
+
+
+class Remove(AdminAction):
+    """Take nodes out of the cluster. Short form: the nodes."""
+
+    kind: Literal["remove"] = "remove"
+    nodes: Nodes
+
+    @model_validator(mode="before")
+    @classmethod
+    def _just_nodes(cls, value: object) -> object:
+        if isinstance(value, dict):
+            return {("nodes" if key == "node" else key): item for key, item in value.items()}
+        return {"nodes": value}
+
+
+class Transfer(AdminAction):
+    """Hand leadership to a voter, or to the best one (null). Short form: the voter."""
+
+    kind: Literal["transfer"] = "transfer"
+    to: NodeId | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _just_the_target(cls, value: object) -> object:
+        return value if isinstance(value, dict) else {"to": value}
