@@ -1,15 +1,17 @@
-"""`qcore cluster init` and `qcore cluster status`."""
+"""`qcore cluster init` and `qcore cluster status`; `health` and `hash` are in `qcore.cli.health`."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
 from qcore.cli.exits import ExitCode
+from qcore.cli.health import hash_, health
 from qcore.cli.options import (
     DEFAULT_ENDPOINT,
     EndpointsOption,
@@ -23,6 +25,8 @@ from qcore.errors import ConfigError, QcoreError
 app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Initialise a cluster and look at it."
 )
+app.command()(health)
+app.command("hash")(hash_)
 
 
 @app.command()
@@ -164,7 +168,12 @@ def table(endpoints: list[str], answers: list[Answer]) -> str:
                 extra["state_hash"][:12],
             )
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    return aligned(rows)
+
+
+def aligned(rows: Sequence[tuple[str, ...]]) -> str:
+    """Rows as columns under each other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows

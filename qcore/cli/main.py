@@ -19,6 +19,8 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
     "demo": ("qcore.cli.demo", "A simulated partition, then a real cluster that loses its leader."),
     "node": ("qcore.cli.node", "Run a node."),
     "cluster": ("qcore.cli.cluster", "Initialise a cluster and look at it."),
+    "member": ("qcore.cli.member", "Show and change who belongs to a cluster."),
+    "leader": ("qcore.cli.leader", "Move the leadership."),
     "perform": ("qcore.cli.perform", "Send one request to the entity store."),
     "execute": ("qcore.cli.execute", "Send one command to a state machine of your own."),
     "sim": ("qcore.cli.sim", "Run scenarios in the deterministic simulator."),

@@ -112,6 +112,50 @@ def start(
             help="Longest silence after which a node campaigns.",
         ),
     ] = 1000,
+    snapshot_entries: Annotated[
+        int,
+        typer.Option(
+            "--snapshot-entries",
+            envvar="QCORE_SNAPSHOT_ENTRIES",
+            min=0,
+            help="Take a snapshot after so many entries; 0: not for that.",
+        ),
+    ] = 50_000,
+    snapshot_bytes: Annotated[
+        int,
+        typer.Option(
+            "--snapshot-bytes",
+            envvar="QCORE_SNAPSHOT_BYTES",
+            min=0,
+            help="Take a snapshot after so many bytes of entries; 0: not for that.",
+        ),
+    ] = 64 * 1024 * 1024,
+    keep_entries: Annotated[
+        int,
+        typer.Option(
+            "--keep-entries",
+            envvar="QCORE_KEEP_ENTRIES",
+            min=0,
+            help="Entries before a snapshot that stay in the log for slow followers.",
+        ),
+    ] = 5_000,
+    priority: Annotated[
+        int,
+        typer.Option(
+            "--priority",
+            envvar="QCORE_PRIORITY",
+            min=0,
+            help="A node of higher priority takes over the leadership; 0 never leads.",
+        ),
+    ] = 1,
+    lease_reads: Annotated[
+        bool,
+        typer.Option(
+            "--lease-reads/--no-lease-reads",
+            envvar="QCORE_LEASE_READS",
+            help="Allow reads under the leader's lease; the same on all nodes.",
+        ),
+    ] = False,
     machine: Annotated[
         str,
         typer.Option(
@@ -154,6 +198,11 @@ def start(
         election_timeout_min_ms=election_timeout_min_ms,
         election_timeout_max_ms=election_timeout_max_ms,
         use_uvloop=uvloop,
+        snapshot_entries=snapshot_entries,
+        snapshot_bytes=snapshot_bytes,
+        keep_entries=keep_entries,
+        priority=priority,
+        lease_reads=lease_reads,
     )
 
     def listening(address: str) -> None:

@@ -69,6 +69,9 @@ class NodeConfig:
         request_timeout_ms: a client's request without an outcome after this long is answered as unknown.
         max_pending_requests: client requests in progress; beyond it they are refused as overloaded.
         max_command_bytes: a larger command is refused.
+        snapshot_entries, snapshot_bytes, keep_entries: when to take a snapshot, and what it leaves of the log; see
+            `ReplicaConfig`.
+        priority, lease_reads: see `RaftConfig`.
         shutdown_grace_ms: after SIGTERM, how long to wait for requests in progress.
 
     Raises:
@@ -90,6 +93,11 @@ class NodeConfig:
     max_pending_requests: int = 8192
     max_command_bytes: int = 1024 * 1024
     shutdown_grace_ms: int = 5000
+    snapshot_entries: int = 50_000
+    snapshot_bytes: int = 64 * 1024 * 1024
+    keep_entries: int = 5_000
+    priority: int = 1
+    lease_reads: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.node_id <= 2**63 - 1:
@@ -111,7 +119,12 @@ class NodeConfig:
                 election_timeout_min_ms=self.election_timeout_min_ms,
                 election_timeout_max_ms=self.election_timeout_max_ms,
                 heartbeat_ms=self.heartbeat_ms,
+                priority=self.priority,
+                lease_reads=self.lease_reads,
             ),
             max_command_bytes=self.max_command_bytes,
             max_pending_requests=self.max_pending_requests,
+            snapshot_entries=self.snapshot_entries,
+            snapshot_bytes=self.snapshot_bytes,
+            keep_entries=self.keep_entries,
         )

@@ -27,7 +27,7 @@ from qcore.node.peers import PeerLinks
 from qcore.node.requests import RequestDesk
 from qcore.node.topology import TopologyLoader
 from qcore.node.tracing import FLUSH_INTERVAL_S, NodeTrace
-from qcore.replica.events import ReplicaEffect, Reply
+from qcore.replica.events import ReplicaEffect, Reply, TransferLeader
 from qcore.replica.messages import PeerMessage
 from qcore.replica.replica import Replica
 from qcore.storage.interface import LogStorage
@@ -153,6 +153,8 @@ class Node:
         """Refuse new requests, settle those in progress, and close everything."""
         self._stopping = True
         self._log.info("stopping", requests_in_progress=self._desk.in_progress)
+        if self._failure is None:
+            await self._hand_over()
         self._desk.close()
         if self._topology is not None:
             self._topology.stop()
@@ -170,6 +172,26 @@ class Node:
         if self._trace is not None:
             self._trace.stopped("stopped" if self._failure is None else str(self._failure))
         self._log.info("stopped")
+
+    async def _hand_over(self) -> None:
+        """On a leader: let another voter take over, so that nobody waits for an election timeout."""
+        core = self._replica.core
+        if core.role != "leader" or len(core.membership.voters) == 1:
+            return
+        over: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        timeout_ms = 2 * self._config.election_timeout_max_ms
+
+        def settle(reply: Reply) -> None:
+            if not over.done():
+                over.set_result(reply)
+
+        self._desk.ask(lambda number: TransferLeader(number, None, timeout_ms), settle)
+        await asyncio.wait([over], timeout=timeout_ms / 1000)
+        if over.done() and over.result().error is None:
+            self._log.info("leadership handed over", leader=core.leader_id)
+        else:
+            over.cancel()
+            self._log.warning("nobody took over the leadership in time")
 
     async def _settle(self) -> None:
         """Give the requests in progress some time to end."""

@@ -1,0 +1,157 @@
+"""`qcore cluster health` and `qcore cluster hash`: all members of a cluster, whichever node is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from qcore.cli.exits import ExitCode
+from qcore.cli.options import (
+    DEFAULT_ENDPOINT,
+    EndpointsOption,
+    OutputFormat,
+    OutputOption,
+    TimeoutOption,
+    split_endpoints,
+)
+from qcore.errors import QcoreError
+
+if TYPE_CHECKING:
+    from qcore.cli.cluster import Answer
+
+#: A member that lags by more entries than this is reported. It may still be catching up.
+_MAX_LAG = 10_000
+_POLL_S = 0.05
+#: For one answer of one node.
+_ANSWER_S = 2.0
+
+
+def health(
+    endpoints: EndpointsOption = DEFAULT_ENDPOINT,
+    timeout: TimeoutOption = 5.0,
+    output: OutputOption = OutputFormat.table,
+) -> None:
+    """Say what is wrong with the cluster, asking every member that the leader names.
+
+    Exit code 0: nothing; 3: no node answered; 5: something, which is listed.
+    """
+    from qcore.cli.runner import run
+
+    problems = run(_problems(split_endpoints(endpoints), timeout))
+    if output is OutputFormat.json:
+        print(json.dumps({"healthy": not problems, "problems": problems}))
+    else:
+        print("\n".join(problems) or "healthy")
+    if problems:
+        raise typer.Exit(ExitCode.UNHEALTHY)
+
+
+def hash_(
+    endpoints: EndpointsOption = DEFAULT_ENDPOINT,
+    timeout: TimeoutOption = 10.0,
+    output: OutputOption = OutputFormat.table,
+) -> None:
+    """Compare the state of all members at one applied index.
+
+    Exit code 0: equal; 3: no node answered; 5: they differ, or there was no common index in time.
+    """
+    from qcore.cli.runner import run
+
+    index, hashes = run(_hashes(split_endpoints(endpoints), timeout))
+    equal = len(set(hashes.values())) == 1
+    if output is OutputFormat.json:
+        print(json.dumps({"equal": equal, "applied_index": index, "hashes": hashes}))
+    else:
+        for address, digest in hashes.items():
+            print(f"{address}  {index}  {digest}")
+    if not equal:
+        raise typer.Exit(ExitCode.UNHEALTHY)
+
+
+async def _members(endpoints: list[str], timeout_s: float) -> list[str]:
+    """Addresses of all members: the leader's view, or without one any node's.
+
+    Raises:
+        TransportError: no node answered.
+    """
+    from qcore.cli.cluster import ask_all
+
+    answers = await ask_all(endpoints, timeout_s)
+    views = [answer for answer in answers if not isinstance(answer, QcoreError)]
+    if not views:
+        raise next(answer for answer in answers if isinstance(answer, QcoreError))
+    best = max(views, key=lambda view: (view["state"] == "Leader", view["qcore"]["commit_index"]))
+    nodes = best["membership_config"]["membership"]["nodes"]
+    return [node["addr"] for _, node in sorted(nodes.items(), key=lambda item: int(item[0]))]
+
+
+async def _problems(endpoints: list[str], timeout_s: float) -> list[str]:
+    from qcore.cli.cluster import ask_all
+
+    members = await _members(endpoints, timeout_s)
+    if not members:
+        return ["the node belongs to no cluster: initialise it, or add it to one"]
+    answers = await ask_all(members, timeout_s)
+    return find_problems(members, answers)
+
+
+def find_problems(members: list[str], answers: list[Answer]) -> list[str]:
+    """What is wrong, one line each, from what every member answered."""
+    problems: list[str] = []
+    views: dict[str, dict[str, Any]] = {}
+    for address, answer in zip(members, answers, strict=True):
+        if isinstance(answer, QcoreError):
+            problems.append(f"{address} does not answer: {answer}")
+        else:
+            views[address] = answer
+    for key, what in (("current_leader", "leader"), ("current_term", "term")):
+        if len({view[key] for view in views.values()}) > 1:
+            said = ", ".join(f"{address}: {view[key]}" for address, view in views.items())
+            problems.append(f"the members do not agree on the {what} ({said})")
+    if not any(view["state"] == "Leader" for view in views.values()):
+        problems.append("no member leads")
+    end = max((view["qcore"]["commit_index"] for view in views.values()), default=0)
+    for address, view in views.items():
+        lag = end - view["qcore"]["applied_index"]
+        if lag > _MAX_LAG:
+            problems.append(f"{address} is {lag} entries behind")
+        if view["qcore"]["disk_full"]:
+            problems.append(f"{address} has no space on its disk")
+        if "Err" in view["running_state"]:
+            problems.append(f"{address} has failed: {view['running_state']['Err']}")
+        if len(view["membership_config"]["membership"]["configs"]) > 1:
+            problems.append(f"{address} is in the middle of a membership change")
+    return problems
+
+
+async def _hashes(endpoints: list[str], timeout_s: float) -> tuple[int | None, dict[str, str]]:
+    """The applied index at which every member was seen, and its state hash there.
+
+    Under load the nodes are never seen at one moment: what each said is kept until there is an index at
+    which all were seen. Without one in time: None, and what each said last.
+    """
+    from qcore.cli.cluster import ask_all
+
+    deadline = time.monotonic() + timeout_s
+    members = await _members(endpoints, min(timeout_s, _ANSWER_S))
+    seen: dict[str, dict[int, str]] = {address: {} for address in members}
+    while True:
+        answers = await ask_all(members, _ANSWER_S)
+        for address, answer in zip(members, answers, strict=True):
+            if not isinstance(answer, QcoreError):
+                extra = answer["qcore"]
+                seen[address][extra["applied_index"]] = extra["state_hash"]
+        common = set.intersection(*(set(said) for said in seen.values())) if seen else set()
+        if common:
+            index = max(common)
+            return index, {address: said[index] for address, said in seen.items()}
+        if time.monotonic() > deadline:
+            return None, {
+                address: f"at {max(said)}: {said[max(said)]}" if said else "unreachable"
+                for address, said in seen.items()
+            }
+        await asyncio.sleep(_POLL_S)

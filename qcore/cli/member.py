@@ -1,0 +1,281 @@
+"""`qcore member`: who belongs to the cluster, and changes of that."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qcore.cli.options import (
+    DEFAULT_ENDPOINT,
+    EndpointsOption,
+    OutputFormat,
+    OutputOption,
+    TimeoutOption,
+    split_endpoints,
+)
+from qcore.errors import ChangeRefused, ConfigError
+
+if TYPE_CHECKING:
+    from qcore.node.client import QcoreClient
+
+app = typer.Typer(
+    rich_markup_mode=None, no_args_is_help=True, help="Show and change who belongs to a cluster."
+)
+
+IdsArgument = Annotated[list[int], typer.Argument(metavar="ID...", min=1, help="Node ids.")]
+
+
+@dataclass(slots=True, frozen=True)
+class Members:
+    """The configuration in force, as the leader sees it.
+
+    Attributes:
+        voters, learners: ids.
+        addresses: `host:port` by id.
+        index: log index of the configuration: a change may insist on it.
+        is_joint: a change is under way.
+        leader: id of the leader.
+        last_index: end of the leader's log.
+        matched: how far each other member has the log, by id.
+    """
+
+    voters: list[int]
+    learners: list[int]
+    addresses: dict[int, str]
+    index: int
+    is_joint: bool
+    leader: int
+    last_index: int
+    matched: dict[int, int]
+
+
+def members_of(metrics: dict[str, Any]) -> Members:
+    """Read the leader's metrics object."""
+    membership = metrics["membership_config"]["membership"]
+    return Members(
+        voters=membership["configs"][0],
+        learners=metrics["qcore"]["learners"],
+        addresses={int(key): node["addr"] for key, node in membership["nodes"].items()},
+        index=metrics["qcore"]["membership_index"],
+        is_joint=len(membership["configs"]) > 1,
+        leader=metrics["id"],
+        last_index=metrics["last_log_index"] or 0,
+        matched={
+            int(key): 0 if log_id is None else log_id["index"]
+            for key, log_id in (metrics["replication"] or {}).items()
+        },
+    )
+
+
+@app.command("list")
+def list_(
+    endpoints: EndpointsOption = DEFAULT_ENDPOINT,
+    timeout: TimeoutOption = 15.0,
+    output: OutputOption = OutputFormat.table,
+) -> None:
+    """Show the members: voters, learners, and how far behind each is."""
+    _show(_run(endpoints, timeout, _look), output)
+
+
+@app.command()
+def add(
+    member: Annotated[str, typer.Argument(metavar="ID=HOST:PORT", help="The started, new node.")],
+    voter: Annotated[bool, typer.Option("--voter", help="Make it a voter at once.")] = False,
+    endpoints: EndpointsOption = DEFAULT_ENDPOINT,
+    timeout: TimeoutOption = 60.0,
+    output: OutputOption = OutputFormat.table,
+) -> None:
+    """Add a node as a learner, and wait until it has caught up. It has no vote before it is promoted."""
+    node_id, address = _parse(member)
+
+    async def work(client: QcoreClient) -> None:
+        await client.add_learner(node_id, address)
+        if voter:
+            await _change(client, add={node_id})
+
+    _show(_run(endpoints, timeout, _then_look(work)), output)
+
+
+@app.command()
+def promote(
+    ids: IdsArgument,
+    endpoints: EndpointsOption = DEFAULT_ENDPOINT,
+    timeout: TimeoutOption = 60.0,
+    output: OutputOption = OutputFormat.table,
+) -> None:
+    """Make learners voters, all in one change."""
+
+    async def work(client: QcoreClient) -> None:
+        await _change(client, add=set(ids))
+
+    _show(_run(endpoints, timeout, _then_look(work)), output)
+
+
+@app.command()
+def demote(
+    ids: IdsArgument,
+    endpoints: EndpointsOption = DEFAULT_ENDPOINT,
+    timeout: TimeoutOption = 60.0,
+    output: OutputOption = OutputFormat.table,
+) -> None:
+    """Make voters learners, all in one change."""
+
+    async def work(client: QcoreClient) -> None:
+        await _change(client, demote=set(ids))
+
+    _show(_run(endpoints, timeout, _then_look(work)), output)
+
+
+@app.command()
+def remove(
+    ids: IdsArgument,
+    endpoints: EndpointsOption = DEFAULT_ENDPOINT,
+    timeout: TimeoutOption = 60.0,
+    output: OutputOption = OutputFormat.table,
+) -> None:
+    """Remove members, all in one change. Stop their processes afterwards."""
+
+    async def work(client: QcoreClient) -> None:
+        await _change(client, remove=set(ids))
+
+    _show(_run(endpoints, timeout, _then_look(work)), output)
+
+
+@app.command()
+def replace(
+    old: Annotated[int, typer.Argument(metavar="OLD_ID", min=1, help="The member that goes.")],
+    new: Annotated[str, typer.Argument(metavar="ID=HOST:PORT", help="The started, new node.")],
+    endpoints: EndpointsOption = DEFAULT_ENDPOINT,
+    timeout: TimeoutOption = 60.0,
+    output: OutputOption = OutputFormat.table,
+) -> None:
+    """Replace a voter: the new node catches up as a learner first, then both change places at once."""
+    node_id, address = _parse(new)
+    if node_id == old:
+        raise ConfigError(
+            f"{new}: the new node needs an id of its own; to move a node, remove it and add it again"
+        )
+
+    async def work(client: QcoreClient) -> None:
+        members = members_of(await client.leader_metrics())
+        if old not in members.voters:
+            raise ChangeRefused("unknown_member", f"node {old} is not a voter")
+        await client.add_learner(node_id, address)
+        await _change(client, add={node_id}, remove={old})
+
+    _show(_run(endpoints, timeout, _then_look(work)), output)
+
+
+# -- inside --------------------------------------------------------------------------------------
+
+_NOBODY: frozenset[int] = frozenset()
+
+
+async def _change(
+    client: QcoreClient,
+    add: set[int] | frozenset[int] = _NOBODY,
+    demote: set[int] | frozenset[int] = _NOBODY,
+    remove: set[int] | frozenset[int] = _NOBODY,
+) -> None:
+    """Change the configuration that the leader has now, or be refused if it changes meanwhile.
+
+    Raises:
+        ChangeRefused: a node is not what it must be for this.
+    """
+    members = members_of(await client.leader_metrics())
+    if members.is_joint:
+        raise ChangeRefused("pending", "another change is under way: wait for it")
+    voters, learners = set(members.voters), set(members.learners)
+    _require(add, learners | voters, "is not a member: add it first")
+    _require(demote, voters, "is not a voter")
+    _require(remove, voters | learners, "is not a member")
+    new_voters = (voters | add) - demote - remove
+    new_learners = (learners | demote) - add - remove
+    await client.change_membership(
+        sorted(new_voters), learners=sorted(new_learners), expected_index=members.index
+    )
+
+
+def _require(ids: set[int] | frozenset[int], allowed: set[int], problem: str) -> None:
+    for node_id in sorted(ids - allowed):
+        raise ChangeRefused("unknown_member", f"node {node_id} {problem}")
+
+
+async def _look(client: QcoreClient) -> Members:
+    return members_of(await client.leader_metrics())
+
+
+def _then_look(
+    work: Callable[[QcoreClient], Awaitable[None]],
+) -> Callable[[QcoreClient], Awaitable[Members]]:
+    async def both(client: QcoreClient) -> Members:
+        await work(client)
+        return await _look(client)
+
+    return both
+
+
+def _run(
+    endpoints: str, timeout_s: float, work: Callable[[QcoreClient], Awaitable[Members]]
+) -> Members:
+    from qcore.cli.runner import run
+    from qcore.node.client import QcoreClient
+
+    targets = split_endpoints(endpoints)
+
+    async def with_client() -> Members:
+        async with QcoreClient(targets, timeout_s=timeout_s, attempt_timeout_s=timeout_s) as client:
+            return await work(client)
+
+    return run(with_client())
+
+
+def _parse(text: str) -> tuple[int, str]:
+    from qcore.cli.cluster import parse_nodes
+
+    pairs = parse_nodes(text)
+    if len(pairs) != 1:
+        raise ConfigError(f"{text!r} is not one ID=host:port, for example 4=127.0.0.1:8084")
+    return pairs[0]
+
+
+def _show(members: Members, output: OutputFormat) -> None:
+    rows: list[dict[str, Any]] = []
+    for node_id, address in sorted(members.addresses.items()):
+        at = members.last_index if node_id == members.leader else members.matched.get(node_id, 0)
+        role = "voter" if node_id in members.voters else "learner"
+        if role == "learner" and node_id not in members.learners:
+            role = "leaving"
+        rows.append(
+            {
+                "id": node_id,
+                "address": address,
+                "role": role,
+                "leader": node_id == members.leader,
+                "match_index": at,
+                "behind": max(0, members.last_index - at),
+            }
+        )
+    if output is OutputFormat.json:
+        body = {"membership_index": members.index, "joint": members.is_joint, "members": rows}
+        print(json.dumps(body))
+        return
+    from qcore.cli.cluster import aligned
+
+    lines = [("ID", "ADDRESS", "ROLE", "LEADER", "MATCH", "BEHIND")]
+    lines += [
+        (
+            str(row["id"]),
+            row["address"],
+            row["role"],
+            "yes" if row["leader"] else "-",
+            str(row["match_index"]),
+            str(row["behind"]),
+        )
+        for row in rows
+    ]
+    print(aligned(lines))
