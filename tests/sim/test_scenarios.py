@@ -12,19 +12,41 @@ from tests.sim.scenario_texts import DESIGN_EXAMPLE, failures
 DIRECTORY = Path(__file__).parent.parent.parent / "scenarios"
 FILES = sorted(DIRECTORY.glob("*.yaml"))
 
-#: What this version must ship; figure_8 and unsynced_vote with the safeguard off and on.
+#: What this version must ship; some with a safeguard off and on.
 REQUIRED = {
     "chained_3",
     "chained_3_basic",
     "crash_all_power_loss",
+    "disruptive_rejoin",
+    "disruptive_rejoin_no_prevote",
     "figure_8",
     "figure_8_guarded",
+    "flapping_link",
+    "flapping_link_basic",
     "follower_deaf",
     "follower_deaf_no_prevote",
+    "leader_deaf",
+    "leader_deaf_no_check_quorum",
+    "leader_disk_stall",
     "leader_isolated",
+    "leader_mute",
+    "leader_mute_no_check_quorum",
+    "lease_after_transfer",
+    "lease_drift_margin",
+    "lease_drift_margin_guarded",
+    "lease_read_skew",
+    "lease_read_skew_read_index",
+    "lease_read_within_bound",
     "lossy_30_duplicate_50",
+    "membership_churn",
     "no_quorum_2_2_1",
+    "reconfig_in_partition",
+    "removed_leader",
+    "removed_server",
+    "retry_exactly_once",
     "rolling_restart",
+    "slow_follower_snapshot",
+    "snapshot_interrupted",
     "split_3_2_leader_major",
     "split_3_2_leader_major_no_prevote",
     "split_3_2_leader_minor",
@@ -43,7 +65,7 @@ def test_a_scenario_shows_what_it_says(path: Path) -> None:
     scenario = load_scenario(path)
     assert scenario.name == path.stem
     assert scenario.summary
-    for seed in (1, 2, 3):
+    for seed in (1, 2):
         result = run_scenario(scenario, seed)
         assert result.ok, (result.replay, failures(result))
         assert result.metrics["linearizability"]["result"] != "unknown"  # type: ignore[index, call-overload]  # a nested object
@@ -65,7 +87,7 @@ def test_the_designs_example_passes_as_it_stands() -> None:
         assert result.ok, (seed, failures(result))
 
 
-@pytest.mark.parametrize("name", ["figure_8", "unsynced_vote"])
+@pytest.mark.parametrize("name", ["figure_8", "lease_drift_margin", "unsynced_vote"])
 def test_the_guarded_variant_differs_in_the_safeguard_only(name: str) -> None:
     off, on = (
         load_scenario(DIRECTORY / f"{name}.yaml"),

@@ -100,7 +100,7 @@ class Scenario(Spec):
                 raise ValueError(
                     f"{where}: heal: no item has the label {action.label!r}, and it names no nodes"
                 )
-            for field in ("nodes", "source", "target", "node", "at", "remove"):
+            for field in ("nodes", "source", "target", "node", "at", "remove", "to"):
                 self._check_ids(where, getattr(action, field, None), known)
             if isinstance(action, ChangeMembers):
                 named = {*(action.voters or ()), *(action.learners or ()), *action.add}
