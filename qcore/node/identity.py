@@ -16,9 +16,11 @@ class ClusterIdentity:
     Args:
         node_id: this node.
         cluster_id: the cluster that it belongs to, or None.
+        incarnation: of its data directory.
     """
 
-    def __init__(self, node_id: int, cluster_id: str | None) -> None:
+    def __init__(self, node_id: int, cluster_id: str | None, incarnation: str = "") -> None:
+        self.incarnation = incarnation
         self.node_id = node_id
         self.cluster_id = cluster_id
         self._courted_by: str | None = None

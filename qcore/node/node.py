@@ -15,9 +15,11 @@ from qcore.core.effects import MembershipChanged, RoleChanged
 from qcore.core.entry import Membership
 from qcore.errors import ConfigError, DiskFull, QcoreError, TransportError
 from qcore.node import http, views
+from qcore.node.acquaintances import Acquaintances
 from qcore.node.application import Application
 from qcore.node.clock import now_us
 from qcore.node.config import NodeConfig
+from qcore.node.gate import Incarnate, MembershipGate
 from qcore.node.host import ReplicaHost
 from qcore.node.identity import ClusterIdentity
 from qcore.node.logs import NodeLog
@@ -86,7 +88,11 @@ class Node:
             rng=rng,
             now=now_us(),
         )
-        self._identity = ClusterIdentity(config.node_id, durable_storage.identity().cluster_id)
+        self._identity = ClusterIdentity(
+            config.node_id,
+            durable_storage.identity().cluster_id,
+            storage.incarnation if isinstance(storage, Incarnate) else "",
+        )
         self._writer = GroupCommitWriter(
             durable_storage,
             asyncio.get_running_loop().call_soon_threadsafe,
@@ -96,6 +102,10 @@ class Node:
         )
         self._host = ReplicaHost(self._replica, self._writer, self, self._metrics)
         self._links = PeerLinks(self._identity, self._host.post, log, self._metrics, self._trace)
+        self._gate = MembershipGate(
+            self._replica.core, self._identity, Acquaintances(config.data_dir), log
+        )
+        self._links.gatekeeper = self._gate
         codec = Codec({**REGISTRY, "Perform": application.perform_type})
         self._pool = PeerPool(codec, self._links, self._links.hello, rng)
         self._links.use_pool(self._pool)
@@ -252,7 +262,8 @@ class Node:
             voters=",".join(map(str, change.membership.voters)),
             learners=",".join(map(str, change.membership.learners)),
         )
-        self._follow(change.membership)
+        snapshot_index = self._replica.core.status().snapshot_index
+        self._follow(change.membership, by_snapshot=0 < change.index == snapshot_index)
 
     def fatal(self, error: BaseException) -> None:
         """See `Outlet`."""
@@ -266,12 +277,13 @@ class Node:
         self._host.stop()
         self.failed.set()
 
-    def _follow(self, membership: Membership) -> None:
+    def _follow(self, membership: Membership, *, by_snapshot: bool = False) -> None:
         """Belong to the configuration's cluster and keep connections to its members."""
         if membership.is_empty:
             return
         if self._identity.join(membership.cluster_id):
             self._log.info("joined cluster", cluster_id=membership.cluster_id)
+        self._gate.follow(membership, by_snapshot=by_snapshot)
         self._links.follow(membership)
 
     # -- what the disk thread says -------------------------------------------------------------------

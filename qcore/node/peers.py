@@ -74,6 +74,26 @@ class Identified(Protocol):
     id: str
 
 
+class Gatekeeper(Protocol):
+    """Tells members from those that were removed or wiped."""
+
+    def check(self, node_id: int, cluster_id: str, incarnation: str) -> None:
+        """Raises RemoteProtocolError: have nothing to do with this node."""
+
+    def met(self, node_id: int, cluster_id: str, incarnation: str) -> None:
+        """The node was accepted."""
+
+
+class OpenGate:
+    """A `Gatekeeper` that lets everybody in."""
+
+    def check(self, node_id: int, cluster_id: str, incarnation: str) -> None:
+        """See `Gatekeeper`."""
+
+    def met(self, node_id: int, cluster_id: str, incarnation: str) -> None:
+        """See `Gatekeeper`."""
+
+
 class PeerLinks:
     """Routes messages between the replica and its peers.
 
@@ -100,6 +120,8 @@ class PeerLinks:
         self._log = log
         self._metrics = metrics
         self._trace = trace
+        #: Knows who was removed or wiped.
+        self.gatekeeper: Gatekeeper = OpenGate()
         self._pool: PeerPool | None = None
         self._members: dict[int, str] = {}  # id -> address, without this node
         self._departed: dict[int, str] = {}  # those that left a moment ago
@@ -112,6 +134,7 @@ class PeerLinks:
     def use_pool(self, pool: PeerPool) -> None:
         """Send through this pool, whose handler this object is."""
         self._pool = pool
+        pool.check_reply = self._check_reply
 
     def hello(self, message_id: str) -> Hello:
         """This node's introduction."""
@@ -121,6 +144,7 @@ class PeerLinks:
             cluster_id=self._identity.cluster_id or "",
             node_id=self._identity.node_id,
             version=qcore.__version__,
+            incarnation=self._identity.incarnation,
         )
 
     def follow(self, membership: Membership) -> None:
@@ -248,10 +272,12 @@ class PeerLinks:
             RemoteProtocolError: refused; the text goes to the peer.
         """
         try:
+            self.gatekeeper.check(hello.node_id, hello.cluster_id, hello.incarnation)
             self._identity.accept(hello.node_id, hello.cluster_id)
         except RemoteProtocolError:
             self._metrics.refused_peers += 1  # the server puts it into the log
             raise
+        self.gatekeeper.met(hello.node_id, hello.cluster_id, hello.incarnation)
         if self._pool is not None:
             self._pool.wake(hello.node_id)
         return HelloReply(
@@ -259,7 +285,13 @@ class PeerLinks:
             cluster_id=self._identity.cluster_id or "",
             node_id=self._identity.node_id,
             version=qcore.__version__,
+            incarnation=self._identity.incarnation,
         )
+
+    def _check_reply(self, reply: HelloReply) -> None:
+        """See `PeerPool.check_reply`."""
+        self.gatekeeper.check(reply.node_id, reply.cluster_id, reply.incarnation)
+        self.gatekeeper.met(reply.node_id, reply.cluster_id, reply.incarnation)
 
     def on_message(self, connection: ServerConnection, message: object) -> bool:
         """Take a message between nodes; False if it is none.

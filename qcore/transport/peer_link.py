@@ -279,6 +279,10 @@ class PeerLink:
                 f"node {self.peer_id} at {self.address} belongs to cluster {reply.cluster_id!r}, this "
                 f"node to {hello.cluster_id!r}"
             )
+        try:
+            self.pool.check_reply(reply)
+        except RemoteProtocolError as error:
+            raise HelloRefused(str(error)) from None
 
     def _tell_unreachable(self) -> None:
         if not self._told_unreachable:

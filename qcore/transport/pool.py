@@ -13,7 +13,7 @@ from qcore.errors import LocalProtocolError
 from qcore.transport.codec import Codec
 from qcore.transport.limits import TransportLimits
 from qcore.transport.peer_link import PeerLink, PeerState
-from qcore.transport.wire import Hello, PeerRequest
+from qcore.transport.wire import Hello, HelloReply, PeerRequest
 
 logger = logging.getLogger("qcore.transport")
 
@@ -55,6 +55,8 @@ class PeerPool:
         self.hello = hello
         self.rng = rng
         self.limits = limits or TransportLimits()
+        #: Looks at who answered our `Hello`; raises `RemoteProtocolError` to have nothing to do with it.
+        self.check_reply: Callable[[HelloReply], None] = lambda reply: None
         self._links: dict[int, PeerLink] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._ids = itertools.count(1)

@@ -92,6 +92,7 @@ class Hello:
         node_id: the sender.
         role: `peer`.
         version: the sender's software version, for people.
+        incarnation: names the sender's data directory; another one means that it was wiped.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _EXTENSIBLE
@@ -102,6 +103,7 @@ class Hello:
     node_id: NodeId
     role: str = "peer"
     version: str = ""
+    incarnation: str = ""
 
 
 @dataclass(slots=True)
@@ -114,6 +116,7 @@ class HelloReply:
     cluster_id: str
     node_id: NodeId
     version: str = ""
+    incarnation: str = ""
 
 
 @dataclass(slots=True)

@@ -1,0 +1,74 @@
+"""Nodes that come back and should not: removed ones are told so, wiped ones wait until they are added anew."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from qcore.cli.processes import LocalCluster, NodeProcess, wait_for
+from tests.process.conftest import assert_no_traceback
+from tests.process.membership import add_learner, begun, change, configs_of
+from tests.process.wire import WireClient, string_schema
+
+pytestmark = pytest.mark.process
+
+
+def said(node: NodeProcess, text: str, since: int = 0) -> bool:
+    return text in node.log_text()[since:]
+
+
+def write_something(cluster: LocalCluster, name: str) -> None:
+    with WireClient(cluster.wait_leader().address) as client:
+        made = client.perform("SetSchema", entity_schema=string_schema(name, "Name"))
+        assert made["error"] is None
+
+
+def test_removed_and_wiped_nodes(tmp_path: Path) -> None:
+    with begun(tmp_path, size=3, voters=3) as cluster:
+        write_something(cluster, "First")
+        cluster.wait_converged()
+        leader = cluster.wait_leader()
+        outcast = next(node for node in cluster.running() if node is not leader)
+        others = [node for node in cluster.running() if node is not outcast]
+        rest = [node.node_id for node in others]
+
+        # Removed while it is down, so it has not heard of it: when it comes back it is told.
+        outcast.kill()
+        change(cluster, rest)
+        write_something(cluster, "Second")
+        term = leader.status()["current_term"]
+        since = len(outcast.log_text())
+        outcast.start()
+        wait_for(lambda: said(outcast, "was removed from cluster", since), 30, "the verdict")
+        assert leader.status()["current_term"] == term, "it disturbed the others"
+        outcast.kill()
+
+        # As the verdict says: wiped and added anew it is welcome.
+        shutil.rmtree(outcast.data_dir)
+        add_learner(cluster, outcast)
+        change(cluster, [1, 2, 3])
+        cluster.wait_converged()
+
+        # Wiped while it is a voter: nobody speaks to it, over restarts of the others too.
+        outcast.kill()
+        shutil.rmtree(outcast.data_dir)
+        since = len(leader.log_text())
+        outcast.start()
+        wait_for(lambda: said(leader, f"node {outcast.node_id} was wiped", since), 30, "a refusal")
+        leader.kill()
+        since = len(leader.log_text())
+        leader.start()
+        wait_for(lambda: said(leader, f"node {outcast.node_id} was wiped", since), 30, "a refusal")
+        write_something(cluster, "Third")
+        status = outcast.status()
+        assert (status["current_term"], status["qcore"]["cluster_id"]) == (0, None)
+
+        # Removed and added anew.
+        change(cluster, rest)
+        add_learner(cluster, outcast)
+        change(cluster, [1, 2, 3])
+        cluster.wait_converged()
+        assert configs_of(outcast) == [[1, 2, 3]]
+    assert_no_traceback(cluster)
