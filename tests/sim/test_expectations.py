@@ -13,6 +13,9 @@ STALE = (
 SPLIT = "[{at_ms: 1000, partition: [[1], [2], [3]]}, {at_ms: 2000, heal: all}]"
 BLINK = "[{at_ms: 1000, pause: {random: 1}, for_ms: 20}]"
 FOREVER = "[{at_ms: 1000, crash: {random: 2}}]"
+SHRINK = "[{at_ms: 1000, remove: 3}]"
+BEHIND = "[{at_ms: 1000, crash: follower_1}, {at_ms: 2000, snapshot: leader}, {at_ms: 2500, restart: down}]"
+COUNT = "{clients: 2, rate_per_s: 40, sessions: true}"
 QUIET = "{clients: 2, rate_per_s: 40, start_ms: 800}"
 
 CASES = [
@@ -59,6 +62,10 @@ CASES = [
     ("commits_in_minority", "0", STALE, None, None),
     ("truncated_entries", "'> 0'", STALE, "[]", None),
     ("unsynced_writes_lost", "0", "[]", None, None),
+    ("exactly_once", "true", CRASH, None, COUNT),
+    ("exactly_once", "true", None, CRASH, None),
+    ("final_voters", "[1, 2]", SHRINK, CRASH, None),
+    ("snapshots_installed", "'>= 1'", BEHIND, CRASH, None),
 ]
 
 

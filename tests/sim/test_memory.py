@@ -14,9 +14,9 @@ def growth(sizes: list[int]) -> float:
 
 
 def test_memory_is_flat_with_a_policy_and_grows_without() -> None:
-    flat = leader_sizes(20, snapshot_entries=200, rate_per_s=100)
+    flat = leader_sizes(12, snapshot_entries=100, rate_per_s=100)
     assert growth(flat) < 1.2, flat
-    growing = leader_sizes(20, snapshot_entries=0, rate_per_s=100)
+    growing = leader_sizes(12, snapshot_entries=0, rate_per_s=100)
     assert growth(growing) > 1.6, growing
     assert max(growing) > 3 * max(flat), "the policy is what keeps it flat"
 

@@ -28,7 +28,7 @@ def test_an_example_passes(text: str) -> None:
 
 
 def test_the_first_example_is_the_designs() -> None:
-    assert len(EXAMPLES) == 3
+    assert len(EXAMPLES) == 4
     assert EXAMPLES[0].strip() == DESIGN_EXAMPLE.strip()
 
 
