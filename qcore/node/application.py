@@ -21,6 +21,7 @@ from qcore.store.entities import EntityStore
 from qcore.store.interface import StateMachine
 from qcore.store.requests import PerformRequest, encode_request
 from qcore.store.topology import parse_topology
+from qcore.transport.perform import Consistency, SessionUse
 from qcore.transport.wire import MessageId
 
 
@@ -49,7 +50,10 @@ class Application(Protocol):
 
     @property
     def perform_type(self) -> type:
-        """The dataclass that `Perform` envelopes are validated as; it has `id` and `request`."""
+        """The dataclass that `Perform` envelopes are validated as.
+
+        It has `id`, `request`, `consistency` and `session`; see `qcore.transport.perform`.
+        """
         ...
 
     def operation(self, request: Any) -> Operation:
@@ -87,6 +91,8 @@ class EntityPerform:
 
     id: MessageId
     request: PerformRequest
+    consistency: Consistency = "linearizable"
+    session: SessionUse | None = None
 
 
 class EntityApplication:
@@ -143,6 +149,8 @@ class TextPerform:
 
     id: MessageId
     request: TextRequest
+    consistency: Consistency = "linearizable"
+    session: SessionUse | None = None
 
 
 class TextApplication:

@@ -158,8 +158,11 @@ class QcoreClient:
             ]
         )
 
-    async def read(self, entity_id: EntityId, field_type: str) -> Json:
-        """The tagged value of a field, linearizable: it reflects every write acknowledged before."""
+    async def read(self, entity_id: EntityId, field_type: str, *, consistency: Json = None) -> Json:
+        """The tagged value of a field, linearizable: it reflects every write acknowledged before.
+
+        `consistency` asks for another kind of read: see `perform`.
+        """
         (item,) = await self.update(
             [
                 {
@@ -171,17 +174,33 @@ class QcoreClient:
                         "writer_id": None,
                     }
                 }
-            ]
+            ],
+            consistency=consistency,
         )
         return item["Read"]["value"]
 
-    async def update(self, requests: Sequence[Mapping[str, Json]]) -> list[Json]:
+    async def update(
+        self, requests: Sequence[Mapping[str, Json]], *, consistency: Json = None
+    ) -> list[Json]:
         """Carry out reads and writes together, all or none; returns the list filled in."""
-        response: list[Json] = await self._value("UpdateEntity", {"request": list(requests)})
+        response: list[Json] = await self._value(
+            "UpdateEntity", {"request": list(requests)}, consistency
+        )
         return response
 
-    async def perform(self, request: Mapping[str, Json]) -> Json:
+    async def perform(
+        self,
+        request: Mapping[str, Json],
+        *,
+        consistency: Json = None,
+        session: Mapping[str, int] | None = None,
+    ) -> Json:
         """Send any `Perform` request and return `PerformResponse.response`, store errors included.
+
+        Args:
+            request: one command by name.
+            consistency: for a read: `linearizable` (the default), `lease`, `follower` or `{"stale": MS}`.
+            session: for a write: `id`, `sequence`, `acknowledged`; see `qcore.node.session.ClientSession`.
 
         Raises:
             OutcomeUnknown: a write may or may not take effect.
@@ -189,14 +208,20 @@ class QcoreClient:
             RemoteProtocolError: the request is malformed; the text names the field.
             TransportError: no node could be reached.
         """
-        repeatable = _only_reads(request)
+        repeatable = session is not None or _only_reads(request)
+        fields: dict[str, Json] = {"request": dict(request)}
+        if consistency is not None:
+            fields["consistency"] = consistency
+        if session is not None:
+            fields["session"] = dict(session)
         deadline = time.monotonic() + self._timeout_s
         pause = _BACKOFF_FIRST_S
         while True:
             try:
-                return await self._attempt(request, repeatable, deadline)
+                return await self._attempt(fields, repeatable, deadline)
             except QcoreError as error:
-                if not error.retryable:
+                again = repeatable and isinstance(error, OutcomeUnknown)
+                if not (error.retryable or again):
                     raise
                 self._look_elsewhere(error)
                 pause = min(pause * 2, _BACKOFF_LAST_S)
@@ -205,9 +230,11 @@ class QcoreClient:
                     raise
             await asyncio.sleep(delay)
 
-    async def _value(self, command: str, fields: Mapping[str, Json] | str) -> Json:
+    async def _value(
+        self, command: str, fields: Mapping[str, Json] | str, consistency: Json = None
+    ) -> Json:
         """Perform one command; its value, or its error raised."""
-        response = await self.perform({command: fields})
+        response = await self.perform({command: fields}, consistency=consistency)
         body = response[command]
         if body["error"] is not None:
             raise error_from(body["error"], body.get("detail"))
@@ -306,6 +333,31 @@ class QcoreClient:
 
         return await self._retried(ask)
 
+    async def session_request(self, name: str, fields: Mapping[str, Json]) -> Json:
+        """`OpenSession`, `KeepSession` or `CloseSession`, repeated until it is answered.
+
+        An `OpenSession` whose reply was lost leaves a session that nobody knows and that expires.
+
+        Raises:
+            SessionExpired: the session is gone (for a repeated `CloseSession`: maybe by the first).
+            QcoreError: refused until the time was over.
+        """
+
+        async def ask(endpoint: str) -> Json:
+            try:
+                reply = await self.request(endpoint, name, fields)
+            except (ConnectionLost, OutcomeUnknown) as error:
+                raise DeadlineExceeded(str(error)) from None
+            response = reply["response"]
+            if "Err" not in response:
+                return response["Ok"]
+            refusal = error_from(response["Err"], reply.get("detail"))
+            if isinstance(refusal, OutcomeUnknown):
+                raise DeadlineExceeded(str(refusal))
+            raise refusal
+
+        return await self._retried(ask)
+
     async def _of_leader(self, name: str, fields: Mapping[str, Json]) -> Json:
         """The `Ok` of a request that only the leader takes, wherever it is."""
 
@@ -379,20 +431,18 @@ class QcoreClient:
 
     # -- one attempt -----------------------------------------------------------------------------
 
-    async def _attempt(
-        self, request: Mapping[str, Json], repeatable: bool, deadline: float
-    ) -> Json:
+    async def _attempt(self, fields: Mapping[str, Json], repeatable: bool, deadline: float) -> Json:
         """Ask the preferred node once; raises retryable errors only where a retry is harmless."""
         remaining = max(0.05, deadline - time.monotonic())
         try:
             reply = await self.request(
                 self._preferred,
                 "Perform",
-                {"request": dict(request)},
+                fields,
                 min(remaining, self._attempt_timeout_s),
             )
         except (OutcomeUnknown, ConnectionLost) as error:
-            if repeatable:
+            if repeatable and "session" not in fields:
                 raise DeadlineExceeded(str(error)) from None
             raise OutcomeUnknown(str(error)) from None
         response: Json = reply["response"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol, cast
 
 import qcore
@@ -165,8 +165,9 @@ class PeerLinks:
                 loop.call_later(_FAREWELL_S, self._forget, peer, address)
         for peer in members:
             self._departed.pop(peer, None)
+        new = [peer for peer in members if peer not in self._members]
         self._members = members
-        self._connect()
+        self._connect(new)
 
     def stop(self) -> None:
         """Make no connection any more; the pool may be closed."""
@@ -175,11 +176,13 @@ class PeerLinks:
     def _forget(self, peer: int, address: str) -> None:
         if self._departed.get(peer) == address:
             del self._departed[peer]
-            self._connect()
+            self._connect([])
 
-    def _connect(self) -> None:
+    def _connect(self, new: Sequence[int]) -> None:
         assert self._pool is not None, "use_pool comes first"
         self._pool.set_peers({**self._departed, **self._members})
+        for peer in new:
+            self._pool.wake(peer)  # it may have been here before, and refused
 
     def send(self, to: int, message: PeerMessage) -> None:
         """Send a request over our own connection, or a response back to where its request came from."""

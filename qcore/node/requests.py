@@ -29,9 +29,11 @@ from qcore.node.config import parse_address
 from qcore.node.identity import ClusterIdentity
 from qcore.node.management import ManagementDesk
 from qcore.node.metrics import NodeMetrics
+from qcore.node.routing import counted_as, route
 from qcore.replica.events import ClientRequest, InitCluster, ReplicaEvent, Reply
 from qcore.replica.messages import RequestKind
 from qcore.transport.codec import encode_reply
+from qcore.transport.perform import Consistency, SessionUse
 from qcore.transport.server import ServerConnection
 from qcore.transport.wire import (
     Error,
@@ -49,6 +51,8 @@ class PerformEnvelope(Protocol):
 
     id: str
     request: Any
+    consistency: Consistency
+    session: SessionUse | None
 
 
 class RequestDesk:
@@ -124,7 +128,8 @@ class RequestDesk:
     def _perform(self, connection: ServerConnection, message: PerformEnvelope) -> None:
         try:
             operation = self._application.operation(message.request)
-        except StoreError as error:
+            asked = route(operation, message.consistency, message.session)
+        except (StoreError, RemoteProtocolError) as error:
             connection.send(Error(message.id, str(error), error.detail()))
             return
         refusal = self._refuse_all
@@ -139,10 +144,14 @@ class RequestDesk:
             connection,
             message.id,
             operation.name,
-            operation.kind,
+            asked.kind,
             now_us(),
         )
-        self._post(ClientRequest(request_id, operation.kind, operation.payload, self._timeout_ms))
+        self._post(
+            ClientRequest(
+                request_id, asked.kind, asked.payload, self._timeout_ms, asked.max_staleness_ms
+            )
+        )
 
     def _init(self, connection: ServerConnection, message: Init) -> None:
         try:
@@ -200,7 +209,7 @@ class RequestDesk:
             response = self._application.failure(name, error)
             outcome = "unknown" if isinstance(error, OutcomeUnknown) else "refused"
         self._answer(connection, message_id, name, response)
-        self._metrics.count_request(kind, outcome, (now_us() - arrived) / 1e6)
+        self._metrics.count_request(counted_as(kind), outcome, (now_us() - arrived) / 1e6)
 
     def _answer(
         self, connection: ServerConnection, message_id: str, name: str, response: str
