@@ -21,6 +21,7 @@ from qcore.errors import (
     QcoreError,
     RemoteProtocolError,
     StoreError,
+    TooLarge,
     Unsupported,
 )
 from qcore.node.application import Application
@@ -64,6 +65,7 @@ class RequestDesk:
         metrics_object: makes the reply to `GetMetrics`.
         metrics: counts.
         timeout_ms: a request without an outcome after this long is answered as unknown.
+        max_command_bytes: a client's larger request is refused.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class RequestDesk:
         metrics_object: Callable[[], dict[str, JsonValue]],
         metrics: NodeMetrics,
         timeout_ms: int,
+        max_command_bytes: int,
     ) -> None:
         self._application = application
         self._identity = identity
@@ -81,6 +84,7 @@ class RequestDesk:
         self._metrics_object = metrics_object
         self._metrics = metrics
         self._timeout_ms = timeout_ms
+        self._max_command_bytes = max_command_bytes
         self._request_ids = count(1)
         #: request id -> connection, envelope id, command name, kind, arrival µs. A tuple: it is on the hot path.
         self._performs: dict[int, tuple[ServerConnection, str, str, RequestKind, int]] = {}
@@ -130,6 +134,8 @@ class RequestDesk:
         refusal = self._refuse_all
         if refusal is None and operation.kind == "write":
             refusal = self._refuse_writes
+        if refusal is None:
+            refusal = self._too_large(operation.payload)
         if refusal is not None:
             response = self._application.failure(operation.name, refusal)
             self._answer(connection, message.id, operation.name, response)
@@ -143,6 +149,15 @@ class RequestDesk:
             now_us(),
         )
         self._post(ClientRequest(request_id, operation.kind, operation.payload, self._timeout_ms))
+
+    def _too_large(self, payload: str) -> TooLarge | None:
+        limit = self._max_command_bytes
+        if len(payload) * 4 <= limit:  # the usual case; no character has more than four bytes
+            return None
+        size = len(payload.encode())
+        if size <= limit:
+            return None
+        return TooLarge(f"the request has {size} bytes, the limit is {limit}: split it")
 
     def _init(self, connection: ServerConnection, message: Init) -> None:
         try:

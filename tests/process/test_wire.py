@@ -250,10 +250,12 @@ def test_membership_changes_are_refused_by_name_for_now(
         assert value["detail"]["code"] == "Unsupported"
 
 
-def test_a_too_large_command_is_refused_before_it_is_appended(shared_cluster: LocalCluster) -> None:
+@pytest.mark.parametrize("name", ["x" * (2 * 1024 * 1024), "\u20ac" * 400_000], ids=["x", "euro"])
+def test_a_too_large_command_is_refused_before_it_is_appended(
+    shared_cluster: LocalCluster, name: str
+) -> None:
     with WireClient(shared_cluster.endpoints[0]) as client:
         before = client.ask("GetMetrics")["last_log_index"]
-        name = "x" * (2 * 1024 * 1024)
         refused = client.perform("CreateEntity", entity_type="Folder", parent_id=None, name=name)
         assert refused["detail"]["code"] == "TooLarge"
         assert len(json.dumps(refused)) < 2000
