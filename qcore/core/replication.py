@@ -258,11 +258,12 @@ def _fault_in(request: AppendEntries) -> str | None:
     index, term = request.prev_log_index, request.prev_log_term
     if index < 0 or term < 0:
         return f"prev_log_index {index} and prev_log_term {term}: neither may be negative"
+    term = max(term, 1)
     for entry in request.entries:
         index += 1
         if entry.index != index:
             return f"entry {entry.index} where {index} should follow"
-        if not max(term, 1) <= entry.term <= request.term:
+        if not term <= entry.term <= request.term:
             return f"entry {entry.index} has term {entry.term}, out of order"
         term = entry.term
         if entry.kind == "membership":

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from qcore.core.config import RaftConfig
 from qcore.errors import ConfigError
 from qcore.replica.config import ReplicaConfig
 
 LogFormat = Literal["text", "json"]
+
+#: The largest topology, bytes of its log command. It is one entry, and an entry travels in one frame (16 MiB)
+#: as JSON text within JSON, which is at most twice as long.
+MAX_TOPOLOGY_BYTES: Final = 6 * 1024 * 1024
 
 
 @dataclass(slots=True, frozen=True)
@@ -68,7 +72,8 @@ class NodeConfig:
         use_uvloop: None takes uvloop when it is installed.
         request_timeout_ms: a client's request without an outcome after this long is answered as unknown.
         max_pending_requests: client requests in progress; beyond it they are refused as overloaded.
-        max_command_bytes: a larger command is refused.
+        max_command_bytes: a client's larger command is refused. The topology may be larger: see
+            `MAX_TOPOLOGY_BYTES`.
         snapshot_entries, snapshot_bytes, keep_entries: when to take a snapshot, and what it leaves of the log; see
             `ReplicaConfig`.
         priority, lease_reads: see `RaftConfig`.
@@ -102,7 +107,7 @@ class NodeConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.node_id <= 2**63 - 1:
             raise ConfigError(f"--id is {self.node_id}; it must be a positive 64-bit number")
-        for name in ("request_timeout_ms", "shutdown_grace_ms"):
+        for name in ("request_timeout_ms", "shutdown_grace_ms", "max_command_bytes"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
         self.replica_config()
@@ -122,7 +127,8 @@ class NodeConfig:
                 priority=self.priority,
                 lease_reads=self.lease_reads,
             ),
-            max_command_bytes=self.max_command_bytes,
+            # The door for clients is `RequestDesk`; behind it the topology must pass as well.
+            max_command_bytes=max(self.max_command_bytes, MAX_TOPOLOGY_BYTES),
             max_pending_requests=self.max_pending_requests,
             snapshot_entries=self.snapshot_entries,
             snapshot_bytes=self.snapshot_bytes,

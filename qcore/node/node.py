@@ -18,7 +18,7 @@ from qcore.node import http, views
 from qcore.node.acquaintances import Acquaintances
 from qcore.node.application import Application
 from qcore.node.clock import now_us
-from qcore.node.config import NodeConfig
+from qcore.node.config import MAX_TOPOLOGY_BYTES, NodeConfig
 from qcore.node.gate import Incarnate, MembershipGate
 from qcore.node.host import ReplicaHost
 from qcore.node.identity import ClusterIdentity
@@ -117,6 +117,7 @@ class Node:
             self.metrics_object,
             self._metrics,
             config.request_timeout_ms,
+            config.max_command_bytes,
             self._replica.core,
         )
         self._topology = self._topology_loader(application)
@@ -129,12 +130,21 @@ class Node:
         if path is None:
             return None
         try:
-            text = path.read_text(encoding="utf-8")
+            data = path.read_bytes()
         except OSError as error:
             raise ConfigError(f"--config-file {path}: {error.strerror}") from None
+        try:
+            text = data.decode()
         except UnicodeDecodeError as error:
-            raise ConfigError(f"--config-file {path} is not UTF-8 text: {error.reason}") from None
+            line = data.count(b"\n", 0, error.start) + 1
+            raise ConfigError(f"{path}:{line}: not UTF-8 text: {error.reason}") from None
         command = application.topology_command(text, str(path))
+        size = len(command.encode())
+        if size > MAX_TOPOLOGY_BYTES:
+            raise ConfigError(
+                f"{path}: the topology is a command of {size} bytes, the limit is {MAX_TOPOLOGY_BYTES}: "
+                "take out a part of the tree and create it with `Perform` once the cluster runs"
+            )
         loader = TopologyLoader(command, application.is_pristine, self._desk.submit, self._log)
         self._desk.after_init = loader.after_init
         return loader

@@ -22,6 +22,7 @@ from qcore.errors import (
     QcoreError,
     RemoteProtocolError,
     StoreError,
+    TooLarge,
 )
 from qcore.node.application import Application
 from qcore.node.clock import now_us
@@ -65,6 +66,7 @@ class RequestDesk:
         metrics_object: makes the reply to `GetMetrics`.
         metrics: counts.
         timeout_ms: a request without an outcome after this long is answered as unknown.
+        max_command_bytes: a client's larger request is refused.
         core: looked at for the configuration in force.
     """
 
@@ -76,6 +78,7 @@ class RequestDesk:
         metrics_object: Callable[[], dict[str, JsonValue]],
         metrics: NodeMetrics,
         timeout_ms: int,
+        max_command_bytes: int,
         core: RaftCore,
     ) -> None:
         self._management = ManagementDesk(core, self.ask, timeout_ms)
@@ -85,6 +88,7 @@ class RequestDesk:
         self._metrics_object = metrics_object
         self._metrics = metrics
         self._timeout_ms = timeout_ms
+        self._max_command_bytes = max_command_bytes
         self._request_ids = count(1)
         #: request id -> connection, envelope id, command name, kind, arrival µs. A tuple: it is on the hot path.
         self._performs: dict[int, tuple[ServerConnection, str, str, RequestKind, int]] = {}
@@ -135,6 +139,8 @@ class RequestDesk:
         refusal = self._refuse_all
         if refusal is None and operation.kind == "write":
             refusal = self._refuse_writes
+        if refusal is None:
+            refusal = self._too_large(operation.payload)
         if refusal is not None:
             response = self._application.failure(operation.name, refusal)
             self._answer(connection, message.id, operation.name, response)
@@ -152,6 +158,15 @@ class RequestDesk:
                 request_id, asked.kind, asked.payload, self._timeout_ms, asked.max_staleness_ms
             )
         )
+
+    def _too_large(self, payload: str) -> TooLarge | None:
+        limit = self._max_command_bytes
+        if len(payload) * 4 <= limit:  # the usual case; no character has more than four bytes
+            return None
+        size = len(payload.encode())
+        if size <= limit:
+            return None
+        return TooLarge(f"the request has {size} bytes, the limit is {limit}: split it")
 
     def _init(self, connection: ServerConnection, message: Init) -> None:
         try:

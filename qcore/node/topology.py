@@ -22,6 +22,7 @@ from qcore.replica.messages import RequestKind
 
 _FOLLOWER_DELAY_S: Final = 2.0
 _RETRY_DELAY_S: Final = 0.5
+_INIT_WAITS_S: Final = 10.0
 
 Submit = Callable[[RequestKind, str, Callable[[Reply], None]], None]
 
@@ -61,8 +62,13 @@ class TopologyLoader:
             self._arm(_FOLLOWER_DELAY_S)
 
     def after_init(self, done: Callable[[], None]) -> None:
-        """This node has begun a cluster: propose at once, and call `done` when that has ended."""
+        """This node has begun a cluster: propose at once, and call `done` when that has ended.
+
+        Or after some seconds: the cluster has begun in any case, also if its quorum is lost meanwhile, and
+        whoever sent `Init` must not wait for ever.
+        """
         self._waiting.append(done)
+        asyncio.get_running_loop().call_later(_INIT_WAITS_S, self._finish)
         self._propose()
 
     def _arm(self, delay_s: float) -> None:

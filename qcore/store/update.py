@@ -17,9 +17,10 @@ from qcore.store.values import (
     value_to_json,
 )
 
-#: Characters of field values in one response, about. Without it a request of many reads of one long
-#: list would have a response thousands of times its own size.
-MAX_RESPONSE_CHARS = 64 * 1024 * 1024
+#: Bytes of field values in one response, about. Without it a request of many reads of one long
+#: list would have a response thousands of times its own size, for which the leader stops long enough to be
+#: deposed. Well below a frame (16 MiB): a value that was written can be read.
+MAX_RESPONSE_BYTES = 8 * 1024 * 1024
 
 
 def update_entity(transaction: Transaction, requests: list[FieldRequest]) -> list[object]:
@@ -32,7 +33,7 @@ def update_entity(transaction: Transaction, requests: list[FieldRequest]) -> lis
         StoreError: one of them is refused; the caller must not commit the transaction.
     """
     filled: list[object] = []
-    room = MAX_RESPONSE_CHARS
+    room = MAX_RESPONSE_BYTES
     for request in requests:
         if "Read" in request:
             read = request["Read"]
@@ -45,7 +46,7 @@ def update_entity(transaction: Transaction, requests: list[FieldRequest]) -> lis
         room -= size_estimate(field.value)
         if room < 0:
             raise ResponseTooLarge(
-                f"the values read exceed {MAX_RESPONSE_CHARS} characters: read them in several requests"
+                f"the values read exceed {MAX_RESPONSE_BYTES} bytes: read them in several requests"
             )
     return filled
 

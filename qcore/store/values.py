@@ -176,7 +176,7 @@ def value_to_json(value: Value) -> ValueJson:
 
 
 def size_estimate(value: Value) -> int:
-    """About how many characters the value takes on the wire."""
+    """About how many bytes the value takes on the wire."""
     match value.data:
         case bytes() as blob:
             return 4 * len(blob)
@@ -185,7 +185,7 @@ def size_estimate(value: Value) -> int:
         case tuple() as targets:
             return 40 * len(targets)
         case str() as text:
-            return len(text)
+            return len(text) if text.isascii() else 3 * len(text)
         case _:
             return 20
 

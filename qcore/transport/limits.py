@@ -44,7 +44,7 @@ class TransportLimits:
     handshake_timeout_s: float = 5.0
     hello_timeout_s: float = 3.0
     max_clients: int = 512
-    max_handshakes: int = 128
+    max_handshakes: int = 384
     reserved_for_peers: int = 64
     backoff_min_s: float = 0.05
     backoff_max_s: float = 1.0

@@ -68,6 +68,7 @@ class ServerConnection(Connection):
         self.announced = False
         self._server = server
         self._head: bytearray | None = bytearray()
+        self._head_only = False
         self._was_opened = False
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -102,11 +103,13 @@ class ServerConnection(Connection):
         if not 0 <= end <= _MAX_HEAD_BYTES:
             self._refuse_unread(431, "the head of the request is too long")
             return
-        if not head.startswith(b"GET "):
+        self._head_only = head.startswith(b"HEAD ")
+        if not self._head_only and not head.startswith(b"GET "):
             # Before the library sees it: it leaves a request with a body unanswered.
-            self._refuse_unread(405, "only GET is understood here")
+            self._refuse_unread(405, "only GET and HEAD are understood here")
             return
-        self._protocol.receive_data(head)
+        # The library knows no HEAD, which load balancers like to send: a GET whose answer has no body.
+        self._protocol.receive_data(b"GET" + head[4:] if self._head_only else head)
         events = self._protocol.events_received()
         if events and isinstance(events[0], Request):
             self._respond(self._answer(events[0]))
@@ -119,7 +122,7 @@ class ServerConnection(Connection):
         """Decide what to say to an HTTP request; status 101 opens the WebSocket connection."""
         reject = self._protocol.reject
         path = request.path.partition("?")[0]
-        if "Upgrade" not in request.headers:
+        if self._head_only or "Upgrade" not in request.headers:
             return self._answer_plain(path)
         if path not in WEBSOCKET_PATHS:
             return reject(404, f"WebSocket connections go to {' or '.join(WEBSOCKET_PATHS)}\n")
@@ -153,6 +156,8 @@ class ServerConnection(Connection):
         return Response(answer.status, _phrase(answer.status), headers, answer.body)
 
     def _respond(self, response: Response) -> None:
+        if self._head_only:
+            response.body = b""
         self._protocol.send_response(response)
         self._write(self._protocol.data_to_send())
         if response.status_code != http.HTTPStatus.SWITCHING_PROTOCOLS:
@@ -172,7 +177,7 @@ class ServerConnection(Connection):
         if not any(chunks):
             response = self._protocol.reject(status, text + "\n")
             if status == http.HTTPStatus.METHOD_NOT_ALLOWED:
-                response.headers["Allow"] = "GET"
+                response.headers["Allow"] = "GET, HEAD"
             chunks = [response.serialize(), b""]
         self._write(chunks)
         self._end_after_response()

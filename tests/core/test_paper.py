@@ -274,8 +274,8 @@ def test_7_a_snapshot_of_a_prefix_keeps_what_follows() -> None:
 
 
 def test_8_a_new_leader_commits_a_noop_and_serves_no_read_before() -> None:
-    """Also dissertation 6.4, and P5."""
-    core = become(restored(), "candidate")
+    """Also dissertation 6.4, and P5: not even when all it holds is known to be committed."""
+    core = become(restored(commit=1), "candidate")
     effects = receive(core, 2, RequestVoteResponse(core.term, True))
     assert [entry.kind for entry in only(effects, AppendLog).entries] == ["noop"]
     assert core.step(ReadRequested(1), LATER) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qcore.core import Entry, Membership, RaftCore
 from qcore.core.effects import AppendLog, Send, StoreSnapshot
-from qcore.core.events import Propose, SnapshotTaken, WriteDurable
+from qcore.core.events import PeerUnreachable, Propose, SnapshotTaken, Tick, WriteDurable
 from qcore.core.messages import AppendEntries, AppendEntriesResponse, InstallSnapshot
 from tests.core.cluster import Cluster, whole_snapshot
 from tests.core.single import LATER, THREE, answers, become, entries, only, receive, restored
@@ -108,3 +108,24 @@ def test_an_answer_from_before_a_restart_of_the_leader_confirms_nothing() -> Non
     effects = receive(core, 2, AppendEntriesResponse(term, True, 2, 2, 0, 0, 1))
     assert not any(isinstance(effect, Send) for effect in effects)
     assert core.status() == before
+
+
+def test_an_unreachable_peer_that_is_probed_already_is_not_probed_again() -> None:
+    core = leading(acknowledged=4)
+    core.step(PeerUnreachable(2), LATER)
+    assert len(answers(core.step(Propose(["d"], 0), LATER), AppendEntries)) == 1
+    core.step(PeerUnreachable(2), LATER)
+    assert answers(core.step(Propose(["e"], 0), LATER), AppendEntries) == []
+
+
+def test_a_clock_that_goes_back_is_not_followed() -> None:
+    """Hosts read a monotonic clock; should one not be, no lease gets longer and no deadline nearer."""
+    core = become(restored(), "leader")
+    start = core.next_deadline()
+    core.step(Tick(), start)
+    after = core.next_deadline()
+    assert core.step(Tick(), start - 5_000_000) == []
+    assert core.next_deadline() == after
+    effects = receive(core, 2, AppendEntriesResponse(core.term, True, 0, 0, 0, 0), 0)
+    assert effects != []
+    assert core.status().quorum_contact_at == start

@@ -212,6 +212,50 @@ def test_the_topology_is_loaded_once_and_equally_everywhere(tmp_path: Path) -> N
     assert_no_traceback(cluster)
 
 
+def big_topology(entities: int) -> str:
+    """A tree whose command has about 400 bytes for each entity."""
+    lines = [TOPOLOGY.rstrip()]
+    lines += [
+        f"  - {{entity_type: Room, name: {'r' * 320}-{number}, attributes: {{Floor: {number}}}}}"
+        for number in range(entities)
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def test_a_topology_may_be_larger_than_a_clients_command(tmp_path: Path) -> None:
+    topology = tmp_path / "big.yaml"
+    topology.write_text(big_topology(5000))
+    arguments = (*ARGUMENTS, "--config-file", str(topology))
+    with LocalCluster(tmp_path, size=3, arguments=arguments) as cluster:
+        cluster.start()
+        initialise(cluster)
+        with WireClient(cluster.endpoints[1]) as client:
+            asked = [read_field({"typ": "Room", "id": 3 + 5001}, "Floor")]
+            answer = client.perform("UpdateEntity", request=asked)
+        assert answer["error"] is None
+        cluster.wait_converged()
+    assert_no_traceback(cluster)
+
+
+def test_a_topology_that_no_frame_can_carry_stops_the_start(tmp_path: Path) -> None:
+    topology = tmp_path / "huge.yaml"
+    topology.write_text(big_topology(20_000))
+    (port,) = free_ports(1)
+    refused = start_directly(1, port, tmp_path / "data", "--config-file", str(topology))
+    assert refused.returncode == 2
+    assert "huge.yaml: the topology is a command of " in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_topology_in_another_encoding_stops_the_start_with_the_line(tmp_path: Path) -> None:
+    topology = tmp_path / "latin.yaml"
+    topology.write_bytes(TOPOLOGY.replace("Attic", "Gr\u00fcn").encode("latin-1"))
+    (port,) = free_ports(1)
+    refused = start_directly(1, port, tmp_path / "data", "--config-file", str(topology))
+    assert refused.returncode == 2
+    assert "latin.yaml:9: not UTF-8" in refused.stderr
+
+
 def test_only_another_node_has_the_topology(tmp_path: Path) -> None:
     """The initialised node has no file and leads; a follower that has one proposes it."""
     topology = tmp_path / "topology.yaml"

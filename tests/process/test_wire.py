@@ -278,10 +278,12 @@ def test_a_follower_names_the_leader_to_who_wants_a_change(
     assert value["detail"]["leader_addr"] == leader.address
 
 
-def test_a_too_large_command_is_refused_before_it_is_appended(shared_cluster: LocalCluster) -> None:
+@pytest.mark.parametrize("name", ["x" * (2 * 1024 * 1024), "\u20ac" * 400_000], ids=["x", "euro"])
+def test_a_too_large_command_is_refused_before_it_is_appended(
+    shared_cluster: LocalCluster, name: str
+) -> None:
     with WireClient(shared_cluster.endpoints[0]) as client:
         before = client.ask("GetMetrics")["last_log_index"]
-        name = "x" * (2 * 1024 * 1024)
         refused = client.perform("CreateEntity", entity_type="Folder", parent_id=None, name=name)
         assert refused["detail"]["code"] == "TooLarge"
         assert len(json.dumps(refused)) < 2000

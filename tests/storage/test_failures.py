@@ -129,6 +129,11 @@ class FailingConnection:
     def executemany(self, sql: str, rows: list[tuple[object, ...]]) -> sqlite3.Cursor:
         return self.real.executemany(sql, rows)
 
+    if sys.version_info >= (3, 12):
+
+        def setconfig(self, option: int, enable: bool) -> None:
+            self.real.setconfig(option, enable)
+
     def close(self) -> None:
         self.real.close()
 

@@ -310,7 +310,7 @@ def test_adjust_behaviors(
 
 
 def test_the_response_to_one_request_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qcore.store.update.MAX_RESPONSE_CHARS", 1000)
+    monkeypatch.setattr("qcore.store.update.MAX_RESPONSE_BYTES", 1000)
     driver = people()
     user = driver.create("User")
     driver.update(write(user, "Email", {"String": "x" * 600}))

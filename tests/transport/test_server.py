@@ -258,8 +258,7 @@ async def test_one_peer_cannot_hold_more_than_a_few_connections() -> None:
         (b"GET /nothing HTTP/1.1\r\n\r\n", 404, b"nothing at this path"),
         (b"GET / HTTP/1.1\r\n\r\n", 426, b"WebSocket"),
         (b"GET /broken HTTP/1.1\r\n\r\n", 500, b"log"),
-        (b"POST /livez HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", 405, b"Allow: GET"),
-        (b"HEAD /livez HTTP/1.1\r\n\r\n", 405, b"GET"),
+        (b"POST /livez HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", 405, b"Allow: GET, HEAD"),
         (b"GET /livez HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", 400, b"body"),
         (b"GET /livez HTTP/9.9\r\n\r\n", 400, b"not a valid"),
         (b"GET \xff HTTP/1.1\r\n\r\n", 400, b"not a valid"),
@@ -293,6 +292,30 @@ async def test_http(
         await until(lambda: server.stats.handshaking == 0, "the connection is gone")
     if status != 500:
         assert_quiet(caplog)
+
+
+@pytest.mark.parametrize(("path", "status"), [(b"/livez", 200), (b"/nothing", 404), (b"/", 426)])
+@asynchronous
+async def test_an_answer_to_head_is_that_to_get_without_its_body(path: bytes, status: int) -> None:
+    async with running_server() as (_, _, address):
+        answers = [
+            await http(address, method + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+            for method in (b"GET ", b"HEAD ")
+        ]
+    (full, _, text), (short, _, nothing) = (answer.partition(b"\r\n\r\n") for answer in answers)
+    assert short.startswith(b"HTTP/1.1 %d " % status)
+    assert b"Content-Length: %d" % len(text) in short
+    assert b"Content-Length: %d" % len(text) in full
+    assert text
+    assert not nothing
+
+
+@asynchronous
+async def test_head_opens_no_websocket() -> None:
+    async with running_server() as (server, _, address):
+        answer = await http(address, UPGRADE.replace(b"GET", b"HEAD"))
+        assert answer.startswith(b"HTTP/1.1 426 ")
+        assert server.stats.clients == 0
 
 
 @asynchronous
@@ -428,6 +451,19 @@ async def test_half_open_handshakes_are_bounded_and_timed_out(
         for _, writer in raw:
             writer.close()
     assert_quiet(caplog)
+
+
+@asynchronous
+async def test_hundreds_of_clients_may_connect_in_the_same_moment() -> None:
+    """A client library's pool, or a cluster of clients after a restart: nobody is turned away."""
+    async with running_server() as (_, _, address):
+        raw = await asyncio.gather(*(open_raw(address) for _ in range(300)))
+        for _, writer in raw:
+            writer.write(UPGRADE)
+        answers = await asyncio.gather(*(reader.readuntil(b"\r\n") for reader, _ in raw))
+        assert {*answers} == {b"HTTP/1.1 101 Switching Protocols\r\n"}
+        for _, writer in raw:
+            writer.close()
 
 
 def test_limits_must_be_positive() -> None:

@@ -1,0 +1,118 @@
+"""The commands of a document, typed one after the other into one shell, with ports that are free."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from qcore.cli.processes import free_ports
+from tests.documents import CHECKOUT, Command
+
+_ADDRESS = re.compile(r"127\.0\.0\.1:(\d+)")
+_CURL = "import sys, urllib.request as u; print(u.urlopen(sys.argv[-1]).read().decode(), end='')"
+
+#: Prints what the next output belongs to and runs what a person at a prompt would; `jobs` drops finished jobs
+#: from the shell's list, as an interactive shell does before each prompt.
+_PRELUDE = """
+set -m
+trap 'kill -KILL $(jobs -p) 2>/dev/null' EXIT
+"""
+#: A status taken while the followers still catch up says so and exits with 5; a person looks again.
+_AGAIN = """
+for again in $(seq 100); do seen=$({command}) && break; sleep 0.1; done
+echo "$seen"; test "$again" -lt 100
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a command did: its exit code (of a background job: that it could be started) and its stdout."""
+
+    command: Command
+    exit_code: int
+    output: str
+
+
+class Ports:
+    """Gives each documented port of 127.0.0.1 a free one, the same each time."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        documented = sorted({port for text in texts for port in _ADDRESS.findall(text)})
+        self._free = dict(zip(documented, free_ports(len(documented)), strict=True))
+
+    def put(self, text: str) -> str:
+        return _ADDRESS.sub(lambda match: f"127.0.0.1:{self._free[match[1]]}", text)
+
+    def restore(self, text: str) -> str:
+        for documented, free in self._free.items():
+            text = text.replace(f"127.0.0.1:{free}", f"127.0.0.1:{documented}")
+        return text
+
+
+def prepare(directory: Path) -> dict[str, str]:
+    """Put into `directory` what a checkout offers to commands; returns their environment."""
+    for part in ("examples", "scenarios", "benchmarks"):
+        shutil.copytree(CHECKOUT / part, directory / part)
+    programs = directory / ".programs"
+    programs.mkdir()
+    scripts = {
+        "qcore": f'exec "{sys.executable}" -m qcore "$@"',
+        "python": f'exec "{sys.executable}" "$@"',
+    }
+    if shutil.which("curl") is None:
+        scripts["curl"] = f'exec "{sys.executable}" -c "{_CURL}" "$@"'
+    for program, text in scripts.items():
+        (programs / program).write_text(f"#!/bin/sh\n{text}\n")
+        (programs / program).chmod(0o755)
+    return {
+        **{key: value for key, value in os.environ.items() if not key.startswith("QCORE_")},
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(CHECKOUT),
+    }
+
+
+def type_all(typed: Sequence[Command], directory: Path, timeout_s: float) -> list[Ran]:
+    """Run the commands in `directory` in one shell, and end what they left running."""
+    environment = prepare(directory)
+    ports = Ports([command.line for command in typed])
+    script = [_PRELUDE]
+    for number, command in enumerate(typed):
+        output, code = directory / f".output-{number}", directory / f".code-{number}"
+        line = ports.put(command.line)
+        if line.startswith("qcore cluster status"):
+            line = _AGAIN.format(command=line)
+        if line.startswith("kill "):
+            # The documents promise that SIGTERM stops cleanly: the exit code of the job counts.
+            line = f"job=$(jobs -p {line.split()[1]}) && {line} && wait $job"
+        script.append(f'{{ {line}\n}} > "{output}"\necho $? > "{code}"\njobs > /dev/null\n')
+    shell = subprocess.Popen(
+        ["bash", "-c", "\n".join(script)],
+        cwd=directory,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        _, errors = shell.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        shell.send_signal(signal.SIGTERM)  # its trap ends the nodes
+        raise
+    ran: list[Ran] = []
+    for number, command in enumerate(typed):
+        code = directory / f".code-{number}"
+        assert code.exists(), f"the shell ended before {command.line!r}:\n{errors}"
+        text = (directory / f".output-{number}").read_text()
+        exit_code = int(code.read_text())
+        assert exit_code == 0, f"{command.line}\nexit code {exit_code}\n{text}\n{errors}"
+        ran.append(Ran(command, exit_code, ports.restore(text)))
+    assert "Traceback" not in errors, errors
+    return ran

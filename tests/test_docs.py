@@ -1,0 +1,201 @@
+"""The documents are true: their commands run, their links lead somewhere, the code they show is the code there is."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from qcore.analysis.figure import save_run_figure
+from qcore.cli.demo import demo
+from qcore.cli.processes import LocalCluster
+from qcore.sim import load_scenario, run_scenario
+from tests.documents import (
+    CHECKOUT,
+    CONSOLE,
+    DOCUMENTS,
+    LANGUAGES,
+    SHELL,
+    Command,
+    blocks,
+    commands,
+    links,
+    name,
+    read,
+    spans,
+)
+from tests.shell_session import Ran, type_all
+
+every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=name)
+
+#: Too long for a test, or they change this very environment; what they name must exist.
+NAMED_ONLY = {"make", "pip", "pytest"}
+
+
+def session(path: Path) -> list[Command]:
+    """The commands of a document that are typed for real."""
+    return [command for command in commands(path) if not named_only(command)]
+
+
+def named_only(command: Command) -> bool:
+    return command.program in NAMED_ONLY or command.line.startswith("python -m benchmarks")
+
+
+def names_something(line: str) -> None:
+    """Fails unless what a command of `NAMED_ONLY` names exists."""
+    program, *arguments = shlex.split(line, comments=True)
+    if program == "make":
+        done = subprocess.run(
+            ["make", "-n", *arguments], cwd=CHECKOUT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+    elif program == "pip":
+        install, flag, target = arguments
+        assert (install, flag) == ("install", "-r"), line
+        assert (CHECKOUT / target).is_file(), line
+    elif program == "python":
+        known = stdout_of([sys.executable, *arguments[:2], "--help"])
+        assert all(argument in known for argument in arguments[2:]), line
+    else:
+        assert program == "pytest", line
+        folder, *flags = arguments
+        known = stdout_of([sys.executable, "-m", "pytest", folder, "--help"])
+        assert all(flag in known for flag in flags), line
+
+
+def stdout_of(command: list[str]) -> str:
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (command, done.stderr)
+    return done.stdout
+
+
+@every_document
+def test_every_block_is_in_a_language_that_some_test_reads(path: Path) -> None:
+    for block in blocks(path):
+        assert block.language in LANGUAGES, f"{name(path)}: unknown block language"
+        if block.language not in {SHELL, CONSOLE}:
+            hidden = re.search(r"^(\$ |(qcore|make|pip|pytest|curl) )", block.text, re.MULTILINE)
+            assert hidden is None, f"{name(path)}: a command in a block without `sh` or `console`"
+
+
+@every_document
+def test_commands_that_are_not_typed_name_something(path: Path) -> None:
+    for command in commands(path):
+        if named_only(command):
+            names_something(command.line)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    "path", [path for path in DOCUMENTS if session(path)], ids=lambda path: name(path)
+)
+def test_the_commands_of_a_document_work(path: Path, tmp_path: Path) -> None:
+    for ran in type_all(session(path), tmp_path, timeout_s=100):
+        compare(ran)
+
+
+def compare(ran: Ran) -> None:
+    """The output is what the document shows, up to ids, hashes, who leads, and `...`."""
+    if not ran.command.output:
+        return
+
+    def shape(text: str) -> list[str]:
+        text = re.sub(r"\b[0-9a-f]{12,32}\b", "HASH", text)
+        text = re.sub(r"\b(Leader|Follower) ", "Role", text)
+        return [re.sub(r"\s+", " ", line).strip() for line in text.splitlines()]
+
+    shown = shape("\n".join(ran.command.output))
+    seen = shape(ran.output)
+    assert len(seen) == len(shown), (ran.command.line, ran.output)
+    for expected, line in zip(shown, seen, strict=True):
+        pattern = r"\S+".join(re.escape(part) for part in expected.split("..."))
+        # Term and leader depend on how the election went.
+        pattern = re.sub(r"(Role)\\? ?(\d+)\\ \d+", r"\1\\ ?\\d+\\ \\d+", pattern)
+        assert re.fullmatch(pattern, line), (ran.command.line, expected, line)
+
+
+@every_document
+def test_commands_in_running_text_exist(path: Path) -> None:
+    for span in spans(path):
+        program = span.split()[0]
+        if program in NAMED_ONLY and " " in span:
+            names_something(span)
+        elif program == "qcore" and " " in span and "COMMAND" not in span:
+            words = shlex.split(span)[1:]
+            group = [word for word in words if re.fullmatch(r"[a-z|]+", word)][:2]
+            for last in group[-1].split("|"):
+                known = stdout_of([sys.executable, "-m", "qcore", *group[:-1], last, "--help"])
+                for flag in re.findall(r"(?<= )--?[a-z][a-z-]*", span):
+                    assert flag in known, f"{name(path)}: {span}"
+        elif span.startswith("python -m "):
+            names_something(re.sub(r" [A-Z]+\b", "", span))
+
+
+@every_document
+def test_links_and_named_files_exist(path: Path) -> None:
+    for target in links(path):
+        assert (path.parent / target).exists(), f"{name(path)}: link to {target}"
+    folders = "|".join(entry.name for entry in CHECKOUT.iterdir() if entry.is_dir())
+    for span in spans(path):
+        if re.fullmatch(rf"({folders})/[\w./-]+", span) and not span.startswith("out/"):
+            assert (CHECKOUT / span).exists(), f"{name(path)}: {span}"
+
+
+def test_the_state_machine_of_the_readme_is_the_example() -> None:
+    shown = [block for block in blocks(CHECKOUT / "README.md") if block.language == "python"]
+    assert len(shown) == 1
+    named = re.findall(r"`(examples/\w+\.py)`", shown[0].before)[-1]
+    assert shown[0].text in read(CHECKOUT / named)
+    assert sum(1 for line in shown[0].text.splitlines() if line) < 30
+
+
+@pytest.mark.process
+def test_the_programs_and_the_command_of_the_api_page_work(tmp_path: Path) -> None:
+    path = CHECKOUT / "docs/api.md"
+    library, plain = [block.text for block in blocks(path) if block.language == "python"]
+    program = "import asyncio\nfrom qcore.node.client import QcoreClient\n\nasync def main():\n"
+    program += "".join(f"    {line}\n" for line in library.splitlines()) + "\nasyncio.run(main())\n"
+    typed = [command for command in spans(path) if command.startswith("qcore perform ")]
+    assert len(typed) == 1
+    with LocalCluster(
+        tmp_path, 1, ["--config-file", str(CHECKOUT / "examples/topology.yaml")]
+    ) as cluster:
+        cluster.start()
+        endpoint = cluster.endpoints[0]
+
+        def run(*command: str) -> str:
+            there = [part.replace("127.0.0.1:8080", endpoint) for part in command]
+            return stdout_of([sys.executable, *there])
+
+        run("-m", "qcore", "cluster", "init", "--endpoints", endpoint)
+        assert "ada@example.org" in run("-c", program)
+        assert "GetMetricsResponse" in run("-c", plain)
+        assert "Email" in run("-m", *shlex.split(typed[0]))
+
+
+def test_the_picture_of_the_readme_is_that_of_the_demo(tmp_path: Path) -> None:
+    """Up to the last shades of anti-aliasing; another seed's picture differs in many more places."""
+    seed = (demo.__defaults__ or ())[0]
+
+    def picture(of_seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        trace = tmp_path / f"{of_seed}.jsonl"
+        run_scenario(
+            load_scenario(CHECKOUT / "scenarios/leader_isolated.yaml"), of_seed, trace=trace
+        )
+        return matplotlib.image.imread(save_run_figure(trace, tmp_path / f"{of_seed}.png"))
+
+    committed = matplotlib.image.imread(CHECKOUT / "docs/img/leader_isolated.png")
+
+    def different(other: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
+        assert other.shape == committed.shape
+        return float(np.mean(np.abs(other - committed).max(axis=2) > 0.25))
+
+    same, another = different(picture(seed)), different(picture(seed + 1))
+    assert same < 0.001, f"{same:.2%} of the pixels differ: run `make demo` and copy its picture"
+    assert another > 0.005
