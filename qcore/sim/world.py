@@ -241,6 +241,7 @@ class World:
 
     def _start_load(self, start_us: int) -> None:
         spec = self.scenario.workload
+        self.director.read_kind = spec.read_kind
         if not self.language.has_cas:
             spec = spec.model_copy(update={"cas_fraction": 0.0})
         kind = SessionLoad if spec.sessions else Load
