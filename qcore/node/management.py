@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from qcore.core.entry import Membership
 from qcore.core.raft import RaftCore
 from qcore.errors import ConfigError, QcoreError
 from qcore.node.config import parse_address
@@ -79,7 +80,7 @@ class ManagementDesk:
                 refusal = refuse_all
                 event, reply = self._transfer(message)
             case AddLearner():
-                refusal = refusal or _address_fault(message.node_addr)
+                refusal = refusal or _address_fault(message, self._core.membership)
                 event, reply = _add_learner(message)
             case ChangeMembership():
                 event, reply = self._change(message)
@@ -174,9 +175,13 @@ def _timeout_ms(message: AddLearner | ChangeMembership) -> int:
     return min(asked, LONGEST_TIMEOUT_MS)
 
 
-def _address_fault(text: str) -> ConfigError | None:
+def _address_fault(message: AddLearner, membership: Membership) -> ConfigError | None:
+    """Why the address cannot be the new member's, or None."""
     try:
-        parse_address(text, "node_addr")
+        parse_address(message.node_addr, "node_addr")
     except ConfigError as error:
         return error
+    for node_id, address in membership.addresses:
+        if address == message.node_addr and node_id != message.node_id:
+            return ConfigError(f"node_addr: {address} is the address of node {node_id}")
     return None

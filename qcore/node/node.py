@@ -258,11 +258,21 @@ class Node:
     def role_changed(self, change: RoleChanged) -> None:
         """See `Outlet`."""
         self._metrics.role_changes += 1
+        if self._log.role == "leader" and change.role == "learner":
+            self._left_as_leader()
         self._leaders.note(change)
         self._log.term, self._log.role = change.term, change.role
         self._log.info("role changed", leader=change.leader_id)
         if self._topology is not None:
             self._topology.role_changed(change)
+
+    def _left_as_leader(self) -> None:
+        """This leader may have removed itself: nobody will tell it what becomes of the writes that it took."""
+        if self._config.node_id in self._replica.core.membership.members():
+            return  # only demoted
+        why = "this node led and left the cluster: the request may or may not take effect"
+        # Not now: the reply to the change itself is still to come, with this same step.
+        asyncio.get_running_loop().call_soon(self._desk.abandon, why)
 
     def membership_changed(self, change: MembershipChanged) -> None:
         """See `Outlet`."""

@@ -17,16 +17,24 @@ CHANGE_TIMEOUT_S = 30.0
 
 
 def begun(
-    directory: Path, size: int, voters: int = 1, arguments: Sequence[str] = ()
+    directory: Path,
+    size: int,
+    voters: int = 1,
+    arguments: Sequence[str] = (),
+    *,
+    start_all: bool = False,
 ) -> LocalCluster:
-    """A cluster object of `size` nodes of which the first `voters` run and are initialised."""
+    """A cluster object of `size` nodes of which the first `voters` run and are initialised.
+
+    With `start_all` the others run too, and belong to nobody.
+    """
     cluster = LocalCluster(directory, size=size, arguments=[*ARGUMENTS, *arguments])
-    for node_id in range(1, voters + 1):
+    for node_id in range(1, (size if start_all else voters) + 1):
         cluster.nodes[node_id].spawn()
     for node in cluster.running():
         node.wait_live()
     with WireClient(cluster.nodes[1].address) as client:
-        pairs = [[node.node_id, node.address] for node in cluster.running()]
+        pairs = [[node_id, address] for node_id, address in cluster.members[:voters]]
         assert client.ask("Init", nodes=pairs) == {"Ok": None}
     cluster.wait_leader()
     return cluster

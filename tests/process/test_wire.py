@@ -238,6 +238,7 @@ def test_a_second_init_is_refused(shared_cluster: LocalCluster, nodes: list[obje
     [
         ("AddLearner", {"node_id": 1, "node_addr": "127.0.0.1:1"}, "is_voter"),
         ("AddLearner", {"node_id": 4, "node_addr": "http://nowhere"}, "node_addr"),
+        ("AddLearner", {"node_id": 4, "node_addr": "taken"}, "is the address of node"),
         ("ChangeMembership", {"members": []}, "empty"),
         ("ChangeMembership", {"members": [1, 2, 9]}, "unknown_member"),
         ("ChangeMembership", {"members": [1, 2], "learners": [2]}, "contradiction"),
@@ -250,6 +251,8 @@ def test_senseless_changes_are_refused_by_name_and_change_nothing(
 ) -> None:
     leader = shared_cluster.wait_leader()
     before = leader.status()["membership_config"]
+    if fields.get("node_addr") == "taken":
+        fields = {**fields, "node_addr": leader.address}
     with WireClient(leader.address) as client:
         name, value = client.exchange({request_name: {"id": "m", **fields}})
     assert name == f"{request_name}Response"
