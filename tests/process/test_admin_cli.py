@@ -65,11 +65,9 @@ def test_a_member_is_added_promoted_demoted_and_removed(cluster: LocalCluster) -
     ("arguments", "code", "named"),
     [
         (("member", "promote", "9"), 4, "node 9 is not a member"),
-        (("member", "demote", "9"), 4, "node 9 is not a voter"),
         (("member", "remove", "1", "2", "3"), 4, "at least one voter"),
         (("member", "add", "5"), 2, "ID=host:port"),
         (("member", "replace", "1", "1=127.0.0.1:1"), 2, "id of its own"),
-        (("member", "replace", "9", "5=127.0.0.1:1"), 4, "node 9 is not a voter"),
         (("leader", "transfer", "--to", "9"), 4, "node 9 is not a voter"),
     ],
 )
@@ -105,7 +103,7 @@ def test_health_and_hash_ask_all_members_whoever_is_asked(cluster: LocalCluster)
             done = subprocess.run(
                 [
                     *(sys.executable, "-m", "qcore", "cluster", command),
-                    *("--endpoints", one, "--timeout", "2"),
+                    *("--endpoints", one, "--timeout", "1"),
                 ],
                 capture_output=True,
                 text=True,

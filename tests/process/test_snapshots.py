@@ -69,7 +69,7 @@ def test_a_new_node_joins_by_snapshot_and_a_kill_while_it_comes_in_does_no_harm(
     tmp_path: Path,
 ) -> None:
     with begun(tmp_path, size=2, voters=1, arguments=POLICY) as cluster:
-        write_much(cluster, 3000)
+        write_much(cluster, 1500)
         wait_for(lambda: purged(cluster.nodes[1]) > 0, 20, "the log to be compacted")
         new = cluster.nodes[2]
         for pause_s in (0.0, 0.02, 0.06):

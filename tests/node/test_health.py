@@ -1,0 +1,52 @@
+"""What `qcore cluster health` finds wrong in the answers of the members."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from qcore.cli.health import find_problems
+from qcore.errors import TransportError
+
+MEMBERS = ["a:1", "b:1"]
+LEADER: dict[str, Any] = {
+    "state": "Leader",
+    "current_leader": 1,
+    "current_term": 4,
+    "running_state": {"Ok": None},
+    "membership_config": {"membership": {"configs": [[1, 2]]}},
+    "qcore": {"commit_index": 50_000, "applied_index": 50_000, "disk_full": False},
+}
+FOLLOWER = {**LEADER, "state": "Follower"}
+
+
+def changed(answer: dict[str, Any], **extra: Any) -> dict[str, Any]:
+    other = copy.deepcopy(answer)
+    other["qcore"].update(extra)
+    return other
+
+
+def test_a_sound_cluster_has_no_problem() -> None:
+    assert find_problems(MEMBERS, [LEADER, FOLLOWER]) == []
+
+
+def test_each_problem_names_the_member() -> None:
+    cases = [
+        (TransportError("refused"), "b:1 does not answer: refused"),
+        (changed(FOLLOWER, disk_full=True), "b:1 has no space on its disk"),
+        (changed(FOLLOWER, applied_index=10), "b:1 is 49990 entries behind"),
+        ({**FOLLOWER, "running_state": {"Err": "sync failed"}}, "b:1 has failed: sync failed"),
+        ({**FOLLOWER, "current_leader": 2}, "do not agree on the leader (a:1: 1, b:1: 2)"),
+        ({**FOLLOWER, "current_term": 5}, "do not agree on the term (a:1: 4, b:1: 5)"),
+        (
+            {**FOLLOWER, "membership_config": {"membership": {"configs": [[1, 2], [1]]}}},
+            "b:1 is in the middle of a membership change",
+        ),
+    ]
+    for answer, expected in cases:
+        (problem,) = find_problems(MEMBERS, [LEADER, answer])
+        assert expected in problem
+
+
+def test_a_cluster_without_a_leader_is_not_well() -> None:
+    assert find_problems(MEMBERS, [FOLLOWER, FOLLOWER]) == ["no member leads"]
