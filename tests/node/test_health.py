@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from qcore.cli.cluster import Answer
 from qcore.cli.health import find_problems
 from qcore.errors import TransportError
 
@@ -31,7 +32,7 @@ def test_a_sound_cluster_has_no_problem() -> None:
 
 
 def test_each_problem_names_the_member() -> None:
-    cases = [
+    cases: list[tuple[Answer, str]] = [
         (TransportError("refused"), "b:1 does not answer: refused"),
         (changed(FOLLOWER, disk_full=True), "b:1 has no space on its disk"),
         (changed(FOLLOWER, applied_index=10), "b:1 is 49990 entries behind"),
