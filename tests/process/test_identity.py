@@ -80,15 +80,26 @@ def test_wrong_version_own_id_and_no_cluster_are_refused(pair: LocalCluster) -> 
 
 def test_a_member_may_speak_after_hello(pair: LocalCluster) -> None:
     node = pair.nodes[1]
-    cluster_id = begin_alone(node)
     with WireClient(node.address) as client:
-        name, value = client.exchange(hello(2, cluster_id))
+        members = [list(member) for member in pair.members]
+        assert client.ask("Init", nodes=members) == {"Ok": None}
+        pair.wait_leader()
+        pair.wait_converged()
+        status = node.status()
+        name, value = client.exchange(hello(2, status["qcore"]["cluster_id"]))
         assert name == "HelloResponse"
         assert value["response"]["Ok"]["node_id"] == 1
         name, value = client.exchange({"RaftVote": {"id": "v", "request": {**VOTE, "term": 1}}})
         assert name == "RaftVoteResponse"
         assert value["id"] == "v"
-        assert value["response"]["Ok"] == {"term": 2, "vote_granted": False}
+        assert value["response"]["Ok"] == {"term": status["current_term"], "vote_granted": False}
+
+
+def test_the_leader_tells_a_node_that_is_no_member_that_it_was_removed(pair: LocalCluster) -> None:
+    node = pair.nodes[1]
+    cluster_id = begin_alone(node)
+    with WireClient(node.address) as client:
+        expect_refusal(client, hello(2, cluster_id), "node 2", "removed", cluster_id)
 
 
 def test_a_node_without_a_cluster_does_not_listen_to_strangers(pair: LocalCluster) -> None:
