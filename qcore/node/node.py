@@ -108,6 +108,7 @@ class Node:
             self._metrics,
             config.request_timeout_ms,
             config.max_command_bytes,
+            config.max_pending_requests,
         )
         self._topology = self._topology_loader(application)
         self._flusher: asyncio.TimerHandle | None = None

@@ -18,6 +18,7 @@ from qcore.errors import (
     LocalProtocolError,
     NotLeader,
     OutcomeUnknown,
+    Overloaded,
     QcoreError,
     RemoteProtocolError,
     StoreError,
@@ -66,6 +67,7 @@ class RequestDesk:
         metrics: counts.
         timeout_ms: a request without an outcome after this long is answered as unknown.
         max_command_bytes: a client's larger request is refused.
+        max_pending: beyond so many requests in progress more are refused, before they wait anywhere.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class RequestDesk:
         metrics: NodeMetrics,
         timeout_ms: int,
         max_command_bytes: int,
+        max_pending: int,
     ) -> None:
         self._application = application
         self._identity = identity
@@ -85,6 +88,7 @@ class RequestDesk:
         self._metrics = metrics
         self._timeout_ms = timeout_ms
         self._max_command_bytes = max_command_bytes
+        self._max_pending = max_pending
         self._request_ids = count(1)
         #: request id -> connection, envelope id, command name, kind, arrival µs. A tuple: it is on the hot path.
         self._performs: dict[int, tuple[ServerConnection, str, str, RequestKind, int]] = {}
@@ -135,7 +139,7 @@ class RequestDesk:
         if refusal is None and operation.kind == "write":
             refusal = self._refuse_writes
         if refusal is None:
-            refusal = self._too_large(operation.payload)
+            refusal = self._overloaded() or self._too_large(operation.payload)
         if refusal is not None:
             response = self._application.failure(operation.name, refusal)
             self._answer(connection, message.id, operation.name, response)
@@ -149,6 +153,14 @@ class RequestDesk:
             now_us(),
         )
         self._post(ClientRequest(request_id, operation.kind, operation.payload, self._timeout_ms))
+
+    def _overloaded(self) -> Overloaded | None:
+        waiting = len(self._performs)
+        if waiting < self._max_pending:
+            return None
+        return Overloaded(
+            f"{waiting} requests are waiting; nothing was appended: retry after a pause"
+        )
 
     def _too_large(self, payload: str) -> TooLarge | None:
         limit = self._max_command_bytes
