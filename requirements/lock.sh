@@ -6,7 +6,7 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 "${PYTHON:-python3}" -m venv "$tmp/venv"
 pip="$tmp/venv/bin/python -m pip --disable-pip-version-check"
-$pip install --quiet simpy websockets pydantic networkx matplotlib typer pyyaml
+$pip install --quiet simpy websockets pydantic networkx matplotlib typer rich pyyaml
 $pip freeze --exclude setuptools > "$tmp/run"
 $pip install --quiet pytest pytest-timeout pytest-xdist hypothesis ruff mypy \
     nbclient nbformat ipykernel types-networkx types-PyYAML

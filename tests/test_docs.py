@@ -92,11 +92,12 @@ def test_commands_that_are_not_typed_name_something(path: Path) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.timeout(300)  # a dozen processes one after the other, on whatever machine
 @pytest.mark.parametrize(
     "path", [path for path in DOCUMENTS if session(path)], ids=lambda path: name(path)
 )
 def test_the_commands_of_a_document_work(path: Path, tmp_path: Path) -> None:
-    for ran in type_all(session(path), tmp_path, timeout_s=100):
+    for ran in type_all(session(path), tmp_path, timeout_s=240):
         compare(ran)
 
 

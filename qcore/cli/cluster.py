@@ -49,6 +49,12 @@ def init(
 
     targets = split_endpoints(endpoints)
     members = parse_nodes(nodes)
+    if len(targets) > 1 and not members:
+        # It would begin a cluster of the first node alone, for good, while the user means all of them.
+        raise ConfigError(
+            f"--endpoints names {len(targets)} nodes, but --nodes is empty: name the voters with "
+            "--nodes 1=HOST:PORT,2=HOST:PORT,..., or give one endpoint to begin with that node alone"
+        )
 
     async def work() -> dict[str, Any]:
         async with QcoreClient(targets, timeout_s=timeout) as client:

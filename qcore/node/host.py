@@ -1,8 +1,10 @@
 """The asyncio host of one replica: an inbox, a disk thread, a timer.
 
 Whatever arrives within one turn of the event loop goes into the replica as one step, so that
-requests that come together share appends, syncs and frames. Nothing here waits: writes go to the
-disk thread, and what must wait for them is held back by the `DurabilityGate`.
+requests that come together share appends, syncs and frames. A flood is cut into steps of bounded size, and
+what the cluster itself needs (heartbeats, acknowledgements, the clock, the disk) does not wait behind it: else
+the leader would be silent for as long as it takes to serve thousands of requests, and be deposed. Nothing here
+waits: writes go to the disk thread, and what must wait for them is held back by the `DurabilityGate`.
 """
 
 from __future__ import annotations
@@ -28,10 +30,23 @@ from qcore.core.events import Tick, WriteDurable
 from qcore.errors import StorageError
 from qcore.node.clock import now_us, wall_us
 from qcore.node.metrics import NodeMetrics
-from qcore.replica.events import Applied, ReplicaEffect, ReplicaEvent, Reply, Restored, SendPeer
+from qcore.replica.events import (
+    Applied,
+    ClientRequest,
+    PeerMessageReceived,
+    ReplicaEffect,
+    ReplicaEvent,
+    Reply,
+    Restored,
+    SendPeer,
+)
 from qcore.replica.gate import DurabilityGate
-from qcore.replica.messages import PeerMessage
+from qcore.replica.messages import Forward, PeerMessage
 from qcore.replica.replica import Replica
+
+#: Requests, and other events, that one step takes at most.
+_MAX_STEP_REQUESTS: Final = 256
+_MAX_STEP_EVENTS: Final = 64
 
 #: A deadline further away than this needs no timer, µs.
 _FAR_US: Final = 3_600_000_000
@@ -90,7 +105,8 @@ class ReplicaHost:
         self._metrics = metrics
         self._gate = DurabilityGate()
         self._loop = asyncio.get_running_loop()
-        self._inbox: list[ReplicaEvent] = []
+        self._inbox: deque[ReplicaEvent] = deque()
+        self._requests: deque[ReplicaEvent] = deque()
         self._drain_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0
@@ -111,7 +127,7 @@ class ReplicaHost:
     @property
     def inbox_length(self) -> int:
         """Events that wait for the next step."""
-        return len(self._inbox)
+        return len(self._inbox) + len(self._requests)
 
     @property
     def writes_in_flight(self) -> int:
@@ -119,8 +135,11 @@ class ReplicaHost:
         return len(self._writes_in_flight)
 
     def post(self, event: ReplicaEvent) -> None:
-        """Give the replica an event with the next step, which comes soon."""
-        self._inbox.append(event)
+        """Give the replica an event with one of the next steps, which come soon.
+
+        Order is kept among requests, and among everything else.
+        """
+        (self._requests if _is_request(event) else self._inbox).append(event)
         if not self._drain_scheduled:
             self._drain_scheduled = True
             self._loop.call_soon(self._drain)
@@ -139,7 +158,10 @@ class ReplicaHost:
         self._drain_scheduled = False
         if self._stopped:
             return
-        events, self._inbox = self._inbox, []
+        events = _take(self._inbox, _MAX_STEP_EVENTS) + _take(self._requests, _MAX_STEP_REQUESTS)
+        if self._inbox or self._requests:
+            self._drain_scheduled = True
+            self._loop.call_soon(self._drain)
         now = now_us()
         self._metrics.step_events.observe(len(events))
         try:
@@ -216,3 +238,19 @@ class ReplicaHost:
             self.post(Tick())
         else:
             self._arm(now)
+
+
+def _is_request(event: ReplicaEvent) -> bool:
+    """Whether a client began it, here or at another node: floods are made of these."""
+    if isinstance(event, PeerMessageReceived):
+        return isinstance(event.message, Forward)
+    return isinstance(event, ClientRequest)
+
+
+def _take(queue: deque[ReplicaEvent], limit: int) -> list[ReplicaEvent]:
+    """Take the oldest, at most `limit` of them."""
+    if len(queue) <= limit:
+        taken = list(queue)
+        queue.clear()
+        return taken
+    return [queue.popleft() for _ in range(limit)]

@@ -118,6 +118,7 @@ class Node:
             self._metrics,
             config.request_timeout_ms,
             config.max_command_bytes,
+            config.max_pending_requests,
             self._replica.core,
         )
         self._topology = self._topology_loader(application)

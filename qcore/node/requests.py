@@ -19,6 +19,7 @@ from qcore.errors import (
     LocalProtocolError,
     NotLeader,
     OutcomeUnknown,
+    Overloaded,
     QcoreError,
     RemoteProtocolError,
     StoreError,
@@ -67,6 +68,7 @@ class RequestDesk:
         metrics: counts.
         timeout_ms: a request without an outcome after this long is answered as unknown.
         max_command_bytes: a client's larger request is refused.
+        max_pending: beyond so many requests in progress more are refused, before they wait anywhere.
         core: looked at for the configuration in force.
     """
 
@@ -79,6 +81,7 @@ class RequestDesk:
         metrics: NodeMetrics,
         timeout_ms: int,
         max_command_bytes: int,
+        max_pending: int,
         core: RaftCore,
     ) -> None:
         self._management = ManagementDesk(core, self.ask, timeout_ms)
@@ -89,6 +92,7 @@ class RequestDesk:
         self._metrics = metrics
         self._timeout_ms = timeout_ms
         self._max_command_bytes = max_command_bytes
+        self._max_pending = max_pending
         self._request_ids = count(1)
         #: request id -> connection, envelope id, command name, kind, arrival µs. A tuple: it is on the hot path.
         self._performs: dict[int, tuple[ServerConnection, str, str, RequestKind, int]] = {}
@@ -140,7 +144,7 @@ class RequestDesk:
         if refusal is None and operation.kind == "write":
             refusal = self._refuse_writes
         if refusal is None:
-            refusal = self._too_large(operation.payload)
+            refusal = self._overloaded() or self._too_large(operation.payload)
         if refusal is not None:
             response = self._application.failure(operation.name, refusal)
             self._answer(connection, message.id, operation.name, response)
@@ -157,6 +161,14 @@ class RequestDesk:
             ClientRequest(
                 request_id, asked.kind, asked.payload, self._timeout_ms, asked.max_staleness_ms
             )
+        )
+
+    def _overloaded(self) -> Overloaded | None:
+        waiting = len(self._performs)
+        if waiting < self._max_pending:
+            return None
+        return Overloaded(
+            f"{waiting} requests are waiting; nothing was appended: retry after a pause"
         )
 
     def _too_large(self, payload: str) -> TooLarge | None:

@@ -74,6 +74,7 @@ async def running(
         election_timeout_max_ms=200,
         request_timeout_ms=settings.get("request_timeout_ms", 5000),
         shutdown_grace_ms=settings.get("shutdown_grace_ms", 200),
+        max_pending_requests=settings.get("max_pending_requests", 8192),
     )
     disk = FaultyDisk(SqliteStorage.open(tmp_path, 1))
     node = Node(config, application or EntityApplication(), disk, NodeLog(1))
@@ -241,6 +242,46 @@ def test_requests_that_come_together_share_a_step_and_a_commit(tmp_path: Path) -
             assert 1 <= commits < 100
             ok = 'qcore_requests_total{kind="write",outcome="ok"}'
             assert value_of(after, ok) == 201
+
+    asyncio.run(scenario())
+
+
+async def flood(world: Running, number: int) -> list[str]:
+    """The outcomes of so many writes that arrive in one frame: `ok`, or the code of the error."""
+    create = {"CreateEntity": {"entity_type": "Item", "parent_id": None, "name": "x"}}
+    frame = [{"Perform": {"id": str(n), "request": create}} for n in range(number)]
+    outcomes: list[str] = []
+    async with connect(f"ws://{world.address}", proxy=None, max_size=None) as socket:
+        await socket.send(json.dumps(frame))
+        while len(outcomes) < number:
+            replies = json.loads(await asyncio.wait_for(socket.recv(), 20))
+            for reply in replies if isinstance(replies, list) else [replies]:
+                body = reply["PerformResponse"]["response"]["CreateEntity"]
+                outcomes.append(body["detail"]["code"] if body["error"] else "ok")
+    return outcomes
+
+
+def test_a_flood_is_cut_into_steps_between_which_the_node_hears_others(tmp_path: Path) -> None:
+    """A leader that serves thousands of requests in one go is silent for as long, and is deposed."""
+
+    async def scenario() -> None:
+        async with running(tmp_path) as world:
+            await world.client.set_schema(string_schema("Item", "Name"))
+            assert {*await flood(world, 3000)} == {"ok"}
+            page = world.node.exposition()
+            steps = value_of(page, "qcore_step_events_count")
+            assert value_of(page, 'qcore_step_events_bucket{le="1024"}') == steps
+
+    asyncio.run(scenario())
+
+
+def test_requests_beyond_the_limit_are_refused_before_they_wait(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path, max_pending_requests=10) as world:
+            await world.client.set_schema(string_schema("Item", "Name"))
+            outcomes = await flood(world, 50)
+            assert (outcomes.count("ok"), outcomes.count("Overloaded")) == (10, 40)
+            assert await world.client.create_entity("Item", "later")
 
     asyncio.run(scenario())
 

@@ -115,6 +115,7 @@ def test_nobody_there_is_exit_code_3() -> None:
     [
         (["cluster", "init", "--nodes", "one=127.0.0.1:1"], "one"),
         (["cluster", "init", "--nodes", "1=nowhere"], "nowhere"),
+        (["cluster", "init", "--endpoints", "127.0.0.1:1,127.0.0.1:2"], "--nodes"),
         (["cluster", "status", "--endpoints", "nowhere"], "nowhere"),
         (["cluster", "status", "--endpoints", ""], "--endpoints"),
         (["perform", "{"], "JSON"),
