@@ -154,7 +154,8 @@ class Node:
         if self._trace is not None:
             self._trace.started(self._replica.core.status())
             self._flush_trace()
-        self._follow(self._replica.core.membership)
+        core = self._replica.core
+        self._follow(core.membership, core.status().membership_index)
         self._host.start()
         self._keep_hash_fresh()
         return bound
@@ -239,7 +240,7 @@ class Node:
             voters=",".join(map(str, change.membership.voters)),
             learners=",".join(map(str, change.membership.learners)),
         )
-        self._follow(change.membership)
+        self._follow(change.membership, change.index)
 
     def fatal(self, error: BaseException) -> None:
         """See `Outlet`."""
@@ -253,13 +254,13 @@ class Node:
         self._host.stop()
         self.failed.set()
 
-    def _follow(self, membership: Membership) -> None:
+    def _follow(self, membership: Membership, index: int) -> None:
         """Belong to the configuration's cluster and keep connections to its members."""
         if membership.is_empty:
             return
         if self._identity.join(membership.cluster_id):
             self._log.info("joined cluster", cluster_id=membership.cluster_id)
-        self._links.follow(membership)
+        self._links.follow(membership, index)
 
     # -- what the disk thread says -------------------------------------------------------------------
 

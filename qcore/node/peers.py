@@ -92,6 +92,8 @@ class PeerLinks:
         self._metrics = metrics
         self._trace = trace
         self._pool: PeerPool | None = None
+        self._membership = Membership()
+        self._membership_index = 0
         self._unanswered: dict[tuple[int, type], deque[_Origin]] = {}
         #: By peer and forward id. Every forward is answered once, so this is as long as the replica's queues.
         self._forwards: dict[tuple[int, int], _Origin] = {}
@@ -110,11 +112,13 @@ class PeerLinks:
             cluster_id=self._identity.cluster_id or "",
             node_id=self._identity.node_id,
             version=qcore.__version__,
+            membership_index=self._membership_index,
         )
 
-    def follow(self, membership: Membership) -> None:
-        """Keep connections to the other members of this configuration."""
+    def follow(self, membership: Membership, index: int) -> None:
+        """Keep connections to the other members of this configuration, which has this log index."""
         assert self._pool is not None, "use_pool comes first"
+        self._membership, self._membership_index = membership, index
         own_id = self._identity.node_id
         self._pool.set_peers(
             {
@@ -215,6 +219,7 @@ class PeerLinks:
             RemoteProtocolError: refused; the text goes to the peer.
         """
         try:
+            self._check_member(hello)
             self._identity.accept(hello.node_id, hello.cluster_id)
         except RemoteProtocolError:
             self._metrics.refused_peers += 1  # the server puts it into the log
@@ -226,6 +231,23 @@ class PeerLinks:
             cluster_id=self._identity.cluster_id or "",
             node_id=self._identity.node_id,
             version=qcore.__version__,
+        )
+
+    def _check_member(self, hello: Hello) -> None:
+        """Refuse who is no member: it could raise the term, and be voted for.
+
+        A member of another cluster is refused elsewhere, with a better reason.
+        """
+        if hello.cluster_id != self._identity.cluster_id or self._membership.is_empty:
+            return
+        members = self._membership.members()
+        if hello.node_id in (self._identity.node_id, *members):
+            return
+        if hello.membership_index > self._membership_index:
+            return  # a newer configuration than ours: it may have been added meanwhile
+        raise RemoteProtocolError(
+            f"node {hello.node_id} is not, or no longer, a member of cluster {hello.cluster_id}: node "
+            f"{self._identity.node_id} knows the members {', '.join(map(str, members))}"
         )
 
     def on_message(self, connection: ServerConnection, message: object) -> bool:

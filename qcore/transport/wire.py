@@ -87,6 +87,8 @@ class Hello:
         node_id: the sender.
         role: `peer`.
         version: the sender's software version, for people.
+        membership_index: log index of the configuration that the sender has in force. A node that is no
+            member of the receiver's is accepted only with a newer one: it may have been added meanwhile.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _EXTENSIBLE
@@ -97,6 +99,7 @@ class Hello:
     node_id: NodeId
     role: str = "peer"
     version: str = ""
+    membership_index: Annotated[int, Field(ge=0, lt=INT_LIMIT)] = 0
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from qcore.cli.processes import LocalCluster, NodeProcess, wait_for
-from tests.process.conftest import ARGUMENTS, assert_no_traceback
+from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
 from tests.process.wire import WireClient, string_schema
 
 pytestmark = pytest.mark.process
@@ -80,15 +80,30 @@ def test_wrong_version_own_id_and_no_cluster_are_refused(pair: LocalCluster) -> 
 
 def test_a_member_may_speak_after_hello(pair: LocalCluster) -> None:
     node = pair.nodes[1]
-    cluster_id = begin_alone(node)
+    initialise(pair)
+    status = node.status()
     with WireClient(node.address) as client:
-        name, value = client.exchange(hello(2, cluster_id))
+        name, value = client.exchange(hello(2, status["qcore"]["cluster_id"]))
         assert name == "HelloResponse"
         assert value["response"]["Ok"]["node_id"] == 1
         name, value = client.exchange({"RaftVote": {"id": "v", "request": {**VOTE, "term": 1}}})
         assert name == "RaftVoteResponse"
         assert value["id"] == "v"
-        assert value["response"]["Ok"] == {"term": 2, "vote_granted": False}
+        assert value["response"]["Ok"] == {"term": status["current_term"], "vote_granted": False}
+
+
+def test_a_member_that_was_added_meanwhile_may_speak(pair: LocalCluster) -> None:
+    """A node that lags behind must listen to a leader that it has not yet been told of."""
+    node = pair.nodes[1]
+    cluster_id = begin_alone(node)
+    with WireClient(node.address) as client:
+        expect_refusal(client, hello(2, cluster_id), "node 2", "member")
+    newer = hello(2, cluster_id)
+    newer["Hello"]["membership_index"] = 7
+    with WireClient(node.address) as client:
+        name, value = client.exchange(newer)
+    assert name == "HelloResponse"
+    assert value["response"]["Ok"]["node_id"] == 1
 
 
 def test_a_node_without_a_cluster_does_not_listen_to_strangers(pair: LocalCluster) -> None:
