@@ -165,7 +165,8 @@ class Node:
         if self._trace is not None:
             self._trace.started(self._replica.core.status())
             self._flush_trace()
-        self._follow(self._replica.core.membership)
+        core = self._replica.core
+        self._follow(core.membership, core.status().membership_index)
         self._host.start()
         self._keep_hash_fresh()
         return bound
@@ -284,7 +285,8 @@ class Node:
             learners=",".join(map(str, change.membership.learners)),
         )
         snapshot_index = self._replica.core.status().snapshot_index
-        self._follow(change.membership, by_snapshot=0 < change.index == snapshot_index)
+        by_snapshot = 0 < change.index == snapshot_index
+        self._follow(change.membership, change.index, by_snapshot=by_snapshot)
 
     def fatal(self, error: BaseException) -> None:
         """See `Outlet`."""
@@ -298,14 +300,14 @@ class Node:
         self._host.stop()
         self.failed.set()
 
-    def _follow(self, membership: Membership, *, by_snapshot: bool = False) -> None:
+    def _follow(self, membership: Membership, index: int, *, by_snapshot: bool = False) -> None:
         """Belong to the configuration's cluster and keep connections to its members."""
         if membership.is_empty:
             return
         if self._identity.join(membership.cluster_id):
             self._log.info("joined cluster", cluster_id=membership.cluster_id)
         self._gate.follow(membership, by_snapshot=by_snapshot)
-        self._links.follow(membership)
+        self._links.follow(membership, index)
 
     # -- what the disk thread says -------------------------------------------------------------------
 

@@ -123,6 +123,8 @@ class PeerLinks:
         #: Knows who was removed or wiped.
         self.gatekeeper: Gatekeeper = OpenGate()
         self._pool: PeerPool | None = None
+        self._membership = Membership()
+        self._membership_index = 0
         self._members: dict[int, str] = {}  # id -> address, without this node
         self._departed: dict[int, str] = {}  # those that left a moment ago
         self._unanswered: dict[tuple[int, type], deque[_Origin]] = {}
@@ -145,13 +147,15 @@ class PeerLinks:
             node_id=self._identity.node_id,
             version=qcore.__version__,
             incarnation=self._identity.incarnation,
+            membership_index=self._membership_index,
         )
 
-    def follow(self, membership: Membership) -> None:
-        """Keep connections to the other members of this configuration.
+    def follow(self, membership: Membership, index: int) -> None:
+        """Keep connections to the other members of this configuration, which has this log index.
 
         One that left it is kept a little longer, so that it hears of its removal.
         """
+        self._membership, self._membership_index = membership, index
         own_id = self._identity.node_id
         members = {
             member: address
@@ -276,6 +280,7 @@ class PeerLinks:
         """
         try:
             self.gatekeeper.check(hello.node_id, hello.cluster_id, hello.incarnation)
+            self._check_member(hello)
             self._identity.accept(hello.node_id, hello.cluster_id)
         except RemoteProtocolError:
             self._metrics.refused_peers += 1  # the server puts it into the log
@@ -295,6 +300,23 @@ class PeerLinks:
         """See `PeerPool.check_reply`."""
         self.gatekeeper.check(reply.node_id, reply.cluster_id, reply.incarnation)
         self.gatekeeper.met(reply.node_id, reply.cluster_id, reply.incarnation)
+
+    def _check_member(self, hello: Hello) -> None:
+        """Refuse who is no member: it could raise the term, and be voted for.
+
+        A member of another cluster is refused elsewhere, with a better reason.
+        """
+        if hello.cluster_id != self._identity.cluster_id or self._membership.is_empty:
+            return
+        members = self._membership.members()
+        if hello.node_id in (self._identity.node_id, *members):
+            return
+        if hello.membership_index > self._membership_index:
+            return  # a newer configuration than ours: it may have been added meanwhile
+        raise RemoteProtocolError(
+            f"node {hello.node_id} is not, or no longer, a member of cluster {hello.cluster_id}: node "
+            f"{self._identity.node_id} knows the members {', '.join(map(str, members))}"
+        )
 
     def on_message(self, connection: ServerConnection, message: object) -> bool:
         """Take a message between nodes; False if it is none.

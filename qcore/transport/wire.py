@@ -93,6 +93,8 @@ class Hello:
         role: `peer`.
         version: the sender's software version, for people.
         incarnation: names the sender's data directory; another one means that it was wiped.
+        membership_index: log index of the configuration that the sender has in force. A node that is no
+            member of the receiver's is accepted only with a newer one: it may have been added meanwhile.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _EXTENSIBLE
@@ -104,6 +106,7 @@ class Hello:
     role: str = "peer"
     version: str = ""
     incarnation: str = ""
+    membership_index: Annotated[int, Field(ge=0, lt=INT_LIMIT)] = 0
 
 
 @dataclass(slots=True)

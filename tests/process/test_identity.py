@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from qcore.cli.processes import LocalCluster, NodeProcess, wait_for
-from tests.process.conftest import ARGUMENTS, assert_no_traceback
+from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
 from tests.process.wire import WireClient, string_schema
 
 pytestmark = pytest.mark.process
@@ -80,12 +80,9 @@ def test_wrong_version_own_id_and_no_cluster_are_refused(pair: LocalCluster) -> 
 
 def test_a_member_may_speak_after_hello(pair: LocalCluster) -> None:
     node = pair.nodes[1]
+    initialise(pair)
+    status = node.status()
     with WireClient(node.address) as client:
-        members = [list(member) for member in pair.members]
-        assert client.ask("Init", nodes=members) == {"Ok": None}
-        pair.wait_leader()
-        pair.wait_converged()
-        status = node.status()
         name, value = client.exchange(hello(2, status["qcore"]["cluster_id"]))
         assert name == "HelloResponse"
         assert value["response"]["Ok"]["node_id"] == 1
@@ -100,6 +97,22 @@ def test_the_leader_tells_a_node_that_is_no_member_that_it_was_removed(pair: Loc
     cluster_id = begin_alone(node)
     with WireClient(node.address) as client:
         expect_refusal(client, hello(2, cluster_id), "node 2", "removed", cluster_id)
+
+
+def test_a_follower_listens_to_a_stranger_only_with_a_newer_configuration(
+    pair: LocalCluster,
+) -> None:
+    """A node that lags behind must listen to a leader that it has not yet been told of."""
+    initialise(pair)
+    follower = next(n for n in pair.nodes.values() if n.status()["state"] == "Follower")
+    cluster_id = follower.status()["qcore"]["cluster_id"]
+    with WireClient(follower.address) as client:
+        expect_refusal(client, hello(9, cluster_id), "node 9", "member")
+    newer = hello(9, cluster_id)
+    newer["Hello"]["membership_index"] = 70
+    with WireClient(follower.address) as client:
+        name, _ = client.exchange(newer)
+    assert name == "HelloResponse"
 
 
 def test_a_node_without_a_cluster_does_not_listen_to_strangers(pair: LocalCluster) -> None:

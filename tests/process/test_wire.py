@@ -224,6 +224,22 @@ def test_a_client_cannot_raise_the_term(
     assert shared_cluster.wait_leader().node_id == leader.node_id
 
 
+def test_who_is_no_member_is_refused_by_name(shared_cluster: LocalCluster) -> None:
+    """The cluster id is no secret: it must not be enough to raise the term, or to be voted for."""
+    before = shared_cluster.wait_leader().status()
+    fields = {"protocol": 1, "cluster_id": before["qcore"]["cluster_id"], "node_id": 99}
+    for node in shared_cluster.nodes.values():
+        with WireClient(node.address) as client:
+            name, value = client.exchange({"Hello": {"id": "h", "role": "peer", **fields}})
+            assert name == "HelloResponse"
+            assert "node 99" in value["response"]["Err"]
+            with pytest.raises(ConnectionClosed) as closed:
+                client.exchange({"RaftVote": {"id": "1", "request": VOTE}})
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1008
+        assert node.status()["current_term"] == before["current_term"]
+
+
 @pytest.mark.parametrize("nodes", [[], [[1, "127.0.0.1:1"]]])
 def test_a_second_init_is_refused(shared_cluster: LocalCluster, nodes: list[object]) -> None:
     with WireClient(shared_cluster.endpoints[0]) as client:
