@@ -134,6 +134,7 @@ def _become_leader(server: Server) -> None:
     server.uncommitted_bytes = 0
     server.transfer = None
     server.lease_void = False
+    server.settled_index = -1
     server.next_priority_transfer = server.now + 2 * server.election_timeout_max_us
     reads.begin_term(server)
     server.first_own_index = server.log.last_index + 1

@@ -79,7 +79,9 @@ def advance(server: Server) -> None:
         # The last message tells a removed server, best effort, that its removal is committed.
         replication.send_heartbeat(server, peer, server.progress[peer])
         del server.progress[peer]
-    if not server.membership.is_voter(server.node_id):
+    if server.membership.is_voter(server.node_id):
+        server.settled_index = server.membership_index
+    else:
         transfer.hand_over(server)
 
 

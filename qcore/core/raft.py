@@ -150,9 +150,12 @@ class RaftCore:
             case TransferLeadership(to=to):
                 transfer.begin(server, to)
         if server.role == "leader":
-            membership.advance(server)
-            transfer.advance(server)
-            reads.advance(server)
+            if server.settled_index != server.membership_index:
+                membership.advance(server)
+            if server.transfer is not None:
+                transfer.advance(server)
+            if server.reads.pending():
+                reads.advance(server)
         return effects
 
     def next_deadline(self) -> int:

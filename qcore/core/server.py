@@ -53,6 +53,10 @@ class ReadRounds:
     awaiting_commit: list[int] = field(default_factory=list)
     round_times: deque[tuple[int, int]] = field(default_factory=deque)
 
+    def pending(self) -> bool:
+        """Whether any read is on its way."""
+        return self.in_flight is not None or bool(self.queued or self.awaiting_commit)
+
 
 @dataclass(slots=True)
 class Transfer:
@@ -125,6 +129,8 @@ class Server:
         self.transfer: Transfer | None = None
         self.incoming_snapshot: IncomingSnapshot | None = None
         self.lease_void = False
+        #: On a leader: the configuration of this index is committed and nothing is left to do for it.
+        self.settled_index = -1
         self.fresh_at: int | None = None
         self.next_priority_transfer = NEVER
         self._unsynced: deque[tuple[int, int]] = deque()  # (write id, when it was issued)

@@ -154,7 +154,8 @@ class Replica:
             self._propose(wall_us)
         if not self._admin.idle:
             self._admin.advance()
-        self._snapshot_on()
+        if self._snapshotting.active:
+            self._snapshot_on()
         if self._deadlines.next_deadline() <= self._now:
             self._expire()
         out, self._out = self._out, []

@@ -24,6 +24,7 @@ class Snapshotting:
 
     def __init__(self, config: ReplicaConfig, covered_index: int) -> None:
         self._config = config
+        self._has_policy = bool(config.snapshot_entries or config.snapshot_bytes)
         self._covered_index = covered_index
         self._bytes_since = 0
         self._chunks: Iterator[str] | None = None
@@ -31,6 +32,11 @@ class Snapshotting:
         self._index = 0
         self._keep_entries = 0
         self._next_draw = NEVER
+
+    @property
+    def active(self) -> bool:
+        """Whether there is anything to look after: a policy, or a snapshot being captured."""
+        return self._has_policy or self._chunks is not None
 
     @property
     def capturing(self) -> bool:
