@@ -111,6 +111,10 @@ def _number_round(server: Server) -> None:
     reads = server.reads
     reads.round += 1
     if server.config.lease_reads:
+        # A round this old renews no lease any more: forgotten here, because nobody may ever ask.
+        oldest = server.now - server.election_timeout_min_us
+        while reads.round_times and reads.round_times[0][1] <= oldest:
+            reads.round_times.popleft()
         reads.round_times.append((reads.round, server.now))
 
 

@@ -38,14 +38,13 @@ def _start(server: Server, target: int) -> None:
 
 
 def advance(server: Server) -> None:
-    """On a leader, after each event: go on with a transfer, give up a late one, heed priorities."""
+    """On a leader, after each event: go on with a transfer, or give up a late one."""
     transfer = server.transfer
     if transfer is None:
         return
     if server.now >= transfer.deadline:
-        server.transfer = (
-            None  # proposals are taken again; the target may still win, and that is safe
-        )
+        # Proposals are taken again. The target may still win, and that is safe.
+        server.transfer = None
         return
     progress = server.progress.get(transfer.target)
     if progress is None:

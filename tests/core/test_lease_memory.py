@@ -1,0 +1,24 @@
+"""A leader with lease reads on must not remember every round that nobody asked about."""
+
+from __future__ import annotations
+
+from qcore.core import RaftConfig
+from qcore.core.effects import ReadReady
+from qcore.core.events import ReadRequested, Tick, WriteDurable
+from qcore.core.messages import AppendEntriesResponse
+from tests.core.single import LATER, become, receive, restored
+
+
+def test_round_times_stay_few_without_reads_and_still_hold_a_lease() -> None:
+    core = become(restored(config=RaftConfig(1, lease_reads=True)), "leader")
+    core.step(WriteDurable(2), LATER)
+    now = LATER
+    receive(core, 2, AppendEntriesResponse(core.term, True, 2, 1, 0, 0, 0))
+    for number in range(1, 500):
+        now = core.next_deadline()
+        core.step(Tick(), now)
+        receive(core, 2, AppendEntriesResponse(core.term, True, 2, 2, 0, 0, number), now)
+    rounds = core._server.reads.round_times  # the memory itself is what is tested
+    assert len(rounds) <= 5
+    effects = core.step(ReadRequested(1, lease=True), now + 1)
+    assert any(isinstance(effect, ReadReady) for effect in effects)
