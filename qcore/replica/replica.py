@@ -29,7 +29,6 @@ from qcore.core.events import (
     MessageReceived,
     PeerUnreachable,
     Propose,
-    ReadRequested,
     Tick,
     WriteDurable,
 )
@@ -43,9 +42,7 @@ from qcore.errors import (
     ProposalDropped,
     QcoreError,
     StateMachineFailed,
-    StoreError,
     TooLarge,
-    TooStale,
 )
 from qcore.replica.admin import Admin
 from qcore.replica.config import ReplicaConfig
@@ -74,6 +71,7 @@ from qcore.replica.messages import (
 )
 from qcore.replica.outcomes import response_of_error, response_of_result
 from qcore.replica.pending import Deadlines, Request
+from qcore.replica.reads import Reads
 from qcore.replica.relay import Relay
 from qcore.replica.sessions import SessionTable
 from qcore.replica.snapshotting import Snapshotting, restore_snapshot
@@ -122,10 +120,9 @@ class Replica:
         self._out: list[ReplicaEffect] = []
         self._batch: list[Request] = []
         self._writes: dict[int, Request] = {}  # by log index
-        self._reads: dict[int, Request] = {}  # by read id
         self._relay = Relay(self, rng)
+        self._reads = Reads(self, self._relay, machine, config.raft.election_timeout_max_ms * 1000)
         self._deadlines = Deadlines()
-        self._last_read_id = 0
         self.sessions = SessionTable()
         self.applied_index = 0
         if durable.snapshot is not None:
@@ -183,7 +180,7 @@ class Replica:
                 self._on_peer_message(from_id, message)
             case ClientRequest():
                 if event.kind == "stale_read":
-                    self._read_stale(event)
+                    self._reads.begin_stale(event)
                 else:
                     self._accept(
                         event.request_id, None, event.kind, event.payload, event.timeout_ms
@@ -244,7 +241,7 @@ class Replica:
             if kind in ("write", "session"):
                 self._batch.append(request)
             else:
-                self._begin_read(request)
+                self._reads.begin(request)
 
     def _init_cluster(self, event: InitCluster, wall_us: int) -> None:
         request = self.open_request(event.request_id, event.timeout_ms)
@@ -317,54 +314,6 @@ class Replica:
         else:
             self.succeed(request, result or "", entry.index)
 
-    # -- reads -----------------------------------------------------------------------------------
-
-    def _begin_read(self, request: Request) -> None:
-        if self.core.role != "leader":
-            self._relay.pass_on(request)
-            return
-        self._last_read_id += 1
-        request.ticket = self._last_read_id
-        self._reads[request.ticket] = request
-        self.step_core(ReadRequested(request.ticket, lease=request.kind == "lease_read"))
-
-    def _read_stale(self, event: ClientRequest) -> None:
-        """Answer from this node's own state, if it is known to be fresh enough."""
-        request = self.open_request(event.request_id, event.timeout_ms, "read", event.payload)
-        fresh_at = self.core.fresh_at()
-        allowance_us = self.config.raft.election_timeout_max_ms * 1000
-        age_us = None if fresh_at is None else self._now - fresh_at + allowance_us
-        if age_us is not None and age_us <= event.max_staleness_ms * 1000:
-            self.serve(request)
-        else:
-            age = "of unknown age" if age_us is None else f"up to {age_us // 1000} ms old"
-            self.fail(
-                request,
-                TooStale(
-                    f"the state here is {age}, {event.max_staleness_ms} ms are allowed: ask another node, or "
-                    "ask for a linearizable read"
-                ),
-            )
-
-    def serve(self, request: Request) -> None:
-        """Answer a read from the state as it is now."""
-        if request.kind == "read_index":
-            self.succeed(request, "", self.applied_index)
-            return
-        try:
-            result = self.machine.query(request.payload)
-        except StoreError as error:
-            self.fail(request, error)
-        except Exception as error:  # noqa: BLE001 - the user's own code; a read changes nothing
-            self.fail(
-                request,
-                StoreError(
-                    f"the state machine failed on the query: {type(error).__name__}: {error}"
-                ),
-            )
-        else:
-            self.succeed(request, result, self.applied_index)
-
     # -- the core's effects ----------------------------------------------------------------------
 
     def step_core(self, event: Event) -> list[Effect]:
@@ -384,13 +333,9 @@ class Replica:
                     self._relay.on_applied()
                 case ReadReady(read_id=read_id, index=index):
                     assert index <= self.applied_index, "committed entries are applied at once"
-                    request = self._reads.pop(read_id, None)
-                    if request is not None:
-                        self.serve(request)
+                    self._reads.ready(read_id)
                 case ReadRefused(read_id=read_id):
-                    request = self._reads.pop(read_id, None)
-                    if request is not None:
-                        self._relay.pass_on(request)
+                    self._reads.refused(read_id)
                 case RestoreMachine(snapshot=snapshot):
                     self._restore(effect)
                     self._out.append(Restored(snapshot))
@@ -457,13 +402,16 @@ class Replica:
     def _forget(self, request: Request) -> None:
         if self._writes.get(request.index) is request:
             del self._writes[request.index]
-        if self._reads.get(request.ticket) is request:
-            del self._reads[request.ticket]
+        self._reads.forget(request)
         self._relay.forget(request)
 
     @property
     def now(self) -> int:
         return self._now
+
+    def serve(self, request: Request) -> None:
+        """Answer a read from the state as it is now."""
+        self._reads.serve(request)
 
     def send(self, to: int, message: PeerMessage) -> None:
         """Send to a peer, at once."""

@@ -1,0 +1,102 @@
+"""Reads: through the core's read rounds, at a follower, or stale; and the answer from the state machine."""
+
+from __future__ import annotations
+
+from qcore.core.events import ReadRequested
+from qcore.errors import StoreError, TooStale
+from qcore.replica.events import ClientRequest
+from qcore.replica.owner import Owner
+from qcore.replica.pending import Request
+from qcore.replica.relay import Relay
+from qcore.store.interface import StateMachine
+
+
+class Reads:
+    """The reads of one replica that wait for the core's leave, by ticket.
+
+    Args:
+        owner: the replica.
+        relay: takes the reads that the leader must help with.
+        machine: what is read.
+        stale_allowance_us: how long an isolated leader may believe in itself: added to the age of a stale read.
+    """
+
+    def __init__(
+        self, owner: Owner, relay: Relay, machine: StateMachine, stale_allowance_us: int
+    ) -> None:
+        self._owner = owner
+        self._relay = relay
+        self._machine = machine
+        self._stale_allowance_us = stale_allowance_us
+        self._waiting: dict[int, Request] = {}
+        self._last_ticket = 0
+
+    def __len__(self) -> int:
+        """Reads that wait for the core."""
+        return len(self._waiting)
+
+    def begin(self, request: Request) -> None:
+        """Ask the core when the read may be served; a follower asks its leader."""
+        owner = self._owner
+        if owner.core.role != "leader":
+            self._relay.pass_on(request)
+            return
+        self._last_ticket += 1
+        request.ticket = self._last_ticket
+        self._waiting[request.ticket] = request
+        owner.step_core(ReadRequested(request.ticket, lease=request.kind == "lease_read"))
+
+    def ready(self, ticket: int) -> None:
+        """The core gives leave: everything that the read must see is applied."""
+        request = self._waiting.pop(ticket, None)
+        if request is not None:
+            self.serve(request)
+
+    def refused(self, ticket: int) -> None:
+        """This node does not lead (any more): the leader may serve the read."""
+        request = self._waiting.pop(ticket, None)
+        if request is not None:
+            self._relay.pass_on(request)
+
+    def forget(self, request: Request) -> None:
+        """The request's outcome was given without the core."""
+        if self._waiting.get(request.ticket) is request:
+            del self._waiting[request.ticket]
+
+    def begin_stale(self, event: ClientRequest) -> None:
+        """Answer from this node's own state, if it is known to be fresh enough."""
+        owner = self._owner
+        request = owner.open_request(event.request_id, event.timeout_ms, "read", event.payload)
+        fresh_at = owner.core.fresh_at()
+        age_us = None if fresh_at is None else owner.now - fresh_at + self._stale_allowance_us
+        if age_us is not None and age_us <= event.max_staleness_ms * 1000:
+            self.serve(request)
+        else:
+            age = "of unknown age" if age_us is None else f"up to {age_us // 1000} ms old"
+            owner.fail(
+                request,
+                TooStale(
+                    f"the state here is {age}, {event.max_staleness_ms} ms are allowed: ask another node, or "
+                    "ask for a linearizable read"
+                ),
+            )
+
+    def serve(self, request: Request) -> None:
+        """Answer a read from the state as it is now."""
+        owner = self._owner
+        if request.kind == "read_index":
+            owner.succeed(request, "", owner.applied_index)
+            return
+        try:
+            result = self._machine.query(request.payload)
+        except StoreError as error:
+            owner.fail(request, error)
+        except Exception as error:  # noqa: BLE001 - the user's own code; a read changes nothing
+            owner.fail(
+                request,
+                StoreError(
+                    f"the state machine failed on the query: {type(error).__name__}: {error}"
+                ),
+            )
+        else:
+            owner.succeed(request, result, owner.applied_index)
