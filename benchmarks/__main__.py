@@ -52,6 +52,10 @@ BENCHMARKS = {
         normal=("--seconds", "5"),
         quick=("--seconds", "1"),
     ),
+    "features": Benchmark(
+        "what each feature costs",
+        quick=("--seconds", "0.5", "--rounds", "1", "--commands", "2000"),
+    ),
 }
 
 

@@ -1,0 +1,307 @@
+"""What each feature costs: the same load with and without it, in turns, in the same run.
+
+    python -m benchmarks.bench_features [--seconds 2] [--rounds 3] [--json]
+
+First the pure core (CPU time), then real clusters of three processes (durable writes and reads, 64 in flight).
+A ratio is the median over the rounds of the rate with the feature through the rate without it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks import bench_core
+from benchmarks.bench_cluster import CONNECTIONS, VALUE, Row, prepare, summarise
+from qcore.cli.processes import LocalCluster, NodeProcess, free_ports
+from qcore.core import Membership
+from qcore.node.client import Json, QcoreClient
+from qcore.transport.client import ClientConnection
+
+IN_FLIGHT = 64
+THREE = Membership(voters=(1, 2, 3))
+FIVE = Membership(voters=(1, 2, 3, 4, 5))
+
+
+@dataclass(slots=True, frozen=True)
+class Cost:
+    """One feature against its absence.
+
+    Attributes:
+        feature: what was added, and against what.
+        without, with_it: operations per second, medians of the rounds.
+        ratio: the median of the rounds' own ratios: below 1, the feature costs; above, it saves.
+    """
+
+    feature: str
+    without: float
+    with_it: float
+    ratio: float
+
+
+def cost(feature: str, without: Sequence[float], with_it: Sequence[float]) -> Cost:
+    """Rates measured in turns, so that the n-th of each belong together."""
+    ratios = [after / before for before, after in zip(without, with_it, strict=True)]
+    return Cost(
+        feature, statistics.median(without), statistics.median(with_it), statistics.median(ratios)
+    )
+
+
+# --- the core alone -------------------------------------------------------------------------------
+
+
+def core_costs(rounds: int, commands: int) -> list[Cost]:
+    """Features of the core: the same commands or reads through three or five cores."""
+    one, reads = bench_core.one_at_a_time, bench_core.reads
+
+    def rate(work: Callable[[bench_core.Cluster], int], **settings: object) -> Callable[[], float]:
+        def once() -> float:
+            figures = bench_core.measure(
+                work,
+                commands,
+                1,
+                lambda: bench_core.Cluster(**settings),  # type: ignore[arg-type] # settings by name
+            )
+            return figures["operations_per_s"]
+
+        return once
+
+    joint = Membership(voters=(1, 2, 3, 4, 5), voters_outgoing=(1, 2, 3), auto_leave=False)
+    learners = Membership(voters=(1, 2, 3), learners=(4, 5))
+    pairs = [
+        (
+            "PreVote and CheckQuorum, writes",
+            rate(one, pre_vote=False, check_quorum=False),
+            rate(one),
+        ),
+        (
+            "a joint phase, five servers, writes",
+            rate(one, membership=FIVE),
+            rate(one, membership=joint),
+        ),
+        ("two learners beside three voters, writes", rate(one), rate(one, membership=learners)),
+        ("leases kept, writes", rate(one), rate(one, lease_reads=True)),
+        (
+            "lease reads, against ReadIndex",
+            rate(reads),
+            rate(bench_core.lease_reads, lease_reads=True),
+        ),
+    ]
+    costs: list[Cost] = []
+    for feature, without, with_it in pairs:
+        before: list[float] = []
+        after: list[float] = []
+        for _ in range(rounds):
+            before.append(without())
+            after.append(with_it())
+        costs.append(cost(feature, before, after))
+    return costs
+
+
+# --- the client process ---------------------------------------------------------------------------
+
+
+async def drive(endpoint: str, load: Json, seconds: float) -> Row:
+    """Keep 64 requests in flight for a while. `load` says which: see `cluster_costs`."""
+    host, _, port = endpoint.rpartition(":")
+    connections = [await ClientConnection.connect(host, int(port)) for _ in range(CONNECTIONS)]
+    request = {
+        "entity_id": load["entity"],
+        "field_type": "Text",
+        "write_time": None,
+        "writer_id": None,
+    }
+    if load["kind"] == "read":
+        item = {"Read": {**request, "value": None}}
+    else:
+        text = {"String": VALUE}
+        how = {"push_condition": "Always", "adjust_behavior": "Set"}
+        item = {"Write": {**request, "value": text, **how}}
+    fields: dict[str, Json] = {"request": {"UpdateEntity": {"request": [item]}}}
+    if load.get("consistency") is not None:
+        fields["consistency"] = load["consistency"]
+    latencies: list[float] = []
+    errors = 0
+    begin = time.perf_counter() + 0.5  # the first half second warms up and does not count
+    end = begin + seconds
+
+    async def worker(position: int) -> None:
+        nonlocal errors
+        connection = connections[position % CONNECTIONS]
+        own = dict(fields)
+        session = sequence = 0
+        if load["kind"] == "session":
+            opened: Json = await connection.request("OpenSession", {"lifetime_ms": 60_000})
+            session = opened["response"]["Ok"]
+        while (sent := time.perf_counter()) < end:
+            if session:
+                sequence += 1
+                own["session"] = {"id": session, "sequence": sequence, "acknowledged": sequence - 1}
+            reply: Json = await connection.request("Perform", own)
+            done = time.perf_counter()
+            if begin <= done <= end:
+                if reply["response"]["UpdateEntity"]["error"] is None:
+                    latencies.append(done - sent)
+                else:
+                    errors += 1
+        if session:
+            await connection.request("CloseSession", {"session": session})
+
+    await asyncio.gather(*(worker(position) for position in range(IN_FLIGHT)))
+    for connection in connections:
+        await connection.close()
+    return summarise(load["kind"], IN_FLIGHT, seconds, latencies, errors)
+
+
+def run_client(endpoint: str, load: dict[str, Json], seconds: float) -> float:
+    """Drive the load from a process of its own; requests per second that succeeded."""
+    command = [sys.executable, "-m", "benchmarks.bench_features", "--client"]
+    arguments = [endpoint, json.dumps(load), str(seconds)]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True)
+    row = Row(**json.loads(done.stdout))
+    if row.errors:
+        raise SystemExit(f"{row.errors} requests of {load} failed: the figure means nothing")
+    return row.per_s
+
+
+# --- real clusters --------------------------------------------------------------------------------
+
+
+class Running:
+    """A cluster of three processes with one entity to write to."""
+
+    def __init__(self, stack: ExitStack, *arguments: str) -> None:
+        directory = stack.enter_context(
+            tempfile.TemporaryDirectory(dir=os.environ.get("QCORE_BENCH_DIR"))
+        )
+        self.directory = Path(directory)
+        self.cluster = LocalCluster(self.directory, 3, ["--log-level", "warning", *arguments])
+        stack.enter_context(self.cluster)
+        self.cluster.start()
+        self.entity: Json = asyncio.run(prepare(self.cluster))
+
+    def load(
+        self, kind: str, seconds: float, consistency: Json = None, *, follower: bool = False
+    ) -> float:
+        """Requests per second at the leader or at a follower."""
+        leader = self.cluster.wait_leader()
+        others = [node for node in self.cluster.nodes.values() if node is not leader]
+        node = others[0] if follower else leader
+        load = {"kind": kind, "entity": self.entity, "consistency": consistency}
+        return run_client(node.address, load, seconds)
+
+    def with_learner(self, seconds: float) -> float:
+        """Writes while a fourth process follows as a learner."""
+        with ExitStack() as stack:
+            learner = NodeProcess(4, free_ports(1)[0], self.directory, ["--log-level", "warning"])
+            stack.callback(learner.kill)
+            learner.start()
+            asyncio.run(self._member(learner, learner=True))
+            rate = self.load("write", seconds)
+            asyncio.run(self._member(learner, learner=False))
+        self.cluster.wait_leader()
+        return rate
+
+    async def _member(self, node: NodeProcess, *, learner: bool) -> None:
+        async with QcoreClient(self.cluster.endpoints) as client:
+            if learner:
+                await client.add_learner(node.node_id, node.address)
+            else:
+                await client.change_membership(list(self.cluster.nodes), learners=[])
+
+
+def cluster_costs(rounds: int, seconds: float) -> list[Cost]:
+    """Features of the whole: one plain cluster, one with leases, one that takes a snapshot every 5,000 entries."""
+    measured: dict[str, list[float]] = {}
+
+    def note(name: str, rate: float) -> None:
+        measured.setdefault(name, []).append(rate)
+
+    with ExitStack() as plain_stack:
+        plain = Running(plain_stack, "--snapshot-entries", "0", "--snapshot-bytes", "0")
+        for _ in range(rounds):
+            note("write", plain.load("write", seconds))
+            note("session", plain.load("session", seconds))
+            note("read", plain.load("read", seconds))
+            note("read at a follower", plain.load("read", seconds, follower=True))
+            note("follower read", plain.load("read", seconds, "follower", follower=True))
+            note("stale read", plain.load("read", seconds, {"stale": 5000}, follower=True))
+            note("learner", plain.with_learner(seconds))
+        for kind, extra in (
+            ("write", ("--snapshot-entries", "5000")),
+            ("read", ("--lease-reads",)),
+        ):
+            with ExitStack() as stack:
+                # Both clusters stand side by side, idle while the other is measured.
+                other = Running(stack, *extra)
+                consistency = "lease" if kind == "read" else None
+                for _ in range(rounds):
+                    note(f"{extra[0]} off", plain.load(kind, seconds))
+                    note(f"{extra[0]} on", other.load(kind, seconds, consistency))
+    rows = [
+        ("a session, writes", "write", "session"),
+        ("a learner, a fourth process on two cores, writes", "write", "learner"),
+        (
+            "a snapshot every 5,000 entries, writes",
+            "--snapshot-entries off",
+            "--snapshot-entries on",
+        ),
+        ("lease reads, against ReadIndex", "--lease-reads off", "--lease-reads on"),
+        ("linearizable reads, forwarded by a follower", "read", "read at a follower"),
+        ("follower reads, against forwarded ones", "read at a follower", "follower read"),
+        ("stale reads at a follower, against forwarded ones", "read at a follower", "stale read"),
+    ]
+    return [cost(feature, measured[before], measured[after]) for feature, before, after in rows]
+
+
+def show(title: str, costs: Sequence[Cost]) -> None:
+    """Print a table."""
+    print(f"{title:52} {'without':>10} {'with':>10} {'ratio':>7}")
+    for row in costs:
+        print(
+            f"{row.feature:52} {row.without:>10,.0f} {row.with_it:>10,.0f} {row.ratio:>7.2f}",
+            flush=True,
+        )
+
+
+def main() -> None:
+    """Run and print everything."""
+    if sys.argv[1:2] == ["--client"]:
+        endpoint, load, seconds = sys.argv[2:]
+        print(json.dumps(asdict(asyncio.run(drive(endpoint, json.loads(load), float(seconds))))))
+        return
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=2.0, help="duration of each measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each pair")
+    parser.add_argument(
+        "--commands", type=int, default=10_000, help="operations of the core a turn"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args()
+    core = core_costs(options.rounds, options.commands)
+    if not options.json:
+        show("the core, operations/s", core)
+    real = cluster_costs(options.rounds, options.seconds)
+    if options.json:
+        print(
+            json.dumps(
+                {"core": [asdict(row) for row in core], "cluster": [asdict(row) for row in real]}
+            )
+        )
+    else:
+        show("three processes, 64 in flight, requests/s", real)
+
+
+if __name__ == "__main__":
+    main()
