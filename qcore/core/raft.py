@@ -210,6 +210,11 @@ class RaftCore:
         return self._server.leader_id
 
     @property
+    def last_leader_contact(self) -> int | None:
+        """When a follower last heard the present leader, µs; does not move on the leader."""
+        return self._server.last_leader_contact
+
+    @property
     def membership(self) -> Membership:
         return self._server.membership
 

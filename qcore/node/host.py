@@ -79,6 +79,10 @@ class Outlet(Protocol):
         """Another configuration is in force."""
         ...
 
+    def snapshot_taken(self, write: StoreSnapshot) -> None:
+        """A snapshot, the node's own or the leader's, is on its way to the disk."""
+        ...
+
     def stepped(self, effects: Sequence[ReplicaEffect]) -> None:
         """One step was taken; called before its effects are carried out, for the trace."""
         ...
@@ -112,6 +116,7 @@ class ReplicaHost:
         self._timer_at = 0
         self._writes_in_flight: deque[tuple[int, int]] = deque()  # (last write id, submitted at µs)
         self._stopped = False
+        self._leader_contact: int | None = None
 
     def start(self) -> None:
         """Carry out what the replica wants at once, and arm the timer."""
@@ -168,12 +173,21 @@ class ReplicaHost:
             effects = self._replica.step(events, now, wall_us())
             self._outlet.stepped(effects)
             self._carry_out(effects, now)
+            self._note_leader_contact()
         except Exception as error:  # noqa: BLE001 - whatever it is, the replica is no longer to be trusted
             # Bad input never raises out of `step`: this is a bug, or the user's machine broke its contract.
             self.stop()
             self._outlet.fatal(error)
             return
         self._arm(now)
+
+    def _note_leader_contact(self) -> None:
+        """Measure how long the leader was silent, whenever it is heard."""
+        contact, before = self._replica.core.last_leader_contact, self._leader_contact
+        if contact != before:
+            self._leader_contact = contact
+            if contact is not None and before is not None:
+                self._metrics.leader_gap_seconds.observe((contact - before) / 1e6)
 
     def _carry_out(self, effects: Sequence[ReplicaEffect], now: int) -> None:
         writes: list[Write] = []
@@ -190,8 +204,11 @@ class ReplicaHost:
                     outlet.reply(effect)
                 case Applied():
                     applied += 1
-                case AppendLog() | SaveHardState() | TruncateLog() | StoreSnapshot():
+                case AppendLog() | SaveHardState() | TruncateLog():
                     writes.append(effect)
+                case StoreSnapshot():
+                    writes.append(effect)
+                    outlet.snapshot_taken(effect)
                 case SaveCommit(commit=commit):
                     pass
                 case RoleChanged():

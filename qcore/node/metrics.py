@@ -15,28 +15,35 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 #: Upper bounds in seconds.
 LATENCY_BUCKETS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
+#: Upper bounds in seconds, close around the length of a heartbeat interval and what is allowed below it.
+STALL_BUCKETS: Final = (
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 5.0,
+)  # fmt: skip
 #: Upper bounds in items.
 BATCH_BUCKETS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0)
 
 
 class Histogram:
-    """Counts of observations by upper bound, and their sum.
+    """Counts of observations by upper bound, their sum, and the largest.
 
     Args:
         bounds: upper bounds, ascending; observations above the last count as `+Inf` only.
     """
 
-    __slots__ = ("bounds", "counts", "total")
+    __slots__ = ("bounds", "counts", "largest", "total")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
+        self.largest = 0.0
 
     def observe(self, value: float) -> None:
         """Count one observation."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
+        if value > self.largest:
+            self.largest = value
 
 
 @dataclass(slots=True)
@@ -53,6 +60,9 @@ class NodeMetrics:
         peer_messages_sent, peer_messages_received, peer_messages_dropped: messages between nodes; dropped
             are those without a usable connection or with a full queue.
         refused_peers: peers whose `Hello` was refused.
+        stall_seconds: how late a timer of the event loop was, every 10 ms; see `qcore.node.loop_lag`.
+        stall_cpu_seconds: how much of that this process computed.
+        leader_gap_seconds: time between two messages of the leader, on a follower.
     """
 
     requests: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -70,6 +80,9 @@ class NodeMetrics:
     peer_messages_received: int = 0
     peer_messages_dropped: int = 0
     refused_peers: int = 0
+    stall_seconds: Histogram = field(default_factory=lambda: Histogram(STALL_BUCKETS))
+    stall_cpu_seconds: Histogram = field(default_factory=lambda: Histogram(STALL_BUCKETS))
+    leader_gap_seconds: Histogram = field(default_factory=lambda: Histogram(STALL_BUCKETS))
 
     def count_request(self, kind: str, outcome: str, seconds: float) -> None:
         """Count a request that ended."""

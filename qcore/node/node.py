@@ -11,7 +11,7 @@ from typing import IO, Final
 
 from pydantic import JsonValue
 
-from qcore.core.effects import MembershipChanged, RoleChanged
+from qcore.core.effects import MembershipChanged, RoleChanged, StoreSnapshot
 from qcore.core.entry import Membership
 from qcore.errors import ConfigError, DiskFull, QcoreError, TransportError
 from qcore.node import http, views
@@ -23,6 +23,7 @@ from qcore.node.gate import Incarnate, MembershipGate
 from qcore.node.host import ReplicaHost
 from qcore.node.identity import ClusterIdentity
 from qcore.node.logs import NodeLog
+from qcore.node.loop_lag import LoopLag
 from qcore.node.membership_storage import JoiningStorage
 from qcore.node.metrics import NodeMetrics
 from qcore.node.peers import PeerLinks
@@ -125,6 +126,7 @@ class Node:
         self._flusher: asyncio.TimerHandle | None = None
         self._hasher: asyncio.TimerHandle | None = None
         self._hashed_at = -1
+        self._lag = LoopLag(self._metrics, log, config.heartbeat_ms / 2000)
 
     def _topology_loader(self, application: Application) -> TopologyLoader | None:
         path = self._config.config_file
@@ -169,6 +171,7 @@ class Node:
         self._follow(core.membership, core.status().membership_index)
         self._host.start()
         self._keep_hash_fresh()
+        self._lag.start()
         return bound
 
     async def stop(self) -> None:
@@ -188,6 +191,7 @@ class Node:
         await self._pool.close()
         self._host.stop()
         await asyncio.get_running_loop().run_in_executor(None, self._writer.close)
+        self._lag.stop()
         for timer in (self._flusher, self._hasher):
             if timer is not None:
                 timer.cancel()
@@ -222,6 +226,11 @@ class Node:
             if not self._desk.in_progress:
                 return
             await asyncio.sleep(0.01)
+
+    @property
+    def metrics(self) -> NodeMetrics:
+        """What the node counts."""
+        return self._metrics
 
     @property
     def failure(self) -> BaseException | None:
@@ -267,6 +276,15 @@ class Node:
         self._log.info("role changed", leader=change.leader_id)
         if self._topology is not None:
             self._topology.role_changed(change)
+
+    def snapshot_taken(self, write: StoreSnapshot) -> None:
+        """See `Outlet`."""
+        snapshot = write.snapshot
+        self._log.info(
+            "snapshot installed" if write.reset_log else "snapshot taken",
+            index=snapshot.meta.last_included_index,
+            characters=len(snapshot.data),
+        )
 
     def _left_as_leader(self) -> None:
         """This leader may have removed itself: nobody will tell it what becomes of the writes that it took."""
@@ -390,6 +408,7 @@ class Node:
             stopping=self._stopping,
             failure=None if self._failure is None else str(self._failure),
             disk_full=self._desk.refuses_writes,
+            longest_stall_s=self._metrics.stall_seconds.largest,
             queues={
                 "inbox": self._host.inbox_length,
                 "requests": self._desk.in_progress,

@@ -62,6 +62,7 @@ class Around:
         stopping: the node is shutting down.
         failure: why the node has stopped working, or None.
         disk_full: writes are refused for lack of space.
+        longest_stall_s: the longest stall of the event loop since the start, seconds.
         queues: length of each queue by name.
         connections: open connections by kind (`clients`, `peers`).
         started_at: monotonic clock at the start, seconds.
@@ -71,6 +72,7 @@ class Around:
     stopping: bool
     failure: str | None
     disk_full: bool
+    longest_stall_s: float
     queues: Mapping[str, int]
     connections: Mapping[str, int]
     started_at: float
@@ -135,6 +137,7 @@ def metrics_object(
             "learners": list(status.membership.learners),
             "state_hash": state_hash,
             "disk_full": around.disk_full,
+            "event_loop_stall_seconds_max": round(around.longest_stall_s, 6),
             "queues": dict(around.queues),
             "connections": dict(around.connections),
             "uptime_seconds": round(time.monotonic() - around.started_at, 3),
@@ -210,6 +213,7 @@ def exposition(
         "From handing writes to the disk to their being durable.",
         [({}, metrics.commit_seconds)],
     )
+    _stalls(page, metrics)
     page.gauge("qcore_storage_disk_full", "1 while writes wait for space.", int(around.disk_full))
     _counters(page, metrics, stats)
     page.family(
@@ -225,6 +229,26 @@ def exposition(
         [({"kind": kind}, number) for kind, number in around.connections.items()],
     )
     return page.text()
+
+
+def _stalls(page: Exposition, metrics: NodeMetrics) -> None:
+    families = {
+        "qcore_event_loop_stall_seconds": (
+            "How late the event loop was to a timer, every 10 ms",
+            metrics.stall_seconds,
+        ),
+        "qcore_event_loop_stall_cpu_seconds": (
+            "How much of that this process computed",
+            metrics.stall_cpu_seconds,
+        ),
+        "qcore_raft_leader_gap_seconds": (
+            "Time between two messages of the leader, on a follower",
+            metrics.leader_gap_seconds,
+        ),
+    }
+    for name, (text, histogram) in families.items():
+        page.histogram(name, f"{text}.", [({}, histogram)])
+        page.gauge(f"{name}_max", f"{text}: the longest since the start.", histogram.largest)
 
 
 def _raft(page: Exposition, status: CoreStatus) -> None:
