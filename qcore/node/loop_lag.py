@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
+from pathlib import Path
 from typing import Final
 
 from qcore.node.logs import NodeLog
@@ -13,15 +15,43 @@ from qcore.node.metrics import NodeMetrics
 PROBE_INTERVAL_S: Final = 0.01
 
 
+#: Linux: time on a processor and time in the queue for one, of the thread that reads it, in ns.
+_SCHEDULER_STATISTICS: Final = Path("/proc/thread-self/schedstat")
+
+
+class RunQueue:
+    """How long the present thread has waited for a processor that something else had.
+
+    0 where the system does not tell (all but Linux). Make it in the thread that it is about.
+    """
+
+    def __init__(self) -> None:
+        try:
+            self._file = os.open(_SCHEDULER_STATISTICS, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._file = -1
+
+    def waited_s(self) -> float:
+        """Since the thread began, seconds."""
+        if self._file < 0:
+            return 0.0
+        return int(os.pread(self._file, 80, 0).split()[1]) / 1e9
+
+    def close(self) -> None:
+        """Release the file. Idempotent."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
 class LoopLag:
     """A timer that notes by how much it is late.
 
-    Two figures tell the own stalls from a machine that is busy elsewhere: how late the timer was, and how
-    much of that time this process computed, in any thread (the disk thread can hold the interpreter, too).
-    What neither computes, it waits: for a processor, or in a system call.
+    Two figures tell the own stalls from a machine that is busy elsewhere: how late the timer was, and how much
+    of that is the node's own doing: all but the time that the thread waited for a processor.
 
     Args:
-        metrics: `stall_seconds` and `stall_cpu_seconds` are counted there.
+        metrics: `stall_seconds` and `stall_own_seconds` are counted there.
         log: a stall of at least `warn_after_s` gets a line.
         warn_after_s: seconds; half a heartbeat interval is a sensible value.
     """
@@ -31,13 +61,15 @@ class LoopLag:
         self._log = log
         self._warn_after_s = warn_after_s
         self._timer: asyncio.TimerHandle | None = None
+        self._run_queue: RunQueue | None = None
         self._due = 0.0
-        self._process_s = 0.0
-        self._thread_s = 0.0
+        self._waited_s = 0.0
+        self._computed_s = 0.0
 
     def start(self) -> None:
         """Begin to watch the running event loop."""
-        self._process_s, self._thread_s = time.process_time(), time.thread_time()
+        self._run_queue = RunQueue()
+        self._waited_s, self._computed_s = self._run_queue.waited_s(), time.thread_time()
         self._arm()
 
     def stop(self) -> None:
@@ -45,24 +77,27 @@ class LoopLag:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._run_queue is not None:
+            self._run_queue.close()
 
     def _arm(self) -> None:
         self._due = time.monotonic() + PROBE_INTERVAL_S
         self._timer = asyncio.get_running_loop().call_later(PROBE_INTERVAL_S, self._probe)
 
     def _probe(self) -> None:
+        assert self._run_queue is not None, "not started"
         late_s = max(0.0, time.monotonic() - self._due)
-        process_s, thread_s = time.process_time(), time.thread_time()
-        computed_s = process_s - self._process_s
-        own_s = min(late_s, computed_s)
+        waited_s, computed_s = self._run_queue.waited_s(), time.thread_time()
+        own_s = max(0.0, late_s - (waited_s - self._waited_s))
         self._metrics.stall_seconds.observe(late_s)
-        self._metrics.stall_cpu_seconds.observe(own_s)
+        self._metrics.stall_own_seconds.observe(own_s)
         if late_s >= self._warn_after_s:
+            # What is neither waiting for a processor nor computing is waiting for another thread, or the system.
             self._log.warning(
                 "event loop stalled",
                 seconds=late_s,
-                cpu_seconds=own_s,
-                loop_cpu_seconds=min(late_s, thread_s - self._thread_s),
+                own_seconds=own_s,
+                computed_seconds=computed_s - self._computed_s,
             )
-        self._process_s, self._thread_s = process_s, thread_s
+        self._waited_s, self._computed_s = waited_s, computed_s
         self._arm()

@@ -61,7 +61,7 @@ class NodeMetrics:
             are those without a usable connection or with a full queue.
         refused_peers: peers whose `Hello` was refused.
         stall_seconds: how late a timer of the event loop was, every 10 ms; see `qcore.node.loop_lag`.
-        stall_cpu_seconds: how much of that this process computed.
+        stall_own_seconds: that without the time that the node waited for a processor.
         leader_gap_seconds: time between two messages of the leader, on a follower.
     """
 
@@ -81,7 +81,7 @@ class NodeMetrics:
     peer_messages_dropped: int = 0
     refused_peers: int = 0
     stall_seconds: Histogram = field(default_factory=lambda: Histogram(STALL_BUCKETS))
-    stall_cpu_seconds: Histogram = field(default_factory=lambda: Histogram(STALL_BUCKETS))
+    stall_own_seconds: Histogram = field(default_factory=lambda: Histogram(STALL_BUCKETS))
     leader_gap_seconds: Histogram = field(default_factory=lambda: Histogram(STALL_BUCKETS))
 
     def count_request(self, kind: str, outcome: str, seconds: float) -> None:

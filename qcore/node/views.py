@@ -237,9 +237,9 @@ def _stalls(page: Exposition, metrics: NodeMetrics) -> None:
             "How late the event loop was to a timer, every 10 ms",
             metrics.stall_seconds,
         ),
-        "qcore_event_loop_stall_cpu_seconds": (
-            "How much of that this process computed",
-            metrics.stall_cpu_seconds,
+        "qcore_event_loop_stall_own_seconds": (
+            "That without the wait for a processor that something else had (Linux)",
+            metrics.stall_own_seconds,
         ),
         "qcore_raft_leader_gap_seconds": (
             "Time between two messages of the leader, on a follower",
