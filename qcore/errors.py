@@ -9,7 +9,7 @@ apply it twice. `OutcomeUnknown` is the proposal error that is never retryable i
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 Scalar = str | int | float | bool | None
 
@@ -131,9 +131,27 @@ class TooLarge(ProposalError):
 
 
 class Overloaded(ProposalError):
-    """A queue is full; nothing was appended. Retry after a pause."""
+    """A queue is full, or leadership is changing hands; nothing was appended.
+
+    Args:
+        text: what is full, and when to come back.
+        retry_after_ms: retry after so long, at least 1; see `qcore.replica.flow` for how it is found. Wait a random
+            time longer, so that not everybody who was refused comes back at once.
+    """
 
     retryable = True
+
+    def __init__(self, text: str, retry_after_ms: int = 1) -> None:
+        self.retry_after_ms = retry_after_ms
+        super().__init__(text)
+
+    @classmethod
+    def because(cls, why: str, retry_after_ms: int) -> Self:
+        """The error with the usual text around the reason."""
+        return cls(f"{why}; nothing was appended: retry in {retry_after_ms} ms", retry_after_ms)
+
+    def detail(self) -> dict[str, Scalar]:
+        return {**super().detail(), "retry_after_ms": self.retry_after_ms}
 
 
 class StorageError(QcoreError):

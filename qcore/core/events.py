@@ -54,6 +54,13 @@ class ReadRequested:
 
 
 @dataclass(slots=True)
+class ReadAbandoned:
+    """Nobody waits for this read any more. It gets no answer; without this, it would be kept until it gets one."""
+
+    read_id: int
+
+
+@dataclass(slots=True)
 class ChangeMembership:
     """Make these the voters and learners. Answered by `ChangeAccepted` or `ChangeRefused`.
 
@@ -130,3 +137,4 @@ Event = (
     | ChangeMembership
     | TransferLeadership
 )
+    | ReadAbandoned

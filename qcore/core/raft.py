@@ -29,6 +29,7 @@ from qcore.core.events import (
     PeerUnreachable,
     Propose,
     ReadRequested,
+    ReadAbandoned,
     SnapshotTaken,
     Tick,
     TransferLeadership,
@@ -135,6 +136,8 @@ class RaftCore:
             case ReadRequested(read_id=read_id):
                 reads.on_read_requested(server, read_id, lease=event.lease)
             case PeerUnreachable(peer_id=peer_id):
+            case ReadAbandoned(read_id=read_id):
+                reads.abandon(server, read_id)
                 progress = server.progress.get(peer_id)
                 if progress is not None and progress.state != "probe":
                     progress.become_probe(progress.match + 1)
@@ -180,6 +183,12 @@ class RaftCore:
         return self._server.transfer is not None
 
     def match_of(self, peer_id: int) -> int | None:
+    @property
+    def transfer_deadline(self) -> int | None:
+        """On a leader that is handing over: when it gives up and takes proposals again, µs."""
+        transfer = self._server.transfer
+        return None if transfer is None else transfer.deadline
+
         """On a leader, how far the peer's durable log is known to agree; None for a stranger."""
         progress = self._server.progress.get(peer_id)
         return None if progress is None else progress.match

@@ -30,18 +30,27 @@ def on_read_requested(server: Server, read_id: int, *, lease: bool = False) -> N
     elif lease and holds_lease(server):
         server.emit(ReadReady(read_id, server.commit))
     elif not _committed_in_own_term(server):
-        server.reads.awaiting_commit.append(read_id)
+        server.reads.awaiting_commit[read_id] = None
     else:
-        server.reads.queued.append(read_id)
+        server.reads.queued[read_id] = None
         advance(server)
+
+
+def abandon(server: Server, read_id: int) -> None:
+    """Forget a read that nobody waits for. A leader that cannot commit would keep all that ever came."""
+    reads = server.reads
+    reads.awaiting_commit.pop(read_id, None)
+    reads.queued.pop(read_id, None)
+    if reads.in_flight is not None:
+        reads.in_flight[2].pop(read_id, None)
 
 
 def advance(server: Server) -> None:
     """Something happened on a leader that may let reads go on: a commit, an answer, a new read."""
     reads = server.reads
     if reads.awaiting_commit and _committed_in_own_term(server):
-        reads.queued += reads.awaiting_commit
-        reads.awaiting_commit = []
+        reads.queued.update(reads.awaiting_commit)
+        reads.awaiting_commit = {}
     _finish_round(server)
     while reads.queued and reads.in_flight is None:
         _begin_round(server)
@@ -78,12 +87,12 @@ def holds_lease(server: Server) -> bool:
 def refuse_all(server: Server) -> None:
     """Leadership is lost: no read on its way can be confirmed here."""
     reads = server.reads
-    in_flight = reads.in_flight[2] if reads.in_flight else []
+    in_flight = reads.in_flight[2] if reads.in_flight else {}
     for read_id in [*in_flight, *reads.queued, *reads.awaiting_commit]:
         server.emit(ReadRefused(read_id))
     reads.in_flight = None
-    reads.queued = []
-    reads.awaiting_commit = []
+    reads.queued = {}
+    reads.awaiting_commit = {}
 
 
 def _finish_round(server: Server) -> None:
@@ -102,9 +111,10 @@ def _begin_round(server: Server) -> None:
     reads = server.reads
     _number_round(server)
     reads.in_flight = (reads.round, server.commit, reads.queued)
-    reads.queued = []
+    reads.queued = {}
     for peer, progress in server.progress.items():
-        replication.send_heartbeat(server, peer, progress)
+        if server.membership.is_voter(peer):  # nobody else's answer confirms anything
+            replication.send_heartbeat(server, peer, progress)
 
 
 def _number_round(server: Server) -> None:

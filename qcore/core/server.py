@@ -44,13 +44,14 @@ class ReadRounds:
         in_flight: the round that waits for a quorum: (round, commit index when it began, read ids).
         queued: reads that go with the next round.
         awaiting_commit: reads that came before this leader's first commit in its own term.
+        All three are dictionaries as ordered sets, so that a read can be forgotten.
         round_times: when each round began, µs, oldest first; kept for the lease only.
     """
 
     round: int = 0
-    in_flight: tuple[int, int, list[int]] | None = None
-    queued: list[int] = field(default_factory=list)
-    awaiting_commit: list[int] = field(default_factory=list)
+    in_flight: tuple[int, int, dict[int, None]] | None = None
+    queued: dict[int, None] = field(default_factory=dict)
+    awaiting_commit: dict[int, None] = field(default_factory=dict)
     round_times: deque[tuple[int, int]] = field(default_factory=deque)
 
     def pending(self) -> bool:

@@ -13,8 +13,10 @@ from qcore.core.effects import (
 )
 from qcore.core.events import ChangeMembership, TransferLeadership
 from qcore.errors import ChangeRefused as ChangeRefusedError
-from qcore.errors import NotCaughtUp, OutcomeUnknown, QcoreError, TransferFailed
+from qcore.errors import NotCaughtUp, OutcomeUnknown, Overloaded, QcoreError, TransferFailed
+from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import AddLearner, ChangeMembers, TransferLeader
+from qcore.replica.flow import retry_after_ms
 from qcore.replica.owner import Owner
 from qcore.replica.pending import Request
 
@@ -45,9 +47,11 @@ class _CatchUp:
 class Admin:
     """The unfinished changes, catch-ups and transfers of one replica."""
 
-    def __init__(self, owner: Owner, election_timeout_us: int) -> None:
+    def __init__(self, owner: Owner, config: ReplicaConfig) -> None:
         self._owner = owner
-        self._election_timeout_us = election_timeout_us
+        self._election_timeout_us = config.raft.election_timeout_min_ms * 1000
+        self._longest_hint_us = config.raft.election_timeout_max_ms * 1000
+        self._max_requests = config.max_admin_requests
         self._changes: list[_Change] = []
         self._catch_ups: list[_CatchUp] = []
         self._transfers: list[Request] = []
@@ -60,6 +64,8 @@ class Admin:
 
     def change(self, event: ChangeMembers, wall_us: int) -> None:
         request = self._owner.open_request(event.request_id, event.timeout_ms)
+        if self._overloaded(request):
+            return
         self._begin_change(
             request,
             ChangeMembership(
@@ -70,6 +76,8 @@ class Admin:
     def add_learner(self, event: AddLearner, wall_us: int) -> None:
         owner = self._owner
         request = owner.open_request(event.request_id, event.timeout_ms)
+        if self._overloaded(request):
+            return
         membership = owner.core.membership
         if membership.is_voter(event.node_id):
             owner.fail(
@@ -93,6 +101,8 @@ class Admin:
     def transfer(self, event: TransferLeader) -> None:
         owner = self._owner
         request = owner.open_request(event.request_id, event.timeout_ms)
+        if self._overloaded(request):
+            return
         verdict = _verdict(owner.step_core(TransferLeadership(event.to)))
         if isinstance(verdict, TransferRefused):
             if verdict.name == "not_leader":
@@ -103,6 +113,25 @@ class Admin:
             owner.succeed(request, "Success", owner.core.commit)
         else:
             self._transfers.append(request)
+
+    def _overloaded(self, request: Request) -> bool:
+        """Refuse a request beyond the limit, and say so.
+
+        The hint is when the first of those that wait ends at the latest, by its deadline: how soon a learner catches up
+        or a change is committed is not to be known from the ones before.
+        """
+        waiting = [change.request for change in self._changes]
+        waiting += [item.request for item in self._catch_ups]
+        waiting += self._transfers
+        if len(waiting) < self._max_requests:
+            return False
+        left_us = min(held.deadline for held in waiting) - self._owner.now
+        hint = retry_after_ms(max(0, left_us), self._longest_hint_us)
+        self._owner.fail(
+            request,
+            Overloaded.because(f"{len(waiting)} changes and transfers are waiting", hint),
+        )
+        return True
 
     def _begin_change(self, request: Request, event: ChangeMembership) -> None:
         if not self._accepted(request, event):

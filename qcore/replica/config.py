@@ -16,7 +16,9 @@ class ReplicaConfig:
         raft: settings of the Raft core.
         max_command_bytes: a larger command or query is refused (`TooLarge`) before it is appended.
         max_pending_requests: client requests without an outcome yet; beyond it `Overloaded`.
-
+        max_pending_bytes: the same by the size of their payloads.
+        max_admin_requests: membership changes, learners that catch up, and transfers without an outcome yet;
+            beyond it `Overloaded`.
         snapshot_entries, snapshot_bytes: take a snapshot when so many entries, or bytes of entries, were
             applied since the last; 0 switches the criterion off.
         keep_entries: entries before a snapshot that stay in the log for slow followers.
@@ -28,12 +30,19 @@ class ReplicaConfig:
     raft: RaftConfig
     max_command_bytes: int = 1024 * 1024
     max_pending_requests: int = 8192
+    max_pending_bytes: int = 64 * 1024 * 1024
+    max_admin_requests: int = 64
     snapshot_entries: int = 0
     snapshot_bytes: int = 0
     keep_entries: int = 1000
 
     def __post_init__(self) -> None:
-        for name in ("max_command_bytes", "max_pending_requests"):
+        for name in (
+            "max_command_bytes",
+            "max_pending_requests",
+            "max_pending_bytes",
+            "max_admin_requests",
+        ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
         for name in ("snapshot_entries", "snapshot_bytes", "keep_entries"):

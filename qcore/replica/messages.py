@@ -38,7 +38,7 @@ class Forward:
 class ForwardResponse:
     """The outcome of a `Forward`: a result, or the error's code and text.
 
-    `leader_id` and `leader_addr` accompany the code `NotLeader`.
+    `leader_id` and `leader_addr` accompany the code `NotLeader`, `retry_after_ms` the code `Overloaded`.
     """
 
     forward_id: int
@@ -48,6 +48,7 @@ class ForwardResponse:
     error_text: str | None = None
     leader_id: int | None = None
     leader_addr: str | None = None
+    retry_after_ms: int | None = None
 
 
 @dataclass(slots=True)
@@ -63,7 +64,7 @@ class ReadIndex:
 
 @dataclass(slots=True)
 class ReadIndexResponse:
-    """The index that a quorum confirmed after the question arrived, or the error's code and text."""
+    """The index that a quorum confirmed after the question arrived, or the error as in `ForwardResponse`."""
 
     read_id: int
     index: int | None
@@ -71,6 +72,7 @@ class ReadIndexResponse:
     error_text: str | None = None
     leader_id: int | None = None
     leader_addr: str | None = None
+    retry_after_ms: int | None = None
 
 
 PeerMessage = RaftMessage | Forward | ForwardResponse | ReadIndex | ReadIndexResponse

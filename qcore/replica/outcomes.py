@@ -22,7 +22,6 @@ _BY_CODE: dict[str, type[QcoreError]] = {
     for error in (
         DeadlineExceeded,
         OutcomeUnknown,
-        Overloaded,
         ProposalDropped,
         SequenceRefused,
         SessionExpired,
@@ -51,6 +50,8 @@ def response_of_error(request: Request, error: QcoreError) -> ForwardResponse | 
     response.error_code, response.error_text = error.code, str(error)
     if isinstance(error, NotLeader):
         response.leader_id, response.leader_addr = error.leader_id, error.leader_addr
+    elif isinstance(error, Overloaded):
+        response.retry_after_ms = error.retry_after_ms
     return response
 
 
@@ -59,5 +60,7 @@ def error_of_response(response: ForwardResponse | ReadIndexResponse) -> QcoreErr
     if response.error_code == NotLeader.__name__:
         return NotLeader(response.leader_id, response.leader_addr)
     text = response.error_text or "the leader gave no reason"
+    if response.error_code == Overloaded.__name__:
+        return Overloaded(text, max(1, response.retry_after_ms or 1))
     known = _BY_CODE.get(response.error_code or "")
     return known(text) if known else OutcomeUnknown(f"{response.error_code}: {text}")

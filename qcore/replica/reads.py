@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qcore.core.events import ReadRequested
+from qcore.core.events import ReadAbandoned, ReadRequested
 from qcore.errors import StoreError, TooStale
 from qcore.replica.events import ClientRequest
 from qcore.replica.owner import Owner
@@ -62,11 +62,13 @@ class Reads:
         """The request's outcome was given without the core."""
         if self._waiting.get(request.ticket) is request:
             del self._waiting[request.ticket]
+            self._owner.step_core(ReadAbandoned(request.ticket))
 
     def begin_stale(self, event: ClientRequest) -> None:
         """Answer from this node's own state, if it is known to be fresh enough."""
         owner = self._owner
-        request = owner.open_request(event.request_id, event.timeout_ms, "read", event.payload)
+        # It ends here and now, so it needs no deadline and takes nobody's place.
+        request = Request(event.request_id, None, "read", event.payload, owner.now)
         fresh_at = owner.core.fresh_at()
         age_us = None if fresh_at is None else owner.now - fresh_at + self._stale_allowance_us
         if age_us is not None and age_us <= event.max_staleness_ms * 1000:

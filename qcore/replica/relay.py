@@ -24,6 +24,7 @@ class Relay:
         self._owner = owner
         self._passed_on: dict[int, Request] = {}
         self._reads: list[tuple[int, int, Request]] = []  # follower reads, by index to wait for
+        self._reads_done = 0  # of these, those that were answered meanwhile: their time was up
         self._last_ticket = rng.getrandbits(48)
 
     def __len__(self) -> int:
@@ -54,6 +55,15 @@ class Relay:
         """The request's outcome was given without the leader: an answer would come too late."""
         if self._passed_on.get(request.ticket) is request:
             del self._passed_on[request.ticket]
+        elif request.kind == "follower_read":
+            # It waits for its index, which may never come: a node that cannot follow must not gather them.
+            self._reads_done += 1
+            if self._reads_done > 64 + len(self._reads) // 2:
+                self._reads = [
+                    held for held in self._reads if not held[2].done and held[2] is not request
+                ]
+                heapq.heapify(self._reads)
+                self._reads_done = 0
 
     def on_forward_response(self, response: ForwardResponse) -> None:
         request = self._passed_on.pop(response.forward_id, None)
@@ -78,7 +88,9 @@ class Relay:
         """Serve the follower reads whose index has been applied."""
         while self._reads and self._reads[0][0] <= self._owner.applied_index:
             request = heapq.heappop(self._reads)[2]
-            if not request.done:
+            if request.done:
+                self._reads_done = max(0, self._reads_done - 1)
+            else:
                 self._owner.serve(request)
 
     def on_unreachable(self, peer_id: int) -> None:

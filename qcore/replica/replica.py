@@ -61,6 +61,7 @@ from qcore.replica.events import (
     TakeSnapshot,
     TransferLeader,
 )
+from qcore.replica.flow import DrainMeter, Flow, retry_after_ms
 from qcore.replica.messages import (
     Forward,
     ForwardResponse,
@@ -123,6 +124,11 @@ class Replica:
         self._relay = Relay(self, rng)
         self._reads = Reads(self, self._relay, machine, config.raft.election_timeout_max_ms * 1000)
         self._deadlines = Deadlines()
+        self._longest_hint_us = config.raft.election_timeout_max_ms * 1000
+        self._flow = Flow(
+            config.max_pending_requests, config.max_pending_bytes, self._longest_hint_us, now
+        )
+        self._committed_bytes = DrainMeter(now)
         self.sessions = SessionTable()
         self.applied_index = 0
         if durable.snapshot is not None:
@@ -130,7 +136,7 @@ class Replica:
             self.applied_index = durable.snapshot.meta.last_included_index
         self._snapshotting = Snapshotting(config, self.applied_index)
         self.core = RaftCore(config.raft, durable, rng=rng, now=now)
-        self._admin = Admin(self, config.raft.election_timeout_min_ms * 1000)
+        self._admin = Admin(self, config)
         self._carry_out(self.core.initial_effects())
 
     def step(self, events: Sequence[ReplicaEvent], now: int, wall_us: int) -> list[ReplicaEffect]:
@@ -226,17 +232,21 @@ class Replica:
     ) -> None:
         deadline = self._now + timeout_ms * 1000
         request = Request(request_id, from_peer, kind, payload, deadline)
-        unfinished = len(self._writes) + len(self._reads) + len(self._relay) + len(self._batch)
         if len(payload) > self.config.max_command_bytes:
             limit = self.config.max_command_bytes
             error: QcoreError = TooLarge(
                 f"the request has {len(payload)} bytes, the limit is {limit}: split it"
             )
             self.fail(request, error)
-        elif unfinished >= self.config.max_pending_requests:
-            self.fail(request, self._overloaded(f"{unfinished} requests are waiting"))
+            return
+        size = len(payload)
+        refusal = self._flow.refusal(size, self._now)
+        if refusal is not None:
+            self.fail(request, refusal)
         else:
-            self._deadlines.sweep(unfinished)
+            self._flow.take(size)
+            request.size = size
+            self._deadlines.sweep(self._flow.requests)
             self._deadlines.add(request)
             if kind in ("write", "session"):
                 self._batch.append(request)
@@ -276,13 +286,9 @@ class Replica:
                 self._writes[request.index] = request
         else:
             assert isinstance(verdict, ProposalRefused), "the verdict on a proposal comes first"
-            why = (
-                "leadership is being transferred"
-                if verdict.reason == "transferring"
-                else "too much is not committed yet"
-            )
+            error = self._no_proposals(verdict)
             for request in batch:
-                self.fail(request, self._overloaded(why))
+                self.fail(request, error)
         self._carry_out(effects)
 
     def _apply(self, entry: Entry) -> None:
@@ -312,6 +318,7 @@ class Replica:
         if error is not None:
             self.fail(request, error)
         else:
+            self._committed_bytes.drained(entry.size_bytes(), self._now)
             self.succeed(request, result or "", entry.index)
 
     # -- the core's effects ----------------------------------------------------------------------
@@ -417,17 +424,16 @@ class Replica:
         """Send to a peer, at once."""
         self._out.append(SendPeer(to, message, 0))
 
-    def open_request(
-        self, request_id: int, timeout_ms: int, kind: RequestKind = "write", payload: str = ""
-    ) -> Request:
-        """A local request with its deadline armed."""
-        request = Request(request_id, None, kind, payload, self._now + timeout_ms * 1000)
+    def open_request(self, request_id: int, timeout_ms: int) -> Request:
+        """A local request about the cluster, with its deadline armed."""
+        request = Request(request_id, None, "write", "", self._now + timeout_ms * 1000)
+        self._deadlines.sweep(self._flow.requests + self.config.max_admin_requests)
         self._deadlines.add(request)
         return request
 
     def succeed(self, request: Request, result: str, index: int) -> None:
         """Give the request its result as its one outcome."""
-        request.done = True
+        self._close(request)
         if request.from_peer is None:
             self._out.append(Reply(request.request_id, result, index, None))
         else:
@@ -435,7 +441,7 @@ class Replica:
 
     def fail(self, request: Request, error: QcoreError) -> None:
         """Give the request an error as its one outcome."""
-        request.done = True
+        self._close(request)
         if request.from_peer is None:
             self._out.append(Reply(request.request_id, None, 0, error))
         else:
@@ -448,5 +454,27 @@ class Replica:
             return NotLeader()
         return NotLeader(leader_id, self.core.membership.address_of(leader_id))
 
-    def _overloaded(self, why: str) -> Overloaded:
-        return Overloaded(f"{why}; nothing was appended: retry after a pause")
+    def _close(self, request: Request) -> None:
+        """It waits no longer. Its deadline may be held for a while yet, its payload must not be."""
+        if request.size is not None:
+            self._flow.release(request.size, self._now)
+            request.size = None
+        request.payload = ""
+        request.done = True
+
+    def _no_proposals(self, refused: ProposalRefused) -> Overloaded:
+        """The error for writes that the core did not append, with a hint when it will again.
+
+        During a transfer that is what is left of the transfer's own time, after which this leader goes on if
+        nobody took over. Else it is how long the entries that are not committed need to
+        shrink to half of their limit, at the rate of the last commits (see `qcore.replica.flow`).
+        """
+        if refused.reason == "transferring":
+            deadline = self.core.transfer_deadline
+            left_us = None if deadline is None else max(0, deadline - self._now)
+            hint = retry_after_ms(left_us, self._longest_hint_us)
+            return Overloaded.because("leadership is being transferred", hint)
+        half = self.config.raft.max_uncommitted_bytes // 2
+        left_us = self._committed_bytes.time_for(half, self._now)
+        hint = retry_after_ms(left_us, self._longest_hint_us)
+        return Overloaded.because("too much is not committed yet", hint)
