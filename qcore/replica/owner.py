@@ -8,7 +8,7 @@ from qcore.core.effects import Effect
 from qcore.core.events import Event
 from qcore.core.raft import RaftCore
 from qcore.errors import NotLeader, QcoreError
-from qcore.replica.messages import PeerMessage, RequestKind
+from qcore.replica.messages import PeerMessage
 from qcore.replica.pending import Request
 
 
@@ -31,9 +31,7 @@ class Owner(Protocol):
         """Send to a peer, at once."""
         ...
 
-    def open_request(
-        self, request_id: int, timeout_ms: int, kind: RequestKind = "write", payload: str = ""
-    ) -> Request:
+    def open_request(self, request_id: int, timeout_ms: int) -> Request:
         """A local request with its deadline armed."""
         ...
 
