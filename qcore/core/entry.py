@@ -132,10 +132,19 @@ def _membership_adapter() -> TypeAdapter[Membership]:
 
 @dataclass(slots=True, frozen=True)
 class SnapshotMeta:
-    """Which prefix of the log a snapshot replaces (paper, section 7)."""
+    """Which prefix of the log a snapshot replaces (paper, section 7).
+
+    Attributes:
+        last_included_index: the last entry that it covers.
+        last_included_term: that entry's term.
+        last_included_time_us: that entry's `time_us`. Log time must not go back behind a snapshot
+            either, or a client session would expire later than it should (dissertation 6.3).
+        membership: the configuration in force at that entry.
+    """
 
     last_included_index: int
     last_included_term: int
+    last_included_time_us: int
     membership: Membership
 
 

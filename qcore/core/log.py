@@ -38,6 +38,11 @@ class RaftLog:
             return self.entries[position].term
         return self.offset_term if position == -1 else None
 
+    def entry(self, index: int) -> Entry | None:
+        """The entry at `index`; None if it lies beyond the end or was compacted away."""
+        position = index - self.offset - 1
+        return self.entries[position] if 0 <= position < len(self.entries) else None
+
     def matches(self, index: int, term: int) -> bool:
         """True if the log holds an entry with this index and term (paper, figure 2, AppendEntries 2)."""
         return self.term(index) == term

@@ -104,6 +104,7 @@ class InstallSnapshot:
     leader_id: int
     last_included_index: int
     last_included_term: int
+    last_included_time_us: int
     membership: Membership
     offset: int
     total: int

@@ -108,7 +108,7 @@ class Server:
         self.applied = floor
         self.commit = max(floor, min(durable.hard_state.commit, self.log.last_index))
         self.memberships = _restored_memberships(durable)
-        self.last_time_us = durable.entries[-1].time_us if durable.entries else 0
+        self.last_time_us = _restored_time_us(durable)
 
         self.role: Role = "follower"
         self.leader_id: int | None = None
@@ -256,6 +256,7 @@ class Server:
         index = snapshot.meta.last_included_index
         self.snapshot = snapshot
         self.log.reset(index, snapshot.meta.last_included_term)
+        self.last_time_us = max(self.last_time_us, snapshot.meta.last_included_time_us)
         self.commit = self.applied = index
         self._pending_appends.clear()
         self.durable_index = 0 if self.config.safeguards.append_durable_before_ack else index
@@ -372,6 +373,12 @@ def _check_terms(durable: DurableState) -> None:
                 f"term {after} comes after term {before} in the log or as the server's own: something was lost; "
                 "restore this server from a backup, or wipe it and add it anew"
             )
+
+
+def _restored_time_us(durable: DurableState) -> int:
+    """The newest time stamp that the log ever held, as far as log and snapshot tell."""
+    behind = durable.snapshot.meta.last_included_time_us if durable.snapshot else 0
+    return max(behind, durable.entries[-1].time_us) if durable.entries else behind
 
 
 def _restored_memberships(durable: DurableState) -> list[tuple[int, Membership]]:

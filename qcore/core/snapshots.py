@@ -15,11 +15,11 @@ from qcore.core.server import IncomingSnapshot, Server
 def on_snapshot_taken(server: Server, event: SnapshotTaken) -> None:
     """The own state machine was captured: store that and drop the log behind it."""
     known = server.snapshot.meta.last_included_index if server.snapshot else 0
-    term = server.log.term(event.index)
-    if event.index <= known or event.index > server.applied or term is None:
+    last = server.log.entry(event.index)
+    if event.index <= known or event.index > server.applied or last is None:
         return
     membership = server.membership_at(event.index)
-    meta = SnapshotMeta(event.index, term, membership)
+    meta = SnapshotMeta(event.index, last.term, last.time_us, membership)
     server.snapshot = Snapshot(meta, event.data)
     through = max(server.log.offset, event.index - max(event.keep_entries, 0))
     server.emit(StoreSnapshot(server.next_write_id(), server.snapshot, through, reset_log=False))
@@ -105,6 +105,7 @@ def _send_chunk(server: Server, peer: int, progress: Progress, transfer: Snapsho
             leader_id=server.node_id,
             last_included_index=meta.last_included_index,
             last_included_term=meta.last_included_term,
+            last_included_time_us=meta.last_included_time_us,
             membership=meta.membership,
             offset=transfer.offset,
             total=len(data),
@@ -123,6 +124,7 @@ def on_install_snapshot(server: Server, from_id: int, request: InstallSnapshot) 
     index, term = request.last_included_index, request.last_included_term
     senseless = (
         not 1 <= term <= request.term
+        or request.last_included_time_us < 0
         or request.membership.fault() is not None
         or request.offset < 0
         or request.offset + len(request.data) > request.total
@@ -157,7 +159,12 @@ def on_install_snapshot(server: Server, from_id: int, request: InstallSnapshot) 
 
 def _collect(server: Server, request: InstallSnapshot) -> IncomingSnapshot:
     """Keep the chunk if it is the next one. A chunk of another snapshot supersedes what is held."""
-    meta = SnapshotMeta(request.last_included_index, request.last_included_term, request.membership)
+    meta = SnapshotMeta(
+        request.last_included_index,
+        request.last_included_term,
+        request.last_included_time_us,
+        request.membership,
+    )
     incoming = server.incoming_snapshot
     if (
         incoming is None

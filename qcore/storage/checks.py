@@ -16,7 +16,7 @@ from qcore.storage.mark import REMEDY
 #: What SQLite may give back for a column.
 Column = int | float | str | bytes | None
 EntryRow = tuple[int, int, int, int, bytes, int]
-SnapshotRow = tuple[int, int, bytes, bytes, int]
+SnapshotRow = tuple[int, int, int, bytes, bytes, int]
 
 KINDS: tuple[EntryKind, ...] = ("command", "noop", "membership", "session")
 KIND_CODES: dict[EntryKind, int] = {kind: code for code, kind in enumerate(KINDS)}
@@ -116,7 +116,7 @@ def fields_checksum(*fields: Column) -> int:
 
 
 def snapshot_row(snapshot: Snapshot) -> SnapshotRow:
-    """The snapshot as a row: last index and term, membership and data as UTF-8, checksum.
+    """The snapshot as a row: last index, term and time, membership and data as UTF-8, checksum.
 
     Raises:
         ValueError: a text cannot be encoded.
@@ -125,6 +125,7 @@ def snapshot_row(snapshot: Snapshot) -> SnapshotRow:
     fields = (
         meta.last_included_index,
         meta.last_included_term,
+        meta.last_included_time_us,
         meta.membership.to_json().encode(),
         snapshot.data.encode(),
     )
@@ -137,19 +138,20 @@ def decode_snapshot(path: Path, row: tuple[Column, ...]) -> Snapshot:
     Raises:
         LogCorrupt: it was changed; names the file and the snapshot's last entry.
     """
-    index, term, membership, data, checksum = row
+    index, term, time_us, membership, data, checksum = row
     what = f"the snapshot through entry {index!r}"
-    if fields_checksum(index, term, membership, data) != checksum:
+    if fields_checksum(index, term, time_us, membership, data) != checksum:
         raise corrupt(path, what, "its checksum is wrong")
     if not (
         isinstance(index, int)
         and isinstance(term, int)
+        and isinstance(time_us, int)
         and isinstance(membership, bytes)
         and isinstance(data, bytes)
     ):
         raise corrupt(path, what, "a column has the wrong type")
     try:
-        meta = SnapshotMeta(index, term, Membership.from_json(membership.decode()))
+        meta = SnapshotMeta(index, term, time_us, Membership.from_json(membership.decode()))
         return Snapshot(meta, data.decode())
     except (ValidationError, UnicodeDecodeError) as error:
         raise corrupt(path, what, f"unreadable: {error}") from error

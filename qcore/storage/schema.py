@@ -6,7 +6,6 @@ import os
 import sqlite3
 import struct
 import uuid
-from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,9 @@ from qcore.errors import DiskFull, LogCorrupt, StorageError
 from qcore.storage.checks import Column, corrupt, fields_checksum
 from qcore.storage.interface import Identity
 from qcore.storage.mark import REMEDY
+from qcore.storage.migrations import MIGRATIONS
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 #: "qcor": marks the file as qcore's in its header (SQLite's `application_id`).
 APPLICATION_ID = 0x71636F72
 PAGE_SIZE = 4096
@@ -32,8 +32,8 @@ TABLES = {
     ),
     "snapshot": (
         "CREATE TABLE snapshot (id INTEGER PRIMARY KEY CHECK (id = 1), last_index INTEGER NOT NULL, "
-        "last_term INTEGER NOT NULL, membership BLOB NOT NULL, data BLOB NOT NULL, "
-        "checksum INTEGER NOT NULL)"
+        "last_term INTEGER NOT NULL, last_time_us INTEGER NOT NULL, membership BLOB NOT NULL, "
+        "data BLOB NOT NULL, checksum INTEGER NOT NULL)"
     ),
     "state": (
         "CREATE TABLE state (id INTEGER PRIMARY KEY CHECK (id = 1), sequence INTEGER NOT NULL, "
@@ -42,10 +42,6 @@ TABLES = {
         "chain INTEGER NOT NULL, has_snapshot INTEGER NOT NULL, checksum INTEGER NOT NULL)"
     ),
 }
-
-Migration = Callable[[sqlite3.Connection], None]
-#: version n -> what brings a database of version n to n + 1, inside one transaction.
-MIGRATIONS: dict[int, Migration] = {}
 
 #: Fixed bytes of SQLite's file header: offset, struct format, value, name
 #: (https://www.sqlite.org/fileformat2.html#the_database_header).
@@ -240,7 +236,7 @@ def _migrate(path: Path, connection: sqlite3.Connection) -> None:
         return
     connection.execute("BEGIN IMMEDIATE")
     for step in range(version, SCHEMA_VERSION):
-        MIGRATIONS[step](connection)
+        MIGRATIONS[step](path, connection)
         connection.execute(f"PRAGMA user_version={step + 1}")
     connection.execute("COMMIT")
 

@@ -215,7 +215,7 @@ class SqliteStorage:
 
     def _read_snapshot(self, stored: StoredState) -> Snapshot | None:
         rows = self._connection.execute(
-            "SELECT last_index, last_term, membership, data, checksum FROM snapshot"
+            "SELECT last_index, last_term, last_time_us, membership, data, checksum FROM snapshot"
         ).fetchall()
         if len(rows) != stored.has_snapshot:
             raise corrupt(self._path, "the snapshot", f"{len(rows)} found")
@@ -296,7 +296,7 @@ class SqliteStorage:
 
     def _store(self, snapshot: Snapshot, through: int, reset: bool, stored: StoredState) -> None:
         self._connection.execute(
-            "INSERT OR REPLACE INTO snapshot VALUES (1, ?, ?, ?, ?, ?)", snapshot_row(snapshot)
+            "INSERT OR REPLACE INTO snapshot VALUES (1, ?, ?, ?, ?, ?, ?)", snapshot_row(snapshot)
         )
         stored.has_snapshot = True
         if reset or through >= stored.last_index:

@@ -151,16 +151,18 @@ class Model:
     def _compact(self, choice: Choice, snapshot_index: int) -> Write:
         upper = min(self.state.hard_state.commit, last_index(self.state))
         index = min(snapshot_index + choice.first, upper)
-        held = [entry.term for entry in self.state.entries if entry.index == index]
+        held = [entry for entry in self.state.entries if entry.index == index]
         if not held:  # there is nothing to compact yet
             return self._save(choice)
         through = max(self._first() - 1, index - choice.second)
-        snapshot = _snapshot(index, held[0], choice.text)
+        snapshot = _snapshot(index, held[0].term, held[0].time_us, choice.text)
         return StoreSnapshot(self._write_id(), snapshot, through, reset_log=False)
 
     def _install(self, choice: Choice) -> Write:
         index = max(self.state.hard_state.commit, self._snapshot_index()) + 1 + choice.first
-        snapshot = _snapshot(index, self.state.hard_state.term, choice.text)
+        snapshot = _snapshot(
+            index, self.state.hard_state.term, 1_800_000_000_000_000 + choice.second, choice.text
+        )
         return StoreSnapshot(self._write_id(), snapshot, index, reset_log=True)
 
     def _first(self) -> int:
@@ -179,8 +181,8 @@ class Model:
         return self.next_write_id - 1
 
 
-def _snapshot(index: int, term: int, text: str) -> Snapshot:
+def _snapshot(index: int, term: int, time_us: int, text: str) -> Snapshot:
     membership = Membership(
         voters=(1, 2, 3), addresses=((1, "127.0.0.1:1"),), cluster_id=f"c{index}"
     )
-    return Snapshot(SnapshotMeta(index, term, membership), text * 3)
+    return Snapshot(SnapshotMeta(index, term, time_us, membership), text * 3)

@@ -49,6 +49,8 @@ def whole_snapshot(
     last_included_term: int,
     membership: Membership,
     data: str,
+    *,
+    time_us: int = 0,
 ) -> InstallSnapshot:
     """A snapshot in one chunk."""
     checksum = crc32(data.encode())
@@ -57,6 +59,7 @@ def whole_snapshot(
         leader_id,
         last_included_index,
         last_included_term,
+        time_us,
         membership,
         offset=0,
         total=len(data),

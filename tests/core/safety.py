@@ -14,9 +14,12 @@ from qcore.core import DurableState, Entry, Membership, RaftCore
 from qcore.core.durable import last_index
 from qcore.core.effects import (
     AppendLog,
+    Apply,
     Effect,
+    MembershipChanged,
     ReadReady,
     Role,
+    SaveCommit,
     Send,
     StoreSnapshot,
     TruncateLog,
@@ -71,6 +74,7 @@ class Safety:
         self.committed: dict[int, Committed] = {}
         self.highest_commit = 0
         self.state_at: dict[int, int] = {}
+        self.time_at: dict[int, int] = {}
         self.reads: dict[tuple[int, int, int], int] = {}
         self.leaders: dict[int, tuple[int, RaftCore]] = {}  # node -> (term, core)
 
@@ -93,6 +97,8 @@ class Safety:
             match effect:
                 case AppendLog(entries=entries):
                     self._log_matching(node_id, core, entries)
+                case Apply(entries=applied):
+                    self._log_time(node_id, applied)
                 case TruncateLog() | StoreSnapshot(reset_log=True):
                     still = before.role == "leader" and core.role == "leader"
                     demand(not still, f"leader append-only: leader {node_id} removes entries")
@@ -191,6 +197,16 @@ class Safety:
         """State machine safety: one state for each index, by log or by snapshot."""
         known = self.state_at.setdefault(index, digest)
         demand(known == digest, f"state machine safety: node {node_id} differs at index {index}")
+
+    def _log_time(self, node_id: int, entries: list[Entry]) -> None:
+        """Log time never goes back: client sessions expire by it (dissertation 6.3)."""
+        for entry in entries:
+            before = self.time_at.get(entry.index - 1, entry.time_us)
+            self.time_at[entry.index] = entry.time_us
+            demand(
+                before <= entry.time_us,
+                f"log time: node {node_id} applies entry {entry.index} of {entry.time_us} µs after one of {before}",
+            )
 
     # -- votes and reads -------------------------------------------------------------------------
 

@@ -256,7 +256,7 @@ def entry(index: int, term: int) -> Entry:
     return Entry(index, term, "noop", "", 0)
 
 
-SNAPSHOT = Snapshot(SnapshotMeta(5, 3, THREE), "state")
+SNAPSHOT = Snapshot(SnapshotMeta(5, 3, 0, THREE), "state")
 
 
 @pytest.mark.parametrize(

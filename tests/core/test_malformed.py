@@ -96,7 +96,7 @@ messages: st.SearchStrategy[RaftMessage] = st.one_of(
     st.builds(PreVoteResponse, numbers, numbers, st.booleans()),
     st.builds(
         InstallSnapshot,
-        *(numbers, nodes, numbers, numbers, memberships, numbers, numbers, numbers, st.just("s"), numbers),
+        *(numbers, nodes, numbers, numbers, numbers, memberships, numbers, numbers, numbers, st.just("s"), numbers),
     ),
     st.builds(InstallSnapshotResponse, numbers, numbers, numbers, numbers, numbers),
     st.builds(TimeoutNow, numbers, nodes),

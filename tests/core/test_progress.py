@@ -78,7 +78,7 @@ def test_next_never_falls_to_what_is_matched() -> None:
 
 
 def transfer_of(index: int) -> SnapshotTransfer:
-    meta = SnapshotMeta(index, 1, Membership(voters=(1,)))
+    meta = SnapshotMeta(index, 1, 0, Membership(voters=(1,)))
     return SnapshotTransfer(Snapshot(meta, "state"), 0, 0, 0)
 
 

@@ -25,7 +25,7 @@ def test_a_configuration_joins_its_cluster() -> None:
 
 def test_a_snapshot_joins_its_cluster() -> None:
     storage = JoiningStorage(MemoryStorage(1))
-    snapshot = Snapshot(SnapshotMeta(9, 2, RED), "state")
+    snapshot = Snapshot(SnapshotMeta(9, 2, 0, RED), "state")
     storage.write([TERM, StoreSnapshot(2, snapshot, 9, True)])
     assert storage.identity().cluster_id == "red"
 

@@ -55,7 +55,9 @@ class Host:
         self.node_id = node_id
 
     def step(self, *events: ReplicaEvent) -> list[ReplicaEffect]:
-        effects = self.replica.step(list(events), self.cluster.now, WALL_US + self.cluster.now)
+        effects = self.replica.step(
+            list(events), self.cluster.now, self.cluster.wall_us + self.cluster.now
+        )
         for effect in effects:
             match effect:
                 case SaveHardState() | AppendLog() | TruncateLog() | StoreSnapshot():
@@ -96,6 +98,7 @@ class Cluster:
         raft: RaftConfig | None = None,
     ) -> None:
         self.now = 0
+        self.wall_us = WALL_US  # when `now` was 0, by the wall clock, which may be set
         self.machine = machine
         self.max_pending_requests = max_pending_requests
         self.raft = raft or RaftConfig(1, max_uncommitted_bytes=max_uncommitted_bytes)

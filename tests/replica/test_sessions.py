@@ -101,6 +101,38 @@ def test_an_expired_session_is_an_explicit_error_by_log_time() -> None:
         assert len(host.replica.sessions) == 0
 
 
+def behind_a_snapshot_with_the_clock_set_back(cluster: Cluster, seconds: int) -> Host:
+    """All that is left of the log is a snapshot, the leader restarts, and its wall clock goes back."""
+    cluster.hosts[1].step(TakeSnapshot(keep_entries=0))
+    assert cluster.hosts[1].durable.entries == []
+    cluster.restart(1)
+    cluster.wall_us -= seconds * 1_000_000 + 1_000_000  # `elect` lets a second pass
+    return cluster.elect(1)
+
+
+def test_a_session_lives_on_behind_a_snapshot_though_the_clock_was_set_back() -> None:
+    """Its use at an early time would otherwise be noted, and make it expire too soon."""
+    cluster = Cluster(1)
+    session = opened(cluster, cluster.elect(1), lifetime_ms=2_000)
+    leader = behind_a_snapshot_with_the_clock_set_back(cluster, 5)
+    assert ask(cluster, leader, run_request(session, 1, 0, ADD)).error is None
+    cluster.pass_time(6_000)  # by the wall clock one second after the session was opened
+    assert ask(cluster, leader, run_request(session, 2, 0, ADD)).error is None
+    assert count(leader) == 2
+
+
+def test_a_session_that_expired_before_a_snapshot_does_not_come_back_to_life() -> None:
+    cluster = Cluster(1)
+    leader = cluster.elect(1)
+    session = opened(cluster, leader, lifetime_ms=2_000)
+    cluster.pass_time(4_000)
+    leader.request(2, ADD)  # log time passes the session's end, and nobody looks at the session
+    leader = behind_a_snapshot_with_the_clock_set_back(cluster, 4)
+    reply = ask(cluster, leader, run_request(session, 1, 0, ADD))
+    assert isinstance(reply.error, SessionExpired)
+    assert count(leader) == 1
+
+
 def test_an_expired_session_is_the_same_error_through_a_follower() -> None:
     cluster = Cluster()
     cluster.elect(1)

@@ -33,7 +33,7 @@ def entry(index: int, term: int, data: str = "", kind: EntryKind = "command") ->
 
 
 def snapshot(index: int, term: int) -> Snapshot:
-    return Snapshot(SnapshotMeta(index, term, Membership(voters=(1, 2, 3))), "state")
+    return Snapshot(SnapshotMeta(index, term, 1_000 * index, Membership(voters=(1, 2, 3))), "state")
 
 
 class Cluster:

@@ -25,7 +25,7 @@ def entry(index: int, term: int) -> Entry:
 
 
 def snapshot(index: int, term: int) -> Snapshot:
-    meta = SnapshotMeta(index, term, Membership(voters=(1,)))
+    meta = SnapshotMeta(index, term, 1_700_000_000_000_000 + index, Membership(voters=(1,)))
     return Snapshot(meta, f"machine at {index} " * 500)
 
 

@@ -31,7 +31,8 @@ def command(index: int, term: int = 2, size: int = 60) -> Entry:
 
 def snapshot(index: int, term: int = 2) -> Snapshot:
     membership = Membership(voters=(1, 2, 3), addresses=((1, "a:1"),), cluster_id="north")
-    return Snapshot(SnapshotMeta(index, term, membership), f"machine at {index} " * 700)
+    meta = SnapshotMeta(index, term, 1_700_000_000_000_000 + index, membership)
+    return Snapshot(meta, f"machine at {index} " * 700)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from qcore.errors import LogCorrupt, StorageError
 from qcore.storage import schema
 from qcore.storage.checks import entry_rows
 from qcore.storage.mark import MarkFile
+from qcore.storage.migrations import MIGRATIONS
 from qcore.storage.sqlite import SqliteStorage
 from tests.storage.directories import (
     FILES,
@@ -273,7 +274,7 @@ def test_another_history_with_checksums_of_its_own(after_stop: Directory, scratc
 def test_newer_schema_is_refused_by_name(after_stop: Directory, scratch: Path) -> None:
     copy = after_stop.copy(scratch / "copy")
     edit(copy, f"PRAGMA user_version = {schema.SCHEMA_VERSION + 1}")
-    with pytest.raises(StorageError, match=r"schema version 2, this qcore knows up to 1"):
+    with pytest.raises(StorageError, match=r"schema version 3, this qcore knows up to 2"):
         open_storage(copy.path)
 
 
@@ -283,18 +284,18 @@ def test_migrations_run_once_and_all_or_nothing(
     copy = after_stop.copy(scratch / "copy")
     ran: list[int] = []
 
-    def failing(connection: sqlite3.Connection) -> None:
+    def failing(_path: Path, connection: sqlite3.Connection) -> None:
         connection.execute("UPDATE log SET kind = 2 WHERE idx = 50")
         raise sqlite3.OperationalError("out of luck")
 
-    def working(connection: sqlite3.Connection) -> None:
+    def working(_path: Path, connection: sqlite3.Connection) -> None:
         ran.append(connection.execute("SELECT count(*) FROM log").fetchone()[0])
 
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 2)
-    monkeypatch.setitem(schema.MIGRATIONS, 1, failing)
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 3)
+    monkeypatch.setitem(MIGRATIONS, 2, failing)
     with pytest.raises(StorageError, match="out of luck"):
         open_storage(copy.path)
-    monkeypatch.setitem(schema.MIGRATIONS, 1, working)
+    monkeypatch.setitem(MIGRATIONS, 2, working)
     assert outcome(copy) == "same"
     storage = open_storage(copy.path)
     storage.close()

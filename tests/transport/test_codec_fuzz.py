@@ -48,7 +48,7 @@ SEEDS = [
         RaftAppend("9", AppendEntries(1, 2, 3, 4, 5, [Entry(4, 1, "command", "{}", 6)], 7)),
         wrap_response("10", AppendEntriesResponse(1, True, 2, 3, 4, 5)),
         RaftSnapshot(
-            "11", InstallSnapshot(1, 2, 3, 4, Membership((1,), cluster_id="c"), 0, 4, 0, "data")
+            "11", InstallSnapshot(1, 2, 3, 4, 5, Membership((1,), cluster_id="c"), 0, 4, 0, "data")
         ),
         Perform("12", {"GetSchema": {"entity_type": "User"}}),
     )
