@@ -1,0 +1,59 @@
+"""What the messages of the wire are made of: ids, numbers, results and errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Generic, TypeVar
+
+from pydantic import Field
+
+from qcore.errors import QcoreError, Scalar
+
+#: The version of this protocol, said in `Hello`.
+PROTOCOL_VERSION = 1
+
+#: Integers on the wire are below this, so that every JSON reader with 64 bits can hold them.
+INT_LIMIT = 2**63
+
+#: Longest `id`, in characters.
+MAX_ID_LENGTH = 1024
+
+MessageId = Annotated[str, Field(max_length=MAX_ID_LENGTH)]
+PositiveInt = Annotated[int, Field(ge=1, lt=INT_LIMIT)]
+NodeId = PositiveInt
+SessionId = PositiveInt
+TimeoutMs = PositiveInt
+Detail = dict[str, Scalar]
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Ok(Generic[T]):
+    """A result: `{"Ok": value}`."""
+
+    value: Annotated[T, Field(alias="Ok")]
+
+
+@dataclass(slots=True)
+class Err:
+    """A failure in words: `{"Err": "text"}`."""
+
+    text: Annotated[str, Field(alias="Err")]
+
+
+@dataclass(slots=True)
+class Error:
+    """Answer to an envelope that could not be understood; the connection stays open."""
+
+    id: MessageId
+    error: str
+    detail: Detail | None = None
+
+
+def failure(error: QcoreError) -> tuple[Err, Detail]:
+    """`response` and `detail` of a reply that reports `error`.
+
+    Use: `InitResponse(request.id, *failure(error))`.
+    """
+    return Err(str(error)), error.detail()

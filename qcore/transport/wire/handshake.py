@@ -1,0 +1,65 @@
+"""How a node introduces itself to a peer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from pydantic import ConfigDict, Field
+
+from qcore.transport.wire.common import INT_LIMIT, Detail, Err, MessageId, NodeId, Ok
+
+#: For the messages that introduce a node: whoever does not know a field yet must still understand them.
+_EXTENSIBLE = ConfigDict(strict=True, extra="ignore")
+
+
+@dataclass(slots=True)
+class Hello:
+    """A node's first message on a connection that it opens to a peer.
+
+    Fields that a later protocol adds are ignored, so that an old node can answer by name that it
+    does not speak that version.
+
+    Attributes:
+        protocol: `PROTOCOL_VERSION` of the sender.
+        cluster_id: the sender's cluster; empty while it belongs to none.
+        node_id: the sender.
+        role: `peer`.
+        version: the sender's software version, for people.
+        incarnation: names the sender's data directory; another one means that it was wiped.
+        membership_index: log index of the configuration that the sender has in force. A node that is no
+            member of the receiver's is accepted only with a newer one: it may have been added meanwhile.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _EXTENSIBLE
+
+    id: MessageId
+    protocol: Annotated[int, Field(ge=0, lt=INT_LIMIT)]
+    cluster_id: str
+    node_id: NodeId
+    role: str = "peer"
+    version: str = ""
+    incarnation: str = ""
+    membership_index: Annotated[int, Field(ge=0, lt=INT_LIMIT)] = 0
+
+
+@dataclass(slots=True)
+class HelloReply:
+    """Who answered a `Hello`; `cluster_id` is empty while the node belongs to no cluster."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _EXTENSIBLE
+
+    protocol: Annotated[int, Field(ge=0, lt=INT_LIMIT)]
+    cluster_id: str
+    node_id: NodeId
+    version: str = ""
+    incarnation: str = ""
+
+
+@dataclass(slots=True)
+class HelloResponse:
+    """Answer to `Hello`. After an `Err` the connection is closed with 1008."""
+
+    id: MessageId
+    response: Ok[HelloReply] | Err
+    detail: Detail | None = None

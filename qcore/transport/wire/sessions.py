@@ -1,0 +1,52 @@
+"""Messages about client sessions; `Perform` itself belongs to the application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qcore.transport.wire.common import Detail, Err, MessageId, Ok, SessionId, TimeoutMs
+
+
+@dataclass(slots=True)
+class OpenSession:
+    """Open a client session that may be idle for `lifetime_ms`; the result is its id."""
+
+    id: MessageId
+    lifetime_ms: TimeoutMs
+
+
+@dataclass(slots=True)
+class OpenSessionResponse:
+    id: MessageId
+    response: Ok[int] | Err
+    detail: Detail | None = None
+
+
+@dataclass(slots=True)
+class KeepSession:
+    """The session is still in use."""
+
+    id: MessageId
+    session: SessionId
+
+
+@dataclass(slots=True)
+class KeepSessionResponse:
+    id: MessageId
+    response: Ok[None] | Err
+    detail: Detail | None = None
+
+
+@dataclass(slots=True)
+class CloseSession:
+    """The session is not needed any more."""
+
+    id: MessageId
+    session: SessionId
+
+
+@dataclass(slots=True)
+class CloseSessionResponse:
+    id: MessageId
+    response: Ok[None] | Err
+    detail: Detail | None = None
