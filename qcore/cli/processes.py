@@ -74,6 +74,9 @@ class NodeProcess:
         directory: holds the data directory and the log; kept over restarts.
         arguments: further options of `qcore node start`.
         environment: variables on top of this process's own.
+
+    Attributes:
+        program: what Python runs; tests put a node with a planted fault in its place.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class NodeProcess:
         self.log_path = directory / f"node{node_id}.log"
         self.arguments = list(arguments)
         self.environment = environment or {}
+        self.program: Sequence[str] = ("-m", "qcore")
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -114,7 +118,7 @@ class NodeProcess:
         with open(self.log_path, "ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "qcore", "node", "start"),
+                    *(sys.executable, *self.program, "node", "start"),
                     *("--id", str(self.node_id), "--ws-addr", self.address),
                     *("--data-dir", str(self.data_dir), *self.arguments),
                 ],

@@ -1,0 +1,105 @@
+"""Run as a process in place of `qcore`: a node whose disk can be stalled, and from which guards are taken.
+
+While the file `<data directory>.stall` exists, no write to the node's log ends; what waits is in no file yet, so
+a kill -9 loses it as a power loss would. `QCORE_TEST_WITHOUT` names guards, with commas:
+
+| guard | without it |
+|---|---|
+| `append_durable_before_ack` | see `qcore.core.config.Safeguards` |
+| `disk_stalled` | a leader does not look after its own disk |
+| `disk_thread` | writes are made on the event loop |
+| `recorded_replies` | a session forgets its replies |
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from qcore.cli.main import main
+from qcore.core.config import Safeguards
+from qcore.core.effects import Write
+from qcore.core.server import Server
+from qcore.node.config import NodeConfig
+from qcore.replica import sessions
+from qcore.replica.config import ReplicaConfig
+from qcore.storage.sqlite import SqliteStorage
+from qcore.storage.writer import GroupCommitWriter
+
+
+def put(owner: object, name: str, function: Callable[..., object]) -> None:
+    """Replace a function of a class or module."""
+    setattr(owner, name, function)
+
+
+def stall_on(flag: Path) -> None:
+    """No write ends while the flag exists."""
+    write_now = SqliteStorage.write
+
+    def write(storage: SqliteStorage, writes: Sequence[Write], commit: int | None = None) -> None:
+        while flag.exists():
+            time.sleep(0.005)
+        write_now(storage, writes, commit)
+
+    put(SqliteStorage, "write", write)
+
+
+def without_append_durable_before_ack() -> None:
+    replica_config = NodeConfig.replica_config
+
+    def unguarded(config: NodeConfig) -> ReplicaConfig:
+        whole = replica_config(config)
+        safeguards = Safeguards(append_durable_before_ack=False)
+        return replace(whole, raft=replace(whole.raft, safeguards=safeguards))
+
+    put(NodeConfig, "replica_config", unguarded)
+
+
+def without_disk_stalled() -> None:
+    put(Server, "disk_stalled", lambda _server: False)
+
+
+def without_disk_thread() -> None:
+    def submit(
+        writer: GroupCommitWriter, writes: Sequence[Write], commit: int | None = None
+    ) -> None:
+        if writes:
+            writer._storage.write(writes, commit)
+            writer._notify(partial(writer._on_durable, writes[-1].write_id))
+
+    put(GroupCommitWriter, "submit", submit)
+    put(SqliteStorage, "idle", lambda _storage: None)  # its thread has nothing to do
+
+
+def without_recorded_replies() -> None:
+    run_once = sessions._run
+
+    def forgetful(session: sessions.Session, *rest: Any) -> sessions.Outcome:
+        outcome = run_once(session, *rest)
+        session.replies.clear()
+        return outcome
+
+    put(sessions, "_run", forgetful)
+
+
+GUARDS = {
+    "append_durable_before_ack": without_append_durable_before_ack,
+    "disk_stalled": without_disk_stalled,
+    "disk_thread": without_disk_thread,
+    "recorded_replies": without_recorded_replies,
+}
+
+
+if __name__ == "__main__":
+    data_dir = sys.argv[sys.argv.index("--data-dir") + 1]
+    stall_on(Path(data_dir + ".stall"))
+    for guard in os.environ["QCORE_TEST_WITHOUT"].split(","):
+        if guard:
+            GUARDS[guard]()
+    main()
