@@ -136,5 +136,5 @@ Event = (
     | SnapshotTaken
     | ChangeMembership
     | TransferLeadership
-)
     | ReadAbandoned
+)

@@ -28,8 +28,8 @@ from qcore.core.events import (
     MessageReceived,
     PeerUnreachable,
     Propose,
-    ReadRequested,
     ReadAbandoned,
+    ReadRequested,
     SnapshotTaken,
     Tick,
     TransferLeadership,
@@ -48,9 +48,24 @@ from qcore.core.messages import (
     TimeoutNow,
     TimeoutNowResponse,
 )
-from qcore.core.progress import ProgressState
+from qcore.core.progress import Progress, ProgressState
 from qcore.core.server import Server
 from qcore.errors import ConfigError
+
+
+@dataclass(slots=True, frozen=True)
+class SnapshotProgress:
+    """How far a snapshot on its way to a follower is.
+
+    Attributes:
+        index: the last entry that it covers.
+        offset: characters that the follower is known to hold (on the follower: that it holds).
+        total: characters in all.
+    """
+
+    index: int
+    offset: int
+    total: int
 
 
 @dataclass(slots=True, frozen=True)
@@ -62,6 +77,7 @@ class PeerStatus:
     next: int
     inflight_messages: int
     inflight_bytes: int
+    snapshot: SnapshotProgress | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -85,6 +101,7 @@ class CoreStatus:
     membership_index: int
     quorum_contact_at: int | None
     peers: Mapping[int, PeerStatus]
+    incoming_snapshot: SnapshotProgress | None
 
 
 class RaftCore:
@@ -135,9 +152,9 @@ class RaftCore:
                 replication.propose(server, event)
             case ReadRequested(read_id=read_id):
                 reads.on_read_requested(server, read_id, lease=event.lease)
-            case PeerUnreachable(peer_id=peer_id):
             case ReadAbandoned(read_id=read_id):
                 reads.abandon(server, read_id)
+            case PeerUnreachable(peer_id=peer_id):
                 progress = server.progress.get(peer_id)
                 if progress is not None and progress.state != "probe":
                     progress.become_probe(progress.match + 1)
@@ -182,13 +199,13 @@ class RaftCore:
         """True on a leader that is handing over."""
         return self._server.transfer is not None
 
-    def match_of(self, peer_id: int) -> int | None:
     @property
     def transfer_deadline(self) -> int | None:
         """On a leader that is handing over: when it gives up and takes proposals again, µs."""
         transfer = self._server.transfer
         return None if transfer is None else transfer.deadline
 
+    def match_of(self, peer_id: int) -> int | None:
         """On a leader, how far the peer's durable log is known to agree; None for a stranger."""
         progress = self._server.progress.get(peer_id)
         return None if progress is None else progress.match
@@ -264,9 +281,11 @@ class RaftCore:
                     progress.next,
                     len(progress.inflight),
                     progress.inflight_bytes,
+                    _outgoing(progress),
                 )
                 for peer, progress in server.progress.items()
             },
+            incoming_snapshot=_incoming(server),
         )
 
     # -- events ----------------------------------------------------------------------------------
@@ -422,3 +441,18 @@ class RaftCore:
             election.become_follower(server, response.term, None)
             return False
         return response.term == server.term
+
+
+def _outgoing(progress: Progress) -> SnapshotProgress | None:
+    transfer = progress.snapshot
+    if transfer is None:
+        return None
+    snapshot = transfer.snapshot
+    return SnapshotProgress(snapshot.meta.last_included_index, transfer.offset, len(snapshot.data))
+
+
+def _incoming(server: Server) -> SnapshotProgress | None:
+    incoming = server.incoming_snapshot
+    if incoming is None:
+        return None
+    return SnapshotProgress(incoming.meta.last_included_index, incoming.received, incoming.total)

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 import qcore
 from qcore.core.effects import Role, RoleChanged
 from qcore.core.entry import Membership
-from qcore.core.raft import CoreStatus, RaftCore
+from qcore.core.raft import CoreStatus, RaftCore, SnapshotProgress
 from qcore.node.metrics import Exposition, NodeMetrics
 from qcore.transport.pool import PeerState
 from qcore.transport.server import ServerStats
@@ -135,6 +135,14 @@ def metrics_object(
             "first_log_index": status.first_log_index,
             "membership_index": status.membership_index,
             "learners": list(status.membership.learners),
+            "snapshot_transfers": {
+                "receiving": _transfer(status.incoming_snapshot),
+                "sending": {
+                    str(peer): _transfer(progress.snapshot)
+                    for peer, progress in sorted(status.peers.items())
+                    if progress.snapshot is not None
+                },
+            },
             "state_hash": state_hash,
             "disk_full": around.disk_full,
             "event_loop_stall_seconds_max": round(around.longest_stall_s, 6),
@@ -155,6 +163,12 @@ def _membership(membership: Membership) -> JsonValue:
         str(node_id): {"addr": address} for node_id, address in membership.addresses
     }
     return {"configs": configs, "nodes": nodes}
+
+
+def _transfer(progress: SnapshotProgress | None) -> JsonValue:
+    if progress is None:
+        return None
+    return {"index": progress.index, "offset": progress.offset, "total": progress.total}
 
 
 def unready_reason(status: CoreStatus, own_term_committed: bool, around: Around) -> str | None:

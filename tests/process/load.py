@@ -1,4 +1,10 @@
-"""Concurrent clients in a background thread, and the history of what they saw."""
+"""Concurrent clients in a background thread, and the history of what they saw.
+
+Two kinds run side by side. Plain clients write, read and add to registers; what they saw must be linearizable,
+which implies that no acknowledged write was lost. Clients with a session only count: each increment is repeated
+until its reply comes, and the replies of all of them together must be 1, 2, 3, ... without a gap (an
+increment that counted twice) and without a repetition (one that was lost, or answered wrongly).
+"""
 
 from __future__ import annotations
 
@@ -7,18 +13,22 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from qcore.errors import OutcomeUnknown, QcoreError
 from qcore.node.client import EntityId, QcoreClient
+from qcore.node.session import ClientSession
 from qcore.sim.linearizability import Operation, check_history
 from qcore.sim.linearizability.operation import OperationKind, Value
 from tests.process.wire import read_field, string_schema, write_field
 
 #: One operation is given up after this long; longer than any outage that a test makes.
 OPERATION_TIMEOUT_S = 20.0
+#: An increment with a session is repeated for this long. One without a reply then fails the test.
+INCREMENT_TIMEOUT_S = 60.0
+_ATTEMPT_TIMEOUT_S = 2.0
 
 
 def schema_of_item() -> dict[str, object]:
@@ -36,6 +46,30 @@ def schema_of_item() -> dict[str, object]:
     return schema
 
 
+def increment(entity: Mapping[str, str | int]) -> list[dict[str, Any]]:
+    """Requests of an `UpdateEntity` that adds one to the counter and reads what that gives."""
+    write = write_field(dict(entity), "Count", {"Int": 1})
+    write["Write"]["adjust_behavior"] = "Add"
+    return [write, read_field(dict(entity), "Count")]
+
+
+def check_counts(counted: Sequence[Sequence[int]], final: int) -> None:
+    """Fails unless every increment counted exactly once.
+
+    Args:
+        counted: by client, the count that each acknowledged increment was answered.
+        final: the counter's value after the last of them; no increment is without a reply.
+    """
+    for number, counts in enumerate(counted):
+        assert list(counts) == sorted(counts), f"client {number} saw the counter fall: {counts}"
+    replies = Counter(count for counts in counted for count in counts)
+    twice = [count for count, times in sorted(replies.items()) if times > 1]
+    assert not twice, f"increments were lost: several were answered {twice[:10]}"
+    missing = sorted(set(range(1, final + 1)) - set(replies))
+    assert not missing, f"increments counted twice: nobody was answered {missing[:10]}"
+    assert len(replies) == final, f"{len(replies)} increments were acknowledged, {final} are there"
+
+
 class Load:
     """Clients that write, read and add to a few registers until told to stop.
 
@@ -46,13 +80,24 @@ class Load:
         clients: how many run at once, each with its own connections.
         items: how many entities, each with a text register and a counter.
         pause_s: between two operations of a client.
+        sessions: how many further clients count, each with a session of its own.
     """
 
     def __init__(
-        self, endpoints: Sequence[str], clients: int = 6, items: int = 3, pause_s: float = 0.004
+        self,
+        endpoints: Sequence[str],
+        clients: int = 6,
+        items: int = 3,
+        pause_s: float = 0.004,
+        sessions: int = 2,
     ) -> None:
         self._endpoints = list(endpoints)
         self._clients = clients
+        self._sessions = sessions
+        #: What the increments with a session were answered, in order, by client.
+        self.counted: list[list[int]] = [[] for _ in range(sessions)]
+        self._counter: EntityId = {}
+        self._final_count: int | None = None
         self._items = items
         self._pause_s = pause_s
         self._entities: list[EntityId] = []
@@ -83,24 +128,37 @@ class Load:
         if self._failure is not None:
             raise self._failure
 
+    @property
+    def increments(self) -> int:
+        """How many increments with a session were acknowledged."""
+        return sum(map(len, self.counted))
+
     def wait_acknowledged(self, number: int, timeout_s: float = 60.0) -> None:
-        """Wait until this many more operations were acknowledged."""
+        """Wait until this many more operations were acknowledged, and some increments with a session too."""
         goal = self.outcomes["ok"] + number
+        increments = self.increments + (1 + number // 10 if self._sessions else 0)
         deadline = time.monotonic() + timeout_s
-        while self.outcomes["ok"] < goal:
+        while self.outcomes["ok"] < goal or self.increments < increments:
             if self._failure is not None:
                 raise self._failure
-            assert time.monotonic() < deadline, f"only {dict(self.outcomes)} within {timeout_s} s"
+            assert time.monotonic() < deadline, (
+                f"only {dict(self.outcomes)} and {self.increments} increments within {timeout_s} s"
+            )
             time.sleep(0.01)
 
     def read_all(self) -> None:
-        """Read every register once more, as one last client, for the history."""
+        """Read everything once more, as one last client; every read must succeed."""
         asyncio.run(self._read_all())
 
     def check(self) -> None:
-        """Fails unless the history is linearizable (which implies that no acknowledged write was lost)."""
+        """Fails unless the plain clients' history is linearizable and every increment counted once.
+
+        Call `read_all` first: a history without a last read says nothing about its last writes.
+        """
+        assert self._final_count is not None, "read_all comes first"
         verdict = check_history(self._operations)
         assert verdict.ok, f"{verdict.result} at {verdict.key}: {verdict.explanation}"
+        check_counts(self.counted, self._final_count)
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -118,10 +176,14 @@ class Load:
             await client.set_schema(schema_of_item())
             for number in range(self._items):
                 self._entities.append(await client.create_entity("Item", f"item{number}"))
+            self._counter = await client.create_entity("Item", "counter")
 
     def _run(self) -> None:
         async def all_clients() -> None:
-            await asyncio.gather(*(self._client(number) for number in range(self._clients)))
+            await asyncio.gather(
+                *(self._client(number) for number in range(self._clients)),
+                *(self._count(number) for number in range(self._sessions)),
+            )
 
         asyncio.run(all_clients())
 
@@ -139,13 +201,35 @@ class Load:
                 await self._one(client, number, op_id, item, kind, counter)
                 await asyncio.sleep(self._pause_s)
 
+    async def _count(self, number: int) -> None:
+        """Increment until told to stop; the reply of each increment is the count that it made."""
+        turned = self._endpoints[number % len(self._endpoints) :] + self._endpoints
+        endpoints = list(dict.fromkeys(turned))
+        request = {"UpdateEntity": {"request": increment(self._counter)}}
+        async with (
+            QcoreClient(
+                endpoints, timeout_s=INCREMENT_TIMEOUT_S, attempt_timeout_s=_ATTEMPT_TIMEOUT_S
+            ) as client,
+            await ClientSession.open(client) as session,
+        ):
+            while not self._stop.is_set():
+                body = (await session.perform(request))["UpdateEntity"]
+                assert body["error"] is None, body
+                self.counted[number].append(body["response"][-1]["Read"]["value"]["Int"])
+                await asyncio.sleep(self._pause_s)
+
     async def _read_all(self) -> None:
         async with QcoreClient(self._endpoints, timeout_s=OPERATION_TIMEOUT_S) as client:
             op_id = 0
+            acknowledged = self.outcomes["ok"]
             for item in range(self._items):
                 for counter in (False, True):
                     op_id += 1
                     await self._one(client, self._clients, op_id, item, "read", counter)
+            assert self.outcomes["ok"] == acknowledged + op_id, (
+                f"a last read failed: {self.outcomes}"
+            )
+            self._final_count = (await client.read(self._counter, "Count"))["Int"]
 
     async def _one(
         self,
@@ -164,9 +248,7 @@ class Load:
         if kind == "write":
             requests = [write_field(entity, field, {"String": argument})]
         elif kind == "add":
-            write = write_field(entity, field, {"Int": 1})
-            write["Write"]["adjust_behavior"] = "Add"
-            requests = [write, read]
+            requests = increment(entity)
         else:
             requests = [read]
         invoke_us = time.monotonic_ns() // 1000

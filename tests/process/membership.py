@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from qcore.cli.processes import LocalCluster, NodeProcess, wait_for
+from qcore.core.entry import DurableState, Membership
 from qcore.node.client import QcoreClient
+from qcore.storage.sqlite import SqliteStorage
 from tests.process.conftest import ARGUMENTS
 from tests.process.wire import WireClient
 
@@ -29,15 +31,21 @@ def begun(
     With `start_all` the others run too, and belong to nobody.
     """
     cluster = LocalCluster(directory, size=size, arguments=[*ARGUMENTS, *arguments])
-    for node_id in range(1, (size if start_all else voters) + 1):
-        cluster.nodes[node_id].spawn()
-    for node in cluster.running():
-        node.wait_live()
+    last = size if start_all else voters
+    start_together([cluster.nodes[node_id] for node_id in range(1, last + 1)])
     with WireClient(cluster.nodes[1].address) as client:
         pairs = [[node_id, address] for node_id, address in cluster.members[:voters]]
         assert client.ask("Init", nodes=pairs) == {"Ok": None}
     cluster.wait_leader()
     return cluster
+
+
+def start_together(nodes: Sequence[NodeProcess]) -> None:
+    """Start these nodes at the same time, and wait until all of them listen."""
+    for node in nodes:
+        node.spawn()
+    for node in nodes:
+        node.wait_live()
 
 
 def add_learner(cluster: LocalCluster, node: NodeProcess) -> None:
@@ -87,3 +95,29 @@ def wait_configs(cluster: LocalCluster, voters: Sequence[int]) -> None:
         CHANGE_TIMEOUT_S,
         f"all of {list(voters)} to be in the configuration {list(voters)}",
     )
+
+
+def on_disk(node: NodeProcess) -> DurableState:
+    """What a node that does not run left on its disk."""
+    assert not node.running, f"node {node.node_id} runs"
+    storage = SqliteStorage.open(node.data_dir, node.node_id)
+    try:
+        return storage.load()
+    finally:
+        storage.close()
+
+
+def configuration_on_disk(node: NodeProcess) -> Membership:
+    """The newest configuration that a node that does not run has in its log or snapshot."""
+    state = on_disk(node)
+    for entry in reversed(state.entries):
+        if entry.kind == "membership":
+            return Membership.from_json(entry.data)
+    assert state.snapshot is not None, "no configuration at all"
+    return state.snapshot.meta.membership
+
+
+def last_role(node: NodeProcess) -> str:
+    """The role that the last line of the node's log names."""
+    words = [word for word in node.log_text().split() if word.startswith("role=")]
+    return words[-1].removeprefix("role=")

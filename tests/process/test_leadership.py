@@ -1,0 +1,167 @@
+"""Leadership moves on request, on SIGTERM and by priority, under load: nothing is lost, nothing counts twice."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from qcore.cli.processes import LocalCluster, wait_for
+from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
+from tests.process.load import Load, increment, schema_of_item
+from tests.process.membership import begun
+from tests.process.wire import WireClient, read_field
+
+pytestmark = pytest.mark.process
+
+
+def test_transfers_and_sigterms_under_load_lose_nothing(tmp_path: Path) -> None:
+    with begun(tmp_path, size=3, voters=3) as cluster:
+        with Load(cluster.endpoints, clients=4) as load:
+            for _ in range(2):
+                load.wait_acknowledged(30)
+                transfer(cluster)
+            load.wait_acknowledged(30)
+            leader = cluster.wait_leader()
+            assert leader.stop() == 0
+            assert "leadership handed over" in leader.log_text()
+            load.wait_acknowledged(30)
+            leader.start()
+            load.wait_acknowledged(30)
+        load.read_all()
+        load.check()
+        cluster.wait_converged()
+    assert_no_traceback(cluster)
+
+
+def transfer(cluster: LocalCluster) -> None:
+    """Move the leadership with the command that an operator would type."""
+    leader = cluster.wait_leader()
+    to = next(node for node in cluster.running() if node is not leader)
+    term = leader.status()["current_term"]
+    endpoints = ",".join(cluster.endpoints)
+    command = ("leader", "transfer", "--to", str(to.node_id), "--endpoints", endpoints)
+    done = subprocess.run(
+        [sys.executable, "-m", "qcore", *command],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"node {to.node_id} leads" in done.stdout
+    assert to.status()["current_term"] > term
+
+
+def test_what_is_in_flight_at_a_sigterm_gets_its_result_or_unknown(tmp_path: Path) -> None:
+    """Every proposal is answered, and the counter agrees with the answers."""
+    with begun(tmp_path, size=3, voters=3) as cluster:
+        with WireClient(cluster.wait_leader().address) as client:
+            client.perform("SetSchema", entity_schema=schema_of_item())
+            made = client.perform("CreateEntity", entity_type="Item", parent_id=None, name="x")
+        entity = made["response"]
+        request = {"UpdateEntity": {"request": increment(entity)}}
+        seen: set[int] = set()
+        unknown = 0
+        for round_number in range(2):
+            leader = cluster.wait_leader()
+            with WireClient(leader.address) as client:
+                numbers = range(200)
+                client.send([{"Perform": {"id": str(n), "request": request}} for n in numbers])
+                first = client.receive_all(1)  # the others are on their way
+                leader.signal(signal.SIGTERM)
+                client.send([{"Perform": {"id": f"{n} late", "request": request}} for n in numbers])
+                answers = [*first, *answers_until_the_end(client)]
+            assert leader.wait() == 0
+            replies = {a["PerformResponse"]["id"]: a["PerformResponse"] for a in answers}
+            assert len(replies) == len(answers), "a request was answered twice"
+            assert replies.keys() >= {str(n) for n in numbers}, f"round {round_number}"
+            outcomes, values = sort_out(list(replies.values()))
+            assert outcomes.keys() <= {"ok", "NotLeader", "OutcomeUnknown", "Overloaded"}, outcomes
+            assert outcomes["ok"] >= 1
+            assert len(values) == outcomes["ok"]
+            assert seen.isdisjoint(values)
+            seen |= values
+            # What was sent after the signal and never answered is unknown, too.
+            unknown += outcomes["OutcomeUnknown"] + 400 - len(replies)
+            leader.start()
+        cluster.wait_leader()
+        final = wait_for(lambda: count(cluster, entity), 30, "a read")
+        assert max(seen) <= final
+        assert len(seen) <= final <= len(seen) + unknown
+        cluster.wait_converged()
+    assert_no_traceback(cluster)
+
+
+def answers_until_the_end(client: WireClient) -> list[dict[str, Any]]:
+    """Whatever comes until the node closes the connection."""
+    answers: list[dict[str, Any]] = []
+    try:
+        while True:
+            frame = client.receive()
+            answers += frame if isinstance(frame, list) else [frame]
+    except ConnectionClosed:
+        return answers
+
+
+def sort_out(replies: list[dict[str, Any]]) -> tuple[Counter[str], set[int]]:
+    """How many replies there are of each outcome, and the counts that the successful ones were answered."""
+    outcomes: Counter[str] = Counter()
+    values: set[int] = set()
+    for reply in replies:
+        body = reply["response"]["UpdateEntity"]
+        if body["error"] is None:
+            outcomes["ok"] += 1
+            values.add(body["response"][-1]["Read"]["value"]["Int"])
+        else:
+            outcomes[body["detail"]["code"]] += 1
+    return outcomes, values
+
+
+def count(cluster: LocalCluster, entity: dict[str, Any]) -> int | None:
+    """The counter, read linearizably; None while nobody answers."""
+    with WireClient(cluster.wait_leader().address) as client:
+        body = client.perform("UpdateEntity", request=[read_field(entity, "Count")])
+    if body["error"] is not None:
+        return None
+    value: int = body["response"][0]["Read"]["value"]["Int"]
+    return value
+
+
+def test_priorities_decide_who_leads_and_zero_never_does(tmp_path: Path) -> None:
+    """Node 1 is preferred, node 2 is ordinary, node 3 must not lead."""
+    with begun_with_priorities(tmp_path, {1: 5, 2: 1, 3: 0}) as cluster:
+        first, second, third = cluster.nodes.values()
+        with Load(cluster.endpoints, clients=3) as load:
+            wait_for(lambda: cluster.leader() is first, 30, "node 1 to lead")
+            load.wait_acknowledged(20)
+
+            first.kill()  # of the two that are left only one may lead
+            wait_for(lambda: cluster.leader() is second, 30, "node 2 to lead")
+            load.wait_acknowledged(100)
+            first.start()  # it lacks what was written meanwhile, and takes over once it has it
+            wait_for(lambda: cluster.leader() is first, 30, "node 1 to take over again")
+            load.wait_acknowledged(20)
+        load.read_all()
+        load.check()
+        cluster.wait_converged()
+        roles = {word for word in third.log_text().split() if word.startswith("role=")}
+        assert "role=follower" in roles
+        assert roles.isdisjoint({"role=leader", "role=candidate", "role=pre_candidate"})
+    assert_no_traceback(cluster)
+
+
+def begun_with_priorities(directory: Path, priorities: dict[int, int]) -> LocalCluster:
+    """A running cluster whose nodes have these priorities."""
+    cluster = LocalCluster(directory, size=len(priorities), arguments=ARGUMENTS)
+    for node_id, priority in priorities.items():
+        cluster.nodes[node_id].arguments += ["--priority", str(priority)]
+    cluster.start()
+    initialise(cluster)
+    return cluster
