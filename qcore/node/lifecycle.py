@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import importlib
 import os
 import signal
@@ -17,6 +16,7 @@ import qcore
 from qcore.errors import ConfigError, QcoreError
 from qcore.node.application import Application, EntityApplication
 from qcore.node.config import NodeConfig
+from qcore.node.garbage import Garbage
 from qcore.node.logs import NodeLog
 from qcore.node.node import Node
 from qcore.storage.sqlite import SqliteStorage
@@ -64,17 +64,16 @@ def run_node(
         async def serve() -> BaseException | None:
             node = Node(config, application, storage, log, trace)
             stop = _stop_on_signals(log)
+            garbage = Garbage(node.metrics, node.connections_accepted, node.may_pause)
+            garbage.start()
             bound = await node.start()
-            # Modules, schemas and the restored state live as long as the process: the collector need
-            # not look at them again and again, which would stall the loop for tens of milliseconds.
-            gc.collect()
-            gc.freeze()
             version, data_dir = qcore.__version__, str(config.data_dir)
             log.info("listening", addr=bound, version=version, data_dir=data_dir)
             if on_listening is not None:
                 on_listening(bound)
             await _first(stop, node.failed)
             await node.stop()
+            garbage.stop()
             return node.failure
 
         with _profiled(config.node_id):

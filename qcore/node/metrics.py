@@ -62,6 +62,7 @@ class NodeMetrics:
         refused_peers: peers whose `Hello` was refused.
         stall_seconds: how late a timer of the event loop was, every 10 ms; see `qcore.node.loop_lag`.
         stall_own_seconds: that without the time that the node waited for a processor.
+        gc_pause_seconds: computing time of each run of Python's cyclic garbage collector.
         leader_gap_seconds: time between two messages of the leader, on a follower.
     """
 
@@ -82,6 +83,7 @@ class NodeMetrics:
     refused_peers: int = 0
     stall_seconds: Histogram = field(default_factory=lambda: Histogram(STALL_BUCKETS))
     stall_own_seconds: Histogram = field(default_factory=lambda: Histogram(STALL_BUCKETS))
+    gc_pause_seconds: Histogram = field(default_factory=lambda: Histogram(STALL_BUCKETS))
     leader_gap_seconds: Histogram = field(default_factory=lambda: Histogram(STALL_BUCKETS))
 
     def count_request(self, kind: str, outcome: str, seconds: float) -> None:

@@ -7,12 +7,14 @@ import random
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import IO, Final
 
 from pydantic import JsonValue
 
 from qcore.core.effects import MembershipChanged, RoleChanged, StoreSnapshot
 from qcore.core.entry import Membership
+from qcore.core.raft import CoreStatus
 from qcore.errors import ConfigError, DiskFull, QcoreError, TransportError
 from qcore.node import http, views
 from qcore.node.acquaintances import Acquaintances
@@ -89,6 +91,7 @@ class Node:
             rng=rng,
             now=now_us(),
         )
+        application.machine.state_hash()  # else the loop would digest all that was restored in one go
         self._identity = ClusterIdentity(
             config.node_id,
             durable_storage.identity().cluster_id,
@@ -230,6 +233,14 @@ class Node:
     @property
     def metrics(self) -> NodeMetrics:
         """What the node counts."""
+    def connections_accepted(self) -> int:
+        """How many connections there were since the start."""
+        return self._server.stats.connections_accepted
+
+    def may_pause(self) -> bool:
+        """Whether nobody is hurt if this node does nothing for less than an election timeout."""
+        return self._replica.core.role != "leader" and not self._replica.busy
+
         return self._metrics
 
     @property
@@ -381,10 +392,9 @@ class Node:
 
     def metrics_object(self) -> dict[str, JsonValue]:
         """See `NodeView`."""
-        core = self._replica.core
         return views.metrics_object(
-            core,
-            core.status(),
+            self._replica.core,
+            self._status(),
             self._leaders,
             self._around(),
             self._application.machine.state_hash(),
@@ -394,11 +404,15 @@ class Node:
     def exposition(self) -> str:
         """See `NodeView`."""
         return views.exposition(
-            self._replica.core.status(),
+            self._status(),
             self._metrics,
             self._around(),
             self._pool.peer_states(),
             self._server.stats,
+    def _status(self) -> CoreStatus:
+        """The core's, but what it handed out to be applied counts as applied only once it is."""
+        return replace(self._replica.core.status(), applied=self._replica.applied_index)
+
         )
 
     def _around(self) -> views.Around:

@@ -255,6 +255,10 @@ def _stalls(page: Exposition, metrics: NodeMetrics) -> None:
             "That without the wait for a processor that something else had (Linux)",
             metrics.stall_own_seconds,
         ),
+        "qcore_gc_pause_seconds": (
+            "Computing time of each run of the garbage collector",
+            metrics.gc_pause_seconds,
+        ),
         "qcore_raft_leader_gap_seconds": (
             "Time between two messages of the leader, on a follower",
             metrics.leader_gap_seconds,

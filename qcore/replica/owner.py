@@ -19,6 +19,16 @@ class Owner(Protocol):
     applied_index: int
 
     @property
+    def catching_up(self) -> bool:
+        """True while something committed is not applied yet."""
+        ...
+
+    @property
+    def readable_index(self) -> int:
+        """Up to which index reads may be served."""
+        ...
+
+    @property
     def now(self) -> int:
         """µs on the monotonic clock."""
         ...

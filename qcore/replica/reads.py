@@ -69,7 +69,8 @@ class Reads:
         owner = self._owner
         # It ends here and now, so it needs no deadline and takes nobody's place.
         request = Request(event.request_id, None, "read", event.payload, owner.now)
-        fresh_at = owner.core.fresh_at()
+        # What is committed and not applied is not in the state, however fresh the core is.
+        fresh_at = None if owner.catching_up else owner.core.fresh_at()
         age_us = None if fresh_at is None else owner.now - fresh_at + self._stale_allowance_us
         if age_us is not None and age_us <= event.max_staleness_ms * 1000:
             self.serve(request)

@@ -86,7 +86,7 @@ class Relay:
 
     def on_applied(self) -> None:
         """Serve the follower reads whose index has been applied."""
-        while self._reads and self._reads[0][0] <= self._owner.applied_index:
+        while self._reads and self._reads[0][0] <= self._owner.readable_index:
             request = heapq.heappop(self._reads)[2]
             if request.done:
                 self._reads_done = max(0, self._reads_done - 1)

@@ -21,7 +21,7 @@ from qcore.core.effects import (
     TransferRefused,
     TransferStarted,
 )
-from qcore.core.entry import DurableState, Entry, EntryKind
+from qcore.core.entry import DurableState, Entry, EntryKind, Snapshot
 from qcore.core.events import (
     Bootstrap,
     Campaign,
@@ -44,6 +44,7 @@ from qcore.errors import (
     StateMachineFailed,
     TooLarge,
 )
+from qcore.replica.backlog import Backlog
 from qcore.replica.admin import Admin
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import (
@@ -132,13 +133,18 @@ class Replica:
         self.sessions = SessionTable()
         self.applied_index = 0
         if durable.snapshot is not None:
-            restore_snapshot(durable.snapshot.data, machine, self.sessions)
+        self._backlog = Backlog(self._apply, self._reads.ready)
+            for _ in restore_snapshot(durable.snapshot.data, machine, self.sessions):
+                pass  # nobody waits for a node that starts
             self.applied_index = durable.snapshot.meta.last_included_index
         self._snapshotting = Snapshotting(config, self.applied_index)
         self.core = RaftCore(config.raft, durable, rng=rng, now=now)
         self._admin = Admin(self, config)
         self._carry_out(self.core.initial_effects())
 
+        while self._backlog.busy:
+            self._backlog.begin_step()
+            self._advance_backlog()
     def step(self, events: Sequence[ReplicaEvent], now: int, wall_us: int) -> list[ReplicaEffect]:
         """Take events that happened by `now` and return what must be done, in order.
 
@@ -152,10 +158,13 @@ class Replica:
         """
         self._now = max(self._now, now)
         for event in events:
+        self._backlog.begin_step()
             self._take(event, wall_us)
         if self._batch:
             self._propose(wall_us)
         if not self._admin.idle:
+        if self._backlog.busy:
+            self._advance_backlog()
             self._admin.advance()
         if self._snapshotting.active:
             self._snapshot_on()
@@ -167,6 +176,8 @@ class Replica:
     def next_deadline(self) -> int:
         """When to step `Tick` at the latest, µs."""
         return min(
+        if self._backlog.busy:
+            return self._now
             self.core.next_deadline(),
             self._deadlines.next_deadline(),
             self._snapshotting.next_deadline(),
@@ -205,8 +216,9 @@ class Replica:
             case TransferLeader():
                 self._admin.transfer(event)
             case TakeSnapshot(keep_entries=keep_entries):
-                self._begin_snapshot(keep_entries)
-                self._snapshot_on(everything=True)
+                if not self._backlog.restoring:
+                    self._begin_snapshot(keep_entries)
+                    self._snapshot_on(everything=True)
 
     def _on_peer_message(self, from_id: int, message: PeerMessage) -> None:
         if isinstance(message, Forward):
@@ -335,17 +347,17 @@ class Replica:
                 case Send(to=to, message=message, after=after):
                     self._out.append(SendPeer(to, message, after))
                 case Apply(entries=entries):
-                    for entry in entries:
-                        self._apply(entry)
+                    self._backlog.add(entries)
                     self._relay.on_applied()
                 case ReadReady(read_id=read_id, index=index):
-                    assert index <= self.applied_index, "committed entries are applied at once"
-                    self._reads.ready(read_id)
+                    if index <= self.readable_index:
+                        self._reads.ready(read_id)
+                    else:
+                        self._backlog.hold(index, read_id)
                 case ReadRefused(read_id=read_id):
                     self._reads.refused(read_id)
                 case RestoreMachine(snapshot=snapshot):
-                    self._restore(effect)
-                    self._out.append(Restored(snapshot))
+                    self._begin_restore(snapshot)
                 case (
                     ProposalAccepted()
                     | ProposalRefused()
@@ -358,12 +370,17 @@ class Replica:
                 case _:
                     self._out.append(effect)
 
-    def _restore(self, effect: RestoreMachine) -> None:
-        index = effect.snapshot.meta.last_included_index
-        restore_snapshot(effect.snapshot.data, self.machine, self.sessions)
-        self.applied_index = index
+    def _begin_restore(self, snapshot: Snapshot) -> None:
+        index = snapshot.meta.last_included_index
+
+        def restored() -> None:
+            self.applied_index = index
+            self._out.append(Restored(snapshot))
+
         self._snapshotting.restored(index)
-        self._relay.on_applied()
+        restoring = restore_snapshot(snapshot.data, self.machine, self.sessions)
+        self._backlog.replace(restoring, restored)
+        self._after_applying()
         for covered in [at for at in self._writes if at <= index]:
             self.fail(
                 self._writes.pop(covered),
@@ -375,6 +392,30 @@ class Replica:
     # -- snapshots -------------------------------------------------------------------------------
 
     def _begin_snapshot(self, keep_entries: int) -> None:
+    def _advance_backlog(self) -> None:
+        self._backlog.advance()
+        self._after_applying()
+
+    def _after_applying(self) -> None:
+        """Serve the reads that waited for what was applied."""
+        self._relay.on_applied()
+        self._backlog.reached(self.readable_index)
+
+    @property
+    def catching_up(self) -> bool:
+        """True while something committed is not applied yet: the rest comes with the next steps."""
+        return self._backlog.busy
+
+    @property
+    def readable_index(self) -> int:
+        """Up to which index reads may be served: `applied_index`, but none while a snapshot is taken over."""
+        return -1 if self._backlog.restoring else self.applied_index
+
+    @property
+    def busy(self) -> bool:
+        """True while the replica works off more than one step can take: a snapshot, or a long catch-up."""
+        return self._backlog.busy or self._snapshotting.capturing
+
         self._snapshotting.begin(
             self.machine, self.sessions, self.applied_index, keep_entries, self._now
         )

@@ -13,10 +13,12 @@ from qcore.core.events import SnapshotTaken
 from qcore.core.server import NEVER
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.sessions import SessionTable
-from qcore.store.interface import StateMachine
+from qcore.store.interface import RestoresGradually, StateMachine
 
 #: The pause between two chunks, µs.
 _PAUSE_US = 1_000
+#: Characters that a machine is given at a time when it restores a snapshot.
+_RESTORE_CHARS = 64 * 1024
 
 
 class Snapshotting:
@@ -103,8 +105,13 @@ class Snapshotting:
         self._bytes_since = 0
 
 
-def restore_snapshot(data: str, machine: StateMachine, sessions: SessionTable) -> None:
-    """Give sessions and machine the state that `Snapshotting` drew."""
-    table, _, state = data.partition("\n")
-    sessions.load(table)
-    machine.restore([state])
+def restore_snapshot(data: str, machine: StateMachine, sessions: SessionTable) -> Iterator[None]:
+    """Give sessions and machine the state that `Snapshotting` drew, a bounded part for each item."""
+    end = data.index("\n")
+    sessions.load(data[:end])
+    starts = range(end + 1, len(data), _RESTORE_CHARS)
+    chunks = (data[start : start + _RESTORE_CHARS] for start in starts)
+    if isinstance(machine, RestoresGradually):
+        yield from machine.restore_gradually(chunks)
+    else:
+        machine.restore(chunks)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from qcore.sim.operations import EntityLanguage, KeyValueLanguage, Language, Requests
 from qcore.store.entities import EntityStore
-from qcore.store.interface import StateMachine
+from qcore.store.interface import RestoresGradually, StateMachine
 from qcore.store.kv import KeyValueMachine
 
 #: A digest is taken after every so many log indexes, the same ones on every replica.
@@ -46,6 +46,13 @@ class HashedMachine:
         if index % HASH_EVERY == 0:
             self._report(index, self._inner.state_hash())
         return result
+
+    def restore_gradually(self, chunks: Iterable[str]) -> Iterator[None]:
+        """In parts if the machine can, else at once: as it is driven without the wrapper."""
+        if isinstance(self._inner, RestoresGradually):
+            yield from self._inner.restore_gradually(chunks)
+        else:
+            self._inner.restore(chunks)
 
 
 def machine_maker(name: str) -> Callable[[], StateMachine]:

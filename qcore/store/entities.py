@@ -13,7 +13,7 @@ from qcore.store.lifecycle import create_entity, delete_entity, load_topology, s
 from qcore.store.records import EntityChange, FieldChange, Records, Transaction
 from qcore.store.requests import Command, only_reads, parse_command
 from qcore.store.schema import schema_from_json, schema_to_json
-from qcore.store.snapshot import read_snapshot, snapshot_lines
+from qcore.store.snapshot import SnapshotReader, snapshot_lines
 from qcore.store.update import update_entity
 from qcore.store.values import id_from_json, id_to_json
 
@@ -74,8 +74,22 @@ class EntityStore:
         Raises:
             StoreError: the text is not a whole snapshot; the state is unchanged.
         """
-        self._records = read_snapshot(to_lines(chunks))
+        for _ in self.restore_gradually(chunks):
+            pass
+
+    def restore_gradually(self, chunks: Iterable[str]) -> Iterator[None]:
+        """`restore`, a bounded number of entities before each item; the state changes at the end.
+
+        Raises:
+            StoreError: see `restore`.
+        """
+        reader = SnapshotReader()
+        for _ in reader.read(to_lines(chunks)):
+            yield
+        old, self._records = self._records, reader.records
         self.changes = []
+        # Freeing a large state at once takes long, too.
+        yield from old.dissolve()
 
     def state_hash(self) -> str:
         """A digest of the state; costs time only for what changed since the last call."""

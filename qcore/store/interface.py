@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol, runtime_checkable
 
 
@@ -50,4 +50,17 @@ class StateMachine(Protocol):
 
     def state_hash(self) -> str:
         """A digest of the state as hexadecimal text, equal exactly when the states are equal."""
+        ...
+
+
+@runtime_checkable
+class RestoresGradually(Protocol):
+    """What a machine with a large state may have on top of `StateMachine`: the node goes on while it restores."""
+
+    def restore_gradually(self, chunks: Iterable[str]) -> Iterator[None]:
+        """Do what `restore` does, a bounded part of it before each item that is yielded.
+
+        Nothing is applied or asked until it is at its end. It may be dropped before: then another
+        `restore` or `restore_gradually` comes, or nothing ever.
+        """
         ...

@@ -22,6 +22,8 @@ _FIELDS = {
     "delete": {"op", "key"},
     "get": {"op", "key"},
 }
+#: Registers that are restored before an item: some milliseconds.
+REGISTERS_AT_A_TIME = 1000
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 _ABSENT = "null"
 _HEADER = {"format": "qcore-kv", "version": 1}
@@ -86,17 +88,28 @@ class KeyValueMachine:
         Raises:
             StoreError: the text is not a whole snapshot of this machine; the state is unchanged.
         """
-        self._registers = _read_snapshot(to_lines(chunks))
-        self._digest = StateDigest()
-        for key in self._registers:
-            self._digest.touch(key)
+        for _ in self.restore_gradually(chunks):
+            pass
+
+    def restore_gradually(self, chunks: Iterable[str]) -> Iterator[None]:
+        """`restore`, a bounded number of registers before each item; the state changes at the end.
+
+        Raises:
+            StoreError: see `restore`.
+        """
+        registers: dict[str, str] = {}
+        digest: StateDigest[str] = StateDigest()
+        for number, key in enumerate(_read_snapshot(to_lines(chunks), registers), start=1):
+            digest.touch(key)
+            if number % REGISTERS_AT_A_TIME == 0:
+                digest.hexdigest(lambda key: _register_text(key, registers))
+                yield
+        self._registers, self._digest = registers, digest
 
     def state_hash(self) -> str:
         """A digest of the registers; costs time only for those that changed since the last call."""
-        return self._digest.hexdigest(self._register_text)
-
-    def _register_text(self, key: str) -> str:
-        return f"{_encode(key)}:{self._registers[key]}"
+        registers = self._registers
+        return self._digest.hexdigest(lambda key: _register_text(key, registers))
 
     def _execute(self, request: dict[str, JsonValue], key: str) -> str:
         match request["op"]:
@@ -165,17 +178,23 @@ def _canonical(field: str, value: JsonValue) -> str:
         raise StoreError(f"{field}: a number is out of range") from error
 
 
-def _read_snapshot(lines: Iterator[str]) -> dict[str, str]:
+def _register_text(key: str, registers: dict[str, str]) -> str:
+    return f"{_encode(key)}:{registers[key]}"
+
+
+def _read_snapshot(lines: Iterator[str], registers: dict[str, str]) -> Iterator[str]:
+    """Fill `registers`, and give each key."""
     try:
         header = from_json(next(lines, "null"))
         if not isinstance(header, dict) or not _HEADER.items() <= header.items():
             raise StoreError(f"restore: line 1 is not the header of a {_HEADER['format']} snapshot")
-        pairs = (from_json(line) for line in lines)
-        registers = {str(key): _encode(value) for key, value in pairs}
+        for line in lines:
+            key, value = from_json(line)
+            registers[str(key)] = _encode(value)
+            yield str(key)
     except (ValueError, TypeError) as error:
         raise StoreError(f"restore: a line of the snapshot is malformed: {error}") from error
     if len(registers) != header.get("registers"):
         raise StoreError(
             f"restore: the snapshot is cut short: {len(registers)} of {header.get('registers')} registers"
         )
-    return registers

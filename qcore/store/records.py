@@ -17,6 +17,9 @@ from qcore.store.errors import EntityNotFound, FieldNotFound, quoted
 from qcore.store.schema import EntitySchema, Schemas, schema_to_json
 from qcore.store.values import EntityId, Value, id_to_json, value_to_json
 
+#: Entities that `Records.dissolve` forgets before it yields.
+_DISSOLVED_AT_A_TIME = 2000
+
 
 class Field(NamedTuple):
     """A field's value, when it was written (nanoseconds since the Unix epoch) and by whom."""
@@ -117,6 +120,13 @@ class Records:
             if self.schemas.own.get(name) is not schema:
                 self._schema_digest.touch(name)
         self.schemas = schemas
+
+    def dissolve(self) -> Iterator[None]:
+        """Forget the entities, a bounded number before each item. For records that nobody uses any more."""
+        while self.entities:
+            for _ in range(min(len(self.entities), _DISSOLVED_AT_A_TIME)):
+                self.entities.popitem()
+            yield
 
     def state_hash(self) -> str:
         """A digest of all of it as 64 hexadecimal digits."""

@@ -26,6 +26,9 @@ from qcore.store.values import (
     value_from_json,
 )
 
+#: Lines that are read before an item: some milliseconds.
+LINES_AT_A_TIME = 128
+
 _Count = Annotated[int, Constraint(ge=0)]
 
 
@@ -71,41 +74,55 @@ def _lines(header: _Header, schemas: Schemas, entities: dict[int, Entity]) -> It
         yield entity_text(entity)
 
 
-def read_snapshot(lines: Iterable[str]) -> Records:
-    """Inverse of `snapshot_lines`.
+class SnapshotReader:
+    """Inverse of `snapshot_lines`, in parts."""
 
-    Raises:
-        StoreError: a line is missing, extra or malformed; the text names it.
-    """
-    number = 0
-    header: _Header | None = None
-    schemas: list[EntitySchema] = []
-    records = Records()
-    try:
-        for number, line in enumerate(lines, start=1):  # noqa: B007 - named by the error below
-            if header is None:
-                header = _header_adapter.validate_json(line)
-            elif len(schemas) < header["schemas"]:
-                schemas.append(schema_from_json(_schema_adapter.validate_json(line)))
-            else:
-                records.put(_read_entity(_entity_adapter.validate_json(line)))
-        records.set_schemas(Schemas().updated(schemas))
-        _check_shapes(records)
-    except (ValidationError, StoreError) as error:
-        raise StoreError(f"restore: line {number} of the snapshot is malformed: {error}") from error
-    if header is None or len(records.entities) != header["entities"]:
-        raise StoreError(f"restore: the snapshot is cut short after line {number}")
-    records.last_id, records.loaded = header["last_id"], header["loaded"]
-    return records
+    def __init__(self) -> None:
+        #: Whole once `read` is at its end.
+        self.records = Records()
+
+    def read(self, lines: Iterable[str]) -> Iterator[None]:
+        """Read everything, a bounded number of lines before each item.
+
+        Raises:
+            StoreError: a line is missing, extra or malformed; the text names it.
+        """
+        number = 0
+        header: _Header | None = None
+        schemas: list[EntitySchema] = []
+        records = self.records
+        try:
+            for number, line in enumerate(lines, start=1):
+                if header is None:
+                    header = _header_adapter.validate_json(line)
+                elif len(schemas) < header["schemas"]:
+                    schemas.append(schema_from_json(_schema_adapter.validate_json(line)))
+                else:
+                    if not records.entities:
+                        records.set_schemas(Schemas().updated(schemas))
+                    entity = _read_entity(_entity_adapter.validate_json(line))
+                    _check_shape(entity, records)
+                    records.put(entity)
+                if number % LINES_AT_A_TIME == 0:
+                    records.state_hash()  # else all that is new would be digested in one go later
+                    yield
+            if not records.entities:
+                records.set_schemas(Schemas().updated(schemas))
+        except (ValidationError, StoreError) as error:
+            raise StoreError(
+                f"restore: line {number} of the snapshot is malformed: {error}"
+            ) from error
+        if header is None or len(records.entities) != header["entities"]:
+            raise StoreError(f"restore: the snapshot is cut short after line {number}")
+        records.last_id, records.loaded = header["last_id"], header["loaded"]
 
 
-def _check_shapes(records: Records) -> None:
-    """Every entity has exactly its type's fields: the rest of the store relies on it."""
-    for entity in records.entities.values():
-        schema = records.schemas.complete(entity.entity_id.typ)
-        if entity.fields.keys() != schema.fields.keys():
-            name = quoted(str(entity.entity_id))
-            raise SchemaInvalid(f"entity {name} does not have the fields of its type")
+def _check_shape(entity: Entity, records: Records) -> None:
+    """An entity has exactly its type's fields: the rest of the store relies on it."""
+    schema = records.schemas.complete(entity.entity_id.typ)
+    if entity.fields.keys() != schema.fields.keys():
+        name = quoted(str(entity.entity_id))
+        raise SchemaInvalid(f"entity {name} does not have the fields of its type")
 
 
 def _read_entity(line: _EntityLine) -> Entity:

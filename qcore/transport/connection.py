@@ -242,6 +242,8 @@ class Connection(asyncio.Protocol):
 
     def _deliver_and_flush(self) -> None:
         """Hand over what came; what is sent meanwhile goes out together afterwards."""
+        # Its traceback leads back to the protocol: without the cycle both go at once.
+        self._ws.parser_exc = None
         self._flush_expected = True
         self._deliver_frames()
         self._flush()

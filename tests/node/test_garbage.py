@@ -1,0 +1,78 @@
+"""The collector is kept from looking at a large state again and again, and cycles do not pile up for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from qcore.node import garbage
+from qcore.node.garbage import Garbage
+from qcore.node.metrics import NodeMetrics
+
+
+class Knot:
+    """Refers to itself: only the collector frees it."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+@pytest.fixture(autouse=True)
+def collector_as_before() -> Iterator[None]:
+    """Each test leaves the collector of the process as it was."""
+    yield
+    gc.unfreeze()
+    gc.collect()
+
+
+def test_what_survived_a_long_collection_is_not_looked_at_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario() -> None:
+        metrics = NodeMetrics()
+        keeper = Garbage(metrics, lambda: 0, lambda: True)
+        keeper.start()
+        monkeypatch.setattr(garbage, "FREEZE_AFTER_S", 1000.0)
+        state = [[number] for number in range(10_000)]
+        before = gc.get_freeze_count()
+        gc.collect()
+        assert gc.get_freeze_count() == before, "a short collection puts nothing aside"
+        monkeypatch.setattr(garbage, "FREEZE_AFTER_S", 0.0)
+        gc.collect()
+        assert gc.get_freeze_count() >= before + len(state)
+        assert sum(metrics.gc_pause_seconds.counts) >= 2
+        keeper.stop()
+        assert gc.get_freeze_count() == 0
+        gc.collect()
+        assert not [item for item in gc.callbacks if getattr(item, "__self__", None) is keeper]
+
+    asyncio.run(scenario())
+
+
+def test_after_many_connections_what_was_put_aside_is_collected_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario() -> None:
+        monkeypatch.setattr(garbage, "_LOOK_INTERVAL_S", 0.001)
+        connections, may_pause = 0, False
+        keeper = Garbage(NodeMetrics(), lambda: connections, lambda: may_pause)
+        knot = Knot()
+        seen = weakref.ref(knot)
+        keeper.start()  # puts the knot aside
+        del knot
+        gc.collect()
+        assert seen() is not None, "put aside: an ordinary collection does not find it"
+        connections = garbage.THOROUGH_AFTER_CONNECTIONS
+        await asyncio.sleep(0.05)
+        assert seen() is not None, "not while the node must not pause"
+        may_pause = True
+        async with asyncio.timeout(20):
+            while seen() is not None:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.002)
+        keeper.stop()
+
+    asyncio.run(scenario())
