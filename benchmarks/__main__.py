@@ -56,6 +56,7 @@ BENCHMARKS = {
         "what each feature costs",
         quick=("--seconds", "0.5", "--rounds", "1", "--commands", "2000"),
     ),
+    "pipeline_depth": Benchmark("waiting against depth and width of the pipeline, simulated"),
     "snapshot_stall": Benchmark(
         "stalls and latency while snapshots of a large store are taken and installed",
         quick=("--entities", "10000", "--seconds", "8"),

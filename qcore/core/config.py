@@ -45,7 +45,8 @@ class RaftConfig:
         pre_vote: ask before raising the term (dissertation 9.6).
         check_quorum: a leader that has not heard from a quorum for an election timeout steps down, and
             servers that hear a live leader refuse votes (dissertation 6.2, 4.2.3).
-        max_inflight_messages, max_inflight_bytes: appends sent to one follower and not yet acknowledged.
+        max_inflight_messages, max_inflight_bytes: appends sent to one follower and not yet acknowledged;
+            what is said later waits behind them on the link (measured in benchmarks/README.md).
         max_batch_bytes: entries in one append; a single larger entry still goes, alone.
         max_uncommitted_bytes: appended and not yet committed; beyond it proposals are refused.
         max_snapshot_chunk: characters of a snapshot in one message.
@@ -65,7 +66,7 @@ class RaftConfig:
     pre_vote: bool = True
     check_quorum: bool = True
     max_inflight_messages: int = 16
-    max_inflight_bytes: int = 4 * 1024 * 1024
+    max_inflight_bytes: int = 1024 * 1024
     max_batch_bytes: int = 256 * 1024
     max_uncommitted_bytes: int = 64 * 1024 * 1024
     max_snapshot_chunk: int = 256 * 1024

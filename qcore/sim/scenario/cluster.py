@@ -45,7 +45,7 @@ class ClusterSpec(Spec):
     pre_vote: Flag = True
     check_quorum: Flag = True
     max_inflight_messages: Positive = 16
-    max_inflight_bytes: Positive = 4 * 1024 * 1024
+    max_inflight_bytes: Positive = 1024 * 1024
     max_batch_bytes: Positive = 256 * 1024
     max_uncommitted_bytes: Positive = 64 * 1024 * 1024
     max_snapshot_chunk: Positive = 256 * 1024
