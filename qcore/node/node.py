@@ -233,6 +233,8 @@ class Node:
     @property
     def metrics(self) -> NodeMetrics:
         """What the node counts."""
+        return self._metrics
+
     def connections_accepted(self) -> int:
         """How many connections there were since the start."""
         return self._server.stats.connections_accepted
@@ -240,8 +242,6 @@ class Node:
     def may_pause(self) -> bool:
         """Whether nobody is hurt if this node does nothing for less than an election timeout."""
         return self._replica.core.role != "leader" and not self._replica.busy
-
-        return self._metrics
 
     @property
     def failure(self) -> BaseException | None:
@@ -409,11 +409,11 @@ class Node:
             self._around(),
             self._pool.peer_states(),
             self._server.stats,
+        )
+
     def _status(self) -> CoreStatus:
         """The core's, but what it handed out to be applied counts as applied only once it is."""
         return replace(self._replica.core.status(), applied=self._replica.applied_index)
-
-        )
 
     def _around(self) -> views.Around:
         stats = self._server.stats

@@ -44,8 +44,8 @@ from qcore.errors import (
     StateMachineFailed,
     TooLarge,
 )
-from qcore.replica.backlog import Backlog
 from qcore.replica.admin import Admin
+from qcore.replica.backlog import Backlog
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import (
     AddLearner,
@@ -132,8 +132,8 @@ class Replica:
         self._committed_bytes = DrainMeter(now)
         self.sessions = SessionTable()
         self.applied_index = 0
-        if durable.snapshot is not None:
         self._backlog = Backlog(self._apply, self._reads.ready)
+        if durable.snapshot is not None:
             for _ in restore_snapshot(durable.snapshot.data, machine, self.sessions):
                 pass  # nobody waits for a node that starts
             self.applied_index = durable.snapshot.meta.last_included_index
@@ -141,10 +141,10 @@ class Replica:
         self.core = RaftCore(config.raft, durable, rng=rng, now=now)
         self._admin = Admin(self, config)
         self._carry_out(self.core.initial_effects())
-
         while self._backlog.busy:
             self._backlog.begin_step()
             self._advance_backlog()
+
     def step(self, events: Sequence[ReplicaEvent], now: int, wall_us: int) -> list[ReplicaEffect]:
         """Take events that happened by `now` and return what must be done, in order.
 
@@ -157,14 +157,14 @@ class Replica:
             StateMachineFailed: the state machine broke its contract; the node must stop.
         """
         self._now = max(self._now, now)
-        for event in events:
         self._backlog.begin_step()
+        for event in events:
             self._take(event, wall_us)
         if self._batch:
             self._propose(wall_us)
-        if not self._admin.idle:
         if self._backlog.busy:
             self._advance_backlog()
+        if not self._admin.idle:
             self._admin.advance()
         if self._snapshotting.active:
             self._snapshot_on()
@@ -175,9 +175,9 @@ class Replica:
 
     def next_deadline(self) -> int:
         """When to step `Tick` at the latest, µs."""
-        return min(
         if self._backlog.busy:
             return self._now
+        return min(
             self.core.next_deadline(),
             self._deadlines.next_deadline(),
             self._snapshotting.next_deadline(),
@@ -389,9 +389,6 @@ class Replica:
                 ),
             )
 
-    # -- snapshots -------------------------------------------------------------------------------
-
-    def _begin_snapshot(self, keep_entries: int) -> None:
     def _advance_backlog(self) -> None:
         self._backlog.advance()
         self._after_applying()
@@ -416,6 +413,9 @@ class Replica:
         """True while the replica works off more than one step can take: a snapshot, or a long catch-up."""
         return self._backlog.busy or self._snapshotting.capturing
 
+    # -- snapshots -------------------------------------------------------------------------------
+
+    def _begin_snapshot(self, keep_entries: int) -> None:
         self._snapshotting.begin(
             self.machine, self.sessions, self.applied_index, keep_entries, self._now
         )

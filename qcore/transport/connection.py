@@ -237,13 +237,13 @@ class Connection(asyncio.Protocol):
             if timer is not None:
                 timer.cancel()
         self._closed(self._reason_of_end(exc))
+        # Its traceback leads back to the protocol: without the cycle both go at once.
+        self._ws.parser_exc = None
 
     # --- receiving --------------------------------------------------------------------------------
 
     def _deliver_and_flush(self) -> None:
         """Hand over what came; what is sent meanwhile goes out together afterwards."""
-        # Its traceback leads back to the protocol: without the cycle both go at once.
-        self._ws.parser_exc = None
         self._flush_expected = True
         self._deliver_frames()
         self._flush()
