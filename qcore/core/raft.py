@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from qcore.core import election, membership, reads, replication, snapshots, transfer
 from qcore.core.config import RaftConfig
 from qcore.core.effects import Effect, MessageDropped, Role
-from qcore.core.entry import DurableState, Entry, Membership
+from qcore.core.entry import DurableState, Entry, Membership, Snapshot
 from qcore.core.events import (
     Bootstrap,
     Campaign,
@@ -243,6 +243,11 @@ class RaftCore:
     @property
     def membership(self) -> Membership:
         return self._server.membership
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The newest snapshot, which stands for the log up to its index."""
+        return self._server.snapshot
 
     def term_at(self, index: int) -> int | None:
         """The term of the entry at `index`; None if the log does not hold it (any more)."""

@@ -99,6 +99,22 @@ class TakeSnapshot:
     keep_entries: int = 0
 
 
+@dataclass(slots=True)
+class CopyState:
+    """Have a snapshot that holds all that was acknowledged so far; answered by a `Reply` with its index.
+
+    The snapshot is then the core's newest, or an older one than that. It is captured little by little and
+    compacts the log, as the policy's are (`ReplicaConfig.keep_entries`). Taken by any member.
+
+    Attributes:
+        stale: what this node has applied is recent enough; needs no leader and no quorum.
+    """
+
+    request_id: int
+    timeout_ms: int
+    stale: bool = False
+
+
 ReplicaEvent = (
     PeerMessageReceived
     | ClientRequest
@@ -107,6 +123,7 @@ ReplicaEvent = (
     | AddLearner
     | TransferLeader
     | TakeSnapshot
+    | CopyState
     | Tick
     | WriteDurable
     | Campaign

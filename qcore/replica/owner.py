@@ -49,6 +49,10 @@ class Owner(Protocol):
         """Answer a read from the state as it is now."""
         ...
 
+    def copy(self, request: Request) -> None:
+        """Have the state as it is now captured; the request's reads are confirmed."""
+        ...
+
     def succeed(self, request: Request, result: str, index: int) -> None:
         """Give the request its result as its one outcome."""
         ...

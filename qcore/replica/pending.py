@@ -9,6 +9,9 @@ from typing import Literal
 from qcore.core.server import NEVER
 from qcore.replica.messages import RequestKind
 
+#: What a replica does for a request; the last two never travel as such: a peer's `ReadIndex`, a `CopyState`.
+Task = RequestKind | Literal["read_index", "copy"]
+
 
 @dataclass(slots=True, eq=False)
 class Request:
@@ -28,7 +31,7 @@ class Request:
 
     request_id: int
     from_peer: int | None
-    kind: RequestKind | Literal["read_index"]
+    kind: Task
     payload: str
     deadline: int
     index: int = 0

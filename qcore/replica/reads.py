@@ -87,6 +87,9 @@ class Reads:
     def serve(self, request: Request) -> None:
         """Answer a read from the state as it is now."""
         owner = self._owner
+        if request.kind == "copy":
+            owner.copy(request)
+            return
         if request.kind == "read_index":
             owner.succeed(request, "", owner.applied_index)
             return

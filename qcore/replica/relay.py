@@ -43,7 +43,7 @@ class Relay:
         request.ticket = self._last_ticket
         self._passed_on[request.ticket] = request
         timeout_ms = max(1, (request.deadline - owner.now) // 1000)
-        if request.kind == "follower_read":
+        if request.kind == "follower_read" or request.kind == "copy":
             owner.send(leader_id, ReadIndex(request.ticket, timeout_ms))
         else:
             assert request.kind != "read_index", "a peer's request is never passed on"
@@ -55,7 +55,7 @@ class Relay:
         """The request's outcome was given without the leader: an answer would come too late."""
         if self._passed_on.get(request.ticket) is request:
             del self._passed_on[request.ticket]
-        elif request.kind == "follower_read":
+        elif request.kind in ("follower_read", "copy"):
             # It waits for its index, which may never come: a node that cannot follow must not gather them.
             self._reads_done += 1
             if self._reads_done > 64 + len(self._reads) // 2:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from qcore.core.effects import (
     Apply,
@@ -47,11 +46,13 @@ from qcore.errors import (
 from qcore.replica.admin import Admin
 from qcore.replica.backlog import Backlog
 from qcore.replica.config import ReplicaConfig
+from qcore.replica.copies import StateCopies
 from qcore.replica.events import (
     AddLearner,
     Applied,
     ChangeMembers,
     ClientRequest,
+    CopyState,
     InitCluster,
     PeerMessageReceived,
     ReplicaEffect,
@@ -69,10 +70,9 @@ from qcore.replica.messages import (
     PeerMessage,
     ReadIndex,
     ReadIndexResponse,
-    RequestKind,
 )
 from qcore.replica.outcomes import response_of_error, response_of_result
-from qcore.replica.pending import Deadlines, Request
+from qcore.replica.pending import Deadlines, Request, Task
 from qcore.replica.reads import Reads
 from qcore.replica.relay import Relay
 from qcore.replica.sessions import SessionTable
@@ -130,6 +130,7 @@ class Replica:
             config.max_pending_requests, config.max_pending_bytes, self._longest_hint_us, now
         )
         self._committed_bytes = DrainMeter(now)
+        self._copies = StateCopies(self, self._reads, self._longest_hint_us)
         self.sessions = SessionTable()
         self.applied_index = 0
         self._backlog = Backlog(self._apply, self._reads.ready)
@@ -166,7 +167,7 @@ class Replica:
             self._advance_backlog()
         if not self._admin.idle:
             self._admin.advance()
-        if self._snapshotting.active:
+        if self._snapshotting.active or self._copies.waiting:
             self._snapshot_on()
         if self._deadlines.next_deadline() <= self._now:
             self._expire()
@@ -215,6 +216,8 @@ class Replica:
                 self._admin.add_learner(event, wall_us)
             case TransferLeader():
                 self._admin.transfer(event)
+            case CopyState():
+                self._copies.begin(event)
             case TakeSnapshot(keep_entries=keep_entries):
                 if not self._backlog.restoring:
                     self._begin_snapshot(keep_entries)
@@ -238,7 +241,7 @@ class Replica:
         self,
         request_id: int,
         from_peer: int | None,
-        kind: RequestKind | Literal["read_index"],
+        kind: Task,
         payload: str,
         timeout_ms: int,
     ) -> None:
@@ -421,19 +424,24 @@ class Replica:
         )
 
     def _snapshot_on(self, *, everything: bool = False) -> None:
-        """Begin a snapshot if the policy asks for one; go on with the one that was begun."""
-        if self._snapshotting.due(self.applied_index):
+        """Begin a snapshot if the policy or a `CopyState` asks for one; go on with the one that was begun."""
+        if self._backlog.restoring:
+            return  # the state is that of no index
+        self._copies.settle()
+        wanted = self._copies.waiting and not self._snapshotting.capturing
+        if wanted or self._snapshotting.due(self.applied_index):
             self._begin_snapshot(self.config.keep_entries)
         if self._snapshotting.capturing:
             taken = self._snapshotting.draw(self._now, everything=everything)
             if taken is not None:
                 self.step_core(taken)
+                self._copies.settle()
 
     # -- outcomes --------------------------------------------------------------------------------
 
     def _expire(self) -> None:
         for request in self._deadlines.expired(self._now):
-            error = self._admin.expire(request)
+            error = self._admin.expire(request) or self._copies.expire(request)
             if error is not None:
                 pass
             elif request.kind not in ("write", "session"):
@@ -456,6 +464,10 @@ class Replica:
     @property
     def now(self) -> int:
         return self._now
+
+    def copy(self, request: Request) -> None:
+        """Have the state as it is now captured; the request's reads are confirmed."""
+        self._copies.confirmed(request)
 
     def serve(self, request: Request) -> None:
         """Answer a read from the state as it is now."""

@@ -42,6 +42,7 @@ class Host:
         self.stalled = False
         self.unsynced: list[int] = []
         self.replies: list[Reply] = []
+        self.snapshots_stored: list[StoreSnapshot] = []
         config = ReplicaConfig(
             replace(cluster.raft, node_id=node_id),
             max_command_bytes=4096,
@@ -63,6 +64,8 @@ class Host:
                 case SaveHardState() | AppendLog() | TruncateLog() | StoreSnapshot():
                     apply_write(self.durable, effect)
                     self.unsynced.append(effect.write_id)
+                    if isinstance(effect, StoreSnapshot):
+                        self.snapshots_stored.append(effect)
                 case SendPeer():
                     if self.gate.admit(effect):
                         self.cluster.post(self.node_id, effect)

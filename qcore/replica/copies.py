@@ -1,0 +1,99 @@
+"""Copies of the state on request: each request ends with a snapshot that holds all that was acknowledged before it.
+
+A request goes through the read rounds first, as a read at this node does (dissertation 6.4): behind the index that
+a quorum confirmed lies everything that was acknowledged when it arrived. It then waits for a snapshot through
+that index or a later one. The node's newest may be one already; else one is captured little by little, as the
+policy's are, and becomes the node's own: the log is compacted behind it. One capture serves all who wait.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from qcore.errors import DeadlineExceeded, Overloaded, QcoreError, Refused
+from qcore.replica.events import CopyState
+from qcore.replica.flow import retry_after_ms
+from qcore.replica.owner import Owner
+from qcore.replica.pending import Request
+from qcore.replica.reads import Reads
+
+#: Requests without an outcome; each may keep a snapshot alive in its host.
+MAX_COPIES: Final = 16
+
+
+class StateCopies:
+    """The unfinished requests for a copy of one replica's state.
+
+    Args:
+        owner: the replica.
+        reads: confirms that its state is recent.
+        longest_hint_us: the longest hint when to retry, µs.
+    """
+
+    def __init__(self, owner: Owner, reads: Reads, longest_hint_us: int) -> None:
+        self._owner = owner
+        self._reads = reads
+        self._longest_hint_us = longest_hint_us
+        self._unconfirmed: list[Request] = []
+        self._confirmed: list[Request] = []
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a snapshot is wanted that does not exist yet."""
+        return bool(self._confirmed)
+
+    def begin(self, event: CopyState) -> None:
+        """Take a request; it ends in one `Reply` with the index of the snapshot."""
+        owner = self._owner
+        request = owner.open_request(event.request_id, event.timeout_ms)
+        request.kind = "copy"
+        self._unconfirmed = [other for other in self._unconfirmed if not other.done]
+        held = self._unconfirmed + self._confirmed
+        if len(held) >= MAX_COPIES:
+            left_us = min(other.deadline for other in held) - owner.now
+            hint = retry_after_ms(max(0, left_us), self._longest_hint_us)
+            owner.fail(
+                request, Overloaded.because(f"{len(held)} copies of the state are waiting", hint)
+            )
+        elif not event.stale:
+            self._unconfirmed.append(request)
+            self._reads.begin(request)
+        elif owner.core.commit > 0:
+            self.confirmed(request)
+        else:
+            owner.fail(
+                request,
+                Refused(
+                    "this node has no state yet: it belongs to no cluster, or was just added to one"
+                ),
+            )
+
+    def confirmed(self, request: Request) -> None:
+        """What is applied here holds all that the request must see."""
+        if request in self._unconfirmed:
+            self._unconfirmed.remove(request)
+        request.index = self._owner.applied_index
+        self._confirmed.append(request)
+
+    def settle(self) -> None:
+        """Answer those for whom the newest snapshot is enough."""
+        snapshot = self._owner.core.snapshot
+        covered_index = snapshot.meta.last_included_index if snapshot else 0
+        waiting, self._confirmed = self._confirmed, []
+        for request in waiting:
+            if request.index <= covered_index:
+                self._owner.succeed(request, "", covered_index)
+            else:
+                self._confirmed.append(request)
+
+    def expire(self, request: Request) -> QcoreError | None:
+        """The error for a request of this kind whose deadline came; None if it is not one."""
+        if request in self._confirmed:
+            self._confirmed.remove(request)
+            return DeadlineExceeded("the state was not captured in time: allow more time")
+        if request in self._unconfirmed:
+            self._unconfirmed.remove(request)
+            return DeadlineExceeded(
+                "no quorum confirmed in time that this node's state is recent: retry, or ask for a stale copy"
+            )
+        return None
