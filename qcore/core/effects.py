@@ -129,7 +129,7 @@ class ProposalRefused:
 
 @dataclass(slots=True)
 class ChangeAccepted:
-    """The change's first configuration was appended at `index`; the last one follows by itself."""
+    """The change's first configuration was appended at `index`; the last one follows by itself, if it may."""
 
     index: int
     term: int

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 EntryKind = Literal["command", "noop", "membership", "session"]
 
@@ -64,6 +64,8 @@ class Membership:
         learners_next: outgoing voters that become learners when the joint phase ends.
         addresses: `(id, "host:port")` of every member, sorted by id.
         cluster_id: names the cluster; chosen once, at initialisation.
+        auto_leave: while joint, the leader goes on to the simple configuration by itself; else it waits for
+            `LeaveJoint`. Part of the entry, because a later leader must know. Not written where it is true.
     """
 
     voters: tuple[int, ...] = ()
@@ -72,6 +74,7 @@ class Membership:
     learners_next: tuple[int, ...] = ()
     addresses: tuple[tuple[int, str], ...] = ()
     cluster_id: str = ""
+    auto_leave: Annotated[bool, Field(exclude_if=bool)] = True
 
     @property
     def is_joint(self) -> bool:

@@ -69,6 +69,7 @@ class ChangeMembership:
         addresses: `(id, "host:port")` of members that the cluster does not know yet, or that moved.
         wall_us: stamps the entry.
         expected_index: if given, refuse unless the configuration in force is that of this index.
+        auto_leave: leave the joint phase as soon as it is committed; else stay in it until `LeaveJoint`.
     """
 
     voters: tuple[int, ...]
@@ -76,6 +77,17 @@ class ChangeMembership:
     addresses: tuple[tuple[int, str], ...]
     wall_us: int
     expected_index: int | None = None
+    auto_leave: bool = True
+
+
+@dataclass(slots=True)
+class LeaveJoint:
+    """Leave the joint phase of a change that asked to stay in it. Answered by `ChangeAccepted` or `ChangeRefused`.
+
+    Any later leader can be told. `wall_us` stamps the entry.
+    """
+
+    wall_us: int
 
 
 @dataclass(slots=True)
@@ -107,7 +119,7 @@ class Campaign:
 
 @dataclass(slots=True)
 class PeerUnreachable:
-    """What was in flight to the peer is probably lost: probe before sending more."""
+    """What was in flight to the peer is probably lost: find out what it holds before sending more."""
 
     peer_id: int
 
@@ -130,11 +142,12 @@ Event = (
     | WriteDurable
     | Propose
     | ReadRequested
+    | ReadAbandoned
     | Bootstrap
     | Campaign
     | PeerUnreachable
     | SnapshotTaken
     | ChangeMembership
+    | LeaveJoint
     | TransferLeadership
-    | ReadAbandoned
 )

@@ -3,7 +3,7 @@
 | configuration in force | committed? | the leader |
 |---|---|---|
 | joint | no | waits: every decision needs both majorities |
-| joint | yes | appends the configuration that leaves the joint phase |
+| joint | yes | appends the configuration that leaves the joint phase; without `auto_leave`, on `LeaveJoint` |
 | simple | no | waits; a second change is refused |
 | simple | yes | lets go of the removed servers; if it is one of them, hands over and steps down |
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 from qcore.core import replication, transfer
 from qcore.core.effects import ChangeAccepted, ChangeRefused
 from qcore.core.entry import Membership
-from qcore.core.events import ChangeMembership
+from qcore.core.events import ChangeMembership, LeaveJoint
 from qcore.core.server import Server
 
 
@@ -31,10 +31,27 @@ def change(server: Server, event: ChangeMembership) -> None:
     _append(server, planned(server.membership, event), event.wall_us)
 
 
+def leave(server: Server, event: LeaveJoint) -> None:
+    """Leave a joint phase that does not end by itself, or refuse by name."""
+    refusal = _unable(server)
+    if refusal is None and not server.membership.is_joint:
+        refusal = "not_joint", "there is no joint configuration to leave"
+    elif refusal is None and server.membership_index > server.commit:
+        refusal = (
+            "pending",
+            f"the joint configuration at index {server.membership_index} is not committed yet: retry in a moment",
+        )
+    if refusal is not None:
+        server.emit(ChangeRefused(*refusal))
+        return
+    server.emit(ChangeAccepted(server.log.last_index + 1, server.term))
+    _append(server, left(server.membership), event.wall_us)
+
+
 def planned(current: Membership, event: ChangeMembership) -> Membership:
     """The configuration to append first: joint if the voters change, else already the final one."""
-    voters = tuple(sorted(event.voters))
-    learners = tuple(sorted(event.learners))
+    voters = tuple(sorted({*event.voters}))
+    learners = tuple(sorted({*event.learners}))
     known = {**dict(current.addresses), **dict(event.addresses)}
     members = sorted({*voters, *learners, *current.voters})
     if voters == current.voters:
@@ -51,6 +68,7 @@ def planned(current: Membership, event: ChangeMembership) -> Membership:
         learners_next=tuple(member for member in learners if member in current.voters),
         addresses=_addresses(known, members),
         cluster_id=current.cluster_id,
+        auto_leave=event.auto_leave,
     )
 
 
@@ -71,7 +89,10 @@ def advance(server: Server) -> None:
     if server.membership_index > server.commit or server.commit < server.first_own_index:
         return
     if server.membership.is_joint:
-        _append(server, left(server.membership), 0)
+        if server.membership.auto_leave:
+            _append(server, left(server.membership), 0)
+        else:
+            server.settled_index = server.membership_index
         return
     members = server.membership.members()
     gone = [peer for peer in server.progress if peer not in members]
@@ -97,17 +118,8 @@ def _why_not(server: Server, event: ChangeMembership) -> tuple[str, str] | None:
     known = {*dict(current.addresses), *dict(event.addresses)}
     strangers = sorted({*event.voters, *event.learners} - known)
     both = sorted({*event.voters} & {*event.learners})
-    if server.role != "leader":
-        return "not_leader", "this node is not the leader"
-    if server.transfer is not None:
-        return "transferring", "leadership is being transferred: retry in a moment"
-    if server.commit < server.first_own_index:
-        # Without this, two leaders could start different changes from one configuration, with
-        # majorities that do not overlap.
-        return (
-            "not_ready",
-            "this leader has not committed an entry of its own term yet: retry in a moment",
-        )
+    if (refusal := _unable(server)) is not None:
+        return refusal
     if server.membership_index > server.commit or current.is_joint:
         return (
             "pending",
@@ -124,6 +136,24 @@ def _why_not(server: Server, event: ChangeMembership) -> tuple[str, str] | None:
         return "unknown_member", f"no address is known for {strangers}: add them as learners first"
     if both:
         return "contradiction", f"{both} cannot be voters and learners at once"
+    if (fault := planned(current, event).fault()) is not None:
+        return "invalid", f"no cluster can have this configuration: {fault}"
+    return None
+
+
+def _unable(server: Server) -> tuple[str, str] | None:
+    """Why this server can begin nothing at all: name and reason, or None."""
+    if server.role != "leader":
+        return "not_leader", "this node is not the leader"
+    if server.transfer is not None:
+        return "transferring", "leadership is being transferred: retry in a moment"
+    if server.commit < server.first_own_index:
+        # Without this, two leaders could start different changes from one configuration, with
+        # majorities that do not overlap.
+        return (
+            "not_ready",
+            "this leader has not committed an entry of its own term yet: retry in a moment",
+        )
     return None
 
 

@@ -4,7 +4,7 @@
 |---|---|---|
 | probe | one append, then waits for an answer to it or to a heartbeat | one succeeds: replicate |
 | replicate | a window of appends, optimistically | one is rejected, or the peer is unreachable: probe |
-| snapshot | heartbeats only | the follower reports an index that the log can continue: replicate |
+| snapshot | one chunk, then waits; heartbeats | the follower reports an index that the log can continue: replicate |
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from qcore.core.events import (
     Campaign,
     ChangeMembership,
     Event,
+    LeaveJoint,
     MessageReceived,
     PeerUnreachable,
     Propose,
@@ -155,9 +156,7 @@ class RaftCore:
             case ReadAbandoned(read_id=read_id):
                 reads.abandon(server, read_id)
             case PeerUnreachable(peer_id=peer_id):
-                progress = server.progress.get(peer_id)
-                if progress is not None and progress.state != "probe":
-                    progress.become_probe(progress.match + 1)
+                replication.on_unreachable(server, peer_id)
             case Campaign():
                 if server.role != "leader":
                     election.campaign(server)
@@ -167,6 +166,8 @@ class RaftCore:
                 self._on_bootstrap(event)
             case ChangeMembership():
                 membership.change(server, event)
+            case LeaveJoint():
+                membership.leave(server, event)
             case TransferLeadership(to=to):
                 transfer.begin(server, to)
         if server.role == "leader":

@@ -145,6 +145,17 @@ def _send_append(
     )
 
 
+def on_unreachable(server: Server, peer: int) -> None:
+    """What is in flight to the peer is probably lost: probe, or send the present chunk of its snapshot again."""
+    progress = server.progress.get(peer)
+    if progress is None:
+        return
+    if progress.snapshot is not None:
+        progress.snapshot.sent_at = server.now - server.election_timeout_max_us
+    elif progress.state == "replicate":
+        progress.become_probe(progress.match + 1)
+
+
 def on_response(
     server: Server, from_id: int, response: AppendEntriesResponse | InstallSnapshotResponse
 ) -> None:

@@ -24,8 +24,9 @@ def on_snapshot_taken(server: Server, event: SnapshotTaken) -> None:
     through = max(server.log.offset, event.index - max(event.keep_entries, 0))
     server.emit(StoreSnapshot(server.next_write_id(), server.snapshot, through, reset_log=False))
     server.log.compact(through)
-    newer = [(at, later) for at, later in server.memberships if at > event.index]
-    server.memberships = [(event.index, membership), *newer]
+    # The configuration in force keeps its own index, by which a change may name it.
+    covered = sum(1 for at, _ in server.memberships if at <= event.index)
+    del server.memberships[: covered - 1]
 
 
 def send_to_active(server: Server, peer: int, progress: Progress) -> None:

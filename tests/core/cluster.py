@@ -189,14 +189,14 @@ class Cluster:
     def propose(self, node_id: int, *commands: str) -> list[Effect]:
         return self.step(node_id, Propose(list(commands), self.nodes[node_id].now))
 
-    def read(self, node_id: int) -> int:
+    def read(self, node_id: int, *, lease: bool = False) -> int:
         """Ask for a linearizable read; returns its id."""
         node = self.nodes[node_id]
         node.next_read_id += 1
         read_id = node.next_read_id
         if self.safety:
             self.safety.read_requested(node_id, node.incarnation, read_id)
-        self.step(node_id, ReadRequested(read_id))
+        self.step(node_id, ReadRequested(read_id, lease))
         return read_id
 
     def timeout(self, node_id: int) -> list[Effect]:
@@ -218,7 +218,7 @@ class Cluster:
     def take_snapshot(self, node_id: int, keep_entries: int = 0) -> list[Effect]:
         """Capture the state machine as it is."""
         node = self.nodes[node_id]
-        data = f"{node.machine_index}:{node.machine_digest}"
+        data = f"{node.machine_index}:{node.machine_digest:010}"  # one length whatever the state
         return self.step(node_id, SnapshotTaken(node.machine_index, data, keep_entries))
 
     # -- the network -----------------------------------------------------------------------------

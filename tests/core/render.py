@@ -57,6 +57,8 @@ def membership_text(membership: Membership) -> str:
         ids: tuple[int, ...] = getattr(membership, name)
         if ids:
             parts.append(f"{name.removeprefix('voters_')} " + ",".join(map(str, ids)))
+    if not membership.auto_leave:
+        parts.append("until told")
     return " ".join(parts)
 
 
@@ -88,7 +90,9 @@ def message_text(message: RaftMessage) -> str:
             return f"AppendResponse t{message.term} rejects {message.prev_log_index} hint {hint}{_round(message)}"
         case InstallSnapshot():
             last = f"{message.last_included_index}.{message.last_included_term}"
-            return f"InstallSnapshot t{message.term} through {last}{_round(message)}"
+            return (
+                f"InstallSnapshot t{message.term} through {last}{_part(message)}{_round(message)}"
+            )
         case InstallSnapshotResponse():
             so_far = "" if message.match_index else f" next {message.next_offset}"
             return f"InstallSnapshotResponse t{message.term} match {message.match_index}{so_far}{_round(message)}"
@@ -104,6 +108,13 @@ def _accepted(accepted: bool) -> str:
 
 def _granted(granted: bool) -> str:
     return "granted" if granted else "refused"
+
+
+def _part(message: InstallSnapshot) -> str:
+    """Which characters a chunk holds, if it is not the whole snapshot."""
+    if len(message.data) == message.total:
+        return ""
+    return f" part {message.offset}..{message.offset + len(message.data)} of {message.total}"
 
 
 def _round(
@@ -182,6 +193,8 @@ def status_text(core: RaftCore) -> str:
     text = f"{status.role} t{status.term} leader {status.leader_id or '-'} last {last} commit {status.commit}"
     if status.durable_index != status.last_log_index:
         text += f" durable {status.durable_index}"
+    if core.transferring:
+        text += " transferring"
     return text
 
 

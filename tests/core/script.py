@@ -9,30 +9,43 @@ clock. Any command may end in `quiet`: then writes, sends and applications are l
 
 | command | |
 |---|---|
-| `nodes 3 [pristine] [voters=1,2 outgoing=.. learners=..] [setting=value ..]` | a fresh cluster |
+| `nodes 3 [pristine] [voters=1,2 outgoing=.. learners=..] [priorities=1,5,0] [setting=value ..]` | a fresh cluster |
 | `restore 1 term=3 log=1,1,3 [vote=2] [commit=2]` | node 1 restarts with a log of these terms |
 | `bootstrap 1` | initialise a pristine node with all nodes as voters |
-| `campaign 1`, `timeout 1`, `advance MS` | act; move the clock to 1's deadline and tick it; just the clock |
-| `propose 1 x y`, `read 1`, `snapshot 1 [keep=2]`, `unreachable 1 2` | events |
+| `lead 1` | node 1 is elected and its no-op committed everywhere: prints nothing |
+| `campaign 1`, `timeout 1` | act; move the clock to 1's deadline and tick it |
+| `advance MS`, `tick 1` | just the clock; tell 1 what time it is |
+| `run MS` | time passes: whoever has a deadline is ticked then, and all is delivered and made durable at once |
+| `propose 1 x y`, `read 1 [lease]`, `snapshot 1 [keep=2]`, `unreachable 1 2` | events |
+| `change 1 voters=1,2 [learners=3] [expect=INDEX] [explicit]` | change the members; explicit: stay joint until told |
+| `leave 1`, `transfer 1 [2]` | leave the joint phase; hand leadership over, to the best if not said to whom |
 | `durable 1 [n]` | the n oldest pending writes (default all) become durable |
 | `stall 1`, `unstall 1` | whether `stabilize` leaves the node's disk alone |
 | `deliver 1->2 [n]`, `drop 1->2 [n]` | the n oldest messages (default all) |
 | `duplicate 1->2`, `late 1->2` | repeat the oldest; deliver the newest |
+| `hold 1->2 [n]`, `release 1->2` | set messages aside, also from `stabilize`; put them back as the newest |
 | `isolate 1`, `cut 1->2`, `heal` | links; what arrives over a cut link is lost |
 | `crash 1 [keep=n]`, `restart 1` | keep: how many pending writes survive |
 | `stabilize [1 2 ..]` | deliver and make durable until nothing is on its way [among these] |
-| `status [1 ..]`, `log [1 ..]`, `progress 1`, `messages`, `members 1` | look |
+| `status [1 ..]`, `log [1 ..]`, `progress 1`, `messages`, `members [1 ..]` | look |
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from qcore.core import DurableState, HardState, Membership, RaftConfig, Safeguards
 from qcore.core.effects import Effect
-from qcore.core.events import Bootstrap, PeerUnreachable
-from tests.core.cluster import Cluster, Node, started
+from qcore.core.events import (
+    Bootstrap,
+    ChangeMembership,
+    LeaveJoint,
+    PeerUnreachable,
+    Tick,
+    TransferLeadership,
+)
+from tests.core.cluster import Cluster, Envelope, Node, started
 from tests.core.render import (
     LOUD,
     effect_text,
@@ -81,6 +94,7 @@ class Script:
     def __init__(self) -> None:
         self._cluster: ScriptCluster | None = None
         self.stalled: set[int] = set()
+        self.aside: list[Envelope] = []
         self.membership = Membership()
         self.commands: dict[str, Callable[[list[str], dict[str, str]], list[str] | None]] = {
             name.removeprefix("do_"): getattr(self, name)
@@ -118,6 +132,8 @@ class Script:
     def do_nodes(self, words: list[str], options: dict[str, str]) -> None:
         size = int(words[0])
         self.stalled.clear()
+        self.aside.clear()
+        priorities = ids(options.pop("priorities", None))
         voters = ids(options.pop("voters", None)) or tuple(range(1, size + 1))
         self.membership = Membership(
             voters=voters,
@@ -130,6 +146,12 @@ class Script:
             for node_id in range(1, size + 1)
         }
         self._cluster = ScriptCluster(durable, _settings(options))
+        self._cluster.lines = []
+        for node_id, priority in enumerate(priorities, start=1):
+            node = self._cluster.nodes[node_id]
+            node.config = replace(node.config, priority=priority)
+            self._cluster.crash(node_id)
+            self._cluster.restart(node_id)
         self._cluster.lines = []
 
     def do_restore(self, words: list[str], options: dict[str, str]) -> None:
@@ -151,27 +173,77 @@ class Script:
     def do_campaign(self, words: list[str], options: dict[str, str]) -> None:
         self.cluster.campaign(int(words[0]))
 
+    def do_lead(self, words: list[str], options: dict[str, str]) -> None:
+        self.do_campaign(words, {})
+        self.do_stabilize([], {})
+        self.do_timeout(words, {})
+        self.do_stabilize([], {})
+        self.cluster.lines = []
+        if self.cluster.leaders() != [int(words[0])]:
+            raise ScriptError(f"node {words[0]} does not lead: {self.do_status([], {})}")
+
     def do_timeout(self, words: list[str], options: dict[str, str]) -> None:
         node_id = int(words[0])
         self.cluster.timeout(node_id)
-        now = self.cluster.nodes[node_id].now
+        self._clocks_at(self.cluster.nodes[node_id].now)
+
+    def _clocks_at(self, now: int) -> None:
         for node in self.cluster.nodes.values():
             node.now = max(node.now, now)
 
     def do_advance(self, words: list[str], options: dict[str, str]) -> None:
         self.cluster.advance(int(words[0]))
 
+    def do_tick(self, words: list[str], options: dict[str, str]) -> None:
+        self.cluster.step(int(words[0]), Tick())
+
+    def do_run(self, words: list[str], options: dict[str, str]) -> None:
+        end = max(node.now for node in self.cluster.nodes.values()) + int(words[0]) * 1000
+        self.do_stabilize([], {})
+        while True:
+            due = [(node.up.next_deadline(), node.node_id) for node in self.cluster.alive()]
+            deadline, node_id = min(due)
+            if deadline > end:
+                break
+            self._clocks_at(deadline)
+            self.cluster.step(node_id, Tick())
+            self.do_stabilize([], {})
+        self._clocks_at(end)
+
     def do_propose(self, words: list[str], options: dict[str, str]) -> None:
         self.cluster.propose(int(words[0]), *words[1:])
 
     def do_read(self, words: list[str], options: dict[str, str]) -> None:
-        self.cluster.read(int(words[0]))
+        self.cluster.read(int(words[0]), lease="lease" in words)
 
     def do_snapshot(self, words: list[str], options: dict[str, str]) -> None:
         self.cluster.take_snapshot(int(words[0]), int(options.get("keep", "0")))
 
     def do_unreachable(self, words: list[str], options: dict[str, str]) -> None:
         self.cluster.step(int(words[0]), PeerUnreachable(int(words[1])))
+
+    def do_change(self, words: list[str], options: dict[str, str]) -> None:
+        node_id = int(words[0])
+        expect = options.get("expect")
+        self.cluster.step(
+            node_id,
+            ChangeMembership(
+                voters=ids(options["voters"]),
+                learners=ids(options.get("learners")),
+                addresses=tuple((member, f"node{member}:1") for member in self.cluster.nodes),
+                wall_us=self.cluster.nodes[node_id].now,
+                expected_index=None if expect is None else int(expect),
+                auto_leave="explicit" not in words,
+            ),
+        )
+
+    def do_leave(self, words: list[str], options: dict[str, str]) -> None:
+        node_id = int(words[0])
+        self.cluster.step(node_id, LeaveJoint(self.cluster.nodes[node_id].now))
+
+    def do_transfer(self, words: list[str], options: dict[str, str]) -> None:
+        to = int(words[1]) if len(words) > 1 else None
+        self.cluster.step(int(words[0]), TransferLeadership(to))
 
     # -- disks -----------------------------------------------------------------------------------
 
@@ -210,6 +282,20 @@ class Script:
         self.cluster.network = [e for e in network if all(e is not other for other in chosen)]
         for envelope in chosen:
             self.cluster.hand_over(envelope)
+
+    def do_hold(self, words: list[str], options: dict[str, str]) -> None:
+        network = self.cluster.network
+        chosen = [network[position] for position in self._on_link(words)]
+        self.cluster.network = [e for e in network if all(e is not other for other in chosen)]
+        self.aside += chosen
+
+    def do_release(self, words: list[str], options: dict[str, str]) -> None:
+        source, to = map(int, words[0].split("->"))
+        chosen = [e for e in self.aside if (e.source, e.to) == (source, to)]
+        if not chosen:
+            raise NothingThereError(f"nothing is held {words[0]}")
+        self.aside = [e for e in self.aside if (e.source, e.to) != (source, to)]
+        self.cluster.network += chosen
 
     def do_late(self, words: list[str], options: dict[str, str]) -> None:
         self.cluster.deliver(self._on_link(words)[-1])
@@ -283,7 +369,11 @@ class Script:
         return progress_lines(self.cluster.core(int(words[0])))
 
     def do_members(self, words: list[str], options: dict[str, str]) -> list[str]:
-        return [membership_text(self.cluster.core(int(words[0])).membership)]
+        return [
+            f"{node.node_id}: {membership_text(node.up.membership)} (at {node.up.membership_index})"
+            for node in self._chosen(words)
+            if node.core
+        ]
 
     def do_messages(self, words: list[str], options: dict[str, str]) -> list[str]:
         return [f"{e.source}->{e.to} {message_text(e.message)}" for e in self.cluster.network]
