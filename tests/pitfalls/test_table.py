@@ -1,0 +1,100 @@
+"""docs/faults.md names what is there: rows, guards, tests; and every play of this directory."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parent.parent.parent
+HERE = Path(__file__).parent
+TEXT = (CHECKOUT / "docs" / "faults.md").read_text()
+
+#: number -> (guards, tests), as the table has them.
+ROWS = {
+    int(cells[0]): (cells[3], cells[4])
+    for line in TEXT.splitlines()
+    if (cells := [cell.strip() for cell in line.strip("|").split("|")]) and cells[0].isdigit()
+}
+
+
+def names_of_tests(cell: str) -> list[str]:
+    """`path::name` of each test that a cell names; a module without a path is of this directory."""
+    module = ""
+    found: list[str] = []
+    for name in re.findall(r"`([^`]+)`", cell):
+        if name.endswith(".py"):
+            module = name
+        elif (HERE / f"{name}.py").exists():
+            module = f"tests/pitfalls/{name}.py"
+        elif name.startswith("test_"):
+            found.append(f"{module}::{name}")
+    return found
+
+
+NAMED = {number: names_of_tests(tests) for number, (_, tests) in ROWS.items()}
+
+
+def names_in(path: Path) -> set[str]:
+    """Every function, class and annotated attribute that a module defines, at any depth."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            found.add(node.target.id)
+    return found
+
+
+def test_every_fault_has_its_row() -> None:
+    assert list(ROWS) == list(range(1, 21))
+
+
+@pytest.mark.parametrize("number", range(1, 17))
+def test_every_row_is_played_right_and_without_its_guard(number: int) -> None:
+    right = [name for name in NAMED[number] if name.endswith("_is_right")]
+    assert right
+    assert len(NAMED[number]) > len(right)
+
+
+@pytest.mark.parametrize("number", range(1, 21))
+def test_every_guard_exists(number: int) -> None:
+    path: Path | None = None
+    checked = 0
+    for name in re.findall(r"`([^`]+)`", ROWS[number][0]):
+        if name.endswith(".py"):
+            path = CHECKOUT / "qcore" / name
+            assert path.exists(), f"row {number}: {path} does not exist"
+        else:
+            assert path is not None
+            assert name in names_in(path), f"row {number}: no {name} in {path}"
+            checked += 1
+    assert checked
+
+
+def test_every_named_test_is_collected_and_every_play_is_named() -> None:
+    """Asks pytest itself, in a process of its own: a name in a file that it does not collect proves nothing."""
+    named = {name for names in NAMED.values() for name in names}
+    modules = sorted({name.partition("::")[0] for name in named})
+    elsewhere = [module for module in modules if not module.startswith("tests/pitfalls")]
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [*command, "tests/pitfalls", *elsewhere],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    collected = {line.partition("[")[0] for line in done.stdout.splitlines() if "::" in line}
+    assert named <= collected, sorted(named - collected)
+    plays = {
+        name
+        for name in collected
+        if name.startswith("tests/pitfalls") and name.endswith("_is_right")
+    }
+    assert plays <= named, f"not in the table: {sorted(plays - named)}"
