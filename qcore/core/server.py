@@ -286,6 +286,9 @@ class Server:
         assert index <= self.log.last_index, "commit beyond the log"
         removal = self.commit < self.membership_index <= index
         self.commit = index
+        incoming = self.incoming_snapshot
+        if incoming is not None and incoming.meta.last_included_index <= index:
+            self.incoming_snapshot = None  # entries from elsewhere overtook it
         self.emit(SaveCommit(index))
         self.apply_committed()
         if removal:

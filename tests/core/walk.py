@@ -11,7 +11,12 @@ import random
 from dataclasses import replace
 
 from qcore.core import Membership, RaftConfig, Safeguards
-from qcore.core.events import ChangeMembership, PeerUnreachable, TransferLeadership
+from qcore.core.events import (
+    ChangeMembership,
+    LeaveJoint,
+    PeerUnreachable,
+    TransferLeadership,
+)
 from tests.core.cluster import Cluster, started
 from tests.core.recovery import recover
 
@@ -193,7 +198,7 @@ class Walk:
             cut.add((self._node(), self._node()))
 
     def _change(self) -> None:
-        """Any voters and learners among all servers; most are refused, as they should be."""
+        """Any voters and learners among all servers, or leaving a joint phase; most are refused, as they should be."""
         node_id = self._node()
         if self.cluster.nodes[node_id].core is None:
             return
@@ -202,13 +207,17 @@ class Walk:
         rest = [member for member in everyone if member not in voters]
         learners = self.rng.sample(rest, self.rng.randint(0, len(rest)))
         addresses = tuple((member, f"h{member}:1") for member in everyone)
+        now = self.cluster.nodes[node_id].now
+        if self.rng.random() < 0.5:
+            self.cluster.step(node_id, LeaveJoint(now))
         self.cluster.step(
             node_id,
             ChangeMembership(
                 tuple(sorted(voters)),
                 tuple(sorted(learners)),
                 addresses,
-                self.cluster.nodes[node_id].now,
+                now,
+                auto_leave=self.rng.random() < 0.7,
             ),
         )
 
