@@ -14,10 +14,10 @@ clock. Any command may end in `quiet`: then writes, sends and applications are l
 | `bootstrap 1` | initialise a pristine node with all nodes as voters |
 | `lead 1` | node 1 is elected and its no-op committed everywhere: prints nothing |
 | `campaign 1`, `timeout 1` | act; move the clock to 1's deadline and tick it |
-| `advance MS`, `tick 1` | just the clock; tell 1 what time it is |
+| `advance MS` | just the clock |
 | `run MS` | time passes: whoever has a deadline is ticked then, and all is delivered and made durable at once |
 | `propose 1 x y`, `read 1 [lease]`, `snapshot 1 [keep=2]`, `unreachable 1 2` | events |
-| `change 1 voters=1,2 [learners=3] [expect=INDEX] [explicit]` | change the members; explicit: stay joint until told |
+| `change 1 voters=1,2 [learners=3] [expect=INDEX] [known=9] [explicit]` | known: has an address; explicit: stay joint |
 | `leave 1`, `transfer 1 [2]` | leave the joint phase; hand leadership over, to the best if not said to whom |
 | `durable 1 [n]` | the n oldest pending writes (default all) become durable |
 | `stall 1`, `unstall 1` | whether `stabilize` leaves the node's disk alone |
@@ -194,9 +194,6 @@ class Script:
     def do_advance(self, words: list[str], options: dict[str, str]) -> None:
         self.cluster.advance(int(words[0]))
 
-    def do_tick(self, words: list[str], options: dict[str, str]) -> None:
-        self.cluster.step(int(words[0]), Tick())
-
     def do_run(self, words: list[str], options: dict[str, str]) -> None:
         end = max(node.now for node in self.cluster.nodes.values()) + int(words[0]) * 1000
         self.do_stabilize([], {})
@@ -230,7 +227,10 @@ class Script:
             ChangeMembership(
                 voters=ids(options["voters"]),
                 learners=ids(options.get("learners")),
-                addresses=tuple((member, f"node{member}:1") for member in self.cluster.nodes),
+                addresses=tuple(
+                    (member, f"node{member}:1")
+                    for member in (*self.cluster.nodes, *ids(options.get("known")))
+                ),
                 wall_us=self.cluster.nodes[node_id].now,
                 expected_index=None if expect is None else int(expect),
                 auto_leave="explicit" not in words,
