@@ -25,7 +25,7 @@ INTERNAL: dict[str, set[str]] = {
     "node": {"core", "replica", "store", "storage", "transport"},
     "analysis": set(),
     "cli": {"core", "replica", "store", "storage", "transport", "node", "sim", "analysis"},
-    "testing": {"core", "storage.interface"},
+    "testing": {"core", "storage.interface", "store.interface"},
 }
 
 #: The modules beside the packages, and what of qcore they may import; of others, the standard library.

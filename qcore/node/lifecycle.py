@@ -19,6 +19,7 @@ from qcore.node.config import NodeConfig
 from qcore.node.garbage import Garbage
 from qcore.node.logs import NodeLog
 from qcore.node.node import Node
+from qcore.storage.interface import LogStorage
 from qcore.storage.sqlite import SqliteStorage
 
 #: Exit codes of `run_node`.
@@ -37,6 +38,7 @@ def run_node(
     application: Application | None = None,
     *,
     on_listening: Callable[[str], None] | None = None,
+    open_storage: Callable[[Path, int], LogStorage] = SqliteStorage.open,
 ) -> int:
     """Run a node until SIGTERM or SIGINT, or until it fails; returns the exit code.
 
@@ -44,6 +46,7 @@ def run_node(
         config: settings.
         application: what to replicate; the entity store by default.
         on_listening: called with the address once the node listens.
+        open_storage: opens the durable log of a data directory and a node id.
 
     Raises:
         ConfigError: a setting or the topology file is wrong.
@@ -57,7 +60,7 @@ def run_node(
     application = application or EntityApplication()
     with ExitStack() as stack:
         trace = _open_trace(config.trace_file, stack)
-        storage = SqliteStorage.open(config.data_dir, config.node_id)
+        storage = open_storage(config.data_dir, config.node_id)
         stack.callback(storage.close)
         runner = stack.enter_context(asyncio.Runner(loop_factory=_loop_factory(config.use_uvloop)))
 

@@ -1,4 +1,7 @@
-"""What a node needs from its storage. `qcore.core.durable.apply_write` defines what each write means."""
+"""What a node needs from its storage. `qcore.core.durable.apply_write` defines what each write means.
+
+`qcore.testing.storage_conformance` tries an implementation against all of this.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ class Identity:
 
 @runtime_checkable
 class LogStorage(Protocol):
-    """A synchronous durable log. Not thread-safe: one caller at a time."""
+    """A synchronous durable log. Not thread-safe: one caller at a time.
+
+    One owner at a time, too: opening the same data again before `close` raises a `StorageError`.
+    """
 
     def identity(self) -> Identity:
         """Whose data this is."""
@@ -40,7 +46,9 @@ class LogStorage(Protocol):
         ...
 
     def load(self) -> DurableState:
-        """All that was made durable, checked.
+        """All that was made durable, checked. The caller may change what it gets.
+
+        The commit index is cut to the log's end.
 
         Raises:
             LogCorrupt: a checksum, a gap or a structure is wrong; names the file and the entry.
@@ -51,10 +59,12 @@ class LogStorage(Protocol):
         """Carry out the writes, in order, atomically; durable when this returns.
 
         Args:
-            writes: may be empty.
-            commit: the newest commit index to store along, if any.
+            writes: may be empty. The caller goes on with its lists and objects.
+            commit: the newest commit index to store along, if any; a smaller one than stored changes nothing.
 
         Raises:
+            ValueError: a write does not fit the log (`qcore.storage.outline.LogOutline` says which); nothing was
+                written.
             DiskFull: nothing was written; the same writes may be tried again.
             StorageError: nothing is known of the writes; the node must stop (no retry after a failed sync).
         """

@@ -1,4 +1,7 @@
-"""The protocol that a replicated state machine implements. Bring your own: five methods."""
+"""The protocol that a replicated state machine implements. Bring your own: five methods.
+
+`qcore.testing.state_machine_conformance` tries an implementation against all of this.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ class StateMachine(Protocol):
         ...
 
     def restore(self, chunks: Iterable[str]) -> None:
-        """Replace the whole state by what `snapshot` gave."""
+        """Replace the whole state by what `snapshot` gave: the same text, maybe cut into other chunks."""
         ...
 
     def state_hash(self) -> str:

@@ -5,33 +5,47 @@ Subclass `StorageConformance` in a test module, override `make`, and let pytest 
 
     class TestMyStorage(StorageConformance):
         def make(self) -> Opener:
-            directory = tempfile.mkdtemp()
-            return lambda: MyStorage.open(directory, node_id=NODE_ID)
+            self.directory = tempfile.mkdtemp()
+            return lambda: MyStorage.open(self.directory, node_id=NODE_ID)
+
+What the suite cannot try, because only you know how: that `write` raises `DiskFull` on a full disk and `StorageError`
+after a failed sync, and that data survive a power loss (`kill -9` does not lose what the operating system holds).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 
 from hypothesis import HealthCheck, given, note, settings
 
-from qcore.core.durable import last_index
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog, Write
 from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapshot, SnapshotMeta
 from qcore.errors import StorageError
 from qcore.storage.interface import Identity, LogStorage
+from qcore.testing.storage_crashes import StorageCrashes
 from qcore.testing.storage_histories import Model, Step, histories
+from qcore.testing.storage_refusals import StorageRefusals
+from qcore.testing.storage_tools import (
+    NODE_ID,
+    Opener,
+    append,
+    hard_state,
+    refuses,
+    reopened,
+    snap,
+    terms,
+    written,
+)
 
-#: Opens the same data each time it is called. It is called again only after `close`.
-Opener = Callable[[], LogStorage]
-
-#: The node id that `make` must give to its storages.
-NODE_ID = 7
+__all__ = ["NODE_ID", "Opener", "StorageConformance", "failures"]
 
 
-class StorageConformance:
-    """Override `make`. Each test makes its own storage, writes, and looks again after a restart."""
+class StorageConformance(StorageRefusals, StorageCrashes):
+    """Override `make`. Each test makes its own storage, writes, and looks again after a restart.
+
+    For a storage whose data outlive the process set `outlives_process`, and override `files`: then the suite
+    also kills processes that write with -9, and damages the files.
+    """
 
     #: How many random histories are tried.
     examples = 60
@@ -43,7 +57,7 @@ class StorageConformance:
     # --- what is written is there again
 
     def test_new_storage_is_empty(self) -> None:
-        assert _reopened(self.make()) == DurableState()
+        assert reopened(self.make()) == DurableState()
 
     def test_loading_twice_gives_the_same(self) -> None:
         storage = self.make()()
@@ -61,6 +75,20 @@ class StorageConformance:
         assert (len(again.entries), again.hard_state.term) == (2, 1)
         storage.close()
 
+    def test_what_was_written_belongs_to_the_storage(self) -> None:
+        """The core goes on with the lists and objects that it gave away."""
+        opener = self.make()
+        storage = opener()
+        hard, entries = HardState(1, 3, 0), append(1, [1, 1]).entries
+        writes: list[Write] = [SaveHardState(1, hard), AppendLog(2, entries)]
+        storage.write(writes)
+        writes.clear()
+        entries.clear()
+        hard.term = 99
+        storage.close()
+        state = reopened(opener)
+        assert (len(state.entries), state.hard_state) == (2, HardState(1, 3, 0))
+
     def test_every_field_of_an_entry_survives(self) -> None:
         entries = [
             Entry(1, 1, "noop", "", 0),
@@ -70,18 +98,18 @@ class StorageConformance:
             Entry(5, 2**62, "command", "x" * 300_000, 2**62),
         ]
         opener = self.make()
-        state = _written(opener, [[hard_state(2**62), AppendLog(2, entries)]])
+        state = written(opener, [[hard_state(2**62), AppendLog(2, entries)]])
         assert state.entries == entries
 
     def test_hard_state_survives_and_no_vote_differs_from_any_vote(self) -> None:
         for vote in (None, 0, 3, 2**60):
             opener = self.make()
-            state = _written(opener, [[SaveHardState(1, HardState(5, vote, 0))]])
+            state = written(opener, [[SaveHardState(1, HardState(5, vote, 0))]])
             assert state.hard_state == HardState(5, vote, 0)
 
     def test_later_hard_state_replaces_the_earlier(self) -> None:
         opener = self.make()
-        state = _written(opener, [[hard_state(5, vote=2)], [hard_state(6)]])
+        state = written(opener, [[hard_state(5, vote=2)], [hard_state(6)]])
         assert state.hard_state == HardState(6, None, 0)
 
     def test_writes_of_one_call_happen_in_order(self) -> None:
@@ -94,13 +122,13 @@ class StorageConformance:
             append(2, [2, 2]),
             append(4, [2]),
         ]
-        state = _written(opener, [call])
-        assert _terms(state) == [(1, 1), (2, 2), (3, 2), (4, 2)]
+        state = written(opener, [call])
+        assert terms(state) == [(1, 1), (2, 2), (3, 2), (4, 2)]
         assert state.hard_state == HardState(2, 1, 0)
 
     def test_nothing_to_write_is_no_error(self) -> None:
         opener = self.make()
-        assert _written(opener, [[], [AppendLog(1, [])], []]) == DurableState()
+        assert written(opener, [[], [AppendLog(1, [])], []]) == DurableState()
 
     # --- commit index
 
@@ -111,19 +139,28 @@ class StorageConformance:
         assert storage.load().hard_state.commit == 1
         storage.write([], commit=2)
         storage.close()
-        assert _reopened(opener).hard_state == HardState(1, None, 2)
+        assert reopened(opener).hard_state == HardState(1, None, 2)
+
+    def test_commit_never_goes_back(self) -> None:
+        opener = self.make()
+        storage = opener()
+        storage.write([hard_state(1), append(1, [1, 1, 1])], commit=3)
+        storage.write([append(4, [1])], commit=2)
+        storage.write([], commit=1)
+        storage.close()
+        assert reopened(opener).hard_state.commit == 3
 
     def test_commit_beyond_the_log_is_cut_on_load(self) -> None:
         opener = self.make()
-        state = _written(opener, [[hard_state(1), append(1, [1, 1])]], commit=9)
+        state = written(opener, [[hard_state(1), append(1, [1, 1])]], commit=9)
         assert state.hard_state.commit == 2
 
     # --- truncation
 
     def test_truncation_removes_the_tail(self) -> None:
         opener = self.make()
-        state = _written(opener, [[hard_state(1), append(1, [1] * 5)], [TruncateLog(3, 4)]])
-        assert _terms(state) == [(1, 1), (2, 1), (3, 1)]
+        state = written(opener, [[hard_state(1), append(1, [1] * 5)], [TruncateLog(3, 4)]])
+        assert terms(state) == [(1, 1), (2, 1), (3, 1)]
 
     def test_truncation_of_everything_and_a_new_beginning(self) -> None:
         opener = self.make()
@@ -132,22 +169,72 @@ class StorageConformance:
             [TruncateLog(3, 1)],
             [append(1, [3])],
         ]
-        assert _terms(_written(opener, calls)) == [(1, 3)]
+        assert terms(written(opener, calls)) == [(1, 3)]
 
     def test_truncation_beyond_the_end_changes_nothing(self) -> None:
         opener = self.make()
-        state = _written(opener, [[hard_state(1), append(1, [1, 1])], [TruncateLog(3, 3)]])
+        state = written(opener, [[hard_state(1), append(1, [1, 1])], [TruncateLog(3, 3)]])
         assert len(state.entries) == 2
 
     # --- snapshots
 
     def test_snapshot_replaces_the_prefix_that_it_names(self) -> None:
         opener = self.make()
-        state = _written(
+        state = written(
             opener, [[hard_state(1), append(1, [1] * 6)], [StoreSnapshot(3, snap(4, 1), 4, False)]]
         )
         assert state.snapshot == snap(4, 1)
-        assert _terms(state) == [(5, 1), (6, 1)]
+        assert terms(state) == [(5, 1), (6, 1)]
+
+    def test_every_field_of_a_snapshot_survives(self) -> None:
+        membership = Membership(
+            voters=(1, 2, 2**60),
+            voters_outgoing=(1, 4),
+            learners=(5,),
+            learners_next=(4,),
+            addresses=((1, "h:1"), (2, "[::1]:2"), (4, "ünï:4"), (5, "h:5"), (2**60, "h:6")),
+            cluster_id="\0 'north\"",
+        )
+        snapshot = Snapshot(
+            SnapshotMeta(2**40, 2**50, 2**62, membership), "\0 ünï 漢 \U0001f600\r\n"
+        )
+        opener = self.make()
+        calls: list[list[Write]] = [[hard_state(2**50), StoreSnapshot(3, snapshot, 2**40, True)]]
+        assert written(opener, calls).snapshot == snapshot
+
+    def test_large_snapshot_survives(self) -> None:
+        """Several megabytes, which a storage may keep in pieces, and characters of one to four bytes at every seam."""
+        for character in ("x", "ü", "漢", "\U0001f600"):
+            data = character * 1_500_000 + "end"
+            opener = self.make()
+            calls: list[list[Write]] = [[hard_state(1), append(1, [1, 1, 1])]]
+            calls.append([StoreSnapshot(3, snap(2, 1, data), 2, False), append(4, [1])])
+            state = written(opener, calls)
+            assert state.snapshot == snap(2, 1, data)
+            assert terms(state) == [(3, 1), (4, 1)]
+
+    def test_empty_snapshot_is_not_no_snapshot(self) -> None:
+        opener = self.make()
+        calls: list[list[Write]] = [[hard_state(1), StoreSnapshot(3, snap(2, 1, ""), 2, True)]]
+        assert written(opener, calls).snapshot == snap(2, 1, "")
+
+    def test_snapshot_and_everything_else_of_one_call_come_together(self) -> None:
+        """A snapshot, the log behind it, the term and the commit index: one state after a restart."""
+        opener = self.make()
+        calls: list[Sequence[Write]] = [
+            [hard_state(1), append(1, [1] * 5)],
+            [
+                StoreSnapshot(3, snap(3, 1, "first"), 1, False),
+                TruncateLog(4, 5),
+                hard_state(2, vote=3),
+                append(5, [2, 2]),
+                StoreSnapshot(7, snap(4, 1, "second"), 4, False),
+            ],
+        ]
+        state = written(opener, calls, commit=4)
+        assert state.snapshot == snap(4, 1, "second")
+        assert terms(state) == [(5, 2), (6, 2)]
+        assert state.hard_state == HardState(2, 3, 4)
 
     def test_snapshot_may_leave_entries_that_it_covers(self) -> None:
         """A leader keeps some for followers that lag; the log then starts before the snapshot ends."""
@@ -157,8 +244,8 @@ class StorageConformance:
             [StoreSnapshot(3, snap(4, 2), 2, False)],
             [append(6, [2])],
         ]
-        state = _written(opener, calls)
-        assert _terms(state) == [(3, 1), (4, 2), (5, 2), (6, 2)]
+        state = written(opener, calls)
+        assert terms(state) == [(3, 1), (4, 2), (5, 2), (6, 2)]
 
     def test_snapshot_of_the_whole_log(self) -> None:
         opener = self.make()
@@ -166,8 +253,8 @@ class StorageConformance:
             [hard_state(1), append(1, [1, 1])],
             [StoreSnapshot(3, snap(2, 1), 2, False)],
         ]
-        assert _written(opener, calls).entries == []
-        assert _terms(_written(opener, [[append(3, [1])]])) == [(3, 1)]
+        assert written(opener, calls).entries == []
+        assert terms(written(opener, [[append(3, [1])]])) == [(3, 1)]
 
     def test_newer_snapshot_replaces_the_older(self) -> None:
         opener = self.make()
@@ -176,9 +263,9 @@ class StorageConformance:
             [StoreSnapshot(3, snap(2, 1, "old"), 2, False)],
             [StoreSnapshot(4, snap(5, 1, "new" * 100_000), 5, False)],
         ]
-        state = _written(opener, calls)
+        state = written(opener, calls)
         assert state.snapshot == snap(5, 1, "new" * 100_000)
-        assert _terms(state) == [(6, 1)]
+        assert terms(state) == [(6, 1)]
 
     def test_leaders_snapshot_resets_a_log_that_is_shorter_or_conflicts(self) -> None:
         for length in (0, 3, 20):
@@ -187,9 +274,9 @@ class StorageConformance:
                 [hard_state(1), append(1, [1] * length)],
                 [hard_state(4), StoreSnapshot(3, snap(10, 4), 10, True)],
             ]
-            state = _written(opener, calls)
+            state = written(opener, calls)
             assert (state.snapshot, state.entries) == (snap(10, 4), [])
-            assert _terms(_written(opener, [[append(11, [4])]])) == [(11, 4)]
+            assert terms(written(opener, [[append(11, [4])]])) == [(11, 4)]
 
     def test_truncation_of_all_that_follows_a_snapshot(self) -> None:
         opener = self.make()
@@ -197,33 +284,7 @@ class StorageConformance:
             [hard_state(2), append(1, [1] * 6), StoreSnapshot(3, snap(4, 1), 4, False)],
             [TruncateLog(4, 5), append(5, [2])],
         ]
-        assert _terms(_written(opener, calls)) == [(5, 2)]
-
-    # --- refusals are atomic
-
-    def test_gap_is_refused_and_the_whole_call_with_it(self) -> None:
-        opener = self.make()
-        storage = opener()
-        storage.write([hard_state(1), append(1, [1, 1])])
-        before = storage.load()
-        refused: list[Write] = [hard_state(9, vote=2), append(3, [9]), append(7, [9])]
-        assert _refuses(storage, refused, commit=2)
-        assert storage.load() == before
-        storage.write([append(3, [1])])
-        storage.close()
-        assert _terms(_reopened(opener)) == [(1, 1), (2, 1), (3, 1)]
-
-    def test_overwriting_without_truncation_is_refused(self) -> None:
-        storage = self.make()()
-        storage.write([hard_state(1), append(1, [1, 1])])
-        assert _refuses(storage, [append(2, [1])])
-        storage.close()
-
-    def test_truncation_before_the_start_is_refused(self) -> None:
-        storage = self.make()()
-        storage.write([hard_state(1), append(1, [1] * 6), StoreSnapshot(3, snap(4, 1), 4, False)])
-        assert _refuses(storage, [TruncateLog(4, 3)])
-        storage.close()
+        assert terms(written(opener, calls)) == [(5, 2)]
 
     # --- identity
 
@@ -238,7 +299,7 @@ class StorageConformance:
         storage.close()
         storage = opener()
         assert storage.identity() == Identity(NODE_ID, "north")
-        assert _terms(storage.load()) == [(1, 1)]
+        assert terms(storage.load()) == [(1, 1)]
         storage.close()
 
     def test_another_cluster_is_refused_and_both_are_named(self) -> None:
@@ -299,7 +360,7 @@ class StorageConformance:
                 assert storage.load() == model.state
         finally:
             storage.close()
-        assert _reopened(opener) == model.state
+        assert reopened(opener) == model.state
 
 
 def _take(step: Step, storage: LogStorage, model: Model) -> Model:
@@ -311,57 +372,19 @@ def _take(step: Step, storage: LogStorage, model: Model) -> Model:
     commit = None if step.advance_commit is None else after.advance_commit(step.advance_commit)
     note(f"write({writes}, {commit}), misfit={step.misfit}, reopen={step.reopen}")
     if step.misfit:
-        assert _refuses(storage, writes, commit), "a write with a gap was accepted"
+        assert refuses(storage, writes, commit), "a write with a gap was accepted"
         return model
     storage.write(writes, commit)
     return after
 
 
-def _refuses(storage: LogStorage, writes: Sequence[Write], commit: int | None = None) -> bool:
-    with suppress(ValueError):
-        storage.write(writes, commit)
-        return False
-    return True
-
-
-def _written(
-    opener: Opener, calls: Sequence[Sequence[Write]], commit: int | None = None
-) -> DurableState:
-    """Open, make each call, close; what is there after a restart."""
-    storage = opener()
-    for writes in calls:
-        storage.write(writes, commit)
-    storage.close()
-    return _reopened(opener)
-
-
-def _reopened(opener: Opener) -> DurableState:
-    storage = opener()
-    state = storage.load()
-    storage.close()
-    assert state.hard_state.commit <= last_index(state)
-    return state
-
-
-def _terms(state: DurableState) -> list[tuple[int, int]]:
-    return [(entry.index, entry.term) for entry in state.entries]
-
-
-def hard_state(term: int, vote: int | None = None) -> SaveHardState:
-    """A saved term and vote."""
-    return SaveHardState(1, HardState(term, vote, 0))
-
-
-def append(first: int, terms: Sequence[int]) -> AppendLog:
-    """An append of one command for each term, from index `first`."""
-    entries = [
-        Entry(first + at, term, "command", f"command {first + at}", 1_000_000 + first + at)
-        for at, term in enumerate(terms)
-    ]
-    return AppendLog(2, entries)
-
-
-def snap(index: int, term: int, data: str = "machine") -> Snapshot:
-    """A snapshot that ends at `index`."""
-    membership = Membership(voters=(1, 2, 3), addresses=((1, "h:1"), (2, "h:2"), (3, "h:3")))
-    return Snapshot(SnapshotMeta(index, term, 1_000_000 + index, membership), data)
+def failures(suite: StorageConformance, prefix: str = "test_") -> dict[str, Exception]:
+    """Run the tests of a suite whose names begin with `prefix` by hand; returns what failed, by the test's name."""
+    failed: dict[str, Exception] = {}
+    for name in sorted(dir(suite)):
+        if name.startswith(prefix):
+            try:
+                getattr(suite, name)()
+            except Exception as error:  # noqa: BLE001 - an own storage may raise anything: that is the finding
+                failed[name] = error
+    return failed

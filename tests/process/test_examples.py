@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from qcore.cli.processes import LocalCluster
+from qcore.cli.processes import LocalCluster, free_ports, wait_for
+from tests.process.wire import WireClient, string_schema
 
 pytestmark = pytest.mark.process
 
@@ -44,3 +45,33 @@ def test_the_example_client_moves_money(ready_cluster: LocalCluster) -> None:
     assert done.returncode == 0, done.stderr
     assert "ada has 70" in done.stdout
     assert "grace has 30" in done.stdout
+
+
+def test_a_node_runs_on_a_storage_of_ones_own(tmp_path: Path) -> None:
+    """Killed with -9, it has everything again."""
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "tests.process.node_on_json", str(port), str(tmp_path)]
+    address = f"127.0.0.1:{port}"
+    for life in (1, 2):
+        process = subprocess.Popen(command, cwd=CHECKOUT, stderr=subprocess.DEVNULL)
+        try:
+            client = wait_for(lambda: connected(address), 30, "the node to listen")
+            with client:
+                if life == 1:
+                    assert client.ask("Init", nodes=[]) == {"Ok": None}
+                    client.perform("SetSchema", entity_schema=string_schema("Kept", "Name"))
+                else:
+                    wait_for(lambda: client.ask("GetMetrics")["state"] == "Leader", 20, "a leader")  # noqa: B023 - called within this turn of the loop
+                    found = client.perform("GetSchema", entity_type="Kept")
+                    assert found["response"]["entity_type"] == "Kept"
+        finally:
+            process.kill()
+            process.wait()
+    assert (tmp_path / "log.json").exists()
+
+
+def connected(address: str) -> WireClient | None:
+    try:
+        return WireClient(address)
+    except OSError:
+        return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from qcore.core.durable import apply_write
 from qcore.core.effects import Write
 from qcore.core.entry import DurableState
 from qcore.errors import StorageError
@@ -14,6 +13,7 @@ from qcore.sim.engine import Engine
 from qcore.sim.latency import uniform
 from qcore.storage.interface import Identity
 from qcore.storage.memory import check_cluster
+from qcore.storage.outline import LogOutline
 
 
 class SimDiskStorage:
@@ -44,9 +44,9 @@ class SimDiskStorage:
 
     def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
         self._require_open()
-        trial = self._disk.load()
-        for write in writes:
-            apply_write(trial, write)  # refuses what does not fit, before anything is submitted
+        LogOutline.of(self._disk.load()).after(
+            writes
+        )  # refuses what does not fit, before anything is submitted
         for write in writes:
             self._disk.submit(write)
         if commit is not None:
@@ -59,6 +59,8 @@ class SimDiskStorage:
         self._closed = True
 
     def reopen(self) -> SimDiskStorage:
+        if not self._closed:
+            raise StorageError("this simulated disk is still open: close it before reopening it")
         self._closed = False
         return self
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ class TestMemoryStorage(StorageConformance):
 
 
 class TestSqliteStorage(StorageConformance):
+    outlives_process = True
+
     @pytest.fixture(autouse=True)
     def _use(self, scratch: Path) -> None:
         self._scratch = scratch
@@ -36,3 +39,7 @@ class TestSqliteStorage(StorageConformance):
             return SqliteStorage.open(directory, NODE_ID, wal_bytes=20_000)
 
         return opener
+
+    def files(self) -> Sequence[Path]:
+        directory = self._scratch / str(self._count)
+        return [path for path in sorted(directory.iterdir()) if path.suffix != ".lock"]

@@ -1,0 +1,20 @@
+"""qcore's storage suite on a storage of one's own: `pytest examples/test_json_storage.py`."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from json_storage import JsonStorage
+
+from qcore.testing.storage_conformance import NODE_ID, Opener, StorageConformance
+
+
+class TestJsonStorage(StorageConformance):
+    outlives_process = True  # so processes that write are killed with -9 as well
+
+    def make(self) -> Opener:
+        self.directory = Path(tempfile.mkdtemp())
+        return lambda: JsonStorage(self.directory, NODE_ID)
+
+    def files(self) -> Sequence[Path]:
+        return [self.directory / "log.json"]

@@ -1,0 +1,210 @@
+"""Processes that die with -9 amid their writes, files that are damaged, and a second owner."""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import signal
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from qcore.core.durable import apply_write
+from qcore.core.effects import StoreSnapshot, TruncateLog, Write
+from qcore.core.entry import DurableState
+from qcore.errors import StorageError
+from qcore.testing.storage_tools import NODE_ID, Opener, append, hard_state, reopened, snap
+
+#: A child that did not report for so long has hung, seconds.
+_PATIENCE_S = 30.0
+
+
+class StorageCrashes:
+    """Part of `StorageConformance`."""
+
+    #: Whether the data are still there when the process has ended.
+    outlives_process = False
+    #: How many processes are killed, and how many bytes are changed.
+    kills = 8
+    damages = 60
+
+    def make(self) -> Opener:
+        """See `StorageConformance.make`."""
+        raise NotImplementedError
+
+    def files(self) -> Sequence[Path]:
+        """Every file that matters of what `make` made last; none: damage is not tried."""
+        return ()
+
+    def test_one_owner_at_a_time(self) -> None:
+        """A second opening is refused while the first is open, and does it no harm."""
+        opener = self.make()
+        storage = opener()
+        storage.write([hard_state(1), append(1, [1])])
+        try:
+            opener().close()
+        except StorageError:
+            pass
+        else:
+            raise AssertionError("opened twice at the same time")
+        storage.write([append(2, [1])])
+        storage.close()
+        assert len(reopened(opener).entries) == 2
+
+    # --- kill -9
+
+    def test_a_killed_writer_leaves_the_state_before_or_after_a_call(self) -> None:
+        """What was reported is there; of the call at the kill all or nothing. Snapshots and resets included."""
+        if not self.outlives_process:
+            return
+        rng = random.Random(1)
+        acted = 0
+        for _ in range(self.kills):
+            opener = self.make()
+            reported = _killed_writer(opener, rng.random() * 0.05)
+            state = reopened(opener)
+            candidates = [_state_after(calls) for calls in (reported, reported + 1)]
+            assert state in candidates, f"after {reported} calls: {_sketch(state)}"
+            acted += reported > 0
+        assert acted, "every writer was killed before it had written anything"
+
+    # --- damage
+
+    def test_changed_bytes_are_noticed_or_harmless(self) -> None:
+        """Never is another state loaded than the one that was written, and nothing but a `StorageError` is raised."""
+        rng = random.Random(2)
+        for number in range(self.damages):
+            with self._damaged(number) as (opener, expected, files):
+                if not files:
+                    return
+                path = rng.choice(files)
+                content = bytearray(path.read_bytes())
+                content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+                path.write_bytes(content)
+                _check_loads_or_refuses(opener, expected, path)
+
+    def test_files_that_are_cut_short_or_gone_are_noticed(self) -> None:
+        with self._damaged(0) as (_, _, files):
+            count = len(files)
+        for position in range(count):
+            for keep in (None, 0.0, 0.5, 0.95):
+                with self._damaged(0) as (opener, expected, files):
+                    path = files[position]
+                    content = path.read_bytes()
+                    if keep is None:
+                        path.unlink()
+                    else:
+                        path.write_bytes(content[: int(len(content) * keep)])
+                    _check_loads_or_refuses(opener, expected, path)
+
+    @contextmanager
+    def _damaged(self, number: int) -> Iterator[tuple[Opener, DurableState, list[Path]]]:
+        """New data with a snapshot and a log, closed; its state, and its files that are not empty."""
+        opener = self.make()
+        storage = opener()
+        for call in range(2 + number % 5):
+            storage.write(_call(call))
+        storage.close()
+        expected = reopened(opener)
+        yield (
+            opener,
+            expected,
+            [path for path in self.files() if path.exists() and path.stat().st_size],
+        )
+
+
+def _check_loads_or_refuses(opener: Opener, expected: DurableState, path: Path) -> None:
+    try:
+        storage = opener()
+    except StorageError:
+        return
+    try:
+        state = storage.load()
+        assert storage.identity().node_id == NODE_ID
+    except StorageError:
+        return
+    finally:
+        storage.close()
+    assert state == expected, (
+        f"{path.name} was damaged, and another state was loaded: {_sketch(state)}"
+    )
+
+
+def _call(number: int) -> list[Write]:
+    """The writes of one call: each kind has its turn, in an endless history of terms 1, 2, 3, ..."""
+    turn, kind = divmod(number, 5)
+    base, term = 10 * turn, turn + 1
+    match kind:
+        case 0:
+            return [hard_state(term, vote=1), append(base + 1, [term] * 8)]
+        case 1:
+            return [TruncateLog(1, base + 6), append(base + 6, [term] * 5)]
+        case 2:
+            data = f"state {turn} " * 20_000
+            return [StoreSnapshot(1, snap(base + 5, term, data), base + 3, False)]
+        case 3:
+            return [hard_state(term), append(base + 11, [term])]
+        case _:
+            # The leader's snapshot replaces the log, which conflicts with it.
+            return [
+                StoreSnapshot(
+                    1, snap(base + 10, term, f"leader's {turn} " * 9_000), base + 10, True
+                )
+            ]
+
+
+def _state_after(calls: int) -> DurableState:
+    state = DurableState()
+    for number in range(calls):
+        for write in _call(number):
+            apply_write(state, write)
+    return state
+
+
+def _sketch(state: DurableState) -> str:
+    snapshot = state.snapshot.meta.last_included_index if state.snapshot else None
+    log = f"{state.entries[0].index} to {state.entries[-1].index}" if state.entries else "empty"
+    return f"{state.hard_state}, snapshot through {snapshot}, log {log}"
+
+
+def _killed_writer(opener: Opener, after_s: float) -> int:
+    """Have a child write, and kill it this long after its first report; returns how many calls it reported."""
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        # The child uses nothing but the storage, and never returns to the threads that it lacks.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        _write_until_killed(opener, writer)
+    os.close(writer)
+    try:
+        reported = len(_read_some(reader))
+        time.sleep(after_s)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    while more := os.read(reader, 1 << 16):
+        reported += len(more)
+    os.close(reader)
+    return reported
+
+
+def _read_some(reader: int) -> bytes:
+    ready, _, _ = select.select([reader], [], [], _PATIENCE_S)
+    return os.read(reader, 1 << 16) if ready else b""
+
+
+def _write_until_killed(opener: Opener, writer: int) -> None:
+    """In the child: one byte to the parent for each call that returned."""
+    try:
+        storage = opener()
+        number = 0
+        while True:
+            storage.write(_call(number))
+            os.write(writer, b".")
+            number += 1
+    finally:
+        os._exit(1)  # whatever happened, the parent's own program must not run here

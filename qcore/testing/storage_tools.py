@@ -1,0 +1,70 @@
+"""What the tests of the storage suite share: writes that a core could make, and opening again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from qcore.core.durable import last_index
+from qcore.core.effects import AppendLog, SaveHardState, Write
+from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapshot, SnapshotMeta
+from qcore.storage.interface import LogStorage
+
+#: Opens the same data each time it is called. It is called again only after `close`.
+Opener = Callable[[], LogStorage]
+
+#: The node id that `make` must give to its storages.
+NODE_ID = 7
+
+
+def refuses(storage: LogStorage, writes: Sequence[Write], commit: int | None = None) -> bool:
+    """Whether the storage says that these writes do not fit its log."""
+    with suppress(ValueError):
+        storage.write(writes, commit)
+        return False
+    return True
+
+
+def written(
+    opener: Opener, calls: Sequence[Sequence[Write]], commit: int | None = None
+) -> DurableState:
+    """Open, make each call, close; what is there after a restart."""
+    storage = opener()
+    for writes in calls:
+        storage.write(writes, commit)
+    storage.close()
+    return reopened(opener)
+
+
+def reopened(opener: Opener) -> DurableState:
+    """What is there after a restart."""
+    storage = opener()
+    state = storage.load()
+    storage.close()
+    assert state.hard_state.commit <= last_index(state)
+    return state
+
+
+def terms(state: DurableState) -> list[tuple[int, int]]:
+    """`(index, term)` of each entry."""
+    return [(entry.index, entry.term) for entry in state.entries]
+
+
+def hard_state(term: int, vote: int | None = None) -> SaveHardState:
+    """A saved term and vote."""
+    return SaveHardState(1, HardState(term, vote, 0))
+
+
+def append(first: int, terms: Sequence[int]) -> AppendLog:
+    """An append of one command for each term, from index `first`."""
+    entries = [
+        Entry(first + at, term, "command", f"command {first + at}", 1_000_000 + first + at)
+        for at, term in enumerate(terms)
+    ]
+    return AppendLog(2, entries)
+
+
+def snap(index: int, term: int, data: str = "machine") -> Snapshot:
+    """A snapshot that ends at `index`."""
+    membership = Membership(voters=(1, 2, 3), addresses=((1, "h:1"), (2, "h:2"), (3, "h:3")))
+    return Snapshot(SnapshotMeta(index, term, 1_000_000 + index, membership), data)
