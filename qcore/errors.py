@@ -158,6 +158,14 @@ class StorageError(QcoreError):
     """The durable log cannot be read or written; the message names the file."""
 
 
+class SnapshotGone(QcoreError):
+    """The snapshot that is to be read is not held (any more): have it taken anew."""
+
+
+class SnapshotFileError(QcoreError):
+    """A snapshot file cannot be read or written, or does not hold what was written; says which file and why."""
+
+
 class LogCorrupt(StorageError):
     """A checksum or structure check failed: the file was truncated or changed."""
 

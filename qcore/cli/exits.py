@@ -10,6 +10,7 @@ from qcore.errors import (
     ProtocolError,
     QcoreError,
     Refused,
+    SnapshotGone,
     StateMachineFailed,
     StorageError,
     StoreError,
@@ -38,6 +39,8 @@ def code_of(error: QcoreError) -> ExitCode:
         case TransportError():
             return ExitCode.CANNOT_CONNECT
         case ProposalError() | StoreError() | ProtocolError() | Refused() | Unsupported():
+            return ExitCode.REFUSED
+        case SnapshotGone():
             return ExitCode.REFUSED
         case StorageError() | StateMachineFailed():
             return ExitCode.UNHEALTHY

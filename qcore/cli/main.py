@@ -21,6 +21,10 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
     "cluster": ("qcore.cli.cluster", "Initialise a cluster and look at it."),
     "member": ("qcore.cli.member", "Show and change who belongs to a cluster."),
     "leader": ("qcore.cli.leader", "Move the leadership."),
+    "snapshot": (
+        "qcore.cli.snapshot",
+        "Copy a cluster's state into a file, and check such a file.",
+    ),
     "perform": ("qcore.cli.perform", "Send one request to the entity store."),
     "execute": ("qcore.cli.execute", "Send one command to a state machine of your own."),
     "sim": ("qcore.cli.sim", "Run scenarios in the deterministic simulator."),

@@ -18,6 +18,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias, TypeVar
 
@@ -32,8 +33,10 @@ from qcore.errors import (
     QcoreError,
     TransportError,
 )
+from qcore.node import backup
 from qcore.node.config import parse_address
-from qcore.node.remote import error_from
+from qcore.node.remote import error_from, pause_after
+from qcore.storage.snapshot_file import SnapshotHeader
 from qcore.transport.client import ClientConnection, ConnectionLost
 
 #: JSON as it comes off the wire; its shape depends on the message.
@@ -310,6 +313,33 @@ class QcoreClient:
             ChangeRefused: there is nobody to take over.
         """
         await self._of_leader("TransferLeader", {"to": to})
+
+    async def save_snapshot(
+        self,
+        path: Path | str,
+        *,
+        stale: bool = False,
+        force: bool = False,
+        timeout_s: float = 300.0,
+    ) -> SnapshotHeader:
+        """Copy the state of the cluster into a file while the cluster goes on; returns what the file holds.
+
+        Args:
+            path: the file; it appears whole or not at all. Its format: `qcore.storage.snapshot_file`.
+            stale: what the node has applied is recent enough; else the copy holds all that was acknowledged
+                before, which needs a leader and a quorum.
+            force: replace the file if it exists.
+            timeout_s: give up after so long.
+
+        Raises:
+            SnapshotFileError: the file cannot be written.
+            ConfigError: it exists.
+            QcoreError: no node gave its state in time; says why.
+        """
+        target = Path(path)
+        return await backup.save_snapshot(
+            self.request, self._endpoints, target, stale=stale, force=force, timeout_s=timeout_s
+        )
 
     def _patience_ms(self) -> int:
         """What a node may take for a change, so that its answer comes before we give up."""

@@ -1,4 +1,4 @@
-"""Requests about the cluster itself and about client sessions: membership, leadership, sessions.
+"""Requests about the cluster itself and about client sessions: membership, leadership, snapshots, sessions.
 
 Each becomes one event of the replica and is answered by one reply. Membership changes and transfers are
 the leader's business: elsewhere they are refused as `NotLeader`, with the leader's address.
@@ -14,6 +14,7 @@ from qcore.core.entry import Membership
 from qcore.core.raft import RaftCore
 from qcore.errors import ConfigError, QcoreError
 from qcore.node.config import parse_address
+from qcore.node.snapshots import SnapshotDesk
 from qcore.replica import events, sessions
 from qcore.replica.events import ReplicaEvent, Reply
 from qcore.transport.server import ServerConnection
@@ -58,6 +59,7 @@ class ManagementDesk:
         self._core = core
         self._ask = ask
         self._timeout_ms = timeout_ms
+        self._snapshots = SnapshotDesk(core, ask)
 
     def take(
         self,
@@ -75,6 +77,8 @@ class ManagementDesk:
             refuse_writes: the same for what goes through the log (disk full).
         """
         refusal = refuse_all or refuse_writes
+        if self._snapshots.take(connection, message, refusal):
+            return True
         match message:
             case TransferLeader():
                 refusal = refuse_all

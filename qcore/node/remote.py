@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from typing import Final
 
@@ -10,6 +11,7 @@ from qcore.errors import (
     ChangeRefused,
     ConfigError,
     NotLeader,
+    Overloaded,
     QcoreError,
     Refused,
     RemoteProtocolError,
@@ -40,6 +42,9 @@ def error_from(text: str, detail: Mapping[str, Scalar] | None) -> QcoreError:
             leader_id if isinstance(leader_id, int) else None,
             leader_addr if isinstance(leader_addr, str) else None,
         )
+    if code == Overloaded.__name__:
+        hint = detail.get("retry_after_ms")
+        return Overloaded(text, max(1, hint) if type(hint) is int else 1)
     if code == ChangeRefused.__name__:
         name = str(detail.get("name"))
         return ChangeRefused(name, text.removeprefix(f"refused ({name}): "))
@@ -47,3 +52,19 @@ def error_from(text: str, detail: Mapping[str, Scalar] | None) -> QcoreError:
         return Refused(text)
     known = _BY_CODE.get(code)
     return known(text) if known is not None else StoreError(text)
+
+
+def pause_after(error: QcoreError, pause_s: float, rng: random.Random) -> float:
+    """How long to wait, seconds, before a request that ended in `error` is repeated.
+
+    At random, so that clients spread out. Whoever is overloaded says when a retry is worth its cost: the wait is
+    that, and up to half as much again.
+
+    Args:
+        error: of the last attempt.
+        pause_s: the longest wait where the error does not say.
+        rng: of the caller.
+    """
+    if isinstance(error, Overloaded):
+        return max(pause_s, error.retry_after_ms / 1000) * (1 + rng.random() / 2)
+    return pause_s * (0.5 + rng.random() / 2)

@@ -74,6 +74,14 @@ from qcore.transport.wire.sessions import (
     OpenSession,
     OpenSessionResponse,
 )
+from qcore.transport.wire.snapshots import (
+    ReadSnapshot,
+    ReadSnapshotResponse,
+    SnapshotChunk,
+    SnapshotInfo,
+    TakeSnapshot,
+    TakeSnapshotResponse,
+)
 
 #: Name on the wire -> class, of every message that transport itself knows.
 REGISTRY: dict[str, type] = {
@@ -98,6 +106,10 @@ REGISTRY: dict[str, type] = {
         CloseSessionResponse,
         GetMetrics,
         GetMetricsResponse,
+        TakeSnapshot,
+        TakeSnapshotResponse,
+        ReadSnapshot,
+        ReadSnapshotResponse,
         *PEER_REQUESTS,
         *PEER_RESPONSES,
     )
@@ -150,7 +162,13 @@ __all__ = [
     "RaftTimeoutNowResponse",
     "RaftVote",
     "RaftVoteResponse",
+    "ReadSnapshot",
+    "ReadSnapshotResponse",
     "SessionId",
+    "SnapshotChunk",
+    "SnapshotInfo",
+    "TakeSnapshot",
+    "TakeSnapshotResponse",
     "TimeoutMs",
     "TransferLeader",
     "TransferLeaderResponse",

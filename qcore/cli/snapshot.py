@@ -1,0 +1,129 @@
+"""`qcore snapshot`: copies of a cluster's state in files."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qcore.cli.options import (
+    DEFAULT_ENDPOINT,
+    EndpointsOption,
+    OutputFormat,
+    OutputOption,
+    TimeoutOption,
+    split_endpoints,
+)
+
+if TYPE_CHECKING:
+    from qcore.storage.snapshot_file import SnapshotHeader
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Copy a cluster's state into a file, and check such a file.",
+)
+
+
+@app.command()
+def save(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")],
+    stale: Annotated[
+        bool,
+        typer.Option(
+            "--stale",
+            envvar="QCORE_STALE",
+            help="Take what the node has applied: for a cluster without a leader or quorum.",
+        ),
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", envvar="QCORE_FORCE", help="Replace FILE if it exists.")
+    ] = False,
+    endpoints: EndpointsOption = DEFAULT_ENDPOINT,
+    timeout: TimeoutOption = 300.0,
+    output: OutputOption = OutputFormat.table,
+) -> None:
+    """Copy the state into FILE while the cluster goes on: all that was acknowledged before is in it.
+
+    The first endpoint that can do it makes the copy, leader or not. Its log is compacted on the way.
+    """
+    from qcore.cli.runner import run
+    from qcore.node.client import QcoreClient
+
+    targets = split_endpoints(endpoints)
+
+    async def work() -> SnapshotHeader:
+        async with QcoreClient(targets, timeout_s=timeout) as client:
+            return await client.save_snapshot(file, stale=stale, force=force, timeout_s=timeout)
+
+    header = run(work())
+    if output is OutputFormat.json:
+        print(json.dumps(_as_json(file, header)))
+    else:
+        print(
+            f"{file} holds the state of cluster {header.cluster_id} at entry {header.last_included_index} "
+            f"({header.size} bytes)"
+        )
+
+
+@app.command()
+def status(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to check.")],
+    output: OutputOption = OutputFormat.table,
+) -> None:
+    """Read FILE whole, check it, and show what it holds. Exit code 1: it is not what was written."""
+    from qcore.storage.snapshot_file import verify
+
+    header = verify(file)
+    if output is OutputFormat.json:
+        print(json.dumps({**_as_json(file, header), "checksum_ok": True}))
+        return
+    from qcore.cli.cluster import aligned
+
+    membership = header.membership
+    members = [
+        f"{node_id} at {membership.address_of(node_id) or '-'}"
+        + ("" if membership.is_voter(node_id) else " (learner)")
+        for node_id in membership.members()
+    ]
+    rows = [
+        ("CLUSTER", header.cluster_id),
+        ("INDEX", str(header.last_included_index)),
+        ("TERM", str(header.last_included_term)),
+        ("TIME", _time(header)),
+        ("MEMBERS", ", ".join(members)),
+        ("SIZE", f"{header.size} bytes"),
+        ("SHA256", header.sha256),
+        ("CHECKSUM", "ok"),
+    ]
+    print(aligned(rows))
+
+
+def _as_json(file: Path, header: SnapshotHeader) -> dict[str, Any]:
+    membership = header.membership
+    return {
+        "file": str(file),
+        "cluster_id": header.cluster_id,
+        "index": header.last_included_index,
+        "term": header.last_included_term,
+        "time": _time(header),
+        "members": [
+            {
+                "id": node_id,
+                "address": membership.address_of(node_id),
+                "role": "voter" if membership.is_voter(node_id) else "learner",
+            }
+            for node_id in membership.members()
+        ],
+        "size": header.size,
+        "sha256": header.sha256,
+    }
+
+
+def _time(header: SnapshotHeader) -> str:
+    """The log time of the last entry."""
+    moment = datetime.fromtimestamp(header.last_included_time_us / 1e6, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,164 @@
+"""A cluster's state into a file, while the cluster goes on: what `QcoreClient.save_snapshot` does."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from qcore.errors import (
+    DeadlineExceeded,
+    OutcomeUnknown,
+    QcoreError,
+    RemoteProtocolError,
+    SnapshotGone,
+    TransportError,
+)
+from qcore.node.remote import error_from, pause_after
+from qcore.storage.snapshot_file import SnapshotFileWriter, SnapshotHeader, check_target
+from qcore.transport.wire import SnapshotInfo
+
+#: One message to one node, once: endpoint, name, fields, seconds; the reply's value. See `QcoreClient.request`.
+Request = Callable[[str, str, Mapping[str, Any], float], Awaitable[dict[str, Any]]]
+
+#: The least time, seconds, that one node gets before another is asked.
+_ATTEMPT_S: Final = 5.0
+#: How long one piece of the text may take, seconds.
+_READ_S: Final = 10.0
+_PAUSE_S: Final = 0.2
+
+_INFO: Final = TypeAdapter(SnapshotInfo)
+
+
+async def save_snapshot(
+    request: Request,
+    endpoints: Sequence[str],
+    path: Path,
+    *,
+    stale: bool,
+    force: bool,
+    timeout_s: float,
+) -> SnapshotHeader:
+    """Ask one node after the other until one's state is in the file. See `QcoreClient.save_snapshot`.
+
+    What is begun at one node is finished there: another node's text may differ in the order of its parts. If that
+    node goes away meanwhile, it all begins again.
+    """
+    check_target(path, force=force)
+    deadline = time.monotonic() + timeout_s
+    attempt, rng = 0, random.Random()
+    while True:
+        endpoint = endpoints[attempt % len(endpoints)]
+        attempt += 1
+        remaining = deadline - time.monotonic()
+        budget_s = max(_ATTEMPT_S, remaining / max(1, len(endpoints) - attempt + 1))
+        source = _Source(request, endpoint, min(budget_s, remaining), deadline)
+        try:
+            return await _save_from(source, path, stale=stale, force=force)
+        except QcoreError as error:
+            passing = isinstance(error, TransportError | OutcomeUnknown | SnapshotGone)
+            delay = pause_after(error, _PAUSE_S, rng)
+            if not (error.retryable or passing) or time.monotonic() + delay >= deadline:
+                raise
+        await asyncio.sleep(delay)
+
+
+async def _save_from(source: _Source, path: Path, *, stale: bool, force: bool) -> SnapshotHeader:
+    info = await source.take(stale=stale)
+    header = SnapshotHeader(
+        info.membership.cluster_id,
+        info.last_included_index,
+        info.last_included_term,
+        info.last_included_time_us,
+        info.membership,
+        info.size,
+        info.sha256,
+    )
+    # The file is written in a thread: other requests of this program go on.
+    writer = await asyncio.to_thread(SnapshotFileWriter, path, header, force=force)
+    with writer:
+        async for part in source.text(info):
+            await asyncio.to_thread(writer.write, part)
+        await asyncio.to_thread(writer.finish)
+    return header
+
+
+class _Source:
+    """The node that a copy is made from.
+
+    Args:
+        request: sends a message.
+        endpoint: the node.
+        take_s: how long it may take to have its snapshot ready.
+        deadline: when to give up, by `time.monotonic`.
+    """
+
+    def __init__(self, request: Request, endpoint: str, take_s: float, deadline: float) -> None:
+        self._request = request
+        self._endpoint = endpoint
+        self._take_s = take_s
+        self._deadline = deadline
+
+    async def take(self, *, stale: bool) -> SnapshotInfo:
+        """Have a snapshot made ready.
+
+        Raises:
+            QcoreError: the node refused, or did not answer.
+        """
+        # A little less than we wait, so that its own answer says what was in the way.
+        fields = {"timeout_ms": max(1, int(self._take_s * 900)), "stale": stale}
+        described = await self._ask("TakeSnapshot", fields, self._take_s)
+        try:
+            return _INFO.validate_python(described)
+        except ValidationError as error:
+            raise RemoteProtocolError(
+                f"{self._endpoint} describes its snapshot in a way that makes no sense: {error}"
+            ) from error
+
+    async def text(self, info: SnapshotInfo) -> AsyncIterator[str]:
+        """The snapshot's text, piece by piece.
+
+        Raises:
+            SnapshotGone: the node does not hold it any more.
+            QcoreError: the node did not answer.
+        """
+        offset, characters = 0, info.characters
+        while offset < characters:
+            data = await self._piece(info.last_included_index, offset)
+            if not data:
+                raise SnapshotGone(
+                    f"{self._endpoint} sent {offset} of {characters} characters of its snapshot: take it anew"
+                )
+            offset += len(data)
+            yield data
+
+    async def _piece(self, index: int, offset: int) -> str:
+        """Ask once more if the connection broke: the node keeps the snapshot for a while."""
+        fields = {"last_included_index": index, "offset": offset}
+        again = True
+        while True:
+            wait_s = min(_READ_S, self._deadline - time.monotonic())
+            if wait_s <= 0:
+                raise DeadlineExceeded(
+                    f"{self._endpoint} sent {offset} characters of its snapshot in the time allowed: allow more"
+                )
+            try:
+                data: str = (await self._ask("ReadSnapshot", fields, wait_s))["data"]
+                return data
+            except (TransportError, OutcomeUnknown):
+                if not again:
+                    raise
+                again = False
+
+    async def _ask(self, name: str, fields: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
+        reply = await self._request(self._endpoint, name, fields, timeout_s)
+        response: dict[str, Any] = reply["response"]
+        if "Err" in response:
+            raise error_from(response["Err"], reply.get("detail"))
+        value: dict[str, Any] = response["Ok"]
+        return value

@@ -1,0 +1,234 @@
+"""Copies of the state for whoever asks: `TakeSnapshot` has one made and keeps it, `ReadSnapshot` hands it out.
+
+A snapshot that is being read is pinned: it stays readable though a newer one superseded it. Pins are few, because
+each may keep a whole state in memory, and they end by themselves when nobody reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from qcore.core.entry import Snapshot
+from qcore.core.raft import RaftCore
+from qcore.errors import Overloaded, QcoreError, Refused, SnapshotGone
+from qcore.replica.events import CopyState, ReplicaEvent, Reply
+from qcore.transport.server import ServerConnection
+from qcore.transport.wire import (
+    Ok,
+    ReadSnapshot,
+    ReadSnapshotResponse,
+    SnapshotChunk,
+    SnapshotInfo,
+    TakeSnapshot,
+    TakeSnapshotResponse,
+    failure,
+)
+
+if TYPE_CHECKING:
+    from qcore.node.management import Ask
+
+#: How long a snapshot may take to be captured whose sender does not say; and the most that may be asked for.
+DEFAULT_TIMEOUT_MS: Final = 60_000
+LONGEST_TIMEOUT_MS: Final = 3_600_000
+#: Snapshots that are kept for readers; beyond them `Overloaded`.
+MAX_PINS: Final = 4
+#: A snapshot that nobody read for so long is let go.
+IDLE_S: Final = 60.0
+#: Characters of a reply. JSON may make six bytes of one, and a frame must hold them.
+READ_CHARS: Final = 128 * 1024
+#: Characters that are digested in one turn of the event loop: about a millisecond's worth.
+DIGEST_CHARS: Final = 256 * 1024
+#: When to come back if every place is taken: readers that are at work need about as long, or longer.
+_CROWDED_MS: Final = 1000
+
+
+@dataclass(slots=True)
+class _Pin:
+    """A snapshot kept for readers.
+
+    Attributes:
+        readers: how many asked for it and have not read its end.
+        used_at: when it was last asked for or read, by the loop's clock.
+        size, sha256: of the text as UTF-8; `sha256` is empty until all of it is digested.
+        waiting: who is told once it is.
+    """
+
+    snapshot: Snapshot
+    used_at: float
+    readers: int = 0
+    size: int = 0
+    sha256: str = ""
+    waiting: list[Callable[[SnapshotInfo], None]] = field(default_factory=list)
+
+    def info(self) -> SnapshotInfo:
+        meta = self.snapshot.meta
+        return SnapshotInfo(
+            meta.last_included_index,
+            meta.last_included_term,
+            meta.last_included_time_us,
+            meta.membership,
+            len(self.snapshot.data),
+            self.size,
+            self.sha256,
+        )
+
+
+class SnapshotDesk:
+    """Takes `TakeSnapshot` and `ReadSnapshot`. Make it inside the event loop.
+
+    Args:
+        core: holds the newest snapshot.
+        ask: gives the replica an event with a fresh request id, and calls back with its outcome.
+        idle_s: see `IDLE_S`.
+    """
+
+    def __init__(self, core: RaftCore, ask: Ask, *, idle_s: float = IDLE_S) -> None:
+        self._core = core
+        self._ask = ask
+        self._idle_s = idle_s
+        self._loop = asyncio.get_running_loop()
+        self._pins: dict[int, _Pin] = {}  # by last included index
+        self._sweeping = False
+
+    def take(
+        self, connection: ServerConnection, message: object, refusal: QcoreError | None
+    ) -> bool:
+        """Take a message of this kind and return True, or False if it is none.
+
+        Args:
+            connection: where it came from, and where the answer goes.
+            message: any message of the wire.
+            refusal: answer with this error if it would begin something.
+        """
+        match message:
+            case TakeSnapshot():
+                self._take_snapshot(connection, message, refusal or self._overloaded())
+            case ReadSnapshot():
+                self._read(connection, message)
+            case _:
+                return False
+        return True
+
+    # -- taking ----------------------------------------------------------------------------------
+
+    def _take_snapshot(
+        self, connection: ServerConnection, message: TakeSnapshot, refusal: QcoreError | None
+    ) -> None:
+        def answer(outcome: SnapshotInfo | QcoreError) -> None:
+            if isinstance(outcome, QcoreError):
+                connection.send(TakeSnapshotResponse(message.id, *failure(outcome)))
+            else:
+                connection.send(TakeSnapshotResponse(message.id, Ok(outcome)))
+
+        if refusal is not None:
+            answer(refusal)
+            return
+        timeout_ms = min(message.timeout_ms or DEFAULT_TIMEOUT_MS, LONGEST_TIMEOUT_MS)
+        event: Callable[[int], ReplicaEvent] = partial(
+            CopyState, timeout_ms=timeout_ms, stale=message.stale
+        )
+        self._ask(event, lambda reply: self._taken(reply, answer))
+
+    def _taken(self, reply: Reply, answer: Callable[[SnapshotInfo | QcoreError], None]) -> None:
+        """The core holds the snapshot now, or one that is newer still."""
+        snapshot = self._core.snapshot
+        if reply.error is not None:
+            answer(reply.error)
+            return
+        assert snapshot is not None, "the request succeeded because there is one"
+        index = snapshot.meta.last_included_index
+        pin = self._pins.get(index)
+        if pin is None:
+            crowded = self._overloaded()
+            if crowded is not None:
+                answer(crowded)
+                return
+            pin = self._pin(snapshot)
+        pin.readers += 1
+        pin.used_at = self._loop.time()
+        if pin.sha256:
+            answer(pin.info())
+        else:
+            pin.waiting.append(answer)
+
+    def _overloaded(self) -> Overloaded | None:
+        if len(self._pins) < MAX_PINS or any(pin.readers == 0 for pin in self._pins.values()):
+            return None
+        return Overloaded(
+            f"{len(self._pins)} copies of the state are being read here: retry in {_CROWDED_MS} ms, or ask "
+            "another node",
+            _CROWDED_MS,
+        )
+
+    def _pin(self, snapshot: Snapshot) -> _Pin:
+        """Keep the snapshot; one that was read to its end gives way."""
+        if len(self._pins) >= MAX_PINS:
+            finished = [index for index, pin in self._pins.items() if pin.readers == 0]
+            del self._pins[min(finished)]
+        pin = _Pin(snapshot, self._loop.time())
+        self._pins[snapshot.meta.last_included_index] = pin
+        self._digest(pin, hashlib.sha256(), 0)
+        if not self._sweeping:
+            self._sweeping = True
+            self._loop.call_later(self._idle_s / 2, self._sweep)
+        return pin
+
+    def _digest(self, pin: _Pin, digest: hashlib._Hash, offset: int) -> None:
+        """Digest a part of the text; the next part has a turn of the event loop of its own."""
+        data = pin.snapshot.data
+        part = data[offset : offset + DIGEST_CHARS].encode()
+        digest.update(part)
+        pin.size += len(part)
+        offset += DIGEST_CHARS
+        pin.used_at = self._loop.time()
+        if offset < len(data):
+            self._loop.call_soon(self._digest, pin, digest, offset)
+            return
+        pin.sha256 = digest.hexdigest()
+        # Not now: whoever made the pin is still about to wait for it.
+        self._loop.call_soon(self._digested, pin)
+
+    def _digested(self, pin: _Pin) -> None:
+        waiting, pin.waiting = pin.waiting, []
+        for answer in waiting:
+            answer(pin.info())
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def _read(self, connection: ServerConnection, message: ReadSnapshot) -> None:
+        index, offset = message.last_included_index, message.offset
+        pin = self._pins.get(index)
+        if pin is None:
+            error: QcoreError = SnapshotGone(
+                f"this node holds no snapshot through entry {index} for reading (it holds one for "
+                f"{self._idle_s:g} s after its last use, and none across a restart): take it anew"
+            )
+            connection.send(ReadSnapshotResponse(message.id, *failure(error)))
+            return
+        data = pin.snapshot.data
+        if offset > len(data):
+            error = Refused(
+                f"offset {offset} is beyond the snapshot's end at {len(data)} characters"
+            )
+            connection.send(ReadSnapshotResponse(message.id, *failure(error)))
+            return
+        pin.used_at = self._loop.time()
+        end = min(offset + READ_CHARS, len(data))
+        chunk = SnapshotChunk(offset, data[offset:end])
+        connection.send(ReadSnapshotResponse(message.id, Ok(chunk)))
+        if end == len(data):
+            pin.readers = max(0, pin.readers - 1)
+
+    def _sweep(self) -> None:
+        """Let go of what nobody reads any more."""
+        oldest = self._loop.time() - self._idle_s
+        self._pins = {index: pin for index, pin in self._pins.items() if pin.used_at > oldest}
+        if self._pins:
+            self._loop.call_later(self._idle_s / 2, self._sweep)
+        else:
+            self._sweeping = False

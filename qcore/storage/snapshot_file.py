@@ -1,0 +1,326 @@
+r"""A snapshot in a file: a copy of a cluster's state that outlives the cluster.
+
+The first line is JSON and says what the file holds; the snapshot's text follows, as UTF-8, up to the end of the file:
+
+    {"format":"qcore-snapshot","version":1,"cluster_id":...,"header_sha256":"..."}\n
+    <size bytes of text>
+
+The header's keys are the fields of `SnapshotHeader`, after `format` and `version` and before `header_sha256`, which is
+the SHA-256 of the line without that key. So whatever changes, be it a bit, is noticed. `head -1 FILE` shows the header,
+and `tail -n +2 FILE | sha256sum` its `sha256`.
+
+A file is written beside its target under another name, synced and then renamed: the target is whole or not there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Final, Self
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+
+from qcore.core.entry import Membership
+from qcore.errors import ConfigError, SnapshotFileError
+
+FORMAT: Final = "qcore-snapshot"
+VERSION: Final = 1
+#: A header is a few hundred bytes; a line longer than this is none.
+MAX_HEADER_BYTES: Final = 1 << 20
+#: Bytes that are read at a time.
+READ_BYTES: Final = 1 << 20
+
+_TAKE_ANEW = "take the snapshot anew, or use another copy"
+
+
+@with_config(ConfigDict(extra="forbid", strict=True))
+@dataclass(slots=True, frozen=True)
+class SnapshotHeader:
+    """What a snapshot file holds.
+
+    Attributes:
+        cluster_id: whose state it is.
+        last_included_index, last_included_term, last_included_time_us: the last entry of the log that is part of it.
+        membership: the configuration at that entry, with the members' addresses.
+        size: length of the text in bytes.
+        sha256: of the text.
+    """
+
+    cluster_id: str
+    last_included_index: int
+    last_included_term: int
+    last_included_time_us: int
+    membership: Membership
+    size: int
+    sha256: str
+
+    def line(self) -> bytes:
+        """The first line of the file, with its newline."""
+        fields = {
+            "format": FORMAT,
+            "version": VERSION,
+            **_header_adapter().dump_python(self, mode="json"),
+        }
+        return _encode({**fields, "header_sha256": _digest(fields)}) + b"\n"
+
+
+@cache
+def _header_adapter() -> TypeAdapter[SnapshotHeader]:
+    return TypeAdapter(SnapshotHeader)
+
+
+def _encode(fields: dict[str, object]) -> bytes:
+    """The one way in which a header is written: whatever reads differently was changed."""
+    return json.dumps(fields, separators=(",", ":")).encode()
+
+
+def _digest(fields: dict[str, object]) -> str:
+    return hashlib.sha256(_encode(fields)).hexdigest()
+
+
+class SnapshotFileWriter:
+    """Writes one file, as a context manager: the target appears with `finish`, or not at all.
+
+    Args:
+        target: the file to make.
+        header: what will be written; `finish` holds the text to it.
+        force: replace the target if it exists.
+
+    Raises:
+        ConfigError: the target exists.
+        SnapshotFileError: it cannot be written there.
+    """
+
+    def __init__(self, target: Path, header: SnapshotHeader, *, force: bool = False) -> None:
+        check_target(target, force=force)
+        self._target = target
+        self._header = header
+        self._force = force
+        self._partial = target.with_name(f".{target.name}.{os.urandom(4).hex()}.partial")
+        self._size = 0
+        self._digest = hashlib.sha256()
+        try:
+            # A copy of all data: for its owner's eyes only.
+            self._file: IO[bytes] = open(  # noqa: SIM115 - closed by `__exit__`
+                self._partial, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)
+            )
+        except OSError as error:
+            raise _cannot("write", target, error) from error
+        try:
+            self._file.write(header.line())
+        except BaseException as error:
+            self._discard()
+            if isinstance(error, OSError):
+                raise _cannot("write", target, error) from error
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Remove what was written unless it was finished."""
+        self._discard()
+
+    def write(self, text: str) -> None:
+        """Append a part of the text.
+
+        Raises:
+            SnapshotFileError: the file cannot be written.
+        """
+        data = text.encode()
+        self._digest.update(data)
+        self._size += len(data)
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise _cannot("write", self._target, error) from error
+
+    def finish(self) -> None:
+        """Make the file durable and give it its name.
+
+        Raises:
+            SnapshotFileError: the text is not the one that the header promises, or the disk failed.
+            ConfigError: the target exists by now.
+        """
+        self._check()
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._name()
+            _sync_directory(self._target.parent)
+        except OSError as error:
+            raise _cannot("write", self._target, error) from error
+
+    def _check(self) -> None:
+        if self._size != self._header.size:
+            raise SnapshotFileError(
+                f"{self._target}: {self._size} bytes came, {self._header.size} were promised; nothing was kept: "
+                "try again"
+            )
+        if self._digest.hexdigest() != self._header.sha256:
+            raise SnapshotFileError(
+                f"{self._target}: what came does not have the checksum that was promised; nothing was kept: try again"
+            )
+
+    def _name(self) -> None:
+        """Give the finished file its name; without `force` never over another file, not even one made just now."""
+        if self._force:
+            self._partial.replace(self._target)
+            return
+        try:
+            os.link(self._partial, self._target)
+        except FileExistsError:
+            raise _exists(self._target) from None
+        except OSError:
+            # A file system without hard links: the check comes as close to the renaming as it can.
+            check_target(self._target, force=False)
+            self._partial.replace(self._target)
+
+    def _discard(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.close()
+        with contextlib.suppress(OSError):
+            self._partial.unlink(missing_ok=True)
+
+
+def check_target(target: Path, *, force: bool) -> None:
+    """Refuse a target at once that could not be written in the end.
+
+    Raises:
+        ConfigError: it exists and may not be replaced.
+        SnapshotFileError: it is a directory, or there is no directory for it.
+    """
+    if target.is_dir():
+        raise SnapshotFileError(f"{target} is a directory: name a file in it")
+    if not target.parent.is_dir():
+        raise SnapshotFileError(f"{target}: {target.parent} is not a directory: make it first")
+    if not force and os.path.lexists(target):
+        raise _exists(target)
+
+
+def read_header(path: Path) -> SnapshotHeader:
+    """What the file says of itself. Its text is not looked at.
+
+    Raises:
+        SnapshotFileError: it cannot be read, is no snapshot file, or its header was changed.
+    """
+    with _opened(path) as file:
+        return _header(path, file)
+
+
+def verify(path: Path) -> SnapshotHeader:
+    """Read the whole file, a part at a time, and hold it to its checksums.
+
+    Raises:
+        SnapshotFileError: it is not what was written; says what is wrong.
+    """
+    with _opened(path) as file:
+        header = _header(path, file)
+        size, digest = 0, hashlib.sha256()
+        try:
+            while part := file.read(READ_BYTES):
+                size += len(part)
+                digest.update(part)
+        except OSError as error:
+            raise _cannot("read", path, error) from error
+    if size < header.size:
+        raise SnapshotFileError(
+            f"{path} was cut short: {size} of {header.size} bytes of the state are there: {_TAKE_ANEW}"
+        )
+    if size > header.size:
+        raise SnapshotFileError(
+            f"{path}: {size - header.size} bytes follow the {header.size} bytes of the state: {_TAKE_ANEW}"
+        )
+    if digest.hexdigest() != header.sha256:
+        raise SnapshotFileError(
+            f"{path}: the state was changed: its sha256 is {digest.hexdigest()}, it was {header.sha256} when it "
+            f"was written: {_TAKE_ANEW}"
+        )
+    return header
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise _cannot("read", path, error) from error
+    with file:
+        yield file
+
+
+def _header(path: Path, file: IO[bytes]) -> SnapshotHeader:
+    """Read the first line and check it."""
+    try:
+        line = file.readline(MAX_HEADER_BYTES)
+    except OSError as error:
+        raise _cannot("read", path, error) from error
+    if not line:
+        raise SnapshotFileError(f"{path} is empty: {_TAKE_ANEW}")
+    fields = _fields(line)
+    if fields is None or fields.get("format") != FORMAT:
+        if FORMAT.encode() in line:
+            raise SnapshotFileError(
+                f"{path}: the header was cut short or changed: it cannot be read: {_TAKE_ANEW}"
+            )
+        raise SnapshotFileError(
+            f"{path} is not a snapshot file: its first line is no header (or was changed)"
+        )
+    promised = fields.pop("header_sha256", None)
+    whole = {**fields, "header_sha256": promised}
+    if promised != _digest(fields) or line != _encode(whole) + b"\n":
+        raise SnapshotFileError(
+            f"{path}: the header was changed: it does not have its checksum: {_TAKE_ANEW}"
+        )
+    version = fields.pop("version", None)
+    if version != VERSION:
+        raise SnapshotFileError(
+            f"{path} has format version {version}, this qcore reads version {VERSION}: use the qcore that wrote it"
+        )
+    del fields["format"]
+    try:
+        return _header_adapter().validate_json(_encode(fields))
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise SnapshotFileError(
+            f"{path}: the header is senseless at {where!r}: {error.errors()[0]['msg']}"
+        ) from error
+
+
+def _fields(line: bytes) -> dict[str, object] | None:
+    try:
+        fields = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return fields if isinstance(fields, dict) else None
+
+
+def _exists(target: Path) -> ConfigError:
+    return ConfigError(
+        f"{target} exists: give another name, or allow it to be replaced with --force"
+    )
+
+
+def _cannot(action: str, path: Path, error: OSError) -> SnapshotFileError:
+    return SnapshotFileError(f"cannot {action} {path}: {error.strerror or error}")
+
+
+def _sync_directory(directory: Path) -> None:
+    file = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

@@ -1,0 +1,86 @@
+"""Messages that copy a node's state: have it captured, then read it piece by piece."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from qcore.core.entry import Membership
+from qcore.transport.wire.common import (
+    INT_LIMIT,
+    Detail,
+    Err,
+    MessageId,
+    Ok,
+    PositiveInt,
+    TimeoutMs,
+)
+
+
+@dataclass(slots=True)
+class TakeSnapshot:
+    """Have a snapshot that holds all that was acknowledged before, and keep it readable for a while.
+
+    Any member takes it. The snapshot is captured little by little and becomes the node's own.
+
+    Attributes:
+        timeout_ms: how long to wait for that; None: the node's own limit.
+        stale: what the node has applied is recent enough: needs no leader and no quorum.
+    """
+
+    id: MessageId
+    timeout_ms: TimeoutMs | None = None
+    stale: bool = False
+
+
+@dataclass(slots=True)
+class SnapshotInfo:
+    """Which snapshot can be read now.
+
+    Attributes:
+        last_included_index, last_included_term, last_included_time_us, membership: see `SnapshotMeta`.
+        characters: length of the text; offsets count characters.
+        size: length of the text as UTF-8, in bytes.
+        sha256: of the text as UTF-8, in hexadecimal.
+    """
+
+    last_included_index: int
+    last_included_term: int
+    last_included_time_us: int
+    membership: Membership
+    characters: int
+    size: int
+    sha256: str
+
+
+@dataclass(slots=True)
+class TakeSnapshotResponse:
+    id: MessageId
+    response: Ok[SnapshotInfo] | Err
+    detail: Detail | None = None
+
+
+@dataclass(slots=True)
+class ReadSnapshot:
+    """Some of the text of a snapshot that `TakeSnapshot` named, from `offset` on."""
+
+    id: MessageId
+    last_included_index: PositiveInt
+    offset: Annotated[int, Field(ge=0, lt=INT_LIMIT)]
+
+
+@dataclass(slots=True)
+class SnapshotChunk:
+    """The characters from `offset` on, as many as the node sends at once; none at the end."""
+
+    offset: int
+    data: str
+
+
+@dataclass(slots=True)
+class ReadSnapshotResponse:
+    id: MessageId
+    response: Ok[SnapshotChunk] | Err
+    detail: Detail | None = None
