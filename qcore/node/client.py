@@ -8,8 +8,8 @@
 
 It keeps one connection to each node that it talks to, shared by all requests in flight; follows the
 leader; and repeats a request only when that cannot apply it twice: after a definite refusal
-(`NotLeader`, `Overloaded`, ...), or a read. When it cannot know whether a write took effect it says
-so with `OutcomeUnknown`, and the caller decides.
+(`NotLeader`, or `Overloaded`, after which it waits as long as the node asked), or a read. When it cannot know
+whether a write took effect it says so with `OutcomeUnknown`, and the caller decides.
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ class QcoreClient:
                     raise
                 self._look_elsewhere(error)
                 pause = min(pause * 2, _BACKOFF_LAST_S)
-                delay = pause * (0.5 + self._rng.random() / 2)
+                delay = pause_after(error, pause, self._rng)
                 if time.monotonic() + delay >= deadline:
                     raise
             await asyncio.sleep(delay)
@@ -417,7 +417,8 @@ class QcoreClient:
                 if not passing:
                     self._look_elsewhere(error)
                 pause = min(pause * 2, _BACKOFF_LAST_S)
-                if time.monotonic() + pause >= deadline:
+                delay = pause_after(error, pause, self._rng)
+                if time.monotonic() + delay >= deadline:
                     raise
             await asyncio.sleep(pause)
 
@@ -514,5 +515,9 @@ class QcoreClient:
         connection = await ClientConnection.connect(
             address.host, address.port, timeout_s=_CONNECT_TIMEOUT_S
         )
+        # Leaders come and go, and with them the addresses that were named: the dead ones are not kept.
+        self._connections = {
+            known: held for known, held in self._connections.items() if held.is_open
+        }
         self._connections[endpoint] = connection
         return connection

@@ -71,7 +71,8 @@ class NodeConfig:
         heartbeat_ms, election_timeout_min_ms, election_timeout_max_ms: see `RaftConfig`.
         use_uvloop: None takes uvloop when it is installed.
         request_timeout_ms: a client's request without an outcome after this long is answered as unknown.
-        max_pending_requests: client requests in progress; beyond it they are refused as overloaded.
+        max_pending_requests, max_pending_bytes: client requests in progress, and the size of their payloads; beyond
+            either they are refused as overloaded.
         max_command_bytes: a client's larger command is refused. The topology may be larger: see
             `MAX_TOPOLOGY_BYTES`.
         snapshot_entries, snapshot_bytes, keep_entries: when to take a snapshot, and what it leaves of the log; see
@@ -96,6 +97,7 @@ class NodeConfig:
     use_uvloop: bool | None = None
     request_timeout_ms: int = 5000
     max_pending_requests: int = 8192
+    max_pending_bytes: int = 64 * 1024 * 1024
     max_command_bytes: int = 1024 * 1024
     shutdown_grace_ms: int = 5000
     snapshot_entries: int = 50_000
@@ -130,6 +132,7 @@ class NodeConfig:
             # The door for clients is `RequestDesk`; behind it the topology must pass as well.
             max_command_bytes=max(self.max_command_bytes, MAX_TOPOLOGY_BYTES),
             max_pending_requests=self.max_pending_requests,
+            max_pending_bytes=self.max_pending_bytes,
             snapshot_entries=self.snapshot_entries,
             snapshot_bytes=self.snapshot_bytes,
             keep_entries=self.keep_entries,

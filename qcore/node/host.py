@@ -27,12 +27,12 @@ from qcore.core.effects import (
     Write,
 )
 from qcore.core.events import Tick, WriteDurable
-from qcore.errors import StorageError
+from qcore.errors import Overloaded, StorageError
 from qcore.node.clock import now_us, wall_us
+from qcore.node.inbox import Inbox
 from qcore.node.metrics import NodeMetrics
 from qcore.replica.events import (
     Applied,
-    ClientRequest,
     PeerMessageReceived,
     ReplicaEffect,
     ReplicaEvent,
@@ -40,13 +40,11 @@ from qcore.replica.events import (
     Restored,
     SendPeer,
 )
+from qcore.replica.flow import Flow
 from qcore.replica.gate import DurabilityGate
-from qcore.replica.messages import Forward, PeerMessage
+from qcore.replica.messages import Forward, PeerMessage, ReadIndex
+from qcore.replica.outcomes import refusal_of
 from qcore.replica.replica import Replica
-
-#: Requests, and other events, that one step takes at most.
-_MAX_STEP_REQUESTS: Final = 256
-_MAX_STEP_EVENTS: Final = 64
 
 #: A deadline further away than this needs no timer, µs.
 _FAR_US: Final = 3_600_000_000
@@ -109,8 +107,15 @@ class ReplicaHost:
         self._metrics = metrics
         self._gate = DurabilityGate()
         self._loop = asyncio.get_running_loop()
-        self._inbox: deque[ReplicaEvent] = deque()
-        self._requests: deque[ReplicaEvent] = deque()
+        config = replica.config
+        self._inbox = Inbox(
+            Flow(
+                config.max_pending_requests,
+                config.max_pending_bytes,
+                config.raft.election_timeout_max_ms * 1000,
+                now_us(),
+            )
+        )
         self._drain_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0
@@ -132,7 +137,7 @@ class ReplicaHost:
     @property
     def inbox_length(self) -> int:
         """Events that wait for the next step."""
-        return len(self._inbox) + len(self._requests)
+        return len(self._inbox)
 
     @property
     def writes_in_flight(self) -> int:
@@ -142,9 +147,17 @@ class ReplicaHost:
     def post(self, event: ReplicaEvent) -> None:
         """Give the replica an event with one of the next steps, which come soon.
 
-        Order is kept among requests, and among everything else.
+        Order is kept among requests, and among everything else. Beyond the limits of the `Inbox` a message of a
+        peer is lost, or refused as overloaded if it is a request.
         """
-        (self._requests if _is_request(event) else self._inbox).append(event)
+        try:
+            if not self._inbox.offer(event, now_us()):
+                self._metrics.peer_messages_dropped += 1
+        except Overloaded as refusal:
+            assert isinstance(event, PeerMessageReceived), "only peers' requests are refused here"
+            message = event.message
+            assert isinstance(message, Forward | ReadIndex), "only requests are refused here"
+            self._outlet.send_peer(event.from_id, refusal_of(message, refusal))
         if not self._drain_scheduled:
             self._drain_scheduled = True
             self._loop.call_soon(self._drain)
@@ -163,11 +176,11 @@ class ReplicaHost:
         self._drain_scheduled = False
         if self._stopped:
             return
-        events = _take(self._inbox, _MAX_STEP_EVENTS) + _take(self._requests, _MAX_STEP_REQUESTS)
-        if self._inbox or self._requests:
+        now = now_us()
+        events = self._inbox.take(now)
+        if self._inbox:
             self._drain_scheduled = True
             self._loop.call_soon(self._drain)
-        now = now_us()
         self._metrics.step_events.observe(len(events))
         try:
             effects = self._replica.step(events, now, wall_us())
@@ -255,19 +268,3 @@ class ReplicaHost:
             self.post(Tick())
         else:
             self._arm(now)
-
-
-def _is_request(event: ReplicaEvent) -> bool:
-    """Whether a client began it, here or at another node: floods are made of these."""
-    if isinstance(event, PeerMessageReceived):
-        return isinstance(event.message, Forward)
-    return isinstance(event, ClientRequest)
-
-
-def _take(queue: deque[ReplicaEvent], limit: int) -> list[ReplicaEvent]:
-    """Take the oldest, at most `limit` of them."""
-    if len(queue) <= limit:
-        taken = list(queue)
-        queue.clear()
-        return taken
-    return [queue.popleft() for _ in range(limit)]

@@ -120,9 +120,7 @@ class Node:
             self._host.post,
             self.metrics_object,
             self._metrics,
-            config.request_timeout_ms,
-            config.max_command_bytes,
-            config.max_pending_requests,
+            config,
             self._replica.core,
         )
         self._topology = self._topology_loader(application)

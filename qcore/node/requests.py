@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import count
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 from uuid import uuid4
 
 from pydantic import JsonValue
@@ -19,7 +19,6 @@ from qcore.errors import (
     LocalProtocolError,
     NotLeader,
     OutcomeUnknown,
-    Overloaded,
     QcoreError,
     RemoteProtocolError,
     StoreError,
@@ -27,12 +26,13 @@ from qcore.errors import (
 )
 from qcore.node.application import Application
 from qcore.node.clock import now_us
-from qcore.node.config import parse_address
+from qcore.node.config import NodeConfig, parse_address
 from qcore.node.identity import ClusterIdentity
 from qcore.node.management import ManagementDesk
 from qcore.node.metrics import NodeMetrics
 from qcore.node.routing import counted_as, route
 from qcore.replica.events import ClientRequest, InitCluster, ReplicaEvent, Reply
+from qcore.replica.flow import Flow
 from qcore.replica.messages import RequestKind
 from qcore.transport.codec import encode_reply
 from qcore.transport.perform import Consistency, SessionUse
@@ -46,6 +46,9 @@ from qcore.transport.wire import (
     Ok,
     failure,
 )
+
+#: Requests about the cluster and about sessions in progress; beyond them `Overloaded`.
+MAX_MANAGEMENT_REQUESTS: Final = 1024
 
 
 class PerformEnvelope(Protocol):
@@ -66,9 +69,8 @@ class RequestDesk:
         post: gives an event to the replica.
         metrics_object: makes the reply to `GetMetrics`.
         metrics: counts.
-        timeout_ms: a request without an outcome after this long is answered as unknown.
-        max_command_bytes: a client's larger request is refused.
-        max_pending: beyond so many requests in progress more are refused, before they wait anywhere.
+        config: how long a request may take, how large it may be, and how many of them, and bytes of them, may be in
+            progress: more are refused, before they wait anywhere.
         core: looked at for the configuration in force.
     """
 
@@ -79,23 +81,23 @@ class RequestDesk:
         post: Callable[[ReplicaEvent], None],
         metrics_object: Callable[[], dict[str, JsonValue]],
         metrics: NodeMetrics,
-        timeout_ms: int,
-        max_command_bytes: int,
-        max_pending: int,
+        config: NodeConfig,
         core: RaftCore,
     ) -> None:
-        self._management = ManagementDesk(core, self.ask, timeout_ms)
+        self._management = ManagementDesk(core, self.ask, config.request_timeout_ms)
         self._application = application
         self._identity = identity
         self._post = post
         self._metrics_object = metrics_object
         self._metrics = metrics
-        self._timeout_ms = timeout_ms
-        self._max_command_bytes = max_command_bytes
-        self._max_pending = max_pending
+        self._timeout_ms = config.request_timeout_ms
+        self._max_command_bytes = config.max_command_bytes
+        longest_us, now = config.election_timeout_max_ms * 1000, now_us()
+        self._flow = Flow(config.max_pending_requests, config.max_pending_bytes, longest_us, now)
+        self._asked = Flow(MAX_MANAGEMENT_REQUESTS, 1, longest_us, now)
         self._request_ids = count(1)
-        #: request id -> connection, envelope id, command name, kind, arrival µs. A tuple: it is on the hot path.
-        self._performs: dict[int, tuple[ServerConnection, str, str, RequestKind, int]] = {}
+        #: request id -> connection, envelope id, command name, kind, bytes, arrival µs. A tuple: it is on the hot path.
+        self._performs: dict[int, tuple[ServerConnection, str, str, RequestKind, int, int]] = {}
         self._callbacks: dict[int, Callable[[Reply], None]] = {}
         self._refuse_all: QcoreError | None = None
         self._refuse_writes: QcoreError | None = None
@@ -119,7 +121,8 @@ class RequestDesk:
             case Error():
                 pass  # somebody could not read our reply; there is nothing to answer
             case _:
-                refusals = (self._refuse_all, self._refuse_writes)
+                crowded = self._asked.refusal(0, now_us())
+                refusals = (self._refuse_all or crowded, self._refuse_writes)
                 if not self._management.take(connection, message, *refusals):
                     self._not_a_request(connection, message)
 
@@ -130,6 +133,7 @@ class RequestDesk:
     def ask(self, event: Callable[[int], ReplicaEvent], done: Callable[[Reply], None]) -> None:
         """Give the replica the event made for a fresh request id; `done` gets its outcome."""
         request_id = next(self._request_ids)
+        self._asked.take(0)
         self._callbacks[request_id] = done
         self._post(event(request_id))
 
@@ -143,32 +147,27 @@ class RequestDesk:
         refusal = self._refuse_all
         if refusal is None and operation.kind == "write":
             refusal = self._refuse_writes
+        now, size = now_us(), len(asked.payload)
         if refusal is None:
-            refusal = self._overloaded() or self._too_large(operation.payload)
+            refusal = self._too_large(operation.payload) or self._flow.refusal(size, now)
         if refusal is not None:
             response = self._application.failure(operation.name, refusal)
             self._answer(connection, message.id, operation.name, response)
             return
         request_id = next(self._request_ids)
+        self._flow.take(size)
         self._performs[request_id] = (
             connection,
             message.id,
             operation.name,
             asked.kind,
-            now_us(),
+            size,
+            now,
         )
         self._post(
             ClientRequest(
                 request_id, asked.kind, asked.payload, self._timeout_ms, asked.max_staleness_ms
             )
-        )
-
-    def _overloaded(self) -> Overloaded | None:
-        waiting = len(self._performs)
-        if waiting < self._max_pending:
-            return None
-        return Overloaded(
-            f"{waiting} requests are waiting; nothing was appended: retry after a pause"
         )
 
     def _too_large(self, payload: str) -> TooLarge | None:
@@ -225,9 +224,12 @@ class RequestDesk:
         if perform is None:
             callback = self._callbacks.pop(reply.request_id, None)
             if callback is not None:
+                self._asked.release(0, now_us())
                 callback(reply)
             return
-        connection, message_id, name, kind, arrived = perform
+        connection, message_id, name, kind, size, arrived = perform
+        now = now_us()
+        self._flow.release(size, now)
         error = reply.error
         if error is None:
             assert reply.result is not None, "a reply has a result or an error"
@@ -236,7 +238,7 @@ class RequestDesk:
             response = self._application.failure(name, error)
             outcome = "unknown" if isinstance(error, OutcomeUnknown) else "refused"
         self._answer(connection, message_id, name, response)
-        self._metrics.count_request(counted_as(kind), outcome, (now_us() - arrived) / 1e6)
+        self._metrics.count_request(counted_as(kind), outcome, (now - arrived) / 1e6)
 
     def _answer(
         self, connection: ServerConnection, message_id: str, name: str, response: str

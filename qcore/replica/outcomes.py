@@ -14,7 +14,7 @@ from qcore.errors import (
     StoreError,
     TooLarge,
 )
-from qcore.replica.messages import ForwardResponse, ReadIndexResponse
+from qcore.replica.messages import Forward, ForwardResponse, ReadIndex, ReadIndexResponse
 from qcore.replica.pending import Request
 
 _BY_CODE: dict[str, type[QcoreError]] = {
@@ -53,6 +53,15 @@ def response_of_error(request: Request, error: QcoreError) -> ForwardResponse | 
     elif isinstance(error, Overloaded):
         response.retry_after_ms = error.retry_after_ms
     return response
+
+
+def refusal_of(
+    message: Forward | ReadIndex, error: QcoreError
+) -> ForwardResponse | ReadIndexResponse:
+    """The message that refuses a peer's request which was not taken at all."""
+    if isinstance(message, ReadIndex):
+        return response_of_error(Request(message.read_id, None, "read_index", "", 0), error)
+    return response_of_error(Request(message.forward_id, None, message.kind, "", 0), error)
 
 
 def error_of_response(response: ForwardResponse | ReadIndexResponse) -> QcoreError:

@@ -15,6 +15,7 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 from qcore.errors import (
     LocalProtocolError,
     OutcomeUnknown,
+    Overloaded,
     RemoteProtocolError,
     TransportError,
 )
@@ -30,6 +31,10 @@ Fields = Mapping[str, JsonValue]
 SWEEP_S = 0.02
 
 
+#: The longest pause that is asked of a caller of a connection that is full.
+_LONGEST_HINT_MS = 1000
+
+
 class ConnectionLost(TransportError):
     """The connection ended before the reply came: the request may or may not have had effect."""
 
@@ -41,6 +46,7 @@ class _Waiting:
     """A request without its reply yet."""
 
     reply: asyncio.Future[dict[str, JsonValue]]
+    began: float
     deadline: float
     type_name: str
 
@@ -61,6 +67,7 @@ class ClientConnection:
         self._waiting: dict[str, _Waiting] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._ids = itertools.count(1)
+        self._last_reply_s = 0.0
         wire.owner = self
 
     @classmethod
@@ -103,21 +110,40 @@ class ClientConnection:
             ErrorReply: the node answered with an `Error` envelope (a `RemoteProtocolError`).
             LocalProtocolError: the fields cannot be sent as JSON.
             OutcomeUnknown: no reply in time; the request may or may not have had effect.
+            Overloaded: too many requests wait for replies on this connection, or too many bytes to be sent; this one
+                was not sent.
             ConnectionLost: the connection ended before the reply came; likewise (a `TransportError`).
             TransportError: the connection was closed already; nothing was sent.
         """
         if not self._wire.is_open:
             raise TransportError(f"the connection to {self.remote} is closed: connect again")
         request_id = str(next(self._ids))
-        self._wire.send_encoded(_encode(type_name, request_id, fields or {}))
+        data = _encode(type_name, request_id, fields or {})
+        self._refuse_too_many(len(data))
+        self._wire.send_encoded(data)
         reply: asyncio.Future[dict[str, JsonValue]] = self._loop.create_future()
-        self._waiting[request_id] = _Waiting(reply, self._loop.time() + timeout_s, type_name)
+        now = self._loop.time()
+        self._waiting[request_id] = _Waiting(reply, now, now + timeout_s, type_name)
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
         try:
             return await reply
         finally:
             self._waiting.pop(request_id, None)
+
+    def _refuse_too_many(self, size: int) -> None:
+        """Bound what waits here: for the socket to take it, and for replies."""
+        limits, unsent = self._wire.limits, self._wire.unsent_bytes()
+        waiting = len(self._waiting)
+        if unsent and unsent + size > limits.max_queue_bytes:
+            why = f"{unsent} bytes wait to be sent to {self.remote}"
+        elif waiting >= limits.max_client_requests:
+            why = f"{waiting} requests wait for replies of {self.remote}"
+        else:
+            return
+        # The last reply took so long with this many in front of it: half of them are gone in half the time.
+        hint_ms = int(self._last_reply_s * 500)
+        raise Overloaded.because(why, min(max(1, hint_ms), _LONGEST_HINT_MS))
 
     async def close(self) -> None:
         """Close; requests still waiting fail with `ConnectionLost`."""
@@ -142,6 +168,7 @@ class ClientConnection:
             if self.on_push is not None and not name.endswith("Response"):
                 self.on_push(name, value)
         elif not waiting.reply.done():
+            self._last_reply_s = self._loop.time() - waiting.began
             if name == "Error":
                 error = ErrorReply(value.get("error"), value.get("detail"))
                 waiting.reply.set_exception(error)

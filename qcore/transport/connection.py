@@ -124,6 +124,11 @@ class Connection(asyncio.Protocol):
                 self._flush_expected = True
                 self._loop.call_soon(self._flush)
 
+    @property
+    def limits(self) -> TransportLimits:
+        """The limits that it was made with."""
+        return self._limits
+
     def unsent_bytes(self) -> int:
         """Sent by the owner and not yet taken by the operating system."""
         if self._transport is None:

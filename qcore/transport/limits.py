@@ -29,6 +29,7 @@ class TransportLimits:
         refused_backoff_s: the same after a peer refused our `Hello`.
         max_peer_queue_messages: sent to one peer within one turn of the event loop or while its socket
             is full; beyond it messages are dropped.
+        max_client_requests: of a client: requests on one connection that wait for replies; beyond it `Overloaded`.
 
     Raises:
         ConfigError: a value is not positive, or `dead_after_s` leaves no time to answer a ping; the
@@ -50,6 +51,7 @@ class TransportLimits:
     backoff_max_s: float = 1.0
     refused_backoff_s: float = 5.0
     max_peer_queue_messages: int = 4096
+    max_client_requests: int = 16384
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import qcore.errors
-from qcore.errors import ChangeRefused, NotLeader, QcoreError, RemoteProtocolError, Scalar
+from qcore.errors import (
+    ChangeRefused,
+    NotLeader,
+    Overloaded,
+    QcoreError,
+    RemoteProtocolError,
+    Scalar,
+)
 
 
 class ErrorReply(RemoteProtocolError):
@@ -45,6 +52,9 @@ def error_from_wire(text: str, detail: object = None) -> QcoreError:
         )
         error.args = (text,)
         return error
+    if cls is Overloaded:
+        hint = values.get("retry_after_ms")
+        return Overloaded(text, max(1, hint) if type(hint) is int else 1)
     if cls is ChangeRefused:
         name = str(values.get("name"))
         return ChangeRefused(name, text.removeprefix(f"refused ({name}): "))
