@@ -76,13 +76,13 @@ def test_a_partial_partition_in_the_basic_protocol_deposes_leader_after_leader(n
     assert {"same_leader", "no_election_after_first", "max_term_growth"} <= failed
 
 
-def a_deaf_follower(*, pre_vote: bool, check_quorum: bool) -> tuple[int, int]:
+def a_deaf_follower(config: RaftConfig) -> tuple[int, int]:
     """raft-rs#27: one of five can only send, for twenty seconds.
 
     Returns:
         how often some server became leader, and how many terms went by.
     """
-    cluster = Cluster.of(5, RaftConfig(1, pre_vote=pre_vote, check_quorum=check_quorum))
+    cluster = Cluster.of(5, config)
     lead(cluster, 1)
     term = cluster.core(1).term
     cluster.cut = {(peer, 5) for peer in range(1, 5)}
@@ -90,11 +90,50 @@ def a_deaf_follower(*, pre_vote: bool, check_quorum: bool) -> tuple[int, int]:
     return course.changes, course.highest_term - term
 
 
+def an_idle_chain(config: RaftConfig) -> int:
+    """Cloudflare, 2020-11-02: 2 leads, 3 does not see it, both see 1; nobody writes, so that all logs are equal.
+
+    Returns:
+        how often some server became leader in twenty seconds.
+    """
+    cluster = Cluster.of(3, config)
+    lead(cluster, 2)
+    cluster.timeout(2)
+    cluster.settle()
+    cluster.cut = {(2, 3), (3, 2)}
+    return run_for(cluster, 20_000, propose_every_ms=1_000_000).changes
+
+
+BASIC = RaftConfig(1, pre_vote=False, check_quorum=False)
+
+
 def test_a_deaf_follower_raises_no_term_is_right() -> None:
-    assert a_deaf_follower(pre_vote=True, check_quorum=True) == (0, 0)
+    assert a_deaf_follower(RaftConfig(1)) == (0, 0)
 
 
 def test_a_deaf_follower_of_the_basic_protocol_raises_terms_without_end() -> None:
-    changes, terms = a_deaf_follower(pre_vote=False, check_quorum=False)
+    changes, terms = a_deaf_follower(BASIC)
     assert changes > 20
     assert terms > 50
+
+
+def test_without_pre_vote_a_deaf_follower_raises_its_own_term_without_end() -> None:
+    changes, terms = a_deaf_follower(RaftConfig(1, pre_vote=False))
+    assert changes == 0, "whoever hears the leader does not listen"
+    assert terms > 50
+
+
+def test_the_end_of_a_chain_deposes_nobody_is_right() -> None:
+    assert an_idle_chain(RaftConfig(1)) == 0
+
+
+def test_the_end_of_a_chain_in_the_basic_protocol_deposes_the_leader() -> None:
+    assert an_idle_chain(BASIC) >= 1
+
+
+def test_voters_that_do_not_heed_their_live_leader_let_the_end_of_a_chain_depose_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """PreVote alone asks whether a log could win, and it could."""
+    monkeypatch.setattr(election, "hears_live_leader", lambda _server: False)
+    assert an_idle_chain(RaftConfig(1)) >= 1

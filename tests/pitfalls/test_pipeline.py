@@ -53,6 +53,7 @@ def longest_wait_us(config: RaftConfig) -> int:
 
 
 def test_a_read_waits_behind_one_window_at_most_is_right() -> None:
+    assert longest_wait_us(DEFAULT) < DEFAULT.heartbeat_ms * 1000 / 2, "nor does a heartbeat"
     seen = burst_and_reads_beside(DEFAULT)
     assert seen.largest_window_bytes <= DEFAULT.max_inflight_bytes + DEFAULT.max_batch_bytes
     assert max(seen.reads) <= longest_wait_us(DEFAULT)
