@@ -107,6 +107,10 @@ def become_follower(server: Server, term: int, leader_id: int | None) -> None:
         server.term = term
         server.voted_for = None
         server.save_hard_state()
+    if not was_leader and server.config.lease_reads and server.last_leader_contact is not None:
+        # The leader heard last may go on reading under its lease, whatever newer term we learn of.
+        promised = server.last_leader_contact + server.election_timeout_min_us
+        server.no_vote_before = max(server.no_vote_before, promised)
     server.role = server.idle_role()
     server.leader_id = leader_id
     server.last_leader_contact = None if leader_id is None else server.now
@@ -186,6 +190,7 @@ def on_request_vote(server: Server, from_id: int, request: RequestVote) -> None:
     free = server.voted_for in (None, request.candidate_id)
     granted = (
         request.term == server.term
+        and (request.leadership_transfer or server.now >= server.no_vote_before)
         and server.role in ("follower", "learner", "pre_candidate")
         and (free or not safeguards.one_vote_per_term)
         and (server.leader_id is None or not safeguards.one_vote_per_term)

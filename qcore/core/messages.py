@@ -79,7 +79,9 @@ class AppendEntriesResponse:
     On success `match_index` is the highest index up to which the follower's *durable* log is known to
     equal the leader's. On failure `prev_log_index` echoes the request, and (`hint_index`,
     `hint_term`) tell where the follower's log may agree, so that the leader skips whole terms at a
-    time (paper, end of section 5.3). `priority` is the follower's own, see `RaftConfig`.
+    time (paper, end of section 5.3). `priority` is the follower's own, see `RaftConfig`; for
+    `promise_ms` it grants nobody a vote after this request, on which a leader's lease rests: 0 without
+    `lease_reads`.
     """
 
     term: int
@@ -90,6 +92,7 @@ class AppendEntriesResponse:
     hint_term: int
     round: int = 0
     priority: int = 1
+    promise_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -129,6 +132,7 @@ class InstallSnapshotResponse:
     match_index: int
     round: int = 0
     priority: int = 1
+    promise_ms: int = 0
 
 
 @dataclass(slots=True)

@@ -45,6 +45,7 @@ class Progress:
         last_answer_at: when the follower last answered, µs (or when this leader began).
         last_sent_at: when an append last went out, µs.
         priority: the follower's, as it told with its last answer.
+        promise_ms: for how long the follower grants nobody else a vote, as it told with its last answer.
     """
 
     __slots__ = (
@@ -57,6 +58,7 @@ class Progress:
         "next",
         "priority",
         "probe_sent",
+        "promise_ms",
         "snapshot",
         "state",
     )
@@ -73,6 +75,7 @@ class Progress:
         self.last_answer_at = now
         self.last_sent_at = -1
         self.priority = 1
+        self.promise_ms = 0
 
     def paused(self, max_messages: int, max_bytes: int) -> bool:
         """True while nothing but heartbeats may go out."""

@@ -67,13 +67,14 @@ def holds_lease(server: Server) -> bool:
     """True while no other server can have been elected (dissertation 6.4.1).
 
     A quorum answered a message sent at a known time; from then on each of them refuses votes for the minimum
-    election timeout of its own clock, so the lease is shorter by the bound on clock drift. It never
-    holds before the own term's first commit, nor once a transfer began.
+    election timeout of its own clock, so the lease is shorter by the bound on clock drift. Whoever promised
+    less than that, because its settings differ, does not count. The lease never holds before the own term's
+    first commit, nor once a transfer began.
     """
     config, reads = server.config, server.reads
     if not config.lease_reads or server.lease_void or not _committed_in_own_term(server):
         return False
-    agreed = quorum.agreed_value(server.membership, _acknowledged_rounds(server))
+    agreed = quorum.agreed_value(server.membership, _promised_rounds(server))
     while len(reads.round_times) > 1 and reads.round_times[1][0] <= agreed:
         reads.round_times.popleft()
     if not reads.round_times or reads.round_times[0][0] > agreed:
@@ -130,6 +131,18 @@ def _number_round(server: Server) -> None:
 
 def _acknowledged_rounds(server: Server) -> dict[int, int]:
     rounds = {peer: progress.acked_round for peer, progress in server.progress.items()}
+    rounds[server.node_id] = server.reads.round
+    return rounds
+
+
+def _promised_rounds(server: Server) -> dict[int, int]:
+    """As `_acknowledged_rounds`, of those whose promise lasts as long as the lease counts on."""
+    needed = server.config.election_timeout_min_ms
+    rounds = {
+        peer: progress.acked_round
+        for peer, progress in server.progress.items()
+        if progress.promise_ms >= needed
+    }
     rounds[server.node_id] = server.reads.round
     return rounds
 

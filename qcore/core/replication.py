@@ -165,6 +165,7 @@ def on_response(
         return
     progress.last_answer_at = server.now
     progress.priority = response.priority
+    progress.promise_ms = response.promise_ms
     if response.round > progress.acked_round:
         progress.acked_round = min(response.round, server.reads.round)
     if isinstance(response, InstallSnapshotResponse):
@@ -321,6 +322,7 @@ def _accept(server: Server, from_id: int, request: AppendEntries, agreed: int) -
             hint_term=0,
             round=request.round,
             priority=server.config.priority,
+            promise_ms=server.promise_ms,
         ),
         after,
     )
@@ -343,6 +345,7 @@ def _reject(server: Server, from_id: int, request: AppendEntries) -> None:
             hint_term=log.term(hint_index) or 0,
             round=request.round,
             priority=server.config.priority,
+            promise_ms=server.promise_ms,
         ),
         server.after_hard_state,
     )

@@ -136,12 +136,15 @@ class Server:
         self.next_priority_transfer = NEVER
         self._unsynced: deque[tuple[int, int]] = deque()  # (write id, when it was issued)
 
+        #: What this server's answers promise to a leader's lease: see `AppendEntriesResponse`.
+        self.promise_ms = config.election_timeout_min_ms if config.lease_reads else 0
         self.heartbeat_us = config.heartbeat_ms * 1000
         self.election_timeout_min_us = config.election_timeout_min_ms * 1000
         self.election_timeout_max_us = config.election_timeout_max_ms * 1000
         self.heartbeat_deadline = NEVER
         # A lease counts on promises that a restart forgets: keep silent until they have run out.
-        promised = config.lease_reads and self.log.last_index > 0
+        # A new voter answers heartbeats before it holds any entry, so a term is enough to have promised.
+        promised = config.lease_reads and (self.log.last_index > 0 or self.term > 0)
         self.no_vote_before = now + self.election_timeout_min_us if promised else now
         self.election_deadline = 0
         self.reset_election_deadline()

@@ -194,6 +194,7 @@ def _answer(
             match_index=match_index,
             round=request.round,
             priority=server.config.priority,
+            promise_ms=server.promise_ms,
         ),
         server.after_hard_state if durable else server.last_write_id,
     )

@@ -13,11 +13,13 @@ def test_round_times_stay_few_without_reads_and_still_hold_a_lease() -> None:
     core = become(restored(config=RaftConfig(1, lease_reads=True)), "leader")
     core.step(WriteDurable(2), LATER)
     now = LATER
-    receive(core, 2, AppendEntriesResponse(core.term, True, 2, 1, 0, 0, 0))
+    receive(core, 2, AppendEntriesResponse(core.term, True, 2, 1, 0, 0, 0, promise_ms=150))
     for number in range(1, 500):
         now = core.next_deadline()
         core.step(Tick(), now)
-        receive(core, 2, AppendEntriesResponse(core.term, True, 2, 2, 0, 0, number), now)
+        receive(
+            core, 2, AppendEntriesResponse(core.term, True, 2, 2, 0, 0, number, promise_ms=150), now
+        )
     rounds = core._server.reads.round_times  # the memory itself is what is tested
     assert len(rounds) <= 5
     effects = core.step(ReadRequested(1, lease=True), now + 1)

@@ -160,10 +160,11 @@ def test_lease_drift_margin(on: bool) -> None:
     config = RaftConfig(1, lease_reads=True, safeguards=Safeguards(lease_drift_margin=on))
     core = become(restored(config=config), "leader")
     core.step(WriteDurable(2), LATER)
-    receive(core, 2, AppendEntriesResponse(core.term, True, 2, 1, 0, 0, 0))
+    receive(core, 2, AppendEntriesResponse(core.term, True, 2, 1, 0, 0, 0, promise_ms=150))
     now = core.next_deadline()
     core.step(Tick(), now)
-    receive(core, 2, AppendEntriesResponse(core.term, True, 2, 1, 0, 0, 1), now + 100)
+    renewal = AppendEntriesResponse(core.term, True, 2, 1, 0, 0, 1, promise_ms=150)
+    receive(core, 2, renewal, now + 100)
     late = now + config.election_timeout_min_ms * 950
     served = any(isinstance(e, ReadReady) for e in core.step(ReadRequested(9, lease=True), late))
     assert served != on
