@@ -317,7 +317,9 @@ class RaftCore:
 
     def _on_bootstrap(self, event: Bootstrap) -> None:
         server, initial = self._server, event.membership
-        if server.log.last_index or server.term or not server.membership.is_empty:
+        # Term 1 without a vote is what a crash amid an earlier attempt leaves: nobody else speaks in it.
+        touched = server.term > 1 or server.voted_for is not None
+        if server.log.last_index or touched or not server.membership.is_empty:
             raise ConfigError(
                 f"node {server.node_id} already belongs to a cluster or has taken part in an election; "
                 "only a pristine node can be initialised"

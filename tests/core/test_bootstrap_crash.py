@@ -1,0 +1,34 @@
+"""A crash amid the initialisation of a cluster: what reached the disk must not stand in the way of another attempt."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from qcore.core import DurableState, Membership, RaftConfig, RaftCore
+from qcore.core.durable import apply_write
+from qcore.core.effects import AppendLog, SaveHardState
+from qcore.core.events import Bootstrap
+from qcore.errors import ConfigError
+
+ALONE = Membership(voters=(1,))
+
+
+@pytest.mark.parametrize("survive", [0, 1, 2, 3])
+def test_initialising_again_after_a_crash_works_unless_the_first_attempt_did(survive: int) -> None:
+    """However many of the writes reached the disk, the node has its configuration or takes one."""
+    durable = DurableState()
+    core = RaftCore(RaftConfig(1), durable, rng=random.Random(1), now=0)
+    effects = core.step(Bootstrap(ALONE, 0), 0)
+    writes = [effect for effect in effects if isinstance(effect, SaveHardState | AppendLog)]
+    for write in writes[:survive]:
+        apply_write(durable, write)
+    again = RaftCore(RaftConfig(1), durable, rng=random.Random(1), now=0)
+    again.initial_effects()
+    if durable.entries:
+        with pytest.raises(ConfigError, match="already belongs"):
+            again.step(Bootstrap(ALONE, 0), 0)
+    else:
+        again.step(Bootstrap(ALONE, 0), 0)
+    assert again.membership == ALONE
