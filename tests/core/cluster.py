@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 from zlib import crc32
@@ -39,6 +39,7 @@ from qcore.core.events import (
     WriteDurable,
 )
 from qcore.core.messages import InstallSnapshot, RaftMessage
+from tests.core.bruteforce import check_node
 from tests.core.safety import Safety, chain
 
 
@@ -123,7 +124,9 @@ class Cluster:
         durable: by node id, what each server's storage gives back at the start.
         settings: passed to each `RaftConfig`.
         seed: of the generators that draw the election timeouts.
-        safety: checks every step; None to look at a core without it.
+        check_safety: let `Safety` check every step; False to look at a core without it.
+        brute_force: also work out log, configuration and commit index from scratch after every step.
+        priorities: by node id, where they differ from the settings'.
     """
 
     def __init__(
@@ -133,16 +136,27 @@ class Cluster:
         *,
         seed: int = 0,
         check_safety: bool = True,
+        brute_force: bool = False,
+        priorities: Mapping[int, int] | None = None,
     ) -> None:
         settings = settings or RaftConfig(node_id=1)
         self.seed = seed
         self.network: list[Envelope] = []
         self.cut: set[tuple[int, int]] = set()  # (source, to): lost on arrival
         self.nodes = {
-            node_id: Node(node_id, replace(settings, node_id=node_id), state)
+            node_id: Node(
+                node_id,
+                replace(
+                    settings,
+                    node_id=node_id,
+                    priority=(priorities or {}).get(node_id, settings.priority),
+                ),
+                state,
+            )
             for node_id, state in durable.items()
         }
         self.safety = Safety() if check_safety else None
+        self.brute_force = brute_force
         for node_id in self.nodes:
             self.restart(node_id)
 
@@ -181,6 +195,8 @@ class Cluster:
         self._carry_out(node, effects)
         if self.safety and before is not None:
             self.safety.after(self.nodes_durable(), node_id, node.up, before, effects)
+        if self.brute_force:
+            check_node(node_id, node.up, self.nodes_durable(), node.writes)
         return effects
 
     def nodes_durable(self) -> dict[int, DurableState]:
@@ -299,6 +315,8 @@ class Cluster:
         self._carry_out(node, effects)
         if self.safety:
             self.safety.restarted(node_id, node.core)
+        if self.brute_force:
+            check_node(node_id, node.core, self.nodes_durable(), node.writes)
         return effects
 
     # -- effects ---------------------------------------------------------------------------------

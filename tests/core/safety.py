@@ -48,6 +48,7 @@ class Before:
     role: Role
     term: int
     commit: int
+    membership: Membership
 
 
 @dataclass(slots=True)
@@ -81,7 +82,7 @@ class Safety:
     # -- one step --------------------------------------------------------------------------------
 
     def before(self, core: RaftCore) -> Before:
-        return Before(core.role, core.term, core.commit)
+        return Before(core.role, core.term, core.commit, core.membership)
 
     def after(
         self,
@@ -110,7 +111,10 @@ class Safety:
         else:
             self.leaders.pop(node_id, None)
         if core.commit > before.commit:
-            self._commits(durable, node_id, core, before.commit)
+            self._commits(node_id, core, before.commit)
+        leads = core.role == "leader" or (before.role == "leader" and before.term == core.term)
+        if leads and core.commit > before.commit:
+            self._durable_at_a_quorum(durable, node_id, core, before.membership, effects)
 
     def restarted(self, node_id: int, core: RaftCore) -> None:
         self.leaders.pop(node_id, None)
@@ -157,9 +161,7 @@ class Safety:
             f"log matching: node {node_id} holds {entry.index}.{entry.term} as {content}, elsewhere it is {known}",
         )
 
-    def _commits(
-        self, durable: Mapping[int, DurableState], node_id: int, core: RaftCore, previous: int
-    ) -> None:
+    def _commits(self, node_id: int, core: RaftCore, previous: int) -> None:
         for index in range(previous + 1, core.commit + 1):
             term = core.term_at(index)
             if term is None:
@@ -175,23 +177,39 @@ class Safety:
                 f"state machine safety: node {node_id} commits {index}.{term}, "
                 f"elsewhere {index}.{known.entry_term} is committed",
             )
-        if core.role == "leader":
-            self._durable_at_a_quorum(durable, node_id, core)
         self.highest_commit = max(self.highest_commit, core.commit)
 
     def _durable_at_a_quorum(
-        self, durable: Mapping[int, DurableState], node_id: int, core: RaftCore
+        self,
+        durable: Mapping[int, DurableState],
+        node_id: int,
+        core: RaftCore,
+        membership: Membership,
+        effects: list[Effect],
     ) -> None:
-        """Brute force: some majority of each voter set holds the last committed entry on disk."""
-        index, term = core.commit, core.term_at(core.commit)
-        membership = core.membership
-        holders = {peer for peer, state in durable.items() if _holds_durably(state, index, term)}
-        for voters in voter_sets(membership):
-            demand(
-                any(holders.issuperset(quorum) for quorum in majorities(voters)),
-                f"commit rule: leader {node_id} commits {index}.{term}, on disk only at "
-                f"{sorted(holders)} of the voters {list(voters)}",
-            )
+        """Brute force: some majority of each voter set holds each newly committed entry on disk.
+
+        Args:
+            membership: in force when the step began. One step may commit a joint configuration by both
+                majorities, leave it, and commit more by the new majority alone.
+        """
+        for effect in effects:
+            match effect:
+                case MembershipChanged():
+                    membership = effect.membership
+                case SaveCommit(commit=index):
+                    term = core.term_at(index)
+                    holders = {
+                        n for n, state in durable.items() if holds_durably(state, index, term)
+                    }
+                    for voters in voter_sets(membership):
+                        demand(
+                            any(holders.issuperset(quorum) for quorum in majorities(voters)),
+                            f"commit rule: leader {node_id} commits {index}.{term}, on disk only at "
+                            f"{sorted(holders)} of the voters {list(voters)}",
+                        )
+                case _:
+                    pass
 
     def applied(self, node_id: int, index: int, digest: int) -> None:
         """State machine safety: one state for each index, by log or by snapshot."""
@@ -243,7 +261,7 @@ def majorities(voters: tuple[int, ...]) -> list[tuple[int, ...]]:
     return list(combinations(voters, len(voters) // 2 + 1))
 
 
-def _holds_durably(state: DurableState, index: int, term: int | None) -> bool:
+def holds_durably(state: DurableState, index: int, term: int | None) -> bool:
     if state.snapshot is not None and state.snapshot.meta.last_included_index >= index:
         return True
     if not state.entries or index > last_index(state) or index < state.entries[0].index:

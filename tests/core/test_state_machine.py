@@ -8,6 +8,7 @@ trouble stops, and the cluster must elect, commit and serve.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -21,31 +22,42 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from qcore.core import Membership, RaftConfig, Safeguards
-from qcore.core.events import PeerUnreachable
+from qcore.core import DurableState, Membership, RaftConfig, Safeguards
+from qcore.core.effects import ChangeRefused
+from qcore.core.events import ChangeMembership, PeerUnreachable, Tick, TransferLeadership
+from tests.core.changes import KINDS, ChangeKind, changed
 from tests.core.cluster import Cluster, Node, started
 from tests.core.recovery import recover
-from tests.core.safety import SafetyViolation
+from tests.core.safety import SafetyViolation, demand
 
 picks = st.integers(0, 10_000)
 
 
 class RaftMachine(RuleBasedStateMachine):
-    """Rules name servers and messages by number modulo how many there are, so that all examples shrink."""
+    """Rules name servers and messages by number modulo how many there are, so that all examples shrink.
 
-    size: ClassVar[int] = 3
+    With `lease` the clocks run together and nobody campaigns before its time: a lease rests on that
+    (`tests/replica/test_state_machine.py` has clocks of different speeds). Without, safety owes nothing to clocks.
+    """
+
+    voters: ClassVar[int] = 3
+    size: ClassVar[int] = 4
     safeguards: ClassVar[Safeguards] = Safeguards()
 
     def __init__(self) -> None:
         super().__init__()
         self.cluster = Cluster.of(1)
         self.commands = 0
+        self.lease = False
 
     @initialize(
         pre_vote=st.booleans(),
         check_quorum=st.booleans(),
+        lease=st.booleans(),
         window=st.sampled_from([1, 2, 16]),
         batch=st.sampled_from([1, 150, 1 << 18]),
+        chunk=st.sampled_from([3, 1 << 18]),
+        priorities=st.lists(st.sampled_from([1, 1, 2, 0]), min_size=5, max_size=5),
         seed=st.integers(0, 1000),
         outgoing=st.booleans(),
     )
@@ -53,25 +65,38 @@ class RaftMachine(RuleBasedStateMachine):
         self,
         pre_vote: bool,
         check_quorum: bool,
+        lease: bool,
         window: int,
         batch: int,
+        chunk: int,
+        priorities: list[int],
         seed: int,
         outgoing: bool,
     ) -> None:
+        self.lease = lease and check_quorum
         config = RaftConfig(
             node_id=1,
             pre_vote=pre_vote,
             check_quorum=check_quorum,
+            lease_reads=self.lease,
             max_inflight_messages=window,
             max_batch_bytes=batch,
+            max_snapshot_chunk=chunk,
             safeguards=self.safeguards,
         )
-        everyone = tuple(range(1, self.size + 1))
-        membership = Membership(voters=everyone)
-        if outgoing and self.size > 3:
-            membership = Membership(voters=everyone[:-1], voters_outgoing=everyone[-3:])
-        durable = {node_id: started(membership) for node_id in everyone}
-        self.cluster = Cluster(durable, config, seed=seed)
+        voters = tuple(range(1, self.voters + 1))
+        membership = Membership(voters=voters)
+        if outgoing and self.voters > 3:
+            membership = Membership(voters=voters[:-1], voters_outgoing=voters[-3:])
+        durable = {node_id: DurableState() for node_id in range(1, self.size + 1)}
+        durable |= {node_id: started(membership) for node_id in voters}
+        self.cluster = Cluster(
+            durable,
+            config,
+            seed=seed,
+            brute_force=True,
+            priorities=dict(enumerate(priorities, start=1)),
+        )
 
     def _alive(self, pick: int) -> Node | None:
         alive = self.cluster.alive()
@@ -79,6 +104,9 @@ class RaftMachine(RuleBasedStateMachine):
 
     def _any_message(self) -> bool:
         return bool(self.cluster.network)
+
+    def _clocks_are_free(self) -> bool:
+        return not self.lease
 
     # -- the network -----------------------------------------------------------------------------
 
@@ -109,8 +137,15 @@ class RaftMachine(RuleBasedStateMachine):
     @rule(pick=picks)
     def time_out(self, pick: int) -> None:
         if node := self._alive(pick):
-            self.cluster.timeout(node.node_id)
+            if self.lease:
+                self.cluster.advance(
+                    max(0, min(node.up.next_deadline() - node.now, 400_000)) // 1000 + 1
+                )
+                self.cluster.step(node.node_id, Tick())
+            else:
+                self.cluster.timeout(node.node_id)
 
+    @precondition(_clocks_are_free)
     @rule(pick=picks)
     def campaign(self, pick: int) -> None:
         if node := self._alive(pick):
@@ -120,6 +155,7 @@ class RaftMachine(RuleBasedStateMachine):
     def time_passes(self, milliseconds: int) -> None:
         self.cluster.advance(milliseconds)
 
+    @precondition(_clocks_are_free)
     @rule(pick=picks, milliseconds=st.integers(1, 500))
     def one_clock_runs_ahead(self, pick: int, milliseconds: int) -> None:
         if node := self._alive(pick):
@@ -140,10 +176,55 @@ class RaftMachine(RuleBasedStateMachine):
             self.cluster.propose(leader, *[f"l{self.commands + n}" for n in range(count)])
         self.commands += count
 
-    @rule(pick=picks)
-    def read(self, pick: int) -> None:
+    @rule(pick=picks, lease=st.booleans())
+    def read(self, pick: int, lease: bool) -> None:
         if node := self._alive(pick):
-            self.cluster.read(node.node_id)
+            self.cluster.read(node.node_id, lease=lease)
+
+    @rule(lease=st.booleans())
+    def read_at_whoever_leads(self, lease: bool) -> None:
+        for leader in self.cluster.leaders():
+            self.cluster.read(leader, lease=lease)
+
+    # -- membership and leadership ---------------------------------------------------------------
+
+    @rule(
+        kind=st.sampled_from(KINDS),
+        pick=picks,
+        expected=st.sampled_from(["none", "right", "wrong"]),
+    )
+    def change_membership(self, kind: ChangeKind, pick: int, expected: str) -> None:
+        """Whoever believes to lead is told to; also while a change is pending, which must be refused."""
+        for leader in self.cluster.leaders():
+            core = self.cluster.core(leader)
+            voters, learners = changed(core.membership, tuple(self.cluster.nodes), kind, pick)
+            index = {"none": None, "right": core.membership_index}.get(expected, 1 << 20)
+            may = (
+                expected != "wrong"
+                and core.membership_index <= core.commit
+                and not core.membership.is_joint
+                and core.term_at(core.commit) == core.term
+            )
+            addresses = tuple((node_id, f"h{node_id}:1") for node_id in self.cluster.nodes)
+            verdict, *_ = self.cluster.step(
+                leader, ChangeMembership(voters, learners, addresses, 0, expected_index=index)
+            )
+            demand(
+                may or isinstance(verdict, ChangeRefused), f"leader {leader} must refuse the change"
+            )
+
+    @rule(pick=picks, best=st.booleans())
+    def transfer_leadership(self, pick: int, best: bool) -> None:
+        to = None if best else pick % len(self.cluster.nodes) + 1
+        for leader in self.cluster.leaders():
+            self.cluster.step(leader, TransferLeadership(to))
+
+    @rule(pick=picks)
+    def isolate_or_heal(self, pick: int) -> None:
+        if self.cluster.cut:
+            self.cluster.cut.clear()
+        else:
+            self.cluster.isolate(pick % len(self.cluster.nodes) + 1)
 
     # -- disks and crashes -----------------------------------------------------------------------
 
@@ -189,12 +270,19 @@ class RaftMachine(RuleBasedStateMachine):
             self.cluster.settle()
 
     def teardown(self) -> None:
+        # Servers that may not lead can keep all others from leading, if only they hold the newest entries.
+        for node in self.cluster.nodes.values():
+            if node.config.priority == 0:
+                self.cluster.persist(node.node_id)
+                self.cluster.crash(node.node_id)
+                node.config = replace(node.config, priority=1)
         recover(self.cluster)
 
 
 class RaftMachineOfFive(RaftMachine):
-    """The same with five servers, or four of which three are outgoing voters."""
+    """The same with five voters, or four of which three are outgoing voters."""
 
+    voters: ClassVar[int] = 5
     size: ClassVar[int] = 5
 
 

@@ -1,0 +1,36 @@
+"""Clients with sessions, as a machine drives them: what they sent, what they may retry and acknowledge."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from qcore.replica.sessions import run_request
+from tests.replica.witness import Witness
+
+
+@dataclass(slots=True)
+class ClientSession:
+    """One open session, and the sequence number of its newest increment (0: none yet)."""
+
+    session_id: int
+    last_sequence: int = 0
+
+    def increment(self, sequence: int, acknowledged: int) -> str:
+        """The command of this sequence number, the same each time but for what is acknowledged."""
+        command = json.dumps({"op": "add", "key": f"n{self.session_id}", "amount": 1})
+        return run_request(self.session_id, sequence, acknowledged, command)
+
+    def acknowledgeable(self, witness: Witness) -> int:
+        """Up to which sequence number the client has every reply."""
+        number = 0
+        while (self.session_id, number + 1) in witness.replies:
+            number += 1
+        return number
+
+
+def opened(witness: Witness, known: list[ClientSession]) -> list[ClientSession]:
+    """Those `known`, and one for each session that a client was told of since."""
+    ids = {session.session_id for session in known}
+    new = [number for number in witness.sessions_told if number not in ids]
+    return [*known, *[ClientSession(number) for number in new]]

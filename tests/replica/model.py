@@ -1,0 +1,97 @@
+"""What the replicated state should be, worked out from the committed log by the plainest means.
+
+Written against the documentation of sessions and registers, not against their code: a session is a record that is
+looked at only when an entry names it, and nothing is ever cleaned up.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+from qcore.core.entry import Entry
+from qcore.errors import QcoreError, SequenceRefused, SessionExpired
+
+
+@dataclass(slots=True)
+class SessionRecord:
+    """One session as the log tells it; times in µs of log time."""
+
+    lifetime_us: int
+    last_used_us: int
+    open: bool = True
+    acknowledged: int = 0
+    results: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True, frozen=True)
+class Outcome:
+    """What the entry's client is told: a result, or this kind of error."""
+
+    result: str = ""
+    error: type[QcoreError] | None = None
+
+
+class Model:
+    """Integer registers and sessions after each committed entry.
+
+    Attributes:
+        entries: the committed log; `entries[0]` has index 1.
+        outcomes: what each entry's client is told, by index.
+        registers: the registers after each entry, by index; `registers[0]` is empty.
+        runs: how often a command of (session, sequence) took effect.
+    """
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.outcomes: dict[int, Outcome] = {}
+        self.registers: list[dict[str, int]] = [{}]
+        self.sessions: dict[int, SessionRecord] = {}
+        self.runs: dict[tuple[int, int], int] = {}
+
+    def apply(self, entry: Entry) -> None:
+        """The next committed entry."""
+        assert entry.index == len(self.entries) + 1, "the committed log has no gaps"
+        self.entries.append(entry)
+        self.registers.append(dict(self.registers[-1]))
+        outcome = Outcome()
+        if entry.kind == "command":
+            outcome = Outcome(self._command(entry.data))
+        elif entry.kind == "session":
+            outcome = self._session(entry)
+        self.outcomes[entry.index] = outcome
+
+    def _command(self, text: str) -> str:
+        command, now = json.loads(text), self.registers[-1]
+        key = command["key"]
+        now[key] = command["value"] if command["op"] == "set" else now.get(key, 0) + 1
+        return f'{{"ok":true,"value":{now[key]}}}'
+
+    def _session(self, entry: Entry) -> Outcome:
+        verb, *arguments = json.loads(entry.data)
+        if verb == "open":
+            self.sessions[entry.index] = SessionRecord(arguments[0] * 1000, entry.time_us)
+            return Outcome(str(entry.index))
+        session_id = arguments[0]
+        session = self.sessions.get(session_id)
+        if session is None or not session.open:
+            return Outcome(error=SessionExpired)
+        if entry.time_us - session.last_used_us > session.lifetime_us:
+            session.open = False
+            return Outcome(error=SessionExpired)
+        session.last_used_us = entry.time_us
+        if verb == "run":
+            return self._run(session_id, session, *arguments[1:])
+        session.open = verb != "close"
+        return Outcome("null")
+
+    def _run(
+        self, session_id: int, session: SessionRecord, sequence: int, acknowledged: int, text: str
+    ) -> Outcome:
+        session.acknowledged = max(session.acknowledged, acknowledged)
+        if sequence <= session.acknowledged:
+            return Outcome(error=SequenceRefused)
+        if sequence not in session.results:
+            session.results[sequence] = self._command(text)
+            self.runs[session_id, sequence] = self.runs.get((session_id, sequence), 0) + 1
+        return Outcome(session.results[sequence])
