@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from json_storage import JsonStorage
 
 from qcore.testing.storage_conformance import NODE_ID, Opener, StorageConformance
@@ -12,8 +13,12 @@ from qcore.testing.storage_conformance import NODE_ID, Opener, StorageConformanc
 class TestJsonStorage(StorageConformance):
     outlives_process = True  # so processes that write are killed with -9 as well
 
+    @pytest.fixture(autouse=True)
+    def _use(self, tmp_path: Path) -> None:
+        self.scratch = tmp_path
+
     def make(self) -> Opener:
-        self.directory = Path(tempfile.mkdtemp())
+        self.directory = Path(tempfile.mkdtemp(dir=self.scratch))
         return lambda: JsonStorage(self.directory, NODE_ID)
 
     def files(self) -> Sequence[Path]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,7 @@ from qcore.storage.interface import Identity, LogStorage
 from qcore.storage.memory import MemoryStorage
 from qcore.storage.outline import LogOutline
 from qcore.testing.storage_conformance import NODE_ID, Opener, StorageConformance, failures
-from tests.examples import load_example
+from tests.examples import EXAMPLES, load_example
 
 
 class LooksAtNothing(MemoryStorage):
@@ -230,8 +232,19 @@ def suite_of(scratch: Path, wrap: type) -> StorageConformance:
     return Suite()
 
 
-def test_the_example_storage_conforms(scratch: Path) -> None:
-    assert failures(suite_of(scratch, json_storage.JsonStorage)) == {}
+def test_the_example_storage_conforms_when_the_documented_command_is_typed(scratch: Path) -> None:
+    suite = EXAMPLES / "test_json_storage.py"
+    assert f"pytest examples/{suite.name}" in (EXAMPLES.parent / "docs" / "api.md").read_text()
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--basetemp", str(scratch / "tmp"), str(suite)],
+        cwd=EXAMPLES.parent,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout
 
 
 def test_a_file_that_is_written_in_place_is_found(
