@@ -34,15 +34,14 @@ from qcore.core.events import (
 from qcore.core.raft import CoreStatus, RaftCore
 from qcore.errors import (
     ConfigError,
-    DeadlineExceeded,
     NotLeader,
     OutcomeUnknown,
     Overloaded,
     ProposalDropped,
     QcoreError,
     StateMachineFailed,
-    TooLarge,
 )
+from qcore.replica.admission import Admission, error_of_expiry
 from qcore.replica.admin import Admin
 from qcore.replica.backlog import Backlog
 from qcore.replica.config import ReplicaConfig
@@ -63,7 +62,6 @@ from qcore.replica.events import (
     TakeSnapshot,
     TransferLeader,
 )
-from qcore.replica.flow import DrainMeter, Flow, retry_after_ms
 from qcore.replica.messages import (
     Forward,
     ForwardResponse,
@@ -125,12 +123,8 @@ class Replica:
         self._relay = Relay(self, rng)
         self._reads = Reads(self, self._relay, machine, config.raft.election_timeout_max_ms * 1000)
         self._deadlines = Deadlines()
-        self._longest_hint_us = config.raft.election_timeout_max_ms * 1000
-        self._flow = Flow(
-            config.max_pending_requests, config.max_pending_bytes, self._longest_hint_us, now
-        )
-        self._committed_bytes = DrainMeter(now)
-        self._copies = StateCopies(self, self._reads, self._longest_hint_us)
+        self._admission = Admission(config, now)
+        self._copies = StateCopies(self, self._reads, config.raft.election_timeout_max_ms * 1000)
         self.sessions = SessionTable()
         self.applied_index = 0
         self._backlog = Backlog(self._apply, self._reads.ready)
@@ -247,21 +241,11 @@ class Replica:
     ) -> None:
         deadline = self._now + timeout_ms * 1000
         request = Request(request_id, from_peer, kind, payload, deadline)
-        if len(payload) > self.config.max_command_bytes:
-            limit = self.config.max_command_bytes
-            error: QcoreError = TooLarge(
-                f"the request has {len(payload)} bytes, the limit is {limit}: split it"
-            )
-            self.fail(request, error)
-            return
-        size = len(payload)
-        refusal = self._flow.refusal(size, self._now)
+        refusal = self._admission.take(request, self._now)
         if refusal is not None:
             self.fail(request, refusal)
         else:
-            self._flow.take(size)
-            request.size = size
-            self._deadlines.sweep(self._flow.requests)
+            self._deadlines.sweep(self._admission.waiting)
             self._deadlines.add(request)
             if kind in ("write", "session"):
                 self._batch.append(request)
@@ -301,7 +285,7 @@ class Replica:
                 self._writes[request.index] = request
         else:
             assert isinstance(verdict, ProposalRefused), "the verdict on a proposal comes first"
-            error = self._no_proposals(verdict)
+            error = self._admission.no_proposals(verdict, self.core.transfer_deadline, self._now)
             for request in batch:
                 self.fail(request, error)
         self._carry_out(effects)
@@ -333,7 +317,7 @@ class Replica:
         if error is not None:
             self.fail(request, error)
         else:
-            self._committed_bytes.drained(entry.size_bytes(), self._now)
+            self._admission.committed(entry.size_bytes(), self._now)
             self.succeed(request, result or "", entry.index)
 
     # -- the core's effects ----------------------------------------------------------------------
@@ -442,16 +426,6 @@ class Replica:
     def _expire(self) -> None:
         for request in self._deadlines.expired(self._now):
             error = self._admin.expire(request) or self._copies.expire(request)
-            if error is not None:
-                pass
-            elif request.kind not in ("write", "session"):
-                error = DeadlineExceeded(
-                    "no quorum confirmed the read in time: retry, or look at the cluster's health"
-                )
-            else:
-                error = OutcomeUnknown(
-                    "the command was not committed in time: it may or may not take effect later"
-                )
             self._forget(request)
             self.fail(request, error)
 
@@ -480,13 +454,13 @@ class Replica:
     def open_request(self, request_id: int, timeout_ms: int) -> Request:
         """A local request about the cluster, with its deadline armed."""
         request = Request(request_id, None, "write", "", self._now + timeout_ms * 1000)
-        self._deadlines.sweep(self._flow.requests + self.config.max_admin_requests)
+        self._deadlines.sweep(self._admission.waiting + self.config.max_admin_requests)
         self._deadlines.add(request)
         return request
 
     def succeed(self, request: Request, result: str, index: int) -> None:
         """Give the request its result as its one outcome."""
-        self._close(request)
+        self._admission.release(request, self._now)
         if request.from_peer is None:
             self._out.append(Reply(request.request_id, result, index, None))
         else:
@@ -494,7 +468,7 @@ class Replica:
 
     def fail(self, request: Request, error: QcoreError) -> None:
         """Give the request an error as its one outcome."""
-        self._close(request)
+        self._admission.release(request, self._now)
         if request.from_peer is None:
             self._out.append(Reply(request.request_id, None, 0, error))
         else:
@@ -506,28 +480,3 @@ class Replica:
         if leader_id is None or leader_id == self.config.raft.node_id:
             return NotLeader()
         return NotLeader(leader_id, self.core.membership.address_of(leader_id))
-
-    def _close(self, request: Request) -> None:
-        """It waits no longer. Its deadline may be held for a while yet, its payload must not be."""
-        if request.size is not None:
-            self._flow.release(request.size, self._now)
-            request.size = None
-        request.payload = ""
-        request.done = True
-
-    def _no_proposals(self, refused: ProposalRefused) -> Overloaded:
-        """The error for writes that the core did not append, with a hint when it will again.
-
-        During a transfer that is what is left of the transfer's own time, after which this leader goes on if
-        nobody took over. Else it is how long the entries that are not committed need to
-        shrink to half of their limit, at the rate of the last commits (see `qcore.replica.flow`).
-        """
-        if refused.reason == "transferring":
-            deadline = self.core.transfer_deadline
-            left_us = None if deadline is None else max(0, deadline - self._now)
-            hint = retry_after_ms(left_us, self._longest_hint_us)
-            return Overloaded.because("leadership is being transferred", hint)
-        half = self.config.raft.max_uncommitted_bytes // 2
-        left_us = self._committed_bytes.time_for(half, self._now)
-        hint = retry_after_ms(left_us, self._longest_hint_us)
-        return Overloaded.because("too much is not committed yet", hint)

@@ -1,0 +1,83 @@
+"""Which requests a replica takes, and what it says to those that it does not."""
+
+from __future__ import annotations
+
+from qcore.core.effects import ProposalRefused
+from qcore.errors import DeadlineExceeded, OutcomeUnknown, Overloaded, QcoreError, TooLarge
+from qcore.replica.config import ReplicaConfig
+from qcore.replica.flow import DrainMeter, Flow, retry_after_ms
+from qcore.replica.pending import Request
+
+
+class Admission:
+    """The limits of one replica: the size of a request, and the number and bytes of those that wait.
+
+    Args:
+        config: the limits.
+        now: µs on the clock that later calls use.
+    """
+
+    def __init__(self, config: ReplicaConfig, now: int) -> None:
+        self._config = config
+        self._longest_us = config.raft.election_timeout_max_ms * 1000
+        self._flow = Flow(
+            config.max_pending_requests, config.max_pending_bytes, self._longest_us, now
+        )
+        self._committed_bytes = DrainMeter(now)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that were taken and have no outcome yet."""
+        return self._flow.requests
+
+    def take(self, request: Request, now: int) -> QcoreError | None:
+        """Take the request, or say why not."""
+        size, limit = len(request.payload), self._config.max_command_bytes
+        if size > limit:
+            return TooLarge(f"the request has {size} bytes, the limit is {limit}: split it")
+        refusal = self._flow.refusal(size, now)
+        if refusal is None:
+            self._flow.take(size)
+            request.size = size
+        return refusal
+
+    def release(self, request: Request, now: int) -> None:
+        """The request waits no longer. Its deadline may be held for a while yet, its payload must not be."""
+        if request.size is not None:
+            self._flow.release(request.size, now)
+            request.size = None
+        request.payload = ""
+        request.done = True
+
+    def committed(self, size: int, now: int) -> None:
+        """A write of so many bytes was committed."""
+        self._committed_bytes.drained(size, now)
+
+    def no_proposals(
+        self, refused: ProposalRefused, transfer_deadline: int | None, now: int
+    ) -> Overloaded:
+        """The error for writes that the core did not append, with a hint when it will again.
+
+        During a transfer that is what is left of the transfer's own time, after which this leader goes on if
+        nobody took over. Else it is how long the entries that are not committed need to
+        shrink by half of their limit, at the rate of the last commits (see `qcore.replica.flow`).
+        """
+        if refused.reason == "transferring":
+            why = "leadership is being transferred"
+            left_us = None if transfer_deadline is None else max(0, transfer_deadline - now)
+        else:
+            why = "too much is not committed yet"
+            half = self._config.raft.max_uncommitted_bytes // 2
+            left_us = self._committed_bytes.time_for(half, now)
+        return Overloaded.because(why, retry_after_ms(left_us, self._longest_us))
+
+
+def error_of_expiry(request: Request) -> QcoreError:
+    """What to say when a request's time is up and it has no outcome."""
+    if request.kind in ("write", "session"):
+        return OutcomeUnknown(
+            "the command was not committed in time: it may or may not take effect later"
+        )
+    return DeadlineExceeded(
+        "no quorum confirmed the read in time: retry, or look at the cluster's health"
+    )
