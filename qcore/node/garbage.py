@@ -1,9 +1,10 @@
 """Keeps Python's cyclic garbage collector from stopping a node that holds a large state.
 
 A full collection looks at every object that ever survived one: with 100,000 entities in the store that takes
-0.3 s of computing, in which no heartbeat leaves, and it happens whenever the state has grown by a quarter. But a state machine's records are freed
-by their reference counts and need no collector. So what survived a collection that took long is put aside
-(`gc.freeze`): it is still freed when nothing refers to it any more, and no collection looks at it again.
+0.3 s of computing, in which no heartbeat leaves, and it happens whenever the state has grown by a quarter. But
+a state machine's records are freed by their reference counts and need no collector. So what survived a
+collection that took long is put aside (`gc.freeze`): it is still freed when nothing refers to it any more, and
+no collection looks at it again.
 
 The price: a *cycle* that was put aside and becomes garbage later stays. Closed connections leave one of some
 kilobytes each (asyncio's transports do). So after many of them one thorough collection looks at everything.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from qcore.core.effects import AppendLog, StoreSnapshot, Write
-from qcore.core.entry import DurableState, Membership
+from qcore.core.entry import DurableState, Membership, Snapshot
 from qcore.storage.interface import Identity, LogStorage
-from qcore.storage.writer import Tidies
+from qcore.storage.writer import Tidies, WritesAhead
 
 
 class JoiningStorage:
@@ -47,6 +47,14 @@ class JoiningStorage:
         self._inner.write(writes, commit)
         if not self._joined:
             self._join(_memberships(writes))
+
+    def write_ahead(self, snapshot: Snapshot) -> bool:
+        """See `WritesAhead`."""
+        return isinstance(self._inner, WritesAhead) and self._inner.write_ahead(snapshot)
+
+    def sweep(self) -> bool:
+        """See `WritesAhead`."""
+        return isinstance(self._inner, WritesAhead) and self._inner.sweep()
 
     def idle(self) -> None:
         """Pass a quiet moment on."""

@@ -16,7 +16,7 @@ from qcore.storage.mark import REMEDY
 #: What SQLite may give back for a column.
 Column = int | float | str | bytes | None
 EntryRow = tuple[int, int, int, int, bytes, int]
-SnapshotRow = tuple[int, int, int, bytes, bytes, int]
+SnapshotRow = tuple[int, int, int, bytes, int, bytes, int]
 
 KINDS: tuple[EntryKind, ...] = ("command", "noop", "membership", "session")
 KIND_CODES: dict[EntryKind, int] = {kind: code for code, kind in enumerate(KINDS)}
@@ -115,46 +115,75 @@ def fields_checksum(*fields: Column) -> int:
     return checksum
 
 
-def snapshot_row(snapshot: Snapshot) -> SnapshotRow:
-    """The snapshot as a row: last index, term and time, membership and data as UTF-8, checksum.
+def snapshot_row(meta: SnapshotMeta, parts: int, data: bytes) -> SnapshotRow:
+    """The snapshot as a row: last index, term and time, membership, number of parts, data, checksum.
 
-    Raises:
-        ValueError: a text cannot be encoded.
+    Args:
+        meta: what it covers.
+        parts: how many rows of table `snapshot_part` hold the text; 0 if `data` does.
+        data: the text as UTF-8, or the parts' `part_checksum`, one after the other.
     """
-    meta = snapshot.meta
     fields = (
         meta.last_included_index,
         meta.last_included_term,
         meta.last_included_time_us,
         meta.membership.to_json().encode(),
-        snapshot.data.encode(),
+        parts,
+        data,
     )
     return (*fields, fields_checksum(*fields))
 
 
-def decode_snapshot(path: Path, row: tuple[Column, ...]) -> Snapshot:
+def part_checksum(part: bytes) -> bytes:
+    """crc32 of one part of a snapshot's text, as 4 bytes."""
+    return zlib.crc32(part).to_bytes(4)
+
+
+def decode_snapshot(
+    path: Path, row: tuple[Column, ...], parts: Iterable[tuple[Column, ...]]
+) -> Snapshot:
     """Verify and decode the row that `snapshot_row` made.
+
+    Args:
+        path: the database, for messages.
+        row: see `snapshot_row`.
+        parts: `(data,)` of each part with this snapshot's last index, in their order.
 
     Raises:
         LogCorrupt: it was changed; names the file and the snapshot's last entry.
     """
-    index, term, time_us, membership, data, checksum = row
+    index, term, time_us, membership, number, data, checksum = row
     what = f"the snapshot through entry {index!r}"
-    if fields_checksum(index, term, time_us, membership, data) != checksum:
+    if fields_checksum(index, term, time_us, membership, number, data) != checksum:
         raise corrupt(path, what, "its checksum is wrong")
     if not (
         isinstance(index, int)
         and isinstance(term, int)
         and isinstance(time_us, int)
         and isinstance(membership, bytes)
+        and isinstance(number, int)
         and isinstance(data, bytes)
     ):
         raise corrupt(path, what, "a column has the wrong type")
     try:
         meta = SnapshotMeta(index, term, time_us, Membership.from_json(membership.decode()))
-        return Snapshot(meta, data.decode())
+        text = _joined(path, what, data, parts) if number else data.decode()
+        return Snapshot(meta, text)
     except (ValidationError, UnicodeDecodeError) as error:
         raise corrupt(path, what, f"unreadable: {error}") from error
+
+
+def _joined(path: Path, what: str, checksums: bytes, parts: Iterable[tuple[Column, ...]]) -> str:
+    """The text of a snapshot that is kept in parts."""
+    found: list[str] = []
+    for position, (part,) in enumerate(parts):
+        expected = checksums[4 * position : 4 * position + 4]
+        if not isinstance(part, bytes) or part_checksum(part) != expected:
+            raise corrupt(path, what, f"part {position + 1} is not the one that was written")
+        found.append(part.decode())
+    if 4 * len(found) != len(checksums):
+        raise corrupt(path, what, f"{len(found)} of {len(checksums) // 4} parts are left")
+    return "".join(found)
 
 
 def corrupt(path: Path, what: str, why: str) -> LogCorrupt:

@@ -18,23 +18,26 @@ Migration = Callable[[Path, sqlite3.Connection], None]
 _SNAPSHOT_TABLE_2 = (
     "CREATE TABLE snapshot (id INTEGER PRIMARY KEY CHECK (id = 1), last_index INTEGER NOT NULL, "
     "last_term INTEGER NOT NULL, last_time_us INTEGER NOT NULL, membership BLOB NOT NULL, "
-    "data BLOB NOT NULL, checksum INTEGER NOT NULL)"
+    "parts INTEGER NOT NULL, data BLOB NOT NULL, checksum INTEGER NOT NULL)"
 )
+_PART_TABLE_2 = "CREATE TABLE snapshot_part (id INTEGER PRIMARY KEY, last_index INTEGER NOT NULL, data BLOB NOT NULL)"
 
 
 def _add_snapshot_time(path: Path, connection: sqlite3.Connection) -> None:
-    """1 to 2: a snapshot knows the log time of its last entry."""
+    """1 to 2: a snapshot knows the log time of its last entry, and a large one is kept in parts."""
     rows = connection.execute(
         "SELECT last_index, last_term, membership, data, checksum FROM snapshot"
     ).fetchall()
     connection.execute("DROP TABLE snapshot")
     connection.execute(_SNAPSHOT_TABLE_2)
+    connection.execute(_PART_TABLE_2)
     for index, term, membership, data, checksum in rows:
         if fields_checksum(index, term, membership, data) != checksum:
             raise corrupt(path, f"the snapshot through entry {index!r}", "its checksum is wrong")
-        fields = (index, term, _time_of(connection, index), membership, data)
+        fields = (index, term, _time_of(connection, index), membership, 0, data)
         connection.execute(
-            "INSERT INTO snapshot VALUES (1, ?, ?, ?, ?, ?, ?)", (*fields, fields_checksum(*fields))
+            "INSERT INTO snapshot VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
+            (*fields, fields_checksum(*fields)),
         )
 
 

@@ -33,7 +33,10 @@ TABLES = {
     "snapshot": (
         "CREATE TABLE snapshot (id INTEGER PRIMARY KEY CHECK (id = 1), last_index INTEGER NOT NULL, "
         "last_term INTEGER NOT NULL, last_time_us INTEGER NOT NULL, membership BLOB NOT NULL, "
-        "data BLOB NOT NULL, checksum INTEGER NOT NULL)"
+        "parts INTEGER NOT NULL, data BLOB NOT NULL, checksum INTEGER NOT NULL)"
+    ),
+    "snapshot_part": (
+        "CREATE TABLE snapshot_part (id INTEGER PRIMARY KEY, last_index INTEGER NOT NULL, data BLOB NOT NULL)"
     ),
     "state": (
         "CREATE TABLE state (id INTEGER PRIMARY KEY CHECK (id = 1), sequence INTEGER NOT NULL, "

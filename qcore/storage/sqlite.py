@@ -35,13 +35,13 @@ from qcore.storage.checks import (
     decode_entries,
     decode_snapshot,
     entry_rows,
-    snapshot_row,
 )
 from qcore.storage.interface import Identity
 from qcore.storage.lock import DirectoryLock
 from qcore.storage.mark import REMEDY, Mark, MarkFile
 from qcore.storage.memory import check_cluster
 from qcore.storage.outline import LogOutline
+from qcore.storage.staging import SnapshotParts
 from qcore.storage.stored import UPDATE_STATE, StoredState
 from qcore.storage.wal import check_wal
 
@@ -74,6 +74,7 @@ class SqliteStorage:
         """Take over what `open` has opened and checked."""
         self._path = directory / DATABASE_FILE
         self._connection = connection
+        self._parts = SnapshotParts(connection)
         self._mark = mark
         self._lock = lock
         self._wal_bytes = wal_bytes
@@ -215,11 +216,11 @@ class SqliteStorage:
 
     def _read_snapshot(self, stored: StoredState) -> Snapshot | None:
         rows = self._connection.execute(
-            "SELECT last_index, last_term, last_time_us, membership, data, checksum FROM snapshot"
+            "SELECT last_index, last_term, last_time_us, membership, parts, data, checksum FROM snapshot"
         ).fetchall()
         if len(rows) != stored.has_snapshot:
             raise corrupt(self._path, "the snapshot", f"{len(rows)} found")
-        return decode_snapshot(self._path, rows[0]) if rows else None
+        return decode_snapshot(self._path, rows[0], self._parts.of(rows[0][0])) if rows else None
 
     def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
         """See `LogStorage.write`.
@@ -296,7 +297,8 @@ class SqliteStorage:
 
     def _store(self, snapshot: Snapshot, through: int, reset: bool, stored: StoredState) -> None:
         self._connection.execute(
-            "INSERT OR REPLACE INTO snapshot VALUES (1, ?, ?, ?, ?, ?, ?)", snapshot_row(snapshot)
+            "INSERT OR REPLACE INTO snapshot VALUES (1, ?, ?, ?, ?, ?, ?, ?)",
+            self._parts.row(snapshot),
         )
         stored.has_snapshot = True
         if reset or through >= stored.last_index:
@@ -324,6 +326,56 @@ class SqliteStorage:
             raise
         if self._written_bytes >= self._wal_bytes:
             self._checkpoint()
+
+    def write_ahead(self, snapshot: Snapshot) -> bool:
+        """Write the next parts of a large snapshot that a `StoreSnapshot` will name; a crash may lose them.
+
+        Returns:
+            False if nothing is left to write ahead.
+
+        Raises:
+            ValueError: the text cannot be encoded.
+            DiskFull: nothing was written; it may be tried again.
+            StorageError: the disk failed; the node must stop.
+        """
+        self._require_usable()
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            written = self._parts.write_ahead(snapshot)
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._parts.unwritten()
+            self._fail(error)
+        except ValueError:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._after_commit(written)
+        return written > 0
+
+    def sweep(self) -> bool:
+        """Remove some of what superseded snapshots left.
+
+        Returns:
+            False if nothing is left to remove.
+
+        Raises:
+            DiskFull: nothing was removed; it may be tried again.
+            StorageError: the disk failed; the node must stop.
+        """
+        self._require_usable()
+        outline = self._outline
+        if outline is None:
+            return False  # not loaded yet: the present snapshot is not known
+        current = outline.snapshot_index if self._stored.has_snapshot else None
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            removed = self._parts.sweep(current)
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._fail(error)
+        if removed:
+            self._after_commit(schema.PAGE_SIZE)
+        return removed
 
     def idle(self) -> None:
         """Use a quiet moment to move the write-ahead file's content into the database.

@@ -17,9 +17,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from qcore.core.effects import AppendLog, StoreSnapshot, Write
+from qcore.core.entry import Snapshot
 from qcore.errors import DiskFull, StorageError
 from qcore.storage.interface import LogStorage
 
@@ -29,9 +30,12 @@ MAX_BATCH_BYTES = 4 << 20
 DISK_FULL_RETRY_S = 0.25
 #: After this time without a write, the storage may tidy up.
 IDLE_AFTER_S = 0.05
+#: A snapshot with fewer characters is stored with the rest of its batch.
+WRITE_AHEAD_FROM = 1 << 20
 #: Bytes counted for a write on top of the entries or the snapshot that it holds.
 WRITE_OVERHEAD_BYTES = 64
 
+_T = TypeVar("_T")
 Notify = Callable[[Callable[[], None]], object]
 
 
@@ -41,6 +45,19 @@ class Tidies(Protocol):
 
     def idle(self) -> None:
         """Do it now. Raises `StorageError` if the disk fails."""
+        ...
+
+
+@runtime_checkable
+class WritesAhead(Protocol):
+    """A storage that takes a large snapshot in parts, so that what clients wait for need not wait for it."""
+
+    def write_ahead(self, snapshot: Snapshot) -> bool:
+        """Write the next parts of a snapshot whose `StoreSnapshot` comes later; False if none is left."""
+        ...
+
+    def sweep(self) -> bool:
+        """Remove some of what earlier snapshots left; False if nothing is left."""
         ...
 
 
@@ -57,6 +74,8 @@ class _Submission:
     writes: list[Write]
     commit: int | None
     size: int
+    count: int
+    last_write_id: int
 
 
 class GroupCommitWriter:
@@ -96,6 +115,8 @@ class GroupCommitWriter:
         self._pending_writes = 0
         self._pending_bytes = 0
         self._lazy_commit: int | None = None
+        self._later: StoreSnapshot | None = None
+        self._sweeping = isinstance(storage, WritesAhead)
         self._thread = threading.Thread(target=self._run, name="qcore-storage", daemon=True)
         self._thread.start()
 
@@ -127,7 +148,7 @@ class GroupCommitWriter:
         with self._counts:
             self._pending_writes += len(writes)
             self._pending_bytes += size
-        self._queue.put(_Submission(list(writes), commit, size))
+        self._queue.put(_Submission(list(writes), commit, size, len(writes), writes[-1].write_id))
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Write what is queued, then end the thread; the storage stays open. Idempotent.
@@ -159,22 +180,71 @@ class GroupCommitWriter:
         while True:
             first = carried or self._next()
             if first is None:
-                self._write_lazy_commit()
+                self._finish()
                 return
             batch, carried, ended = self._gather(first)
+            self._put_off_snapshot(batch)
             self._write(batch)
             self._settle(batch)
             if ended:
                 self._queue.put(None)
+            elif self._has_background_work:
+                self._work_in_background()
 
-    def _write_lazy_commit(self) -> None:
-        """At the end, store the commit index that waited for a write; it is a help, not a duty."""
-        if self._lazy_commit is not None:
-            with suppress(DiskFull):
+    def _finish(self) -> None:
+        """At the end, store what waited: a snapshot and the commit index. A help, not a duty."""
+        with suppress(DiskFull):
+            while self._later is not None:
+                self._work_in_background()
+            if self._lazy_commit is not None:
                 self._storage.write([], self._lazy_commit)
+
+    # -- snapshots, in the background ------------------------------------------------------------
+
+    def _put_off_snapshot(self, batch: _Submission) -> None:
+        """Take a large snapshot of the own state out of the batch, to be stored little by little.
+
+        It may be late: it and the entries that it replaces say the same, whatever else is written meanwhile
+        comes after those entries, and nobody waits for it. A crash leaves the older snapshot, and them.
+        A snapshot from a leader is no such thing: what follows rests on it.
+        """
+        if not isinstance(self._storage, WritesAhead):
+            return
+        snapshots = [write for write in batch.writes if isinstance(write, StoreSnapshot)]
+        if not snapshots:
+            return
+        self._sweeping = True
+        newest = snapshots[-1]
+        if newest.reset_log or len(newest.snapshot.data) < WRITE_AHEAD_FROM:
+            self._later = None  # superseded
+            return
+        self._later = newest
+        batch.writes = [write for write in batch.writes if write is not newest]
+
+    @property
+    def _has_background_work(self) -> bool:
+        return self._later is not None or self._sweeping
+
+    def _work_in_background(self) -> None:
+        """Do one transaction's worth of what nobody waits for."""
+        storage, later = self._storage, self._later
+        assert isinstance(storage, WritesAhead), "put off only where it can be done"
+        try:
+            if later is None:
+                self._sweeping = self._until_space(storage.sweep)
+            elif not self._until_space(partial(storage.write_ahead, later.snapshot)):
+                self._until_space(partial(storage.write, [later]))
+                self._later = None
+        except DiskFull:  # and the writer is being closed: the older snapshot stays
+            self._later, self._sweeping = None, False
 
     def _next(self) -> _Submission | None:
         """The next submission, or None at the end; tidies the storage when none comes for a while."""
+        while self._has_background_work:
+            try:
+                return self._queue.get_nowait()
+            except Empty:
+                self._work_in_background()
         if not isinstance(self._storage, Tidies):
             return self._queue.get()
         try:
@@ -198,14 +268,21 @@ class GroupCommitWriter:
             batch.writes += more.writes
             batch.commit = batch.commit if more.commit is None else more.commit
             batch.size += more.size
+            batch.count += more.count
+            batch.last_write_id = more.last_write_id
 
     def _write(self, batch: _Submission) -> None:
-        """Make the batch durable; waits for space as long as it takes, or until `close`."""
+        """Make the batch durable."""
+        if batch.writes or batch.commit is not None:
+            self._until_space(partial(self._storage.write, batch.writes, batch.commit))
+
+    def _until_space(self, action: Callable[[], _T]) -> _T:
+        """Do something to the storage; waits for space as long as it takes, or until `close`."""
         is_full = False
         while True:
             last_attempt = self._closing.is_set()
             try:
-                self._storage.write(batch.writes, batch.commit)
+                result = action()
             except DiskFull:
                 if not is_full:
                     is_full = True
@@ -216,13 +293,13 @@ class GroupCommitWriter:
                 continue
             if is_full:
                 self._notify(partial(self._on_disk_full, False))
-            return
+            return result
 
     def _settle(self, batch: _Submission) -> None:
         with self._counts:
-            self._pending_writes -= len(batch.writes)
+            self._pending_writes -= batch.count
             self._pending_bytes -= batch.size
-        self._notify(partial(self._on_durable, batch.writes[-1].write_id))
+        self._notify(partial(self._on_durable, batch.last_write_id))
 
     def _fail(self, error: StorageError) -> None:
         self._failure = error

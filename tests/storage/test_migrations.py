@@ -28,6 +28,7 @@ def as_version_1(directory: Path, *, checksum_change: int = 0) -> None:
             "SELECT last_index, last_term, membership, data FROM snapshot"
         ).fetchone()
         connection.execute("DROP TABLE snapshot")
+        connection.execute("DROP TABLE snapshot_part")
         connection.execute(SNAPSHOT_TABLE_1)
         row = (*fields, fields_checksum(*fields) + checksum_change)
         connection.execute("INSERT INTO snapshot VALUES (1, ?, ?, ?, ?, ?)", row)

@@ -1,0 +1,106 @@
+"""Snapshots in parts: a large one is written ahead, part by part, between the transactions that clients wait for.
+
+Parts belong to the snapshot with their `last_index` once its row in table `snapshot` says so, and only if it
+does: what a crash left half written is neither read nor in the way, and `sweep` removes it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from typing import Final
+
+from qcore.core.entry import Snapshot
+from qcore.storage.checks import SnapshotRow, part_checksum, snapshot_row
+
+#: Characters in a part. A snapshot with no more is kept in its row.
+PART_CHARS: Final = 256 * 1024
+#: Parts that one transaction writes, or removes.
+PARTS_AT_A_TIME: Final = 2
+
+
+class SnapshotParts:
+    """Table `snapshot_part`, through a connection that the caller has a transaction open on."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._snapshot: Snapshot | None = None
+        self._checksums: list[bytes] = []
+        self._may_have_garbage = True  # what an earlier process left
+
+    def write_ahead(self, snapshot: Snapshot) -> int:
+        """Write the next parts of a snapshot; another one that was begun is given up.
+
+        Returns:
+            about how many bytes that made; 0 if nothing is left to write ahead.
+
+        Raises:
+            ValueError: the text cannot be encoded.
+        """
+        done = self._checksums if self._snapshot is snapshot else []
+        if not done and len(snapshot.data) > PART_CHARS:
+            self._remove(snapshot.meta.last_included_index)
+        written = list(self._write(snapshot, len(done), PARTS_AT_A_TIME))
+        # Only now: whoever calls may have to roll back and try again.
+        self._snapshot, self._checksums = snapshot, [*done, *(part for _, part in written)]
+        return sum(size for size, _ in written)
+
+    def unwritten(self) -> None:
+        """The transaction of the last `write_ahead` was rolled back."""
+        self._snapshot, self._checksums = None, []
+
+    def row(self, snapshot: Snapshot) -> SnapshotRow:
+        """What goes into table `snapshot`; writes the parts that were not written ahead.
+
+        Raises:
+            ValueError: the text cannot be encoded.
+        """
+        self._may_have_garbage = True
+        done = self._checksums if self._snapshot is snapshot else []
+        if not done:
+            self._remove(snapshot.meta.last_included_index)
+        if len(snapshot.data) <= PART_CHARS:
+            return snapshot_row(snapshot.meta, 0, snapshot.data.encode())
+        checksums = [*done, *(part for _, part in self._write(snapshot, len(done)))]
+        return snapshot_row(snapshot.meta, len(checksums), b"".join(checksums))
+
+    def of(self, last_index: int) -> Iterator[tuple[bytes]]:
+        """The parts of a snapshot, in order."""
+        return self._connection.execute(
+            "SELECT data FROM snapshot_part WHERE last_index = ? ORDER BY id", (last_index,)
+        )
+
+    def sweep(self, last_index: int | None) -> bool:
+        """Remove some parts that belong neither to the snapshot with this last index nor to one being written ahead.
+
+        Returns:
+            True if any were left to remove.
+        """
+        if not self._may_have_garbage:
+            return False
+        begun = None if self._snapshot is None else self._snapshot.meta.last_included_index
+        found = self._connection.execute(
+            "SELECT id FROM snapshot_part WHERE last_index IS NOT ? AND last_index IS NOT ? LIMIT ?",
+            (last_index, begun, PARTS_AT_A_TIME),
+        ).fetchall()
+        self._connection.executemany("DELETE FROM snapshot_part WHERE id = ?", found)
+        self._may_have_garbage = bool(found)
+        return self._may_have_garbage
+
+    def _write(
+        self, snapshot: Snapshot, first: int, limit: int | None = None
+    ) -> Iterator[tuple[int, bytes]]:
+        """Insert parts from number `first` on; gives the size and the checksum of each."""
+        data, index = snapshot.data, snapshot.meta.last_included_index
+        if len(data) <= PART_CHARS:
+            return
+        starts = range(first * PART_CHARS, len(data), PART_CHARS)
+        for start in starts[:limit]:
+            part = data[start : start + PART_CHARS].encode()
+            self._connection.execute(
+                "INSERT INTO snapshot_part (last_index, data) VALUES (?, ?)", (index, part)
+            )
+            yield len(part), part_checksum(part)
+
+    def _remove(self, last_index: int) -> None:
+        self._connection.execute("DELETE FROM snapshot_part WHERE last_index = ?", (last_index,))
