@@ -36,13 +36,12 @@ from qcore.errors import (
     ConfigError,
     NotLeader,
     OutcomeUnknown,
-    Overloaded,
     ProposalDropped,
     QcoreError,
     StateMachineFailed,
 )
-from qcore.replica.admission import Admission, error_of_expiry
 from qcore.replica.admin import Admin
+from qcore.replica.admission import Admission, error_of_expiry
 from qcore.replica.backlog import Backlog
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.copies import StateCopies
@@ -427,7 +426,7 @@ class Replica:
         for request in self._deadlines.expired(self._now):
             error = self._admin.expire(request) or self._copies.expire(request)
             self._forget(request)
-            self.fail(request, error)
+            self.fail(request, error or error_of_expiry(request))
 
     def _forget(self, request: Request) -> None:
         if self._writes.get(request.index) is request:
