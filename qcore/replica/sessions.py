@@ -4,8 +4,8 @@ The table is part of the replicated state: it changes only by log entries, by th
 time, so every replica has the same, and it travels with snapshots. A session is opened through the
 log and named by its entry's index. Each of its commands has a sequence number; replies are kept
 until the client says that it got them. A session that was idle for its whole lifetime, by log
-time, is gone, and so are the least recently used ones beyond a fixed number: a command of such a session is an
-explicit error, never a silent second application.
+time, is gone, and so are the least recently used ones beyond a fixed number, or beyond a fixed size of
+all replies: a command of such a session is an explicit error, never a silent second application.
 
 Entries of kind `session` hold one JSON list:
 
@@ -33,6 +33,10 @@ from qcore.store.interface import StateMachine
 #: Bounds of the table. Part of the replicated rules: the same on every replica, not configuration.
 MAX_SESSIONS = 10_000
 MAX_REPLIES = 256
+MAX_REPLY_BYTES = (
+    64 * 1024 * 1024
+)  # characters of all replies kept; one session's share is a sixteenth
+MAX_SESSION_REPLY_BYTES = MAX_REPLY_BYTES // 16
 LIFETIME_MIN_MS, LIFETIME_MAX_MS = 1_000, 24 * 3_600_000
 
 
@@ -52,6 +56,10 @@ class Session:
     replies: dict[int, str] = field(default_factory=dict)
     forgotten: int = 0
 
+    def reply_bytes(self) -> int:
+        """Characters of the replies that it keeps."""
+        return sum(map(len, self.replies.values()))
+
     def expired(self, time_us: int) -> bool:
         return time_us - self.last_used_us > self.lifetime_ms * 1000
 
@@ -64,6 +72,7 @@ class SessionTable:
 
     def __init__(self) -> None:
         self._sessions: OrderedDict[int, Session] = OrderedDict()
+        self._reply_bytes = 0
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -81,9 +90,14 @@ class SessionTable:
         if session is None:
             return None, _expired(request.session_id)
         if isinstance(request, _Run):
-            return _run(session, request, entry, machine)
+            before = session.reply_bytes()
+            outcome = _run(session, request, entry, machine)
+            self._reply_bytes += session.reply_bytes() - before
+            while self._reply_bytes > MAX_REPLY_BYTES and len(self._sessions) > 1:
+                self._drop(next(iter(self._sessions)))  # not this one: it was used last
+            return outcome
         if isinstance(request, _Close):
-            del self._sessions[request.session_id]
+            self._drop(request.session_id)
         return "null", None
 
     def dump(self) -> str:
@@ -99,12 +113,13 @@ class SessionTable:
         self._sessions.clear()
         for key, lifetime_ms, last_used_us, forgotten, replies in _ROWS.validate_json(text):
             self._sessions[key] = Session(lifetime_ms, last_used_us, dict(replies), forgotten)
+        self._reply_bytes = sum(held.reply_bytes() for held in self._sessions.values())
 
     def _open(self, entry: Entry, lifetime_ms: int) -> Outcome:
         lifetime_ms = min(max(lifetime_ms, LIFETIME_MIN_MS), LIFETIME_MAX_MS)
         self._sessions[entry.index] = Session(lifetime_ms, entry.time_us)
         while len(self._sessions) > MAX_SESSIONS:
-            self._sessions.popitem(last=False)
+            self._drop(next(iter(self._sessions)))
         return str(entry.index), None
 
     def _touch(self, session_id: int, time_us: int) -> Session | None:
@@ -112,7 +127,7 @@ class SessionTable:
         if session is None:
             return None
         if session.expired(time_us):
-            del self._sessions[session_id]
+            self._drop(session_id)
             return None
         session.last_used_us = time_us
         self._sessions.move_to_end(session_id)
@@ -125,7 +140,10 @@ class SessionTable:
             oldest = next(iter(self._sessions))
             if not self._sessions[oldest].expired(time_us):
                 return
-            del self._sessions[oldest]
+            self._drop(oldest)
+
+    def _drop(self, session_id: int) -> None:
+        self._reply_bytes -= self._sessions.pop(session_id).reply_bytes()
 
 
 def _run(session: Session, request: _Run, entry: Entry, machine: StateMachine) -> Outcome:
@@ -143,6 +161,11 @@ def _run(session: Session, request: _Run, entry: Entry, machine: StateMachine) -
     if len(session.replies) >= MAX_REPLIES:
         return None, SequenceRefused(
             f"{MAX_REPLIES} replies are not acknowledged: acknowledge them before sending more"
+        )
+    if session.reply_bytes() >= MAX_SESSION_REPLY_BYTES:
+        return None, SequenceRefused(
+            f"{len(session.replies)} replies of {session.reply_bytes()} bytes are not acknowledged: acknowledge them "
+            "before sending more"
         )
     result = machine.apply(request.command, entry.index, entry.time_us)
     session.replies[sequence] = result
