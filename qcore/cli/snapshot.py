@@ -17,6 +17,7 @@ from qcore.cli.options import (
     TimeoutOption,
     split_endpoints,
 )
+from qcore.errors import DeadlineExceeded, NotLeader, Refused
 
 if TYPE_CHECKING:
     from qcore.storage.snapshot_file import SnapshotHeader
@@ -57,7 +58,14 @@ def save(
 
     async def work() -> SnapshotHeader:
         async with QcoreClient(targets, timeout_s=timeout) as client:
-            return await client.save_snapshot(file, stale=stale, force=force, timeout_s=timeout)
+            try:
+                return await client.save_snapshot(file, stale=stale, force=force, timeout_s=timeout)
+            except (NotLeader, DeadlineExceeded) as error:
+                if stale:
+                    raise
+                raise Refused(
+                    f"{error} (--stale copies what a node has, without a leader or quorum)"
+                ) from error
 
     header = run(work())
     if output is OutputFormat.json:

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from qcore.errors import (
     DeadlineExceeded,
     OutcomeUnknown,
+    Overloaded,
     QcoreError,
     RemoteProtocolError,
     SnapshotGone,
@@ -31,6 +32,8 @@ _ATTEMPT_S: Final = 5.0
 #: How long one piece of the text may take, seconds.
 _READ_S: Final = 10.0
 _PAUSE_S: Final = 0.2
+#: How long nodes may be out of reach, or without a leader, before the first of them has a snapshot ready.
+_PATIENCE_S: Final = 15.0
 
 _INFO: Final = TypeAdapter(SnapshotInfo)
 
@@ -50,7 +53,8 @@ async def save_snapshot(
     node goes away meanwhile, it all begins again.
     """
     check_target(path, force=force)
-    deadline = time.monotonic() + timeout_s
+    started = time.monotonic()
+    deadline = started + timeout_s
     attempt, rng = 0, random.Random()
     while True:
         endpoint = endpoints[attempt % len(endpoints)]
@@ -63,7 +67,9 @@ async def save_snapshot(
         except QcoreError as error:
             passing = isinstance(error, TransportError | OutcomeUnknown | SnapshotGone)
             delay = pause_after(error, _PAUSE_S, rng)
-            if not (error.retryable or passing) or time.monotonic() + delay >= deadline:
+            patient = source.ready or isinstance(error, Overloaded)
+            last = deadline if patient else min(deadline, started + _PATIENCE_S)
+            if not (error.retryable or passing) or time.monotonic() + delay >= last:
                 raise
         await asyncio.sleep(delay)
 
@@ -103,6 +109,7 @@ class _Source:
         self._endpoint = endpoint
         self._take_s = take_s
         self._deadline = deadline
+        self.ready = False
 
     async def take(self, *, stale: bool) -> SnapshotInfo:
         """Have a snapshot made ready.
@@ -114,7 +121,9 @@ class _Source:
         fields = {"timeout_ms": max(1, int(self._take_s * 900)), "stale": stale}
         described = await self._ask("TakeSnapshot", fields, self._take_s)
         try:
-            return _INFO.validate_python(described)
+            info = _INFO.validate_python(described)
+            self.ready = True
+            return info
         except ValidationError as error:
             raise RemoteProtocolError(
                 f"{self._endpoint} describes its snapshot in a way that makes no sense: {error}"

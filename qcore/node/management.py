@@ -59,7 +59,7 @@ class ManagementDesk:
         self._core = core
         self._ask = ask
         self._timeout_ms = timeout_ms
-        self._snapshots = SnapshotDesk(core, ask)
+        self._snapshots = SnapshotDesk(core, ask, timeout_ms)
 
     def take(
         self,

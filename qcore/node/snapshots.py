@@ -84,12 +84,16 @@ class SnapshotDesk:
     Args:
         core: holds the newest snapshot.
         ask: gives the replica an event with a fresh request id, and calls back with its outcome.
+        confirm_ms: how long a quorum may take to confirm that the state is recent.
         idle_s: see `IDLE_S`.
     """
 
-    def __init__(self, core: RaftCore, ask: Ask, *, idle_s: float = IDLE_S) -> None:
+    def __init__(
+        self, core: RaftCore, ask: Ask, confirm_ms: int, *, idle_s: float = IDLE_S
+    ) -> None:
         self._core = core
         self._ask = ask
+        self._confirm_ms = confirm_ms
         self._idle_s = idle_s
         self._loop = asyncio.get_running_loop()
         self._pins: dict[int, _Pin] = {}  # by last included index
@@ -130,7 +134,7 @@ class SnapshotDesk:
             return
         timeout_ms = min(message.timeout_ms or DEFAULT_TIMEOUT_MS, LONGEST_TIMEOUT_MS)
         event: Callable[[int], ReplicaEvent] = partial(
-            CopyState, timeout_ms=timeout_ms, stale=message.stale
+            CopyState, timeout_ms=timeout_ms, confirm_ms=self._confirm_ms, stale=message.stale
         )
         self._ask(event, lambda reply: self._taken(reply, answer))
 

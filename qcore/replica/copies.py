@@ -34,7 +34,8 @@ class StateCopies:
         self._owner = owner
         self._reads = reads
         self._longest_hint_us = longest_hint_us
-        self._unconfirmed: list[Request] = []
+        #: Those that wait for a quorum, and how much more time, µs, they have from then on.
+        self._unconfirmed: dict[Request, int] = {}
         self._confirmed: list[Request] = []
 
     @property
@@ -45,10 +46,14 @@ class StateCopies:
     def begin(self, event: CopyState) -> None:
         """Take a request; it ends in one `Reply` with the index of the snapshot."""
         owner = self._owner
-        request = owner.open_request(event.request_id, event.timeout_ms)
+        confirm_ms = min(event.confirm_ms, event.timeout_ms)
+        request = owner.open_request(event.request_id, confirm_ms)
         request.kind = "copy"
-        self._unconfirmed = [other for other in self._unconfirmed if not other.done]
-        held = self._unconfirmed + self._confirmed
+        more_us = (event.timeout_ms - confirm_ms) * 1000
+        self._unconfirmed = {
+            other: more for other, more in self._unconfirmed.items() if not other.done
+        }
+        held = [*self._unconfirmed, *self._confirmed]
         if len(held) >= MAX_COPIES:
             left_us = min(other.deadline for other in held) - owner.now
             hint = retry_after_ms(max(0, left_us), self._longest_hint_us)
@@ -56,9 +61,10 @@ class StateCopies:
                 request, Overloaded.because(f"{len(held)} copies of the state are waiting", hint)
             )
         elif not event.stale:
-            self._unconfirmed.append(request)
+            self._unconfirmed[request] = more_us
             self._reads.begin(request)
         elif owner.core.commit > 0:
+            self._unconfirmed[request] = more_us
             self.confirmed(request)
         else:
             owner.fail(
@@ -70,8 +76,7 @@ class StateCopies:
 
     def confirmed(self, request: Request) -> None:
         """What is applied here holds all that the request must see."""
-        if request in self._unconfirmed:
-            self._unconfirmed.remove(request)
+        request.deadline += self._unconfirmed.pop(request)
         request.index = self._owner.applied_index
         self._confirmed.append(request)
 
@@ -91,8 +96,7 @@ class StateCopies:
         if request in self._confirmed:
             self._confirmed.remove(request)
             return DeadlineExceeded("the state was not captured in time: allow more time")
-        if request in self._unconfirmed:
-            self._unconfirmed.remove(request)
+        if self._unconfirmed.pop(request, None) is not None:
             return DeadlineExceeded(
                 "no quorum confirmed in time that this node's state is recent: retry, or ask for a stale copy"
             )

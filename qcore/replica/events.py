@@ -107,11 +107,14 @@ class CopyState:
     compacts the log, as the policy's are (`ReplicaConfig.keep_entries`). Taken by any member.
 
     Attributes:
+        timeout_ms: how long it may take in all.
+        confirm_ms: how long a quorum may take to confirm that this node's state is recent.
         stale: what this node has applied is recent enough; needs no leader and no quorum.
     """
 
     request_id: int
     timeout_ms: int
+    confirm_ms: int
     stale: bool = False
 
 

@@ -424,6 +424,9 @@ class Replica:
 
     def _expire(self) -> None:
         for request in self._deadlines.expired(self._now):
+            if request.deadline > self._now:
+                self._deadlines.add(request)  # it was given more time meanwhile
+                continue
             error = self._admin.expire(request) or self._copies.expire(request)
             self._forget(request)
             self.fail(request, error or error_of_expiry(request))

@@ -1,4 +1,4 @@
-"""Copies of the state from a whole node in this process: over real sockets, piece by piece, kept while they are read."""
+"""Copies of the state from a whole node in this process: over sockets, piece by piece, kept while they are read."""
 
 from __future__ import annotations
 

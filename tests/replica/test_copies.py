@@ -41,8 +41,15 @@ def write(cluster: Cluster, host: Host, key: str, text: str = "") -> None:
     assert host.replies.pop().error is None
 
 
-def ask(host: Host, request_id: int = 1, *, stale: bool = False, timeout_ms: int = 1000) -> None:
-    host.step(CopyState(request_id, timeout_ms, stale))
+def ask(
+    host: Host,
+    request_id: int = 1,
+    *,
+    stale: bool = False,
+    timeout_ms: int = 1000,
+    confirm_ms: int = 1000,
+) -> None:
+    host.step(CopyState(request_id, timeout_ms, confirm_ms, stale))
 
 
 def outcome(cluster: Cluster, host: Host, request_id: int = 1) -> Reply:
@@ -192,6 +199,23 @@ def test_a_capture_that_takes_too_long_says_so_and_goes_on() -> None:
     cluster.settle()
     assert outcome(cluster, leader, 2).error is None
     assert len(leader.snapshots_stored) == 1, "the capture went on for the next who asks"
+
+
+def test_to_confirm_and_to_capture_have_times_of_their_own() -> None:
+    """A large state may take long; a leader that lost its majority should be left soon for another node."""
+    cluster = filled(keys=200)
+    leader = cluster.leader()
+    ask(leader, 1, confirm_ms=3)
+    cluster.settle()
+    assert leader.replica.next_deadline() <= cluster.now + 3000
+    asked_at = cluster.now
+    assert outcome(cluster, leader, 1).error is None
+    assert cluster.now - asked_at > 3000, "the capture went on when the time to confirm was over"
+    cluster.cut = {1}
+    ask(leader, 2, confirm_ms=3)
+    asked_at = cluster.now
+    assert isinstance(outcome(cluster, leader, 2).error, DeadlineExceeded)
+    assert cluster.now - asked_at <= 4000
 
 
 def test_a_node_without_a_state_has_nothing_to_copy() -> None:
