@@ -50,6 +50,7 @@ class RaftConfig:
         max_batch_bytes: entries in one append; a single larger entry still goes, alone.
         max_uncommitted_bytes: appended and not yet committed; beyond it proposals are refused.
         max_snapshot_chunk: characters of a snapshot in one message.
+        max_snapshot_size: characters of a snapshot that a leader may send; a larger one is ignored.
         priority: a caught-up voter of higher priority takes over; 0 never leads.
         lease_reads: allow reads under the leader's lease (dissertation 6.4.1). All nodes must agree on it:
             with it, a restarted server grants no vote until it has run for the minimum timeout.
@@ -70,6 +71,7 @@ class RaftConfig:
     max_batch_bytes: int = 256 * 1024
     max_uncommitted_bytes: int = 64 * 1024 * 1024
     max_snapshot_chunk: int = 256 * 1024
+    max_snapshot_size: int = 4 * 1024 * 1024 * 1024
     priority: int = 1
     lease_reads: bool = False
     max_clock_drift_percent: int = 10
@@ -85,6 +87,7 @@ class RaftConfig:
             "max_batch_bytes",
             "max_uncommitted_bytes",
             "max_snapshot_chunk",
+            "max_snapshot_size",
         ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")

@@ -128,12 +128,15 @@ class PeerUnreachable:
 class SnapshotTaken:
     """The state machine's state as of `index` (applied) was captured as `data`.
 
-    The core stores it and drops the log up to `index - keep_entries`.
+    The core stores it and drops the log up to `index - keep_entries`, or further, so that what it keeps of
+    what the snapshot covers is at most `keep_bytes`. `checksum`: see `Snapshot`.
     """
 
     index: int
     data: str
     keep_entries: int = 0
+    checksum: int | None = None
+    keep_bytes: int = 64 * 1024 * 1024
 
 
 Event = (

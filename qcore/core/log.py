@@ -66,6 +66,16 @@ class RaftLog:
             end += 1
         return entries[position:end]
 
+    def count_within(self, last: int, max_bytes: int) -> int:
+        """How many of the newest entries up to `last`, which must be held, are at most `max_bytes` together."""
+        count = total = 0
+        for position in range(last - self.offset - 1, -1, -1):
+            total += self.entries[position].size_bytes()
+            if total > max_bytes:
+                break
+            count += 1
+        return count
+
     def append(self, entries: Sequence[Entry]) -> None:
         assert not entries or entries[0].index == self.last_index + 1, "gap in the log"
         self.entries.extend(entries)

@@ -20,13 +20,18 @@ def on_snapshot_taken(server: Server, event: SnapshotTaken) -> None:
         return
     membership = server.membership_at(event.index)
     meta = SnapshotMeta(event.index, last.term, last.time_us, membership)
-    server.snapshot = Snapshot(meta, event.data)
-    through = max(server.log.offset, event.index - max(event.keep_entries, 0))
+    server.snapshot = Snapshot(meta, event.data, event.checksum)
+    keep = min(max(event.keep_entries, 0), server.log.count_within(event.index, event.keep_bytes))
+    through = max(server.log.offset, event.index - keep)
     server.emit(StoreSnapshot(server.next_write_id(), server.snapshot, through, reset_log=False))
     server.log.compact(through)
     # The configuration in force keeps its own index, by which a change may name it.
     covered = sum(1 for at, _ in server.memberships if at <= event.index)
     del server.memberships[: covered - 1]
+    for progress in server.progress.values():
+        # What a silent follower was being sent must not stay in memory beside the new one, for each such follower.
+        if progress.snapshot is not None and not _is_active(server, progress):
+            progress.become_probe(progress.match + 1)
 
 
 def send_to_active(server: Server, peer: int, progress: Progress) -> None:
@@ -132,6 +137,7 @@ def on_install_snapshot(server: Server, from_id: int, request: InstallSnapshot) 
     )
     if senseless:
         server.emit(MessageDropped(from_id, request, "the snapshot chunk is senseless"))
+        or request.total > server.config.max_snapshot_size
         return
     if index <= server.commit or server.log.matches(index, term):
         # The log already holds what the snapshot replaces: it only proves that this is committed.

@@ -93,8 +93,8 @@ class SessionTable:
             before = session.reply_bytes()
             outcome = _run(session, request, entry, machine)
             self._reply_bytes += session.reply_bytes() - before
-            while self._reply_bytes > MAX_REPLY_BYTES and len(self._sessions) > 1:
-                self._drop(next(iter(self._sessions)))  # not this one: it was used last
+            if self._reply_bytes > MAX_REPLY_BYTES:
+                self._shed(request.session_id)
             return outcome
         if isinstance(request, _Close):
             self._drop(request.session_id)
@@ -141,6 +141,14 @@ class SessionTable:
             if not self._sessions[oldest].expired(time_us):
                 return
             self._drop(oldest)
+
+    def _shed(self, kept: int) -> None:
+        """Drop the least recently used of the sessions that hold replies, until the rest fits."""
+        holders = [key for key, held in self._sessions.items() if held.replies and key != kept]
+        for key in holders:
+            if self._reply_bytes <= MAX_REPLY_BYTES:
+                return
+            self._drop(key)
 
     def _drop(self, session_id: int) -> None:
         self._reply_bytes -= self._sessions.pop(session_id).reply_bytes()
