@@ -134,10 +134,10 @@ def on_install_snapshot(server: Server, from_id: int, request: InstallSnapshot) 
         or request.membership.fault() is not None
         or request.offset < 0
         or request.offset + len(request.data) > request.total
+        or request.total > server.config.max_snapshot_size
     )
     if senseless:
         server.emit(MessageDropped(from_id, request, "the snapshot chunk is senseless"))
-        or request.total > server.config.max_snapshot_size
         return
     if index <= server.commit or server.log.matches(index, term):
         # The log already holds what the snapshot replaces: it only proves that this is committed.
