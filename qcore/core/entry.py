@@ -153,10 +153,15 @@ class SnapshotMeta:
 
 @dataclass(slots=True, frozen=True)
 class Snapshot:
-    """A snapshot whole: what it covers, and the state machine's own text."""
+    """A snapshot whole: what it covers, and the state machine's own text.
+
+    `checksum` is the CRC-32 of the text as UTF-8, where whoever made the snapshot knows it: of a large text it
+    takes long.
+    """
 
     meta: SnapshotMeta
     data: str
+    checksum: int | None = field(default=None, compare=False)
 
 
 @dataclass(slots=True)

@@ -77,6 +77,7 @@ class IncomingSnapshot:
     checksum: int
     chunks: list[str] = field(default_factory=list)
     received: int = 0
+    received_checksum: int = 0
 
 
 class Server:

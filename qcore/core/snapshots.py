@@ -47,7 +47,10 @@ def send_snapshot(server: Server, peer: int, progress: Progress) -> None:
     """The follower needs entries that are gone: begin to send the snapshot that replaced them."""
     snapshot = server.snapshot
     assert snapshot is not None, "entries are missing and no snapshot replaces them"
-    transfer = SnapshotTransfer(snapshot, crc32(snapshot.data.encode()), 0, server.now)
+    checksum = snapshot.checksum
+    if checksum is None:
+        checksum = crc32(snapshot.data.encode())
+    transfer = SnapshotTransfer(snapshot, checksum, 0, server.now)
     progress.become_snapshot(transfer)
     _send_chunk(server, peer, progress, transfer)
 
@@ -150,12 +153,11 @@ def on_install_snapshot(server: Server, from_id: int, request: InstallSnapshot) 
         _answer(server, from_id, request, incoming.received, 0)
         return
     server.incoming_snapshot = None
-    data = "".join(incoming.chunks)
-    if crc32(data.encode()) != incoming.checksum:
+    if incoming.received_checksum != incoming.checksum:
         server.emit(MessageDropped(from_id, request, "the snapshot's checksum is wrong"))
         _answer(server, from_id, request, 0, 0)
         return
-    snapshot = Snapshot(incoming.meta, data)
+    snapshot = Snapshot(incoming.meta, "".join(incoming.chunks), incoming.checksum)
     server.emit(
         StoreSnapshot(server.next_write_id(), snapshot, compact_through=index, reset_log=True)
     )
@@ -183,6 +185,8 @@ def _collect(server: Server, request: InstallSnapshot) -> IncomingSnapshot:
     if request.offset == incoming.received:
         incoming.chunks.append(request.data)
         incoming.received += len(request.data)
+        # Chunk by chunk: over a large text at once it would keep the server from everything else.
+        incoming.received_checksum = crc32(request.data.encode(), incoming.received_checksum)
     return incoming
 
 

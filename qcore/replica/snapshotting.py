@@ -7,6 +7,7 @@ a step, so that heartbeats and requests go on in between.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from zlib import crc32
 
 from qcore.core.entry import Entry
 from qcore.core.events import SnapshotTaken
@@ -31,6 +32,7 @@ class Snapshotting:
         self._bytes_since = 0
         self._chunks: Iterator[str] | None = None
         self._drawn: list[str] = []
+        self._checksum = 0
         self._index = 0
         self._keep_entries = 0
         self._next_draw = NEVER
@@ -72,7 +74,9 @@ class Snapshotting:
     ) -> None:
         """Freeze the state as of `applied_index`."""
         self._chunks = iter(machine.snapshot())
-        self._drawn = [sessions.dump(), "\n"]
+        self._drawn = []
+        self._checksum = 0
+        self._draw(sessions.dump() + "\n")
         self._index = applied_index
         self._keep_entries = keep_entries
         self._bytes_since = 0
@@ -83,14 +87,18 @@ class Snapshotting:
         if self._chunks is None or (now < self._next_draw and not everything):
             return None
         for chunk in self._chunks:
-            self._drawn.append(chunk)
+            self._draw(chunk)
             if not everything:
                 self._next_draw = now + _PAUSE_US
                 return None
         data = "".join(self._drawn)
         self.abandon()
         self._covered_index = self._index
-        return SnapshotTaken(self._index, data, self._keep_entries)
+        return SnapshotTaken(self._index, data, self._keep_entries, self._checksum)
+
+    def _draw(self, text: str) -> None:
+        self._drawn.append(text)
+        self._checksum = crc32(text.encode(), self._checksum)
 
     def abandon(self) -> None:
         """Forget what was drawn: a snapshot from the leader took the state's place."""

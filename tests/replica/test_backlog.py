@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from zlib import crc32
 
 import pytest
 
@@ -274,3 +275,11 @@ def test_the_host_is_told_of_the_restore_when_it_is_complete() -> None:
         assert told == []
         told = [effect for effect in follower.step(Tick()) if isinstance(effect, Restored)]
     assert len(told) == 1
+
+
+def test_a_snapshots_checksum_is_that_of_its_text() -> None:
+    """It is worked out while the text is drawn, and sent to followers without another look at it."""
+    _, leader, _ = behind(Watched)
+    snapshot = leader.durable.snapshot
+    assert snapshot is not None
+    assert snapshot.checksum == crc32(snapshot.data.encode())
