@@ -215,10 +215,12 @@ class RaftCore:
         """When the state as committed here was last known to be the leader's, µs; None if never.
 
         An isolated leader believes in itself for up to an election timeout, so the state may be older
-        by that much.
+        by that much. Without CheckQuorum it does so for ever, and a follower never knows.
         """
         server = self._server
-        return election.quorum_contact_at(server) if server.role == "leader" else server.fresh_at
+        if server.role == "leader":
+            return election.quorum_contact_at(server)
+        return server.fresh_at if server.config.check_quorum else None
 
     @property
     def commit(self) -> int:

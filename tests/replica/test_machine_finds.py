@@ -185,13 +185,13 @@ CASES: list[
     (
         sessions_stay_behind,
         ReplicaMachine,
-        ("open_session", "increment", "retry", "crash", "take_a_snapshot"),
+        ("open_session", "crash", "take_a_snapshot", "a_long_pause"),
         "differs at index|session",
     ),
     (
         one_half_decides,
         ReplicaMachine,
-        ("change_members", "add_a_learner", "a_disk_stalls_or_works_again", "isolate"),
+        ("change_members", "part_in_two"),
         "commit rule|commit index|election safety|leader completeness",
     ),
     (
@@ -203,7 +203,7 @@ CASES: list[
     (
         configurations_stay,
         ReplicaMachine,
-        ("isolate_whoever_leads", "change_members", "add_a_learner"),
+        ("isolate_whoever_leads", "change_members"),
         "configuration",
     ),
 ]

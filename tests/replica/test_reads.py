@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import pytest
+
 from qcore.core.config import RaftConfig
 from qcore.core.events import Campaign, Tick
 from qcore.errors import DeadlineExceeded, TooStale
@@ -124,6 +126,18 @@ def test_a_stale_read_is_answered_at_once_if_fresh_enough_and_refused_if_not() -
     cluster.now += 500_000
     follower.step(ClientRequest(3, "stale_read", GET, 1000, 1000))
     assert isinstance(follower.replies[-1].error, TooStale)
+
+
+@pytest.mark.parametrize("check_quorum", [True, False])
+def test_without_check_quorum_a_follower_never_knows_how_stale_it_is(check_quorum: bool) -> None:
+    """A leader that lost its quorum would go on telling it that nothing is new, for ever."""
+    cluster = Cluster(raft=RaftConfig(1, check_quorum=check_quorum))
+    put(cluster, cluster.elect(1), 5)
+    cluster.pass_time(60)
+    follower = cluster.hosts[3]
+    follower.step(ClientRequest(1, "stale_read", GET, 1000, 60_000))
+    (reply,) = follower.replies
+    assert isinstance(reply.error, TooStale) != check_quorum
 
 
 def test_a_node_that_never_heard_a_leader_refuses_stale_reads() -> None:
