@@ -55,11 +55,17 @@ class NotLeader(ProposalError):
     Args:
         leader_id: the leader's node id, or None while none is known.
         leader_addr: the leader's `host:port`, or None.
+        text: what to say instead of the usual text.
     """
 
     retryable = True
 
-    def __init__(self, leader_id: int | None = None, leader_addr: str | None = None) -> None:
+    def __init__(
+        self,
+        leader_id: int | None = None,
+        leader_addr: str | None = None,
+        text: str | None = None,
+    ) -> None:
         self.leader_id = leader_id
         self.leader_addr = leader_addr
         where = (
@@ -67,7 +73,7 @@ class NotLeader(ProposalError):
             if leader_id is None
             else f"send it to node {leader_id} at {leader_addr or 'an unknown address'}"
         )
-        super().__init__(f"this node is not the leader; {where}")
+        super().__init__(text or f"this node is not the leader; {where}")
 
     def detail(self) -> dict[str, Scalar]:
         return {

@@ -22,6 +22,7 @@ from qcore.errors import (
     NotLeader,
     OutcomeUnknown,
     RemoteProtocolError,
+    TooLarge,
 )
 from qcore.node.identity import ClusterIdentity
 from qcore.node.logs import NodeLog
@@ -29,7 +30,7 @@ from qcore.node.metrics import NodeMetrics
 from qcore.node.tracing import NodeTrace
 from qcore.replica import messages as replica_messages
 from qcore.replica.events import PeerMessageReceived, ReplicaEvent
-from qcore.replica.messages import ForwardResponse, PeerMessage, ReadIndexResponse
+from qcore.replica.messages import ForwardResponse, PeerMessage, ReadIndexResponse, RequestKind
 from qcore.transport.pool import PeerPool
 from qcore.transport.server import ServerConnection
 from qcore.transport.wire import (
@@ -129,7 +130,7 @@ class PeerLinks:
         self._departed: dict[int, str] = {}  # those that left a moment ago
         self._unanswered: dict[tuple[int, type], deque[_Origin]] = {}
         #: By peer and forward id. Every forward is answered once, so this is as long as the replica's queues.
-        self._forwards: dict[tuple[int, int], _Origin] = {}
+        self._forwards: dict[tuple[int, int], tuple[_Origin, RequestKind]] = {}
 
     # -- outgoing --------------------------------------------------------------------------------
 
@@ -217,7 +218,8 @@ class PeerLinks:
     def _answer(self, to: int, message: PeerMessage) -> str | None:
         """Send a response back; returns the id of its request, or None if the connection is gone."""
         if isinstance(message, ForwardResponse):
-            origin = self._forwards.pop((to, message.forward_id), None)
+            forwarded = self._forwards.pop((to, message.forward_id), None)
+            origin, kind = forwarded if forwarded is not None else (None, None)
         else:
             origin = self._oldest(to, type(message))
         if origin is None or not origin[0].is_open:
@@ -229,8 +231,14 @@ class PeerLinks:
             if not isinstance(message, ForwardResponse):
                 raise
             # The outcome is there and does not fit into a frame. Left out, the client would wait in vain.
+            writes = kind in ("write", "session")
             refusal = ForwardResponse(
-                message.forward_id, None, error_code=OutcomeUnknown.__name__, error_text=str(error)
+                message.forward_id,
+                None,
+                error_code=(OutcomeUnknown if writes else TooLarge).__name__,
+                error_text=f"{error}; the command took effect"
+                if writes
+                else f"{error}: read less at once",
             )
             connection.send(wrap_response(message_id, refusal))
         return message_id
@@ -329,7 +337,8 @@ class PeerLinks:
             return False
         origin = (connection, cast(Identified, message).id)
         if isinstance(message, Forward):
-            self._forwards[peer.node_id, message.request.forward_id] = origin
+            forward = message.request
+            self._forwards[peer.node_id, forward.forward_id] = (origin, forward.kind)
         elif (answered_by := _ANSWERED_BY.get(type(message))) is not None:
             key = (peer.node_id, answered_by)
             waiting = self._unanswered.get(key)
@@ -345,11 +354,13 @@ class PeerLinks:
         if peer is None:
             return
         self._identity.release(peer.cluster_id)
-        for key, waiting in self._unanswered.items():
+        for key, waiting in list(self._unanswered.items()):
             if key[0] == peer.node_id:
                 kept = [origin for origin in waiting if origin[0] is not connection]
                 waiting.clear()
                 waiting.extend(kept)
+                if not kept:
+                    del self._unanswered[key]
         self._forwards = {
-            key: origin for key, origin in self._forwards.items() if origin[0] is not connection
+            key: held for key, held in self._forwards.items() if held[0][0] is not connection
         }

@@ -41,6 +41,7 @@ def error_from(text: str, detail: Mapping[str, Scalar] | None) -> QcoreError:
         return NotLeader(
             leader_id if isinstance(leader_id, int) else None,
             leader_addr if isinstance(leader_addr, str) else None,
+            text,
         )
     if code == Overloaded.__name__:
         hint = detail.get("retry_after_ms")

@@ -208,6 +208,12 @@ class RequestDesk:
                 f"node {identity.node_id} is already about to join cluster {identity.courted_by}; "
                 "send Init to one node only"
             )
+        for position, (node_id, address) in enumerate(nodes):
+            if node_id != identity.node_id and address == self.own_address:
+                raise ConfigError(
+                    f"nodes[{position}]: {address} is given to node {node_id}, and it is node {identity.node_id} that "
+                    "listens there: are ids or addresses swapped?"
+                )
         return first_membership(nodes or [(identity.node_id, self.own_address)], identity.node_id)
 
     def _not_a_request(self, connection: ServerConnection, message: object) -> None:

@@ -76,6 +76,11 @@ from qcore.replica.sessions import SessionTable
 from qcore.replica.snapshotting import Snapshotting, restore_snapshot
 from qcore.store.interface import StateMachine
 
+_NO_CLUSTER = (
+    "this node belongs to no cluster yet: begin one with Init (`qcore cluster init`), or add this node to one "
+    "(`qcore member add`)"
+)
+
 
 @dataclass(slots=True, frozen=True)
 class ReplicaStatus:
@@ -480,5 +485,5 @@ class Replica:
         """The error that names the leader as this node knows it."""
         leader_id = self.core.leader_id
         if leader_id is None or leader_id == self.config.raft.node_id:
-            return NotLeader()
+            return NotLeader(text=_NO_CLUSTER if self.core.membership.is_empty else None)
         return NotLeader(leader_id, self.core.membership.address_of(leader_id))

@@ -15,9 +15,11 @@ from qcore.transport.diagnosis import (
     MAX_ERROR_LENGTH,
     DuplicateScanner,
     Problem,
+    commands_of,
     describe,
     describe_elements,
     duplicate_key,
+    name_command,
 )
 from qcore.transport.schema import MAX_ENVELOPES, build_validators
 from qcore.transport.wire import Error
@@ -76,6 +78,7 @@ class Codec:
                 has_detail="detail" in names,
             )
         self._names = frozenset(registry)
+        self._commands = commands_of(registry)
         self._duplicates = DuplicateScanner()
         self._validators = build_validators(registry)
 
@@ -166,6 +169,7 @@ class Codec:
                 type_name = name
             if message_id is None and body is not None:
                 message_id = body.get("id")
+        problem = name_command(problem, self._commands)
         error = RemoteProtocolError(problem.text()[:MAX_ERROR_LENGTH])
         detail = {**error.detail(), "field": problem.field}
         if message_id is None:

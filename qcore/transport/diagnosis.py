@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from pydantic import ValidationError
 
@@ -44,6 +44,25 @@ def describe_elements(error: ValidationError) -> dict[int, Problem]:
         assert isinstance(index, int)
         by_index.setdefault(index, []).append(line)
     return {index: _most_telling(lines, skip=1) for index, lines in by_index.items()}
+
+
+def commands_of(registry: Mapping[str, type]) -> tuple[str, ...]:
+    """The commands that `Perform.request` may be, if the registry has a `Perform` whose requests are named by a key."""
+    perform = registry.get("Perform")
+    if perform is None:
+        return ()
+    request = get_type_hints(perform).get("request")
+    while get_origin(request) is Annotated:
+        request = get_args(request)[0]
+    return tuple(getattr(request, "__annotations__", ()))
+
+
+def name_command(problem: Problem, commands: tuple[str, ...]) -> Problem:
+    """An unknown key in the place of a command is an unknown command: say so, and which there are."""
+    parent, _, _ = problem.field.rpartition(".")
+    if parent != "Perform.request" or problem.reason != "unknown field" or not commands:
+        return problem
+    return Problem(problem.field, f"unknown command: there are {', '.join(commands)}")
 
 
 def _most_telling(lines: Iterable[Any], skip: int) -> Problem:

@@ -1,0 +1,112 @@
+"""What a node says where a short text used to mislead, and what its inbox refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from qcore.core.entry import Entry
+from qcore.core.messages import AppendEntries
+from qcore.errors import NotLeader, Overloaded, Refused
+from qcore.node import inbox as inbox_module
+from qcore.node.application import EntityPerform
+from qcore.node.inbox import Inbox
+from qcore.node.remote import error_from, pause_after
+from qcore.replica.events import ClientRequest, PeerMessageReceived
+from qcore.replica.flow import Flow
+from qcore.replica.messages import Forward
+from qcore.transport.codec import Codec, Malformed
+from qcore.transport.wire import REGISTRY
+from tests.node.test_node import raw_perform, running
+
+
+def test_a_client_waits_as_long_as_an_overloaded_node_asks() -> None:
+    original = Overloaded.because("full", 700)
+    error = error_from(str(original), original.detail())
+    assert isinstance(error, Overloaded)
+    assert error.retry_after_ms == 700
+    assert str(error) == str(original)
+    for number in range(50):
+        rng = random.Random(number)
+        assert 0.7 <= pause_after(error, 0.02, rng) <= 1.05
+        assert pause_after(NotLeader(), 0.02, rng) <= 0.02
+
+
+def test_an_unknown_command_is_named_with_the_known_ones() -> None:
+    codec = Codec({**REGISTRY, "Perform": EntityPerform})
+    frame = json.dumps({"Perform": {"id": "1", "request": {"DropEverything": {}}}}).encode()
+    (malformed,) = codec.decode(frame)
+    assert isinstance(malformed, Malformed)
+    text = malformed.reply.error
+    assert "DropEverything: unknown command" in text
+    assert "UpdateEntity" in text
+    assert "GetCompleteSchema" in text
+
+
+def forward(number: int, size: int) -> PeerMessageReceived:
+    return PeerMessageReceived(2, Forward(number, "write", "x" * size, 1000))
+
+
+def append(size: int) -> PeerMessageReceived:
+    entry = Entry(1, 1, "command", "x" * size, 0)
+    return PeerMessageReceived(2, AppendEntries(1, 2, 0, 0, 0, [entry], 0))
+
+
+def test_requests_of_peers_are_refused_beyond_number_or_bytes() -> None:
+    inbox = Inbox(Flow(10, 1000, 1_000_000, 0))
+    for number in range(10):
+        assert inbox.offer(forward(number, 1), 0)
+    with pytest.raises(Overloaded):
+        inbox.offer(forward(10, 1), 0)
+    assert inbox.offer(ClientRequest(1, "write", "x", 1000), 0), "counted at the door"
+    assert len(inbox.take(1000)) == 11
+    assert inbox.offer(forward(11, 900), 1000)
+    with pytest.raises(Overloaded, match="900 bytes"):
+        inbox.offer(forward(12, 900), 1000)
+
+
+def test_raft_messages_are_lost_beyond_number_or_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox_module, "MAX_MESSAGES", 10)
+    monkeypatch.setattr(inbox_module, "MAX_MESSAGE_BYTES", 5000)
+    inbox = Inbox(Flow(10, 1000, 1_000_000, 0))
+    assert [inbox.offer(append(1), 0) for _ in range(12)] == [True] * 10 + [False] * 2
+    assert len(inbox.take(0)) == 10
+    assert [inbox.offer(append(2000), 0) for _ in range(4)] == [True, True, False, False]
+    assert inbox.offer(forward(1, 1), 0), "another queue"
+
+
+def test_pending_bytes_are_bounded() -> None:
+    flow = Flow(100, 1000, 1_000_000, 0)
+    flow.take(900)
+    assert flow.refusal(200, 0) is not None
+    flow.release(900, 1)
+    assert flow.refusal(2000, 1) is None, "alone, one of any size is taken"
+
+
+def test_a_node_without_a_cluster_says_so_and_what_to_do(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path, begin=False) as world:
+            body = await raw_perform(world, {"GetSchema": {"entity_type": "Item"}})
+            assert body["detail"]["code"] == "NotLeader"
+            assert "belongs to no cluster" in body["error"]
+            assert "qcore cluster init" in body["error"]
+            error = error_from(body["error"], body["detail"])
+            assert str(error) == body["error"], "the client's error says the same"
+
+    asyncio.run(scenario())
+
+
+def test_init_with_swapped_addresses_is_refused(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path, begin=False) as world:
+            with pytest.raises(Refused, match="swapped"):
+                await world.client.init([(1, "127.0.0.1:9"), (2, world.address)])
+            with pytest.raises(Refused, match="two nodes"):
+                await world.client.init([(1, world.address), (2, "h:9"), (3, "h:9")])
+            await world.client.init([(1, world.address)])
+
+    asyncio.run(scenario())
