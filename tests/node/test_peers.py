@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
+from typing import cast
 
+from qcore.errors import LocalProtocolError
 from qcore.node.identity import ClusterIdentity
 from qcore.node.logs import NodeLog
 from qcore.node.metrics import NodeMetrics
 from qcore.node.peers import PeerLinks
 from qcore.replica.events import PeerMessageReceived, ReplicaEvent
-from qcore.replica.messages import Forward, ForwardResponse
+from qcore.replica.messages import Forward, ForwardResponse, RequestKind
+from qcore.transport import wire
 from qcore.transport.codec import Codec
+from qcore.transport.handler import PeerIdentity
 from qcore.transport.pool import PeerPool
+from qcore.transport.server import ServerConnection
 from qcore.transport.wire import REGISTRY
 
 
@@ -47,3 +52,34 @@ def test_an_answer_whose_connection_is_gone_is_dropped() -> None:
         await pool.close()
 
     asyncio.run(scenario())
+
+
+def test_a_result_that_does_not_fit_is_too_large_for_a_read_and_unknown_for_a_write() -> None:
+    """A read has no effect, so nothing about it is unknown."""
+
+    class Narrow:
+        """A connection of a peer that takes small frames only."""
+
+        is_open = True
+        peer = PeerIdentity(2, "red")
+
+        def __init__(self) -> None:
+            self.sent: list[ForwardResponse] = []
+
+        def send(self, message: wire.ForwardResponse) -> None:
+            assert isinstance(message.response, wire.Ok)
+            response = message.response.value
+            if response.result is not None and len(response.result) > 10:
+                raise LocalProtocolError("a message of 99 bytes exceeds the limit of a frame")
+            self.sent.append(response)
+
+    links = PeerLinks(ClusterIdentity(1, "red"), lambda event: None, NodeLog(1), NodeMetrics())
+    connection = Narrow()
+    kinds: tuple[RequestKind, ...] = ("read", "write", "session")
+    for number, kind in enumerate(kinds):
+        request = wire.Forward(str(number), Forward(number, kind, "q", 1000))
+        assert links.on_message(cast(ServerConnection, connection), request)
+        links.send(2, ForwardResponse(number, "x" * 99, 7))
+    codes = [response.error_code for response in connection.sent]
+    assert codes == ["TooLarge", "OutcomeUnknown", "OutcomeUnknown"]
+    assert "read less" in str(connection.sent[0].error_text)
