@@ -8,7 +8,8 @@ phase of it, measured by the nodes themselves (`/metrics`):
 - the longest silence of the leader that a follower saw, and elections;
 - latency of the writes, seen by the client.
 
-The install is that of a follower that was away: its store is replaced by the leader's snapshot.
+The copy is `qcore snapshot save` at the leader. The install is that of a follower that was away: its store is
+replaced by the leader's snapshot.
 
     python -m benchmarks.bench_snapshot_stall [--entities 100000] [--seconds 40] [--rate 700]
 
@@ -23,6 +24,7 @@ import itertools
 import os
 import random
 import re
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -280,14 +282,34 @@ async def catch_up(
     leader = cluster.wait_leader()
     writer = asyncio.create_task(write_paced(leader.address, entities, rate, done, result.load))
     began = time.perf_counter()
-    await asyncio.to_thread(away.start)
+    await asyncio.to_thread(away.start, 120.0)
     goal = leader.status()["last_log_index"]
 
     def caught_up() -> bool:
         status = away.status()
         return bool(status) and status["qcore"]["applied_index"] >= goal
 
-    await asyncio.to_thread(wait_for, caught_up, 120.0, "the follower to catch up")
+    await asyncio.to_thread(wait_for, caught_up, 300.0, "the follower to catch up")
+    took = time.perf_counter() - began
+    done.set()
+    await writer
+    return took
+
+
+async def save(
+    result: Phase, cluster: LocalCluster, entities: list[Json], rate: int, file: Path
+) -> float:
+    """`qcore snapshot save` under load; returns how long it took, seconds."""
+    done = asyncio.Event()
+    leader = cluster.wait_leader().address
+    writer = asyncio.create_task(write_paced(leader, entities, rate, done, result.load))
+    began = time.perf_counter()
+    command = (sys.executable, "-m", "qcore", "snapshot", "save", str(file), "--endpoints", leader)
+    saving = await asyncio.create_subprocess_exec(
+        *command, "--timeout", "120", stdout=asyncio.subprocess.DEVNULL
+    )
+    if await saving.wait() != 0:
+        raise ProcessError(f"qcore snapshot save ended with exit code {saving.returncode}")
     took = time.perf_counter() - began
     done.set()
     await writer
@@ -324,11 +346,14 @@ def bench(entities_count: int, seconds: float, rate: int) -> None:
         cluster.wait_converged()
         with phase("without snapshots", cluster) as result:
             asyncio.run(under_load(result, cluster, entities, rate, seconds / 2))
+        with phase("a copy on request", cluster) as result:
+            took = asyncio.run(save(result, cluster, entities, rate, Path(directory) / "copy"))
+        print(f"   the copy was saved after {took:.1f} s", flush=True)
         print_logs(cluster)
 
 
 def print_logs(cluster: LocalCluster) -> None:
-    """What the nodes logged of snapshots and stalls, the longest first."""
+    """What the nodes logged of snapshots, and of stalls the longest that were their own doing."""
     lines = [
         line
         for node in cluster.nodes.values()
@@ -341,7 +366,9 @@ def print_logs(cluster: LocalCluster) -> None:
         for line in snapshot_lines(node)
     ]
     print(f"   the largest snapshot had {max(sizes, default=0) / 1e6:.1f} million characters")
-    for line in sorted(lines, key=lambda text: text.partition("seconds=")[2], reverse=True)[:12]:
+    for line in sorted(lines, key=lambda text: text.partition("own_seconds=")[2], reverse=True)[
+        :12
+    ]:
         print(f"   {line}")
 
 
