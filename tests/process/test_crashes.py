@@ -6,9 +6,12 @@ import random
 import time
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
-from qcore.cli.processes import LocalCluster
+from qcore.cli.processes import LocalCluster, wait_for
 from tests.process.load import Load
+from tests.process.membership import on_disk
+from tests.process.wire import WireClient, string_schema
 
 pytestmark = pytest.mark.process
 
@@ -73,6 +76,33 @@ def test_killing_random_nodes_at_random_moments_loses_nothing(ready_cluster: Loc
         load.wait_acknowledged(20)
     load.read_all()
     load.check()
+    cluster.wait_converged()
+
+
+def test_nothing_is_acknowledged_that_only_the_leader_has(ready_cluster: LocalCluster) -> None:
+    """The leader dies with a write on its own disk and nowhere else: nobody was told that it is done."""
+    cluster = ready_cluster
+    leader = cluster.wait_leader()
+    followers = [node for node in cluster.nodes.values() if node is not leader]
+    with WireClient(leader.address) as client:
+        client.perform("SetSchema", entity_schema=string_schema("Item", "Name"))
+        cluster.wait_converged()
+        before = leader.status()["last_log_index"]
+        for node in followers:
+            node.pause()
+        create = {"CreateEntity": {"entity_type": "Item", "parent_id": None, "name": "x"}}
+        client.send({"Perform": {"id": "alone", "request": create}})
+        wait_for(
+            lambda: leader.status()["qcore"]["durable_index"] > before, 20, "the write on one disk"
+        )
+        leader.kill()
+        with pytest.raises(ConnectionClosed):
+            client.receive()  # what it had sent would still be in the socket
+    assert on_disk(leader).entries[-1].index > before
+    for node in followers:
+        node.resume()
+    cluster.wait_leader()
+    leader.start()
     cluster.wait_converged()
 
 
