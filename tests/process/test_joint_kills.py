@@ -127,6 +127,35 @@ def test_a_change_that_the_old_majority_knew_is_finished_by_the_next_leader(tmp_
     assert_no_traceback(cluster)
 
 
+def test_a_change_that_only_the_new_side_knew_ends_one_way_or_the_other(tmp_path: Path) -> None:
+    """The new side alone must not commit it: the old side, which has not heard of it, could go on without."""
+    with begun(tmp_path, size=5, voters=3, start_all=True, arguments=SLOW) as cluster:
+        new = [cluster.nodes[4], cluster.nodes[5]]
+        for node in new:
+            add_learner(cluster, node)
+        with Load(cluster.endpoints, clients=3) as load:
+            load.wait_acknowledged(20)
+            leader = cluster.wait_leader()
+            followers = [cluster.nodes[n] for n in (1, 2, 3) if cluster.nodes[n] is not leader]
+            target = [leader.node_id, 4, 5]
+            for node in followers:
+                node.pause()
+            with WireClient(leader.address) as client:
+                client.send({"ChangeMembership": {"id": "c", "members": target}})
+                wait_for(lambda: all(map(joint_and_durable, (leader, *new))), 20, "the joint phase")
+                leader.kill()
+            assert configuration_on_disk(leader).is_joint
+            for node in followers:
+                node.resume()
+            load.wait_acknowledged(20)
+            wait_one_configuration([cluster.wait_leader()], target, [1, 2, 3])
+            leader.start()
+            load.wait_acknowledged(20)
+        load.read_all()
+        load.check()
+    assert_no_traceback(cluster)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(3))
