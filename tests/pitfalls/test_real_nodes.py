@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,10 +24,12 @@ SEVERAL_TIMEOUTS_S = 2.0
 
 
 @contextmanager
-def nodes(directory: Path, size: int, *arguments: str, without: str = "") -> Iterator[LocalCluster]:
+def nodes(
+    directory: Path, size: int, arguments: Sequence[str] = ARGUMENTS, without: str = ""
+) -> Iterator[LocalCluster]:
     """A cluster of nodes whose disks can be stalled, without some guards."""
     environment = {"QCORE_TEST_WITHOUT": without}
-    with LocalCluster(directory, size, [*ARGUMENTS, *arguments], environment) as cluster:
+    with LocalCluster(directory, size, arguments, environment) as cluster:
         for node in cluster.nodes.values():
             node.program = (PROGRAM,)
         cluster.start()
@@ -213,8 +215,8 @@ def an_increment_is_sent_again_elsewhere(directory: Path, without: str = "") -> 
     Returns:
         the counter, which should be 1.
     """
-    policy = ("--snapshot-entries", "8", "--keep-entries", "0")
-    with nodes(directory, 3, *policy, without=without) as cluster:
+    policy = ("--snapshot-entries", "8", "--keep-entries", "0")  # and a node's usual timeouts
+    with nodes(directory, 3, policy, without) as cluster:
         leader = cluster.wait_leader()
         with WireClient(leader.address) as client:
             entity = create(client, schema_of_item())
