@@ -208,7 +208,8 @@ def test_a_leader_that_cannot_commit_forgets_reads_whose_time_is_up() -> None:
 
 
 def test_a_follower_that_cannot_apply_forgets_reads_whose_time_is_up() -> None:
-    cluster = Cluster()
+    patient = RaftConfig(1, election_timeout_min_ms=10**8, election_timeout_max_ms=10**8)
+    cluster = Cluster(raft=patient)  # the follower keeps its leader all the while
     leader = cluster.elect(1)
     follower = cluster.hosts[2]
     for number in range(1000):
@@ -220,6 +221,6 @@ def test_a_follower_that_cannot_apply_forgets_reads_whose_time_is_up() -> None:
         cluster.mail.clear()
         cluster.now += 20_000
         follower.step(Tick())
-    assert leader.replica.core.role == "leader"
+    assert leader.replica.core.leader_id == follower.replica.core.leader_id == 1
     assert len(follower.replica._relay._reads) < 200
     assert len({reply.request_id for reply in follower.replies}) == 1000
