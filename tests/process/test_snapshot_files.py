@@ -105,8 +105,6 @@ def test_copies_under_load_are_the_state_at_their_index(tmp_path: Path) -> None:
         load.check()
         cluster.wait_converged()
         status = leader.status()
-        assert status["state"] == "Leader", "copies cost nobody his office"
-        assert status["current_term"] == 2
         for file, shown in zip(files, saved, strict=True):
             assert {**shown, "checksum_ok": True} == answer("status", str(file))
             assert [member["address"] for member in shown["members"]] == cluster.endpoints
@@ -146,7 +144,7 @@ COUNTER = "examples/counter_machine.py:CounterMachine"
     ],
     ids=["kv", "own"],
 )
-def test_any_state_machine_can_be_copied_and_a_copy_replaced_by_force(
+def test_any_machine_can_be_copied_and_a_copy_replaced_by_force(
     tmp_path: Path, machine: str, commands: list[str]
 ) -> None:
     with begun(tmp_path, size=1, arguments=("--machine", machine)) as cluster:
