@@ -24,7 +24,13 @@ from hypothesis.stateful import (
 
 from qcore.core import DurableState, Membership, RaftConfig, Safeguards
 from qcore.core.effects import ChangeRefused
-from qcore.core.events import ChangeMembership, PeerUnreachable, Tick, TransferLeadership
+from qcore.core.events import (
+    ChangeMembership,
+    LeaveJoint,
+    PeerUnreachable,
+    Tick,
+    TransferLeadership,
+)
 from tests.core.changes import KINDS, ChangeKind, changed
 from tests.core.cluster import Cluster, Node, started
 from tests.core.recovery import recover
@@ -192,8 +198,11 @@ class RaftMachine(RuleBasedStateMachine):
         kind=st.sampled_from(KINDS),
         pick=picks,
         expected=st.sampled_from(["none", "right", "wrong"]),
+        auto_leave=st.booleans(),
     )
-    def change_membership(self, kind: ChangeKind, pick: int, expected: str) -> None:
+    def change_membership(
+        self, kind: ChangeKind, pick: int, expected: str, auto_leave: bool
+    ) -> None:
         """Whoever believes to lead is told to; also while a change is pending, which must be refused."""
         for leader in self.cluster.leaders():
             core = self.cluster.core(leader)
@@ -207,11 +216,19 @@ class RaftMachine(RuleBasedStateMachine):
             )
             addresses = tuple((node_id, f"h{node_id}:1") for node_id in self.cluster.nodes)
             verdict, *_ = self.cluster.step(
-                leader, ChangeMembership(voters, learners, addresses, 0, expected_index=index)
+                leader,
+                ChangeMembership(
+                    voters, learners, addresses, 0, expected_index=index, auto_leave=auto_leave
+                ),
             )
             demand(
                 may or isinstance(verdict, ChangeRefused), f"leader {leader} must refuse the change"
             )
+
+    @rule()
+    def leave_the_joint_phase(self) -> None:
+        for leader in self.cluster.leaders():
+            self.cluster.step(leader, LeaveJoint(0))
 
     @rule(pick=picks, best=st.booleans())
     def transfer_leadership(self, pick: int, best: bool) -> None:
