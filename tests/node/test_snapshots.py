@@ -25,7 +25,7 @@ from qcore.errors import (
 from qcore.node import backup
 from qcore.node.application import Application, EntityApplication, TextApplication
 from qcore.node.remote import error_from
-from qcore.node.snapshots import MAX_PINS, READ_CHARS
+from qcore.node.snapshots import DEFAULT_TIMEOUT_MS, IDLE_S, MAX_PINS, READ_CHARS
 from qcore.replica.sessions import SessionTable
 from qcore.replica.snapshotting import restore_snapshot
 from qcore.storage.snapshot_file import verify
@@ -266,6 +266,13 @@ def test_a_node_without_a_state_or_without_space_says_so(tmp_path: Path) -> None
             assert is_whole(info, await read_on(world, info))
 
     asyncio.run(scenario())
+
+
+def test_the_documented_limits_are_the_real_ones() -> None:
+    document = " ".join((Path(__file__).parents[2] / "docs" / "wire.md").read_text().split())
+    assert f"up to {READ_CHARS:,} at a time" in document
+    assert f"`timeout_ms` is optional ({DEFAULT_TIMEOUT_MS:,})" in document
+    assert f"until {IDLE_S:g} s after its last use, and at most {MAX_PINS} at once" in document
 
 
 # -- the other end: a node that goes away, or talks nonsense --------------------------------------
