@@ -18,6 +18,10 @@ from qcore.store.interface import RestoresGradually, StateMachine
 
 #: The pause between two chunks, µs.
 _PAUSE_US = 1_000
+#: A text with more characters is not joined and handed over in the same step.
+_LARGE_CHARS = 4 * 1024 * 1024
+#: Chunks of such a text that are let go of in one step.
+_RELEASED_AT_A_TIME = 64
 #: Characters that a machine is given at a time when it restores a snapshot.
 _RESTORE_CHARS = 64 * 1024
 
@@ -32,6 +36,7 @@ class Snapshotting:
         self._bytes_since = 0
         self._chunks: Iterator[str] | None = None
         self._drawn: list[str] = []
+        self._text: str | None = None
         self._checksum = 0
         self._index = 0
         self._keep_entries = 0
@@ -75,6 +80,7 @@ class Snapshotting:
         """Freeze the state as of `applied_index`."""
         self._chunks = iter(machine.snapshot())
         self._drawn = []
+        self._text = None
         self._checksum = 0
         self._draw(sessions.dump() + "\n")
         self._index = applied_index
@@ -91,10 +97,17 @@ class Snapshotting:
             if not everything:
                 self._next_draw = now + _PAUSE_US
                 return None
-        data = "".join(self._drawn)
+        if self._text is None:
+            self._text = "".join(self._drawn)
+        if len(self._text) > _LARGE_CHARS and self._drawn and not everything:
+            # To join tens of megabytes takes long enough: let go of the pieces in steps of their own.
+            del self._drawn[-_RELEASED_AT_A_TIME:]
+            self._next_draw = now + _PAUSE_US
+            return None
+        taken = SnapshotTaken(self._index, self._text, self._keep_entries, self._checksum)
         self.abandon()
         self._covered_index = self._index
-        return SnapshotTaken(self._index, data, self._keep_entries, self._checksum)
+        return taken
 
     def _draw(self, text: str) -> None:
         self._drawn.append(text)
@@ -104,6 +117,7 @@ class Snapshotting:
         """Forget what was drawn: a snapshot from the leader took the state's place."""
         self._chunks = None
         self._drawn = []
+        self._text = None
         self._next_draw = NEVER
 
     def restored(self, index: int) -> None:

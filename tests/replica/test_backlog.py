@@ -283,3 +283,32 @@ def test_a_snapshots_checksum_is_that_of_its_text() -> None:
     snapshot = leader.durable.snapshot
     assert snapshot is not None
     assert snapshot.checksum == crc32(snapshot.data.encode())
+
+
+class Bulky(KeyValueMachine):
+    """A state of many megabytes that costs nothing to make."""
+
+    chunk = "x" * 65_536
+
+    def snapshot(self) -> Iterable[str]:
+        for _ in range(200):
+            yield self.chunk
+
+
+def test_a_large_text_is_drawn_joined_and_handed_over_in_steps_of_their_own() -> None:
+    cluster = Cluster(1, Bulky, snapshot_entries=3)
+    host = cluster.elect(1)
+    host.request(1, put("k", 1))
+    host.request(2, put("k", 2))
+    steps = 0
+    while host.durable.snapshot is None:
+        assert host.replica.next_deadline() <= cluster.now + 100_000, "nobody would wake it"
+        cluster.now += 1_000
+        steps += 1
+        host.step(Tick())
+    assert steps > 200 + 200 // 64
+    assert host.durable.snapshot.data == "[]\n" + 200 * Bulky.chunk
+    assert host.durable.snapshot.checksum == crc32(host.durable.snapshot.data.encode())
+    again = len(host.replica.core.log_entries())
+    host.request(3, put("k", 3))
+    assert len(host.replica.core.log_entries()) == again + 1, "it goes on"
