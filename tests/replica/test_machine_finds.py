@@ -203,7 +203,7 @@ CASES: list[
     (
         configurations_stay,
         ReplicaMachine,
-        ("isolate_whoever_leads", "change_members"),
+        ("isolate_whoever_leads", "change_members", "add_a_learner", "write"),
         "configuration",
     ),
 ]
