@@ -77,7 +77,8 @@ class StateCopies:
     def confirmed(self, request: Request) -> None:
         """What is applied here holds all that the request must see."""
         request.deadline += self._unconfirmed.pop(request)
-        request.index = self._owner.applied_index
+        # A snapshot holds one entry at least.
+        request.index = max(1, self._owner.applied_index)
         self._confirmed.append(request)
 
     def settle(self) -> None:

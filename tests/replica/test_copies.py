@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qcore.core.events import Campaign, Tick
+from qcore.core.messages import AppendEntries
 from qcore.errors import DeadlineExceeded, NotLeader, Overloaded, Refused
 from qcore.replica.copies import MAX_COPIES
-from qcore.replica.events import CopyState, Reply
+from qcore.replica.events import CopyState, PeerMessageReceived, Reply
 from qcore.replica.sessions import SessionTable
 from qcore.replica.snapshotting import restore_snapshot
 from qcore.store.kv import KeyValueMachine
@@ -223,6 +224,19 @@ def test_a_node_without_a_state_has_nothing_to_copy() -> None:
     pristine = cluster.join(4)
     ask(pristine, stale=True)
     assert isinstance(outcome(cluster, pristine).error, Refused)
+
+
+def test_a_stale_copy_waits_for_the_first_entry_to_be_applied() -> None:
+    """What is committed is applied later in the same step: until then there is nothing that a snapshot could hold."""
+    cluster = filled(keys=1)
+    core = cluster.leader().replica.core
+    joining = cluster.join(4)
+    log = core.log_entries()
+    append = AppendEntries(core.term, core.node_id, 0, 0, core.commit, log)
+    joining.step(PeerMessageReceived(core.node_id, append), CopyState(1, 1000, 1000, stale=True))
+    reply = outcome(cluster, joining)
+    assert reply.index == core.commit
+    assert "xxx" in copied(joining, reply).query('{"op":"get","key":"key0"}')
 
 
 def test_a_snapshot_from_the_leader_in_mid_capture_answers_too() -> None:
