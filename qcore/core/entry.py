@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache
+from operator import not_
 from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
@@ -64,6 +65,8 @@ class Membership:
         learners_next: outgoing voters that become learners when the joint phase ends.
         addresses: `(id, "host:port")` of every member, sorted by id.
         cluster_id: names the cluster; chosen once, at initialisation.
+        joined: `(id, log index)` of every member that was added after the cluster began, sorted by id: the
+            configuration that made it a member. One that was removed and added anew has another index.
         auto_leave: while joint, the leader goes on to the simple configuration by itself; else it waits for
             `LeaveJoint`. Part of the entry, because a later leader must know. Not written where it is true.
     """
@@ -74,6 +77,7 @@ class Membership:
     learners_next: tuple[int, ...] = ()
     addresses: tuple[tuple[int, str], ...] = ()
     cluster_id: str = ""
+    joined: Annotated[tuple[tuple[int, int], ...], Field(exclude_if=not_)] = ()
     auto_leave: Annotated[bool, Field(exclude_if=bool)] = True
 
     @property
@@ -110,6 +114,10 @@ class Membership:
         if not frozenset(self.voters_outgoing).issuperset(self.learners_next):
             return f"learners_next {list(self.learners_next)} are not outgoing voters"
         return None
+
+    def joined_at(self, node_id: int) -> int:
+        """Index of the configuration that made this node a member; 0 from the cluster's beginning."""
+        return dict(self.joined).get(node_id, 0)
 
     def address_of(self, node_id: int) -> str | None:
         return dict(self.addresses).get(node_id)

@@ -14,11 +14,15 @@ rolled back by `Server.truncate`.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from qcore.core import replication, transfer
 from qcore.core.effects import ChangeAccepted, ChangeRefused
 from qcore.core.entry import Membership
 from qcore.core.events import ChangeMembership, LeaveJoint
 from qcore.core.server import Server
+
+T = TypeVar("T")
 
 
 def change(server: Server, event: ChangeMembership) -> None:
@@ -27,8 +31,9 @@ def change(server: Server, event: ChangeMembership) -> None:
     if refusal is not None:
         server.emit(ChangeRefused(*refusal))
         return
-    server.emit(ChangeAccepted(server.log.last_index + 1, server.term))
-    _append(server, planned(server.membership, event), event.wall_us)
+    index = server.log.last_index + 1
+    server.emit(ChangeAccepted(index, server.term))
+    _append(server, planned(server.membership, event, index), event.wall_us)
 
 
 def leave(server: Server, event: LeaveJoint) -> None:
@@ -48,26 +53,30 @@ def leave(server: Server, event: LeaveJoint) -> None:
     _append(server, left(server.membership), event.wall_us)
 
 
-def planned(current: Membership, event: ChangeMembership) -> Membership:
-    """The configuration to append first: joint if the voters change, else already the final one."""
+def planned(current: Membership, event: ChangeMembership, index: int) -> Membership:
+    """The configuration to append first, at `index`: joint if the voters change, else already the final one."""
     voters = tuple(sorted({*event.voters}))
     learners = tuple(sorted({*event.learners}))
     known = {**dict(current.addresses), **dict(event.addresses)}
     members = sorted({*voters, *learners, *current.voters})
+    new = {member: index for member in members if member not in current.members()}
+    joined = {**dict(current.joined), **new}
     if voters == current.voters:
         return Membership(
             voters=voters,
             learners=learners,
-            addresses=_addresses(known, sorted({*voters, *learners})),
+            addresses=_of_members(known, sorted({*voters, *learners})),
             cluster_id=current.cluster_id,
+            joined=_of_members(joined, sorted({*voters, *learners})),
         )
     return Membership(
         voters=voters,
         voters_outgoing=current.voters,
         learners=tuple(member for member in learners if member not in current.voters),
         learners_next=tuple(member for member in learners if member in current.voters),
-        addresses=_addresses(known, members),
+        addresses=_of_members(known, members),
         cluster_id=current.cluster_id,
+        joined=_of_members(joined, members),
         auto_leave=event.auto_leave,
     )
 
@@ -75,12 +84,13 @@ def planned(current: Membership, event: ChangeMembership) -> Membership:
 def left(joint: Membership) -> Membership:
     """The configuration after the joint phase."""
     learners = tuple(sorted({*joint.learners, *joint.learners_next}))
-    known = dict(joint.addresses)
+    members = sorted({*joint.voters, *learners})
     return Membership(
         voters=joint.voters,
         learners=learners,
-        addresses=_addresses(known, sorted({*joint.voters, *learners})),
+        addresses=_of_members(dict(joint.addresses), members),
         cluster_id=joint.cluster_id,
+        joined=_of_members(dict(joint.joined), members),
     )
 
 
@@ -136,7 +146,7 @@ def _why_not(server: Server, event: ChangeMembership) -> tuple[str, str] | None:
         return "unknown_member", f"no address is known for {strangers}: add them as learners first"
     if both:
         return "contradiction", f"{both} cannot be voters and learners at once"
-    if (fault := planned(current, event).fault()) is not None:
+    if (fault := planned(current, event, server.log.last_index + 1).fault()) is not None:
         return "invalid", f"no cluster can have this configuration: {fault}"
     return None
 
@@ -157,5 +167,5 @@ def _unable(server: Server) -> tuple[str, str] | None:
     return None
 
 
-def _addresses(known: dict[int, str], members: list[int]) -> tuple[tuple[int, str], ...]:
+def _of_members(known: dict[int, T], members: list[int]) -> tuple[tuple[int, T], ...]:
     return tuple((member, known[member]) for member in members if member in known)

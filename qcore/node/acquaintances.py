@@ -2,23 +2,40 @@
 
 A data directory has an incarnation, drawn when it is made. A member that comes back with another one has
 forgotten its votes and its log, and could help to elect two leaders in one term or to lose a committed
-entry. So it is refused until it was removed from the cluster and added anew, which makes a new member of it.
+entry. So it is refused until it was removed from the cluster and added anew, which makes a new member of it: one with
+another index in `Membership.joined`, also for a node that saw nothing of that but the snapshot behind it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
+from qcore.core.entry import Membership
 from qcore.errors import RemoteProtocolError, StorageError
 
 FILE_NAME: Final = "peers.json"
 
-_INCARNATIONS: Final = TypeAdapter(dict[int, str])
+
+@dataclass(slots=True, frozen=True)
+class Acquaintance:
+    """What was met.
+
+    Attributes:
+        incarnation: of its data directory.
+        joined: since which configuration it is a member; None while this node's own does not say.
+    """
+
+    incarnation: str
+    joined: int | None = None
+
+
+#: A bare text is what version 0.1 wrote at first: an incarnation alone.
+_FILE: Final = TypeAdapter(dict[int, Acquaintance | str])
 
 
 class Acquaintances:
@@ -33,9 +50,10 @@ class Acquaintances:
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / FILE_NAME
-        self._known: dict[int, str] = {}
+        self._known: dict[int, Acquaintance] = {}
         try:
-            self._known = _INCARNATIONS.validate_json(self._path.read_bytes())
+            for node_id, met in _FILE.validate_json(self._path.read_bytes()).items():
+                self._known[node_id] = Acquaintance(met) if isinstance(met, str) else met
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -53,30 +71,37 @@ class Acquaintances:
             RemoteProtocolError: it is not the one that was met before.
         """
         known = self._known.get(node_id)
-        if known is not None and incarnation and incarnation != known:
+        if known is not None and incarnation and incarnation != known.incarnation:
             raise RemoteProtocolError(
                 f"node {node_id} was wiped: its data directory is not the one that this node has met before; "
                 f"it has forgotten its votes, so it is refused until node {node_id} was removed from the "
                 "cluster and added anew"
             )
 
-    def meet(self, node_id: int, incarnation: str) -> None:
-        """Remember a member of the own cluster.
+    def meet(self, node_id: int, incarnation: str, membership: Membership) -> None:
+        """Remember a member of the own cluster, or one that the own configuration does not know yet.
 
         Raises:
             StorageError: it could not be written down; it is remembered until this process ends.
         """
-        if incarnation and self._known.get(node_id) != incarnation:
-            self._known[node_id] = incarnation
+        known = self._known.get(node_id)
+        if incarnation and (known is None or known.incarnation != incarnation):
+            is_member = node_id in membership.members()
+            joined = membership.joined_at(node_id) if is_member else None
+            self._known[node_id] = Acquaintance(incarnation, joined)
             self._save()
 
-    def keep_only(self, members: Iterable[int]) -> None:
-        """Forget those that are not members any more: they may come back as new ones.
+    def follow(self, membership: Membership) -> None:
+        """Forget those that are not the members any more that they were: they may come back as new ones.
 
         Raises:
             StorageError: as `meet`.
         """
-        kept = {node_id: self._known[node_id] for node_id in members if node_id in self._known}
+        kept: dict[int, Acquaintance] = {}
+        for node_id in membership.members():
+            known, joined = self._known.get(node_id), membership.joined_at(node_id)
+            if known is not None and known.joined in (None, joined):
+                kept[node_id] = Acquaintance(known.incarnation, joined)
         if kept != self._known:
             self._known = kept
             self._save()
@@ -85,7 +110,7 @@ class Acquaintances:
         fresh = self._path.with_suffix(".new")
         try:
             with open(fresh, "wb") as file:
-                file.write(_INCARNATIONS.dump_json(dict(sorted(self._known.items()))))
+                file.write(_FILE.dump_json({**dict(sorted(self._known.items()))}))
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(fresh, self._path)

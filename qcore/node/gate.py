@@ -58,18 +58,14 @@ class MembershipGate:
         """See `Gatekeeper`."""
         if cluster_id and cluster_id == self._identity.cluster_id:
             try:
-                self._acquaintances.meet(node_id, incarnation)
+                self._acquaintances.meet(node_id, incarnation, self._core.membership)
             except StorageError as error:
                 self._log.warning("a member could not be remembered", peer=node_id, why=str(error))
 
-    def follow(self, membership: Membership, *, by_snapshot: bool = False) -> None:
-        """Another configuration is in force: who left it may come back as a new member.
-
-        Behind a snapshot lies a part of the log that this node has not seen, in which any member may have been
-        removed and added anew: then all are met again.
-        """
+    def follow(self, membership: Membership) -> None:
+        """Another configuration is in force: who left it may come back as a new member."""
         try:
-            self._acquaintances.keep_only(() if by_snapshot else membership.members())
+            self._acquaintances.follow(membership)
         except StorageError as error:
             self._log.warning("members could not be forgotten", why=str(error))
 

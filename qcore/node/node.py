@@ -311,9 +311,7 @@ class Node:
             voters=",".join(map(str, change.membership.voters)),
             learners=",".join(map(str, change.membership.learners)),
         )
-        snapshot_index = self._replica.core.status().snapshot_index
-        by_snapshot = 0 < change.index == snapshot_index
-        self._follow(change.membership, change.index, by_snapshot=by_snapshot)
+        self._follow(change.membership, change.index)
 
     def fatal(self, error: BaseException) -> None:
         """See `Outlet`."""
@@ -327,13 +325,13 @@ class Node:
         self._host.stop()
         self.failed.set()
 
-    def _follow(self, membership: Membership, index: int, *, by_snapshot: bool = False) -> None:
+    def _follow(self, membership: Membership, index: int) -> None:
         """Belong to the configuration's cluster and keep connections to its members."""
         if membership.is_empty:
             return
         if self._identity.join(membership.cluster_id):
             self._log.info("joined cluster", cluster_id=membership.cluster_id)
-        self._gate.follow(membership, by_snapshot=by_snapshot)
+        self._gate.follow(membership)
         self._links.follow(membership, index)
 
     # -- what the disk thread says -------------------------------------------------------------------

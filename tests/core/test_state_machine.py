@@ -332,7 +332,7 @@ def test_the_cluster_is_safe_whatever_happens(machine: type[RaftMachine]) -> Non
 @pytest.mark.parametrize(
     ("machine", "violation"),
     [
-        (RaftMachineWithoutDurableAppends, "commit rule"),
+        (RaftMachineWithoutDurableAppends, "commit rule|whose disk does not hold it"),
         (RaftMachineWithoutFreshness, "leader completeness|state machine safety"),
     ],
 )

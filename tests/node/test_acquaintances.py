@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from qcore.core.entry import Membership
 from qcore.errors import RemoteProtocolError, StorageError
 from qcore.node.acquaintances import FILE_NAME, Acquaintances
 
+THREE = Membership(voters=(1, 2, 3))
+
 
 def test_a_member_with_another_incarnation_is_refused_also_after_a_restart(tmp_path: Path) -> None:
-    Acquaintances(tmp_path).meet(3, "first")
+    Acquaintances(tmp_path).meet(3, "first", THREE)
     known = Acquaintances(tmp_path)
     known.check(3, "first")
     known.check(4, "stranger")
@@ -21,9 +24,9 @@ def test_a_member_with_another_incarnation_is_refused_also_after_a_restart(tmp_p
 
 def test_a_member_that_was_removed_may_come_back_as_a_new_one(tmp_path: Path) -> None:
     known = Acquaintances(tmp_path)
-    known.meet(2, "two")
-    known.meet(3, "first")
-    known.keep_only((1, 2))
+    known.meet(2, "two", THREE)
+    known.meet(3, "first", THREE)
+    known.follow(Membership(voters=(1, 2)))
     known = Acquaintances(tmp_path)
     known.check(3, "second")
     with pytest.raises(RemoteProtocolError):
@@ -32,8 +35,39 @@ def test_a_member_that_was_removed_may_come_back_as_a_new_one(tmp_path: Path) ->
 
 def test_a_node_of_a_version_without_incarnations_is_not_refused(tmp_path: Path) -> None:
     known = Acquaintances(tmp_path)
-    known.meet(3, "first")
+    known.meet(3, "first", THREE)
     known.check(3, "")
+
+
+def test_one_that_was_removed_and_added_anew_out_of_sight_is_a_new_member(tmp_path: Path) -> None:
+    """All that a node may see of it is a snapshot that names the member again."""
+    known = Acquaintances(tmp_path)
+    known.meet(2, "two", THREE)
+    known.meet(3, "first", THREE)
+    known.follow(Membership(voters=(1, 2, 3), joined=((3, 17),)))
+    known = Acquaintances(tmp_path)
+    known.check(3, "second")
+    with pytest.raises(RemoteProtocolError):
+        known.check(2, "other")
+
+
+def test_one_met_before_the_own_configuration_knows_it_is_remembered(tmp_path: Path) -> None:
+    """A node that lags behind is spoken to by members that it does not know yet."""
+    known = Acquaintances(tmp_path)
+    known.meet(4, "four", THREE)
+    known.follow(Membership(voters=(1, 2, 3), learners=(4,), joined=((4, 9),)))
+    known.follow(Membership(voters=(1, 2, 3, 4), joined=((4, 9),)))
+    with pytest.raises(RemoteProtocolError):
+        known.check(4, "wiped")
+
+
+def test_a_file_of_incarnations_alone_is_understood(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_text('{"2":"two","3":"first"}')
+    known = Acquaintances(tmp_path)
+    known.follow(THREE)
+    known = Acquaintances(tmp_path)
+    with pytest.raises(RemoteProtocolError):
+        known.check(3, "second")
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"3": 4}', b'{"3": "a"', b"\xff"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,12 +58,16 @@ def test_a_member_of_the_own_cluster_is_remembered_and_a_stranger_is_not(tmp_pat
         gate.check(2, "", "another")
 
 
-def test_behind_a_snapshot_everybody_is_met_again(tmp_path: Path) -> None:
+def test_whom_a_node_has_met_is_known_behind_a_snapshot_too(tmp_path: Path) -> None:
+    """A snapshot brings a configuration: it tells by `joined` who is not the member any more that was met."""
     _, gate = make(tmp_path)
     both = Membership(voters=(1, 2), addresses=((1, "a:1"), (2, "b:1")), cluster_id="red")
     gate.met(2, "red", "two")
     gate.follow(both)
     with pytest.raises(RemoteProtocolError):
         gate.check(2, "red", "another")
-    gate.follow(both, by_snapshot=True)
+    gate.follow(both)
+    with pytest.raises(RemoteProtocolError):
+        gate.check(2, "red", "another")
+    gate.follow(replace(both, joined=((2, 30),)))
     gate.check(2, "red", "another")

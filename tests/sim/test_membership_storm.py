@@ -82,8 +82,8 @@ def test_a_change_needs_the_old_majority_too(monkeypatch: pytest.MonkeyPatch) ->
         assert result.ok, failures(result)
     planned = membership.planned
 
-    def at_once(current: Membership, event: ChangeMembership) -> Membership:
-        joint = planned(current, event)
+    def at_once(current: Membership, event: ChangeMembership, index: int) -> Membership:
+        joint = planned(current, event, index)
         return membership.left(joint) if joint.is_joint else joint
 
     monkeypatch.setattr(membership, "planned", at_once)

@@ -1,0 +1,36 @@
+"""Every configuration says since when each member is one: so a member added anew is told from the old one."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qcore.core import Membership
+from qcore.core.events import ChangeMembership
+from qcore.core.membership import left, planned
+
+members = st.frozensets(st.integers(1, 7), min_size=1)
+
+
+@given(st.lists(st.tuples(members, members), min_size=1, max_size=12))
+def test_joined_is_the_index_since_when_a_member_has_been_one_without_a_break(
+    changes: list[tuple[frozenset[int], frozenset[int]]],
+) -> None:
+    """Whatever comes and goes, by one entry or by two: compared with a book kept beside."""
+    now = Membership(voters=(1, 2, 3))
+    since = {1: 0, 2: 0, 3: 0}
+    index = 1
+    for voters, others in changes:
+        event = ChangeMembership(tuple(voters), tuple(others - voters), (), 0)
+        steps = [planned(now, event, index + 1)]
+        if steps[0].is_joint:
+            steps.append(left(steps[0]))
+        for now in steps:
+            index += 1
+            since = {member: since.get(member, index) for member in now.members()}
+            assert {member: now.joined_at(member) for member in now.members()} == since
+            assert Membership.from_json(now.to_json()) == now
+
+
+def test_a_configuration_without_newcomers_is_written_as_before() -> None:
+    assert "joined" not in Membership(voters=(1, 2, 3)).to_json()
