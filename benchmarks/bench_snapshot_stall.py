@@ -199,6 +199,7 @@ class Phase:
         stall_s, stall_own_s: the longest stall of any event loop, and the longest without the wait for a processor.
         stalls: stalls longer than `LIMIT_S`; stalls_own: of those parts.
         silence_s: the longest that a follower did not hear the leader.
+        collector_s: the longest run of Python's garbage collector on any node.
         role_changes: changes of role, term or leader on any node.
     """
 
@@ -209,6 +210,7 @@ class Phase:
     stalls: int = 0
     stalls_own: int = 0
     silence_s: float = 0.0
+    collector_s: float = 0.0
     role_changes: int = 0
     load: Load = field(default_factory=Load)
 
@@ -221,6 +223,7 @@ def phase(name: str, cluster: LocalCluster) -> Iterator[Phase]:
     lines = {node.node_id: len(snapshot_lines(node)) for node in cluster.nodes.values()}
     yield result
     stall, own = "qcore_event_loop_stall_seconds", "qcore_event_loop_stall_own_seconds"
+    collector = "qcore_gc_pause_seconds"
     gap, changes = "qcore_raft_leader_gap_seconds", "qcore_raft_role_changes_total"
     for node in cluster.running():
         # A node that was started meanwhile counts from its start.
@@ -230,6 +233,7 @@ def phase(name: str, cluster: LocalCluster) -> Iterator[Phase]:
         result.stalls += beyond(earlier, later, stall, LIMIT_S)
         result.stalls_own += beyond(earlier, later, own, LIMIT_S)
         result.silence_s = max(result.silence_s, longest(earlier, later, gap))
+        result.collector_s = max(result.collector_s, longest(earlier, later, collector))
         if node.node_id in before:
             result.role_changes += round(later[changes] - earlier[changes])
         result.snapshots += len(snapshot_lines(node)) - lines[node.node_id]
@@ -257,7 +261,8 @@ def report(result: Phase) -> None:
     print(
         f"{result.name:24} snapshots {result.snapshots:2}  longest stall {1000 * result.stall_s:6.1f} ms, "
         f"own {1000 * result.stall_own_s:6.1f} ms; over 50 ms {result.stalls}, own {result.stalls_own}  "
-        f"leader silent {1000 * result.silence_s:4.0f} ms  role changes {result.role_changes}  {writes}",
+        f"collector {1000 * result.collector_s:4.0f} ms  leader silent {1000 * result.silence_s:4.0f} ms  "
+        f"role changes {result.role_changes}  {writes}",
         flush=True,
     )
 

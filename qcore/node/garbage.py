@@ -21,7 +21,11 @@ from typing import Final, Literal
 from qcore.node.metrics import NodeMetrics
 
 #: What survived a collection that computed for this long is put aside, seconds. The next one is at most little longer.
-FREEZE_AFTER_S: Final = 0.005
+FREEZE_AFTER_S: Final = 0.002
+#: A full collection comes after so many of the middle generation (Python's default: 10), each of some thousand
+#: objects: the less there is to look at, the sooner it is over. An updated record refers to many old ones, which a
+#: collection touches, too.
+FULL_AFTER: Final = 2
 #: A thorough collection comes after so many closed connections.
 THOROUGH_AFTER_CONNECTIONS: Final = 20_000
 _LOOK_INTERVAL_S: Final = 5.0
@@ -48,10 +52,12 @@ class Garbage:
         self._seen_connections = 0
         self._began = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._thresholds = gc.get_threshold()
 
     def start(self) -> None:
         """Put aside what there is by now (modules, the restored state), and govern from here on."""
         self.collect_all()
+        gc.set_threshold(*self._thresholds[:2], FULL_AFTER)
         gc.callbacks.append(self._on_collection)
         self._look()
 
@@ -62,6 +68,7 @@ class Garbage:
             self._timer = None
         if self._on_collection in gc.callbacks:
             gc.callbacks.remove(self._on_collection)
+            gc.set_threshold(*self._thresholds)
             gc.unfreeze()
 
     def collect_all(self) -> None:
@@ -69,6 +76,9 @@ class Garbage:
         gc.unfreeze()
         gc.collect()
         gc.freeze()
+        # The next full collection comes when there is a quarter more than at the last one: that shall
+        # be a quarter of little, or it would take a quarter as long as this one.
+        gc.collect()
 
     def _on_collection(self, phase: Literal["start", "stop"], info: dict[str, int]) -> None:
         """Called by the collector before and after each run."""

@@ -33,7 +33,7 @@ def test_what_survived_a_long_collection_is_not_looked_at_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def scenario() -> None:
-        metrics = NodeMetrics()
+        metrics, thresholds = NodeMetrics(), gc.get_threshold()
         keeper = Garbage(metrics, lambda: 0, lambda: True)
         keeper.start()
         monkeypatch.setattr(garbage, "FREEZE_AFTER_S", 1000.0)
@@ -46,6 +46,7 @@ def test_what_survived_a_long_collection_is_not_looked_at_again(
         assert gc.get_freeze_count() >= before + len(state)
         assert sum(metrics.gc_pause_seconds.counts) >= 2
         keeper.stop()
+        assert gc.get_threshold() == thresholds
         assert gc.get_freeze_count() == 0
         gc.collect()
         assert not [item for item in gc.callbacks if getattr(item, "__self__", None) is keeper]
@@ -74,5 +75,28 @@ def test_after_many_connections_what_was_put_aside_is_collected_too(
             while seen() is not None:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.002)
         keeper.stop()
+
+    asyncio.run(scenario())
+
+
+def test_no_collection_looks_at_more_than_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a state grows, the collections do not grow with it: each looks at what came since the last."""
+    monkeypatch.setattr(garbage, "FREEZE_AFTER_S", 0.0)
+
+    async def scenario() -> None:
+        keeper = Garbage(NodeMetrics(), lambda: 0, lambda: True)
+        keeper.start()
+        looked_at: list[int] = []
+
+        def count(phase: str, info: dict[str, int]) -> None:
+            if phase == "start" and info["generation"] == 2:
+                looked_at.append(sum(len(gc.get_objects(number)) for number in range(3)))
+
+        gc.callbacks.append(count)
+        state = [[[number]] for number in range(400_000)]
+        gc.callbacks.remove(count)
+        keeper.stop()
+        assert len(looked_at) >= 3
+        assert max(looked_at) < len(state) // 4
 
     asyncio.run(scenario())
