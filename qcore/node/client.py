@@ -24,7 +24,6 @@ from typing import Any, Final, Literal, Self, TypeAlias, TypeVar
 
 from qcore.errors import (
     ChangeRefused,
-    ConfigError,
     DeadlineExceeded,
     DiskFull,
     NotLeader,
@@ -34,10 +33,10 @@ from qcore.errors import (
     TransportError,
 )
 from qcore.node import backup
-from qcore.node.config import parse_address
+from qcore.node.endpoints import Endpoints
 from qcore.node.remote import error_from, pause_after
 from qcore.storage.snapshot_file import SnapshotHeader
-from qcore.transport.client import ClientConnection, ConnectionLost
+from qcore.transport.client import ConnectionLost
 
 #: JSON as it comes off the wire; its shape depends on the message.
 Json: TypeAlias = Any
@@ -47,7 +46,6 @@ Value: TypeAlias = Mapping[str, Json] | None
 
 _BACKOFF_FIRST_S = 0.02
 _BACKOFF_LAST_S = 0.5
-_CONNECT_TIMEOUT_S = 2.0
 
 #: Refusals of a change that pass by themselves in a moment.
 _PASSING: Final = ("not_ready", "transferring", "pending")
@@ -77,15 +75,10 @@ class QcoreClient:
     def __init__(
         self, endpoints: Sequence[str], *, timeout_s: float = 15.0, attempt_timeout_s: float = 8.0
     ) -> None:
-        if not endpoints:
-            raise ConfigError("no endpoints: give at least one host:port")
-        self._endpoints = [str(parse_address(text, "endpoints")) for text in endpoints]
+        self._rng = random.Random()
+        self._endpoints = Endpoints(endpoints, self._rng)
         self._timeout_s = timeout_s
         self._attempt_timeout_s = attempt_timeout_s
-        self._connections: dict[str, ClientConnection] = {}
-        self._connecting: dict[str, asyncio.Task[ClientConnection]] = {}
-        self._preferred = self._endpoints[0]
-        self._rng = random.Random()
 
     async def __aenter__(self) -> Self:
         return self
@@ -100,11 +93,7 @@ class QcoreClient:
 
     async def close(self) -> None:
         """Close every connection; requests in progress fail."""
-        for task in self._connecting.values():
-            task.cancel()
-        connections, self._connections = list(self._connections.values()), {}
-        for connection in connections:
-            await connection.close()
+        await self._endpoints.close()
 
     # -- the entity store ------------------------------------------------------------------------
 
@@ -226,7 +215,7 @@ class QcoreClient:
                 again = repeatable and isinstance(error, OutcomeUnknown)
                 if not (error.retryable or again):
                     raise
-                self._look_elsewhere(error)
+                self._endpoints.look_elsewhere(error)
                 pause = min(pause * 2, _BACKOFF_LAST_S)
                 delay = pause_after(error, pause, self._rng)
                 if time.monotonic() + delay >= deadline:
@@ -268,7 +257,7 @@ class QcoreClient:
             QcoreError: the node refused; says why.
         """
         pairs = [[node_id, address] for node_id, address in nodes]
-        await self._result("Init", {"nodes": pairs}, endpoint or self._endpoints[0])
+        await self._result("Init", {"nodes": pairs}, endpoint or self._endpoints.given[0])
 
     async def add_learner(self, node_id: int, address: str) -> None:
         """Add a member without a vote; returns once it has caught up.
@@ -338,7 +327,12 @@ class QcoreClient:
         """
         target = Path(path)
         return await backup.save_snapshot(
-            self.request, self._endpoints, target, stale=stale, force=force, timeout_s=timeout_s
+            self.request,
+            self._endpoints.given,
+            target,
+            stale=stale,
+            force=force,
+            timeout_s=timeout_s,
         )
 
     def _patience_ms(self) -> int:
@@ -409,22 +403,22 @@ class QcoreClient:
         pause = _BACKOFF_FIRST_S
         while True:
             try:
-                return await ask(self._preferred)
+                return await ask(self._endpoints.preferred)
             except QcoreError as error:
                 passing = isinstance(error, ChangeRefused) and error.name in _PASSING
                 if not (error.retryable or passing):
                     raise
                 if not passing:
-                    self._look_elsewhere(error)
+                    self._endpoints.look_elsewhere(error)
                 pause = min(pause * 2, _BACKOFF_LAST_S)
                 delay = pause_after(error, pause, self._rng)
                 if time.monotonic() + delay >= deadline:
                     raise
-            await asyncio.sleep(pause)
+            await asyncio.sleep(delay)
 
     async def get_metrics(self, endpoint: str | None = None) -> dict[str, Json]:
         """The metrics object of one node."""
-        target = endpoint or self._preferred
+        target = endpoint or self._endpoints.preferred
         reply = await self.request(target, "GetMetrics", {})
         metrics: dict[str, Json] = reply["response"]
         return metrics
@@ -439,7 +433,7 @@ class QcoreClient:
             OutcomeUnknown: it did not answer.
             RemoteProtocolError: it did not understand.
         """
-        connection = await self._connect(endpoint)
+        connection = await self._endpoints.connect(endpoint)
         return await connection.request(
             name, fields, timeout_s=self._attempt_timeout_s if timeout_s is None else timeout_s
         )
@@ -467,7 +461,7 @@ class QcoreClient:
         remaining = max(0.05, deadline - time.monotonic())
         try:
             reply = await self.request(
-                self._preferred,
+                self._endpoints.preferred,
                 "Perform",
                 fields,
                 min(remaining, self._attempt_timeout_s),
@@ -483,41 +477,3 @@ class QcoreClient:
             if isinstance(refusal, ProposalError | DiskFull):
                 raise refusal
         return response
-
-    def _look_elsewhere(self, error: QcoreError) -> None:
-        """Choose the node for the next attempt: the leader that was named, else the next in turn."""
-        if isinstance(error, NotLeader) and error.leader_addr is not None:
-            self._preferred = error.leader_addr
-            return
-        others = [endpoint for endpoint in self._endpoints if endpoint != self._preferred]
-        if others:
-            self._preferred = self._rng.choice(others)
-
-    async def _connect(self, endpoint: str) -> ClientConnection:
-        """The connection to a node, opened if need be; concurrent callers share the attempt."""
-        connection = self._connections.get(endpoint)
-        if connection is not None and connection.is_open:
-            return connection
-        task = self._connecting.get(endpoint)
-        if task is None:
-            task = asyncio.ensure_future(self._open(endpoint))
-            self._connecting[endpoint] = task
-            task.add_done_callback(lambda done: self._connected(endpoint, done))
-        return await asyncio.shield(task)
-
-    def _connected(self, endpoint: str, task: asyncio.Task[ClientConnection]) -> None:
-        self._connecting.pop(endpoint, None)
-        if not task.cancelled():
-            task.exception()  # looked at, also if everybody who waited has given up
-
-    async def _open(self, endpoint: str) -> ClientConnection:
-        address = parse_address(endpoint, "endpoint")
-        connection = await ClientConnection.connect(
-            address.host, address.port, timeout_s=_CONNECT_TIMEOUT_S
-        )
-        # Leaders come and go, and with them the addresses that were named: the dead ones are not kept.
-        self._connections = {
-            known: held for known, held in self._connections.items() if held.is_open
-        }
-        self._connections[endpoint] = connection
-        return connection
