@@ -71,6 +71,13 @@ class Garbage:
             gc.set_threshold(*self._thresholds)
             gc.unfreeze()
 
+    def freeze(self) -> None:
+        """Put aside all there is, unseen: a captured state is one new table that refers to every old record.
+
+        The collector would touch them all, for tens of milliseconds, as often as the table has not grown old.
+        """
+        gc.freeze()
+
     def collect_all(self) -> None:
         """Free all garbage, also what was put aside, then put everything aside."""
         gc.unfreeze()

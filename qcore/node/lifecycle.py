@@ -69,6 +69,7 @@ def run_node(
             stop = _stop_on_signals(log)
             garbage = Garbage(node.metrics, node.connections_accepted, node.may_pause)
             garbage.start()
+            node.on_busy = garbage.freeze
             bound = await node.start()
             version, data_dir = qcore.__version__, str(config.data_dir)
             log.info("listening", addr=bound, version=version, data_dir=data_dir)

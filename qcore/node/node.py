@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import IO, Final
 
@@ -127,6 +127,9 @@ class Node:
         self._flusher: asyncio.TimerHandle | None = None
         self._hasher: asyncio.TimerHandle | None = None
         self._hashed_at = -1
+        #: Called when a snapshot begins to be captured, or a long catch-up to be worked off.
+        self.on_busy: Callable[[], None] = lambda: None
+        self._busy = False
         self._lag = LoopLag(self._metrics, log, config.heartbeat_ms / 2000)
 
     def _topology_loader(self, application: Application) -> TopologyLoader | None:
@@ -274,6 +277,10 @@ class Node:
         """See `Outlet`."""
         if self._trace is not None:
             self._trace.effects(effects)
+        if self._replica.busy != self._busy:
+            self._busy = not self._busy
+            if self._busy:
+                self.on_busy()
 
     def role_changed(self, change: RoleChanged) -> None:
         """See `Outlet`."""

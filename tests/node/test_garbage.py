@@ -6,12 +6,15 @@ import asyncio
 import gc
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from qcore.node import garbage
 from qcore.node.garbage import Garbage
 from qcore.node.metrics import NodeMetrics
+from tests.node.test_node import running
+from tests.process.wire import string_schema
 
 
 class Knot:
@@ -97,6 +100,21 @@ def test_no_collection_looks_at_more_than_what_is_new(monkeypatch: pytest.Monkey
         gc.callbacks.remove(count)
         keeper.stop()
         assert len(looked_at) >= 3
-        assert max(looked_at) < len(state) // 4
+        assert max(looked_at) < len(state) // 8
+
+    asyncio.run(scenario())
+
+
+def test_a_node_says_when_it_begins_to_capture_its_state(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path) as world:
+            begun = asyncio.Event()
+            world.node.on_busy = begun.set
+            await world.client.set_schema(string_schema("Item", "Name"))
+            for number in range(300):  # more than one chunk: it is captured over several steps
+                await world.client.create_entity("Item", "x" * 1000 + str(number))
+            assert not begun.is_set()
+            await world.client.save_snapshot(tmp_path / "copy")
+            assert begun.is_set()
 
     asyncio.run(scenario())
