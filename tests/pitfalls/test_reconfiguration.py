@@ -74,9 +74,9 @@ def before_its_own_commit(server: Server, event: ChangeMembership) -> tuple[str,
     return refusal
 
 
-def in_one_step(current: Membership, event: ChangeMembership) -> Membership:
+def in_one_step(current: Membership, event: ChangeMembership, index: int) -> Membership:
     """The new configuration at once, as the systems had it in which this was seen."""
-    del current
+    del current, index
     return Membership(voters=event.voters, addresses=event.addresses)
 
 
