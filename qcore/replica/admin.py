@@ -26,11 +26,15 @@ CATCH_UP_ROUNDS = 10
 
 @dataclass(slots=True)
 class _Change:
-    """A change whose first configuration is at `index`: done when a simple one from there on is committed."""
+    """A change whose first configuration is at `index`: done when a simple one from there on is committed.
+
+    `stands` once that entry is known to be the committed one: the log may be compacted before the change is done.
+    """
 
     request: Request
     index: int
     term: int
+    stands: bool = False
 
 
 @dataclass(slots=True)
@@ -179,15 +183,29 @@ class Admin:
         core = self._owner.core
         if core.commit < change.index:
             return False
-        term = core.term_at(change.index)
-        if term is not None and term != change.term:
-            self._owner.fail(
-                change.request,
-                ChangeRefusedError(
-                    "overwritten", "another leader took over; the change did not happen: try again"
-                ),
-            )
-            return True
+        if not change.stands:
+            term = core.term_at(change.index)
+            led_on = core.role == "leader" and core.term == change.term
+            if term is None and not led_on:
+                # Whose entry was there is not known: a snapshot replaced the log.
+                self._owner.fail(
+                    change.request,
+                    OutcomeUnknown(
+                        f"a snapshot replaced the log at index {change.index}: whether the change happened is not "
+                        "known: look at the members"
+                    ),
+                )
+                return True
+            if term is not None and term != change.term:
+                self._owner.fail(
+                    change.request,
+                    ChangeRefusedError(
+                        "overwritten",
+                        "another leader took over; the change did not happen: try again",
+                    ),
+                )
+                return True
+            change.stands = True
         if core.membership_index > core.commit or core.membership.is_joint:
             return False
         self._owner.succeed(change.request, "Success", core.membership_index)

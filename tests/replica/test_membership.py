@@ -7,12 +7,13 @@ import json
 import pytest
 
 from qcore.core.events import Tick
-from qcore.errors import ChangeRefused, NotCaughtUp, NotLeader, TransferFailed
+from qcore.errors import ChangeRefused, NotCaughtUp, NotLeader, OutcomeUnknown, TransferFailed
 from qcore.replica.events import (
     AddLearner,
     ChangeMembers,
     PeerMessageReceived,
     Reply,
+    TakeSnapshot,
     TransferLeader,
 )
 from tests.replica.cluster import Cluster, Host
@@ -199,6 +200,51 @@ def test_an_uncommitted_configuration_is_rolled_back_with_its_entry() -> None:
     error = last_reply(old).error
     assert isinstance(error, ChangeRefused)
     assert error.name == "overwritten"
+
+
+def test_a_change_that_a_snapshot_overtook_is_not_said_to_have_happened() -> None:
+    """The entry at its index is another leader's, and compacted away before the old leader hears of it."""
+    cluster = Cluster(snapshot_entries=5)
+    old = cluster.elect(1)
+    cluster.cut = {1}
+    change(old, [1, 2])
+    new = cluster.elect(2)
+    for number in range(20):
+        new.request(number, put("k", number))
+        cluster.settle()
+    new.step(TakeSnapshot(0))
+    assert new.replica.core.status().first_log_index > old.replica.core.membership_index
+    cluster.cut = set()
+    cluster.pass_time(500)
+    assert old.replica.core.commit == new.replica.core.commit
+    assert old.replica.core.membership.voters == (1, 2, 3)
+    assert isinstance(last_reply(old).error, OutcomeUnknown)
+
+
+def test_a_committed_change_is_done_although_its_entry_was_compacted_away() -> None:
+    """The joint configuration was committed here; another leader commits the one that ends the joint phase."""
+    cluster = grown()
+    old = cluster.leader()
+    for node_id in (4, 5):
+        old.step(AddLearner(100 + node_id, node_id, f"10.0.0.{node_id}:80", 5000))
+        cluster.pass_time(200)
+    change(old, [1, 2, 3, 4, 5])
+    joint_index = old.replica.core.membership_index
+    while old.replica.core.commit < joint_index:
+        from_id, send = cluster.mail.popleft()
+        cluster.hosts[send.to].step(PeerMessageReceived(from_id, send.message))
+    cluster.mail.clear()
+    cluster.cut = {1}
+    new = cluster.elect(2)
+    for number in range(20):
+        new.request(number, put("k", number))
+        cluster.settle()
+    new.step(TakeSnapshot(0))
+    cluster.cut = set()
+    cluster.pass_time(500)
+    assert old.replica.core.term_at(joint_index) is None
+    assert old.replica.core.membership.voters == (1, 2, 3, 4, 5)
+    assert last_reply(old).result == "Success"
 
 
 def test_a_new_leader_finishes_the_joint_phase_that_the_old_one_left() -> None:
