@@ -169,6 +169,11 @@ def hears_live_leader(server: Server) -> bool:
     return contact is not None and server.now < contact + server.election_timeout_min_us
 
 
+def owes_a_lease(server: Server) -> bool:
+    """True while a leader may read under a lease that rests on this server: not even its own vote is free."""
+    return server.config.lease_reads and hears_live_leader(server)
+
+
 def on_pre_vote(server: Server, from_id: int, request: PreVote) -> None:
     granted = (
         request.next_term > server.term

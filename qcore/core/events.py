@@ -114,7 +114,7 @@ class Bootstrap:
 
 @dataclass(slots=True)
 class Campaign:
-    """Behave as if the election timeout had just passed."""
+    """Behave as if the election timeout had just passed; ignored while the server's promise to a lease lasts."""
 
 
 @dataclass(slots=True)

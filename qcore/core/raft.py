@@ -158,7 +158,7 @@ class RaftCore:
             case PeerUnreachable(peer_id=peer_id):
                 replication.on_unreachable(server, peer_id)
             case Campaign():
-                if server.role != "leader":
+                if server.role != "leader" and not election.owes_a_lease(server):
                     election.campaign(server)
             case SnapshotTaken():
                 snapshots.on_snapshot_taken(server, event)

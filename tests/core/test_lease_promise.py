@@ -6,12 +6,13 @@ The promise must outlive whatever makes a follower forget its leader (dissertati
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from qcore.core import DurableState, HardState, RaftConfig, RaftCore
 from qcore.core.effects import ReadReady, Send
-from qcore.core.events import MessageReceived, ReadRequested, Tick, WriteDurable
+from qcore.core.events import Campaign, MessageReceived, ReadRequested, Tick, WriteDurable
 from qcore.core.messages import (
     AppendEntriesResponse,
     PreVote,
@@ -49,6 +50,18 @@ def test_a_newer_term_does_not_end_the_promise_for_pre_votes() -> None:
     core = follower_that_learns_of_a_newer_term()
     (answer,) = answers(receive(core, 3, PreVote(7, 8, 3, 9, 7)), PreVoteResponse)
     assert not answer.vote_granted
+
+
+@pytest.mark.parametrize("pre_vote", [True, False])
+def test_a_server_that_is_told_to_campaign_keeps_its_own_promise(pre_vote: bool) -> None:
+    """With its own vote it could win while the leader still reads under the lease that it gave."""
+    core = restored(config=replace(LEASES, pre_vote=pre_vote))
+    core.step(Tick(), LATER)
+    follow(core, 2, 2)
+    assert core.leader_id == 2
+    for at, role in ((LATER + PROMISED - 1, "follower"), (LATER + PROMISED, "candidate")):
+        core.step(Campaign(), at)
+        assert core.role.removeprefix("pre_") == role
 
 
 def test_a_transfer_may_be_voted_for_all_the_same() -> None:
