@@ -33,6 +33,9 @@ BATCH_MESSAGES = 256
 #: A queue of more than this does not wait for the end of the turn.
 FLUSH_BYTES = 256 * 1024
 
+#: A connection that holds more than this tells so, whenever it comes to hold more.
+MUCH_BYTES = 1024 * 1024
+
 #: A message sent so soon after the one before waits for the end of the turn, with those that follow.
 SAME_BURST_S = 50e-6
 
@@ -77,6 +80,7 @@ class Connection(asyncio.Protocol):
         self._last_received = 0.0
         self._pinged_at = -1.0
         self._backlog: list[Event] = []
+        self._partial_bytes = 0
         self._fragments: bytearray | None = None
         self._fragments_are_text = True
         self._timer: asyncio.TimerHandle | None = None
@@ -113,6 +117,8 @@ class Connection(asyncio.Protocol):
                     f"{self.remote} does not read: more than {self._limits.max_queue_bytes} bytes "
                     "wait for it"
                 )
+            elif self.unsent_bytes() > MUCH_BYTES:
+                self._holds_much()
         elif not self._flush_expected and not self._write_paused:
             now = self._loop.time()
             if now - self._last_flush > SAME_BURST_S:
@@ -134,6 +140,10 @@ class Connection(asyncio.Protocol):
         if self._transport is None:
             return 0
         return self._queue_bytes + self._transport.get_write_buffer_size()
+
+    def held_bytes(self) -> int:
+        """Sent and not taken, and received and not yet a whole message."""
+        return self.unsent_bytes() + self._partial_bytes + len(self._fragments or b"")
 
     def queued_messages(self) -> int:
         """Envelopes that wait for the end of this turn, or for the other end to read."""
@@ -180,6 +190,9 @@ class Connection(asyncio.Protocol):
         self._last_received = self._loop.time()
         self._arm_timer()
 
+    def _holds_much(self) -> None:
+        """`held_bytes` has grown, and is more than `MUCH_BYTES`."""
+
     def _pauses_reading(self) -> bool:
         """Whether to take no further frames while the other end does not read."""
         return False
@@ -196,8 +209,11 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._last_received = self._loop.time()
         if self._open:
+            self._partial_bytes += len(data)
             self._ws.receive_data(data)
             self._deliver_and_flush()
+            if self._partial_bytes > MUCH_BYTES or len(self._fragments or b"") > MUCH_BYTES:
+                self._holds_much()
         elif self._ws.state >= OPEN or self._error is not None:
             # Closing: the library discards data and only waits for the end of the stream.
             if self._error is None:
@@ -256,6 +272,8 @@ class Connection(asyncio.Protocol):
     def _deliver_frames(self) -> None:
         """Hand over what the protocol has parsed, then write what it wants to say itself."""
         events = self._ws.events_received()
+        if events:
+            self._partial_bytes = 0  # what is left of the next frame is less than one read
         if self._backlog:
             events, self._backlog = self._backlog + events, []
         for number, event in enumerate(events):
@@ -337,7 +355,8 @@ class Connection(asyncio.Protocol):
 
     def _discard_queue(self) -> None:
         self._queue.clear()
-        self._queue_bytes = 0
+        self._queue_bytes = self._partial_bytes = 0
+        self._fragments = None
 
     # --- the end ----------------------------------------------------------------------------------
 

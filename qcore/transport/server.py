@@ -144,6 +144,18 @@ class Server:
             return False
         return True
 
+    def shed(self) -> None:
+        """If all clients together hold too many bytes, drop the connection that holds most."""
+        limit = self.limits.max_clients_bytes
+        held = {each: each.held_bytes() for each in (*self._clients, *self._announced)}
+        if sum(held.values()) > limit:
+            heaviest = max(held, key=held.__getitem__)
+            self.counts.connections_refused += 1
+            heaviest.abort(
+                f"{heaviest.remote} holds {held[heaviest]} bytes in unread replies and unfinished messages, the "
+                f"most of all clients, who together may hold {limit}"
+            )
+
     def connection_opened(self, connection: ServerConnection) -> None:
         """The WebSocket handshake is done."""
         self._handshaking.pop(connection, None)

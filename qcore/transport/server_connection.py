@@ -206,6 +206,9 @@ class ServerConnection(Connection):
 
     # --- messages ---------------------------------------------------------------------------------
 
+    def _holds_much(self) -> None:
+        self._server.shed()
+
     def _pauses_reading(self) -> bool:
         # Not towards peers: two nodes that both wait for the other to read would wait for ever.
         return self.peer is None

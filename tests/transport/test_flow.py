@@ -227,6 +227,44 @@ async def test_what_is_pushed_to_a_client_that_never_reads_is_bounded() -> None:
 
 
 @asynchronous
+async def test_what_is_held_for_all_clients_together_is_bounded() -> None:
+    limits = TransportLimits(max_queue_bytes=16 * MIB, max_clients_bytes=24 * MIB)
+    async with running_server(limits=limits) as (server, handler, address):
+        deaf = [await open_deaf(address) for _ in range(4)]
+        await until(lambda: len(handler.opened) == 4, "the connections are open")
+        for number in range(200):
+            for connection in handler.opened[: 3 if number < 10 else 4]:
+                connection.send_encoded(b'"' + b"x" * 100_000 + b'"')
+            await asyncio.sleep(0)
+            held = sum(each.held_bytes() for each in server.connections())
+            assert held < limits.max_clients_bytes + MIB
+        await until(lambda: handler.closed, "one was dropped")
+        assert all("the most of all clients" in str(error) for _, error in handler.closed)
+        assert server.connections(), "not more than necessary"
+        for each in deaf:
+            each.close()
+
+
+@asynchronous
+async def test_the_heaviest_unfinished_message_gives_way() -> None:
+    """Each is within what one message may take; in one frame, or in fragments that never end."""
+    limits = TransportLimits(max_frame_bytes=16 * MIB, max_clients_bytes=8 * MIB)
+    async with running_server(limits=limits) as (server, handler, address):
+        _, one = await open_raw(address)
+        one.write(UPGRADE + b"\x81\xff" + (10 * MIB).to_bytes(8) + bytes(4) + b"x" * 5 * MIB)
+        await until(lambda: any(c.held_bytes() > 4 * MIB for c in server.connections()), "5 MiB")
+        _, other = await open_raw(address)
+        piece = b"\xff" + MIB.to_bytes(8) + bytes(4) + b"x" * MIB
+        other.write(UPGRADE + b"\x01" + piece + (b"\x00" + piece) * 3)
+        await until(lambda: handler.closed, "the heavier one was dropped")
+        assert handler.closed[0][0] is handler.opened[0]
+        assert "the most of all clients" in str(handler.closed[0][1])
+        assert [connection.held_bytes() > MIB for connection in server.connections()] == [True]
+        one.close()
+        other.close()
+
+
+@asynchronous
 async def test_a_client_that_sends_everything_before_it_reads_is_served() -> None:
     limits = TransportLimits(max_queue_bytes=16 * MIB)
     handler = RecordingHandler(blob="x" * 16_000)
