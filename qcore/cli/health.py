@@ -144,7 +144,8 @@ async def _hashes(endpoints: list[str], timeout_s: float) -> tuple[int | None, d
         for address, answer in zip(members, answers, strict=True):
             if not isinstance(answer, QcoreError):
                 extra = answer["qcore"]
-                seen[address][extra["applied_index"]] = extra["state_hash"]
+                if extra["state_hash"]:  # empty while a snapshot is taken over
+                    seen[address][extra["applied_index"]] = extra["state_hash"]
         common = set.intersection(*(set(said) for said in seen.values())) if seen else set()
         if common:
             index = max(common)

@@ -251,11 +251,15 @@ class Node:
 
     def _keep_hash_fresh(self) -> None:
         """Digest what changed, little by little: else whoever asks next would stall the loop for all of it."""
-        if self._metrics.entries_applied != self._hashed_at:
+        if self._metrics.entries_applied != self._hashed_at and self._state_hash():
             self._hashed_at = self._metrics.entries_applied
-            self._application.machine.state_hash()
         loop = asyncio.get_running_loop()
         self._hasher = loop.call_later(_HASH_INTERVAL_S, self._keep_hash_fresh)
+
+    def _state_hash(self) -> str:
+        """The machine's digest. Empty while a snapshot is taken over: the state is that of no index then, and the
+        machine must not be asked (see `RestoresGradually`)."""
+        return "" if self._replica.restoring else self._application.machine.state_hash()
 
     def _flush_trace(self) -> None:
         assert self._trace is not None
@@ -400,7 +404,7 @@ class Node:
             self._status(),
             self._leaders,
             self._around(),
-            self._application.machine.state_hash(),
+            self._state_hash(),
             now_us(),
         )
 

@@ -395,6 +395,11 @@ class Replica:
         return self._backlog.busy
 
     @property
+    def restoring(self) -> bool:
+        """True while a snapshot is taken over: the state is that of no index, and the machine must not be asked."""
+        return self._backlog.restoring
+
+    @property
     def readable_index(self) -> int:
         """Up to which index reads may be served: `applied_index`, but none while a snapshot is taken over."""
         return -1 if self._backlog.restoring else self.applied_index

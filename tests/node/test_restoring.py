@@ -1,0 +1,86 @@
+"""A node that takes over a large snapshot, asked meanwhile: its machine is the state of no index and is left alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, cast
+from zlib import crc32
+
+from qcore.core.entry import Membership
+from qcore.core.messages import InstallSnapshot
+from qcore.node.application import TextApplication
+from qcore.node.config import Address, NodeConfig
+from qcore.node.logs import NodeLog
+from qcore.node.node import Node
+from qcore.replica.events import PeerMessageReceived
+from qcore.storage.memory import MemoryStorage
+
+LINES = 200
+
+
+class InPlace:
+    """A machine that restores line by line into its only state, as `RestoresGradually` allows."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] | None = []
+
+    def apply(self, command: str, index: int, time_us: int) -> str:
+        assert self.lines is not None
+        self.lines.append(command)
+        return ""
+
+    def query(self, query: str) -> str:
+        return self.state_hash()
+
+    def snapshot(self) -> Iterable[str]:
+        assert self.lines is not None
+        return [f"{line}\n" for line in self.lines]
+
+    def restore(self, chunks: Iterable[str]) -> None:
+        for _ in self.restore_gradually(chunks):
+            pass
+
+    def restore_gradually(self, chunks: Iterable[str]) -> Iterator[None]:
+        self.lines = None
+        lines: list[str] = []
+        for line in "".join(chunks).splitlines():
+            lines.append(line)
+            yield
+        self.lines = lines
+
+    def state_hash(self) -> str:
+        assert self.lines is not None, "asked in the middle of a restore"
+        return f"{crc32(chr(10).join(self.lines).encode()):064x}"
+
+
+def test_a_node_that_takes_over_a_snapshot_does_not_ask_its_machine(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        machine = InPlace()
+        config = NodeConfig(node_id=1, ws_addr=Address("127.0.0.1", 0), data_dir=tmp_path)
+        node = Node(config, TextApplication(machine), MemoryStorage(1), NodeLog(1))
+        await node.start()
+        data = "[]\n" + "".join(f"line {number}\n" for number in range(LINES))
+        membership = Membership(
+            voters=(1, 2), addresses=((1, "127.0.0.1:1"), (2, "127.0.0.1:2")), cluster_id="c"
+        )
+        chunk = InstallSnapshot(
+            2, 2, 500, 2, 0, membership, 0, len(data), crc32(data.encode()), data
+        )
+        node._host.post(PeerMessageReceived(2, chunk))
+        said: list[tuple[int, str]] = []
+        async with asyncio.timeout(20):
+            while not said or said[-1][0] < 500:
+                await asyncio.sleep(0)
+                status = cast("dict[str, Any]", node.metrics_object()["qcore"])
+                said.append((status["applied_index"], status["state_hash"]))
+                node._keep_hash_fresh()
+        assert machine.lines is not None
+        assert (0, "") in said, "nobody looked in the middle of it"
+        assert said[-1] == (500, machine.state_hash())
+        assert len(machine.lines) == LINES
+        assert node.failure is None
+        await node.stop()
+
+    asyncio.run(scenario())
