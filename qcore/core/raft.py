@@ -248,6 +248,15 @@ class RaftCore:
         return self._server.membership
 
     @property
+    def committed_membership(self) -> tuple[int, Membership]:
+        """The newest committed configuration, with its index: unlike the one in force it is never taken back."""
+        server = self._server
+        return next(
+            (held for held in reversed(server.memberships) if held[0] <= server.commit),
+            server.memberships[0],
+        )
+
+    @property
     def snapshot(self) -> Snapshot | None:
         """The newest snapshot, which stands for the log up to its index."""
         return self._server.snapshot

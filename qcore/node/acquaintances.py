@@ -91,16 +91,24 @@ class Acquaintances:
             self._known[node_id] = Acquaintance(incarnation, joined)
             self._save()
 
-    def follow(self, membership: Membership) -> None:
+    def follow(self, membership: Membership, index: int | None = None) -> None:
         """Forget those that are not the members any more that they were: they may come back as new ones.
+
+        Args:
+            membership: a committed configuration.
+            index: up to which log index it is the newest; None: there is no later one. Whoever joined behind that is
+                kept: after a restart a node may know less to be committed than before.
 
         Raises:
             StorageError: as `meet`.
         """
         kept: dict[int, Acquaintance] = {}
-        for node_id in membership.members():
-            known, joined = self._known.get(node_id), membership.joined_at(node_id)
-            if known is not None and known.joined in (None, joined):
+        members = membership.members()
+        for node_id, known in self._known.items():
+            joined = membership.joined_at(node_id)
+            if index is not None and (known.joined or 0) > index:
+                kept[node_id] = known
+            elif node_id in members and known.joined in (None, joined):
                 kept[node_id] = Acquaintance(known.incarnation, joined)
         if kept != self._known:
             self._known = kept

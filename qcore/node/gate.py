@@ -62,10 +62,14 @@ class MembershipGate:
             except StorageError as error:
                 self._log.warning("a member could not be remembered", peer=node_id, why=str(error))
 
-    def follow(self, membership: Membership) -> None:
-        """Another configuration is in force: who left it may come back as a new member."""
+    def follow(self, membership: Membership, index: int | None = None) -> None:
+        """Another configuration is committed: who left it may come back as a new member.
+
+        One that is not committed may be taken back, and with it a removal: the member is then the one that was met.
+        `index`: see `Acquaintances.follow`.
+        """
         try:
-            self._acquaintances.follow(membership)
+            self._acquaintances.follow(membership, index)
         except StorageError as error:
             self._log.warning("members could not be forgotten", why=str(error))
 

@@ -130,6 +130,7 @@ class Node:
         #: Called when a snapshot begins to be captured, or a long catch-up to be worked off.
         self.on_busy: Callable[[], None] = lambda: None
         self._busy = False
+        self._followed_index = 0  # there is no configuration at 0
         self._lag = LoopLag(self._metrics, log, config.heartbeat_ms / 2000)
 
     def _topology_loader(self, application: Application) -> TopologyLoader | None:
@@ -281,6 +282,8 @@ class Node:
         """See `Outlet`."""
         if self._trace is not None:
             self._trace.effects(effects)
+        if self._replica.core.membership_index != self._followed_index:
+            self._follow_committed()
         if self._replica.busy != self._busy:
             self._busy = not self._busy
             if self._busy:
@@ -342,8 +345,14 @@ class Node:
             return
         if self._identity.join(membership.cluster_id):
             self._log.info("joined cluster", cluster_id=membership.cluster_id)
-        self._gate.follow(membership)
         self._links.follow(membership, index)
+
+    def _follow_committed(self) -> None:
+        """Tell the gate of another configuration once it is committed."""
+        index, membership = self._replica.core.committed_membership
+        if index != self._followed_index:
+            self._followed_index = index
+            self._gate.follow(membership, index)
 
     # -- what the disk thread says -------------------------------------------------------------------
 

@@ -61,6 +61,21 @@ def test_one_met_before_the_own_configuration_knows_it_is_remembered(tmp_path: P
         known.check(4, "wiped")
 
 
+def test_an_older_configuration_does_not_make_a_node_forget_who_joined_later(
+    tmp_path: Path,
+) -> None:
+    """After a restart less may be known to be committed than before."""
+    known = Acquaintances(tmp_path)
+    known.meet(3, "first", THREE)
+    known.meet(4, "four", Membership(voters=(1, 2, 3, 4), joined=((4, 9),)))
+    known.follow(THREE, 8)
+    for node_id in (3, 4):
+        with pytest.raises(RemoteProtocolError):
+            known.check(node_id, "wiped")
+    known.follow(THREE, 9)
+    known.check(4, "wiped")
+
+
 def test_a_file_of_incarnations_alone_is_understood(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_text('{"2":"two","3":"first"}')
     known = Acquaintances(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,19 @@ import pytest
 from qcore.core.config import RaftConfig
 from qcore.core.entry import DurableState, Entry, HardState, Membership
 from qcore.core.events import Campaign, WriteDurable
+from qcore.core.messages import AppendEntries
 from qcore.core.raft import RaftCore
 from qcore.errors import RemoteProtocolError
 from qcore.node.acquaintances import Acquaintances
+from qcore.node.application import TextApplication
+from qcore.node.config import Address, NodeConfig
 from qcore.node.gate import MembershipGate
 from qcore.node.identity import ClusterIdentity
 from qcore.node.logs import NodeLog
+from qcore.node.node import Node
+from qcore.replica.events import PeerMessageReceived
+from qcore.storage.memory import MemoryStorage
+from qcore.store.kv import KeyValueMachine
 
 ALONE = Membership(voters=(1,), addresses=((1, "a:1"),), cluster_id="red")
 
@@ -56,6 +64,42 @@ def test_a_member_of_the_own_cluster_is_remembered_and_a_stranger_is_not(tmp_pat
     gate.met(2, "red", "two")
     with pytest.raises(RemoteProtocolError, match="wiped"):
         gate.check(2, "", "another")
+
+
+def test_a_removal_that_may_be_taken_back_makes_nobody_a_new_member(tmp_path: Path) -> None:
+    """Whoever was wiped meanwhile would be taken for itself if the removal is not committed after all."""
+
+    async def scenario() -> None:
+        config = NodeConfig(node_id=1, ws_addr=Address("127.0.0.1", 0), data_dir=tmp_path)
+        application = TextApplication(KeyValueMachine())
+        node = Node(config, application, MemoryStorage(1), NodeLog(1))
+        await node.start()
+        addresses = ((1, "127.0.0.1:1"), (2, "127.0.0.1:2"), (3, "127.0.0.1:3"))
+        three = Membership(voters=(1, 2, 3), addresses=addresses, cluster_id="red")
+        two = replace(three, voters=(1, 2), addresses=addresses[:2])
+
+        async def append(index: int, commit: int, *held: Membership) -> None:
+            entries = [
+                Entry(index + 1 + n, 1, "membership", m.to_json(), 0) for n, m in enumerate(held)
+            ]
+            message = AppendEntries(1, 2, index, min(index, 1), commit, entries)
+            node._host.post(PeerMessageReceived(2, message))
+            async with asyncio.timeout(20):
+                core = node._replica.core
+                while core.commit < commit or core.last_log_index < index + len(held):  # noqa: ASYNC110 - the node steps meanwhile
+                    await asyncio.sleep(0)
+
+        await append(0, 1, three)
+        node._gate.met(3, "red", "first")
+        await append(1, 1, two)
+        assert node._replica.core.membership == two
+        with pytest.raises(RemoteProtocolError, match="wiped"):
+            node._gate.check(3, "red", "second")
+        await append(2, 2)
+        node._gate.check(3, "red", "second")
+        await node.stop()
+
+    asyncio.run(scenario())
 
 
 def test_whom_a_node_has_met_is_known_behind_a_snapshot_too(tmp_path: Path) -> None:
