@@ -132,6 +132,9 @@ def _as_json(file: Path, header: SnapshotHeader) -> dict[str, Any]:
 
 
 def _time(header: SnapshotHeader) -> str:
-    """The log time of the last entry."""
-    moment = datetime.fromtimestamp(header.last_included_time_us / 1e6, UTC)
+    """The log time of the last entry; as a number if the calendar has no such time."""
+    try:
+        moment = datetime.fromtimestamp(header.last_included_time_us / 1e6, UTC)
+    except (ValueError, OverflowError, OSError):
+        return f"{header.last_included_time_us} us since 1970"
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -241,6 +242,19 @@ def test_a_damaged_file_is_one_line_and_exit_code_1(
     assert str(sound) in error
     assert len(error.splitlines()) == 1
     assert out == ""
+
+
+@pytest.mark.parametrize("time_us", [9 * 10**18, -(10**18), 10**30])
+def test_a_time_that_no_calendar_has_is_shown_all_the_same(
+    sound: Path, typed: Typed, time_us: int
+) -> None:
+    header = replace(verify(sound), last_included_time_us=time_us)
+    with SnapshotFileWriter(sound, header, force=True) as writer:
+        writer.write('[]\n{"key": "value"}\n')
+        writer.finish()
+    code, out, error = typed("status", str(sound))
+    assert (code, error) == (0, "")
+    assert f"{time_us} us since 1970" in out
 
 
 def test_what_cannot_work_says_why(sound: Path, typed: Typed, tmp_path: Path) -> None:
