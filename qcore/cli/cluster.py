@@ -131,8 +131,8 @@ def is_healthy(answers: list[Answer]) -> bool:
     return len(views) == 1 and cluster_id is not None and leader is not None
 
 
-def parse_nodes(text: str) -> list[tuple[int, str]]:
-    """`1=host:port,2=host:port` as pairs.
+def parse_nodes(text: str, what: str = "--nodes") -> list[tuple[int, str]]:
+    """`1=host:port,2=host:port` as pairs; `what` names the text in an error.
 
     Raises:
         ConfigError: an item is not of that form.
@@ -143,10 +143,8 @@ def parse_nodes(text: str) -> list[tuple[int, str]]:
     for item in filter(None, (part.strip() for part in text.split(","))):
         number, equals, address = item.partition("=")
         if not (equals and number.isascii() and number.isdigit() and int(number) > 0):
-            raise ConfigError(
-                f"--nodes: {item!r} is not ID=host:port, for example 1=127.0.0.1:8080"
-            )
-        pairs.append((int(number), str(parse_address(address, f"--nodes {number}"))))
+            raise ConfigError(f"{what}: {item!r} is not ID=host:port, for example 1=127.0.0.1:8080")
+        pairs.append((int(number), str(parse_address(address, f"{what} {number}"))))
     return pairs
 
 

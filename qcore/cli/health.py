@@ -28,6 +28,7 @@ _MAX_LAG = 10_000
 _POLL_S = 0.05
 #: For one answer of one node.
 _ANSWER_S = 2.0
+_NO_CLUSTER = "the node belongs to no cluster: initialise it, or add it to one"
 
 
 def health(
@@ -62,12 +63,14 @@ def hash_(
     from qcore.cli.runner import run
 
     index, hashes = run(_hashes(split_endpoints(endpoints), timeout))
-    equal = len(set(hashes.values())) == 1
+    equal = index is not None and len(set(hashes.values())) == 1
     if output is OutputFormat.json:
         print(json.dumps({"equal": equal, "applied_index": index, "hashes": hashes}))
+    elif not hashes:
+        print(_NO_CLUSTER)
     else:
         for address, digest in hashes.items():
-            print(f"{address}  {index}  {digest}")
+            print(f"{address}  {'-' if index is None else index}  {digest}")
     if not equal:
         raise typer.Exit(ExitCode.UNHEALTHY)
 
@@ -94,7 +97,7 @@ async def _problems(endpoints: list[str], timeout_s: float) -> list[str]:
 
     members = await _members(endpoints, timeout_s)
     if not members:
-        return ["the node belongs to no cluster: initialise it, or add it to one"]
+        return [_NO_CLUSTER]
     answers = await ask_all(members, timeout_s)
     return find_problems(members, answers)
 
@@ -138,6 +141,8 @@ async def _hashes(endpoints: list[str], timeout_s: float) -> tuple[int | None, d
 
     deadline = time.monotonic() + timeout_s
     members = await _members(endpoints, min(timeout_s, _ANSWER_S))
+    if not members:
+        return None, {}
     seen: dict[str, dict[int, str]] = {address: {} for address in members}
     while True:
         answers = await ask_all(members, _ANSWER_S)

@@ -237,7 +237,7 @@ def _run(
 def _parse(text: str) -> tuple[int, str]:
     from qcore.cli.cluster import parse_nodes
 
-    pairs = parse_nodes(text)
+    pairs = parse_nodes(text, "member")
     if len(pairs) != 1:
         raise ConfigError(f"{text!r} is not one ID=host:port, for example 4=127.0.0.1:8084")
     return pairs[0]

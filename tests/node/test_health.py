@@ -5,7 +5,12 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import pytest
+from typer.testing import CliRunner
+
+from qcore.cli import cluster as cluster_cli
 from qcore.cli.cluster import Answer
+from qcore.cli.exits import ExitCode
 from qcore.cli.health import find_problems
 from qcore.errors import TransportError
 
@@ -51,3 +56,30 @@ def test_each_problem_names_the_member() -> None:
 
 def test_a_cluster_without_a_leader_is_not_well() -> None:
     assert find_problems(MEMBERS, [FOLLOWER, FOLLOWER]) == ["no member leads"]
+
+
+def removed_node(nodes: dict[str, Any]) -> dict[str, Any]:
+    """What a node says that was removed, or never added: it alone answers."""
+    membership = {"configs": [[]], "nodes": nodes}
+    return {**FOLLOWER, "membership_config": {"membership": membership}}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "said"),
+    [
+        ({"1": {"addr": "a:1"}, "2": {"addr": "b:1"}}, "a:1  -  unreachable"),
+        ({}, "the node belongs to no cluster"),
+    ],
+)
+def test_states_that_nobody_has_shown_are_not_equal(
+    monkeypatch: pytest.MonkeyPatch, nodes: dict[str, Any], said: str
+) -> None:
+    async def ask_all(endpoints: list[str], timeout_s: float) -> list[Answer]:
+        knows = removed_node(nodes)
+        return [knows if one == "c:1" else TransportError("refused") for one in endpoints]
+
+    monkeypatch.setattr(cluster_cli, "ask_all", ask_all)
+    arguments = ["hash", "--endpoints", "c:1", "--timeout", "0.1"]
+    done = CliRunner().invoke(cluster_cli.app, arguments)
+    assert done.exit_code == ExitCode.UNHEALTHY
+    assert said in done.output
