@@ -208,17 +208,22 @@ class QcoreClient:
             fields["session"] = dict(session)
         deadline = time.monotonic() + self._timeout_s
         pause = _BACKOFF_FIRST_S
+        unknown: OutcomeUnknown | None = None  # an earlier attempt may have taken effect
         while True:
             try:
                 return await self._attempt(fields, repeatable, deadline)
             except QcoreError as error:
-                again = repeatable and isinstance(error, OutcomeUnknown)
-                if not (error.retryable or again):
+                if repeatable and isinstance(error, OutcomeUnknown):
+                    unknown = error
+                elif not error.retryable:
                     raise
                 self._endpoints.look_elsewhere(error)
                 pause = min(pause * 2, _BACKOFF_LAST_S)
                 delay = pause_after(error, pause, self._rng)
                 if time.monotonic() + delay >= deadline:
+                    if unknown is not None:
+                        # That the last attempt was refused says nothing of the ones before.
+                        raise unknown from None
                     raise
             await asyncio.sleep(delay)
 

@@ -146,6 +146,26 @@ def test_refusals_end_at_the_deadline_with_their_reason() -> None:
     asyncio.run(scenario())
 
 
+def test_a_refusal_does_not_hide_that_an_earlier_attempt_may_have_taken_effect() -> None:
+    """In a session a lost reply is asked for again; when nobody leads until the end, its outcome is still unknown."""
+
+    async def scenario() -> None:
+        refuses = refusal(NotLeader(None))
+        async with (
+            serving(lambda number: None if number == 0 else refuses) as server,
+            QcoreClient([server.address], timeout_s=0.5) as client,
+        ):
+            request = {"CreateEntity": {"entity_type": "Item", "parent_id": None, "name": "x"}}
+            with pytest.raises(OutcomeUnknown) as caught:
+                await client.perform(request, session={"id": 1, "sequence": 1, "acknowledged": 0})
+            assert not caught.value.retryable
+            assert len(server.seen) > 1
+            with pytest.raises(NotLeader):
+                await client.perform(request, session={"id": 1, "sequence": 2, "acknowledged": 0})
+
+    asyncio.run(scenario())
+
+
 def test_it_goes_on_at_another_node_when_one_is_gone() -> None:
     async def scenario() -> None:
         gone = f"127.0.0.1:{free_ports(1)[0]}"
