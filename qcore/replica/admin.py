@@ -82,6 +82,10 @@ class Admin:
         request = owner.open_request(event.request_id, event.timeout_ms)
         if self._overloaded(request):
             return
+        if owner.core.role != "leader":
+            # Its configuration may be an old one: it is not for this node to say who is a voter.
+            owner.fail(request, owner.not_leader())
+            return
         membership = owner.core.membership
         if membership.is_voter(event.node_id):
             owner.fail(
@@ -89,7 +93,7 @@ class Admin:
             )
             return
         known = membership.address_of(event.node_id) == event.address
-        if owner.core.role != "leader" or event.node_id not in membership.learners or not known:
+        if event.node_id not in membership.learners or not known:
             change = ChangeMembership(
                 membership.voters,
                 tuple(sorted({*membership.learners, event.node_id})),

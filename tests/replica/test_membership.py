@@ -186,6 +186,17 @@ def test_a_follower_refuses_changes_and_names_the_leader() -> None:
     assert error.leader_id == 1
 
 
+def test_who_does_not_lead_refers_to_the_leader_also_for_a_learner_that_it_takes_for_a_voter() -> (
+    None
+):
+    """Such as a removed node: in the last configuration that it has heard of, the new one may be a voter."""
+    follower = grown().hosts[2]
+    follower.step(AddLearner(100, 3, "10.0.0.3:80", 1000))
+    error = last_reply(follower).error
+    assert isinstance(error, NotLeader)
+    assert error.leader_id == 1
+
+
 def test_an_uncommitted_configuration_is_rolled_back_with_its_entry() -> None:
     cluster = grown()
     old = cluster.leader()
