@@ -205,6 +205,9 @@ def check_target(target: Path, *, force: bool) -> None:
     """
     if target.is_dir():
         raise SnapshotFileError(f"{target} is a directory: name a file in it")
+    if target.exists() and not target.is_file():
+        # The file gets its name by renaming: that would put it in a device's place, `/dev/null` for one.
+        raise SnapshotFileError(f"{target} is not a regular file: give the name of one")
     if not target.parent.is_dir():
         raise SnapshotFileError(f"{target}: {target.parent} is not a directory: make it first")
     if not force and os.path.lexists(target):

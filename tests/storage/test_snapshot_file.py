@@ -211,6 +211,14 @@ def left_over(path: Path) -> list[str]:
     return sorted(entry.name for entry in path.parent.iterdir())
 
 
+def test_what_is_no_regular_file_is_never_replaced(path: Path) -> None:
+    """A device above all: `--force /dev/null`, run by root, would take it from the whole machine."""
+    os.mkfifo(path)
+    with pytest.raises(SnapshotFileError, match="is not a regular file"):
+        write(path, "some state", force=True)
+    assert path.is_fifo()
+
+
 def test_a_file_that_exists_is_replaced_only_if_allowed(path: Path) -> None:
     write(path, "first")
     with pytest.raises(ConfigError, match=r"exists: give another name, or .*--force"):
