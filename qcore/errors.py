@@ -205,7 +205,7 @@ class Unsupported(QcoreError):
 
 
 class StateMachineFailed(QcoreError):
-    """A state machine raised while applying a committed command: the node must stop.
+    """A state machine raised while it applied a committed command or restored a snapshot: the node must stop.
 
     Going on would let this replica differ from the others without anybody noticing.
     """

@@ -106,7 +106,8 @@ class Replica:
 
     Raises:
         LogCorrupt: log and snapshot in `durable` do not meet.
-        StateMachineFailed: the machine raised while it applied what was known to be committed.
+        StateMachineFailed: the machine raised while it restored the snapshot or applied what was known to be
+            committed.
     """
 
     def __init__(

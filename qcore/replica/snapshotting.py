@@ -12,6 +12,7 @@ from zlib import crc32
 from qcore.core.entry import Entry
 from qcore.core.events import SnapshotTaken
 from qcore.core.server import NEVER
+from qcore.errors import StateMachineFailed
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.sessions import SessionTable
 from qcore.store.interface import RestoresGradually, StateMachine
@@ -128,12 +129,22 @@ class Snapshotting:
 
 
 def restore_snapshot(data: str, machine: StateMachine, sessions: SessionTable) -> Iterator[None]:
-    """Give sessions and machine the state that `Snapshotting` drew, a bounded part for each item."""
-    end = data.index("\n")
-    sessions.load(data[:end])
-    starts = range(end + 1, len(data), _RESTORE_CHARS)
-    chunks = (data[start : start + _RESTORE_CHARS] for start in starts)
-    if isinstance(machine, RestoresGradually):
-        yield from machine.restore_gradually(chunks)
-    else:
-        machine.restore(chunks)
+    """Give sessions and machine the state that `Snapshotting` drew, a bounded part for each item.
+
+    Raises:
+        StateMachineFailed: the text is none that they understand.
+    """
+    try:
+        end = data.index("\n")
+        sessions.load(data[:end])
+        starts = range(end + 1, len(data), _RESTORE_CHARS)
+        chunks = (data[start : start + _RESTORE_CHARS] for start in starts)
+        if isinstance(machine, RestoresGradually):
+            yield from machine.restore_gradually(chunks)
+        else:
+            machine.restore(chunks)
+    except Exception as raised:  # the boundary to the user's own code
+        raise StateMachineFailed(
+            f"restoring a snapshot raised {type(raised).__name__}: {raised}; this node stops: does it run another "
+            "version of the state machine than the node that took the snapshot?"
+        ) from raised

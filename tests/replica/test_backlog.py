@@ -8,7 +8,10 @@ from zlib import crc32
 
 import pytest
 
+from qcore.core.entry import DurableState, HardState, Snapshot, SnapshotMeta
 from qcore.core.events import Tick, WriteDurable
+from qcore.core.messages import InstallSnapshot
+from qcore.errors import StateMachineFailed
 from qcore.replica.backlog import RESTORE_COST, STEP_COST
 from qcore.replica.events import (
     Applied,
@@ -312,3 +315,19 @@ def test_a_large_text_is_drawn_joined_and_handed_over_in_steps_of_their_own() ->
     again = len(host.replica.core.log_entries())
     host.request(3, put("k", 3))
     assert len(host.replica.core.log_entries()) == again + 1, "it goes on"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "no sessions\n", "[]\nno registers\n"])
+def test_a_snapshot_that_cannot_be_restored_stops_the_node_and_says_why(text: str) -> None:
+    """As one of another version of the machine: while it runs, and when it starts."""
+    cluster = Cluster(3)
+    host = cluster.hosts[1]
+    membership = host.replica.core.membership
+    checksum = crc32(text.encode())
+    message = InstallSnapshot(5, 2, 50, 4, 0, membership, 0, len(text), checksum, text)
+    with pytest.raises(StateMachineFailed, match="restoring a snapshot raised"):
+        host.step(PeerMessageReceived(2, message))
+    snapshot = Snapshot(SnapshotMeta(50, 4, 0, membership), text)
+    host.durable = DurableState(HardState(5, None, 50), snapshot, [])
+    with pytest.raises(StateMachineFailed, match="restoring a snapshot raised"):
+        cluster.restart(1)
