@@ -46,7 +46,7 @@ class SnapshotParts:
         return sum(size for size, _ in written)
 
     def unwritten(self) -> None:
-        """The transaction of the last `write_ahead` was rolled back."""
+        """What `write_ahead` wrote of a snapshot is of no use any more, or was rolled back."""
         self._snapshot, self._checksums = None, []
 
     def row(self, snapshot: Snapshot) -> SnapshotRow:
@@ -56,7 +56,9 @@ class SnapshotParts:
             ValueError: the text cannot be encoded.
         """
         self._may_have_garbage = True
-        done = self._checksums if self._snapshot is snapshot else []
+        if self._snapshot is not snapshot:
+            self.unwritten()  # another one that was begun is superseded: neither its text nor its parts are kept
+        done = self._checksums
         if not done:
             self._remove(snapshot.meta.last_included_index)
         if len(snapshot.data) <= PART_CHARS:

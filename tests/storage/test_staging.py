@@ -125,6 +125,21 @@ def test_what_was_half_written_when_the_process_ended_is_swept_and_never_read(
     assert list(parts_in(tmp_path)) == [12]
 
 
+def test_what_was_begun_of_a_snapshot_that_another_overtook_is_swept_in_the_same_life(
+    tmp_path: Path,
+) -> None:
+    storage = begun(tmp_path)
+    storage.write_ahead(large(10))
+    storage.write_ahead(large(10))
+    leaders = large(40)
+    storage.write([StoreSnapshot(3, leaders, 40, reset_log=True)])
+    while storage.sweep():
+        pass
+    assert storage.load().snapshot == leaders
+    storage.close()
+    assert list(parts_in(tmp_path)) == [40]
+
+
 def begun_again(path: Path) -> SqliteStorage:
     storage = SqliteStorage.open(path, 1)
     storage.load()
