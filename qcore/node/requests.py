@@ -91,6 +91,7 @@ class RequestDesk:
         self._metrics_object = metrics_object
         self._metrics = metrics
         self._timeout_ms = config.request_timeout_ms
+        self._never_leads = config.priority == 0
         self._max_command_bytes = config.max_command_bytes
         longest_us, now = config.election_timeout_max_ms * 1000, now_us()
         self._flow = Flow(config.max_pending_requests, config.max_pending_bytes, longest_us, now)
@@ -207,6 +208,11 @@ class RequestDesk:
             raise ConfigError(
                 f"node {identity.node_id} is already about to join cluster {identity.courted_by}; "
                 "send Init to one node only"
+            )
+        if self._never_leads:
+            # It alone would hold the first configuration, which the first leader has to commit: nobody could.
+            raise ConfigError(
+                f"node {identity.node_id} has priority 0 and never leads: send Init to a node that may lead"
             )
         for position, (node_id, address) in enumerate(nodes):
             if node_id != identity.node_id and address == self.own_address:

@@ -75,6 +75,7 @@ async def running(
         request_timeout_ms=settings.get("request_timeout_ms", 5000),
         shutdown_grace_ms=settings.get("shutdown_grace_ms", 200),
         max_pending_requests=settings.get("max_pending_requests", 8192),
+        priority=settings.get("priority", 1),
     )
     disk = FaultyDisk(SqliteStorage.open(tmp_path, 1))
     node = Node(config, application or EntityApplication(), disk, NodeLog(1))

@@ -100,6 +100,18 @@ def test_a_node_without_a_cluster_says_so_and_what_to_do(tmp_path: Path) -> None
     asyncio.run(scenario())
 
 
+def test_a_cluster_cannot_begin_at_a_node_that_never_leads(tmp_path: Path) -> None:
+    """It would wait for a leader for ever, and its data directory be of no use any more."""
+
+    async def scenario() -> None:
+        async with running(tmp_path, begin=False, priority=0) as world:
+            with pytest.raises(Refused, match="priority 0 and never leads"):
+                await world.client.init([(1, world.address), (2, "h:9")])
+            assert (await world.client.get_metrics())["current_term"] == 0, "nothing has begun"
+
+    asyncio.run(scenario())
+
+
 def test_init_with_swapped_addresses_is_refused(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(tmp_path, begin=False) as world:
