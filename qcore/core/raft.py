@@ -211,6 +211,11 @@ class RaftCore:
         progress = self._server.progress.get(peer_id)
         return None if progress is None else progress.match
 
+    def answered_at(self, peer_id: int) -> int | None:
+        """On a leader, when the peer last answered (or the leader came to know it), µs; None for a stranger."""
+        progress = self._server.progress.get(peer_id)
+        return None if progress is None else progress.last_answer_at
+
     def fresh_at(self) -> int | None:
         """When the state as committed here was last known to be the leader's, µs; None if never.
 

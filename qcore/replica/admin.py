@@ -54,7 +54,7 @@ class Admin:
     def __init__(self, owner: Owner, config: ReplicaConfig) -> None:
         self._owner = owner
         self._election_timeout_us = config.raft.election_timeout_min_ms * 1000
-        self._longest_hint_us = config.raft.election_timeout_max_ms * 1000
+        self._longest_timeout_us = config.raft.election_timeout_max_ms * 1000
         self._max_requests = config.max_admin_requests
         self._changes: list[_Change] = []
         self._catch_ups: list[_CatchUp] = []
@@ -69,6 +69,9 @@ class Admin:
     def change(self, event: ChangeMembers, wall_us: int) -> None:
         request = self._owner.open_request(event.request_id, event.timeout_ms)
         if self._overloaded(request):
+            return
+        if (silent := self._silent_majority(event)) is not None:
+            self._owner.fail(request, silent)
             return
         self._begin_change(
             request,
@@ -134,7 +137,7 @@ class Admin:
         if len(waiting) < self._max_requests:
             return False
         left_us = min(held.deadline for held in waiting) - self._owner.now
-        hint = retry_after_ms(max(0, left_us), self._longest_hint_us)
+        hint = retry_after_ms(max(0, left_us), self._longest_timeout_us)
         self._owner.fail(
             request,
             Overloaded.because(f"{len(waiting)} changes and transfers are waiting", hint),
@@ -157,6 +160,33 @@ class Admin:
             return False
         assert isinstance(verdict, ChangeAccepted), "the verdict on a change comes first"
         return True
+
+    def _silent_majority(self, event: ChangeMembers) -> ChangeRefusedError | None:
+        """The refusal of voters of whom a majority does not answer; None if one does, or the core refuses anyway.
+
+        Raft would allow the change. But nothing could be committed from then on, not even its undoing: one command
+        that promotes a node which is down, or removes the wrong one while another is down, would stop the cluster.
+        """
+        core = self._owner.core
+        voters = sorted({*event.voters})
+        answered = {voter: core.answered_at(voter) for voter in voters if voter != core.node_id}
+        if (
+            core.role != "leader"
+            or core.membership_index > core.commit
+            or None in answered.values()
+        ):
+            return None
+        if not voters or event.expected_index not in (None, core.membership_index):
+            return None
+        since = self._owner.now - self._longest_timeout_us
+        silent = [voter for voter, at in answered.items() if at is not None and at < since]
+        if 2 * len(silent) < len(voters):
+            return None
+        return ChangeRefusedError(
+            "unreachable",
+            f"{silent} of the voters {voters} do not answer, and without a majority of them nothing could be "
+            "committed any more: start them first, or leave them out",
+        )
 
     # -- progress --------------------------------------------------------------------------------
 

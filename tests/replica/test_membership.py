@@ -186,6 +186,33 @@ def test_a_follower_refuses_changes_and_names_the_leader() -> None:
     assert error.leader_id == 1
 
 
+@pytest.mark.parametrize(
+    ("cut", "voters", "silent"),
+    [({3}, [1, 3], "[3]"), ({3, 4}, [1, 2, 3, 4], "[3, 4]"), ({4}, [1, 4], "[4]")],
+    ids=["the wrong one is removed", "half of four", "a learner that is down is promoted"],
+)
+def test_voters_of_whom_a_majority_is_silent_are_refused_before_they_stop_the_cluster(
+    cut: set[int], voters: list[int], silent: str
+) -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    leader.step(AddLearner(100, 4, "10.0.0.4:80", 5000))
+    cluster.pass_time(200)
+    cluster.cut = cut
+    cluster.pass_time(1000)
+    change(leader, voters)
+    error = last_reply(leader).error
+    assert isinstance(error, ChangeRefused)
+    assert error.name == "unreachable"
+    assert silent in str(error)
+    leader.request(7, put("after", 1))
+    cluster.settle()
+    assert last_reply(leader).error is None, "the cluster goes on"
+    change(leader, [1, 2])  # to leave the silent ones out is the way out
+    cluster.pass_time(200)
+    assert leader.replica.core.membership.voters == (1, 2)
+
+
 def test_who_does_not_lead_refers_to_the_leader_also_for_a_learner_that_it_takes_for_a_voter() -> (
     None
 ):
