@@ -75,8 +75,8 @@ def hash_(
         raise typer.Exit(ExitCode.UNHEALTHY)
 
 
-async def _members(endpoints: list[str], timeout_s: float) -> list[str]:
-    """Addresses of all members: the leader's view, or without one any node's.
+async def _members(endpoints: list[str], timeout_s: float) -> dict[str, int]:
+    """Ids of all members by their address: the leader's view, or without one any node's.
 
     Raises:
         TransportError: no node answered.
@@ -89,7 +89,7 @@ async def _members(endpoints: list[str], timeout_s: float) -> list[str]:
         raise next(answer for answer in answers if isinstance(answer, QcoreError))
     best = max(views, key=lambda view: (view["state"] == "Leader", view["qcore"]["commit_index"]))
     nodes = best["membership_config"]["membership"]["nodes"]
-    return [node["addr"] for _, node in sorted(nodes.items(), key=lambda item: int(item[0]))]
+    return {nodes[str(node_id)]["addr"]: node_id for node_id in sorted(int(key) for key in nodes)}
 
 
 async def _problems(endpoints: list[str], timeout_s: float) -> list[str]:
@@ -98,19 +98,28 @@ async def _problems(endpoints: list[str], timeout_s: float) -> list[str]:
     members = await _members(endpoints, timeout_s)
     if not members:
         return [_NO_CLUSTER]
-    answers = await ask_all(members, timeout_s)
+    answers = await ask_all(list(members), timeout_s)
     return find_problems(members, answers)
 
 
-def find_problems(members: list[str], answers: list[Answer]) -> list[str]:
-    """What is wrong, one line each, from what every member answered."""
+def find_problems(members: dict[str, int], answers: list[Answer]) -> list[str]:
+    """What is wrong, one line each, from what every member (address and id) answered."""
     problems: list[str] = []
     views: dict[str, dict[str, Any]] = {}
     for address, answer in zip(members, answers, strict=True):
         if isinstance(answer, QcoreError):
             problems.append(f"{address} does not answer: {answer}")
+        elif answer["id"] != members[address]:
+            problems.append(
+                f"{address} is node {answer['id']}, not node {members[address]}: check the addresses of the members"
+            )
         else:
             views[address] = answer
+    if len({view["qcore"]["cluster_id"] for view in views.values()}) > 1:
+        said = ", ".join(
+            f"{address}: {view['qcore']['cluster_id']}" for address, view in views.items()
+        )
+        problems.append(f"the members do not belong to one cluster ({said})")
     for key, what in (("current_leader", "leader"), ("current_term", "term")):
         if len({view[key] for view in views.values()}) > 1:
             said = ", ".join(f"{address}: {view[key]}" for address, view in views.items())
@@ -145,7 +154,7 @@ async def _hashes(endpoints: list[str], timeout_s: float) -> tuple[int | None, d
         return None, {}
     seen: dict[str, dict[int, str]] = {address: {} for address in members}
     while True:
-        answers = await ask_all(members, _ANSWER_S)
+        answers = await ask_all(list(members), _ANSWER_S)
         for address, answer in zip(members, answers, strict=True):
             if not isinstance(answer, QcoreError):
                 extra = answer["qcore"]

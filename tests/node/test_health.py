@@ -14,16 +14,22 @@ from qcore.cli.exits import ExitCode
 from qcore.cli.health import find_problems
 from qcore.errors import TransportError
 
-MEMBERS = ["a:1", "b:1"]
+MEMBERS = {"a:1": 1, "b:1": 2}
 LEADER: dict[str, Any] = {
+    "id": 1,
     "state": "Leader",
     "current_leader": 1,
     "current_term": 4,
     "running_state": {"Ok": None},
     "membership_config": {"membership": {"configs": [[1, 2]]}},
-    "qcore": {"commit_index": 50_000, "applied_index": 50_000, "disk_full": False},
+    "qcore": {
+        "commit_index": 50_000,
+        "applied_index": 50_000,
+        "disk_full": False,
+        "cluster_id": "c",
+    },
 }
-FOLLOWER = {**LEADER, "state": "Follower"}
+FOLLOWER = {**LEADER, "id": 2, "state": "Follower"}
 
 
 def changed(answer: dict[str, Any], **extra: Any) -> dict[str, Any]:
@@ -40,6 +46,8 @@ def test_each_problem_names_the_member() -> None:
     cases: list[tuple[Answer, str]] = [
         (TransportError("refused"), "b:1 does not answer: refused"),
         (changed(FOLLOWER, disk_full=True), "b:1 has no space on its disk"),
+        ({**FOLLOWER, "id": 7}, "b:1 is node 7, not node 2"),
+        (changed(FOLLOWER, cluster_id="d"), "do not belong to one cluster (a:1: c, b:1: d)"),
         (changed(FOLLOWER, applied_index=10), "b:1 is 49990 entries behind"),
         ({**FOLLOWER, "running_state": {"Err": "sync failed"}}, "b:1 has failed: sync failed"),
         ({**FOLLOWER, "current_leader": 2}, "do not agree on the leader (a:1: 1, b:1: 2)"),
@@ -55,7 +63,7 @@ def test_each_problem_names_the_member() -> None:
 
 
 def test_a_cluster_without_a_leader_is_not_well() -> None:
-    assert find_problems(MEMBERS, [FOLLOWER, FOLLOWER]) == ["no member leads"]
+    assert find_problems(MEMBERS, [{**FOLLOWER, "id": 1}, FOLLOWER]) == ["no member leads"]
 
 
 def removed_node(nodes: dict[str, Any]) -> dict[str, Any]:
