@@ -122,5 +122,10 @@ class Acquaintances:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(fresh, self._path)
+            directory = os.open(self._path.parent, os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
         except OSError as error:
             raise StorageError(f"{self._path} cannot be written: {error.strerror}") from error

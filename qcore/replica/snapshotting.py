@@ -6,7 +6,7 @@ a step, so that heartbeats and requests go on in between.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from zlib import crc32
 
 from qcore.core.entry import Entry
@@ -78,8 +78,12 @@ class Snapshotting:
         keep_entries: int,
         now: int,
     ) -> None:
-        """Freeze the state as of `applied_index`."""
-        self._chunks = iter(machine.snapshot())
+        """Freeze the state as of `applied_index`.
+
+        Raises:
+            StateMachineFailed: the machine raised instead.
+        """
+        self._chunks = _captured(machine)
         self._drawn = []
         self._text = None
         self._checksum = 0
@@ -90,7 +94,11 @@ class Snapshotting:
         self._next_draw = now
 
     def draw(self, now: int, *, everything: bool = False) -> SnapshotTaken | None:
-        """Draw some chunks, or all; returns the snapshot when it is complete."""
+        """Draw some chunks, or all; returns the snapshot when it is complete.
+
+        Raises:
+            StateMachineFailed: the machine raised instead of giving the next one.
+        """
         if self._chunks is None or (now < self._next_draw and not everything):
             return None
         for chunk in self._chunks:
@@ -126,6 +134,29 @@ class Snapshotting:
         self.abandon()
         self._covered_index = index
         self._bytes_since = 0
+
+
+def _captured(machine: StateMachine) -> Iterator[str]:
+    """The machine's snapshot as of now, drawn later."""
+    try:
+        chunks = machine.snapshot()
+    except Exception as raised:  # the boundary to the user's own code
+        raise _no_snapshot(raised) from raised
+    return _guarded(chunks)
+
+
+def _guarded(chunks: Iterable[str]) -> Iterator[str]:
+    try:
+        yield from chunks
+    except Exception as raised:  # the boundary to the user's own code
+        raise _no_snapshot(raised) from raised
+
+
+def _no_snapshot(raised: Exception) -> StateMachineFailed:
+    return StateMachineFailed(
+        f"taking a snapshot raised {type(raised).__name__}: {raised}; this node stops: the state machine must give "
+        "its state whenever it is asked to"
+    )
 
 
 def restore_snapshot(data: str, machine: StateMachine, sessions: SessionTable) -> Iterator[None]:

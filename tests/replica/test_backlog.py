@@ -331,3 +331,32 @@ def test_a_snapshot_that_cannot_be_restored_stops_the_node_and_says_why(text: st
     host.durable = DurableState(HardState(5, None, 50), snapshot, [])
     with pytest.raises(StateMachineFailed, match="restoring a snapshot raised"):
         cluster.restart(1)
+
+
+class Unwilling(KeyValueMachine):
+    """Its state cannot be taken: at once, or only when it is drawn."""
+
+    at_once = True
+
+    def snapshot(self) -> Iterator[str]:
+        def chunks() -> Iterator[str]:
+            yield "a beginning"
+            raise RuntimeError("no more")
+
+        if self.at_once:
+            raise RuntimeError("not now")
+        return chunks()
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_machine_that_fails_to_give_its_state_stops_the_node_and_says_why(
+    at_once: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Unwilling, "at_once", at_once)
+    cluster = Cluster(1, Unwilling, snapshot_entries=2)
+    host = cluster.elect(1)
+    with pytest.raises(StateMachineFailed, match="taking a snapshot raised RuntimeError: no"):
+        for number in range(5):
+            host.request(number, put("k", number))
+            cluster.now += 1_000
+            host.step(Tick())
