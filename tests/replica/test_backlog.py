@@ -354,9 +354,13 @@ def test_a_machine_that_fails_to_give_its_state_stops_the_node_and_says_why(
 ) -> None:
     monkeypatch.setattr(Unwilling, "at_once", at_once)
     cluster = Cluster(1, Unwilling, snapshot_entries=2)
-    host = cluster.elect(1)
-    with pytest.raises(StateMachineFailed, match="taking a snapshot raised RuntimeError: no"):
+
+    def go_on() -> None:
+        host = cluster.elect(1)
         for number in range(5):
             host.request(number, put("k", number))
             cluster.now += 1_000
             host.step(Tick())
+
+    with pytest.raises(StateMachineFailed, match="taking a snapshot raised RuntimeError: no"):
+        go_on()
