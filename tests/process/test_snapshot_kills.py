@@ -96,20 +96,26 @@ def sending(node: NodeProcess, to: NodeProcess) -> dict[str, int] | None:
     return held
 
 
-def freeze_receiver(leader: NodeProcess, node: NodeProcess, share: float) -> dict[str, int] | None:
-    """Stop the node when at least `share` of a snapshot has come in, and not all.
+def freeze_receiver(
+    leader: NodeProcess, node: NodeProcess, share: float, had: int
+) -> dict[str, int] | None:
+    """Stop the node, whose log ended at `had`, when at least `share` of a snapshot has come in, and not all.
 
     Returns:
         the transfer as the leader sees it, the node stopped; None if it was complete too soon.
     """
-
-    def enough() -> dict[str, int] | None:
-        held = receiving(node)
-        return (
-            held if held is not None and held["offset"] >= max(1, share * held["total"]) else None
-        )
-
-    seen = wait_for(enough, 30, f"{share:.0%} of a snapshot to come in")
+    seen: dict[str, int] | None = None
+    deadline = time.monotonic() + 30
+    while seen is None:  # without a pause: on a quick machine a chunk takes but milliseconds
+        status = node.status()
+        log_id = status.get("snapshot")
+        if log_id is not None and log_id["index"] > had:
+            return None
+        transfers = status.get("qcore", {}).get("snapshot_transfers", {})
+        held = transfers.get("receiving")
+        if held is not None and held["offset"] >= max(1, share * held["total"]):
+            seen = held
+        assert time.monotonic() < deadline, f"not {share:.0%} of a snapshot came in"
     node.pause()
     held = sending(leader, node)
     # One chunk may be in flight. What the leader knows cannot grow further now.
@@ -126,7 +132,7 @@ def kill_receiver(leader: NodeProcess, node: NodeProcess, share: float) -> bool:
     """
     before = on_disk(node)
     node.start()
-    transfer = freeze_receiver(leader, node, share)
+    transfer = freeze_receiver(leader, node, share, last_index(before))
     node.kill()
     if transfer is not None:
         after = on_disk(node)
@@ -135,14 +141,14 @@ def kill_receiver(leader: NodeProcess, node: NodeProcess, share: float) -> bool:
     return transfer is not None
 
 
-def kill_sender(leader: NodeProcess, node: NodeProcess) -> bool:
-    """Start the node, and kill the leader while the node has some of the snapshot and cannot have all.
+def kill_sender(leader: NodeProcess, node: NodeProcess, had: int) -> bool:
+    """Start the node, whose log ended at `had`, and kill the leader while the node has some of the snapshot and cannot have all.
 
     Returns:
         False if the snapshot was there before the leader could be stopped; then it goes on.
     """
     node.start()
-    wait_for(lambda: receiving(node), 30, "a first chunk to come in")
+    wait_for(lambda: receiving(node) or snapshot_index(node) > had, 30, "a first chunk to come in")
     leader.pause()
     seen: list[dict[str, int] | None] = [None, receiving(node)]
     while seen[0] != seen[1]:  # what is on its way arrives
@@ -211,7 +217,7 @@ def test_a_leader_killed_between_the_chunks_is_replaced_and_the_next_one_finishe
             for _ in range(5):
                 had = lagging.fall_behind()
                 leader = cluster.wait_leader()
-                if kill_sender(leader, lagging.node):
+                if kill_sender(leader, lagging.node, had):
                     break
                 lagging.node.kill()
             assert not leader.running, "the kill did not hit the transfer"
