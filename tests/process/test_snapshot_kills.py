@@ -142,7 +142,7 @@ def kill_receiver(leader: NodeProcess, node: NodeProcess, share: float) -> bool:
 
 
 def kill_sender(leader: NodeProcess, node: NodeProcess, had: int) -> bool:
-    """Start the node, whose log ended at `had`, and kill the leader while the node has some of the snapshot and cannot have all.
+    """Start the node, whose log ended at `had`; kill the leader while the node has some of the snapshot, not all.
 
     Returns:
         False if the snapshot was there before the leader could be stopped; then it goes on.
