@@ -73,17 +73,22 @@ class Flow:
         self._longest_us = longest_us
         self._requests_out = DrainMeter(now)
         self._bytes_out = DrainMeter(now)
+        # What was released since `_noted_at`: a meter is told once for all of a step, not for each request.
+        self._noted_at = now
+        self._released = self._released_bytes = 0
         self.requests = 0
         self.bytes = 0
 
     def refusal(self, size: int, now: int) -> Overloaded | None:
         """Why a request of `size` bytes cannot be taken now, with a hint when it may be; None if it can."""
         if self.requests >= self._max_requests:
+            self._note(now)
             time_us = self._requests_out.time_for((self.requests + 1) // 2, now)
             return Overloaded.because(
                 f"{self.requests} requests are waiting", retry_after_ms(time_us, self._longest_us)
             )
         if self.requests and self.bytes + size > self._max_bytes:
+            self._note(now)
             time_us = self._bytes_out.time_for(max(self.bytes // 2, size), now)
             return Overloaded.because(
                 f"requests of {self.bytes} bytes are waiting",
@@ -100,5 +105,14 @@ class Flow:
         """A request of so many bytes has its outcome."""
         self.requests -= 1
         self.bytes -= size
-        self._requests_out.drained(1, now)
-        self._bytes_out.drained(size, now)
+        if now != self._noted_at:
+            self._note(now)
+        self._released += 1
+        self._released_bytes += size
+
+    def _note(self, now: int) -> None:
+        """Tell the meters what was released until now."""
+        self._requests_out.drained(self._released, self._noted_at)
+        self._bytes_out.drained(self._released_bytes, self._noted_at)
+        self._released = self._released_bytes = 0
+        self._noted_at = now
