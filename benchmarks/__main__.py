@@ -83,7 +83,7 @@ def main() -> None:
         prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
-    parser.add_argument("--quick", action="store_true", help="rough figures, under a minute")
+    parser.add_argument("--quick", action="store_true", help="rough figures, about two minutes")
     arguments = parser.parse_args()
     unknown = [name for name in arguments.names if name not in BENCHMARKS]
     if unknown:
