@@ -53,6 +53,11 @@ _PASSING: Final = ("not_ready", "transferring", "pending")
 _T = TypeVar("_T")
 
 
+def _answer(error: QcoreError, before: QcoreError | None) -> QcoreError | None:
+    """What a node said last: that says more than that yet another node cannot be reached."""
+    return before if isinstance(error, TransportError) else error
+
+
 def _only_reads(request: Mapping[str, Json]) -> bool:
     """Whether the request is a linearizable read, and so may be repeated."""
     if "UpdateEntity" in request:
@@ -209,6 +214,7 @@ class QcoreClient:
         deadline = time.monotonic() + self._timeout_s
         pause = _BACKOFF_FIRST_S
         unknown: OutcomeUnknown | None = None  # an earlier attempt may have taken effect
+        answered: QcoreError | None = None
         while True:
             try:
                 return await self._attempt(fields, repeatable, deadline)
@@ -217,14 +223,13 @@ class QcoreClient:
                     unknown = error
                 elif not error.retryable:
                     raise
+                answered = _answer(error, answered)
                 self._endpoints.look_elsewhere(error)
                 pause = min(pause * 2, _BACKOFF_LAST_S)
                 delay = pause_after(error, pause, self._rng)
                 if time.monotonic() + delay >= deadline:
-                    if unknown is not None:
-                        # That the last attempt was refused says nothing of the ones before.
-                        raise unknown from None
-                    raise
+                    # That the last attempt was refused says nothing of the ones before.
+                    raise unknown or answered or error from None
             await asyncio.sleep(delay)
 
     async def _value(
@@ -406,6 +411,7 @@ class QcoreClient:
         """Ask one node after the other until one answers, or refuses for a reason that will not pass."""
         deadline = time.monotonic() + self._timeout_s
         pause = _BACKOFF_FIRST_S
+        answered: QcoreError | None = None
         while True:
             try:
                 return await ask(self._endpoints.preferred)
@@ -413,12 +419,13 @@ class QcoreClient:
                 passing = isinstance(error, ChangeRefused) and error.name in _PASSING
                 if not (error.retryable or passing):
                     raise
+                answered = _answer(error, answered)
                 if not passing:
                     self._endpoints.look_elsewhere(error)
                 pause = min(pause * 2, _BACKOFF_LAST_S)
                 delay = pause_after(error, pause, self._rng)
                 if time.monotonic() + delay >= deadline:
-                    raise
+                    raise answered or error from None
             await asyncio.sleep(delay)
 
     async def get_metrics(self, endpoint: str | None = None) -> dict[str, Json]:

@@ -87,6 +87,7 @@ class ManagementDesk:
                 refusal = refusal or _address_fault(message, self._core.membership)
                 event, reply = _add_learner(message)
             case ChangeMembership():
+                refusal = refusal or _repetition(message)
                 event, reply = self._change(message)
             case OpenSession() | KeepSession() | CloseSession():
                 event, reply = self._session(message)
@@ -177,6 +178,15 @@ def _add_learner(message: AddLearner) -> tuple[MakeEvent, MakeReply]:
 def _timeout_ms(message: AddLearner | ChangeMembership) -> int:
     asked = CHANGE_TIMEOUT_MS if message.timeout_ms is None else message.timeout_ms
     return min(asked, LONGEST_TIMEOUT_MS)
+
+
+def _repetition(message: ChangeMembership) -> ConfigError | None:
+    """A node named twice is a slip of the pen: what was meant may be another, larger cluster."""
+    for name, ids in (("members", message.members), ("learners", message.learners or [])):
+        twice = sorted(node for node in set(ids) if ids.count(node) > 1)
+        if twice:
+            return ConfigError(f"{name}: node {twice[0]} is named twice in {ids}")
+    return None
 
 
 def _address_fault(message: AddLearner, membership: Membership) -> ConfigError | None:

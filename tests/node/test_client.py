@@ -181,6 +181,23 @@ def test_it_goes_on_at_another_node_when_one_is_gone() -> None:
     asyncio.run(scenario())
 
 
+def test_what_a_node_answered_says_more_than_that_another_is_gone() -> None:
+    """Two of three nodes are down: the cluster has no leader, which is not the same as nobody being there."""
+
+    async def scenario() -> None:
+        gone = [f"127.0.0.1:{port}" for port in free_ports(2)]
+        refuses = refusal(NotLeader())
+        for attempt in range(4):  # which node comes last is drawn by lot
+            async with (
+                serving(lambda _: refuses) as server,
+                QcoreClient([server.address, *gone], timeout_s=0.3 + attempt / 20) as client,
+            ):
+                with pytest.raises(NotLeader):
+                    await client.create_entity("Item", "x")
+
+    asyncio.run(scenario())
+
+
 def test_concurrent_requests_share_one_connection() -> None:
     async def scenario() -> None:
         connections: list[ServerConnection] = []

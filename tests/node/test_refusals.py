@@ -112,6 +112,20 @@ def test_a_cluster_cannot_begin_at_a_node_that_never_leads(tmp_path: Path) -> No
     asyncio.run(scenario())
 
 
+def test_a_change_that_names_a_node_twice_is_refused(tmp_path: Path) -> None:
+    """`[1, 1]` may have been meant as `[1, 2]`: to take it as `[1]` would shrink the cluster."""
+
+    async def scenario() -> None:
+        async with running(tmp_path) as world:
+            with pytest.raises(Refused, match="members: node 1 is named twice"):
+                await world.client.change_membership([1, 1])
+            with pytest.raises(Refused, match="learners: node 2 is named twice"):
+                await world.client.change_membership([1], learners=[2, 2])
+            await world.client.change_membership([1])
+
+    asyncio.run(scenario())
+
+
 def test_init_with_swapped_addresses_is_refused(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(tmp_path, begin=False) as world:
