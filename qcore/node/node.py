@@ -437,6 +437,7 @@ class Node:
             cluster_id=self._identity.cluster_id,
             stopping=self._stopping,
             failure=None if self._failure is None else str(self._failure),
+            refusal=self._links.refusal(),
             disk_full=self._desk.refuses_writes,
             longest_stall_s=self._metrics.stall_seconds.largest,
             queues={

@@ -278,6 +278,12 @@ class PeerLinks:
         assert self._pool is not None, "use_pool comes first"
         return next((s.last_error for s in self._pool.peer_states() if s.peer_id == peer_id), None)
 
+    def refusal(self) -> str | None:
+        """What a member said that will have nothing to do with this node; None while none does."""
+        assert self._pool is not None, "use_pool comes first"
+        said = (state.last_error for state in self._pool.peer_states() if not state.connected)
+        return next((error for error in said if error and error.startswith("refused by")), None)
+
     # -- incoming: connections of peers ------------------------------------------------------------
 
     def on_hello(self, hello: Hello) -> HelloReply:

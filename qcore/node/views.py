@@ -61,6 +61,7 @@ class Around:
         cluster_id: the cluster it belongs to, or None.
         stopping: the node is shutting down.
         failure: why the node has stopped working, or None.
+        refusal: why a member will have nothing to do with this node (removed, wiped), or None.
         disk_full: writes are refused for lack of space.
         longest_stall_s: the longest stall of the event loop since the start, seconds.
         queues: length of each queue by name.
@@ -71,6 +72,7 @@ class Around:
     cluster_id: str | None
     stopping: bool
     failure: str | None
+    refusal: str | None
     disk_full: bool
     longest_stall_s: float
     queues: Mapping[str, int]
@@ -179,8 +181,14 @@ def unready_reason(status: CoreStatus, own_term_committed: bool, around: Around)
         return "the node is shutting down"
     if status.membership.is_empty:
         return "the node belongs to no cluster yet: send Init, or add it to a cluster"
+    if status.node_id not in status.membership.members():
+        return (
+            f"node {status.node_id} is no member of cluster {around.cluster_id} any more: stop it, or wipe its data "
+            "directory and add it anew"
+        )
     if status.leader_id is None:
-        return f"no leader is known in term {status.term}"
+        said = f"; {around.refusal}" if around.refusal else ""
+        return f"no leader is known in term {status.term}{said}"
     if status.role == "leader" and not own_term_committed:
         return "elected, and the first entry of the term is not committed yet"
     if around.disk_full:

@@ -43,6 +43,9 @@ def test_removed_and_wiped_nodes(tmp_path: Path) -> None:
         outcast.start()
         wait_for(lambda: said(outcast, "was removed from cluster", since), 30, "the verdict")
         assert leader.status()["current_term"] == term, "it disturbed the others"
+        code, reason = outcast.get("/readyz")
+        assert code == 503
+        assert "was removed from cluster" in reason
         outcast.kill()
 
         # As the verdict says: wiped and added anew it is welcome.
@@ -71,4 +74,9 @@ def test_removed_and_wiped_nodes(tmp_path: Path) -> None:
         change(cluster, [1, 2, 3])
         cluster.wait_converged()
         assert configs_of(outcast) == [[1, 2, 3]]
+
+        # Removed while it runs: it knows, and says so.
+        wait_for(lambda: outcast.get("/readyz")[0] == 200, 30, "it to be ready")
+        change(cluster, rest)
+        wait_for(lambda: "is no member" in outcast.get("/readyz")[1], 30, "it to know")
     assert_no_traceback(cluster)
