@@ -108,11 +108,8 @@ def promote(
     output: OutputOption = OutputFormat.table,
 ) -> None:
     """Make learners voters, all in one change."""
-
-    async def work(client: QcoreClient) -> None:
-        await _change(client, add=set(ids))
-
-    _show(_run(endpoints, timeout, _then_look(work)), output)
+    work = _then_look(lambda client: _change(client, add=set(ids)))
+    _show(_run(endpoints, timeout, work), output)
 
 
 @app.command()
@@ -123,11 +120,8 @@ def demote(
     output: OutputOption = OutputFormat.table,
 ) -> None:
     """Make voters learners, all in one change."""
-
-    async def work(client: QcoreClient) -> None:
-        await _change(client, demote=set(ids))
-
-    _show(_run(endpoints, timeout, _then_look(work)), output)
+    work = _then_look(lambda client: _change(client, demote=set(ids)))
+    _show(_run(endpoints, timeout, work), output)
 
 
 @app.command()
@@ -138,11 +132,8 @@ def remove(
     output: OutputOption = OutputFormat.table,
 ) -> None:
     """Remove members, all in one change. Stop their processes afterwards."""
-
-    async def work(client: QcoreClient) -> None:
-        await _change(client, remove=set(ids))
-
-    _show(_run(endpoints, timeout, _then_look(work)), output)
+    work = _then_look(lambda client: _change(client, remove=set(ids)))
+    _show(_run(endpoints, timeout, work), output)
 
 
 @app.command()

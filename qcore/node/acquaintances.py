@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from qcore.core.entry import Membership
 from qcore.errors import RemoteProtocolError, StorageError
+from qcore.storage.schema import sync_path
 
 FILE_NAME: Final = "peers.json"
 
@@ -122,10 +123,6 @@ class Acquaintances:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(fresh, self._path)
-            directory = os.open(self._path.parent, os.O_RDONLY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
         except OSError as error:
             raise StorageError(f"{self._path} cannot be written: {error.strerror}") from error
+        sync_path(self._path.parent)

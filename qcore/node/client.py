@@ -212,25 +212,11 @@ class QcoreClient:
         if session is not None:
             fields["session"] = dict(session)
         deadline = time.monotonic() + self._timeout_s
-        pause = _BACKOFF_FIRST_S
-        unknown: OutcomeUnknown | None = None  # an earlier attempt may have taken effect
-        answered: QcoreError | None = None
-        while True:
-            try:
-                return await self._attempt(fields, repeatable, deadline)
-            except QcoreError as error:
-                if repeatable and isinstance(error, OutcomeUnknown):
-                    unknown = error
-                elif not error.retryable:
-                    raise
-                answered = _answer(error, answered)
-                self._endpoints.look_elsewhere(error)
-                pause = min(pause * 2, _BACKOFF_LAST_S)
-                delay = pause_after(error, pause, self._rng)
-                if time.monotonic() + delay >= deadline:
-                    # That the last attempt was refused says nothing of the ones before.
-                    raise unknown or answered or error from None
-            await asyncio.sleep(delay)
+
+        async def ask(endpoint: str) -> Json:
+            return await self._attempt(endpoint, fields, repeatable, deadline)
+
+        return await self._retried(ask, repeatable=repeatable)
 
     async def _value(
         self, command: str, fields: Mapping[str, Json] | str, consistency: Json = None
@@ -407,17 +393,25 @@ class QcoreClient:
 
         return await self._retried(ask)
 
-    async def _retried(self, ask: Callable[[str], Awaitable[_T]]) -> _T:
-        """Ask one node after the other until one answers, or refuses for a reason that will not pass."""
+    async def _retried(
+        self, ask: Callable[[str], Awaitable[_T]], *, repeatable: bool = False
+    ) -> _T:
+        """Ask one node after the other until one answers, or refuses for a reason that will not pass.
+
+        With `repeatable` an unknown outcome is no reason to stop: to ask again cannot apply it twice.
+        """
         deadline = time.monotonic() + self._timeout_s
         pause = _BACKOFF_FIRST_S
+        unknown: OutcomeUnknown | None = None  # an earlier attempt may have taken effect
         answered: QcoreError | None = None
         while True:
             try:
                 return await ask(self._endpoints.preferred)
             except QcoreError as error:
                 passing = isinstance(error, ChangeRefused) and error.name in _PASSING
-                if not (error.retryable or passing):
+                if repeatable and isinstance(error, OutcomeUnknown):
+                    unknown = error
+                elif not (error.retryable or passing):
                     raise
                 answered = _answer(error, answered)
                 if not passing:
@@ -425,7 +419,8 @@ class QcoreClient:
                 pause = min(pause * 2, _BACKOFF_LAST_S)
                 delay = pause_after(error, pause, self._rng)
                 if time.monotonic() + delay >= deadline:
-                    raise answered or error from None
+                    # That the last attempt was refused says nothing of the ones before.
+                    raise unknown or answered or error from None
             await asyncio.sleep(delay)
 
     async def get_metrics(self, endpoint: str | None = None) -> dict[str, Json]:
@@ -468,12 +463,14 @@ class QcoreClient:
 
     # -- one attempt -----------------------------------------------------------------------------
 
-    async def _attempt(self, fields: Mapping[str, Json], repeatable: bool, deadline: float) -> Json:
-        """Ask the preferred node once; raises retryable errors only where a retry is harmless."""
+    async def _attempt(
+        self, endpoint: str, fields: Mapping[str, Json], repeatable: bool, deadline: float
+    ) -> Json:
+        """Ask one node once; raises retryable errors only where a retry is harmless."""
         remaining = max(0.05, deadline - time.monotonic())
         try:
             reply = await self.request(
-                self._endpoints.preferred,
+                endpoint,
                 "Perform",
                 fields,
                 min(remaining, self._attempt_timeout_s),
