@@ -25,6 +25,10 @@ from qcore.errors import QcoreError
 #: Below the range from which Linux picks the local ports of outgoing connections, so that nobody takes
 #: a node's port while the node is down.
 _PORTS = range(20_000, 32_000)
+#: Processes that run side by side draw from different parts of it, as far as their numbers differ: a port that looks
+#: free may belong to a node of another one, which is down for a moment.
+_PARTS = 12
+_given: set[int] = set()
 
 _T = TypeVar("_T")
 
@@ -34,18 +38,25 @@ class ProcessError(QcoreError):
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on 127.0.0.1 that nobody listens on right now."""
+    """Ports on 127.0.0.1 that nobody listens on right now, and that this process was not given before."""
     chooser = random.SystemRandom()
+    width = len(_PORTS) // _PARTS
+    first = os.getpid() % _PARTS * width
+    part = _PORTS[first : first + width]
+    if len(_given) + count > width // 2:
+        _given.clear()
     ports: list[int] = []
     while len(ports) < count:
-        port = chooser.choice(_PORTS)
+        port = chooser.choice(part)
+        if port in _given:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        if port not in ports:
-            ports.append(port)
+        _given.add(port)
+        ports.append(port)
     return ports
 
 
