@@ -4,14 +4,19 @@ from collections.abc import Iterable
 from hashlib import sha256
 from json import dumps, loads
 
+from qcore.store.interface import ApplyContext
+
 
 class CounterMachine:
     """`{"name": n, "by": k}` adds k to counter n; the query is a counter's name."""
 
+    name = "counter"  # what the cluster's log calls it
+    versions = (1, 1)  # of its behaviour: the first and the last that this code can apply
+
     def __init__(self) -> None:
         self.counters: dict[str, int] = {}
 
-    def apply(self, command: str, index: int, time_us: int) -> str:
+    def apply(self, command: str, context: ApplyContext) -> str:
         try:
             request = loads(command)
             name, by = str(request["name"]), int(request["by"])

@@ -110,6 +110,10 @@ class ChangeRefused(ProposalError):
         return {**super().detail(), "name": self.name}
 
 
+class IncompatibleVersion(QcoreError):
+    """This program runs another state machine than the cluster, or cannot apply the active version."""
+
+
 class NotCaughtUp(ProposalError):
     """A learner was added but did not catch up in time; it stays a learner and goes on catching up."""
 

@@ -22,6 +22,9 @@ class Safeguards:
         commit_own_term_only: entries of older terms are never committed by counting (paper, 5.4.2).
         noop_on_election: a new leader appends a no-op (dissertation 6.4).
         lease_drift_margin: the lease is shorter than the followers' promise by the bound on clock drift.
+        read_confirmation: a linearizable read waits until a quorum has answered (dissertation 6.4).
+        freshness_check: a state is called fresh only by a leader that committed in its own term, and by a
+            follower that holds what that leader had committed; see `qcore.core.freshness`.
     """
 
     vote_durable_before_reply: bool = True
@@ -31,6 +34,8 @@ class Safeguards:
     commit_own_term_only: bool = True
     noop_on_election: bool = True
     lease_drift_margin: bool = True
+    read_confirmation: bool = True
+    freshness_check: bool = True
 
 
 @dataclass(slots=True, frozen=True)

@@ -9,7 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-EntryKind = Literal["command", "noop", "membership", "session"]
+from qcore.core.version import FIRST_VERSION, ClusterVersion
+
+EntryKind = Literal["command", "noop", "membership", "session", "version"]
 
 #: Bytes counted per entry on top of its data, for batch and window limits.
 ENTRY_OVERHEAD_BYTES = 48
@@ -24,10 +26,12 @@ class Entry:
         term: the leader's term when it appended the entry.
         kind: `command` goes to the state machine; `noop` is the new leader's first entry
             (dissertation 6.4); `session` is a client session's (6.3); `membership` holds a
-            `Membership` as JSON (4.1).
+            `Membership` as JSON (4.1); `version` holds a `ClusterVersion` as JSON.
         data: the command as text (opaque to Raft), or the membership, or empty.
         time_us: wall clock of the leader when it appended, microseconds since the Unix epoch,
-            never less than the previous entry's: the only clock that a state machine sees.
+            never less than the previous entry's: for timestamps.
+        clock_us: the cluster clock when the leader appended, microseconds, never less than the previous
+            entry's: for sessions. It counts only while somebody leads; see `qcore.core.clock`. 0 under rules 1.
     """
 
     index: int
@@ -35,6 +39,7 @@ class Entry:
     kind: EntryKind
     data: str
     time_us: int
+    clock_us: Annotated[int, Field(exclude_if=not_)] = 0
 
     def size_bytes(self) -> int:
         """Approximate size in memory, on the wire and on disk."""
@@ -45,12 +50,14 @@ class Entry:
 class HardState:
     """What a server must remember across restarts (paper, figure 2: persistent state).
 
-    `commit` need not be durable for safety; when it is stored, a restart applies sooner.
+    `commit` need not be durable for safety; when it is stored, a restart applies sooner. `promise_ms` is the
+    longest promise to a leader's lease that this server's answers may have made; see `qcore.core.reads`.
     """
 
     term: int = 0
     voted_for: int | None = None
     commit: int = 0
+    promise_ms: int = 0
 
 
 @dataclass(slots=True, frozen=True)
@@ -151,12 +158,16 @@ class SnapshotMeta:
         last_included_time_us: that entry's `time_us`. Log time must not go back behind a snapshot
             either, or a client session would expire later than it should (dissertation 6.3).
         membership: the configuration in force at that entry.
+        last_included_clock_us: that entry's `clock_us`.
+        version: the version of the cluster as of that entry.
     """
 
     last_included_index: int
     last_included_term: int
     last_included_time_us: int
     membership: Membership
+    last_included_clock_us: int = 0
+    version: ClusterVersion = FIRST_VERSION
 
 
 @dataclass(slots=True, frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from qcore.core.entry import EntryKind, Membership
 from qcore.core.messages import RaftMessage
+from qcore.core.version import FIRST_VERSION, ClusterVersion
 
 
 @dataclass(slots=True)
@@ -33,7 +34,7 @@ class Propose:
     """Append these commands if this node leads. Answered by `ProposalAccepted` or `ProposalRefused`.
 
     All or none are appended. `wall_us` stamps the entries. `kinds`, if given, says of each whether it is
-    a `command` (the default) or a `session` entry.
+    a `command` (the default), a `session` or a `version` entry.
     """
 
     commands: list[str]
@@ -102,7 +103,7 @@ class TransferLeadership:
 
 @dataclass(slots=True)
 class Bootstrap:
-    """Begin a cluster with this configuration. Valid on a pristine node only.
+    """Begin a cluster with this configuration, and with this version if one is given. Valid on a pristine node only.
 
     Raises from `step`:
         ConfigError: the node already has a log or a configuration, or the membership is unusable.
@@ -110,6 +111,7 @@ class Bootstrap:
 
     membership: Membership
     wall_us: int
+    version: ClusterVersion | None = None
 
 
 @dataclass(slots=True)
@@ -129,7 +131,8 @@ class SnapshotTaken:
     """The state machine's state as of `index` (applied) was captured as `data`.
 
     The core stores it and drops the log up to `index - keep_entries`, or further, so that what it keeps of
-    what the snapshot covers is at most `keep_bytes`. `checksum`: see `Snapshot`.
+    what the snapshot covers is at most `keep_bytes`. `checksum`: see `Snapshot`. `version` is the version of the
+    cluster as of `index`.
     """
 
     index: int
@@ -137,6 +140,7 @@ class SnapshotTaken:
     keep_entries: int = 0
     checksum: int | None = None
     keep_bytes: int = 64 * 1024 * 1024
+    version: ClusterVersion = FIRST_VERSION
 
 
 Event = (

@@ -8,8 +8,23 @@ the host from the connection and is given to the core with the event.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import not_
+from typing import Annotated
+
+from pydantic import Field
 
 from qcore.core.entry import Entry, Membership
+from qcore.core.version import FIRST_VERSION, ClusterVersion
+
+#: Fields that 0.1.0 refuses. They are 0 (and not written) until the log holds an entry that raises the rules to 2.
+Since2 = Annotated[int, Field(exclude_if=not_)]
+Flag2 = Annotated[bool, Field(exclude_if=not_)]
+Ids2 = Annotated[tuple[int, ...], Field(exclude_if=not_)]
+
+
+def is_first_version(version: ClusterVersion) -> bool:
+    """Whether the version need not be written, because 0.1.0 would have had it too."""
+    return version == FIRST_VERSION
 
 
 @dataclass(slots=True)
@@ -28,15 +43,19 @@ class RequestVote:
 
 @dataclass(slots=True)
 class RequestVoteResponse:
+    """`wall_us` is the voter's wall clock when it answered; 0 if it does not say."""
+
     term: int
     vote_granted: bool
+    wall_us: Since2 = 0
 
 
 @dataclass(slots=True)
 class PreVote:
     """Would you vote for me in `next_term`? Changes no state (dissertation 9.6).
 
-    `term` is the candidate's present term, which it has not left.
+    `term` is the candidate's current term, which it has not left. With `leadership_transfer` the leader asked the
+    candidate to take over, and a voter that hears the leader may agree nevertheless.
     """
 
     term: int
@@ -44,6 +63,7 @@ class PreVote:
     candidate_id: int
     last_log_index: int
     last_log_term: int
+    leadership_transfer: Flag2 = False
 
 
 @dataclass(slots=True)
@@ -61,6 +81,14 @@ class AppendEntries:
 
     `round` numbers the leader's read rounds within its term; it is echoed by the response, and only a
     response that echoes a round begun after a read arrived can confirm it (dissertation 6.4).
+
+    The last three fields tell how fresh the follower's state is (see `qcore.core.freshness`).
+
+    Attributes:
+        echo_us: `sent_us` of the newest answer that the leader has from this follower; 0 if there is none.
+        is_current: the leader has committed an entry of its own term, so `leader_commit` covers all that was
+            acknowledged by earlier leaders.
+        confirmed_ago_us: how long before this message was sent a quorum is known to have followed the leader, µs.
     """
 
     term: int
@@ -70,6 +98,9 @@ class AppendEntries:
     leader_commit: int
     entries: list[Entry]
     round: int = 0
+    echo_us: Since2 = 0
+    is_current: Flag2 = False
+    confirmed_ago_us: Since2 = 0
 
 
 @dataclass(slots=True)
@@ -81,7 +112,8 @@ class AppendEntriesResponse:
     `hint_term`) tell where the follower's log may agree, so that the leader skips whole terms at a
     time (paper, end of section 5.3). `priority` is the follower's own, see `RaftConfig`; for
     `promise_ms` it grants nobody a vote after this request, on which a leader's lease rests: 0 without
-    `lease_reads`.
+    `lease_reads`. `sent_us` is the follower's monotonic clock when it answered, which the leader echoes;
+    `wall_us` its wall clock. Both are 0 if it does not say.
     """
 
     term: int
@@ -93,6 +125,8 @@ class AppendEntriesResponse:
     round: int = 0
     priority: int = 1
     promise_ms: int = 0
+    sent_us: Since2 = 0
+    wall_us: Since2 = 0
 
 
 @dataclass(slots=True)
@@ -114,6 +148,8 @@ class InstallSnapshot:
     checksum: int
     data: str
     round: int = 0
+    last_included_clock_us: Since2 = 0
+    version: Annotated[ClusterVersion, Field(exclude_if=is_first_version)] = FIRST_VERSION
 
 
 @dataclass(slots=True)
@@ -133,19 +169,28 @@ class InstallSnapshotResponse:
     round: int = 0
     priority: int = 1
     promise_ms: int = 0
+    sent_us: Since2 = 0
+    wall_us: Since2 = 0
 
 
 @dataclass(slots=True)
 class TimeoutNow:
-    """The leader asks the receiver to campaign at once (dissertation 3.10)."""
+    """The leader asks the receiver to campaign at once (dissertation 3.10).
+
+    `must_reach` are voters that must agree to a pre-vote of the receiver first; see `qcore.core.transfer`.
+    """
 
     term: int
     leader_id: int
+    must_reach: Ids2 = ()
 
 
 @dataclass(slots=True)
 class TimeoutNowResponse:
-    """Whether the receiver campaigns; tells an old leader of a newer term."""
+    """Whether the receiver campaigns; tells an old leader of a newer term.
+
+    A receiver that asks for pre-votes first answers when these have decided.
+    """
 
     term: int
     accepted: bool

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from qcore.core import election, membership, reads, replication, snapshots, transfer
 from qcore.core.config import RaftConfig
 from qcore.core.effects import Effect, MessageDropped, Role
-from qcore.core.entry import DurableState, Entry, Membership, Snapshot
+from qcore.core.entry import DurableState, Entry, EntryKind, Membership, Snapshot
 from qcore.core.events import (
     Bootstrap,
     Campaign,
@@ -131,8 +131,13 @@ class RaftCore:
         effects, self._initial_effects = self._initial_effects, []
         return effects
 
-    def step(self, event: Event, now: int) -> list[Effect]:
+    def step(self, event: Event, now: int, wall_us: int = 0) -> list[Effect]:
         """Take one event at time `now` and return what must be done.
+
+        Args:
+            event: what happened.
+            now: µs on the monotonic clock.
+            wall_us: µs since the Unix epoch, which answers tell the leader; 0 if the host does not say.
 
         Raises:
             ConfigError: a `Bootstrap` was refused; nothing changed. No other event raises.
@@ -140,6 +145,8 @@ class RaftCore:
         server = self._server
         if now > server.now:
             server.now = now
+        if wall_us:
+            server.wall_us = wall_us
         effects: list[Effect] = []
         server.effects = effects
         match event:
@@ -194,6 +201,17 @@ class RaftCore:
     @property
     def membership_index(self) -> int:
         return self._server.membership_index
+
+    @property
+    def rules(self) -> int:
+        """The newest apply rules that log or snapshot name, committed or not; every member supports them."""
+        return self._server.rules
+
+    @property
+    def has_committed_in_term(self) -> bool:
+        """True on a leader that has committed an entry of its own term: only then it knows what is committed."""
+        server = self._server
+        return server.role == "leader" and server.commit >= server.first_own_index
 
     @property
     def transferring(self) -> bool:
@@ -352,7 +370,12 @@ class RaftCore:
         server.term = 1
         server.voted_for = None
         server.save_hard_state()
-        replication.append_own(server, "membership", [initial.to_json()], event.wall_us)
+        kinds: list[EntryKind] = ["membership"]
+        data = [initial.to_json()]
+        if event.version is not None:
+            kinds.append("version")
+            data.append(event.version.to_json())
+        replication.append_own(server, kinds, data, event.wall_us)
         server.uncommitted_bytes = 0
         server.announce()
         election.campaign(server)

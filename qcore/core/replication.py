@@ -13,6 +13,7 @@ from qcore.core.messages import (
 )
 from qcore.core.progress import Progress
 from qcore.core.server import Server
+from qcore.core.version import ClusterVersion
 
 # -- the leader ----------------------------------------------------------------------------------
 
@@ -285,6 +286,11 @@ def _fault_in(request: AppendEntries) -> str | None:
                 fault = "it cannot be read"
             if fault is not None:
                 return f"entry {entry.index} holds no membership: {fault}"
+        elif entry.kind == "version":
+            try:
+                ClusterVersion.from_json(entry.data)
+            except ValueError:
+                return f"entry {entry.index} holds no version"
     return None
 
 

@@ -29,6 +29,7 @@ from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapsho
 from qcore.core.log import RaftLog
 from qcore.core.messages import RaftMessage
 from qcore.core.progress import Progress
+from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import LogCorrupt
 
 #: A deadline that never comes, µs.
@@ -90,6 +91,11 @@ class Server:
             force from the moment it is appended (dissertation 4.1), and returns to the one before if truncated away.
         last_leader_contact: when the present leader was last heard, µs; None while no leader is known.
         last_time_us: the newest time stamp seen in the log, also when its entry was compacted since.
+        last_clock_us: likewise the newest value of the cluster clock.
+        rules: the newest apply rules that log or snapshot name, committed or not: every member supports them, so
+            message fields and formats that came with them may be used.
+        wall_us: this server's wall clock at the last step, µs since the Unix epoch; 0 if the host does not say.
+        started_at: when this life of the server began, µs on its clock.
     """
 
     def __init__(
@@ -99,6 +105,8 @@ class Server:
         self.node_id = config.node_id
         self.rng = rng
         self.now = now
+        self.started_at = now
+        self.wall_us = 0
         self.effects: list[Effect] = []
 
         self.term = durable.hard_state.term
@@ -110,6 +118,8 @@ class Server:
         self.commit = max(floor, min(durable.hard_state.commit, self.log.last_index))
         self.memberships = _restored_memberships(durable)
         self.last_time_us = _restored_time_us(durable)
+        self.last_clock_us = _restored_clock_us(durable)
+        self.rules = max(version.rules for _, version in restored_versions(durable))
 
         self.role: Role = "follower"
         self.leader_id: int | None = None
@@ -227,6 +237,7 @@ class Server:
         held = list(entries)
         self.log.append(held)
         self.last_time_us = max(self.last_time_us, held[-1].time_us)
+        self.last_clock_us = max(self.last_clock_us, held[-1].clock_us)
         write_id = self.next_write_id()
         self.emit(AppendLog(write_id, held))
         if self.config.safeguards.append_durable_before_ack:
@@ -236,6 +247,8 @@ class Server:
         for entry in held:
             if entry.kind == "membership":
                 self._set_membership(entry.index, Membership.from_json(entry.data))
+            elif entry.kind == "version":
+                self.rules = max(self.rules, ClusterVersion.from_json(entry.data).rules)
 
     def truncate(self, from_index: int) -> None:
         """Remove uncommitted entries; a configuration among them is rolled back."""
@@ -261,6 +274,8 @@ class Server:
         self.snapshot = snapshot
         self.log.reset(index, snapshot.meta.last_included_term)
         self.last_time_us = max(self.last_time_us, snapshot.meta.last_included_time_us)
+        self.last_clock_us = max(self.last_clock_us, snapshot.meta.last_included_clock_us)
+        self.rules = max(self.rules, snapshot.meta.version.rules)
         self.commit = self.applied = index
         self._pending_appends.clear()
         self.durable_index = 0 if self.config.safeguards.append_durable_before_ack else index
@@ -386,6 +401,34 @@ def _restored_time_us(durable: DurableState) -> int:
     """The newest time stamp that the log ever held, as far as log and snapshot tell."""
     behind = durable.snapshot.meta.last_included_time_us if durable.snapshot else 0
     return max(behind, durable.entries[-1].time_us) if durable.entries else behind
+
+
+def _restored_clock_us(durable: DurableState) -> int:
+    """The newest value of the cluster clock that the log ever held, as far as log and snapshot tell."""
+    behind = durable.snapshot.meta.last_included_clock_us if durable.snapshot else 0
+    return max(behind, durable.entries[-1].clock_us) if durable.entries else behind
+
+
+def restored_versions(durable: DurableState) -> list[tuple[int, ClusterVersion]]:
+    """The versions of the cluster that log and snapshot name, as (index, version), oldest first; never empty.
+
+    Raises:
+        LogCorrupt: an entry of kind `version` holds none.
+    """
+    snapshot = durable.snapshot
+    found = [(0, FIRST_VERSION)]
+    if snapshot is not None:
+        found = [(snapshot.meta.last_included_index, snapshot.meta.version)]
+    for entry in durable.entries:
+        if entry.kind == "version" and entry.index > found[0][0]:
+            try:
+                found.append((entry.index, ClusterVersion.from_json(entry.data)))
+            except ValueError as error:
+                raise LogCorrupt(
+                    f"entry {entry.index} should hold a version of the cluster and does not ({error}); "
+                    "restore this server from a backup, or wipe it and add it anew"
+                ) from error
+    return found
 
 
 def _restored_memberships(durable: DurableState) -> list[tuple[int, Membership]]:

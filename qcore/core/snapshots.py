@@ -19,7 +19,9 @@ def on_snapshot_taken(server: Server, event: SnapshotTaken) -> None:
     if event.index <= known or event.index > server.applied or last is None:
         return
     membership = server.membership_at(event.index)
-    meta = SnapshotMeta(event.index, last.term, last.time_us, membership)
+    meta = SnapshotMeta(
+        event.index, last.term, last.time_us, membership, last.clock_us, event.version
+    )
     server.snapshot = Snapshot(meta, event.data, event.checksum)
     keep = min(max(event.keep_entries, 0), server.log.count_within(event.index, event.keep_bytes))
     through = max(server.log.offset, event.index - keep)
@@ -121,6 +123,8 @@ def _send_chunk(server: Server, peer: int, progress: Progress, transfer: Snapsho
             checksum=transfer.checksum,
             data=data[transfer.offset : end],
             round=server.reads.round,
+            last_included_clock_us=meta.last_included_clock_us,
+            version=meta.version,
         ),
     )
 
@@ -134,6 +138,7 @@ def on_install_snapshot(server: Server, from_id: int, request: InstallSnapshot) 
     senseless = (
         not 1 <= term <= request.term
         or request.last_included_time_us < 0
+        or request.last_included_clock_us < 0
         or request.membership.fault() is not None
         or request.offset < 0
         or request.offset + len(request.data) > request.total
@@ -173,6 +178,8 @@ def _collect(server: Server, request: InstallSnapshot) -> IncomingSnapshot:
         request.last_included_term,
         request.last_included_time_us,
         request.membership,
+        request.last_included_clock_us,
+        request.version,
     )
     incoming = server.incoming_snapshot
     if (

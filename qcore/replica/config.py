@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qcore.core.config import RaftConfig
+from qcore.core.version import LATEST_RULES
 from qcore.errors import ConfigError
 
 
@@ -22,6 +23,7 @@ class ReplicaConfig:
         snapshot_entries, snapshot_bytes: take a snapshot when so many entries, or bytes of entries, were
             applied since the last; 0 switches the criterion off.
         keep_entries: entries before a snapshot that stay in the log for slow followers.
+        max_rules: the newest apply rules to admit to: a lower one holds the cluster back (`qcore.core.version`).
 
     Raises:
         ConfigError: a value is out of range; the message names the field.
@@ -35,6 +37,7 @@ class ReplicaConfig:
     snapshot_entries: int = 0
     snapshot_bytes: int = 0
     keep_entries: int = 1000
+    max_rules: int = LATEST_RULES
 
     def __post_init__(self) -> None:
         for name in (
@@ -48,3 +51,7 @@ class ReplicaConfig:
         for name in ("snapshot_entries", "snapshot_bytes", "keep_entries"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 0")
+        if not 1 <= self.max_rules <= LATEST_RULES:
+            raise ConfigError(
+                f"max_rules is {self.max_rules}; this program knows the apply rules 1 to {LATEST_RULES}"
+            )

@@ -14,6 +14,7 @@ from qcore.core.effects import (
 )
 from qcore.core.entry import Entry, Membership, Snapshot
 from qcore.core.events import Campaign, PeerUnreachable, Tick, WriteDurable
+from qcore.core.version import ClusterVersion, VersionSupport
 from qcore.errors import QcoreError
 from qcore.replica.messages import PeerMessage, RequestKind
 
@@ -84,6 +85,26 @@ class TransferLeader:
 
 
 @dataclass(slots=True)
+class UpgradeMachine:
+    """Raise the state machine's active version (None: to the newest that this node supports).
+
+    Answered by a `Reply` with the active `ClusterVersion` as JSON, or refused by name. Leader only.
+    """
+
+    request_id: int
+    version: int | None
+    timeout_ms: int
+
+
+@dataclass(slots=True)
+class PeerSupports:
+    """What a member said in its `Hello` that it can apply; None once it is not connected any more."""
+
+    peer_id: int
+    support: VersionSupport | None
+
+
+@dataclass(slots=True)
 class InitCluster:
     """Begin a cluster; answered by a `Reply` once the configuration is committed, or refused."""
 
@@ -122,6 +143,8 @@ ReplicaEvent = (
     PeerMessageReceived
     | ClientRequest
     | InitCluster
+    | UpgradeMachine
+    | PeerSupports
     | ChangeMembers
     | AddLearner
     | TransferLeader
@@ -169,6 +192,14 @@ class Restored:
     snapshot: Snapshot
 
 
+@dataclass(slots=True)
+class VersionRaised:
+    """An applied entry, at `index`, raised the version of the cluster."""
+
+    version: ClusterVersion
+    index: int
+
+
 ReplicaEffect = (
     Write
     | SaveCommit
@@ -176,6 +207,7 @@ ReplicaEffect = (
     | Reply
     | Applied
     | Restored
+    | VersionRaised
     | RoleChanged
     | VoteGranted
     | MembershipChanged

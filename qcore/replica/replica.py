@@ -32,8 +32,10 @@ from qcore.core.events import (
     WriteDurable,
 )
 from qcore.core.raft import CoreStatus, RaftCore
+from qcore.core.version import ClusterVersion
 from qcore.errors import (
     ConfigError,
+    IncompatibleVersion,
     NotLeader,
     OutcomeUnknown,
     ProposalDropped,
@@ -53,6 +55,7 @@ from qcore.replica.events import (
     CopyState,
     InitCluster,
     PeerMessageReceived,
+    PeerSupports,
     ReplicaEffect,
     ReplicaEvent,
     Reply,
@@ -60,6 +63,8 @@ from qcore.replica.events import (
     SendPeer,
     TakeSnapshot,
     TransferLeader,
+    UpgradeMachine,
+    VersionRaised,
 )
 from qcore.replica.messages import (
     Forward,
@@ -74,7 +79,8 @@ from qcore.replica.reads import Reads
 from qcore.replica.relay import Relay
 from qcore.replica.sessions import SessionTable
 from qcore.replica.snapshotting import Snapshotting, restore_snapshot
-from qcore.store.interface import StateMachine
+from qcore.replica.versions import Versions, require_all
+from qcore.store.interface import StateMachine, support_of
 
 _NO_CLUSTER = (
     "this node belongs to no cluster yet: begin one with Init (`qcore cluster init`), or add this node to one "
@@ -84,12 +90,13 @@ _NO_CLUSTER = (
 
 @dataclass(slots=True, frozen=True)
 class ReplicaStatus:
-    """An immutable picture: the core's, and how many requests have no outcome yet."""
+    """An immutable picture: the core's, how many requests have no outcome yet, and the cluster's version."""
 
     core: CoreStatus
     pending_writes: int
     pending_reads: int
     forwarded: int
+    version: ClusterVersion
 
 
 class Replica:
@@ -106,6 +113,9 @@ class Replica:
 
     Raises:
         LogCorrupt: log and snapshot in `durable` do not meet.
+        ConfigError: the machine declares no name or versions.
+        IncompatibleVersion: log or snapshot belong to another state machine, or to a version that this one cannot
+            apply.
         StateMachineFailed: the machine raised while it restored the snapshot or applied what was known to be
             committed.
     """
@@ -122,6 +132,7 @@ class Replica:
         self.config = config
         self.machine = machine
         self._now = now
+        self._wall_us = 0
         self._out: list[ReplicaEffect] = []
         self._batch: list[Request] = []
         self._writes: dict[int, Request] = {}  # by log index
@@ -131,11 +142,14 @@ class Replica:
         self._admission = Admission(config, now)
         self._copies = StateCopies(self, self._reads, config.raft.election_timeout_max_ms * 1000)
         self.sessions = SessionTable()
+        self.versions = Versions(self, support_of(machine, config.max_rules))
+        require_all(durable, self.versions.support)
         self.applied_index = 0
         self._backlog = Backlog(self._apply, self._reads.ready)
         if durable.snapshot is not None:
             for _ in restore_snapshot(durable.snapshot.data, machine, self.sessions):
                 pass  # nobody waits for a node that starts
+            self.versions.restored(durable.snapshot.meta.version)
             self.applied_index = durable.snapshot.meta.last_included_index
         self._snapshotting = Snapshotting(config, self.applied_index)
         self.core = RaftCore(config.raft, durable, rng=rng, now=now)
@@ -157,6 +171,7 @@ class Replica:
             StateMachineFailed: the state machine broke its contract; the node must stop.
         """
         self._now = max(self._now, now)
+        self._wall_us = wall_us
         self._backlog.begin_step()
         for event in events:
             self._take(event, wall_us)
@@ -166,6 +181,8 @@ class Replica:
             self._advance_backlog()
         if not self._admin.idle:
             self._admin.advance()
+        if not self.versions.idle:
+            self.versions.advance(wall_us)
         if self._snapshotting.active or self._copies.waiting:
             self._snapshot_on()
         if self._deadlines.next_deadline() <= self._now:
@@ -186,7 +203,11 @@ class Replica:
     def status(self) -> ReplicaStatus:
         """An immutable picture of the replica."""
         return ReplicaStatus(
-            self.core.status(), len(self._writes), len(self._reads), len(self._relay)
+            self.core.status(),
+            len(self._writes),
+            len(self._reads),
+            len(self._relay),
+            self.versions.active,
         )
 
     # -- events ----------------------------------------------------------------------------------
@@ -215,6 +236,10 @@ class Replica:
                 self._admin.add_learner(event, wall_us)
             case TransferLeader():
                 self._admin.transfer(event)
+            case UpgradeMachine():
+                self.versions.upgrade(event)
+            case PeerSupports():
+                self.versions.on_supports(event)
             case CopyState():
                 self._copies.begin(event)
             case TakeSnapshot(keep_entries=keep_entries):
@@ -260,7 +285,9 @@ class Replica:
     def _init_cluster(self, event: InitCluster, wall_us: int) -> None:
         request = self.open_request(event.request_id, event.timeout_ms)
         try:
-            effects = self.core.step(Bootstrap(event.membership, wall_us), self._now)
+            effects = self.core.step(
+                Bootstrap(event.membership, wall_us, self.versions.first()), self._now, wall_us
+            )
         except ConfigError as error:
             self.fail(request, error)
             return
@@ -280,7 +307,7 @@ class Replica:
         if any(request.kind == "session" for request in batch):
             kinds = ["session" if request.kind == "session" else "command" for request in batch]
         effects = self.core.step(
-            Propose([request.payload for request in batch], wall_us, kinds), self._now
+            Propose([request.payload for request in batch], wall_us, kinds), self._now, wall_us
         )
         verdict = effects[0]
         if isinstance(verdict, ProposalAccepted):
@@ -301,9 +328,14 @@ class Replica:
         error: QcoreError | None = None
         try:
             if entry.kind == "command":
-                result = self.machine.apply(entry.data, entry.index, entry.time_us)
+                result = self.machine.apply(entry.data, self.versions.context_of(entry))
             elif entry.kind == "session":
-                result, error = self.sessions.apply(entry, self.machine)
+                context = self.versions.context_of(entry)
+                result, error = self.sessions.apply(entry, self.machine, context)
+            elif entry.kind == "version":
+                result = self._apply_version(entry)
+        except IncompatibleVersion:
+            raise
         except Exception as raised:  # the boundary to the user's own code
             raise StateMachineFailed(
                 f"applying entry {entry.index} raised {type(raised).__name__}: {raised}; a state machine must "
@@ -325,11 +357,18 @@ class Replica:
             self._admission.committed(entry.size_bytes(), self._now)
             self.succeed(request, result or "", entry.index)
 
+    def _apply_version(self, entry: Entry) -> str:
+        before = self.versions.active
+        result = self.versions.apply(entry)
+        if self.versions.active != before:
+            self._out.append(VersionRaised(self.versions.active, entry.index))
+        return result
+
     # -- the core's effects ----------------------------------------------------------------------
 
     def step_core(self, event: Event) -> list[Effect]:
         """Step the core, carry out what follows, and return its effects."""
-        effects = self.core.step(event, self._now)
+        effects = self.core.step(event, self._now, self._wall_us)
         self._carry_out(effects)
         return effects
 
@@ -367,6 +406,7 @@ class Replica:
 
         def restored() -> None:
             self.applied_index = index
+            self.versions.restored(snapshot.meta.version)
             self._out.append(Restored(snapshot))
 
         self._snapshotting.restored(index)
@@ -414,7 +454,12 @@ class Replica:
 
     def _begin_snapshot(self, keep_entries: int) -> None:
         self._snapshotting.begin(
-            self.machine, self.sessions, self.applied_index, keep_entries, self._now
+            self.machine,
+            self.sessions,
+            self.applied_index,
+            keep_entries,
+            self.versions.active,
+            self._now,
         )
 
     def _snapshot_on(self, *, everything: bool = False) -> None:
@@ -438,7 +483,11 @@ class Replica:
             if request.deadline > self._now:
                 self._deadlines.add(request)  # it was given more time meanwhile
                 continue
-            error = self._admin.expire(request) or self._copies.expire(request)
+            error = (
+                self._admin.expire(request)
+                or self._copies.expire(request)
+                or self.versions.expire(request)
+            )
             self._forget(request)
             self.fail(request, error or error_of_expiry(request))
 

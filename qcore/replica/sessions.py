@@ -28,7 +28,7 @@ from pydantic_core import from_json
 
 from qcore.core.entry import Entry
 from qcore.errors import QcoreError, SequenceRefused, SessionExpired, StoreError
-from qcore.store.interface import StateMachine
+from qcore.store.interface import ApplyContext, StateMachine
 
 #: Bounds of the table. Part of the replicated rules: the same on every replica, not configuration.
 MAX_SESSIONS = 10_000
@@ -77,7 +77,7 @@ class SessionTable:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def apply(self, entry: Entry, machine: StateMachine) -> Outcome:
+    def apply(self, entry: Entry, machine: StateMachine, context: ApplyContext) -> Outcome:
         """Carry out an entry of kind `session`: its result or its error, the same on every replica."""
         self._expire(entry.time_us)
         try:
@@ -91,7 +91,7 @@ class SessionTable:
             return None, _expired(request.session_id)
         if isinstance(request, _Run):
             before = session.reply_bytes()
-            outcome = _run(session, request, entry, machine)
+            outcome = _run(session, request, context, machine)
             self._reply_bytes += session.reply_bytes() - before
             if self._reply_bytes > MAX_REPLY_BYTES:
                 self._shed(request.session_id)
@@ -154,7 +154,7 @@ class SessionTable:
         self._reply_bytes -= self._sessions.pop(session_id).reply_bytes()
 
 
-def _run(session: Session, request: _Run, entry: Entry, machine: StateMachine) -> Outcome:
+def _run(session: Session, request: _Run, context: ApplyContext, machine: StateMachine) -> Outcome:
     sequence, acknowledged = request.sequence, request.acknowledged
     for done in [number for number in session.replies if number <= acknowledged]:
         del session.replies[done]
@@ -175,7 +175,7 @@ def _run(session: Session, request: _Run, entry: Entry, machine: StateMachine) -
             f"{len(session.replies)} replies of {session.reply_bytes()} bytes are not acknowledged: acknowledge them "
             "before sending more"
         )
-    result = machine.apply(request.command, entry.index, entry.time_us)
+    result = machine.apply(request.command, context)
     session.replies[sequence] = result
     return result, None
 

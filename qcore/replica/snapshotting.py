@@ -12,6 +12,7 @@ from zlib import crc32
 from qcore.core.entry import Entry
 from qcore.core.events import SnapshotTaken
 from qcore.core.server import NEVER
+from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import StateMachineFailed
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.sessions import SessionTable
@@ -41,6 +42,7 @@ class Snapshotting:
         self._checksum = 0
         self._index = 0
         self._keep_entries = 0
+        self._version = FIRST_VERSION
         self._next_draw = NEVER
 
     @property
@@ -76,9 +78,10 @@ class Snapshotting:
         sessions: SessionTable,
         applied_index: int,
         keep_entries: int,
+        version: ClusterVersion,
         now: int,
     ) -> None:
-        """Freeze the state as of `applied_index`.
+        """Freeze the state as of `applied_index`, with the version of the cluster then.
 
         Raises:
             StateMachineFailed: the machine raised instead.
@@ -90,6 +93,7 @@ class Snapshotting:
         self._draw(sessions.dump() + "\n")
         self._index = applied_index
         self._keep_entries = keep_entries
+        self._version = version
         self._bytes_since = 0
         self._next_draw = now
 
@@ -113,7 +117,9 @@ class Snapshotting:
             del self._drawn[-_RELEASED_AT_A_TIME:]
             self._next_draw = now + _PAUSE_US
             return None
-        taken = SnapshotTaken(self._index, self._text, self._keep_entries, self._checksum)
+        taken = SnapshotTaken(
+            self._index, self._text, self._keep_entries, self._checksum, version=self._version
+        )
         self.abandon()
         self._covered_index = self._index
         return taken

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from qcore.sim.operations import EntityLanguage, KeyValueLanguage, Language, Requests
 from qcore.store.entities import EntityStore
-from qcore.store.interface import RestoresGradually, StateMachine
+from qcore.store.interface import ApplyContext, RestoresGradually, StateMachine
 from qcore.store.kv import KeyValueMachine
 
 #: A digest is taken after every so many log indexes, the same ones on every replica.
@@ -30,21 +30,32 @@ class OwnMachine:
 class HashedMachine:
     """A state machine that reports its state hash at fixed indexes, for comparison between replicas."""
 
-    __slots__ = ("_inner", "_report", "query", "restore", "snapshot", "state_hash")
+    __slots__ = (
+        "_inner",
+        "_report",
+        "name",
+        "query",
+        "restore",
+        "snapshot",
+        "state_hash",
+        "versions",
+    )
 
     def __init__(self, inner: StateMachine, report: Callable[[int, str], None]) -> None:
         self._inner = inner
         self._report = report
+        self.name = inner.name
+        self.versions = inner.versions
         self.query: Callable[[str], str] = inner.query
         self.snapshot: Callable[[], Iterable[str]] = inner.snapshot
         self.restore: Callable[[Iterable[str]], None] = inner.restore
         self.state_hash: Callable[[], str] = inner.state_hash
 
-    def apply(self, command: str, index: int, time_us: int) -> str:
+    def apply(self, command: str, context: ApplyContext) -> str:
         """Apply, and report the digest if it is due at this index."""
-        result = self._inner.apply(command, index, time_us)
-        if index % HASH_EVERY == 0:
-            self._report(index, self._inner.state_hash())
+        result = self._inner.apply(command, context)
+        if context.index % HASH_EVERY == 0:
+            self._report(context.index, self._inner.state_hash())
         return result
 
     def restore_gradually(self, chunks: Iterable[str]) -> Iterator[None]:

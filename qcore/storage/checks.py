@@ -5,11 +5,13 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from qcore.core.entry import Entry, EntryKind, Membership, Snapshot, SnapshotMeta
+from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import LogCorrupt
 from qcore.storage.mark import REMEDY
 
@@ -18,7 +20,10 @@ Column = int | float | str | bytes | None
 EntryRow = tuple[int, int, int, int, bytes, int]
 SnapshotRow = tuple[int, int, int, bytes, int, bytes, int]
 
-KINDS: tuple[EntryKind, ...] = ("command", "noop", "membership", "session")
+#: A kind is stored as its position here, plus `_HAS_CLOCK` where the cluster clock comes before the data.
+KINDS: tuple[EntryKind, ...] = ("command", "noop", "membership", "session", "version")
+_HAS_CLOCK = 16
+_CLOCK = struct.Struct("<q")
 KIND_CODES: dict[EntryKind, int] = {kind: code for code, kind in enumerate(KINDS)}
 
 _ENTRY_HEAD = struct.Struct("<qqBq")
@@ -43,6 +48,9 @@ def entry_rows(entries: Sequence[Entry], previous: int) -> tuple[list[EntryRow],
         for entry in entries:
             data = entry.data.encode()
             kind = codes[entry.kind]
+            if entry.clock_us:
+                kind += _HAS_CLOCK
+                data = _CLOCK.pack(entry.clock_us) + data
             head = pack(entry.index, entry.term, kind, entry.time_us)
             previous = crc32(data, crc32(head, previous))
             rows.append((entry.index, entry.term, kind, entry.time_us, data, previous))
@@ -100,8 +108,12 @@ def _entry(
     assert isinstance(time_us, int)
     assert isinstance(data, bytes)
     try:
-        return Entry(index, term, KINDS[kind], data.decode(), time_us)
-    except (IndexError, UnicodeDecodeError) as error:
+        if kind < _HAS_CLOCK:
+            return Entry(index, term, KINDS[kind], data.decode(), time_us)
+        (clock_us,) = _CLOCK.unpack_from(data)
+        text = data[_CLOCK.size :].decode()
+        return Entry(index, term, KINDS[kind - _HAS_CLOCK], text, time_us, clock_us)
+    except (IndexError, UnicodeDecodeError, struct.error) as error:
         raise corrupt(path, f"entry {index}", f"unreadable: {error}") from error
 
 
@@ -127,11 +139,45 @@ def snapshot_row(meta: SnapshotMeta, parts: int, data: bytes) -> SnapshotRow:
         meta.last_included_index,
         meta.last_included_term,
         meta.last_included_time_us,
-        meta.membership.to_json().encode(),
+        _configuration(meta),
         parts,
         data,
     )
     return (*fields, fields_checksum(*fields))
+
+
+@dataclass(slots=True)
+class _Configuration:
+    """What stands in place of the bare membership once the cluster's rules are above those of 0.1.0."""
+
+    membership: Membership
+    clock_us: int
+    version: ClusterVersion
+
+
+_CONFIGURATION: TypeAdapter[_Configuration] = TypeAdapter(_Configuration)
+_CONFIGURATION_START = '{"membership":'
+
+
+def needs_layout_3(meta: SnapshotMeta) -> bool:
+    """Whether the snapshot says what 0.1.0 could not read."""
+    return bool(meta.last_included_clock_us) or meta.version != FIRST_VERSION
+
+
+def _configuration(meta: SnapshotMeta) -> bytes:
+    if not needs_layout_3(meta):
+        return meta.membership.to_json().encode()
+    return _CONFIGURATION.dump_json(
+        _Configuration(meta.membership, meta.last_included_clock_us, meta.version)
+    )
+
+
+def _meta(index: int, term: int, time_us: int, text: str) -> SnapshotMeta:
+    """Raises pydantic.ValidationError: the text is none that `_configuration` made."""
+    if not text.startswith(_CONFIGURATION_START):
+        return SnapshotMeta(index, term, time_us, Membership.from_json(text))
+    found = _CONFIGURATION.validate_json(text)
+    return SnapshotMeta(index, term, time_us, found.membership, found.clock_us, found.version)
 
 
 def part_checksum(part: bytes) -> bytes:
@@ -166,7 +212,7 @@ def decode_snapshot(
     ):
         raise corrupt(path, what, "a column has the wrong type")
     try:
-        meta = SnapshotMeta(index, term, time_us, Membership.from_json(membership.decode()))
+        meta = _meta(index, term, time_us, membership.decode())
         text = _joined(path, what, data, parts) if number else data.decode()
         return Snapshot(meta, text)
     except (ValidationError, UnicodeDecodeError) as error:

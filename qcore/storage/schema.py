@@ -16,7 +16,10 @@ from qcore.storage.interface import Identity
 from qcore.storage.mark import REMEDY
 from qcore.storage.migrations import MIGRATIONS
 
-SCHEMA_VERSION = 2
+#: The newest layout that this program reads and writes, and the one that it gives to a new database. Layout 3 is
+#: entered by the first write that needs it (`SqliteStorage.write`): until then 0.1.0 can go on with the file.
+SCHEMA_VERSION = 3
+FIRST_WRITTEN_VERSION = 2
 #: "qcor": marks the file as qcore's in its header (SQLite's `application_id`).
 APPLICATION_ID = 0x71636F72
 PAGE_SIZE = 4096
@@ -45,6 +48,9 @@ TABLES = {
         "chain INTEGER NOT NULL, has_snapshot INTEGER NOT NULL, checksum INTEGER NOT NULL)"
     ),
 }
+
+#: Table `state` since layout 3: it remembers the promise to a leader's lease.
+STATE_TABLE_3 = TABLES["state"].replace("checksum", "promise_ms INTEGER NOT NULL, checksum")
 
 #: Fixed bytes of SQLite's file header: offset, struct format, value, name
 #: (https://www.sqlite.org/fileformat2.html#the_database_header).
@@ -101,7 +107,7 @@ def create_database(path: Path, node_id: int, state_row: tuple[Column, ...]) -> 
             for statement in TABLES.values():
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            connection.execute(f"PRAGMA user_version={FIRST_WRITTEN_VERSION}")
             put_meta(connection, Identity(node_id, None), uuid.uuid4().hex)
             placeholders = ", ".join("?" * len(state_row))
             connection.execute(f"INSERT INTO state VALUES (1, {placeholders})", state_row)
@@ -165,7 +171,7 @@ def inspect(path: Path) -> Inspection:
         uri = f"{path.as_uri()}?mode=ro"
         with closing(sqlite3.connect(uri, uri=True, timeout=0)) as connection:
             _check_structure(path, connection)
-            if connection.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
+            if connection.execute("PRAGMA user_version").fetchone()[0] < FIRST_WRITTEN_VERSION:
                 return Inspection(True, None)
             row = connection.execute("SELECT sequence FROM state").fetchone()
             known = row is not None and isinstance(row[0], int)
@@ -235,10 +241,10 @@ def _check_version(path: Path, version: int) -> None:
 def _migrate(path: Path, connection: sqlite3.Connection) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     _check_version(path, version)
-    if version == SCHEMA_VERSION:
+    if version >= FIRST_WRITTEN_VERSION:
         return
     connection.execute("BEGIN IMMEDIATE")
-    for step in range(version, SCHEMA_VERSION):
+    for step in range(version, FIRST_WRITTEN_VERSION):
         MIGRATIONS[step](path, connection)
         connection.execute(f"PRAGMA user_version={step + 1}")
     connection.execute("COMMIT")
@@ -246,11 +252,27 @@ def _migrate(path: Path, connection: sqlite3.Connection) -> None:
 
 def _check_tables(path: Path, connection: sqlite3.Connection) -> None:
     found = dict(connection.execute("SELECT name, sql FROM sqlite_schema").fetchall())
-    missing = [name for name in TABLES if name not in found]
-    strange = [repr(name) for name, sql in found.items() if TABLES.get(name) != sql]
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    tables = TABLES if version < 3 else {**TABLES, "state": STATE_TABLE_3}
+    missing = [name for name in tables if name not in found]
+    strange = [repr(name) for name, sql in found.items() if tables.get(name) != sql]
     if missing or strange:
         why = f"missing tables: {missing}, changed or unknown ones: {strange}"
         raise corrupt(path, "the schema", why)
+
+
+def enter_layout_3(connection: sqlite3.Connection, state_row: tuple[Column, ...]) -> None:
+    """Give the database layout 3, inside the open transaction.
+
+    Args:
+        connection: of a database of layout 2.
+        state_row: the new row of table `state`.
+    """
+    connection.execute("DROP TABLE state")
+    connection.execute(STATE_TABLE_3)
+    placeholders = ", ".join("?" * len(state_row))
+    connection.execute(f"INSERT INTO state VALUES (1, {placeholders})", state_row)
+    connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
 
 def put_meta(connection: sqlite3.Connection, identity: Identity, incarnation: str) -> None:

@@ -35,6 +35,7 @@ from qcore.storage.checks import (
     decode_entries,
     decode_snapshot,
     entry_rows,
+    needs_layout_3,
 )
 from qcore.storage.interface import Identity
 from qcore.storage.lock import DirectoryLock
@@ -42,7 +43,7 @@ from qcore.storage.mark import REMEDY, Mark, MarkFile
 from qcore.storage.memory import check_cluster
 from qcore.storage.outline import LogOutline
 from qcore.storage.staging import SnapshotParts
-from qcore.storage.stored import UPDATE_STATE, StoredState
+from qcore.storage.stored import StoredState
 from qcore.storage.wal import check_wal
 
 DATABASE_FILE = "log.db"
@@ -175,7 +176,7 @@ class SqliteStorage:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             schema.put_meta(self._connection, identity, self._incarnation)
-            self._connection.execute(UPDATE_STATE, stored.row())
+            self._connection.execute(stored.update, stored.row())
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._fail(error)
@@ -206,7 +207,8 @@ class SqliteStorage:
         if chain != stored.chain:
             raise corrupt(self._path, f"entry {last}", "it is not the one last written")
         commit = min(stored.commit, stored.last_index)
-        return DurableState(HardState(stored.term, stored.voted_for, commit), snapshot, entries)
+        hard = HardState(stored.term, stored.voted_for, commit, stored.promise_ms or 0)
+        return DurableState(hard, snapshot, entries)
 
     def _read_state(self) -> StoredState:
         rows = self._connection.execute("SELECT * FROM state").fetchall()
@@ -238,11 +240,14 @@ class SqliteStorage:
         stored = replace(self._stored, sequence=self._stored.sequence + 1)
         try:
             self._connection.execute("BEGIN IMMEDIATE")
+            if stored.promise_ms is None and any(map(_needs_layout_3, writes)):
+                stored.promise_ms = 0
+                schema.enter_layout_3(self._connection, stored.row())
             written = self._carry_out(writes, stored)
             if commit is not None:
                 stored.commit = max(stored.commit, commit)
             stored.first_index, stored.last_index = outline.first_index, outline.last_index
-            self._connection.execute(UPDATE_STATE, stored.row())
+            self._connection.execute(stored.update, stored.row())
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._fail(error)
@@ -264,6 +269,8 @@ class SqliteStorage:
                 case SaveHardState(hard_state=hard):
                     stored.term, stored.voted_for = hard.term, hard.voted_for
                     stored.commit = hard.commit
+                    if stored.promise_ms is not None:
+                        stored.promise_ms = hard.promise_ms
                 case AppendLog(entries=entries):
                     appends += entries
                 case TruncateLog(from_index=from_index):
@@ -443,6 +450,19 @@ class SqliteStorage:
             self._connection.close()
             self._mark.close()
             self._lock.release()
+
+
+def _needs_layout_3(write: Write) -> bool:
+    """Whether the write says what layout 2, and with it 0.1.0, cannot hold."""
+    match write:
+        case SaveHardState(hard_state=hard):
+            return bool(hard.promise_ms)
+        case AppendLog(entries=entries):
+            return any(entry.clock_us or entry.kind == "version" for entry in entries)
+        case StoreSnapshot(snapshot=snapshot):
+            return needs_layout_3(snapshot.meta)
+        case TruncateLog():
+            return False
 
 
 def _make_directory(directory: Path) -> None:

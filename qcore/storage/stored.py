@@ -9,12 +9,13 @@ from pathlib import Path
 
 from qcore.storage.checks import Column, corrupt
 
-#: Takes what `StoredState.row` returns.
-UPDATE_STATE = (
+_UPDATE_2 = (
     "UPDATE state SET sequence=?, term=?, voted_for=?, commit_index=?, first_index=?, "
     "last_index=?, base_chain=?, chain=?, has_snapshot=?, checksum=? WHERE id = 1"
 )
+_UPDATE_3 = _UPDATE_2.replace("checksum=?", "promise_ms=?, checksum=?")
 _STATE_FIELDS = struct.Struct("<qq?qqqqII?")
+_PROMISE = struct.Struct("<q")
 
 
 @dataclass(slots=True)
@@ -22,7 +23,8 @@ class StoredState:
     """The single row of table `state`: the hard state and the log's bounds and checksum ends.
 
     `sequence` counts transactions. `base_chain` is the checksum before the first entry, `chain` that
-    of the last. `first_index` is where the log starts or would start.
+    of the last. `first_index` is where the log starts or would start. `promise_ms` is None in layout 2, which
+    does not keep it.
     """
 
     sequence: int = 0
@@ -34,6 +36,12 @@ class StoredState:
     base_chain: int = 0
     chain: int = 0
     has_snapshot: bool = False
+    promise_ms: int | None = None
+
+    @property
+    def update(self) -> str:
+        """The statement that takes what `row` returns."""
+        return _UPDATE_2 if self.promise_ms is None else _UPDATE_3
 
     def row(self) -> tuple[Column, ...]:
         """All fields and their checksum.
@@ -41,7 +49,7 @@ class StoredState:
         Raises:
             ValueError: a number does not fit 64 bits.
         """
-        fields = (
+        fields: tuple[Column, ...] = (
             self.sequence,
             self.term,
             self.voted_for,
@@ -52,6 +60,8 @@ class StoredState:
             self.chain,
             self.has_snapshot,
         )
+        if self.promise_ms is not None:
+            fields = (*fields, self.promise_ms)
         try:
             return (*fields, self._checksum())
         except struct.error as error:
@@ -70,6 +80,8 @@ class StoredState:
             self.chain,
             self.has_snapshot,
         )
+        if self.promise_ms is not None:
+            packed += _PROMISE.pack(self.promise_ms)
         return zlib.crc32(packed)
 
     @classmethod

@@ -9,6 +9,7 @@ from pydantic_core import to_json
 from qcore.errors import StoreError
 from qcore.store.chunks import to_chunks, to_lines
 from qcore.store.errors import BadRequest
+from qcore.store.interface import ApplyContext
 from qcore.store.lifecycle import create_entity, delete_entity, load_topology, set_schemas
 from qcore.store.records import EntityChange, FieldChange, Records, Transaction
 from qcore.store.requests import Command, only_reads, parse_command
@@ -28,19 +29,22 @@ class EntityStore:
     takes effect as a whole or not at all.
     """
 
+    name = "entity"
+    versions = (1, 1)
+
     def __init__(self) -> None:
         self._records = Records()
         #: What the last command did, in order; empty if it failed or only read.
         self.changes: list[EntityChange] = []
 
-    def apply(self, command: str, index: int, time_us: int) -> str:
+    def apply(self, command: str, context: ApplyContext) -> str:
         """Carry out a command of `parse_request`, or a topology. Never raises."""
         self.changes = []
         try:
             request = parse_command(command)
         except BadRequest as error:
             return _encode({"Error": _failure(error)})
-        transaction = Transaction(self._records, index, time_us * _NANOS_PER_MICRO)
+        transaction = Transaction(self._records, context.index, context.time_us * _NANOS_PER_MICRO)
         kind, result = _attempt(transaction, request)
         if result["error"] is None:
             transaction.commit()

@@ -1,12 +1,41 @@
-"""The protocol that a replicated state machine implements. Bring your own: five methods.
+"""The protocol that a replicated state machine implements. Bring your own: a name, its versions, five methods.
 
 `qcore.testing.state_machine_conformance` tries an implementation against all of this.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Final, Protocol, runtime_checkable
+
+from qcore.core.version import LATEST_RULES, VersionSupport
+from qcore.errors import ConfigError
+
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+_MAX_VERSION: Final = 1_000_000
+
+
+@dataclass(slots=True)
+class ApplyContext:
+    """Where and when a command is applied: the same on every replica, whenever it applies the command.
+
+    Attributes:
+        index: the entry's position in the log: grows, not always by one. Derive ids from it.
+        time_us: the leader's wall clock at append, microseconds since the Unix epoch, never going back. The
+            only wall clock to use, for timestamps.
+        version: the active version of the state machine, one of those that its class declares.
+        clock_us: the cluster clock, microseconds: never goes back, counts only while somebody leads, and no
+            wall clock moves it. For what expires. 0 while the cluster's rules are those of 0.1.0.
+        rules: the apply rules in effect; see `qcore.core.version`.
+    """
+
+    index: int
+    time_us: int
+    version: int = 1
+    clock_us: int = 0
+    rules: int = LATEST_RULES
 
 
 @runtime_checkable
@@ -16,16 +45,27 @@ class StateMachine(Protocol):
     The same commands in the same order must give the same state, results and hash on every replica, in any
     process and under any `PYTHONHASHSEED`: no local clock, no randomness, no iteration over sets.
     Commands, results and queries are text; JSON is the custom.
+
+    Attributes:
+        name: what the machine is called, in the log and between nodes: letters, digits, `-` and `_`. A cluster
+            runs the machine that its log names, and a node with another one refuses to start.
+        versions: the first and the last version of its behaviour that this program can apply. A cluster
+            has one active version, which `apply` is given; it changes by a log entry
+            (`qcore cluster upgrade`), once every member supports the next.
     """
 
-    def apply(self, command: str, index: int, time_us: int) -> str:
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def versions(self) -> tuple[int, int]: ...
+
+    def apply(self, command: str, context: ApplyContext) -> str:
         """Carry out a committed command and return its result.
 
         Args:
             command: what a client proposed.
-            index: the entry's position in the log: grows, not always by one. Derive ids from it.
-            time_us: the leader's wall clock at append, microseconds since the Unix epoch, the same on
-                every replica and never going back. The only clock to use.
+            context: position, times and version: all that may be used besides the command and the state.
 
         Must not raise: a bad command gives an error *result*. An exception stops the node.
         """
@@ -67,3 +107,30 @@ class RestoresGradually(Protocol):
         `restore` or `restore_gradually` comes, or nothing ever.
         """
         ...
+
+
+def support_of(machine: StateMachine, rules_max: int = LATEST_RULES) -> VersionSupport:
+    """What a program with this machine can apply.
+
+    Args:
+        machine: the state machine.
+        rules_max: the newest apply rules to admit to.
+
+    Raises:
+        ConfigError: the machine declares no usable name or versions; says how to declare them.
+    """
+    kind = type(machine).__name__
+    name: object = getattr(machine, "name", None)
+    versions: object = getattr(machine, "versions", None)
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"state machine {kind} declares the name {name!r}; give its class a name of 1 to 64 letters, digits, "
+            '`-` or `_` that begins with a letter, for example: name = "counter" (a file path is no name)'
+        )
+    match versions:
+        case (int() as low, int() as high) if 1 <= low <= high <= _MAX_VERSION:
+            return VersionSupport(1, rules_max, name, low, high)
+    raise ConfigError(
+        f"state machine {kind} ({name}) declares the versions {versions!r}; give its class the first and the last "
+        "version that it can apply, for example: versions = (1, 1)"
+    )

@@ -13,6 +13,7 @@ from pydantic_core import from_json
 from qcore.errors import StoreError
 from qcore.store.chunks import to_chunks, to_lines
 from qcore.store.digest import StateDigest
+from qcore.store.interface import ApplyContext
 
 #: The fields of each command and query, `op` included.
 _FIELDS = {
@@ -52,11 +53,14 @@ class KeyValueMachine:
     register's actual value.
     """
 
+    name = "kv"
+    versions = (1, 1)
+
     def __init__(self) -> None:
         self._registers: dict[str, str] = {}  # key -> canonical JSON text; null is not stored
         self._digest: StateDigest[str] = StateDigest()
 
-    def apply(self, command: str, index: int, time_us: int) -> str:
+    def apply(self, command: str, context: ApplyContext) -> str:
         """Carry out a command; see the class for their forms. Never raises."""
         try:
             request = _parse(command)

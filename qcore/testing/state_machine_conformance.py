@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from qcore.errors import StoreError
-from qcore.store.interface import RestoresGradually, StateMachine
+from qcore.store.interface import ApplyContext, RestoresGradually, StateMachine
 
 #: One command as the log would have it: its text, how far its index is from the one before, the same of its time in µs.
 Step = tuple[str, int, int]
@@ -149,7 +149,7 @@ class StateMachineConformance:
         """A command gives a result whatever it is; a query may raise `StoreError`. Anything else stops a node."""
         machine = self.make()
         for index, text in enumerate(_STRANGE, start=1):
-            assert isinstance(machine.apply(text, index, index), str)
+            assert isinstance(machine.apply(text, ApplyContext(index, index)), str)
             try:
                 assert isinstance(machine.query(text), str)
             except StoreError as error:
@@ -198,12 +198,12 @@ class StateMachineConformance:
     def _apply(self, machine: StateMachine, steps: Iterable[Step], after: int = 0) -> list[str]:
         if after == 0:
             for after, command in enumerate(self.prelude(), start=1):
-                machine.apply(command, after, 1_700_000_000_000_000)
+                machine.apply(command, ApplyContext(after, 1_700_000_000_000_000))
         index, time_us = after, 1_700_000_000_000_000 + after * 10**9
         results = []
         for command, index_gap, time_gap in steps:
             index, time_us = index + index_gap, time_us + time_gap
-            results.append(machine.apply(command, index, time_us))
+            results.append(machine.apply(command, ApplyContext(index, time_us)))
         return results
 
     def _answers(self, machine: StateMachine) -> list[str]:

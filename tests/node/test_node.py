@@ -22,6 +22,7 @@ from qcore.node.logs import NodeLog
 from qcore.node.node import Node
 from qcore.storage.interface import Identity, LogStorage
 from qcore.storage.sqlite import SqliteStorage
+from qcore.store.interface import ApplyContext
 from qcore.store.kv import KeyValueMachine
 from tests.process.wire import string_schema
 
@@ -201,10 +202,10 @@ def test_a_follower_acknowledges_nothing_before_it_is_durable(tmp_path: Path) ->
 
 def test_a_machine_that_raises_stops_the_node(tmp_path: Path) -> None:
     class Broken(KeyValueMachine):
-        def apply(self, command: str, index: int, time_us: int) -> str:
+        def apply(self, command: str, context: ApplyContext) -> str:
             if "boom" in command:
                 raise ZeroDivisionError("boom")
-            return super().apply(command, index, time_us)
+            return super().apply(command, context)
 
     async def scenario() -> None:
         async with running(tmp_path, TextApplication(Broken())) as world:

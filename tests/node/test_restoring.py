@@ -16,6 +16,7 @@ from qcore.node.logs import NodeLog
 from qcore.node.node import Node
 from qcore.replica.events import PeerMessageReceived
 from qcore.storage.memory import MemoryStorage
+from qcore.store.interface import ApplyContext
 
 LINES = 200
 
@@ -23,10 +24,13 @@ LINES = 200
 class InPlace:
     """A machine that restores line by line into its only state, as `RestoresGradually` allows."""
 
+    name = "inplace"
+    versions = (1, 1)
+
     def __init__(self) -> None:
         self.lines: list[str] | None = []
 
-    def apply(self, command: str, index: int, time_us: int) -> str:
+    def apply(self, command: str, context: ApplyContext) -> str:
         assert self.lines is not None
         self.lines.append(command)
         return ""

@@ -30,7 +30,7 @@ from qcore.replica.sessions import SessionTable
 from qcore.replica.snapshotting import restore_snapshot
 from qcore.storage.snapshot_file import verify
 from qcore.store.entities import EntityStore
-from qcore.store.interface import StateMachine
+from qcore.store.interface import ApplyContext, StateMachine
 from qcore.store.kv import KeyValueMachine
 from tests.node.test_node import Running, eventually, running
 from tests.process.wire import string_schema
@@ -82,10 +82,13 @@ async def put(world: Running, key: str, value: str) -> None:
 class AwkwardMachine:
     """A machine of one's own whose text is as bad as text can be for JSON and for slicing."""
 
+    name = "awkwardmachine"
+    versions = (1, 1)
+
     def __init__(self) -> None:
         self.parts: list[str] = []
 
-    def apply(self, command: str, index: int, time_us: int) -> str:
+    def apply(self, command: str, context: ApplyContext) -> str:
         self.parts.append(command)
         return str(len(self.parts))
 

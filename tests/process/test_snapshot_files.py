@@ -24,7 +24,7 @@ from qcore.sim.own_machine import load_machine
 from qcore.storage.snapshot_file import SnapshotFileWriter, SnapshotHeader, verify
 from qcore.storage.sqlite import SqliteStorage
 from qcore.store.entities import EntityStore
-from qcore.store.interface import StateMachine
+from qcore.store.interface import ApplyContext, StateMachine
 from qcore.store.kv import KeyValueMachine
 from tests.process.conftest import assert_no_traceback
 from tests.process.load import Load
@@ -70,9 +70,9 @@ def catch_up(
     assert log.entries[0].index <= first, "the log was compacted beyond the copy"
     for entry in log.entries[first - log.entries[0].index : last - log.entries[0].index + 1]:
         if entry.kind == "command":
-            machine.apply(entry.data, entry.index, entry.time_us)
+            machine.apply(entry.data, ApplyContext(entry.index, entry.time_us))
         elif entry.kind == "session":
-            sessions.apply(entry, machine)
+            sessions.apply(entry, machine, ApplyContext(entry.index, entry.time_us))
 
 
 def test_copies_under_load_are_the_state_at_their_index(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from qcore.replica.sessions import run_request
+from qcore.core.entry import Entry
+from qcore.replica.sessions import Outcome, SessionTable, run_request
+from qcore.store.interface import ApplyContext, StateMachine
 from tests.replica.witness import Witness
 
 
@@ -34,3 +36,9 @@ def opened(witness: Witness, known: list[ClientSession]) -> list[ClientSession]:
     ids = {session.session_id for session in known}
     new = [number for number in witness.sessions_told if number not in ids]
     return [*known, *[ClientSession(number) for number in new]]
+
+
+def apply(table: SessionTable, entry: Entry, machine: StateMachine, *, rules: int = 1) -> Outcome:
+    """Apply an entry of kind `session` under these rules, as a replica would."""
+    context = ApplyContext(entry.index, entry.time_us, clock_us=entry.clock_us, rules=rules)
+    return table.apply(entry, machine, context)

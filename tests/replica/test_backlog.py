@@ -21,6 +21,7 @@ from qcore.replica.events import (
     Restored,
     TakeSnapshot,
 )
+from qcore.store.interface import ApplyContext
 from qcore.store.kv import REGISTERS_AT_A_TIME, KeyValueMachine
 from tests.replica.cluster import Cluster, Host
 
@@ -171,11 +172,14 @@ class Watched(KeyValueMachine):
 class Plain:
     """A user's machine, which can be restored only in one go."""
 
+    name = "plain"
+    versions = (1, 1)
+
     def __init__(self) -> None:
         self.inner = KeyValueMachine()
 
-    def apply(self, command: str, index: int, time_us: int) -> str:
-        return self.inner.apply(command, index, time_us)
+    def apply(self, command: str, context: ApplyContext) -> str:
+        return self.inner.apply(command, context)
 
     def query(self, query: str) -> str:
         return self.inner.query(query)
@@ -201,7 +205,7 @@ def behind(machine: type[Watched] | type[Plain]) -> tuple[Cluster, Host, Host]:
         # As if it had come by log: what matters is the size of the state.
         inner = getattr(host.replica.machine, "inner", host.replica.machine)
         for number in range(REGISTERS):
-            inner.apply(put(f"k{number}", number), 1, 1)
+            inner.apply(put(f"k{number}", number), ApplyContext(1, 1))
     leader.request(2, put("new", 2))
     cluster.settle()
     leader.step(TakeSnapshot(keep_entries=0))

@@ -13,12 +13,17 @@ from qcore.replica import gate, sessions
 from qcore.replica.events import SendPeer
 from qcore.replica.gate import DurabilityGate
 from qcore.replica.sessions import SessionTable, open_request, run_request
+from qcore.store.interface import ApplyContext
+from tests.replica.client_sessions import apply
 
 
 class Echo:
     """A machine whose result is the command."""
 
-    def apply(self, command: str, index: int, time_us: int) -> str:
+    name = "echo"
+    versions = (1, 1)
+
+    def apply(self, command: str, context: ApplyContext) -> str:
         return command
 
     def query(self, query: str) -> str:
@@ -43,7 +48,7 @@ class Log:
 
     def apply(self, data: str) -> sessions.Outcome:
         self.index += 1
-        return self.table.apply(Entry(self.index, 1, "session", data, self.index), Echo())
+        return apply(self.table, Entry(self.index, 1, "session", data, self.index), Echo())
 
     def open(self) -> int:
         result, _ = self.apply(open_request(60_000))
@@ -64,8 +69,8 @@ def test_the_recorded_replies_of_all_sessions_are_bounded_in_bytes(
     assert log.apply(run_request(names[-1], 1, 0, "r" * 300)) == ("r" * 300, None), "recorded"
     other = SessionTable()
     other.load(log.table.dump())
-    other.apply(Entry(99, 1, "session", run_request(names[-1], 2, 0, "s" * 300), 99), Echo())
-    log.table.apply(Entry(99, 1, "session", run_request(names[-1], 2, 0, "s" * 300), 99), Echo())
+    apply(other, Entry(99, 1, "session", run_request(names[-1], 2, 0, "s" * 300), 99), Echo())
+    apply(log.table, Entry(99, 1, "session", run_request(names[-1], 2, 0, "s" * 300), 99), Echo())
     assert other.dump() == log.table.dump(), "a replica that restored a snapshot drops the same"
 
 

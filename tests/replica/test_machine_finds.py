@@ -15,12 +15,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RULE_MARKER, initialize
 
 from qcore.core import Membership, Safeguards, Snapshot, election, quorum, reads, transfer
-from qcore.core.entry import Entry
 from qcore.core.quorum import VoteResult
 from qcore.core.server import Server
 from qcore.replica import sessions
 from qcore.replica.sessions import Outcome, Session, SessionTable
-from qcore.store.interface import StateMachine
+from qcore.store.interface import ApplyContext, StateMachine
 from tests.core.safety import SafetyViolation
 from tests.replica.test_state_machine import QUICK, ReplicaMachine, run
 
@@ -65,10 +64,10 @@ def commands_run_again(patch: pytest.MonkeyPatch) -> None:
     right = sessions._run
 
     def wrong(
-        session: Session, request: sessions._Run, entry: Entry, machine: StateMachine
+        session: Session, request: sessions._Run, context: ApplyContext, machine: StateMachine
     ) -> Outcome:
         session.replies.pop(request.sequence, None)
-        return right(session, request, entry, machine)
+        return right(session, request, context, machine)
 
     patch.setattr(sessions, "_run", wrong)
 

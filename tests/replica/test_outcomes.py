@@ -21,6 +21,7 @@ from qcore.errors import (
     TooLarge,
 )
 from qcore.replica.events import ClientRequest, InitCluster, Reply, TakeSnapshot
+from qcore.store.interface import ApplyContext
 from tests.replica.cluster import WALL_US, Cluster, Host
 
 
@@ -243,7 +244,10 @@ def test_a_bad_query_is_an_error_of_the_store_also_when_forwarded() -> None:
 class Exploding:
     """A machine that breaks its contract: `apply` raises on `boom`, `query` always does."""
 
-    def apply(self, command: str, index: int, time_us: int) -> str:
+    name = "exploding"
+    versions = (1, 1)
+
+    def apply(self, command: str, context: ApplyContext) -> str:
         if command == "boom":
             raise KeyError("boom")
         return "fine"

@@ -18,6 +18,7 @@ from qcore.replica.sessions import (
     run_request,
 )
 from qcore.store.kv import KeyValueMachine
+from tests.replica.client_sessions import apply
 from tests.replica.cluster import Cluster, Host
 
 ADD = json.dumps({"op": "add", "key": "n", "amount": 1})
@@ -154,13 +155,13 @@ def entry(index: int, data: str, time_us: int = 0) -> Entry:
 
 def test_acknowledged_replies_are_forgotten_and_their_numbers_refused() -> None:
     table, machine = SessionTable(), KeyValueMachine()
-    table.apply(entry(1, open_request(1000)), machine)
+    apply(table, entry(1, open_request(1000)), machine)
     for number in range(1, 4):
-        table.apply(entry(1 + number, run_request(1, number, 0, ADD)), machine)
-    result, error = table.apply(entry(9, run_request(1, 4, 2, ADD)), machine)
+        apply(table, entry(1 + number, run_request(1, number, 0, ADD)), machine)
+    result, error = apply(table, entry(9, run_request(1, 4, 2, ADD)), machine)
     assert error is None
     assert result is not None
-    _, error = table.apply(entry(10, run_request(1, 2, 2, ADD)), machine)
+    _, error = apply(table, entry(10, run_request(1, 2, 2, ADD)), machine)
     assert isinstance(error, SequenceRefused)
     assert json.loads(machine.query(GET))["value"] == 4
 
@@ -168,13 +169,13 @@ def test_acknowledged_replies_are_forgotten_and_their_numbers_refused() -> None:
 def test_the_table_is_bounded_in_sessions_and_in_replies() -> None:
     table, machine = SessionTable(), KeyValueMachine()
     for index in range(1, MAX_SESSIONS + 3):
-        table.apply(entry(index, open_request(1000)), machine)
+        apply(table, entry(index, open_request(1000)), machine)
     assert len(table) == MAX_SESSIONS
-    _, error = table.apply(entry(MAX_SESSIONS + 3, keep_request(1)), machine)
+    _, error = apply(table, entry(MAX_SESSIONS + 3, keep_request(1)), machine)
     assert isinstance(error, SessionExpired), "the least recently used made room"
     last = MAX_SESSIONS + 2
     outcomes = [
-        table.apply(entry(MAX_SESSIONS + 10 + n, run_request(last, n, 0, ADD)), machine)[1]
+        apply(table, entry(MAX_SESSIONS + 10 + n, run_request(last, n, 0, ADD)), machine)[1]
         for n in range(1, MAX_REPLIES + 2)
     ]
     assert outcomes[:-1] == [None] * MAX_REPLIES
@@ -183,13 +184,13 @@ def test_the_table_is_bounded_in_sessions_and_in_replies() -> None:
 
 def test_dump_and_load_keep_everything() -> None:
     table, machine = SessionTable(), KeyValueMachine()
-    table.apply(entry(1, open_request(5000), 7), machine)
-    table.apply(entry(2, open_request(9000), 8), machine)
-    table.apply(entry(3, run_request(1, 5, 3, ADD), 9), machine)
+    apply(table, entry(1, open_request(5000), 7), machine)
+    apply(table, entry(2, open_request(9000), 8), machine)
+    apply(table, entry(3, run_request(1, 5, 3, ADD), 9), machine)
     copy = SessionTable()
     copy.load(table.dump())
     assert copy.dump() == table.dump()
-    result, error = copy.apply(entry(4, run_request(1, 5, 3, ADD), 10), machine)
+    result, error = apply(copy, entry(4, run_request(1, 5, 3, ADD), 10), machine)
     assert error is None
     assert json.loads(result or "")["value"] == 1
 
@@ -197,6 +198,6 @@ def test_dump_and_load_keep_everything() -> None:
 def test_garbage_in_a_session_entry_is_an_error_and_changes_nothing() -> None:
     table, machine = SessionTable(), KeyValueMachine()
     for data in ("", "[]", '["run",1]', '{"a":1}', '["open","x"]', "[" * 10_000):
-        _, error = table.apply(entry(1, data), machine)
+        _, error = apply(table, entry(1, data), machine)
         assert isinstance(error, StoreError)
     assert len(table) == 0

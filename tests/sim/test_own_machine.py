@@ -13,6 +13,7 @@ import pytest
 
 from qcore.errors import ConfigError
 from qcore.sim import RunResult, load_scenario, run_scenario
+from qcore.store.interface import ApplyContext
 from qcore.store.kv import KeyValueMachine
 from tests.sim.scenario_texts import failures, scenario, seen
 
@@ -52,17 +53,17 @@ class Forgetful(KeyValueMachine):
         super().__init__()
         self._number = next(self._numbers)
 
-    def apply(self, command: str, index: int, time_us: int) -> str:
-        return super().apply(command.replace("visits", f"visits{self._number}"), index, time_us)
+    def apply(self, command: str, context: ApplyContext) -> str:
+        return super().apply(command.replace("visits", f"visits{self._number}"), context)
 
 
 class Raising(KeyValueMachine):
     """It breaks the protocol's promise not to raise."""
 
-    def apply(self, command: str, index: int, time_us: int) -> str:
-        if index > 12:
+    def apply(self, command: str, context: ApplyContext) -> str:
+        if context.index > 12:
             raise ValueError("thirteen is too many")
-        return super().apply(command, index, time_us)
+        return super().apply(command, context)
 
 
 def set_visits(rng: Random) -> tuple[Literal["write", "read"], str]:

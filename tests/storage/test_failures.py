@@ -18,7 +18,6 @@ from qcore.errors import DiskFull, LogCorrupt, StorageError
 from qcore.storage.checks import entry_rows
 from qcore.storage.memory import MemoryStorage
 from qcore.storage.sqlite import SqliteStorage
-from qcore.storage.stored import UPDATE_STATE
 from tests.storage.directories import command, snapshot
 
 ROOT = Path(__file__).parent.parent.parent
@@ -289,7 +288,7 @@ def test_a_gap_between_snapshot_and_log_is_refused(tmp_path: Path) -> None:
         stored = storage._stored
         stored.first_index, stored.last_index, stored.chain = first, first + 2, chain
         storage._connection.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?, ?)", rows)
-        storage._connection.execute(UPDATE_STATE, stored.row())
+        storage._connection.execute(stored.update, stored.row())
         storage.close()
         storage = SqliteStorage.open(directory, 1)
         with pytest.raises(LogCorrupt, match=r"log\.db: .*(starts|ends) at entry"):

@@ -6,6 +6,7 @@ import json
 from typing import Any  # requests and results are JSON, compared as they come
 
 from qcore.store.entities import EntityStore
+from qcore.store.interface import ApplyContext
 from qcore.store.requests import parse_request
 
 #: The time of log entry i is this plus i microseconds.
@@ -94,7 +95,7 @@ class Driver:
             result = self.store.query(payload)
         else:
             self.index += 1
-            result = self.store.apply(payload, self.index, EPOCH_US + self.index)
+            result = self.store.apply(payload, ApplyContext(self.index, EPOCH_US + self.index))
         answer = json.loads(result)
         assert list(answer) == [kind]
         return answer[kind]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import strategies as st
 
 from qcore.store.entities import EntityStore
-from qcore.store.interface import StateMachine
+from qcore.store.interface import ApplyContext, StateMachine
 from qcore.store.kv import KeyValueMachine
 from qcore.store.requests import parse_request
 from qcore.testing.state_machine_conformance import StateMachineConformance
@@ -126,7 +126,7 @@ class RestoresOnTop(KeyValueMachine):
         for key, value in before.items():
             if key not in self._registers:
                 command = {"op": "set", "key": key, "value": json.loads(value)}
-                super().apply(json.dumps(command), 1, 1)
+                super().apply(json.dumps(command), ApplyContext(1, 1))
 
 
 class RestoresItsOwnChunksOnly(KeyValueMachine):
@@ -137,9 +137,9 @@ class RestoresItsOwnChunksOnly(KeyValueMachine):
 
 
 class Raises(KeyValueMachine):
-    def apply(self, command: str, index: int, time_us: int) -> str:
+    def apply(self, command: str, context: ApplyContext) -> str:
         json.loads(command)
-        return super().apply(command, index, time_us)
+        return super().apply(command, context)
 
 
 class CountsQueries(KeyValueMachine):
@@ -165,8 +165,8 @@ class KnowsWhoItIs(KeyValueMachine):
         super().__init__()
         self._id = next(_lives)
 
-    def apply(self, command: str, index: int, time_us: int) -> str:
-        return f"{self._id} {super().apply(command, index, time_us)}"
+    def apply(self, command: str, context: ApplyContext) -> str:
+        return f"{self._id} {super().apply(command, context)}"
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from qcore.errors import StoreError
 from qcore.store.chunks import CHUNK_CHARS
 from qcore.store.entities import EntityStore
+from qcore.store.interface import ApplyContext
 from qcore.store.topology import parse_topology
 from tests.store.driver import (
     EPOCH_US,
@@ -117,7 +118,7 @@ def test_same_log_same_results_and_hashes_also_across_a_snapshot(
             restored.restore(recut(chunks, data.draw(st.integers(1, 400))))
         before = steady.state_hash()
         results = [
-            store.apply(command, position + 1, EPOCH_US + position)
+            store.apply(command, ApplyContext(position + 1, EPOCH_US + position))
             for store in ([steady, lazy, restored] if position >= halfway else [steady, lazy])
         ]
         assert results == [results[0]] * len(results)
@@ -144,7 +145,7 @@ def test_hashes_are_equal_exactly_when_snapshots_are(
         store = EntityStore()
         for request in [*START, *requests]:
             # One position and time for all: so different histories can end in one state.
-            store.apply(json.dumps(request), 1, EPOCH_US)
+            store.apply(json.dumps(request), ApplyContext(1, EPOCH_US))
             store.state_hash()
         stores.append(store)
     left, right = ("\n".join(sorted("".join(s.snapshot()).split("\n"))) for s in stores)
@@ -204,7 +205,7 @@ def test_the_order_in_which_an_entity_got_its_fields_does_not_count_in_the_hash(
 def test_whether_a_topology_was_loaded_counts_in_the_hash() -> None:
     store = EntityStore()
     before = store.state_hash()
-    store.apply(parse_topology("schemas: []", "t").command(), 1, 0)
+    store.apply(parse_topology("schemas: []", "t").command(), ApplyContext(1, 0))
     assert store.state_hash() != before
 
 
@@ -258,12 +259,13 @@ def test_a_damaged_snapshot_is_refused_and_changes_nothing(damage: Any) -> None:
 PROGRAM = """
 import json, sys
 from qcore.store.entities import EntityStore
+from qcore.store.interface import ApplyContext
 from qcore.store.kv import KeyValueMachine
 store, registers = EntityStore(), KeyValueMachine()
 for index, command in enumerate(json.load(sys.stdin), start=1):
-    print(store.apply(command, index, 1_700_000_000_000_000 + index))
+    print(store.apply(command, ApplyContext(index, 1_700_000_000_000_000 + index)))
     print(store.state_hash())
-    registers.apply(json.dumps({"op": "set", "key": command, "value": {"b": index, "a": None}}), 1, 1)
+    registers.apply(json.dumps({"op": "set", "key": command, "value": {"b": index, "a": None}}), ApplyContext(1, 1))
 print(registers.state_hash())
 print("".join(store.snapshot()))
 """
@@ -301,7 +303,7 @@ def test_results_hashes_and_snapshots_do_not_depend_on_the_process_or_its_hash_s
     assert outputs[0] == outputs[1]
     driver = Driver()
     for index, command in enumerate(log, start=1):
-        driver.store.apply(command, index, 1_700_000_000_000_000 + index)
+        driver.store.apply(command, ApplyContext(index, 1_700_000_000_000_000 + index))
     assert driver.store.state_hash() in outputs[0]
 
 
@@ -310,6 +312,6 @@ def test_replicas_that_load_a_topology_have_the_same_ids_and_times() -> None:
     text = "schemas: [{entity_type: T, fields: {Name: {default_value: {String: ''}, rank: 0}}}]\n"
     command = parse_topology(text + "tree: [{entity_type: T, name: x}]", "t").command()
     one, two = EntityStore(), EntityStore()
-    assert one.apply(command, 3, 77) == two.apply(command, 3, 77)
+    assert one.apply(command, ApplyContext(3, 77)) == two.apply(command, ApplyContext(3, 77))
     assert one.state_hash() == two.state_hash()
     assert list(one.snapshot()) == list(two.snapshot())

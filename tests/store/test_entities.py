@@ -8,7 +8,7 @@ import pytest
 
 from qcore.errors import StoreError
 from qcore.store.entities import EntityStore
-from qcore.store.interface import StateMachine
+from qcore.store.interface import ApplyContext, StateMachine
 from tests.store.driver import (
     EPOCH_US,
     OBJECT,
@@ -356,7 +356,7 @@ MALFORMED = [
 def test_a_malformed_command_is_an_error_value_and_a_malformed_query_raises(text: str) -> None:
     store = EntityStore()
     before = store.state_hash()
-    answer = json.loads(store.apply(text, 1, 0))
+    answer = json.loads(store.apply(text, ApplyContext(1, 0)))
     assert code(answer["Error"]) == "BadRequest"
     assert store.state_hash() == before
     with pytest.raises(StoreError):
@@ -372,4 +372,4 @@ def test_a_query_does_not_write() -> None:
 def test_a_read_may_also_go_through_the_log() -> None:
     driver = people()
     query = '{"GetSchema":{"entity_type":"Folder"}}'
-    assert driver.store.apply(query, 9, 0) == driver.store.query(query)
+    assert driver.store.apply(query, ApplyContext(9, 0)) == driver.store.query(query)

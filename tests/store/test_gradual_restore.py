@@ -10,7 +10,7 @@ import pytest
 from qcore.errors import StoreError
 from qcore.store import records
 from qcore.store.entities import EntityStore
-from qcore.store.interface import RestoresGradually, StateMachine
+from qcore.store.interface import ApplyContext, RestoresGradually, StateMachine
 from qcore.store.kv import REGISTERS_AT_A_TIME, KeyValueMachine
 from qcore.store.snapshot import LINES_AT_A_TIME
 from tests.process.wire import string_schema
@@ -20,17 +20,22 @@ COUNT = 10 * REGISTERS_AT_A_TIME // 4
 
 def entities(count: int = COUNT) -> EntityStore:
     store = EntityStore()
-    store.apply(json.dumps({"SetSchema": {"entity_schema": string_schema("Item", "Name")}}), 1, 1)
+    store.apply(
+        json.dumps({"SetSchema": {"entity_schema": string_schema("Item", "Name")}}),
+        ApplyContext(1, 1),
+    )
     for number in range(count):
         create = {"entity_type": "Item", "parent_id": None, "name": f"é{number}\n"}
-        store.apply(json.dumps({"CreateEntity": create}), number + 2, 1)
+        store.apply(json.dumps({"CreateEntity": create}), ApplyContext(number + 2, 1))
     return store
 
 
 def registers(count: int = COUNT) -> KeyValueMachine:
     machine = KeyValueMachine()
     for number in range(count):
-        machine.apply(json.dumps({"op": "set", "key": f"k{number}", "value": number}), number, 1)
+        machine.apply(
+            json.dumps({"op": "set", "key": f"k{number}", "value": number}), ApplyContext(number, 1)
+        )
     return machine
 
 

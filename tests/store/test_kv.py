@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qcore.errors import StoreError
-from qcore.store.interface import StateMachine
+from qcore.store.interface import ApplyContext, StateMachine
 from qcore.store.kv import KeyValueMachine
 
 
 def run(machine: KeyValueMachine, **command: object) -> Any:
-    return json.loads(machine.apply(json.dumps(command), 1, 0))
+    return json.loads(machine.apply(json.dumps(command), ApplyContext(1, 0)))
 
 
 def get(machine: KeyValueMachine, key: str) -> Any:
@@ -77,7 +77,7 @@ def test_a_bad_command_is_an_error_value_and_changes_nothing(command: str, reaso
     run(machine, op="set", key="text", value="x")
     run(machine, op="set", key="big", value=2**63 - 1)
     before = machine.state_hash()
-    result = json.loads(machine.apply(command, 1, 0))
+    result = json.loads(machine.apply(command, ApplyContext(1, 0)))
     assert result["ok"] is False
     assert reason in result["error"]
     assert machine.state_hash() == before
@@ -113,17 +113,19 @@ def test_hashes_are_equal_exactly_when_states_are(
 ) -> None:
     left, right = KeyValueMachine(), KeyValueMachine()
     for command in one:
-        left.apply(json.dumps(command), 1, 0)
+        left.apply(json.dumps(command), ApplyContext(1, 0))
         left.state_hash()
     text = "".join(left.snapshot())
     right.restore([text[i : i + cut] for i in range(0, len(text), cut)])
     assert right.state_hash() == left.state_hash()
     for command in two:
-        assert left.apply(json.dumps(command), 1, 0) == right.apply(json.dumps(command), 1, 0)
+        assert left.apply(json.dumps(command), ApplyContext(1, 0)) == right.apply(
+            json.dumps(command), ApplyContext(1, 0)
+        )
     assert right.state_hash() == left.state_hash()
     fresh = KeyValueMachine()
     for command in two:
-        fresh.apply(json.dumps(command), 1, 0)
+        fresh.apply(json.dumps(command), ApplyContext(1, 0))
     assert (fresh.state_hash() == left.state_hash()) == (contents(fresh) == contents(left))
 
 

@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qcore.store.interface import StateMachine
+from qcore.store.interface import ApplyContext, StateMachine
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "counter_machine.py"
 
@@ -32,11 +32,11 @@ def test_the_example_is_a_state_machine_of_under_thirty_lines() -> None:
 
 def test_the_example_counts_refuses_and_restores() -> None:
     machine, other = load_example(), load_example()
-    assert machine.apply('{"name": "visits", "by": 2}', 5, 0) == "2"
-    assert machine.apply('{"name": "visits", "by": 3}', 6, 0) == "5"
+    assert machine.apply('{"name": "visits", "by": 2}', ApplyContext(5, 0)) == "2"
+    assert machine.apply('{"name": "visits", "by": 3}', ApplyContext(6, 0)) == "5"
     before = machine.state_hash()
-    assert machine.apply('{"name": "visits"}', 7, 0).startswith("bad command")
-    assert machine.apply("[1]", 8, 0).startswith("bad command")
+    assert machine.apply('{"name": "visits"}', ApplyContext(7, 0)).startswith("bad command")
+    assert machine.apply("[1]", ApplyContext(8, 0)).startswith("bad command")
     assert machine.state_hash() == before
     other.restore(machine.snapshot())
     assert other.query("visits") == "5"

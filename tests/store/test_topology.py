@@ -10,6 +10,7 @@ import yaml
 
 from qcore.errors import ConfigError
 from qcore.store.entities import EntityStore
+from qcore.store.interface import ApplyContext
 from qcore.store.topology import parse_topology
 from tests.store.driver import EPOCH_US, Driver, code, read
 
@@ -69,7 +70,9 @@ def _parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def load(text: str) -> Driver:
     driver = Driver()
     driver.index = 5
-    answer = json.loads(driver.store.apply(parse_topology(text, "t").command(), 5, EPOCH_US))
+    answer = json.loads(
+        driver.store.apply(parse_topology(text, "t").command(), ApplyContext(5, EPOCH_US))
+    )
     assert answer["LoadTopology"]["error"] is None
     return driver
 
@@ -116,12 +119,15 @@ def test_a_topology_is_loaded_once() -> None:
     before = driver.store.state_hash()
     command = parse_topology("schemas: []", "t").command()
     for _ in range(2):
-        answer = json.loads(driver.store.apply(command, 9, EPOCH_US))["LoadTopology"]
+        answer = json.loads(driver.store.apply(command, ApplyContext(9, EPOCH_US)))["LoadTopology"]
         assert (answer["response"], code(answer)) == (None, "AlreadyLoaded")
         assert driver.store.state_hash() == before
     other = EntityStore()
     other.restore(driver.store.snapshot())
-    assert json.loads(other.apply(command, 9, EPOCH_US))["LoadTopology"]["error"] is not None
+    assert (
+        json.loads(other.apply(command, ApplyContext(9, EPOCH_US)))["LoadTopology"]["error"]
+        is not None
+    )
 
 
 def test_the_example_loads() -> None:
@@ -146,7 +152,7 @@ def test_a_wrong_topology_command_is_an_error_value_and_changes_nothing() -> Non
         store = EntityStore()
         before = store.state_hash()
         command = {"LoadTopology": {"schemas": [], "entities": [wrong]}}
-        answer = json.loads(store.apply(json.dumps(command), 1, 0))
+        answer = json.loads(store.apply(json.dumps(command), ApplyContext(1, 0)))
         assert answer["LoadTopology"]["error"] is not None
         assert store.state_hash() == before
 

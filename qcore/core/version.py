@@ -1,0 +1,103 @@
+"""The cluster's version: which rules give log entries their meaning, and which state machine applies them.
+
+The version is replicated state. A log entry of kind `version` raises it; every older entry keeps its older
+meaning, also when a newer program applies it again. Snapshots carry the version as of their last entry.
+
+| rules | since | what an entry of these rules means |
+|---|---|---|
+| 1 | 0.1.0 | sessions expire by the log time of later session entries; the state machine is not recorded |
+| 2 | 0.2.0 | sessions expire by the cluster clock (`Entry.clock_us`), idle or not; the state machine is recorded |
+
+Message fields and storage formats that older programs refuse are used from the moment when an entry that raises the
+rules is in the log: the leader appends it only once every member has said that it supports those rules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from pydantic import ConfigDict, TypeAdapter, with_config
+
+#: The newest rules that this program knows.
+LATEST_RULES = 2
+
+
+@with_config(ConfigDict(strict=True, extra="forbid"))
+@dataclass(slots=True, frozen=True)
+class ClusterVersion:
+    """The active version of a cluster.
+
+    Attributes:
+        rules: number of the apply rules; see the module's table.
+        machine: name of the state machine; empty where it is not recorded (rules 1).
+        machine_version: active version of the state machine.
+    """
+
+    rules: int = 1
+    machine: str = ""
+    machine_version: int = 1
+
+    def to_json(self) -> str:
+        """Canonical text, as stored in an entry of kind `version`."""
+        return _adapter().dump_json(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str) -> ClusterVersion:
+        """Inverse of `to_json`.
+
+        Raises:
+            pydantic.ValidationError: the text is not a version.
+        """
+        return _adapter().validate_json(text)
+
+
+#: The version of a cluster whose log holds no entry of kind `version`.
+FIRST_VERSION = ClusterVersion()
+
+
+@dataclass(slots=True, frozen=True)
+class VersionSupport:
+    """What one program can apply, as its `Hello` says. Each range includes both ends.
+
+    Attributes:
+        rules_min, rules_max: apply rules.
+        machine: name of its state machine; empty for a program that does not say (0.1.0).
+        machine_min, machine_max: versions of that machine.
+    """
+
+    rules_min: int = 1
+    rules_max: int = 1
+    machine: str = ""
+    machine_min: int = 1
+    machine_max: int = 1
+
+    def fault_with(self, active: ClusterVersion) -> str | None:
+        """Why this program cannot be a member of a cluster of that version, or None if it can."""
+        if not self.rules_min <= active.rules <= self.rules_max:
+            return (
+                f"the cluster's apply rules are version {active.rules}, this program supports "
+                f"{_range(self.rules_min, self.rules_max)}"
+            )
+        if not active.machine:
+            return None
+        if self.machine != active.machine:
+            return (
+                f"the cluster's state machine is {active.machine!r}, this program runs "
+                f"{self.machine or 'one that does not say its name'!r}"
+            )
+        if not self.machine_min <= active.machine_version <= self.machine_max:
+            return (
+                f"version {active.machine_version} of state machine {active.machine!r} is active, this program "
+                f"supports {_range(self.machine_min, self.machine_max)}"
+            )
+        return None
+
+
+def _range(low: int, high: int) -> str:
+    return f"version {low}" if low == high else f"versions {low} to {high}"
+
+
+@cache
+def _adapter() -> TypeAdapter[ClusterVersion]:
+    return TypeAdapter(ClusterVersion)

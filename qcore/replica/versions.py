@@ -1,0 +1,221 @@
+"""The active version of the cluster, as one replica has applied it, and when to raise it (`qcore.core.version`).
+
+| what | who asks | appended once |
+|---|---|---|
+| next number of the apply rules | nobody: the leader does it by itself | every member is connected and supports it |
+| next version of the state machine | the operator: `UpgradeMachine` | likewise |
+
+An entry that asks for what is active already, or for another machine than the recorded one, changes nothing, on every
+replica alike: two leaders may have appended the same step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from qcore.core.effects import ProposalAccepted
+from qcore.core.entry import DurableState, Entry
+from qcore.core.events import Propose
+from qcore.core.server import restored_versions
+from qcore.core.version import FIRST_VERSION, ClusterVersion, VersionSupport
+from qcore.errors import ChangeRefused, IncompatibleVersion, OutcomeUnknown, QcoreError
+from qcore.replica.events import PeerSupports, UpgradeMachine
+from qcore.replica.owner import Owner
+from qcore.replica.pending import Request
+from qcore.store.interface import ApplyContext
+
+
+class Versions:
+    """The active version, what the members support, and the requests to raise it.
+
+    Args:
+        owner: the replica.
+        support: what this program can apply.
+
+    Attributes:
+        active: the version as of the last applied entry.
+        members: what each member says that it supports, as far as it is connected; without this node.
+    """
+
+    def __init__(self, owner: Owner, support: VersionSupport) -> None:
+        self._owner = owner
+        self.support = support
+        self.active = FIRST_VERSION
+        self.members: dict[int, VersionSupport] = {}
+        self._appended_term = 0  # in which this leader appended a raise that is not applied yet
+        self._upgrades: list[tuple[Request, int]] = []
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to raise."""
+        return self.active.rules >= self.support.rules_max and not self._upgrades
+
+    def first(self) -> ClusterVersion | None:
+        """The version that a new cluster begins with; None for rules 1, whose logs do not say."""
+        support = self.support
+        if support.rules_max == FIRST_VERSION.rules:
+            return None
+        return ClusterVersion(support.rules_max, support.machine, support.machine_max)
+
+    def context_of(self, entry: Entry) -> ApplyContext:
+        """What the state machine is told with the command of an entry."""
+        active = self.active
+        return ApplyContext(
+            entry.index, entry.time_us, active.machine_version, entry.clock_us, active.rules
+        )
+
+    def restored(self, version: ClusterVersion) -> None:
+        """The state is now that of a snapshot with this version.
+
+        Raises:
+            IncompatibleVersion: this program cannot apply what follows it.
+        """
+        require(version, self.support)
+        self.active = version
+
+    def apply(self, entry: Entry) -> str:
+        """Apply an entry of kind `version`; returns the version that is active then.
+
+        Raises:
+            IncompatibleVersion: this program cannot apply what follows it.
+        """
+        asked, active = ClusterVersion.from_json(entry.data), self.active
+        self._appended_term = 0
+        other_machine = active.machine and asked.machine != active.machine
+        back = asked.rules < active.rules or asked.machine_version < active.machine_version
+        if not other_machine and not back:
+            require(asked, self.support)
+            self.active = asked
+        return self.active.to_json()
+
+    def on_supports(self, event: PeerSupports) -> None:
+        """A member said what it supports, or its connection is gone."""
+        if event.support is None:
+            self.members.pop(event.peer_id, None)
+        else:
+            self.members[event.peer_id] = event.support
+
+    # -- raising ---------------------------------------------------------------------------------
+
+    def upgrade(self, event: UpgradeMachine) -> None:
+        """Take a request to raise the state machine's version; it ends in one `Reply`."""
+        request = self._owner.open_request(event.request_id, event.timeout_ms)
+        wanted = event.version or self.support.machine_max
+        refusal = self._why_no_upgrade(wanted)
+        if refusal is not None:
+            self._owner.fail(request, refusal)
+        elif wanted == self.active.machine_version:
+            self._owner.succeed(request, self.active.to_json(), self._owner.applied_index)
+        else:
+            self._upgrades.append((request, wanted))
+
+    def advance(self, wall_us: int) -> None:
+        """After each step: settle the requests that are done, and append the next raise if it is time."""
+        core = self._owner.core
+        self._upgrades = [item for item in self._upgrades if not self._settled(*item)]
+        if not core.has_committed_in_term or self._appended_term == core.term:
+            return
+        active = self.active
+        if active.rules < self.support.rules_max:
+            # The step to rules 2 records which machine the cluster runs.
+            step = replace(active, rules=active.rules + 1, machine=self.support.machine)
+        elif self._upgrades:
+            step = replace(active, machine_version=active.machine_version + 1)
+        else:
+            return
+        if self._unfit(step) is None:
+            effects = self._owner.step_core(Propose([step.to_json()], wall_us, ["version"]))
+            if isinstance(effects[0], ProposalAccepted):
+                self._appended_term = core.term
+
+    def expire(self, request: Request) -> QcoreError | None:
+        """The error for a request of this kind whose deadline came; None if it is not one."""
+        for item in self._upgrades:
+            if item[0] is request:
+                self._upgrades.remove(item)
+                return OutcomeUnknown(
+                    "the state machine's version was not raised in time; it may still be: look at the cluster's status"
+                )
+        return None
+
+    def _settled(self, request: Request, wanted: int) -> bool:
+        owner = self._owner
+        if request.done:
+            return True
+        if self.active.machine_version >= wanted:
+            owner.succeed(request, self.active.to_json(), owner.applied_index)
+        elif owner.core.role != "leader":
+            owner.fail(
+                request,
+                OutcomeUnknown(
+                    "this node lost the leadership before the state machine's version was raised: look at the "
+                    "cluster's status, and ask again"
+                ),
+            )
+        else:
+            return False
+        return True
+
+    def _why_no_upgrade(self, wanted: int) -> QcoreError | None:
+        core, active = self._owner.core, self.active
+        if core.role != "leader":
+            return self._owner.not_leader()
+        if not core.has_committed_in_term:
+            return ChangeRefused(
+                "not_ready",
+                "this leader has not committed an entry of its own term yet: retry in a moment",
+            )
+        if not active.machine:
+            return ChangeRefused(
+                "not_ready",
+                f"the cluster's apply rules are version {active.rules}, which do not record the state machine: they "
+                "are raised once every member runs this version of qcore and is connected",
+            )
+        if wanted < active.machine_version:
+            return ChangeRefused(
+                "going_back",
+                f"version {active.machine_version} of state machine {active.machine!r} is active, and versions never "
+                "go back",
+            )
+        unfit = self._unfit(replace(active, machine_version=wanted))
+        return None if unfit is None else ChangeRefused("unsupported", unfit)
+
+    def _unfit(self, version: ClusterVersion) -> str | None:
+        """Why some member could not apply this version, or None."""
+        core = self._owner.core
+        for member in core.membership.members():
+            support = self.support if member == core.node_id else self.members.get(member)
+            if support is None:
+                return f"node {member} is not connected: what it supports is not known"
+            fault = support.fault_with(version)
+            if fault is not None:
+                return f"node {member} cannot follow: {fault}: upgrade it first"
+        return None
+
+
+def require(version: ClusterVersion, support: VersionSupport) -> None:
+    """Stop a program that cannot apply this version.
+
+    Raises:
+        IncompatibleVersion: says what is active and what is supported.
+    """
+    fault = support.fault_with(version)
+    if fault is not None:
+        raise IncompatibleVersion(
+            f"{fault}. Nothing was written: start this node with the state machine and the program that the cluster "
+            "runs"
+        )
+
+
+def require_all(durable: DurableState, support: VersionSupport) -> None:
+    """Hold every version that a node's log and snapshot name, committed or not, to what its program supports.
+
+    Raises:
+        IncompatibleVersion: as `require`.
+        LogCorrupt: an entry of kind `version` holds none.
+    """
+    versions = [version for _, version in restored_versions(durable)]
+    if durable.entries or durable.snapshot is not None:
+        # The oldest is where applying begins, the newest where it leads.
+        require(versions[0], support)
+        require(versions[-1], support)
