@@ -8,7 +8,7 @@ quorum steps down: together that makes one-way and partial partitions harmless.
 
 from __future__ import annotations
 
-from qcore.core import quorum, reads, replication
+from qcore.core import freshness, quorum, reads, replication
 from qcore.core.effects import VoteGranted
 from qcore.core.messages import PreVote, PreVoteResponse, RequestVote, RequestVoteResponse
 from qcore.core.progress import Progress
@@ -111,6 +111,8 @@ def become_follower(server: Server, term: int, leader_id: int | None) -> None:
         # The leader heard last may go on reading under its lease, whatever newer term we learn of.
         promised = server.last_leader_contact + server.election_timeout_min_us
         server.no_vote_before = max(server.no_vote_before, promised)
+    if was_leader:
+        freshness.stepping_down(server)
     server.role = server.idle_role()
     server.leader_id = leader_id
     server.last_leader_contact = None if leader_id is None else server.now

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qcore.core import quorum, snapshots
+from qcore.core import freshness, quorum, snapshots
 from qcore.core.effects import MessageDropped, ProposalAccepted, ProposalRefused
 from qcore.core.entry import ENTRY_OVERHEAD_BYTES, Entry, EntryKind, Membership
 from qcore.core.events import Propose
@@ -132,6 +132,7 @@ def _send_append(
     entries: list[Entry],
 ) -> None:
     progress.last_sent_at = server.now
+    echo_us, is_current, confirmed_ago_us = freshness.echo_for(server, progress)
     server.send(
         peer,
         AppendEntries(
@@ -142,6 +143,9 @@ def _send_append(
             leader_commit=server.commit,
             entries=entries,
             round=server.reads.round,
+            echo_us=echo_us,
+            is_current=is_current,
+            confirmed_ago_us=confirmed_ago_us,
         ),
     )
 
@@ -167,8 +171,7 @@ def on_response(
     progress.last_answer_at = server.now
     progress.priority = response.priority
     progress.promise_ms = response.promise_ms
-    if response.round > progress.acked_round:
-        progress.acked_round = min(response.round, server.reads.round)
+    freshness.answered(server, progress, response.round, response.sent_us)
     if isinstance(response, InstallSnapshotResponse):
         before = progress.match
         snapshots.on_install_snapshot_response(server, from_id, progress, response)
@@ -254,13 +257,13 @@ def on_append_entries(server: Server, from_id: int, request: AppendEntries) -> N
         entries = entries[known:]
         prev_log_index = min(server.commit, prev_log_index + len(request.entries))
     elif not server.log.matches(prev_log_index, request.prev_log_term):
+        freshness.heard(server, request)
         _reject(server, from_id, request)
         return
     _store(server, entries)
     agreed = prev_log_index + len(entries)
     server.commit_to(min(request.leader_commit, agreed))
-    if server.commit >= request.leader_commit:
-        server.fresh_at = server.now
+    freshness.heard(server, request)
     # Whatever is committed agrees too (leader completeness). So a heartbeat's answer also makes up for
     # the lost acknowledgement of a snapshot, which then need not be sent again.
     _accept(server, from_id, request, max(agreed, server.commit))
@@ -329,6 +332,7 @@ def _accept(server: Server, from_id: int, request: AppendEntries, agreed: int) -
             round=request.round,
             priority=server.config.priority,
             promise_ms=server.promise_ms,
+            sent_us=freshness.answer_time(server),
         ),
         after,
     )
@@ -352,6 +356,7 @@ def _reject(server: Server, from_id: int, request: AppendEntries) -> None:
             round=request.round,
             priority=server.config.priority,
             promise_ms=server.promise_ms,
+            sent_us=freshness.answer_time(server),
         ),
         server.after_hard_state,
     )

@@ -46,14 +46,14 @@ class ReadRounds:
         queued: reads that go with the next round.
         awaiting_commit: reads that came before this leader's first commit in its own term.
         All three are dictionaries as ordered sets, so that a read can be forgotten.
-        round_times: when each round began, µs, oldest first; kept for the lease only.
+        round_times: (number, when it began, µs) of rounds, oldest first; see `qcore.core.freshness`.
     """
 
     round: int = 0
     in_flight: tuple[int, int, dict[int, None]] | None = None
     queued: dict[int, None] = field(default_factory=dict)
     awaiting_commit: dict[int, None] = field(default_factory=dict)
-    round_times: deque[tuple[int, int]] = field(default_factory=deque)
+    round_times: list[tuple[int, int]] = field(default_factory=list)
 
     def pending(self) -> bool:
         """Whether any read is on its way."""
@@ -143,7 +143,9 @@ class Server:
         self.lease_void = False
         #: On a leader: the configuration of this index is committed and nothing is left to do for it.
         self.settled_index = -1
+        #: As of which moment the committed state is known to be, and (commit index, moment) that would renew it.
         self.fresh_at: int | None = None
+        self.fresh_when: tuple[int, int] | None = None
         self.next_priority_transfer = NEVER
         self._unsynced: deque[tuple[int, int]] = deque()  # (write id, when it was issued)
 
