@@ -12,7 +12,7 @@ from qcore.core.messages import (
     InstallSnapshotResponse,
 )
 from qcore.core.progress import Progress
-from qcore.core.server import Server
+from qcore.core.server import RULES_OF_STORED_PROMISES, Server
 from qcore.core.version import ClusterVersion
 
 # -- the leader ----------------------------------------------------------------------------------
@@ -170,7 +170,7 @@ def on_response(
         return
     progress.last_answer_at = server.now
     progress.priority = response.priority
-    progress.promise_ms = response.promise_ms
+    progress.promise_ms = _lasting_promise(server, response)
     freshness.answered(server, progress, response.round, response.sent_us)
     if isinstance(response, InstallSnapshotResponse):
         before = progress.match
@@ -184,6 +184,17 @@ def on_response(
         server.emit(MessageDropped(from_id, response, "match_index beyond the leader's log"))
     else:
         _on_accepted(server, from_id, progress, response)
+
+
+def _lasting_promise(
+    server: Server, response: AppendEntriesResponse | InstallSnapshotResponse
+) -> int:
+    """The promise that a lease may rest on: once the rules have promises stored, only one that is.
+
+    An answer without its sender's clock is of a server that does not know these rules yet.
+    """
+    stored = response.sent_us > 0
+    return response.promise_ms if stored or server.rules < RULES_OF_STORED_PROMISES else 0
 
 
 def _on_accepted(
@@ -313,6 +324,7 @@ def _store(server: Server, entries: list[Entry]) -> None:
 
 
 def _accept(server: Server, from_id: int, request: AppendEntries, agreed: int) -> None:
+    promise_ms = server.promise()
     durable = server.config.safeguards.append_durable_before_ack
     if request.entries and agreed > server.durable_index:
         match_index, after = agreed, server.last_write_id if durable else 0
@@ -331,7 +343,7 @@ def _accept(server: Server, from_id: int, request: AppendEntries, agreed: int) -
             hint_term=0,
             round=request.round,
             priority=server.config.priority,
-            promise_ms=server.promise_ms,
+            promise_ms=promise_ms,
             sent_us=freshness.answer_time(server),
         ),
         after,
@@ -344,6 +356,7 @@ def _reject(server: Server, from_id: int, request: AppendEntries) -> None:
         min(request.prev_log_index, log.last_index), request.prev_log_term
     )
     hint_index = max(hint_index, server.commit)
+    promise_ms = server.promise()
     server.send(
         from_id,
         AppendEntriesResponse(
@@ -355,7 +368,7 @@ def _reject(server: Server, from_id: int, request: AppendEntries) -> None:
             hint_term=log.term(hint_index) or 0,
             round=request.round,
             priority=server.config.priority,
-            promise_ms=server.promise_ms,
+            promise_ms=promise_ms,
             sent_us=freshness.answer_time(server),
         ),
         server.after_hard_state,

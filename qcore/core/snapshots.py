@@ -203,6 +203,7 @@ def _answer(
 ) -> None:
     """Say how far the snapshot or the log is; a claim about the log waits until it is durable."""
     durable = match_index <= server.durable_index
+    promise_ms = server.promise()
     server.send(
         from_id,
         InstallSnapshotResponse(
@@ -212,7 +213,7 @@ def _answer(
             match_index=match_index,
             round=request.round,
             priority=server.config.priority,
-            promise_ms=server.promise_ms,
+            promise_ms=promise_ms,
             sent_us=freshness.answer_time(server),
         ),
         server.after_hard_state if durable else server.last_write_id,
