@@ -75,6 +75,5 @@ class MembershipGate:
 
     def _was_removed(self, node_id: int) -> bool:
         core = self._core
-        leads = core.role == "leader" and core.term_at(core.commit) == core.term
-        certain = leads and core.membership_index <= core.commit
+        certain = core.has_committed_in_term and core.membership_index <= core.commit
         return certain and node_id not in core.membership.members()

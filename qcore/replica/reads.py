@@ -91,6 +91,9 @@ class Reads:
         if request.kind == "copy":
             owner.copy(request)
             return
+        if request.kind == "proof":
+            owner.succeed(request, "Success", owner.core.commit)
+            return
         if request.kind == "read_index":
             owner.succeed(request, "", owner.applied_index)
             return
