@@ -50,6 +50,8 @@ class ReadRounds:
         awaiting_commit: reads that came before this leader's first commit in its own term.
         All three are dictionaries as ordered sets, so that a read can be forgotten.
         round_times: (number, when it began, µs) of rounds, oldest first; see `qcore.core.freshness`.
+        confirmed: index of the configuration, and what `freshness.confirmed_at` worked out under it; None if that may
+            have changed since.
     """
 
     round: int = 0
@@ -57,6 +59,7 @@ class ReadRounds:
     queued: dict[int, None] = field(default_factory=dict)
     awaiting_commit: dict[int, None] = field(default_factory=dict)
     round_times: list[tuple[int, int]] = field(default_factory=list)
+    confirmed: tuple[int, int] | None = None
 
     def pending(self) -> bool:
         """Whether any read is on its way."""
