@@ -27,6 +27,9 @@ def is_first_version(version: ClusterVersion) -> bool:
     return version == FIRST_VERSION
 
 
+Version2 = Annotated[ClusterVersion, Field(exclude_if=is_first_version)]
+
+
 @dataclass(slots=True)
 class RequestVote:
     """A candidate asks for a vote (paper, section 5.2).
@@ -149,7 +152,7 @@ class InstallSnapshot:
     data: str
     round: int = 0
     last_included_clock_us: Since2 = 0
-    version: Annotated[ClusterVersion, Field(exclude_if=is_first_version)] = FIRST_VERSION
+    version: Version2 = FIRST_VERSION
 
 
 @dataclass(slots=True)
