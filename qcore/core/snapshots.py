@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from zlib import crc32
 
+from qcore.core import wall_time
 from qcore.core.effects import MessageDropped, RestoreMachine, StoreSnapshot
 from qcore.core.entry import Snapshot, SnapshotMeta
 from qcore.core.events import SnapshotTaken
@@ -212,6 +213,7 @@ def _answer(
             round=request.round,
             priority=server.config.priority,
             promise_ms=server.promise_ms,
+            wall_us=wall_time.told(server, request),
         ),
         server.after_hard_state if durable else server.last_write_id,
     )
