@@ -15,8 +15,8 @@ counts as one that may have any time. The leader stamps an entry with its own cl
 
 Where low and high differ (a voter is silent, and the others disagree) it cannot be known whose clock is wrong. A stamp
 that is too late cannot be taken back, so the leader then goes no further than `low + B`, or than its last stamp plus
-the time that passed since. The same holds in the only case in which a leader does not know low: the rules have been raised
-in its term, and a quorum has not answered since. At any later election the votes tell the clocks.
+the time that passed since. The same holds in the only case in which a leader does not know low: the rules have been
+raised in its term, and a quorum has not answered since. At any later election the votes tell the clocks.
 
 A stamp is never earlier than the one before it. Under rules 1 entries are stamped with the leader's clock as it is.
 An estimate is late by the time that the answer was under way: B must be well above that.

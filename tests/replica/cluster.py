@@ -12,6 +12,7 @@ from qcore.core.durable import apply_write
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog
 from qcore.core.entry import DurableState, Entry, HardState, Membership
 from qcore.core.events import Campaign, Tick, WriteDurable
+from qcore.core.version import LATEST_RULES, ClusterVersion
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import (
     ClientRequest,
@@ -49,6 +50,7 @@ class Host:
             max_pending_requests=cluster.max_pending_requests,
             snapshot_entries=cluster.snapshot_entries,
             keep_entries=2,
+            max_rules=cluster.max_rules,
         )
         self.replica = Replica(
             config, machine, durable, rng=random.Random(node_id), now=cluster.now
@@ -89,7 +91,11 @@ class Host:
 
 
 class Cluster:
-    """`size` replicas of a machine, already initialised, nobody elected."""
+    """`size` replicas of a machine, already initialised, nobody elected.
+
+    Args:
+        rules: the apply rules with which the log begins; with 1 they stay so, and None lets replicas raise them.
+    """
 
     def __init__(
         self,
@@ -99,7 +105,9 @@ class Cluster:
         max_uncommitted_bytes: int = 1 << 20,
         snapshot_entries: int = 0,
         raft: RaftConfig | None = None,
+        rules: int | None = None,
     ) -> None:
+        self.max_rules = rules or LATEST_RULES
         self.now = 0
         self.wall_us = WALL_US  # when `now` was 0, by the wall clock, which may be set
         self.machine = machine
@@ -113,8 +121,14 @@ class Cluster:
             voters=ids, addresses=tuple((i, f"10.0.0.{i}:80") for i in ids), cluster_id="test"
         )
         first = Entry(1, 1, "membership", membership.to_json(), 0)
+        begin = [first]
+        if rules is not None and rules > 1:
+            version = ClusterVersion(rules, machine().name, 1)
+            begin.append(Entry(2, 1, "version", version.to_json(), 0))
         self.hosts = {
-            i: Host(self, i, DurableState(HardState(1, None, 1), None, [first]), machine())
+            i: Host(
+                self, i, DurableState(HardState(1, None, len(begin)), None, list(begin)), machine()
+            )
             for i in ids
         }
         for host in self.hosts.values():
