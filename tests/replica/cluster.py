@@ -59,7 +59,7 @@ class Host:
 
     def step(self, *events: ReplicaEvent) -> list[ReplicaEffect]:
         effects = self.replica.step(
-            list(events), self.cluster.now, self.cluster.wall_us + self.cluster.now
+            list(events), self.cluster.now, self.cluster.wall_of(self.node_id)
         )
         for effect in effects:
             match effect:
@@ -110,6 +110,7 @@ class Cluster:
         self.max_rules = rules or LATEST_RULES
         self.now = 0
         self.wall_us = WALL_US  # when `now` was 0, by the wall clock, which may be set
+        self.wall_ahead_us: dict[int, int] = {}  # of one node's wall clock
         self.machine = machine
         self.max_pending_requests = max_pending_requests
         self.raft = raft or RaftConfig(1, max_uncommitted_bytes=max_uncommitted_bytes)
@@ -139,6 +140,10 @@ class Cluster:
         self.hosts[node_id] = Host(self, node_id, DurableState(), self.machine())
         self.hosts[node_id].step()
         return self.hosts[node_id]
+
+    def wall_of(self, node_id: int) -> int:
+        """What a node's wall clock shows."""
+        return self.wall_us + self.now + self.wall_ahead_us.get(node_id, 0)
 
     def leader(self) -> Host:
         leaders = [h for h in self.hosts.values() if h.replica.core.role == "leader"]
