@@ -224,6 +224,10 @@ class Cluster:
             node.now = max(node.now, deadline)
         return self.step(node_id, Tick())
 
+    def timeout_now(self, node_id: int) -> list[Effect]:
+        """The node is told that its clock may have passed its deadline; the clock stays as it is."""
+        return self.step(node_id, Tick())
+
     def campaign(self, node_id: int) -> list[Effect]:
         return self.step(node_id, Campaign())
 
