@@ -156,6 +156,15 @@ def start(
             help="Allow reads under the leader's lease; the same on all nodes.",
         ),
     ] = False,
+    max_wall_skew_ms: Annotated[
+        int,
+        typer.Option(
+            "--max-wall-skew-ms",
+            envvar="QCORE_MAX_WALL_SKEW_MS",
+            min=1,
+            help="How far from a quorum's clocks a time stamp may be.",
+        ),
+    ] = 1000,
     machine: Annotated[
         str,
         typer.Option(
@@ -203,6 +212,7 @@ def start(
         keep_entries=keep_entries,
         priority=priority,
         lease_reads=lease_reads,
+        max_wall_skew_ms=max_wall_skew_ms,
     )
 
     def listening(address: str) -> None:

@@ -243,6 +243,11 @@ class RaftCore:
         """The newest value of the cluster clock in log or snapshot, µs."""
         return self._server.last_clock_us
 
+    @property
+    def max_wall_skew_us(self) -> int:
+        """How far from a quorum's wall clocks a time stamp may be, µs."""
+        return self._server.max_wall_skew_us
+
     def clock_reaches(self, clock_us: int) -> int:
         """On a leader: when the cluster clock will show this if it goes on in office, µs on the monotonic clock."""
         return self._server.clock.reaches(clock_us)

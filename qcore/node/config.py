@@ -77,7 +77,7 @@ class NodeConfig:
             `MAX_TOPOLOGY_BYTES`.
         snapshot_entries, snapshot_bytes, keep_entries: when to take a snapshot, and what it leaves of the log; see
             `ReplicaConfig`.
-        priority, lease_reads: see `RaftConfig`.
+        priority, lease_reads, max_wall_skew_ms: see `RaftConfig`.
         shutdown_grace_ms: after SIGTERM, how long to wait for requests in progress.
 
     Raises:
@@ -105,6 +105,7 @@ class NodeConfig:
     keep_entries: int = 5_000
     priority: int = 1
     lease_reads: bool = False
+    max_wall_skew_ms: int = 1000
 
     def __post_init__(self) -> None:
         if not 1 <= self.node_id <= 2**63 - 1:
@@ -128,6 +129,7 @@ class NodeConfig:
                 heartbeat_ms=self.heartbeat_ms,
                 priority=self.priority,
                 lease_reads=self.lease_reads,
+                max_wall_skew_ms=self.max_wall_skew_ms,
             ),
             # The door for clients is `RequestDesk`; behind it the topology must pass as well.
             max_command_bytes=max(self.max_command_bytes, MAX_TOPOLOGY_BYTES),

@@ -32,6 +32,7 @@ from qcore.node.peers import PeerLinks
 from qcore.node.requests import RequestDesk
 from qcore.node.topology import TopologyLoader
 from qcore.node.tracing import FLUSH_INTERVAL_S, NodeTrace
+from qcore.node.wall_watch import WallWatch
 from qcore.replica.events import ReplicaEffect, Reply, TransferLeader
 from qcore.replica.messages import PeerMessage
 from qcore.replica.replica import Replica
@@ -132,6 +133,7 @@ class Node:
         self._busy = False
         self._followed_index = 0  # there is no configuration at 0
         self._lag = LoopLag(self._metrics, log, config.heartbeat_ms / 2000)
+        self._clocks = WallWatch(self._replica.core.status, log, config.max_wall_skew_ms * 1000)
 
     def _topology_loader(self, application: Application) -> TopologyLoader | None:
         path = self._config.config_file
@@ -177,6 +179,7 @@ class Node:
         self._host.start()
         self._keep_hash_fresh()
         self._lag.start()
+        self._clocks.start()
         return bound
 
     async def stop(self) -> None:
@@ -197,6 +200,7 @@ class Node:
         self._host.stop()
         await asyncio.get_running_loop().run_in_executor(None, self._writer.close)
         self._lag.stop()
+        self._clocks.stop()
         for timer in (self._flusher, self._hasher):
             if timer is not None:
                 timer.cancel()
