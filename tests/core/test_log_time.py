@@ -8,6 +8,7 @@ from qcore.core import Entry, RaftConfig
 from qcore.core.effects import StoreSnapshot
 from qcore.core.events import MessageReceived, Propose
 from qcore.core.messages import AppendEntries
+from qcore.core.version import ClusterVersion
 from tests.core.cluster import Cluster, whole_snapshot
 from tests.core.safety import SafetyViolation
 from tests.core.single import THREE, become, only, receive, restored
@@ -96,3 +97,18 @@ def test_the_watcher_of_the_walks_notices_time_that_goes_back() -> None:
     cluster.core(1)._server.last_time_us = 0  # the fault that the snapshot's time prevents
     with pytest.raises(SafetyViolation, match="log time"):
         cluster.elect(1)
+
+
+def test_the_watcher_of_the_walks_notices_a_cluster_clock_that_goes_back() -> None:
+    cluster = Cluster.of(1)
+    cluster.elect(1)
+    cluster.step(1, Propose([ClusterVersion(2, "kv", 1).to_json()], 1, ["version"]))
+    cluster.settle()
+    cluster.advance(100)
+    cluster.propose(1, "late")
+    cluster.settle()
+    server = cluster.core(1)._server
+    server.last_clock_us = server.clock.value_us = 0
+    cluster.propose(1, "early")
+    with pytest.raises(SafetyViolation, match="cluster clock"):
+        cluster.settle()

@@ -8,6 +8,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from qcore.core import DurableState, Entry, HardState, Membership, RaftConfig, Snapshot
 from qcore.core.effects import StoreSnapshot
@@ -15,7 +16,7 @@ from qcore.core.entry import EntryKind
 from qcore.core.version import ClusterVersion
 from qcore.errors import SessionExpired, StoreError
 from qcore.replica import Replica, ReplicaConfig
-from qcore.replica.events import ClientRequest, TakeSnapshot, TransferLeader
+from qcore.replica.events import ClientRequest, SendPeer, TakeSnapshot, TransferLeader
 from qcore.replica.sessions import (
     LIFETIME_MIN_MS,
     MAX_SESSIONS,
@@ -307,3 +308,32 @@ def test_a_tick_from_outside_ends_nothing_early(payload: str) -> None:
     cluster.hosts[1].step(ClientRequest(2, "session", payload, 1000))
     cluster.settle()
     assert session in open_sessions(cluster.hosts[1].replica.sessions)
+
+
+def test_under_rules_1_nothing_is_said_that_0_1_0_refuses() -> None:
+    """A mixed cluster: an election, sessions, a change of leaders and a snapshot."""
+    cluster = Cluster(rules=1, snapshot_entries=5)
+    said: list[dict[str, object]] = []
+    post = cluster.post
+
+    def listen(from_id: int, send: SendPeer) -> None:
+        said.append(TypeAdapter(type(send.message)).dump_python(send.message))
+        post(from_id, send)
+
+    cluster.post = listen  # type: ignore[method-assign] # to overhear it
+    leader = cluster.elect(1)
+    cluster.cut = {3}
+    for number in range(1, 20):
+        leader.step(ClientRequest(number, "session", open_request(1000), 1000))
+        cluster.settle()
+    cluster.cut = set()
+    cluster.pass_time(2000)
+    cluster.elect(2)
+    cluster.pass_time(2000)
+    assert cluster.hosts[3].durable.snapshot is not None, "sent to it"
+    new = {"wall_us", "rules", "last_included_clock_us", "version", "clock_us"}
+    assert len(said) > 100
+    for message in said:
+        assert new.isdisjoint(message), message
+        for sent in message.get("entries", []):  # type: ignore[attr-defined] # a list, if it is there
+            assert new.isdisjoint(sent), sent
