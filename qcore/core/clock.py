@@ -19,6 +19,10 @@ costs no session its lifetime.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
+
+#: A leader's clock goes on once that much time has passed, µs: a busy leader takes many steps in that time.
+CLOCK_GRAIN_US: Final = 1000
 
 
 class ClusterClock:
@@ -29,7 +33,7 @@ class ClusterClock:
 
     Attributes:
         value_us: the clock as of `at`.
-        at: the leader's monotonic clock at its last step, µs.
+        at: up to when the leader's monotonic clock has been looked at, µs: within `CLOCK_GRAIN_US` of its last step.
     """
 
     __slots__ = ("_limit_us", "_trusted_until", "at", "value_us")

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from qcore.core import election, membership, reads, replication, snapshots, transfer, wall_time
+from qcore.core.clock import CLOCK_GRAIN_US
 from qcore.core.config import RaftConfig
 from qcore.core.effects import Effect, MessageDropped, Role
 from qcore.core.entry import DurableState, Entry, EntryKind, Membership, Snapshot
@@ -162,7 +163,7 @@ class RaftCore:
             server.now = now
         if wall_us:
             server.wall_us = wall_us
-        if server.role == "leader":
+        if server.role == "leader" and server.now - server.clock.at >= CLOCK_GRAIN_US:
             self._advance_clock()
         effects: list[Effect] = []
         server.effects = effects

@@ -171,7 +171,7 @@ def on_response(
     progress.priority = response.priority
     progress.promise_ms = response.promise_ms
     if response.wall_us:
-        progress.wall_offset_us = wall_time.offset(server, response.wall_us)
+        progress.wall_offset_us = response.wall_us - server.now
     if response.round > progress.acked_round:
         progress.acked_round = min(response.round, server.reads.round)
     if isinstance(response, InstallSnapshotResponse):

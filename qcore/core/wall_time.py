@@ -24,8 +24,6 @@ An estimate is late by the time that the answer was under way: B must be well ab
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from qcore.core import quorum
 from qcore.core.messages import AppendEntries, InstallSnapshot, RequestVote
 from qcore.core.server import Server
@@ -43,17 +41,15 @@ def told(server: Server, request: AppendEntries | InstallSnapshot | RequestVote)
     A server that holds no entry yet does not know the cluster's rules. It answers with its clock if the request
     has something that only servers with rules 2 send.
     """
-    return server.wall_us if server.rules >= 2 or _is_of_rules_2(request) else 0
-
-
-def _is_of_rules_2(request: AppendEntries | InstallSnapshot | RequestVote) -> bool:
-    match request:
-        case AppendEntries():
-            return request.is_current or request.echo_us > 0 or request.confirmed_ago_us > 0
-        case InstallSnapshot():
-            return request.version.rules >= 2
-        case RequestVote():
-            return request.rules >= 2
+    if server.rules >= 2:
+        return server.wall_us
+    if isinstance(request, AppendEntries):
+        new = request.is_current or request.echo_us > 0 or request.confirmed_ago_us > 0
+    elif isinstance(request, RequestVote):
+        new = request.rules >= 2
+    else:
+        new = request.version.rules >= 2
+    return server.wall_us if new else 0
 
 
 def offset(server: Server, wall_us: int) -> int | None:
@@ -153,18 +149,21 @@ def _quorum_agrees(server: Server, own_us: int) -> bool:
 
     This is the usual case, and cheaper than the bounds.
     """
-    membership = server.membership
-    own_offset, node_id = own_us - server.now, server.node_id
-    close = {
-        peer: abs(progress.wall_offset_us - own_offset) <= server.max_wall_skew_us
-        for peer, progress in server.progress.items()
-        if progress.wall_offset_us is not None
-    }
-    close[node_id] = True
-    return _majority_of(membership.voters, close) and (
-        not membership.voters_outgoing or _majority_of(membership.voters_outgoing, close)
+    membership, own_offset = server.membership, own_us - server.now
+    return _majority_agrees(server, membership.voters, own_offset) and (
+        not membership.voters_outgoing
+        or _majority_agrees(server, membership.voters_outgoing, own_offset)
     )
 
 
-def _majority_of(voters: tuple[int, ...], close: Mapping[int, bool]) -> bool:
-    return sum([close.get(voter, False) for voter in voters]) > len(voters) // 2
+def _majority_agrees(server: Server, voters: tuple[int, ...], own_offset: int) -> bool:
+    missing, bound = len(voters) // 2 + 1, server.max_wall_skew_us
+    for voter in voters:
+        if voter == server.node_id:
+            missing -= 1
+            continue
+        progress = server.progress.get(voter)
+        told = progress.wall_offset_us if progress is not None else None
+        if told is not None and -bound <= told - own_offset <= bound:
+            missing -= 1
+    return missing <= 0
