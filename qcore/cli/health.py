@@ -38,15 +38,17 @@ def health(
 ) -> None:
     """Say what is wrong with the cluster, asking every member that the leader names.
 
-    Exit code 0: nothing; 3: no node answered; 5: something, which is listed.
+    Exit code 0: nothing; 3: no node answered; 5: something, which is listed. A warning alone leaves it at 0.
     """
     from qcore.cli.runner import run
 
-    problems = run(_problems(split_endpoints(endpoints), timeout))
+    problems, warnings = run(_findings(split_endpoints(endpoints), timeout))
     if output is OutputFormat.json:
-        print(json.dumps({"healthy": not problems, "problems": problems}))
+        print(json.dumps({"healthy": not problems, "problems": problems, "warnings": warnings}))
     else:
         print("\n".join(problems) or "healthy")
+        for warning in warnings:
+            print(f"warning: {warning}")
     if problems:
         raise typer.Exit(ExitCode.UNHEALTHY)
 
@@ -92,14 +94,15 @@ async def _members(endpoints: list[str], timeout_s: float) -> dict[str, int]:
     return {nodes[str(node_id)]["addr"]: node_id for node_id in sorted(int(key) for key in nodes)}
 
 
-async def _problems(endpoints: list[str], timeout_s: float) -> list[str]:
+async def _findings(endpoints: list[str], timeout_s: float) -> tuple[list[str], list[str]]:
+    """Problems, and warnings."""
     from qcore.cli.cluster import ask_all
 
     members = await _members(endpoints, timeout_s)
     if not members:
-        return [_NO_CLUSTER]
+        return [_NO_CLUSTER], []
     answers = await ask_all(list(members), timeout_s)
-    return find_problems(members, answers)
+    return find_problems(members, answers), find_warnings(members, answers)
 
 
 def find_problems(members: dict[str, int], answers: list[Answer]) -> list[str]:
@@ -138,6 +141,41 @@ def find_problems(members: dict[str, int], answers: list[Answer]) -> list[str]:
         if len(view["membership_config"]["membership"]["configs"]) > 1:
             problems.append(f"{address} is in the middle of a membership change")
     return problems
+
+
+def find_warnings(members: dict[str, int], answers: list[Answer]) -> list[str]:
+    """What does no harm yet, one line each: wall clocks that the leader finds far from a quorum's."""
+    views = [answer for answer in answers if not isinstance(answer, QcoreError)]
+    leaders = [view for view in views if view["state"] == "Leader"]
+    if not leaders:
+        return []
+    leader = max(leaders, key=lambda view: int(view["current_term"]))
+    clock: dict[str, Any] = leader["qcore"].get("clock") or {}  # 0.1.0 does not say
+    skew, bound = clock.get("wall_skew_us"), clock.get("max_wall_skew_us")
+    if skew is None or bound is None:
+        return []
+    addresses = {node_id: address for address, node_id in members.items()}
+    skews = {leader["id"]: skew}
+    for peer, offset in clock["peer_wall_offsets_us"].items():
+        if offset is not None:
+            skews[int(peer)] = skew + offset
+    warnings = [
+        f"{addresses.get(node_id, f'node {node_id}')}: its wall clock is {_apart(ahead)} a quorum's: "
+        "check its time synchronisation"
+        for node_id, ahead in sorted(skews.items())
+        if abs(ahead) > bound
+    ]
+    ahead = clock["log_time_ahead_us"]
+    if ahead is not None:
+        warnings.append(
+            f"the newest time stamp in the log is {_apart(ahead)} a quorum's clocks: time stamps stand still until "
+            "these reach it (sessions are not affected)"
+        )
+    return warnings
+
+
+def _apart(ahead_us: int) -> str:
+    return f"{abs(ahead_us) / 1e6:.1f} s {'ahead of' if ahead_us > 0 else 'behind'}"
 
 
 async def _hashes(endpoints: list[str], timeout_s: float) -> tuple[int | None, dict[str, str]]:

@@ -8,7 +8,7 @@ quorum steps down: together that makes one-way and partial partitions harmless.
 
 from __future__ import annotations
 
-from qcore.core import freshness, quorum, reads, replication
+from qcore.core import freshness, quorum, reads, replication, wall_time
 from qcore.core.effects import VoteGranted
 from qcore.core.messages import PreVote, PreVoteResponse, RequestVote, RequestVoteResponse
 from qcore.core.progress import Progress
@@ -59,6 +59,7 @@ def _ask_votes(server: Server, *, transfer: bool = False) -> None:
     server.voted_for = server.node_id
     server.role = "candidate"
     server.votes = {}
+    server.vote_clocks = {}
     server.save_hard_state()
     server.own_vote_write = server.after_hard_state
     server.announce()
@@ -71,6 +72,7 @@ def _ask_votes(server: Server, *, transfer: bool = False) -> None:
             last_log_index=server.log.last_index,
             last_log_term=server.log.last_term,
             leadership_transfer=transfer,
+            rules=server.rules if server.rules >= 2 else 0,
         ),
     )
     count_own_vote(server)
@@ -137,6 +139,10 @@ def _become_leader(server: Server) -> None:
     server.progress = {
         peer: Progress(server.log.last_index + 1, server.now) for peer in server.peers()
     }
+    for peer, progress in server.progress.items():
+        progress.wall_offset_us = server.vote_clocks.get(peer)
+    server.clock.begin(server.last_clock_us, server.now)
+    server.stamped_at = server.now
     server.uncommitted_bytes = 0
     server.transfer = None
     server.lease_void = False
@@ -214,7 +220,11 @@ def on_request_vote(server: Server, from_id: int, request: RequestVote) -> None:
         become_follower(server, server.term, None)  # gives way to one that is a step further
     if granted:
         server.reset_election_deadline()
-    server.send(from_id, RequestVoteResponse(server.term, granted), server.after_hard_state)
+    server.send(
+        from_id,
+        RequestVoteResponse(server.term, granted, wall_time.told(server, request)),
+        server.after_hard_state,
+    )
 
 
 def _log_is_up_to_date(server: Server, last_index: int, last_term: int) -> bool:
@@ -236,6 +246,7 @@ def on_pre_vote_response(server: Server, from_id: int, response: PreVoteResponse
 def on_request_vote_response(server: Server, from_id: int, response: RequestVoteResponse) -> None:
     if server.role == "candidate" and response.term == server.term:
         server.votes.setdefault(from_id, response.vote_granted)
+        server.vote_clocks[from_id] = wall_time.offset(server, response.wall_us)
         _count_votes(server)
 
 

@@ -52,6 +52,8 @@ class Progress:
         last_sent_at: when an append last went out, µs.
         priority: the follower's, as it told with its last answer.
         promise_ms: for how long the follower grants nobody else a vote, as it told with its last answer.
+        wall_offset_us: how far its wall clock is ahead of the leader's monotonic clock, as of its last answer or
+            its vote; None while it has not told.
     """
 
     __slots__ = (
@@ -70,6 +72,7 @@ class Progress:
         "promise_ms",
         "snapshot",
         "state",
+        "wall_offset_us",
     )
 
     def __init__(self, next_index: int, now: int) -> None:
@@ -88,6 +91,7 @@ class Progress:
         self.last_sent_at = -1
         self.priority = 1
         self.promise_ms = 0
+        self.wall_offset_us: int | None = None
 
     def paused(self, max_messages: int, max_bytes: int) -> bool:
         """True while nothing but heartbeats may go out."""

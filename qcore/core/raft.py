@@ -16,7 +16,17 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from qcore.core import election, freshness, membership, reads, replication, snapshots, transfer
+from qcore.core import (
+    election,
+    freshness,
+    membership,
+    reads,
+    replication,
+    snapshots,
+    transfer,
+    wall_time,
+)
+from qcore.core.clock import CLOCK_GRAIN_US
 from qcore.core.config import RaftConfig
 from qcore.core.effects import Effect, MessageDropped, Role
 from qcore.core.entry import DurableState, Entry, EntryKind, Membership, Snapshot
@@ -71,7 +81,10 @@ class SnapshotProgress:
 
 @dataclass(slots=True, frozen=True)
 class PeerStatus:
-    """What a leader knows of one follower; see `qcore.core.progress`."""
+    """What a leader knows of one follower; see `qcore.core.progress`.
+
+    `wall_offset_us`: how far its wall clock is ahead of the leader's, µs; None while it has not told.
+    """
 
     state: ProgressState
     match: int
@@ -79,11 +92,20 @@ class PeerStatus:
     inflight_messages: int
     inflight_bytes: int
     snapshot: SnapshotProgress | None = None
+    wall_offset_us: int | None = None
 
 
 @dataclass(slots=True, frozen=True)
 class CoreStatus:
-    """An immutable picture of a server. Times in µs; `peers` and `quorum_contact_at` on leaders only."""
+    """An immutable picture of a server. Times in µs; `peers` and `quorum_contact_at` on leaders only.
+
+    Attributes:
+        clock_us: on a leader the cluster clock, elsewhere its newest value in log or snapshot; 0 under rules 1.
+        wall_skew_us: on a leader, how far its wall clock is ahead of a quorum's (negative: behind); None where this
+            is not known.
+        log_time_ahead_us: on a leader, how far the newest time stamp is ahead of a quorum's wall clocks, if that is
+            more than `RaftConfig.max_wall_skew_ms`; else None.
+    """
 
     node_id: int
     role: Role
@@ -103,6 +125,9 @@ class CoreStatus:
     quorum_contact_at: int | None
     peers: Mapping[int, PeerStatus]
     incoming_snapshot: SnapshotProgress | None
+    clock_us: int = 0
+    wall_skew_us: int | None = None
+    log_time_ahead_us: int | None = None
 
 
 class RaftCore:
@@ -147,6 +172,8 @@ class RaftCore:
             server.now = now
         if wall_us:
             server.wall_us = wall_us
+        if server.role == "leader" and server.now - server.clock.at >= CLOCK_GRAIN_US:
+            self._advance_clock()
         effects: list[Effect] = []
         server.effects = effects
         match event:
@@ -212,6 +239,28 @@ class RaftCore:
         """True on a leader that has committed an entry of its own term: only then it knows what is committed."""
         server = self._server
         return server.role == "leader" and server.commit >= server.first_own_index
+
+    @property
+    def clock_us(self) -> int:
+        """On a leader the cluster clock at its last step; elsewhere its newest value in log or snapshot, µs."""
+        server = self._server
+        if server.role != "leader" or not server.counts_clock:
+            return server.last_clock_us
+        return max(server.clock.value_us, server.last_clock_us)
+
+    @property
+    def last_clock_us(self) -> int:
+        """The newest value of the cluster clock in log or snapshot, µs."""
+        return self._server.last_clock_us
+
+    @property
+    def max_wall_skew_us(self) -> int:
+        """How far from a quorum's wall clocks a time stamp may be, µs."""
+        return self._server.max_wall_skew_us
+
+    def clock_reaches(self, clock_us: int) -> int:
+        """On a leader: when the cluster clock will show this if it goes on in office, µs on the monotonic clock."""
+        return self._server.clock.reaches(clock_us)
 
     @property
     def transferring(self) -> bool:
@@ -321,13 +370,24 @@ class RaftCore:
                     len(progress.inflight),
                     progress.inflight_bytes,
                     _outgoing(progress),
+                    _wall_offset(server, progress),
                 )
                 for peer, progress in server.progress.items()
             },
             incoming_snapshot=_incoming(server),
+            clock_us=self.clock_us,
+            wall_skew_us=wall_time.own_skew_us(server),
+            log_time_ahead_us=wall_time.log_time_ahead_us(server),
         )
 
     # -- events ----------------------------------------------------------------------------------
+
+    def _advance_clock(self) -> None:
+        server = self._server
+        if server.counts_clock:
+            server.clock.advance(server.now, lambda: election.quorum_contact_at(server))
+        else:
+            server.clock.hold(server.now)
 
     def _on_tick(self) -> None:
         server = self._server
@@ -374,7 +434,11 @@ class RaftCore:
         if event.version is not None:
             kinds.append("version")
             data.append(event.version.to_json())
-        replication.append_own(server, kinds, data, event.wall_us)
+        # With other voters, this clock is as good as any other one. A stamp cannot be taken back, so these entries
+        # get none, and the leader's first one comes when the votes have told the others' clocks.
+        alone = len(initial.voters) == 1
+        unstamped = event.version is not None and event.version.rules >= 2 and not alone
+        replication.append_own(server, kinds, data, 0 if unstamped else event.wall_us)
         server.uncommitted_bytes = 0
         server.announce()
         election.campaign(server)
@@ -495,6 +559,12 @@ def _outgoing(progress: Progress) -> SnapshotProgress | None:
         return None
     snapshot = transfer.snapshot
     return SnapshotProgress(snapshot.meta.last_included_index, transfer.offset, len(snapshot.data))
+
+
+def _wall_offset(server: Server, progress: Progress) -> int | None:
+    if progress.wall_offset_us is None or not server.wall_us:
+        return None
+    return progress.wall_offset_us + server.now - server.wall_us
 
 
 def _incoming(server: Server) -> SnapshotProgress | None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from qcore.core.clock import ClusterClock
 from qcore.core.config import RaftConfig
 from qcore.core.effects import (
     AppendLog,
@@ -95,6 +96,9 @@ class Server:
         last_leader_contact: when the present leader was last heard, µs; None while no leader is known.
         last_time_us: the newest time stamp seen in the log, also when its entry was compacted since.
         last_clock_us: likewise the newest value of the cluster clock.
+        clock: on a leader, the cluster clock as it goes on from there.
+        stamped_at: on a leader, when it last appended an entry of its own, or was elected, µs on its clock.
+        vote_clocks: on a candidate, how far each voter's wall clock is ahead of the own monotonic clock, µs.
         rules: the newest apply rules that log or snapshot name, committed or not: every member supports them, so
             message fields and formats that came with them may be used.
         wall_us: this server's wall clock at the last step, µs since the Unix epoch; 0 if the host does not say.
@@ -136,6 +140,7 @@ class Server:
         self._pending_appends: deque[tuple[int, int]] = deque()  # (write id, last index)
 
         self.votes: dict[int, bool] = {}
+        self.vote_clocks: dict[int, int | None] = {}
         self.own_vote_write = 0
         self.progress: dict[int, Progress] = {}
         self.uncommitted_bytes = 0
@@ -159,6 +164,9 @@ class Server:
         self.heartbeat_us = config.heartbeat_ms * 1000
         self.election_timeout_min_us = config.election_timeout_min_ms * 1000
         self.election_timeout_max_us = config.election_timeout_max_ms * 1000
+        self.max_wall_skew_us = config.max_wall_skew_ms * 1000
+        self.clock = ClusterClock(self.election_timeout_max_us)
+        self.stamped_at = now
         self.heartbeat_deadline = NEVER
         # A lease counts on promises of the life before, whatever the settings are now: give no vote until they have
         # run out. Under rules 1 they were not stored, so that only the present settings tell how long they are. A new
@@ -203,6 +211,11 @@ class Server:
     def idle_role(self) -> Role:
         """What this server is when it neither campaigns nor leads."""
         return "follower" if self.is_electable() else "learner"
+
+    @property
+    def counts_clock(self) -> bool:
+        """Whether entries carry the cluster clock: from rules 2 on, and then for ever."""
+        return self.rules >= 2 or self.last_clock_us > 0
 
     def peers(self) -> list[int]:
         """Every other member, sorted."""
@@ -283,6 +296,7 @@ class Server:
         self.log.truncate(from_index)
         self.emit(TruncateLog(self.next_write_id(), from_index))
         keep = from_index - 1
+        self._take_back_times()
         # An append of the removed entries may still become durable later. That must not make
         # other entries at the same indexes count as durable, so its claim is cut back too.
         self.durable_index = min(self.durable_index, keep)
@@ -294,6 +308,18 @@ class Server:
                 self.memberships.pop()
             self.emit(MembershipChanged(self.membership, self.membership_index))
             self._refresh_idle_role()
+
+    def _take_back_times(self) -> None:
+        """Entries were removed. Their times count no more, or a deposed leader's wrong clock would stay."""
+        last = self.log.entry(self.log.last_index)
+        meta = self.snapshot.meta if self.snapshot is not None else None
+        if last is not None:
+            self.last_time_us, self.last_clock_us = last.time_us, last.clock_us
+        elif meta is not None:
+            self.last_time_us = meta.last_included_time_us
+            self.last_clock_us = meta.last_included_clock_us
+        else:
+            self.last_time_us = self.last_clock_us = 0
 
     def reset_log(self, snapshot: Snapshot) -> None:
         """The snapshot takes the place of the whole log and of the state applied so far."""

@@ -30,6 +30,7 @@ from qcore.node.peers import PeerLinks
 from qcore.node.requests import RequestDesk
 from qcore.node.topology import TopologyLoader
 from qcore.node.tracing import FLUSH_INTERVAL_S, NodeTrace
+from qcore.node.wall_watch import WallWatch
 from qcore.replica.events import ReplicaEffect, Reply, TransferLeader, VersionRaised
 from qcore.replica.identity import ClusterIdentity
 from qcore.replica.messages import PeerMessage
@@ -133,6 +134,7 @@ class Node:
         self.on_busy: Callable[[], None] = lambda: None
         self._busy = False
         self._lag = LoopLag(self._metrics, log, config.heartbeat_ms / 2000)
+        self._clocks = WallWatch(self._replica.core.status, log, config.max_wall_skew_ms * 1000)
 
     def _topology_loader(self, application: Application) -> TopologyLoader | None:
         path = self._config.config_file
@@ -178,6 +180,7 @@ class Node:
         self._host.start()
         self._keep_hash_fresh()
         self._lag.start()
+        self._clocks.start()
         return bound
 
     async def stop(self) -> None:
@@ -198,6 +201,7 @@ class Node:
         self._host.stop()
         await asyncio.get_running_loop().run_in_executor(None, self._writer.close)
         self._lag.stop()
+        self._clocks.stop()
         for timer in (self._flusher, self._hasher):
             if timer is not None:
                 timer.cancel()

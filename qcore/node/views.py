@@ -162,6 +162,7 @@ def metrics_object(
             },
             "state_hash": state_hash,
             "disk_full": around.disk_full,
+            "clock": _clock(core, status),
             "event_loop_stall_seconds_max": round(around.longest_stall_s, 6),
             "queues": dict(around.queues),
             "connections": dict(around.connections),
@@ -180,6 +181,19 @@ def _membership(membership: Membership) -> JsonValue:
         str(node_id): {"addr": address} for node_id, address in membership.addresses
     }
     return {"configs": configs, "nodes": nodes}
+
+
+def _clock(core: RaftCore, status: CoreStatus) -> JsonValue:
+    peers: dict[str, JsonValue] = {
+        str(peer): progress.wall_offset_us for peer, progress in sorted(status.peers.items())
+    }
+    return {
+        "cluster_clock_us": status.clock_us,
+        "wall_skew_us": status.wall_skew_us,
+        "max_wall_skew_us": core.max_wall_skew_us,
+        "log_time_ahead_us": status.log_time_ahead_us,
+        "peer_wall_offsets_us": peers,
+    }
 
 
 def _transfer(progress: SnapshotProgress | None) -> JsonValue:
@@ -243,6 +257,7 @@ def exposition(
         around.support.machine_max,
     )
     _raft(page, status)
+    _clocks(page, status)
     _peers(page, peers)
     page.family(
         "qcore_requests_total",
@@ -328,6 +343,38 @@ def _raft(page: Exposition, status: CoreStatus) -> None:
         page.gauge(f"qcore_raft_{name}", text, value)
     roles = [({"role": role}, float(role == status.role)) for role in STATES]
     page.family("qcore_raft_role", "gauge", "1 for the present role.", roles)
+
+
+def _clocks(page: Exposition, status: CoreStatus) -> None:
+    page.gauge(
+        "qcore_raft_cluster_clock_seconds",
+        "The cluster clock, by which sessions expire: the leader's, elsewhere the newest in the log.",
+        status.clock_us / 1e6,
+    )
+    # Only a leader knows the others' clocks: elsewhere, and until they are known, there is no sample.
+    skew = status.wall_skew_us
+    skews: list[tuple[dict[str, str], float]] = [] if skew is None else [({}, skew / 1e6)]
+    page.family(
+        "qcore_wall_clock_skew_seconds",
+        "gauge",
+        "How far this leader's wall clock is ahead of a quorum's.",
+        skews,
+    )
+    page.gauge(
+        "qcore_log_time_ahead_seconds",
+        "How far the newest time stamp is ahead of a quorum's clocks, if that is beyond the bound; on the leader.",
+        (status.log_time_ahead_us or 0) / 1e6,
+    )
+    page.family(
+        "qcore_peer_wall_clock_offset_seconds",
+        "gauge",
+        "How far the peer's wall clock is ahead of this leader's.",
+        [
+            ({"peer": str(peer)}, progress.wall_offset_us / 1e6)
+            for peer, progress in sorted(status.peers.items())
+            if progress.wall_offset_us is not None
+        ],
+    )
 
 
 def _peers(page: Exposition, peers: Sequence[PeerState]) -> None:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from qcore.cli import cluster as cluster_cli
 from qcore.cli.cluster import Answer
 from qcore.cli.exits import ExitCode
-from qcore.cli.health import find_problems
+from qcore.cli.health import find_problems, find_warnings
 from qcore.errors import TransportError
 
 MEMBERS = {"a:1": 1, "b:1": 2}
@@ -91,3 +91,49 @@ def test_states_that_nobody_has_shown_are_not_equal(
     done = CliRunner().invoke(cluster_cli.app, arguments)
     assert done.exit_code == ExitCode.UNHEALTHY
     assert said in done.output
+
+
+def with_clock(**clock: Any) -> dict[str, Any]:
+    sound = {
+        "wall_skew_us": 0,
+        "max_wall_skew_us": 1_000_000,
+        "log_time_ahead_us": None,
+        "peer_wall_offsets_us": {"2": 0},
+    }
+    return changed(LEADER, clock={**sound, **clock})
+
+
+@pytest.mark.parametrize(
+    ("clock", "said"),
+    [
+        ({}, []),
+        ({"wall_skew_us": 900_000, "peer_wall_offsets_us": {"2": -900_000}}, []),
+        (
+            {"wall_skew_us": 3_600_000_000, "peer_wall_offsets_us": {"2": -3_600_000_000}},
+            ["a:1: its wall clock is 3600.0 s ahead of a quorum's"],
+        ),
+        (
+            {"peer_wall_offsets_us": {"2": -5_000_000}},
+            ["b:1: its wall clock is 5.0 s behind a quorum's"],
+        ),
+        ({"peer_wall_offsets_us": {"2": None}}, []),
+        ({"wall_skew_us": None, "log_time_ahead_us": None}, []),
+        (
+            {"log_time_ahead_us": 9_000_000},
+            ["the newest time stamp in the log is 9.0 s ahead of a quorum's clocks"],
+        ),
+    ],
+)
+def test_clocks_that_are_far_apart_are_warnings(clock: dict[str, Any], said: list[str]) -> None:
+    answers: list[Answer] = [with_clock(**clock), FOLLOWER]
+    warnings = find_warnings(MEMBERS, answers)
+    assert len(warnings) == len(said)
+    for warning, start in zip(warnings, said, strict=True):
+        assert warning.startswith(start)
+    assert find_problems(MEMBERS, answers) == [], "no harm is done yet"
+
+
+def test_nodes_that_do_not_tell_their_clocks_cause_no_warning() -> None:
+    """0.1.0 does not; nor does a cluster without a leader, or one that does not answer."""
+    assert find_warnings(MEMBERS, [LEADER, FOLLOWER]) == []
+    assert find_warnings(MEMBERS, [FOLLOWER, TransportError("refused")]) == []
