@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from qcore.core.entry import DurableState, Entry, HardState, Membership
+from qcore.core.version import LATEST_RULES, ClusterVersion
 from qcore.sim.administration import Operator, address_of
 from qcore.sim.clients import Client, ClientAnswer, ClientCall
 from qcore.sim.clock import WALL_EPOCH_US, NodeClock
@@ -139,7 +140,14 @@ class World:
             cluster_id="simulated",
         )
         entry = Entry(1, 1, "membership", membership.to_json(), WALL_EPOCH_US)
-        return DurableState(HardState(term=1, voted_for=None, commit=1), None, [entry])
+        make = (
+            self._own.make
+            if self._own is not None
+            else machine_maker(self.scenario.cluster.machine)
+        )
+        version = ClusterVersion(LATEST_RULES, make().name, 1)
+        second = Entry(2, 1, "version", version.to_json(), WALL_EPOCH_US)
+        return DurableState(HardState(term=1, voted_for=None, commit=2), None, [entry, second])
 
     def _make_client(self, number: int) -> Client:
         return Client(
