@@ -43,6 +43,8 @@ class Progress:
         next: the next index to send.
         acked_round: the newest read round that the follower has answered.
         last_answer_at: when the follower last answered, µs (or when this leader began).
+        answers_since: since when it answers without a break of the shortest election timeout, µs; None if
+            there was no break since this leader began.
         last_sent_at: when an append last went out, µs.
         priority: the follower's, as it told with its last answer.
         promise_ms: for how long the follower grants nobody else a vote, as it told with its last answer.
@@ -50,6 +52,7 @@ class Progress:
 
     __slots__ = (
         "acked_round",
+        "answers_since",
         "inflight",
         "inflight_bytes",
         "last_answer_at",
@@ -73,6 +76,7 @@ class Progress:
         self.inflight_bytes = 0
         self.acked_round = 0
         self.last_answer_at = now
+        self.answers_since: int | None = None
         self.last_sent_at = -1
         self.priority = 1
         self.promise_ms = 0

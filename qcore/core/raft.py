@@ -16,7 +16,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from qcore.core import election, membership, reads, replication, snapshots, transfer
+from qcore.core import election, membership, reads, replication, snapshots, takeover, transfer
 from qcore.core.config import RaftConfig
 from qcore.core.effects import Effect, MessageDropped, Role
 from qcore.core.entry import DurableState, Entry, EntryKind, Membership, Snapshot
@@ -334,6 +334,10 @@ class RaftCore:
         server = self._server
         if server.now < server.next_deadline():
             return
+        if server.takeover is not None:
+            takeover.give_up(server)
+            if server.now < server.next_deadline():
+                return
         if server.role != "leader":
             election.campaign(server)
         elif election.check_quorum(server):
@@ -403,10 +407,13 @@ class RaftCore:
             case PreVoteResponse():
                 # A grant speaks of the next term and carries the voter's own, which may lag behind.
                 if message.term <= server.term or self._present_term(from_id, message):
-                    election.on_pre_vote_response(server, from_id, message)
+                    if server.takeover is not None:
+                        takeover.on_pre_vote_response(server, from_id, message)
+                    else:
+                        election.on_pre_vote_response(server, from_id, message)
             case TimeoutNow():
                 if message.leader_id == from_id:
-                    transfer.on_timeout_now(server, from_id, message)
+                    takeover.on_timeout_now(server, from_id, message)
                 else:
                     server.emit(MessageDropped(from_id, message, "leader_id is not the sender"))
             case TimeoutNowResponse():
@@ -441,7 +448,11 @@ class RaftCore:
                     from_id, RequestVoteResponse(server.term, False), server.after_hard_state
                 )
                 return
+            if request.leadership_transfer and request.term == server.term + 1:
+                server.tenures.ended(server.now, handed_over=True)
             election.become_follower(server, request.term, None)
+        if request.leadership_transfer and server.membership.is_voter(from_id):
+            server.tenures.attempted(from_id, server.now)
         election.on_request_vote(server, from_id, request)
 
     def _follow(self, from_id: int, message: AppendEntries | InstallSnapshot) -> None:
@@ -453,6 +464,7 @@ class RaftCore:
         ):
             election.become_follower(server, message.term, from_id)
         server.last_leader_contact = server.now
+        server.tenures.heard(server.now)
         server.reset_election_deadline()
         if isinstance(message, AppendEntries):
             replication.on_append_entries(server, from_id, message)
