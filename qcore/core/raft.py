@@ -13,10 +13,16 @@ What each message does to the term is decided here, before the parts of the algo
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass
 
-from qcore.core import election, membership, reads, replication, snapshots, takeover, transfer
+from qcore.core import (
+    election,
+    membership,
+    reads,
+    replication,
+    snapshots,
+    takeover,
+    transfer,
+)
 from qcore.core.config import RaftConfig
 from qcore.core.effects import Effect, MessageDropped, Role
 from qcore.core.entry import DurableState, Entry, EntryKind, Membership, Snapshot
@@ -49,60 +55,9 @@ from qcore.core.messages import (
     TimeoutNow,
     TimeoutNowResponse,
 )
-from qcore.core.progress import Progress, ProgressState
 from qcore.core.server import Server
+from qcore.core.status import CoreStatus, status_of
 from qcore.errors import ConfigError
-
-
-@dataclass(slots=True, frozen=True)
-class SnapshotProgress:
-    """How far a snapshot on its way to a follower is.
-
-    Attributes:
-        index: the last entry that it covers.
-        offset: characters that the follower is known to hold (on the follower: that it holds).
-        total: characters in all.
-    """
-
-    index: int
-    offset: int
-    total: int
-
-
-@dataclass(slots=True, frozen=True)
-class PeerStatus:
-    """What a leader knows of one follower; see `qcore.core.progress`."""
-
-    state: ProgressState
-    match: int
-    next: int
-    inflight_messages: int
-    inflight_bytes: int
-    snapshot: SnapshotProgress | None = None
-
-
-@dataclass(slots=True, frozen=True)
-class CoreStatus:
-    """An immutable picture of a server. Times in µs; `peers` and `quorum_contact_at` on leaders only."""
-
-    node_id: int
-    role: Role
-    term: int
-    voted_for: int | None
-    leader_id: int | None
-    commit: int
-    applied: int
-    last_log_index: int
-    last_log_term: int
-    first_log_index: int
-    durable_index: int
-    snapshot_index: int
-    snapshot_term: int
-    membership: Membership
-    membership_index: int
-    quorum_contact_at: int | None
-    peers: Mapping[int, PeerStatus]
-    incoming_snapshot: SnapshotProgress | None
 
 
 class RaftCore:
@@ -294,39 +249,7 @@ class RaftCore:
 
     def status(self) -> CoreStatus:
         """An immutable picture of the server."""
-        server = self._server
-        meta = server.snapshot.meta if server.snapshot else None
-        leads = server.role == "leader"
-        return CoreStatus(
-            node_id=server.node_id,
-            role=server.role,
-            term=server.term,
-            voted_for=server.voted_for,
-            leader_id=server.leader_id,
-            commit=server.commit,
-            applied=server.applied,
-            last_log_index=server.log.last_index,
-            last_log_term=server.log.last_term,
-            first_log_index=server.log.offset + 1,
-            durable_index=server.durable_index,
-            snapshot_index=meta.last_included_index if meta else 0,
-            snapshot_term=meta.last_included_term if meta else 0,
-            membership=server.membership,
-            membership_index=server.membership_index,
-            quorum_contact_at=election.quorum_contact_at(server) if leads else None,
-            peers={
-                peer: PeerStatus(
-                    progress.state,
-                    progress.match,
-                    progress.next,
-                    len(progress.inflight),
-                    progress.inflight_bytes,
-                    _outgoing(progress),
-                )
-                for peer, progress in server.progress.items()
-            },
-            incoming_snapshot=_incoming(server),
-        )
+        return status_of(self._server)
 
     # -- events ----------------------------------------------------------------------------------
 
@@ -366,6 +289,11 @@ class RaftCore:
             raise ConfigError(
                 f"node {server.node_id} is not among the voters {list(initial.voters)}; "
                 "initialise a node that is"
+            )
+        if server.config.priority == 0:
+            # It alone holds the first configuration, which the first leader has to commit.
+            raise ConfigError(
+                f"node {server.node_id} has priority 0 and never leads: initialise a node that may lead"
             )
         if initial.is_joint:
             raise ConfigError("a cluster begins with a simple configuration, this one is joint")
@@ -500,18 +428,3 @@ class RaftCore:
             election.become_follower(server, response.term, None)
             return False
         return response.term == server.term
-
-
-def _outgoing(progress: Progress) -> SnapshotProgress | None:
-    transfer = progress.snapshot
-    if transfer is None:
-        return None
-    snapshot = transfer.snapshot
-    return SnapshotProgress(snapshot.meta.last_included_index, transfer.offset, len(snapshot.data))
-
-
-def _incoming(server: Server) -> SnapshotProgress | None:
-    incoming = server.incoming_snapshot
-    if incoming is None:
-        return None
-    return SnapshotProgress(incoming.meta.last_included_index, incoming.received, incoming.total)
