@@ -23,10 +23,13 @@ def campaign(server: Server, *, transfer: bool = False) -> None:
     """
     server.takeover = None
     server.reset_election_deadline()
-    if not may_campaign(server):
+    if not server.is_electable():
         return
     server.leader_id = None
     server.last_leader_contact = None
+    if not may_campaign(server):
+        server.announce()  # the leader is gone for this server, too
+        return
     if server.config.pre_vote and not transfer:
         _ask_pre_votes(server)
     else:
