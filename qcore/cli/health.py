@@ -38,17 +38,16 @@ def health(
 ) -> None:
     """Say what is wrong with the cluster, asking every member that the leader names.
 
-    Exit code 0: nothing; 3: no node answered; 5: something, which is listed. A warning alone leaves it at 0.
+    Exit code 0: nothing, or only warnings; 3: no node answered; 5: something, which is listed.
     """
     from qcore.cli.runner import run
 
-    problems, warnings = run(_findings(split_endpoints(endpoints), timeout))
+    problems, warnings = run(_examine(split_endpoints(endpoints), timeout))
     if output is OutputFormat.json:
-        print(json.dumps({"healthy": not problems, "problems": problems, "warnings": warnings}))
+        body = {"healthy": not problems, "problems": problems, "warnings": warnings}
+        print(json.dumps(body))
     else:
-        print("\n".join(problems) or "healthy")
-        for warning in warnings:
-            print(f"warning: {warning}")
+        print("\n".join([*(problems or ["healthy"]), *(f"warning: {text}" for text in warnings)]))
     if problems:
         raise typer.Exit(ExitCode.UNHEALTHY)
 
@@ -94,15 +93,16 @@ async def _members(endpoints: list[str], timeout_s: float) -> dict[str, int]:
     return {nodes[str(node_id)]["addr"]: node_id for node_id in sorted(int(key) for key in nodes)}
 
 
-async def _findings(endpoints: list[str], timeout_s: float) -> tuple[list[str], list[str]]:
-    """Problems, and warnings."""
+async def _examine(endpoints: list[str], timeout_s: float) -> tuple[list[str], list[str]]:
+    """Problems and warnings, one line each."""
     from qcore.cli.cluster import ask_all
 
     members = await _members(endpoints, timeout_s)
     if not members:
         return [_NO_CLUSTER], []
     answers = await ask_all(list(members), timeout_s)
-    return find_problems(members, answers), find_warnings(members, answers)
+    warnings = [*clock_warnings(members, answers), *priority_warnings(answers)]
+    return find_problems(members, answers), warnings
 
 
 def find_problems(members: dict[str, int], answers: list[Answer]) -> list[str]:
@@ -129,6 +129,7 @@ def find_problems(members: dict[str, int], answers: list[Answer]) -> list[str]:
             problems.append(f"the members do not agree on the {what} ({said})")
     if not any(view["state"] == "Leader" for view in views.values()):
         problems.append("no member leads")
+        problems += _nobody_may_lead(list(views.values()))
     end = max((view["qcore"]["commit_index"] for view in views.values()), default=0)
     for address, view in views.items():
         lag = end - view["qcore"]["applied_index"]
@@ -143,7 +144,7 @@ def find_problems(members: dict[str, int], answers: list[Answer]) -> list[str]:
     return problems
 
 
-def find_warnings(members: dict[str, int], answers: list[Answer]) -> list[str]:
+def clock_warnings(members: dict[str, int], answers: list[Answer]) -> list[str]:
     """What does no harm yet, one line each: wall clocks that the leader finds far from a quorum's."""
     views = [answer for answer in answers if not isinstance(answer, QcoreError)]
     leaders = [view for view in views if view["state"] == "Leader"]
@@ -176,6 +177,56 @@ def find_warnings(members: dict[str, int], answers: list[Answer]) -> list[str]:
 
 def _apart(ahead_us: int) -> str:
     return f"{abs(ahead_us) / 1e6:.1f} s {'ahead of' if ahead_us > 0 else 'behind'}"
+
+
+def priority_warnings(answers: list[Answer]) -> list[str]:
+    """What may go wrong, one line each: too many voters of priority 0 (the rule of `qcore.core.priorities`).
+
+    A member says its own priority; for one that does not answer the leader may know it. Unknown ones may lead.
+    """
+    from qcore.core.priorities import too_many
+
+    views = [answer for answer in answers if not isinstance(answer, QcoreError)]
+    zeros = _never_lead(views)
+    for view in views:
+        told = view["qcore"].get("priorities") or {}
+        zeros += [int(member) for member, priority in told.items() if priority == 0]
+    for voters in _newest_configs(views):
+        found = [voter for voter in voters if voter in zeros]
+        if too_many(len(found), len(voters)):
+            return [
+                f"{found} of the voters {voters} have priority 0 and never lead; they must be fewer than half: "
+                "one crash can leave nobody who may lead"
+            ]
+    return []
+
+
+def _nobody_may_lead(views: list[dict[str, Any]]) -> list[str]:
+    """The problem that no voter of those that answer may ever lead; without a leader only, since a leader is proof."""
+    zeros = _never_lead(views)
+    voters = sorted({voter for config in _newest_configs(views) for voter in config})
+    reached = [view["id"] for view in views if view["id"] in voters]
+    if not reached or any(voter not in zeros for voter in reached):
+        return []
+    silent = [voter for voter in voters if voter not in reached]
+    start = f"start one of {silent}, or " if silent else ""
+    return [
+        f"nobody may lead: all voters that answer ({reached}) have priority 0: {start}restart one of them with another "
+        "--priority"
+    ]
+
+
+def _never_lead(views: list[dict[str, Any]]) -> list[int]:
+    return [view["id"] for view in views if view["qcore"].get("priority", 1) == 0]
+
+
+def _newest_configs(views: list[dict[str, Any]]) -> list[list[int]]:
+    """The voters in force, two lists in a joint phase, as the member says that has committed most."""
+    if not views:
+        return []
+    best = max(views, key=lambda view: (view["state"] == "Leader", view["qcore"]["commit_index"]))
+    configs: list[list[int]] = best["membership_config"]["membership"]["configs"]
+    return configs
 
 
 async def _hashes(endpoints: list[str], timeout_s: float) -> tuple[int | None, dict[str, str]]:

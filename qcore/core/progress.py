@@ -49,6 +49,8 @@ class Progress:
         echo_us: the follower's clock as its newest answer told it; 0 if it did not.
         echo_arrived_at: when that answer arrived, µs.
         last_answer_at: when the follower last answered, µs (or when this leader began).
+        answers_since: since when it answers without a break of the shortest election timeout, µs; None if
+            there was no break since this leader began.
         last_sent_at: when an append last went out, µs.
         priority: the follower's, as it told with its last answer.
         promise_ms: for how long the follower grants nobody else a vote, as it told with its last answer.
@@ -58,6 +60,7 @@ class Progress:
 
     __slots__ = (
         "acked_round",
+        "answers_since",
         "echo_arrived_at",
         "echo_us",
         "followed_at",
@@ -88,6 +91,7 @@ class Progress:
         self.echo_us = 0
         self.echo_arrived_at = now
         self.last_answer_at = now
+        self.answers_since: int | None = None
         self.last_sent_at = -1
         self.priority = 1
         self.promise_ms = 0

@@ -171,6 +171,8 @@ def on_response(
     progress = server.progress.get(from_id)
     if server.role != "leader" or progress is None:
         return
+    if server.now - progress.last_answer_at >= server.election_timeout_min_us:
+        progress.answers_since = server.now
     progress.last_answer_at = server.now
     progress.priority = response.priority
     progress.promise_ms = _lasting_promise(server, response)

@@ -30,6 +30,8 @@ from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapsho
 from qcore.core.log import RaftLog
 from qcore.core.messages import RaftMessage
 from qcore.core.progress import Progress
+from qcore.core.syncs import RecentSyncs
+from qcore.core.tenure import Tenures
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import LogCorrupt
 
@@ -66,11 +68,38 @@ class ReadRounds:
 
 @dataclass(slots=True)
 class Transfer:
-    """Leadership on its way to `target`, given up at `deadline` (µs). `asked`: it was told to campaign."""
+    """Leadership on its way to `target`, given up at `deadline` (µs).
+
+    Attributes:
+        by_priority: nobody asked for it: the target has a higher priority.
+        to_the_best: no target was named, so that another one may be asked if this one refuses.
+        asked: the target was asked to take over.
+        refused: targets that could not.
+    """
 
     target: int
     deadline: int
+    by_priority: bool = False
+    to_the_best: bool = False
     asked: bool = False
+    refused: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Takeover:
+    """This follower was asked to take over and finds out whether it could win (see `qcore.core.takeover`).
+
+    Attributes:
+        leader_id: who asked.
+        must_reach: voters whose pre-votes it needs, besides a majority.
+        deadline: when it gives up, µs.
+        votes: the pre-votes so far.
+    """
+
+    leader_id: int
+    must_reach: tuple[int, ...]
+    deadline: int
+    votes: dict[int, bool]
 
 
 @dataclass(slots=True)
@@ -147,6 +176,7 @@ class Server:
         self.first_own_index = 0
         self.reads = ReadRounds()
         self.transfer: Transfer | None = None
+        self.takeover: Takeover | None = None
         self.incoming_snapshot: IncomingSnapshot | None = None
         self.lease_void = False
         #: On a leader: the configuration of this index is committed and nothing is left to do for it.
@@ -167,6 +197,8 @@ class Server:
         self.max_wall_skew_us = config.max_wall_skew_ms * 1000
         self.clock = ClusterClock(self.election_timeout_max_us)
         self.stamped_at = now
+        self.tenures = Tenures(self.election_timeout_max_us)
+        self._syncs = RecentSyncs(self.election_timeout_max_us)
         self.heartbeat_deadline = NEVER
         # A lease counts on promises of the life before, whatever the settings are now: give no vote until they have
         # run out. Under rules 1 they were not stored, so that only the present settings tell how long they are. A new
@@ -341,7 +373,7 @@ class Server:
         assert write_id <= self.last_write_id, "durable before it was asked for"
         self.durable_write_id = max(self.durable_write_id, write_id)
         while self._unsynced and self._unsynced[0][0] <= write_id:
-            self._unsynced.popleft()
+            self._syncs.note(self.now - self._unsynced.popleft()[1], self.now)
         while self._pending_appends and self._pending_appends[0][0] <= write_id:
             self.durable_index = max(self.durable_index, self._pending_appends.popleft()[1])
 
@@ -350,6 +382,11 @@ class Server:
         return bool(self._unsynced) and (
             self.now - self._unsynced[0][1] >= self.election_timeout_max_us
         )
+
+    def slowest_sync_us(self) -> int:
+        """How long the slowest write of the recent past took, or has taken so far, until it was durable; µs."""
+        waiting = self.now - self._unsynced[0][1] if self._unsynced else 0
+        return max(waiting, self._syncs.slowest_us(self.now))
 
     def commit_to(self, index: int) -> None:
         """Everything up to `index` is committed: hand it out to be applied."""
@@ -373,6 +410,7 @@ class Server:
 
     def _set_membership(self, index: int, membership: Membership) -> None:
         self.memberships.append((index, membership))
+        self.tenures.keep(membership.members())
         self.emit(MembershipChanged(membership, index))
         self._refresh_idle_role()
         if self.role == "leader":
@@ -401,7 +439,11 @@ class Server:
     def next_deadline(self) -> int:
         if self.role == "leader":
             return self.heartbeat_deadline
-        return self.election_deadline if self.is_electable() else NEVER
+        if not self.is_electable():
+            return NEVER
+        if self.takeover is not None:
+            return min(self.election_deadline, self.takeover.deadline)
+        return self.election_deadline
 
 
 def _restored_log(durable: DurableState) -> RaftLog:

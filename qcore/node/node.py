@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from qcore.core.effects import MembershipChanged, RoleChanged, StoreSnapshot
 from qcore.core.entry import Membership
-from qcore.core.raft import CoreStatus
+from qcore.core.status import CoreStatus
 from qcore.errors import ConfigError, DiskFull, QcoreError, TransportError
 from qcore.node import http, views
 from qcore.node.application import Application
@@ -27,6 +27,7 @@ from qcore.node.loop_lag import LoopLag
 from qcore.node.membership_storage import JoiningStorage
 from qcore.node.metrics import NodeMetrics
 from qcore.node.peers import PeerLinks
+from qcore.node.priorities import PriorityWatch
 from qcore.node.requests import RequestDesk
 from qcore.node.topology import TopologyLoader
 from qcore.node.tracing import FLUSH_INTERVAL_S, NodeTrace
@@ -133,6 +134,7 @@ class Node:
         #: Called when a snapshot begins to be captured, or a long catch-up to be worked off.
         self.on_busy: Callable[[], None] = lambda: None
         self._busy = False
+        self._priorities = PriorityWatch(self._replica.core, log)
         self._lag = LoopLag(self._metrics, log, config.heartbeat_ms / 2000)
         self._clocks = WallWatch(self._replica.core.status, log, config.max_wall_skew_ms * 1000)
 
@@ -179,6 +181,7 @@ class Node:
         self._follow(core.membership)
         self._host.start()
         self._keep_hash_fresh()
+        self._priorities.start()
         self._lag.start()
         self._clocks.start()
         return bound
@@ -200,6 +203,7 @@ class Node:
         await self._pool.close()
         self._host.stop()
         await asyncio.get_running_loop().run_in_executor(None, self._writer.close)
+        self._priorities.stop()
         self._lag.stop()
         self._clocks.stop()
         for timer in (self._flusher, self._hasher):

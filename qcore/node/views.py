@@ -12,7 +12,8 @@ from pydantic import JsonValue
 import qcore
 from qcore.core.effects import Role, RoleChanged
 from qcore.core.entry import Membership
-from qcore.core.raft import CoreStatus, RaftCore, SnapshotProgress
+from qcore.core.raft import RaftCore
+from qcore.core.status import CoreStatus, SnapshotProgress
 from qcore.core.version import ClusterVersion, VersionSupport
 from qcore.node.metrics import Exposition, NodeMetrics
 from qcore.transport.pool import PeerState
@@ -151,6 +152,8 @@ def metrics_object(
             "durable_index": status.durable_index,
             "first_log_index": status.first_log_index,
             "membership_index": status.membership_index,
+            "priority": status.priority,
+            "priorities": _priorities(status),
             "learners": list(status.membership.learners),
             "snapshot_transfers": {
                 "receiving": _transfer(status.incoming_snapshot),
@@ -196,6 +199,15 @@ def _clock(core: RaftCore, status: CoreStatus) -> JsonValue:
     }
 
 
+def _priorities(status: CoreStatus) -> JsonValue:
+    """By member as far as the leader knows, itself included; None elsewhere."""
+    if status.role != "leader":
+        return None
+    known = {peer: progress.priority for peer, progress in status.peers.items()}
+    known[status.node_id] = status.priority
+    return {str(member): known[member] for member in sorted(known)}
+
+
 def _transfer(progress: SnapshotProgress | None) -> JsonValue:
     if progress is None:
         return None
@@ -217,6 +229,8 @@ def unready_reason(status: CoreStatus, own_term_committed: bool, around: Around)
         )
     if status.leader_id is None:
         said = f"; {around.refusal}" if around.refusal else ""
+        if status.priority == 0:
+            said = f"; this node has priority 0 and never leads{said}"
         return f"no leader is known in term {status.term}{said}"
     if status.role == "leader" and not own_term_committed:
         return "elected, and the first entry of the term is not committed yet"
@@ -336,6 +350,11 @@ def _raft(page: Exposition, status: CoreStatus) -> None:
         "first_log_index": ("Lowest index in the log.", status.first_log_index),
         "durable_index": ("Highest index on this node's stable storage.", status.durable_index),
         "snapshot_index": ("Last index of the newest snapshot, or 0.", status.snapshot_index),
+        "priority": ("This node's own priority; 0 never leads.", status.priority),
+        "priority_zero_voters": (
+            "Voters known to have priority 0: all of them on the leader, elsewhere this node at most.",
+            len(status.never_lead),
+        ),
         "voters": ("Voting members.", len(status.membership.voters)),
         "learners": ("Members without a vote.", len(status.membership.learners)),
     }

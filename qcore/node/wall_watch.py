@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from qcore.core.raft import CoreStatus
+from qcore.core.status import CoreStatus
 from qcore.node.logs import NodeLog
 
 #: How often the clocks are compared, seconds.

@@ -31,7 +31,8 @@ from qcore.core.events import (
     Tick,
     WriteDurable,
 )
-from qcore.core.raft import CoreStatus, RaftCore
+from qcore.core.raft import RaftCore
+from qcore.core.status import CoreStatus
 from qcore.core.version import ClusterVersion
 from qcore.errors import (
     ConfigError,

@@ -28,7 +28,7 @@ _PAUSE_US = 50_000
 #: One attempt waits no longer than this, when there may be another.
 _ATTEMPT_MS = 1500
 #: Refusals that stay what they are, however often one asks.
-_FINAL = ("empty", "unknown_member", "contradiction", "changed", "is_voter")
+_FINAL = ("empty", "unknown_member", "contradiction", "changed", "is_voter", "priorities")
 
 
 def address_of(node: int) -> str:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from qcore.core import DurableState, RaftConfig, RaftCore
-from qcore.core.raft import CoreStatus
+from qcore.core.status import CoreStatus
 from qcore.node.logs import NodeLog
 from qcore.node.wall_watch import LOOKS, WallWatch
 
