@@ -134,6 +134,19 @@ class SimDisk:
         self.writes_lost += lost
         return lost
 
+    def wipe(self) -> DurableState:
+        """Make the disk blank, as a new one would be: no term, vote, log or snapshot.
+
+        For a node whose process does not run. What is still on its way to the disk is lost too, and a stall or
+        slowness stays: it is the device's.
+
+        Returns:
+            What the disk held.
+        """
+        self.crash(power_loss=True)
+        lost, self._state = self._state, DurableState()
+        return lost
+
     def _sync_ends(self, epoch: int) -> None:
         if epoch != self._epoch:
             return
