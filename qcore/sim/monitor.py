@@ -7,8 +7,10 @@ who only thinks so, and time without a leader from time in which no leader was p
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from qcore.core.effects import Role
+from qcore.core.entry import Membership
 from qcore.sim.network import Network
 
 
@@ -29,7 +31,6 @@ class NodeFacts:
     connected: bool = False
     joined: bool = False
     quorums: tuple[tuple[int, ...], ...] = ()
-    log_end_when_cut_off: int | None = None
 
     @property
     def running(self) -> bool:
@@ -73,7 +74,7 @@ class Record:
             at the start of the run.
         stale: stretches in which a running node led without a quorum, or below another leader.
         commits: (time, index) each time that the highest commit index of all nodes grew.
-        minority_commits: entries that a node appended and committed while it reached no quorum.
+        minority_commits: entries that no quorum's logs held when they were first committed.
         truncated: entries removed from the ends of logs.
     """
 
@@ -87,6 +88,18 @@ class Record:
     highest_term: int = 0
 
 
+class LogQuestions(Protocol):
+    """What the monitor asks about the nodes' logs; see `qcore.sim.logs`."""
+
+    def term_at(self, node: int, index: int) -> int | None:
+        """The term of the entry that the node's log holds at `index`; None if it holds none."""
+        ...
+
+    def committed_membership(self, node: int) -> Membership | None:
+        """The newest configuration that a running node knows to be committed; None if it is down."""
+        ...
+
+
 class Monitor:
     """Keeps `facts` and `record` up to date; its owner tells it what happens."""
 
@@ -96,6 +109,9 @@ class Monitor:
         self.facts = {node: NodeFacts(joined=True) for node in nodes}
         self.facts.update((node, NodeFacts()) for node in later)
         self.record = Record()
+        #: The newest committed configuration, as the first node knew that committed it.
+        self.committed_membership = Membership(voters=nodes)
+        self._logs: LogQuestions | None = None
         self._network = network
         self._linked: dict[int, list[int]] = {}
         self._terms_contested: set[int] = set()
@@ -104,6 +120,10 @@ class Monitor:
         self._stale: dict[int, Interval] = {}
 
     # -- what happens -----------------------------------------------------------------------------
+
+    def watch(self, logs: LogQuestions) -> None:
+        """Whom to ask about logs."""
+        self._logs = logs
 
     def start(self, now: int) -> None:
         """All nodes and links are in place."""
@@ -178,11 +198,26 @@ class Monitor:
         facts = self.facts[node]
         facts.commit = commit
         if commit > self._highest_commit:
-            cut_off = facts.log_end_when_cut_off
-            if cut_off is not None and commit > cut_off:
-                self.record.minority_commits += commit - max(cut_off, self._highest_commit)
+            self._judge_commits(node, range(self._highest_commit + 1, commit + 1))
             self._highest_commit = commit
             self.record.commits.append((now, commit))
+
+    def _judge_commits(self, node: int, indexes: range) -> None:
+        """Count the newly committed entries that the logs of no quorum hold at this moment.
+
+        Whom the node reaches says nothing about that: what it counts may have been on its way when the
+        links were cut, and a planted fault may let it commit what it never sent.
+        """
+        logs = self._logs
+        if logs is None:
+            return
+        for index in indexes:
+            term = logs.term_at(node, index)
+            self.record.minority_commits += any(
+                2 * sum(logs.term_at(voter, index) == term for voter in voters) <= len(voters)
+                for voters in self.facts[node].quorums
+            )
+        self.committed_membership = logs.committed_membership(node) or self.committed_membership
 
     # -- questions --------------------------------------------------------------------------------
 
@@ -202,12 +237,7 @@ class Monitor:
         if not self._linked:
             return
         for node, facts in self.facts.items():
-            connected = facts.running and self._reaches_quorum(node, facts)
-            if connected:
-                facts.log_end_when_cut_off = None
-            elif facts.connected or facts.log_end_when_cut_off is None:
-                facts.log_end_when_cut_off = facts.last_index
-            facts.connected = connected
+            facts.connected = facts.running and self._reaches_quorum(node, facts)
         self._evaluate_leaderless(now)
         self._evaluate_stale(now)
 

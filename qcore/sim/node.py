@@ -23,6 +23,7 @@ from qcore.core.effects import (
 )
 from qcore.core.entry import Entry, Membership
 from qcore.core.events import PeerUnreachable, Tick, WriteDurable
+from qcore.core.messages import InstallSnapshot
 from qcore.errors import QcoreError
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import (
@@ -43,8 +44,10 @@ from qcore.sim.clients import ClientAnswer, ClientCall
 from qcore.sim.clock import NodeClock
 from qcore.sim.disk import SimDisk
 from qcore.sim.engine import Call
+from qcore.sim.histories import Past
 from qcore.sim.hooks import Happening, offer
-from qcore.sim.machines import HashedMachine
+from qcore.sim.ledger import Fault
+from qcore.sim.machines import HashedMachine, made_by
 from qcore.sim.network import Link
 from qcore.sim.services import Services
 from qcore.store.interface import StateMachine
@@ -67,7 +70,9 @@ class SimNode:
     Attributes:
         applied: the entries that the present life has applied, in order.
         restored_through: the last index of the snapshot that this life started from or installed.
-        snapshots_installed: how many snapshots it took over from leaders, over all its lives.
+        past: what the newest snapshot of this life is made of.
+        clock_blame: the faults that set its clock wrong, by what they set.
+        snapshots_installed: how many snapshots it installed from leaders, over all its lives.
     """
 
     def __init__(
@@ -87,6 +92,11 @@ class SimNode:
         self.powered = True
         self.applied: list[Entry] = []
         self.restored_through = 0
+        self.past = Past(self.node_id, services.histories, services.invariants)
+        self.clock_blame: dict[str, Fault] = {}
+        self._snapshots_taken = 0
+        self._owed: list[Fault] = []
+        self._snapshot_source = 0
         self._config = config
         self._services = services
         self._env = services.engine.env
@@ -113,7 +123,7 @@ class SimNode:
             AppendLog: self._append,
             SaveHardState: self._write,
             TruncateLog: self._truncate,
-            StoreSnapshot: self._write,
+            StoreSnapshot: self._store_snapshot,
             SaveCommit: self._save_commit,
             Applied: self._on_applied,
             Restored: self._on_restored,
@@ -128,6 +138,13 @@ class SimNode:
     def up(self) -> bool:
         return self.replica is not None
 
+    @property
+    def deeds(self) -> tuple[object, ...]:
+        """What differs if the replica did anything visible since: role, term, messages and snapshots."""
+        core = self.replica.core if self.replica is not None else None
+        standing = (core.role, core.term) if core is not None else None
+        return standing, self._messages_sent, self._snapshots_taken
+
     def attach(self) -> None:
         """All links are in place."""
         self._links = self._network.links_from(self.node_id)
@@ -137,14 +154,11 @@ class SimNode:
         services, node = self._services, self.node_id
         now = self._now
         durable = self.disk.load()
-        machine = HashedMachine(
-            self._make_machine(),
-            lambda index, digest: services.invariants.on_state_hash(node, index, digest),
-        )
         self.powered, self.paused = True, False
         self.applied = []
         snapshot = durable.snapshot
         self.restored_through = snapshot.meta.last_included_index if snapshot else 0
+        self.past.start(snapshot)
         self._gate = DurabilityGate()
         self._pending = {}
         hard_state, end = durable.hard_state, last_index(durable)
@@ -152,8 +166,11 @@ class SimNode:
         services.invariants.on_start(node, durable)
         services.monitor.node_up(now, node, hard_state.term, min(hard_state.commit, end), end)
         try:
+            self._machine = HashedMachine(
+                made_by(self._make_machine), self.past.on_state_hash, self._on_capture
+            )
             self.replica = Replica(
-                self._config, machine, durable, rng=self._rng, now=self.clock.local(now)
+                self._config, self._machine, durable, rng=self._rng, now=self.clock.local(now)
             )
         except QcoreError as error:
             self._fail(error)
@@ -188,6 +205,9 @@ class SimNode:
             self._trace.up(self._now, self.node_id, core.term, core.commit, core.last_log_index)
             self._services.monitor.node_paused(self._now, self.node_id, False)
             backlog, self._backlog = self._backlog, []
+            owed, self._owed = self._owed, []
+            for fault in owed:
+                fault.acted += 1
             for event in backlog:
                 if isinstance(event, WriteDurable):
                     self._release(event.write_id)
@@ -196,7 +216,7 @@ class SimNode:
     def _die(self, why: str) -> None:
         self.replica = None
         self.paused = False
-        self._backlog = []
+        self._backlog, self._owed = [], []
         administrative, self._administrative = self._administrative, {}
         for then in administrative.values():
             self._services.engine.soon(partial(then, None))
@@ -232,6 +252,8 @@ class SimNode:
             self._trace.drop(now, self.node_id, source, message_id, name, "node is down")
         else:
             self._trace.recv(now, self.node_id, source, message_id, name)
+            if type(payload) is InstallSnapshot:
+                self._snapshot_source = source
             event = PeerMessageReceived(source, payload)  # type: ignore[arg-type]  # peers send nothing else
             if self.paused:
                 self.hand(event)
@@ -241,14 +263,21 @@ class SimNode:
                 term = getattr(payload, "term", 0)
                 offer(self._hooks.receive, Happening(self.node_id, name, source, term=term))
 
-    def hand(self, event: ReplicaEvent) -> bool:
-        """Give the replica one event, now or when it goes on; False if nobody is there to take it."""
+    def hand(self, event: ReplicaEvent, fault: Fault | None = None) -> bool:
+        """Give the replica one event, now or when it goes on; False if no process is there to take it.
+
+        Args:
+            event: what happens.
+            fault: what acts when a paused process goes on and finds the event.
+        """
         if self.replica is None:
             return False
         if not self.paused:
             self._step([event])
         elif len(self._backlog) < _PAUSED_QUEUE:
             self._backlog.append(event)
+            if fault is not None:
+                self._owed.append(fault)
         else:
             return False
         return True
@@ -309,6 +338,8 @@ class SimNode:
         replica = self.replica
         assert replica is not None
         now: int = self._env._now  # type: ignore[assignment]  # only integers are ever scheduled
+        for fault in self.clock_blame.values():  # it reads its clock
+            fault.acted += 1
         clock = self.clock
         local = clock.local(now)
         try:
@@ -395,6 +426,19 @@ class SimNode:
     def _write(self, write: Write) -> None:
         self.disk.submit(write)
 
+    def _store_snapshot(self, write: StoreSnapshot) -> None:
+        self.disk.submit(write)
+        if write.reset_log:  # only one that a leader sent takes the place of the whole log
+            self.past.installed(write.snapshot, self._snapshot_source)
+            return
+        self._snapshots_taken += 1
+        beyond = self.past.history.through - self.restored_through
+        self.past.captured(write.snapshot, self.applied[beyond:])
+
+    def _on_capture(self) -> None:
+        if self.replica is not None:
+            self.past.on_state_hash(self.replica.applied_index, self._machine.state_hash())
+
     def _append(self, write: AppendLog) -> None:
         self.disk.submit(write)
         if write.entries:
@@ -420,6 +464,7 @@ class SimNode:
         self.restored_through = effect.snapshot.meta.last_included_index
         self.applied = []
         self.snapshots_installed += 1
+        self.past.restored(effect.snapshot, self._machine.restored_hash)
 
     def _on_membership(self, effect: MembershipChanged) -> None:
         self._note_membership(effect.membership)
