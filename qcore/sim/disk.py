@@ -95,8 +95,9 @@ class SimDisk:
         self._syncing_commit = self._commit
         latency = self._sync_latency()
         if self._slow_latency is not None:
-            latency += self._slow_latency()
-            if self._slow_blame is not None:
+            extra = self._slow_latency()
+            latency += extra
+            if self._slow_blame is not None and extra:
                 self._slow_blame.acted += 1
         epoch = self._epoch
         self._env.schedule(Call(lambda _event: self._sync_ends(epoch)), NORMAL, latency)
