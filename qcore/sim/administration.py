@@ -113,10 +113,13 @@ class Operator:
             return
         try:
             running = [node for node, machine in self._nodes.items() if machine.up]
-            op.node = self._namer.resolve(op.action.at, op.rng, among=running)[0]
+            asked = self._namer.resolve(op.action.at, op.rng, among=running)
         except NotYet:
+            asked = ()
+        if not asked:
             self._settle(op, "no_leader", "")
             return
+        op.node = asked[0]
         left_ms = max(1, (op.deadline_us - self._engine.now) // 1000)
         timeout_ms = min(left_ms, _ATTEMPT_MS) if op.action.retry else left_ms
         op.attempts += 1

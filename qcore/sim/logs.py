@@ -38,10 +38,26 @@ class Logs:
             entry = self.log_of(node).entry_at(index)
         return None if entry is None else entry.term
 
-    def committed_membership(self, node: int) -> Membership | None:
-        """The newest configuration that a running node knows to be committed; None if it is down."""
+    def is_held_by(self, quorums: Iterable[tuple[int, ...]], index: int, node: int) -> bool:
+        """Whether majorities of all these voters hold the entry that `node` holds at `index`."""
+        term_at = self.term_at
+        term = term_at(node, index)
+        for voters in quorums:
+            needed = len(voters) // 2 + 1
+            for voter in voters:
+                if term_at(voter, index) == term:
+                    needed -= 1
+                    if not needed:
+                        break
+            else:
+                return False
+        return True
+
+    def committed_membership(self, node: int) -> Membership:
+        """The newest configuration that a running node knows to be committed."""
         replica = self._nodes[node].replica
-        return None if replica is None else replica.core.committed_membership[1]
+        assert replica is not None, "asked of a node that has just committed"
+        return replica.core.committed_membership[1]
 
     def log_of(self, node: int) -> NodeLog:
         """The node's log, to be asked many times: as it is now."""

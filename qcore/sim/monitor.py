@@ -6,6 +6,7 @@ who only thinks so, and time without a leader from time in which no leader was p
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -74,7 +75,7 @@ class Record:
             at the start of the run.
         stale: stretches in which a running node led without a quorum, or below another leader.
         commits: (time, index) each time that the highest commit index of all nodes grew.
-        minority_commits: entries that no quorum's logs held when they were first committed.
+        minority_commits: entries committed in a minority (docs/scenarios.md, "What the words mean").
         truncated: entries removed from the ends of logs.
     """
 
@@ -91,12 +92,12 @@ class Record:
 class LogQuestions(Protocol):
     """What the monitor asks about the nodes' logs; see `qcore.sim.logs`."""
 
-    def term_at(self, node: int, index: int) -> int | None:
-        """The term of the entry that the node's log holds at `index`; None if it holds none."""
+    def is_held_by(self, quorums: Iterable[tuple[int, ...]], index: int, node: int) -> bool:
+        """Whether majorities of all these voters hold the entry that `node` holds at `index`."""
         ...
 
-    def committed_membership(self, node: int) -> Membership | None:
-        """The newest configuration that a running node knows to be committed; None if it is down."""
+    def committed_membership(self, node: int) -> Membership:
+        """The newest configuration that a running node knows to be committed."""
         ...
 
 
@@ -111,6 +112,7 @@ class Monitor:
         self.record = Record()
         #: The newest committed configuration, as the first node knew that committed it.
         self.committed_membership = Membership(voters=nodes)
+        self._membership_moves = True
         self._logs: LogQuestions | None = None
         self._network = network
         self._linked: dict[int, list[int]] = {}
@@ -157,6 +159,7 @@ class Monitor:
         self, now: int, node: int, voters: tuple[int, ...], outgoing: tuple[int, ...]
     ) -> None:
         self.facts[node].quorums = (voters, outgoing) if outgoing else (voters,)
+        self._membership_moves = True
         self._evaluate(now)
 
     def node_down(self, now: int, node: int) -> None:
@@ -208,16 +211,16 @@ class Monitor:
         Whom the node reaches says nothing about that: what it counts may have been on its way when the
         links were cut, and a planted fault may let it commit what it never sent.
         """
-        logs = self._logs
+        logs, quorums = self._logs, self.facts[node].quorums
         if logs is None:
             return
         for index in indexes:
-            term = logs.term_at(node, index)
-            self.record.minority_commits += any(
-                2 * sum(logs.term_at(voter, index) == term for voter in voters) <= len(voters)
-                for voters in self.facts[node].quorums
-            )
-        self.committed_membership = logs.committed_membership(node) or self.committed_membership
+            if not logs.is_held_by(quorums, index, node):
+                self.record.minority_commits += 1
+        if self._membership_moves:
+            newest = self.committed_membership = logs.committed_membership(node)
+            uncommitted = quorums != tuple(filter(None, (newest.voters, newest.voters_outgoing)))
+            self._membership_moves = uncommitted
 
     # -- questions --------------------------------------------------------------------------------
 

@@ -282,3 +282,35 @@ def test_a_machine_that_cannot_be_made_again_stops_its_node_and_not_the_run() ->
     (violation,) = result.violations
     assert (violation.check, violation.node) == ("node_failed", 2)
     assert "a fourth one cannot be made" in violation.note
+
+
+# -- what is refused before the run ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("item", "says"),
+    [
+        ("{at_ms: 9, crash: clients}", "clients: a client is no node"),
+        ("{at_ms: 9, pause: client_1}", "client_1: a client is no node"),
+        ("{at_ms: 9, write: client_1}", "a client is no node"),
+        ("{at_ms: 9, clock: {nodes: clients, offset_ms: 1}}", "a client is no node"),
+        ("{at_ms: 9, remove: clients}", "a client is no node"),
+        ("{at_ms: 9, transfer: {to: 1, at: clients}}", "a client is no node"),
+        ("{when: {event: commit, node: clients}, crash: 1}", "a client is no node"),
+        ("{when: {event: commit, node: 7}, crash: 1}", "node 7 is not in the cluster"),
+        ("{at_ms: 9, partition: [[1, client_3], [rest]]}", "client_3: there are 2 clients"),
+        ("{at_ms: 9, cut: [client_3, 1]}", "client_3: there are 2 clients"),
+        ("{at_ms: 9, crash: 1, until_ms: 8}", "it would never act"),
+    ],
+)
+def test_an_item_that_could_only_break_the_run_or_do_nothing_is_refused(
+    item: str, says: str
+) -> None:
+    with pytest.raises(ConfigError, match=r"test\.yaml:5: .*" + says):
+        scenario(f"[{item}]")
+
+
+def test_a_request_at_a_node_that_nobody_is_waits() -> None:
+    timeline = "[{at_ms: 1000, transfer: {to: 1, at: down, retry: false}}]"
+    world, _ = trace(timeline)
+    assert world.operator.ops[0].outcome == "no_leader"

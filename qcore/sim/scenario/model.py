@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from qcore.errors import ConfigError
-from qcore.sim.scenario.actions import Heal, Operation
+from qcore.sim.scenario.actions import ON_LINKS, Heal, Operation
 from qcore.sim.scenario.admin_actions import ChangeMembers, Join
 from qcore.sim.scenario.cluster import ClusterSpec, NetworkSpec, WorkloadSpec
 from qcore.sim.scenario.expect import ExpectSpec
@@ -152,22 +152,31 @@ class Scenario(Spec):
                     f"{where}: join: {first} are members from the beginning, and join starts pristine nodes; write "
                     "restart to start a member again, or wipe for one that loses its disk"
                 )
+            on_links = isinstance(action, ON_LINKS)
             for field in ("nodes", "source", "target", "node", "at", "remove", "to"):
-                self._check_ids(where, getattr(action, field, None), known)
+                self._check_ids(where, getattr(action, field, None), known, clients=on_links)
             if isinstance(action, ChangeMembers):
                 named = {*(action.voters or ()), *(action.learners or ()), *action.add}
                 if strangers := sorted(named - known):
                     raise ValueError(f"{where}: {strangers} are neither nodes nor do they join")
             for group in getattr(action, "groups", ()):
-                self._check_ids(where, group, known)
+                self._check_ids(where, group, known, clients=True)
+        if item.when is not None:
+            self._check_ids(where, item.when.node, known, clients=False)
 
-    @staticmethod
-    def _check_ids(where: str, selector: object, known: set[int]) -> None:
+    def _check_ids(self, where: str, selector: object, known: set[int], *, clients: bool) -> None:
         if isinstance(selector, int) and selector not in known:
             raise ValueError(f"{where}: node {selector} is not among {sorted(known)}")
         for term in getattr(selector, "terms", ()):
             if isinstance(term, int) and term not in known:
                 raise ValueError(f"{where}: node {term} is not in the cluster {sorted(known)}")
+            name, _, number = str(term).partition("_")
+            if name in ("clients", "client") and not clients:
+                raise ValueError(
+                    f"{where}: {term}: a client is no node; only cuts and links name clients"
+                )
+            if name == "client" and int(number) > self.workload.clients:
+                raise ValueError(f"{where}: {term}: there are {self.workload.clients} clients")
 
     @property
     def all_nodes(self) -> tuple[int, ...]:
