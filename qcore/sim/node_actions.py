@@ -121,7 +121,7 @@ class NodeActions:
             if machine.up:
                 self._stop(node, fault, power_loss=False)
             self._over(node)
-            machine.disk.wipe()
+            machine.wipe()
             fault.acted += 1
             self._trace.fault(self._engine.now, "act", fault.name, [node])
             machine.start()
