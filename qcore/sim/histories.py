@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from zlib import crc32
 
+from qcore.core.effects import StoreSnapshot
 from qcore.core.entry import Entry, Snapshot
 from qcore.sim.invariants import Invariants
 
@@ -102,10 +103,13 @@ class Histories:
 
 
 class Past:
-    """What one node's newest snapshot is made of; the node tells what happens to it.
+    """What the state of one node is made of; the node tells what happens to it.
 
     Attributes:
-        history: the entries up to the snapshot of the present life, captured or installed; empty without one.
+        history: the entries up to the newest snapshot of the present life, captured or installed; empty without one.
+        applied: the entries that this life has applied after the snapshot that it began with or installed, in order.
+        restored_through: the last index of that snapshot; 0 without one.
+        captures: how many snapshots of its own the node stored, over all its lives.
     """
 
     def __init__(self, node: int, histories: Histories, invariants: Invariants) -> None:
@@ -113,20 +117,27 @@ class Past:
         self._histories = histories
         self._invariants = invariants
         self.history = History.unknown()
+        self.applied: list[Entry] = []
+        self.restored_through = 0
+        self.captures = 0
 
     def start(self, snapshot: Snapshot | None) -> None:
         """A life begins from this snapshot."""
         self.history = self._histories.of(self._node, snapshot)
+        self.applied = []
+        self.restored_through = self.history.through
 
-    def captured(self, snapshot: Snapshot, applied: Sequence[Entry]) -> None:
-        """The node stores a snapshot of its own; `applied` is what it applied after the one before, or more."""
-        more = snapshot.meta.last_included_index - self.history.through
-        self.history = self.history.continued(applied[:more])
+    def stored(self, write: StoreSnapshot, source: int) -> None:
+        """The node stores a snapshot, its own or one that `source` sent."""
+        snapshot = write.snapshot
+        if write.reset_log:  # only one that a leader sent takes the place of the whole log
+            self.history = self._histories.installed(self._node, snapshot, source)
+            return
+        self.captures += 1
+        first, end = self.history.through, snapshot.meta.last_included_index
+        more = self.applied[first - self.restored_through : end - self.restored_through]
+        self.history = self.history.continued(more)
         self._histories.captured(self._node, snapshot, self.history)
-
-    def installed(self, snapshot: Snapshot, source: int) -> None:
-        """The node stores a snapshot that `source` sent."""
-        self.history = self._histories.installed(self._node, snapshot, source)
 
     def on_state_hash(self, index: int, digest: str) -> bool:
         """The node's state has this digest at this index; returns whether others had the same."""
@@ -135,6 +146,8 @@ class Past:
     def restored(self, snapshot: Snapshot, digest: str) -> None:
         """The machine was restored: to the state that others had there, or it is made of something else."""
         index = snapshot.meta.last_included_index
+        self.applied = []
+        self.restored_through = index
         if not self.on_state_hash(index, digest):
             self._histories.disown(self._node, snapshot)
             self.history = History.unknown(index)

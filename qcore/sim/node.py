@@ -52,6 +52,7 @@ from qcore.sim.machines import HashedMachine, made_by
 from qcore.sim.network import Link
 from qcore.sim.peer_sessions import PeerSessions
 from qcore.sim.services import Services
+from qcore.sim.watch import NodeWatch
 from qcore.store.interface import StateMachine
 
 _FAR_AWAY_US = 1 << 60
@@ -70,9 +71,7 @@ class SimNode:
         make_machine: a fresh state machine for each life.
 
     Attributes:
-        applied: the entries that the present life has applied, in order.
-        restored_through: the last index of the snapshot that this life started from or installed.
-        past: what the newest snapshot of this life is made of.
+        past: what its state is made of.
         clock_blame: the faults that set its clock wrong, by what they set.
         snapshots_installed: how many snapshots it installed from leaders, over all its lives.
     """
@@ -95,11 +94,8 @@ class SimNode:
         self._lives = 0
         self.paused = False
         self.powered = True
-        self.applied: list[Entry] = []
-        self.restored_through = 0
         self.past = Past(self.node_id, services.histories, services.invariants)
         self.clock_blame: dict[str, Fault] = {}
-        self._snapshots_taken = 0
         self._owed: list[Fault] = []
         self._snapshot_source = 0
         self._config = config
@@ -108,6 +104,7 @@ class SimNode:
         self._network = services.network
         self._trace = services.trace
         self._hooks = services.hooks
+        self._watch = NodeWatch(self.node_id, services)
         self._rng = rng
         self._make_machine = make_machine
         self._recorder = ReplicaRecorder(services.trace, self.node_id)
@@ -132,8 +129,8 @@ class SimNode:
             SaveCommit: self._save_commit,
             Applied: self._on_applied,
             Restored: self._on_restored,
-            RoleChanged: self._on_role,
-            VoteGranted: self._on_vote,
+            RoleChanged: self._watch.on_role,
+            VoteGranted: self._watch.on_vote,
             MembershipChanged: self._on_membership,
         }
 
@@ -144,11 +141,16 @@ class SimNode:
         return self.replica is not None
 
     @property
+    def applied(self) -> list[Entry]:
+        """The entries that the present life has applied since its last snapshot of another, in order."""
+        return self.past.applied
+
+    @property
     def deeds(self) -> tuple[object, ...]:
         """What differs if the replica did anything visible since: role, term, messages and snapshots."""
         core = self.replica.core if self.replica is not None else None
         standing = (core.role, core.term) if core is not None else None
-        return standing, self._messages_sent, self._snapshots_taken
+        return standing, self._messages_sent, self.past.captures
 
     def attach(self, peers: Mapping[int, SimNode]) -> None:
         """All links and nodes are in place."""
@@ -161,10 +163,7 @@ class SimNode:
         now = self._now
         durable = self.disk.load()
         self.powered, self.paused = True, False
-        self.applied = []
-        snapshot = durable.snapshot
-        self.restored_through = snapshot.meta.last_included_index if snapshot else 0
-        self.past.start(snapshot)
+        self.past.start(durable.snapshot)
         self._gate = DurabilityGate()
         self._pending = {}
         hard_state, end = durable.hard_state, last_index(durable)
@@ -469,12 +468,7 @@ class SimNode:
 
     def _store_snapshot(self, write: StoreSnapshot) -> None:
         self.disk.submit(write)
-        if write.reset_log:  # only one that a leader sent takes the place of the whole log
-            self.past.installed(write.snapshot, self._snapshot_source)
-            return
-        self._snapshots_taken += 1
-        beyond = self.past.history.through - self.restored_through
-        self.past.captured(write.snapshot, self.applied[beyond:])
+        self.past.stored(write, self._snapshot_source)
 
     def _on_capture(self) -> None:
         if self.replica is not None:
@@ -491,19 +485,15 @@ class SimNode:
 
     def _save_commit(self, effect: SaveCommit) -> None:
         self.disk.save_commit(effect.commit)
-        self._services.monitor.committed(self._now, self.node_id, effect.commit)
-        if self._hooks.commit:
-            offer(self._hooks.commit, Happening(self.node_id, index=effect.commit))
+        self._watch.committed(effect.commit)
 
     def _on_applied(self, effect: Applied) -> None:
-        self.applied.append(effect.entry)
+        self.past.applied.append(effect.entry)
         if self._hooks.apply:
             entry = effect.entry
             offer(self._hooks.apply, Happening(self.node_id, term=entry.term, index=entry.index))
 
     def _on_restored(self, effect: Restored) -> None:
-        self.restored_through = effect.snapshot.meta.last_included_index
-        self.applied = []
         self.snapshots_installed += 1
         self.past.restored(effect.snapshot, self._machine.restored_hash)
 
@@ -513,18 +503,4 @@ class SimNode:
     def _note_membership(self, membership: Membership) -> None:
         if self.sessions is not None:
             self.sessions.joined(membership.cluster_id)
-        self._services.monitor.membership_changed(
-            self._now, self.node_id, membership.voters, membership.voters_outgoing
-        )
-
-    def _on_role(self, effect: RoleChanged) -> None:
-        self._services.monitor.role_changed(self._now, self.node_id, effect.role, effect.term)
-        if self._hooks.role:
-            offer(self._hooks.role, Happening(self.node_id, role=effect.role, term=effect.term))
-
-    def _on_vote(self, effect: VoteGranted) -> None:
-        if self._hooks.vote:
-            offer(
-                self._hooks.vote,
-                Happening(self.node_id, peer=effect.candidate_id, term=effect.term),
-            )
+        self._watch.membership(membership)

@@ -48,7 +48,7 @@ def naive(world: World) -> list[int]:
         for op in world.history
         if op.outcome == "ok"
         and op.request in ("write", "session")
-        and op.index > best.restored_through
+        and op.index > best.past.restored_through
         and held.get(op.index) != op.payload
     ]
 

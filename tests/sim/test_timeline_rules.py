@@ -265,23 +265,27 @@ def test_a_machine_of_ones_own_is_not_asked_for_registers(parts: dict[str, str],
 
 
 class Fragile(KeyValueMachine):
-    """It can be made three times."""
+    """It can be made until clients have asked for something."""
 
-    made = 0
+    is_broken = False
 
     def __init__(self) -> None:
         super().__init__()
-        Fragile.made += 1
-        if Fragile.made > 3:
-            raise ConfigError("a fourth one cannot be made")
+        if Fragile.is_broken:
+            raise ConfigError("another one cannot be made")
+
+
+def break_it(rng: Random) -> tuple[Literal["write"], str]:
+    Fragile.is_broken = True
+    return ask(rng)
 
 
 def test_a_machine_that_cannot_be_made_again_stops_its_node_and_not_the_run() -> None:
-    Fragile.made = 0
-    result = run_scenario(scenario("[{at_ms: 1000, restart: 2}]"), 1, machine=Fragile, requests=ask)
+    spec = scenario("[{at_ms: 1000, restart: 2}]")
+    result = run_scenario(spec, 1, machine=Fragile, requests=break_it)
     (violation,) = result.violations
     assert (violation.check, violation.node) == ("node_failed", 2)
-    assert "a fourth one cannot be made" in violation.note
+    assert "another one cannot be made" in violation.note
 
 
 # -- what is refused before the run ---------------------------------------------------------------
