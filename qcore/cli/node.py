@@ -156,6 +156,24 @@ def start(
             help="Allow reads under the leader's lease; the same on all nodes.",
         ),
     ] = False,
+    max_rules: Annotated[
+        int | None,
+        typer.Option(
+            "--max-rules",
+            envvar="QCORE_MAX_RULES",
+            min=1,
+            help="Hold the cluster's apply rules back, so that an older qcore can still take over.",
+        ),
+    ] = None,
+    max_wall_skew_ms: Annotated[
+        int,
+        typer.Option(
+            "--max-wall-skew-ms",
+            envvar="QCORE_MAX_WALL_SKEW_MS",
+            min=1,
+            help="How far from a quorum's clocks a time stamp may be.",
+        ),
+    ] = 1000,
     machine: Annotated[
         str,
         typer.Option(
@@ -182,6 +200,7 @@ def start(
     A new node waits to be initialised (`qcore cluster init`) or added to a cluster. A node that was
     part of a cluster before resumes from its data directory.
     """
+    from qcore.core.version import LATEST_RULES
     from qcore.node.config import NodeConfig, parse_address
     from qcore.node.lifecycle import run_node
 
@@ -203,6 +222,8 @@ def start(
         keep_entries=keep_entries,
         priority=priority,
         lease_reads=lease_reads,
+        max_rules=LATEST_RULES if max_rules is None else max_rules,
+        max_wall_skew_ms=max_wall_skew_ms,
     )
 
     def listening(address: str) -> None:

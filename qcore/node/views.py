@@ -12,7 +12,9 @@ from pydantic import JsonValue
 import qcore
 from qcore.core.effects import Role, RoleChanged
 from qcore.core.entry import Membership
-from qcore.core.raft import CoreStatus, RaftCore, SnapshotProgress
+from qcore.core.raft import RaftCore
+from qcore.core.status import CoreStatus, SnapshotProgress
+from qcore.core.version import ClusterVersion, VersionSupport
 from qcore.node.metrics import Exposition, NodeMetrics
 from qcore.transport.pool import PeerState
 from qcore.transport.server import ServerStats
@@ -67,6 +69,8 @@ class Around:
         queues: length of each queue by name.
         connections: open connections by kind (`clients`, `peers`).
         started_at: monotonic clock at the start, seconds.
+        version: the version of the cluster as of the last applied entry.
+        support: what this program can apply.
     """
 
     cluster_id: str | None
@@ -78,6 +82,8 @@ class Around:
     queues: Mapping[str, int]
     connections: Mapping[str, int]
     started_at: float
+    version: ClusterVersion
+    support: VersionSupport
 
 
 def metrics_object(
@@ -130,6 +136,16 @@ def metrics_object(
         "qcore": {
             "version": qcore.__version__,
             "cluster_id": around.cluster_id,
+            "apply_rules": {
+                "active": around.version.rules,
+                "supported": [around.support.rules_min, around.support.rules_max],
+            },
+            "machine": {
+                "name": around.version.machine or around.support.machine,
+                "recorded": bool(around.version.machine),
+                "active": around.version.machine_version,
+                "supported": [around.support.machine_min, around.support.machine_max],
+            },
             "role": status.role,
             "leader_ready": core.has_committed_in_term if leads else None,
             "commit_index": status.commit,
@@ -137,6 +153,8 @@ def metrics_object(
             "durable_index": status.durable_index,
             "first_log_index": status.first_log_index,
             "membership_index": status.membership_index,
+            "priority": status.priority,
+            "priorities": _priorities(status),
             "learners": list(status.membership.learners),
             "snapshot_transfers": {
                 "receiving": _transfer(status.incoming_snapshot),
@@ -148,6 +166,7 @@ def metrics_object(
             },
             "state_hash": state_hash,
             "disk_full": around.disk_full,
+            "clock": _clock(core, status),
             "event_loop_stall_seconds_max": round(around.longest_stall_s, 6),
             "queues": dict(around.queues),
             "connections": dict(around.connections),
@@ -166,6 +185,28 @@ def _membership(membership: Membership) -> JsonValue:
         str(node_id): {"addr": address} for node_id, address in membership.addresses
     }
     return {"configs": configs, "nodes": nodes}
+
+
+def _clock(core: RaftCore, status: CoreStatus) -> JsonValue:
+    peers: dict[str, JsonValue] = {
+        str(peer): progress.wall_offset_us for peer, progress in sorted(status.peers.items())
+    }
+    return {
+        "cluster_clock_us": status.clock_us,
+        "wall_skew_us": status.wall_skew_us,
+        "max_wall_skew_us": core.max_wall_skew_us,
+        "log_time_ahead_us": status.log_time_ahead_us,
+        "peer_wall_offsets_us": peers,
+    }
+
+
+def _priorities(status: CoreStatus) -> JsonValue:
+    """By member as far as the leader knows, itself included; None elsewhere."""
+    if status.role != "leader":
+        return None
+    known = {peer: progress.priority for peer, progress in status.peers.items()}
+    known[status.node_id] = status.priority
+    return {str(member): known[member] for member in sorted(known)}
 
 
 def _transfer(progress: SnapshotProgress | None) -> JsonValue:
@@ -189,6 +230,8 @@ def unready_reason(status: CoreStatus, leader_ready: bool, around: Around) -> st
         )
     if status.leader_id is None:
         said = f"; {around.refusal}" if around.refusal else ""
+        if status.priority == 0:
+            said = f"; this node has priority 0 and never leads{said}"
         return f"no leader is known in term {status.term}{said}"
     if status.role == "leader" and not leader_ready:
         return "elected, and the first entry of the term is not committed yet"
@@ -206,11 +249,30 @@ def exposition(
 ) -> str:
     """The Prometheus page."""
     page = Exposition()
-    build = {"version": qcore.__version__, "cluster_id": around.cluster_id or ""}
-    page.family("qcore_build_info", "gauge", "Version and cluster.", [(build, 1)])
+    build = {
+        "version": qcore.__version__,
+        "cluster_id": around.cluster_id or "",
+        "machine": around.support.machine,
+    }
+    page.family("qcore_build_info", "gauge", "Version, cluster and state machine.", [(build, 1)])
     uptime = time.monotonic() - around.started_at
     page.gauge("qcore_uptime_seconds", "Time since the process started serving.", uptime)
+    page.gauge("qcore_apply_rules", "Active apply rules of the cluster.", around.version.rules)
+    page.gauge(
+        "qcore_apply_rules_supported", "Newest apply rules known here.", around.support.rules_max
+    )
+    page.gauge(
+        "qcore_machine_version",
+        "Active version of the state machine.",
+        around.version.machine_version,
+    )
+    page.gauge(
+        "qcore_machine_version_supported",
+        "Newest version of the state machine known here.",
+        around.support.machine_max,
+    )
     _raft(page, status)
+    _clocks(page, status)
     _peers(page, peers)
     page.family(
         "qcore_requests_total",
@@ -289,6 +351,11 @@ def _raft(page: Exposition, status: CoreStatus) -> None:
         "first_log_index": ("Lowest index in the log.", status.first_log_index),
         "durable_index": ("Highest index on this node's stable storage.", status.durable_index),
         "snapshot_index": ("Last index of the newest snapshot, or 0.", status.snapshot_index),
+        "priority": ("This node's own priority; 0 never leads.", status.priority),
+        "priority_zero_voters": (
+            "Voters known to have priority 0: all of them on the leader, elsewhere this node at most.",
+            len(status.never_lead),
+        ),
         "voters": ("Voting members.", len(status.membership.voters)),
         "learners": ("Members without a vote.", len(status.membership.learners)),
     }
@@ -296,6 +363,38 @@ def _raft(page: Exposition, status: CoreStatus) -> None:
         page.gauge(f"qcore_raft_{name}", text, value)
     roles = [({"role": role}, float(role == status.role)) for role in STATES]
     page.family("qcore_raft_role", "gauge", "1 for the present role.", roles)
+
+
+def _clocks(page: Exposition, status: CoreStatus) -> None:
+    page.gauge(
+        "qcore_raft_cluster_clock_seconds",
+        "The cluster clock, by which sessions expire: the leader's, elsewhere the newest in the log.",
+        status.clock_us / 1e6,
+    )
+    # Only a leader knows the others' clocks: elsewhere, and until they are known, there is no sample.
+    skew = status.wall_skew_us
+    skews: list[tuple[dict[str, str], float]] = [] if skew is None else [({}, skew / 1e6)]
+    page.family(
+        "qcore_wall_clock_skew_seconds",
+        "gauge",
+        "How far this leader's wall clock is ahead of a quorum's.",
+        skews,
+    )
+    page.gauge(
+        "qcore_log_time_ahead_seconds",
+        "How far the newest time stamp is ahead of a quorum's clocks, if that is beyond the bound; on the leader.",
+        (status.log_time_ahead_us or 0) / 1e6,
+    )
+    page.family(
+        "qcore_peer_wall_clock_offset_seconds",
+        "gauge",
+        "How far the peer's wall clock is ahead of this leader's.",
+        [
+            ({"peer": str(peer)}, progress.wall_offset_us / 1e6)
+            for peer, progress in sorted(status.peers.items())
+            if progress.wall_offset_us is not None
+        ],
+    )
 
 
 def _peers(page: Exposition, peers: Sequence[PeerState]) -> None:

@@ -23,6 +23,7 @@ from qcore.core.entry import DurableState
 from qcore.sim.engine import Call, Engine
 from qcore.sim.latency import Sampler
 from qcore.sim.ledger import Fault
+from qcore.sim.peer_sessions import StoredIdentity
 
 
 class SimDisk:
@@ -34,6 +35,7 @@ class SimDisk:
         state: what the disk holds at first.
 
     Attributes:
+        identity: what the data directory says beside the log; written at once.
         on_durable: called with a write id when all writes up to it are synced.
         syncs, writes_lost: counts.
     """
@@ -52,6 +54,7 @@ class SimDisk:
         self._epoch = 0
         self._busy = False
         self._sync_is_due = False
+        self.identity = StoredIdentity()
         self.on_durable: Callable[[int], None] = lambda _write_id: None
         self.syncs = 0
         self.writes_lost = 0
@@ -95,8 +98,9 @@ class SimDisk:
         self._syncing_commit = self._commit
         latency = self._sync_latency()
         if self._slow_latency is not None:
-            latency += self._slow_latency()
-            if self._slow_blame is not None:
+            extra = self._slow_latency()
+            latency += extra
+            if self._slow_blame is not None and extra:
                 self._slow_blame.acted += 1
         epoch = self._epoch
         self._env.schedule(Call(lambda _event: self._sync_ends(epoch)), NORMAL, latency)
@@ -132,6 +136,20 @@ class SimDisk:
         self._busy = self._sync_is_due = False
         self._epoch += 1
         self.writes_lost += lost
+        return lost
+
+    def wipe(self) -> DurableState:
+        """Make the disk blank, as a new one would be: no term, vote, log, snapshot or identity.
+
+        For a node whose process does not run. What is still on its way to the disk is lost too, and a stall or
+        slowness stays: it is the device's.
+
+        Returns:
+            What the disk held.
+        """
+        self.crash(power_loss=True)
+        lost, self._state = self._state, DurableState()
+        self.identity.wipe()
         return lost
 
     def _sync_ends(self, epoch: int) -> None:

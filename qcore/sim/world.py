@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from qcore.core.entry import DurableState, Entry, HardState, Membership
+from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.sim.administration import Operator, address_of
 from qcore.sim.clients import Client, ClientAnswer, ClientCall
 from qcore.sim.clock import WALL_EPOCH_US, NodeClock
@@ -14,6 +16,7 @@ from qcore.sim.faults import Timeline
 from qcore.sim.hooks import Hooks
 from qcore.sim.invariants import Invariants
 from qcore.sim.ledger import Ledger
+from qcore.sim.logs import Logs
 from qcore.sim.machines import OwnMachine, language_of, machine_maker
 from qcore.sim.monitor import Monitor
 from qcore.sim.network import Link, Network, Quality
@@ -28,6 +31,7 @@ from qcore.sim.selection import Namer
 from qcore.sim.services import Services
 from qcore.sim.streams import Streams
 from qcore.sim.workload import Load, SessionLoad
+from qcore.store.interface import StateMachine, support_of
 from qcore.trace import TraceWriter
 
 
@@ -41,7 +45,8 @@ class World:
         own: a machine of the user's own in place of the scenario's, and what clients ask of it.
 
     Raises:
-        ConfigError: the scenario names a machine that cannot be loaded.
+        ConfigError: the scenario names a machine that cannot be loaded, or asks a machine of the user's own for
+            registers.
     """
 
     def __init__(
@@ -49,6 +54,8 @@ class World:
     ) -> None:
         self.scenario = scenario
         self._own = own if own is not None else own_machine(scenario)
+        if self._own is not None:
+            scenario.refuse_registers()
         self.seed = seed
         self.streams = Streams(seed)
         self.engine = Engine()
@@ -68,6 +75,8 @@ class World:
             [],
         )
         self.nodes = {node: self._make_node(node) for node in everyone}
+        self.logs = Logs(self.nodes, self.services.histories)
+        self.services.monitor.watch(self.logs)
         self.language: Language = (
             OwnLanguage()
             if self._own is not None
@@ -77,6 +86,7 @@ class World:
         self.clients = [self._make_client(n) for n in range(1, workload.clients + 1)]
         self.director = self._make_client(workload.clients + 1)
         self._connect()
+        self.network.is_listening = self._is_listening
         namer = Namer(self.services.monitor, [client.vertex for client in self.clients])
         network_actions = NetworkActions(self.services, namer)
         network_actions.remember_normal()
@@ -114,16 +124,20 @@ class World:
         base = self.streams.get(f"node/{node}/clock").randrange(1_000_000_000)
         clock = NodeClock(base)
         if spec is not None:
-            self.ledger.declare(f"clocks[{node}]").acted += 1
             clock = NodeClock(base, spec.drift_ppm, round(spec.offset_ms * 1000))
-        return SimNode(
+        machine = SimNode(
             cluster.replica_config(node),
             self.services,
             disk,
             clock,
             self.streams.get(f"node/{node}/replica"),
-            self._own.make if self._own is not None else machine_maker(cluster.machine),
+            self._make_machine(),
         )
+        if spec is not None:
+            fault = self.ledger.declare(f"clocks[{node}]")
+            if clock.drift_ppm or clock.wall_offset_us:
+                machine.clock_blame["all"] = fault
+        return machine
 
     def _first_state(self, node: int) -> DurableState:
         """A cluster that has just been initialised: every log holds the configuration, nothing else.
@@ -138,8 +152,18 @@ class World:
             addresses=tuple((member, address_of(member)) for member in ids),
             cluster_id="simulated",
         )
-        entry = Entry(1, 1, "membership", membership.to_json(), WALL_EPOCH_US)
-        return DurableState(HardState(term=1, voted_for=None, commit=1), None, [entry])
+        entries = [Entry(1, 1, "membership", membership.to_json(), WALL_EPOCH_US)]
+        rules = self.scenario.cluster.rules
+        if rules > FIRST_VERSION.rules:
+            support = support_of(self._make_machine()())
+            version = ClusterVersion(rules, support.machine, support.machine_max)
+            entries.append(Entry(2, 1, "version", version.to_json(), WALL_EPOCH_US))
+        return DurableState(HardState(term=1, voted_for=None, commit=len(entries)), None, entries)
+
+    def _make_machine(self) -> Callable[[], StateMachine]:
+        if self._own is not None:
+            return self._own.make
+        return machine_maker(self.scenario.cluster.machine)
 
     def _make_client(self, number: int) -> Client:
         return Client(
@@ -167,7 +191,7 @@ class World:
         self._connect_clients()
         self._apply_exceptions()
         for node in self.nodes.values():
-            node.attach()
+            node.attach(self.nodes)
         for client in (*self.clients, self.director):
             client.attach()
 
@@ -255,6 +279,13 @@ class World:
                 self.scenario.load_ends_us,
                 self._own.requests if self._own is not None else None,
             ).start(start_us)
+
+    def _is_listening(self, link: Link) -> bool:
+        """Whether anything comes of what the link delivers: a client is even told that a process is down."""
+        if link.target < 0:
+            return True
+        node = self.nodes[link.target]
+        return node.up or (link.source < 0 and node.powered)
 
     # -- the network's losses --------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from qcore.core.config import RaftConfig, Safeguards
+from qcore.core.version import LATEST_RULES
 from qcore.errors import ConfigError
 from qcore.replica.config import ReplicaConfig
 from qcore.sim.latency import Distribution, LatencySpec, fixed, uniform
@@ -36,7 +37,8 @@ class ClockSpec(Spec):
 class ClusterSpec(Spec):
     """The servers and their settings. `nodes` is a number, or a list of ids.
 
-    `machine` is `kv`, `entity`, or one of the user's own: `file.py:Class` or `module:Class`.
+    `machine` is `kv`, `entity`, or one of the user's own: `file.py:Class` or `module:Class`. `rules` are the apply
+    rules that the cluster begins with (`qcore.core.version`); its leader raises them once all members support more.
     """
 
     nodes: tuple[NodeId, ...] = (1, 2, 3)
@@ -56,6 +58,7 @@ class ClusterSpec(Spec):
     lease_reads: Flag = False
     max_clock_drift_percent: Natural = 10
     safeguards: dict[str, Flag] = Field(default_factory=dict)
+    rules: Annotated[int, Field(ge=1, le=LATEST_RULES, strict=True)] = LATEST_RULES
     machine: str = "kv"
     disk: DiskSpec = DiskSpec()
     clocks: dict[NodeId, ClockSpec] = Field(default_factory=dict)
