@@ -14,6 +14,7 @@ import pytest
 from qcore.core.config import RaftConfig
 from qcore.core.events import Campaign, Tick
 from qcore.core.messages import AppendEntries
+from qcore.core.version import ClusterVersion, VersionSupport
 from qcore.errors import ChangeRefused, NotLeader, TooStale, TransferFailed
 from qcore.node.views import Around, LeaderMemory, metrics_object, unready_reason
 from qcore.replica.events import (
@@ -33,7 +34,19 @@ from tests.replica.cluster import Cluster, Host
 GET = json.dumps({"op": "get", "key": "x"})
 SET = json.dumps({"op": "set", "key": "x", "value": "later"})
 ADDRESS = "10.0.0.{}:80"
-AROUND = Around("test", False, None, None, False, 0.0, {}, {}, 0.0)
+AROUND = Around(
+    cluster_id="test",
+    stopping=False,
+    failure=None,
+    refusal=None,
+    disk_full=False,
+    longest_stall_s=0.0,
+    queues={},
+    connections={},
+    started_at=0.0,
+    version=ClusterVersion(2, "kv", 1),
+    support=VersionSupport(1, 2, "kv", 1, 1),
+)
 
 
 class Young:
