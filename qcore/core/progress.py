@@ -43,8 +43,9 @@ class Progress:
         next: the next index to send.
         acked_round: the newest read round that the follower has answered.
         last_answer_at: when the follower last answered, µs (or when this leader began).
-        answers_since: since when it answers without a break of the shortest election timeout, µs; None if
-            there was no break since this leader began.
+        answers_since: since when it answers without a break of an election timeout, µs; None if there was no break
+            since this leader began.
+        silent_beats: heartbeats of the leader since it last answered.
         last_sent_at: when an append last went out, µs.
         priority: the follower's, as it told with its last answer.
         promise_ms: for how long the follower grants nobody else a vote, as it told with its last answer.
@@ -62,6 +63,7 @@ class Progress:
         "priority",
         "probe_sent",
         "promise_ms",
+        "silent_beats",
         "snapshot",
         "state",
     )
@@ -77,9 +79,20 @@ class Progress:
         self.acked_round = 0
         self.last_answer_at = now
         self.answers_since: int | None = None
+        self.silent_beats = 0
         self.last_sent_at = -1
         self.priority = 1
         self.promise_ms = 0
+
+    def answered(self, now: int, longest_silence_us: int) -> None:
+        """The follower answered, whatever it said.
+
+        A break counts only if the leader was at work meanwhile: after its own pause everyone seems to have been silent.
+        """
+        if self.silent_beats >= 3 and now - self.last_answer_at >= longest_silence_us:
+            self.answers_since = now
+        self.silent_beats = 0
+        self.last_answer_at = now
 
     def paused(self, max_messages: int, max_bytes: int) -> bool:
         """True while nothing but heartbeats may go out."""
