@@ -39,6 +39,7 @@ from qcore.core.events import (
     WriteDurable,
 )
 from qcore.core.messages import InstallSnapshot, RaftMessage
+from qcore.core.version import ClusterVersion
 from tests.core.bruteforce import check_node
 from tests.core.safety import Safety, chain
 
@@ -115,6 +116,14 @@ def started(membership: Membership, terms: Sequence[int] = (1,), term: int = 0) 
         for index, entry_term in enumerate(terms[1:], start=2)
     ]
     return DurableState(HardState(term or terms[-1], None, 0), None, entries)
+
+
+def begun(membership: Membership, rules: int) -> DurableState:
+    """As `started`, of a cluster that begins at these apply rules: from 2 on the log says so in its second entry."""
+    state = started(membership)
+    if rules > 1:
+        state.entries.append(Entry(2, 1, "version", ClusterVersion(rules).to_json(), 0))
+    return state
 
 
 class Cluster:
