@@ -161,14 +161,30 @@ class SimNode:
         self._note_membership(self.replica.core.membership)
         self._step([])
 
-    def crash(self, *, power_loss: bool = False) -> int:
-        """Kill the process, or cut the machine's power; returns how many writes that lost."""
-        lost = self.disk.crash(power_loss=power_loss)
+    def reconfigure(self, config: ReplicaConfig) -> None:
+        """Use these settings from the next start on."""
+        self._config = config
+
+    def crash(self, *, power_loss: bool = False, survivors: int = 0) -> int:
+        """Kill the process, or cut the machine's power; returns how many writes that lost.
+
+        Args:
+            power_loss: the machine, not only the process.
+            survivors: how many of the unsynced writes a power loss leaves; see `SimDisk.crash`.
+        """
+        lost = self.disk.crash(power_loss=power_loss, survivors=survivors)
         if self.up:
             self._die("power loss" if power_loss else "crash")
             if not power_loss:
                 self._break_connections()
         self.powered = not power_loss
+        return lost
+
+    def wipe(self) -> int:
+        """Kill the process and blank the disk; returns how many unsynced writes that lost."""
+        lost = self.crash()
+        self._services.invariants.on_wipe(self.node_id, self.disk.durable)
+        self.disk.wipe()
         return lost
 
     def pause(self) -> None:
@@ -264,7 +280,10 @@ class SimNode:
         self._last_request_id += 1
         self._pending[self._last_request_id] = (client, call)
         op = call.op
-        self.hand(ClientRequest(self._last_request_id, op.request, op.payload, call.timeout_ms))
+        request = ClientRequest(
+            self._last_request_id, op.request, op.payload, call.timeout_ms, call.max_staleness_ms
+        )
+        self.hand(request)
 
     def administer(
         self,
@@ -385,7 +404,15 @@ class SimNode:
         pending = self._pending.pop(effect.request_id, None)
         if pending is not None:
             client, call = pending
-            answer = ClientAnswer(call.op, call.attempt, effect.result, effect.index, effect.error)
+            answer = ClientAnswer(
+                call.op,
+                call.attempt,
+                effect.result,
+                effect.index,
+                effect.error,
+                served_by=self.node_id,
+                served_us=self._now,
+            )
             self._network.send(self._links[client], answer, "")
             return
         then = self._administrative.pop(effect.request_id, None)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from qcore.sim.scenario.actions import ACTIONS, ENDING, Action, read_action
+from qcore.sim.scenario.message_actions import MessageAction, known_message
 from qcore.sim.scenario.values import Milliseconds, NodeId, Nodes, Spec
 
 EventKind = Literal["send", "receive", "role", "vote", "commit", "apply", "durable"]
@@ -57,31 +58,10 @@ class Trigger(Spec):
         if self.message is not None:
             if self.event not in ("send", "receive"):
                 raise ValueError(f"`message` goes with send or receive, not with {self.event}")
-            if self.message not in MESSAGES:
-                raise ValueError(
-                    f"no message is called {self.message!r}; there are {', '.join(MESSAGES)}"
-                )
+            known_message(self.message)
         if self.role is not None and self.event != "role":
             raise ValueError(f"`role` goes with the event `role`, not with {self.event}")
         return self
-
-
-MESSAGES = (
-    "RequestVote",
-    "RequestVoteResponse",
-    "PreVote",
-    "PreVoteResponse",
-    "AppendEntries",
-    "AppendEntriesResponse",
-    "InstallSnapshot",
-    "InstallSnapshotResponse",
-    "TimeoutNow",
-    "TimeoutNowResponse",
-    "ReadIndex",
-    "ReadIndexResponse",
-    "Forward",
-    "ForwardResponse",
-)
 
 
 class Item(Spec):
@@ -137,11 +117,15 @@ class Item(Spec):
                 raise ValueError(
                     "times belongs to a repeated item (add every_ms) or to one with `when`"
                 )
-            if self.until_ms is not None:
+            if self.until_ms is not None and not self._waits_for_messages:
                 raise ValueError("until_ms belongs to a repeated item: add every_ms")
         if self.when is not None and self.every_ms is not None:
             raise ValueError("an item with `when` cannot also repeat by time; use one of them")
         return self
+
+    @property
+    def _waits_for_messages(self) -> bool:
+        return any(isinstance(action, MessageAction) for action in self.actions)
 
     @property
     def name(self) -> str:
