@@ -102,6 +102,35 @@ def status(
         raise typer.Exit(ExitCode.UNHEALTHY)
 
 
+@app.command()
+def upgrade(
+    to: Annotated[
+        int | None,
+        typer.Option("--to", min=1, help="The version; by default the newest that the leader has."),
+    ] = None,
+    endpoints: EndpointsOption = DEFAULT_ENDPOINT,
+    timeout: TimeoutOption = 15.0,
+    output: OutputOption = OutputFormat.table,
+) -> None:
+    """Raise the active version of the state machine, once every member supports it.
+
+    There is no way back. `qcore cluster status` shows what is active and what each member supports.
+    """
+    from qcore.cli.runner import run
+    from qcore.core.version import ClusterVersion
+    from qcore.node.client import QcoreClient
+
+    async def work() -> ClusterVersion:
+        async with QcoreClient(split_endpoints(endpoints), timeout_s=timeout) as client:
+            return await client.upgrade_machine(to)
+
+    active = run(work())
+    if output is OutputFormat.json:
+        print(active.to_json())
+    else:
+        print(f"version {active.machine_version} of state machine {active.machine} is active")
+
+
 Answer = dict[str, Any] | QcoreError
 
 
@@ -148,7 +177,18 @@ def parse_nodes(text: str, what: str = "--nodes") -> list[tuple[int, str]]:
     return pairs
 
 
-_COLUMNS = ("ENDPOINT", "NODE", "STATE", "TERM", "LEADER", "COMMIT", "APPLIED", "HASH")
+_COLUMNS = (
+    "ENDPOINT",
+    "NODE",
+    "STATE",
+    "TERM",
+    "LEADER",
+    "COMMIT",
+    "APPLIED",
+    "HASH",
+    "RULES",
+    "MACHINE",
+)
 
 
 def table(endpoints: list[str], answers: list[Answer]) -> str:
@@ -156,7 +196,7 @@ def table(endpoints: list[str], answers: list[Answer]) -> str:
     rows: list[tuple[str, ...]] = [_COLUMNS]
     for endpoint, answer in zip(endpoints, answers, strict=True):
         if isinstance(answer, QcoreError):
-            rows.append((endpoint, "-", "unreachable", *["-"] * 5))
+            rows.append((endpoint, "-", "unreachable", *["-"] * 7))
             continue
         extra = answer["qcore"]
         leader = answer["current_leader"]
@@ -170,9 +210,23 @@ def table(endpoints: list[str], answers: list[Answer]) -> str:
                 str(extra["commit_index"]),
                 str(extra["applied_index"]),
                 extra["state_hash"][:12],
+                _active(extra.get("apply_rules")),
+                _machine(extra.get("machine")),
             )
         )
     return aligned(rows)
+
+
+def _active(versions: dict[str, Any] | None) -> str:
+    """`2`, or `1 of 1-2` where the node supports more than the active one; `?` of a node of 0.1.0."""
+    if versions is None:
+        return "?"
+    active, (low, high) = versions["active"], versions["supported"]
+    return str(active) if active == high else f"{active} of {low}-{high}"
+
+
+def _machine(machine: dict[str, Any] | None) -> str:
+    return "?" if machine is None else f"{machine['name']} {_active(machine)}"
 
 
 def aligned(rows: Sequence[tuple[str, ...]]) -> str:

@@ -6,6 +6,7 @@ from enum import IntEnum
 
 from qcore.errors import (
     ConfigError,
+    IncompatibleVersion,
     ProposalError,
     ProtocolError,
     QcoreError,
@@ -42,7 +43,7 @@ def code_of(error: QcoreError) -> ExitCode:
             return ExitCode.REFUSED
         case SnapshotGone():
             return ExitCode.REFUSED
-        case StorageError() | StateMachineFailed():
+        case StorageError() | StateMachineFailed() | IncompatibleVersion():
             return ExitCode.UNHEALTHY
         case _:
             return ExitCode.FAILED

@@ -156,6 +156,15 @@ def start(
             help="Allow reads under the leader's lease; the same on all nodes.",
         ),
     ] = False,
+    max_rules: Annotated[
+        int | None,
+        typer.Option(
+            "--max-rules",
+            envvar="QCORE_MAX_RULES",
+            min=1,
+            help="Hold the cluster's apply rules back, so that an older qcore can still take over.",
+        ),
+    ] = None,
     machine: Annotated[
         str,
         typer.Option(
@@ -182,6 +191,7 @@ def start(
     A new node waits to be initialised (`qcore cluster init`) or added to a cluster. A node that was
     part of a cluster before resumes from its data directory.
     """
+    from qcore.core.version import LATEST_RULES
     from qcore.node.config import NodeConfig, parse_address
     from qcore.node.lifecycle import run_node
 
@@ -203,6 +213,7 @@ def start(
         keep_entries=keep_entries,
         priority=priority,
         lease_reads=lease_reads,
+        max_rules=LATEST_RULES if max_rules is None else max_rules,
     )
 
     def listening(address: str) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias, TypeVar
 
+from qcore.core.version import ClusterVersion
 from qcore.errors import (
     ChangeRefused,
     DeadlineExceeded,
@@ -298,6 +299,17 @@ class QcoreClient:
             ChangeRefused: there is nobody to take over.
         """
         await self._of_leader("TransferLeader", {"to": to})
+
+    async def upgrade_machine(self, version: int | None = None) -> ClusterVersion:
+        """Raise the state machine's active version, by default to the newest; returns once that is applied.
+
+        Raises:
+            ChangeRefused: a member does not support it, or is not connected; says which.
+            OutcomeUnknown: it may still be raised: look at the metrics.
+        """
+        fields = {"version": version, "timeout_ms": self._patience_ms()}
+        active = await self._of_leader("UpgradeMachine", fields)
+        return ClusterVersion(active["rules"], active["machine"], active["machine_version"])
 
     async def save_snapshot(
         self,

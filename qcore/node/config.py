@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from qcore.core.config import RaftConfig
+from qcore.core.version import LATEST_RULES
 from qcore.errors import ConfigError
 from qcore.replica.config import ReplicaConfig
 
@@ -78,6 +79,8 @@ class NodeConfig:
         snapshot_entries, snapshot_bytes, keep_entries: when to take a snapshot, and what it leaves of the log; see
             `ReplicaConfig`.
         priority, lease_reads: see `RaftConfig`.
+        max_rules: the newest apply rules to admit to; a lower one than the program's own holds the cluster back, so
+            that an older program can still replace this one.
         shutdown_grace_ms: after SIGTERM, how long to wait for requests in progress.
 
     Raises:
@@ -105,6 +108,7 @@ class NodeConfig:
     keep_entries: int = 5_000
     priority: int = 1
     lease_reads: bool = False
+    max_rules: int = LATEST_RULES
 
     def __post_init__(self) -> None:
         if not 1 <= self.node_id <= 2**63 - 1:
@@ -136,4 +140,5 @@ class NodeConfig:
             snapshot_entries=self.snapshot_entries,
             snapshot_bytes=self.snapshot_bytes,
             keep_entries=self.keep_entries,
+            max_rules=self.max_rules,
         )

@@ -39,6 +39,7 @@ from qcore.replica.events import (
     Reply,
     Restored,
     SendPeer,
+    VersionRaised,
 )
 from qcore.replica.flow import Flow
 from qcore.replica.gate import DurabilityGate
@@ -75,6 +76,10 @@ class Outlet(Protocol):
 
     def membership_changed(self, change: MembershipChanged) -> None:
         """Another configuration is in force."""
+        ...
+
+    def version_raised(self, raised: VersionRaised) -> None:
+        """Another version of the cluster is active."""
         ...
 
     def snapshot_taken(self, write: StoreSnapshot) -> None:
@@ -228,6 +233,8 @@ class ReplicaHost:
                     outlet.role_changed(effect)
                 case MembershipChanged():
                     outlet.membership_changed(effect)
+                case VersionRaised():
+                    outlet.version_raised(effect)
                 case Restored() | VoteGranted() | MessageDropped():
                     pass  # for traces only
         self._metrics.entries_applied += applied

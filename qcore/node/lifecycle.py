@@ -19,8 +19,11 @@ from qcore.node.config import NodeConfig
 from qcore.node.garbage import Garbage
 from qcore.node.logs import NodeLog
 from qcore.node.node import Node
+from qcore.replica.versions import require
 from qcore.storage.interface import LogStorage
+from qcore.storage.peek import stored_version
 from qcore.storage.sqlite import SqliteStorage
+from qcore.store.interface import support_of
 
 #: Exit codes of `run_node`.
 EXIT_DONE: Final = 0
@@ -52,6 +55,8 @@ def run_node(
         ConfigError: a setting or the topology file is wrong.
         StorageError: the data directory is locked, damaged or another node's, or a write failed.
         StateMachineFailed: the state machine raised.
+        IncompatibleVersion: the data belongs to another state machine, or to a version that this program cannot
+            apply; nothing was written.
         TransportError: the address cannot be bound.
     """
     log = NodeLog(config.node_id)
@@ -60,6 +65,10 @@ def run_node(
     application = application or EntityApplication()
     with ExitStack() as stack:
         trace = _open_trace(config.trace_file, stack)
+        support = support_of(application.machine, config.max_rules)
+        stored = stored_version(config.data_dir)
+        if stored is not None:
+            require(stored, support)
         storage = open_storage(config.data_dir, config.node_id)
         stack.callback(storage.close)
         runner = stack.enter_context(asyncio.Runner(loop_factory=_loop_factory(config.use_uvloop)))

@@ -12,6 +12,7 @@ from typing import Final
 
 from qcore.core.entry import Membership
 from qcore.core.raft import RaftCore
+from qcore.core.version import ClusterVersion
 from qcore.errors import ConfigError, QcoreError
 from qcore.node.config import parse_address
 from qcore.node.snapshots import SnapshotDesk
@@ -19,6 +20,7 @@ from qcore.replica import events, sessions
 from qcore.replica.events import ReplicaEvent, Reply
 from qcore.transport.server import ServerConnection
 from qcore.transport.wire import (
+    ActiveVersion,
     AddLearner,
     AddLearnerResponse,
     ChangeMembership,
@@ -32,6 +34,8 @@ from qcore.transport.wire import (
     OpenSessionResponse,
     TransferLeader,
     TransferLeaderResponse,
+    UpgradeMachine,
+    UpgradeMachineResponse,
     failure,
 )
 
@@ -89,6 +93,8 @@ class ManagementDesk:
             case ChangeMembership():
                 refusal = refusal or _repetition(message)
                 event, reply = self._change(message)
+            case UpgradeMachine():
+                event, reply = _upgrade(message)
             case OpenSession() | KeepSession() | CloseSession():
                 event, reply = self._session(message)
             case _:
@@ -175,7 +181,22 @@ def _add_learner(message: AddLearner) -> tuple[MakeEvent, MakeReply]:
     return event, reply
 
 
-def _timeout_ms(message: AddLearner | ChangeMembership) -> int:
+def _upgrade(message: UpgradeMachine) -> tuple[MakeEvent, MakeReply]:
+    event = partial(events.UpgradeMachine, version=message.version, timeout_ms=_timeout_ms(message))
+
+    def reply(result: str | None, error: QcoreError | None) -> UpgradeMachineResponse:
+        if error is not None:
+            return UpgradeMachineResponse(message.id, *failure(error))
+        assert result is not None, "a reply has a result or an error"
+        active = ClusterVersion.from_json(result)
+        return UpgradeMachineResponse(
+            message.id, Ok(ActiveVersion(active.rules, active.machine, active.machine_version))
+        )
+
+    return event, reply
+
+
+def _timeout_ms(message: AddLearner | ChangeMembership | UpgradeMachine) -> int:
     asked = CHANGE_TIMEOUT_MS if message.timeout_ms is None else message.timeout_ms
     return min(asked, LONGEST_TIMEOUT_MS)
 

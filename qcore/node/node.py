@@ -17,13 +17,11 @@ from qcore.core.entry import Membership
 from qcore.core.raft import CoreStatus
 from qcore.errors import ConfigError, DiskFull, QcoreError, TransportError
 from qcore.node import http, views
-from qcore.node.acquaintances import Acquaintances
 from qcore.node.application import Application
 from qcore.node.clock import now_us
 from qcore.node.config import MAX_TOPOLOGY_BYTES, NodeConfig
-from qcore.node.gate import Incarnate, MembershipGate
 from qcore.node.host import ReplicaHost
-from qcore.node.identity import ClusterIdentity
+from qcore.node.known_members import load_known_members
 from qcore.node.logs import NodeLog
 from qcore.node.loop_lag import LoopLag
 from qcore.node.membership_storage import JoiningStorage
@@ -32,10 +30,12 @@ from qcore.node.peers import PeerLinks
 from qcore.node.requests import RequestDesk
 from qcore.node.topology import TopologyLoader
 from qcore.node.tracing import FLUSH_INTERVAL_S, NodeTrace
-from qcore.replica.events import ReplicaEffect, Reply, TransferLeader
+from qcore.replica.events import ReplicaEffect, Reply, TransferLeader, VersionRaised
+from qcore.replica.identity import ClusterIdentity
 from qcore.replica.messages import PeerMessage
+from qcore.replica.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
-from qcore.storage.interface import LogStorage
+from qcore.storage.interface import Incarnate, LogStorage
 from qcore.storage.writer import GroupCommitWriter
 from qcore.transport.codec import Codec
 from qcore.transport.pool import PeerPool
@@ -105,11 +105,13 @@ class Node:
             on_disk_full=self._on_disk_full,
         )
         self._host = ReplicaHost(self._replica, self._writer, self, self._metrics)
-        self._links = PeerLinks(self._identity, self._host.post, log, self._metrics, self._trace)
-        self._gate = MembershipGate(
-            self._replica.core, self._identity, Acquaintances(config.data_dir), log
+        self._admission = PeerAdmission(
+            self._replica,
+            self._identity,
+            load_known_members(config.data_dir),
+            lambda error: log.warning("the members met could not be saved", why=str(error)),
         )
-        self._links.gatekeeper = self._gate
+        self._links = PeerLinks(self._admission, self._host.post, log, self._metrics, self._trace)
         codec = Codec({**REGISTRY, "Perform": application.perform_type})
         self._pool = PeerPool(codec, self._links, self._links.hello, rng)
         self._links.use_pool(self._pool)
@@ -130,7 +132,6 @@ class Node:
         #: Called when a snapshot begins to be captured, or a long catch-up to be worked off.
         self.on_busy: Callable[[], None] = lambda: None
         self._busy = False
-        self._followed_index = 0  # there is no configuration at 0
         self._lag = LoopLag(self._metrics, log, config.heartbeat_ms / 2000)
 
     def _topology_loader(self, application: Application) -> TopologyLoader | None:
@@ -173,7 +174,7 @@ class Node:
             self._trace.started(self._replica.core.status())
             self._flush_trace()
         core = self._replica.core
-        self._follow(core.membership, core.status().membership_index)
+        self._follow(core.membership)
         self._host.start()
         self._keep_hash_fresh()
         self._lag.start()
@@ -282,8 +283,7 @@ class Node:
         """See `Outlet`."""
         if self._trace is not None:
             self._trace.effects(effects)
-        if self._replica.core.membership_index != self._followed_index:
-            self._follow_committed()
+        self._admission.follow_committed()
         if self._replica.busy != self._busy:
             self._busy = not self._busy
             if self._busy:
@@ -299,6 +299,17 @@ class Node:
         self._log.info("role changed", leader=change.leader_id)
         if self._topology is not None:
             self._topology.role_changed(change)
+
+    def version_raised(self, raised: VersionRaised) -> None:
+        """See `Outlet`."""
+        version = raised.version
+        self._log.info(
+            "version raised",
+            index=raised.index,
+            apply_rules=version.rules,
+            machine=version.machine,
+            machine_version=version.machine_version,
+        )
 
     def snapshot_taken(self, write: StoreSnapshot) -> None:
         """See `Outlet`."""
@@ -325,7 +336,7 @@ class Node:
             voters=",".join(map(str, change.membership.voters)),
             learners=",".join(map(str, change.membership.learners)),
         )
-        self._follow(change.membership, change.index)
+        self._follow(change.membership)
 
     def fatal(self, error: BaseException) -> None:
         """See `Outlet`."""
@@ -339,20 +350,13 @@ class Node:
         self._host.stop()
         self.failed.set()
 
-    def _follow(self, membership: Membership, index: int) -> None:
+    def _follow(self, membership: Membership) -> None:
         """Belong to the configuration's cluster and keep connections to its members."""
         if membership.is_empty:
             return
         if self._identity.join(membership.cluster_id):
             self._log.info("joined cluster", cluster_id=membership.cluster_id)
-        self._links.follow(membership, index)
-
-    def _follow_committed(self) -> None:
-        """Tell the gate of another configuration once it is committed."""
-        index, membership = self._replica.core.committed_membership
-        if index != self._followed_index:
-            self._followed_index = index
-            self._gate.follow(membership, index)
+        self._links.follow(membership)
 
     # -- what the disk thread says -------------------------------------------------------------------
 
@@ -447,4 +451,6 @@ class Node:
             },
             connections={"clients": stats.clients, "peers": stats.peers},
             started_at=self._started_at,
+            version=self._replica.versions.active,
+            support=self._replica.versions.support,
         )

@@ -17,6 +17,7 @@ from qcore.core.messages import (
     RequestVoteResponse,
     TimeoutNowResponse,
 )
+from qcore.core.version import VersionSupport
 from qcore.errors import (
     LocalProtocolError,
     NotLeader,
@@ -24,13 +25,14 @@ from qcore.errors import (
     RemoteProtocolError,
     TooLarge,
 )
-from qcore.node.identity import ClusterIdentity
 from qcore.node.logs import NodeLog
 from qcore.node.metrics import NodeMetrics
 from qcore.node.tracing import NodeTrace
 from qcore.replica import messages as replica_messages
-from qcore.replica.events import PeerMessageReceived, ReplicaEvent
+from qcore.replica.events import PeerMessageReceived, PeerSupports, ReplicaEvent
+from qcore.replica.identity import Introduction
 from qcore.replica.messages import ForwardResponse, PeerMessage, ReadIndexResponse, RequestKind
+from qcore.replica.peer_admission import PeerAdmission
 from qcore.transport.pool import PeerPool
 from qcore.transport.server import ServerConnection
 from qcore.transport.wire import (
@@ -75,24 +77,16 @@ class Identified(Protocol):
     id: str
 
 
-class Gatekeeper(Protocol):
-    """Tells members from those that were removed or wiped."""
-
-    def check(self, node_id: int, cluster_id: str, incarnation: str) -> None:
-        """Raises RemoteProtocolError: have nothing to do with this node."""
-
-    def met(self, node_id: int, cluster_id: str, incarnation: str) -> None:
-        """The node was accepted."""
-
-
-class OpenGate:
-    """A `Gatekeeper` that lets everybody in."""
-
-    def check(self, node_id: int, cluster_id: str, incarnation: str) -> None:
-        """See `Gatekeeper`."""
-
-    def met(self, node_id: int, cluster_id: str, incarnation: str) -> None:
-        """See `Gatekeeper`."""
+def introduction_of(message: Hello | HelloReply) -> Introduction:
+    """What a peer says of itself."""
+    support = VersionSupport(*message.rules, message.machine, *message.machine_versions)
+    return Introduction(
+        message.node_id,
+        message.cluster_id,
+        message.incarnation,
+        message.membership_index,
+        support,
+    )
 
 
 class PeerLinks:
@@ -103,29 +97,26 @@ class PeerLinks:
     gone the response is lost, as any message may be.
 
     Args:
-        identity: decides which peers are accepted.
+        admission: decides which peers are accepted.
         post: gives an event to the replica.
         log, metrics, trace: where to say and count.
     """
 
     def __init__(
         self,
-        identity: ClusterIdentity,
+        admission: PeerAdmission,
         post: Callable[[ReplicaEvent], None],
         log: NodeLog,
         metrics: NodeMetrics,
         trace: NodeTrace | None = None,
     ) -> None:
-        self._identity = identity
+        self._admission = admission
+        self._identity = admission.identity
         self._post = post
         self._log = log
         self._metrics = metrics
         self._trace = trace
-        #: Knows who was removed or wiped.
-        self.gatekeeper: Gatekeeper = OpenGate()
         self._pool: PeerPool | None = None
-        self._membership = Membership()
-        self._membership_index = 0
         self._members: dict[int, str] = {}  # id -> address, without this node
         self._departed: dict[int, str] = {}  # those that left a moment ago
         self._unanswered: dict[tuple[int, type], deque[_Origin]] = {}
@@ -141,22 +132,25 @@ class PeerLinks:
 
     def hello(self, message_id: str) -> Hello:
         """This node's introduction."""
+        own = self._admission.introduction()
         return Hello(
             id=message_id,
             protocol=PROTOCOL_VERSION,
-            cluster_id=self._identity.cluster_id or "",
-            node_id=self._identity.node_id,
+            cluster_id=own.cluster_id,
+            node_id=own.node_id,
             version=qcore.__version__,
-            incarnation=self._identity.incarnation,
-            membership_index=self._membership_index,
+            incarnation=own.incarnation,
+            membership_index=own.membership_index,
+            rules=(own.support.rules_min, own.support.rules_max),
+            machine=own.support.machine,
+            machine_versions=(own.support.machine_min, own.support.machine_max),
         )
 
-    def follow(self, membership: Membership, index: int) -> None:
-        """Keep connections to the other members of this configuration, which has this log index.
+    def follow(self, membership: Membership) -> None:
+        """Keep connections to the other members of this configuration.
 
         One that left it is kept a little longer, so that it hears of its removal.
         """
-        self._membership, self._membership_index = membership, index
         own_id = self._identity.node_id
         members = {
             member: address
@@ -269,6 +263,7 @@ class PeerLinks:
     def on_unreachable(self, peer_id: int) -> None:
         """What was in flight to the peer is lost."""
         self._log.warning("peer unreachable", peer=peer_id, why=self._last_error(peer_id))
+        self._post(PeerSupports(peer_id, None))
         self._post(PeerUnreachable(peer_id))
 
     def on_connected(self, peer_id: int) -> None:
@@ -292,45 +287,33 @@ class PeerLinks:
         Raises:
             RemoteProtocolError: refused; the text goes to the peer.
         """
+        peer = introduction_of(hello)
         try:
-            self.gatekeeper.check(hello.node_id, hello.cluster_id, hello.incarnation)
-            self._check_member(hello)
-            self._identity.accept(hello.node_id, hello.cluster_id)
+            self._admission.admit(peer)
         except RemoteProtocolError:
             self._metrics.refused_peers += 1  # the server puts it into the log
             raise
-        self.gatekeeper.met(hello.node_id, hello.cluster_id, hello.incarnation)
+        self._post(PeerSupports(peer.node_id, peer.support))
         if self._pool is not None:
             self._pool.wake(hello.node_id)
+        own = self._admission.introduction()
         return HelloReply(
             protocol=PROTOCOL_VERSION,
-            cluster_id=self._identity.cluster_id or "",
-            node_id=self._identity.node_id,
+            cluster_id=own.cluster_id,
+            node_id=own.node_id,
             version=qcore.__version__,
-            incarnation=self._identity.incarnation,
+            incarnation=own.incarnation,
+            membership_index=own.membership_index,
+            rules=(own.support.rules_min, own.support.rules_max),
+            machine=own.support.machine,
+            machine_versions=(own.support.machine_min, own.support.machine_max),
         )
 
     def _check_reply(self, reply: HelloReply) -> None:
         """See `PeerPool.check_reply`."""
-        self.gatekeeper.check(reply.node_id, reply.cluster_id, reply.incarnation)
-        self.gatekeeper.met(reply.node_id, reply.cluster_id, reply.incarnation)
-
-    def _check_member(self, hello: Hello) -> None:
-        """Refuse who is no member: it could raise the term, and be voted for.
-
-        A member of another cluster is refused elsewhere, with a better reason.
-        """
-        if hello.cluster_id != self._identity.cluster_id or self._membership.is_empty:
-            return
-        members = self._membership.members()
-        if hello.node_id in (self._identity.node_id, *members):
-            return
-        if hello.membership_index > self._membership_index:
-            return  # a newer configuration than ours: it may have been added meanwhile
-        raise RemoteProtocolError(
-            f"node {hello.node_id} is not, or no longer, a member of cluster {hello.cluster_id}: node "
-            f"{self._identity.node_id} knows the members {', '.join(map(str, members))}"
-        )
+        peer = introduction_of(reply)
+        self._admission.admit_answer(peer)
+        self._post(PeerSupports(peer.node_id, peer.support))
 
     def on_message(self, connection: ServerConnection, message: object) -> bool:
         """Take a message between nodes; False if it is none.

@@ -27,12 +27,12 @@ from qcore.errors import (
 from qcore.node.application import Application
 from qcore.node.clock import now_us
 from qcore.node.config import NodeConfig, parse_address
-from qcore.node.identity import ClusterIdentity
 from qcore.node.management import ManagementDesk
 from qcore.node.metrics import NodeMetrics
 from qcore.node.routing import counted_as, route
 from qcore.replica.events import ClientRequest, InitCluster, ReplicaEvent, Reply
 from qcore.replica.flow import Flow
+from qcore.replica.identity import ClusterIdentity
 from qcore.replica.messages import RequestKind
 from qcore.transport.codec import encode_reply
 from qcore.transport.perform import Consistency, SessionUse

@@ -13,6 +13,7 @@ import qcore
 from qcore.core.effects import Role, RoleChanged
 from qcore.core.entry import Membership
 from qcore.core.raft import CoreStatus, RaftCore, SnapshotProgress
+from qcore.core.version import ClusterVersion, VersionSupport
 from qcore.node.metrics import Exposition, NodeMetrics
 from qcore.transport.pool import PeerState
 from qcore.transport.server import ServerStats
@@ -67,6 +68,8 @@ class Around:
         queues: length of each queue by name.
         connections: open connections by kind (`clients`, `peers`).
         started_at: monotonic clock at the start, seconds.
+        version: the version of the cluster as of the last applied entry.
+        support: what this program can apply.
     """
 
     cluster_id: str | None
@@ -78,6 +81,8 @@ class Around:
     queues: Mapping[str, int]
     connections: Mapping[str, int]
     started_at: float
+    version: ClusterVersion
+    support: VersionSupport
 
 
 def metrics_object(
@@ -130,6 +135,16 @@ def metrics_object(
         "qcore": {
             "version": qcore.__version__,
             "cluster_id": around.cluster_id,
+            "apply_rules": {
+                "active": around.version.rules,
+                "supported": [around.support.rules_min, around.support.rules_max],
+            },
+            "machine": {
+                "name": around.version.machine or around.support.machine,
+                "recorded": bool(around.version.machine),
+                "active": around.version.machine_version,
+                "supported": [around.support.machine_min, around.support.machine_max],
+            },
             "role": status.role,
             "commit_index": status.commit,
             "applied_index": status.applied,
@@ -205,10 +220,28 @@ def exposition(
 ) -> str:
     """The Prometheus page."""
     page = Exposition()
-    build = {"version": qcore.__version__, "cluster_id": around.cluster_id or ""}
-    page.family("qcore_build_info", "gauge", "Version and cluster.", [(build, 1)])
+    build = {
+        "version": qcore.__version__,
+        "cluster_id": around.cluster_id or "",
+        "machine": around.support.machine,
+    }
+    page.family("qcore_build_info", "gauge", "Version, cluster and state machine.", [(build, 1)])
     uptime = time.monotonic() - around.started_at
     page.gauge("qcore_uptime_seconds", "Time since the process started serving.", uptime)
+    page.gauge("qcore_apply_rules", "Active apply rules of the cluster.", around.version.rules)
+    page.gauge(
+        "qcore_apply_rules_supported", "Newest apply rules known here.", around.support.rules_max
+    )
+    page.gauge(
+        "qcore_machine_version",
+        "Active version of the state machine.",
+        around.version.machine_version,
+    )
+    page.gauge(
+        "qcore_machine_version_supported",
+        "Newest version of the state machine known here.",
+        around.support.machine_max,
+    )
     _raft(page, status)
     _peers(page, peers)
     page.family(

@@ -202,13 +202,13 @@ def require(version: ClusterVersion, support: VersionSupport) -> None:
     fault = support.fault_with(version)
     if fault is not None:
         raise IncompatibleVersion(
-            f"{fault}. Nothing was written: start this node with the state machine and the program that the cluster "
-            "runs"
+            f"{fault}: start this node with the state machine and the program that the cluster runs; its data is as "
+            "it was"
         )
 
 
 def require_all(durable: DurableState, support: VersionSupport) -> None:
-    """Hold every version that a node's log and snapshot name, committed or not, to what its program supports.
+    """Compare every version that a node's log and snapshot name, committed or not, with what its program supports.
 
     Raises:
         IncompatibleVersion: as `require`.

@@ -23,6 +23,7 @@ from qcore.core.entry import DurableState
 from qcore.sim.engine import Call, Engine
 from qcore.sim.latency import Sampler
 from qcore.sim.ledger import Fault
+from qcore.sim.peer_sessions import StoredIdentity
 
 
 class SimDisk:
@@ -34,9 +35,10 @@ class SimDisk:
         state: what the disk holds at first.
 
     Attributes:
+        identity: what the data directory says beside the log; written at once.
         on_durable: called with a write id when all writes up to it are synced.
         syncs, writes_lost, writes_survived: counts; those survived that a power loss could have taken.
-        incarnation: how often the disk was wiped: a blank one is another disk.
+        wipes: how often a blank disk took the place of what there was.
     """
 
     def __init__(self, engine: Engine, sync_latency: Sampler, state: DurableState) -> None:
@@ -53,11 +55,12 @@ class SimDisk:
         self._epoch = 0
         self._busy = False
         self._sync_is_due = False
+        self.identity = StoredIdentity()
         self.on_durable: Callable[[int], None] = lambda _write_id: None
         self.syncs = 0
         self.writes_lost = 0
         self.writes_survived = 0
-        self.incarnation = 0
+        self.wipes = 0
 
     @property
     def durable(self) -> DurableState:
@@ -128,7 +131,8 @@ class SimDisk:
         """A blank disk takes the place of this one. The process must be down."""
         assert self.is_idle, "a process still writes"
         self._state = DurableState()
-        self.incarnation += 1
+        self.identity.wipe()
+        self.wipes += 1
 
     def crash(self, *, power_loss: bool, survivors: int = 0) -> int:
         """The process, or the machine, dies; returns how many writes that lost.

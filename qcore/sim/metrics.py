@@ -42,7 +42,7 @@ def measure(world: World, verdict: LinearizabilityVerdict) -> dict[str, Json]:
         "disk_syncs": sum(node.disk.syncs for node in world.nodes.values()),
         "unsynced_writes_lost": sum(node.disk.writes_lost for node in world.nodes.values()),
         "unsynced_writes_survived": sum(node.disk.writes_survived for node in world.nodes.values()),
-        "disks_wiped": sum(node.disk.incarnation for node in world.nodes.values()),
+        "disks_wiped": sum(node.disk.wipes for node in world.nodes.values()),
         "sessions": _sessions(world),
         "reads_by_kind": _reads_by_kind(world),
         "snapshots_installed": sum(node.snapshots_installed for node in world.nodes.values()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from random import Random
 from typing import Any
@@ -29,6 +29,7 @@ from qcore.replica.events import (
     Applied,
     ClientRequest,
     PeerMessageReceived,
+    PeerSupports,
     ReplicaEffect,
     ReplicaEvent,
     Reply,
@@ -46,6 +47,7 @@ from qcore.sim.engine import Call
 from qcore.sim.hooks import Happening, offer
 from qcore.sim.machines import HashedMachine
 from qcore.sim.network import Link
+from qcore.sim.peer_sessions import PeerSessions
 from qcore.sim.services import Services
 from qcore.store.interface import StateMachine
 
@@ -83,6 +85,9 @@ class SimNode:
         self.disk = disk
         self.clock = clock
         self.replica: Replica | None = None
+        self.sessions: PeerSessions | None = None
+        self._peers: Mapping[int, SimNode] = {}
+        self._lives = 0
         self.paused = False
         self.powered = True
         self.applied: list[Entry] = []
@@ -128,9 +133,10 @@ class SimNode:
     def up(self) -> bool:
         return self.replica is not None
 
-    def attach(self) -> None:
-        """All links are in place."""
+    def attach(self, peers: Mapping[int, SimNode]) -> None:
+        """All links and nodes are in place."""
         self._links = self._network.links_from(self.node_id)
+        self._peers = peers
 
     def start(self) -> None:
         """Start the process from what the disk holds."""
@@ -158,6 +164,8 @@ class SimNode:
         except QcoreError as error:
             self._fail(error)
             return
+        self._lives += 1
+        self.sessions = PeerSessions(self.replica, self.disk.identity, self._lives)
         self._note_membership(self.replica.core.membership)
         self._step([])
 
@@ -243,9 +251,14 @@ class SimNode:
         name = type(payload).__name__
         now: int = self._env._now  # type: ignore[assignment]  # only integers are ever scheduled
         if isinstance(payload, PeerUnreachable):
+            if self.sessions is not None:
+                self.sessions.disconnect(source)
+            self.hand(PeerSupports(source, None))
             self.hand(payload)
         elif self.replica is None:
             self._trace.drop(now, self.node_id, source, message_id, name, "node is down")
+        elif (refusal := self._connect(source, is_response=name.endswith("Response"))) is not None:
+            self._trace.drop(now, self.node_id, source, message_id, name, refusal)
         else:
             self._trace.recv(now, self.node_id, source, message_id, name)
             event = PeerMessageReceived(source, payload)  # type: ignore[arg-type]  # peers send nothing else
@@ -256,6 +269,26 @@ class SimNode:
             if self._hooks.receive:
                 term = getattr(payload, "term", 0)
                 offer(self._hooks.receive, Happening(self.node_id, name, source, term=term))
+
+    def _connect(self, source: int, *, is_response: bool) -> str | None:
+        """Make sure that the sender is one that this node listens to; returns why it is not, or None.
+
+        A response returns on the connection of its request, which its sender has accepted.
+        """
+        peer = self._peers[source]
+        assert self.sessions is not None, "a running node has them"
+        assert peer.sessions is not None, "the sender ran when it sent"
+        if is_response:
+            if peer.sessions.is_connected(self.sessions):
+                return None
+            return "its connection is gone"
+        if self.sessions.is_connected(peer.sessions):
+            return None
+        refusal = self.sessions.connect(peer.sessions)
+        if refusal is None:
+            self.hand(PeerSupports(source, peer.sessions.support))
+            peer.hand(PeerSupports(self.node_id, self.sessions.support))
+        return refusal
 
     def hand(self, event: ReplicaEvent) -> bool:
         """Give the replica one event, now or when it goes on; False if nobody is there to take it."""
@@ -342,6 +375,8 @@ class SimNode:
     def _carry_out(self, effects: list[ReplicaEffect], now: int) -> None:
         node = self.node_id
         self._recorder.effects(now, effects)
+        if self.sessions is not None:
+            self.sessions.admission.follow_committed()
         check = self._services.invariants.on_effect
         handlers = self._handlers
         for effect in effects:
@@ -452,6 +487,8 @@ class SimNode:
         self._note_membership(effect.membership)
 
     def _note_membership(self, membership: Membership) -> None:
+        if self.sessions is not None:
+            self.sessions.joined(membership.cluster_id)
         self._services.monitor.membership_changed(
             self._now, self.node_id, membership.voters, membership.voters_outgoing
         )

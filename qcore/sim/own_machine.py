@@ -17,7 +17,10 @@ from qcore.sim.machines import OwnMachine
 from qcore.sim.operations import Requests
 from qcore.sim.scenario.cluster import RequestSpec
 from qcore.sim.scenario.model import Scenario
-from qcore.store.interface import StateMachine
+from qcore.store.interface import StateMachine, support_of
+
+#: What a state machine consists of.
+_PARTS = ("name", "versions", "apply", "query", "snapshot", "restore", "state_hash")
 
 
 def own_machine(scenario: Scenario) -> OwnMachine | None:
@@ -62,11 +65,14 @@ def load_machine(name: str, directory: Path) -> Callable[[], StateMachine]:
         raise ConfigError(
             f"machine {name}: making one raised {type(error).__name__}: {error}"
         ) from error
-    if not isinstance(machine, StateMachine):
+    lacking = [part for part in _PARTS if not hasattr(machine, part)]
+    if lacking:
         raise ConfigError(
-            f"machine {name} lacks a method of qcore.store.interface.StateMachine: apply, query, "
-            "snapshot, restore, state_hash"
+            f"machine {name} lacks {', '.join(lacking)}; see qcore.store.interface.StateMachine: it needs "
+            f"{', '.join(_PARTS)}"
         )
+    assert isinstance(machine, StateMachine), "it has all parts"
+    support_of(machine)
     make: Callable[[], StateMachine] = made
     return make
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from qcore.core.entry import DurableState, Entry, HardState, Membership
+from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.sim.administration import Operator, address_of
 from qcore.sim.clients import Client, ClientAnswer, ClientCall, ReadMix
 from qcore.sim.clock import WALL_EPOCH_US, NodeClock
@@ -29,6 +31,7 @@ from qcore.sim.selection import Namer
 from qcore.sim.services import Services
 from qcore.sim.streams import Streams
 from qcore.sim.workload import Load, SessionLoad
+from qcore.store.interface import StateMachine, support_of
 from qcore.trace import TraceWriter
 
 
@@ -128,7 +131,7 @@ class World:
             disk,
             clock,
             self.streams.get(f"node/{node}/replica"),
-            self._own.make if self._own is not None else machine_maker(cluster.machine),
+            self._make_machine(),
         )
 
     def _first_state(self, node: int) -> DurableState:
@@ -144,8 +147,18 @@ class World:
             addresses=tuple((member, address_of(member)) for member in ids),
             cluster_id="simulated",
         )
-        entry = Entry(1, 1, "membership", membership.to_json(), WALL_EPOCH_US)
-        return DurableState(HardState(term=1, voted_for=None, commit=1), None, [entry])
+        entries = [Entry(1, 1, "membership", membership.to_json(), WALL_EPOCH_US)]
+        rules = self.scenario.cluster.rules
+        if rules > FIRST_VERSION.rules:
+            support = support_of(self._make_machine()())
+            version = ClusterVersion(rules, support.machine, support.machine_max)
+            entries.append(Entry(2, 1, "version", version.to_json(), WALL_EPOCH_US))
+        return DurableState(HardState(term=1, voted_for=None, commit=len(entries)), None, entries)
+
+    def _make_machine(self) -> Callable[[], StateMachine]:
+        if self._own is not None:
+            return self._own.make
+        return machine_maker(self.scenario.cluster.machine)
 
     def _make_client(self, number: int) -> Client:
         client = Client(
@@ -177,7 +190,7 @@ class World:
         self._connect_clients()
         self._apply_exceptions()
         for node in self.nodes.values():
-            node.attach()
+            node.attach(self.nodes)
         for client in (*self.clients, self.director):
             client.attach()
 

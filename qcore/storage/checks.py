@@ -20,9 +20,9 @@ Column = int | float | str | bytes | None
 EntryRow = tuple[int, int, int, int, bytes, int]
 SnapshotRow = tuple[int, int, int, bytes, int, bytes, int]
 
-#: A kind is stored as its position here, plus `_HAS_CLOCK` where the cluster clock comes before the data.
+#: A kind is stored as its position here, plus `HAS_CLOCK` where the cluster clock comes before the data.
 KINDS: tuple[EntryKind, ...] = ("command", "noop", "membership", "session", "version")
-_HAS_CLOCK = 16
+HAS_CLOCK = 16
 _CLOCK = struct.Struct("<q")
 KIND_CODES: dict[EntryKind, int] = {kind: code for code, kind in enumerate(KINDS)}
 
@@ -49,7 +49,7 @@ def entry_rows(entries: Sequence[Entry], previous: int) -> tuple[list[EntryRow],
             data = entry.data.encode()
             kind = codes[entry.kind]
             if entry.clock_us:
-                kind += _HAS_CLOCK
+                kind += HAS_CLOCK
                 data = _CLOCK.pack(entry.clock_us) + data
             head = pack(entry.index, entry.term, kind, entry.time_us)
             previous = crc32(data, crc32(head, previous))
@@ -108,13 +108,22 @@ def _entry(
     assert isinstance(time_us, int)
     assert isinstance(data, bytes)
     try:
-        if kind < _HAS_CLOCK:
+        if kind < HAS_CLOCK:
             return Entry(index, term, KINDS[kind], data.decode(), time_us)
         (clock_us,) = _CLOCK.unpack_from(data)
         text = data[_CLOCK.size :].decode()
-        return Entry(index, term, KINDS[kind - _HAS_CLOCK], text, time_us, clock_us)
+        return Entry(index, term, KINDS[kind - HAS_CLOCK], text, time_us, clock_us)
     except (IndexError, UnicodeDecodeError, struct.error) as error:
         raise corrupt(path, f"entry {index}", f"unreadable: {error}") from error
+
+
+def version_in(data: bytes, *, has_clock: bool) -> ClusterVersion:
+    """The version that an entry of kind `version` holds.
+
+    Raises:
+        ValueError: it holds none.
+    """
+    return ClusterVersion.from_json(data[_CLOCK.size if has_clock else 0 :].decode())
 
 
 def fields_checksum(*fields: Column) -> int:
@@ -172,8 +181,12 @@ def _configuration(meta: SnapshotMeta) -> bytes:
     )
 
 
-def _meta(index: int, term: int, time_us: int, text: str) -> SnapshotMeta:
-    """Raises pydantic.ValidationError: the text is none that `_configuration` made."""
+def decode_meta(index: int, term: int, time_us: int, text: str) -> SnapshotMeta:
+    """What a snapshot covers, from the columns of its row.
+
+    Raises:
+        pydantic.ValidationError: the text is none that `snapshot_row` made.
+    """
     if not text.startswith(_CONFIGURATION_START):
         return SnapshotMeta(index, term, time_us, Membership.from_json(text))
     found = _CONFIGURATION.validate_json(text)
@@ -212,7 +225,7 @@ def decode_snapshot(
     ):
         raise corrupt(path, what, "a column has the wrong type")
     try:
-        meta = _meta(index, term, time_us, membership.decode())
+        meta = decode_meta(index, term, time_us, membership.decode())
         text = _joined(path, what, data, parts) if number else data.decode()
         return Snapshot(meta, text)
     except (ValidationError, UnicodeDecodeError) as error:

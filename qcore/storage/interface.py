@@ -27,6 +27,14 @@ class Identity:
 
 
 @runtime_checkable
+class Incarnate(Protocol):
+    """A storage that knows its incarnation: a random name, drawn when its directory was made."""
+
+    @property
+    def incarnation(self) -> str: ...
+
+
+@runtime_checkable
 class LogStorage(Protocol):
     """A synchronous durable log. Not thread-safe: one caller at a time.
 

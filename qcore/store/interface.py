@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -117,7 +118,8 @@ def support_of(machine: StateMachine, rules_max: int = LATEST_RULES) -> VersionS
         rules_max: the newest apply rules to admit to.
 
     Raises:
-        ConfigError: the machine declares no usable name or versions; says how to declare them.
+        ConfigError: the machine declares no usable name or versions, or its `apply` is that of 0.1.0; says what to
+            write instead.
     """
     kind = type(machine).__name__
     name: object = getattr(machine, "name", None)
@@ -127,6 +129,13 @@ def support_of(machine: StateMachine, rules_max: int = LATEST_RULES) -> VersionS
             f"state machine {kind} declares the name {name!r}; give its class a name of 1 to 64 letters, digits, "
             '`-` or `_` that begins with a letter, for example: name = "counter" (a file path is no name)'
         )
+    try:
+        inspect.signature(machine.apply).bind("", ApplyContext(1, 0))
+    except TypeError as error:
+        raise ConfigError(
+            f"state machine {kind} ({name}): apply must take (command, context), see "
+            f"qcore.store.interface.ApplyContext; it does not: {error}"
+        ) from None
     match versions:
         case (int() as low, int() as high) if 1 <= low <= high <= _MAX_VERSION:
             return VersionSupport(1, rules_max, name, low, high)

@@ -6,13 +6,20 @@ import asyncio
 import random
 from typing import cast
 
+from qcore.core.config import RaftConfig
+from qcore.core.entry import DurableState
 from qcore.errors import LocalProtocolError
-from qcore.node.identity import ClusterIdentity
 from qcore.node.logs import NodeLog
 from qcore.node.metrics import NodeMetrics
 from qcore.node.peers import PeerLinks
+from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import PeerMessageReceived, ReplicaEvent
+from qcore.replica.identity import ClusterIdentity
+from qcore.replica.known_members import KnownMembers
 from qcore.replica.messages import Forward, ForwardResponse, RequestKind
+from qcore.replica.peer_admission import PeerAdmission
+from qcore.replica.replica import Replica
+from qcore.store.kv import KeyValueMachine
 from qcore.transport import wire
 from qcore.transport.codec import Codec
 from qcore.transport.handler import PeerIdentity
@@ -21,13 +28,21 @@ from qcore.transport.server import ServerConnection
 from qcore.transport.wire import REGISTRY
 
 
+def admission() -> PeerAdmission:
+    """Of node 1, a member of cluster red that has met no other node."""
+    config = ReplicaConfig(RaftConfig(1))
+    replica = Replica(config, KeyValueMachine(), DurableState(), rng=random.Random(1), now=0)
+    known = KnownMembers({}, lambda _known: None)
+    return PeerAdmission(replica, ClusterIdentity(1, "red"), known, lambda _error: None)
+
+
 def test_a_forward_that_cannot_leave_is_refused_at_once() -> None:
     """It certainly had no effect, so the client may try again instead of waiting for its timeout."""
 
     async def scenario() -> None:
         posted: list[ReplicaEvent] = []
         metrics = NodeMetrics()
-        links = PeerLinks(ClusterIdentity(1, "red"), posted.append, NodeLog(1), metrics)
+        links = PeerLinks(admission(), posted.append, NodeLog(1), metrics)
         pool = PeerPool(Codec(REGISTRY), links, links.hello, random.Random(1))
         links.use_pool(pool)
         links.send(2, Forward(77, "write", "command", 1000))
@@ -44,7 +59,7 @@ def test_a_forward_that_cannot_leave_is_refused_at_once() -> None:
 def test_an_answer_whose_connection_is_gone_is_dropped() -> None:
     async def scenario() -> None:
         metrics = NodeMetrics()
-        links = PeerLinks(ClusterIdentity(1, "red"), lambda event: None, NodeLog(1), metrics)
+        links = PeerLinks(admission(), lambda event: None, NodeLog(1), metrics)
         pool = PeerPool(Codec(REGISTRY), links, links.hello, random.Random(1))
         links.use_pool(pool)
         links.send(2, ForwardResponse(5, "result"))
@@ -73,7 +88,7 @@ def test_a_result_that_does_not_fit_is_too_large_for_a_read_and_unknown_for_a_wr
                 raise LocalProtocolError("a message of 99 bytes exceeds the limit of a frame")
             self.sent.append(response)
 
-    links = PeerLinks(ClusterIdentity(1, "red"), lambda event: None, NodeLog(1), NodeMetrics())
+    links = PeerLinks(admission(), lambda event: None, NodeLog(1), NodeMetrics())
     connection = Narrow()
     kinds: tuple[RequestKind, ...] = ("read", "write", "session")
     for number, kind in enumerate(kinds):

@@ -12,6 +12,7 @@ from qcore.core.durable import apply_write
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog
 from qcore.core.entry import DurableState, Entry, HardState, Membership
 from qcore.core.events import Campaign, Tick, WriteDurable
+from qcore.core.version import LATEST_RULES
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import (
     ClientRequest,
@@ -49,6 +50,7 @@ class Host:
             max_pending_requests=cluster.max_pending_requests,
             snapshot_entries=cluster.snapshot_entries,
             keep_entries=2,
+            max_rules=cluster.max_rules,
         )
         self.replica = Replica(
             config, machine, durable, rng=random.Random(node_id), now=cluster.now
@@ -103,6 +105,7 @@ class Cluster:
         self.now = 0
         self.wall_us = WALL_US  # when `now` was 0, by the wall clock, which may be set
         self.machine = machine
+        self.max_rules = LATEST_RULES
         self.max_pending_requests = max_pending_requests
         self.raft = raft or RaftConfig(1, max_uncommitted_bytes=max_uncommitted_bytes)
         self.snapshot_entries = snapshot_entries

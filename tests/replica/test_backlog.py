@@ -303,7 +303,7 @@ class Bulky(KeyValueMachine):
 
 
 def test_a_large_text_is_drawn_joined_and_handed_over_in_steps_of_their_own() -> None:
-    cluster = Cluster(1, Bulky, snapshot_entries=3)
+    cluster = Cluster(1, Bulky, snapshot_entries=4)
     host = cluster.elect(1)
     host.request(1, put("k", 1))
     host.request(2, put("k", 2))

@@ -123,7 +123,7 @@ def test_a_scenario_names_a_machine_by_file_or_module(tmp_path: Path) -> None:
         ("none.py:Machine", "there is no file"),
         ("no_such_module:Machine", "there is no module no_such_module"),
         ("mine.py:Other", "has no class Other"),
-        ("mine.py:Number", "lacks a method"),
+        ("mine.py:Number", "lacks name, versions, apply, query"),
         ("mine.py:Fails", "making one raised ValueError: no"),
         ("broken.py:Machine", "importing it raised ZeroDivisionError"),
     ],

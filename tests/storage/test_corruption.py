@@ -274,7 +274,7 @@ def test_another_history_with_checksums_of_its_own(after_stop: Directory, scratc
 def test_newer_schema_is_refused_by_name(after_stop: Directory, scratch: Path) -> None:
     copy = after_stop.copy(scratch / "copy")
     edit(copy, f"PRAGMA user_version = {schema.SCHEMA_VERSION + 1}")
-    with pytest.raises(StorageError, match=r"schema version 3, this qcore knows up to 2"):
+    with pytest.raises(StorageError, match=r"schema version 4, this qcore knows up to 3"):
         open_storage(copy.path)
 
 
@@ -291,7 +291,8 @@ def test_migrations_run_once_and_all_or_nothing(
     def working(_path: Path, connection: sqlite3.Connection) -> None:
         ran.append(connection.execute("SELECT count(*) FROM log").fetchone()[0])
 
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 3)
+    monkeypatch.setattr(schema, "FIRST_WRITTEN_VERSION", 3)
+    monkeypatch.setattr(schema, "STATE_TABLE_3", schema.TABLES["state"])
     monkeypatch.setitem(MIGRATIONS, 2, failing)
     with pytest.raises(StorageError, match="out of luck"):
         open_storage(copy.path)

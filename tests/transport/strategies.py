@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from qcore.transport.wire import NodeId
+from qcore.transport.wire.common import VersionNumber
 
 COUNTS = st.integers(0, 2**63 - 1)
 TEXTS = st.text(max_size=40)
@@ -39,6 +40,8 @@ def strategy_for(kind: Any, bound: dict[Any, Any] | None = None) -> st.SearchStr
         return strategy_for(bound[kind])
     if kind == NodeId:
         return st.integers(1, 2**63 - 1)
+    if kind == VersionNumber:
+        return st.integers(1, 2**31 - 1)
     if kind is JsonValue:
         return JSON_VALUES
     if kind in _SIMPLE:

@@ -66,7 +66,8 @@ class ClockSpec(Spec):
 class ClusterSpec(Spec):
     """The servers and their settings. `nodes` is a number, or a list of ids.
 
-    `machine` is `kv`, `entity`, or one of the user's own: `file.py:Class` or `module:Class`.
+    `machine` is `kv`, `entity`, or one of the user's own: `file.py:Class` or `module:Class`. `rules` are the apply
+    rules that the cluster begins with (`qcore.core.version`); its leader raises them once all members support more.
     """
 
     nodes: tuple[NodeId, ...] = (1, 2, 3)
@@ -88,6 +89,7 @@ class ClusterSpec(Spec):
     max_rules: Rules = LATEST_RULES
     safeguards: dict[str, Flag] = Field(default_factory=dict)
     settings: dict[NodeId, NodeSettings] = Field(default_factory=dict)
+    rules: Rules = LATEST_RULES
     machine: str = "kv"
     disk: DiskSpec = DiskSpec()
     clocks: dict[NodeId, ClockSpec] = Field(default_factory=dict)
@@ -136,10 +138,15 @@ class ClusterSpec(Spec):
                 raise ValueError(f"settings and priorities both give node {node} a priority")
         for node in (self.nodes[0], *self.settings):
             try:
-                self.replica_config(node)
+                rules = self.replica_config(node).max_rules
             except ConfigError as error:
                 where = f"settings: node {node}: " if node in self.settings else ""
                 raise ValueError(f"{where}{error}") from None
+            if rules < self.rules:
+                raise ValueError(
+                    f"node {node} has max_rules {rules} and cannot apply the rules {self.rules} that the cluster "
+                    "begins with: lower `rules`, or raise max_rules"
+                )
         return self
 
     def replica_config(self, node_id: int, changed: NodeSettings = NO_SETTINGS) -> ReplicaConfig:

@@ -31,6 +31,7 @@ from qcore.transport.wire.handshake import (
     HelloResponse,
 )
 from qcore.transport.wire.management import (
+    ActiveVersion,
     AddLearner,
     AddLearnerResponse,
     ChangeMembership,
@@ -41,6 +42,8 @@ from qcore.transport.wire.management import (
     InitResponse,
     TransferLeader,
     TransferLeaderResponse,
+    UpgradeMachine,
+    UpgradeMachineResponse,
 )
 from qcore.transport.wire.peers import (
     PEER_REQUESTS,
@@ -98,6 +101,8 @@ REGISTRY: dict[str, type] = {
         ChangeMembershipResponse,
         TransferLeader,
         TransferLeaderResponse,
+        UpgradeMachine,
+        UpgradeMachineResponse,
         OpenSession,
         OpenSessionResponse,
         KeepSession,
@@ -122,6 +127,7 @@ __all__ = [
     "PEER_RESPONSES",
     "PROTOCOL_VERSION",
     "REGISTRY",
+    "ActiveVersion",
     "AddLearner",
     "AddLearnerResponse",
     "ChangeMembership",
@@ -172,6 +178,8 @@ __all__ = [
     "TimeoutMs",
     "TransferLeader",
     "TransferLeaderResponse",
+    "UpgradeMachine",
+    "UpgradeMachineResponse",
     "failure",
     "is_peer_response",
     "unwrap",

@@ -23,6 +23,7 @@ PositiveInt = Annotated[int, Field(ge=1, lt=INT_LIMIT)]
 NodeId = PositiveInt
 SessionId = PositiveInt
 TimeoutMs = PositiveInt
+VersionNumber = Annotated[int, Field(ge=1, lt=2**31)]
 Detail = dict[str, Scalar]
 
 T = TypeVar("T")

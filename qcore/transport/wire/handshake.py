@@ -7,7 +7,18 @@ from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
 
-from qcore.transport.wire.common import INT_LIMIT, Detail, Err, MessageId, NodeId, Ok
+from qcore.transport.wire.common import (
+    INT_LIMIT,
+    Detail,
+    Err,
+    MessageId,
+    NodeId,
+    Ok,
+    VersionNumber,
+)
+
+VersionRange = tuple[VersionNumber, VersionNumber]
+MachineName = Annotated[str, Field(max_length=64)]
 
 #: For the messages that introduce a node: whoever does not know a field yet must still understand them.
 _EXTENSIBLE = ConfigDict(strict=True, extra="ignore")
@@ -27,8 +38,11 @@ class Hello:
         role: `peer`.
         version: the sender's software version, for people.
         incarnation: names the sender's data directory; another one means that it was wiped.
-        membership_index: log index of the configuration that the sender has in force. A node that is no
+        membership_index: log index of the sender's effective configuration. A node that is no
             member of the receiver's is accepted only with a newer one: it may have been added meanwhile.
+        rules: first and last apply rules that the sender supports (`qcore.core.version`).
+        machine: name of its state machine; empty from version 0.1.0, which does not say.
+        machine_versions: first and last version of that machine that it supports.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _EXTENSIBLE
@@ -41,11 +55,14 @@ class Hello:
     version: str = ""
     incarnation: str = ""
     membership_index: Annotated[int, Field(ge=0, lt=INT_LIMIT)] = 0
+    rules: VersionRange = (1, 1)
+    machine: MachineName = ""
+    machine_versions: VersionRange = (1, 1)
 
 
 @dataclass(slots=True)
 class HelloReply:
-    """Who answered a `Hello`; `cluster_id` is empty while the node belongs to no cluster."""
+    """Who answered a `Hello`, in the same terms; `cluster_id` is empty while the node belongs to no cluster."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _EXTENSIBLE
 
@@ -54,6 +71,10 @@ class HelloReply:
     node_id: NodeId
     version: str = ""
     incarnation: str = ""
+    membership_index: Annotated[int, Field(ge=0, lt=INT_LIMIT)] = 0
+    rules: VersionRange = (1, 1)
+    machine: MachineName = ""
+    machine_versions: VersionRange = (1, 1)
 
 
 @dataclass(slots=True)

@@ -7,7 +7,16 @@ from typing import Annotated
 
 from pydantic import Field, JsonValue
 
-from qcore.transport.wire.common import INT_LIMIT, Detail, Err, MessageId, NodeId, Ok, TimeoutMs
+from qcore.transport.wire.common import (
+    INT_LIMIT,
+    Detail,
+    Err,
+    MessageId,
+    NodeId,
+    Ok,
+    TimeoutMs,
+    VersionNumber,
+)
 
 
 @dataclass(slots=True)
@@ -82,6 +91,35 @@ class TransferLeader:
 class TransferLeaderResponse:
     id: MessageId
     response: Ok[str] | Err
+    detail: Detail | None = None
+
+
+@dataclass(slots=True)
+class UpgradeMachine:
+    """Raise the state machine's active version; None: to the newest that the leader supports.
+
+    Attributes:
+        timeout_ms: how long to wait for that; None: the node's own limit.
+    """
+
+    id: MessageId
+    version: VersionNumber | None = None
+    timeout_ms: TimeoutMs | None = None
+
+
+@dataclass(slots=True)
+class ActiveVersion:
+    """The version of a cluster: see `qcore.core.version.ClusterVersion`."""
+
+    rules: VersionNumber
+    machine: str
+    machine_version: VersionNumber
+
+
+@dataclass(slots=True)
+class UpgradeMachineResponse:
+    id: MessageId
+    response: Ok[ActiveVersion] | Err
     detail: Detail | None = None
 
 

@@ -1,4 +1,4 @@
-"""Which cluster this node belongs to, and which peers it listens to.
+"""Who a node is: its introduction to peers, and which cluster it belongs to.
 
 A node without a cluster takes the messages of the first cluster that speaks to it, because that is how it
 is made a member; it listens to one cluster at a time, and belongs to it for good once the
@@ -7,7 +7,29 @@ cluster's configuration is in its log. From then on every other cluster is refus
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from qcore.core.version import VersionSupport
 from qcore.errors import RemoteProtocolError
+
+
+@dataclass(slots=True, frozen=True)
+class Introduction:
+    """What a node says of itself when a connection to a peer begins.
+
+    Attributes:
+        node_id: the node.
+        cluster_id: its cluster; empty while it belongs to none.
+        incarnation: of its data directory; empty if it does not say.
+        membership_index: log index of its effective configuration.
+        support: what its program can apply.
+    """
+
+    node_id: int
+    cluster_id: str
+    incarnation: str = ""
+    membership_index: int = 0
+    support: VersionSupport = VersionSupport()  # noqa: RUF009 - frozen
 
 
 class ClusterIdentity:

@@ -15,55 +15,60 @@ from qcore.core.events import Campaign, WriteDurable
 from qcore.core.messages import AppendEntries
 from qcore.core.raft import RaftCore
 from qcore.errors import RemoteProtocolError
-from qcore.node.acquaintances import Acquaintances
 from qcore.node.application import TextApplication
 from qcore.node.config import Address, NodeConfig
-from qcore.node.gate import MembershipGate
-from qcore.node.identity import ClusterIdentity
+from qcore.node.known_members import load_known_members
 from qcore.node.logs import NodeLog
 from qcore.node.node import Node
+from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import PeerMessageReceived
+from qcore.replica.identity import ClusterIdentity, Introduction
+from qcore.replica.peer_admission import PeerAdmission
+from qcore.replica.replica import Replica
 from qcore.storage.memory import MemoryStorage
 from qcore.store.kv import KeyValueMachine
 
 ALONE = Membership(voters=(1,), addresses=((1, "a:1"),), cluster_id="red")
 
 
-def make(directory: Path) -> tuple[RaftCore, MembershipGate]:
+def make(directory: Path) -> tuple[RaftCore, PeerAdmission]:
     """A follower whose configuration names nobody but itself."""
     durable = DurableState(
         hard_state=HardState(term=1, commit=1),
         entries=[Entry(1, 1, "membership", ALONE.to_json(), 0)],
     )
-    core = RaftCore(RaftConfig(1), durable, rng=random.Random(1), now=0)
-    core.initial_effects()
-    identity = ClusterIdentity(1, "red")
-    return core, MembershipGate(core, identity, Acquaintances(directory), NodeLog(1))
+    config = ReplicaConfig(RaftConfig(1))
+    replica = Replica(config, KeyValueMachine(), durable, rng=random.Random(1), now=0)
+    known = load_known_members(directory)
+    admission = PeerAdmission(replica, ClusterIdentity(1, "red"), known, lambda _error: None)
+    return replica.core, admission
 
 
 def test_only_a_leader_that_committed_in_its_term_says_removed(tmp_path: Path) -> None:
     core, gate = make(tmp_path)
-    gate.check(2, "red", "two")  # a follower may lag behind: the node may have been added again
+    gate.check(
+        Introduction(2, "red", "two")
+    )  # a follower may lag behind: the node may have been added again
     effects = core.step(Campaign(), 1_000_000)
     led_unsure = False
     while core.term_at(core.commit) != core.term:
         led_unsure |= core.role == "leader"
-        gate.check(2, "red", "two")
+        gate.check(Introduction(2, "red", "two"))
         last_write = max(getattr(effect, "write_id", 0) for effect in effects)
         effects = core.step(WriteDurable(last_write), 1_000_000)
     assert led_unsure, "elected, and not sure before its first entry was committed"
     assert core.term_at(core.commit) == core.term
     with pytest.raises(RemoteProtocolError, match="node 2 was removed from cluster red"):
-        gate.check(2, "red", "two")
+        gate.check(Introduction(2, "red", "two"))
 
 
 def test_a_member_of_the_own_cluster_is_remembered_and_a_stranger_is_not(tmp_path: Path) -> None:
     _, gate = make(tmp_path)
-    gate.met(2, "", "pristine")
-    gate.check(2, "", "another")
-    gate.met(2, "red", "two")
+    gate.admit_answer(Introduction(2, "", "pristine"))
+    gate.check(Introduction(2, "", "another"))
+    gate.admit_answer(Introduction(2, "red", "two"))
     with pytest.raises(RemoteProtocolError, match="wiped"):
-        gate.check(2, "", "another")
+        gate.check(Introduction(2, "", "another"))
 
 
 def test_a_removal_that_may_be_taken_back_makes_nobody_a_new_member(tmp_path: Path) -> None:
@@ -90,13 +95,13 @@ def test_a_removal_that_may_be_taken_back_makes_nobody_a_new_member(tmp_path: Pa
                     await asyncio.sleep(0)
 
         await append(0, 1, three)
-        node._gate.met(3, "red", "first")
+        node._admission.admit_answer(Introduction(3, "red", "first"))
         await append(1, 1, two)
         assert node._replica.core.membership == two
         with pytest.raises(RemoteProtocolError, match="wiped"):
-            node._gate.check(3, "red", "second")
+            node._admission.check(Introduction(3, "red", "second"))
         await append(2, 2)
-        node._gate.check(3, "red", "second")
+        node._admission.check(Introduction(3, "red", "second"))
         await node.stop()
 
     asyncio.run(scenario())
@@ -106,12 +111,12 @@ def test_whom_a_node_has_met_is_known_behind_a_snapshot_too(tmp_path: Path) -> N
     """A snapshot brings a configuration: it tells by `joined` who is not the member any more that was met."""
     _, gate = make(tmp_path)
     both = Membership(voters=(1, 2), addresses=((1, "a:1"), (2, "b:1")), cluster_id="red")
-    gate.met(2, "red", "two")
-    gate.follow(both)
+    gate.admit_answer(Introduction(2, "red", "two"))
+    gate._known.follow(both)
     with pytest.raises(RemoteProtocolError):
-        gate.check(2, "red", "another")
-    gate.follow(both)
+        gate.check(Introduction(2, "red", "another"))
+    gate._known.follow(both)
     with pytest.raises(RemoteProtocolError):
-        gate.check(2, "red", "another")
-    gate.follow(replace(both, joined=((2, 30),)))
-    gate.check(2, "red", "another")
+        gate.check(Introduction(2, "red", "another"))
+    gate._known.follow(replace(both, joined=((2, 30),)))
+    gate.check(Introduction(2, "red", "another"))

@@ -8,14 +8,14 @@ import pytest
 
 from qcore.core.entry import Membership
 from qcore.errors import RemoteProtocolError, StorageError
-from qcore.node.acquaintances import FILE_NAME, Acquaintances
+from qcore.node.known_members import FILE_NAME, load_known_members
 
 THREE = Membership(voters=(1, 2, 3))
 
 
 def test_a_member_with_another_incarnation_is_refused_also_after_a_restart(tmp_path: Path) -> None:
-    Acquaintances(tmp_path).meet(3, "first", THREE)
-    known = Acquaintances(tmp_path)
+    load_known_members(tmp_path).meet(3, "first", THREE)
+    known = load_known_members(tmp_path)
     known.check(3, "first")
     known.check(4, "stranger")
     with pytest.raises(RemoteProtocolError, match=r"node 3 was wiped.*removed.*added anew"):
@@ -23,29 +23,29 @@ def test_a_member_with_another_incarnation_is_refused_also_after_a_restart(tmp_p
 
 
 def test_a_member_that_was_removed_may_come_back_as_a_new_one(tmp_path: Path) -> None:
-    known = Acquaintances(tmp_path)
+    known = load_known_members(tmp_path)
     known.meet(2, "two", THREE)
     known.meet(3, "first", THREE)
     known.follow(Membership(voters=(1, 2)))
-    known = Acquaintances(tmp_path)
+    known = load_known_members(tmp_path)
     known.check(3, "second")
     with pytest.raises(RemoteProtocolError):
         known.check(2, "other")
 
 
 def test_a_node_of_a_version_without_incarnations_is_not_refused(tmp_path: Path) -> None:
-    known = Acquaintances(tmp_path)
+    known = load_known_members(tmp_path)
     known.meet(3, "first", THREE)
     known.check(3, "")
 
 
 def test_one_that_was_removed_and_added_anew_out_of_sight_is_a_new_member(tmp_path: Path) -> None:
     """All that a node may see of it is a snapshot that names the member again."""
-    known = Acquaintances(tmp_path)
+    known = load_known_members(tmp_path)
     known.meet(2, "two", THREE)
     known.meet(3, "first", THREE)
     known.follow(Membership(voters=(1, 2, 3), joined=((3, 17),)))
-    known = Acquaintances(tmp_path)
+    known = load_known_members(tmp_path)
     known.check(3, "second")
     with pytest.raises(RemoteProtocolError):
         known.check(2, "other")
@@ -53,7 +53,7 @@ def test_one_that_was_removed_and_added_anew_out_of_sight_is_a_new_member(tmp_pa
 
 def test_one_met_before_the_own_configuration_knows_it_is_remembered(tmp_path: Path) -> None:
     """A node that lags behind is spoken to by members that it does not know yet."""
-    known = Acquaintances(tmp_path)
+    known = load_known_members(tmp_path)
     known.meet(4, "four", THREE)
     known.follow(Membership(voters=(1, 2, 3), learners=(4,), joined=((4, 9),)))
     known.follow(Membership(voters=(1, 2, 3, 4), joined=((4, 9),)))
@@ -65,7 +65,7 @@ def test_an_older_configuration_does_not_make_a_node_forget_who_joined_later(
     tmp_path: Path,
 ) -> None:
     """After a restart less may be known to be committed than before."""
-    known = Acquaintances(tmp_path)
+    known = load_known_members(tmp_path)
     known.meet(3, "first", THREE)
     known.meet(4, "four", Membership(voters=(1, 2, 3, 4), joined=((4, 9),)))
     known.follow(THREE, 8)
@@ -78,9 +78,9 @@ def test_an_older_configuration_does_not_make_a_node_forget_who_joined_later(
 
 def test_a_file_of_incarnations_alone_is_understood(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_text('{"2":"two","3":"first"}')
-    known = Acquaintances(tmp_path)
+    known = load_known_members(tmp_path)
     known.follow(THREE)
-    known = Acquaintances(tmp_path)
+    known = load_known_members(tmp_path)
     with pytest.raises(RemoteProtocolError):
         known.check(3, "second")
 
@@ -89,4 +89,4 @@ def test_a_file_of_incarnations_alone_is_understood(tmp_path: Path) -> None:
 def test_a_damaged_file_stops_the_start_and_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / FILE_NAME).write_bytes(content)
     with pytest.raises(StorageError, match=FILE_NAME):
-        Acquaintances(tmp_path)
+        load_known_members(tmp_path)

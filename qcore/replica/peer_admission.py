@@ -1,0 +1,155 @@
+"""Which peers a node listens to: the rules that follow a node's introduction, in both worlds.
+
+| refused | why |
+|---|---|
+| a node with this node's id | two nodes have one id, or a node dialled itself |
+| a node of another cluster, or of none | it has nothing to say here |
+| a removed member | only a leader that committed in its own term is sure of that |
+| a node that is no member | it could raise the term; one with a newer configuration may have been added |
+| a member whose data was wiped | it has forgotten its votes and its log (`qcore.replica.known_members`) |
+| another state machine, or a program that does not support the active version | the replicas would differ |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from qcore.errors import RemoteProtocolError, StorageError
+from qcore.replica.identity import ClusterIdentity, Introduction
+from qcore.replica.known_members import KnownMembers
+from qcore.replica.replica import Replica
+
+
+class PeerAdmission:
+    """Decides on the introductions of peers to one node.
+
+    Args:
+        replica: looked at for role, configuration and version.
+        identity: of this node.
+        known: the members that it has met.
+        on_unsaved: called when what was met, or forgotten, could not be made durable.
+    """
+
+    def __init__(
+        self,
+        replica: Replica,
+        identity: ClusterIdentity,
+        known: KnownMembers,
+        on_unsaved: Callable[[StorageError], None],
+    ) -> None:
+        self._replica = replica
+        self._core = replica.core
+        self.identity = identity
+        self._known = known
+        self._on_unsaved = on_unsaved
+        self._followed_index = 0  # there is no configuration at 0
+
+    def introduction(self) -> Introduction:
+        """This node, as it says Hello now."""
+        return Introduction(
+            self.identity.node_id,
+            self.identity.cluster_id or "",
+            self.identity.incarnation,
+            self._core.membership_index,
+            self._replica.versions.support,
+        )
+
+    def admit(self, peer: Introduction) -> None:
+        """Decide on a peer that opened a connection. A node without a cluster must `release` it later.
+
+        Raises:
+            RemoteProtocolError: the peer is refused; the text goes to the peer.
+        """
+        self.check(peer)
+        self._check_member(peer)
+        self.identity.accept(peer.node_id, peer.cluster_id)
+        self._meet(peer)
+
+    def admit_answer(self, peer: Introduction) -> None:
+        """Decide on a peer that answered on a connection which this node opened.
+
+        Raises:
+            RemoteProtocolError: it is not the member that was meant.
+        """
+        self.check(peer)
+        self._meet(peer)
+
+    def check(self, peer: Introduction) -> None:
+        """What holds in both directions: neither removed nor wiped, and able to apply what this node applies.
+
+        Raises:
+            RemoteProtocolError: the peer is refused.
+        """
+        own = self.identity.cluster_id
+        if own is not None:
+            if peer.cluster_id == own and self._was_removed(peer.node_id):
+                raise RemoteProtocolError(
+                    f"node {peer.node_id} was removed from cluster {own}: stop it; to have it back, wipe its data "
+                    "directory and add it anew"
+                )
+            self._known.check(peer.node_id, peer.incarnation)
+        if peer.cluster_id in ("", own or peer.cluster_id):
+            self._check_version(peer)
+
+    def follow_committed(self) -> None:
+        """Forget those who left, once another configuration is committed.
+
+        One that is not committed may be taken back, and with it a removal: the member is then the one that was met.
+        """
+        if self._core.membership_index == self._followed_index:
+            return
+        index, membership = self._core.committed_membership
+        if index != self._followed_index:
+            self._followed_index = index
+            try:
+                self._known.follow(membership, index)
+            except StorageError as error:
+                self._on_unsaved(error)
+
+    def _meet(self, peer: Introduction) -> None:
+        if peer.cluster_id and peer.cluster_id == self.identity.cluster_id:
+            try:
+                self._known.meet(peer.node_id, peer.incarnation, self._core.membership)
+            except StorageError as error:
+                self._on_unsaved(error)
+
+    def _was_removed(self, node_id: int) -> bool:
+        """Only a leader that has committed in its own term is sure: its configuration is the newest.
+
+        Any other node may lag behind, and if it refused a node that was added (again) meanwhile, and that node led,
+        it could never catch up.
+        """
+        core = self._core
+        certain = core.has_committed_in_term and core.membership_index <= core.commit
+        return certain and node_id not in core.membership.members()
+
+    def _check_member(self, peer: Introduction) -> None:
+        """Refuse a node that is no member. One of another cluster is refused elsewhere, with a better reason."""
+        core, own = self._core, self.identity
+        if peer.cluster_id != own.cluster_id or core.membership.is_empty:
+            return
+        members = core.membership.members()
+        if peer.node_id in (own.node_id, *members):
+            return
+        if peer.membership_index > core.membership_index:
+            return  # a newer configuration than ours: it may have been added meanwhile
+        others = ", ".join(str(member) for member in members if member != own.node_id)
+        raise RemoteProtocolError(
+            f"node {peer.node_id} is not, or no longer, a member of cluster {peer.cluster_id}: node "
+            f"{own.node_id} knows the members {others}"
+        )
+
+    def _check_version(self, peer: Introduction) -> None:
+        versions = self._replica.versions
+        fault = peer.support.fault_with(versions.active)
+        if fault is None and peer.support.machine not in ("", versions.support.machine):
+            # Not recorded yet (rules 1, or a node without a log): two programs that differ must not meet all the same.
+            fault = (
+                f"it runs the state machine {peer.support.machine!r}, node {self.identity.node_id} runs "
+                f"{versions.support.machine!r}"
+            )
+        if fault is not None:
+            raise RemoteProtocolError(
+                f"node {peer.node_id} cannot be a member here: {fault}. Start it with the state machine and the "
+                "program that the cluster runs"
+            )

@@ -1,0 +1,387 @@
+"""The version of the cluster: who raises it, when, and that older entries keep their older meaning."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from qcore.core.config import RaftConfig
+from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapshot, SnapshotMeta
+from qcore.core.version import LATEST_RULES, ClusterVersion, VersionSupport
+from qcore.errors import ChangeRefused, ConfigError, IncompatibleVersion, NotLeader
+from qcore.replica.config import ReplicaConfig
+from qcore.replica.events import InitCluster, PeerSupports, Reply, TakeSnapshot, UpgradeMachine
+from qcore.replica.replica import Replica
+from qcore.replica.sessions import open_request, run_request
+from qcore.store.interface import ApplyContext, StateMachine, support_of
+from qcore.store.kv import KeyValueMachine
+from tests.replica.cluster import Cluster, Host
+
+SUPPORT = VersionSupport(1, LATEST_RULES, "kv", 1, 1)
+
+
+class Second(KeyValueMachine):
+    """The next version of the machine: it doubles what is added, from the entry on that raises the version."""
+
+    versions = (1, 2)
+
+    def apply(self, command: str, context: ApplyContext) -> str:
+        request = json.loads(command)
+        if context.version >= 2 and request["op"] == "add":
+            request["amount"] *= 2
+        return super().apply(json.dumps(request), context)
+
+
+def add(key: str) -> str:
+    return json.dumps({"op": "add", "key": key, "amount": 1})
+
+
+def value(host: Host, key: str) -> object:
+    return json.loads(host.replica.machine.query(json.dumps({"op": "get", "key": key})))["value"]
+
+
+def tell(cluster: Cluster, support: VersionSupport | None, *of: int) -> None:
+    """Every node hears the Hello of these nodes (None: loses the connection)."""
+    for host in cluster.hosts.values():
+        for node_id in of or tuple(cluster.hosts):
+            if node_id != host.node_id:
+                host.step(PeerSupports(node_id, support))
+    cluster.settle()
+    cluster.pass_time(100)
+
+
+def versions(cluster: Cluster) -> list[ClusterVersion]:
+    return [host.replica.versions.active for host in cluster.hosts.values()]
+
+
+def raised(cluster: Cluster) -> int:
+    """How many entries of kind `version` the first node's log holds."""
+    entries = cluster.hosts[1].replica.core.log_entries()
+    return sum(entry.kind == "version" for entry in entries)
+
+
+# -- the rules ---------------------------------------------------------------------------------------
+
+
+def test_the_leader_raises_the_rules_once_every_member_supports_more() -> None:
+    cluster = Cluster(3)
+    cluster.elect(1)
+    tell(cluster, SUPPORT, 1, 2)
+    assert versions(cluster) == 3 * [ClusterVersion()], "one member has said nothing"
+    tell(cluster, SUPPORT, 3)
+    assert versions(cluster) == 3 * [ClusterVersion(2, "kv", 1)]
+    assert raised(cluster) == 1
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        VersionSupport(),
+        VersionSupport(1, 1, "kv", 1, 1),
+        VersionSupport(1, 2, "entity", 1, 1),
+        VersionSupport(1, 2, "kv", 2, 3),
+    ],
+    ids=["0.1.0", "old rules", "another machine", "machine too new"],
+)
+def test_one_member_that_cannot_follow_holds_the_rules_back(odd: VersionSupport) -> None:
+    cluster = Cluster(3)
+    cluster.elect(1)
+    tell(cluster, SUPPORT, 1, 2)
+    tell(cluster, odd, 3)
+    cluster.pass_time(1000)
+    assert versions(cluster) == 3 * [ClusterVersion()]
+    assert raised(cluster) == 0
+
+
+def test_a_member_whose_connection_is_gone_holds_the_rules_back() -> None:
+    cluster = Cluster(3)
+    tell(cluster, SUPPORT)
+    tell(cluster, None, 3)
+    cluster.elect(1)
+    assert versions(cluster) == 3 * [ClusterVersion()]
+    tell(cluster, SUPPORT, 3)
+    assert versions(cluster) == 3 * [ClusterVersion(2, "kv", 1)]
+
+
+def test_a_new_leader_goes_on_where_the_old_one_stopped_and_the_step_counts_once() -> None:
+    """Two leaders append the same step; the second finds it done."""
+    cluster = Cluster(3)
+    cluster.elect(1)
+    cluster.cut = {2, 3}
+    tell(cluster, SUPPORT)
+    assert raised(cluster) == 1, "appended, and not committed"
+    assert versions(cluster) == 3 * [ClusterVersion()]
+    cluster.cut = {1}
+    cluster.elect(2)
+    cluster.cut = set()
+    cluster.pass_time(1000)
+    assert versions(cluster) == 3 * [ClusterVersion(2, "kv", 1)]
+
+
+def test_a_held_back_program_begins_and_stays_with_the_rules_of_0_1_0() -> None:
+    host = alone(KeyValueMachine(), max_rules=1)
+    begin(host)
+    assert [entry.kind for entry in host.core.log_entries()] == ["membership", "noop"]
+    assert host.versions.active == ClusterVersion()
+
+
+def test_a_new_cluster_begins_with_the_newest_rules_and_names_its_machine() -> None:
+    host = alone(Second())
+    begin(host)
+    assert [entry.kind for entry in host.core.log_entries()] == ["membership", "version", "noop"]
+    assert host.versions.active == ClusterVersion(LATEST_RULES, "kv", 2)
+
+
+def alone(
+    machine: StateMachine, max_rules: int = LATEST_RULES, durable: DurableState | None = None
+) -> Replica:
+    config = ReplicaConfig(RaftConfig(1), max_rules=max_rules)
+    return Replica(config, machine, durable or DurableState(), rng=random.Random(1), now=0)
+
+
+def begin(replica: Replica) -> None:
+    from qcore.core.events import WriteDurable
+
+    membership = Membership(voters=(1,), addresses=((1, "a:1"),), cluster_id="red")
+    effects = replica.step([InitCluster(1, membership, 1000)], 0, 0)
+    for _ in range(5):
+        newest = max((getattr(effect, "write_id", 0) for effect in effects), default=0)
+        effects = replica.step([WriteDurable(newest)], 0, 0) if newest else []
+
+
+# -- older entries, newer programs -------------------------------------------------------------------
+
+
+def with_rules(cluster: Cluster, max_rules: int) -> None:
+    """Restart every node with a program that knows these rules."""
+    for node_id in cluster.hosts:
+        cluster.max_rules = max_rules
+        cluster.restart(node_id)
+    cluster.mail.clear()
+
+
+@pytest.mark.parametrize("lifetime_ms", [1000, 60_000])
+def test_nodes_whose_snapshots_lie_at_different_indexes_agree_after_an_upgrade(
+    lifetime_ms: int,
+) -> None:
+    """One replays nearly all of the older entries with the newer program, one nearly none, one all of them."""
+    cluster = Cluster(3)
+    cluster.max_rules = 1
+    with_rules(cluster, 1)
+    leader = cluster.elect(1)
+    leader.request(1, open_request(lifetime_ms), "session")
+    cluster.settle()
+    session = int(leader.replies[-1].result or 0)
+    for number in range(1, 13):
+        leader.request(number + 1, run_request(session, number, 0, add("n")), "session")
+        cluster.settle()
+        cluster.pass_time(300)
+        if number == 4:
+            cluster.hosts[2].step(TakeSnapshot())
+        if number == 9:
+            cluster.hosts[3].step(TakeSnapshot())
+    taken = [host.durable.snapshot for host in cluster.hosts.values()]
+    assert [snapshot is not None for snapshot in taken] == [False, True, True]
+    before = {value(host, "n") for host in cluster.hosts.values()}
+
+    with_rules(cluster, LATEST_RULES)
+    leader = cluster.elect(1)
+    tell(cluster, SUPPORT)
+    assert versions(cluster) == 3 * [ClusterVersion(2, "kv", 1)]
+    leader.request(90, run_request(session, 13, 0, add("n")), "session")
+    cluster.settle()
+    cluster.pass_time(2000)
+    leader.request(91, json.dumps({"op": "set", "key": "after", "value": 1}))
+    cluster.settle()
+    cluster.pass_time(100)
+    states = {
+        (host.replica.machine.state_hash(), host.replica.sessions.dump())
+        for host in cluster.hosts.values()
+    }
+    assert len(states) == 1
+    assert len(before) == 1
+
+
+def test_a_snapshot_carries_the_version_to_a_node_that_never_saw_its_entry() -> None:
+    cluster = Cluster(3)
+    leader = cluster.elect(1)
+    cluster.cut = {3}
+    tell(cluster, SUPPORT)
+    for number in range(8):
+        leader.request(number, add("n"))
+        cluster.settle()
+    leader.step(TakeSnapshot())
+    assert cluster.hosts[3].replica.versions.active == ClusterVersion()
+    cluster.cut = set()
+    cluster.pass_time(1000)
+    assert cluster.hosts[3].replica.core.snapshot is not None, "it installed the snapshot"
+    assert versions(cluster) == 3 * [ClusterVersion(2, "kv", 1)]
+    assert cluster.restart(3).replica.versions.active == ClusterVersion(2, "kv", 1)
+
+
+# -- the machine's version ---------------------------------------------------------------------------
+
+
+def upgraded(host: Host, version: int | None = None) -> Reply:
+    host.step(UpgradeMachine(77, version, 5000))
+    host.cluster.settle()
+    host.cluster.pass_time(100)
+    return next(reply for reply in reversed(host.replies) if reply.request_id == 77)
+
+
+def test_a_machine_is_upgraded_across_a_rolling_restart() -> None:
+    """The procedure of docs/upgrades.md: new code on one node after the other, then one entry."""
+    cluster = Cluster(3)
+    tell(cluster, SUPPORT)
+    leader = cluster.elect(1)
+    leader.request(1, add("n"))
+    cluster.settle()
+    cluster.machine = Second
+    newer = replace(SUPPORT, machine_max=2)
+    for node_id in (3, 2, 1):
+        if node_id == 1:
+            leader = cluster.elect(2)
+        cluster.restart(node_id)
+        for other in cluster.hosts.values():
+            other.step(PeerSupports(node_id, newer))
+            cluster.hosts[node_id].step(PeerSupports(other.node_id, newer))
+        leader.request(1, add("n"))
+        cluster.settle()
+        cluster.pass_time(100)
+    assert {value(host, "n") for host in cluster.hosts.values()} == {4}, "version 1 goes on"
+    reply = upgraded(leader)
+    assert reply.error is None
+    assert ClusterVersion.from_json(reply.result or "") == ClusterVersion(2, "kv", 2)
+    leader.request(2, add("n"))
+    cluster.settle()
+    cluster.pass_time(100)
+    assert {value(host, "n") for host in cluster.hosts.values()} == {6}
+    for node_id in (1, 3):  # node 2 leads and tells them how far they may apply
+        host = cluster.restart(node_id)
+        cluster.pass_time(100)
+        assert value(host, "n") == 6, "older entries keep their meaning"
+
+
+def test_an_upgrade_that_a_member_does_not_support_is_refused_and_names_it() -> None:
+    cluster = Cluster(3, machine=Second)
+    tell(cluster, replace(SUPPORT, machine_max=2))
+    leader = cluster.elect(1)
+    tell(cluster, SUPPORT, 3)
+    error = upgraded(leader).error
+    assert isinstance(error, ChangeRefused)
+    assert error.name == "unsupported"
+    assert "node 3 cannot follow: version 2 of state machine 'kv'" in str(error)
+    assert leader.replica.versions.active.machine_version == 1
+
+
+@pytest.mark.parametrize(
+    ("prepare", "version", "name"),
+    [
+        (lambda cluster: None, None, "not_ready"),
+        (lambda cluster: tell(cluster, SUPPORT), 3, "unsupported"),
+        (lambda cluster: tell(cluster, SUPPORT, 1, 3), 2, "not_ready"),
+    ],
+    ids=["rules 1", "too new", "one has said nothing"],
+)
+def test_an_upgrade_that_cannot_be_is_refused(
+    prepare: Callable[[Cluster], None], version: int | None, name: str
+) -> None:
+    cluster = Cluster(3, machine=Second)
+    leader = cluster.elect(1)
+    prepare(cluster)
+    error = upgraded(leader, version).error
+    assert isinstance(error, ChangeRefused)
+    assert error.name == name
+
+
+def test_an_upgrade_is_the_leaders_business_and_never_goes_back() -> None:
+    cluster = Cluster(3, machine=Second)
+    leader = cluster.elect(1)
+    tell(cluster, replace(SUPPORT, machine_max=2))
+    assert upgraded(leader, 2).error is None
+    assert upgraded(leader, 2).error is None, "it is active already"
+    back = upgraded(leader, 1).error
+    assert isinstance(back, ChangeRefused)
+    assert back.name == "going_back"
+    assert isinstance(upgraded(cluster.hosts[2], 2).error, NotLeader)
+
+
+# -- a program that does not fit ---------------------------------------------------------------------
+
+
+class Other(KeyValueMachine):
+    name = "other"
+
+
+class Newer(KeyValueMachine):
+    versions = (2, 3)
+
+
+def stored(*, snapshot: bool) -> DurableState:
+    """What a node of a cluster that runs version 1 of machine kv has on its disk."""
+    membership = Membership(voters=(1,), addresses=((1, "a:1"),), cluster_id="red")
+    version = ClusterVersion(2, "kv", 1)
+    if snapshot:
+        meta = SnapshotMeta(2, 1, 0, membership, 0, version)
+        return DurableState(
+            HardState(1), Snapshot(meta, "[]\n" + "".join(KeyValueMachine().snapshot()))
+        )
+    entries = [
+        Entry(1, 1, "membership", membership.to_json(), 0),
+        Entry(2, 1, "version", version.to_json(), 0),
+    ]
+    return DurableState(HardState(1, None, 2), None, entries)
+
+
+@pytest.mark.parametrize("snapshot", [False, True])
+@pytest.mark.parametrize(
+    ("machine", "rules", "text"),
+    [
+        (Other, 2, "state machine is 'kv', this program runs 'other'"),
+        (
+            Newer,
+            2,
+            "version 1 of state machine 'kv' is active, this program supports versions 2 to 3",
+        ),
+        (KeyValueMachine, 1, "apply rules are version 2, this program supports version 1"),
+    ],
+)
+def test_a_program_that_does_not_fit_refuses_to_start(
+    machine: type[KeyValueMachine], rules: int, text: str, *, snapshot: bool
+) -> None:
+    with pytest.raises(IncompatibleVersion, match=text):
+        alone(machine(), rules, stored(snapshot=snapshot))
+    alone(KeyValueMachine(), 2, stored(snapshot=snapshot))
+
+
+def test_a_log_of_0_1_0_counts_as_version_1_of_whatever_machine() -> None:
+    durable = stored(snapshot=False)
+    del durable.entries[1:]
+    alone(Other(), 2, durable)
+    with pytest.raises(IncompatibleVersion):
+        alone(Newer(), 2, stored(snapshot=False))
+
+
+def test_a_machine_must_declare_a_name_and_versions_and_the_right_apply() -> None:
+    class Nameless(KeyValueMachine):
+        name = "machines/mine.py"
+
+    class Backwards(KeyValueMachine):
+        versions = (3, 2)
+
+    class Old(KeyValueMachine):
+        def apply(self, command: str, index: int, time_us: int) -> str:  # type: ignore[override]  # as 0.1.0 had it
+            return ""
+
+    cases: list[tuple[KeyValueMachine, str]] = [
+        (Nameless(), "declares the name 'machines/mine.py'"),
+        (Backwards(), "declares the versions"),
+        (Old(), r"apply must take \(command, context\)"),
+    ]
+    for machine, text in cases:
+        with pytest.raises(ConfigError, match=text):
+            support_of(machine)
