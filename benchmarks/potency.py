@@ -1,8 +1,9 @@
 """How often general chaos finds a planted fault: `python benchmarks/potency.py`.
 
-A scenario that passes says little unless it fails when something is broken. This runs one scenario with each safeguard
-of the core switched off in turn (`qcore.core.config.Safeguards`), with nothing else changed, and counts the seeds on which
-the checkers notice, and which of them did. The last line has all safeguards on: there, nothing may be found.
+A scenario that passes says little unless it fails when something is broken. This runs one scenario with each
+safeguard of the core switched off in turn (`qcore.core.config.Safeguards`), with nothing else changed, and counts the
+seeds on which the checkers notice, and which of them did. The last line has all safeguards on: there, nothing may be
+found.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ def without(scenario: Scenario, safeguard: str) -> Scenario:
     return scenario.model_copy(update={"cluster": cluster})
 
 
-def find(scenario: Scenario, safeguard: str, seeds: Sequence[int]) -> tuple[list[int], Counter[str]]:
+def find(
+    scenario: Scenario, safeguard: str, seeds: Sequence[int]
+) -> tuple[list[int], Counter[str]]:
     """The seeds on which a violation was found, and how many of them each checker found."""
     broken = without(scenario, safeguard)
     found: list[int] = []

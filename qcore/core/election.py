@@ -8,7 +8,7 @@ quorum steps down: together that makes one-way and partial partitions harmless.
 
 from __future__ import annotations
 
-from qcore.core import quorum, reads, replication
+from qcore.core import freshness, quorum, reads, replication
 from qcore.core.effects import VoteGranted
 from qcore.core.messages import PreVote, PreVoteResponse, RequestVote, RequestVoteResponse
 from qcore.core.progress import Progress
@@ -22,7 +22,7 @@ def campaign(server: Server, *, transfer: bool = False) -> None:
     leader's silence (dissertation 3.10, 4.2.3).
     """
     server.reset_election_deadline()
-    if not may_campaign(server):
+    if not may_campaign(server) or (server.now < server.no_vote_before and not transfer):
         return
     server.leader_id = None
     server.last_leader_contact = None
@@ -111,6 +111,8 @@ def become_follower(server: Server, term: int, leader_id: int | None) -> None:
         # The leader heard last may go on reading under its lease, whatever newer term we learn of.
         promised = server.last_leader_contact + server.election_timeout_min_us
         server.no_vote_before = max(server.no_vote_before, promised)
+    if was_leader:
+        freshness.stepping_down(server)
     server.role = server.idle_role()
     server.leader_id = leader_id
     server.last_leader_contact = None if leader_id is None else server.now
@@ -156,12 +158,13 @@ def _become_leader(server: Server) -> None:
 def hears_live_leader(server: Server) -> bool:
     """True while a vote for anybody else would only disturb a leader that works (dissertation 4.2.3).
 
-    Holds only with CheckQuorum: without it, a leader that lost its quorum would stay protected for ever.
+    Being heard counts only with CheckQuorum: without it, a leader that lost its quorum would stay protected for ever.
+    A promise that was made counts in any case.
     """
-    if not server.config.check_quorum:
-        return False
     if server.now < server.no_vote_before:
         return True
+    if not server.config.check_quorum:
+        return False
     if server.role == "leader":
         contact: int | None = quorum_contact_at(server)
     else:
@@ -171,6 +174,8 @@ def hears_live_leader(server: Server) -> bool:
 
 def owes_a_lease(server: Server) -> bool:
     """True while a leader may read under a lease that rests on this server: not even its own vote is free."""
+    if server.now < server.no_vote_before:
+        return True
     return server.config.lease_reads and hears_live_leader(server)
 
 

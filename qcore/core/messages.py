@@ -88,7 +88,8 @@ class AppendEntries:
         echo_us: `sent_us` of the newest answer that the leader has from this follower; 0 if there is none.
         is_current: the leader has committed an entry of its own term, so `leader_commit` covers all that was
             acknowledged by earlier leaders.
-        confirmed_ago_us: how long before this message was sent a quorum is known to have followed the leader, µs.
+        confirmed_ago_us: how long before that answer arrived a quorum is known to have followed the leader, µs; 0 if
+            it is known for that moment or a later one.
     """
 
     term: int

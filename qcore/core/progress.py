@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from qcore.core.entry import Snapshot
 
 ProgressState = Literal["probe", "replicate", "snapshot"]
+
+#: A moment before all others, µs: something has not happened yet.
+NOT_YET: Final = -(1 << 62)
 
 
 @dataclass(slots=True)
@@ -41,7 +44,10 @@ class Progress:
     Attributes:
         match: highest index known to be durable in the follower's log.
         next: the next index to send.
-        acked_round: the newest read round that the follower has answered.
+        acked_round: the newest read round that the follower has answered; -1 if none in this term.
+        followed_at: when that round began, µs; `NOT_YET` if there is none.
+        echo_us: the follower's clock as its newest answer told it; 0 if it did not.
+        echo_arrived_at: when that answer arrived, µs.
         last_answer_at: when the follower last answered, µs (or when this leader began).
         last_sent_at: when an append last went out, µs.
         priority: the follower's, as it told with its last answer.
@@ -50,6 +56,9 @@ class Progress:
 
     __slots__ = (
         "acked_round",
+        "echo_arrived_at",
+        "echo_us",
+        "followed_at",
         "inflight",
         "inflight_bytes",
         "last_answer_at",
@@ -71,7 +80,10 @@ class Progress:
         self.snapshot: SnapshotTransfer | None = None
         self.inflight: deque[tuple[int, int]] = deque()  # (last index, bytes) of each append
         self.inflight_bytes = 0
-        self.acked_round = 0
+        self.acked_round = -1
+        self.followed_at = NOT_YET
+        self.echo_us = 0
+        self.echo_arrived_at = now
         self.last_answer_at = now
         self.last_sent_at = -1
         self.priority = 1

@@ -16,7 +16,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from qcore.core import election, membership, reads, replication, snapshots, transfer
+from qcore.core import election, freshness, membership, reads, replication, snapshots, transfer
 from qcore.core.config import RaftConfig
 from qcore.core.effects import Effect, MessageDropped, Role
 from qcore.core.entry import DurableState, Entry, EntryKind, Membership, Snapshot
@@ -234,16 +234,15 @@ class RaftCore:
         progress = self._server.progress.get(peer_id)
         return None if progress is None else progress.last_answer_at
 
-    def fresh_at(self) -> int | None:
-        """When the state as committed here was last known to be the leader's, µs; None if never.
+    def fresh_at(self, now: int) -> int | None:
+        """As of which moment on this server's clock the committed state is known to be, µs; None if not at all.
 
-        An isolated leader believes in itself for up to an election timeout, so the state may be older
-        by that much. Without CheckQuorum it does so for ever, and a follower never knows.
+        `now` is what that clock shows.
+
+        Whatever was acknowledged to anybody before that moment is covered by the commit index; see
+        `qcore.core.freshness`.
         """
-        server = self._server
-        if server.role == "leader":
-            return election.quorum_contact_at(server)
-        return server.fresh_at if server.config.check_quorum else None
+        return freshness.fresh_at(self._server, now)
 
     @property
     def commit(self) -> int:
@@ -337,7 +336,7 @@ class RaftCore:
         if server.role != "leader":
             election.campaign(server)
         elif election.check_quorum(server):
-            reads.begin_lease_round(server)
+            reads.begin_heartbeat_round(server)
             replication.heartbeat(server)
             transfer.heed_priorities(server)
 

@@ -11,17 +11,17 @@ one, however late or often it arrives. Reads that come while a round is in fligh
 
 from __future__ import annotations
 
-from collections import deque
-
-from qcore.core import quorum, replication
+from qcore.core import freshness, quorum, replication
 from qcore.core.effects import ReadReady, ReadRefused
+from qcore.core.progress import NOT_YET
 from qcore.core.server import Server
 
 
 def begin_term(server: Server) -> None:
-    """A new leader counts its rounds anew."""
+    """A new leader counts its rounds anew: its first messages belong to round 0."""
     server.reads.round = 0
-    server.reads.round_times = deque()
+    server.reads.round_times = []
+    freshness.round_begins(server)
 
 
 def on_read_requested(server: Server, read_id: int, *, lease: bool = False) -> None:
@@ -57,10 +57,9 @@ def advance(server: Server) -> None:
         _finish_round(server)
 
 
-def begin_lease_round(server: Server) -> None:
-    """At each heartbeat: a round whose confirmation renews the lease."""
-    if server.config.lease_reads:
-        _number_round(server)
+def begin_heartbeat_round(server: Server) -> None:
+    """At each heartbeat: a round whose confirmation renews the lease, and tells how fresh the state is."""
+    _number_round(server)
 
 
 def holds_lease(server: Server) -> bool:
@@ -71,18 +70,14 @@ def holds_lease(server: Server) -> bool:
     less than that, because its settings differ, does not count. The lease never holds before the own term's
     first commit, nor once a transfer began.
     """
-    config, reads = server.config, server.reads
+    config = server.config
     if not config.lease_reads or server.lease_void or not _committed_in_own_term(server):
         return False
-    agreed = quorum.agreed_value(server.membership, _promised_rounds(server))
-    while len(reads.round_times) > 1 and reads.round_times[1][0] <= agreed:
-        reads.round_times.popleft()
-    if not reads.round_times or reads.round_times[0][0] > agreed:
-        return False
+    begun_at = quorum.agreed_value(server.membership, _promised_since(server))
     length = server.election_timeout_min_us
     if config.safeguards.lease_drift_margin:
         length = length * (100 - config.max_clock_drift_percent) // 100
-    return server.now < reads.round_times[0][1] + length
+    return server.now < begun_at + length
 
 
 def refuse_all(server: Server) -> None:
@@ -101,7 +96,8 @@ def _finish_round(server: Server) -> None:
     if server.reads.in_flight is None:
         return
     round_number, commit, read_ids = server.reads.in_flight
-    if quorum.agreed_value(server.membership, _acknowledged_rounds(server)) < round_number:
+    answered = quorum.agreed_value(server.membership, _acknowledged_rounds(server))
+    if answered < round_number and server.config.safeguards.read_confirmation:
         return
     server.reads.in_flight = None
     for read_id in read_ids:
@@ -119,14 +115,8 @@ def _begin_round(server: Server) -> None:
 
 
 def _number_round(server: Server) -> None:
-    reads = server.reads
-    reads.round += 1
-    if server.config.lease_reads:
-        # A round this old renews no lease any more: forgotten here, because nobody may ever ask.
-        oldest = server.now - server.election_timeout_min_us
-        while reads.round_times and reads.round_times[0][1] <= oldest:
-            reads.round_times.popleft()
-        reads.round_times.append((reads.round, server.now))
+    server.reads.round += 1
+    freshness.round_begins(server)
 
 
 def _acknowledged_rounds(server: Server) -> dict[int, int]:
@@ -135,16 +125,15 @@ def _acknowledged_rounds(server: Server) -> dict[int, int]:
     return rounds
 
 
-def _promised_rounds(server: Server) -> dict[int, int]:
-    """As `_acknowledged_rounds`, of those whose promise lasts as long as the lease counts on."""
+def _promised_since(server: Server) -> dict[int, int]:
+    """When the newest round began that each voter answered, if its promise lasts as long as the lease counts on."""
     needed = server.config.election_timeout_min_ms
-    rounds = {
-        peer: progress.acked_round
+    since = {
+        peer: progress.followed_at if progress.promise_ms >= needed else NOT_YET
         for peer, progress in server.progress.items()
-        if progress.promise_ms >= needed
     }
-    rounds[server.node_id] = server.reads.round
-    return rounds
+    since[server.node_id] = server.now
+    return since
 
 
 def _committed_in_own_term(server: Server) -> bool:

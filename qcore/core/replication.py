@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qcore.core import quorum, snapshots
+from qcore.core import freshness, quorum, snapshots
 from qcore.core.effects import MessageDropped, ProposalAccepted, ProposalRefused
 from qcore.core.entry import ENTRY_OVERHEAD_BYTES, Entry, EntryKind, Membership
 from qcore.core.events import Propose
@@ -12,7 +12,7 @@ from qcore.core.messages import (
     InstallSnapshotResponse,
 )
 from qcore.core.progress import Progress
-from qcore.core.server import Server
+from qcore.core.server import RULES_OF_STORED_PROMISES, Server
 from qcore.core.version import ClusterVersion
 
 # -- the leader ----------------------------------------------------------------------------------
@@ -132,6 +132,7 @@ def _send_append(
     entries: list[Entry],
 ) -> None:
     progress.last_sent_at = server.now
+    echo_us, is_current, confirmed_ago_us = freshness.echo_for(server, progress)
     server.send(
         peer,
         AppendEntries(
@@ -142,6 +143,9 @@ def _send_append(
             leader_commit=server.commit,
             entries=entries,
             round=server.reads.round,
+            echo_us=echo_us,
+            is_current=is_current,
+            confirmed_ago_us=confirmed_ago_us,
         ),
     )
 
@@ -166,9 +170,8 @@ def on_response(
         return
     progress.last_answer_at = server.now
     progress.priority = response.priority
-    progress.promise_ms = response.promise_ms
-    if response.round > progress.acked_round:
-        progress.acked_round = min(response.round, server.reads.round)
+    progress.promise_ms = _lasting_promise(server, response)
+    freshness.answered(server, progress, response.round, response.sent_us)
     if isinstance(response, InstallSnapshotResponse):
         before = progress.match
         snapshots.on_install_snapshot_response(server, from_id, progress, response)
@@ -181,6 +184,17 @@ def on_response(
         server.emit(MessageDropped(from_id, response, "match_index beyond the leader's log"))
     else:
         _on_accepted(server, from_id, progress, response)
+
+
+def _lasting_promise(
+    server: Server, response: AppendEntriesResponse | InstallSnapshotResponse
+) -> int:
+    """The promise that a lease may rest on: once the rules have promises stored, only one that is.
+
+    An answer without its sender's clock is of a server that does not know these rules yet.
+    """
+    stored = response.sent_us > 0
+    return response.promise_ms if stored or server.rules < RULES_OF_STORED_PROMISES else 0
 
 
 def _on_accepted(
@@ -254,13 +268,13 @@ def on_append_entries(server: Server, from_id: int, request: AppendEntries) -> N
         entries = entries[known:]
         prev_log_index = min(server.commit, prev_log_index + len(request.entries))
     elif not server.log.matches(prev_log_index, request.prev_log_term):
+        freshness.heard(server, request)
         _reject(server, from_id, request)
         return
     _store(server, entries)
     agreed = prev_log_index + len(entries)
     server.commit_to(min(request.leader_commit, agreed))
-    if server.commit >= request.leader_commit:
-        server.fresh_at = server.now
+    freshness.heard(server, request)
     # Whatever is committed agrees too (leader completeness). So a heartbeat's answer also makes up for
     # the lost acknowledgement of a snapshot, which then need not be sent again.
     _accept(server, from_id, request, max(agreed, server.commit))
@@ -310,6 +324,7 @@ def _store(server: Server, entries: list[Entry]) -> None:
 
 
 def _accept(server: Server, from_id: int, request: AppendEntries, agreed: int) -> None:
+    promise_ms = server.promise()
     durable = server.config.safeguards.append_durable_before_ack
     if request.entries and agreed > server.durable_index:
         match_index, after = agreed, server.last_write_id if durable else 0
@@ -328,7 +343,8 @@ def _accept(server: Server, from_id: int, request: AppendEntries, agreed: int) -
             hint_term=0,
             round=request.round,
             priority=server.config.priority,
-            promise_ms=server.promise_ms,
+            promise_ms=promise_ms,
+            sent_us=freshness.answer_time(server),
         ),
         after,
     )
@@ -340,6 +356,7 @@ def _reject(server: Server, from_id: int, request: AppendEntries) -> None:
         min(request.prev_log_index, log.last_index), request.prev_log_term
     )
     hint_index = max(hint_index, server.commit)
+    promise_ms = server.promise()
     server.send(
         from_id,
         AppendEntriesResponse(
@@ -351,7 +368,8 @@ def _reject(server: Server, from_id: int, request: AppendEntries) -> None:
             hint_term=log.term(hint_index) or 0,
             round=request.round,
             priority=server.config.priority,
-            promise_ms=server.promise_ms,
+            promise_ms=promise_ms,
+            sent_us=freshness.answer_time(server),
         ),
         server.after_hard_state,
     )

@@ -35,6 +35,9 @@ from qcore.errors import LogCorrupt
 #: A deadline that never comes, µs.
 NEVER = 1 << 62
 
+#: Since these rules a promise to a leader's lease is durable before it is made.
+RULES_OF_STORED_PROMISES = 2
+
 
 @dataclass(slots=True)
 class ReadRounds:
@@ -46,14 +49,14 @@ class ReadRounds:
         queued: reads that go with the next round.
         awaiting_commit: reads that came before this leader's first commit in its own term.
         All three are dictionaries as ordered sets, so that a read can be forgotten.
-        round_times: when each round began, µs, oldest first; kept for the lease only.
+        round_times: (number, when it began, µs) of rounds, oldest first; see `qcore.core.freshness`.
     """
 
     round: int = 0
     in_flight: tuple[int, int, dict[int, None]] | None = None
     queued: dict[int, None] = field(default_factory=dict)
     awaiting_commit: dict[int, None] = field(default_factory=dict)
-    round_times: deque[tuple[int, int]] = field(default_factory=deque)
+    round_times: list[tuple[int, int]] = field(default_factory=list)
 
     def pending(self) -> bool:
         """Whether any read is on its way."""
@@ -143,20 +146,27 @@ class Server:
         self.lease_void = False
         #: On a leader: the configuration of this index is committed and nothing is left to do for it.
         self.settled_index = -1
+        #: As of which moment the committed state is known to be, and (commit index, moment) that would renew it.
         self.fresh_at: int | None = None
+        self.fresh_when: tuple[int, int] | None = None
         self.next_priority_transfer = NEVER
         self._unsynced: deque[tuple[int, int]] = deque()  # (write id, when it was issued)
 
         #: What this server's answers promise to a leader's lease: see `AppendEntriesResponse`.
         self.promise_ms = config.election_timeout_min_ms if config.lease_reads else 0
+        #: What the disk is told of promises: those of the life before, and those of the newest `SaveHardState`.
+        self.former_promise_ms = self.saved_promise_ms = durable.hard_state.promise_ms
         self.heartbeat_us = config.heartbeat_ms * 1000
         self.election_timeout_min_us = config.election_timeout_min_ms * 1000
         self.election_timeout_max_us = config.election_timeout_max_ms * 1000
         self.heartbeat_deadline = NEVER
-        # A lease counts on promises that a restart forgets: keep silent until they have run out.
-        # A new voter answers heartbeats before it holds any entry, so a term is enough to have promised.
-        promised = config.lease_reads and (self.log.last_index > 0 or self.term > 0)
-        self.no_vote_before = now + self.election_timeout_min_us if promised else now
+        # A lease counts on promises of the life before, whatever the settings are now: give no vote until they have
+        # run out. Under rules 1 they were not stored, so that only the present settings tell how long they are. A new
+        # voter answers heartbeats before it holds any entry, so a term is enough to have promised.
+        promised_ms = self.former_promise_ms
+        if self.log.last_index > 0 or self.term > 0:
+            promised_ms = max(promised_ms, self.promise_ms)
+        self.no_vote_before = now + promised_ms * 1000
         self.election_deadline = 0
         self.reset_election_deadline()
         self.role = self.idle_role()
@@ -214,9 +224,26 @@ class Server:
     def save_hard_state(self) -> None:
         """Term or vote changed: what is said in the new term waits until that is durable."""
         self.hard_state_write = self.next_write_id()
-        self.emit(
-            SaveHardState(self.hard_state_write, HardState(self.term, self.voted_for, self.commit))
-        )
+        self.saved_promise_ms = self._promise_to_save()
+        hard_state = HardState(self.term, self.voted_for, self.commit, self.saved_promise_ms)
+        self.emit(SaveHardState(self.hard_state_write, hard_state))
+
+    def promise(self) -> int:
+        """What an answer to the leader promises its lease, ms. Call it before the answer's `after` is determined.
+
+        The promise is durable before the answer leaves, so that it outlives a restart with any settings
+        (dissertation 6.4.1 leaves that to the implementation).
+        """
+        if self.promise_ms > self.saved_promise_ms and self.rules >= RULES_OF_STORED_PROMISES:
+            self.save_hard_state()
+        return self.promise_ms
+
+    def _promise_to_save(self) -> int:
+        """The longest promise that may still run, ms: this life's, and until that has passed, the former one's."""
+        if self.rules < RULES_OF_STORED_PROMISES and not self.saved_promise_ms:
+            return 0  # 0.1.0 could not read it
+        former_runs = self.now < self.started_at + self.former_promise_ms * 1000
+        return max(self.promise_ms, self.former_promise_ms if former_runs else 0)
 
     @property
     def after_hard_state(self) -> int:
@@ -337,9 +364,13 @@ class Server:
     # -- deadlines -------------------------------------------------------------------------------
 
     def reset_election_deadline(self) -> None:
-        """Draw a fresh election timeout, uniform over the configured range (paper, 5.2)."""
+        """Draw a fresh election timeout, uniform over the configured range (paper, 5.2).
+
+        It does not end before the promises of the life before have.
+        """
         low, high = self.election_timeout_min_us, self.election_timeout_max_us
-        self.election_deadline = self.now + low + int(self.rng.random() * (high - low + 1))
+        drawn = self.now + low + int(self.rng.random() * (high - low + 1))
+        self.election_deadline = max(drawn, self.no_vote_before)
 
     def next_deadline(self) -> int:
         if self.role == "leader":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from zlib import crc32
 
+from qcore.core import freshness
 from qcore.core.effects import MessageDropped, RestoreMachine, StoreSnapshot
 from qcore.core.entry import Snapshot, SnapshotMeta
 from qcore.core.events import SnapshotTaken
@@ -202,6 +203,7 @@ def _answer(
 ) -> None:
     """Say how far the snapshot or the log is; a claim about the log waits until it is durable."""
     durable = match_index <= server.durable_index
+    promise_ms = server.promise()
     server.send(
         from_id,
         InstallSnapshotResponse(
@@ -211,7 +213,8 @@ def _answer(
             match_index=match_index,
             round=request.round,
             priority=server.config.priority,
-            promise_ms=server.promise_ms,
+            promise_ms=promise_ms,
+            sent_us=freshness.answer_time(server),
         ),
         server.after_hard_state if durable else server.last_write_id,
     )

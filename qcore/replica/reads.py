@@ -18,16 +18,12 @@ class Reads:
         owner: the replica.
         relay: takes the reads that the leader must help with.
         machine: what is read.
-        stale_allowance_us: how long an isolated leader may believe in itself: added to the age of a stale read.
     """
 
-    def __init__(
-        self, owner: Owner, relay: Relay, machine: StateMachine, stale_allowance_us: int
-    ) -> None:
+    def __init__(self, owner: Owner, relay: Relay, machine: StateMachine) -> None:
         self._owner = owner
         self._relay = relay
         self._machine = machine
-        self._stale_allowance_us = stale_allowance_us
         self._waiting: dict[int, Request] = {}
         self._last_ticket = 0
 
@@ -70,8 +66,8 @@ class Reads:
         # It ends here and now, so it needs no deadline and takes nobody's place.
         request = Request(event.request_id, None, "read", event.payload, owner.now)
         # What is committed and not applied is not in the state, however fresh the core is.
-        fresh_at = None if owner.catching_up else owner.core.fresh_at()
-        age_us = None if fresh_at is None else owner.now - fresh_at + self._stale_allowance_us
+        fresh_at = None if owner.catching_up else owner.core.fresh_at(owner.now)
+        age_us = None if fresh_at is None else owner.now - fresh_at
         if age_us is not None and age_us <= event.max_staleness_ms * 1000:
             self.serve(request)
         else:

@@ -137,7 +137,7 @@ class Replica:
         self._batch: list[Request] = []
         self._writes: dict[int, Request] = {}  # by log index
         self._relay = Relay(self, rng)
-        self._reads = Reads(self, self._relay, machine, config.raft.election_timeout_max_ms * 1000)
+        self._reads = Reads(self, self._relay, machine)
         self._deadlines = Deadlines()
         self._admission = Admission(config, now)
         self._copies = StateCopies(self, self._reads, config.raft.election_timeout_max_ms * 1000)

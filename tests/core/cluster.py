@@ -39,6 +39,7 @@ from qcore.core.events import (
     WriteDurable,
 )
 from qcore.core.messages import InstallSnapshot, RaftMessage
+from qcore.core.version import ClusterVersion
 from tests.core.bruteforce import check_node
 from tests.core.safety import Safety, chain
 
@@ -168,10 +169,15 @@ class Cluster:
         *,
         seed: int = 0,
         check_safety: bool = True,
+        rules: int = 1,
     ) -> Self:
-        """A cluster of voters 1 to `size` whose logs hold the configuration and nothing else."""
+        """A cluster of voters 1 to `size` whose logs hold the configuration and the apply rules, if above 1."""
         membership = Membership(voters=tuple(range(1, size + 1)))
         durable = {node_id: started(membership) for node_id in membership.voters}
+        if rules > 1:
+            version = Entry(2, 1, "version", ClusterVersion(rules, "m", 1).to_json(), 0)
+            for state in durable.values():
+                state.entries.append(version)
         return cls(durable, settings, seed=seed, check_safety=check_safety)
 
     # -- looking ---------------------------------------------------------------------------------

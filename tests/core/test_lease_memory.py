@@ -1,10 +1,11 @@
-"""A leader with lease reads on must not remember every round that nobody asked about."""
+"""A leader must not remember every round that nobody asked about."""
 
 from __future__ import annotations
 
 from qcore.core import RaftConfig
 from qcore.core.effects import ReadReady
 from qcore.core.events import ReadRequested, Tick, WriteDurable
+from qcore.core.freshness import MAX_ROUND_TIMES
 from qcore.core.messages import AppendEntriesResponse
 from tests.core.single import LATER, become, receive, restored
 
@@ -21,6 +22,6 @@ def test_round_times_stay_few_without_reads_and_still_hold_a_lease() -> None:
             core, 2, AppendEntriesResponse(core.term, True, 2, 2, 0, 0, number, promise_ms=150), now
         )
     rounds = core._server.reads.round_times  # the memory itself is what is tested
-    assert len(rounds) <= 5
+    assert len(rounds) <= MAX_ROUND_TIMES
     effects = core.step(ReadRequested(1, lease=True), now + 1)
     assert any(isinstance(effect, ReadReady) for effect in effects)

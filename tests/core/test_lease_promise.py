@@ -10,16 +10,19 @@ from dataclasses import replace
 
 import pytest
 
-from qcore.core import DurableState, HardState, RaftConfig, RaftCore
-from qcore.core.effects import ReadReady, Send
+from qcore.core import DurableState, Entry, HardState, RaftConfig, RaftCore
+from qcore.core.effects import Effect, ReadReady, SaveHardState, Send
 from qcore.core.events import Campaign, MessageReceived, ReadRequested, Tick, WriteDurable
 from qcore.core.messages import (
+    AppendEntries,
     AppendEntriesResponse,
     PreVote,
     PreVoteResponse,
     RequestVote,
     RequestVoteResponse,
+    TimeoutNow,
 )
+from qcore.core.version import ClusterVersion
 from tests.core.cluster import started
 from tests.core.single import LATER, THREE, answers, become, follow, make_durable, receive, restored
 
@@ -133,3 +136,96 @@ def test_without_leases_nothing_is_promised() -> None:
     core.step(WriteDurable(1), 1)
     (answer,) = answers(effects, RequestVoteResponse)
     assert answer.vote_granted
+
+
+# -- the promise on disk ---------------------------------------------------------------------------
+
+BY_RULES = {
+    rules: DurableState(
+        HardState(1),
+        None,
+        [
+            *started(THREE, (1,), 0).entries,
+            Entry(2, 1, "version", ClusterVersion(rules, "m", 1).to_json(), 0),
+        ],
+    )
+    for rules in (1, 2)
+}
+
+
+def restart(config: RaftConfig, promise_ms: int, *, rules: int = 2) -> RaftCore:
+    state = replace(BY_RULES[rules], hard_state=HardState(1, None, 0, promise_ms))
+    return RaftCore(config, state, rng=random.Random(1), now=LATER)
+
+
+def heard(core: RaftCore, now: int, term: int = 1) -> list[Effect]:
+    """A heartbeat of server 2."""
+    return receive(core, 2, AppendEntries(term, 2, 2, 1, 0, []), now)
+
+
+def saved(effects: list[Effect]) -> list[int]:
+    """The promises that the disk is told of."""
+    return [e.hard_state.promise_ms for e in effects if isinstance(e, SaveHardState)]
+
+
+@pytest.mark.parametrize(("rules", "stored"), [(1, []), (2, [150])])
+def test_the_first_answer_that_promises_waits_until_that_is_durable(
+    rules: int, stored: list[int]
+) -> None:
+    """By the rules of 0.1.0 nothing is stored: it could not read it."""
+    core = restart(LEASES, 0, rules=rules)
+    effects = heard(core, LATER + 1)
+    (send,) = [e for e in effects if isinstance(e, Send)]
+    assert (saved(effects), send.after) == (stored, len(stored))
+    assert saved(heard(core, LATER + 2)) == [], "once is enough"
+
+
+def test_a_longer_promise_is_stored_before_it_is_made() -> None:
+    core = restart(replace(LEASES, election_timeout_min_ms=200), 150)
+    effects = heard(core, LATER + 1)
+    assert saved(effects) == [200]
+    (answer,) = answers(effects, AppendEntriesResponse)
+    assert answer.promise_ms == 200
+
+
+def test_a_new_term_is_stored_with_the_promise() -> None:
+    assert saved(heard(restart(LEASES, 0), LATER, term=2)) == [150]
+    assert saved(heard(restart(LEASES, 0, rules=1), LATER, term=2)) == [0]
+
+
+@pytest.mark.parametrize(
+    ("config", "then"), [(RaftConfig(1), 0), (replace(LEASES, election_timeout_min_ms=60), 60)]
+)
+def test_a_stored_promise_is_lowered_once_it_has_passed(config: RaftConfig, then: int) -> None:
+    for at, promise_ms in ((LATER + PROMISED - 1, 150), (LATER + PROMISED, then)):
+        assert saved(heard(restart(config, 150), at, term=2)) == [promise_ms]
+
+
+@pytest.mark.parametrize("check_quorum", [True, False])
+def test_a_stored_promise_holds_with_lease_reads_off(check_quorum: bool) -> None:
+    config = RaftConfig(1, check_quorum=check_quorum)
+    for at, granted in ((LATER + PROMISED - 1, False), (LATER + PROMISED, True)):
+        core = restart(config, 150)
+        (refusal,) = answers(receive(core, 3, PreVote(1, 2, 3, 9, 1), at), PreVoteResponse)
+        (answer,) = answers(receive(core, 3, RequestVote(2, 3, 9, 1), at), RequestVoteResponse)
+        assert (refusal.vote_granted, answer.vote_granted) == (granted, granted)
+        assert core.term == (2 if granted else 1), "nor is the term adopted"
+
+
+@pytest.mark.parametrize("event", [Campaign(), Tick()], ids=["told to campaign", "by itself"])
+def test_a_stored_promise_binds_the_own_vote_with_lease_reads_off(event: Campaign | Tick) -> None:
+    quick = RaftConfig(
+        1, heartbeat_ms=10, election_timeout_min_ms=20, election_timeout_max_ms=20, pre_vote=False
+    )
+    for at, term in ((LATER + PROMISED - 1, 1), (LATER + PROMISED, 2)):
+        core = restart(quick, 150)
+        core.step(event, at)
+        assert core.term == term
+
+
+def test_the_leader_itself_may_ask_for_the_vote_that_was_promised_to_it() -> None:
+    """It gave up its lease before."""
+    core = restart(RaftConfig(1), 150)
+    heard(core, LATER + 1)
+    receive(core, 2, TimeoutNow(1, 2), LATER + 2)
+    assert core.term == 2

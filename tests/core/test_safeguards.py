@@ -13,7 +13,7 @@ import pytest
 from qcore.core import RaftConfig, Safeguards
 from qcore.core.effects import ReadReady
 from qcore.core.events import ReadRequested, Tick, WriteDurable
-from qcore.core.messages import AppendEntriesResponse
+from qcore.core.messages import AppendEntries, AppendEntriesResponse
 from tests.core.safety import Safety, SafetyViolation
 from tests.core.script import Script
 from tests.core.single import LATER, become, receive, restored
@@ -96,6 +96,20 @@ FIGURE_8 = """
     stabilize 3 4 5
 """
 
+#: Server 1 is cut off, 2 and 3 elect another leader and commit, and 1 is asked for a linearizable read.
+UNCONFIRMED_READ = """
+    nodes 3 {rule}
+    lead 1
+    isolate 1
+    advance 150
+    campaign 3
+    stabilize 2 3
+    propose 3 x
+    stabilize 2 3
+    read 1
+    stabilize
+"""
+
 
 def run(script: str, rule: str, *, on: bool, watch_votes: bool = True) -> list[str]:
     """The violations that the script's steps are found to commit."""
@@ -115,6 +129,7 @@ CASES = [
     ("log_freshness_check", STALE_LOG, "leader completeness"),
     ("append_durable_before_ack", UNSYNCED_APPEND, "commit rule"),
     ("commit_own_term_only", FIGURE_8, "leader completeness"),
+    ("read_confirmation", UNCONFIRMED_READ, "stale read"),
 ]
 
 
@@ -170,8 +185,22 @@ def test_lease_drift_margin(on: bool) -> None:
     assert served != on
 
 
+@pytest.mark.parametrize("on", [True, False])
+def test_freshness_check(on: bool) -> None:
+    """What a leader says that has not committed in its term makes nobody's state fresh, its own neither."""
+    config = RaftConfig(1, safeguards=Safeguards(freshness_check=on))
+    follower = restored((1, 1), config=config)
+    receive(follower, 2, AppendEntries(2, 2, 2, 1, 0, []))
+    assert (follower.fresh_at(LATER) is None) == on
+    leader = become(restored((1, 1), config=config), "leader")
+    receive(leader, 2, AppendEntriesResponse(leader.term, True, 2, 2, 0, 0, 0))
+    assert leader.commit < leader.last_log_index
+    assert (leader.fresh_at(LATER) is None) == on
+
+
 def test_every_safeguard_has_its_case() -> None:
-    covered = {case[0] for case in CASES} | {"noop_on_election", "lease_drift_margin"}
+    covered = {case[0] for case in CASES}
+    covered |= {"noop_on_election", "lease_drift_margin", "freshness_check"}
     assert covered == {field.name for field in fields(Safeguards)}
 
 

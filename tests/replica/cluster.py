@@ -12,7 +12,7 @@ from qcore.core.durable import apply_write
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog
 from qcore.core.entry import DurableState, Entry, HardState, Membership
 from qcore.core.events import Campaign, Tick, WriteDurable
-from qcore.core.version import LATEST_RULES
+from qcore.core.version import LATEST_RULES, ClusterVersion
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import (
     ClientRequest,
@@ -91,7 +91,7 @@ class Host:
 
 
 class Cluster:
-    """`size` replicas of a machine, already initialised, nobody elected."""
+    """`size` replicas of a machine, already initialised by these apply rules, nobody elected."""
 
     def __init__(
         self,
@@ -101,6 +101,7 @@ class Cluster:
         max_uncommitted_bytes: int = 1 << 20,
         snapshot_entries: int = 0,
         raft: RaftConfig | None = None,
+        rules: int = 1,
     ) -> None:
         self.now = 0
         self.wall_us = WALL_US  # when `now` was 0, by the wall clock, which may be set
@@ -115,9 +116,14 @@ class Cluster:
         membership = Membership(
             voters=ids, addresses=tuple((i, f"10.0.0.{i}:80") for i in ids), cluster_id="test"
         )
-        first = Entry(1, 1, "membership", membership.to_json(), 0)
+        first = [Entry(1, 1, "membership", membership.to_json(), 0)]
+        if rules > 1:
+            version = ClusterVersion(rules, machine().name, 1)
+            first.append(Entry(2, 1, "version", version.to_json(), 0))
         self.hosts = {
-            i: Host(self, i, DurableState(HardState(1, None, 1), None, [first]), machine())
+            i: Host(
+                self, i, DurableState(HardState(1, None, len(first)), None, [*first]), machine()
+            )
             for i in ids
         }
         for host in self.hosts.values():

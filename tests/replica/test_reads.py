@@ -110,34 +110,70 @@ def test_a_follower_read_is_served_by_the_follower_at_an_index_of_the_leader() -
     assert value(leader, 2) == 5
 
 
-def test_a_stale_read_is_answered_at_once_if_fresh_enough_and_refused_if_not() -> None:
-    cluster = Cluster()
-    leader = cluster.elect(1)
-    put(cluster, leader, 5)
-    cluster.pass_time(60)
-    follower = cluster.hosts[3]
-    cluster.cut = {3}
-    follower.step(ClientRequest(1, "stale_read", GET, 1000, 1000))
-    assert value(follower, 1) == 5
-    put(cluster, leader, 6)
-    cluster.now += 500_000
-    follower.step(ClientRequest(2, "stale_read", GET, 1000, 1000))
-    assert value(follower, 2) == 5, "old, and within what was allowed"
-    cluster.now += 500_000
-    follower.step(ClientRequest(3, "stale_read", GET, 1000, 1000))
-    assert isinstance(follower.replies[-1].error, TooStale)
+def ask_stale(host: Host, request_id: int, staleness_ms: int) -> object:
+    """The value that a stale read gives, or the error."""
+    host.step(ClientRequest(request_id, "stale_read", GET, 1000, staleness_ms))
+    error = host.replies[-1].error
+    return error if error is not None else value(host, request_id)
 
 
 @pytest.mark.parametrize("check_quorum", [True, False])
-def test_without_check_quorum_a_follower_never_knows_how_stale_it_is(check_quorum: bool) -> None:
-    """A leader that lost its quorum would go on telling it that nothing is new, for ever."""
-    cluster = Cluster(raft=RaftConfig(1, check_quorum=check_quorum))
-    put(cluster, cluster.elect(1), 5)
-    cluster.pass_time(60)
+def test_a_stale_read_is_answered_at_once_if_fresh_enough_and_refused_if_not(
+    check_quorum: bool,
+) -> None:
+    cluster = Cluster(raft=RaftConfig(1, check_quorum=check_quorum), rules=2)
+    leader = cluster.elect(1)
+    put(cluster, leader, 5)
+    cluster.pass_time(100)
     follower = cluster.hosts[3]
-    follower.step(ClientRequest(1, "stale_read", GET, 1000, 60_000))
-    (reply,) = follower.replies
-    assert isinstance(reply.error, TooStale) != check_quorum
+    cluster.cut = {3}
+    assert ask_stale(follower, 1, 50) == 5, (
+        "the leader's heartbeat echoed the answer to the last one"
+    )
+    assert isinstance(ask_stale(follower, 2, 49), TooStale)
+    put(cluster, leader, 6)
+    cluster.now += 500_000
+    assert ask_stale(follower, 3, 550) == 5, "old, and within what was allowed"
+    assert isinstance(ask_stale(follower, 4, 549), TooStale)
+
+
+def test_a_leader_knows_how_stale_its_own_state_may_be() -> None:
+    cluster = Cluster(raft=RaftConfig(1, check_quorum=False))
+    leader = cluster.elect(1)
+    put(cluster, leader, 5)
+    cluster.pass_time(50)
+    assert ask_stale(leader, 1, 0) == 5, "a quorum answered just now"
+    cluster.cut = {1}
+    cluster.pass_time(500)
+    assert ask_stale(leader, 2, 500) == 5
+    assert isinstance(ask_stale(leader, 3, 499), TooStale), "no quorum answers any more"
+
+
+def test_a_single_voters_state_is_never_stale() -> None:
+    cluster = Cluster(size=1)
+    leader = cluster.elect(1)
+    put(cluster, leader, 5)
+    cluster.now += 10_000_000
+    assert ask_stale(leader, 1, 0) == 5
+
+
+def test_what_a_leader_knew_of_its_states_age_it_still_knows_when_it_leads_no_more() -> None:
+    cluster = Cluster()
+    old = cluster.elect(1)
+    put(cluster, old, 5)
+    cluster.elect(2)
+    age_ms = 1050
+    assert old.replica.core.role == "follower"
+    assert ask_stale(old, 1, age_ms) == 5
+    assert isinstance(ask_stale(old, 2, age_ms - 1), TooStale)
+
+
+def test_by_the_rules_of_0_1_0_a_follower_never_knows_how_stale_it_is() -> None:
+    """Its answers may not carry its clock, because a leader of 0.1.0 would refuse them."""
+    cluster = Cluster()
+    put(cluster, cluster.elect(1), 5)
+    cluster.pass_time(200)
+    assert isinstance(ask_stale(cluster.hosts[3], 1, 60_000), TooStale)
 
 
 def test_a_node_that_never_heard_a_leader_refuses_stale_reads() -> None:
