@@ -92,23 +92,26 @@ class NodeActions:
     def crash(self, action: Crash | PowerLoss, fault: Fault, rng: Random) -> Undo:
         ids = self._namer.resolve(action.nodes, rng)
         for node in ids:
+            if self._nodes[node].up:
+                self._give(node, action.settings)
             if isinstance(action, PowerLoss):
                 survivors = _survivors(action, self._nodes[node].disk.handed_over, rng)
                 self._stop(node, fault, power_loss=True, survivors=survivors)
             else:
                 self._stop(node, fault)
-        return lambda: self._start(ids, action.settings)
+        return lambda: self._start(ids)
 
     def wipe(self, action: Wipe, fault: Fault, rng: Random) -> Undo:
         """End the process, if it runs, and blank the disk; a node that is down loses its disk all the same."""
         ids = self._namer.resolve(action.nodes, rng)
         for node in ids:
+            self._give(node, action.settings)
             lost = self._nodes[node].wipe()
             fault.acted += 1
             self._struck.setdefault(node, []).append(fault)
             note = f"wiped; {lost} unsynced writes lost"
             self._trace.fault(self._engine.now, "begin", fault.name, [node], [], note)
-        return lambda: self._start(ids, action.settings)
+        return lambda: self._start(ids)
 
     def restart(self, action: Restart, fault: Fault, rng: Random) -> None:
         down = [node for node, machine in self._nodes.items() if not machine.up]
@@ -140,12 +143,20 @@ class NodeActions:
         down = [node for node in ids if not self._nodes[node].up]
         for node in down:
             self._over(node)
-            if settings is not None:
-                changed = self._settings.get(node, NO_SETTINGS).changed(settings)
-                self._settings[node] = changed
-                self._nodes[node].reconfigure(self._cluster.replica_config(node, changed))
+            self._give(node, settings)
             self._nodes[node].start()
         return len(down)
+
+    def _give(self, node: int, settings: NodeSettings | None) -> None:
+        """Change a node's settings for its next start.
+
+        Raises:
+            ConfigError: they do not go with those that it was given before.
+        """
+        if settings is not None:
+            changed = self._settings.get(node, NO_SETTINGS).changed(settings)
+            self._settings[node] = changed
+            self._nodes[node].reconfigure(self._cluster.replica_config(node, changed))
 
     def _over(self, node: int) -> None:
         for cause in self._struck.pop(node, []):

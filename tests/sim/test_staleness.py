@@ -118,8 +118,8 @@ def histories(draw: st.DrawFn) -> tuple[list[Written], StaleRead]:
         value = draw(st.integers(0, 3))
         writes.append(Written("k", value, invoked, returned, index))
     served = draw(st.integers(0, 30))
-    value = draw(st.sampled_from([None, 0, 1, 2, 3]))
-    return writes, StaleRead("k", value, served, draw(st.integers(0, 12)), served + 2)
+    found = draw(st.sampled_from([None, 0, 1, 2, 3]))
+    return writes, StaleRead("k", found, served, draw(st.integers(0, 12)), served + 2)
 
 
 @given(histories())
