@@ -15,4 +15,4 @@ from qcore.errors import QcoreError
 
 __all__ = ["QcoreError", "__version__"]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

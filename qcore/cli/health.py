@@ -38,15 +38,16 @@ def health(
 ) -> None:
     """Say what is wrong with the cluster, asking every member that the leader names.
 
-    Exit code 0: nothing; 3: no node answered; 5: something, which is listed.
+    Exit code 0: nothing, or only warnings; 3: no node answered; 5: something, which is listed.
     """
     from qcore.cli.runner import run
 
-    problems = run(_problems(split_endpoints(endpoints), timeout))
+    problems, warnings = run(_examine(split_endpoints(endpoints), timeout))
     if output is OutputFormat.json:
-        print(json.dumps({"healthy": not problems, "problems": problems}))
+        body = {"healthy": not problems, "problems": problems, "warnings": warnings}
+        print(json.dumps(body))
     else:
-        print("\n".join(problems) or "healthy")
+        print("\n".join([*(problems or ["healthy"]), *(f"warning: {text}" for text in warnings)]))
     if problems:
         raise typer.Exit(ExitCode.UNHEALTHY)
 
@@ -92,14 +93,16 @@ async def _members(endpoints: list[str], timeout_s: float) -> dict[str, int]:
     return {nodes[str(node_id)]["addr"]: node_id for node_id in sorted(int(key) for key in nodes)}
 
 
-async def _problems(endpoints: list[str], timeout_s: float) -> list[str]:
+async def _examine(endpoints: list[str], timeout_s: float) -> tuple[list[str], list[str]]:
+    """Problems and warnings, one line each."""
     from qcore.cli.cluster import ask_all
 
     members = await _members(endpoints, timeout_s)
     if not members:
-        return [_NO_CLUSTER]
+        return [_NO_CLUSTER], []
     answers = await ask_all(list(members), timeout_s)
-    return find_problems(members, answers)
+    warnings = [*clock_warnings(members, answers), *priority_warnings(answers)]
+    return find_problems(members, answers), warnings
 
 
 def find_problems(members: dict[str, int], answers: list[Answer]) -> list[str]:
@@ -126,6 +129,7 @@ def find_problems(members: dict[str, int], answers: list[Answer]) -> list[str]:
             problems.append(f"the members do not agree on the {what} ({said})")
     if not any(view["state"] == "Leader" for view in views.values()):
         problems.append("no member leads")
+        problems += _nobody_may_lead(list(views.values()))
     end = max((view["qcore"]["commit_index"] for view in views.values()), default=0)
     for address, view in views.items():
         lag = end - view["qcore"]["applied_index"]
@@ -138,6 +142,91 @@ def find_problems(members: dict[str, int], answers: list[Answer]) -> list[str]:
         if len(view["membership_config"]["membership"]["configs"]) > 1:
             problems.append(f"{address} is in the middle of a membership change")
     return problems
+
+
+def clock_warnings(members: dict[str, int], answers: list[Answer]) -> list[str]:
+    """What does no harm yet, one line each: wall clocks that the leader finds far from a quorum's."""
+    views = [answer for answer in answers if not isinstance(answer, QcoreError)]
+    leaders = [view for view in views if view["state"] == "Leader"]
+    if not leaders:
+        return []
+    leader = max(leaders, key=lambda view: int(view["current_term"]))
+    clock: dict[str, Any] = leader["qcore"].get("clock") or {}  # 0.1.0 does not say
+    skew, bound = clock.get("wall_skew_us"), clock.get("max_wall_skew_us")
+    if skew is None or bound is None:
+        return []
+    addresses = {node_id: address for address, node_id in members.items()}
+    skews = {leader["id"]: skew}
+    for peer, offset in clock["peer_wall_offsets_us"].items():
+        if offset is not None:
+            skews[int(peer)] = skew + offset
+    warnings = [
+        f"{addresses.get(node_id, f'node {node_id}')}: its wall clock is {_apart(ahead)} a quorum's: "
+        "check its time synchronisation"
+        for node_id, ahead in sorted(skews.items())
+        if abs(ahead) > bound
+    ]
+    ahead = clock["log_time_ahead_us"]
+    if ahead is not None:
+        warnings.append(
+            f"the newest time stamp in the log is {_apart(ahead)} a quorum's clocks: time stamps stand still until "
+            "these reach it (sessions are not affected)"
+        )
+    return warnings
+
+
+def _apart(ahead_us: int) -> str:
+    return f"{abs(ahead_us) / 1e6:.1f} s {'ahead of' if ahead_us > 0 else 'behind'}"
+
+
+def priority_warnings(answers: list[Answer]) -> list[str]:
+    """What may go wrong, one line each: too many voters of priority 0 (the rule of `qcore.core.priorities`).
+
+    A member says its own priority; for one that does not answer the leader may know it. Unknown ones may lead.
+    """
+    from qcore.core.priorities import too_many
+
+    views = [answer for answer in answers if not isinstance(answer, QcoreError)]
+    zeros = _never_lead(views)
+    for view in views:
+        told = view["qcore"].get("priorities") or {}
+        zeros += [int(member) for member, priority in told.items() if priority == 0]
+    for voters in _newest_configs(views):
+        found = [voter for voter in voters if voter in zeros]
+        if too_many(len(found), len(voters)):
+            return [
+                f"{found} of the voters {voters} have priority 0 and never lead; they must be fewer than half: "
+                "one crash can leave nobody who may lead"
+            ]
+    return []
+
+
+def _nobody_may_lead(views: list[dict[str, Any]]) -> list[str]:
+    """The problem that no voter of those that answer may ever lead; without a leader only, since a leader is proof."""
+    zeros = _never_lead(views)
+    voters = sorted({voter for config in _newest_configs(views) for voter in config})
+    reached = [view["id"] for view in views if view["id"] in voters]
+    if not reached or any(voter not in zeros for voter in reached):
+        return []
+    silent = [voter for voter in voters if voter not in reached]
+    start = f"start one of {silent}, or " if silent else ""
+    return [
+        f"nobody may lead: all voters that answer ({reached}) have priority 0: {start}restart one of them with another "
+        "--priority"
+    ]
+
+
+def _never_lead(views: list[dict[str, Any]]) -> list[int]:
+    return [view["id"] for view in views if view["qcore"].get("priority", 1) == 0]
+
+
+def _newest_configs(views: list[dict[str, Any]]) -> list[list[int]]:
+    """The voters in force, two lists in a joint phase, as the member says that has committed most."""
+    if not views:
+        return []
+    best = max(views, key=lambda view: (view["state"] == "Leader", view["qcore"]["commit_index"]))
+    configs: list[list[int]] = best["membership_config"]["membership"]["configs"]
+    return configs
 
 
 async def _hashes(endpoints: list[str], timeout_s: float) -> tuple[int | None, dict[str, str]]:

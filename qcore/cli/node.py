@@ -165,6 +165,15 @@ def start(
             help="Hold the cluster's apply rules back, so that an older qcore can still take over.",
         ),
     ] = None,
+    max_wall_skew_ms: Annotated[
+        int,
+        typer.Option(
+            "--max-wall-skew-ms",
+            envvar="QCORE_MAX_WALL_SKEW_MS",
+            min=1,
+            help="How far from a quorum's clocks a time stamp may be.",
+        ),
+    ] = 1000,
     machine: Annotated[
         str,
         typer.Option(
@@ -214,6 +223,7 @@ def start(
         priority=priority,
         lease_reads=lease_reads,
         max_rules=LATEST_RULES if max_rules is None else max_rules,
+        max_wall_skew_ms=max_wall_skew_ms,
     )
 
     def listening(address: str) -> None:

@@ -103,6 +103,8 @@ def status(
         ("TERM", str(header.last_included_term)),
         ("TIME", _time(header)),
         ("MEMBERS", ", ".join(members)),
+        ("RULES", str(header.cluster_version.rules)),
+        ("MACHINE", _machine(header)),
         ("SIZE", f"{header.size} bytes"),
         ("SHA256", header.sha256),
         ("CHECKSUM", "ok"),
@@ -126,9 +128,17 @@ def _as_json(file: Path, header: SnapshotHeader) -> dict[str, Any]:
             }
             for node_id in membership.members()
         ],
+        "apply_rules": header.cluster_version.rules,
+        "machine": header.cluster_version.machine or None,
+        "machine_version": header.cluster_version.machine_version,
         "size": header.size,
         "sha256": header.sha256,
     }
+
+
+def _machine(header: SnapshotHeader) -> str:
+    version = header.cluster_version
+    return f"{version.machine} {version.machine_version}" if version.machine else "not recorded"
 
 
 def _time(header: SnapshotHeader) -> str:

@@ -18,7 +18,8 @@ Times are integer microseconds on a monotonic clock; `wall_us` are microseconds 
 
 from qcore.core.config import RaftConfig, Safeguards
 from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapshot, SnapshotMeta
-from qcore.core.raft import CoreStatus, RaftCore
+from qcore.core.raft import RaftCore
+from qcore.core.status import CoreStatus
 
 __all__ = [
     "CoreStatus",

@@ -60,6 +60,8 @@ class RaftConfig:
         lease_reads: allow reads under the leader's lease (dissertation 6.4.1). All nodes must agree on it:
             with it, a restarted server grants no vote until it has run for the minimum timeout.
         max_clock_drift_percent: bound on how much any two clocks' speeds differ; shortens the lease.
+        max_wall_skew_ms: entries are stamped with the leader's wall clock only within this distance of a quorum's;
+            a clock further away is reported. See `qcore.core.wall_time`.
 
     Raises:
         ConfigError: a value is out of range; the message names the field.
@@ -80,6 +82,7 @@ class RaftConfig:
     priority: int = 1
     lease_reads: bool = False
     max_clock_drift_percent: int = 10
+    max_wall_skew_ms: int = 1000
     safeguards: Safeguards = field(default_factory=Safeguards)
 
     def __post_init__(self) -> None:
@@ -91,6 +94,7 @@ class RaftConfig:
             "max_inflight_bytes",
             "max_batch_bytes",
             "max_uncommitted_bytes",
+            "max_wall_skew_ms",
             "max_snapshot_chunk",
             "max_snapshot_size",
         ):

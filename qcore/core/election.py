@@ -8,7 +8,7 @@ quorum steps down: together that makes one-way and partial partitions harmless.
 
 from __future__ import annotations
 
-from qcore.core import freshness, quorum, reads, replication
+from qcore.core import freshness, quorum, reads, replication, wall_time
 from qcore.core.effects import VoteGranted
 from qcore.core.messages import PreVote, PreVoteResponse, RequestVote, RequestVoteResponse
 from qcore.core.progress import Progress
@@ -18,14 +18,18 @@ from qcore.core.server import NEVER, Server
 def campaign(server: Server, *, transfer: bool = False) -> None:
     """The election timeout passed: seek leadership, with or without a pre-vote first.
 
-    With `transfer` the leader itself asked for it: no pre-vote, and voters need not wait for the
-    leader's silence (dissertation 3.10, 4.2.3).
+    With `transfer` the leader itself asked for it: pre-votes were asked for before, and voters need not wait
+    for the leader's silence (dissertation 3.10, 4.2.3).
     """
+    server.takeover = None
     server.reset_election_deadline()
-    if not may_campaign(server) or (server.now < server.no_vote_before and not transfer):
+    if not server.is_electable() or (server.now < server.no_vote_before and not transfer):
         return
     server.leader_id = None
     server.last_leader_contact = None
+    if not may_campaign(server):
+        server.announce()  # the leader is gone for this server, too
+        return
     if server.config.pre_vote and not transfer:
         _ask_pre_votes(server)
     else:
@@ -41,6 +45,12 @@ def _ask_pre_votes(server: Server) -> None:
     server.role = "pre_candidate"
     server.votes = {server.node_id: True}
     server.announce()
+    send_pre_votes(server)
+    _count_votes(server)
+
+
+def send_pre_votes(server: Server, *, transfer: bool = False) -> None:
+    """Ask every voter whether it would vote for this server; with `transfer`, because the leader wants it."""
     _send_to_voters(
         server,
         PreVote(
@@ -49,16 +59,18 @@ def _ask_pre_votes(server: Server) -> None:
             candidate_id=server.node_id,
             last_log_index=server.log.last_index,
             last_log_term=server.log.last_term,
+            leadership_transfer=transfer,
         ),
     )
-    _count_votes(server)
 
 
 def _ask_votes(server: Server, *, transfer: bool = False) -> None:
+    server.tenures.ended(server.now, handed_over=transfer)
     server.term += 1
     server.voted_for = server.node_id
     server.role = "candidate"
     server.votes = {}
+    server.vote_clocks = {}
     server.save_hard_state()
     server.own_vote_write = server.after_hard_state
     server.announce()
@@ -71,6 +83,7 @@ def _ask_votes(server: Server, *, transfer: bool = False) -> None:
             last_log_index=server.log.last_index,
             last_log_term=server.log.last_term,
             leadership_transfer=transfer,
+            rules=server.rules if server.rules >= 2 else 0,
         ),
     )
     count_own_vote(server)
@@ -103,7 +116,9 @@ def become_follower(server: Server, term: int, leader_id: int | None) -> None:
     """Follow `leader_id` (None: whoever wins) in `term`, which is the present one or a later one."""
     assert term >= server.term, "terms never go back"
     was_leader = server.role == "leader"
+    server.takeover = None
     if term > server.term:
+        server.tenures.ended(server.now, handed_over=False)
         server.term = term
         server.voted_for = None
         server.save_hard_state()
@@ -116,6 +131,8 @@ def become_follower(server: Server, term: int, leader_id: int | None) -> None:
     server.role = server.idle_role()
     server.leader_id = leader_id
     server.last_leader_contact = None if leader_id is None else server.now
+    if leader_id is not None:
+        server.tenures.began(leader_id, term, server.now)
     server.votes = {}
     if was_leader:
         # A candidate that loses keeps the deadline that it drew when it began (paper, 5.2): drawing
@@ -137,6 +154,10 @@ def _become_leader(server: Server) -> None:
     server.progress = {
         peer: Progress(server.log.last_index + 1, server.now) for peer in server.peers()
     }
+    for peer, progress in server.progress.items():
+        progress.wall_offset_us = server.vote_clocks.get(peer)
+    server.clock.begin(server.last_clock_us, server.now)
+    server.stamped_at = server.now
     server.uncommitted_bytes = 0
     server.transfer = None
     server.lease_void = False
@@ -179,11 +200,26 @@ def owes_a_lease(server: Server) -> bool:
     return server.config.lease_reads and hears_live_leader(server)
 
 
+def agrees_to_transfer(server: Server, request: PreVote) -> bool:
+    """True if a pre-vote may be granted although a leader lives, because the leader wants it.
+
+    The leader knows best: it agrees while it is handing over to this candidate. A voter takes the candidate's word.
+    """
+    if not request.leadership_transfer:
+        return False
+    if server.role != "leader":
+        return True
+    return server.transfer is not None and server.transfer.target == request.candidate_id
+
+
 def on_pre_vote(server: Server, from_id: int, request: PreVote) -> None:
+    """Say whether the candidate would get this server's vote; changes no term, vote or role."""
+    if request.leadership_transfer and server.membership.is_voter(from_id):
+        server.tenures.attempted(from_id, server.now)
     granted = (
         request.next_term > server.term
         and _log_is_up_to_date(server, request.last_log_index, request.last_log_term)
-        and not hears_live_leader(server)
+        and (agrees_to_transfer(server, request) or not hears_live_leader(server))
     )
     # A refusal carries our term: a candidate that lags behind adopts it and can win the next
     # time. Without that, a server with the freshest log and an old term could never be elected.
@@ -214,7 +250,11 @@ def on_request_vote(server: Server, from_id: int, request: RequestVote) -> None:
         become_follower(server, server.term, None)  # gives way to one that is a step further
     if granted:
         server.reset_election_deadline()
-    server.send(from_id, RequestVoteResponse(server.term, granted), server.after_hard_state)
+    server.send(
+        from_id,
+        RequestVoteResponse(server.term, granted, wall_time.told(server, request)),
+        server.after_hard_state,
+    )
 
 
 def _log_is_up_to_date(server: Server, last_index: int, last_term: int) -> bool:
@@ -236,6 +276,7 @@ def on_pre_vote_response(server: Server, from_id: int, response: PreVoteResponse
 def on_request_vote_response(server: Server, from_id: int, response: RequestVoteResponse) -> None:
     if server.role == "candidate" and response.term == server.term:
         server.votes.setdefault(from_id, response.vote_granted)
+        server.vote_clocks[from_id] = wall_time.offset(server, response.wall_us)
         _count_votes(server)
 
 

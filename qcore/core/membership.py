@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from qcore.core import replication, transfer
+from qcore.core import priorities, replication, transfer
 from qcore.core.effects import ChangeAccepted, ChangeRefused
 from qcore.core.entry import Membership
 from qcore.core.events import ChangeMembership, LeaveJoint
@@ -146,6 +146,8 @@ def _why_not(server: Server, event: ChangeMembership) -> tuple[str, str] | None:
         return "unknown_member", f"no address is known for {strangers}: add them as learners first"
     if both:
         return "contradiction", f"{both} cannot be voters and learners at once"
+    if (fault := priorities.fault_of_change(server, event.voters)) is not None:
+        return "priorities", fault
     if (fault := planned(current, event, server.log.last_index + 1).fault()) is not None:
         return "invalid", f"no cluster can have this configuration: {fault}"
     return None

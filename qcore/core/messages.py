@@ -27,11 +27,16 @@ def is_first_version(version: ClusterVersion) -> bool:
     return version == FIRST_VERSION
 
 
+Version2 = Annotated[ClusterVersion, Field(exclude_if=is_first_version)]
+
+
 @dataclass(slots=True)
 class RequestVote:
     """A candidate asks for a vote (paper, section 5.2).
 
-    `leadership_transfer` lets the receiver ignore the live leader it knows (dissertation 4.2.3).
+    `leadership_transfer` lets the receiver ignore the live leader it knows (dissertation 4.2.3). `rules` are the newest
+    apply rules that the candidate's log names, if these are 2 or later: then the answer may tell the voter's clock,
+    also if the voter holds no entry yet (see `qcore.core.wall_time`).
     """
 
     term: int
@@ -39,6 +44,7 @@ class RequestVote:
     last_log_index: int
     last_log_term: int
     leadership_transfer: bool = False
+    rules: Since2 = 0
 
 
 @dataclass(slots=True)
@@ -150,7 +156,7 @@ class InstallSnapshot:
     data: str
     round: int = 0
     last_included_clock_us: Since2 = 0
-    version: Annotated[ClusterVersion, Field(exclude_if=is_first_version)] = FIRST_VERSION
+    version: Version2 = FIRST_VERSION
 
 
 @dataclass(slots=True)

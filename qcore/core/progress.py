@@ -49,13 +49,18 @@ class Progress:
         echo_us: the follower's clock as its newest answer told it; 0 if it did not.
         echo_arrived_at: when that answer arrived, µs.
         last_answer_at: when the follower last answered, µs (or when this leader began).
+        answers_since: since when it answers without a break of the shortest election timeout, µs; None if
+            there was no break since this leader began.
         last_sent_at: when an append last went out, µs.
         priority: the follower's, as it told with its last answer.
         promise_ms: for how long the follower grants nobody else a vote, as it told with its last answer.
+        wall_offset_us: how far its wall clock is ahead of the leader's monotonic clock, as of its last answer or
+            its vote; None while it has not told.
     """
 
     __slots__ = (
         "acked_round",
+        "answers_since",
         "echo_arrived_at",
         "echo_us",
         "followed_at",
@@ -70,6 +75,7 @@ class Progress:
         "promise_ms",
         "snapshot",
         "state",
+        "wall_offset_us",
     )
 
     def __init__(self, next_index: int, now: int) -> None:
@@ -85,9 +91,11 @@ class Progress:
         self.echo_us = 0
         self.echo_arrived_at = now
         self.last_answer_at = now
+        self.answers_since: int | None = None
         self.last_sent_at = -1
         self.priority = 1
         self.promise_ms = 0
+        self.wall_offset_us: int | None = None
 
     def paused(self, max_messages: int, max_bytes: int) -> bool:
         """True while nothing but heartbeats may go out."""

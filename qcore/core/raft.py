@@ -13,10 +13,18 @@ What each message does to the term is decided here, before the parts of the algo
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass
 
-from qcore.core import election, freshness, membership, reads, replication, snapshots, transfer
+from qcore.core import (
+    election,
+    freshness,
+    membership,
+    reads,
+    replication,
+    snapshots,
+    takeover,
+    transfer,
+)
+from qcore.core.clock import CLOCK_GRAIN_US
 from qcore.core.config import RaftConfig
 from qcore.core.effects import Effect, MessageDropped, Role
 from qcore.core.entry import DurableState, Entry, EntryKind, Membership, Snapshot
@@ -49,60 +57,9 @@ from qcore.core.messages import (
     TimeoutNow,
     TimeoutNowResponse,
 )
-from qcore.core.progress import Progress, ProgressState
 from qcore.core.server import Server
+from qcore.core.status import CoreStatus, clock_of, status_of
 from qcore.errors import ConfigError
-
-
-@dataclass(slots=True, frozen=True)
-class SnapshotProgress:
-    """How far a snapshot on its way to a follower is.
-
-    Attributes:
-        index: the last entry that it covers.
-        offset: characters that the follower is known to hold (on the follower: that it holds).
-        total: characters in all.
-    """
-
-    index: int
-    offset: int
-    total: int
-
-
-@dataclass(slots=True, frozen=True)
-class PeerStatus:
-    """What a leader knows of one follower; see `qcore.core.progress`."""
-
-    state: ProgressState
-    match: int
-    next: int
-    inflight_messages: int
-    inflight_bytes: int
-    snapshot: SnapshotProgress | None = None
-
-
-@dataclass(slots=True, frozen=True)
-class CoreStatus:
-    """An immutable picture of a server. Times in µs; `peers` and `quorum_contact_at` on leaders only."""
-
-    node_id: int
-    role: Role
-    term: int
-    voted_for: int | None
-    leader_id: int | None
-    commit: int
-    applied: int
-    last_log_index: int
-    last_log_term: int
-    first_log_index: int
-    durable_index: int
-    snapshot_index: int
-    snapshot_term: int
-    membership: Membership
-    membership_index: int
-    quorum_contact_at: int | None
-    peers: Mapping[int, PeerStatus]
-    incoming_snapshot: SnapshotProgress | None
 
 
 class RaftCore:
@@ -147,6 +104,8 @@ class RaftCore:
             server.now = now
         if wall_us:
             server.wall_us = wall_us
+        if server.role == "leader" and server.now - server.clock.at >= CLOCK_GRAIN_US:
+            self._advance_clock()
         effects: list[Effect] = []
         server.effects = effects
         match event:
@@ -212,6 +171,25 @@ class RaftCore:
         """True on a leader that has committed an entry of its own term: only then it knows what is committed."""
         server = self._server
         return server.role == "leader" and server.commit >= server.first_own_index
+
+    @property
+    def clock_us(self) -> int:
+        """On a leader the cluster clock at its last step; elsewhere its newest value in log or snapshot, µs."""
+        return clock_of(self._server)
+
+    @property
+    def last_clock_us(self) -> int:
+        """The newest value of the cluster clock in log or snapshot, µs."""
+        return self._server.last_clock_us
+
+    @property
+    def max_wall_skew_us(self) -> int:
+        """How far from a quorum's wall clocks a time stamp may be, µs."""
+        return self._server.max_wall_skew_us
+
+    def clock_reaches(self, clock_us: int) -> int:
+        """On a leader: when the cluster clock will show this if it goes on in office, µs on the monotonic clock."""
+        return self._server.clock.reaches(clock_us)
 
     @property
     def transferring(self) -> bool:
@@ -293,46 +271,25 @@ class RaftCore:
 
     def status(self) -> CoreStatus:
         """An immutable picture of the server."""
-        server = self._server
-        meta = server.snapshot.meta if server.snapshot else None
-        leads = server.role == "leader"
-        return CoreStatus(
-            node_id=server.node_id,
-            role=server.role,
-            term=server.term,
-            voted_for=server.voted_for,
-            leader_id=server.leader_id,
-            commit=server.commit,
-            applied=server.applied,
-            last_log_index=server.log.last_index,
-            last_log_term=server.log.last_term,
-            first_log_index=server.log.offset + 1,
-            durable_index=server.durable_index,
-            snapshot_index=meta.last_included_index if meta else 0,
-            snapshot_term=meta.last_included_term if meta else 0,
-            membership=server.membership,
-            membership_index=server.membership_index,
-            quorum_contact_at=election.quorum_contact_at(server) if leads else None,
-            peers={
-                peer: PeerStatus(
-                    progress.state,
-                    progress.match,
-                    progress.next,
-                    len(progress.inflight),
-                    progress.inflight_bytes,
-                    _outgoing(progress),
-                )
-                for peer, progress in server.progress.items()
-            },
-            incoming_snapshot=_incoming(server),
-        )
+        return status_of(self._server)
 
     # -- events ----------------------------------------------------------------------------------
+
+    def _advance_clock(self) -> None:
+        server = self._server
+        if server.counts_clock:
+            server.clock.advance(server.now, lambda: election.quorum_contact_at(server))
+        else:
+            server.clock.hold(server.now)
 
     def _on_tick(self) -> None:
         server = self._server
         if server.now < server.next_deadline():
             return
+        if server.takeover is not None:
+            takeover.give_up(server)
+            if server.now < server.next_deadline():
+                return
         if server.role != "leader":
             election.campaign(server)
         elif election.check_quorum(server):
@@ -362,6 +319,11 @@ class RaftCore:
                 f"node {server.node_id} is not among the voters {list(initial.voters)}; "
                 "initialise a node that is"
             )
+        if server.config.priority == 0:
+            # It alone holds the first configuration, which the first leader has to commit.
+            raise ConfigError(
+                f"node {server.node_id} has priority 0 and never leads: initialise a node that may lead"
+            )
         if initial.is_joint:
             raise ConfigError("a cluster begins with a simple configuration, this one is joint")
         if (fault := initial.fault()) is not None:
@@ -374,7 +336,11 @@ class RaftCore:
         if event.version is not None:
             kinds.append("version")
             data.append(event.version.to_json())
-        replication.append_own(server, kinds, data, event.wall_us)
+        # With other voters, this clock is as good as any other one. A stamp cannot be taken back, so these entries
+        # get none, and the leader's first one comes when the votes have told the others' clocks.
+        alone = len(initial.voters) == 1
+        unstamped = event.version is not None and event.version.rules >= 2 and not alone
+        replication.append_own(server, kinds, data, 0 if unstamped else event.wall_us)
         server.uncommitted_bytes = 0
         server.announce()
         election.campaign(server)
@@ -402,10 +368,13 @@ class RaftCore:
             case PreVoteResponse():
                 # A grant speaks of the next term and carries the voter's own, which may lag behind.
                 if message.term <= server.term or self._present_term(from_id, message):
-                    election.on_pre_vote_response(server, from_id, message)
+                    if server.takeover is not None:
+                        takeover.on_pre_vote_response(server, from_id, message)
+                    else:
+                        election.on_pre_vote_response(server, from_id, message)
             case TimeoutNow():
                 if message.leader_id == from_id:
-                    transfer.on_timeout_now(server, from_id, message)
+                    takeover.on_timeout_now(server, from_id, message)
                 else:
                     server.emit(MessageDropped(from_id, message, "leader_id is not the sender"))
             case TimeoutNowResponse():
@@ -440,7 +409,11 @@ class RaftCore:
                     from_id, RequestVoteResponse(server.term, False), server.after_hard_state
                 )
                 return
+            if request.leadership_transfer and request.term == server.term + 1:
+                server.tenures.ended(server.now, handed_over=True)
             election.become_follower(server, request.term, None)
+        if request.leadership_transfer and server.membership.is_voter(from_id):
+            server.tenures.attempted(from_id, server.now)
         election.on_request_vote(server, from_id, request)
 
     def _follow(self, from_id: int, message: AppendEntries | InstallSnapshot) -> None:
@@ -452,6 +425,7 @@ class RaftCore:
         ):
             election.become_follower(server, message.term, from_id)
         server.last_leader_contact = server.now
+        server.tenures.heard(server.now)
         server.reset_election_deadline()
         if isinstance(message, AppendEntries):
             replication.on_append_entries(server, from_id, message)
@@ -487,18 +461,3 @@ class RaftCore:
             election.become_follower(server, response.term, None)
             return False
         return response.term == server.term
-
-
-def _outgoing(progress: Progress) -> SnapshotProgress | None:
-    transfer = progress.snapshot
-    if transfer is None:
-        return None
-    snapshot = transfer.snapshot
-    return SnapshotProgress(snapshot.meta.last_included_index, transfer.offset, len(snapshot.data))
-
-
-def _incoming(server: Server) -> SnapshotProgress | None:
-    incoming = server.incoming_snapshot
-    if incoming is None:
-        return None
-    return SnapshotProgress(incoming.meta.last_included_index, incoming.received, incoming.total)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qcore.core import freshness, quorum, snapshots
+from qcore.core import freshness, quorum, snapshots, wall_time
 from qcore.core.effects import MessageDropped, ProposalAccepted, ProposalRefused
 from qcore.core.entry import ENTRY_OVERHEAD_BYTES, Entry, EntryKind, Membership
 from qcore.core.events import Propose
@@ -46,17 +46,20 @@ def propose(server: Server, event: Propose) -> None:
 def append_own(
     server: Server, kinds: EntryKind | list[EntryKind], data: list[str], wall_us: int
 ) -> None:
-    """Append entries of the present term to the leader's log; their time never goes back.
+    """Append entries of the present term to the leader's log; their times never go back.
 
     Args:
         kinds: one for all, or one for each.
+        wall_us: the own wall clock; 0 for entries that the core makes by itself.
     """
     if isinstance(kinds, str):
         kinds = [kinds] * len(data)
-    time_us = max(wall_us, server.last_time_us)
+    time_us = wall_time.stamp(server, wall_us)
+    server.stamped_at = server.now
+    clock_us = max(server.clock.value_us, server.last_clock_us, 1) if server.counts_clock else 0
     first = server.log.last_index + 1
     made = [
-        Entry(first + position, server.term, kind, text, time_us)
+        Entry(first + position, server.term, kind, text, time_us, clock_us)
         for position, (kind, text) in enumerate(zip(kinds, data, strict=True))
     ]
     server.uncommitted_bytes += sum(entry.size_bytes() for entry in made)
@@ -168,9 +171,13 @@ def on_response(
     progress = server.progress.get(from_id)
     if server.role != "leader" or progress is None:
         return
+    if server.now - progress.last_answer_at >= server.election_timeout_min_us:
+        progress.answers_since = server.now
     progress.last_answer_at = server.now
     progress.priority = response.priority
     progress.promise_ms = _lasting_promise(server, response)
+    if response.wall_us:
+        progress.wall_offset_us = response.wall_us - server.now
     freshness.answered(server, progress, response.round, response.sent_us)
     if isinstance(response, InstallSnapshotResponse):
         before = progress.match
@@ -345,6 +352,7 @@ def _accept(server: Server, from_id: int, request: AppendEntries, agreed: int) -
             priority=server.config.priority,
             promise_ms=promise_ms,
             sent_us=freshness.answer_time(server),
+            wall_us=wall_time.told(server, request),
         ),
         after,
     )
@@ -370,6 +378,7 @@ def _reject(server: Server, from_id: int, request: AppendEntries) -> None:
             priority=server.config.priority,
             promise_ms=promise_ms,
             sent_us=freshness.answer_time(server),
+            wall_us=wall_time.told(server, request),
         ),
         server.after_hard_state,
     )

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from qcore.core.clock import ClusterClock
 from qcore.core.config import RaftConfig
 from qcore.core.effects import (
     AppendLog,
@@ -29,6 +30,8 @@ from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapsho
 from qcore.core.log import RaftLog
 from qcore.core.messages import RaftMessage
 from qcore.core.progress import Progress
+from qcore.core.syncs import RecentSyncs
+from qcore.core.tenure import Tenures
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import LogCorrupt
 
@@ -65,11 +68,38 @@ class ReadRounds:
 
 @dataclass(slots=True)
 class Transfer:
-    """Leadership on its way to `target`, given up at `deadline` (µs). `asked`: it was told to campaign."""
+    """Leadership on its way to `target`, given up at `deadline` (µs).
+
+    Attributes:
+        by_priority: nobody asked for it: the target has a higher priority.
+        to_the_best: no target was named, so that another one may be asked if this one refuses.
+        asked: the target was asked to take over.
+        refused: targets that could not.
+    """
 
     target: int
     deadline: int
+    by_priority: bool = False
+    to_the_best: bool = False
     asked: bool = False
+    refused: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Takeover:
+    """This follower was asked to take over and finds out whether it could win (see `qcore.core.takeover`).
+
+    Attributes:
+        leader_id: who asked.
+        must_reach: voters whose pre-votes it needs, besides a majority.
+        deadline: when it gives up, µs.
+        votes: the pre-votes so far.
+    """
+
+    leader_id: int
+    must_reach: tuple[int, ...]
+    deadline: int
+    votes: dict[int, bool]
 
 
 @dataclass(slots=True)
@@ -95,6 +125,9 @@ class Server:
         last_leader_contact: when the present leader was last heard, µs; None while no leader is known.
         last_time_us: the newest time stamp seen in the log, also when its entry was compacted since.
         last_clock_us: likewise the newest value of the cluster clock.
+        clock: on a leader, the cluster clock as it goes on from there.
+        stamped_at: on a leader, when it last appended an entry of its own, or was elected, µs on its clock.
+        vote_clocks: on a candidate, how far each voter's wall clock is ahead of the own monotonic clock, µs.
         rules: the newest apply rules that log or snapshot name, committed or not: every member supports them, so
             message fields and formats that came with them may be used.
         wall_us: this server's wall clock at the last step, µs since the Unix epoch; 0 if the host does not say.
@@ -136,12 +169,14 @@ class Server:
         self._pending_appends: deque[tuple[int, int]] = deque()  # (write id, last index)
 
         self.votes: dict[int, bool] = {}
+        self.vote_clocks: dict[int, int | None] = {}
         self.own_vote_write = 0
         self.progress: dict[int, Progress] = {}
         self.uncommitted_bytes = 0
         self.first_own_index = 0
         self.reads = ReadRounds()
         self.transfer: Transfer | None = None
+        self.takeover: Takeover | None = None
         self.incoming_snapshot: IncomingSnapshot | None = None
         self.lease_void = False
         #: On a leader: the configuration of this index is committed and nothing is left to do for it.
@@ -159,6 +194,11 @@ class Server:
         self.heartbeat_us = config.heartbeat_ms * 1000
         self.election_timeout_min_us = config.election_timeout_min_ms * 1000
         self.election_timeout_max_us = config.election_timeout_max_ms * 1000
+        self.max_wall_skew_us = config.max_wall_skew_ms * 1000
+        self.clock = ClusterClock(self.election_timeout_max_us)
+        self.stamped_at = now
+        self.tenures = Tenures(self.election_timeout_max_us)
+        self._syncs = RecentSyncs(self.election_timeout_max_us)
         self.heartbeat_deadline = NEVER
         # A lease counts on promises of the life before, whatever the settings are now: give no vote until they have
         # run out. Under rules 1 they were not stored, so that only the present settings tell how long they are. A new
@@ -203,6 +243,11 @@ class Server:
     def idle_role(self) -> Role:
         """What this server is when it neither campaigns nor leads."""
         return "follower" if self.is_electable() else "learner"
+
+    @property
+    def counts_clock(self) -> bool:
+        """Whether entries carry the cluster clock: from rules 2 on, and then for ever."""
+        return self.rules >= 2 or self.last_clock_us > 0
 
     def peers(self) -> list[int]:
         """Every other member, sorted."""
@@ -283,6 +328,7 @@ class Server:
         self.log.truncate(from_index)
         self.emit(TruncateLog(self.next_write_id(), from_index))
         keep = from_index - 1
+        self._take_back_times()
         # An append of the removed entries may still become durable later. That must not make
         # other entries at the same indexes count as durable, so its claim is cut back too.
         self.durable_index = min(self.durable_index, keep)
@@ -294,6 +340,18 @@ class Server:
                 self.memberships.pop()
             self.emit(MembershipChanged(self.membership, self.membership_index))
             self._refresh_idle_role()
+
+    def _take_back_times(self) -> None:
+        """Entries were removed. Their times count no more, or a deposed leader's wrong clock would stay."""
+        last = self.log.entry(self.log.last_index)
+        meta = self.snapshot.meta if self.snapshot is not None else None
+        if last is not None:
+            self.last_time_us, self.last_clock_us = last.time_us, last.clock_us
+        elif meta is not None:
+            self.last_time_us = meta.last_included_time_us
+            self.last_clock_us = meta.last_included_clock_us
+        else:
+            self.last_time_us = self.last_clock_us = 0
 
     def reset_log(self, snapshot: Snapshot) -> None:
         """The snapshot takes the place of the whole log and of the state applied so far."""
@@ -315,7 +373,7 @@ class Server:
         assert write_id <= self.last_write_id, "durable before it was asked for"
         self.durable_write_id = max(self.durable_write_id, write_id)
         while self._unsynced and self._unsynced[0][0] <= write_id:
-            self._unsynced.popleft()
+            self._syncs.note(self.now - self._unsynced.popleft()[1], self.now)
         while self._pending_appends and self._pending_appends[0][0] <= write_id:
             self.durable_index = max(self.durable_index, self._pending_appends.popleft()[1])
 
@@ -324,6 +382,11 @@ class Server:
         return bool(self._unsynced) and (
             self.now - self._unsynced[0][1] >= self.election_timeout_max_us
         )
+
+    def slowest_sync_us(self) -> int:
+        """How long the slowest write of the recent past took, or has taken so far, until it was durable; µs."""
+        waiting = self.now - self._unsynced[0][1] if self._unsynced else 0
+        return max(waiting, self._syncs.slowest_us(self.now))
 
     def commit_to(self, index: int) -> None:
         """Everything up to `index` is committed: hand it out to be applied."""
@@ -347,6 +410,7 @@ class Server:
 
     def _set_membership(self, index: int, membership: Membership) -> None:
         self.memberships.append((index, membership))
+        self.tenures.keep(membership.members())
         self.emit(MembershipChanged(membership, index))
         self._refresh_idle_role()
         if self.role == "leader":
@@ -375,7 +439,11 @@ class Server:
     def next_deadline(self) -> int:
         if self.role == "leader":
             return self.heartbeat_deadline
-        return self.election_deadline if self.is_electable() else NEVER
+        if not self.is_electable():
+            return NEVER
+        if self.takeover is not None:
+            return min(self.election_deadline, self.takeover.deadline)
+        return self.election_deadline
 
 
 def _restored_log(durable: DurableState) -> RaftLog:

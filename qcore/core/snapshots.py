@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zlib import crc32
 
-from qcore.core import freshness
+from qcore.core import freshness, wall_time
 from qcore.core.effects import MessageDropped, RestoreMachine, StoreSnapshot
 from qcore.core.entry import Snapshot, SnapshotMeta
 from qcore.core.events import SnapshotTaken
@@ -215,6 +215,7 @@ def _answer(
             priority=server.config.priority,
             promise_ms=promise_ms,
             sent_us=freshness.answer_time(server),
+            wall_us=wall_time.told(server, request),
         ),
         server.after_hard_state if durable else server.last_write_id,
     )

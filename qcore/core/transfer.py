@@ -1,18 +1,33 @@
 """Handing leadership over (dissertation 3.10): on request, by priority, and on leaving the cluster.
 
-The leader stops taking proposals, brings the target up to date, and tells it to campaign at once. The target's
-requests for votes say so, and are granted although a live leader is known. From the moment a
-transfer began, the leader's lease is void for the rest of its term: a delayed `TimeoutNow` may let
-the target win at any later time.
+The leader stops taking proposals, brings the target up to date, and asks it to take over. The target finds out whether
+it could win and then campaigns (see `qcore.core.takeover`). Its requests for votes say why, and are granted although
+a live leader is known. From the moment a `TimeoutNow` was sent, the leader's lease is void for the rest of
+its term: delayed, it may let the target win at any later time.
+
+By priority the leader hands over only to a voter that is likely to stay:
+
+| the target | known from |
+|---|---|
+| has the whole log and answered within the shortest election timeout | its answers |
+| has not been silent for an election timeout since `STEADY` of them | its answers |
+| did not fail lately, in this term or in earlier ones | `qcore.core.tenure` |
+| reaches every voter that this leader reaches, at this moment | its pre-votes; see `qcore.core.takeover` |
+| has a disk that was quick lately | its own refusal |
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 from qcore.core import election, replication
 from qcore.core.effects import TransferRefused, TransferStarted
 from qcore.core.messages import TimeoutNow, TimeoutNowResponse
 from qcore.core.progress import Progress
 from qcore.core.server import Server, Transfer
+
+#: A voter that was silent must have answered for so many of the longest election timeouts to take over by priority.
+STEADY: Final = 20
 
 
 def begin(server: Server, to: int | None) -> None:
@@ -26,13 +41,12 @@ def begin(server: Server, to: int | None) -> None:
         whom = "there is no other voter" if to is None else f"node {to} is not a voter"
         server.emit(TransferRefused("unknown_member", f"{whom}: nobody can take over"))
     else:
-        _start(server, target)
+        _start(server, target, by_priority=False, to_the_best=to is None)
 
 
-def _start(server: Server, target: int) -> None:
+def _start(server: Server, target: int, *, by_priority: bool, to_the_best: bool = False) -> None:
     deadline = server.now + server.election_timeout_max_us
-    server.transfer = Transfer(target, deadline)
-    server.lease_void = True
+    server.transfer = Transfer(target, deadline, by_priority, to_the_best)
     server.emit(TransferStarted(target))
     advance(server)
 
@@ -51,13 +65,28 @@ def advance(server: Server) -> None:
         server.transfer = None
     elif progress.match == server.log.last_index and not transfer.asked:
         transfer.asked = True
-        server.send(transfer.target, TimeoutNow(server.term, server.node_id))
+        _ask(server, transfer.target, by_priority=transfer.by_priority)
     else:
         replication.send_appends(server, transfer.target, progress)
 
 
+def _ask(server: Server, target: int, *, by_priority: bool) -> None:
+    """Ask the target to take over. From here on it may win at any later time."""
+    server.lease_void = True
+    server.tenures.attempted(target, server.now)
+    must_reach = _reached(server) if by_priority and server.rules >= 2 else ()
+    server.send(target, TimeoutNow(server.term, server.node_id, must_reach))
+
+
+def _reached(server: Server) -> tuple[int, ...]:
+    """The voters that this leader reaches: they answered within the shortest election timeout. It is one itself."""
+    answered = [peer for peer, progress in server.progress.items() if _is_recent(server, progress)]
+    reached = [server.node_id, *answered]
+    return tuple(sorted(member for member in reached if server.membership.is_voter(member)))
+
+
 def heed_priorities(server: Server) -> None:
-    """At a heartbeat: hand over to a voter of higher priority that has the whole log."""
+    """At a heartbeat: hand over to a voter of higher priority, if one is likely to stay (see the module's table)."""
     if server.transfer is not None or server.now < server.next_priority_transfer:
         return
     better = [
@@ -65,48 +94,58 @@ def heed_priorities(server: Server) -> None:
         for peer, progress in server.progress.items()
         if progress.priority > server.config.priority
         and server.membership.is_voter(peer)
-        and _is_current(server, progress)
+        and progress.match == server.log.last_index
+        and _is_recent(server, progress)
+        and _is_steady(server, progress)
+        and server.tenures.may_try(peer, server.now)
     ]
     if better:
-        # A target that does not manage to win is left alone for a while.
-        server.next_priority_transfer = server.now + 10 * server.election_timeout_max_us
-        _start(server, -max(better)[1])
+        # If this one does not manage to win, let some proposals through before the next one is tried.
+        server.next_priority_transfer = server.now + 2 * server.election_timeout_max_us
+        _start(server, -max(better)[1], by_priority=True)
 
 
 def hand_over(server: Server) -> None:
     """This leader left the cluster: let the best voter campaign, and step down."""
     target = _best_voter(server)
     if target is not None:
-        server.send(target, TimeoutNow(server.term, server.node_id))
+        _ask(server, target, by_priority=False)
     election.become_follower(server, server.term, None)
 
 
-def on_timeout_now(server: Server, from_id: int, request: TimeoutNow) -> None:
-    """The leader of the present term asks this server to take over."""
-    leads = request.term == server.term and server.leader_id == from_id
-    accepted = leads and election.may_campaign(server)
-    # The answer comes first: it belongs to the term in which it was asked.
-    server.send(from_id, TimeoutNowResponse(server.term, accepted), server.after_hard_state)
-    if accepted:
-        election.campaign(server, transfer=True)
-
-
 def on_timeout_now_response(server: Server, from_id: int, response: TimeoutNowResponse) -> None:
-    """A target that cannot campaign ends the transfer at once, not only at its deadline."""
+    """A target that cannot win ends the transfer at once, not only at its deadline.
+
+    If no target was named, the next best voter is asked within the same deadline.
+    """
     transfer = server.transfer
-    if transfer is not None and transfer.target == from_id and not response.accepted:
+    if transfer is None or transfer.target != from_id or response.accepted:
+        return
+    transfer.refused.append(from_id)
+    target = _best_voter(server, transfer.refused) if transfer.to_the_best else None
+    if target is None:
         server.transfer = None
+    else:
+        transfer.target = target
+        transfer.asked = False
 
 
-def _best_voter(server: Server) -> int | None:
+def _best_voter(server: Server, refused: list[int] | None = None) -> int | None:
     able = [
-        (progress.match, progress.priority, -peer)
+        (_is_recent(server, progress), progress.match, progress.priority, -peer)
         for peer, progress in server.progress.items()
-        if peer in server.membership.voters and progress.priority > 0
+        if peer in server.membership.voters
+        and progress.priority > 0
+        and peer not in (refused or ())
     ]
-    return -max(able)[2] if able else None
+    return -max(able)[3] if able else None
 
 
-def _is_current(server: Server, progress: Progress) -> bool:
-    recent = server.now - progress.last_answer_at < server.election_timeout_min_us
-    return recent and progress.match == server.log.last_index
+def _is_recent(server: Server, progress: Progress) -> bool:
+    return server.now - progress.last_answer_at < server.election_timeout_min_us
+
+
+def _is_steady(server: Server, progress: Progress) -> bool:
+    """Whether the voter was not silent lately: one that crashes again and again would not stay."""
+    since = progress.answers_since
+    return since is None or server.now - since >= STEADY * server.election_timeout_max_us

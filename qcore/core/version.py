@@ -16,14 +16,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Annotated
 
-from pydantic import ConfigDict, TypeAdapter, with_config
+from pydantic import ConfigDict, Field, TypeAdapter, with_config
 
 #: The newest rules that this program knows.
 LATEST_RULES = 2
 
 
-@with_config(ConfigDict(strict=True, extra="forbid"))
+_Number = Annotated[int, Field(strict=True, ge=1, lt=2**31)]
+_Name = Annotated[str, Field(strict=True, max_length=64)]
+
+
+@with_config(ConfigDict(extra="forbid"))
 @dataclass(slots=True, frozen=True)
 class ClusterVersion:
     """The active version of a cluster.
@@ -34,9 +39,9 @@ class ClusterVersion:
         machine_version: active version of the state machine.
     """
 
-    rules: int = 1
-    machine: str = ""
-    machine_version: int = 1
+    rules: _Number = 1
+    machine: _Name = ""
+    machine_version: _Number = 1
 
     def to_json(self) -> str:
         """Canonical text, as stored in an entry of kind `version`."""

@@ -84,6 +84,8 @@ async def _save_from(source: _Source, path: Path, *, stale: bool, force: bool) -
         info.membership,
         info.size,
         info.sha256,
+        info.last_included_clock_us,
+        info.version,
     )
     # The file is written in a thread: other requests of this program go on.
     writer = await asyncio.to_thread(SnapshotFileWriter, path, header, force=force)

@@ -78,7 +78,7 @@ class NodeConfig:
             `MAX_TOPOLOGY_BYTES`.
         snapshot_entries, snapshot_bytes, keep_entries: when to take a snapshot, and what it leaves of the log; see
             `ReplicaConfig`.
-        priority, lease_reads: see `RaftConfig`.
+        priority, lease_reads, max_wall_skew_ms: see `RaftConfig`.
         max_rules: the newest apply rules to admit to; a lower one than the program's own holds the cluster back, so
             that an older program can still replace this one.
         shutdown_grace_ms: after SIGTERM, how long to wait for requests in progress.
@@ -109,6 +109,7 @@ class NodeConfig:
     priority: int = 1
     lease_reads: bool = False
     max_rules: int = LATEST_RULES
+    max_wall_skew_ms: int = 1000
 
     def __post_init__(self) -> None:
         if not 1 <= self.node_id <= 2**63 - 1:
@@ -132,6 +133,7 @@ class NodeConfig:
                 heartbeat_ms=self.heartbeat_ms,
                 priority=self.priority,
                 lease_reads=self.lease_reads,
+                max_wall_skew_ms=self.max_wall_skew_ms,
             ),
             # The door for clients is `RequestDesk`; behind it the topology must pass as well.
             max_command_bytes=max(self.max_command_bytes, MAX_TOPOLOGY_BYTES),

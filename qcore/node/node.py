@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from qcore.core.effects import MembershipChanged, RoleChanged, StoreSnapshot
 from qcore.core.entry import Membership
-from qcore.core.raft import CoreStatus
+from qcore.core.status import CoreStatus
 from qcore.errors import ConfigError, DiskFull, QcoreError, TransportError
 from qcore.node import http, views
 from qcore.node.application import Application
@@ -27,9 +27,11 @@ from qcore.node.loop_lag import LoopLag
 from qcore.node.membership_storage import JoiningStorage
 from qcore.node.metrics import NodeMetrics
 from qcore.node.peers import PeerLinks
+from qcore.node.priorities import PriorityWatch
 from qcore.node.requests import RequestDesk
 from qcore.node.topology import TopologyLoader
 from qcore.node.tracing import FLUSH_INTERVAL_S, NodeTrace
+from qcore.node.wall_watch import WallWatch
 from qcore.replica.events import ReplicaEffect, Reply, TransferLeader, VersionRaised
 from qcore.replica.identity import ClusterIdentity
 from qcore.replica.messages import PeerMessage
@@ -132,7 +134,9 @@ class Node:
         #: Called when a snapshot begins to be captured, or a long catch-up to be worked off.
         self.on_busy: Callable[[], None] = lambda: None
         self._busy = False
+        self._priorities = PriorityWatch(self._replica.core, log)
         self._lag = LoopLag(self._metrics, log, config.heartbeat_ms / 2000)
+        self._clocks = WallWatch(self._replica.core.status, log, config.max_wall_skew_ms * 1000)
 
     def _topology_loader(self, application: Application) -> TopologyLoader | None:
         path = self._config.config_file
@@ -177,7 +181,9 @@ class Node:
         self._follow(core.membership)
         self._host.start()
         self._keep_hash_fresh()
+        self._priorities.start()
         self._lag.start()
+        self._clocks.start()
         return bound
 
     async def stop(self) -> None:
@@ -197,7 +203,9 @@ class Node:
         await self._pool.close()
         self._host.stop()
         await asyncio.get_running_loop().run_in_executor(None, self._writer.close)
+        self._priorities.stop()
         self._lag.stop()
+        self._clocks.stop()
         for timer in (self._flusher, self._hasher):
             if timer is not None:
                 timer.cancel()

@@ -75,6 +75,8 @@ class _Pin:
             len(self.snapshot.data),
             self.size,
             self.sha256,
+            meta.last_included_clock_us,
+            meta.version,
         )
 
 

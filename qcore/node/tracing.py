@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import IO, Final
 
-from qcore.core.raft import CoreStatus
+from qcore.core.status import CoreStatus
 from qcore.node.clock import wall_us
 from qcore.replica.events import ReplicaEffect
 from qcore.replica.messages import PeerMessage

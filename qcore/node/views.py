@@ -12,7 +12,8 @@ from pydantic import JsonValue
 import qcore
 from qcore.core.effects import Role, RoleChanged
 from qcore.core.entry import Membership
-from qcore.core.raft import CoreStatus, RaftCore, SnapshotProgress
+from qcore.core.raft import RaftCore
+from qcore.core.status import CoreStatus, SnapshotProgress
 from qcore.core.version import ClusterVersion, VersionSupport
 from qcore.node.metrics import Exposition, NodeMetrics
 from qcore.transport.pool import PeerState
@@ -151,6 +152,8 @@ def metrics_object(
             "durable_index": status.durable_index,
             "first_log_index": status.first_log_index,
             "membership_index": status.membership_index,
+            "priority": status.priority,
+            "priorities": _priorities(status),
             "learners": list(status.membership.learners),
             "snapshot_transfers": {
                 "receiving": _transfer(status.incoming_snapshot),
@@ -162,6 +165,7 @@ def metrics_object(
             },
             "state_hash": state_hash,
             "disk_full": around.disk_full,
+            "clock": _clock(core, status),
             "event_loop_stall_seconds_max": round(around.longest_stall_s, 6),
             "queues": dict(around.queues),
             "connections": dict(around.connections),
@@ -180,6 +184,28 @@ def _membership(membership: Membership) -> JsonValue:
         str(node_id): {"addr": address} for node_id, address in membership.addresses
     }
     return {"configs": configs, "nodes": nodes}
+
+
+def _clock(core: RaftCore, status: CoreStatus) -> JsonValue:
+    peers: dict[str, JsonValue] = {
+        str(peer): progress.wall_offset_us for peer, progress in sorted(status.peers.items())
+    }
+    return {
+        "cluster_clock_us": status.clock_us,
+        "wall_skew_us": status.wall_skew_us,
+        "max_wall_skew_us": core.max_wall_skew_us,
+        "log_time_ahead_us": status.log_time_ahead_us,
+        "peer_wall_offsets_us": peers,
+    }
+
+
+def _priorities(status: CoreStatus) -> JsonValue:
+    """By member as far as the leader knows, itself included; None elsewhere."""
+    if status.role != "leader":
+        return None
+    known = {peer: progress.priority for peer, progress in status.peers.items()}
+    known[status.node_id] = status.priority
+    return {str(member): known[member] for member in sorted(known)}
 
 
 def _transfer(progress: SnapshotProgress | None) -> JsonValue:
@@ -203,6 +229,8 @@ def unready_reason(status: CoreStatus, own_term_committed: bool, around: Around)
         )
     if status.leader_id is None:
         said = f"; {around.refusal}" if around.refusal else ""
+        if status.priority == 0:
+            said = f"; this node has priority 0 and never leads{said}"
         return f"no leader is known in term {status.term}{said}"
     if status.role == "leader" and not own_term_committed:
         return "elected, and the first entry of the term is not committed yet"
@@ -243,6 +271,7 @@ def exposition(
         around.support.machine_max,
     )
     _raft(page, status)
+    _clocks(page, status)
     _peers(page, peers)
     page.family(
         "qcore_requests_total",
@@ -321,6 +350,11 @@ def _raft(page: Exposition, status: CoreStatus) -> None:
         "first_log_index": ("Lowest index in the log.", status.first_log_index),
         "durable_index": ("Highest index on this node's stable storage.", status.durable_index),
         "snapshot_index": ("Last index of the newest snapshot, or 0.", status.snapshot_index),
+        "priority": ("This node's own priority; 0 never leads.", status.priority),
+        "priority_zero_voters": (
+            "Voters known to have priority 0: all of them on the leader, elsewhere this node at most.",
+            len(status.never_lead),
+        ),
         "voters": ("Voting members.", len(status.membership.voters)),
         "learners": ("Members without a vote.", len(status.membership.learners)),
     }
@@ -328,6 +362,38 @@ def _raft(page: Exposition, status: CoreStatus) -> None:
         page.gauge(f"qcore_raft_{name}", text, value)
     roles = [({"role": role}, float(role == status.role)) for role in STATES]
     page.family("qcore_raft_role", "gauge", "1 for the present role.", roles)
+
+
+def _clocks(page: Exposition, status: CoreStatus) -> None:
+    page.gauge(
+        "qcore_raft_cluster_clock_seconds",
+        "The cluster clock, by which sessions expire: the leader's, elsewhere the newest in the log.",
+        status.clock_us / 1e6,
+    )
+    # Only a leader knows the others' clocks: elsewhere, and until they are known, there is no sample.
+    skew = status.wall_skew_us
+    skews: list[tuple[dict[str, str], float]] = [] if skew is None else [({}, skew / 1e6)]
+    page.family(
+        "qcore_wall_clock_skew_seconds",
+        "gauge",
+        "How far this leader's wall clock is ahead of a quorum's.",
+        skews,
+    )
+    page.gauge(
+        "qcore_log_time_ahead_seconds",
+        "How far the newest time stamp is ahead of a quorum's clocks, if that is beyond the bound; on the leader.",
+        (status.log_time_ahead_us or 0) / 1e6,
+    )
+    page.family(
+        "qcore_peer_wall_clock_offset_seconds",
+        "gauge",
+        "How far the peer's wall clock is ahead of this leader's.",
+        [
+            ({"peer": str(peer)}, progress.wall_offset_us / 1e6)
+            for peer, progress in sorted(status.peers.items())
+            if progress.wall_offset_us is not None
+        ],
+    )
 
 
 def _peers(page: Exposition, peers: Sequence[PeerState]) -> None:

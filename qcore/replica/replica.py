@@ -31,7 +31,8 @@ from qcore.core.events import (
     Tick,
     WriteDurable,
 )
-from qcore.core.raft import CoreStatus, RaftCore
+from qcore.core.raft import RaftCore
+from qcore.core.status import CoreStatus
 from qcore.core.version import ClusterVersion
 from qcore.errors import (
     ConfigError,
@@ -79,6 +80,7 @@ from qcore.replica.reads import Reads
 from qcore.replica.relay import Relay
 from qcore.replica.sessions import SessionTable
 from qcore.replica.snapshotting import Snapshotting, restore_snapshot
+from qcore.replica.ticks import Ticks
 from qcore.replica.versions import Versions, require_all
 from qcore.store.interface import StateMachine, support_of
 
@@ -142,6 +144,7 @@ class Replica:
         self._admission = Admission(config, now)
         self._copies = StateCopies(self, self._reads, config.raft.election_timeout_max_ms * 1000)
         self.sessions = SessionTable()
+        self._ticks = Ticks(self, self.sessions, config.raft.heartbeat_ms * 1000)
         self.versions = Versions(self, support_of(machine, config.max_rules))
         require_all(durable, self.versions.support)
         self.applied_index = 0
@@ -150,6 +153,7 @@ class Replica:
             for _ in restore_snapshot(durable.snapshot.data, machine, self.sessions):
                 pass  # nobody waits for a node that starts
             self.versions.restored(durable.snapshot.meta.version)
+            self.sessions.restored(self.versions.active.rules)
             self.applied_index = durable.snapshot.meta.last_included_index
         self._snapshotting = Snapshotting(config, self.applied_index)
         self.core = RaftCore(config.raft, durable, rng=rng, now=now)
@@ -183,6 +187,8 @@ class Replica:
             self._admin.advance()
         if not self.versions.idle:
             self.versions.advance(wall_us)
+        if self.sessions.counts_clock:
+            self._ticks.advance(wall_us)
         if self._snapshotting.active or self._copies.waiting:
             self._snapshot_on()
         if self._deadlines.next_deadline() <= self._now:
@@ -198,6 +204,7 @@ class Replica:
             self.core.next_deadline(),
             self._deadlines.next_deadline(),
             self._snapshotting.next_deadline(),
+            self._ticks.next_deadline(),
         )
 
     def status(self) -> ReplicaStatus:
@@ -360,6 +367,8 @@ class Replica:
     def _apply_version(self, entry: Entry) -> str:
         before = self.versions.active
         result = self.versions.apply(entry)
+        if before.rules < 2 <= self.versions.active.rules:
+            self.sessions.begin_rules_2(entry.clock_us)
         if self.versions.active != before:
             self._out.append(VersionRaised(self.versions.active, entry.index))
         return result
@@ -407,6 +416,7 @@ class Replica:
         def restored() -> None:
             self.applied_index = index
             self.versions.restored(snapshot.meta.version)
+            self.sessions.restored(self.versions.active.rules)
             self._out.append(Restored(snapshot))
 
         self._snapshotting.restored(index)

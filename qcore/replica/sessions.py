@@ -1,11 +1,20 @@
 """Client sessions: a retried command is applied once, and gets the reply of the first time (dissertation 6.3).
 
 The table is part of the replicated state: it changes only by log entries, by their index and their
-time, so every replica has the same, and it travels with snapshots. A session is opened through the
+times, so every replica has the same, and it travels with snapshots. A session is opened through the
 log and named by its entry's index. Each of its commands has a sequence number; replies are kept
-until the client says that it got them. A session that was idle for its whole lifetime, by log
-time, is gone, and so are the least recently used ones beyond a fixed number, or beyond a fixed size of
+until the client says that it got them. A session that was idle for its whole lifetime
+is gone, and so are the least recently used ones beyond a fixed number, or beyond a fixed size of
 all replies: a command of such a session is an explicit error, never a silent second application.
+
+What measures the lifetime depends on the apply rules in effect (`qcore.core.version`):
+
+| rules | the lifetime runs by | who is dropped at a session entry |
+|---|---|---|
+| 1 | log time, `Entry.time_us` | from the least recently used on, up to the first that has not expired |
+| 2 | the cluster clock, `Entry.clock_us`: it stands still while nobody leads | everyone that has expired |
+
+At the entry that raises the rules to 2, every lifetime begins again (`SessionTable.begin_rules_2`).
 
 Entries of kind `session` hold one JSON list:
 
@@ -15,13 +24,18 @@ Entries of kind `session` hold one JSON list:
 | `["keep", session]` | it is still in use |
 | `["close", session]` | it is not |
 | `["run", session, sequence, acknowledged, command]` | apply the command once; forget replies up to `acknowledged` |
+| `["tick"]` | rules 2, from the leader itself: drop what has expired (`qcore.replica.ticks`) |
+
+A client cannot ask for a tick. If it could, a tick would only drop what has expired by the entry's own clock.
 """
 
 from __future__ import annotations
 
+import heapq
 import json
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import Final
 
 from pydantic import TypeAdapter
 from pydantic_core import from_json
@@ -39,6 +53,9 @@ MAX_REPLY_BYTES = (
 MAX_SESSION_REPLY_BYTES = MAX_REPLY_BYTES // 16
 LIFETIME_MIN_MS, LIFETIME_MAX_MS = 1_000, 24 * 3_600_000
 
+#: Data of the session entry that the leader appends when an expiry is due.
+TICK: Final = '["tick"]'
+
 
 @dataclass(slots=True)
 class Session:
@@ -46,7 +63,7 @@ class Session:
 
     Attributes:
         lifetime_ms: how long it may be idle.
-        last_used_us: log time of its last entry.
+        last_used_us: log time of its last entry; under rules 2, the cluster clock at its last entry.
         replies: by sequence number, those the client has not acknowledged.
         forgotten: every sequence number up to this one is done with.
     """
@@ -63,30 +80,45 @@ class Session:
     def expired(self, time_us: int) -> bool:
         return time_us - self.last_used_us > self.lifetime_ms * 1000
 
+    def expires_us(self) -> int:
+        """The first moment at which it has expired."""
+        return self.last_used_us + self.lifetime_ms * 1000 + 1
+
 
 Outcome = tuple[str | None, QcoreError | None]
 
 
 class SessionTable:
-    """All open sessions, least recently used first."""
+    """All open sessions, least recently used first.
+
+    Attributes:
+        counts_clock: True once rules 2 are in effect: lifetimes run by the cluster clock.
+    """
 
     def __init__(self) -> None:
         self._sessions: OrderedDict[int, Session] = OrderedDict()
         self._reply_bytes = 0
+        self.counts_clock = False
+        #: Under rules 2, a heap of (not before this, session): one item or more for each session. A session that was
+        #: used since has an item that is too early, and gets another one when that comes up. Derived from the table,
+        #: and no part of the state.
+        self._expiries: list[tuple[int, int]] = []
 
     def __len__(self) -> int:
         return len(self._sessions)
 
     def apply(self, entry: Entry, machine: StateMachine, context: ApplyContext) -> Outcome:
         """Carry out an entry of kind `session`: its result or its error, the same on every replica."""
-        self._expire(entry.time_us)
+        time_us = self._expire_by(entry, context.rules)
         try:
-            request = _parse(entry.data)
+            request = _parse(entry.data, context.rules)
         except ValueError as error:
             return None, StoreError(f"not a session request: {error}")
+        if isinstance(request, _Tick):
+            return "null", None
         if isinstance(request, _Open):
-            return self._open(entry, request.lifetime_ms)
-        session = self._touch(request.session_id, entry.time_us)
+            return self._open(entry.index, request.lifetime_ms, time_us)
+        session = self._touch(request.session_id, time_us)
         if session is None:
             return None, _expired(request.session_id)
         if isinstance(request, _Run):
@@ -108,19 +140,53 @@ class SessionTable:
         ]
         return json.dumps(rows, separators=(",", ":"))
 
+    def begin_rules_2(self, clock_us: int) -> None:
+        """The entry that raises the rules to 2 is applied: every lifetime begins again, by the cluster clock.
+
+        Args:
+            clock_us: the cluster clock of that entry.
+        """
+        for session in self._sessions.values():
+            session.last_used_us = clock_us
+        self.counts_clock = True
+        self._rebuild_expiries()
+
+    def restored(self, rules: int) -> None:
+        """The table was loaded from a snapshot of these rules."""
+        self.counts_clock = rules >= 2
+        self._rebuild_expiries()
+
+    def next_expiry_us(self) -> int | None:
+        """Under rules 2, the cluster clock at which the next session expires; None if there is no session."""
+        expiries, sessions = self._expiries, self._sessions
+        while expiries:
+            due, session_id = expiries[0]
+            session = sessions.get(session_id)
+            if session is None:
+                heapq.heappop(expiries)
+            elif session.expires_us() > due:
+                heapq.heapreplace(expiries, (session.expires_us(), session_id))
+            else:
+                return due
+        return None
+
     def load(self, text: str) -> None:
-        """Inverse of `dump`."""
+        """Inverse of `dump`. Call `restored` next."""
         self._sessions.clear()
         for key, lifetime_ms, last_used_us, forgotten, replies in _ROWS.validate_json(text):
             self._sessions[key] = Session(lifetime_ms, last_used_us, dict(replies), forgotten)
         self._reply_bytes = sum(held.reply_bytes() for held in self._sessions.values())
 
-    def _open(self, entry: Entry, lifetime_ms: int) -> Outcome:
+    def _open(self, session_id: int, lifetime_ms: int, time_us: int) -> Outcome:
         lifetime_ms = min(max(lifetime_ms, LIFETIME_MIN_MS), LIFETIME_MAX_MS)
-        self._sessions[entry.index] = Session(lifetime_ms, entry.time_us)
+        session = self._sessions[session_id] = Session(lifetime_ms, time_us)
         while len(self._sessions) > MAX_SESSIONS:
             self._drop(next(iter(self._sessions)))
-        return str(entry.index), None
+        if self.counts_clock:
+            heapq.heappush(self._expiries, (session.expires_us(), session_id))
+            if len(self._expiries) > 2 * len(self._sessions) + 64:
+                self._rebuild_expiries()  # most are of sessions that were closed long before their end
+        return str(session_id), None
 
     def _touch(self, session_id: int, time_us: int) -> Session | None:
         session = self._sessions.get(session_id)
@@ -133,8 +199,26 @@ class SessionTable:
         self._sessions.move_to_end(session_id)
         return session
 
-    def _expire(self, time_us: int) -> None:
-        """Drop expired sessions from the old end. One with a longer lifetime may shield others for a
+    def _expire_by(self, entry: Entry, rules: int) -> int:
+        """Drop who has expired at this entry; returns the time by which lifetimes run."""
+        if rules < 2:
+            self._expire_in_order(entry.time_us)
+            return entry.time_us
+        if not self.counts_clock:  # a table that has seen neither the raise nor a snapshot
+            self.restored(rules)
+        clock_us = entry.clock_us
+        while (due := self.next_expiry_us()) is not None and due <= clock_us:
+            self._drop(heapq.heappop(self._expiries)[1])
+        return clock_us
+
+    def _rebuild_expiries(self) -> None:
+        self._expiries = []
+        if self.counts_clock:
+            self._expiries = [(held.expires_us(), key) for key, held in self._sessions.items()]
+            heapq.heapify(self._expiries)
+
+    def _expire_in_order(self, time_us: int) -> None:
+        """Rules 1. Drop expired sessions from the old end. One with a longer lifetime may shield others for a
         while; they are still refused when used."""
         while self._sessions:
             oldest = next(iter(self._sessions))
@@ -193,6 +277,11 @@ _ROWS: TypeAdapter[list[tuple[int, int, int, int, list[tuple[int, str]]]]] = Typ
 
 
 @dataclass(slots=True)
+class _Tick:
+    pass
+
+
+@dataclass(slots=True)
 class _Open:
     lifetime_ms: int
 
@@ -235,8 +324,8 @@ def run_request(session_id: int, sequence: int, acknowledged: int, command: str)
     return json.dumps(["run", session_id, sequence, acknowledged, command])
 
 
-def _parse(data: str) -> _Open | _Keep | _Close | _Run:
-    """Raises ValueError: the entry is not one of the four requests."""
+def _parse(data: str, rules: int) -> _Open | _Keep | _Close | _Run | _Tick:
+    """Raises ValueError: the entry is not one of the requests of these rules."""
     match from_json(data):
         case ["open", int() as lifetime_ms]:
             return _Open(lifetime_ms)
@@ -252,4 +341,6 @@ def _parse(data: str) -> _Open | _Keep | _Close | _Run:
             str() as command,
         ]:
             return _Run(session_id, sequence, acknowledged, command)
+        case ["tick"] if rules >= 2:
+            return _Tick()
     raise ValueError("expected one of open, keep, close, run with its arguments")

@@ -25,10 +25,11 @@ from qcore.sim.selection import Namer, NotYet
 from qcore.sim.services import Services
 
 _PAUSE_US = 50_000
+_FAR_AWAY_US = 1 << 60
 #: One attempt waits no longer than this, when there may be another.
 _ATTEMPT_MS = 1500
 #: Refusals that stay what they are, however often one asks.
-_FINAL = ("empty", "unknown_member", "contradiction", "changed", "is_voter")
+_FINAL = ("empty", "unknown_member", "contradiction", "changed", "is_voter", "priorities")
 
 
 def address_of(node: int) -> str:
@@ -82,31 +83,43 @@ class Operator:
         self._nodes = nodes
         self.ops: list[AdminOp] = []
 
-    def begin(self, action: AdminAction, fault: Fault, rng: Random) -> None:
-        """Start on an action.
+    def begin(
+        self, action: AdminAction, fault: Fault, rng: Random, until_us: int = _FAR_AWAY_US
+    ) -> None:
+        """Start on an action, and give up at `until_us` at the latest.
 
         Raises:
             NotYet: it names nodes that cannot be told at this moment.
         """
         removed: tuple[int, ...] = ()
         if isinstance(action, Remove):
-            removed = self._namer.resolve(action.nodes, rng)
+            removed = self._namer.resolve(action.nodes, rng, among=self._members())
         elif isinstance(action, ChangeMembers) and action.remove is not None:
-            removed = self._namer.resolve(action.remove, rng)
-        deadline = self._engine.now + action.timeout_ms * 1000
+            removed = self._namer.resolve(action.remove, rng, among=self._members())
+        deadline = min(self._engine.now + action.timeout_ms * 1000, until_us)
         op = AdminOp(fault.name, action, removed, deadline, fault, rng)
         self.ops.append(op)
         self._engine.at(deadline, partial(self._time_is_up, op))
         self._try(op)
 
+    def _members(self) -> tuple[int, ...]:
+        """The members as the leader knows them: who else could be taken out?"""
+        leader = self._services.monitor.leader
+        replica = self._nodes[leader].replica if leader is not None else None
+        return () if replica is None else replica.core.membership.members()
+
     def _try(self, op: AdminOp) -> None:
         if op.outcome is not None:
             return
         try:
-            op.node = self._namer.resolve(op.action.at, op.rng)[0]
+            running = [node for node, machine in self._nodes.items() if machine.up]
+            asked = self._namer.resolve(op.action.at, op.rng, among=running)
         except NotYet:
+            asked = ()
+        if not asked:
             self._settle(op, "no_leader", "")
             return
+        op.node = asked[0]
         left_ms = max(1, (op.deadline_us - self._engine.now) // 1000)
         timeout_ms = min(left_ms, _ATTEMPT_MS) if op.action.retry else left_ms
         op.attempts += 1

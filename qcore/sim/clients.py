@@ -106,6 +106,10 @@ class Client:
         """All links are in place."""
         self._links = self._network.links_from(self.vertex)
 
+    def knows(self, key: str) -> bool:
+        """Whether operations on this register can be phrased now: some machines are prepared first."""
+        return self._language.knows(key)
+
     def begin(
         self,
         kind: OperationKind,
@@ -232,11 +236,11 @@ class Client:
             op.output, op.index = result, index
             self._finish(op, "ok", "")
             return
+        op.index = index
         refusal = self._language.understand(op, result)
         if refusal is not None:
             self._finish(op, "refused", refusal)
             return
-        op.index = index
         if op.kind == "read":
             self.seen[op.key] = op.output
         elif op.kind == "write" or op.output is True:

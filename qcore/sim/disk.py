@@ -106,8 +106,9 @@ class SimDisk:
         self._syncing_commit = self._commit
         latency = self._sync_latency()
         if self._slow_latency is not None:
-            latency += self._slow_latency()
-            if self._slow_blame is not None:
+            extra = self._slow_latency()
+            latency += extra
+            if self._slow_blame is not None and extra:
                 self._slow_blame.acted += 1
         epoch = self._epoch
         self._env.schedule(Call(lambda _event: self._sync_ends(epoch)), NORMAL, latency)
@@ -126,13 +127,6 @@ class SimDisk:
         self._stall_blame = self._slow_latency = self._slow_blame = None
         if self._sync_is_due:
             self._sync_ends(self._epoch)
-
-    def wipe(self) -> None:
-        """A blank disk takes the place of this one. The process must be down."""
-        assert self.is_idle, "a process still writes"
-        self._state = DurableState()
-        self.identity.wipe()
-        self.wipes += 1
 
     def crash(self, *, power_loss: bool, survivors: int = 0) -> int:
         """The process, or the machine, dies; returns how many writes that lost.
@@ -159,6 +153,21 @@ class SimDisk:
         self._busy = self._sync_is_due = False
         self._epoch += 1
         self.writes_lost += lost
+        return lost
+
+    def wipe(self) -> DurableState:
+        """Make the disk blank, as a new one would be: no term, vote, log, snapshot or identity.
+
+        For a node whose process does not run. What is still on its way to the disk is lost too, and a stall or
+        slowness stays: it is the device's.
+
+        Returns:
+            What the disk held.
+        """
+        self.crash(power_loss=True)
+        lost, self._state = self._state, DurableState()
+        self.identity.wipe()
+        self.wipes += 1
         return lost
 
     def _sync_ends(self, epoch: int) -> None:

@@ -21,9 +21,15 @@ from qcore.sim.world import World
 _Judge = Callable[["Judgement"], Iterator[Expectation]]
 
 
-def judge(world: World, verdict: LinearizabilityVerdict) -> list[Expectation]:
-    """Every expectation of the scenario, and that every declared fault acted."""
-    judgement = Judgement(world, verdict)
+def judge(world: World, verdict: LinearizabilityVerdict, lost: Sequence[str]) -> list[Expectation]:
+    """Every expectation of the scenario, and that every declared fault acted.
+
+    Args:
+        world: the run, which is over.
+        verdict: what the linearizability checker found.
+        lost: the acknowledged writes that are lost; see `qcore.sim.logs.lost_writes`.
+    """
+    judgement = Judgement(world, verdict, lost)
     found = [item for part in _PARTS for item in part(judgement)]
     idle = world.ledger.idle()
     seen = "; ".join(f"{fault.name} never acted" for fault in idle) or "all did"
@@ -34,9 +40,10 @@ def judge(world: World, verdict: LinearizabilityVerdict) -> list[Expectation]:
 class Judgement:
     """The facts that the expectations are judged by. Times in microseconds."""
 
-    def __init__(self, world: World, verdict: LinearizabilityVerdict) -> None:
+    def __init__(self, world: World, verdict: LinearizabilityVerdict, lost: Sequence[str]) -> None:
         self.world = world
         self.verdict = verdict
+        self.lost = lost
         self.expect: ExpectSpec = world.scenario.expect
         self.now = world.engine.now
         self.record = world.services.monitor.record
@@ -101,17 +108,12 @@ def _convergence(j: Judgement) -> Iterator[Expectation]:
         expected = "all members run and are equal" if j.expect.converges else "nodes differ"
         yield Expectation("converges", equal == j.expect.converges, expected, seen)
     if j.expect.acknowledged_writes_present is not None:
-        missing = lost_writes(j.world)
-        done = [
-            op
-            for op in j.world.history
-            if op.outcome == "ok" and op.request in ("write", "session")
-        ]
-        seen = f"all {len(done)} are" if not missing else f"{len(missing)} are not: {missing[0]}"
+        done = sum(op.is_acknowledged_write for op in j.world.history)
+        seen = f"{len(j.lost)} are not: {j.lost[0]}" if j.lost else f"all {done} are"
         yield Expectation(
             "acknowledged_writes_present",
-            (not missing) == j.expect.acknowledged_writes_present,
-            "every acknowledged write is in the log that leads at the end",
+            (not j.lost) == j.expect.acknowledged_writes_present,
+            "every acknowledged write is in the logs of all who could be elected at the end",
             seen,
         )
 
@@ -130,22 +132,6 @@ def members_at_end(world: World) -> tuple[int, ...]:
     if best is None or best.replica is None:
         return world.scenario.cluster.nodes
     return best.replica.core.membership.members()
-
-
-def lost_writes(world: World) -> list[str]:
-    """Acknowledged writes that the most advanced running node has not applied at their index."""
-    best = furthest(world)
-    if best is None:
-        return ["no node runs"]
-    held = {entry.index: entry.data for entry in best.applied}
-    return [
-        f"{op.kind} of {op.value!r} to {op.key} at index {op.index}"
-        for op in world.history
-        if op.outcome == "ok"
-        and op.request in ("write", "session")
-        and op.index > best.restored_through
-        and held.get(op.index) != op.payload
-    ]
 
 
 # -- leadership -----------------------------------------------------------------------------------

@@ -46,6 +46,7 @@ from qcore.sim.streams import Streams
 
 #: A name that means nobody at the moment is looked up again after so long.
 _LOOK_AGAIN_US = 1000
+_FAR_AWAY_US = 1 << 60
 
 
 @dataclass(slots=True)
@@ -56,6 +57,11 @@ class _Line:
     faults: list[Fault]
     rng: Random
     fired: int = 0
+
+    @property
+    def until_us(self) -> int:
+        """After this moment the item does nothing more."""
+        return _FAR_AWAY_US if self.item.until_ms is None else microseconds(self.item.until_ms)
 
 
 @dataclass(slots=True)
@@ -150,15 +156,22 @@ class Timeline:
 
     def _fire_line(self, line: _Line) -> None:
         item = line.item
+        if self._is_disarmed(line):
+            return
         line.fired += 1
         if item.every_ms is not None and (item.times is None or line.fired < item.times):
             again = self._engine.now + microseconds(item.every_ms)
-            if item.until_ms is None or again <= microseconds(item.until_ms):
+            if again <= line.until_us:
                 self._engine.at(again, partial(self._fire_line, line))
         for action, fault in zip(item.actions, line.faults, strict=True):
             self._fire(line, action, fault)
 
+    def _is_disarmed(self, line: _Line) -> bool:
+        return self._engine.now > line.until_us
+
     def _fire(self, line: _Line, action: Action, fault: Fault) -> None:
+        if self._is_disarmed(line):
+            return
         try:
             undo = self._perform(action, fault, line)
         except NotYet:
@@ -207,10 +220,10 @@ class Timeline:
             case Clock():
                 return nodes.clock(action, fault, rng)
             case _:
-                self._perform_at_once(action, fault, rng)
+                self._perform_at_once(action, fault, rng, line.until_us)
                 return None
 
-    def _perform_at_once(self, action: Action, fault: Fault, rng: Random) -> None:
+    def _perform_at_once(self, action: Action, fault: Fault, rng: Random, until_us: int) -> None:
         """Actions that nothing takes back."""
         match action:
             case Heal():
@@ -232,7 +245,7 @@ class Timeline:
             case Join():
                 self._nodes.join(action, fault)
             case AdminAction():
-                self._operator.begin(action, fault, rng)
+                self._operator.begin(action, fault, rng, until_us)
 
 
 def _is_calm(action: Action) -> bool:

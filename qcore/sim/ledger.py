@@ -1,5 +1,7 @@
 """The ledger of faults: which were declared, and how often each acted.
 
+What counts for each kind is written in docs/scenarios.md, "What the words mean".
+
 A fault that silently does nothing makes a run green for the wrong reason. So every declared
 fault has a line here, everything that it does is counted, and a run with an idle line fails.
 """

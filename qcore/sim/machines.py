@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from qcore.errors import StateMachineFailed
 from qcore.sim.operations import EntityLanguage, KeyValueLanguage, Language, Requests
 from qcore.store.entities import EntityStore
 from qcore.store.interface import ApplyContext, RestoresGradually, StateMachine
@@ -28,26 +29,42 @@ class OwnMachine:
 
 
 class HashedMachine:
-    """A state machine that reports its state hash at fixed indexes, for comparison between replicas."""
+    """A state machine that reports its state hash at fixed indexes, for comparison between replicas.
+
+    Args:
+        inner: the machine.
+        report: called with index and state hash.
+        on_capture: called when a snapshot is about to be captured.
+
+    Attributes:
+        restored_hash: the state hash right after the last restore; empty before.
+    """
 
     __slots__ = (
         "_inner",
+        "_on_capture",
         "_report",
         "name",
         "query",
         "restore",
-        "snapshot",
+        "restored_hash",
         "state_hash",
         "versions",
     )
 
-    def __init__(self, inner: StateMachine, report: Callable[[int, str], None]) -> None:
+    def __init__(
+        self,
+        inner: StateMachine,
+        report: Callable[[int, str], object],
+        on_capture: Callable[[], None],
+    ) -> None:
         self._inner = inner
         self._report = report
+        self._on_capture = on_capture
+        self.restored_hash = ""
         self.name = inner.name
         self.versions = inner.versions
         self.query: Callable[[str], str] = inner.query
-        self.snapshot: Callable[[], Iterable[str]] = inner.snapshot
         self.restore: Callable[[Iterable[str]], None] = inner.restore
         self.state_hash: Callable[[], str] = inner.state_hash
 
@@ -58,12 +75,32 @@ class HashedMachine:
             self._report(context.index, self._inner.state_hash())
         return result
 
+    def snapshot(self) -> Iterable[str]:
+        """The state as of now, in chunks."""
+        self._on_capture()
+        return self._inner.snapshot()
+
     def restore_gradually(self, chunks: Iterable[str]) -> Iterator[None]:
         """In parts if the machine can, else at once: as it is driven without the wrapper."""
         if isinstance(self._inner, RestoresGradually):
             yield from self._inner.restore_gradually(chunks)
         else:
             self._inner.restore(chunks)
+        self.restored_hash = self._inner.state_hash()
+
+
+def made_by(make: Callable[[], StateMachine]) -> StateMachine:
+    """A fresh machine.
+
+    Raises:
+        StateMachineFailed: making it raised, which stops the node and not the run.
+    """
+    try:
+        return make()
+    except Exception as raised:  # the boundary to the user's own code
+        raise StateMachineFailed(
+            f"making the state machine raised {type(raised).__name__}: {raised}"
+        ) from raised
 
 
 def machine_maker(name: str) -> Callable[[], StateMachine]:

@@ -6,9 +6,12 @@ who only thinks so, and time without a leader from time in which no leader was p
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from qcore.core.effects import Role
+from qcore.core.entry import Membership
 from qcore.sim.network import Network
 
 
@@ -29,7 +32,6 @@ class NodeFacts:
     connected: bool = False
     joined: bool = False
     quorums: tuple[tuple[int, ...], ...] = ()
-    log_end_when_cut_off: int | None = None
 
     @property
     def running(self) -> bool:
@@ -73,7 +75,7 @@ class Record:
             at the start of the run.
         stale: stretches in which a running node led without a quorum, or below another leader.
         commits: (time, index) each time that the highest commit index of all nodes grew.
-        minority_commits: entries that a node appended and committed while it reached no quorum.
+        minority_commits: entries committed in a minority (docs/scenarios.md, "What the words mean").
         truncated: entries removed from the ends of logs.
     """
 
@@ -87,6 +89,18 @@ class Record:
     highest_term: int = 0
 
 
+class LogQuestions(Protocol):
+    """What the monitor asks about the nodes' logs; see `qcore.sim.logs`."""
+
+    def is_held_by(self, quorums: Iterable[tuple[int, ...]], index: int, node: int) -> bool:
+        """Whether majorities of all these voters hold the entry that `node` holds at `index`."""
+        ...
+
+    def committed_membership(self, node: int) -> Membership:
+        """The newest configuration that a running node knows to be committed."""
+        ...
+
+
 class Monitor:
     """Keeps `facts` and `record` up to date; its owner tells it what happens."""
 
@@ -96,6 +110,10 @@ class Monitor:
         self.facts = {node: NodeFacts(joined=True) for node in nodes}
         self.facts.update((node, NodeFacts()) for node in later)
         self.record = Record()
+        #: The newest committed configuration, as the first node knew that committed it.
+        self.committed_membership = Membership(voters=nodes)
+        self._membership_moves = True
+        self._logs: LogQuestions | None = None
         self._network = network
         self._linked: dict[int, list[int]] = {}
         self._terms_contested: set[int] = set()
@@ -104,6 +122,10 @@ class Monitor:
         self._stale: dict[int, Interval] = {}
 
     # -- what happens -----------------------------------------------------------------------------
+
+    def watch(self, logs: LogQuestions) -> None:
+        """Whom to ask about logs."""
+        self._logs = logs
 
     def start(self, now: int) -> None:
         """All nodes and links are in place."""
@@ -137,6 +159,7 @@ class Monitor:
         self, now: int, node: int, voters: tuple[int, ...], outgoing: tuple[int, ...]
     ) -> None:
         self.facts[node].quorums = (voters, outgoing) if outgoing else (voters,)
+        self._membership_moves = True
         self._evaluate(now)
 
     def node_down(self, now: int, node: int) -> None:
@@ -178,11 +201,26 @@ class Monitor:
         facts = self.facts[node]
         facts.commit = commit
         if commit > self._highest_commit:
-            cut_off = facts.log_end_when_cut_off
-            if cut_off is not None and commit > cut_off:
-                self.record.minority_commits += commit - max(cut_off, self._highest_commit)
+            self._judge_commits(node, range(self._highest_commit + 1, commit + 1))
             self._highest_commit = commit
             self.record.commits.append((now, commit))
+
+    def _judge_commits(self, node: int, indexes: range) -> None:
+        """Count the newly committed entries that the logs of no quorum hold at this moment.
+
+        Whom the node reaches says nothing about that: what it counts may have been on its way when the
+        links were cut, and a planted fault may let it commit what it never sent.
+        """
+        logs, quorums = self._logs, self.facts[node].quorums
+        if logs is None:
+            return
+        for index in indexes:
+            if not logs.is_held_by(quorums, index, node):
+                self.record.minority_commits += 1
+        if self._membership_moves:
+            newest = self.committed_membership = logs.committed_membership(node)
+            uncommitted = quorums != tuple(filter(None, (newest.voters, newest.voters_outgoing)))
+            self._membership_moves = uncommitted
 
     # -- questions --------------------------------------------------------------------------------
 
@@ -202,12 +240,7 @@ class Monitor:
         if not self._linked:
             return
         for node, facts in self.facts.items():
-            connected = facts.running and self._reaches_quorum(node, facts)
-            if connected:
-                facts.log_end_when_cut_off = None
-            elif facts.connected or facts.log_end_when_cut_off is None:
-                facts.log_end_when_cut_off = facts.last_index
-            facts.connected = connected
+            facts.connected = facts.running and self._reaches_quorum(node, facts)
         self._evaluate_leaderless(now)
         self._evaluate_stale(now)
 

@@ -27,6 +27,8 @@ from qcore.sim.streams import Streams
 Receiver = Callable[[int, object, str], None]
 #: Takes a message from its link, or does not (None); says what it does with it: `held` or `dropped`.
 Interceptor = Callable[["Link", object, str], str | None]
+#: Says whether what a link delivers would be taken at its end.
+Listening = Callable[["Link"], bool]
 #: Told of each message that will not arrive: (link, payload, message id, why).
 DropListener = Callable[["Link", object, str, str], None]
 
@@ -63,7 +65,7 @@ class Link:
     Attributes:
         source, target: the ends.
         cuts: the faults that cut it now; it carries messages while this is empty.
-        blame: who is responsible for each kind of mishap, for the ledger.
+        blame: the fault that answers for each setting (see `Quality`, in short), for the ledger.
     """
 
     __slots__ = (
@@ -97,21 +99,25 @@ class Link:
     def set_quality(self, quality: Quality) -> None:
         """Treat messages sent from now on this way."""
         self.quality = quality
+        self.plan()
         self.sample: Sampler = quality.latency.sampler(self._delay_rng)
         self.extra: Sampler = quality.reorder_extra.sampler(self._mishap_rng)
-        self.plain = not (
+
+    def plan(self) -> None:
+        """Whether messages take the short way: nothing but latency, for which no fault answers."""
+        quality = self.quality
+        self.plain = "latency" not in self.blame and not (
             quality.loss or quality.duplicate or quality.reorder or quality.bandwidth_bytes_per_s
         )
+
+    def hold_responsible(self, blame: dict[str, Fault]) -> None:
+        """These faults answer for these settings from now on, and no others."""
+        self.blame = blame
+        self.plan()
 
     def chance(self, probability: float) -> bool:
         """Whether a mishap of this probability happens to the message at hand."""
         return self._mishap_rng.random() < probability
-
-    def acted(self, mishap: str) -> None:
-        """Book one mishap on the fault that caused it."""
-        fault = self.blame.get(mishap)
-        if fault is not None:
-            fault.acted += 1
 
 
 class Delivery(Event):
@@ -145,6 +151,7 @@ class Network:
 
     Attributes:
         graph: `networkx.DiGraph`; `graph.edges[a, b]["link"]` is the `Link` from a to b.
+        is_listening: whether what a link delivers would be taken; else no fault of the link makes a difference.
         sent, delivered, dropped, duplicated: counts of messages.
     """
 
@@ -153,6 +160,7 @@ class Network:
         self._env = engine.env
         self._streams = streams
         self._on_drop = on_drop
+        self.is_listening: Listening = lambda _link: True
         self._on_arrival: list[Callable[[Event], None]] = [self._arrive]
         #: Sees each message that enters a link, while some timeline action waits for messages.
         self.intercept: Interceptor | None = None
@@ -234,7 +242,9 @@ class Network:
 
     def signal(self, link: Link, payload: object) -> None:
         """Tell the other end something that is no message (a connection broke); a cut loses it."""
-        if not link.cuts:
+        if link.cuts:
+            self._blame_cuts(link)
+        else:
             self._env.schedule(Delivery(self._on_arrival, link, payload, ""), NORMAL, link.sample())
 
     def _through_mishaps(
@@ -244,24 +254,27 @@ class Network:
         quality = link.quality
         if quality.loss and link.chance(quality.loss):
             self.dropped += 1
-            link.acted("loss")
+            self._acted(link, "loss")
             self._on_drop(link, payload, message_id, "lost")
             return None
         due = now + delay
+        self._acted(link, "latency")
         if quality.bandwidth_bytes_per_s:
             busy = size_bytes(payload) * 1_000_000 // quality.bandwidth_bytes_per_s
             start = max(now, link.busy_until)
             link.busy_until = start + busy
             due += link.busy_until - now
-            if start > now:
-                link.acted("bandwidth")
+            if link.busy_until > now:
+                self._acted(link, "bandwidth")
         if quality.duplicate and type(payload) not in _SENT_ONCE and link.chance(quality.duplicate):
             self.duplicated += 1
-            link.acted("duplicate")
+            self._acted(link, "duplicate")
+            self._acted(link, "reorder_extra")
             copy = Delivery(self._on_arrival, link, payload, message_id)
             self._env.schedule(copy, NORMAL, delay + link.extra())
         if quality.reorder and link.chance(quality.reorder):
-            link.acted("reorder")
+            self._acted(link, "reorder")
+            self._acted(link, "reorder_extra")
             return due + link.extra()  # not in line: later messages may overtake it
         link.last_due = max(link.last_due, due)
         return link.last_due
@@ -277,9 +290,19 @@ class Network:
 
     def _lose_to_cut(self, link: Link, payload: object, message_id: str) -> None:
         self.dropped += 1
-        for fault in link.cuts:
-            fault.acted += 1
+        self._blame_cuts(link)
         self._on_drop(link, payload, message_id, "cut")
+
+    def _blame_cuts(self, link: Link) -> None:
+        if self.is_listening(link):
+            for fault in link.cuts:
+                fault.acted += 1
+
+    def _acted(self, link: Link, setting: str) -> None:
+        """Book one message on the fault that answers for a setting, if it makes a difference."""
+        fault = link.blame.get(setting)
+        if fault is not None and self.is_listening(link):
+            fault.acted += 1
 
 
 def size_bytes(payload: object) -> int:

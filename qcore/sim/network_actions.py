@@ -44,6 +44,15 @@ def mishaps_of(spec: QualitySpec) -> list[str]:
     return [name.removesuffix("_bytes_per_s") for name in names if getattr(spec, name)]
 
 
+def _differing(one: Quality, other: Quality) -> list[str]:
+    """The settings in which they differ, by the names under which links book faults."""
+    return [
+        name.removesuffix("_bytes_per_s")
+        for name in _SETTINGS.values()
+        if getattr(one, name) != getattr(other, name)
+    ]
+
+
 class NetworkActions:
     """Cuts, changes and mends links, and keeps the trace and the monitor informed.
 
@@ -68,7 +77,7 @@ class NetworkActions:
     # -- faults ----------------------------------------------------------------------------------
 
     def partition(self, action: Partition, fault: Fault, label: str, rng: Random) -> Undo:
-        groups = self._namer.resolve_groups(action.groups, rng)
+        groups = self._namer.resolve_groups(action.groups, rng, self._up())
         named = {vertex for group in groups for vertex in group}
         nodes = self._services.monitor.facts
         groups.append(tuple(node for node in nodes if node not in named))
@@ -85,7 +94,7 @@ class NetworkActions:
         return self._cut(fault, label, pairs, [node for node in sorted(named) if node > 0], text)
 
     def isolate(self, action: Isolate, fault: Fault, label: str, rng: Random) -> Undo:
-        alone = self._namer.resolve(action.nodes, rng)
+        alone = self._namer.resolve(action.nodes, rng, preferred=self._up())
         pairs = [
             (a, b)
             for a, b in sorted(self._network.graph.edges)
@@ -99,12 +108,12 @@ class NetworkActions:
         return self._cut(fault, label, pairs, nodes, "both ways" if action.both else "one way")
 
     def deaf(self, action: Deaf, fault: Fault, label: str, rng: Random) -> Undo:
-        nodes = self._namer.resolve(action.nodes, rng)
+        nodes = self._namer.resolve(action.nodes, rng, preferred=self._up())
         pairs = [(a, b) for a, b in sorted(self._network.graph.edges) if b in nodes and a > 0]
         return self._cut(fault, label, pairs, nodes, "receives nothing")
 
     def mute(self, action: Mute, fault: Fault, label: str, rng: Random) -> Undo:
-        nodes = self._namer.resolve(action.nodes, rng)
+        nodes = self._namer.resolve(action.nodes, rng, preferred=self._up())
         pairs = [(a, b) for a, b in sorted(self._network.graph.edges) if a in nodes and b > 0]
         return self._cut(fault, label, pairs, nodes, "sends nothing")
 
@@ -114,14 +123,11 @@ class NetworkActions:
         else:
             pairs = self._pairs(action.source, action.target, action.both, rng)
         links = [self._network.link(a, b) for a, b in pairs if self._network.graph.has_edge(a, b)]
-        mishaps = mishaps_of(action)
         for link in links:
-            link.set_quality(changed(link.quality, action))
-            link.blame.update(dict.fromkeys(mishaps, fault))
-        if not mishaps:
-            fault.acted += len(
-                links
-            )  # latency is felt by every message, calm by none: count the links
+            before = link.quality
+            link.set_quality(changed(before, action))
+            mine = dict.fromkeys(_differing(before, link.quality), fault)
+            link.hold_responsible({**link.blame, **mine})
         self._changing[fault] = (label, links)
         note = ", ".join(f"{name} {getattr(action, name)}" for name in action.changes())
         ends = [(link.source, link.target) for link in links]
@@ -165,10 +171,14 @@ class NetworkActions:
     def _now(self) -> int:
         return self._services.engine.now
 
+    def _up(self) -> tuple[int, ...]:
+        """Whose links random picks prefer: to cut off a node that is down changes nothing while it is."""
+        return tuple(node for node, facts in self._services.monitor.facts.items() if facts.up)
+
     def _pairs(
         self, source: Selector, target: Selector, both: bool, rng: Random
     ) -> list[tuple[int, int]]:
-        ends = self._namer.resolve_groups((source, target), rng)
+        ends = self._namer.resolve_groups((source, target), rng, self._up())
         pairs = [(a, b) for a in ends[0] for b in ends[1] if a != b]
         return pairs + [(b, a) for a, b in pairs] if both else pairs
 
@@ -207,7 +217,7 @@ class NetworkActions:
         quality, blame = self._normal[link.source, link.target]
         if link.quality != quality:
             link.set_quality(quality)
-        link.blame = dict(blame)
+        link.hold_responsible(dict(blame))
 
 
 def _vertex(vertex: int) -> str:

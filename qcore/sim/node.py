@@ -23,6 +23,7 @@ from qcore.core.effects import (
 )
 from qcore.core.entry import Entry, Membership
 from qcore.core.events import PeerUnreachable, Tick, WriteDurable
+from qcore.core.messages import InstallSnapshot
 from qcore.errors import QcoreError
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import (
@@ -44,11 +45,14 @@ from qcore.sim.clients import ClientAnswer, ClientCall
 from qcore.sim.clock import NodeClock
 from qcore.sim.disk import SimDisk
 from qcore.sim.engine import Call
+from qcore.sim.histories import Past
 from qcore.sim.hooks import Happening, offer
-from qcore.sim.machines import HashedMachine
+from qcore.sim.ledger import Fault
+from qcore.sim.machines import HashedMachine, made_by
 from qcore.sim.network import Link
 from qcore.sim.peer_sessions import PeerSessions
 from qcore.sim.services import Services
+from qcore.sim.watch import NodeWatch
 from qcore.store.interface import StateMachine
 
 _FAR_AWAY_US = 1 << 60
@@ -67,9 +71,9 @@ class SimNode:
         make_machine: a fresh state machine for each life.
 
     Attributes:
-        applied: the entries that the present life has applied, in order.
-        restored_through: the last index of the snapshot that this life started from or installed.
-        snapshots_installed: how many snapshots it took over from leaders, over all its lives.
+        past: what its state is made of.
+        clock_blame: the faults that set its clock wrong, by what they set.
+        snapshots_installed: how many snapshots it installed from leaders, over all its lives.
     """
 
     def __init__(
@@ -90,14 +94,17 @@ class SimNode:
         self._lives = 0
         self.paused = False
         self.powered = True
-        self.applied: list[Entry] = []
-        self.restored_through = 0
+        self.past = Past(self.node_id, services.histories, services.invariants)
+        self.clock_blame: dict[str, Fault] = {}
+        self._owed: list[Fault] = []
+        self._snapshot_source = 0
         self._config = config
         self._services = services
         self._env = services.engine.env
         self._network = services.network
         self._trace = services.trace
         self._hooks = services.hooks
+        self._watch = NodeWatch(self.node_id, services)
         self._rng = rng
         self._make_machine = make_machine
         self._recorder = ReplicaRecorder(services.trace, self.node_id)
@@ -118,12 +125,12 @@ class SimNode:
             AppendLog: self._append,
             SaveHardState: self._write,
             TruncateLog: self._truncate,
-            StoreSnapshot: self._write,
+            StoreSnapshot: self._store_snapshot,
             SaveCommit: self._save_commit,
             Applied: self._on_applied,
             Restored: self._on_restored,
-            RoleChanged: self._on_role,
-            VoteGranted: self._on_vote,
+            RoleChanged: self._watch.on_role,
+            VoteGranted: self._watch.on_vote,
             MembershipChanged: self._on_membership,
         }
 
@@ -132,6 +139,18 @@ class SimNode:
     @property
     def up(self) -> bool:
         return self.replica is not None
+
+    @property
+    def applied(self) -> list[Entry]:
+        """The entries that the present life has applied since its last snapshot of another, in order."""
+        return self.past.applied
+
+    @property
+    def deeds(self) -> tuple[object, ...]:
+        """What differs if the replica did anything visible since: role, term, messages and snapshots."""
+        core = self.replica.core if self.replica is not None else None
+        standing = (core.role, core.term) if core is not None else None
+        return standing, self._messages_sent, self.past.captures
 
     def attach(self, peers: Mapping[int, SimNode]) -> None:
         """All links and nodes are in place."""
@@ -143,14 +162,8 @@ class SimNode:
         services, node = self._services, self.node_id
         now = self._now
         durable = self.disk.load()
-        machine = HashedMachine(
-            self._make_machine(),
-            lambda index, digest: services.invariants.on_state_hash(node, index, digest),
-        )
         self.powered, self.paused = True, False
-        self.applied = []
-        snapshot = durable.snapshot
-        self.restored_through = snapshot.meta.last_included_index if snapshot else 0
+        self.past.start(durable.snapshot)
         self._gate = DurabilityGate()
         self._pending = {}
         hard_state, end = durable.hard_state, last_index(durable)
@@ -158,8 +171,11 @@ class SimNode:
         services.invariants.on_start(node, durable)
         services.monitor.node_up(now, node, hard_state.term, min(hard_state.commit, end), end)
         try:
+            self._machine = HashedMachine(
+                made_by(self._make_machine), self.past.on_state_hash, self._on_capture
+            )
             self.replica = Replica(
-                self._config, machine, durable, rng=self._rng, now=self.clock.local(now)
+                self._config, self._machine, durable, rng=self._rng, now=self.clock.local(now)
             )
         except QcoreError as error:
             self._fail(error)
@@ -212,6 +228,9 @@ class SimNode:
             self._trace.up(self._now, self.node_id, core.term, core.commit, core.last_log_index)
             self._services.monitor.node_paused(self._now, self.node_id, False)
             backlog, self._backlog = self._backlog, []
+            owed, self._owed = self._owed, []
+            for fault in owed:
+                fault.acted += 1
             for event in backlog:
                 if isinstance(event, WriteDurable):
                     self._release(event.write_id)
@@ -220,7 +239,7 @@ class SimNode:
     def _die(self, why: str) -> None:
         self.replica = None
         self.paused = False
-        self._backlog = []
+        self._backlog, self._owed = [], []
         administrative, self._administrative = self._administrative, {}
         for then in administrative.values():
             self._services.engine.soon(partial(then, None))
@@ -261,6 +280,8 @@ class SimNode:
             self._trace.drop(now, self.node_id, source, message_id, name, refusal)
         else:
             self._trace.recv(now, self.node_id, source, message_id, name)
+            if type(payload) is InstallSnapshot:
+                self._snapshot_source = source
             event = PeerMessageReceived(source, payload)  # type: ignore[arg-type]  # peers send nothing else
             if self.paused:
                 self.hand(event)
@@ -290,14 +311,21 @@ class SimNode:
             peer.hand(PeerSupports(self.node_id, self.sessions.support))
         return refusal
 
-    def hand(self, event: ReplicaEvent) -> bool:
-        """Give the replica one event, now or when it goes on; False if nobody is there to take it."""
+    def hand(self, event: ReplicaEvent, fault: Fault | None = None) -> bool:
+        """Give the replica one event, now or when it goes on; False if no process is there to take it.
+
+        Args:
+            event: what happens.
+            fault: what acts when a paused process goes on and finds the event.
+        """
         if self.replica is None:
             return False
         if not self.paused:
             self._step([event])
         elif len(self._backlog) < _PAUSED_QUEUE:
             self._backlog.append(event)
+            if fault is not None:
+                self._owed.append(fault)
         else:
             return False
         return True
@@ -361,6 +389,8 @@ class SimNode:
         replica = self.replica
         assert replica is not None
         now: int = self._env._now  # type: ignore[assignment]  # only integers are ever scheduled
+        for fault in self.clock_blame.values():  # it reads its clock
+            fault.acted += 1
         clock = self.clock
         local = clock.local(now)
         try:
@@ -457,6 +487,14 @@ class SimNode:
     def _write(self, write: Write) -> None:
         self.disk.submit(write)
 
+    def _store_snapshot(self, write: StoreSnapshot) -> None:
+        self.disk.submit(write)
+        self.past.stored(write, self._snapshot_source)
+
+    def _on_capture(self) -> None:
+        if self.replica is not None:
+            self.past.on_state_hash(self.replica.applied_index, self._machine.state_hash())
+
     def _append(self, write: AppendLog) -> None:
         self.disk.submit(write)
         if write.entries:
@@ -468,20 +506,17 @@ class SimNode:
 
     def _save_commit(self, effect: SaveCommit) -> None:
         self.disk.save_commit(effect.commit)
-        self._services.monitor.committed(self._now, self.node_id, effect.commit)
-        if self._hooks.commit:
-            offer(self._hooks.commit, Happening(self.node_id, index=effect.commit))
+        self._watch.committed(effect.commit)
 
     def _on_applied(self, effect: Applied) -> None:
-        self.applied.append(effect.entry)
+        self.past.applied.append(effect.entry)
         if self._hooks.apply:
             entry = effect.entry
             offer(self._hooks.apply, Happening(self.node_id, term=entry.term, index=entry.index))
 
     def _on_restored(self, effect: Restored) -> None:
-        self.restored_through = effect.snapshot.meta.last_included_index
-        self.applied = []
         self.snapshots_installed += 1
+        self.past.restored(effect.snapshot, self._machine.restored_hash)
 
     def _on_membership(self, effect: MembershipChanged) -> None:
         self._note_membership(effect.membership)
@@ -489,18 +524,4 @@ class SimNode:
     def _note_membership(self, membership: Membership) -> None:
         if self.sessions is not None:
             self.sessions.joined(membership.cluster_id)
-        self._services.monitor.membership_changed(
-            self._now, self.node_id, membership.voters, membership.voters_outgoing
-        )
-
-    def _on_role(self, effect: RoleChanged) -> None:
-        self._services.monitor.role_changed(self._now, self.node_id, effect.role, effect.term)
-        if self._hooks.role:
-            offer(self._hooks.role, Happening(self.node_id, role=effect.role, term=effect.term))
-
-    def _on_vote(self, effect: VoteGranted) -> None:
-        if self._hooks.vote:
-            offer(
-                self._hooks.vote,
-                Happening(self.node_id, peer=effect.candidate_id, term=effect.term),
-            )
+        self._watch.membership(membership)

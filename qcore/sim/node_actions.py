@@ -8,6 +8,7 @@ from functools import partial
 from random import Random
 
 from qcore.core.events import Campaign as CampaignEvent
+from qcore.replica.events import ReplicaEvent
 from qcore.replica.events import TakeSnapshot as TakeSnapshotEvent
 from qcore.sim.clients import Client, ReadMix
 from qcore.sim.ledger import Fault
@@ -32,7 +33,7 @@ from qcore.sim.scenario.admin_actions import Join
 from qcore.sim.scenario.cluster import ClusterSpec
 from qcore.sim.scenario.settings import NO_SETTINGS, NodeSettings
 from qcore.sim.scenario.values import microseconds
-from qcore.sim.selection import Namer
+from qcore.sim.selection import Namer, NotYet
 from qcore.sim.services import Services
 from qcore.sim.streams import Streams
 
@@ -90,7 +91,7 @@ class NodeActions:
     # -- crash, power loss, restart --------------------------------------------------------------
 
     def crash(self, action: Crash | PowerLoss, fault: Fault, rng: Random) -> Undo:
-        ids = self._namer.resolve(action.nodes, rng)
+        ids = self._namer.resolve(action.nodes, rng, among=self._up())
         for node in ids:
             if self._nodes[node].up:
                 self._give(node, action.settings)
@@ -112,6 +113,12 @@ class NodeActions:
             note = f"wiped; {lost} unsynced writes lost"
             self._trace.fault(self._engine.now, "begin", fault.name, [node], [], note)
         return lambda: self._start(ids)
+
+    def _up(self) -> list[int]:
+        return [node for node, machine in self._nodes.items() if machine.up]
+
+    def _running(self) -> list[int]:
+        return [node for node, machine in self._nodes.items() if machine.up and not machine.paused]
 
     def restart(self, action: Restart, fault: Fault, rng: Random) -> None:
         down = [node for node, machine in self._nodes.items() if not machine.up]
@@ -163,17 +170,21 @@ class NodeActions:
             self._trace.fault(self._engine.now, "end", cause.name, [node])
 
     def join(self, action: Join, fault: Fault) -> None:
-        """Start nodes that have not run before."""
+        """Start pristine nodes: one that has run before is stopped, and gets a blank disk."""
         for node in action.ids:
-            if not self._nodes[node].up:
-                fault.acted += 1
-                self._trace.fault(self._engine.now, "act", fault.name, [node])
-                self._nodes[node].start()
+            machine = self._nodes[node]
+            if machine.up:
+                self._stop(node, fault, power_loss=False)
+            self._over(node)
+            machine.wipe()
+            fault.acted += 1
+            self._trace.fault(self._engine.now, "act", fault.name, [node])
+            machine.start()
 
     # -- pause, resume ---------------------------------------------------------------------------
 
     def pause(self, action: Pause, fault: Fault, rng: Random) -> Undo:
-        ids = self._namer.resolve(action.nodes, rng)
+        ids = self._namer.resolve(action.nodes, rng, among=self._running())
         for node in ids:
             machine = self._nodes[node]
             if machine.up and not machine.paused:
@@ -198,7 +209,7 @@ class NodeActions:
     # -- disks -----------------------------------------------------------------------------------
 
     def disk(self, action: DiskStall | DiskSlow, fault: Fault, rng: Random) -> Undo:
-        ids = self._namer.resolve(action.nodes, rng)
+        ids = self._namer.resolve(action.nodes, rng, among=self._up())
         for node in ids:
             disk = self._nodes[node].disk
             if isinstance(action, DiskStall):
@@ -225,22 +236,31 @@ class NodeActions:
     # -- clocks ----------------------------------------------------------------------------------
 
     def clock(self, action: Clock, fault: Fault, rng: Random) -> Undo:
-        ids = self._namer.resolve(action.nodes, rng)
-        before = {
-            node: (self._nodes[node].clock.wall_offset_us, self._nodes[node].clock.drift_ppm)
-            for node in ids
-        }
+        ids = self._namer.resolve(action.nodes, rng, among=self._up())
+        before = {node: self._clock_of(node) for node in ids}
         offset = None if action.offset_ms is None else round(action.offset_ms * 1000)
         for node in ids:
-            fault.acted += 1
+            machine = self._nodes[node]
+            if offset not in (None, machine.clock.wall_offset_us):
+                machine.clock_blame["offset"] = fault
+            if action.drift_ppm not in (None, machine.clock.drift_ppm):
+                machine.clock_blame["drift"] = fault
             self._set_clock(node, offset, action.drift_ppm)
         note = f"offset {action.offset_ms} ms, drift {action.drift_ppm} ppm"
         self._trace.fault(self._engine.now, "begin", fault.name, ids, [], note)
         return partial(self._reset_clocks, before, fault)
 
-    def _reset_clocks(self, before: Mapping[int, tuple[int, int]], fault: Fault) -> None:
-        for node, (offset, drift) in before.items():
+    def _clock_of(self, node: int) -> tuple[int, int, dict[str, Fault]]:
+        """Offset and drift, and who answers for them."""
+        machine = self._nodes[node]
+        return machine.clock.wall_offset_us, machine.clock.drift_ppm, dict(machine.clock_blame)
+
+    def _reset_clocks(
+        self, before: Mapping[int, tuple[int, int, dict[str, Fault]]], fault: Fault
+    ) -> None:
+        for node, (offset, drift, blame) in before.items():
             self._set_clock(node, offset, drift)
+            self._nodes[node].clock_blame = blame
         self._trace.fault(self._engine.now, "end", fault.name, list(before))
 
     def _set_clock(self, node: int, offset_us: int | None, drift_ppm: int | None) -> None:
@@ -254,22 +274,31 @@ class NodeActions:
     # -- directed steps --------------------------------------------------------------------------
 
     def campaign(self, action: Campaign, fault: Fault, rng: Random) -> None:
-        for node in self._namer.resolve(action.nodes, rng):
-            if self._nodes[node].hand(CampaignEvent()):
-                fault.acted += 1
-                self._trace.fault(self._engine.now, "act", fault.name, [node])
+        for node in self._namer.resolve(action.nodes, rng, among=self._running()):
+            self._tell(node, CampaignEvent(), fault)
 
     def snapshot(self, action: TakeSnapshot, fault: Fault, rng: Random) -> None:
-        for node in self._namer.resolve(action.nodes, rng):
-            if self._nodes[node].hand(TakeSnapshotEvent(action.keep_entries)):
-                fault.acted += 1
-                self._trace.fault(self._engine.now, "act", fault.name, [node])
+        for node in self._namer.resolve(action.nodes, rng, among=self._running()):
+            self._tell(node, TakeSnapshotEvent(action.keep_entries), fault)
+
+    def _tell(self, node: int, event: ReplicaEvent, fault: Fault) -> None:
+        """Hand an event to a replica; the fault acts if the replica does anything about it."""
+        machine = self._nodes[node]
+        before = machine.deeds
+        if not machine.hand(event, fault):
+            return
+        if machine.deeds != before:
+            fault.acted += 1
+        if machine.paused or machine.deeds != before:
+            self._trace.fault(self._engine.now, "act", fault.name, [node])
 
     def operation(self, action: Operation, fault: Fault, rng: Random) -> None:
-        for node in self._namer.resolve(action.node, rng):
+        key = action.key or "k0"
+        if not self._director.knows(key):
+            raise NotYet("what prepares the run is not committed")
+        for node in self._namer.resolve(action.node, rng, among=self._up()):
             fault.acted += 1
             self._values += 1
-            key = action.key or "k0"
             value = action.value if action.value is not None else f"v{self._values}"
             op = self._director.begin(
                 action.op,

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal, Protocol
 
-from qcore.errors import ConfigError
 from qcore.replica.messages import RequestKind
 from qcore.sim.linearizability import Operation, OperationKind
 
@@ -66,6 +65,11 @@ class ClientOp:
     index: int = 0
     returned_us: int = 0
 
+    @property
+    def is_acknowledged_write(self) -> bool:
+        """True once the client was told that the command was applied, also if the machine refused it."""
+        return self.index > 0 and self.request in ("write", "session")
+
     def as_operation(self) -> Operation | None:
         """For the linearizability checker; None if it certainly had no effect or is not on a register.
 
@@ -106,8 +110,12 @@ class Language(Protocol):
         """The result of `setup[number]`."""
         ...
 
+    def knows(self, key: str) -> bool:
+        """Whether `phrase` can speak of this register now."""
+        ...
+
     def phrase(self, op: ClientOp) -> tuple[RequestKind, str]:
-        """The kind of request and its payload."""
+        """The kind of request and its payload, for a key that it knows."""
         ...
 
     def understand(self, op: ClientOp, result: str) -> str | None:
@@ -126,6 +134,9 @@ class KeyValueLanguage:
 
     def take_setup_result(self, number: int, result: str) -> None:
         raise AssertionError("the key-value machine needs no setup")
+
+    def knows(self, key: str) -> bool:
+        return True
 
     def phrase(self, op: ClientOp) -> tuple[RequestKind, str]:
         key = self._keys.get(op.key) or self._keys.setdefault(op.key, json.dumps(op.key))
@@ -188,17 +199,14 @@ class EntityLanguage:
 
     def take_setup_result(self, number: int, result: str) -> None:
         answer = next(iter(json.loads(result).values()))
-        if answer["error"] is not None:
-            raise ConfigError(f"the entity store refused the workload's setup: {answer['error']}")
+        assert answer["error"] is None, f"the store refuses no set-up: {answer['error']}"
         if number:
             self._ids[self._keys[number - 1]] = answer["response"]
 
+    def knows(self, key: str) -> bool:
+        return key in self._ids
+
     def phrase(self, op: ClientOp) -> tuple[RequestKind, str]:
-        if op.key not in self._ids:
-            raise ConfigError(
-                f"the key {op.key!r} is not known: with machine `entity` keys are {self._keys[0]} to "
-                f"{self._keys[-1]}, from the moment when the setup is committed"
-            )
         read = op.kind == "read"
         body: dict[str, object] = {
             "entity_id": self._ids[op.key],
@@ -231,10 +239,12 @@ class OwnLanguage:
     def take_setup_result(self, number: int, result: str) -> None:
         raise AssertionError("a machine of the user's own needs no setup")
 
+    def knows(self, key: str) -> bool:
+        return False
+
     def phrase(self, op: ClientOp) -> tuple[RequestKind, str]:
-        raise ConfigError(
-            f"the timeline's {op.kind} of {op.key!r} goes to a register, and the machine is your own; "
-            "leave such lines out"
+        raise AssertionError(
+            "World refuses scenarios that ask a machine of the user's own for registers"
         )
 
     def understand(self, op: ClientOp, result: str) -> str | None:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import IO
 
 from qcore.errors import ConfigError
-from qcore.sim.expectations import judge, lost_writes
+from qcore.sim.expectations import judge
 from qcore.sim.linearizability import LinearizabilityVerdict, check_history
+from qcore.sim.logs import lost_writes
 from qcore.sim.machines import OwnMachine
 from qcore.sim.metrics import measure
 from qcore.sim.operations import Requests
@@ -67,13 +68,12 @@ def run_scenario(
 def _run(scenario: Scenario, seed: int, trace: TraceWriter, own: OwnMachine | None) -> RunResult:
     world = World(scenario, seed, trace, own)
     world.run()
-    for missing in lost_writes(world):
-        if missing != "no node runs":
-            world.services.report("acknowledged_write_lost", 0, missing)
-            break
+    lost = lost_writes(world.logs, world.services.monitor.committed_membership, world.history)
+    if lost:
+        world.services.report("acknowledged_write_lost", 0, lost[0])
     check_stale_reads(world)
     verdict = _check_linearizability(world)
-    expectations = tuple(judge(world, verdict))
+    expectations = tuple(judge(world, verdict, lost))
     return RunResult(
         scenario.name,
         seed,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from random import Random
 
 from qcore.sim.monitor import Monitor
@@ -11,6 +12,22 @@ from qcore.sim.scenario.values import Selector
 
 class NotYet(Exception):
     """A name cannot be resolved at this moment, e.g. `leader` while there is none: look again later."""
+
+
+@dataclass(slots=True, frozen=True)
+class _Choice:
+    """How random picks choose; see `Namer.resolve`."""
+
+    rng: Random
+    taken: Collection[int]
+    among: Collection[int] | None
+    preferred: Collection[int] | None
+
+    def allows(self, node: int) -> bool:
+        return node not in self.taken and (self.among is None or node in self.among)
+
+    def prefers(self, node: int) -> bool:
+        return self.preferred is None or node in self.preferred
 
 
 class Namer:
@@ -30,7 +47,13 @@ class Namer:
         self._meant: dict[str, tuple[int, ...]] = {}
 
     def resolve(
-        self, selector: Selector, rng: Random, *, taken: Collection[int] = ()
+        self,
+        selector: Selector,
+        rng: Random,
+        *,
+        taken: Collection[int] = (),
+        among: Collection[int] | None = None,
+        preferred: Collection[int] | None = None,
     ) -> tuple[int, ...]:
         """Node ids (and clients, negative), without repetition, in ascending order.
 
@@ -38,13 +61,16 @@ class Namer:
             selector: what the scenario says.
             rng: draws random picks.
             taken: nodes already named in the same action: `rest` and random picks leave them out.
+            among: random picks (`random`, `majority`, `minority`) are of these only: on which the action can act.
+            preferred: random picks are of these as long as there are enough.
 
         Raises:
-            NotYet: there is no leader, no such follower, or nobody to pick from now.
+            NotYet: there is no leader, no such follower, or too few to pick from now.
         """
         found: list[int] = []
         for term in sorted(selector.terms, key=_phase):
-            ids = self._term(term, selector.pool, rng, {*taken, *found})
+            choice = _Choice(rng, {*taken, *found}, among, preferred)
+            ids = self._term(term, selector.pool, choice)
             if isinstance(term, str):
                 self._meant[term] = ids
                 if term == "leader":
@@ -52,7 +78,9 @@ class Namer:
             found += [node for node in ids if node not in found]
         return tuple(sorted(found))
 
-    def resolve_groups(self, groups: Sequence[Selector], rng: Random) -> list[tuple[int, ...]]:
+    def resolve_groups(
+        self, groups: Sequence[Selector], rng: Random, preferred: Collection[int] | None = None
+    ) -> list[tuple[int, ...]]:
         """Several selectors that share `rest` and random picks: the definite ones are settled first.
 
         Raises:
@@ -62,12 +90,16 @@ class Namer:
         taken: list[int] = []
         order = sorted(range(len(groups)), key=lambda i: max(_phase(t) for t in groups[i].terms))
         for position in order:
-            resolved[position] = self.resolve(groups[position], rng, taken=taken)
+            resolved[position] = self.resolve(
+                groups[position], rng, taken=taken, preferred=preferred
+            )
             taken += resolved[position]
         return [resolved[position] for position in range(len(groups))]
 
     def meant(self, selector: Selector, rng: Random, among: Collection[int]) -> tuple[int, ...]:
         """As `resolve`, but a name that meant nodes of `among` when it was last used means them again.
+
+        Random picks are of `among` as long as there are enough.
 
         Raises:
             NotYet: as `resolve`.
@@ -78,16 +110,15 @@ class Namer:
             if isinstance(term, str) and before:
                 ids: Sequence[int] = before
             else:
-                ids = self._term(term, selector.pool, rng, set())
+                ids = self._term(term, selector.pool, _Choice(rng, (), None, among))
             found += [node for node in ids if node not in found]
         return tuple(sorted(found))
 
-    def _term(
-        self, term: int | str, pool: str, rng: Random, taken: Collection[int]
-    ) -> tuple[int, ...]:
+    def _term(self, term: int | str, pool: str, choice: _Choice) -> tuple[int, ...]:
         if isinstance(term, int):
             return (term,)
         everyone = tuple(node for node, facts in self._monitor.facts.items() if facts.joined)
+        taken = choice.taken
         name, _, number = term.partition("_")
         match name:
             case "leader":
@@ -109,11 +140,11 @@ class Namer:
             case "paused":
                 return tuple(n for n, facts in self._monitor.facts.items() if facts.paused)
             case "majority":
-                return self._pick(len(everyone) // 2 + 1, "all", rng, taken)
+                return self._pick(len(everyone) // 2 + 1, "all", choice)
             case "minority":
-                return self._pick((len(everyone) - 1) // 2, "all", rng, taken)
+                return self._pick((len(everyone) - 1) // 2, "all", choice)
             case "random":
-                return self._pick(int(number or 1), pool, rng, taken)
+                return self._pick(int(number or 1), pool, choice)
             case "clients":
                 return tuple(self._clients)
             case "client":
@@ -142,9 +173,9 @@ class Namer:
             raise NotYet(f"there is no follower number {number}")
         return running[number - 1]
 
-    def _pick(self, amount: int, pool: str, rng: Random, taken: Collection[int]) -> tuple[int, ...]:
+    def _pick(self, amount: int, pool: str, choice: _Choice) -> tuple[int, ...]:
         facts = self._monitor.facts
-        candidates = [node for node in facts if facts[node].joined and node not in taken]
+        candidates = [node for node in facts if facts[node].joined and choice.allows(node)]
         if pool == "followers":
             leader = self._leader()
             candidates = [node for node in candidates if node != leader]
@@ -152,7 +183,11 @@ class Namer:
             candidates = [node for node in candidates if not facts[node].up]
         if amount > len(candidates):
             raise NotYet(f"there are not {amount} nodes to pick from")
-        return tuple(sorted(rng.sample(candidates, amount)))
+        first = [node for node in candidates if choice.prefers(node)]
+        if amount <= len(first):
+            return tuple(sorted(choice.rng.sample(first, amount)))
+        others = [node for node in candidates if not choice.prefers(node)]
+        return tuple(sorted([*first, *choice.rng.sample(others, amount - len(first))]))
 
 
 def _phase(term: int | str) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qcore.sim.engine import Engine
+from qcore.sim.histories import Histories
 from qcore.sim.hooks import Hooks
 from qcore.sim.invariants import Invariants
 from qcore.sim.monitor import Monitor
@@ -33,6 +34,7 @@ class Services:
     hooks: Hooks
     invariants: Invariants
     violations: list[Violation]
+    histories: Histories = field(default_factory=Histories)
 
     def report(self, check: str, node: int, note: str) -> None:
         """A safety property does not hold."""

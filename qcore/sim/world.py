@@ -16,6 +16,7 @@ from qcore.sim.faults import Timeline
 from qcore.sim.hooks import Hooks
 from qcore.sim.invariants import Invariants
 from qcore.sim.ledger import Ledger
+from qcore.sim.logs import Logs
 from qcore.sim.machines import OwnMachine, language_of, machine_maker
 from qcore.sim.message_actions import MessageActions
 from qcore.sim.monitor import Monitor
@@ -45,7 +46,8 @@ class World:
         own: a machine of the user's own in place of the scenario's, and what clients ask of it.
 
     Raises:
-        ConfigError: the scenario names a machine that cannot be loaded.
+        ConfigError: the scenario names a machine that cannot be loaded, or asks a machine of the user's own for
+            registers.
     """
 
     def __init__(
@@ -53,6 +55,8 @@ class World:
     ) -> None:
         self.scenario = scenario
         self._own = own if own is not None else own_machine(scenario)
+        if self._own is not None:
+            scenario.refuse_registers()
         self.seed = seed
         self.streams = Streams(seed)
         self.engine = Engine()
@@ -73,6 +77,8 @@ class World:
             [],
         )
         self.nodes = {node: self._make_node(node) for node in everyone}
+        self.logs = Logs(self.nodes, self.services.histories)
+        self.services.monitor.watch(self.logs)
         self.language: Language = (
             OwnLanguage()
             if self._own is not None
@@ -82,6 +88,7 @@ class World:
         self.clients = [self._make_client(n) for n in range(1, workload.clients + 1)]
         self.director = self._make_client(workload.clients + 1)
         self._connect()
+        self.network.is_listening = self._is_listening
         namer = Namer(self.services.monitor, [client.vertex for client in self.clients])
         network_actions = NetworkActions(self.services, namer)
         network_actions.remember_normal()
@@ -123,9 +130,8 @@ class World:
         base = self.streams.get(f"node/{node}/clock").randrange(1_000_000_000)
         clock = NodeClock(base)
         if spec is not None:
-            self.ledger.declare(f"clocks[{node}]").acted += 1
             clock = NodeClock(base, spec.drift_ppm, round(spec.offset_ms * 1000))
-        return SimNode(
+        machine = SimNode(
             cluster.replica_config(node),
             self.services,
             disk,
@@ -133,6 +139,11 @@ class World:
             self.streams.get(f"node/{node}/replica"),
             self._make_machine(),
         )
+        if spec is not None:
+            fault = self.ledger.declare(f"clocks[{node}]")
+            if clock.drift_ppm or clock.wall_offset_us:
+                machine.clock_blame["all"] = fault
+        return machine
 
     def _first_state(self, node: int) -> DurableState:
         """A cluster that has just been initialised: every log holds the configuration, nothing else.
@@ -278,6 +289,13 @@ class World:
             )
             self.loads.append(load)
             load.start(start_us)
+
+    def _is_listening(self, link: Link) -> bool:
+        """Whether anything comes of what the link delivers: a client is even told that a process is down."""
+        if link.target < 0:
+            return True
+        node = self.nodes[link.target]
+        return node.up or (link.source < 0 and node.powered)
 
     # -- the network's losses --------------------------------------------------------------------
 

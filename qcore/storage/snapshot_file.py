@@ -2,7 +2,7 @@ r"""A snapshot in a file: a copy of a cluster's state that outlives the cluster.
 
 The first line is JSON and says what the file holds; the snapshot's text follows, as UTF-8, up to the end of the file:
 
-    {"format":"qcore-snapshot","version":1,"cluster_id":...,"header_sha256":"..."}\n
+    {"format":"qcore-snapshot","version":2,"cluster_id":...,"header_sha256":"..."}\n
     <size bytes of text>
 
 The header's keys are the fields of `SnapshotHeader`, after `format` and `version` and before `header_sha256`, which is
@@ -28,10 +28,14 @@ from typing import IO, Final, Self
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from qcore.core.entry import Membership
+from qcore.core.messages import Since2, Version2
+from qcore.core.version import FIRST_VERSION
 from qcore.errors import ConfigError, SnapshotFileError
 
 FORMAT: Final = "qcore-snapshot"
-VERSION: Final = 1
+#: Version 2 adds the cluster clock and the version of the cluster. A copy of a cluster whose rules are those of 0.1.0
+#: has neither, and is written as version 1.
+VERSION: Final = 2
 #: A header is a few hundred bytes; a line longer than this is none.
 MAX_HEADER_BYTES: Final = 1 << 20
 #: Bytes that are read at a time.
@@ -51,6 +55,8 @@ class SnapshotHeader:
         membership: the configuration at that entry, with the members' addresses.
         size: length of the text in bytes.
         sha256: of the text.
+        last_included_clock_us: the cluster clock at the last entry.
+        cluster_version: the version of the cluster as of that entry.
     """
 
     cluster_id: str
@@ -60,12 +66,16 @@ class SnapshotHeader:
     membership: Membership
     size: int
     sha256: str
+    last_included_clock_us: Since2 = 0
+    cluster_version: Version2 = FIRST_VERSION
 
     def line(self) -> bytes:
         """The first line of the file, with its newline."""
         fields = {
             "format": FORMAT,
-            "version": VERSION,
+            "version": VERSION
+            if self.last_included_clock_us or self.cluster_version.machine
+            else 1,
             **_header_adapter().dump_python(self, mode="json"),
         }
         return _encode({**fields, "header_sha256": _digest(fields)}) + b"\n"
@@ -289,9 +299,10 @@ def _header(path: Path, file: IO[bytes]) -> SnapshotHeader:
             f"{path}: the header was changed: it does not have its checksum: {_TAKE_ANEW}"
         )
     version = fields.pop("version", None)
-    if version != VERSION:
+    if version not in range(1, VERSION + 1):
         raise SnapshotFileError(
-            f"{path} has format version {version}, this qcore reads version {VERSION}: use the qcore that wrote it"
+            f"{path} has format version {version}, this qcore reads versions 1 to {VERSION}: use the qcore that "
+            "wrote it"
         )
     del fields["format"]
     try:

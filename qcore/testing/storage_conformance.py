@@ -15,11 +15,13 @@ after a failed sync, and that data survive a power loss (`kill -9` does not lose
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hypothesis import HealthCheck, given, note, settings
 
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog, Write
 from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapshot, SnapshotMeta
+from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import StorageError
 from qcore.storage.interface import Identity, LogStorage
 from qcore.testing.storage_crashes import StorageCrashes
@@ -96,6 +98,9 @@ class StorageConformance(StorageRefusals, StorageCrashes):
             Entry(3, 2**40, "membership", Membership(voters=(1, 2)).to_json(), 2**53 + 1),
             Entry(4, 2**40, "command", "\0 nul, ünï, 漢, \U0001f600, \r\n, '\"\\", 2**62),
             Entry(5, 2**62, "command", "x" * 300_000, 2**62),
+            Entry(6, 2**62, "version", ClusterVersion(2, "kv", 3).to_json(), 2**62),
+            Entry(7, 2**62, "session", "", 2**62, 1),
+            Entry(8, 2**62, "command", "\0 ünï", 2**62, 2**62),
         ]
         opener = self.make()
         state = written(opener, [[hard_state(2**62), AppendLog(2, entries)]])
@@ -106,6 +111,13 @@ class StorageConformance(StorageRefusals, StorageCrashes):
             opener = self.make()
             state = written(opener, [[SaveHardState(1, HardState(5, vote, 0))]])
             assert state.hard_state == HardState(5, vote, 0)
+
+    def test_a_promise_survives_and_is_replaced(self) -> None:
+        opener = self.make()
+        calls = [[SaveHardState(1, HardState(5, None, 0, promise))] for promise in (0, 700, 2**40)]
+        for call in calls:
+            assert written(opener, [call]).hard_state == call[0].hard_state
+        assert written(opener, [[hard_state(6)]]).hard_state == HardState(6, None, 0)
 
     def test_later_hard_state_replaces_the_earlier(self) -> None:
         opener = self.make()
@@ -198,9 +210,14 @@ class StorageConformance(StorageRefusals, StorageCrashes):
         snapshot = Snapshot(
             SnapshotMeta(2**40, 2**50, 2**62, membership), "\0 ünï 漢 \U0001f600\r\n"
         )
-        opener = self.make()
-        calls: list[list[Write]] = [[hard_state(2**50), StoreSnapshot(3, snapshot, 2**40, True)]]
-        assert written(opener, calls).snapshot == snapshot
+        for clock_us, version in ((0, FIRST_VERSION), (2**61, ClusterVersion(2, "kv", 7))):
+            meta = replace(snapshot.meta, last_included_clock_us=clock_us, version=version)
+            expected = replace(snapshot, meta=meta)
+            opener = self.make()
+            calls: list[list[Write]] = [
+                [hard_state(2**50), StoreSnapshot(3, expected, 2**40, True)]
+            ]
+            assert written(opener, calls).snapshot == expected
 
     def test_large_snapshot_survives(self) -> None:
         """Several megabytes, which a storage may keep in pieces, and characters of one to four bytes at every seam."""

@@ -18,10 +18,13 @@ from qcore.core.entry import (
     Snapshot,
     SnapshotMeta,
 )
+from qcore.core.version import ClusterVersion
 
 #: Any text that UTF-8 can carry, NUL and the astral planes included.
 texts = st.text(st.characters(codec="utf-8"), max_size=40)
-_kinds: st.SearchStrategy[EntryKind] = st.sampled_from(["command", "noop", "membership", "session"])
+_kinds: st.SearchStrategy[EntryKind] = st.sampled_from(
+    ["command", "noop", "membership", "session", "version"]
+)
 _small = st.integers(0, 6)
 
 
@@ -129,7 +132,8 @@ class Model:
         hard = self.state.hard_state
         vote = choice.second or None
         return SaveHardState(
-            self._write_id(), HardState(hard.term + choice.first, vote, hard.commit)
+            self._write_id(),
+            HardState(hard.term + choice.first, vote, hard.commit, choice.first * choice.second),
         )
 
     def _append(self, choice: Choice) -> Write:
@@ -143,6 +147,7 @@ class Model:
                 choice.kind,
                 choice.text * offset,
                 1_700_000_000_000_000 + offset,
+                offset * choice.second,
             )
             for offset in range(choice.first)
         ]
@@ -185,4 +190,5 @@ def _snapshot(index: int, term: int, time_us: int, text: str) -> Snapshot:
     membership = Membership(
         voters=(1, 2, 3), addresses=((1, "127.0.0.1:1"),), cluster_id=f"c{index}"
     )
-    return Snapshot(SnapshotMeta(index, term, time_us, membership), text * 3)
+    version = ClusterVersion(1 + index % 2, "kv" if index % 2 else "", 1)
+    return Snapshot(SnapshotMeta(index, term, time_us, membership, index % 3, version), text * 3)

@@ -88,6 +88,7 @@ class Node:
     durable: DurableState
     core: RaftCore | None = None
     now: int = 0
+    wall_us: int = 0  # what its wall clock shows; 0: it has none
     writes: deque[Write | SaveCommit] = field(default_factory=deque)  # not durable yet
     held: list[Send] = field(default_factory=list)  # waiting for their write
     durable_write_id: int = 0
@@ -197,7 +198,7 @@ class Cluster:
         """Step one core and carry out the effects. Returns them."""
         node = self.nodes[node_id]
         before = self.safety.before(node.up) if self.safety else None
-        effects = node.up.step(event, node.now)
+        effects = node.up.step(event, node.now, node.wall_us)
         self._carry_out(node, effects)
         if self.safety and before is not None:
             self.safety.after(self.nodes_durable(), node_id, node.up, before, effects)
@@ -227,6 +228,10 @@ class Cluster:
         deadline = node.up.next_deadline()
         if deadline < 1 << 61:
             node.now = max(node.now, deadline)
+        return self.step(node_id, Tick())
+
+    def timeout_now(self, node_id: int) -> list[Effect]:
+        """The node is told that its clock may have passed its deadline; the clock stays as it is."""
         return self.step(node_id, Tick())
 
     def campaign(self, node_id: int) -> list[Effect]:

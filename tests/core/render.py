@@ -42,8 +42,10 @@ from qcore.core.messages import (
 
 
 def entry_text(entry: Entry) -> str:
-    """`index.term` and what it holds: a command, `noop`, or `members`."""
-    what = {"noop": "noop", "membership": "members"}.get(entry.kind, entry.data)
+    """`index.term` and what it holds: a command, `noop`, `members` or `version`."""
+    what = {"noop": "noop", "membership": "members", "version": "version"}.get(
+        entry.kind, entry.data
+    )
     return f"{entry.index}.{entry.term}:{what}"
 
 
@@ -72,7 +74,8 @@ def message_text(message: RaftMessage) -> str:
             return f"RequestVoteResponse t{message.term} {_granted(message.vote_granted)}"
         case PreVote():
             last = f"{message.last_log_index}.{message.last_log_term}"
-            return f"PreVote t{message.term} for t{message.next_term} last {last}"
+            why = " transfer" if message.leadership_transfer else ""
+            return f"PreVote t{message.term} for t{message.next_term} last {last}{why}"
         case PreVoteResponse():
             answer = _granted(message.vote_granted)
             return f"PreVoteResponse t{message.term} for t{message.next_term} {answer}"
@@ -97,7 +100,8 @@ def message_text(message: RaftMessage) -> str:
             so_far = "" if message.match_index else f" next {message.next_offset}"
             return f"InstallSnapshotResponse t{message.term} match {message.match_index}{so_far}{_round(message)}"
         case TimeoutNow():
-            return f"TimeoutNow t{message.term}"
+            reach = ",".join(map(str, message.must_reach))
+            return f"TimeoutNow t{message.term}" + (f" must reach {reach}" if reach else "")
         case TimeoutNowResponse():
             return f"TimeoutNowResponse t{message.term} {_accepted(message.accepted)}"
 

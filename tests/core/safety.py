@@ -76,6 +76,7 @@ class Safety:
         self.highest_commit = 0
         self.state_at: dict[int, int] = {}
         self.time_at: dict[int, int] = {}
+        self.clock_at: dict[int, int] = {}
         self.reads: dict[tuple[int, int, int], int] = {}
         self.leaders: dict[int, tuple[int, RaftCore]] = {}  # node -> (term, core)
 
@@ -217,13 +218,19 @@ class Safety:
         demand(known == digest, f"state machine safety: node {node_id} differs at index {index}")
 
     def _log_time(self, node_id: int, entries: list[Entry]) -> None:
-        """Log time never goes back: client sessions expire by it (dissertation 6.3)."""
+        """Neither log time nor the cluster clock goes back: client sessions expire by one of them."""
         for entry in entries:
             before = self.time_at.get(entry.index - 1, entry.time_us)
             self.time_at[entry.index] = entry.time_us
             demand(
                 before <= entry.time_us,
                 f"log time: node {node_id} applies entry {entry.index} of {entry.time_us} µs after one of {before}",
+            )
+            clock = self.clock_at.get(entry.index - 1, entry.clock_us)
+            self.clock_at[entry.index] = entry.clock_us
+            demand(
+                clock <= entry.clock_us,
+                f"cluster clock: node {node_id} applies entry {entry.index} of {entry.clock_us} µs after {clock}",
             )
 
     # -- votes and reads -------------------------------------------------------------------------

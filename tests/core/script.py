@@ -9,7 +9,7 @@ clock. Any command may end in `quiet`: then writes, sends and applications are l
 
 | command | |
 |---|---|
-| `nodes 3 [pristine] [voters=1,2 outgoing=.. learners=..] [priorities=1,5,0] [setting=value ..]` | a fresh cluster |
+| `nodes 3 [pristine] [voters=1,2 outgoing=.. learners=..] [priorities=1,5] [rules=2] [setting=value ..]` | a cluster |
 | `restore 1 term=3 log=1,1,3 [vote=2] [commit=2]` | node 1 restarts with a log of these terms |
 | `bootstrap 1` | initialise a pristine node with all nodes as voters |
 | `lead 1` | node 1 is elected and its no-op committed everywhere: prints nothing |
@@ -35,7 +35,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields, replace
 
-from qcore.core import DurableState, HardState, Membership, RaftConfig, Safeguards
+from qcore.core import DurableState, Entry, HardState, Membership, RaftConfig, Safeguards
 from qcore.core.effects import Effect
 from qcore.core.events import (
     Bootstrap,
@@ -45,6 +45,7 @@ from qcore.core.events import (
     Tick,
     TransferLeadership,
 )
+from qcore.core.version import ClusterVersion
 from tests.core.cluster import Cluster, Envelope, Node, started
 from tests.core.render import (
     LOUD,
@@ -140,9 +141,10 @@ class Script:
             voters_outgoing=ids(options.pop("outgoing", None)),
             learners=ids(options.pop("learners", None)),
         )
+        rules = int(options.pop("rules", "1"))
         pristine = "pristine" in words
         durable = {
-            node_id: DurableState() if pristine else started(self.membership)
+            node_id: DurableState() if pristine else _started(self.membership, rules)
             for node_id in range(1, size + 1)
         }
         self._cluster = ScriptCluster(durable, _settings(options))
@@ -377,6 +379,14 @@ class Script:
 
     def do_messages(self, words: list[str], options: dict[str, str]) -> list[str]:
         return [f"{e.source}->{e.to} {message_text(e.message)}" for e in self.cluster.network]
+
+
+def _started(membership: Membership, rules: int) -> DurableState:
+    """A log with the configuration, and from rules 2 on with the version behind it."""
+    state = started(membership)
+    if rules > 1:
+        state.entries.append(Entry(2, 1, "version", ClusterVersion(rules).to_json(), 0))
+    return state
 
 
 def _settings(options: dict[str, str]) -> RaftConfig:

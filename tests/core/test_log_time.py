@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from qcore.core import RaftConfig
+from qcore.core import Entry, RaftConfig
 from qcore.core.effects import StoreSnapshot
 from qcore.core.events import MessageReceived, Propose
+from qcore.core.messages import AppendEntries
+from qcore.core.version import ClusterVersion
 from tests.core.cluster import Cluster, whole_snapshot
 from tests.core.safety import SafetyViolation
 from tests.core.single import THREE, become, only, receive, restored
@@ -66,6 +68,20 @@ def test_a_snapshot_carries_its_last_entrys_time_to_a_follower() -> None:
     assert snapshot.meta.last_included_time_us == EARLY
 
 
+def test_times_of_entries_that_were_removed_count_no_more() -> None:
+    """A deposed leader's clock was far ahead; nothing that it wrote was committed."""
+    core = restored((1,), commit=1)
+    wrong = Entry(2, 1, "command", "wrong", LATE, LATE)
+    receive(core, 2, AppendEntries(1, 2, 1, 1, 1, [wrong]))
+    assert core.last_clock_us == LATE
+    right = Entry(2, 2, "noop", "", EARLY, EARLY)
+    receive(core, 3, AppendEntries(2, 3, 1, 1, 1, [right]))
+    assert core.last_clock_us == EARLY
+    become(core, "leader")
+    assert core.log_entries()[-1].time_us == EARLY
+    assert EARLY <= core.log_entries()[-1].clock_us < LATE
+
+
 def test_a_snapshot_from_before_1970_is_senseless() -> None:
     core = restored()
     before = core.status()
@@ -81,3 +97,18 @@ def test_the_watcher_of_the_walks_notices_time_that_goes_back() -> None:
     cluster.core(1)._server.last_time_us = 0  # the fault that the snapshot's time prevents
     with pytest.raises(SafetyViolation, match="log time"):
         cluster.elect(1)
+
+
+def test_the_watcher_of_the_walks_notices_a_cluster_clock_that_goes_back() -> None:
+    cluster = Cluster.of(1)
+    cluster.elect(1)
+    cluster.step(1, Propose([ClusterVersion(2, "kv", 1).to_json()], 1, ["version"]))
+    cluster.settle()
+    cluster.advance(100)
+    cluster.propose(1, "late")
+    cluster.settle()
+    server = cluster.core(1)._server
+    server.last_clock_us = server.clock.value_us = 0
+    cluster.propose(1, "early")
+    with pytest.raises(SafetyViolation, match="cluster clock"):
+        cluster.settle()

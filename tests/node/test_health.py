@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from qcore.cli import cluster as cluster_cli
 from qcore.cli.cluster import Answer
 from qcore.cli.exits import ExitCode
-from qcore.cli.health import find_problems
+from qcore.cli.health import clock_warnings, find_problems, priority_warnings
 from qcore.errors import TransportError
 
 MEMBERS = {"a:1": 1, "b:1": 2}
@@ -66,6 +66,47 @@ def test_a_cluster_without_a_leader_is_not_well() -> None:
     assert find_problems(MEMBERS, [{**FOLLOWER, "id": 1}, FOLLOWER]) == ["no member leads"]
 
 
+def with_priorities(*own: int, leader: int | None = 1) -> list[dict[str, Any]]:
+    """The answers of nodes 1 to n, which have these priorities of their own."""
+    voters = list(range(1, len(own) + 1))
+    answers = []
+    for node, priority in zip(voters, own, strict=True):
+        answer = changed(LEADER if node == leader else FOLLOWER, priority=priority)
+        answer.update(id=node, current_leader=leader)
+        answer["membership_config"]["membership"]["configs"] = [voters]
+        answers.append(answer)
+    return answers
+
+
+def test_too_many_voters_of_priority_0_are_a_warning() -> None:
+    assert priority_warnings([*with_priorities(1, 0, 1)]) == []
+    (warning,) = priority_warnings([*with_priorities(1, 0, 0)])
+    assert warning.startswith("[2, 3] of the voters [1, 2, 3] have priority 0 and never lead")
+    (warning,) = priority_warnings([*with_priorities(1, 0)])
+    assert "[2] of the voters [1, 2]" in warning
+    assert priority_warnings([LEADER, FOLLOWER]) == [], "0.1.0 does not say"
+
+
+def test_the_leader_knows_the_priority_of_one_that_does_not_answer() -> None:
+    leader, follower, _ = with_priorities(1, 0, 0)
+    leader["qcore"]["priorities"] = {"1": 1, "2": 0, "3": 0}
+    assert len(priority_warnings([leader, follower, TransportError("refused")])) == 1
+    leader["qcore"]["priorities"] = {"1": 1, "2": 0, "3": 1}
+    assert priority_warnings([leader, follower, TransportError("refused")]) == []
+
+
+def test_a_cluster_in_which_nobody_may_lead_is_told_from_one_that_lost_its_leader() -> None:
+    members = {"a:1": 1, "b:1": 2, "c:1": 3}
+    one, two, three = with_priorities(1, 0, 0, leader=None)
+    assert find_problems(members, [one, two, three]) == ["no member leads"]
+    gone, nobody, why = find_problems(members, [TransportError("refused"), two, three])
+    assert (gone, nobody) == ("a:1 does not answer: refused", "no member leads")
+    assert why.startswith("nobody may lead: all voters that answer ([2, 3]) have priority 0: ")
+    assert "start one of [1]" in why
+    *_, why = find_problems(members, [*with_priorities(0, 0, 0, leader=None)])
+    assert "have priority 0: restart one of them" in why
+
+
 def removed_node(nodes: dict[str, Any]) -> dict[str, Any]:
     """What a node says that was removed, or never added: it alone answers."""
     membership = {"configs": [[]], "nodes": nodes}
@@ -91,3 +132,49 @@ def test_states_that_nobody_has_shown_are_not_equal(
     done = CliRunner().invoke(cluster_cli.app, arguments)
     assert done.exit_code == ExitCode.UNHEALTHY
     assert said in done.output
+
+
+def with_clock(**clock: Any) -> dict[str, Any]:
+    sound = {
+        "wall_skew_us": 0,
+        "max_wall_skew_us": 1_000_000,
+        "log_time_ahead_us": None,
+        "peer_wall_offsets_us": {"2": 0},
+    }
+    return changed(LEADER, clock={**sound, **clock})
+
+
+@pytest.mark.parametrize(
+    ("clock", "said"),
+    [
+        ({}, []),
+        ({"wall_skew_us": 900_000, "peer_wall_offsets_us": {"2": -900_000}}, []),
+        (
+            {"wall_skew_us": 3_600_000_000, "peer_wall_offsets_us": {"2": -3_600_000_000}},
+            ["a:1: its wall clock is 3600.0 s ahead of a quorum's"],
+        ),
+        (
+            {"peer_wall_offsets_us": {"2": -5_000_000}},
+            ["b:1: its wall clock is 5.0 s behind a quorum's"],
+        ),
+        ({"peer_wall_offsets_us": {"2": None}}, []),
+        ({"wall_skew_us": None, "log_time_ahead_us": None}, []),
+        (
+            {"log_time_ahead_us": 9_000_000},
+            ["the newest time stamp in the log is 9.0 s ahead of a quorum's clocks"],
+        ),
+    ],
+)
+def test_clocks_that_are_far_apart_are_warnings(clock: dict[str, Any], said: list[str]) -> None:
+    answers: list[Answer] = [with_clock(**clock), FOLLOWER]
+    warnings = clock_warnings(MEMBERS, answers)
+    assert len(warnings) == len(said)
+    for warning, start in zip(warnings, said, strict=True):
+        assert warning.startswith(start)
+    assert find_problems(MEMBERS, answers) == [], "no harm is done yet"
+
+
+def test_nodes_that_do_not_tell_their_clocks_cause_no_warning() -> None:
+    """0.1.0 does not; nor does a cluster without a leader, or one that does not answer."""
+    assert clock_warnings(MEMBERS, [LEADER, FOLLOWER]) == []
+    assert clock_warnings(MEMBERS, [FOLLOWER, TransportError("refused")]) == []

@@ -259,11 +259,11 @@ def the_source_of_a_transfer_is_read(*, given_up: bool) -> bool:
     return is_served(cluster, 1, lease_read(cluster, 1))
 
 
-START, ADVANCE = transfer._start, transfer.advance
+ASK, ADVANCE = transfer._ask, transfer.advance
 
 
-def start_without_voiding(server: Server, target: int) -> None:
-    START(server, target)
+def ask_without_voiding(server: Server, target: int, *, by_priority: bool) -> None:
+    ASK(server, target, by_priority=by_priority)
     server.lease_void = False
 
 
@@ -280,7 +280,7 @@ def test_a_transfer_voids_the_lease_is_right(given_up: bool) -> None:
 
 
 def test_a_lease_that_outlives_a_transfer_reads_stale(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "_start", start_without_voiding)
+    monkeypatch.setattr(transfer, "_ask", ask_without_voiding)
     with pytest.raises(SafetyViolation, match="stale read: node 1"):
         the_source_of_a_transfer_is_read(given_up=False)
 

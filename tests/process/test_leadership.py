@@ -150,8 +150,10 @@ def test_priorities_decide_who_leads_and_zero_never_does(tmp_path: Path) -> None
             first.kill()  # of the two that are left only one may lead
             wait_for(lambda: cluster.leader() is second, 30, "node 2 to lead")
             load.wait_acknowledged(100)
-            first.start()  # it lacks what was written meanwhile, and takes over once it has it
-            wait_for(lambda: cluster.leader() is first, 30, "node 1 to take over again")
+            # It lacks what was written meanwhile. It led for a short time only and was lost, so the others let it
+            # wait for 80 election timeouts (48 s) before they trust it again.
+            first.start()
+            wait_for(lambda: cluster.leader() is first, 120, "node 1 to take over again")
             load.wait_acknowledged(20)
         load.read_all()
         load.check()
@@ -160,6 +162,60 @@ def test_priorities_decide_who_leads_and_zero_never_does(tmp_path: Path) -> None
         assert "role=follower" in roles
         assert roles.isdisjoint({"role=leader", "role=candidate", "role=pre_candidate"})
     assert_no_traceback(cluster)
+
+
+def test_a_cluster_in_which_nobody_may_lead_says_so_everywhere(tmp_path: Path) -> None:
+    """Priorities are settings: two restarts break the rule, the leader says so, and its death stops the cluster."""
+    with begun_with_priorities(tmp_path, {1: 5, 2: 1, 3: 1}) as cluster:
+        first, second, third = cluster.nodes.values()
+        wait_for(lambda: cluster.leader() is first, 30, "node 1 to lead")
+        assert first.status()["qcore"]["priorities"] == {"1": 5, "2": 1, "3": 1}
+        for node in (second, third):
+            node.stop()
+            node.arguments += ["--priority", "0"]
+            node.start()
+            cluster.wait_converged()
+        wait_for(lambda: "too many voters never lead" in first.log_text(), 20, "the leader's log")
+        assert "qcore_raft_priority_zero_voters 2" in first.get("/metrics")[1]
+        code, said = health(cluster)
+        assert code == 0, said
+        assert "warning: [2, 3] of the voters [1, 2, 3] have priority 0 and never lead" in said
+        refused = member_command(cluster, "demote", "1")
+        assert refused.returncode == 4
+        assert "priorities" in refused.stderr
+        assert "nobody could ever lead again" in refused.stderr
+        first.kill()
+        wait_for(lambda: "never leads" in second.get("/readyz")[1], 20, "node 2 to miss its leader")
+        code, said = health(cluster)
+        assert code == 5
+        assert (
+            "nobody may lead: all voters that answer ([2, 3]) have priority 0: start one of [1]"
+            in said
+        )
+        first.start()
+        cluster.wait_leader()
+    assert_no_traceback(cluster)
+
+
+def health(cluster: LocalCluster) -> tuple[int, str]:
+    """Exit code and output of `qcore cluster health`."""
+    done = command_of(cluster, "cluster", "health")
+    return done.returncode, done.stdout
+
+
+def member_command(cluster: LocalCluster, *words: str) -> subprocess.CompletedProcess[str]:
+    return command_of(cluster, "member", *words)
+
+
+def command_of(cluster: LocalCluster, *words: str) -> subprocess.CompletedProcess[str]:
+    """What an operator would type."""
+    return subprocess.run(
+        [sys.executable, "-m", "qcore", *words, "--endpoints", ",".join(cluster.endpoints)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def begun_with_priorities(directory: Path, priorities: dict[int, int]) -> LocalCluster:

@@ -59,7 +59,7 @@ class Host:
 
     def step(self, *events: ReplicaEvent) -> list[ReplicaEffect]:
         effects = self.replica.step(
-            list(events), self.cluster.now, self.cluster.wall_us + self.cluster.now
+            list(events), self.cluster.now, self.cluster.wall_of(self.node_id)
         )
         for effect in effects:
             match effect:
@@ -91,7 +91,11 @@ class Host:
 
 
 class Cluster:
-    """`size` replicas of a machine, already initialised by these apply rules, nobody elected."""
+    """`size` replicas of a machine, already initialised, nobody elected.
+
+    Args:
+        rules: the apply rules with which the log begins; with 1 they stay so, and None lets replicas raise them.
+    """
 
     def __init__(
         self,
@@ -101,12 +105,14 @@ class Cluster:
         max_uncommitted_bytes: int = 1 << 20,
         snapshot_entries: int = 0,
         raft: RaftConfig | None = None,
-        rules: int = 1,
+        rules: int | None = None,
     ) -> None:
+        self.max_rules = rules or LATEST_RULES
         self.now = 0
         self.wall_us = WALL_US  # when `now` was 0, by the wall clock, which may be set
+        self.wall_ahead_us: dict[int, int] = {}  # of one node's wall clock
         self.machine = machine
-        self.max_rules = LATEST_RULES
+
         self.max_pending_requests = max_pending_requests
         self.raft = raft or RaftConfig(1, max_uncommitted_bytes=max_uncommitted_bytes)
         self.snapshot_entries = snapshot_entries
@@ -116,13 +122,14 @@ class Cluster:
         membership = Membership(
             voters=ids, addresses=tuple((i, f"10.0.0.{i}:80") for i in ids), cluster_id="test"
         )
-        first = [Entry(1, 1, "membership", membership.to_json(), 0)]
-        if rules > 1:
+        first = Entry(1, 1, "membership", membership.to_json(), 0)
+        begin = [first]
+        if rules is not None and rules > 1:
             version = ClusterVersion(rules, machine().name, 1)
-            first.append(Entry(2, 1, "version", version.to_json(), 0))
+            begin.append(Entry(2, 1, "version", version.to_json(), 0))
         self.hosts = {
             i: Host(
-                self, i, DurableState(HardState(1, None, len(first)), None, [*first]), machine()
+                self, i, DurableState(HardState(1, None, len(begin)), None, list(begin)), machine()
             )
             for i in ids
         }
@@ -134,6 +141,10 @@ class Cluster:
         self.hosts[node_id] = Host(self, node_id, DurableState(), self.machine())
         self.hosts[node_id].step()
         return self.hosts[node_id]
+
+    def wall_of(self, node_id: int) -> int:
+        """What a node's wall clock shows."""
+        return self.wall_us + self.now + self.wall_ahead_us.get(node_id, 0)
 
     def leader(self) -> Host:
         leaders = [h for h in self.hosts.values() if h.replica.core.role == "leader"]

@@ -129,13 +129,13 @@ def configurations_stay(patch: pytest.MonkeyPatch) -> None:
 
 def transfers_keep_the_lease(patch: pytest.MonkeyPatch) -> None:
     """P6: the old leader reads under its lease while the target has won."""
-    right = transfer.begin
+    right = transfer._ask
 
-    def wrong(server: Server, to: int | None) -> None:
-        right(server, to)
+    def wrong(server: Server, target: int, *, by_priority: bool) -> None:
+        right(server, target, by_priority=by_priority)
         server.lease_void = False
 
-    patch.setattr(transfer, "begin", wrong)
+    patch.setattr(transfer, "_ask", wrong)
 
 
 def restarts_break_promises(patch: pytest.MonkeyPatch) -> None:

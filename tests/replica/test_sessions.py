@@ -86,7 +86,7 @@ def test_a_snapshot_sent_to_a_follower_carries_the_sessions() -> None:
 
 
 def test_an_expired_session_is_an_explicit_error_by_log_time() -> None:
-    cluster = Cluster()
+    cluster = Cluster(rules=1)
     leader = cluster.elect(1)
     session = opened(cluster, leader, lifetime_ms=1000)
     cluster.pass_time(900)
@@ -113,7 +113,7 @@ def behind_a_snapshot_with_the_clock_set_back(cluster: Cluster, seconds: int) ->
 
 def test_a_session_lives_on_behind_a_snapshot_though_the_clock_was_set_back() -> None:
     """Its use at an early time would otherwise be noted, and make it expire too soon."""
-    cluster = Cluster(1)
+    cluster = Cluster(1, rules=1)
     session = opened(cluster, cluster.elect(1), lifetime_ms=2_000)
     leader = behind_a_snapshot_with_the_clock_set_back(cluster, 5)
     assert ask(cluster, leader, run_request(session, 1, 0, ADD)).error is None
@@ -123,7 +123,7 @@ def test_a_session_lives_on_behind_a_snapshot_though_the_clock_was_set_back() ->
 
 
 def test_a_session_that_expired_before_a_snapshot_does_not_come_back_to_life() -> None:
-    cluster = Cluster(1)
+    cluster = Cluster(1, rules=1)
     leader = cluster.elect(1)
     session = opened(cluster, leader, lifetime_ms=2_000)
     cluster.pass_time(4_000)

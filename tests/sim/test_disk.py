@@ -187,3 +187,24 @@ def test_latency_is_drawn_for_each_sync() -> None:
     assert not disk.is_idle
     engine.run(2001)
     assert disk.is_idle
+
+
+def test_a_wiped_disk_is_blank_and_gives_back_what_it_held() -> None:
+    engine, disk, durable = make_disk()
+    disk.submit(SaveHardState(1, HardState(3, 2, 0)))
+    disk.submit(append(1))
+    disk.kick()
+    engine.run(SYNC_US + 1)
+    disk.submit(append(2))
+    disk.kick()
+    lost = disk.wipe()
+    assert (lost.hard_state.term, indexes(lost)) == (3, [1])
+    assert disk.load() == DurableState()
+    engine.run(5 * SYNC_US)
+    assert disk.load() == DurableState(), "what was under way does not arrive afterwards"
+    assert durable == [1]
+    disk.submit(append(1))
+    disk.kick()
+    engine.run(7 * SYNC_US)
+    assert indexes(disk.durable) == [1]
+    assert lost.entries is not disk.durable.entries

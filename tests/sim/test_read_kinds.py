@@ -32,13 +32,13 @@ def test_a_lease_that_outlives_a_transfer_is_caught(monkeypatch: pytest.MonkeyPa
     """P6: without voiding the lease, the source of a transfer answers a stale read."""
     path = SCENARIOS / "lease_after_transfer.yaml"
     assert run_scenario(path, 1).ok
-    start = transfer._start
+    ask = transfer._ask
 
-    def forgetful(server: Server, target: int) -> None:
-        start(server, target)
+    def forgetful(server: Server, target: int, *, by_priority: bool) -> None:
+        ask(server, target, by_priority=by_priority)
         server.lease_void = False
 
-    monkeypatch.setattr(transfer, "_start", forgetful)
+    monkeypatch.setattr(transfer, "_ask", forgetful)
     checks = {violation.check for violation in run_scenario(path, 1).violations}
     assert checks == {"linearizability"}
 

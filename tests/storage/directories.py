@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog
 from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapshot, SnapshotMeta
+from qcore.core.version import ClusterVersion
 from qcore.errors import StorageError
 from qcore.storage.sqlite import SqliteStorage
 
@@ -24,14 +25,17 @@ def open_storage(directory: Path) -> SqliteStorage:
     return SqliteStorage.open(directory, NODE_ID, wal_bytes=WAL_BYTES)
 
 
-def command(index: int, term: int = 2, size: int = 60) -> Entry:
+def command(index: int, term: int = 2, size: int = 60, layout: int = 3) -> Entry:
     text = f"command {index} ".ljust(size, "abcdefghij"[index % 10])
-    return Entry(index, term, "command", text, 1_700_000_000_000_000 + index)
+    clock_us = 1_000 * index if layout == 3 and index > 50 else 0
+    return Entry(index, term, "command", text, 1_700_000_000_000_000 + index, clock_us)
 
 
-def snapshot(index: int, term: int = 2) -> Snapshot:
+def snapshot(index: int, term: int = 2, layout: int = 3) -> Snapshot:
     membership = Membership(voters=(1, 2, 3), addresses=((1, "a:1"),), cluster_id="north")
     meta = SnapshotMeta(index, term, 1_700_000_000_000_000 + index, membership)
+    if layout == 3:
+        meta = replace(meta, last_included_clock_us=index, version=ClusterVersion(2, "kv", 1))
     return Snapshot(meta, f"machine at {index} " * 700)
 
 
@@ -48,9 +52,9 @@ class Directory:
         return Directory(Path(shutil.copytree(self.path, path)), self.content)
 
 
-def stopped(path: Path) -> Directory:
+def stopped(path: Path, layout: int = 3) -> Directory:
     """A log of entries 31..90 behind a snapshot through 40, closed in good order."""
-    storage = fill(path)
+    storage = fill(path, layout)
     content = storage.load()
     storage.close()
     return Directory(path, content)
@@ -70,17 +74,31 @@ def crashed(path: Path) -> Directory:
     return Directory(path, content)
 
 
-def fill(path: Path) -> SqliteStorage:
+def fill(path: Path, layout: int = 3) -> SqliteStorage:
     storage = open_storage(path)
     storage.join_cluster("north")
     storage.write([SaveHardState(1, HardState(1, 2, 0))])
     storage.write([AppendLog(2, [command(i, term=1) for i in range(1, 11)])], commit=5)
-    storage.write([SaveHardState(3, HardState(2, None, 5)), TruncateLog(4, 8)])
+    storage.write([SaveHardState(3, HardState(2, None, 5, 300 * (layout - 2))), TruncateLog(4, 8)])
     for first in range(8, 88, 20):
-        storage.write([AppendLog(5, [command(i) for i in range(first, first + 20)])], first)
-    storage.write([AppendLog(6, [command(88), command(89, size=9000), command(90)])], 88)
-    storage.write([StoreSnapshot(7, snapshot(20), 20, False)])
-    storage.write([StoreSnapshot(8, snapshot(40), 30, False)])
+        storage.write(
+            [AppendLog(5, [command(i, layout=layout) for i in range(first, first + 20)])], first
+        )
+    storage.write(
+        [
+            AppendLog(
+                6,
+                [
+                    command(88, layout=layout),
+                    command(89, 2, 9000, layout),
+                    command(90, layout=layout),
+                ],
+            )
+        ],
+        88,
+    )
+    storage.write([StoreSnapshot(7, snapshot(20, layout=layout), 20, False)])
+    storage.write([StoreSnapshot(8, snapshot(40, layout=layout), 30, False)])
     return storage
 
 

@@ -291,12 +291,12 @@ def test_migrations_run_once_and_all_or_nothing(
     def working(_path: Path, connection: sqlite3.Connection) -> None:
         ran.append(connection.execute("SELECT count(*) FROM log").fetchone()[0])
 
-    monkeypatch.setattr(schema, "FIRST_WRITTEN_VERSION", 3)
-    monkeypatch.setattr(schema, "STATE_TABLE_3", schema.TABLES["state"])
-    monkeypatch.setitem(MIGRATIONS, 2, failing)
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 4)
+    monkeypatch.setattr(schema, "FIRST_WRITTEN_VERSION", 4)
+    monkeypatch.setitem(MIGRATIONS, 3, failing)
     with pytest.raises(StorageError, match="out of luck"):
         open_storage(copy.path)
-    monkeypatch.setitem(MIGRATIONS, 2, working)
+    monkeypatch.setitem(MIGRATIONS, 3, working)
     assert outcome(copy) == "same"
     storage = open_storage(copy.path)
     storage.close()

@@ -8,8 +8,10 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from qcore.core.effects import SaveHardState, StoreSnapshot
-from qcore.core.entry import DurableState, HardState, SnapshotMeta
+import pytest
+
+from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, Write
+from qcore.core.entry import DurableState, Entry, HardState, SnapshotMeta
 from qcore.storage.checks import fields_checksum
 from tests.storage.directories import Directory, open_storage, outcome, snapshot, stopped
 
@@ -42,15 +44,15 @@ def meta_of(state: DurableState) -> SnapshotMeta:
 
 
 def test_the_snapshot_gets_the_time_of_its_last_entry(tmp_path: Path) -> None:
-    directory = stopped(tmp_path / "data")
+    directory = stopped(tmp_path / "data", layout=2)
     as_version_1(directory.path)
     assert outcome(directory) == "same"
 
 
 def test_where_that_entry_is_gone_the_next_ones_time_bounds_it(tmp_path: Path) -> None:
-    path = stopped(tmp_path / "data").path
+    path = stopped(tmp_path / "data", layout=2).path
     storage = open_storage(path)
-    storage.write([StoreSnapshot(9, snapshot(60), 60, False)])
+    storage.write([StoreSnapshot(9, snapshot(60, layout=2), 60, False)])
     present = storage.load()
     storage.close()
     as_version_1(path)
@@ -67,7 +69,7 @@ def test_behind_an_empty_log_it_is_the_time_of_the_migration(tmp_path: Path) -> 
     before = time.time_ns() // 1000
     storage = open_storage(tmp_path / "data")
     storage.write([SaveHardState(1, HardState(2, None, 0))])
-    storage.write([StoreSnapshot(2, snapshot(60), 60, True)])
+    storage.write([StoreSnapshot(2, snapshot(60, layout=2), 60, True)])
     storage.close()
     as_version_1(tmp_path / "data")
     for _ in ("migrated", "opened again"):
@@ -79,9 +81,56 @@ def test_behind_an_empty_log_it_is_the_time_of_the_migration(tmp_path: Path) -> 
 
 
 def test_a_damaged_snapshot_is_refused_and_not_rewritten(tmp_path: Path) -> None:
-    directory = stopped(tmp_path / "data")
+    directory = stopped(tmp_path / "data", layout=2)
     as_version_1(directory.path, checksum_change=1)
     for _ in ("first", "second"):
         refusal = outcome(Directory(directory.path, directory.content))
         assert "refused" in refusal
         assert "the snapshot through entry 40: its checksum is wrong" in refusal
+
+
+def layout_of(directory: Path) -> int:
+    with closing(sqlite3.connect(f"file:{directory / DATABASE}?mode=ro", uri=True)) as connection:
+        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        SaveHardState(1, HardState(3, 1, 0, 500)),
+        AppendLog(1, [Entry(91, 2, "version", "{}", 0)]),
+        AppendLog(1, [Entry(91, 2, "noop", "", 0, 7)]),
+        StoreSnapshot(1, snapshot(60), 60, False),
+    ],
+    ids=["promise", "version", "clock", "snapshot"],
+)
+def test_layout_3_is_entered_by_the_first_write_that_needs_it(tmp_path: Path, write: Write) -> None:
+    """Until then 0.1.0, which knows layout 2, can go on with the file."""
+    directory = stopped(tmp_path / "data", layout=2)
+    assert layout_of(directory.path) == 2
+    storage = open_storage(directory.path)
+    storage.write([AppendLog(1, [])], 90)
+    storage.close()
+    assert layout_of(directory.path) == 2
+    storage = open_storage(directory.path)
+    storage.write([write])
+    after = storage.load()
+    storage.write([SaveHardState(2, HardState(4, 2, 90))])
+    storage.close()
+    assert layout_of(directory.path) == 3
+    storage = open_storage(directory.path)
+    assert storage.load().entries == after.entries
+    assert storage.load().snapshot == after.snapshot
+    assert storage.load().hard_state == HardState(4, 2, 90)
+    storage.close()
+
+
+def test_a_refused_write_does_not_enter_layout_3(tmp_path: Path) -> None:
+    directory = stopped(tmp_path / "data", layout=2)
+    storage = open_storage(directory.path)
+    with pytest.raises(ValueError, match="surrogates"):
+        storage.write([AppendLog(1, [Entry(91, 2, "command", "\ud800", 0, 7)])])
+    storage.write([AppendLog(1, [Entry(91, 2, "command", "fine", 0)])])
+    storage.close()
+    assert layout_of(directory.path) == 2

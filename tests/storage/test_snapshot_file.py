@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qcore.core.entry import Membership
+from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import ConfigError, SnapshotFileError
 from qcore.storage import snapshot_file
 from qcore.storage.snapshot_file import (
@@ -35,7 +36,8 @@ def header_of(text: str, index: int = 7) -> SnapshotHeader:
     data = text.encode()
     digest = hashlib.sha256(data).hexdigest()
     time_us = 1_700_000_000_000_000
-    return SnapshotHeader("north", index, 2, time_us, MEMBERSHIP, len(data), digest)
+    version = ClusterVersion(2, "kv", 1)
+    return SnapshotHeader("north", index, 2, time_us, MEMBERSHIP, len(data), digest, 9, version)
 
 
 def write(path: Path, text: str, *, force: bool = False) -> SnapshotHeader:
@@ -166,7 +168,7 @@ def test_any_other_content_is_noticed(scratch: Path, data: st.DataObject, text: 
         (lambda sound: b"SQLite format 3\0\n" * 9, "is not a snapshot file"),
         (lambda sound: b"[" * 100_000, "is not a snapshot file"),
         (lambda sound: b'{"format": "other"}\n', "is not a snapshot file"),
-        (lambda sound: sound.replace(b'"version":1', b'"version": 1'), "the header was changed"),
+        (lambda sound: sound.replace(b'"version":2', b'"version": 2'), "the header was changed"),
     ],
 )  # fmt: skip
 def test_a_refusal_says_what_is_wrong(path: Path, damage: object, named: str) -> None:
@@ -188,8 +190,8 @@ def rewritten(path: Path, **changes: object) -> None:
 
 def test_a_newer_format_is_refused_by_name(path: Path) -> None:
     write(path, "text")
-    rewritten(path, version=2, something="new")
-    assert "format version 2, this qcore reads version 1" in refusal(path)
+    rewritten(path, version=3, something="new")
+    assert "format version 3, this qcore reads versions 1 to 2" in refusal(path)
 
 
 def test_a_sound_header_that_makes_no_sense_is_refused_by_field(path: Path) -> None:
@@ -287,3 +289,14 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing(path: Path) -> None:
         with pytest.raises(SnapshotFileError, match=f"cannot write {path}: No space left"):
             writer.finish()
     assert left_over(path) == []
+
+
+def test_a_copy_of_a_cluster_of_0_1_0_is_written_as_it_wrote_it(path: Path) -> None:
+    header = replace(header_of("state"), last_included_clock_us=0, cluster_version=FIRST_VERSION)
+    with SnapshotFileWriter(path, header) as writer:
+        writer.write("state")
+        writer.finish()
+    first = json.loads(path.read_text().partition("\n")[0])
+    assert first["version"] == 1
+    assert not {"last_included_clock_us", "cluster_version"} & first.keys()
+    assert verify(path) == header

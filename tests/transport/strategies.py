@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
+from qcore.core.version import ClusterVersion
 from qcore.transport.wire import NodeId
 from qcore.transport.wire.common import VersionNumber
 
@@ -40,7 +41,7 @@ def strategy_for(kind: Any, bound: dict[Any, Any] | None = None) -> st.SearchStr
         return strategy_for(bound[kind])
     if kind == NodeId:
         return st.integers(1, 2**63 - 1)
-    if kind == VersionNumber:
+    if kind in (VersionNumber, get_type_hints(ClusterVersion, include_extras=True)["rules"]):
         return st.integers(1, 2**31 - 1)
     if kind is JsonValue:
         return JSON_VALUES

@@ -118,9 +118,13 @@ class Invariants:
         """The server stopped or crashed: it leads no more."""
         self._view(node).role = "follower"
 
-    def on_state_hash(self, node: int, index: int, digest: str) -> None:
-        """The server's state machine has this digest after it applied `index`."""
-        self._hash.on_state_hash(node, index, digest)
+    def on_state_hash(self, node: int, index: int, digest: str) -> bool:
+        """The server's state machine has this digest after it applied `index`, or restored a snapshot of it.
+
+        Returns:
+            Whether it is the digest that the first server had there.
+        """
+        return self._hash.on_state_hash(node, index, digest)
 
     # -- by effect -------------------------------------------------------------------------------
 

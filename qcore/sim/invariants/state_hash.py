@@ -19,7 +19,8 @@ class StateHash:
         self._report = report
         self._digests: dict[int, tuple[str, int]] = {}  # index -> (digest, first server)
 
-    def on_state_hash(self, node: int, index: int, digest: str) -> None:
+    def on_state_hash(self, node: int, index: int, digest: str) -> bool:
+        """Returns whether it is the digest that is known for the index."""
         first, owner = self._digests.setdefault(index, (digest, node))
         if first != digest:
             self._report(
@@ -28,3 +29,4 @@ class StateHash:
                 f"after index {index} node {node} has the state {digest[:16]}, node {owner} had "
                 f"{first[:16]}",
             )
+        return first == digest

@@ -429,6 +429,9 @@ ENDING = (
     Hold,
 )
 
+#: Actions on links, which clients have too.
+ON_LINKS = (Partition, Isolate, Cut, Deaf, Mute, Heal, LinkChange)
+
 #: Actions that take faults back; they may find nothing to do, so they are no faults themselves.
 REMEDIES = (Heal, Restart, Resume, DiskRecover, Release)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from qcore.errors import ConfigError
-from qcore.sim.scenario.actions import Heal, StopAction
+from qcore.sim.scenario.actions import ON_LINKS, Heal, Operation, StopAction
 from qcore.sim.scenario.admin_actions import ChangeMembers, Join
 from qcore.sim.scenario.cluster import ClusterSpec, NetworkSpec, WorkloadSpec
 from qcore.sim.scenario.expect import ExpectSpec
@@ -18,6 +18,10 @@ from qcore.sim.scenario.values import Spec, microseconds
 
 #: At the end of a run the clients fall silent for this long, so that answers and followers catch up.
 _QUIET_MS = 1000.0
+
+
+class RegistersNeeded(ConfigError, ValueError):
+    """A scenario asks a machine of the user's own for what only registers have."""
 
 
 class Scenario(Spec):
@@ -75,6 +79,10 @@ class Scenario(Spec):
                 "workload.requests and a cluster.machine of your own (file.py:Class) belong together: "
                 "the one says what clients ask of the other"
             )
+        if ":" in self.cluster.machine:
+            self.refuse_registers()
+        if self.cluster.machine == "entity":
+            self._check_keys()
         if self.workload.sessions and self.cluster.machine != "kv":
             raise ValueError("workload.sessions adds to registers: it needs the machine kv")
         for name in ("priorities", "settings", "clocks"):
@@ -88,6 +96,42 @@ class Scenario(Spec):
         if stop is not None and stop < self.workload.start_ms:
             raise ValueError(f"workload: stop_ms ({stop}) is before start_ms")
         return self
+
+    def refuse_registers(self) -> None:
+        """What a scenario cannot ask of a machine of the user's own, which has no registers.
+
+        Raises:
+            ConfigError: it does; a ValueError too, as pydantic wants of a validator.
+        """
+        for number, operation in self._operations():
+            raise RegistersNeeded(
+                f"timeline[{number}]: {operation.op} goes to a register, and the machine is your own; leave such "
+                "lines out"
+            )
+        if self.workload.sessions:
+            raise RegistersNeeded("workload.sessions adds to registers: it needs the machine kv")
+        if self.expect.exactly_once is not None:
+            raise RegistersNeeded(
+                "expect.exactly_once counts in registers: it needs the machine kv"
+            )
+
+    def _check_keys(self) -> None:
+        """The entity store has the registers of the workload and no others."""
+        keys = [f"k{number}" for number in range(self.workload.keys)]
+        for number, operation in self._operations():
+            if operation.key is not None and operation.key not in keys:
+                raise ValueError(
+                    f"timeline[{number}]: {operation.op}: there is no key {operation.key!r}; with the machine "
+                    f"entity there are {', '.join(keys)} (workload.keys)"
+                )
+
+    def _operations(self) -> list[tuple[int, Operation]]:
+        return [
+            (number, action)
+            for number, item in enumerate(self.timeline)
+            for action in item.actions
+            if isinstance(action, Operation)
+        ]
 
     def _check_item(self, number: int, item: Item, known: set[int], labels: set[str]) -> None:
         where = f"timeline[{number}]"
@@ -109,14 +153,24 @@ class Scenario(Spec):
                 )
             if isinstance(action, Release) and action.label and action.label not in labels:
                 raise ValueError(f"{where}: release: no item has the label {action.label!r}")
+            if isinstance(action, Join) and (
+                first := sorted({*action.ids} & {*self.cluster.nodes})
+            ):
+                raise ValueError(
+                    f"{where}: join: {first} are members from the beginning, and join starts pristine nodes; write "
+                    "restart to start a member again, or wipe for one that loses its disk"
+                )
+            on_links = isinstance(action, ON_LINKS)
             for field in ("nodes", "source", "target", "node", "at", "remove", "to"):
-                self._check_ids(where, getattr(action, field, None), known)
+                self._check_ids(where, getattr(action, field, None), known, clients=on_links)
             if isinstance(action, ChangeMembers):
                 named = {*(action.voters or ()), *(action.learners or ()), *action.add}
                 if strangers := sorted(named - known):
                     raise ValueError(f"{where}: {strangers} are neither nodes nor do they join")
             for group in getattr(action, "groups", ()):
-                self._check_ids(where, group, known)
+                self._check_ids(where, group, known, clients=True)
+        if item.when is not None:
+            self._check_ids(where, item.when.node, known, clients=False)
 
     def _check_settings(self, known: set[int]) -> None:
         """Settings that a restart changes go together with those that the node has by then."""
@@ -139,13 +193,19 @@ class Scenario(Spec):
                                     f"timeline[{number}]: settings of node {node}: {error}"
                                 ) from None
 
-    @staticmethod
-    def _check_ids(where: str, selector: object, known: set[int]) -> None:
+    def _check_ids(self, where: str, selector: object, known: set[int], *, clients: bool) -> None:
         if isinstance(selector, int) and selector not in known:
             raise ValueError(f"{where}: node {selector} is not among {sorted(known)}")
         for term in getattr(selector, "terms", ()):
             if isinstance(term, int) and term not in known:
                 raise ValueError(f"{where}: node {term} is not in the cluster {sorted(known)}")
+            name, _, number = str(term).partition("_")
+            if name in ("clients", "client") and not clients:
+                raise ValueError(
+                    f"{where}: {term}: a client is no node; only cuts and links name clients"
+                )
+            if name == "client" and int(number) > self.workload.clients:
+                raise ValueError(f"{where}: {term}: there are {self.workload.clients} clients")
 
     @property
     def all_nodes(self) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from qcore.sim.scenario.actions import ACTIONS, ENDING, Action, read_action
-from qcore.sim.scenario.message_actions import MessageAction, known_message
+from qcore.sim.scenario.message_actions import known_message
 from qcore.sim.scenario.values import Milliseconds, NodeId, Nodes, Spec
 
 EventKind = Literal["send", "receive", "role", "vote", "commit", "apply", "durable"]
@@ -71,7 +71,8 @@ class Item(Spec):
         at_ms: when; with `when`, from when on the trigger is armed.
         after_ms: time since the line before, instead of `at_ms`; with `when`, delay after the trigger.
         for_ms: how long; then it is taken back.
-        every_ms, times, until_ms: repeat it; with `when`, `times` is how often it may be set off (1).
+        every_ms, times: repeat it; with `when`, `times` is how often it may be set off (1).
+        until_ms: disarms it: what has not fired by then does not fire any more.
         label: a name, for `heal: <label>` and for messages.
         when: the event that sets it off.
         actions: what happens, in this order.
@@ -112,20 +113,17 @@ class Item(Spec):
             for action in self.actions:
                 if not isinstance(action, ENDING):
                     raise ValueError(f"for_ms: {action.kind} has nothing that could end")
-        if self.every_ms is None:
-            if self.times is not None and self.when is None:
-                raise ValueError(
-                    "times belongs to a repeated item (add every_ms) or to one with `when`"
-                )
-            if self.until_ms is not None and not self._waits_for_messages:
-                raise ValueError("until_ms belongs to a repeated item: add every_ms")
+        if self.every_ms is None and self.times is not None and self.when is None:
+            raise ValueError(
+                "times belongs to a repeated item (add every_ms) or to one with `when`"
+            )
+        if self.until_ms is not None and self.until_ms < (self.at_ms or 0.0):
+            raise ValueError(
+                f"until_ms ({self.until_ms:g}) is before at_ms ({self.at_ms:g}): it would never act"
+            )
         if self.when is not None and self.every_ms is not None:
             raise ValueError("an item with `when` cannot also repeat by time; use one of them")
         return self
-
-    @property
-    def _waits_for_messages(self) -> bool:
-        return any(isinstance(action, MessageAction) for action in self.actions)
 
     @property
     def name(self) -> str:

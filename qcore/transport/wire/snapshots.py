@@ -8,6 +8,8 @@ from typing import Annotated
 from pydantic import Field
 
 from qcore.core.entry import Membership
+from qcore.core.messages import Since2, Version2
+from qcore.core.version import FIRST_VERSION
 from qcore.transport.wire.common import (
     INT_LIMIT,
     Detail,
@@ -40,7 +42,8 @@ class SnapshotInfo:
     """Which snapshot can be read now.
 
     Attributes:
-        last_included_index, last_included_term, last_included_time_us, membership: see `SnapshotMeta`.
+        last_included_index, last_included_term, last_included_time_us, membership, last_included_clock_us, version:
+            see `SnapshotMeta`.
         characters: length of the text; offsets count characters.
         size: length of the text as UTF-8, in bytes.
         sha256: of the text as UTF-8, in hexadecimal.
@@ -53,6 +56,8 @@ class SnapshotInfo:
     characters: int
     size: int
     sha256: str
+    last_included_clock_us: Since2 = 0
+    version: Version2 = FIRST_VERSION
 
 
 @dataclass(slots=True)

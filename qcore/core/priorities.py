@@ -1,0 +1,71 @@
+"""How many voters may have priority 0: fewer than half, and so none of one or two.
+
+A server of priority 0 never leads. If there is no other voter left, nobody may ever lead again. If half of the voters
+are of this kind, one crash can leave a majority that works and elects nobody.
+
+A priority is a server's own setting. It may change at any restart, and the leader knows it from answers only. So the
+rule is checked as far as priorities are known (an unknown one counts as 1), and a leader that sees it broken says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from qcore.core.server import Server
+
+
+def never_lead(server: Server, voters: Iterable[int]) -> list[int]:
+    """Those of the voters that are known to have priority 0, sorted; a leader knows most."""
+    found: list[int] = []
+    for voter in sorted({*voters}):
+        progress = server.progress.get(voter)
+        own = voter == server.node_id and server.config.priority == 0
+        if own or (progress is not None and progress.priority == 0):
+            found.append(voter)
+    return found
+
+
+def too_many(zeros: int, voters: int) -> bool:
+    """Whether so many voters of priority 0 are half of all voters or more."""
+    return 2 * zeros >= voters > 0
+
+
+def fault_of_change(server: Server, wanted: Sequence[int]) -> str | None:
+    """Why the leader must not make these the voters, or None.
+
+    A change that lowers the share of such voters is allowed while the rule is broken: it may be the way out. One that
+    leaves the voters as they are is no change.
+    """
+    voters = sorted({*wanted})
+    current = server.membership.voters
+    zeros = never_lead(server, voters)
+    if tuple(voters) == current or not too_many(len(zeros), len(voters)):
+        return None
+    if len(zeros) == len(voters):
+        return (
+            f"all of the voters {voters} have priority 0, so that nobody could ever lead again: keep a voter of "
+            "another priority, or restart one of them with another --priority first"
+        )
+    before = never_lead(server, current)
+    if len(zeros) * len(current) < len(before) * len(voters):
+        return None
+    return _fault(zeros, voters)
+
+
+def fault_of_present(server: Server) -> str | None:
+    """On a leader: why the voters in force are no good choice, or None. Each majority of a joint phase counts."""
+    if server.role != "leader":
+        return None
+    membership = server.membership
+    for voters in (membership.voters, membership.voters_outgoing):
+        zeros = never_lead(server, voters)
+        if too_many(len(zeros), len(voters)):
+            return _fault(zeros, sorted(voters))
+    return None
+
+
+def _fault(zeros: list[int], voters: list[int]) -> str:
+    return (
+        f"{zeros} of the voters {voters} have priority 0 and never lead; they must be fewer than half, or one crash "
+        "can leave nobody who may lead: restart some of them with another --priority, or choose other voters"
+    )

@@ -1,0 +1,162 @@
+"""What a server looks like from outside: immutable pictures for status pages, metrics and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from qcore.core import election, priorities, wall_time
+from qcore.core.effects import Role
+from qcore.core.entry import Membership
+from qcore.core.progress import Progress, ProgressState
+from qcore.core.server import Server
+
+
+@dataclass(slots=True, frozen=True)
+class SnapshotProgress:
+    """How far a snapshot on its way to a follower is.
+
+    Attributes:
+        index: the last entry that it covers.
+        offset: characters that the follower is known to hold (on the follower: that it holds).
+        total: characters in all.
+    """
+
+    index: int
+    offset: int
+    total: int
+
+
+@dataclass(slots=True, frozen=True)
+class PeerStatus:
+    """What a leader knows of one follower; see `qcore.core.progress`.
+
+    `priority` is 1 until the follower tells it. `wall_offset_us` is how far its wall clock is ahead of the leader's,
+    µs; None while it has not told.
+    """
+
+    state: ProgressState
+    match: int
+    next: int
+    inflight_messages: int
+    inflight_bytes: int
+    snapshot: SnapshotProgress | None = None
+    priority: int = 1
+    wall_offset_us: int | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class CoreStatus:
+    """An immutable picture of a server. Times in µs; `peers` and `quorum_contact_at` on leaders only.
+
+    `priority` is the server's own. `never_lead` are the voters that it knows to have priority 0; a leader knows most.
+    `priority_fault` says, on a leader, that these are too many, and what to do (see `qcore.core.priorities`).
+
+    Attributes:
+        clock_us: on a leader the cluster clock, elsewhere its newest value in log or snapshot; 0 under rules 1.
+        wall_skew_us: on a leader, how far its wall clock is ahead of a quorum's (negative: behind); None where this
+            is not known.
+        log_time_ahead_us: on a leader, how far the newest time stamp is ahead of a quorum's wall clocks, if that is
+            more than `RaftConfig.max_wall_skew_ms`; else None.
+    """
+
+    node_id: int
+    role: Role
+    term: int
+    voted_for: int | None
+    leader_id: int | None
+    commit: int
+    applied: int
+    last_log_index: int
+    last_log_term: int
+    first_log_index: int
+    durable_index: int
+    snapshot_index: int
+    snapshot_term: int
+    membership: Membership
+    membership_index: int
+    quorum_contact_at: int | None
+    peers: Mapping[int, PeerStatus]
+    incoming_snapshot: SnapshotProgress | None
+    priority: int = 1
+    never_lead: tuple[int, ...] = ()
+    priority_fault: str | None = None
+    clock_us: int = 0
+    wall_skew_us: int | None = None
+    log_time_ahead_us: int | None = None
+
+
+def status_of(server: Server) -> CoreStatus:
+    """An immutable picture of the server."""
+    meta = server.snapshot.meta if server.snapshot else None
+    leads = server.role == "leader"
+    return CoreStatus(
+        node_id=server.node_id,
+        role=server.role,
+        term=server.term,
+        voted_for=server.voted_for,
+        leader_id=server.leader_id,
+        commit=server.commit,
+        applied=server.applied,
+        last_log_index=server.log.last_index,
+        last_log_term=server.log.last_term,
+        first_log_index=server.log.offset + 1,
+        durable_index=server.durable_index,
+        snapshot_index=meta.last_included_index if meta else 0,
+        snapshot_term=meta.last_included_term if meta else 0,
+        membership=server.membership,
+        membership_index=server.membership_index,
+        quorum_contact_at=election.quorum_contact_at(server) if leads else None,
+        peers={
+            peer: PeerStatus(
+                progress.state,
+                progress.match,
+                progress.next,
+                len(progress.inflight),
+                progress.inflight_bytes,
+                _outgoing(progress),
+                progress.priority,
+                _wall_offset(server, progress),
+            )
+            for peer, progress in server.progress.items()
+        },
+        incoming_snapshot=_incoming(server),
+        priority=server.config.priority,
+        never_lead=tuple(
+            priorities.never_lead(
+                server, server.membership.voters + server.membership.voters_outgoing
+            )
+        ),
+        priority_fault=priorities.fault_of_present(server),
+        clock_us=clock_of(server),
+        wall_skew_us=wall_time.own_skew_us(server),
+        log_time_ahead_us=wall_time.log_time_ahead_us(server),
+    )
+
+
+def clock_of(server: Server) -> int:
+    """On a leader the cluster clock at its last step; elsewhere its newest value in log or snapshot, µs."""
+    if server.role != "leader" or not server.counts_clock:
+        return server.last_clock_us
+    return max(server.clock.value_us, server.last_clock_us)
+
+
+def _wall_offset(server: Server, progress: Progress) -> int | None:
+    if progress.wall_offset_us is None or not server.wall_us:
+        return None
+    return progress.wall_offset_us + server.now - server.wall_us
+
+
+def _outgoing(progress: Progress) -> SnapshotProgress | None:
+    transfer = progress.snapshot
+    if transfer is None:
+        return None
+    snapshot = transfer.snapshot
+    return SnapshotProgress(snapshot.meta.last_included_index, transfer.offset, len(snapshot.data))
+
+
+def _incoming(server: Server) -> SnapshotProgress | None:
+    incoming = server.incoming_snapshot
+    if incoming is None:
+        return None
+    return SnapshotProgress(incoming.meta.last_included_index, incoming.received, incoming.total)

@@ -1,0 +1,140 @@
+"""Which servers took over lately and did not last: the memory behind transfers by priority.
+
+A transfer by priority is worth nothing if the new leader soon loses its office: the cluster pays two elections, and
+the next leader would try again at once. So every server remembers, for each other member, what it saw of it:
+
+| what | seen by | counts as |
+|---|---|---|
+| it was asked to take over | the leader that asked | one failure, until the opposite is proved |
+| it asks for votes because a leader asked it to | every voter | the same attempt |
+| it led and lost its office soon | every server that heard it lead | three failures, four in all at least |
+| it led and handed over soon | every server that heard it lead | the attempt stays a failure; the wait begins again |
+| it led for long | every server that heard it lead | proof: all is forgotten |
+
+A server with failures is not asked by priority again before a wait is over. The wait is `FIRST_WAIT` election timeouts
+after one failure and doubles with each further one, up to `LONGEST_WAIT_US`. To prove itself a server must lead for
+`LONG_TENURE` election timeouts, and for as long as its present wait. "Election timeout" is the longest one here.
+
+The memory is volatile, and no two servers need the same: it decides only when a leader tries, never who may win.
+A transfer that an operator asks for does not consult it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+#: Election timeouts to wait after the first failure.
+FIRST_WAIT: Final = 10
+#: No wait is longer than this, µs.
+LONGEST_WAIT_US: Final = 600_000_000
+#: A server that led for so many election timeouts has proved itself.
+LONG_TENURE: Final = 100
+#: How many failures a lost office adds, and how many there are then at least.
+LOST_OFFICE: Final = 3
+LOST_AT_LEAST: Final = 4
+#: Within so many election timeouts, two signs of an attempt are signs of one attempt.
+_SAME_ATTEMPT: Final = 2
+
+
+@dataclass(slots=True)
+class _Failures:
+    """What counts against one server: how many failures, when the newest was seen, and until when to wait (µs)."""
+
+    count: int
+    seen_at: int
+    retry_at: int
+
+
+@dataclass(slots=True)
+class _Tenure:
+    """A leader that this server hears: of which term, since when, and when it was heard last (µs)."""
+
+    leader_id: int
+    term: int
+    since: int
+    heard_at: int
+
+
+class Tenures:
+    """One server's memory of the others' attempts to lead.
+
+    Args:
+        election_timeout_us: the longest election timeout.
+    """
+
+    __slots__ = ("_failures", "_tenure", "_unit_us")
+
+    def __init__(self, election_timeout_us: int) -> None:
+        self._unit_us = election_timeout_us
+        self._failures: dict[int, _Failures] = {}
+        self._tenure: _Tenure | None = None
+
+    def may_try(self, target: int, now: int) -> bool:
+        """Whether a leader may ask this server to take over because of its priority."""
+        failures = self._failures.get(target)
+        return failures is None or now >= failures.retry_at
+
+    def attempted(self, target: int, now: int) -> None:
+        """The server was asked to take over, or asks for votes because it was."""
+        failures = self._failures.get(target)
+        if failures is None:
+            failures = self._failures[target] = _Failures(0, now, now)
+        elif now - failures.seen_at < _SAME_ATTEMPT * self._unit_us:
+            return
+        self._fail(failures, failures.count + 1, now)
+
+    def began(self, leader_id: int, term: int, now: int) -> None:
+        """This server learns who leads in a term."""
+        tenure = self._tenure
+        if tenure is None or (tenure.leader_id, tenure.term) != (leader_id, term):
+            self._tenure = _Tenure(leader_id, term, now, now)
+
+    def heard(self, now: int) -> None:
+        """The leader said something."""
+        tenure = self._tenure
+        if tenure is None:
+            return
+        tenure.heard_at = now
+        if self._failures and now - tenure.since >= self._proof_us(tenure.leader_id):
+            self._failures.pop(tenure.leader_id, None)
+
+    def ended(self, now: int, *, handed_over: bool) -> None:
+        """The term of the leader that was heard last is over.
+
+        Args:
+            now: µs.
+            handed_over: the leader itself asked another server to take over.
+        """
+        tenure, self._tenure = self._tenure, None
+        if tenure is None or tenure.heard_at - tenure.since >= self._proof_us(tenure.leader_id):
+            return
+        failures = self._failures.get(tenure.leader_id)
+        if handed_over:
+            if failures is not None:
+                self._fail(failures, failures.count, now)
+            return
+        if failures is None:
+            failures = self._failures[tenure.leader_id] = _Failures(0, now, now)
+        self._fail(failures, max(failures.count + LOST_OFFICE, LOST_AT_LEAST), now)
+
+    def keep(self, members: Collection[int]) -> None:
+        """Forget servers that are no members: the memory is no larger than the configuration."""
+        for server_id in [known for known in self._failures if known not in members]:
+            del self._failures[server_id]
+
+    def _fail(self, failures: _Failures, count: int, now: int) -> None:
+        failures.count = count
+        failures.seen_at = now
+        failures.retry_at = now + self._wait_us(count)
+
+    def _wait_us(self, count: int) -> int:
+        # The shift is bounded: beyond it the longest wait holds anyway.
+        return min(LONGEST_WAIT_US, FIRST_WAIT * self._unit_us << min(count - 1, 40))
+
+    def _proof_us(self, leader_id: int) -> int:
+        """For how long a server must lead to be trusted again."""
+        failures = self._failures.get(leader_id)
+        wait_us = 0 if failures is None else self._wait_us(failures.count)
+        return max(LONG_TENURE * self._unit_us, wait_us)

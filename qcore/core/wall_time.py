@@ -1,0 +1,169 @@
+"""The time stamps of entries: the leader's wall clock, held within a bound of a quorum's.
+
+Under rules 2 the answers to a leader or candidate tell the wall clock of the server that answers. The leader keeps how
+far each is from its own *monotonic* clock, so that its estimate runs on when its wall clock is set. From these and its
+own it knows two bounds:
+
+| bound | meaning |
+|---|---|
+| low | the latest time that the clocks of a quorum have reached |
+| high | the earliest time that the clocks of a quorum have not passed |
+
+With the clocks of all voters known, and an odd number of voters, both are the median. A voter that has not answered
+counts as one that may have any time. The leader stamps an entry with its own clock, but never outside `low - B` to
+`high + B`, B being `RaftConfig.max_wall_skew_ms`.
+
+Where low and high differ (a voter is silent, and the others disagree) it cannot be known whose clock is wrong. A stamp
+that is too late cannot be taken back, so the leader then goes no further than `low + B`, or than its last stamp plus
+the time that passed since. The same holds in the only case in which a leader does not know low: the rules have been
+raised in its term, and a quorum has not answered since. At any later election the votes tell the clocks.
+
+A stamp is never earlier than the one before it. Under rules 1 entries are stamped with the leader's clock as it is.
+An estimate is late by the time that the answer was under way: B must be well above that.
+"""
+
+from __future__ import annotations
+
+from qcore.core import quorum
+from qcore.core.messages import AppendEntries, InstallSnapshot, RequestVote
+from qcore.core.server import Server
+
+#: Further away than any clock, µs.
+_FAR = 1 << 62
+
+
+# -- what a server says of its clock --------------------------------------------------------------
+
+
+def told(server: Server, request: AppendEntries | InstallSnapshot | RequestVote) -> int:
+    """This server's wall clock for its answer; 0 if the sender would refuse an answer with that field.
+
+    A server that holds no entry yet does not know the cluster's rules. It answers with its clock if the request
+    has something that only servers with rules 2 send.
+    """
+    if server.rules >= 2:
+        return server.wall_us
+    if isinstance(request, AppendEntries):
+        new = request.is_current or request.echo_us > 0 or request.confirmed_ago_us > 0
+    elif isinstance(request, RequestVote):
+        new = request.rules >= 2
+    else:
+        new = request.version.rules >= 2
+    return server.wall_us if new else 0
+
+
+def offset(server: Server, wall_us: int) -> int | None:
+    """How far a wall clock that was told just now is ahead of the own monotonic clock, µs; None if it was not told."""
+    return wall_us - server.now if wall_us > 0 else None
+
+
+# -- what the leader knows of the others' clocks ----------------------------------------------------
+
+
+def bounds(server: Server, own_us: int) -> tuple[int | None, int | None]:
+    """The bounds low and high at this moment, µs since the Unix epoch; None where a quorum has not told.
+
+    Args:
+        own_us: the own wall clock.
+    """
+    offsets = _offsets(server, own_us)
+    membership = server.membership
+    voters = membership.voters + membership.voters_outgoing
+    low = quorum.agreed_value(membership, {v: offsets.get(v, -_FAR) for v in voters})
+    high = -quorum.agreed_value(membership, {v: -offsets.get(v, _FAR) for v in voters})
+    return (
+        None if low <= -_FAR else low + server.now,
+        None if high >= _FAR else high + server.now,
+    )
+
+
+def own_skew_us(server: Server) -> int | None:
+    """How far a leader's wall clock is ahead of the quorum's, µs: of `low`, or behind `high` if it is not ahead.
+
+    None on others, under rules 1, and while a quorum's clocks are not known.
+    """
+    own = server.wall_us
+    if server.role != "leader" or server.rules < 2 or not own:
+        return None
+    low, high = bounds(server, own)
+    if low is not None and own > low:
+        return own - low
+    return None if high is None else min(0, own - high)
+
+
+def log_time_ahead_us(server: Server) -> int | None:
+    """How far the newest time stamp is ahead of a quorum's clocks, µs, if that is more than the bound; else None.
+
+    A leader of 0.1.0 stamped with its own clock, however wrong. Time stamps stand still until the clocks come up.
+    """
+    own = server.wall_us
+    if server.role != "leader" or server.rules < 2 or not own:
+        return None
+    high = bounds(server, own)[1]
+    if high is None or server.last_time_us - high <= server.max_wall_skew_us:
+        return None
+    return server.last_time_us - high
+
+
+def _offsets(server: Server, own_us: int) -> dict[int, int]:
+    offsets = {
+        peer: progress.wall_offset_us
+        for peer, progress in server.progress.items()
+        if progress.wall_offset_us is not None
+    }
+    if own_us:
+        offsets[server.node_id] = own_us - server.now
+    return offsets
+
+
+# -- stamps ---------------------------------------------------------------------------------------
+
+
+def stamp(server: Server, wall_us: int) -> int:
+    """The time stamp of an entry that this leader appends now, µs since the Unix epoch.
+
+    Args:
+        wall_us: the own wall clock; 0 for an entry that the core makes by itself.
+    """
+    last = server.last_time_us
+    if server.rules < 2:
+        return max(wall_us, last)
+    own = wall_us or server.wall_us
+    if _quorum_agrees(server, own):
+        return max(own, last)
+    low, high = bounds(server, own)
+    bound = server.max_wall_skew_us
+    latest = last + server.now - server.stamped_at
+    if low is not None:
+        latest = max(latest, low + bound)
+    if high is not None:
+        latest = min(latest, high + bound)
+    stamped = min(own, latest)
+    if low is not None:
+        stamped = max(stamped, low - bound)
+    return max(stamped, last)
+
+
+def _quorum_agrees(server: Server, own_us: int) -> bool:
+    """Whether the clocks of a quorum are known and within the bound of the own one. Then no clamp would change it.
+
+    This is the usual case, and cheaper than the bounds.
+    """
+    membership, own_offset = server.membership, own_us - server.now
+    return _majority_agrees(server, membership.voters, own_offset) and (
+        not membership.voters_outgoing
+        or _majority_agrees(server, membership.voters_outgoing, own_offset)
+    )
+
+
+def _majority_agrees(server: Server, voters: tuple[int, ...], own_offset: int) -> bool:
+    missing, bound = len(voters) // 2 + 1, server.max_wall_skew_us
+    for voter in voters:
+        if voter == server.node_id:
+            missing -= 1
+            continue
+        progress = server.progress.get(voter)
+        told = progress.wall_offset_us if progress is not None else None
+        if told is not None and -bound <= told - own_offset <= bound:
+            missing -= 1
+    return missing <= 0

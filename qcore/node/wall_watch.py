@@ -1,0 +1,85 @@
+"""Says in the log that this leader's wall clock, or the time in the log, is far from a quorum's clocks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from qcore.core.status import CoreStatus
+from qcore.node.logs import NodeLog
+
+#: How often the clocks are compared, seconds.
+LOOK_INTERVAL_S: Final = 1.0
+#: A clock must be wrong at so many looks in a row: one answer that was long under way is no wrong clock.
+LOOKS: Final = 3
+
+
+class WallWatch:
+    """Compares clocks once a second, on a leader, and logs one line when they differ and one when they agree again.
+
+    Args:
+        status: the core's.
+        log: takes the lines.
+        bound_us: how far a clock may be from a quorum's (`RaftConfig.max_wall_skew_ms`).
+    """
+
+    def __init__(self, status: Callable[[], CoreStatus], log: NodeLog, bound_us: int) -> None:
+        self._status = status
+        self._log = log
+        self._bound_us = bound_us
+        self._timer: asyncio.TimerHandle | None = None
+        self._far = 0
+        self._said_skew = False
+        self._said_ahead = False
+
+    def start(self) -> None:
+        """Begin to look, on the running event loop."""
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(LOOK_INTERVAL_S, self._look_again)
+
+    def stop(self) -> None:
+        """Look no longer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def look(self) -> None:
+        """Compare once."""
+        status = self._status()
+        if status.role != "leader":
+            self._far, self._said_skew, self._said_ahead = 0, False, False
+            return
+        self._look_at_skew(status.wall_skew_us)
+        self._look_at_log_time(status.log_time_ahead_us)
+
+    def _look_at_skew(self, skew_us: int | None) -> None:
+        if skew_us is None:
+            return
+        self._far = self._far + 1 if abs(skew_us) > self._bound_us else 0
+        if self._far >= LOOKS and not self._said_skew:
+            self._said_skew = True
+            self._log.warning(
+                "the wall clock of this leader is far from a quorum's: time stamps are held within the bound",
+                ahead_seconds=skew_us / 1e6,
+                bound_seconds=self._bound_us / 1e6,
+            )
+        elif self._far == 0 and self._said_skew:
+            self._said_skew = False
+            self._log.info("the wall clock of this leader agrees with a quorum's again")
+
+    def _look_at_log_time(self, ahead_us: int | None) -> None:
+        if ahead_us is not None and not self._said_ahead:
+            self._said_ahead = True
+            self._log.warning(
+                "the newest time stamp in the log is ahead of a quorum's clocks: time stamps stand still until these "
+                "reach it",
+                ahead_seconds=ahead_us / 1e6,
+            )
+        elif ahead_us is None and self._said_ahead:
+            self._said_ahead = False
+            self._log.info("a quorum's clocks have reached the newest time stamp in the log")
+
+    def _look_again(self) -> None:
+        self.look()
+        self.start()

@@ -1,0 +1,159 @@
+"""What snapshots are made of: the entries behind each, for the question whether a log holds a given entry.
+
+A log begins after its snapshot, so the log alone cannot say which entries the state behind it was made of. Here
+every snapshot of a run keeps them: a snapshot's history is what the node that captured it had applied up to
+its index. A node that installs the snapshot, or restarts from it, continues that history.
+
+Histories share their segments, which only grow at the end; one that goes on in another way begins a segment of its
+own, with a pointer to the place. So keeping them costs nothing until a snapshot is stored, and then one list slice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from zlib import crc32
+
+from qcore.core.effects import StoreSnapshot
+from qcore.core.entry import Entry, Snapshot
+from qcore.sim.invariants import Invariants
+
+
+@dataclass(slots=True, eq=False)
+class _Segment:
+    """A run of entries after `parent`; the first has index `base + 1`. It grows only at its end."""
+
+    parent: History | None
+    base: int
+    entries: list[Entry] = field(default_factory=list)
+
+    @property
+    def end(self) -> int:
+        return self.base + len(self.entries)
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class History:
+    """The entries up to `through` that a state is made of."""
+
+    _segment: _Segment
+    through: int
+
+    @classmethod
+    def unknown(cls, through: int = 0) -> History:
+        """A state that is made of nothing that is known; with 0 the empty state."""
+        return cls(_Segment(None, through), through)
+
+    def continued(self, entries: Sequence[Entry]) -> History:
+        """This history and the entries right after it."""
+        segment = self._segment
+        if segment.end != self.through:  # another history went on from here
+            segment = _Segment(self, self.through)
+        segment.entries.extend(entries)
+        return History(segment, segment.end)
+
+    def entry_at(self, index: int) -> Entry | None:
+        """The entry at `index`, or None if the history does not hold one."""
+        at: History | None = self
+        while at is not None and 0 < index <= at.through:
+            offset = index - at._segment.base - 1
+            if offset >= 0:
+                entry = at._segment.entries[offset]
+                return entry if entry.index == index else None
+            at = at._segment.parent
+        return None
+
+
+#: Which snapshot it is: last index and term, length and checksum of the text.
+_Key = tuple[int, int, int, int]
+
+
+class Histories:
+    """The histories of all snapshots of a run, by node and snapshot."""
+
+    def __init__(self) -> None:
+        self._known: dict[_Key, dict[int, History]] = {}
+
+    def captured(self, node: int, snapshot: Snapshot, history: History) -> None:
+        """The node captured this snapshot when its state had this history."""
+        self._known.setdefault(_key(snapshot), {})[node] = history
+
+    def installed(self, node: int, snapshot: Snapshot, source: int) -> History:
+        """The node installs a snapshot that `source` sent: its history is the one that it has there.
+
+        A text that no node captured has no history: it may hold anything.
+        """
+        held = self._known.setdefault(_key(snapshot), {})
+        origin = held.get(source) or next(iter(held.values()), None)
+        history = origin or History.unknown(snapshot.meta.last_included_index)
+        held[node] = history
+        return history
+
+    def of(self, node: int, snapshot: Snapshot | None) -> History:
+        """The history of a snapshot on the node's disk or in its memory."""
+        if snapshot is None:
+            return History.unknown()
+        held = self._known.get(_key(snapshot), {})
+        return held.get(node) or History.unknown(snapshot.meta.last_included_index)
+
+    def disown(self, node: int, snapshot: Snapshot) -> None:
+        """What the node restored from this snapshot is not the state that its history gives."""
+        unknown = History.unknown(snapshot.meta.last_included_index)
+        self._known.setdefault(_key(snapshot), {})[node] = unknown
+
+
+class Past:
+    """What the state of one node is made of; the node tells what happens to it.
+
+    Attributes:
+        history: the entries up to the newest snapshot of the present life, captured or installed; empty without one.
+        applied: the entries that this life has applied after the snapshot that it began with or installed, in order.
+        restored_through: the last index of that snapshot; 0 without one.
+        captures: how many snapshots of its own the node stored, over all its lives.
+    """
+
+    def __init__(self, node: int, histories: Histories, invariants: Invariants) -> None:
+        self._node = node
+        self._histories = histories
+        self._invariants = invariants
+        self.history = History.unknown()
+        self.applied: list[Entry] = []
+        self.restored_through = 0
+        self.captures = 0
+
+    def start(self, snapshot: Snapshot | None) -> None:
+        """A life begins from this snapshot."""
+        self.history = self._histories.of(self._node, snapshot)
+        self.applied = []
+        self.restored_through = self.history.through
+
+    def stored(self, write: StoreSnapshot, source: int) -> None:
+        """The node stores a snapshot, its own or one that `source` sent."""
+        snapshot = write.snapshot
+        if write.reset_log:  # only one that a leader sent takes the place of the whole log
+            self.history = self._histories.installed(self._node, snapshot, source)
+            return
+        self.captures += 1
+        first, end = self.history.through, snapshot.meta.last_included_index
+        more = self.applied[first - self.restored_through : end - self.restored_through]
+        self.history = self.history.continued(more)
+        self._histories.captured(self._node, snapshot, self.history)
+
+    def on_state_hash(self, index: int, digest: str) -> bool:
+        """The node's state has this digest at this index; returns whether others had the same."""
+        return self._invariants.on_state_hash(self._node, index, digest)
+
+    def restored(self, snapshot: Snapshot, digest: str) -> None:
+        """The machine was restored: to the state that others had there, or it is made of something else."""
+        index = snapshot.meta.last_included_index
+        self.applied = []
+        self.restored_through = index
+        if not self.on_state_hash(index, digest):
+            self._histories.disown(self._node, snapshot)
+            self.history = History.unknown(index)
+
+
+def _key(snapshot: Snapshot) -> _Key:
+    meta, data = snapshot.meta, snapshot.data
+    checksum = crc32(data.encode()) if snapshot.checksum is None else snapshot.checksum
+    return meta.last_included_index, meta.last_included_term, len(data), checksum

@@ -1,0 +1,34 @@
+"""Run as a process in place of `qcore`: a node whose wall clock is wrong.
+
+The file `<data directory>.ahead` holds by how many seconds the clock is ahead; without it the clock is right.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from qcore.cli.main import main
+from qcore.node import host
+from qcore.node.clock import wall_us
+
+
+def wrong_clock(path: Path) -> None:
+    """Have the node's host read a wall clock that the file puts ahead."""
+    looked_at, ahead_us = 0.0, 0
+
+    def wrong() -> int:
+        nonlocal looked_at, ahead_us
+        if time.monotonic() > looked_at + 0.05:
+            looked_at = time.monotonic()
+            ahead_us = int(path.read_text()) * 1_000_000 if path.exists() else 0
+        return wall_us() + ahead_us
+
+    host.wall_us = wrong  # type: ignore[attr-defined] # the name that the host imported
+
+
+if __name__ == "__main__":
+    data_dir = Path(sys.argv[sys.argv.index("--data-dir") + 1])
+    wrong_clock(data_dir.with_name(data_dir.name + ".ahead"))
+    main()
