@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from random import Random
 
 from simpy.events import NORMAL
 
@@ -19,7 +20,7 @@ from qcore.sim.engine import Call, Engine
 from qcore.sim.linearizability import OperationKind
 from qcore.sim.network import Link, Network
 from qcore.sim.operations import ClientOp, Language, Outcome, Value
-from qcore.sim.scenario.cluster import ReadKind
+from qcore.sim.scenario.values import ReadKind
 from qcore.trace import TraceWriter
 
 _RETRY_PAUSE_US = 10_000
@@ -32,6 +33,7 @@ class ClientCall:
     op: ClientOp
     attempt: int
     timeout_ms: int
+    max_staleness_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -39,7 +41,8 @@ class ClientAnswer:
     """What came back: the machine's result, or an error.
 
     Without either, the connection broke: before the request was taken (`not_taken`), or after, so that
-    nobody knows what became of it.
+    nobody knows what became of it. `served_by` and `served_us` say which node answered, and when, in simulated
+    time, which no client could know: for the checkers.
     """
 
     op: ClientOp
@@ -48,6 +51,16 @@ class ClientAnswer:
     index: int = 0
     error: QcoreError | None = None
     not_taken: bool = False
+    served_by: int = 0
+    served_us: int = 0
+
+
+@dataclass(slots=True, frozen=True)
+class ReadMix:
+    """How a client's reads are served: one of `kinds`, drawn for each read; stale ones with this bound."""
+
+    kinds: tuple[ReadKind, ...] = ("read",)
+    max_staleness_ms: int = 1000
 
 
 class Client:
@@ -57,6 +70,7 @@ class Client:
         number: from 1; its vertex is `-number`.
         nodes: whom it may ask; it begins with one of them, by its number.
         history: where its operations go, in the order of invocation.
+        rng: draws the kind of each read.
     """
 
     def __init__(
@@ -68,6 +82,7 @@ class Client:
         language: Language,
         trace: TraceWriter,
         history: list[ClientOp],
+        rng: Random,
     ) -> None:
         self.number = number
         self.vertex = -number
@@ -79,10 +94,11 @@ class Client:
         self._language = language
         self._trace = trace
         self._history = history
+        self._rng = rng
         self._ops = 0
         self._target = self._nodes[(number - 1) % len(self._nodes)]
         #: How its reads are served, unless an operation says otherwise.
-        self.read_kind: ReadKind = "read"
+        self.reads = ReadMix()
         #: The last value that it wrote or read, by key: what a cas expects.
         self.seen: dict[str, Value] = {}
 
@@ -104,7 +120,7 @@ class Client:
         timeout_ms: int,
         node: int | None = None,
         then: Callable[[ClientOp], None] | None = None,
-        read_kind: ReadKind | None = None,
+        reads: ReadMix | None = None,
     ) -> ClientOp:
         """Invoke an operation.
 
@@ -114,7 +130,7 @@ class Client:
             timeout_ms: how long to wait before the outcome is unknown.
             node: send it to this node and to no other, once.
             then: called with the operation when it has an outcome.
-            read_kind: for a read, how it is served.
+            reads: for a read, how it is served.
         """
         now = self._engine.now
         self._ops += 1
@@ -123,9 +139,9 @@ class Client:
         op.only_node, op.then = node, then
         op.request, op.payload = self._language.phrase(op)
         if op.request == "read":
-            op.request = read_kind or self.read_kind
+            self._choose_kind(op, reads or self.reads)
         self._history.append(op)
-        self._trace_op(op, "invoke", f"expects {expected}" if kind == "cas" else "")
+        self._trace_op(op, "invoke", _note_of(op))
         self._send(op)
         self._env.schedule(Call(lambda _event: self._time_is_up(op)), NORMAL, timeout_ms * 1000)
         return op
@@ -161,9 +177,11 @@ class Client:
         )
         op.is_plain, op.request, op.payload, op.then = True, kind, payload, then
         op.attempt_us = attempt_ms * 1000
+        if kind == "read":
+            self._choose_kind(op, self.reads)
         if not hidden:
             self._history.append(op)
-            self._trace_op(op, "invoke", "")
+            self._trace_op(op, "invoke", _note_of(op))
         self._send(op)
         self._env.schedule(Call(lambda _event: self._time_is_up(op)), NORMAL, timeout_ms * 1000)
 
@@ -174,6 +192,7 @@ class Client:
         if op.outcome is not None or not op.in_flight or payload.attempt != op.attempt:
             return
         op.in_flight = False
+        op.served_by, op.served_us = payload.served_by, payload.served_us
         if payload.result is not None:
             self._understand(op, payload.result, payload.index)
         elif payload.not_taken:
@@ -190,12 +209,18 @@ class Client:
 
     # -- the course of an operation ---------------------------------------------------------------
 
+    def _choose_kind(self, op: ClientOp, reads: ReadMix) -> None:
+        kinds = reads.kinds
+        op.request = kinds[0] if len(kinds) == 1 else self._rng.choice(kinds)
+        if op.request == "stale_read":
+            op.max_staleness_ms = reads.max_staleness_ms
+
     def _send(self, op: ClientOp) -> None:
         left_ms = max(1, (op.deadline_us - self._engine.now) // 1000)
         op.attempt += 1
         op.in_flight = True
         link = self._links[op.only_node or self._target]
-        self._network.send(link, ClientCall(op, op.attempt, left_ms), "")
+        self._network.send(link, ClientCall(op, op.attempt, left_ms, op.max_staleness_ms), "")
         if op.attempt_us:
             self._engine.after(op.attempt_us, partial(self._no_answer, op, op.attempt))
 
@@ -267,7 +292,7 @@ class Client:
     def _finish(self, op: ClientOp, outcome: Outcome, note: str) -> None:
         if outcome == "refused" and op.doubtful:
             outcome = "unknown"  # this attempt had no effect, an earlier one may have had
-        op.outcome = outcome
+        op.outcome, op.note = outcome, note
         op.returned_us = self._engine.now
         if op.op_id:
             self._trace_op(op, outcome, note)
@@ -287,3 +312,12 @@ class Client:
             shown,
             note,
         )
+
+
+def _note_of(op: ClientOp) -> str:
+    """What the trace says of an operation that begins, beside its key and value."""
+    if op.kind == "cas":
+        return f"expects {op.expected}"
+    if op.request == "stale_read":
+        return f"stale, up to {op.max_staleness_ms} ms"
+    return ""

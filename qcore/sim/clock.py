@@ -16,15 +16,25 @@ class NodeClock:
             comparison of two nodes' monotonic clocks cannot go unnoticed.
         drift_ppm: how much faster than true time the clocks run, in parts per million.
         wall_offset_us: how far the wall clock is ahead.
+
+    Attributes:
+        slowest_ppm: the lowest drift that it ever had.
     """
 
-    __slots__ = ("_anchor_local", "_anchor_true", "_base", "drift_ppm", "wall_offset_us")
+    __slots__ = (
+        "_anchor_local",
+        "_anchor_true",
+        "_base",
+        "drift_ppm",
+        "slowest_ppm",
+        "wall_offset_us",
+    )
 
     def __init__(self, base_us: int = 0, drift_ppm: int = 0, wall_offset_us: int = 0) -> None:
         self._base = base_us
         self._anchor_local = base_us
         self._anchor_true = 0
-        self.drift_ppm = drift_ppm
+        self.drift_ppm = self.slowest_ppm = drift_ppm
         self.wall_offset_us = wall_offset_us
 
     def local(self, true_us: int) -> int:
@@ -54,3 +64,8 @@ class NodeClock:
         self._anchor_local = self.local(true_us)
         self._anchor_true = true_us
         self.drift_ppm = drift_ppm
+        self.slowest_ppm = min(self.slowest_ppm, drift_ppm)
+
+    def longest(self, local_us: int) -> int:
+        """How much true time may have passed at most while the monotonic clock counted `local_us`."""
+        return -(-local_us * _MILLION // (_MILLION + min(0, self.slowest_ppm)))

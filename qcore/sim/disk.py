@@ -6,7 +6,7 @@ in the process and go into the next sync together. So there are three places whe
 | where | process crash (kill -9) | power loss |
 |---|---|---|
 | waiting in the process | lost | lost |
-| handed to the operating system, sync under way | kept | lost |
+| handed to the operating system, sync under way | kept | lost, but for as many of the first as are said to survive |
 | synced | kept | kept |
 """
 
@@ -37,7 +37,8 @@ class SimDisk:
     Attributes:
         identity: what the data directory says beside the log; written at once.
         on_durable: called with a write id when all writes up to it are synced.
-        syncs, writes_lost: counts.
+        syncs, writes_lost, writes_survived: counts; those survived that a power loss could have taken.
+        wipes: how often a blank disk took the place of what there was.
     """
 
     def __init__(self, engine: Engine, sync_latency: Sampler, state: DurableState) -> None:
@@ -58,11 +59,18 @@ class SimDisk:
         self.on_durable: Callable[[int], None] = lambda _write_id: None
         self.syncs = 0
         self.writes_lost = 0
+        self.writes_survived = 0
+        self.wipes = 0
 
     @property
     def durable(self) -> DurableState:
         """What would survive a power loss now. Look, do not touch."""
         return self._state
+
+    @property
+    def handed_over(self) -> int:
+        """How many writes the operating system has and did not sync yet."""
+        return len(self._syncing)
 
     @property
     def is_idle(self) -> bool:
@@ -120,14 +128,23 @@ class SimDisk:
         if self._sync_is_due:
             self._sync_ends(self._epoch)
 
-    def crash(self, *, power_loss: bool) -> int:
+    def crash(self, *, power_loss: bool, survivors: int = 0) -> int:
         """The process, or the machine, dies; returns how many writes that lost.
 
         A process that starts again finds what the operating system kept, and syncs it before use: what
         `load` gives is durable.
+
+        Args:
+            power_loss: the machine dies.
+            survivors: how many of the writes under way to the disk had reached it, in their order.
         """
         if power_loss:
-            lost = len(self._syncing) + len(self._waiting)
+            kept = self._syncing[:survivors]
+            lost = len(self._syncing) + len(self._waiting) - len(kept)
+            # The commit index is stored with the last write of a sync.
+            whole = len(kept) == len(self._syncing)
+            self._make_durable(kept, self._syncing_commit if kept and whole else 0)
+            self.writes_survived += len(kept)
         else:
             lost = len(self._waiting)
             self._make_durable(self._syncing, self._syncing_commit)
@@ -150,6 +167,7 @@ class SimDisk:
         self.crash(power_loss=True)
         lost, self._state = self._state, DurableState()
         self.identity.wipe()
+        self.wipes += 1
         return lost
 
     def _sync_ends(self, epoch: int) -> None:

@@ -10,10 +10,12 @@ from itertools import pairwise
 from qcore.sim.linearizability import LinearizabilityVerdict
 from qcore.sim.monitor import Interval
 from qcore.sim.node import SimNode
+from qcore.sim.node_actions import Asked
 from qcore.sim.operations import ClientOp
 from qcore.sim.result import Expectation
 from qcore.sim.scenario.expect import ExpectSpec
 from qcore.sim.scenario.values import Count, microseconds
+from qcore.sim.workload import SessionLoad
 from qcore.sim.world import World
 
 _Judge = Callable[["Judgement"], Iterator[Expectation]]
@@ -55,6 +57,11 @@ class Judgement:
 
     def ok(self, kind: str) -> list[ClientOp]:
         return [op for op in self.world.history if op.kind == kind and op.outcome == "ok"]
+
+
+def same_value(one: object, other: object) -> bool:
+    """Equality of register values as JSON has it: 1 and true differ."""
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
 # -- safety ---------------------------------------------------------------------------------------
@@ -298,6 +305,13 @@ def _commits(j: Judgement) -> Iterator[Expectation]:
     if expect.unsynced_writes_lost is not None:
         lost = sum(node.disk.writes_lost for node in j.world.nodes.values())
         yield _count("unsynced_writes_lost", expect.unsynced_writes_lost, lost)
+    if expect.unsynced_writes_survived is not None:
+        kept = sum(node.disk.writes_survived for node in j.world.nodes.values())
+        yield _count("unsynced_writes_survived", expect.unsynced_writes_survived, kept)
+    if expect.sessions_expired is not None:
+        loads = [load for load in j.world.loads if isinstance(load, SessionLoad)]
+        expired = sum(load.expired for load in loads)
+        yield _count("sessions_expired", expect.sessions_expired, expired)
 
 
 # -- membership, snapshots, sessions ---------------------------------------------------------------
@@ -309,11 +323,27 @@ def _administration(j: Judgement) -> Iterator[Expectation]:
             seen = f"{op.outcome or op.last} after {op.attempts} attempts, last at node {op.node}"
             wanted = " or ".join(op.action.outcome)
             yield Expectation(op.name, op.as_wanted, wanted, seen)
+    for asked in j.world.node_actions.asked:
+        yield from _one_operation(asked)
     if j.expect.final_voters is not None:
         yield _final_voters(j, j.expect.final_voters)
     if j.expect.snapshots_installed is not None:
         installed = sum(node.snapshots_installed for node in j.world.nodes.values())
         yield _count("snapshots_installed", j.expect.snapshots_installed, installed)
+
+
+def _one_operation(asked: Asked) -> Iterator[Expectation]:
+    """What the timeline says of one of its own operations: the value that a read finds, and the outcome."""
+    action, op = asked.action, asked.op
+    ended = f"{op.outcome}{f' ({op.note})' if op.note else ''}" if op.outcome else "no outcome yet"
+    who = f"{op.request} of {op.key} at node {op.only_node}"
+    if action.outcome is not None:
+        ok = op.outcome in action.outcome or op.note in action.outcome
+        yield Expectation(asked.name, ok, " or ".join(action.outcome), f"{who}: {ended}")
+    if action.expects_a_value:
+        ok = op.outcome == "ok" and same_value(op.output, action.expect)
+        seen = f"found {op.output!r}" if op.outcome == "ok" else ended
+        yield Expectation(asked.name, ok, f"finds {action.expect!r}", f"{who}: {seen}")
 
 
 def _final_voters(j: Judgement, wanted: tuple[int, ...]) -> Expectation:

@@ -10,6 +10,7 @@ from qcore.sim.administration import Operator
 from qcore.sim.engine import Engine
 from qcore.sim.hooks import Armed, Hooks
 from qcore.sim.ledger import Fault, Ledger
+from qcore.sim.message_actions import MessageActions
 from qcore.sim.network_actions import NetworkActions, Undo
 from qcore.sim.node_actions import NodeActions
 from qcore.sim.scenario.actions import (
@@ -34,8 +35,10 @@ from qcore.sim.scenario.actions import (
     Restart,
     Resume,
     TakeSnapshot,
+    Wipe,
 )
 from qcore.sim.scenario.admin_actions import AdminAction, Join
+from qcore.sim.scenario.message_actions import Drop, Hold, MessageAction, Release
 from qcore.sim.scenario.timeline import Item
 from qcore.sim.scenario.values import Selector, microseconds
 from qcore.sim.selection import Namer, NotYet
@@ -89,6 +92,7 @@ class Timeline:
         namer: Namer,
         network: NetworkActions,
         nodes: NodeActions,
+        messages: MessageActions,
         operator: Operator,
         ledger: Ledger,
         streams: Streams,
@@ -98,6 +102,7 @@ class Timeline:
         self._namer = namer
         self._network = network
         self._nodes = nodes
+        self._messages = messages
         self._operator = operator
         self.fired = Fired()
         self._lines = [
@@ -175,8 +180,12 @@ class Timeline:
         self.fired.last = self._engine.now
         if isinstance(action, REMEDIES):
             self.fired.remedies.append(self._engine.now)
-        if undo is not None and line.item.for_ms is not None:
+        if undo is None:
+            return
+        if line.item.for_ms is not None:
             self._engine.after(microseconds(line.item.for_ms), partial(self._undo, undo))
+        elif isinstance(action, MessageAction) and line.item.until_ms is not None:
+            self._engine.at(microseconds(line.item.until_ms), partial(self._undo, undo))
 
     def _undo(self, undo: Undo) -> None:
         self.fired.last = self._engine.now
@@ -200,6 +209,10 @@ class Timeline:
                 return network.change_links(action, fault, label, rng)
             case Crash() | PowerLoss():
                 return nodes.crash(action, fault, rng)
+            case Wipe():
+                return nodes.wipe(action, fault, rng)
+            case Drop() | Hold():
+                return self._messages.arm(action, fault, label, rng)
             case Pause():
                 return nodes.pause(action, fault, rng)
             case DiskStall() | DiskSlow():
@@ -215,6 +228,8 @@ class Timeline:
         match action:
             case Heal():
                 self._network.heal(action, fault, rng)
+            case Release():
+                self._messages.release(action, fault)
             case Restart():
                 self._nodes.restart(action, fault, rng)
             case Resume():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from qcore.errors import TooStale
 from qcore.sim.linearizability import LinearizabilityVerdict
 from qcore.sim.operations import ClientOp
 from qcore.sim.result import Json
+from qcore.sim.workload import SessionLoad
 from qcore.sim.world import World
 
 
@@ -39,6 +41,10 @@ def measure(world: World, verdict: LinearizabilityVerdict) -> dict[str, Json]:
         },
         "disk_syncs": sum(node.disk.syncs for node in world.nodes.values()),
         "unsynced_writes_lost": sum(node.disk.writes_lost for node in world.nodes.values()),
+        "unsynced_writes_survived": sum(node.disk.writes_survived for node in world.nodes.values()),
+        "disks_wiped": sum(node.disk.wipes for node in world.nodes.values()),
+        "sessions": _sessions(world),
+        "reads_by_kind": _reads_by_kind(world),
         "snapshots_installed": sum(node.snapshots_installed for node in world.nodes.values()),
         "repeated_requests": sum(op.attempt - 1 for op in world.history if op.doubtful),
         "administration": [
@@ -52,6 +58,29 @@ def measure(world: World, verdict: LinearizabilityVerdict) -> dict[str, Json]:
             "steps": verdict.steps,
         },
     }
+
+
+def _sessions(world: World) -> Json:
+    loads = [load for load in world.loads if isinstance(load, SessionLoad)]
+    return {
+        "opened": sum(load.opened for load in loads),
+        "expired": sum(load.expired for load in loads),
+    }
+
+
+def _reads_by_kind(world: World) -> Json:
+    """What came of the reads of each kind that there were; `TooStale` counts those that ended with it."""
+    reads = [op for op in world.history if op.kind == "read"]
+    counts: dict[str, Json] = {}
+    for kind in sorted({op.request for op in reads}):
+        of_kind = [op for op in reads if op.request == kind]
+        counts[kind] = {
+            "ok": sum(op.outcome == "ok" for op in of_kind),
+            "refused": sum(op.outcome == "refused" for op in of_kind),
+            "too_stale": sum(op.note == TooStale.__name__ for op in of_kind),
+            "unknown": sum(op.outcome in (None, "unknown") for op in of_kind),
+        }
+    return counts
 
 
 def _operations(ops: Sequence[ClientOp]) -> Json:

@@ -25,6 +25,8 @@ from qcore.sim.streams import Streams
 
 #: Takes (source, payload, message id) at the link's end.
 Receiver = Callable[[int, object, str], None]
+#: Takes a message from its link, or does not (None); says what it does with it: `held` or `dropped`.
+Interceptor = Callable[["Link", object, str], str | None]
 #: Says whether what a link delivers would be taken at its end.
 Listening = Callable[["Link"], bool]
 #: Told of each message that will not arrive: (link, payload, message id, why).
@@ -160,6 +162,8 @@ class Network:
         self._on_drop = on_drop
         self.is_listening: Listening = lambda _link: True
         self._on_arrival: list[Callable[[Event], None]] = [self._arrive]
+        #: Sees each message that enters a link, while some timeline action waits for messages.
+        self.intercept: Interceptor | None = None
         self.sent = self.delivered = self.dropped = self.duplicated = 0
 
     def connect(self, source: int, target: int, receive: Receiver, quality: Quality) -> Link:
@@ -212,6 +216,13 @@ class Network:
         if link.cuts:
             self._lose_to_cut(link, payload, message_id)
             return
+        if self.intercept is not None:
+            fate = self.intercept(link, payload, message_id)
+            if fate is not None:
+                if fate == "dropped":
+                    self.dropped += 1
+                    self._on_drop(link, payload, message_id, "dropped by the timeline")
+                return
         now: int = self._env._now  # type: ignore[assignment]  # only integers are ever scheduled
         due = now + delay
         if not link.plain:
@@ -224,6 +235,10 @@ class Network:
         else:
             link.last_due = due
         self._env.schedule(Delivery(self._on_arrival, link, payload, message_id), NORMAL, due - now)
+
+    def deliver_now(self, link: Link, payload: object, message_id: str) -> None:
+        """Let a message arrive at this very moment that was kept from its link; a cut loses it."""
+        self._env.schedule(Delivery(self._on_arrival, link, payload, message_id), NORMAL, 0)
 
     def signal(self, link: Link, payload: object) -> None:
         """Tell the other end something that is no message (a connection broke); a cut loses it."""

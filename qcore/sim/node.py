@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from random import Random
 from typing import Any
 
@@ -28,7 +27,6 @@ from qcore.errors import QcoreError
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import (
     Applied,
-    ClientRequest,
     PeerMessageReceived,
     PeerSupports,
     ReplicaEffect,
@@ -41,7 +39,8 @@ from qcore.replica.gate import DurabilityGate
 from qcore.replica.messages import PeerMessage
 from qcore.replica.recorder import ReplicaRecorder, describe
 from qcore.replica.replica import Replica
-from qcore.sim.clients import ClientAnswer, ClientCall
+from qcore.sim.callers import Callers
+from qcore.sim.clients import ClientCall
 from qcore.sim.clock import NodeClock
 from qcore.sim.disk import SimDisk
 from qcore.sim.engine import Call
@@ -111,9 +110,7 @@ class SimNode:
         self._links: dict[int, Link] = {}
         self._gate = DurabilityGate()
         self._messages_sent = 0
-        self._last_request_id = 0
-        self._pending: dict[int, tuple[int, ClientCall]] = {}
-        self._administrative: dict[int, Callable[[Reply | None], None]] = {}
+        self._callers = Callers(self.node_id, services, self._links)
         self.snapshots_installed = 0
         self._backlog: list[ReplicaEvent] = []
         self._wake_at = _FAR_AWAY_US
@@ -121,7 +118,7 @@ class SimNode:
         # Any: the argument's type is the key, which a dict's type cannot say.
         self._handlers: dict[type, Callable[[Any], None]] = {
             SendPeer: self._send,
-            Reply: self._reply,
+            Reply: self._callers.reply,
             AppendLog: self._append,
             SaveHardState: self._write,
             TruncateLog: self._truncate,
@@ -154,7 +151,7 @@ class SimNode:
 
     def attach(self, peers: Mapping[int, SimNode]) -> None:
         """All links and nodes are in place."""
-        self._links = self._network.links_from(self.node_id)
+        self._links.update(self._network.links_from(self.node_id))
         self._peers = peers
 
     def start(self) -> None:
@@ -165,7 +162,7 @@ class SimNode:
         self.powered, self.paused = True, False
         self.past.start(durable.snapshot)
         self._gate = DurabilityGate()
-        self._pending = {}
+        self._callers.forget()
         hard_state, end = durable.hard_state, last_index(durable)
         services.trace.up(now, node, hard_state.term, hard_state.commit, end)
         services.invariants.on_start(node, durable)
@@ -185,9 +182,18 @@ class SimNode:
         self._note_membership(self.replica.core.membership)
         self._step([])
 
-    def crash(self, *, power_loss: bool = False) -> int:
-        """Kill the process, or cut the machine's power; returns how many writes that lost."""
-        lost = self.disk.crash(power_loss=power_loss)
+    def reconfigure(self, config: ReplicaConfig) -> None:
+        """Use these settings from the next start on."""
+        self._config = config
+
+    def crash(self, *, power_loss: bool = False, survivors: int = 0) -> int:
+        """Kill the process, or cut the machine's power; returns how many writes that lost.
+
+        Args:
+            power_loss: the machine, not only the process.
+            survivors: how many of the unsynced writes a power loss leaves; see `SimDisk.crash`.
+        """
+        lost = self.disk.crash(power_loss=power_loss, survivors=survivors)
         if self.up:
             self._die("power loss" if power_loss else "crash")
             if not power_loss:
@@ -198,6 +204,7 @@ class SimNode:
     def wipe(self) -> int:
         """Kill the process and blank the disk; returns how many unsynced writes that lost."""
         lost = self.crash()
+        self._services.invariants.on_wipe(self.node_id, self.disk.durable)
         self.disk.wipe()
         return lost
 
@@ -230,9 +237,7 @@ class SimNode:
         self.replica = None
         self.paused = False
         self._backlog, self._owed = [], []
-        administrative, self._administrative = self._administrative, {}
-        for then in administrative.values():
-            self._services.engine.soon(partial(then, None))
+        self._callers.died()
         self._wake_at = _FAR_AWAY_US
         self._trace.down(self._now, self.node_id, why)
         self._services.invariants.on_stop(self.node_id)
@@ -240,9 +245,7 @@ class SimNode:
 
     def _break_connections(self) -> None:
         """The operating system closes a dead process's connections; the other ends notice."""
-        pending, self._pending = self._pending, {}
-        for client, call in pending.values():
-            self._network.send(self._links[client], ClientAnswer(call.op, call.attempt), "")
+        self._callers.break_connections()
         for peer in sorted(peer for peer in self._links if peer > 0):
             self._network.signal(self._links[peer], PeerUnreachable(self.node_id))
 
@@ -324,14 +327,10 @@ class SimNode:
         """A client's request arrived."""
         assert isinstance(call, ClientCall)
         if self.replica is None:
-            if self.powered:  # nobody listens: the operating system refuses the connection
-                refusal = ClientAnswer(call.op, call.attempt, not_taken=True)
-                self._network.send(self._links[client], refusal, "")
+            if self.powered:
+                self._callers.refuse(client, call)
             return
-        self._last_request_id += 1
-        self._pending[self._last_request_id] = (client, call)
-        op = call.op
-        self.hand(ClientRequest(self._last_request_id, op.request, op.payload, call.timeout_ms))
+        self.hand(self._callers.take(client, call))
 
     def administer(
         self,
@@ -346,9 +345,8 @@ class SimNode:
         """
         if self.replica is None:
             return False
-        self._last_request_id += 1
-        self._administrative[self._last_request_id] = then
-        return self.hand(make(self._last_request_id, self.replica.core.membership))
+        request_id = self._callers.take_from_operator(then)
+        return self.hand(make(request_id, self.replica.core.membership))
 
     def _on_durable(self, write_id: int) -> None:
         if self.replica is None:
@@ -451,17 +449,6 @@ class SimNode:
         self._network.send(link, message, message_id)
         if self._hooks.send:
             offer(self._hooks.send, Happening(self.node_id, name, to, term=term))
-
-    def _reply(self, effect: Reply) -> None:
-        pending = self._pending.pop(effect.request_id, None)
-        if pending is not None:
-            client, call = pending
-            answer = ClientAnswer(call.op, call.attempt, effect.result, effect.index, effect.error)
-            self._network.send(self._links[client], answer, "")
-            return
-        then = self._administrative.pop(effect.request_id, None)
-        if then is not None:  # later: it may ask again, and this step is not over
-            self._services.engine.soon(partial(then, effect))
 
     def _write(self, write: Write) -> None:
         self.disk.submit(write)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from random import Random
 
 from qcore.core.events import Campaign as CampaignEvent
 from qcore.replica.events import ReplicaEvent
 from qcore.replica.events import TakeSnapshot as TakeSnapshotEvent
-from qcore.sim.clients import Client
+from qcore.sim.clients import Client, ReadMix
 from qcore.sim.ledger import Fault
 from qcore.sim.node import SimNode
+from qcore.sim.operations import ClientOp
 from qcore.sim.scenario.actions import (
     Campaign,
     Clock,
@@ -25,8 +27,11 @@ from qcore.sim.scenario.actions import (
     Restart,
     Resume,
     TakeSnapshot,
+    Wipe,
 )
 from qcore.sim.scenario.admin_actions import Join
+from qcore.sim.scenario.cluster import ClusterSpec
+from qcore.sim.scenario.settings import NO_SETTINGS, NodeSettings
 from qcore.sim.scenario.values import microseconds
 from qcore.sim.selection import Namer, NotYet
 from qcore.sim.services import Services
@@ -34,6 +39,15 @@ from qcore.sim.streams import Streams
 
 #: Takes the effect of an action back.
 Undo = Callable[[], object]
+
+
+@dataclass(slots=True, frozen=True)
+class Asked:
+    """One operation that the timeline had sent, for the expectations: the item's name, and what it says."""
+
+    name: str
+    action: Operation
+    op: ClientOp
 
 
 class NodeActions:
@@ -45,6 +59,10 @@ class NodeActions:
         nodes: the simulated servers.
         director: the client that sends the operations of the timeline.
         streams: for the extra latencies of slow disks.
+        cluster: the settings that nodes have unless a restart changed them.
+
+    Attributes:
+        asked: the operations of the timeline, in the order in which they began.
     """
 
     def __init__(
@@ -54,6 +72,7 @@ class NodeActions:
         nodes: Mapping[int, SimNode],
         director: Client,
         streams: Streams,
+        cluster: ClusterSpec,
     ) -> None:
         self._services = services
         self._engine = services.engine
@@ -65,14 +84,34 @@ class NodeActions:
         self._struck: dict[int, list[Fault]] = {}  # node -> faults that stopped or paused it
         self._bad_disks: dict[int, list[Fault]] = {}
         self._values = 0
+        self._cluster = cluster
+        self._settings: dict[int, NodeSettings] = {}  # what restarts changed
+        self.asked: list[Asked] = []
 
     # -- crash, power loss, restart --------------------------------------------------------------
 
     def crash(self, action: Crash | PowerLoss, fault: Fault, rng: Random) -> Undo:
-        power_loss = isinstance(action, PowerLoss)
         ids = self._namer.resolve(action.nodes, rng, among=self._up())
         for node in ids:
-            self._stop(node, fault, power_loss=power_loss)
+            if self._nodes[node].up:
+                self._give(node, action.settings)
+            if isinstance(action, PowerLoss):
+                survivors = _survivors(action, self._nodes[node].disk.handed_over, rng)
+                self._stop(node, fault, power_loss=True, survivors=survivors)
+            else:
+                self._stop(node, fault)
+        return lambda: self._start(ids)
+
+    def wipe(self, action: Wipe, fault: Fault, rng: Random) -> Undo:
+        """End the process, if it runs, and blank the disk; a node that is down loses its disk all the same."""
+        ids = self._namer.resolve(action.nodes, rng)
+        for node in ids:
+            self._give(node, action.settings)
+            lost = self._nodes[node].wipe()
+            fault.acted += 1
+            self._struck.setdefault(node, []).append(fault)
+            note = f"wiped; {lost} unsynced writes lost"
+            self._trace.fault(self._engine.now, "begin", fault.name, [node], [], note)
         return lambda: self._start(ids)
 
     def _up(self) -> list[int]:
@@ -86,29 +125,45 @@ class NodeActions:
         ids = self._namer.meant(action.nodes, rng, down)
         stopped = [node for node in ids if node in down]
         if stopped:
-            fault.acted += self._start(tuple(stopped))
+            fault.acted += self._start(tuple(stopped), action.settings)
             return
         for node in ids:
-            self._stop(node, fault, power_loss=False)
-        self._engine.after(microseconds(action.down_ms), lambda: self._start(ids))
+            self._stop(node, fault)
+        self._engine.after(microseconds(action.down_ms), lambda: self._start(ids, action.settings))
 
-    def _stop(self, node: int, fault: Fault, *, power_loss: bool) -> None:
+    def _stop(
+        self, node: int, fault: Fault, *, power_loss: bool = False, survivors: int = 0
+    ) -> None:
         machine = self._nodes[node]
         if not machine.up:
             return
-        lost = machine.crash(power_loss=power_loss)
+        lost = machine.crash(power_loss=power_loss, survivors=survivors)
         fault.acted += 1
         self._struck.setdefault(node, []).append(fault)
         note = f"{lost} unsynced writes lost"
+        if survivors:
+            note += f", {survivors} survived"
         self._trace.fault(self._engine.now, "begin", fault.name, [node], [], note)
 
-    def _start(self, ids: tuple[int, ...]) -> int:
-        """Start those that are down; returns how many that were."""
+    def _start(self, ids: tuple[int, ...], settings: NodeSettings | None = None) -> int:
+        """Start those that are down, with `settings` changed; returns how many that were."""
         down = [node for node in ids if not self._nodes[node].up]
         for node in down:
             self._over(node)
+            self._give(node, settings)
             self._nodes[node].start()
         return len(down)
+
+    def _give(self, node: int, settings: NodeSettings | None) -> None:
+        """Change a node's settings for its next start.
+
+        Raises:
+            ConfigError: they do not go with those that it was given before.
+        """
+        if settings is not None:
+            changed = self._settings.get(node, NO_SETTINGS).changed(settings)
+            self._settings[node] = changed
+            self._nodes[node].reconfigure(self._cluster.replica_config(node, changed))
 
     def _over(self, node: int) -> None:
         for cause in self._struck.pop(node, []):
@@ -245,11 +300,33 @@ class NodeActions:
             fault.acted += 1
             self._values += 1
             value = action.value if action.value is not None else f"v{self._values}"
-            self._director.begin(
+            op = self._director.begin(
                 action.op,
                 key,
                 value if action.op == "write" else None,
                 timeout_ms=action.timeout_ms,
                 node=node,
-                read_kind=action.read_kind,
+                reads=self._reads_of(action),
             )
+            self.asked.append(Asked(fault.name, action, op))
+
+    def _reads_of(self, action: Operation) -> ReadMix:
+        usual = self._director.reads
+        bound = action.max_staleness_ms
+        return ReadMix(
+            usual.kinds if action.read_kind is None else action.read_kind,
+            usual.max_staleness_ms if bound is None else bound,
+        )
+
+
+def _survivors(action: PowerLoss, handed_over: int, rng: Random) -> int:
+    """How many of the writes that the operating system had not synced are on the disk after a power loss."""
+    match action.survives:
+        case "none":
+            return 0
+        case "all":
+            return handed_over
+        case "random":
+            return rng.randint(0, handed_over)
+        case int() as number:
+            return min(number, handed_over)

@@ -32,6 +32,9 @@ class ClientOp:
             answer as it is, and the linearizability checker, which knows registers only, does not see it.
         attempt_us: if set, send it again elsewhere when no answer came for so long: only for what a session
             makes harmless to repeat.
+        max_staleness_ms: how old the state may be that a stale read sees.
+        served_by, served_us: for the checkers, which node gave the last answer, and when.
+        note: why it ended so: an error's name, or what happened to the connection; empty if it went well.
         doubtful: some attempt may have taken effect though its answer never came.
         then: called when it has an outcome.
     """
@@ -49,6 +52,10 @@ class ClientOp:
     only_node: int | None = None
     is_plain: bool = False
     attempt_us: int = 0
+    max_staleness_ms: int = 0
+    served_by: int = 0
+    served_us: int = 0
+    note: str = ""
     doubtful: bool = False
     then: Callable[[ClientOp], None] | None = None
     attempt: int = 0
@@ -64,8 +71,11 @@ class ClientOp:
         return self.index > 0 and self.request in ("write", "session")
 
     def as_operation(self) -> Operation | None:
-        """For the linearizability checker; None if it certainly had no effect or is not on a register."""
-        if self.outcome == "refused" or self.is_plain:
+        """For the linearizability checker; None if it certainly had no effect or is not on a register.
+
+        Nor does it get stale reads, which promise less: `qcore.sim.staleness` judges them.
+        """
+        if self.outcome == "refused" or self.is_plain or self.request == "stale_read":
             return None
         return Operation(
             client=self.client,

@@ -18,6 +18,7 @@ from qcore.sim.metrics import measure
 from qcore.sim.operations import Requests
 from qcore.sim.result import RunResult
 from qcore.sim.scenario import Scenario, load_scenario
+from qcore.sim.stale_reads import check_stale_reads
 from qcore.sim.world import World
 from qcore.store.interface import StateMachine
 from qcore.trace import TraceWriter
@@ -70,6 +71,7 @@ def _run(scenario: Scenario, seed: int, trace: TraceWriter, own: OwnMachine | No
     lost = lost_writes(world.logs, world.services.monitor.committed_membership, world.history)
     if lost:
         world.services.report("acknowledged_write_lost", 0, lost[0])
+    check_stale_reads(world)
     verdict = _check_linearizability(world)
     expectations = tuple(judge(world, verdict, lost))
     return RunResult(

@@ -6,6 +6,7 @@ import json
 import math
 from random import Random
 
+from qcore.errors import SessionExpired
 from qcore.replica.sessions import open_request, run_request
 from qcore.sim.clients import Client
 from qcore.sim.engine import Engine
@@ -13,8 +14,6 @@ from qcore.sim.latency import Sampler
 from qcore.sim.operations import ClientOp, Requests
 from qcore.sim.scenario.cluster import WorkloadSpec
 
-#: Longer than any run: sessions do not expire here.
-_SESSION_LIFETIME_MS = 24 * 3_600_000
 _REOPEN_US = 50_000
 
 
@@ -99,10 +98,18 @@ class Load:
 
 
 class SessionLoad(Load):
-    """A client that counts: it opens a session, and then each operation adds 1 to a register, once."""
+    """A client that counts: it opens a session, and then each operation adds 1 to a register, once.
+
+    When it hears that its session expired it opens another one; until that is open it begins nothing.
+
+    Attributes:
+        opened, expired: how many sessions it opened, and how many of them it found expired.
+    """
 
     _session = 0
     _sequence = 0
+    opened = 0
+    expired = 0
 
     def start(self, start_us: int) -> None:
         """Open the session at this moment, and begin when it is open."""
@@ -112,7 +119,7 @@ class SessionLoad(Load):
     def _open(self) -> None:
         self._client.ask(
             "session",
-            open_request(_SESSION_LIFETIME_MS),
+            open_request(self._spec.session_lifetime_ms),
             timeout_ms=self._spec.timeout_ms,
             attempt_ms=self._spec.attempt_ms,
             then=self._opened,
@@ -121,27 +128,41 @@ class SessionLoad(Load):
 
     def _opened(self, op: ClientOp) -> None:
         if op.outcome == "ok":
+            first = not self.opened
+            self.opened += 1
             self._session = int(str(op.output))
-            super().start(self._engine.now)
+            self._sequence = 0
+            self._outstanding = {}
+            if first:
+                super().start(self._engine.now)
         elif self._engine.now < self._stop_us:  # opened twice is one session too many, and no harm
             self._engine.after(_REOPEN_US, self._open)
 
     def _begin(self, *, closed: bool = False) -> None:
         key = f"k{int(self._rng.random() * self._spec.keys)}"
+        if not self._session:
+            if closed:
+                self._engine.after(_REOPEN_US, self._next_in_closed_loop)
+            return
+        session, outstanding = self._session, self._outstanding
         self._sequence += 1
         sequence = self._sequence
-        acknowledged = next(iter(self._outstanding), sequence) - 1
-        self._outstanding[sequence] = None
+        acknowledged = next(iter(outstanding), sequence) - 1
+        outstanding[sequence] = None
 
         def done(op: ClientOp) -> None:
-            del self._outstanding[sequence]
+            del outstanding[sequence]
+            if op.note == SessionExpired.__name__ and session == self._session:
+                self.expired += 1
+                self._session = 0
+                self._open()
             if closed:
                 self._think_then_next(op)
 
         command = json.dumps({"op": "add", "key": key, "amount": 1})
         self._client.ask(
             "session",
-            run_request(self._session, sequence, acknowledged, command),
+            run_request(session, sequence, acknowledged, command),
             timeout_ms=self._spec.timeout_ms,
             attempt_ms=self._spec.attempt_ms,
             then=done,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from qcore.core.entry import DurableState, Entry, HardState, Membership
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.sim.administration import Operator, address_of
-from qcore.sim.clients import Client, ClientAnswer, ClientCall
+from qcore.sim.clients import Client, ClientAnswer, ClientCall, ReadMix
 from qcore.sim.clock import WALL_EPOCH_US, NodeClock
 from qcore.sim.disk import SimDisk
 from qcore.sim.engine import Engine
@@ -18,6 +18,7 @@ from qcore.sim.invariants import Invariants
 from qcore.sim.ledger import Ledger
 from qcore.sim.logs import Logs
 from qcore.sim.machines import OwnMachine, language_of, machine_maker
+from qcore.sim.message_actions import MessageActions
 from qcore.sim.monitor import Monitor
 from qcore.sim.network import Link, Network, Quality
 from qcore.sim.network_actions import NetworkActions, changed, mishaps_of
@@ -62,6 +63,7 @@ class World:
         self.ledger = Ledger()
         self.network = Network(self.engine, self.streams, self._on_drop)
         self.history: list[ClientOp] = []
+        self.loads: list[Load] = []
         ids = scenario.cluster.nodes
         everyone = scenario.all_nodes
         later = tuple(node for node in everyone if node not in ids)
@@ -90,6 +92,9 @@ class World:
         namer = Namer(self.services.monitor, [client.vertex for client in self.clients])
         network_actions = NetworkActions(self.services, namer)
         network_actions.remember_normal()
+        self.node_actions = NodeActions(
+            self.services, namer, self.nodes, self.director, self.streams, scenario.cluster
+        )
         self.operator = Operator(self.services, namer, self.nodes)
         self.timeline = Timeline(
             scenario.timeline,
@@ -97,7 +102,8 @@ class World:
             self.services.hooks,
             namer,
             network_actions,
-            NodeActions(self.services, namer, self.nodes, self.director, self.streams),
+            self.node_actions,
+            MessageActions(self.services, namer),
             self.operator,
             self.ledger,
             self.streams,
@@ -166,7 +172,7 @@ class World:
         return machine_maker(self.scenario.cluster.machine)
 
     def _make_client(self, number: int) -> Client:
-        return Client(
+        client = Client(
             number,
             self.engine,
             self.network,
@@ -174,7 +180,11 @@ class World:
             self.language,
             self.services.trace,
             self.history,
+            self.streams.get(f"client/{number}/read_kind"),
         )
+        workload = self.scenario.workload
+        client.reads = ReadMix(workload.read_kind, workload.max_staleness_ms)
+        return client
 
     def _connect(self) -> None:
         spec = self.scenario.network
@@ -265,20 +275,20 @@ class World:
 
     def _start_load(self, start_us: int) -> None:
         spec = self.scenario.workload
-        self.director.read_kind = spec.read_kind
         if not self.language.has_cas:
             spec = spec.model_copy(update={"cas_fraction": 0.0})
         kind = SessionLoad if spec.sessions else Load
         for client in self.clients:
-            client.read_kind = spec.read_kind
-            kind(
+            load = kind(
                 client,
                 self.engine,
                 spec,
                 self.streams.get(f"client/{client.number}"),
                 self.scenario.load_ends_us,
                 self._own.requests if self._own is not None else None,
-            ).start(start_us)
+            )
+            self.loads.append(load)
+            load.start(start_us)
 
     def _is_listening(self, link: Link) -> bool:
         """Whether anything comes of what the link delivers: a client is even told that a process is down."""

@@ -15,15 +15,21 @@ FAULTS = """
   - {at_ms: 1000, partition: [[leader, random], [rest]], for_ms: 700}
   - {at_ms: 2000, crash: {random: 2}, for_ms: 300}
   - {at_ms: 2600, network: {loss: 0.3, duplicate: 0.3, reorder: 0.3}, for_ms: 400}
+  - {at_ms: 500, hold: {message: [AppendEntries, AppendEntriesResponse], from: leader, times: all}, for_ms: 60}
+  - {at_ms: 700, drop: {message: AppendEntriesResponse, to: leader, times: 3}}
+  - {at_ms: 1500, power_loss: {nodes: all, survives: random}, for_ms: 50, every_ms: 300, times: 2}
+  - {at_ms: 3100, wipe: follower_1, for_ms: 100}
+  - {at_ms: 3100, restart: {nodes: follower_2, settings: {election_timeout_ms: [200, 500], keep_entries: 10}}}
+  - {at_ms: 3150, read: {node: all, key: k1, read_kind: [stale_read, follower_read], max_staleness_ms: 90}}
 """
 
 
 def text(faults: str = FAULTS, seed_name: str = "busy") -> str:
     return f"""
 name: {seed_name}
-cluster: {{nodes: 5, clocks: {{2: {{drift_ppm: 5000}}}}}}
+cluster: {{nodes: 5, clocks: {{2: {{drift_ppm: 5000}}}}, settings: {{3: {{priority: 2}}}}, lease_reads: true}}
 network: {{latency_ms: {{exponential: 3, min_ms: 1}}}}
-workload: {{clients: 4, rate_per_s: 80}}
+workload: {{clients: 4, rate_per_s: 80, read_kind: [read, lease_read, follower_read, stale_read]}}
 timeline: {faults}
 until_ms: 4000
 """

@@ -16,6 +16,7 @@ FOREVER = "[{at_ms: 1000, crash: {random: 2}}]"
 SHRINK = "[{at_ms: 1000, remove: 3}]"
 BEHIND = "[{at_ms: 1000, crash: follower_1}, {at_ms: 2000, snapshot: leader}, {at_ms: 2500, restart: down}]"
 COUNT = "{clients: 2, rate_per_s: 40, sessions: true}"
+RARELY = "{clients: 1, sessions: true, session_lifetime_ms: 1000, think_ms: 1200, mode: closed}"
 QUIET = "{clients: 2, rate_per_s: 40, start_ms: 800}"
 
 CASES = [
@@ -62,6 +63,9 @@ CASES = [
     ("commits_in_minority", "0", STALE, None, None),
     ("truncated_entries", "'> 0'", STALE, "[]", None),
     ("unsynced_writes_lost", "0", "[]", None, None),
+    ("unsynced_writes_survived", "0", "[]", None, None),
+    ("sessions_expired", "0", "[]", None, COUNT),
+    ("sessions_expired", "'>= 1'", "[]", None, RARELY),
     ("exactly_once", "true", CRASH, None, COUNT),
     ("exactly_once", "true", None, CRASH, None),
     ("final_voters", "[1, 2]", SHRINK, CRASH, None),

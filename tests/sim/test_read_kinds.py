@@ -51,4 +51,4 @@ def test_the_skewed_clock_is_what_makes_lease_reads_stale() -> None:
     )
     assert stale.timeline == confirmed.timeline
     assert stale.cluster == confirmed.cluster
-    assert stale.workload.model_copy(update={"read_kind": "read"}) == confirmed.workload
+    assert stale.workload.model_copy(update={"read_kind": ("read",)}) == confirmed.workload

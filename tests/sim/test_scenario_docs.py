@@ -9,9 +9,10 @@ import pytest
 
 from qcore.core.config import Safeguards
 from qcore.sim import parse_scenario, run_scenario
-from qcore.sim.scenario.actions import ACTIONS
+from qcore.sim.scenario.actions import ACTIONS, OUTCOMES, Operation, PowerLoss
 from qcore.sim.scenario.cluster import ClientLinkSpec, ClusterSpec, NetworkSpec, WorkloadSpec
 from qcore.sim.scenario.expect import VIOLATIONS, ExpectSpec
+from qcore.sim.scenario.message_actions import MessageAction
 from qcore.sim.scenario.timeline import Item, Trigger
 from tests.sim.scenario_texts import DESIGN_EXAMPLE, failures
 
@@ -28,7 +29,7 @@ def test_an_example_passes(text: str) -> None:
 
 
 def test_the_first_example_is_the_designs() -> None:
-    assert len(EXAMPLES) == 4
+    assert len(EXAMPLES) == 5
     assert EXAMPLES[0].strip() == DESIGN_EXAMPLE.strip()
 
 
@@ -43,7 +44,11 @@ def test_every_key_is_documented() -> None:
         ExpectSpec,
         Item,
         Trigger,
+        Operation,
+        PowerLoss,
+        MessageAction,
     ):
         keys |= {field.alias or name for name, field in model.model_fields.items()}
-    missing = keys - words - {"actions", "reorder_extra_ms"}
+    missing = keys - words - {"actions", "reorder_extra_ms", "kind", "op"}
     assert not missing
+    assert all(f"`{outcome}`" in TEXT for outcome in OUTCOMES)

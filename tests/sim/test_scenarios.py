@@ -16,6 +16,7 @@ FILES = sorted(DIRECTORY.glob("*.yaml"))
 REQUIRED = {
     "chained_3",
     "chained_3_basic",
+    "chaos",
     "crash_all_power_loss",
     "crash_at_the_end",
     "disruptive_rejoin",
@@ -57,6 +58,8 @@ REQUIRED = {
     "split_3_2_leader_major",
     "split_3_2_leader_major_no_prevote",
     "split_3_2_leader_minor",
+    "stale_read_bounded",
+    "stale_read_unbounded",
     "steady_state",
     "unsynced_vote",
     "unsynced_vote_guarded",

@@ -110,6 +110,10 @@ class Invariants:
         if handler is not None:
             handler(self._view(node), effect)
 
+    def on_wipe(self, node: int, state: DurableState) -> None:
+        """The server is down and loses its disk, which held `state`; its votes were cast all the same."""
+        self._election.on_start(self._view(node), state.hard_state)
+
     def on_stop(self, node: int) -> None:
         """The server stopped or crashed: it leads no more."""
         self._view(node).role = "follower"

@@ -8,10 +8,36 @@ from pydantic import Field, field_validator, model_validator
 
 from qcore.sim.latency import LatencySpec
 from qcore.sim.scenario.admin_actions import AddLearner, ChangeMembers, Join, Remove, Transfer
-from qcore.sim.scenario.cluster import QualitySpec, ReadKind
-from qcore.sim.scenario.values import Flag, Milliseconds, Nodes, Spec, parse_selector
+from qcore.sim.scenario.cluster import QualitySpec
+from qcore.sim.scenario.message_actions import Drop, Hold, Release
+from qcore.sim.scenario.settings import Natural, NodeSettings
+from qcore.sim.scenario.values import (
+    Flag,
+    Milliseconds,
+    Nodes,
+    ReadKinds,
+    Spec,
+    one_or_several,
+    parse_selector,
+)
 
-WorkloadKey = Annotated[str, Field(min_length=1)]
+#: What can become of one operation: in general, or the name of the error that it ended with.
+OUTCOMES = (
+    "ok",
+    "refused",
+    "unknown",
+    "NotLeader",
+    "Overloaded",
+    "TooStale",
+    "TooLarge",
+    "DeadlineExceeded",
+    "OutcomeUnknown",
+    "ProposalDropped",
+    "StoreError",
+    "timeout",
+    "connection refused",
+    "connection lost",
+)
 
 
 class NodeAction(Spec):
@@ -138,19 +164,36 @@ class LinkChange(QualitySpec):
         return [name for name in QualitySpec.model_fields if getattr(self, name) is not None]
 
 
-class Crash(NodeAction):
+class StopAction(NodeAction):
+    """Something that ends the process; with `settings` it starts again with these changed."""
+
+    settings: NodeSettings | None = None
+
+
+class Crash(StopAction):
     """Kill the process (kill -9): memory is lost, what was handed to the operating system stays."""
 
     kind: Literal["crash"] = "crash"
 
 
-class PowerLoss(NodeAction):
-    """The machine loses power: every write that was not synced is gone."""
+class PowerLoss(StopAction):
+    """The machine loses power: of the writes that the operating system had not synced, only `survives` are kept.
+
+    They were handed over in order, and a torn tail is cut by its checksum: so the first ones survive. `survives`
+    is their number at each node, `none`, `all`, or `random`, drawn for each node.
+    """
 
     kind: Literal["power_loss"] = "power_loss"
+    survives: Natural | Literal["none", "all", "random"] = "none"
 
 
-class Restart(NodeAction):
+class Wipe(StopAction):
+    """The process dies and its disk is blank: it starts as a machine that never ran."""
+
+    kind: Literal["wipe"] = "wipe"
+
+
+class Restart(StopAction):
     """Start nodes that are down; if none of those named is, stop and start each, `down_ms` apart."""
 
     kind: Literal["restart"] = "restart"
@@ -225,15 +268,52 @@ class TakeSnapshot(NodeAction):
 
 
 class Operation(Spec):
-    """One client operation at a given node. `write: leader`, `read: {node: 2, key: k0}`."""
+    """One client operation at a given node. `write: leader`, `read: {node: 2, key: k0}`.
+
+    Attributes:
+        read_kind, max_staleness_ms: for a read; the workload's if left out.
+        expect: the value that the read must find; null for a register that was never written.
+        outcome: what must come of it: `ok`, `refused`, `unknown`, or the name of an error; or a list of these.
+    """
 
     kind: Literal["operation"] = "operation"
     op: Literal["write", "read"]
-    read_kind: ReadKind | None = None
+    read_kind: ReadKinds | None = None
+    max_staleness_ms: Natural | None = None
     node: Nodes
     key: str | None = None
     value: str | int | None = None
     timeout_ms: Annotated[int, Field(ge=1, strict=True)] = 1000
+    expect: str | int | float | bool | None = None
+    outcome: tuple[str, ...] | None = None
+
+    @property
+    def expects_a_value(self) -> bool:
+        """Whether `expect` was said: null is a value too."""
+        return "expect" in self.model_fields_set
+
+    @field_validator("outcome", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return one_or_several(value)
+
+    @field_validator("outcome")
+    @classmethod
+    def _known_outcome(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for name in value or ():
+            if name not in OUTCOMES:
+                raise ValueError(f"no outcome is called {name!r}; there are {', '.join(OUTCOMES)}")
+        return value
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Operation:
+        if self.op == "write":
+            for name in ("read_kind", "max_staleness_ms", "expect"):
+                if name in self.model_fields_set:
+                    raise ValueError(f"{name} goes with a read, not with a write")
+        elif "value" in self.model_fields_set:
+            raise ValueError("a read has no value; `expect` says what it must find")
+        return self
 
     @field_validator("key", mode="before")
     @classmethod
@@ -268,6 +348,7 @@ Action = (
     | LinkChange
     | Crash
     | PowerLoss
+    | Wipe
     | Restart
     | Pause
     | Resume
@@ -278,6 +359,9 @@ Action = (
     | Campaign
     | TakeSnapshot
     | Operation
+    | Drop
+    | Hold
+    | Release
     | Join
     | AddLearner
     | ChangeMembers
@@ -302,6 +386,7 @@ ACTIONS: dict[str, type[Action]] = {
     "crash": Crash,
     "kill": Crash,
     "power_loss": PowerLoss,
+    "wipe": Wipe,
     "restart": Restart,
     "start": Restart,
     "pause": Pause,
@@ -314,6 +399,9 @@ ACTIONS: dict[str, type[Action]] = {
     "snapshot": TakeSnapshot,
     "write": Operation,
     "read": Operation,
+    "drop": Drop,
+    "hold": Hold,
+    "release": Release,
     "join": Join,
     "add_learner": AddLearner,
     "change_members": ChangeMembers,
@@ -332,17 +420,20 @@ ENDING = (
     LinkChange,
     Crash,
     PowerLoss,
+    Wipe,
     Pause,
     DiskStall,
     DiskSlow,
     Clock,
+    Drop,
+    Hold,
 )
 
 #: Actions on links, which clients have too.
 ON_LINKS = (Partition, Isolate, Cut, Deaf, Mute, Heal, LinkChange)
 
 #: Actions that take faults back; they may find nothing to do, so they are no faults themselves.
-REMEDIES = (Heal, Restart, Resume, DiskRecover)
+REMEDIES = (Heal, Restart, Resume, DiskRecover, Release)
 
 
 def read_action(key: str, value: object) -> Action:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -12,12 +11,42 @@ from qcore.core.config import RaftConfig, Safeguards
 from qcore.core.version import LATEST_RULES
 from qcore.errors import ConfigError
 from qcore.replica.config import ReplicaConfig
+from qcore.replica.sessions import LIFETIME_MAX_MS, LIFETIME_MIN_MS
 from qcore.sim.latency import Distribution, LatencySpec, fixed, uniform
-from qcore.sim.scenario.values import Flag, Milliseconds, NodeId, Nodes, Probability, Selector, Spec
+from qcore.sim.scenario.settings import (
+    NO_SETTINGS,
+    Natural,
+    NodeSettings,
+    Positive,
+    Rules,
+    known_safeguards,
+    timeout_range,
+)
+from qcore.sim.scenario.values import (
+    Flag,
+    Milliseconds,
+    NodeId,
+    Nodes,
+    Probability,
+    ReadKinds,
+    Selector,
+    Spec,
+)
 
-Positive = Annotated[int, Field(ge=1, strict=True)]
-Natural = Annotated[int, Field(ge=0, strict=True)]
-ReadKind = Literal["read", "lease_read", "follower_read"]
+#: Settings that are called in a scenario as they are in `RaftConfig` and in `ReplicaConfig`.
+_RAFT_SETTINGS = (
+    "heartbeat_ms",
+    "pre_vote",
+    "check_quorum",
+    "max_inflight_messages",
+    "max_inflight_bytes",
+    "max_batch_bytes",
+    "max_uncommitted_bytes",
+    "max_snapshot_chunk",
+    "lease_reads",
+    "max_clock_drift_percent",
+)
+_REPLICA_SETTINGS = ("snapshot_entries", "snapshot_bytes", "keep_entries", "max_rules")
 
 
 class DiskSpec(Spec):
@@ -57,8 +86,10 @@ class ClusterSpec(Spec):
     priorities: dict[NodeId, Natural] = Field(default_factory=dict)
     lease_reads: Flag = False
     max_clock_drift_percent: Natural = 10
+    max_rules: Rules = LATEST_RULES
     safeguards: dict[str, Flag] = Field(default_factory=dict)
-    rules: Annotated[int, Field(ge=1, le=LATEST_RULES, strict=True)] = LATEST_RULES
+    settings: dict[NodeId, NodeSettings] = Field(default_factory=dict)
+    rules: Rules = LATEST_RULES
     machine: str = "kv"
     disk: DiskSpec = DiskSpec()
     clocks: dict[NodeId, ClockSpec] = Field(default_factory=dict)
@@ -84,9 +115,7 @@ class ClusterSpec(Spec):
     @field_validator("election_timeout_ms", mode="before")
     @classmethod
     def _range(cls, value: object) -> object:
-        if isinstance(value, int) and not isinstance(value, bool):
-            return (value, 2 * value)
-        return tuple(value) if isinstance(value, list) else value
+        return timeout_range(value)
 
     @field_validator("machine")
     @classmethod
@@ -100,52 +129,53 @@ class ClusterSpec(Spec):
     @field_validator("safeguards")
     @classmethod
     def _known_safeguards(cls, value: dict[str, bool]) -> dict[str, bool]:
-        known = [field.name for field in fields(Safeguards)]
-        for name in value:
-            if name not in known:
-                raise ValueError(f"no safeguard is called {name!r}; there are {', '.join(known)}")
-        return value
+        return known_safeguards(value)
 
     @model_validator(mode="after")
     def _consistent(self) -> ClusterSpec:
-        for node in self.clocks:
-            if node not in self.nodes:
-                raise ValueError(f"clocks: node {node} is not in the cluster {list(self.nodes)}")
-        try:
-            self.raft_config(self.nodes[0])
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
+        for node, settings in self.settings.items():
+            if settings.priority is not None and node in self.priorities:
+                raise ValueError(f"settings and priorities both give node {node} a priority")
+        for node in (self.nodes[0], *self.settings):
+            try:
+                rules = self.replica_config(node).max_rules
+            except ConfigError as error:
+                where = f"settings: node {node}: " if node in self.settings else ""
+                raise ValueError(f"{where}{error}") from None
+            if rules < self.rules:
+                raise ValueError(
+                    f"node {node} has max_rules {rules} and cannot apply the rules {self.rules} that the cluster "
+                    "begins with: lower `rules`, or raise max_rules"
+                )
         return self
 
-    def raft_config(self, node_id: int) -> RaftConfig:
-        """The Raft settings of one node."""
-        low, high = self.election_timeout_ms
-        return RaftConfig(
+    def replica_config(self, node_id: int, changed: NodeSettings = NO_SETTINGS) -> ReplicaConfig:
+        """All settings of one node.
+
+        Args:
+            node_id: which.
+            changed: settings that it was given since, at a restart.
+
+        Raises:
+            ConfigError: they do not go together.
+        """
+        own = self.settings.get(node_id, NO_SETTINGS).changed(changed)
+
+        def of(name: str) -> Any:  # Any: as many types as settings; the configurations check them
+            value = getattr(own, name)
+            return getattr(self, name) if value is None else value
+
+        low, high = of("election_timeout_ms")
+        priority = self.priorities.get(node_id, 1) if own.priority is None else own.priority
+        raft = RaftConfig(
             node_id=node_id,
             election_timeout_min_ms=low,
             election_timeout_max_ms=high,
-            heartbeat_ms=self.heartbeat_ms,
-            pre_vote=self.pre_vote,
-            check_quorum=self.check_quorum,
-            max_inflight_messages=self.max_inflight_messages,
-            max_inflight_bytes=self.max_inflight_bytes,
-            max_batch_bytes=self.max_batch_bytes,
-            max_uncommitted_bytes=self.max_uncommitted_bytes,
-            max_snapshot_chunk=self.max_snapshot_chunk,
-            priority=self.priorities.get(node_id, 1),
-            lease_reads=self.lease_reads,
-            max_clock_drift_percent=self.max_clock_drift_percent,
-            safeguards=Safeguards(**self.safeguards),
+            priority=priority,
+            safeguards=Safeguards(**{**self.safeguards, **(own.safeguards or {})}),
+            **{name: of(name) for name in _RAFT_SETTINGS},
         )
-
-    def replica_config(self, node_id: int) -> ReplicaConfig:
-        """All settings of one node."""
-        return ReplicaConfig(
-            self.raft_config(node_id),
-            snapshot_entries=self.snapshot_entries,
-            snapshot_bytes=self.snapshot_bytes,
-            keep_entries=self.keep_entries,
-        )
+        return ReplicaConfig(raft, **{name: of(name) for name in _REPLICA_SETTINGS})
 
 
 class QualitySpec(Spec):
@@ -254,8 +284,10 @@ class WorkloadSpec(Spec):
     Open loop: `rate_per_s` operations a second over all clients, at random moments, whatever the answers.
     Closed loop (`mode: closed`, or `think_ms`): each client has one operation at a time, and thinks
     between two. Operations go to `keys` registers; what is neither a read nor a cas is a write of a
-    value that no other operation writes. With `sessions` every operation adds 1 to a register, once, in a
-    client session, and is sent again (elsewhere) after `attempt_ms` without an answer. With a machine
+    value that no other operation writes. Each read is of one of the kinds in `read_kind`; a stale one may be
+    answered from a state that is up to `max_staleness_ms` old. With `sessions` every operation adds 1 to a
+    register, once, in a client session, and is sent again (elsewhere) after `attempt_ms` without an answer; a
+    session that was idle for `session_lifetime_ms` is gone, and the client opens another. With a machine
     of the user's own, `requests` are what the clients ask, by weight, and keys and fractions mean
     nothing.
     """
@@ -267,8 +299,12 @@ class WorkloadSpec(Spec):
     read_fraction: Probability = 0.4
     cas_fraction: Probability = 0.1
     keys: Positive = 8
-    read_kind: ReadKind = "read"
+    read_kind: ReadKinds = ("read",)
+    max_staleness_ms: Natural = 1000
     sessions: Flag = False
+    session_lifetime_ms: Annotated[
+        int, Field(ge=LIFETIME_MIN_MS, le=LIFETIME_MAX_MS, strict=True)
+    ] = LIFETIME_MAX_MS
     attempt_ms: Positive = 300
     requests: tuple[RequestSpec, ...] = ()
     timeout_ms: Annotated[int, Field(ge=1, strict=True)] = 1000

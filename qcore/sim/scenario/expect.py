@@ -29,7 +29,14 @@ _OTHER_NAMES = {
 
 
 #: What `violation` can name: the invariants, the checks at the end of a run, and `any`.
-VIOLATIONS = (*CHECKS, "linearizability", "acknowledged_write_lost", "node_failed", "any")
+VIOLATIONS = (
+    *CHECKS,
+    "linearizability",
+    "stale_read",
+    "acknowledged_write_lost",
+    "node_failed",
+    "any",
+)
 
 
 def _plain(name: str) -> str:
@@ -75,6 +82,8 @@ class ExpectSpec(Spec):
     commits_in_minority: Count | None = None
     truncated_entries: Count | None = None
     unsynced_writes_lost: Count | None = None
+    unsynced_writes_survived: Count | None = None
+    sessions_expired: Count | None = None
     exactly_once: Flag | None = None
     final_voters: tuple[Annotated[int, Field(ge=1, strict=True)], ...] | None = None
     snapshots_installed: Count | None = None

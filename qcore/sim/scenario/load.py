@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from pathlib import Path
+from typing import get_args, get_origin
 
 import yaml
 from pydantic import ValidationError
@@ -138,6 +139,12 @@ def _known_keys(location: Sequence[str | int]) -> str:
         if fields is None or part not in fields:
             return ""
         model = fields[part].annotation
+        if get_origin(model) is dict:
+            return _keys_of(get_args(model)[1])
+    return _keys_of(model)
+
+
+def _keys_of(model: object) -> str:
     fields = getattr(model, "model_fields", None)
     if not fields:
         return ""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from qcore.sim.scenario.actions import ACTIONS, ENDING, Action, read_action
+from qcore.sim.scenario.message_actions import known_message
 from qcore.sim.scenario.values import Milliseconds, NodeId, Nodes, Spec
 
 EventKind = Literal["send", "receive", "role", "vote", "commit", "apply", "durable"]
@@ -57,31 +58,10 @@ class Trigger(Spec):
         if self.message is not None:
             if self.event not in ("send", "receive"):
                 raise ValueError(f"`message` goes with send or receive, not with {self.event}")
-            if self.message not in MESSAGES:
-                raise ValueError(
-                    f"no message is called {self.message!r}; there are {', '.join(MESSAGES)}"
-                )
+            known_message(self.message)
         if self.role is not None and self.event != "role":
             raise ValueError(f"`role` goes with the event `role`, not with {self.event}")
         return self
-
-
-MESSAGES = (
-    "RequestVote",
-    "RequestVoteResponse",
-    "PreVote",
-    "PreVoteResponse",
-    "AppendEntries",
-    "AppendEntriesResponse",
-    "InstallSnapshot",
-    "InstallSnapshotResponse",
-    "TimeoutNow",
-    "TimeoutNowResponse",
-    "ReadIndex",
-    "ReadIndexResponse",
-    "Forward",
-    "ForwardResponse",
-)
 
 
 class Item(Spec):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -11,6 +11,20 @@ Milliseconds = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1, strict=True)]
 NodeId = Annotated[int, Field(ge=1, strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
+
+#: How a read is served; see `qcore.replica.messages.RequestKind`.
+ReadKind = Literal["read", "lease_read", "follower_read", "stale_read"]
+
+
+def one_or_several(value: object) -> object:
+    """One value where several may stand."""
+    if value is None or isinstance(value, tuple):
+        return value
+    return tuple(value) if isinstance(value, list) else (value,)
+
+
+#: One kind of read, or several, of which one is drawn for each read.
+ReadKinds = Annotated[tuple[ReadKind, ...], BeforeValidator(one_or_several), Field(min_length=1)]
 
 
 class Spec(BaseModel):

@@ -1,0 +1,101 @@
+"""Timeline actions on single messages between nodes: drop the next one, hold some back, release them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from qcore.sim.scenario.values import Flag, Nodes, Spec
+
+#: What nodes send to each other.
+MESSAGES = (
+    "RequestVote",
+    "RequestVoteResponse",
+    "PreVote",
+    "PreVoteResponse",
+    "AppendEntries",
+    "AppendEntriesResponse",
+    "InstallSnapshot",
+    "InstallSnapshotResponse",
+    "TimeoutNow",
+    "TimeoutNowResponse",
+    "ReadIndex",
+    "ReadIndexResponse",
+    "Forward",
+    "ForwardResponse",
+)
+
+
+def known_message(name: str) -> str:
+    """A name of `MESSAGES`.
+
+    Raises:
+        ValueError: there is no such message.
+    """
+    if name not in MESSAGES:
+        raise ValueError(f"no message is called {name!r}; there are {', '.join(MESSAGES)}")
+    return name
+
+
+def _names(value: object) -> object:
+    names = value if isinstance(value, list | tuple) else (value,)
+    return tuple(known_message(name) if isinstance(name, str) else name for name in names)
+
+
+MessageNames = Annotated[tuple[str, ...], BeforeValidator(_names), Field(min_length=1)]
+Times = Annotated[int, Field(ge=1, strict=True)] | Literal["all"]
+
+
+class MessageAction(Spec):
+    """Acts on messages that are sent from now on. Short form: the message's name.
+
+    Attributes:
+        message: names of messages, as in `MESSAGES`.
+        source, target: who sends, and to whom; anybody if left out.
+        entries: for AppendEntries, only those with entries (True), or only heartbeats (False).
+        times: how many messages, or `all`.
+    """
+
+    message: MessageNames
+    source: Nodes | None = Field(default=None, alias="from")
+    target: Nodes | None = Field(default=None, alias="to")
+    entries: Flag | None = None
+    times: Times = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _just_the_message(cls, value: object) -> object:
+        return value if isinstance(value, dict) else {"message": value}
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> MessageAction:
+        if self.entries is not None and self.message != ("AppendEntries",):
+            raise ValueError("`entries` tells appends apart: it goes with message: AppendEntries")
+        return self
+
+
+class Drop(MessageAction):
+    """The next such message is lost, or the next `times`."""
+
+    kind: Literal["drop"] = "drop"
+
+
+class Hold(MessageAction):
+    """The next such message, or the next `times`, waits until it is released."""
+
+    kind: Literal["hold"] = "hold"
+
+
+class Release(Spec):
+    """Deliver what is held, and hold nothing more: all, or what one labelled item holds."""
+
+    kind: Literal["release"] = "release"
+    label: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, value: object) -> object:
+        if value is None or value == "all":
+            return {}
+        return value if isinstance(value, dict) else {"label": value}

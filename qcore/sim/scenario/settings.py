@@ -1,0 +1,84 @@
+"""Settings of single nodes: what differs from the cluster's, from the start or from a restart on."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from qcore.core.config import Safeguards
+from qcore.core.version import LATEST_RULES
+from qcore.sim.scenario.values import Flag, Spec
+
+Positive = Annotated[int, Field(ge=1, strict=True)]
+Natural = Annotated[int, Field(ge=0, strict=True)]
+Rules = Annotated[int, Field(ge=1, le=LATEST_RULES, strict=True)]
+
+
+def timeout_range(value: object) -> object:
+    """`[min, max]`; one number n means `[n, 2n]`."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (value, 2 * value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def known_safeguards(value: dict[str, bool]) -> dict[str, bool]:
+    """The names of the safeguards are those of `qcore.core.config.Safeguards`.
+
+    Raises:
+        ValueError: one is not.
+    """
+    known = [field.name for field in fields(Safeguards)]
+    for name in value:
+        if name not in known:
+            raise ValueError(f"no safeguard is called {name!r}; there are {', '.join(known)}")
+    return value
+
+
+class NodeSettings(Spec):
+    """Settings that a node has of its own; what is left out stays as it was.
+
+    They mean what they mean in `ClusterSpec`; `priority` is the node's line of `priorities`.
+    """
+
+    election_timeout_ms: tuple[Positive, Positive] | None = None
+    heartbeat_ms: Positive | None = None
+    pre_vote: Flag | None = None
+    check_quorum: Flag | None = None
+    max_inflight_messages: Positive | None = None
+    max_inflight_bytes: Positive | None = None
+    max_batch_bytes: Positive | None = None
+    max_uncommitted_bytes: Positive | None = None
+    max_snapshot_chunk: Positive | None = None
+    snapshot_entries: Natural | None = None
+    snapshot_bytes: Natural | None = None
+    keep_entries: Natural | None = None
+    priority: Natural | None = None
+    lease_reads: Flag | None = None
+    max_clock_drift_percent: Natural | None = None
+    max_rules: Rules | None = None
+    safeguards: dict[str, Flag] | None = None
+
+    @field_validator("election_timeout_ms", mode="before")
+    @classmethod
+    def _range(cls, value: object) -> object:
+        return timeout_range(value)
+
+    @field_validator("safeguards")
+    @classmethod
+    def _known_safeguards(cls, value: dict[str, bool] | None) -> dict[str, bool] | None:
+        return None if value is None else known_safeguards(value)
+
+    def changed(self, by: NodeSettings | None) -> NodeSettings:
+        """These settings, and where `by` says something, what it says."""
+        if by is None:
+            return self
+        said = {name: getattr(by, name) for name in type(self).model_fields}
+        return self.model_copy(
+            update={name: value for name, value in said.items() if value is not None}
+        )
+
+
+#: A node that has no settings of its own.
+NO_SETTINGS = NodeSettings()

@@ -1,0 +1,204 @@
+"""Are stale reads fresh enough? Pure: for histories of simulated and of real clusters alike.
+
+A stale read with a bound promises less than linearizability: it may see an old state, but it must not miss a write
+that was acknowledged longer ago than the bound. Registers only; each starts with the value None.
+
+The checker knows of the cluster what clients know (what was asked and answered, and when), and in what
+order it put writes, as far as the answers name log indexes. So it never blames a read for a write whose place in
+that order is open: of two writes, one certainly follows the other only if its index is higher, or, where an index is
+not known, if it began after the other had been acknowledged.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+Value = str | int | float | bool | None
+
+
+@dataclass(slots=True, frozen=True)
+class Written:
+    """A write that took effect, or may have. Times in µs.
+
+    Attributes:
+        key, value: the register, and what it held from then on.
+        invoked_us: when the client asked.
+        returned_us: when it was told that the write took effect; None if it never was.
+        index: the log index of the write; 0 while it is not known.
+        who: a name for messages.
+    """
+
+    key: str
+    value: Value
+    invoked_us: int
+    returned_us: int | None
+    index: int = 0
+    who: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class StaleRead:
+    """A stale read that was answered. Times in µs.
+
+    Attributes:
+        key, value: what was read, and what was found.
+        served_us: when the node answered, or, where that is not known, when the client asked: a time before
+            which nothing may be missed is then only earlier.
+        bound_us: how old the state was allowed to be.
+        returned_us: when the client had the answer: nothing that was asked for later can be in it.
+        who: a name for messages.
+        served_by: the node that answered; 0 while it is not known.
+    """
+
+    key: str
+    value: Value
+    served_us: int
+    bound_us: int
+    returned_us: int
+    who: str = ""
+    served_by: int = 0
+
+
+@dataclass(slots=True, frozen=True)
+class TooOld:
+    """A stale read that broke its promise.
+
+    Attributes:
+        read: the read.
+        missed: the first write that it misses; None if it found what was never written.
+        excess_us: by how much the state was older than allowed.
+    """
+
+    read: StaleRead
+    missed: Written | None
+    excess_us: int
+
+    def describe(self) -> str:
+        """One sentence for people."""
+        read = self.read
+        found = f"{read.who} found {read.value!r} in {read.key}"
+        if self.missed is None:
+            return f"{found}, which nobody had asked to write by then"
+        missed = self.missed
+        assert missed.returned_us is not None
+        age_us = read.served_us - missed.returned_us
+        return (
+            f"{found} and misses {missed.value!r}, written by {missed.who} and acknowledged {_ms(age_us)} before "
+            f"the answer: {_ms(self.excess_us)} too old, {_ms(read.bound_us)} were allowed"
+        )
+
+
+def check_staleness(reads: Iterable[StaleRead], writes: Iterable[Written]) -> list[TooOld]:
+    """The reads that missed a write which was acknowledged before their bound, in the order given.
+
+    Args:
+        reads: stale reads with an answer.
+        writes: all that took effect or may have; those that certainly had none do not belong here.
+    """
+    by_key: dict[str, _Register] = {}
+    for write in writes:
+        by_key.setdefault(write.key, _Register()).add(write)
+    empty = _Register()
+    verdicts = (by_key.get(read.key, empty).judge(read) for read in reads)
+    return [verdict for verdict in verdicts if verdict is not None]
+
+
+class _Register:
+    """The writes of one register, and for each which acknowledged write follows it first."""
+
+    def __init__(self) -> None:
+        #: The first one stands for the register before all writes.
+        self._writes = [Written("", None, -1, -1)]
+        self._by_value: dict[tuple[type, Value], list[int]] = {}
+        self._followers: dict[int, Written | None] = {}
+        self._indexed: list[Written] = []
+        self._unindexed: list[Written] = []
+        self._invoked: list[Written] = []
+        #: For each position of these lists, the write from there on that was acknowledged first.
+        self._first_indexed: list[Written] = []
+        self._first_unindexed: list[Written] = []
+        self._first_invoked: list[Written] = []
+
+    def add(self, write: Written) -> None:
+        self._writes.append(write)
+
+    def judge(self, read: StaleRead) -> TooOld | None:
+        """None if some write of the value that was found may have been the newest within the bound."""
+        horizon = read.served_us - read.bound_us
+        latest: Written | None = None
+        known = False
+        if not self._by_value:
+            self._prepare()
+        for position in self._by_value.get(_kind_of(read.value), ()):
+            if self._writes[position].invoked_us > read.returned_us:
+                continue  # from the future of this read
+            known = True
+            missed = self._follower(position)
+            if missed is None:
+                return None
+            assert missed.returned_us is not None
+            if missed.returned_us >= horizon:
+                return None
+            if latest is None or (latest.returned_us or 0) < missed.returned_us:
+                latest = missed
+        if not known:
+            return TooOld(read, None, 0)
+        assert latest is not None
+        assert latest.returned_us is not None
+        return TooOld(read, latest, horizon - latest.returned_us)
+
+    def _prepare(self) -> None:
+        for position, write in enumerate(self._writes):
+            self._by_value.setdefault(_kind_of(write.value), []).append(position)
+        # The one that stands for no write has been "acknowledged" before all, so nothing misses it.
+        known = [write for write in self._writes[1:] if write.returned_us is not None]
+        self._invoked = sorted(known, key=lambda write: write.invoked_us)
+        self._unindexed = [write for write in self._invoked if not write.index]
+        self._indexed = sorted(
+            (write for write in known if write.index), key=lambda write: write.index
+        )
+        self._first_invoked = _suffix_first(self._invoked)
+        self._first_unindexed = _suffix_first(self._unindexed)
+        self._first_indexed = _suffix_first(self._indexed)
+
+    def _follower(self, position: int) -> Written | None:
+        """The write that was acknowledged first among those that certainly follow the one at `position`."""
+        if position not in self._followers:
+            self._followers[position] = self._find_follower(self._writes[position])
+        return self._followers[position]
+
+    def _find_follower(self, write: Written) -> Written | None:
+        found: list[Written] = []
+        by_time, first_by_time = self._invoked, self._first_invoked
+        if write.index:
+            start = bisect_left(self._indexed, write.index + 1, key=lambda other: other.index)
+            found += self._first_indexed[start : start + 1]
+            by_time, first_by_time = self._unindexed, self._first_unindexed
+        if write.returned_us is not None:
+            start = bisect_left(by_time, write.returned_us + 1, key=lambda w: w.invoked_us)
+            found += first_by_time[start : start + 1]
+        return min(found, key=_when_acknowledged, default=None)
+
+
+def _kind_of(value: Value) -> tuple[type, Value]:
+    """Equality as JSON has it: 1, 1.0 and true differ."""
+    return type(value), value
+
+
+def _when_acknowledged(write: Written) -> int:
+    assert write.returned_us is not None
+    return write.returned_us
+
+
+def _suffix_first(writes: Sequence[Written]) -> list[Written]:
+    """For each position, the write from there on that was acknowledged first."""
+    first: list[Written] = []
+    for write in reversed(writes):
+        first.append(min(write, first[-1], key=_when_acknowledged) if first else write)
+    return first[::-1]
+
+
+def _ms(time_us: int) -> str:
+    return f"{time_us / 1000:g} ms"
