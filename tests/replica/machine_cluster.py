@@ -162,11 +162,14 @@ class World:
         if node_id in self.first.voters and not self.settings.bootstrap:
             entry = Entry(1, 1, "membership", self.first.to_json(), 0)
             durable = DurableState(HardState(1, None, 0), None, [entry])
+        priority = self.settings.priorities.get(node_id, 1)
+        if node_id == 1 and self.settings.bootstrap:
+            priority = max(priority, 1)  # a cluster begins at a node that may lead
         return Host(
             node_id,
             self.settings.speeds.get(node_id, 1000),
             self.settings.wall_offsets_ms.get(node_id, 0) * 1000,
-            self.settings.priorities.get(node_id, 1),
+            priority,
             durable,
         )
 
