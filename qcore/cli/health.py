@@ -175,8 +175,8 @@ def _no_voter_may_lead(views: list[dict[str, Any]]) -> list[str]:
     silent = [voter for voter in voters if voter not in reached]
     start = f"start one of {silent}, or " if silent else ""
     return [
-        f"no voter may lead: all voters that answer ({reached}) have priority 0: {start}restart one of them with another "
-        "--priority"
+        f"no voter may lead: all voters that answer ({reached}) have priority 0: {start}restart one of them with "
+        "another --priority"
     ]
 
 

@@ -1,7 +1,7 @@
 """How many voters may have priority 0: fewer than half, and so none of one or two.
 
-A server of priority 0 never leads. If there is no other voter left, the cluster never has a leader again. If half of the voters
-are of this kind, one crash can leave a majority that works and cannot elect a leader.
+A server of priority 0 never leads. If there is no other voter left, the cluster never has a leader again. If half of
+the voters are of this kind, one crash can leave a majority that works and cannot elect a leader.
 
 A priority is a server's own setting. It may change at any restart, and the leader knows it from answers only. So the
 rule is checked as far as priorities are known (an unknown one counts as 1), and a leader that sees it broken says so.
