@@ -135,6 +135,8 @@ def find_problems(members: dict[str, int], answers: list[Answer]) -> list[str]:
         lag = end - view["qcore"]["applied_index"]
         if lag > _MAX_LAG:
             problems.append(f"{address} is {lag} entries behind")
+        if view["qcore"].get("leader_ready") is False:
+            problems.append(f"{address} leads and has not committed an entry of its term yet")
         if view["qcore"]["disk_full"]:
             problems.append(f"{address} has no space on its disk")
         if "Err" in view["running_state"]:

@@ -57,8 +57,8 @@ class RaftConfig:
         max_snapshot_chunk: characters of a snapshot in one message.
         max_snapshot_size: characters of a snapshot that a leader may send; a larger one is ignored.
         priority: a caught-up voter of higher priority takes over; 0 never leads.
-        lease_reads: allow reads under the leader's lease (dissertation 6.4.1). All nodes must agree on it:
-            with it, a restarted server grants no vote until it has run for the minimum timeout.
+        lease_reads: allow reads under the leader's lease (dissertation 6.4.1). All nodes must agree on it.
+            With it a server promises its votes to the leader for the minimum timeout; the promise outlives a restart.
         max_clock_drift_percent: bound on how much any two clocks' speeds differ; shortens the lease.
         max_wall_skew_ms: entries are stamped with the leader's wall clock only within this distance of a quorum's;
             a clock further away is reported. See `qcore.core.wall_time`.

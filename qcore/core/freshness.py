@@ -67,6 +67,7 @@ def answered(server: Server, progress: Progress, round_number: int, sent_us: int
         position = bisect_right(reads.round_times, progress.acked_round, key=_NUMBER)
         if position:
             progress.followed_at = max(progress.followed_at, reads.round_times[position - 1][1])
+            reads.confirmed = None
     # Not the highest: the follower's clock begins elsewhere after a restart.
     progress.echo_us = sent_us
     progress.echo_arrived_at = server.now
@@ -74,10 +75,17 @@ def answered(server: Server, progress: Progress, round_number: int, sent_us: int
 
 def confirmed_at(server: Server, now: int) -> int | None:
     """When a quorum is known to have followed this leader, µs; None if no round was answered by one."""
+    known = server.reads.confirmed  # asked for with every append
+    if known is not None and known[0] == server.membership_index:
+        return known[1]
     followed = {peer: progress.followed_at for peer, progress in server.progress.items()}
     followed[server.node_id] = now
     moment = quorum.agreed_value(server.membership, followed)
-    return None if moment == NOT_YET else moment
+    if moment == NOT_YET:
+        return None
+    if moment != now:  # it depends on the answers only, not on this server's own clock
+        server.reads.confirmed = (server.membership_index, moment)
+    return moment
 
 
 def echo_for(server: Server, progress: Progress) -> tuple[int, bool, int]:

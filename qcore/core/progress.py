@@ -49,8 +49,9 @@ class Progress:
         echo_us: the follower's clock as its newest answer told it; 0 if it did not.
         echo_arrived_at: when that answer arrived, µs.
         last_answer_at: when the follower last answered, µs (or when this leader began).
-        answers_since: since when it answers without a break of the shortest election timeout, µs; None if
-            there was no break since this leader began.
+        answers_since: since when it answers without a break of an election timeout, µs; None if there was no break
+            since this leader began.
+        silent_beats: heartbeats of the leader since it last answered.
         last_sent_at: when an append last went out, µs.
         priority: the follower's, as it told with its last answer.
         promise_ms: for how long the follower grants nobody else a vote, as it told with its last answer.
@@ -73,6 +74,7 @@ class Progress:
         "priority",
         "probe_sent",
         "promise_ms",
+        "silent_beats",
         "snapshot",
         "state",
         "wall_offset_us",
@@ -92,10 +94,21 @@ class Progress:
         self.echo_arrived_at = now
         self.last_answer_at = now
         self.answers_since: int | None = None
+        self.silent_beats = 0
         self.last_sent_at = -1
         self.priority = 1
         self.promise_ms = 0
         self.wall_offset_us: int | None = None
+
+    def answered(self, now: int, longest_silence_us: int) -> None:
+        """The follower answered, whatever it said.
+
+        A break counts only if the leader was at work meanwhile: after its own pause everyone seems to have been silent.
+        """
+        if self.silent_beats >= 3 and now - self.last_answer_at >= longest_silence_us:
+            self.answers_since = now
+        self.silent_beats = 0
+        self.last_answer_at = now
 
     def paused(self, max_messages: int, max_bytes: int) -> bool:
         """True while nothing but heartbeats may go out."""

@@ -21,6 +21,7 @@ def begin_term(server: Server) -> None:
     """A new leader counts its rounds anew: its first messages belong to round 0."""
     server.reads.round = 0
     server.reads.round_times = []
+    server.reads.confirmed = None
     freshness.round_begins(server)
 
 

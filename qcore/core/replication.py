@@ -103,6 +103,7 @@ def heartbeat(server: Server) -> None:
     recently = server.now - server.heartbeat_us // 2
     oldest = server.now
     for peer, progress in server.progress.items():
+        progress.silent_beats += 1
         if progress.last_sent_at <= recently:
             send_heartbeat(server, peer, progress)
         oldest = min(oldest, progress.last_sent_at)
@@ -171,9 +172,7 @@ def on_response(
     progress = server.progress.get(from_id)
     if server.role != "leader" or progress is None:
         return
-    if server.now - progress.last_answer_at >= server.election_timeout_min_us:
-        progress.answers_since = server.now
-    progress.last_answer_at = server.now
+    progress.answered(server.now, server.election_timeout_max_us)
     progress.priority = response.priority
     progress.promise_ms = _lasting_promise(server, response)
     if response.wall_us:

@@ -53,6 +53,8 @@ class ReadRounds:
         awaiting_commit: reads that came before this leader's first commit in its own term.
         All three are dictionaries as ordered sets, so that a read can be forgotten.
         round_times: (number, when it began, µs) of rounds, oldest first; see `qcore.core.freshness`.
+        confirmed: index of the configuration, and what `freshness.confirmed_at` worked out under it; None if that may
+            have changed since.
     """
 
     round: int = 0
@@ -60,6 +62,7 @@ class ReadRounds:
     queued: dict[int, None] = field(default_factory=dict)
     awaiting_commit: dict[int, None] = field(default_factory=dict)
     round_times: list[tuple[int, int]] = field(default_factory=list)
+    confirmed: tuple[int, int] | None = None
 
     def pending(self) -> bool:
         """Whether any read is on its way."""
@@ -123,7 +126,7 @@ class Server:
         memberships: the configurations in the log as (index, membership), oldest first; the last one is in
             force from the moment it is appended (dissertation 4.1), and returns to the one before if truncated away.
         last_leader_contact: when the present leader was last heard, µs; None while no leader is known.
-        last_time_us: the newest time stamp seen in the log, also when its entry was compacted since.
+        last_time_us: the newest time stamp in the log, also when its entry was compacted since.
         last_clock_us: likewise the newest value of the cluster clock.
         clock: on a leader, the cluster clock as it goes on from there.
         stamped_at: on a leader, when it last appended an entry of its own, or was elected, µs on its clock.
@@ -342,7 +345,10 @@ class Server:
             self._refresh_idle_role()
 
     def _take_back_times(self) -> None:
-        """Entries were removed. Their times count no more, or a deposed leader's wrong clock would stay."""
+        """Entries were removed that were not committed.
+
+        Their times count no more: else a wrong clock of a deposed leader would stay.
+        """
         last = self.log.entry(self.log.last_index)
         meta = self.snapshot.meta if self.snapshot is not None else None
         if last is not None:
@@ -358,8 +364,7 @@ class Server:
         index = snapshot.meta.last_included_index
         self.snapshot = snapshot
         self.log.reset(index, snapshot.meta.last_included_term)
-        self.last_time_us = max(self.last_time_us, snapshot.meta.last_included_time_us)
-        self.last_clock_us = max(self.last_clock_us, snapshot.meta.last_included_clock_us)
+        self._take_back_times()
         self.rules = max(self.rules, snapshot.meta.version.rules)
         self.commit = self.applied = index
         self._pending_appends.clear()

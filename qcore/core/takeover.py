@@ -41,8 +41,11 @@ def on_timeout_now(server: Server, from_id: int, request: TimeoutNow) -> None:
 
 
 def able_to_stay(server: Server) -> bool:
-    """Whether this server's disk was quick lately: no sync took half of the shortest election timeout or more."""
-    return 2 * server.slowest_sync_us() < server.election_timeout_min_us
+    """Whether this server's disk was quick lately: no sync took as long as the shortest election timeout.
+
+    A sync is counted from when the write was issued, so that the wait for the one before is part of it.
+    """
+    return server.slowest_sync_us() < server.election_timeout_min_us
 
 
 def on_pre_vote_response(server: Server, from_id: int, response: PreVoteResponse) -> None:

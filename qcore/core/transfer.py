@@ -10,7 +10,7 @@ By priority the leader hands over only to a voter that is likely to stay:
 | the target | known from |
 |---|---|
 | has the whole log and answered within the shortest election timeout | its answers |
-| has not been silent for an election timeout since `STEADY` of them | its answers |
+| was not silent for an election timeout within the last `STEADY` of them | its answers |
 | did not fail lately, in this term or in earlier ones | `qcore.core.tenure` |
 | reaches every voter that this leader reaches, at this moment | its pre-votes; see `qcore.core.takeover` |
 | has a disk that was quick lately | its own refusal |

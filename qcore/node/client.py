@@ -348,10 +348,11 @@ class QcoreClient:
         return max(1, int(self._attempt_timeout_s * 900))
 
     async def leader_metrics(self) -> dict[str, Json]:
-        """The metrics object of the leader.
+        """The metrics object of the leader, once it knows what is committed.
 
         Raises:
             NotLeader: none was found in time.
+            ChangeRefused: the leader committed no entry of its term in time (`not_ready`).
             TransportError: no node could be reached.
         """
 
@@ -359,6 +360,11 @@ class QcoreClient:
             metrics = await self.get_metrics(endpoint)
             leader = metrics["current_leader"]
             if metrics["state"] == "Leader":
+                # A leader of 0.1.0 does not say whether it is ready.
+                if metrics["qcore"].get("leader_ready") is False:
+                    raise ChangeRefused(
+                        "not_ready", "the leader has not committed an entry of its own term yet"
+                    )
                 return metrics
             known = metrics["membership_config"]["membership"]["nodes"].get(str(leader), {})
             raise NotLeader(leader, known.get("addr"))

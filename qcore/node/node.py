@@ -415,8 +415,7 @@ class Node:
     def unready_reason(self) -> str | None:
         """See `NodeView`."""
         core = self._replica.core
-        own_term_committed = core.term_at(core.commit) == core.term
-        return views.unready_reason(core.status(), own_term_committed, self._around())
+        return views.unready_reason(core.status(), core.has_committed_in_term, self._around())
 
     def metrics_object(self) -> dict[str, JsonValue]:
         """See `NodeView`."""

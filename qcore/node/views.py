@@ -147,6 +147,7 @@ def metrics_object(
                 "supported": [around.support.machine_min, around.support.machine_max],
             },
             "role": status.role,
+            "leader_ready": core.has_committed_in_term if leads else None,
             "commit_index": status.commit,
             "applied_index": status.applied,
             "durable_index": status.durable_index,
@@ -214,7 +215,7 @@ def _transfer(progress: SnapshotProgress | None) -> JsonValue:
     return {"index": progress.index, "offset": progress.offset, "total": progress.total}
 
 
-def unready_reason(status: CoreStatus, own_term_committed: bool, around: Around) -> str | None:
+def unready_reason(status: CoreStatus, leader_ready: bool, around: Around) -> str | None:
     """Why requests cannot be served here now; None when they can."""
     if around.failure is not None:
         return f"the node has failed: {around.failure}"
@@ -232,7 +233,7 @@ def unready_reason(status: CoreStatus, own_term_committed: bool, around: Around)
         if status.priority == 0:
             said = f"; this node has priority 0 and never leads{said}"
         return f"no leader is known in term {status.term}{said}"
-    if status.role == "leader" and not own_term_committed:
+    if status.role == "leader" and not leader_ready:
         return "elected, and the first entry of the term is not committed yet"
     if around.disk_full:
         return "the disk is full: reads are served, writes are refused"

@@ -59,6 +59,7 @@ class Admin:
         self._changes: list[_Change] = []
         self._catch_ups: list[_CatchUp] = []
         self._transfers: list[Request] = []
+        self._proofs: list[Request] = []
 
     @property
     def idle(self) -> bool:
@@ -90,7 +91,12 @@ class Admin:
             owner.fail(request, owner.not_leader())
             return
         membership = owner.core.membership
-        if membership.is_voter(event.node_id):
+        is_voter = membership.is_voter(event.node_id)
+        unsure = self._unsure()
+        if unsure is not None and (is_voter or unsure.name == "not_ready"):
+            owner.fail(request, unsure)
+            return
+        if is_voter:
             owner.fail(
                 request, ChangeRefusedError("is_voter", f"node {event.node_id} is a voter already")
             )
@@ -119,9 +125,13 @@ class Admin:
             if verdict.name == "not_leader":
                 owner.fail(request, owner.not_leader())
             else:
-                owner.fail(request, ChangeRefusedError(verdict.name, verdict.reason))
+                # Who is a voter may still change back, if it is not committed.
+                unsure = self._unsure() if verdict.name == "unknown_member" else None
+                owner.fail(request, unsure or ChangeRefusedError(verdict.name, verdict.reason))
         elif isinstance(verdict, TransferStarted) and verdict.target == owner.core.node_id:
-            owner.succeed(request, "Success", owner.core.commit)
+            # It believes that it leads. Another may do so by now.
+            self._proofs.append(request)
+            owner.prove_leadership(request)
         else:
             self._transfers.append(request)
 
@@ -133,7 +143,8 @@ class Admin:
         """
         waiting = [change.request for change in self._changes]
         waiting += [item.request for item in self._catch_ups]
-        waiting += self._transfers
+        self._proofs = [held for held in self._proofs if not held.done]
+        waiting += [*self._transfers, *self._proofs]
         if len(waiting) < self._max_requests:
             return False
         left_us = min(held.deadline for held in waiting) - self._owner.now
@@ -143,6 +154,21 @@ class Admin:
             Overloaded.because(f"{len(waiting)} changes and transfers are waiting", hint),
         )
         return True
+
+    def _unsure(self) -> ChangeRefusedError | None:
+        """Why this leader cannot say who is a member, or None: its configuration may be taken back."""
+        core = self._owner.core
+        if not core.has_committed_in_term:
+            return ChangeRefusedError(
+                "not_ready",
+                "this leader has not committed an entry of its own term yet: retry in a moment",
+            )
+        if core.membership_index > core.commit:
+            return ChangeRefusedError(
+                "pending",
+                f"the change at index {core.membership_index} is not finished: wait for it",
+            )
+        return None
 
     def _begin_change(self, request: Request, event: ChangeMembership) -> None:
         if not self._accepted(request, event):
@@ -171,7 +197,7 @@ class Admin:
         voters = sorted({*event.voters})
         answered = {voter: core.answered_at(voter) for voter in voters if voter != core.node_id}
         if (
-            core.role != "leader"
+            not core.has_committed_in_term
             or core.membership_index > core.commit
             or None in answered.values()
         ):

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from qcore.core.effects import ProposalRefused
-from qcore.errors import DeadlineExceeded, OutcomeUnknown, Overloaded, QcoreError, TooLarge
+from qcore.errors import (
+    DeadlineExceeded,
+    OutcomeUnknown,
+    Overloaded,
+    QcoreError,
+    TooLarge,
+    TransferFailed,
+)
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.flow import DrainMeter, Flow, retry_after_ms
 from qcore.replica.pending import Request
@@ -78,6 +85,8 @@ def error_of_expiry(request: Request) -> QcoreError:
         return OutcomeUnknown(
             "the command was not committed in time: it may or may not take effect later"
         )
+    if request.kind == "proof":
+        return TransferFailed("no quorum confirmed in time that this node leads")
     return DeadlineExceeded(
         "no quorum confirmed the read in time: retry, or look at the cluster's health"
     )

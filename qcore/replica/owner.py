@@ -53,6 +53,10 @@ class Owner(Protocol):
         """Have the state as it is now captured; the request's reads are confirmed."""
         ...
 
+    def prove_leadership(self, request: Request) -> None:
+        """End the request once a quorum confirms that this node leads."""
+        ...
+
     def succeed(self, request: Request, result: str, index: int) -> None:
         """Give the request its result as its one outcome."""
         ...

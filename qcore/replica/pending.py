@@ -9,8 +9,9 @@ from typing import Literal
 from qcore.core.server import NEVER
 from qcore.replica.messages import RequestKind
 
-#: What a replica does for a request; the last two never travel as such: a peer's `ReadIndex`, a `CopyState`.
-Task = RequestKind | Literal["read_index", "copy"]
+#: What a replica does for a request. The last three never travel as such: a peer's `ReadIndex`, a `CopyState`, and
+#: the proof that this node leads.
+Task = RequestKind | Literal["read_index", "copy", "proof"]
 
 
 @dataclass(slots=True, eq=False)

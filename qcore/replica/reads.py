@@ -65,8 +65,7 @@ class Reads:
         owner = self._owner
         # It ends here and now, so it needs no deadline and takes nobody's place.
         request = Request(event.request_id, None, "read", event.payload, owner.now)
-        # What is committed and not applied is not in the state, however fresh the core is.
-        fresh_at = None if owner.catching_up else owner.core.fresh_at(owner.now)
+        fresh_at = self._fresh_at()
         age_us = None if fresh_at is None else owner.now - fresh_at
         if age_us is not None and age_us <= event.max_staleness_ms * 1000:
             self.serve(request)
@@ -80,11 +79,20 @@ class Reads:
                 ),
             )
 
+    def _fresh_at(self) -> int | None:
+        """As of which moment the state is known to be, µs; None if not at all."""
+        owner = self._owner
+        # What is committed and not applied is not in the state, however fresh the core is.
+        return None if owner.catching_up else owner.core.fresh_at(owner.now)
+
     def serve(self, request: Request) -> None:
         """Answer a read from the state as it is now."""
         owner = self._owner
         if request.kind == "copy":
             owner.copy(request)
+            return
+        if request.kind == "proof":
+            owner.succeed(request, "Success", owner.core.commit)
             return
         if request.kind == "read_index":
             owner.succeed(request, "", owner.applied_index)

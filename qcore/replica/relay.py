@@ -35,7 +35,12 @@ class Relay:
         """Pass a client's request on to the leader, once; a peer's is refused with the leader's address."""
         owner = self._owner
         leader_id = owner.core.leader_id
-        if leader_id is None or leader_id == owner.core.node_id or request.from_peer:
+        if (
+            leader_id is None
+            or leader_id == owner.core.node_id
+            or request.from_peer
+            or request.kind == "proof"  # that this node leads
+        ):
             owner.fail(request, owner.not_leader())
             return
         self._last_ticket += 1

@@ -519,6 +519,11 @@ class Replica:
         """Answer a read from the state as it is now."""
         self._reads.serve(request)
 
+    def prove_leadership(self, request: Request) -> None:
+        """End the request once a quorum confirms that this node leads."""
+        request.kind = "proof"
+        self._reads.begin(request)
+
     def send(self, to: int, message: PeerMessage) -> None:
         """Send to a peer, at once."""
         self._out.append(SendPeer(to, message, 0))

@@ -327,6 +327,8 @@ def _administration(j: Judgement) -> Iterator[Expectation]:
         yield from _one_operation(asked)
     if j.expect.final_voters is not None:
         yield _final_voters(j, j.expect.final_voters)
+    if j.expect.final_rules is not None:
+        yield _final_rules(j, j.expect.final_rules)
     if j.expect.snapshots_installed is not None:
         installed = sum(node.snapshots_installed for node in j.world.nodes.values())
         yield _count("snapshots_installed", j.expect.snapshots_installed, installed)
@@ -362,6 +364,17 @@ def _final_voters(j: Judgement, wanted: tuple[int, ...]) -> Expectation:
         str(list(wanted)),
         seen or "no node runs",
     )
+
+
+def _final_rules(j: Judgement, wanted: int) -> Expectation:
+    """Every running member applies entries by these rules."""
+    found: dict[int, list[int]] = {}
+    for node in members_at_end(j.world):
+        replica = j.world.nodes[node].replica
+        if replica is not None:
+            found.setdefault(replica.versions.active.rules, []).append(node)
+    seen = "; ".join(f"{rules} on {', '.join(map(str, on))}" for rules, on in found.items())
+    return Expectation("final_rules", list(found) == [wanted], str(wanted), seen or "no node runs")
 
 
 def _exactly_once(j: Judgement) -> Iterator[Expectation]:

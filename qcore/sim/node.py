@@ -269,7 +269,7 @@ class SimNode:
             self.hand(payload)
         elif self.replica is None:
             self._trace.drop(now, self.node_id, source, message_id, name, "node is down")
-        elif (refusal := self._connect(source, is_response=name.endswith("Response"))) is not None:
+        elif (refusal := self.connect(source, is_response=name.endswith("Response"))) is not None:
             self._trace.drop(now, self.node_id, source, message_id, name, refusal)
         else:
             self._trace.recv(now, self.node_id, source, message_id, name)
@@ -284,8 +284,8 @@ class SimNode:
                 term = getattr(payload, "term", 0)
                 offer(self._hooks.receive, Happening(self.node_id, name, source, term=term))
 
-    def _connect(self, source: int, *, is_response: bool) -> str | None:
-        """Make sure that the sender is one that this node listens to; returns why it is not, or None.
+    def connect(self, source: int, *, is_response: bool = False) -> str | None:
+        """Make sure that a peer is one that this node listens to; returns why it is not, or None.
 
         A response returns on the connection of its request, which its sender has accepted.
         """

@@ -10,6 +10,7 @@ from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.sim.administration import Operator, address_of
 from qcore.sim.clients import Client, ClientAnswer, ClientCall, ReadMix
 from qcore.sim.clock import WALL_EPOCH_US, NodeClock
+from qcore.sim.dialer import Dialer
 from qcore.sim.disk import SimDisk
 from qcore.sim.engine import Engine
 from qcore.sim.faults import Timeline
@@ -117,6 +118,7 @@ class World:
         for number in scenario.cluster.nodes:
             self.nodes[number].start()
         self.services.monitor.start(0)
+        Dialer(self.engine, self.network, self.nodes).dial()
         self._start_clients()
         self.engine.run(scenario.until_us)
 

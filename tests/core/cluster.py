@@ -119,6 +119,14 @@ def started(membership: Membership, terms: Sequence[int] = (1,), term: int = 0) 
     return DurableState(HardState(term or terms[-1], None, 0), None, entries)
 
 
+def begun(membership: Membership, rules: int) -> DurableState:
+    """As `started`, of a cluster that begins at these apply rules: from 2 on the log says so in its second entry."""
+    state = started(membership)
+    if rules > 1:
+        state.entries.append(Entry(2, 1, "version", ClusterVersion(rules).to_json(), 0))
+    return state
+
+
 class Cluster:
     """Cores, their disks and the messages between them.
 

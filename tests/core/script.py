@@ -35,7 +35,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields, replace
 
-from qcore.core import DurableState, Entry, HardState, Membership, RaftConfig, Safeguards
+from qcore.core import DurableState, HardState, Membership, RaftConfig, Safeguards
 from qcore.core.effects import Effect
 from qcore.core.events import (
     Bootstrap,
@@ -45,8 +45,7 @@ from qcore.core.events import (
     Tick,
     TransferLeadership,
 )
-from qcore.core.version import ClusterVersion
-from tests.core.cluster import Cluster, Envelope, Node, started
+from tests.core.cluster import Cluster, Envelope, Node, begun, started
 from tests.core.render import (
     LOUD,
     effect_text,
@@ -144,7 +143,7 @@ class Script:
         rules = int(options.pop("rules", "1"))
         pristine = "pristine" in words
         durable = {
-            node_id: DurableState() if pristine else _started(self.membership, rules)
+            node_id: DurableState() if pristine else begun(self.membership, rules)
             for node_id in range(1, size + 1)
         }
         self._cluster = ScriptCluster(durable, _settings(options))
@@ -379,14 +378,6 @@ class Script:
 
     def do_messages(self, words: list[str], options: dict[str, str]) -> list[str]:
         return [f"{e.source}->{e.to} {message_text(e.message)}" for e in self.cluster.network]
-
-
-def _started(membership: Membership, rules: int) -> DurableState:
-    """A log with the configuration, and from rules 2 on with the version behind it."""
-    state = started(membership)
-    if rules > 1:
-        state.entries.append(Entry(2, 1, "version", ClusterVersion(rules).to_json(), 0))
-    return state
 
 
 def _settings(options: dict[str, str]) -> RaftConfig:

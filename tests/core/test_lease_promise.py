@@ -228,4 +228,5 @@ def test_the_leader_itself_may_ask_for_the_vote_that_was_promised_to_it() -> Non
     core = restart(RaftConfig(1), 150)
     heard(core, LATER + 1)
     receive(core, 2, TimeoutNow(1, 2), LATER + 2)
+    receive(core, 3, PreVoteResponse(1, 2, True), LATER + 3)
     assert core.term == 2

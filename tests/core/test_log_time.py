@@ -82,6 +82,14 @@ def test_times_of_entries_that_were_removed_count_no_more() -> None:
     assert EARLY <= core.log_entries()[-1].clock_us < LATE
 
 
+def test_times_of_entries_that_a_snapshot_replaced_count_no_more() -> None:
+    core = restored((1,), commit=1)
+    wrong = Entry(2, 1, "command", "wrong", LATE, LATE)
+    receive(core, 2, AppendEntries(1, 2, 1, 1, 1, [wrong]))
+    receive(core, 3, whole_snapshot(2, 3, 5, 2, THREE, "state", time_us=EARLY))
+    assert (core._server.last_time_us, core.last_clock_us) == (EARLY, 0)
+
+
 def test_a_snapshot_from_before_1970_is_senseless() -> None:
     core = restored()
     before = core.status()

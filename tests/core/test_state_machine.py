@@ -32,7 +32,7 @@ from qcore.core.events import (
     TransferLeadership,
 )
 from tests.core.changes import KINDS, ChangeKind, changed
-from tests.core.cluster import Cluster, Node, started
+from tests.core.cluster import Cluster, Node, begun
 from tests.core.recovery import recover
 from tests.core.safety import SafetyViolation, demand
 
@@ -95,7 +95,7 @@ class RaftMachine(RuleBasedStateMachine):
         if outgoing and self.voters > 3:
             membership = Membership(voters=voters[:-1], voters_outgoing=voters[-3:])
         durable = {node_id: DurableState() for node_id in range(1, self.size + 1)}
-        durable |= {node_id: started(membership) for node_id in voters}
+        durable |= {node_id: begun(membership, 1 + seed % 2) for node_id in voters}
         self.cluster = Cluster(
             durable,
             config,

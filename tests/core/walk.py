@@ -17,7 +17,7 @@ from qcore.core.events import (
     PeerUnreachable,
     TransferLeadership,
 )
-from tests.core.cluster import Cluster, started
+from tests.core.cluster import Cluster, begun
 from tests.core.recovery import recover
 
 ACTIONS = (
@@ -75,7 +75,7 @@ class Walk:
         membership = _membership(rng, self.size)
         if size is not None:
             membership = Membership(voters=tuple(range(1, size + 1)))
-        durable = {node_id: started(membership) for node_id in range(1, self.size + 1)}
+        durable = {node_id: begun(membership, 1 + seed % 2) for node_id in range(1, self.size + 1)}
         self.cluster = Cluster(durable, settings, seed=seed)
         weights = {
             "deliver": 40.0,

@@ -46,6 +46,10 @@ def test_each_problem_names_the_member() -> None:
     cases: list[tuple[Answer, str]] = [
         (TransportError("refused"), "b:1 does not answer: refused"),
         (changed(FOLLOWER, disk_full=True), "b:1 has no space on its disk"),
+        (
+            changed({**LEADER, "id": 2}, leader_ready=False),
+            "b:1 leads and has not committed an entry of its term yet",
+        ),
         ({**FOLLOWER, "id": 7}, "b:1 is node 7, not node 2"),
         (changed(FOLLOWER, cluster_id="d"), "do not belong to one cluster (a:1: c, b:1: d)"),
         (changed(FOLLOWER, applied_index=10), "b:1 is 49990 entries behind"),

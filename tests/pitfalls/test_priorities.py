@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from qcore.core import DurableState, Entry, Membership, RaftConfig, election, takeover, transfer
+from qcore.core import Membership, RaftConfig, election, takeover, transfer
 from qcore.core.events import TransferLeadership
 from qcore.core.messages import PreVote, TimeoutNow, TimeoutNowResponse
 from qcore.core.server import Server
 from qcore.core.tenure import Tenures
-from qcore.core.version import ClusterVersion
 from qcore.sim import parse_scenario, run_scenario
-from tests.core.cluster import Cluster, started
+from tests.core.cluster import Cluster, begun
 from tests.pitfalls.plays import is_served, lead, lease_read, may_lead
 
 SCENARIOS = Path(__file__).parent.parent.parent / "scenarios"
@@ -178,13 +177,6 @@ def test_a_leader_that_forgets_what_it_saw_as_a_follower_calls_it_back_too(
 # -- the lease ---------------------------------------------------------------------------------------
 
 
-def rules_2(membership: Membership) -> DurableState:
-    """A log that begins with the configuration and the version."""
-    state = started(membership)
-    state.entries.append(Entry(2, 1, "version", ClusterVersion(2).to_json(), 0))
-    return state
-
-
 def a_transfer_whose_target_lags(*, ask: bool) -> bool:
     """The target is cut off and lacks an entry; with `ask` it is caught up, is asked, and cannot win.
 
@@ -192,7 +184,9 @@ def a_transfer_whose_target_lags(*, ask: bool) -> bool:
         whether the leader still reads under its lease once the transfer is over.
     """
     three = Membership(voters=(1, 2, 3))
-    cluster = Cluster({node: rules_2(three) for node in (1, 2, 3)}, RaftConfig(1, lease_reads=True))
+    cluster = Cluster(
+        {node: begun(three, 2) for node in (1, 2, 3)}, RaftConfig(1, lease_reads=True)
+    )
     lead(cluster, 1)
     cluster.isolate(2)
     if not ask:

@@ -150,10 +150,12 @@ def test_priorities_decide_who_leads_and_zero_never_does(tmp_path: Path) -> None
             first.kill()  # of the two that are left only one may lead
             wait_for(lambda: cluster.leader() is second, 30, "node 2 to lead")
             load.wait_acknowledged(100)
-            # It lacks what was written meanwhile. It led for a short time only and was lost, so the others let it
-            # wait for 80 election timeouts (48 s) before they trust it again.
+            # It led for a short time only and was lost, so the others let it wait before they hand over by
+            # priority again. A command does not wait.
             first.start()
-            wait_for(lambda: cluster.leader() is first, 120, "node 1 to take over again")
+            cluster.wait_converged()
+            assert command_of(cluster, "leader", "transfer", "--to", "1").returncode == 0
+            wait_for(lambda: cluster.leader() is first, 30, "node 1 to take over again")
             load.wait_acknowledged(20)
         load.read_all()
         load.check()

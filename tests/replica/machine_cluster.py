@@ -29,6 +29,7 @@ from qcore.core.effects import (
 from qcore.core.events import Tick, WriteDurable
 from qcore.core.messages import RequestVoteResponse
 from qcore.core.server import NEVER
+from qcore.core.version import ClusterVersion
 from qcore.replica import DurabilityGate, Replica, ReplicaConfig
 from qcore.replica.events import (
     AddLearner,
@@ -77,12 +78,11 @@ class Settings:
 
 @dataclass(slots=True)
 class Envelope:
-    """A message on its way; `sent_at` in true µs."""
+    """A message on its way."""
 
     source: int
     to: int
     message: PeerMessage
-    sent_at: int
 
 
 @dataclass(slots=True)
@@ -138,9 +138,6 @@ class World:
         self.cut: set[tuple[int, int]] = set()  # (source, to): lost on arrival
         self.safety = Safety()
         self.witness = Witness()
-        self.delays: list[
-            tuple[int, int]
-        ] = []  # (when, how late a message or a timer was), true µs
         voters = tuple(range(1, settings.voters + 1))
         everyone = tuple(range(1, settings.voters + settings.spares + 1))
         self.addresses = tuple((node_id, f"h{node_id}:1") for node_id in everyone)
@@ -161,7 +158,9 @@ class World:
         durable = DurableState()
         if node_id in self.first.voters and not self.settings.bootstrap:
             entry = Entry(1, 1, "membership", self.first.to_json(), 0)
-            durable = DurableState(HardState(1, None, 0), None, [entry])
+            version = ClusterVersion(2, KeyValueMachine.name, 1)
+            entries = [entry, Entry(2, 1, "version", version.to_json(), 0)]
+            durable = DurableState(HardState(1, None, 0), None, entries)
         return Host(
             node_id,
             self.settings.speeds.get(node_id, 1000),
@@ -183,16 +182,11 @@ class World:
     def _durable(self) -> dict[int, DurableState]:
         return {node_id: host.durable for node_id, host in self.hosts.items()}
 
-    def _late(self, delay_us: int) -> None:
-        if delay_us > 0:
-            self.delays.append((self.now, delay_us))
-
     # -- steps -----------------------------------------------------------------------------------
 
     def step(self, host: Host, *events: ReplicaEvent) -> None:
         """Step one replica, carry out what it wants, and check everything."""
         replica, now = host.up, host.local(self.now)
-        self._late(self.now - host.true_time(replica.core.next_deadline()))
         before = self.safety.before(replica.core)
         effects = replica.step(list(events), now, WALL_US + self.now + host.wall_offset_us)
         self._carry_out(host, effects)
@@ -236,7 +230,7 @@ class World:
     def _post(self, host: Host, send: SendPeer) -> None:
         if isinstance(send.message, RequestVoteResponse):
             self.safety.sent(host.node_id, Send(send.to, send.message, send.after))
-        self.network.append(Envelope(host.node_id, send.to, send.message, self.now))
+        self.network.append(Envelope(host.node_id, send.to, send.message))
 
     # -- clients ---------------------------------------------------------------------------------
 
@@ -266,24 +260,10 @@ class World:
         event = ClientRequest(
             self._request_id(host.node_id), kind, payload, TIMEOUT_MS, max_staleness_ms
         )
-        stale_from = self.now - self._true_age_us(host, max_staleness_ms)
+        # The node's own clock measures the bound. It may be slow; nothing else may make the answer older. The rest is
+        # for rounding.
+        stale_from = self.now - max_staleness_ms * 1_000_000 // host.speed - 10
         self.ask(host.node_id, event, kind, stale_from)
-
-    def _true_age_us(self, host: Host, max_staleness_ms: int) -> int:
-        """How old, in true µs, a state may be that this node takes to be at most so old.
-
-        A replica allows for a leader that believes in itself for an election timeout after its last
-        contact; it does not know how much slower that leader's clock is, nor how long messages took or
-        timers were late.
-        """
-        slowest = min(other.speed for other in self.hosts.values())
-        raft = self.settings.raft
-        leader_us = (raft.election_timeout_max_ms + raft.heartbeat_ms) * 1_000_000 // slowest
-        allowed_for_us = raft.election_timeout_max_ms * 1_000_000 // host.speed
-        age_us = max_staleness_ms * 1_000_000 // host.speed + max(0, leader_us - allowed_for_us)
-        recently = self.now - 2 * age_us - 2_000_000
-        late_us = max((delay for at, delay in self.delays if at >= recently), default=0)
-        return age_us + 2 * late_us + 1000
 
     def change(
         self, host: Host, voters: tuple[int, ...], learners: tuple[int, ...], expected: int | None
@@ -310,7 +290,6 @@ class World:
         host = self.hosts[envelope.to]
         if (envelope.source, envelope.to) in self.cut or host.replica is None:
             return
-        self._late(self.now - envelope.sent_at)
         self.step(host, PeerMessageReceived(envelope.source, envelope.message))
 
     def duplicate(self, position: int) -> None:

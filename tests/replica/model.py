@@ -15,13 +15,17 @@ from qcore.errors import QcoreError, SequenceRefused, SessionExpired
 
 @dataclass(slots=True)
 class SessionRecord:
-    """One session as the log tells it; times in µs of log time."""
+    """One session as the log tells it; times in µs of log time, or of the cluster clock under rules 2."""
 
     lifetime_us: int
     last_used_us: int
+    last_used_index: int
     open: bool = True
     acknowledged: int = 0
     results: dict[int, str] = field(default_factory=dict)
+
+    def expired(self, now_us: int) -> bool:
+        return now_us - self.last_used_us > self.lifetime_us
 
 
 @dataclass(slots=True, frozen=True)
@@ -40,6 +44,7 @@ class Model:
         outcomes: what each entry's client is told, by index.
         registers: the registers after each entry, by index; `registers[0]` is empty.
         runs: how often a command of (session, sequence) took effect.
+        rules: the apply rules in effect.
     """
 
     def __init__(self) -> None:
@@ -48,6 +53,7 @@ class Model:
         self.registers: list[dict[str, int]] = [{}]
         self.sessions: dict[int, SessionRecord] = {}
         self.runs: dict[tuple[int, int], int] = {}
+        self.rules = 1
 
     def apply(self, entry: Entry) -> None:
         """The next committed entry."""
@@ -59,6 +65,8 @@ class Model:
             outcome = Outcome(self._command(entry.data))
         elif entry.kind == "session":
             outcome = self._session(entry)
+        elif entry.kind == "version":
+            self._raise(json.loads(entry.data)["rules"], entry.clock_us)
         self.outcomes[entry.index] = outcome
 
     def _command(self, text: str) -> str:
@@ -67,19 +75,36 @@ class Model:
         now[key] = command["value"] if command["op"] == "set" else now.get(key, 0) + 1
         return f'{{"ok":true,"value":{now[key]}}}'
 
+    def _raise(self, rules: int, clock_us: int) -> None:
+        """From rules 2 on, lifetimes run by the cluster clock; that of every session begins again there."""
+        if self.rules < 2 <= rules:
+            for session in self.sessions.values():
+                session.last_used_us = clock_us
+        self.rules = max(self.rules, rules)
+
     def _session(self, entry: Entry) -> Outcome:
+        now = entry.clock_us if self.rules >= 2 else entry.time_us
+        if (
+            self.rules < 2
+        ):  # a session that is dropped before the raise does not come back to life there
+            for held in sorted(self.sessions.values(), key=lambda one: one.last_used_index):
+                if held.open and not held.expired(now):
+                    break
+                held.open = False
         verb, *arguments = json.loads(entry.data)
+        if verb == "tick" and self.rules >= 2:
+            return Outcome("null")
         if verb == "open":
-            self.sessions[entry.index] = SessionRecord(arguments[0] * 1000, entry.time_us)
+            self.sessions[entry.index] = SessionRecord(arguments[0] * 1000, now, entry.index)
             return Outcome(str(entry.index))
         session_id = arguments[0]
         session = self.sessions.get(session_id)
         if session is None or not session.open:
             return Outcome(error=SessionExpired)
-        if entry.time_us - session.last_used_us > session.lifetime_us:
+        if session.expired(now):
             session.open = False
             return Outcome(error=SessionExpired)
-        session.last_used_us = entry.time_us
+        session.last_used_us, session.last_used_index = now, entry.index
         if verb == "run":
             return self._run(session_id, session, *arguments[1:])
         session.open = verb != "close"

@@ -14,14 +14,24 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RULE_MARKER, initialize
 
-from qcore.core import Membership, Safeguards, Snapshot, election, quorum, reads, transfer
+from qcore.core import (
+    Membership,
+    Safeguards,
+    Snapshot,
+    election,
+    freshness,
+    quorum,
+    reads,
+    transfer,
+)
+from qcore.core.messages import AppendEntries
 from qcore.core.quorum import VoteResult
 from qcore.core.server import Server
 from qcore.replica import sessions
 from qcore.replica.sessions import Outcome, Session, SessionTable
 from qcore.store.interface import ApplyContext, StateMachine
 from tests.core.safety import SafetyViolation
-from tests.replica.test_state_machine import QUICK, ReplicaMachine, run
+from tests.replica.test_state_machine import QUICK, ReplicaMachine, ReplicaMachineOfFive, run
 
 SEARCH = settings(
     QUICK,
@@ -53,10 +63,45 @@ class Skewed(ReplicaMachine):
         self.run(1500)
 
 
+class LeadersStay(ReplicaMachineOfFive):
+    """Without CheckQuorum a leader in a minority leads on, and its followers hear it."""
+
+    @initialize(seed=st.integers(0, 1000))
+    def start(self, seed: int) -> None:
+        super().start(
+            elections=(True, False),
+            clocks="equal",
+            speeds=[0] * 6,
+            limits=(16, 1 << 18, 1 << 18),
+            snapshot_entries=0,
+            priorities=[1] * 6,
+            walls=[0] * 6,
+            bootstrap=False,
+            seed=seed,
+            warm=True,
+        )
+
+
+class LeadersStayAndNothingIsChecked(LeadersStay):
+    """States are called fresh by the rules of 0.1.0."""
+
+    safeguards: ClassVar[Safeguards] = Safeguards(freshness_check=False)
+
+
 class SkewedWithoutMargin(Skewed):
     """Leases as long as the followers' promise, by the leader's own clock."""
 
     safeguards: ClassVar[Safeguards] = Safeguards(lease_drift_margin=False)
+
+
+def followers_count_from_the_receipt(patch: pytest.MonkeyPatch) -> None:
+    """An append that waited on a link makes the state look younger than it is."""
+
+    def wrong(server: Server, request: AppendEntries) -> None:
+        if request.is_current and server.commit >= request.leader_commit:
+            server.fresh_at = server.now
+
+    patch.setattr(freshness, "heard", wrong)
 
 
 def commands_run_again(patch: pytest.MonkeyPatch) -> None:
@@ -176,6 +221,18 @@ CASES: list[
         "stale read: a (lease_)?read",
     ),
     (
+        nothing,
+        LeadersStayAndNothingIsChecked,
+        ("part_in_two", "read_stale_everywhere"),
+        "stale read: a stale_read",
+    ),
+    (
+        followers_count_from_the_receipt,
+        LeadersStay,
+        ("part_in_two", "read_stale_everywhere"),
+        "stale read: a stale_read",
+    ),
+    (
         commands_run_again,
         ReplicaMachine,
         ("open_session", "increment", "retry", "crash"),
@@ -220,7 +277,9 @@ def confined(machine: type[ReplicaMachine], rules: tuple[str, ...]) -> type[Repl
 
 
 @pytest.mark.parametrize(
-    ("broken", "machine", "rules", "violation"), CASES, ids=[case[0].__name__ for case in CASES]
+    ("broken", "machine", "rules", "violation"),
+    CASES,
+    ids=[f"{case[0].__name__}-{case[1].__name__}" for case in CASES],
 )
 def test_the_machine_finds(
     broken: Callable[[pytest.MonkeyPatch], None],

@@ -31,6 +31,7 @@ from qcore.replica.ticks import GRAIN_US, MAX_GAP_US
 from qcore.store.kv import KeyValueMachine
 from tests.replica.client_sessions import apply
 from tests.replica.cluster import Cluster
+from tests.replica.model import Model
 
 ADD = json.dumps({"op": "add", "key": "n", "amount": 1})
 SECOND_US = 1_000_000
@@ -193,6 +194,25 @@ def test_snapshots_on_both_sides_of_the_raise_lead_to_one_state() -> None:
     table = SessionTable()
     table.load(outcomes[0][0])
     assert open_sessions(table) == {13: (7_000, 62 * SECOND_US)}
+
+
+def test_the_model_of_the_random_walks_says_the_same_about_the_raise() -> None:
+    model, table, machine = Model(), SessionTable(), KeyValueMachine()
+    rules = 1
+    for held in history():
+        model.apply(held)
+        if held.kind == "version":
+            table.begin_rules_2(held.clock_us)
+            rules = 2
+        elif held.kind == "session":
+            result, error = apply(table, held, machine, rules=rules)
+            told = model.outcomes[held.index]
+            assert (result or "", None if error is None else type(error)) == (
+                told.result,
+                told.error,
+            )
+        left = [key for key, session in model.sessions.items() if session.open]
+        assert set(open_sessions(table)) <= set(left)
 
 
 def test_at_the_raise_every_lifetime_begins_again() -> None:

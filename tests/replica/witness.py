@@ -97,6 +97,11 @@ class Witness:
                 entry.time_us >= before,
                 f"log time: entry {entry.index} is of {entry.time_us}, the one before of {before}",
             )
+            clock = entries[-1].clock_us
+            demand(
+                entry.clock_us >= clock,
+                f"cluster clock: entry {entry.index} is of {entry.clock_us}, the one before of {clock}",
+            )
         refused = entry.kind == "command" and entry.data in self._without_effect
         demand(not refused, f"retryable: {entry.data} was refused as without effect and is applied")
         self.model.apply(entry)

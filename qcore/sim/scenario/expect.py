@@ -85,6 +85,7 @@ class ExpectSpec(Spec):
     unsynced_writes_survived: Count | None = None
     sessions_expired: Count | None = None
     exactly_once: Flag | None = None
+    final_rules: Annotated[int, Field(ge=1, strict=True)] | None = None
     final_voters: tuple[Annotated[int, Field(ge=1, strict=True)], ...] | None = None
     snapshots_installed: Count | None = None
 

@@ -1,0 +1,75 @@
+"""The rules for peers that real nodes follow hold in the simulator too: wiped members, older programs."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+
+from qcore.replica.known_members import KnownMembers
+from qcore.replica.versions import Versions
+from qcore.sim import run_scenario
+from qcore.sim.result import RunResult
+from qcore.sim.scenario.load import parse_scenario
+
+#: What only the leader and one follower hold is committed. Then that follower's disk is blank, the leader is gone, and
+#: the follower that was cut off asks for votes.
+WIPED: Final = """
+cluster: {nodes: 3}
+workload: {clients: 3, rate_per_s: 100, stop_ms: 1900}
+timeline:
+  - {at_ms: 1000, isolate: follower_2, label: behind}
+  - {at_ms: 2000, wipe: follower_1}
+  - {at_ms: 2010, crash: leader}
+  - {at_ms: 2020, heal: behind}
+  - {at_ms: 2030, restart: follower_1}
+  - {at_ms: 5000, restart: leader}
+until_ms: 6000
+expect: {acknowledged_writes_present: true}
+"""
+
+UPGRADE: Final = """
+cluster: {nodes: 3, rules: 1, max_rules: 1}
+workload: {clients: 2, rate_per_s: 20}
+timeline:
+  - {at_ms: 1000, restart: {nodes: 1, settings: {max_rules: 2}}}
+  - {at_ms: 2000, restart: {nodes: 2, settings: {max_rules: 2}}}
+until_ms: 5000
+expect: {final_rules: 1, converges: true}
+"""
+
+
+def run(text: str, seed: int) -> RunResult:
+    return run_scenario(parse_scenario(text), seed)
+
+
+def checks(result: RunResult) -> set[str]:
+    return {violation.check for violation in result.violations}
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_wiped_member_gives_no_vote(seed: int) -> None:
+    result = run(WIPED, seed)
+    assert not result.violations
+    assert result.ok, result.failed()
+
+
+def test_a_wiped_member_that_is_taken_for_itself_helps_to_lose_what_was_acknowledged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(KnownMembers, "check", lambda self, node_id, incarnation: None)
+    found = [checks(run(WIPED, seed)) for seed in (1, 2, 3)]
+    assert any("acknowledged_write_lost" in each or "leader_completeness" in each for each in found)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_one_older_program_holds_the_rules_back(seed: int) -> None:
+    result = run(UPGRADE, seed)
+    assert result.ok, result.failed()
+
+
+def test_a_leader_that_asks_nobody_raises_the_rules_under_an_older_program(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Versions, "_unfit", lambda self, version: None)
+    assert any("node_failed" in checks(run(UPGRADE, seed)) for seed in (1, 2, 3))
