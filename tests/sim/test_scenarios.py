@@ -17,6 +17,7 @@ REQUIRED = {
     "chained_3",
     "chained_3_basic",
     "chaos",
+    "chaos_sessions",
     "crash_all_power_loss",
     "crash_at_the_end",
     "disruptive_rejoin",

@@ -10,6 +10,7 @@ from qcore.errors import ConfigError
 from qcore.replica import sessions
 from qcore.replica.sessions import Session, SessionTable
 from qcore.sim import World, run_scenario
+from qcore.sim.workload import SessionLoad
 from qcore.trace import TraceWriter
 from tests.sim.scenario_texts import failures, run, scenario, seen
 
@@ -68,3 +69,32 @@ def test_exactly_once_fails_when_nothing_was_counted() -> None:
 def test_sessions_need_the_key_value_machine() -> None:
     with pytest.raises(ConfigError, match="sessions"):
         scenario(cluster="{nodes: 3, machine: entity}", workload="{sessions: true}")
+
+
+def test_a_session_that_expired_is_opened_anew_and_its_increment_counts_nowhere() -> None:
+    """Between two operations lie 0.4 to 1.4 s, and a session may be idle for 1 s."""
+    idle = "{clients: 1, sessions: true, session_lifetime_ms: 1000, think_ms: [400, 1400]}"
+    result = run(
+        "[]",
+        "{sessions_expired: '>= 2', exactly_once: true, safe: true}",
+        workload=idle,
+        until_ms="20000",
+    )
+    assert result.ok, failures(result)
+    world = World(scenario(workload=idle, until_ms=20_000), 1, TraceWriter())
+    world.run()
+    refused = [op for op in world.history if op.note == "SessionExpired"]
+    (load,) = world.loads
+    assert isinstance(load, SessionLoad)
+    assert len(refused) == load.expired == load.opened - 1 >= 2
+    assert all(op.outcome == "refused" for op in refused)
+
+
+def test_sessions_live_as_long_as_the_rules_allow_unless_the_workload_says_less() -> None:
+    result = run(
+        workload="{clients: 1, sessions: true, think_ms: 1200}", expect="{sessions_expired: 0}"
+    )
+    assert result.ok, failures(result)
+    for lifetime_ms in (999, 86_400_001):
+        with pytest.raises(ConfigError, match="session_lifetime_ms"):
+            scenario(workload=f"{{sessions: true, session_lifetime_ms: {lifetime_ms}}}")
