@@ -36,15 +36,14 @@ from qcore.core.status import CoreStatus
 from qcore.core.version import ClusterVersion
 from qcore.errors import (
     ConfigError,
-    IncompatibleVersion,
     NotLeader,
     OutcomeUnknown,
     ProposalDropped,
     QcoreError,
-    StateMachineFailed,
 )
 from qcore.replica.admin import Admin
 from qcore.replica.admission import Admission, error_of_expiry
+from qcore.replica.applying import apply_entry
 from qcore.replica.backlog import Backlog
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.copies import StateCopies
@@ -331,23 +330,11 @@ class Replica:
 
     def _apply(self, entry: Entry) -> None:
         """Apply one committed entry and settle the request that waited at its index."""
-        result: str | None = ""
-        error: QcoreError | None = None
-        try:
-            if entry.kind == "command":
-                result = self.machine.apply(entry.data, self.versions.context_of(entry))
-            elif entry.kind == "session":
-                context = self.versions.context_of(entry)
-                result, error = self.sessions.apply(entry, self.machine, context)
-            elif entry.kind == "version":
-                result = self._apply_version(entry)
-        except IncompatibleVersion:
-            raise
-        except Exception as raised:  # the boundary to the user's own code
-            raise StateMachineFailed(
-                f"applying entry {entry.index} raised {type(raised).__name__}: {raised}; a state machine must "
-                "return an error result instead, so this node stops before it differs from the others"
-            ) from raised
+        before = self.versions.active
+        result, error = apply_entry(entry, self.machine, self.sessions, self.versions)
+        active = self.versions.active
+        if active is not before and active != before:
+            self._out.append(VersionRaised(active, entry.index))
         self.applied_index = entry.index
         self._snapshotting.applied(entry)
         self._out.append(Applied(entry))
@@ -363,15 +350,6 @@ class Replica:
         else:
             self._admission.committed(entry.size_bytes(), self._now)
             self.succeed(request, result or "", entry.index)
-
-    def _apply_version(self, entry: Entry) -> str:
-        before = self.versions.active
-        result = self.versions.apply(entry)
-        if before.rules < 2 <= self.versions.active.rules:
-            self.sessions.begin_rules_2(entry.clock_us)
-        if self.versions.active != before:
-            self._out.append(VersionRaised(self.versions.active, entry.index))
-        return result
 
     # -- the core's effects ----------------------------------------------------------------------
 

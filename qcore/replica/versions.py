@@ -16,7 +16,7 @@ from dataclasses import replace
 from qcore.core.effects import ProposalAccepted
 from qcore.core.entry import DurableState, Entry
 from qcore.core.events import Propose
-from qcore.core.server import restored_versions
+from qcore.core.restored import restored_versions
 from qcore.core.version import FIRST_VERSION, ClusterVersion, VersionSupport
 from qcore.errors import ChangeRefused, IncompatibleVersion, OutcomeUnknown, QcoreError
 from qcore.replica.events import PeerSupports, UpgradeMachine

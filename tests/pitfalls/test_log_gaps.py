@@ -160,7 +160,7 @@ def test_a_gap_that_nobody_notices_is_a_state_with_a_hole(
     storage: Open, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(LogOutline, "_check", lambda _outline: None)
-    monkeypatch.setattr(server_module, "_restored_log", take_it_as_it_is)
+    monkeypatch.setattr(server_module, "restored_log", take_it_as_it_is)
     monkeypatch.setattr(RaftLog, "between", what_there_is)
     state = restarts_from(storage, APART[name])
     if name == "the log begins after the snapshot ends":

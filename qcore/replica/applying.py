@@ -1,0 +1,39 @@
+"""What a committed entry does to the replicated state: the machine, the client sessions, the cluster's version."""
+
+from __future__ import annotations
+
+from qcore.core.entry import Entry
+from qcore.errors import IncompatibleVersion, StateMachineFailed
+from qcore.replica.sessions import Outcome, SessionTable
+from qcore.replica.versions import Versions
+from qcore.store.interface import StateMachine
+
+
+def apply_entry(
+    entry: Entry, machine: StateMachine, sessions: SessionTable, versions: Versions
+) -> Outcome:
+    """Apply one committed entry; returns its result or its error, the same on every replica.
+
+    Raises:
+        StateMachineFailed: the machine raised instead of returning an error result.
+        IncompatibleVersion: the entry makes a version active that this program cannot apply.
+    """
+    try:
+        if entry.kind == "command":
+            return machine.apply(entry.data, versions.context_of(entry)), None
+        if entry.kind == "session":
+            return sessions.apply(entry, machine, versions.context_of(entry))
+        if entry.kind == "version":
+            before = versions.active.rules
+            result = versions.apply(entry)
+            if before < 2 <= versions.active.rules:
+                sessions.begin_rules_2(entry.clock_us)
+            return result, None
+    except IncompatibleVersion:
+        raise
+    except Exception as raised:  # the boundary to the user's own code
+        raise StateMachineFailed(
+            f"applying entry {entry.index} raised {type(raised).__name__}: {raised}; a state machine must "
+            "return an error result instead, so this node stops before it differs from the others"
+        ) from raised
+    return "", None
