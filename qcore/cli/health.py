@@ -129,7 +129,7 @@ def find_problems(members: dict[str, int], answers: list[Answer]) -> list[str]:
             problems.append(f"the members do not agree on the {what} ({said})")
     if not any(view["state"] == "Leader" for view in views.values()):
         problems.append("no member leads")
-        problems += _nobody_may_lead(list(views.values()))
+        problems += _no_voter_may_lead(list(views.values()))
     end = max((view["qcore"]["commit_index"] for view in views.values()), default=0)
     for address, view in views.items():
         lag = end - view["qcore"]["applied_index"]
@@ -198,12 +198,12 @@ def priority_warnings(answers: list[Answer]) -> list[str]:
         if too_many(len(found), len(voters)):
             return [
                 f"{found} of the voters {voters} have priority 0 and never lead; they must be fewer than half: "
-                "one crash can leave nobody who may lead"
+                "one crash can leave no node that may lead"
             ]
     return []
 
 
-def _nobody_may_lead(views: list[dict[str, Any]]) -> list[str]:
+def _no_voter_may_lead(views: list[dict[str, Any]]) -> list[str]:
     """The problem that no voter of those that answer may ever lead; without a leader only, since a leader is proof."""
     zeros = _never_lead(views)
     voters = sorted({voter for config in _newest_configs(views) for voter in config})
@@ -213,8 +213,8 @@ def _nobody_may_lead(views: list[dict[str, Any]]) -> list[str]:
     silent = [voter for voter in voters if voter not in reached]
     start = f"start one of {silent}, or " if silent else ""
     return [
-        f"nobody may lead: all voters that answer ({reached}) have priority 0: {start}restart one of them with another "
-        "--priority"
+        f"no voter may lead: all voters that answer ({reached}) have priority 0: {start}restart one of them with "
+        "another --priority"
     ]
 
 

@@ -1,7 +1,7 @@
 """How many voters may have priority 0: fewer than half, and so none of one or two.
 
-A server of priority 0 never leads. If there is no other voter left, nobody may ever lead again. If half of the voters
-are of this kind, one crash can leave a majority that works and elects nobody.
+A server of priority 0 never leads. If there is no other voter left, the cluster never has a leader again. If half of
+the voters are of this kind, one crash can leave a majority that works and cannot elect a leader.
 
 A priority is a server's own setting. It may change at any restart, and the leader knows it from answers only. So the
 rule is checked as far as priorities are known (an unknown one counts as 1), and a leader that sees it broken says so.
@@ -43,7 +43,7 @@ def fault_of_change(server: Server, wanted: Sequence[int]) -> str | None:
         return None
     if len(zeros) == len(voters):
         return (
-            f"all of the voters {voters} have priority 0, so that nobody could ever lead again: keep a voter of "
+            f"all of the voters {voters} have priority 0, so that no node could ever lead again: keep a voter of "
             "another priority, or restart one of them with another --priority first"
         )
     before = never_lead(server, current)
@@ -67,5 +67,5 @@ def fault_of_present(server: Server) -> str | None:
 def _fault(zeros: list[int], voters: list[int]) -> str:
     return (
         f"{zeros} of the voters {voters} have priority 0 and never lead; they must be fewer than half, or one crash "
-        "can leave nobody who may lead: restart some of them with another --priority, or choose other voters"
+        "can leave no node that may lead: restart some of them with another --priority, or choose other voters"
     )

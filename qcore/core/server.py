@@ -74,7 +74,7 @@ class Transfer:
     """Leadership on its way to `target`, given up at `deadline` (µs).
 
     Attributes:
-        by_priority: nobody asked for it: the target has a higher priority.
+        by_priority: it was not asked for; the target has a higher priority.
         to_the_best: no target was named, so that another one may be asked if this one refuses.
         asked: the target was asked to take over.
         refused: targets that could not.

@@ -99,13 +99,13 @@ def test_the_leader_knows_the_priority_of_one_that_does_not_answer() -> None:
     assert priority_warnings([leader, follower, TransportError("refused")]) == []
 
 
-def test_a_cluster_in_which_nobody_may_lead_is_told_from_one_that_lost_its_leader() -> None:
+def test_a_cluster_in_which_no_voter_may_lead_is_told_from_one_that_lost_its_leader() -> None:
     members = {"a:1": 1, "b:1": 2, "c:1": 3}
     one, two, three = with_priorities(1, 0, 0, leader=None)
     assert find_problems(members, [one, two, three]) == ["no member leads"]
-    gone, nobody, why = find_problems(members, [TransportError("refused"), two, three])
-    assert (gone, nobody) == ("a:1 does not answer: refused", "no member leads")
-    assert why.startswith("nobody may lead: all voters that answer ([2, 3]) have priority 0: ")
+    gone, lost, why = find_problems(members, [TransportError("refused"), two, three])
+    assert (gone, lost) == ("a:1 does not answer: refused", "no member leads")
+    assert why.startswith("no voter may lead: all voters that answer ([2, 3]) have priority 0: ")
     assert "start one of [1]" in why
     *_, why = find_problems(members, [*with_priorities(0, 0, 0, leader=None)])
     assert "have priority 0: restart one of them" in why

@@ -216,7 +216,7 @@ def void_from_the_start(
     START(server, target, by_priority=by_priority, to_the_best=to_the_best)
 
 
-def test_a_transfer_that_asked_nobody_leaves_the_lease_alone_is_right() -> None:
+def test_a_transfer_that_asked_no_target_leaves_the_lease_alone_is_right() -> None:
     assert a_transfer_whose_target_lags(ask=False)
     assert not a_transfer_whose_target_lags(ask=True), "the request may arrive at any later time"
 

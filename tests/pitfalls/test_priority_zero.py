@@ -1,4 +1,4 @@
-"""A change of the members after which nobody may ever lead."""
+"""A change of the members after which no node may ever lead."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def changed(zeros: tuple[int, ...], wanted: tuple[int, ...], *, crash: int) -> t
     """Servers 1 to 3 vote and 1 leads; some have priority 0. The voters are changed, and then one server crashes.
 
     Returns:
-        what the leader said to the change, and how often somebody became leader in a minute after the crash.
+        what the leader said to the change, and how often a server became leader in a minute after the crash.
     """
     three = Membership(voters=(1, 2, 3), learners=(4, 5), addresses=ADDRESSES)
     cluster = Cluster(
@@ -42,7 +42,7 @@ def changed(zeros: tuple[int, ...], wanted: tuple[int, ...], *, crash: int) -> t
     return "accepted" if isinstance(said, ChangeAccepted) else said.name, course.changes
 
 
-def test_a_change_after_which_nobody_may_lead_is_refused_is_right() -> None:
+def test_a_change_after_which_no_voter_may_lead_is_refused_is_right() -> None:
     verdict, elected = changed((2,), (2,), crash=1)
     assert verdict == "priorities"
     assert elected == 1, "3 takes over: the voters are still 1 to 3"

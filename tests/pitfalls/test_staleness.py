@@ -112,12 +112,6 @@ def at_answers(server: Server, now: int) -> int | None:
     return freshness._last_contact(server, now)
 
 
-def from_any_leader(server: Server, request: AppendEntries) -> None:
-    """The leader need not have committed in its own term."""
-    request.is_current = True
-    HEARD(server, request)
-
-
 def whatever_it_holds(server: Server, request: AppendEntries) -> None:
     """The follower need not have come to the leader's commit index."""
     request.leader_commit = min(request.leader_commit, server.commit)

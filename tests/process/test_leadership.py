@@ -166,7 +166,7 @@ def test_priorities_decide_who_leads_and_zero_never_does(tmp_path: Path) -> None
     assert_no_traceback(cluster)
 
 
-def test_a_cluster_in_which_nobody_may_lead_says_so_everywhere(tmp_path: Path) -> None:
+def test_a_cluster_in_which_no_voter_may_lead_says_so_everywhere(tmp_path: Path) -> None:
     """Priorities are settings: two restarts break the rule, the leader says so, and its death stops the cluster."""
     with begun_with_priorities(tmp_path, {1: 5, 2: 1, 3: 1}) as cluster:
         first, second, third = cluster.nodes.values()
@@ -185,13 +185,13 @@ def test_a_cluster_in_which_nobody_may_lead_says_so_everywhere(tmp_path: Path) -
         refused = member_command(cluster, "demote", "1")
         assert refused.returncode == 4
         assert "priorities" in refused.stderr
-        assert "nobody could ever lead again" in refused.stderr
+        assert "no node could ever lead again" in refused.stderr
         first.kill()
         wait_for(lambda: "never leads" in second.get("/readyz")[1], 20, "node 2 to miss its leader")
         code, said = health(cluster)
         assert code == 5
         assert (
-            "nobody may lead: all voters that answer ([2, 3]) have priority 0: start one of [1]"
+            "no voter may lead: all voters that answer ([2, 3]) have priority 0: start one of [1]"
             in said
         )
         first.start()

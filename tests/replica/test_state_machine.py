@@ -102,6 +102,9 @@ class ReplicaMachine(RuleBasedStateMachine):
             safeguards=self.safeguards,
         )
         drawn = [choices[pick % len(choices)] for pick in speeds]
+        if bootstrap:
+            # A node that never leads may not begin a cluster.
+            priorities = [max(1, priorities[0]), *priorities[1:]]
         self.world = World(
             Settings(
                 raft,
