@@ -69,6 +69,8 @@ CASES = [
     ("exactly_once", "true", CRASH, None, COUNT),
     ("exactly_once", "true", None, CRASH, None),
     ("final_voters", "[1, 2]", SHRINK, CRASH, None),
+    ("final_rules", "2", CRASH, None, None),
+    ("final_rules", "1", None, "[]", None),
     ("snapshots_installed", "'>= 1'", BEHIND, CRASH, None),
 ]
 

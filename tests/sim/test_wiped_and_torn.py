@@ -99,6 +99,19 @@ def test_the_members_that_met_a_node_refuse_it_once_it_is_wiped() -> None:
     assert not wiped.applied, "its leader sends it nothing"
 
 
+def test_a_wiped_majority_begins_no_second_history_and_its_loss_is_noticed() -> None:
+    """What it had acknowledged is on one node of three; the other two have no vote any more, so nothing goes on."""
+    for seed in (1, 2):
+        result = run(
+            "[{at_ms: 1500, wipe: [1, 2], for_ms: 200}]",
+            "{violation: acknowledged_write_lost, no_commits_between: [1700, 4000]}",
+            seed=seed,
+            until_ms="4000",
+        )
+        assert result.ok, failures(result)
+        assert {violation.check for violation in result.violations} == {"acknowledged_write_lost"}
+
+
 def test_a_vote_that_was_cast_before_the_wipe_was_cast() -> None:
     """A blank disk that votes in the same term again has voted twice, although its disk knows nothing of it."""
     from qcore.core.effects import SaveHardState, VoteGranted
