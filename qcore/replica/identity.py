@@ -65,7 +65,18 @@ class ClusterIdentity:
         return True
 
     def accept(self, node_id: int, cluster_id: str) -> None:
-        """Decide on a peer's `Hello`; a peer of a node without a cluster must be `release`d later.
+        """`examine` a peer and listen to it; a peer of a node without a cluster must be `release`d later.
+
+        Raises:
+            RemoteProtocolError: see `examine`.
+        """
+        self.examine(node_id, cluster_id)
+        if self.cluster_id is None:
+            self._courted_by = cluster_id
+            self._courting_connections += 1
+
+    def examine(self, node_id: int, cluster_id: str) -> None:
+        """Decide on a peer by its id and its cluster.
 
         Raises:
             RemoteProtocolError: the peer is refused; says why and names both sides.
@@ -85,14 +96,11 @@ class ClusterIdentity:
                     f"node {node_id} belongs to cluster {cluster_id}, node {self.node_id} to cluster "
                     f"{self.cluster_id}; check the addresses, or wipe the data directory of the node that moves"
                 )
-            return
-        if self._courted_by not in (None, cluster_id):
+        elif self._courted_by not in (None, cluster_id):
             raise RemoteProtocolError(
                 f"node {self.node_id} is about to join cluster {self._courted_by} and cannot listen to node "
                 f"{node_id} of cluster {cluster_id}"
             )
-        self._courted_by = cluster_id
-        self._courting_connections += 1
 
     def release(self, cluster_id: str) -> None:
         """A connection accepted before has closed; the last one frees a node that was not made a member."""

@@ -60,6 +60,7 @@ class PeerAdmission:
         Raises:
             RemoteProtocolError: the peer is refused; the text goes to the peer.
         """
+        self.identity.examine(peer.node_id, peer.cluster_id)
         self.check(peer)
         self._check_member(peer)
         self.identity.accept(peer.node_id, peer.cluster_id)

@@ -95,7 +95,11 @@ def test_health_and_hash_ask_all_members_whoever_is_asked(cluster: LocalCluster)
     body = json.loads(done.stdout)
     assert body["equal"]
     assert sorted(body["hashes"]) == sorted(cluster.nodes[node].address for node in (1, 2, 3))
-    assert answer(cluster, "cluster", "health") == {"healthy": True, "problems": []}
+    assert answer(cluster, "cluster", "health") == {
+        "healthy": True,
+        "problems": [],
+        "warnings": [],
+    }
     down = next(node for node in cluster.running()[1:3] if node is not cluster.wait_leader())
     down.kill()
     try:

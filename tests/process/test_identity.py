@@ -43,6 +43,9 @@ def hello(node_id: int, cluster_id: str, protocol: int = 1) -> dict[str, Any]:
             "cluster_id": cluster_id,
             "node_id": node_id,
             "role": "peer",
+            "rules": [1, 2],
+            "machine": "entity",
+            "machine_versions": [1, 1],
         }
     }
 
@@ -89,7 +92,9 @@ def test_a_member_may_speak_after_hello(pair: LocalCluster) -> None:
         name, value = client.exchange({"RaftVote": {"id": "v", "request": {**VOTE, "term": 1}}})
         assert name == "RaftVoteResponse"
         assert value["id"] == "v"
-        assert value["response"]["Ok"] == {"term": status["current_term"], "vote_granted": False}
+        answer = value["response"]["Ok"]
+        assert answer.pop("wall_us") > 0, "to a peer of rules 2 it tells its clock"
+        assert answer == {"term": status["current_term"], "vote_granted": False}
 
 
 def test_the_leader_tells_a_node_that_is_no_member_that_it_was_removed(pair: LocalCluster) -> None:
