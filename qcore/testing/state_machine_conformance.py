@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from qcore.errors import StoreError
-from qcore.store.interface import ApplyContext, RestoresGradually, StateMachine
+from qcore.store.interface import ApplyContext, RestoresGradually, StateMachine, support_of
 
 #: One command as the log would have it: its text, how far its index is from the one before, the same of its time in µs.
 Step = tuple[str, int, int]
@@ -42,6 +42,8 @@ class StateMachineConformance:
     examples = 30
     #: Whether a history that fails is made as short as can be, which may take some seconds.
     shrink = True
+    #: The active version of the machine, where a test applies commands.
+    _version = 1
 
     def make(self) -> StateMachine:
         """A new machine without state."""
@@ -58,6 +60,28 @@ class StateMachineConformance:
     def prelude(self) -> Sequence[str]:
         """Commands before every history, without which most others mean nothing."""
         return ()
+
+    def test_name_and_versions_are_declared(self) -> None:
+        """What a cluster records of its machine; `apply` takes a command and a context."""
+        support_of(self.make())
+
+    def test_an_upgrade_in_the_middle_keeps_what_came_before(self) -> None:
+        """The first version's commands, then the last version's; a node may begin at a snapshot in between."""
+        first, last = self.make().versions
+
+        def check(steps: Steps, more: Steps) -> None:
+            one, other, late = self.make(), self.make(), self.make()
+            for machine in (one, other):
+                self._version = first
+                self._apply(machine, steps)
+            late.restore(["".join(one.snapshot())])
+            self._version = last
+            results = [self._apply(machine, more, 1000) for machine in (one, other, late)]
+            assert results[0] == results[1] == results[2]
+            self._assert_same(one, other)
+            self._assert_same(one, late)
+
+        self._for_histories(check)
 
     def test_same_commands_give_the_same(self) -> None:
         """Results, answers and hash: nothing but commands, indexes and times may matter."""
@@ -177,10 +201,12 @@ class StateMachineConformance:
     # -- inside ----------------------------------------------------------------------------------
 
     def _for_histories(self, check: Callable[..., None]) -> None:
-        """Try `check` with random histories, one for each of its arguments."""
+        """Try `check` with random histories, one for each of its arguments, under the first and the last version."""
+        first, last = self.make().versions
 
         def check_drawn(drawn: tuple[Steps, ...]) -> None:
-            check(*drawn)
+            for self._version in sorted({first, last}):
+                check(*drawn)
 
         step = st.tuples(self.commands(), st.integers(1, 3), st.integers(0, 10**9))
         histories = st.lists(step, max_size=12)
@@ -198,13 +224,17 @@ class StateMachineConformance:
     def _apply(self, machine: StateMachine, steps: Iterable[Step], after: int = 0) -> list[str]:
         if after == 0:
             for after, command in enumerate(self.prelude(), start=1):
-                machine.apply(command, ApplyContext(after, 1_700_000_000_000_000))
+                machine.apply(command, self._context(after, 1_700_000_000_000_000))
         index, time_us = after, 1_700_000_000_000_000 + after * 10**9
         results = []
         for command, index_gap, time_gap in steps:
             index, time_us = index + index_gap, time_us + time_gap
-            results.append(machine.apply(command, ApplyContext(index, time_us)))
+            results.append(machine.apply(command, self._context(index, time_us)))
         return results
+
+    def _context(self, index: int, time_us: int) -> ApplyContext:
+        """The cluster clock goes on with the wall clock here."""
+        return ApplyContext(index, time_us, self._version, time_us - 1_600_000_000_000_000)
 
     def _answers(self, machine: StateMachine) -> list[str]:
         answers = []

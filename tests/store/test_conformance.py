@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import pytest
 from hypothesis import strategies as st
 
+from qcore.errors import ConfigError
 from qcore.store.entities import EntityStore
 from qcore.store.interface import ApplyContext, StateMachine
 from qcore.store.kv import KeyValueMachine
@@ -169,6 +170,21 @@ class KnowsWhoItIs(KeyValueMachine):
         return f"{self._id} {super().apply(command, context)}"
 
 
+class Nameless(KeyValueMachine):
+    name = "machines/mine.py"
+
+
+class RemembersTheVersion(KeyValueMachine):
+    """A node that begins at a snapshot does not know which version came before."""
+
+    versions = (1, 2)
+    seen = 0
+
+    def apply(self, command: str, context: ApplyContext) -> str:
+        before, self.seen = self.seen, context.version
+        return f"{before} {super().apply(command, context)}"
+
+
 @pytest.mark.parametrize(
     ("broken", "found_by"),
     [
@@ -179,6 +195,8 @@ class KnowsWhoItIs(KeyValueMachine):
         (CountsQueries, "test_queries_change_nothing"),
         (HashesTheKeysOnly, "test_different_answers_mean_different_hashes"),
         (KnowsWhoItIs, "test_same_commands_give_the_same"),
+        (Nameless, "test_name_and_versions_are_declared"),
+        (RemembersTheVersion, "test_an_upgrade_in_the_middle_keeps_what_came_before"),
     ],
 )
 def test_a_broken_promise_is_found(broken: Callable[[], StateMachine], found_by: str) -> None:
@@ -189,5 +207,5 @@ def test_a_broken_promise_is_found(broken: Callable[[], StateMachine], found_by:
         def make(self) -> StateMachine:
             return broken()
 
-    with pytest.raises((AssertionError, ValueError)):
+    with pytest.raises((AssertionError, ValueError, ConfigError)):
         getattr(Suite(), found_by)()
