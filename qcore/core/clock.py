@@ -1,4 +1,4 @@
-"""The cluster clock: how much time has passed while somebody led (dissertation 6.3; LogCabin's cluster time).
+"""The cluster clock: how much time has passed while there was a leader (dissertation 6.3; LogCabin's cluster time).
 
 Sessions expire by this clock, and no wall clock moves it. Its value is in the log: every entry carries it
 (`Entry.clock_us`). A new leader begins with the newest value in its log or snapshot, and adds the time that passes on

@@ -31,7 +31,7 @@ class Entry:
         time_us: wall clock of the leader when it appended, microseconds since the Unix epoch,
             never less than the previous entry's: for timestamps.
         clock_us: the cluster clock when the leader appended, microseconds, never less than the previous
-            entry's: for sessions. It counts only while somebody leads; see `qcore.core.clock`. 0 under rules 1.
+            entry's: for sessions. It counts only while there is a leader; see `qcore.core.clock`. 0 under rules 1.
     """
 
     index: int
@@ -73,7 +73,7 @@ class Membership:
         addresses: `(id, "host:port")` of every member, sorted by id.
         cluster_id: names the cluster; chosen once, at initialisation.
         joined: `(id, log index)` of every member that was added after the cluster began, sorted by id: the
-            configuration that made it a member. One that was removed and added anew has another index.
+            configuration that made it a member. One that was removed and added again has another index.
         auto_leave: while joint, the leader goes on to the simple configuration by itself; else it waits for
             `LeaveJoint`. Part of the entry, because a later leader must know. Not written where it is true.
     """

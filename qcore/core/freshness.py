@@ -60,7 +60,7 @@ def round_begins(server: Server) -> None:
 
 
 def answered(server: Server, progress: Progress, round_number: int, sent_us: int) -> None:
-    """A follower answered a message of this round of the present term; its clock showed `sent_us`."""
+    """A follower answered a message of this round of the current term; its clock showed `sent_us`."""
     reads = server.reads
     if progress.acked_round < round_number:
         progress.acked_round = min(round_number, reads.round)

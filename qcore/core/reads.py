@@ -18,7 +18,7 @@ from qcore.core.server import Server
 
 
 def begin_term(server: Server) -> None:
-    """A new leader counts its rounds anew: its first messages belong to round 0."""
+    """A new leader starts counting its rounds again: its first messages belong to round 0."""
     server.reads.round = 0
     server.reads.round_times = []
     server.reads.confirmed = None

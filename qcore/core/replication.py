@@ -46,7 +46,7 @@ def propose(server: Server, event: Propose) -> None:
 def append_own(
     server: Server, kinds: EntryKind | list[EntryKind], data: list[str], wall_us: int
 ) -> None:
-    """Append entries of the present term to the leader's log; their times never go back.
+    """Append entries of the current term to the leader's log; their times never go back.
 
     Args:
         kinds: one for all, or one for each.
@@ -238,7 +238,7 @@ def _on_rejected(
 
 
 def maybe_commit(server: Server) -> None:
-    """Commit what a quorum holds durably, if it is of the present term (paper, 5.4.2 and figure 8)."""
+    """Commit what a quorum holds durably, if it is of the current term (paper, 5.4.2 and figure 8)."""
     if server.commit == server.log.last_index:
         return
     matches = {peer: progress.match for peer, progress in server.progress.items()}
@@ -258,7 +258,7 @@ def maybe_commit(server: Server) -> None:
 
 
 def on_append_entries(server: Server, from_id: int, request: AppendEntries) -> None:
-    """An append or heartbeat of the present term's leader, who was noted as such before."""
+    """An append or heartbeat of the current term's leader, who was noted as such before."""
     fault = _fault_in(request)
     if fault is not None:
         server.emit(MessageDropped(from_id, request, fault))

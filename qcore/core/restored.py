@@ -25,13 +25,13 @@ def restored_log(durable: DurableState) -> RaftLog:
         if entry.index != before.index + 1:
             raise LogCorrupt(
                 f"the log has entry {entry.index} right after entry {before.index}: entries are missing; "
-                "restore this server from a backup, or wipe it and add it anew"
+                "restore this server from a backup, or wipe it and add it again"
             )
     if snapshot is None:
         if entries and entries[0].index != 1:
             raise LogCorrupt(
                 f"the log starts at entry {entries[0].index} and there is no snapshot of what came before; "
-                "restore this server from a backup, or wipe it and add it anew"
+                "restore this server from a backup, or wipe it and add it again"
             )
         return RaftLog(entries)
     meta = snapshot.meta
@@ -41,7 +41,7 @@ def restored_log(durable: DurableState) -> RaftLog:
     if first > meta.last_included_index + 1 or last < meta.last_included_index:
         raise LogCorrupt(
             f"the snapshot ends at {meta.last_included_index}, the log holds {first} to {last}: they do not meet; "
-            "restore this server from a backup, or wipe it and add it anew"
+            "restore this server from a backup, or wipe it and add it again"
         )
     if first == meta.last_included_index + 1:
         return RaftLog(entries, offset=first - 1, offset_term=meta.last_included_term)
@@ -49,7 +49,7 @@ def restored_log(durable: DurableState) -> RaftLog:
     if not log.matches(meta.last_included_index, meta.last_included_term):
         raise LogCorrupt(
             f"the snapshot's last entry {meta.last_included_index} has term {meta.last_included_term}, the log "
-            "disagrees; restore this server from a backup, or wipe it and add it anew"
+            "disagrees; restore this server from a backup, or wipe it and add it again"
         )
     return log
 
@@ -64,7 +64,7 @@ def _check_terms(durable: DurableState) -> None:
         if after < before:
             raise LogCorrupt(
                 f"term {after} comes after term {before} in the log or as the server's own: something was lost; "
-                "restore this server from a backup, or wipe it and add it anew"
+                "restore this server from a backup, or wipe it and add it again"
             )
 
 
@@ -97,7 +97,7 @@ def restored_versions(durable: DurableState) -> list[tuple[int, ClusterVersion]]
             except ValueError as error:
                 raise LogCorrupt(
                     f"entry {entry.index} should hold a version of the cluster and does not ({error}); "
-                    "restore this server from a backup, or wipe it and add it anew"
+                    "restore this server from a backup, or wipe it and add it again"
                 ) from error
     return found
 
@@ -120,6 +120,6 @@ def restored_memberships(durable: DurableState) -> list[tuple[int, Membership]]:
             except ValueError as error:
                 raise LogCorrupt(
                     f"entry {entry.index} should hold a membership and does not ({error}); "
-                    "restore this server from a backup, or wipe it and add it anew"
+                    "restore this server from a backup, or wipe it and add it again"
                 ) from error
     return found

@@ -88,7 +88,7 @@ class TransferLeader:
 class UpgradeMachine:
     """Raise the state machine's active version (None: to the newest that this node supports).
 
-    Answered by a `Reply` with the active `ClusterVersion` as JSON, or refused by name. Leader only.
+    Answered by a `Reply` with the active `ClusterVersion` as JSON, or by an error that says why not. Leader only.
     """
 
     request_id: int

@@ -55,7 +55,7 @@ class KnownMembers:
             raise RemoteProtocolError(
                 f"node {node_id} was wiped: its data directory is not the one that this node has met before; "
                 f"it has forgotten its votes, so it is refused until node {node_id} was removed from the "
-                "cluster and added anew"
+                "cluster and added again"
             )
 
     def meet(self, node_id: int, incarnation: str, membership: Membership) -> None:

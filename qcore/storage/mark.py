@@ -110,7 +110,7 @@ class MarkFile:
 #: What to do about a damaged log. An older copy is no remedy: it forgets votes and entries.
 REMEDY = (
     "Do not restore an older copy (it would take back acknowledged writes and votes): "
-    "remove this node from the cluster, empty its data directory and add it anew"
+    "remove this node from the cluster, empty its data directory and add it again"
 )
 
 

@@ -27,7 +27,7 @@ class ApplyContext:
         time_us: the leader's wall clock at append, microseconds since the Unix epoch, never going back. The
             only wall clock to use, for timestamps.
         version: the active version of the state machine, one of those that its class declares.
-        clock_us: the cluster clock, microseconds: never goes back, counts only while somebody leads, and no
+        clock_us: the cluster clock, microseconds: never goes back, counts only while there is a leader, and no
             wall clock moves it. For what expires. 0 while the cluster's rules are those of 0.1.0.
         rules: the apply rules in effect; see `qcore.core.version`.
     """

@@ -1,4 +1,4 @@
-"""Every configuration says since when each member is one: so a member added anew is told from the old one."""
+"""Every configuration says since when each member is one: so a member added again is told from the old one."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ def test_a_member_with_another_incarnation_is_refused_also_after_a_restart(tmp_p
     known = load_known_members(tmp_path)
     known.check(3, "first")
     known.check(4, "stranger")
-    with pytest.raises(RemoteProtocolError, match=r"node 3 was wiped.*removed.*added anew"):
+    with pytest.raises(RemoteProtocolError, match=r"node 3 was wiped.*removed.*added again"):
         known.check(3, "second")
 
 
@@ -39,7 +39,7 @@ def test_a_node_of_a_version_without_incarnations_is_not_refused(tmp_path: Path)
     known.check(3, "")
 
 
-def test_one_that_was_removed_and_added_anew_out_of_sight_is_a_new_member(tmp_path: Path) -> None:
+def test_one_that_was_removed_and_added_again_out_of_sight_is_a_new_member(tmp_path: Path) -> None:
     """All that a node may see of it is a snapshot that names the member again."""
     known = load_known_members(tmp_path)
     known.meet(2, "two", THREE)

@@ -47,7 +47,7 @@ def an_outage_outlasts_the_lifetime(rules: int = 2) -> bool:
     """C7: nobody leads for two minutes. The client of a session of one minute tries again all the time.
 
     Returns:
-        whether its command takes effect once somebody leads again.
+        whether its command takes effect once there is a leader again.
     """
     cluster = Cluster(rules=rules)
     leader = cluster.elect(1)

@@ -1,4 +1,4 @@
-"""Nodes that come back and should not: removed ones are told so, wiped ones wait until they are added anew."""
+"""Nodes that come back and should not: removed ones are told so, wiped ones wait until they are added again."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_removed_and_wiped_nodes(tmp_path: Path) -> None:
         assert "was removed from cluster" in reason
         outcast.kill()
 
-        # As the verdict says: wiped and added anew it is welcome.
+        # As the verdict says: wiped and added again it is welcome.
         shutil.rmtree(outcast.data_dir)
         add_learner(cluster, outcast)
         change(cluster, [1, 2, 3])
@@ -68,7 +68,7 @@ def test_removed_and_wiped_nodes(tmp_path: Path) -> None:
         status = outcast.status()
         assert (status["current_term"], status["qcore"]["cluster_id"]) == (0, None)
 
-        # Removed and added anew.
+        # Removed and added again.
         change(cluster, rest)
         add_learner(cluster, outcast)
         change(cluster, [1, 2, 3])
