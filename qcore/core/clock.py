@@ -11,6 +11,7 @@ costs no session its lifetime.
 | nobody leads | nothing |
 | the leader's process was paused between two steps | at most one election timeout of the pause |
 | the leader has lost touch with a quorum | one election timeout after the last contact, and no more |
+| entries wait, and nothing is committed | one election timeout after the last commit, and no more |
 | a leader dies that has appended nothing for a while | nothing since its last entry: see `qcore.replica.ticks` |
 
 "Election timeout" is `election_timeout_max_ms` here. Under rules 1 the clock does not exist: entries carry 0.
@@ -29,7 +30,7 @@ class ClusterClock:
     """A leader's cluster clock. A follower needs only the newest value in its log.
 
     Args:
-        limit_us: the longest time without a step, or without contact to a quorum, that counts.
+        limit_us: the longest time without a step, or without a quorum that follows, that counts.
 
     Attributes:
         value_us: the clock as of `at`.
@@ -54,22 +55,27 @@ class ClusterClock:
         """Time passes that does not count."""
         self.at = max(self.at, now)
 
-    def advance(self, now: int, quorum_contact_at: Callable[[], int]) -> None:
+    def advance(self, now: int, followed_at: Callable[[], int]) -> None:
         """A step of the leader begins. Call it before the step's event changes anything.
 
         Args:
             now: µs on the leader's monotonic clock.
-            quorum_contact_at: when a quorum was last known to follow this leader. It is asked for only where an
+            followed_at: when a quorum was last known to follow this leader. It is asked for only where an
                 earlier answer does not suffice, because this is done at every step.
         """
         end = min(now, self.at + self._limit_us)
         if end > self._trusted_until:
-            self._trusted_until = quorum_contact_at() + self._limit_us
+            self._trusted_until = followed_at() + self._limit_us
             end = min(end, self._trusted_until)
         if end > self.at:
             self.value_us += end - self.at
         self.hold(now)
 
     def reaches(self, value_us: int) -> int:
-        """When the clock will have this value if the leader goes on in office, µs on its monotonic clock."""
-        return self.at + max(0, value_us - self.value_us)
+        """When the clock will have this value if the leader goes on in office, µs on its monotonic clock.
+
+        A value to come is not reached before the clock is next looked at: an entry that is appended earlier would
+        carry the old one.
+        """
+        missing = value_us - self.value_us
+        return self.at + max(CLOCK_GRAIN_US, missing) if missing > 0 else self.at

@@ -59,6 +59,7 @@ from qcore.core.messages import (
 )
 from qcore.core.server import Server
 from qcore.core.status import CoreStatus, clock_of, status_of
+from qcore.core.version import ClusterVersion, effective
 from qcore.errors import ConfigError
 
 
@@ -160,6 +161,11 @@ class RaftCore:
     @property
     def membership_index(self) -> int:
         return self._server.membership_index
+
+    @property
+    def newest_version(self) -> ClusterVersion:
+        """The version that will be active once all that the log holds is applied, committed or not."""
+        return effective(version for _, version in self._server.versions)[-1]
 
     @property
     def rules(self) -> int:
@@ -278,9 +284,20 @@ class RaftCore:
     def _advance_clock(self) -> None:
         server = self._server
         if server.counts_clock:
-            server.clock.advance(server.now, lambda: election.quorum_contact_at(server))
+            server.clock.advance(server.now, self._followed_at)
         else:
             server.clock.hold(server.now)
+
+    def _followed_at(self) -> int:
+        """When a quorum was last known to follow this leader, µs.
+
+        To answer heartbeats is not enough: where disks hang, a quorum answers, and no client gets anything done.
+        """
+        server = self._server
+        contact = election.quorum_contact_at(server)
+        if server.commit < server.log.last_index:
+            return min(contact, server.commit_moved_at)
+        return contact
 
     def _on_tick(self) -> None:
         server = self._server

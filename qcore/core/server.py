@@ -135,8 +135,11 @@ class Server:
         clock: on a leader, the cluster clock as it goes on from there.
         stamped_at: on a leader, when it last appended an entry of its own, or was elected, µs on its clock.
         vote_clocks: on a candidate, how far each voter's wall clock is ahead of the own monotonic clock, µs.
-        rules: the newest apply rules that log or snapshot name, committed or not: every member supports them, so
-            message fields and formats that came with them may be used.
+        commit_moved_at: when the commit index last rose, or when the first entry beyond it was appended, µs.
+        versions: the versions of the cluster that log and snapshot name, committed or not, as (index, version), oldest
+            first; never empty. Those of removed entries are taken back.
+        rules: the newest apply rules among them: every member supports them, so message fields and formats that
+            came with them may be used.
         wall_us: this server's wall clock at the last step, µs since the Unix epoch; 0 if the host does not say.
         started_at: when this life of the server began, µs on its clock.
     """
@@ -162,7 +165,10 @@ class Server:
         self.memberships = restored_memberships(durable)
         self.last_time_us = restored_time_us(durable)
         self.last_clock_us = restored_clock_us(durable)
-        self.rules = max(version.rules for _, version in restored_versions(durable))
+        self.versions = restored_versions(durable)
+        self.rules = 0
+        self._versions_changed()
+        self.commit_moved_at = now
 
         self.role: Role = "follower"
         self.leader_id: int | None = None
@@ -314,6 +320,8 @@ class Server:
     def append(self, entries: Sequence[Entry]) -> None:
         """Add entries to the log; they count as durable once the host says so."""
         held = list(entries)
+        if self.commit == self.log.last_index:
+            self.commit_moved_at = self.now
         self.log.append(held)
         self.last_time_us = max(self.last_time_us, held[-1].time_us)
         self.last_clock_us = max(self.last_clock_us, held[-1].clock_us)
@@ -327,7 +335,8 @@ class Server:
             if entry.kind == "membership":
                 self._set_membership(entry.index, Membership.from_json(entry.data))
             elif entry.kind == "version":
-                self.rules = max(self.rules, ClusterVersion.from_json(entry.data).rules)
+                self.versions.append((entry.index, ClusterVersion.from_json(entry.data)))
+                self._versions_changed()
 
     def truncate(self, from_index: int) -> None:
         """Remove uncommitted entries; a configuration among them is rolled back."""
@@ -342,6 +351,10 @@ class Server:
         self._pending_appends = deque(
             (write_id, min(last, keep)) for write_id, last in self._pending_appends
         )
+        if self.versions[-1][0] >= from_index:
+            while self.versions[-1][0] >= from_index:
+                self.versions.pop()
+            self._versions_changed()
         if self.memberships[-1][0] >= from_index:
             while self.memberships[-1][0] >= from_index:
                 self.memberships.pop()
@@ -369,7 +382,8 @@ class Server:
         self.snapshot = snapshot
         self.log.reset(index, snapshot.meta.last_included_term)
         self._take_back_times()
-        self.rules = max(self.rules, snapshot.meta.version.rules)
+        self.versions = [(index, snapshot.meta.version)]
+        self._versions_changed()
         self.commit = self.applied = index
         self._pending_appends.clear()
         self.durable_index = 0 if self.config.safeguards.append_durable_before_ack else index
@@ -404,6 +418,7 @@ class Server:
         assert index <= self.log.last_index, "commit beyond the log"
         removal = self.commit < self.membership_index <= index
         self.commit = index
+        self.commit_moved_at = self.now
         incoming = self.incoming_snapshot
         if incoming is not None and incoming.meta.last_included_index <= index:
             self.incoming_snapshot = None  # entries from elsewhere overtook it
@@ -416,6 +431,9 @@ class Server:
         if self.applied < self.commit:
             self.emit(Apply(self.log.between(self.applied + 1, self.commit)))
             self.applied = self.commit
+
+    def _versions_changed(self) -> None:
+        self.rules = max(version.rules for _, version in self.versions)
 
     def _set_membership(self, index: int, membership: Membership) -> None:
         self.memberships.append((index, membership))

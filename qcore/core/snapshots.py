@@ -31,6 +31,8 @@ def on_snapshot_taken(server: Server, event: SnapshotTaken) -> None:
     # The configuration in force keeps its own index, by which a change may name it.
     covered = sum(1 for at, _ in server.memberships if at <= event.index)
     del server.memberships[: covered - 1]
+    covered = sum(1 for at, _ in server.versions if at <= event.index)
+    del server.versions[: covered - 1]
     for progress in server.progress.values():
         # What a silent follower was being sent must not stay in memory beside the new one, for each such follower.
         if progress.snapshot is not None and not _is_active(server, progress):

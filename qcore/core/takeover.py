@@ -51,9 +51,13 @@ def able_to_stay(server: Server) -> bool:
 def on_pre_vote_response(server: Server, from_id: int, response: PreVoteResponse) -> None:
     """A voter's answer, in the current term."""
     takeover = server.takeover
-    if takeover is not None and response.next_term == server.term + 1:
-        takeover.votes.setdefault(from_id, response.vote_granted)
-        _decide(server)
+    if takeover is None or response.next_term != server.term + 1:
+        return
+    if server.now >= takeover.deadline:
+        give_up(server)  # this process was paused: what the answer says is old
+        return
+    takeover.votes.setdefault(from_id, response.vote_granted)
+    _decide(server)
 
 
 def give_up(server: Server) -> None:

@@ -14,6 +14,7 @@ rules is in the log: the leader appends it only once every member has said that 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated
@@ -56,6 +57,24 @@ class ClusterVersion:
         """
         return _adapter().validate_json(text)
 
+    def takes_effect_after(self, active: ClusterVersion) -> bool:
+        """Whether an entry with this version changes a cluster of the version `active`.
+
+        One for another machine, or one that goes back, changes nothing: two leaders may have appended one step.
+        """
+        other_machine = bool(active.machine) and self.machine != active.machine
+        back = self.rules < active.rules or self.machine_version < active.machine_version
+        return not other_machine and not back
+
+
+def effective(versions: Iterable[ClusterVersion]) -> list[ClusterVersion]:
+    """Those versions of a log, oldest first, that are active one after the other when it is applied."""
+    found: list[ClusterVersion] = []
+    for version in versions:
+        if not found or version.takes_effect_after(found[-1]):
+            found.append(version)
+    return found
+
 
 #: The version of a cluster whose log holds no entry of kind `version`.
 FIRST_VERSION = ClusterVersion()
@@ -93,8 +112,8 @@ class VersionSupport:
             )
         if not self.machine_min <= active.machine_version <= self.machine_max:
             return (
-                f"version {active.machine_version} of state machine {active.machine!r} is active, this program "
-                f"supports {_range(self.machine_min, self.machine_max)}"
+                f"this program supports {_range(self.machine_min, self.machine_max)} of state machine "
+                f"{active.machine!r}, and not version {active.machine_version}"
             )
         return None
 

@@ -7,7 +7,7 @@
 | a removed member | only a leader that committed in its own term is sure of that |
 | a node that is no member | it could raise the term; one with a newer configuration may have been added |
 | a member whose data was wiped | it has forgotten its votes and its log (`qcore.replica.known_members`) |
-| another state machine, or a program that does not support the active version | the replicas would differ |
+| another state machine, or a program that does not support the newest version in the log | the replicas would differ |
 """
 
 from __future__ import annotations
@@ -142,7 +142,8 @@ class PeerAdmission:
 
     def _check_version(self, peer: Introduction) -> None:
         versions = self._replica.versions
-        fault = peer.support.fault_with(versions.active)
+        # The newest in the log, not the one applied so far: the peer will be sent that entry.
+        fault = peer.support.fault_with(self._core.newest_version)
         if fault is None and peer.support.machine not in ("", versions.support.machine):
             # Not recorded yet (rules 1, or a node without a log): two programs that differ must not meet all the same.
             fault = (

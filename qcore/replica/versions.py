@@ -12,17 +12,26 @@ replica alike: two leaders may have appended the same step.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from qcore.core.effects import ProposalAccepted
 from qcore.core.entry import DurableState, Entry
 from qcore.core.events import Propose
 from qcore.core.restored import restored_versions
-from qcore.core.version import FIRST_VERSION, ClusterVersion, VersionSupport
+from qcore.core.version import FIRST_VERSION, ClusterVersion, VersionSupport, effective
 from qcore.errors import ChangeRefused, IncompatibleVersion, OutcomeUnknown, QcoreError
 from qcore.replica.events import PeerSupports, UpgradeMachine
 from qcore.replica.owner import Owner
 from qcore.replica.pending import Request
 from qcore.store.interface import ApplyContext
+
+#: From these rules on the log says which state machine the cluster runs.
+RULES_OF_MACHINES: Final = 2
+STOPPED: Final = (
+    "start this node with the state machine and the program that the cluster runs; it has applied nothing of that "
+    "version"
+)
+UNTOUCHED: Final = "start this node with the state machine and the program that the cluster runs; its data is as it was"
 
 
 class Versions:
@@ -70,7 +79,7 @@ class Versions:
         Raises:
             IncompatibleVersion: this program cannot apply what follows it.
         """
-        require(version, self.support)
+        require(version, self.support, STOPPED)
         self.active = version
 
     def apply(self, entry: Entry) -> str:
@@ -79,12 +88,10 @@ class Versions:
         Raises:
             IncompatibleVersion: this program cannot apply what follows it.
         """
-        asked, active = ClusterVersion.from_json(entry.data), self.active
+        asked = ClusterVersion.from_json(entry.data)
         self._appended_term = 0
-        other_machine = active.machine and asked.machine != active.machine
-        back = asked.rules < active.rules or asked.machine_version < active.machine_version
-        if not other_machine and not back:
-            require(asked, self.support)
+        if asked.takes_effect_after(self.active):
+            require(asked, self.support, STOPPED)
             self.active = asked
         return self.active.to_json()
 
@@ -113,7 +120,7 @@ class Versions:
         """After each step: settle the requests that are done, and append the next raise if it is time."""
         core = self._owner.core
         self._upgrades = [item for item in self._upgrades if not self._settled(*item)]
-        if not core.has_committed_in_term or self._appended_term == core.term:
+        if not self._is_current or self._appended_term == core.term:
             return
         active = self.active
         if active.rules < self.support.rules_max:
@@ -156,14 +163,19 @@ class Versions:
             return False
         return True
 
+    @property
+    def _is_current(self) -> bool:
+        """Whether `active` is what this leader's log says: it may hold a raise that is committed and not applied."""
+        return self._owner.core.has_committed_in_term and not self._owner.catching_up
+
     def _why_no_upgrade(self, wanted: int) -> QcoreError | None:
         core, active = self._owner.core, self.active
         if core.role != "leader":
             return self._owner.not_leader()
-        if not core.has_committed_in_term:
+        if not self._is_current:
             return ChangeRefused(
                 "not_ready",
-                "this leader has not committed an entry of its own term yet: retry in a moment",
+                "this leader has not committed and applied an entry of its own term yet: retry in a moment",
             )
         if not active.machine:
             return ChangeRefused(
@@ -193,18 +205,20 @@ class Versions:
         return None
 
 
-def require(version: ClusterVersion, support: VersionSupport) -> None:
+def require(version: ClusterVersion, support: VersionSupport, advice: str = UNTOUCHED) -> None:
     """Stop a program that cannot apply this version.
+
+    Args:
+        version: will be active.
+        support: of this program.
+        advice: ends the text of the error.
 
     Raises:
         IncompatibleVersion: says what is active and what is supported.
     """
     fault = support.fault_with(version)
     if fault is not None:
-        raise IncompatibleVersion(
-            f"{fault}: start this node with the state machine and the program that the cluster runs; its data is as "
-            "it was"
-        )
+        raise IncompatibleVersion(f"{fault}: {advice}")
 
 
 def require_all(durable: DurableState, support: VersionSupport) -> None:
@@ -214,8 +228,17 @@ def require_all(durable: DurableState, support: VersionSupport) -> None:
         IncompatibleVersion: as `require`.
         LogCorrupt: an entry of kind `version` holds none.
     """
-    versions = [version for _, version in restored_versions(durable)]
-    if durable.entries or durable.snapshot is not None:
-        # The oldest is where applying begins, the newest where it leads.
-        require(versions[0], support)
-        require(versions[-1], support)
+    versions = effective(version for _, version in restored_versions(durable))
+    if not durable.entries and durable.snapshot is None:
+        return
+    for version in versions:
+        require(version, support)
+    if (
+        versions[-1].rules < RULES_OF_MACHINES
+        and support.machine_min > versions[-1].machine_version
+    ):
+        raise IncompatibleVersion(
+            f"the cluster's apply rules are version {versions[-1].rules}: they know version "
+            f"{versions[-1].machine_version} of a state machine only, and this program's {support.machine!r} does not "
+            f"support it: {UNTOUCHED}"
+        )

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qcore.core import DurableState, Entry, HardState, Membership, RaftConfig
-from qcore.core.clock import ClusterClock
+from qcore.core.clock import CLOCK_GRAIN_US, ClusterClock
 from qcore.core.events import Bootstrap, Propose
 from qcore.core.messages import (
     AppendEntries,
@@ -97,10 +97,11 @@ def test_a_clock_counts_no_more_than_a_model(steps: list[tuple[int, int]]) -> No
 def test_a_clock_says_when_it_will_reach_a_value() -> None:
     clock = ClusterClock(LIMIT_US)
     clock.begin(1000, 50)
-    assert clock.reaches(1400) == 450
+    assert clock.reaches(9000) == 8050
     assert clock.reaches(900) == 50, "it has passed that already"
-    clock.advance(150, lambda: 150)
-    assert clock.reaches(1400) == 450
+    assert clock.reaches(1400) == 50 + CLOCK_GRAIN_US, "not before it is next looked at"
+    clock.advance(1150, lambda: 1150)
+    assert clock.reaches(9000) == 8050
 
 
 # -- the clock in the log ---------------------------------------------------------------------------

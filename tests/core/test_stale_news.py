@@ -5,7 +5,15 @@ from __future__ import annotations
 from qcore.core import Entry, Membership, RaftCore
 from qcore.core.effects import AppendLog, Send, StoreSnapshot
 from qcore.core.events import PeerUnreachable, Propose, SnapshotTaken, Tick, WriteDurable
-from qcore.core.messages import AppendEntries, AppendEntriesResponse, InstallSnapshot
+from qcore.core.messages import (
+    AppendEntries,
+    AppendEntriesResponse,
+    InstallSnapshot,
+    PreVoteResponse,
+    TimeoutNow,
+    TimeoutNowResponse,
+)
+from qcore.core.version import ClusterVersion
 from tests.core.cluster import Cluster, whole_snapshot
 from tests.core.single import LATER, THREE, answers, become, entries, only, receive, restored
 
@@ -129,3 +137,18 @@ def test_a_clock_that_goes_back_is_not_followed() -> None:
     effects = receive(core, 2, AppendEntriesResponse(core.term, True, 0, 0, 0, 0), 0)
     assert effects != []
     assert core.status().quorum_contact_at == start
+
+
+def test_pre_votes_that_come_after_the_deadline_of_a_takeover_count_no_more() -> None:
+    """The target's process was paused: that the voters were reachable then says nothing of now."""
+    version = Entry(2, 1, "version", ClusterVersion(2, "kv", 1).to_json(), 0)
+    core = restored((1,), commit=1)
+    receive(core, 2, AppendEntries(1, 2, 1, 1, 1, [version]))
+    core.step(WriteDurable(core._server.last_write_id), LATER)
+    receive(core, 2, TimeoutNow(1, 2, (1, 2, 3)))
+    late = LATER + 1_000_000
+    receive(core, 2, AppendEntries(1, 2, 2, 1, 1, []), late)
+    effects = receive(core, 3, PreVoteResponse(1, 2, True), late)
+    effects += receive(core, 2, PreVoteResponse(1, 2, True), late)
+    assert (core.role, core.term) == ("follower", 1)
+    assert [answer.accepted for answer in answers(effects, TimeoutNowResponse)] == [False]

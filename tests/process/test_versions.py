@@ -143,7 +143,7 @@ def test_a_machine_is_upgraded_across_a_rolling_restart(tmp_path: Path) -> None:
             assert node.status()["qcore"]["machine"]["active"] == 2
         code.write_text(MACHINE.format(newest=1))
         nodes[0].stop()
-        assert "version 2 of state machine 'mine' is active" in refused(
+        assert "supports version 1 of state machine 'mine', and not version 2" in refused(
             nodes[0], "--machine", f"{code}:Machine"
         )
         assert_no_traceback(cluster)

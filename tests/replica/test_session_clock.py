@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from qcore.core import DurableState, Entry, HardState, Membership, RaftConfig, Snapshot
-from qcore.core.effects import StoreSnapshot
+from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot
 from qcore.core.entry import EntryKind
+from qcore.core.events import Tick, WriteDurable
 from qcore.core.version import ClusterVersion
 from qcore.errors import SessionExpired, StoreError
 from qcore.replica import Replica, ReplicaConfig
@@ -357,3 +358,34 @@ def test_under_rules_1_nothing_is_said_that_0_1_0_refuses() -> None:
         assert new.isdisjoint(message), message
         for sent in message.get("entries", []):  # type: ignore[attr-defined] # a list, if it is there
             assert new.isdisjoint(sent), sent
+
+
+@pytest.mark.parametrize("phase_us", range(0, 100_000, 7_001))
+def test_one_expiry_is_one_tick_however_fast_the_disk(phase_us: int) -> None:
+    """Stamped with a clock that was not looked at since, a tick would end nothing, and the next be due at once."""
+    version = Entry(2, 1, "version", VERSION_2.to_json(), 0)
+    alone = Membership(voters=(3,), addresses=((3, "a:1"),), cluster_id="c")
+    log = [Entry(1, 1, "membership", alone.to_json(), 0), version]
+    replica = replica_with(DurableState(HardState(1, None, 2), None, log))
+    now, asked, ticks = 0, False, 0
+    effects = replica.step([], now, 0)
+    for _ in range(500):
+        writes = [
+            effect.write_id for effect in effects if isinstance(effect, AppendLog | SaveHardState)
+        ]
+        for effect in effects:
+            if isinstance(effect, AppendLog):
+                ticks += sum(entry.data == TICK for entry in effect.entries)
+        if writes:
+            effects = replica.step([WriteDurable(max(writes))], now, now)  # at once
+        elif replica.core.has_committed_in_term and not asked:
+            asked = True
+            now += phase_us
+            effects = replica.step(
+                [ClientRequest(1, "session", open_request(LIFETIME_MIN_MS), 1000)], now, now
+            )
+        else:
+            now = max(now, replica.next_deadline())
+            effects = replica.step([Tick()], now, now)
+    assert now > 3 * SECOND_US
+    assert (len(replica.sessions), ticks) == (0, 1)

@@ -9,12 +9,23 @@ from dataclasses import replace
 
 import pytest
 
+from qcore.core import RaftCore
 from qcore.core.config import RaftConfig
+from qcore.core.effects import Send
 from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapshot, SnapshotMeta
+from qcore.core.events import Campaign, MessageReceived, Tick
+from qcore.core.messages import AppendEntries, AppendEntriesResponse
 from qcore.core.version import LATEST_RULES, ClusterVersion, VersionSupport
 from qcore.errors import ChangeRefused, ConfigError, IncompatibleVersion, NotLeader
 from qcore.replica.config import ReplicaConfig
-from qcore.replica.events import InitCluster, PeerSupports, Reply, TakeSnapshot, UpgradeMachine
+from qcore.replica.events import (
+    InitCluster,
+    PeerMessageReceived,
+    PeerSupports,
+    Reply,
+    TakeSnapshot,
+    UpgradeMachine,
+)
 from qcore.replica.replica import Replica
 from qcore.replica.sessions import open_request, run_request
 from qcore.store.interface import ApplyContext, StateMachine, support_of
@@ -274,7 +285,9 @@ def test_an_upgrade_that_a_member_does_not_support_is_refused_and_names_it() -> 
     error = upgraded(leader).error
     assert isinstance(error, ChangeRefused)
     assert error.name == "unsupported"
-    assert "node 3 cannot follow: version 2 of state machine 'kv'" in str(error)
+    assert "node 3 cannot follow: this program supports version 1 of state machine 'kv'" in str(
+        error
+    )
     assert leader.replica.versions.active.machine_version == 1
 
 
@@ -345,7 +358,7 @@ def stored(*, snapshot: bool) -> DurableState:
         (
             Newer,
             2,
-            "version 1 of state machine 'kv' is active, this program supports versions 2 to 3",
+            "this program supports versions 2 to 3 of state machine 'kv', and not version 1",
         ),
         (KeyValueMachine, 1, "apply rules are version 2, this program supports version 1"),
     ],
@@ -385,3 +398,78 @@ def test_a_machine_must_declare_a_name_and_versions_and_the_right_apply() -> Non
     for machine, text in cases:
         with pytest.raises(ConfigError, match=text):
             support_of(machine)
+
+
+def test_a_program_that_skips_a_version_of_the_log_refuses_to_start() -> None:
+    """Where applying begins and ends it could follow: not between."""
+    durable = stored(snapshot=False)
+    second = Entry(3, 1, "version", ClusterVersion(2, "kv", 2).to_json(), 0)
+    durable.entries.append(second)
+    for commit in (0, 2, 3):
+        durable.hard_state.commit = commit
+        with pytest.raises(IncompatibleVersion, match="and not version 1"):
+            alone(Newer(), 2, durable)
+    alone(Second(), 2, durable)
+
+
+def test_an_entry_that_takes_no_effect_keeps_no_program_out() -> None:
+    """Two leaders may have appended one step: the second time it is behind a newer one."""
+    durable = stored(snapshot=True)
+    assert durable.snapshot is not None
+    meta = replace(durable.snapshot.meta, version=ClusterVersion(2, "kv", 2))
+    durable.snapshot = replace(durable.snapshot, meta=meta)
+    durable.entries.append(Entry(3, 1, "version", ClusterVersion(2, "kv", 1).to_json(), 0))
+    alone(Newer(), 2, durable)
+
+
+def test_under_rules_1_a_program_without_version_1_refuses_to_start() -> None:
+    """These rules know no other: the machine would be asked for a version that it does not declare."""
+    durable = stored(snapshot=False)
+    durable.entries[1:] = [Entry(2, 1, "command", add("k"), 0)]
+    with pytest.raises(IncompatibleVersion, match="does not support it"):
+        alone(Newer(), 2, durable)
+    alone(Newer(), 2, DurableState())
+
+
+def test_a_raise_that_is_taken_out_of_the_log_counts_no_more() -> None:
+    """Else this node would go on with messages that 0.1.0 refuses, and a restart would change what it does."""
+    membership = Membership(voters=(1, 2, 3))
+    first = Entry(1, 1, "membership", membership.to_json(), 0)
+    durable = DurableState(HardState(1, None, 1), None, [first])
+    core = RaftCore(RaftConfig(1), durable, rng=random.Random(1), now=0)
+    raising = Entry(2, 2, "version", ClusterVersion(2, "kv", 1).to_json(), 5)
+    core.step(MessageReceived(2, AppendEntries(2, 2, 1, 1, 1, [raising])), 1_000_000)
+    assert (core.rules, core.newest_version.machine) == (2, "kv")
+    other = Entry(2, 3, "noop", "", 6)
+    effects = core.step(MessageReceived(3, AppendEntries(3, 3, 1, 1, 1, [other])), 2_000_000)
+    (answer,) = [effect.message for effect in effects if isinstance(effect, Send)]
+    assert isinstance(answer, AppendEntriesResponse)
+    assert (core.rules, answer.sent_us, answer.wall_us) == (1, 0, 0)
+    assert core.newest_version == ClusterVersion()
+
+
+def test_an_upgrade_waits_until_the_leader_has_applied_what_is_committed() -> None:
+    """A raise may be among it: the version that is active by then is not known yet."""
+    cluster = Cluster(3, machine=Second, rules=2)
+    raising = Entry(6000, 1, "version", ClusterVersion(2, "kv", 2).to_json(), 6000, 6000)
+    commands = [Entry(index, 1, "command", add("k"), index, index) for index in range(3, 6000)]
+    for node_id, host in cluster.hosts.items():
+        host.durable.entries.extend([*commands, raising])
+        host.durable.hard_state.commit = 2
+        cluster.restart(node_id)
+    cluster.now += 1_000_000
+    leader = cluster.hosts[1]
+    leader.step(Campaign())
+    while not leader.replica.core.has_committed_in_term:
+        source, send = cluster.mail.popleft()
+        cluster.hosts[send.to].step(PeerMessageReceived(source, send.message))
+    assert leader.replica.catching_up
+    early = upgraded(leader, 1).error
+    assert isinstance(early, ChangeRefused)
+    assert early.name == "not_ready"
+    cluster.settle()
+    for _ in range(20):
+        leader.step(Tick())
+    late = upgraded(leader, 1).error
+    assert isinstance(late, ChangeRefused)
+    assert late.name == "going_back"

@@ -10,6 +10,7 @@ from qcore.errors import ConfigError
 from qcore.replica import sessions
 from qcore.replica.sessions import Session, SessionTable
 from qcore.sim import World, run_scenario
+from qcore.sim.scenario.load import parse_scenario
 from qcore.sim.workload import SessionLoad
 from qcore.trace import TraceWriter
 from tests.sim.scenario_texts import failures, run, scenario, seen
@@ -98,3 +99,17 @@ def test_sessions_live_as_long_as_the_rules_allow_unless_the_workload_says_less(
     for lifetime_ms in (999, 86_400_001):
         with pytest.raises(ConfigError, match="session_lifetime_ms"):
             scenario(workload=f"{{sessions: true, session_lifetime_ms: {lifetime_ms}}}")
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_no_session_ends_while_nothing_is_committed_under_a_leader_that_stays(seed: int) -> None:
+    """Followers whose disks hang answer heartbeats, and the leader refuses more: no client can use its session."""
+    spec = parse_scenario(
+        "name: x\nsummary: x\ncluster: {nodes: 3, max_uncommitted_bytes: 6000}\n"
+        "workload: {clients: 6, rate_per_s: 15, keys: 2, sessions: true, session_lifetime_ms: 2500,"
+        " attempt_ms: 250, timeout_ms: 3000, stop_ms: 14000}\n"
+        "timeline: [{at_ms: 3000, disk_stall: followers, for_ms: 7000}]\nuntil_ms: 16000\n"
+        "expect: {sessions_expired: 0, leader_changes: 0}\n"
+    )
+    result = run_scenario(spec, seed)
+    assert result.ok, result.failed()
