@@ -122,9 +122,58 @@ def test_settings_that_no_cluster_may_have(text: str, says: str) -> None:
             " {at_ms: 2, crash: {nodes: leader, settings: {check_quorum: false}}}]",
             r"timeline\[1\]: settings of node 2: lease_reads needs check_quorum",
         ),
+        (
+            "[{at_ms: 1000, every_ms: 900, restart: {nodes: 2, settings: {election_timeout_ms: [150, 300]}}},"
+            " {at_ms: 1500, every_ms: 900, restart:"
+            " {nodes: 2, settings: {election_timeout_ms: [500, 900], heartbeat_ms: 200}}}]",
+            r"5: timeline\[0\]: .* node 2: heartbeat_ms \(200\) must be .* election_timeout_ms by timeline\[0\],"
+            r" heartbeat_ms by timeline\[1\]; give settings that go together in the same item",
+        ),
+        (
+            "[{at_ms: 2000, restart: {nodes: 2, settings: {check_quorum: false}}},"
+            " {at_ms: 1000, restart: {nodes: 2, settings: {lease_reads: true}}}]",
+            r"timeline\[0\]: settings of node 2: lease_reads needs check_quorum",
+        ),
+        (
+            "[{at_ms: 1000, crash: {nodes: leader, settings: {lease_reads: true}}, for_ms: 9},"
+            " {at_ms: 1500, restart: {nodes: 2, settings: {lease_reads: false}}},"
+            " {at_ms: 2000, restart: {nodes: 2, settings: {check_quorum: false}}}]",
+            r"timeline\[2\]: settings of node 2: lease_reads needs check_quorum",
+        ),
+        (
+            "[{at_ms: 1000, restart: {nodes: 2, settings: {max_rules: 1}}}]",
+            r"timeline\[0\]: settings of node 2: with max_rules 1 it cannot apply the rules 2",
+        ),
         ("[{at_ms: 1, restart: {nodes: 2, settings: {nodes: 3}}}]", "restart.settings.nodes"),
     ],
 )
 def test_settings_that_no_restart_may_give(timeline: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         scenario(timeline)
+
+
+@pytest.mark.parametrize(
+    "timeline",
+    [
+        # What was given in between takes the place of what would not go together.
+        "[{at_ms: 1000, restart: {nodes: 2, settings: {lease_reads: true}}},"
+        " {at_ms: 1500, restart: {nodes: 2, settings: {lease_reads: false}}},"
+        " {at_ms: 2000, restart: {nodes: 2, settings: {check_quorum: false}}}]",
+        # In the order of the run, not of the file.
+        "[{at_ms: 2000, restart: {nodes: 2, settings: {heartbeat_ms: 30, election_timeout_ms: [60, 90]}}},"
+        " {at_ms: 1000, restart: {nodes: 2, settings: {heartbeat_ms: 100}}}]",
+        # Other nodes.
+        "[{at_ms: 1000, restart: {nodes: 1, settings: {lease_reads: true}}},"
+        " {at_ms: 2000, restart: {nodes: 2, settings: {check_quorum: false}}}]",
+    ],
+)
+def test_settings_that_never_meet_are_no_combination(timeline: str) -> None:
+    world_of(timeline)
+
+
+def test_a_restart_gives_its_settings_also_if_another_item_starts_the_node_first() -> None:
+    world = world_of(
+        "[{at_ms: 1000, restart: {nodes: 2, down_ms: 500, settings: {keep_entries: 5}}},"
+        " {at_ms: 1200, restart: down}]"
+    )
+    assert world.nodes[2]._config.keep_entries == 5

@@ -7,12 +7,12 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from qcore.errors import ConfigError
-from qcore.sim.scenario.actions import ON_LINKS, Heal, Operation, StopAction
+from qcore.sim.scenario.actions import ON_LINKS, Heal, Operation
 from qcore.sim.scenario.admin_actions import ChangeMembers, Join
 from qcore.sim.scenario.cluster import ClusterSpec, NetworkSpec, WorkloadSpec
+from qcore.sim.scenario.combinations import check_combinations
 from qcore.sim.scenario.expect import ExpectSpec
 from qcore.sim.scenario.message_actions import Release
-from qcore.sim.scenario.settings import NO_SETTINGS, NodeSettings
 from qcore.sim.scenario.timeline import Item
 from qcore.sim.scenario.values import Spec, microseconds
 
@@ -91,7 +91,7 @@ class Scenario(Spec):
                     raise ValueError(
                         f"cluster.{name}: node {node} is not in the cluster {sorted(known)}, nor does it join"
                     )
-        self._check_settings(known)
+        check_combinations(self.cluster, self.timeline, known, self.until_us)
         stop = self.workload.stop_ms
         if stop is not None and stop < self.workload.start_ms:
             raise ValueError(f"workload: stop_ms ({stop}) is before start_ms")
@@ -171,27 +171,6 @@ class Scenario(Spec):
                 self._check_ids(where, group, known, clients=True)
         if item.when is not None:
             self._check_ids(where, item.when.node, known, clients=False)
-
-    def _check_settings(self, known: set[int]) -> None:
-        """Settings that a restart changes go together with those that the node has by then."""
-        by_now: dict[int, NodeSettings] = {}
-        for number, item in enumerate(self.timeline):
-            for action in item.actions:
-                if not isinstance(action, StopAction) or action.settings is None:
-                    continue
-                terms = action.nodes.terms
-                symbolic = any(isinstance(term, str) for term in terms)
-                for node in sorted(known):
-                    if symbolic or node in terms:
-                        changed = by_now.get(node, NO_SETTINGS).changed(action.settings)
-                        by_now[node] = changed
-                        for settings in (changed, action.settings):
-                            try:
-                                self.cluster.replica_config(node, settings)
-                            except ConfigError as error:
-                                raise ValueError(
-                                    f"timeline[{number}]: settings of node {node}: {error}"
-                                ) from None
 
     def _check_ids(self, where: str, selector: object, known: set[int], *, clients: bool) -> None:
         if isinstance(selector, int) and selector not in known:
