@@ -147,6 +147,17 @@ BAD = [
     ("expect: {new_leader_within_ms: soon}", "expect.new_leader_within_ms"),
     ("expect: {safe: true, violation: election_safety}", "contradict each other"),
     ("expect: {violation: election_saftey}", "no check is called 'election_saftey'"),
+    ("expect: {violation: []}", "1: expect.violation: an empty list names no violation"),
+    ("expect: {no_commits_between: []}", "an empty list names no time"),
+    ("timeline:\n  - {at_ms: 1, read: {node: 1, outcome: []}}", "an empty list allows no outcome"),
+    (
+        "timeline:\n  - {at_ms: 1, transfer: {to: 2, outcome: []}}",
+        "2: timeline[0]: transfer.outcome: Value error, an empty list allows no outcome",
+    ),
+    (
+        "timeline:\n  - {at_ms: 1, transfer: {to: 2, outcome: okk}}",
+        "no outcome is called 'okk'; there are ok, not_ok, NotLeader",
+    ),
     ("expect: {elections: many}", "'many' is no count"),
     ("expect: {no_commits_between: [5, 3]}", "ends before it begins"),
     ("until_ms: 0", "until_ms"),

@@ -17,6 +17,7 @@ from qcore.sim.scenario.values import (
     Nodes,
     ReadKinds,
     Spec,
+    known_outcomes,
     one_or_several,
     parse_selector,
 )
@@ -300,10 +301,7 @@ class Operation(Spec):
     @field_validator("outcome")
     @classmethod
     def _known_outcome(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        for name in value or ():
-            if name not in OUTCOMES:
-                raise ValueError(f"no outcome is called {name!r}; there are {', '.join(OUTCOMES)}")
-        return value
+        return known_outcomes(value, OUTCOMES)
 
     @model_validator(mode="after")
     def _goes_together(self) -> Operation:

@@ -119,6 +119,10 @@ class ExpectSpec(Spec):
     @field_validator("violation")
     @classmethod
     def _known(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value == ():
+            raise ValueError(
+                "an empty list names no violation; name those that must be caught, or leave it out"
+            )
         for name in value or ():
             if name not in VIOLATIONS:
                 raise ValueError(f"no check is called {name!r}; there are {', '.join(VIOLATIONS)}")
@@ -141,6 +145,8 @@ class ExpectSpec(Spec):
     @field_validator("no_commits_between")
     @classmethod
     def _ordered(cls, value: tuple[Range, ...] | None) -> tuple[Range, ...] | None:
+        if value == ():
+            raise ValueError("an empty list names no time; write [from, to], or leave it out")
         for low, high in value or ():
             if high <= low:
                 raise ValueError(f"[{low}, {high}] ends before it begins")

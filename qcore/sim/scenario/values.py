@@ -23,6 +23,22 @@ def one_or_several(value: object) -> object:
     return tuple(value) if isinstance(value, list) else (value,)
 
 
+def known_outcomes(value: tuple[str, ...] | None, known: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The outcomes that an item allows; None if it says nothing about them.
+
+    Raises:
+        ValueError: it allows none, or one that does not exist.
+    """
+    if value == ():
+        raise ValueError(
+            "an empty list allows no outcome; name those that are right, or leave it out"
+        )
+    for name in value or ():
+        if name not in known:
+            raise ValueError(f"no outcome is called {name!r}; there are {', '.join(known)}")
+    return value
+
+
 #: One kind of read, or several, of which one is drawn for each read.
 ReadKinds = Annotated[tuple[ReadKind, ...], BeforeValidator(one_or_several), Field(min_length=1)]
 
