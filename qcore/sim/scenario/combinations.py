@@ -7,7 +7,7 @@ possibility counts. So a few combinations are refused that no run would reach, a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
@@ -24,12 +24,13 @@ _TIED = ("election_timeout_ms", "heartbeat_ms", "check_quorum", "lease_reads")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Given:
-    """An action that gives settings. It names nodes by `ids` alone, or `anybody` may be meant."""
+    """An action that gives settings. It names nodes by `ids` alone, or `anybody` may be meant, or `everybody` is."""
 
     number: int
     settings: NodeSettings
     ids: frozenset[int]
     anybody: bool
+    everybody: bool
     certain: bool
 
     def on(self, state: _State) -> _State:
@@ -44,7 +45,7 @@ _State = tuple[_Given | None, ...]
 
 
 def check_combinations(
-    cluster: ClusterSpec, timeline: tuple[Item, ...], nodes: Iterable[int], until_us: int
+    cluster: ClusterSpec, timeline: tuple[Item, ...], nodes: Collection[int], until_us: int
 ) -> None:
     """Refuse settings that a node may come to have, and that do not go together.
 
@@ -52,6 +53,7 @@ def check_combinations(
         ValueError: there are some; names the items that gave them.
     """
     given = _given(timeline)
+    _check_priorities(cluster, given, nodes)
     for node in sorted(nodes):
         mine = [one for one in given if one.anybody or node in one.ids]
         for one in mine:
@@ -61,6 +63,21 @@ def check_combinations(
             for state in sorted(states - seen, key=_numbers):
                 _check_state(cluster, node, number, state)
             seen |= states
+
+
+def _check_priorities(cluster: ClusterSpec, given: list[_Given], nodes: Collection[int]) -> None:
+    """Refuse items that together leave nobody who may lead: each node gets priority 0, and none gets another one."""
+    giving = [one for one in given if one.settings.priority is not None]
+    if any(one.settings.priority for one in giving):
+        return
+    left = {node for node in nodes if cluster.priority_of(node)}
+    for one in giving:
+        left -= {*nodes} if one.everybody else one.ids
+        if not left:
+            raise ValueError(
+                f"timeline[{one.number}]: with it all of the nodes {sorted(nodes)} have priority 0, so that no node "
+                "could ever lead again: leave one of them another priority"
+            )
 
 
 def _given(timeline: tuple[Item, ...]) -> list[_Given]:
@@ -74,7 +91,7 @@ def _given(timeline: tuple[Item, ...]) -> list[_Given]:
                 # A restart of several nodes starts only those that are down, if some are.
                 sure = isinstance(action, Wipe) or (isinstance(action, Restart) and len(ids) == 1)
                 certain = sure and not anybody
-                found.append(_Given(number, action.settings, ids, anybody, certain))
+                found.append(_Given(number, action.settings, ids, anybody, "all" in terms, certain))
     return found
 
 
