@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from qcore.sim.invariants import CHECKS
+from qcore.sim.scenario.settings import Rules
 from qcore.sim.scenario.values import Count, Flag, Milliseconds, Spec
 
 Number = Annotated[int, Field(ge=0, strict=True)]
@@ -85,7 +86,7 @@ class ExpectSpec(Spec):
     unsynced_writes_survived: Count | None = None
     sessions_expired: Count | None = None
     exactly_once: Flag | None = None
-    final_rules: Annotated[int, Field(ge=1, strict=True)] | None = None
+    final_rules: Rules | None = None
     final_voters: tuple[Annotated[int, Field(ge=1, strict=True)], ...] | None = None
     snapshots_installed: Count | None = None
 
@@ -131,7 +132,16 @@ class ExpectSpec(Spec):
     @field_validator("final_voters", mode="before")
     @classmethod
     def _voters(cls, value: object) -> object:
-        return tuple(sorted(value)) if isinstance(value, list) else value
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("final_voters")
+    @classmethod
+    def _distinct(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is None:
+            return None
+        if not value or len(set(value)) != len(value):
+            raise ValueError(f"{list(value)}: give at least one id, and each id once")
+        return tuple(sorted(value))
 
     @field_validator("no_commits_between", mode="before")
     @classmethod

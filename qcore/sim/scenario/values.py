@@ -79,6 +79,14 @@ class Count(Spec):
             return {names.get(key, key): item for key, item in value.items()}
         raise ValueError(f"{value!r} is no count; write 3, {{at_least: 1, at_most: 5}} or '>= 3'")
 
+    @model_validator(mode="after")
+    def _some_number(self) -> Count:
+        if self.at_most is not None and self.at_most < self.at_least:
+            raise ValueError(
+                f"no number is at least {self.at_least} and at most {self.at_most}; the lower one comes first"
+            )
+        return self
+
     def holds(self, number: int) -> bool:
         return self.at_least <= number and (self.at_most is None or number <= self.at_most)
 
@@ -211,3 +219,15 @@ def _term(item: object) -> int | str:
 
 
 Nodes = Annotated[Selector, BeforeValidator(parse_selector)]
+
+
+def distinct_ends(source: Selector | None, target: Selector | None) -> None:
+    """Refuse two ends that are one and the same node.
+
+    Raises:
+        ValueError: no link is between them.
+    """
+    if source is None or target is None or not isinstance(source.terms[0], int):
+        return
+    if {*source.terms} == {*target.terms} == {source.terms[0]}:
+        raise ValueError(f"from {source} to {target}: no link leads from a node to itself")
