@@ -101,7 +101,9 @@ def _reachable(
     """What one node may have after each firing, with the number of the item that fired."""
     states: set[_State] = {(None,) * len(_TIED)}
     ends: dict[int, int] = {}  # items that may act at any moment until then
-    for time, number in _firings(timeline, {one.number for one in mine}, until_us):
+    first = {one.number for one in mine}
+    again = {one.number for one in mine if not one.anybody}
+    for time, number in _firings(timeline, first, again, until_us):
         for one in mine:
             if one.number == number and one.anybody:
                 last = timeline[number].until_ms
@@ -118,9 +120,12 @@ def _reachable(
 
 
 def _firings(
-    timeline: tuple[Item, ...], wanted: set[int], until_us: int
+    timeline: tuple[Item, ...], wanted: set[int], repeated: set[int], until_us: int
 ) -> Iterator[tuple[int, int]]:
-    """The times (microseconds) and numbers of items, in the order in which the run takes them."""
+    """The times (microseconds) and numbers of items, in the order in which the run takes them.
+
+    Those that are not `repeated` only begin: from then on they may act at any moment.
+    """
     queue: list[tuple[int, int, int, int]] = []
     before = 0.0
     for number, item in enumerate(timeline):
@@ -138,7 +143,11 @@ def _firings(
         if time > last:
             continue
         yield time, number
-        if item.every_ms is not None and (item.times is None or times < item.times):
+        if (
+            number in repeated
+            and item.every_ms is not None
+            and (item.times is None or times < item.times)
+        ):
             order += 1
             again = time + max(1, microseconds(item.every_ms))
             heappush(queue, (again, order, number, times + 1))
