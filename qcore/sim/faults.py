@@ -182,10 +182,13 @@ class Timeline:
             self.fired.remedies.append(self._engine.now)
         if undo is None:
             return
+        ends: list[int] = []
         if line.item.for_ms is not None:
-            self._engine.after(microseconds(line.item.for_ms), partial(self._undo, undo))
-        elif isinstance(action, MessageAction) and line.item.until_ms is not None:
-            self._engine.at(microseconds(line.item.until_ms), partial(self._undo, undo))
+            ends.append(self._engine.now + microseconds(line.item.for_ms))
+        if isinstance(action, MessageAction) and line.item.until_ms is not None:
+            ends.append(line.until_us)
+        if ends:
+            self._engine.at(min(ends), partial(self._undo, undo))
 
     def _undo(self, undo: Undo) -> None:
         self.fired.last = self._engine.now

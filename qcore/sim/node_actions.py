@@ -129,7 +129,9 @@ class NodeActions:
             return
         for node in ids:
             self._stop(node, fault)
-        self._engine.after(microseconds(action.down_ms), lambda: self._start(ids, action.settings))
+            # At once: another item may start the node before `down_ms` is over.
+            self._give(node, action.settings)
+        self._engine.after(microseconds(action.down_ms), lambda: self._start(ids))
 
     def _stop(
         self, node: int, fault: Fault, *, power_loss: bool = False, survivors: int = 0

@@ -89,6 +89,29 @@ def draw_from(requests: tuple[RequestSpec, ...]) -> Requests:
     return draw
 
 
+def checked(requests: Requests) -> Requests:
+    """The same requests, but what no client could ask is an error that names the function."""
+    name = getattr(requests, "__qualname__", repr(requests))
+
+    def draw(rng: Random) -> tuple[RequestKind, str]:
+        try:
+            asked: object = requests(rng)
+        except Exception as error:  # the boundary to the user's own code, which may raise anything
+            raise ConfigError(f"requests: {name} raised {type(error).__name__}: {error}") from error
+        match asked:
+            case (
+                ("write" | "read" | "lease_read" | "follower_read" | "stale_read") as kind,
+                str(payload),
+            ):
+                return kind, payload
+        raise ConfigError(
+            f'requests: {name} returned {asked!r:.200}; it must return ("write", command) or ("read", query), where '
+            "the command or query is a text"
+        )
+
+    return draw
+
+
 def _load_file(where: str, directory: Path) -> ModuleType:
     candidates = [directory / where, Path(where)]
     path = next((candidate for candidate in candidates if candidate.is_file()), None)

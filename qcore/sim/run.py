@@ -16,6 +16,7 @@ from qcore.sim.logs import lost_writes
 from qcore.sim.machines import OwnMachine
 from qcore.sim.metrics import measure
 from qcore.sim.operations import Requests
+from qcore.sim.own_machine import checked
 from qcore.sim.result import RunResult
 from qcore.sim.scenario import Scenario, load_scenario
 from qcore.sim.stale_reads import check_stale_reads
@@ -46,12 +47,14 @@ def run_scenario(
             checked for linearizability (the checker knows registers); all else is.
 
     Raises:
-        ConfigError: the scenario or the trace file is unusable, or only one of `machine` and `requests` is
-            given.
+        ConfigError: the scenario or the trace file is unusable, only one of `machine` and `requests` is
+            given, or `requests` raises or returns something else.
     """
     if (machine is None) != (requests is None):
         raise ConfigError("give both a machine of your own and what clients ask of it, or neither")
-    own = OwnMachine(machine, requests) if machine is not None and requests is not None else None
+    own = None
+    if machine is not None and requests is not None:
+        own = OwnMachine(machine, checked(requests))
     if not isinstance(scenario, Scenario):
         scenario = load_scenario(scenario)
     with _writer(trace) as writer:

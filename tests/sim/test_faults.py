@@ -43,7 +43,7 @@ def leader_at(records: list[TraceRecord], time_us: int) -> int:
         "duplicate: 0.5",
         "cut: {from: clients, to: 1}",
         "when: {event: role, role: leader, term: 999}",
-        "crash: follower_9",
+        "crash: old_leader",
     ],
 )
 def test_a_fault_that_never_acts_fails_the_run(action: str) -> None:

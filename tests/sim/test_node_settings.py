@@ -102,6 +102,9 @@ def test_the_clock_of_a_node_that_joins_later_may_be_wrong() -> None:
         ("{settings: {2: {max_rules: 1}}}", r"node 2 has max_rules 1 and cannot apply the rules 2"),
         ("{max_rules: 1}", r"node 1 has max_rules 1 and cannot apply the rules 2"),
         ("{priorities: {2: 1}, settings: {2: {priority: 0}}}", r"both give node 2 a priority"),
+        ("{priorities: {1: 0, 2: 0, 3: 0}}", r"all of the voters \[1, 2, 3\] have priority 0"),
+        ("{priorities: {1: 0, 2: 0}, settings: {3: {priority: 0}}}", r"no node could ever lead"),
+        ("{nodes: 1, priorities: {1: 0}}", r"all of the voters \[1\] have priority 0"),
         ("{clocks: {4: {drift_ppm: 1}}}", r"cluster.clocks: node 4 is not in the cluster"),
     ],
 )
@@ -122,9 +125,70 @@ def test_settings_that_no_cluster_may_have(text: str, says: str) -> None:
             " {at_ms: 2, crash: {nodes: leader, settings: {check_quorum: false}}}]",
             r"timeline\[1\]: settings of node 2: lease_reads needs check_quorum",
         ),
+        (
+            "[{at_ms: 1000, every_ms: 900, restart: {nodes: 2, settings: {election_timeout_ms: [150, 300]}}},"
+            " {at_ms: 1500, every_ms: 900, restart:"
+            " {nodes: 2, settings: {election_timeout_ms: [500, 900], heartbeat_ms: 200}}}]",
+            r"5: timeline\[0\]: .* node 2: heartbeat_ms \(200\) must be .* election_timeout_ms by timeline\[0\],"
+            r" heartbeat_ms by timeline\[1\]; give settings that go together in the same item",
+        ),
+        (
+            "[{at_ms: 2000, restart: {nodes: 2, settings: {check_quorum: false}}},"
+            " {at_ms: 1000, restart: {nodes: 2, settings: {lease_reads: true}}}]",
+            r"timeline\[0\]: settings of node 2: lease_reads needs check_quorum",
+        ),
+        (
+            "[{at_ms: 1000, crash: {nodes: leader, settings: {lease_reads: true}}, for_ms: 9},"
+            " {at_ms: 1500, restart: {nodes: 2, settings: {lease_reads: false}}},"
+            " {at_ms: 2000, restart: {nodes: 2, settings: {check_quorum: false}}}]",
+            r"timeline\[2\]: settings of node 2: lease_reads needs check_quorum",
+        ),
+        (
+            "[{at_ms: 1000, restart: {nodes: 2, settings: {max_rules: 1}}}]",
+            r"timeline\[0\]: settings of node 2: with max_rules 1 it cannot apply the rules 2",
+        ),
+        (
+            "[{at_ms: 1, restart: {nodes: [1, 2], settings: {priority: 0}}},"
+            " {at_ms: 900, crash: {nodes: 3, settings: {priority: 0}}, for_ms: 50}]",
+            r"5: timeline\[1\]: with it all of the nodes \[1, 2, 3\] have priority 0",
+        ),
+        (
+            "[{at_ms: 1, restart: {nodes: all, settings: {priority: 0}}}]",
+            r"timeline\[0\]: with it all",
+        ),
         ("[{at_ms: 1, restart: {nodes: 2, settings: {nodes: 3}}}]", "restart.settings.nodes"),
     ],
 )
 def test_settings_that_no_restart_may_give(timeline: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         scenario(timeline)
+
+
+@pytest.mark.parametrize(
+    "timeline",
+    [
+        # What was given in between takes the place of what would not go together.
+        "[{at_ms: 1000, restart: {nodes: 2, settings: {lease_reads: true}}},"
+        " {at_ms: 1500, restart: {nodes: 2, settings: {lease_reads: false}}},"
+        " {at_ms: 2000, restart: {nodes: 2, settings: {check_quorum: false}}}]",
+        # In the order of the run, not of the file.
+        "[{at_ms: 2000, restart: {nodes: 2, settings: {heartbeat_ms: 30, election_timeout_ms: [60, 90]}}},"
+        " {at_ms: 1000, restart: {nodes: 2, settings: {heartbeat_ms: 100}}}]",
+        # Somebody may lead again.
+        "[{at_ms: 900, restart: {nodes: all, settings: {priority: 0}}},"
+        " {at_ms: 1900, restart: {nodes: 2, settings: {priority: 1}}}]",
+        # Other nodes.
+        "[{at_ms: 1000, restart: {nodes: 1, settings: {lease_reads: true}}},"
+        " {at_ms: 2000, restart: {nodes: 2, settings: {check_quorum: false}}}]",
+    ],
+)
+def test_settings_that_never_meet_are_no_combination(timeline: str) -> None:
+    world_of(timeline)
+
+
+def test_a_restart_gives_its_settings_also_if_another_item_starts_the_node_first() -> None:
+    world = world_of(
+        "[{at_ms: 1000, restart: {nodes: 2, down_ms: 500, settings: {keep_entries: 5}}},"
+        " {at_ms: 1200, restart: down}]"
+    )
+    assert world.nodes[2]._config.keep_entries == 5

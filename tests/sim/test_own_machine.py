@@ -86,6 +86,31 @@ def test_machine_and_requests_belong_together() -> None:
         run_scenario(scenario(), 1, machine=KeyValueMachine)
 
 
+def raises(_rng: Random) -> object:
+    raise ValueError("nothing to ask")
+
+
+@pytest.mark.parametrize(
+    ("requests", "says"),
+    [
+        (raises, "requests: raises raised ValueError: nothing to ask"),
+        (lambda _rng: None, r"returned None; it must return \(.write., command\) or"),
+        (lambda _rng: "write", r"returned 'write'; it must return"),
+        (lambda _rng: ("write",), r"returned \('write',\); it must return"),
+        (
+            lambda _rng: ("write", {"name": "x"}),
+            r"returned \('write', {'name': 'x'}\); .* is a text",
+        ),
+        (lambda _rng: ("wrote", "x"), r"returned \('wrote', 'x'\); it must return"),
+        (7, "requests: 7 raised TypeError: 'int' object is not callable"),
+    ],
+)
+def test_what_no_client_could_ask_is_told_clearly(requests: Any, says: str) -> None:
+    """Any: the functions break the type on purpose."""
+    with pytest.raises(ConfigError, match=says):
+        run_scenario(scenario(), 1, machine=KeyValueMachine, requests=requests)
+
+
 def test_a_directed_write_needs_registers() -> None:
     with pytest.raises(ConfigError, match="goes to a register"):
         run_scenario(

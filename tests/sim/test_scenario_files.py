@@ -147,8 +147,95 @@ BAD = [
     ("expect: {new_leader_within_ms: soon}", "expect.new_leader_within_ms"),
     ("expect: {safe: true, violation: election_safety}", "contradict each other"),
     ("expect: {violation: election_saftey}", "no check is called 'election_saftey'"),
+    ("expect: {violation: []}", "1: expect.violation: an empty list names no violation"),
+    ("expect: {no_commits_between: []}", "an empty list names no time"),
+    ("timeline:\n  - {at_ms: 1, read: {node: 1, outcome: []}}", "an empty list allows no outcome"),
+    (
+        "timeline:\n  - {at_ms: 1, transfer: {to: 2, outcome: []}}",
+        "2: timeline[0]: transfer.outcome: an empty list allows no outcome",
+    ),
+    (
+        "timeline:\n  - {at_ms: 1, transfer: {to: 2, outcome: okk}}",
+        "no outcome is called 'okk'; there are ok, not_ok, NotLeader",
+    ),
     ("expect: {elections: many}", "'many' is no count"),
     ("expect: {no_commits_between: [5, 3]}", "ends before it begins"),
+    (
+        "expect: {final_voters: [a, 1]}",
+        "1: expect.final_voters[0]: Input should be a valid integer",
+    ),
+    ("expect: {final_voters: []}", "give at least one id"),
+    ("expect: {final_voters: [1, 1]}", "each id once"),
+    ("expect: {final_voters: [1, 9]}", "expect.final_voters: [9] are not in the cluster [1, 2, 3]"),
+    ("expect: {final_rules: 9}", "expect.final_rules: Input should be less than or equal to"),
+    (
+        "expect: {elections: [5, 1]}",
+        "no number is at least 5 and at most 1; the lower one comes first",
+    ),
+    ("expect: {elections: {at_least: 2, at_most: 1}}", "no number is at least 2 and at most 1"),
+    ("expect: {sessions_expired: 0}", "expect.sessions_expired is about client sessions"),
+    ("expect: {exactly_once: false}", "expect.exactly_once is about client sessions"),
+    (
+        "expect: {no_commits_between: [10000, 12000]}",
+        "[10000, 12000] is after the end of the run, until_ms 10000",
+    ),
+    (
+        "timeline:\n  - {at_ms: 1, write: {node: 1, value: null}}",
+        "write.value: null is nothing to write",
+    ),
+    (
+        "timeline:\n  - {at_ms: 1, write: {node: 1, value: true}}",
+        "write.value: true is nothing to write",
+    ),
+    (
+        "timeline:\n  - {at_ms: 1, write: {node: 1, value: [1]}}",
+        "write.value: [1] is nothing to write; give a text or a whole number",
+    ),
+    (
+        "timeline:\n  - {at_ms: 1, read: {node: 1, expect: 5, outcome: refused}}",
+        "a read that ends with refused finds nothing",
+    ),
+    (
+        "timeline:\n  - {at_ms: 1, read: {node: 1, max_staleness_ms: 5}}",
+        "max_staleness_ms goes with a stale_read, not with read",
+    ),
+    (
+        "timeline:\n  - {at_ms: 1, read: {node: 1, read_kind: lease_read, max_staleness_ms: 5}}",
+        "not with lease_read",
+    ),
+    (
+        "timeline:\n  - {at_ms: 1, drop: {message: PreVote, from: 1, to: [1]}}",
+        "from 1 to 1: no link leads from a node to itself",
+    ),
+    ("timeline:\n  - {at_ms: 1, cut: [1, 1]}", "from 1 to 1: no link leads from a node to itself"),
+    ("timeline:\n  - {at_ms: 1, loss: {rate: 0.5, from: 2, to: 2}}", "from 2 to 2: no link leads"),
+    ("timeline:\n  - {at_ms: 1, wipe: {random: 9}}", "random_9: there are 3 nodes"),
+    (
+        "timeline:\n  - {at_ms: 1, crash: {random: 3, of: followers}}",
+        "random_3: there are 2 followers",
+    ),
+    ("timeline:\n  - {at_ms: 1, partition: [follower_9]}", "follower_9: there are 2 followers"),
+    (
+        "timeline:\n  - {at_ms: 1, power_loss: {nodes: 1, survives: most}}",
+        "survives: 'most': write how many writes survive, or none, all or random",
+    ),
+    (
+        "timeline:\n  - {at_ms: 1, power_loss: {nodes: 1, survives: true}}",
+        "survives: True: write how many",
+    ),
+    ("timeline:\n  - {at_ms: 1, power_loss: {nodes: 1, survives: -1}}", "power_loss.survives"),
+    (
+        "timeline:\n  - {at_ms: 1, hold: PreVote, label: a}\n  - {at_ms: 2, heal: a}",
+        "3: timeline[1]: heal mends cuts and links, and the label 'a' is that of hold",
+    ),
+    (
+        "timeline:\n  - {at_ms: 1, isolate: 1, label: a}\n  - {at_ms: 2, release: a}",
+        "3: timeline[1]: release ends `hold`, and the label 'a' is that of isolate",
+    ),
+    (
+        "expect:\n  safe: true\n  exactly_once: false",
+        "3: expect.exactly_once is about client sessions: set workload.sessions, or leave it out",
+    ),
     ("until_ms: 0", "until_ms"),
     ("name: a b", "name"),
     ("nonsense: 1", "1: nonsense: unknown key; known here are name, summary, cluster"),

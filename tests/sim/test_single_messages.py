@@ -56,7 +56,15 @@ def test_a_drop_means_the_ends_and_the_number_that_it_says() -> None:
     assert [fault.acted for fault in world.ledger] == [3]
 
 
-@pytest.mark.parametrize("end", ["for_ms: 300", "until_ms: 1300"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        "for_ms: 300",
+        "until_ms: 1300",
+        "for_ms: 300, until_ms: 2000",
+        "for_ms: 1000, until_ms: 1300",
+    ],
+)
 def test_a_drop_is_disarmed(end: str) -> None:
     _, records = trace(
         f"[{{at_ms: 1000, drop: {{message: AppendEntries, to: follower_1, times: all}}, {end}}}]"

@@ -249,7 +249,6 @@ def ask(_rng: Random) -> tuple[Literal["write"], str]:
         ({"timeline": "[{at_ms: 1000, write: leader}]"}, "write goes to a register"),
         ({"timeline": "[{at_ms: 1000, read: leader}]"}, "read goes to a register"),
         ({"workload": "{sessions: true}"}, "sessions adds to registers"),
-        ({"expect": "{exactly_once: true}"}, "exactly_once counts in registers"),
     ],
 )
 def test_a_machine_of_ones_own_is_not_asked_for_registers(parts: dict[str, str], says: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -17,6 +18,8 @@ from qcore.sim.scenario.values import (
     Nodes,
     ReadKinds,
     Spec,
+    distinct_ends,
+    known_outcomes,
     one_or_several,
     parse_selector,
 )
@@ -99,6 +102,7 @@ class Cut(Spec):
 
     @model_validator(mode="after")
     def _distinct_ends(self) -> Cut:
+        distinct_ends(self.source, self.target)
         if self.source.names_rest and self.target.names_rest:
             raise ValueError("`rest` on both ends: name one of them")
         return self
@@ -157,6 +161,7 @@ class LinkChange(QualitySpec):
     def _changes_something(self) -> LinkChange:
         if not self.changes():
             raise ValueError("nothing to change; give latency_ms, loss, duplicate, reorder, ...")
+        distinct_ends(self.source, self.target)
         return self
 
     def changes(self) -> list[str]:
@@ -185,6 +190,13 @@ class PowerLoss(StopAction):
 
     kind: Literal["power_loss"] = "power_loss"
     survives: Natural | Literal["none", "all", "random"] = "none"
+
+    @field_validator("survives", mode="before")
+    @classmethod
+    def _number_or_name(cls, value: object) -> object:
+        if value not in ("none", "all", "random") and type(value) is not int:
+            raise ValueError(f"{value!r}: write how many writes survive, or none, all or random")
+        return value
 
 
 class Wipe(StopAction):
@@ -300,10 +312,7 @@ class Operation(Spec):
     @field_validator("outcome")
     @classmethod
     def _known_outcome(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        for name in value or ():
-            if name not in OUTCOMES:
-                raise ValueError(f"no outcome is called {name!r}; there are {', '.join(OUTCOMES)}")
-        return value
+        return known_outcomes(value, OUTCOMES)
 
     @model_validator(mode="after")
     def _goes_together(self) -> Operation:
@@ -313,7 +322,22 @@ class Operation(Spec):
                     raise ValueError(f"{name} goes with a read, not with a write")
         elif "value" in self.model_fields_set:
             raise ValueError("a read has no value; `expect` says what it must find")
+        elif self.expects_a_value and self.outcome is not None and "ok" not in self.outcome:
+            raise ValueError(
+                f"expect: a read that ends with {' or '.join(self.outcome)} finds nothing; leave out `expect` or "
+                "`outcome`"
+            )
         return self
+
+    @field_validator("value", mode="before")
+    @classmethod
+    def _text_or_number(cls, value: object) -> object:
+        if not isinstance(value, str | int) or isinstance(value, bool):
+            raise ValueError(
+                f"{json.dumps(value, default=str)} is nothing to write; give a text or a whole number, or leave "
+                "`value` out for one that nobody else writes"
+            )
+        return value
 
     @field_validator("key", mode="before")
     @classmethod
@@ -428,6 +452,9 @@ ENDING = (
     Drop,
     Hold,
 )
+
+#: What `heal` mends.
+HEALED = (Partition, Isolate, Cut, Deaf, Mute, LinkChange)
 
 #: Actions on links, which clients have too.
 ON_LINKS = (Partition, Isolate, Cut, Deaf, Mute, Heal, LinkChange)

@@ -6,10 +6,39 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from qcore.sim.scenario.values import Flag, NodeId, Nodes, Selector, Spec
+from qcore.sim.scenario.values import Flag, NodeId, Nodes, Selector, Spec, known_outcomes
 
 _LEADER = Selector(terms=("leader",))
 Ids = tuple[NodeId, ...]
+
+#: What can become of a request: in general, the name of an error, or that of a refusal.
+OUTCOMES = (
+    "ok",
+    "not_ok",
+    "NotLeader",
+    "NotCaughtUp",
+    "TransferFailed",
+    "OutcomeUnknown",
+    "Overloaded",
+    "ProposalDropped",
+    "DeadlineExceeded",
+    "pending",
+    "changed",
+    "empty",
+    "unknown_member",
+    "contradiction",
+    "not_ready",
+    "transferring",
+    "overwritten",
+    "is_voter",
+    "priorities",
+    "unreachable",
+    "invalid",
+    "unsupported",
+    "lost",
+    "no_leader",
+    "timeout",
+)
 
 
 def _as_tuple(value: object) -> object:
@@ -53,6 +82,11 @@ class AdminAction(Spec):
     @classmethod
     def _one_or_several(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else _as_tuple(value)
+
+    @field_validator("outcome")
+    @classmethod
+    def _known_outcome(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return known_outcomes(value, OUTCOMES)
 
 
 class AddLearner(AdminAction):

@@ -136,6 +136,11 @@ class ClusterSpec(Spec):
         for node, settings in self.settings.items():
             if settings.priority is not None and node in self.priorities:
                 raise ValueError(f"settings and priorities both give node {node} a priority")
+        if not any(self.priority_of(node) for node in self.nodes):
+            raise ValueError(
+                f"all of the voters {list(self.nodes)} have priority 0, so that no node could ever lead: give one of "
+                "them another priority"
+            )
         for node in (self.nodes[0], *self.settings):
             try:
                 rules = self.replica_config(node).max_rules
@@ -148,6 +153,11 @@ class ClusterSpec(Spec):
                     "begins with: lower `rules`, or raise max_rules"
                 )
         return self
+
+    def priority_of(self, node_id: int) -> int:
+        """The priority that a node begins with."""
+        own = self.settings.get(node_id, NO_SETTINGS).priority
+        return self.priorities.get(node_id, 1) if own is None else own
 
     def replica_config(self, node_id: int, changed: NodeSettings = NO_SETTINGS) -> ReplicaConfig:
         """All settings of one node.
@@ -166,12 +176,11 @@ class ClusterSpec(Spec):
             return getattr(self, name) if value is None else value
 
         low, high = of("election_timeout_ms")
-        priority = self.priorities.get(node_id, 1) if own.priority is None else own.priority
         raft = RaftConfig(
             node_id=node_id,
             election_timeout_min_ms=low,
             election_timeout_max_ms=high,
-            priority=priority,
+            priority=self.priority_of(node_id) if own.priority is None else own.priority,
             safeguards=Safeguards(**{**self.safeguards, **(own.safeguards or {})}),
             **{name: of(name) for name in _RAFT_SETTINGS},
         )

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from qcore.sim.invariants import CHECKS
+from qcore.sim.scenario.settings import Rules
 from qcore.sim.scenario.values import Count, Flag, Milliseconds, Spec
 
 Number = Annotated[int, Field(ge=0, strict=True)]
@@ -85,7 +86,7 @@ class ExpectSpec(Spec):
     unsynced_writes_survived: Count | None = None
     sessions_expired: Count | None = None
     exactly_once: Flag | None = None
-    final_rules: Annotated[int, Field(ge=1, strict=True)] | None = None
+    final_rules: Rules | None = None
     final_voters: tuple[Annotated[int, Field(ge=1, strict=True)], ...] | None = None
     snapshots_installed: Count | None = None
 
@@ -119,6 +120,10 @@ class ExpectSpec(Spec):
     @field_validator("violation")
     @classmethod
     def _known(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value == ():
+            raise ValueError(
+                "an empty list names no violation; name those that must be caught, or leave it out"
+            )
         for name in value or ():
             if name not in VIOLATIONS:
                 raise ValueError(f"no check is called {name!r}; there are {', '.join(VIOLATIONS)}")
@@ -127,7 +132,16 @@ class ExpectSpec(Spec):
     @field_validator("final_voters", mode="before")
     @classmethod
     def _voters(cls, value: object) -> object:
-        return tuple(sorted(value)) if isinstance(value, list) else value
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("final_voters")
+    @classmethod
+    def _distinct(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is None:
+            return None
+        if not value or len(set(value)) != len(value):
+            raise ValueError(f"{list(value)}: give at least one id, and each id once")
+        return tuple(sorted(value))
 
     @field_validator("no_commits_between", mode="before")
     @classmethod
@@ -141,6 +155,8 @@ class ExpectSpec(Spec):
     @field_validator("no_commits_between")
     @classmethod
     def _ordered(cls, value: tuple[Range, ...] | None) -> tuple[Range, ...] | None:
+        if value == ():
+            raise ValueError("an empty list names no time; write [from, to], or leave it out")
         for low, high in value or ():
             if high <= low:
                 raise ValueError(f"[{low}, {high}] ends before it begins")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import get_args, get_origin
@@ -117,8 +118,11 @@ def _explain(error: ValidationError, lines: dict[Path_, int], source: str) -> st
 def _line_of(location: Sequence[str | int], message: str, lines: dict[Path_, int]) -> int:
     """The line of the longest part of the location that is in the file."""
     path = tuple(location)
-    if not path and message.startswith("timeline["):
-        path = ("timeline", int(message[len("timeline[") : message.index("]")]))
+    if not path:  # a check of the whole scenario: its message begins with the place
+        if match := re.match(r"timeline\[(\d+)\]", message):
+            path = ("timeline", int(match[1]))
+        elif match := re.match(r"(\w+)\.(\w+)", message):
+            path = (match[1], match[2])
     while path and path not in lines:
         path = path[:-1]
     return lines.get(path, 1)

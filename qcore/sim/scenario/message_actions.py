@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from qcore.sim.scenario.values import Flag, Nodes, Spec
+from qcore.sim.scenario.values import Flag, Nodes, Spec, distinct_ends
 
 #: What nodes send to each other.
 MESSAGES = (
@@ -70,6 +70,7 @@ class MessageAction(Spec):
 
     @model_validator(mode="after")
     def _goes_together(self) -> MessageAction:
+        distinct_ends(self.source, self.target)
         if self.entries is not None and self.message != ("AppendEntries",):
             raise ValueError("`entries` tells appends apart: it goes with message: AppendEntries")
         return self

@@ -7,14 +7,14 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from qcore.errors import ConfigError
-from qcore.sim.scenario.actions import ON_LINKS, Heal, Operation, StopAction
+from qcore.sim.scenario.actions import HEALED, ON_LINKS, Heal, Operation
 from qcore.sim.scenario.admin_actions import ChangeMembers, Join
 from qcore.sim.scenario.cluster import ClusterSpec, NetworkSpec, WorkloadSpec
+from qcore.sim.scenario.combinations import check_combinations
 from qcore.sim.scenario.expect import ExpectSpec
-from qcore.sim.scenario.message_actions import Release
-from qcore.sim.scenario.settings import NO_SETTINGS, NodeSettings
+from qcore.sim.scenario.message_actions import Hold, Release
 from qcore.sim.scenario.timeline import Item
-from qcore.sim.scenario.values import Spec, microseconds
+from qcore.sim.scenario.values import Selector, Spec, microseconds
 
 #: At the end of a run the clients fall silent for this long, so that answers and followers catch up.
 _QUIET_MS = 1000.0
@@ -71,9 +71,8 @@ class Scenario(Spec):
     @model_validator(mode="after")
     def _consistent(self) -> Scenario:
         known = set(self.all_nodes)
-        labels = {item.label for item in self.timeline if item.label}
         for number, item in enumerate(self.timeline):
-            self._check_item(number, item, known, labels)
+            self._check_item(number, item, known)
         if (":" in self.cluster.machine) != bool(self.workload.requests):
             raise ValueError(
                 "workload.requests and a cluster.machine of your own (file.py:Class) belong together: "
@@ -91,7 +90,8 @@ class Scenario(Spec):
                     raise ValueError(
                         f"cluster.{name}: node {node} is not in the cluster {sorted(known)}, nor does it join"
                     )
-        self._check_settings(known)
+        self._check_expectations(known)
+        check_combinations(self.cluster, self.timeline, known, self.until_us)
         stop = self.workload.stop_ms
         if stop is not None and stop < self.workload.start_ms:
             raise ValueError(f"workload: stop_ms ({stop}) is before start_ms")
@@ -110,10 +110,6 @@ class Scenario(Spec):
             )
         if self.workload.sessions:
             raise RegistersNeeded("workload.sessions adds to registers: it needs the machine kv")
-        if self.expect.exactly_once is not None:
-            raise RegistersNeeded(
-                "expect.exactly_once counts in registers: it needs the machine kv"
-            )
 
     def _check_keys(self) -> None:
         """The entity store has the registers of the workload and no others."""
@@ -133,7 +129,7 @@ class Scenario(Spec):
             if isinstance(action, Operation)
         ]
 
-    def _check_item(self, number: int, item: Item, known: set[int], labels: set[str]) -> None:
+    def _check_item(self, number: int, item: Item, known: set[int]) -> None:
         where = f"timeline[{number}]"
         if number == 0 and item.at_ms is None and item.when is None and item.after_ms is None:
             raise ValueError(f"{where}: say when, with at_ms, after_ms or when")
@@ -147,12 +143,10 @@ class Scenario(Spec):
                 f"{self.until_ms:g}: it would never act"
             )
         for action in item.actions:
-            if isinstance(action, Heal) and action.label and action.label not in labels:
-                raise ValueError(
-                    f"{where}: heal: no item has the label {action.label!r}, and it names no nodes"
-                )
-            if isinstance(action, Release) and action.label and action.label not in labels:
-                raise ValueError(f"{where}: release: no item has the label {action.label!r}")
+            if isinstance(action, Heal | Release) and action.label:
+                self._check_label(where, action, action.label)
+            if isinstance(action, Operation):
+                self._check_read(where, action)
             if isinstance(action, Join) and (
                 first := sorted({*action.ids} & {*self.cluster.nodes})
             ):
@@ -172,31 +166,54 @@ class Scenario(Spec):
         if item.when is not None:
             self._check_ids(where, item.when.node, known, clients=False)
 
-    def _check_settings(self, known: set[int]) -> None:
-        """Settings that a restart changes go together with those that the node has by then."""
-        by_now: dict[int, NodeSettings] = {}
-        for number, item in enumerate(self.timeline):
-            for action in item.actions:
-                if not isinstance(action, StopAction) or action.settings is None:
-                    continue
-                terms = action.nodes.terms
-                symbolic = any(isinstance(term, str) for term in terms)
-                for node in sorted(known):
-                    if symbolic or node in terms:
-                        changed = by_now.get(node, NO_SETTINGS).changed(action.settings)
-                        by_now[node] = changed
-                        for settings in (changed, action.settings):
-                            try:
-                                self.cluster.replica_config(node, settings)
-                            except ConfigError as error:
-                                raise ValueError(
-                                    f"timeline[{number}]: settings of node {node}: {error}"
-                                ) from None
+    def _check_label(self, where: str, action: Heal | Release, label: str) -> None:
+        """A label must be that of something which the action can take back."""
+        labelled = [item for item in self.timeline if item.label == label]
+        if not labelled:
+            names = ", and it names no nodes" if isinstance(action, Heal) else ""
+            raise ValueError(f"{where}: {action.kind}: no item has the label {label!r}{names}")
+        meant = HEALED if isinstance(action, Heal) else (Hold,)
+        if not any(isinstance(one, meant) for item in labelled for one in item.actions):
+            kinds = ", ".join(sorted({one.kind for item in labelled for one in item.actions}))
+            says = "mends cuts and links" if isinstance(action, Heal) else "ends `hold`"
+            raise ValueError(
+                f"{where}: {action.kind} {says}, and the label {label!r} is that of {kinds}"
+            )
+
+    def _check_read(self, where: str, read: Operation) -> None:
+        kinds = read.read_kind or self.workload.read_kind
+        if read.max_staleness_ms is not None and "stale_read" not in kinds:
+            raise ValueError(
+                f"{where}: read: max_staleness_ms goes with a stale_read, not with {' or '.join(kinds)}; "
+                "give read_kind: stale_read, or leave it out"
+            )
+
+    def _check_expectations(self, known: set[int]) -> None:
+        """Expectations that could not fail, or could not hold."""
+        expect = self.expect
+        if not self.workload.sessions:
+            for name in ("sessions_expired", "exactly_once"):
+                if getattr(expect, name) is not None:
+                    raise ValueError(
+                        f"expect.{name} is about client sessions: set workload.sessions, or leave it out"
+                    )
+        for low, high in expect.no_commits_between or ():
+            if low >= self.until_ms:
+                raise ValueError(
+                    f"expect.no_commits_between: [{low:g}, {high:g}] is after the end of the run, until_ms "
+                    f"{self.until_ms:g}"
+                )
+        if strangers := sorted({*(expect.final_voters or ())} - known):
+            raise ValueError(
+                f"expect.final_voters: {strangers} are not in the cluster {sorted(known)}, nor do they join"
+            )
 
     def _check_ids(self, where: str, selector: object, known: set[int], *, clients: bool) -> None:
         if isinstance(selector, int) and selector not in known:
             raise ValueError(f"{where}: node {selector} is not among {sorted(known)}")
-        for term in getattr(selector, "terms", ()):
+        if not isinstance(selector, Selector):
+            return
+        for term in selector.terms:
             if isinstance(term, int) and term not in known:
                 raise ValueError(f"{where}: node {term} is not in the cluster {sorted(known)}")
             name, _, number = str(term).partition("_")
@@ -204,6 +221,12 @@ class Scenario(Spec):
                 raise ValueError(
                     f"{where}: {term}: a client is no node; only cuts and links name clients"
                 )
+            if name in ("random", "follower") and number:
+                followers = name == "follower" or selector.pool == "followers"
+                there_are = len(known) - followers
+                if int(number) > there_are:
+                    what = "followers" if followers else "nodes"
+                    raise ValueError(f"{where}: {term}: there are {there_are} {what}")
             if name == "client" and int(number) > self.workload.clients:
                 raise ValueError(f"{where}: {term}: there are {self.workload.clients} clients")
 

@@ -153,4 +153,5 @@ def _action(key: object, value: object) -> Action:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{key}{'.' + where if where else ''}: {first['msg']}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{key}{'.' + where if where else ''}: {message}") from None

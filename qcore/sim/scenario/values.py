@@ -23,6 +23,22 @@ def one_or_several(value: object) -> object:
     return tuple(value) if isinstance(value, list) else (value,)
 
 
+def known_outcomes(value: tuple[str, ...] | None, known: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The outcomes that an item allows; None if it says nothing about them.
+
+    Raises:
+        ValueError: it allows none, or one that does not exist.
+    """
+    if value == ():
+        raise ValueError(
+            "an empty list allows no outcome; name those that are right, or leave it out"
+        )
+    for name in value or ():
+        if name not in known:
+            raise ValueError(f"no outcome is called {name!r}; there are {', '.join(known)}")
+    return value
+
+
 #: One kind of read, or several, of which one is drawn for each read.
 ReadKinds = Annotated[tuple[ReadKind, ...], BeforeValidator(one_or_several), Field(min_length=1)]
 
@@ -62,6 +78,14 @@ class Count(Spec):
             names = {"min": "at_least", "max": "at_most"}
             return {names.get(key, key): item for key, item in value.items()}
         raise ValueError(f"{value!r} is no count; write 3, {{at_least: 1, at_most: 5}} or '>= 3'")
+
+    @model_validator(mode="after")
+    def _some_number(self) -> Count:
+        if self.at_most is not None and self.at_most < self.at_least:
+            raise ValueError(
+                f"no number is at least {self.at_least} and at most {self.at_most}; the lower one comes first"
+            )
+        return self
 
     def holds(self, number: int) -> bool:
         return self.at_least <= number and (self.at_most is None or number <= self.at_most)
@@ -195,3 +219,15 @@ def _term(item: object) -> int | str:
 
 
 Nodes = Annotated[Selector, BeforeValidator(parse_selector)]
+
+
+def distinct_ends(source: Selector | None, target: Selector | None) -> None:
+    """Refuse two ends that are one and the same node.
+
+    Raises:
+        ValueError: no link is between them.
+    """
+    if source is None or target is None or not isinstance(source.terms[0], int):
+        return
+    if {*source.terms} == {*target.terms} == {source.terms[0]}:
+        raise ValueError(f"from {source} to {target}: no link leads from a node to itself")

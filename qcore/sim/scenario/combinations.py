@@ -1,0 +1,183 @@
+"""Which settings a node may have at the same time, as restarts change them one after the other.
+
+Settings of one item meet those that earlier items gave. The order is that of the run: by time, with repetitions. Where
+the run decides whether or when an item changes a node (a name, an event, a crash of a node that may be down), each
+possibility counts. So a few combinations are refused that no run would reach, and none is missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+
+from qcore.errors import ConfigError
+from qcore.sim.scenario.actions import Restart, StopAction, Wipe
+from qcore.sim.scenario.cluster import ClusterSpec
+from qcore.sim.scenario.settings import NodeSettings
+from qcore.sim.scenario.timeline import Item
+from qcore.sim.scenario.values import microseconds
+
+#: Settings that restrict each other. Every other one is good or bad by itself.
+_TIED = ("election_timeout_ms", "heartbeat_ms", "check_quorum", "lease_reads")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Given:
+    """An action that gives settings. It names nodes by `ids` alone, or `anybody` may be meant, or `everybody` is."""
+
+    number: int
+    settings: NodeSettings
+    ids: frozenset[int]
+    anybody: bool
+    everybody: bool
+    certain: bool
+
+    def on(self, state: _State) -> _State:
+        return tuple(
+            before if getattr(self.settings, name) is None else self
+            for name, before in zip(_TIED, state, strict=True)
+        )
+
+
+#: For each tied setting, what gave the present value; None for the cluster's.
+_State = tuple[_Given | None, ...]
+
+
+def check_combinations(
+    cluster: ClusterSpec, timeline: tuple[Item, ...], nodes: Collection[int], until_us: int
+) -> None:
+    """Refuse settings that a node may come to have, and that do not go together.
+
+    Raises:
+        ValueError: there are some; names the items that gave them.
+    """
+    given = _given(timeline)
+    _check_priorities(cluster, given, nodes)
+    for node in sorted(nodes):
+        mine = [one for one in given if one.anybody or node in one.ids]
+        for one in mine:
+            _check(cluster, node, one.number, one.settings, "")
+        seen: set[_State] = set()
+        for number, states in _reachable(timeline, mine, until_us):
+            for state in sorted(states - seen, key=_numbers):
+                _check_state(cluster, node, number, state)
+            seen |= states
+
+
+def _check_priorities(cluster: ClusterSpec, given: list[_Given], nodes: Collection[int]) -> None:
+    """Refuse items that together leave nobody who may lead: each node gets priority 0, and none gets another one."""
+    giving = [one for one in given if one.settings.priority is not None]
+    if any(one.settings.priority for one in giving):
+        return
+    left = {node for node in nodes if cluster.priority_of(node)}
+    for one in giving:
+        left -= {*nodes} if one.everybody else one.ids
+        if not left:
+            raise ValueError(
+                f"timeline[{one.number}]: with it all of the nodes {sorted(nodes)} have priority 0, so that no node "
+                "could ever lead again: leave one of them another priority"
+            )
+
+
+def _given(timeline: tuple[Item, ...]) -> list[_Given]:
+    found: list[_Given] = []
+    for number, item in enumerate(timeline):
+        for action in item.actions:
+            if isinstance(action, StopAction) and action.settings is not None:
+                terms = action.nodes.terms
+                ids = frozenset(term for term in terms if isinstance(term, int))
+                anybody = item.when is not None or any(isinstance(term, str) for term in terms)
+                # A restart of several nodes starts only those that are down, if some are.
+                sure = isinstance(action, Wipe) or (isinstance(action, Restart) and len(ids) == 1)
+                certain = sure and not anybody
+                found.append(_Given(number, action.settings, ids, anybody, "all" in terms, certain))
+    return found
+
+
+def _reachable(
+    timeline: tuple[Item, ...], mine: list[_Given], until_us: int
+) -> Iterator[tuple[int, set[_State]]]:
+    """What one node may have after each firing, with the number of the item that fired."""
+    states: set[_State] = {(None,) * len(_TIED)}
+    ends: dict[int, int] = {}  # items that may act at any moment until then
+    first = {one.number for one in mine}
+    again = {one.number for one in mine if not one.anybody}
+    for time, number in _firings(timeline, first, again, until_us):
+        for one in mine:
+            if one.number == number and one.anybody:
+                last = timeline[number].until_ms
+                ends[number] = until_us if last is None else microseconds(last)
+            elif one.number == number:
+                changed = {one.on(state) for state in states}
+                states = changed if one.certain else states | changed
+        roaming = [one for one in mine if one.anybody and ends.get(one.number, -1) >= time]
+        size = 0
+        while size != len(states):
+            size = len(states)
+            states |= {one.on(state) for one in roaming for state in states}
+        yield number, states
+
+
+def _firings(
+    timeline: tuple[Item, ...], wanted: set[int], repeated: set[int], until_us: int
+) -> Iterator[tuple[int, int]]:
+    """The times (microseconds) and numbers of items, in the order in which the run takes them.
+
+    Those that are not `repeated` only begin: from then on they may act at any moment.
+    """
+    queue: list[tuple[int, int, int, int]] = []
+    before = 0.0
+    for number, item in enumerate(timeline):
+        at_ms = item.at_ms or 0.0
+        if item.when is None:
+            at_ms = before = before + (item.after_ms or 0.0) if item.at_ms is None else item.at_ms
+        if number in wanted:
+            queue.append((microseconds(at_ms), number, number, 1))
+    heapify(queue)
+    order = len(timeline)
+    while queue:
+        time, _, number, times = heappop(queue)
+        item = timeline[number]
+        last = until_us if item.until_ms is None else min(until_us, microseconds(item.until_ms))
+        if time > last:
+            continue
+        yield time, number
+        if (
+            number in repeated
+            and item.every_ms is not None
+            and (item.times is None or times < item.times)
+        ):
+            order += 1
+            again = time + max(1, microseconds(item.every_ms))
+            heappush(queue, (again, order, number, times + 1))
+
+
+def _numbers(state: _State) -> tuple[int, ...]:
+    return tuple(-1 if giver is None else giver.number for giver in state)
+
+
+def _check_state(cluster: ClusterSpec, node: int, number: int, state: _State) -> None:
+    givers = [(name, giver) for name, giver in zip(_TIED, state, strict=True) if giver is not None]
+    values = {name: getattr(giver.settings, name) for name, giver in givers}
+    together = ""
+    if len({giver.number for _, giver in givers}) > 1:
+        places = ", ".join(f"{name} by timeline[{giver.number}]" for name, giver in givers)
+        together = f" (it may be given {places}; give settings that go together in the same item)"
+    # Not validated again: each value comes from settings that were.
+    _check(cluster, node, number, NodeSettings.model_construct(**values), together)
+
+
+def _check(
+    cluster: ClusterSpec, node: int, number: int, settings: NodeSettings, together: str
+) -> None:
+    where = f"timeline[{number}]: settings of node {node}: "
+    try:
+        rules = cluster.replica_config(node, settings).max_rules
+    except ConfigError as error:
+        raise ValueError(f"{where}{error}{together}") from None
+    if rules < cluster.rules:
+        raise ValueError(
+            f"{where}with max_rules {rules} it cannot apply the rules {cluster.rules} that the cluster begins with: "
+            "lower cluster.rules, or raise max_rules"
+        )
