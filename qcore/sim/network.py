@@ -20,7 +20,7 @@ from qcore.core.messages import AppendEntries, InstallSnapshot
 from qcore.replica.messages import Forward, ForwardResponse
 from qcore.sim.engine import Engine
 from qcore.sim.latency import Distribution, Sampler, fixed, uniform
-from qcore.sim.ledger import Fault
+from qcore.sim.ledger import Fault, Firing
 from qcore.sim.streams import Streams
 
 #: Takes (source, payload, message id) at the link's end.
@@ -64,7 +64,7 @@ class Link:
 
     Attributes:
         source, target: the ends.
-        cuts: the faults that cut it now; it carries messages while this is empty.
+        cuts: the firings of faults that cut it now; it carries messages while this is empty.
         blame: the fault that answers for each setting (see `Quality`, in short), for the ledger.
     """
 
@@ -88,7 +88,7 @@ class Link:
         self.source = source
         self.target = target
         self.receive = receive
-        self.cuts: list[Fault] = []
+        self.cuts: list[Firing] = []
         self.blame: dict[str, Fault] = {}
         self.last_due = 0
         self.busy_until = 0
@@ -186,24 +186,24 @@ class Network:
         """The links that leave a vertex, by target."""
         return {target: self.link(source, target) for target in self.graph.successors(source)}
 
-    def cut(self, pairs: Iterable[tuple[int, int]], fault: Fault) -> list[tuple[int, int]]:
-        """Cut these links on account of `fault`; returns those that exist."""
+    def cut(self, pairs: Iterable[tuple[int, int]], firing: Firing) -> list[tuple[int, int]]:
+        """Cut these links on account of `firing`; returns those that exist."""
         cut = [pair for pair in pairs if self.graph.has_edge(*pair)]
         for source, target in cut:
             cuts = self.link(source, target).cuts
-            if fault not in cuts:
-                cuts.append(fault)
+            if firing not in cuts:
+                cuts.append(firing)
         return cut
 
     def mend(
-        self, fault: Fault | None = None, touching: frozenset[int] | None = None
+        self, firing: Firing | None = None, touching: frozenset[int] | None = None
     ) -> list[tuple[int, int]]:
-        """Take back cuts: of one fault or of all, on all links or on those that touch some vertices."""
+        """Take back cuts: of one firing or of all, on all links or on those that touch some vertices."""
         mended = []
         for link in self.links():
             if touching is not None and not {link.source, link.target} & touching:
                 continue
-            kept = [cut for cut in link.cuts if fault is not None and cut is not fault]
+            kept = [cut for cut in link.cuts if firing is not None and cut is not firing]
             if len(kept) != len(link.cuts):
                 link.cuts = kept
                 mended.append((link.source, link.target))
@@ -295,7 +295,7 @@ class Network:
 
     def _blame_cuts(self, link: Link) -> None:
         if self.is_listening(link):
-            for fault in link.cuts:
+            for fault in dict.fromkeys(firing.fault for firing in link.cuts):
                 fault.acted += 1
 
     def _acted(self, link: Link, setting: str) -> None:
