@@ -38,7 +38,7 @@ class SimDisk:
         identity: what the data directory says beside the log; written at once.
         on_durable: called with a write id when all writes up to it are synced.
         syncs, writes_lost, writes_survived: counts; those survived that a power loss could have taken.
-        wipes: how often a blank disk took the place of what there was.
+        wipes: how often a blank disk took the place of one that was not.
     """
 
     def __init__(self, engine: Engine, sync_latency: Sampler, state: DurableState) -> None:
@@ -76,6 +76,12 @@ class SimDisk:
     def is_idle(self) -> bool:
         """True when every write is synced."""
         return not (self._waiting or self._busy)
+
+    @property
+    def is_blank(self) -> bool:
+        """True when there is nothing on it that a blank disk would not have, and nothing on its way there."""
+        nothing = self._state == DurableState() and not self._syncing and not self._waiting
+        return nothing and self.identity.cluster_id is None and not self.identity.known
 
     def load(self) -> DurableState:
         """What a process finds when it starts: a copy, its own to change."""
@@ -168,10 +174,10 @@ class SimDisk:
         Returns:
             What the disk held.
         """
+        self.wipes += not self.is_blank
         self.crash(power_loss=True)
         lost, self._state = self._state, DurableState()
         self.identity.wipe()
-        self.wipes += 1
         return lost
 
     def _sync_ends(self, epoch: int) -> None:

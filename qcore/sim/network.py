@@ -216,7 +216,13 @@ class Network:
         if link.cuts:
             self._lose_to_cut(link, payload, message_id)
             return
-        if self.intercept is not None:
+        if not link.plain and link.quality.loss and link.chance(link.quality.loss):
+            self.dropped += 1
+            self._acted(link, "loss")
+            self._on_drop(link, payload, message_id, "lost")
+            return
+        # What arrives in no case is nobody's to take: a fault that takes it would make no difference.
+        if self.intercept is not None and self.is_listening(link):
             fate = self.intercept(link, payload, message_id)
             if fate is not None:
                 if fate == "dropped":
@@ -226,10 +232,7 @@ class Network:
         now: int = self._env._now  # type: ignore[assignment]  # only integers are ever scheduled
         due = now + delay
         if not link.plain:
-            maybe = self._through_mishaps(link, payload, message_id, now, delay)
-            if maybe is None:
-                return
-            due = maybe
+            due = self._through_mishaps(link, payload, message_id, now, delay)
         elif due < link.last_due:
             due = link.last_due
         else:
@@ -249,14 +252,9 @@ class Network:
 
     def _through_mishaps(
         self, link: Link, payload: object, message_id: str, now: int, delay: int
-    ) -> int | None:
-        """When the message arrives on a troubled link; None when it is lost. Sends the duplicate."""
+    ) -> int:
+        """When the message arrives on a troubled link that did not lose it. Sends the duplicate."""
         quality = link.quality
-        if quality.loss and link.chance(quality.loss):
-            self.dropped += 1
-            self._acted(link, "loss")
-            self._on_drop(link, payload, message_id, "lost")
-            return None
         due = now + delay
         self._acted(link, "latency")
         if quality.bandwidth_bytes_per_s:

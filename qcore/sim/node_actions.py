@@ -120,8 +120,9 @@ class NodeActions:
         for node in ids:
             self._give(node, action.settings)
             self._keep_down(node, firing)
-            lost = self._nodes[node].wipe()
-            fault.acted += 1
+            machine = self._nodes[node]
+            fault.acted += machine.up or not machine.disk.is_blank
+            lost = machine.wipe()
             note = f"wiped; {lost} unsynced writes lost"
             self._trace.fault(self._engine.now, "begin", fault.name, [node], [], note)
         return lambda: self._let_start(ids, firing)
@@ -214,10 +215,11 @@ class NodeActions:
         for node in action.ids:
             machine = self._nodes[node]
             if machine.up:
-                self._stop(node, Firing(fault))
+                self._stop(node, Firing(fault))  # counts already
+            else:
+                fault.acted += 1
             self._over(node)
             machine.wipe()
-            fault.acted += 1
             self._trace.fault(self._engine.now, "act", fault.name, [node])
             machine.start()
 
