@@ -22,7 +22,7 @@ from qcore.core.effects import Write
 from qcore.core.entry import DurableState
 from qcore.sim.engine import Call, Engine
 from qcore.sim.latency import Sampler
-from qcore.sim.ledger import Fault
+from qcore.sim.ledger import Fault, Firing
 from qcore.sim.peer_sessions import StoredIdentity
 
 
@@ -38,15 +38,15 @@ class SimDisk:
         identity: what the data directory says beside the log; written at once.
         on_durable: called with a write id when all writes up to it are synced.
         syncs, writes_lost, writes_survived: counts; those survived that a power loss could have taken.
-        wipes: how often a blank disk took the place of what there was.
+        wipes: how often a blank disk took the place of one that was not.
     """
 
     def __init__(self, engine: Engine, sync_latency: Sampler, state: DurableState) -> None:
         self._env = engine.env
         self._sync_latency = sync_latency
-        self._slow_latency: Sampler | None = None
-        self._slow_blame: Fault | None = None
-        self._stall_blame: Fault | None = None
+        self._slow: dict[Firing, Sampler] = {}
+        self._stalls: list[Firing] = []
+        self._late_by: set[Fault] = set()  # what is booked for the sync that waits
         self._state = state
         self._waiting: list[Write] = []
         self._syncing: list[Write] = []
@@ -77,6 +77,12 @@ class SimDisk:
         """True when every write is synced."""
         return not (self._waiting or self._busy)
 
+    @property
+    def is_blank(self) -> bool:
+        """True when there is nothing on it that a blank disk would not have, and nothing on its way there."""
+        nothing = self._state == DurableState() and not self._syncing and not self._waiting
+        return nothing and self.identity.cluster_id is None and not self.identity.known
+
     def load(self) -> DurableState:
         """What a process finds when it starts: a copy, its own to change."""
         state = self._state
@@ -105,26 +111,29 @@ class SimDisk:
         self._syncing, self._waiting = self._waiting, []
         self._syncing_commit = self._commit
         latency = self._sync_latency()
-        if self._slow_latency is not None:
-            extra = self._slow_latency()
+        if self._slow:
+            firing, extra_latency = next(reversed(self._slow.items()))
+            extra = extra_latency()
             latency += extra
-            if self._slow_blame is not None and extra:
-                self._slow_blame.acted += 1
+            if extra:
+                firing.fault.acted += 1
         epoch = self._epoch
         self._env.schedule(Call(lambda _event: self._sync_ends(epoch)), NORMAL, latency)
 
-    def stall(self, fault: Fault) -> None:
+    def stall(self, firing: Firing) -> None:
         """No sync ends until `recover`."""
-        self._stall_blame = fault
+        self._stalls.append(firing)
 
-    def slow_down(self, extra_latency: Sampler, fault: Fault) -> None:
-        """Every sync that begins from now on takes so much longer, until `recover`."""
-        self._slow_latency = extra_latency
-        self._slow_blame = fault
+    def slow_down(self, extra_latency: Sampler, firing: Firing) -> None:
+        """Every sync that begins from now on takes so much longer, until `recover`; the latest one counts."""
+        self._slow[firing] = extra_latency
 
-    def recover(self) -> None:
-        """End a stall or slowness; a sync that waited ends now."""
-        self._stall_blame = self._slow_latency = self._slow_blame = None
+    def recover(self, firing: Firing | None = None) -> None:
+        """End one stall or slowness, or all; a sync that waited ends when no stall is left."""
+        self._stalls = [other for other in self._stalls if firing not in (None, other)]
+        self._slow = {
+            other: extra for other, extra in self._slow.items() if firing not in (None, other)
+        }
         if self._sync_is_due:
             self._sync_ends(self._epoch)
 
@@ -151,6 +160,7 @@ class SimDisk:
         self._waiting, self._syncing = [], []
         self._commit = self._syncing_commit = 0
         self._busy = self._sync_is_due = False
+        self._late_by.clear()
         self._epoch += 1
         self.writes_lost += lost
         return lost
@@ -164,20 +174,24 @@ class SimDisk:
         Returns:
             What the disk held.
         """
+        self.wipes += not self.is_blank
         self.crash(power_loss=True)
         lost, self._state = self._state, DurableState()
         self.identity.wipe()
-        self.wipes += 1
         return lost
 
     def _sync_ends(self, epoch: int) -> None:
         if epoch != self._epoch:
             return
-        if self._stall_blame is not None:
-            self._stall_blame.acted += 1
+        if self._stalls:
+            for firing in self._stalls:
+                if firing.fault not in self._late_by:
+                    firing.fault.acted += 1
+                    self._late_by.add(firing.fault)
             self._sync_is_due = True
             return
         self._busy = self._sync_is_due = False
+        self._late_by.clear()
         writes, self._syncing = self._syncing, []
         self._make_durable(writes, self._syncing_commit)
         self.syncs += 1

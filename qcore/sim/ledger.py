@@ -9,6 +9,7 @@ fault has a line here, everything that it does is counted, and a run with an idl
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 
 class Fault:
@@ -29,6 +30,17 @@ class Fault:
 
     def __repr__(self) -> str:
         return f"Fault({self.name!r}, acted={self.acted})"
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class Firing:
+    """One firing of a fault, which may fire again while this one is in force.
+
+    Whatever a fault changes remembers the firings that hold it so, in the order in which they began. The end of a
+    firing takes that one away, and what is left stays in force.
+    """
+
+    fault: Fault
 
 
 class Ledger:

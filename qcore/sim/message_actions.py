@@ -3,6 +3,7 @@
 A held message waits outside its link: a cut that begins and ends meanwhile does not touch it, nor does a
 crash of its sender. What is released arrives at once, in the order in which it was sent; on a link that is cut
 at that moment it is lost, as everything that is under way on a cut link. Later messages overtake a held one.
+What would not arrive anyway (see `Network.send`) is neither dropped nor held.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from qcore.core.messages import AppendEntries, InstallSnapshot
 from qcore.replica.messages import Forward, ForwardResponse
 from qcore.sim.engine import Engine
 from qcore.sim.latency import Distribution, Sampler, fixed, uniform
-from qcore.sim.ledger import Fault
+from qcore.sim.ledger import Fault, Firing
 from qcore.sim.streams import Streams
 
 #: Takes (source, payload, message id) at the link's end.
@@ -64,7 +64,7 @@ class Link:
 
     Attributes:
         source, target: the ends.
-        cuts: the faults that cut it now; it carries messages while this is empty.
+        cuts: the firings of faults that cut it now; it carries messages while this is empty.
         blame: the fault that answers for each setting (see `Quality`, in short), for the ledger.
     """
 
@@ -88,7 +88,7 @@ class Link:
         self.source = source
         self.target = target
         self.receive = receive
-        self.cuts: list[Fault] = []
+        self.cuts: list[Firing] = []
         self.blame: dict[str, Fault] = {}
         self.last_due = 0
         self.busy_until = 0
@@ -186,24 +186,24 @@ class Network:
         """The links that leave a vertex, by target."""
         return {target: self.link(source, target) for target in self.graph.successors(source)}
 
-    def cut(self, pairs: Iterable[tuple[int, int]], fault: Fault) -> list[tuple[int, int]]:
-        """Cut these links on account of `fault`; returns those that exist."""
+    def cut(self, pairs: Iterable[tuple[int, int]], firing: Firing) -> list[tuple[int, int]]:
+        """Cut these links on account of `firing`; returns those that exist."""
         cut = [pair for pair in pairs if self.graph.has_edge(*pair)]
         for source, target in cut:
             cuts = self.link(source, target).cuts
-            if fault not in cuts:
-                cuts.append(fault)
+            if firing not in cuts:
+                cuts.append(firing)
         return cut
 
     def mend(
-        self, fault: Fault | None = None, touching: frozenset[int] | None = None
+        self, firing: Firing | None = None, touching: frozenset[int] | None = None
     ) -> list[tuple[int, int]]:
-        """Take back cuts: of one fault or of all, on all links or on those that touch some vertices."""
+        """Take back cuts: of one firing or of all, on all links or on those that touch some vertices."""
         mended = []
         for link in self.links():
             if touching is not None and not {link.source, link.target} & touching:
                 continue
-            kept = [cut for cut in link.cuts if fault is not None and cut is not fault]
+            kept = [cut for cut in link.cuts if firing is not None and cut is not firing]
             if len(kept) != len(link.cuts):
                 link.cuts = kept
                 mended.append((link.source, link.target))
@@ -216,7 +216,13 @@ class Network:
         if link.cuts:
             self._lose_to_cut(link, payload, message_id)
             return
-        if self.intercept is not None:
+        if not link.plain and link.quality.loss and link.chance(link.quality.loss):
+            self.dropped += 1
+            self._acted(link, "loss")
+            self._on_drop(link, payload, message_id, "lost")
+            return
+        # What arrives in no case is nobody's to take: a fault that takes it would make no difference.
+        if self.intercept is not None and self.is_listening(link):
             fate = self.intercept(link, payload, message_id)
             if fate is not None:
                 if fate == "dropped":
@@ -226,10 +232,7 @@ class Network:
         now: int = self._env._now  # type: ignore[assignment]  # only integers are ever scheduled
         due = now + delay
         if not link.plain:
-            maybe = self._through_mishaps(link, payload, message_id, now, delay)
-            if maybe is None:
-                return
-            due = maybe
+            due = self._through_mishaps(link, payload, message_id, now, delay)
         elif due < link.last_due:
             due = link.last_due
         else:
@@ -249,14 +252,9 @@ class Network:
 
     def _through_mishaps(
         self, link: Link, payload: object, message_id: str, now: int, delay: int
-    ) -> int | None:
-        """When the message arrives on a troubled link; None when it is lost. Sends the duplicate."""
+    ) -> int:
+        """When the message arrives on a troubled link that did not lose it. Sends the duplicate."""
         quality = link.quality
-        if quality.loss and link.chance(quality.loss):
-            self.dropped += 1
-            self._acted(link, "loss")
-            self._on_drop(link, payload, message_id, "lost")
-            return None
         due = now + delay
         self._acted(link, "latency")
         if quality.bandwidth_bytes_per_s:
@@ -295,7 +293,7 @@ class Network:
 
     def _blame_cuts(self, link: Link) -> None:
         if self.is_listening(link):
-            for fault in link.cuts:
+            for fault in dict.fromkeys(firing.fault for firing in link.cuts):
                 fault.acted += 1
 
     def _acted(self, link: Link, setting: str) -> None:

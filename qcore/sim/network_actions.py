@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from random import Random
 
-from qcore.sim.ledger import Fault
+from qcore.sim.ledger import Fault, Firing
 from qcore.sim.network import Link, Quality
 from qcore.sim.scenario.actions import Cut, Deaf, Heal, Isolate, LinkChange, Mute, Partition
 from qcore.sim.scenario.cluster import QualitySpec
@@ -53,6 +53,15 @@ def _differing(one: Quality, other: Quality) -> list[str]:
     ]
 
 
+@dataclass(slots=True)
+class _Change:
+    """What one firing changes, and where (the keys of `links`)."""
+
+    label: str
+    action: LinkChange
+    links: dict[Link, None]
+
+
 class NetworkActions:
     """Cuts, changes and mends links, and keeps the trace and the monitor informed.
 
@@ -65,8 +74,8 @@ class NetworkActions:
         self._services = services
         self._network = services.network
         self._namer = namer
-        self._cutting: dict[Fault, str] = {}  # faults with links cut now -> label
-        self._changing: dict[Fault, tuple[str, list[Link]]] = {}
+        self._cutting: dict[Firing, str] = {}  # those with links cut now -> label
+        self._changing: dict[Firing, _Change] = {}
         self._normal: dict[tuple[int, int], tuple[Quality, dict[str, Fault]]] = {}
 
     def remember_normal(self) -> None:
@@ -123,16 +132,14 @@ class NetworkActions:
         else:
             pairs = self._pairs(action.source, action.target, action.both, rng)
         links = [self._network.link(a, b) for a, b in pairs if self._network.graph.has_edge(a, b)]
+        firing = Firing(fault)
+        self._changing[firing] = _Change(label, action, dict.fromkeys(links))
         for link in links:
-            before = link.quality
-            link.set_quality(changed(before, action))
-            mine = dict.fromkeys(_differing(before, link.quality), fault)
-            link.hold_responsible({**link.blame, **mine})
-        self._changing[fault] = (label, links)
+            self._settle(link)
         note = ", ".join(f"{name} {getattr(action, name)}" for name in action.changes())
         ends = [(link.source, link.target) for link in links]
         self._services.trace.fault(self._now, "begin", fault.name, [], ends, note)
-        return lambda: self._restore(fault, links)
+        return lambda: self._restore(firing)
 
     # -- remedies --------------------------------------------------------------------------------
 
@@ -149,17 +156,20 @@ class NetworkActions:
         for cause, _ in chosen:
             self._mend(cause)
             fault.acted += 1
-        for cause, (label, links) in list(self._changing.items()):
-            if action.label in (None, label):
-                self._restore(cause, links)
+        for cause, change in list(self._changing.items()):
+            if action.label in (None, change.label):
+                self._restore(cause)
                 fault.acted += 1
 
     def _heal_nodes(self, nodes: frozenset[int], fault: Fault) -> None:
         mended = self._network.mend(touching=nodes)
         fault.acted += len(mended)
-        for link in self._network.links():
-            if {link.source, link.target} & nodes:
-                self._to_normal(link)
+        touching = [ln for ln in self._network.links() if {ln.source, ln.target} & nodes]
+        for change in self._changing.values():
+            for link in touching:
+                change.links.pop(link, None)
+        for link in touching:
+            self._settle(link)
         still = {cut for link in self._network.links() for cut in link.cuts}
         for cause in [cause for cause in self._cutting if cause not in still]:
             self._end(cause)
@@ -190,34 +200,42 @@ class NetworkActions:
         nodes: Sequence[int],
         note: str,
     ) -> Undo:
-        cut = self._network.cut(pairs, fault)
-        self._cutting[fault] = label
+        firing = Firing(fault)
+        cut = self._network.cut(pairs, firing)
+        self._cutting[firing] = label
         self._services.trace.fault(self._now, "begin", fault.name, sorted(nodes), cut, note)
         self._services.monitor.links_changed(self._now)
-        return lambda: self._mend(fault)
+        return lambda: self._mend(firing)
 
-    def _mend(self, fault: Fault) -> None:
-        if fault in self._cutting:
-            self._network.mend(fault)
-            self._end(fault)
+    def _mend(self, firing: Firing) -> None:
+        if firing in self._cutting:
+            self._network.mend(firing)
+            self._end(firing)
             self._services.monitor.links_changed(self._now)
 
-    def _end(self, fault: Fault) -> None:
-        del self._cutting[fault]
-        self._services.trace.fault(self._now, "end", fault.name)
+    def _end(self, firing: Firing) -> None:
+        del self._cutting[firing]
+        self._services.trace.fault(self._now, "end", firing.fault.name)
 
-    def _restore(self, fault: Fault, links: list[Link]) -> None:
-        if fault in self._changing:
-            for link in links:
-                self._to_normal(link)
-            del self._changing[fault]
-            self._services.trace.fault(self._now, "end", fault.name)
+    def _restore(self, firing: Firing) -> None:
+        """End one change of links; those that other firings made stay in force."""
+        change = self._changing.pop(firing, None)
+        if change is not None:
+            for link in change.links:
+                self._settle(link)
+            self._services.trace.fault(self._now, "end", firing.fault.name)
 
-    def _to_normal(self, link: Link) -> None:
-        quality, blame = self._normal[link.source, link.target]
+    def _settle(self, link: Link) -> None:
+        """Give a link its normal quality, changed by every firing in force, in their order."""
+        quality, normal = self._normal[link.source, link.target]
+        blame = dict(normal)
+        for firing, change in self._changing.items():
+            if link in change.links:
+                before, quality = quality, changed(quality, change.action)
+                blame.update(dict.fromkeys(_differing(before, quality), firing.fault))
         if link.quality != quality:
             link.set_quality(quality)
-        link.hold_responsible(dict(blame))
+        link.hold_responsible(blame)
 
 
 def _vertex(vertex: int) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from random import Random
 
 from qcore.core.events import Campaign as CampaignEvent
 from qcore.replica.events import ReplicaEvent
 from qcore.replica.events import TakeSnapshot as TakeSnapshotEvent
 from qcore.sim.clients import Client, ReadMix
-from qcore.sim.ledger import Fault
+from qcore.sim.ledger import Fault, Firing
 from qcore.sim.node import SimNode
 from qcore.sim.operations import ClientOp
 from qcore.sim.scenario.actions import (
@@ -39,6 +38,14 @@ from qcore.sim.streams import Streams
 
 #: Takes the effect of an action back.
 Undo = Callable[[], object]
+
+
+@dataclass(slots=True, frozen=True)
+class _ClockSetting:
+    """What a firing sets on a clock; None where it sets nothing."""
+
+    offset_us: int | None
+    drift_ppm: int | None
 
 
 @dataclass(slots=True, frozen=True)
@@ -81,8 +88,12 @@ class NodeActions:
         self._nodes = nodes
         self._director = director
         self._streams = streams
-        self._struck: dict[int, list[Fault]] = {}  # node -> faults that stopped or paused it
-        self._bad_disks: dict[int, list[Fault]] = {}
+        # Which firings hold a node so, in the order in which they began.
+        self._stopped: dict[int, list[Firing]] = {}
+        self._frozen: dict[int, list[Firing]] = {}
+        self._bad_disks: dict[int, list[Firing]] = {}
+        self._wrong_clocks: dict[int, dict[Firing, _ClockSetting]] = {}
+        self._right_clocks = {node: self._clock_of(node) for node in nodes}
         self._values = 0
         self._cluster = cluster
         self._settings: dict[int, NodeSettings] = {}  # what restarts changed
@@ -92,27 +103,29 @@ class NodeActions:
 
     def crash(self, action: Crash | PowerLoss, fault: Fault, rng: Random) -> Undo:
         ids = self._namer.resolve(action.nodes, rng, among=self._up())
+        firing = Firing(fault)
         for node in ids:
-            if self._nodes[node].up:
-                self._give(node, action.settings)
+            self._give(node, action.settings)
             if isinstance(action, PowerLoss):
                 survivors = _survivors(action, self._nodes[node].disk.handed_over, rng)
-                self._stop(node, fault, power_loss=True, survivors=survivors)
+                self._stop(node, firing, power_loss=True, survivors=survivors)
             else:
-                self._stop(node, fault)
-        return lambda: self._start(ids)
+                self._stop(node, firing)
+        return lambda: self._let_start(ids, firing)
 
     def wipe(self, action: Wipe, fault: Fault, rng: Random) -> Undo:
         """End the process, if it runs, and blank the disk; a node that is down loses its disk all the same."""
         ids = self._namer.resolve(action.nodes, rng)
+        firing = Firing(fault)
         for node in ids:
             self._give(node, action.settings)
-            lost = self._nodes[node].wipe()
-            fault.acted += 1
-            self._struck.setdefault(node, []).append(fault)
+            self._keep_down(node, firing)
+            machine = self._nodes[node]
+            fault.acted += machine.up or not machine.disk.is_blank
+            lost = machine.wipe()
             note = f"wiped; {lost} unsynced writes lost"
             self._trace.fault(self._engine.now, "begin", fault.name, [node], [], note)
-        return lambda: self._start(ids)
+        return lambda: self._let_start(ids, firing)
 
     def _up(self) -> list[int]:
         return [node for node, machine in self._nodes.items() if machine.up]
@@ -127,25 +140,52 @@ class NodeActions:
         if stopped:
             fault.acted += self._start(tuple(stopped), action.settings)
             return
+        firing = Firing(fault)
         for node in ids:
-            self._stop(node, fault)
             # At once: another item may start the node before `down_ms` is over.
             self._give(node, action.settings)
-        self._engine.after(microseconds(action.down_ms), lambda: self._start(ids))
+            self._stop(node, firing)
+        self._engine.after(microseconds(action.down_ms), lambda: self._let_start(ids, firing))
 
     def _stop(
-        self, node: int, fault: Fault, *, power_loss: bool = False, survivors: int = 0
+        self, node: int, firing: Firing, *, power_loss: bool = False, survivors: int = 0
     ) -> None:
+        """Stop a process; one that another fault has stopped stays down for this one too."""
         machine = self._nodes[node]
-        if not machine.up:
+        self._keep_down(node, firing)
+        note = "is down already"
+        if machine.up:
+            lost = machine.crash(power_loss=power_loss, survivors=survivors)
+            firing.fault.acted += 1
+            note = f"{lost} unsynced writes lost"
+            if survivors:
+                note += f", {survivors} survived"
+        elif node not in self._stopped:
             return
-        lost = machine.crash(power_loss=power_loss, survivors=survivors)
-        fault.acted += 1
-        self._struck.setdefault(node, []).append(fault)
-        note = f"{lost} unsynced writes lost"
-        if survivors:
-            note += f", {survivors} survived"
-        self._trace.fault(self._engine.now, "begin", fault.name, [node], [], note)
+        self._trace.fault(self._engine.now, "begin", firing.fault.name, [node], [], note)
+
+    def _keep_down(self, node: int, firing: Firing) -> None:
+        """What was never started, or failed by itself, no fault keeps down: none must start it at its end."""
+        if self._nodes[node].up or node in self._stopped:
+            self._stopped.setdefault(node, []).append(firing)
+
+    def _let_start(self, ids: tuple[int, ...], firing: Firing) -> None:
+        for node in ids:
+            if self._is_last(self._stopped, node, firing):
+                self._start((node,))
+
+    def _is_last(self, held: dict[int, list[Firing]], node: int, firing: Firing) -> bool:
+        """Whether nothing but this firing holds a node; if something does, only this firing ends."""
+        firings = held.get(node, [])
+        if firings == [firing]:
+            return True
+        if firing in firings:
+            first = firings[0]
+            firings.remove(firing)
+            self._trace.fault(self._engine.now, "end", firing.fault.name, [node])
+            if firings[0] is not first:  # without this one the node would run now
+                firings[0].fault.acted += 1
+        return False
 
     def _start(self, ids: tuple[int, ...], settings: NodeSettings | None = None) -> int:
         """Start those that are down, with `settings` changed; returns how many that were."""
@@ -168,18 +208,19 @@ class NodeActions:
             self._nodes[node].reconfigure(self._cluster.replica_config(node, changed))
 
     def _over(self, node: int) -> None:
-        for cause in self._struck.pop(node, []):
-            self._trace.fault(self._engine.now, "end", cause.name, [node])
+        for cause in [*self._frozen.pop(node, []), *self._stopped.pop(node, [])]:
+            self._trace.fault(self._engine.now, "end", cause.fault.name, [node])
 
     def join(self, action: Join, fault: Fault) -> None:
         """Start pristine nodes: one that has run before is stopped, and gets a blank disk."""
         for node in action.ids:
             machine = self._nodes[node]
             if machine.up:
-                self._stop(node, fault, power_loss=False)
+                self._stop(node, Firing(fault))  # counts already
+            else:
+                fault.acted += 1
             self._over(node)
             machine.wipe()
-            fault.acted += 1
             self._trace.fault(self._engine.now, "act", fault.name, [node])
             machine.start()
 
@@ -187,14 +228,21 @@ class NodeActions:
 
     def pause(self, action: Pause, fault: Fault, rng: Random) -> Undo:
         ids = self._namer.resolve(action.nodes, rng, among=self._running())
+        firing = Firing(fault)
         for node in ids:
             machine = self._nodes[node]
-            if machine.up and not machine.paused:
-                fault.acted += 1
-                self._struck.setdefault(node, []).append(fault)
+            if machine.up:
+                fault.acted += not machine.paused
+                self._frozen.setdefault(node, []).append(firing)
                 self._trace.fault(self._engine.now, "begin", fault.name, [node])
                 machine.pause()
-        return lambda: self._resume(ids)
+        return lambda: self._let_go_on(ids, firing)
+
+    def _let_go_on(self, ids: tuple[int, ...], firing: Firing) -> None:
+        """End one pause; a process that died meanwhile took its pauses with it."""
+        for node in ids:
+            if self._nodes[node].paused and self._is_last(self._frozen, node, firing):
+                self._resume((node,))
 
     def resume(self, action: Resume, fault: Fault, rng: Random) -> None:
         paused = [node for node, machine in self._nodes.items() if machine.paused]
@@ -212,16 +260,17 @@ class NodeActions:
 
     def disk(self, action: DiskStall | DiskSlow, fault: Fault, rng: Random) -> Undo:
         ids = self._namer.resolve(action.nodes, rng, among=self._up())
+        firing = Firing(fault)
         for node in ids:
             disk = self._nodes[node].disk
             if isinstance(action, DiskStall):
-                disk.stall(fault)
+                disk.stall(firing)
             else:
                 stream = self._streams.get(f"node/{node}/{fault.name}")
-                disk.slow_down(action.extra_ms.sampler(stream), fault)
-            self._bad_disks.setdefault(node, []).append(fault)
+                disk.slow_down(action.extra_ms.sampler(stream), firing)
+            self._bad_disks.setdefault(node, []).append(firing)
         self._trace.fault(self._engine.now, "begin", fault.name, ids)
-        return lambda: self._recover_disks(ids)
+        return lambda: self._recover_disks(ids, firing)
 
     def disk_recover(self, action: DiskRecover, fault: Fault, rng: Random) -> None:
         bad = tuple(self._bad_disks)
@@ -229,47 +278,59 @@ class NodeActions:
         fault.acted += sum(node in bad for node in ids)
         self._recover_disks(ids)
 
-    def _recover_disks(self, ids: tuple[int, ...]) -> None:
+    def _recover_disks(self, ids: tuple[int, ...], firing: Firing | None = None) -> None:
+        """End what one firing did to these disks, or whatever ails them."""
         for node in ids:
-            for cause in self._bad_disks.pop(node, []):
-                self._trace.fault(self._engine.now, "end", cause.name, [node])
-            self._nodes[node].disk.recover()
+            causes = self._bad_disks.pop(node, [])
+            left = [cause for cause in causes if firing not in (None, cause)]
+            if left:
+                self._bad_disks[node] = left
+            for cause in causes:
+                if cause not in left:
+                    self._trace.fault(self._engine.now, "end", cause.fault.name, [node])
+            self._nodes[node].disk.recover(firing)
 
     # -- clocks ----------------------------------------------------------------------------------
 
     def clock(self, action: Clock, fault: Fault, rng: Random) -> Undo:
         ids = self._namer.resolve(action.nodes, rng, among=self._up())
-        before = {node: self._clock_of(node) for node in ids}
+        firing = Firing(fault)
         offset = None if action.offset_ms is None else round(action.offset_ms * 1000)
         for node in ids:
-            machine = self._nodes[node]
-            if offset not in (None, machine.clock.wall_offset_us):
-                machine.clock_blame["offset"] = fault
-            if action.drift_ppm not in (None, machine.clock.drift_ppm):
-                machine.clock_blame["drift"] = fault
-            self._set_clock(node, offset, action.drift_ppm)
+            setting = _ClockSetting(offset, action.drift_ppm)
+            self._wrong_clocks.setdefault(node, {})[firing] = setting
+            self._settle_clock(node)
         note = f"offset {action.offset_ms} ms, drift {action.drift_ppm} ppm"
         self._trace.fault(self._engine.now, "begin", fault.name, ids, [], note)
-        return partial(self._reset_clocks, before, fault)
+        return lambda: self._end_clock(ids, firing)
 
     def _clock_of(self, node: int) -> tuple[int, int, dict[str, Fault]]:
         """Offset and drift, and who answers for them."""
         machine = self._nodes[node]
         return machine.clock.wall_offset_us, machine.clock.drift_ppm, dict(machine.clock_blame)
 
-    def _reset_clocks(
-        self, before: Mapping[int, tuple[int, int, dict[str, Fault]]], fault: Fault
-    ) -> None:
-        for node, (offset, drift, blame) in before.items():
-            self._set_clock(node, offset, drift)
-            self._nodes[node].clock_blame = blame
-        self._trace.fault(self._engine.now, "end", fault.name, list(before))
+    def _end_clock(self, ids: tuple[int, ...], firing: Firing) -> None:
+        for node in ids:
+            del self._wrong_clocks[node][firing]
+            self._settle_clock(node)
+        self._trace.fault(self._engine.now, "end", firing.fault.name, ids)
 
-    def _set_clock(self, node: int, offset_us: int | None, drift_ppm: int | None) -> None:
+    def _settle_clock(self, node: int) -> None:
+        """Set a clock as the scenario has it, changed by every firing in force, in their order."""
+        offset, drift, normal = self._right_clocks[node]
+        blame = dict(normal)
+        for firing, setting in self._wrong_clocks[node].items():
+            if setting.offset_us not in (None, offset):
+                offset, blame["offset"] = setting.offset_us, firing.fault
+            if setting.drift_ppm not in (None, drift):
+                drift, blame["drift"] = setting.drift_ppm, firing.fault
+        self._nodes[node].clock_blame = blame
+        self._set_clock(node, offset, drift)
+
+    def _set_clock(self, node: int, offset_us: int, drift_ppm: int) -> None:
         machine = self._nodes[node]
-        if offset_us is not None:
-            machine.clock.wall_offset_us = offset_us
-        if drift_ppm is not None:
+        machine.clock.wall_offset_us = offset_us
+        if drift_ppm != machine.clock.drift_ppm:
             machine.clock.set_drift(self._engine.now, drift_ppm)
             machine.clock_changed()
 

@@ -6,7 +6,7 @@ import pytest
 
 from qcore.sim import World
 from qcore.trace import TraceWriter
-from tests.sim.scenario_texts import scenario
+from tests.sim.scenario_texts import run, scenario
 
 QUIET = "{clients: 0}"
 
@@ -52,6 +52,11 @@ def acted(timeline: str, seed: int = 1, **parts: str) -> list[int]:
         ("{at_ms: 1000, campaign: leader}", "[]"),
         ("{at_ms: 1000, campaign: 3}", "[3]"),
         ("{at_ms: 1000, snapshot: 3}", "[3]"),
+        # Messages that would not have arrived, and a disk that is blank already.
+        ("{at_ms: 1000, drop: {message: AppendEntries, to: 3}}", "[3]"),
+        ("{at_ms: 1000, hold: {message: AppendEntries, to: 3, times: all}, for_ms: 500}", "[3]"),
+        ("{at_ms: 500, do: [{loss: 1.0}, {drop: {message: PreVote, times: all}}]}", "[]"),
+        ("{at_ms: 1000, wipe: 3}, {at_ms: 1200, wipe: 3}", "[]"),
     ],
 )
 def test_a_fault_that_makes_no_difference_has_not_acted(change: str, down: str) -> None:
@@ -79,6 +84,10 @@ def test_a_fault_that_makes_no_difference_has_not_acted(change: str, down: str) 
         "{at_ms: 1000, pause: 3}",
         "{at_ms: 1000, campaign: follower_1}",
         "{at_ms: 1000, snapshot: 3}",
+        "{at_ms: 1000, drop: AppendEntries}",
+        "{at_ms: 1000, hold: AppendEntries}",
+        "{at_ms: 1000, wipe: 3}",
+        "{at_ms: 1000, crash: 3}, {at_ms: 1200, wipe: 3}",
     ],
 )
 def test_a_fault_that_makes_a_difference_has_acted(change: str) -> None:
@@ -132,6 +141,21 @@ def test_what_a_paused_process_is_told_acts_when_it_goes_on() -> None:
     told = "[{at_ms: 1000, pause: follower_1, for_ms: %d}, {at_ms: 1100, campaign: %s}]"
     assert acted(told % (500, "paused"))[1] == 1
     assert acted(told % (5000, "paused"))[1] == 0, "it never does"
+
+
+def test_a_node_that_joins_acts_once_and_wipes_nothing_that_was_there() -> None:
+    timeline = "[{at_ms: 500, wipe: 4, for_ms: 100}, {at_ms: 1000, join: 4}%s]"
+    for again, joins, wiped in (("", [0, 1], 0), (", {at_ms: 1500, join: 4}", [0, 1, 1], 0)):
+        result = run(timeline % again)
+        assert list(result.metrics["faults"].values()) == joins  # type: ignore[union-attr]  # a JSON object
+        assert result.metrics["disks_wiped"] == wiped
+    member = "[{at_ms: 500, join: 4}, {at_ms: 600, add_learner: 4}, {at_ms: 1500, join: 4}]"
+    assert run(member).metrics["disks_wiped"] == 1
+
+
+def test_a_drop_waits_for_a_message_that_would_have_arrived() -> None:
+    timeline = "[{at_ms: 500, crash: 3, for_ms: 500}, {at_ms: 600, drop: {message: %s, to: 3}}]"
+    assert acted(timeline % "[PreVoteResponse, AppendEntries]") == [1, 1]
 
 
 def test_a_cut_that_only_keeps_clients_from_a_refusal_makes_a_difference() -> None:

@@ -13,7 +13,7 @@ from qcore.core.entry import DurableState, Entry, HardState
 from qcore.sim.disk import SimDisk
 from qcore.sim.engine import Engine
 from qcore.sim.latency import fixed
-from qcore.sim.ledger import Fault
+from qcore.sim.ledger import Fault, Firing
 from qcore.testing.storage_conformance import NODE_ID, Opener, StorageConformance
 from tests.sim.disk_storage import SimDiskStorage
 
@@ -100,7 +100,7 @@ def test_the_disk_works_again_after_a_crash_in_the_middle_of_a_sync() -> None:
 def test_a_stalled_disk_ends_no_sync_until_it_recovers() -> None:
     engine, disk, durable = make_disk()
     fault = Fault("stall")
-    disk.stall(fault)
+    disk.stall(Firing(fault))
     disk.submit(append(1))
     disk.kick()
     engine.run(50 * SYNC_US)
@@ -113,7 +113,7 @@ def test_a_stalled_disk_ends_no_sync_until_it_recovers() -> None:
 def test_a_stall_without_writes_never_acts() -> None:
     engine, disk, _ = make_disk()
     fault = Fault("stall")
-    disk.stall(fault)
+    disk.stall(Firing(fault))
     engine.run(50 * SYNC_US)
     disk.recover()
     assert fault.acted == 0
@@ -122,7 +122,7 @@ def test_a_stall_without_writes_never_acts() -> None:
 def test_a_slow_disk_takes_longer_and_books_it() -> None:
     engine, disk, durable = make_disk()
     fault = Fault("slow")
-    disk.slow_down(lambda: 9 * SYNC_US, fault)
+    disk.slow_down(lambda: 9 * SYNC_US, Firing(fault))
     disk.submit(append(1))
     disk.kick()
     engine.run(10 * SYNC_US - 1)

@@ -11,7 +11,7 @@ from qcore.core.messages import RequestVoteResponse
 from qcore.replica.messages import Forward
 from qcore.sim.engine import Engine
 from qcore.sim.latency import fixed, uniform
-from qcore.sim.ledger import Fault
+from qcore.sim.ledger import Fault, Firing
 from qcore.sim.network import Link, Network, Quality
 from qcore.sim.streams import Streams
 
@@ -102,7 +102,7 @@ def test_a_cut_loses_what_is_sent_and_what_is_under_way() -> None:
     pair = Pair(Quality(latency=fixed(5)))
     fault = Fault("cut")
     pair.send(10, gap_us=1000)  # sent at 0 to 9 ms, due at 5 to 14 ms
-    pair.engine.at(7500, lambda: pair.network.cut([(1, 2)], fault))
+    pair.engine.at(7500, lambda: pair.network.cut([(1, 2)], Firing(fault)))
     pair.engine.run(1_000_000)
     assert pair.order() == [0, 1, 2]
     assert fault.acted == len(pair.drops) == 7
@@ -110,7 +110,7 @@ def test_a_cut_loses_what_is_sent_and_what_is_under_way() -> None:
 
 def test_a_cut_is_one_way_unless_both_ways_are_cut() -> None:
     pair = Pair(Quality(latency=fixed(1)))
-    pair.network.cut([(1, 2)], Fault("cut"))
+    pair.network.cut([(1, 2)], Firing(Fault("cut")))
     pair.network.send(pair.network.link(2, 1), MESSAGE, "7")
     pair.network.send(pair.link, MESSAGE, "8")
     pair.engine.run(1_000_000)
@@ -119,7 +119,7 @@ def test_a_cut_is_one_way_unless_both_ways_are_cut() -> None:
 
 def test_a_link_cut_twice_needs_both_mended() -> None:
     pair = Pair(Quality(latency=fixed(1)))
-    first, second = Fault("first"), Fault("second")
+    first, second = Firing(Fault("first")), Firing(Fault("second"))
     pair.network.cut([(1, 2)], first)
     pair.network.cut([(1, 2)], second)
     pair.network.mend(first)
@@ -128,7 +128,7 @@ def test_a_link_cut_twice_needs_both_mended() -> None:
     pair.network.send(pair.link, MESSAGE, "2")
     pair.engine.run(1_000_000)
     assert pair.order() == [2]
-    assert (first.acted, second.acted) == (0, 1)
+    assert (first.fault.acted, second.fault.acted) == (0, 1)
 
 
 def test_bandwidth_makes_messages_queue() -> None:

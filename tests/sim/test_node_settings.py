@@ -47,6 +47,17 @@ def test_a_restart_changes_settings_and_keeps_those_that_it_does_not_name() -> N
     )
 
 
+def test_a_restart_that_another_item_overtakes_changes_settings_all_the_same() -> None:
+    for other in ("restart: 2", "crash: 2, for_ms: 100"):
+        world = world_of(
+            "[{at_ms: 1000, restart: {nodes: 2, down_ms: 500, settings: {keep_entries: 5}}},"
+            f" {{at_ms: 1100, {other}}}]"
+        )
+        node = world.nodes[2]
+        assert node.replica is not None
+        assert node.replica.config.keep_entries == 5
+
+
 def test_a_node_that_is_to_lead_no_more_after_a_restart_does_not() -> None:
     result = run(
         "[{at_ms: 1000, restart: {nodes: [1, 2], down_ms: 50, settings: {priority: 0}}}]",

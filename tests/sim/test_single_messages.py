@@ -151,3 +151,25 @@ def test_a_message_that_never_comes_fails_the_run() -> None:
 def test_what_no_message_action_may_say(action: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         scenario(f"[{{at_ms: 1, {action}}}]")
+
+
+def test_a_held_answer_is_dropped_if_its_sender_was_wiped_meanwhile() -> None:
+    """The members refuse what was wiped, so there is no connection on which its answer could return."""
+    timeline = (
+        "[{at_ms: 1000, hold: {message: AppendEntriesResponse, from: 3, to: leader}, for_ms: 1000},"
+        " {at_ms: 1500, %s: 3, for_ms: 100}]"
+    )
+    for fault, fate, note in (
+        ("wipe", "drop", "its connection is gone"),
+        ("crash", "recv", None),
+    ):
+        _, records = trace(timeline % fault, cluster="{nodes: 3, priorities: {3: 0}}")
+        (held,) = [
+            r.fields["note"].removeprefix("holds ")
+            for r in records
+            if r.kind == "fault" and r.fields["note"].startswith("holds ")
+        ]
+        found = [f for f in fates(records, "AppendEntriesResponse", 900_000) if f[2] == held]
+        assert found == [(fate, 2_000_000, held)]
+        (end,) = [r for r in records if r.kind == fate and r.fields["id"] == held]
+        assert end.fields.get("note") == note

@@ -80,12 +80,16 @@ def test_a_wiped_node_starts_blank_and_under_another_identity() -> None:
 
 def test_a_node_that_is_down_loses_its_disk_all_the_same_and_for_ms_starts_it() -> None:
     world = World(
-        scenario("[{at_ms: 900, crash: 3}, {at_ms: 1000, wipe: 3, for_ms: 300}]"), 1, TraceWriter()
+        scenario("[{at_ms: 900, crash: 3, for_ms: 200}, {at_ms: 1000, wipe: 3, for_ms: 300}]"),
+        1,
+        TraceWriter(),
     )
     world.run()
     assert world.nodes[3].up
     assert world.nodes[3].disk.wipes == 1
-    assert [fault.acted for fault in world.ledger] == [1, 1]
+    assert [fault.acted for fault in world.ledger] == [1, 2], (
+        "it wiped the disk and kept the node down"
+    )
 
 
 def test_the_members_that_met_a_node_refuse_it_once_it_is_wiped() -> None:
