@@ -353,7 +353,8 @@ def _raft(page: Exposition, status: CoreStatus) -> None:
         "snapshot_index": ("Last index of the newest snapshot, or 0.", status.snapshot_index),
         "priority": ("This node's own priority; 0 never leads.", status.priority),
         "priority_zero_voters": (
-            "Voters known to have priority 0: all of them on the leader, elsewhere this node at most.",
+            "Voters known here to have priority 0: on the leader all that told it, elsewhere this node if it is one. "
+            "Without a leader the sum over all voters counts them.",
             len(status.never_lead),
         ),
         "voters": ("Voting members.", len(status.membership.voters)),
