@@ -378,7 +378,7 @@ def _clocks(page: Exposition, status: CoreStatus) -> None:
     page.family(
         "qcore_wall_clock_skew_seconds",
         "gauge",
-        "How far this leader's wall clock is ahead of a quorum's.",
+        "How far this leader's wall clock is ahead of a quorum's, or of the others' where no quorum agrees.",
         skews,
     )
     page.gauge(
