@@ -373,6 +373,12 @@ def test_a_machine_must_declare_a_name_and_versions_and_the_right_apply() -> Non
     class Backwards(KeyValueMachine):
         versions = (3, 2)
 
+    class Boolean(KeyValueMachine):
+        versions = (True, True)
+
+    class HalfBoolean(KeyValueMachine):
+        versions = (1, True)
+
     class Old(KeyValueMachine):
         def apply(self, command: str, index: int, time_us: int) -> str:  # type: ignore[override]  # as 0.1.0 had it
             return ""
@@ -380,6 +386,8 @@ def test_a_machine_must_declare_a_name_and_versions_and_the_right_apply() -> Non
     cases: list[tuple[KeyValueMachine, str]] = [
         (Nameless(), "declares the name 'machines/mine.py'"),
         (Backwards(), "declares the versions"),
+        (Boolean(), r"declares the versions \(True, True\)"),
+        (HalfBoolean(), "declares the versions"),
         (Old(), r"apply must take \(command, context\)"),
     ]
     for machine, text in cases:
