@@ -14,7 +14,14 @@ from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapsho
 from qcore.core.version import LATEST_RULES, ClusterVersion, VersionSupport
 from qcore.errors import ChangeRefused, ConfigError, IncompatibleVersion, NotLeader
 from qcore.replica.config import ReplicaConfig
-from qcore.replica.events import InitCluster, PeerSupports, Reply, TakeSnapshot, UpgradeMachine
+from qcore.replica.events import (
+    AddLearner,
+    InitCluster,
+    PeerSupports,
+    Reply,
+    TakeSnapshot,
+    UpgradeMachine,
+)
 from qcore.replica.replica import Replica
 from qcore.replica.sessions import open_request, run_request
 from qcore.store.interface import ApplyContext, StateMachine, support_of
@@ -308,6 +315,28 @@ def test_an_upgrade_is_the_leaders_business_and_never_goes_back() -> None:
     assert isinstance(back, ChangeRefused)
     assert back.name == "going_back"
     assert isinstance(upgraded(cluster.hosts[2], 2).error, NotLeader)
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_a_new_node_without_the_old_version_needs_a_snapshot(compacted: bool) -> None:
+    """The last step of docs/upgrades.md: the leader's log must begin after the upgrade."""
+    cluster = Cluster(3, machine=Second)
+    leader = cluster.elect(1)
+    tell(cluster, replace(SUPPORT, machine_max=2))
+    leader.request(1, add("n"))
+    cluster.settle()
+    assert upgraded(leader).error is None
+    leader.step(TakeSnapshot(0 if compacted else 1000))
+    cluster.machine = Newer
+    joins = cluster.join(4)
+    leader.step(AddLearner(100, 4, "10.0.0.4:80", 5000))
+    if compacted:
+        cluster.pass_time(1000)
+        assert joins.replica.versions.active.machine_version == 2
+        assert value(joins, "n") == value(leader, "n")
+    else:
+        with pytest.raises(IncompatibleVersion, match="supports versions 2 to 3"):
+            cluster.pass_time(1000)
 
 
 # -- a program that does not fit ---------------------------------------------------------------------
