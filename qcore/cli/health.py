@@ -147,7 +147,12 @@ def find_problems(members: dict[str, int], answers: list[Answer]) -> list[str]:
 
 
 def clock_warnings(members: dict[str, int], answers: list[Answer]) -> list[str]:
-    """What does no harm yet, one line each: wall clocks that the leader finds far from a quorum's."""
+    """What does no harm yet, one line each: wall clocks that the leader finds far from a quorum's.
+
+    Where no quorum is known to agree, one line for all of them: any may be the wrong one.
+    """
+    from qcore.core.wall_time import quorum_within
+
     views = [answer for answer in answers if not isinstance(answer, QcoreError)]
     leaders = [view for view in views if view["state"] == "Leader"]
     if not leaders:
@@ -162,12 +167,20 @@ def clock_warnings(members: dict[str, int], answers: list[Answer]) -> list[str]:
     for peer, offset in clock["peer_wall_offsets_us"].items():
         if offset is not None:
             skews[int(peer)] = skew + offset
-    warnings = [
-        f"{addresses.get(node_id, f'node {node_id}')}: its wall clock is {_apart(ahead)} a quorum's: "
-        "check its time synchronisation"
-        for node_id, ahead in sorted(skews.items())
-        if abs(ahead) > bound
-    ]
+    names = {node_id: addresses.get(node_id, f"node {node_id}") for node_id in sorted(skews)}
+    far = [node_id for node_id in names if abs(skews[node_id]) > bound]
+    if far and not quorum_within(_newest_configs([leader]), skews, bound):
+        spread = max(skews.values()) - min(skews.values())
+        warnings = [
+            f"the wall clocks of {', '.join(names.values())} are up to {spread / 1e6:.1f} s apart, and no quorum is "
+            "known to agree: it cannot be known which clock is wrong: check their time synchronisation"
+        ]
+    else:
+        warnings = [
+            f"{names[node_id]}: its wall clock is {_apart(skews[node_id])} a quorum's: "
+            "check its time synchronisation"
+            for node_id in far
+        ]
     ahead = clock["log_time_ahead_us"]
     if ahead is not None:
         warnings.append(

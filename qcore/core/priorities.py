@@ -4,7 +4,7 @@ A server of priority 0 never leads. If there is no other voter left, the cluster
 the voters are of this kind, one crash can leave a majority that works and cannot elect a leader.
 
 A priority is a server's own setting. It may change at any restart, and the leader knows it from answers only. So the
-rule is checked as far as priorities are known (an unknown one counts as 1), and a leader that sees it broken says so.
+rule is checked as far as priorities are known (an unknown one counts as 1), and a server that sees it broken says so.
 """
 
 from __future__ import annotations
@@ -53,9 +53,10 @@ def fault_of_change(server: Server, wanted: Sequence[int]) -> str | None:
 
 
 def fault_of_present(server: Server) -> str | None:
-    """On a leader: why the voters in force are no good choice, or None. Each majority of a joint phase counts."""
-    if server.role != "leader":
-        return None
+    """Why the voters in force are no good choice, as far as known here, or None. Each majority of a joint phase counts.
+
+    A server that does not lead knows its own priority only: that is enough for one or two voters.
+    """
     membership = server.membership
     for voters in (membership.voters, membership.voters_outgoing):
         zeros = never_lead(server, voters)
@@ -65,6 +66,11 @@ def fault_of_present(server: Server) -> str | None:
 
 
 def _fault(zeros: list[int], voters: list[int]) -> str:
+    if zeros == voters:
+        return (
+            f"all of the voters {voters} have priority 0, so that nobody may lead: restart one of them with another "
+            "--priority"
+        )
     return (
         f"{zeros} of the voters {voters} have priority 0 and never lead; they must be fewer than half, or one crash "
         "can leave no node that may lead: restart some of them with another --priority, or choose other voters"

@@ -50,7 +50,7 @@ class CoreStatus:
     """An immutable picture of a server. Times in µs; `peers` and `quorum_contact_at` on leaders only.
 
     `priority` is the server's own. `never_lead` are the voters that it knows to have priority 0; a leader knows most.
-    `priority_fault` says, on a leader, that these are too many, and what to do (see `qcore.core.priorities`).
+    `priority_fault` says that these are too many, and what to do (see `qcore.core.priorities`).
 
     Attributes:
         clock_us: on a leader the cluster clock, elsewhere its newest value in log or snapshot; 0 under rules 1.

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from qcore.core import election, replication
+from qcore.core import election, priorities, replication
 from qcore.core.effects import TransferRefused, TransferStarted
 from qcore.core.messages import TimeoutNow, TimeoutNowResponse
 from qcore.core.progress import Progress
@@ -40,6 +40,14 @@ def begin(server: Server, to: int | None) -> None:
     elif target is None or not server.membership.is_voter(target):
         whom = "there is no other voter" if to is None else f"node {to} is not a voter"
         server.emit(TransferRefused("unknown_member", f"{whom}: nobody can take over"))
+    elif target in priorities.never_lead(server, (target,)):
+        # It would not even ask for votes, and writes would wait for it in vain.
+        server.emit(
+            TransferRefused(
+                "priorities",
+                f"node {target} has priority 0 and never leads: restart it with another --priority first",
+            )
+        )
     else:
         _start(server, target, by_priority=False, to_the_best=to is None)
 

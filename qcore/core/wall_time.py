@@ -24,6 +24,8 @@ An estimate is late by the time that the answer was under way: B must be well ab
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+
 from qcore.core import quorum
 from qcore.core.messages import AppendEntries, InstallSnapshot, RequestVote
 from qcore.core.server import Server
@@ -89,6 +91,30 @@ def own_skew_us(server: Server) -> int | None:
     if low is not None and own > low:
         return own - low
     return None if high is None else min(0, own - high)
+
+
+def quorum_within(
+    configs: Iterable[Sequence[int]], clocks: Mapping[int, int], bound_us: int
+) -> bool:
+    """Whether the clocks of a quorum are known and within the bound of one another.
+
+    Then `low` and `high` both lie among them, and a clock that is far from these is the wrong one. Otherwise it
+    cannot be known which clock is wrong.
+
+    Args:
+        configs: the voters in force, two lists in a joint phase.
+        clocks: the known ones by node id, all relative to the same one, µs.
+        bound_us: how far apart they may be.
+    """
+    majorities = [voters for voters in configs if voters]
+    return any(
+        all(
+            2 * sum(v in clocks and 0 <= clocks[v] - first <= bound_us for v in voters)
+            > len(voters)
+            for voters in majorities
+        )
+        for first in clocks.values()
+    )
 
 
 def log_time_ahead_us(server: Server) -> int | None:

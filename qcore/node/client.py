@@ -37,7 +37,7 @@ from qcore.node import backup
 from qcore.node.endpoints import Endpoints
 from qcore.node.remote import error_from, pause_after
 from qcore.storage.snapshot_file import SnapshotHeader
-from qcore.transport.client import ConnectionLost
+from qcore.transport.client import ConnectionLost, ErrorReply
 
 #: JSON as it comes off the wire; its shape depends on the message.
 Json: TypeAlias = Any
@@ -459,9 +459,15 @@ class QcoreClient:
             RemoteProtocolError: it did not understand.
         """
         connection = await self._endpoints.connect(endpoint)
-        return await connection.request(
-            name, fields, timeout_s=self._attempt_timeout_s if timeout_s is None else timeout_s
-        )
+        try:
+            return await connection.request(
+                name, fields, timeout_s=self._attempt_timeout_s if timeout_s is None else timeout_s
+            )
+        except ErrorReply as error:
+            if str(error) != f"{name}: unknown message type":
+                raise
+            text = f"{error}: the node at {endpoint} runs an older qcore, which has no such request: upgrade it first"
+            raise ErrorReply(text, error.detail()) from None
 
     async def _result(self, name: str, fields: Mapping[str, Json], endpoint: str) -> Json:
         """The `Ok` of a reply, or its `Err` raised. A node that is not there yet is waited for."""

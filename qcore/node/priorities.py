@@ -1,4 +1,12 @@
-"""A leader says in the log when too many of the voters never lead, and when that is over.
+"""A node says in the log what it knows of voters that never lead, and when that is over.
+
+| line | said by |
+|---|---|
+| this voter never leads | a voter of priority 0 |
+| too many of the voters never lead | the leader, which knows all; and a node whose own priority is enough to know it |
+| there is no leader, and this node cannot become one | a voter of priority 0 that has missed a leader for a while |
+
+The last line is for a cluster in which no voter may lead: none of them ever hears of the others' priorities.
 
 Priorities are settings of the nodes. A restart may change them, and the leader learns it from the next answer, so
 that no event of the node's own marks the moment: it is looked for once a second.
@@ -7,27 +15,33 @@ that no event of the node's own marks the moment: it is looked for once a second
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
-from qcore.core.raft import RaftCore
+from qcore.core.status import CoreStatus
 from qcore.node.logs import NodeLog
 
-#: How often the leader looks, seconds.
+#: How often the node looks, seconds.
 INTERVAL_S: Final = 1.0
+#: There must be no leader at so many looks in a row: an election takes some time.
+LOOKS: Final = 5
 
 
 class PriorityWatch:
     """Compares what the core says with what it said last.
 
     Args:
-        core: looked at.
+        status: the core's.
         log: gets a line for each change.
     """
 
-    def __init__(self, core: RaftCore, log: NodeLog) -> None:
-        self._core = core
+    def __init__(self, status: Callable[[], CoreStatus], log: NodeLog) -> None:
+        self._status = status
         self._log = log
-        self._said: str | None = None
+        self._led = False
+        self._said_fault: str | None = None
+        self._said_own = False
+        self._leaderless = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -42,16 +56,43 @@ class PriorityWatch:
             self._timer = None
 
     def look(self) -> None:
-        """Write a line if what the leader knows of the voters' priorities has become another fault, or none.
+        """Write a line for each thing that has changed."""
+        status = self._status()
+        never_leads = status.priority == 0 and status.node_id in status.never_lead
+        self._look_at_own(status, never_leads)
+        self._look_at_all(status)
+        self._look_for_leader(status, never_leads)
 
-        A node that no longer leads knows nothing, and says nothing: the next leader does.
-        """
-        fault = self._core.status().priority_fault
-        if self._core.role != "leader":
-            self._said = None
-        elif fault != self._said:
-            self._said = fault
-            if fault is None:
-                self._log.info("priorities are well again: enough voters may lead")
-            else:
-                self._log.warning("too many voters never lead", why=fault)
+    def _look_at_own(self, status: CoreStatus, never_leads: bool) -> None:
+        if never_leads and not self._said_own:
+            self._log.info(
+                "this voter has priority 0 and never leads", voters=str([*status.membership.voters])
+            )
+        self._said_own = never_leads
+
+    def _look_at_all(self, status: CoreStatus) -> None:
+        leads, fault = status.role == "leader", status.priority_fault
+        if leads != self._led:
+            # A node that leads no longer has forgotten the others' priorities: that is no end of the fault.
+            self._led, self._said_fault = leads, None
+        if fault == self._said_fault:
+            return
+        self._said_fault = fault
+        if fault is None:
+            self._log.info("priorities are well again: enough voters may lead")
+        else:
+            self._log.warning("too many voters never lead", why=fault)
+
+    def _look_for_leader(self, status: CoreStatus, never_leads: bool) -> None:
+        if not never_leads or status.leader_id is not None:
+            if self._leaderless >= LOOKS and never_leads:
+                self._log.info("a leader is known again", leader=status.leader_id)
+            self._leaderless = 0
+            return
+        self._leaderless += 1
+        if self._leaderless == LOOKS:
+            self._log.warning(
+                "no leader is known, and this voter has priority 0: nobody may lead unless another voter has a "
+                "higher one",
+                why="a node knows the others' priorities from their leader only: `qcore cluster health` asks them all",
+            )

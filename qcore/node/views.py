@@ -353,7 +353,8 @@ def _raft(page: Exposition, status: CoreStatus) -> None:
         "snapshot_index": ("Last index of the newest snapshot, or 0.", status.snapshot_index),
         "priority": ("This node's own priority; 0 never leads.", status.priority),
         "priority_zero_voters": (
-            "Voters known to have priority 0: all of them on the leader, elsewhere this node at most.",
+            "Voters known here to have priority 0: on the leader all that told it, elsewhere this node if it is one. "
+            "Without a leader the sum over all voters counts them.",
             len(status.never_lead),
         ),
         "voters": ("Voting members.", len(status.membership.voters)),
@@ -377,7 +378,7 @@ def _clocks(page: Exposition, status: CoreStatus) -> None:
     page.family(
         "qcore_wall_clock_skew_seconds",
         "gauge",
-        "How far this leader's wall clock is ahead of a quorum's.",
+        "How far this leader's wall clock is ahead of a quorum's, or of the others' where no quorum agrees.",
         skews,
     )
     page.gauge(

@@ -7,12 +7,20 @@ from collections.abc import Callable
 from typing import Final
 
 from qcore.core.status import CoreStatus
+from qcore.core.wall_time import quorum_within
 from qcore.node.logs import NodeLog
 
 #: How often the clocks are compared, seconds.
 LOOK_INTERVAL_S: Final = 1.0
 #: A clock must be wrong at so many looks in a row: one answer that was long under way is no wrong clock.
 LOOKS: Final = 3
+_WRONG: Final = (
+    "the wall clock of this leader is far from a quorum's: time stamps are held within the bound"
+)
+_UNSURE: Final = (
+    "the wall clocks of this leader and of others are far apart, and no quorum is known to agree: it cannot be known "
+    "which is wrong; time stamps follow the earlier"
+)
 
 
 class WallWatch:
@@ -30,7 +38,7 @@ class WallWatch:
         self._bound_us = bound_us
         self._timer: asyncio.TimerHandle | None = None
         self._far = 0
-        self._said_skew = False
+        self._said_skew = ""
         self._said_ahead = False
 
     def start(self) -> None:
@@ -48,25 +56,36 @@ class WallWatch:
         """Compare once."""
         status = self._status()
         if status.role != "leader":
-            self._far, self._said_skew, self._said_ahead = 0, False, False
+            self._far, self._said_skew, self._said_ahead = 0, "", False
             return
-        self._look_at_skew(status.wall_skew_us)
+        self._look_at_skew(status, status.wall_skew_us)
         self._look_at_log_time(status.log_time_ahead_us)
 
-    def _look_at_skew(self, skew_us: int | None) -> None:
+    def _look_at_skew(self, status: CoreStatus, skew_us: int | None) -> None:
         if skew_us is None:
             return
         self._far = self._far + 1 if abs(skew_us) > self._bound_us else 0
-        if self._far >= LOOKS and not self._said_skew:
-            self._said_skew = True
+        text = _WRONG if self._quorum_agrees(status) else _UNSURE
+        if self._far >= LOOKS and self._said_skew != text:
+            self._said_skew = text
             self._log.warning(
-                "the wall clock of this leader is far from a quorum's: time stamps are held within the bound",
+                text,
                 ahead_seconds=skew_us / 1e6,
                 bound_seconds=self._bound_us / 1e6,
             )
         elif self._far == 0 and self._said_skew:
-            self._said_skew = False
+            self._said_skew = ""
             self._log.info("the wall clock of this leader agrees with a quorum's again")
+
+    def _quorum_agrees(self, status: CoreStatus) -> bool:
+        clocks = {status.node_id: 0}
+        for peer, progress in status.peers.items():
+            if progress.wall_offset_us is not None:
+                clocks[peer] = progress.wall_offset_us
+        membership = status.membership
+        return quorum_within(
+            (membership.voters, membership.voters_outgoing), clocks, self._bound_us
+        )
 
     def _look_at_log_time(self, ahead_us: int | None) -> None:
         if ahead_us is not None and not self._said_ahead:

@@ -137,6 +137,8 @@ def support_of(machine: StateMachine, rules_max: int = LATEST_RULES) -> VersionS
             f"qcore.store.interface.ApplyContext; it does not: {error}"
         ) from None
     match versions:
+        case (bool(), _) | (_, bool()):
+            pass  # To Python `True` is an int, but no version.
         case (int() as low, int() as high) if 1 <= low <= high <= _MAX_VERSION:
             return VersionSupport(1, rules_max, name, low, high)
     raise ConfigError(

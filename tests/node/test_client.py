@@ -17,6 +17,7 @@ from qcore.errors import (
     NotLeader,
     OutcomeUnknown,
     Overloaded,
+    RemoteProtocolError,
     StoreError,
     TransportError,
 )
@@ -80,6 +81,26 @@ def test_it_follows_the_leader_that_is_named() -> None:
                 assert await client.create_entity("Item", "y") == ITEM
                 assert len(follower.seen) == 1, "it remembers the leader"
                 assert len(leader.seen) == 2
+
+    asyncio.run(scenario())
+
+
+def test_a_node_that_does_not_know_a_request_runs_an_older_qcore() -> None:
+    async def refuse(connection: ServerConnection) -> None:
+        async for frame in connection:
+            (name, fields), *_ = json.loads(frame).items()
+            error = {"id": fields["id"], "error": f"{name}: unknown message type"}
+            await connection.send(json.dumps({"Error": error}))
+
+    async def scenario() -> None:
+        async with serve(refuse, "127.0.0.1", 0) as listening:
+            address = f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+            async with QcoreClient([address]) as client:
+                with pytest.raises(RemoteProtocolError) as raised:
+                    await client.upgrade_machine()
+        assert str(raised.value).startswith(
+            f"UpgradeMachine: unknown message type: the node at {address} runs an older qcore"
+        )
 
     asyncio.run(scenario())
 

@@ -139,29 +139,40 @@ def test_states_that_nobody_has_shown_are_not_equal(
 
 
 def with_clock(**clock: Any) -> dict[str, Any]:
+    """What the leader of three voters says."""
     sound = {
         "wall_skew_us": 0,
         "max_wall_skew_us": 1_000_000,
         "log_time_ahead_us": None,
-        "peer_wall_offsets_us": {"2": 0},
+        "peer_wall_offsets_us": {"2": 0, "3": 0},
     }
-    return changed(LEADER, clock={**sound, **clock})
+    leader = changed(LEADER, clock={**sound, **clock})
+    leader["membership_config"]["membership"]["configs"] = [[1, 2, 3]]
+    return leader
 
 
 @pytest.mark.parametrize(
     ("clock", "said"),
     [
         ({}, []),
-        ({"wall_skew_us": 900_000, "peer_wall_offsets_us": {"2": -900_000}}, []),
+        ({"wall_skew_us": 900_000, "peer_wall_offsets_us": {"2": -900_000, "3": None}}, []),
         (
-            {"wall_skew_us": 3_600_000_000, "peer_wall_offsets_us": {"2": -3_600_000_000}},
+            {
+                "wall_skew_us": 3_600_000_000,
+                "peer_wall_offsets_us": {"2": -3_600_000_000, "3": -3_600_000_000},
+            },
             ["a:1: its wall clock is 3600.0 s ahead of a quorum's"],
         ),
         (
-            {"peer_wall_offsets_us": {"2": -5_000_000}},
+            {"peer_wall_offsets_us": {"2": -5_000_000, "3": 0}},
             ["b:1: its wall clock is 5.0 s behind a quorum's"],
         ),
-        ({"peer_wall_offsets_us": {"2": None}}, []),
+        (
+            # Node 3 is silent: the leader's clock may be the right one.
+            {"wall_skew_us": -5_000_000, "peer_wall_offsets_us": {"2": 5_000_000, "3": None}},
+            ["the wall clocks of a:1, b:1 are up to 5.0 s apart, and no quorum"],
+        ),
+        ({"peer_wall_offsets_us": {"2": None, "3": None}}, []),
         ({"wall_skew_us": None, "log_time_ahead_us": None}, []),
         (
             {"log_time_ahead_us": 9_000_000},

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from qcore.core import DurableState, RaftConfig, RaftCore
-from qcore.core.status import CoreStatus
+from qcore.core import DurableState, Membership, RaftConfig, RaftCore
+from qcore.core.status import CoreStatus, PeerStatus
 from qcore.node.logs import NodeLog
 from qcore.node.wall_watch import LOOKS, WallWatch
 
@@ -21,8 +21,19 @@ class Watched:
 
     def __init__(self) -> None:
         core = RaftCore(RaftConfig(1), DurableState(), rng=random.Random(1), now=0)
-        self.status: CoreStatus = replace(core.status(), role="leader", wall_skew_us=0)
+        self.status: CoreStatus = replace(
+            core.status(), role="leader", wall_skew_us=0, membership=Membership(voters=(1, 2, 3))
+        )
+        self.others(0, 0)
         self.watch = WallWatch(lambda: self.status, NodeLog(1), BOUND_US)
+
+    def others(self, *offsets_us: int | None) -> None:
+        """How far the clocks of nodes 2 and 3 are ahead of the leader's, as far as they have told."""
+        peers = {
+            peer: PeerStatus("replicate", 1, 2, 0, 0, wall_offset_us=offset)
+            for peer, offset in enumerate(offsets_us, start=2)
+        }
+        self.status = replace(self.status, peers=peers)
 
     def look(self, times: int = 1, **changes: int | None) -> None:
         self.status = replace(self.status, **changes)  # type: ignore[arg-type] # the two times only
@@ -47,6 +58,21 @@ def test_a_clock_out_of_bounds_gets_one_line_and_its_end_another(
     watched.look(20, wall_skew_us=BOUND_US)
     assert len(lines(caplog)) == 2
     assert "agrees with a quorum's again" in lines(caplog)[1]
+
+
+def test_with_a_silent_voter_it_cannot_be_known_which_clock_is_wrong(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "qcore.node")
+    watched = Watched()
+    watched.others(9 * BOUND_US, None)
+    watched.look(20, wall_skew_us=-9 * BOUND_US)
+    (unsure,) = lines(caplog)
+    assert "it cannot be known which is wrong" in unsure
+    watched.others(9 * BOUND_US, 9 * BOUND_US)
+    watched.look(20)
+    assert "far from a quorum's" in lines(caplog)[1], "the third voter has told its clock"
+    assert len(lines(caplog)) == 2
 
 
 def test_one_late_answer_is_no_wrong_clock(caplog: pytest.LogCaptureFixture) -> None:

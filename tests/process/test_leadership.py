@@ -196,6 +196,13 @@ def test_a_cluster_in_which_no_voter_may_lead_says_so_everywhere(tmp_path: Path)
         )
         first.start()
         cluster.wait_leader()
+        first.stop()
+        first.arguments += ["--priority", "0"]
+        first.start()
+        for node in cluster.nodes.values():
+            wait_for(lambda: "nobody may lead unless" in node.log_text(), 30, "its warning")  # noqa: B023 - at once
+            assert "this voter has priority 0 and never leads" in node.log_text()
+            assert "qcore_raft_priority_zero_voters 1" in node.get("/metrics")[1]
     assert_no_traceback(cluster)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -310,6 +311,22 @@ def test_leadership_goes_to_the_named_voter_on_request() -> None:
     cluster.pass_time(100)
     assert cluster.leader().node_id == 3
     assert last_reply(leader).result == "Success"
+
+
+def test_a_transfer_to_a_voter_that_never_leads_is_refused_at_once() -> None:
+    cluster = grown()
+    cluster.raft = replace(cluster.raft, priority=0)
+    cluster.restart(3)
+    cluster.pass_time(200)
+    leader = cluster.leader()
+    leader.step(TransferLeader(50, 3, 2000))
+    error = last_reply(leader).error
+    assert isinstance(error, ChangeRefused)
+    assert error.name == "priorities"
+    assert "node 3 has priority 0 and never leads" in str(error)
+    leader.request(51, put("x", 1))
+    cluster.pass_time(100)
+    assert last_reply(leader).result is not None, "writes do not wait"
 
 
 def test_a_transfer_to_a_dead_voter_is_given_up_and_the_leader_leads_on() -> None:

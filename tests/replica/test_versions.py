@@ -19,6 +19,7 @@ from qcore.core.version import LATEST_RULES, ClusterVersion, VersionSupport
 from qcore.errors import ChangeRefused, ConfigError, IncompatibleVersion, NotLeader
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import (
+    AddLearner,
     InitCluster,
     PeerMessageReceived,
     PeerSupports,
@@ -323,6 +324,28 @@ def test_an_upgrade_is_the_leaders_business_and_never_goes_back() -> None:
     assert isinstance(upgraded(cluster.hosts[2], 2).error, NotLeader)
 
 
+@pytest.mark.parametrize("compacted", [False, True])
+def test_a_new_node_without_the_old_version_needs_a_snapshot(compacted: bool) -> None:
+    """The last step of docs/upgrades.md: the leader's log must begin after the upgrade."""
+    cluster = Cluster(3, machine=Second)
+    leader = cluster.elect(1)
+    tell(cluster, replace(SUPPORT, machine_max=2))
+    leader.request(1, add("n"))
+    cluster.settle()
+    assert upgraded(leader).error is None
+    leader.step(TakeSnapshot(0 if compacted else 1000))
+    cluster.machine = Newer
+    joins = cluster.join(4)
+    leader.step(AddLearner(100, 4, "10.0.0.4:80", 5000))
+    if compacted:
+        cluster.pass_time(1000)
+        assert joins.replica.versions.active.machine_version == 2
+        assert value(joins, "n") == value(leader, "n")
+    else:
+        with pytest.raises(IncompatibleVersion, match="supports versions 2 to 3"):
+            cluster.pass_time(1000)
+
+
 # -- a program that does not fit ---------------------------------------------------------------------
 
 
@@ -386,6 +409,12 @@ def test_a_machine_must_declare_a_name_and_versions_and_the_right_apply() -> Non
     class Backwards(KeyValueMachine):
         versions = (3, 2)
 
+    class Boolean(KeyValueMachine):
+        versions = (True, True)
+
+    class HalfBoolean(KeyValueMachine):
+        versions = (1, True)
+
     class Old(KeyValueMachine):
         def apply(self, command: str, index: int, time_us: int) -> str:  # type: ignore[override]  # as 0.1.0 had it
             return ""
@@ -393,6 +422,8 @@ def test_a_machine_must_declare_a_name_and_versions_and_the_right_apply() -> Non
     cases: list[tuple[KeyValueMachine, str]] = [
         (Nameless(), "declares the name 'machines/mine.py'"),
         (Backwards(), "declares the versions"),
+        (Boolean(), r"declares the versions \(True, True\)"),
+        (HalfBoolean(), "declares the versions"),
         (Old(), r"apply must take \(command, context\)"),
     ]
     for machine, text in cases:
