@@ -26,6 +26,8 @@ class ClientOp:
         outcome: None while it is under way.
         output: what a read found; whether a cas succeeded.
         index: the log index that it took effect at, 0 while unknown.
+        term: for the checkers, the term of the entry at this index, 0 while unknown: it tells the entry from another
+            with the same text.
         payload: the command, for a check that it is still in the log at the end.
         only_node: sent to this node and to no other, once.
         is_plain: a request to a machine of the user's own, an increment, or one that prepares the run: `output` is
@@ -63,6 +65,7 @@ class ClientOp:
     outcome: Outcome | None = None
     output: Value = None
     index: int = 0
+    term: int = 0
     returned_us: int = 0
 
     @property
