@@ -61,6 +61,7 @@ class Callers:
                 reply.result,
                 reply.index,
                 reply.error,
+                term=self._services.histories.term_of(reply.index, call.op.payload),
                 served_by=self._node_id,
                 served_us=self._services.engine.now,
             )

@@ -41,8 +41,8 @@ class ClientAnswer:
     """What came back: the machine's result, or an error.
 
     Without either, the connection broke: before the request was taken (`not_taken`), or after, so that
-    nobody knows what became of it. `served_by` and `served_us` say which node answered, and when, in simulated
-    time, which no client could know: for the checkers.
+    nobody knows what became of it. For the checkers it says what no client could know: the `term` of the entry at
+    `index` (0 while it is not known), and which node answered, and when, in simulated time.
     """
 
     op: ClientOp
@@ -51,6 +51,7 @@ class ClientAnswer:
     index: int = 0
     error: QcoreError | None = None
     not_taken: bool = False
+    term: int = 0
     served_by: int = 0
     served_us: int = 0
 
@@ -194,6 +195,7 @@ class Client:
         op.in_flight = False
         op.served_by, op.served_us = payload.served_by, payload.served_us
         if payload.result is not None:
+            op.term = payload.term
             self._understand(op, payload.result, payload.index)
         elif payload.not_taken:
             self._try_elsewhere(op, None, "connection refused")

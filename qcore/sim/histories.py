@@ -69,10 +69,23 @@ _Key = tuple[int, int, int, int]
 
 
 class Histories:
-    """The histories of all snapshots of a run, by node and snapshot."""
+    """The histories of all snapshots of a run, by node and snapshot, and what was applied last at each index."""
 
     def __init__(self) -> None:
         self._known: dict[_Key, dict[int, History]] = {}
+        self._applied: dict[int, Entry] = {}
+
+    def applied(self, entry: Entry) -> None:
+        """Some node applied this entry."""
+        self._applied[entry.index] = entry
+
+    def term_of(self, index: int, data: str) -> int:
+        """The term of the entry with this text that was applied last at this index; 0 if it was another text's.
+
+        For an answer that a node gives now: the node that it comes from has just applied the entry.
+        """
+        entry = self._applied.get(index)
+        return entry.term if entry is not None and entry.data == data else 0
 
     def captured(self, node: int, snapshot: Snapshot, history: History) -> None:
         """The node captured this snapshot when its state had this history."""
@@ -138,6 +151,11 @@ class Past:
         more = self.applied[first - self.restored_through : end - self.restored_through]
         self.history = self.history.continued(more)
         self._histories.captured(self._node, snapshot, self.history)
+
+    def apply(self, entry: Entry) -> None:
+        """The node applied this entry."""
+        self.applied.append(entry)
+        self._histories.applied(entry)
 
     def on_state_hash(self, index: int, digest: str) -> bool:
         """The node's state has this digest at this index; returns whether others had the same."""

@@ -138,7 +138,7 @@ def lost_writes(logs: Logs, membership: Membership, history: Iterable[ClientOp])
 def _missing(op: ClientOp, node: int, log: NodeLog) -> str:
     """What to say if the log does not hold the write; empty if it does."""
     entry = log.entry_at(op.index)
-    if entry is not None and entry.data == op.payload:
+    if entry is not None and entry.data == op.payload and op.term in (0, entry.term):
         return ""
     if entry is not None:
         instead = f"holds {entry.kind} {_short(entry.data)} of term {entry.term} there"
@@ -146,10 +146,11 @@ def _missing(op: ClientOp, node: int, log: NodeLog) -> str:
         instead = "has a snapshot there that is not made of it"
     else:
         instead = "holds nothing there"
+    of_term = f", term {op.term}" if op.term else ""
     term, index = log.last
     return (
-        f"{_short(op.payload)} at index {op.index}, acknowledged to client {op.client}: node {node} can be elected "
-        f"(its log ends at index {index}, term {term}) and {instead}"
+        f"{_short(op.payload)} at index {op.index}{of_term}, acknowledged to client {op.client}: node {node} can be "
+        f"elected (its log ends at index {index}, term {term}) and {instead}"
     )
 
 

@@ -475,7 +475,7 @@ class SimNode:
         self._watch.committed(effect.commit)
 
     def _on_applied(self, effect: Applied) -> None:
-        self.past.applied.append(effect.entry)
+        self.past.apply(effect.entry)
         if self._hooks.apply:
             entry = effect.entry
             offer(self._hooks.apply, Happening(self.node_id, term=entry.term, index=entry.index))

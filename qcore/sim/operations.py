@@ -26,10 +26,12 @@ class ClientOp:
         outcome: None while it is under way.
         output: what a read found; whether a cas succeeded.
         index: the log index that it took effect at, 0 while unknown.
+        term: for the checkers, the term of the entry at this index, 0 while unknown: it tells the entry from another
+            with the same text.
         payload: the command, for a check that it is still in the log at the end.
         only_node: sent to this node and to no other, once.
-        is_plain: a request to a machine of the user's own, or one that prepares the run: `output` is the
-            answer as it is, and the linearizability checker, which knows registers only, does not see it.
+        is_plain: a request to a machine of the user's own, an increment, or one that prepares the run: `output` is
+            the answer as it is, and the checkers of registers do not see it.
         attempt_us: if set, send it again elsewhere when no answer came for so long: only for what a session
             makes harmless to repeat.
         max_staleness_ms: how old the state may be that a stale read sees.
@@ -63,6 +65,7 @@ class ClientOp:
     outcome: Outcome | None = None
     output: Value = None
     index: int = 0
+    term: int = 0
     returned_us: int = 0
 
     @property
@@ -71,11 +74,11 @@ class ClientOp:
         return self.index > 0 and self.request in ("write", "session")
 
     def as_operation(self) -> Operation | None:
-        """For the linearizability checker; None if it certainly had no effect or is not on a register.
+        """For the linearizability checker; None if it certainly had no effect.
 
         Nor does it get stale reads, which promise less: `qcore.sim.staleness` judges them.
         """
-        if self.outcome == "refused" or self.is_plain or self.request == "stale_read":
+        if self.outcome == "refused" or self.request == "stale_read":
             return None
         return Operation(
             client=self.client,

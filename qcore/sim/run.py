@@ -90,7 +90,7 @@ def _run(scenario: Scenario, seed: int, trace: TraceWriter, own: OwnMachine | No
 
 
 def _check_linearizability(world: World) -> LinearizabilityVerdict:
-    operations = [op.as_operation() for op in world.history]
+    operations = [op.as_operation() for op in world.register_history]
     verdict = check_history([operation for operation in operations if operation is not None])
     if verdict.result == "violation":
         world.services.report("linearizability", 0, verdict.explanation)

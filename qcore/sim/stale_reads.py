@@ -12,7 +12,7 @@ def check_stale_reads(world: World) -> list[TooOld]:
 
     Once a register is behind, its reads miss one write after the other: more reports say nothing new.
     """
-    ops = world.history
+    ops = world.register_history
     reads = [_read(world, op) for op in ops if op.request == "stale_read" and op.outcome == "ok"]
     found = check_staleness(reads, [write for op in ops for write in _writes(op)])
     reported: dict[str, int] = {}
@@ -33,8 +33,8 @@ def _read(world: World, op: ClientOp) -> StaleRead:
 
 
 def _writes(op: ClientOp) -> list[Written]:
-    if op.is_plain or op.kind == "read" or op.outcome == "refused" or op.output is False:
-        return []  # not on a register, or without effect for certain
+    if op.kind == "read" or op.outcome == "refused" or op.output is False:
+        return []  # without effect for certain
     acknowledged = op.returned_us if op.outcome == "ok" else None
     who = f"op {op.op_id} of client {op.client}"
     return [Written(op.key, op.value, op.invoked_us, acknowledged, op.index, who)]

@@ -122,6 +122,12 @@ class World:
         self._start_clients()
         self.engine.run(scenario.until_us)
 
+    @property
+    def register_history(self) -> list[ClientOp]:
+        """The operations on registers: no request to a machine of the user's own, and none of a counter."""
+        counters = self.scenario.counters
+        return [op for op in self.history if not op.is_plain and op.key not in counters]
+
     # -- parts -----------------------------------------------------------------------------------
 
     def _make_node(self, node: int) -> SimNode:

@@ -222,6 +222,25 @@ def test_a_write_that_the_machine_refused_is_acknowledged_too(
     assert any(refused[0].payload in text for text in lost(world))
 
 
+def test_another_entry_with_the_same_text_is_not_the_one_that_was_acknowledged() -> None:
+    """Every command is the same; the power loss takes acknowledged ones, and later ones take their indexes."""
+    spec = scenario(
+        "[{at_ms: 2000, power_loss: all, for_ms: 100}]",
+        cluster="{nodes: 3, safeguards: {append_durable_before_ack: false, noop_on_election: false},"
+        " disk: {latency_ms: 60}}",
+        workload="{rate_per_s: 100}",
+        until_ms=4000,
+    )
+    same = json.dumps({"op": "set", "key": "a", "value": 1})
+    world = World(spec, 1, TraceWriter(), OwnMachine(KeyValueMachine, lambda _rng: ("write", same)))
+    world.run()
+    acknowledged = [op for op in world.history if op.is_acknowledged_write]
+    for log in map(world.logs.log_of, world.nodes):
+        held = [log.entry_at(op.index) for op in acknowledged]
+        assert {entry and entry.data for entry in held} == {same}, "by their text, all are there"
+    assert "of term" in lost(world)[0]
+
+
 # -- who can be elected ---------------------------------------------------------------------------
 
 

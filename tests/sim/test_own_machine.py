@@ -167,3 +167,13 @@ def test_the_readmes_scenario_passes() -> None:
     for seed in (1, 2, 3):
         result = run_scenario(spec, seed)
         assert result.ok, failures(result)
+
+
+def test_stale_reads_of_ones_own_machine_are_not_judged_as_reads_of_a_register(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "stale.yaml"
+    text = OWN.format(machine=f"{EXAMPLE}:CounterMachine")
+    path.write_text(text.replace("workload: {", "workload: {read_kind: stale_read, "))
+    result = run_scenario(path, 1)
+    assert result.ok, failures(result)

@@ -113,3 +113,36 @@ def test_no_session_ends_while_nothing_is_committed_under_a_leader_that_stays(se
     )
     result = run_scenario(spec, seed)
     assert result.ok, result.failed()
+
+
+@pytest.mark.parametrize("kind", ["read", "stale_read"])
+def test_a_read_of_a_counter_is_not_judged_as_one_of_a_register(kind: str) -> None:
+    """It finds a number that nobody asked to write: the increments made it."""
+    result = run(
+        f"[{{at_ms: 1500, read: {{node: leader, key: k1, read_kind: {kind}, outcome: ok}}}}]",
+        "{safe: true, exactly_once: true}",
+        workload=COUNTING,
+    )
+    assert result.ok, failures(result)
+
+
+def test_a_register_beside_the_counters_is_judged() -> None:
+    timeline = (
+        "[{at_ms: 1000, write: {node: leader, key: x, value: 1, outcome: ok}},"
+        " {at_ms: 1500, read: {node: leader, key: x, expect: 1}}]"
+    )
+    world = World(scenario(timeline, workload=COUNTING), 1, TraceWriter())
+    world.run()
+    assert [op.key for op in world.register_history] == ["x", "x"]
+    result = run(timeline, "{safe: true, exactly_once: true}", workload=COUNTING)
+    assert result.ok, failures(result)
+
+
+@pytest.mark.parametrize("write", ["leader", "{node: leader, key: k1}"])
+def test_a_write_to_a_counter_is_refused(write: str) -> None:
+    timeline = f"[{{at_ms: 1000, write: {write}}}]"
+    with pytest.raises(ConfigError, match=r"timeline\[0\]: write: k\d is a counter"):
+        scenario(timeline, workload=COUNTING)
+    scenario(
+        timeline, workload="{clients: 0, sessions: true}"
+    )  # where nobody counts, it is allowed

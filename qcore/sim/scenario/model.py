@@ -84,6 +84,7 @@ class Scenario(Spec):
             self._check_keys()
         if self.workload.sessions and self.cluster.machine != "kv":
             raise ValueError("workload.sessions adds to registers: it needs the machine kv")
+        self._check_counters()
         for name in ("priorities", "settings", "clocks"):
             for node in getattr(self.cluster, name):
                 if node not in known:
@@ -120,6 +121,25 @@ class Scenario(Spec):
                     f"timeline[{number}]: {operation.op}: there is no key {operation.key!r}; with the machine "
                     f"entity there are {', '.join(keys)} (workload.keys)"
                 )
+
+    def _check_counters(self) -> None:
+        """A write to a counter would be taken for increments that went wrong: nobody could judge the count."""
+        counters = self.counters
+        for number, operation in self._operations():
+            key = operation.key or "k0"
+            if operation.op == "write" and key in counters:
+                raise ValueError(
+                    f"timeline[{number}]: write: {key} is a counter, to which the clients add with "
+                    "workload.sessions; write to another key, for example key: x"
+                )
+
+    @property
+    def counters(self) -> frozenset[str]:
+        """The keys that the clients count in: no registers, which hold what was written last."""
+        workload = self.workload
+        if not (workload.sessions and workload.clients):
+            return frozenset()
+        return frozenset(f"k{number}" for number in range(workload.keys))
 
     def _operations(self) -> list[tuple[int, Operation]]:
         return [
