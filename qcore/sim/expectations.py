@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from qcore.replica.sessions import TICK
 from qcore.sim.linearizability import LinearizabilityVerdict
 from qcore.sim.monitor import Interval
 from qcore.sim.node import SimNode
@@ -100,7 +101,8 @@ def _convergence(j: Judgement) -> Iterator[Expectation]:
                 states.setdefault("down", []).append(node)
             else:
                 digest = replica.machine.state_hash()[:8]
-                states.setdefault(f"index {replica.applied_index}, state {digest}", []).append(node)
+                index = _index_without_ticks(j.world, replica.applied_index)
+                states.setdefault(f"index {index}, state {digest}", []).append(node)
         equal = len(states) == 1 and "down" not in states
         seen = "; ".join(
             f"{state} on {', '.join(map(str, nodes))}" for state, nodes in states.items()
@@ -116,6 +118,19 @@ def _convergence(j: Judgement) -> Iterator[Expectation]:
             "every acknowledged write is in the logs of all who could be elected at the end",
             seen,
         )
+
+
+def _index_without_ticks(world: World, index: int) -> int:
+    """That index, without the ticks right before it.
+
+    A leader appends ticks by itself, at any time, so the last may still be on its way when a run ends.
+    """
+    best = furthest(world)
+    entries = best.replica.core.log_entries() if best is not None and best.replica is not None else []
+    for entry in reversed(entries):
+        if entry.index == index and entry.data == TICK:
+            index -= 1
+    return index
 
 
 def furthest(world: World) -> SimNode | None:

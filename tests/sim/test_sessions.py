@@ -146,3 +146,14 @@ def test_a_write_to_a_counter_is_refused(write: str) -> None:
     scenario(
         timeline, workload="{clients: 0, sessions: true}"
     )  # where nobody counts, it is allowed
+
+
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_a_tick_on_its_way_at_the_end_is_no_difference_between_members(seed: int) -> None:
+    """Of the first seeds, half end while a tick is not applied everywhere."""
+    spec = parse_scenario(
+        "name: x\nsummary: x\nworkload: {sessions: true, session_lifetime_ms: 1000, clients: 5, rate_per_s: 60}\n"
+        "until_ms: 5000\nexpect: {converges: true}\n"
+    )
+    result = run_scenario(spec, seed)
+    assert result.ok, result.failed()
