@@ -167,7 +167,7 @@ def _foreign_commands(directory: Path, machine: Recognises) -> str | None:
             seen.append(entry.index)
     if not seen:
         return None
-    return f"not one of its first {len(seen)} commands (entries {seen[0]} to {seen[-1]}) is a command of this machine"
+    return f"this machine understands none of the commands in entries {seen[0]} to {seen[-1]}"
 
 
 @contextmanager
