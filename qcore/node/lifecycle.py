@@ -8,22 +8,31 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import IO, Final
 
 import qcore
-from qcore.errors import ConfigError, QcoreError
+from qcore.core.entry import Snapshot
+from qcore.errors import (
+    ConfigError,
+    IncompatibleVersion,
+    QcoreError,
+    StateMachineFailed,
+    StorageError,
+)
 from qcore.node.application import Application, EntityApplication
 from qcore.node.config import NodeConfig
 from qcore.node.garbage import Garbage
 from qcore.node.logs import NodeLog
 from qcore.node.node import Node
+from qcore.replica.sessions import SessionTable, command_in
+from qcore.replica.snapshotting import restore_snapshot
 from qcore.replica.versions import require
 from qcore.storage.interface import LogStorage
-from qcore.storage.peek import stored_version
+from qcore.storage.peek import first_entries, stored_snapshot, stored_version
 from qcore.storage.sqlite import SqliteStorage
-from qcore.store.interface import support_of
+from qcore.store.interface import Recognises, StateMachine, support_of
 
 #: Exit codes of `run_node`.
 EXIT_DONE: Final = 0
@@ -32,6 +41,9 @@ EXIT_FORCED: Final = 130
 
 #: How long the event loop may keep the disk thread waiting for the interpreter after each sync.
 _SWITCH_INTERVAL_S: Final = 0.0005
+
+#: Where a log does not name its machine: how many of its first entries are looked at for a command of this one.
+_ENTRIES_JUDGED: Final = 1000
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
@@ -69,6 +81,8 @@ def run_node(
         stored = stored_version(config.data_dir)
         if stored is not None:
             require(stored, support)
+        if stored is None or not stored.machine:
+            _require_own_data(config.data_dir, application.machine)
         storage = open_storage(config.data_dir, config.node_id)
         stack.callback(storage.close)
         runner = stack.enter_context(asyncio.Runner(loop_factory=_loop_factory(config.use_uvloop)))
@@ -94,6 +108,66 @@ def run_node(
     if isinstance(failure, QcoreError):
         raise failure
     return EXIT_DONE if failure is None else EXIT_UNHEALTHY
+
+
+def _require_own_data(directory: Path, machine: StateMachine) -> None:
+    """Refuse data that names no machine (apply rules 1) and is plainly of another one.
+
+    A snapshot decides: of one that this machine can read, later commands may all be malformed, and are its own still.
+    Without a snapshot the log holds every command, and decides.
+
+    Raises:
+        IncompatibleVersion: says what was found; nothing was written.
+    """
+    found: str | None = None
+    try:
+        snapshot = stored_snapshot(directory)
+        if snapshot is not None:
+            found = _unreadable(snapshot, machine)
+        elif isinstance(machine, Recognises):
+            found = _foreign_commands(directory, machine)
+    except StorageError:
+        return  # opening it will say why
+    if found is not None:
+        raise IncompatibleVersion(
+            f"{directory}: the log does not name its state machine (data of qcore 0.1.0, or of apply rules 1), and "
+            f"{found}: this program runs {machine.name!r}; start this node with the --machine that the cluster runs; "
+            "its data is as it was"
+        )
+
+
+def _unreadable(snapshot: Snapshot, machine: StateMachine) -> str | None:
+    """How this machine fails to read the snapshot, or None. What it is left with is replaced when the node starts."""
+    try:
+        # Of a machine that restores gradually, the first part: the node restores all of it soon enough.
+        next(restore_snapshot(snapshot.data, machine, SessionTable()), None)
+    except StateMachineFailed as error:
+        through = snapshot.meta.last_included_index
+        return (
+            f"the snapshot through entry {through} is not one of this machine ({error.__cause__})"
+        )
+    return None
+
+
+def _foreign_commands(directory: Path, machine: Recognises) -> str | None:
+    """That the log's first commands are all unknown to this machine, or None if there are none or it knows one."""
+    seen: list[int] = []
+    with closing(first_entries(directory, ("command", "session"), _ENTRIES_JUDGED)) as entries:
+        for entry in entries:
+            command = command_in(entry)
+            if command is None:
+                continue
+            try:
+                if machine.recognises(command):
+                    return None
+            except Exception as raised:  # the boundary to the user's own code
+                raise StateMachineFailed(
+                    f"recognises raised {type(raised).__name__}: {raised}; it must say yes or no to any text"
+                ) from raised
+            seen.append(entry.index)
+    if not seen:
+        return None
+    return f"this machine understands none of the commands in entries {seen[0]} to {seen[-1]}"
 
 
 @contextmanager

@@ -34,6 +34,7 @@ from __future__ import annotations
 import heapq
 import json
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -41,6 +42,7 @@ from pydantic import TypeAdapter
 from pydantic_core import from_json
 
 from qcore.core.entry import Entry
+from qcore.core.version import FIRST_VERSION
 from qcore.errors import QcoreError, SequenceRefused, SessionExpired, StoreError
 from qcore.store.interface import ApplyContext, StateMachine
 
@@ -322,6 +324,18 @@ def close_request(session_id: int) -> str:
 def run_request(session_id: int, sequence: int, acknowledged: int, command: str) -> str:
     """Payload of a `session` request that applies a command once."""
     return json.dumps(["run", session_id, sequence, acknowledged, command])
+
+
+def command_in(entry: Entry) -> str | None:
+    """The state machine's command in an entry of any kind: bare, or the one that a session runs; None without one."""
+    if entry.kind == "command":
+        return entry.data
+    if entry.kind == "session":
+        # What runs a command reads alike under all rules.
+        with suppress(ValueError):
+            request = _parse(entry.data, FIRST_VERSION.rules)
+            return request.command if isinstance(request, _Run) else None
+    return None
 
 
 def _parse(data: str, rules: int) -> _Open | _Keep | _Close | _Run | _Tick:

@@ -1,21 +1,42 @@
-"""A look at a stored log before it is opened: which version of the cluster it belongs to.
+"""A look at a stored log before it is opened: which cluster it belongs to, and what it holds.
 
 Opening a log moves what a crash left in its write-ahead file, and takes its lock. A node that is not the one that
-the data needs must end before that, so this reads without changing anything. What it finds is a hint: checksums are
-verified when the log is opened and loaded.
+the data needs must end before that, so this reads without changing anything. The version is a hint: checksums are
+verified when the log is opened and loaded. Snapshot and entries are verified here, too: what they hold is judged.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+from qcore.core.entry import Entry, EntryKind, Snapshot
 from qcore.core.version import ClusterVersion
-from qcore.storage.checks import HAS_CLOCK, KIND_CODES, decode_meta, version_in
+from qcore.errors import StorageError
+from qcore.storage.checks import (
+    HAS_CLOCK,
+    KIND_CODES,
+    decode_entries,
+    decode_meta,
+    decode_snapshot,
+    version_in,
+)
+from qcore.storage.schema import translate
 from qcore.storage.sqlite import DATABASE_FILE
 
 _NEWEST_ENTRY = "SELECT data, kind FROM log WHERE (kind & 15) = ? ORDER BY idx DESC LIMIT 1"
+_SNAPSHOT = (
+    "SELECT last_index, last_term, last_time_us, membership, parts, data, checksum FROM snapshot"
+)
+_PARTS = "SELECT data FROM snapshot_part WHERE last_index = ? ORDER BY id"
+#: Each entry, and the checksum before it, which its own continues.
+_FIRST_ENTRIES = (
+    "SELECT idx, term, kind, time_us, data, checksum, "
+    "coalesce((SELECT checksum FROM log AS before WHERE before.idx = log.idx - 1), "
+    "(SELECT base_chain FROM state)) FROM log WHERE (kind & 15) IN ({codes}) ORDER BY idx LIMIT ?"
+)
 
 
 def stored_version(directory: Path) -> ClusterVersion | None:
@@ -24,9 +45,54 @@ def stored_version(directory: Path) -> ClusterVersion | None:
     Returns:
         None if there is no log, if it names no version, or if it cannot be read now: opening it will say why.
     """
+    try:
+        with _reading(directory) as connection:
+            entry = connection.execute(_NEWEST_ENTRY, (KIND_CODES["version"],)).fetchone()
+            if entry is not None:
+                return version_in(entry[0], has_clock=bool(entry[1] & HAS_CLOCK))
+            snapshot = connection.execute("SELECT membership FROM snapshot").fetchone()
+            return None if snapshot is None else decode_meta(0, 0, 0, snapshot[0].decode()).version
+    except (StorageError, ValueError):
+        return None
+
+
+def stored_snapshot(directory: Path) -> Snapshot | None:
+    """The newest snapshot in a data directory; None if there is none.
+
+    Raises:
+        StorageError: it cannot be read now.
+    """
+    with _reading(directory) as connection:
+        row = connection.execute(_SNAPSHOT).fetchone()
+        if row is None:
+            return None
+        parts = connection.execute(_PARTS, (row[0],))
+        return decode_snapshot(directory / DATABASE_FILE, row, parts)
+
+
+def first_entries(directory: Path, kinds: tuple[EntryKind, ...], limit: int) -> Generator[Entry]:
+    """The first entries of these kinds, one at a time: a log may be larger than the memory. Close it when done.
+
+    Raises:
+        StorageError: they cannot be read now.
+    """
+    codes = ", ".join(str(KIND_CODES[kind]) for kind in kinds)
+    with _reading(directory) as connection:
+        for *row, before in connection.execute(_FIRST_ENTRIES.format(codes=codes), (limit,)):
+            entries, _ = decode_entries(directory / DATABASE_FILE, [tuple(row)], row[0], before)
+            yield from entries
+
+
+@contextmanager
+def _reading(directory: Path) -> Iterator[sqlite3.Connection]:
+    """The log of a data directory, for reading; nothing that SQLite makes for that stays.
+
+    Raises:
+        StorageError: there is none, or it cannot be read now.
+    """
     path = (directory / DATABASE_FILE).absolute()
     if not path.exists():
-        return None
+        raise StorageError(f"{path} does not exist")
     index_path, wal_path = path.with_name(path.name + "-shm"), path.with_name(path.name + "-wal")
     had_index = index_path.exists()
     # Without a write-ahead file SQLite would make one, if it is not told that nothing changes.
@@ -35,13 +101,9 @@ def stored_version(directory: Path) -> ClusterVersion | None:
         with closing(
             sqlite3.connect(f"{path.as_uri()}?{options}", uri=True, timeout=0)
         ) as connection:
-            entry = connection.execute(_NEWEST_ENTRY, (KIND_CODES["version"],)).fetchone()
-            if entry is not None:
-                return version_in(entry[0], has_clock=bool(entry[1] & HAS_CLOCK))
-            snapshot = connection.execute("SELECT membership FROM snapshot").fetchone()
-            return None if snapshot is None else decode_meta(0, 0, 0, snapshot[0].decode()).version
-    except (sqlite3.Error, UnicodeDecodeError, ValueError):
-        return None
+            yield connection
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise translate(error, path, "read") from error
     finally:
         if not had_index:
             index_path.unlink(missing_ok=True)

@@ -51,6 +51,14 @@ class EntityStore:
             self.changes = transaction.changes
         return _encode({kind: result})
 
+    def recognises(self, command: str) -> bool:
+        """Whether `apply` knows the form of the command."""
+        try:
+            parse_command(command)
+        except BadRequest:
+            return False
+        return True
+
     def query(self, query: str) -> str:
         """Answer a read of `parse_request`.
 

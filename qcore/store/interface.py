@@ -110,6 +110,19 @@ class RestoresGradually(Protocol):
         ...
 
 
+@runtime_checkable
+class Recognises(Protocol):
+    """What a machine may have on top of `StateMachine`: it tells its own commands from those of other machines.
+
+    Data of apply rules 1 does not say which machine wrote it. A node with a machine that has this refuses to start
+    on a log of such data that holds commands and not one of its own.
+    """
+
+    def recognises(self, command: str) -> bool:
+        """Whether the command has the form of one of this machine's, whatever the state; never raises."""
+        ...
+
+
 def support_of(machine: StateMachine, rules_max: int = LATEST_RULES) -> VersionSupport:
     """What a program with this machine can apply.
 

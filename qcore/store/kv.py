@@ -68,6 +68,14 @@ class KeyValueMachine:
         except StoreError as error:
             return f'{{"ok":false,"error":{_encode(str(error))}}}'
 
+    def recognises(self, command: str) -> bool:
+        """Whether `apply` knows the form of the command."""
+        try:
+            _parse(command)
+        except StoreError:
+            return False
+        return True
+
     def query(self, query: str) -> str:
         """Answer a `get`.
 

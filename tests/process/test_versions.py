@@ -6,13 +6,15 @@ import hashlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from qcore.cli.processes import LocalCluster, NodeProcess, wait_for
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
-from tests.process.wire import WireClient
+from tests.process.wire import WireClient, string_schema
 
 pytestmark = pytest.mark.process
 
@@ -50,9 +52,16 @@ def refused(node: NodeProcess, *arguments: str) -> str:
 
 
 def execute(cluster: LocalCluster, key: str) -> str:
+    return write(cluster, f'{{"op": "set", "key": "{key}", "value": 1}}')
+
+
+def write(cluster: LocalCluster, command: str, in_session: bool = False) -> str:
     with WireClient(cluster.wait_leader().address) as client:
-        request = {"Write": f'{{"op": "set", "key": "{key}", "value": 1}}'}
-        answer = client.ask("Perform", request=request)["Write"]
+        use: dict[str, object] = {}
+        if in_session:
+            session = client.ask("OpenSession", lifetime_ms=60_000)["Ok"]
+            use = {"session": {"id": session, "sequence": 1}}
+        answer = client.ask("Perform", request={"Write": command}, **use)["Write"]
         assert answer["error"] is None
         text: str = answer["response"]
     return text
@@ -89,6 +98,91 @@ def test_a_restart_that_forgets_the_machine_is_refused_and_writes_nothing(
         execute(cluster, "b")
         cluster.wait_converged()
         assert_no_traceback(cluster)
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+@pytest.mark.parametrize("what", ["command", "session", "snapshot"])
+def test_data_of_rules_1_is_refused_by_another_machine(tmp_path: Path, what: str, how: str) -> None:
+    """It does not name its machine: the snapshot does by its form, and without one the commands do."""
+    kept = ["--snapshot-entries", "5", "--keep-entries", "0"]
+    arguments = [*ARGUMENTS, "--machine", "kv", *(kept if what == "snapshot" else [])]
+    with alone_on_rules_1(tmp_path, arguments) as cluster:
+        for number in range(6):
+            set_text = f'{{"op": "set", "key": "k{number}", "value": 1}}'
+            write(cluster, set_text, in_session=what == "session")
+        node = cluster.nodes[1]
+        if what == "snapshot":
+            wait_for(lambda: node.status()["snapshot"] is not None, 20, "a snapshot")
+            execute(cluster, "b")  # on the disk after the snapshot
+        if how == "stop":
+            node.stop()
+        else:
+            node.kill()
+        before = content_of(node)
+        said = refused(node)
+        assert "this program runs 'entity'; start this node with the --machine" in said
+        found = (
+            "the snapshot through entry"
+            if what == "snapshot"
+            else "understands none of the commands in entries"
+        )
+        assert found in said
+        assert content_of(node) == before
+        node.arguments = arguments
+        node.start()
+        assert "true" in execute(cluster, "later")
+        wait_for(lambda: node.status()["qcore"]["machine"]["recorded"], 20, "rules 2")
+        assert_no_traceback(cluster)
+
+
+def test_data_of_rules_1_of_entities_is_refused_by_the_key_value_machine(tmp_path: Path) -> None:
+    with alone_on_rules_1(tmp_path, [*ARGUMENTS]) as cluster:
+        with WireClient(cluster.wait_leader().address) as client:
+            client.ask("Perform", request={"SetSchema": {"entity_schema": string_schema("Room")}})
+        node = cluster.nodes[1]
+        node.stop()
+        before = content_of(node)
+        assert "understands none of the commands in entries" in refused(node, "--machine", "kv")
+        assert content_of(node) == before
+        node.start()
+        cluster.wait_leader()
+
+
+def test_data_of_rules_1_passes_without_commands_and_with_one_that_is_known(tmp_path: Path) -> None:
+    """A malformed command is no evidence beside a good one, nor after a snapshot that the machine can read."""
+    arguments = [*ARGUMENTS, "--machine", "kv"]
+    with alone_on_rules_1(tmp_path, arguments) as cluster:
+        node = cluster.nodes[1]
+        node.stop()
+        node.start()
+        assert "false" in write(cluster, "nonsense")
+        execute(cluster, "a")
+        node.stop()
+        kept = ["--snapshot-entries", "1", "--keep-entries", "0"]
+        node.arguments = [*node.arguments, *kept]
+        node.start()
+        execute(cluster, "b")
+        wait_for(lambda: node.status()["snapshot"] is not None, 20, "a snapshot")
+        node.stop()
+        node.arguments = [*arguments, "--max-rules", "1"]
+        node.start()
+        for _ in range(3):
+            assert "false" in write(cluster, "nonsense")
+        node.stop()
+        node.arguments = arguments
+        node.start()
+        assert "true" in execute(cluster, "c")
+        assert_no_traceback(cluster)
+
+
+@contextmanager
+def alone_on_rules_1(directory: Path, arguments: list[str]) -> Iterator[LocalCluster]:
+    """A cluster of one node whose data does not name its machine."""
+    arguments = [*arguments, "--max-rules", "1"]
+    with LocalCluster(directory, size=1, arguments=arguments) as cluster:
+        cluster.start()
+        initialise(cluster)
+        yield cluster
 
 
 def test_a_new_node_with_another_machine_is_kept_out_and_both_sides_say_why(tmp_path: Path) -> None:
