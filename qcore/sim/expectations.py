@@ -126,7 +126,9 @@ def _index_without_ticks(world: World, index: int) -> int:
     A leader appends ticks by itself, at any time, so the last may still be on its way when a run ends.
     """
     best = furthest(world)
-    entries = best.replica.core.log_entries() if best is not None and best.replica is not None else []
+    entries = (
+        best.replica.core.log_entries() if best is not None and best.replica is not None else []
+    )
     for entry in reversed(entries):
         if entry.index == index and entry.data == TICK:
             index -= 1

@@ -67,8 +67,8 @@ def write(cluster: LocalCluster, command: str, in_session: bool = False) -> str:
     return text
 
 
-def upgrade(cluster: LocalCluster) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "qcore", "cluster", "upgrade", "--endpoints"]
+def upgrade(cluster: LocalCluster, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "qcore", "cluster", "upgrade", *options, "--endpoints"]
     command.append(",".join(cluster.endpoints))
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
@@ -221,7 +221,7 @@ def test_a_machine_is_upgraded_across_a_rolling_restart(tmp_path: Path) -> None:
             shutil.rmtree(code.parent / "__pycache__", ignore_errors=True)
             node.start()
             cluster.wait_converged()
-        early = upgrade(cluster)
+        early = upgrade(cluster, "--to", "2")  # if node 3 leads, its own newest is 1
         assert early.returncode == 4
         assert "node 3 cannot follow" in early.stderr or "supports version 1" in early.stderr
         assert "true" in execute(cluster, "b"), "version 1 goes on meanwhile"
