@@ -125,5 +125,5 @@ def test_a_restart_that_forgets_the_machine_is_refused_is_right() -> None:
 def test_a_restart_with_another_machine_loses_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in 0.1.0: nothing looked wrong until the snapshot was taken."""
     monkeypatch.setattr(replica_module, "require_all", lambda durable, support: None)
-    monkeypatch.setattr(versions_module, "require", lambda version, support: None)
+    monkeypatch.setattr(versions_module, "require", lambda version, support, advice: None)
     assert a_restart_forgets_the_machine() == "gone"
