@@ -11,9 +11,10 @@ import pytest
 
 from qcore.core.config import RaftConfig
 from qcore.core.entry import DurableState, Entry, HardState, Membership
-from qcore.core.events import Campaign, WriteDurable
+from qcore.core.events import Campaign, MessageReceived, WriteDurable
 from qcore.core.messages import AppendEntries
 from qcore.core.raft import RaftCore
+from qcore.core.version import ClusterVersion, VersionSupport
 from qcore.errors import RemoteProtocolError
 from qcore.node.application import TextApplication
 from qcore.node.config import Address, NodeConfig
@@ -120,3 +121,23 @@ def test_whom_a_node_has_met_is_known_behind_a_snapshot_too(tmp_path: Path) -> N
         gate.check(Introduction(2, "red", "another"))
     gate._known.follow(replace(both, joined=((2, 30),)))
     gate.check(Introduction(2, "red", "another"))
+
+
+def test_a_raise_in_the_log_keeps_an_older_program_out_before_it_is_applied(tmp_path: Path) -> None:
+    """It would be sent that entry, write it, and stop when it came to apply it."""
+    core, gate = make(tmp_path)
+    old = Introduction(2, "red", "two", support=VersionSupport())
+    gate.check(old)
+    raising = Entry(2, 2, "version", ClusterVersion(2, "kv", 1).to_json(), 5)
+    core.step(
+        MessageReceived(2, AppendEntries(2, 2, 1, 1, 1, [raising])),
+        1_000_000,
+    )
+    assert core.commit == 1
+    with pytest.raises(RemoteProtocolError, match="apply rules are version 2, this program"):
+        gate.check(old)
+    core.step(
+        MessageReceived(3, AppendEntries(3, 3, 1, 1, 1, [Entry(2, 3, "noop", "", 6)])),
+        2_000_000,
+    )
+    gate.check(old)
