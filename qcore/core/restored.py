@@ -5,12 +5,19 @@ A state that cannot be whole is refused here, before the server takes part in an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
+from typing import Final, TypeVar
 
-from qcore.core.entry import DurableState, Membership
+from qcore.core.entry import DurableState, EntryKind, Membership
 from qcore.core.log import RaftLog
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import LogCorrupt
+
+T = TypeVar("T")
+
+#: How the text of every `LogCorrupt` of this module ends.
+_ADVICE: Final = "restore this server from a backup, or wipe it and add it again"
 
 
 def restored_log(durable: DurableState) -> RaftLog:
@@ -24,14 +31,12 @@ def restored_log(durable: DurableState) -> RaftLog:
     for before, entry in pairwise(entries):
         if entry.index != before.index + 1:
             raise LogCorrupt(
-                f"the log has entry {entry.index} right after entry {before.index}: entries are missing; "
-                "restore this server from a backup, or wipe it and add it again"
+                f"the log has entry {entry.index} right after entry {before.index}: entries are missing; {_ADVICE}"
             )
     if snapshot is None:
         if entries and entries[0].index != 1:
             raise LogCorrupt(
-                f"the log starts at entry {entries[0].index} and there is no snapshot of what came before; "
-                "restore this server from a backup, or wipe it and add it again"
+                f"the log starts at entry {entries[0].index} and there is no snapshot of what came before; {_ADVICE}"
             )
         return RaftLog(entries)
     meta = snapshot.meta
@@ -41,7 +46,7 @@ def restored_log(durable: DurableState) -> RaftLog:
     if first > meta.last_included_index + 1 or last < meta.last_included_index:
         raise LogCorrupt(
             f"the snapshot ends at {meta.last_included_index}, the log holds {first} to {last}: they do not meet; "
-            "restore this server from a backup, or wipe it and add it again"
+            f"{_ADVICE}"
         )
     if first == meta.last_included_index + 1:
         return RaftLog(entries, offset=first - 1, offset_term=meta.last_included_term)
@@ -49,7 +54,7 @@ def restored_log(durable: DurableState) -> RaftLog:
     if not log.matches(meta.last_included_index, meta.last_included_term):
         raise LogCorrupt(
             f"the snapshot's last entry {meta.last_included_index} has term {meta.last_included_term}, the log "
-            "disagrees; restore this server from a backup, or wipe it and add it again"
+            f"disagrees; {_ADVICE}"
         )
     return log
 
@@ -64,7 +69,7 @@ def _check_terms(durable: DurableState) -> None:
         if after < before:
             raise LogCorrupt(
                 f"term {after} comes after term {before} in the log or as the server's own: something was lost; "
-                "restore this server from a backup, or wipe it and add it again"
+                f"{_ADVICE}"
             )
 
 
@@ -86,20 +91,10 @@ def restored_versions(durable: DurableState) -> list[tuple[int, ClusterVersion]]
     Raises:
         LogCorrupt: an entry of kind `version` holds none.
     """
-    snapshot = durable.snapshot
-    found = [(0, FIRST_VERSION)]
-    if snapshot is not None:
-        found = [(snapshot.meta.last_included_index, snapshot.meta.version)]
-    for entry in durable.entries:
-        if entry.kind == "version" and entry.index > found[0][0]:
-            try:
-                found.append((entry.index, ClusterVersion.from_json(entry.data)))
-            except ValueError as error:
-                raise LogCorrupt(
-                    f"entry {entry.index} should hold a version of the cluster and does not ({error}); "
-                    "restore this server from a backup, or wipe it and add it again"
-                ) from error
-    return found
+    first = (0, FIRST_VERSION)
+    if durable.snapshot is not None:
+        first = (durable.snapshot.meta.last_included_index, durable.snapshot.meta.version)
+    return _history(durable, first, "version", ClusterVersion.from_json, "a version of the cluster")
 
 
 def restored_memberships(durable: DurableState) -> list[tuple[int, Membership]]:
@@ -108,18 +103,27 @@ def restored_memberships(durable: DurableState) -> list[tuple[int, Membership]]:
     Raises:
         LogCorrupt: an entry of kind `membership` holds none.
     """
-    found: list[tuple[int, Membership]] = [(0, Membership())]
-    floor = 0
+    first = (0, Membership())
     if durable.snapshot is not None:
-        floor = durable.snapshot.meta.last_included_index
-        found = [(floor, durable.snapshot.meta.membership)]
+        first = (durable.snapshot.meta.last_included_index, durable.snapshot.meta.membership)
+    return _history(durable, first, "membership", Membership.from_json, "a membership")
+
+
+def _history(
+    durable: DurableState,
+    first: tuple[int, T],
+    kind: EntryKind,
+    parse: Callable[[str], T],
+    what: str,
+) -> list[tuple[int, T]]:
+    """`first`, then what the entries of this kind behind it hold, each with its index."""
+    found = [first]
     for entry in durable.entries:
-        if entry.kind == "membership" and entry.index > floor:
+        if entry.kind == kind and entry.index > first[0]:
             try:
-                found.append((entry.index, Membership.from_json(entry.data)))
+                found.append((entry.index, parse(entry.data)))
             except ValueError as error:
                 raise LogCorrupt(
-                    f"entry {entry.index} should hold a membership and does not ({error}); "
-                    "restore this server from a backup, or wipe it and add it again"
+                    f"entry {entry.index} should hold {what} and does not ({error}); {_ADVICE}"
                 ) from error
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
 from zlib import crc32
 
 from qcore.core import freshness, wall_time
@@ -11,6 +12,8 @@ from qcore.core.events import SnapshotTaken
 from qcore.core.messages import InstallSnapshot, InstallSnapshotResponse
 from qcore.core.progress import Progress, SnapshotTransfer
 from qcore.core.server import IncomingSnapshot, Server
+
+T = TypeVar("T")
 
 
 def on_snapshot_taken(server: Server, event: SnapshotTaken) -> None:
@@ -29,14 +32,18 @@ def on_snapshot_taken(server: Server, event: SnapshotTaken) -> None:
     server.emit(StoreSnapshot(server.next_write_id(), server.snapshot, through, reset_log=False))
     server.log.compact(through)
     # The configuration in force keeps its own index, by which a change may name it.
-    covered = sum(1 for at, _ in server.memberships if at <= event.index)
-    del server.memberships[: covered - 1]
-    covered = sum(1 for at, _ in server.versions if at <= event.index)
-    del server.versions[: covered - 1]
+    _forget_before(server.memberships, event.index)
+    _forget_before(server.versions, event.index)
     for progress in server.progress.values():
         # What a silent follower was being sent must not stay in memory beside the new one, for each such follower.
         if progress.snapshot is not None and not _is_active(server, progress):
             progress.become_probe(progress.match + 1)
+
+
+def _forget_before(history: list[tuple[int, T]], index: int) -> None:
+    """Keep what is in force at `index`, and all behind it."""
+    covered = sum(1 for at, _ in history if at <= index)
+    del history[: covered - 1]
 
 
 def send_to_active(server: Server, peer: int, progress: Progress) -> None:

@@ -49,9 +49,9 @@ class Judgement:
         self.now = world.engine.now
         self.record = world.services.monitor.record
         self.violations = world.services.violations
-        #: When the cluster was last helped: the last remedy, else the last action, else the start.
+        #: When the cluster was last helped: the last repair, else the last action, else the start.
         fired = world.timeline.fired
-        self.healed_at = fired.remedies[-1] if fired.remedies else fired.last or 0
+        self.healed_at = fired.repairs[-1] if fired.repairs else fired.last or 0
 
     def writes(self) -> list[ClientOp]:
         return [op for op in self.world.history if op.kind == "write"]

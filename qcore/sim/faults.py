@@ -66,9 +66,9 @@ class _Line:
 
 @dataclass(slots=True)
 class Fired:
-    """When remedies acted and when the last action of any kind did, for expectations. Microseconds."""
+    """When repairs acted and when the last action of any kind did, for expectations. Microseconds."""
 
-    remedies: list[int] = field(default_factory=list)
+    repairs: list[int] = field(default_factory=list)
     last: int | None = None
 
 
@@ -179,7 +179,7 @@ class Timeline:
             return
         self.fired.last = self._engine.now
         if isinstance(action, REMEDIES):
-            self.fired.remedies.append(self._engine.now)
+            self.fired.repairs.append(self._engine.now)
         if undo is None:
             return
         ends: list[int] = []
@@ -192,7 +192,7 @@ class Timeline:
 
     def _undo(self, undo: Undo) -> None:
         self.fired.last = self._engine.now
-        self.fired.remedies.append(self._engine.now)
+        self.fired.repairs.append(self._engine.now)
         undo()
 
     def _perform(self, action: Action, fault: Fault, line: _Line) -> Undo | None:

@@ -141,7 +141,7 @@ class NetworkActions:
         self._services.trace.fault(self._now, "begin", fault.name, [], ends, note)
         return lambda: self._restore(firing)
 
-    # -- remedies --------------------------------------------------------------------------------
+    # -- repairs --------------------------------------------------------------------------------
 
     def heal(self, action: Heal, fault: Fault, rng: Random) -> None:
         """Mend everything, one labelled fault, or the links that touch some nodes."""

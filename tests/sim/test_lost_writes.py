@@ -153,7 +153,7 @@ def test_snapshots_keep_what_they_are_made_of() -> None:
 
 
 def test_an_entry_that_an_installed_snapshot_lacks_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The leader labels its snapshot three entries too far: whoever installs it never sees those."""
+    """The leader labels its snapshot three entries too far: a node that installs it never sees those."""
     assert checks() == set()
     send = Server.send
 

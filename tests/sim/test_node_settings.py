@@ -185,7 +185,7 @@ def test_settings_that_no_restart_may_give(timeline: str, says: str) -> None:
         # In the order of the run, not of the file.
         "[{at_ms: 2000, restart: {nodes: 2, settings: {heartbeat_ms: 30, election_timeout_ms: [60, 90]}}},"
         " {at_ms: 1000, restart: {nodes: 2, settings: {heartbeat_ms: 100}}}]",
-        # Somebody may lead again.
+        # There is a voter again that may lead.
         "[{at_ms: 900, restart: {nodes: all, settings: {priority: 0}}},"
         " {at_ms: 1900, restart: {nodes: 2, settings: {priority: 1}}}]",
         # Other nodes.

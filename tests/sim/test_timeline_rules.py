@@ -109,7 +109,7 @@ def test_a_node_is_taken_out_at_random_only_if_it_is_a_member() -> None:
 NO_LEADER = "{at_ms: 500, partition: [[1], [2], [3]]}, {at_ms: 2500, heal: all}"
 
 
-def test_a_fault_that_waits_for_a_leader_acts_after_the_remedy_unless_it_is_disarmed() -> None:
+def test_a_fault_that_waits_for_a_leader_acts_after_the_repair_unless_it_is_disarmed() -> None:
     for until, downs in (("", 1), (", until_ms: 2000", 0)):
         timeline = f"[{NO_LEADER}, {{at_ms: 1200, crash: leader{until}}}]"
         world, records = trace(timeline, until_ms="4000")
