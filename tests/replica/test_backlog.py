@@ -11,6 +11,7 @@ import pytest
 from qcore.core.entry import DurableState, HardState, Snapshot, SnapshotMeta
 from qcore.core.events import Tick, WriteDurable
 from qcore.core.messages import InstallSnapshot
+from qcore.core.version import LATEST_RULES
 from qcore.errors import StateMachineFailed
 from qcore.replica.backlog import RESTORE_COST, STEP_COST
 from qcore.replica.events import (
@@ -303,7 +304,7 @@ class Bulky(KeyValueMachine):
 
 
 def test_a_large_text_is_drawn_joined_and_handed_over_in_steps_of_their_own() -> None:
-    cluster = Cluster(1, Bulky, snapshot_entries=4)
+    cluster = Cluster(1, Bulky, snapshot_entries=4, rules=LATEST_RULES)
     host = cluster.elect(1)
     host.request(1, put("k", 1))
     host.request(2, put("k", 2))
