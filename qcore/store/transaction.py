@@ -155,28 +155,31 @@ class Transaction:
         self._pending[entity.entity_id.id] = entity
         self.changes.append(EntityChange(None, entity))
 
-    def write(self, entity: Entity, name: str, field: Field) -> Entity:
-        """Replace one field; returns the new record."""
-        if self.sparse and entity.created_ns is None:
-            entity = self._made_sparse(entity)
-        fields = entity.fields
-        if len(fields) > len(self.schemas.slots(entity.entity_id.typ)):
-            fields = self._without_removed(entity)
-        changed = entity._replace(fields={**fields, name: field})
-        if self.sparse and field.writer_id is None and self._is_default(entity, name, field):
-            del changed.fields[name]
-        self._written.setdefault(entity.entity_id.id, {}).setdefault(name, entity.fields.get(name))
-        self._pending[entity.entity_id.id] = changed
-        self.changes.append(EntityChange(entity, changed))
-        return changed
+    def write(self, entity: Entity, name: str, slot: Slot, field: Field) -> None:
+        """Replace one field.
 
-    def _is_default(self, entity: Entity, name: str, field: Field) -> bool:
-        """Whether the entity would have just this field if nobody had written it: then it need not be kept."""
-        slot = self.slot(entity, name)
-        if field.time_ns not in (entity.created_ns, slot.since_ns):
-            return False
-        default = entity._replace(fields={}).field(name, slot)
-        return default.time_ns == field.time_ns and same_value(default.value, field.value)
+        Args:
+            slot: what the entity's type says of the field.
+        """
+        if not self.sparse:
+            self.reshape(entity, {**entity.fields, name: field})
+            return
+        if entity.created_ns is None:
+            entity = self._made_sparse(entity)
+        entity_id, fields, created_under, created_ns = entity
+        if len(fields) > len(self.schemas.slots(entity_id.typ)):
+            fields = self._without_removed(entity)
+        fields = {**fields, name: field}
+        if field.time_ns in (created_ns, slot.since_ns) and _is_default(entity, name, slot, field):
+            del fields[name]
+        changed = Entity(entity_id, fields, created_under, created_ns)
+        written = self._written.get(entity_id.id)
+        if written is None:
+            written = self._written[entity_id.id] = {}
+        if name not in written:
+            written[name] = entity.fields.get(name)
+        self._pending[entity_id.id] = changed
+        self.changes.append(EntityChange(entity, changed))
 
     def reshape(self, entity: Entity, fields: dict[str, Field]) -> None:
         """Replace all fields of a full record."""
@@ -275,9 +278,9 @@ class Transaction:
         time_ns: int,
         writer: EntityId | None,
     ) -> Field:
-        generation = self.slot(parent, CHILDREN).generation
-        field = Field(Value("EntityList", children), time_ns, writer, generation)
-        self.write(parent, CHILDREN, field)
+        slot = self.slot(parent, CHILDREN)
+        field = Field(Value("EntityList", children), time_ns, writer, slot.generation)
+        self.write(parent, CHILDREN, slot, field)
         return field
 
     def _child_list(self, parent: Entity) -> ChildList:
@@ -340,3 +343,11 @@ class Transaction:
                 places.pop(child, None)
             else:
                 places[child] = place
+
+
+def _is_default(entity: Entity, name: str, slot: Slot, field: Field) -> bool:
+    """Whether the entity would have just this field if nobody had written it: then it need not be kept."""
+    if field.writer_id is not None:
+        return False
+    default = entity._replace(fields={}).field(name, slot)
+    return default.time_ns == field.time_ns and same_value(default.value, field.value)
