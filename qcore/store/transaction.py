@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from qcore.store.children import ChildList
 from qcore.store.errors import EntityNotFound, FieldNotFound, TooManyOperations, quoted
 from qcore.store.ids import EntityId
-from qcore.store.limits import MAX_OPERATIONS
+from qcore.store.limits import IDS_A_STEP, MAX_OPERATIONS
 from qcore.store.records import Entity, EntityChange, Field, Places, Records, positions_of
 from qcore.store.schemas import Moment, SchemaChange, Slot
 from qcore.store.values import Value, measured, same_value
@@ -224,12 +224,13 @@ class Transaction:
             held = self.targets(parent, CHILDREN)
             self._write_children(parent, (*held, child), self.time_ns, None)
 
-    def append_children(self, parent: Entity, children: Iterable[EntityId]) -> ChildList:
+    def append_children(self, parent: Entity, children: tuple[EntityId, ...]) -> ChildList:
         """A parent's list and some more; the caller writes it."""
-        made = self._child_list(parent)
-        for child in children:
-            made = self._appended(parent, made, child)
-        return made
+        held = self._child_list(parent)
+        self.count(len(children) // IDS_A_STEP)
+        for position, child in enumerate(children, start=held.next_position):
+            self._add_place(parent.entity_id.id, child, position)
+        return held.extended(children)
 
     def without_children(self, parent: Entity, children: Iterable[EntityId]) -> ChildList:
         """A parent's list without some ids, wherever they stand in it; the caller writes it."""
@@ -238,6 +239,7 @@ class Transaction:
         for child in children:
             places = self._place(number, child)
             if places is not None:
+                self.count(len(positions_of(places)) // IDS_A_STEP)
                 for position in positions_of(places):
                     made = made.without(position)
                 self._places.setdefault(number, {})[child] = None
@@ -245,6 +247,7 @@ class Transaction:
 
     def new_children(self, parent: Entity, children: tuple[EntityId, ...]) -> ChildList:
         """A list in the place of the parent's; the caller writes it."""
+        self.count(len(children) // IDS_A_STEP)
         return self._listed(parent, children)
 
     def set_children(
@@ -285,11 +288,15 @@ class Transaction:
 
     def _child_list(self, parent: Entity) -> ChildList:
         held = self.targets(parent, CHILDREN)
-        return held if isinstance(held, ChildList) else self._listed(parent, held)
+        if isinstance(held, ChildList):
+            return held
+        if CHILDREN not in parent.fields:
+            self.count(len(held) // IDS_A_STEP)
+        # Else it is a list of a full record. However long it is, it becomes one of the other kind once.
+        return self._listed(parent, held)
 
     def _listed(self, parent: Entity, children: tuple[EntityId, ...]) -> ChildList:
         number = parent.entity_id.id
-        self.count(len(children) // 64)
         self._new_places[number] = None
         self._places[number] = {}
         for position, child in enumerate(children):
@@ -302,7 +309,10 @@ class Transaction:
 
     def _add_place(self, parent: int, child: EntityId, position: int) -> None:
         before = self._place(parent, child)
-        places: Places = position if before is None else (*positions_of(before), position)
+        places: Places = position
+        if before is not None:
+            self.count(1 + len(positions_of(before)) // IDS_A_STEP)
+            places = (*positions_of(before), position)
         self._places.setdefault(parent, {})[child] = places
 
     def _place(self, parent: int, child: EntityId) -> Places | None:

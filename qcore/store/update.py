@@ -6,7 +6,7 @@ from typing import Final
 
 from pydantic_core import to_json
 
-from qcore.store.children import ChildList, equal_ids, id_bytes, ids_text, slice_of
+from qcore.store.children import LEAST_ID_BYTES, ChildList, equal_ids, id_bytes, ids_text, slice_of
 from qcore.store.errors import BadPath, ResponseTooLarge, ValueTooLarge, quoted
 from qcore.store.ids import EntityId
 from qcore.store.limits import MAX_RESPONSE_BYTES, MAX_VALUE_BYTES
@@ -19,7 +19,6 @@ from qcore.store.values import (
     adjust,
     id_from_json,
     id_to_json,
-    measured,
     size_estimate,
     time_from_json,
     time_to_json,
@@ -47,7 +46,7 @@ def update_entity(transaction: Transaction, requests: list[FieldRequest]) -> lis
         transaction.count(1)
         if "Read" in request:
             read = request["Read"]
-            field = _read(transaction, read)
+            field = _read(transaction, read, room)
             room = _take(transaction, room, field)
             filled.append(_item("Read", read, field))
         else:
@@ -94,13 +93,15 @@ def _item(kind: str, request: ReadBody | WriteBody, field: Field) -> str:
     return text
 
 
-def _read(transaction: Transaction, read: ReadBody) -> Field:
+def _read(transaction: Transaction, read: ReadBody, room: int) -> Field:
     target = resolve(transaction, id_from_json(read["entity_id"]), read["field_type"])
     field = transaction.field(target.entity, target.field_type)
     if target.part is None:
         return field
-    part = measured(Value("EntityList", slice_of(_ids(field.value), *target.part)))
-    return field._replace(value=part)
+    start, stop = target.part
+    # No more than what is one too many for the response.
+    part = slice_of(_ids(field.value), start, min(stop, start + room // LEAST_ID_BYTES + 1))
+    return field._replace(value=Value("EntityList", part))
 
 
 def _write(transaction: Transaction, write: WriteBody) -> Field:
