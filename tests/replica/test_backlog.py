@@ -315,7 +315,7 @@ def test_a_large_text_is_drawn_joined_and_handed_over_in_steps_of_their_own() ->
         steps += 1
         host.step(Tick())
     assert steps > 200 + 200 // 64
-    assert host.durable.snapshot.data == "[]\n" + 200 * Bulky.chunk
+    assert host.durable.snapshot.data == '{"sessions":0}\n' + 200 * Bulky.chunk
     assert host.durable.snapshot.checksum == crc32(host.durable.snapshot.data.encode())
     again = len(host.replica.core.log_entries())
     host.request(3, put("k", 3))
