@@ -116,10 +116,11 @@ class Moment(NamedTuple):
 
 
 class SchemaChange(NamedTuple):
-    """What `Schemas.adopt` takes: the new schemas, and the complete types that they change."""
+    """What `Schemas.adopt` takes: the new schemas, the complete types that they change, and the steps that it took."""
 
     own: dict[str, EntitySchema]
     complete: dict[str, CompleteType]
+    operations: int = 0
 
 
 class Schemas:
@@ -203,7 +204,8 @@ class Schemas:
         for name in new:
             self.check_lineage(name, new)
         planner = _Planner(self.own, self._complete, new, moment, oldest)
-        result = SchemaChange(new, planner.complete_all(self._affected(new)))
+        complete = planner.complete_all(self._affected(new))
+        result = SchemaChange(new, complete, planner.operations)
         if moment is not None:
             self._check_totals(result)
         return result
@@ -318,7 +320,7 @@ class _Planner:
         self._histories = histories or {}
         self._affected: dict[str, None] = dict.fromkeys(new)
         self.done: dict[str, CompleteType] = {}
-        self._operations = 0
+        self.operations = 0
 
     def complete_all(self, affected: list[str]) -> dict[str, CompleteType]:
         self._affected = dict.fromkeys(affected)
@@ -390,8 +392,8 @@ class _Planner:
         return CompleteType(slots, above.depth + 1, size, own_bytes)
 
     def _count(self, name: str, operations: int) -> None:
-        self._operations += operations
-        if self._moment is not None and self._operations > MAX_OPERATIONS:
+        self.operations += operations
+        if self._moment is not None and self.operations > MAX_OPERATIONS:
             raise TooManyOperations(
                 f"the change reaches {quoted(name)} and other types that inherit from it: more than {MAX_OPERATIONS} "
                 "steps (fields that change or have changed before): change fewer fields at once, or types further down"

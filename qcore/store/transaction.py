@@ -42,7 +42,8 @@ class Transaction:
         #: By parent, where children stand now that stood elsewhere before; None: nowhere.
         self._places: dict[int, dict[EntityId, Places | None]] = {}
         self._new_places: dict[int, None] = {}  # parents whose list was made anew
-        self._operations = 0
+        #: Steps so far; see `MAX_OPERATIONS`.
+        self.operations = 0
 
     def count(self, operations: int) -> None:
         """Count steps of the request.
@@ -50,8 +51,8 @@ class Transaction:
         Raises:
             TooManyOperations: it makes more than a request may.
         """
-        self._operations += operations
-        if self.sparse and self._operations > MAX_OPERATIONS:
+        self.operations += operations
+        if self.sparse and self.operations > MAX_OPERATIONS:
             raise TooManyOperations(
                 f"the request takes more than {MAX_OPERATIONS} steps (reads, writes, references followed, "
                 "entities deleted): split it"

@@ -9,7 +9,7 @@ from pydantic_core import to_json
 from qcore.store.children import LEAST_ID_BYTES, ChildList, equal_ids, id_bytes, ids_text, slice_of
 from qcore.store.errors import BadPath, ResponseTooLarge, ValueTooLarge, quoted
 from qcore.store.ids import EntityId
-from qcore.store.limits import MAX_RESPONSE_BYTES, MAX_VALUE_BYTES
+from qcore.store.limits import BYTES_A_STEP, MAX_RESPONSE_BYTES, MAX_VALUE_BYTES
 from qcore.store.paths import Target, resolve
 from qcore.store.records import Field
 from qcore.store.requests import FieldRequest, ReadBody, WriteBody
@@ -19,6 +19,7 @@ from qcore.store.values import (
     adjust,
     id_from_json,
     id_to_json,
+    same_value,
     size_estimate,
     time_from_json,
     time_to_json,
@@ -118,8 +119,11 @@ def _write(transaction: Transaction, write: WriteBody) -> Field:
     old = entity.field(name, slot)
     if name == CHILDREN and transaction.sparse:
         return _write_children(transaction, write, target, written, old)
+    if write["adjust_behavior"] != "Set":
+        work = value_bytes(old.value) + value_bytes(written)
+        transaction.count(work // BYTES_A_STEP)
     value = adjust(old.value, written, write["adjust_behavior"])
-    if write["push_condition"] == "Changes" and value == old.value:
+    if write["push_condition"] == "Changes" and same_value(value, old.value):
         return old
     if transaction.sparse and value_bytes(value) > MAX_VALUE_BYTES:
         raise ValueTooLarge(

@@ -356,3 +356,18 @@ def test_a_schema_reaches_a_bounded_number_of_fields(monkeypatch: pytest.MonkeyP
     one_more = base(1)
     one_more["fields"].update(field("Int", "More", 0))
     assert driver.set_schema(one_more) == {"error": None}
+
+
+@pytest.mark.parametrize("behavior", ["Add", "Subtract"])
+@pytest.mark.parametrize("condition", ["Always", "Changes"])
+def test_what_is_added_or_subtracted_counts_though_nothing_is_left_of_it(
+    behavior: str, condition: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qcore.store.transaction.MAX_OPERATIONS", 200)
+    ids = [{"typ": "User", "id": number} for number in range(1000)]
+    driver = Driver(schema("T", None, field("EntityList", "L", ids)))
+    one = driver.create("T")
+    driver.update(write(one, "L", {"EntityList": []}))
+    more = {"adjust_behavior": behavior, "push_condition": condition}
+    assert driver.update(write(one, "L", None, **more))["error"] is None
+    assert code(driver.update(*[write(one, "L", None, **more)] * 9)) == "TooManyOperations"
