@@ -1,4 +1,4 @@
-"""Reading files that somebody names: never waiting for a writer that does not come, never without a bound."""
+"""Files that a user names: opened without waiting for another process, read with a bound."""
 
 from __future__ import annotations
 
@@ -39,6 +39,22 @@ def read_regular(path: Path | str, limit: int) -> bytes:
     if len(content) > limit:
         raise OSError(errno.EFBIG, f"it is larger than {limit} bytes")
     return content
+
+
+def open_at_once(path: str, flags: int) -> int:
+    """An `opener` for `open(path, "w")` and the like. A FIFO is opened if somebody reads from it; nobody is waited for.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    try:
+        file = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise OSError(errno.ENXIO, "no process reads from it") from None
+        raise
+    os.set_blocking(file, True)
+    return file
 
 
 def _require_regular(status: os.stat_result) -> None:

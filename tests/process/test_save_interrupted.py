@@ -1,14 +1,21 @@
-"""A save that a signal ends leaves no file behind; what kill -9 leaves, where it leaves anything, the next save removes."""
+"""A save that a signal ends leaves no file behind; what kill -9 leaves, if anything, the next save removes."""
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from qcore.node import backup
+from qcore.storage import new_file
+from qcore.storage.snapshot_file import SnapshotFileWriter
+from tests.process.saving import answer, no_unnamed_files
 from tests.storage.test_snapshot_file import write
 
 pytestmark = pytest.mark.process
@@ -47,3 +54,33 @@ def test_kill_leaves_nothing_that_the_next_save_does_not_remove(tmp_path: Path) 
     assert len(list(tmp_path.iterdir())) == 1, "the second removed what the first left"
     write(path, "text")
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_who_is_cancelled_waits_for_the_thread_that_makes_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else that would make it when nobody is left to remove it."""
+    monkeypatch.setattr(new_file, "_unnamed", no_unnamed_files)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(*arguments: Any, **options: Any) -> SnapshotFileWriter:
+        begun.set()
+        go_on.wait()
+        return SnapshotFileWriter(*arguments, **options)
+
+    monkeypatch.setattr(backup, "SnapshotFileWriter", slowly)
+
+    async def cancelled() -> None:
+        path = tmp_path / "state.snapshot"
+        save = asyncio.create_task(
+            backup.save_snapshot(answer, ["a:1"], path, stale=False, force=False, timeout_s=60)
+        )
+        await asyncio.to_thread(begun.wait)
+        save.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await save
+
+    asyncio.run(cancelled())
+    assert list(tmp_path.iterdir()) == []
