@@ -160,6 +160,7 @@ def _start(path: Path) -> Start:
         StorageError: it does not start.
     """
     version = stored_version(path)
+    assert version in (None, VERSION), "the node would be told to run another program"
     snapshot = stored_snapshot(path)
     with closing(first_entries(path, _JUDGED, 10)) as entries:
         judged = list(entries)
