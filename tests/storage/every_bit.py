@@ -223,5 +223,6 @@ def flips(sample: Sample, name: str, bits: Iterable[int]) -> Iterator[tuple[int,
             seen = outcome(sample, briefly=bool(idle[place]) and bit % 61 > 0)
         except Exception as error:
             raise AssertionError(f"{name}: bit {mask:#x} of byte {place}: {error!r}") from error
+        finally:
+            sample.restore()
         yield bit, seen
-        sample.restore()
