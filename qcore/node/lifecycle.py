@@ -21,6 +21,7 @@ from qcore.errors import (
     StateMachineFailed,
     StorageError,
 )
+from qcore.files import open_at_once
 from qcore.node.application import Application, EntityApplication
 from qcore.node.config import NodeConfig
 from qcore.node.garbage import Garbage
@@ -191,7 +192,7 @@ def _open_trace(path: Path | None, stack: ExitStack) -> IO[str] | None:
     if path is None:
         return None
     try:
-        return stack.enter_context(open(path, "a", encoding="utf-8"))
+        return stack.enter_context(open(path, "a", encoding="utf-8", opener=open_at_once))
     except OSError as error:
         raise ConfigError(f"--trace {path}: {error.strerror}") from None
 

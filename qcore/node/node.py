@@ -16,6 +16,7 @@ from qcore.core.effects import MembershipChanged, RoleChanged, StoreSnapshot
 from qcore.core.entry import Membership
 from qcore.core.status import CoreStatus
 from qcore.errors import ConfigError, DiskFull, QcoreError, TransportError
+from qcore.files import read_regular
 from qcore.node import http, views
 from qcore.node.application import Application
 from qcore.node.clock import now_us
@@ -44,6 +45,8 @@ from qcore.transport.pool import PeerPool
 from qcore.transport.server import HttpResponse, Server, ServerConnection
 from qcore.transport.wire import REGISTRY, Hello, HelloReply
 
+#: A larger topology file is not read: whitespace and comments included, several times what the command may take.
+_MAX_CONFIG_BYTES: Final = 8 * MAX_TOPOLOGY_BYTES
 #: How often the state's digest is brought up to date.
 _HASH_INTERVAL_S: Final = 0.1
 
@@ -110,7 +113,11 @@ class Node:
         self._admission = PeerAdmission(
             self._replica,
             self._identity,
-            load_known_members(config.data_dir),
+            load_known_members(
+                config.data_dir,
+                set(self._replica.core.membership.members()) - {config.node_id},
+                lambda why: log.warning("the members met are not on disk", why=why),
+            ),
             lambda error: log.warning("the members met could not be saved", why=str(error)),
         )
         self._links = PeerLinks(self._admission, self._host.post, log, self._metrics, self._trace)
@@ -143,7 +150,7 @@ class Node:
         if path is None:
             return None
         try:
-            data = path.read_bytes()
+            data = read_regular(path, _MAX_CONFIG_BYTES)
         except OSError as error:
             raise ConfigError(f"--config-file {path}: {error.strerror}") from None
         try:
