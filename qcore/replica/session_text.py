@@ -103,18 +103,19 @@ def _read_new_form(text: str, add: Add) -> Generator[None, None, int]:
                 pass
             case _:
                 raise ValueError("a line of the session table is no session")
-        replies: list[tuple[int, Result]] = []
-        while len(replies) < count:
+        session = Session(life, used, forgotten=forgotten)
+        while len(session.replies) < count:
             line, at = _line(text, at)
             if not isinstance(line, list) or not line:
                 raise ValueError("a line of the session table holds no replies")
-            replies += map(_reply, line)
+            for number, reply in map(_reply, line):
+                session.record(number, reply)
             if at - paused_at >= PART_CHARS:
                 paused_at = at
                 yield
-        if len(replies) != count:
-            raise ValueError(f"session {key} has {len(replies)} replies and not {count}")
-        add(key, Session.restored(life, used, forgotten, replies))
+        if len(session.replies) != count:
+            raise ValueError(f"session {key} has {len(session.replies)} replies and not {count}")
+        add(key, session)
         if at - paused_at >= PART_CHARS:
             paused_at = at
             yield
