@@ -193,7 +193,7 @@ class Surrogates(Gives):
 
 class OneText(Gives):
     def snapshot(self) -> Iterable[str]:
-        return "1234"
+        return 50 * "1"
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_a_snapshot_that_is_one_text_is_one_chunk() -> None:
         cluster.now += 1000
         host.step(Tick())
     assert host.durable.snapshot is not None, "drawn letter by letter it would take longer"
-    assert host.durable.snapshot.data.endswith("\n1234")
+    assert host.durable.snapshot.data.endswith("\n" + 50 * "1")
 
 
 @pytest.mark.parametrize("digest", ["", "xyz", "0x1f", 5, "1" * 9 + "\n"])

@@ -197,7 +197,6 @@ def test_a_dump_is_of_its_call_while_sessions_go_on() -> None:
                     ]
                 )
             )
-            drawn += [part for _, part in zip(range(1), parts, strict=False)]
         assert "".join([*drawn, *parts]) == expected
         assert text_of(log.table, rules) != expected
 
