@@ -49,7 +49,6 @@ class HashedMachine:
         "query",
         "restore",
         "restored_hash",
-        "state_hash",
         "versions",
     )
 
