@@ -15,7 +15,7 @@ from pydantic import JsonValue
 from qcore.core.effects import MembershipChanged, RoleChanged, StoreSnapshot
 from qcore.core.entry import Membership
 from qcore.core.status import CoreStatus
-from qcore.errors import ConfigError, DiskFull, QcoreError, TransportError
+from qcore.errors import ConfigError, DiskFull, QcoreError, StateMachineFailed, TransportError
 from qcore.files import read_regular
 from qcore.node import http, views
 from qcore.node.application import Application
@@ -38,6 +38,7 @@ from qcore.replica.identity import ClusterIdentity
 from qcore.replica.messages import PeerMessage
 from qcore.replica.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
+from qcore.replica.results import digest_of
 from qcore.storage.interface import Incarnate, LogStorage
 from qcore.storage.writer import GroupCommitWriter
 from qcore.transport.codec import Codec
@@ -96,7 +97,7 @@ class Node:
             rng=rng,
             now=now_us(),
         )
-        application.machine.state_hash()  # else the loop would digest all that was restored in one go
+        digest_of(application.machine)  # else the loop would digest all that was restored in one go
         self._identity = ClusterIdentity(
             config.node_id,
             durable_storage.identity().cluster_id,
@@ -276,7 +277,13 @@ class Node:
     def _state_hash(self) -> str:
         """The machine's digest. Empty while a snapshot is taken over: the state is that of no index then, and the
         machine must not be asked (see `RestoresGradually`)."""
-        return "" if self._replica.restoring else self._application.machine.state_hash()
+        if self._replica.restoring or self._failure is not None:
+            return ""
+        try:
+            return digest_of(self._application.machine)
+        except StateMachineFailed as error:
+            self.fatal(error)
+            return ""
 
     def _flush_trace(self) -> None:
         assert self._trace is not None

@@ -89,15 +89,10 @@ class Reads:
 
     def begin_stale(self, event: ClientRequest) -> None:
         """Answer from this node's own state, if it is known to be fresh enough."""
-        if self._must_wait:
-            self._due.append(event)
-        else:
+        if self._left > 0:
             self._answer_stale(event)
-
-    @property
-    def _must_wait(self) -> bool:
-        """Whether this step may answer no more."""
-        return self._left <= 0 or bool(self._due)
+        else:
+            self._due.append(event)
 
     def _answer_stale(self, event: ClientRequest) -> None:
         owner = self._owner
@@ -135,10 +130,10 @@ class Reads:
         if request.kind == "read_index":
             owner.succeed(request, "", owner.applied_index)
             return
-        if self._must_wait:
-            self._due.append(request)
-        else:
+        if self._left > 0:
             self._answer(request)
+        else:
+            self._due.append(request)
 
     def _answer(self, request: Request) -> None:
         owner = self._owner

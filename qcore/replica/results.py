@@ -7,6 +7,7 @@ apply rules. The command took effect: the error says so.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from qcore.core.text import (
@@ -14,14 +15,15 @@ from qcore.core.text import (
     json_length,
     lone_surrogate,
 )
-from qcore.errors import QcoreError, ResultInvalid, ResultTooLarge
-from qcore.store.interface import MAX_RESULT_BYTES
+from qcore.errors import QcoreError, ResultInvalid, ResultTooLarge, StateMachineFailed
+from qcore.store.interface import MAX_RESULT_BYTES, StateMachine
 
 #: A result, or the error in its place. A session records either.
 Result = str | QcoreError
 
 #: The longest text of an exception of the machine's own that is passed on, characters.
 _MAX_TEXT: Final = 2000
+_DIGEST: Final = re.compile(r"[0-9a-fA-F]+")
 _COMMAND: Final = "the command took effect, but the state machine's result cannot be sent"
 _QUERY: Final = "the state machine's answer cannot be sent"
 
@@ -39,6 +41,20 @@ def within_bound(result: Result) -> Result:
 def answer_to_query(answer: object) -> Result:
     """The answer to a read, or the error in its place."""
     return _bounded(_valid(answer, _QUERY), _QUERY, "ask for less at once")
+
+
+def digest_of(machine: StateMachine) -> str:
+    """The machine's digest of its state.
+
+    Raises:
+        StateMachineFailed: it is no hexadecimal text, so replicas could not be compared by it.
+    """
+    digest: object = machine.state_hash()
+    if isinstance(digest, str) and _DIGEST.fullmatch(digest):
+        return digest
+    raise StateMachineFailed(
+        f"state_hash() of the state machine {machine.name!r} gave {ascii(digest)[:100]}; it must be hexadecimal text"
+    )
 
 
 def text_of(raised: BaseException) -> str:

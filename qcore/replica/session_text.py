@@ -25,10 +25,11 @@ from qcore.replica.results import Result, result_of_command
 from qcore.replica.session import Session
 
 #: About how many characters are written, or read, in one part. One reply may be longer.
-PART_CHARS: Final = 64 * 1024
+PART_CHARS: Final = 32 * 1024
 
 _ERRORS: Final = {error.__name__: error for error in (ResultInvalid, ResultTooLarge)}
-_compact = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+#: A text as JSON, with no more escaped than must be.
+_quoted = json.encoder.encode_basestring
 _row_at = json.JSONDecoder().raw_decode
 
 #: Takes a session that was read, by its id.
@@ -73,13 +74,16 @@ def _in_parts(pieces: Iterator[str]) -> Iterator[str]:
 def _new_form(rows: Sequence[tuple[int, Session]]) -> Iterator[str]:
     yield f'{{"sessions":{len(rows)}}}\n'
     for key, held in rows:
-        head = [key, held.lifetime_ms, held.last_used_us, held.forgotten, len(held.replies)]
-        yield _compact(head) + "\n"
+        times = f"{held.lifetime_ms},{held.last_used_us}"
+        yield f"[{key},{times},{held.forgotten},{len(held.replies)}]\n"
         size = 0
         for number, reply in held.replies.items():
-            row = [number, reply] if isinstance(reply, str) else [number, str(reply), reply.code]
-            piece = _compact(row)
-            yield ("," if size else "[") + piece
+            comma = "," if size else "["
+            if isinstance(reply, str):
+                piece = f"{comma}[{number},{_quoted(reply)}]"
+            else:
+                piece = f'{comma}[{number},{_quoted(str(reply))},"{reply.code}"]'
+            yield piece
             size += len(piece)
             if size >= PART_CHARS:
                 yield "]\n"
@@ -103,18 +107,19 @@ def _read_new_form(text: str, add: Add) -> Generator[None, None, int]:
                 pass
             case _:
                 raise ValueError("a line of the session table is no session")
-        replies: list[tuple[int, Result]] = []
-        while len(replies) < count:
+        session = Session(life, used, forgotten=forgotten)
+        while len(session.replies) < count:
             line, at = _line(text, at)
             if not isinstance(line, list) or not line:
                 raise ValueError("a line of the session table holds no replies")
-            replies += map(_reply, line)
+            for number, reply in map(_reply, line):
+                session.record(number, reply)
             if at - paused_at >= PART_CHARS:
                 paused_at = at
                 yield
-        if len(replies) != count:
-            raise ValueError(f"session {key} has {len(replies)} replies and not {count}")
-        add(key, Session.restored(life, used, forgotten, replies))
+        if len(session.replies) != count:
+            raise ValueError(f"session {key} has {len(session.replies)} replies and not {count}")
+        add(key, session)
         if at - paused_at >= PART_CHARS:
             paused_at = at
             yield

@@ -24,7 +24,7 @@ MAX_VALUE_BYTES: Final = MIB
 MAX_RESPONSE_BYTES: Final = 8 * MIB
 #: Steps of one request. A read or a write counts as one, and one more for each reference that its path follows. A
 #: write to `Children` counts one more for each `IDS_A_STEP` ids, and any that adds or subtracts one for each
-#: `BYTES_A_STEP` of the two values. A deleted entity counts as one, and one more for each `FIELDS_A_STEP` of its fields.
+#: `BYTES_A_STEP` of the two values. A deleted entity counts as one, and one more for each `FIELDS_A_STEP` fields of it.
 #: A schema counts one for each field of a type below it that changes or has changed before, and for each
 #: `PLAIN_A_STEP` of the others.
 MAX_OPERATIONS: Final = 20_000
