@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from qcore.core.entry import Entry
 from qcore.core.text import utf8_length
+from qcore.store.interface import CountsWork, StateMachine
 
-#: What one step applies at most: entries, and one more for each KiB that they hold or that their results have. The
-#: last one of a step may exceed it.
+#: What one step applies at most: entries, and one more for each KiB that they hold or that their results have, and what
+#: the machine says that they cost (`CountsWork`). The last one of a step may exceed it.
 STEP_COST = 512
 #: What one part of a snapshot's restore counts for.
 RESTORE_COST = STEP_COST // 2
@@ -25,6 +26,13 @@ RESTORE_COST = STEP_COST // 2
 def cost_of(text: str) -> int:
     """What a text counts for in a step: one for each KiB."""
     return utf8_length(text) >> 10
+
+
+def work_counter(machine: StateMachine) -> Callable[[], int]:
+    """A function that says what the machine's last command or query counts for in a step, besides its texts."""
+    if isinstance(machine, CountsWork):
+        return lambda: max(0, machine.last_cost)
+    return lambda: 0
 
 
 class Backlog:
@@ -69,9 +77,9 @@ class Backlog:
                 return
             self._apply_one(entry)
 
-    def spend(self, text: str) -> None:
-        """The entry that is being applied gave this result."""
-        self._left -= cost_of(text)
+    def spend(self, cost: int) -> None:
+        """The entry that is being applied cost so much besides its own size."""
+        self._left -= cost
 
     def _apply_one(self, entry: Entry) -> None:
         self._left -= 1 + cost_of(entry.data)

@@ -7,7 +7,7 @@ from typing import Final
 
 from qcore.core.events import ReadAbandoned, ReadRequested
 from qcore.errors import StoreError, TooStale
-from qcore.replica.backlog import cost_of
+from qcore.replica.backlog import cost_of, work_counter
 from qcore.replica.events import ClientRequest
 from qcore.replica.owner import Owner
 from qcore.replica.pending import Request
@@ -37,6 +37,7 @@ class Reads:
         self._last_ticket = 0
         #: What may be answered, and waits for a step with room. A stale read is judged when its turn comes.
         self._due: deque[Request | ClientRequest] = deque()
+        self._work = work_counter(machine)
         self._left = READ_COST
 
     def __len__(self) -> int:
@@ -146,6 +147,7 @@ class Reads:
             result = StoreError(
                 f"the state machine failed on the query: {type(error).__name__}: {text_of(error)}"
             )
+        self._left -= self._work()
         if isinstance(result, str):
             self._left -= cost_of(result)
             owner.succeed(request, result, owner.applied_index)

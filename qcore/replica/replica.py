@@ -44,7 +44,7 @@ from qcore.errors import (
 from qcore.replica.admin import Admin
 from qcore.replica.admission import Admission, error_of_expiry
 from qcore.replica.applying import apply_entry
-from qcore.replica.backlog import Backlog
+from qcore.replica.backlog import Backlog, cost_of, work_counter
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.copies import StateCopies
 from qcore.replica.events import (
@@ -147,6 +147,7 @@ class Replica:
         self.versions = Versions(self, support_of(machine, config.max_rules))
         require_all(durable, self.versions.support)
         self.applied_index = 0
+        self._work = work_counter(machine)
         self._backlog = Backlog(self._apply, self._reads.ready)
         if durable.snapshot is not None:
             for _ in restore_snapshot(durable.snapshot.data, machine, self.sessions):
@@ -333,8 +334,8 @@ class Replica:
         """Apply one committed entry and settle the request that waited at its index."""
         before = self.versions.active
         result, error = apply_entry(entry, self.machine, self.sessions, self.versions)
-        if result is not None:
-            self._backlog.spend(result)
+        if entry.kind in ("command", "session"):
+            self._backlog.spend(self._work() + (0 if result is None else cost_of(result)))
         active = self.versions.active
         if active is not before and active != before:
             self._out.append(VersionRaised(active, entry.index))

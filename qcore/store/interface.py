@@ -133,6 +133,22 @@ class Recognises(Protocol):
         ...
 
 
+@runtime_checkable
+class CountsWork(Protocol):
+    """What a machine whose commands differ much in their cost may have on top of `StateMachine`.
+
+    A step of the replica applies and answers a bounded amount, and the rest comes in the next steps, so that heartbeats go
+    on. It counts entries and bytes. A machine that has this says what its work counts for besides.
+
+    Attributes:
+        last_cost: what the last `apply` or `query` did, in units of a small command's work beyond the first; 0 for a
+            small one. It must follow from the command and the state alone.
+    """
+
+    @property
+    def last_cost(self) -> int: ...
+
+
 def support_of(machine: StateMachine, rules_max: int = LATEST_RULES) -> VersionSupport:
     """What a program with this machine can apply.
 
