@@ -37,6 +37,7 @@ from qcore.core.restored import (
 )
 from qcore.core.syncs import RecentSyncs
 from qcore.core.tenure import Tenures
+from qcore.core.text import GrowingText
 from qcore.core.version import ClusterVersion
 
 #: A deadline that never comes, µs.
@@ -111,12 +112,12 @@ class Takeover:
 
 @dataclass(slots=True)
 class IncomingSnapshot:
-    """The chunks of a snapshot that this follower holds so far."""
+    """What this follower holds so far of a snapshot that is sent to it."""
 
     meta: SnapshotMeta
     total: int
     checksum: int
-    chunks: list[str] = field(default_factory=list)
+    text: GrowingText = field(default_factory=GrowingText)
     received: int = 0
     received_checksum: int = 0
 

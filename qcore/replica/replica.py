@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qcore.core.effects import (
+    AppendLog,
     Apply,
     ChangeAccepted,
     ChangeRefused,
@@ -83,6 +84,10 @@ from qcore.replica.ticks import Ticks
 from qcore.replica.versions import Versions, require_all
 from qcore.store.interface import StateMachine, support_of
 
+#: What one step appends to the log at most, in characters of requests (a single larger one goes alone): what follows
+#: from it, in the same step, is bounded too.
+STEP_BYTES = 1024 * 1024
+
 _NO_CLUSTER = (
     "this node belongs to no cluster yet: begin one with Init (`qcore cluster init`), or add this node to one "
     "(`qcore member add`)"
@@ -154,7 +159,8 @@ class Replica:
             self.versions.restored(durable.snapshot.meta.version)
             self.sessions.restored(self.versions.active.rules)
             self.applied_index = durable.snapshot.meta.last_included_index
-        self._snapshotting = Snapshotting(config, self.applied_index)
+        size = 0 if durable.snapshot is None else len(durable.snapshot.data)
+        self._snapshotting = Snapshotting(config, self.applied_index, size)
         self.core = RaftCore(config.raft, durable, rng=rng, now=now)
         self._admin = Admin(self, config)
         self._carry_out(self.core.initial_effects())
@@ -197,7 +203,7 @@ class Replica:
 
     def next_deadline(self) -> int:
         """When to step `Tick` at the latest, µs."""
-        if self._backlog.busy:
+        if self._backlog.busy or self._batch:
             return self._now
         return min(
             self.core.next_deadline(),
@@ -304,7 +310,9 @@ class Replica:
     # -- writes ----------------------------------------------------------------------------------
 
     def _propose(self, wall_us: int) -> None:
-        batch, self._batch = self._batch, []
+        batch = self._next_batch()
+        if not batch:
+            return
         if self.core.role != "leader":
             for request in batch:
                 self._relay.pass_on(request)
@@ -327,6 +335,19 @@ class Replica:
             for request in batch:
                 self.fail(request, error)
         self._carry_out(effects)
+
+    def _next_batch(self) -> list[Request]:
+        """The oldest requests that wait to be appended, and no more bytes of them than one step may append."""
+        batch: list[Request] = []
+        size = 0
+        for request in self._batch:
+            if batch and size + (request.size or 0) > STEP_BYTES:
+                break
+            size += request.size or 0
+            batch.append(request)
+        del self._batch[: len(batch)]
+        # The time of one may have come before its turn.
+        return [request for request in batch if not request.done]
 
     def _apply(self, entry: Entry) -> None:
         """Apply one committed entry and settle the request that waited at its index."""
@@ -364,6 +385,10 @@ class Replica:
             match effect:
                 case Send(to=to, message=message, after=after):
                     self._out.append(SendPeer(to, message, after))
+                case AppendLog(entries=entries):
+                    self._out.append(effect)
+                    self._snapshotting.appended(entries)
+                    self._backlog.appended(entries)
                 case Apply(entries=entries):
                     self._backlog.add(entries)
                     self._relay.on_applied()
@@ -397,7 +422,7 @@ class Replica:
             self.sessions.restored(self.versions.active.rules)
             self._out.append(Restored(snapshot))
 
-        self._snapshotting.restored(index)
+        self._snapshotting.restored(index, len(snapshot.data))
         restoring = restore_snapshot(snapshot.data, self.machine, self.sessions)
         self._backlog.replace(restoring, restored)
         self._after_applying()
