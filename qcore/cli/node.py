@@ -127,7 +127,7 @@ def start(
             "--snapshot-bytes",
             envvar="QCORE_SNAPSHOT_BYTES",
             min=0,
-            help="Take a snapshot after so many bytes of entries (or as many as it has); 0: not for that.",
+            help="Take a snapshot after so many bytes of entries, or half its own; 0: not for that.",
         ),
     ] = 64 * 1024 * 1024,
     keep_entries: Annotated[

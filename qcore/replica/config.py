@@ -21,8 +21,8 @@ class ReplicaConfig:
         max_admin_requests: membership changes, learners that catch up, and transfers without an outcome yet;
             beyond it `Overloaded`.
         snapshot_entries, snapshot_bytes: take a snapshot when so many entries, or bytes of entries, were
-            applied since the last; 0 switches the criterion off. Of a state whose snapshot is larger than
-            `snapshot_bytes`, when as many bytes were applied as that has.
+            applied since the last; 0 switches the criterion off. Of a state whose snapshot is more than twice as
+            large as `snapshot_bytes`, when half as many bytes were applied as that has.
         keep_entries, keep_bytes: entries before a snapshot that stay in the log for slow followers, at most so many and
             so many bytes of them.
         max_rules: the newest apply rules to admit to: a lower one holds the cluster back (`qcore.core.version`).

@@ -34,6 +34,7 @@ from qcore.core.events import (
 )
 from qcore.core.raft import RaftCore
 from qcore.core.status import CoreStatus
+from qcore.core.text import stored_bytes
 from qcore.core.version import ClusterVersion
 from qcore.errors import (
     ConfigError,
@@ -48,6 +49,7 @@ from qcore.replica.applying import apply_entry
 from qcore.replica.backlog import Backlog
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.copies import StateCopies
+from qcore.replica.disk_window import DiskWindow
 from qcore.replica.events import (
     AddLearner,
     Applied,
@@ -145,6 +147,7 @@ class Replica:
         self._relay = Relay(self, rng)
         self._reads = Reads(self, self._relay, machine)
         self._deadlines = Deadlines()
+        self._disk_window = DiskWindow()
         self._admission = Admission(config, now)
         self._copies = StateCopies(self, self._reads, config.raft.election_timeout_max_ms * 1000)
         self.sessions = SessionTable()
@@ -203,7 +206,7 @@ class Replica:
 
     def next_deadline(self) -> int:
         """When to step `Tick` at the latest, µs."""
-        if self._backlog.busy or self._batch:
+        if self._backlog.busy or (self._batch and not self._must_wait_for_disk):
             return self._now
         return min(
             self.core.next_deadline(),
@@ -238,7 +241,10 @@ class Replica:
             case PeerUnreachable(peer_id=peer_id):
                 self.step_core(event)
                 self._relay.on_unreachable(peer_id)
-            case Tick() | WriteDurable() | Campaign():
+            case WriteDurable(write_id=write_id):
+                self._disk_window.durable(write_id)
+                self.step_core(event)
+            case Tick() | Campaign():
                 self.step_core(event)
             case InitCluster():
                 self._init_cluster(event, wall_us)
@@ -340,6 +346,8 @@ class Replica:
         """The oldest requests that wait to be appended, and no more bytes of them than one step may append."""
         batch: list[Request] = []
         size = 0
+        if self._must_wait_for_disk:
+            return batch  # the next `WriteDurable` brings the next step
         for request in self._batch:
             if batch and size + (request.size or 0) > STEP_BYTES:
                 break
@@ -348,6 +356,10 @@ class Replica:
         del self._batch[: len(batch)]
         # The time of one may have come before its turn.
         return [request for request in batch if not request.done]
+
+    @property
+    def _must_wait_for_disk(self) -> bool:
+        return self._disk_window.full and self.core.role == "leader"
 
     def _apply(self, entry: Entry) -> None:
         """Apply one committed entry and settle the request that waited at its index."""
@@ -387,7 +399,9 @@ class Replica:
                     self._out.append(SendPeer(to, message, after))
                 case AppendLog(entries=entries):
                     self._out.append(effect)
-                    self._snapshotting.appended(entries)
+                    size = sum(map(stored_bytes, entries))
+                    self._disk_window.appended(effect.write_id, size)
+                    self._snapshotting.appended(size)
                     self._backlog.appended(entries)
                 case Apply(entries=entries):
                     self._backlog.add(entries)

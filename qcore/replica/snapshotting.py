@@ -9,15 +9,15 @@ of an incremental garbage collector do: a snapshot is complete before the log ha
 whatever the load. A step appends a bounded number of bytes (`Replica` proposes no more at once, and a follower is
 sent no more), and so draws a bounded number.
 
-**Policy.** A snapshot is due after `snapshot_bytes` of log, or after as many bytes as the last one has, if that is
-more: else a state that is much larger than the policy would be written over and over. What is written of snapshots
-is thus at most about what is written of the log, and the log on disk at most a small multiple of the larger of
+**Policy.** A snapshot is due after `snapshot_bytes` of log, or after half as many bytes as the last one has, if that is
+more: else a state that is much larger than the policy would be written over and over. What is written of snapshots is
+thus at most about twice what is written of the log, and the log on disk at most a small multiple of the larger of
 policy and state. All bytes are those of UTF-8.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from zlib import crc32
 
 from qcore.core.entry import Entry
@@ -78,10 +78,9 @@ class Snapshotting:
         """Count an applied entry towards the policy."""
         self._bytes_since += stored_bytes(entry)
 
-    def appended(self, entries: Sequence[Entry]) -> None:
-        """The log has grown: as much of the snapshot that is being captured is owed."""
-        if self._chunks is not None:
-            self._appended_bytes += sum(map(stored_bytes, entries))
+    def appended(self, size: int) -> None:
+        """The log has grown by so many bytes: as much of a snapshot that is being captured is owed."""
+        self._appended_bytes += size
 
     def due(self, applied_index: int) -> bool:
         """True if the policy asks for a snapshot now."""
@@ -90,7 +89,7 @@ class Snapshotting:
             return False
         entries = applied_index - self._covered_index
         return (0 < config.snapshot_entries <= entries) or (
-            0 < config.snapshot_bytes <= self._bytes_since and self._size <= self._bytes_since
+            0 < config.snapshot_bytes <= self._bytes_since and self._size <= 2 * self._bytes_since
         )
 
     def begin(

@@ -7,8 +7,8 @@ be late for ever, or the log on disk grows without a bound. So:
 - **A snapshot that was begun is finished.** Of those that come meanwhile the newest waits for its turn, and the
   others are forgotten. Only what must be stored at once (a leader's snapshot, a small one) supersedes it.
 - **Storing keeps pace with the log**: for every `ASSIST_BYTES` that were appended, one transaction's worth is done
-  before the next entries are written, as the assists of an incremental garbage collector do. Half as many bytes of
-  log as the snapshot has characters can come in before it is stored, and a little more for what follows.
+  before the next entries are written, as the assists of an incremental garbage collector do. As many bytes of log
+  as the snapshot has characters can come in before it is stored, and a third of that for what follows.
 - **Nothing is done at one go**: parts are written, the log is compacted and superseded parts are removed a bounded
   amount in each transaction. Parts are removed before the next snapshot is begun, so that their pages are used
   again.
@@ -26,8 +26,8 @@ from qcore.storage.footprint import FootprintMeter
 
 #: A snapshot with fewer characters is stored with the rest of its batch.
 WRITE_AHEAD_FROM: Final = 1 << 20
-#: Bytes of log after which one transaction is done here: it writes twice as many characters of a snapshot.
-ASSIST_BYTES: Final = 256 << 10
+#: Bytes of log after which one transaction is done here: it writes as many characters of a snapshot.
+ASSIST_BYTES: Final = 512 << 10
 #: Bytes of log that one transaction removes behind a snapshot.
 COMPACTED_AT_A_TIME: Final = 8 << 20
 

@@ -18,7 +18,7 @@ PART_CHARS: Final = 256 * 1024
 #: Parts that one transaction writes.
 PARTS_AT_A_TIME: Final = 2
 #: Parts that one transaction removes: that costs a fraction of writing them.
-SWEPT_AT_A_TIME: Final = 8
+SWEPT_AT_A_TIME: Final = 16
 
 
 class SnapshotParts:
