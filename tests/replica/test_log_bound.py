@@ -15,9 +15,10 @@ from qcore.core.events import Tick, WriteDurable
 from qcore.core.text import GrowingText, stored_bytes
 from qcore.core.version import FIRST_VERSION
 from qcore.replica import replica as replica_module
+from qcore.replica.backlog import STEP_COST
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.disk_window import DISK_WINDOW_BYTES, DiskWindow
-from qcore.replica.events import ClientRequest, PeerMessageReceived
+from qcore.replica.events import ClientRequest
 from qcore.replica.sessions import SessionTable
 from qcore.replica.snapshotting import Snapshotting
 from qcore.store.interface import ApplyContext
@@ -179,20 +180,44 @@ def test_a_growing_text_is_the_parts_joined() -> None:
 
 
 def test_a_follower_that_appends_faster_than_it_applies_does_not_fall_behind() -> None:
-    """Its backlog is not longer after many large messages than after a few."""
-    cluster = Cluster(3, KeyValueMachine, max_pending_requests=4000)
+    """Of every message it takes in, it applies as much: else what it has to apply would grow with each."""
+    cluster = Cluster(3, KeyValueMachine, max_pending_requests=10_000)
     cluster.raft = RaftConfig(1, max_uncommitted_bytes=1 << 30)
     for node_id in (1, 2, 3):
         cluster.restart(node_id)
     leader = cluster.elect(1)
     follower = cluster.hosts[2]
     behind: list[int] = []
-    for turn in range(40):
-        for number in range(300):
-            leader.request(1000 * turn + number, put("k", 3000))
-        while cluster.mail:
-            from_id, send = cluster.mail.popleft()
-            if send.to in cluster.hosts:
-                cluster.hosts[send.to].step(PeerMessageReceived(from_id, send.message))
+    at_once = 3 * STEP_COST
+    for turn in range(12):
+        first = turn * at_once
+        leader.step(
+            *(ClientRequest(first + at, "write", put("k", 1), 60_000) for at in range(at_once))
+        )
+        cluster.settle()
         behind.append(follower.replica.core.commit - follower.replica.applied_index)
-    assert max(behind[20:]) <= max(behind[:20])
+    assert max(behind) <= 3 * at_once
+    assert max(behind[6:]) <= max(behind[:6])
+
+
+def test_a_request_whose_time_came_before_its_turn_is_never_appended() -> None:
+    cluster = Cluster(1, max_pending_requests=5000)
+    cluster.raft = RaftConfig(1, max_uncommitted_bytes=1 << 30)
+    cluster.restart(1)
+    host = cluster.elect(1)
+    host.stalled = True
+    count = DISK_WINDOW_BYTES // 4000 + 10
+    for number in range(count):
+        host.step(ClientRequest(number, "write", put("k", 4000), 60_000))
+    late = host.replica.core.last_log_index
+    host.step(ClientRequest(count, "write", put("late", 1), 100))
+    cluster.now += 200_000
+    host.step(Tick())
+    assert [reply.request_id for reply in host.replies if reply.error is not None] == [count]
+    host.stalled = False
+    host.step(WriteDurable(host.unsynced[-1]))
+    while host.replica.catching_up or host.replica.core.last_log_index == late:
+        host.step(Tick())
+    written = [entry.data for entry in host.replica.core.log_entries() if entry.kind == "command"]
+    assert put("late", 1) not in written
+    assert "" not in written
