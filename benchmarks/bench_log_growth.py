@@ -2,8 +2,8 @@
 
 Real processes with the key-value machine and the default snapshot policy (a snapshot after 64 MiB of log). Clients
 keep a number of writes in flight for a while; each sets one of some keys to a fresh value, so that the state has about
-60 MB, or less if that would take too many keys. Meanwhile the files are looked at ten times a second. Then one node, a
-follower if there is one, is killed, its log is counted, and it is started again.
+60 MB (`--state`), or less if that would take too many keys. Meanwhile the files are looked at ten times a second. Then
+one node, a follower if there is one, is killed, its log is counted, and it is started again.
 
     python -m benchmarks.bench_log_growth [--seconds 60] [--nodes 1,3] [--sizes 100,10000,300000]
 
@@ -35,7 +35,7 @@ from qcore.errors import QcoreError
 from qcore.node.client import Json, QcoreClient
 from qcore.transport.client import ClientConnection
 
-#: The state has about so many bytes, and at most so many keys.
+#: The state has about so many bytes by default, and at most so many keys.
 STATE_BYTES = 60_000_000
 MOST_KEYS = 50_000
 CONNECTIONS = 8
@@ -48,11 +48,11 @@ _SAMPLE = re.compile(r"^(\w+) (\S+)$", re.MULTILINE)
 # --- the client process ---------------------------------------------------------------------------
 
 
-async def drive(endpoint: str, size: int, seconds: float) -> tuple[int, int]:
+async def drive(endpoint: str, size: int, seconds: float, state: int) -> tuple[int, int]:
     """Write at full speed for a while; returns how many writes succeeded and how many did not."""
     host, _, port = endpoint.rpartition(":")
     connections = [await ClientConnection.connect(host, int(port)) for _ in range(CONNECTIONS)]
-    keys = max(1, min(MOST_KEYS, STATE_BYTES // size))
+    keys = max(1, min(MOST_KEYS, state // size))
     in_flight = max(8, min(IN_FLIGHT, IN_FLIGHT_BYTES // size))
     text = "".join(random.Random(size).choices("abcdefghijklmnop", k=size))
     end = time.perf_counter() + seconds
@@ -84,8 +84,8 @@ async def drive(endpoint: str, size: int, seconds: float) -> tuple[int, int]:
 
 def client_main(arguments: Sequence[str]) -> None:
     """Entry point of the client process."""
-    endpoint, size, seconds = arguments
-    print(json.dumps(asyncio.run(drive(endpoint, int(size), float(seconds)))))
+    endpoint, size, seconds, state = arguments
+    print(json.dumps(asyncio.run(drive(endpoint, int(size), float(seconds), int(state)))))
 
 
 # --- the driver -----------------------------------------------------------------------------------
@@ -102,7 +102,8 @@ class Row:
         log_bytes: the most bytes of entries that any node said to have on disk; 0 if it does not say.
         entries, entry_bytes: in the log when a node was killed, and their data.
         restart_s: from starting it until it listens.
-        captured, stored: snapshots on all nodes; stored as far as the log says.
+        captured, stored: snapshots on all nodes; stored as far as the log says (0.1.0 does not).
+        behind: how many entries the snapshot on the disk of the killed node was behind its log.
         changes: of role, term or leader on any node, while writing.
         stall_s: the longest stall of an event loop that was its own doing.
     """
@@ -120,6 +121,7 @@ class Row:
     restart_s: float = 0.0
     captured: int = 0
     stored: int = 0
+    behind: int = 0
     changes: int = 0
     stall_s: float = 0.0
 
@@ -142,16 +144,19 @@ def scrape(node: NodeProcess) -> dict[str, float]:
     return {name: float(value) for name, value in _SAMPLE.findall(body)} if status == 200 else {}
 
 
-def count_log(node: NodeProcess) -> tuple[int, int]:
-    """Entries in the log of a node that does not run, and the bytes of their data."""
+def count_log(node: NodeProcess) -> tuple[int, int, int]:
+    """Of a node that does not run: entries in its log, bytes of their data, and those that no snapshot covers."""
     uri = f"{(node.data_dir / 'log.db').as_uri()}?mode=ro"
     with closing(sqlite3.connect(uri, uri=True)) as connection:
-        found = connection.execute("SELECT count(*), sum(length(data)) FROM log").fetchone()
+        found = connection.execute(
+            "SELECT count(*), sum(length(data)), max(idx) FROM log"
+        ).fetchone()
+        stored = connection.execute("SELECT last_index FROM snapshot").fetchone()
     (node.data_dir / "log.db-shm").unlink(missing_ok=True)
-    return found[0], found[1] or 0
+    return found[0], found[1] or 0, (found[2] or 0) - (stored[0] if stored else 0)
 
 
-def run(nodes: int, size: int, seconds: float, ceiling: int) -> Row:
+def run(nodes: int, size: int, seconds: float, state: int, ceiling: int) -> Row:
     """One cluster, one size of values."""
     row = Row(nodes, size)
     with (
@@ -165,7 +170,9 @@ def run(nodes: int, size: int, seconds: float, ceiling: int) -> Row:
         command = [sys.executable, "-m", "benchmarks.bench_log_growth", "--client"]
         began = time.perf_counter()
         client = subprocess.Popen(
-            [*command, leader.address, str(size), str(seconds)], stdout=subprocess.PIPE, text=True
+            [*command, leader.address, str(size), str(seconds), str(state)],
+            stdout=subprocess.PIPE,
+            text=True,
         )
         while client.poll() is None:
             time.sleep(0.1)
@@ -188,7 +195,7 @@ def run(nodes: int, size: int, seconds: float, ceiling: int) -> Row:
             row.stored += text.count("snapshot stored")
         victim = next((n for n in cluster.running() if n is not cluster.leader()), leader)
         victim.kill()
-        row.entries, row.entry_bytes = count_log(victim)
+        row.entries, row.entry_bytes, row.behind = count_log(victim)
         began = time.perf_counter()
         victim.start(timeout_s=300)
         row.restart_s = time.perf_counter() - began
@@ -209,7 +216,8 @@ def report(row: Row) -> None:
         f"for {row.seconds:3.0f} s, failed {row.failed}  log.db {row.data_bytes / 1e6:7,.0f} MB, "
         f"-wal {row.wal_bytes / 1e6:4,.0f} MB, log {row.log_bytes / 1e6:5,.0f} MB  "
         f"restart: {row.entries:,} entries of {row.entry_bytes / 1e6:,.0f} MB in {row.restart_s:.1f} s  "
-        f"snapshots captured {row.captured}, stored {row.stored}  role changes {row.changes}  "
+        f"snapshots captured {row.captured}, stored {row.stored}, the last {row.behind:,} entries back  "
+        f"role changes {row.changes}  "
         f"longest own stall {1000 * row.stall_s:.0f} ms",
         flush=True,
     )
@@ -224,11 +232,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="duration of each run")
     parser.add_argument("--nodes", default="1,3", help="sizes of clusters")
     parser.add_argument("--sizes", default="100,10000,300000", help="bytes of a value")
+    parser.add_argument("--state", type=int, default=STATE_BYTES, help="bytes of the state")
     parser.add_argument("--ceiling", type=int, default=6_000_000_000, help="bytes of log.db")
     options = parser.parse_args()
     for nodes in map(int, options.nodes.split(",")):
         for size in map(int, options.sizes.split(",")):
-            report(run(nodes, size, options.seconds, options.ceiling))
+            report(run(nodes, size, options.seconds, options.state, options.ceiling))
 
 
 if __name__ == "__main__":
