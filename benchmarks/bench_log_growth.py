@@ -156,12 +156,16 @@ def count_log(node: NodeProcess) -> tuple[int, int, int]:
     return found[0], found[1] or 0, (found[2] or 0) - (stored[0] if stored else 0)
 
 
-def run(nodes: int, size: int, seconds: float, state: int, ceiling: int) -> Row:
+def run(nodes: int, size: int, seconds: float, state: int, ceiling: int, policy: int | None) -> Row:
     """One cluster, one size of values."""
     row = Row(nodes, size)
+    arguments = ["--machine", "kv"]
+    if policy is not None:
+        kept = max(1, policy // size)
+        arguments += ["--snapshot-bytes", str(policy), "--keep-entries", str(kept)]
     with (
         tempfile.TemporaryDirectory(dir=os.environ.get("QCORE_BENCH_DIR")) as directory,
-        LocalCluster(Path(directory), nodes, ["--machine", "kv"]) as cluster,
+        LocalCluster(Path(directory), nodes, arguments) as cluster,
     ):
         cluster.start()
         asyncio.run(begin(cluster))
@@ -233,11 +237,18 @@ def main() -> None:
     parser.add_argument("--nodes", default="1,3", help="sizes of clusters")
     parser.add_argument("--sizes", default="100,10000,300000", help="bytes of a value")
     parser.add_argument("--state", type=int, default=STATE_BYTES, help="bytes of the state")
+    parser.add_argument(
+        "--policy",
+        type=int,
+        help="bytes of log before a snapshot and behind one; default: the node's",
+    )
     parser.add_argument("--ceiling", type=int, default=6_000_000_000, help="bytes of log.db")
     options = parser.parse_args()
     for nodes in map(int, options.nodes.split(",")):
         for size in map(int, options.sizes.split(",")):
-            report(run(nodes, size, options.seconds, options.state, options.ceiling))
+            report(
+                run(nodes, size, options.seconds, options.state, options.ceiling, options.policy)
+            )
 
 
 if __name__ == "__main__":
