@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qcore.core.entry import Entry
-from qcore.core.text import stored_bytes
 
 
 class RaftLog:
@@ -75,7 +74,7 @@ class RaftLog:
         count = total = 0
         end = last - self.offset
         for position in range(end - 1, max(end - max_count, 0) - 1, -1):
-            total += stored_bytes(self.entries[position])
+            total += self.entries[position].size_bytes()
             if total > max_bytes:
                 break
             count += 1

@@ -26,6 +26,7 @@ from qcore.core.effects import (
     TruncateLog,
 )
 from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapshot, SnapshotMeta
+from qcore.core.growing_text import GrowingText
 from qcore.core.messages import RaftMessage
 from qcore.core.progress import Progress
 from qcore.core.restored import (
@@ -37,7 +38,6 @@ from qcore.core.restored import (
 )
 from qcore.core.syncs import RecentSyncs
 from qcore.core.tenure import Tenures
-from qcore.core.text import GrowingText
 from qcore.core.version import ClusterVersion
 
 #: A deadline that never comes, µs.

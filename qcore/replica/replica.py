@@ -34,7 +34,6 @@ from qcore.core.events import (
 )
 from qcore.core.raft import RaftCore
 from qcore.core.status import CoreStatus
-from qcore.core.text import stored_bytes
 from qcore.core.version import ClusterVersion
 from qcore.errors import (
     ConfigError,
@@ -399,7 +398,7 @@ class Replica:
                     self._out.append(SendPeer(to, message, after))
                 case AppendLog(entries=entries):
                     self._out.append(effect)
-                    size = sum(map(stored_bytes, entries))
+                    size = sum(entry.size_bytes() for entry in entries)
                     self._disk_window.appended(effect.write_id, size)
                     self._snapshotting.appended(size)
                     self._backlog.appended(entries)

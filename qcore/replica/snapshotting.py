@@ -22,8 +22,8 @@ from zlib import crc32
 
 from qcore.core.entry import Entry
 from qcore.core.events import SnapshotTaken
+from qcore.core.growing_text import GrowingText
 from qcore.core.server import NEVER
-from qcore.core.text import GrowingText, stored_bytes
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import StateMachineFailed
 from qcore.replica.config import ReplicaConfig
@@ -76,7 +76,7 @@ class Snapshotting:
 
     def applied(self, entry: Entry) -> None:
         """Count an applied entry towards the policy."""
-        self._bytes_since += stored_bytes(entry)
+        self._bytes_since += entry.size_bytes()
 
     def appended(self, size: int) -> None:
         """The log has grown by so many bytes: as much of a snapshot that is being captured is owed."""

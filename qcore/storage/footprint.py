@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog, Write
 from qcore.core.entry import DurableState, Entry
-from qcore.core.text import stored_bytes
 
 
 @dataclass(slots=True, frozen=True)
@@ -40,7 +39,7 @@ class FootprintMeter:
         if state.snapshot is not None:
             self._snapshot_index = state.snapshot.meta.last_included_index
         self._first = state.entries[0].index if state.entries else self._snapshot_index + 1
-        self._sizes: array[int] = array("Q", map(stored_bytes, state.entries))  # by entry
+        self._sizes: array[int] = array("Q", map(Entry.size_bytes, state.entries))  # by entry
         self._bytes = sum(self._sizes)
 
     @property
@@ -74,7 +73,7 @@ class FootprintMeter:
 
     def _append(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
-            size = stored_bytes(entry)
+            size = entry.size_bytes()
             self._sizes.append(size)
             self._bytes += size
 

@@ -21,7 +21,6 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from qcore.core.effects import AppendLog, StoreSnapshot, Write
 from qcore.core.entry import DurableState
-from qcore.core.text import stored_bytes
 from qcore.errors import DiskFull, StorageError
 from qcore.storage.background import Background, WritesAhead
 from qcore.storage.footprint import Footprint, FootprintMeter
@@ -312,7 +311,7 @@ class GroupCommitWriter:
 def size_bytes(write: Write) -> int:
     """About how many bytes a write adds to the disk."""
     if isinstance(write, AppendLog):
-        return WRITE_OVERHEAD_BYTES + sum(map(stored_bytes, write.entries))
+        return WRITE_OVERHEAD_BYTES + sum(entry.size_bytes() for entry in write.entries)
     if isinstance(write, StoreSnapshot):
         return WRITE_OVERHEAD_BYTES + len(write.snapshot.data)
     return WRITE_OVERHEAD_BYTES

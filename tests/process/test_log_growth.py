@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from qcore.cli.processes import LocalCluster, NodeProcess, wait_for
-from qcore.core.text import stored_bytes
 from tests.process.conftest import assert_no_traceback
 from tests.process.membership import begun, on_disk
 from tests.process.wire import WireClient, string_schema, write_field
@@ -76,7 +75,7 @@ def test_a_nodes_log_stays_bounded_under_large_writes_and_its_metrics_say_so(
         node.kill()
         state = on_disk(node)
         assert state.snapshot is not None
-        assert sum(map(stored_bytes, state.entries)) <= BOUND
+        assert sum(entry.size_bytes() for entry in state.entries) <= BOUND
         assert len(state.entries) <= BOUND // VALUE + 5
         node.start()
         cluster.wait_leader()

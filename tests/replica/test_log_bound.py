@@ -12,7 +12,7 @@ from qcore.core.config import RaftConfig
 from qcore.core.effects import AppendLog
 from qcore.core.entry import ENTRY_OVERHEAD_BYTES, Entry
 from qcore.core.events import Tick, WriteDurable
-from qcore.core.text import GrowingText, stored_bytes
+from qcore.core.growing_text import GrowingText
 from qcore.core.version import FIRST_VERSION
 from qcore.replica import replica as replica_module
 from qcore.replica.backlog import STEP_COST
@@ -75,9 +75,9 @@ def test_the_log_since_the_last_snapshot_is_bounded_though_no_time_passes(
         entry = Entry(index, 1, "command", letter * (size // len(letter.encode())), 0)
         machine.chunks = states[taken_count % len(states)]
         most_state = max(most_state, state, machine.chunks * CHUNK + 3)
-        largest = max(largest, stored_bytes(entry))
-        log.append(stored_bytes(entry))
-        snapshotting.appended(stored_bytes(entry))
+        largest = max(largest, entry.size_bytes())
+        log.append(entry.size_bytes())
+        snapshotting.appended(entry.size_bytes())
         snapshotting.applied(entry)
         if snapshotting.due(index):
             snapshotting.begin(machine, sessions, index, 0, FIRST_VERSION, 0)
@@ -106,7 +106,7 @@ def test_a_replica_draws_its_snapshot_with_the_log_and_not_with_the_clock() -> N
         host = cluster.elect(1)
         for number in range(400):
             host.request(number, put(f"k{number % 40}", 3500, letter))
-            bytes_in_log = sum(stored_bytes(held) for held in host.replica.core.log_entries())
+            bytes_in_log = sum(held.size_bytes() for held in host.replica.core.log_entries())
             assert bytes_in_log < 100_000 + 4 * 40 * 14_300, (
                 "the policy, and a multiple of the state"
             )

@@ -15,7 +15,6 @@ import pytest
 from qcore.core.durable import apply_write
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog, Write
 from qcore.core.entry import DurableState, Entry, HardState, Snapshot
-from qcore.core.text import stored_bytes
 from qcore.errors import StorageError
 from qcore.storage import background, writer
 from qcore.storage.background import ASSIST_BYTES, WRITE_AHEAD_FROM
@@ -182,7 +181,7 @@ def test_a_truncated_tail_does_not_disturb_a_snapshot_that_is_put_off(tmp_path: 
 def test_the_log_is_compacted_a_bounded_amount_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(background, "COMPACTED_AT_A_TIME", 3 * stored_bytes(command(1, 2)))
+    monkeypatch.setattr(background, "COMPACTED_AT_A_TIME", 3 * command(1, 2).size_bytes())
     storage = opened(tmp_path)
     lengths: list[int] = []
     plain = Measured.write

@@ -1,20 +1,8 @@
-"""Large texts: their real size, and how to put one together without ever holding it twice."""
+"""How to put a large text together without ever holding it twice."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
-
-from qcore.core.entry import ENTRY_OVERHEAD_BYTES, Entry
-
-
-def utf8_bytes(text: str) -> int:
-    """Bytes of the text as UTF-8: what it takes on disk and on the wire. O(1) for ASCII."""
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-
-
-def stored_bytes(entry: Entry) -> int:
-    """About what an entry takes on disk. `Entry.size_bytes` counts characters, of which each may be four bytes."""
-    return utf8_bytes(entry.data) + ENTRY_OVERHEAD_BYTES
 
 
 class GrowingText:
