@@ -7,6 +7,7 @@ meaning, also when a newer program applies it again. Snapshots carry the version
 |---|---|---|
 | 1 | 0.1.0 | sessions expire by the log time of later session entries; the state machine is not recorded |
 | 2 | 0.2.0 | sessions expire by the cluster clock (`Entry.clock_us`), idle or not; the state machine is recorded |
+| 3 | 0.2.0 | what one entry may make a replica do is bounded; results are checked; sessions are counted in bytes |
 
 Message fields and storage formats that older programs refuse are used from the moment when an entry that raises the
 rules is in the log: the leader appends it only once every member has said that it supports those rules.
@@ -22,7 +23,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, TypeAdapter, with_config
 
 #: The newest rules that this program knows.
-LATEST_RULES = 2
+LATEST_RULES = 3
 
 
 _Number = Annotated[int, Field(strict=True, ge=1, lt=2**31)]

@@ -26,8 +26,8 @@ from qcore.node.config import NodeConfig
 from qcore.node.garbage import Garbage
 from qcore.node.logs import NodeLog
 from qcore.node.node import Node
-from qcore.replica.sessions import SessionTable, command_in
-from qcore.replica.snapshotting import restore_snapshot
+from qcore.replica.sessions import command_in
+from qcore.replica.snapshotting import try_restoring
 from qcore.replica.versions import require
 from qcore.storage.interface import LogStorage
 from qcore.storage.peek import first_entries, stored_snapshot, stored_version
@@ -139,8 +139,7 @@ def _require_own_data(directory: Path, machine: StateMachine) -> None:
 def _unreadable(snapshot: Snapshot, machine: StateMachine) -> str | None:
     """How this machine fails to read the snapshot, or None. What it is left with is replaced when the node starts."""
     try:
-        # Of a machine that restores gradually, the first part: the node restores all of it soon enough.
-        next(restore_snapshot(snapshot.data, machine, SessionTable()), None)
+        try_restoring(snapshot.data, machine)  # the node restores all of it soon enough
     except StateMachineFailed as error:
         through = snapshot.meta.last_included_index
         return (

@@ -3,7 +3,7 @@
 Usually that is nothing: what a step commits is applied in the same step. But a follower that was away gets
 thousands of entries committed by one message, or a snapshot of the whole state. Then a bounded number
 is dealt with in each step, and the rest in the next ones, which `next_deadline` asks for at once. The
-bounds are counts, not times: the same on every host. Reads wait until what they must see is there.
+bounds are counts and bytes, not times: the same on every host. Reads wait until what they must see is there.
 """
 
 from __future__ import annotations
@@ -13,12 +13,18 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from qcore.core.entry import Entry
+from qcore.core.text import utf8_length
 
-#: What one step applies at most: entries, and one more for each `1 << _COST_SHIFT` bytes that they hold.
+#: What one step applies at most: entries, and one more for each KiB that they hold or that their results have. The
+#: last one of a step may exceed it.
 STEP_COST = 512
-_COST_SHIFT = 10
 #: What one part of a snapshot's restore counts for.
 RESTORE_COST = STEP_COST // 2
+
+
+def cost_of(text: str) -> int:
+    """What a text counts for in a step: one for each KiB."""
+    return utf8_length(text) >> 10
 
 
 class Backlog:
@@ -58,7 +64,7 @@ class Backlog:
         Else a node that appends faster than it applies would fall behind without a bound.
         """
         if self.busy:
-            self._left += sum(1 + (len(entry.data) >> _COST_SHIFT) for entry in entries)
+            self._left += sum(1 + cost_of(entry.data) for entry in entries)
 
     def add(self, entries: Sequence[Entry]) -> None:
         """These are committed: apply what this step may still apply, and keep the rest."""
@@ -69,8 +75,15 @@ class Backlog:
             if self._left <= 0:
                 self._entries.extend(entries[position:])
                 return
-            self._left -= 1 + (len(entry.data) >> _COST_SHIFT)
-            self._apply(entry)
+            self._apply_one(entry)
+
+    def spend(self, text: str) -> None:
+        """The entry that is being applied gave this result."""
+        self._left -= cost_of(text)
+
+    def _apply_one(self, entry: Entry) -> None:
+        self._left -= 1 + cost_of(entry.data)
+        self._apply(entry)
 
     def replace(self, restoring: Iterator[None], restored: Callable[[], None]) -> None:
         """A snapshot takes the place of the state and of all that was to be applied to it.
@@ -93,9 +106,7 @@ class Backlog:
                 if self._restored is not None:
                     self._restored()
         while self._entries and self._left > 0 and self._restoring is None:
-            entry = self._entries.popleft()
-            self._left -= 1 + (len(entry.data) >> _COST_SHIFT)
-            self._apply(entry)
+            self._apply_one(self._entries.popleft())
 
     def hold(self, index: int, ticket: int) -> None:
         """Serve this read once `index` is applied."""

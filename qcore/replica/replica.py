@@ -184,6 +184,7 @@ class Replica:
         self._now = max(self._now, now)
         self._wall_us = wall_us
         self._backlog.begin_step()
+        self._reads.begin_step()
         for event in events:
             self._take(event, wall_us)
         if self._batch:
@@ -205,7 +206,8 @@ class Replica:
 
     def next_deadline(self) -> int:
         """When to step `Tick` at the latest, µs."""
-        if self._backlog.busy or (self._batch and not self._must_wait_for_disk):
+        held = bool(self._batch) and not self._must_wait_for_disk
+        if self._backlog.busy or self._reads.busy or held:
             return self._now
         return min(
             self.core.next_deadline(),
@@ -364,6 +366,8 @@ class Replica:
         """Apply one committed entry and settle the request that waited at its index."""
         before = self.versions.active
         result, error = apply_entry(entry, self.machine, self.sessions, self.versions)
+        if result is not None:
+            self._backlog.spend(result)
         active = self.versions.active
         if active is not before and active != before:
             self._out.append(VersionRaised(active, entry.index))

@@ -17,13 +17,16 @@ policy and state. All bytes are those of UTF-8.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
 from zlib import crc32
 
 from qcore.core.entry import Entry
 from qcore.core.events import SnapshotTaken
 from qcore.core.growing_text import GrowingText
 from qcore.core.server import NEVER
+from qcore.core.text import lone_surrogate
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import StateMachineFailed
 from qcore.replica.config import ReplicaConfig
@@ -106,10 +109,11 @@ class Snapshotting:
         Raises:
             StateMachineFailed: the machine raised instead.
         """
-        self._chunks = _captured(machine)
+        table = sessions.dump(version.rules)
+        self._chunks = chain(table, _captured(machine))
         self._text = GrowingText()
         self._drawn_bytes = self._appended_bytes = self._checksum = 0
-        self._draw(sessions.dump() + "\n")
+        self._draw(next(table))
         self._index = applied_index
         self._keep_entries = keep_entries
         self._version = version
@@ -174,7 +178,28 @@ def _captured(machine: StateMachine) -> Iterator[str]:
         chunks = machine.snapshot()
     except Exception as raised:  # the boundary to the user's own code
         raise _no_snapshot(raised) from raised
-    return _guarded(chunks)
+    # Text is an iterable of its characters, which would be drawn one by one.
+    return _checked(_guarded([chunks] if isinstance(chunks, str) else chunks))
+
+
+def _checked(chunks: Iterable[object]) -> Iterator[str]:
+    """The chunks, each as text that can be stored and sent."""
+    for number, chunk in enumerate(chunks, start=1):
+        if not isinstance(chunk, str):
+            raise _bad_snapshot(f"is no text but of the type {type(chunk).__name__}", number)
+        at = lone_surrogate(chunk)
+        if at is not None:
+            raise _bad_snapshot(
+                f"has a lone surrogate, U+{ord(chunk[at]):04X}, at character {at}", number
+            )
+        yield chunk
+
+
+def _bad_snapshot(fault: str, number: int) -> StateMachineFailed:
+    return StateMachineFailed(
+        f"chunk {number} of the state machine's snapshot {fault}; this node stops, and nothing of the snapshot was "
+        "stored: a snapshot must be text that can be written as UTF-8"
+    )
 
 
 def _guarded(chunks: Iterable[str]) -> Iterator[str]:
@@ -197,15 +222,45 @@ def restore_snapshot(data: str, machine: StateMachine, sessions: SessionTable) -
     Raises:
         StateMachineFailed: the text is none that they understand.
     """
+    with _restoring():
+        begin = yield from sessions.load(data)
+        yield from _restore_machine(data, begin, machine)
+
+
+def try_restoring(data: str, machine: StateMachine) -> None:
+    """Whether the machine understands the text of a snapshot. It is left with a part of that state.
+
+    Of a machine that restores gradually, only the first part is tried.
+
+    Raises:
+        StateMachineFailed: it does not.
+    """
+    with _restoring():
+        begin = _last_value(SessionTable().load(data))
+        next(_restore_machine(data, begin, machine), None)
+
+
+def _restore_machine(data: str, begin: int, machine: StateMachine) -> Iterator[None]:
+    starts = range(begin, len(data), _RESTORE_CHARS)
+    chunks = (data[start : start + _RESTORE_CHARS] for start in starts)
+    if isinstance(machine, RestoresGradually):
+        yield from machine.restore_gradually(chunks)
+    else:
+        machine.restore(chunks)
+
+
+def _last_value(loading: Generator[None, None, int]) -> int:
+    while True:
+        try:
+            next(loading)
+        except StopIteration as end:
+            return int(end.value)
+
+
+@contextmanager
+def _restoring() -> Iterator[None]:
     try:
-        end = data.index("\n")
-        sessions.load(data[:end])
-        starts = range(end + 1, len(data), _RESTORE_CHARS)
-        chunks = (data[start : start + _RESTORE_CHARS] for start in starts)
-        if isinstance(machine, RestoresGradually):
-            yield from machine.restore_gradually(chunks)
-        else:
-            machine.restore(chunks)
+        yield
     except Exception as raised:  # the boundary to the user's own code
         raise StateMachineFailed(
             f"restoring a snapshot raised {type(raised).__name__}: {raised}; this node stops: does it run another "

@@ -45,9 +45,14 @@ class StateDigest(Generic[Key]):
         if self._dirty:
             total, terms = self._sum, self._terms
             for key in self._dirty:
-                term = int.from_bytes(blake2b(text_of(key).encode(), digest_size=_BYTES).digest())
+                term = digest_term(text_of(key).encode())
                 total += term - terms.get(key, 0)
                 terms[key] = term
             self._dirty.clear()
             self._sum = total & _MASK
         return f"{self._sum:064x}"
+
+
+def digest_term(text: bytes) -> int:
+    """What a part with this canonical text adds to such a sum."""
+    return int.from_bytes(blake2b(text, digest_size=_BYTES).digest())

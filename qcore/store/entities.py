@@ -8,13 +8,17 @@ from pydantic_core import to_json
 
 from qcore.errors import StoreError
 from qcore.store.chunks import to_chunks, to_lines
-from qcore.store.errors import BadRequest
+from qcore.store.errors import BadRequest, NameTooLong
 from qcore.store.interface import ApplyContext
 from qcore.store.lifecycle import create_entity, delete_entity, load_topology, set_schemas
-from qcore.store.records import EntityChange, FieldChange, Records, Transaction
+from qcore.store.limits import BOUNDED_RULES
+from qcore.store.names import check_names
+from qcore.store.records import EntityChange, FieldChange, Records
 from qcore.store.requests import Command, only_reads, parse_command
+from qcore.store.restoring import SnapshotReader
 from qcore.store.schema import schema_from_json, schema_to_json
-from qcore.store.snapshot import SnapshotReader, snapshot_lines
+from qcore.store.snapshot import snapshot_lines
+from qcore.store.transaction import Transaction
 from qcore.store.update import update_entity
 from qcore.store.values import id_from_json, id_to_json
 
@@ -40,16 +44,20 @@ class EntityStore:
     def apply(self, command: str, context: ApplyContext) -> str:
         """Carry out a command of `parse_request`, or a topology. Never raises."""
         self.changes = []
+        sparse = context.rules >= BOUNDED_RULES
         try:
             request = parse_command(command)
-        except BadRequest as error:
+            if sparse:
+                check_names(request, command)
+        except (BadRequest, NameTooLong) as error:
             return _encode({"Error": _failure(error)})
-        transaction = Transaction(self._records, context.index, context.time_us * _NANOS_PER_MICRO)
-        kind, result = _attempt(transaction, request)
-        if result["error"] is None:
+        time_ns = context.time_us * _NANOS_PER_MICRO
+        transaction = Transaction(self._records, context.index, time_ns, sparse=sparse)
+        text, done = _attempt(transaction, request)
+        if done:
             transaction.commit()
             self.changes = transaction.changes
-        return _encode({kind: result})
+        return text
 
     def recognises(self, command: str) -> bool:
         """Whether `apply` knows the form of the command."""
@@ -64,17 +72,21 @@ class EntityStore:
 
         Raises:
             BadRequest: the query is malformed or would change something.
+            NameTooLong: it names a type or a field whose name is too long.
         """
         request = parse_command(query)
+        check_names(request, query)
         if not only_reads(request):
             raise BadRequest("query: the request changes the state; send it as a command")
-        kind, result = _attempt(Transaction(self._records, 0, 0), request)
-        return _encode({kind: result})
+        text, _ = _attempt(Transaction(self._records, 0, 0, sparse=True), request)
+        return text
 
     def field_changes(self) -> Iterator[FieldChange]:
         """The fields that the last command wrote, in order: what notifications are made of."""
         for change in self.changes:
-            yield from change.fields()
+            entity = change.old or change.new
+            assert entity is not None, "an entity was there before or is there now"
+            yield from change.fields(self._records.schemas.slots(entity.entity_id.typ))
 
     def snapshot(self) -> Iterable[str]:
         """The state as of this call, in chunks; costs one shallow copy until it is consumed."""
@@ -108,18 +120,19 @@ class EntityStore:
         return self._records.state_hash()
 
 
-def _attempt(transaction: Transaction, request: Command) -> tuple[str, dict[str, object]]:
-    """The kind of the request, and its result with `error` null or not."""
+def _attempt(transaction: Transaction, request: Command) -> tuple[str, bool]:
+    """The result as JSON text, and whether it is no error."""
     kind = next(iter(request))
     try:
-        return kind, {**_perform(transaction, request), "error": None}
+        if "UpdateEntity" in request:
+            items = update_entity(transaction, request["UpdateEntity"]["request"])
+            return f'{{"UpdateEntity":{{"response":[{",".join(items)}],"error":null}}}}', True
+        return _encode({kind: {**_perform(transaction, request), "error": None}}), True
     except StoreError as error:
-        return kind, {**_without_effect(request), **_failure(error)}
+        return _encode({kind: {**_without_effect(request), **_failure(error)}}), False
 
 
 def _perform(transaction: Transaction, request: Command) -> dict[str, object]:
-    if "UpdateEntity" in request:
-        return {"response": update_entity(transaction, request["UpdateEntity"]["request"])}
     if "CreateEntity" in request:
         create = request["CreateEntity"]
         parent = create["parent_id"]

@@ -95,3 +95,19 @@ class AlreadyLoaded(StoreError):
 
 class ResponseTooLarge(StoreError):
     """The values that one request reads are too large to send together."""
+
+
+class NameTooLong(StoreError):
+    """The name of a type or a field is longer than one may be."""
+
+
+class ValueTooLarge(StoreError):
+    """A value is larger than one field may hold."""
+
+
+class SchemaTooLarge(StoreError):
+    """A schema, or all of them together, would exceed a bound."""
+
+
+class TooManyOperations(StoreError):
+    """One request asks for more steps than a replica takes in one go."""

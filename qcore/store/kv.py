@@ -13,7 +13,9 @@ from pydantic_core import from_json
 from qcore.errors import StoreError
 from qcore.store.chunks import to_chunks, to_lines
 from qcore.store.digest import StateDigest
+from qcore.store.errors import ValueTooLarge
 from qcore.store.interface import ApplyContext
+from qcore.store.limits import BOUNDED_RULES, MAX_VALUE_BYTES
 
 #: The fields of each command and query, `op` included.
 _FIELDS = {
@@ -23,9 +25,13 @@ _FIELDS = {
     "delete": {"op", "key"},
     "get": {"op", "key"},
 }
-#: Registers that are restored before an item: some milliseconds.
+#: Registers that are restored before an item, and about how many characters of them: some milliseconds.
 REGISTERS_AT_A_TIME = 1000
+CHARS_AT_A_TIME = 256 * 1024
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
+_INT_CHARS = 20  # of the longest integer of 64 bits, with its sign
+#: Unknown fields that an error shows, and characters of each.
+_SHOWN_NAMES, _SHOWN_CHARS = 3, 80
 _ABSENT = "null"
 _HEADER = {"format": "qcore-kv", "version": 1}
 
@@ -62,9 +68,10 @@ class KeyValueMachine:
 
     def apply(self, command: str, context: ApplyContext) -> str:
         """Carry out a command; see the class for their forms. Never raises."""
+        bounded = context.rules >= BOUNDED_RULES
         try:
-            request = _parse(command)
-            return self._execute(request, str(request["key"]))
+            request = _parse(command, bounded=bounded)
+            return self._execute(request, str(request["key"]), bounded=bounded)
         except StoreError as error:
             return f'{{"ok":false,"error":{_encode(str(error))}}}'
 
@@ -111,31 +118,42 @@ class KeyValueMachine:
         """
         registers: dict[str, str] = {}
         digest: StateDigest[str] = StateDigest()
+        pending = 0
         for number, key in enumerate(_read_snapshot(to_lines(chunks), registers), start=1):
             digest.touch(key)
-            if number % REGISTERS_AT_A_TIME == 0:
+            pending += len(registers[key])
+            if number % REGISTERS_AT_A_TIME == 0 or pending >= CHARS_AT_A_TIME:
+                pending = 0
                 digest.hexdigest(lambda key: _register_text(key, registers))
                 yield
-        self._registers, self._digest = registers, digest
+        old, self._registers, self._digest = self._registers, registers, digest
+        # Freeing a large state at once takes long, too.
+        while old:
+            for _ in range(min(len(old), REGISTERS_AT_A_TIME)):
+                old.popitem()
+            yield
 
     def state_hash(self) -> str:
         """A digest of the registers; costs time only for those that changed since the last call."""
         registers = self._registers
         return self._digest.hexdigest(lambda key: _register_text(key, registers))
 
-    def _execute(self, request: dict[str, JsonValue], key: str) -> str:
+    def _execute(self, request: dict[str, JsonValue], key: str, *, bounded: bool) -> str:
         match request["op"]:
             case "set":
-                self._put(key, _canonical("value", request["value"]))
+                self._put(key, _canonical("value", request["value"], bounded=bounded))
             case "cas":
-                old, new = _canonical("old", request["old"]), _canonical("new", request["new"])
+                old, new = (
+                    _canonical("old", request["old"], bounded=bounded),
+                    _canonical("new", request["new"], bounded=bounded),
+                )
                 actual = self._registers.get(key, _ABSENT)
                 if actual != old:
                     error = _encode("cas: the value is not the old one")
                     return f'{{"ok":false,"error":{error},"value":{actual}}}'
                 self._put(key, new)
             case "add":
-                self._put(key, self._sum(key, request["amount"]))
+                self._put(key, self._sum(key, request["amount"], bounded=bounded))
             case "delete":
                 self._put(key, _ABSENT)
         return self._value(key)
@@ -151,8 +169,10 @@ class KeyValueMachine:
             self._registers[key] = text
             self._digest.touch(key)
 
-    def _sum(self, key: str, amount: JsonValue) -> str:
-        current = json.loads(self._registers.get(key, "0"))
+    def _sum(self, key: str, amount: JsonValue, *, bounded: bool) -> str:
+        text = self._registers.get(key, "0")
+        # A long text is not parsed only to see that it is no integer of 64 bits.
+        current = None if bounded and len(text) > _INT_CHARS else json.loads(text)
         if type(current) is not int:
             raise StoreError("add: the register does not hold an integer")
         if type(amount) is not int:
@@ -163,8 +183,12 @@ class KeyValueMachine:
         return str(total)
 
 
-def _parse(text: str) -> dict[str, JsonValue]:
-    """The command or query with `op` known, `key` a text, and exactly the fields of its `op`."""
+def _parse(text: str, *, bounded: bool = True) -> dict[str, JsonValue]:
+    """The command or query with `op` known, `key` a text, and exactly the fields of its `op`.
+
+    Args:
+        bounded: an error shows a part of what was sent; under apply rules 1 and 2 it showed all of it.
+    """
     try:
         request = from_json(text)
     except (ValueError, TypeError) as error:  # TypeError: text with lone surrogates
@@ -177,17 +201,24 @@ def _parse(text: str) -> dict[str, JsonValue]:
         raise StoreError(f"op must be one of {', '.join(_FIELDS)}")
     if request.keys() != fields:
         missing, unknown = sorted(fields - request.keys()), sorted(request.keys() - fields)
+        if bounded:
+            unknown = [name[:_SHOWN_CHARS] for name in unknown[:_SHOWN_NAMES]]
         raise StoreError(f"{op}: missing fields {missing}, unknown fields {unknown}")
     if not isinstance(request["key"], str):
         raise StoreError(f"{op}: key must be a text")
     return request
 
 
-def _canonical(field: str, value: JsonValue) -> str:
+def _canonical(field: str, value: JsonValue, *, bounded: bool) -> str:
     try:
-        return _encode(value)
+        text = _encode(value)
     except ValueError as error:
         raise StoreError(f"{field}: a number is out of range") from error
+    if bounded and 4 * len(text) > MAX_VALUE_BYTES and len(text.encode()) > MAX_VALUE_BYTES:
+        raise ValueTooLarge(
+            f"{field}: the value has {len(text.encode())} bytes as JSON; the limit is {MAX_VALUE_BYTES}"
+        )
+    return text
 
 
 def _register_text(key: str, registers: dict[str, str]) -> str:

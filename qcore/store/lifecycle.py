@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qcore.errors import StoreError
 from qcore.store.errors import AlreadyLoaded, FieldNotFound, SchemaInvalid, quoted
-from qcore.store.records import Entity, Field, Transaction
+from qcore.store.ids import EntityId
+from qcore.store.limits import FIELDS_A_STEP, MAX_OPERATIONS
+from qcore.store.records import Entity, Field
 from qcore.store.requests import LoadTopologyBody, TopologyEntityJson
 from qcore.store.schema import EntitySchema, schema_from_json
-from qcore.store.values import EntityId, Kind, Value, value_from_json
+from qcore.store.schemas import Slot
+from qcore.store.transaction import CHILDREN, Transaction
+from qcore.store.values import Kind, Value, measured, value_from_json
 
 
 def create_entity(
@@ -22,17 +25,16 @@ def create_entity(
         EntityNotFound: the parent does not exist.
         FieldNotFound: the parent's type has no `Children`.
     """
-    schema = transaction.schemas.complete(entity_type)
+    slots = transaction.schemas.slots(entity_type)
     parent = None if parent_id is None else transaction.get(parent_id)
-    if parent is not None and "Children" not in parent.fields:
+    if parent is not None and CHILDREN not in transaction.schemas.slots(parent.entity_id.typ):
         raise FieldNotFound(
             f"entity {quoted(str(parent_id))} cannot be a parent: its type has no field Children"
         )
     entity_id = transaction.new_id(entity_type)
-    transaction.add(_new_entity(transaction, schema, entity_id, parent_id, name))
+    transaction.add(_new_entity(transaction, slots, entity_id, parent_id, name))
     if parent is not None:
-        children = _targets(parent, "Children")
-        _write(transaction, parent, Value("EntityList", (*children, entity_id)))
+        transaction.add_child(parent, entity_id)
     return entity_id
 
 
@@ -43,16 +45,16 @@ def delete_entity(transaction: Transaction, entity_id: EntityId) -> None:
 
     Raises:
         EntityNotFound: there is no such entity.
+        TooManyOperations: it has too many descendants to be deleted in one step.
     """
     doomed = _descendants(transaction, transaction.get(entity_id))
+    lists = _parents(transaction, doomed)
     for entity in doomed.values():
         transaction.delete(entity)
-    for parent_id in _parents(doomed):
+    for parent_id, children in lists.items():
         parent = transaction.find(parent_id)
-        children = () if parent is None else _targets(parent, "Children")
-        left = tuple(child for child in children if child not in doomed)
-        if parent is not None and len(left) < len(children):
-            _write(transaction, parent, Value("EntityList", left))
+        if parent is not None:
+            transaction.drop_children(parent, children if transaction.sparse else doomed)
 
 
 def _descendants(transaction: Transaction, top: Entity) -> dict[EntityId, Entity]:
@@ -60,60 +62,72 @@ def _descendants(transaction: Transaction, top: Entity) -> dict[EntityId, Entity
     found = {top.entity_id: top}
     to_visit = [top]
     while to_visit:
-        for child_id in _targets(to_visit.pop(), "Children"):
+        entity = to_visit.pop()
+        transaction.count(1 + len(entity.fields) // FIELDS_A_STEP)
+        for child_id in transaction.targets(entity, CHILDREN):
             child = None if child_id in found else transaction.find(child_id)
-            if child is not None:
+            if child is None:
+                transaction.count(1)
+            else:
                 found[child_id] = child
                 to_visit.append(child)
+                if len(to_visit) > MAX_OPERATIONS:
+                    transaction.count(len(to_visit))  # each would count, later
     return found
 
 
-def _parents(doomed: Mapping[EntityId, Entity]) -> dict[EntityId, None]:
-    """Whoever may list one of these as a child, in a fixed order."""
-    parents: dict[EntityId, None] = {}
+def _parents(
+    transaction: Transaction, doomed: Mapping[EntityId, Entity]
+) -> dict[EntityId, dict[EntityId, None]]:
+    """Whoever may list some of these as children, in a fixed order, and which."""
+    parents: dict[EntityId, dict[EntityId, None]] = {}
     for entity in doomed.values():
-        if entity.created_under is not None:
-            parents[entity.created_under] = None
-        if "Parent" in entity.fields and isinstance(
-            target := entity.fields["Parent"].value.data, EntityId
-        ):
-            parents[target] = None
+        for parent in (entity.created_under, transaction.reference(entity, "Parent")):
+            if parent is not None:
+                parents.setdefault(parent, {})[entity.entity_id] = None
     return parents
 
 
 def set_schemas(transaction: Transaction, changed: list[EntitySchema]) -> None:
     """Add or replace schemas, and give the existing entities their new fields.
 
-    A new field, and one whose kind changed or whose choice no longer exists, gets the default; a removed
-    field goes with its value; other values stay, also where the default changed.
+    A new field, and one whose kind changed, reads as the default; a removed field goes with its value; other values
+    stay, also where the default changed. A choice that no longer exists reads as the default: under apply rules 1 and 2
+    for ever, from rules 3 on until the choice exists again.
 
     Raises:
-        StoreError: what `Schemas.updated` raises.
+        StoreError: what `Schemas.change` raises.
     """
-    before, after = transaction.schemas, transaction.schemas.updated(changed)
-    transaction.schemas = after
-    for entity_type in after.subtypes(schema.entity_type for schema in changed):
-        new = after.complete(entity_type)
-        if entity_type in before.own and _shape(before.complete(entity_type)) == _shape(new):
+    before = transaction.schemas
+    change = before.change(changed, transaction.moment, transaction.oldest)
+    transaction.change_schemas(change)
+    if transaction.sparse:
+        return
+    after = before.after(change)
+    for entity_type in after.own:  # in the order of types, which decides that of the changes
+        complete = change.complete.get(entity_type)
+        if complete is None:
+            continue
+        known = entity_type in before.own
+        if known and _shape(before.slots(entity_type)) == _shape(complete.slots):
             continue
         for entity in transaction.of_types([entity_type]):
-            fields = {name: _migrated(transaction, entity, new, name) for name in new.fields}
+            fields = {
+                name: _migrated(transaction, entity, slot) for name, slot in complete.slots.items()
+            }
             transaction.reshape(entity, fields)
 
 
-def _shape(schema: EntitySchema) -> dict[str, tuple[Kind, int]]:
+def _shape(slots: Mapping[str, Slot]) -> dict[str, tuple[Kind, int]]:
     """What decides whether an entity's values fit: kinds, and how many choices there are."""
-    return {name: (field.kind, len(field.choices)) for name, field in schema.fields.items()}
+    return {name: (slot.schema.kind, len(slot.schema.choices)) for name, slot in slots.items()}
 
 
-def _migrated(transaction: Transaction, entity: Entity, schema: EntitySchema, name: str) -> Field:
-    field = entity.fields.get(name)
-    if field is not None:
-        try:
-            schema.fields[name].accept(field.value)
-        except StoreError:
-            field = None  # the value does not fit the new schema
-    return field or Field(schema.fields[name].default, transaction.time_ns, None)
+def _migrated(transaction: Transaction, entity: Entity, slot: Slot) -> Field:
+    field = entity.fields.get(slot.schema.field_type)
+    if field is not None and slot.schema.fits(field.value):
+        return field
+    return Field(slot.schema.default, transaction.time_ns, None)
 
 
 def load_topology(transaction: Transaction, body: LoadTopologyBody) -> list[EntityId]:
@@ -129,6 +143,7 @@ def load_topology(transaction: Transaction, body: LoadTopologyBody) -> list[Enti
     if transaction.loaded:
         raise AlreadyLoaded("a topology was loaded before: it is loaded once, by the first node")
     set_schemas(transaction, [schema_from_json(schema) for schema in body["schemas"]])
+    transaction.see_new_schemas()
     ids = [transaction.new_id(entity["entity_type"]) for entity in body["entities"]]
     children = _children_by_parent(body["entities"], ids)
     for position, json in enumerate(body["entities"]):
@@ -156,51 +171,49 @@ def _children_by_parent(
 def _loaded_entity(
     transaction: Transaction, json: TopologyEntityJson, ids: list[EntityId], position: int
 ) -> Entity:
-    schema = transaction.schemas.complete(json["entity_type"])
+    slots = transaction.schemas.slots(json["entity_type"])
     parent = None if json["parent"] is None else ids[json["parent"]]
-    entity = _new_entity(transaction, schema, ids[position], parent, json["name"])
+    entity = _new_entity(transaction, slots, ids[position], parent, json["name"])
     for name, value_json in json["attributes"].items():
-        entity.field(name)  # refuses an unknown one
+        slot = transaction.slot(entity, name)  # refuses an unknown one
         value = value_from_json(value_json)
-        schema.fields[name].accept(value)
-        entity.fields[name] = Field(value, transaction.time_ns, None)
+        slot.schema.accept(value)
+        entity.fields[name] = Field(value, transaction.time_ns, None, slot.generation)
     return entity
 
 
 def _with_children(
     transaction: Transaction, entity: Entity, children: tuple[EntityId, ...]
 ) -> Entity:
-    if "Children" not in entity.fields:
+    slot = transaction.schemas.slots(entity.entity_id.typ).get(CHILDREN)
+    if slot is None:
         raise FieldNotFound(
             f"entity type {quoted(entity.entity_id.typ)} cannot have children: it has no field Children"
         )
-    field = Field(Value("EntityList", children), transaction.time_ns, None)
-    return entity._replace(fields={**entity.fields, "Children": field})
+    value = Value("EntityList", children)
+    if transaction.sparse:
+        value = Value("EntityList", transaction.new_children(entity, children))
+    field = Field(value, transaction.time_ns, None, slot.generation)
+    return entity._replace(fields={**entity.fields, CHILDREN: field})
 
 
 def _new_entity(
     transaction: Transaction,
-    schema: EntitySchema,
+    slots: Mapping[str, Slot],
     entity_id: EntityId,
     parent_id: EntityId | None,
     name: str,
 ) -> Entity:
-    """A record with defaults, `Name` and `Parent`. Not yet published: its fields may still be set."""
+    """A record with `Name` and `Parent`, and with all defaults if it is full. Its fields may still be set."""
     now = transaction.time_ns
-    fields = {key: Field(field.default, now, None) for key, field in schema.fields.items()}
-    if "Name" in fields:
-        fields["Name"] = Field(Value("String", name), now, None)
-    if "Parent" in fields:
-        fields["Parent"] = Field(Value("EntityReference", parent_id), now, None)
-    return Entity(entity_id, fields, parent_id)
-
-
-def _targets(entity: Entity, field_type: str) -> tuple[EntityId, ...]:
-    field = entity.fields.get(field_type)
-    data = None if field is None else field.value.data
-    # An EntityId is a tuple too.
-    return data if isinstance(data, tuple) and not isinstance(data, EntityId) else ()
-
-
-def _write(transaction: Transaction, parent: Entity, children: Value) -> None:
-    transaction.write(parent, "Children", Field(children, transaction.time_ns, None))
+    fields: dict[str, Field] = {}
+    if not transaction.sparse:
+        fields = {key: Field(slot.schema.default, now, None) for key, slot in slots.items()}
+    slot = slots.get("Name")
+    if slot is not None:
+        fields["Name"] = Field(measured(Value("String", name)), now, None, slot.generation)
+    slot = slots.get("Parent")
+    if slot is not None:
+        parent = measured(Value("EntityReference", parent_id))
+        fields["Parent"] = Field(parent, now, None, slot.generation)
+    return Entity(entity_id, fields, parent_id, now if transaction.sparse else None)

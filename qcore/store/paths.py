@@ -1,9 +1,11 @@
-"""Indirection paths: `Parent->Name`, `Children->0->Email`."""
+"""Indirection paths: `Parent->Name`, `Children->0->Email`, and parts of a list: `Children->0:100`."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import re
+from typing import Final, NamedTuple
 
+from qcore.store.children import ChildList, slice_of
 from qcore.store.errors import (
     BadPath,
     DanglingReference,
@@ -14,28 +16,35 @@ from qcore.store.errors import (
     NotAReference,
     quoted,
 )
-from qcore.store.records import Entity, Transaction
-from qcore.store.values import EntityId
+from qcore.store.ids import EntityId
+from qcore.store.records import Entity
+from qcore.store.transaction import Transaction
 
-SEPARATOR = "->"
+SEPARATOR: Final = "->"
+_PART: Final = re.compile(r"([0-9]{1,18}):([0-9]{1,18})", re.ASCII)
 
 
 class Target(NamedTuple):
-    """Where a path ends: a field of an entity (which need not have it)."""
+    """Where a path ends: a field of an entity (which need not have it), or a part of a list in it.
+
+    `part` is the first index and the one behind the last, or None for the whole field.
+    """
 
     entity: Entity
     field_type: str
+    part: tuple[int, int] | None = None
 
 
 def resolve(view: Transaction, start: EntityId, path: str) -> Target:
     """Follow a path to the field it names.
 
     Each segment but the last is a reference, which is followed, or a list of entities, whose next
-    segment is an index from 0. The last segment is a field.
+    segment is an index from 0. The last segment is a field, or a part of the list before it: `first:end`.
 
     Raises:
         EntityNotFound: the start does not exist.
         FieldNotFound: a segment names a field that its entity does not have.
+        TooManyOperations: the request takes too many steps.
         EmptyReference, DanglingReference, NotAReference, IndexMissing, IndexNegative,
         IndexOutOfBounds, BadPath: see these.
     """
@@ -47,11 +56,16 @@ def resolve(view: Transaction, start: EntityId, path: str) -> Target:
         raise BadPath(f"path {quoted(path)} has an empty segment")
     position, last = 0, len(segments) - 1
     while position < last:
-        where = f"{quoted(segments[position])} of {quoted(str(entity.entity_id))}"
-        match entity.field(segments[position]).value.data:
+        view.count(1)
+        segment = segments[position]
+        where = f"{quoted(segment)} of {quoted(str(entity.entity_id))}"
+        match view.field(entity, segment).value.data:
             case EntityId() as target:
                 position += 1
-            case tuple() as targets:
+            case (tuple() | ChildList()) as targets:
+                part = _PART.fullmatch(segments[position + 1]) if view.sparse else None
+                if part is not None and position + 1 == last:
+                    return Target(entity, segment, (int(part[1]), int(part[2])))
                 target = _pick(targets, segments[position + 1], where)
                 position += 2
             case None:
@@ -73,7 +87,7 @@ def resolve(view: Transaction, start: EntityId, path: str) -> Target:
     return Target(entity, segments[last])
 
 
-def _pick(targets: tuple[EntityId, ...], segment: str, where: str) -> EntityId:
+def _pick(targets: tuple[EntityId, ...] | ChildList, segment: str, where: str) -> EntityId:
     digits = segment.removeprefix("-")
     if not (digits.isascii() and digits.isdigit()):
         raise IndexMissing(
@@ -86,4 +100,5 @@ def _pick(targets: tuple[EntityId, ...], segment: str, where: str) -> EntityId:
         raise IndexOutOfBounds(
             f"{where} is indexed by {quoted(segment)} and has {len(targets)} entries"
         )
-    return targets[int(digits.lstrip("0") or "0")]
+    index = int(digits.lstrip("0") or "0")
+    return slice_of(targets, index, index + 1)[0]

@@ -1,32 +1,43 @@
-"""What the entity store remembers, and transactions on it.
+"""What the entity store remembers.
 
 Records are immutable: a write replaces the entity's record, never changes it. So a snapshot is a shallow
 copy of one dictionary, and a transaction that fails is simply forgotten.
+
+A record has one of two forms. Under apply rules 1 and 2 it is *full*: it holds every field of its type, and a new
+schema rewrites all entities of the type. From rules 3 on it is *sparse*: it holds the fields that were written, and
+the type knows the rest (`qcore.store.schemas`). A full record becomes sparse when a command of rules 3 writes to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pydantic_core import to_json
 
-from qcore.store.digest import StateDigest
-from qcore.store.errors import EntityNotFound, FieldNotFound, quoted
-from qcore.store.schema import EntitySchema, Schemas, schema_to_json
-from qcore.store.values import EntityId, Value, id_to_json, value_to_json
+from qcore.store.children import ChildList
+from qcore.store.digest import StateDigest, digest_term
+from qcore.store.ids import EntityId
+from qcore.store.schema import EntitySchema, schema_to_json
+from qcore.store.schemas import SchemaChange, Schemas, Slot
+from qcore.store.values import LargeValue, Value, data_to_json, id_to_json, value_to_json
 
 #: Entities that `Records.dissolve` forgets before it yields.
-_DISSOLVED_AT_A_TIME = 2000
+_DISSOLVED_AT_A_TIME: Final = 2000
+_MASK: Final = (1 << 256) - 1
 
 
 class Field(NamedTuple):
-    """A field's value, when it was written (nanoseconds since the Unix epoch) and by whom."""
+    """A field's value, when it was written (nanoseconds since the Unix epoch) and by whom.
+
+    `generation` is that of the field's slot when it was written; see `qcore.store.schemas.Slot`.
+    """
 
     value: Value
     time_ns: int
     writer_id: EntityId | None
+    generation: int = 0
 
 
 class Entity(NamedTuple):
@@ -34,26 +45,28 @@ class Entity(NamedTuple):
 
     Attributes:
         entity_id: its name.
-        fields: exactly those of its type's complete schema.
+        fields: those that it holds itself. It may hold fields that its type no longer has.
         created_under: the parent that it was created with; its type need not have a `Parent` field.
+        created_ns: of a sparse record, when it was created, nanoseconds since the Unix epoch; None: the record is full.
     """
 
     entity_id: EntityId
     fields: dict[str, Field]
     created_under: EntityId | None
+    created_ns: int | None = None
 
-    def field(self, field_type: str) -> Field:
-        """The field of this name.
-
-        Raises:
-            FieldNotFound: its type does not have the field.
-        """
-        field = self.fields.get(field_type)
-        if field is None:
-            raise FieldNotFound(
-                f"entity {quoted(str(self.entity_id))} has no field {quoted(field_type)}"
-            )
-        return field
+    def field(self, name: str, slot: Slot) -> Field:
+        """The field with this slot of the entity's type: as it was written, or its default."""
+        field = self.fields.get(name)
+        if field is not None and field.generation == slot.generation:
+            if slot.schema.kind != "Choice" or slot.schema.fits(field.value):
+                return field
+            return field._replace(value=slot.schema.default)  # a choice that no longer exists
+        number = self.entity_id.id
+        since_ns = slot.since_ns
+        if number > slot.since_id and self.created_ns is not None:
+            since_ns = self.created_ns
+        return Field(slot.default_of(number), since_ns, None, slot.generation)
 
 
 class FieldChange(NamedTuple):
@@ -71,19 +84,52 @@ class EntityChange(NamedTuple):
     old: Entity | None
     new: Entity | None
 
-    def fields(self) -> Iterator[FieldChange]:
-        """The fields that were written, also those written with an equal value, by name."""
+    def fields(self, slots: Mapping[str, Slot]) -> Iterator[FieldChange]:
+        """The fields that were written, also those written with an equal value, by name.
+
+        Args:
+            slots: of the entity's type.
+        """
+        entity = self.old or self.new
+        assert entity is not None, "an entity was there before or is there now"
         before = {} if self.old is None else self.old.fields
         after = {} if self.new is None else self.new.fields
-        entity = self.old or self.new
-        for name in sorted({**before, **after}):
-            old, new = before.get(name), after.get(name)
-            if old is not new and entity is not None:
-                yield FieldChange(entity.entity_id, name, old, new)
+        names = {name for name in {**before, **after} if before.get(name) is not after.get(name)}
+        if self.old is None or self.new is None:
+            names.update(slots)
+        for name in sorted(names):
+            slot = slots.get(name)
+            yield FieldChange(
+                entity.entity_id, name, _shown(self.old, name, slot), _shown(self.new, name, slot)
+            )
+
+
+def _shown(entity: Entity | None, name: str, slot: Slot | None) -> Field | None:
+    """A field as a reader saw it; None if the entity was not there, or did not have it."""
+    if entity is None:
+        return None
+    if slot is None or entity.created_ns is None:
+        return entity.fields.get(name)
+    return entity.field(name, slot)
+
+
+#: Where in a list of children an id stands: one position, or several where a client wrote it more than once.
+Places = int | tuple[int, ...]
+
+
+def add_place(places: dict[EntityId, Places], child: EntityId, position: int) -> None:
+    """Note one more position of a child."""
+    before = places.get(child)
+    places[child] = position if before is None else (*positions_of(before), position)
+
+
+def positions_of(places: Places) -> tuple[int, ...]:
+    """All of the positions."""
+    return (places,) if isinstance(places, int) else places
 
 
 class Records:
-    """The committed state. Changed only by `Transaction.commit`."""
+    """The committed state. Changed only by `Transaction.commit`, and by what restores a snapshot."""
 
     def __init__(self) -> None:
         self.entities: dict[int, Entity] = {}
@@ -94,32 +140,74 @@ class Records:
         self.last_id = 0
         #: Whether a topology was loaded.
         self.loaded = False
-        self._entity_digest: StateDigest[int] = StateDigest()
+        #: Whether a command of rules 3 was applied: new records are sparse, and so is the snapshot's text.
+        self.sparse = False
+        #: By parent, where each child stands in its list. Derived from the lists, for quick removal.
+        self.places: dict[int, dict[EntityId, Places]] = {}
+        self._full_digest: StateDigest[int] = StateDigest()
         self._schema_digest: StateDigest[str] = StateDigest()
+        self._sparse_sum = 0
+        #: Fields of sparse records that changed since they were digested, and what they were. "" is the record's head.
+        self._dirty: dict[tuple[int, str], tuple[EntityId, Entity | Field | None]] = {}
 
-    def put(self, entity: Entity) -> None:
-        """Add or replace an entity."""
+    def put(self, entity: Entity, old: Entity | None, written: dict[str, Field | None]) -> None:
+        """Add or replace an entity.
+
+        Args:
+            entity: the record.
+            old: the record that it replaces.
+            written: what the fields that differ were before; of use only where both records are sparse.
+        """
         number = entity.entity_id.id
         self.entities[number] = entity
-        self.by_type.setdefault(entity.entity_id.typ, {})[number] = None
-        self._entity_digest.touch(number)
+        if old is None:
+            self.by_type.setdefault(entity.entity_id.typ, {})[number] = None
+        if entity.created_ns is None:
+            self._full_digest.touch(number)
+        elif old is None or old.created_ns is None:
+            if old is not None:
+                self._full_digest.drop(number)
+            self._note(entity, "", None)
+            for name in entity.fields:
+                self._note(entity, name, None)
+        else:
+            for name, field in written.items():
+                self._note(entity, name, field)
 
     def remove(self, entity: Entity) -> None:
         """Take an entity away."""
         number = entity.entity_id.id
         del self.entities[number]
+        self.places.pop(number, None)
         of_type = self.by_type[entity.entity_id.typ]
         del of_type[number]
         if not of_type:
             del self.by_type[entity.entity_id.typ]
-        self._entity_digest.drop(number)
+        if entity.created_ns is None:
+            self._full_digest.drop(number)
+            return
+        self._note(entity, "", entity)
+        for name, field in entity.fields.items():
+            self._note(entity, name, field)
 
-    def set_schemas(self, schemas: Schemas) -> None:
-        """Replace the schemas."""
-        for name, schema in schemas.own.items():
-            if self.schemas.own.get(name) is not schema:
-                self._schema_digest.touch(name)
-        self.schemas = schemas
+    def _note(self, entity: Entity, name: str, old: Entity | Field | None) -> None:
+        """A part of a sparse record changes: remember what it was when it was last digested."""
+        self._dirty.setdefault((entity.entity_id.id, name), (entity.entity_id, old))
+
+    def adopt(self, change: SchemaChange) -> None:
+        """Make new schemas the present ones."""
+        self.schemas.adopt(change)
+        for name in change.complete:
+            self._schema_digest.touch(name)
+
+    def schemas_restored(self) -> None:
+        """The schemas were filled from a snapshot."""
+        for name in self.schemas.own:
+            self._schema_digest.touch(name)
+
+    def oldest(self, entity_type: str) -> int | None:
+        """The least number of an entity of exactly this type, or None."""
+        return next(iter(self.by_type.get(entity_type, ())), None)
 
     def dissolve(self) -> Iterator[None]:
         """Forget the entities, a bounded number before each item. For records that nobody uses any more."""
@@ -127,17 +215,40 @@ class Records:
             for _ in range(min(len(self.entities), _DISSOLVED_AT_A_TIME)):
                 self.entities.popitem()
             yield
+        for places in self.places.values():
+            while places:
+                for _ in range(min(len(places), _DISSOLVED_AT_A_TIME)):
+                    places.popitem()
+                yield
 
     def state_hash(self) -> str:
         """A digest of all of it as 64 hexadecimal digits."""
-        entities = self._entity_digest.hexdigest(lambda number: entity_text(self.entities[number]))
-        schemas = self._schema_digest.hexdigest(lambda name: schema_text(self.schemas.get(name)))
+        self._digest_dirty()
+        entities = self._full_digest.hexdigest(lambda number: entity_text(self.entities[number]))
+        schemas = self._schema_digest.hexdigest(lambda name: schema_text(self.schemas, name))
         parts = f"{entities} {schemas} {self.last_id} {self.loaded}"
+        if self.sparse:
+            parts += f" {self._sparse_sum:064x}"
         return blake2b(parts.encode(), digest_size=32).hexdigest()
+
+    def _digest_dirty(self) -> None:
+        if not self._dirty:
+            return
+        total = self._sparse_sum
+        for (number, name), (entity_id, old) in self._dirty.items():
+            if old is not None:
+                total -= digest_term(part_text(entity_id, name, old))
+            entity = self.entities.get(number)
+            if entity is not None and entity.created_ns is not None:
+                new = entity.fields.get(name) if name else entity
+                if new is not None:
+                    total += digest_term(part_text(entity_id, name, new))
+        self._dirty.clear()
+        self._sparse_sum = total & _MASK
 
 
 def entity_text(entity: Entity) -> str:
-    """An entity as canonical JSON text: fields sorted by name."""
+    """A full record as canonical JSON text: fields sorted by name."""
     fields = [
         (name, value_to_json(field.value), field.time_ns, id_to_json(field.writer_id))
         for name, field in sorted(entity.fields.items())
@@ -147,93 +258,41 @@ def entity_text(entity: Entity) -> str:
     ).decode()
 
 
-def schema_text(schema: EntitySchema) -> str:
+def part_text(entity_id: EntityId, name: str, part: Entity | Field) -> bytes:
+    """One field of a sparse record as canonical text, or its head, whose name is empty."""
+    if isinstance(part, Entity):
+        return to_json((entity_id, part.created_under, part.created_ns))
+    value, time_ns, writer_id, generation = part
+    return to_json(
+        (entity_id, name, value.kind, digest_data(value), time_ns, writer_id, generation)
+    )
+
+
+def digest_data(value: Value) -> object:
+    """What stands for a value in a digest: of a large one, its own digest."""
+    if isinstance(value, LargeValue):
+        return {"#": value.digest}
+    if isinstance(value.data, ChildList):
+        held = value.data
+        return {"children": (len(held), held.next_position, f"{held.digest_sum:064x}")}
+    return data_to_json(value)
+
+
+def schema_text(schemas: Schemas, entity_type: str) -> str:
+    """A type as JSON text: its own schema, and the slots of its complete schema that are not plain."""
+    text = own_schema_text(schemas.get(entity_type))
+    slots = [
+        (
+            name,
+            *slot.history[:3],
+            [(last_id, digest_data(value)) for last_id, value in slot.earlier],
+        )
+        for name, slot in schemas.slots(entity_type).items()
+        if not slot.is_plain
+    ]
+    return text + to_json(slots).decode() if slots else text
+
+
+def own_schema_text(schema: EntitySchema) -> str:
     """A schema as JSON text, fields in their order, which clients see."""
     return to_json(schema_to_json(schema)).decode()
-
-
-class Transaction:
-    """A command's view of the records: sees its own changes, which others see only after `commit`.
-
-    Args:
-        records: the committed state.
-        index: position of the log entry; 0 for a query.
-        time_ns: time of the log entry, nanoseconds since the Unix epoch.
-    """
-
-    def __init__(self, records: Records, index: int, time_ns: int) -> None:
-        self.time_ns = time_ns
-        self.schemas = records.schemas
-        self.loaded = records.loaded
-        #: What the command did so far, in order.
-        self.changes: list[EntityChange] = []
-        self._records = records
-        self._index = index
-        self._last_id = records.last_id
-        self._pending: dict[int, Entity | None] = {}  # None: deleted
-
-    def find(self, entity_id: EntityId) -> Entity | None:
-        """The entity as this command sees it, or None."""
-        number = entity_id.id
-        entity = self._records.entities.get(number)
-        if number in self._pending:
-            entity = self._pending[number]
-        # A number with another type's name is another entity, one that does not exist.
-        return entity if entity is None or entity.entity_id.typ == entity_id.typ else None
-
-    def get(self, entity_id: EntityId) -> Entity:
-        """The entity as this command sees it.
-
-        Raises:
-            EntityNotFound: there is none.
-        """
-        entity = self.find(entity_id)
-        if entity is None:
-            raise EntityNotFound(f"entity {quoted(str(entity_id))} does not exist")
-        return entity
-
-    def of_types(self, entity_types: list[str]) -> list[Entity]:
-        """All committed entities of exactly these types, by type, oldest first."""
-        records = self._records
-        return [records.entities[n] for typ in entity_types for n in records.by_type.get(typ, {})]
-
-    def new_id(self, entity_type: str) -> EntityId:
-        """An id that no entity ever had: at least the entry's index, and more than any before.
-
-        It is decided by the log alone, and stays far below 2**53, the limit of JSON numbers elsewhere.
-        """
-        self._last_id = max(self._last_id + 1, self._index)
-        return EntityId(entity_type, self._last_id)
-
-    def add(self, entity: Entity) -> None:
-        """A new entity."""
-        self._pending[entity.entity_id.id] = entity
-        self.changes.append(EntityChange(None, entity))
-
-    def write(self, entity: Entity, field_type: str, field: Field) -> None:
-        """Replace one field."""
-        self.reshape(entity, {**entity.fields, field_type: field})
-
-    def reshape(self, entity: Entity, fields: dict[str, Field]) -> None:
-        """Replace all fields."""
-        changed = entity._replace(fields=fields)
-        self._pending[entity.entity_id.id] = changed
-        self.changes.append(EntityChange(entity, changed))
-
-    def delete(self, entity: Entity) -> None:
-        """Take an entity away."""
-        self._pending[entity.entity_id.id] = None
-        self.changes.append(EntityChange(entity, None))
-
-    def commit(self) -> None:
-        """Make the changes the committed state."""
-        records = self._records
-        if self.schemas is not records.schemas:
-            records.set_schemas(self.schemas)
-        for number, entity in self._pending.items():
-            if entity is not None:
-                records.put(entity)
-            elif number in records.entities:
-                records.remove(records.entities[number])
-        records.last_id = self._last_id
-        records.loaded = self.loaded

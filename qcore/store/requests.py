@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails, PydanticSerializationError, ValidationEr
 from typing_extensions import TypedDict
 
 from qcore.store.errors import BadRequest, quoted
+from qcore.store.names import check_names
 from qcore.store.schema import EntitySchemaJson
 from qcore.store.values import (
     STRICT,
@@ -155,6 +156,7 @@ def parse_request(request: str | bytes | Mapping[str, object]) -> tuple[RequestK
 
     Raises:
         BadRequest: the request does not have the right shape; the text names the field.
+        NameTooLong: it names a type or a field whose name is too long.
     """
     try:
         if isinstance(request, str | bytes):
@@ -170,9 +172,11 @@ def encode_request(request: PerformRequest) -> tuple[RequestKind, str]:
     """Like `parse_request`, for a request that was validated as a `PerformRequest` before."""
     kind: RequestKind = "read" if only_reads(request) else "write"
     try:
-        return kind, to_json(request).decode()
+        text = to_json(request).decode()
     except PydanticSerializationError as error:  # parsed by a lenient parser: json.loads
         raise BadRequest("request: a text contains a lone surrogate, half a character") from error
+    check_names(request, text)
+    return kind, text
 
 
 def parse_command(text: str) -> Command:

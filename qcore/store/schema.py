@@ -1,24 +1,17 @@
-"""Schemas of entity types, and inheritance between them."""
+"""The schema of one entity type: as it is on the wire, and as the store holds it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import Annotated, NamedTuple, NotRequired, cast
 
 from pydantic import AfterValidator, FailFast, with_config
 from typing_extensions import TypedDict
 
-from qcore.store.errors import (
-    InheritanceCycle,
-    SchemaInvalid,
-    TypeNotFound,
-    UnknownParentType,
-    quoted,
-)
+from qcore.store.errors import SchemaInvalid, quoted
+from qcore.store.ids import EntityId
 from qcore.store.values import (
     STRICT,
     Byte,
-    EntityId,
     EntityIdJson,
     FiniteFloat,
     Int64,
@@ -39,8 +32,6 @@ BUILT_IN: dict[str, Kind] = {
     "Parent": "EntityReference",
     "Children": "EntityList",
 }
-#: Types above a type, at most: keeps the cost of one `SetSchema` bounded.
-MAX_INHERITANCE_DEPTH = 100
 
 # --- as they are on the wire --------------------------------------------------------------------
 
@@ -145,7 +136,16 @@ class FieldSchema(NamedTuple):
         Raises:
             KindMismatch, ValueOutOfRange: see `check_kind`.
         """
-        check_kind(value, self.kind, self.choices, f"field {quoted(self.field_type)}")
+        if not self.fits(value):
+            check_kind(value, self.kind, self.choices, f"field {quoted(self.field_type)}")
+
+    def fits(self, value: Value) -> bool:
+        """Whether `accept` would take the value."""
+        if value.kind != self.kind:
+            return False
+        if self.kind != "Choice" or not isinstance(value.data, int):
+            return True
+        return 0 <= value.data < max(len(self.choices), 1)
 
 
 class EntitySchema(NamedTuple):
@@ -154,96 +154,6 @@ class EntitySchema(NamedTuple):
     entity_type: str
     inherit: str | None
     fields: dict[str, FieldSchema]
-
-
-class Schemas:
-    """Every type's schema, own and complete. Immutable: a change gives a new one."""
-
-    def __init__(
-        self,
-        own: Mapping[str, EntitySchema] | None = None,
-        complete: Mapping[str, EntitySchema] | None = None,
-    ) -> None:
-        self.own: Mapping[str, EntitySchema] = own or {}
-        self._complete: Mapping[str, EntitySchema] = complete or {}
-
-    def get(self, entity_type: str) -> EntitySchema:
-        """The type's own schema.
-
-        Raises:
-            TypeNotFound: there is none.
-        """
-        return _known(self.own, entity_type)
-
-    def complete(self, entity_type: str) -> EntitySchema:
-        """The type's schema with all inherited fields, ancestors first; a type's own field wins.
-
-        Raises:
-            TypeNotFound: there is none.
-        """
-        return _known(self._complete, entity_type)
-
-    def subtypes(self, entity_types: Iterable[str]) -> list[str]:
-        """The types themselves and all that inherit from any of them."""
-        wanted = set(entity_types)
-        return [name for name in self.own if not wanted.isdisjoint(self.lineage(name))]
-
-    def lineage(self, entity_type: str) -> list[str]:
-        """The type, its parent, and so on to the root.
-
-        Raises:
-            UnknownParentType: an ancestor has no schema.
-            InheritanceCycle: the type is its own ancestor.
-            SchemaInvalid: there are too many ancestors.
-        """
-        chain: list[str] = []
-        current: str | None = entity_type
-        while current is not None:
-            if current in chain:
-                raise InheritanceCycle(f"{quoted(entity_type)} inherits from itself")
-            if len(chain) > MAX_INHERITANCE_DEPTH:
-                raise SchemaInvalid(
-                    f"{quoted(entity_type)} inherits through more than {MAX_INHERITANCE_DEPTH} types"
-                )
-            if current not in self.own:
-                raise UnknownParentType(
-                    f"{quoted(chain[-1])} inherits from {quoted(current)}, which has no schema"
-                )
-            chain.append(current)
-            current = self.own[current].inherit
-        return chain
-
-    def updated(self, changed: Iterable[EntitySchema]) -> Schemas:
-        """These schemas with some added or replaced.
-
-        Raises:
-            StoreError: what `lineage` and `check_schema` raise.
-        """
-        new = {schema.entity_type: schema for schema in changed}
-        for schema in new.values():
-            check_schema(schema)
-        result = Schemas({**self.own, **new})
-        # Only lineages that run through a changed type can have become wrong.
-        complete = dict(self._complete)
-        for name in result.own:
-            lineage = result.lineage(name)
-            if not new.keys().isdisjoint(lineage):
-                complete[name] = result._completed(name, lineage)
-        result._complete = complete
-        return result
-
-    def _completed(self, entity_type: str, lineage: list[str]) -> EntitySchema:
-        fields: dict[str, FieldSchema] = {}
-        for ancestor in reversed(lineage):
-            fields.update(self.own[ancestor].fields)
-        return EntitySchema(entity_type, self.own[entity_type].inherit, fields)
-
-
-def _known(schemas: Mapping[str, EntitySchema], entity_type: str) -> EntitySchema:
-    schema = schemas.get(entity_type)
-    if schema is None:
-        raise TypeNotFound(f"entity type {quoted(entity_type)} has no schema")
-    return schema
 
 
 def check_schema(schema: EntitySchema) -> None:
@@ -285,7 +195,7 @@ def _field_from_json(json: FieldSchemaJson) -> FieldSchema:
     body: _Common
     # One branch a kind: that is how a type checker sees that the default belongs to the kind.
     if "String" in json:
-        body, default = json["String"], Value("String", json["String"]["default_value"])
+        body, default = json["String"], value_from_json({"String": json["String"]["default_value"]})
     elif "Int" in json:
         body, default = json["Int"], Value("Int", json["Int"]["default_value"])
     elif "Float" in json:
@@ -305,7 +215,7 @@ def _field_from_json(json: FieldSchemaJson) -> FieldSchema:
         body = json["Timestamp"]
         default = value_from_json({"Timestamp": json["Timestamp"]["default_value"]})
     else:
-        body, default = json["Blob"], Value("Blob", bytes(json["Blob"]["default_value"]))
+        body, default = json["Blob"], value_from_json({"Blob": json["Blob"]["default_value"]})
     readers, writers = body["read_permission"], body["write_permission"]
     return FieldSchema(
         kind=default.kind,
@@ -320,7 +230,7 @@ def _field_from_json(json: FieldSchemaJson) -> FieldSchema:
 
 def schema_to_json(schema: EntitySchema) -> EntitySchemaJson:
     """Inverse of `schema_from_json`."""
-    fields = {name: _field_to_json(field) for name, field in schema.fields.items()}
+    fields = {name: field_to_json(field) for name, field in schema.fields.items()}
     return {
         "entity_type": schema.entity_type,
         "inherit": schema.inherit,
@@ -329,7 +239,7 @@ def schema_to_json(schema: EntitySchema) -> EntitySchemaJson:
     }
 
 
-def _field_to_json(field: FieldSchema) -> FieldSchemaJson:
+def field_to_json(field: FieldSchema) -> FieldSchemaJson:
     body: dict[str, object] = {
         "field_type": field.field_type,
         "default_value": data_to_json(field.default),

@@ -1,139 +1,145 @@
-"""The entity store's records as lines of text, and back.
+"""The entity store's records as lines of text. `qcore.store.restoring` reads them.
 
-Lines: a header, then each schema, then each entity, all as JSON. The header counts them, so that a
-snapshot cut short is noticed even without the checksums of the storage.
+The first line is a header. It counts types and entities, so that a snapshot cut short is noticed even without the
+checksums of the storage. Version 1, which 0.1.0 reads and writes, follows with a line for each schema and each
+entity. It is written until a command of apply rules 3 was applied. Version 2 has lines of these kinds:
+
+| line | holds |
+|---|---|
+| `["type", schema, slots]` | a type's own schema, and those fields of its complete schema that are not plain (`Slot`) |
+| `["value", value]` | a large value; later lines name it by its digest, `{"ref": digest}`, however many share it |
+| `["entity", id, created under, created at, fields]` | a sparse record |
+| `["children", [[position, type, number], ...]]` | a part of the list of children of the entity before |
+| `["full", id, created under, fields]` | a full record |
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final
 
-from pydantic import Field as Constraint
-from pydantic import TypeAdapter, ValidationError, with_config
 from pydantic_core import to_json
-from typing_extensions import TypedDict
 
-from qcore.errors import StoreError
-from qcore.store.errors import SchemaInvalid, quoted
-from qcore.store.records import Entity, Field, Records, entity_text, schema_text
-from qcore.store.schema import EntitySchema, EntitySchemaJson, Schemas, schema_from_json
-from qcore.store.values import (
-    STRICT,
-    EntityIdJson,
-    ValueJson,
-    id_from_json,
-    value_from_json,
-)
+from qcore.store.children import ChildList
+from qcore.store.records import Entity, Field, Records, entity_text, own_schema_text
+from qcore.store.schema import schema_to_json
+from qcore.store.schemas import Schemas, Slot
+from qcore.store.values import LargeValue, Value, id_to_json, value_to_json
 
-#: Lines that are read before an item: some milliseconds.
-LINES_AT_A_TIME = 128
-
-_Count = Annotated[int, Constraint(ge=0)]
-
-
-@with_config(STRICT)
-class _Header(TypedDict):
-    format: Literal["qcore-entities"]
-    version: Literal[1]
-    schemas: _Count
-    entities: _Count
-    last_id: _Count
-    loaded: bool
-
-
-_FieldLine = tuple[str, ValueJson, int, EntityIdJson | None]
-_EntityLine = tuple[EntityIdJson, EntityIdJson | None, list[_FieldLine]]
-
-_header_adapter: TypeAdapter[_Header] = TypeAdapter(_Header)
-_schema_adapter: TypeAdapter[EntitySchemaJson] = TypeAdapter(EntitySchemaJson)
-_entity_adapter: TypeAdapter[_EntityLine] = TypeAdapter(_EntityLine, config=STRICT)
+FORMAT: Final = "qcore-entities"
+#: Children in a line.
+CHILDREN_AT_A_TIME: Final = 1000
 
 
 def snapshot_lines(records: Records) -> Iterator[str]:
     """The records as of this call; the lines are made as they are consumed.
 
-    The call itself costs a shallow copy of the table of entities: records are immutable.
+    The call itself costs a shallow copy of the table of entities, and of that of types: records are immutable.
     """
-    header: _Header = {
-        "format": "qcore-entities",
-        "version": 1,
+    header: dict[str, object] = {
+        "format": FORMAT,
+        "version": 2 if records.sparse else 1,
         "schemas": len(records.schemas.own),
         "entities": len(records.entities),
         "last_id": records.last_id,
         "loaded": records.loaded,
     }
-    return _lines(header, records.schemas, records.entities.copy())
+    schemas, entities = records.schemas.frozen(), records.entities.copy()
+    return (
+        _lines_2(header, schemas, entities)
+        if records.sparse
+        else _lines_1(header, schemas, entities)
+    )
 
 
-def _lines(header: _Header, schemas: Schemas, entities: dict[int, Entity]) -> Iterator[str]:
+def _lines_1(
+    header: dict[str, object], schemas: Schemas, entities: dict[int, Entity]
+) -> Iterator[str]:
     yield to_json(header).decode()
     for schema in schemas.own.values():
-        yield schema_text(schema)
+        yield own_schema_text(schema)
     for entity in entities.values():
         yield entity_text(entity)
 
 
-class SnapshotReader:
-    """Inverse of `snapshot_lines`, in parts."""
+def _lines_2(
+    header: dict[str, object], schemas: Schemas, entities: dict[int, Entity]
+) -> Iterator[str]:
+    writer = _Writer()
+    yield to_json(header).decode()
+    for entity_type in schemas.own:
+        yield from writer.type_lines(schemas, entity_type)
+    for entity in entities.values():
+        if entity.created_ns is None:
+            yield f'["full",{entity_text(entity)[1:]}'
+        else:
+            yield from writer.entity_lines(entity)
+
+
+class _Writer:
+    """Makes the lines of version 2. Knows which large values it has written."""
 
     def __init__(self) -> None:
-        #: Whole once `read` is at its end.
-        self.records = Records()
+        self._written: set[str] = set()
 
-    def read(self, lines: Iterable[str]) -> Iterator[None]:
-        """Read everything, a bounded number of lines before each item.
+    def type_lines(self, schemas: Schemas, entity_type: str) -> Iterator[str]:
+        slots: list[tuple[str, Slot]] = [
+            (name, slot) for name, slot in schemas.slots(entity_type).items() if not slot.is_plain
+        ]
+        for _, slot in slots:
+            for _, value in slot.earlier:
+                yield from self._value_line(value)
+        rows = [
+            (name, *slot.history[:3], [(last, _stored(value)) for last, value in slot.earlier])
+            for name, slot in slots
+        ]
+        yield _text(("type", schema_to_json(schemas.get(entity_type)), rows))
 
-        Raises:
-            StoreError: a line is missing, extra or malformed; the text names it.
-        """
-        number = 0
-        header: _Header | None = None
-        schemas: list[EntitySchema] = []
-        records = self.records
-        try:
-            for number, line in enumerate(lines, start=1):
-                if header is None:
-                    header = _header_adapter.validate_json(line)
-                elif len(schemas) < header["schemas"]:
-                    schemas.append(schema_from_json(_schema_adapter.validate_json(line)))
-                else:
-                    if not records.entities:
-                        records.set_schemas(Schemas().updated(schemas))
-                    entity = _read_entity(_entity_adapter.validate_json(line))
-                    _check_shape(entity, records)
-                    records.put(entity)
-                if number % LINES_AT_A_TIME == 0:
-                    records.state_hash()  # else all that is new would be digested in one go later
-                    yield
-            if not records.entities:
-                records.set_schemas(Schemas().updated(schemas))
-        except (ValidationError, StoreError) as error:
-            raise StoreError(
-                f"restore: line {number} of the snapshot is malformed: {error}"
-            ) from error
-        if header is None or len(records.entities) != header["entities"]:
-            raise StoreError(f"restore: the snapshot is cut short after line {number}")
-        records.last_id, records.loaded = header["last_id"], header["loaded"]
-
-
-def _check_shape(entity: Entity, records: Records) -> None:
-    """An entity has exactly its type's fields: the rest of the store relies on it."""
-    schema = records.schemas.complete(entity.entity_id.typ)
-    if entity.fields.keys() != schema.fields.keys():
-        name = quoted(str(entity.entity_id))
-        raise SchemaInvalid(f"entity {name} does not have the fields of its type")
-
-
-def _read_entity(line: _EntityLine) -> Entity:
-    entity_id, created_under, fields = line
-    return Entity(
-        id_from_json(entity_id),
-        {
-            name: Field(
-                value_from_json(value), time_ns, None if writer is None else id_from_json(writer)
+    def entity_lines(self, entity: Entity) -> Iterator[str]:
+        # By name, so that the text does not depend on the order in which they were written.
+        fields = sorted(entity.fields.items())
+        for _, field in fields:
+            yield from self._value_line(field.value)
+        yield _text(
+            (
+                "entity",
+                id_to_json(entity.entity_id),
+                id_to_json(entity.created_under),
+                entity.created_ns,
+                [(name, *_parts(field)) for name, field in fields],
             )
-            for name, value, time_ns, writer in fields
-        },
-        None if created_under is None else id_from_json(created_under),
+        )
+        for _, field in fields:
+            if isinstance(field.value.data, ChildList):
+                entries = field.value.data.entries()
+                while part := list(islice(entries, CHILDREN_AT_A_TIME)):
+                    rows = [(position, child.typ, child.id) for position, child in part]
+                    yield _text(("children", rows))
+
+    def _value_line(self, value: Value) -> Iterator[str]:
+        if isinstance(value, LargeValue) and value.digest not in self._written:
+            self._written.add(value.digest)
+            yield _text(("value", value_to_json(value)))
+
+
+def _parts(field: Field) -> tuple[object, ...]:
+    return (
+        _stored(field.value),
+        field.time_ns,
+        id_to_json(field.writer_id),
+        field.generation,
     )
+
+
+def _stored(value: Value) -> object:
+    """What stands for a value in a line."""
+    if isinstance(value, LargeValue):
+        return {"ref": value.digest}
+    if isinstance(value.data, ChildList):
+        return {"children": (len(value.data), value.data.next_position)}
+    return value_to_json(value)
+
+
+def _text(line: tuple[object, ...]) -> str:
+    return to_json(line).decode()

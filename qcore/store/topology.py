@@ -17,10 +17,10 @@ from qcore.store.schema import (
     EntitySchema,
     EntitySchemaJson,
     FieldSchema,
-    Schemas,
     check_schema,
     schema_to_json,
 )
+from qcore.store.schemas import Moment, Schemas
 from qcore.store.values import Value, value_to_json
 from qcore.store.yamltree import Mapping, Node, Scalar, Sequence, fail, parse_yaml
 from qcore.store.yamlvalues import ValueReader
@@ -139,12 +139,17 @@ class _SchemaChecker(_Checker):
 
     def _registry(self, schemas: list[EntitySchema], lines: dict[str, int]) -> Schemas:
         own = {schema.entity_type: schema for schema in schemas}
+        registry = Schemas()
         for name in own:
             try:
-                Schemas(own).lineage(name)
+                registry.check_lineage(name, own)
             except StoreError as error:
                 raise fail(self.source, lines[name], str(error)) from error
-        return Schemas().updated(schemas)
+        try:
+            registry.adopt(registry.change(schemas, Moment(0, 0, 0)))
+        except StoreError as error:
+            raise fail(self.source, 1, str(error)) from error
+        return registry
 
     def _schema(self, entry: dict[str, Node], values: ValueReader) -> EntitySchema:
         name = self.text(entry["entity_type"], "entity_type")

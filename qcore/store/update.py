@@ -2,82 +2,169 @@
 
 from __future__ import annotations
 
-from qcore.store.errors import ResponseTooLarge
-from qcore.store.paths import resolve
-from qcore.store.records import Field, Transaction
+from typing import Final
+
+from pydantic_core import to_json
+
+from qcore.store.children import LEAST_ID_BYTES, ChildList, equal_ids, id_bytes, ids_text, slice_of
+from qcore.store.errors import BadPath, ResponseTooLarge, ValueTooLarge, quoted
+from qcore.store.ids import EntityId
+from qcore.store.limits import MAX_RESPONSE_BYTES, MAX_VALUE_BYTES
+from qcore.store.paths import Target, resolve
+from qcore.store.records import Field
 from qcore.store.requests import FieldRequest, ReadBody, WriteBody
+from qcore.store.transaction import CHILDREN, Transaction
 from qcore.store.values import (
+    Value,
     adjust,
     id_from_json,
     id_to_json,
     size_estimate,
     time_from_json,
     time_to_json,
+    value_bytes,
     value_from_json,
     value_to_json,
 )
 
-#: Bytes of field values in one response, about. Without it a request of many reads of one long
-#: list would have a response thousands of times its own size, for which the leader stops long enough to be
-#: deposed. Well below a frame (16 MiB): a value that was written can be read.
-MAX_RESPONSE_BYTES = 8 * 1024 * 1024
+#: A list with more ids than this is made text without an object for each.
+_LONG_LIST: Final = 64
 
 
-def update_entity(transaction: Transaction, requests: list[FieldRequest]) -> list[object]:
+def update_entity(transaction: Transaction, requests: list[FieldRequest]) -> list[str]:
     """Carry out reads and writes in order; later ones see what earlier ones wrote.
 
     Returns:
-        the requests, with value, time and writer as the fields have them then.
+        the requests, with value, time and writer as the fields have them then, each as JSON text.
 
     Raises:
         StoreError: one of them is refused; the caller must not commit the transaction.
     """
-    filled: list[object] = []
+    filled: list[str] = []
     room = MAX_RESPONSE_BYTES
     for request in requests:
+        transaction.count(1)
         if "Read" in request:
             read = request["Read"]
-            field = _read(transaction, read)
-            filled.append({"Read": {**read, **_field_to_json(field)}})
+            field = _read(transaction, read, room)
+            room = _take(transaction, room, field)
+            filled.append(_item("Read", read, field))
         else:
             write = request["Write"]
             field = _write(transaction, write)
-            filled.append({"Write": {**write, **_field_to_json(field)}})
-        room -= size_estimate(field.value)
-        if room < 0:
-            raise ResponseTooLarge(
-                f"the values read exceed {MAX_RESPONSE_BYTES} bytes: read them in several requests"
-            )
+            room = _take(transaction, room, field)
+            filled.append(_item("Write", write, field))
     return filled
 
 
-def _field_to_json(field: Field) -> dict[str, object]:
-    return {
-        "value": value_to_json(field.value),
+def _take(transaction: Transaction, room: int, field: Field) -> int:
+    """What is left of the response's bytes after this field; counted before its JSON is built."""
+    if transaction.sparse:
+        writer = field.writer_id
+        room -= value_bytes(field.value)
+        room -= 0 if writer is None else id_bytes(writer)
+    else:
+        room -= size_estimate(field.value)
+    if room < 0:
+        raise ResponseTooLarge(
+            f"the values read exceed {MAX_RESPONSE_BYTES} bytes: read them in several requests (a long list in parts: "
+            "`Children->0:10000`)"
+        )
+    return room
+
+
+def _item(kind: str, request: ReadBody | WriteBody, field: Field) -> str:
+    """A request with what the field holds, as JSON text."""
+    data = field.value.data
+    is_long = isinstance(data, tuple | ChildList) and len(data) > _LONG_LIST
+    filled = {
+        **request,
+        "value": None if is_long else value_to_json(field.value),
         "write_time": time_to_json(field.time_ns),
         "writer_id": id_to_json(field.writer_id),
     }
+    text = to_json({kind: filled}).decode()
+    if is_long:
+        # Objects for each id, only to make text of them, would take many times as long.
+        before, after = to_json(request["field_type"]).decode() + ',"value":', "null"
+        start = text.index(before + after) + len(before)
+        ids = f'{{"EntityList":{ids_text(_ids(field.value))}}}'
+        text = text[:start] + ids + text[start + len(after) :]
+    return text
 
 
-def _read(transaction: Transaction, read: ReadBody) -> Field:
+def _read(transaction: Transaction, read: ReadBody, room: int) -> Field:
     target = resolve(transaction, id_from_json(read["entity_id"]), read["field_type"])
-    return target.entity.field(target.field_type)
+    field = transaction.field(target.entity, target.field_type)
+    if target.part is None:
+        return field
+    start, stop = target.part
+    # No more than what is one too many for the response.
+    part = slice_of(_ids(field.value), start, min(stop, start + room // LEAST_ID_BYTES + 1))
+    return field._replace(value=Value("EntityList", part))
 
 
 def _write(transaction: Transaction, write: WriteBody) -> Field:
-    entity, name = resolve(transaction, id_from_json(write["entity_id"]), write["field_type"])
-    old = entity.field(name)
-    schema = transaction.schemas.complete(entity.entity_id.typ).fields[name]
+    target = resolve(transaction, id_from_json(write["entity_id"]), write["field_type"])
+    entity, name = target.entity, target.field_type
+    slot = transaction.slot(entity, name)
+    if target.part is not None:
+        raise BadPath(
+            f"path {quoted(write['field_type'])} names a part of a list: parts can be read, and not be written"
+        )
+    schema = slot.schema
     written = schema.default if write["value"] is None else value_from_json(write["value"])
     schema.accept(written)
+    old = entity.field(name, slot)
+    if name == CHILDREN and transaction.sparse:
+        return _write_children(transaction, write, target, written, old)
     value = adjust(old.value, written, write["adjust_behavior"])
     if write["push_condition"] == "Changes" and value == old.value:
         return old
+    if transaction.sparse and value_bytes(value) > MAX_VALUE_BYTES:
+        raise ValueTooLarge(
+            f"field {quoted(name)} would hold {value_bytes(value)} bytes; the limit is {MAX_VALUE_BYTES}"
+        )
+    new = Field(value, *_time_and_writer(transaction, write), slot.generation)
+    transaction.write(entity, name, slot, new)
+    return new
+
+
+def _write_children(
+    transaction: Transaction, write: WriteBody, target: Target, written: Value, old: Field
+) -> Field:
+    """Write the list of children, whose length has no bound: only what was written is gone through."""
+    ids, held = tuple(_ids(written)), _ids(old.value)
+    entity, behavior = target.entity, write["adjust_behavior"]
+    unchanged = write["push_condition"] == "Changes"
+    if behavior == "Set":
+        if unchanged and equal_ids(held, ids, len(held)):
+            return old
+        children = transaction.new_children(entity, ids)
+    elif behavior == "Add":
+        if unchanged and not ids:
+            return old
+        children = transaction.append_children(entity, ids)
+    else:
+        children = transaction.without_children(entity, ids)
+        if unchanged and len(children) == len(held):
+            return old
+    return transaction.set_children(entity, children, *_time_and_writer(transaction, write))
+
+
+def _time_and_writer(transaction: Transaction, write: WriteBody) -> tuple[int, EntityId | None]:
     time, writer = write["write_time"], write["writer_id"]
-    new = Field(
-        value,
+    return (
         transaction.time_ns if time is None else time_from_json(time),
         None if writer is None else id_from_json(writer),
     )
-    transaction.write(entity, name, new)
-    return new
+
+
+def _ids(value: Value) -> tuple[EntityId, ...] | ChildList:
+    """What a list of entities holds."""
+    data = value.data
+    if isinstance(data, ChildList):
+        return data
+    assert isinstance(data, tuple), "a list of entities is one of the two"
+    assert not isinstance(data, EntityId), "a reference is no list"
+    return data

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Literal, NamedTuple, TypeAlias, assert_never, cast
+from hashlib import blake2b
+from typing import Annotated, Final, Literal, NamedTuple, TypeAlias, assert_never, cast
 
 from pydantic import AfterValidator, ConfigDict, FailFast, Field, with_config
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, to_json
 from typing_extensions import TypedDict
 
+from qcore.store.children import ChildList, id_bytes
 from qcore.store.errors import KindMismatch, NotAdjustable, ValueOutOfRange
+from qcore.store.ids import EntityId
 
 Kind = Literal[
     "Blob",
@@ -31,29 +34,82 @@ _NANOS_PER_SECOND = 1_000_000_000
 # --- as the store holds them --------------------------------------------------------------------
 
 
-class EntityId(NamedTuple):
-    """Names an entity: its type and a number that is unique among all types."""
-
-    typ: str
-    id: int
-
-    def __str__(self) -> str:
-        return f"{self.typ}${self.id}"
-
-
-Data: TypeAlias = bytes | bool | int | float | str | EntityId | tuple[EntityId, ...] | None
+Data: TypeAlias = (
+    bytes | bool | int | float | str | EntityId | tuple[EntityId, ...] | ChildList | None
+)
 
 
 class Value(NamedTuple):
     """A field's value. Immutable; equal when kind and data are.
 
-    `data` by kind: Blob bytes; Bool bool; Choice int; EntityList tuple of `EntityId`;
-    EntityReference `EntityId` or None; Float finite float; Int int of 64 bits; String str;
+    `data` by kind: Blob bytes; Bool bool; Choice int; EntityList tuple of `EntityId`, or a `ChildList` in the field
+    `Children`; EntityReference `EntityId` or None; Float finite float; Int int of 64 bits; String str;
     Timestamp int, nanoseconds since the Unix epoch.
     """
 
     kind: Kind
     data: Data
+
+
+#: A value whose JSON text is longer than this is a `LargeValue`, bytes.
+SMALL_BYTES: Final = 512
+
+
+class LargeValue(Value):
+    """A value with its size and digest, which are computed once: many fields may share one.
+
+    Attributes:
+        size: length of its JSON text in bytes.
+        digest: BLAKE2b of that text, 64 hexadecimal digits.
+    """
+
+    size: int
+    digest: str
+
+
+def measured(value: Value) -> Value:
+    """The same value, as a `LargeValue` if it is one. Every value that the store holds has been through this."""
+    match value.data:
+        case None | bool() | int() | float() | ChildList():
+            return value
+        case str() as text if 6 * len(text) + 32 <= SMALL_BYTES:
+            return value  # No character has more than six bytes in JSON.
+        case bytes() as blob if 4 * len(blob) + 32 <= SMALL_BYTES:
+            return value
+        case EntityId(typ=typ) if 6 * len(typ) + 64 <= SMALL_BYTES:
+            return value
+        case ():
+            return value
+    if isinstance(value, LargeValue):
+        return value
+    text_json = to_json(value_to_json(value))
+    if len(text_json) <= SMALL_BYTES:
+        return value
+    large = LargeValue(value.kind, value.data)
+    large.size = len(text_json)
+    large.digest = blake2b(text_json, digest_size=32).hexdigest()
+    return large
+
+
+def same_value(one: Value, other: Value) -> bool:
+    """Whether two values are equal; of large ones only the digests are compared."""
+    if isinstance(one, LargeValue) and isinstance(other, LargeValue):
+        return one.digest == other.digest
+    return one == other
+
+
+def value_bytes(value: Value) -> int:
+    """At least as many bytes as the value's JSON text has, and exactly as many if it is large."""
+    if isinstance(value, LargeValue):
+        return value.size
+    if value.kind != "EntityList":
+        return SMALL_BYTES
+    match value.data:
+        case ChildList() as children:
+            return children.json_bytes + 32
+        case tuple() as targets:
+            return 32 + sum(map(id_bytes, targets))
+    return SMALL_BYTES
 
 
 # --- as they are on the wire --------------------------------------------------------------------
@@ -95,7 +151,9 @@ class TimestampJson(TypedDict):
 
 
 @with_config(STRICT)
-class _ValueJson(TypedDict, total=False):
+class ValueTags(TypedDict, total=False):
+    """The tags of a value, of which one is there."""
+
     Blob: Annotated[list[Byte], FailFast()]
     Bool: bool
     Choice: Int64
@@ -108,7 +166,7 @@ class _ValueJson(TypedDict, total=False):
 
 
 #: A tagged value: `{"Int": 1}`.
-ValueJson = Annotated[_ValueJson, AfterValidator(exactly_one_key)]
+ValueJson = Annotated[ValueTags, AfterValidator(exactly_one_key)]
 
 
 def id_from_json(json: EntityIdJson) -> EntityId:
@@ -135,7 +193,7 @@ def time_to_json(time_ns: int) -> TimestampJson:
 def value_from_json(json: ValueJson) -> Value:
     """The wire form, validated before, as the store holds it."""
     if "String" in json:
-        return Value("String", json["String"])
+        return measured(Value("String", json["String"]))
     if "Int" in json:
         return Value("Int", json["Int"])
     if "Float" in json:
@@ -146,12 +204,13 @@ def value_from_json(json: ValueJson) -> Value:
         return Value("Choice", json["Choice"])
     if "EntityReference" in json:
         target = json["EntityReference"]
-        return Value("EntityReference", None if target is None else id_from_json(target))
+        return measured(Value("EntityReference", None if target is None else id_from_json(target)))
     if "EntityList" in json:
-        return Value("EntityList", tuple(id_from_json(entry) for entry in json["EntityList"]))
+        ids = tuple(id_from_json(entry) for entry in json["EntityList"])
+        return measured(Value("EntityList", ids))
     if "Timestamp" in json:
         return Value("Timestamp", time_from_json(json["Timestamp"]))
-    return Value("Blob", bytes(json["Blob"]))
+    return measured(Value("Blob", bytes(json["Blob"])))
 
 
 def data_to_json(value: Value) -> object:
@@ -161,7 +220,7 @@ def data_to_json(value: Value) -> object:
             return id_to_json(target)
         case bytes() as blob:
             return list(blob)
-        case tuple() as targets:
+        case (tuple() | ChildList()) as targets:
             return [{"typ": target.typ, "id": target.id} for target in targets]
         case int() as time_ns if value.kind == "Timestamp":
             return time_to_json(time_ns)
@@ -176,7 +235,7 @@ def value_to_json(value: Value) -> ValueJson:
 
 
 def size_estimate(value: Value) -> int:
-    """About how many bytes the value takes on the wire."""
+    """How many bytes apply rules 1 and 2 count for a value, which may be far fewer than it has."""
     match value.data:
         case bytes() as blob:
             return 4 * len(blob)
@@ -204,9 +263,9 @@ def adjust(old: Value, new: Value, behavior: AdjustBehavior) -> Value:
         case "Set":
             return new
         case "Add":
-            return _checked(Value(old.kind, _sum(old, new)))
+            return measured(_checked(Value(old.kind, _sum(old, new))))
         case "Subtract":
-            return _checked(Value(old.kind, _difference(old, new)))
+            return measured(_checked(Value(old.kind, _difference(old, new))))
         case _:
             assert_never(behavior)
 

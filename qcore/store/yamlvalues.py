@@ -9,7 +9,8 @@ from typing import get_args
 
 from qcore.errors import ConfigError
 from qcore.store.errors import quoted
-from qcore.store.values import INT_MAX, INT_MIN, EntityId, Kind, Value
+from qcore.store.ids import EntityId
+from qcore.store.values import INT_MAX, INT_MIN, Kind, Value
 from qcore.store.yamltree import Mapping, Node, Scalar, Sequence, fail
 
 _KINDS: tuple[Kind, ...] = get_args(Kind)

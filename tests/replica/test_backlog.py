@@ -11,6 +11,7 @@ import pytest
 from qcore.core.entry import DurableState, HardState, Snapshot, SnapshotMeta
 from qcore.core.events import Tick, WriteDurable
 from qcore.core.messages import InstallSnapshot
+from qcore.core.version import LATEST_RULES
 from qcore.errors import StateMachineFailed
 from qcore.replica.backlog import RESTORE_COST, STEP_COST
 from qcore.replica.events import (
@@ -303,7 +304,7 @@ class Bulky(KeyValueMachine):
 
 
 def test_a_large_text_is_drawn_in_steps_of_their_own() -> None:
-    cluster = Cluster(1, Bulky, snapshot_entries=4)
+    cluster = Cluster(1, Bulky, snapshot_entries=4, rules=LATEST_RULES)
     host = cluster.elect(1)
     host.request(1, put("k", 1))
     host.request(2, put("k", 2))
@@ -314,7 +315,7 @@ def test_a_large_text_is_drawn_in_steps_of_their_own() -> None:
         steps += 1
         host.step(Tick())
     assert steps == 200, "a chunk a step, and nothing is joined at the end"
-    assert host.durable.snapshot.data == "[]\n" + 200 * Bulky.chunk
+    assert host.durable.snapshot.data == '{"sessions":0}\n' + 200 * Bulky.chunk
     assert host.durable.snapshot.checksum == crc32(host.durable.snapshot.data.encode())
     again = len(host.replica.core.log_entries())
     host.request(3, put("k", 3))

@@ -102,14 +102,12 @@ def test_a_replica_draws_its_snapshot_with_the_log_and_not_with_the_clock() -> N
     """The policy counts bytes: of the same number of characters, a text of four bytes each fills it sooner."""
     first: list[int] = []
     for letter in "v🚀":
-        cluster = Cluster(1, snapshot_bytes=100_000)
+        cluster = Cluster(1, snapshot_bytes=25_000)
         host = cluster.elect(1)
         for number in range(400):
-            host.request(number, put(f"k{number % 40}", 3500, letter))
+            host.request(number, put(f"k{number % 40}", 900, letter))
             bytes_in_log = sum(held.size_bytes() for held in host.replica.core.log_entries())
-            assert bytes_in_log < 100_000 + 4 * 40 * 14_300, (
-                "the policy, and a multiple of the state"
-            )
+            assert bytes_in_log < 25_000 + 4 * 40 * 3_700, "the policy, and a multiple of the state"
         assert len(host.snapshots_stored) >= 4
         first.append(host.snapshots_stored[0].snapshot.meta.last_included_index)
     assert first[1] < first[0] / 2

@@ -8,6 +8,7 @@ import pytest
 
 from qcore.core.entry import Membership
 from qcore.core.events import Campaign, PeerUnreachable, Tick
+from qcore.core.version import LATEST_RULES
 from qcore.errors import (
     ConfigError,
     DeadlineExceeded,
@@ -266,7 +267,7 @@ class Exploding:
 
 
 def test_a_machine_that_raises_while_applying_stops_the_node() -> None:
-    cluster = Cluster(size=1, machine=Exploding)
+    cluster = Cluster(size=1, machine=Exploding, rules=LATEST_RULES)
     leader = cluster.elect(1)
     leader.request(1, "ok")
     assert outcomes(leader)[1].result == "fine"

@@ -31,6 +31,7 @@ from qcore.replica.replica import Replica
 from qcore.replica.sessions import open_request, run_request
 from qcore.store.interface import ApplyContext, StateMachine, support_of
 from qcore.store.kv import KeyValueMachine
+from tests.replica.client_sessions import text_of
 from tests.replica.cluster import Cluster, Host
 
 SUPPORT = VersionSupport(1, LATEST_RULES, "kv", 1, 1)
@@ -85,8 +86,8 @@ def test_the_leader_raises_the_rules_once_every_member_supports_more() -> None:
     tell(cluster, SUPPORT, 1, 2)
     assert versions(cluster) == 3 * [ClusterVersion()], "one member has said nothing"
     tell(cluster, SUPPORT, 3)
-    assert versions(cluster) == 3 * [ClusterVersion(2, "kv", 1)]
-    assert raised(cluster) == 1
+    assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "kv", 1)]
+    assert raised(cluster) == LATEST_RULES - 1, "one step at a time"
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_a_member_whose_connection_is_gone_holds_the_rules_back() -> None:
     cluster.elect(1)
     assert versions(cluster) == 3 * [ClusterVersion()]
     tell(cluster, SUPPORT, 3)
-    assert versions(cluster) == 3 * [ClusterVersion(2, "kv", 1)]
+    assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "kv", 1)]
 
 
 def test_a_new_leader_goes_on_where_the_old_one_stopped_and_the_step_counts_once() -> None:
@@ -131,7 +132,7 @@ def test_a_new_leader_goes_on_where_the_old_one_stopped_and_the_step_counts_once
     cluster.elect(2)
     cluster.cut = set()
     cluster.pass_time(1000)
-    assert versions(cluster) == 3 * [ClusterVersion(2, "kv", 1)]
+    assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "kv", 1)]
 
 
 def test_a_held_back_program_begins_and_stays_with_the_rules_of_0_1_0() -> None:
@@ -203,7 +204,7 @@ def test_nodes_whose_snapshots_lie_at_different_indexes_agree_after_an_upgrade(
     with_rules(cluster, LATEST_RULES)
     leader = cluster.elect(1)
     tell(cluster, SUPPORT)
-    assert versions(cluster) == 3 * [ClusterVersion(2, "kv", 1)]
+    assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "kv", 1)]
     leader.request(90, run_request(session, 13, 0, add("n")), "session")
     cluster.settle()
     cluster.pass_time(2000)
@@ -211,7 +212,7 @@ def test_nodes_whose_snapshots_lie_at_different_indexes_agree_after_an_upgrade(
     cluster.settle()
     cluster.pass_time(100)
     states = {
-        (host.replica.machine.state_hash(), host.replica.sessions.dump())
+        (host.replica.machine.state_hash(), text_of(host.replica.sessions))
         for host in cluster.hosts.values()
     }
     assert len(states) == 1
@@ -231,8 +232,8 @@ def test_a_snapshot_carries_the_version_to_a_node_that_never_saw_its_entry() -> 
     cluster.cut = set()
     cluster.pass_time(1000)
     assert cluster.hosts[3].replica.core.snapshot is not None, "it installed the snapshot"
-    assert versions(cluster) == 3 * [ClusterVersion(2, "kv", 1)]
-    assert cluster.restart(3).replica.versions.active == ClusterVersion(2, "kv", 1)
+    assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "kv", 1)]
+    assert cluster.restart(3).replica.versions.active == ClusterVersion(LATEST_RULES, "kv", 1)
 
 
 # -- the machine's version ---------------------------------------------------------------------------
@@ -267,7 +268,7 @@ def test_a_machine_is_upgraded_across_a_rolling_restart() -> None:
     assert {value(host, "n") for host in cluster.hosts.values()} == {4}, "version 1 goes on"
     reply = upgraded(leader)
     assert reply.error is None
-    assert ClusterVersion.from_json(reply.result or "") == ClusterVersion(2, "kv", 2)
+    assert ClusterVersion.from_json(reply.result or "") == ClusterVersion(LATEST_RULES, "kv", 2)
     leader.request(2, add("n"))
     cluster.settle()
     cluster.pass_time(100)

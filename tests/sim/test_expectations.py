@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from qcore.core.version import LATEST_RULES
 from tests.sim.scenario_texts import failures, run
 
 CRASH = "[{at_ms: 1000, crash: leader, for_ms: 500}]"
@@ -69,7 +70,7 @@ CASES = [
     ("exactly_once", "true", CRASH, None, COUNT),
     ("exactly_once", "true", None, "[]", "{clients: 0, sessions: true}"),
     ("final_voters", "[1, 2]", SHRINK, CRASH, None),
-    ("final_rules", "2", CRASH, None, None),
+    ("final_rules", str(LATEST_RULES), CRASH, None, None),
     ("final_rules", "1", None, "[]", None),
     ("snapshots_installed", "'>= 1'", BEHIND, CRASH, None),
 ]

@@ -71,23 +71,26 @@ def test_a_node_that_is_to_lead_no_more_after_a_restart_does_not() -> None:
     assert world.services.monitor.leader == 3
 
 
-def test_a_rolling_upgrade_raises_the_rules_when_the_last_node_supports_them() -> None:
-    old = "max_rules: 1, rules: 1"
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 3), (1, 3)])
+def test_a_rolling_upgrade_raises_the_rules_when_the_last_node_supports_them(
+    before: int, after: int
+) -> None:
+    old = f"max_rules: {before}, rules: {before}"
     timeline = "[" + ", ".join(
-        f"{{at_ms: {600 + 500 * node}, restart: {{nodes: {node}, settings: {{max_rules: 2}}}}}}"
+        f"{{at_ms: {600 + 500 * node}, restart: {{nodes: {node}, settings: {{max_rules: {after}}}}}}}"
         for node in (1, 2, 3)
     )
     world = world_of(f"{timeline}]", cluster=f"{{nodes: 3, {old}}}", until_ms="4000")
     assert not world.services.violations
     rules = [node.replica.versions.active.rules for node in world.nodes.values() if node.replica]
-    assert rules == [2, 2, 2]
+    assert rules == [after] * 3
     still = world_of(
         timeline.rpartition(", {at_ms: 2100")[0] + "]",
         cluster=f"{{nodes: 3, {old}}}",
         until_ms="4000",
     )
     rules = [node.replica.versions.active.rules for node in still.nodes.values() if node.replica]
-    assert rules == [1, 1, 1]
+    assert rules == [before] * 3
 
 
 def test_the_clock_of_a_node_that_joins_later_may_be_wrong() -> None:
@@ -110,8 +113,11 @@ def test_the_clock_of_a_node_that_joins_later_may_be_wrong() -> None:
         ("{settings: {2: {check_quorum: false, lease_reads: true}}}", r"node 2: lease_reads needs"),
         ("{settings: {2: {safeguards: {x: false}}}}", r"no safeguard is called 'x'"),
         (f"{{settings: {{2: {{max_rules: {LATEST_RULES + 1}}}}}}}", r"max_rules"),
-        ("{settings: {2: {max_rules: 1}}}", r"node 2 has max_rules 1 and cannot apply the rules 2"),
-        ("{max_rules: 1}", r"node 1 has max_rules 1 and cannot apply the rules 2"),
+        (
+            "{settings: {2: {max_rules: 1}}}",
+            rf"node 2 has max_rules 1 and cannot apply the rules {LATEST_RULES}",
+        ),
+        ("{max_rules: 1}", rf"node 1 has max_rules 1 and cannot apply the rules {LATEST_RULES}"),
         ("{priorities: {2: 1}, settings: {2: {priority: 0}}}", r"both give node 2 a priority"),
         ("{priorities: {1: 0, 2: 0, 3: 0}}", r"all of the voters \[1, 2, 3\] have priority 0"),
         ("{priorities: {1: 0, 2: 0}, settings: {3: {priority: 0}}}", r"no node could ever lead"),
@@ -156,7 +162,7 @@ def test_settings_that_no_cluster_may_have(text: str, says: str) -> None:
         ),
         (
             "[{at_ms: 1000, restart: {nodes: 2, settings: {max_rules: 1}}}]",
-            r"timeline\[0\]: settings of node 2: with max_rules 1 it cannot apply the rules 2",
+            rf"timeline\[0\]: settings of node 2: with max_rules 1 it cannot apply the rules {LATEST_RULES}",
         ),
         (
             "[{at_ms: 1, restart: {nodes: [1, 2], settings: {priority: 0}}},"

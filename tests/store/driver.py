@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any  # requests and results are JSON, compared as they come
 
+from qcore.core.version import LATEST_RULES
 from qcore.store.entities import EntityStore
 from qcore.store.interface import ApplyContext
 from qcore.store.requests import parse_request
@@ -82,9 +83,10 @@ def write(entity_id: object, path: str, value: object, **more: object) -> dict[s
 class Driver:
     """A store and the position of its log."""
 
-    def __init__(self, *schemas: dict[str, Any]) -> None:
+    def __init__(self, *schemas: dict[str, Any], rules: int = LATEST_RULES) -> None:
         self.store = EntityStore()
         self.index = 0
+        self.rules = rules
         for one in schemas:
             assert self.set_schema(one) == {"error": None}
 
@@ -95,7 +97,8 @@ class Driver:
             result = self.store.query(payload)
         else:
             self.index += 1
-            result = self.store.apply(payload, ApplyContext(self.index, EPOCH_US + self.index))
+            context = ApplyContext(self.index, EPOCH_US + self.index, rules=self.rules)
+            result = self.store.apply(payload, context)
         answer = json.loads(result)
         assert list(answer) == [kind]
         return answer[kind]
@@ -121,9 +124,9 @@ class Driver:
         return answer["error"] is None
 
 
-def people() -> Driver:
+def people(rules: int = LATEST_RULES) -> Driver:
     """A driver with the schemas above."""
-    return Driver(OBJECT, FOLDER, USER)
+    return Driver(OBJECT, FOLDER, USER, rules=rules)
 
 
 def code(answer: Any) -> str | None:

@@ -12,7 +12,7 @@ from qcore.store import records
 from qcore.store.entities import EntityStore
 from qcore.store.interface import ApplyContext, RestoresGradually, StateMachine
 from qcore.store.kv import REGISTERS_AT_A_TIME, KeyValueMachine
-from qcore.store.snapshot import LINES_AT_A_TIME
+from qcore.store.restoring import LINES_AT_A_TIME
 from tests.process.wire import string_schema
 
 COUNT = 10 * REGISTERS_AT_A_TIME // 4

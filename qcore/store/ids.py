@@ -1,0 +1,15 @@
+"""How an entity is named."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class EntityId(NamedTuple):
+    """Names an entity: its type and a number that is unique among all types."""
+
+    typ: str
+    id: int
+
+    def __str__(self) -> str:
+        return f"{self.typ}${self.id}"

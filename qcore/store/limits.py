@@ -1,0 +1,41 @@
+"""Bounds of the machines that come with qcore: what one command or query may make a replica build.
+
+They hold for commands from apply rules 3 on, and for queries always. They are part of the replicated rules, the same
+on every replica, and no settings: a bound that differed between two replicas would let them drift apart. A command
+beyond one of them is refused with an error value and changes nothing. Bytes are those of the JSON text as UTF-8.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: The first apply rules under which the bounds hold.
+BOUNDED_RULES: Final = 3
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+#: A type's name, or a field's.
+MAX_NAME_BYTES: Final = 256
+#: One value: of a field, a schema's default, or a register. The list of an entity's children may be longer: it grows
+#: by `CreateEntity`, and a step never handles all of it.
+MAX_VALUE_BYTES: Final = MIB
+#: The values that one request reads, and those that its writes leave. Below a frame (16 MiB).
+MAX_RESPONSE_BYTES: Final = 8 * MIB
+#: Steps of one request. A read or a write counts as one, and one more for each reference that its path follows, and for
+#: each `IDS_A_STEP` children that it adds or removes. A deleted entity counts as one, and one more for each
+#: `FIELDS_A_STEP` of its fields. A schema counts one for each field of a type below it that changes or has changed
+#: before, and for each `PLAIN_A_STEP` of the others.
+MAX_OPERATIONS: Final = 20_000
+FIELDS_A_STEP: Final = 8
+IDS_A_STEP: Final = 2
+PLAIN_A_STEP: Final = 16
+
+#: A type's complete schema, inherited fields included: how many fields, and how large.
+MAX_FIELDS: Final = 1024
+MAX_SCHEMA_BYTES: Final = MIB
+#: All types together: how many, how large their own schemas are (with the defaults that older entities still have), and
+#: how many fields their complete schemas have.
+MAX_TYPES: Final = 10_000
+MAX_SCHEMAS_BYTES: Final = 16 * MIB
+MAX_COMPLETE_FIELDS: Final = 100_000

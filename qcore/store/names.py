@@ -1,0 +1,48 @@
+"""The bound on the names in a request: of types and of fields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from qcore.store.errors import NameTooLong, quoted
+from qcore.store.limits import MAX_NAME_BYTES
+
+
+def check_names(request: Mapping[str, object], text: str) -> None:
+    """Refuse a request with a name that is too long, wherever in it.
+
+    Args:
+        request: validated as a `Command` or a `PerformRequest`.
+        text: its JSON text: of a short one nothing needs to be looked at.
+
+    Raises:
+        NameTooLong: says which.
+    """
+    if len(text) <= (MAX_NAME_BYTES if text.isascii() else MAX_NAME_BYTES // 4):
+        return
+    for name in _names(request):
+        if 4 * len(name) > MAX_NAME_BYTES and len(name.encode()) > MAX_NAME_BYTES:
+            raise NameTooLong(
+                f"name {quoted(name)} has {len(name.encode())} bytes; the limit is {MAX_NAME_BYTES}"
+            )
+
+
+def _names(request: Mapping[str, object]) -> Iterator[str]:
+    """Every name of a type or a field in the request; a path is bounded by the steps that it takes."""
+    to_visit: list[object] = [request]
+    while to_visit:
+        match to_visit.pop():
+            case dict() as fields:
+                for key, value in fields.items():
+                    if key in ("typ", "entity_type", "inherit") and isinstance(value, str):
+                        yield value
+                    elif key == "field_type" and isinstance(value, str):
+                        if "->" not in value:
+                            yield value
+                    elif key in ("fields", "attributes") and isinstance(value, dict):
+                        yield from value
+                        to_visit.append(value)
+                    elif isinstance(value, dict | list) and key != "Blob":
+                        to_visit.append(value)
+            case list() as items:
+                to_visit += [item for item in items if isinstance(item, dict)]

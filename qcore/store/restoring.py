@@ -1,0 +1,260 @@
+"""The entity store's records from the lines of `qcore.store.snapshot`, in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, TypeAdapter, ValidationError, with_config
+from pydantic import Field as Constraint
+from typing_extensions import TypedDict
+
+from qcore.errors import StoreError
+from qcore.store.children import ChildList, ChildListBuilder
+from qcore.store.errors import SchemaInvalid, quoted
+from qcore.store.ids import EntityId
+from qcore.store.records import Entity, Field, Places, Records, add_place
+from qcore.store.schema import EntitySchema, EntitySchemaJson, schema_from_json
+from qcore.store.schemas import SlotHistory
+from qcore.store.values import (
+    STRICT,
+    EntityIdJson,
+    LargeValue,
+    Value,
+    ValueJson,
+    ValueTags,
+    exactly_one_key,
+    id_from_json,
+    value_from_json,
+)
+
+#: Lines that are read before an item, and about how many characters of them: some milliseconds.
+LINES_AT_A_TIME: Final = 128
+CHARS_AT_A_TIME: Final = 256 * 1024
+
+_Count = Annotated[int, Constraint(ge=0)]
+
+
+@with_config(STRICT)
+class _Header(TypedDict):
+    format: Literal["qcore-entities"]
+    version: Literal[1, 2]
+    schemas: _Count
+    entities: _Count
+    last_id: _Count
+    loaded: bool
+
+
+@with_config(STRICT)
+class _StoredTags(ValueTags, total=False):
+    """A value, the digest of one that had a line of its own, or length and next position of a list of children."""
+
+    ref: str
+    children: tuple[_Count, _Count]
+
+
+_Stored = Annotated[_StoredTags, AfterValidator(exactly_one_key)]
+
+_FullField = tuple[str, ValueJson, int, EntityIdJson | None]
+_FullLine = tuple[EntityIdJson, EntityIdJson | None, list[_FullField]]
+_SlotRow = tuple[str, _Count, int, int, list[tuple[int, _Stored]]]
+_TypeLine = tuple[Literal["type"], EntitySchemaJson, list[_SlotRow]]
+_ValueLine = tuple[Literal["value"], ValueJson]
+_SparseField = tuple[str, _Stored, int, EntityIdJson | None, _Count]
+_EntityLine = tuple[Literal["entity"], EntityIdJson, EntityIdJson | None, int, list[_SparseField]]
+_ChildrenLine = tuple[Literal["children"], list[tuple[_Count, str, _Count]]]
+_FullLine2 = tuple[Literal["full"], EntityIdJson, EntityIdJson | None, list[_FullField]]
+
+_header: TypeAdapter[_Header] = TypeAdapter(_Header)
+_schema: TypeAdapter[EntitySchemaJson] = TypeAdapter(EntitySchemaJson)
+_full: TypeAdapter[_FullLine] = TypeAdapter(_FullLine, config=STRICT)
+_type_line: TypeAdapter[_TypeLine] = TypeAdapter(_TypeLine, config=STRICT)
+_value_line: TypeAdapter[_ValueLine] = TypeAdapter(_ValueLine, config=STRICT)
+_entity_line: TypeAdapter[_EntityLine] = TypeAdapter(_EntityLine, config=STRICT)
+_children_line: TypeAdapter[_ChildrenLine] = TypeAdapter(_ChildrenLine, config=STRICT)
+_full_line_2: TypeAdapter[_FullLine2] = TypeAdapter(_FullLine2, config=STRICT)
+
+
+class SnapshotReader:
+    """Inverse of `snapshot_lines`, in parts."""
+
+    def __init__(self) -> None:
+        #: Whole once `read` is at its end.
+        self.records = Records()
+        self._schemas: list[EntitySchema] = []
+        self._histories: dict[str, dict[str, SlotHistory]] = {}
+        self._values: dict[str, LargeValue] = {}
+        self._open: _OpenEntity | None = None
+
+    def read(self, lines: Iterable[str]) -> Iterator[None]:
+        """Read everything, a bounded number of lines before each item.
+
+        Raises:
+            StoreError: a line is missing, extra or malformed; the text names it.
+        """
+        number = 0
+        header: _Header | None = None
+        pending, records = 0, self.records
+        schemas_done = False
+        try:
+            for number, line in enumerate(lines, start=1):
+                if header is None:
+                    header = _header.validate_json(line)
+                    records.sparse = header["version"] == 2
+                elif records.sparse:
+                    self._line_2(line)
+                elif len(self._schemas) < header["schemas"]:
+                    self._schemas.append(schema_from_json(_schema.validate_json(line)))
+                else:
+                    self._entity_1(line)
+                if not schemas_done and len(self._schemas) == header["schemas"]:
+                    schemas_done = True
+                    yield from records.schemas.restore(self._schemas, self._histories)
+                    records.schemas_restored()
+                pending += len(line)
+                if number % LINES_AT_A_TIME == 0 or pending >= CHARS_AT_A_TIME:
+                    pending = 0
+                    records.state_hash()  # else all that is new would be digested in one go later
+                    yield
+            self._end_entity()
+        except (ValidationError, StoreError, ValueError, KeyError) as error:
+            raise StoreError(
+                f"restore: line {number} of the snapshot is malformed: {error}"
+            ) from error
+        if header is None or not schemas_done or len(records.entities) != header["entities"]:
+            raise StoreError(f"restore: the snapshot is cut short after line {number}")
+        records.last_id, records.loaded = header["last_id"], header["loaded"]
+
+    def _entity_1(self, line: str) -> None:
+        entity_id, created_under, fields = _full.validate_json(line)
+        entity = _full_record(entity_id, created_under, fields)
+        if entity.fields.keys() != self.records.schemas.slots(entity.entity_id.typ).keys():
+            name = quoted(str(entity.entity_id))
+            raise SchemaInvalid(f"entity {name} does not have the fields of its type")
+        self.records.put(entity, None, {})
+
+    def _line_2(self, line: str) -> None:
+        if line.startswith('["children"'):
+            if self._open is None:
+                raise ValueError("children without an entity")
+            self._open.add(_children_line.validate_json(line)[1])
+            return
+        self._end_entity()
+        if line.startswith('["entity"'):
+            _, entity_id, created_under, created_ns, fields = _entity_line.validate_json(line)
+            self._open = _OpenEntity(id_from_json(entity_id), _id(created_under), created_ns)
+            for name, stored, time_ns, writer, generation in fields:
+                value = self._value(stored)
+                self._open.field(name, value, time_ns, _id(writer), generation)
+        elif line.startswith('["value"'):
+            value = value_from_json(_value_line.validate_json(line)[1])
+            if not isinstance(value, LargeValue):
+                raise ValueError("a small value has a line of its own")
+            self._values[value.digest] = value
+        elif line.startswith('["full"'):
+            _, entity_id, created_under, full_fields = _full_line_2.validate_json(line)
+            entity = _full_record(entity_id, created_under, full_fields)
+            self.records.schemas.slots(entity.entity_id.typ)  # refuses an unknown type
+            self.records.put(entity, None, {})
+        else:
+            _, schema_json, slots = _type_line.validate_json(line)
+            schema = schema_from_json(schema_json)
+            self._schemas.append(schema)
+            self._histories[schema.entity_type] = {
+                name: (generation, since_id, since_ns, self._earlier(earlier))
+                for name, generation, since_id, since_ns, earlier in slots
+            }
+
+    def _earlier(self, rows: list[tuple[int, _Stored]]) -> tuple[tuple[int, Value], ...]:
+        found: list[tuple[int, Value]] = []
+        for last_id, stored in rows:
+            value = self._value(stored)
+            if not isinstance(value, Value):
+                raise ValueError("a default is a list of children")
+            found.append((last_id, value))
+        return tuple(found)
+
+    def _value(self, stored: _Stored) -> Value | tuple[int, int]:
+        """A value, or length and next position of a list of children."""
+        if "ref" in stored:
+            return self._values[stored["ref"]]
+        if "children" in stored:
+            return stored["children"]
+        value = value_from_json(stored)
+        if isinstance(value, LargeValue):
+            return self._values.setdefault(value.digest, value)
+        return value
+
+    def _end_entity(self) -> None:
+        if self._open is None:
+            return
+        entity, places = self._open.end()
+        self.records.schemas.slots(entity.entity_id.typ)  # refuses an unknown type
+        self.records.put(entity, None, {})
+        if places is not None:
+            self.records.places[entity.entity_id.id] = places
+        self._open = None
+
+
+class _OpenEntity:
+    """A sparse record whose list of children may follow."""
+
+    def __init__(
+        self, entity_id: EntityId, created_under: EntityId | None, created_ns: int
+    ) -> None:
+        self._entity = Entity(entity_id, {}, created_under, created_ns)
+        self._listed: tuple[str, int, int] | None = None  # field, length, next position
+        self._builder = ChildListBuilder()
+        self._places: dict[EntityId, Places] = {}
+        self._count = 0
+
+    def field(
+        self,
+        name: str,
+        value: Value | tuple[int, int],
+        time_ns: int,
+        writer: EntityId | None,
+        generation: int,
+    ) -> None:
+        if not isinstance(value, Value):
+            self._listed = (name, *value)
+            value = Value("EntityList", ())
+        self._entity.fields[name] = Field(value, time_ns, writer, generation)
+
+    def add(self, rows: list[tuple[int, str, int]]) -> None:
+        for position, typ, number in rows:
+            child = EntityId(typ, number)
+            self._builder.add(position, child)
+            add_place(self._places, child, position)
+        self._count += len(rows)
+
+    def end(self) -> tuple[Entity, dict[EntityId, Places] | None]:
+        """The record, and where its children stand if it has a list of them."""
+        if self._listed is None:
+            if self._count:
+                raise ValueError("children of an entity that has none")
+            return self._entity, None
+        name, length, next_position = self._listed
+        if length != self._count:
+            raise ValueError(f"{self._count} children of {length}")
+        children = ChildList(*self._builder.parts(next_position))
+        fields = self._entity.fields
+        fields[name] = fields[name]._replace(value=Value("EntityList", children))
+        return self._entity, self._places
+
+
+def _full_record(
+    entity_id: EntityIdJson, created_under: EntityIdJson | None, fields: list[_FullField]
+) -> Entity:
+    return Entity(
+        id_from_json(entity_id),
+        {
+            name: Field(value_from_json(value), time_ns, _id(writer))
+            for name, value, time_ns, writer in fields
+        },
+        _id(created_under),
+    )
+
+
+def _id(json: EntityIdJson | None) -> EntityId | None:
+    return None if json is None else id_from_json(json)

@@ -1,0 +1,457 @@
+"""All entity types: inheritance between them, and since when their entities have which field.
+
+A new schema touches no entity. An entity keeps the fields that were written. Every other field reads as the default
+that its type had when the entity got the field. So a type remembers, for each field of its complete schema, since when
+its entities have it, and the earlier defaults that older entities still read (a `Slot`).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final, NamedTuple
+
+from pydantic_core import to_json
+
+from qcore.store.errors import (
+    InheritanceCycle,
+    SchemaInvalid,
+    SchemaTooLarge,
+    TooManyOperations,
+    TypeNotFound,
+    UnknownParentType,
+    ValueTooLarge,
+    quoted,
+)
+from qcore.store.limits import (
+    MAX_COMPLETE_FIELDS,
+    MAX_FIELDS,
+    MAX_OPERATIONS,
+    MAX_SCHEMA_BYTES,
+    MAX_SCHEMAS_BYTES,
+    MAX_TYPES,
+    MAX_VALUE_BYTES,
+    PLAIN_A_STEP,
+)
+from qcore.store.schema import EntitySchema, FieldSchema, check_schema, field_to_json
+from qcore.store.values import LargeValue, Value, same_value, value_bytes
+
+#: Types above a type, at most.
+MAX_INHERITANCE_DEPTH: Final = 100
+#: Bytes counted for a type on top of its fields, and for an earlier default on top of a large value.
+_TYPE_BYTES: Final = 128
+_EARLIER_BYTES: Final = 128
+#: Types whose complete schemas are made before an item of `Schemas.restore`.
+_TYPES_AT_A_TIME: Final = 50
+
+
+#: What a `Slot` has after its size.
+SlotHistory = tuple[int, int, int, tuple[tuple[int, Value], ...]]
+
+
+class Slot(NamedTuple):
+    """One field of a complete schema.
+
+    Attributes:
+        schema: what it holds now.
+        size: length of the schema's JSON text in bytes.
+        generation: number of the field's life: a value that was written in another life of it, before it was removed or
+            changed its kind, does not count. 0 for a field that the type had before its first entity.
+        since_id: entities with an id up to this one got the field when that life began; later ones at their creation.
+        since_ns: when that life began, nanoseconds since the Unix epoch.
+        earlier: defaults that it had before, oldest first, each with the last id of an entity that reads it.
+    """
+
+    schema: FieldSchema
+    size: int
+    generation: int = 0
+    since_id: int = -1
+    since_ns: int = 0
+    earlier: tuple[tuple[int, Value], ...] = ()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every entity of the type has the field since its creation, with the present default."""
+        return self.generation == 0 and not self.earlier
+
+    @property
+    def history(self) -> SlotHistory:
+        return self.generation, self.since_id, self.since_ns, self.earlier
+
+    def default_of(self, number: int) -> Value:
+        """What the field reads as on the entity with this number while nobody has written it."""
+        if self.earlier:
+            at = bisect_left(self.earlier, number, key=_last_id)
+            if at < len(self.earlier) and self.schema.fits(self.earlier[at][1]):
+                return self.earlier[at][1]
+        return self.schema.default
+
+
+def _last_id(item: tuple[int, Value]) -> int:
+    return item[0]
+
+
+class CompleteType(NamedTuple):
+    """A type with what it inherits.
+
+    Attributes:
+        slots: its fields by name, those of its ancestors first; its own win.
+        depth: how many types are above it.
+        size: length of the complete schema's JSON text, about.
+        own_bytes: the same of its own fields, and of the earlier defaults that it keeps.
+    """
+
+    slots: Mapping[str, Slot]
+    depth: int
+    size: int
+    own_bytes: int
+
+
+class Moment(NamedTuple):
+    """When schemas change: the log index, the last id given out before, nanoseconds since the Unix epoch."""
+
+    at: int
+    last_id: int
+    time_ns: int
+
+
+class SchemaChange(NamedTuple):
+    """What `Schemas.adopt` takes: the new schemas, and the complete types that they change."""
+
+    own: dict[str, EntitySchema]
+    complete: dict[str, CompleteType]
+
+
+class Schemas:
+    """Every type's schema, own and complete. Changed only by `adopt` and `restore`."""
+
+    def __init__(self) -> None:
+        self.own: dict[str, EntitySchema] = {}
+        self._complete: dict[str, CompleteType] = {}
+        self._subtypes: dict[str, dict[str, None]] = {}
+        self._own_bytes = 0
+        self._complete_fields = 0
+
+    def after(self, change: SchemaChange) -> Schemas:
+        """These schemas with a change, to look at; copies the table of types."""
+        seen = Schemas()
+        seen.own = {**self.own, **change.own}
+        seen._complete = {**self._complete, **change.complete}
+        return seen
+
+    def frozen(self) -> Schemas:
+        """These schemas as they are now, to look at; copies the table of types."""
+        return self.after(SchemaChange({}, {}))
+
+    def get(self, entity_type: str) -> EntitySchema:
+        """The type's own schema.
+
+        Raises:
+            TypeNotFound: there is none.
+        """
+        schema = self.own.get(entity_type)
+        if schema is None:
+            raise _unknown(entity_type)
+        return schema
+
+    def slots(self, entity_type: str) -> Mapping[str, Slot]:
+        """The fields of the complete schema.
+
+        Raises:
+            TypeNotFound: there is none.
+        """
+        found = self._complete.get(entity_type)
+        if found is None:
+            raise _unknown(entity_type)
+        return found.slots
+
+    def complete(self, entity_type: str) -> EntitySchema:
+        """The type's schema with all inherited fields, ancestors first; a type's own field wins.
+
+        Raises:
+            TypeNotFound: there is none.
+        """
+        slots = self.slots(entity_type)
+        fields = {name: slot.schema for name, slot in slots.items()}
+        return EntitySchema(entity_type, self.own[entity_type].inherit, fields)
+
+    # -- changing --------------------------------------------------------------------------------
+
+    def change(
+        self,
+        changed: Iterable[EntitySchema],
+        moment: Moment | None = None,
+        oldest: Callable[[str], int | None] = lambda _: None,
+    ) -> SchemaChange:
+        """What adding or replacing some schemas means; nothing is changed yet.
+
+        Args:
+            changed: the schemas.
+            moment: when, which also holds the schemas to the bounds; None for apply rules 1 and 2, under which
+                entities are rewritten at once and nothing is bounded.
+            oldest: the least number of an entity of exactly this type, or None.
+
+        Raises:
+            UnknownParentType: an ancestor has no schema.
+            InheritanceCycle: a type is its own ancestor.
+            SchemaInvalid: what `check_schema` refuses, or there are too many ancestors.
+            SchemaTooLarge, ValueTooLarge, TooManyOperations: a bound is exceeded.
+        """
+        new = {schema.entity_type: schema for schema in changed}
+        for schema in new.values():
+            check_schema(schema)
+        for name in new:
+            self.check_lineage(name, new)
+        planner = _Planner(self.own, self._complete, new, moment, oldest)
+        result = SchemaChange(new, planner.complete_all(self._affected(new)))
+        if moment is not None:
+            self._check_totals(result)
+        return result
+
+    def adopt(self, change: SchemaChange) -> None:
+        """Make a change the present state."""
+        for name, schema in change.own.items():
+            before = self.own.get(name)
+            if before is not None and before.inherit is not None:
+                self._subtypes[before.inherit].pop(name, None)
+            if schema.inherit is not None:
+                self._subtypes.setdefault(schema.inherit, {})[name] = None
+            self.own[name] = schema
+        for name, complete in change.complete.items():
+            old = self._complete.get(name, _NOTHING)
+            self._own_bytes += complete.own_bytes - old.own_bytes
+            self._complete_fields += len(complete.slots) - len(old.slots)
+            self._complete[name] = complete
+
+    def restore(
+        self,
+        schemas: Iterable[EntitySchema],
+        histories: Mapping[str, Mapping[str, SlotHistory]],
+    ) -> Iterator[None]:
+        """Fill new schemas with those of a snapshot, a bounded number of types before each item.
+
+        Args:
+            schemas: all of them.
+            histories: by type, those of the fields of its complete schema that are not plain.
+
+        Raises:
+            StoreError: as `change`, without the bounds.
+        """
+        new = {schema.entity_type: schema for schema in schemas}
+        planner = _Planner({}, {}, new, None, lambda _: None, histories)
+        for number, name in enumerate(new, start=1):
+            check_schema(new[name])
+            self.check_lineage(name, new)
+            planner.complete(name)
+            if number % _TYPES_AT_A_TIME == 0:
+                yield
+        self.adopt(SchemaChange(new, planner.done))
+
+    def check_lineage(self, entity_type: str, new: Mapping[str, EntitySchema]) -> None:
+        """Refuse a type whose ancestors are wrong, where `new` replaces some schemas.
+
+        Raises:
+            UnknownParentType, InheritanceCycle, SchemaInvalid: see `change`.
+        """
+        chain: dict[str, None] = {}
+        last, current = entity_type, entity_type
+        while True:
+            if current in chain:
+                raise InheritanceCycle(f"{quoted(entity_type)} inherits from itself")
+            if len(chain) > MAX_INHERITANCE_DEPTH:
+                raise _too_deep(entity_type)
+            schema = new.get(current) or self.own.get(current)
+            if schema is None:
+                raise UnknownParentType(
+                    f"{quoted(last)} inherits from {quoted(current)}, which has no schema"
+                )
+            chain[current] = None
+            if schema.inherit is None:
+                return
+            last, current = current, schema.inherit
+
+    def _affected(self, new: Mapping[str, EntitySchema]) -> list[str]:
+        """The changed types and all that inherit from any of them."""
+        found = dict.fromkeys(new)
+        to_visit = list(new)
+        while to_visit:
+            for name in self._subtypes.get(to_visit.pop(), ()):
+                if name not in found:
+                    found[name] = None
+                    to_visit.append(name)
+        return list(found)
+
+    def _check_totals(self, change: SchemaChange) -> None:
+        own_bytes, fields, types = self._own_bytes, self._complete_fields, len(self._complete)
+        for name, complete in change.complete.items():
+            old = self._complete.get(name, _NOTHING)
+            own_bytes += complete.own_bytes - old.own_bytes
+            fields += len(complete.slots) - len(old.slots)
+            types += old is _NOTHING
+        for what, seen, before, bound in (
+            ("types", types, len(self._complete), MAX_TYPES),
+            ("bytes of schemas", own_bytes, self._own_bytes, MAX_SCHEMAS_BYTES),
+            ("fields in all complete schemas", fields, self._complete_fields, MAX_COMPLETE_FIELDS),
+        ):
+            # What older rules allowed may be there already, and may shrink.
+            if seen > bound and seen > before:
+                raise SchemaTooLarge(f"there would be {seen} {what}; the limit is {bound}")
+
+
+class _Planner:
+    """Makes complete types, parents before what inherits from them."""
+
+    def __init__(
+        self,
+        own: Mapping[str, EntitySchema],
+        before: Mapping[str, CompleteType],
+        new: Mapping[str, EntitySchema],
+        moment: Moment | None,
+        oldest: Callable[[str], int | None],
+        histories: Mapping[str, Mapping[str, SlotHistory]] | None = None,
+    ) -> None:
+        self._own = own
+        self._before = before
+        self._new = new
+        self._moment = moment
+        self._oldest = oldest
+        self._histories = histories or {}
+        self._affected: dict[str, None] = dict.fromkeys(new)
+        self.done: dict[str, CompleteType] = {}
+        self._operations = 0
+
+    def complete_all(self, affected: list[str]) -> dict[str, CompleteType]:
+        self._affected = dict.fromkeys(affected)
+        for name in affected:
+            self.complete(name)
+        return self.done
+
+    def complete(self, name: str) -> CompleteType:
+        """The type and, before it, those above it that change."""
+        # Not by recursion: a list of the types that are to be made, which is short (`MAX_INHERITANCE_DEPTH`).
+        waiting = [name]
+        while waiting:
+            current = waiting[-1]
+            schema = self._schema(current)
+            parent = schema.inherit
+            if parent is not None and parent in self._affected and parent not in self.done:
+                waiting.append(parent)
+                continue
+            waiting.pop()
+            if current not in self.done:
+                self.done[current] = self._made(schema)
+        return self.done[name]
+
+    def _schema(self, name: str) -> EntitySchema:
+        return self._new[name] if name in self._new else self._own[name]
+
+    def _made(self, schema: EntitySchema) -> CompleteType:
+        name, inherit = schema.entity_type, schema.inherit
+        above = _ROOT
+        if inherit is not None:
+            above = self.done.get(inherit) or self._before[inherit]
+        if above.depth >= MAX_INHERITANCE_DEPTH:
+            raise _too_deep(name)
+        before = self._before.get(name)
+        known = {} if before is None else before.slots
+        given = self._histories.get(name, {})
+        oldest = None if before is None or self._moment is None else self._oldest(name)
+        slots: dict[str, Slot] = dict(above.slots)
+        slots.update(
+            {key: self._own_slot(field, known.get(key)) for key, field in schema.fields.items()}
+        )
+        if self._moment is not None:
+            self._count(name, len(slots) // PLAIN_A_STEP)
+            self._check_bounds(name, slots, before)
+        size, own_bytes = _TYPE_BYTES, _TYPE_BYTES + 2 * len(name)
+        for key, slot in slots.items():
+            size += slot.size
+            if key in schema.fields:
+                own_bytes += slot.size
+            history = given.get(key)
+            if history is not None:
+                made = Slot(slot.schema, slot.size, *history)
+            elif slot.is_plain and known.get(key) is slot:
+                continue
+            else:
+                made = self._slot(slot, known.get(key), oldest)
+            if not made.is_plain:
+                self._count(name, 1)
+                own_bytes += sum(_kept_bytes(value) for _, value in made.earlier)
+            slots[key] = made
+        if (
+            self._moment is not None
+            and size > MAX_SCHEMA_BYTES
+            and (before is None or size > before.size)
+        ):
+            raise SchemaTooLarge(
+                f"the complete schema of {quoted(name)} would have {size} bytes; the limit is {MAX_SCHEMA_BYTES}"
+            )
+        return CompleteType(slots, above.depth + 1, size, own_bytes)
+
+    def _count(self, name: str, operations: int) -> None:
+        self._operations += operations
+        if self._moment is not None and self._operations > MAX_OPERATIONS:
+            raise TooManyOperations(
+                f"the change reaches {quoted(name)} and other types that inherit from it: more than {MAX_OPERATIONS} "
+                "steps (fields that change or have changed before): change fewer fields at once, or types further down"
+            )
+
+    def _own_slot(self, field: FieldSchema, known: Slot | None) -> Slot:
+        if known is not None and known.schema is field:
+            return known
+        return Slot(field, len(to_json(field_to_json(field))))
+
+    def _slot(self, wanted: Slot, known: Slot | None, oldest: int | None) -> Slot:
+        """The field as the type's entities have it, from what its schema, or an ancestor's, now says."""
+        moment = self._moment
+        if moment is None or oldest is None:
+            # There is no entity that would have it from before, or it was rewritten.
+            return wanted if wanted.is_plain else Slot(wanted.schema, wanted.size)
+        if known is None or known.schema.kind != wanted.schema.kind:
+            return Slot(wanted.schema, wanted.size, moment.at, moment.last_id, moment.time_ns)
+        earlier = tuple(item for item in known.earlier if item[0] >= oldest)
+        changed = not same_value(known.schema.default, wanted.schema.default)
+        if changed and not (earlier and earlier[-1][0] == moment.last_id):
+            earlier += ((moment.last_id, known.schema.default),)
+        if known.schema is wanted.schema and len(earlier) == len(known.earlier):
+            return known
+        return known._replace(schema=wanted.schema, size=wanted.size, earlier=earlier)
+
+    def _check_bounds(
+        self, name: str, slots: Mapping[str, Slot], before: CompleteType | None
+    ) -> None:
+        if len(slots) > MAX_FIELDS and (before is None or len(slots) > len(before.slots)):
+            raise SchemaTooLarge(
+                f"{quoted(name)} would have {len(slots)} fields, inherited ones included; the limit is {MAX_FIELDS}"
+            )
+        if name in self._new:
+            for field in self._new[name].fields.values():
+                _check_default(field)
+
+
+def _check_default(field: FieldSchema) -> None:
+    size = value_bytes(field.default)
+    if size > MAX_VALUE_BYTES:
+        raise ValueTooLarge(
+            f"the default of field {quoted(field.field_type)} has {size} bytes; the limit is {MAX_VALUE_BYTES}"
+        )
+
+
+def _kept_bytes(value: Value) -> int:
+    return _EARLIER_BYTES + (value.size if isinstance(value, LargeValue) else 0)
+
+
+def _unknown(entity_type: str) -> TypeNotFound:
+    return TypeNotFound(f"entity type {quoted(entity_type)} has no schema")
+
+
+def _too_deep(entity_type: str) -> SchemaInvalid:
+    return SchemaInvalid(
+        f"{quoted(entity_type)} inherits through more than {MAX_INHERITANCE_DEPTH} types"
+    )
+
+
+#: Stands above a type that inherits from nothing: its depth makes the type's own 0.
+_ROOT: Final = CompleteType({}, -1, 0, 0)
+_NOTHING: Final = CompleteType({}, 0, 0, 0)

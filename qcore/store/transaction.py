@@ -1,0 +1,363 @@
+"""A command's view of the records: it sees its own changes, which others see only after `commit`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from qcore.store.children import ChildList
+from qcore.store.errors import EntityNotFound, FieldNotFound, TooManyOperations, quoted
+from qcore.store.ids import EntityId
+from qcore.store.limits import IDS_A_STEP, MAX_OPERATIONS
+from qcore.store.records import Entity, EntityChange, Field, Places, Records, positions_of
+from qcore.store.schemas import Moment, SchemaChange, Slot
+from qcore.store.values import Value, measured, same_value
+
+CHILDREN = "Children"
+
+
+class Transaction:
+    """A view of the records, and the changes of one command.
+
+    Args:
+        records: the committed state.
+        index: position of the log entry; 0 for a query.
+        time_ns: time of the log entry, nanoseconds since the Unix epoch.
+        sparse: whether new records are sparse, and the bounds of `qcore.store.limits` hold: from apply rules 3 on, and
+            for a query.
+    """
+
+    def __init__(self, records: Records, index: int, time_ns: int, *, sparse: bool) -> None:
+        self.time_ns = time_ns
+        self.sparse = sparse
+        self.schemas = records.schemas
+        self.loaded = records.loaded
+        #: What the command did so far, in order.
+        self.changes: list[EntityChange] = []
+        self._records = records
+        self._index = index
+        self._last_id = records.last_id
+        self._pending: dict[int, Entity | None] = {}  # None: deleted
+        self._written: dict[int, dict[str, Field | None]] = {}
+        self._schema_change: SchemaChange | None = None
+        #: By parent, where children stand now that stood elsewhere before; None: nowhere.
+        self._places: dict[int, dict[EntityId, Places | None]] = {}
+        self._new_places: dict[int, None] = {}  # parents whose list was made anew
+        self._operations = 0
+
+    def count(self, operations: int) -> None:
+        """Count steps of the request.
+
+        Raises:
+            TooManyOperations: it makes more than a request may.
+        """
+        self._operations += operations
+        if self.sparse and self._operations > MAX_OPERATIONS:
+            raise TooManyOperations(
+                f"the request takes more than {MAX_OPERATIONS} steps (reads, writes, references followed, "
+                "entities deleted): split it"
+            )
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    def find(self, entity_id: EntityId) -> Entity | None:
+        """The entity as this command sees it, or None."""
+        number = entity_id.id
+        entity = self._records.entities.get(number)
+        if number in self._pending:
+            entity = self._pending[number]
+        # A number with another type's name is another entity, one that does not exist.
+        return entity if entity is None or entity.entity_id.typ == entity_id.typ else None
+
+    def get(self, entity_id: EntityId) -> Entity:
+        """The entity as this command sees it.
+
+        Raises:
+            EntityNotFound: there is none.
+        """
+        entity = self.find(entity_id)
+        if entity is None:
+            raise EntityNotFound(f"entity {quoted(str(entity_id))} does not exist")
+        return entity
+
+    def slot(self, entity: Entity, name: str) -> Slot:
+        """What the entity's type says of a field.
+
+        Raises:
+            FieldNotFound: the type does not have it.
+        """
+        slot = self.schemas.slots(entity.entity_id.typ).get(name)
+        if slot is None:
+            raise FieldNotFound(
+                f"entity {quoted(str(entity.entity_id))} has no field {quoted(name)}"
+            )
+        return slot
+
+    def field(self, entity: Entity, name: str) -> Field:
+        """A field of an entity, written or not.
+
+        Raises:
+            FieldNotFound: its type does not have it.
+        """
+        return entity.field(name, self.slot(entity, name))
+
+    def targets(self, entity: Entity, name: str) -> tuple[EntityId, ...] | ChildList:
+        """The ids in a list of entities; none if the type has no such field, or it is no list."""
+        slot = self.schemas.slots(entity.entity_id.typ).get(name)
+        data = None if slot is None else entity.field(name, slot).value.data
+        if isinstance(data, ChildList):
+            return data
+        # An EntityId is a tuple too.
+        return data if isinstance(data, tuple) and not isinstance(data, EntityId) else ()
+
+    def reference(self, entity: Entity, name: str) -> EntityId | None:
+        """The id in a reference; None if the type has no such field, it is no reference, or it refers to nothing."""
+        slot = self.schemas.slots(entity.entity_id.typ).get(name)
+        data = None if slot is None else entity.field(name, slot).value.data
+        return data if isinstance(data, EntityId) else None
+
+    def of_types(self, entity_types: Iterable[str]) -> list[Entity]:
+        """All committed entities of exactly these types, by type, oldest first."""
+        records = self._records
+        return [records.entities[n] for typ in entity_types for n in records.by_type.get(typ, {})]
+
+    # -- changing --------------------------------------------------------------------------------
+
+    def new_id(self, entity_type: str) -> EntityId:
+        """An id that no entity ever had: at least the entry's index, and more than any before.
+
+        It is decided by the log alone, and stays far below 2**53, the limit of JSON numbers elsewhere.
+        """
+        self._last_id = max(self._last_id + 1, self._index)
+        return EntityId(entity_type, self._last_id)
+
+    def change_schemas(self, change: SchemaChange) -> None:
+        """New schemas, which this command itself does not see (see `see_new_schemas`)."""
+        self._schema_change = change
+
+    def see_new_schemas(self) -> None:
+        """From now on this command sees the schemas that it set; costs a copy of the table of types."""
+        if self._schema_change is not None:
+            self.schemas = self.schemas.after(self._schema_change)
+
+    @property
+    def moment(self) -> Moment | None:
+        """When schemas change with this command, as `Schemas.change` takes it."""
+        if not self.sparse:
+            return None
+        return Moment(self._index, self._last_id, self.time_ns)
+
+    def oldest(self, entity_type: str) -> int | None:
+        """The least number of a committed entity of exactly this type, or None."""
+        return self._records.oldest(entity_type)
+
+    def add(self, entity: Entity) -> None:
+        """A new entity."""
+        self._pending[entity.entity_id.id] = entity
+        self.changes.append(EntityChange(None, entity))
+
+    def write(self, entity: Entity, name: str, slot: Slot, field: Field) -> None:
+        """Replace one field.
+
+        Args:
+            slot: what the entity's type says of the field.
+        """
+        if not self.sparse:
+            self.reshape(entity, {**entity.fields, name: field})
+            return
+        if entity.created_ns is None:
+            entity = self._made_sparse(entity)
+        entity_id, fields, created_under, created_ns = entity
+        if len(fields) > len(self.schemas.slots(entity_id.typ)):
+            fields = self._without_removed(entity)
+        fields = {**fields, name: field}
+        if field.time_ns in (created_ns, slot.since_ns) and _is_default(entity, name, slot, field):
+            del fields[name]
+        changed = Entity(entity_id, fields, created_under, created_ns)
+        written = self._written.get(entity_id.id)
+        if written is None:
+            written = self._written[entity_id.id] = {}
+        if name not in written:
+            written[name] = entity.fields.get(name)
+        self._pending[entity_id.id] = changed
+        self.changes.append(EntityChange(entity, changed))
+
+    def reshape(self, entity: Entity, fields: dict[str, Field]) -> None:
+        """Replace all fields of a full record."""
+        changed = entity._replace(fields=fields)
+        self._pending[entity.entity_id.id] = changed
+        self.changes.append(EntityChange(entity, changed))
+
+    def delete(self, entity: Entity) -> None:
+        """Take an entity away."""
+        self._pending[entity.entity_id.id] = None
+        self.changes.append(EntityChange(entity, None))
+
+    def _made_sparse(self, entity: Entity) -> Entity:
+        """A full record in the other form: its fields count as written."""
+        fields = {
+            name: field._replace(value=measured(field.value))
+            for name, field in entity.fields.items()
+        }
+        # The time is never looked at: the record holds every field that it began with.
+        return entity._replace(fields=fields, created_ns=0)
+
+    def _without_removed(self, entity: Entity) -> dict[str, Field]:
+        """The fields that the type still has, in their present life."""
+        slots = self.schemas.slots(entity.entity_id.typ)
+        written = self._written.setdefault(entity.entity_id.id, {})
+        kept: dict[str, Field] = {}
+        for name, field in entity.fields.items():
+            slot = slots.get(name)
+            if slot is not None and slot.generation == field.generation:
+                kept[name] = field
+            else:
+                written.setdefault(name, field)
+        return kept
+
+    # -- children --------------------------------------------------------------------------------
+
+    def add_child(self, parent: Entity, child: EntityId) -> None:
+        """Append to a parent's list of children."""
+        if self.sparse:
+            self.set_children(parent, self._appended(parent, self._child_list(parent), child))
+        else:
+            held = self.targets(parent, CHILDREN)
+            self._write_children(parent, (*held, child), self.time_ns, None)
+
+    def append_children(self, parent: Entity, children: tuple[EntityId, ...]) -> ChildList:
+        """A parent's list and some more; the caller writes it."""
+        held = self._child_list(parent)
+        self.count(len(children) // IDS_A_STEP)
+        for position, child in enumerate(children, start=held.next_position):
+            self._add_place(parent.entity_id.id, child, position)
+        return held.extended(children)
+
+    def without_children(self, parent: Entity, children: Iterable[EntityId]) -> ChildList:
+        """A parent's list without some ids, wherever they stand in it; the caller writes it."""
+        made = self._child_list(parent)
+        number = parent.entity_id.id
+        for child in children:
+            places = self._place(number, child)
+            if places is not None:
+                self.count(len(positions_of(places)) // IDS_A_STEP)
+                for position in positions_of(places):
+                    made = made.without(position)
+                self._places.setdefault(number, {})[child] = None
+        return made
+
+    def new_children(self, parent: Entity, children: tuple[EntityId, ...]) -> ChildList:
+        """A list in the place of the parent's; the caller writes it."""
+        self.count(len(children) // IDS_A_STEP)
+        return self._listed(parent, children)
+
+    def set_children(
+        self,
+        parent: Entity,
+        children: ChildList,
+        time_ns: int | None = None,
+        writer: EntityId | None = None,
+    ) -> Field:
+        """Write a parent's list of children; returns the field."""
+        when = self.time_ns if time_ns is None else time_ns
+        return self._write_children(parent, children, when, writer)
+
+    def drop_children(self, parent: Entity, doomed: Iterable[EntityId]) -> None:
+        """Take deleted entities off the list of a parent, if they are on it."""
+        held = self.targets(parent, CHILDREN)
+        if isinstance(held, ChildList) or (self.sparse and held):
+            left = self.without_children(parent, doomed)
+            if len(left) < len(held):
+                self.set_children(parent, left)
+            return
+        gone = set(doomed)
+        rest = tuple(child for child in held if child not in gone)
+        if len(rest) < len(held):
+            self._write_children(parent, rest, self.time_ns, None)
+
+    def _write_children(
+        self,
+        parent: Entity,
+        children: tuple[EntityId, ...] | ChildList,
+        time_ns: int,
+        writer: EntityId | None,
+    ) -> Field:
+        slot = self.slot(parent, CHILDREN)
+        field = Field(Value("EntityList", children), time_ns, writer, slot.generation)
+        self.write(parent, CHILDREN, slot, field)
+        return field
+
+    def _child_list(self, parent: Entity) -> ChildList:
+        held = self.targets(parent, CHILDREN)
+        if isinstance(held, ChildList):
+            return held
+        if CHILDREN not in parent.fields:
+            self.count(len(held) // IDS_A_STEP)
+        # Else it is a list of a full record. However long it is, it becomes one of the other kind once.
+        return self._listed(parent, held)
+
+    def _listed(self, parent: Entity, children: tuple[EntityId, ...]) -> ChildList:
+        number = parent.entity_id.id
+        self._new_places[number] = None
+        self._places[number] = {}
+        for position, child in enumerate(children):
+            self._add_place(number, child, position)
+        return ChildList.of(children)
+
+    def _appended(self, parent: Entity, children: ChildList, child: EntityId) -> ChildList:
+        self._add_place(parent.entity_id.id, child, children.next_position)
+        return children.appended(child)
+
+    def _add_place(self, parent: int, child: EntityId, position: int) -> None:
+        before = self._place(parent, child)
+        places: Places = position
+        if before is not None:
+            self.count(1 + len(positions_of(before)) // IDS_A_STEP)
+            places = (*positions_of(before), position)
+        self._places.setdefault(parent, {})[child] = places
+
+    def _place(self, parent: int, child: EntityId) -> Places | None:
+        changed = self._places.get(parent)
+        if changed is not None and child in changed:
+            return changed[child]
+        if parent in self._new_places:
+            return None
+        return self._records.places.get(parent, {}).get(child)
+
+    # -- ending ----------------------------------------------------------------------------------
+
+    def commit(self) -> None:
+        """Make the changes the committed state."""
+        records = self._records
+        if self._schema_change is not None:
+            records.adopt(self._schema_change)
+        for number, entity in self._pending.items():
+            old = records.entities.get(number)
+            if entity is not None:
+                records.put(entity, old, self._written.get(number, {}))
+            elif old is not None:
+                records.remove(old)
+        for parent in self._new_places:
+            records.places.pop(parent, None)
+        for parent, changed in self._places.items():
+            if parent in records.entities:
+                self._commit_places(records.places.setdefault(parent, {}), changed)
+        records.last_id = self._last_id
+        records.loaded = self.loaded
+        records.sparse = records.sparse or self.sparse
+
+    def _commit_places(
+        self, places: dict[EntityId, Places], changed: dict[EntityId, Places | None]
+    ) -> None:
+        for child, place in changed.items():
+            if place is None:
+                places.pop(child, None)
+            else:
+                places[child] = place
+
+
+def _is_default(entity: Entity, name: str, slot: Slot, field: Field) -> bool:
+    """Whether the entity would have just this field if nobody had written it: then it need not be kept."""
+    if field.writer_id is not None:
+        return False
+    default = entity._replace(fields={}).field(name, slot)
+    return default.time_ns == field.time_ns and same_value(default.value, field.value)
