@@ -90,10 +90,11 @@ class Node:
         )  # seeded by the system: nodes must not draw the same election timeouts
         self._trace = NodeTrace(trace, config.node_id) if trace is not None else None
         durable_storage = JoiningStorage(storage)
+        loaded = durable_storage.load()
         self._replica = Replica(
             config.replica_config(),
             application.machine,
-            durable_storage.load(),
+            loaded,
             rng=rng,
             now=now_us(),
         )
@@ -109,6 +110,8 @@ class Node:
             on_durable=self._on_durable,
             on_error=self.fatal,
             on_disk_full=self._on_disk_full,
+            on_snapshot_stored=self._on_snapshot_stored,
+            loaded=loaded,
         )
         self._host = ReplicaHost(self._replica, self._writer, self, self._metrics)
         self._admission = PeerAdmission(
@@ -385,6 +388,11 @@ class Node:
     def _on_durable(self, write_id: int) -> None:
         self._host.on_durable(write_id)
 
+    def _on_snapshot_stored(self, index: int) -> None:
+        self._metrics.snapshots_stored += 1
+        self._metrics.snapshot_stored_at = time.time()
+        self._log.info("snapshot stored", index=index, log_bytes=self._writer.footprint.log_bytes)
+
     def _on_disk_full(self, is_full: bool) -> None:
         if is_full:
             self._desk.refuse_writes(
@@ -464,6 +472,8 @@ class Node:
             failure=None if self._failure is None else str(self._failure),
             refusal=self._links.refusal(),
             disk_full=self._desk.refuses_writes,
+            stored=self._writer.footprint,
+            snapshot_stored_at=self._metrics.snapshot_stored_at,
             longest_stall_s=self._metrics.stall_seconds.largest,
             queues={
                 "inbox": self._host.inbox_length,

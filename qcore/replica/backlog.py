@@ -66,6 +66,14 @@ class Backlog:
         """A new step may do its full share again."""
         self._left = STEP_COST
 
+    def appended(self, entries: Sequence[Entry]) -> None:
+        """The log has grown in this step: as much more may be applied in it, if so much waits.
+
+        Else a node that appends faster than it applies would fall behind without a bound.
+        """
+        if self.busy:
+            self._left += sum(1 + cost_of(entry.data) for entry in entries)
+
     def add(self, entries: Sequence[Entry]) -> None:
         """These are committed: apply what this step may still apply, and keep the rest."""
         if self.busy:
