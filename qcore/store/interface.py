@@ -137,8 +137,8 @@ class Recognises(Protocol):
 class CountsWork(Protocol):
     """What a machine whose commands differ much in their cost may have on top of `StateMachine`.
 
-    A step of the replica applies and answers a bounded amount, and the rest comes in the next steps, so that heartbeats go
-    on. It counts entries and bytes. A machine that has this says what its work counts for besides.
+    A step of the replica applies and answers a bounded amount, and the rest comes in the next steps, so that
+    heartbeats go on. It counts entries and bytes. A machine that has this says what its work counts for besides.
 
     Attributes:
         last_cost: what the last `apply` or `query` did, in units of a small command's work beyond the first; 0 for a
