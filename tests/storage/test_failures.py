@@ -15,6 +15,7 @@ import pytest
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog
 from qcore.core.entry import DurableState, Entry, HardState
 from qcore.errors import DiskFull, LogCorrupt, StorageError
+from qcore.storage import files
 from qcore.storage.checks import entry_rows
 from qcore.storage.memory import MemoryStorage
 from qcore.storage.sqlite import SqliteStorage
@@ -99,10 +100,38 @@ def test_a_disk_that_is_really_full(small_disk: Path) -> None:
     storage.close()
 
 
+def test_a_start_takes_no_space_that_is_scarce(small_disk: Path) -> None:
+    """A write-ahead file of full size would take all that is left, and the log could never be checkpointed."""
+    data = small_disk / "data"
+    storage = SqliteStorage.open(data, 1)
+    room = os.statvfs(small_disk)
+    assert room.f_bavail * room.f_frsize > 900_000
+    storage.write([SaveHardState(1, HardState(2, 1, 0))])
+    storage.write([AppendLog(2, [command(i, size=3000) for i in range(1, 101)])])
+    storage.close()
+    assert not (data / "log.db-wal").exists(), "it could not be checkpointed"
+    storage = SqliteStorage.open(data, 1)
+    assert len(storage.load().entries) == 100
+    storage.close()
+
+
+def test_room_that_is_gone_while_it_is_being_filled(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The room was there when it was looked for, and another program took it."""
+    monkeypatch.setattr(files, "_ROOM_FACTOR", 0)
+    file = small_disk / "wal"
+    file.write_bytes(b"frames")
+    before = os.statvfs(small_disk).f_bavail
+    files.preallocate(file, 8 << 20)
+    assert file.read_bytes() == b"frames"
+    assert os.statvfs(small_disk).f_bavail == before
+
+
 def test_no_space_for_a_new_log(small_disk: Path) -> None:
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(1_040_000))
-    with pytest.raises(StorageError, match=r"(?i)full|no space"):
+    with pytest.raises(DiskFull, match="full"):
         fresh(small_disk / "data")
     ballast.unlink()
     fresh(small_disk / "data").close()
