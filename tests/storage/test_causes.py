@@ -97,8 +97,8 @@ def test_corruption_is_believed_only_of_what_can_be_read(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("verdict", "second", "kind", "words"),
     [
-        ("Page 3: unable to get the page. error code=266", "ok", StorageError, "I/O error"),
-        ("Page 3: unable to get the page. error code=7", "ok", StorageError, "out of memory"),
+        ("Page 3: unable to get the page. error code=266",) * 2 + (StorageError, "I/O error"),
+        ("Page 3: unable to get the page. error code=7",) * 2 + (StorageError, "out of memory"),
         ("Freelist: failed to get page 9", "ok", StorageError, "differently each time"),
         ("Page 3 is never used", "Page 3 is never used", LogCorrupt, NEW_DIRECTORY),
         ("Page 3: unable to get the page. error code=11",) * 2 + (LogCorrupt, NEW_DIRECTORY),

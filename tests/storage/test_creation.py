@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from qcore.errors import LogCorrupt, StorageError
+from qcore.storage import creation
 from qcore.storage.files import is_there
 from qcore.storage.mark import MarkFile
 from qcore.storage.sqlite import SqliteStorage
@@ -39,6 +41,34 @@ def test_what_an_attempt_left_is_replaced(tmp_path: Path) -> None:
         *("log.db", "log.db-wal", "log.mark", "qcore.lock")
     }
     storage.close()
+
+
+def test_what_sqlite_says_that_it_did_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says which journal mode it ended up with, and does not fail when that is not the one asked for."""
+    build = creation._build
+
+    def without_wal(connection: sqlite3.Connection, node_id: int) -> object:
+        build(connection, node_id)
+        return connection.execute("PRAGMA journal_mode=DELETE").fetchone()[0]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(creation, "_build", without_wal)
+        with pytest.raises(StorageError, match=r"gave up half-way.*'delete'") as caught:
+            SqliteStorage.open(tmp_path, 1)
+    assert not isinstance(caught.value, LogCorrupt)
+    assert not (tmp_path / "log.db").exists()
+    SqliteStorage.open(tmp_path, 1).close()
+
+
+def test_what_the_system_does_not_take_at_once_is_given_to_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, data, at: real(file, data[:100], at))
+    MarkFile.create(tmp_path / "mark")
+    assert (tmp_path / "mark").stat().st_size == 1024
 
 
 def test_a_directory_that_lost_its_log_is_not_created_anew(tmp_path: Path) -> None:

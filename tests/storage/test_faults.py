@@ -68,11 +68,15 @@ def test_a_disk_that_is_full_at_the_moment_of_joining(sweep: Sweep) -> None:
         assert result["held"] == {"term": 2, "last": 2, "cluster": "red"}
 
 
+@pytest.mark.parametrize("operation", ["create", "restart after a crash"])
 @pytest.mark.parametrize("times", [ONCE, FOR_EVER])
-def test_a_disk_that_cannot_be_read_is_not_called_corrupt(sweep: Sweep, times: int) -> None:
+def test_a_disk_that_cannot_be_read_is_not_called_corrupt(
+    sweep: Sweep, operation: str, times: int
+) -> None:
+    """SQLite calls it so, where a page of the database or of the write-ahead file is concerned."""
     cases = [
         case
-        for case in sweep.cases("restart after a crash")
+        for case in sweep.cases(operation)
         if (case.call, case.kind, case.times) == ("read", EIO, times)
     ]
     assert complaints(sweep, cases[:: len(cases) // 24 + 1]) == []
@@ -84,3 +88,20 @@ def test_half_a_write_is_no_write(sweep: Sweep) -> None:
     for case in cases[:24:3]:
         result = sweep.try_out(case.operation, case.call, case.kind, case.nth, case.times)
         assert (result["outcome"], result["next start"]) == ("done", "done"), result
+
+
+def test_a_full_disk_is_called_one_by_every_start(sweep: Sweep) -> None:
+    """SQLite alone would say of a write-ahead file that it cannot make only that it cannot open it."""
+    found = [
+        sweep.try_out(case.operation, case.call, case.kind, case.nth, case.times)
+        for case in sweep.cases("restart")
+        if (case.call, case.kind, case.times) == ("open", ENOSPC, FOR_EVER)
+    ]
+    outcomes = [str(result["outcome"]) for result in found if result["outcome"] != "done"]
+    assert outcomes
+    assert [text for text in outcomes if not text.startswith("DiskFull: ")] == []
+
+
+def test_a_start_does_not_need_the_block_for_its_process_id(sweep: Sweep) -> None:
+    result = sweep.try_out("restart", "write", ENOSPC, nth=1, times=ONCE)
+    assert (result["outcome"], result["next start"]) == ("done", "done")
