@@ -60,6 +60,8 @@ def test_a_full_disk_and_a_full_quota(number: int) -> None:
         (sqlite3.SQLITE_NOMEM, "SQLITE_NOMEM", "out of memory"),
         (sqlite3.SQLITE_ERROR, "SQLITE_ERROR", "nothing says that the data is damaged"),
         (sqlite3.SQLITE_CANTOPEN, "SQLITE_CANTOPEN", "a missing permission, or a full disk"),
+        (sqlite3.SQLITE_IOERR_LOCK, "SQLITE_IOERR_LOCK", "a missing permission, or a full disk"),
+        (sqlite3.SQLITE_READONLY, "SQLITE_READONLY", "a missing permission, or a full disk"),
     ],
 )
 def test_what_sqlite_says(tmp_path: Path, code: int, name: str, words: str) -> None:

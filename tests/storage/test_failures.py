@@ -20,7 +20,7 @@ from qcore.storage import files
 from qcore.storage.checks import entry_rows
 from qcore.storage.memory import MemoryStorage
 from qcore.storage.sqlite import SqliteStorage
-from tests.storage.directories import command, crashed, outcome, snapshot
+from tests.storage.directories import command, crashed, outcome, snapshot, stopped
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -118,6 +118,17 @@ def test_a_start_after_a_crash_needs_no_new_file(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="No space left"):
             (disk / "one more").touch()
         assert outcome(copy) == "same"
+
+
+def test_no_room_for_the_write_ahead_file_is_a_full_disk(tmp_path: Path) -> None:
+    """SQLite says only that it cannot open it."""
+    directory = stopped(tmp_path / "data")
+    files_and_directories = len(list(directory.path.iterdir())) + 2
+    with mounted(tmp_path / "disk", f"nr_inodes={files_and_directories}") as disk:
+        copy = directory.copy(disk / "data")
+        with pytest.raises(DiskFull, match=r"log\.db-wal: No space left"):
+            SqliteStorage.open(copy.path, 3)
+    assert outcome(directory) == "same"
 
 
 def test_a_start_takes_no_space_that_is_scarce(small_disk: Path) -> None:
