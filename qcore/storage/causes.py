@@ -27,6 +27,11 @@ _PERMISSIONS: Final = (
 )
 _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
+#: About names rather than the disk.
+_IN_THE_WAY: Final = (
+    *(errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR),
+    *(errno.ENAMETOOLONG, errno.ELOOP),
+)
 _EXHAUSTED: Final = {
     errno.EMFILE: "this process has too many files open: raise its limit (ulimit -n)",
     errno.ENFILE: "the system has too many files open: close some, or raise its limit",
@@ -56,6 +61,8 @@ def os_failure(error: OSError, action: str) -> StorageError:
         return StorageError(f"{text}: {_PERMISSIONS}")
     if error.errno in _EXHAUSTED:
         return StorageError(f"{text}: {_EXHAUSTED[error.errno]}")
+    if error.errno in _IN_THE_WAY:
+        return StorageError(f"{text}: look what is at that path")
     if error.errno == errno.EIO:
         return StorageError(f"{text}: an I/O error: {CHECK_DISK}")
     return StorageError(f"{text}: {CHECK_DISK}")

@@ -33,6 +33,7 @@ def of_sqlite(code: int, name: str) -> sqlite3.OperationalError:
         (errno.EMFILE, "too many files open"),
         (errno.ENOMEM, "out of memory"),
         (errno.ESTALE, "check the disk"),
+        (errno.ENOTDIR, "look what is at that path"),
     ],
 )
 def test_what_the_system_says(number: int, words: str) -> None:
