@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import uuid
 from contextlib import closing
 from pathlib import Path
@@ -53,6 +54,20 @@ def create(path: Path, mark_path: Path, wal_path: Path, node_id: int) -> None:
     _sync_ancestors(path.parent)
     MarkFile.create(mark_path)
     _create_database(path, node_id)
+
+
+def make_wal(path: Path, wal_path: Path) -> None:
+    """Have an empty write-ahead file if there is none. SQLite would make it, but not say why it cannot.
+
+    Raises:
+        DiskFull: no space.
+        StorageError: it cannot be made.
+    """
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        os.close(os.open(wal_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode))
+    except OSError as error:
+        raise os_failure(error, f"open {wal_path}") from error
 
 
 def _sync_ancestors(directory: Path) -> None:

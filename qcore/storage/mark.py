@@ -120,6 +120,25 @@ class MarkFile:
             self._file = -1
 
 
+def check_sequence(path: Path, sequence: int | None, promised: Mark) -> None:
+    """Refuse a database that holds less than was acknowledged.
+
+    Args:
+        path: the database.
+        sequence: number of its last transaction; None if that is not known yet.
+        promised: its mark.
+
+    Raises:
+        LogCorrupt: acknowledged transactions are missing.
+    """
+    if sequence is not None and sequence < promised.sequence:
+        raise LogCorrupt(
+            f"{path}: its last write has number {sequence}, but number {promised.sequence} "
+            f"(log up to entry {promised.last_index}) was acknowledged: {path}-wal was cut short, "
+            f"damaged or removed. {REMEDY}"
+        )
+
+
 def _encode(mark: Mark) -> bytes:
     head = _SLOT.pack(_MAGIC, mark.sequence, mark.last_index, 0)[:-4]
     return head + struct.pack("<I", zlib.crc32(head))

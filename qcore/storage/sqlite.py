@@ -19,9 +19,7 @@ A directory restored whole from an older copy is consistent with itself and cann
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import stat
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,8 +27,7 @@ from typing import NoReturn, Self, assert_never
 
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog, Write
 from qcore.core.entry import DurableState, Entry, HardState, Snapshot
-from qcore.core.restored import REMEDY
-from qcore.errors import DiskFull, LogCorrupt, StorageError
+from qcore.errors import DiskFull, StorageError
 from qcore.storage import schema
 from qcore.storage.causes import disk_failed, os_failure, translate
 from qcore.storage.checks import (
@@ -40,12 +37,12 @@ from qcore.storage.checks import (
     entry_rows,
     needs_layout_3,
 )
-from qcore.storage.creation import create, make_directory
+from qcore.storage.creation import create, make_directory, make_wal
 from qcore.storage.files import is_there, preallocate, sync_path
 from qcore.storage.giving_up import give_up, require_not_given_up
 from qcore.storage.interface import Identity
 from qcore.storage.lock import DirectoryLock
-from qcore.storage.mark import Mark, MarkFile
+from qcore.storage.mark import Mark, MarkFile, check_sequence
 from qcore.storage.memory import check_cluster
 from qcore.storage.outline import LogOutline
 from qcore.storage.staging import SnapshotParts
@@ -137,8 +134,8 @@ class SqliteStorage:
         if is_there(wal_path) and wal_path.stat().st_size > 0:
             inspection = schema.inspect(path)
             inspected = inspection.is_done
-            _check_sequence(path, inspection.sequence, promised)
-        _make_wal(path, wal_path)
+            check_sequence(path, inspection.sequence, promised)
+        make_wal(path, wal_path)
         # Every time: the attempt that made the files may have ended before their names were durable.
         sync_path(directory)
         mark = MarkFile(mark_path)
@@ -150,7 +147,7 @@ class SqliteStorage:
         try:
             storage = cls(directory, connection, mark, lock, wal_bytes)
             storage._check_owner(node_id)
-            _check_sequence(path, storage._stored.sequence, promised)
+            check_sequence(path, storage._stored.sequence, promised)
         except (sqlite3.Error, UnicodeDecodeError, MemoryError) as error:
             failure = translate(error, path, "read", connection)
             give_up(connection, path) if disk_failed(error) else connection.close()
@@ -487,20 +484,6 @@ class SqliteStorage:
             self._lock.release()
 
 
-def _make_wal(path: Path, wal_path: Path) -> None:
-    """Have an empty write-ahead file if there is none. SQLite would make it, but not say why it cannot.
-
-    Raises:
-        DiskFull: no space.
-        StorageError: it cannot be made.
-    """
-    try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-        os.close(os.open(wal_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode))
-    except OSError as error:
-        raise os_failure(error, f"open {wal_path}") from error
-
-
 def _needs_layout_3(write: Write) -> bool:
     """Whether the write says what layout 2, and with it 0.1.0, cannot hold."""
     match write:
@@ -512,13 +495,3 @@ def _needs_layout_3(write: Write) -> bool:
             return needs_layout_3(snapshot.meta)
         case TruncateLog():
             return False
-
-
-def _check_sequence(path: Path, sequence: int | None, promised: Mark) -> None:
-    """Refuse a database that holds less than was acknowledged. None: its rows will tell, later."""
-    if sequence is not None and sequence < promised.sequence:
-        raise LogCorrupt(
-            f"{path}: its last write has number {sequence}, but number {promised.sequence} "
-            f"(log up to entry {promised.last_index}) was acknowledged: {path}-wal was cut short, "
-            f"damaged or removed. {REMEDY}"
-        )
