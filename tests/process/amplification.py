@@ -80,6 +80,8 @@ class Arena:
         self.full = full
         self.replies: Counter[str] = Counter()
         self.leader = cluster.wait_leader()
+        #: The nodes after the last attack, which the next one must find.
+        self.seen = observe(cluster)
 
     @property
     def follower(self) -> NodeProcess:
@@ -108,7 +110,7 @@ class Arena:
         """
         with self.connect(node) as attacker:
             fields = ({"request": request, **options} for request in requests)
-            replies = attacker.requests(fields, REPLY_S)
+            replies = attacker.requests(fields, REPLY_S + len(requests) / 100)
         self.count(replies)
         self.replies["no reply"] += len(requests) - len(replies)
         return [body.get("response") for reply in replies for body in reply.values()]
@@ -130,9 +132,9 @@ class Arena:
         assert created is not None, f"the attack could not be prepared: {response}"
         return created
 
-    def flood(self, frames: Sequence[str], node: NodeProcess, seconds: float) -> None:
+    def flood(self, frames: Sequence[str], node: NodeProcess) -> None:
         """Send frames over and over for a while, and read no reply."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + (4.0 if self.full else 0.2)
         with self.connect(node) as attacker:
             while time.monotonic() < deadline and not attacker.closed:
                 for frame in frames:
@@ -233,8 +235,7 @@ def observe(cluster: LocalCluster) -> dict[int, _Seen]:
 
 def strike(arena: Arena, attack: Attack) -> Outcome:
     """Carry out one attack and say what it did; afterwards the cluster is whole again."""
-    cluster, outcome = arena.cluster, Outcome(attack.__name__)
-    before = observe(cluster)
+    cluster, outcome, before = arena.cluster, Outcome(attack.__name__), arena.seen
     began = time.monotonic()
     arena.replies = outcome.replies
     try:
@@ -250,8 +251,7 @@ def strike(arena: Arena, attack: Attack) -> Outcome:
     for node in cluster.nodes.values():
         outcome.peak_mib = max(outcome.peak_mib, _peak_mib(node))
         _judge(node, before.get(node.node_id), after.get(node.node_id), outcome)
-    if outcome.failures:
-        _mend(arena)
+    arena.seen = _mend(arena) if outcome.failures else after
     return outcome
 
 
@@ -260,6 +260,7 @@ def _judge(node: NodeProcess, before: _Seen | None, after: _Seen | None, outcome
         last = node.log_tail(1)[-300:]
         outcome.failures.append(f"node {node.node_id} ended: {last}")
     elif before is not None and after is not None:
+        assert before.pid == after.pid, "nobody started it again"
         if (before.term, before.leader) != (after.term, after.leader):
             outcome.failures.append(
                 f"node {node.node_id} saw an election: term {before.term}, leader {before.leader} became "
@@ -269,7 +270,7 @@ def _judge(node: NodeProcess, before: _Seen | None, after: _Seen | None, outcome
             outcome.stall_ms = max(outcome.stall_ms or 0.0, after.stall_ms)
 
 
-def _mend(arena: Arena) -> None:
+def _mend(arena: Arena) -> dict[int, _Seen]:
     """Start what ended again, so that the next attack finds three nodes."""
     cluster = arena.cluster
     for node in cluster.nodes.values():
@@ -281,7 +282,7 @@ def _mend(arena: Arena) -> None:
                     f"node {node.node_id} does not start again: {error}"
                 ) from error
     arena.leader = cluster.wait_leader(60)
-    observe(cluster)
+    return observe(cluster)
 
 
 def say(line: str) -> None:

@@ -22,6 +22,8 @@ _TEXT, _CLOSE, _PING = 1, 8, 9
 _READ_BYTES = 1 << 20
 #: Envelopes that share a frame in `requests`, and about how many characters of them.
 _BATCH, _BATCH_CHARS = 200, 500_000
+#: How many requests wait for a reply at once: fewer than a node takes before it calls itself overloaded.
+_WINDOW = 4_000
 
 
 class Attacker:
@@ -128,19 +130,21 @@ class Attacker:
             requests: the fields of each, without `id`.
             timeout_s: for all together.
         """
+        deadline = time.monotonic() + timeout_s
         self.replies.clear()
         count, chars, batch = 0, 0, list[str]()
         for fields in requests:
             text = json.dumps({"Perform": {"id": str(count), **fields}})
-            count += 1
             if batch and (len(batch) == _BATCH or chars + len(text) > _BATCH_CHARS):
                 self.send(f"[{','.join(batch)}]")
+                self.run(count - _WINDOW, deadline - time.monotonic())
                 chars, batch = 0, []
+            count += 1
             batch.append(text)
             chars += len(text)
         if batch:
             self.send(f"[{','.join(batch)}]")
-        self.run(count, timeout_s)
+        self.run(count, deadline - time.monotonic())
         taken, self.replies = self.replies, []
         return taken
 

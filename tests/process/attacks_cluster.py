@@ -34,7 +34,7 @@ def _flood(arena: Arena, frame: str) -> None:
     """Send it for a while to a node that leads and one that does not."""
     nodes: tuple[NodeProcess, ...] = (arena.leader, arena.follower)
     for node in nodes:
-        arena.flood([frame], node, arena.scale(1, 8) / 2)
+        arena.flood([frame], node)
 
 
 # --- reads ------------------------------------------------------------------------------------------
@@ -62,7 +62,7 @@ def large_writes_by_the_hundred(arena: Arena) -> None:
     entity = _large_entity(arena, "x" * 900_000)
     one = update(*[read(entity, "Text")] * 7, write(entity, "Count", {"Int": 1}, "Add"))
     for node in (arena.leader, arena.follower):
-        arena.flood([_frame([one] * arena.scale(30, 400))], node, arena.scale(1, 10))
+        arena.flood([_frame([one] * arena.scale(30, 400))], node)
         arena.perform(*[one] * arena.scale(4, 60), node=node)
 
 
@@ -148,7 +148,7 @@ def snapshots_by_the_hundred(arena: Arena) -> None:
             for n in range(500)
             for offset in (0, n * 1000, 2**62)
         ]
-        arena.flood([json.dumps(takes), json.dumps(reads)], node, arena.scale(1, 8))
+        arena.flood([json.dumps(takes), json.dumps(reads)], node)
 
 
 def members_by_the_thousand(arena: Arena) -> None:
@@ -168,7 +168,7 @@ def members_by_the_thousand(arena: Arena) -> None:
             {"ChangeMembership": {"id": str(n), "members": numbers[:1000], "timeout_ms": 2**62}}
             for n in range(100)
         ]
-        arena.flood([json.dumps(learners)], node, arena.scale(1, 5) / 2)
+        arena.flood([json.dumps(learners)], node)
     arena.ask("ChangeMembership", members=[1, 2, 3], learners=[])
 
 
@@ -176,7 +176,7 @@ def metrics_by_the_thousand(arena: Arena) -> None:
     """The one request that every node answers by itself, 4,096 times in a frame."""
     frame = json.dumps([{"GetMetrics": {"id": "\\" * 300}}] * arena.scale(500, 4096))
     for node in arena.cluster.nodes.values():
-        arena.flood([frame], node, arena.scale(1, 6) / 2)
+        arena.flood([frame], node)
 
 
 ATTACKS: tuple[Attack, ...] = (

@@ -50,7 +50,7 @@ def writers_with_a_long_type_name(arena: Arena) -> None:
 def creates_with_a_large_default(arena: Arena) -> None:
     """A type with a default of 1 MB and 3,000 creates, while the state is copied and read."""
     arena.perform(set_schema("Fat", field("String", "Text", "x" * (_LARGE - 1000))))
-    made = _ids(arena.perform(*[create("Fat")] * arena.scale(300, 3000)))
+    made = _ids(arena.perform(*[create("Fat")] * arena.scale(200, 3000)))
     arena.ask("TakeSnapshot", timeout_ms=20_000)
     if made:
         arena.perform(update(*[read(one, "Text") for one in made[:3000]]))
@@ -59,7 +59,7 @@ def creates_with_a_large_default(arena: Arena) -> None:
 
 def ancestors_with_large_defaults(arena: Arena) -> None:
     """90 ancestors with defaults of 1 MB; the complete schema of the last, and an entity of it."""
-    count = arena.scale(20, 90)
+    count = arena.scale(10, 90)
     schemas = [
         set_schema(
             f"Level{n}",
@@ -94,7 +94,7 @@ def many_children(arena: Arena) -> None:
         set_schema("Tree", field("EntityList", "Children", []), field("String", "Name", ""))
     )
     root = arena.create("Tree")
-    count = arena.scale(2_000, 100_000)
+    count = arena.scale(1_000, 100_000)
     made = _ids(arena.perform(*[create("Tree", root)] * count))
     arena.perform(update(read(root, "Children")), update(*[read(root, "Children")] * 3000))
     arena.perform(update(*[read(root, f"Children->0:{count}")] * 3000))
@@ -217,7 +217,7 @@ def schemas_of_every_size(arena: Arena) -> None:
 
 def defaults_that_older_entities_keep(arena: Arena) -> None:
     """Another large default again and again, with an entity created between two."""
-    for n in range(arena.scale(30, 300)):
+    for n in range(arena.scale(10, 300)):
         arena.perform(
             set_schema("Old", field("String", "Text", f"{n}" + "x" * 500_000)), create("Old")
         )

@@ -179,14 +179,14 @@ def hostile_frames(perform: type, size: int, *, every: bool) -> Iterator[str]:
     Args:
         perform: see `messages`.
         size: about so many bytes each.
-        every: each place with each value; else with two of them, in turn.
+        every: each place with each value, and with many copies of a valid one; else with one of them, in turn.
     """
     values = list(hostile_values(size).values())
     for number, (_, text, valid) in enumerate(places(perform)):
         copy = json.dumps(valid)
         copies = f"[{','.join([copy] * (size // (len(copy) + 1) + 1))}]"
-        chosen = values if every else [values[number % len(values)]]
-        for value in (*chosen, copies):
+        chosen = [*values, copies]
+        for value in chosen if every else (chosen[number % len(chosen)],):
             if f"{_HOLE_TEXT}:" in text and not value.startswith('"'):
                 value = json.dumps(value)  # a key is a text
             yield text.replace(_HOLE_TEXT, value)

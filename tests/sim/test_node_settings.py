@@ -113,7 +113,10 @@ def test_the_clock_of_a_node_that_joins_later_may_be_wrong() -> None:
         ("{settings: {2: {check_quorum: false, lease_reads: true}}}", r"node 2: lease_reads needs"),
         ("{settings: {2: {safeguards: {x: false}}}}", r"no safeguard is called 'x'"),
         (f"{{settings: {{2: {{max_rules: {LATEST_RULES + 1}}}}}}}", r"max_rules"),
-        ("{settings: {2: {max_rules: 1}}}", rf"node 2 has max_rules 1 and cannot apply the rules {LATEST_RULES}"),
+        (
+            "{settings: {2: {max_rules: 1}}}",
+            rf"node 2 has max_rules 1 and cannot apply the rules {LATEST_RULES}",
+        ),
         ("{max_rules: 1}", rf"node 1 has max_rules 1 and cannot apply the rules {LATEST_RULES}"),
         ("{priorities: {2: 1}, settings: {2: {priority: 0}}}", r"both give node 2 a priority"),
         ("{priorities: {1: 0, 2: 0, 3: 0}}", r"all of the voters \[1, 2, 3\] have priority 0"),
