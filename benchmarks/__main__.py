@@ -65,6 +65,11 @@ BENCHMARKS = {
         "stalls and latency while snapshots of a large store are taken and installed",
         quick=("--entities", "10000", "--seconds", "8"),
     ),
+    "log_growth": Benchmark(
+        "the log on disk and a restart, with small and large values at full speed",
+        normal=("--seconds", "20"),
+        quick=("--seconds", "4", "--sizes", "10000"),
+    ),
 }
 
 
@@ -87,7 +92,7 @@ def main() -> None:
         prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
-    parser.add_argument("--quick", action="store_true", help="rough figures, about two minutes")
+    parser.add_argument("--quick", action="store_true", help="rough figures, about three minutes")
     arguments = parser.parse_args()
     unknown = [name for name in arguments.names if name not in BENCHMARKS]
     if unknown:

@@ -140,6 +140,14 @@ class TooLarge(ProposalError):
     """The command exceeds the size limit; it was refused before it was appended."""
 
 
+class ResultTooLarge(ProposalError):
+    """The state machine's result is too large to be sent. A command took effect all the same: look at the state."""
+
+
+class ResultInvalid(ProposalError):
+    """The state machine's result is no text that can be sent: a fault of the machine. A command took effect."""
+
+
 class Overloaded(ProposalError):
     """A queue is full, or leadership is changing hands; nothing was appended.
 

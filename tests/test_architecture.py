@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "qcore"
-FOUNDATION = {"qcore", "qcore.errors", "qcore.trace", "qcore.__version__"}
+FOUNDATION = {"qcore", "qcore.errors", "qcore.files", "qcore.trace", "qcore.__version__"}
 
 #: package -> qcore packages it may import (the foundation and itself are always allowed).
 INTERNAL: dict[str, set[str]] = {
@@ -33,6 +33,7 @@ TOP_LEVEL: dict[str, set[str]] = {
     "__init__": {"qcore.errors"},
     "__main__": {"qcore.cli.main"},
     "errors": set(),
+    "files": set(),
     "trace": {"qcore.errors"},
 }
 

@@ -127,7 +127,7 @@ def start(
             "--snapshot-bytes",
             envvar="QCORE_SNAPSHOT_BYTES",
             min=0,
-            help="Take a snapshot after so many bytes of entries; 0: not for that.",
+            help="Take a snapshot after so many bytes of entries, or half its own; 0: not for that.",
         ),
     ] = 64 * 1024 * 1024,
     keep_entries: Annotated[
@@ -139,6 +139,15 @@ def start(
             help="Entries before a snapshot that stay in the log for slow followers.",
         ),
     ] = 5_000,
+    keep_bytes: Annotated[
+        int,
+        typer.Option(
+            "--keep-bytes",
+            envvar="QCORE_KEEP_BYTES",
+            min=0,
+            help="Bytes of such entries that stay at most.",
+        ),
+    ] = 64 * 1024 * 1024,
     priority: Annotated[
         int,
         typer.Option(
@@ -220,6 +229,7 @@ def start(
         snapshot_entries=snapshot_entries,
         snapshot_bytes=snapshot_bytes,
         keep_entries=keep_entries,
+        keep_bytes=keep_bytes,
         priority=priority,
         lease_reads=lease_reads,
         max_rules=LATEST_RULES if max_rules is None else max_rules,

@@ -1,8 +1,10 @@
-"""Runs a command's coroutine with a client, and turns Ctrl-C into its exit code."""
+"""Runs a command's coroutine with a client, and turns Ctrl-C and SIGTERM into their exit code."""
 
 from __future__ import annotations
 
 import asyncio
+import signal
+import threading
 from collections.abc import Coroutine
 from typing import TypeVar
 
@@ -17,9 +19,23 @@ def run(coroutine: Coroutine[object, object, _T]) -> _T:
     """Run to the end.
 
     Raises:
-        typer.Exit: interrupted from the keyboard.
+        typer.Exit: interrupted from the keyboard or by SIGTERM, after the coroutine has cleaned up. A second signal
+            ends the process at once.
     """
     try:
-        return asyncio.run(coroutine)
-    except KeyboardInterrupt:
+        return asyncio.run(_until_terminated(coroutine))
+    except (KeyboardInterrupt, asyncio.CancelledError):
         raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+async def _until_terminated(coroutine: Coroutine[object, object, _T]) -> _T:
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
+
+    def on_signal() -> None:
+        loop.remove_signal_handler(signal.SIGTERM)
+        task.cancel()
+
+    if threading.current_thread() is threading.main_thread():  # no other may handle signals
+        loop.add_signal_handler(signal.SIGTERM, on_signal)
+    return await coroutine

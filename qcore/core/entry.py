@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from qcore.core.text import utf8_length
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 
 EntryKind = Literal["command", "noop", "membership", "session", "version"]
@@ -42,8 +43,8 @@ class Entry:
     clock_us: Annotated[int, Field(exclude_if=not_)] = 0
 
     def size_bytes(self) -> int:
-        """Approximate size in memory, on the wire and on disk."""
-        return len(self.data) + ENTRY_OVERHEAD_BYTES
+        """Bytes of the data as UTF-8, and what an entry takes besides. JSON may escape some of it on the wire."""
+        return utf8_length(self.data) + ENTRY_OVERHEAD_BYTES
 
 
 @dataclass(slots=True)

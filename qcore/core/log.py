@@ -66,10 +66,14 @@ class RaftLog:
             end += 1
         return entries[position:end]
 
-    def count_within(self, last: int, max_bytes: int) -> int:
-        """How many of the newest entries up to `last`, which must be held, are at most `max_bytes` together."""
+    def count_within(self, last: int, max_bytes: int, max_count: int) -> int:
+        """How many of the newest entries up to `last`, which must be held, are at most `max_bytes` on disk together.
+
+        At most `max_count`, and no more are looked at.
+        """
         count = total = 0
-        for position in range(last - self.offset - 1, -1, -1):
+        end = last - self.offset
+        for position in range(end - 1, max(end - max_count, 0) - 1, -1):
             total += self.entries[position].size_bytes()
             if total > max_bytes:
                 break

@@ -26,6 +26,7 @@ from qcore.core.effects import (
     TruncateLog,
 )
 from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapshot, SnapshotMeta
+from qcore.core.growing_text import GrowingText
 from qcore.core.messages import RaftMessage
 from qcore.core.progress import Progress
 from qcore.core.restored import (
@@ -111,12 +112,12 @@ class Takeover:
 
 @dataclass(slots=True)
 class IncomingSnapshot:
-    """The chunks of a snapshot that this follower holds so far."""
+    """What this follower holds so far of a snapshot that is sent to it."""
 
     meta: SnapshotMeta
     total: int
     checksum: int
-    chunks: list[str] = field(default_factory=list)
+    text: GrowingText = field(default_factory=GrowingText)
     received: int = 0
     received_checksum: int = 0
 

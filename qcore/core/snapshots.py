@@ -27,7 +27,7 @@ def on_snapshot_taken(server: Server, event: SnapshotTaken) -> None:
         event.index, last.term, last.time_us, membership, last.clock_us, event.version
     )
     server.snapshot = Snapshot(meta, event.data, event.checksum)
-    keep = min(max(event.keep_entries, 0), server.log.count_within(event.index, event.keep_bytes))
+    keep = server.log.count_within(event.index, event.keep_bytes, max(event.keep_entries, 0))
     through = max(server.log.offset, event.index - keep)
     server.emit(StoreSnapshot(server.next_write_id(), server.snapshot, through, reset_log=False))
     server.log.compact(through)
@@ -172,7 +172,7 @@ def on_install_snapshot(server: Server, from_id: int, request: InstallSnapshot) 
         server.emit(MessageDropped(from_id, request, "the snapshot's checksum is wrong"))
         _answer(server, from_id, request, 0, 0)
         return
-    snapshot = Snapshot(incoming.meta, "".join(incoming.chunks), incoming.checksum)
+    snapshot = Snapshot(incoming.meta, incoming.text.take(), incoming.checksum)
     server.emit(
         StoreSnapshot(server.next_write_id(), snapshot, compact_through=index, reset_log=True)
     )
@@ -200,7 +200,7 @@ def _collect(server: Server, request: InstallSnapshot) -> IncomingSnapshot:
         incoming = IncomingSnapshot(meta, request.total, request.checksum)
         server.incoming_snapshot = incoming
     if request.offset == incoming.received:
-        incoming.chunks.append(request.data)
+        incoming.text.add(request.data)
         incoming.received += len(request.data)
         # Chunk by chunk: over a large text at once it would keep the server from everything else.
         incoming.received_checksum = crc32(request.data.encode(), incoming.received_checksum)

@@ -175,7 +175,8 @@ class TextApplication:
 
     def success(self, name: str, result: str) -> str:
         """The machine's result as text: it may be anything."""
-        return json.dumps({name: {"response": result, "error": None}})
+        # As it is in UTF-8: escaped to ASCII, a result within its bound could be too large for a frame.
+        return json.dumps({name: {"response": result, "error": None}}, ensure_ascii=False)
 
     def failure(self, name: str, error: QcoreError) -> str:
         """`{"Write": {"response": null, "error": text, "detail": {...}}}`, and likewise for `Read`."""

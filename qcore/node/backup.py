@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -23,6 +25,8 @@ from qcore.errors import (
 from qcore.node.remote import error_from, pause_after
 from qcore.storage.snapshot_file import SnapshotFileWriter, SnapshotHeader, check_target
 from qcore.transport.wire import SnapshotInfo
+
+T = TypeVar("T")
 
 #: One message to one node, once: endpoint, name, fields, seconds; the reply's value. See `QcoreClient.request`.
 Request = Callable[[str, str, Mapping[str, Any], float], Awaitable[dict[str, Any]]]
@@ -88,12 +92,32 @@ async def _save_from(source: _Source, path: Path, *, stale: bool, force: bool) -
         info.version,
     )
     # The file is written in a thread: other requests of this program go on.
-    writer = await asyncio.to_thread(SnapshotFileWriter, path, header, force=force)
-    with writer:
+    with contextlib.ExitStack() as stack:
+
+        def begin() -> SnapshotFileWriter:
+            return stack.enter_context(SnapshotFileWriter(path, header, force=force))
+
+        writer = await _in_thread(begin)
         async for part in source.text(info):
-            await asyncio.to_thread(writer.write, part)
-        await asyncio.to_thread(writer.finish)
+            await _in_thread(partial(writer.write, part))
+        await _in_thread(writer.finish)
     return header
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Run it in a thread, and wait for its end in any case.
+
+    Who is cancelled must not remove the file while the thread still writes it, or leave it because the thread has only
+    just made it.
+    """
+    job = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(job)
+    except asyncio.CancelledError:
+        await asyncio.wait([job])
+        if not job.cancelled():
+            job.exception()  # looked at: nobody else will
+        raise
 
 
 class _Source:

@@ -76,8 +76,8 @@ class NodeConfig:
             either they are refused as overloaded.
         max_command_bytes: a client's larger command is refused. The topology may be larger: see
             `MAX_TOPOLOGY_BYTES`.
-        snapshot_entries, snapshot_bytes, keep_entries: when to take a snapshot, and what it leaves of the log; see
-            `ReplicaConfig`.
+        snapshot_entries, snapshot_bytes, keep_entries, keep_bytes: when to take a snapshot, and what it leaves of the
+            log; see `ReplicaConfig`.
         priority, lease_reads, max_wall_skew_ms: see `RaftConfig`.
         max_rules: the newest apply rules to admit to; a lower one than the program's own holds the cluster back, so
             that an older program can still replace this one.
@@ -106,6 +106,7 @@ class NodeConfig:
     snapshot_entries: int = 50_000
     snapshot_bytes: int = 64 * 1024 * 1024
     keep_entries: int = 5_000
+    keep_bytes: int = 64 * 1024 * 1024
     priority: int = 1
     lease_reads: bool = False
     max_rules: int = LATEST_RULES
@@ -142,5 +143,6 @@ class NodeConfig:
             snapshot_entries=self.snapshot_entries,
             snapshot_bytes=self.snapshot_bytes,
             keep_entries=self.keep_entries,
+            keep_bytes=self.keep_bytes,
             max_rules=self.max_rules,
         )

@@ -6,9 +6,10 @@ from collections import deque
 from typing import Final
 
 from qcore.core.messages import AppendEntries, InstallSnapshot
+from qcore.core.text import utf8_length
 from qcore.replica.events import ClientRequest, PeerMessageReceived, ReplicaEvent
 from qcore.replica.flow import Flow
-from qcore.replica.messages import Forward, PeerMessage, ReadIndex
+from qcore.replica.messages import Forward, ForwardResponse, PeerMessage, ReadIndex
 
 #: Requests, and other events, that one step takes at most.
 _MAX_STEP_REQUESTS: Final = 256
@@ -92,5 +93,7 @@ def _size(message: PeerMessage) -> int:
     if isinstance(message, AppendEntries):
         return sum(entry.size_bytes() for entry in message.entries)
     if isinstance(message, InstallSnapshot):
-        return len(message.data)
-    return len(message.payload) if isinstance(message, Forward) else 0
+        return utf8_length(message.data)
+    if isinstance(message, ForwardResponse):
+        return utf8_length(message.result or "")
+    return utf8_length(message.payload) if isinstance(message, Forward) else 0

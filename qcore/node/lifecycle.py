@@ -21,13 +21,14 @@ from qcore.errors import (
     StateMachineFailed,
     StorageError,
 )
+from qcore.files import open_at_once
 from qcore.node.application import Application, EntityApplication
 from qcore.node.config import NodeConfig
 from qcore.node.garbage import Garbage
 from qcore.node.logs import NodeLog
 from qcore.node.node import Node
-from qcore.replica.sessions import SessionTable, command_in
-from qcore.replica.snapshotting import restore_snapshot
+from qcore.replica.sessions import command_in
+from qcore.replica.snapshotting import try_restoring
 from qcore.replica.versions import require
 from qcore.storage.interface import LogStorage
 from qcore.storage.peek import first_entries, stored_snapshot, stored_version
@@ -139,8 +140,7 @@ def _require_own_data(directory: Path, machine: StateMachine) -> None:
 def _unreadable(snapshot: Snapshot, machine: StateMachine) -> str | None:
     """How this machine fails to read the snapshot, or None. What it is left with is replaced when the node starts."""
     try:
-        # Of a machine that restores gradually, the first part: the node restores all of it soon enough.
-        next(restore_snapshot(snapshot.data, machine, SessionTable()), None)
+        try_restoring(snapshot.data, machine)  # the node restores all of it soon enough
     except StateMachineFailed as error:
         through = snapshot.meta.last_included_index
         return (
@@ -192,7 +192,7 @@ def _open_trace(path: Path | None, stack: ExitStack) -> IO[str] | None:
     if path is None:
         return None
     try:
-        return stack.enter_context(open(path, "a", encoding="utf-8"))
+        return stack.enter_context(open(path, "a", encoding="utf-8", opener=open_at_once))
     except OSError as error:
         raise ConfigError(f"--trace {path}: {error.strerror}") from None
 

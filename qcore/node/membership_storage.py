@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from qcore.core.effects import AppendLog, StoreSnapshot, Write
 from qcore.core.entry import DurableState, Membership, Snapshot
+from qcore.storage.background import WritesAhead
 from qcore.storage.interface import Identity, LogStorage
-from qcore.storage.writer import Tidies, WritesAhead
+from qcore.storage.writer import Tidies
 
 
 class JoiningStorage:

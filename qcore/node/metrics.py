@@ -64,6 +64,8 @@ class NodeMetrics:
         stall_own_seconds: that without the time that the node waited for a processor.
         gc_pause_seconds: computing time of each run of Python's cyclic garbage collector.
         leader_gap_seconds: time between two messages of the leader, on a follower.
+        snapshots_stored: snapshots that reached the disk, own and installed ones.
+        snapshot_stored_at: when the last one did, seconds since the Unix epoch; 0 before that.
     """
 
     requests: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -85,6 +87,8 @@ class NodeMetrics:
     stall_own_seconds: Histogram = field(default_factory=lambda: Histogram(STALL_BUCKETS))
     gc_pause_seconds: Histogram = field(default_factory=lambda: Histogram(STALL_BUCKETS))
     leader_gap_seconds: Histogram = field(default_factory=lambda: Histogram(STALL_BUCKETS))
+    snapshots_stored: int = 0
+    snapshot_stored_at: float = 0.0
 
     def count_request(self, kind: str, outcome: str, seconds: float) -> None:
         """Count a request that ended."""

@@ -15,7 +15,8 @@ from pydantic import JsonValue
 from qcore.core.effects import MembershipChanged, RoleChanged, StoreSnapshot
 from qcore.core.entry import Membership
 from qcore.core.status import CoreStatus
-from qcore.errors import ConfigError, DiskFull, QcoreError, TransportError
+from qcore.errors import ConfigError, DiskFull, QcoreError, StateMachineFailed, TransportError
+from qcore.files import read_regular
 from qcore.node import http, views
 from qcore.node.application import Application
 from qcore.node.clock import now_us
@@ -37,6 +38,7 @@ from qcore.replica.identity import ClusterIdentity
 from qcore.replica.messages import PeerMessage
 from qcore.replica.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
+from qcore.replica.results import digest_of
 from qcore.storage.interface import Incarnate, LogStorage
 from qcore.storage.writer import GroupCommitWriter
 from qcore.transport.codec import Codec
@@ -44,6 +46,8 @@ from qcore.transport.pool import PeerPool
 from qcore.transport.server import HttpResponse, Server, ServerConnection
 from qcore.transport.wire import REGISTRY, Hello, HelloReply
 
+#: A larger topology file is not read: whitespace and comments included, several times what the command may take.
+_MAX_CONFIG_BYTES: Final = 8 * MAX_TOPOLOGY_BYTES
 #: How often the state's digest is brought up to date.
 _HASH_INTERVAL_S: Final = 0.1
 
@@ -86,14 +90,15 @@ class Node:
         )  # seeded by the system: nodes must not draw the same election timeouts
         self._trace = NodeTrace(trace, config.node_id) if trace is not None else None
         durable_storage = JoiningStorage(storage)
+        loaded = durable_storage.load()
         self._replica = Replica(
             config.replica_config(),
             application.machine,
-            durable_storage.load(),
+            loaded,
             rng=rng,
             now=now_us(),
         )
-        application.machine.state_hash()  # else the loop would digest all that was restored in one go
+        digest_of(application.machine)  # else the loop would digest all that was restored in one go
         self._identity = ClusterIdentity(
             config.node_id,
             durable_storage.identity().cluster_id,
@@ -105,12 +110,18 @@ class Node:
             on_durable=self._on_durable,
             on_error=self.fatal,
             on_disk_full=self._on_disk_full,
+            on_snapshot_stored=self._on_snapshot_stored,
+            loaded=loaded,
         )
         self._host = ReplicaHost(self._replica, self._writer, self, self._metrics)
         self._admission = PeerAdmission(
             self._replica,
             self._identity,
-            load_known_members(config.data_dir),
+            load_known_members(
+                config.data_dir,
+                set(self._replica.core.membership.members()) - {config.node_id},
+                lambda why: log.warning("the members met are not on disk", why=why),
+            ),
             lambda error: log.warning("the members met could not be saved", why=str(error)),
         )
         self._links = PeerLinks(self._admission, self._host.post, log, self._metrics, self._trace)
@@ -143,7 +154,7 @@ class Node:
         if path is None:
             return None
         try:
-            data = path.read_bytes()
+            data = read_regular(path, _MAX_CONFIG_BYTES)
         except OSError as error:
             raise ConfigError(f"--config-file {path}: {error.strerror}") from None
         try:
@@ -269,7 +280,13 @@ class Node:
     def _state_hash(self) -> str:
         """The machine's digest. Empty while a snapshot is taken over: the state is that of no index then, and the
         machine must not be asked (see `RestoresGradually`)."""
-        return "" if self._replica.restoring else self._application.machine.state_hash()
+        if self._replica.restoring or self._failure is not None:
+            return ""
+        try:
+            return digest_of(self._application.machine)
+        except StateMachineFailed as error:
+            self.fatal(error)
+            return ""
 
     def _flush_trace(self) -> None:
         assert self._trace is not None
@@ -371,6 +388,11 @@ class Node:
     def _on_durable(self, write_id: int) -> None:
         self._host.on_durable(write_id)
 
+    def _on_snapshot_stored(self, index: int) -> None:
+        self._metrics.snapshots_stored += 1
+        self._metrics.snapshot_stored_at = time.time()
+        self._log.info("snapshot stored", index=index, log_bytes=self._writer.footprint.log_bytes)
+
     def _on_disk_full(self, is_full: bool) -> None:
         if is_full:
             self._desk.refuse_writes(
@@ -450,6 +472,8 @@ class Node:
             failure=None if self._failure is None else str(self._failure),
             refusal=self._links.refusal(),
             disk_full=self._desk.refuses_writes,
+            stored=self._writer.footprint,
+            snapshot_stored_at=self._metrics.snapshot_stored_at,
             longest_stall_s=self._metrics.stall_seconds.largest,
             queues={
                 "inbox": self._host.inbox_length,

@@ -21,9 +21,8 @@ from qcore.core.version import VersionSupport
 from qcore.errors import (
     LocalProtocolError,
     NotLeader,
-    OutcomeUnknown,
     RemoteProtocolError,
-    TooLarge,
+    ResultTooLarge,
 )
 from qcore.node.logs import NodeLog
 from qcore.node.metrics import NodeMetrics
@@ -229,7 +228,7 @@ class PeerLinks:
             refusal = ForwardResponse(
                 message.forward_id,
                 None,
-                error_code=(OutcomeUnknown if writes else TooLarge).__name__,
+                error_code=ResultTooLarge.__name__,
                 error_text=f"{error}; the command took effect"
                 if writes
                 else f"{error}: read less at once",

@@ -14,6 +14,7 @@ from pydantic import JsonValue
 
 from qcore.core.entry import Membership
 from qcore.core.raft import RaftCore
+from qcore.core.text import utf8_length
 from qcore.errors import (
     ConfigError,
     LocalProtocolError,
@@ -148,7 +149,7 @@ class RequestDesk:
         refusal = self._refuse_all
         if refusal is None and operation.kind == "write":
             refusal = self._refuse_writes
-        now, size = now_us(), len(asked.payload)
+        now, size = now_us(), utf8_length(asked.payload)
         if refusal is None:
             refusal = self._too_large(operation.payload) or self._flow.refusal(size, now)
         if refusal is not None:
@@ -175,7 +176,7 @@ class RequestDesk:
         limit = self._max_command_bytes
         if len(payload) * 4 <= limit:  # the usual case; no character has more than four bytes
             return None
-        size = len(payload.encode())
+        size = utf8_length(payload)
         if size <= limit:
             return None
         return TooLarge(f"the request has {size} bytes, the limit is {limit}: split it")

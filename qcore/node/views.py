@@ -16,6 +16,7 @@ from qcore.core.raft import RaftCore
 from qcore.core.status import CoreStatus, SnapshotProgress
 from qcore.core.version import ClusterVersion, VersionSupport
 from qcore.node.metrics import Exposition, NodeMetrics
+from qcore.storage.footprint import Footprint
 from qcore.transport.pool import PeerState
 from qcore.transport.server import ServerStats
 
@@ -65,6 +66,8 @@ class Around:
         failure: why the node has stopped working, or None.
         refusal: why a member will have nothing to do with this node (removed, wiped), or None.
         disk_full: writes are refused for lack of space.
+        stored: what of log and snapshots is on disk.
+        snapshot_stored_at: when this process last stored a snapshot, seconds since the Unix epoch, or 0.
         longest_stall_s: the longest stall of the event loop since the start, seconds.
         queues: length of each queue by name.
         connections: open connections by kind (`clients`, `peers`).
@@ -78,6 +81,8 @@ class Around:
     failure: str | None
     refusal: str | None
     disk_full: bool
+    stored: Footprint
+    snapshot_stored_at: float
     longest_stall_s: float
     queues: Mapping[str, int]
     connections: Mapping[str, int]
@@ -152,6 +157,12 @@ def metrics_object(
             "applied_index": status.applied,
             "durable_index": status.durable_index,
             "first_log_index": status.first_log_index,
+            "stored": {
+                "first_log_index": around.stored.first_index,
+                "last_log_index": around.stored.last_index,
+                "log_bytes": around.stored.log_bytes,
+                "snapshot_index": around.stored.snapshot_index,
+            },
             "membership_index": status.membership_index,
             "priority": status.priority,
             "priorities": _priorities(status),
@@ -300,6 +311,7 @@ def exposition(
     )
     _stalls(page, metrics)
     page.gauge("qcore_storage_disk_full", "1 while writes wait for space.", int(around.disk_full))
+    _stored(page, status, around)
     _counters(page, metrics, stats)
     page.family(
         "qcore_queue_length",
@@ -340,6 +352,30 @@ def _stalls(page: Exposition, metrics: NodeMetrics) -> None:
         page.gauge(f"{name}_max", f"{text}: the longest since the start.", histogram.largest)
 
 
+def _stored(page: Exposition, status: CoreStatus, around: Around) -> None:
+    """What is on disk, beside what is in memory: a large snapshot is stored some time after it was captured."""
+    stored = around.stored
+    gauges = {
+        "qcore_log_bytes": ("Bytes of the entries that are on disk.", stored.log_bytes),
+        "qcore_log_first_index": ("Lowest index of the log on disk.", stored.first_index),
+        "qcore_log_last_index": ("Highest index of the log on disk.", stored.last_index),
+        "qcore_snapshot_captured_index": (
+            "Last index of the newest snapshot in memory, or 0.",
+            status.snapshot_index,
+        ),
+        "qcore_snapshot_stored_index": (
+            "Last index of the snapshot on disk, or 0.",
+            stored.snapshot_index,
+        ),
+        "qcore_snapshot_stored_timestamp_seconds": (
+            "When this process last stored a snapshot, seconds since the Unix epoch, or 0.",
+            around.snapshot_stored_at,
+        ),
+    }
+    for name, (text, value) in gauges.items():
+        page.gauge(name, text, value)
+
+
 def _raft(page: Exposition, status: CoreStatus) -> None:
     gauges = {
         "term": ("Current term.", status.term),
@@ -350,7 +386,10 @@ def _raft(page: Exposition, status: CoreStatus) -> None:
         "last_log_index": ("Highest index in the log.", status.last_log_index),
         "first_log_index": ("Lowest index in the log.", status.first_log_index),
         "durable_index": ("Highest index on this node's stable storage.", status.durable_index),
-        "snapshot_index": ("Last index of the newest snapshot, or 0.", status.snapshot_index),
+        "snapshot_index": (
+            "Last index of the newest snapshot in memory, or 0.",
+            status.snapshot_index,
+        ),
         "priority": ("This node's own priority; 0 never leads.", status.priority),
         "priority_zero_voters": (
             "Voters known here to have priority 0: on the leader all that told it, elsewhere this node if it is one. "
@@ -423,6 +462,7 @@ def _counters(page: Exposition, metrics: NodeMetrics, stats: ServerStats) -> Non
             "Messages to peers lost here: no connection, or a full queue.",
             metrics.peer_messages_dropped,
         ),
+        "qcore_snapshots_stored": ("Snapshots stored on disk.", metrics.snapshots_stored),
         "qcore_peers_refused": ("Peers whose Hello was refused.", metrics.refused_peers),
         "qcore_frames_received": ("Frames from clients and peers.", stats.frames_received),
         "qcore_malformed_envelopes": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qcore.core.effects import ProposalRefused
+from qcore.core.text import utf8_length
 from qcore.errors import (
     DeadlineExceeded,
     OutcomeUnknown,
@@ -39,7 +40,7 @@ class Admission:
 
     def take(self, request: Request, now: int) -> QcoreError | None:
         """Take the request, or say why not."""
-        size, limit = len(request.payload), self._config.max_command_bytes
+        size, limit = utf8_length(request.payload), self._config.max_command_bytes
         if size > limit:
             return TooLarge(f"the request has {size} bytes, the limit is {limit}: split it")
         refusal = self._flow.refusal(size, now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qcore.core.entry import Entry
 from qcore.errors import IncompatibleVersion, StateMachineFailed
+from qcore.replica.results import Result, result_of_command, within_bound
 from qcore.replica.sessions import Outcome, SessionTable
 from qcore.replica.versions import Versions
 from qcore.store.interface import StateMachine
@@ -14,15 +15,19 @@ def apply_entry(
 ) -> Outcome:
     """Apply one committed entry; returns its result or its error, the same on every replica.
 
+    A result that cannot be sent is an error. From rules 3 on, a session also records it as one; before, it recorded
+    a large result as it was, and only the reply is an error.
+
     Raises:
         StateMachineFailed: the machine raised instead of returning an error result.
         IncompatibleVersion: the entry makes a version active that this program cannot apply.
     """
     try:
         if entry.kind == "command":
-            return machine.apply(entry.data, versions.context_of(entry)), None
+            return _reply(result_of_command(machine.apply(entry.data, versions.context_of(entry))))
         if entry.kind == "session":
-            return sessions.apply(entry, machine, versions.context_of(entry))
+            result, error = sessions.apply(entry, machine, versions.context_of(entry))
+            return (None, error) if result is None else _reply(result)
         if entry.kind == "version":
             before = versions.active.rules
             result = versions.apply(entry)
@@ -37,3 +42,8 @@ def apply_entry(
             "return an error result instead, so this node stops before it differs from the others"
         ) from raised
     return "", None
+
+
+def _reply(result: Result) -> Outcome:
+    bounded = within_bound(result)
+    return (bounded, None) if isinstance(bounded, str) else (None, bounded)

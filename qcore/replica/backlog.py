@@ -3,7 +3,7 @@
 Usually that is nothing: what a step commits is applied in the same step. But a follower that was away gets
 thousands of entries committed by one message, or a snapshot of the whole state. Then a bounded number
 is dealt with in each step, and the rest in the next ones, which `next_deadline` asks for at once. The
-bounds are counts, not times: the same on every host. Reads wait until what they must see is there.
+bounds are counts and bytes, not times: the same on every host. Reads wait until what they must see is there.
 """
 
 from __future__ import annotations
@@ -13,12 +13,26 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from qcore.core.entry import Entry
+from qcore.core.text import utf8_length
+from qcore.store.interface import CountsWork, StateMachine
 
-#: What one step applies at most: entries, and one more for each `1 << _COST_SHIFT` bytes that they hold.
+#: What one step applies at most: entries, and one more for each KiB that they hold or that their results have, and what
+#: the machine says that they cost (`CountsWork`). The last one of a step may exceed it.
 STEP_COST = 512
-_COST_SHIFT = 10
 #: What one part of a snapshot's restore counts for.
 RESTORE_COST = STEP_COST // 2
+
+
+def cost_of(text: str) -> int:
+    """What a text counts for in a step: one for each KiB."""
+    return utf8_length(text) >> 10
+
+
+def work_counter(machine: StateMachine) -> Callable[[], int]:
+    """A function that says what the machine's last command or query counts for in a step, besides its texts."""
+    if isinstance(machine, CountsWork):
+        return lambda: max(0, machine.last_cost)
+    return lambda: 0
 
 
 class Backlog:
@@ -52,6 +66,14 @@ class Backlog:
         """A new step may do its full share again."""
         self._left = STEP_COST
 
+    def appended(self, entries: Sequence[Entry]) -> None:
+        """The log has grown in this step: as much more may be applied in it, if so much waits.
+
+        Else a node that appends faster than it applies would fall behind without a bound.
+        """
+        if self.busy:
+            self._left += sum(1 + cost_of(entry.data) for entry in entries)
+
     def add(self, entries: Sequence[Entry]) -> None:
         """These are committed: apply what this step may still apply, and keep the rest."""
         if self.busy:
@@ -61,8 +83,15 @@ class Backlog:
             if self._left <= 0:
                 self._entries.extend(entries[position:])
                 return
-            self._left -= 1 + (len(entry.data) >> _COST_SHIFT)
-            self._apply(entry)
+            self._apply_one(entry)
+
+    def spend(self, cost: int) -> None:
+        """The entry that is being applied cost so much besides its own size."""
+        self._left -= cost
+
+    def _apply_one(self, entry: Entry) -> None:
+        self._left -= 1 + cost_of(entry.data)
+        self._apply(entry)
 
     def replace(self, restoring: Iterator[None], restored: Callable[[], None]) -> None:
         """A snapshot takes the place of the state and of all that was to be applied to it.
@@ -85,9 +114,7 @@ class Backlog:
                 if self._restored is not None:
                     self._restored()
         while self._entries and self._left > 0 and self._restoring is None:
-            entry = self._entries.popleft()
-            self._left -= 1 + (len(entry.data) >> _COST_SHIFT)
-            self._apply(entry)
+            self._apply_one(self._entries.popleft())
 
     def hold(self, index: int, ticket: int) -> None:
         """Serve this read once `index` is applied."""

@@ -21,8 +21,10 @@ class ReplicaConfig:
         max_admin_requests: membership changes, learners that catch up, and transfers without an outcome yet;
             beyond it `Overloaded`.
         snapshot_entries, snapshot_bytes: take a snapshot when so many entries, or bytes of entries, were
-            applied since the last; 0 switches the criterion off.
-        keep_entries: entries before a snapshot that stay in the log for slow followers.
+            applied since the last; 0 switches the criterion off. Of a state whose snapshot is more than twice as
+            large as `snapshot_bytes`, when half as many bytes were applied as that has.
+        keep_entries, keep_bytes: entries before a snapshot that stay in the log for slow followers, at most so many and
+            so many bytes of them.
         max_rules: the newest apply rules to admit to: a lower one holds the cluster back (`qcore.core.version`).
 
     Raises:
@@ -37,6 +39,7 @@ class ReplicaConfig:
     snapshot_entries: int = 0
     snapshot_bytes: int = 0
     keep_entries: int = 1000
+    keep_bytes: int = 64 * 1024 * 1024
     max_rules: int = LATEST_RULES
 
     def __post_init__(self) -> None:
@@ -48,7 +51,7 @@ class ReplicaConfig:
         ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("snapshot_entries", "snapshot_bytes", "keep_entries"):
+        for name in ("snapshot_entries", "snapshot_bytes", "keep_entries", "keep_bytes"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 0")
         if not 1 <= self.max_rules <= LATEST_RULES:

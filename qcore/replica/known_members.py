@@ -10,9 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from qcore.core.entry import Membership
 from qcore.errors import RemoteProtocolError
+
+#: Characters in an incarnation. A node draws 32; more would only fill the memory and the disk of those who remember it.
+MAX_INCARNATION: Final = 128
+#: How many nodes are remembered that the configuration does not know (yet).
+MAX_STRANGERS: Final = 1000
 
 
 @dataclass(slots=True, frozen=True)
@@ -48,8 +54,12 @@ class KnownMembers:
         """Compare with what is known of this member.
 
         Raises:
-            RemoteProtocolError: it is not the one that was met before.
+            RemoteProtocolError: it is not the one that was met before, or the name is too long to be remembered.
         """
+        if len(incarnation) > MAX_INCARNATION:
+            raise RemoteProtocolError(
+                f"the incarnation of node {node_id} has {len(incarnation)} characters, the limit is {MAX_INCARNATION}"
+            )
         known = self._known.get(node_id)
         if known is not None and incarnation and incarnation != known.incarnation:
             raise RemoteProtocolError(
@@ -61,12 +71,16 @@ class KnownMembers:
     def meet(self, node_id: int, incarnation: str, membership: Membership) -> None:
         """Remember a member of this node's cluster, or one that its configuration does not know yet.
 
+        Of the latter `MAX_STRANGERS` are remembered. Another is met when it connects after it has joined.
+
         Raises:
             StorageError: it could not be written down; it is remembered until this process ends.
         """
         known = self._known.get(node_id)
         if incarnation and (known is None or known.incarnation != incarnation):
             is_member = node_id in membership.members()
+            if not is_member and known is None and self._strangers(membership) >= MAX_STRANGERS:
+                return
             joined = membership.joined_at(node_id) if is_member else None
             self._known[node_id] = KnownMember(incarnation, joined)
             self._save(self._known)
@@ -93,3 +107,7 @@ class KnownMembers:
         if kept != self._known:
             self._known = kept
             self._save(self._known)
+
+    def _strangers(self, membership: Membership) -> int:
+        members = membership.members()
+        return sum(node_id not in members for node_id in self._known)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections import deque
+from typing import Final
+
 from qcore.core.events import ReadAbandoned, ReadRequested
 from qcore.errors import StoreError, TooStale
+from qcore.replica.backlog import cost_of, work_counter
 from qcore.replica.events import ClientRequest
 from qcore.replica.owner import Owner
 from qcore.replica.pending import Request
 from qcore.replica.relay import Relay
+from qcore.replica.results import answer_to_query, text_of
 from qcore.store.interface import StateMachine
+
+#: What one step answers at most: reads, and one more for each KiB of the answers. The last one may exceed it; the
+#: others are answered in the next steps, in their order.
+READ_COST: Final = 512
 
 
 class Reads:
@@ -26,10 +35,29 @@ class Reads:
         self._machine = machine
         self._waiting: dict[int, Request] = {}
         self._last_ticket = 0
+        #: What may be answered, and waits for a step with room. A stale read is judged when its turn comes.
+        self._due: deque[Request | ClientRequest] = deque()
+        self._work = work_counter(machine)
+        self._left = READ_COST
 
     def __len__(self) -> int:
-        """Reads that wait for the core."""
-        return len(self._waiting)
+        """Reads that wait, for the core or for a step that answers them."""
+        return len(self._waiting) + len(self._due)
+
+    @property
+    def busy(self) -> bool:
+        """True if the next step has reads to answer, unless a snapshot is being taken over."""
+        return bool(self._due)
+
+    def begin_step(self) -> None:
+        """A new step may do its full share again: answer those that are due first."""
+        self._left = READ_COST
+        while self._due and self._left > 0 and self._owner.readable_index >= 0:
+            due = self._due.popleft()
+            if isinstance(due, ClientRequest):
+                self._answer_stale(due)
+            elif not due.done:
+                self._answer(due)
 
     def begin(self, request: Request) -> None:
         """Ask the core when the read may be served; a follower asks its leader."""
@@ -62,13 +90,19 @@ class Reads:
 
     def begin_stale(self, event: ClientRequest) -> None:
         """Answer from this node's own state, if it is known to be fresh enough."""
+        if self._left > 0:
+            self._answer_stale(event)
+        else:
+            self._due.append(event)
+
+    def _answer_stale(self, event: ClientRequest) -> None:
         owner = self._owner
-        # It ends here and now, so it needs no deadline and takes nobody's place.
+        # It waits for nobody, so it needs no deadline and takes nobody's place.
         request = Request(event.request_id, None, "read", event.payload, owner.now)
         fresh_at = self._fresh_at()
         age_us = None if fresh_at is None else owner.now - fresh_at
         if age_us is not None and age_us <= event.max_staleness_ms * 1000:
-            self.serve(request)
+            self._answer(request)
         else:
             age = "of unknown age" if age_us is None else f"up to {age_us // 1000} ms old"
             owner.fail(
@@ -86,7 +120,7 @@ class Reads:
         return None if owner.catching_up else owner.core.fresh_at(owner.now)
 
     def serve(self, request: Request) -> None:
-        """Answer a read from the state as it is now."""
+        """Answer a read from the state as it is now, or in one of the next steps from a later one."""
         owner = self._owner
         if request.kind == "copy":
             owner.copy(request)
@@ -97,16 +131,25 @@ class Reads:
         if request.kind == "read_index":
             owner.succeed(request, "", owner.applied_index)
             return
-        try:
-            result = self._machine.query(request.payload)
-        except StoreError as error:
-            owner.fail(request, error)
-        except Exception as error:  # noqa: BLE001 - the user's own code; a read changes nothing
-            owner.fail(
-                request,
-                StoreError(
-                    f"the state machine failed on the query: {type(error).__name__}: {error}"
-                ),
-            )
+        if self._left > 0:
+            self._answer(request)
         else:
+            self._due.append(request)
+
+    def _answer(self, request: Request) -> None:
+        owner = self._owner
+        self._left -= 1
+        try:
+            result = answer_to_query(self._machine.query(request.payload))
+        except StoreError as error:
+            result = error if text_of(error) == str(error) else StoreError(text_of(error))
+        except Exception as error:  # noqa: BLE001 - the user's own code; a read changes nothing
+            result = StoreError(
+                f"the state machine failed on the query: {type(error).__name__}: {text_of(error)}"
+            )
+        self._left -= self._work()
+        if isinstance(result, str):
+            self._left -= cost_of(result)
             owner.succeed(request, result, owner.applied_index)
+        else:
+            owner.fail(request, result)

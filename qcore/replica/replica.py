@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qcore.core.effects import (
+    AppendLog,
     Apply,
     ChangeAccepted,
     ChangeRefused,
@@ -44,9 +45,10 @@ from qcore.errors import (
 from qcore.replica.admin import Admin
 from qcore.replica.admission import Admission, error_of_expiry
 from qcore.replica.applying import apply_entry
-from qcore.replica.backlog import Backlog
+from qcore.replica.backlog import Backlog, cost_of, work_counter
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.copies import StateCopies
+from qcore.replica.disk_window import DiskWindow
 from qcore.replica.events import (
     AddLearner,
     Applied,
@@ -82,6 +84,10 @@ from qcore.replica.snapshotting import Snapshotting, restore_snapshot
 from qcore.replica.ticks import Ticks
 from qcore.replica.versions import Versions, require_all
 from qcore.store.interface import StateMachine, support_of
+
+#: What one step appends to the log at most, in characters of requests (a single larger one goes alone): what follows
+#: from it, in the same step, is bounded too.
+STEP_BYTES = 1024 * 1024
 
 _NO_CLUSTER = (
     "this node belongs to no cluster yet: begin one with Init (`qcore cluster init`), or add this node to one "
@@ -140,6 +146,7 @@ class Replica:
         self._relay = Relay(self, rng)
         self._reads = Reads(self, self._relay, machine)
         self._deadlines = Deadlines()
+        self._disk_window = DiskWindow()
         self._admission = Admission(config, now)
         self._copies = StateCopies(self, self._reads, config.raft.election_timeout_max_ms * 1000)
         self.sessions = SessionTable()
@@ -147,6 +154,7 @@ class Replica:
         self.versions = Versions(self, support_of(machine, config.max_rules))
         require_all(durable, self.versions.support)
         self.applied_index = 0
+        self._work = work_counter(machine)
         self._backlog = Backlog(self._apply, self._reads.ready)
         if durable.snapshot is not None:
             for _ in restore_snapshot(durable.snapshot.data, machine, self.sessions):
@@ -154,7 +162,8 @@ class Replica:
             self.versions.restored(durable.snapshot.meta.version)
             self.sessions.restored(self.versions.active.rules)
             self.applied_index = durable.snapshot.meta.last_included_index
-        self._snapshotting = Snapshotting(config, self.applied_index)
+        size = 0 if durable.snapshot is None else len(durable.snapshot.data)
+        self._snapshotting = Snapshotting(config, self.applied_index, size)
         self.core = RaftCore(config.raft, durable, rng=rng, now=now)
         self._admin = Admin(self, config)
         self._carry_out(self.core.initial_effects())
@@ -176,6 +185,7 @@ class Replica:
         self._now = max(self._now, now)
         self._wall_us = wall_us
         self._backlog.begin_step()
+        self._reads.begin_step()
         for event in events:
             self._take(event, wall_us)
         if self._batch:
@@ -197,7 +207,8 @@ class Replica:
 
     def next_deadline(self) -> int:
         """When to step `Tick` at the latest, µs."""
-        if self._backlog.busy:
+        held = bool(self._batch) and not self._must_wait_for_disk
+        if self._backlog.busy or self._reads.busy or held:
             return self._now
         return min(
             self.core.next_deadline(),
@@ -232,7 +243,10 @@ class Replica:
             case PeerUnreachable(peer_id=peer_id):
                 self.step_core(event)
                 self._relay.on_unreachable(peer_id)
-            case Tick() | WriteDurable() | Campaign():
+            case WriteDurable(write_id=write_id):
+                self._disk_window.durable(write_id)
+                self.step_core(event)
+            case Tick() | Campaign():
                 self.step_core(event)
             case InitCluster():
                 self._init_cluster(event, wall_us)
@@ -304,7 +318,9 @@ class Replica:
     # -- writes ----------------------------------------------------------------------------------
 
     def _propose(self, wall_us: int) -> None:
-        batch, self._batch = self._batch, []
+        batch = self._next_batch()
+        if not batch:
+            return
         if self.core.role != "leader":
             for request in batch:
                 self._relay.pass_on(request)
@@ -328,10 +344,31 @@ class Replica:
                 self.fail(request, error)
         self._carry_out(effects)
 
+    def _next_batch(self) -> list[Request]:
+        """The oldest requests that wait to be appended, and no more bytes of them than one step may append."""
+        batch: list[Request] = []
+        size = 0
+        if self._must_wait_for_disk:
+            return batch  # the next `WriteDurable` brings the next step
+        for request in self._batch:
+            if batch and size + (request.size or 0) > STEP_BYTES:
+                break
+            size += request.size or 0
+            batch.append(request)
+        del self._batch[: len(batch)]
+        # The time of one may have come before its turn.
+        return [request for request in batch if not request.done]
+
+    @property
+    def _must_wait_for_disk(self) -> bool:
+        return self._disk_window.full and self.core.role == "leader"
+
     def _apply(self, entry: Entry) -> None:
         """Apply one committed entry and settle the request that waited at its index."""
         before = self.versions.active
         result, error = apply_entry(entry, self.machine, self.sessions, self.versions)
+        if entry.kind in ("command", "session"):
+            self._backlog.spend(self._work() + (0 if result is None else cost_of(result)))
         active = self.versions.active
         if active is not before and active != before:
             self._out.append(VersionRaised(active, entry.index))
@@ -364,6 +401,12 @@ class Replica:
             match effect:
                 case Send(to=to, message=message, after=after):
                     self._out.append(SendPeer(to, message, after))
+                case AppendLog(entries=entries):
+                    self._out.append(effect)
+                    size = sum(entry.size_bytes() for entry in entries)
+                    self._disk_window.appended(effect.write_id, size)
+                    self._snapshotting.appended(size)
+                    self._backlog.appended(entries)
                 case Apply(entries=entries):
                     self._backlog.add(entries)
                     self._relay.on_applied()
@@ -397,7 +440,7 @@ class Replica:
             self.sessions.restored(self.versions.active.rules)
             self._out.append(Restored(snapshot))
 
-        self._snapshotting.restored(index)
+        self._snapshotting.restored(index, len(snapshot.data))
         restoring = restore_snapshot(snapshot.data, self.machine, self.sessions)
         self._backlog.replace(restoring, restored)
         self._after_applying()

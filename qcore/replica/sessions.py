@@ -12,9 +12,19 @@ What measures the lifetime depends on the apply rules in effect (`qcore.core.ver
 | rules | the lifetime runs by | who is dropped at a session entry |
 |---|---|---|
 | 1 | log time, `Entry.time_us` | from the least recently used on, up to the first that has not expired |
-| 2 | the cluster clock, `Entry.clock_us`: it stands still while nobody leads | everyone that has expired |
+| from 2 on | the cluster clock, `Entry.clock_us`: it stands still while nobody leads | everyone that has expired |
 
 At the entry that raises the rules to 2, every lifetime begins again (`SessionTable.begin_rules_2`).
+
+From rules 3 on,
+
+- the bounds on replies count bytes as a snapshot holds them; before, characters;
+- a result that is too large to be sent is recorded as the error that it becomes (`qcore.replica.results`);
+- numbers have at most 63 bits;
+- one entry drops at most `MAX_EXPIRED_AT_ONCE` of those that have expired, the first to expire first. The rest is
+  refused when used, and dropped by the next entries; the leader's ticks come until all are.
+
+Both sizes of the replies are kept under all rules, so the raise to 3 costs nothing.
 
 Entries of kind `session` hold one JSON list:
 
@@ -24,7 +34,7 @@ Entries of kind `session` hold one JSON list:
 | `["keep", session]` | it is still in use |
 | `["close", session]` | it is not |
 | `["run", session, sequence, acknowledged, command]` | apply the command once; forget replies up to `acknowledged` |
-| `["tick"]` | rules 2, from the leader itself: drop what has expired (`qcore.replica.ticks`) |
+| `["tick"]` | from rules 2 on, from the leader itself: drop what has expired (`qcore.replica.ticks`) |
 
 A client cannot ask for a tick. If it could, a tick would only drop what has expired by the entry's own clock.
 """
@@ -34,57 +44,36 @@ from __future__ import annotations
 import heapq
 import json
 from collections import OrderedDict
+from collections.abc import Generator, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
-from pydantic import TypeAdapter
 from pydantic_core import from_json
 
 from qcore.core.entry import Entry
 from qcore.core.version import FIRST_VERSION
 from qcore.errors import QcoreError, SequenceRefused, SessionExpired, StoreError
+from qcore.replica.results import Result, result_of_command, within_bound
+from qcore.replica.session import Session
+from qcore.replica.session_text import read_table, table_text
 from qcore.store.interface import ApplyContext, StateMachine
 
 #: Bounds of the table. Part of the replicated rules: the same on every replica, not configuration.
-MAX_SESSIONS = 10_000
-MAX_REPLIES = 256
-MAX_REPLY_BYTES = (
-    64 * 1024 * 1024
-)  # characters of all replies kept; one session's share is a sixteenth
+MAX_SESSIONS: Final = 10_000
+MAX_REPLIES: Final = 256
+#: Of all replies kept. From rules 3 on bytes (`Session.size_bytes`), before that characters.
+MAX_REPLY_BYTES = 64 * 1024 * 1024
+#: One session's share: it may send no more commands once it holds so much.
 MAX_SESSION_REPLY_BYTES = MAX_REPLY_BYTES // 16
 LIFETIME_MIN_MS, LIFETIME_MAX_MS = 1_000, 24 * 3_600_000
+#: From rules 3 on: sessions that one entry drops because they have expired.
+MAX_EXPIRED_AT_ONCE: Final = 256
+#: From rules 3 on: numbers in an entry are below this, and not below 0.
+NUMBER_LIMIT: Final = 2**63
 
 #: Data of the session entry that the leader appends when an expiry is due.
 TICK: Final = '["tick"]'
-
-
-@dataclass(slots=True)
-class Session:
-    """One client's session.
-
-    Attributes:
-        lifetime_ms: how long it may be idle.
-        last_used_us: log time of its last entry; under rules 2, the cluster clock at its last entry.
-        replies: by sequence number, those the client has not acknowledged.
-        forgotten: every sequence number up to this one is done with.
-    """
-
-    lifetime_ms: int
-    last_used_us: int
-    replies: dict[int, str] = field(default_factory=dict)
-    forgotten: int = 0
-
-    def reply_bytes(self) -> int:
-        """Characters of the replies that it keeps."""
-        return sum(map(len, self.replies.values()))
-
-    def expired(self, time_us: int) -> bool:
-        return time_us - self.last_used_us > self.lifetime_ms * 1000
-
-    def expires_us(self) -> int:
-        """The first moment at which it has expired."""
-        return self.last_used_us + self.lifetime_ms * 1000 + 1
 
 
 Outcome = tuple[str | None, QcoreError | None]
@@ -99,7 +88,12 @@ class SessionTable:
 
     def __init__(self) -> None:
         self._sessions: OrderedDict[int, Session] = OrderedDict()
-        self._reply_bytes = 0
+        #: Those that hold replies, in the same order.
+        self._holders: OrderedDict[int, None] = OrderedDict()
+        self._characters = self._size_bytes = 0
+        #: Goes up with each dump that begins. A session of an older generation is part of a dump: it is copied before
+        #: it changes.
+        self._generation = 0
         self.counts_clock = False
         #: Under rules 2, a heap of (not before this, session): one item or more for each session. A session that was
         #: used since has an item that is too early, and gets another one when that comes up. Derived from the table,
@@ -111,9 +105,10 @@ class SessionTable:
 
     def apply(self, entry: Entry, machine: StateMachine, context: ApplyContext) -> Outcome:
         """Carry out an entry of kind `session`: its result or its error, the same on every replica."""
-        time_us = self._expire_by(entry, context.rules)
+        rules = context.rules
+        time_us = self._expire_by(entry, rules)
         try:
-            request = _parse(entry.data, context.rules)
+            request = _parse(entry.data, rules)
         except ValueError as error:
             return None, StoreError(f"not a session request: {error}")
         if isinstance(request, _Tick):
@@ -124,23 +119,24 @@ class SessionTable:
         if session is None:
             return None, _expired(request.session_id)
         if isinstance(request, _Run):
-            before = session.reply_bytes()
+            self._uncount(session)
             outcome = _run(session, request, context, machine)
-            self._reply_bytes += session.reply_bytes() - before
-            if self._reply_bytes > MAX_REPLY_BYTES:
-                self._shed(request.session_id)
+            self._count(request.session_id, session)
+            if self._held(rules) > MAX_REPLY_BYTES:
+                self._shed(request.session_id, rules)
             return outcome
         if isinstance(request, _Close):
             self._drop(request.session_id)
         return "null", None
 
-    def dump(self) -> str:
-        """The table as one line of JSON, as it goes into a snapshot."""
-        rows = [
-            [key, held.lifetime_ms, held.last_used_us, held.forgotten, list(held.replies.items())]
-            for key, held in self._sessions.items()
-        ]
-        return json.dumps(rows, separators=(",", ":"))
+    def dump(self, rules: int) -> Iterator[str]:
+        """The table as of this call, as it goes into a snapshot of these rules, in parts of a bounded size.
+
+        The parts may be drawn later, after more entries were applied. A session that changes meanwhile is copied
+        first, so the call itself costs a list of the sessions and no more.
+        """
+        self._generation += 1
+        return table_text([*self._sessions.items()], rules)
 
     def begin_rules_2(self, clock_us: int) -> None:
         """The entry that raises the rules to 2 is applied: every lifetime begins again, by the cluster clock.
@@ -148,8 +144,8 @@ class SessionTable:
         Args:
             clock_us: the cluster clock of that entry.
         """
-        for session in self._sessions.values():
-            session.last_used_us = clock_us
+        for session_id in [*self._sessions]:
+            self._own(session_id).last_used_us = clock_us
         self.counts_clock = True
         self._rebuild_expiries()
 
@@ -172,16 +168,57 @@ class SessionTable:
                 return due
         return None
 
-    def load(self, text: str) -> None:
-        """Inverse of `dump`. Call `restored` next."""
+    def load(self, text: str) -> Generator[None, None, int]:
+        """Replace the table by the one at the beginning of a snapshot's text; each item is a bounded part of the work.
+
+        Call `restored` when it is at its end.
+
+        Returns:
+            where the state machine's text begins.
+
+        Raises:
+            ValueError: the text does not begin with a table.
+        """
         self._sessions.clear()
-        for key, lifetime_ms, last_used_us, forgotten, replies in _ROWS.validate_json(text):
-            self._sessions[key] = Session(lifetime_ms, last_used_us, dict(replies), forgotten)
-        self._reply_bytes = sum(held.reply_bytes() for held in self._sessions.values())
+        self._holders.clear()
+        self._characters = self._size_bytes = 0
+        return (yield from read_table(text, self._add))
+
+    def _add(self, session_id: int, session: Session) -> None:
+        """The next session of a snapshot."""
+        session.generation = self._generation
+        self._sessions[session_id] = session
+        self._count(session_id, session)
+
+    def _own(self, session_id: int) -> Session:
+        """The session, to be changed: no dump holds this object."""
+        session = self._sessions[session_id]
+        if session.generation != self._generation:
+            session = self._sessions[session_id] = session.copy(self._generation)
+        return session
+
+    def _held(self, rules: int) -> int:
+        """How much all replies count for under these rules."""
+        return self._size_bytes if rules >= 3 else self._characters
+
+    def _count(self, session_id: int, session: Session) -> None:
+        """Its replies count again; it is the most recently used one."""
+        self._characters += session.characters
+        self._size_bytes += session.size_bytes
+        if session.replies:
+            self._holders[session_id] = None
+        else:
+            self._holders.pop(session_id, None)
+
+    def _uncount(self, session: Session) -> None:
+        self._characters -= session.characters
+        self._size_bytes -= session.size_bytes
 
     def _open(self, session_id: int, lifetime_ms: int, time_us: int) -> Outcome:
         lifetime_ms = min(max(lifetime_ms, LIFETIME_MIN_MS), LIFETIME_MAX_MS)
-        session = self._sessions[session_id] = Session(lifetime_ms, time_us)
+        session = self._sessions[session_id] = Session(
+            lifetime_ms, time_us, generation=self._generation
+        )
         while len(self._sessions) > MAX_SESSIONS:
             self._drop(next(iter(self._sessions)))
         if self.counts_clock:
@@ -197,8 +234,11 @@ class SessionTable:
         if session.expired(time_us):
             self._drop(session_id)
             return None
+        session = self._own(session_id)
         session.last_used_us = time_us
         self._sessions.move_to_end(session_id)
+        if session_id in self._holders:
+            self._holders.move_to_end(session_id)
         return session
 
     def _expire_by(self, entry: Entry, rules: int) -> int:
@@ -208,9 +248,10 @@ class SessionTable:
             return entry.time_us
         if not self.counts_clock:  # a table that has seen neither the raise nor a snapshot
             self.restored(rules)
-        clock_us = entry.clock_us
-        while (due := self.next_expiry_us()) is not None and due <= clock_us:
+        clock_us, left = entry.clock_us, MAX_EXPIRED_AT_ONCE if rules >= 3 else len(self._sessions)
+        while left and (due := self.next_expiry_us()) is not None and due <= clock_us:
             self._drop(heapq.heappop(self._expiries)[1])
+            left -= 1
         return clock_us
 
     def _rebuild_expiries(self) -> None:
@@ -228,26 +269,25 @@ class SessionTable:
                 return
             self._drop(oldest)
 
-    def _shed(self, kept: int) -> None:
+    def _shed(self, kept: int, rules: int) -> None:
         """Drop the least recently used of the sessions that hold replies, until the rest fits."""
-        holders = [key for key, held in self._sessions.items() if held.replies and key != kept]
-        for key in holders:
-            if self._reply_bytes <= MAX_REPLY_BYTES:
+        while self._held(rules) > MAX_REPLY_BYTES:
+            oldest = next(iter(self._holders), kept)
+            if oldest == kept:  # the most recently used one
                 return
-            self._drop(key)
+            self._drop(oldest)
 
     def _drop(self, session_id: int) -> None:
-        self._reply_bytes -= self._sessions.pop(session_id).reply_bytes()
+        self._uncount(self._sessions.pop(session_id))
+        self._holders.pop(session_id, None)
 
 
 def _run(session: Session, request: _Run, context: ApplyContext, machine: StateMachine) -> Outcome:
-    sequence, acknowledged = request.sequence, request.acknowledged
-    for done in [number for number in session.replies if number <= acknowledged]:
-        del session.replies[done]
-    session.forgotten = max(session.forgotten, acknowledged)
+    sequence = request.sequence
+    session.acknowledge(request.acknowledged)
     recorded = session.replies.get(sequence)
     if recorded is not None:
-        return recorded, None
+        return _outcome(recorded)
     if sequence <= session.forgotten:
         return None, SequenceRefused(
             f"number {sequence} was acknowledged, up to {session.forgotten}: its reply is gone"
@@ -256,14 +296,21 @@ def _run(session: Session, request: _Run, context: ApplyContext, machine: StateM
         return None, SequenceRefused(
             f"{MAX_REPLIES} replies are not acknowledged: acknowledge them before sending more"
         )
-    if session.reply_bytes() >= MAX_SESSION_REPLY_BYTES:
+    held = session.held(context.rules)
+    if held >= MAX_SESSION_REPLY_BYTES:
         return None, SequenceRefused(
-            f"{len(session.replies)} replies of {session.reply_bytes()} bytes are not acknowledged: acknowledge them "
+            f"{len(session.replies)} replies of {held} bytes are not acknowledged: acknowledge them "
             "before sending more"
         )
-    result = machine.apply(request.command, context)
-    session.replies[sequence] = result
-    return result, None
+    result = result_of_command(machine.apply(request.command, context))
+    if context.rules >= 3:
+        result = within_bound(result)
+    session.record(sequence, result)
+    return _outcome(result)
+
+
+def _outcome(result: Result) -> Outcome:
+    return (result, None) if isinstance(result, str) else (None, result)
 
 
 def _expired(session_id: int) -> SessionExpired:
@@ -271,11 +318,6 @@ def _expired(session_id: int) -> SessionExpired:
         f"session {session_id} is not open (expired, closed, or pushed out by newer ones); its earlier "
         "commands may have been applied: open a new one and look before repeating them"
     )
-
-
-_ROWS: TypeAdapter[list[tuple[int, int, int, int, list[tuple[int, str]]]]] = TypeAdapter(
-    list[tuple[int, int, int, int, list[tuple[int, str]]]]
-)
 
 
 @dataclass(slots=True)
@@ -340,7 +382,14 @@ def command_in(entry: Entry) -> str | None:
 
 def _parse(data: str, rules: int) -> _Open | _Keep | _Close | _Run | _Tick:
     """Raises ValueError: the entry is not one of the requests of these rules."""
-    match from_json(data):
+    request = from_json(data)
+    if rules >= 3 and isinstance(request, list):
+        for value in request:
+            if isinstance(value, bool) or (
+                isinstance(value, int) and not 0 <= value < NUMBER_LIMIT
+            ):
+                raise ValueError("a number is negative or has more than 63 bits, or is none")
+    match request:
         case ["open", int() as lifetime_ms]:
             return _Open(lifetime_ms)
         case ["keep", int() as session_id]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from qcore.errors import StateMachineFailed
+from qcore.replica.results import digest_of
 from qcore.sim.operations import EntityLanguage, KeyValueLanguage, Language, Requests
 from qcore.store.entities import EntityStore
 from qcore.store.interface import ApplyContext, RestoresGradually, StateMachine
@@ -48,7 +49,6 @@ class HashedMachine:
         "query",
         "restore",
         "restored_hash",
-        "state_hash",
         "versions",
     )
 
@@ -66,14 +66,21 @@ class HashedMachine:
         self.versions = inner.versions
         self.query: Callable[[str], str] = inner.query
         self.restore: Callable[[Iterable[str]], None] = inner.restore
-        self.state_hash: Callable[[], str] = inner.state_hash
 
     def apply(self, command: str, context: ApplyContext) -> str:
         """Apply, and report the digest if it is due at this index."""
         result = self._inner.apply(command, context)
         if context.index % HASH_EVERY == 0:
-            self._report(context.index, self._inner.state_hash())
+            self._report(context.index, self.state_hash())
         return result
+
+    def state_hash(self) -> str:
+        """The digest, which must be one.
+
+        Raises:
+            StateMachineFailed: it is no hexadecimal text.
+        """
+        return digest_of(self._inner)
 
     def snapshot(self) -> Iterable[str]:
         """The state as of now, in chunks."""
@@ -86,7 +93,7 @@ class HashedMachine:
             yield from self._inner.restore_gradually(chunks)
         else:
             self._inner.restore(chunks)
-        self.restored_hash = self._inner.state_hash()
+        self.restored_hash = self.state_hash()
 
 
 def made_by(make: Callable[[], StateMachine]) -> StateMachine:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from qcore.errors import ConfigError
+from qcore.files import open_at_once
 from qcore.sim.expectations import judge
 from qcore.sim.linearizability import LinearizabilityVerdict, check_history
 from qcore.sim.logs import lost_writes
@@ -109,7 +110,7 @@ def _writer(trace: TraceWriter | Path | str | IO[str] | None) -> Iterator[TraceW
         yield trace
     elif isinstance(trace, Path | str):
         try:
-            with Path(trace).open("w", encoding="utf-8", newline="\n") as stream:
+            with open(trace, "w", encoding="utf-8", newline="\n", opener=open_at_once) as stream:
                 yield TraceWriter(stream)
         except OSError as error:
             raise ConfigError(f"cannot write the trace {trace}: {error.strerror}") from None

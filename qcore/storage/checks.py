@@ -117,15 +117,6 @@ def _entry(
         raise corrupt(path, f"entry {index}", f"unreadable: {error}") from error
 
 
-def version_in(data: bytes, *, has_clock: bool) -> ClusterVersion:
-    """The version that an entry of kind `version` holds.
-
-    Raises:
-        ValueError: it holds none.
-    """
-    return ClusterVersion.from_json(data[_CLOCK.size if has_clock else 0 :].decode())
-
-
 def fields_checksum(*fields: Column) -> int:
     """crc32 of the fields with their types and lengths, so that no two different rows agree by design."""
     checksum = 0

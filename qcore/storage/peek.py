@@ -1,8 +1,8 @@
 """A look at a stored log before it is opened: which cluster it belongs to, and what it holds.
 
 Opening a log moves what a crash left in its write-ahead file, and takes its lock. A node that is not the one that
-the data needs must end before that, so this reads without changing anything. The version is a hint: checksums are
-verified when the log is opened and loaded. Snapshot and entries are verified here, too: what they hold is judged.
+the data needs must end before that, so this reads without changing anything. What it returns is verified: it is judged,
+and a changed bit must not be taken for another program's data.
 """
 
 from __future__ import annotations
@@ -16,26 +16,25 @@ from qcore.core.entry import Entry, EntryKind, Snapshot
 from qcore.core.version import ClusterVersion
 from qcore.errors import StorageError
 from qcore.storage.checks import (
-    HAS_CLOCK,
     KIND_CODES,
+    SnapshotRow,
     decode_entries,
     decode_meta,
     decode_snapshot,
-    version_in,
+    fields_checksum,
 )
 from qcore.storage.schema import translate
 from qcore.storage.sqlite import DATABASE_FILE
 
-_NEWEST_ENTRY = "SELECT data, kind FROM log WHERE (kind & 15) = ? ORDER BY idx DESC LIMIT 1"
 _SNAPSHOT = (
     "SELECT last_index, last_term, last_time_us, membership, parts, data, checksum FROM snapshot"
 )
 _PARTS = "SELECT data FROM snapshot_part WHERE last_index = ? ORDER BY id"
 #: Each entry, and the checksum before it, which its own continues.
-_FIRST_ENTRIES = (
+_ENTRIES = (
     "SELECT idx, term, kind, time_us, data, checksum, "
     "coalesce((SELECT checksum FROM log AS before WHERE before.idx = log.idx - 1), "
-    "(SELECT base_chain FROM state)) FROM log WHERE (kind & 15) IN ({codes}) ORDER BY idx LIMIT ?"
+    "(SELECT base_chain FROM state)) FROM log WHERE (kind & 15) IN ({codes}) ORDER BY idx {order} LIMIT ?"
 )
 
 
@@ -43,17 +42,26 @@ def stored_version(directory: Path) -> ClusterVersion | None:
     """The newest version that the log in a data directory names, committed or not.
 
     Returns:
-        None if there is no log, if it names no version, or if it cannot be read now: opening it will say why.
+        None if there is no log, if it names no version, or if it cannot be read now or was damaged: opening it will
+        say why.
     """
     try:
+        with closing(_entries(directory, ("version",), "DESC", 1)) as found:
+            for entry in found:
+                return ClusterVersion.from_json(entry.data)
         with _reading(directory) as connection:
-            entry = connection.execute(_NEWEST_ENTRY, (KIND_CODES["version"],)).fetchone()
-            if entry is not None:
-                return version_in(entry[0], has_clock=bool(entry[1] & HAS_CLOCK))
-            snapshot = connection.execute("SELECT membership FROM snapshot").fetchone()
-            return None if snapshot is None else decode_meta(0, 0, 0, snapshot[0].decode()).version
+            row = connection.execute(_SNAPSHOT).fetchone()
+        return None if row is None else _version_of(row)
     except (StorageError, ValueError):
         return None
+
+
+def _version_of(row: SnapshotRow) -> ClusterVersion | None:
+    """The version in the row of a snapshot, whose text is not looked at; None if the row was changed."""
+    index, term, time_us, membership, _, _, checksum = row
+    if fields_checksum(*row[:-1]) != checksum or not isinstance(membership, bytes):
+        return None
+    return decode_meta(index, term, time_us, membership.decode()).version
 
 
 def stored_snapshot(directory: Path) -> Snapshot | None:
@@ -76,9 +84,16 @@ def first_entries(directory: Path, kinds: tuple[EntryKind, ...], limit: int) -> 
     Raises:
         StorageError: they cannot be read now.
     """
+    return _entries(directory, kinds, "ASC", limit)
+
+
+def _entries(
+    directory: Path, kinds: tuple[EntryKind, ...], order: str, limit: int
+) -> Generator[Entry]:
     codes = ", ".join(str(KIND_CODES[kind]) for kind in kinds)
+    statement = _ENTRIES.format(codes=codes, order=order)
     with _reading(directory) as connection:
-        for *row, before in connection.execute(_FIRST_ENTRIES.format(codes=codes), (limit,)):
+        for *row, before in connection.execute(statement, (limit,)):
             entries, _ = decode_entries(directory / DATABASE_FILE, [tuple(row)], row[0], before)
             yield from entries
 

@@ -9,12 +9,13 @@ The header's keys are the fields of `SnapshotHeader`, after `format` and `versio
 the SHA-256 of the line without that key. So whatever changes, be it a bit, is noticed. `head -1 FILE` shows the header,
 and `tail -n +2 FILE | sha256sum` its `sha256`.
 
-A file is written beside its target under another name, synced and then renamed: the target is whole or not there.
+A file appears when it is whole (`qcore.storage.new_file`): the target is as it was, or is all that was written.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -31,6 +32,8 @@ from qcore.core.entry import Membership
 from qcore.core.messages import Since2, Version2
 from qcore.core.version import FIRST_VERSION
 from qcore.errors import ConfigError, SnapshotFileError
+from qcore.files import open_regular
+from qcore.storage.new_file import NewFile
 
 FORMAT: Final = "qcore-snapshot"
 #: Version 2 adds the cluster clock and the version of the cluster. A copy of a cluster whose rules are those of 0.1.0
@@ -109,24 +112,19 @@ class SnapshotFileWriter:
     """
 
     def __init__(self, target: Path, header: SnapshotHeader, *, force: bool = False) -> None:
-        check_target(target, force=force)
         self._target = target
-        self._header = header
         self._force = force
-        self._partial = target.with_name(f".{target.name}.{os.urandom(4).hex()}.partial")
+        self._header = header
         self._size = 0
         self._digest = hashlib.sha256()
         try:
-            # A copy of all data: for its owner's eyes only.
-            self._file: IO[bytes] = open(  # noqa: SIM115 - closed by `__exit__`
-                self._partial, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)
-            )
+            self._new = NewFile(check_target(target, force=force))
         except OSError as error:
             raise _cannot("write", target, error) from error
         try:
-            self._file.write(header.line())
+            self._new.file.write(header.line())
         except BaseException as error:
-            self._discard()
+            self._new.discard()
             if isinstance(error, OSError):
                 raise _cannot("write", target, error) from error
             raise
@@ -141,7 +139,7 @@ class SnapshotFileWriter:
         trace: TracebackType | None,
     ) -> None:
         """Remove what was written unless it was finished."""
-        self._discard()
+        self._new.discard()
 
     def write(self, text: str) -> None:
         """Append a part of the text.
@@ -153,7 +151,7 @@ class SnapshotFileWriter:
         self._digest.update(data)
         self._size += len(data)
         try:
-            self._file.write(data)
+            self._new.file.write(data)
         except OSError as error:
             raise _cannot("write", self._target, error) from error
 
@@ -166,11 +164,9 @@ class SnapshotFileWriter:
         """
         self._check()
         try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._name()
-            _sync_directory(self._target.parent)
+            self._new.publish(replace=self._force)
+        except FileExistsError:
+            raise _exists(self._target) from None
         except OSError as error:
             raise _cannot("write", self._target, error) from error
 
@@ -185,43 +181,51 @@ class SnapshotFileWriter:
                 f"{self._target}: what came does not have the checksum that was promised; nothing was kept: try again"
             )
 
-    def _name(self) -> None:
-        """Give the finished file its name; without `force` never over another file, not even one made just now."""
-        if self._force:
-            self._partial.replace(self._target)
-            return
-        try:
-            os.link(self._partial, self._target)
-        except FileExistsError:
-            raise _exists(self._target) from None
-        except OSError:
-            # A file system without hard links: the check comes as close to the renaming as it can.
-            check_target(self._target, force=False)
-            self._partial.replace(self._target)
 
-    def _discard(self) -> None:
-        with contextlib.suppress(OSError):
-            self._file.close()
-        with contextlib.suppress(OSError):
-            self._partial.unlink(missing_ok=True)
-
-
-def check_target(target: Path, *, force: bool) -> None:
+def check_target(target: Path, *, force: bool) -> Path:
     """Refuse a target at once that could not be written in the end.
+
+    Returns:
+        the file to write: of a symbolic link the one that it leads to, so that the link stays.
 
     Raises:
         ConfigError: it exists and may not be replaced.
-        SnapshotFileError: it is a directory, or there is no directory for it.
+        SnapshotFileError: it is a directory, a device or the like, a link to nothing, or there is no directory for it.
     """
-    if target.is_dir():
-        raise SnapshotFileError(f"{target} is a directory: name a file in it")
-    if target.exists() and not target.is_file():
-        # The file gets its name by renaming: that would put it in a device's place, `/dev/null` for one.
-        raise SnapshotFileError(f"{target} is not a regular file: give the name of one")
-    if not target.parent.is_dir():
-        raise SnapshotFileError(f"{target}: {target.parent} is not a directory: make it first")
-    if not force and os.path.lexists(target):
-        raise _exists(target)
+    try:
+        file = _destination(target) if target.is_symlink() else target
+        if file.is_dir():
+            raise SnapshotFileError(f"{target} is a directory: name a file in it")
+        if file.exists() and not file.is_file():
+            # The file gets its name by renaming: that would put it in a device's place, `/dev/null` for one.
+            raise SnapshotFileError(f"{target} is not a regular file: give the name of one")
+        if not file.parent.is_dir():
+            raise SnapshotFileError(f"{target}: {file.parent} is not a directory: make it first")
+        if not force and os.path.lexists(target):
+            raise _exists(target)
+    except OSError as error:
+        raise _cannot("write", target, error) from error
+    return file
+
+
+def _destination(link: Path) -> Path:
+    """Where a symbolic link leads in the end.
+
+    Raises:
+        SnapshotFileError: nowhere.
+    """
+    try:
+        return Path(os.path.realpath(link, strict=True))
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            where = "itself"
+        elif error.errno in (errno.ENOENT, errno.ENOTDIR):
+            where = f"{os.readlink(link)}, which is not there"
+        else:
+            raise
+        raise SnapshotFileError(
+            f"{link} is a symbolic link to {where}: remove it, or give another name"
+        ) from None
 
 
 def read_header(path: Path) -> SnapshotHeader:
@@ -242,21 +246,16 @@ def verify(path: Path) -> SnapshotHeader:
     """
     with _opened(path) as file:
         header = _header(path, file)
-        size, digest = 0, hashlib.sha256()
         try:
-            while part := file.read(READ_BYTES):
+            _check_size(path, os.fstat(file.fileno()).st_size - file.tell(), header.size)
+            # Not up to the end of the file, which may never come while somebody writes to it.
+            size, digest = 0, hashlib.sha256()
+            while part := file.read(min(READ_BYTES, header.size - size)):
                 size += len(part)
                 digest.update(part)
+            _check_size(path, os.fstat(file.fileno()).st_size - file.tell() + size, header.size)
         except OSError as error:
             raise _cannot("read", path, error) from error
-    if size < header.size:
-        raise SnapshotFileError(
-            f"{path} was cut short: {size} of {header.size} bytes of the state are there: {_TAKE_ANEW}"
-        )
-    if size > header.size:
-        raise SnapshotFileError(
-            f"{path}: {size - header.size} bytes follow the {header.size} bytes of the state: {_TAKE_ANEW}"
-        )
     if digest.hexdigest() != header.sha256:
         raise SnapshotFileError(
             f"{path}: the state was changed: its sha256 is {digest.hexdigest()}, it was {header.sha256} when it "
@@ -265,10 +264,22 @@ def verify(path: Path) -> SnapshotHeader:
     return header
 
 
+def _check_size(path: Path, size: int, promised: int) -> None:
+    """Before a byte of the state is read: a wrong size needs no checksum."""
+    if size < promised:
+        raise SnapshotFileError(
+            f"{path} was cut short: {size} of {promised} bytes of the state are there: {_TAKE_ANEW}"
+        )
+    if size > promised:
+        raise SnapshotFileError(
+            f"{path}: {size - promised} bytes follow the {promised} bytes of the state: {_TAKE_ANEW}"
+        )
+
+
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
     try:
-        file = path.open("rb")
+        file = open_regular(path)
     except OSError as error:
         raise _cannot("read", path, error) from error
     with file:
@@ -330,11 +341,3 @@ def _exists(target: Path) -> ConfigError:
 
 def _cannot(action: str, path: Path, error: OSError) -> SnapshotFileError:
     return SnapshotFileError(f"cannot {action} {path}: {error.strerror or error}")
-
-
-def _sync_directory(directory: Path) -> None:
-    file = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

@@ -20,8 +20,10 @@ from queue import Empty, SimpleQueue
 from typing import Protocol, TypeVar, runtime_checkable
 
 from qcore.core.effects import AppendLog, StoreSnapshot, Write
-from qcore.core.entry import Snapshot
+from qcore.core.entry import DurableState
 from qcore.errors import DiskFull, StorageError
+from qcore.storage.background import Background, WritesAhead
+from qcore.storage.footprint import Footprint, FootprintMeter
 from qcore.storage.interface import LogStorage
 
 #: What one transaction gathers at most, in bytes (one submission may be larger).
@@ -30,8 +32,6 @@ MAX_BATCH_BYTES = 4 << 20
 DISK_FULL_RETRY_S = 0.25
 #: After this time without a write, the storage may tidy up.
 IDLE_AFTER_S = 0.05
-#: A snapshot with fewer characters is stored with the rest of its batch.
-WRITE_AHEAD_FROM = 1 << 20
 #: Bytes counted for a write on top of the entries or the snapshot that it holds.
 WRITE_OVERHEAD_BYTES = 64
 
@@ -48,19 +48,6 @@ class Tidies(Protocol):
         ...
 
 
-@runtime_checkable
-class WritesAhead(Protocol):
-    """A storage that takes a large snapshot in parts, so that what clients wait for need not wait for it."""
-
-    def write_ahead(self, snapshot: Snapshot) -> bool:
-        """Write the next parts of a snapshot whose `StoreSnapshot` comes later; False if none is left."""
-        ...
-
-    def sweep(self) -> bool:
-        """Remove some of what earlier snapshots left; False if nothing is left."""
-        ...
-
-
 @dataclass(slots=True, frozen=True)
 class Pending:
     """What was submitted and is not durable yet: the caller's measure for refusing more work."""
@@ -74,6 +61,7 @@ class _Submission:
     writes: list[Write]
     commit: int | None
     size: int
+    log_bytes: int
     count: int
     last_write_id: int
 
@@ -89,6 +77,8 @@ class GroupCommitWriter:
         on_durable: called with the id of the newest write that is durable, and all before it.
         on_error: called once, with the error after which nothing is written any more.
         on_disk_full: called with True when a write is waiting for space, with False when it was done.
+        on_snapshot_stored: called with the last index that the stored snapshot covers, whenever that has changed.
+        loaded: what the storage holds, if that was loaded already.
         retry_s: pause between attempts while the disk is full, seconds.
     """
 
@@ -100,6 +90,8 @@ class GroupCommitWriter:
         on_durable: Callable[[int], None],
         on_error: Callable[[StorageError], None],
         on_disk_full: Callable[[bool], None],
+        on_snapshot_stored: Callable[[int], None] = lambda _index: None,
+        loaded: DurableState | None = None,
         retry_s: float = DISK_FULL_RETRY_S,
     ) -> None:
         self._storage = storage
@@ -107,6 +99,7 @@ class GroupCommitWriter:
         self._on_durable = on_durable
         self._on_error = on_error
         self._on_disk_full = on_disk_full
+        self._on_snapshot_stored = on_snapshot_stored
         self._retry_s = retry_s
         self._queue: SimpleQueue[_Submission | None] = SimpleQueue()
         self._closing = threading.Event()
@@ -115,8 +108,11 @@ class GroupCommitWriter:
         self._pending_writes = 0
         self._pending_bytes = 0
         self._lazy_commit: int | None = None
-        self._later: StoreSnapshot | None = None
-        self._sweeping = isinstance(storage, WritesAhead)
+        self._meter = FootprintMeter(storage.load() if loaded is None else loaded)
+        self._footprint = self._meter.footprint
+        self._background = (
+            Background(storage, self._meter) if isinstance(storage, WritesAhead) else None
+        )
         self._thread = threading.Thread(target=self._run, name="qcore-storage", daemon=True)
         self._thread.start()
 
@@ -125,6 +121,11 @@ class GroupCommitWriter:
         """What is submitted and not durable yet."""
         with self._counts:
             return Pending(self._pending_writes, self._pending_bytes)
+
+    @property
+    def footprint(self) -> Footprint:
+        """What the disk holds."""
+        return self._footprint
 
     def submit(self, writes: Sequence[Write], commit: int | None = None) -> None:
         """Queue writes, with ids that grow. Never blocks.
@@ -144,11 +145,15 @@ class GroupCommitWriter:
         # The commit index only grows: one that comes with the writes supersedes one that waited.
         commit = self._lazy_commit if commit is None else commit
         self._lazy_commit = None
-        size = sum(map(size_bytes, writes))
+        sizes = [(size_bytes(write), isinstance(write, StoreSnapshot)) for write in writes]
+        size = sum(number for number, _ in sizes)
+        log_bytes = sum(number for number, is_snapshot in sizes if not is_snapshot)
         with self._counts:
             self._pending_writes += len(writes)
             self._pending_bytes += size
-        self._queue.put(_Submission(list(writes), commit, size, len(writes), writes[-1].write_id))
+        self._queue.put(
+            _Submission(list(writes), commit, size, log_bytes, len(writes), writes[-1].write_id)
+        )
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Write what is queued, then end the thread; the storage stays open. Idempotent.
@@ -183,68 +188,52 @@ class GroupCommitWriter:
                 self._finish()
                 return
             batch, carried, ended = self._gather(first)
-            self._put_off_snapshot(batch)
             self._write(batch)
             self._settle(batch)
             if ended:
                 self._queue.put(None)
-            elif self._has_background_work:
-                self._work_in_background()
+            elif self._background is not None:
+                self._keep_pace(self._background, batch.log_bytes)
 
     def _finish(self) -> None:
-        """At the end, store what waited: a snapshot and the commit index. A help, not a duty."""
+        """At the end, store what waited: snapshots and the commit index. A help, not a duty."""
+        while self._background is not None and self._background.stores:
+            self._work(self._background)
         with suppress(DiskFull):
-            while self._later is not None:
-                self._work_in_background()
             if self._lazy_commit is not None:
                 self._storage.write([], self._lazy_commit)
 
-    # -- snapshots, in the background ------------------------------------------------------------
+    # -- in the background -----------------------------------------------------------------------
 
-    def _put_off_snapshot(self, batch: _Submission) -> None:
-        """Take a large snapshot of the own state out of the batch, to be stored little by little.
+    def _keep_pace(self, background: Background, log_bytes: int) -> None:
+        """After each batch do one transaction's worth of what nobody waits for, or as much as the batch calls for."""
+        background.appended(log_bytes)
+        if background.busy:
+            self._work(background)
+        while background.owes:
+            self._work(background)
 
-        It may be late: it and the entries that it replaces say the same, whatever else is written meanwhile
-        comes after those entries, and nobody waits for it. A crash leaves the older snapshot, and them.
-        A snapshot from a leader is no such thing: what follows rests on it.
-        """
-        if not isinstance(self._storage, WritesAhead):
-            return
-        snapshots = [write for write in batch.writes if isinstance(write, StoreSnapshot)]
-        if not snapshots:
-            return
-        self._sweeping = True
-        newest = snapshots[-1]
-        if newest.reset_log or len(newest.snapshot.data) < WRITE_AHEAD_FROM:
-            self._later = None  # superseded
-            return
-        self._later = newest
-        batch.writes = [write for write in batch.writes if write is not newest]
-
-    @property
-    def _has_background_work(self) -> bool:
-        return self._later is not None or self._sweeping
-
-    def _work_in_background(self) -> None:
-        """Do one transaction's worth of what nobody waits for."""
-        storage, later = self._storage, self._later
-        assert isinstance(storage, WritesAhead), "put off only where it can be done"
+    def _work(self, background: Background) -> None:
         try:
-            if later is None:
-                self._sweeping = self._until_space(storage.sweep)
-            elif not self._until_space(partial(storage.write_ahead, later.snapshot)):
-                self._until_space(partial(storage.write, [later]))
-                self._later = None
+            self._until_space(background.work)
         except DiskFull:  # and the writer is being closed: the older snapshot stays
-            self._later, self._sweeping = None, False
+            background.give_up()
+        self._look()
+
+    def _look(self) -> None:
+        """Say what is on disk now."""
+        before, self._footprint = self._footprint, self._meter.footprint
+        index = self._footprint.snapshot_index
+        if index != before.snapshot_index:
+            self._notify(partial(self._on_snapshot_stored, index))
 
     def _next(self) -> _Submission | None:
         """The next submission, or None at the end; tidies the storage when none comes for a while."""
-        while self._has_background_work:
+        while self._background is not None and self._background.busy:
             try:
                 return self._queue.get_nowait()
             except Empty:
-                self._work_in_background()
+                self._work(self._background)
         if not isinstance(self._storage, Tidies):
             return self._queue.get()
         try:
@@ -268,13 +257,24 @@ class GroupCommitWriter:
             batch.writes += more.writes
             batch.commit = batch.commit if more.commit is None else more.commit
             batch.size += more.size
+            batch.log_bytes += more.log_bytes
             batch.count += more.count
             batch.last_write_id = more.last_write_id
 
     def _write(self, batch: _Submission) -> None:
         """Make the batch durable."""
-        if batch.writes or batch.commit is not None:
-            self._until_space(partial(self._storage.write, batch.writes, batch.commit))
+        storage, writes = self._storage, batch.writes
+        if self._background is not None and isinstance(storage, WritesAhead):
+            writes = self._background.put_off(writes)
+            for write in writes:
+                if isinstance(write, StoreSnapshot) and write.reset_log:
+                    # What follows rests on it, so all wait for it: but in transactions of bounded size.
+                    while self._until_space(partial(storage.write_ahead, write.snapshot)):
+                        pass
+        if writes or batch.commit is not None:
+            self._until_space(partial(storage.write, writes, batch.commit))
+            self._meter.written(writes)
+            self._look()
 
     def _until_space(self, action: Callable[[], _T]) -> _T:
         """Do something to the storage; waits for space as long as it takes, or until `close`."""
@@ -309,7 +309,7 @@ class GroupCommitWriter:
 
 
 def size_bytes(write: Write) -> int:
-    """About how many bytes a write adds to memory and disk."""
+    """About how many bytes a write adds to the disk."""
     if isinstance(write, AppendLog):
         return WRITE_OVERHEAD_BYTES + sum(entry.size_bytes() for entry in write.entries)
     if isinstance(write, StoreSnapshot):

@@ -20,6 +20,8 @@ from qcore.store.ids import EntityId
 #: Entries of a leaf, and leaves of a branch, at most.
 LEAF: Final = 256
 BRANCH: Final = 128
+#: Length of the shortest id and its comma as JSON text.
+LEAST_ID_BYTES: Final = 18
 _MASK: Final = (1 << 256) - 1
 
 
@@ -137,6 +139,15 @@ class ChildList:
             (self.digest_sum + _term(position, entity_id)) & _MASK,
         )
 
+    def extended(self, ids: Iterable[EntityId]) -> ChildList:
+        """This list and more entries, at the next positions."""
+        builder = ChildListBuilder(self._root, self._length, self.json_bytes, self.digest_sum)
+        position = self.next_position
+        for entity_id in ids:
+            builder.add(position, entity_id)
+            position += 1
+        return ChildList(*builder.parts(position))
+
     def without(self, position: int) -> ChildList:
         """This list without the entry at that position.
 
@@ -167,17 +178,31 @@ class ChildList:
 
 
 class ChildListBuilder:
-    """Makes a `ChildList`, entry by entry."""
+    """Makes a `ChildList`, entry by entry.
 
-    def __init__(self) -> None:
-        self._branches: list[_Branch] = []
-        self._leaves: list[_Leaf] = []
+    Args:
+        root, length, json_bytes, digest_sum: of a list that it begins with.
+    """
+
+    def __init__(
+        self,
+        root: tuple[_Branch, ...] = (),
+        length: int = 0,
+        json_bytes: int = 2,
+        digest_sum: int = 0,
+    ) -> None:
+        self._branches = list(root)
+        self._leaves: list[_Leaf] = list(self._branches.pop().leaves) if root else []
         self._positions: list[int] = []
         self._ids: list[EntityId] = []
-        self._length = 0
+        self._length = length
         self._last = -1
-        self._bytes = 2
-        self._sum = 0
+        self._bytes = json_bytes
+        self._sum = digest_sum
+        if self._leaves:
+            positions, ids = self._leaves.pop()
+            self._positions, self._ids = list(positions), list(ids)
+            self._last = positions[-1]
 
     def add(self, position: int, entity_id: EntityId) -> None:
         """The next entry.
@@ -193,7 +218,7 @@ class ChildListBuilder:
         self._length += 1
         self._bytes += id_bytes(entity_id)
         self._sum += _term(position, entity_id)
-        if len(self._ids) == LEAF:
+        if len(self._ids) >= LEAF:
             self._end_leaf()
 
     def parts(self, next_position: int | None) -> tuple[tuple[_Branch, ...], int, int, int, int]:
@@ -210,7 +235,7 @@ class ChildListBuilder:
         if self._ids:
             self._leaves.append(_Leaf(tuple(self._positions), tuple(self._ids)))
             self._positions, self._ids = [], []
-        if len(self._leaves) == BRANCH:
+        if len(self._leaves) >= BRANCH:
             self._end_branch()
 
     def _end_branch(self) -> None:

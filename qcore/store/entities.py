@@ -23,6 +23,8 @@ from qcore.store.update import update_entity
 from qcore.store.values import id_from_json, id_to_json
 
 _NANOS_PER_MICRO = 1000
+#: Steps (`MAX_OPERATIONS`) that take about as long as a small command does.
+_STEPS_A_COST = 16
 
 
 class EntityStore:
@@ -38,12 +40,15 @@ class EntityStore:
 
     def __init__(self) -> None:
         self._records = Records()
+        #: See `CountsWork`.
+        self.last_cost = 0
         #: What the last command did, in order; empty if it failed or only read.
         self.changes: list[EntityChange] = []
 
     def apply(self, command: str, context: ApplyContext) -> str:
         """Carry out a command of `parse_request`, or a topology. Never raises."""
         self.changes = []
+        self.last_cost = 0
         sparse = context.rules >= BOUNDED_RULES
         try:
             request = parse_command(command)
@@ -54,6 +59,7 @@ class EntityStore:
         time_ns = context.time_us * _NANOS_PER_MICRO
         transaction = Transaction(self._records, context.index, time_ns, sparse=sparse)
         text, done = _attempt(transaction, request)
+        self.last_cost = transaction.operations // _STEPS_A_COST
         if done:
             transaction.commit()
             self.changes = transaction.changes
@@ -78,7 +84,9 @@ class EntityStore:
         check_names(request, query)
         if not only_reads(request):
             raise BadRequest("query: the request changes the state; send it as a command")
-        text, _ = _attempt(Transaction(self._records, 0, 0, sparse=True), request)
+        transaction = Transaction(self._records, 0, 0, sparse=True)
+        text, _ = _attempt(transaction, request)
+        self.last_cost = transaction.operations // _STEPS_A_COST
         return text
 
     def field_changes(self) -> Iterator[FieldChange]:

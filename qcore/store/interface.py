@@ -14,6 +14,10 @@ from typing import Final, Protocol, runtime_checkable
 from qcore.core.version import LATEST_RULES, VersionSupport
 from qcore.errors import ConfigError
 
+#: The largest result of `apply` or `query`: bytes as a JSON string in UTF-8. With what goes around it, it fits into one
+#: frame between nodes (16 MiB). It is part of the apply rules from 3 on.
+MAX_RESULT_BYTES: Final = 16 * 1024 * 1024 - 64 * 1024
+
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _MAX_VERSION: Final = 1_000_000
 
@@ -68,12 +72,16 @@ class StateMachine(Protocol):
             command: what a client proposed.
             context: position, times and version: all that may be used besides the command and the state.
 
+        Returns:
+            text without lone surrogates, of at most `MAX_RESULT_BYTES` as JSON. Of any other result the client is told
+            that the command took effect and that its result cannot be sent.
+
         Must not raise: a bad command gives an error *result*. An exception stops the node.
         """
         ...
 
     def query(self, query: str) -> str:
-        """Answer a read without changing anything.
+        """Answer a read without changing anything. The same is asked of the answer as of a result of `apply`.
 
         Raises:
             qcore.errors.StoreError: the query is bad; its text goes to the client.
@@ -84,7 +92,9 @@ class StateMachine(Protocol):
         """The state as of this call, in chunks of text.
 
         The iterable may be consumed later, after more commands were applied, and must still give the
-        state as of the call. A small machine returns a list of one chunk.
+        state as of the call. A small machine returns a list of one chunk. One chunk is drawn in one step of
+        the node, so make it some tens of KiB. A chunk that is no text, or has a lone surrogate, stops the node
+        before anything of the snapshot is stored.
         """
         ...
 
@@ -121,6 +131,22 @@ class Recognises(Protocol):
     def recognises(self, command: str) -> bool:
         """Whether the command has the form of one of this machine's, whatever the state; never raises."""
         ...
+
+
+@runtime_checkable
+class CountsWork(Protocol):
+    """What a machine whose commands differ much in their cost may have on top of `StateMachine`.
+
+    A step of the replica applies and answers a bounded amount, and the rest comes in the next steps, so that
+    heartbeats go on. It counts entries and bytes. A machine that has this says what its work counts for besides.
+
+    Attributes:
+        last_cost: what the last `apply` or `query` did, in units of a small command's work beyond the first; 0 for a
+            small one. It must follow from the command and the state alone.
+    """
+
+    @property
+    def last_cost(self) -> int: ...
 
 
 def support_of(machine: StateMachine, rules_max: int = LATEST_RULES) -> VersionSupport:

@@ -100,6 +100,7 @@ def set_schemas(transaction: Transaction, changed: list[EntitySchema]) -> None:
     """
     before = transaction.schemas
     change = before.change(changed, transaction.moment, transaction.oldest)
+    transaction.operations += change.operations
     transaction.change_schemas(change)
     if transaction.sparse:
         return

@@ -22,10 +22,16 @@ MAX_NAME_BYTES: Final = 256
 MAX_VALUE_BYTES: Final = MIB
 #: The values that one request reads, and those that its writes leave. Below a frame (16 MiB).
 MAX_RESPONSE_BYTES: Final = 8 * MIB
-#: Steps of one request: a read or a write counts as one, and one more for each reference that its path follows; a
-#: deleted entity as one, and one more for each `FIELDS_A_STEP` of its fields.
+#: Steps of one request. A read or a write counts as one, and one more for each reference that its path follows. A
+#: write to `Children` counts one more for each `IDS_A_STEP` ids, and any that adds or subtracts one for each
+#: `BYTES_A_STEP` of the two values. A deleted entity counts as one, and one more for each `FIELDS_A_STEP` fields of it.
+#: A schema counts one for each field of a type below it that changes or has changed before, and for each
+#: `PLAIN_A_STEP` of the others.
 MAX_OPERATIONS: Final = 20_000
 FIELDS_A_STEP: Final = 8
+IDS_A_STEP: Final = 2
+BYTES_A_STEP: Final = 512
+PLAIN_A_STEP: Final = 16
 
 #: A type's complete schema, inherited fields included: how many fields, and how large.
 MAX_FIELDS: Final = 1024

@@ -18,7 +18,7 @@ def check_names(request: Mapping[str, object], text: str) -> None:
     Raises:
         NameTooLong: says which.
     """
-    if len(text) <= MAX_NAME_BYTES // 4:
+    if len(text) <= (MAX_NAME_BYTES if text.isascii() else MAX_NAME_BYTES // 4):
         return
     for name in _names(request):
         if 4 * len(name) > MAX_NAME_BYTES and len(name.encode()) > MAX_NAME_BYTES:

@@ -136,7 +136,8 @@ class FieldSchema(NamedTuple):
         Raises:
             KindMismatch, ValueOutOfRange: see `check_kind`.
         """
-        check_kind(value, self.kind, self.choices, f"field {quoted(self.field_type)}")
+        if not self.fits(value):
+            check_kind(value, self.kind, self.choices, f"field {quoted(self.field_type)}")
 
     def fits(self, value: Value) -> bool:
         """Whether `accept` would take the value."""

@@ -17,6 +17,7 @@ from qcore.store.errors import (
     InheritanceCycle,
     SchemaInvalid,
     SchemaTooLarge,
+    TooManyOperations,
     TypeNotFound,
     UnknownParentType,
     ValueTooLarge,
@@ -25,10 +26,12 @@ from qcore.store.errors import (
 from qcore.store.limits import (
     MAX_COMPLETE_FIELDS,
     MAX_FIELDS,
+    MAX_OPERATIONS,
     MAX_SCHEMA_BYTES,
     MAX_SCHEMAS_BYTES,
     MAX_TYPES,
     MAX_VALUE_BYTES,
+    PLAIN_A_STEP,
 )
 from qcore.store.schema import EntitySchema, FieldSchema, check_schema, field_to_json
 from qcore.store.values import LargeValue, Value, same_value, value_bytes
@@ -113,10 +116,11 @@ class Moment(NamedTuple):
 
 
 class SchemaChange(NamedTuple):
-    """What `Schemas.adopt` takes: the new schemas, and the complete types that they change."""
+    """What `Schemas.adopt` takes: the new schemas, the complete types that they change, and the steps that it took."""
 
     own: dict[str, EntitySchema]
     complete: dict[str, CompleteType]
+    operations: int = 0
 
 
 class Schemas:
@@ -192,7 +196,7 @@ class Schemas:
             UnknownParentType: an ancestor has no schema.
             InheritanceCycle: a type is its own ancestor.
             SchemaInvalid: what `check_schema` refuses, or there are too many ancestors.
-            SchemaTooLarge, ValueTooLarge: a bound is exceeded.
+            SchemaTooLarge, ValueTooLarge, TooManyOperations: a bound is exceeded.
         """
         new = {schema.entity_type: schema for schema in changed}
         for schema in new.values():
@@ -200,7 +204,8 @@ class Schemas:
         for name in new:
             self.check_lineage(name, new)
         planner = _Planner(self.own, self._complete, new, moment, oldest)
-        result = SchemaChange(new, planner.complete_all(self._affected(new)))
+        complete = planner.complete_all(self._affected(new))
+        result = SchemaChange(new, complete, planner.operations)
         if moment is not None:
             self._check_totals(result)
         return result
@@ -315,7 +320,7 @@ class _Planner:
         self._histories = histories or {}
         self._affected: dict[str, None] = dict.fromkeys(new)
         self.done: dict[str, CompleteType] = {}
-        self._fields = 0
+        self.operations = 0
 
     def complete_all(self, affected: list[str]) -> dict[str, CompleteType]:
         self._affected = dict.fromkeys(affected)
@@ -357,19 +362,24 @@ class _Planner:
         slots.update(
             {key: self._own_slot(field, known.get(key)) for key, field in schema.fields.items()}
         )
-        self._fields += len(slots)
         if self._moment is not None:
+            self._count(name, len(slots) // PLAIN_A_STEP)
             self._check_bounds(name, slots, before)
         size, own_bytes = _TYPE_BYTES, _TYPE_BYTES + 2 * len(name)
         for key, slot in slots.items():
-            history = given.get(key)
-            if history is None:
-                made = self._slot(slot, known.get(key), oldest)
-            else:
-                made = Slot(slot.schema, slot.size, *history)
             size += slot.size
-            own_bytes += slot.size if key in schema.fields else 0
-            own_bytes += sum(_kept_bytes(value) for _, value in made.earlier)
+            if key in schema.fields:
+                own_bytes += slot.size
+            history = given.get(key)
+            if history is not None:
+                made = Slot(slot.schema, slot.size, *history)
+            elif slot.is_plain and known.get(key) is slot:
+                continue
+            else:
+                made = self._slot(slot, known.get(key), oldest)
+            if not made.is_plain:
+                self._count(name, 1)
+                own_bytes += sum(_kept_bytes(value) for _, value in made.earlier)
             slots[key] = made
         if (
             self._moment is not None
@@ -380,6 +390,14 @@ class _Planner:
                 f"the complete schema of {quoted(name)} would have {size} bytes; the limit is {MAX_SCHEMA_BYTES}"
             )
         return CompleteType(slots, above.depth + 1, size, own_bytes)
+
+    def _count(self, name: str, operations: int) -> None:
+        self.operations += operations
+        if self._moment is not None and self.operations > MAX_OPERATIONS:
+            raise TooManyOperations(
+                f"the change reaches {quoted(name)} and other types that inherit from it: more than {MAX_OPERATIONS} "
+                "steps (fields that change or have changed before): change fewer fields at once, or types further down"
+            )
 
     def _own_slot(self, field: FieldSchema, known: Slot | None) -> Slot:
         if known is not None and known.schema is field:
@@ -408,10 +426,6 @@ class _Planner:
         if len(slots) > MAX_FIELDS and (before is None or len(slots) > len(before.slots)):
             raise SchemaTooLarge(
                 f"{quoted(name)} would have {len(slots)} fields, inherited ones included; the limit is {MAX_FIELDS}"
-            )
-        if self._fields > 2 * MAX_COMPLETE_FIELDS:
-            raise SchemaTooLarge(
-                f"the types that inherit from it have more than {2 * MAX_COMPLETE_FIELDS} fields together"
             )
         if name in self._new:
             for field in self._new[name].fields.values():

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from qcore.store.children import ChildList
 from qcore.store.errors import EntityNotFound, FieldNotFound, TooManyOperations, quoted
 from qcore.store.ids import EntityId
-from qcore.store.limits import MAX_OPERATIONS
+from qcore.store.limits import IDS_A_STEP, MAX_OPERATIONS
 from qcore.store.records import Entity, EntityChange, Field, Places, Records, positions_of
 from qcore.store.schemas import Moment, SchemaChange, Slot
 from qcore.store.values import Value, measured, same_value
@@ -42,7 +42,8 @@ class Transaction:
         #: By parent, where children stand now that stood elsewhere before; None: nowhere.
         self._places: dict[int, dict[EntityId, Places | None]] = {}
         self._new_places: dict[int, None] = {}  # parents whose list was made anew
-        self._operations = 0
+        #: Steps so far; see `MAX_OPERATIONS`.
+        self.operations = 0
 
     def count(self, operations: int) -> None:
         """Count steps of the request.
@@ -50,8 +51,8 @@ class Transaction:
         Raises:
             TooManyOperations: it makes more than a request may.
         """
-        self._operations += operations
-        if self.sparse and self._operations > MAX_OPERATIONS:
+        self.operations += operations
+        if self.sparse and self.operations > MAX_OPERATIONS:
             raise TooManyOperations(
                 f"the request takes more than {MAX_OPERATIONS} steps (reads, writes, references followed, "
                 "entities deleted): split it"
@@ -155,28 +156,31 @@ class Transaction:
         self._pending[entity.entity_id.id] = entity
         self.changes.append(EntityChange(None, entity))
 
-    def write(self, entity: Entity, name: str, field: Field) -> Entity:
-        """Replace one field; returns the new record."""
-        if self.sparse and entity.created_ns is None:
-            entity = self._made_sparse(entity)
-        fields = entity.fields
-        if len(fields) > len(self.schemas.slots(entity.entity_id.typ)):
-            fields = self._without_removed(entity)
-        changed = entity._replace(fields={**fields, name: field})
-        if self.sparse and field.writer_id is None and self._is_default(entity, name, field):
-            del changed.fields[name]
-        self._written.setdefault(entity.entity_id.id, {}).setdefault(name, entity.fields.get(name))
-        self._pending[entity.entity_id.id] = changed
-        self.changes.append(EntityChange(entity, changed))
-        return changed
+    def write(self, entity: Entity, name: str, slot: Slot, field: Field) -> None:
+        """Replace one field.
 
-    def _is_default(self, entity: Entity, name: str, field: Field) -> bool:
-        """Whether the entity would have just this field if nobody had written it: then it need not be kept."""
-        slot = self.slot(entity, name)
-        if field.time_ns not in (entity.created_ns, slot.since_ns):
-            return False
-        default = entity._replace(fields={}).field(name, slot)
-        return default.time_ns == field.time_ns and same_value(default.value, field.value)
+        Args:
+            slot: what the entity's type says of the field.
+        """
+        if not self.sparse:
+            self.reshape(entity, {**entity.fields, name: field})
+            return
+        if entity.created_ns is None:
+            entity = self._made_sparse(entity)
+        entity_id, fields, created_under, created_ns = entity
+        if len(fields) > len(self.schemas.slots(entity_id.typ)):
+            fields = self._without_removed(entity)
+        fields = {**fields, name: field}
+        if field.time_ns in (created_ns, slot.since_ns) and _is_default(entity, name, slot, field):
+            del fields[name]
+        changed = Entity(entity_id, fields, created_under, created_ns)
+        written = self._written.get(entity_id.id)
+        if written is None:
+            written = self._written[entity_id.id] = {}
+        if name not in written:
+            written[name] = entity.fields.get(name)
+        self._pending[entity_id.id] = changed
+        self.changes.append(EntityChange(entity, changed))
 
     def reshape(self, entity: Entity, fields: dict[str, Field]) -> None:
         """Replace all fields of a full record."""
@@ -221,12 +225,13 @@ class Transaction:
             held = self.targets(parent, CHILDREN)
             self._write_children(parent, (*held, child), self.time_ns, None)
 
-    def append_children(self, parent: Entity, children: Iterable[EntityId]) -> ChildList:
+    def append_children(self, parent: Entity, children: tuple[EntityId, ...]) -> ChildList:
         """A parent's list and some more; the caller writes it."""
-        made = self._child_list(parent)
-        for child in children:
-            made = self._appended(parent, made, child)
-        return made
+        held = self._child_list(parent)
+        self.count(len(children) // IDS_A_STEP)
+        for position, child in enumerate(children, start=held.next_position):
+            self._add_place(parent.entity_id.id, child, position)
+        return held.extended(children)
 
     def without_children(self, parent: Entity, children: Iterable[EntityId]) -> ChildList:
         """A parent's list without some ids, wherever they stand in it; the caller writes it."""
@@ -235,6 +240,7 @@ class Transaction:
         for child in children:
             places = self._place(number, child)
             if places is not None:
+                self.count(len(positions_of(places)) // IDS_A_STEP)
                 for position in positions_of(places):
                     made = made.without(position)
                 self._places.setdefault(number, {})[child] = None
@@ -242,6 +248,7 @@ class Transaction:
 
     def new_children(self, parent: Entity, children: tuple[EntityId, ...]) -> ChildList:
         """A list in the place of the parent's; the caller writes it."""
+        self.count(len(children) // IDS_A_STEP)
         return self._listed(parent, children)
 
     def set_children(
@@ -275,18 +282,22 @@ class Transaction:
         time_ns: int,
         writer: EntityId | None,
     ) -> Field:
-        generation = self.slot(parent, CHILDREN).generation
-        field = Field(Value("EntityList", children), time_ns, writer, generation)
-        self.write(parent, CHILDREN, field)
+        slot = self.slot(parent, CHILDREN)
+        field = Field(Value("EntityList", children), time_ns, writer, slot.generation)
+        self.write(parent, CHILDREN, slot, field)
         return field
 
     def _child_list(self, parent: Entity) -> ChildList:
         held = self.targets(parent, CHILDREN)
-        return held if isinstance(held, ChildList) else self._listed(parent, held)
+        if isinstance(held, ChildList):
+            return held
+        if CHILDREN not in parent.fields:
+            self.count(len(held) // IDS_A_STEP)
+        # Else it is a list of a full record. However long it is, it becomes one of the other kind once.
+        return self._listed(parent, held)
 
     def _listed(self, parent: Entity, children: tuple[EntityId, ...]) -> ChildList:
         number = parent.entity_id.id
-        self.count(len(children) // 64)
         self._new_places[number] = None
         self._places[number] = {}
         for position, child in enumerate(children):
@@ -299,7 +310,10 @@ class Transaction:
 
     def _add_place(self, parent: int, child: EntityId, position: int) -> None:
         before = self._place(parent, child)
-        places: Places = position if before is None else (*positions_of(before), position)
+        places: Places = position
+        if before is not None:
+            self.count(1 + len(positions_of(before)) // IDS_A_STEP)
+            places = (*positions_of(before), position)
         self._places.setdefault(parent, {})[child] = places
 
     def _place(self, parent: int, child: EntityId) -> Places | None:
@@ -340,3 +354,11 @@ class Transaction:
                 places.pop(child, None)
             else:
                 places[child] = place
+
+
+def _is_default(entity: Entity, name: str, slot: Slot, field: Field) -> bool:
+    """Whether the entity would have just this field if nobody had written it: then it need not be kept."""
+    if field.writer_id is not None:
+        return False
+    default = entity._replace(fields={}).field(name, slot)
+    return default.time_ns == field.time_ns and same_value(default.value, field.value)

@@ -6,10 +6,10 @@ from typing import Final
 
 from pydantic_core import to_json
 
-from qcore.store.children import ChildList, equal_ids, id_bytes, ids_text, slice_of
+from qcore.store.children import LEAST_ID_BYTES, ChildList, equal_ids, id_bytes, ids_text, slice_of
 from qcore.store.errors import BadPath, ResponseTooLarge, ValueTooLarge, quoted
 from qcore.store.ids import EntityId
-from qcore.store.limits import MAX_RESPONSE_BYTES, MAX_VALUE_BYTES
+from qcore.store.limits import BYTES_A_STEP, MAX_RESPONSE_BYTES, MAX_VALUE_BYTES
 from qcore.store.paths import Target, resolve
 from qcore.store.records import Field
 from qcore.store.requests import FieldRequest, ReadBody, WriteBody
@@ -19,7 +19,7 @@ from qcore.store.values import (
     adjust,
     id_from_json,
     id_to_json,
-    measured,
+    same_value,
     size_estimate,
     time_from_json,
     time_to_json,
@@ -47,7 +47,7 @@ def update_entity(transaction: Transaction, requests: list[FieldRequest]) -> lis
         transaction.count(1)
         if "Read" in request:
             read = request["Read"]
-            field = _read(transaction, read)
+            field = _read(transaction, read, room)
             room = _take(transaction, room, field)
             filled.append(_item("Read", read, field))
         else:
@@ -94,13 +94,15 @@ def _item(kind: str, request: ReadBody | WriteBody, field: Field) -> str:
     return text
 
 
-def _read(transaction: Transaction, read: ReadBody) -> Field:
+def _read(transaction: Transaction, read: ReadBody, room: int) -> Field:
     target = resolve(transaction, id_from_json(read["entity_id"]), read["field_type"])
     field = transaction.field(target.entity, target.field_type)
     if target.part is None:
         return field
-    part = measured(Value("EntityList", slice_of(_ids(field.value), *target.part)))
-    return field._replace(value=part)
+    start, stop = target.part
+    # No more than what is one too many for the response.
+    part = slice_of(_ids(field.value), start, min(stop, start + room // LEAST_ID_BYTES + 1))
+    return field._replace(value=Value("EntityList", part))
 
 
 def _write(transaction: Transaction, write: WriteBody) -> Field:
@@ -117,15 +119,18 @@ def _write(transaction: Transaction, write: WriteBody) -> Field:
     old = entity.field(name, slot)
     if name == CHILDREN and transaction.sparse:
         return _write_children(transaction, write, target, written, old)
+    if write["adjust_behavior"] != "Set":
+        work = value_bytes(old.value) + value_bytes(written)
+        transaction.count(work // BYTES_A_STEP)
     value = adjust(old.value, written, write["adjust_behavior"])
-    if write["push_condition"] == "Changes" and value == old.value:
+    if write["push_condition"] == "Changes" and same_value(value, old.value):
         return old
     if transaction.sparse and value_bytes(value) > MAX_VALUE_BYTES:
         raise ValueTooLarge(
             f"field {quoted(name)} would hold {value_bytes(value)} bytes; the limit is {MAX_VALUE_BYTES}"
         )
     new = Field(value, *_time_and_writer(transaction, write), slot.generation)
-    transaction.write(entity, name, new)
+    transaction.write(entity, name, slot, new)
     return new
 
 

@@ -102,13 +102,13 @@ def value_bytes(value: Value) -> int:
     """At least as many bytes as the value's JSON text has, and exactly as many if it is large."""
     if isinstance(value, LargeValue):
         return value.size
+    if value.kind != "EntityList":
+        return SMALL_BYTES
     match value.data:
         case ChildList() as children:
             return children.json_bytes + 32
-        case EntityId():
-            return SMALL_BYTES
         case tuple() as targets:
-            return SMALL_BYTES + sum(map(id_bytes, targets))
+            return 32 + sum(map(id_bytes, targets))
     return SMALL_BYTES
 
 

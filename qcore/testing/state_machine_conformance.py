@@ -19,13 +19,23 @@ What the suite cannot try is another process: that the same commands give the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from qcore.core.text import json_length, lone_surrogate
 from qcore.errors import StoreError
-from qcore.store.interface import ApplyContext, RestoresGradually, StateMachine, support_of
+from qcore.store.interface import (
+    MAX_RESULT_BYTES,
+    ApplyContext,
+    RestoresGradually,
+    StateMachine,
+    support_of,
+)
 
 #: One command as the log would have it: its text, how far its index is from the one before, the same of its time in µs.
 Step = tuple[str, int, int]
@@ -33,6 +43,14 @@ Steps = list[Step]
 
 #: Texts that are commands of nobody's, probably.
 _STRANGE = ("", "null", "[]", "{}", "\0", "{", "\ud7ff", '{"a": ' * 50, "9" * 5000, "\U0001f600")
+
+
+#: The largest chunk of a snapshot, characters: a node draws one in one step, and answers nobody meanwhile.
+MAX_CHUNK_CHARS: Final = 4 * 1024 * 1024
+
+#: A lone surrogate, as JSON can say it and UTF-8 cannot.
+_SURROGATE: Final = "\ud800"
+_DIGEST: Final = re.compile(r"[0-9a-fA-F]+")
 
 
 class StateMachineConformance:
@@ -77,7 +95,8 @@ class StateMachineConformance:
             late.restore(["".join(one.snapshot())])
             self._version = last
             results = [self._apply(machine, more, 1000) for machine in (one, other, late)]
-            assert results[0] == results[1] == results[2]
+            _assert_results(results[1], results[0])
+            _assert_results(results[2], results[0])
             self._assert_same(one, other)
             self._assert_same(one, late)
 
@@ -89,17 +108,78 @@ class StateMachineConformance:
         def check(steps: Steps) -> None:
             one, other = self.make(), self.make()
             results = self._apply(one, steps)
-            assert self._apply(other, steps) == results
+            _assert_results(self._apply(other, steps), results)
             self._assert_same(one, other)
 
         self._for_histories(check)
 
-    def test_results_are_text_and_the_hash_is_hexadecimal(self) -> None:
+    def test_results_can_be_sent(self) -> None:
+        """Text without lone surrogates, of at most `MAX_RESULT_BYTES`, also of commands that hold a lone surrogate.
+
+        JSON can say a lone surrogate (`"\\ud800"`), and a client may send it. A machine that reads JSON and gives
+        such a text back must write it as JSON, too.
+        """
+
         def check(steps: Steps) -> None:
             machine = self.make()
-            assert all(isinstance(result, str) for result in self._apply(machine, steps))
-            assert int(machine.state_hash(), 16) >= 0
-            assert machine.state_hash() == machine.state_hash()
+            for position, result in enumerate(self._apply(machine, _with_surrogates(steps))):
+                _assert_sendable(result, f"the result of command {position + 1}")
+
+        self._for_histories(check)
+
+    def test_answers_can_be_sent(self) -> None:
+        """The same for `query`, and for the text of a `StoreError`."""
+
+        def check(steps: Steps) -> None:
+            machine = self.make()
+            self._apply(machine, _with_surrogates(steps))
+            for query in self.queries():
+                try:
+                    answer: object = machine.query(query)
+                except StoreError as error:
+                    answer = str(error)
+                _assert_sendable(answer, f"the answer to the query {query!r}")
+
+        self._for_histories(check)
+
+    def test_the_hash_is_hexadecimal(self) -> None:
+        def check(steps: Steps) -> None:
+            machine = self.make()
+            self._apply(machine, steps)
+            digest: object = machine.state_hash()
+            assert isinstance(digest, str), (
+                f"state_hash() gave {digest!r} of the type {type(digest).__name__}; expected hexadecimal text"
+            )
+            assert _DIGEST.fullmatch(digest), (
+                f"state_hash() gave {digest!r}; expected hexadecimal text"
+            )
+            again = machine.state_hash()
+            assert again == digest, (
+                f"state_hash() gave {again!r} the second time; expected {digest!r} as before"
+            )
+
+        self._for_histories(check)
+
+    def test_snapshots_can_be_stored(self) -> None:
+        """Chunks of text without lone surrogates, none of them larger than a node can draw in one step."""
+
+        def check(steps: Steps) -> None:
+            machine = self.make()
+            self._apply(machine, _with_surrogates(steps))
+            chunks: object = machine.snapshot()
+            assert not isinstance(chunks, str), (
+                "snapshot() gave a text; expected chunks of text: a small machine gives a list of one chunk"
+            )
+            assert isinstance(chunks, Iterable), (
+                f"snapshot() gave {type(chunks).__name__}; expected chunks of text"
+            )
+            for number, chunk in enumerate(chunks, start=1):
+                what = f"chunk {number} of the snapshot"
+                _assert_text(chunk, what)
+                assert len(chunk) <= MAX_CHUNK_CHARS, (
+                    f"{what} has {len(chunk)} characters; expected at most {MAX_CHUNK_CHARS}: a node draws a chunk in "
+                    "one step and answers nobody meanwhile, so cut the state into chunks of some 64 KiB"
+                )
 
         self._for_histories(check)
 
@@ -112,7 +192,8 @@ class StateMachineConformance:
             self._apply(used, others)
             used.restore(list(original.snapshot()))
             self._assert_same(original, used)
-            assert self._apply(used, more, 1000) == self._apply(original, more, 1000)
+            expected = self._apply(original, more, 1000)
+            _assert_results(self._apply(used, more, 1000), expected)
             self._assert_same(original, used)
 
         self._for_histories(check)
@@ -155,7 +236,9 @@ class StateMachineConformance:
             self._apply(one, steps)
             self._apply(other, others)
             if self._answers(one) != self._answers(other):
-                assert one.state_hash() != other.state_hash(), "the hash overlooks a difference"
+                assert one.state_hash() != other.state_hash(), (
+                    f"two states with different answers have the hash {one.state_hash()!r}; expected two hashes"
+                )
 
         self._for_histories(check)
 
@@ -164,8 +247,14 @@ class StateMachineConformance:
             machine = self.make()
             self._apply(machine, steps)
             before = machine.state_hash(), "".join(machine.snapshot())
-            assert self._answers(machine) == self._answers(machine)
-            assert (machine.state_hash(), "".join(machine.snapshot())) == before
+            first, again = self._answers(machine), self._answers(machine)
+            assert again == first, (
+                f"asked again, it answers {again!r}; expected {first!r} as before"
+            )
+            after = machine.state_hash(), "".join(machine.snapshot())
+            assert after == before, (
+                f"after queries, hash and snapshot are {after!r}; expected {before!r} as before them"
+            )
 
         self._for_histories(check)
 
@@ -173,11 +262,18 @@ class StateMachineConformance:
         """A command gives a result whatever it is; a query may raise `StoreError`. Anything else stops a node."""
         machine = self.make()
         for index, text in enumerate(_STRANGE, start=1):
-            assert isinstance(machine.apply(text, ApplyContext(index, index)), str)
+            _assert_sendable(
+                machine.apply(text, ApplyContext(index, index)),
+                f"the result of the command {text!r}",
+            )
             try:
-                assert isinstance(machine.query(text), str)
+                answer = machine.query(text)
             except StoreError as error:
-                assert str(error)  # noqa: PT017 - this suite also runs without pytest
+                answer = str(error)
+                assert answer, (
+                    f"the query {text!r} is refused without a text; expected one that says why"
+                )
+            _assert_sendable(answer, f"the answer to the query {text!r}")
 
     def test_restoring_gradually_is_restoring(self) -> None:
         """Only for machines that have `restore_gradually`; also begun, dropped and begun again."""
@@ -246,5 +342,60 @@ class StateMachineConformance:
         return answers
 
     def _assert_same(self, one: StateMachine, other: StateMachine) -> None:
-        assert self._answers(one) == self._answers(other)
-        assert one.state_hash() == other.state_hash()
+        answers, expected = self._answers(other), self._answers(one)
+        for query, got, wanted in zip(self.queries(), answers, expected, strict=True):
+            assert got == wanted, f"the query {query!r} is answered by {got!r}; expected {wanted!r}"
+        digest, wanted = other.state_hash(), one.state_hash()
+        assert digest == wanted, (
+            f"the answers are equal, and state_hash() gave {digest!r}; expected {wanted!r}"
+        )
+
+
+def _with_surrogates(steps: Steps) -> Steps:
+    """The steps, and after each whose command is JSON the same with a lone surrogate in the place of each text."""
+    found: Steps = []
+    for command, index_gap, time_gap in steps:
+        found.append((command, index_gap, time_gap))
+        try:
+            value: object = json.loads(command)
+        except (ValueError, RecursionError):
+            continue
+        found += [(json.dumps(other), 1, 0) for other in _replaced(value)]
+    return found
+
+
+def _replaced(value: object) -> Iterator[object]:
+    """The JSON value with one of its texts replaced, for each in turn; names of fields stay."""
+    if isinstance(value, str):
+        yield _SURROGATE
+    elif isinstance(value, list):
+        for at, item in enumerate(value):
+            for other in _replaced(item):
+                yield [*value[:at], other, *value[at + 1 :]]
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            for other in _replaced(item):
+                yield {**value, key: other}
+
+
+def _assert_results(got: list[str], expected: list[str]) -> None:
+    for number, (one, other) in enumerate(zip(got, expected, strict=True), start=1):
+        assert one == other, f"the result of command {number} is {one!r}; expected {other!r}"
+
+
+def _assert_text(value: object, what: str) -> None:
+    assert isinstance(value, str), f"{what} is of the type {type(value).__name__}; expected text"
+    at = lone_surrogate(value)
+    assert at is None, (
+        f"{what} has a lone surrogate, U+{ord(value[at]):04X}, at character {at}; expected text that can be written as "
+        "UTF-8: write it as JSON"
+    )
+
+
+def _assert_sendable(value: object, what: str) -> None:
+    _assert_text(value, what)
+    assert isinstance(value, str)
+    size = json_length(value)
+    assert size <= MAX_RESULT_BYTES, (
+        f"{what} has {size} bytes as JSON; expected at most {MAX_RESULT_BYTES}: give an error result, or a part"
+    )

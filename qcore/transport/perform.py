@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from qcore.transport.wire import PositiveInt, SessionId
+from pydantic import Field
+
+from qcore.transport.wire import INT_LIMIT, PositiveInt, SessionId
+
+_Number = Annotated[int, Field(ge=0, lt=INT_LIMIT)]
 
 
 @dataclass(slots=True)
 class Stale:
     """Read this node's own state at once, if it is at most `stale` milliseconds old."""
 
-    stale: int
+    stale: _Number
 
 
 #: How a read is served:
@@ -36,4 +40,4 @@ class SessionUse:
 
     id: SessionId
     sequence: PositiveInt
-    acknowledged: int = 0
+    acknowledged: _Number = 0

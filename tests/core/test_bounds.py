@@ -22,10 +22,12 @@ def test_what_a_snapshot_leaves_of_the_log_is_bounded_in_bytes() -> None:
 
 def test_the_newest_entries_within_some_bytes_are_counted() -> None:
     log = RaftLog(entries(1, *[1] * 20))
-    assert log.count_within(15, 4 * ENTRY_OVERHEAD_BYTES) == 4
-    assert log.count_within(15, 4 * ENTRY_OVERHEAD_BYTES - 1) == 3
-    assert log.count_within(3, 1 << 30) == 3
-    assert log.count_within(3, 0) == 0
+    assert log.count_within(15, 4 * ENTRY_OVERHEAD_BYTES, 99) == 4
+    assert log.count_within(15, 4 * ENTRY_OVERHEAD_BYTES - 1, 99) == 3
+    assert log.count_within(15, 1 << 30, 5) == 5
+    assert log.count_within(3, 1 << 30, 99) == 3
+    assert log.count_within(3, 0, 99) == 0
+    assert log.count_within(3, 1 << 30, 0) == 0
 
 
 def test_a_snapshot_of_more_than_the_limit_is_not_gathered() -> None:

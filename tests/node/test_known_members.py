@@ -2,15 +2,54 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
-from qcore.core.entry import Membership
+from qcore.core.effects import AppendLog, SaveHardState
+from qcore.core.entry import Entry, HardState, Membership
 from qcore.errors import RemoteProtocolError, StorageError
-from qcore.node.known_members import FILE_NAME, load_known_members
+from qcore.node.application import TextApplication
+from qcore.node.config import Address, NodeConfig
+from qcore.node.known_members import FILE_NAME, MAX_FILE_BYTES, load_known_members
+from qcore.node.logs import NodeLog
+from qcore.node.node import Node
+from qcore.replica.known_members import MAX_INCARNATION, MAX_STRANGERS, KnownMember, KnownMembers
+from qcore.storage.memory import MemoryStorage
+from qcore.store.kv import KeyValueMachine
 
 THREE = Membership(voters=(1, 2, 3))
+#: How 0.1.0 reads the file, and writes it.
+FILE_0_1_0 = TypeAdapter(dict[int, KnownMember | str])
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file that remembers the members 2 and 3."""
+    known = load_known_members(tmp_path)
+    known.meet(2, "two", Membership(voters=(1, 2, 3), joined=((2, 17),)))
+    known.meet(3, "first", THREE)
+    return tmp_path / FILE_NAME
+
+
+def remembers_both(known: KnownMembers) -> None:
+    for node_id, incarnation in ((2, "two"), (3, "first")):
+        known.check(node_id, incarnation)
+        with pytest.raises(RemoteProtocolError, match="was wiped"):
+            known.check(node_id, "another")
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(StorageError) as caught:
+        load_known_members(path.parent)
+    text = str(caught.value)
+    assert str(path) in text
+    assert "\n" not in text
+    return text
 
 
 def test_a_member_with_another_incarnation_is_refused_also_after_a_restart(tmp_path: Path) -> None:
@@ -90,3 +129,151 @@ def test_a_damaged_file_stops_the_start_and_is_named(tmp_path: Path, content: by
     (tmp_path / FILE_NAME).write_bytes(content)
     with pytest.raises(StorageError, match=FILE_NAME):
         load_known_members(tmp_path)
+
+
+@pytest.mark.parametrize("members", [0, 1, 2])
+def test_every_flipped_bit_is_refused(tmp_path: Path, members: int) -> None:
+    """Else a healthy member would be shut out as wiped, or a wiped one let in."""
+    met = {2: KnownMember("two", 17), 3: KnownMember("0123456789abcdef" * 2)}
+    load_known_members(tmp_path)._save(dict(list(met.items())[:members]))
+    path = tmp_path / FILE_NAME
+    sound = path.read_bytes()
+    for position, byte in enumerate(sound):
+        for bit in range(8):
+            path.write_bytes(sound[:position] + bytes([byte ^ 1 << bit]) + sound[position + 1 :])
+            assert "is damaged" in refusal(path)
+    path.write_bytes(sound)
+    load_known_members(tmp_path)
+
+
+def test_a_file_that_was_cut_short_or_prolonged_is_refused(path: Path) -> None:
+    sound = path.read_bytes()
+    for content in (*(sound[:length] for length in range(len(sound))), sound + b" ", sound * 2):
+        path.write_bytes(content)
+        assert "is damaged" in refusal(path)
+
+
+def test_a_refusal_says_what_is_lost_and_what_to_do(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"first", b"First"))
+    text = refusal(path)
+    for said in (
+        "checksum",
+        "which data directory each member has",
+        "move the file away",
+        "remove it",
+    ):
+        assert said in text
+
+
+def test_0_1_0_can_go_on_with_the_file_and_give_it_back(path: Path) -> None:
+    """It takes the checksum for a member of id 0, and forgets it with the next configuration, or not yet."""
+    seen = FILE_0_1_0.validate_json(path.read_bytes())
+    assert seen.pop(0)
+    assert seen == {2: KnownMember("two", 17), 3: KnownMember("first", 0)}
+    for kept in ({}, {0: KnownMember("sha256:" + "0" * 64)}):
+        path.write_bytes(FILE_0_1_0.dump_json({**kept, **seen}))
+        remembers_both(load_known_members(path.parent))
+        assert refused_when_changed(path)
+
+
+def refused_when_changed(path: Path) -> bool:
+    """Whether the file has a checksum by now."""
+    sound = path.read_bytes()
+    path.write_bytes(sound.replace(b"two", b"Two"))
+    refusal(path)
+    path.write_bytes(sound)
+    return True
+
+
+def test_a_file_without_checksum_gets_one_when_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / FILE_NAME
+    path.write_text('{"2":"two","3":{"incarnation":"first","joined":null}}')
+    remembers_both(load_known_members(tmp_path))
+    assert refused_when_changed(path)
+
+
+def test_a_missing_file_is_made_and_missed_if_there_are_others(tmp_path: Path) -> None:
+    said: list[str] = []
+    load_known_members(tmp_path, (), said.append)
+    assert said == []
+    load_known_members(tmp_path, (2, 3), said.append)
+    assert said == [], "it was there: this node has not met them yet"
+    (tmp_path / FILE_NAME).unlink()
+    load_known_members(tmp_path, (3, 2), said.append)
+    assert len(said) == 1
+    assert f"{tmp_path / FILE_NAME} is missing" in said[0]
+    assert "the members 2, 3" in said[0]
+
+
+def test_a_full_disk_does_not_stop_a_start(tmp_path: Path) -> None:
+    """A directory in place of the new file stands for it. The old file is read, and is as it was."""
+    (tmp_path / "peers.new").mkdir()
+    (tmp_path / FILE_NAME).write_text('{"2":"two","3":"first"}')
+    said: list[str] = []
+    remembers_both(load_known_members(tmp_path, (2, 3), said.append))
+    assert [text for text in said if "cannot be written" in text] == said != []
+
+
+def test_what_is_no_file_or_too_large_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / FILE_NAME
+    os.mkfifo(path)
+    assert "it is a FIFO" in refusal(path)
+    path.unlink()
+    path.mkdir()
+    assert "it is a directory" in refusal(path)
+    path.rmdir()
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    assert f"larger than {MAX_FILE_BYTES} bytes" in refusal(path)
+
+
+def test_what_is_remembered_is_bounded(tmp_path: Path) -> None:
+    """Also against peers that say whatever they like: the file can always be written and read."""
+    known = load_known_members(tmp_path)
+    with pytest.raises(RemoteProtocolError, match=f"has {MAX_INCARNATION + 1} characters"):
+        known.check(2, "x" * (MAX_INCARNATION + 1))
+    strangers = {
+        node_id: KnownMember("\1" * MAX_INCARNATION) for node_id in range(10, MAX_STRANGERS + 10)
+    }
+    saved: list[int] = []
+    crowded = KnownMembers(strangers, lambda met: saved.append(len(met)))
+    crowded.meet(9, "one too many", THREE)
+    crowded.check(9, "another")
+    crowded.meet(3, "first", THREE)
+    with pytest.raises(RemoteProtocolError, match="was wiped"):
+        crowded.check(3, "another")
+    assert saved == [MAX_STRANGERS + 1]
+    load_known_members(tmp_path)._save(strangers)
+    assert (tmp_path / FILE_NAME).stat().st_size < MAX_FILE_BYTES / 2
+    assert len(json.loads((tmp_path / FILE_NAME).read_bytes())) == MAX_STRANGERS + 1
+    load_known_members(tmp_path)
+
+
+def node_of_three(directory: Path) -> Node:
+    """A node whose log says that 1, 2 and 3 are the members. Make it inside an event loop."""
+    addresses = tuple((member, f"127.0.0.1:{member}") for member in (1, 2, 3))
+    membership = Membership(voters=(1, 2, 3), addresses=addresses, cluster_id="red")
+    storage = MemoryStorage(1)
+    storage.join_cluster("red")
+    entry = Entry(1, 1, "membership", membership.to_json(), 0)
+    storage.write([AppendLog(1, [entry]), SaveHardState(2, HardState(1, None, 1))], commit=1)
+    config = NodeConfig(node_id=1, ws_addr=Address("127.0.0.1", 0), data_dir=directory)
+    return Node(config, TextApplication(KeyValueMachine()), storage, NodeLog(1))
+
+
+def test_a_node_says_what_it_has_forgotten_and_ends_if_it_cannot_know(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def begun() -> Node:
+        return node_of_three(path.parent)
+
+    asyncio.run(begun())
+    assert not caplog.records
+    path.write_bytes(path.read_bytes().replace(b"first", b"First"))
+    with pytest.raises(StorageError, match="is damaged"):
+        asyncio.run(begun())
+    path.unlink()
+    asyncio.run(begun())
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "the members 2, 3" in record.__dict__["qcore_fields"]["why"]

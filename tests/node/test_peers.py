@@ -69,8 +69,8 @@ def test_an_answer_whose_connection_is_gone_is_dropped() -> None:
     asyncio.run(scenario())
 
 
-def test_a_result_that_does_not_fit_is_too_large_for_a_read_and_unknown_for_a_write() -> None:
-    """A read has no effect, so nothing about it is unknown."""
+def test_a_result_that_does_not_fit_is_too_large_and_not_unknown() -> None:
+    """A read has no effect, and a write that has a result took effect: nothing about either is unknown."""
 
     class Narrow:
         """A connection of a peer that takes small frames only."""
@@ -96,5 +96,10 @@ def test_a_result_that_does_not_fit_is_too_large_for_a_read_and_unknown_for_a_wr
         assert links.on_message(cast(ServerConnection, connection), request)
         links.send(2, ForwardResponse(number, "x" * 99, 7))
     codes = [response.error_code for response in connection.sent]
-    assert codes == ["TooLarge", "OutcomeUnknown", "OutcomeUnknown"]
+    assert codes == 3 * ["ResultTooLarge"]
+    assert ["took effect" in str(response.error_text) for response in connection.sent] == [
+        False,
+        True,
+        True,
+    ]
     assert "read less" in str(connection.sent[0].error_text)

@@ -18,7 +18,7 @@ from qcore.node.inbox import Inbox
 from qcore.node.remote import error_from, pause_after
 from qcore.replica.events import ClientRequest, PeerMessageReceived
 from qcore.replica.flow import Flow
-from qcore.replica.messages import Forward
+from qcore.replica.messages import Forward, ForwardResponse
 from qcore.transport.codec import Codec, Malformed
 from qcore.transport.wire import REGISTRY
 from tests.node.test_node import raw_perform, running
@@ -77,6 +77,15 @@ def test_raft_messages_are_lost_beyond_number_or_bytes(monkeypatch: pytest.Monke
     assert len(inbox.take(0)) == 10
     assert [inbox.offer(append(2000), 0) for _ in range(4)] == [True, True, False, False]
     assert inbox.offer(forward(1, 1), 0), "another queue"
+
+
+def test_the_answers_of_peers_count_with_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox_module, "MAX_MESSAGE_BYTES", 5000)
+    inbox = Inbox(Flow(10, 1000, 1_000_000, 0))
+    answer = PeerMessageReceived(2, ForwardResponse(1, 1000 * "é"))
+    assert [inbox.offer(answer, 0) for _ in range(4)] == [True, True, False, False]
+    assert len(inbox.take(0)) == 2
+    assert inbox.offer(answer, 0)
 
 
 def test_pending_bytes_are_bounded() -> None:

@@ -29,6 +29,7 @@ from qcore.core.server import Server
 from qcore.node.config import NodeConfig
 from qcore.replica import sessions
 from qcore.replica.config import ReplicaConfig
+from qcore.replica.session import Session
 from qcore.storage.sqlite import SqliteStorage
 from qcore.storage.writer import GroupCommitWriter
 
@@ -80,7 +81,7 @@ def without_disk_thread() -> None:
 def without_recorded_replies() -> None:
     run_once = sessions._run
 
-    def forgetful(session: sessions.Session, *rest: Any) -> sessions.Outcome:
+    def forgetful(session: Session, *rest: Any) -> sessions.Outcome:
         outcome = run_once(session, *rest)
         session.replies.clear()
         return outcome

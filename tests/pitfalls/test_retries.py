@@ -12,6 +12,7 @@ from qcore.errors import SessionExpired
 from qcore.replica import sessions
 from qcore.replica.events import Reply, TakeSnapshot
 from qcore.replica.messages import ForwardResponse
+from qcore.replica.session import Session
 from qcore.replica.sessions import Outcome, SessionTable, open_request, run_request
 from tests.pitfalls.plays import deliver_all_but
 from tests.replica.cluster import Cluster, Host
@@ -75,7 +76,7 @@ def retry_elsewhere(*, snapshot: bool, restart: bool, in_session: bool = True) -
 RUN_ONCE = sessions._run
 
 
-def forgetful(session: sessions.Session, *rest: Any) -> Outcome:
+def forgetful(session: Session, *rest: Any) -> Outcome:
     """The reply is not recorded."""
     outcome = RUN_ONCE(session, *rest)
     session.replies.clear()
@@ -107,7 +108,7 @@ def test_a_retried_command_outside_a_session_counts_twice() -> None:
 
 def test_replies_that_stay_behind_at_a_snapshot_are_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even then nothing counts twice in silence: the session is unknown, and the retry says so."""
-    monkeypatch.setattr(SessionTable, "dump", lambda _table: "[]")
+    monkeypatch.setattr(SessionTable, "dump", lambda _table, _rules: iter(["[]\n"]))
     seen = retry_elsewhere(snapshot=True, restart=True)
     assert seen.counter == 1
     assert isinstance(seen.reply.error, SessionExpired)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from qcore.cli.processes import LocalCluster, NodeProcess, wait_for
+from qcore.core.version import LATEST_RULES
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
 from tests.process.wire import WireClient, string_schema
 
@@ -92,7 +93,7 @@ def test_a_restart_that_forgets_the_machine_is_refused_and_writes_nothing(
         assert "the cluster's state machine is 'kv', this program runs 'entity'" in said
         assert content_of(node) == before
         said = refused(node, "--machine", "kv", "--max-rules", "1")
-        assert "apply rules are version 2, this program supports version 1" in said
+        assert f"apply rules are version {LATEST_RULES}, this program supports version 1" in said
         assert content_of(node) == before
         node.start()
         execute(cluster, "b")

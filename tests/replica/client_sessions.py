@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from qcore.core.entry import Entry
+from qcore.core.version import LATEST_RULES
 from qcore.replica.sessions import Outcome, SessionTable, run_request
 from qcore.store.interface import ApplyContext, StateMachine
 from tests.replica.witness import Witness
@@ -36,6 +38,26 @@ def opened(witness: Witness, known: list[ClientSession]) -> list[ClientSession]:
     ids = {session.session_id for session in known}
     new = [number for number in witness.sessions_told if number not in ids]
     return [*known, *[ClientSession(number) for number in new]]
+
+
+def text_of(table: SessionTable, rules: int = LATEST_RULES) -> str:
+    """What a snapshot of these rules says of the table."""
+    return "".join(table.dump(rules))
+
+
+def restored(text: str, rules: int = LATEST_RULES) -> SessionTable:
+    """The table of a snapshot of these rules that is nothing but the table."""
+    table = SessionTable()
+    ends: list[int] = []
+
+    def load() -> Iterator[None]:
+        ends.append((yield from table.load(text)))
+
+    for _ in load():
+        pass
+    assert ends == [len(text)], "nothing is left for the machine"
+    table.restored(rules)
+    return table
 
 
 def apply(table: SessionTable, entry: Entry, machine: StateMachine, *, rules: int = 1) -> Outcome:

@@ -49,6 +49,7 @@ class Host:
             max_command_bytes=4096,
             max_pending_requests=cluster.max_pending_requests,
             snapshot_entries=cluster.snapshot_entries,
+            snapshot_bytes=cluster.snapshot_bytes,
             keep_entries=2,
             max_rules=cluster.max_rules,
         )
@@ -104,6 +105,7 @@ class Cluster:
         max_pending_requests: int = 100,
         max_uncommitted_bytes: int = 1 << 20,
         snapshot_entries: int = 0,
+        snapshot_bytes: int = 0,
         raft: RaftConfig | None = None,
         rules: int | None = None,
     ) -> None:
@@ -116,6 +118,7 @@ class Cluster:
         self.max_pending_requests = max_pending_requests
         self.raft = raft or RaftConfig(1, max_uncommitted_bytes=max_uncommitted_bytes)
         self.snapshot_entries = snapshot_entries
+        self.snapshot_bytes = snapshot_bytes
         self.mail: deque[tuple[int, SendPeer]] = deque()
         self.cut: set[int] = set()
         ids = tuple(range(1, size + 1))

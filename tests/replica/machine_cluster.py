@@ -56,6 +56,7 @@ from qcore.replica.messages import (
 from qcore.store.kv import KeyValueMachine
 from tests.core.bruteforce import check_leader, check_node
 from tests.core.safety import Safety
+from tests.replica.client_sessions import text_of
 from tests.replica.witness import Witness
 
 WALL_US = 1_700_000_000_000_000
@@ -224,7 +225,7 @@ class World:
             key: json.loads(replica.machine.query(json.dumps({"op": "get", "key": key})))["value"]
             for key in self.witness.model.registers[replica.applied_index]
         }
-        digest = f"{replica.machine.state_hash()} {replica.sessions.dump()}"
+        digest = f"{replica.machine.state_hash()} {text_of(replica.sessions)}"
         self.witness.state(host.node_id, replica.applied_index, digest, registers)
 
     def _post(self, host: Host, send: SendPeer) -> None:

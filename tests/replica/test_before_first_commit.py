@@ -29,6 +29,7 @@ from qcore.replica.events import (
 )
 from qcore.replica.messages import Forward, ReadIndex, RequestKind
 from qcore.replica.sessions import open_request
+from qcore.storage.footprint import Footprint
 from tests.replica.cluster import Cluster, Host
 
 GET = json.dumps({"op": "get", "key": "x"})
@@ -40,6 +41,8 @@ AROUND = Around(
     failure=None,
     refusal=None,
     disk_full=False,
+    stored=Footprint(1, 0, 0, 0),
+    snapshot_stored_at=0.0,
     longest_stall_s=0.0,
     queues={},
     connections={},

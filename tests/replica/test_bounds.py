@@ -14,7 +14,7 @@ from qcore.replica.events import SendPeer
 from qcore.replica.gate import DurabilityGate
 from qcore.replica.sessions import SessionTable, open_request, run_request
 from qcore.store.interface import ApplyContext
-from tests.replica.client_sessions import apply
+from tests.replica.client_sessions import apply, restored, text_of
 
 
 class Echo:
@@ -67,11 +67,10 @@ def test_the_recorded_replies_of_all_sessions_are_bounded_in_bytes(
     assert len(log.table) == 3, "three replies of 300 fit"
     assert isinstance(log.apply(run_request(names[0], 1, 0, "r"))[1], SessionExpired)
     assert log.apply(run_request(names[-1], 1, 0, "r" * 300)) == ("r" * 300, None), "recorded"
-    other = SessionTable()
-    other.load(log.table.dump())
+    other = restored(text_of(log.table, 1), 1)
     apply(other, Entry(99, 1, "session", run_request(names[-1], 2, 0, "s" * 300), 99), Echo())
     apply(log.table, Entry(99, 1, "session", run_request(names[-1], 2, 0, "s" * 300), 99), Echo())
-    assert other.dump() == log.table.dump(), "a replica that restored a snapshot drops the same"
+    assert text_of(other) == text_of(log.table), "a replica that restored a snapshot drops the same"
 
 
 def test_one_session_must_acknowledge_large_replies(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ Each search is derandomised, so that it finds the same example each time, and co
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import ClassVar
 
 import pytest
@@ -28,7 +28,8 @@ from qcore.core.messages import AppendEntries
 from qcore.core.quorum import VoteResult
 from qcore.core.server import Server
 from qcore.replica import sessions
-from qcore.replica.sessions import Outcome, Session, SessionTable
+from qcore.replica.session import Session
+from qcore.replica.sessions import Outcome, SessionTable
 from qcore.store.interface import ApplyContext, StateMachine
 from tests.core.safety import SafetyViolation
 from tests.replica.test_state_machine import QUICK, ReplicaMachine, ReplicaMachineOfFive, run
@@ -120,8 +121,12 @@ def commands_run_again(patch: pytest.MonkeyPatch) -> None:
 def sessions_stay_behind(patch: pytest.MonkeyPatch) -> None:
     """P12: a snapshot is taken over without its sessions."""
 
-    def wrong(table: SessionTable, text: str) -> None:
+    right = SessionTable.load
+
+    def wrong(table: SessionTable, text: str) -> Generator[None, None, int]:
+        begin = yield from right(table, text)
         table._sessions.clear()
+        return begin
 
     patch.setattr(SessionTable, "load", wrong)
 

@@ -30,7 +30,7 @@ from qcore.replica.sessions import (
 )
 from qcore.replica.ticks import GRAIN_US, MAX_GAP_US
 from qcore.store.kv import KeyValueMachine
-from tests.replica.client_sessions import apply
+from tests.replica.client_sessions import apply, restored, text_of
 from tests.replica.cluster import Cluster
 from tests.replica.model import Model
 
@@ -45,7 +45,7 @@ def entry(index: int, data: str, clock_us: int, kind: EntryKind = "session") -> 
 
 def open_sessions(table: SessionTable) -> dict[int, tuple[int, int]]:
     """Lifetime in ms and last use, by session, as a snapshot would say."""
-    return {row[0]: (row[1], row[2]) for row in json.loads(table.dump())}
+    return {row[0]: (row[1], row[2]) for row in json.loads(text_of(table, 2))}
 
 
 # -- a model ----------------------------------------------------------------------------------------
@@ -71,10 +71,7 @@ def test_the_table_equals_a_model_that_looks_at_every_session(
     clock_us = 0
     for index, (what, which, passed) in enumerate(play, start=1):
         if what == "reload":
-            copy = SessionTable()
-            copy.load(table.dump())
-            copy.restored(2)
-            table = copy
+            table = restored(text_of(table, 3), 2)
             continue
         clock_us += passed
         session = list(model)[which % len(model)] if model else 999
@@ -190,11 +187,9 @@ def test_snapshots_on_both_sides_of_the_raise_lead_to_one_state() -> None:
         durable = DurableState(HardState(1, None, len(log)), snapshot, log[index:])
         replica = replica_with(durable)
         assert replica.applied_index == len(log)
-        outcomes.append((replica.sessions.dump(), replica.machine.state_hash()))
+        outcomes.append((text_of(replica.sessions), replica.machine.state_hash()))
     assert len(set(outcomes)) == 1
-    table = SessionTable()
-    table.load(outcomes[0][0])
-    assert open_sessions(table) == {13: (7_000, 62 * SECOND_US)}
+    assert open_sessions(restored(outcomes[0][0])) == {13: (7_000, 62 * SECOND_US)}
 
 
 def test_the_model_of_the_random_walks_says_the_same_about_the_raise() -> None:

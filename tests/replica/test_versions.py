@@ -31,6 +31,7 @@ from qcore.replica.replica import Replica
 from qcore.replica.sessions import open_request, run_request
 from qcore.store.interface import ApplyContext, StateMachine, support_of
 from qcore.store.kv import KeyValueMachine
+from tests.replica.client_sessions import text_of
 from tests.replica.cluster import Cluster, Host
 
 SUPPORT = VersionSupport(1, LATEST_RULES, "kv", 1, 1)
@@ -211,7 +212,7 @@ def test_nodes_whose_snapshots_lie_at_different_indexes_agree_after_an_upgrade(
     cluster.settle()
     cluster.pass_time(100)
     states = {
-        (host.replica.machine.state_hash(), host.replica.sessions.dump())
+        (host.replica.machine.state_hash(), text_of(host.replica.sessions))
         for host in cluster.hosts.values()
     }
     assert len(states) == 1

@@ -8,7 +8,8 @@ import pytest
 
 from qcore.errors import ConfigError
 from qcore.replica import sessions
-from qcore.replica.sessions import Session, SessionTable
+from qcore.replica.session import Session
+from qcore.replica.sessions import SessionTable
 from qcore.sim import World, run_scenario
 from qcore.sim.scenario.load import parse_scenario
 from qcore.sim.workload import SessionLoad
@@ -56,7 +57,7 @@ def test_sessions_that_stay_behind_at_a_snapshot_are_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """P12 across a snapshot: a table that does not travel with it makes replicas differ."""
-    monkeypatch.setattr(SessionTable, "dump", lambda _table: "[]")
+    monkeypatch.setattr(SessionTable, "dump", lambda _table, _rules: iter(["[]\n"]))
     result = run_scenario(PATH, 1)
     assert not result.ok
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from qcore.core.effects import SaveHardState, StoreSnapshot
-from qcore.core.entry import HardState, Snapshot
+from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot
+from qcore.core.entry import Entry, HardState, Snapshot
+from qcore.core.version import ClusterVersion
 from qcore.errors import LogCorrupt, StorageError
-from qcore.storage.peek import first_entries, stored_snapshot
+from qcore.storage.peek import first_entries, stored_snapshot, stored_version
 from qcore.storage.staging import PART_CHARS
 from tests.storage.directories import Directory, crashed, open_storage, snapshot, stopped
 
@@ -49,6 +50,40 @@ def test_damage_is_no_evidence(tmp_path: Path) -> None:
         stored_snapshot(directory.path)
     with pytest.raises(StorageError, match="does not exist"):
         stored_snapshot(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE log SET data = replace(CAST(data AS TEXT), 'kv', 'KV') WHERE idx = 91",
+        "UPDATE log SET data = CAST(replace(CAST(data AS TEXT), '\"rules\":2', '\"rules\":3') AS BLOB) WHERE idx = 91",
+        "UPDATE log SET data = 5 WHERE idx = 91",
+        "UPDATE log SET term = 'one' WHERE idx = 91",
+    ],
+)
+def test_a_damaged_version_is_not_taken_for_another_programs(
+    tmp_path: Path, statement: str
+) -> None:
+    """Else a node would be told to run another program, or end without a reason that anybody understands."""
+    version = ClusterVersion(2, "kv", 1)
+    storage = open_storage(tmp_path)
+    storage.write([SaveHardState(1, HardState(2)), StoreSnapshot(2, snapshot(90), 90, True)])
+    storage.write([AppendLog(3, [Entry(91, 2, "version", version.to_json(), 2 * 10**15)])])
+    storage.close()
+    assert stored_version(tmp_path) == version
+    with closing(sqlite3.connect(tmp_path / "log.db")) as connection, connection:
+        connection.execute(statement)
+    assert stored_version(tmp_path) is None
+
+
+def test_a_damaged_snapshot_names_no_version(tmp_path: Path) -> None:
+    directory = stopped(tmp_path / "data")
+    assert stored_version(directory.path) == ClusterVersion(2, "kv", 1)
+    with closing(sqlite3.connect(directory.path / "log.db")) as connection, connection:
+        connection.execute(
+            "UPDATE snapshot SET membership = replace(CAST(membership AS TEXT), 'kv', 'KV')"
+        )
+    assert stored_version(directory.path) is None
 
 
 def files(path: Path) -> dict[str, bytes]:

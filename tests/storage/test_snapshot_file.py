@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import hashlib
 import json
 import os
+import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -206,6 +211,65 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     assert "directory" in refusal(tmp_path)
 
 
+def test_what_is_no_regular_file_is_refused_without_waiting_for_it(path: Path) -> None:
+    os.mkfifo(path)
+    assert "it is a FIFO, not a regular file" in refusal(path)
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(path))
+        assert "it is a socket, not a regular file" in refusal(path)
+    assert "it is a device, not a regular file" in refusal(Path("/dev/zero"))
+
+
+def test_a_file_without_end_is_refused_at_once(path: Path) -> None:
+    """Its size is wrong, or its first line is too long: nothing has to be read for that."""
+    write(path, "text")
+    with path.open("r+b") as file:
+        file.truncate(1 << 43)
+    assert "bytes follow the 4 bytes of the state" in refusal(path)
+    path.write_bytes(b"")
+    with path.open("r+b") as file:
+        file.truncate(1 << 43)
+    assert "is not a snapshot file" in refusal(path)
+    rewritten_as(path, b"text", size=1 << 50)
+    assert "cut short: 4 of 1125899906842624 bytes" in refusal(path)
+    rewritten_as(path, b"text", size=-4)
+    assert "8 bytes follow the -4 bytes" in refusal(path)
+
+
+def rewritten_as(path: Path, body: bytes, **changes: object) -> None:
+    write(path, body.decode(), force=True)
+    rewritten(path, **changes)
+
+
+def test_a_file_that_grows_while_it_is_read_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever writes to it adds more than is read each time: reading up to the end would never end."""
+    write(path, "0123456789" * 10)
+    monkeypatch.setattr(snapshot_file, "READ_BYTES", 10)
+    sound = hashlib.sha256
+
+    def growing(data: bytes = b"") -> Any:
+        digest = sound(data)
+        if data:
+            return digest
+
+        class Growing:
+            def update(self, part: bytes) -> None:
+                digest.update(part)
+                with path.open("ab") as file:
+                    file.write(b"x" * 20)
+
+            def hexdigest(self) -> str:
+                return digest.hexdigest()
+
+        return Growing()
+
+    monkeypatch.setattr(hashlib, "sha256", growing)
+    assert "200 bytes follow the 100 bytes of the state" in refusal(path)
+
+
 # -- writing -------------------------------------------------------------------------------------
 
 
@@ -241,15 +305,143 @@ def test_a_file_that_appeared_meanwhile_is_not_replaced(path: Path) -> None:
     assert left_over(path) == [path.name]
 
 
-def test_without_hard_links_it_works_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise PermissionError(1, "no hard links here")
+@pytest.fixture(params=["unnamed", "named", "no proc", "no links", "no locks"])
+def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """File systems that can do less and less of what a new file would like to have."""
+    kind: str = request.param
+    real_open, real_link = os.open, os.link
 
-    monkeypatch.setattr(os, "link", refuse)
+    def open_without(path: str | Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+        return real_open(path, flags, mode)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    def link_no_unnamed(source: str | Path, target: str | Path, **options: Any) -> None:
+        if str(source).startswith("/proc"):
+            refuse()
+        real_link(source, target, **options)
+
+    if kind in ("named", "no links", "no locks"):
+        monkeypatch.setattr(os, "open", open_without)
+    if kind == "no proc":
+        monkeypatch.setattr(os, "link", link_no_unnamed)
+    if kind == "no links":
+        monkeypatch.setattr(os, "link", refuse)
+    if kind == "no locks":
+        monkeypatch.setattr(fcntl, "flock", refuse)
+    return kind
+
+
+def test_on_any_file_system_a_file_is_made_and_replaced_only_by_force(
+    path: Path, file_system: str
+) -> None:
+    del file_system
     write(path, "first")
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match="exists"):
         write(path, "second")
+    with SnapshotFileWriter(path.with_name("late"), header_of("late")) as writer:
+        writer.write("late")
+        write(path.with_name("late"), "early")
+        with pytest.raises(ConfigError, match="exists"):
+            writer.finish()
+    assert verify(path.with_name("late")) == header_of("early")
     assert verify(path) == header_of("first")
+    write(path, "second", force=True)
+    assert verify(path) == header_of("second")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert left_over(path) == ["late", path.name]
+
+
+def test_a_writer_that_is_killed_leaves_nothing(path: Path, file_system: str) -> None:
+    """Or nothing that the next writer of the same file does not remove."""
+    killed_while_writing(path, file_system == "unnamed" or file_system == "no proc")
+    write(path, "text")
+    expected = [path.name] if file_system != "no locks" else left_over(path)
+    assert left_over(path) == expected
+    assert verify(path) == header_of("text")
+
+
+def killed_while_writing(path: Path, is_unnamed: bool) -> None:
+    """Fork a writer and kill it in the middle."""
+    child = os.fork()
+    if child == 0:
+        try:
+            writer = SnapshotFileWriter(path, header_of("text of a dead writer"))
+            writer.write("text of")
+            writer._new.file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    assert bool(left_over(path)) != is_unnamed
+
+
+def test_what_a_live_writer_writes_is_not_swept_away(path: Path, file_system: str) -> None:
+    del file_system
+    with SnapshotFileWriter(path, header_of("late"), force=True) as writer:
+        writer.write("late")
+        write(path, "early")
+        writer.finish()
+    assert verify(path) == header_of("late")
+    assert left_over(path) == [path.name]
+
+
+def test_what_only_looks_like_a_leftover_is_left_alone(path: Path) -> None:
+    others = [
+        ".other.snapshot.0123abcd.partial",
+        f".{path.name}.partial",
+        f"{path.name}.0123abcd.partial",
+    ]
+    for name in others:
+        (path.parent / name).write_text("somebody's")
+    fifo = path.parent / f".{path.name}.0123abcd.partial"
+    os.mkfifo(fifo)
+    write(path, "text")
+    assert left_over(path) == sorted([*others, fifo.name, path.name])
+
+
+def test_by_force_a_link_stays_and_what_it_leads_to_is_replaced(path: Path, tmp_path: Path) -> None:
+    place = tmp_path / "elsewhere"
+    place.mkdir()
+    write(place / "real.snapshot", "first")
+    (place / "second.link").symlink_to("real.snapshot")
+    path.symlink_to(Path("elsewhere") / "second.link")
+    with pytest.raises(ConfigError, match="exists"):
+        write(path, "second")
+    write(path, "second", force=True)
+    assert path.is_symlink()
+    assert verify(place / "real.snapshot") == verify(path) == header_of("second")
+    assert sorted(entry.name for entry in place.iterdir()) == ["real.snapshot", "second.link"]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_link_to_nothing_is_refused_by_name(path: Path, force: bool) -> None:
+    for leads_to, said in (
+        ("nothing.snapshot", "nothing.snapshot, which is not there"),
+        (path.name, "itself"),
+        ("nowhere/file", "nowhere/file, which is not there"),
+    ):
+        path.symlink_to(leads_to)
+        with pytest.raises(SnapshotFileError, match=f"is a symbolic link to {said}: remove it"):
+            write(path, "text", force=force)
+        assert os.readlink(path) == leads_to
+        path.unlink()
+    path.symlink_to(path.parent)
+    with pytest.raises(SnapshotFileError, match="is a directory"):
+        write(path, "text", force=force)
+    assert left_over(path) == [path.name]
+
+
+def test_a_name_that_no_file_can_have_is_refused(path: Path) -> None:
+    with pytest.raises(SnapshotFileError, match="File name too long"):
+        write(path.with_name("x" * 300), "text")
+    os.mkfifo(path)
+    with pytest.raises(SnapshotFileError, match="is not a directory"):
+        write(path / "file", "text")
 
 
 @pytest.mark.parametrize("text", ["too short", "text of another content", ""])
@@ -284,7 +476,7 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing(path: Path) -> None:
     """`/dev/full` refuses every byte, as a full disk does."""
     writer = SnapshotFileWriter(path, header_of("text"))
     with writer:
-        writer._file = open("/dev/full", "wb")  # noqa: SIM115 - closed by the writer
+        writer._new.file = open("/dev/full", "wb")  # noqa: SIM115 - closed by the writer
         writer.write("text")
         with pytest.raises(SnapshotFileError, match=f"cannot write {path}: No space left"):
             writer.finish()

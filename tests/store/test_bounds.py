@@ -9,7 +9,9 @@ import pytest
 
 from qcore.errors import StoreError
 from qcore.store import limits
+from qcore.store.children import ChildList
 from qcore.store.entities import EntityStore
+from qcore.store.ids import EntityId
 from qcore.store.interface import ApplyContext
 from qcore.store.kv import KeyValueMachine
 from qcore.store.requests import parse_request
@@ -289,3 +291,83 @@ def test_a_large_register_is_not_parsed_to_add_to_it(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("qcore.store.kv.json.loads", lambda text: pytest.fail("parsed"))
     result = machine.apply('{"op":"add","key":"a","amount":1}', ApplyContext(2, 1))
     assert "does not hold an integer" in result
+
+
+def test_one_id_many_times_is_no_way_to_make_a_list_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qcore.store.transaction.MAX_OPERATIONS", 1000)
+    driver = people()
+    folder = driver.create("Folder")
+    ghost = {"typ": "User", "id": 9}
+    assert driver.update(write(folder, "Children", {"EntityList": [ghost] * 20}))["error"] is None
+    for behavior in ("Set", "Add"):
+        many = write(folder, "Children", {"EntityList": [ghost] * 500}, adjust_behavior=behavior)
+        assert code(driver.update(many)) == "TooManyOperations"
+
+
+@pytest.mark.parametrize("behavior", ["Set", "Add"])
+def test_a_default_list_of_children_counts_each_time(
+    behavior: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qcore.store.transaction.MAX_OPERATIONS", 1000)
+    ids = [{"typ": "User", "id": number} for number in range(300)]
+    driver = Driver(schema("T", None, field("EntityList", "Children", ids)))
+    one = driver.create("T")
+    many = [write(one, "Children", None, adjust_behavior=behavior)] * 9
+    assert code(driver.update(*many)) == "TooManyOperations"
+
+
+def test_a_part_of_a_list_is_not_made_beyond_what_an_answer_may_hold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("qcore.store.update.MAX_RESPONSE_BYTES", 1000)
+    driver = people()
+    folder = driver.create("Folder")
+    for _ in range(200):
+        driver.create("User", folder)
+    assert len(driver.value(folder, "Children->0:30")["EntityList"]) == 30
+    asked: list[int] = []
+    real = ChildList.slice
+
+    def slice_of(held: ChildList, start: int, stop: int) -> tuple[EntityId, ...]:
+        asked.append(stop - start)
+        return real(held, start, stop)
+
+    monkeypatch.setattr(ChildList, "slice", slice_of)
+    assert code(driver.update(read(folder, "Children->0:999999"))) == "ResponseTooLarge"
+    assert asked[0] < 60
+
+
+def test_a_schema_reaches_a_bounded_number_of_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether or not there are entities: fields that change count in full, others a little."""
+    monkeypatch.setattr("qcore.store.schemas.MAX_OPERATIONS", 100)
+
+    def base(default: int) -> Any:
+        return schema("Base", None, *(field("Int", f"F{n}", default) for n in range(20)))
+
+    driver = Driver(base(0))
+    for number in range(8):
+        driver.set_schema(schema(f"T{number}", "Base"))
+    assert driver.set_schema(base(1)) == {"error": None}
+    for number in range(8):
+        driver.create(f"T{number}")
+    before = driver.store.state_hash()
+    assert code(driver.set_schema(base(2))) == "TooManyOperations"
+    assert driver.store.state_hash() == before
+    one_more = base(1)
+    one_more["fields"].update(field("Int", "More", 0))
+    assert driver.set_schema(one_more) == {"error": None}
+
+
+@pytest.mark.parametrize("behavior", ["Add", "Subtract"])
+@pytest.mark.parametrize("condition", ["Always", "Changes"])
+def test_what_is_added_or_subtracted_counts_though_nothing_is_left_of_it(
+    behavior: str, condition: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qcore.store.transaction.MAX_OPERATIONS", 200)
+    ids = [{"typ": "User", "id": number} for number in range(1000)]
+    driver = Driver(schema("T", None, field("EntityList", "L", ids)))
+    one = driver.create("T")
+    driver.update(write(one, "L", {"EntityList": []}))
+    more = {"adjust_behavior": behavior, "push_condition": condition}
+    assert driver.update(write(one, "L", None, **more))["error"] is None
+    assert code(driver.update(*[write(one, "L", None, **more)] * 9)) == "TooManyOperations"

@@ -158,3 +158,30 @@ def test_a_large_default_is_written_once_however_many_entities_share_it() -> Non
     assert driver.value(one, "S") == {"String": large}
     # Restored, they share it still.
     assert len("".join(other.snapshot())) == len(text)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(REQUESTS | CHANGING, max_size=25), st.integers(0, 25))
+def test_bounds_are_met_alike_after_a_restore(requests: list[dict[str, Any]], cut: int) -> None:
+    """What counts towards a bound is part of the state."""
+    bounds = {
+        "schemas.MAX_SCHEMAS_BYTES": 3200,
+        "schemas.MAX_SCHEMA_BYTES": 1500,
+        "schemas.MAX_COMPLETE_FIELDS": 24,
+        "schemas.MAX_OPERATIONS": 12,
+        "transaction.MAX_OPERATIONS": 6,
+        "update.MAX_RESPONSE_BYTES": 1200,
+    }
+    steady, restored = EntityStore(), EntityStore()
+    log = [json.dumps(request) for request in [*START, *requests]]
+    with pytest.MonkeyPatch.context() as patch:
+        for position, command in enumerate(log, start=1):
+            context = ApplyContext(position, EPOCH_US + position)
+            if position == len(START):
+                for name, bound in bounds.items():
+                    patch.setattr(f"qcore.store.{name}", bound)
+            if position == min(cut, len(log)) + 1:
+                restored = EntityStore()
+                restored.restore(steady.snapshot())
+            assert restored.apply(command, context) == steady.apply(command, context)
+        assert restored.state_hash() == steady.state_hash()

@@ -33,6 +33,8 @@ OUTCOMES = (
     "Overloaded",
     "TooStale",
     "TooLarge",
+    "ResultTooLarge",
+    "ResultInvalid",
     "DeadlineExceeded",
     "OutcomeUnknown",
     "ProposalDropped",

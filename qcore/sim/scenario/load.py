@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import get_args, get_origin
+from typing import Final, get_args, get_origin
 
 import yaml
 from pydantic import ValidationError
 
 from qcore.errors import ConfigError
+from qcore.files import read_regular
 from qcore.sim.scenario.model import Scenario
+
+#: A larger file is no scenario.
+MAX_FILE_BYTES: Final = 16 << 20
 
 Path_ = tuple[str | int, ...]
 
@@ -28,7 +32,7 @@ def load_scenario(path: Path | str) -> Scenario:
     """
     file = Path(path)
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_regular(file, MAX_FILE_BYTES).decode()
     except OSError as error:
         raise ConfigError(f"cannot read the scenario {file}: {error.strerror}") from None
     except UnicodeDecodeError as error:

@@ -1,0 +1,255 @@
+"""How much log a node keeps on disk under full load, and what a restart then costs.
+
+Real processes with the key-value machine and the default snapshot policy (a snapshot after 64 MiB of log). Clients
+keep a number of writes in flight for a while; each sets one of some keys to a fresh value, so that the state has about
+60 MB (`--state`), or less if that would take too many keys. Meanwhile the files are looked at ten times a second. Then
+one node, a follower if there is one, is killed, its log is counted, and it is started again.
+
+    python -m benchmarks.bench_log_growth [--seconds 60] [--nodes 1,3] [--sizes 100,10000,300000]
+
+A run stops early once the data of one node has grown to `--ceiling` bytes (6 GB): that is an answer, too. Versions
+without the metrics that this reads (0.1.0) are measured by their files. QCORE_BENCH_DIR says on which file system the
+data goes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import re
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from qcore.cli.processes import LocalCluster, NodeProcess
+from qcore.errors import QcoreError
+from qcore.node.client import Json, QcoreClient
+from qcore.transport.client import ClientConnection
+
+#: The state has about so many bytes by default, and at most so many keys.
+STATE_BYTES = 60_000_000
+MOST_KEYS = 50_000
+CONNECTIONS = 8
+#: Bytes of values in flight, at most; and requests.
+IN_FLIGHT_BYTES = 16_000_000
+IN_FLIGHT = 256
+_SAMPLE = re.compile(r"^(\w+) (\S+)$", re.MULTILINE)
+
+
+# --- the client process ---------------------------------------------------------------------------
+
+
+async def drive(endpoint: str, size: int, seconds: float, state: int) -> tuple[int, int]:
+    """Write at full speed for a while; returns how many writes succeeded and how many did not."""
+    host, _, port = endpoint.rpartition(":")
+    connections = [await ClientConnection.connect(host, int(port)) for _ in range(CONNECTIONS)]
+    keys = max(1, min(MOST_KEYS, state // size))
+    in_flight = max(8, min(IN_FLIGHT, IN_FLIGHT_BYTES // size))
+    text = "".join(random.Random(size).choices("abcdefghijklmnop", k=size))
+    end = time.perf_counter() + seconds
+    done = failed = number = 0
+
+    async def worker(position: int) -> None:
+        nonlocal done, failed, number
+        connection = connections[position % CONNECTIONS]
+        while time.perf_counter() < end:
+            number += 1
+            value = f"{number} {text}"[:size]
+            command = json.dumps({"op": "set", "key": f"k{number % keys}", "value": value})
+            try:
+                reply: Json = await connection.request("Perform", {"request": {"Write": command}})
+            except QcoreError:
+                failed += 1
+                await asyncio.sleep(0.05)
+                continue
+            if reply["response"]["Write"]["error"] is None:
+                done += 1
+            else:
+                failed += 1
+
+    await asyncio.gather(*(worker(position) for position in range(in_flight)))
+    for connection in connections:
+        await connection.close()
+    return done, failed
+
+
+def client_main(arguments: Sequence[str]) -> None:
+    """Entry point of the client process."""
+    endpoint, size, seconds, state = arguments
+    print(json.dumps(asyncio.run(drive(endpoint, int(size), float(seconds), int(state)))))
+
+
+# --- the driver -----------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Row:
+    """One run.
+
+    Attributes:
+        nodes, size: of the cluster, and bytes of a value.
+        writes, failed: of the client; seconds: how long it wrote.
+        data_bytes, wal_bytes: the most that `log.db` and its write-ahead file had on any node.
+        log_bytes: the most bytes of entries that any node said to have on disk; 0 if it does not say.
+        entries, entry_bytes: in the log when a node was killed, and their data.
+        restart_s: from starting it until it listens.
+        captured, stored: snapshots on all nodes; stored as far as the log says (0.1.0 does not).
+        behind: how many entries the snapshot on the disk of the killed node was behind its log.
+        changes: of role, term or leader on any node, while writing.
+        stall_s: the longest stall of an event loop that was its own doing.
+    """
+
+    nodes: int
+    size: int
+    writes: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    data_bytes: int = 0
+    wal_bytes: int = 0
+    log_bytes: int = 0
+    entries: int = 0
+    entry_bytes: int = 0
+    restart_s: float = 0.0
+    captured: int = 0
+    stored: int = 0
+    behind: int = 0
+    changes: int = 0
+    stall_s: float = 0.0
+
+    def watch(self, nodes: Sequence[NodeProcess]) -> None:
+        """Look at the files, and ask the nodes."""
+        for node in nodes:
+            self.data_bytes = max(self.data_bytes, size_of(node.data_dir / "log.db"))
+            self.wal_bytes = max(self.wal_bytes, size_of(node.data_dir / "log.db-wal"))
+            self.log_bytes = max(self.log_bytes, round(scrape(node).get("qcore_log_bytes", 0)))
+
+
+def size_of(path: Path) -> int:
+    """0 if there is no such file."""
+    return path.stat().st_size if path.exists() else 0
+
+
+def scrape(node: NodeProcess) -> dict[str, float]:
+    """The samples without labels of a node's `/metrics`; empty while it does not answer."""
+    status, body = node.get("/metrics")
+    return {name: float(value) for name, value in _SAMPLE.findall(body)} if status == 200 else {}
+
+
+def count_log(node: NodeProcess) -> tuple[int, int, int]:
+    """Of a node that does not run: entries in its log, bytes of their data, and those that no snapshot covers."""
+    uri = f"{(node.data_dir / 'log.db').as_uri()}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True)) as connection:
+        found = connection.execute(
+            "SELECT count(*), sum(length(data)), max(idx) FROM log"
+        ).fetchone()
+        stored = connection.execute("SELECT last_index FROM snapshot").fetchone()
+    (node.data_dir / "log.db-shm").unlink(missing_ok=True)
+    return found[0], found[1] or 0, (found[2] or 0) - (stored[0] if stored else 0)
+
+
+def run(nodes: int, size: int, seconds: float, state: int, ceiling: int, policy: int | None) -> Row:
+    """One cluster, one size of values."""
+    row = Row(nodes, size)
+    arguments = ["--machine", "kv"]
+    if policy is not None:
+        kept = max(1, policy // size)
+        arguments += ["--snapshot-bytes", str(policy), "--keep-entries", str(kept)]
+    with (
+        tempfile.TemporaryDirectory(dir=os.environ.get("QCORE_BENCH_DIR")) as directory,
+        LocalCluster(Path(directory), nodes, arguments) as cluster,
+    ):
+        cluster.start()
+        asyncio.run(begin(cluster))
+        leader = cluster.wait_leader()
+        before = {node.node_id: scrape(node) for node in cluster.running()}
+        command = [sys.executable, "-m", "benchmarks.bench_log_growth", "--client"]
+        began = time.perf_counter()
+        client = subprocess.Popen(
+            [*command, leader.address, str(size), str(seconds), str(state)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        while client.poll() is None:
+            time.sleep(0.1)
+            row.watch(cluster.running())
+            if row.data_bytes > ceiling:
+                client.kill()
+        row.seconds = min(seconds, time.perf_counter() - began)
+        said = client.communicate()[0]
+        if said:
+            row.writes, row.failed = json.loads(said)
+        for node in cluster.running():
+            later = scrape(node)
+            changes = "qcore_raft_role_changes_total"
+            row.changes += round(later[changes] - before[node.node_id][changes])
+            row.stall_s = max(row.stall_s, later["qcore_event_loop_stall_own_seconds_max"])
+            if not said:
+                row.writes = max(row.writes, round(later["qcore_raft_applied_index"]))
+            text = node.log_text()
+            row.captured += text.count("snapshot taken") + text.count("snapshot installed")
+            row.stored += text.count("snapshot stored")
+        victim = next((n for n in cluster.running() if n is not cluster.leader()), leader)
+        victim.kill()
+        row.entries, row.entry_bytes, row.behind = count_log(victim)
+        began = time.perf_counter()
+        victim.start(timeout_s=300)
+        row.restart_s = time.perf_counter() - began
+    return row
+
+
+async def begin(cluster: LocalCluster) -> None:
+    """Begin the cluster."""
+    async with QcoreClient(cluster.endpoints) as client:
+        await client.init(cluster.members)
+
+
+def report(row: Row) -> None:
+    """Print one row."""
+    per_s = row.writes / row.seconds if row.seconds else 0.0
+    print(
+        f"{row.nodes} node(s), {row.size:7,} B: {per_s:8,.0f} writes/s {per_s * row.size / 1e6:6.1f} MB/s "
+        f"for {row.seconds:3.0f} s, failed {row.failed}  log.db {row.data_bytes / 1e6:7,.0f} MB, "
+        f"-wal {row.wal_bytes / 1e6:4,.0f} MB, log {row.log_bytes / 1e6:5,.0f} MB  "
+        f"restart: {row.entries:,} entries of {row.entry_bytes / 1e6:,.0f} MB in {row.restart_s:.1f} s  "
+        f"snapshots captured {row.captured}, stored {row.stored}, the last {row.behind:,} entries back  "
+        f"role changes {row.changes}  "
+        f"longest own stall {1000 * row.stall_s:.0f} ms",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Run and print everything."""
+    if sys.argv[1:2] == ["--client"]:
+        client_main(sys.argv[2:])
+        return
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=60.0, help="duration of each run")
+    parser.add_argument("--nodes", default="1,3", help="sizes of clusters")
+    parser.add_argument("--sizes", default="100,10000,300000", help="bytes of a value")
+    parser.add_argument("--state", type=int, default=STATE_BYTES, help="bytes of the state")
+    parser.add_argument(
+        "--policy",
+        type=int,
+        help="bytes of log before a snapshot and behind one; default: the node's",
+    )
+    parser.add_argument("--ceiling", type=int, default=6_000_000_000, help="bytes of log.db")
+    options = parser.parse_args()
+    for nodes in map(int, options.nodes.split(",")):
+        for size in map(int, options.sizes.split(",")):
+            report(
+                run(nodes, size, options.seconds, options.state, options.ceiling, options.policy)
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""How many bytes a text has: as UTF-8, and as a JSON string. Limits count these, and never characters."""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: What a JSON writer escapes with two bytes, and with six (`\\u001f`); everything else stays as it is in UTF-8.
+_TWO_BYTES: Final = b'"\\\b\f\n\r\t'
+_SIX_BYTES: Final = bytes(code for code in range(0x20) if code not in _TWO_BYTES)
+
+#: No character needs more bytes than this in a JSON string that is written as UTF-8.
+MAX_JSON_BYTES_PER_CHARACTER: Final = 6
+
+
+def utf8_length(text: str) -> int:
+    """Bytes of the text as UTF-8. Constant in time for ASCII. A lone surrogate counts for three bytes."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def json_length(text: str) -> int:
+    """Bytes of the text as a JSON string in UTF-8, quotes included; only what must be escaped is escaped.
+
+    A lone surrogate, which no JSON in UTF-8 can hold, counts for three bytes.
+    """
+    if text.isascii() and text.isprintable():  # the usual case
+        return len(text) + text.count('"') + text.count("\\") + 2
+    data = text.encode("utf-8", "surrogatepass")
+    twos = len(data) - len(data.translate(None, _TWO_BYTES))
+    sixes = len(data) - len(data.translate(None, _SIX_BYTES))
+    return len(data) + twos + 5 * sixes + 2
+
+
+def lone_surrogate(text: str) -> int | None:
+    """Where the first lone surrogate stands, or None. Such a text can be neither stored nor sent."""
+    if text.isascii():
+        return None
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return error.start
+    return None

@@ -1,0 +1,95 @@
+"""What a state machine gives back, checked where it comes from: before it is recorded, stored or sent.
+
+A result that is no text, or holds a lone surrogate, can be neither written as JSON nor stored. Recorded in a session,
+it would make every later snapshot unreadable. So it becomes an error value, the same on every replica, whatever the
+apply rules. The command took effect: the error says so.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from qcore.core.text import (
+    MAX_JSON_BYTES_PER_CHARACTER,
+    json_length,
+    lone_surrogate,
+)
+from qcore.errors import QcoreError, ResultInvalid, ResultTooLarge, StateMachineFailed
+from qcore.store.interface import MAX_RESULT_BYTES, StateMachine
+
+#: A result, or the error in its place. A session records either.
+Result = str | QcoreError
+
+#: The longest text of an exception of the machine's own that is passed on, characters.
+_MAX_TEXT: Final = 2000
+_DIGEST: Final = re.compile(r"[0-9a-fA-F]+")
+_COMMAND: Final = "the command took effect, but the state machine's result cannot be sent"
+_QUERY: Final = "the state machine's answer cannot be sent"
+
+
+def result_of_command(result: object) -> Result:
+    """The result as the text that it must be, or the error in its place."""
+    return _valid(result, _COMMAND)
+
+
+def within_bound(result: Result) -> Result:
+    """The result, or the error in the place of one that is larger than `MAX_RESULT_BYTES`."""
+    return _bounded(result, _COMMAND, "look at the state for what it did")
+
+
+def answer_to_query(answer: object) -> Result:
+    """The answer to a read, or the error in its place."""
+    return _bounded(_valid(answer, _QUERY), _QUERY, "ask for less at once")
+
+
+def digest_of(machine: StateMachine) -> str:
+    """The machine's digest of its state.
+
+    Raises:
+        StateMachineFailed: it is no hexadecimal text, so replicas could not be compared by it.
+    """
+    digest: object = machine.state_hash()
+    if isinstance(digest, str) and _DIGEST.fullmatch(digest):
+        return digest
+    raise StateMachineFailed(
+        f"state_hash() of the state machine {machine.name!r} gave {ascii(digest)[:100]}; it must be hexadecimal text"
+    )
+
+
+def text_of(raised: BaseException) -> str:
+    """What an exception of the machine's says, as text of a bounded length that can be sent."""
+    try:
+        text = str(raised)[:_MAX_TEXT]
+    except Exception:  # noqa: BLE001 - the user's own code again
+        return "an exception that has no text"
+    return text if lone_surrogate(text) is None else text.encode(errors="replace").decode()
+
+
+def _valid(result: object, what: str) -> Result:
+    if not isinstance(result, str):
+        return ResultInvalid(f"{what}: it is no text but of the type {type(result).__name__}")
+    at = lone_surrogate(result)
+    if at is not None:
+        return ResultInvalid(
+            f"{what}: it has a lone surrogate, U+{ord(result[at]):04X}, at character {at}"
+        )
+    return str.__str__(result)  # of a subclass, the text and nothing else
+
+
+def _bounded(result: Result, what: str, advice: str) -> Result:
+    if (
+        not isinstance(result, str)
+        or len(result) * MAX_JSON_BYTES_PER_CHARACTER + 2 <= MAX_RESULT_BYTES
+    ):
+        return result
+    if len(result) > MAX_RESULT_BYTES:  # no need to count its bytes
+        return ResultTooLarge(
+            f"{what}: it has {len(result)} characters, and {MAX_RESULT_BYTES} bytes of JSON are allowed: {advice}"
+        )
+    size = json_length(result)
+    if size <= MAX_RESULT_BYTES:
+        return result
+    return ResultTooLarge(
+        f"{what}: it has {size} bytes as JSON, and {MAX_RESULT_BYTES} are allowed: {advice}"
+    )

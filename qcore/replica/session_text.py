@@ -1,0 +1,194 @@
+"""The session table as part of a snapshot's text: written and read in parts of a bounded size.
+
+The table comes first, the state machine's own text follows. There are two forms, told apart by the first character:
+
+- Rules 1 and 2: one line of JSON as qcore 0.1.0 writes it, a list of
+  `[id, lifetime_ms, last_used_us, forgotten, replies]`.
+- From rules 3 on: a line `{"sessions": N}`. Then for each session a line
+  `[id, lifetime_ms, last_used_us, forgotten, R]`, and lines with lists of replies until there are R.
+
+A reply is `[number, text]`. An error in a result's place (`qcore.replica.results`) is `[number, text, code]` in the
+new form. The old form has no room for the code, and 0.1.0 must be able to read it: there `[-number, code]` follows. No
+command has a number below 1, and 0.1.0 forgets what has one at the session's next command.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Final
+
+from pydantic_core import from_json
+
+from qcore.errors import ResultInvalid, ResultTooLarge
+from qcore.replica.results import Result, result_of_command
+from qcore.replica.session import Session
+
+#: About how many characters are written, or read, in one part. One reply may be longer.
+PART_CHARS: Final = 32 * 1024
+
+_ERRORS: Final = {error.__name__: error for error in (ResultInvalid, ResultTooLarge)}
+#: A text as JSON, with no more escaped than must be.
+_quoted = json.encoder.encode_basestring
+_row_at = json.JSONDecoder().raw_decode
+
+#: Takes a session that was read, by its id.
+Add = Callable[[int, Session], None]
+
+
+def table_text(rows: Sequence[tuple[int, Session]], rules: int) -> Iterator[str]:
+    """The table in parts: `rows`, least recently used first, which must not change meanwhile."""
+    return _in_parts(_new_form(rows) if rules >= 3 else _old_form(rows))
+
+
+def read_table(text: str, add: Add) -> Generator[None, None, int]:
+    """Read the table at the beginning of a snapshot's text; each item is a part of the work.
+
+    Returns:
+        where the state machine's text begins.
+
+    Raises:
+        ValueError: there is no table.
+    """
+    if text.startswith("["):
+        return (yield from _read_old_form(text, add))
+    return (yield from _read_new_form(text, add))
+
+
+def _in_parts(pieces: Iterator[str]) -> Iterator[str]:
+    held: list[str] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size >= PART_CHARS:
+            yield "".join(held)
+            held, size = [], 0
+    if held:
+        yield "".join(held)
+
+
+# -- from rules 3 on ---------------------------------------------------------------------------------
+
+
+def _new_form(rows: Sequence[tuple[int, Session]]) -> Iterator[str]:
+    yield f'{{"sessions":{len(rows)}}}\n'
+    for key, held in rows:
+        times = f"{held.lifetime_ms},{held.last_used_us}"
+        yield f"[{key},{times},{held.forgotten},{len(held.replies)}]\n"
+        size = 0
+        for number, reply in held.replies.items():
+            comma = "," if size else "["
+            if isinstance(reply, str):
+                piece = f"{comma}[{number},{_quoted(reply)}]"
+            else:
+                piece = f'{comma}[{number},{_quoted(str(reply))},"{reply.code}"]'
+            yield piece
+            size += len(piece)
+            if size >= PART_CHARS:
+                yield "]\n"
+                size = 0
+        if size:
+            yield "]\n"
+
+
+def _read_new_form(text: str, add: Add) -> Generator[None, None, int]:
+    line, at = _line(text, 0)
+    match line:
+        case {"sessions": int() as sessions}:
+            pass
+        case _:
+            raise ValueError("it does not begin with a table of sessions")
+    paused_at = 0
+    for _ in range(sessions):
+        line, at = _line(text, at)
+        match line:
+            case [int() as key, int() as life, int() as used, int() as forgotten, int() as count]:
+                pass
+            case _:
+                raise ValueError("a line of the session table is no session")
+        session = Session(life, used, forgotten=forgotten)
+        while len(session.replies) < count:
+            line, at = _line(text, at)
+            if not isinstance(line, list) or not line:
+                raise ValueError("a line of the session table holds no replies")
+            for number, reply in map(_reply, line):
+                session.record(number, reply)
+            if at - paused_at >= PART_CHARS:
+                paused_at = at
+                yield
+        if len(session.replies) != count:
+            raise ValueError(f"session {key} has {len(session.replies)} replies and not {count}")
+        add(key, session)
+        if at - paused_at >= PART_CHARS:
+            paused_at = at
+            yield
+    return at
+
+
+def _line(text: str, at: int) -> tuple[object, int]:
+    end = text.index("\n", at)
+    return from_json(text[at:end]), end + 1
+
+
+def _reply(row: object) -> tuple[int, Result]:
+    match row:
+        case [int() as number, str() as said]:
+            return number, said
+        case [int() as number, str() as said, str() as code] if code in _ERRORS:
+            return number, _ERRORS[code](said)
+    raise ValueError("a reply in the session table is none")
+
+
+# -- rules 1 and 2 -----------------------------------------------------------------------------------
+
+
+def _old_form(rows: Sequence[tuple[int, Session]]) -> Iterator[str]:
+    """Also written in parts, though it is one line: only who reads it with 0.1.0 needs all of it at once."""
+    yield "["
+    for position, (key, held) in enumerate(rows):
+        before = "," if position else ""
+        yield f"{before}[{key},{held.lifetime_ms},{held.last_used_us},{held.forgotten},["
+        comma = ""
+        for number, reply in held.replies.items():
+            if isinstance(reply, str):
+                yield f"{comma}[{number},{json.dumps(reply)}]"
+            else:
+                yield f'{comma}[{number},{json.dumps(str(reply))}],[{-number},"{reply.code}"]'
+            comma = ","
+        yield "]]"
+    yield "]\n"
+
+
+def _read_old_form(text: str, add: Add) -> Generator[None, None, int]:
+    """Row by row. What 0.1.0 recorded of a machine that broke its contract becomes the error that it is now."""
+    at, paused_at = 1, 0
+    more = not text.startswith("]", at)
+    while more:
+        row, at = _row_at(text, at)
+        match row:
+            case [int() as key, int() as life, int() as used, int() as forgotten, list() as pairs]:
+                add(key, Session.restored(life, used, forgotten, _old_replies(pairs)))
+            case _:
+                raise ValueError("a row of the session table is no session")
+        more = text.startswith(",", at)
+        at += more
+        if at - paused_at >= PART_CHARS:
+            paused_at = at
+            yield
+    if not text.startswith("]\n", at):
+        raise ValueError("the session table has no end")
+    return at + 2
+
+
+def _old_replies(pairs: list[object]) -> list[tuple[int, Result]]:
+    found: dict[int, Result] = {}
+    for pair in pairs:
+        match pair:
+            case [int() as number, str() as code] if number < 0 and code in _ERRORS:
+                found[-number] = _ERRORS[code](str(found[-number]))
+            case [int() as number, str() as said]:
+                found[number] = result_of_command(said)
+            case _:
+                raise ValueError("a reply in the session table is none")
+    return [*found.items()]

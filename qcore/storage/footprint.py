@@ -1,0 +1,92 @@
+"""How much of the log is on disk: counted along with what is written, because to ask the database would take long."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog, Write
+from qcore.core.entry import DurableState, Entry
+
+
+@dataclass(slots=True, frozen=True)
+class Footprint:
+    """What the disk holds.
+
+    Attributes:
+        first_index: of the log's first entry, or what the next one would have.
+        last_index: of the last entry, or of the snapshot's last, or 0.
+        log_bytes: of the entries, with `qcore.core.entry.ENTRY_OVERHEAD_BYTES` each.
+        snapshot_index: the last index that the stored snapshot covers, or 0.
+    """
+
+    first_index: int
+    last_index: int
+    log_bytes: int
+    snapshot_index: int
+
+
+class FootprintMeter:
+    """Follows the writes of one log.
+
+    Args:
+        state: what the disk held at first.
+    """
+
+    def __init__(self, state: DurableState) -> None:
+        self._snapshot_index = 0
+        if state.snapshot is not None:
+            self._snapshot_index = state.snapshot.meta.last_included_index
+        self._first = state.entries[0].index if state.entries else self._snapshot_index + 1
+        self._sizes: array[int] = array("Q", map(Entry.size_bytes, state.entries))  # by entry
+        self._bytes = sum(self._sizes)
+
+    @property
+    def footprint(self) -> Footprint:
+        """As of the last write."""
+        last = self._first + len(self._sizes) - 1
+        return Footprint(self._first, last, self._bytes, self._snapshot_index)
+
+    def written(self, writes: Iterable[Write]) -> None:
+        """These are on disk now."""
+        for write in writes:
+            match write:
+                case AppendLog(entries=entries):
+                    self._append(entries)
+                case TruncateLog(from_index=from_index):
+                    self._drop(max(from_index - self._first, 0), len(self._sizes))
+                case StoreSnapshot(snapshot=snapshot, compact_through=through, reset_log=reset):
+                    self._store(snapshot.meta.last_included_index, through, reset)
+                case SaveHardState():
+                    pass
+
+    def through(self, limit: int, max_bytes: int) -> int:
+        """Up to which index, at most `limit`, to compact the log so that about `max_bytes` go; one entry at least."""
+        index, size = self._first - 1, 0
+        for entry_size in self._sizes:
+            if index >= limit or (size and size + entry_size > max_bytes):
+                break
+            size += entry_size
+            index += 1
+        return min(max(index, self._first), limit)
+
+    def _append(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            size = entry.size_bytes()
+            self._sizes.append(size)
+            self._bytes += size
+
+    def _store(self, index: int, through: int, reset: bool) -> None:
+        self._snapshot_index = index
+        if reset or through >= self._first + len(self._sizes) - 1:
+            self._sizes = array("Q")
+            self._bytes, self._first = 0, index + 1
+        elif through >= self._first:
+            gone = through - self._first + 1
+            self._drop(0, gone)
+            self._first += gone
+
+    def _drop(self, start: int, end: int) -> None:
+        self._bytes -= sum(self._sizes[start:end])
+        del self._sizes[start:end]

@@ -1,0 +1,66 @@
+"""Run as a process: saves a snapshot to the file given, of a node that sends the first half and falls silent.
+
+With `--named` the file system is one that cannot hold a file without a name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from qcore.cli.runner import run
+from qcore.core.entry import Membership
+from qcore.node.backup import save_snapshot
+from qcore.storage import new_file
+
+TEXT = "half of the state; " * 2
+
+
+async def answer(
+    endpoint: str, name: str, fields: Mapping[str, Any], wait_s: float
+) -> dict[str, Any]:
+    """What the node says."""
+    del endpoint, wait_s
+    if name == "TakeSnapshot":
+        info = {
+            "last_included_index": 7,
+            "last_included_term": 2,
+            "last_included_time_us": 0,
+            "membership": Membership(voters=(1,), cluster_id="north"),
+            "characters": len(TEXT),
+            "size": len(TEXT),
+            "sha256": hashlib.sha256(TEXT.encode()).hexdigest(),
+        }
+        return {"response": {"Ok": info}}
+    if fields["offset"] == 0:
+        return {"response": {"Ok": {"data": TEXT[: len(TEXT) // 2]}}}
+    sys.stdout.write("half of it is written\n")
+    sys.stdout.flush()
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+def no_unnamed_files(directory: Path) -> None:
+    """In place of `new_file._unnamed`."""
+    del directory
+
+
+def main() -> None:
+    """Save it."""
+    if "--named" in sys.argv:
+        new_file._unnamed = no_unnamed_files
+    path = Path(sys.argv[1])
+    try:
+        run(save_snapshot(answer, ["a:1"], path, stale=False, force=False, timeout_s=60))
+    except typer.Exit as ended:  # what the command line does with it
+        sys.exit(ended.exit_code)
+
+
+if __name__ == "__main__":
+    main()

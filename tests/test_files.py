@@ -1,0 +1,99 @@
+"""Files that a user names: what is no file is refused, and nothing waits for a process that never comes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from qcore.errors import ConfigError
+from qcore.files import open_at_once, open_regular, read_regular
+from qcore.sim import load_scenario
+from qcore.sim.scenario.load import MAX_FILE_BYTES
+
+
+def reason(path: Path, limit: int = 100) -> str:
+    with pytest.raises(OSError) as caught:
+        read_regular(path, limit)
+    return str(caught.value.strerror)
+
+
+def test_a_regular_file_is_read_up_to_its_bound(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 100)
+    (tmp_path / "link").symlink_to(path)
+    assert read_regular(tmp_path / "link", 100) == b"x" * 100
+    assert reason(path, 99) == "it is larger than 99 bytes"
+    with open_regular(path) as file:
+        assert os.get_blocking(file.fileno()) is False, "which regular files ignore"
+        assert file.read(5) == b"xxxxx"
+
+
+def test_what_is_no_regular_file_is_named(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    assert reason(tmp_path / "fifo") == "it is a FIFO, not a regular file"
+    assert reason(tmp_path) == "it is a directory, not a regular file"
+    assert reason(Path("/dev/zero")) == "it is a device, not a regular file"
+    assert reason(tmp_path / "none") == "No such file or directory"
+    (tmp_path / "loop").symlink_to("loop")
+    assert reason(tmp_path / "loop") == "Too many levels of symbolic links"
+
+
+def test_a_fifo_is_written_to_if_somebody_reads_from_it(tmp_path: Path) -> None:
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="no process reads from it"):
+        open(path, "a", opener=open_at_once)  # noqa: SIM115 - it does not open
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with open(path, "a", opener=open_at_once) as stream:
+            assert os.get_blocking(stream.fileno())
+            stream.write("a line")
+        assert os.read(reader, 100) == b"a line"
+    finally:
+        os.close(reader)
+
+
+def test_a_scenario_without_end_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "endless.yaml"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ConfigError, match=f"larger than {MAX_FILE_BYTES} bytes"):
+        load_scenario(path)
+
+
+@pytest.mark.process
+def test_no_command_waits_for_a_fifo(tmp_path: Path) -> None:
+    """Each of them would stand still without a word."""
+    fifo = str(tmp_path / "fifo")
+    os.mkfifo(fifo)
+    node = ["node", "start", "--id", "1", "--ws-addr", "127.0.0.1:0", "--data-dir"]
+    commands = [
+        (["snapshot", "status", fifo], 1, "it is a FIFO"),
+        (["sim", "run", fifo], 2, "it is a FIFO"),
+        (["sim", "run", "leader_isolated", "--trace", fifo], 2, "no process reads from it"),
+        ([*node, str(tmp_path / "1"), "--config-file", fifo], 2, "it is a FIFO"),
+        ([*node, str(tmp_path / "2"), "--trace", fifo], 2, "no process reads from it"),
+    ]
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "qcore", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for arguments, _, _ in commands
+    ]
+    try:
+        for process, (arguments, code, said) in zip(running, commands, strict=True):
+            _, error = process.communicate(timeout=60)
+            assert (process.returncode, said in error) == (code, True), (arguments, error)
+            assert fifo in error
+            assert "Traceback" not in error
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
