@@ -51,10 +51,10 @@ def large_reads_by_the_hundred(arena: Arena) -> None:
 def large_reads_taken_by_the_client(arena: Arena) -> None:
     """The same, and the client reads all replies."""
     entity = _large_entity(arena, "\\" * 450_000)
-    one = update(*[read(entity, "Text")] * 7)
+    one = update(*[read(entity, "Text")] * arena.scale(3, 7))
     for node in (arena.leader, arena.follower):
         for consistency in _CONSISTENCIES:
-            arena.perform(*[one] * arena.scale(4, 60), node=node, consistency=consistency)
+            arena.perform(*[one] * arena.scale(2, 60), node=node, consistency=consistency)
 
 
 def large_writes_by_the_hundred(arena: Arena) -> None:
@@ -62,8 +62,8 @@ def large_writes_by_the_hundred(arena: Arena) -> None:
     entity = _large_entity(arena, "x" * 900_000)
     one = update(*[read(entity, "Text")] * 7, write(entity, "Count", {"Int": 1}, "Add"))
     for node in (arena.leader, arena.follower):
-        arena.flood([_frame([one] * arena.scale(30, 400))], node)
-        arena.perform(*[one] * arena.scale(4, 60), node=node)
+        arena.flood([_frame([one] * arena.scale(10, 400))], node)
+        arena.perform(*[one] * arena.scale(2, 60), node=node)
 
 
 def large_commands_by_the_hundred(arena: Arena) -> None:
@@ -90,7 +90,7 @@ def sessions_with_replies_that_grow(arena: Arena) -> None:
     """Replies of astral characters, which a dump may escape to 12 bytes each, kept for many sessions."""
     entity = _large_entity(arena, "\U0001d518" * 200_000)
     one = update(*[read(entity, "Text")] * 7, write(entity, "Count", {"Int": 1}, "Add"))
-    for _ in range(arena.scale(3, 40)):
+    for _ in range(arena.scale(2, 40)):
         session = (arena.ask("OpenSession", lifetime_ms=3_600_000) or {}).get("Ok")
         if session is None:
             continue
@@ -105,12 +105,12 @@ def sessions_by_the_thousand(arena: Arena) -> None:
     """More sessions than fit, each with a reply; numbers as large as they may be; commands again and again."""
     entity = _large_entity(arena, "\0" * 10_000)
     one = update(read(entity, "Text"), write(entity, "Count", {"Int": 1}, "Add"))
-    count = arena.scale(300, 12_000)
+    count = arena.scale(100, 12_000)
     with arena.connect() as attacker:
-        for start in range(0, count, 300):
+        for start in range(0, count, 100):
             opens = [
                 {"OpenSession": {"id": str(n), "lifetime_ms": 2**62}}
-                for n in range(start, start + 300)
+                for n in range(start, start + 100)
             ]
             attacker.send(json.dumps(opens))
             attacker.run(len(opens), 40)
@@ -127,8 +127,8 @@ def sessions_by_the_thousand(arena: Arena) -> None:
     if session is not None:
         for acknowledged in (0, 2**62, 2**63 - 1):
             used = {"id": session, "sequence": 2**62, "acknowledged": acknowledged}
-            arena.perform(*[one] * 300, session=used)
-        arena.perform(*[one] * 300, session={"id": 2**62, "sequence": 1})
+            arena.perform(*[one] * arena.scale(50, 300), session=used)
+        arena.perform(*[one] * arena.scale(50, 300), session={"id": 2**62, "sequence": 1})
     arena.ask("TakeSnapshot", timeout_ms=20_000)
 
 

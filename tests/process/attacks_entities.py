@@ -109,14 +109,14 @@ def many_children(arena: Arena) -> None:
 
 def adds_that_double(arena: Arena) -> None:
     """`Add` of a large default, thousands of times in one small request, for each kind that adds."""
-    ids = [{"typ": "", "id": number} for number in range(30_000)]
+    ids = [{"typ": "", "id": number} for number in range(arena.scale(10_000, 30_000))]
     kinds: dict[str, object] = {"String": "x" * 900_000, "Blob": [1] * 400_000, "EntityList": ids}
     for kind, default in kinds.items():
         arena.perform(set_schema(f"Add{kind}", field(kind, "Sum", default)))
         entity = arena.create(f"Add{kind}")
         adds = [write(entity, "Sum", None, "Add")] * 3000
         arena.perform(update(*adds))
-        arena.perform(*[update(add) for add in adds[:30]])
+        arena.perform(*[update(add) for add in adds[: arena.scale(3, 30)]])
         arena.perform(update(*[write(entity, "Sum", None, "Subtract")] * 3000))
 
 
@@ -124,13 +124,13 @@ def null_writes_of_a_large_default(arena: Arena) -> None:
     """Each write names nothing and is answered with 900 kB."""
     arena.perform(set_schema("Default", field("String", "Text", "\\" * 450_000)))
     entity = arena.create("Default")
-    arena.perform(*[update(*[write(entity, "Text", None)] * 3000)] * 5)
+    arena.perform(*[update(*[write(entity, "Text", None)] * 3000)] * arena.scale(2, 5))
 
 
 def lists_of_children_that_clients_write(arena: Arena) -> None:
     """Lists as long as a command: of one id, of many, of an ancestor; added, subtracted, as a default."""
-    many: list[Json] = [{"typ": "", "id": number} for number in range(40_000)]
-    same: list[Json] = [{"typ": "", "id": 1}] * 50_000
+    many: list[Json] = [{"typ": "", "id": number} for number in range(arena.scale(10_000, 40_000))]
+    same: list[Json] = [{"typ": "", "id": 1}] * arena.scale(10_000, 50_000)
     arena.perform(set_schema("List", field("EntityList", "Children", [])))
     arena.perform(set_schema("Listed", field("EntityList", "Children", many)))
     one, other = arena.create("List"), arena.create("Listed")
@@ -168,7 +168,7 @@ def paths(arena: Arena) -> None:
         f"Children->0:{'9' * 18}",
         "Children->" * 90_000,
     ):
-        arena.perform(*[update(read(entity, path))] * 10)
+        arena.perform(*[update(read(entity, path))] * arena.scale(1, 10))
         arena.perform(update(write(entity, path, itself)))
     arena.perform(update(*[read(entity, "Next->" * 10 + "Children->0:100")] * 5000))
     arena.perform(delete(entity))
@@ -177,7 +177,7 @@ def paths(arena: Arena) -> None:
 def circles_of_children(arena: Arena) -> None:
     """Lists that lead round: each of many entities lists all of them; deleting one meets them all."""
     arena.perform(set_schema("Circle", field("EntityList", "Children", [])))
-    made = _ids(arena.perform(*[create("Circle")] * 200))
+    made = _ids(arena.perform(*[create("Circle")] * arena.scale(60, 200)))
     everyone = {"EntityList": made}
     arena.perform(*[update(write(one, "Children", everyone)) for one in made])
     arena.perform(*[delete(one) for one in made])
@@ -196,9 +196,9 @@ def many_types_below_a_wide_one(arena: Arena) -> None:
     arena.perform(base(0))
     arena.perform(*(set_schema(f"Sub{n}", inherit="Wide") for n in range(count)))
     arena.perform(*(create(f"Sub{n}") for n in range(count)))
-    for default in range(1, arena.scale(4, 30)):
+    for default in range(1, arena.scale(3, 30)):
         arena.perform(base(default))
-    arena.perform(*[{"GetCompleteSchema": {"entity_type": "Sub1"}}] * 100)
+    arena.perform(*[{"GetCompleteSchema": {"entity_type": "Sub1"}}] * arena.scale(10, 100))
     arena.perform(set_schema("Wide"))
 
 

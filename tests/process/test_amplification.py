@@ -6,10 +6,14 @@ long one plays what stopped version 0.1.0 at full size.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from qcore.node.application import EntityPerform, TextPerform
+from qcore.store.requests import PerformRequest
 from tests.process import attacks_cluster, attacks_entities, attacks_fields, attacks_kv
 from tests.process.amplification import Arena, check_restart, limited_cluster, play, verdict
 from tests.process.conftest import assert_no_traceback
@@ -52,6 +56,19 @@ def attack_kv(directory: Path, *, full: bool) -> None:
         check_restart(arena, attacks_kv.write_register)
     verdict(outcomes)
     assert_no_traceback(cluster)
+
+
+def test_every_field_of_every_message_is_attacked() -> None:
+    for perform in (EntityPerform, TextPerform):
+        paths = [path for path, _, _ in attacks_fields.places(perform)]
+        for name, cls in attacks_fields.messages(perform).items():
+            for one in fields(cls):
+                assert f"{name}.{one.name}" in paths, f"no attack on {one.name} of {name}"
+    entity_paths = [path for path, _, _ in attacks_fields.places(EntityPerform)]
+    for name in get_args(PerformRequest)[0].__annotations__:
+        assert f"Perform.request.{name}" in entity_paths, f"no attack on {name}"
+    deepest = "Perform.request.UpdateEntity.request[0].Write.value.EntityList[0].typ"
+    assert deepest in entity_paths
 
 
 def test_no_client_can_bring_down_nodes_with_entities(tmp_path: Path) -> None:
