@@ -8,6 +8,7 @@ are refused. Each node may only grow by a fixed size (`limited_node`).
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections import Counter
@@ -44,23 +45,31 @@ class Outcome:
 
     Attributes:
         failures: what the nodes did that they must not do; empty if they stood it.
+        seconds: how long the attack took; `settling`: and the nodes afterwards, until they were idle.
         replies: how often each answer came, by error code.
-        stall_ms: the longest stall of an event loop since the node's start, if the attack made it longer.
+        stall_ms: the longest stall of an event loop since the node's start, if the attack made it longer; `own_ms`:
+            without the time that the node waited for a processor.
         peak_mib: the most that a node had mapped so far.
     """
 
     attack: str
     seconds: float = 0.0
+    settling: float = 0.0
     failures: list[str] = field(default_factory=list)
     replies: Counter[str] = field(default_factory=Counter)
     stall_ms: float | None = None
+    own_ms: float | None = None
     peak_mib: int = 0
 
     def row(self) -> str:
         """One line of a table."""
         stall = "" if self.stall_ms is None else f"{self.stall_ms:.0f}"
+        own = "" if self.own_ms is None else f"{self.own_ms:.0f}"
         replies = ", ".join(f"{name} {count}" for name, count in self.replies.most_common(5))
-        row = f"{self.attack:38} {self.seconds:6.1f} s  stall {stall:>5} ms  mapped {self.peak_mib:5} MiB  {replies}"
+        row = (
+            f"{self.attack:38} {self.seconds:5.1f} + {self.settling:4.1f} s  stall {stall:>5} own {own:>5} ms  "
+            f"mapped {self.peak_mib:5} MiB  {replies}"
+        )
         return row + "".join(f"\n    FAILED: {failure}" for failure in self.failures)
 
 
@@ -191,6 +200,10 @@ class _Seen:
     term: int
     leader: int | None
     stall_ms: float
+    own_ms: float
+
+
+_OWN_STALL = re.compile(r"^qcore_event_loop_stall_own_seconds_max (\S+)$", re.MULTILINE)
 
 
 def _look(node: NodeProcess) -> _Seen | None:
@@ -198,14 +211,16 @@ def _look(node: NodeProcess) -> _Seen | None:
     if not node.running:
         return None
     code, body = node.get("/status", timeout_s=20)
-    if code != 200:
+    own_stall = _OWN_STALL.search(node.get("/metrics", timeout_s=20)[1])
+    if code != 200 or own_stall is None:
         return None
     status = json.loads(body)
     own = status["qcore"]
     if own["applied_index"] < own["commit_index"] or any(own["queues"].values()):
         return None
     stall_ms = 1000 * own["event_loop_stall_seconds_max"]
-    return _Seen(node.pid, status["current_term"], status["current_leader"], stall_ms)
+    own_ms = 1000 * float(own_stall[1])
+    return _Seen(node.pid, status["current_term"], status["current_leader"], stall_ms, own_ms)
 
 
 def _peak_mib(node: NodeProcess) -> int:
@@ -248,6 +263,7 @@ def strike(arena: Arena, attack: Attack) -> Outcome:
     except ProcessError as error:
         outcome.failures.append(str(error))
         after = {}
+    outcome.settling = time.monotonic() - began - outcome.seconds
     for node in cluster.nodes.values():
         outcome.peak_mib = max(outcome.peak_mib, _peak_mib(node))
         _judge(node, before.get(node.node_id), after.get(node.node_id), outcome)
@@ -268,6 +284,8 @@ def _judge(node: NodeProcess, before: _Seen | None, after: _Seen | None, outcome
             )
         if after.stall_ms > before.stall_ms:
             outcome.stall_ms = max(outcome.stall_ms or 0.0, after.stall_ms)
+        if after.own_ms > before.own_ms:
+            outcome.own_ms = max(outcome.own_ms or 0.0, after.own_ms)
 
 
 def _mend(arena: Arena) -> dict[int, _Seen]:
@@ -311,7 +329,9 @@ def check_restart(arena: Arena, write: Callable[[Arena], None]) -> None:
     began = time.monotonic()
     cluster.start()
     arena.leader = cluster.wait_leader(60)
-    assert cluster.wait_converged(SETTLE_S) == state
+    # Until the new leader commits, all may still be at the index of a snapshot.
+    same = "the state that they had before they were killed"
+    wait_for(lambda: cluster.wait_converged(SETTLE_S) == state, SETTLE_S, same)
     write(arena)
     cluster.wait_converged(SETTLE_S)
     say(f"killed and back with the same state after {time.monotonic() - began:.1f} s")

@@ -28,10 +28,12 @@ def write_entity(arena: Arena) -> None:
     (made,) = arena.perform(create("Normal"))
     entity = made["CreateEntity"]["response"]
     (written,) = arena.perform(update(write(entity, "Text", {"String": "still here"})))
-    assert written["UpdateEntity"]["error"] is None
+    assert written["UpdateEntity"]["error"] is None, written
     for node in arena.cluster.nodes.values():
         (seen,) = arena.perform(update(read(entity, "Text")), node=node)
-        assert seen["UpdateEntity"]["response"][0]["Read"]["value"] == {"String": "still here"}
+        assert seen["UpdateEntity"]["response"][0]["Read"]["value"] == {"String": "still here"}, (
+            seen
+        )
 
 
 def attack_entities(directory: Path, *, full: bool) -> None:
