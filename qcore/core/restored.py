@@ -16,8 +16,12 @@ from qcore.errors import LogCorrupt
 
 T = TypeVar("T")
 
-#: How the text of every `LogCorrupt` of this module ends.
-_ADVICE: Final = "restore this server from a backup, or wipe it and add it again"
+#: What to do about a damaged log: how the text of every `LogCorrupt` ends. An older copy is no repair, since it
+#: forgets votes and entries; and nothing is to be deleted that somebody may still want to look at.
+REMEDY: Final = (
+    "Do not restore an older copy (it would take back acknowledged writes and votes): remove this node from the "
+    "cluster, move its data directory aside, and add the node again with an empty one"
+)
 
 
 def restored_log(durable: DurableState) -> RaftLog:
@@ -31,12 +35,12 @@ def restored_log(durable: DurableState) -> RaftLog:
     for before, entry in pairwise(entries):
         if entry.index != before.index + 1:
             raise LogCorrupt(
-                f"the log has entry {entry.index} right after entry {before.index}: entries are missing; {_ADVICE}"
+                f"the log has entry {entry.index} right after entry {before.index}: entries are missing. {REMEDY}"
             )
     if snapshot is None:
         if entries and entries[0].index != 1:
             raise LogCorrupt(
-                f"the log starts at entry {entries[0].index} and there is no snapshot of what came before; {_ADVICE}"
+                f"the log starts at entry {entries[0].index} and there is no snapshot of what came before. {REMEDY}"
             )
         return RaftLog(entries)
     meta = snapshot.meta
@@ -45,8 +49,8 @@ def restored_log(durable: DurableState) -> RaftLog:
     first, last = entries[0].index, entries[-1].index
     if first > meta.last_included_index + 1 or last < meta.last_included_index:
         raise LogCorrupt(
-            f"the snapshot ends at {meta.last_included_index}, the log holds {first} to {last}: they do not meet; "
-            f"{_ADVICE}"
+            f"the snapshot ends at {meta.last_included_index}, the log holds {first} to {last}: they do not meet. "
+            f"{REMEDY}"
         )
     if first == meta.last_included_index + 1:
         return RaftLog(entries, offset=first - 1, offset_term=meta.last_included_term)
@@ -54,7 +58,7 @@ def restored_log(durable: DurableState) -> RaftLog:
     if not log.matches(meta.last_included_index, meta.last_included_term):
         raise LogCorrupt(
             f"the snapshot's last entry {meta.last_included_index} has term {meta.last_included_term}, the log "
-            f"disagrees; {_ADVICE}"
+            f"disagrees. {REMEDY}"
         )
     return log
 
@@ -68,8 +72,8 @@ def _check_terms(durable: DurableState) -> None:
     for before, after in pairwise([0, *terms, durable.hard_state.term]):
         if after < before:
             raise LogCorrupt(
-                f"term {after} comes after term {before} in the log or as the server's own: something was lost; "
-                f"{_ADVICE}"
+                f"term {after} comes after term {before} in the log or as the server's own: something was lost. "
+                f"{REMEDY}"
             )
 
 
@@ -124,6 +128,6 @@ def _history(
                 found.append((entry.index, parse(entry.data)))
             except ValueError as error:
                 raise LogCorrupt(
-                    f"entry {entry.index} should hold {what} and does not ({error}); {_ADVICE}"
+                    f"entry {entry.index} should hold {what} and does not ({error}). {REMEDY}"
                 ) from error
     return found

@@ -44,6 +44,9 @@ CHANGE_TIMEOUT_MS: Final = 10_000
 #: The most that a sender may ask for.
 LONGEST_TIMEOUT_MS: Final = 3_600_000
 
+#: Voters and learners of one cluster, at most: a configuration is part of many messages.
+MAX_MEMBERS: Final = 255
+
 Ask = Callable[[Callable[[int], ReplicaEvent], Callable[[Reply], None]], None]
 MakeEvent = Callable[[int], ReplicaEvent]
 #: Makes the wire's reply from the replica's result, or from the error.
@@ -91,7 +94,7 @@ class ManagementDesk:
                 refusal = refusal or _address_fault(message, self._core.membership)
                 event, reply = _add_learner(message)
             case ChangeMembership():
-                refusal = refusal or _repetition(message)
+                refusal = refusal or _senseless(message)
                 event, reply = self._change(message)
             case UpgradeMachine():
                 event, reply = _upgrade(message)
@@ -201,9 +204,16 @@ def _timeout_ms(message: AddLearner | ChangeMembership | UpgradeMachine) -> int:
     return min(asked, LONGEST_TIMEOUT_MS)
 
 
-def _repetition(message: ChangeMembership) -> ConfigError | None:
-    """A node named twice is a slip of the pen: what was meant may be another, larger cluster."""
+def _senseless(message: ChangeMembership) -> ConfigError | None:
+    """Why nobody can have meant this, or None.
+
+    A node named twice is a slip of the pen: what was meant may be another, larger cluster.
+    """
     for name, ids in (("members", message.members), ("learners", message.learners or [])):
+        if len(ids) > MAX_MEMBERS:
+            return ConfigError(
+                f"{name}: {len(ids)} nodes are named; a cluster has at most {MAX_MEMBERS}"
+            )
         twice = sorted(node for node in set(ids) if ids.count(node) > 1)
         if twice:
             return ConfigError(f"{name}: node {twice[0]} is named twice in {ids}")
@@ -211,7 +221,9 @@ def _repetition(message: ChangeMembership) -> ConfigError | None:
 
 
 def _address_fault(message: AddLearner, membership: Membership) -> ConfigError | None:
-    """Why the address cannot be the new member's, or None."""
+    """Why the node cannot be a new member, or its address not the new member's, or None."""
+    if len(membership.addresses) >= MAX_MEMBERS and not membership.address_of(message.node_id):
+        return ConfigError(f"the cluster has {MAX_MEMBERS} members, and cannot have more")
     try:
         parse_address(message.node_addr, "node_addr")
     except ConfigError as error:

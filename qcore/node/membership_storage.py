@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from qcore.core.effects import AppendLog, StoreSnapshot, Write
 from qcore.core.entry import DurableState, Membership, Snapshot
+from qcore.errors import DiskFull
 from qcore.storage.background import WritesAhead
 from qcore.storage.interface import Identity, LogStorage
 from qcore.storage.writer import Tidies
@@ -16,7 +18,10 @@ class JoiningStorage:
 
     The configuration is written first. A crash in between leaves a log that names the cluster,
     which `load` makes good; the other order could leave a node that belongs to a cluster which
-    never came to be. Both are done before the write counts as durable.
+    never came to be.
+
+    So a write that is done stays done when the disk has no room for the joining: that is put off until there is,
+    as after a crash, and the write is not reported as `DiskFull`, which would have it done twice.
 
     Args:
         inner: an open storage.
@@ -25,29 +30,32 @@ class JoiningStorage:
     def __init__(self, inner: LogStorage) -> None:
         self._inner = inner
         self._joined = inner.identity().cluster_id is not None
+        self._named: str | None = None  # the cluster that the log names, until it is joined
 
     def identity(self) -> Identity:
-        """See `LogStorage`."""
-        return self._inner.identity()
+        """See `LogStorage`. Names the cluster as soon as the log does."""
+        identity = self._inner.identity()
+        return identity if self._named is None else Identity(identity.node_id, self._named)
 
     def join_cluster(self, cluster_id: str) -> None:
         """See `LogStorage`."""
         self._inner.join_cluster(cluster_id)
-        self._joined = True
+        self._joined, self._named = True, None
 
     def load(self) -> DurableState:
-        """See `LogStorage`; joins the cluster that the log names, if a crash prevented that."""
+        """See `LogStorage`; joins the cluster that the log names, if a crash or a full disk prevented that."""
         state = self._inner.load()
         if state.snapshot is not None:
-            self._join([state.snapshot.meta.membership])
-        self._join(_memberships([AppendLog(0, state.entries)]))
+            self._find([state.snapshot.meta.membership])
+        self._find(_memberships([AppendLog(0, state.entries)]))
+        self._join()
         return state
 
     def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
         """See `LogStorage`."""
         self._inner.write(writes, commit)
-        if not self._joined:
-            self._join(_memberships(writes))
+        self._find(_memberships(writes))
+        self._join()
 
     def write_ahead(self, snapshot: Snapshot) -> bool:
         """See `WritesAhead`."""
@@ -59,6 +67,7 @@ class JoiningStorage:
 
     def idle(self) -> None:
         """Pass a quiet moment on."""
+        self._join()
         if isinstance(self._inner, Tidies):
             self._inner.idle()
 
@@ -66,13 +75,21 @@ class JoiningStorage:
         """See `LogStorage`."""
         self._inner.close()
 
-    def _join(self, memberships: Sequence[Membership] | Iterator[Membership]) -> None:
-        if self._joined:
+    def _find(self, memberships: Sequence[Membership] | Iterator[Membership]) -> None:
+        """Remember the cluster that is to be joined."""
+        if self._joined or self._named is not None:
             return
         for membership in memberships:
             if membership.cluster_id:
-                self.join_cluster(membership.cluster_id)
+                self._named = membership.cluster_id
                 return
+
+    def _join(self) -> None:
+        if self._named is None:
+            return
+        # On a full disk the log that names the cluster is durable, and is all that a restart needs.
+        with suppress(DiskFull):
+            self.join_cluster(self._named)
 
 
 def _memberships(writes: Sequence[Write]) -> Iterator[Membership]:

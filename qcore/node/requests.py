@@ -5,6 +5,8 @@ Every request gets exactly one reply on the connection that it came over, unless
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, Final, Protocol, cast
@@ -28,7 +30,7 @@ from qcore.errors import (
 from qcore.node.application import Application
 from qcore.node.clock import now_us
 from qcore.node.config import NodeConfig, parse_address
-from qcore.node.management import ManagementDesk
+from qcore.node.management import MAX_MEMBERS, ManagementDesk
 from qcore.node.metrics import NodeMetrics
 from qcore.node.routing import counted_as, route
 from qcore.replica.events import ClientRequest, InitCluster, ReplicaEvent, Reply
@@ -101,6 +103,7 @@ class RequestDesk:
         #: request id -> connection, envelope id, command name, kind, bytes, arrival µs. A tuple: it is on the hot path.
         self._performs: dict[int, tuple[ServerConnection, str, str, RequestKind, int, int]] = {}
         self._callbacks: dict[int, Callable[[Reply], None]] = {}
+        self._metrics_json: str | None = None
         self._refuse_all: QcoreError | None = None
         self._refuse_writes: QcoreError | None = None
         #: Called when this node's `Init` has committed, with a function to call when the reply may go out.
@@ -117,7 +120,9 @@ class RequestDesk:
             return
         match message:
             case GetMetrics(id=message_id):
-                connection.send(GetMetricsResponse(message_id, self._metrics_object()))
+                connection.send_encoded(
+                    encode_reply(GetMetricsResponse.__name__, message_id, self._metrics_text())
+                )
             case Init():
                 self._init(connection, message)
             case Error():
@@ -127,6 +132,16 @@ class RequestDesk:
                 refusals = (self._refuse_all or crowded, self._refuse_writes)
                 if not self._management.take(connection, message, *refusals):
                     self._not_a_request(connection, message)
+
+    def _metrics_text(self) -> str:
+        """The metrics object as JSON. Made once for all who ask in one turn of the event loop."""
+        if self._metrics_json is None:
+            self._metrics_json = json.dumps(self._metrics_object())
+            asyncio.get_running_loop().call_soon(self._forget_metrics)
+        return self._metrics_json
+
+    def _forget_metrics(self) -> None:
+        self._metrics_json = None
 
     def submit(self, kind: RequestKind, payload: str, done: Callable[[Reply], None]) -> None:
         """A request of the node's own, forwarded like any other. `done` gets its outcome."""
@@ -299,6 +314,8 @@ def first_membership(nodes: Sequence[tuple[int, str]], own_id: int) -> Membershi
     Raises:
         ConfigError: an id or address is wrong or given twice, or the own id is missing.
     """
+    if len(nodes) > MAX_MEMBERS:
+        raise ConfigError(f"{len(nodes)} nodes are named; a cluster has at most {MAX_MEMBERS}")
     addresses: dict[int, str] = {}
     for position, (node_id, text) in enumerate(nodes):
         address = str(parse_address(text, f"nodes[{position}]"))

@@ -11,9 +11,9 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from qcore.core.entry import Entry, EntryKind, Membership, Snapshot, SnapshotMeta
+from qcore.core.restored import REMEDY
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import LogCorrupt
-from qcore.storage.mark import REMEDY
 
 #: What SQLite may give back for a column.
 Column = int | float | str | bytes | None

@@ -7,7 +7,8 @@ import fcntl
 import os
 from pathlib import Path
 
-from qcore.errors import DataDirLocked, StorageError
+from qcore.errors import DataDirLocked
+from qcore.storage.causes import is_full, os_failure
 
 LOCK_FILE = "qcore.lock"
 
@@ -21,7 +22,8 @@ class DirectoryLock:
 
     Raises:
         DataDirLocked: another process (or another storage of this one) holds it; names which.
-        StorageError: the directory cannot be written.
+        DiskFull: no space for the lock file.
+        StorageError: the directory cannot be written, or its file system has no locks.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -29,10 +31,7 @@ class DirectoryLock:
         try:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise StorageError(
-                f"data directory {directory} cannot be written ({self._path}: {error.strerror}): "
-                "check its owner, its permissions and whether its file system is mounted read-only"
-            ) from error
+            raise os_failure(error, f"use data directory {directory}: open {self._path}") from error
         try:
             self._acquire(directory)
         except BaseException:
@@ -42,16 +41,28 @@ class DirectoryLock:
     def _acquire(self, directory: Path) -> None:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise os_failure(error, f"lock {self._path}") from error
+            raise DataDirLocked(
+                f"data directory {directory} is in use by process {self._owner() or 'unknown'}: "
+                "stop that process, or give this node another data directory"
+            ) from None
+        try:
             # Padded and in place, so that a restart needs no free block on a full disk.
             os.pwrite(self._file, f"{os.getpid():<15}\n".encode(), 0)
         except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise StorageError(f"cannot lock {self._path}: {error.strerror}") from error
-            owner = os.pread(self._file, 32, 0).decode("ascii", "replace").strip()
-            raise DataDirLocked(
-                f"data directory {directory} is in use by process {owner or 'unknown'}: "
-                "stop that process, or give this node another data directory"
-            ) from None
+            # The lock is held. Who holds it is for people to read, and nothing to stop for on a full disk.
+            if not is_full(error):
+                raise os_failure(error, f"write {self._path}") from error
+
+    def _owner(self) -> str | None:
+        """The process id in the file; None if it cannot be read, or was not written whole."""
+        try:
+            text = os.pread(self._file, 32, 0).decode("ascii", "replace")
+        except OSError:
+            return None  # that the directory is in use is known, and is what matters
+        return text.strip() if text.endswith("\n") else None
 
     def release(self) -> None:
         """Let others have the directory. Idempotent."""

@@ -11,14 +11,16 @@ never lead, after a crash of any kind: it never refuses a sound database.
 
 from __future__ import annotations
 
-import errno
 import os
 import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from qcore.errors import LogCorrupt, StorageError
+from qcore.core.restored import REMEDY
+from qcore.errors import LogCorrupt
+from qcore.storage.causes import is_full, os_failure
+from qcore.storage.files import write_all
 
 #: magic, sequence number of the commit, last log index after it, crc32 of these.
 _SLOT = struct.Struct("<8sqqI")
@@ -41,19 +43,30 @@ class MarkFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            raise os_failure(error, f"open {path}") from error
 
     @staticmethod
     def create(path: Path) -> None:
-        """Make a durable mark file that stands at 0; replaces one that is there."""
+        """Make a durable mark file that stands at 0; replaces one that is there. Its name is not synced.
+
+        Raises:
+            DiskFull: no space.
+            StorageError: it cannot be written.
+        """
         new = path.with_name(path.name + ".new")
-        file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         try:
-            os.pwrite(file, _encode(Mark(0, 0)).ljust(_FILE_BYTES, b"\0"), 0)
-            os.fsync(file)
-        finally:
-            os.close(file)
-        new.rename(path)
+            file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+            try:
+                write_all(file, _encode(Mark(0, 0)).ljust(_FILE_BYTES, b"\0"), 0)
+                os.fsync(file)
+            finally:
+                os.close(file)
+            new.rename(path)
+        except OSError as error:
+            raise os_failure(error, f"create {path}") from error
 
     @staticmethod
     def read(path: Path) -> Mark:
@@ -68,7 +81,7 @@ class MarkFile:
         except FileNotFoundError:
             raise LogCorrupt(f"{path} is missing: {REMEDY}") from None
         except OSError as error:
-            raise StorageError(f"cannot read {path}: {error.strerror}") from error
+            raise os_failure(error, f"read {path}") from error
         marks = [mark for offset in _SLOT_OFFSETS if (mark := _decode(content, offset))]
         if not marks:
             raise LogCorrupt(
@@ -83,11 +96,11 @@ class MarkFile:
             StorageError: the file cannot be written.
         """
         try:
-            os.pwrite(self._file, _encode(mark), _SLOT_OFFSETS[mark.sequence & 1])
+            write_all(self._file, _encode(mark), _SLOT_OFFSETS[mark.sequence & 1])
         except OSError as error:
             # On a full copy-on-write disk the mark stays where it is, which is still a true bound.
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise StorageError(f"cannot write {self._path}: {error.strerror}") from error
+            if not is_full(error):
+                raise os_failure(error, f"write {self._path}") from error
 
     def sync(self) -> None:
         """Make the mark itself durable.
@@ -98,7 +111,7 @@ class MarkFile:
         try:
             os.fdatasync(self._file)
         except OSError as error:
-            raise StorageError(f"cannot sync {self._path}: {error.strerror}") from error
+            raise os_failure(error, f"sync {self._path}") from error
 
     def close(self) -> None:
         """Close the file. Idempotent."""
@@ -107,11 +120,23 @@ class MarkFile:
             self._file = -1
 
 
-#: What to do about a damaged log. An older copy is no remedy: it forgets votes and entries.
-REMEDY = (
-    "Do not restore an older copy (it would take back acknowledged writes and votes): "
-    "remove this node from the cluster, empty its data directory and add it again"
-)
+def check_sequence(path: Path, sequence: int | None, promised: Mark) -> None:
+    """Refuse a database that holds less than was acknowledged.
+
+    Args:
+        path: the database.
+        sequence: number of its last transaction; None if that is not known yet.
+        promised: its mark.
+
+    Raises:
+        LogCorrupt: acknowledged transactions are missing.
+    """
+    if sequence is not None and sequence < promised.sequence:
+        raise LogCorrupt(
+            f"{path}: its last write has number {sequence}, but number {promised.sequence} "
+            f"(log up to entry {promised.last_index}) was acknowledged: {path}-wal was cut short, "
+            f"damaged or removed. {REMEDY}"
+        )
 
 
 def _encode(mark: Mark) -> bytes:

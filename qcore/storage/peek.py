@@ -15,6 +15,7 @@ from pathlib import Path
 from qcore.core.entry import Entry, EntryKind, Snapshot
 from qcore.core.version import ClusterVersion
 from qcore.errors import StorageError
+from qcore.storage.causes import translate
 from qcore.storage.checks import (
     KIND_CODES,
     SnapshotRow,
@@ -23,7 +24,7 @@ from qcore.storage.checks import (
     decode_snapshot,
     fields_checksum,
 )
-from qcore.storage.schema import translate
+from qcore.storage.files import is_there, remove
 from qcore.storage.sqlite import DATABASE_FILE
 
 _SNAPSHOT = (
@@ -106,19 +107,19 @@ def _reading(directory: Path) -> Iterator[sqlite3.Connection]:
         StorageError: there is none, or it cannot be read now.
     """
     path = (directory / DATABASE_FILE).absolute()
-    if not path.exists():
+    if not is_there(path):
         raise StorageError(f"{path} does not exist")
     index_path, wal_path = path.with_name(path.name + "-shm"), path.with_name(path.name + "-wal")
-    had_index = index_path.exists()
+    had_index = is_there(index_path)
     # Without a write-ahead file SQLite would make one, if it is not told that nothing changes.
-    options = "mode=ro" if wal_path.exists() else "mode=ro&immutable=1"
+    options = "mode=ro" if is_there(wal_path) else "mode=ro&immutable=1"
     try:
         with closing(
             sqlite3.connect(f"{path.as_uri()}?{options}", uri=True, timeout=0)
         ) as connection:
             yield connection
-    except (sqlite3.Error, UnicodeDecodeError) as error:
+    except (sqlite3.Error, UnicodeDecodeError, MemoryError) as error:
         raise translate(error, path, "read") from error
     finally:
         if not had_index:
-            index_path.unlink(missing_ok=True)
+            remove(index_path)

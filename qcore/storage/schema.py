@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import struct
-import uuid
-from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from qcore.errors import DiskFull, LogCorrupt, StorageError
+from qcore.core.restored import REMEDY
+from qcore.errors import LogCorrupt, StorageError
+from qcore.storage.causes import disk_failed, os_failure, structure_failure, translate, verdict_on
 from qcore.storage.checks import Column, corrupt, fields_checksum
+from qcore.storage.files import remove
+from qcore.storage.files import sync_path as sync_path  # known_members takes it from here
+from qcore.storage.giving_up import give_up
 from qcore.storage.interface import Identity
-from qcore.storage.mark import REMEDY
 from qcore.storage.migrations import MIGRATIONS
 
 #: The newest layout that this program reads and writes, and the one that it gives to a new database. Layout 3 is
@@ -81,42 +82,15 @@ _PRAGMAS = (
 )
 
 
-#: A reader needs a shared-memory file of 32 KiB, which a full disk has no room for.
+#: A reader needs a shared-memory file of 32 KiB, which a full disk has no room for. If it is the database that cannot
+#: be opened, that is found out without this look.
 _NO_ROOM_TO_INSPECT = (
     sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_IOERR_SHMOPEN,
     sqlite3.SQLITE_IOERR_SHMSIZE,
     sqlite3.SQLITE_IOERR_SHMMAP,
 )
-
-
-def create_database(path: Path, node_id: int, state_row: tuple[Column, ...]) -> None:
-    """Make a new database appear whole or not at all: built aside, synced, renamed.
-
-    Raises:
-        DiskFull: no space.
-        StorageError: it cannot be written.
-    """
-    new = path.with_name(path.name + ".new")
-    for leftover in (new, new.with_name(new.name + "-journal"), new.with_name(new.name + "-wal")):
-        leftover.unlink(missing_ok=True)
-    try:
-        with closing(sqlite3.connect(new, isolation_level=None)) as connection:
-            connection.execute(f"PRAGMA page_size={PAGE_SIZE}")
-            connection.execute("BEGIN")
-            for statement in TABLES.values():
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version={FIRST_WRITTEN_VERSION}")
-            put_meta(connection, Identity(node_id, None), uuid.uuid4().hex)
-            placeholders = ", ".join("?" * len(state_row))
-            connection.execute(f"INSERT INTO state VALUES (1, {placeholders})", state_row)
-            connection.execute("COMMIT")
-            connection.execute("PRAGMA journal_mode=WAL")
-    except sqlite3.Error as error:
-        raise translate(error, new, "create the database") from error
-    sync_path(new)
-    new.rename(path)
 
 
 def check_header(path: Path) -> None:
@@ -130,7 +104,7 @@ def check_header(path: Path) -> None:
         with path.open("rb") as file:
             header = file.read(_HEADER_BYTES)
     except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror}") from error
+        raise os_failure(error, f"read {path}") from error
     if len(header) < _HEADER_BYTES:
         what = "is empty" if not header else f"was cut short: {len(header)} bytes are left"
         raise LogCorrupt(f"{path} {what}. {REMEDY}")
@@ -167,21 +141,24 @@ def inspect(path: Path) -> Inspection:
         LogCorrupt: the file is damaged.
         StorageError: it cannot be opened.
     """
+    connection: sqlite3.Connection | None = None
     try:
         uri = f"{path.as_uri()}?mode=ro"
-        with closing(sqlite3.connect(uri, uri=True, timeout=0)) as connection:
-            _check_structure(path, connection)
-            if connection.execute("PRAGMA user_version").fetchone()[0] < FIRST_WRITTEN_VERSION:
-                return Inspection(True, None)
-            row = connection.execute("SELECT sequence FROM state").fetchone()
-            known = row is not None and isinstance(row[0], int)
-            return Inspection(True, row[0] if known else None)
-    except (sqlite3.Error, UnicodeDecodeError) as error:
+        connection = sqlite3.connect(uri, uri=True, timeout=0)
+        _check_structure(path, connection)
+        if connection.execute("PRAGMA user_version").fetchone()[0] < FIRST_WRITTEN_VERSION:
+            return Inspection(True, None)
+        row = connection.execute("SELECT sequence FROM state").fetchone()
+        known = row is not None and isinstance(row[0], int)
+        return Inspection(True, row[0] if known else None)
+    except (sqlite3.Error, UnicodeDecodeError, MemoryError) as error:
         if getattr(error, "sqlite_errorcode", None) in _NO_ROOM_TO_INSPECT:
             return Inspection(False, None)
-        raise translate(error, path, "open the database") from error
+        raise translate(error, path, "open the database", connection) from error
     finally:
-        path.with_name(path.name + "-shm").unlink(missing_ok=True)
+        if connection is not None:
+            connection.close()
+        remove(path.with_name(path.name + "-shm"))
 
 
 def connect(path: Path, *, inspected: bool) -> sqlite3.Connection:
@@ -211,9 +188,13 @@ def connect(path: Path, *, inspected: bool) -> sqlite3.Connection:
             _check_structure(path, connection)
         _migrate(path, connection)
         _check_tables(path, connection)
-    except (sqlite3.Error, UnicodeDecodeError) as error:
-        connection.close()
-        raise translate(error, path, "open the database") from error
+    except (sqlite3.Error, UnicodeDecodeError, MemoryError) as error:
+        failure = translate(error, path, "open the database", connection)
+        if disk_failed(error):
+            give_up(connection, path)
+        else:
+            connection.close()
+        raise failure from error
     except BaseException:
         connection.close()
         raise
@@ -222,10 +203,9 @@ def connect(path: Path, *, inspected: bool) -> sqlite3.Connection:
 
 def _check_structure(path: Path, connection: sqlite3.Connection) -> None:
     """SQLite's own check of every page: reads the whole file, as `load` does anyway."""
-    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    verdict = verdict_on(connection)
     if verdict != "ok":
-        text = " ".join(str(verdict).split())
-        raise corrupt(path, "the database structure", text)
+        raise structure_failure(path, verdict, verdict_on(connection))
 
 
 def _check_version(path: Path, version: int) -> None:
@@ -298,64 +278,3 @@ def read_meta(connection: sqlite3.Connection, path: Path) -> tuple[Identity, str
     if fields_checksum(node_id, cluster_id, incarnation) != checksum:
         raise corrupt(path, "the identity in table 'meta'", "its checksum is wrong")
     return Identity(node_id, cluster_id), incarnation
-
-
-def translate(error: sqlite3.Error | UnicodeDecodeError, path: Path, action: str) -> StorageError:
-    """qcore's error for one of SQLite's: which file, what was tried, why it failed, what to do.
-
-    A `UnicodeDecodeError` comes from SQLite's message when that quotes damaged text.
-    """
-    code = getattr(error, "sqlite_errorcode", None)
-    primary = None if code is None else code & 0xFF
-    name = getattr(error, "sqlite_errorname", type(error).__name__)
-    text = f"cannot {action} {path}: {error} ({name})"
-    match primary:
-        case sqlite3.SQLITE_FULL:
-            return DiskFull(f"{text}: nothing was written; free some space")
-        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return StorageError(f"{text}: another program has the file open; close it")
-        case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
-            return StorageError(f"{text}: check the owner and permissions of the data directory")
-        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_ERROR | None:
-            return LogCorrupt(f"{text}. {REMEDY}")
-        case _:
-            return StorageError(f"{text}: check the disk and the system's log")
-
-
-def sync_path(path: Path) -> None:
-    """Make a file's content, or a directory's list of names, durable.
-
-    Raises:
-        StorageError: the sync failed.
-    """
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(file)
-        finally:
-            os.close(file)
-    except OSError as error:
-        raise StorageError(f"cannot sync {path}: {error.strerror}") from error
-
-
-def preallocate(path: Path, size: int) -> None:
-    """Fill a write-ahead file with zeros up to `size` bytes.
-
-    A sync that changes neither a file's length nor its blocks costs about half of one that does.
-    SQLite reuses the file from its start after each checkpoint; this gives it the room from the first
-    commit on. A frame of zeros is not a valid frame, so that recovery stops before it. On a full
-    disk the file stays as it was: nothing depends on this.
-    """
-    with suppress(FileNotFoundError):
-        file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            present = os.fstat(file).st_size
-            if present >= size:
-                return
-            try:
-                os.pwrite(file, bytes(size - present), present)
-            except OSError:
-                os.ftruncate(file, present)
-            os.fsync(file)
-        finally:
-            os.close(file)

@@ -20,7 +20,6 @@ A directory restored whole from an older copy is consistent with itself and cann
 from __future__ import annotations
 
 import sqlite3
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,8 +27,9 @@ from typing import NoReturn, Self, assert_never
 
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog, Write
 from qcore.core.entry import DurableState, Entry, HardState, Snapshot
-from qcore.errors import DiskFull, LogCorrupt, StorageError
+from qcore.errors import DiskFull, StorageError
 from qcore.storage import schema
+from qcore.storage.causes import disk_failed, os_failure, translate
 from qcore.storage.checks import (
     corrupt,
     decode_entries,
@@ -37,9 +37,12 @@ from qcore.storage.checks import (
     entry_rows,
     needs_layout_3,
 )
+from qcore.storage.creation import create, make_directory, make_wal
+from qcore.storage.files import is_there, preallocate, sync_path
+from qcore.storage.giving_up import give_up, require_not_given_up
 from qcore.storage.interface import Identity
 from qcore.storage.lock import DirectoryLock
-from qcore.storage.mark import REMEDY, Mark, MarkFile
+from qcore.storage.mark import Mark, MarkFile, check_sequence
 from qcore.storage.memory import check_cluster
 from qcore.storage.outline import LogOutline
 from qcore.storage.staging import SnapshotParts
@@ -99,17 +102,18 @@ class SqliteStorage:
         Raises:
             DataDirLocked: another process uses the directory.
             LogCorrupt: a file is damaged, or acknowledged writes are missing from it.
-            DiskFull: a new database cannot be created for lack of space.
-            StorageError: the directory cannot be used, or belongs to another node.
+            DiskFull: there is no space for a file that must be made, such as a new database.
+            StorageError: the directory cannot be used, or belongs to another node; says whether the disk, a
+                permission or another program is the reason.
         """
         directory = Path(data_dir).absolute()
-        _make_directory(directory)
+        make_directory(directory)
         lock = DirectoryLock(directory)
         try:
             return cls._open_locked(directory, node_id, lock, wal_bytes)
         except OSError as error:
             lock.release()
-            raise StorageError(f"cannot use data directory {directory}: {error}") from error
+            raise os_failure(error, f"use data directory {directory}") from error
         except BaseException:
             lock.release()
             raise
@@ -120,31 +124,46 @@ class SqliteStorage:
     ) -> Self:
         path, mark_path = directory / DATABASE_FILE, directory / MARK_FILE
         wal_path = directory / (DATABASE_FILE + "-wal")
-        if not path.exists():
-            _create(path, mark_path, wal_path, node_id)
+        if not is_there(path):
+            create(path, mark_path, wal_path, node_id)
+        require_not_given_up(path)
         promised = MarkFile.read(mark_path)
         schema.check_header(path)
         check_wal(wal_path, schema.PAGE_SIZE)
         inspected = False
-        if wal_path.exists() and wal_path.stat().st_size > 0:
+        if is_there(wal_path) and wal_path.stat().st_size > 0:
             inspection = schema.inspect(path)
             inspected = inspection.is_done
-            _check_sequence(path, inspection.sequence, promised)
-        connection = schema.connect(path, inspected=inspected)
+            check_sequence(path, inspection.sequence, promised)
+        make_wal(path, wal_path)
+        # Every time: the attempt that made the files may have ended before their names were durable.
+        sync_path(directory)
         mark = MarkFile(mark_path)
+        try:
+            connection = schema.connect(path, inspected=inspected)
+        except BaseException:
+            mark.close()
+            raise
         try:
             storage = cls(directory, connection, mark, lock, wal_bytes)
             storage._check_owner(node_id)
-            _check_sequence(path, storage._stored.sequence, promised)
-            storage._mark.advance(Mark(storage._stored.sequence, storage._stored.last_index))
-            storage._checkpoint()
-            schema.preallocate(wal_path, wal_bytes)
-        except (sqlite3.Error, UnicodeDecodeError) as error:
-            connection.close()
+            check_sequence(path, storage._stored.sequence, promised)
+        except (sqlite3.Error, UnicodeDecodeError, MemoryError) as error:
+            failure = translate(error, path, "read", connection)
+            give_up(connection, path) if disk_failed(error) else connection.close()
             mark.close()
-            raise schema.translate(error, path, "read") from error
+            raise failure from error
         except BaseException:
             connection.close()
+            mark.close()
+            raise
+        try:
+            storage._mark.advance(Mark(storage._stored.sequence, storage._stored.last_index))
+            storage._checkpoint()
+            preallocate(wal_path, wal_bytes)
+        except BaseException:
+            # A write or a sync failed: SQLite's last words would be more of them.
+            give_up(connection, path)
             mark.close()
             raise
         return storage
@@ -188,8 +207,8 @@ class SqliteStorage:
         self._require_usable()
         try:
             state = self._read_all()
-        except (sqlite3.Error, UnicodeDecodeError) as error:
-            raise schema.translate(error, self._path, "read") from error
+        except (sqlite3.Error, UnicodeDecodeError, MemoryError) as error:
+            raise translate(error, self._path, "read", self._connection) from error
         try:
             self._outline = LogOutline.of(state)
         except ValueError as error:
@@ -252,7 +271,7 @@ class SqliteStorage:
         except sqlite3.Error as error:
             self._fail(error)
         except ValueError:
-            self._connection.execute("ROLLBACK")
+            self._roll_back()
             raise
         except BaseException as error:
             self._failure = StorageError(f"a write to {self._path} was interrupted: {error!r}")
@@ -354,7 +373,7 @@ class SqliteStorage:
             self._parts.unwritten()
             self._fail(error)
         except ValueError:
-            self._connection.execute("ROLLBACK")
+            self._roll_back()
             raise
         self._after_commit(written)
         return written > 0
@@ -400,7 +419,7 @@ class SqliteStorage:
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             self._mark.sync()
         except sqlite3.Error as error:
-            failure = schema.translate(error, self._path, "checkpoint")
+            failure = translate(error, self._path, "checkpoint", self._connection)
             # On a full disk the write-ahead file simply goes on growing until a later attempt.
             if not isinstance(failure, DiskFull):
                 self._failure = failure
@@ -410,14 +429,24 @@ class SqliteStorage:
             raise
         self._written_bytes = 0
 
+    def _roll_back(self) -> None:
+        """Undo what a refused call has done so far."""
+        try:
+            self._connection.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            self._fail(error)
+
     def _fail(self, error: sqlite3.Error) -> NoReturn:
         """Roll back if the disk is full, else stop using the file; always raises."""
-        failure = schema.translate(error, self._path, "write to")
+        failed: str | None = None
         try:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
         except sqlite3.Error as second:
-            failure = StorageError(f"{failure}; and the rollback failed: {second}")
+            failed = f"and the rollback failed: {second}"
+        failure = translate(error, self._path, "write to", self._connection)
+        if failed is not None:
+            failure = StorageError(f"{failure}; {failed}")
         if not isinstance(failure, DiskFull):
             self._failure = failure
         raise failure from error
@@ -443,11 +472,14 @@ class SqliteStorage:
         try:
             if self._failure is None:
                 self._mark.sync()
-            elif sys.version_info >= (3, 12):
-                # After a failed sync the cached pages must not be copied over the good ones.
-                self._connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+        except StorageError as error:
+            self._failure = error
+            raise
         finally:
-            self._connection.close()
+            if self._failure is None:
+                self._connection.close()
+            else:
+                give_up(self._connection, self._path)
             self._mark.close()
             self._lock.release()
 
@@ -463,46 +495,3 @@ def _needs_layout_3(write: Write) -> bool:
             return needs_layout_3(snapshot.meta)
         case TruncateLog():
             return False
-
-
-def _make_directory(directory: Path) -> None:
-    """Make the directory and its parents durably.
-
-    Raises:
-        StorageError: it cannot be made, or the path is a file.
-    """
-    made = [path for path in (directory, *directory.parents) if not path.exists()]
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(
-            f"cannot make data directory {directory}: {error.strerror}: "
-            "choose a directory that this user can write"
-        ) from error
-    for path in made:
-        schema.sync_path(path.parent)
-
-
-def _check_sequence(path: Path, sequence: int | None, promised: Mark) -> None:
-    """Refuse a database that holds less than was acknowledged. None: its rows will tell, later."""
-    if sequence is not None and sequence < promised.sequence:
-        raise LogCorrupt(
-            f"{path}: its last write has number {sequence}, but number {promised.sequence} "
-            f"(log up to entry {promised.last_index}) was acknowledged: {path}-wal was cut short, "
-            f"damaged or removed. {REMEDY}"
-        )
-
-
-def _create(path: Path, mark_path: Path, wal_path: Path, node_id: int) -> None:
-    """Create mark and database in an empty directory, the mark first.
-
-    Raises:
-        LogCorrupt: the directory is not empty: its database was removed.
-    """
-    if wal_path.exists() or (mark_path.exists() and MarkFile.read(mark_path).sequence > 0):
-        raise LogCorrupt(
-            f"{path} is missing, but the directory holds traces of acknowledged writes. {REMEDY}"
-        )
-    MarkFile.create(mark_path)
-    schema.create_database(path, node_id, StoredState().row())
-    schema.sync_path(path.parent)

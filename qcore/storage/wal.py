@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from qcore.errors import LogCorrupt, StorageError
-from qcore.storage.mark import REMEDY
+from qcore.core.restored import REMEDY
+from qcore.errors import LogCorrupt
+from qcore.storage.causes import os_failure
 
 HEADER_BYTES = 32
 FRAME_HEADER_BYTES = 24
@@ -56,7 +57,7 @@ def check_wal(path: Path, page_size: int) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror}") from error
+        raise os_failure(error, f"read {path}") from error
 
 
 def _check(path: Path, file: BinaryIO, page_size: int) -> None:

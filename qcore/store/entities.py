@@ -97,7 +97,7 @@ class EntityStore:
             yield from change.fields(self._records.schemas.slots(entity.entity_id.typ))
 
     def snapshot(self) -> Iterable[str]:
-        """The state as of this call, in chunks; costs one shallow copy until it is consumed."""
+        """The state as of this call, in chunks. What is written meanwhile copies the part that it touches."""
         return to_chunks(snapshot_lines(self._records))
 
     def restore(self, chunks: Iterable[str]) -> None:

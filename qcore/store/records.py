@@ -1,7 +1,7 @@
 """What the entity store remembers.
 
-Records are immutable: a write replaces the entity's record, never changes it. So a snapshot is a shallow
-copy of one dictionary, and a transaction that fails is simply forgotten.
+Records are immutable: a write replaces the entity's record, never changes it. So a snapshot needs no copy of them,
+and a transaction that fails is simply forgotten.
 
 A record has one of two forms. Under apply rules 1 and 2 it is *full*: it holds every field of its type, and a new
 schema rewrites all entities of the type. From rules 3 on it is *sparse*: it holds the fields that were written, and
@@ -21,10 +21,11 @@ from qcore.store.digest import StateDigest, digest_term
 from qcore.store.ids import EntityId
 from qcore.store.schema import EntitySchema, schema_to_json
 from qcore.store.schemas import SchemaChange, Schemas, Slot
+from qcore.store.table import Table
 from qcore.store.values import LargeValue, Value, data_to_json, id_to_json, value_to_json
 
-#: Entities that `Records.dissolve` forgets before it yields.
-_DISSOLVED_AT_A_TIME: Final = 2000
+#: Places of children that are freed in one go.
+_DISSOLVED_AT_A_TIME: Final = 2048
 _MASK: Final = (1 << 256) - 1
 
 
@@ -132,7 +133,7 @@ class Records:
     """The committed state. Changed only by `Transaction.commit`, and by what restores a snapshot."""
 
     def __init__(self) -> None:
-        self.entities: dict[int, Entity] = {}
+        self.entities: Table[Entity] = Table()
         #: Ids by exact type, oldest first (a dictionary as an ordered set).
         self.by_type: dict[str, dict[int, None]] = {}
         self.schemas = Schemas()
@@ -144,6 +145,7 @@ class Records:
         self.sparse = False
         #: By parent, where each child stands in its list. Derived from the lists, for quick removal.
         self.places: dict[int, dict[EntityId, Places]] = {}
+        self._refuse: list[dict[EntityId, Places]] = []
         self._full_digest: StateDigest[int] = StateDigest()
         self._schema_digest: StateDigest[str] = StateDigest()
         self._sparse_sum = 0
@@ -174,11 +176,29 @@ class Records:
             for name, field in written.items():
                 self._note(entity, name, field)
 
+    def forget_places(self, parent: int) -> None:
+        """Nothing is known any more of where a parent's children stand."""
+        places = self.places.pop(parent, None)
+        if places:
+            self._refuse.append(places)
+
+    def clear_up(self) -> None:
+        """Free a little of what nobody needs any more: to free a long list at once takes long."""
+        if self._refuse:
+            self._clear_up()
+
+    def _clear_up(self) -> None:
+        places = self._refuse[-1]
+        for _ in range(min(len(places), _DISSOLVED_AT_A_TIME)):
+            places.popitem()
+        if not places:
+            self._refuse.pop()
+
     def remove(self, entity: Entity) -> None:
         """Take an entity away."""
         number = entity.entity_id.id
         del self.entities[number]
-        self.places.pop(number, None)
+        self.forget_places(number)
         of_type = self.by_type[entity.entity_id.typ]
         del of_type[number]
         if not of_type:
@@ -211,15 +231,11 @@ class Records:
 
     def dissolve(self) -> Iterator[None]:
         """Forget the entities, a bounded number before each item. For records that nobody uses any more."""
-        while self.entities:
-            for _ in range(min(len(self.entities), _DISSOLVED_AT_A_TIME)):
-                self.entities.popitem()
+        yield from self.entities.dissolve()
+        self._refuse += self.places.values()
+        while self._refuse:
+            self._clear_up()
             yield
-        for places in self.places.values():
-            while places:
-                for _ in range(min(len(places), _DISSOLVED_AT_A_TIME)):
-                    places.popitem()
-                yield
 
     def state_hash(self) -> str:
         """A digest of all of it as 64 hexadecimal digits."""

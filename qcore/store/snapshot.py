@@ -25,6 +25,7 @@ from qcore.store.children import ChildList
 from qcore.store.records import Entity, Field, Records, entity_text, own_schema_text
 from qcore.store.schema import schema_to_json
 from qcore.store.schemas import Schemas, Slot
+from qcore.store.table import FrozenTable
 from qcore.store.values import LargeValue, Value, id_to_json, value_to_json
 
 FORMAT: Final = "qcore-entities"
@@ -35,7 +36,7 @@ CHILDREN_AT_A_TIME: Final = 1000
 def snapshot_lines(records: Records) -> Iterator[str]:
     """The records as of this call; the lines are made as they are consumed.
 
-    The call itself costs a shallow copy of the table of entities, and of that of types: records are immutable.
+    The call itself copies the list of the parts of the table of entities, and the table of types.
     """
     header: dict[str, object] = {
         "format": FORMAT,
@@ -45,7 +46,7 @@ def snapshot_lines(records: Records) -> Iterator[str]:
         "last_id": records.last_id,
         "loaded": records.loaded,
     }
-    schemas, entities = records.schemas.frozen(), records.entities.copy()
+    schemas, entities = records.schemas.frozen(), records.entities.frozen()
     return (
         _lines_2(header, schemas, entities)
         if records.sparse
@@ -54,7 +55,7 @@ def snapshot_lines(records: Records) -> Iterator[str]:
 
 
 def _lines_1(
-    header: dict[str, object], schemas: Schemas, entities: dict[int, Entity]
+    header: dict[str, object], schemas: Schemas, entities: FrozenTable[Entity]
 ) -> Iterator[str]:
     yield to_json(header).decode()
     for schema in schemas.own.values():
@@ -64,7 +65,7 @@ def _lines_1(
 
 
 def _lines_2(
-    header: dict[str, object], schemas: Schemas, entities: dict[int, Entity]
+    header: dict[str, object], schemas: Schemas, entities: FrozenTable[Entity]
 ) -> Iterator[str]:
     writer = _Writer()
     yield to_json(header).decode()

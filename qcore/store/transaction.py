@@ -338,10 +338,11 @@ class Transaction:
             elif old is not None:
                 records.remove(old)
         for parent in self._new_places:
-            records.places.pop(parent, None)
+            records.forget_places(parent)
         for parent, changed in self._places.items():
             if parent in records.entities:
                 self._commit_places(records.places.setdefault(parent, {}), changed)
+        records.clear_up()
         records.last_id = self._last_id
         records.loaded = self.loaded
         records.sparse = records.sparse or self.sparse

@@ -8,8 +8,8 @@ Subclass `StorageConformance` in a test module, override `make`, and let pytest 
             self.directory = tempfile.mkdtemp()
             return lambda: MyStorage.open(self.directory, node_id=NODE_ID)
 
-What the suite cannot try, because only you know how: that `write` raises `DiskFull` on a full disk and `StorageError`
-after a failed sync, and that data survive a power loss (`kill -9` does not lose what the operating system holds).
+What the suite cannot try, because only you know how: that `write` raises `StorageError` after a failed sync and never
+writes again, and that data survive a power loss (`kill -9` does not lose what the operating system holds).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from qcore.storage.interface import Identity, LogStorage
 from qcore.testing.storage_crashes import StorageCrashes
 from qcore.testing.storage_histories import Model, Step, histories
 from qcore.testing.storage_refusals import StorageRefusals
+from qcore.testing.storage_space import StorageSpace
 from qcore.testing.storage_tools import (
     NODE_ID,
     Opener,
@@ -42,11 +43,12 @@ from qcore.testing.storage_tools import (
 __all__ = ["NODE_ID", "Opener", "StorageConformance", "failures"]
 
 
-class StorageConformance(StorageRefusals, StorageCrashes):
+class StorageConformance(StorageRefusals, StorageCrashes, StorageSpace):
     """Override `make`. Each test makes its own storage, writes, and looks again after a restart.
 
     For a storage whose data outlive the process set `outlives_process`, and override `files`: then the suite
-    also kills processes that write with -9, and damages the files.
+    also kills processes that write with -9, and damages the files. Where you can take its space away, override
+    `no_space`: then it also finds out what the storage makes of a full disk.
     """
 
     #: How many random histories are tried.

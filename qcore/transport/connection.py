@@ -424,7 +424,7 @@ class Connection(asyncio.Protocol):
             if now - self._pinged_at >= limits.dead_after_s - limits.ping_interval_s:
                 self.abort(f"no sign of life from {self.remote} for {limits.dead_after_s:g} s")
                 return
-        elif now - self._last_received >= limits.ping_interval_s:
+        elif now - self._last_received >= limits.ping_interval_s and self._ws.state is OPEN:
             self._pinged_at = now
             self._ws.send_ping(b"")
             self._write(self._ws.data_to_send())

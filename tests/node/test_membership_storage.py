@@ -6,7 +6,7 @@ import pytest
 
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot
 from qcore.core.entry import Entry, HardState, Membership, Snapshot, SnapshotMeta
-from qcore.errors import StorageError
+from qcore.errors import DiskFull, StorageError
 from qcore.node.membership_storage import JoiningStorage
 from qcore.storage.memory import MemoryStorage
 
@@ -36,6 +36,42 @@ def test_a_crash_between_the_two_writes_is_made_good_at_the_next_start() -> None
     storage = JoiningStorage(inner)
     assert storage.identity().cluster_id is None
     storage.load()
+    assert inner.identity().cluster_id == "red"
+
+
+class NoSpaceToJoin(MemoryStorage):
+    """A disk that has room for the writes, and at first none for the cluster's name."""
+
+    is_full = True
+
+    def join_cluster(self, cluster_id: str) -> None:
+        if self.is_full:
+            raise DiskFull("no space")
+        super().join_cluster(cluster_id)
+
+
+def test_a_full_disk_puts_joining_off_and_the_write_stays_done() -> None:
+    """Reported as `DiskFull`, it would be tried again, and done twice."""
+    inner = NoSpaceToJoin(1)
+    storage = JoiningStorage(inner)
+    storage.write([TERM, CONFIGURATION])
+    assert (storage.identity().cluster_id, inner.identity().cluster_id) == ("red", None)
+    storage.write([], commit=1)
+    assert inner.identity().cluster_id is None
+    inner.is_full = False
+    storage.write([AppendLog(3, [Entry(2, 2, "command", "x", 5)])])
+    assert inner.identity().cluster_id == "red"
+    assert [entry.index for entry in storage.load().entries] == [1, 2]
+
+
+def test_a_full_disk_at_the_start_puts_joining_off_until_a_quiet_moment() -> None:
+    inner = NoSpaceToJoin(1)
+    inner.write([TERM, CONFIGURATION])
+    storage = JoiningStorage(inner)
+    storage.load()
+    assert storage.identity().cluster_id == "red"
+    inner.is_full = False
+    storage.idle()
     assert inner.identity().cluster_id == "red"
 
 

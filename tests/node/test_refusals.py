@@ -8,13 +8,17 @@ import random
 from pathlib import Path
 
 import pytest
+from pydantic import JsonValue
+from websockets.asyncio.client import connect
 
 from qcore.core.entry import Entry
 from qcore.core.messages import AppendEntries
 from qcore.errors import NotLeader, Overloaded, Refused
 from qcore.node import inbox as inbox_module
+from qcore.node import views
 from qcore.node.application import EntityPerform
 from qcore.node.inbox import Inbox
+from qcore.node.management import MAX_MEMBERS
 from qcore.node.remote import error_from, pause_after
 from qcore.replica.events import ClientRequest, PeerMessageReceived
 from qcore.replica.flow import Flow
@@ -131,6 +135,54 @@ def test_a_change_that_names_a_node_twice_is_refused(tmp_path: Path) -> None:
             with pytest.raises(Refused, match="learners: node 2 is named twice"):
                 await world.client.change_membership([1], learners=[2, 2])
             await world.client.change_membership([1])
+
+    asyncio.run(scenario())
+
+
+def test_a_cluster_has_a_bounded_number_of_members(tmp_path: Path) -> None:
+    """Else a change that names a hundred thousand keeps the event loop for minutes, only to be refused."""
+    many = [*range(1, MAX_MEMBERS + 2)]
+
+    async def scenario() -> None:
+        async with running(tmp_path, begin=False) as world:
+            with pytest.raises(Refused, match=r"256 nodes are named; a cluster has at most 255"):
+                await world.client.init([(node, f"h:{node}") for node in many])
+            await world.client.init([])
+            with pytest.raises(Refused, match=r"members: 256 nodes are named"):
+                await world.client.change_membership(many)
+            with pytest.raises(Refused, match=r"learners: 256 nodes are named"):
+                await world.client.change_membership([1], learners=many)
+
+    asyncio.run(scenario())
+
+
+def test_the_metrics_object_is_made_once_for_all_who_ask_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    real = views.metrics_object
+
+    def metrics_object(*args: object) -> dict[str, JsonValue]:
+        made.append(1)
+        return real(*args)  # type: ignore[arg-type]  # passed on as they come
+
+    monkeypatch.setattr(views, "metrics_object", metrics_object)
+
+    async def scenario() -> None:
+        async with running(tmp_path) as world:
+            before = len(made)
+            frame = [{"GetMetrics": {"id": str(number)}} for number in range(200)]
+            async with connect(f"ws://{world.address}") as socket:
+                await socket.send(json.dumps(frame))
+                ids: list[str] = []
+                while len(ids) < 200:
+                    answer = json.loads(await socket.recv())
+                    envelopes = answer if isinstance(answer, list) else [answer]
+                    ids += [one["GetMetricsResponse"]["id"] for one in envelopes]
+            assert ids == [str(number) for number in range(200)]
+            assert len(made) - before < 20
+            await world.client.get_metrics()
+            assert len(made) - before >= 2, "who asks later gets another one"
 
     asyncio.run(scenario())
 

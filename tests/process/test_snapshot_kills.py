@@ -49,8 +49,10 @@ def make_big(cluster: LocalCluster) -> list[dict[str, Any]]:
 def write_megabytes(cluster: LocalCluster, big: list[dict[str, Any]], letter: str) -> None:
     """Write more than the policy allows, so that every running node takes a snapshot."""
     with WireClient(cluster.wait_leader().address) as client:
-        for entity in big:
-            write = write_field(entity, "Text", {"String": letter * TEXT})
+        for number, entity in enumerate(big):
+            # Each another one: a value that several entities hold is in the snapshot once.
+            text = f"{number} ".ljust(TEXT, letter)
+            write = write_field(entity, "Text", {"String": text})
             assert client.perform("UpdateEntity", request=[write])["error"] is None
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,14 @@ class TestSqliteStorage(StorageConformance):
             return SqliteStorage.open(directory, NODE_ID, wal_bytes=20_000)
 
         return opener
+
+    @contextmanager
+    def no_space(self, storage: LogStorage) -> Iterator[None]:
+        assert isinstance(storage, SqliteStorage)
+        (pages,) = storage._connection.execute("PRAGMA page_count").fetchone()
+        storage._connection.execute(f"PRAGMA max_page_count = {pages + 20}").fetchall()
+        yield
+        storage._connection.execute("PRAGMA max_page_count = 1000000").fetchall()
 
     def files(self) -> Sequence[Path]:
         directory = self._scratch / str(self._count)

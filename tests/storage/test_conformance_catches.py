@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from qcore.core.durable import apply_write, last_index
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog, Write
 from qcore.core.entry import DurableState, Snapshot
+from qcore.errors import DiskFull, StorageError
 from qcore.storage.interface import Identity, LogStorage
 from qcore.storage.memory import MemoryStorage
 from qcore.storage.outline import LogOutline
@@ -201,6 +203,114 @@ def test_a_sound_storage_has_no_failures() -> None:
             return storage.reopen
 
     assert failures(Suite()) == {}
+
+
+# -- a full disk ---------------------------------------------------------------------------------------
+
+
+class MayBeFull(MemoryStorage):
+    """Sound: refuses whole calls while it is told that there is no space."""
+
+    is_full = False
+
+    def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
+        self._find_space()
+        super().write(writes, commit)
+
+    def join_cluster(self, cluster_id: str) -> None:
+        self._find_space()
+        super().join_cluster(cluster_id)
+
+    def _find_space(self) -> None:
+        if self.is_full:
+            raise DiskFull("no space")
+
+
+class DoesAPartBeforeItFindsNoSpace(MayBeFull):
+    def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
+        if self.is_full:
+            MemoryStorage.write(self, writes[:1])
+        super().write(writes, commit)
+
+
+class DoesAllBeforeItFindsNoSpace(MayBeFull):
+    """What it did last, such as joining a cluster, was one too many. The call is then done a second time."""
+
+    def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
+        MemoryStorage.write(self, writes, commit)
+        self._find_space()
+
+
+class SaysThatItIsDoneWithoutSpace(MayBeFull):
+    def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
+        if not self.is_full:
+            super().write(writes, commit)
+
+
+class EndsOnAFullDisk(MayBeFull):
+    failed = False
+
+    def _find_space(self) -> None:
+        if self.failed:
+            raise StorageError("failed earlier")
+        self.failed = self.is_full
+        super()._find_space()
+
+
+class JoinsAndFindsNoSpace(MayBeFull):
+    def join_cluster(self, cluster_id: str) -> None:
+        MemoryStorage.join_cluster(self, cluster_id)
+        self._find_space()
+
+
+class LosesTheLogWhenItJoins(MayBeFull):
+    def join_cluster(self, cluster_id: str) -> None:
+        super().join_cluster(cluster_id)
+        self._state = DurableState()
+        self._outline = LogOutline()
+
+
+TRIED_AGAIN = "test_a_call_that_finds_no_space_is_tried_again_and_done_once"
+JOINED = "test_joining_without_space_happens_or_may_be_tried_again"
+
+
+class FullSuite(StorageConformance):
+    examples = 5
+    storage: type[MayBeFull] = MayBeFull
+
+    def make(self) -> Opener:
+        storage = self.storage(NODE_ID)
+        storage.close()
+        return storage.reopen
+
+    @contextmanager
+    def no_space(self, storage: LogStorage) -> Iterator[None]:
+        assert isinstance(storage, MayBeFull)
+        storage.is_full = True
+        yield
+        storage.is_full = False
+
+
+@pytest.mark.parametrize(
+    ("broken", "found_by"),
+    [
+        (DoesAPartBeforeItFindsNoSpace, TRIED_AGAIN),
+        (DoesAllBeforeItFindsNoSpace, TRIED_AGAIN),
+        (SaysThatItIsDoneWithoutSpace, TRIED_AGAIN),
+        (EndsOnAFullDisk, TRIED_AGAIN),
+        (JoinsAndFindsNoSpace, JOINED),
+        (LosesTheLogWhenItJoins, "test_joining_after_a_refused_call_leaves_the_log_as_it_was"),
+    ],
+)
+def test_a_fault_on_a_full_disk_is_found(broken: type[MayBeFull], found_by: str) -> None:
+    class Suite(FullSuite):
+        storage = broken
+
+    assert failures(Suite(), found_by)
+
+
+def test_a_sound_storage_on_a_full_disk_has_no_failures() -> None:
+    assert failures(FullSuite()) == {}
 
 
 # -- on files: the storage of the examples, sound and with three faults -----------------------------

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,11 @@ import pytest
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog
 from qcore.core.entry import DurableState, Entry, HardState
 from qcore.errors import DiskFull, LogCorrupt, StorageError
+from qcore.storage import files
 from qcore.storage.checks import entry_rows
 from qcore.storage.memory import MemoryStorage
 from qcore.storage.sqlite import SqliteStorage
-from tests.storage.directories import command, snapshot
+from tests.storage.directories import command, crashed, outcome, snapshot, stopped
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -64,19 +66,27 @@ def test_page_limit_reads_as_a_full_disk_and_is_survived(tmp_path: Path) -> None
     storage.close()
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own with one MiB, which needs root."""
-    mount = tmp_path / "disk"
+@contextmanager
+def mounted(mount: Path, options: str) -> Iterator[Path]:
+    """A file system of its own in memory, which needs root."""
     mount.mkdir()
-    command_line = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(mount)]
+    command_line = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(mount)]
     if (
         not shutil.which("mount")
         or subprocess.run(command_line, capture_output=True, check=False).returncode
     ):
         pytest.skip("cannot mount a small file system here")
-    yield mount
-    subprocess.run(["umount", str(mount)], check=True)
+    try:
+        yield mount
+    finally:
+        subprocess.run(["umount", str(mount)], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one MiB."""
+    with mounted(tmp_path / "disk", "size=1m") as mount:
+        yield mount
 
 
 def test_a_disk_that_is_really_full(small_disk: Path) -> None:
@@ -99,10 +109,62 @@ def test_a_disk_that_is_really_full(small_disk: Path) -> None:
     storage.close()
 
 
+def test_a_start_after_a_crash_needs_no_new_file(tmp_path: Path) -> None:
+    """The look at what the crash left wants a file of shared memory, and is done without where there is no room."""
+    directory = crashed(tmp_path / "data")
+    files_and_directories = len(list(directory.path.iterdir())) + 2
+    with mounted(tmp_path / "disk", f"nr_inodes={files_and_directories}") as disk:
+        copy = directory.copy(disk / "data")
+        with pytest.raises(OSError, match="No space left"):
+            (disk / "one more").touch()
+        assert outcome(copy) == "same"
+
+
+def test_no_room_for_the_write_ahead_file_is_a_full_disk(tmp_path: Path) -> None:
+    """SQLite says only that it cannot open it."""
+    directory = stopped(tmp_path / "data")
+    files_and_directories = len(list(directory.path.iterdir())) + 2
+    with mounted(tmp_path / "disk", f"nr_inodes={files_and_directories}") as disk:
+        copy = directory.copy(disk / "data")
+        with pytest.raises(DiskFull, match=r"log\.db-wal: No space left"):
+            SqliteStorage.open(copy.path, 3)
+    assert outcome(directory) == "same"
+
+
+def test_a_start_takes_no_space_that_is_scarce(small_disk: Path) -> None:
+    """A write-ahead file of full size would take all that is left, and the log could never be checkpointed."""
+    data = small_disk / "data"
+    storage = SqliteStorage.open(data, 1, wal_bytes=700_000)  # which would fit
+    room = os.statvfs(small_disk)
+    assert room.f_bavail * room.f_frsize > 900_000
+    storage.write([SaveHardState(1, HardState(2, 1, 0))])
+    storage.write([AppendLog(2, [command(i, size=3000) for i in range(1, 101)])])
+    storage.close()
+    assert not (data / "log.db-wal").exists(), "it could not be checkpointed"
+    storage = SqliteStorage.open(data, 1)  # with more than there is
+    assert len(storage.load().entries) == 100
+    storage.close()
+
+
+def test_room_that_is_gone_while_it_is_being_filled(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The room was there when it was looked for, and another program took it."""
+    monkeypatch.setattr(files, "_ROOM_FACTOR", 0)
+    file = small_disk / "wal"
+    file.write_bytes(b"frames")
+    (small_disk / "ballast").write_bytes(bytes(200_000))
+    before = os.statvfs(small_disk).f_bavail
+    for size in (8 << 20, 1 << 20):  # the second in one piece, which the system writes in part
+        files.preallocate(file, size)
+        assert file.read_bytes() == b"frames"
+        assert os.statvfs(small_disk).f_bavail == before
+
+
 def test_no_space_for_a_new_log(small_disk: Path) -> None:
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(1_040_000))
-    with pytest.raises(StorageError, match=r"(?i)full|no space"):
+    with pytest.raises(DiskFull, match="full"):
         fresh(small_disk / "data")
     ballast.unlink()
     fresh(small_disk / "data").close()

@@ -1,0 +1,135 @@
+"""A new data directory: every file appears whole or not at all, and the log itself last.
+
+Until `log.db` has its name nothing can have been acknowledged from the directory, so whatever an attempt that ended
+in between has left is replaced by the next one. It may end at any system call: each file is built under the name
+`<file>.new`, synced, and renamed, and SQLite's word that it is done is not taken but looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import uuid
+from contextlib import closing
+from pathlib import Path
+
+from qcore.core.restored import REMEDY
+from qcore.errors import LogCorrupt, StorageError
+from qcore.storage import schema
+from qcore.storage.causes import CHECK_DISK, os_failure, translate
+from qcore.storage.files import is_there, remove, sync_path
+from qcore.storage.interface import Identity
+from qcore.storage.mark import MarkFile
+from qcore.storage.stored import StoredState
+
+
+def make_directory(directory: Path) -> None:
+    """Make the directory and its parents.
+
+    Raises:
+        DiskFull: no space.
+        StorageError: it cannot be made, or the path is a file.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        failure = os_failure(error, f"make data directory {directory}")
+        raise type(failure)(f"{failure} (or choose another directory)") from error
+
+
+def create(path: Path, mark_path: Path, wal_path: Path, node_id: int) -> None:
+    """Create mark and database in a directory without a database, the mark first.
+
+    Raises:
+        LogCorrupt: the directory is not new: its database was removed.
+        DiskFull: no space.
+        StorageError: a file cannot be written.
+    """
+    if is_there(wal_path) or (is_there(mark_path) and MarkFile.read(mark_path).sequence > 0):
+        raise LogCorrupt(
+            f"{path} is missing, but the directory holds traces of acknowledged writes: if somebody moved it, put it "
+            f"back as it was. Else: {REMEDY}"
+        )
+    _sync_ancestors(path.parent)
+    MarkFile.create(mark_path)
+    _create_database(path, node_id)
+
+
+def make_wal(path: Path, wal_path: Path) -> None:
+    """Have an empty write-ahead file if there is none. SQLite would make it, but not say why it cannot.
+
+    Raises:
+        DiskFull: no space.
+        StorageError: it cannot be made.
+    """
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        os.close(os.open(wal_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode))
+    except OSError as error:
+        raise os_failure(error, f"open {wal_path}") from error
+
+
+def _sync_ancestors(directory: Path) -> None:
+    """Make the names of the directory and its parents durable, whichever attempt has made them.
+
+    Those on other file systems were not made by this program, nor those that it may not read.
+    """
+    device = directory.stat().st_dev
+    for parent in directory.parents:
+        if parent.stat().st_dev != device or not os.access(parent, os.R_OK | os.W_OK):
+            return
+        sync_path(parent)
+
+
+def _create_database(path: Path, node_id: int) -> None:
+    new = path.with_name(path.name + ".new")
+    sides = [new.with_name(new.name + suffix) for suffix in ("-journal", "-wal", "-shm")]
+    for leftover in (new, *sides):
+        remove(leftover)
+    try:
+        # SQLite says only that it cannot open a file. The system says why.
+        os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+    except OSError as error:
+        raise os_failure(error, f"create {new}") from error
+    try:
+        with closing(sqlite3.connect(new, isolation_level=None)) as connection:
+            mode = _build(connection, node_id)
+    except (sqlite3.Error, MemoryError) as error:
+        failure = translate(error, new, "create the database")
+        if isinstance(failure, LogCorrupt):
+            # Nobody but this process has had the file: what it wrote did not come back.
+            failure = StorageError(f"cannot create {new}: {error}: an I/O error: {CHECK_DISK}")
+        raise failure from error
+    unfinished = [str(side) for side in sides if is_there(side)]
+    if mode != "wal" or unfinished:
+        raise StorageError(
+            f"cannot create {new}: SQLite gave up half-way, probably after an I/O error (journal mode {mode!r}, "
+            f"left over: {unfinished}): {CHECK_DISK}"
+        )
+    sync_path(new)
+    schema.check_header(new)
+    try:
+        new.rename(path)
+    except OSError as error:
+        raise os_failure(error, f"rename {new} to {path}") from error
+
+
+def _build(connection: sqlite3.Connection, node_id: int) -> object:
+    """Fill a new database; returns the journal mode that it ended up with."""
+    state_row = StoredState().row()
+    # If this fails the file is thrown away, and else it is synced as a whole: no journal, no syncs.
+    connection.execute("PRAGMA journal_mode=MEMORY").fetchall()
+    connection.execute("PRAGMA synchronous=OFF").fetchall()
+    connection.execute(f"PRAGMA page_size={schema.PAGE_SIZE}").fetchall()
+    connection.execute("BEGIN")
+    for statement in schema.TABLES.values():
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id={schema.APPLICATION_ID}").fetchall()
+    connection.execute(f"PRAGMA user_version={schema.FIRST_WRITTEN_VERSION}").fetchall()
+    schema.put_meta(connection, Identity(node_id, None), uuid.uuid4().hex)
+    placeholders = ", ".join("?" * len(state_row))
+    connection.execute(f"INSERT INTO state VALUES (1, {placeholders})", state_row)
+    connection.execute("COMMIT")
+    (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+    return mode

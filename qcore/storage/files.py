@@ -1,0 +1,115 @@
+"""Plain files, done so that every failure is seen: a short write, a missing sync, a name that cannot be looked up."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Final
+
+from qcore.storage.causes import is_full, os_failure
+
+#: Of the room that filling a write-ahead file would take, as much again must stay free: the log's own growth at a
+#: checkpoint needs some, and a node that takes all that is left can never be checkpointed.
+_ROOM_FACTOR: Final = 2
+_PIECE_BYTES: Final = 1 << 20
+
+
+def is_there(path: Path) -> bool:
+    """Whether the name exists.
+
+    Not `Path.exists`: since Python 3.14 that answers "no" when the disk cannot tell, and a log that seems absent is
+    created anew.
+
+    Raises:
+        StorageError: it cannot be found out.
+    """
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise os_failure(error, f"look for {path}") from error
+    return True
+
+
+def write_all(file: int, data: bytes, offset: int) -> None:
+    """Write all of it: the system may write less than it is given, and says no more than how much.
+
+    Raises:
+        OSError: it could not be written; a part of it may have been.
+    """
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(file, view, offset)
+        if written == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        view, offset = view[written:], offset + written
+
+
+def remove(path: Path) -> None:
+    """Remove a file if it is there.
+
+    Raises:
+        StorageError: it is still there.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise os_failure(error, f"remove {path}") from error
+
+
+def sync_path(path: Path) -> None:
+    """Make a file's content, or a directory's list of names, durable.
+
+    Raises:
+        StorageError: the sync failed.
+    """
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise os_failure(error, f"sync {path}") from error
+
+
+def preallocate(path: Path, size: int) -> None:
+    """Fill a write-ahead file with zeros up to `size` bytes.
+
+    A sync that changes neither a file's length nor its blocks costs about half of one that does.
+    SQLite reuses the file from its start after each checkpoint; this gives it the room from the first
+    commit on. A frame of zeros is not a valid frame, so that recovery stops before it. Where the disk has not
+    twice as much room, or turns out to have less while this writes, the file stays as it was: nothing depends on this.
+
+    Raises:
+        StorageError: the disk failed, in another way than for lack of space.
+    """
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise os_failure(error, f"open {path}") from error
+    try:
+        _fill(file, size)
+    except OSError as error:
+        raise os_failure(error, f"fill {path}") from error
+    finally:
+        os.close(file)
+
+
+def _fill(file: int, size: int) -> None:
+    present = os.fstat(file).st_size
+    room = os.fstatvfs(file)
+    if present >= size or room.f_bavail * room.f_frsize < _ROOM_FACTOR * (size - present):
+        return
+    try:
+        for start in range(present, size, _PIECE_BYTES):
+            write_all(file, bytes(min(_PIECE_BYTES, size - start)), start)
+    except OSError as error:
+        os.ftruncate(file, present)
+        if not is_full(error):
+            raise
+    os.fsync(file)

@@ -1,0 +1,103 @@
+"""A full disk: a call is refused whole, may be tried again, and is then done once. And joining a cluster."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+from qcore.core.durable import apply_write
+from qcore.core.effects import AppendLog, Write
+from qcore.core.entry import DurableState, Entry
+from qcore.errors import DiskFull
+from qcore.storage.interface import Identity, LogStorage
+from qcore.testing.storage_tools import NODE_ID, Opener, append, hard_state, refuses, reopened
+
+#: So many entries of so many characters need space that a storage cannot have kept in reserve.
+_ENTRIES, _CHARS = 60, 20_000
+
+
+class StorageSpace:
+    """Part of `StorageConformance`."""
+
+    def make(self) -> Opener:
+        """See `StorageConformance.make`."""
+        raise NotImplementedError
+
+    def no_space(self, storage: LogStorage) -> AbstractContextManager[None] | None:
+        """A context in which this open storage finds no space for `_ENTRIES` entries; None: a full disk is not tried.
+
+        Override it with a small file system, a quota, or a limit of your storage's own.
+        """
+        return None
+
+    def test_a_call_that_finds_no_space_is_tried_again_and_done_once(self) -> None:
+        opener = self.make()
+        storage = opener()
+        first: list[Write] = [hard_state(1), append(1, [1, 1])]
+        storage.write(first, commit=1)
+        before = storage.load()
+        call: list[Write] = [hard_state(2, vote=1), append(3, [2]), _large_append(4)]
+        full = self.no_space(storage)
+        if full is not None:
+            with full:
+                for _ in range(3):
+                    assert _finds_no_space(storage, call), "took a call that it had no space for"
+                    assert storage.load() == before, "a part of a call without space was done"
+        storage.write(call, commit=3)
+        expected = DurableState()
+        for write in [*first, *call]:
+            apply_write(expected, write)
+        expected.hard_state.commit = 3
+        assert storage.load() == expected
+        storage.close()
+        assert reopened(opener) == expected
+
+    def test_joining_without_space_happens_or_may_be_tried_again(self) -> None:
+        opener = self.make()
+        storage = opener()
+        storage.write([hard_state(1), append(1, [1, 1])])
+        before = storage.load()
+        full = self.no_space(storage)
+        if full is not None:
+            with full:
+                _finds_no_space(storage, [_large_append(3)])
+                try:
+                    storage.join_cluster("north")
+                except DiskFull:
+                    assert storage.identity().cluster_id is None, "joined and raised DiskFull"
+        storage.join_cluster("north")
+        assert storage.load() == before
+        storage.write([append(3, [1])])
+        storage.close()
+        storage = opener()
+        assert storage.identity() == Identity(NODE_ID, "north")
+        assert [entry.index for entry in storage.load().entries] == [1, 2, 3]
+        storage.close()
+
+    def test_joining_after_a_refused_call_leaves_the_log_as_it_was(self) -> None:
+        opener = self.make()
+        storage = opener()
+        storage.write([hard_state(1), append(1, [1, 1])], commit=1)
+        before = storage.load()
+        assert refuses(storage, [append(3, [1]), append(9, [1])])
+        storage.join_cluster("north")
+        assert storage.load() == before
+        storage.close()
+        assert reopened(opener) == before
+
+
+def _large_append(first: int) -> AppendLog:
+    return AppendLog(
+        3,
+        [
+            Entry(index, 2 if first > 3 else 1, "command", f"{index} ".ljust(_CHARS, "x"), index)
+            for index in range(first, first + _ENTRIES)
+        ],
+    )
+
+
+def _finds_no_space(storage: LogStorage, call: list[Write]) -> bool:
+    try:
+        storage.write(call, commit=2)
+    except DiskFull:
+        return True
+    return False

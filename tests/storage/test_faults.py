@@ -1,0 +1,111 @@
+"""Every operation of the storage, with each of its system calls failing: the layer is in `tests/storage/faults`.
+
+Whatever fails, one of two things comes of it: the operation is done, or it ends with an error that is called what it
+is. Nothing that was acknowledged is lost, and the next start works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from errno import EIO, ENOSPC
+from pathlib import Path
+
+import pytest
+
+from tests.storage.faults import why_not
+from tests.storage.faults.cases import FOR_EVER, KILL, ONCE, SHORT, Case, Sweep, sweeping
+from tests.storage.faults.operations import OPERATIONS
+
+pytestmark = pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
+
+#: Of each operation, in the short run.
+SAMPLE = 16
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory, memory_root: Path) -> Iterator[Sweep]:
+    """Syncs cost nothing in memory, and fail there when they are told to as they do anywhere."""
+    with sweeping(memory_root / "faults") as each:
+        yield each
+
+
+def complaints(sweep: Sweep, cases: list[Case]) -> list[str]:
+    assert cases
+    return [found for case in cases if (found := sweep.complaint(case)) is not None]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_sample_of_all_that_can_fail(sweep: Sweep, operation: str) -> None:
+    cases = list(sweep.cases(operation))
+    assert complaints(sweep, cases[:: len(cases) // SAMPLE + 1]) == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_all_that_can_fail(sweep: Sweep, operation: str) -> None:
+    assert complaints(sweep, list(sweep.cases(operation))) == []
+
+
+@pytest.mark.parametrize("kind", [EIO, KILL])
+def test_a_write_that_fails_while_a_directory_is_created(sweep: Sweep, kind: int) -> None:
+    """The first start that finds a working disk creates it anew."""
+    cases = [
+        case
+        for case in sweep.cases("create")
+        if (case.call, case.kind, case.times) == ("write", kind, ONCE)
+    ]
+    assert complaints(sweep, cases[:20]) == []
+
+
+def test_a_disk_that_is_full_at_the_moment_of_joining(sweep: Sweep) -> None:
+    """Whichever write finds no space: the node waits, joins, and has done nothing twice."""
+    cases = [
+        case
+        for case in sweep.cases("join")
+        if (case.call, case.kind, case.times) == ("write", ENOSPC, FOR_EVER)
+    ]
+    assert len(cases) > 8
+    for case in cases:
+        result = sweep.try_out(case.operation, case.call, case.kind, case.nth, case.times)
+        assert (result["outcome"], result["next start"]) == ("done", "done"), result
+        assert result["held"] == {"term": 2, "last": 2, "cluster": "red"}
+
+
+@pytest.mark.parametrize("operation", ["create", "restart after a crash"])
+@pytest.mark.parametrize("times", [ONCE, FOR_EVER])
+def test_a_disk_that_cannot_be_read_is_not_called_corrupt(
+    sweep: Sweep, operation: str, times: int
+) -> None:
+    """SQLite calls it so, where a page of the database or of the write-ahead file is concerned."""
+    cases = [
+        case
+        for case in sweep.cases(operation)
+        if (case.call, case.kind, case.times) == ("read", EIO, times)
+    ]
+    assert complaints(sweep, cases[:: len(cases) // 16 + 1]) == []
+
+
+def test_half_a_write_is_no_write(sweep: Sweep) -> None:
+    """What the system does not take at once is given to it again."""
+    cases = [case for case in sweep.cases("create") if (case.call, case.kind) == ("write", SHORT)]
+    for case in cases[:24:3]:
+        result = sweep.try_out(case.operation, case.call, case.kind, case.nth, case.times)
+        assert (result["outcome"], result["next start"]) == ("done", "done"), result
+
+
+def test_a_full_disk_is_called_one_by_every_start(sweep: Sweep) -> None:
+    """SQLite alone would say of a write-ahead file that it cannot make only that it cannot open it."""
+    found = [
+        sweep.try_out(case.operation, case.call, case.kind, case.nth, case.times)
+        for case in sweep.cases("restart")
+        if (case.call, case.kind, case.times) == ("open", ENOSPC, FOR_EVER)
+    ]
+    outcomes = [str(result["outcome"]) for result in found if result["outcome"] != "done"]
+    assert outcomes
+    assert [text for text in outcomes if not text.startswith("DiskFull: ")] == []
+
+
+def test_a_start_does_not_need_the_block_for_its_process_id(sweep: Sweep) -> None:
+    result = sweep.try_out("restart", "write", ENOSPC, nth=1, times=ONCE)
+    assert (result["outcome"], result["next start"]) == ("done", "done")

@@ -1,0 +1,54 @@
+"""The table of entities: a dictionary whose frozen copies cost nothing and never change."""
+
+from __future__ import annotations
+
+from typing import Any  # the payload is of no matter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qcore.store import table as module
+from qcore.store.table import FrozenTable, Table
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["put", "put", "drop", "freeze"]), st.integers(0, 40)), max_size=80
+)
+
+
+@given(STEPS)
+def test_it_is_a_dictionary_and_what_was_frozen_stays(steps: list[tuple[str, int]]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "PART_BITS", 2)
+        table, model, frozen = Table[str](), dict[int, str](), list[tuple[Any, Any]]()
+        for position, (what, number) in enumerate(steps):
+            if what == "put":
+                table[number] = model[number] = f"{number} at {position}"
+            elif what == "freeze":
+                frozen.append((table.frozen(), dict(model)))
+            elif number in model:
+                del table[number], model[number]
+            else:
+                with pytest.raises(KeyError):
+                    del table[number]
+        assert len(table) == len(model)
+        assert {number: table.get(number) for number in range(41) if number in table} == model
+        for held, then in frozen:
+            assert isinstance(held, FrozenTable)
+            assert len(held) == len(then)
+            assert sorted(held.values()) == sorted(then.values())
+        for _ in table.dissolve():
+            assert len(table) <= len(model)
+        assert len(table) == 0
+
+
+def test_freezing_copies_no_part_and_a_write_copies_one() -> None:
+    table: Table[int] = Table()
+    for number in range(10_000):
+        table[number] = number
+    before = dict(table._parts)
+    table.frozen()
+    table[5] = 6
+    changed = [key for key, part in table._parts.items() if part is not before[key]]
+    assert changed == [0]
+    assert before[0][5] == 5
