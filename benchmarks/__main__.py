@@ -57,6 +57,10 @@ BENCHMARKS = {
         quick=("--seconds", "0.5", "--rounds", "1", "--commands", "2000"),
     ),
     "pipeline_depth": Benchmark("waiting against depth and width of the pipeline, simulated"),
+    "growth": Benchmark(
+        "what each operation costs with 1,000 to 1,000,000 entities or registers",
+        quick=("--sizes", "1000", "10000"),
+    ),
     "snapshot_stall": Benchmark(
         "stalls and latency while snapshots of a large store are taken and installed",
         quick=("--entities", "10000", "--seconds", "8"),

@@ -1,0 +1,309 @@
+"""What each operation of the state machines costs as the state grows, in process, without nodes.
+
+A cost that grows in step with the number of entities or registers is a structure that has no bound. Times are of one
+operation, on the processor: the median of many; a longest step is the longest of all.
+
+    python -m benchmarks.bench_growth [--sizes 1000 10000 100000 1000000] [--machines entity kv]
+
+The collector is off and what is there is frozen, as in a node (`qcore.node.garbage`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from qcore.store.entities import EntityStore
+from qcore.store.interface import ApplyContext
+from qcore.store.kv import KeyValueMachine
+
+Json: TypeAlias = dict[str, Any]
+#: Times by operation, seconds; bytes where the name says so.
+Figures: TypeAlias = dict[str, float]
+
+SIZES = (1_000, 10_000, 100_000, 1_000_000)
+#: How often an operation is measured.
+ROUNDS = 201
+_STEP = " (longest step)"
+
+
+class Driver:
+    """A machine that gets commands one after the other."""
+
+    def __init__(self, machine: EntityStore | KeyValueMachine) -> None:
+        self.machine = machine
+        self._index = 0
+
+    def apply(self, command: str) -> str:
+        """Carry out the next command."""
+        self._index += 1
+        return self.machine.apply(command, ApplyContext(self._index, 1000 * self._index))
+
+    def command(self, request: Json) -> Callable[[], str]:
+        """A function that applies the request; its text is made before."""
+        text = json.dumps(request)
+        return lambda: self.apply(text)
+
+    def query(self, request: Json) -> Callable[[], str]:
+        """A function that asks."""
+        text = json.dumps(request)
+        return lambda: self.machine.query(text)
+
+
+def median_of(operations: Iterator[Callable[[], str]], rounds: int = ROUNDS) -> float:
+    """Seconds; each operation must succeed."""
+    times = []
+    for _, operation in zip(range(rounds), operations, strict=False):
+        began = time.thread_time()
+        result = operation()
+        times.append(time.thread_time() - began)
+        assert '"error":null' in result or '"ok":true' in result, result[-300:]
+    return statistics.median(times)
+
+
+def repeated(operation: Callable[[], str]) -> Iterator[Callable[[], str]]:
+    """The same operation over and over."""
+    while True:
+        yield operation
+
+
+def hash_after(driver: Driver, changes: Iterator[Callable[[], str]]) -> float:
+    """Median of the hash after one change each."""
+    driver.machine.state_hash()
+    times = []
+    for _, change in zip(range(ROUNDS), changes, strict=False):
+        change()
+        began = time.thread_time()
+        driver.machine.state_hash()
+        times.append(time.thread_time() - began)
+    return statistics.median(times)
+
+
+def copying(
+    machine: EntityStore | KeyValueMachine, empty: EntityStore | KeyValueMachine
+) -> Figures:
+    """A snapshot, drawn chunk by chunk, and its restore in parts, into another machine."""
+    began = time.thread_time()
+    snapshot = machine.snapshot()
+    figures = {"`snapshot()`": time.thread_time() - began}
+    chunks: list[str] = []
+    longest, total = 0.0, 0.0
+    iterator = iter(snapshot)
+    while True:
+        began = time.thread_time()
+        chunk = next(iterator, None)
+        took = time.thread_time() - began
+        longest, total = max(longest, took), total + took
+        if chunk is None:
+            break
+        chunks.append(chunk)
+    figures["a chunk of it (mean)"] = total / max(1, len(chunks))
+    figures[f"a chunk of it{_STEP}"] = longest
+    longest, steps = 0.0, empty.restore_gradually(chunks)
+    gc.freeze()
+    while True:
+        began = time.thread_time()
+        done = next(steps, steps) is steps
+        longest = max(longest, time.thread_time() - began)
+        if done:
+            break
+    figures[f"`restore_gradually`{_STEP}"] = longest
+    assert empty.state_hash() == machine.state_hash(), "the copy differs"
+    return figures
+
+
+def resident_bytes() -> int:
+    """Of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+# --- the entity store -------------------------------------------------------------------------------
+
+
+def field(kind: str, name: str, default: object) -> Json:
+    """A field's schema."""
+    rest = {"rank": 0, "read_permission": None, "write_permission": None}
+    return {name: {kind: {"field_type": name, "default_value": default, **rest}}}
+
+
+def schema(entity_type: str, inherit: str | None, *fields: Json) -> Json:
+    """`SetSchema`."""
+    merged = {name: body for one in fields for name, body in one.items()}
+    return {
+        "SetSchema": {
+            "entity_schema": {"entity_type": entity_type, "inherit": inherit, "fields": merged}
+        }
+    }
+
+
+def update(kind: str, entity: Json, path: str, value: object) -> Json:
+    """`UpdateEntity` with one read or write."""
+    body: Json = {"entity_id": entity, "field_type": path, "value": value}
+    if kind == "Write":
+        body |= {"push_condition": "Always", "adjust_behavior": "Set"}
+    return {"UpdateEntity": {"request": [{kind: {**body, "write_time": None, "writer_id": None}}]}}
+
+
+def entity_figures(size: int) -> Figures:
+    """All children of one parent."""
+    gc.disable()
+    gc.freeze()
+    driver = Driver(EntityStore())
+    name, parent = field("String", "Name", ""), field("EntityReference", "Parent", None)
+    children = field("EntityList", "Children", [])
+
+    def base(count: int) -> Json:
+        return schema("Base", None, name, parent, children, field("Int", "Count", count))
+
+    driver.command(base(0))()
+    driver.command(schema("Item", "Base", field("Float", "Reading", 0.0)))()
+
+    def create(parent_id: Json | None, number: int) -> Json:
+        return {
+            "CreateEntity": {
+                "entity_type": "Item",
+                "parent_id": parent_id,
+                "name": f"item {number}",
+            }
+        }
+
+    root: Json = json.loads(driver.command(create(None, 0))())["CreateEntity"]["response"]
+    before = resident_bytes()
+    for number in range(size):
+        driver.command(create(root, number))()
+        if number % 1000 == 0:
+            driver.machine.state_hash()
+    driver.machine.state_hash()
+    figures: Figures = {"bytes an entity": (resident_bytes() - before) / size}
+    gc.freeze()
+    figures["create under one parent"] = median_of(
+        driver.command(create(root, n)) for n in range(ROUNDS)
+    )
+    places = [size * n // ROUNDS for n in range(ROUNDS)]
+    page = min(100, size // 2)
+
+    def reads(path: str) -> Iterator[Callable[[], str]]:
+        return (driver.query(update("Read", root, path.format(n, n + page), None)) for n in places)
+
+    figures["read `Children->n->Name`"] = median_of(reads("Children->{0}->Name"))
+    figures["read `Children->n:n+100`"] = median_of(reads("Children->{0}:{1}"))
+    figures["read a path of 8 segments"] = median_of(
+        reads("Children->{0}->Parent->Children->5->Parent->Name")
+    )
+    item = json.loads(
+        driver.query(update("Read", root, f"Children->{size // 2}:{size // 2 + 1}", None))()
+    )
+    (one,) = item["UpdateEntity"]["response"][0]["Read"]["value"]["EntityList"]
+    writes = [
+        driver.command(update("Write", one, "Reading", {"Float": n / 8})) for n in range(ROUNDS)
+    ]
+    figures["read a field"] = median_of(
+        repeated(driver.query(update("Read", one, "Reading", None)))
+    )
+    figures["write a field"] = median_of(iter(writes))
+    figures["hash after a write"] = hash_after(driver, iter(writes))
+    figures["hash after a create"] = hash_after(
+        driver, (driver.command(create(root, n)) for n in range(ROUNDS))
+    )
+    figures["`SetSchema` of a new type"] = median_of(
+        driver.command(schema(f"T{n}", "Base")) for n in range(ROUNDS)
+    )
+    figures["`SetSchema` of the base of all"] = median_of(
+        (driver.command(base(n)) for n in range(1, 22)), rounds=21
+    )
+    figures["delete a child"] = median_of(
+        driver.command(
+            {"DeleteEntity": {"entity_id": {"typ": "Item", "id": one["id"] + n - ROUNDS // 2}}}
+        )
+        for n in range(ROUNDS)
+    )
+    figures |= copying(driver.machine, EntityStore())
+    figures["write an empty list of all children"] = median_of(
+        iter([driver.command(update("Write", root, "Children", {"EntityList": []}))])
+    )
+    return figures
+
+
+# --- registers --------------------------------------------------------------------------------------
+
+
+def kv_figures(size: int) -> Figures:
+    """Registers with small values."""
+    gc.disable()
+    gc.freeze()
+    driver = Driver(KeyValueMachine())
+
+    def operation(op: str, number: int, **fields: object) -> Json:
+        return {"op": op, "key": f"key {number}", **fields}
+
+    before = resident_bytes()
+    for number in range(size):
+        driver.command(operation("set", number, value=f"value {number}"))()
+        if number % 1000 == 0:
+            driver.machine.state_hash()
+    driver.machine.state_hash()
+    figures: Figures = {"bytes a register": (resident_bytes() - before) / size}
+    gc.freeze()
+    places = [size * n // ROUNDS for n in range(ROUNDS)]
+
+    def sets() -> Iterator[Callable[[], str]]:
+        return (driver.command(operation("set", n, value="x")) for n in places)
+
+    new = range(size, size + ROUNDS)
+    figures["set a new register"] = median_of(
+        driver.command(operation("set", n, value=1)) for n in new
+    )
+    figures["set"] = median_of(sets())
+    figures["get"] = median_of(driver.query(operation("get", n)) for n in places)
+    figures["add"] = median_of(driver.command(operation("add", n, amount=1)) for n in new)
+    figures["cas"] = median_of(driver.command(operation("cas", n, old="x", new=2)) for n in places)
+    figures["hash after a set"] = hash_after(driver, sets())
+    figures["delete"] = median_of(driver.command(operation("delete", n)) for n in new)
+    return figures | copying(driver.machine, KeyValueMachine())
+
+
+MACHINES: dict[str, Callable[[int], Figures]] = {"entity": entity_figures, "kv": kv_figures}
+
+
+def in_own_process(function: Callable[[int], Figures], size: int) -> Figures:
+    """Measured with a heap of its own."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(function, size).result()
+
+
+def shown(name: str, value: float) -> str:
+    """Bytes, microseconds, or milliseconds."""
+    if name.startswith("bytes"):
+        return f"{value:,.0f}"
+    micros = 1e6 * value
+    return f"{micros:,.0f} µs" if micros < 10_000 else f"{micros / 1000:,.0f} ms"
+
+
+def main() -> None:
+    """Print one table a machine."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--machines", nargs="+", choices=MACHINES, default=list(MACHINES))
+    options = parser.parse_args()
+    for machine in options.machines:
+        columns = [in_own_process(MACHINES[machine], size) for size in options.sizes]
+        print(f"| {machine} | " + " | ".join(f"{size:,}" for size in options.sizes) + " |")
+        print("|---|" + "---|" * len(columns))
+        for name in columns[0]:
+            print(f"| {name} | " + " | ".join(shown(name, one[name]) for one in columns) + " |")
+        print(flush=True)
+
+
+if __name__ == "__main__":
+    main()
