@@ -25,10 +25,11 @@ from tests.process.limited_node import VARIABLE
 
 #: What a node may grow by, MiB. An idle one takes 0.2 GiB.
 ADDRESS_SPACE_MIB = 1280
-#: No stall may be longer than the election timeout. It leaves two busy cores some room.
+#: No stall may be longer than the election timeout. It leaves a busy machine room: without the bounds the attacks stall
+#: a node for many times as long, or end it.
 TIMING = (
     *("--heartbeat-ms", "100"),
-    *("--election-timeout-min-ms", "1000", "--election-timeout-max-ms", "2000"),
+    *("--election-timeout-min-ms", "3000", "--election-timeout-max-ms", "4500"),
 )
 #: Small enough that snapshots are taken, stored and sent all the time.
 SNAPSHOTS = ("--snapshot-entries", "400", "--snapshot-bytes", "8000000", "--keep-entries", "50")
