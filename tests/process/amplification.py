@@ -25,8 +25,8 @@ from tests.process.limited_node import VARIABLE
 
 #: What a node may grow by, MiB. An idle one takes 0.2 GiB.
 ADDRESS_SPACE_MIB = 1280
-#: A pass means that no stall was longer than the shortest election timeout, 2 s. So long a one leaves two busy cores some
-#: room: the table tells the own part of each stall.
+#: A pass means that no stall was longer than the shortest election timeout, 2 s. So long a one leaves two busy cores
+#: some room: the table tells the own part of each stall.
 TIMING = (
     *("--heartbeat-ms", "100"),
     *("--election-timeout-min-ms", "2000", "--election-timeout-max-ms", "4000"),
