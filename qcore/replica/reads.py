@@ -6,7 +6,7 @@ from collections import deque
 from typing import Final
 
 from qcore.core.events import ReadAbandoned, ReadRequested
-from qcore.errors import StoreError, TooStale
+from qcore.errors import DeadlineExceeded, StoreError, TooStale
 from qcore.replica.backlog import cost_of, work_counter
 from qcore.replica.events import ClientRequest
 from qcore.replica.owner import Owner
@@ -36,7 +36,7 @@ class Reads:
         self._waiting: dict[int, Request] = {}
         self._last_ticket = 0
         #: What may be answered, and waits for a step with room. A stale read is judged when its turn comes.
-        self._due: deque[Request | ClientRequest] = deque()
+        self._due: deque[tuple[Request | ClientRequest, int]] = deque()  # and its deadline
         self._work = work_counter(machine)
         self._left = READ_COST
 
@@ -53,9 +53,9 @@ class Reads:
         """A new step may do its full share again: answer those that are due first."""
         self._left = READ_COST
         while self._due and self._left > 0 and self._owner.readable_index >= 0:
-            due = self._due.popleft()
+            due, deadline = self._due.popleft()
             if isinstance(due, ClientRequest):
-                self._answer_stale(due)
+                self._answer_stale(due, late=deadline <= self._owner.now)
             elif not due.done:
                 self._answer(due)
 
@@ -93,12 +93,17 @@ class Reads:
         if self._left > 0:
             self._answer_stale(event)
         else:
-            self._due.append(event)
+            self._due.append((event, self._owner.now + event.timeout_ms * 1000))
 
-    def _answer_stale(self, event: ClientRequest) -> None:
+    def _answer_stale(self, event: ClientRequest, *, late: bool = False) -> None:
         owner = self._owner
         # It waits for nobody, so it needs no deadline and takes nobody's place.
         request = Request(event.request_id, None, "read", event.payload, owner.now)
+        if late:
+            owner.fail(
+                request, DeadlineExceeded("the node could not answer the read in time: retry")
+            )
+            return
         fresh_at = self._fresh_at()
         age_us = None if fresh_at is None else owner.now - fresh_at
         if age_us is not None and age_us <= event.max_staleness_ms * 1000:
@@ -134,7 +139,7 @@ class Reads:
         if self._left > 0:
             self._answer(request)
         else:
-            self._due.append(request)
+            self._due.append((request, request.deadline))
 
     def _answer(self, request: Request) -> None:
         owner = self._owner

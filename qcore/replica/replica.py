@@ -367,13 +367,15 @@ class Replica:
         """Apply one committed entry and settle the request that waited at its index."""
         before = self.versions.active
         result, error = apply_entry(entry, self.machine, self.sessions, self.versions)
+        cost = 0
         if entry.kind in ("command", "session"):
-            self._backlog.spend(self._work() + (0 if result is None else cost_of(result)))
+            cost = self._work() + (0 if result is None else cost_of(result))
+            self._backlog.spend(cost)
         active = self.versions.active
         if active is not before and active != before:
             self._out.append(VersionRaised(active, entry.index))
         self.applied_index = entry.index
-        self._snapshotting.applied(entry)
+        self._snapshotting.applied(entry, cost)
         self._out.append(Applied(entry))
         request = self._writes.pop(entry.index, None)
         if request is None:

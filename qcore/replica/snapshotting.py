@@ -12,7 +12,7 @@ sent no more), and so draws a bounded number.
 **Policy.** A snapshot is due after `snapshot_bytes` of log, or after half as many bytes as the last one has, if that is
 more: else a state that is much larger than the policy would be written over and over. What is written of snapshots is
 thus at most about twice what is written of the log, and the log on disk at most a small multiple of the larger of
-policy and state. All bytes are those of UTF-8.
+policy and state. All bytes are those of UTF-8. Entries that are small and cost much to apply count by their work.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ from qcore.replica.config import ReplicaConfig
 from qcore.replica.sessions import SessionTable
 from qcore.store.interface import RestoresGradually, StateMachine
 
+#: A snapshot is due after so much work, in units of a small entry's: seconds of it. Of a large state, later: after the
+#: work of some of its own size.
+_WORK_BETWEEN = 200_000
 #: The pause between two chunks, µs, while nothing is appended.
 _PAUSE_US = 1_000
 #: Characters that a machine is given at a time when it restores a snapshot.
@@ -53,6 +56,7 @@ class Snapshotting:
         self._has_policy = bool(config.snapshot_entries or config.snapshot_bytes)
         self._covered_index = covered_index
         self._bytes_since = 0
+        self._work_since = 0
         self._size = size
         self._chunks: Iterator[str] | None = None
         self._text = GrowingText()
@@ -77,9 +81,14 @@ class Snapshotting:
         """When to draw on, µs."""
         return self._next_draw
 
-    def applied(self, entry: Entry) -> None:
-        """Count an applied entry towards the policy."""
+    def applied(self, entry: Entry, cost: int) -> None:
+        """Count an applied entry towards the policy.
+
+        Args:
+            cost: what it cost besides its size, in units of a small entry's work (`qcore.replica.backlog`).
+        """
         self._bytes_since += entry.size_bytes()
+        self._work_since += 1 + cost
 
     def appended(self, size: int) -> None:
         """The log has grown by so many bytes: as much of a snapshot that is being captured is owed."""
@@ -91,9 +100,12 @@ class Snapshotting:
         if self.capturing or applied_index <= self._covered_index:
             return False
         entries = applied_index - self._covered_index
-        return (0 < config.snapshot_entries <= entries) or (
-            0 < config.snapshot_bytes <= self._bytes_since and self._size <= 2 * self._bytes_since
-        )
+        if 0 < config.snapshot_entries <= entries:
+            return True
+        if 0 < config.snapshot_bytes <= self._bytes_since and self._size <= 2 * self._bytes_since:
+            return True
+        # A start applies again what came after the snapshot: that must not take long either.
+        return self._has_policy and self._work_since >= max(_WORK_BETWEEN, self._size >> 9)
 
     def begin(
         self,
@@ -117,7 +129,7 @@ class Snapshotting:
         self._index = applied_index
         self._keep_entries = keep_entries
         self._version = version
-        self._bytes_since = 0
+        self._bytes_since = self._work_since = 0
         self._next_draw = now
 
     def draw(self, now: int, *, everything: bool = False) -> SnapshotTaken | None:
@@ -168,7 +180,7 @@ class Snapshotting:
         """The state is now that of a snapshot through `index`, with a text of about `size` bytes."""
         self.abandon()
         self._covered_index = index
-        self._bytes_since = 0
+        self._bytes_since = self._work_since = 0
         self._size = size
 
 

@@ -63,6 +63,8 @@ class EntityStore:
         if done:
             transaction.commit()
             self.changes = transaction.changes
+        else:
+            transaction.refuse()
         return text
 
     def recognises(self, command: str) -> bool:

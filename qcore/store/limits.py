@@ -20,12 +20,14 @@ MAX_NAME_BYTES: Final = 256
 #: One value: of a field, a schema's default, or a register. The list of an entity's children may be longer: it grows
 #: by `CreateEntity`, and a step never handles all of it.
 MAX_VALUE_BYTES: Final = MIB
-#: The values that one request reads, and those that its writes leave. Below a frame (16 MiB).
+#: The values that one request reads, below a frame (16 MiB). Of a request that also writes, which every replica carries
+#: out, and again when it starts: the values that it reads and those that its writes leave.
 MAX_RESPONSE_BYTES: Final = 8 * MIB
+MAX_WRITE_RESPONSE_BYTES: Final = 2 * MIB
 #: Steps of one request. A read or a write counts as one, and one more for each reference that its path follows. A
 #: write to `Children` counts one more for each `IDS_A_STEP` ids, and any that adds or subtracts one for each
 #: `BYTES_A_STEP` of the two values. A deleted entity counts as one, and one more for each `FIELDS_A_STEP` fields of it.
-#: A schema counts one for each field of a type below it that changes or has changed before, and for each
+#: A schema counts one for each type below it, for each field of these that changes or has changed before, and for each
 #: `PLAIN_A_STEP` of the others.
 MAX_OPERATIONS: Final = 20_000
 FIELDS_A_STEP: Final = 8

@@ -188,11 +188,15 @@ class Records:
             self._clear_up()
 
     def _clear_up(self) -> None:
-        places = self._refuse[-1]
-        for _ in range(min(len(places), _DISSOLVED_AT_A_TIME)):
-            places.popitem()
-        if not places:
-            self._refuse.pop()
+        # More where there is more, so that it does not gather; still far less than what made it.
+        for _ in range(1 + len(self._refuse) // 4):
+            places = self._refuse[-1]
+            for _ in range(min(len(places), _DISSOLVED_AT_A_TIME + len(places) // 4)):
+                places.popitem()
+            if not places:
+                self._refuse.pop()
+                if not self._refuse:
+                    return
 
     def remove(self, entity: Entity) -> None:
         """Take an entity away."""

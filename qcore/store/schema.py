@@ -56,7 +56,7 @@ class _BoolField(_Common):
 @with_config(STRICT)
 class _ChoiceField(_Common):
     default_value: Int64
-    choices: list[str]
+    choices: Annotated[list[str], FailFast()]
 
 
 @with_config(STRICT)

@@ -277,7 +277,8 @@ class Schemas:
         found = dict.fromkeys(new)
         to_visit = list(new)
         while to_visit:
-            for name in self._subtypes.get(to_visit.pop(), ()):
+            # Sorted: the order in which types came to be one another's is not part of the state.
+            for name in sorted(self._subtypes.get(to_visit.pop(), ())):
                 if name not in found:
                     found[name] = None
                     to_visit.append(name)
@@ -363,7 +364,7 @@ class _Planner:
             {key: self._own_slot(field, known.get(key)) for key, field in schema.fields.items()}
         )
         if self._moment is not None:
-            self._count(name, len(slots) // PLAIN_A_STEP)
+            self._count(name, 1 + len(slots) // PLAIN_A_STEP)
             self._check_bounds(name, slots, before)
         size, own_bytes = _TYPE_BYTES, _TYPE_BYTES + 2 * len(name)
         for key, slot in slots.items():

@@ -8,7 +8,15 @@ from qcore.store.children import ChildList
 from qcore.store.errors import EntityNotFound, FieldNotFound, TooManyOperations, quoted
 from qcore.store.ids import EntityId
 from qcore.store.limits import IDS_A_STEP, MAX_OPERATIONS
-from qcore.store.records import Entity, EntityChange, Field, Places, Records, positions_of
+from qcore.store.records import (
+    Entity,
+    EntityChange,
+    Field,
+    Places,
+    Records,
+    add_place,
+    positions_of,
+)
 from qcore.store.schemas import Moment, SchemaChange, Slot
 from qcore.store.values import Value, measured, same_value
 
@@ -42,6 +50,8 @@ class Transaction:
         #: By parent, where children stand now that stood elsewhere before; None: nowhere.
         self._places: dict[int, dict[EntityId, Places | None]] = {}
         self._new_places: dict[int, None] = {}  # parents whose list was made anew
+        #: Full records whose list of children was given its new form, and where the children stand in it.
+        self._converted: dict[int, tuple[Entity, dict[EntityId, Places]]] = {}
         #: Steps so far; see `MAX_OPERATIONS`.
         self.operations = 0
 
@@ -166,7 +176,8 @@ class Transaction:
             self.reshape(entity, {**entity.fields, name: field})
             return
         if entity.created_ns is None:
-            entity = self._made_sparse(entity)
+            converted = self._converted.get(entity.entity_id.id)
+            entity = converted[0] if converted is not None else self._made_sparse(entity)
         entity_id, fields, created_under, created_ns = entity
         if len(fields) > len(self.schemas.slots(entity_id.typ)):
             fields = self._without_removed(entity)
@@ -228,7 +239,6 @@ class Transaction:
     def append_children(self, parent: Entity, children: tuple[EntityId, ...]) -> ChildList:
         """A parent's list and some more; the caller writes it."""
         held = self._child_list(parent)
-        self.count(len(children) // IDS_A_STEP)
         for position, child in enumerate(children, start=held.next_position):
             self._add_place(parent.entity_id.id, child, position)
         return held.extended(children)
@@ -248,7 +258,6 @@ class Transaction:
 
     def new_children(self, parent: Entity, children: tuple[EntityId, ...]) -> ChildList:
         """A list in the place of the parent's; the caller writes it."""
-        self.count(len(children) // IDS_A_STEP)
         return self._listed(parent, children)
 
     def set_children(
@@ -291,10 +300,27 @@ class Transaction:
         held = self.targets(parent, CHILDREN)
         if isinstance(held, ChildList):
             return held
-        if CHILDREN not in parent.fields:
-            self.count(len(held) // IDS_A_STEP)
-        # Else it is a list of a full record. However long it is, it becomes one of the other kind once.
+        if parent.created_ns is None and CHILDREN in parent.fields:
+            return self._convert(parent, held)
+        self.count(len(held) // IDS_A_STEP)
         return self._listed(parent, held)
+
+    def _convert(self, parent: Entity, held: tuple[EntityId, ...]) -> ChildList:
+        """Give a full record's list its new form, however long it is: once, whatever becomes of the command."""
+        number = parent.entity_id.id
+        known = self._converted.get(number)
+        if known is not None:
+            data = known[0].fields[CHILDREN].value.data
+            assert isinstance(data, ChildList), "that is what it was converted to"
+            return data
+        places: dict[EntityId, Places] = {}
+        for position, child in enumerate(held):
+            add_place(places, child, position)
+        children = ChildList.of(held)
+        field = parent.fields[CHILDREN]._replace(value=Value("EntityList", children))
+        rest = parent._replace(fields={**parent.fields, CHILDREN: field})
+        self._converted[number] = (self._made_sparse(rest), places)
+        return children
 
     def _listed(self, parent: Entity, children: tuple[EntityId, ...]) -> ChildList:
         number = parent.entity_id.id
@@ -322,12 +348,25 @@ class Transaction:
             return changed[child]
         if parent in self._new_places:
             return None
+        if parent in self._converted:
+            return self._converted[parent][1].get(child)
         return self._records.places.get(parent, {}).get(child)
 
     # -- ending ----------------------------------------------------------------------------------
 
+    def refuse(self) -> None:
+        """Forget the changes. What was converted on the way says the same as before, and stays."""
+        records = self._records
+        for number, (entity, places) in self._converted.items():
+            old = records.entities.get(number)
+            if old is not None:
+                records.put(entity, old, {})
+                records.places[number] = places
+                records.sparse = True
+
     def commit(self) -> None:
         """Make the changes the committed state."""
+        self.refuse()  # first what was converted: the changes come on top
         records = self._records
         if self._schema_change is not None:
             records.adopt(self._schema_change)

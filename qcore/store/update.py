@@ -9,7 +9,13 @@ from pydantic_core import to_json
 from qcore.store.children import LEAST_ID_BYTES, ChildList, equal_ids, id_bytes, ids_text, slice_of
 from qcore.store.errors import BadPath, ResponseTooLarge, ValueTooLarge, quoted
 from qcore.store.ids import EntityId
-from qcore.store.limits import BYTES_A_STEP, MAX_RESPONSE_BYTES, MAX_VALUE_BYTES
+from qcore.store.limits import (
+    BYTES_A_STEP,
+    IDS_A_STEP,
+    MAX_RESPONSE_BYTES,
+    MAX_VALUE_BYTES,
+    MAX_WRITE_RESPONSE_BYTES,
+)
 from qcore.store.paths import Target, resolve
 from qcore.store.records import Field
 from qcore.store.requests import FieldRequest, ReadBody, WriteBody
@@ -41,24 +47,28 @@ def update_entity(transaction: Transaction, requests: list[FieldRequest]) -> lis
     Raises:
         StoreError: one of them is refused; the caller must not commit the transaction.
     """
-    filled: list[str] = []
-    room = MAX_RESPONSE_BYTES
+    fields: list[Field] = []
+    writes = any("Write" in request for request in requests)
+    bound = MAX_WRITE_RESPONSE_BYTES if writes and transaction.sparse else MAX_RESPONSE_BYTES
+    room = bound
     for request in requests:
         transaction.count(1)
         if "Read" in request:
-            read = request["Read"]
-            field = _read(transaction, read, room)
-            room = _take(transaction, room, field)
-            filled.append(_item("Read", read, field))
+            field = _read(transaction, request["Read"], room)
         else:
-            write = request["Write"]
-            field = _write(transaction, write)
-            room = _take(transaction, room, field)
-            filled.append(_item("Write", write, field))
-    return filled
+            field = _write(transaction, request["Write"])
+        room = _take(transaction, room, bound, field)
+        fields.append(field)
+    # Only now: of a request that is refused, no text is made.
+    return [
+        _item("Read", request["Read"], field)
+        if "Read" in request
+        else _item("Write", request["Write"], field)
+        for request, field in zip(requests, fields, strict=True)
+    ]
 
 
-def _take(transaction: Transaction, room: int, field: Field) -> int:
+def _take(transaction: Transaction, room: int, bound: int, field: Field) -> int:
     """What is left of the response's bytes after this field; counted before its JSON is built."""
     if transaction.sparse:
         writer = field.writer_id
@@ -68,7 +78,7 @@ def _take(transaction: Transaction, room: int, field: Field) -> int:
         room -= size_estimate(field.value)
     if room < 0:
         raise ResponseTooLarge(
-            f"the values read exceed {MAX_RESPONSE_BYTES} bytes: read them in several requests (a long list in parts: "
+            f"the values read exceed {bound} bytes: read them in several requests (a long list in parts: "
             "`Children->0:10000`)"
         )
     return room
@@ -140,6 +150,7 @@ def _write_children(
     """Write the list of children, whose length has no bound: only what was written is gone through."""
     ids, held = tuple(_ids(written)), _ids(old.value)
     entity, behavior = target.entity, write["adjust_behavior"]
+    transaction.count(len(ids) // IDS_A_STEP)
     unchanged = write["push_condition"] == "Changes"
     if behavior == "Set":
         if unchanged and equal_ids(held, ids, len(held)):

@@ -51,6 +51,8 @@ class Value(NamedTuple):
     data: Data
 
 
+#: Length of what stands around the ids of a list, without its brackets.
+_LIST_BYTES: Final = len('{"EntityList":}')
 #: A value whose JSON text is longer than this is a `LargeValue`, bytes.
 SMALL_BYTES: Final = 512
 
@@ -106,9 +108,10 @@ def value_bytes(value: Value) -> int:
         return SMALL_BYTES
     match value.data:
         case ChildList() as children:
-            return children.json_bytes + 32
+            return children.json_bytes + _LIST_BYTES
         case tuple() as targets:
-            return 32 + sum(map(id_bytes, targets))
+            # Exact, as of a `LargeValue`: what counts must not depend on whether this one has been measured.
+            return _LIST_BYTES + 2 + max(0, sum(map(id_bytes, targets)) - 1)
     return SMALL_BYTES
 
 

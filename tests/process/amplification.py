@@ -33,8 +33,11 @@ TIMING = (
 )
 #: Small enough that snapshots are taken, stored and sent all the time.
 SNAPSHOTS = ("--snapshot-entries", "400", "--snapshot-bytes", "8000000", "--keep-entries", "50")
-#: How long the nodes may take to be done with an attack before that counts as a failure.
-SETTLE_S = 90.0
+#: How long the nodes may take to be done with an attack before that counts as a failure. They may be busy: what they
+#: were asked, in steps that each end soon.
+SETTLE_S = 600.0
+#: How often a flood's frames are sent at most, in a short run and a long one.
+_ROUNDS = (2, 1000)
 #: How long an attack waits for one reply.
 REPLY_S = 40.0
 _PROGRAM = Path(__file__).with_name("limited_node.py")
@@ -145,8 +148,10 @@ class Arena:
     def flood(self, frames: Sequence[str], node: NodeProcess) -> None:
         """Send frames over and over for a while, and read no reply."""
         deadline = time.monotonic() + (4.0 if self.full else 0.2)
+        rounds = self.scale(*_ROUNDS)
         with self.connect(node) as attacker:
-            while time.monotonic() < deadline and not attacker.closed:
+            while rounds and time.monotonic() < deadline and not attacker.closed:
+                rounds -= 1
                 for frame in frames:
                     attacker.send(frame)
                 if not attacker.run(0, deadline - time.monotonic(), read=False):

@@ -60,7 +60,9 @@ def large_reads_taken_by_the_client(arena: Arena) -> None:
 def large_writes_by_the_hundred(arena: Arena) -> None:
     """Writes that are answered with several MB each, through the leader and a follower."""
     entity = _large_entity(arena, "x" * 900_000)
-    one = update(*[read(entity, "Text")] * 7, write(entity, "Count", {"Int": 1}, "Add"))
+    one = update(
+        *[read(entity, "Text")] * arena.scale(3, 7), write(entity, "Count", {"Int": 1}, "Add")
+    )
     for node in (arena.leader, arena.follower):
         arena.flood([_frame([one] * arena.scale(10, 400))], node)
         arena.perform(*[one] * arena.scale(2, 60), node=node)

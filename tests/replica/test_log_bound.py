@@ -78,7 +78,7 @@ def test_the_log_since_the_last_snapshot_is_bounded_though_no_time_passes(
         largest = max(largest, entry.size_bytes())
         log.append(entry.size_bytes())
         snapshotting.appended(entry.size_bytes())
-        snapshotting.applied(entry)
+        snapshotting.applied(entry, 0)
         if snapshotting.due(index):
             snapshotting.begin(machine, sessions, index, 0, FIRST_VERSION, 0)
         if snapshotting.capturing:
