@@ -50,6 +50,8 @@ from qcore.transport.wire import REGISTRY, Hello, HelloReply
 _MAX_CONFIG_BYTES: Final = 8 * MAX_TOPOLOGY_BYTES
 #: How often the state's digest is brought up to date.
 _HASH_INTERVAL_S: Final = 0.1
+#: How often it is tried to save what could not be saved before.
+_SAVE_AGAIN_S: Final = 5.0
 
 
 class Node:
@@ -141,6 +143,7 @@ class Node:
         self._topology = self._topology_loader(application)
         self._flusher: asyncio.TimerHandle | None = None
         self._hasher: asyncio.TimerHandle | None = None
+        self._saver: asyncio.TimerHandle | None = None
         self._hashed_at = -1
         #: Called when a snapshot begins to be captured, or a long catch-up to be worked off.
         self.on_busy: Callable[[], None] = lambda: None
@@ -192,6 +195,7 @@ class Node:
         self._follow(core.membership)
         self._host.start()
         self._keep_hash_fresh()
+        self._save_again()
         self._priorities.start()
         self._lag.start()
         self._clocks.start()
@@ -217,7 +221,7 @@ class Node:
         self._priorities.stop()
         self._lag.stop()
         self._clocks.stop()
-        for timer in (self._flusher, self._hasher):
+        for timer in (self._flusher, self._hasher, self._saver):
             if timer is not None:
                 timer.cancel()
         if self._trace is not None:
@@ -276,6 +280,12 @@ class Node:
             self._hashed_at = self._metrics.entries_applied
         loop = asyncio.get_running_loop()
         self._hasher = loop.call_later(_HASH_INTERVAL_S, self._keep_hash_fresh)
+
+    def _save_again(self) -> None:
+        """What could not be saved on a full disk is saved once there is room."""
+        self._admission.save_again()
+        loop = asyncio.get_running_loop()
+        self._saver = loop.call_later(_SAVE_AGAIN_S, self._save_again)
 
     def _state_hash(self) -> str:
         """The machine's digest. Empty while a snapshot is taken over: the state is that of no index then, and the

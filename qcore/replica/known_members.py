@@ -49,6 +49,7 @@ class KnownMembers:
     ) -> None:
         self._known = dict(known)
         self._save = save
+        self._unsaved = False
 
     def check(self, node_id: int, incarnation: str) -> None:
         """Compare with what is known of this member.
@@ -74,7 +75,8 @@ class KnownMembers:
         Of the latter `MAX_STRANGERS` are remembered. Another is met when it connects after it has joined.
 
         Raises:
-            StorageError: it could not be written down; it is remembered until this process ends.
+            StorageError: it could not be written down; it is remembered until this process ends, and `save_again`
+                tries again.
         """
         known = self._known.get(node_id)
         if incarnation and (known is None or known.incarnation != incarnation):
@@ -83,7 +85,7 @@ class KnownMembers:
                 return
             joined = membership.joined_at(node_id) if is_member else None
             self._known[node_id] = KnownMember(incarnation, joined)
-            self._save(self._known)
+            self._store()
 
     def follow(self, membership: Membership, index: int | None = None) -> None:
         """Forget those that are no longer the members that they were: they may return as new ones.
@@ -106,7 +108,21 @@ class KnownMembers:
                 kept[node_id] = KnownMember(known.incarnation, joined)
         if kept != self._known:
             self._known = kept
-            self._save(self._known)
+            self._store()
+
+    def save_again(self) -> None:
+        """Write down what could not be written down before, if anything.
+
+        Raises:
+            StorageError: it still cannot.
+        """
+        if self._unsaved:
+            self._store()
+
+    def _store(self) -> None:
+        self._unsaved = True
+        self._save(self._known)
+        self._unsaved = False
 
     def _strangers(self, membership: Membership) -> int:
         members = membership.members()

@@ -107,6 +107,13 @@ class PeerAdmission:
             except StorageError as error:
                 self._on_unsaved(error)
 
+    def save_again(self) -> None:
+        """Try again to write down what could not be written down. Call now and then."""
+        try:
+            self._known.save_again()
+        except StorageError as error:
+            self._on_unsaved(error)
+
     def _meet(self, peer: Introduction) -> None:
         if peer.cluster_id and peer.cluster_id == self.identity.cluster_id:
             try:

@@ -25,6 +25,7 @@ from qcore.store.errors import (
 )
 from qcore.store.limits import (
     MAX_COMPLETE_FIELDS,
+    MAX_EARLIER,
     MAX_FIELDS,
     MAX_OPERATIONS,
     MAX_SCHEMA_BYTES,
@@ -34,7 +35,7 @@ from qcore.store.limits import (
     PLAIN_A_STEP,
 )
 from qcore.store.schema import EntitySchema, FieldSchema, check_schema, field_to_json
-from qcore.store.values import LargeValue, Value, same_value, value_bytes
+from qcore.store.values import Value, same_value, value_bytes
 
 #: Types above a type, at most.
 MAX_INHERITANCE_DEPTH: Final = 100
@@ -201,7 +202,8 @@ class Schemas:
         new = {schema.entity_type: schema for schema in changed}
         for schema in new.values():
             check_schema(schema)
-        for name in new:
+        # Rules 1 and 2 went through all types, and named the first that is wrong.
+        for name in new if moment is not None else {**self.own, **new}:
             self.check_lineage(name, new)
         planner = _Planner(self.own, self._complete, new, moment, oldest)
         complete = planner.complete_all(self._affected(new))
@@ -366,7 +368,7 @@ class _Planner:
         if self._moment is not None:
             self._count(name, 1 + len(slots) // PLAIN_A_STEP)
             self._check_bounds(name, slots, before)
-        size, own_bytes = _TYPE_BYTES, _TYPE_BYTES + 2 * len(name)
+        size, own_bytes, earlier = _TYPE_BYTES, _TYPE_BYTES + 2 * len(name), 0
         for key, slot in slots.items():
             size += slot.size
             if key in schema.fields:
@@ -380,6 +382,7 @@ class _Planner:
                 made = self._slot(slot, known.get(key), oldest)
             if not made.is_plain:
                 self._count(name, 1)
+                earlier += len(made.earlier)
                 own_bytes += sum(_kept_bytes(value) for _, value in made.earlier)
             slots[key] = made
         if (
@@ -389,6 +392,11 @@ class _Planner:
         ):
             raise SchemaTooLarge(
                 f"the complete schema of {quoted(name)} would have {size} bytes; the limit is {MAX_SCHEMA_BYTES}"
+            )
+        if self._moment is not None and earlier > MAX_EARLIER:
+            raise SchemaTooLarge(
+                f"{quoted(name)} would keep {earlier} earlier defaults for entities that still read them; the limit is "
+                f"{MAX_EARLIER}"
             )
         return CompleteType(slots, above.depth + 1, size, own_bytes)
 
@@ -442,7 +450,7 @@ def _check_default(field: FieldSchema) -> None:
 
 
 def _kept_bytes(value: Value) -> int:
-    return _EARLIER_BYTES + (value.size if isinstance(value, LargeValue) else 0)
+    return _EARLIER_BYTES + value_bytes(value)
 
 
 def _unknown(entity_type: str) -> TypeNotFound:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from qcore.store.children import ChildList
 from qcore.store.errors import EntityNotFound, FieldNotFound, TooManyOperations, quoted
 from qcore.store.ids import EntityId
-from qcore.store.limits import IDS_A_STEP, MAX_OPERATIONS
+from qcore.store.limits import FIELDS_COPIED, IDS_A_STEP, MAX_OPERATIONS
 from qcore.store.records import (
     Entity,
     EntityChange,
@@ -179,6 +179,8 @@ class Transaction:
             converted = self._converted.get(entity.entity_id.id)
             entity = converted[0] if converted is not None else self._made_sparse(entity)
         entity_id, fields, created_under, created_ns = entity
+        if len(fields) > FIELDS_COPIED:
+            self.count(len(fields) // FIELDS_COPIED)
         if len(fields) > len(self.schemas.slots(entity_id.typ)):
             fields = self._without_removed(entity)
         fields = {**fields, name: field}

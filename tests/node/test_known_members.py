@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from pydantic import TypeAdapter
 
 from qcore.core.effects import AppendLog, SaveHardState
 from qcore.core.entry import Entry, HardState, Membership
-from qcore.errors import RemoteProtocolError, StorageError
+from qcore.errors import DiskFull, RemoteProtocolError, StorageError
 from qcore.node.application import TextApplication
 from qcore.node.config import Address, NodeConfig
 from qcore.node.known_members import FILE_NAME, MAX_FILE_BYTES, load_known_members
@@ -277,3 +278,26 @@ def test_a_node_says_what_it_has_forgotten_and_ends_if_it_cannot_know(
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert "the members 2, 3" in record.__dict__["qcore_fields"]["why"]
+
+
+def test_what_could_not_be_saved_is_saved_later() -> None:
+    """On a full disk: else the file would go on without the members that were met, and its checksum be right."""
+    saved: list[dict[int, KnownMember]] = []
+    full = True
+
+    def save(known: Mapping[int, KnownMember]) -> None:
+        if full:
+            raise DiskFull("no space")
+        saved.append(dict(known))
+
+    membership = Membership(voters=(1, 2), addresses=((1, "a:1"), (2, "b:2")), cluster_id="c")
+    known = KnownMembers({}, save)
+    with pytest.raises(DiskFull):
+        known.meet(2, "incarnation", membership)
+    with pytest.raises(DiskFull):
+        known.save_again()
+    full = False
+    known.save_again()
+    assert [sorted(one) for one in saved] == [[2]]
+    known.save_again()
+    assert len(saved) == 1, "once is enough"

@@ -219,3 +219,18 @@ def test_a_request_whose_time_came_before_its_turn_is_never_appended() -> None:
     written = [entry.data for entry in host.replica.core.log_entries() if entry.kind == "command"]
     assert put("late", 1) not in written
     assert "" not in written
+
+
+def test_a_snapshot_is_due_after_much_work_though_few_bytes_did_it() -> None:
+    """A start applies again what came after the snapshot."""
+    config = ReplicaConfig(RaftConfig(1), snapshot_entries=50_000, snapshot_bytes=1 << 26)
+    snapshotting = Snapshotting(config, 0)
+    entry = Entry(1, 1, "command", "x", 0)
+    for index in range(1, 100):
+        snapshotting.applied(entry, 2_000)
+        assert not snapshotting.due(index)
+    snapshotting.applied(entry, 2_000)
+    assert snapshotting.due(100)
+    idle = Snapshotting(ReplicaConfig(RaftConfig(1)), 0)
+    idle.applied(entry, 10**9)
+    assert not idle.due(1), "no policy"

@@ -371,3 +371,164 @@ def test_what_is_added_or_subtracted_counts_though_nothing_is_left_of_it(
     more = {"adjust_behavior": behavior, "push_condition": condition}
     assert driver.update(write(one, "L", None, **more))["error"] is None
     assert code(driver.update(*[write(one, "L", None, **more)] * 9)) == "TooManyOperations"
+
+
+# --- refused work -------------------------------------------------------------------------------
+
+
+def test_a_request_that_is_refused_makes_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else hundreds of them in one frame keep a node for seconds, and each counts as nothing."""
+    monkeypatch.setattr("qcore.store.update.MAX_RESPONSE_BYTES", 10_000)
+    driver = people()
+    user = driver.create("User")
+    driver.update(write(user, "Email", {"String": "y" * 900}))
+    monkeypatch.setattr(
+        "qcore.store.update.value_to_json", lambda value: pytest.fail("text was made")
+    )
+    assert code(driver.update(*[read(user, "Email")] * 20)) == "ResponseTooLarge"
+    assert code(driver.update(read(user, "Email"), read(user, "Ghost"))) == "FieldNotFound"
+
+
+def test_a_request_that_writes_may_answer_less_than_one_that_reads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every replica carries it out, and again when it starts."""
+    monkeypatch.setattr("qcore.store.update.MAX_WRITE_RESPONSE_BYTES", 5000)
+    driver = people()
+    user = driver.create("User")
+    driver.update(write(user, "Email", {"String": "y" * 900}))
+    reads = [read(user, "Email")] * 6
+    assert driver.update(*reads)["error"] is None
+    before = driver.store.state_hash()
+    assert code(driver.update(*reads, write(user, "Age", {"Int": 1}))) == "ResponseTooLarge"
+    assert driver.store.state_hash() == before
+
+
+def test_a_schema_that_many_types_inherit_costs_a_step_for_each() -> None:
+    driver = Driver(schema("Base", None))
+    for number in range(160):
+        driver.set_schema(schema(f"T{number}", "Base"))
+    driver.set_schema(schema("Base", None))
+    assert driver.store.last_cost >= 10
+
+
+def test_ids_that_are_taken_away_count_though_they_are_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("qcore.store.transaction.MAX_OPERATIONS", 1000)
+    ids = [{"typ": "User", "id": number} for number in range(300)]
+    driver = Driver(schema("T", None, field("EntityList", "Children", ids)))
+    one = driver.create("T")
+    driver.update(write(one, "Children", {"EntityList": []}))
+    more = {"adjust_behavior": "Subtract", "push_condition": "Changes"}
+    assert code(driver.update(*[write(one, "Children", None, **more)] * 9)) == "TooManyOperations"
+
+
+def test_the_earlier_defaults_of_a_type_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qcore.store.schemas.MAX_EARLIER", 10)
+    driver = Driver(schema("T", None, field("Int", "N", 0)))
+    codes = []
+    for number in range(1, 15):
+        driver.create("T")
+        codes.append(code(driver.set_schema(schema("T", None, field("Int", "N", number)))))
+    assert codes[:10] == [None] * 10
+    assert codes[10] == "SchemaTooLarge"
+
+
+def test_a_write_to_an_entity_with_many_written_fields_counts_for_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("qcore.store.transaction.MAX_OPERATIONS", 1000)
+    names = [f"F{number}" for number in range(640)]
+    driver = Driver(schema("T", None, *(field("Int", name, 0) for name in names)))
+    one = driver.create("T")
+    assert driver.update(*(write(one, name, {"Int": 1}) for name in names[:100]))["error"] is None
+    for start in range(100, 640, 60):
+        driver.update(*(write(one, name, {"Int": 1}) for name in names[start : start + 60]))
+    many = [write(one, "F0", {"Int": number}) for number in range(100)]
+    assert code(driver.update(*many)) == "TooManyOperations"
+
+
+# --- what was there before rules 3 ----------------------------------------------------------------
+
+
+def legacy(count: int) -> tuple[Driver, Any]:
+    """A parent whose children were created under rules 2; the rules are 3 now."""
+    driver = people(rules=2)
+    folder = driver.create("Folder")
+    for _ in range(count):
+        driver.create("User", folder)
+    driver.rules = 3
+    return driver, folder
+
+
+def test_a_list_of_older_rules_takes_its_new_form_once_whatever_becomes_of_the_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    driver, folder = legacy(100)
+    made: list[int] = []
+    real = ChildList.of.__func__  # type: ignore[attr-defined]  # a class method
+
+    def of(cls: type[ChildList], ids: Any) -> ChildList:
+        made.append(1)
+        listed: ChildList = real(cls, ids)
+        return listed
+
+    monkeypatch.setattr(ChildList, "of", classmethod(of))
+    ghost = {"EntityList": [{"typ": "User", "id": 99_999}]}
+    refused = [
+        write(folder, "Children", ghost, adjust_behavior="Subtract", push_condition="Changes"),
+        read(folder, "Ghost"),
+    ]
+    before = driver.value(folder, "Children")
+    for _ in range(5):
+        assert code(driver.update(*refused)) == "FieldNotFound"
+    assert len(made) == 1
+    assert driver.value(folder, "Children") == before
+    other = EntityStore()
+    other.restore(driver.store.snapshot())
+    assert other.state_hash() == driver.store.state_hash()
+    for store in (driver.store, other):
+        driver.store = store
+        driver.index = 2000
+        driver.send("DeleteEntity", entity_id=before["EntityList"][3])
+    assert other.state_hash() == driver.store.state_hash()
+
+
+def test_a_list_of_older_rules_counts_alike_before_and_after_a_restore(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whether a replica made it or was given it: else one refuses what the other carries out."""
+    driver, folder = legacy(100)
+    other = EntityStore()
+    other.restore(driver.store.snapshot())
+    request = json.dumps({"UpdateEntity": {"request": [read(folder, "Children")]}})
+    size = len(json.dumps(driver.value(folder, "Children"), separators=(",", ":")))
+    for bound in range(size - 40, size + 40):
+        monkeypatch.setattr("qcore.store.update.MAX_RESPONSE_BYTES", bound)
+        answers = {store.query(request) for store in (driver.store, other)}
+        assert len(answers) == 1
+        assert ("ResponseTooLarge" in answers.pop()) == (bound < size)
+
+
+def test_the_type_that_an_error_names_does_not_depend_on_history() -> None:
+    wide = [field("Int", f"F{number}", 0) for number in range(600)]
+    driver = Driver(schema("B", None), schema("T1", "B", *wide), schema("T2", "B", *wide))
+    driver.set_schema(schema("T1", None, *wide))
+    driver.set_schema(schema("T1", "B", *wide))  # now T2 was first to inherit
+    other = EntityStore()
+    other.restore(driver.store.snapshot())
+    more = schema("B", None, *(field("Int", f"G{number}", 0) for number in range(600)))
+    context = ApplyContext(1000, 1)
+    command = parse_request(json.dumps({"SetSchema": {"entity_schema": more}}))[1]
+    assert driver.store.apply(command, context) == other.apply(command, context)
+
+
+def test_what_is_freed_does_not_gather() -> None:
+    ids = [{"typ": "User", "id": number} for number in range(20_000)]
+    driver = Driver(schema("T", None, field("EntityList", "Children", ids)))
+    one = driver.create("T")
+    for _ in range(60):
+        assert driver.update(write(one, "Children", None))["error"] is None
+    held = driver.store._records._refuse
+    assert sum(map(len, held)) < 10 * len(ids)
