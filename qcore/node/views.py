@@ -236,8 +236,8 @@ def unready_reason(status: CoreStatus, leader_ready: bool, around: Around) -> st
         return "the node belongs to no cluster yet: send Init, or add it to a cluster"
     if status.node_id not in status.membership.members():
         return (
-            f"node {status.node_id} is no member of cluster {around.cluster_id} any more: stop it, or wipe its data "
-            "directory and add it again"
+            f"node {status.node_id} is no member of cluster {around.cluster_id} any more: stop it, or give it an empty "
+            "data directory and add it again"
         )
     if status.leader_id is None:
         said = f"; {around.refusal}" if around.refusal else ""

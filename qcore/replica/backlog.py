@@ -31,7 +31,12 @@ def cost_of(text: str) -> int:
 def work_counter(machine: StateMachine) -> Callable[[], int]:
     """A function that says what the machine's last command or query counts for in a step, besides its texts."""
     if isinstance(machine, CountsWork):
-        return lambda: max(0, machine.last_cost)
+
+        def last_cost() -> int:
+            cost: object = machine.last_cost
+            return max(0, cost) if isinstance(cost, int) else 0
+
+        return last_cost
     return lambda: 0
 
 

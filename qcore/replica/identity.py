@@ -94,7 +94,7 @@ class ClusterIdentity:
             if cluster_id != self.cluster_id:
                 raise RemoteProtocolError(
                     f"node {node_id} belongs to cluster {cluster_id}, node {self.node_id} to cluster "
-                    f"{self.cluster_id}; check the addresses, or wipe the data directory of the node that moves"
+                    f"{self.cluster_id}; check the addresses, or give the node that moves an empty data directory"
                 )
         elif self._courted_by not in (None, cluster_id):
             raise RemoteProtocolError(

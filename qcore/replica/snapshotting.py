@@ -121,6 +121,7 @@ class Snapshotting:
         Raises:
             StateMachineFailed: the machine raised instead.
         """
+        self.abandon()  # first: what a machine gives may end with what it gave before
         table = sessions.dump(version.rules)
         self._chunks = chain(table, _captured(machine))
         self._text = GrowingText()

@@ -110,6 +110,6 @@ def _fill(file: int, size: int) -> None:
             write_all(file, bytes(min(_PIECE_BYTES, size - start)), start)
     except OSError as error:
         os.ftruncate(file, present)
-        if not is_full(error):
+        if not is_full(error) and error.errno != errno.EFBIG:
             raise
     os.fsync(file)

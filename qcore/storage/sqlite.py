@@ -370,11 +370,11 @@ class SqliteStorage:
             written = self._parts.write_ahead(snapshot)
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
-            self._parts.unwritten()
             self._fail(error)
         except ValueError:
             self._roll_back()
             raise
+        self._parts.committed()
         self._after_commit(written)
         return written > 0
 

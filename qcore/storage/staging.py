@@ -28,27 +28,34 @@ class SnapshotParts:
         self._connection = connection
         self._snapshot: Snapshot | None = None
         self._checksums: list[bytes] = []
+        self._written_ahead: tuple[Snapshot | None, list[bytes]] = (None, [])
         self._may_have_garbage = True  # what an earlier process left
 
     def write_ahead(self, snapshot: Snapshot) -> int:
         """Write the next parts of a snapshot; another one that was begun is given up.
 
         Returns:
-            about how many bytes that made; 0 if nothing is left to write ahead.
+            about how many bytes that made; 0 if nothing is left to write ahead. Call `committed` once they are durable.
 
         Raises:
             ValueError: the text cannot be encoded.
         """
         done = self._checksums if self._snapshot is snapshot else []
         if not done and len(snapshot.data) > PART_CHARS:
-            self._remove(snapshot.meta.last_included_index)
+            removed = self._remove(snapshot.meta.last_included_index, SWEPT_AT_A_TIME)
+            if removed:
+                self._written_ahead = (snapshot, [])
+                return removed
         written = list(self._write(snapshot, len(done), PARTS_AT_A_TIME))
-        # Only now: whoever calls may have to roll back and try again.
-        self._snapshot, self._checksums = snapshot, [*done, *(part for _, part in written)]
+        self._written_ahead = (snapshot, [*done, *(part for _, part in written)])
         return sum(size for size, _ in written)
 
+    def committed(self) -> None:
+        """The transaction of the last `write_ahead` is durable. One that failed leaves what was written before it."""
+        self._snapshot, self._checksums = self._written_ahead
+
     def unwritten(self) -> None:
-        """What `write_ahead` wrote of a snapshot is of no use any more, or was rolled back."""
+        """What was written ahead of a snapshot is of no use any more."""
         self._snapshot, self._checksums = None, []
 
     def row(self, snapshot: Snapshot) -> SnapshotRow:
@@ -106,5 +113,10 @@ class SnapshotParts:
             )
             yield len(part), part_checksum(part)
 
-    def _remove(self, last_index: int) -> None:
-        self._connection.execute("DELETE FROM snapshot_part WHERE last_index = ?", (last_index,))
+    def _remove(self, last_index: int, limit: int = -1) -> int:
+        """Remove parts with this last index, all or so many; returns how many there were."""
+        found = self._connection.execute(
+            "SELECT id FROM snapshot_part WHERE last_index = ? LIMIT ?", (last_index, limit)
+        ).fetchall()
+        self._connection.executemany("DELETE FROM snapshot_part WHERE id = ?", found)
+        return len(found)

@@ -59,7 +59,7 @@ class EntityStore:
         time_ns = context.time_us * _NANOS_PER_MICRO
         transaction = Transaction(self._records, context.index, time_ns, sparse=sparse)
         text, done = _attempt(transaction, request)
-        self.last_cost = transaction.operations // _STEPS_A_COST
+        self.last_cost = (transaction.operations + transaction.uncounted) // _STEPS_A_COST
         if done:
             transaction.commit()
             self.changes = transaction.changes
@@ -88,7 +88,7 @@ class EntityStore:
             raise BadRequest("query: the request changes the state; send it as a command")
         transaction = Transaction(self._records, 0, 0, sparse=True)
         text, _ = _attempt(transaction, request)
-        self.last_cost = transaction.operations // _STEPS_A_COST
+        self.last_cost = (transaction.operations + transaction.uncounted) // _STEPS_A_COST
         return text
 
     def field_changes(self) -> Iterator[FieldChange]:

@@ -54,6 +54,8 @@ class Transaction:
         self._converted: dict[int, tuple[Entity, dict[EntityId, Places]]] = {}
         #: Steps so far; see `MAX_OPERATIONS`.
         self.operations = 0
+        #: Steps that do not count towards that: what is done once in the life of an entity.
+        self.uncounted = 0
 
     def count(self, operations: int) -> None:
         """Count steps of the request.
@@ -315,6 +317,7 @@ class Transaction:
             data = known[0].fields[CHILDREN].value.data
             assert isinstance(data, ChildList), "that is what it was converted to"
             return data
+        self.uncounted += len(held) // IDS_A_STEP
         places: dict[EntityId, Places] = {}
         for position, child in enumerate(held):
             add_place(places, child, position)

@@ -12,6 +12,7 @@ from qcore.store.ids import EntityId
 from qcore.store.limits import (
     BYTES_A_STEP,
     IDS_A_STEP,
+    IDS_READ,
     MAX_RESPONSE_BYTES,
     MAX_VALUE_BYTES,
     MAX_WRITE_RESPONSE_BYTES,
@@ -112,6 +113,7 @@ def _read(transaction: Transaction, read: ReadBody, room: int) -> Field:
     start, stop = target.part
     # No more than what is one too many for the response.
     part = slice_of(_ids(field.value), start, min(stop, start + room // LEAST_ID_BYTES + 1))
+    transaction.count(len(part) // IDS_READ)
     return field._replace(value=Value("EntityList", part))
 
 

@@ -32,6 +32,8 @@ from qcore.errors import StoreError
 from qcore.store.interface import (
     MAX_RESULT_BYTES,
     ApplyContext,
+    CountsWork,
+    Recognises,
     RestoresGradually,
     StateMachine,
     support_of,
@@ -258,6 +260,21 @@ class StateMachineConformance:
 
         self._for_histories(check)
 
+    def test_what_it_says_of_its_work_and_its_commands_is_of_use(self) -> None:
+        """Only for machines that have `last_cost` or `recognises`: an integer, and yes or no to any text."""
+        machine = self.make()
+        for index, text in enumerate(_STRANGE, start=1):
+            if isinstance(machine, Recognises):
+                known = machine.recognises(text)
+                assert isinstance(known, bool), (
+                    f"recognises gave {known!r} for {text!r}; expected True or False"
+                )
+            machine.apply(text, ApplyContext(index, index))
+            if isinstance(machine, CountsWork):
+                cost: object = machine.last_cost
+                assert isinstance(cost, int), f"last_cost is {cost!r}; expected an integer"
+                assert cost >= 0, f"last_cost is {cost}; expected 0 or more"
+
     def test_strange_texts_are_answered_and_not_raised(self) -> None:
         """A command gives a result whatever it is; a query may raise `StoreError`. Anything else stops a node."""
         machine = self.make()
@@ -365,7 +382,7 @@ def _with_surrogates(steps: Steps) -> Steps:
 
 
 def _replaced(value: object) -> Iterator[object]:
-    """The JSON value with one of its texts replaced, for each in turn; names of fields stay."""
+    """The JSON value with the name of one of its fields replaced, for each in turn; then with one of its texts."""
     if isinstance(value, str):
         yield _SURROGATE
     elif isinstance(value, list):
@@ -373,6 +390,8 @@ def _replaced(value: object) -> Iterator[object]:
             for other in _replaced(item):
                 yield [*value[:at], other, *value[at + 1 :]]
     elif isinstance(value, dict):
+        for key in value:
+            yield {_SURROGATE if name == key else name: item for name, item in value.items()}
         for key, item in value.items():
             for other in _replaced(item):
                 yield {**value, key: other}

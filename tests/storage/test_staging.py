@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -13,8 +14,9 @@ import pytest
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, Write
 from qcore.core.entry import Entry, HardState, Snapshot
 from qcore.errors import DiskFull, LogCorrupt
+from qcore.storage.schema import TABLES
 from qcore.storage.sqlite import SqliteStorage
-from qcore.storage.staging import PART_CHARS, PARTS_AT_A_TIME
+from qcore.storage.staging import PART_CHARS, PARTS_AT_A_TIME, SWEPT_AT_A_TIME, SnapshotParts
 from qcore.storage.writer import GroupCommitWriter
 from tests.storage.directories import command
 from tests.storage.directories import snapshot as small_snapshot
@@ -283,3 +285,45 @@ def test_at_the_end_a_full_disk_leaves_the_older_snapshot(tmp_path: Path) -> Non
     state = begun_again(tmp_path).load()
     assert state.snapshot == large(5, "o")
     assert [entry.index for entry in state.entries] == list(range(5, 22))
+
+
+def parts_of(connection: sqlite3.Connection) -> list[int]:
+    return [n for (n,) in connection.execute("SELECT id FROM snapshot_part ORDER BY id")]
+
+
+def test_a_transaction_that_fails_leaves_what_was_written_ahead_before_it() -> None:
+    """On a full disk: else each attempt would begin by removing all of it, at one go, and write it anew."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.execute(TABLES["snapshot_part"])
+        parts, snapshot = SnapshotParts(connection), large(30)
+        assert parts.write_ahead(snapshot)
+        parts.committed()
+        before = parts_of(connection)
+        for _ in range(3):
+            connection.execute("BEGIN")
+            parts.write_ahead(snapshot)
+            connection.execute("ROLLBACK")
+        assert parts_of(connection) == before
+        while parts.write_ahead(snapshot):
+            parts.committed()
+        parts.row(snapshot)
+        assert "".join(part.decode() for (part,) in parts.of(30)) == snapshot.data
+
+
+def test_what_a_crash_left_of_the_same_snapshot_is_removed_in_bounded_steps() -> None:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.execute(TABLES["snapshot_part"])
+        left = 2 * SWEPT_AT_A_TIME + 1
+        connection.executemany(
+            "INSERT INTO snapshot_part (last_index, data) VALUES (30, ?)", [(b"old",)] * left
+        )
+        parts, snapshot = SnapshotParts(connection), large(30)
+        counts = [left]
+        while counts[-1] and parts.write_ahead(snapshot):
+            parts.committed()
+            counts.append(sum(1 for (part,) in parts.of(30) if part == b"old"))
+        removed = [before - after for before, after in pairwise(counts)]
+        assert removed == [SWEPT_AT_A_TIME, SWEPT_AT_A_TIME, 1]
+        while parts.write_ahead(snapshot):
+            parts.committed()
+        assert "".join(part.decode() for (part,) in parts.of(30)) == snapshot.data

@@ -153,3 +153,45 @@ def test_what_a_machine_must_not_give_is_found_by_one_check(
     for name in TESTS:
         if name != found_by:
             getattr(Suite(), name)()
+
+
+class StoresNames(Plain):
+    """The names of the fields that a client sent get into the snapshot, and not as JSON."""
+
+    names = ""
+
+    def apply(self, command: str, context: ApplyContext) -> str:
+        if command.startswith("{"):
+            self.names += " ".join(json.loads(command))
+        return super().apply(command, context)
+
+    def snapshot(self) -> Iterable[str]:
+        return [*super().snapshot(), self.names]
+
+
+class CountsNothing(Plain):
+    last_cost = None
+
+
+class Unsure(Plain):
+    def recognises(self, command: str) -> bool:
+        return command.index("{") == 0
+
+
+@pytest.mark.parametrize(
+    ("broken", "found_by", "says"),
+    [
+        (StoresNames, "test_snapshots_can_be_stored", "has a lone surrogate"),
+        (CountsNothing, "test_what_it_says_of_its_work_and_its_commands_is_of_use", "last_cost is"),
+        (Unsure, "test_what_it_says_of_its_work_and_its_commands_is_of_use", "substring not found"),
+    ],
+)
+def test_what_else_a_machine_must_not_do_is_found(
+    broken: Callable[[], StateMachine], found_by: str, says: str
+) -> None:
+    class Suite(Keys):
+        def make(self) -> StateMachine:
+            return broken()
+
+    with pytest.raises((AssertionError, ValueError), match=says):
+        getattr(Suite(), found_by)()
