@@ -33,7 +33,7 @@ dev-deps: $(VENV)/.dev-deps ## set up .venv with the test tools too
 demo: $(VENV)/.run-deps ## a simulated partition, then a real cluster that loses its leader
 	@$(BIN)/qcore demo
 
-test: $(VENV)/.dev-deps ## the test suite (under 6 minutes on 2 cores)
+test: $(VENV)/.dev-deps ## the test suite (under 8 minutes on 2 cores)
 	@$(BIN)/python -m pytest -n 2 -m "not long"
 
 test-long: $(VENV)/.dev-deps ## every test, the long campaigns too

@@ -44,7 +44,8 @@ class Entry:
 
     def size_bytes(self) -> int:
         """Bytes of the data as UTF-8, and what an entry takes besides. JSON may escape some of it on the wire."""
-        return utf8_length(self.data) + ENTRY_OVERHEAD_BYTES
+        data = self.data
+        return (len(data) if data.isascii() else utf8_length(data)) + ENTRY_OVERHEAD_BYTES
 
 
 @dataclass(slots=True)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from qcore.store.errors import NameTooLong, quoted
 from qcore.store.limits import MAX_NAME_BYTES
+
+#: What a long name is in a JSON text without escapes; of other characters than ASCII fewer make as many bytes.
+_LONG_RUN: Final = re.compile(f'"[^"]{{{MAX_NAME_BYTES + 1},}}')
+_LONG_WIDE_RUN: Final = re.compile(f'"[^"]{{{MAX_NAME_BYTES // 4 + 1},}}')
 
 
 def check_names(request: Mapping[str, object], text: str) -> None:
@@ -13,13 +19,14 @@ def check_names(request: Mapping[str, object], text: str) -> None:
 
     Args:
         request: validated as a `Command` or a `PerformRequest`.
-        text: its JSON text: of a short one nothing needs to be looked at.
+        text: its JSON text: most can be seen to hold no long string at all.
 
     Raises:
         NameTooLong: says which.
     """
-    if len(text) <= (MAX_NAME_BYTES if text.isascii() else MAX_NAME_BYTES // 4):
-        return
+    run = _LONG_RUN if text.isascii() else _LONG_WIDE_RUN
+    if "\\" not in text and run.search(text) is None:
+        return  # no string in it is long enough
     for name in _names(request):
         if 4 * len(name) > MAX_NAME_BYTES and len(name.encode()) > MAX_NAME_BYTES:
             raise NameTooLong(

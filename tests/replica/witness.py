@@ -42,11 +42,11 @@ ERRORS: dict[AskKind, tuple[type[QcoreError], ...]] = {
     "read": _READ_ERRORS,
     "lease_read": _READ_ERRORS,
     "follower_read": _READ_ERRORS,
-    "stale_read": (TooStale,),
+    "stale_read": (TooStale, DeadlineExceeded),
     "init": (OutcomeUnknown, ProposalDropped),
-    "change": (ChangeRefused, NotLeader, OutcomeUnknown),
-    "learner": (ChangeRefused, NotLeader, NotCaughtUp),
-    "transfer": (ChangeRefused, NotLeader, TransferFailed),
+    "change": (ChangeRefused, NotLeader, OutcomeUnknown, Overloaded),
+    "learner": (ChangeRefused, NotLeader, NotCaughtUp, Overloaded),
+    "transfer": (ChangeRefused, NotLeader, TransferFailed, Overloaded),
 }
 
 
