@@ -50,7 +50,7 @@ class Transaction:
         #: By parent, where children stand now that stood elsewhere before; None: nowhere.
         self._places: dict[int, dict[EntityId, Places | None]] = {}
         self._new_places: dict[int, None] = {}  # parents whose list was made anew
-        #: Full records whose list of children was given its new form, and where the children stand in it.
+        #: Committed records whose list of children was given its new form, and where the children stand in it.
         self._converted: dict[int, tuple[Entity, dict[EntityId, Places]]] = {}
         #: Steps so far; see `MAX_OPERATIONS`.
         self.operations = 0
@@ -178,8 +178,7 @@ class Transaction:
             self.reshape(entity, {**entity.fields, name: field})
             return
         if entity.created_ns is None:
-            converted = self._converted.get(entity.entity_id.id)
-            entity = converted[0] if converted is not None else self._made_sparse(entity)
+            entity = self._pending.get(entity.entity_id.id) or self._made_sparse(entity)
         entity_id, fields, created_under, created_ns = entity
         if len(fields) > FIELDS_COPIED:
             self.count(len(fields) // FIELDS_COPIED)
@@ -234,11 +233,14 @@ class Transaction:
 
     def add_child(self, parent: Entity, child: EntityId) -> None:
         """Append to a parent's list of children."""
+        children: tuple[EntityId, ...] | ChildList
         if self.sparse:
-            self.set_children(parent, self._appended(parent, self._child_list(parent), child))
+            held = self._child_list(parent)
+            self._add_place(parent.entity_id.id, child, held.next_position)
+            children = held.appended(child)
         else:
-            held = self.targets(parent, CHILDREN)
-            self._write_children(parent, (*held, child), self.time_ns, None)
+            children = (*self.targets(parent, CHILDREN), child)
+        self.write_children(parent, children, self.time_ns, None)
 
     def append_children(self, parent: Entity, children: tuple[EntityId, ...]) -> ChildList:
         """A parent's list and some more; the caller writes it."""
@@ -262,72 +264,6 @@ class Transaction:
 
     def new_children(self, parent: Entity, children: tuple[EntityId, ...]) -> ChildList:
         """A list in the place of the parent's; the caller writes it."""
-        return self._listed(parent, children)
-
-    def set_children(
-        self,
-        parent: Entity,
-        children: ChildList,
-        time_ns: int | None = None,
-        writer: EntityId | None = None,
-    ) -> Field:
-        """Write a parent's list of children; returns the field."""
-        when = self.time_ns if time_ns is None else time_ns
-        return self._write_children(parent, children, when, writer)
-
-    def drop_children(self, parent: Entity, doomed: Iterable[EntityId]) -> None:
-        """Take deleted entities off the list of a parent, if they are on it."""
-        held = self.targets(parent, CHILDREN)
-        if isinstance(held, ChildList) or (self.sparse and held):
-            left = self.without_children(parent, doomed)
-            if len(left) < len(held):
-                self.set_children(parent, left)
-            return
-        gone = set(doomed)
-        rest = tuple(child for child in held if child not in gone)
-        if len(rest) < len(held):
-            self._write_children(parent, rest, self.time_ns, None)
-
-    def _write_children(
-        self,
-        parent: Entity,
-        children: tuple[EntityId, ...] | ChildList,
-        time_ns: int,
-        writer: EntityId | None,
-    ) -> Field:
-        slot = self.slot(parent, CHILDREN)
-        field = Field(Value("EntityList", children), time_ns, writer, slot.generation)
-        self.write(parent, CHILDREN, slot, field)
-        return field
-
-    def _child_list(self, parent: Entity) -> ChildList:
-        held = self.targets(parent, CHILDREN)
-        if isinstance(held, ChildList):
-            return held
-        if parent.created_ns is None and CHILDREN in parent.fields:
-            return self._convert(parent, held)
-        self.count(len(held) // IDS_A_STEP)
-        return self._listed(parent, held)
-
-    def _convert(self, parent: Entity, held: tuple[EntityId, ...]) -> ChildList:
-        """Give a full record's list its new form, however long it is: once, whatever becomes of the command."""
-        number = parent.entity_id.id
-        known = self._converted.get(number)
-        if known is not None:
-            data = known[0].fields[CHILDREN].value.data
-            assert isinstance(data, ChildList), "that is what it was converted to"
-            return data
-        self.uncounted += len(held) // IDS_A_STEP
-        places: dict[EntityId, Places] = {}
-        for position, child in enumerate(held):
-            add_place(places, child, position)
-        children = ChildList.of(held)
-        field = parent.fields[CHILDREN]._replace(value=Value("EntityList", children))
-        rest = parent._replace(fields={**parent.fields, CHILDREN: field})
-        self._converted[number] = (self._made_sparse(rest), places)
-        return children
-
-    def _listed(self, parent: Entity, children: tuple[EntityId, ...]) -> ChildList:
         number = parent.entity_id.id
         self._new_places[number] = None
         self._places[number] = {}
@@ -335,9 +271,67 @@ class Transaction:
             self._add_place(number, child, position)
         return ChildList.of(children)
 
-    def _appended(self, parent: Entity, children: ChildList, child: EntityId) -> ChildList:
-        self._add_place(parent.entity_id.id, child, children.next_position)
-        return children.appended(child)
+    def write_children(
+        self,
+        parent: Entity,
+        children: tuple[EntityId, ...] | ChildList,
+        time_ns: int,
+        writer: EntityId | None,
+    ) -> Field:
+        """Write a parent's list of children; returns the field."""
+        slot = self.slot(parent, CHILDREN)
+        field = Field(Value("EntityList", children), time_ns, writer, slot.generation)
+        self.write(parent, CHILDREN, slot, field)
+        return field
+
+    def drop_children(self, parent: Entity, doomed: Iterable[EntityId]) -> None:
+        """Take deleted entities off the list of a parent, if they are on it."""
+        held = self.targets(parent, CHILDREN)
+        if isinstance(held, ChildList) or (self.sparse and held):
+            left = self.without_children(parent, doomed)
+            if len(left) < len(held):
+                self.write_children(parent, left, self.time_ns, None)
+            return
+        gone = set(doomed)
+        rest = tuple(child for child in held if child not in gone)
+        if len(rest) < len(held):
+            self.write_children(parent, rest, self.time_ns, None)
+
+    def _child_list(self, parent: Entity) -> ChildList:
+        held = self.targets(parent, CHILDREN)
+        if isinstance(held, ChildList):
+            return held
+        written = parent.fields.get(CHILDREN)
+        if written is not None and written.value.data is held:
+            return self._convert(parent.entity_id.id, held)
+        self.count(len(held) // IDS_A_STEP)
+        return self.new_children(parent, held)
+
+    def _convert(self, number: int, held: tuple[EntityId, ...]) -> ChildList:
+        """Give a list that older rules made its new form, however long it is: once, whatever becomes of the command.
+
+        It is the committed record that changes its form. What this command wrote to it is not part of that.
+        """
+        committed = self._records.entities[number]
+        known = self._converted.get(number)
+        if known is None:
+            self.uncounted += len(held) // IDS_A_STEP
+            places: dict[EntityId, Places] = {}
+            for position, child in enumerate(held):
+                add_place(places, child, position)
+            value = Value("EntityList", ChildList.of(held))
+            field = committed.fields[CHILDREN]._replace(value=value)
+            converted = committed._replace(fields={**committed.fields, CHILDREN: field})
+            if converted.created_ns is None:
+                converted = self._made_sparse(converted)
+            known = self._converted[number] = (converted, places)
+        field = known[0].fields[CHILDREN]
+        pending = self._pending.setdefault(number, known[0])
+        if pending is not None and pending.fields[CHILDREN].value.data is held:
+            self._pending[number] = pending._replace(fields={**pending.fields, CHILDREN: field})
+        children = field.value.data
+        assert isinstance(children, ChildList), "that is what it was converted to"
+        return children
 
     def _add_place(self, parent: int, child: EntityId, position: int) -> None:
         before = self._place(parent, child)
@@ -365,7 +359,7 @@ class Transaction:
         for number, (entity, places) in self._converted.items():
             old = records.entities.get(number)
             if old is not None:
-                records.put(entity, old, {})
+                records.put(entity, old, {CHILDREN: old.fields[CHILDREN]})
                 records.places[number] = places
                 records.sparse = True
 

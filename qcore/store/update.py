@@ -166,7 +166,7 @@ def _write_children(
         children = transaction.without_children(entity, ids)
         if unchanged and len(children) == len(held):
             return old
-    return transaction.set_children(entity, children, *_time_and_writer(transaction, write))
+    return transaction.write_children(entity, children, *_time_and_writer(transaction, write))
 
 
 def _time_and_writer(transaction: Transaction, write: WriteBody) -> tuple[int, EntityId | None]:

@@ -495,6 +495,65 @@ def test_a_list_of_older_rules_takes_its_new_form_once_whatever_becomes_of_the_c
     assert other.state_hash() == driver.store.state_hash()
 
 
+def test_a_long_list_of_older_rules_goes_on_after_another_field_was_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its form is that of older rules still, in a record of the newer form; its length is no reason to refuse."""
+    monkeypatch.setattr("qcore.store.transaction.MAX_OPERATIONS", 60)
+    driver, folder = legacy(500)
+    assert driver.update(write(folder, "Name", {"String": "new"}))["error"] is None
+    other = EntityStore()
+    other.restore(driver.store.snapshot())
+    first = driver.value(folder, "Children->0:1")["EntityList"][0]
+    refused = {
+        "UpdateEntity": {
+            "request": [
+                write(folder, "Name", {"String": "not this one"}),
+                write(folder, "Children", {"EntityList": [first]}, adjust_behavior="Subtract"),
+                read(folder, "Ghost"),
+            ]
+        }
+    }
+    create = {"CreateEntity": {"entity_type": "User", "parent_id": folder, "name": "one more"}}
+    delete = {"DeleteEntity": {"entity_id": first}}
+    stores = (driver.store, other)
+    for position, request in enumerate((refused, create, delete), start=1000):
+        results = {
+            store.apply(json.dumps(request), ApplyContext(position, position)) for store in stores
+        }
+        assert len(results) == 1
+        assert ('"error":null' in results.pop()) == (request is not refused)
+        assert driver.store.state_hash() == other.state_hash()
+        again = EntityStore()
+        again.restore(driver.store.snapshot())
+        assert again.state_hash() == other.state_hash()
+    assert driver.value(folder, "Name") == {"String": "new"}
+    assert len(listed := driver.value(folder, "Children")["EntityList"]) == 500
+    assert first not in listed
+
+
+def test_a_command_writes_to_an_older_record_and_to_its_list_of_children() -> None:
+    driver, folder = legacy(50)
+    kept = driver.value(folder, "Children->5:8")["EntityList"]
+    answer = driver.update(
+        write(folder, "Name", {"String": "both"}),
+        write(folder, "Children", {"EntityList": kept[:1]}, adjust_behavior="Subtract"),
+        write(folder, "Children", {"EntityList": kept[:1]}, adjust_behavior="Add"),
+        read(folder, "Name"),
+    )
+    assert answer["error"] is None
+    assert driver.value(folder, "Name") == {"String": "both"}
+    assert driver.value(folder, "Children->49:50") == {"EntityList": kept[:1]}
+    other = EntityStore()
+    other.restore(driver.store.snapshot())
+    assert other.state_hash() == driver.store.state_hash()
+    for store in (driver.store, other):
+        driver.store, driver.index = store, 3000
+        driver.send("DeleteEntity", entity_id=kept[0])
+        assert driver.value(folder, "Children->49:50") == {"EntityList": []}
+    assert other.state_hash() == driver.store.state_hash()
+
+
 def test_a_list_of_older_rules_counts_alike_before_and_after_a_restore(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
