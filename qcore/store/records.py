@@ -10,7 +10,7 @@ the type knows the rest (`qcore.store.schemas`). A full record becomes sparse wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -122,6 +122,18 @@ def add_place(places: dict[EntityId, Places], child: EntityId, position: int) ->
     """Note one more position of a child."""
     before = places.get(child)
     places[child] = position if before is None else (*positions_of(before), position)
+
+
+def places_of(children: Iterable[EntityId]) -> dict[EntityId, Places]:
+    """Where each of the children of a new list stands; linear also where one stands there many times."""
+    places: dict[EntityId, Places] = {}
+    several: dict[EntityId, list[int]] = {}
+    for position, child in enumerate(children):
+        before = places.setdefault(child, position)
+        if before != position:
+            several.setdefault(child, [*positions_of(before)]).append(position)
+    places.update({child: tuple(positions) for child, positions in several.items()})
+    return places
 
 
 def positions_of(places: Places) -> tuple[int, ...]:
@@ -247,7 +259,9 @@ class Records:
         entities = self._full_digest.hexdigest(lambda number: entity_text(self.entities[number]))
         schemas = self._schema_digest.hexdigest(lambda name: schema_text(self.schemas, name))
         parts = f"{entities} {schemas} {self.last_id} {self.loaded}"
-        if self.sparse:
+        if (
+            self._sparse_sum
+        ):  # else no record is sparse: a command that changes nothing changes no digest
             parts += f" {self._sparse_sum:064x}"
         return blake2b(parts.encode(), digest_size=32).hexdigest()
 

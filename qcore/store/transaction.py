@@ -14,13 +14,15 @@ from qcore.store.records import (
     Field,
     Places,
     Records,
-    add_place,
+    places_of,
     positions_of,
 )
 from qcore.store.schemas import Moment, SchemaChange, Slot
 from qcore.store.values import Value, measured, same_value
 
 CHILDREN = "Children"
+#: A list of older rules with more children takes its new form also where the command is refused.
+CONVERTED_EACH_TIME = 64
 
 
 class Transaction:
@@ -308,23 +310,24 @@ class Transaction:
         return self.new_children(parent, held)
 
     def _convert(self, number: int, held: tuple[EntityId, ...]) -> ChildList:
-        """Give a list that older rules made its new form, however long it is: once, whatever becomes of the command.
+        """Give a list that older rules made its new form, however long it is.
 
-        It is the committed record that changes its form. What this command wrote to it is not part of that.
+        A long one once, whatever becomes of the command: it is the committed record that changes its form, and what
+        this command wrote to it is not part of that.
         """
         committed = self._records.entities[number]
         known = self._converted.get(number)
         if known is None:
-            self.uncounted += len(held) // IDS_A_STEP
-            places: dict[EntityId, Places] = {}
-            for position, child in enumerate(held):
-                add_place(places, child, position)
+            if len(held) > CONVERTED_EACH_TIME:
+                self.uncounted += len(held) // IDS_A_STEP
+            else:
+                self.count(len(held) // IDS_A_STEP)
             value = Value("EntityList", ChildList.of(held))
             field = committed.fields[CHILDREN]._replace(value=value)
             converted = committed._replace(fields={**committed.fields, CHILDREN: field})
             if converted.created_ns is None:
                 converted = self._made_sparse(converted)
-            known = self._converted[number] = (converted, places)
+            known = self._converted[number] = (converted, places_of(held))
         field = known[0].fields[CHILDREN]
         pending = self._pending.setdefault(number, known[0])
         if pending is not None and pending.fields[CHILDREN].value.data is held:
@@ -354,18 +357,22 @@ class Transaction:
     # -- ending ----------------------------------------------------------------------------------
 
     def refuse(self) -> None:
-        """Forget the changes. What was converted on the way says the same as before, and stays."""
+        """Forget the changes. A long list that was converted on the way says the same as before, and stays."""
+        self._keep_converted(CONVERTED_EACH_TIME)
+
+    def _keep_converted(self, beyond: int) -> None:
+        """Keep the new form of lists with more than so many children."""
         records = self._records
         for number, (entity, places) in self._converted.items():
             old = records.entities.get(number)
-            if old is not None:
+            if old is not None and sum(len(positions_of(at)) for at in places.values()) > beyond:
                 records.put(entity, old, {CHILDREN: old.fields[CHILDREN]})
                 records.places[number] = places
                 records.sparse = True
 
     def commit(self) -> None:
         """Make the changes the committed state."""
-        self.refuse()  # first what was converted: the changes come on top
+        self._keep_converted(0)  # first what was converted: the changes come on top
         records = self._records
         if self._schema_change is not None:
             records.adopt(self._schema_change)

@@ -14,6 +14,7 @@ from qcore.store.entities import EntityStore
 from qcore.store.ids import EntityId
 from qcore.store.interface import ApplyContext
 from qcore.store.kv import KeyValueMachine
+from qcore.store.records import positions_of
 from qcore.store.requests import parse_request
 from tests.store.driver import OBJECT, Driver, code, field, people, read, schema, write
 
@@ -530,6 +531,20 @@ def test_a_long_list_of_older_rules_goes_on_after_another_field_was_written(
     assert driver.value(folder, "Name") == {"String": "new"}
     assert len(listed := driver.value(folder, "Children")["EntityList"]) == 500
     assert first not in listed
+
+
+def test_an_older_list_with_one_id_many_times_takes_its_new_form_in_linear_time() -> None:
+    driver, folder = legacy(1)
+    (child,) = driver.value(folder, "Children")["EntityList"]
+    driver.rules = 2
+    many = {"EntityList": [child] * 40_000}
+    assert driver.update(write(folder, "Children", many))["error"] is None
+    driver.rules = 3
+    driver.create("User", folder)
+    places = driver.store._records.places[folder["id"]]
+    assert {len(positions_of(at)) for at in places.values()} == {40_000, 1}
+    driver.update(write(folder, "Name", {"String": "still there"}))
+    assert driver.value(folder, "Children->39999:40000") == {"EntityList": [child]}
 
 
 def test_a_command_writes_to_an_older_record_and_to_its_list_of_children() -> None:
