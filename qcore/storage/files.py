@@ -59,18 +59,27 @@ def remove(path: Path) -> None:
         raise os_failure(error, f"remove {path}") from error
 
 
-def sync_path(path: Path) -> None:
+def open_and_sync(path: Path) -> None:
     """Make a file's content, or a directory's list of names, durable.
+
+    Raises:
+        OSError: the sync failed.
+    """
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def sync_path(path: Path) -> None:
+    """The same, for what a node must not forget.
 
     Raises:
         StorageError: the sync failed.
     """
     try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(file)
-        finally:
-            os.close(file)
+        open_and_sync(path)
     except OSError as error:
         raise os_failure(error, f"sync {path}") from error
 

@@ -18,6 +18,8 @@ import stat
 from pathlib import Path
 from typing import IO, Final
 
+from qcore.storage.files import open_and_sync
+
 #: Only its owner may read it, until somebody decides otherwise.
 _MODE: Final = 0o600
 #: What a file system says that cannot hold a file without a name. An old kernel takes the flag for another.
@@ -64,7 +66,7 @@ class NewFile:
             os.replace(self._with_name(), self._target)
         else:
             self._link()
-        _sync_directory(self._target.parent)
+        open_and_sync(self._target.parent)
 
     def discard(self) -> None:
         """Close the file, and remove what has not got its name. Idempotent."""
@@ -180,13 +182,5 @@ def _remove_if_abandoned(path: str) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.unlink(path)
-    finally:
-        os.close(file)
-
-
-def _sync_directory(directory: Path) -> None:
-    file = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
     finally:
         os.close(file)

@@ -12,7 +12,6 @@ from qcore.errors import LogCorrupt, StorageError
 from qcore.storage.causes import disk_failed, os_failure, structure_failure, translate, verdict_on
 from qcore.storage.checks import Column, corrupt, fields_checksum
 from qcore.storage.files import remove
-from qcore.storage.files import sync_path as sync_path  # known_members takes it from here
 from qcore.storage.giving_up import give_up
 from qcore.storage.interface import Identity
 from qcore.storage.migrations import MIGRATIONS
