@@ -29,7 +29,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final, Protocol
 
 from qcore.errors import ConfigError
 
@@ -68,18 +68,30 @@ class TraceRecord:
     fields: Mapping[str, Any]  # JSON of a shape that depends on the kind
 
 
+class TextSink(Protocol):
+    """Where the lines go: a text file, as a rule."""
+
+    def write(self, text: str, /) -> object:
+        """Take some whole lines."""
+        ...
+
+    def flush(self) -> object:
+        """Give what was taken to whoever reads it."""
+        ...
+
+
 class TraceWriter:
     """Writes records, hashes them, and keeps or forwards the lines.
 
     Args:
-        stream: a text file to write to, or None.
+        stream: what to write to, or None.
         keep: keep the lines in memory, for `lines()`.
 
     The methods are on the simulator's hot path, so they format by hand; all texts that a caller passes
     as `note` go through the JSON encoder, and names are plain identifiers.
     """
 
-    def __init__(self, stream: IO[str] | None = None, *, keep: bool = False) -> None:
+    def __init__(self, stream: TextSink | None = None, *, keep: bool = False) -> None:
         self._stream = stream
         self._keep = keep
         self._kept: list[str] = []

@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "qcore"
-FOUNDATION = {"qcore", "qcore.errors", "qcore.files", "qcore.trace", "qcore.__version__"}
+FOUNDATION = {
+    "qcore",
+    "qcore.errors",
+    "qcore.files",
+    "qcore.shown",
+    "qcore.trace",
+    "qcore.__version__",
+}
 
 #: package -> qcore packages it may import (the foundation and itself are always allowed).
 INTERNAL: dict[str, set[str]] = {
@@ -34,6 +41,7 @@ TOP_LEVEL: dict[str, set[str]] = {
     "__main__": {"qcore.cli.main"},
     "errors": set(),
     "files": set(),
+    "shown": set(),
     "trace": {"qcore.errors"},
 }
 

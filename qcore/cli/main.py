@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from qcore.cli.exits import ExitCode, code_of
 from qcore.errors import QcoreError
+from qcore.shown import escaped
 
 #: group -> (module with a typer `app`, one line of help). The order is the order of `--help`.
 GROUPS: Final[dict[str, tuple[str, str]]] = {
@@ -88,7 +89,9 @@ def main() -> None:
     try:
         app()
     except QcoreError as error:
-        print(f"error: {error}", file=sys.stderr)
+        # It may quote what a node said, and that a stranger: no codes reach the terminal.
+        text = "\n".join(escaped(line) for line in str(error).split("\n"))
+        print(f"error: {text}", file=sys.stderr)
         sys.exit(code_of(error))
     except BrokenPipeError:
         # The reader of our output (`| head`) went away; there is nobody left to tell.

@@ -17,6 +17,7 @@ from typing_extensions import TypedDict
 
 from qcore.errors import ConfigError, QcoreError, StoreError
 from qcore.replica.messages import RequestKind
+from qcore.shown import ERROR, cut
 from qcore.store.entities import EntityStore
 from qcore.store.interface import StateMachine
 from qcore.store.requests import PerformRequest, encode_request
@@ -119,7 +120,7 @@ class EntityApplication:
 
     def failure(self, name: str, error: QcoreError) -> str:
         """The command's own shape, with the error's text and detail."""
-        body: dict[str, object] = {"error": str(error), "detail": error.detail()}
+        body: dict[str, object] = {"error": cut(str(error), ERROR), "detail": error.detail()}
         if name == "UpdateEntity":
             body = {"response": [], **body}
         elif name in ("CreateEntity", "GetSchema", "GetCompleteSchema"):
@@ -180,7 +181,8 @@ class TextApplication:
 
     def failure(self, name: str, error: QcoreError) -> str:
         """`{"Write": {"response": null, "error": text, "detail": {...}}}`, and likewise for `Read`."""
-        return json.dumps({name: {"response": None, "error": str(error), "detail": error.detail()}})
+        text = cut(str(error), ERROR)
+        return json.dumps({name: {"response": None, "error": text, "detail": error.detail()}})
 
     def topology_command(self, text: str, source: str) -> str:
         """Refused: a topology belongs to the entity store."""

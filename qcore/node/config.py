@@ -10,6 +10,10 @@ from qcore.core.config import RaftConfig
 from qcore.core.version import LATEST_RULES
 from qcore.errors import ConfigError
 from qcore.replica.config import ReplicaConfig
+from qcore.shown import cut
+
+#: Characters, as in the names of DNS.
+_MAX_HOST: Final = 253
 
 LogFormat = Literal["text", "json"]
 
@@ -42,19 +46,22 @@ def parse_address(text: str, where: str, *, allow_port_zero: bool = False) -> Ad
         ConfigError: the text is not an address; says what is expected.
     """
     host, colon, port_text = text.rpartition(":")
+    shown = cut(text)
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
-        raise ConfigError(f"{where}: {text!r}: write an IPv6 address in brackets, [::1]:8080")
+        raise ConfigError(f"{where}: {shown!r}: write an IPv6 address in brackets, [::1]:8080")
     if not colon or not host:
-        raise ConfigError(f"{where}: {text!r} is not host:port, for example 127.0.0.1:8080")
-    if any(c.isspace() or c in "/@?#[]" for c in host):
+        raise ConfigError(f"{where}: {shown!r} is not host:port, for example 127.0.0.1:8080")
+    if len(host) > _MAX_HOST:
+        raise ConfigError(f"{where}: {shown!r}: a host name has at most {_MAX_HOST} characters")
+    if not host.isprintable() or any(c.isspace() or c in "/@?#[]" for c in host):
         raise ConfigError(
-            f"{where}: {text!r} is not host:port; give no scheme, path or white space"
+            f"{where}: {shown!r} is not host:port; give no scheme, path or white space"
         )
     lowest = 0 if allow_port_zero else 1
     if not (port_text.isascii() and port_text.isdigit() and lowest <= int(port_text) <= 65535):
-        raise ConfigError(f"{where}: {text!r}: the port must be a number from {lowest} to 65535")
+        raise ConfigError(f"{where}: {shown!r}: the port must be a number from {lowest} to 65535")
     return Address(host, int(port_text))
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 import qcore
 from qcore.core.entry import Snapshot
@@ -25,8 +25,10 @@ from qcore.files import open_at_once
 from qcore.node.application import Application, EntityApplication
 from qcore.node.config import NodeConfig
 from qcore.node.garbage import Garbage
-from qcore.node.logs import NodeLog
+from qcore.node.line_writer import LineWriter
+from qcore.node.logs import LAST_LINES_S, NodeLog
 from qcore.node.node import Node
+from qcore.node.tracing import trace_lines
 from qcore.replica.sessions import command_in
 from qcore.replica.snapshotting import try_restoring
 from qcore.replica.versions import require
@@ -46,6 +48,9 @@ _SWITCH_INTERVAL_S: Final = 0.0005
 #: Where a log does not name its machine: how many of its first entries are looked at for a command of this one.
 _ENTRIES_JUDGED: Final = 1000
 
+#: How long the end of the process waits for a slow trace file, seconds.
+_LAST_RECORDS_S: Final = 2.0
+
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 
@@ -57,6 +62,9 @@ def run_node(
     open_storage: Callable[[Path, int], LogStorage] = SqliteStorage.open,
 ) -> int:
     """Run a node until SIGTERM or SIGINT, or until it fails; returns the exit code.
+
+    From here on the process writes its log, and all else on stdout and stderr, in threads of their own: see
+    `qcore.node.logs`.
 
     Args:
         config: settings.
@@ -77,7 +85,8 @@ def run_node(
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     application = application or EntityApplication()
     with ExitStack() as stack:
-        trace = _open_trace(config.trace_file, stack)
+        stack.callback(log.tell_repeats, all_of_them=True)
+        trace = _open_trace(config.trace_file, log, stack)
         support = support_of(application.machine, config.max_rules)
         stored = stored_version(config.data_dir)
         if stored is not None:
@@ -89,7 +98,13 @@ def run_node(
         runner = stack.enter_context(asyncio.Runner(loop_factory=_loop_factory(config.use_uvloop)))
 
         async def serve() -> BaseException | None:
-            node = Node(config, application, storage, log, trace)
+            node = Node(
+                config, application, storage, log, None if trace is None else trace.stream()
+            )
+            node.metrics.lines_dropped = {
+                "log": log.dropped,
+                "trace": lambda: 0 if trace is None else trace.dropped,
+            }
             stop = _stop_on_signals(log)
             garbage = Garbage(node.metrics, node.connections_accepted, node.may_pause)
             garbage.start()
@@ -188,13 +203,21 @@ def _profiled(node_id: int) -> Iterator[None]:
         profile.dump_stats(Path(directory) / f"node{node_id}.prof")
 
 
-def _open_trace(path: Path | None, stack: ExitStack) -> IO[str] | None:
+def _open_trace(path: Path | None, log: NodeLog, stack: ExitStack) -> LineWriter | None:
     if path is None:
         return None
     try:
-        return stack.enter_context(open(path, "a", encoding="utf-8", opener=open_at_once))
+        file = open_at_once(str(path), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     except OSError as error:
         raise ConfigError(f"--trace {path}: {error.strerror}") from None
+
+    def failed(error: OSError) -> None:
+        log.error("the trace ends here: its file takes no more", path=str(path), why=error.strerror)
+
+    # The descriptor stays open as long as the process: the thread may still wait for a reader then.
+    writer = trace_lines(file, failed)
+    stack.callback(writer.close, _LAST_RECORDS_S)
+    return writer
 
 
 def _stop_on_signals(log: NodeLog) -> asyncio.Event:
@@ -204,6 +227,7 @@ def _stop_on_signals(log: NodeLog) -> asyncio.Event:
     def on_signal(number: signal.Signals) -> None:
         if stop.is_set():
             log.warning("second signal: exit at once", signal=number.name)
+            log.flush(LAST_LINES_S)
             os._exit(EXIT_FORCED)
         log.info("signal: shutting down", signal=number.name)
         stop.set()

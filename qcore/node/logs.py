@@ -5,22 +5,37 @@
     # 2026-01-31T12:00:00.123Z INFO  node=1 term=3 role=leader listening addr=127.0.0.1:8080
 
 The text of an event is constant and what varies goes into fields, so that logs can be searched.
-Whatever a peer or client caused is one line without a traceback.
+Whatever a peer or client caused is one line without a traceback. Texts are cut and their control characters escaped
+(`qcore.shown`), lines that repeat are counted (`qcore.node.repeats`), and nobody waits for whoever reads them
+(`qcore.node.line_writer`).
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import sys
 import time
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TextIO
 
 from qcore.errors import ConfigError, Scalar
 from qcore.node.config import LogFormat
+from qcore.node.line_writer import LineWriter
+from qcore.node.repeats import Repeats
+from qcore.shown import LONG, cut, escaped, shown
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 _FIELDS: Final = "qcore_fields"
+#: Bytes of lines that wait to be written, of each of stdout and stderr.
+_WAITING_BYTES: Final = 1024 * 1024
+#: Characters of a traceback, from its end.
+_TRACEBACK: Final = 16_000
+#: How long the end of the process waits for its last lines, seconds.
+LAST_LINES_S: Final = 0.5
+#: What a line of a kind is known by: its logger, level and text.
+_Kind = tuple[str, int, str]
 
 
 class NodeLog:
@@ -31,6 +46,7 @@ class NodeLog:
         self.term = 0
         self.role = "starting"
         self._logger = logging.getLogger("qcore.node")
+        self._handler: LineHandler | None = None
 
     def debug(self, event: str, **fields: Scalar) -> None:
         """Log at level debug."""
@@ -48,26 +64,148 @@ class NodeLog:
         """Log at level error."""
         self._put(logging.ERROR, event, fields)
 
+    def bug(self, event: str, error: BaseException) -> None:
+        """Log at level error, with the traceback: for whoever repairs it."""
+        self._logger.error(event, exc_info=error)
+
     def _put(self, level: int, event: str, fields: dict[str, Scalar]) -> None:
         if self._logger.isEnabledFor(level):
-            self._logger.log(level, "%s", event, extra={_FIELDS: fields})
+            self._logger.log(level, event, extra={_FIELDS: fields})
 
     def install(self, log_format: LogFormat, level: str) -> None:
-        """Send all logging of the process to stderr in this format.
+        """Send all logging of the process to stderr in this format, and warnings too. Nobody waits for stdout or
+        stderr from now on: see `take_over_output`.
 
         Raises:
             ConfigError: the level is unknown.
         """
         if level not in LEVELS:
             raise ConfigError(f"--log-level is {level!r}; choose one of {', '.join(LEVELS)}")
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(JsonFormatter(self) if log_format == "json" else TextFormatter(self))
+        formatter = JsonFormatter(self) if log_format == "json" else TextFormatter(self)
+        writer = take_over_output()
+        self._handler = LineHandler(writer, formatter)
+        writer.missing = self._handler.missing
         root = logging.getLogger()
-        root.handlers[:] = [handler]
+        root.handlers[:] = [self._handler]
         root.setLevel(logging.WARNING)
         logging.getLogger("qcore").setLevel(level.upper())
+        logging.captureWarnings(True)
         # The WebSocket library logs what peers do wrong with tracebacks; the transport names it itself.
         logging.getLogger("websockets").setLevel(logging.CRITICAL + 1)
+
+    def dropped(self) -> int:
+        """Lines that were not written because nobody took them in time."""
+        return 0 if self._handler is None else self._handler.writer.dropped
+
+    def tell_repeats(self, *, all_of_them: bool = False) -> None:
+        """Say how many lines were left out of kinds that have ended; or of all kinds, at the end."""
+        if self._handler is not None:
+            self._handler.tell_repeats(all_of_them=all_of_them)
+
+    def flush(self, timeout_s: float) -> None:
+        """Wait until all lines are written, at most so long."""
+        if self._handler is not None:
+            self._handler.writer.flush(timeout_s)
+
+
+def take_over_output() -> LineWriter:
+    """Have stdout and stderr of this process written by threads of their own; returns the writer of stderr.
+
+    Whatever the process prints, tracebacks and the last error of a command included, goes that way: it never waits, and
+    the end of the process waits only `LAST_LINES_S`. A second call does nothing.
+    """
+    out = _taken_over(sys.stdout)
+    err = _taken_over(sys.stderr)
+    if out is not None:
+        sys.stdout = out
+    if err is not None:
+        sys.stderr = err
+    return _writers[id(sys.stderr)]
+
+
+#: By `id` of the stream, which is kept.
+_writers: Final[dict[int, LineWriter]] = {}
+_streams: Final[list[TextIO]] = []
+
+
+def _taken_over(stream: TextIO | None) -> TextIO | None:
+    """The stream that takes the place of this one; None if it did already."""
+    if id(stream) in _writers:
+        return None
+    try:
+        file = -1 if stream is None else stream.fileno()
+    except OSError:  # no file at all: where the program runs inside another one
+        file = -1
+    if stream is not None:
+        stream.flush()
+    writer = LineWriter(
+        file, _WAITING_BYTES, lambda number: f"{number} lines are missing here: nobody took them"
+    )
+    made = writer.stream()
+    _writers[id(made)] = writer
+    _streams.append(made)
+    atexit.register(writer.flush, LAST_LINES_S)
+    return made
+
+
+class LineHandler(logging.Handler):
+    """Formats records and gives them to the writer, except those that repeat.
+
+    Args:
+        writer: takes the lines.
+        formatter: makes them.
+        clock: tells the time, seconds.
+    """
+
+    def __init__(
+        self,
+        writer: LineWriter,
+        formatter: logging.Formatter,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self.writer = writer
+        self.setFormatter(formatter)
+        self._clock = clock
+        self._repeats: Repeats[_Kind] = Repeats()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record, or count it. Debug lines are all written: whoever asks for them wants them."""
+        try:
+            more = 0
+            if record.levelno > logging.DEBUG:
+                kind = (record.name, record.levelno, str(record.msg)[:100])
+                admitted = self._repeats.admit(kind, self._clock())
+                if admitted is None:
+                    return
+                more = admitted
+            if more:
+                setattr(record, _FIELDS, {**_fields_of(record), "more_like_this": more})
+            self._write(record)
+        except Exception:  # noqa: BLE001 - as every handler of `logging`: a bad record must not end the caller
+            self.handleError(record)
+
+    def tell_repeats(self, *, all_of_them: bool) -> None:
+        """See `NodeLog.tell_repeats`."""
+        self.acquire()
+        try:
+            said = self._repeats.rest() if all_of_them else self._repeats.overdue(self._clock())
+            for (name, level, text), number in said:
+                record = logging.LogRecord(name, level, "", 0, "lines left out", (), None)
+                setattr(record, _FIELDS, {"like": text, "number": number})
+                self._write(record)
+        finally:
+            self.release()
+
+    def missing(self, number: int) -> str:
+        """The line that says how many lines could not be written."""
+        text = "log lines dropped: nobody took them in time"
+        record = logging.LogRecord("qcore.node", logging.WARNING, "", 0, text, (), None)
+        setattr(record, _FIELDS, {"number": number})
+        return self.format(record)
+
+    def _write(self, record: logging.LogRecord) -> None:
+        self.writer.put((self.format(record) + "\n").encode(errors="backslashreplace"))
 
 
 class JsonFormatter(logging.Formatter):
@@ -85,16 +223,19 @@ class JsonFormatter(logging.Formatter):
             "node": self._log.node_id,
             "term": self._log.term,
             "role": self._log.role,
-            "event": record.getMessage(),
-            **_fields_of(record),
+            "event": shown(record.getMessage(), LONG),
+            **{
+                key: shown(value) if isinstance(value, str) else value
+                for key, value in _fields_of(record).items()
+            },
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = "\n".join(_traceback(self.formatException(record.exc_info)))
         return json.dumps(line, ensure_ascii=False)
 
 
 class TextFormatter(logging.Formatter):
-    """`time LEVEL node=1 term=3 role=leader event key=value ...`."""
+    """`time LEVEL node=1 term=3 role=leader event key=value ...`. Lines of a traceback begin with `  | `."""
 
     def __init__(self, log: NodeLog) -> None:
         super().__init__()
@@ -104,13 +245,14 @@ class TextFormatter(logging.Formatter):
         """The line for one record."""
         log = self._log
         fields = "".join(f" {key}={_value(value)}" for key, value in _fields_of(record).items())
-        event = record.getMessage().replace("\n", "\\n")
         line = (
             f"{_timestamp(record.created)} {record.levelname:<7} "
-            f"node={log.node_id} term={log.term} role={log.role} {event}{fields}"
+            f"node={log.node_id} term={log.term} role={log.role} {shown(record.getMessage(), LONG)}{fields}"
         )
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+            line += "".join(
+                f"\n  | {part}" for part in _traceback(self.formatException(record.exc_info))
+            )
         return line
 
 
@@ -127,8 +269,17 @@ def _timestamp(created: float) -> str:
 def _value(value: Scalar) -> str:
     """A field's value, quoted when it would not read as one word."""
     if isinstance(value, str):
-        plain = value and all(c.isprintable() and c not in ' "=' for c in value)
-        return value if plain else json.dumps(value, ensure_ascii=False)
+        text = cut(value)
+        plain = text and all(c.isprintable() and c not in ' "=' for c in text)
+        return text if plain else escaped(json.dumps(text, ensure_ascii=False))
     if isinstance(value, float):
         return f"{value:.3f}"
     return json.dumps(value)
+
+
+def _traceback(text: str) -> list[str]:
+    """Its lines, escaped: what an exception says may come from outside. Its end says most."""
+    lines = text[-_TRACEBACK:].split("\n")
+    if len(text) > _TRACEBACK:
+        lines[0] = f"... (the last {_TRACEBACK} of {len(text)} characters)"
+    return [shown(line, LONG) for line in lines]

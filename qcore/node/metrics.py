@@ -7,7 +7,7 @@ somebody asks.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -66,6 +66,8 @@ class NodeMetrics:
         leader_gap_seconds: time between two messages of the leader, on a follower.
         snapshots_stored: snapshots that reached the disk, own and installed ones.
         snapshot_stored_at: when the last one did, seconds since the Unix epoch; 0 before that.
+        lines_dropped: by what the lines are for (`log`, `trace`), how many were dropped because nobody took them in
+            time.
     """
 
     requests: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -89,6 +91,7 @@ class NodeMetrics:
     leader_gap_seconds: Histogram = field(default_factory=lambda: Histogram(STALL_BUCKETS))
     snapshots_stored: int = 0
     snapshot_stored_at: float = 0.0
+    lines_dropped: dict[str, Callable[[], int]] = field(default_factory=dict)
 
     def count_request(self, kind: str, outcome: str, seconds: float) -> None:
         """Count a request that ended."""

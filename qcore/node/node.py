@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import IO, Final
+from typing import Final
 
 from pydantic import JsonValue
 
@@ -19,6 +18,7 @@ from qcore.errors import ConfigError, DiskFull, QcoreError, StateMachineFailed, 
 from qcore.files import read_regular
 from qcore.node import http, views
 from qcore.node.application import Application
+from qcore.node.chore import Chore
 from qcore.node.clock import now_us
 from qcore.node.config import MAX_TOPOLOGY_BYTES, NodeConfig
 from qcore.node.host import ReplicaHost
@@ -41,6 +41,7 @@ from qcore.replica.replica import Replica
 from qcore.replica.results import digest_of
 from qcore.storage.interface import Incarnate, LogStorage
 from qcore.storage.writer import GroupCommitWriter
+from qcore.trace import TextSink
 from qcore.transport.codec import Codec
 from qcore.transport.pool import PeerPool
 from qcore.transport.server import HttpResponse, Server, ServerConnection
@@ -52,6 +53,8 @@ _MAX_CONFIG_BYTES: Final = 8 * MAX_TOPOLOGY_BYTES
 _HASH_INTERVAL_S: Final = 0.1
 #: How often it is tried to save what could not be saved before.
 _SAVE_AGAIN_S: Final = 5.0
+#: How often it is looked for kinds of log lines of which some were left out, and that have ended.
+_TELL_REPEATS_S: Final = 10.0
 
 
 class Node:
@@ -62,7 +65,7 @@ class Node:
         application: what is replicated.
         storage: opened; the node closes it.
         log: installed.
-        trace: an open file for the trace, or None.
+        trace: takes the lines of the trace, and never waits; or None.
 
     Raises:
         StorageError: the data cannot be read, or belongs to another node.
@@ -75,7 +78,7 @@ class Node:
         application: Application,
         storage: LogStorage,
         log: NodeLog,
-        trace: IO[str] | None = None,
+        trace: TextSink | None = None,
     ) -> None:
         self._config = config
         self._application = application
@@ -141,9 +144,14 @@ class Node:
             self._replica.core,
         )
         self._topology = self._topology_loader(application)
-        self._flusher: asyncio.TimerHandle | None = None
-        self._hasher: asyncio.TimerHandle | None = None
-        self._saver: asyncio.TimerHandle | None = None
+        self._chores = [
+            Chore(_HASH_INTERVAL_S, self._keep_hash_fresh),
+            # What could not be saved on a full disk is saved once there is room.
+            Chore(_SAVE_AGAIN_S, self._admission.save_again),
+            Chore(_TELL_REPEATS_S, log.tell_repeats),
+        ]
+        if self._trace is not None:
+            self._chores.append(Chore(FLUSH_INTERVAL_S, self._trace.flush))
         self._hashed_at = -1
         #: Called when a snapshot begins to be captured, or a long catch-up to be worked off.
         self.on_busy: Callable[[], None] = lambda: None
@@ -190,12 +198,11 @@ class Node:
         self._desk.own_address = bound
         if self._trace is not None:
             self._trace.started(self._replica.core.status())
-            self._flush_trace()
         core = self._replica.core
         self._follow(core.membership)
         self._host.start()
-        self._keep_hash_fresh()
-        self._save_again()
+        for chore in self._chores:
+            chore.start()
         self._priorities.start()
         self._lag.start()
         self._clocks.start()
@@ -221,9 +228,8 @@ class Node:
         self._priorities.stop()
         self._lag.stop()
         self._clocks.stop()
-        for timer in (self._flusher, self._hasher, self._saver):
-            if timer is not None:
-                timer.cancel()
+        for chore in self._chores:
+            chore.stop()
         if self._trace is not None:
             self._trace.stopped("stopped" if self._failure is None else str(self._failure))
         self._log.info("stopped")
@@ -278,14 +284,6 @@ class Node:
         """Digest what changed, little by little: else whoever asks next would stall the loop for all of it."""
         if self._metrics.entries_applied != self._hashed_at and self._state_hash():
             self._hashed_at = self._metrics.entries_applied
-        loop = asyncio.get_running_loop()
-        self._hasher = loop.call_later(_HASH_INTERVAL_S, self._keep_hash_fresh)
-
-    def _save_again(self) -> None:
-        """What could not be saved on a full disk is saved once there is room."""
-        self._admission.save_again()
-        loop = asyncio.get_running_loop()
-        self._saver = loop.call_later(_SAVE_AGAIN_S, self._save_again)
 
     def _state_hash(self) -> str:
         """The machine's digest. Empty while a snapshot is taken over: the state is that of no index then, and the
@@ -297,12 +295,6 @@ class Node:
         except StateMachineFailed as error:
             self.fatal(error)
             return ""
-
-    def _flush_trace(self) -> None:
-        assert self._trace is not None
-        self._trace.flush()
-        loop = asyncio.get_running_loop()
-        self._flusher = loop.call_later(FLUSH_INTERVAL_S, self._flush_trace)
 
     # -- what the host says (Outlet) ---------------------------------------------------------------
 
@@ -381,7 +373,7 @@ class Node:
         self._log.error("fatal: nothing is acknowledged any more", why=str(error))
         if not isinstance(error, QcoreError):
             # A bug, not something that a peer or client sent: whoever repairs it needs the place.
-            self._log.error("internal error", trace="".join(traceback.format_exception(error)))
+            self._log.bug("internal error", error)
         self._host.stop()
         self.failed.set()
 

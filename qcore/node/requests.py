@@ -37,6 +37,7 @@ from qcore.replica.events import ClientRequest, InitCluster, ReplicaEvent, Reply
 from qcore.replica.flow import Flow
 from qcore.replica.identity import ClusterIdentity
 from qcore.replica.messages import RequestKind
+from qcore.shown import ERROR, cut
 from qcore.transport.codec import encode_reply
 from qcore.transport.perform import Consistency, SessionUse
 from qcore.transport.server import ServerConnection
@@ -159,7 +160,7 @@ class RequestDesk:
             operation = self._application.operation(message.request)
             asked = route(operation, message.consistency, message.session)
         except (StoreError, RemoteProtocolError) as error:
-            connection.send(Error(message.id, str(error), error.detail()))
+            connection.send(Error(message.id, cut(str(error), ERROR), error.detail()))
             return
         refusal = self._refuse_all
         if refusal is None and operation.kind == "write":

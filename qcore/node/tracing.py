@@ -2,30 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import IO, Final
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from qcore.core.status import CoreStatus
 from qcore.node.clock import wall_us
+from qcore.node.line_writer import LineWriter
 from qcore.replica.events import ReplicaEffect
 from qcore.replica.messages import PeerMessage
 from qcore.replica.recorder import ReplicaRecorder, describe
-from qcore.trace import TraceWriter
+from qcore.trace import TextSink, TraceWriter
 from qcore.transport.wire import is_peer_response
 
 #: How often the node should call `flush`: what a kill -9 may cost the trace, seconds.
 FLUSH_INTERVAL_S: Final = 0.2
+#: Bytes of records that wait for a slow file.
+_WAITING_BYTES: Final = 8 * 1024 * 1024
+
+
+def trace_lines(file: int, failed: Callable[[OSError], None]) -> LineWriter:
+    """Writes a trace to an open file in a thread of its own.
+
+    What a file takes too slowly is dropped: a record of kind `fault` says in its place how much.
+
+    Args:
+        file: its descriptor.
+        failed: called once, in that thread, if the file takes no more: the trace ends there.
+    """
+    return LineWriter(file, _WAITING_BYTES, _missing, failed)
+
+
+def _missing(number: int) -> str:
+    writer = TraceWriter(keep=True)
+    note = f"{number} records are missing here: the file took them too slowly"
+    writer.fault(wall_us(), "act", "trace", note=note)
+    return writer.lines()[0]
 
 
 class NodeTrace:
     """Writes what one node does to a file.
 
     Args:
-        stream: the open file.
+        stream: takes the lines, and never waits: see `trace_lines`.
         node_id: this node.
     """
 
-    def __init__(self, stream: IO[str], node_id: int) -> None:
+    def __init__(self, stream: TextSink, node_id: int) -> None:
         self._writer = TraceWriter(stream)
         self._recorder = ReplicaRecorder(self._writer, node_id)
         self._node_id = node_id

@@ -481,3 +481,7 @@ def _counters(page: Exposition, metrics: NodeMetrics, stats: ServerStats) -> Non
     }
     for name, (text, value) in counters.items():
         page.counter(f"{name}_total", text, value)
+    for what in ("log", "trace"):
+        dropped = metrics.lines_dropped.get(what, lambda: 0)()
+        text = f"Lines of the {what} that were dropped because nobody took them in time."
+        page.counter(f"qcore_{what}_lines_dropped_total", text, dropped)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qcore.errors import ConfigError
+from qcore.shown import cut
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -15,11 +16,13 @@ def parse_address(text: str) -> tuple[str, int]:
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
-        raise ConfigError(f"address {text!r}: write an IPv6 host in brackets, as in [::1]:8080")
+        raise ConfigError(
+            f"address {cut(text)!r}: write an IPv6 host in brackets, as in [::1]:8080"
+        )
     if not colon or not host:
-        raise ConfigError(f"address {text!r} is not of the form host:port")
+        raise ConfigError(f"address {cut(text)!r} is not of the form host:port")
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
-        raise ConfigError(f"address {text!r}: port {port!r} is not a number in 0..65535")
+        raise ConfigError(f"address {cut(text)!r}: port {cut(port)!r} is not a number in 0..65535")
     return host, int(port)
 
 

@@ -11,6 +11,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.uri import parse_uri
 
 from qcore.errors import TransportError
+from qcore.shown import cut
 from qcore.transport.address import format_address
 from qcore.transport.connection import Connection, library_logger
 from qcore.transport.limits import TransportLimits
@@ -93,4 +94,4 @@ def _explain(address: str, error: Exception) -> str:
     if isinstance(error, InvalidStatus):
         body = bytes(error.response.body).decode(errors="replace").strip()[:200]
         return f"{address} refused the connection: HTTP {error.response.status_code}: {body}"
-    return f"{address} is not a qcore node: {error}"
+    return f"{address} is not a qcore node: {cut(str(error))}"

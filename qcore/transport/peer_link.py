@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qcore.errors import ConfigError, RemoteProtocolError, TransportError
+from qcore.shown import LONG, cut
 from qcore.transport.address import parse_address
 from qcore.transport.codec import Malformed
 from qcore.transport.outgoing import OutgoingConnection, open_connection
@@ -263,7 +264,7 @@ class PeerLink:
     def _check(self, hello: Hello, answer: HelloResponse) -> None:
         """Whether the right node of the right cluster answered."""
         if isinstance(answer.response, Err):
-            raise HelloRefused(f"refused by {self.address}: {answer.response.text}")
+            raise HelloRefused(f"refused by {self.address}: {cut(answer.response.text, LONG)}")
         reply = answer.response.value
         if reply.protocol != PROTOCOL_VERSION:
             raise HelloRefused(

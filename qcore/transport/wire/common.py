@@ -8,6 +8,7 @@ from typing import Annotated, Generic, TypeVar
 from pydantic import Field
 
 from qcore.errors import QcoreError, Scalar
+from qcore.shown import ERROR, cut
 
 #: The version of this protocol, said in `Hello`.
 PROTOCOL_VERSION = 1
@@ -53,8 +54,8 @@ class Error:
 
 
 def failure(error: QcoreError) -> tuple[Err, Detail]:
-    """`response` and `detail` of a reply that reports `error`.
+    """`response` and `detail` of a reply that reports `error`, whose text may quote what was sent: it is cut.
 
     Use: `InitResponse(request.id, *failure(error))`.
     """
-    return Err(str(error)), error.detail()
+    return Err(cut(str(error), ERROR)), error.detail()

@@ -18,6 +18,8 @@ from qcore.transport.wire.common import (
 )
 
 VersionRange = tuple[VersionNumber, VersionNumber]
+#: They are kept and shown: what is longer is nobody's id.
+Name = Annotated[str, Field(max_length=256)]
 MachineName = Annotated[str, Field(max_length=64)]
 
 #: For the messages that introduce a node: whoever does not know a field yet must still understand them.
@@ -49,11 +51,11 @@ class Hello:
 
     id: MessageId
     protocol: Annotated[int, Field(ge=0, lt=INT_LIMIT)]
-    cluster_id: str
+    cluster_id: Name
     node_id: NodeId
-    role: str = "peer"
-    version: str = ""
-    incarnation: str = ""
+    role: Name = "peer"
+    version: Name = ""
+    incarnation: Name = ""
     membership_index: Annotated[int, Field(ge=0, lt=INT_LIMIT)] = 0
     rules: VersionRange = (1, 1)
     machine: MachineName = ""
@@ -67,10 +69,10 @@ class HelloReply:
     __pydantic_config__: ClassVar[ConfigDict] = _EXTENSIBLE
 
     protocol: Annotated[int, Field(ge=0, lt=INT_LIMIT)]
-    cluster_id: str
+    cluster_id: Name
     node_id: NodeId
-    version: str = ""
-    incarnation: str = ""
+    version: Name = ""
+    incarnation: Name = ""
     membership_index: Annotated[int, Field(ge=0, lt=INT_LIMIT)] = 0
     rules: VersionRange = (1, 1)
     machine: MachineName = ""

@@ -1,0 +1,30 @@
+"""Something that is done again and again on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+
+class Chore:
+    """Calls `work` at once and then at intervals, from `start` to `stop`.
+
+    Args:
+        interval_s: from the end of one call to the next.
+        work: must be quick.
+    """
+
+    def __init__(self, interval_s: float, work: Callable[[], None]) -> None:
+        self._interval_s = interval_s
+        self._work = work
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin on the running event loop."""
+        self._work()
+        self._timer = asyncio.get_running_loop().call_later(self._interval_s, self.start)
+
+    def stop(self) -> None:
+        """Call it no more."""
+        if self._timer is not None:
+            self._timer.cancel()

@@ -1,0 +1,200 @@
+"""Lines to a file that may not take them: a thread of its own writes, and whoever has a line never waits.
+
+A pipe whose reader stands still, a slow disk or a stopped terminal would hold the event loop for as long as it
+pleases. Here lines wait in a queue of bounded size; beyond it they are dropped and counted, and once there is room
+again one line says how many are missing. The order is kept.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final, TextIO
+
+#: Bytes that one call of the operating system gets.
+_CHUNK_BYTES: Final = 64 * 1024
+#: Pause after a failed write, seconds: a full disk may have room later.
+_PAUSE_S: Final = 0.5
+
+
+class LineWriter:
+    """Writes whole lines to a file descriptor. All methods may be called from any thread, and only `flush` waits.
+
+    Args:
+        file: the descriptor; not closed here.
+        limit_bytes: what may wait.
+        missing: makes the line that says how many lines were dropped; may be replaced later.
+        failed: called once, in the thread, when a write fails: nothing is written after that. None: what could not be
+            written is dropped, and writing goes on with what comes later.
+
+    Attributes:
+        dropped: lines that were not written, since the start.
+    """
+
+    def __init__(
+        self,
+        file: int,
+        limit_bytes: int,
+        missing: Callable[[int], str],
+        failed: Callable[[OSError], None] | None = None,
+    ) -> None:
+        self.missing = missing
+        self.dropped = 0
+        self._file = file
+        self._limit = limit_bytes
+        self._failed = failed
+        self._unsaid = 0  # of the dropped ones
+        self._queue: deque[bytes] = deque()
+        self._held = 0
+        self._torn = False  # the last write ended within a line
+        self._ended = False
+        # Reentrant: the garbage collector may run within `put`, and what it finds may log.
+        self._changed = threading.Condition(threading.RLock())
+        self._thread = threading.Thread(target=self._run, name="qcore lines", daemon=True)
+        self._thread.start()
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._file
+
+    def put(self, lines: bytes) -> None:
+        """Take one or several lines, each with its newline; or drop them all if there is no room."""
+        with self._changed:
+            # Once lines were dropped, half of the room must be free again: else every other line would be missing.
+            limit = self._limit // 2 if self._unsaid else self._limit
+            if self._ended or self._held + len(lines) > limit:
+                self._drop(lines)
+                return
+            if self._unsaid:
+                self._say_missing()
+            self._append(lines)
+            self._changed.notify_all()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until all lines are written, at most so long; says whether they are."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._held or self._ended, timeout_s)
+
+    def close(self, timeout_s: float) -> None:
+        """Write what waits, at most so long, and take no more lines."""
+        self.flush(timeout_s)
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def stream(self) -> TextIO:
+        """A text file whose lines go here."""
+        return io.TextIOWrapper(
+            io.BufferedWriter(_Lines(self), 1),
+            encoding="utf-8",
+            errors="backslashreplace",
+            newline="\n",
+            line_buffering=True,
+        )
+
+    # -- below the lock --------------------------------------------------------------------------
+
+    def _append(self, lines: bytes) -> None:
+        self._queue.append(lines)
+        self._held += len(lines)
+
+    def _drop(self, lines: bytes) -> None:
+        number = lines.count(b"\n")
+        self.dropped += number
+        self._unsaid += number
+
+    def _say_missing(self) -> None:
+        number, self._unsaid = self._unsaid, 0
+        self._append((self.missing(number) + "\n").encode(errors="backslashreplace"))
+
+    # -- the thread ------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._queue or self._ended)
+                if self._ended:
+                    return
+                chunk = self._take()
+            error = self._write(chunk)
+            if error is not None and self._failed is None:
+                time.sleep(_PAUSE_S)
+            with self._changed:
+                self._held -= len(chunk)
+                if error is not None and self._failed is not None:
+                    self._give_up()
+                elif self._unsaid and not self._queue and error is None:
+                    self._say_missing()
+                self._changed.notify_all()
+            if error is not None and self._failed is not None:
+                self._failed(error)
+                return
+
+    def _take(self) -> bytes:
+        taken = [self._queue.popleft()]
+        size = len(taken[0])
+        while self._queue and size + len(self._queue[0]) <= _CHUNK_BYTES:
+            taken.append(self._queue.popleft())
+            size += len(taken[-1])
+        return b"".join(taken)
+
+    def _write(self, chunk: bytes) -> OSError | None:
+        rest = memoryview(chunk)
+        try:
+            if self._torn:
+                os.write(self._file, b"\n")
+                self._torn = False
+            while rest:
+                try:
+                    rest = rest[os.write(self._file, rest) :]
+                except BlockingIOError:  # whoever opened the file made it so
+                    select.select((), (self._file,), (), _PAUSE_S)
+        except OSError as error:
+            done = len(chunk) - len(rest)
+            self._torn = done > 0 and chunk[done - 1 : done] != b"\n"
+            with self._changed:
+                self._drop(bytes(rest))
+            return error
+        return None
+
+    def _give_up(self) -> None:
+        self._ended = True
+        for lines in self._queue:
+            self._drop(lines)
+        self._queue.clear()
+        self._held = 0
+
+
+class _Lines(io.RawIOBase):
+    """The bytes below `LineWriter.stream`: what comes in one piece ends with a line, as a rule."""
+
+    def __init__(self, writer: LineWriter) -> None:
+        self.writer = writer
+        self._begun = b""
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self.writer.fileno()
+
+    def write(self, data: object) -> int:
+        piece = bytes(data)  # type: ignore[call-overload]  # a buffer, as `RawIOBase` has it
+        size = len(piece)
+        end = piece.rfind(b"\n") + 1
+        if not end and len(self._begun) + len(piece) > _CHUNK_BYTES:
+            piece, end = (
+                piece + b"\n",
+                len(piece) + 1,
+            )  # a line of any length is no line: it ends here
+        if end:
+            self.writer.put(self._begun + piece[:end])
+            self._begun = piece[end:]
+        else:
+            self._begun += piece
+        return size
