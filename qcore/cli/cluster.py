@@ -57,7 +57,7 @@ def init(
         )
 
     async def work() -> dict[str, Any]:
-        async with QcoreClient(targets, timeout_s=timeout) as client:
+        async with QcoreClient(targets, timeout_s=timeout, admin=True) as client:
             await client.init(members, endpoint=targets[0])
             return await client.get_metrics(targets[0])
 
@@ -121,7 +121,7 @@ def upgrade(
     from qcore.node.client import QcoreClient
 
     async def work() -> ClusterVersion:
-        async with QcoreClient(split_endpoints(endpoints), timeout_s=timeout) as client:
+        async with QcoreClient(split_endpoints(endpoints), timeout_s=timeout, admin=True) as client:
             return await client.upgrade_machine(to)
 
     active = run(work())
@@ -144,7 +144,7 @@ async def ask_all(endpoints: list[str], timeout_s: float) -> list[Answer]:
         except QcoreError as error:
             return error
 
-    async with QcoreClient(endpoints, attempt_timeout_s=timeout_s) as client:
+    async with QcoreClient(endpoints, attempt_timeout_s=timeout_s, admin=True) as client:
         return await asyncio.gather(*(ask(client, endpoint) for endpoint in endpoints))
 
 

@@ -41,7 +41,7 @@ def transfer(
     targets = split_endpoints(endpoints)
 
     async def work() -> tuple[int, int]:
-        async with QcoreClient(targets, timeout_s=timeout) as client:
+        async with QcoreClient(targets, timeout_s=timeout, admin=True) as client:
             before = (await client.leader_metrics())["id"]
             await client.transfer_leader(to)
             return before, (await client.leader_metrics())["id"]

@@ -219,7 +219,9 @@ def _run(
     targets = split_endpoints(endpoints)
 
     async def with_client() -> Members:
-        async with QcoreClient(targets, timeout_s=timeout_s, attempt_timeout_s=timeout_s) as client:
+        async with QcoreClient(
+            targets, timeout_s=timeout_s, attempt_timeout_s=timeout_s, admin=True
+        ) as client:
             return await work(client)
 
     return run(with_client())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qcore.cli.limits import LimitsApart, naming_flags, node_limits, with_limits
 from qcore.cli.options import DEFAULT_ENDPOINT
 from qcore.errors import ConfigError
 
@@ -44,7 +46,8 @@ def _group() -> None:
     """Run a node."""
 
 
-@app.command()
+@app.command(cls=LimitsApart)
+@with_limits
 def start(
     node_id: Annotated[
         int, typer.Option("--id", envvar="QCORE_ID", min=1, help="This node's id in the cluster.")
@@ -203,6 +206,7 @@ def start(
             help="Event loop; by default uvloop when it is installed.",
         ),
     ] = None,
+    **limits: int | float,
 ) -> None:
     """Run a node until SIGTERM or SIGINT; a second signal stops it at once.
 
@@ -214,7 +218,8 @@ def start(
     from qcore.node.lifecycle import run_node
 
     del storage  # one kind so far; the option fixes the name for scripts
-    config = NodeConfig(
+    make = partial(
+        NodeConfig,
         node_id=node_id,
         ws_addr=parse_address(ws_addr, "--ws-addr", allow_port_zero=True),
         data_dir=data_dir,
@@ -234,7 +239,9 @@ def start(
         lease_reads=lease_reads,
         max_rules=LATEST_RULES if max_rules is None else max_rules,
         max_wall_skew_ms=max_wall_skew_ms,
+        **node_limits(limits),
     )
+    config = naming_flags(make)
 
     def listening(address: str) -> None:
         print(f"qcore node {node_id} listens on {address}", flush=True)

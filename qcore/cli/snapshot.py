@@ -57,7 +57,7 @@ def save(
     targets = split_endpoints(endpoints)
 
     async def work() -> SnapshotHeader:
-        async with QcoreClient(targets, timeout_s=timeout) as client:
+        async with QcoreClient(targets, timeout_s=timeout, admin=True) as client:
             try:
                 return await client.save_snapshot(file, stale=stale, force=force, timeout_s=timeout)
             except (NotLeader, DeadlineExceeded) as error:

@@ -73,16 +73,22 @@ class QcoreClient:
         endpoints: `host:port` of some nodes; others are found when a node names the leader.
         timeout_s: how long one operation may take, with all its retries.
         attempt_timeout_s: how long one attempt waits for a reply.
+        admin: for an operator's program: it takes the places that nodes keep for those.
 
     Raises:
         ConfigError: an endpoint is not `host:port`, or there is none.
     """
 
     def __init__(
-        self, endpoints: Sequence[str], *, timeout_s: float = 15.0, attempt_timeout_s: float = 8.0
+        self,
+        endpoints: Sequence[str],
+        *,
+        timeout_s: float = 15.0,
+        attempt_timeout_s: float = 8.0,
+        admin: bool = False,
     ) -> None:
         self._rng = random.Random()
-        self._endpoints = Endpoints(endpoints, self._rng)
+        self._endpoints = Endpoints(endpoints, self._rng, admin=admin)
         self._timeout_s = timeout_s
         self._attempt_timeout_s = attempt_timeout_s
 
@@ -458,11 +464,9 @@ class QcoreClient:
             OutcomeUnknown: it did not answer.
             RemoteProtocolError: it did not understand.
         """
-        connection = await self._endpoints.connect(endpoint)
+        wait_s = self._attempt_timeout_s if timeout_s is None else timeout_s
         try:
-            return await connection.request(
-                name, fields, timeout_s=self._attempt_timeout_s if timeout_s is None else timeout_s
-            )
+            return await self._endpoints.request(endpoint, name, fields, wait_s)
         except ErrorReply as error:
             if str(error) != f"{name}: unknown message type":
                 raise

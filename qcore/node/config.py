@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
@@ -11,6 +11,7 @@ from qcore.core.version import LATEST_RULES
 from qcore.errors import ConfigError
 from qcore.replica.config import ReplicaConfig
 from qcore.shown import cut
+from qcore.transport.limits import TransportLimits
 
 #: Characters, as in the names of DNS.
 _MAX_HOST: Final = 253
@@ -83,6 +84,13 @@ class NodeConfig:
             either they are refused as overloaded.
         max_command_bytes: a client's larger command is refused. The topology may be larger: see
             `MAX_TOPOLOGY_BYTES`.
+        max_session_requests: requests to open, keep and close sessions in progress at this node.
+        max_admin_requests: membership changes, catch-ups and transfers that wait; a quarter of them is kept for
+            operators.
+        max_uncommitted_bytes: entries that are not committed; beyond it writes are refused as overloaded.
+        max_inflight_messages, max_inflight_bytes: appends on their way to one follower; beyond either the leader waits.
+        max_snapshot_size: characters of a leader's snapshot; a larger one is ignored.
+        limits: of connections.
         snapshot_entries, snapshot_bytes, keep_entries, keep_bytes: when to take a snapshot, and what it leaves of the
             log; see `ReplicaConfig`.
         priority, lease_reads, max_wall_skew_ms: see `RaftConfig`.
@@ -109,6 +117,13 @@ class NodeConfig:
     max_pending_requests: int = 8192
     max_pending_bytes: int = 64 * 1024 * 1024
     max_command_bytes: int = 1024 * 1024
+    max_session_requests: int = 1024
+    max_admin_requests: int = 64
+    max_uncommitted_bytes: int = 64 * 1024 * 1024
+    max_inflight_messages: int = 16
+    max_inflight_bytes: int = 1024 * 1024
+    max_snapshot_size: int = 4 * 1024 * 1024 * 1024
+    limits: TransportLimits = field(default_factory=TransportLimits)
     shutdown_grace_ms: int = 5000
     snapshot_entries: int = 50_000
     snapshot_bytes: int = 64 * 1024 * 1024
@@ -122,7 +137,12 @@ class NodeConfig:
     def __post_init__(self) -> None:
         if not 1 <= self.node_id <= 2**63 - 1:
             raise ConfigError(f"--id is {self.node_id}; it must be a positive 64-bit number")
-        for name in ("request_timeout_ms", "shutdown_grace_ms", "max_command_bytes"):
+        for name in (
+            "request_timeout_ms",
+            "shutdown_grace_ms",
+            "max_command_bytes",
+            "max_session_requests",
+        ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
         self.replica_config()
@@ -142,11 +162,16 @@ class NodeConfig:
                 priority=self.priority,
                 lease_reads=self.lease_reads,
                 max_wall_skew_ms=self.max_wall_skew_ms,
+                max_uncommitted_bytes=self.max_uncommitted_bytes,
+                max_inflight_messages=self.max_inflight_messages,
+                max_inflight_bytes=self.max_inflight_bytes,
+                max_snapshot_size=self.max_snapshot_size,
             ),
             # The door for clients is `RequestDesk`; behind it the topology must pass as well.
             max_command_bytes=max(self.max_command_bytes, MAX_TOPOLOGY_BYTES),
             max_pending_requests=self.max_pending_requests,
             max_pending_bytes=self.max_pending_bytes,
+            max_admin_requests=self.max_admin_requests,
             snapshot_entries=self.snapshot_entries,
             snapshot_bytes=self.snapshot_bytes,
             keep_entries=self.keep_entries,

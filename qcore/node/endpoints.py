@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from random import Random
 from typing import Final
 
+from pydantic import JsonValue
+
 from qcore.errors import ConfigError, NotLeader, QcoreError
 from qcore.node.config import parse_address
-from qcore.transport.client import ClientConnection
+from qcore.transport.client import ClientConnection, Fields, NotTaken
 
 _CONNECT_TIMEOUT_S: Final = 2.0
 
@@ -20,6 +22,7 @@ class Endpoints:
     Args:
         given: `host:port` of some nodes; others are found when a node names the leader.
         rng: chooses among them.
+        admin: take the places that nodes keep for operators.
 
     Attributes:
         given: the same, as they are written canonically.
@@ -29,12 +32,13 @@ class Endpoints:
         ConfigError: an endpoint is not `host:port`, or there is none.
     """
 
-    def __init__(self, given: Sequence[str], rng: Random) -> None:
+    def __init__(self, given: Sequence[str], rng: Random, *, admin: bool = False) -> None:
         if not given:
             raise ConfigError("no endpoints: give at least one host:port")
         self.given = [str(parse_address(text, "endpoints")) for text in given]
         self.preferred = self.given[0]
         self._rng = rng
+        self._admin = admin
         self._connections: dict[str, ClientConnection] = {}
         self._connecting: dict[str, asyncio.Task[ClientConnection]] = {}
 
@@ -71,6 +75,21 @@ class Endpoints:
             task.add_done_callback(lambda done: self._connected(endpoint, done))
         return await asyncio.shield(task)
 
+    async def request(
+        self, endpoint: str, name: str, fields: Fields, timeout_s: float
+    ) -> dict[str, JsonValue]:
+        """Send one message to a node; again if it closed the idle connection before it took the message.
+
+        Raises:
+            QcoreError: see `ClientConnection.request`.
+        """
+        connection = await self.connect(endpoint)
+        try:
+            return await connection.request(name, fields, timeout_s=timeout_s)
+        except NotTaken:
+            connection = await self.connect(endpoint)
+            return await connection.request(name, fields, timeout_s=timeout_s)
+
     def _connected(self, endpoint: str, task: asyncio.Task[ClientConnection]) -> None:
         self._connecting.pop(endpoint, None)
         if not task.cancelled():
@@ -79,7 +98,7 @@ class Endpoints:
     async def _open(self, endpoint: str) -> ClientConnection:
         address = parse_address(endpoint, "endpoint")
         connection = await ClientConnection.connect(
-            address.host, address.port, timeout_s=_CONNECT_TIMEOUT_S
+            address.host, address.port, timeout_s=_CONNECT_TIMEOUT_S, admin=self._admin
         )
         # Leaders come and go, and with them the addresses that were named: the dead ones are not kept.
         self._connections = {

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,7 @@ from qcore.errors import (
 from qcore.files import open_at_once
 from qcore.node.application import Application, EntityApplication
 from qcore.node.config import NodeConfig
+from qcore.node.descriptors import fit_to_open_files
 from qcore.node.garbage import Garbage
 from qcore.node.line_writer import LineWriter
 from qcore.node.logs import LAST_LINES_S, NodeLog
@@ -82,6 +84,7 @@ def run_node(
     """
     log = NodeLog(config.node_id)
     log.install(config.log_format, config.log_level)
+    config = replace(config, limits=fit_to_open_files(config.limits, log))
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     application = application or EntityApplication()
     with ExitStack() as stack:

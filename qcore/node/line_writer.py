@@ -153,7 +153,9 @@ class LineWriter:
                 try:
                     rest = rest[os.write(self._file, rest) :]
                 except BlockingIOError:  # whoever opened the file made it so
-                    select.select((), (self._file,), (), _PAUSE_S)
+                    waiting = select.poll()
+                    waiting.register(self._file, select.POLLOUT)
+                    waiting.poll(_PAUSE_S * 1000)
         except OSError as error:
             done = len(chunk) - len(rest)
             self._torn = done > 0 and chunk[done - 1 : done] != b"\n"

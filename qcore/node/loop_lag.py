@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import Final
@@ -48,7 +50,8 @@ class LoopLag:
     """A timer that notes by how much it is late.
 
     Two figures tell the own stalls from a machine that is busy elsewhere: how late the timer was, and how much
-    of that is the node's own doing: all but the time that the thread waited for a processor.
+    of that is the node's own doing: all but the time that the thread waited for a processor, or that somebody had
+    stopped the process (SIGSTOP; what it computed meanwhile is its own).
 
     Args:
         metrics: `stall_seconds` and `stall_own_seconds` are counted there.
@@ -65,11 +68,14 @@ class LoopLag:
         self._due = 0.0
         self._waited_s = 0.0
         self._computed_s = 0.0
+        self._was_stopped = False
 
     def start(self) -> None:
         """Begin to watch the running event loop."""
         self._run_queue = RunQueue()
         self._waited_s, self._computed_s = self._run_queue.waited_s(), time.thread_time()
+        if threading.current_thread() is threading.main_thread():  # no other may handle signals
+            asyncio.get_running_loop().add_signal_handler(signal.SIGCONT, self._continued)
         self._arm()
 
     def stop(self) -> None:
@@ -77,6 +83,7 @@ class LoopLag:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGCONT)
         if self._run_queue is not None:
             self._run_queue.close()
 
@@ -88,7 +95,11 @@ class LoopLag:
         assert self._run_queue is not None, "not started"
         late_s = max(0.0, time.monotonic() - self._due)
         waited_s, computed_s = self._run_queue.waited_s(), time.thread_time()
+        computed_s -= self._computed_s
         own_s = max(0.0, late_s - (waited_s - self._waited_s))
+        stopped, self._was_stopped = self._was_stopped, False
+        if stopped:
+            own_s = min(own_s, computed_s)
         self._metrics.stall_seconds.observe(late_s)
         self._metrics.stall_own_seconds.observe(own_s)
         if late_s >= self._warn_after_s:
@@ -97,7 +108,13 @@ class LoopLag:
                 "event loop stalled",
                 seconds=late_s,
                 own_seconds=own_s,
-                computed_seconds=computed_s - self._computed_s,
+                computed_seconds=computed_s,
+                stopped=stopped,
             )
-        self._waited_s, self._computed_s = waited_s, computed_s
+        self._waited_s = waited_s
+        self._computed_s += computed_s
         self._arm()
+
+    def _continued(self) -> None:
+        """SIGCONT: the process may have been stopped. The event loop says so before it calls a timer that is late."""
+        self._was_stopped = True

@@ -58,15 +58,13 @@ class ManagementDesk:
 
     Args:
         core: looked at for the configuration in force.
-        ask: gives the replica an event with a fresh request id, and calls back with its outcome.
         timeout_ms: for requests other than membership changes.
     """
 
-    def __init__(self, core: RaftCore, ask: Ask, timeout_ms: int) -> None:
+    def __init__(self, core: RaftCore, timeout_ms: int) -> None:
         self._core = core
-        self._ask = ask
         self._timeout_ms = timeout_ms
-        self._snapshots = SnapshotDesk(core, ask, timeout_ms)
+        self._snapshots = SnapshotDesk(core, timeout_ms)
 
     def take(
         self,
@@ -74,6 +72,7 @@ class ManagementDesk:
         message: object,
         refuse_all: QcoreError | None,
         refuse_writes: QcoreError | None,
+        ask: Ask,
     ) -> bool:
         """Take a message of this kind and return True, or False if it is none.
 
@@ -82,9 +81,10 @@ class ManagementDesk:
             message: any message of the wire.
             refuse_all: answer with this error, whatever is asked (shutting down).
             refuse_writes: the same for what goes through the log (disk full).
+            ask: gives the replica an event with a fresh request id, and calls back with its outcome.
         """
         refusal = refuse_all or refuse_writes
-        if self._snapshots.take(connection, message, refusal):
+        if self._snapshots.take(connection, message, refusal, ask):
             return True
         match message:
             case TransferLeader():
@@ -105,7 +105,7 @@ class ManagementDesk:
         if refusal is not None:
             connection.send(reply(None, refusal))
         else:
-            self._ask(event, lambda done: connection.send(reply(done.result, done.error)))
+            ask(event, lambda done: connection.send(reply(done.result, done.error)))
         return True
 
     def _change(self, message: ChangeMembership) -> tuple[MakeEvent, MakeReply]:

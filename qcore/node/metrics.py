@@ -6,12 +6,17 @@ somebody asks.
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+#: Kinds of clients' requests, and how they end.
+KINDS: Final = ("write", "read")
+OUTCOMES: Final = ("ok", "refused", "unknown")
 
 #: Upper bounds in seconds.
 LATENCY_BUCKETS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
@@ -51,7 +56,7 @@ class NodeMetrics:
     """What a node counts since it started.
 
     Attributes:
-        requests: outcomes by (kind, outcome): kind `write` or `read`; outcome `ok`, `refused` or `unknown`.
+        requests: outcomes by (kind, outcome), see `KINDS` and `OUTCOMES`.
         request_seconds: time from a request's arrival to its reply, by kind.
         step_events: how many events each step of the replica took together.
         commit_seconds: time from handing writes to the disk to their being durable.
@@ -70,12 +75,12 @@ class NodeMetrics:
             time.
     """
 
-    requests: dict[tuple[str, str], int] = field(default_factory=dict)
+    requests: dict[tuple[str, str], int] = field(
+        # All of them from the start: a rate needs the 0 before the first.
+        default_factory=lambda: dict.fromkeys(itertools.product(KINDS, OUTCOMES), 0)
+    )
     request_seconds: dict[str, Histogram] = field(
-        default_factory=lambda: {
-            "write": Histogram(LATENCY_BUCKETS),
-            "read": Histogram(LATENCY_BUCKETS),
-        }
+        default_factory=lambda: {kind: Histogram(LATENCY_BUCKETS) for kind in KINDS}
     )
     step_events: Histogram = field(default_factory=lambda: Histogram(BATCH_BUCKETS))
     commit_seconds: Histogram = field(default_factory=lambda: Histogram(LATENCY_BUCKETS))
@@ -96,7 +101,7 @@ class NodeMetrics:
     def count_request(self, kind: str, outcome: str, seconds: float) -> None:
         """Count a request that ended."""
         key = (kind, outcome)
-        self.requests[key] = self.requests.get(key, 0) + 1
+        self.requests[key] += 1
         self.request_seconds[kind].observe(seconds)
 
 

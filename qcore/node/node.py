@@ -131,9 +131,9 @@ class Node:
         )
         self._links = PeerLinks(self._admission, self._host.post, log, self._metrics, self._trace)
         codec = Codec({**REGISTRY, "Perform": application.perform_type})
-        self._pool = PeerPool(codec, self._links, self._links.hello, rng)
+        self._pool = PeerPool(codec, self._links, self._links.hello, rng, config.limits)
         self._links.use_pool(self._pool)
-        self._server = Server(codec, self)
+        self._server = Server(codec, self, config.limits)
         self._desk = RequestDesk(
             application,
             self._identity,

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import count
-from typing import Any, Final, Protocol, cast
+from typing import Any, Protocol, cast
 from uuid import uuid4
 
 from pydantic import JsonValue
@@ -32,6 +33,7 @@ from qcore.node.clock import now_us
 from qcore.node.config import NodeConfig, parse_address
 from qcore.node.management import MAX_MEMBERS, ManagementDesk
 from qcore.node.metrics import NodeMetrics
+from qcore.node.places import Places
 from qcore.node.routing import counted_as, route
 from qcore.replica.events import ClientRequest, InitCluster, ReplicaEvent, Reply
 from qcore.replica.flow import Flow
@@ -50,9 +52,6 @@ from qcore.transport.wire import (
     Ok,
     failure,
 )
-
-#: Requests about the cluster and about sessions in progress; beyond them `Overloaded`.
-MAX_MANAGEMENT_REQUESTS: Final = 1024
 
 
 class PerformEnvelope(Protocol):
@@ -88,7 +87,7 @@ class RequestDesk:
         config: NodeConfig,
         core: RaftCore,
     ) -> None:
-        self._management = ManagementDesk(core, self.ask, config.request_timeout_ms)
+        self._management = ManagementDesk(core, config.request_timeout_ms)
         self._application = application
         self._identity = identity
         self._post = post
@@ -99,11 +98,11 @@ class RequestDesk:
         self._max_command_bytes = config.max_command_bytes
         longest_us, now = config.election_timeout_max_ms * 1000, now_us()
         self._flow = Flow(config.max_pending_requests, config.max_pending_bytes, longest_us, now)
-        self._asked = Flow(MAX_MANAGEMENT_REQUESTS, 1, longest_us, now)
+        self._places = Places(config, longest_us, now)
         self._request_ids = count(1)
         #: request id -> connection, envelope id, command name, kind, bytes, arrival µs. A tuple: it is on the hot path.
         self._performs: dict[int, tuple[ServerConnection, str, str, RequestKind, int, int]] = {}
-        self._callbacks: dict[int, Callable[[Reply], None]] = {}
+        self._callbacks: dict[int, tuple[Flow | None, Callable[[Reply], None]]] = {}
         self._metrics_json: str | None = None
         self._refuse_all: QcoreError | None = None
         self._refuse_writes: QcoreError | None = None
@@ -129,9 +128,10 @@ class RequestDesk:
             case Error():
                 pass  # somebody could not read our reply; there is nothing to answer
             case _:
-                crowded = self._asked.refusal(0, now_us())
-                refusals = (self._refuse_all or crowded, self._refuse_writes)
-                if not self._management.take(connection, message, *refusals):
+                flow = self._places.of(connection, message)
+                refusals = (self._refuse_all or flow.refusal(0, now_us()), self._refuse_writes)
+                ask = partial(self.ask, flow=flow)
+                if not self._management.take(connection, message, *refusals, ask):
                     self._not_a_request(connection, message)
 
     def _metrics_text(self) -> str:
@@ -148,11 +148,17 @@ class RequestDesk:
         """A request of the node's own, forwarded like any other. `done` gets its outcome."""
         self.ask(lambda number: ClientRequest(number, kind, payload, self._timeout_ms), done)
 
-    def ask(self, event: Callable[[int], ReplicaEvent], done: Callable[[Reply], None]) -> None:
-        """Give the replica the event made for a fresh request id; `done` gets its outcome."""
+    def ask(
+        self,
+        event: Callable[[int], ReplicaEvent],
+        done: Callable[[Reply], None],
+        flow: Flow | None = None,
+    ) -> None:
+        """Give the replica the event made for a fresh request id; `done` gets its outcome. `flow` counts it."""
         request_id = next(self._request_ids)
-        self._asked.take(0)
-        self._callbacks[request_id] = done
+        if flow is not None:
+            flow.take(0)
+        self._callbacks[request_id] = (flow, done)
         self._post(event(request_id))
 
     def _perform(self, connection: ServerConnection, message: PerformEnvelope) -> None:
@@ -251,10 +257,12 @@ class RequestDesk:
         """The replica's outcome of a request."""
         perform = self._performs.pop(reply.request_id, None)
         if perform is None:
-            callback = self._callbacks.pop(reply.request_id, None)
-            if callback is not None:
-                self._asked.release(0, now_us())
-                callback(reply)
+            asked = self._callbacks.pop(reply.request_id, None)
+            if asked is not None:
+                flow, done = asked
+                if flow is not None:
+                    flow.release(0, now_us())
+                done(reply)
             return
         connection, message_id, name, kind, size, arrived = perform
         now = now_us()

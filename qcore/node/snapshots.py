@@ -85,16 +85,12 @@ class SnapshotDesk:
 
     Args:
         core: holds the newest snapshot.
-        ask: gives the replica an event with a fresh request id, and calls back with its outcome.
         confirm_ms: how long a quorum may take to confirm that the state is recent.
         idle_s: see `IDLE_S`.
     """
 
-    def __init__(
-        self, core: RaftCore, ask: Ask, confirm_ms: int, *, idle_s: float = IDLE_S
-    ) -> None:
+    def __init__(self, core: RaftCore, confirm_ms: int, *, idle_s: float = IDLE_S) -> None:
         self._core = core
-        self._ask = ask
         self._confirm_ms = confirm_ms
         self._idle_s = idle_s
         self._loop = asyncio.get_running_loop()
@@ -102,7 +98,7 @@ class SnapshotDesk:
         self._sweeping = False
 
     def take(
-        self, connection: ServerConnection, message: object, refusal: QcoreError | None
+        self, connection: ServerConnection, message: object, refusal: QcoreError | None, ask: Ask
     ) -> bool:
         """Take a message of this kind and return True, or False if it is none.
 
@@ -110,10 +106,12 @@ class SnapshotDesk:
             connection: where it came from, and where the answer goes.
             message: any message of the wire.
             refusal: answer with this error if it would begin something.
+            ask: gives the replica an event with a fresh request id, and calls back with its outcome.
         """
         match message:
             case TakeSnapshot():
-                self._take_snapshot(connection, message, refusal or self._overloaded())
+                refusal = refusal or self._overloaded(connection)
+                self._take_snapshot(connection, message, refusal, ask)
             case ReadSnapshot():
                 self._read(connection, message)
             case _:
@@ -123,7 +121,11 @@ class SnapshotDesk:
     # -- taking ----------------------------------------------------------------------------------
 
     def _take_snapshot(
-        self, connection: ServerConnection, message: TakeSnapshot, refusal: QcoreError | None
+        self,
+        connection: ServerConnection,
+        message: TakeSnapshot,
+        refusal: QcoreError | None,
+        ask: Ask,
     ) -> None:
         def answer(outcome: SnapshotInfo | QcoreError) -> None:
             if isinstance(outcome, QcoreError):
@@ -138,9 +140,14 @@ class SnapshotDesk:
         event: Callable[[int], ReplicaEvent] = partial(
             CopyState, timeout_ms=timeout_ms, confirm_ms=self._confirm_ms, stale=message.stale
         )
-        self._ask(event, lambda reply: self._taken(reply, answer))
+        ask(event, lambda reply: self._taken(connection, reply, answer))
 
-    def _taken(self, reply: Reply, answer: Callable[[SnapshotInfo | QcoreError], None]) -> None:
+    def _taken(
+        self,
+        connection: ServerConnection,
+        reply: Reply,
+        answer: Callable[[SnapshotInfo | QcoreError], None],
+    ) -> None:
         """The core holds the snapshot now, or one that is newer still."""
         snapshot = self._core.snapshot
         if reply.error is not None:
@@ -150,7 +157,7 @@ class SnapshotDesk:
         index = snapshot.meta.last_included_index
         pin = self._pins.get(index)
         if pin is None:
-            crowded = self._overloaded()
+            crowded = self._overloaded(connection)
             if crowded is not None:
                 answer(crowded)
                 return
@@ -162,8 +169,9 @@ class SnapshotDesk:
         else:
             pin.waiting.append(answer)
 
-    def _overloaded(self) -> Overloaded | None:
-        if len(self._pins) < MAX_PINS or any(pin.readers == 0 for pin in self._pins.values()):
+    def _overloaded(self, connection: ServerConnection) -> Overloaded | None:
+        places = MAX_PINS + (1 if connection.admin else 0)  # one more is kept for an operator
+        if len(self._pins) < places or any(pin.readers == 0 for pin in self._pins.values()):
             return None
         return Overloaded(
             f"{len(self._pins)} copies of the state are being read here: retry in {_CROWDED_MS} ms, or ask "
@@ -173,8 +181,8 @@ class SnapshotDesk:
 
     def _pin(self, snapshot: Snapshot) -> _Pin:
         """Keep the snapshot; one that was read to its end gives way."""
-        if len(self._pins) >= MAX_PINS:
-            finished = [index for index, pin in self._pins.items() if pin.readers == 0]
+        finished = [index for index, pin in self._pins.items() if pin.readers == 0]
+        if len(self._pins) >= MAX_PINS and finished:
             del self._pins[min(finished)]
         pin = _Pin(snapshot, self._loop.time())
         self._pins[snapshot.meta.last_included_index] = pin

@@ -20,7 +20,13 @@ from qcore.errors import (
     TransportError,
 )
 from qcore.transport.limits import TransportLimits
-from qcore.transport.outgoing import OutgoingConnection, open_connection
+from qcore.transport.outgoing import (
+    ADMIN,
+    GOING_AWAY,
+    IDLE_REASON,
+    OutgoingConnection,
+    open_connection,
+)
 from qcore.transport.reply_errors import ErrorReply
 
 logger = logging.getLogger("qcore.transport")
@@ -39,6 +45,10 @@ class ConnectionLost(TransportError):
     """The connection ended before the reply came: the request may or may not have had effect."""
 
     retryable = False
+
+
+class NotTaken(TransportError):
+    """The node closed the idle connection before the request reached it: it certainly had no effect."""
 
 
 @dataclass(slots=True)
@@ -78,14 +88,18 @@ class ClientConnection:
         *,
         timeout_s: float = 5.0,
         limits: TransportLimits | None = None,
+        admin: bool = False,
     ) -> ClientConnection:
-        """Open a connection.
+        """Open a connection; with `admin` for an operator, whose place a node keeps.
 
         Raises:
             TransportError: no answer in time, refused, or not a qcore node; says which.
         """
         chosen = limits or TransportLimits()
-        wire = await open_connection(lambda: _ClientWire(host, port, chosen), host, port, timeout_s)
+        role = ADMIN if admin else None
+        wire = await open_connection(
+            lambda: _ClientWire(host, port, chosen, role), host, port, timeout_s
+        )
         return cls(wire)
 
     @property
@@ -113,6 +127,7 @@ class ClientConnection:
             Overloaded: too many requests wait for replies on this connection, or too many bytes to be sent; this one
                 was not sent.
             ConnectionLost: the connection ended before the reply came; likewise (a `TransportError`).
+            NotTaken: the node closed the connection as idle before the request reached it: send it again.
             TransportError: the connection was closed already; nothing was sent.
         """
         if not self._wire.is_open:
@@ -178,10 +193,13 @@ class ClientConnection:
     def ended(self, error: TransportError | None) -> None:
         """The connection is gone: nobody needs to wait any longer."""
         reason = str(error) if error is not None else f"the connection to {self.remote} was closed"
+        idle = self._wire.close_received == (GOING_AWAY, IDLE_REASON)
         for waiting in self._waiting.values():
             if not waiting.reply.done():
                 waiting.reply.set_exception(
-                    ConnectionLost(f"{reason}; the request may or may not have had effect")
+                    NotTaken(f"{reason}; the request was not taken: send it again")
+                    if idle
+                    else ConnectionLost(f"{reason}; the request may or may not have had effect")
                 )
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -205,8 +223,8 @@ class ClientConnection:
 class _ClientWire(OutgoingConnection):
     """The connection below a `ClientConnection`."""
 
-    def __init__(self, host: str, port: int, limits: TransportLimits) -> None:
-        super().__init__(host, port, limits, role=None)
+    def __init__(self, host: str, port: int, limits: TransportLimits, role: str | None) -> None:
+        super().__init__(host, port, limits, role)
         self.owner: ClientConnection | None = None
 
     def _frame_received(self, data: bytes | bytearray, is_text: bool) -> None:
@@ -243,4 +261,4 @@ def _encode(type_name: str, request_id: str, fields: Fields) -> bytes:
     return data
 
 
-__all__ = ["ClientConnection", "ConnectionLost", "ErrorReply", "RemoteProtocolError"]
+__all__ = ["ClientConnection", "ConnectionLost", "ErrorReply", "NotTaken", "RemoteProtocolError"]

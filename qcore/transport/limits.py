@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 from qcore.errors import ConfigError
 
 MIB = 1024 * 1024
+
+
+#: Times for which 0 means never.
+OR_NEVER = ("idle_timeout_s",)
+
+#: Limits that only a client looks at.
+CLIENT_ONLY = ("max_client_requests",)
 
 
 @dataclass(slots=True, frozen=True)
@@ -25,6 +33,10 @@ class TransportLimits:
         max_clients: connections without an accepted `Hello`; beyond it 503.
         max_handshakes: connections that have not finished their HTTP request; the oldest gives way.
         reserved_for_peers: connections beyond `max_clients` for those that announce themselves as peers.
+        reserved_for_admin: connections beyond `max_clients` for those that announce themselves as an operator's; the
+            one without a request for longest gives way.
+        idle_timeout_s: a client without a request in progress that has sent none for so long is closed with 1001;
+            0 for never.
         backoff_min_s, backoff_max_s: pause before reconnecting to a peer, doubling, jittered.
         refused_backoff_s: the same after a peer refused our `Hello`.
         max_peer_queue_messages: sent to one peer within one turn of the event loop or while its socket
@@ -49,6 +61,8 @@ class TransportLimits:
     max_clients: int = 512
     max_handshakes: int = 384
     reserved_for_peers: int = 64
+    reserved_for_admin: int = 8
+    idle_timeout_s: float = 300.0
     backoff_min_s: float = 0.05
     backoff_max_s: float = 1.0
     refused_backoff_s: float = 5.0
@@ -58,10 +72,10 @@ class TransportLimits:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            if not getattr(self, field.name) > 0:
-                raise ConfigError(
-                    f"{field.name} is {getattr(self, field.name)}; it must be positive"
-                )
+            value, or_never = getattr(self, field.name), field.name in OR_NEVER
+            if not (0 < value < math.inf or (value == 0 and or_never)):
+                least = "at least 0" if or_never else "positive"
+                raise ConfigError(f"{field.name} is {value}; it must be {least}")
         if self.dead_after_s <= self.ping_interval_s:
             raise ConfigError(
                 f"dead_after_s ({self.dead_after_s}) must be above ping_interval_s "

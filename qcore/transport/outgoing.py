@@ -16,8 +16,18 @@ from qcore.transport.address import format_address
 from qcore.transport.connection import Connection, library_logger
 from qcore.transport.limits import TransportLimits
 
-#: The header with which a node announces that it will say `Hello`.
+#: The header with which a node announces that it will say `Hello`, or an operator's program what it is for.
 ROLE_HEADER = "Qcore-Role"
+
+#: Its values.
+PEER, ADMIN = "peer", "admin"
+
+#: The code of a close frame from an end that goes away.
+GOING_AWAY = 1001
+
+#: With this reason, and code 1001, a server closes a connection on which no request was in progress for long. Whatever
+#: the client had sent and got no answer to was not looked at.
+IDLE_REASON = "idle: no request for too long; connect again"
 
 
 class OutgoingConnection(Connection):

@@ -12,7 +12,7 @@ from qcore.errors import ConfigError, RemoteProtocolError, TransportError
 from qcore.shown import LONG, cut
 from qcore.transport.address import parse_address
 from qcore.transport.codec import Malformed
-from qcore.transport.outgoing import OutgoingConnection, open_connection
+from qcore.transport.outgoing import PEER, OutgoingConnection, open_connection
 from qcore.transport.wire import (
     PEER_REQUESTS,
     PROTOCOL_VERSION,
@@ -66,7 +66,7 @@ class PeerConnection(OutgoingConnection):
     """One connection of a link, from the attempt to the end."""
 
     def __init__(self, link: PeerLink, host: str, port: int) -> None:
-        super().__init__(host, port, link.pool.limits, role="peer")
+        super().__init__(host, port, link.pool.limits, role=PEER)
         self.answer: asyncio.Future[HelloResponse] = self._loop.create_future()
         self._link = link
 

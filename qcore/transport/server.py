@@ -10,6 +10,8 @@ from qcore.transport.address import format_address
 from qcore.transport.codec import Codec
 from qcore.transport.handler import HttpResponse, PeerIdentity, ServerHandler, ServerStats
 from qcore.transport.limits import TransportLimits
+from qcore.transport.listener import Listener
+from qcore.transport.outgoing import GOING_AWAY
 from qcore.transport.server_connection import ServerConnection
 from qcore.transport.wire import PEER_REQUESTS, PEER_RESPONSES, Error, Hello
 
@@ -18,10 +20,6 @@ logger = logging.getLogger("qcore.transport")
 #: Connections kept for one peer; a node needs one, and has two for a moment when it reconnects.
 _CONNECTIONS_PER_PEER = 4
 
-#: Connections that the operating system holds until they are accepted.
-_BACKLOG = 256
-
-_GOING_AWAY = 1001
 _TRY_AGAIN_LATER = 1013
 
 
@@ -30,8 +28,8 @@ class Server:
 
     Numbers are bounded by kind, so that a flood of one kind does not shut out the others: connections
     that have not finished their HTTP request (the oldest gives way), clients (503 beyond the
-    limit), connections that announced themselves as peers and have not said Hello (the
-    oldest gives way), and accepted peers.
+    limit), connections that announced themselves as an operator's (the one idle for longest gives way), those that
+    announced themselves as peers and have not said Hello (the oldest gives way), and accepted peers.
 
     Args:
         codec: the messages understood.
@@ -56,10 +54,11 @@ class Server:
             and cls not in (Error, Hello, *PEER_REQUESTS, *PEER_RESPONSES)
         )
         self.counts = ServerStats()
-        self._listener: asyncio.Server | None = None
+        self._listener: Listener | None = None
         # Dictionaries as ordered sets: oldest first.
         self._handshaking: dict[ServerConnection, None] = {}
         self._clients: dict[ServerConnection, None] = {}
+        self._admins: dict[ServerConnection, None] = {}
         self._announced: dict[ServerConnection, None] = {}
         self._peers: dict[int, dict[ServerConnection, None]] = {}
         self._stopping = False
@@ -68,7 +67,7 @@ class Server:
     @property
     def stats(self) -> ServerStats:
         """Counts so far; the present numbers are up to date."""
-        self.counts.clients = len(self._clients) + len(self._announced)
+        self.counts.clients = len(self._clients) + len(self._admins) + len(self._announced)
         self.counts.peers = sum(map(len, self._peers.values()))
         self.counts.handshaking = len(self._handshaking)
         return self.counts
@@ -79,17 +78,15 @@ class Server:
         Raises:
             TransportError: the address cannot be bound.
         """
-        loop = asyncio.get_running_loop()
+        self._listener = Listener(lambda: ServerConnection(self), self._not_accepted)
         try:
-            self._listener = await loop.create_server(
-                lambda: ServerConnection(self), host, port, backlog=_BACKLOG
-            )
+            bound = await self._listener.start(host, port)
         except (OSError, UnicodeError) as error:
             raise TransportError(
                 f"cannot listen on {format_address(host, port)}: {error}; is another process using "
                 "the port, or is the host not one of this machine's?"
             ) from None
-        return format_address(host, self._listener.sockets[0].getsockname()[1])
+        return format_address(host, bound)
 
     async def stop(self) -> None:
         """Stop listening, close every connection with 1001, and wait until they are gone."""
@@ -97,19 +94,16 @@ class Server:
         if self._listener is not None:
             self._listener.close()
         for connection in self.connections():
-            connection.close(_GOING_AWAY, "the server stops")
+            connection.close(GOING_AWAY, "the server stops")
         for connection in [*self._handshaking]:
             connection.abort("the server stops")
         self._check_all_gone()
         # Each connection has its own deadline for the closing handshake, so this ends.
         await self._all_gone.wait()
-        if self._listener is not None:
-            await self._listener.wait_closed()
-            self._listener = None
 
     def connections(self) -> list[ServerConnection]:
         """The open WebSocket connections, oldest first."""
-        everyone = [*self._clients, *self._announced]
+        everyone = [*self._clients, *self._admins, *self._announced]
         for connections in self._peers.values():
             everyone += connections
         return sorted(
@@ -131,7 +125,15 @@ class Server:
             oldest.abort("too many unfinished handshakes")
 
     def admit(self, connection: ServerConnection) -> bool:
-        """Whether one more WebSocket connection is allowed; makes room among announced peers."""
+        """Whether one more WebSocket connection is allowed; makes room among operators and announced peers."""
+        if connection.admin:
+            while len(self._admins) >= self.limits.reserved_for_admin:
+                # Whoever waits for an answer stays, as long as another does not.
+                idlest = min(self._admins, key=lambda each: (each.owed > 0, each.last_request))
+                del self._admins[idlest]
+                idlest.abort("another operator's connection took this place")
+                self.counts.connections_refused += 1
+            return not self._stopping
         if connection.announced:
             while len(self._announced) >= self.limits.reserved_for_peers:
                 oldest = next(iter(self._announced))
@@ -147,7 +149,9 @@ class Server:
     def shed(self) -> None:
         """If all clients together hold too many bytes, drop the connection that holds most."""
         limit = self.limits.max_clients_bytes
-        held = {each: each.held_bytes() for each in (*self._clients, *self._announced)}
+        held = {
+            each: each.held_bytes() for each in (*self._clients, *self._admins, *self._announced)
+        }
         if sum(held.values()) > limit:
             heaviest = max(held, key=held.__getitem__)
             self.counts.connections_refused += 1
@@ -159,12 +163,16 @@ class Server:
     def connection_opened(self, connection: ServerConnection) -> None:
         """The WebSocket handshake is done."""
         self._handshaking.pop(connection, None)
-        (self._announced if connection.announced else self._clients)[connection] = None
+        self._group_of(connection)[connection] = None
+
+    def _group_of(self, connection: ServerConnection) -> dict[ServerConnection, None]:
+        if connection.announced:
+            return self._announced
+        return self._admins if connection.admin else self._clients
 
     def peer_accepted(self, connection: ServerConnection, node_id: int) -> None:
         """The connection's `Hello` was accepted."""
-        self._clients.pop(connection, None)
-        self._announced.pop(connection, None)
+        self._group_of(connection).pop(connection, None)
         connections = self._peers.setdefault(node_id, {})
         connections[connection] = None
         if len(connections) > _CONNECTIONS_PER_PEER:
@@ -174,7 +182,7 @@ class Server:
 
     def connection_closed(self, connection: ServerConnection) -> None:
         """The TCP connection is gone."""
-        for group in (self._handshaking, self._clients, self._announced):
+        for group in (self._handshaking, self._clients, self._admins, self._announced):
             group.pop(connection, None)
         if connection.peer is not None:
             connections = self._peers.get(connection.peer.node_id, {})
@@ -183,9 +191,12 @@ class Server:
                 self._peers.pop(connection.peer.node_id, None)
         self._check_all_gone()
 
+    def _not_accepted(self) -> None:
+        self.counts.connections_refused += 1
+
     def _check_all_gone(self) -> None:
         if self._stopping and not (
-            self._handshaking or self._clients or self._announced or self._peers
+            self._handshaking or self._clients or self._admins or self._announced or self._peers
         ):
             self._all_gone.set()
 

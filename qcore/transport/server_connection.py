@@ -17,7 +17,7 @@ from qcore.errors import QcoreError, RemoteProtocolError, TransportError
 from qcore.transport.codec import Malformed
 from qcore.transport.connection import Connection, library_logger
 from qcore.transport.handler import PeerIdentity
-from qcore.transport.outgoing import ROLE_HEADER
+from qcore.transport.outgoing import ADMIN, GOING_AWAY, IDLE_REASON, PEER, ROLE_HEADER
 from qcore.transport.wire import (
     PEER_REQUESTS,
     PEER_RESPONSES,
@@ -56,6 +56,9 @@ class ServerConnection(Connection):
         remote: `host:port` of the other end.
         peer: who it is, once its `Hello` was accepted; None for a client.
         announced: it said in its HTTP request that it is a peer.
+        admin: it said there that it is an operator's.
+        owed: requests that came over it and were not answered yet.
+        last_request: when the last one came, or else when it was opened, by the loop's clock.
     """
 
     def __init__(self, server: Server) -> None:
@@ -66,6 +69,9 @@ class ServerConnection(Connection):
         self.connection_id = next(_connection_ids)
         self.peer: PeerIdentity | None = None
         self.announced = False
+        self.admin = False
+        self.owed = 0
+        self.last_request = 0.0
         self._server = server
         self._head: bytearray | None = bytearray()
         self._head_only = False
@@ -81,6 +87,11 @@ class ServerConnection(Connection):
             qcore.errors.LocalProtocolError: the message cannot be encoded, or is too large.
         """
         self.send_encoded(self._server.codec.encode(message))
+
+    def send_encoded(self, envelope: bytes) -> None:
+        if self.owed:  # a server sends nothing that is no answer, except to peers
+            self.owed -= 1
+        super().send_encoded(envelope)
 
     # --- the opening: an HTTP request -------------------------------------------------------------
 
@@ -126,7 +137,8 @@ class ServerConnection(Connection):
             return self._answer_plain(path)
         if path not in WEBSOCKET_PATHS:
             return reject(404, f"WebSocket connections go to {' or '.join(WEBSOCKET_PATHS)}\n")
-        self.announced = request.headers.get_all(ROLE_HEADER) == ["peer"]
+        said = request.headers.get_all(ROLE_HEADER)
+        self.announced, self.admin = said == [PEER], said == [ADMIN]
         if not self._server.admit(self):
             return reject(503, "too many connections: try again later\n")
         return self._protocol.accept(request)
@@ -164,6 +176,7 @@ class ServerConnection(Connection):
             self._end_after_response()
             return
         self._was_opened = True
+        self.last_request = self._loop.time()
         self._cancel_deadline()
         self._opened()
         self._server.connection_opened(self)
@@ -204,6 +217,20 @@ class ServerConnection(Connection):
     def _hello_overdue(self) -> None:
         self.close(_POLICY_VIOLATION, "no Hello in time from a connection announced as a peer's")
 
+    def _check_life(self) -> None:
+        idle_s = self._limits.idle_timeout_s
+        if (
+            self._open
+            and idle_s
+            and self.peer is None
+            and not self.owed
+            and not self._backlog
+            and self._loop.time() - self.last_request >= idle_s
+        ):
+            self.close(GOING_AWAY, IDLE_REASON)
+        else:
+            super()._check_life()
+
     # --- messages ---------------------------------------------------------------------------------
 
     def _holds_much(self) -> None:
@@ -219,6 +246,7 @@ class ServerConnection(Connection):
     def _take_frame(self, data: bytes | bytearray, is_text: bool) -> None:
         server = self._server
         server.counts.frames_received += 1
+        self.last_request = self._last_received
         if is_text:
             messages = server.codec.decode(data, check_duplicates=self.peer is None)
             if data[:1] == b"[":
@@ -231,6 +259,7 @@ class ServerConnection(Connection):
             kind = type(message)
             if kind in server.requests:
                 server.counts.messages_received += 1
+                self.owed += 1
                 server.handler.on_message(self, message)
             elif kind in _PEER_ONLY:
                 self._take_peer_message(message)
@@ -258,11 +287,13 @@ class ServerConnection(Connection):
             self._violation(malformed.type_name)
             return
         logger.debug("%s sent what cannot be understood: %s", self.remote, malformed.reply.error)
+        self.owed += 1
         self.send(malformed.reply)
 
     def _refuse_message(self, message: object, text: str) -> None:
         self._server.counts.malformed_received += 1
         error = RemoteProtocolError(text)
+        self.owed += 1
         self.send(Error(str(getattr(message, "id", "")), text, error.detail()))
 
     def _violation(self, type_name: str) -> None:

@@ -1,0 +1,43 @@
+"""How many requests about the cluster may be in progress, by kind: an operator finds room when others ask a lot."""
+
+from __future__ import annotations
+
+from qcore.node.config import NodeConfig
+from qcore.replica.copies import MAX_COPIES
+from qcore.replica.flow import Flow
+from qcore.transport.server import ServerConnection
+from qcore.transport.wire import CloseSession, KeepSession, OpenSession, TakeSnapshot
+
+
+class Places:
+    """The requests in progress that are no reads or writes of clients.
+
+    The replica bounds changes and copies of the state, whoever asks for them: at this door all but operators together
+    get three quarters of that.
+
+    Args:
+        config: `max_session_requests`, `max_admin_requests`.
+        longest_us: the longest hint, see `Flow`.
+        now: µs.
+    """
+
+    def __init__(self, config: NodeConfig, longest_us: int, now: int) -> None:
+        def flow(number: int) -> Flow:
+            return Flow(max(1, number), 1, longest_us, now)
+
+        self._sessions = flow(config.max_session_requests)
+        self._changes = flow(config.max_admin_requests * 3 // 4)
+        self._copies = flow(MAX_COPIES * 3 // 4)
+        self._admin = flow(config.max_admin_requests)
+
+    def of(self, connection: ServerConnection, message: object) -> Flow:
+        """Where a request counts."""
+        if connection.admin:
+            return self._admin
+        match message:
+            case OpenSession() | KeepSession() | CloseSession():
+                return self._sessions
+            case TakeSnapshot():
+                return self._copies
+            case _:
+                return self._changes
