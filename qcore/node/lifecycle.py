@@ -89,7 +89,9 @@ def run_node(
     application = application or EntityApplication()
     with ExitStack() as stack:
         stack.callback(log.tell_repeats, all_of_them=True)
-        trace = _open_trace(config.trace_file, log, stack)
+        trace = None if config.trace_file is None else open_trace(config.trace_file, log)
+        if trace is not None:
+            stack.callback(trace.close, _LAST_RECORDS_S)
         support = support_of(application.machine, config.max_rules)
         stored = stored_version(config.data_dir)
         if stored is not None:
@@ -206,9 +208,12 @@ def _profiled(node_id: int) -> Iterator[None]:
         profile.dump_stats(Path(directory) / f"node{node_id}.prof")
 
 
-def _open_trace(path: Path | None, log: NodeLog, stack: ExitStack) -> LineWriter | None:
-    if path is None:
-        return None
+def open_trace(path: Path, log: NodeLog) -> LineWriter:
+    """The writer of a trace that is appended to a file.
+
+    Raises:
+        ConfigError: the file cannot be opened.
+    """
     try:
         file = open_at_once(str(path), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     except OSError as error:
@@ -218,9 +223,7 @@ def _open_trace(path: Path | None, log: NodeLog, stack: ExitStack) -> LineWriter
         log.error("the trace ends here: its file takes no more", path=str(path), why=error.strerror)
 
     # The descriptor stays open as long as the process: the thread may still wait for a reader then.
-    writer = trace_lines(file, failed)
-    stack.callback(writer.close, _LAST_RECORDS_S)
-    return writer
+    return trace_lines(file, failed)
 
 
 def _stop_on_signals(log: NodeLog) -> asyncio.Event:

@@ -30,8 +30,8 @@ LEVELS: Final = ("debug", "info", "warning", "error")
 _FIELDS: Final = "qcore_fields"
 #: Bytes of lines that wait to be written, of each of stdout and stderr.
 _WAITING_BYTES: Final = 1024 * 1024
-#: Characters of a traceback, from its end.
-_TRACEBACK: Final = 16_000
+#: Lines of a traceback, from its end, which says most.
+_TRACEBACK: Final = 100
 #: How long the end of the process waits for its last lines, seconds.
 LAST_LINES_S: Final = 0.5
 #: What a line of a kind is known by: its logger, level and text.
@@ -278,8 +278,9 @@ def _value(value: Scalar) -> str:
 
 
 def _traceback(text: str) -> list[str]:
-    """Its lines, escaped: what an exception says may come from outside. Its end says most."""
-    lines = text[-_TRACEBACK:].split("\n")
-    if len(text) > _TRACEBACK:
-        lines[0] = f"... (the last {_TRACEBACK} of {len(text)} characters)"
+    """Its lines, escaped: what an exception says may come from outside."""
+    lines = text.split("\n")
+    left_out = len(lines) - _TRACEBACK
+    if left_out > 0:
+        lines = [f"... ({left_out} lines left out)", *lines[left_out:]]
     return [shown(line, LONG) for line in lines]

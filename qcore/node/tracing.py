@@ -20,7 +20,9 @@ FLUSH_INTERVAL_S: Final = 0.2
 _WAITING_BYTES: Final = 8 * 1024 * 1024
 
 
-def trace_lines(file: int, failed: Callable[[OSError], None]) -> LineWriter:
+def trace_lines(
+    file: int, failed: Callable[[OSError], None], limit_bytes: int = _WAITING_BYTES
+) -> LineWriter:
     """Writes a trace to an open file in a thread of its own.
 
     What a file takes too slowly is dropped: a record of kind `fault` says in its place how much.
@@ -28,8 +30,9 @@ def trace_lines(file: int, failed: Callable[[OSError], None]) -> LineWriter:
     Args:
         file: its descriptor.
         failed: called once, in that thread, if the file takes no more: the trace ends there.
+        limit_bytes: records that wait.
     """
-    return LineWriter(file, _WAITING_BYTES, _missing, failed)
+    return LineWriter(file, limit_bytes, _missing, failed)
 
 
 def _missing(number: int) -> str:

@@ -1,0 +1,139 @@
+"""Lines through a thread of their own: in order, never waited for, and counted when they are lost."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qcore.errors import ConfigError
+from qcore.node.lifecycle import open_trace
+from qcore.node.line_writer import LineWriter
+from qcore.node.logs import NodeLog
+from qcore.node.tracing import NodeTrace, trace_lines
+from qcore.trace import parse_trace
+
+#: What the queue of a test holds, bytes: beside what a pipe holds.
+ROOM = 10_000
+#: What a pipe holds.
+PIPE_BYTES = 65536
+WAIT_S = 10.0
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        try:
+            os.close(end)
+        except OSError:  # the test closed it
+            continue
+
+
+def missing(number: int) -> str:
+    return f"{number} missing"
+
+
+def read_until(end: int, last: bytes) -> list[str]:
+    """The lines that come out of a pipe, up to one that begins so."""
+    data = b""
+    while last not in data or not data.endswith(b"\n"):
+        data += os.read(end, 65536)
+    return data.decode().splitlines()
+
+
+def test_lines_come_out_in_order_and_whole(pipe: tuple[int, int]) -> None:
+    source, target = pipe
+    writer = LineWriter(target, ROOM, missing)
+    stream = writer.stream()
+    for number in range(100):
+        writer.put(f"put {number}\n".encode())
+        print("printed", number, file=stream)
+    assert writer.flush(WAIT_S)
+    lines = read_until(source, b"printed 99")
+    assert lines == [f"{how} {number}" for number in range(100) for how in ("put", "printed")]
+    assert writer.dropped == 0
+
+
+def test_nobody_waits_for_a_reader_that_stands_still_and_what_is_lost_is_counted_and_said(
+    pipe: tuple[int, int],
+) -> None:
+    source, target = pipe
+    os.write(target, b"\n" * PIPE_BYTES)  # full
+    writer = LineWriter(target, ROOM, missing)
+    line = b"x" * 99 + b"\n"
+    for _ in range(300):
+        writer.put(line)
+    assert not writer.flush(0.01)
+    assert writer.dropped == 300 - ROOM // len(line)
+    lines = [line for line in read_until(source, b"missing") if line]
+    assert lines == [*["x" * 99] * (ROOM // len(line)), f"{writer.dropped} missing"]
+    writer.put(b"after\n")
+    assert read_until(source, b"after") == ["after"]
+    assert writer.dropped == 200
+
+
+def test_a_pipe_that_was_made_non_blocking_by_somebody_else_gets_every_line(
+    pipe: tuple[int, int],
+) -> None:
+    source, target = pipe
+    os.set_blocking(target, False)
+    writer = LineWriter(target, 10**6, missing)
+    for number in range(2000):
+        writer.put(b"%099d\n" % number)
+    lines = read_until(source, b"%099d" % 1999)
+    assert [int(line) for line in lines] == list(range(2000))
+
+
+def test_without_a_reader_lines_are_dropped_and_writing_goes_on(pipe: tuple[int, int]) -> None:
+    source, target = pipe
+    os.close(source)
+    writer = LineWriter(target, ROOM, missing)
+    writer.put(b"a\nb\n")
+    assert writer.flush(WAIT_S)
+    assert writer.dropped == 2
+    source, fresh = os.pipe()
+    os.dup2(fresh, target)  # as if a new reader took the pipe over
+    writer.put(b"c\n")
+    assert read_until(source, b"c") == ["2 missing", "c"]
+    os.close(source)
+    os.close(fresh)
+
+
+def test_a_trace_says_what_is_missing_in_it(pipe: tuple[int, int]) -> None:
+    source, target = pipe
+    os.write(target, b"\n" * PIPE_BYTES)  # full
+    errors: list[OSError] = []
+    writer = trace_lines(target, errors.append, ROOM)
+    trace = NodeTrace(writer.stream(), 1)
+    for _ in range(10_000):  # 600 kB
+        trace.stopped("x")
+    assert writer.dropped > 0
+    *records, last = parse_trace(read_until(source, b'"fault"'))
+    assert {record.kind for record in records} == {"down"}
+    assert last.fields["fault"] == "trace"
+    assert last.fields["note"].startswith(f"{writer.dropped} records are missing")
+    assert not errors
+
+
+def test_a_trace_whose_file_takes_no_more_ends_with_a_reason() -> None:
+    errors: list[OSError] = []
+    full = os.open("/dev/full", os.O_WRONLY)
+    writer = trace_lines(full, errors.append)
+    NodeTrace(writer.stream(), 1).stopped("first")
+    assert writer.flush(WAIT_S)
+    NodeTrace(writer.stream(), 1).stopped("second")
+    assert writer.dropped == 2
+    while not errors:
+        time.sleep(0.001)
+    assert [error.strerror for error in errors] == ["No space left on device"]
+    os.close(full)
+
+
+def test_a_trace_that_cannot_be_opened_is_refused_with_its_option(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--trace .*missing/trace"):
+        open_trace(tmp_path / "missing" / "trace", NodeLog(1))
