@@ -68,11 +68,12 @@ def fitting_limits(limits: TransportLimits, allowed: int) -> TransportLimits:
             "the limit"
         )
     room = allowed - OWN_FILES
+    more = (room - sum(_LEAST.values())) // 8
     share = {
-        name: min(_LINKS if name == "links" else getattr(limits, name), max(least, room // 8))
+        name: min(_LINKS if name == "links" else getattr(limits, name), least + more)
         for name, least in _LEAST.items()
+        if name != "max_clients"
     }
-    del share["max_clients"]
     rest = room - sum(share.values())
     del share["links"]
     return replace(limits, max_clients=min(limits.max_clients, rest), **share)

@@ -24,6 +24,7 @@ from qcore.storage.interface import Identity, LogStorage
 from qcore.storage.sqlite import SqliteStorage
 from qcore.store.interface import ApplyContext
 from qcore.store.kv import KeyValueMachine
+from qcore.transport.limits import TransportLimits
 from tests.process.wire import string_schema
 
 
@@ -64,7 +65,12 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    tmp_path: Path, application: Application | None = None, *, begin: bool = True, **settings: int
+    tmp_path: Path,
+    application: Application | None = None,
+    *,
+    begin: bool = True,
+    limits: TransportLimits | None = None,
+    **settings: int,
 ) -> AsyncIterator[Running]:
     config = NodeConfig(
         node_id=1,
@@ -76,6 +82,9 @@ async def running(
         request_timeout_ms=settings.get("request_timeout_ms", 5000),
         shutdown_grace_ms=settings.get("shutdown_grace_ms", 200),
         max_pending_requests=settings.get("max_pending_requests", 8192),
+        max_session_requests=settings.get("max_session_requests", 1024),
+        max_admin_requests=settings.get("max_admin_requests", 64),
+        limits=limits or TransportLimits(),
         priority=settings.get("priority", 1),
     )
     disk = FaultyDisk(SqliteStorage.open(tmp_path, 1))
