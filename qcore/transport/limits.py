@@ -6,7 +6,11 @@ from dataclasses import dataclass, fields
 
 from qcore.errors import ConfigError
 
+KIB = 1024
 MIB = 1024 * 1024
+
+#: What a client's command may have unless a node says otherwise.
+DEFAULT_COMMAND_BYTES = MIB
 
 
 @dataclass(slots=True, frozen=True)

@@ -3,27 +3,58 @@
 A frame is validated in one pass: an envelope is a typed dictionary with one optional key for each
 message type, so that no Python object is made for the wrapper's content before it is checked. What is
 added to pydantic's own schema of each class: strictness, unknown fields refused, bounds for integers,
-and sequences that stop at their first error (else a hostile list of a million wrong elements
-would cost a million error objects).
+and validation that stops: sequences at their first error, and a frame at so many unknown fields (else a hostile list
+of a million wrong elements would cost a million error objects).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ConfigDict, TypeAdapter
-from pydantic_core import CoreSchema, SchemaValidator, core_schema
+from pydantic_core import CoreSchema, PydanticKnownError, SchemaValidator, core_schema
 
 from qcore.transport.wire import INT_LIMIT, MAX_ID_LENGTH
 
 #: More envelopes in one array frame are refused: each costs an answer.
 MAX_ENVELOPES = 4096
 
+#: Validation of a frame stops at so many unknown fields. Two for each envelope are more than honest mistakes make.
+MAX_UNKNOWN_FIELDS = 2 * MAX_ENVELOPES
+
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 _SEQUENCES = frozenset({"list", "tuple", "set", "frozenset", "dict"})
 _OWN_MODULES = ("qcore.core.", "qcore.replica.", "qcore.transport.")
+
+
+class TooManyUnknownFields(Exception):
+    """Stops the validation of a frame with more than `MAX_UNKNOWN_FIELDS`."""
+
+
+class UnknownFields:
+    """Validates the value of an unknown field: always an error.
+
+    Attributes:
+        seen: so many in the present frame.
+    """
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def refuse(self, value: object) -> object:
+        self.seen += 1
+        if self.seen > MAX_UNKNOWN_FIELDS:
+            raise TooManyUnknownFields
+        raise PydanticKnownError("extra_forbidden")
+
+    def replace_forbid(self, node: dict[str, Any]) -> None:
+        """Let a typed dictionary's core schema that forbids extra keys refuse them here."""
+        config = node.get("config") or {}
+        if node.get("extra_behavior", config.get("extra_fields_behavior")) == "forbid":
+            node["extra_behavior"] = "allow"
+            node["extras_schema"] = core_schema.no_info_plain_validator_function(self.refuse)
 
 
 @dataclass(slots=True, frozen=True)
@@ -35,6 +66,7 @@ class FrameValidators:
         many: a frame that is an array -> a list of those, None in the place of each bad one.
         diagnose_many: the same, raising a `ValidationError` that names the index of each bad one.
         id_of_one, ids_of_many: no more than the ids: `{any name: {"id": ...} or None}`.
+        unknown: counts while the first three validate; to be set to 0 before. They may raise `TooManyUnknownFields`.
     """
 
     one: SchemaValidator
@@ -42,18 +74,23 @@ class FrameValidators:
     diagnose_many: SchemaValidator
     id_of_one: SchemaValidator
     ids_of_many: SchemaValidator
+    unknown: UnknownFields
 
 
 def build_validators(registry: Mapping[str, type]) -> FrameValidators:
     """Validators for frames of the registered message types."""
     definitions: dict[str, CoreSchema] = {}
+    unknown = UnknownFields()
     fields = {
-        name: core_schema.typed_dict_field(_strict_schema(cls, definitions), required=False)
+        name: core_schema.typed_dict_field(
+            _strict_schema(cls, definitions, unknown), required=False
+        )
         for name, cls in registry.items()
     }
     envelope = core_schema.typed_dict_schema(
         fields, config=core_schema.CoreConfig(extra_fields_behavior="forbid", strict=True)
     )
+    unknown.replace_forbid(cast(dict[str, Any], envelope))
     lenient = core_schema.dict_schema(
         core_schema.str_schema(),
         _or_none(
@@ -85,6 +122,7 @@ def build_validators(registry: Mapping[str, type]) -> FrameValidators:
         ids_of_many=SchemaValidator(
             core_schema.list_schema(_or_none(lenient), max_length=MAX_ENVELOPES)
         ),
+        unknown=unknown,
     )
 
 
@@ -93,7 +131,9 @@ def _or_none(schema: CoreSchema) -> CoreSchema:
     return core_schema.with_default_schema(schema, default=None, on_error="default")
 
 
-def _strict_schema(cls: type, definitions: dict[str, CoreSchema]) -> CoreSchema:
+def _strict_schema(
+    cls: type, definitions: dict[str, CoreSchema], unknown: UnknownFields
+) -> CoreSchema:
     """pydantic's schema of a message class, hardened; what it shares goes into `definitions`."""
     # The list is there because TypeAdapter takes no config for a dataclass itself, while a dataclass
     # without a config of its own inherits the one around it.
@@ -101,24 +141,25 @@ def _strict_schema(cls: type, definitions: dict[str, CoreSchema]) -> CoreSchema:
     schema: Any = adapter.core_schema
     if schema["type"] == "definitions":
         for definition in schema["definitions"]:
-            _harden(definition, own=False)
+            _harden(definition, unknown, own=False)
             definitions[definition["ref"]] = definition
         schema = schema["schema"]
     items: CoreSchema = schema["items_schema"]
-    _harden(items, own=False)
+    _harden(items, unknown, own=False)
     return items
 
 
-def _harden(node: Any, own: bool) -> None:
-    """Bound integers and make sequences fail fast, in place, all the way down a core schema.
+def _harden(node: Any, unknown: UnknownFields, own: bool) -> None:
+    """Bound integers, errors and unknown fields, in place, all the way down a core schema.
 
     Args:
         node: a part of a core schema: nested dictionaries and lists of many kinds.
+        unknown: counts the unknown fields of typed dictionaries. A dataclass has no place for it.
         own: inside a class of qcore's protocol, where no integer is negative.
     """
     if isinstance(node, list | tuple):
         for part in node:
-            _harden(part, own)
+            _harden(part, unknown, own)
         return
     if not isinstance(node, dict):
         return
@@ -132,5 +173,7 @@ def _harden(node: Any, own: bool) -> None:
             node["lt"] = INT_LIMIT
     elif kind in _SEQUENCES:
         node["fail_fast"] = True
+    elif kind == "typed-dict":
+        unknown.replace_forbid(node)
     for part in node.values():
-        _harden(part, own)
+        _harden(part, unknown, own)

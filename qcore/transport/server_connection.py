@@ -220,7 +220,7 @@ class ServerConnection(Connection):
         server = self._server
         server.counts.frames_received += 1
         if is_text:
-            messages = server.codec.decode(data, check_duplicates=self.peer is None)
+            messages = server.codec.decode(data, from_peer=self.peer is not None)
             if data[:1] == b"[":
                 self.batches = True  # who sends arrays can read them
         else:
