@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
@@ -10,6 +10,7 @@ from qcore.core.config import RaftConfig
 from qcore.core.version import LATEST_RULES
 from qcore.errors import ConfigError
 from qcore.replica.config import ReplicaConfig
+from qcore.transport.limits import TransportLimits, frame_bytes_for
 
 LogFormat = Literal["text", "json"]
 
@@ -82,6 +83,7 @@ class NodeConfig:
         max_rules: the newest apply rules to admit to; a lower one than the program's own holds the cluster back, so
             that an older program can still replace this one.
         shutdown_grace_ms: after SIGTERM, how long to wait for requests in progress.
+        limits: of connections. A client's frame must be able to carry a command of `max_command_bytes`.
 
     Raises:
         ConfigError: a value is out of range; the message names the field.
@@ -111,6 +113,7 @@ class NodeConfig:
     lease_reads: bool = False
     max_rules: int = LATEST_RULES
     max_wall_skew_ms: int = 1000
+    limits: TransportLimits = field(default_factory=TransportLimits)
 
     def __post_init__(self) -> None:
         if not 1 <= self.node_id <= 2**63 - 1:
@@ -118,6 +121,13 @@ class NodeConfig:
         for name in ("request_timeout_ms", "shutdown_grace_ms", "max_command_bytes"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        needed = frame_bytes_for(self.max_command_bytes)
+        for name in ("max_client_frame_bytes", "max_frame_bytes"):
+            if getattr(self.limits, name) < needed:
+                raise ConfigError(
+                    f"{name} is {getattr(self.limits, name)}; it must be at least {needed}: a command of "
+                    f"max_command_bytes ({self.max_command_bytes}) may be written with six bytes for one"
+                )
         self.replica_config()
 
     def replica_config(self) -> ReplicaConfig:

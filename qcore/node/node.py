@@ -132,9 +132,9 @@ class Node:
             {**REGISTRY, "Perform": application.perform_type},
             FrameBounds.for_commands(config.max_command_bytes),
         )
-        self._pool = PeerPool(codec, self._links, self._links.hello, rng)
+        self._pool = PeerPool(codec, self._links, self._links.hello, rng, config.limits)
         self._links.use_pool(self._pool)
-        self._server = Server(codec, self)
+        self._server = Server(codec, self, config.limits)
         self._desk = RequestDesk(
             application,
             self._identity,
