@@ -87,6 +87,8 @@ class Codec:
         self._commands = commands_of(registry)
         self._duplicates = DuplicateScanner()
         self._validators = build_validators(registry)
+        self._one, self._many = self._validators.one, self._validators.many
+        self._unknown = self._validators.unknown
 
     # --- decoding ---------------------------------------------------------------------------------
 
@@ -100,16 +102,18 @@ class Codec:
             from_peer: trust the sender: do not count what is in the frame (see `bounds`), and do not refuse objects
                 with a key twice (the last one counts), which costs as much again as the validation.
         """
+        one, many = self._one, self._many
         if len(data) > self._harmless_bytes and not from_peer:
             refused = self._refuse_unparsed(data)
             if refused is not None:
                 return [refused]
-        self._validators.unknown.seen = 0
+            one, many = self._validators.one_request, self._validators.many_requests
+        self._unknown.seen = 0
         try:
             if data[:1] == b"{" or not _is_array(data):
-                envelopes = [self._validators.one.validate_json(data)]
+                envelopes = [one.validate_json(data)]
             else:
-                envelopes = self._validators.many.validate_json(data)
+                envelopes = many.validate_json(data)
         except ValidationError as error:
             return [self._malformed(self._id_of_one(data), describe(error))]
         except TooManyUnknownFields:
@@ -159,7 +163,7 @@ class Codec:
         problems: dict[int, Problem] = {}
         otherwise = TOO_MANY_FAULTS
         if len(data) <= self._harmless_bytes:
-            self._validators.unknown.seen = 0
+            self._unknown.seen = 0
             try:
                 self._validators.diagnose_many.validate_json(data)
                 otherwise = _NOT_ONE_KEY

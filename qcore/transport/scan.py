@@ -62,7 +62,7 @@ class FrameBounds:
             # `0,` is the shortest value of a list.
             values=max_command_bytes // 2 + 64 * KIB,
             # `{"typ":"T","id":0},` is the shortest object of the store's requests.
-            containers=max_command_bytes // 8 + 32 * KIB,
+            containers=max_command_bytes // 16 + 32 * KIB,
             keys=max_command_bytes // 10 + 16 * KIB,
             # Every byte of a text may be written as an escape.
             escapes=max_command_bytes + 64 * KIB,

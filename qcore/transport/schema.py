@@ -16,7 +16,7 @@ from typing import Any, cast
 from pydantic import ConfigDict, TypeAdapter
 from pydantic_core import CoreSchema, PydanticKnownError, SchemaValidator, core_schema
 
-from qcore.transport.wire import INT_LIMIT, MAX_ID_LENGTH
+from qcore.transport.wire import INT_LIMIT, MAX_ID_LENGTH, PEER_REQUESTS
 
 #: More envelopes in one array frame are refused: each costs an answer.
 MAX_ENVELOPES = 4096
@@ -49,6 +49,26 @@ class UnknownFields:
             raise TooManyUnknownFields
         raise PydanticKnownError("extra_forbidden")
 
+    def replaced(self, node: dict[str, Any]) -> CoreSchema:
+        """A dataclass's core schema with a place for this: a typed dictionary, from which the object is made.
+
+        For a valid value it takes a little longer.
+        """
+        fields = {
+            each["name"]: core_schema.typed_dict_field(
+                each["schema"], required=each["schema"]["type"] != "default"
+            )
+            for each in node["schema"]["fields"]
+        }
+        whole = core_schema.typed_dict_schema(
+            fields, extra_behavior="forbid", config=node.get("config")
+        )
+        self.replace_forbid(cast(dict[str, Any], whole))
+        cls = node["cls"]
+        return core_schema.no_info_after_validator_function(
+            lambda values: cls(**values), whole, ref=node.get("ref")
+        )
+
     def replace_forbid(self, node: dict[str, Any]) -> None:
         """Let a typed dictionary's core schema that forbids extra keys refuse them here."""
         config = node.get("config") or {}
@@ -64,13 +84,18 @@ class FrameValidators:
     Attributes:
         one: a frame that is one envelope -> `{type name: message}`.
         many: a frame that is an array -> a list of those, None in the place of each bad one.
+        one_request, many_requests: the same for large frames of clients: what only a peer may send, and replies, are
+            unknown types. Replies have unions of whole objects, in which each unknown field costs most.
         diagnose_many: the same, raising a `ValidationError` that names the index of each bad one.
         id_of_one, ids_of_many: no more than the ids: `{any name: {"id": ...} or None}`.
-        unknown: counts while the first three validate; to be set to 0 before. They may raise `TooManyUnknownFields`.
+        unknown: counts while all but the last two validate; to be set to 0 before. They may raise
+            `TooManyUnknownFields`.
     """
 
     one: SchemaValidator
     many: SchemaValidator
+    one_request: SchemaValidator
+    many_requests: SchemaValidator
     diagnose_many: SchemaValidator
     id_of_one: SchemaValidator
     ids_of_many: SchemaValidator
@@ -83,14 +108,19 @@ def build_validators(registry: Mapping[str, type]) -> FrameValidators:
     unknown = UnknownFields()
     fields = {
         name: core_schema.typed_dict_field(
-            _strict_schema(cls, definitions, unknown), required=False
+            _strict_schema(cls, definitions, unknown, union=not _is_reply(name)), required=False
         )
         for name, cls in registry.items()
     }
-    envelope = core_schema.typed_dict_schema(
-        fields, config=core_schema.CoreConfig(extra_fields_behavior="forbid", strict=True)
+    envelope = _envelope(fields, unknown)
+    requests = _envelope(
+        {
+            name: field
+            for name, field in fields.items()
+            if not _is_reply(name) and registry[name] not in PEER_REQUESTS
+        },
+        unknown,
     )
-    unknown.replace_forbid(cast(dict[str, Any], envelope))
     lenient = core_schema.dict_schema(
         core_schema.str_schema(),
         _or_none(
@@ -114,9 +144,9 @@ def build_validators(registry: Mapping[str, type]) -> FrameValidators:
 
     return FrameValidators(
         one=validator(envelope),
-        many=validator(
-            core_schema.list_schema(_or_none(envelope), min_length=1, max_length=MAX_ENVELOPES)
-        ),
+        many=validator(_many(envelope)),
+        one_request=validator(requests),
+        many_requests=validator(_many(requests)),
         diagnose_many=validator(core_schema.list_schema(envelope)),
         id_of_one=SchemaValidator(lenient),
         ids_of_many=SchemaValidator(
@@ -126,13 +156,29 @@ def build_validators(registry: Mapping[str, type]) -> FrameValidators:
     )
 
 
+def _is_reply(name: str) -> bool:
+    return name.endswith("Response")
+
+
+def _envelope(fields: dict[str, core_schema.TypedDictField], unknown: UnknownFields) -> CoreSchema:
+    schema = core_schema.typed_dict_schema(
+        fields, config=core_schema.CoreConfig(extra_fields_behavior="forbid", strict=True)
+    )
+    unknown.replace_forbid(cast(dict[str, Any], schema))
+    return schema
+
+
+def _many(envelope: CoreSchema) -> CoreSchema:
+    return core_schema.list_schema(_or_none(envelope), min_length=1, max_length=MAX_ENVELOPES)
+
+
 def _or_none(schema: CoreSchema) -> CoreSchema:
     """`schema`, with None in the place of a value that does not pass."""
     return core_schema.with_default_schema(schema, default=None, on_error="default")
 
 
 def _strict_schema(
-    cls: type, definitions: dict[str, CoreSchema], unknown: UnknownFields
+    cls: type, definitions: dict[str, CoreSchema], unknown: UnknownFields, *, union: bool
 ) -> CoreSchema:
     """pydantic's schema of a message class, hardened; what it shares goes into `definitions`."""
     # The list is there because TypeAdapter takes no config for a dataclass itself, while a dataclass
@@ -141,31 +187,38 @@ def _strict_schema(
     schema: Any = adapter.core_schema
     if schema["type"] == "definitions":
         for definition in schema["definitions"]:
-            _harden(definition, unknown, own=False)
+            _harden(definition, unknown, own=False, union=union)
             definitions[definition["ref"]] = definition
         schema = schema["schema"]
     items: CoreSchema = schema["items_schema"]
-    _harden(items, unknown, own=False)
+    _harden(items, unknown, own=False, union=union)
     return items
 
 
-def _harden(node: Any, unknown: UnknownFields, own: bool) -> None:
+def _is_own(node: dict[str, Any]) -> bool:
+    module: str = node["cls"].__module__
+    return module.startswith(_OWN_MODULES)
+
+
+def _harden(node: Any, unknown: UnknownFields, own: bool, *, union: bool) -> None:
     """Bound integers, errors and unknown fields, in place, all the way down a core schema.
 
     Args:
         node: a part of a core schema: nested dictionaries and lists of many kinds.
         unknown: counts the unknown fields of typed dictionaries. A dataclass has no place for it.
         own: inside a class of qcore's protocol, where no integer is negative.
+        union: count the unknown fields of the dataclasses of unions too, in which they cost more. Not in replies: there
+            the wrong branch of a union has an unknown field each time.
     """
     if isinstance(node, list | tuple):
         for part in node:
-            _harden(part, unknown, own)
+            _harden(part, unknown, own, union=union)
         return
     if not isinstance(node, dict):
         return
     kind = node.get("type")
     if kind == "dataclass":
-        own = node["cls"].__module__.startswith(_OWN_MODULES)
+        own = _is_own(node)
     elif kind == "int":
         if "ge" not in node and "gt" not in node:
             node["ge"] = 0 if own else -INT_LIMIT
@@ -175,5 +228,11 @@ def _harden(node: Any, unknown: UnknownFields, own: bool) -> None:
         node["fail_fast"] = True
     elif kind == "typed-dict":
         unknown.replace_forbid(node)
+    elif kind == "union" and union:
+        for place, choice in enumerate(node["choices"]):
+            # What is a pair already has a label, and was replaced before.
+            if isinstance(choice, dict) and choice["type"] == "dataclass":
+                _harden(choice, unknown, own, union=union)
+                node["choices"][place] = (unknown.replaced(choice), choice["cls"].__name__)
     for part in node.values():
-        _harden(part, unknown, own)
+        _harden(part, unknown, own, union=union)
