@@ -191,7 +191,7 @@ def codec_costs() -> dict[str, float]:
         data = CODEC.encode(message)
         from_peer = name != "perform"
         costs[f"decode {name}"] = _best_us(
-            functools.partial(CODEC.decode, data, check_duplicates=not from_peer)
+            functools.partial(CODEC.decode, data, from_peer=from_peer)
         )
         costs[f"encode {name}"] = _best_us(functools.partial(CODEC.encode, message))
     return costs

@@ -11,7 +11,7 @@ from qcore.core.version import LATEST_RULES
 from qcore.errors import ConfigError
 from qcore.replica.config import ReplicaConfig
 from qcore.shown import cut
-from qcore.transport.limits import TransportLimits
+from qcore.transport.limits import TransportLimits, frame_bytes_for
 
 #: Characters, as in the names of DNS.
 _MAX_HOST: Final = 253
@@ -90,13 +90,13 @@ class NodeConfig:
         max_uncommitted_bytes: entries that are not committed; beyond it writes are refused as overloaded.
         max_inflight_messages, max_inflight_bytes: appends on their way to one follower; beyond either the leader waits.
         max_snapshot_size: characters of a leader's snapshot; a larger one is ignored.
-        limits: of connections.
         snapshot_entries, snapshot_bytes, keep_entries, keep_bytes: when to take a snapshot, and what it leaves of the
             log; see `ReplicaConfig`.
         priority, lease_reads, max_wall_skew_ms: see `RaftConfig`.
         max_rules: the newest apply rules to admit to; a lower one than the program's own holds the cluster back, so
             that an older program can still replace this one.
         shutdown_grace_ms: after SIGTERM, how long to wait for requests in progress.
+        limits: of connections. A client's frame must be able to carry a command of `max_command_bytes`.
 
     Raises:
         ConfigError: a value is out of range; the message names the field.
@@ -145,6 +145,13 @@ class NodeConfig:
         ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        needed = frame_bytes_for(self.max_command_bytes)
+        for name in ("max_client_frame_bytes", "max_frame_bytes"):
+            if getattr(self.limits, name) < needed:
+                raise ConfigError(
+                    f"{name} is {getattr(self.limits, name)}; it must be at least {needed}: a command of "
+                    f"max_command_bytes ({self.max_command_bytes}) may be written with six bytes for one"
+                )
         self.replica_config()
 
     def replica_config(self) -> ReplicaConfig:

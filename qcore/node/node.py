@@ -44,6 +44,7 @@ from qcore.storage.writer import GroupCommitWriter
 from qcore.trace import TextSink
 from qcore.transport.codec import Codec
 from qcore.transport.pool import PeerPool
+from qcore.transport.scan import FrameBounds
 from qcore.transport.server import HttpResponse, Server, ServerConnection
 from qcore.transport.wire import REGISTRY, Hello, HelloReply
 
@@ -130,7 +131,10 @@ class Node:
             lambda error: log.warning("the members met could not be saved", why=str(error)),
         )
         self._links = PeerLinks(self._admission, self._host.post, log, self._metrics, self._trace)
-        codec = Codec({**REGISTRY, "Perform": application.perform_type})
+        codec = Codec(
+            {**REGISTRY, "Perform": application.perform_type},
+            FrameBounds.for_commands(config.max_command_bytes),
+        )
         self._pool = PeerPool(codec, self._links, self._links.hello, rng, config.limits)
         self._links.use_pool(self._pool)
         self._server = Server(codec, self, config.limits)

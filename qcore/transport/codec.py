@@ -13,6 +13,7 @@ from pydantic_core import PydanticSerializationError, SchemaSerializer
 from qcore.errors import LocalProtocolError, RemoteProtocolError
 from qcore.transport.diagnosis import (
     MAX_ERROR_LENGTH,
+    TOO_MANY_FAULTS,
     DuplicateScanner,
     Problem,
     commands_of,
@@ -21,7 +22,9 @@ from qcore.transport.diagnosis import (
     duplicate_key,
     name_command,
 )
-from qcore.transport.schema import MAX_ENVELOPES, build_validators
+from qcore.transport.limits import DEFAULT_COMMAND_BYTES
+from qcore.transport.scan import FrameBounds, find_excess, head_of
+from qcore.transport.schema import MAX_ENVELOPES, TooManyUnknownFields, build_validators
 from qcore.transport.wire import Error
 
 _WHITESPACE = b" \t\r\n"
@@ -57,16 +60,19 @@ class Codec:
 
     Args:
         registry: name on the wire -> dataclass with an `id: str` field. See `wire.REGISTRY`.
+        bounds: what one frame of a client may hold.
 
     Attributes:
-        registry: the same.
+        registry, bounds: the same.
 
     Raises:
         TypeError: a class of the registry is not a dataclass with an `id`, or stands there twice.
     """
 
-    def __init__(self, registry: Mapping[str, type]) -> None:
+    def __init__(self, registry: Mapping[str, type], bounds: FrameBounds | None = None) -> None:
         self.registry = dict(registry)
+        self.bounds = bounds or FrameBounds.for_commands(DEFAULT_COMMAND_BYTES)
+        self._harmless_bytes = self.bounds.harmless_bytes
         self._encoders: dict[type, _Encoder] = {}
         for name, cls in registry.items():
             names = {field.name for field in fields(cls)}
@@ -81,26 +87,37 @@ class Codec:
         self._commands = commands_of(registry)
         self._duplicates = DuplicateScanner()
         self._validators = build_validators(registry)
+        self._one, self._many = self._validators.one, self._validators.many
+        self._unknown = self._validators.unknown
 
     # --- decoding ---------------------------------------------------------------------------------
 
-    def decode(self, data: bytes | bytearray, *, check_duplicates: bool = True) -> list[object]:
+    def decode(self, data: bytes | bytearray, *, from_peer: bool = False) -> list[object]:
         """The messages of one text frame, in order; `Malformed` in the place of each bad envelope.
 
         Never raises, whatever `data` is.
 
         Args:
             data: the frame's payload.
-            check_duplicates: refuse objects with a key twice (else the last one counts). Costs as
-                much again as the validation.
+            from_peer: trust the sender: do not count what is in the frame (see `bounds`), and do not refuse objects
+                with a key twice (the last one counts), which costs as much again as the validation.
         """
+        one, many = self._one, self._many
+        if len(data) > self._harmless_bytes and not from_peer:
+            refused = self._refuse_unparsed(data)
+            if refused is not None:
+                return [refused]
+            one, many = self._validators.one_request, self._validators.many_requests
+        self._unknown.seen = 0
         try:
-            if data[:1] == b"{" or data.lstrip(_WHITESPACE)[:1] != b"[":
-                envelopes = [self._validators.one.validate_json(data)]
+            if data[:1] == b"{" or not _is_array(data):
+                envelopes = [one.validate_json(data)]
             else:
-                envelopes = self._validators.many.validate_json(data)
+                envelopes = many.validate_json(data)
         except ValidationError as error:
             return [self._malformed(self._id_of_one(data), describe(error))]
+        except TooManyUnknownFields:
+            return [self._malformed(self._id_of_one(data), TOO_MANY_FAULTS)]
         messages: list[object] = []
         flawed = False
         for envelope in envelopes:
@@ -111,29 +128,54 @@ class Codec:
                 messages += envelope.values()
         if flawed:
             self._diagnose(data, messages)
-        if check_duplicates:
+        if not from_peer:
             self._refuse_duplicates(data, messages)
         return messages
 
     def decode_binary(self, data: bytes | bytearray) -> Malformed:
         """The answer to a binary frame; its sender's id is used if there is one inside."""
         problem = Problem("", "binary frames are not understood: send JSON in text frames")
-        return self._malformed(self._id_of_one(data), problem)
+        small = len(data) <= self._harmless_bytes
+        return self._malformed(self._id_of_one(data) if small else _cheap_head(data), problem)
+
+    def _refuse_unparsed(self, data: bytes | bytearray) -> Malformed | None:
+        """The answer to a large frame that is not worth parsing."""
+        head = _cheap_head(data)
+        excess = find_excess(data, self.bounds)
+        if excess is not None:
+            malformed = self._malformed(head, Problem("", excess.text()))
+            malformed.reply.detail = {
+                **(malformed.reply.detail or {}),
+                "what": excess.what,
+                "limit": excess.limit,
+            }
+            return malformed
+        if head is None or head.keys() <= self._names or _is_array(data):
+            return None
+        return self._malformed(head, Problem(next(iter(head)), "unknown message type"))
 
     def _diagnose(self, data: bytes | bytearray, messages: list[object]) -> None:
         """Put a `Malformed` in the place of each None."""
-        if data.lstrip(_WHITESPACE)[:1] != b"[":
+        if not _is_array(data):
             messages[0] = self._malformed(self._id_of_one(data), _NOT_ONE_KEY)
             return
         heads = self._validators.ids_of_many.validate_json(data)
-        try:
-            self._validators.diagnose_many.validate_json(data)
-            problems: dict[int, Problem] = {}
-        except ValidationError as error:
-            problems = describe_elements(error)
+        problems: dict[int, Problem] = {}
+        otherwise = TOO_MANY_FAULTS
+        if len(data) <= self._harmless_bytes:
+            self._unknown.seen = 0
+            try:
+                self._validators.diagnose_many.validate_json(data)
+                otherwise = _NOT_ONE_KEY
+            except ValidationError as error:
+                problems = describe_elements(error)
+                if problems:
+                    otherwise = _NOT_ONE_KEY
+            except TooManyUnknownFields:
+                pass
         for index, message in enumerate(messages):
             if message is None:
-                problem = problems.get(index, _NOT_ONE_KEY)
+                problem = problems.get(index, otherwise)
                 messages[index] = self._malformed(heads[index], problem)
 
     def _refuse_duplicates(self, data: bytes | bytearray, messages: list[object]) -> None:
@@ -151,6 +193,9 @@ class Codec:
                 messages[index] = self._malformed({type_name: {"id": message_id}}, problem)
 
     def _id_of_one(self, data: bytes | bytearray) -> object:
+        """Of a frame that is one envelope."""
+        if _is_array(data):
+            return None  # to be told so by the validator would cost a copy of all of it
         try:
             return self._validators.id_of_one.validate_json(data)
         except ValidationError:
@@ -199,6 +244,16 @@ class Codec:
                 f"a {type(message).__name__} cannot be sent: {error}"
             ) from error
         return b"%b%b}" % (encoder.prefix, body)
+
+
+def _is_array(data: bytes | bytearray) -> bool:
+    return data[:1] == b"[" or data.lstrip(_WHITESPACE)[:1] == b"["
+
+
+def _cheap_head(data: bytes | bytearray) -> dict[str, dict[str, str | None]] | None:
+    """What the beginning of a frame says of the first envelope, as `FrameValidators.id_of_one` would."""
+    head = head_of(data)
+    return None if head is None else {head[0]: {"id": head[1]}}
 
 
 def encode_reply(name: str, message_id: str, response_json: str) -> bytes:

@@ -75,6 +75,8 @@ class Connection(asyncio.Protocol):
         self._last_flush = -1.0
         self._write_paused = False
         self._read_paused = False
+        self._waits = False
+        self._reading = True
         self._unsent_bytes = 0
         self._stalled_since = 0.0
         self._last_received = 0.0
@@ -143,7 +145,8 @@ class Connection(asyncio.Protocol):
 
     def held_bytes(self) -> int:
         """Sent and not taken, and received and not yet a whole message."""
-        return self.unsent_bytes() + self._partial_bytes + len(self._fragments or b"")
+        backlog = sum(len(event.data) for event in self._backlog if isinstance(event, Frame))
+        return self.unsent_bytes() + self._partial_bytes + len(self._fragments or b"") + backlog
 
     def queued_messages(self) -> int:
         """Envelopes that wait for the end of this turn, or for the other end to read."""
@@ -193,6 +196,10 @@ class Connection(asyncio.Protocol):
     def _holds_much(self) -> None:
         """`held_bytes` has grown, and is more than `MUCH_BYTES`."""
 
+    def _must_wait(self, frame: Frame) -> bool:
+        """Whether this frame and those behind it must not be delivered now. The subclass goes on with them later."""
+        return False
+
     def _pauses_reading(self) -> bool:
         """Whether to take no further frames while the other end does not read."""
         return False
@@ -209,11 +216,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._last_received = self._loop.time()
         if self._open:
-            self._partial_bytes += len(data)
-            self._ws.receive_data(data)
-            self._deliver_and_flush()
-            if self._partial_bytes > MUCH_BYTES or len(self._fragments or b"") > MUCH_BYTES:
-                self._holds_much()
+            self._receive(data)
         elif self._ws.state >= OPEN or self._error is not None:
             # Closing: the library discards data and only waits for the end of the stream.
             if self._error is None:
@@ -236,16 +239,14 @@ class Connection(asyncio.Protocol):
             self._unsent_bytes = self._transport.get_write_buffer_size()
             if self._pauses_reading() and not self._transport.is_closing():
                 self._read_paused = True
-                self._transport.pause_reading()
+                self._pause_or_resume_reading()
 
     def resume_writing(self) -> None:
         self._write_paused = False
         if self._transport is None or self._transport.is_closing():
             return
-        if self._read_paused:
-            self._read_paused = False
-            self._last_received = self._loop.time()
-            self._transport.resume_reading()
+        self._read_paused = False
+        self._pause_or_resume_reading()
         self._flush()
         if self._backlog:
             self._deliver_and_flush()
@@ -263,6 +264,26 @@ class Connection(asyncio.Protocol):
 
     # --- receiving --------------------------------------------------------------------------------
 
+    def _receive(self, data: bytes) -> None:
+        """Take what came on the open connection."""
+        self._partial_bytes += len(data)
+        self._ws.receive_data(data)
+        self._deliver_and_flush()
+        if self._partial_bytes > MUCH_BYTES or len(self._fragments or b"") > MUCH_BYTES:
+            self._holds_much()
+
+    def _pause_or_resume_reading(self) -> None:
+        """Read from the socket unless the other end does not read, or waits for its turn."""
+        reads = not (self._read_paused or self._waits)
+        if reads == self._reading or self._transport is None or self._transport.is_closing():
+            return
+        self._reading = reads
+        if reads:
+            self._last_received = self._loop.time()
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
     def _deliver_and_flush(self) -> None:
         """Hand over what came; what is sent meanwhile goes out together afterwards."""
         self._flush_expected = True
@@ -279,10 +300,10 @@ class Connection(asyncio.Protocol):
         for number, event in enumerate(events):
             if not self._open:
                 break
-            if self._read_paused:
-                self._backlog = events[number:]
-                break
             if isinstance(event, Frame):
+                if self._read_paused or self._must_wait(event):
+                    self._backlog = events[number:]
+                    break
                 self._deliver(event)
         self._after_protocol_step()
 
@@ -357,6 +378,7 @@ class Connection(asyncio.Protocol):
         self._queue.clear()
         self._queue_bytes = self._partial_bytes = 0
         self._fragments = None
+        self._backlog.clear()
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -411,6 +433,8 @@ class Connection(asyncio.Protocol):
             return
         limits = self._limits
         now = self._loop.time()
+        if not self._reading:
+            self._last_received = now  # nobody looks for its signs of life
         if self._write_paused:
             unsent = self._transport.get_write_buffer_size()
             if unsent < self._unsent_bytes:

@@ -31,15 +31,32 @@ class Problem:
         return f"{self.field}: {self.reason}" if self.field else self.reason
 
 
+#: Of more faults in one frame none is described: only all together can be asked for, and each costs a microsecond.
+MAX_FAULTS = 10_000
+TOO_MANY_FAULTS = Problem(
+    "",
+    "not understood: the frame is too large, or has too many faults, to say why: send less of it",
+)
+
+
 def describe(error: ValidationError) -> Problem:
     """The fault that says most, of those in a failed validation of one envelope."""
-    return _most_telling(error.errors(include_url=False, include_input=False), skip=0)
+    if error.error_count() > MAX_FAULTS:
+        return TOO_MANY_FAULTS
+    return _most_telling(
+        error.errors(include_url=False, include_input=False, include_context=False), skip=0
+    )
 
 
 def describe_elements(error: ValidationError) -> dict[int, Problem]:
-    """The same for a failed validation of an array of envelopes: index -> fault."""
+    """The same for a failed validation of an array of envelopes: index -> fault.
+
+    Empty if there are too many to tell.
+    """
+    if error.error_count() > MAX_FAULTS:
+        return {}
     by_index: dict[int, list[Any]] = {}
-    for line in error.errors(include_url=False, include_input=False):
+    for line in error.errors(include_url=False, include_input=False, include_context=False):
         index = line["loc"][0]
         assert isinstance(index, int)
         by_index.setdefault(index, []).append(line)

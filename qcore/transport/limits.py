@@ -7,7 +7,17 @@ from dataclasses import dataclass, fields
 
 from qcore.errors import ConfigError
 
+KIB = 1024
 MIB = 1024 * 1024
+
+#: What a client's command may have unless a node says otherwise.
+DEFAULT_COMMAND_BYTES = MIB
+
+
+def frame_bytes_for(max_command_bytes: int) -> int:
+    """The size of a client's frame that carries any command of at most so many bytes: every byte of a text may be
+    written as an escape of six, and the envelope needs some."""
+    return 6 * max_command_bytes + 64 * KIB
 
 
 #: Times for which 0 means never.
@@ -23,6 +33,8 @@ class TransportLimits:
 
     Attributes:
         max_frame_bytes: a larger incoming frame closes the connection with 1009.
+        max_client_frame_bytes: the same, as long as the other end is not a peer whose `Hello` was accepted. It counts
+            only where it is smaller.
         max_queue_bytes: sent and not yet taken by the socket; beyond it the connection is dropped.
         ping_interval_s: after this long without a byte from the other end, ping.
         dead_after_s: after this long without a byte from the other end, drop the connection.
@@ -51,6 +63,7 @@ class TransportLimits:
     """
 
     max_frame_bytes: int = 16 * MIB
+    max_client_frame_bytes: int = frame_bytes_for(DEFAULT_COMMAND_BYTES)
     max_queue_bytes: int = 32 * MIB
     ping_interval_s: float = 5.0
     dead_after_s: float = 15.0

@@ -75,7 +75,7 @@ class PeerConnection(OutgoingConnection):
         if not is_text:
             logger.warning("node %d sent a binary frame: ignored", self._link.peer_id)
             return
-        for message in codec.decode(data, check_duplicates=False):
+        for message in codec.decode(data, from_peer=True):
             if not self._open:
                 return
             if self.answer.done():

@@ -13,6 +13,7 @@ from qcore.transport.limits import TransportLimits
 from qcore.transport.listener import Listener
 from qcore.transport.outgoing import GOING_AWAY
 from qcore.transport.server_connection import ServerConnection
+from qcore.transport.turns import Turns
 from qcore.transport.wire import PEER_REQUESTS, PEER_RESPONSES, Error, Hello
 
 logger = logging.getLogger("qcore.transport")
@@ -39,6 +40,7 @@ class Server:
     Attributes:
         requests: classes of messages that anybody may send.
         counts: the counters behind `stats`.
+        turns: share the event loop between the clients.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Server:
             and cls not in (Error, Hello, *PEER_REQUESTS, *PEER_RESPONSES)
         )
         self.counts = ServerStats()
+        self.turns = Turns()
         self._listener: Listener | None = None
         # Dictionaries as ordered sets: oldest first.
         self._handshaking: dict[ServerConnection, None] = {}

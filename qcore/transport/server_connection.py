@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from websockets.datastructures import Headers
+from websockets.frames import Frame
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
@@ -18,6 +19,7 @@ from qcore.transport.codec import Malformed
 from qcore.transport.connection import Connection, library_logger
 from qcore.transport.handler import PeerIdentity
 from qcore.transport.outgoing import ADMIN, GOING_AWAY, IDLE_REASON, PEER, ROLE_HEADER
+from qcore.transport.turns import HEAVY_BYTES
 from qcore.transport.wire import (
     PEER_REQUESTS,
     PEER_RESPONSES,
@@ -39,6 +41,12 @@ WEBSOCKET_PATHS = ("/", "/ws")
 
 #: A longer HTTP request head is refused.
 _MAX_HEAD_BYTES = 32 * 1024
+
+#: So much of what a client sent is parsed before the time is looked at: 2,700 of the smallest frames.
+_PARSED_AT_ONCE_BYTES = 16 * 1024
+
+#: So many messages of one frame are handled before the time is looked at.
+_MESSAGES_AT_ONCE = 32
 
 _END_OF_HEAD = b"\r\n\r\n"
 _POLICY_VIOLATION = 1008
@@ -62,8 +70,10 @@ class ServerConnection(Connection):
     """
 
     def __init__(self, server: Server) -> None:
+        limits = server.limits
         self._protocol = ServerProtocol(
-            max_size=server.limits.max_frame_bytes, logger=library_logger
+            max_size=min(limits.max_frame_bytes, limits.max_client_frame_bytes),
+            logger=library_logger,
         )
         super().__init__(self._protocol, server.limits)
         self.connection_id = next(_connection_ids)
@@ -76,6 +86,11 @@ class ServerConnection(Connection):
         self._head: bytearray | None = bytearray()
         self._head_only = False
         self._was_opened = False
+        #: Received and not yet parsed, while it waits for its turn.
+        self._unread = bytearray()
+        #: Messages of a frame that was taken in part.
+        self._rest: list[object] = []
+        self._may_take_heavy = False
         self._deadline: asyncio.TimerHandle | None = None
 
     def send(self, message: object) -> None:
@@ -225,11 +240,88 @@ class ServerConnection(Connection):
             and self.peer is None
             and not self.owed
             and not self._backlog
+            and not self._waits
+            and not self._unread
             and self._loop.time() - self.last_request >= idle_s
         ):
             self.close(GOING_AWAY, IDLE_REASON)
         else:
             super()._check_life()
+
+    # --- a client takes turns, a peer does not ----------------------------------------------------
+
+    def _receive(self, data: bytes) -> None:
+        if self.peer is not None and not self._waits:
+            super()._receive(data)
+            return
+        turns = self._server.turns
+        if self._waits or not turns.begin(self._last_received):
+            self._unread += data
+            self._wait(heavy=False)
+            return
+        if len(data) <= _PARSED_AT_ONCE_BYTES:
+            super()._receive(data)
+        else:
+            self._unread += data
+            self._take_unread()
+        turns.end(self._loop.time())
+
+    def go_on(self, *, heavy: bool) -> None:
+        """Take frames that waited. Called by the server's `Turns`."""
+        self._waits = False
+        self._may_take_heavy = heavy
+        rest, self._rest = self._rest, []
+        self._flush_expected = True
+        self._guard(lambda: self._take_messages(rest))
+        self._deliver_and_flush()
+        self._take_unread()
+        self._may_take_heavy = False
+        self._pause_or_resume_reading()
+
+    def _take_unread(self) -> None:
+        """Parse what came in parts: of the smallest frames, even one part holds thousands."""
+        while self._unread and self._open and not self._waits and not self._read_paused:
+            if self._server.turns.over(self._loop.time()):
+                self._wait(heavy=False)
+                return
+            part = bytes(self._unread[:_PARSED_AT_ONCE_BYTES])
+            del self._unread[:_PARSED_AT_ONCE_BYTES]
+            super()._receive(part)
+
+    def _must_wait(self, frame: Frame) -> bool:
+        if self.peer is not None and not self._waits:
+            return False
+        if self._waits:
+            return True
+        if len(frame.data) + len(self._fragments or b"") > HEAVY_BYTES and frame.fin:
+            if not self._may_take_heavy:
+                self._wait(heavy=True)
+                self._holds_much()
+                return True
+            self._may_take_heavy = False
+        elif self._server.turns.over(self._loop.time()):
+            self._wait(heavy=False)
+            return True
+        return False
+
+    def _wait(self, *, heavy: bool) -> None:
+        if not self._waits:
+            self._waits = True
+            self._server.turns.wait(self, heavy=heavy)
+            self._pause_or_resume_reading()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread and not self._waits:
+            self._wait(heavy=False)
+
+    def held_bytes(self) -> int:
+        return super().held_bytes() + len(self._unread)
+
+    def _discard_queue(self) -> None:
+        super()._discard_queue()
+        self._unread.clear()
+        self._rest.clear()
 
     # --- messages ---------------------------------------------------------------------------------
 
@@ -248,14 +340,26 @@ class ServerConnection(Connection):
         server.counts.frames_received += 1
         self.last_request = self._last_received
         if is_text:
-            messages = server.codec.decode(data, check_duplicates=self.peer is None)
+            messages = server.codec.decode(data, from_peer=self.peer is not None)
             if data[:1] == b"[":
                 self.batches = True  # who sends arrays can read them
         else:
             messages = [server.codec.decode_binary(data)]
-        for message in messages:
+        self._take_messages(messages)
+
+    def _take_messages(self, messages: list[object]) -> None:
+        server = self._server
+        for number, message in enumerate(messages):
             if not self._open:
                 return  # what stands behind a violation is not looked at
+            if (
+                number % _MESSAGES_AT_ONCE == _MESSAGES_AT_ONCE - 1
+                and self.peer is None
+                and server.turns.over(self._loop.time())
+            ):
+                self._rest = messages[number:]
+                self._wait(heavy=False)
+                return
             kind = type(message)
             if kind in server.requests:
                 server.counts.messages_received += 1
@@ -316,6 +420,7 @@ class ServerConnection(Connection):
             self.close(_POLICY_VIOLATION, str(error))
             return
         self._cancel_deadline()
+        self._protocol.max_message_size = self._limits.max_frame_bytes
         self.peer = PeerIdentity(hello.node_id, hello.cluster_id)
         self.batches = True
         self._server.peer_accepted(self, hello.node_id)
@@ -332,6 +437,7 @@ class ServerConnection(Connection):
     # --- the end ----------------------------------------------------------------------------------
 
     def _closed(self, error: TransportError | None) -> None:
+        self._server.turns.leave(self)
         self._cancel_deadline()
         self._server.connection_closed(self)
         if self._was_opened:

@@ -63,8 +63,8 @@ PIECES = [
 
 def check(data: bytes) -> None:
     """The property: a list of messages of the registry, or errors that can be sent back."""
-    for check_duplicates in (True, False):
-        decoded = CODEC.decode(data, check_duplicates=check_duplicates)
+    for from_peer in (False, True):
+        decoded = CODEC.decode(data, from_peer=from_peer)
         assert decoded
         for each in decoded:
             if isinstance(each, Malformed):

@@ -1,0 +1,165 @@
+"""How much is in a frame, counted before it is parsed.
+
+Parsing costs time and memory for each value, not for each byte: 6 MiB of `[{},{},...]` cost a hundred times as much
+as a text of 6 MiB. So a frame of a client is counted first. Counting bytes is cheap, and gives an upper bound, because
+what looks like a value may stand in a text. Only where the upper bound is too large are the texts left out.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from operator import add
+from typing import NamedTuple, Self
+
+from qcore.transport.limits import KIB
+from qcore.transport.wire import MAX_ID_LENGTH
+
+#: What is given to `bytes.translate` to count by deleting.
+_VALUES = b",[{"
+_DIGITS = b"0123456789"
+_ANY = _VALUES + _DIGITS + b":\\"
+
+#: Texts are left out of so much at once, bytes: it bounds the memory that this takes.
+_PART_BYTES = 64 * KIB
+
+#: The first key of the first envelope and, if it comes first in there, its id. Both without escapes.
+_HEAD = re.compile(
+    rb'[ \t\r\n]*+(?:\[[ \t\r\n]*+)?+\{[ \t\r\n]*+"([^"\\\x00-\x1f]{1,64})"[ \t\r\n]*+:'
+    rb'(?:[ \t\r\n]*+\{[ \t\r\n]*+"id"[ \t\r\n]*+:[ \t\r\n]*+"([^"\\\x00-\x1f]{0,%d})")?+'
+    % (4 * MAX_ID_LENGTH)
+)
+#: So much of a frame is looked at for the above.
+_HEAD_BYTES = 8 * KIB
+
+
+@dataclass(slots=True, frozen=True)
+class FrameBounds:
+    """What one frame of a client may hold, white space and the content of texts aside.
+
+    Attributes:
+        values: commas, and beginnings of objects and lists.
+        containers: objects and lists.
+        keys: colons.
+        escapes: backslashes.
+        digits: of numbers.
+    """
+
+    values: int
+    containers: int
+    keys: int
+    escapes: int
+    digits: int
+
+    @classmethod
+    def for_commands(cls, max_command_bytes: int) -> Self:
+        """Bounds that let the largest command through, and many small ones together.
+
+        Args:
+            max_command_bytes: of the command as it is stored: JSON without spaces.
+        """
+        return cls(
+            # `0,` is the shortest value of a list.
+            values=max_command_bytes // 2 + 64 * KIB,
+            # `{"typ":"T","id":0},` is the shortest object of the store's requests.
+            containers=max_command_bytes // 16 + 32 * KIB,
+            keys=max_command_bytes // 10 + 16 * KIB,
+            # Every byte of a text may be written as an escape.
+            escapes=max_command_bytes + 64 * KIB,
+            digits=max_command_bytes + 64 * KIB,
+        )
+
+    @property
+    def harmless_bytes(self) -> int:
+        """A frame of this size can exceed none of the bounds."""
+        # The shortest key is `"":0`.
+        return min(self.values, self.containers, 4 * self.keys, self.escapes, self.digits)
+
+
+@dataclass(slots=True, frozen=True)
+class Excess:
+    """A frame holds more than it may: `limit` of `what`."""
+
+    what: str
+    limit: int
+
+    def text(self) -> str:
+        return f"more than {self.limit} {self.what} in one frame: send less at once"
+
+
+def find_excess(data: bytes | bytearray, bounds: FrameBounds) -> Excess | None:
+    """What the frame holds too much of, or None.
+
+    For JSON it is exact. Of anything else it counts right up to where it stops being JSON, which is where a parser
+    stops. Depth is not counted: the parser stops at the first value that is too deep, which costs no more.
+    """
+    harmless = bounds.harmless_bytes
+    if len(data) <= harmless or len(data) - len(data.translate(None, _ANY)) <= harmless:
+        return None
+    if data.count(b"\\") > bounds.escapes:
+        return Excess("escapes in texts", bounds.escapes)
+    if _excess(_count(data), bounds) is None:
+        return None
+    # Removing the pairs first leaves a backslash before a quote only where the quote is part of a text.
+    plain = data.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in data else data
+    totals = _Counts(0, 0, 0, 0)
+    quotes = 0
+    for start in range(0, len(plain), _PART_BYTES):
+        parts = plain[start : start + _PART_BYTES].split(b'"')
+        totals = totals.plus(_count(b"".join(parts[quotes & 1 :: 2])))
+        quotes += len(parts) - 1
+        excess = _excess(totals, bounds)
+        if excess is not None:
+            return excess
+        if quotes // 2 > totals.values + totals.keys + 1:
+            return None  # no JSON: something stands before every text
+    return None
+
+
+def head_of(data: bytes | bytearray) -> tuple[str, str | None] | None:
+    """The first envelope's type and, if it is the first field, its `id`.
+
+    None if they cannot be read without parsing.
+    """
+    match = _HEAD.match(data[:_HEAD_BYTES])
+    if match is None:
+        return None
+    try:
+        name = match[1].decode()
+        message_id = None if match[2] is None else match[2].decode()
+    except UnicodeDecodeError:
+        return None
+    return name, None if message_id is None or len(message_id) > MAX_ID_LENGTH else message_id
+
+
+class _Counts(NamedTuple):
+    values: int
+    containers: int
+    keys: int
+    digits: int
+
+    def plus(self, other: _Counts) -> _Counts:
+        return _Counts(*map(add, self, other))
+
+
+def _count(data: bytes | bytearray) -> _Counts:
+    """As if nothing stood in a text."""
+    size = len(data)
+    return _Counts(
+        values=size - len(data.translate(None, _VALUES)),
+        containers=data.count(b"[") + data.count(b"{"),
+        keys=data.count(b":"),
+        digits=size - len(data.translate(None, _DIGITS)),
+    )
+
+
+def _excess(counts: _Counts, bounds: FrameBounds) -> Excess | None:
+    if counts.containers > bounds.containers:
+        return Excess("objects and lists", bounds.containers)
+    if counts.values > bounds.values:
+        return Excess("values", bounds.values)
+    if counts.keys > bounds.keys:
+        return Excess("keys", bounds.keys)
+    if counts.digits > bounds.digits:
+        return Excess("digits of numbers", bounds.digits)
+    return None
