@@ -21,6 +21,7 @@ from qcore.node import http, views
 from qcore.node.application import Application
 from qcore.node.clock import now_us
 from qcore.node.config import MAX_TOPOLOGY_BYTES, NodeConfig
+from qcore.node.divergence import DivergenceWatch
 from qcore.node.host import ReplicaHost
 from qcore.node.known_members import load_known_members
 from qcore.node.logs import NodeLog
@@ -151,6 +152,9 @@ class Node:
         self._priorities = PriorityWatch(self._replica.core.status, log)
         self._lag = LoopLag(self._metrics, log, config.heartbeat_ms / 2000)
         self._clocks = WallWatch(self._replica.core.status, log, config.max_wall_skew_ms * 1000)
+        self._divergence = DivergenceWatch(
+            self._replica.core.status, self._digests, log, lambda: self._identity.cluster_id
+        )
 
     def _topology_loader(self, application: Application) -> TopologyLoader | None:
         path = self._config.config_file
@@ -199,12 +203,14 @@ class Node:
         self._priorities.start()
         self._lag.start()
         self._clocks.start()
+        self._divergence.start()
         return bound
 
     async def stop(self) -> None:
         """Refuse new requests, settle those in progress, and close everything."""
         self._stopping = True
         self._log.info("stopping", requests_in_progress=self._desk.in_progress)
+        await self._divergence.stop()
         if self._failure is None:
             await self._hand_over()
         self._desk.close()
@@ -297,6 +303,14 @@ class Node:
         except StateMachineFailed as error:
             self.fatal(error)
             return ""
+
+    def _digests(self) -> dict[int, str]:
+        """By index, as far as they are known: of the indexes that all members agree on, and of the state as it is."""
+        digests = dict(self._replica.digests.kept)
+        digest = self._state_hash()
+        if digest:
+            digests[self._replica.applied_index] = digest
+        return digests
 
     def _flush_trace(self) -> None:
         assert self._trace is not None
@@ -494,4 +508,6 @@ class Node:
             started_at=self._started_at,
             version=self._replica.versions.active,
             support=self._replica.versions.support,
+            digests=self._replica.digests.kept,
+            comparison=self._divergence.found,
         )

@@ -15,6 +15,7 @@ from qcore.core.entry import Membership
 from qcore.core.raft import RaftCore
 from qcore.core.status import CoreStatus, SnapshotProgress
 from qcore.core.version import ClusterVersion, VersionSupport
+from qcore.node import divergence
 from qcore.node.metrics import Exposition, NodeMetrics
 from qcore.storage.footprint import Footprint
 from qcore.transport.pool import PeerState
@@ -74,6 +75,8 @@ class Around:
         started_at: monotonic clock at the start, seconds.
         version: the version of the cluster as of the last applied entry.
         support: what this program can apply.
+        digests: of the state at the newest indexes that all members agree on.
+        comparison: of the members' states, on a leader; None before the first, and elsewhere.
     """
 
     cluster_id: str | None
@@ -89,6 +92,8 @@ class Around:
     started_at: float
     version: ClusterVersion
     support: VersionSupport
+    digests: Mapping[int, str]
+    comparison: divergence.Comparison[int] | None
 
 
 def metrics_object(
@@ -176,6 +181,10 @@ def metrics_object(
                 },
             },
             "state_hash": state_hash,
+            "state_digests": {str(index): digest for index, digest in around.digests.items()},
+            "state_comparison": (
+                None if around.comparison is None else around.comparison.as_json()
+            ),
             "disk_full": around.disk_full,
             "clock": _clock(core, status),
             "event_loop_stall_seconds_max": round(around.longest_stall_s, 6),
@@ -284,6 +293,7 @@ def exposition(
     )
     _raft(page, status)
     _clocks(page, status)
+    divergence.expose(page, around.comparison)
     _peers(page, peers)
     page.family(
         "qcore_requests_total",

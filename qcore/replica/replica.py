@@ -48,6 +48,7 @@ from qcore.replica.applying import apply_entry
 from qcore.replica.backlog import Backlog, cost_of, work_counter
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.copies import StateCopies
+from qcore.replica.digests import StateDigests
 from qcore.replica.disk_window import DiskWindow
 from qcore.replica.events import (
     AddLearner,
@@ -154,6 +155,7 @@ class Replica:
         self.versions = Versions(self, support_of(machine, config.max_rules))
         require_all(durable, self.versions.support)
         self.applied_index = 0
+        self.digests = StateDigests(machine)
         self._work = work_counter(machine)
         self._backlog = Backlog(self._apply, self._reads.ready)
         if durable.snapshot is not None:
@@ -375,6 +377,7 @@ class Replica:
         if active is not before and active != before:
             self._out.append(VersionRaised(active, entry.index))
         self.applied_index = entry.index
+        self.digests.applied(entry.index)
         self._snapshotting.applied(entry, cost)
         self._out.append(Applied(entry))
         request = self._writes.pop(entry.index, None)
@@ -443,6 +446,7 @@ class Replica:
             self._out.append(Restored(snapshot))
 
         self._snapshotting.restored(index, len(snapshot.data))
+        self.digests.replaced()
         restoring = restore_snapshot(snapshot.data, self.machine, self.sessions)
         self._backlog.replace(restoring, restored)
         self._after_applying()

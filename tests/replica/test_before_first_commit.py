@@ -49,6 +49,8 @@ AROUND = Around(
     started_at=0.0,
     version=ClusterVersion(2, "kv", 1),
     support=VersionSupport(1, 2, "kv", 1, 1),
+    digests={},
+    comparison=None,
 )
 
 
