@@ -166,7 +166,7 @@ def parse_nodes(text: str, what: str = "--nodes") -> list[tuple[int, str]]:
     Raises:
         ConfigError: an item is not of that form.
     """
-    from qcore.node.config import parse_address
+    from qcore.transport.address import parse_address
 
     pairs: list[tuple[int, str]] = []
     for item in filter(None, (part.strip() for part in text.split(","))):

@@ -210,8 +210,9 @@ def start(
     part of a cluster before resumes from its data directory.
     """
     from qcore.core.version import LATEST_RULES
-    from qcore.node.config import NodeConfig, parse_address
+    from qcore.node.config import NodeConfig
     from qcore.node.lifecycle import run_node
+    from qcore.transport.address import parse_address
 
     del storage  # one kind so far; the option fixes the name for scripts
     config = NodeConfig(

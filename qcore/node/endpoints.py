@@ -8,7 +8,7 @@ from random import Random
 from typing import Final
 
 from qcore.errors import ConfigError, NotLeader, QcoreError
-from qcore.node.config import parse_address
+from qcore.transport.address import parse_address
 from qcore.transport.client import ClientConnection
 
 _CONNECT_TIMEOUT_S: Final = 2.0

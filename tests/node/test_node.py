@@ -17,13 +17,14 @@ from qcore.core.entry import DurableState, Membership
 from qcore.errors import DiskFull, OutcomeUnknown, StateMachineFailed, StorageError, StoreError
 from qcore.node.application import Application, EntityApplication, TextApplication
 from qcore.node.client import QcoreClient
-from qcore.node.config import Address, NodeConfig
+from qcore.node.config import NodeConfig
 from qcore.node.logs import NodeLog
 from qcore.node.node import Node
 from qcore.storage.interface import Identity, LogStorage
 from qcore.storage.sqlite import SqliteStorage
 from qcore.store.interface import ApplyContext
 from qcore.store.kv import KeyValueMachine
+from qcore.transport.address import Address
 from tests.process.wire import string_schema
 
 
