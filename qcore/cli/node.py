@@ -204,7 +204,7 @@ def start(
         ),
     ] = None,
 ) -> None:
-    """Run a node until SIGTERM or SIGINT; a second signal stops it at once.
+    """Run a node until SIGTERM, SIGINT or SIGHUP; a second SIGTERM or SIGINT stops it at once.
 
     A new node waits to be initialised (`qcore cluster init`) or added to a cluster. A node that was
     part of a cluster before resumes from its data directory.

@@ -56,7 +56,7 @@ def run_node(
     on_listening: Callable[[str], None] | None = None,
     open_storage: Callable[[Path, int], LogStorage] = SqliteStorage.open,
 ) -> int:
-    """Run a node until SIGTERM or SIGINT, or until it fails; returns the exit code.
+    """Run a node until SIGTERM, SIGINT or SIGHUP, or until it fails; returns the exit code.
 
     Args:
         config: settings.
@@ -198,18 +198,30 @@ def _open_trace(path: Path | None, stack: ExitStack) -> IO[str] | None:
 
 
 def _stop_on_signals(log: NodeLog) -> asyncio.Event:
-    """An event that the first SIGTERM or SIGINT sets; the second ends the process on the spot."""
+    """An event that the first SIGTERM, SIGINT or SIGHUP sets; a second SIGTERM or SIGINT ends the process on the spot.
+
+    A terminal that closes sends SIGHUP, often twice: once by the kernel and once by the shell. So it never counts as
+    the second. It stays ignored where it was at the start, as under `nohup`.
+    """
     stop = asyncio.Event()
+    insisted = False
 
     def on_signal(number: signal.Signals) -> None:
-        if stop.is_set():
-            log.warning("second signal: exit at once", signal=number.name)
-            os._exit(EXIT_FORCED)
-        log.info("signal: shutting down", signal=number.name)
-        stop.set()
+        nonlocal insisted
+        if number != signal.SIGHUP:
+            if insisted:
+                log.warning("second signal: exit at once", signal=number.name)
+                os._exit(EXIT_FORCED)
+            insisted = True
+        if not stop.is_set():
+            log.info("signal: shutting down", signal=number.name)
+            stop.set()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    handled = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        handled.append(signal.SIGHUP)
+    for number in handled:
         loop.add_signal_handler(number, on_signal, number)
     return stop
 

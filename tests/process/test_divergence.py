@@ -23,9 +23,9 @@ pytestmark = pytest.mark.process
 MACHINE = Path(__file__).parent / "odd_machine.py"
 
 
-def qcore(cluster: LocalCluster, *arguments: str) -> tuple[int, str]:
+def qcore(cluster: LocalCluster, *arguments: str, stdin: str = "") -> tuple[int, str]:
     """Exit code and output of a command, in this process: the nodes are what is slow enough."""
-    done = CliRunner().invoke(app, [*arguments, "--endpoints", ",".join(cluster.endpoints)])
+    done = CliRunner().invoke(app, [*arguments, "--endpoints", ",".join(cluster.endpoints)], stdin)
     return done.exit_code, done.output
 
 
@@ -86,7 +86,7 @@ def test_a_member_with_another_state_is_found_under_load(tmp_path: Path) -> None
             code, said = asked(cluster, "cluster", "hash")
             assert (code, said["equal"]) == (0, True)
 
-            _, answer = qcore(cluster, "execute", "drift")
+            _, answer = qcore(cluster, "execute", "-", stdin="drift\n")
             drifted_at = int(answer)  # as many commands; the index is a few more
             wait_for(
                 lambda: all(
