@@ -19,8 +19,8 @@ def run(coroutine: Coroutine[object, object, _T]) -> _T:
     """Run to the end.
 
     Raises:
-        typer.Exit: interrupted from the keyboard, by SIGTERM or by SIGHUP, after the coroutine has cleaned up. A second signal
-            ends the process at once.
+        typer.Exit: interrupted from the keyboard, by SIGTERM or by SIGHUP, after the coroutine has cleaned up. A second
+            signal ends the process at once.
     """
     try:
         return asyncio.run(_until_terminated(coroutine))

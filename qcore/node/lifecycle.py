@@ -30,6 +30,7 @@ from qcore.node.node import Node
 from qcore.replica.sessions import command_in
 from qcore.replica.snapshotting import try_restoring
 from qcore.replica.versions import require
+from qcore.storage.files import readable_by_others
 from qcore.storage.interface import LogStorage
 from qcore.storage.peek import first_entries, stored_snapshot, stored_version
 from qcore.storage.sqlite import SqliteStorage
@@ -86,6 +87,7 @@ def run_node(
             _require_own_data(config.data_dir, application.machine)
         storage = open_storage(config.data_dir, config.node_id)
         stack.callback(storage.close)
+        _warn_of_readers(config.data_dir, log)
         runner = stack.enter_context(asyncio.Runner(loop_factory=_loop_factory(config.use_uvloop)))
 
         async def serve() -> BaseException | None:
@@ -109,6 +111,17 @@ def run_node(
     if isinstance(failure, QcoreError):
         raise failure
     return EXIT_DONE if failure is None else EXIT_UNHEALTHY
+
+
+def _warn_of_readers(directory: Path, log: NodeLog) -> None:
+    """Files that are there stay as they are: somebody may want them so, or 0.1.0 made them."""
+    names = readable_by_others(directory)
+    if names:
+        log.warning(
+            "other users of this machine can read the node's data: chmod 700 the data directory, if they should not",
+            data_dir=str(directory),
+            files=",".join(names),
+        )
 
 
 def _require_own_data(directory: Path, machine: StateMachine) -> None:

@@ -210,7 +210,6 @@ class Node:
         """Refuse new requests, settle those in progress, and close everything."""
         self._stopping = True
         self._log.info("stopping", requests_in_progress=self._desk.in_progress)
-        await self._divergence.stop()
         if self._failure is None:
             await self._hand_over()
         self._desk.close()
@@ -219,6 +218,7 @@ class Node:
         if self._failure is None:
             await self._settle()
         self._desk.abandon("the node is shutting down: the request may or may not take effect")
+        await self._divergence.stop()
         await self._server.stop()
         self._links.stop()
         await self._pool.close()
@@ -417,16 +417,16 @@ class Node:
         self._metrics.snapshot_stored_at = time.time()
         self._log.info("snapshot stored", index=index, log_bytes=self._writer.footprint.log_bytes)
 
-    def _on_disk_full(self, is_full: bool) -> None:
-        if is_full:
-            self._desk.refuse_writes(
-                DiskFull(
-                    f"no space is left for the log in {self._config.data_dir}; free some space and retry"
-                )
+    def _on_disk_full(self, why: DiskFull | None) -> None:
+        self._desk.refuse_writes(
+            why and DiskFull(f"no space is left for the log in {self._config.data_dir}: {why}")
+        )
+        if why is not None:
+            self._log.error(
+                "disk full: writes are refused, and a leader steps down; reads go on where there is a leader",
+                why=str(why),
             )
-            self._log.error("disk full: writes are refused, reads go on")
         else:
-            self._desk.refuse_writes(None)
             self._log.info("the disk has space again: writes are taken")
 
     # -- what the server says (ServerHandler) ----------------------------------------------------------

@@ -250,13 +250,15 @@ def unready_reason(status: CoreStatus, leader_ready: bool, around: Around) -> st
         )
     if status.leader_id is None:
         said = f"; {around.refusal}" if around.refusal else ""
+        if around.disk_full:
+            said = f"; the disk is full: this node takes no writes, and cannot vote or lead{said}"
         if status.priority == 0:
             said = f"; this node has priority 0 and never leads{said}"
         return f"no leader is known in term {status.term}{said}"
     if status.role == "leader" and not leader_ready:
         return "elected, and the first entry of the term is not committed yet"
     if around.disk_full:
-        return "the disk is full: reads are served, writes are refused"
+        return "the disk is full: writes are refused; reads are served as long as there is a leader"
     return None
 
 

@@ -128,7 +128,7 @@ def test_a_full_disk_refuses_writes_by_name_and_serves_reads_until_there_is_spac
             assert schema["entity_type"] == "Item"
             assert not stuck.done(), "acknowledged without being durable"
             assert world.node.unready_reason() == (
-                "the disk is full: reads are served, writes are refused"
+                "the disk is full: writes are refused; reads are served as long as there is a leader"
             )
 
             world.disk.failure = None
