@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+from collections.abc import Sequence
 
 from qcore.errors import TransportError
 from qcore.transport.address import format_address
@@ -20,6 +22,8 @@ _CONNECTIONS_PER_PEER = 4
 
 #: Connections that the operating system holds until they are accepted.
 _BACKLOG = 256
+#: How often a free port is looked for that is free on all addresses of a host.
+_FREE_PORT_ATTEMPTS = 20
 
 _GOING_AWAY = 1001
 _TRY_AGAIN_LATER = 1013
@@ -79,17 +83,41 @@ class Server:
         Raises:
             TransportError: the address cannot be bound.
         """
-        loop = asyncio.get_running_loop()
         try:
-            self._listener = await loop.create_server(
-                lambda: ServerConnection(self), host, port, backlog=_BACKLOG
-            )
+            self._listener = await self._listen(host, port)
         except (OSError, UnicodeError) as error:
             raise TransportError(
                 f"cannot listen on {format_address(host, port)}: {error}; is another process using "
                 "the port, or is the host not one of this machine's?"
             ) from None
         return format_address(host, self._listener.sockets[0].getsockname()[1])
+
+    async def _listen(self, host: str | Sequence[str], port: int) -> asyncio.Server:
+        """Listen on every address that the host has, on one port: a free one for each would be found by chance only.
+
+        Raises:
+            OSError: an address cannot be bound, or no port is free on all of them.
+        """
+        loop = asyncio.get_running_loop()
+        wanted = port
+        for attempt in range(_FREE_PORT_ATTEMPTS):
+            try:
+                listener = await loop.create_server(
+                    lambda: ServerConnection(self), host, wanted, backlog=_BACKLOG
+                )
+            except OSError as error:
+                last = attempt == _FREE_PORT_ATTEMPTS - 1
+                if port or error.errno != errno.EADDRINUSE or last:
+                    raise
+                wanted = 0  # free on one address, and not on another
+                continue
+            ports = [each.getsockname()[1] for each in listener.sockets]
+            if len(set(ports)) == 1:
+                return listener
+            wanted = ports[0]
+            listener.close()
+            await listener.wait_closed()
+        raise OSError(errno.EADDRINUSE, f"no port was free on all addresses of {host}")
 
     async def stop(self) -> None:
         """Stop listening, close every connection with 1001, and wait until they are gone."""
