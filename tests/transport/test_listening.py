@@ -63,5 +63,5 @@ async def test_a_given_port_that_one_address_has_not_is_refused() -> None:
         other.bind(("::1", 0))
         other.listen()
         server = Server(CODEC, RecordingHandler())
-        with pytest.raises(TransportError, match="cannot listen on both.test"):
+        with pytest.raises(TransportError, match=r"cannot listen on both\.test"):
             await server.start("both.test", other.getsockname()[1])
