@@ -155,6 +155,8 @@ def is_healthy(answers: list[Answer]) -> bool:
         if isinstance(answer, QcoreError):
             return False
         extra = answer["qcore"]
+        if extra.get("removed"):
+            return False
         views.add((extra["cluster_id"], answer["current_leader"], answer["current_term"]))
     cluster_id, leader, _ = next(iter(views))
     return len(views) == 1 and cluster_id is not None and leader is not None
@@ -204,7 +206,7 @@ def table(endpoints: list[str], answers: list[Answer]) -> str:
             (
                 endpoint,
                 str(answer["id"]),
-                answer["state"],
+                "removed" if extra.get("removed") else answer["state"],
                 str(answer["current_term"]),
                 "-" if leader is None else str(leader),
                 str(extra["commit_index"]),

@@ -102,10 +102,29 @@ async def _examine(endpoints: list[str], timeout_s: float) -> tuple[list[str], l
     members = await _members(endpoints, timeout_s)
     if not members:
         return [_NO_CLUSTER], []
-    answers = await ask_all(list(members), timeout_s)
+    asked = list({**dict.fromkeys(endpoints), **dict.fromkeys(members)})
+    said = dict(zip(asked, await ask_all(asked, timeout_s), strict=True))
+    answers = [said[address] for address in members]
+    problems, warnings = removed_nodes({endpoint: said[endpoint] for endpoint in endpoints})
     differences, uncompared = await _compare(members, answers, timeout_s)
-    warnings = [*clock_warnings(members, answers), *priority_warnings(answers), *uncompared]
-    return [*find_problems(members, answers), *differences], warnings
+    warnings += [*clock_warnings(members, answers), *priority_warnings(answers), *uncompared]
+    return [*problems, *find_problems(members, answers), *differences], warnings
+
+
+def removed_nodes(answers: dict[str, Answer]) -> tuple[list[str], list[str]]:
+    """Which of the nodes that were named belong to the cluster no more: problems if there is no other, or warnings."""
+    views = {
+        endpoint: answer
+        for endpoint, answer in answers.items()
+        if not isinstance(answer, QcoreError)
+    }
+    removed = {
+        endpoint: view["qcore"]["removed"]
+        for endpoint, view in views.items()
+        if view["qcore"].get("removed")
+    }
+    lines = [f"{endpoint} was removed: {why}" for endpoint, why in removed.items()]
+    return (lines, []) if len(removed) == len(views) else ([], lines)
 
 
 async def _compare(
@@ -134,7 +153,9 @@ def _note(seen: dict[str, dict[int, str]], members: dict[str, int], answers: lis
     from qcore.node.divergence import digests_in
 
     for (address, node_id), answer in zip(members.items(), answers, strict=True):
-        if not isinstance(answer, QcoreError) and answer["id"] == node_id:
+        if isinstance(answer, QcoreError) or answer["qcore"].get("removed"):
+            continue
+        if answer["id"] == node_id:
             seen.setdefault(address, {}).update(digests_in(answer))
 
 

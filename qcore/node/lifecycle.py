@@ -59,6 +59,8 @@ def run_node(
 ) -> int:
     """Run a node until SIGTERM, SIGINT or SIGHUP, or until it fails; returns the exit code.
 
+    That of a node that was removed from its cluster is not 0, however it ends.
+
     Args:
         config: settings.
         application: what to replicate; the entity store by default.
@@ -102,15 +104,21 @@ def run_node(
             if on_listening is not None:
                 on_listening(bound)
             await _first(stop, node.failed)
+            if node.removed is not None:
+                removed.append(node.removed)
             await node.stop()
             garbage.stop()
             return node.failure
+
+        removed: list[str] = []
 
         with _profiled(config.node_id):
             failure = runner.run(serve())
     if isinstance(failure, QcoreError):
         raise failure
-    return EXIT_DONE if failure is None else EXIT_UNHEALTHY
+    if removed:
+        log.error("this node was removed: it ends with an error", why=removed[0])
+    return EXIT_DONE if failure is None and not removed else EXIT_UNHEALTHY
 
 
 def _warn_of_readers(directory: Path, log: NodeLog) -> None:

@@ -30,6 +30,7 @@ from qcore.node.membership_storage import JoiningStorage
 from qcore.node.metrics import NodeMetrics
 from qcore.node.peers import PeerLinks
 from qcore.node.priorities import PriorityWatch
+from qcore.node.removal import RemovalWatch, removal
 from qcore.node.requests import RequestDesk
 from qcore.node.topology import TopologyLoader
 from qcore.node.tracing import FLUSH_INTERVAL_S, NodeTrace
@@ -152,6 +153,7 @@ class Node:
         self._priorities = PriorityWatch(self._replica.core.status, log)
         self._lag = LoopLag(self._metrics, log, config.heartbeat_ms / 2000)
         self._clocks = WallWatch(self._replica.core.status, log, config.max_wall_skew_ms * 1000)
+        self._removal = RemovalWatch(lambda: self.removed, log)
         self._divergence = DivergenceWatch(
             self._replica.core.status, self._digests, log, lambda: self._identity.cluster_id
         )
@@ -203,6 +205,7 @@ class Node:
         self._priorities.start()
         self._lag.start()
         self._clocks.start()
+        self._removal.start()
         self._divergence.start()
         return bound
 
@@ -227,6 +230,7 @@ class Node:
         self._priorities.stop()
         self._lag.stop()
         self._clocks.stop()
+        self._removal.stop()
         for timer in (self._flusher, self._hasher, self._saver):
             if timer is not None:
                 timer.cancel()
@@ -279,6 +283,18 @@ class Node:
     def failure(self) -> BaseException | None:
         """Why the node cannot go on, once `failed` is set."""
         return self._failure
+
+    @property
+    def removed(self) -> str | None:
+        """Why this node is no member of its cluster any more, or None."""
+        return removal(
+            self._replica.core,
+            self._config.node_id,
+            self._identity.cluster_id,
+            self._links.refusal(),
+            now_us(),
+            2000 * self._config.election_timeout_max_ms,
+        )
 
     def _keep_hash_fresh(self) -> None:
         """Digest what changed, little by little: else whoever asks next would stall the loop for all of it."""
@@ -495,6 +511,7 @@ class Node:
             stopping=self._stopping,
             failure=None if self._failure is None else str(self._failure),
             refusal=self._links.refusal(),
+            removed=self.removed,
             disk_full=self._desk.refuses_writes,
             stored=self._writer.footprint,
             snapshot_stored_at=self._metrics.snapshot_stored_at,

@@ -66,6 +66,7 @@ class Around:
         stopping: the node is shutting down.
         failure: why the node has stopped working, or None.
         refusal: why a member will have nothing to do with this node (removed, wiped), or None.
+        removed: why this node is no member of its cluster any more, or None.
         disk_full: writes are refused for lack of space.
         stored: what of log and snapshots is on disk.
         snapshot_stored_at: when this process last stored a snapshot, seconds since the Unix epoch, or 0.
@@ -83,6 +84,7 @@ class Around:
     stopping: bool
     failure: str | None
     refusal: str | None
+    removed: str | None
     disk_full: bool
     stored: Footprint
     snapshot_stored_at: float
@@ -157,6 +159,7 @@ def metrics_object(
                 "supported": [around.support.machine_min, around.support.machine_max],
             },
             "role": status.role,
+            "removed": around.removed,
             "leader_ready": core.has_committed_in_term if leads else None,
             "commit_index": status.commit,
             "applied_index": status.applied,
@@ -241,13 +244,12 @@ def unready_reason(status: CoreStatus, leader_ready: bool, around: Around) -> st
         return f"the node has failed: {around.failure}"
     if around.stopping:
         return "the node is shutting down"
+    if around.removed is not None:
+        return around.removed
     if status.membership.is_empty:
         return "the node belongs to no cluster yet: send Init, or add it to a cluster"
     if status.node_id not in status.membership.members():
-        return (
-            f"node {status.node_id} is no member of cluster {around.cluster_id} any more: stop it, or give it an empty "
-            "data directory and add it again"
-        )
+        return f"node {status.node_id} is no member of cluster {around.cluster_id} as far as its log goes"
     if status.leader_id is None:
         said = f"; {around.refusal}" if around.refusal else ""
         if around.disk_full:
@@ -294,6 +296,11 @@ def exposition(
         around.support.machine_max,
     )
     _raft(page, status)
+    page.gauge(
+        "qcore_raft_removed",
+        "1 once this node is no member of its cluster any more.",
+        int(around.removed is not None),
+    )
     _clocks(page, status)
     divergence.expose(page, around.comparison)
     _peers(page, peers)

@@ -40,6 +40,7 @@ AROUND = Around(
     stopping=False,
     failure=None,
     refusal=None,
+    removed=None,
     disk_full=False,
     stored=Footprint(1, 0, 0, 0),
     snapshot_stored_at=0.0,
