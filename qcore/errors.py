@@ -193,7 +193,7 @@ class LogCompacted(StorageError):
 
 
 class DiskFull(StorageError):
-    """No space is left for the write, which had no effect; reads go on."""
+    """No space is left for the write, which had no effect; reads go on where there is a leader."""
 
     retryable = True
 

@@ -44,11 +44,13 @@ def read_regular(path: Path | str, limit: int) -> bytes:
 def open_at_once(path: str, flags: int) -> int:
     """An `opener` for `open(path, "w")` and the like. A FIFO is opened if somebody reads from it; nobody is waited for.
 
+    A new file is for its owner alone.
+
     Raises:
         OSError: it cannot be opened.
     """
     try:
-        file = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
+        file = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
     except OSError as error:
         if error.errno == errno.ENXIO:
             raise OSError(errno.ENXIO, "no process reads from it") from None
@@ -57,17 +59,24 @@ def open_at_once(path: str, flags: int) -> int:
     return file
 
 
-def _require_regular(status: os.stat_result) -> None:
-    mode = status.st_mode
+def kind_of(mode: int) -> str | None:
+    """What stands in the place of a regular file, with its article; None for a regular file."""
     if stat.S_ISREG(mode):
-        return
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, "it is a directory, not a regular file")
+        return None
     kinds = (
+        (stat.S_ISDIR, "a directory"),
+        (stat.S_ISLNK, "a symbolic link"),
         (stat.S_ISFIFO, "a FIFO"),
         (stat.S_ISSOCK, "a socket"),
         (stat.S_ISCHR, "a device"),
         (stat.S_ISBLK, "a device"),
     )
-    kind = next((name for is_one, name in kinds if is_one(mode)), "something else")
-    raise OSError(errno.EINVAL, f"it is {kind}, not a regular file")
+    return next((name for is_one, name in kinds if is_one(mode)), "something else")
+
+
+def _require_regular(status: os.stat_result) -> None:
+    kind = kind_of(status.st_mode)
+    if kind is None:
+        return
+    number = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
+    raise OSError(number, f"it is {kind}, not a regular file")

@@ -155,6 +155,8 @@ def is_healthy(answers: list[Answer]) -> bool:
         if isinstance(answer, QcoreError):
             return False
         extra = answer["qcore"]
+        if extra.get("removed"):
+            return False
         views.add((extra["cluster_id"], answer["current_leader"], answer["current_term"]))
     cluster_id, leader, _ = next(iter(views))
     return len(views) == 1 and cluster_id is not None and leader is not None
@@ -166,7 +168,7 @@ def parse_nodes(text: str, what: str = "--nodes") -> list[tuple[int, str]]:
     Raises:
         ConfigError: an item is not of that form.
     """
-    from qcore.node.config import parse_address
+    from qcore.transport.address import parse_address
 
     pairs: list[tuple[int, str]] = []
     for item in filter(None, (part.strip() for part in text.split(","))):
@@ -204,7 +206,7 @@ def table(endpoints: list[str], answers: list[Answer]) -> str:
             (
                 endpoint,
                 str(answer["id"]),
-                answer["state"],
+                "removed" if extra.get("removed") else answer["state"],
                 str(answer["current_term"]),
                 "-" if leader is None else str(leader),
                 str(extra["commit_index"]),

@@ -7,13 +7,19 @@ from typing import Annotated
 import typer
 
 from qcore.cli.options import DEFAULT_ENDPOINT, EndpointsOption, TimeoutOption, split_endpoints
+from qcore.cli.stdin import argument_or_stdin
 
 app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command()
 def execute(
-    command: Annotated[str, typer.Argument(help="The command, as the state machine reads it.")],
+    command: Annotated[
+        str,
+        typer.Argument(
+            help="The command, as the state machine reads it, or - to read it from standard input."
+        ),
+    ],
     read: Annotated[
         bool, typer.Option("--read", help="It is a query: read linearizably, change nothing.")
     ] = False,
@@ -25,9 +31,10 @@ def execute(
     from qcore.node.client import QcoreClient
 
     targets = split_endpoints(endpoints)
+    text = argument_or_stdin(command, "command")
 
     async def work() -> str:
         async with QcoreClient(targets, timeout_s=timeout) as client:
-            return await client.execute(command, read=read)
+            return await client.execute(text, read=read)
 
     print(run(work()))

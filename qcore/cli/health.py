@@ -28,6 +28,8 @@ _MAX_LAG = 10_000
 _POLL_S = 0.05
 #: For one answer of one node.
 _ANSWER_S = 2.0
+#: For so long `health` looks for an index at which all members can be compared.
+_COMPARE_S = 1.0
 _NO_CLUSTER = "the node belongs to no cluster: initialise it, or add it to one"
 
 
@@ -57,7 +59,7 @@ def hash_(
     timeout: TimeoutOption = 10.0,
     output: OutputOption = OutputFormat.table,
 ) -> None:
-    """Compare the state of all members at one applied index.
+    """Compare the state of all members at one index that all have applied, also under load.
 
     Exit code 0: equal; 3: no node answered; 5: they differ, or there was no common index in time.
     """
@@ -100,9 +102,79 @@ async def _examine(endpoints: list[str], timeout_s: float) -> tuple[list[str], l
     members = await _members(endpoints, timeout_s)
     if not members:
         return [_NO_CLUSTER], []
-    answers = await ask_all(list(members), timeout_s)
-    warnings = [*clock_warnings(members, answers), *priority_warnings(answers)]
-    return find_problems(members, answers), warnings
+    asked = list({**dict.fromkeys(endpoints), **dict.fromkeys(members)})
+    said = dict(zip(asked, await ask_all(asked, timeout_s), strict=True))
+    answers = [said[address] for address in members]
+    problems, warnings = removed_nodes({endpoint: said[endpoint] for endpoint in endpoints})
+    differences, uncompared = await _compare(members, answers, timeout_s)
+    warnings += [*clock_warnings(members, answers), *priority_warnings(answers), *uncompared]
+    return [*problems, *find_problems(members, answers), *differences], warnings
+
+
+def removed_nodes(answers: dict[str, Answer]) -> tuple[list[str], list[str]]:
+    """Which of the nodes that were named belong to the cluster no more: problems if there is no other, or warnings."""
+    views = {
+        endpoint: answer
+        for endpoint, answer in answers.items()
+        if not isinstance(answer, QcoreError)
+    }
+    removed = {
+        endpoint: view["qcore"]["removed"]
+        for endpoint, view in views.items()
+        if view["qcore"].get("removed")
+    }
+    lines = [f"{endpoint} was removed: {why}" for endpoint, why in removed.items()]
+    return (lines, []) if len(removed) == len(views) else ([], lines)
+
+
+async def _compare(
+    members: dict[str, int], answers: list[Answer], timeout_s: float
+) -> tuple[list[str], list[str]]:
+    """How the states of the members differ, and which could not be compared; a line each.
+
+    Members that have the same digests on record are compared by what they answered. Others (0.1.0, or with too few
+    entries for a record) are asked again for a while: they may be seen at one index.
+    """
+    from qcore.cli.cluster import ask_all
+
+    seen: dict[str, dict[int, str]] = {}
+    deadline = time.monotonic() + min(timeout_s, _COMPARE_S)
+    while True:
+        _note(seen, members, answers)
+        problems, warnings = state_problems(seen)
+        if not warnings or time.monotonic() > deadline:
+            return problems, warnings
+        await asyncio.sleep(_POLL_S)
+        answers = await ask_all(list(members), min(timeout_s, _ANSWER_S))
+
+
+def _note(seen: dict[str, dict[int, str]], members: dict[str, int], answers: list[Answer]) -> None:
+    """Keep the digests that each member gave, by index; those that gave an answer at all are in `seen`."""
+    from qcore.node.divergence import digests_in
+
+    for (address, node_id), answer in zip(members.items(), answers, strict=True):
+        if isinstance(answer, QcoreError) or answer["qcore"].get("removed"):
+            continue
+        if answer["id"] == node_id:
+            seen.setdefault(address, {}).update(digests_in(answer))
+
+
+def state_problems(seen: dict[str, dict[int, str]]) -> tuple[list[str], list[str]]:
+    """Differences of the members' states, and a warning if not all were compared; from digests by index by address."""
+    from qcore.node.divergence import compare
+
+    found = compare(seen)
+    problems: list[str] = []
+    if found.differs_at is not None:
+        said = ", ".join(f"{address}: {digest}" for address, digest in found.digests.items())
+        problems.append(f"the states of the members differ at index {found.differs_at} ({said})")
+    left = [address for address in seen if address not in found.compared]
+    if len(seen) < 2 or not left or not any(seen.values()):
+        return problems, []
+    at = ", ".join(f"{address} at {max(seen[address], default='no index')}" for address in left)
+    return problems, [
+        f"the state was not compared, no index was seen that another member had applied too: {at}"
+    ]
 
 
 def find_problems(members: dict[str, int], answers: list[Answer]) -> list[str]:
@@ -245,10 +317,11 @@ def _newest_configs(views: list[dict[str, Any]]) -> list[list[int]]:
 
 
 async def _hashes(endpoints: list[str], timeout_s: float) -> tuple[int | None, dict[str, str]]:
-    """The applied index at which every member was seen, and its state hash there.
+    """The newest index at which every member was seen, and its state hash there.
 
-    Under load the nodes are never seen at one moment: what each said is kept until there is an index at
-    which all were seen. Without one in time: None, and what each said last.
+    Under load the nodes are never seen at one moment: then it is one that they have on record. Members without a
+    record (0.1.0) are asked until there is an index at which all were seen. Without one in time: None, and
+    what each said last.
     """
     from qcore.cli.cluster import ask_all
 
@@ -259,11 +332,7 @@ async def _hashes(endpoints: list[str], timeout_s: float) -> tuple[int | None, d
     seen: dict[str, dict[int, str]] = {address: {} for address in members}
     while True:
         answers = await ask_all(list(members), _ANSWER_S)
-        for address, answer in zip(members, answers, strict=True):
-            if not isinstance(answer, QcoreError):
-                extra = answer["qcore"]
-                if extra["state_hash"]:  # empty while a snapshot is taken over
-                    seen[address][extra["applied_index"]] = extra["state_hash"]
+        _note(seen, members, answers)
         common = set.intersection(*(set(said) for said in seen.values())) if seen else set()
         if common:
             index = max(common)

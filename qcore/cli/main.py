@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 import traceback
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
@@ -70,12 +70,28 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from qcore.cli.version import line
+
+        print(line())
+        raise typer.Exit
 
 
 @app.callback()
 def _root(
+    version: Annotated[  # used by its callback
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version and exit.",
+        ),
+    ] = False,
     debug: bool = typer.Option(
         False, "--debug", envvar="QCORE_DEBUG", help="Show the traceback of an unexpected error."
     ),
@@ -87,7 +103,7 @@ def _root(
 def main() -> None:
     """Entry point of the `qcore` script; exits with one of `ExitCode`."""
     try:
-        app()
+        app(prog_name="qcore")
     except QcoreError as error:
         # It may quote what a node said, and that a stranger: no codes reach the terminal.
         text = "\n".join(escaped(line) for line in str(error).split("\n"))

@@ -208,14 +208,15 @@ def start(
     ] = None,
     **limits: int | float,
 ) -> None:
-    """Run a node until SIGTERM or SIGINT; a second signal stops it at once.
+    """Run a node until SIGTERM, SIGINT or SIGHUP; a second SIGTERM or SIGINT stops it at once.
 
     A new node waits to be initialised (`qcore cluster init`) or added to a cluster. A node that was
     part of a cluster before resumes from its data directory.
     """
     from qcore.core.version import LATEST_RULES
-    from qcore.node.config import NodeConfig, parse_address
+    from qcore.node.config import NodeConfig
     from qcore.node.lifecycle import run_node
+    from qcore.transport.address import parse_address
 
     del storage  # one kind so far; the option fixes the name for scripts
     make = partial(

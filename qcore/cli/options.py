@@ -45,7 +45,7 @@ def split_endpoints(text: str) -> list[str]:
     Raises:
         ConfigError: the list is empty or an item is not host:port.
     """
-    from qcore.node.config import parse_address  # imported late: keeps `qcore version` fast
+    from qcore.transport.address import parse_address  # imported late: keeps `qcore version` fast
 
     endpoints = [item.strip() for item in text.split(",") if item.strip()]
     if not endpoints:

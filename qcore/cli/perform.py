@@ -10,6 +10,7 @@ import typer
 
 from qcore.cli.exits import ExitCode
 from qcore.cli.options import DEFAULT_ENDPOINT, EndpointsOption, TimeoutOption, split_endpoints
+from qcore.cli.stdin import argument_or_stdin
 from qcore.errors import ConfigError
 
 app = typer.Typer(rich_markup_mode=None)
@@ -31,8 +32,8 @@ def perform(
     from qcore.node.client import Json, QcoreClient
 
     try:
-        parsed = json.loads(sys.stdin.read() if request == "-" else request)
-    except ValueError as error:
+        parsed = json.loads(argument_or_stdin(request, "request"))
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"the request is not JSON: {error}") from None
     if not (isinstance(parsed, dict) and len(parsed) == 1):
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Runs a command's coroutine with a client, and turns Ctrl-C and SIGTERM into their exit code."""
+"""Runs a command's coroutine with a client, and turns Ctrl-C, SIGTERM and SIGHUP into their exit code."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def run(coroutine: Coroutine[object, object, _T]) -> _T:
     """Run to the end.
 
     Raises:
-        typer.Exit: interrupted from the keyboard or by SIGTERM, after the coroutine has cleaned up. A second signal
-            ends the process at once.
+        typer.Exit: interrupted from the keyboard, by SIGTERM or by SIGHUP, after the coroutine has cleaned up. A second
+            signal ends the process at once.
     """
     try:
         return asyncio.run(_until_terminated(coroutine))
@@ -32,10 +32,16 @@ async def _until_terminated(coroutine: Coroutine[object, object, _T]) -> _T:
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert task is not None
 
+    handled = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        handled.append(signal.SIGHUP)
+
     def on_signal() -> None:
-        loop.remove_signal_handler(signal.SIGTERM)
+        for number in handled:
+            loop.remove_signal_handler(number)
         task.cancel()
 
     if threading.current_thread() is threading.main_thread():  # no other may handle signals
-        loop.add_signal_handler(signal.SIGTERM, on_signal)
+        for number in handled:
+            loop.add_signal_handler(number, on_signal)
     return await coroutine

@@ -19,4 +19,9 @@ def version(output: OutputOption = OutputFormat.table) -> None:
     if output is OutputFormat.json:
         print(json.dumps({"qcore": qcore.__version__, "python": platform.python_version()}))
     else:
-        print(f"qcore {qcore.__version__} (Python {platform.python_version()})")
+        print(line())
+
+
+def line() -> str:
+    """What `qcore version` and `qcore --version` print."""
+    return f"qcore {qcore.__version__} (Python {platform.python_version()})"

@@ -1,4 +1,4 @@
-"""Configuration of a real node, and `host:port` addresses."""
+"""Configuration of a real node."""
 
 from __future__ import annotations
 
@@ -10,60 +10,14 @@ from qcore.core.config import RaftConfig
 from qcore.core.version import LATEST_RULES
 from qcore.errors import ConfigError
 from qcore.replica.config import ReplicaConfig
-from qcore.shown import cut
+from qcore.transport.address import Address
 from qcore.transport.limits import TransportLimits, frame_bytes_for
-
-#: Characters, as in the names of DNS.
-_MAX_HOST: Final = 253
 
 LogFormat = Literal["text", "json"]
 
 #: The largest topology, bytes of its log command. It is one entry, and an entry travels in one frame (16 MiB)
 #: as JSON text within JSON, which is at most twice as long.
 MAX_TOPOLOGY_BYTES: Final = 6 * 1024 * 1024
-
-
-@dataclass(slots=True, frozen=True)
-class Address:
-    """A TCP address. `str()` gives `host:port`, with brackets around an IPv6 host."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
-
-
-def parse_address(text: str, where: str, *, allow_port_zero: bool = False) -> Address:
-    """Read `host:port` or `[v6]:port`.
-
-    Args:
-        text: the address.
-        where: what the address is for, for the error message (`--ws-addr`, `nodes[1]`).
-        allow_port_zero: port 0 asks the system for a free port.
-
-    Raises:
-        ConfigError: the text is not an address; says what is expected.
-    """
-    host, colon, port_text = text.rpartition(":")
-    shown = cut(text)
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise ConfigError(f"{where}: {shown!r}: write an IPv6 address in brackets, [::1]:8080")
-    if not colon or not host:
-        raise ConfigError(f"{where}: {shown!r} is not host:port, for example 127.0.0.1:8080")
-    if len(host) > _MAX_HOST:
-        raise ConfigError(f"{where}: {shown!r}: a host name has at most {_MAX_HOST} characters")
-    if not host.isprintable() or any(c.isspace() or c in "/@?#[]" for c in host):
-        raise ConfigError(
-            f"{where}: {shown!r} is not host:port; give no scheme, path or white space"
-        )
-    lowest = 0 if allow_port_zero else 1
-    if not (port_text.isascii() and port_text.isdigit() and lowest <= int(port_text) <= 65535):
-        raise ConfigError(f"{where}: {shown!r}: the port must be a number from {lowest} to 65535")
-    return Address(host, int(port_text))
 
 
 @dataclass(slots=True, frozen=True)

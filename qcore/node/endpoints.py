@@ -10,7 +10,7 @@ from typing import Final
 from pydantic import JsonValue
 
 from qcore.errors import ConfigError, NotLeader, QcoreError
-from qcore.node.config import parse_address
+from qcore.transport.address import parse_address
 from qcore.transport.client import ClientConnection, Fields, NotTaken
 
 _CONNECT_TIMEOUT_S: Final = 2.0

@@ -34,6 +34,7 @@ from qcore.node.tracing import trace_lines
 from qcore.replica.sessions import command_in
 from qcore.replica.snapshotting import try_restoring
 from qcore.replica.versions import require
+from qcore.storage.files import readable_by_others
 from qcore.storage.interface import LogStorage
 from qcore.storage.peek import first_entries, stored_snapshot, stored_version
 from qcore.storage.sqlite import SqliteStorage
@@ -63,7 +64,9 @@ def run_node(
     on_listening: Callable[[str], None] | None = None,
     open_storage: Callable[[Path, int], LogStorage] = SqliteStorage.open,
 ) -> int:
-    """Run a node until SIGTERM or SIGINT, or until it fails; returns the exit code.
+    """Run a node until SIGTERM, SIGINT or SIGHUP, or until it fails; returns the exit code.
+
+    That of a node that was removed from its cluster is not 0, however it ends.
 
     From here on the process writes its log, and all else on stdout and stderr, in threads of their own: see
     `qcore.node.logs`.
@@ -100,6 +103,7 @@ def run_node(
             _require_own_data(config.data_dir, application.machine)
         storage = open_storage(config.data_dir, config.node_id)
         stack.callback(storage.close)
+        _warn_of_readers(config.data_dir, log)
         runner = stack.enter_context(asyncio.Runner(loop_factory=_loop_factory(config.use_uvloop)))
 
         async def serve() -> BaseException | None:
@@ -120,15 +124,32 @@ def run_node(
             if on_listening is not None:
                 on_listening(bound)
             await _first(stop, node.failed)
+            if node.removed is not None:
+                removed.append(node.removed)
             await node.stop()
             garbage.stop()
             return node.failure
+
+        removed: list[str] = []
 
         with _profiled(config.node_id):
             failure = runner.run(serve())
     if isinstance(failure, QcoreError):
         raise failure
-    return EXIT_DONE if failure is None else EXIT_UNHEALTHY
+    if removed:
+        log.error("this node was removed: it ends with an error", why=removed[0])
+    return EXIT_DONE if failure is None and not removed else EXIT_UNHEALTHY
+
+
+def _warn_of_readers(directory: Path, log: NodeLog) -> None:
+    """Files that are there stay as they are: somebody may want them so, or 0.1.0 made them."""
+    names = readable_by_others(directory)
+    if names:
+        log.warning(
+            "other users of this machine can read the node's data: chmod 700 the data directory, if they should not",
+            data_dir=str(directory),
+            files=",".join(names),
+        )
 
 
 def _require_own_data(directory: Path, machine: StateMachine) -> None:
@@ -227,19 +248,31 @@ def open_trace(path: Path, log: NodeLog) -> LineWriter:
 
 
 def _stop_on_signals(log: NodeLog) -> asyncio.Event:
-    """An event that the first SIGTERM or SIGINT sets; the second ends the process on the spot."""
+    """An event that the first SIGTERM, SIGINT or SIGHUP sets; a second SIGTERM or SIGINT ends the process on the spot.
+
+    A terminal that closes sends SIGHUP, often twice: once by the kernel and once by the shell. So it never counts as
+    the second. It stays ignored where it was at the start, as under `nohup`.
+    """
     stop = asyncio.Event()
+    insisted = False
 
     def on_signal(number: signal.Signals) -> None:
-        if stop.is_set():
-            log.warning("second signal: exit at once", signal=number.name)
-            log.flush(LAST_LINES_S)
-            os._exit(EXIT_FORCED)
-        log.info("signal: shutting down", signal=number.name)
-        stop.set()
+        nonlocal insisted
+        if number != signal.SIGHUP:
+            if insisted:
+                log.warning("second signal: exit at once", signal=number.name)
+                log.flush(LAST_LINES_S)
+                os._exit(EXIT_FORCED)
+            insisted = True
+        if not stop.is_set():
+            log.info("signal: shutting down", signal=number.name)
+            stop.set()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    handled = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        handled.append(signal.SIGHUP)
+    for number in handled:
         loop.add_signal_handler(number, on_signal, number)
     return stop
 

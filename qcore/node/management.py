@@ -14,10 +14,10 @@ from qcore.core.entry import Membership
 from qcore.core.raft import RaftCore
 from qcore.core.version import ClusterVersion
 from qcore.errors import ConfigError, QcoreError
-from qcore.node.config import parse_address
 from qcore.node.snapshots import SnapshotDesk
 from qcore.replica import events, sessions
 from qcore.replica.events import ReplicaEvent, Reply
+from qcore.transport.address import parse_address
 from qcore.transport.server import ServerConnection
 from qcore.transport.wire import (
     ActiveVersion,

@@ -21,6 +21,7 @@ from qcore.node.application import Application
 from qcore.node.chore import Chore
 from qcore.node.clock import now_us
 from qcore.node.config import MAX_TOPOLOGY_BYTES, NodeConfig
+from qcore.node.divergence import DivergenceWatch
 from qcore.node.host import ReplicaHost
 from qcore.node.known_members import load_known_members
 from qcore.node.logs import NodeLog
@@ -29,6 +30,7 @@ from qcore.node.membership_storage import JoiningStorage
 from qcore.node.metrics import NodeMetrics
 from qcore.node.peers import PeerLinks
 from qcore.node.priorities import PriorityWatch
+from qcore.node.removal import RemovalWatch, removal
 from qcore.node.requests import RequestDesk
 from qcore.node.topology import TopologyLoader
 from qcore.node.tracing import FLUSH_INTERVAL_S, NodeTrace
@@ -163,6 +165,10 @@ class Node:
         self._priorities = PriorityWatch(self._replica.core.status, log)
         self._lag = LoopLag(self._metrics, log, config.heartbeat_ms / 2000)
         self._clocks = WallWatch(self._replica.core.status, log, config.max_wall_skew_ms * 1000)
+        self._removal = RemovalWatch(lambda: self.removed, log)
+        self._divergence = DivergenceWatch(
+            self._replica.core.status, self._digests, log, lambda: self._identity.cluster_id
+        )
 
     def _topology_loader(self, application: Application) -> TopologyLoader | None:
         path = self._config.config_file
@@ -210,6 +216,8 @@ class Node:
         self._priorities.start()
         self._lag.start()
         self._clocks.start()
+        self._removal.start()
+        self._divergence.start()
         return bound
 
     async def stop(self) -> None:
@@ -224,6 +232,7 @@ class Node:
         if self._failure is None:
             await self._settle()
         self._desk.abandon("the node is shutting down: the request may or may not take effect")
+        await self._divergence.stop()
         await self._server.stop()
         self._links.stop()
         await self._pool.close()
@@ -232,6 +241,7 @@ class Node:
         self._priorities.stop()
         self._lag.stop()
         self._clocks.stop()
+        self._removal.stop()
         for chore in self._chores:
             chore.stop()
         if self._trace is not None:
@@ -284,6 +294,18 @@ class Node:
         """Why the node cannot go on, once `failed` is set."""
         return self._failure
 
+    @property
+    def removed(self) -> str | None:
+        """Why this node is no member of its cluster any more, or None."""
+        return removal(
+            self._replica.core,
+            self._config.node_id,
+            self._identity.cluster_id,
+            self._links.refusal(),
+            now_us(),
+            2000 * self._config.election_timeout_max_ms,
+        )
+
     def _keep_hash_fresh(self) -> None:
         """Digest what changed, little by little: else whoever asks next would stall the loop for all of it."""
         if self._metrics.entries_applied != self._hashed_at and self._state_hash():
@@ -299,6 +321,14 @@ class Node:
         except StateMachineFailed as error:
             self.fatal(error)
             return ""
+
+    def _digests(self) -> dict[int, str]:
+        """By index, as far as they are known: of the indexes that all members agree on, and of the state as it is."""
+        digests = dict(self._replica.digests.kept)
+        digest = self._state_hash()
+        if digest:
+            digests[self._replica.applied_index] = digest
+        return digests
 
     # -- what the host says (Outlet) ---------------------------------------------------------------
 
@@ -399,16 +429,16 @@ class Node:
         self._metrics.snapshot_stored_at = time.time()
         self._log.info("snapshot stored", index=index, log_bytes=self._writer.footprint.log_bytes)
 
-    def _on_disk_full(self, is_full: bool) -> None:
-        if is_full:
-            self._desk.refuse_writes(
-                DiskFull(
-                    f"no space is left for the log in {self._config.data_dir}; free some space and retry"
-                )
+    def _on_disk_full(self, why: DiskFull | None) -> None:
+        self._desk.refuse_writes(
+            why and DiskFull(f"no space is left for the log in {self._config.data_dir}: {why}")
+        )
+        if why is not None:
+            self._log.error(
+                "disk full: writes are refused, and a leader steps down; reads go on where there is a leader",
+                why=str(why),
             )
-            self._log.error("disk full: writes are refused, reads go on")
         else:
-            self._desk.refuse_writes(None)
             self._log.info("the disk has space again: writes are taken")
 
     # -- what the server says (ServerHandler) ----------------------------------------------------------
@@ -477,6 +507,7 @@ class Node:
             stopping=self._stopping,
             failure=None if self._failure is None else str(self._failure),
             refusal=self._links.refusal(),
+            removed=self.removed,
             disk_full=self._desk.refuses_writes,
             stored=self._writer.footprint,
             snapshot_stored_at=self._metrics.snapshot_stored_at,
@@ -490,4 +521,6 @@ class Node:
             started_at=self._started_at,
             version=self._replica.versions.active,
             support=self._replica.versions.support,
+            digests=self._replica.digests.kept,
+            comparison=self._divergence.found,
         )

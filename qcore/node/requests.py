@@ -30,7 +30,7 @@ from qcore.errors import (
 )
 from qcore.node.application import Application
 from qcore.node.clock import now_us
-from qcore.node.config import NodeConfig, parse_address
+from qcore.node.config import NodeConfig
 from qcore.node.management import MAX_MEMBERS, ManagementDesk
 from qcore.node.metrics import NodeMetrics
 from qcore.node.places import Places
@@ -40,6 +40,7 @@ from qcore.replica.flow import Flow
 from qcore.replica.identity import ClusterIdentity
 from qcore.replica.messages import RequestKind
 from qcore.shown import ERROR, cut
+from qcore.transport.address import parse_address
 from qcore.transport.codec import encode_reply
 from qcore.transport.perform import Consistency, SessionUse
 from qcore.transport.server import ServerConnection

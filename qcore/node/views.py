@@ -15,6 +15,7 @@ from qcore.core.entry import Membership
 from qcore.core.raft import RaftCore
 from qcore.core.status import CoreStatus, SnapshotProgress
 from qcore.core.version import ClusterVersion, VersionSupport
+from qcore.node import divergence
 from qcore.node.metrics import Exposition, NodeMetrics
 from qcore.storage.footprint import Footprint
 from qcore.transport.pool import PeerState
@@ -65,6 +66,7 @@ class Around:
         stopping: the node is shutting down.
         failure: why the node has stopped working, or None.
         refusal: why a member will have nothing to do with this node (removed, wiped), or None.
+        removed: why this node is no member of its cluster any more, or None.
         disk_full: writes are refused for lack of space.
         stored: what of log and snapshots is on disk.
         snapshot_stored_at: when this process last stored a snapshot, seconds since the Unix epoch, or 0.
@@ -74,12 +76,15 @@ class Around:
         started_at: monotonic clock at the start, seconds.
         version: the version of the cluster as of the last applied entry.
         support: what this program can apply.
+        digests: of the state at the newest indexes that all members agree on.
+        comparison: of the members' states, on a leader; None before the first, and elsewhere.
     """
 
     cluster_id: str | None
     stopping: bool
     failure: str | None
     refusal: str | None
+    removed: str | None
     disk_full: bool
     stored: Footprint
     snapshot_stored_at: float
@@ -89,6 +94,8 @@ class Around:
     started_at: float
     version: ClusterVersion
     support: VersionSupport
+    digests: Mapping[int, str]
+    comparison: divergence.Comparison[int] | None
 
 
 def metrics_object(
@@ -152,6 +159,7 @@ def metrics_object(
                 "supported": [around.support.machine_min, around.support.machine_max],
             },
             "role": status.role,
+            "removed": around.removed,
             "leader_ready": core.has_committed_in_term if leads else None,
             "commit_index": status.commit,
             "applied_index": status.applied,
@@ -176,6 +184,10 @@ def metrics_object(
                 },
             },
             "state_hash": state_hash,
+            "state_digests": {str(index): digest for index, digest in around.digests.items()},
+            "state_comparison": (
+                None if around.comparison is None else around.comparison.as_json()
+            ),
             "disk_full": around.disk_full,
             "clock": _clock(core, status),
             "event_loop_stall_seconds_max": round(around.longest_stall_s, 6),
@@ -232,22 +244,23 @@ def unready_reason(status: CoreStatus, leader_ready: bool, around: Around) -> st
         return f"the node has failed: {around.failure}"
     if around.stopping:
         return "the node is shutting down"
+    if around.removed is not None:
+        return around.removed
     if status.membership.is_empty:
         return "the node belongs to no cluster yet: send Init, or add it to a cluster"
     if status.node_id not in status.membership.members():
-        return (
-            f"node {status.node_id} is no member of cluster {around.cluster_id} any more: stop it, or give it an empty "
-            "data directory and add it again"
-        )
+        return f"node {status.node_id} is no member of cluster {around.cluster_id} as far as its log goes"
     if status.leader_id is None:
         said = f"; {around.refusal}" if around.refusal else ""
+        if around.disk_full:
+            said = f"; the disk is full: this node takes no writes, and cannot vote or lead{said}"
         if status.priority == 0:
             said = f"; this node has priority 0 and never leads{said}"
         return f"no leader is known in term {status.term}{said}"
     if status.role == "leader" and not leader_ready:
         return "elected, and the first entry of the term is not committed yet"
     if around.disk_full:
-        return "the disk is full: reads are served, writes are refused"
+        return "the disk is full: writes are refused; reads are served as long as there is a leader"
     return None
 
 
@@ -283,7 +296,13 @@ def exposition(
         around.support.machine_max,
     )
     _raft(page, status)
+    page.gauge(
+        "qcore_raft_removed",
+        "1 once this node is no member of its cluster any more.",
+        int(around.removed is not None),
+    )
     _clocks(page, status)
+    divergence.expose(page, around.comparison)
     _peers(page, peers)
     page.family(
         "qcore_requests_total",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from qcore.core.effects import (
@@ -48,6 +48,7 @@ from qcore.replica.applying import apply_entry
 from qcore.replica.backlog import Backlog, cost_of, work_counter
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.copies import StateCopies
+from qcore.replica.digests import StateDigests
 from qcore.replica.disk_window import DiskWindow
 from qcore.replica.events import (
     AddLearner,
@@ -80,12 +81,12 @@ from qcore.replica.pending import Deadlines, Request, Task
 from qcore.replica.reads import Reads
 from qcore.replica.relay import Relay
 from qcore.replica.sessions import SessionTable
-from qcore.replica.snapshotting import Snapshotting, restore_snapshot
+from qcore.replica.snapshotting import Snapshotting, restore_snapshot, restored_size
 from qcore.replica.ticks import Ticks
 from qcore.replica.versions import Versions, require_all
 from qcore.store.interface import StateMachine, support_of
 
-#: What one step appends to the log at most, in characters of requests (a single larger one goes alone): what follows
+#: What one step appends to the log at most, in bytes of requests (a single larger one goes alone): what follows
 #: from it, in the same step, is bounded too.
 STEP_BYTES = 1024 * 1024
 
@@ -154,15 +155,16 @@ class Replica:
         self.versions = Versions(self, support_of(machine, config.max_rules))
         require_all(durable, self.versions.support)
         self.applied_index = 0
+        self.digests = StateDigests(machine)
         self._work = work_counter(machine)
         self._backlog = Backlog(self._apply, self._reads.ready)
+        size = 0
         if durable.snapshot is not None:
-            for _ in restore_snapshot(durable.snapshot.data, machine, self.sessions):
-                pass  # nobody waits for a node that starts
+            # All at once: nobody waits for a node that starts.
+            size = restored_size(restore_snapshot(durable.snapshot.data, machine, self.sessions))
             self.versions.restored(durable.snapshot.meta.version)
             self.sessions.restored(self.versions.active.rules)
             self.applied_index = durable.snapshot.meta.last_included_index
-        size = 0 if durable.snapshot is None else len(durable.snapshot.data)
         self._snapshotting = Snapshotting(config, self.applied_index, size)
         self.core = RaftCore(config.raft, durable, rng=rng, now=now)
         self._admin = Admin(self, config)
@@ -375,6 +377,7 @@ class Replica:
         if active is not before and active != before:
             self._out.append(VersionRaised(active, entry.index))
         self.applied_index = entry.index
+        self.digests.applied(entry.index)
         self._snapshotting.applied(entry, cost)
         self._out.append(Applied(entry))
         request = self._writes.pop(entry.index, None)
@@ -442,9 +445,14 @@ class Replica:
             self.sessions.restored(self.versions.active.rules)
             self._out.append(Restored(snapshot))
 
-        self._snapshotting.restored(index, len(snapshot.data))
-        restoring = restore_snapshot(snapshot.data, self.machine, self.sessions)
-        self._backlog.replace(restoring, restored)
+        def restore() -> Iterator[None]:
+            self._snapshotting.size = yield from restore_snapshot(
+                snapshot.data, self.machine, self.sessions
+            )
+
+        self._snapshotting.replaced(index)
+        self.digests.replaced()
+        self._backlog.replace(restore(), restored)
         self._after_applying()
         for covered in [at for at in self._writes if at <= index]:
             self.fail(
@@ -484,6 +492,11 @@ class Replica:
         return self._backlog.busy or self._snapshotting.capturing
 
     # -- snapshots -------------------------------------------------------------------------------
+
+    @property
+    def snapshot_size(self) -> int:
+        """Bytes of the newest snapshot's text; 0 without one, and while one of the leader is taken over."""
+        return self._snapshotting.size
 
     def _begin_snapshot(self, keep_entries: int) -> None:
         self._snapshotting.begin(

@@ -26,7 +26,7 @@ from qcore.core.entry import Entry
 from qcore.core.events import SnapshotTaken
 from qcore.core.growing_text import GrowingText
 from qcore.core.server import NEVER
-from qcore.core.text import lone_surrogate
+from qcore.core.text import lone_surrogate, utf8_length
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import StateMachineFailed
 from qcore.replica.config import ReplicaConfig
@@ -48,7 +48,10 @@ class Snapshotting:
     Args:
         config: the policy.
         covered_index: the last index that the newest snapshot covers.
-        size: bytes of that snapshot's text, about.
+        size: bytes of that snapshot's text.
+
+    Attributes:
+        size: likewise, of the newest one; 0 while one of the leader is taken over.
     """
 
     def __init__(self, config: ReplicaConfig, covered_index: int, size: int = 0) -> None:
@@ -57,7 +60,7 @@ class Snapshotting:
         self._covered_index = covered_index
         self._bytes_since = 0
         self._work_since = 0
-        self._size = size
+        self.size = size
         self._chunks: Iterator[str] | None = None
         self._text = GrowingText()
         self._drawn_bytes = 0
@@ -102,10 +105,10 @@ class Snapshotting:
         entries = applied_index - self._covered_index
         if 0 < config.snapshot_entries <= entries:
             return True
-        if 0 < config.snapshot_bytes <= self._bytes_since and self._size <= 2 * self._bytes_since:
+        if 0 < config.snapshot_bytes <= self._bytes_since and self.size <= 2 * self._bytes_since:
             return True
         # A start applies again what came after the snapshot: that must not take long either.
-        return self._has_policy and self._work_since >= max(_WORK_BETWEEN, self._size >> 9)
+        return self._has_policy and self._work_since >= max(_WORK_BETWEEN, self.size >> 9)
 
     def begin(
         self,
@@ -148,7 +151,7 @@ class Snapshotting:
             if not (everything or self._owes):
                 self._next_draw = now + _PAUSE_US
                 return None
-        self._size = self._drawn_bytes
+        self.size = self._drawn_bytes
         taken = SnapshotTaken(
             self._index,
             self._text.take(),
@@ -177,12 +180,12 @@ class Snapshotting:
         self._text = GrowingText()
         self._next_draw = NEVER
 
-    def restored(self, index: int, size: int) -> None:
-        """The state is now that of a snapshot through `index`, with a text of about `size` bytes."""
+    def replaced(self, index: int) -> None:
+        """The state becomes that of a snapshot through `index`; set `size` once all of its text was restored."""
         self.abandon()
         self._covered_index = index
         self._bytes_since = self._work_since = 0
-        self._size = size
+        self.size = 0
 
 
 def _captured(machine: StateMachine) -> Iterator[str]:
@@ -229,15 +232,26 @@ def _no_snapshot(raised: Exception) -> StateMachineFailed:
     )
 
 
-def restore_snapshot(data: str, machine: StateMachine, sessions: SessionTable) -> Iterator[None]:
+def restore_snapshot(
+    data: str, machine: StateMachine, sessions: SessionTable
+) -> Generator[None, None, int]:
     """Give sessions and machine the state that `Snapshotting` drew, a bounded part for each item.
+
+    Returns:
+        bytes of the text. They are counted on the way: those of a large text at once would take long.
 
     Raises:
         StateMachineFailed: the text is none that they understand.
     """
     with _restoring():
         begin = yield from sessions.load(data)
-        yield from _restore_machine(data, begin, machine)
+        size = yield from _restore_machine(data, begin, machine)
+        return utf8_length(data[:begin]) + size
+
+
+def restored_size(restoring: Generator[None, None, int]) -> int:
+    """Restore all of it at once; returns its bytes."""
+    return _last_value(restoring)
 
 
 def try_restoring(data: str, machine: StateMachine) -> None:
@@ -253,13 +267,22 @@ def try_restoring(data: str, machine: StateMachine) -> None:
         next(_restore_machine(data, begin, machine), None)
 
 
-def _restore_machine(data: str, begin: int, machine: StateMachine) -> Iterator[None]:
-    starts = range(begin, len(data), _RESTORE_CHARS)
-    chunks = (data[start : start + _RESTORE_CHARS] for start in starts)
+def _restore_machine(data: str, begin: int, machine: StateMachine) -> Generator[None, None, int]:
+    """Restore from character `begin` on; returns how many bytes of text the machine was given."""
+    size = 0
+
+    def chunks() -> Iterator[str]:
+        nonlocal size
+        for start in range(begin, len(data), _RESTORE_CHARS):
+            chunk = data[start : start + _RESTORE_CHARS]
+            size += utf8_length(chunk)
+            yield chunk
+
     if isinstance(machine, RestoresGradually):
-        yield from machine.restore_gradually(chunks)
+        yield from machine.restore_gradually(chunks())
     else:
-        machine.restore(chunks)
+        machine.restore(chunks())
+    return size
 
 
 def _last_value(loading: Generator[None, None, int]) -> int:

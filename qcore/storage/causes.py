@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import resource
 import sqlite3
 from pathlib import Path
 from typing import Final
@@ -25,7 +26,9 @@ _PERMISSIONS: Final = (
     "check the owner and permissions of the data directory, "
     "and whether its file system is mounted read-only"
 )
-_NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
+_NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: A file that is so close below the limit of its process could not take another page, bytes.
+_AT_LIMIT: Final = 64 * 1024
 _FORBIDDEN: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
 #: About names rather than the disk.
 _IN_THE_WAY: Final = (
@@ -43,7 +46,7 @@ _READ_BYTES: Final = 1 << 20
 
 
 def is_full(error: OSError) -> bool:
-    """Whether the error says that no space is left, or none of this user's quota."""
+    """Whether the error says that no space is left, none of this user's quota, or that a file may not grow."""
     return error.errno in _NO_SPACE
 
 
@@ -55,6 +58,10 @@ def os_failure(error: OSError, action: str) -> StorageError:
         action: what could not be done, and to which file: `read /data/log.db`.
     """
     text = f"cannot {action}: {error.strerror or error}"
+    if error.errno == errno.EFBIG:
+        return DiskFull(
+            f"{text}: a file may not grow any more: raise the limit of the process (ulimit -f) or of the file system"
+        )
     if is_full(error):
         return DiskFull(f"{text}: the disk is full: free some space")
     if error.errno in _FORBIDDEN:
@@ -115,6 +122,11 @@ def translate(
             return damage(path, text, connection)
         case sqlite3.SQLITE_NOMEM:
             return StorageError(f"{text}: {_EXHAUSTED[errno.ENOMEM]}")
+        case sqlite3.SQLITE_IOERR if code == sqlite3.SQLITE_IOERR_WRITE and _at_limit(path):
+            return DiskFull(
+                f"{text}: nothing was written; a file has reached the limit of this process (ulimit -f, "
+                f"{_size_limit()} bytes): raise it"
+            )
         case sqlite3.SQLITE_IOERR:
             return StorageError(f"{text}: an I/O error: {CHECK_DISK}")
         case _:
@@ -178,6 +190,23 @@ def structure_failure(path: Path, verdict: str, second: str) -> StorageError:
             f"{path} reads differently each time ({verdict!r}, then {second!r}): an I/O error: {CHECK_DISK}"
         )
     return damage(path, f"{path}: the database structure: {verdict}")
+
+
+def _size_limit() -> int | None:
+    """How large this process may make a file, bytes."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def _at_limit(path: Path) -> bool:
+    """Whether a write failed because a file is as large as it may be: SQLite calls that an I/O error."""
+    limit = _size_limit()
+    if limit is None:
+        return False
+    try:
+        return any(os.stat(each).st_size + _AT_LIMIT > limit for each in _files(path))
+    except OSError:
+        return False  # then it may be anything
 
 
 def _not_opened(path: Path, text: str, action: str) -> StorageError:

@@ -18,21 +18,21 @@ from qcore.core.restored import REMEDY
 from qcore.errors import LogCorrupt, StorageError
 from qcore.storage import schema
 from qcore.storage.causes import CHECK_DISK, os_failure, translate
-from qcore.storage.files import is_there, remove, sync_path
+from qcore.storage.files import DIRECTORY_MODE, is_there, new_private, remove, sync_path
 from qcore.storage.interface import Identity
 from qcore.storage.mark import MarkFile
 from qcore.storage.stored import StoredState
 
 
 def make_directory(directory: Path) -> None:
-    """Make the directory and its parents.
+    """Make the directory, for its owner alone, and its parents, as the umask says. One that is there stays as it is.
 
     Raises:
         DiskFull: no space.
         StorageError: it cannot be made, or the path is a file.
     """
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(DIRECTORY_MODE, parents=True, exist_ok=True)
     except OSError as error:
         failure = os_failure(error, f"make data directory {directory}")
         raise type(failure)(f"{failure} (or choose another directory)") from error
@@ -89,7 +89,7 @@ def _create_database(path: Path, node_id: int) -> None:
         remove(leftover)
     try:
         # SQLite says only that it cannot open a file. The system says why.
-        os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+        os.close(new_private(new))
     except OSError as error:
         raise os_failure(error, f"create {new}") from error
     try:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
+from qcore.errors import StorageError
+from qcore.files import kind_of
 from qcore.storage.causes import is_full, os_failure
 
 #: Of the room that filling a write-ahead file would take, as much again must stay free: the log's own growth at a
 #: checkpoint needs some, and a node that takes all that is left can never be checkpointed.
 _ROOM_FACTOR: Final = 2
 _PIECE_BYTES: Final = 1 << 20
+#: New files of a node are for its owner alone, and so is a new data directory.
+FILE_MODE: Final = 0o600
+DIRECTORY_MODE: Final = 0o700
 
 
 def is_there(path: Path) -> bool:
@@ -31,6 +37,58 @@ def is_there(path: Path) -> bool:
     except OSError as error:
         raise os_failure(error, f"look for {path}") from error
     return True
+
+
+def require_plain(path: Path) -> None:
+    """Refuse what has the name of one of a node's own files and is none, before anything opens it.
+
+    To open a FIFO waits for its other end. And SQLite keeps the write-ahead file of a linked database beside the file
+    that the link leads to, so that here it would be missing.
+
+    Raises:
+        StorageError: says what it is.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise os_failure(error, f"look for {path}") from error
+    kind = kind_of(mode)
+    if stat.S_ISLNK(mode):
+        raise StorageError(
+            f"{path} is a symbolic link, and a node's files must be in its data directory themselves: move the files "
+            "back while no node runs on them, or make the whole directory a link or a mount"
+        )
+    if kind is not None:
+        raise StorageError(
+            f"{path} is {kind}, not a regular file: nothing was opened; look who made it, and move it away"
+        )
+
+
+def new_private(path: Path) -> int:
+    """Open a new file for its owner alone, to read and write, in the place of whatever a crash left under the name.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    path.unlink(missing_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+
+
+def readable_by_others(directory: Path) -> list[str]:
+    """The files in a directory that not only their owner may read, sorted; as far as that can be found out."""
+    found: list[str] = []
+    try:
+        through = os.stat(directory).st_mode & 0o011
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                mode = entry.stat(follow_symlinks=False).st_mode
+                if stat.S_ISREG(mode) and mode >> 2 & through:
+                    found.append(entry.name)
+    except OSError:
+        return found  # the same question is asked where it matters, and says why
+    return sorted(found)
 
 
 def write_all(file: int, data: bytes, offset: int) -> None:
@@ -119,6 +177,6 @@ def _fill(file: int, size: int) -> None:
             write_all(file, bytes(min(_PIECE_BYTES, size - start)), start)
     except OSError as error:
         os.ftruncate(file, present)
-        if not is_full(error) and error.errno != errno.EFBIG:
+        if not is_full(error):
             raise
     os.fsync(file)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from qcore.errors import DataDirLocked
 from qcore.storage.causes import is_full, os_failure
+from qcore.storage.files import FILE_MODE
 
 LOCK_FILE = "qcore.lock"
 
@@ -29,7 +30,7 @@ class DirectoryLock:
     def __init__(self, directory: Path) -> None:
         self._path = directory / LOCK_FILE
         try:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
         except OSError as error:
             raise os_failure(error, f"use data directory {directory}: open {self._path}") from error
         try:

@@ -20,7 +20,7 @@ from pathlib import Path
 from qcore.core.restored import REMEDY
 from qcore.errors import LogCorrupt
 from qcore.storage.causes import is_full, os_failure
-from qcore.storage.files import write_all
+from qcore.storage.files import new_private, write_all
 
 #: magic, sequence number of the commit, last log index after it, crc32 of these.
 _SLOT = struct.Struct("<8sqqI")
@@ -58,7 +58,7 @@ class MarkFile:
         """
         new = path.with_name(path.name + ".new")
         try:
-            file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+            file = new_private(new)
             try:
                 write_all(file, _encode(Mark(0, 0)).ljust(_FILE_BYTES, b"\0"), 0)
                 os.fsync(file)

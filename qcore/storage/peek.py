@@ -24,7 +24,7 @@ from qcore.storage.checks import (
     decode_snapshot,
     fields_checksum,
 )
-from qcore.storage.files import is_there, remove
+from qcore.storage.files import is_there, remove, require_plain
 from qcore.storage.sqlite import DATABASE_FILE
 
 _SNAPSHOT = (
@@ -107,6 +107,8 @@ def _reading(directory: Path) -> Iterator[sqlite3.Connection]:
         StorageError: there is none, or it cannot be read now.
     """
     path = (directory / DATABASE_FILE).absolute()
+    for suffix in ("", "-wal", "-shm"):
+        require_plain(path.with_name(path.name + suffix))
     if not is_there(path):
         raise StorageError(f"{path} does not exist")
     index_path, wal_path = path.with_name(path.name + "-shm"), path.with_name(path.name + "-wal")

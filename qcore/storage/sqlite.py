@@ -38,10 +38,10 @@ from qcore.storage.checks import (
     needs_layout_3,
 )
 from qcore.storage.creation import create, make_directory, make_wal
-from qcore.storage.files import is_there, preallocate, sync_path
+from qcore.storage.files import is_there, preallocate, require_plain, sync_path
 from qcore.storage.giving_up import give_up, require_not_given_up
 from qcore.storage.interface import Identity
-from qcore.storage.lock import DirectoryLock
+from qcore.storage.lock import LOCK_FILE, DirectoryLock
 from qcore.storage.mark import Mark, MarkFile, check_sequence
 from qcore.storage.memory import check_cluster
 from qcore.storage.outline import LogOutline
@@ -51,6 +51,7 @@ from qcore.storage.wal import check_wal
 
 DATABASE_FILE = "log.db"
 MARK_FILE = "log.mark"
+_FILES = (DATABASE_FILE, f"{DATABASE_FILE}-wal", f"{DATABASE_FILE}-shm", MARK_FILE)
 
 #: Size to which the write-ahead file is filled at open, and at which it is checkpointed.
 WAL_BYTES = 8 << 20
@@ -108,6 +109,8 @@ class SqliteStorage:
         """
         directory = Path(data_dir).absolute()
         make_directory(directory)
+        for name in (LOCK_FILE, *_FILES):
+            require_plain(directory / name)
         lock = DirectoryLock(directory)
         try:
             return cls._open_locked(directory, node_id, lock, wal_bytes)

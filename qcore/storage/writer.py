@@ -76,7 +76,7 @@ class GroupCommitWriter:
         notify: hands a callable to the caller's thread or loop; must be thread-safe.
         on_durable: called with the id of the newest write that is durable, and all before it.
         on_error: called once, with the error after which nothing is written any more.
-        on_disk_full: called with True when a write is waiting for space, with False when it was done.
+        on_disk_full: called with the reason when a write is waiting for space, with None when it was done.
         on_snapshot_stored: called with the last index that the stored snapshot covers, whenever that has changed.
         loaded: what the storage holds, if that was loaded already.
         retry_s: pause between attempts while the disk is full, seconds.
@@ -89,7 +89,7 @@ class GroupCommitWriter:
         *,
         on_durable: Callable[[int], None],
         on_error: Callable[[StorageError], None],
-        on_disk_full: Callable[[bool], None],
+        on_disk_full: Callable[[DiskFull | None], None],
         on_snapshot_stored: Callable[[int], None] = lambda _index: None,
         loaded: DurableState | None = None,
         retry_s: float = DISK_FULL_RETRY_S,
@@ -283,16 +283,16 @@ class GroupCommitWriter:
             last_attempt = self._closing.is_set()
             try:
                 result = action()
-            except DiskFull:
+            except DiskFull as error:
                 if not is_full:
                     is_full = True
-                    self._notify(partial(self._on_disk_full, True))
+                    self._notify(partial(self._on_disk_full, error))
                 if last_attempt:
                     raise
                 self._closing.wait(self._retry_s)
                 continue
             if is_full:
-                self._notify(partial(self._on_disk_full, False))
+                self._notify(partial(self._on_disk_full, None))
             return result
 
     def _settle(self, batch: _Submission) -> None:

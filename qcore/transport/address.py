@@ -1,31 +1,67 @@
-"""`host:port` texts, as in membership and on the command line."""
+"""`host:port` texts: on the command line, in memberships, from clients. One rule for all of them."""
 
 from __future__ import annotations
+
+from typing import Final, NamedTuple
 
 from qcore.errors import ConfigError
 from qcore.shown import cut
 
+#: The longest host, characters: that of a name in DNS.
+_MAX_HOST: Final = 253
 
-def parse_address(text: str) -> tuple[str, int]:
-    """Split `host:port`; an IPv6 host stands in brackets: `[::1]:8080`.
+
+class Address(NamedTuple):
+    """A TCP address. `str()` gives `host:port`, with brackets around an IPv6 host."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return format_address(self.host, self.port)
+
+
+def parse_address(text: str, where: str = "address", *, allow_port_zero: bool = False) -> Address:
+    """Read `host:port` or `[v6]:port`.
+
+    Args:
+        text: the address.
+        where: what the address is for, for the error message (`--ws-addr`, `nodes[1]`).
+        allow_port_zero: port 0 asks the system for a free port.
 
     Raises:
-        ConfigError: not of that form, or the port is not in 0..65535.
+        ConfigError: the text is not an address; says what is expected.
     """
-    host, colon, port = text.rpartition(":")
+    shown = repr(cut(text))
+    scheme, separator, rest = text.partition("://")
+    if separator:
+        plain = rest.partition("/")[0]
+        raise ConfigError(
+            f"{where}: {shown}: write host:port without the scheme {scheme}://"
+            + (f", {plain}" if plain and len(plain) <= _MAX_HOST else "")
+        )
+    host, colon, port_text = text.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
         raise ConfigError(
-            f"address {cut(text)!r}: write an IPv6 host in brackets, as in [::1]:8080"
+            f"{where}: {shown} has more than one colon: write host:port, and an IPv6 address in brackets, [::1]:8080"
         )
     if not colon or not host:
-        raise ConfigError(f"address {cut(text)!r} is not of the form host:port")
-    if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) <= 65535):
-        raise ConfigError(f"address {cut(text)!r}: port {cut(port)!r} is not a number in 0..65535")
-    return host, int(port)
+        raise ConfigError(f"{where}: {shown} is not host:port, for example 127.0.0.1:8080")
+    if not host.isprintable() or any(c.isspace() or c in "/@?#[]," for c in host):
+        raise ConfigError(f"{where}: {shown} is not host:port; give no path and no white space")
+    if len(host) > _MAX_HOST:
+        raise ConfigError(
+            f"{where}: {shown}: the host has {len(host)} characters, {_MAX_HOST} are allowed"
+        )
+    lowest = 0 if allow_port_zero else 1
+    is_number = port_text.isascii() and port_text.isdigit() and len(port_text) <= 5
+    if not (is_number and lowest <= int(port_text) <= 65535):
+        raise ConfigError(f"{where}: {shown}: the port must be a number from {lowest} to 65535")
+    return Address(host, int(port_text))
 
 
 def format_address(host: str, port: int) -> str:
-    """The inverse of `parse_address`."""
+    """The text of an address: the inverse of `parse_address`."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

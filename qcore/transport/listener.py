@@ -10,13 +10,15 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 logger = logging.getLogger("qcore.transport")
 
 #: Connections that the operating system holds until they are accepted.
 _BACKLOG: Final = 256
+#: How often a free port is looked for that is free on all addresses of a host.
+_FREE_PORT_ATTEMPTS: Final = 20
 #: Accepted in one turn of the event loop, and at most on their way to their protocol.
 ACCEPTS_PER_TURN: Final = 8
 #: Without the descriptor for one more connection, of a process or of the system, or the memory.
@@ -55,26 +57,39 @@ class Listener:
             OSError: an address cannot be bound, or the host has none.
             UnicodeError: the host is not a name.
         """
-        infos = await self._loop.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        found = await self._loop.getaddrinfo(
+            host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        try:
-            for family, kind, protocol, _, address in dict.fromkeys(infos):
-                listening = socket.socket(family, kind, protocol)
-                self._sockets.append(listening)
-                listening.setblocking(False)
-                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                listening.bind((address[0], port, *address[2:]))
-                listening.listen(_BACKLOG)
-                port = listening.getsockname()[1]
-        except OSError:
-            self.close()
-            raise
+        addresses = [str(info[4][0]) for info in found]
+        for attempt in range(_FREE_PORT_ATTEMPTS):
+            try:
+                bound = self._bind(addresses, port)
+                break
+            except OSError as error:
+                self.close()
+                taken = port == 0 and error.errno == errno.EADDRINUSE
+                if not taken or attempt == _FREE_PORT_ATTEMPTS - 1:
+                    raise
         self._keep_spare()
         for listening in self._sockets:
             self._loop.add_reader(listening, self._accept, listening)
+        return bound
+
+    def _bind(self, addresses: Sequence[str], port: int) -> int:
+        """Listen on one port of all addresses; returns it. A free one is free on the first, and maybe not on others."""
+        for host in dict.fromkeys(addresses):
+            family, _, _, _, address = socket.getaddrinfo(
+                host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
+            )[0]
+            listening = socket.socket(family, socket.SOCK_STREAM)
+            self._sockets.append(listening)
+            listening.setblocking(False)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listening.bind(address)
+            listening.listen(_BACKLOG)
+            port = listening.getsockname()[1]
         return port
 
     def close(self) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from qcore.errors import ConfigError
-from qcore.node.config import Address, NodeConfig, parse_address
+from qcore.node.config import NodeConfig
+from qcore.transport.address import Address, parse_address
 
 
 @pytest.mark.parametrize(
@@ -40,11 +41,32 @@ def test_an_address_survives_a_round_trip(text: str, expected: Address) -> None:
         "ws://localhost:80",
         "localhost:80/path",
         "two words:80",
+        "a:1,b:2",
+        "localhost:" + "8" * 5000,
+        "h" * 254 + ":80",
+        "h\x00:80",
     ],
 )
 def test_what_is_not_an_address_is_refused_with_its_place(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^--ws-addr: "):
         parse_address(text, "--ws-addr")
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("ws://localhost:80", "write host:port without the scheme ws://, localhost:80"),
+        ("http://[::1]:80/ws", "write host:port without the scheme http://, [::1]:80"),
+        ("wss://", "write host:port without the scheme wss://"),
+        ("::1:8080", "an IPv6 address in brackets"),
+    ],
+)
+def test_the_refusal_says_how_to_write_it(text: str, advice: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        parse_address(text, "--endpoints")
+    assert advice in str(refusal.value)
+    if "://" in text:
+        assert "IPv6" not in str(refusal.value)
 
 
 def test_port_zero_is_an_address_only_where_a_free_port_can_be_taken() -> None:

@@ -15,13 +15,14 @@ from qcore.core.effects import AppendLog, SaveHardState
 from qcore.core.entry import Entry, HardState, Membership
 from qcore.errors import DiskFull, RemoteProtocolError, StorageError
 from qcore.node.application import TextApplication
-from qcore.node.config import Address, NodeConfig
+from qcore.node.config import NodeConfig
 from qcore.node.known_members import FILE_NAME, MAX_FILE_BYTES, load_known_members
 from qcore.node.logs import NodeLog
 from qcore.node.node import Node
 from qcore.replica.known_members import MAX_INCARNATION, MAX_STRANGERS, KnownMember, KnownMembers
 from qcore.storage.memory import MemoryStorage
 from qcore.store.kv import KeyValueMachine
+from qcore.transport.address import Address
 
 THREE = Membership(voters=(1, 2, 3))
 #: How 0.1.0 reads the file, and writes it.

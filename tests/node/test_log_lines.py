@@ -10,12 +10,12 @@ import pytest
 
 from qcore.errors import ConfigError, RemoteProtocolError
 from qcore.node.application import EntityApplication, TextApplication
-from qcore.node.config import parse_address
 from qcore.node.line_writer import LineWriter
 from qcore.node.logs import JsonFormatter, LineHandler, NodeLog, TextFormatter
 from qcore.node.repeats import BURST, INTERVAL_S, MAX_KINDS, Repeats
 from qcore.shown import ERROR, LONG, SHORT
 from qcore.store.kv import KeyValueMachine
+from qcore.transport.address import parse_address
 from qcore.transport.wire import failure
 
 #: A newline with a forged line behind it, codes that a terminal obeys (also of one byte), and a mark that turns the

@@ -17,13 +17,14 @@ from qcore.core.entry import DurableState, Membership
 from qcore.errors import DiskFull, OutcomeUnknown, StateMachineFailed, StorageError, StoreError
 from qcore.node.application import Application, EntityApplication, TextApplication
 from qcore.node.client import QcoreClient
-from qcore.node.config import Address, NodeConfig
+from qcore.node.config import NodeConfig
 from qcore.node.logs import NodeLog
 from qcore.node.node import Node
 from qcore.storage.interface import Identity, LogStorage
 from qcore.storage.sqlite import SqliteStorage
 from qcore.store.interface import ApplyContext
 from qcore.store.kv import KeyValueMachine
+from qcore.transport.address import Address
 from qcore.transport.limits import TransportLimits
 from tests.process.wire import string_schema
 
@@ -136,7 +137,7 @@ def test_a_full_disk_refuses_writes_by_name_and_serves_reads_until_there_is_spac
             assert schema["entity_type"] == "Item"
             assert not stuck.done(), "acknowledged without being durable"
             assert world.node.unready_reason() == (
-                "the disk is full: reads are served, writes are refused"
+                "the disk is full: writes are refused; reads are served as long as there is a leader"
             )
 
             world.disk.failure = None

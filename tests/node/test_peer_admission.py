@@ -17,7 +17,7 @@ from qcore.core.raft import RaftCore
 from qcore.core.version import ClusterVersion, VersionSupport
 from qcore.errors import RemoteProtocolError
 from qcore.node.application import TextApplication
-from qcore.node.config import Address, NodeConfig
+from qcore.node.config import NodeConfig
 from qcore.node.known_members import load_known_members
 from qcore.node.logs import NodeLog
 from qcore.node.node import Node
@@ -28,6 +28,7 @@ from qcore.replica.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
 from qcore.storage.memory import MemoryStorage
 from qcore.store.kv import KeyValueMachine
+from qcore.transport.address import Address
 
 ALONE = Membership(voters=(1,), addresses=((1, "a:1"),), cluster_id="red")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from qcore.node.config import Address, NodeConfig
+from qcore.node.config import NodeConfig
 from qcore.node.lifecycle import run_node
+from qcore.transport.address import Address
 from tests.examples import load_example
 
 

@@ -6,7 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from qcore.cli.main import app
 from qcore.cli.processes import LocalCluster, NodeProcess, wait_for
 from tests.process.conftest import assert_no_traceback
 from tests.process.membership import add_learner, begun, change, configs_of
@@ -17,6 +19,20 @@ pytestmark = pytest.mark.process
 
 def said(node: NodeProcess, text: str, since: int = 0) -> bool:
     return text in node.log_text()[since:]
+
+
+def says_that_it_was_removed(node: NodeProcess, since: int) -> None:
+    """In its log (once), its pages, and to whoever asks it for the health of its cluster."""
+    wait_for(lambda: said(node, "this node was removed", since), 30, "a line in the log")
+    assert node.log_text()[since:].count("this node was removed") == 1
+    assert f"node {node.node_id}" in node.status()["qcore"]["removed"]
+    assert "\nqcore_raft_removed 1\n" in node.get("/metrics")[1]
+    asked = CliRunner().invoke(app, ["cluster", "health", "--endpoints", node.address])
+    assert asked.exit_code == 5
+    assert f"{node.address} was removed" in asked.output
+    shown = CliRunner().invoke(app, ["cluster", "status", "--endpoints", node.address])
+    assert shown.exit_code == 5
+    assert " removed " in shown.output
 
 
 def write_something(cluster: LocalCluster, name: str) -> None:
@@ -46,7 +62,8 @@ def test_removed_and_wiped_nodes(tmp_path: Path) -> None:
         code, reason = outcast.get("/readyz")
         assert code == 503
         assert "was removed from cluster" in reason
-        outcast.kill()
+        says_that_it_was_removed(outcast, since)
+        assert outcast.stop() == 5, "a removed node is not done"
 
         # As the verdict says: wiped and added again it is welcome.
         shutil.rmtree(outcast.data_dir)
@@ -78,5 +95,13 @@ def test_removed_and_wiped_nodes(tmp_path: Path) -> None:
         # Removed while it runs: it knows, and says so.
         wait_for(lambda: outcast.get("/readyz")[0] == 200, 30, "it to be ready")
         change(cluster, rest)
+        since = len(outcast.log_text())
         wait_for(lambda: "is no member" in outcast.get("/readyz")[1], 30, "it to know")
+        says_that_it_was_removed(outcast, since)
+
+        # It goes on running, and can be added again as it is.
+        add_learner(cluster, outcast)
+        wait_for(lambda: said(outcast, "this node is a member again", since), 30, "its return")
+        assert outcast.status()["qcore"]["removed"] is None
+        assert outcast.stop() == 0
     assert_no_traceback(cluster)

@@ -40,6 +40,7 @@ AROUND = Around(
     stopping=False,
     failure=None,
     refusal=None,
+    removed=None,
     disk_full=False,
     stored=Footprint(1, 0, 0, 0),
     snapshot_stored_at=0.0,
@@ -49,6 +50,8 @@ AROUND = Around(
     started_at=0.0,
     version=ClusterVersion(2, "kv", 1),
     support=VersionSupport(1, 2, "kv", 1, 1),
+    digests={},
+    comparison=None,
 )
 
 

@@ -183,7 +183,7 @@ class Caller:
     def __init__(self, storage: SqliteStorage) -> None:
         self.calls: SimpleQueue[object] = SimpleQueue()
         self.durable = 0
-        self.full: list[bool] = []
+        self.full: list[DiskFull | None] = []
         self.errors: list[Exception] = []
         self.writer = GroupCommitWriter(
             storage,
@@ -267,7 +267,7 @@ def test_a_full_disk_delays_the_snapshot_and_loses_nothing(tmp_path: Path) -> No
     caller.wait(4)
     caller.end(storage)
     assert caller.errors == []
-    assert caller.full[-1] is False
+    assert caller.full[-1] is None
     assert begun_again(tmp_path).load().snapshot == large(10)
 
 

@@ -1,0 +1,258 @@
+"""Do the members hold the same state? A leader asks them every few seconds, `qcore cluster health` when it is run.
+
+Each member gives digests in its metrics object: of the state as it is (`state_hash` at `applied_index`), and of the
+newest indexes that all agree on (`state_digests`; see `qcore.replica.digests`). Two members are compared at the newest
+index that both give.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Final, Generic, TypeVar
+
+from pydantic import JsonValue
+
+from qcore.core.status import CoreStatus
+from qcore.errors import QcoreError
+from qcore.node.client import QcoreClient
+from qcore.node.logs import NodeLog
+from qcore.node.metrics import Exposition
+
+#: How often a leader compares, seconds.
+LOOK_INTERVAL_S: Final = 2.0
+#: One answer of one member, seconds.
+_ANSWER_S: Final = 2.0
+#: A difference that lasts gets a line so often, seconds.
+SAY_AGAIN_S: Final = 60.0
+#: More digests of one member are not looked at: several times what a member gives.
+_MOST_DIGESTS: Final = 64
+
+#: How a member is named: by its id, or by its address.
+M = TypeVar("M", int, str)
+
+
+@dataclass(slots=True, frozen=True)
+class Comparison(Generic[M]):
+    """What a comparison of the members found.
+
+    Attributes:
+        compared: the members that are known to be equal to others, or to differ from them.
+        index: the newest index at which members were compared, or 0.
+        differs_at: an index at which two members differ that are not known to be equal later, or None: the newest of
+            those at which most members were seen.
+        digests: by member at `differs_at`, as far as known there; empty if there is none.
+    """
+
+    compared: tuple[M, ...]
+    index: int
+    differs_at: int | None
+    digests: Mapping[M, str]
+
+    @property
+    def different(self) -> int:
+        """How many members are not of the largest group that agrees: above 0 exactly when members differ."""
+        if not self.digests:
+            return 0
+        return len(self.digests) - max(Counter(self.digests.values()).values())
+
+    def as_json(self) -> JsonValue:
+        """Its part of the metrics object."""
+        return {
+            "compared": list(self.compared),
+            "index": self.index,
+            "differs_at": self.differs_at,
+            "digests": {str(member): digest for member, digest in self.digests.items()},
+        }
+
+
+def compare(seen: Mapping[M, Mapping[int, str]]) -> Comparison[M]:
+    """Compare each two members at the newest index that both were seen at.
+
+    Args:
+        seen: digests by index, by member.
+    """
+    newest = 0
+    odd: set[int] = set()  # where members differ that differ at their newest common index
+    group = {member: member for member in seen}  # members that can be told equal or different
+    for one, other in combinations(seen, 2):
+        common = seen[one].keys() & seen[other].keys()
+        if not common:
+            continue
+        index = max(common)
+        newest = max(newest, index)
+        if seen[one][index] != seen[other][index]:
+            odd |= {at for at in common if seen[one][at] != seen[other][at]}
+        joined, into = group[other], group[one]
+        group = {member: into if name == joined else name for member, name in group.items()}
+    where = {at: {m: said[at] for m, said in seen.items() if at in said} for at in odd}
+    differs_at = max(odd, key=lambda at: (len(where[at]), at), default=None)
+    sizes = Counter(group.values())
+    compared: tuple[M, ...] = ()
+    if sizes and max(sizes.values()) > 1:
+        ((largest, _),) = sizes.most_common(1)
+        compared = tuple(member for member, name in group.items() if name == largest)
+    return Comparison(compared, newest, differs_at, {} if differs_at is None else where[differs_at])
+
+
+def digests_in(metrics: Mapping[str, JsonValue]) -> dict[int, str]:
+    """The digests by index that a member gives in its metrics object. One of 0.1.0 gives that of its state only."""
+    found: dict[int, str] = {}
+    extra = metrics.get("qcore")
+    if not isinstance(extra, dict):
+        return found
+    kept = extra.get("state_digests")
+    if isinstance(kept, dict):
+        for index, digest in list(kept.items())[-_MOST_DIGESTS:]:
+            if index.isascii() and index.isdigit() and len(index) <= 20 and isinstance(digest, str):
+                found[int(index)] = digest
+    applied, digest = extra.get("applied_index"), extra.get("state_hash")
+    # There is no digest while a snapshot is taken over. Before the first entry there is nothing to compare.
+    if isinstance(applied, int) and applied and isinstance(digest, str) and digest:
+        found[applied] = digest
+    return found
+
+
+def expose(page: Exposition, found: Comparison[int] | None) -> None:
+    """The gauges. Only a leader compares: elsewhere, and before the first comparison, they have no sample."""
+    values = (
+        (0, 0, 0, 0)
+        if found is None
+        else (found.different, found.differs_at or 0, len(found.compared), found.index)
+    )
+    gauges = {
+        "qcore_state_different_members": (
+            "Members whose state differs from that of the largest group that agrees; above 0 is a fault."
+        ),
+        "qcore_state_difference_index": "Newest index at which members were seen to differ, or 0.",
+        "qcore_state_compared_members": "Members that could be compared, this leader included.",
+        "qcore_state_compared_index": "Newest index at which members were compared, or 0.",
+    }
+    for (name, text), value in zip(gauges.items(), values, strict=True):
+        page.family(name, "gauge", text, [] if found is None else [({}, value)])
+
+
+class DivergenceWatch:
+    """On a leader, asks the other members every few seconds, and logs when their states differ and when that is over.
+
+    Args:
+        status: the core's.
+        own: this node's digests by index, as of now.
+        log: takes the lines.
+        cluster_id: of the cluster that this node belongs to.
+    """
+
+    def __init__(
+        self,
+        status: Callable[[], CoreStatus],
+        own: Callable[[], Mapping[int, str]],
+        log: NodeLog,
+        cluster_id: Callable[[], str | None],
+    ) -> None:
+        self._status = status
+        self._own = own
+        self._log = log
+        self._cluster_id = cluster_id
+        self._client: QcoreClient | None = None
+        self._addresses: dict[int, str] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._found: Comparison[int] | None = None
+        self._said_at: float | None = None
+
+    @property
+    def found(self) -> Comparison[int] | None:
+        """What the last comparison found; None where none was made: this node does not lead, or has just begun to."""
+        return self._found if self._status().role == "leader" else None
+
+    def start(self) -> None:
+        """Begin to look, on the running event loop."""
+        self._task = asyncio.get_running_loop().create_task(self._look_for_ever())
+
+    async def stop(self) -> None:
+        """Look no longer, and close the connections. Idempotent."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self._task = None
+        await self._forget()
+
+    async def look(self) -> None:
+        """Compare once."""
+        status = self._status()
+        if status.role != "leader":
+            self._found, self._said_at = None, None
+            await self._forget()
+            return
+        others = {
+            member: address
+            for member, address in status.membership.addresses
+            if member != status.node_id
+        }
+        if others != self._addresses:
+            await self._forget()
+        if not others:
+            self._found = None
+            return
+        if self._client is None:
+            self._addresses = others
+            self._client = QcoreClient([*others.values()], attempt_timeout_s=_ANSWER_S)
+        own = dict(self._own())
+        answers = await asyncio.gather(
+            *(self._ask(self._client, member, address) for member, address in others.items())
+        )
+        own.update(self._own())  # a member without a record may have been asked just now
+        seen = {status.node_id: own, **dict(zip(others, answers, strict=True))}
+        self._found = self._newest(compare(seen))
+        self._say(self._found)
+
+    def _newest(self, found: Comparison[int]) -> Comparison[int]:
+        """A difference is not over because one of its members is silent."""
+        before = self._found
+        if found.differs_at is not None or before is None or before.differs_at is None:
+            return found
+        silent = before.digests.keys() - {*found.compared}
+        members = {member for member, _ in self._status().membership.addresses}
+        return before if silent & members else found
+
+    async def _ask(self, client: QcoreClient, member: int, address: str) -> dict[int, str]:
+        try:
+            async with asyncio.timeout(2 * _ANSWER_S):
+                metrics = await client.get_metrics(address)
+        except (QcoreError, TimeoutError) as error:
+            # That a member does not answer is said elsewhere: here it only cannot be compared.
+            self._log.debug(
+                "the state of a member could not be asked for", member=member, why=str(error)
+            )
+            return {}
+        extra = metrics.get("qcore")
+        of_cluster = extra.get("cluster_id") if isinstance(extra, dict) else None
+        if metrics.get("id") != member or of_cluster != self._cluster_id():
+            return {}  # another node has its address
+        return digests_in(metrics)
+
+    def _say(self, found: Comparison[int]) -> None:
+        now = asyncio.get_running_loop().time()
+        if found.differs_at is None:
+            if self._said_at is not None:
+                self._said_at = None
+                self._log.info("the states of the members are equal again", index=found.index)
+        elif self._said_at is None or now - self._said_at >= SAY_AGAIN_S:
+            self._said_at = now
+            self._log.error(
+                "the states of the members differ: see `qcore cluster health` and docs/operations.md",
+                index=found.differs_at,
+                **{f"node_{member}": digest for member, digest in found.digests.items()},
+            )
+
+    async def _forget(self) -> None:
+        client, self._client, self._addresses = self._client, None, {}
+        if client is not None:
+            await client.close()
+
+    async def _look_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_INTERVAL_S)
+            await self.look()

@@ -1,0 +1,40 @@
+"""A terminal that closes sends SIGHUP: a node stops cleanly then, and goes on under `nohup`."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from qcore.cli.processes import NodeProcess, free_ports, wait_for
+
+pytestmark = pytest.mark.process
+
+
+def test_sighup_stops_a_node_cleanly_unless_it_was_ignored_at_the_start(tmp_path: Path) -> None:
+    plain, nohup = (
+        NodeProcess(node_id, port, tmp_path) for node_id, port in enumerate(free_ports(2), start=1)
+    )
+    plain.spawn()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        nohup.spawn()  # inherits that
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    try:
+        for node in (plain, nohup):
+            node.wait_live()
+            node.signal(signal.SIGHUP)
+            node.signal(
+                signal.SIGHUP
+            )  # a shell sends it again: it does not count as the second signal
+        assert plain.wait() == 0
+        assert "signal=SIGHUP" in plain.log_text()
+        assert "stopped" in plain.log_text()
+        wait_for(lambda: nohup.get("/livez")[0] == 200, 10, "the other one, which goes on")
+        assert nohup.stop() == 0
+        assert "SIGHUP" not in nohup.log_text()
+    finally:
+        plain.kill()
+        nohup.kill()
