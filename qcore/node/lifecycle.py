@@ -7,10 +7,10 @@ import importlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, TypeVar
 
 import qcore
 from qcore.core.entry import Snapshot
@@ -45,6 +45,8 @@ _SWITCH_INTERVAL_S: Final = 0.0005
 
 #: Where a log does not name its machine: how many of its first entries are looked at for a command of this one.
 _ENTRIES_JUDGED: Final = 1000
+
+_T = TypeVar("_T")
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
@@ -94,12 +96,13 @@ def run_node(
             garbage = Garbage(node.metrics, node.connections_accepted, node.may_pause)
             garbage.start()
             node.on_busy = garbage.freeze
-            bound = await node.start()
-            version, data_dir = qcore.__version__, str(config.data_dir)
-            log.info("listening", addr=bound, version=version, data_dir=data_dir)
-            if on_listening is not None:
-                on_listening(bound)
-            await _first(stop, node.failed)
+            bound = await _unless(stop, node.start())
+            if bound is not None:
+                version, data_dir = qcore.__version__, str(config.data_dir)
+                log.info("listening", addr=bound, version=version, data_dir=data_dir)
+                if on_listening is not None:
+                    on_listening(bound)
+                await _first(stop, node.failed)
             await node.stop()
             garbage.stop()
             return node.failure
@@ -212,6 +215,17 @@ def _stop_on_signals(log: NodeLog) -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
     return stop
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[object, object, _T]) -> _T | None:
+    """The result of the work, or None if the event was set before it ended."""
+    job, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((job, stopped), return_when=asyncio.FIRST_COMPLETED)
+        return job.result() if job.done() else None
+    finally:
+        job.cancel()
+        stopped.cancel()
 
 
 async def _first(*events: asyncio.Event) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 
 from qcore.errors import TransportError
@@ -10,6 +11,7 @@ from qcore.transport.address import format_address
 from qcore.transport.codec import Codec
 from qcore.transport.handler import HttpResponse, PeerIdentity, ServerHandler, ServerStats
 from qcore.transport.limits import TransportLimits
+from qcore.transport.resolver import resolver
 from qcore.transport.server_connection import ServerConnection
 from qcore.transport.wire import PEER_REQUESTS, PEER_RESPONSES, Error, Hello
 
@@ -77,18 +79,22 @@ class Server:
         """Listen, and return the address `host:port` (the port chosen, if 0 was given).
 
         Raises:
-            TransportError: the address cannot be bound.
+            TransportError: there is no such host, or the address cannot be bound; says which.
         """
         loop = asyncio.get_running_loop()
+        where = f"cannot listen on {format_address(host, port)}"
+        try:
+            addresses = await resolver.addresses(host, self.limits.handshake_timeout_s)
+        except TransportError as error:
+            raise TransportError(
+                f"{where}: {error}; give an IP address of this machine, or a name that it knows"
+            ) from None
         try:
             self._listener = await loop.create_server(
-                lambda: ServerConnection(self), host, port, backlog=_BACKLOG
+                lambda: ServerConnection(self), addresses, port, backlog=_BACKLOG
             )
-        except (OSError, UnicodeError) as error:
-            raise TransportError(
-                f"cannot listen on {format_address(host, port)}: {error}; is another process using "
-                "the port, or is the host not one of this machine's?"
-            ) from None
+        except OSError as error:
+            raise TransportError(f"{where}: {error}; {_advice(error)}") from None
         return format_address(host, self._listener.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
@@ -188,6 +194,18 @@ class Server:
             self._handshaking or self._clients or self._announced or self._peers
         ):
             self._all_gone.set()
+
+
+def _advice(error: OSError) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return "another process uses the port: stop it, or choose another port"
+        case errno.EADDRNOTAVAIL | None:
+            return "the host is not one of this machine's: choose an address of this machine"
+        case errno.EACCES:
+            return "this user may not listen on that port: choose one from 1024 on"
+        case _:
+            return "choose another address"
 
 
 __all__ = [
