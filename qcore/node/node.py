@@ -15,7 +15,14 @@ from pydantic import JsonValue
 from qcore.core.effects import MembershipChanged, RoleChanged, StoreSnapshot
 from qcore.core.entry import Membership
 from qcore.core.status import CoreStatus
-from qcore.errors import ConfigError, DiskFull, QcoreError, StateMachineFailed, TransportError
+from qcore.errors import (
+    ConfigError,
+    DiskFull,
+    OutcomeUnknown,
+    QcoreError,
+    StateMachineFailed,
+    TransportError,
+)
 from qcore.files import read_regular
 from qcore.node import http, views
 from qcore.node.application import Application
@@ -35,6 +42,7 @@ from qcore.node.tracing import FLUSH_INTERVAL_S, NodeTrace
 from qcore.node.wall_watch import WallWatch
 from qcore.replica.events import ReplicaEffect, Reply, TransferLeader, VersionRaised
 from qcore.replica.identity import ClusterIdentity
+from qcore.replica.leadership import Leadership
 from qcore.replica.messages import PeerMessage
 from qcore.replica.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
@@ -242,11 +250,21 @@ class Node:
 
         self._desk.ask(lambda number: TransferLeader(number, None, timeout_ms), settle)
         await asyncio.wait([over], timeout=timeout_ms / 1000)
-        if over.done() and over.result().error is None:
-            self._log.info("leadership handed over", leader=core.leader_id)
-        else:
+        if not over.done():
             over.cancel()
-            self._log.warning("nobody took over the leadership in time")
+            self._log.warning("whether another node took over the leadership is not known yet")
+            return
+        reply = over.result()
+        if reply.result is not None:
+            led = Leadership.from_json(reply.result)
+            self._log.info("leadership handed over", leader=led.leader_id, in_term=led.term)
+        elif isinstance(reply.error, OutcomeUnknown):
+            why = str(reply.error)
+            self._log.warning(
+                "whether another node took over the leadership is not known yet", why=why
+            )
+        else:
+            self._log.warning("leadership was not handed over", why=str(reply.error))
 
     async def _settle(self) -> None:
         """Give the requests in progress some time to end."""

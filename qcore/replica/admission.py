@@ -10,7 +10,7 @@ from qcore.errors import (
     Overloaded,
     QcoreError,
     TooLarge,
-    TransferFailed,
+    TransferUnknown,
 )
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.flow import DrainMeter, Flow, retry_after_ms
@@ -87,7 +87,9 @@ def error_of_expiry(request: Request) -> QcoreError:
             "the command was not committed in time: it may or may not take effect later"
         )
     if request.kind == "proof":
-        return TransferFailed("no quorum confirmed in time that this node leads")
+        return TransferUnknown(
+            "no quorum confirmed in time that this node leads: look who leads now"
+        )
     return DeadlineExceeded(
         "no quorum confirmed the read in time: retry, or look at the cluster's health"
     )
