@@ -104,6 +104,8 @@ def run_node(
                     on_listening(bound)
                 await _first(stop, node.failed)
             await node.stop()
+            if node.disk_hangs:
+                os._exit(EXIT_UNHEALTHY)  # to close the storage would wait for the disk, too
             garbage.stop()
             return node.failure
 

@@ -6,6 +6,7 @@ from qcore.core.effects import ProposalRefused
 from qcore.core.text import utf8_length
 from qcore.errors import (
     DeadlineExceeded,
+    NotLeader,
     OutcomeUnknown,
     Overloaded,
     QcoreError,
@@ -93,3 +94,12 @@ def error_of_expiry(request: Request) -> QcoreError:
     return DeadlineExceeded(
         "no quorum confirmed the read in time: retry, or look at the cluster's health"
     )
+
+
+def error_of_lost_leader(request: Request) -> QcoreError:
+    """What to say of a request that waits at a node which lost its leader and found no other in time."""
+    if request.kind in ("write", "session"):
+        return OutcomeUnknown(
+            "this node lost its leader and found no other in time: the command may or may not take effect"
+        )
+    return NotLeader()

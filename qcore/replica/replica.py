@@ -44,7 +44,7 @@ from qcore.errors import (
     QcoreError,
 )
 from qcore.replica.admin import Admin
-from qcore.replica.admission import Admission, error_of_expiry
+from qcore.replica.admission import Admission, error_of_expiry, error_of_lost_leader
 from qcore.replica.applying import apply_entry
 from qcore.replica.backlog import Backlog, cost_of, work_counter
 from qcore.replica.config import ReplicaConfig
@@ -533,13 +533,7 @@ class Replica:
         self._leader_lost_at = None
         for request in [*self._writes.values(), *self._relay.waiting()]:
             self._forget(request)
-            if request.kind in ("write", "session"):
-                error: QcoreError = OutcomeUnknown(
-                    "this node lost its leader and found no other in time: the command may or may not take effect"
-                )
-            else:
-                error = NotLeader()
-            self.fail(request, error)
+            self.fail(request, error_of_lost_leader(request))
 
     def _patience_ends_at(self) -> int:
         """When to give up on commands that wait for a leader, µs."""
