@@ -119,7 +119,24 @@ class NotCaughtUp(ProposalError):
 
 
 class TransferFailed(ProposalError):
-    """Leadership was not taken over in time; this node leads on."""
+    """Leadership did not go where it was asked to, and by this request it will not; says why.
+
+    Args:
+        text: what happened instead.
+        leader_id, term: who leads, as far as the node knows.
+    """
+
+    def __init__(self, text: str, leader_id: int | None = None, term: int | None = None) -> None:
+        self.leader_id = leader_id
+        self.term = term
+        super().__init__(text)
+
+    def detail(self) -> dict[str, Scalar]:
+        return {**super().detail(), "leader_id": self.leader_id, "term": self.term}
+
+
+class TransferUnknown(OutcomeUnknown):
+    """A transfer of leadership is still under way, or how it ended is not known: look who leads."""
 
 
 class SessionExpired(ProposalError):

@@ -7,6 +7,7 @@ from enum import IntEnum
 from qcore.errors import (
     ConfigError,
     IncompatibleVersion,
+    OutcomeUnknown,
     ProposalError,
     ProtocolError,
     QcoreError,
@@ -29,6 +30,7 @@ class ExitCode(IntEnum):
     CANNOT_CONNECT = 3
     REFUSED = 4
     UNHEALTHY = 5
+    UNKNOWN = 6
     INTERRUPTED = 130
 
 
@@ -39,6 +41,8 @@ def code_of(error: QcoreError) -> ExitCode:
             return ExitCode.USAGE
         case TransportError():
             return ExitCode.CANNOT_CONNECT
+        case OutcomeUnknown():
+            return ExitCode.UNKNOWN
         case ProposalError() | StoreError() | ProtocolError() | Refused() | Unsupported():
             return ExitCode.REFUSED
         case SnapshotGone():

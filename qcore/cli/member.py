@@ -17,7 +17,7 @@ from qcore.cli.options import (
     TimeoutOption,
     split_endpoints,
 )
-from qcore.errors import ChangeRefused, ConfigError
+from qcore.errors import ChangeRefused, ConfigError, QcoreError
 
 if TYPE_CHECKING:
     from qcore.node.client import QcoreClient
@@ -27,6 +27,10 @@ app = typer.Typer(
 )
 
 IdsArgument = Annotated[list[int], typer.Argument(metavar="ID...", min=1, help="Node ids.")]
+
+
+class Unshown(QcoreError):
+    """What was asked for is done; only the look at the result failed."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -205,7 +209,10 @@ def _then_look(
 ) -> Callable[[QcoreClient], Awaitable[Members]]:
     async def both(client: QcoreClient) -> Members:
         await work(client)
-        return await _look(client)
+        try:
+            return await _look(client)
+        except QcoreError as error:
+            raise Unshown(f"the change is done, but the members cannot be shown: {error}") from None
 
     return both
 

@@ -29,7 +29,8 @@ def perform(
     For example: qcore perform '{"GetSchema": {"entity_type": "User"}}'
     """
     from qcore.cli.runner import run
-    from qcore.node.client import Json, QcoreClient
+    from qcore.node.asking import Json
+    from qcore.node.client import QcoreClient
 
     try:
         parsed = json.loads(argument_or_stdin(request, "request"))

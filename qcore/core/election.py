@@ -160,6 +160,7 @@ def _become_leader(server: Server) -> None:
     server.stamped_at = server.now
     server.uncommitted_bytes = 0
     server.transfer = None
+    server.asked_to_take_over = {}
     server.lease_void = False
     server.settled_index = -1
     server.next_priority_transfer = server.now + 2 * server.election_timeout_max_us

@@ -203,6 +203,16 @@ class RaftCore:
         return self._server.transfer is not None
 
     @property
+    def may_be_taken_over(self) -> bool:
+        """True on a leader that asked a voter to take over which has not refused: it may do so at any later time."""
+        return bool(self._server.asked_to_take_over)
+
+    @property
+    def transfer_end(self) -> str:
+        """How the last transfer of this server ended, if not with another leader; for people."""
+        return self._server.transfer_end
+
+    @property
     def transfer_deadline(self) -> int | None:
         """On a leader that is handing over: when it gives up and takes proposals again, µs."""
         transfer = self._server.transfer

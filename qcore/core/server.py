@@ -190,6 +190,10 @@ class Server:
         self.first_own_index = 0
         self.reads = ReadRounds()
         self.transfer: Transfer | None = None
+        #: On a leader: voters that were asked to take over in this term and have not refused, and how often.
+        self.asked_to_take_over: dict[int, int] = {}
+        #: How its last transfer ended, for people.
+        self.transfer_end = ""
         self.takeover: Takeover | None = None
         self.incoming_snapshot: IncomingSnapshot | None = None
         self.lease_void = False

@@ -65,12 +65,17 @@ def advance(server: Server) -> None:
     if transfer is None:
         return
     if server.now >= transfer.deadline:
-        # Proposals are taken again. The target may still win, and that is safe.
-        server.transfer = None
+        # Proposals are taken again. The target may still win if it was asked, and that is safe.
+        _end(
+            server,
+            f"node {transfer.target} did not take over in time"
+            if transfer.asked
+            else f"node {transfer.target} did not catch up with the log in time, and was not asked to take over",
+        )
         return
     progress = server.progress.get(transfer.target)
     if progress is None:
-        server.transfer = None
+        _end(server, f"node {transfer.target} left the cluster")
     elif progress.match == server.log.last_index and not transfer.asked:
         transfer.asked = True
         _ask(server, transfer.target, by_priority=transfer.by_priority)
@@ -78,9 +83,17 @@ def advance(server: Server) -> None:
         replication.send_appends(server, transfer.target, progress)
 
 
+def _end(server: Server, why: str) -> None:
+    """The transfer is over, and this server leads on."""
+    server.transfer = None
+    server.transfer_end = why
+
+
 def _ask(server: Server, target: int, *, by_priority: bool) -> None:
-    """Ask the target to take over. From here on it may win at any later time."""
+    """Ask the target to take over. From here on it may win at any later time, unless it refuses."""
     server.lease_void = True
+    asked = server.asked_to_take_over
+    asked[target] = asked.get(target, 0) + 1
     server.tenures.attempted(target, server.now)
     must_reach = _reached(server) if by_priority and server.rules >= 2 else ()
     server.send(target, TimeoutNow(server.term, server.node_id, must_reach))
@@ -126,13 +139,20 @@ def on_timeout_now_response(server: Server, from_id: int, response: TimeoutNowRe
 
     If no target was named, the next best voter is asked within the same deadline.
     """
-    transfer = server.transfer
-    if transfer is None or transfer.target != from_id or response.accepted:
+    transfer, asked = server.transfer, server.asked_to_take_over
+    if response.accepted or from_id not in asked:
+        return
+    asked[from_id] -= 1
+    if not asked[from_id]:
+        del asked[from_id]
+    if transfer is None or transfer.target != from_id:
+        server.transfer_end = f"node {from_id} refused to take over: it could not win now"
         return
     transfer.refused.append(from_id)
     target = _best_voter(server, transfer.refused) if transfer.to_the_best else None
     if target is None:
-        server.transfer = None
+        nodes = " and ".join(f"node {refused}" for refused in transfer.refused)
+        _end(server, f"{nodes} refused to take over: it could not win now")
     else:
         transfer.target = target
         transfer.asked = False

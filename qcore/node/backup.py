@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -22,13 +22,14 @@ from qcore.errors import (
     SnapshotGone,
     TransportError,
 )
+from qcore.node.endpoints import Endpoints
 from qcore.node.remote import error_from, pause_after
 from qcore.storage.snapshot_file import SnapshotFileWriter, SnapshotHeader, check_target
 from qcore.transport.wire import SnapshotInfo
 
 T = TypeVar("T")
 
-#: One message to one node, once: endpoint, name, fields, seconds; the reply's value. See `QcoreClient.request`.
+#: One message to one node, once: endpoint, name, fields, seconds; the reply's value.
 Request = Callable[[str, str, Mapping[str, Any], float], Awaitable[dict[str, Any]]]
 
 #: The least time, seconds, that one node gets before another is asked.
@@ -44,7 +45,7 @@ _INFO: Final = TypeAdapter(SnapshotInfo)
 
 async def save_snapshot(
     request: Request,
-    endpoints: Sequence[str],
+    endpoints: Endpoints,
     path: Path,
     *,
     stale: bool,
@@ -61,14 +62,15 @@ async def save_snapshot(
     deadline = started + timeout_s
     attempt, rng = 0, random.Random()
     while True:
-        endpoint = endpoints[attempt % len(endpoints)]
+        endpoint = endpoints.choose()
         attempt += 1
         remaining = deadline - time.monotonic()
-        budget_s = max(_ATTEMPT_S, remaining / max(1, len(endpoints) - attempt + 1))
+        budget_s = max(_ATTEMPT_S, remaining / max(1, len(endpoints.given) - attempt + 1))
         source = _Source(request, endpoint, min(budget_s, remaining), deadline)
         try:
             return await _save_from(source, path, stale=stale, force=force)
         except QcoreError as error:
+            endpoints.look_elsewhere(endpoint, error)
             passing = isinstance(error, TransportError | OutcomeUnknown | SnapshotGone)
             delay = pause_after(error, _PAUSE_S, rng)
             patient = source.ready or isinstance(error, Overloaded)

@@ -10,17 +10,19 @@ It keeps one connection to each node that it talks to, shared by all requests in
 leader; and repeats a request only when that cannot apply it twice: after a definite refusal
 (`NotLeader`, or `Overloaded`, after which it waits as long as the node asked), or a read. When it cannot know
 whether a write took effect it says so with `OutcomeUnknown`, and the caller decides.
+
+It leaves a node that gives no sign of life: one that does not answer a ping while a request waits, or does not take a
+connection. A node that is only slow answers pings, and is waited for. See `qcore.node.endpoints`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeAlias, TypeVar
+from typing import Final, Literal, Self, TypeAlias
 
 from qcore.core.version import ClusterVersion
 from qcore.errors import (
@@ -30,33 +32,22 @@ from qcore.errors import (
     NotLeader,
     OutcomeUnknown,
     ProposalError,
-    QcoreError,
     TransportError,
 )
 from qcore.node import backup
-from qcore.node.endpoints import Endpoints
-from qcore.node.remote import error_from, pause_after
+from qcore.node.asking import Asking, Json
+from qcore.node.endpoints import PATIENCE_S
+from qcore.node.remote import error_from
+from qcore.replica.leadership import Leadership
 from qcore.storage.snapshot_file import SnapshotHeader
-from qcore.transport.client import ConnectionLost, ErrorReply
+from qcore.transport.client import ConnectionLost
 
-#: JSON as it comes off the wire; its shape depends on the message.
-Json: TypeAlias = Any
 EntityId: TypeAlias = Mapping[str, str | int]
 #: A tagged value, `{"String": "x"}`, or None for the schema's default.
 Value: TypeAlias = Mapping[str, Json] | None
 
-_BACKOFF_FIRST_S = 0.02
-_BACKOFF_LAST_S = 0.5
-
-#: Refusals of a change that pass by themselves in a moment.
-_PASSING: Final = ("not_ready", "transferring", "pending")
-
-_T = TypeVar("_T")
-
-
-def _answer(error: QcoreError, before: QcoreError | None) -> QcoreError | None:
-    """What a node said last: that says more than that yet another node cannot be reached."""
-    return before if isinstance(error, TransportError) else error
+#: The pause before the node that `Init` is for is dialled again.
+_NOT_THERE_PAUSE_S: Final = 0.5
 
 
 def _only_reads(request: Mapping[str, Json]) -> bool:
@@ -72,7 +63,9 @@ class QcoreClient:
     Args:
         endpoints: `host:port` of some nodes; others are found when a node names the leader.
         timeout_s: how long one operation may take, with all its retries.
-        attempt_timeout_s: how long one attempt waits for a reply.
+        attempt_timeout_s: how long one attempt waits for the reply of a node that lives.
+        silent_after_s: how long a node may leave a ping unanswered while a request waits. Then it is left, and what
+            waits there is repeated elsewhere if that is harmless, or else ends in `OutcomeUnknown`.
         admin: for an operator's program: it takes the places that nodes keep for those.
 
     Raises:
@@ -85,10 +78,10 @@ class QcoreClient:
         *,
         timeout_s: float = 15.0,
         attempt_timeout_s: float = 8.0,
+        silent_after_s: float = 1.0,
         admin: bool = False,
     ) -> None:
-        self._rng = random.Random()
-        self._endpoints = Endpoints(endpoints, self._rng, admin=admin)
+        self._asking = Asking(endpoints, timeout_s, attempt_timeout_s, silent_after_s, admin=admin)
         self._timeout_s = timeout_s
         self._attempt_timeout_s = attempt_timeout_s
 
@@ -105,7 +98,7 @@ class QcoreClient:
 
     async def close(self) -> None:
         """Close every connection; requests in progress fail."""
-        await self._endpoints.close()
+        await self._asking.endpoints.close()
 
     # -- the entity store ------------------------------------------------------------------------
 
@@ -218,12 +211,11 @@ class QcoreClient:
             fields["consistency"] = consistency
         if session is not None:
             fields["session"] = dict(session)
-        deadline = time.monotonic() + self._timeout_s
 
-        async def ask(endpoint: str) -> Json:
-            return await self._attempt(endpoint, fields, repeatable, deadline)
+        async def ask(endpoint: str, left_s: float) -> Json:
+            return await self._attempt(endpoint, fields, repeatable, left_s)
 
-        return await self._retried(ask, repeatable=repeatable)
+        return await self._asking.retried(ask, repeatable=repeatable)
 
     async def _value(
         self, command: str, fields: Mapping[str, Json] | str, consistency: Json = None
@@ -260,7 +252,7 @@ class QcoreClient:
             QcoreError: the node refused; says why.
         """
         pairs = [[node_id, address] for node_id, address in nodes]
-        await self._result("Init", {"nodes": pairs}, endpoint or self._endpoints.given[0])
+        await self._result("Init", {"nodes": pairs}, endpoint or self._asking.endpoints.given[0])
 
     async def add_learner(self, node_id: int, address: str) -> None:
         """Add a member without a vote; returns once it has caught up.
@@ -269,8 +261,10 @@ class QcoreClient:
             NotCaughtUp: it is a member, and says how far behind.
             ChangeRefused: not begun; says why.
         """
-        fields = {"node_id": node_id, "node_addr": address}
-        await self._of_leader("AddLearner", {**fields, "timeout_ms": self._patience_ms()})
+        fields: dict[str, Json] = {"node_id": node_id, "node_addr": address}
+        # To repeat it changes nothing: a learner that is there is waited for.
+        fields["timeout_ms"] = self._patience_ms()
+        await self._of_leader("AddLearner", fields, repeatable=True)
 
     async def change_membership(
         self,
@@ -297,14 +291,20 @@ class QcoreClient:
             fields["expected_index"] = expected_index
         await self._of_leader("ChangeMembership", fields)
 
-    async def transfer_leader(self, to: int | None = None) -> None:
+    async def transfer_leader(self, to: int | None = None) -> Leadership | None:
         """Hand leadership to a voter, by default the best one.
 
+        Returns:
+            who leads now, and in which term; None if the node is of 0.1.0, which only says that it moved.
+
         Raises:
-            TransferFailed: it did not take over in time.
+            TransferFailed: it did not go there, and by this request it will not; says why, and who leads.
+            OutcomeUnknown: it may still move, or has moved: look who leads. As `TransferUnknown` if the leader said so.
             ChangeRefused: there is nobody to take over.
         """
-        await self._of_leader("TransferLeader", {"to": to})
+        detail = (await self._reply_of_leader("TransferLeader", {"to": to})).get("detail") or {}
+        leader_id, term = detail.get("leader_id"), detail.get("term")
+        return None if leader_id is None or term is None else Leadership(leader_id, term)
 
     async def upgrade_machine(self, version: int | None = None) -> ClusterVersion:
         """Raise the state machine's active version, by default to the newest; returns once that is applied.
@@ -314,7 +314,7 @@ class QcoreClient:
             OutcomeUnknown: it may still be raised: look at the metrics.
         """
         fields = {"version": version, "timeout_ms": self._patience_ms()}
-        active = await self._of_leader("UpgradeMachine", fields)
+        active = await self._of_leader("UpgradeMachine", fields, repeatable=True)
         return ClusterVersion(active["rules"], active["machine"], active["machine_version"])
 
     async def save_snapshot(
@@ -341,8 +341,8 @@ class QcoreClient:
         """
         target = Path(path)
         return await backup.save_snapshot(
-            self.request,
-            self._endpoints.given,
+            self._asking.send,
+            self._asking.endpoints,
             target,
             stale=stale,
             force=force,
@@ -362,8 +362,8 @@ class QcoreClient:
             TransportError: no node could be reached.
         """
 
-        async def ask(endpoint: str) -> dict[str, Json]:
-            metrics = await self.get_metrics(endpoint)
+        async def ask(endpoint: str, left_s: float) -> dict[str, Json]:
+            metrics = await self._metrics_of(endpoint, left_s)
             leader = metrics["current_leader"]
             if metrics["state"] == "Leader":
                 # A leader of 0.1.0 does not say whether it is ready.
@@ -375,7 +375,7 @@ class QcoreClient:
             known = metrics["membership_config"]["membership"]["nodes"].get(str(leader), {})
             raise NotLeader(leader, known.get("addr"))
 
-        return await self._retried(ask)
+        return await self._asking.retried(ask)
 
     async def session_request(self, name: str, fields: Mapping[str, Json]) -> Json:
         """`OpenSession`, `KeepSession` or `CloseSession`, repeated until it is answered.
@@ -387,9 +387,9 @@ class QcoreClient:
             QcoreError: refused until the time was over.
         """
 
-        async def ask(endpoint: str) -> Json:
+        async def ask(endpoint: str, left_s: float) -> Json:
             try:
-                reply = await self.request(endpoint, name, fields)
+                reply = await self._asking.send(endpoint, name, fields, left_s)
             except (ConnectionLost, OutcomeUnknown) as error:
                 raise DeadlineExceeded(str(error)) from None
             response = reply["response"]
@@ -400,57 +400,45 @@ class QcoreClient:
                 raise DeadlineExceeded(str(refusal))
             raise refusal
 
-        return await self._retried(ask)
+        return await self._asking.retried(ask)
 
-    async def _of_leader(self, name: str, fields: Mapping[str, Json]) -> Json:
+    async def _of_leader(
+        self, name: str, fields: Mapping[str, Json], *, repeatable: bool = False
+    ) -> Json:
         """The `Ok` of a request that only the leader takes, wherever it is."""
+        reply = await self._reply_of_leader(name, fields, repeatable=repeatable)
+        return reply["response"]["Ok"]
 
-        async def ask(endpoint: str) -> Json:
+    async def _reply_of_leader(
+        self, name: str, fields: Mapping[str, Json], *, repeatable: bool = False
+    ) -> dict[str, Json]:
+        """The whole reply, if it is no error."""
+
+        async def ask(endpoint: str, left_s: float) -> dict[str, Json]:
             try:
-                reply = await self.request(endpoint, name, fields)
+                reply = await self._asking.send(endpoint, name, fields, left_s)
             except ConnectionLost as error:
                 raise OutcomeUnknown(f"{error}: look whether it took effect") from None
             response = reply["response"]
             if "Err" in response:
                 raise error_from(response["Err"], reply.get("detail"))
-            return response["Ok"]
+            return reply
 
-        return await self._retried(ask)
-
-    async def _retried(
-        self, ask: Callable[[str], Awaitable[_T]], *, repeatable: bool = False
-    ) -> _T:
-        """Ask one node after the other until one answers, or refuses for a reason that will not pass.
-
-        With `repeatable` an unknown outcome is no reason to stop: to ask again cannot apply it twice.
-        """
-        deadline = time.monotonic() + self._timeout_s
-        pause = _BACKOFF_FIRST_S
-        unknown: OutcomeUnknown | None = None  # an earlier attempt may have taken effect
-        answered: QcoreError | None = None
-        while True:
-            try:
-                return await ask(self._endpoints.preferred)
-            except QcoreError as error:
-                passing = isinstance(error, ChangeRefused) and error.name in _PASSING
-                if repeatable and isinstance(error, OutcomeUnknown):
-                    unknown = error
-                elif not (error.retryable or passing):
-                    raise
-                answered = _answer(error, answered)
-                if not passing:
-                    self._endpoints.look_elsewhere(error)
-                pause = min(pause * 2, _BACKOFF_LAST_S)
-                delay = pause_after(error, pause, self._rng)
-                if time.monotonic() + delay >= deadline:
-                    # That the last attempt was refused says nothing of the ones before.
-                    raise unknown or answered or error from None
-            await asyncio.sleep(delay)
+        return await self._asking.retried(ask, repeatable=repeatable)
 
     async def get_metrics(self, endpoint: str | None = None) -> dict[str, Json]:
-        """The metrics object of one node."""
-        target = endpoint or self._endpoints.preferred
-        reply = await self.request(target, "GetMetrics", {})
+        """The metrics object of one node; of any one that answers if none is named."""
+        if endpoint is None:
+            return await self._asking.retried(self._metrics_of)
+        reply = await self.request(endpoint, "GetMetrics", {})
+        metrics: dict[str, Json] = reply["response"]
+        return metrics
+
+    async def _metrics_of(self, endpoint: str, left_s: float) -> dict[str, Json]:
+        try:
+            reply = await self._asking.send(endpoint, "GetMetrics", {}, left_s)
+        except (ConnectionLost, OutcomeUnknown) as error:
+            raise TransportError(str(error)) from None  # it only reads: ask again
         metrics: dict[str, Json] = reply["response"]
         return metrics
 
@@ -464,14 +452,8 @@ class QcoreClient:
             OutcomeUnknown: it did not answer.
             RemoteProtocolError: it did not understand.
         """
-        wait_s = self._attempt_timeout_s if timeout_s is None else timeout_s
-        try:
-            return await self._endpoints.request(endpoint, name, fields, wait_s)
-        except ErrorReply as error:
-            if str(error) != f"{name}: unknown message type":
-                raise
-            text = f"{error}: the node at {endpoint} runs an older qcore, which has no such request: upgrade it first"
-            raise ErrorReply(text, error.detail()) from None
+        timeout_s = self._attempt_timeout_s if timeout_s is None else timeout_s
+        return await self._asking.send(endpoint, name, fields, timeout_s, patience_s=PATIENCE_S)
 
     async def _result(self, name: str, fields: Mapping[str, Json], endpoint: str) -> Json:
         """The `Ok` of a reply, or its `Err` raised. A node that is not there yet is waited for."""
@@ -481,9 +463,9 @@ class QcoreClient:
                 reply = await self.request(endpoint, name, fields, self._timeout_s)
                 break
             except TransportError as error:
-                if not error.retryable or time.monotonic() + _BACKOFF_LAST_S >= deadline:
+                if not error.retryable or time.monotonic() + _NOT_THERE_PAUSE_S >= deadline:
                     raise
-            await asyncio.sleep(_BACKOFF_LAST_S)
+            await asyncio.sleep(_NOT_THERE_PAUSE_S)
         response = reply["response"]
         if "Err" in response:
             raise error_from(response["Err"], reply.get("detail"))
@@ -492,17 +474,11 @@ class QcoreClient:
     # -- one attempt -----------------------------------------------------------------------------
 
     async def _attempt(
-        self, endpoint: str, fields: Mapping[str, Json], repeatable: bool, deadline: float
+        self, endpoint: str, fields: Mapping[str, Json], repeatable: bool, left_s: float
     ) -> Json:
         """Ask one node once; raises retryable errors only where a retry is harmless."""
-        remaining = max(0.05, deadline - time.monotonic())
         try:
-            reply = await self.request(
-                endpoint,
-                "Perform",
-                fields,
-                min(remaining, self._attempt_timeout_s),
-            )
+            reply = await self._asking.send(endpoint, "Perform", fields, left_s)
         except (OutcomeUnknown, ConnectionLost) as error:
             if repeatable and "session" not in fields:
                 raise DeadlineExceeded(str(error)) from None

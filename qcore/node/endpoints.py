@@ -1,19 +1,32 @@
-"""The nodes that a client knows of: one connection to each that it talks to, and which to ask next."""
+"""The nodes that a client knows of: one connection to each that it talks to, and which to ask next.
+
+A node that gave no sign of life is suspected: it is not asked while another can be, also if others still name it as
+the leader. Whenever it would be its turn it is dialled in the background, and the suspicion ends when it answers.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 from typing import Final
 
-from pydantic import JsonValue
-
-from qcore.errors import ConfigError, NotLeader, QcoreError
+from qcore.errors import ConfigError, NotLeader, QcoreError, TransportError
 from qcore.transport.address import parse_address
-from qcore.transport.client import ClientConnection, Fields, NotTaken
+from qcore.transport.client import ClientConnection
+from qcore.transport.limits import TransportLimits
+from qcore.transport.resolver import resolver
 
-_CONNECT_TIMEOUT_S: Final = 2.0
+#: How long an attempt to connect may take. It goes on while requests are sent elsewhere.
+_CONNECT_TIMEOUT_S: Final = 5.0
+#: How long a request waits for it if there is another node to ask, and if there is none.
+_SHORT_PATIENCE_S: Final = 0.5
+PATIENCE_S: Final = 2.0
+#: The pause between two attempts to reach a suspected node.
+_PROBE_PAUSE_S: Final = 0.25
+#: How long `close` waits for the nodes' part in it.
+_CLOSE_S: Final = 0.25
 
 
 class Endpoints:
@@ -22,45 +35,91 @@ class Endpoints:
     Args:
         given: `host:port` of some nodes; others are found when a node names the leader.
         rng: chooses among them.
+        silent_after_s: how long a node may leave a ping unanswered while a request waits.
         admin: take the places that nodes keep for operators.
 
     Attributes:
         given: the same, as they are written canonically.
-        preferred: the node to ask next.
 
     Raises:
         ConfigError: an endpoint is not `host:port`, or there is none.
     """
 
-    def __init__(self, given: Sequence[str], rng: Random, *, admin: bool = False) -> None:
+    def __init__(
+        self,
+        given: Sequence[str],
+        rng: Random,
+        silent_after_s: float = 1.0,
+        *,
+        admin: bool = False,
+    ) -> None:
         if not given:
             raise ConfigError("no endpoints: give at least one host:port")
         self.given = [str(parse_address(text, "endpoints")) for text in given]
-        self.preferred = self.given[0]
+        self._preferred = self.given[0]
         self._rng = rng
+        self._limits = replace(TransportLimits(), silent_after_s=silent_after_s)
         self._admin = admin
         self._connections: dict[str, ClientConnection] = {}
         self._connecting: dict[str, asyncio.Task[ClientConnection]] = {}
+        #: Suspected nodes, and when they may be dialled again.
+        self._suspected: dict[str, float] = {}
 
     async def close(self) -> None:
         """Close every connection; requests in progress fail."""
         for task in self._connecting.values():
             task.cancel()
         connections, self._connections = list(self._connections.values()), {}
-        for connection in connections:
-            await connection.close()
+        await asyncio.gather(*(connection.close(_CLOSE_S) for connection in connections))
 
-    def look_elsewhere(self, error: QcoreError) -> None:
-        """Choose the node for the next attempt: the leader that was named, else another one."""
+    # -- which node to ask ---------------------------------------------------------------------------
+
+    def choose(self) -> str:
+        """The node to ask next."""
+        if self._is_suspected(self._preferred):
+            others = self._others(self._preferred)
+            if others:
+                self._preferred = self._rng.choice(others)
+        return self._preferred
+
+    def look_elsewhere(self, asked: str, error: QcoreError) -> None:
+        """The node that was asked is not the one to ask next: the leader that it named is, or another one."""
+        if asked != self._preferred:
+            return  # another request has moved on meanwhile
         if isinstance(error, NotLeader) and error.leader_addr is not None:
-            self.preferred = error.leader_addr
-            return
-        others = [endpoint for endpoint in self.given if endpoint != self.preferred]
+            if not self._is_suspected(error.leader_addr):
+                self._preferred = error.leader_addr
+                return
+            asked = error.leader_addr
+        others = self._others(asked) or [each for each in self.given if each != asked]
         if others:
-            self.preferred = self._rng.choice(others)
+            self._preferred = self._rng.choice(others)
 
-    async def connect(self, endpoint: str) -> ClientConnection:
+    def _others(self, asked: str) -> list[str]:
+        return [each for each in self.given if each != asked and not self._is_suspected(each)]
+
+    def _is_suspected(self, endpoint: str) -> bool:
+        """Whether it gave no sign of life when last asked. If so, it is asked for one again, in the background."""
+        again_at = self._suspected.get(endpoint)
+        if again_at is None:
+            return False
+        now = asyncio.get_running_loop().time()
+        if now >= again_at and endpoint not in self._connecting:
+            self._suspected[endpoint] = now + _PROBE_PAUSE_S
+            self._dial(endpoint)
+        return True
+
+    def _suspect(self, endpoint: str) -> None:
+        self._suspected.setdefault(endpoint, 0.0)
+
+    # -- connections ---------------------------------------------------------------------------------
+
+    async def connect(self, endpoint: str, patience_s: float | None = None) -> ClientConnection:
         """The connection to a node, opened if need be; concurrent callers share the attempt.
+
+        Args:
+            endpoint: the node.
+            patience_s: how long to wait for it; None: not for long if there is another node to ask.
 
         Raises:
             TransportError: the node cannot be reached.
@@ -68,27 +127,23 @@ class Endpoints:
         connection = self._connections.get(endpoint)
         if connection is not None and connection.is_open:
             return connection
+        if patience_s is None:
+            patience_s = _SHORT_PATIENCE_S if self._others(endpoint) else PATIENCE_S
+        task = self._dial(endpoint)
+        try:
+            async with asyncio.timeout(patience_s):
+                return await asyncio.shield(task)
+        except TimeoutError:
+            self._suspect(endpoint)
+            raise TransportError(no_answer(endpoint, patience_s)) from None
+
+    def _dial(self, endpoint: str) -> asyncio.Task[ClientConnection]:
         task = self._connecting.get(endpoint)
         if task is None:
             task = asyncio.ensure_future(self._open(endpoint))
             self._connecting[endpoint] = task
             task.add_done_callback(lambda done: self._connected(endpoint, done))
-        return await asyncio.shield(task)
-
-    async def request(
-        self, endpoint: str, name: str, fields: Fields, timeout_s: float
-    ) -> dict[str, JsonValue]:
-        """Send one message to a node; again if it closed the idle connection before it took the message.
-
-        Raises:
-            QcoreError: see `ClientConnection.request`.
-        """
-        connection = await self.connect(endpoint)
-        try:
-            return await connection.request(name, fields, timeout_s=timeout_s)
-        except NotTaken:
-            connection = await self.connect(endpoint)
-            return await connection.request(name, fields, timeout_s=timeout_s)
+        return task
 
     def _connected(self, endpoint: str, task: asyncio.Task[ClientConnection]) -> None:
         self._connecting.pop(endpoint, None)
@@ -98,11 +153,30 @@ class Endpoints:
     async def _open(self, endpoint: str) -> ClientConnection:
         address = parse_address(endpoint, "endpoint")
         connection = await ClientConnection.connect(
-            address.host, address.port, timeout_s=_CONNECT_TIMEOUT_S, admin=self._admin
+            address.host,
+            address.port,
+            timeout_s=_CONNECT_TIMEOUT_S,
+            limits=self._limits,
+            admin=self._admin,
         )
+        self._suspected.pop(endpoint, None)
+
+        def ended(error: TransportError | None) -> None:
+            if connection.fell_silent:
+                self._suspect(endpoint)
+
+        connection.on_close = ended
         # Leaders come and go, and with them the addresses that were named: the dead ones are not kept.
         self._connections = {
             known: held for known, held in self._connections.items() if held.is_open
         }
         self._connections[endpoint] = connection
         return connection
+
+
+def no_answer(endpoint: str, waited_s: float) -> str:
+    """What to say of a node to which there is no connection after so long."""
+    text = f"no answer from {endpoint} within {waited_s:.3g} s"
+    if resolver.is_busy_with(parse_address(endpoint, "endpoint").host):
+        return f"{text}: the name service has not told its address yet"
+    return text

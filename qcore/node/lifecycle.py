@@ -7,11 +7,11 @@ import importlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import qcore
 from qcore.core.entry import Snapshot
@@ -53,6 +53,7 @@ _ENTRIES_JUDGED: Final = 1000
 
 #: How long the end of the process waits for a slow trace file, seconds.
 _LAST_RECORDS_S: Final = 2.0
+_T = TypeVar("_T")
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
@@ -118,15 +119,19 @@ def run_node(
             garbage = Garbage(node.metrics, node.connections_accepted, node.may_pause)
             garbage.start()
             node.on_busy = garbage.freeze
-            bound = await node.start()
-            version, data_dir = qcore.__version__, str(config.data_dir)
-            log.info("listening", addr=bound, version=version, data_dir=data_dir)
-            if on_listening is not None:
-                on_listening(bound)
-            await _first(stop, node.failed)
-            if node.removed is not None:
-                removed.append(node.removed)
+            bound = await _unless(stop, node.start())
+            if bound is not None:
+                version, data_dir = qcore.__version__, str(config.data_dir)
+                log.info("listening", addr=bound, version=version, data_dir=data_dir)
+                if on_listening is not None:
+                    on_listening(bound)
+                await _first(stop, node.failed)
+                if node.removed is not None:
+                    removed.append(node.removed)
             await node.stop()
+            if node.disk_hangs:
+                log.flush(LAST_LINES_S)
+                os._exit(EXIT_UNHEALTHY)  # to close the storage would wait for the disk, too
             garbage.stop()
             return node.failure
 
@@ -275,6 +280,17 @@ def _stop_on_signals(log: NodeLog) -> asyncio.Event:
     for number in handled:
         loop.add_signal_handler(number, on_signal, number)
     return stop
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[object, object, _T]) -> _T | None:
+    """The result of the work, or None if the event was set before it ended."""
+    job, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((job, stopped), return_when=asyncio.FIRST_COMPLETED)
+        return job.result() if job.done() else None
+    finally:
+        job.cancel()
+        stopped.cancel()
 
 
 async def _first(*events: asyncio.Event) -> None:

@@ -17,6 +17,7 @@ from qcore.errors import ConfigError, QcoreError
 from qcore.node.snapshots import SnapshotDesk
 from qcore.replica import events, sessions
 from qcore.replica.events import ReplicaEvent, Reply
+from qcore.replica.leadership import Leadership
 from qcore.transport.address import parse_address
 from qcore.transport.server import ServerConnection
 from qcore.transport.wire import (
@@ -27,6 +28,7 @@ from qcore.transport.wire import (
     ChangeMembershipResponse,
     CloseSession,
     CloseSessionResponse,
+    Detail,
     KeepSession,
     KeepSessionResponse,
     Ok,
@@ -136,7 +138,10 @@ class ManagementDesk:
         def reply(result: str | None, error: QcoreError | None) -> TransferLeaderResponse:
             if error is not None:
                 return TransferLeaderResponse(message.id, *failure(error))
-            return TransferLeaderResponse(message.id, Ok("Success"))
+            assert result is not None, "a reply has a result or an error"
+            led = Leadership.from_json(result)
+            detail: Detail = {"leader_id": led.leader_id, "term": led.term}
+            return TransferLeaderResponse(message.id, Ok("Success"), detail)
 
         event = partial(events.TransferLeader, to=message.to, timeout_ms=self._timeout_ms)
         return event, reply

@@ -14,7 +14,13 @@ from pydantic import JsonValue
 from qcore.core.effects import MembershipChanged, RoleChanged, StoreSnapshot
 from qcore.core.entry import Membership
 from qcore.core.status import CoreStatus
-from qcore.errors import ConfigError, DiskFull, QcoreError, StateMachineFailed, TransportError
+from qcore.errors import (
+    ConfigError,
+    DiskFull,
+    QcoreError,
+    StateMachineFailed,
+    TransportError,
+)
 from qcore.files import read_regular
 from qcore.node import http, views
 from qcore.node.application import Application
@@ -32,10 +38,11 @@ from qcore.node.peers import PeerLinks
 from qcore.node.priorities import PriorityWatch
 from qcore.node.removal import RemovalWatch, removal
 from qcore.node.requests import RequestDesk
+from qcore.node.stopping import disk_ends, hand_over
 from qcore.node.topology import TopologyLoader
 from qcore.node.tracing import FLUSH_INTERVAL_S, NodeTrace
 from qcore.node.wall_watch import WallWatch
-from qcore.replica.events import ReplicaEffect, Reply, TransferLeader, VersionRaised
+from qcore.replica.events import ReplicaEffect, Reply, VersionRaised
 from qcore.replica.identity import ClusterIdentity
 from qcore.replica.messages import PeerMessage
 from qcore.replica.peer_admission import PeerAdmission
@@ -92,6 +99,8 @@ class Node:
         self._failure: BaseException | None = None
         self._stopping = False
         self.failed = asyncio.Event()
+        #: After `stop`: the disk thread did not end, so that the storage must not be touched any more.
+        self.disk_hangs = False
 
         rng = (
             random.Random()
@@ -225,7 +234,8 @@ class Node:
         self._stopping = True
         self._log.info("stopping", requests_in_progress=self._desk.in_progress)
         if self._failure is None:
-            await self._hand_over()
+            timeout_ms = 2 * self._config.election_timeout_max_ms
+            await hand_over(self._replica.core, self._desk.ask, timeout_ms, self._log)
         self._desk.close()
         if self._topology is not None:
             self._topology.stop()
@@ -237,7 +247,7 @@ class Node:
         self._links.stop()
         await self._pool.close()
         self._host.stop()
-        await asyncio.get_running_loop().run_in_executor(None, self._writer.close)
+        self.disk_hangs = not await disk_ends(self._writer, self._log)
         self._priorities.stop()
         self._lag.stop()
         self._clocks.stop()
@@ -247,26 +257,6 @@ class Node:
         if self._trace is not None:
             self._trace.stopped("stopped" if self._failure is None else str(self._failure))
         self._log.info("stopped")
-
-    async def _hand_over(self) -> None:
-        """On a leader: let another voter take over, so that nobody waits for an election timeout."""
-        core = self._replica.core
-        if core.role != "leader" or len(core.membership.voters) == 1:
-            return
-        over: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        timeout_ms = 2 * self._config.election_timeout_max_ms
-
-        def settle(reply: Reply) -> None:
-            if not over.done():
-                over.set_result(reply)
-
-        self._desk.ask(lambda number: TransferLeader(number, None, timeout_ms), settle)
-        await asyncio.wait([over], timeout=timeout_ms / 1000)
-        if over.done() and over.result().error is None:
-            self._log.info("leadership handed over", leader=core.leader_id)
-        else:
-            over.cancel()
-            self._log.warning("nobody took over the leadership in time")
 
     async def _settle(self) -> None:
         """Give the requests in progress some time to end."""

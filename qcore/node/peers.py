@@ -31,6 +31,7 @@ from qcore.replica import messages as replica_messages
 from qcore.replica.events import PeerMessageReceived, PeerSupports, ReplicaEvent
 from qcore.replica.identity import Introduction
 from qcore.replica.messages import ForwardResponse, PeerMessage, ReadIndexResponse, RequestKind
+from qcore.replica.outcomes import refusal_of
 from qcore.replica.peer_admission import PeerAdmission
 from qcore.transport.pool import PeerPool
 from qcore.transport.server import ServerConnection
@@ -191,8 +192,9 @@ class PeerLinks:
             message_id = self._pool.next_id()
             if not self._pool.send(to, wrap_request(message_id, message)):
                 message_id = None
-                if isinstance(message, replica_messages.Forward):
-                    self._refuse_forward(to, message)
+                if isinstance(message, replica_messages.Forward | replica_messages.ReadIndex):
+                    # It certainly did not leave: the client may try again at once, instead of waiting for its timeout.
+                    self._post(PeerMessageReceived(to, refusal_of(message, NotLeader())))
         if message_id is None:
             self._metrics.peer_messages_dropped += 1
         else:
@@ -202,11 +204,6 @@ class PeerLinks:
                 self._trace.dropped(to, message)
             else:
                 self._trace.sent(to, message_id, message)
-
-    def _refuse_forward(self, to: int, forward: replica_messages.Forward) -> None:
-        """It certainly did not leave: the client may try again at once, instead of waiting for its timeout."""
-        refusal = ForwardResponse(forward.forward_id, None, error_code=NotLeader.__name__)
-        self._post(PeerMessageReceived(to, refusal))
 
     def _answer(self, to: int, message: PeerMessage) -> str | None:
         """Send a response back; returns the id of its request, or None if the connection is gone."""

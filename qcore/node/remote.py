@@ -17,6 +17,7 @@ from qcore.errors import (
     RemoteProtocolError,
     Scalar,
     StoreError,
+    TransferFailed,
 )
 
 _BY_CODE: Final[dict[str, type[QcoreError]]] = {
@@ -49,6 +50,13 @@ def error_from(text: str, detail: Mapping[str, Scalar] | None) -> QcoreError:
     if code == ChangeRefused.__name__:
         name = str(detail.get("name"))
         return ChangeRefused(name, text.removeprefix(f"refused ({name}): "))
+    if code == TransferFailed.__name__:
+        leader_id, term = detail.get("leader_id"), detail.get("term")
+        return TransferFailed(
+            text,
+            leader_id if isinstance(leader_id, int) else None,
+            term if isinstance(term, int) else None,
+        )
     if code == ConfigError.__name__:
         return Refused(text)
     known = _BY_CODE.get(code)

@@ -15,7 +15,8 @@ from types import TracebackType
 from typing import Self
 
 from qcore.errors import QcoreError
-from qcore.node.client import Json, QcoreClient
+from qcore.node.asking import Json
+from qcore.node.client import QcoreClient
 
 
 class ClientSession:

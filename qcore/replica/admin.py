@@ -13,10 +13,18 @@ from qcore.core.effects import (
 )
 from qcore.core.events import ChangeMembership, TransferLeadership
 from qcore.errors import ChangeRefused as ChangeRefusedError
-from qcore.errors import NotCaughtUp, OutcomeUnknown, Overloaded, QcoreError, TransferFailed
+from qcore.errors import (
+    NotCaughtUp,
+    OutcomeUnknown,
+    Overloaded,
+    QcoreError,
+    TransferFailed,
+    TransferUnknown,
+)
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import AddLearner, ChangeMembers, TransferLeader
 from qcore.replica.flow import retry_after_ms
+from qcore.replica.leadership import Leadership
 from qcore.replica.owner import Owner
 from qcore.replica.pending import Request
 
@@ -48,6 +56,15 @@ class _CatchUp:
     rounds: int = 1
 
 
+@dataclass(slots=True)
+class _Handover:
+    """A transfer to another voter that began in `term`; `to` is None if the best one was asked for."""
+
+    request: Request
+    to: int | None
+    term: int
+
+
 class Admin:
     """The unfinished changes, catch-ups and transfers of one replica."""
 
@@ -58,12 +75,12 @@ class Admin:
         self._max_requests = config.max_admin_requests
         self._changes: list[_Change] = []
         self._catch_ups: list[_CatchUp] = []
-        self._transfers: list[Request] = []
+        self._handovers: list[_Handover] = []
         self._proofs: list[Request] = []
 
     @property
     def idle(self) -> bool:
-        return not (self._changes or self._catch_ups or self._transfers)
+        return not (self._changes or self._catch_ups or self._handovers)
 
     # -- requests --------------------------------------------------------------------------------
 
@@ -133,7 +150,7 @@ class Admin:
             self._proofs.append(request)
             owner.prove_leadership(request)
         else:
-            self._transfers.append(request)
+            self._handovers.append(_Handover(request, event.to, owner.core.term))
 
     def _overloaded(self, request: Request) -> bool:
         """Refuse a request beyond the limit, and say so.
@@ -144,7 +161,8 @@ class Admin:
         waiting = [change.request for change in self._changes]
         waiting += [item.request for item in self._catch_ups]
         self._proofs = [held for held in self._proofs if not held.done]
-        waiting += [*self._transfers, *self._proofs]
+        waiting += [item.request for item in self._handovers]
+        waiting += self._proofs
         if len(waiting) < self._max_requests:
             return False
         left_us = min(held.deadline for held in waiting) - self._owner.now
@@ -220,7 +238,7 @@ class Admin:
         """After each step: settle what is finished."""
         self._changes = [change for change in self._changes if not self._change_done(change)]
         self._catch_ups = [item for item in self._catch_ups if not self._caught_up(item)]
-        self._transfers = [item for item in self._transfers if not self._transferred(item)]
+        self._handovers = [item for item in self._handovers if not self._handed_over(item)]
 
     def expire(self, request: Request) -> QcoreError | None:
         """The error for a request of this kind whose deadline came; None if it is not one."""
@@ -233,10 +251,17 @@ class Admin:
         for item in self._catch_ups:
             if item.request is request:
                 self._catch_ups.remove(item)
+                core = self._owner.core
+                if core.membership_index > core.commit:
+                    return OutcomeUnknown(
+                        f"the change that adds learner {item.node_id} was not committed in time; it may still be: look "
+                        "at the members"
+                    )
                 return self._behind(item, "in time")
-        if request in self._transfers:
-            self._transfers.remove(request)
-            return TransferFailed("nobody took over in time; this node leads on")
+        for handover in self._handovers:
+            if handover.request is request:
+                self._handovers.remove(handover)
+                return self._undecided()
         return None
 
     def _change_done(self, change: _Change) -> bool:
@@ -304,17 +329,39 @@ class Admin:
             f"{core.last_log_index - match} are missing; it goes on catching up: ask again later"
         )
 
-    def _transferred(self, request: Request) -> bool:
+    def _handed_over(self, item: _Handover) -> bool:
         owner, core = self._owner, self._owner.core
-        if core.role == "leader" and not core.transferring:
-            owner.fail(
-                request, TransferFailed("the target did not take over in time; this node leads on")
+        if core.role == "leader":
+            # A voter that was asked and has not refused may still take over, as long as the term lasts.
+            if core.term == item.term and (core.transferring or core.may_be_taken_over):
+                return False
+            again = f"this node leads on in term {core.term}"
+            why = f"{core.transfer_end}; {again}" if core.term == item.term else again
+            owner.fail(item.request, TransferFailed(why, core.node_id, core.term))
+            return True
+        if core.leader_id is None:
+            return False
+        if item.to in (None, core.leader_id):
+            owner.succeed(item.request, Leadership.of(core).to_json(), core.commit)
+        else:
+            why = f"node {core.leader_id} took over in term {core.term}, and not node {item.to}"
+            owner.fail(item.request, TransferFailed(why, core.leader_id, core.term))
+        return True
+
+    def _undecided(self) -> TransferUnknown:
+        """The time for a transfer is over, and it has no end."""
+        core = self._owner.core
+        if core.role != "leader":
+            return TransferUnknown(
+                f"this node led before term {core.term} and knows no leader of it yet: look who leads"
             )
-            return True
-        if core.leader_id is not None and core.leader_id != core.node_id:
-            owner.succeed(request, "Success", core.commit)
-            return True
-        return False
+        state = "is still under way" if core.transferring else "has not ended"
+        return TransferUnknown(
+            f"the transfer {state}: this node still leads in term {core.term}, but a voter that it asked to take over "
+            "has not answered, and may do so at any later time: look who leads"
+            if core.may_be_taken_over
+            else f"the transfer {state}: the voter that is to take over is still catching up: look who leads"
+        )
 
 
 def _verdict(effects: list[Effect]) -> Effect:

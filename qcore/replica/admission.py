@@ -6,11 +6,12 @@ from qcore.core.effects import ProposalRefused
 from qcore.core.text import utf8_length
 from qcore.errors import (
     DeadlineExceeded,
+    NotLeader,
     OutcomeUnknown,
     Overloaded,
     QcoreError,
     TooLarge,
-    TransferFailed,
+    TransferUnknown,
 )
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.flow import DrainMeter, Flow, retry_after_ms
@@ -87,7 +88,18 @@ def error_of_expiry(request: Request) -> QcoreError:
             "the command was not committed in time: it may or may not take effect later"
         )
     if request.kind == "proof":
-        return TransferFailed("no quorum confirmed in time that this node leads")
+        return TransferUnknown(
+            "no quorum confirmed in time that this node leads: look who leads now"
+        )
     return DeadlineExceeded(
         "no quorum confirmed the read in time: retry, or look at the cluster's health"
     )
+
+
+def error_of_lost_leader(request: Request) -> QcoreError:
+    """What to say of a request that waits at a node which lost its leader and found no other in time."""
+    if request.kind in ("write", "session"):
+        return OutcomeUnknown(
+            "this node lost its leader and found no other in time: the command may or may not take effect"
+        )
+    return NotLeader()

@@ -49,6 +49,14 @@ class Owner(Protocol):
         """Answer a read from the state as it is now."""
         ...
 
+    def begin_again(self, request: Request) -> None:
+        """Treat it as if it had just come; its deadline stays."""
+        ...
+
+    def hurry(self, request: Request) -> None:
+        """Give up on it after one more election timeout, if not before."""
+        ...
+
     def copy(self, request: Request) -> None:
         """Have the state as it is now captured; the request's reads are confirmed."""
         ...

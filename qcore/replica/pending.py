@@ -51,6 +51,7 @@ class Deadlines:
         self._sequence = 0
 
     def add(self, request: Request) -> None:
+        """Also again, after its deadline was changed."""
         self._sequence += 1
         heapq.heappush(self._heap, (request.deadline, self._sequence, request))
 

@@ -9,6 +9,7 @@ from qcore.core.events import ReadAbandoned, ReadRequested
 from qcore.errors import DeadlineExceeded, StoreError, TooStale
 from qcore.replica.backlog import cost_of, work_counter
 from qcore.replica.events import ClientRequest
+from qcore.replica.leadership import Leadership
 from qcore.replica.owner import Owner
 from qcore.replica.pending import Request
 from qcore.replica.relay import Relay
@@ -131,7 +132,7 @@ class Reads:
             owner.copy(request)
             return
         if request.kind == "proof":
-            owner.succeed(request, "Success", owner.core.commit)
+            owner.succeed(request, Leadership.of(owner.core).to_json(), owner.core.commit)
             return
         if request.kind == "read_index":
             owner.succeed(request, "", owner.applied_index)

@@ -89,6 +89,25 @@ class Relay:
         else:
             self._owner.fail(request, error_of_response(response))
 
+    def leader_changed(self, leader_id: int) -> None:
+        """Another node leads: the one that was asked may never answer.
+
+        What may be repeated goes to the new leader. A write may be in the old leader's log: its answer is waited for a
+        little longer.
+        """
+        for ticket, request in list(self._passed_on.items()):
+            if request.forwarded_to == leader_id:
+                continue
+            if request.kind == "write":
+                self._owner.hurry(request)
+            else:
+                del self._passed_on[ticket]
+                self._owner.begin_again(request)
+
+    def waiting(self) -> list[Request]:
+        """The requests that wait for the leader's answer."""
+        return list(self._passed_on.values())
+
     def on_applied(self) -> None:
         """Serve the follower reads whose index has been applied."""
         while self._reads and self._reads[0][0] <= self._owner.readable_index:

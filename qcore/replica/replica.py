@@ -33,6 +33,7 @@ from qcore.core.events import (
     WriteDurable,
 )
 from qcore.core.raft import RaftCore
+from qcore.core.server import NEVER
 from qcore.core.status import CoreStatus
 from qcore.core.version import ClusterVersion
 from qcore.errors import (
@@ -43,7 +44,7 @@ from qcore.errors import (
     QcoreError,
 )
 from qcore.replica.admin import Admin
-from qcore.replica.admission import Admission, error_of_expiry
+from qcore.replica.admission import Admission, error_of_expiry, error_of_lost_leader
 from qcore.replica.applying import apply_entry
 from qcore.replica.backlog import Backlog, cost_of, work_counter
 from qcore.replica.config import ReplicaConfig
@@ -145,6 +146,8 @@ class Replica:
         self._batch: list[Request] = []
         self._writes: dict[int, Request] = {}  # by log index
         self._relay = Relay(self, rng)
+        self._leader_id: int | None = None
+        self._leader_lost_at: int | None = None
         self._reads = Reads(self, self._relay, machine)
         self._deadlines = Deadlines()
         self._disk_window = DiskWindow()
@@ -190,6 +193,7 @@ class Replica:
         self._reads.begin_step()
         for event in events:
             self._take(event, wall_us)
+        self._follow_leader()
         if self._batch:
             self._propose(wall_us)
         if self._backlog.busy:
@@ -213,6 +217,7 @@ class Replica:
         if self._backlog.busy or self._reads.busy or held:
             return self._now
         return min(
+            self._patience_ends_at(),
             self.core.next_deadline(),
             self._deadlines.next_deadline(),
             self._snapshotting.next_deadline(),
@@ -522,10 +527,53 @@ class Replica:
                 self.step_core(taken)
                 self._copies.settle()
 
+    # -- a leader that is lost -------------------------------------------------------------------
+
+    def _follow_leader(self) -> None:
+        """Notice that another node leads, or none.
+
+        A request that waits for an election timeout without a leader does so in vain: this node is cut off, or no
+        quorum is there.
+        """
+        leader_id = self.core.leader_id
+        if leader_id != self._leader_id:
+            self._leader_id = leader_id
+            self._leader_lost_at = self._now if leader_id is None else None
+            if leader_id is not None:
+                self._relay.leader_changed(leader_id)
+        if self._patience_ends_at() > self._now:
+            return
+        self._leader_lost_at = None
+        for request in [*self._writes.values(), *self._relay.waiting()]:
+            self._forget(request)
+            self.fail(request, error_of_lost_leader(request))
+
+    def _patience_ends_at(self) -> int:
+        """When to give up on commands that wait for a leader, µs."""
+        if self._leader_lost_at is None or not (self._writes or len(self._relay)):
+            return NEVER
+        return self._leader_lost_at + self.config.raft.election_timeout_max_ms * 1000
+
+    def begin_again(self, request: Request) -> None:
+        """Treat it as if it had just come; its deadline stays."""
+        if request.kind in ("write", "session"):
+            self._batch.append(request)
+        else:
+            self._reads.begin(request)
+
+    def hurry(self, request: Request) -> None:
+        """Give up on it after one more election timeout, if not before."""
+        longest_us = self.config.raft.election_timeout_max_ms * 1000
+        if request.deadline > self._now + longest_us:
+            request.deadline = self._now + longest_us
+            self._deadlines.add(request)
+
     # -- outcomes --------------------------------------------------------------------------------
 
     def _expire(self) -> None:
         for request in self._deadlines.expired(self._now):
+            if request.done:
+                continue  # it was hurried, and stood here twice
             if request.deadline > self._now:
                 self._deadlines.add(request)  # it was given more time meanwhile
                 continue

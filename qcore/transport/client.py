@@ -20,6 +20,7 @@ from qcore.errors import (
     TransportError,
 )
 from qcore.transport.limits import TransportLimits
+from qcore.transport.liveness import Liveness
 from qcore.transport.outgoing import (
     ADMIN,
     GOING_AWAY,
@@ -67,12 +68,16 @@ class ClientConnection:
     Attributes:
         on_push: called with (type name, value) for an envelope that answers no request.
         on_close: called once with the reason (None after an orderly close).
+        fell_silent: it was dropped because the node gave no sign of life while a request waited.
     """
 
     def __init__(self, wire: _ClientWire) -> None:
         self.on_push: Callable[[str, dict[str, JsonValue]], None] | None = None
         self.on_close: Callable[[TransportError | None], None] | None = None
+        self.fell_silent = False
         self._wire = wire
+        limits = wire.limits
+        self._liveness = Liveness(wire, limits.probe_after_s, limits.silent_after_s)
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[str, _Waiting] = {}
         self._sweeper: asyncio.TimerHandle | None = None
@@ -126,7 +131,8 @@ class ClientConnection:
             OutcomeUnknown: no reply in time; the request may or may not have had effect.
             Overloaded: too many requests wait for replies on this connection, or too many bytes to be sent; this one
                 was not sent.
-            ConnectionLost: the connection ended before the reply came; likewise (a `TransportError`).
+            ConnectionLost: the connection ended before the reply came, or the node gave no sign of life; likewise (a
+                `TransportError`).
             NotTaken: the node closed the connection as idle before the request reached it: send it again.
             TransportError: the connection was closed already; nothing was sent.
         """
@@ -140,6 +146,7 @@ class ClientConnection:
         now = self._loop.time()
         self._waiting[request_id] = _Waiting(reply, now, now + timeout_s, type_name)
         if self._sweeper is None:
+            self._liveness.begin(now)
             self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
         try:
             return await reply
@@ -160,10 +167,16 @@ class ClientConnection:
         hint_ms = int(self._last_reply_s * 500)
         raise Overloaded.because(why, min(max(1, hint_ms), _LONGEST_HINT_MS))
 
-    async def close(self) -> None:
-        """Close; requests still waiting fail with `ConnectionLost`."""
+    async def close(self, timeout_s: float | None = None) -> None:
+        """Close; requests still waiting fail with `ConnectionLost`.
+
+        Args:
+            timeout_s: how long to wait for the node's part in it; None: as long as the connection's limits allow.
+        """
         self._wire.close()
-        await asyncio.shield(self._wire.ended)
+        if not (await asyncio.wait([self._wire.ended], timeout=timeout_s))[0]:
+            self._wire.abort("the node did not close the connection in time")
+            await asyncio.wait([self._wire.ended])
 
     # --- called by the wire -----------------------------------------------------------------------
 
@@ -208,6 +221,7 @@ class ClientConnection:
 
     def _sweep(self) -> None:
         """Fail what has waited for too long. One timer for all: one for each would cost more than it."""
+        self._sweeper = None
         now = self._loop.time()
         for waiting in self._waiting.values():
             if waiting.deadline <= now and not waiting.reply.done():
@@ -217,7 +231,15 @@ class ClientConnection:
                         "have had effect"
                     )
                 )
-        self._sweeper = self._loop.call_later(SWEEP_S, self._sweep) if self._waiting else None
+        if not self._waiting:
+            return
+        if self._liveness.is_dead(now):
+            self.fell_silent = True
+            limits = self._wire.limits
+            after_s = limits.probe_after_s + limits.silent_after_s
+            self._wire.abort(f"no sign of life from {self.remote} for {after_s:g} s")
+        else:
+            self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
 
 
 class _ClientWire(OutgoingConnection):

@@ -95,6 +95,11 @@ class Connection(asyncio.Protocol):
         """Whether messages can be sent and received."""
         return self._open
 
+    @property
+    def last_received(self) -> float:
+        """When the last bytes came from the other end, by the loop's clock; before the first, when it was opened."""
+        return self._last_received
+
     def send_encoded(self, envelope: bytes) -> None:
         """Send an envelope (JSON): at once, or with others at the end of this turn of the event loop.
 

@@ -24,7 +24,7 @@ def frame_bytes_for(max_command_bytes: int) -> int:
 OR_NEVER = ("idle_timeout_s",)
 
 #: Limits that only a client looks at.
-CLIENT_ONLY = ("max_client_requests",)
+CLIENT_ONLY = ("max_client_requests", "probe_after_s", "silent_after_s")
 
 
 @dataclass(slots=True, frozen=True)
@@ -38,6 +38,8 @@ class TransportLimits:
         max_queue_bytes: sent and not yet taken by the socket; beyond it the connection is dropped.
         ping_interval_s: after this long without a byte from the other end, ping.
         dead_after_s: after this long without a byte from the other end, drop the connection.
+        probe_after_s: of a client: with a request outstanding and nothing received for this long, ping.
+        silent_after_s: of a client: with such a ping unanswered for this long, drop the connection.
         send_stall_s: after this long in which the other end took nothing of what waits, drop it.
         close_timeout_s: how long a closing handshake may take.
         handshake_timeout_s: how long a connection may take to become one (TCP, HTTP).
@@ -67,6 +69,8 @@ class TransportLimits:
     max_queue_bytes: int = 32 * MIB
     ping_interval_s: float = 5.0
     dead_after_s: float = 15.0
+    probe_after_s: float = 0.25
+    silent_after_s: float = 1.0
     send_stall_s: float = 10.0
     close_timeout_s: float = 2.0
     handshake_timeout_s: float = 5.0

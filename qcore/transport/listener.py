@@ -50,17 +50,12 @@ class Listener:
         self._failures = 0  # since the last line
         self._said_at = float("-inf")
 
-    async def start(self, host: str, port: int) -> int:
-        """Bind and listen; returns the port, which is a free one if 0 was given.
+    def start(self, addresses: Sequence[str], port: int) -> int:
+        """Bind and listen on IP addresses; returns the port, which is a free one if 0 was given.
 
         Raises:
-            OSError: an address cannot be bound, or the host has none.
-            UnicodeError: the host is not a name.
+            OSError: an address cannot be bound.
         """
-        found = await self._loop.getaddrinfo(
-            host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        addresses = [str(info[4][0]) for info in found]
         for attempt in range(_FREE_PORT_ATTEMPTS):
             try:
                 bound = self._bind(addresses, port)

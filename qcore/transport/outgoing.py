@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import sys
+import termios
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -15,6 +18,7 @@ from qcore.shown import cut
 from qcore.transport.address import format_address
 from qcore.transport.connection import Connection, library_logger
 from qcore.transport.limits import TransportLimits
+from qcore.transport.resolver import resolver
 
 #: The header with which a node announces that it will say `Hello`, or an operator's program what it is for.
 ROLE_HEADER = "Qcore-Role"
@@ -42,6 +46,24 @@ class OutgoingConnection(Connection):
         self.opened: asyncio.Future[None] = self._loop.create_future()
         self.ended: asyncio.Future[TransportError | None] = self._loop.create_future()
         self._role = role
+
+    def ping(self) -> None:
+        """Ask for a sign of life, whatever else is on its way."""
+        if self._can_send():
+            self._client.send_ping(b"")
+            self._write(self._client.data_to_send())
+
+    def untaken_bytes(self) -> int:
+        """Sent by the owner and not yet acknowledged by the other machine, as far as the system tells."""
+        transport = self._transport
+        if transport is None:
+            return 0
+        fileno = transport.get_extra_info("socket").fileno()
+        try:
+            unacknowledged = fcntl.ioctl(fileno, termios.TIOCOUTQ, bytes(4))
+        except OSError:  # a system that does not tell
+            return self.unsent_bytes()
+        return self.unsent_bytes() + int.from_bytes(unacknowledged, sys.byteorder)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         address = self.remote  # the name that was asked for says more than the number behind it
@@ -75,26 +97,48 @@ C = TypeVar("C", bound=OutgoingConnection)
 
 
 async def open_connection(factory: Callable[[], C], host: str, port: int, timeout_s: float) -> C:
-    """Connect and do the opening handshake.
+    """Look the host up, connect and do the opening handshake. Of several addresses the first that answers is taken.
 
     Raises:
-        TransportError: refused, unreachable, no WebSocket server, or not done in time; says which.
+        TransportError: no such host, refused, unreachable, no WebSocket server, or not done in time; says which.
     """
-    address = format_address(host, port)
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_s
+    try:
+        addresses = await resolver.addresses(host, timeout_s)
+    except TransportError as error:
+        raise TransportError(f"cannot connect to {format_address(host, port)}: {error}") from None
+    while True:
+        address = addresses.pop(0)
+        left_s = max(0.0, deadline - loop.time())
+        try:
+            # Each address gets its share, so that a silent one leaves time for the next.
+            return await _open(factory, host, address, port, left_s / (len(addresses) + 1))
+        except TransportError:
+            if not addresses:
+                raise
+
+
+async def _open(
+    factory: Callable[[], C], host: str, address: str, port: int, timeout_s: float
+) -> C:
+    name = format_address(host, port)
     connection: C | None = None
     done = False
     try:
         async with asyncio.timeout(timeout_s):
-            _, connection = await asyncio.get_running_loop().create_connection(factory, host, port)
+            _, connection = await asyncio.get_running_loop().create_connection(
+                factory, address, port
+            )
             await connection.opened
         if not connection.is_open:
-            raise TransportError(f"{address} hung up right after the handshake")
+            raise TransportError(f"{name} hung up right after the handshake")
         done = True
         return connection
     except TimeoutError:
-        raise TransportError(f"no answer from {address} within {timeout_s:g} s") from None
-    except (OSError, UnicodeError) as error:  # UnicodeError: a host name that IDNA cannot encode
-        raise TransportError(f"cannot connect to {address}: {error}") from None
+        raise TransportError(f"no answer from {name} within {timeout_s:.3g} s") from None
+    except OSError as error:
+        raise TransportError(f"cannot connect to {name}: {error}") from None
     finally:
         if connection is not None and not done:
             connection.abort("given up while connecting")

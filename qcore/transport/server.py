@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 
 from qcore.errors import TransportError
@@ -12,6 +13,7 @@ from qcore.transport.handler import HttpResponse, PeerIdentity, ServerHandler, S
 from qcore.transport.limits import TransportLimits
 from qcore.transport.listener import Listener
 from qcore.transport.outgoing import GOING_AWAY
+from qcore.transport.resolver import resolver
 from qcore.transport.server_connection import ServerConnection
 from qcore.transport.turns import Turns
 from qcore.transport.wire import PEER_REQUESTS, PEER_RESPONSES, Error, Hello
@@ -79,16 +81,20 @@ class Server:
         """Listen, and return the address `host:port` (the port chosen, if 0 was given).
 
         Raises:
-            TransportError: the address cannot be bound.
+            TransportError: there is no such host, or the address cannot be bound; says which.
         """
+        where = f"cannot listen on {format_address(host, port)}"
+        try:
+            addresses = await resolver.addresses(host, self.limits.handshake_timeout_s)
+        except TransportError as error:
+            raise TransportError(
+                f"{where}: {error}; give an IP address of this machine, or a name that it knows"
+            ) from None
         self._listener = Listener(lambda: ServerConnection(self), self._not_accepted)
         try:
-            bound = await self._listener.start(host, port)
-        except (OSError, UnicodeError) as error:
-            raise TransportError(
-                f"cannot listen on {format_address(host, port)}: {error}; is another process using "
-                "the port, or is the host not one of this machine's?"
-            ) from None
+            bound = self._listener.start(addresses, port)
+        except OSError as error:
+            raise TransportError(f"{where}: {error}; {_advice(error)}") from None
         return format_address(host, bound)
 
     async def stop(self) -> None:
@@ -202,6 +208,18 @@ class Server:
             self._handshaking or self._clients or self._admins or self._announced or self._peers
         ):
             self._all_gone.set()
+
+
+def _advice(error: OSError) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return "another process uses the port: stop it, or choose another port"
+        case errno.EADDRNOTAVAIL | None:
+            return "the host is not one of this machine's: choose an address of this machine"
+        case errno.EACCES:
+            return "this user may not listen on that port: choose one from 1024 on"
+        case _:
+            return "choose another address"
 
 
 __all__ = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,16 +13,18 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import connect
 
-from qcore.core.effects import Write
-from qcore.core.entry import DurableState, Membership
+from qcore.core.effects import SaveHardState, Write
+from qcore.core.entry import DurableState, HardState, Membership
 from qcore.errors import DiskFull, OutcomeUnknown, StateMachineFailed, StorageError, StoreError
 from qcore.node.application import Application, EntityApplication, TextApplication
 from qcore.node.client import QcoreClient
 from qcore.node.config import NodeConfig
 from qcore.node.logs import NodeLog
 from qcore.node.node import Node
+from qcore.node.stopping import disk_ends
 from qcore.storage.interface import Identity, LogStorage
 from qcore.storage.sqlite import SqliteStorage
+from qcore.storage.writer import GroupCommitWriter
 from qcore.store.interface import ApplyContext
 from qcore.store.kv import KeyValueMachine
 from qcore.transport.address import Address
@@ -332,5 +335,38 @@ def test_a_stopping_node_refuses_new_requests_as_not_leader(tmp_path: Path) -> N
             world.disk.failure = None
             assert (await stuck)["typ"] == "Item"
             await stopping
+
+    asyncio.run(scenario())
+
+
+class HangingDisk(FaultyDisk):
+    """Its writes wait for `go_on`."""
+
+    def __init__(self, inner: LogStorage) -> None:
+        super().__init__(inner)
+        self.go_on = threading.Event()
+
+    def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
+        self.go_on.wait(60)
+        super().write(writes, commit)
+
+
+def test_a_disk_that_hangs_does_not_hold_up_a_stop(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        disk = HangingDisk(SqliteStorage.open(tmp_path, 1))
+        loop = asyncio.get_running_loop()
+        writer = GroupCommitWriter(
+            disk,
+            loop.call_soon_threadsafe,
+            on_durable=lambda _: None,
+            on_error=lambda _: None,
+            on_disk_full=lambda _: None,
+        )
+        writer.submit([SaveHardState(1, HardState(1, None))])
+        assert not await disk_ends(writer, NodeLog(1), patience_s=0.05)
+        disk.go_on.set()
+        assert await disk_ends(writer, NodeLog(1), patience_s=20)
+        assert disk.load().hard_state.term == 1
+        disk.close()
 
     asyncio.run(scenario())

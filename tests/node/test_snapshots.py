@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from qcore.errors import (
 )
 from qcore.node import backup
 from qcore.node.application import Application, EntityApplication, TextApplication
+from qcore.node.endpoints import Endpoints
 from qcore.node.remote import error_from
 from qcore.node.snapshots import DEFAULT_TIMEOUT_MS, IDLE_S, MAX_PINS, READ_CHARS
 from qcore.replica.sessions import SessionTable
@@ -317,7 +319,12 @@ class ScriptedNodes:
     def save(self, path: Path, timeout_s: float = 20.0) -> None:
         asyncio.run(
             backup.save_snapshot(
-                self.request, ["a:1", "b:1"], path, stale=False, force=False, timeout_s=timeout_s
+                self.request,
+                Endpoints(["a:1", "b:1"], Random()),
+                path,
+                stale=False,
+                force=False,
+                timeout_s=timeout_s,
             )
         )
 

@@ -10,6 +10,7 @@ import hashlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import typer
@@ -17,6 +18,7 @@ import typer
 from qcore.cli.runner import run
 from qcore.core.entry import Membership
 from qcore.node.backup import save_snapshot
+from qcore.node.endpoints import Endpoints
 from qcore.storage import new_file
 
 TEXT = "half of the state; " * 2
@@ -57,7 +59,11 @@ def main() -> None:
         new_file._unnamed = no_unnamed_files
     path = Path(sys.argv[1])
     try:
-        run(save_snapshot(answer, ["a:1"], path, stale=False, force=False, timeout_s=60))
+        run(
+            save_snapshot(
+                answer, Endpoints(["a:1"], Random()), path, stale=False, force=False, timeout_s=60
+            )
+        )
     except typer.Exit as ended:  # what the command line does with it
         sys.exit(ended.exit_code)
 

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from qcore.node import backup
+from qcore.node.endpoints import Endpoints
 from qcore.storage import new_file
 from qcore.storage.snapshot_file import SnapshotFileWriter
 from tests.process.saving import answer, no_unnamed_files
@@ -73,7 +75,9 @@ def test_who_is_cancelled_waits_for_the_thread_that_makes_the_file(
     async def cancelled() -> None:
         path = tmp_path / "state.snapshot"
         save = asyncio.create_task(
-            backup.save_snapshot(answer, ["a:1"], path, stale=False, force=False, timeout_s=60)
+            backup.save_snapshot(
+                answer, Endpoints(["a:1"], Random()), path, stale=False, force=False, timeout_s=60
+            )
         )
         await asyncio.to_thread(begun.wait)
         save.cancel()

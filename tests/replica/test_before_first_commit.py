@@ -15,7 +15,7 @@ from qcore.core.config import RaftConfig
 from qcore.core.events import Campaign, Tick
 from qcore.core.messages import AppendEntries
 from qcore.core.version import ClusterVersion, VersionSupport
-from qcore.errors import ChangeRefused, NotLeader, TooStale, TransferFailed
+from qcore.errors import ChangeRefused, NotLeader, TooStale, TransferUnknown
 from qcore.node.views import Around, LeaderMemory, metrics_object, unready_reason
 from qcore.replica.events import (
     AddLearner,
@@ -27,6 +27,7 @@ from qcore.replica.events import (
     TransferLeader,
     UpgradeMachine,
 )
+from qcore.replica.leadership import Leadership
 from qcore.replica.messages import Forward, ReadIndex, RequestKind
 from qcore.replica.sessions import open_request
 from qcore.storage.footprint import Footprint
@@ -240,7 +241,7 @@ def test_a_transfer_to_itself_succeeds_once_it_is_proved_that_it_leads() -> None
     young = Young()
     assert young.ask(TransferLeader(50, 2, 5000)) is None
     young.commit()
-    assert young.outcome() == "Success"
+    assert young.outcome() == Leadership(2, young.leader.replica.core.term).to_json()
 
 
 @pytest.mark.parametrize("deposed", [True, False])
@@ -260,7 +261,7 @@ def test_a_transfer_to_itself_fails_at_a_leader_that_is_cut_off(deposed: bool) -
         cluster.now += 100_000
         old.step(Tick())
     error = old.replies[-1].error
-    assert isinstance(error, NotLeader if deposed else TransferFailed)
+    assert isinstance(error, NotLeader if deposed else TransferUnknown)
 
 
 def test_proofs_are_bounded_like_every_other_request_about_the_cluster() -> None:
@@ -285,8 +286,9 @@ def test_a_transfer_to_another_voter_begins() -> None:
     for to, mail in young.late:
         young.cluster.hosts[to].step(mail)
     young.cluster.settle()
-    assert young.cluster.leader().node_id == 3
-    assert young.outcome() == "Success"
+    new = young.cluster.leader()
+    assert new.node_id == 3
+    assert young.outcome() == Leadership(3, new.replica.core.term).to_json()
 
 
 # -- copies of the state ---------------------------------------------------------------------------

@@ -8,7 +8,15 @@ from dataclasses import replace
 import pytest
 
 from qcore.core.events import Tick
-from qcore.errors import ChangeRefused, NotCaughtUp, NotLeader, OutcomeUnknown, TransferFailed
+from qcore.core.messages import TimeoutNow, TimeoutNowResponse
+from qcore.errors import (
+    ChangeRefused,
+    NotCaughtUp,
+    NotLeader,
+    OutcomeUnknown,
+    TransferFailed,
+    TransferUnknown,
+)
 from qcore.replica.events import (
     AddLearner,
     ChangeMembers,
@@ -17,6 +25,7 @@ from qcore.replica.events import (
     TakeSnapshot,
     TransferLeader,
 )
+from qcore.replica.leadership import Leadership
 from tests.replica.cluster import Cluster, Host
 
 
@@ -309,8 +318,9 @@ def test_leadership_goes_to_the_named_voter_on_request() -> None:
     leader = cluster.leader()
     leader.step(TransferLeader(50, 3, 2000))
     cluster.pass_time(100)
-    assert cluster.leader().node_id == 3
-    assert last_reply(leader).result == "Success"
+    new = cluster.leader()
+    assert new.node_id == 3
+    assert last_reply(leader).result == Leadership(3, new.replica.core.term).to_json()
 
 
 def test_a_transfer_to_a_voter_that_never_leads_is_refused_at_once() -> None:
@@ -329,7 +339,8 @@ def test_a_transfer_to_a_voter_that_never_leads_is_refused_at_once() -> None:
     assert last_reply(leader).result is not None, "writes do not wait"
 
 
-def test_a_transfer_to_a_dead_voter_is_given_up_and_the_leader_leads_on() -> None:
+def test_a_transfer_to_a_dead_voter_is_given_up_and_how_it_ends_is_not_claimed() -> None:
+    """The voter was asked: when it lives again it may still take over."""
     cluster = grown()
     leader = cluster.leader()
     cluster.cut = {3}
@@ -338,7 +349,87 @@ def test_a_transfer_to_a_dead_voter_is_given_up_and_the_leader_leads_on() -> Non
     assert last_reply(leader).error is not None, "held back while leadership is on its way"
     assert last_reply(leader).error.retryable  # type: ignore[union-attr]  # asserted not None above
     cluster.pass_time(500)
-    assert isinstance(last_reply(leader).error, TransferFailed)
     leader.request(52, put("x", 1))
     cluster.pass_time(100)
+    assert last_reply(leader).request_id == 52, "the transfer has no outcome yet"
     assert last_reply(leader).result is not None
+    cluster.pass_time(2000)
+    assert isinstance(last_reply(leader).error, TransferUnknown)
+    assert "look who leads" in str(last_reply(leader).error)
+
+
+def test_a_voter_that_takes_over_late_is_still_reported() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    leader.step(TransferLeader(50, 3, 2000))
+    late = [mail for mail in cluster.mail if isinstance(mail[1].message, TimeoutNow)]
+    assert len(late) == 1
+    cluster.mail.clear()
+    cluster.pass_time(600)
+    assert not cluster.leader().replica.core.transferring, "given up"
+    assert all(reply.request_id != 50 for reply in leader.replies)
+    cluster.mail.extend(late)
+    cluster.settle()
+    cluster.pass_time(100)
+    new = cluster.leader()
+    assert new.node_id == 3
+    assert last_reply(leader).result == Leadership(3, new.replica.core.term).to_json()
+
+
+def test_a_transfer_whose_target_refuses_certainly_failed() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    term = leader.replica.core.term
+    cluster.cut = {3}
+    leader.step(TransferLeader(50, 3, 2000))
+    leader.step(PeerMessageReceived(3, TimeoutNowResponse(term, False)))
+    error = last_reply(leader).error
+    assert isinstance(error, TransferFailed)
+    assert str(error).startswith("node 3 refused to take over")
+    assert (error.leader_id, error.term) == (1, term)
+    assert not leader.replica.core.may_be_taken_over
+
+
+def test_a_refusal_that_comes_late_settles_the_transfer() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    cluster.cut = {3}
+    leader.step(TransferLeader(50, 3, 5000))
+    cluster.pass_time(600)
+    assert all(reply.request_id != 50 for reply in leader.replies)
+    leader.step(PeerMessageReceived(3, TimeoutNowResponse(leader.replica.core.term, False)))
+    assert isinstance(last_reply(leader).error, TransferFailed)
+
+
+def test_a_target_that_was_not_asked_certainly_does_not_take_over() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    cluster.cut = {3}
+    leader.request(51, put("x", 1))  # node 3 has not all of the log, and so is not asked
+    leader.step(TransferLeader(50, 3, 2000))
+    cluster.pass_time(600)
+    error = next(reply.error for reply in leader.replies if reply.request_id == 50)
+    assert isinstance(error, TransferFailed)
+    assert "did not catch up with the log in time" in str(error)
+
+
+def test_a_transfer_that_another_voter_profits_from_says_so() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    cluster.cut = {3}
+    leader.step(TransferLeader(50, 3, 5000))
+    new = cluster.elect(2)
+    error = last_reply(leader).error
+    assert isinstance(error, TransferFailed)
+    assert (error.leader_id, error.term) == (2, new.replica.core.term)
+
+
+def test_a_learner_whose_change_is_not_committed_is_not_called_a_member() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    cluster.cut = {2, 3}
+    leader.step(AddLearner(50, 4, "10.0.0.4:80", 200))
+    cluster.now += 250_000
+    leader.step(Tick())
+    error = next(reply.error for reply in leader.replies if reply.request_id == 50)
+    assert isinstance(error, OutcomeUnknown), error

@@ -20,6 +20,7 @@ from qcore.errors import (
     SessionExpired,
     TooStale,
     TransferFailed,
+    TransferUnknown,
 )
 from qcore.replica.events import Reply
 from qcore.replica.messages import RequestKind
@@ -45,8 +46,8 @@ ERRORS: dict[AskKind, tuple[type[QcoreError], ...]] = {
     "stale_read": (TooStale, DeadlineExceeded),
     "init": (OutcomeUnknown, ProposalDropped),
     "change": (ChangeRefused, NotLeader, OutcomeUnknown, Overloaded),
-    "learner": (ChangeRefused, NotLeader, NotCaughtUp, Overloaded),
-    "transfer": (ChangeRefused, NotLeader, TransferFailed, Overloaded),
+    "learner": (ChangeRefused, NotLeader, NotCaughtUp, OutcomeUnknown, Overloaded),
+    "transfer": (ChangeRefused, NotLeader, TransferFailed, TransferUnknown, Overloaded),
 }
 
 

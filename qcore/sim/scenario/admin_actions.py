@@ -18,6 +18,7 @@ OUTCOMES = (
     "NotLeader",
     "NotCaughtUp",
     "TransferFailed",
+    "TransferUnknown",
     "OutcomeUnknown",
     "Overloaded",
     "ProposalDropped",

@@ -1,0 +1,80 @@
+"""Two steps of a node that stops: the leadership goes to another node, and the disk finishes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+from qcore.core.raft import RaftCore
+from qcore.errors import OutcomeUnknown
+from qcore.node.logs import NodeLog
+from qcore.replica.events import ReplicaEvent, Reply, TransferLeader
+from qcore.replica.leadership import Leadership
+from qcore.storage.footprint import Footprint
+from qcore.storage.writer import GroupCommitWriter, Pending
+
+#: How long a disk may make no progress before a node that stops ends without it.
+DISK_PATIENCE_S: Final = 10.0
+_DISK_POLL_S: Final = 0.005
+
+Ask = Callable[[Callable[[int], ReplicaEvent], Callable[[Reply], None]], None]
+
+
+async def hand_over(core: RaftCore, ask: Ask, timeout_ms: int, log: NodeLog) -> None:
+    """On a leader: let another voter take over, so that nobody waits for an election timeout.
+
+    Args:
+        core: of this node.
+        ask: gives the replica an event, and calls back with its outcome.
+        timeout_ms: how long to wait for that.
+        log: told what is known of how it ended.
+    """
+    if core.role != "leader" or len(core.membership.voters) == 1:
+        return
+    over: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+    def settle(reply: Reply) -> None:
+        if not over.done():
+            over.set_result(reply)
+
+    ask(lambda number: TransferLeader(number, None, timeout_ms), settle)
+    await asyncio.wait([over], timeout=timeout_ms / 1000)
+    unknown = "whether another node takes over the leadership is not known"
+    if not over.done():
+        over.cancel()
+        log.warning(unknown, why="no outcome in time")
+        return
+    reply = over.result()
+    if reply.result is not None:
+        led = Leadership.from_json(reply.result)
+        log.info("leadership handed over", leader=led.leader_id, in_term=led.term)
+    elif isinstance(reply.error, OutcomeUnknown):
+        log.warning(unknown, why=str(reply.error))
+    else:
+        log.warning("leadership was not handed over", why=str(reply.error))
+
+
+async def disk_ends(
+    writer: GroupCommitWriter, log: NodeLog, patience_s: float = DISK_PATIENCE_S
+) -> bool:
+    """Let the disk thread write what is queued; False if the disk makes no progress for `patience_s`.
+
+    Polled, and not awaited in an executor: asyncio joins an executor's threads at exit, however long they hang. After
+    False the storage must not be touched any more.
+    """
+    seen: tuple[Pending, Footprint] | None = None
+    since = 0.0
+    while not writer.close(timeout_s=0):
+        state = (writer.pending, writer.footprint)
+        if state != seen:
+            seen, since = state, time.monotonic()
+        elif time.monotonic() - since >= patience_s:
+            log.error(
+                "the disk hangs: the node ends without it; nothing that was acknowledged is lost",
+                waited_s=patience_s,
+            )
+            return False
+        await asyncio.sleep(_DISK_POLL_S)
+    return True

@@ -1,0 +1,145 @@
+"""Host names to IP addresses, so that a name server that hangs holds up nobody.
+
+asyncio looks names up in its default executor, whose threads are joined when the loop ends: a look-up that hangs then
+keeps the process alive. Here daemon threads do it. IP addresses need no look-up and never wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from qcore.errors import TransportError
+
+#: Look-ups that run at the same time, at most; the others wait for their turn.
+MAX_THREADS: Final = 8
+
+#: The addresses of a host, or why there are none.
+Found = list[str] | OSError | UnicodeError
+
+
+class _LookUp:
+    """One look-up of a host, for everybody who asks for it meanwhile."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        self.waiting: list[Callable[[Found], None]] = []
+
+
+class Resolver:
+    """Looks host names up in threads of its own, one look-up a host at a time.
+
+    Any event loop of the process may use it.
+
+    Args:
+        max_threads: look-ups that run at the same time.
+    """
+
+    def __init__(self, max_threads: int = MAX_THREADS) -> None:
+        self._max_threads = max_threads
+        self._lock = threading.Lock()
+        self._running: dict[str, _LookUp] = {}
+        self._queue: deque[_LookUp] = deque()
+        self._threads = 0
+
+    async def addresses(self, host: str, timeout_s: float) -> list[str]:
+        """The IP addresses of a host, in the order of preference; of an IP address, itself.
+
+        Raises:
+            TransportError: there is no such host, or no answer in time; names the host.
+        """
+        if _is_address(host):
+            return [host]
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Found] = loop.create_future()
+
+        def settle(found: Found) -> None:
+            if not answer.done():
+                answer.set_result(found)
+
+        def tell(found: Found) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(settle, found)
+
+        self._ask(host, tell)
+        try:
+            async with asyncio.timeout(timeout_s):
+                found = await answer
+        except TimeoutError:
+            raise TransportError(
+                f"cannot look up the host {host!r}: no answer from the name service within {timeout_s:g} s"
+            ) from None
+        finally:
+            self._leave(host, tell)
+        if isinstance(found, list):
+            return found
+        raise TransportError(f"cannot look up the host {host!r}: {found}") from None
+
+    def is_busy_with(self, host: str) -> bool:
+        """Whether this host is being looked up, or waits for it."""
+        with self._lock:
+            return host in self._running
+
+    def _ask(self, host: str, tell: Callable[[Found], None]) -> None:
+        with self._lock:
+            look_up = self._running.get(host)
+            if look_up is None:
+                look_up = self._running[host] = _LookUp(host)
+                self._queue.append(look_up)
+                if self._threads < self._max_threads:
+                    self._threads += 1
+                    threading.Thread(target=self._work, name="qcore-resolver", daemon=True).start()
+            look_up.waiting.append(tell)
+
+    def _leave(self, host: str, tell: Callable[[Found], None]) -> None:
+        """Somebody waits no longer; a look-up that has not begun and that nobody waits for is dropped."""
+        with self._lock:
+            look_up = self._running.get(host)
+            if look_up is None or tell not in look_up.waiting:
+                return
+            look_up.waiting.remove(tell)
+            if not look_up.waiting and look_up in self._queue:
+                self._queue.remove(look_up)
+                del self._running[host]
+
+    def _work(self) -> None:
+        """A thread's life: as long as something is queued."""
+        while True:
+            with self._lock:
+                if not self._queue:
+                    self._threads -= 1
+                    return
+                look_up = self._queue.popleft()
+            found = _look_up(look_up.host)
+            with self._lock:
+                del self._running[look_up.host]
+                waiting, look_up.waiting = look_up.waiting, []
+            for tell in waiting:
+                tell(found)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _look_up(host: str) -> Found:
+    try:
+        infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that IDNA cannot encode
+        return error
+    addresses = [str(info[4][0]) for info in infos]
+    return list(dict.fromkeys(addresses))
+
+
+#: The one of this process.
+resolver: Final = Resolver()

@@ -1,0 +1,257 @@
+"""The client and nodes that give no sign of life: it leaves them, and no other."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Any
+
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+
+from qcore.errors import NotLeader, OutcomeUnknown, TransportError
+from qcore.node.client import QcoreClient
+from qcore.node.endpoints import Endpoints
+
+#: What the client allows a node here, seconds; and what must be enough for all that follows on a busy machine.
+SILENT_S = 0.3
+SOON_S = 5.0
+
+READ = {"GetSchema": {"entity_type": "Item"}}
+WRITE = {"DeleteEntity": {"entity_id": {"typ": "Item", "id": 1}}}
+METRICS = {"state": "Leader", "current_leader": 1, "qcore": {}, "id": 1}
+
+
+class Node:
+    """Answers what a client asks, until it is told to stand still: then it takes bytes and says nothing.
+
+    Args:
+        delay_s: how long it takes for an answer; pings are answered meanwhile.
+    """
+
+    def __init__(self, delay_s: float = 0.0) -> None:
+        self.address = ""
+        self.seen: list[str] = []
+        self.connections: list[ServerConnection] = []
+        self.delay_s = delay_s
+        self.stopped = asyncio.Event()
+        self.goes_on = asyncio.Event()
+        self.asked_thrice = asyncio.Event()
+        self.refusal: NotLeader | None = None
+
+    def stop(self) -> None:
+        """SIGSTOP: the kernel still takes connections and bytes."""
+        self.stopped.set()
+        self.goes_on.clear()
+        for connection in self.connections:
+            connection.transport.pause_reading()
+
+    def resume(self) -> None:
+        self.stopped.clear()
+        self.goes_on.set()
+        for connection in self.connections:
+            if not connection.transport.is_closing():
+                connection.transport.resume_reading()
+
+    async def greet(self, connection: ServerConnection, request: object) -> None:
+        """Hold the handshake back while it stands still."""
+        if self.stopped.is_set():
+            await self.goes_on.wait()
+
+    async def handle(self, connection: ServerConnection) -> None:
+        self.connections.append(connection)
+        async for frame in connection:
+            decoded = json.loads(frame)
+            for envelope in decoded if isinstance(decoded, list) else [decoded]:
+                await asyncio.sleep(self.delay_s)
+                await connection.send(json.dumps(self._answer(envelope)))
+
+    def _answer(self, envelope: dict[str, Any]) -> dict[str, Any]:
+        ((name, fields),) = envelope.items()
+        self.seen.append(name)
+        if self.seen.count(name) == 3:
+            self.asked_thrice.set()
+        if name == "GetMetrics":
+            return {"GetMetricsResponse": {"id": fields["id"], "response": METRICS}}
+        if name != "Perform":
+            reply: dict[str, Any] = {"id": fields["id"], "response": {"Ok": 7}}
+            if self.refusal is not None:
+                reply["response"] = {"Err": str(self.refusal)}
+                reply["detail"] = self.refusal.detail()
+            return {f"{name}Response": reply}
+        (command,) = fields["request"]
+        body = {"response": None, "error": None}
+        return {"PerformResponse": {"id": fields["id"], "response": {command: body}}}
+
+
+@asynccontextmanager
+async def node(delay_s: float = 0.0) -> AsyncIterator[Node]:
+    made = Node(delay_s)
+    async with serve(
+        made.handle, "127.0.0.1", 0, process_request=made.greet, close_timeout=0.1
+    ) as listening:
+        made.address = f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        try:
+            yield made
+        finally:
+            made.resume()
+
+
+@asynccontextmanager
+async def client_of(*nodes: Node) -> AsyncIterator[QcoreClient]:
+    endpoints = [each.address for each in nodes]
+    async with QcoreClient(endpoints, silent_after_s=SILENT_S, timeout_s=20) as client:
+        yield client
+
+
+Ask = Callable[[QcoreClient], Awaitable[object]]
+REPEATABLE: dict[str, Ask] = {
+    "a read": lambda client: client.perform(READ),
+    "a follower's read": lambda client: client.perform(READ, consistency="follower"),
+    "a stale read": lambda client: client.perform(READ, consistency={"stale": 500}),
+    "a write in a session": lambda client: client.perform(
+        WRITE, session={"id": 1, "sequence": 1, "acknowledged": 0}
+    ),
+    "the opening of a session": lambda client: client.session_request(
+        "OpenSession", {"lifetime_ms": 1000}
+    ),
+    "the keeping of a session": lambda client: client.session_request(
+        "KeepSession", {"session": 1}
+    ),
+    "the closing of a session": lambda client: client.session_request(
+        "CloseSession", {"session": 1}
+    ),
+    "the leader's metrics": lambda client: client.leader_metrics(),
+    "metrics": lambda client: client.get_metrics(),
+    "a new learner": lambda client: client.add_learner(4, "127.0.0.1:1"),
+}
+
+
+def test_what_may_be_repeated_ends_at_another_node_and_the_next_request_goes_there_at_once() -> (
+    None
+):
+    async def one(ask: Ask) -> None:
+        async with node() as dead, node() as other, client_of(dead, other) as client:
+            await client.get_metrics()
+            dead.stop()
+            await ask(client)
+            assert len(dead.seen) == 1
+            before = len(other.seen)
+            began = time.monotonic()
+            await ask(client)
+            assert len(other.seen) == before + 1
+            assert time.monotonic() - began < SILENT_S, "nothing was asked of the dead node first"
+
+    async def scenario() -> None:
+        async with asyncio.timeout(SOON_S):
+            await asyncio.gather(*(one(ask) for ask in REPEATABLE.values()))
+
+    asyncio.run(scenario())
+
+
+def test_a_write_ends_as_unknown_and_so_do_all_that_wait_with_it() -> None:
+    async def scenario() -> None:
+        async with node() as dead, node() as other, client_of(dead, other) as client:
+            await client.get_metrics()
+            dead.stop()
+            async with asyncio.timeout(SOON_S):
+                waiting = [asyncio.ensure_future(client.perform(WRITE)) for _ in range(5)]
+                reads = [asyncio.ensure_future(client.perform(READ)) for _ in range(5)]
+                outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+                assert {type(outcome) for outcome in outcomes} == {OutcomeUnknown}
+                assert "no sign of life" in str(outcomes[0])
+                await asyncio.gather(*reads)
+                await client.perform(WRITE)
+            assert dead.seen == ["GetMetrics"]
+
+    asyncio.run(scenario())
+
+
+def test_a_node_that_only_takes_long_is_waited_for() -> None:
+    """Twice as long as it would take to give up on a dead one."""
+
+    async def scenario() -> None:
+        async with (
+            node(4 * SILENT_S) as slow,
+            node() as other,
+            client_of(slow, other) as client,
+        ):
+            await client.perform(WRITE)
+            assert slow.seen == ["Perform"]
+            assert other.seen == []
+
+    asyncio.run(scenario())
+
+
+def test_a_first_endpoint_that_is_dead_costs_little_and_once() -> None:
+    async def scenario() -> None:
+        async with node() as dead, node() as other, client_of(dead, other) as client:
+            dead.stop()
+            async with asyncio.timeout(SOON_S):
+                for _ in range(20):
+                    await client.perform(WRITE)
+            assert other.seen == ["Perform"] * 20
+
+    asyncio.run(scenario())
+
+
+def test_a_dead_node_is_not_asked_again_because_others_name_it_and_is_once_it_lives() -> None:
+    async def scenario() -> None:
+        async with node() as leader, node() as follower, client_of(leader, follower) as client:
+            await client.get_metrics()
+            leader.stop()
+            await client.perform(READ)
+            follower.refusal = NotLeader(1, leader.address)
+            transfer = asyncio.ensure_future(client.transfer_leader())
+            async with asyncio.timeout(SOON_S):
+                await follower.asked_thrice.wait()
+            assert not transfer.done()
+            assert "TransferLeader" not in leader.seen
+            leader.resume()
+            async with asyncio.timeout(SOON_S):
+                await transfer
+            assert leader.seen.count("TransferLeader") == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_client_is_closed_soon_although_a_node_is_dead() -> None:
+    async def scenario() -> None:
+        async with node() as dead:
+            async with client_of(dead) as client:
+                await client.get_metrics()
+                dead.stop()
+                began = time.monotonic()
+            assert time.monotonic() - began < 1.5, "less than a closing handshake may take"
+
+    asyncio.run(scenario())
+
+
+def test_an_error_of_a_request_sent_before_the_client_moved_does_not_move_it_again() -> None:
+    async def scenario() -> None:
+        endpoints = Endpoints(["a:1", "b:1", "c:1"], Random(1))
+        lost = TransportError("lost")
+        endpoints.look_elsewhere("a:1", lost)
+        chosen = endpoints.choose()
+        assert chosen != "a:1"
+        for _ in range(10):
+            endpoints.look_elsewhere("a:1", lost)
+            assert endpoints.choose() == chosen
+
+    asyncio.run(scenario())
+
+
+def test_the_timeout_of_an_operation_holds_although_the_only_node_is_dead() -> None:
+    async def scenario() -> None:
+        async with node() as dead, QcoreClient([dead.address], timeout_s=0.6) as client:
+            dead.stop()
+            began = time.monotonic()
+            with pytest.raises(TransportError, match="no answer from"):
+                await client.perform(READ)
+            assert time.monotonic() - began < 1.8
+
+    asyncio.run(scenario())

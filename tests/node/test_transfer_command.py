@@ -1,0 +1,88 @@
+"""What `qcore leader transfer` says when the leader's answer does not tell what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from qcore.cli.exits import ExitCode, code_of
+from qcore.cli.leader import _transferred
+from qcore.cli.member import Members, Unshown, _then_look
+from qcore.errors import NotLeader, OutcomeUnknown, QcoreError, TransferFailed, TransferUnknown
+from qcore.node.client import QcoreClient
+from qcore.replica.leadership import Leadership
+
+#: The term in which the old leader, node 1, leads.
+TERM = 4
+
+
+class Scripted(QcoreClient):
+    """Answers from a script, without any node.
+
+    Args:
+        answer: to the transfer.
+        seen: who is seen to lead, in which term, or why nobody is; the last one stays.
+    """
+
+    def __init__(
+        self, answer: Leadership | QcoreError | None, *seen: Leadership | QcoreError
+    ) -> None:
+        super().__init__(["127.0.0.1:1"])
+        self._answer = answer
+        self._seen = list(seen)
+
+    async def transfer_leader(self, to: int | None = None) -> Leadership | None:
+        if isinstance(self._answer, QcoreError):
+            raise self._answer
+        return self._answer
+
+    async def leader_metrics(self) -> dict[str, Any]:
+        seen = self._seen.pop(0) if len(self._seen) > 1 else self._seen[0]
+        if isinstance(seen, QcoreError):
+            raise seen
+        return {"id": seen.leader_id, "current_term": seen.term}
+
+
+def ask(client: QcoreClient, to: int | None = 3, timeout_s: float = 20.0) -> Leadership:
+    return asyncio.run(_transferred(client, to, TERM, time.monotonic() + timeout_s))
+
+
+def test_an_answer_that_says_who_leads_is_enough() -> None:
+    moved = Leadership(3, TERM + 1)
+    assert ask(Scripted(moved, NotLeader())) == moved
+
+
+@pytest.mark.parametrize("answer", [TransferUnknown("?"), OutcomeUnknown("lost"), None])
+def test_else_the_cluster_is_looked_at_until_another_term_has_a_leader(
+    answer: QcoreError | None,
+) -> None:
+    seen = (Leadership(1, TERM), NotLeader(), Leadership(3, TERM + 2))
+    assert ask(Scripted(answer, *seen)) == Leadership(3, TERM + 2)
+
+
+def test_another_leader_than_the_one_that_was_named_is_a_failure() -> None:
+    with pytest.raises(TransferFailed, match="node 2 leads in term 5, and not node 3") as raised:
+        ask(Scripted(TransferUnknown("?"), Leadership(2, TERM + 1)))
+    assert code_of(raised.value) is ExitCode.REFUSED
+
+
+def test_what_is_not_seen_until_the_deadline_is_not_claimed() -> None:
+    for seen in (Leadership(1, TERM), NotLeader()):
+        with pytest.raises(TransferUnknown) as raised:
+            ask(Scripted(TransferUnknown("?"), seen), timeout_s=0.2)
+        assert code_of(raised.value) is ExitCode.UNKNOWN
+
+
+def test_a_change_that_is_done_is_not_called_refused_because_nobody_can_be_asked() -> None:
+    async def work(client: QcoreClient) -> None:
+        del client
+
+    async def both() -> Members:
+        return await _then_look(work)(Scripted(None, NotLeader()))
+
+    with pytest.raises(Unshown, match="the change is done") as raised:
+        asyncio.run(both())
+    assert code_of(raised.value) is ExitCode.FAILED
