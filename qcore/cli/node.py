@@ -13,6 +13,7 @@ from qcore.errors import ConfigError
 
 if TYPE_CHECKING:
     from qcore.node.application import Application
+    from qcore.node.config import Address
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Run a node.")
 
@@ -65,6 +66,14 @@ def start(
             help="host:port to listen on; port 0 takes a free one.",
         ),
     ] = DEFAULT_ENDPOINT,
+    advertise_addr: Annotated[
+        str | None,
+        typer.Option(
+            "--advertise-addr",
+            envvar="QCORE_ADVERTISE_ADDR",
+            help="host:port at which others reach this node; by default where it listens.",
+        ),
+    ] = None,
     config_file: Annotated[
         Path | None,
         typer.Option(
@@ -234,12 +243,19 @@ def start(
         lease_reads=lease_reads,
         max_rules=LATEST_RULES if max_rules is None else max_rules,
         max_wall_skew_ms=max_wall_skew_ms,
+        advertise_addr=_advertised(advertise_addr),
     )
 
     def listening(address: str) -> None:
         print(f"qcore node {node_id} listens on {address}", flush=True)
 
     raise typer.Exit(run_node(config, _application(machine), on_listening=listening))
+
+
+def _advertised(text: str | None) -> Address | None:
+    from qcore.node.config import parse_address
+
+    return None if text is None else parse_address(text, "--advertise-addr", allow_port_zero=True)
 
 
 def _application(machine: str) -> Application:

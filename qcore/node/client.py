@@ -50,6 +50,9 @@ _BACKOFF_LAST_S = 0.5
 
 #: Refusals of a change that pass by themselves in a moment.
 _PASSING: Final = ("not_ready", "transferring", "pending")
+#: The same of an `Init`, which then has written nothing, and the longest pause before it is repeated, about.
+_INIT_PASSES: Final = ("initialising", "unreachable")
+_INIT_PAUSE_S: Final = 1.0
 
 _T = TypeVar("_T")
 
@@ -246,15 +249,42 @@ class QcoreClient:
     # -- management ------------------------------------------------------------------------------
 
     async def init(
-        self, nodes: Sequence[tuple[int, str]] = (), *, endpoint: str | None = None
+        self,
+        nodes: Sequence[tuple[int, str]] = (),
+        *,
+        endpoint: str | None = None,
+        token: str | None = None,
     ) -> None:
         """Begin a cluster of these nodes (id and `host:port`); none: of the one node that is asked.
 
+        It is repeated, after random pauses, while the nodes cannot accept it yet: one does not answer, or another
+        `Init` is under way.
+
+        Args:
+            nodes: the voters.
+            endpoint: the node that is asked; by default the first endpoint of this client.
+            token: any text, another one for each cluster. The same nodes and token may be given to several nodes, and
+                again: they form one cluster.
+
         Raises:
+            ChangeRefused: the nodes did not accept it in time; nothing was written.
+            OutcomeUnknown: the cluster has begun, and a majority did not confirm it in time.
             QcoreError: the node refused; says why.
         """
-        pairs = [[node_id, address] for node_id, address in nodes]
-        await self._result("Init", {"nodes": pairs}, endpoint or self._endpoints.given[0])
+        fields: dict[str, Json] = {"nodes": [[node_id, address] for node_id, address in nodes]}
+        if token is not None:
+            fields["token"] = token
+        target = endpoint or self._endpoints.given[0]
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                await self._result("Init", fields, target)
+                return
+            except ChangeRefused as refusal:
+                pause_s = _INIT_PAUSE_S * (0.2 + self._rng.random())
+                if refusal.name not in _INIT_PASSES or time.monotonic() + pause_s >= deadline:
+                    raise
+            await asyncio.sleep(pause_s)
 
     async def add_learner(self, node_id: int, address: str) -> None:
         """Add a member without a vote; returns once it has caught up.

@@ -138,8 +138,10 @@ class Node:
             self.metrics_object,
             self._metrics,
             config,
-            self._replica.core,
+            self._replica,
+            self._links,
         )
+        self._replica.fault_of = self._links.fault_of
         self._topology = self._topology_loader(application)
         self._flusher: asyncio.TimerHandle | None = None
         self._hasher: asyncio.TimerHandle | None = None
@@ -187,7 +189,7 @@ class Node:
         """
         address = self._config.ws_addr
         bound = await self._server.start(address.host, address.port)
-        self._desk.own_address = bound
+        self._desk.initialiser.listens_on(bound)
         if self._trace is not None:
             self._trace.started(self._replica.core.status())
             self._flush_trace()
@@ -480,7 +482,8 @@ class Node:
             cluster_id=self._identity.cluster_id,
             stopping=self._stopping,
             failure=None if self._failure is None else str(self._failure),
-            refusal=self._links.refusal(),
+            refusals=self._links.refusals(),
+            address=self._desk.initialiser.own_address,
             disk_full=self._desk.refuses_writes,
             stored=self._writer.footprint,
             snapshot_stored_at=self._metrics.snapshot_stored_at,

@@ -64,7 +64,8 @@ class Around:
         cluster_id: the cluster it belongs to, or None.
         stopping: the node is shutting down.
         failure: why the node has stopped working, or None.
-        refusal: why a member will have nothing to do with this node (removed, wiped), or None.
+        refusals: by id, what stands between this node and each member that it has reached and does not get on with.
+        address: what others are to dial; empty before the node listens.
         disk_full: writes are refused for lack of space.
         stored: what of log and snapshots is on disk.
         snapshot_stored_at: when this process last stored a snapshot, seconds since the Unix epoch, or 0.
@@ -79,7 +80,8 @@ class Around:
     cluster_id: str | None
     stopping: bool
     failure: str | None
-    refusal: str | None
+    refusals: Mapping[int, str]
+    address: str
     disk_full: bool
     stored: Footprint
     snapshot_stored_at: float
@@ -89,6 +91,12 @@ class Around:
     started_at: float
     version: ClusterVersion
     support: VersionSupport
+
+    @property
+    def refusal(self) -> str | None:
+        """Why a member will have nothing to do with this node (removed, wiped), or None."""
+        said = self.refusals.values()
+        return next((text for text in said if text.startswith("refused by")), None)
 
 
 def metrics_object(
@@ -141,6 +149,8 @@ def metrics_object(
         "qcore": {
             "version": qcore.__version__,
             "cluster_id": around.cluster_id,
+            "address": around.address,
+            "peer_refusals": {str(peer): text for peer, text in around.refusals.items()},
             "apply_rules": {
                 "active": around.version.rules,
                 "supported": [around.support.rules_min, around.support.rules_max],

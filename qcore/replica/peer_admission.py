@@ -48,7 +48,7 @@ class PeerAdmission:
         """This node, as it says Hello now."""
         return Introduction(
             self.identity.node_id,
-            self.identity.cluster_id or "",
+            self.identity.introduced_as,
             self.identity.incarnation,
             self._core.membership_index,
             self._replica.versions.support,

@@ -36,7 +36,7 @@ def test_a_new_node_listens_to_one_cluster_at_a_time() -> None:
         identity.accept(4, "blue")
     identity.release("red")
     identity.accept(4, "blue")
-    assert identity.courted_by == "blue"
+    assert identity.listens_to == "blue"
 
 
 def test_joining_is_once_and_for_all() -> None:
