@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from qcore.core.entry import Membership
-from qcore.core.raft import RaftCore
 from qcore.core.version import ClusterVersion
 from qcore.errors import ChangeRefused, ConfigError, NotLeader, OutcomeUnknown, QcoreError
 from qcore.node.first_cluster import FirstCluster, first_cluster
@@ -53,6 +52,20 @@ class Links(Protocol):
 
     def standings(self) -> dict[int, Standing]:
         """How the connection to each stands."""
+        ...
+
+
+class FirstLog(Protocol):
+    """What `Initialiser` looks at of `qcore.core.raft.RaftCore`."""
+
+    @property
+    def is_pristine(self) -> bool:
+        """Whether the node may begin a cluster."""
+        ...
+
+    @property
+    def commit(self) -> int:
+        """How much of the log is committed."""
         ...
 
 
@@ -94,7 +107,7 @@ class Initialiser:
     def __init__(
         self,
         identity: ClusterIdentity,
-        core: RaftCore,
+        core: FirstLog,
         links: Links,
         write: Write,
         first_version: Callable[[], ClusterVersion | None],

@@ -318,6 +318,7 @@ class PeerLinks:
     def on_unreachable(self, peer_id: int) -> None:
         """What was in flight to the peer is lost."""
         self._log.warning("peer unreachable", peer=peer_id, why=self.fault_of(peer_id))
+        self._admission.closed(peer_id)
         self._post(PeerSupports(peer_id, None))
         self._post(PeerUnreachable(peer_id))
         self.on_standing()
@@ -391,6 +392,7 @@ class PeerLinks:
         if peer is None:
             return
         self._identity.release(peer.cluster_id)
+        self._admission.closed(peer.node_id)
         for key, waiting in list(self._unanswered.items()):
             if key[0] == peer.node_id:
                 kept = [origin for origin in waiting if origin[0] is not connection]
