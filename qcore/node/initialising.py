@@ -197,6 +197,10 @@ class Initialiser:
 
     def _planned(self, nodes: Sequence[tuple[int, str]], token: str | None) -> FirstCluster:
         own_id, own = self._identity.node_id, self.own_address
+        if token == "":
+            raise ConfigError(
+                "token: it is empty: give a text that no other cluster has, or leave it out"
+            )
         if token is not None and not nodes:
             raise ConfigError(
                 "a token is for one Init that is given to several nodes, and this one names none: name all voters"

@@ -20,6 +20,7 @@ from qcore.transport.wire.common import (
 
 #: Longest `token` of an `Init`, in characters.
 MAX_TOKEN_LENGTH = 256
+InitToken = Annotated[str, Field(max_length=MAX_TOKEN_LENGTH)]
 
 
 def _absent(value: object) -> bool:
@@ -37,9 +38,7 @@ class Init:
 
     id: MessageId
     nodes: list[tuple[NodeId, str]]
-    token: Annotated[
-        str | None, Field(min_length=1, max_length=MAX_TOKEN_LENGTH, exclude_if=_absent)
-    ] = None
+    token: Annotated[InitToken | None, Field(exclude_if=_absent)] = None
 
 
 @dataclass(slots=True)
