@@ -41,9 +41,14 @@ class FirstCluster:
     def cluster_id(self) -> str:
         return self.membership.cluster_id
 
+    @property
+    def token_part(self) -> str:
+        """The part of the cluster id that does not depend on the version that the log begins with."""
+        return self.cluster_id[:_ASKED]
+
     def began(self, cluster_id: str) -> bool:
         """Whether a cluster was begun by this very `Init`, maybe at a node of another program version."""
-        return self.by_token and cluster_id[:_ASKED] == self.cluster_id[:_ASKED]
+        return self.by_token and cluster_id[:_ASKED] == self.token_part
 
 
 def first_cluster(

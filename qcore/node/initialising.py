@@ -298,10 +298,6 @@ class Initialiser:
                 elif standing.refused:
                     refusals[node] = standing.fault
                 continue
-            unfit = self._unfit(standing)
-            if unfit is not None:
-                refusals[node] = unfit
-                continue
             accepted += 1
             exists = exists or standing.introduction.membership_index > 0
         majority = len(members) // 2 + 1
@@ -354,23 +350,19 @@ class Initialiser:
 
     # -- what is said ----------------------------------------------------------------------------
 
-    def _unfit(self, standing: Standing) -> str | None:
-        """Why this peer, which would listen, could not follow a log that begins here; or None."""
-        version, peer = self._first_version(), standing.introduction
-        if version is None or peer is None or (fault := peer.support.fault_with(version)) is None:
-            return None
-        return (
-            f"it could not be a member: {fault}: start it with the same program and --machine, or this node with "
-            "--max-rules"
-        )
-
     def _no_majority(self, plan: FirstCluster, refusals: Mapping[int, str]) -> QcoreError:
         members = plan.membership.voters
         text = (
             f"{len(members) // 2 + 1} of the {len(members)} nodes have to accept the new cluster before anything is "
             f"written, and they do not: {self._found(plan, refusals)}. Nothing was written. {_WAY_OUT}"
         )
-        if any(LISTENS_ELSEWHERE in fault for fault in refusals.values()):
+        said = " ".join(refusals.values())
+        if plan.by_token and said.count(plan.token_part) > said.count(plan.cluster_id):
+            text += (
+                ". They have begun the same cluster with other apply rules, or another version of the state machine: "
+                "start all nodes with the same program, --max-rules and --machine"
+            )
+        if LISTENS_ELSEWHERE in said:
             return ChangeRefused("initialising", text)
         if len(refusals) <= len(members) - (len(members) // 2 + 1):
             return ChangeRefused("unreachable", text)

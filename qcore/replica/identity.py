@@ -92,6 +92,11 @@ class ClusterIdentity:
         self._offered = None
 
     @property
+    def is_offering(self) -> bool:
+        """Whether this node is about to begin a cluster."""
+        return self._offered is not None
+
+    @property
     def introduced_as(self) -> str:
         """The cluster that this node names to peers: its own, or the one that it offers; empty if there is none."""
         return self.cluster_id or self._offered or ""

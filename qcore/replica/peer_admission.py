@@ -166,8 +166,10 @@ class PeerAdmission:
 
     def _check_version(self, peer: Introduction) -> None:
         versions = self._replica.versions
-        # The newest in the log, not the one applied so far: the peer will be sent that entry.
-        fault = peer.support.fault_with(self._core.newest_version)
+        # The newest in the log, not the one applied so far: the peer will be sent that entry. A node that is about to
+        # begin a cluster has none yet.
+        newest = versions.first() if self.identity.is_offering else None
+        fault = peer.support.fault_with(newest or self._core.newest_version)
         if fault is None and peer.support.machine not in ("", versions.support.machine):
             # Not recorded yet (rules 1, or a node without a log): two programs that differ must not meet all the same.
             fault = (

@@ -312,10 +312,11 @@ def test_nothing_is_written_beside_a_cluster_that_exists() -> None:
     assert not world.written
 
 
-def test_nodes_that_could_not_follow_do_not_count_as_a_majority() -> None:
-    old = VersionSupport(1, 1)
-    peers = {peer: Introduction(peer, "", support=old) for peer in (2, 3)}
-    machine, (error,) = answered({}, peers, None)
+def test_nodes_that_begin_the_same_cluster_with_another_version_are_named_as_that() -> None:
+    mine = first_cluster(MEMBERS, 1, "red", VERSION).cluster_id
+    other = first_cluster(MEMBERS, 2, "red", ClusterVersion(1)).cluster_id
+    text = f"refused by h:1: node 1 belongs to cluster {mine}, node 2 to cluster {other}"
+    machine, (error,) = answered({2: text, 3: text}, {}, "red")
     assert isinstance(error, ConfigError)
     assert "--max-rules" in str(error)
     assert machine.log.is_pristine

@@ -91,6 +91,21 @@ def test_a_member_that_was_met_before_this_node_joined_is_remembered_while_it_is
     gate.check(Introduction(3, "red", "second"))
 
 
+def test_who_could_not_follow_the_first_entries_is_refused_before_they_are_written(
+    tmp_path: Path,
+) -> None:
+    """Connected, it would be sent them, and end."""
+    config = ReplicaConfig(RaftConfig(1))
+    replica = Replica(config, KeyValueMachine(), DurableState(), rng=random.Random(1), now=0)
+    identity = ClusterIdentity(1, None)
+    gate = PeerAdmission(replica, identity, load_known_members(tmp_path), lambda _error: None)
+    old = Introduction(2, "", "two", support=VersionSupport(1, 1))
+    gate.admit_answer(old)
+    identity.offer("red")
+    with pytest.raises(RemoteProtocolError, match="this program supports version 1"):
+        gate.admit_answer(old)
+
+
 def test_a_removal_that_may_be_taken_back_makes_nobody_a_new_member(tmp_path: Path) -> None:
     """Whoever was wiped meanwhile would be taken for itself if the removal is not committed after all."""
 
