@@ -284,6 +284,14 @@ class QcoreClient:
                 pause_s = _INIT_PAUSE_S * (0.2 + self._rng.random())
                 if refusal.name not in _INIT_PASSES or time.monotonic() + pause_s >= deadline:
                     raise
+            except ErrorReply as error:
+                if "Init.token: unknown field" not in str(error):
+                    raise
+                raise ErrorReply(
+                    f"{error}: the node at {target} runs an older qcore, which knows no token: give this Init to a "
+                    "newer node; the others join its cluster by themselves",
+                    error.detail(),
+                ) from None
             await asyncio.sleep(pause_s)
 
     async def add_learner(self, node_id: int, address: str) -> None:

@@ -24,7 +24,7 @@ from qcore.node.first_cluster import FirstCluster, first_cluster
 from qcore.node.member_addresses import member_address, same_address
 from qcore.node.peers import Standing
 from qcore.replica.events import Reply
-from qcore.replica.identity import LISTENS_ELSEWHERE, ClusterIdentity
+from qcore.replica.identity import BELONGS_ELSEWHERE, LISTENS_ELSEWHERE, ClusterIdentity
 from qcore.replica.known_members import WAS_WIPED
 
 #: Called with the outcome: None, or the error.
@@ -34,7 +34,7 @@ Write = Callable[[Membership, bool, int, Callable[[Reply], None]], None]
 
 #: The least time that is left for the first commit, ms.
 _COMMIT_MS: Final = 1000
-#: So long a majority waits for what the other nodes have to say of a cluster that may exist already, µs.
+#: So long a majority waits for what the other nodes have to say: they may belong to a cluster already, µs.
 _HEAR_ALL_US: Final = 1_000_000
 _WAY_OUT: Final = (
     "If another Init is under way, wait: its cluster takes in the nodes that it names. Else start the nodes that do "
@@ -318,10 +318,11 @@ class Initialiser:
                     "the cluster and add it again; for a new cluster give another token"
                 )
             )
+        elif any(BELONGS_ELSEWHERE in text for text in refusals.values()):
+            # A majority may accept. But that node would never join, and may have been begun with others of the list.
+            self._finish(self._no_majority(pending.plan, refusals))
         elif accepted >= majority:
-            # Who does not answer may be what is left of an older cluster by the same token.
-            patient = pending.plan.by_token and now < pending.began_at + _HEAR_ALL_US
-            if all_heard or not patient:
+            if all_heard or now >= pending.began_at + _HEAR_ALL_US:
                 self._begin_cluster(pending, now)
         elif len(refusals) > len(members) - majority or now >= pending.deadline:
             self._finish(self._no_majority(pending.plan, refusals))
@@ -352,16 +353,21 @@ class Initialiser:
 
     def _no_majority(self, plan: FirstCluster, refusals: Mapping[int, str]) -> QcoreError:
         members = plan.membership.voters
-        text = (
-            f"{len(members) // 2 + 1} of the {len(members)} nodes have to accept the new cluster before anything is "
-            f"written, and they do not: {self._found(plan, refusals)}. Nothing was written. {_WAY_OUT}"
-        )
         said = " ".join(refusals.values())
+        foreign = BELONGS_ELSEWHERE in said
+        why = (
+            "a node that belongs to another cluster cannot be among them"
+            if foreign
+            else f"{len(members) // 2 + 1} of the {len(members)} nodes have to accept the new cluster first"
+        )
+        text = f"the cluster was not begun, since {why}: {self._found(plan, refusals)}. Nothing was written. {_WAY_OUT}"
         if plan.by_token and said.count(plan.token_part) > said.count(plan.cluster_id):
             text += (
                 ". They have begun the same cluster with other apply rules, or another version of the state machine: "
                 "start all nodes with the same program, --max-rules and --machine"
             )
+        if foreign:
+            return ConfigError(text)
         if LISTENS_ELSEWHERE in said:
             return ChangeRefused("initialising", text)
         if len(refusals) <= len(members) - (len(members) // 2 + 1):

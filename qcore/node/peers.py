@@ -192,6 +192,9 @@ class PeerLinks:
 
     def ask(self, nodes: Mapping[int, str]) -> None:
         """Keep connections to these nodes (id -> address) as well, before there is a configuration; none: no more."""
+        for peer in self._asked:
+            if peer not in nodes:
+                self._admission.closed(peer)
         self._asked = dict(nodes)
         self._connect([])
 

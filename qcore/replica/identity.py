@@ -16,6 +16,8 @@ from typing import Final
 from qcore.core.version import VersionSupport
 from qcore.errors import RemoteProtocolError
 
+#: Part of each refusal by a node, or of one, that belongs to another cluster. 0.1.0 says the same.
+BELONGS_ELSEWHERE: Final = "belongs to cluster"
 #: Part of each refusal that passes by itself. 0.1.0 says the same.
 LISTENS_ELSEWHERE: Final = "is about to join cluster"
 
@@ -130,7 +132,7 @@ class ClusterIdentity:
         if self.cluster_id is not None:
             if cluster_id != self.cluster_id:
                 raise RemoteProtocolError(
-                    f"node {node_id} belongs to cluster {cluster_id}, node {self.node_id} to cluster "
+                    f"node {node_id} {BELONGS_ELSEWHERE} {cluster_id}, node {self.node_id} to cluster "
                     f"{self.cluster_id}; check the addresses, or give the node that moves an empty data directory"
                 )
             return

@@ -325,12 +325,14 @@ def test_nodes_that_begin_the_same_cluster_with_another_version_are_named_as_tha
 def test_what_a_refusal_says_decides_whether_it_may_pass() -> None:
     busy = "refused by h:1: node 2 is about to join cluster x and cannot listen"
     foreign = "refused by h:1: node 1 belongs to cluster x, node 3 to cluster y"
-    _, (error,) = answered({2: busy, 3: foreign}, {}, None)
+    _, (error,) = answered({2: busy, 3: busy}, {}, None)
     assert isinstance(error, ChangeRefused)
     assert error.name == "initialising"
-    _, (error,) = answered({2: foreign, 3: foreign}, {}, None)
-    assert isinstance(error, ConfigError)
-    _, (error,) = answered({2: foreign}, {}, None)
+    accepts = Introduction(2, "", support=SUPPORT)
+    machine, (error,) = answered({3: foreign}, {2: accepts}, None)
+    assert isinstance(error, ConfigError), "also if a majority accepts"
+    assert machine.log.is_pristine
+    _, (error,) = answered({2: "refused by h:1: it is another node"}, {}, None)
     assert isinstance(error, ChangeRefused)
     assert error.name == "unreachable"
     assert "node 3 at 10.0.0.3:80: it has not answered yet" in str(error)
