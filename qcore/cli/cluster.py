@@ -39,16 +39,29 @@ def init(
             help="The voters: ID=host:port, separated by commas. Empty: the one node at the endpoint.",
         ),
     ] = "",
+    init_token: Annotated[
+        str | None,
+        typer.Option(
+            "--init-token",
+            envvar="QCORE_INIT_TOKEN",
+            help="A text of your own, new for each cluster: the same command may then be given to several nodes.",
+        ),
+    ] = None,
     endpoints: EndpointsOption = DEFAULT_ENDPOINT,
     timeout: TimeoutOption = 15.0,
     output: OutputOption = OutputFormat.table,
 ) -> None:
-    """Begin a cluster. The request goes to the first endpoint, which must be one of the nodes."""
+    """Begin a cluster. The request goes to the first endpoint, which must be one of the nodes.
+
+    Give it to one node only; or, with --init-token, to as many of them as you like.
+    """
     from qcore.cli.runner import run
     from qcore.node.client import QcoreClient
 
     targets = split_endpoints(endpoints)
     members = parse_nodes(nodes)
+    if init_token is not None:
+        _check_token(init_token, members)
     if len(targets) > 1 and not members:
         # It would begin a cluster of the first node alone, for good, while the user means all of them.
         raise ConfigError(
@@ -58,7 +71,7 @@ def init(
 
     async def work() -> dict[str, Any]:
         async with QcoreClient(targets, timeout_s=timeout, admin=True) as client:
-            await client.init(members, endpoint=targets[0])
+            await client.init(members, endpoint=targets[0], token=init_token)
             return await client.get_metrics(targets[0])
 
     metrics = run(work())
@@ -66,8 +79,27 @@ def init(
     if output is OutputFormat.json:
         print(json.dumps({"cluster_id": cluster_id, "nodes": members}))
     else:
-        names = ", ".join(f"{node_id} at {address}" for node_id, address in members)
-        print(f"cluster {cluster_id} begins with node {names or 'at ' + targets[0]}")
+        nodes_of = metrics["membership_config"]["membership"]["nodes"]
+        names = ", ".join(f"{key} at {nodes_of[key]['addr']}" for key in sorted(nodes_of, key=int))
+        print(f"cluster {cluster_id} begins with node {names}")
+
+
+def _check_token(token: str, members: list[tuple[int, str]]) -> None:
+    """Whether a node would take this token.
+
+    Raises:
+        ConfigError: it would not.
+    """
+    from qcore.transport.wire import MAX_TOKEN_LENGTH
+
+    if not 1 <= len(token) <= MAX_TOKEN_LENGTH:
+        raise ConfigError(
+            f"--init-token has {len(token)} characters; it must have 1 to {MAX_TOKEN_LENGTH}"
+        )
+    if not members:
+        raise ConfigError(
+            "--init-token is for one command that is given to several nodes: name all voters with --nodes"
+        )
 
 
 @app.command()

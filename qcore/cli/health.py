@@ -18,7 +18,7 @@ from qcore.cli.options import (
     TimeoutOption,
     split_endpoints,
 )
-from qcore.errors import QcoreError
+from qcore.errors import ConfigError, QcoreError
 
 if TYPE_CHECKING:
     from qcore.cli.cluster import Answer
@@ -78,8 +78,8 @@ def hash_(
         raise typer.Exit(ExitCode.UNHEALTHY)
 
 
-async def _members(endpoints: list[str], timeout_s: float) -> dict[str, int]:
-    """Ids of all members by their address: the leader's view, or without one any node's.
+async def _nodes(endpoints: list[str], timeout_s: float) -> dict[int, str]:
+    """Addresses of all members by their id: the leader's view, or without one any node's.
 
     Raises:
         TransportError: no node answered.
@@ -92,23 +92,29 @@ async def _members(endpoints: list[str], timeout_s: float) -> dict[str, int]:
         raise next(answer for answer in answers if isinstance(answer, QcoreError))
     best = max(views, key=lambda view: (view["state"] == "Leader", view["qcore"]["commit_index"]))
     nodes = best["membership_config"]["membership"]["nodes"]
-    return {nodes[str(node_id)]["addr"]: node_id for node_id in sorted(int(key) for key in nodes)}
+    return {node_id: nodes[str(node_id)]["addr"] for node_id in sorted(int(key) for key in nodes)}
 
 
 async def _examine(endpoints: list[str], timeout_s: float) -> tuple[list[str], list[str]]:
     """Problems and warnings, one line each."""
     from qcore.cli.cluster import ask_all
 
-    members = await _members(endpoints, timeout_s)
-    if not members:
+    nodes = await _nodes(endpoints, timeout_s)
+    if not nodes:
         return [_NO_CLUSTER], []
+    members = {address: node_id for node_id, address in nodes.items()}
     asked = list({**dict.fromkeys(endpoints), **dict.fromkeys(members)})
     said = dict(zip(asked, await ask_all(asked, timeout_s), strict=True))
     answers = [said[address] for address in members]
     problems, warnings = removed_nodes({endpoint: said[endpoint] for endpoint in endpoints})
     differences, uncompared = await _compare(members, answers, timeout_s)
     warnings += [*clock_warnings(members, answers), *priority_warnings(answers), *uncompared]
-    return [*problems, *find_problems(members, answers), *differences], warnings
+    return [
+        *problems,
+        *address_problems(nodes),
+        *find_problems(members, answers),
+        *differences,
+    ], warnings
 
 
 def removed_nodes(answers: dict[str, Answer]) -> tuple[list[str], list[str]]:
@@ -177,6 +183,22 @@ def state_problems(seen: dict[str, dict[int, str]]) -> tuple[list[str], list[str
     ]
 
 
+def address_problems(nodes: dict[int, str]) -> list[str]:
+    """What is wrong with the addresses of the members (id -> address), one line each. 0.1.0 took any."""
+    from qcore.node.member_addresses import member_address, members_fault
+
+    problems: list[str] = []
+    for node_id, address in nodes.items():
+        try:
+            member_address(address, f"node {node_id}")
+        except ConfigError as error:
+            problems.append(f"{error}; remove the node and add it again with that address")
+    fault = members_fault(nodes)
+    if fault is not None:
+        problems.append(f"the configuration of the cluster: {fault}")
+    return problems
+
+
 def find_problems(members: dict[str, int], answers: list[Answer]) -> list[str]:
     """What is wrong, one line each, from what every member (address and id) answered."""
     problems: list[str] = []
@@ -209,6 +231,8 @@ def find_problems(members: dict[str, int], answers: list[Answer]) -> list[str]:
             problems.append(f"{address} is {lag} entries behind")
         if view["qcore"].get("leader_ready") is False:
             problems.append(f"{address} leads and has not committed an entry of its term yet")
+        for peer, why in view["qcore"].get("peer_refusals", {}).items():
+            problems.append(f"{address} has no connection to node {peer}: {why}")
         if view["qcore"]["disk_full"]:
             problems.append(f"{address} has no space on its disk")
         if "Err" in view["running_state"]:
@@ -326,9 +350,12 @@ async def _hashes(endpoints: list[str], timeout_s: float) -> tuple[int | None, d
     from qcore.cli.cluster import ask_all
 
     deadline = time.monotonic() + timeout_s
-    members = await _members(endpoints, min(timeout_s, _ANSWER_S))
-    if not members:
+    nodes = await _nodes(endpoints, min(timeout_s, _ANSWER_S))
+    if not nodes:
         return None, {}
+    members = {address: node_id for node_id, address in nodes.items()}
+    if len(members) < len(nodes):
+        raise ConfigError("two members have one address: `qcore cluster health` says which")
     seen: dict[str, dict[int, str]] = {address: {} for address in members}
     while True:
         answers = await ask_all(list(members), _ANSWER_S)

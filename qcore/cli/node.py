@@ -15,6 +15,7 @@ from qcore.errors import ConfigError
 
 if TYPE_CHECKING:
     from qcore.node.application import Application
+    from qcore.transport.address import Address
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Run a node.")
 
@@ -68,6 +69,14 @@ def start(
             help="host:port to listen on; port 0 takes a free one.",
         ),
     ] = DEFAULT_ENDPOINT,
+    advertise_addr: Annotated[
+        str | None,
+        typer.Option(
+            "--advertise-addr",
+            envvar="QCORE_ADVERTISE_ADDR",
+            help="host:port at which others reach this node; by default where it listens.",
+        ),
+    ] = None,
     config_file: Annotated[
         Path | None,
         typer.Option(
@@ -240,6 +249,7 @@ def start(
         lease_reads=lease_reads,
         max_rules=LATEST_RULES if max_rules is None else max_rules,
         max_wall_skew_ms=max_wall_skew_ms,
+        advertise_addr=_advertised(advertise_addr),
         **node_limits(limits),
     )
     config = naming_flags(make)
@@ -248,6 +258,12 @@ def start(
         print(f"qcore node {node_id} listens on {address}", flush=True)
 
     raise typer.Exit(run_node(config, _application(machine), on_listening=listening))
+
+
+def _advertised(text: str | None) -> Address | None:
+    from qcore.transport.address import parse_address
+
+    return None if text is None else parse_address(text, "--advertise-addr", allow_port_zero=True)
 
 
 def _application(machine: str) -> Application:

@@ -173,6 +173,14 @@ class RaftCore:
         return self._server.rules
 
     @property
+    def is_pristine(self) -> bool:
+        """Whether this server may begin a cluster: it holds no entry and has taken part in no election."""
+        server = self._server
+        # Term 1 without a vote is what a crash amid an earlier attempt leaves: nobody else speaks in it.
+        touched = server.term > 1 or server.voted_for is not None
+        return not (server.log.last_index or touched) and server.membership.is_empty
+
+    @property
     def has_committed_in_term(self) -> bool:
         """True on a leader that has committed an entry of its own term: only then it knows what is committed."""
         server = self._server
@@ -227,6 +235,11 @@ class RaftCore:
         """On a leader, when the peer last answered (or the leader came to know it), µs; None for a stranger."""
         progress = self._server.progress.get(peer_id)
         return None if progress is None else progress.last_answer_at
+
+    def has_answered(self, peer_id: int) -> bool:
+        """On a leader, whether the peer has answered it at all; False for a stranger."""
+        progress = self._server.progress.get(peer_id)
+        return progress is not None and progress.acked_round >= 0
 
     def fresh_at(self, now: int) -> int | None:
         """As of which moment on this server's clock the committed state is known to be, µs; None if not at all.
@@ -334,9 +347,7 @@ class RaftCore:
 
     def _on_bootstrap(self, event: Bootstrap) -> None:
         server, initial = self._server, event.membership
-        # Term 1 without a vote is what a crash amid an earlier attempt leaves: nobody else speaks in it.
-        touched = server.term > 1 or server.voted_for is not None
-        if server.log.last_index or touched or not server.membership.is_empty:
+        if not self.is_pristine:
             raise ConfigError(
                 f"node {server.node_id} already belongs to a cluster or has taken part in an election; "
                 "only a pristine node can be initialised"

@@ -18,6 +18,7 @@ connection. A node that is only slow answers pings, and is waited for. See `qcor
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,7 +41,7 @@ from qcore.node.endpoints import PATIENCE_S
 from qcore.node.remote import error_from
 from qcore.replica.leadership import Leadership
 from qcore.storage.snapshot_file import SnapshotHeader
-from qcore.transport.client import ConnectionLost
+from qcore.transport.client import ConnectionLost, ErrorReply
 
 EntityId: TypeAlias = Mapping[str, str | int]
 #: A tagged value, `{"String": "x"}`, or None for the schema's default.
@@ -48,6 +49,10 @@ Value: TypeAlias = Mapping[str, Json] | None
 
 #: The pause before the node that `Init` is for is dialled again.
 _NOT_THERE_PAUSE_S: Final = 0.5
+#: Refusals of an `Init` that pass by themselves, which has written nothing then, and the longest pause before it is
+#: repeated, about.
+_INIT_PASSES: Final = ("initialising", "unreachable")
+_INIT_PAUSE_S: Final = 1.0
 
 
 def _only_reads(request: Mapping[str, Json]) -> bool:
@@ -244,15 +249,50 @@ class QcoreClient:
     # -- management ------------------------------------------------------------------------------
 
     async def init(
-        self, nodes: Sequence[tuple[int, str]] = (), *, endpoint: str | None = None
+        self,
+        nodes: Sequence[tuple[int, str]] = (),
+        *,
+        endpoint: str | None = None,
+        token: str | None = None,
     ) -> None:
         """Begin a cluster of these nodes (id and `host:port`); none: of the one node that is asked.
 
+        It is repeated, after random pauses, while the nodes cannot accept it yet: one does not answer, or another
+        `Init` is under way.
+
+        Args:
+            nodes: the voters.
+            endpoint: the node that is asked; by default the first endpoint of this client.
+            token: any text, another one for each cluster. The same nodes and token may be given to several nodes, and
+                again: they form one cluster.
+
         Raises:
+            ChangeRefused: the nodes did not accept it in time; nothing was written.
+            OutcomeUnknown: the cluster has begun, and a majority did not confirm it in time.
             QcoreError: the node refused; says why.
         """
-        pairs = [[node_id, address] for node_id, address in nodes]
-        await self._result("Init", {"nodes": pairs}, endpoint or self._asking.endpoints.given[0])
+        fields: dict[str, Json] = {"nodes": [[node_id, address] for node_id, address in nodes]}
+        if token is not None:
+            fields["token"] = token
+        target = endpoint or self._asking.endpoints.given[0]
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                await self._result("Init", fields, target)
+                return
+            except ChangeRefused as refusal:
+                pause_s = _INIT_PAUSE_S * (0.2 + random.random())
+                if refusal.name not in _INIT_PASSES or time.monotonic() + pause_s >= deadline:
+                    raise
+            except ErrorReply as error:
+                if "Init.token: unknown field" not in str(error):
+                    raise
+                raise ErrorReply(
+                    f"{error}: the node at {target} runs an older qcore, which knows no token: give this Init to a "
+                    "newer node; the others join its cluster by themselves",
+                    error.detail(),
+                ) from None
+            await asyncio.sleep(pause_s)
 
     async def add_learner(self, node_id: int, address: str) -> None:
         """Add a member without a vote; returns once it has caught up.

@@ -9,6 +9,7 @@ from typing import Final, Literal
 from qcore.core.config import RaftConfig
 from qcore.core.version import LATEST_RULES
 from qcore.errors import ConfigError
+from qcore.node.hosts import is_unspecified
 from qcore.replica.config import ReplicaConfig
 from qcore.transport.address import Address
 from qcore.transport.limits import TransportLimits, frame_bytes_for
@@ -27,6 +28,7 @@ class NodeConfig:
     Attributes:
         node_id: this server's id in the cluster, a positive integer.
         ws_addr: where to listen, for WebSocket and HTTP. Port 0 takes a free one.
+        advertise_addr: what others dial; None: the address that the node listens on.
         data_dir: directory of the durable log; made if missing; one process at a time.
         config_file: the topology to load when the cluster is first initialised, or None.
         trace_file: where to write the trace, or None.
@@ -87,8 +89,15 @@ class NodeConfig:
     lease_reads: bool = False
     max_rules: int = LATEST_RULES
     max_wall_skew_ms: int = 1000
+    advertise_addr: Address | None = None
 
     def __post_init__(self) -> None:
+        advertised = self.advertise_addr
+        if advertised is not None and (is_unspecified(advertised.host) or advertised.port == 0):
+            raise ConfigError(
+                f"--advertise-addr: {advertised} cannot be dialled: give the host and port at which others reach "
+                "this node"
+            )
         if not 1 <= self.node_id <= 2**63 - 1:
             raise ConfigError(f"--id is {self.node_id}; it must be a positive 64-bit number")
         for name in (

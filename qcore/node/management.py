@@ -14,11 +14,12 @@ from qcore.core.entry import Membership
 from qcore.core.raft import RaftCore
 from qcore.core.version import ClusterVersion
 from qcore.errors import ConfigError, QcoreError
+from qcore.node.first_cluster import MAX_MEMBERS
+from qcore.node.member_addresses import member_address, newcomer_fault, same_address
 from qcore.node.snapshots import SnapshotDesk
 from qcore.replica import events, sessions
 from qcore.replica.events import ReplicaEvent, Reply
 from qcore.replica.leadership import Leadership
-from qcore.transport.address import parse_address
 from qcore.transport.server import ServerConnection
 from qcore.transport.wire import (
     ActiveVersion,
@@ -45,9 +46,6 @@ from qcore.transport.wire import (
 CHANGE_TIMEOUT_MS: Final = 10_000
 #: The most that a sender may ask for.
 LONGEST_TIMEOUT_MS: Final = 3_600_000
-
-#: Voters and learners of one cluster, at most: a configuration is part of many messages.
-MAX_MEMBERS: Final = 255
 
 Ask = Callable[[Callable[[int], ReplicaEvent], Callable[[Reply], None]], None]
 MakeEvent = Callable[[int], ReplicaEvent]
@@ -93,8 +91,8 @@ class ManagementDesk:
                 refusal = refuse_all
                 event, reply = self._transfer(message)
             case AddLearner():
-                refusal = refusal or _address_fault(message, self._core.membership)
-                event, reply = _add_learner(message)
+                event, reply, fault = self._add_learner(message)
+                refusal = refusal or fault
             case ChangeMembership():
                 refusal = refusal or _senseless(message)
                 event, reply = self._change(message)
@@ -109,6 +107,26 @@ class ManagementDesk:
         else:
             ask(event, lambda done: connection.send(reply(done.result, done.error)))
         return True
+
+    def _add_learner(self, message: AddLearner) -> tuple[MakeEvent, MakeReply, ConfigError | None]:
+        fault: ConfigError | None = None
+        try:
+            address = _checked_address(message, self._core.membership)
+        except ConfigError as error:
+            address, fault = "", error
+        event = partial(
+            events.AddLearner,
+            node_id=message.node_id,
+            address=address,
+            timeout_ms=_timeout_ms(message),
+        )
+
+        def reply(result: str | None, error: QcoreError | None) -> AddLearnerResponse:
+            if error is not None:
+                return AddLearnerResponse(message.id, *failure(error))
+            return AddLearnerResponse(message.id, Ok("Success"))
+
+        return event, reply, fault
 
     def _change(self, message: ChangeMembership) -> tuple[MakeEvent, MakeReply]:
         """The learners that stay are those of the configuration seen here, which must still hold then."""
@@ -173,22 +191,6 @@ class ManagementDesk:
         return event, reply
 
 
-def _add_learner(message: AddLearner) -> tuple[MakeEvent, MakeReply]:
-    event = partial(
-        events.AddLearner,
-        node_id=message.node_id,
-        address=message.node_addr,
-        timeout_ms=_timeout_ms(message),
-    )
-
-    def reply(result: str | None, error: QcoreError | None) -> AddLearnerResponse:
-        if error is not None:
-            return AddLearnerResponse(message.id, *failure(error))
-        return AddLearnerResponse(message.id, Ok("Success"))
-
-    return event, reply
-
-
 def _upgrade(message: UpgradeMachine) -> tuple[MakeEvent, MakeReply]:
     event = partial(events.UpgradeMachine, version=message.version, timeout_ms=_timeout_ms(message))
 
@@ -225,15 +227,19 @@ def _senseless(message: ChangeMembership) -> ConfigError | None:
     return None
 
 
-def _address_fault(message: AddLearner, membership: Membership) -> ConfigError | None:
-    """Why the node cannot be a new member, or its address not the new member's, or None."""
+def _checked_address(message: AddLearner, membership: Membership) -> str:
+    """The address of the new member, in its normal spelling, or as the configuration has it already.
+
+    Raises:
+        ConfigError: the node cannot be a new member, or its address not the new member's.
+    """
     if len(membership.addresses) >= MAX_MEMBERS and not membership.address_of(message.node_id):
-        return ConfigError(f"the cluster has {MAX_MEMBERS} members, and cannot have more")
-    try:
-        parse_address(message.node_addr, "node_addr")
-    except ConfigError as error:
-        return error
-    for node_id, address in membership.addresses:
-        if address == message.node_addr and node_id != message.node_id:
-            return ConfigError(f"node_addr: {address} is the address of node {node_id}")
-    return None
+        raise ConfigError(f"the cluster has {MAX_MEMBERS} members, and cannot have more")
+    address = member_address(message.node_addr, "node_addr")
+    present = membership.address_of(message.node_id)
+    if present is not None and same_address(present, address):
+        return present
+    fault = newcomer_fault(message.node_id, address, dict(membership.addresses))
+    if fault is not None:
+        raise ConfigError(f"node_addr: {fault}")
+    return address

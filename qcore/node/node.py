@@ -156,8 +156,10 @@ class Node:
             self.metrics_object,
             self._metrics,
             config,
-            self._replica.core,
+            self._replica,
+            self._links,
         )
+        self._replica.fault_of = self._links.fault_of
         self._topology = self._topology_loader(application)
         self._chores = [
             Chore(_HASH_INTERVAL_S, self._keep_hash_fresh),
@@ -214,7 +216,7 @@ class Node:
         """
         address = self._config.ws_addr
         bound = await self._server.start(address.host, address.port)
-        self._desk.own_address = bound
+        self._desk.initialiser.listens_on(bound)
         if self._trace is not None:
             self._trace.started(self._replica.core.status())
         core = self._replica.core
@@ -496,8 +498,9 @@ class Node:
             cluster_id=self._identity.cluster_id,
             stopping=self._stopping,
             failure=None if self._failure is None else str(self._failure),
-            refusal=self._links.refusal(),
+            refusals=self._links.refusals(),
             removed=self.removed,
+            address=self._desk.initialiser.own_address,
             disk_full=self._desk.refuses_writes,
             stored=self._writer.footprint,
             snapshot_stored_at=self._metrics.snapshot_stored_at,

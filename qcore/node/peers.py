@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
 import qcore
@@ -71,6 +72,27 @@ _FAREWELL_S: Final = 5.0
 _Origin = tuple[ServerConnection, str]
 
 
+@dataclass(slots=True, frozen=True)
+class Standing:
+    """How this node's connection to a peer stands.
+
+    Attributes:
+        introduction: what the peer said of itself; None while there is no connection.
+        fault: why there is none; None while there is one, or before the first attempt has ended.
+        refused: the peer was reached, and one side does not accept the other.
+    """
+
+    address: str
+    introduction: Introduction | None
+    fault: str | None
+    refused: bool
+
+
+def first_refusal(faults: Mapping[int, str]) -> str | None:
+    """The first of what stands between a node and its peers that is a peer's refusal, or None."""
+    return next((text for text in faults.values() if text.startswith("refused by")), None)
+
+
 class Identified(Protocol):
     """Any message of the wire."""
 
@@ -119,6 +141,12 @@ class PeerLinks:
         self._pool: PeerPool | None = None
         self._members: dict[int, str] = {}  # id -> address, without this node
         self._departed: dict[int, str] = {}  # those that left a moment ago
+        self._asked: dict[
+            int, str
+        ] = {}  # those that an `Init` of this node names, before it has begun
+        self._introduced: dict[int, Introduction] = {}  # who answered on our own connections
+        #: Called when a connection to a peer stands, or could not be made.
+        self.on_standing: Callable[[], None] = lambda: None
         self._unanswered: dict[tuple[int, type], deque[_Origin]] = {}
         #: By peer and forward id. Every forward is answered once, so this is as long as the replica's queues.
         self._forwards: dict[tuple[int, int], tuple[_Origin, RequestKind]] = {}
@@ -165,8 +193,48 @@ class PeerLinks:
         for peer in members:
             self._departed.pop(peer, None)
         new = [peer for peer in members if peer not in self._members]
-        self._members = members
+        self._members, self._asked = members, {}
         self._connect(new)
+
+    def ask(self, nodes: Mapping[int, str]) -> None:
+        """Keep connections to these nodes (id -> address) as well, before there is a configuration; none: no more."""
+        for peer in self._asked:
+            if peer not in nodes:
+                self._admission.closed(peer)
+        self._asked = dict(nodes)
+        self._connect([])
+
+    def standings(self) -> dict[int, Standing]:
+        """How the connection to each peer stands."""
+        assert self._pool is not None, "use_pool comes first"
+        return {
+            state.peer_id: Standing(
+                state.address,
+                self._introduced.get(state.peer_id) if state.connected else None,
+                None if state.connected else state.last_error,
+                state.refused,
+            )
+            for state in self._pool.peer_states()
+        }
+
+    def fault_of(self, peer_id: int) -> str | None:
+        """Why there is no connection to this peer, or None if there is one, or none is wanted."""
+        standing = self.standings().get(peer_id)
+        if standing is None or standing.introduction is not None:
+            return None
+        return standing.fault or "there is no connection to it yet"
+
+    def refusals(self) -> dict[int, str]:
+        """What stands between this node and each member that it has reached and does not get on with, by id."""
+        return {
+            peer: standing.fault
+            for peer, standing in self.standings().items()
+            if standing.refused and standing.fault and peer in self._members
+        }
+
+    def refusal(self) -> str | None:
+        """Why a member will have nothing to do with this node (removed, wiped), or None."""
+        return first_refusal(self.refusals())
 
     def stop(self) -> None:
         """Make no connection any more; the pool may be closed."""
@@ -179,7 +247,7 @@ class PeerLinks:
 
     def _connect(self, new: Sequence[int]) -> None:
         assert self._pool is not None, "use_pool comes first"
-        self._pool.set_peers({**self._departed, **self._members})
+        self._pool.set_peers({**self._departed, **self._asked, **self._members})
         for peer in new:
             self._pool.wake(peer)  # it may have been here before, and refused
 
@@ -258,22 +326,15 @@ class PeerLinks:
 
     def on_unreachable(self, peer_id: int) -> None:
         """What was in flight to the peer is lost."""
-        self._log.warning("peer unreachable", peer=peer_id, why=self._last_error(peer_id))
+        self._log.warning("peer unreachable", peer=peer_id, why=self.fault_of(peer_id))
+        self._admission.closed(peer_id)
         self._post(PeerSupports(peer_id, None))
         self._post(PeerUnreachable(peer_id))
+        self.on_standing()
 
     def on_connected(self, peer_id: int) -> None:
         """Our connection to the peer stands; the transport has said so in the log."""
-
-    def _last_error(self, peer_id: int) -> str | None:
-        assert self._pool is not None, "use_pool comes first"
-        return next((s.last_error for s in self._pool.peer_states() if s.peer_id == peer_id), None)
-
-    def refusal(self) -> str | None:
-        """What a member said that will have nothing to do with this node; None while none does."""
-        assert self._pool is not None, "use_pool comes first"
-        said = (state.last_error for state in self._pool.peer_states() if not state.connected)
-        return next((error for error in said if error and error.startswith("refused by")), None)
+        self.on_standing()
 
     # -- incoming: connections of peers ------------------------------------------------------------
 
@@ -309,6 +370,7 @@ class PeerLinks:
         """See `PeerPool.check_reply`."""
         peer = introduction_of(reply)
         self._admission.admit_answer(peer)
+        self._introduced[peer.node_id] = peer
         self._post(PeerSupports(peer.node_id, peer.support))
 
     def on_message(self, connection: ServerConnection, message: object) -> bool:
@@ -339,6 +401,7 @@ class PeerLinks:
         if peer is None:
             return
         self._identity.release(peer.cluster_id)
+        self._admission.closed(peer.node_id)
         for key, waiting in list(self._unanswered.items()):
             if key[0] == peer.node_id:
                 kept = [origin for origin in waiting if origin[0] is not connection]

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from itertools import count
-from typing import Any, Protocol, cast
-from uuid import uuid4
+from typing import Any, Final, Protocol, cast
 
 from pydantic import JsonValue
 
 from qcore.core.entry import Membership
-from qcore.core.raft import RaftCore
 from qcore.core.text import utf8_length
 from qcore.errors import (
-    ConfigError,
     LocalProtocolError,
     NotLeader,
     OutcomeUnknown,
@@ -31,16 +28,18 @@ from qcore.errors import (
 from qcore.node.application import Application
 from qcore.node.clock import now_us
 from qcore.node.config import NodeConfig
-from qcore.node.management import MAX_MEMBERS, ManagementDesk
+from qcore.node.initialising import Initialiser
+from qcore.node.management import ManagementDesk
 from qcore.node.metrics import NodeMetrics
+from qcore.node.peers import PeerLinks
 from qcore.node.places import Places
 from qcore.node.routing import counted_as, route
 from qcore.replica.events import ClientRequest, InitCluster, ReplicaEvent, Reply
 from qcore.replica.flow import Flow
 from qcore.replica.identity import ClusterIdentity
 from qcore.replica.messages import RequestKind
+from qcore.replica.replica import Replica
 from qcore.shown import ERROR, cut
-from qcore.transport.address import parse_address
 from qcore.transport.codec import encode_reply
 from qcore.transport.perform import Consistency, SessionUse
 from qcore.transport.server import ServerConnection
@@ -53,6 +52,9 @@ from qcore.transport.wire import (
     Ok,
     failure,
 )
+
+#: How often an `Init` that is under way is looked at.
+_INIT_LOOKS_S: Final = 0.1
 
 
 class PerformEnvelope(Protocol):
@@ -75,7 +77,8 @@ class RequestDesk:
         metrics: counts.
         config: how long a request may take, how large it may be, and how many of them, and bytes of them, may be in
             progress: more are refused, before they wait anywhere.
-        core: looked at for the configuration in force.
+        replica: looked at for the configuration in force.
+        links: to the other nodes.
     """
 
     def __init__(
@@ -86,16 +89,15 @@ class RequestDesk:
         metrics_object: Callable[[], dict[str, JsonValue]],
         metrics: NodeMetrics,
         config: NodeConfig,
-        core: RaftCore,
+        replica: Replica,
+        links: PeerLinks,
     ) -> None:
-        self._management = ManagementDesk(core, config.request_timeout_ms)
+        self._management = ManagementDesk(replica.core, config.request_timeout_ms)
         self._application = application
-        self._identity = identity
         self._post = post
         self._metrics_object = metrics_object
         self._metrics = metrics
         self._timeout_ms = config.request_timeout_ms
-        self._never_leads = config.priority == 0
         self._max_command_bytes = config.max_command_bytes
         longest_us, now = config.election_timeout_max_ms * 1000, now_us()
         self._flow = Flow(config.max_pending_requests, config.max_pending_bytes, longest_us, now)
@@ -109,8 +111,18 @@ class RequestDesk:
         self._refuse_writes: QcoreError | None = None
         #: Called when this node's `Init` has committed, with a function to call when the reply may go out.
         self.after_init: Callable[[Callable[[], None]], None] = lambda done: done()
-        #: The address that `Init` without nodes gives to this node.
-        self.own_address = ""
+        self.initialiser = Initialiser(
+            identity,
+            replica.core,
+            links,
+            self._write_first,
+            replica.versions.first,
+            config.request_timeout_ms,
+            never_leads=config.priority == 0,
+            advertised=None if config.advertise_addr is None else str(config.advertise_addr),
+        )
+        links.on_standing = self.advance_init
+        self._init_timer: asyncio.TimerHandle | None = None
 
     # -- incoming --------------------------------------------------------------------------------
 
@@ -205,46 +217,43 @@ class RequestDesk:
         return TooLarge(f"the request has {size} bytes, the limit is {limit}: split it")
 
     def _init(self, connection: ServerConnection, message: Init) -> None:
-        try:
-            if self._refuse_all is not None:
-                raise self._refuse_all
-            membership = self._first_membership(message.nodes)
-        except QcoreError as error:
-            connection.send(InitResponse(message.id, *failure(error)))
-            return
-
-        def finished(reply: Reply) -> None:
-            if reply.error is not None:
-                connection.send(InitResponse(message.id, *failure(reply.error)))
+        def settled(error: QcoreError | None) -> None:
+            if error is not None:
+                connection.send(InitResponse(message.id, *failure(error)))
             else:
                 self.after_init(lambda: connection.send(InitResponse(message.id, Ok(None))))
 
-        self.ask(lambda number: InitCluster(number, membership, self._timeout_ms), finished)
+        if self._refuse_all is not None:
+            settled(self._refuse_all)
+            return
+        self.initialiser.begin(message.nodes, message.token, now_us(), settled)
+        self._init_later()
 
-    def _first_membership(self, nodes: Sequence[tuple[int, str]]) -> Membership:
-        identity = self._identity
-        if identity.cluster_id is not None:
-            raise ConfigError(
-                f"node {identity.node_id} is already a member of cluster {identity.cluster_id}; "
-                "a cluster is initialised once"
-            )
-        if identity.courted_by is not None:
-            raise ConfigError(
-                f"node {identity.node_id} is already about to join cluster {identity.courted_by}; "
-                "send Init to one node only"
-            )
-        if self._never_leads:
-            # It alone would hold the first configuration, which the first leader has to commit: nobody could.
-            raise ConfigError(
-                f"node {identity.node_id} has priority 0 and never leads: send Init to a node that may lead"
-            )
-        for position, (node_id, address) in enumerate(nodes):
-            if node_id != identity.node_id and address == self.own_address:
-                raise ConfigError(
-                    f"nodes[{position}]: {address} is given to node {node_id}, and it is node {identity.node_id} that "
-                    "listens there: are ids or addresses swapped?"
-                )
-        return first_membership(nodes or [(identity.node_id, self.own_address)], identity.node_id)
+    def advance_init(self) -> None:
+        """A connection to another node changed: an `Init` may go on."""
+        self.initialiser.advance(now_us())
+
+    def _init_later(self) -> None:
+        """Have an `Init` that is under way looked at now and then, for its deadline and for what links do not say."""
+        if self._init_timer is not None:
+            self._init_timer.cancel()
+            self._init_timer = None
+        if self.initialiser.waiting:
+            loop = asyncio.get_running_loop()
+            self._init_timer = loop.call_later(_INIT_LOOKS_S, self._look_at_init)
+
+    def _look_at_init(self) -> None:
+        self.advance_init()
+        self._init_later()
+
+    def _write_first(
+        self,
+        membership: Membership,
+        same_everywhere: bool,
+        timeout_ms: int,
+        done: Callable[[Reply], None],
+    ) -> None:
+        self.ask(lambda number: InitCluster(number, membership, timeout_ms, same_everywhere), done)
 
     def _not_a_request(self, connection: ServerConnection, message: object) -> None:
         """A known message that makes no sense here, such as a response."""
@@ -293,7 +302,7 @@ class RequestDesk:
     @property
     def in_progress(self) -> int:
         """Requests without an outcome."""
-        return len(self._performs) + len(self._callbacks)
+        return len(self._performs) + len(self._callbacks) + self.initialiser.waiting
 
     @property
     def refuses_writes(self) -> bool:
@@ -307,40 +316,12 @@ class RequestDesk:
     def close(self) -> None:
         """Take no more requests; those in progress go on."""
         self._refuse_all = NotLeader()
+        self.initialiser.stop()
+        if self._init_timer is not None:
+            self._init_timer.cancel()
 
     def abandon(self, why: str) -> None:
         """End every request in progress: what it did is unknown."""
         for request_id in [*self._performs, *self._callbacks]:
             self.on_reply(Reply(request_id, None, 0, OutcomeUnknown(why)))
-
-
-def first_membership(nodes: Sequence[tuple[int, str]], own_id: int) -> Membership:
-    """The first configuration of a cluster with a fresh cluster id.
-
-    Args:
-        nodes: id and `host:port` of every voter.
-        own_id: must be among them.
-
-    Raises:
-        ConfigError: an id or address is wrong or given twice, or the own id is missing.
-    """
-    if len(nodes) > MAX_MEMBERS:
-        raise ConfigError(f"{len(nodes)} nodes are named; a cluster has at most {MAX_MEMBERS}")
-    addresses: dict[int, str] = {}
-    for position, (node_id, text) in enumerate(nodes):
-        address = str(parse_address(text, f"nodes[{position}]"))
-        if node_id in addresses:
-            raise ConfigError(f"nodes[{position}]: node {node_id} is named twice")
-        if address in addresses.values():
-            raise ConfigError(f"nodes[{position}]: {address} is given to two nodes")
-        addresses[node_id] = address
-    if own_id not in addresses:
-        raise ConfigError(
-            f"nodes: this is node {own_id}, and it is not among {sorted(addresses)}; "
-            "send Init to one of the nodes that it names"
-        )
-    return Membership(
-        voters=tuple(sorted(addresses)),
-        addresses=tuple(sorted(addresses.items())),
-        cluster_id=uuid4().hex,
-    )
+        self.initialiser.abandon(OutcomeUnknown(why))

@@ -17,6 +17,7 @@ from qcore.core.status import CoreStatus, SnapshotProgress
 from qcore.core.version import ClusterVersion, VersionSupport
 from qcore.node import divergence
 from qcore.node.metrics import Exposition, NodeMetrics
+from qcore.node.peers import first_refusal
 from qcore.storage.footprint import Footprint
 from qcore.transport.pool import PeerState
 from qcore.transport.server import ServerStats
@@ -65,8 +66,9 @@ class Around:
         cluster_id: the cluster it belongs to, or None.
         stopping: the node is shutting down.
         failure: why the node has stopped working, or None.
-        refusal: why a member will have nothing to do with this node (removed, wiped), or None.
+        refusals: by id, what stands between this node and each member that it has reached and does not get on with.
         removed: why this node is no member of its cluster any more, or None.
+        address: what others are to dial; empty before the node listens.
         disk_full: writes are refused for lack of space.
         stored: what of log and snapshots is on disk.
         snapshot_stored_at: when this process last stored a snapshot, seconds since the Unix epoch, or 0.
@@ -83,8 +85,9 @@ class Around:
     cluster_id: str | None
     stopping: bool
     failure: str | None
-    refusal: str | None
+    refusals: Mapping[int, str]
     removed: str | None
+    address: str
     disk_full: bool
     stored: Footprint
     snapshot_stored_at: float
@@ -96,6 +99,11 @@ class Around:
     support: VersionSupport
     digests: Mapping[int, str]
     comparison: divergence.Comparison[int] | None
+
+    @property
+    def refusal(self) -> str | None:
+        """Why a member will have nothing to do with this node (removed, wiped), or None."""
+        return first_refusal(self.refusals)
 
 
 def metrics_object(
@@ -148,6 +156,8 @@ def metrics_object(
         "qcore": {
             "version": qcore.__version__,
             "cluster_id": around.cluster_id,
+            "address": around.address,
+            "peer_refusals": {str(peer): text for peer, text in around.refusals.items()},
             "apply_rules": {
                 "active": around.version.rules,
                 "supported": [around.support.rules_min, around.support.rules_max],

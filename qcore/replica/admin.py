@@ -47,12 +47,16 @@ class _Change:
 
 @dataclass(slots=True)
 class _CatchUp:
-    """A learner on its way. Each round replicates what the log held when the round began."""
+    """A learner on its way. Each round replicates what the log held when the round began.
+
+    `added_in` is the term in which this node made it a member for this request, or None if it was one before.
+    """
 
     request: Request
     node_id: int
     goal: int
     began_at: int
+    added_in: int | None
     rounds: int = 1
 
 
@@ -65,6 +69,16 @@ class _Handover:
     term: int
 
 
+@dataclass(slots=True)
+class _Undoing:
+    """A learner that never answered is being removed again, by the configuration at `index`."""
+
+    request: Request
+    index: int
+    term: int
+    text: str
+
+
 class Admin:
     """The unfinished changes, catch-ups and transfers of one replica."""
 
@@ -75,12 +89,13 @@ class Admin:
         self._max_requests = config.max_admin_requests
         self._changes: list[_Change] = []
         self._catch_ups: list[_CatchUp] = []
+        self._undoings: list[_Undoing] = []
         self._handovers: list[_Handover] = []
         self._proofs: list[Request] = []
 
     @property
     def idle(self) -> bool:
-        return not (self._changes or self._catch_ups or self._handovers)
+        return not (self._changes or self._catch_ups or self._undoings or self._handovers)
 
     # -- requests --------------------------------------------------------------------------------
 
@@ -119,6 +134,7 @@ class Admin:
             )
             return
         known = membership.address_of(event.node_id) == event.address
+        added_in: int | None = None
         if event.node_id not in membership.learners or not known:
             change = ChangeMembership(
                 membership.voters,
@@ -128,8 +144,10 @@ class Admin:
             )
             if not self._accepted(request, change):
                 return
+            if event.node_id not in membership.learners:
+                added_in = owner.core.term
         self._catch_ups.append(
-            _CatchUp(request, event.node_id, owner.core.last_log_index, owner.now)
+            _CatchUp(request, event.node_id, owner.core.last_log_index, owner.now, added_in)
         )
 
     def transfer(self, event: TransferLeader) -> None:
@@ -160,6 +178,7 @@ class Admin:
         """
         waiting = [change.request for change in self._changes]
         waiting += [item.request for item in self._catch_ups]
+        waiting += [item.request for item in self._undoings]
         self._proofs = [held for held in self._proofs if not held.done]
         waiting += [item.request for item in self._handovers]
         waiting += self._proofs
@@ -229,8 +248,11 @@ class Admin:
         return ChangeRefusedError(
             "unreachable",
             f"{silent} of the voters {voters} do not answer, and without a majority of them nothing could be "
-            "committed any more: start them first, or leave them out",
+            f"committed any more: start them first, or leave them out ({self._reasons(silent)})",
         )
+
+    def _reasons(self, peers: list[int]) -> str:
+        return "; ".join(f"node {peer}: {self._owner.why_silent(peer)}" for peer in peers)
 
     # -- progress --------------------------------------------------------------------------------
 
@@ -238,26 +260,26 @@ class Admin:
         """After each step: settle what is finished."""
         self._changes = [change for change in self._changes if not self._change_done(change)]
         self._catch_ups = [item for item in self._catch_ups if not self._caught_up(item)]
+        self._undoings = [item for item in self._undoings if not self._undone(item)]
         self._handovers = [item for item in self._handovers if not self._handed_over(item)]
 
     def expire(self, request: Request) -> QcoreError | None:
-        """The error for a request of this kind whose deadline came; None if it is not one."""
+        """The error for a request of this kind whose deadline came; None if it is not one.
+
+        The deadline may be moved: the request then goes on.
+        """
         for change in self._changes:
             if change.request is request:
                 self._changes.remove(change)
-                return OutcomeUnknown(
-                    "the membership change was not committed in time; it may still finish: look at the members"
-                )
+                return self._not_committed()
         for item in self._catch_ups:
             if item.request is request:
                 self._catch_ups.remove(item)
-                core = self._owner.core
-                if core.membership_index > core.commit:
-                    return OutcomeUnknown(
-                        f"the change that adds learner {item.node_id} was not committed in time; it may still be: look "
-                        "at the members"
-                    )
-                return self._behind(item, "in time")
+                return self._give_up(item)
+        for undoing in self._undoings:
+            if undoing.request is request:
+                self._undoings.remove(undoing)
+                return _not_known_removed(undoing)
         for handover in self._handovers:
             if handover.request is request:
                 self._handovers.remove(handover)
@@ -321,6 +343,60 @@ class Admin:
         item.began_at = owner.now
         return False
 
+    def _give_up(self, item: _CatchUp) -> QcoreError | None:
+        """The error for a catch-up whose time is up; None if the learner is to be removed first.
+
+        A learner that never answered was meant to be another node, or another address: it would only be in the way. One
+        that answered, or was a member before, may hold what is in the log.
+        """
+        owner, core = self._owner, self._owner.core
+        if core.membership_index > core.commit:
+            return self._not_committed()
+        if core.has_answered(item.node_id):
+            return self._behind(item, "in time")
+        why = (
+            f"learner {item.node_id} did not catch up in time, and never answered: "
+            f"{owner.why_silent(item.node_id)}"
+        )
+        others = [held for held in self._catch_ups if held.node_id == item.node_id]
+        if item.added_in != core.term or core.role != "leader" or others:
+            for held in others:
+                held.added_in = item.added_in
+            return NotCaughtUp(
+                f"{why}; it stays a learner: ask again once it answers, or remove it"
+            )
+        membership = core.membership
+        learners = tuple(node for node in membership.learners if node != item.node_id)
+        verdict = _verdict(owner.step_core(ChangeMembership(membership.voters, learners, (), 0)))
+        if isinstance(verdict, ChangeRefused):
+            return NotCaughtUp(
+                f"{why}; it is still a learner, because it could not be removed ({verdict.reason}): remove it"
+            )
+        item.request.deadline = owner.now + self._election_timeout_us
+        self._undoings.append(_Undoing(item.request, core.membership_index, core.term, why))
+        return None
+
+    def _undone(self, item: _Undoing) -> bool:
+        core = self._owner.core
+        if core.role != "leader" or core.term != item.term:
+            self._owner.fail(item.request, _not_known_removed(item))
+            return True
+        if core.commit < item.index:
+            return False
+        self._owner.fail(item.request, NotCaughtUp(f"{item.text}; it was removed again"))
+        return True
+
+    def _not_committed(self) -> OutcomeUnknown:
+        """A change was begun, and its time is up."""
+        core = self._owner.core
+        since = self._owner.now - self._longest_timeout_us
+        answered = {peer: core.answered_at(peer) for peer in core.membership.members()}
+        silent = [peer for peer, at in answered.items() if at is not None and at < since]
+        said = f" ({self._reasons(silent)})" if silent else ""
+        return OutcomeUnknown(
+            f"the membership change was not committed in time{said}; it may still finish: look at the members"
+        )
+
     def _behind(self, item: _CatchUp, limit: str) -> NotCaughtUp:
         core = self._owner.core
         match = core.match_of(item.node_id) or 0
@@ -362,6 +438,12 @@ class Admin:
             if core.may_be_taken_over
             else f"the transfer {state}: the voter that is to take over is still catching up: look who leads"
         )
+
+
+def _not_known_removed(item: _Undoing) -> NotCaughtUp:
+    return NotCaughtUp(
+        f"{item.text}; its removal was begun and is not known to be committed: look at the members"
+    )
 
 
 def _verdict(effects: list[Effect]) -> Effect:

@@ -106,11 +106,16 @@ class PeerSupports:
 
 @dataclass(slots=True)
 class InitCluster:
-    """Begin a cluster; answered by a `Reply` once the configuration is committed, or refused."""
+    """Begin a cluster; answered by a `Reply` once the configuration is committed, or refused.
+
+    With `same_everywhere` other nodes may begin the same cluster, each for itself: the first entries then hold nothing
+    of this node's own, no time stamp either.
+    """
 
     request_id: int
     membership: Membership
     timeout_ms: int
+    same_everywhere: bool = False
 
 
 @dataclass(slots=True)

@@ -3,14 +3,23 @@
 A node without a cluster takes the messages of the first cluster that speaks to it, because that is how it
 is made a member; it listens to one cluster at a time, and belongs to it for good once the
 cluster's configuration is in its log. From then on every other cluster is refused.
+
+While an `Init` of its own is under way, a node offers that cluster to the others and listens to no other one. So of
+several clusters that are begun at once from one list of members, at most one is accepted by a majority.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from qcore.core.version import VersionSupport
 from qcore.errors import RemoteProtocolError
+
+#: Part of each refusal by a node, or of one, that belongs to another cluster. 0.1.0 says the same.
+BELONGS_ELSEWHERE: Final = "belongs to cluster"
+#: Part of each refusal that passes by itself. 0.1.0 says the same.
+LISTENS_ELSEWHERE: Final = "is about to join cluster"
 
 
 @dataclass(slots=True, frozen=True)
@@ -45,8 +54,9 @@ class ClusterIdentity:
         self.incarnation = incarnation
         self.node_id = node_id
         self.cluster_id = cluster_id
-        self._courted_by: str | None = None
-        self._courting_connections = 0
+        self._listens_to: str | None = None
+        self._listening_connections = 0
+        self._offered: str | None = None
 
     def join(self, cluster_id: str) -> bool:
         """Belong to this cluster from now on; False if that was so before.
@@ -61,8 +71,37 @@ class ClusterIdentity:
                 f"node {self.node_id} belongs to cluster {self.cluster_id} and cannot join {cluster_id}"
             )
         self.cluster_id = cluster_id
-        self._courted_by = None
+        self._listens_to = self._offered = None
         return True
+
+    def offer(self, cluster_id: str) -> None:
+        """Say that this node belongs to a cluster that it is about to begin, and listen to no other.
+
+        Until `withdraw`, or until it belongs to a cluster.
+
+        Raises:
+            RemoteProtocolError: it belongs to a cluster, or listens to another one.
+        """
+        present = self.cluster_id or self._listens_to
+        if self.cluster_id is not None or present not in (None, cluster_id):
+            raise RemoteProtocolError(
+                f"node {self.node_id} cannot begin cluster {cluster_id}: it listens to {present}"
+            )
+        self._offered = cluster_id
+
+    def withdraw(self) -> None:
+        """Offer no cluster any more."""
+        self._offered = None
+
+    @property
+    def is_offering(self) -> bool:
+        """Whether this node is about to begin a cluster."""
+        return self._offered is not None
+
+    @property
+    def introduced_as(self) -> str:
+        """The cluster that this node names to peers: its own, or the one that it offers; empty if there is none."""
+        return self.cluster_id or self._offered or ""
 
     def accept(self, node_id: int, cluster_id: str) -> None:
         """`examine` a peer and listen to it; a peer of a node without a cluster must be `release`d later.
@@ -72,8 +111,8 @@ class ClusterIdentity:
         """
         self.examine(node_id, cluster_id)
         if self.cluster_id is None:
-            self._courted_by = cluster_id
-            self._courting_connections += 1
+            self._listens_to = cluster_id
+            self._listening_connections += 1
 
     def examine(self, node_id: int, cluster_id: str) -> None:
         """Decide on a peer by its id and its cluster.
@@ -93,23 +132,25 @@ class ClusterIdentity:
         if self.cluster_id is not None:
             if cluster_id != self.cluster_id:
                 raise RemoteProtocolError(
-                    f"node {node_id} belongs to cluster {cluster_id}, node {self.node_id} to cluster "
+                    f"node {node_id} {BELONGS_ELSEWHERE} {cluster_id}, node {self.node_id} to cluster "
                     f"{self.cluster_id}; check the addresses, or give the node that moves an empty data directory"
                 )
-        elif self._courted_by not in (None, cluster_id):
-            raise RemoteProtocolError(
-                f"node {self.node_id} is about to join cluster {self._courted_by} and cannot listen to node "
-                f"{node_id} of cluster {cluster_id}"
-            )
+            return
+        for present, why in ((self._listens_to, ""), (self._offered, " by an Init of its own")):
+            if present not in (None, cluster_id):
+                raise RemoteProtocolError(
+                    f"node {self.node_id} {LISTENS_ELSEWHERE} {present}{why} and cannot listen to node "
+                    f"{node_id} of cluster {cluster_id}"
+                )
 
     def release(self, cluster_id: str) -> None:
         """A connection accepted before has closed; the last one frees a node that was not made a member."""
-        if self._courted_by == cluster_id:
-            self._courting_connections -= 1
-            if self._courting_connections == 0:
-                self._courted_by = None
+        if self._listens_to == cluster_id:
+            self._listening_connections -= 1
+            if self._listening_connections == 0:
+                self._listens_to = None
 
     @property
-    def courted_by(self) -> str | None:
+    def listens_to(self) -> str | None:
         """The cluster that speaks to this node while it belongs to none."""
-        return self._courted_by
+        return self._listens_to

@@ -17,6 +17,8 @@ from qcore.errors import RemoteProtocolError
 
 #: Characters in an incarnation. A node draws 32; more would only fill the memory and the disk of those who remember it.
 MAX_INCARNATION: Final = 128
+#: Part of what a member is told whose data was wiped. 0.1.0 says the same.
+WAS_WIPED: Final = "was wiped: its data directory is not the one that this node has met before"
 #: How many nodes are remembered that the configuration does not know (yet).
 MAX_STRANGERS: Final = 1000
 
@@ -64,9 +66,8 @@ class KnownMembers:
         known = self._known.get(node_id)
         if known is not None and incarnation and incarnation != known.incarnation:
             raise RemoteProtocolError(
-                f"node {node_id} was wiped: its data directory is not the one that this node has met before; "
-                f"it has forgotten its votes, so it is refused until node {node_id} was removed from the "
-                "cluster and added again"
+                f"node {node_id} {WAS_WIPED}; it has forgotten its votes, so it is refused until node {node_id} was "
+                "removed from the cluster and added again"
             )
 
     def meet(self, node_id: int, incarnation: str, membership: Membership) -> None:

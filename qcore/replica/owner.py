@@ -73,6 +73,10 @@ class Owner(Protocol):
         """Give the request an error as its one outcome."""
         ...
 
+    def why_silent(self, peer_id: int) -> str:
+        """What the host knows of a peer that does not answer, in words."""
+        ...
+
     def not_leader(self) -> NotLeader:
         """The error that names the leader as this node knows it."""
         ...

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from qcore.errors import RemoteProtocolError, StorageError
 from qcore.replica.identity import ClusterIdentity, Introduction
-from qcore.replica.known_members import KnownMembers
+from qcore.replica.known_members import MAX_STRANGERS, KnownMembers
 from qcore.replica.replica import Replica
 
 
@@ -43,12 +43,14 @@ class PeerAdmission:
         self._known = known
         self._on_unsaved = on_unsaved
         self._followed_index = 0  # there is no configuration at 0
+        #: Those that are connected, and named a cluster before this node belonged to one.
+        self._early: dict[int, Introduction] = {}
 
     def introduction(self) -> Introduction:
         """This node, as it says Hello now."""
         return Introduction(
             self.identity.node_id,
-            self.identity.cluster_id or "",
+            self.identity.introduced_as,
             self.identity.incarnation,
             self._core.membership_index,
             self._replica.versions.support,
@@ -96,7 +98,12 @@ class PeerAdmission:
         """Forget those who left, once another configuration is committed.
 
         One that is not committed may be taken back, and with it a removal: the member is then the one that was met.
+        Also meet those that said who they are before this node belonged to their cluster.
         """
+        if self._early and self.identity.cluster_id is not None:
+            early, self._early = self._early, {}
+            for peer in early.values():
+                self._meet(peer)
         if self._core.membership_index == self._followed_index:
             return
         index, membership = self._core.committed_membership
@@ -114,7 +121,17 @@ class PeerAdmission:
         except StorageError as error:
             self._on_unsaved(error)
 
+    def closed(self, node_id: int) -> None:
+        """A connection to this node has ended: before the next one its data may be wiped."""
+        self._early.pop(node_id, None)
+
     def _meet(self, peer: Introduction) -> None:
+        if (
+            self.identity.cluster_id is None
+            and peer.cluster_id
+            and len(self._early) < MAX_STRANGERS
+        ):
+            self._early[peer.node_id] = peer
         if peer.cluster_id and peer.cluster_id == self.identity.cluster_id:
             try:
                 self._known.meet(peer.node_id, peer.incarnation, self._core.membership)
@@ -149,8 +166,10 @@ class PeerAdmission:
 
     def _check_version(self, peer: Introduction) -> None:
         versions = self._replica.versions
-        # The newest in the log, not the one applied so far: the peer will be sent that entry.
-        fault = peer.support.fault_with(self._core.newest_version)
+        # The newest in the log, not the one applied so far: the peer will be sent that entry. A node that is about to
+        # begin a cluster has none yet.
+        newest = versions.first() if self.identity.is_offering else None
+        fault = peer.support.fault_with(newest or self._core.newest_version)
         if fault is None and peer.support.machine not in ("", versions.support.machine):
             # Not recorded yet (rules 1, or a node without a log): two programs that differ must not meet all the same.
             fault = (

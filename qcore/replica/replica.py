@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from qcore.core.effects import (
@@ -142,6 +142,8 @@ class Replica:
         self.machine = machine
         self._now = now
         self._wall_us = 0
+        #: What the host knows of a peer that it has no connection to, for the texts of errors; None if nothing.
+        self.fault_of: Callable[[int], str | None] = lambda peer_id: None
         self._out: list[ReplicaEffect] = []
         self._batch: list[Request] = []
         self._writes: dict[int, Request] = {}  # by log index
@@ -311,9 +313,10 @@ class Replica:
 
     def _init_cluster(self, event: InitCluster, wall_us: int) -> None:
         request = self.open_request(event.request_id, event.timeout_ms)
+        stamp_us = 0 if event.same_everywhere else wall_us
         try:
             effects = self.core.step(
-                Bootstrap(event.membership, wall_us, self.versions.first()), self._now, wall_us
+                Bootstrap(event.membership, stamp_us, self.versions.first()), self._now, wall_us
             )
         except ConfigError as error:
             self.fail(request, error)
@@ -582,6 +585,9 @@ class Replica:
                 or self._copies.expire(request)
                 or self.versions.expire(request)
             )
+            if request.deadline > self._now:
+                self._deadlines.add(request)  # what was begun for it has to be undone first
+                continue
             self._forget(request)
             self.fail(request, error or error_of_expiry(request))
 
@@ -634,6 +640,10 @@ class Replica:
             self._out.append(Reply(request.request_id, None, 0, error))
         else:
             self.send(request.from_peer, response_of_error(request, error))
+
+    def why_silent(self, peer_id: int) -> str:
+        """See `Owner`."""
+        return self.fault_of(peer_id) or "it does not answer"
 
     def not_leader(self) -> NotLeader:
         """The error that names the leader as this node knows it."""

@@ -140,8 +140,11 @@ class Versions:
         for item in self._upgrades:
             if item[0] is request:
                 self._upgrades.remove(item)
+                unfit = self._unfit(replace(self.active, machine_version=item[1]))
+                why = "" if unfit is None else f" ({unfit})"
                 return OutcomeUnknown(
-                    "the state machine's version was not raised in time; it may still be: look at the cluster's status"
+                    f"the state machine's version was not raised in time{why}; it may still be: look at the cluster's "
+                    "status"
                 )
         return None
 
@@ -198,7 +201,8 @@ class Versions:
         for member in core.membership.members():
             support = self.support if member == core.node_id else self.members.get(member)
             if support is None:
-                return f"node {member} is not connected: what it supports is not known"
+                why = self._owner.why_silent(member)
+                return f"node {member} is not connected ({why}): what it supports is not known"
             fault = support.fault_with(version)
             if fault is not None:
                 return f"node {member} cannot follow: {fault}: upgrade it first"

@@ -79,8 +79,9 @@ class PeerSessions:
 
     def disconnect(self, peer_id: int) -> None:
         """The peer's process died: the next message begins another connection."""
+        self.admission.closed(peer_id)
         if self._accepted.pop(peer_id, None) is not None:
-            self.admission.identity.release(self.admission.identity.courted_by or "")
+            self.admission.identity.release(self.admission.identity.listens_to or "")
 
     def joined(self, cluster_id: str) -> None:
         """The node's log names its cluster."""

@@ -45,6 +45,7 @@ class PeerState:
         retry_in_s: pause before the next attempt, or None while connected or connecting.
         queued_bytes: handed to the connection and not yet taken by the socket.
         sent, received, dropped: messages since the peer was added.
+        refused: the last attempt reached a node, and one side does not accept the other.
     """
 
     peer_id: int
@@ -56,6 +57,7 @@ class PeerState:
     sent: int
     received: int
     dropped: int
+    refused: bool = False
 
 
 class HelloRefused(RemoteProtocolError):
@@ -108,6 +110,7 @@ class PeerLink:
         self.dropped = 0
         self.last_error: str | None = None
         self._connection: PeerConnection | None = None
+        self._refused = False
         self._told_unreachable = False
         self._stopped = False
         self._retry_in_s: float | None = None
@@ -170,6 +173,7 @@ class PeerLink:
             sent=self.sent,
             received=self.received,
             dropped=self.dropped,
+            refused=self._refused and not self.connected,
         )
 
     @property
@@ -210,6 +214,7 @@ class PeerLink:
                 if str(error) != self.last_error and not self._stopped:
                     logger.warning("node %d at %s: %s", self.peer_id, self.address, error)
                 self.last_error = str(error)
+            self._refused = refused
             if self._stopped:
                 return
             self._tell_unreachable()

@@ -73,6 +73,40 @@ def test_a_member_of_the_own_cluster_is_remembered_and_a_stranger_is_not(tmp_pat
         gate.check(Introduction(2, "", "another"))
 
 
+def test_a_member_that_was_met_before_this_node_joined_is_remembered_while_it_is_connected(
+    tmp_path: Path,
+) -> None:
+    """Nodes that begin a cluster together say Hello before it exists, and maybe never again."""
+    config = ReplicaConfig(RaftConfig(1))
+    replica = Replica(config, KeyValueMachine(), DurableState(), rng=random.Random(1), now=0)
+    identity = ClusterIdentity(1, None)
+    gate = PeerAdmission(replica, identity, load_known_members(tmp_path), lambda _error: None)
+    for peer in (2, 3):
+        gate.admit(Introduction(peer, "red", "first"))
+    gate.closed(3)
+    gate.follow_committed()
+    identity.join("red")
+    gate.follow_committed()
+    with pytest.raises(RemoteProtocolError, match="node 2 was wiped"):
+        gate.check(Introduction(2, "red", "second"))
+    gate.check(Introduction(3, "red", "second"))
+
+
+def test_who_could_not_follow_the_first_entries_is_refused_before_they_are_written(
+    tmp_path: Path,
+) -> None:
+    """Connected, it would be sent them, and end."""
+    config = ReplicaConfig(RaftConfig(1))
+    replica = Replica(config, KeyValueMachine(), DurableState(), rng=random.Random(1), now=0)
+    identity = ClusterIdentity(1, None)
+    gate = PeerAdmission(replica, identity, load_known_members(tmp_path), lambda _error: None)
+    old = Introduction(2, "", "two", support=VersionSupport(1, 1))
+    gate.admit_answer(old)
+    identity.offer("red")
+    with pytest.raises(RemoteProtocolError, match="this program supports version 1"):
+        gate.admit_answer(old)
+
+
 def test_a_removal_that_may_be_taken_back_makes_nobody_a_new_member(tmp_path: Path) -> None:
     """Whoever was wiped meanwhile would be taken for itself if the removal is not committed after all."""
 

@@ -17,8 +17,8 @@ from qcore.errors import NotLeader, Overloaded, Refused
 from qcore.node import inbox as inbox_module
 from qcore.node import views
 from qcore.node.application import EntityPerform
+from qcore.node.first_cluster import MAX_MEMBERS
 from qcore.node.inbox import Inbox
-from qcore.node.management import MAX_MEMBERS
 from qcore.node.remote import error_from, pause_after
 from qcore.replica.events import ClientRequest, PeerMessageReceived
 from qcore.replica.flow import Flow
@@ -119,7 +119,7 @@ def test_a_cluster_cannot_begin_at_a_node_that_never_leads(tmp_path: Path) -> No
     async def scenario() -> None:
         async with running(tmp_path, begin=False, priority=0) as world:
             with pytest.raises(Refused, match="priority 0 and never leads"):
-                await world.client.init([(1, world.address), (2, "h:9")])
+                await world.client.init([(1, world.address), (2, "127.0.0.1:9")])
             assert (await world.client.get_metrics())["current_term"] == 0, "nothing has begun"
 
     asyncio.run(scenario())

@@ -36,7 +36,7 @@ def test_a_new_node_listens_to_one_cluster_at_a_time() -> None:
         identity.accept(4, "blue")
     identity.release("red")
     identity.accept(4, "blue")
-    assert identity.courted_by == "blue"
+    assert identity.listens_to == "blue"
 
 
 def test_joining_is_once_and_for_all() -> None:
@@ -49,3 +49,25 @@ def test_joining_is_once_and_for_all() -> None:
     identity.release("red")
     with pytest.raises(RemoteProtocolError):
         identity.accept(4, "blue")
+
+
+def test_a_node_that_offers_a_cluster_listens_to_no_other_one() -> None:
+    identity = ClusterIdentity(1, None)
+    identity.offer("red")
+    assert identity.introduced_as == "red"
+    with pytest.raises(
+        RemoteProtocolError, match="about to join cluster red by an Init of its own"
+    ):
+        identity.accept(2, "blue")
+    identity.accept(2, "red")
+    identity.withdraw()
+    assert identity.introduced_as == ""
+    with pytest.raises(RemoteProtocolError, match="about to join cluster red"):
+        identity.accept(3, "blue")
+    with pytest.raises(RemoteProtocolError, match="cannot begin cluster blue: it listens to red"):
+        identity.offer("blue")
+    identity.release("red")
+    identity.offer("blue")
+    identity.join("blue")
+    with pytest.raises(RemoteProtocolError, match="cannot begin"):
+        identity.offer("red")

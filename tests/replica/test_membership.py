@@ -80,17 +80,94 @@ def test_a_learner_is_added_and_answered_once_it_has_caught_up() -> None:
     assert leader.replica.core.membership.voters == (1, 2, 3)
 
 
-def test_a_learner_that_is_away_is_an_error_that_says_how_far_behind_it_is() -> None:
+def away(timeout_ms: int = 1000) -> tuple[Cluster, Host]:
+    """Node 4 is added, and never answers; the request's time is up."""
     cluster = grown()
     leader = cluster.leader()
     cluster.cut = {4}
-    leader.step(AddLearner(100, 4, "10.0.0.4:80", 1000))
-    cluster.pass_time(1200)
-    leader.step(Tick())
-    error = last_reply(leader).error
-    assert isinstance(error, NotCaughtUp)
-    assert "0 of 8 entries" in str(error)
+    leader.replica.fault_of = lambda peer: f"nobody listens at node {peer}"
+    leader.step(AddLearner(100, 4, "10.0.0.4:80", timeout_ms))
     assert leader.replica.core.membership.learners == (4,)
+    cluster.pass_time(timeout_ms - 50)
+    return cluster, leader
+
+
+def failure_of(host: Host, request_id: int) -> str:
+    (error,) = [reply.error for reply in host.replies if reply.request_id == request_id]
+    assert isinstance(error, NotCaughtUp)
+    return str(error)
+
+
+def test_a_learner_that_never_answered_is_removed_again_and_the_error_says_why() -> None:
+    cluster, leader = away()
+    cluster.pass_time(100)
+    text = failure_of(leader, 100)
+    assert "nobody listens at node 4" in text
+    assert text.endswith("it was removed again")
+    assert not leader.replica.core.membership.learners
+    assert leader.replica.core.membership_index <= leader.replica.core.commit
+
+
+def test_a_removal_that_is_not_known_to_be_committed_is_not_said_to_have_happened() -> None:
+    cluster, leader = away()
+    cluster.cut = {2, 3, 4}
+    leader.step()
+    cluster.pass_time(50)
+    assert not [reply for reply in leader.replies if reply.request_id == 100], "it waits"
+    cluster.pass_time(600)
+    assert "not known to be committed" in failure_of(leader, 100)
+
+
+def test_a_leader_that_is_deposed_does_not_say_that_the_learner_is_gone() -> None:
+    cluster, leader = away()
+    cluster.cut = {1, 4}
+    cluster.pass_time(100)
+    cluster.elect(2)
+    cluster.cut = {4}
+    cluster.pass_time(200)
+    assert "not known to be committed" in failure_of(leader, 100)
+    assert cluster.leader().replica.core.membership.learners == (4,)
+
+
+def test_a_learner_that_answered_once_stays_and_the_error_says_how_far_behind_it_is() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    leader.step(AddLearner(100, 4, "10.0.0.4:80", 5000))
+    cluster.pass_time(200)
+    cluster.cut = {4}
+    leader.request(7, put("x", 7))
+    cluster.settle()
+    leader.step(AddLearner(101, 4, "10.0.0.4:80", 1000))
+    cluster.pass_time(1200)
+    text = failure_of(leader, 101)
+    assert f"it has 8 of {leader.replica.core.last_log_index} entries" in text
+    assert leader.replica.core.membership.learners == (4,)
+
+
+def test_a_learner_that_was_a_member_before_the_request_is_not_removed() -> None:
+    """It may hold the log, and be down for a moment: this leader has not heard it, another one may have."""
+    cluster = grown()
+    cluster.leader().step(AddLearner(100, 4, "10.0.0.4:80", 5000))
+    cluster.pass_time(200)
+    cluster.cut = {4}
+    new = cluster.elect(2)
+    new.step(AddLearner(101, 4, "10.0.0.4:80", 1000))
+    cluster.pass_time(1200)
+    text = failure_of(new, 101)
+    assert "never answered" in text
+    assert "it stays a learner" in text
+    assert new.replica.core.membership.learners == (4,)
+
+
+def test_the_last_of_several_requests_for_one_learner_removes_it() -> None:
+    cluster, leader = away()
+    leader.step(AddLearner(101, 4, "10.0.0.4:80", 1000))
+    cluster.pass_time(200)
+    assert "it stays" in failure_of(leader, 100)
+    assert leader.replica.core.membership.learners == (4,)
+    cluster.pass_time(1200)
+    assert failure_of(leader, 101).endswith("it was removed again")
+    assert not leader.replica.core.membership.learners
 
 
 def test_growing_from_three_to_five_goes_through_a_joint_phase_and_back_to_a_simple_one() -> None:
@@ -215,6 +292,7 @@ def test_voters_of_whom_a_majority_is_silent_are_refused_before_they_stop_the_cl
     assert isinstance(error, ChangeRefused)
     assert error.name == "unreachable"
     assert silent in str(error)
+    assert "does not answer" in str(error), "and the reason, as far as it is known"
     leader.request(7, put("after", 1))
     cluster.settle()
     assert last_reply(leader).error is None, "the cluster goes on"

@@ -87,6 +87,10 @@ def test_the_shapes_on_the_wire_are_those_of_the_protocol() -> None:
     shapes: list[tuple[object, object]] = [
         (GetMetrics("req-1"), {"GetMetrics": {"id": "req-1"}}),
         (Init("1", [(1, "a:1")]), {"Init": {"id": "1", "nodes": [[1, "a:1"]]}}),
+        (
+            Init("1", [(1, "a:1")], "red"),
+            {"Init": {"id": "1", "nodes": [[1, "a:1"]], "token": "red"}},
+        ),
         (InitResponse("1", Ok(None)), {"InitResponse": {"id": "1", "response": {"Ok": None}}}),
         (
             InitResponse("1", *refused),

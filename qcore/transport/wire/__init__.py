@@ -31,6 +31,7 @@ from qcore.transport.wire.handshake import (
     HelloResponse,
 )
 from qcore.transport.wire.management import (
+    MAX_TOKEN_LENGTH,
     ActiveVersion,
     AddLearner,
     AddLearnerResponse,
@@ -123,6 +124,7 @@ REGISTRY: dict[str, type] = {
 __all__ = [
     "INT_LIMIT",
     "MAX_ID_LENGTH",
+    "MAX_TOKEN_LENGTH",
     "PEER_REQUESTS",
     "PEER_RESPONSES",
     "PROTOCOL_VERSION",

@@ -18,13 +18,27 @@ from qcore.transport.wire.common import (
     VersionNumber,
 )
 
+#: Longest `token` of an `Init`, in characters.
+MAX_TOKEN_LENGTH = 256
+InitToken = Annotated[str, Field(max_length=MAX_TOKEN_LENGTH)]
+
+
+def _absent(value: object) -> bool:
+    return value is None
+
 
 @dataclass(slots=True)
 class Init:
-    """Begin a cluster of `nodes`, pairs of id and `host:port`; empty: of this node alone."""
+    """Begin a cluster of `nodes`, pairs of id and `host:port`; empty: of this node alone.
+
+    Attributes:
+        token: names the cluster, so that several nodes may be given the same `Init`. Left out where there is none:
+            0.1.0 does not know it.
+    """
 
     id: MessageId
     nodes: list[tuple[NodeId, str]]
+    token: Annotated[InitToken | None, Field(exclude_if=_absent)] = None
 
 
 @dataclass(slots=True)

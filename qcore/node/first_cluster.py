@@ -1,0 +1,100 @@
+"""What an `Init` asks for: the first members, and the id of the cluster that they are to form."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import uuid4
+
+from qcore.core.entry import Membership
+from qcore.core.version import ClusterVersion
+from qcore.errors import ConfigError
+from qcore.node.member_addresses import member_address, members_fault
+
+#: Voters and learners of one cluster, at most: a configuration is part of many messages.
+MAX_MEMBERS: Final = 255
+
+#: Characters of a cluster id made from a token that depend on token and members; the others depend on the version.
+_ASKED: Final = 24
+
+
+@dataclass(slots=True, frozen=True)
+class FirstCluster:
+    """A cluster that is to begin.
+
+    Without a token the cluster id is random. With one it is a digest of the token, the members and the version that the
+    log begins with: of everything in the first entries. So nodes that write the first entries of one cluster id each
+    for itself write the same bytes, and those that would write others have another cluster id.
+
+    Attributes:
+        membership: the first configuration.
+        by_token: the cluster id was made from a token.
+    """
+
+    membership: Membership
+    by_token: bool
+
+    @property
+    def cluster_id(self) -> str:
+        return self.membership.cluster_id
+
+    @property
+    def token_part(self) -> str:
+        """The part of the cluster id that does not depend on the version that the log begins with."""
+        return self.cluster_id[:_ASKED]
+
+    def began(self, cluster_id: str) -> bool:
+        """Whether a cluster was begun by this very `Init`, maybe at a node of another program version."""
+        return self.by_token and cluster_id[:_ASKED] == self.token_part
+
+
+def first_cluster(
+    nodes: Sequence[tuple[int, str]],
+    own_id: int,
+    token: str | None = None,
+    version: ClusterVersion | None = None,
+) -> FirstCluster:
+    """The cluster of these nodes.
+
+    Args:
+        nodes: id and `host:port` of every voter.
+        own_id: must be among them.
+        token: names the cluster; None: a random cluster id.
+        version: what the log of this node would begin with.
+
+    Raises:
+        ConfigError: an id or address is wrong or given twice, or the own id is missing.
+    """
+    if len(nodes) > MAX_MEMBERS:
+        raise ConfigError(f"{len(nodes)} nodes are named; a cluster has at most {MAX_MEMBERS}")
+    addresses: dict[int, str] = {}
+    for position, (node_id, text) in enumerate(nodes):
+        address = member_address(text, f"nodes[{position}]")
+        if node_id in addresses:
+            raise ConfigError(f"nodes[{position}]: node {node_id} is named twice")
+        addresses[node_id] = address
+    if own_id not in addresses:
+        raise ConfigError(
+            f"nodes: this is node {own_id}, and it is not among {sorted(addresses)}; "
+            "send Init to one of the nodes that it names"
+        )
+    if (fault := members_fault(addresses)) is not None:
+        raise ConfigError(f"nodes: {fault}")
+    members = sorted(addresses.items())
+    membership = Membership(
+        voters=tuple(node_id for node_id, _ in members),
+        addresses=tuple(members),
+        cluster_id=uuid4().hex if token is None else _digest_id(token, members, version),
+    )
+    return FirstCluster(membership, token is not None)
+
+
+def _digest_id(
+    token: str, members: Sequence[tuple[int, str]], version: ClusterVersion | None
+) -> str:
+    asked = hashlib.sha256(json.dumps([token, members]).encode()).hexdigest()[:_ASKED]
+    begins = "" if version is None else version.to_json()
+    return asked + hashlib.sha256(begins.encode()).hexdigest()[: 32 - _ASKED]

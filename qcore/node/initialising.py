@@ -1,0 +1,405 @@
+"""`Init`: how one cluster begins, also if several nodes are asked at once.
+
+| step | what the node does |
+|---|---|
+| ask | it offers the new cluster's id in `Hello` to the other nodes, and listens to no other cluster meanwhile |
+| write | a majority, itself included, has accepted: it writes the first entries and campaigns |
+| wait | another node has begun the same cluster (by a token): it writes nothing and waits to be made a member |
+| answer | the first configuration is committed here |
+
+A node accepts one cluster at a time, so of two clusters that are offered at once at most one is accepted by a majority.
+The other writes nothing: its node's data is as it was. Nobody here waits or draws numbers: the host calls `advance`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from qcore.core.entry import Membership
+from qcore.core.version import ClusterVersion
+from qcore.errors import ChangeRefused, ConfigError, NotLeader, OutcomeUnknown, QcoreError
+from qcore.node.first_cluster import FirstCluster, first_cluster
+from qcore.node.member_addresses import member_address, same_address
+from qcore.node.peers import Standing
+from qcore.replica.events import Reply
+from qcore.replica.identity import BELONGS_ELSEWHERE, LISTENS_ELSEWHERE, ClusterIdentity
+from qcore.replica.known_members import WAS_WIPED
+
+#: Called with the outcome: None, or the error.
+Done = Callable[[QcoreError | None], None]
+#: Writes the first entries; the flag: several nodes write them, so that they must be the same everywhere.
+Write = Callable[[Membership, bool, int, Callable[[Reply], None]], None]
+
+#: The least time that is left for the first commit, ms.
+_COMMIT_MS: Final = 1000
+#: So long a majority waits for what the other nodes have to say: they may belong to a cluster already, µs.
+_HEAR_ALL_US: Final = 1_000_000
+_WAY_OUT: Final = (
+    "If another Init is under way, wait: its cluster takes in the nodes that it names. Else start the nodes that do "
+    "not answer, and repeat this Init; give it to one node only, or to several with one --init-token. A node that "
+    "belongs to another cluster moves with an empty data directory only"
+)
+
+
+class Links(Protocol):
+    """What `Initialiser` needs of `qcore.node.peers.PeerLinks`."""
+
+    def ask(self, nodes: Mapping[int, str]) -> None:
+        """Connect to these nodes; none: no more."""
+        ...
+
+    def standings(self) -> dict[int, Standing]:
+        """How the connection to each stands."""
+        ...
+
+
+class FirstLog(Protocol):
+    """What `Initialiser` looks at of `qcore.core.raft.RaftCore`."""
+
+    @property
+    def is_pristine(self) -> bool:
+        """Whether the node may begin a cluster."""
+        ...
+
+    @property
+    def commit(self) -> int:
+        """How much of the log is committed."""
+        ...
+
+
+@dataclass(slots=True)
+class _Pending:
+    """The `Init` that is under way.
+
+    Attributes:
+        began_at, deadline: µs.
+        offers: this node may begin the cluster; else it waits until it is a member.
+        wrote: the first entries are on their way to the disk.
+    """
+
+    plan: FirstCluster
+    began_at: int
+    deadline: int
+    offers: bool
+    wrote: bool = False
+    waiting: list[Done] = field(default_factory=list)
+
+
+class Initialiser:
+    """Carries out the `Init` requests of one node.
+
+    Args:
+        identity: of this node.
+        core: looked at for what is in the log.
+        links: to the other nodes.
+        write: see `Write`.
+        first_version: what a log begins with here.
+        timeout_ms: how long one `Init` may take.
+        never_leads: this node has priority 0.
+        advertised: the address that the operator gave to this node, if any.
+
+    Attributes:
+        own_address: what others dial; it is what `Init` without nodes writes.
+    """
+
+    def __init__(
+        self,
+        identity: ClusterIdentity,
+        core: FirstLog,
+        links: Links,
+        write: Write,
+        first_version: Callable[[], ClusterVersion | None],
+        timeout_ms: int,
+        *,
+        never_leads: bool = False,
+        advertised: str | None = None,
+    ) -> None:
+        self._identity = identity
+        self._core = core
+        self._links = links
+        self._write = write
+        self._first_version = first_version
+        self._timeout_ms = timeout_ms
+        self._never_leads = never_leads
+        self._advertised = advertised
+        self.own_address = advertised or ""
+        self._pending: _Pending | None = None
+
+    def listens_on(self, address: str) -> None:
+        """The node listens at this address, which others dial unless the operator gave another one."""
+        self.own_address = self._advertised or address
+
+    @property
+    def waiting(self) -> int:
+        """Requests without an outcome."""
+        return 0 if self._pending is None else len(self._pending.waiting)
+
+    def begin(
+        self, nodes: Sequence[tuple[int, str]], token: str | None, now: int, done: Done
+    ) -> None:
+        """Take an `Init`; `done` is called once, maybe at once.
+
+        Args:
+            nodes: id and `host:port` of every voter; none: this node alone.
+            token: names the cluster, so that the same `Init` may be given to several nodes.
+            now: µs on the monotonic clock, as for `advance`.
+            done: gets None once the first configuration is committed here, or the error.
+        """
+        try:
+            plan = self._planned(nodes, token)
+            if self._pending is not None:
+                self._join_pending(self._pending, plan, done)
+                return
+            pending = _Pending(plan, now, now + self._timeout_ms * 1000, self._may_offer(plan))
+        except QcoreError as error:
+            done(error)
+            return
+        pending.waiting.append(done)
+        self._pending = pending
+        if pending.offers:
+            self._identity.offer(plan.cluster_id)
+            own_id = self._identity.node_id
+            members = dict(plan.membership.addresses)
+            self._links.ask({node: members[node] for node in members if node != own_id})
+        self.advance(now)
+
+    def advance(self, now: int) -> None:
+        """Go on as far as possible. Call it when a connection changed, and now and then."""
+        pending = self._pending
+        if pending is None or pending.wrote:
+            return  # the replica answers
+        cluster_id = self._identity.cluster_id
+        if cluster_id is not None:
+            self._await_commit(pending, cluster_id, now)
+        elif pending.offers:
+            self._await_majority(pending, now)
+        elif now >= pending.deadline:
+            self._finish(
+                ChangeRefused(
+                    "unreachable",
+                    f"{self._why_not_first()}, so it waits for another node to begin the cluster, and none has: "
+                    f"give the same Init to {self._others(pending.plan)}",
+                )
+            )
+
+    def stop(self) -> None:
+        """End the `Init` that has written nothing; the node takes no more requests."""
+        if self._pending is not None and not self._pending.wrote:
+            self._finish(NotLeader())
+
+    def abandon(self, error: QcoreError) -> None:
+        """End the `Init` that is under way."""
+        self._finish(error)
+
+    # -- what is asked ---------------------------------------------------------------------------
+
+    def _planned(self, nodes: Sequence[tuple[int, str]], token: str | None) -> FirstCluster:
+        own_id, own = self._identity.node_id, self.own_address
+        if token == "":
+            raise ConfigError(
+                "token: it is empty: give a text that no other cluster has, or leave it out"
+            )
+        if token is not None and not nodes:
+            raise ConfigError(
+                "a token is for one Init that is given to several nodes, and this one names none: name all voters"
+            )
+        listed = nodes or [(own_id, member_address(own, f"the address of node {own_id}"))]
+        plan = first_cluster(listed, own_id, token, self._first_version())
+        for node_id, address in plan.membership.addresses:
+            if node_id != own_id and same_address(address, own):
+                raise ConfigError(
+                    f"nodes: {address} is given to node {node_id}, and it is node {own_id} that listens there: are ids "
+                    "or addresses swapped?"
+                )
+        address = plan.membership.address_of(own_id) or ""
+        if self._advertised is not None and not same_address(address, self._advertised):
+            raise ConfigError(
+                f"nodes: node {own_id} is given the address {address}, and was started with --advertise-addr "
+                f"{self._advertised}: give both the same address"
+            )
+        return plan
+
+    def _may_offer(self, plan: FirstCluster) -> bool:
+        """Whether this node may begin the cluster itself; if not, it waits until it is a member of it.
+
+        Raises:
+            QcoreError: neither.
+        """
+        identity = self._identity
+        if identity.cluster_id is not None:
+            if plan.began(identity.cluster_id):
+                return False
+            raise ConfigError(
+                f"node {identity.node_id} is already a member of cluster {identity.cluster_id}; a cluster is "
+                "initialised once. If it is the one that you mean, there is nothing to do: look at `qcore cluster "
+                "status`. If not, stop the node, give it an empty data directory, and initialise it then"
+            )
+        if identity.listens_to not in (None, plan.cluster_id):
+            raise ChangeRefused(
+                "initialising",
+                f"node {identity.node_id} {LISTENS_ELSEWHERE} {identity.listens_to}, which another node has begun or "
+                f"is about to begin; nothing was written. {_WAY_OUT}",
+            )
+        why_not = self._why_not_first()
+        if why_not is not None and not plan.by_token:
+            raise ConfigError(why_not + ": send Init to another node")
+        return why_not is None
+
+    def _why_not_first(self) -> str | None:
+        """Why this node cannot be the one that begins a cluster, or None if it can."""
+        node_id = self._identity.node_id
+        if self._never_leads:
+            # It alone would hold the first configuration, which the first leader has to commit: nobody could.
+            return f"node {node_id} has priority 0 and never leads"
+        if not self._core.is_pristine:
+            return f"node {node_id} has taken part in an election of a cluster before, and can only join one"
+        return None
+
+    def _join_pending(self, pending: _Pending, plan: FirstCluster, done: Done) -> None:
+        if plan.cluster_id == pending.plan.cluster_id:
+            pending.waiting.append(done)
+            return
+        done(
+            ChangeRefused(
+                "initialising",
+                f"node {self._identity.node_id} is being initialised by another Init; this one has changed nothing. "
+                f"{_WAY_OUT}",
+            )
+        )
+
+    # -- what comes of it ------------------------------------------------------------------------
+
+    def _await_commit(self, pending: _Pending, cluster_id: str, now: int) -> None:
+        if not pending.plan.began(cluster_id):
+            self._finish(
+                ConfigError(
+                    f"node {self._identity.node_id} was made a member of cluster {cluster_id} meanwhile, which another "
+                    "Init began; this one has changed nothing"
+                )
+            )
+        elif self._core.commit > 0:
+            self._finish(None)
+        elif now >= pending.deadline:
+            self._finish(self._not_committed(pending.plan))
+
+    def _await_majority(self, pending: _Pending, now: int) -> None:
+        members = pending.plan.membership.voters
+        others = [node for node in members if node != self._identity.node_id]
+        standings = self._links.standings()
+        refusals: dict[int, str] = {}
+        accepted, exists, all_heard = 1, False, True
+        for node in others:
+            standing = standings.get(node)
+            if standing is None or standing.introduction is None:
+                if standing is None or standing.fault is None:
+                    all_heard = False
+                elif standing.refused:
+                    refusals[node] = standing.fault
+                continue
+            accepted += 1
+            exists = exists or standing.introduction.membership_index > 0
+        majority = len(members) // 2 + 1
+        if exists:
+            # Never write beside a cluster that exists: this node may have been part of it, and wiped.
+            if now >= pending.deadline:
+                self._finish(
+                    OutcomeUnknown(
+                        f"cluster {pending.plan.cluster_id} has begun, and node {self._identity.node_id} was not made "
+                        f"a member in time; it may still be: {self._found(pending.plan, refusals)}"
+                    )
+                )
+        elif any(WAS_WIPED in text for text in refusals.values()):
+            self._finish(
+                ConfigError(
+                    f"cluster {pending.plan.cluster_id} exists already, and node {self._identity.node_id} was wiped "
+                    f"since: {self._found(pending.plan, refusals)}. Nothing was written. Remove the wiped node from "
+                    "the cluster and add it again; for a new cluster give another token"
+                )
+            )
+        elif any(BELONGS_ELSEWHERE in text for text in refusals.values()):
+            # A majority may accept. But that node would never join, and may have been begun with others of the list.
+            self._finish(self._no_majority(pending.plan, refusals))
+        elif accepted >= majority:
+            if all_heard or now >= pending.began_at + _HEAR_ALL_US:
+                self._begin_cluster(pending, now)
+        elif len(refusals) > len(members) - majority or now >= pending.deadline:
+            self._finish(self._no_majority(pending.plan, refusals))
+
+    def _begin_cluster(self, pending: _Pending, now: int) -> None:
+        pending.wrote = True
+        left_ms = max(_COMMIT_MS, (pending.deadline - now) // 1000)
+
+        def settled(reply: Reply) -> None:
+            error = reply.error
+            if isinstance(error, OutcomeUnknown):
+                error = self._not_committed(pending.plan)
+            self._finish(error)
+
+        self._write(pending.plan.membership, pending.plan.by_token, left_ms, settled)
+
+    def _finish(self, error: QcoreError | None) -> None:
+        pending, self._pending = self._pending, None
+        if pending is None:
+            return
+        if self._identity.cluster_id is None:
+            self._identity.withdraw()
+            self._links.ask({})
+        for done in pending.waiting:
+            done(error)
+
+    # -- what is said ----------------------------------------------------------------------------
+
+    def _no_majority(self, plan: FirstCluster, refusals: Mapping[int, str]) -> QcoreError:
+        members = plan.membership.voters
+        said = " ".join(refusals.values())
+        foreign = BELONGS_ELSEWHERE in said
+        why = (
+            "a node that belongs to another cluster cannot be among them"
+            if foreign
+            else f"{len(members) // 2 + 1} of the {len(members)} nodes have to accept the new cluster first"
+        )
+        text = f"the cluster was not begun, since {why}: {self._found(plan, refusals)}. Nothing was written. {_WAY_OUT}"
+        if plan.by_token and said.count(plan.token_part) > said.count(plan.cluster_id):
+            text += (
+                ". They have begun the same cluster with other apply rules, or another version of the state machine: "
+                "start all nodes with the same program, --max-rules and --machine"
+            )
+        if foreign:
+            return ConfigError(text)
+        if LISTENS_ELSEWHERE in said:
+            return ChangeRefused("initialising", text)
+        if len(refusals) <= len(members) - (len(members) // 2 + 1):
+            return ChangeRefused("unreachable", text)
+        return ConfigError(text)
+
+    def _not_committed(self, plan: FirstCluster) -> OutcomeUnknown:
+        return OutcomeUnknown(
+            f"node {self._identity.node_id} belongs to cluster {self._identity.cluster_id or plan.cluster_id}, and its "
+            f"first configuration was not committed in time: {self._found(plan, {})}. The cluster goes on as soon as "
+            "a majority of its nodes reach each other: look at `qcore cluster status`"
+        )
+
+    def _found(self, plan: FirstCluster, refusals: Mapping[int, str]) -> str:
+        """What is known of each other node."""
+        standings = self._links.standings()
+        said: list[str] = []
+        for node, address in plan.membership.addresses:
+            if node == self._identity.node_id:
+                continue
+            standing = standings.get(node)
+            if node in refusals:
+                what = refusals[node]
+            elif standing is not None and standing.introduction is not None:
+                what = "it answers"
+            elif standing is not None and standing.fault:
+                what = standing.fault
+            else:
+                what = "it has not answered yet"
+            said.append(f"node {node} at {address}: {what}")
+        return "; ".join(said) or "there is no other node"
+
+    def _others(self, plan: FirstCluster) -> str:
+        others = [node for node in plan.membership.voters if node != self._identity.node_id]
+        return f"one of the nodes {others}"

@@ -1,0 +1,338 @@
+"""`Init` at several nodes at once, in many random orders: one cluster, or none and errors that help."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import pytest
+
+from qcore.core.entry import Membership
+from qcore.core.version import ClusterVersion, VersionSupport
+from qcore.errors import (
+    ChangeRefused,
+    ConfigError,
+    OutcomeUnknown,
+    QcoreError,
+    RemoteProtocolError,
+)
+from qcore.node.first_cluster import first_cluster
+from qcore.node.initialising import Initialiser
+from qcore.node.peers import Standing
+from qcore.replica.events import Reply
+from qcore.replica.identity import ClusterIdentity, Introduction
+from qcore.replica.known_members import WAS_WIPED
+
+MEMBERS = [(1, "10.0.0.1:80"), (2, "10.0.0.2:80"), (3, "10.0.0.3:80")]
+VERSION = ClusterVersion(3, "kv", 1)
+SUPPORT = VersionSupport(1, 3, "kv", 1, 1)
+TIMEOUT_MS = 1000
+
+
+@dataclass
+class Log:
+    """A node's log, as far as an `Init` sees it."""
+
+    first: str = ""
+    commit: int = 0
+
+    @property
+    def is_pristine(self) -> bool:
+        return not self.first
+
+
+class Machine:
+    """One node: its data, its process, and its connections to others."""
+
+    def __init__(self, world: World, node_id: int) -> None:
+        self.world, self.node_id = world, node_id
+        self.log = Log()
+        self.starts()
+
+    def starts(self) -> None:
+        """Begin a life of the process with what is on the disk."""
+        cluster = Membership.from_json(self.log.first).cluster_id if self.log.first else None
+        self.identity = ClusterIdentity(self.node_id, cluster)
+        self.asked: dict[int, str] = {}
+        self.known: dict[int, Standing] = {}
+        self.open: dict[int, tuple[Machine, ClusterIdentity, str]] = {}
+        self.settled: Callable[[Reply], None] = lambda reply: None
+        self.init = Initialiser(
+            self.identity, self.log, self, self.write, lambda: VERSION, TIMEOUT_MS
+        )
+        self.init.listens_on(dict(MEMBERS)[self.node_id])
+
+    # -- Links -----------------------------------------------------------------------------------
+
+    def ask(self, nodes: Mapping[int, str]) -> None:
+        for peer in [*self.open]:
+            if peer not in nodes:
+                self.close(peer)
+        self.asked, self.known = dict(nodes), {}
+
+    def standings(self) -> dict[int, Standing]:
+        return self.known
+
+    def close(self, peer: int) -> None:
+        """The other end hears of it at some later time."""
+        _, identity, cluster = self.open.pop(peer)
+        self.known.pop(peer, None)
+        self.world.later.append(lambda: identity.release(cluster))
+
+    # -- what the world does -----------------------------------------------------------------------
+
+    def write(
+        self, membership: Membership, same: bool, timeout_ms: int, done: Callable[[Reply], None]
+    ) -> None:
+        del timeout_ms
+        self.settled = done
+        self.world.written.setdefault(membership.cluster_id, set()).add(self.node_id)
+        self.take(membership.to_json() + ("" if same else " "))
+
+    def take(self, first: str) -> None:
+        """The first entries are in the log: by the own `Init`, or from a leader."""
+        self.log.first = first
+        cluster = Membership.from_json(first).cluster_id
+        self.identity.join(cluster)
+        self.asked = {node: address for node, address in MEMBERS if node != self.node_id}
+
+    def connect(self, other: Machine) -> None:
+        """Say Hello, if that is wanted; a node of a cluster then brings its log to one without."""
+        if other.node_id not in self.asked or other.node_id in self.open:
+            return
+        said, address = self.identity.introduced_as, other.address
+        try:
+            other.identity.accept(self.node_id, said)
+        except RemoteProtocolError as error:
+            self.known[other.node_id] = Standing(address, None, f"refused: {error}", refused=True)
+            return
+        self.open[other.node_id] = (other, other.identity, said)
+        answer = other.identity.introduced_as
+        if answer and answer != said:
+            self.close(other.node_id)
+            fault = f"it belongs to {answer}"
+            self.known[other.node_id] = Standing(address, None, fault, refused=True)
+            return
+        index = 1 if other.log.first else 0
+        peer = Introduction(other.node_id, answer, membership_index=index, support=SUPPORT)
+        self.known[other.node_id] = Standing(address, peer, None, refused=False)
+
+    def replicate(self) -> None:
+        """What a leader does: only a cluster that a majority of its members holds commits."""
+        if not self.log.first:
+            return
+        for other, identity, said in [*self.open.values()]:
+            current = other.identity is identity and said == self.identity.cluster_id
+            if current and not other.log.first:
+                other.take(self.log.first)
+        holders = self.world.holders(self.identity.cluster_id)
+        if len(holders) > len(MEMBERS) // 2:
+            for machine in holders:
+                machine.log.commit = 1
+                done, machine.settled = machine.settled, lambda reply: None
+                done(Reply(1, "", 1, None))
+
+    @property
+    def address(self) -> str:
+        return dict(MEMBERS)[self.node_id]
+
+
+@dataclass
+class World:
+    """Three nodes, and what is on its way between them."""
+
+    rng: random.Random
+    later: list[Callable[[], None]] = field(default_factory=list)
+    written: dict[str, set[int]] = field(default_factory=dict)
+    outcomes: list[tuple[int, QcoreError | None]] = field(default_factory=list)
+    now: int = 0
+
+    def __post_init__(self) -> None:
+        self.machines = [Machine(self, node_id) for node_id, _ in MEMBERS]
+
+    def holders(self, cluster: str | None) -> list[Machine]:
+        return [machine for machine in self.machines if machine.identity.cluster_id == cluster]
+
+    def init(self, machine: Machine, token: str | None, members: list[tuple[int, str]]) -> None:
+        machine.init.begin(
+            members, token, self.now, lambda error: self.outcomes.append((machine.node_id, error))
+        )
+
+    def turn(self) -> None:
+        """One thing happens."""
+        machine, other = self.rng.sample(self.machines, 2)
+        if self.later and self.rng.random() < 0.3:
+            self.later.pop(self.rng.randrange(len(self.later)))()
+        elif self.rng.random() < 0.6:
+            machine.connect(other)
+        else:
+            machine.replicate()
+        self.now += self.rng.randrange(2000)
+        machine.init.advance(self.now)
+
+    def restart(self, machine: Machine) -> None:
+        """kill -9, and start again: connections break, what is on the disk stays."""
+        for peer in [*machine.open]:
+            machine.close(peer)
+        for other in self.machines:
+            if machine.node_id in other.open:
+                other.close(machine.node_id)
+        machine.starts()
+        if machine.log.first:
+            machine.asked = {node: address for node, address in MEMBERS if node != machine.node_id}
+
+    def settle(self, turns: int = 400) -> None:
+        for _ in range(turns):
+            self.turn()
+
+    def clusters(self) -> set[str | None]:
+        return {machine.identity.cluster_id for machine in self.machines}
+
+    def formed(self) -> list[str]:
+        """Clusters that a majority belongs to."""
+        found = {cluster for cluster in self.clusters() if cluster}
+        return [cluster for cluster in found if len(self.holders(cluster)) > len(MEMBERS) // 2]
+
+
+@pytest.mark.parametrize("token", ["red", None])
+def test_inits_at_once_at_all_nodes_end_in_one_cluster_or_in_errors_that_help(
+    token: str | None,
+) -> None:
+    lost = 0
+    for seed in range(150):
+        world = World(random.Random(seed))
+        for machine in world.rng.sample(world.machines, 3):
+            for _ in range(world.rng.randrange(4)):
+                world.turn()
+            world.init(machine, token, MEMBERS)
+        world.settle()
+        assert len(world.written) <= 1, "nobody writes the first entries of a second cluster"
+        assert len(world.outcomes) == 3
+        for _, error in world.outcomes:
+            if error is not None:
+                lost += 1
+                assert isinstance(error, ChangeRefused | ConfigError)
+                assert "nothing was written" in str(error).lower() or "already" in str(error)
+                assert "--init-token" in str(error) or "cluster status" in str(error)
+        if token is not None:
+            assert [error for _, error in world.outcomes if error] == []
+        world.init(world.machines[0], token, MEMBERS)  # what is left to do, at one node
+        world.settle()
+        (cluster,) = world.clusters()
+        assert cluster is not None
+        assert len({machine.log.first for machine in world.machines}) == 1
+    assert (lost > 0) == (token is None), "both kinds of outcome were seen"
+
+
+@pytest.mark.parametrize("token", ["red", None])
+def test_kills_amid_inits_never_leave_two_clusters_that_work(token: str | None) -> None:
+    for seed in range(150):
+        world = World(random.Random(1000 + seed))
+        for _ in range(6):
+            world.init(world.rng.choice(world.machines), token, MEMBERS)
+            for _ in range(world.rng.randrange(12)):
+                world.turn()
+            world.restart(world.rng.choice(world.machines))
+        world.settle()
+        assert len(world.formed()) <= 1
+        if token is not None:
+            assert len(world.written) <= 1
+            firsts = {machine.log.first for machine in world.machines if machine.log.first}
+            assert len(firsts) <= 1, "byte for byte"
+
+
+def test_one_token_with_two_lists_is_two_clusters_of_which_one_at_most_forms() -> None:
+    for seed in range(60):
+        world = World(random.Random(seed))
+        world.init(world.machines[0], "red", MEMBERS[:2])
+        world.init(world.machines[1], "red", MEMBERS)
+        world.init(world.machines[2], "red", MEMBERS)
+        world.settle()
+        assert len(world.written) <= 1
+        assert len([error for _, error in world.outcomes if error]) >= 1
+
+
+def test_the_cluster_id_of_a_token_says_all_that_is_in_the_first_entries() -> None:
+    def made(token: str, members: list[tuple[int, str]], version: ClusterVersion | None) -> str:
+        return first_cluster(members, 1, token, version).cluster_id
+
+    one = made("red", MEMBERS, VERSION)
+    assert one == made("red", MEMBERS[::-1], VERSION)
+    moved = [*MEMBERS[:2], (3, "10.0.0.4:80")]
+    others = [
+        made("blue", MEMBERS, VERSION),
+        made("red", MEMBERS[:2], VERSION),
+        made("red", moved, VERSION),
+        made("red", MEMBERS, None),
+        made("red", MEMBERS, ClusterVersion(2, "kv", 1)),
+    ]
+    assert len({one, *others}) == 6
+    assert first_cluster(MEMBERS, 1).cluster_id != first_cluster(MEMBERS, 1).cluster_id
+    upgraded = first_cluster(MEMBERS, 1, "red", ClusterVersion(3, "kv", 2))
+    assert upgraded.began(one), "a newer program knows the cluster by its token"
+    assert not first_cluster(MEMBERS, 1, "blue", VERSION).began(one)
+
+
+def answered(
+    refusals: Mapping[int, str], members: Mapping[int, Introduction], token: str | None
+) -> tuple[Machine, list[QcoreError | None]]:
+    """An `Init` at node 1, whose peers answer like this."""
+    world = World(random.Random(1))
+    machine = world.machines[0]
+    world.init(machine, token, MEMBERS)
+    for peer, text in refusals.items():
+        machine.known[peer] = Standing("h:1", None, text, refused=True)
+    for peer, introduction in members.items():
+        machine.known[peer] = Standing("h:1", introduction, None, refused=False)
+    machine.init.advance(world.now)
+    machine.init.advance(world.now + TIMEOUT_MS * 1000)
+    return machine, [error for _, error in world.outcomes]
+
+
+def test_a_wiped_member_that_gets_the_same_init_again_writes_nothing() -> None:
+    """Else it would hold a log that looks like that of a member, and forget the votes that it gave."""
+    plain = Introduction(3, "", support=SUPPORT)
+    machine, (error,) = answered({2: f"refused by h:1: node 1 {WAS_WIPED}; ..."}, {3: plain}, "red")
+    assert isinstance(error, ConfigError)
+    assert "was wiped" in str(error)
+    assert machine.log.is_pristine
+    assert machine.identity.introduced_as == ""
+
+
+def test_nothing_is_written_beside_a_cluster_that_exists() -> None:
+    """Nobody remembers this node, and it may have been a member: it is one again if the leader takes it for one."""
+    world = World(random.Random(1))
+    cluster = first_cluster(MEMBERS, 1, "red", VERSION).cluster_id
+    member = Introduction(2, cluster, membership_index=1, support=SUPPORT)
+    plain = Introduction(3, "", support=SUPPORT)
+    machine, (error,) = answered({}, {2: member, 3: plain}, "red")
+    assert isinstance(error, OutcomeUnknown)
+    assert machine.log.is_pristine
+    assert not world.written
+
+
+def test_nodes_that_begin_the_same_cluster_with_another_version_are_named_as_that() -> None:
+    mine = first_cluster(MEMBERS, 1, "red", VERSION).cluster_id
+    other = first_cluster(MEMBERS, 2, "red", ClusterVersion(1)).cluster_id
+    text = f"refused by h:1: node 1 belongs to cluster {mine}, node 2 to cluster {other}"
+    machine, (error,) = answered({2: text, 3: text}, {}, "red")
+    assert isinstance(error, ConfigError)
+    assert "--max-rules" in str(error)
+    assert machine.log.is_pristine
+
+
+def test_what_a_refusal_says_decides_whether_it_may_pass() -> None:
+    busy = "refused by h:1: node 2 is about to join cluster x and cannot listen"
+    foreign = "refused by h:1: node 1 belongs to cluster x, node 3 to cluster y"
+    _, (error,) = answered({2: busy, 3: busy}, {}, None)
+    assert isinstance(error, ChangeRefused)
+    assert error.name == "initialising"
+    accepts = Introduction(2, "", support=SUPPORT)
+    machine, (error,) = answered({3: foreign}, {2: accepts}, None)
+    assert isinstance(error, ConfigError), "also if a majority accepts"
+    assert machine.log.is_pristine
+    _, (error,) = answered({2: "refused by h:1: it is another node"}, {}, None)
+    assert isinstance(error, ChangeRefused)
+    assert error.name == "unreachable"
+    assert "node 3 at 10.0.0.3:80: it has not answered yet" in str(error)
