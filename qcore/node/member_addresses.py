@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from qcore.errors import ConfigError
-from qcore.node.config import Address, parse_address
 from qcore.node.hosts import is_loopback, is_unspecified, normal_host
+from qcore.transport.address import Address, parse_address
 
 HINT: Final = (
     "start the node with --advertise-addr HOST:PORT, the address at which the other members reach it, or name that "
