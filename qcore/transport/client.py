@@ -180,15 +180,13 @@ class ClientConnection:
 
     # --- called by the wire -----------------------------------------------------------------------
 
-    def received(self, envelope: object) -> None:
-        """Take one envelope: a reply, or something pushed."""
+    def received(self, envelope: object) -> bool:
+        """Take one envelope: a reply, or something pushed. False if it is no envelope."""
         if not (isinstance(envelope, dict) and len(envelope) == 1):
-            logger.warning("%s sent what is no envelope: ignored", self.remote)
-            return
+            return False
         ((name, value),) = envelope.items()
         if not isinstance(value, dict):
-            logger.warning("%s sent a %s without fields: ignored", self.remote, name)
-            return
+            return False
         request_id = value.get("id")
         waiting = self._waiting.get(request_id) if isinstance(request_id, str) else None
         if waiting is None:
@@ -202,6 +200,7 @@ class ClientConnection:
                 waiting.reply.set_exception(error)
             else:
                 waiting.reply.set_result(value)
+        return True
 
     def ended(self, error: TransportError | None) -> None:
         """The connection is gone: nobody needs to wait any longer."""
@@ -257,8 +256,11 @@ class _ClientWire(OutgoingConnection):
         except ValueError as error:
             logger.warning("%s sent a frame that is not JSON: %s", self.remote, error)
             return
+        strange = 0
         for envelope in value if isinstance(value, list) else (value,):
-            self.owner.received(envelope)
+            strange += not self.owner.received(envelope)
+        if strange:  # one line, however many there are
+            logger.warning("%s sent what is no envelope (%d): ignored", self.remote, strange)
 
     def _closed(self, error: TransportError | None) -> None:
         super()._closed(error)

@@ -63,7 +63,7 @@ class FrameBounds:
             values=max_command_bytes // 2 + 64 * KIB,
             # `{"typ":"T","id":0},` is the shortest object of the store's requests.
             containers=max_command_bytes // 16 + 32 * KIB,
-            keys=max_command_bytes // 10 + 16 * KIB,
+            keys=max_command_bytes // 9 + 16 * KIB,
             # Every byte of a text may be written as an escape.
             escapes=max_command_bytes + 64 * KIB,
             digits=max_command_bytes + 64 * KIB,
@@ -74,6 +74,11 @@ class FrameBounds:
         """A frame of this size can exceed none of the bounds."""
         # The shortest key is `"":0`.
         return min(self.values, self.containers, 4 * self.keys, self.escapes, self.digits)
+
+    @property
+    def least(self) -> int:
+        """The smallest of the bounds."""
+        return min(self.values, self.containers, self.keys, self.escapes, self.digits)
 
 
 @dataclass(slots=True, frozen=True)
@@ -93,8 +98,9 @@ def find_excess(data: bytes | bytearray, bounds: FrameBounds) -> Excess | None:
     For JSON it is exact. Of anything else it counts right up to where it stops being JSON, which is where a parser
     stops. Depth is not counted: the parser stops at the first value that is too deep, which costs no more.
     """
-    harmless = bounds.harmless_bytes
-    if len(data) <= harmless or len(data) - len(data.translate(None, _ANY)) <= harmless:
+    if len(data) <= bounds.harmless_bytes:
+        return None
+    if len(data) - len(data.translate(None, _ANY)) <= bounds.least:
         return None
     if data.count(b"\\") > bounds.escapes:
         return Excess("escapes in texts", bounds.escapes)

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from qcore.cli.processes import LocalCluster, NodeProcess
 from tests.process import entity_requests
+from tests.process.amplification import say
 from tests.process.attacker import Attacker, Json
 from tests.process.conftest import initialise
 from tests.process.wire import WireClient
@@ -49,6 +50,12 @@ class Beside:
     elections: int
     peak_mib: float
     stall_ms: float
+
+    def row(self) -> str:
+        return (
+            f"{self.answers:5} writes, worst {self.worst_ms:6.0f} ms, {self.elections} elections, "
+            f"{self.peak_mib:4.0f} MiB, stall {self.stall_ms:4.0f} ms"
+        )
 
 
 def repeated(begin: bytes, item: bytes, end: bytes, size: int) -> bytes:
@@ -127,11 +134,14 @@ def _send_again_and_again(address: str, frame: bytes, until: float) -> None:
             time.sleep(0.01)  # closed while it was opened, or while we sent
 
 
-def _attack(addresses: Sequence[str], frame: bytes, connections: int, seconds: float) -> None:
+def _attack(
+    addresses: Sequence[str], frames: Sequence[bytes], connections: int, seconds: float
+) -> None:
     until = time.monotonic() + seconds
     threads = [
         threading.Thread(target=_send_again_and_again, args=(address, frame, until))
         for address in addresses
+        for frame in frames
         for _ in range(connections)
     ]
     for thread in threads:
@@ -142,11 +152,11 @@ def _attack(addresses: Sequence[str], frame: bytes, connections: int, seconds: f
 
 @contextmanager
 def attacked(
-    addresses: Sequence[str], frame: bytes, *, connections: int, seconds: float
+    addresses: Sequence[str], frames: Sequence[bytes], *, connections: int, seconds: float
 ) -> Iterator[multiprocessing.process.BaseProcess]:
-    """Each of the nodes gets the frame over so many connections at once, over and over."""
+    """Each of the nodes gets each of the frames over so many connections at once, over and over."""
     process = multiprocessing.get_context("spawn").Process(
-        target=_attack, args=(addresses, frame, connections, seconds), daemon=True
+        target=_attack, args=(addresses, frames, connections, seconds), daemon=True
     )
     process.start()
     try:
@@ -182,14 +192,18 @@ def stall_ms(node: NodeProcess) -> float:
 
 
 def beside(
-    cluster: LocalCluster, write: Json, frame: bytes, *, connections: int = 1, seconds: float = 2.0
+    cluster: LocalCluster,
+    write: Json,
+    *frames: bytes,
+    connections: int = 1,
+    seconds: float = 2.0,
 ) -> Beside:
     """Write at every node in turn while all nodes are attacked."""
     before = terms(cluster)
     addresses = [node.address for node in cluster.nodes.values()]
     answers, worst = 0, 0.0
     clients = [WireClient(address, timeout_s=60) for address in addresses]
-    with attacked(addresses, frame, connections=connections, seconds=seconds) as attack:
+    with attacked(addresses, frames, connections=connections, seconds=seconds) as attack:
         while attack.is_alive():
             for client in clients:
                 began = time.monotonic()
@@ -233,19 +247,14 @@ def main() -> None:
         cluster_for_frames(Path(directory)) as (cluster, write),
     ):
         time.sleep(1)
-        sys.stdout.write(f"idle: {beside(cluster, write, b'{}', connections=0)}\n")
+        say(f"idle: {beside(cluster, write).row()}")
         for size, by_name in cases.items():
             for name, frame in by_name.items():
                 for connections in (1, 4):
                     if only and size not in only:
                         continue
                     seen = beside(cluster, write, frame, connections=connections)
-                    sys.stdout.write(
-                        f"{size:20} {name:32} x{connections}: {seen.answers:5} writes, worst "
-                        f"{seen.worst_ms:6.0f} ms, {seen.elections} elections, {seen.peak_mib:4.0f} MiB, "
-                        f"stall {seen.stall_ms:4.0f} ms\n"
-                    )
-                    sys.stdout.flush()
+                    say(f"{size:20} {name:32} x{connections}: {seen.row()}")
 
 
 if __name__ == "__main__":
