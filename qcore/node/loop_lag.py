@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 from qcore.node.logs import NodeLog
@@ -75,7 +76,8 @@ class LoopLag:
         self._run_queue = RunQueue()
         self._waited_s, self._computed_s = self._run_queue.waited_s(), time.thread_time()
         if threading.current_thread() is threading.main_thread():  # no other may handle signals
-            asyncio.get_running_loop().add_signal_handler(signal.SIGCONT, self._continued)
+            # Not by way of the loop, which would call the late timer first.
+            signal.signal(signal.SIGCONT, self._continued)
         self._arm()
 
     def stop(self) -> None:
@@ -83,7 +85,8 @@ class LoopLag:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-            asyncio.get_running_loop().remove_signal_handler(signal.SIGCONT)
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGCONT, signal.SIG_DFL)
         if self._run_queue is not None:
             self._run_queue.close()
 
@@ -115,6 +118,6 @@ class LoopLag:
         self._computed_s += computed_s
         self._arm()
 
-    def _continued(self) -> None:
-        """SIGCONT: the process may have been stopped. The event loop says so before it calls a timer that is late."""
+    def _continued(self, number: int, frame: FrameType | None) -> None:
+        """SIGCONT: the process may have been stopped."""
         self._was_stopped = True

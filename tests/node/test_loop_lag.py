@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -62,6 +63,16 @@ def test_waiting_for_a_processor_is_not_the_nodes_own(monkeypatch: pytest.Monkey
     began = time.monotonic()
     monkeypatch.setattr(RunQueue, "waited_s", lambda _queue: time.monotonic() - began)
     metrics = watched(sleep)
+    assert metrics.stall_seconds.largest >= STALL_S - PROBE_INTERVAL_S
+    assert metrics.stall_own_seconds.largest < STALL_S - PROBE_INTERVAL_S
+
+
+def test_a_process_that_was_stopped_has_no_stall_of_its_own() -> None:
+    def stopped() -> None:
+        time.sleep(STALL_S)
+        os.kill(os.getpid(), signal.SIGCONT)  # what ends a SIGSTOP
+
+    metrics = watched(stopped)
     assert metrics.stall_seconds.largest >= STALL_S - PROBE_INTERVAL_S
     assert metrics.stall_own_seconds.largest < STALL_S - PROBE_INTERVAL_S
 

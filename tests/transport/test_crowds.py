@@ -148,6 +148,7 @@ async def test_a_request_that_meets_the_close_had_no_effect_and_its_sender_knows
         await until(lambda: handler.opened, "opened")
         (other_end,) = server.connections()
         asked = asyncio.ensure_future(connection.request("GetMetrics"))
+        await asyncio.sleep(0)  # sent
         other_end.close(GOING_AWAY, IDLE_REASON)  # before the request arrives
         with pytest.raises(NotTaken) as refused:
             await asked
@@ -162,6 +163,7 @@ async def test_a_server_that_stops_leaves_the_outcome_unknown() -> None:
         await until(lambda: handler.opened, "opened")
         (other_end,) = server.connections()
         asked = asyncio.ensure_future(connection.request("GetMetrics"))
+        await asyncio.sleep(0)  # sent
         other_end.close(GOING_AWAY, "the server stops")
         with pytest.raises(ConnectionLost):
             await asked
@@ -210,7 +212,7 @@ async def test_without_a_descriptor_connections_wait_or_are_sent_away_and_later_
             server._listener._spare = -1
         with no_more_files():
             for caller in callers:
-                await loop.sock_connect(caller, parse_address(address))
+                caller.connect_ex(parse_address(address))
             if spare:
                 for caller in callers:
                     with contextlib.suppress(ConnectionResetError):
