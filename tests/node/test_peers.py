@@ -16,7 +16,13 @@ from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import PeerMessageReceived, ReplicaEvent
 from qcore.replica.identity import ClusterIdentity
 from qcore.replica.known_members import KnownMembers
-from qcore.replica.messages import Forward, ForwardResponse, RequestKind
+from qcore.replica.messages import (
+    Forward,
+    ForwardResponse,
+    ReadIndex,
+    ReadIndexResponse,
+    RequestKind,
+)
 from qcore.replica.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
 from qcore.store.kv import KeyValueMachine
@@ -46,11 +52,14 @@ def test_a_forward_that_cannot_leave_is_refused_at_once() -> None:
         pool = PeerPool(Codec(REGISTRY), links, links.hello, random.Random(1))
         links.use_pool(pool)
         links.send(2, Forward(77, "write", "command", 1000))
-        (event,) = posted
-        assert isinstance(event, PeerMessageReceived)
-        assert event.from_id == 2
-        assert event.message == ForwardResponse(77, None, error_code="NotLeader")
-        assert metrics.peer_messages_dropped == 1
+        links.send(2, ReadIndex(78, 1000))
+        for event, kind in zip(posted, (ForwardResponse, ReadIndexResponse), strict=True):
+            assert isinstance(event, PeerMessageReceived)
+            assert event.from_id == 2
+            assert isinstance(event.message, ForwardResponse | ReadIndexResponse)
+            assert type(event.message) is kind
+            assert event.message.error_code == "NotLeader"
+        assert metrics.peer_messages_dropped == 2
         await pool.close()
 
     asyncio.run(scenario())
