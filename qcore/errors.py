@@ -115,7 +115,10 @@ class IncompatibleVersion(QcoreError):
 
 
 class NotCaughtUp(ProposalError):
-    """A learner was added but did not catch up in time; it stays a learner and goes on catching up."""
+    """A learner was added but did not catch up in time.
+
+    It stays a learner and goes on catching up; or it never answered, and was removed again: the text says which.
+    """
 
 
 class TransferFailed(ProposalError):

@@ -298,7 +298,7 @@ class QcoreClient:
         """Add a member without a vote; returns once it has caught up.
 
         Raises:
-            NotCaughtUp: it is a member, and says how far behind.
+            NotCaughtUp: it is a member, and says how far behind; or it never answered, and was removed again.
             ChangeRefused: not begun; says why.
         """
         fields: dict[str, Json] = {"node_id": node_id, "node_addr": address}
