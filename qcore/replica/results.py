@@ -47,9 +47,14 @@ def digest_of(machine: StateMachine) -> str:
     """The machine's digest of its state.
 
     Raises:
-        StateMachineFailed: it is no hexadecimal text, so replicas could not be compared by it.
+        StateMachineFailed: it raised, or gave no hexadecimal text, so replicas could not be compared by it.
     """
-    digest: object = machine.state_hash()
+    try:
+        digest: object = machine.state_hash()
+    except Exception as raised:  # the boundary to the user's own code
+        raise StateMachineFailed(
+            f"state_hash() of the state machine {machine.name!r} raised {type(raised).__name__}: {text_of(raised)}"
+        ) from raised
     if isinstance(digest, str) and _DIGEST.fullmatch(digest):
         return digest
     raise StateMachineFailed(
