@@ -16,7 +16,6 @@ from dataclasses import fields
 
 from qcore.core.config import Safeguards
 from qcore.sim import Scenario, load_scenario, run_scenario
-from qcore.sim.scenario.catalogue import find_scenario
 
 #: What the table says where nothing is switched off.
 NONE = "(all on)"
@@ -53,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=20, help="how many, from 1")
     parser.add_argument("--only", nargs="*", choices=names, default=names, metavar="SAFEGUARD")
     given = parser.parse_args(arguments)
-    scenario = load_scenario(find_scenario(given.scenario))
+    scenario = load_scenario(given.scenario)
     seeds = range(1, given.seeds + 1)
     print(f"| switched off | found on seeds | of {given.seeds} | by |\n|---|---|---|---|")
     for name in given.only:

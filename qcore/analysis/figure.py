@@ -25,13 +25,14 @@ def run_figure(table: TraceTables, *, at_ms: float | None = None) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 6.2), layout="constrained")
+    figure = Figure(figsize=(12, 6.2 + 0.18 * max(0, len(table.nodes) - 7)), layout="constrained")
     grid = figure.add_gridspec(2, 2, width_ratios=[2, 1.05], height_ratios=[1.15, 1])
     timeline = plot_timeline(table, figure.add_subplot(grid[0, 0]))
     timeline.set_xlabel("")
-    plot_commits(table, figure.add_subplot(grid[1, 0], sharex=timeline))
+    plot_commits(table, figure.add_subplot(grid[1, 0], sharex=timeline), name_faults=False)
     moment = _interesting_ms(table) if at_ms is None else at_ms
-    draw_network(table, moment, figure.add_subplot(grid[:, 1]))
+    network = draw_network(table, moment, figure.add_subplot(grid[:, 1]))
+    network.set_title(f"{network.get_title()} (dotted line)", fontsize=10, color=INK)
     timeline.axvline(moment / MS, color=INK, linewidth=0.8, linestyle=":", zorder=3)
     title = f"{table.name}, seed {table.seed}" if table.seed else table.name
     figure.suptitle(title, color=INK, fontsize=12)

@@ -7,8 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qcore.analysis.spans import DirectedLink, RoleSpan, at_moment
-from qcore.analysis.style import CUT, FAINT, INK, MS, ROLE_COLOURS, ROLE_LABELS, SECOND, axes
+from qcore.analysis.style import (
+    CUT,
+    FAINT,
+    INK,
+    MS,
+    ROLE_COLOURS,
+    ROLE_LABELS,
+    SECOND,
+    axes,
+    points,
+)
 from qcore.analysis.tables import TraceTables, read_tables
+from qcore.errors import ConfigError
 from qcore.trace import TraceRecord
 
 if TYPE_CHECKING:
@@ -17,7 +28,9 @@ if TYPE_CHECKING:
 
 _DARK_ROLES = ("leader", "candidate")
 _RADIUS = 0.31
-_CAPTION = "grey: messages pass      red, dashed: cut"
+_LEGIBLE = 4.5  # points
+#: Moments are given in milliseconds, and traces in microseconds.
+_ROUNDING_MS = 0.001
 
 
 @dataclass(slots=True, frozen=True)
@@ -26,7 +39,7 @@ class NetworkMoment:
 
     Attributes:
         t_us: the moment, since the beginning.
-        servers: what each server was; a server that had not started yet is missing.
+        servers: what each server was; a server that had not started yet is missing, and is drawn as absent.
         cut: the directed links, between servers, that carried nothing.
     """
 
@@ -59,8 +72,16 @@ class NetworkMoment:
 
 
 def network_at(table: TraceTables, at_ms: float) -> NetworkMoment:
-    """Who was what and which links were cut, `at_ms` after the beginning."""
-    t_us = round(at_ms * MS)
+    """Who was what and which links were cut, `at_ms` after the beginning.
+
+    Raises:
+        ConfigError: the moment is not in the run.
+    """
+    if not -_ROUNDING_MS <= at_ms <= table.end_us / MS + _ROUNDING_MS:
+        raise ConfigError(
+            f"there is no moment {at_ms:g} ms in this run: it goes from 0 to {table.end_us / MS:g} ms"
+        )
+    t_us = min(max(0, round(at_ms * MS)), table.end_us)
     known = set(table.nodes)
     cut = {
         (a, b)
@@ -80,19 +101,38 @@ def draw_network(
     Grey lines carry messages both ways. Red dashed lines carry none; where only one direction is
     cut, a grey arrow shows the direction that still works and a red dashed arrow the one that does not.
     Links of a server that is down are pale. Parts that cannot talk to each other stand apart.
-    """
-    import networkx
 
-    ax = axes(ax, width=4.2, height=4.0)
+    Raises:
+        ConfigError: the moment is not in the run.
+    """
+    ax = axes(ax, width=4.2, height=4.4)
     moment = network_at(
         records if isinstance(records, TraceTables) else read_tables(records), at_ms
     )
     positions = _positions(moment)
+    outermost = max((max(abs(x), abs(y)) for x, y in positions.values()), default=0.0)
+    reach = max(1.0, outermost) + 1.25 * _RADIUS
+    ax.set_xlim(-reach, reach)
+    ax.set_ylim(-reach, reach)
+    ax.set_aspect("equal")
+    radius_pt = min(points(ax)) * _RADIUS / (2 * reach)
+    _draw_links(moment, positions, ax, radius_pt)
+    _draw_servers(moment, positions, ax, radius_pt)
+    ax.set_title(f"network at {round(moment.t_us / SECOND, 3):g} s", fontsize=10, color=INK)
+    ax.set_axis_off()
+    _explain(moment, ax)
+    return ax
+
+
+def _draw_links(moment: NetworkMoment, positions: Positions, ax: Axes, radius_pt: float) -> None:
+    import networkx
+
     graph = moment.graph()
     both, one_way, cut_one_way, cut_both = _sort_links(moment)
     dead = {node for node in moment.nodes if not moment.runs(node)}
     idle = [link for link in both if dead.intersection(link)]
     busy = [link for link in both if not dead.intersection(link)]
+    thin = min(1.0, 8 / max(1, len(moment.nodes)))  # of many nodes the lines would fill the picture
     for links, colour, style, width in (
         (idle, ROLE_COLOURS["follower"], "solid", 1.0),
         (busy, FAINT, "solid", 1.5),
@@ -104,7 +144,7 @@ def draw_network(
             edgelist=links,
             edge_color=colour,
             style=style,
-            width=width,
+            width=width * thin,
             alpha=0.6 if colour == CUT else 1.0,
             arrows=False,
             ax=ax,
@@ -116,21 +156,13 @@ def draw_network(
             edgelist=links,
             edge_color=colour,
             style=style,
-            width=1.4,
+            width=1.4 * thin,
             arrows=True,
-            arrowsize=16,
+            arrowsize=max(5, round(min(16, 0.8 * radius_pt))),
             connectionstyle="arc3,rad=0.12",
-            node_size=1900,
+            node_size=round((2 * radius_pt) ** 2),
             ax=ax,
         )
-    _draw_servers(moment, positions, ax)
-    ax.set_title(f"network at {round(moment.t_us / SECOND, 3):g} s", fontsize=10, color=INK)
-    if moment.cut:
-        ax.text(0.5, 0.0, _CAPTION, transform=ax.transAxes, ha="center", fontsize=8, color=INK)
-    ax.set_axis_off()
-    ax.set_aspect("equal")
-    ax.margins(0.2)
-    return ax
 
 
 Positions = dict[int, tuple[float, float]]
@@ -143,6 +175,7 @@ def _positions(moment: NetworkMoment) -> Positions:
     groups = sorted(moment.groups(), key=len, reverse=True)
     gap = 0.0 if len(groups) == 1 else 0.9
     slots = len(moment.nodes) + gap * len(groups)
+    wide = max(1.0, slots * 2.4 * _RADIUS / (2 * pi))  # so that circles do not touch
     positions: Positions = {}
     slot = 0.0
     for group in groups:
@@ -151,11 +184,13 @@ def _positions(moment: NetworkMoment) -> Positions:
         for node in group:
             angle, outwards = 2 * pi * slot / slots, 2 * pi * middle / slots
             positions[node] = (
-                sin(angle) + push * sin(outwards),
-                cos(angle) + push * cos(outwards),
+                wide * sin(angle) + push * sin(outwards),
+                wide * cos(angle) + push * cos(outwards),
             )
             slot += 1
         slot += gap
+    if len(moment.nodes) == 1:
+        return dict.fromkeys(moment.nodes, (0.0, 0.0))
     return positions
 
 
@@ -177,7 +212,7 @@ def _sort_links(
     return both, one_way, cut_one_way, cut_both
 
 
-def _draw_servers(moment: NetworkMoment, positions: Positions, ax: Axes) -> None:
+def _draw_servers(moment: NetworkMoment, positions: Positions, ax: Axes, radius_pt: float) -> None:
     from matplotlib.patches import Circle
 
     for node, (x, y) in positions.items():
@@ -194,26 +229,54 @@ def _draw_servers(moment: NetworkMoment, positions: Positions, ax: Axes) -> None
                 zorder=3,
             )
         )
-        text = f"{node}\n" + ("down" if span is None or role == "down" else f"term {span.term}")
+        state = "absent" if span is None else "down" if role == "down" else f"term {span.term}"
+        lines = [f"{node}", state]
+        size = _font_size(lines, radius_pt)
+        if size < _LEGIBLE:  # the colour says the rest
+            lines = lines[:1]
+            size = max(_LEGIBLE - 1, _font_size(lines, radius_pt))
         ax.text(
             x,
             y,
-            text,
+            "\n".join(lines),
             ha="center",
             va="center",
-            fontsize=8,
+            fontsize=size,
             zorder=4,
             color="white" if role in _DARK_ROLES else INK,
         )
-        above = y > 0  # away from the links
-        ax.annotate(
-            ROLE_LABELS[role] if role not in ("down", "follower") else "",
-            (x, y + _RADIUS if above else y - _RADIUS),
-            xytext=(0, 3 if above else -3),
-            textcoords="offset points",
-            ha="center",
-            va="bottom" if above else "top",
+
+
+def _font_size(lines: Sequence[str], radius_pt: float) -> float:
+    """The largest size, up to 8 points, at which the lines fit into a circle."""
+    longest = max(len(line) for line in lines)
+    return min(8.0, 1.75 * radius_pt / (0.62 * longest), 1.5 * radius_pt / (1.2 * len(lines)))
+
+
+def _explain(moment: NetworkMoment, ax: Axes) -> None:
+    """What colours and lines mean, below the picture: beside the circles it would run into others."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    present = {span.role for span in moment.servers.values()}
+    handles: list[Patch | Line2D] = [
+        Patch(facecolor=colour, edgecolor=FAINT, linewidth=0.5, label=ROLE_LABELS[role])
+        for role, colour in ROLE_COLOURS.items()
+        if role in present
+    ]
+    if moment.cut:
+        handles += [
+            Line2D([], [], color=FAINT, linewidth=1.5, label="messages pass"),
+            Line2D([], [], color=CUT, linewidth=1.1, linestyle="--", label="cut"),
+        ]
+    if handles:
+        ax.legend(
+            handles=handles,
+            loc="upper center",
+            bbox_to_anchor=(0.5, 0.0),
+            ncols=min(3, len(handles)),
+            frameon=False,
             fontsize=8,
-            color=INK,
-            zorder=4,
+            handlelength=1.6,
+            columnspacing=1.2,
         )

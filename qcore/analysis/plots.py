@@ -18,14 +18,29 @@ from qcore.analysis.style import (
     SECOND,
     SERIES,
     axes,
+    points,
     shade_faults,
 )
 from qcore.analysis.tables import TraceTables
+from qcore.errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.legend import Legend
 
 _BAR = 0.62  # height of a row's bar
+_LEGIBLE = 4.5  # points
+_LAYERS = {
+    "follower": 2.0,
+    "down": 2.02,
+    "learner": 2.04,
+    "leader": 2.06,
+    "pre_candidate": 2.08,
+    "candidate": 2.1,
+}
+_STOPS = ("] crash", "] power_loss", "] wipe", "] pause")
+#: When there are more nodes than colours, the next ones are dashed.
+_DASHES = ("-", (0, (4, 1)), (0, (1, 1)))
 
 
 def plot_timeline(table: TraceTables, ax: Axes | None = None, *, legend: bool = True) -> Axes:
@@ -33,59 +48,82 @@ def plot_timeline(table: TraceTables, ax: Axes | None = None, *, legend: bool = 
 
     The x axis is time in seconds since the beginning.
     """
-    ax = axes(ax, height=0.9 + 0.5 * len(table.nodes))
+    count = len(table.nodes)
+    ax = axes(ax, height=1.2 + min(0.5 * count, 3 + 0.2 * count))
     rows = {node: row for row, node in enumerate(table.nodes)}
-    ax.set_xlim(0, max(table.end_us, 1) / SECOND)
+    ax.set_xlim(0, _span_s(table))
     for role in ROLE_COLOURS:
-        _draw_role(ax, [span for span in table.role_spans if span.role == role], rows)
-    for leadership in table.leaderships:
-        length = leadership.end_us - leadership.start_us
-        if length > 0.035 * table.end_us:
-            ax.text(
-                (leadership.start_us + length / 2) / SECOND,
-                rows[leadership.node],
-                f"term {leadership.term}" if length > 0.08 * table.end_us else f"{leadership.term}",
-                ha="center",
-                va="center",
-                color="white",
-                fontsize=8,
-                clip_on=True,
-            )
+        for node, row in rows.items():
+            _draw_role(ax, row, [s for s in table.role_spans if (s.role, s.node) == (role, node)])
+    _write_terms(table, ax, rows)
     orderly = (PAUSE, STOPPED)
     stops = [s for s in table.role_spans if s.role == "down" and s.why not in orderly]
-    ax.plot(
-        [span.start_us / SECOND for span in stops],
-        [rows[span.node] for span in stops],
-        linestyle="none",
-        marker="x",
-        markersize=7,
-        markeredgewidth=2,
-        color=INK,
-        label="crash",
-    )
+    if stops:
+        ax.plot(
+            [span.start_us / SECOND for span in stops],
+            [rows[span.node] for span in stops],
+            linestyle="none",
+            marker="x",
+            markersize=7,
+            markeredgewidth=2,
+            color=INK,
+            label="crash",
+            clip_on=False,  # also at the very end of a run
+            zorder=2.5,
+        )
     shade_faults(ax, _windows(table))
-    ax.set_yticks(range(len(rows)), [f"node {node}" for node in rows])
-    ax.set_ylim(len(rows) - 0.5, -0.5)
+    height = points(ax)[1] / max(1, count)
+    ax.set_yticks(range(count), [f"node {node}" for node in rows], fontsize=min(10.0, 0.8 * height))
+    ax.set_ylim(max(count, 1) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     ax.set_xlabel("time, s")
-    if legend:
+    if legend and table.role_spans:
         _role_legend(ax, table)
     return ax
 
 
-def _draw_role(ax: Axes, spans: Sequence[RoleSpan], rows: dict[int, int]) -> None:
-    for span in spans:
-        down = span.role == "down"
-        ax.broken_barh(
-            [(span.start_us / SECOND, (span.end_us - span.start_us) / SECOND)],
-            (rows[span.node] - _BAR / 2, _BAR),
-            facecolor=ROLE_COLOURS[span.role],
-            edgecolor=FAINT if down else "none",
-            hatch="////" if down else None,
-            linewidth=0.5 if down else 0,
-            zorder=2,
-        )
+def _draw_role(ax: Axes, row: int, spans: Sequence[RoleSpan]) -> None:
+    """The stretches in which one node had one role. A thin edge shows also those that are shorter than a pixel."""
+    if not spans:
+        return
+    role = spans[0].role
+    down, quiet = role == "down", role == "follower"
+    ax.broken_barh(
+        [(span.start_us / SECOND, (span.end_us - span.start_us) / SECOND) for span in spans],
+        (row - _BAR / 2, _BAR),
+        facecolor=ROLE_COLOURS[role],
+        edgecolor=FAINT if down else "none" if quiet else ROLE_COLOURS[role],
+        hatch="////" if down else None,
+        linewidth=0.5 if down else 0 if quiet else 0.8,
+        zorder=_LAYERS[role],  # the shorter a role lasts, the further in front
+        gid=role,
+    )
+
+
+def _write_terms(table: TraceTables, ax: Axes, rows: dict[int, int]) -> None:
+    """The term of each leader on its bar, in as many words as fit."""
+    width, height = points(ax)
+    size = min(8.0, 0.7 * _BAR * height / max(1, len(rows)))
+    if size < _LEGIBLE:
+        return
+    for leadership in table.leaderships:
+        length = (leadership.end_us - leadership.start_us) / SECOND
+        room = width * length / _span_s(table)
+        long, short = f"term {leadership.term}", f"{leadership.term}"
+        fits = next((text for text in (long, short) if len(text) * 0.75 * size < room), None)
+        if fits is not None:
+            ax.text(
+                leadership.start_us / SECOND + length / 2,
+                rows[leadership.node],
+                fits,
+                ha="center",
+                va="center",
+                color="white",
+                fontsize=size,
+                clip_on=True,
+                zorder=2.2,
+            )
 
 
 def _role_legend(ax: Axes, table: TraceTables) -> None:
@@ -118,7 +156,7 @@ def plot_terms(table: TraceTables, ax: Axes | None = None) -> Axes:
     from matplotlib.ticker import MaxNLocator
 
     ax = axes(ax, height=2.2)
-    ax.set_xlim(0, max(table.end_us, 1) / SECOND)
+    ax.set_xlim(0, _span_s(table))
     times = [0.0, *(row.t_us / SECOND for row in table.terms), table.end_us / SECOND]
     terms = [0, *(row.term for row in table.terms)]
     ax.step(times, [*terms, terms[-1]], where="post", color=SERIES[0], linewidth=1.6)
@@ -130,41 +168,66 @@ def plot_terms(table: TraceTables, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def plot_commits(table: TraceTables, ax: Axes | None = None) -> Axes:
+def plot_commits(table: TraceTables, ax: Axes | None = None, *, name_faults: bool = True) -> Axes:
     """The commit index of each node over time: where a line is flat, that node learns of no commit.
 
     Lines that coincide stay visible, because each is thinner than the one below it.
+
+    Args:
+        name_faults: write what the shaded faults are above the axes; False where another plot above says it.
     """
     from matplotlib.ticker import MaxNLocator
 
     ax = axes(ax)
-    ax.set_xlim(0, max(table.end_us, 1) / SECOND)
+    ax.set_xlim(0, _span_s(table))
+    thinner = min(1.1, 4.4 / max(1, len(table.nodes) - 1))
+    top = 1
     for number, node in enumerate(table.nodes):
         own = [row for row in table.commits if row.node == node]
-        times = [0.0, *(row.t_us / SECOND for row in own), table.end_us / SECOND]
+        begin = next((span.start_us for span in table.role_spans if span.node == node), 0)
+        times = [begin / SECOND, *(row.t_us / SECOND for row in own), table.end_us / SECOND]
         indexes = [0, *(row.index for row in own)]
+        top = max(top, *indexes)
         ax.step(
             times,
             [*indexes, indexes[-1]],
             where="post",
             color=SERIES[number % len(SERIES)],
-            linewidth=max(1.0, 1.0 + 1.1 * (len(table.nodes) - 1 - number)),
+            linestyle=_DASHES[number // len(SERIES) % len(_DASHES)],
+            linewidth=1.0 + thinner * (len(table.nodes) - 1 - number),
             solid_capstyle="butt",
             label=f"node {node}",
         )
-    shade_faults(ax, _windows(table))
-    ax.set_ylim(bottom=0)
+    shade_faults(ax, _windows(table), label=name_faults)
+    ax.set_ylim(0, 1.05 * top)
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_ylabel("commit index")
     ax.set_xlabel("time, s")
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)
+    if table.nodes:
+        rows = max(1, int(points(ax)[1] / 13))
+        _legend(ax, columns=-(-len(table.nodes) // rows))
     return ax
+
+
+def _legend(ax: Axes, columns: int = 1) -> Legend:
+    """Right of the axes, where it covers nothing."""
+    return ax.legend(
+        loc="upper left",
+        bbox_to_anchor=(1.0, 1.0),
+        frameon=False,
+        fontsize=8,
+        ncols=columns,
+        columnspacing=1.0,
+        borderaxespad=0.2,
+    )
 
 
 def plot_leaderless_distribution(
     values_ms: Sequence[float], ax: Axes | None = None, *, label: str | None = None
 ) -> Axes:
     """How long clusters were without a leader: the share of runs (%) in which it took at most x milliseconds.
+
+    Several curves may be drawn on the same axes; the x axis shows all of them whole.
 
     Args:
         values_ms: one duration a run, in milliseconds.
@@ -199,15 +262,17 @@ def plot_leaderless_distribution(
                 linestyle=":",
                 zorder=0,
             )
+            far = value > 0.4 * ordered[-1]  # beside the curve there is room on its longer side
             ax.annotate(
                 f"{name}: {value:.0f} ms",
-                (value, share),
+                (0 if far else value, share),
                 xytext=(6, -11),
                 textcoords="offset points",
                 fontsize=8,
                 color=INK,
             )
-    ax.set_xlim(left=0)
+    # All curves, also those that were there before: setting the left limit alone would freeze the right one.
+    ax.set_xlim(0, 1.05 * ax.dataLim.x1 if ax.dataLim.x1 > 0 else 1.0)
     ax.set_ylim(0, 101)
     ax.set_xlabel("time without a leader, ms")
     ax.set_ylabel("runs, %")
@@ -224,6 +289,8 @@ def plot_commit_latency(
     Operations without a good answer are drawn as crosses at the time that passed before the client
     gave up or was refused. Several tables are laid over each other; faults are those of the first.
     """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     ax = axes(ax)
     tables = [table] if isinstance(table, TraceTables) else list(table)
     operations = [row for t in tables for row in t.operations if row.op == op]
@@ -246,29 +313,52 @@ def plot_commit_latency(
         )
     ax.set_yscale("log")
     if tables:
-        ax.set_xlim(0, max(max(t.end_us for t in tables), 1) / SECOND)
+        ax.set_xlim(0, max(_span_s(t) for t in tables))
         shade_faults(ax, _windows(tables[0]))
+    shortest, longest = ax.dataLim.y0, ax.dataLim.y1
+    low, high = (shortest / 1.3, longest * 1.3) if longest > 0 else (1.0, 1000.0)
+    middle = (low * high) ** 0.5  # at least a decade: fewer have no ticks
+    ax.set_ylim(min(low, middle / 10**0.5), max(high, middle * 10**0.5))
+    ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 30 * low else (1.0,)))
     ax.yaxis.set_major_formatter(lambda value, _position: f"{value:g}")
+    ax.yaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel(f"time when the {op} was asked, s")
     ax.set_ylabel(f"{op} latency, ms")
-    legend = ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8)
-    for handle in legend.legend_handles:
+    for handle in _legend(ax).legend_handles:
         if handle is not None:
             handle.set_alpha(1)
     return ax
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """The smallest value that at least `share` percent of the sorted values do not exceed."""
+    """The smallest value that at least `share` percent of the sorted values do not exceed.
+
+    Raises:
+        ConfigError: there are no values.
+    """
+    if not ordered:
+        raise ConfigError("there is no percentile of no values: were there any runs?")
     rank = -(-len(ordered) * share // 100)
     return ordered[max(0, int(rank) - 1)]
 
 
+def _span_s(table: TraceTables) -> float:
+    """How much time an axis shows, seconds; a trace of a single moment gets a second."""
+    return (table.end_us or SECOND) / SECOND
+
+
 def _windows(table: TraceTables) -> list[tuple[float, float, str]]:
-    """The faults to shade. Servers that are down are drawn as such, so those faults need no shade."""
+    """The faults to shade. Servers that are down are drawn as such, so faults that only stop servers need no shade.
+
+    A fault may strike a server that is down already: it is known by its name then.
+    """
     stopped = {(span.node, span.start_us) for span in table.role_spans if span.role == "down"}
     return [
         (window.start_us / SECOND, window.end_us / SECOND, window.label)
         for window in table.faults
-        if window.links or not {(node, window.start_us) for node in window.nodes} & stopped
+        if window.links
+        or not (
+            window.fault.endswith(_STOPS)
+            or {(node, window.start_us) for node in window.nodes} & stopped
+        )
     ]

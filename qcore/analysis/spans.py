@@ -112,7 +112,9 @@ class FaultWindow:
     def label(self) -> str:
         """A few words for a plot, for example `partition 1,2 | 3,4,5` or `disk_stall node 4`."""
         what = self.fault.partition("] ")[2] or self.fault
-        if "|" in self.note or (self.links and not self.cuts):
+        if self.links and not self.cuts:
+            return self.note if what in ("links", "network") else f"{what} {self.note}"
+        if "|" in self.note:
             return f"{what} {self.note}"
         if not self.nodes:
             return what
@@ -125,7 +127,8 @@ def role_spans(records: Iterable[TraceRecord], origin_us: int, end_us: int) -> l
 
     A real process that is killed cannot write that it stops. One that starts again without having stopped, or
     from which the trace hears nothing for the last second though it took part before, counts as down
-    (`why` is `silent`) from its last record on.
+    (`why` is `silent`) from its last record on. A simulated process never stops without a record: one that says
+    nothing, for example because it was removed from the cluster, still runs.
     """
     open_spans: dict[int, RoleSpan] = {}
     before_pause: dict[int, RoleSpan] = {}
@@ -148,8 +151,11 @@ def role_spans(records: Iterable[TraceRecord], origin_us: int, end_us: int) -> l
         if node in open_spans and open_spans[node].role != "down":
             change(node, last_seen[node], "down", open_spans[node].term, None, SILENT)
 
+    may_be_killed = True
     for record in records:
         t_us, fields = record.t_us - origin_us, record.fields
+        if record.kind == "run" and len(fields["nodes"]) > 1:  # a real node writes of itself only
+            may_be_killed = False
         if record.kind == "up" and record.node not in before_pause:
             fall_silent(record.node)
         if record.kind not in _SAID_BY_OTHERS:
@@ -172,7 +178,7 @@ def role_spans(records: Iterable[TraceRecord], origin_us: int, end_us: int) -> l
                 before_pause[record.node] = present
             term = present.term if present is not None else 0
             change(record.node, t_us, "down", term, None, fields["why"])
-    for node in sorted(talks):
+    for node in sorted(talks) if may_be_killed else ():
         if last_seen[node] < end_us - _SILENCE_US:
             fall_silent(node)
     spans += [span for span in open_spans.values() if span.start_us < span.end_us]

@@ -6,6 +6,8 @@ roles also differ in lightness, so that they survive a grey print.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -40,6 +42,16 @@ FAINT: Final = "#8A9299"
 MS: Final = 1_000
 SECOND: Final = 1_000_000
 
+#: The id of the shades of faults among an axes' collections.
+FAULT_GID: Final = "faults"
+
+_NAME_SIZE: Final = 8
+_NAME_LINES: Final = 3
+_NAME_CHARS: Final = 56
+_MARKED_STARTS: Final = 60
+#: What legends and labels may take from the width of axes when the layout is made.
+_LAYOUT_SHARE: Final = 0.95
+
 
 def axes(ax: Axes | None, width: float = 9.0, height: float = 3.2) -> Axes:
     """The given axes, or those of a new figure; plain, without the box around them."""
@@ -54,30 +66,93 @@ def axes(ax: Axes | None, width: float = 9.0, height: float = 3.2) -> Axes:
     return ax
 
 
-def shade_faults(ax: Axes, windows: list[tuple[float, float, str]], *, label: bool = True) -> None:
+def points(ax: Axes) -> tuple[float, float]:
+    """Width and height of the axes in points, as far as they are known before the layout is made."""
+    box, dpi = ax.bbox, ax.get_figure(root=True).dpi  # type: ignore[union-attr]  # axes have a figure
+    return box.width * 72 / dpi, box.height * 72 / dpi
+
+
+def text_width(text: str, size: float) -> float:
+    """How wide a line of text is, in points."""
+    from matplotlib.textpath import TextPath
+
+    return float(TextPath((0, 0), text, size=size).get_extents().width) if text.strip() else 0.0
+
+
+def shade_faults(
+    ax: Axes, windows: Sequence[tuple[float, float, str]], *, label: bool = True
+) -> None:
     """Shade time windows (start, end, text; in the axis' units), with their names above the axes.
 
-    Names that would run into each other go on different lines.
+    A name that comes several times is written once, with how often. Names that would run into each other go on
+    different lines, at most four; where more were needed, the last one says how many found no place.
     """
+    from matplotlib.collections import LineCollection, PolyCollection
+
+    if not windows:
+        return
+    across = ax.get_xaxis_transform()  # the full height, whatever the y axis shows
+    boxes = [[(a, 0.0), (a, 1.0), (b, 1.0), (b, 0.0)] for a, b, _ in windows]
+    shade = PolyCollection(
+        boxes, facecolor=FAULT, alpha=0.16, linewidth=0, zorder=0, transform=across
+    )
+    shade.set_gid(FAULT_GID)
+    ax.add_collection(shade, autolim=False)
+    if len(windows) <= _MARKED_STARTS:  # more would be one red area
+        starts = [[(a, 0.0), (a, 1.0)] for a, _, _ in windows]
+        lines = LineCollection(starts, color=FAULT, linewidth=0.8, zorder=0, transform=across)
+        ax.add_collection(lines, autolim=False)
+    if label:
+        _name_faults(ax, windows)
+
+
+def _name_faults(ax: Axes, windows: Sequence[tuple[float, float, str]]) -> None:
     left, right = ax.get_xlim()
-    lines: list[float] = []  # where the text of each line ends
-    for start, end, text in windows:
-        ax.axvspan(start, end, color=FAULT, alpha=0.16, linewidth=0, zorder=0)
-        ax.axvline(start, color=FAULT, linewidth=0.8, zorder=0)
-        if not label:
-            continue
-        width = (right - left) * 0.0095 * (len(text) + 1)
-        line = next((n for n, used in enumerate(lines) if used <= start), len(lines))
-        if line == len(lines):
-            lines.append(0.0)
-        lines[line] = start + width
-        ax.annotate(
-            text,
-            (start, 1.0),
-            xycoords=("data", "axes fraction"),
-            xytext=(1, 3 + 11 * line),
-            textcoords="offset points",
-            fontsize=8,
-            color="#8E3A6B",
-            annotation_clip=False,
+    width = points(ax)[0] * _LAYOUT_SHARE
+    first: dict[str, float] = {}
+    names = [
+        text if len(text) <= _NAME_CHARS else text[: _NAME_CHARS - 3] + "..."
+        for _, _, text in windows
+    ]
+    for (start, _, _), text in zip(windows, names, strict=True):
+        first.setdefault(text, start)
+    often = Counter(names)
+    lines: list[list[tuple[float, float]]] = []  # the stretches that are taken, a list a line
+    unnamed: list[tuple[str, float]] = []
+    for text, start in first.items():
+        shown = text if often[text] == 1 else f"{text} ({often[text]} times)"
+        length = text_width(shown, _NAME_SIZE) + 5
+        begin = (start - left) / (right - left) * width
+        begin = max(0.0, min(begin, width - length))
+        line = next(
+            (n for n, taken in enumerate(lines) if _is_free(taken, begin, begin + length)),
+            len(lines),
         )
+        if line == _NAME_LINES:
+            unnamed.append((shown, begin / width))
+            continue
+        if line == len(lines):
+            lines.append([])
+        lines[line].append((begin, begin + length))
+        _name(ax, shown, begin / width, line)
+    if len(unnamed) == 1:
+        _name(ax, *unnamed[0], len(lines))
+    elif unnamed:
+        _name(ax, f"and {len(unnamed)} more faults", 0.0, len(lines))
+
+
+def _is_free(taken: Sequence[tuple[float, float]], begin: float, end: float) -> bool:
+    return all(end <= a or b <= begin for a, b in taken)
+
+
+def _name(ax: Axes, text: str, share: float, line: int) -> None:
+    ax.annotate(
+        text,
+        (share, 1.0),
+        xycoords="axes fraction",
+        xytext=(1, 3 + 11 * line),
+        textcoords="offset points",
+        fontsize=_NAME_SIZE,
+        color="#8E3A6B",
+        annotation_clip=False,
+    )

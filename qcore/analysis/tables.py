@@ -13,10 +13,10 @@ All times are microseconds since the trace's first record.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
 from qcore.analysis.records import LEADERSHIP_KINDS, TraceSource, load
+from qcore.analysis.rows import Rows, columns
 from qcore.analysis.spans import (
     FaultWindow,
     Leadership,
@@ -29,10 +29,10 @@ from qcore.analysis.spans import (
 )
 from qcore.trace import TraceRecord
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
 Scalar = str | int | None
+
+#: Kinds of records that a node's own process causes.
+_SIGNS_OF_LIFE = frozenset({"up", "down", "role", "vote", "commit", "config", "apply", "send"})
 
 
 @dataclass(slots=True, frozen=True)
@@ -111,8 +111,8 @@ class TraceTables:
     """All tables of one trace.
 
     Attributes:
-        name, seed, nodes: from the header, or the headers of merged traces; without one, the nodes that the
-            records name.
+        name, seed: from the header, or the headers of merged traces.
+        nodes: those in the headers, and those that joined later; without a header, all that the records name.
         origin_us: the time of the first record, in the trace's own clock.
         end_us: the time of the last record, since the first.
         voters: the voters of the newest configuration, or all nodes.
@@ -124,17 +124,17 @@ class TraceTables:
     voters: tuple[int, ...]
     origin_us: int
     end_us: int
-    role_spans: list[RoleSpan]
-    leaderships: list[Leadership]
-    leaderless: list[Span]
-    terms: list[TermRow]
-    commits: list[CommitRow]
-    operations: list[OperationRow]
-    messages: list[MessageRow]
-    faults: list[FaultWindow]
-    violations: list[ViolationRow]
+    role_spans: Rows[RoleSpan]
+    leaderships: Rows[Leadership]
+    leaderless: Rows[Span]
+    terms: Rows[TermRow]
+    commits: Rows[CommitRow]
+    operations: Rows[OperationRow]
+    messages: Rows[MessageRow]
+    faults: Rows[FaultWindow]
+    violations: Rows[ViolationRow]
 
-    def commit_lags(self) -> list[LagRow]:
+    def commit_lags(self) -> Rows[LagRow]:
         """How long each server took to learn that an index, or a later one, is committed.
 
         What a server learns again after a restart does not count.
@@ -142,7 +142,7 @@ class TraceTables:
         first: dict[int, int] = {}
         known: dict[int, int] = {}
         highest = 0
-        lags: list[LagRow] = []
+        lags = Rows(LagRow)
         for row in self.commits:
             if row.index <= known.get(row.node, 0):
                 continue
@@ -182,7 +182,9 @@ def read_tables(source: TraceSource, *, kinds: Collection[str] | None = None) ->
     end = records[-1].t_us - origin if records else 0
     headers = [record.fields for record in records if record.kind == "run"]
     named = {node for header in headers for node in header["nodes"]}
-    nodes = tuple(sorted(named or {record.node for record in records if record.node > 0}))
+    # What a message says of a node is no sign of it: it may have been sent to nobody.
+    acting = {r.node for r in records if r.node > 0 and (not named or r.kind in _SIGNS_OF_LIFE)}
+    nodes = tuple(sorted(named | acting))
     voters = _voters(records) or nodes
     spans = role_spans(records, origin, end)
     faults = fault_windows(records, origin, end)
@@ -193,34 +195,32 @@ def read_tables(source: TraceSource, *, kinds: Collection[str] | None = None) ->
         voters=voters,
         origin_us=origin,
         end_us=end,
-        role_spans=spans,
-        leaderships=leaderships(spans),
-        leaderless=leaderless_spans(spans, [w for w in faults if w.cuts], voters, end),
-        terms=_terms(records, origin),
-        commits=[
-            CommitRow(record.t_us - origin, record.node, record.fields["index"])
-            for record in records
-            if record.kind == "commit"
-        ],
-        operations=_operations(records, origin),
-        messages=_messages(records),
-        faults=faults,
-        violations=[
-            ViolationRow(
-                record.t_us - origin, record.node, record.fields["check"], record.fields["note"]
-            )
-            for record in records
-            if record.kind == "violation"
-        ],
+        role_spans=Rows(RoleSpan, spans),
+        leaderships=Rows(Leadership, leaderships(spans)),
+        leaderless=Rows(Span, leaderless_spans(spans, [w for w in faults if w.cuts], voters, end)),
+        terms=Rows(TermRow, _terms(records, origin)),
+        commits=Rows(
+            CommitRow,
+            (
+                CommitRow(record.t_us - origin, record.node, record.fields["index"])
+                for record in records
+                if record.kind == "commit"
+            ),
+        ),
+        operations=Rows(OperationRow, _operations(records, origin)),
+        messages=Rows(MessageRow, _messages(records)),
+        faults=Rows(FaultWindow, faults),
+        violations=Rows(
+            ViolationRow,
+            (
+                ViolationRow(
+                    record.t_us - origin, record.node, record.fields["check"], record.fields["note"]
+                )
+                for record in records
+                if record.kind == "violation"
+            ),
+        ),
     )
-
-
-def columns(rows: Sequence[DataclassInstance]) -> dict[str, list[Any]]:  # any cell
-    """Rows as columns, for `pandas.DataFrame(columns(rows))`. Empty for no rows."""
-    if not rows:
-        return {}
-    cells = [asdict(row) for row in rows]
-    return {field.name: [cell[field.name] for cell in cells] for field in fields(rows[0])}
 
 
 def _voters(records: Sequence[TraceRecord]) -> tuple[int, ...]:
@@ -285,6 +285,7 @@ __all__ = [
     "MessageRow",
     "OperationRow",
     "RoleSpan",
+    "Rows",
     "Span",
     "TermRow",
     "TraceTables",

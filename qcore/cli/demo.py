@@ -53,10 +53,9 @@ def simulated(seed: int, out: Path) -> bool:
     """Run the scenario, print its verdict, and draw it."""
     from qcore.analysis.figure import save_run_figure
     from qcore.sim.run import run_scenario
-    from qcore.sim.scenario.catalogue import find_scenario
     from qcore.sim.scenario.load import load_scenario
 
-    scenario = load_scenario(find_scenario(_SCENARIO))
+    scenario = load_scenario(_SCENARIO)
     print(f"1. In the simulator: scenario {scenario.name}, seed {seed}")
     print(f"   {scenario.summary}")
     out.mkdir(parents=True, exist_ok=True)

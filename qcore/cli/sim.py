@@ -52,10 +52,9 @@ def run(
     """
     # Imported late: `qcore version` must not pay for SimPy and pydantic.
     from qcore.sim.run import run_scenario
-    from qcore.sim.scenario.catalogue import find_scenario
     from qcore.sim.scenario.load import load_scenario
 
-    loaded = load_scenario(find_scenario(scenario))
+    loaded = load_scenario(scenario)
     result = run_scenario(loaded, seed, trace=trace)
     if output is OutputFormat.json:
         print(json.dumps(result.to_json(), indent=2))

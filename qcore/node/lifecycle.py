@@ -123,9 +123,7 @@ def run_node(
             if bound is not None:
                 version, data_dir = qcore.__version__, str(config.data_dir)
                 if config.advertise_addr is not None:
-                    log.info(
-                        "others reach this node elsewhere", addr=str(config.advertise_addr)
-                    )
+                    log.info("others reach this node elsewhere", addr=str(config.advertise_addr))
                 log.info("listening", addr=bound, version=version, data_dir=data_dir)
                 if on_listening is not None:
                     on_listening(bound)

@@ -152,7 +152,7 @@ class Node:
         self._desk = RequestDesk(
             application,
             self._identity,
-            self._host.post,
+            self._host.post if self._trace is None else self._trace.listening(self._host.post),
             self.metrics_object,
             self._metrics,
             config,
@@ -330,6 +330,8 @@ class Node:
 
     def reply(self, reply: Reply) -> None:
         """See `Outlet`."""
+        if self._trace is not None:
+            self._trace.answered(reply)
         self._desk.on_reply(reply)
 
     def stepped(self, effects: Sequence[ReplicaEffect]) -> None:

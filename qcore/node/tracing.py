@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from qcore.core.status import CoreStatus
+from qcore.errors import OutcomeUnknown, ResultInvalid, ResultTooLarge
 from qcore.node.clock import wall_us
 from qcore.node.line_writer import LineWriter
-from qcore.replica.events import ReplicaEffect
+from qcore.replica.events import ClientRequest, ReplicaEffect, ReplicaEvent, Reply
 from qcore.replica.messages import PeerMessage
 from qcore.replica.recorder import ReplicaRecorder, describe
 from qcore.trace import TextSink, TraceWriter
@@ -54,6 +55,8 @@ class NodeTrace:
         self._writer = TraceWriter(stream)
         self._recorder = ReplicaRecorder(self._writer, node_id)
         self._node_id = node_id
+        self._first_op = wall_us()  # so that no other life of this node uses the same numbers
+        self._asked: dict[int, str] = {}  # request id -> write or read
 
     def started(self, status: CoreStatus) -> None:
         """The header, and that this server came up."""
@@ -69,6 +72,43 @@ class NodeTrace:
     def effects(self, effects: Iterable[ReplicaEffect]) -> None:
         """What one step of the replica gave."""
         self._recorder.effects(wall_us(), effects)
+
+    def listening(self, post: Callable[[ReplicaEvent], None]) -> Callable[[ReplicaEvent], None]:
+        """`post`, which tells the trace first what it takes."""
+
+        def told(event: ReplicaEvent) -> None:
+            self.asked(event)
+            post(event)
+
+        return told
+
+    def asked(self, event: ReplicaEvent) -> None:
+        """A client's request is on its way to the replica; of what it says the trace holds the length only.
+
+        As client it names this node: who asked is known by connections, which the trace does not tell apart.
+        """
+        if not isinstance(event, ClientRequest):
+            return
+        op = "write" if event.kind in ("write", "session") else "read"
+        self._asked[event.request_id] = op
+        note = f"{event.kind}, {len(event.payload)} characters"
+        self._op(event.request_id, "invoke", op, note)
+
+    def answered(self, reply: Reply) -> None:
+        """A request ended; with an error after which it may have had an effect, its outcome is unknown."""
+        op = self._asked.pop(reply.request_id, None)
+        if op is None:
+            return  # not a client's
+        error = reply.error
+        if error is None or isinstance(error, ResultInvalid | ResultTooLarge):  # it took effect
+            phase = "ok"
+        else:
+            phase = "unknown" if isinstance(error, OutcomeUnknown) else "refused"
+        self._op(reply.request_id, phase, op, "" if error is None else error.code)
+
+    def _op(self, request_id: int, phase: str, op: str, note: str) -> None:
+        node, number = self._node_id, self._first_op + request_id
+        self._writer.op(wall_us(), node, phase, node, number, op, "", None, note)
 
     def sent(self, to: int, message_id: str, message: PeerMessage) -> None:
         """A message left."""

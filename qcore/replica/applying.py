@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from qcore.core.entry import Entry
 from qcore.errors import IncompatibleVersion, StateMachineFailed
-from qcore.replica.results import Result, result_of_command, within_bound
+from qcore.replica.results import Result, result_of_command, text_of, within_bound
 from qcore.replica.sessions import Outcome, SessionTable
 from qcore.replica.versions import Versions
 from qcore.store.interface import StateMachine
+
+#: So much of a command is shown in an error.
+_SHOWN_CHARS: Final = 80
 
 
 def apply_entry(
@@ -34,14 +39,19 @@ def apply_entry(
             if before < 2 <= versions.active.rules:
                 sessions.begin_rules_2(entry.clock_us)
             return result, None
-    except IncompatibleVersion:
+    except (IncompatibleVersion, StateMachineFailed):  # they say themselves what failed
         raise
     except Exception as raised:  # the boundary to the user's own code
         raise StateMachineFailed(
-            f"applying entry {entry.index} raised {type(raised).__name__}: {raised}; a state machine must "
-            "return an error result instead, so this node stops before it differs from the others"
+            f"applying entry {entry.index}, the {entry.kind} {_short(entry.data)}, raised {type(raised).__name__}: "
+            f"{text_of(raised)}; a state machine must return an error result instead, so this node stops before it "
+            "differs from the others"
         ) from raised
     return "", None
+
+
+def _short(text: str) -> str:
+    return ascii(text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + "...")
 
 
 def _reply(result: Result) -> Outcome:

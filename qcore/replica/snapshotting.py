@@ -30,6 +30,7 @@ from qcore.core.text import lone_surrogate, utf8_length
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import StateMachineFailed
 from qcore.replica.config import ReplicaConfig
+from qcore.replica.results import text_of
 from qcore.replica.sessions import SessionTable
 from qcore.store.interface import RestoresGradually, StateMachine
 
@@ -227,8 +228,8 @@ def _guarded(chunks: Iterable[str]) -> Iterator[str]:
 
 def _no_snapshot(raised: Exception) -> StateMachineFailed:
     return StateMachineFailed(
-        f"taking a snapshot raised {type(raised).__name__}: {raised}; this node stops: the state machine must give "
-        "its state whenever it is asked to"
+        f"taking a snapshot raised {type(raised).__name__}: {text_of(raised)}; this node stops: the state machine "
+        "must give its state whenever it is asked to"
     )
 
 
@@ -299,6 +300,6 @@ def _restoring() -> Iterator[None]:
         yield
     except Exception as raised:  # the boundary to the user's own code
         raise StateMachineFailed(
-            f"restoring a snapshot raised {type(raised).__name__}: {raised}; this node stops: does it run another "
-            "version of the state machine than the node that took the snapshot?"
+            f"restoring a snapshot raised {type(raised).__name__}: {text_of(raised)}; this node stops: does it run "
+            "another version of the state machine than the node that took the snapshot?"
         ) from raised

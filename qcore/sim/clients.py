@@ -180,6 +180,8 @@ class Client:
         op.attempt_us = attempt_ms * 1000
         if kind == "read":
             self._choose_kind(op, self.reads)
+        elif kind == "stale_read":
+            op.max_staleness_ms = self.reads.max_staleness_ms
         if not hidden:
             self._history.append(op)
             self._trace_op(op, "invoke", _note_of(op))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from qcore.errors import StateMachineFailed
 from qcore.replica.sessions import TICK
 from qcore.sim.linearizability import LinearizabilityVerdict
 from qcore.sim.monitor import Interval
@@ -95,15 +96,19 @@ def _safety(j: Judgement) -> Iterator[Expectation]:
 def _convergence(j: Judgement) -> Iterator[Expectation]:
     if j.expect.converges is not None:
         states: dict[str, list[int]] = {}
+        failures: dict[int, str] = {}
         for node in members_at_end(j.world):
             replica = j.world.nodes[node].replica
             if replica is None:
                 states.setdefault("down", []).append(node)
             else:
-                digest = replica.machine.state_hash()[:8]
                 index = _index_without_ticks(j.world, replica.applied_index)
-                states.setdefault(f"index {index}, state {digest}", []).append(node)
-        equal = len(states) == 1 and "down" not in states
+                try:
+                    state = f"state {replica.machine.state_hash()[:8]}"
+                except StateMachineFailed as failed:
+                    state = failures.setdefault(node, str(failed))
+                states.setdefault(f"index {index}, {state}", []).append(node)
+        equal = len(states) == 1 and "down" not in states and not failures
         seen = "; ".join(
             f"{state} on {', '.join(map(str, nodes))}" for state, nodes in states.items()
         )

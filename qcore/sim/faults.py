@@ -111,7 +111,8 @@ class Timeline:
                 [
                     ledger.declare(
                         f"timeline[{number}] {item.label or action.kind}",
-                        required=not isinstance(action, REMEDIES) and not _is_calm(action),
+                        required=not isinstance(action, REMEDIES)
+                        and not (isinstance(action, LinkChange) and action.is_calm),
                     )
                     for action in item.actions
                 ],
@@ -249,10 +250,3 @@ class Timeline:
                 self._nodes.join(action, fault)
             case AdminAction():
                 self._operator.begin(action, fault, rng, until_us)
-
-
-def _is_calm(action: Action) -> bool:
-    """True for a change of links that takes trouble away and so can never do anything visible."""
-    return isinstance(action, LinkChange) and all(
-        getattr(action, name) in (0, 0.0) for name in action.changes()
-    )

@@ -36,7 +36,7 @@ class _Segment:
 class History:
     """The entries up to `through` that a state is made of."""
 
-    _segment: _Segment
+    _segment: _Segment = field(repr=False)
     through: int
 
     @classmethod

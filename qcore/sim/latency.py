@@ -7,9 +7,10 @@ import random
 from collections.abc import Callable
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from qcore.errors import ConfigError
+from qcore.sim.frozen import Frozen
 
 #: Draws one duration in microseconds, never negative.
 Sampler = Callable[[], int]
@@ -17,15 +18,13 @@ Sampler = Callable[[], int]
 _SHAPES = ("fixed", "uniform", "normal", "lognormal", "exponential")
 
 
-class Distribution(BaseModel):
+class Distribution(Frozen):
     """A distribution of durations in milliseconds.
 
     Written as a number (always the same), `[low, high]` (uniform), or one of
     `{fixed: 5}`, `{uniform: [1, 5]}`, `{normal: [mean, deviation]}`, `{lognormal: [median, sigma]}`,
     `{exponential: mean}`; the last three take `min_ms` and `max_ms` as limits.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     shape: Literal["fixed", "uniform", "normal", "lognormal", "exponential"]
     first: float = Field(ge=0)

@@ -8,7 +8,7 @@ history. What the words mean is written in docs/scenarios.md, "What the words me
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qcore.core.durable import first_index
 from qcore.core.entry import Entry, Membership
@@ -79,7 +79,7 @@ class Logs:
 class NodeLog:
     """A log: `entries` from `first` on, and before them what the snapshot is made of."""
 
-    entries: Sequence[Entry]
+    entries: Sequence[Entry] = field(repr=False)
     first: int
     history: History
     last: tuple[int, int]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from qcore.errors import StateMachineFailed
-from qcore.replica.results import digest_of
+from qcore.replica.results import digest_of, text_of
 from qcore.sim.operations import EntityLanguage, KeyValueLanguage, Language, Requests
 from qcore.store.entities import EntityStore
 from qcore.store.interface import ApplyContext, RestoresGradually, StateMachine
@@ -106,7 +106,7 @@ def made_by(make: Callable[[], StateMachine]) -> StateMachine:
         return make()
     except Exception as raised:  # the boundary to the user's own code
         raise StateMachineFailed(
-            f"making the state machine raised {type(raised).__name__}: {raised}"
+            f"making the state machine raised {type(raised).__name__}: {text_of(raised)}"
         ) from raised
 
 

@@ -79,11 +79,11 @@ class Record:
         truncated: entries removed from the ends of logs.
     """
 
-    elections: list[Elected] = field(default_factory=list)
-    leaders: list[Elected] = field(default_factory=list)
-    leaderless: list[Interval] = field(default_factory=list)
-    stale: list[Interval] = field(default_factory=list)
-    commits: list[tuple[int, int]] = field(default_factory=list)
+    elections: list[Elected] = field(default_factory=list, repr=False)
+    leaders: list[Elected] = field(default_factory=list, repr=False)
+    leaderless: list[Interval] = field(default_factory=list, repr=False)
+    stale: list[Interval] = field(default_factory=list, repr=False)
+    commits: list[tuple[int, int]] = field(default_factory=list, repr=False)
     minority_commits: int = 0
     truncated: int = 0
     highest_term: int = 0

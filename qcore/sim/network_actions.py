@@ -13,6 +13,7 @@ from qcore.sim.scenario.cluster import QualitySpec
 from qcore.sim.scenario.values import Selector
 from qcore.sim.selection import Namer
 from qcore.sim.services import Services
+from qcore.sim.standing import Standing
 
 #: Takes the effect of an action back.
 Undo = Callable[[], object]
@@ -44,6 +45,12 @@ def mishaps_of(spec: QualitySpec) -> list[str]:
     return [name.removesuffix("_bytes_per_s") for name in names if getattr(spec, name)]
 
 
+def text_of(spec: QualitySpec, mishap: str) -> str:
+    """One of `mishaps_of(spec)` with its value, as the trace says it."""
+    setting = f"{mishap}_bytes_per_s" if mishap == "bandwidth" else mishap
+    return f"{setting} {getattr(spec, setting)}"
+
+
 def _differing(one: Quality, other: Quality) -> list[str]:
     """The settings in which they differ, by the names under which links book faults."""
     return [
@@ -68,10 +75,12 @@ class NetworkActions:
     Args:
         services: the shared parts of the run.
         namer: resolves symbolic names.
+        standing: hears of every change of links.
     """
 
-    def __init__(self, services: Services, namer: Namer) -> None:
+    def __init__(self, services: Services, namer: Namer, standing: Standing) -> None:
         self._services = services
+        self._standing = standing
         self._network = services.network
         self._namer = namer
         self._cutting: dict[Firing, str] = {}  # those with links cut now -> label
@@ -138,7 +147,10 @@ class NetworkActions:
             self._settle(link)
         note = ", ".join(f"{name} {getattr(action, name)}" for name in action.changes())
         ends = [(link.source, link.target) for link in links]
-        self._services.trace.fault(self._now, "begin", fault.name, [], ends, note)
+        # What only takes trouble away is no fault that begins: nothing is wrong from then on.
+        phase = "act" if action.is_calm else "begin"
+        self._services.trace.fault(self._now, phase, fault.name, [], ends, note)
+        self._standing.changed()
         return lambda: self._restore(firing)
 
     # -- repairs --------------------------------------------------------------------------------
@@ -170,6 +182,7 @@ class NetworkActions:
                 change.links.pop(link, None)
         for link in touching:
             self._settle(link)
+        self._standing.changed()
         still = {cut for link in self._network.links() for cut in link.cuts}
         for cause in [cause for cause in self._cutting if cause not in still]:
             self._end(cause)
@@ -223,7 +236,9 @@ class NetworkActions:
         if change is not None:
             for link in change.links:
                 self._settle(link)
-            self._services.trace.fault(self._now, "end", firing.fault.name)
+            if not change.action.is_calm:
+                self._services.trace.fault(self._now, "end", firing.fault.name)
+            self._standing.changed()
 
     def _settle(self, link: Link) -> None:
         """Give a link its normal quality, changed by every firing in force, in their order."""

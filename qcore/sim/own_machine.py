@@ -59,6 +59,24 @@ def load_machine(name: str, directory: Path) -> Callable[[], StateMachine]:
     made = getattr(module, class_name, None)
     if not callable(made):
         raise ConfigError(f"machine {name}: {where} has no class {class_name}")
+    return usable(made, name)
+
+
+def usable(made: object, name: str) -> Callable[[], StateMachine]:
+    """What makes machines, after it has made one that has all that a state machine needs.
+
+    Args:
+        made: a class, or a function without arguments.
+        name: what to call it in errors.
+
+    Raises:
+        ConfigError: it makes none.
+    """
+    if not callable(made):
+        raise ConfigError(
+            f"machine {name} is no class but of the type {type(made).__name__}: each node makes a machine of its own, "
+            "so give the class, or a function that makes one"
+        )
     try:
         machine = made()
     except Exception as error:  # as above

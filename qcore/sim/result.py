@@ -22,7 +22,7 @@ class Expectation:
     seen: str
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, frozen=True, repr=False)
 class RunResult:
     """The verdict on one run of one scenario.
 
@@ -44,6 +44,11 @@ class RunResult:
     metrics: Mapping[str, Json]
     trace_sha256: str
     replay: str
+
+    def __repr__(self) -> str:
+        failed = ", ".join(expectation.name for expectation in self.failed())
+        verdict = "passed" if self.ok else f"failed: {failed}; replay with: {self.replay}"
+        return f"RunResult({self.scenario!r}, seed {self.seed}, {verdict})"
 
     def to_json(self) -> dict[str, Json]:
         """The object that `qcore sim run -o json` prints."""

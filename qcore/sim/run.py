@@ -17,9 +17,10 @@ from qcore.sim.logs import lost_writes
 from qcore.sim.machines import OwnMachine
 from qcore.sim.metrics import measure
 from qcore.sim.operations import Requests
-from qcore.sim.own_machine import checked
+from qcore.sim.own_machine import checked, usable
 from qcore.sim.result import RunResult
-from qcore.sim.scenario import Scenario, load_scenario
+from qcore.sim.scenario.load import as_scenario
+from qcore.sim.scenario.model import Scenario
 from qcore.sim.stale_reads import check_stale_reads
 from qcore.sim.world import World
 from qcore.store.interface import StateMachine
@@ -37,27 +38,31 @@ def run_scenario(
     """Simulate a scenario and judge the run.
 
     Args:
-        scenario: a scenario, or the path of its file.
+        scenario: a scenario, the path of its file, or the name of a shipped one.
         seed: where all randomness comes from; the same seed gives the same run.
         trace: where to write the trace: a file to create, a text stream, or a `TraceWriter`
             (`TraceWriter(keep=True)` keeps the lines in memory).
-        machine: makes a fresh state machine of your own, for each node and each of its lives; in place of
-            the one that the scenario names.
+        machine: makes a fresh state machine of your own, for each node and each of its lives; for a scenario that
+            names none.
         requests: with `machine`, draws what a client asks next: `("write", command)` or
             `("read", query)`, with nothing but the generator that it is given. Answers are not
             checked for linearizability (the checker knows registers); all else is.
 
     Raises:
-        ConfigError: the scenario or the trace file is unusable, only one of `machine` and `requests` is
-            given, or `requests` raises or returns something else.
+        ConfigError: the scenario or the trace file is unusable, the seed is no integer, only one of `machine` and
+            `requests` is given, the scenario names a machine too or asks for what only registers have, `machine`
+            makes no state machine, or `requests` raises or returns something else.
     """
+    given: object = seed
+    if not isinstance(given, int) or isinstance(given, bool):
+        raise ConfigError(f"a seed is an integer, not {given!r:.100}")
     if (machine is None) != (requests is None):
         raise ConfigError("give both a machine of your own and what clients ask of it, or neither")
     own = None
     if machine is not None and requests is not None:
-        own = OwnMachine(machine, checked(requests))
-    if not isinstance(scenario, Scenario):
-        scenario = load_scenario(scenario)
+        name = getattr(machine, "__qualname__", f"{machine!r:.100}")
+        own = OwnMachine(usable(machine, name), checked(requests))
+    scenario = as_scenario(scenario)
     with _writer(trace) as writer:
         # Nothing in a run needs the cycle collector, and its pauses cost a tenth of the speed.
         collecting = gc.isenabled()

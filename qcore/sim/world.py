@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from qcore.core.entry import DurableState, Entry, HardState, Membership
 from qcore.core.version import FIRST_VERSION, ClusterVersion
+from qcore.errors import ConfigError
 from qcore.sim.administration import Operator, address_of
 from qcore.sim.clients import Client, ClientAnswer, ClientCall, ReadMix
 from qcore.sim.clock import WALL_EPOCH_US, NodeClock
@@ -22,15 +24,18 @@ from qcore.sim.machines import OwnMachine, language_of, machine_maker
 from qcore.sim.message_actions import MessageActions
 from qcore.sim.monitor import Monitor
 from qcore.sim.network import Link, Network, Quality
-from qcore.sim.network_actions import NetworkActions, changed, mishaps_of
+from qcore.sim.network_actions import NetworkActions, changed, mishaps_of, text_of
 from qcore.sim.node import SimNode
 from qcore.sim.node_actions import NodeActions
 from qcore.sim.operations import ClientOp, Language, OwnLanguage
 from qcore.sim.own_machine import own_machine
+from qcore.sim.scenario.cluster import QualitySpec
+from qcore.sim.scenario.load import as_scenario
 from qcore.sim.scenario.model import Scenario
 from qcore.sim.scenario.values import Selector, microseconds
 from qcore.sim.selection import Namer
 from qcore.sim.services import Services
+from qcore.sim.standing import Standing
 from qcore.sim.streams import Streams
 from qcore.sim.workload import Load, SessionLoad
 from qcore.store.interface import StateMachine, support_of
@@ -41,20 +46,30 @@ class World:
     """One run, ready to go: `run()` lets it happen, then look at its parts.
 
     Args:
-        scenario: what is simulated.
+        scenario: what is simulated; a scenario, its path, or the name of a shipped one.
         seed: where all randomness comes from.
         trace: where everything that happens is written.
-        own: a machine of the user's own in place of the scenario's, and what clients ask of it.
+        own: a machine of the user's own, and what clients ask of it, for a scenario that names none.
 
     Raises:
-        ConfigError: the scenario names a machine that cannot be loaded, or asks a machine of the user's own for
-            registers.
+        ConfigError: the scenario names a machine that cannot be loaded, or one besides `own`, or asks a machine of
+            the user's own for registers.
     """
 
     def __init__(
-        self, scenario: Scenario, seed: int, trace: TraceWriter, own: OwnMachine | None = None
+        self,
+        scenario: Scenario | Path | str,
+        seed: int,
+        trace: TraceWriter,
+        own: OwnMachine | None = None,
     ) -> None:
+        scenario = as_scenario(scenario)
         self.scenario = scenario
+        if own is not None and scenario.cluster.machine != "kv":
+            raise ConfigError(
+                f"two machines: the scenario says cluster.machine {scenario.cluster.machine}, and the caller gives one "
+                "of their own; leave one of them out"
+            )
         self._own = own if own is not None else own_machine(scenario)
         if self._own is not None:
             scenario.refuse_registers()
@@ -88,10 +103,11 @@ class World:
         workload = scenario.workload
         self.clients = [self._make_client(n) for n in range(1, workload.clients + 1)]
         self.director = self._make_client(workload.clients + 1)
+        self._standing = Standing(self.services)
         self._connect()
         self.network.is_listening = self._is_listening
         namer = Namer(self.services.monitor, [client.vertex for client in self.clients])
-        network_actions = NetworkActions(self.services, namer)
+        network_actions = NetworkActions(self.services, namer, self._standing)
         network_actions.remember_normal()
         self.node_actions = NodeActions(
             self.services, namer, self.nodes, self.director, self.streams, scenario.cluster
@@ -114,6 +130,7 @@ class World:
         """Let all of it happen, from 0 to the scenario's end."""
         scenario, trace = self.scenario, self.services.trace
         trace.run(0, scenario.name, self.seed, scenario.cluster.nodes)
+        self._standing.changed()
         self.timeline.schedule()
         for number in scenario.cluster.nodes:
             self.nodes[number].start()
@@ -202,10 +219,7 @@ class World:
             for b in ids:
                 if a != b:
                     self.network.connect(a, b, self.nodes[b].receive, quality)
-        for name in mishaps_of(spec):
-            fault = self.ledger.declare(f"network.{name}")
-            for link in self.network.links():
-                link.blame[name] = fault
+        self._blame("network", spec, list(self.network.links()))
         self._connect_clients()
         self._apply_exceptions()
         for node in self.nodes.values():
@@ -218,7 +232,7 @@ class World:
         own = spec.clients
         latency = own.latency_ms if own is not None and own.latency_ms else spec.latency_ms
         quality = Quality(latency=latency, loss=own.loss if own is not None else 0.0)
-        fault = self.ledger.declare("network.clients.loss") if quality.loss else None
+        lossy: list[Link] = []
         for client in (*self.clients, self.director):
             for node in self.nodes.values():
                 lossless = replace(quality, loss=0.0) if client is self.director else quality
@@ -226,23 +240,29 @@ class World:
                     self.network.connect(client.vertex, node.node_id, node.receive_call, lossless),
                     self.network.connect(node.node_id, client.vertex, client.receive, lossless),
                 )
-                for link in links:
-                    if fault is not None:
-                        link.blame["loss"] = fault
+                lossy += links
+        if own is not None:
+            self._blame("network.clients", QualitySpec(loss=own.loss), lossy)
 
     def _apply_exceptions(self) -> None:
         for number, spec in enumerate(self.scenario.network.links):
             pairs = self._pairs_of(spec.source, spec.target)
             if spec.both:
                 pairs += [(b, a) for a, b in pairs]
-            faults = {
-                name: self.ledger.declare(f"network.links[{number}].{name}")
-                for name in mishaps_of(spec)
-            }
-            for pair in pairs:
-                link = self.network.link(*pair)
+            links = [self.network.link(*pair) for pair in pairs]
+            for link in links:
                 link.set_quality(changed(link.quality, spec))
-                link.blame.update(faults)
+            self._blame(f"network.links[{number}]", spec, links)
+
+    def _blame(self, name: str, spec: QualitySpec, links: Sequence[Link]) -> None:
+        """The links book the mishaps of `spec` on faults of its own, which last as long as nothing overrules them."""
+        mishaps = {
+            mishap: (self.ledger.declare(f"{name}.{mishap}"), text_of(spec, mishap))
+            for mishap in mishaps_of(spec)
+        }
+        for link in links:
+            link.blame.update({mishap: fault for mishap, (fault, _) in mishaps.items()})
+        self._standing.add(name, mishaps, links)
 
     def _pairs_of(self, source: Selector, target: Selector) -> list[tuple[int, int]]:
         ids = self.scenario.all_nodes

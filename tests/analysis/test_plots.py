@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyArrowPatch
 
-from qcore.analysis.figure import save_run_figure
+from qcore.analysis.figure import run_figure, save_run_figure
 from qcore.analysis.network import draw_network, network_at
 from qcore.analysis.plots import (
     percentile,
@@ -27,10 +28,11 @@ from qcore.analysis.plots import (
     plot_terms,
     plot_timeline,
 )
-from qcore.analysis.style import ROLE_COLOURS
+from qcore.analysis.style import ROLE_COLOURS, shade_faults
 from qcore.analysis.tables import TraceTables, read_tables
 from qcore.errors import ConfigError
 from qcore.trace import TraceWriter, parse_trace
+from tests.analysis.pictures import check_figure, check_limits
 from tests.analysis.synthetic import small_trace
 
 mpl.use("Agg")
@@ -89,8 +91,9 @@ def test_the_timeline_shows_each_span_terms_faults_and_crashes(
     tables: TraceTables, ax: Axes
 ) -> None:
     plot_timeline(tables, ax)
-    assert len(ax.collections) == len(tables.role_spans)
-    drawn = {colour(collection) for collection in ax.collections}
+    bars = [c for c in ax.collections if c.get_gid() in ROLE_COLOURS]
+    assert sum(len(bar.get_paths()) for bar in bars) == len(tables.role_spans)
+    drawn = {colour(collection) for collection in bars}
     present = {span.role for span in tables.role_spans}
     assert drawn == {ROLE_COLOURS[role] for role in present}
     assert [label.get_text() for label in ax.get_yticklabels()] == ["node 1", "node 2", "node 3"]
@@ -137,6 +140,12 @@ def test_distributions_can_be_compared(ax: Axes) -> None:
     assert [text.get_text() for text in legend.get_texts()] == ["narrow", "wide"]
 
 
+def test_a_wider_second_curve_is_drawn_whole(ax: Axes) -> None:
+    plot_leaderless_distribution([100.0, 200.0], ax, label="narrow")
+    plot_leaderless_distribution([100.0, 3000.0], ax, label="wide")
+    check_limits(ax)
+
+
 def test_a_distribution_of_nothing_is_empty_axes(ax: Axes) -> None:
     assert plot_leaderless_distribution([], ax) is ax
 
@@ -144,6 +153,11 @@ def test_a_distribution_of_nothing_is_empty_axes(ax: Axes) -> None:
 @pytest.mark.parametrize(("share", "expected"), [(0, 1), (50, 2), (75, 3), (76, 4), (100, 4)])
 def test_percentile(share: float, expected: float) -> None:
     assert percentile([1, 2, 3, 4], share) == expected
+
+
+def test_nothing_has_no_percentile() -> None:
+    with pytest.raises(ConfigError, match="no percentile of no values"):
+        percentile([], 50)
 
 
 def test_the_latencies_are_a_dot_an_operation(tables: TraceTables, ax: Axes) -> None:
@@ -178,7 +192,7 @@ def test_a_network_cut_one_way_has_an_arrow_each_way(ax: Axes) -> None:
     arrows = [patch for patch in ax.patches if isinstance(patch, FancyArrowPatch)]
     assert len(arrows) == 2
     assert len({to_hex(arrow.get_edgecolor()) for arrow in arrows}) == 2
-    assert "1\ndown" in texts(ax)  # never started
+    assert "1\nabsent" in texts(ax)  # never started
 
 
 @pytest.mark.parametrize("ending", ["png", "svg"])
@@ -196,6 +210,73 @@ def test_what_cannot_be_drawn_or_written_is_named(tmp_path: Path) -> None:
         save_run_figure(small_trace(), tmp_path / "no" / "run.png")
     with pytest.raises(ConfigError, match="cannot write the picture"):
         save_run_figure(small_trace(), tmp_path / "run.nonsense")
+
+
+def trace_of(nodes: list[int], *, up: bool = True, until_us: int = 0) -> list[str]:
+    trace = TraceWriter(keep=True)
+    trace.run(0, "x", 1, nodes)
+    for node in nodes if up else ():
+        trace.up(0, node, 0, 0, 0)
+    if until_us:
+        trace.role(until_us, nodes[0], "leader", 1, nodes[0])
+        trace.violation(2 * until_us, 0, "x", "")
+    return trace.lines()
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        trace_of([1, 2, 3], up=False),
+        trace_of([1, 2, 3]),
+        trace_of([1], until_us=500_000),
+        trace_of([1], until_us=3_600_000_000),
+        trace_of([1000, 20_000, 123_456_789], until_us=500_000),
+        trace_of(list(range(1, 41)), until_us=500_000),
+    ],
+    ids=["empty", "header only", "no time", "one node", "hours", "large ids", "40 nodes"],
+)
+def test_what_is_hardly_a_run_is_drawn_too(lines: list[str]) -> None:
+    tables = read_tables(lines)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for figure in (run_figure(tables), plot_timeline(tables).get_figure(root=True)):
+            assert figure is not None
+            figure.draw_without_rendering()
+            check_figure(figure)
+    pyplot.close("all")
+
+
+def test_many_names_of_faults_take_a_few_lines_and_say_how_many_found_no_place(ax: Axes) -> None:
+    trace = TraceWriter(keep=True)
+    trace.run(0, "x", 1, [1, 2])
+    for number in range(12):
+        trace.fault(100 * number, "begin", f"timeline[{number}] mishap number {number}", [1])
+        trace.fault(100 * number + 50, "end", f"timeline[{number}] mishap number {number}")
+    for start in (200, 400, 600):
+        trace.fault(start, "begin", "timeline[12] again", [2])
+        trace.fault(start + 10, "end", "timeline[12] again")
+    trace.violation(100_000, 0, "x", "")
+    plot_terms(read_tables(trace.lines()), ax)
+    assert texts(ax) == [
+        "mishap number 0 node 1",
+        "mishap number 1 node 1",
+        "again node 2 (3 times)",
+        "and 10 more faults",
+    ]
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()
+    check_figure(figure)
+    other = pyplot.figure().add_subplot()
+    shade_faults(other, [(0.2, 0.3, "cut"), (0.5, 0.6, "cut"), (0.7, 0.8, "deaf")])
+    assert texts(other) == ["cut (2 times)", "deaf"]
+
+
+def test_a_moment_outside_the_run_has_no_network(tables: TraceTables) -> None:
+    for at_ms in (-1, 1_001, float("nan")):
+        with pytest.raises(ConfigError, match="goes from 0 to 1000 ms"):
+            network_at(tables, at_ms)
 
 
 def test_tables_do_not_import_matplotlib() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from qcore.analysis.records import LEADERSHIP_KINDS, load, merge
 from qcore.analysis.spans import RoleSpan, Span
 from qcore.analysis.tables import (
+    CommitRow,
     LagRow,
     Leadership,
     MessageRow,
@@ -97,7 +99,7 @@ def test_links_that_only_got_worse_are_not_cut() -> None:
     tables = read_tables(trace.lines())
     assert tables.leaderless == []
     assert not tables.faults[0].cuts
-    assert tables.faults[0].label == "links loss 0.5"
+    assert tables.faults[0].label == "loss 0.5"
 
 
 def test_a_paused_leader_goes_on_as_leader() -> None:
@@ -211,7 +213,12 @@ def test_violations(tables: TraceTables) -> None:
 
 def test_columns_are_ready_for_a_data_frame(tables: TraceTables) -> None:
     assert columns(tables.terms) == {"t_us": [90 * MS, 500 * MS], "node": [1, 2], "term": [1, 2]}
-    assert columns([]) == {}
+    empty = read_tables([])
+    assert columns(empty.terms) == {"t_us": [], "node": [], "term": []}
+    assert list(columns(empty.operations)) == list(columns(tables.operations))
+    assert columns([], TermRow) == columns(empty.terms)
+    with pytest.raises(ConfigError, match="does not say which columns it has"):
+        columns([])
 
 
 def test_a_path_lines_and_records_give_the_same_tables(tables: TraceTables, tmp_path: Path) -> None:
@@ -258,3 +265,39 @@ def test_an_empty_trace_gives_empty_tables() -> None:
     assert not tables.role_spans
     assert not tables.leaderless
     assert not tables.operations
+
+
+def test_nodes_that_join_later_are_nodes_and_those_that_nobody_started_are_not() -> None:
+    trace = TraceWriter(keep=True)
+    trace.run(0, "x", 1, [1, 2])
+    trace.up(500, 4, 0, 0, 0)
+    trace.drop(600, 9, 1, "1-1", "AppendEntries", "no such node")
+    assert read_tables(trace.lines()).nodes == (1, 2, 4)
+
+
+def test_a_simulated_node_that_falls_silent_still_runs() -> None:
+    """It was removed, for example. A real process cannot say that it was killed: see above."""
+    for nodes, role in (([1, 2], "follower"), ([1], "down")):
+        trace = TraceWriter(keep=True)
+        trace.run(0, "x", 1, nodes)
+        for node in (1, 2):
+            trace.up(0, node, 0, 0, 0)
+            trace.send(10, node, 3 - node, f"{node}-1", "RequestVote", 1, "")
+        trace.commit(3_000_000, 2, 7)
+        spans = [span for span in read_tables(trace.lines()).role_spans if span.node == 1]
+        assert spans[-1].role == role
+
+
+def test_tables_print_themselves_in_a_few_lines(tables: TraceTables) -> None:
+    assert repr(tables.terms) == f"Rows(TermRow, {', '.join(map(repr, list(tables.terms)))})"
+    trace = TraceWriter(keep=True)
+    trace.run(0, "x", 1, [1, 2, 3])
+    for index in range(5_000):
+        trace.commit(index, 1, index)
+        trace.op(index, 1, "invoke", 1, index, "write", "k", "v")
+    large = read_tables(trace.lines())
+    assert repr(large.commits).endswith("... 5000 rows)")
+    assert len(repr(large)) < 3_000
+    assert large.commits[:2] == [CommitRow(0, 1, 0), CommitRow(1, 1, 1)]
+    again = pickle.loads(pickle.dumps(large.commits))
+    assert (again, again.row_type) == (large.commits, CommitRow)

@@ -331,7 +331,12 @@ def test_logs_as_json_name_node_term_and_role(tmp_path: Path) -> None:
     assert any(record["role"] == "leader" and record["term"] == 2 for record in records)
 
 
-def test_the_trace_is_readable_and_tells_of_the_election(tmp_path: Path) -> None:
+def test_the_trace_is_readable_and_tells_of_the_election_and_of_what_clients_asked(
+    tmp_path: Path,
+) -> None:
+    from qcore.analysis.figure import save_run_figure
+    from qcore.analysis.records import merge
+    from qcore.analysis.tables import read_tables
     from qcore.trace import read_trace
 
     with LocalCluster(tmp_path, size=3, arguments=ARGUMENTS) as cluster:
@@ -340,8 +345,18 @@ def test_the_trace_is_readable_and_tells_of_the_election(tmp_path: Path) -> None
         cluster.start()
         initialise(cluster)
         leader = cluster.wait_leader()
+        follower = next(node for node in cluster.nodes.values() if node is not leader)
+        for node in (leader, follower):
+            with WireClient(node.address) as client:
+                client.perform("SetSchema", entity_schema=string_schema("Item", "Name"))
         for node in cluster.nodes.values():
             assert node.stop() == 0
+    paths = [tmp_path / f"trace{node_id}.jsonl" for node_id in cluster.nodes]
+    whole = merge(*paths)
+    operations = read_tables(whole).operations
+    asked = {row.client for row in operations if (row.op, row.outcome) == ("write", "ok")}
+    assert asked == {leader.node_id, follower.node_id}
+    save_run_figure(whole, tmp_path / "run.png")
     records = read_trace(tmp_path / f"trace{leader.node_id}.jsonl")
     kinds = {record.kind for record in records}
     assert {

@@ -271,7 +271,7 @@ def test_a_machine_that_raises_while_applying_stops_the_node() -> None:
     leader = cluster.elect(1)
     leader.request(1, "ok")
     assert outcomes(leader)[1].result == "fine"
-    with pytest.raises(StateMachineFailed, match="entry 5 raised KeyError"):
+    with pytest.raises(StateMachineFailed, match="entry 5, the command 'boom', raised KeyError"):
         leader.request(2, "boom")
 
 

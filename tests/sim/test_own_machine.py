@@ -81,9 +81,111 @@ def test_a_machine_that_breaks_the_rules_is_caught(machine: type[StateMachine], 
     assert check in {violation.check for violation in result.violations}
 
 
+def test_a_machine_that_raises_loses_no_write_and_the_message_names_the_command() -> None:
+    """What was acknowledged is in the logs, though nobody can apply what follows it."""
+    result = run_scenario(
+        scenario("[]", "{acknowledged_writes_present: true}"),
+        1,
+        machine=Raising,
+        requests=set_visits,
+    )
+    assert {violation.check for violation in result.violations} == {"node_failed"}
+    assert seen(result)["acknowledged_writes_present"].startswith("all ")
+    note = result.violations[0].note
+    assert """applying entry 13, the command '{"op": "set", "key": "visits", "value": """ in note
+    assert "raised ValueError: thirteen is too many" in note
+
+
+class NoHash(KeyValueMachine):
+    """It cannot be compared with the others."""
+
+    def state_hash(self) -> str:
+        raise ValueError("no hash today")
+
+
+def test_a_machine_without_a_state_hash_fails_and_is_not_called_equal() -> None:
+    result = run_scenario(
+        scenario("[]", "{converges: true}"), 1, machine=NoHash, requests=set_visits
+    )
+    says = "state_hash() of the state machine 'kv' raised ValueError: no hash today"
+    assert says in result.violations[0].note
+    assert "applying" not in result.violations[0].note
+    assert [e.name for e in result.failed()] == ["safe", "converges"]
+    # Too short a run to compare anything: at the end no node can say what its state is.
+    short = run_scenario(
+        scenario("[]", "{converges: true}", until_ms=100), 1, machine=NoHash, requests=set_visits
+    )
+    assert says in seen(short)["converges"]
+    assert not short.ok
+
+
 def test_machine_and_requests_belong_together() -> None:
     with pytest.raises(ConfigError, match="both a machine of your own"):
         run_scenario(scenario(), 1, machine=KeyValueMachine)
+
+
+@pytest.mark.parametrize(
+    ("parts", "says"),
+    [
+        (
+            {"workload": "{sessions: true}"},
+            "workload.sessions adds to registers: it needs .* your own",
+        ),
+        ({"cluster": "{nodes: 3, machine: entity}"}, "two machines: .* cluster.machine entity"),
+        (
+            {"expect": "{linearizable: true}"},
+            "expect.linearizable is judged by what registers held",
+        ),
+        ({"timeline": "[{at_ms: 1000, read: leader}]"}, "read goes to a register"),
+    ],
+)
+def test_what_a_scenario_cannot_ask_of_such_a_machine_is_refused_as_in_yaml(
+    parts: dict[str, str], says: str
+) -> None:
+    spec = scenario(**parts)  # type: ignore[arg-type]  # texts only
+    with pytest.raises(ConfigError, match=says):
+        run_scenario(spec, 1, machine=KeyValueMachine, requests=set_visits)
+
+
+def test_a_scenario_that_names_such_a_machine_gets_no_second_one(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(OWN.format(machine=f"{EXAMPLE}:CounterMachine"))
+    with pytest.raises(ConfigError, match=r"two machines: .*CounterMachine, and the caller gives"):
+        run_scenario(path, 1, machine=KeyValueMachine, requests=set_visits)
+    path.write_text(path.read_text().replace("converges: true", "linearizable: true"))
+    with pytest.raises(ConfigError, match=r"expect\.linearizable is judged by what registers held"):
+        load_scenario(path)
+
+
+@pytest.mark.parametrize(
+    ("machine", "says"),
+    [
+        (KeyValueMachine(), "is no class but of the type KeyValueMachine: each node makes"),
+        (dict, "machine dict lacks name, versions, apply"),
+        (lambda: 1 / 0, "making one raised ZeroDivisionError"),
+    ],
+)
+def test_what_makes_no_machine_is_told_before_the_run(machine: Any, says: str) -> None:
+    """Any: they break the type on purpose."""
+    with pytest.raises(ConfigError, match=says):
+        run_scenario(scenario(), 1, machine=machine, requests=set_visits)
+
+
+def test_a_seed_is_an_integer() -> None:
+    seeds: list[Any] = ["1", 1.0, True, None]  # they break the type on purpose
+    for seed in seeds:
+        with pytest.raises(ConfigError, match="a seed is an integer, not"):
+            run_scenario(scenario(), seed)
+
+
+def test_stale_reads_that_requests_ask_for_have_the_bound_of_the_workload() -> None:
+    def stale(_rng: Random) -> tuple[Literal["stale_read"], str]:
+        return "stale_read", json.dumps({"op": "get", "key": "visits"})
+
+    result = run_scenario(
+        scenario("[]", "{min_ok_reads: 50}"), 1, machine=KeyValueMachine, requests=stale
+    )
+    assert result.ok, failures(result)
 
 
 def raises(_rng: Random) -> object:

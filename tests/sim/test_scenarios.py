@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from qcore.sim import load_scenario, parse_scenario, run_scenario
+from qcore.trace import TraceWriter
+from tests.analysis.pictures import check_pictures
 from tests.sim.scenario_texts import DESIGN_EXAMPLE, failures
 
 DIRECTORY = Path(__file__).parent.parent.parent / "scenarios"
@@ -72,14 +74,17 @@ def test_all_required_scenarios_are_there() -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_scenario_shows_what_it_says(path: Path) -> None:
+def test_a_scenario_shows_what_it_says_and_can_be_drawn(path: Path) -> None:
     scenario = load_scenario(path)
     assert scenario.name == path.stem
     assert scenario.summary
     for seed in (1, 2):
-        result = run_scenario(scenario, seed)
+        trace = TraceWriter(keep=seed == 1)
+        result = run_scenario(scenario, seed, trace=trace)
         assert result.ok, (result.replay, failures(result))
         assert result.metrics["linearizability"]["result"] != "unknown"  # type: ignore[index, call-overload]  # a nested object
+        if seed == 1:
+            check_pictures(trace.lines())
 
 
 @pytest.mark.long
@@ -87,8 +92,11 @@ def test_a_scenario_shows_what_it_says(path: Path) -> None:
 def test_a_scenario_shows_it_on_many_seeds(path: Path) -> None:
     scenario = load_scenario(path)
     for seed in range(100, 300):
-        result = run_scenario(scenario, seed)
+        trace = TraceWriter(keep=seed < 105)
+        result = run_scenario(scenario, seed, trace=trace)
         assert result.ok, (result.replay, failures(result))
+        if seed < 105:
+            check_pictures(trace.lines())
 
 
 def test_the_designs_example_passes_as_it_stands() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 #: A register's value, and what an operation was given or answered. Compared with `==`.
@@ -77,8 +77,8 @@ class LinearizabilityVerdict:
     result: Result
     key: str | None = None
     explanation: str = ""
-    prefix: tuple[Operation, ...] = ()
-    stuck: tuple[Operation, ...] = ()
+    prefix: tuple[Operation, ...] = field(default=(), repr=False)
+    stuck: tuple[Operation, ...] = field(default=(), repr=False)
     steps: int = 0
     operations: int = 0
 

@@ -170,6 +170,11 @@ class LinkChange(QualitySpec):
         """The names of the settings that it changes."""
         return [name for name in QualitySpec.model_fields if getattr(self, name) is not None]
 
+    @property
+    def is_calm(self) -> bool:
+        """Whether it only takes trouble away, and so can never do anything visible."""
+        return all(getattr(self, name) in (0, 0.0) for name in self.changes())
+
 
 class StopAction(NodeAction):
     """Something that ends the process; with `settings` it starts again with these changed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 
 import qcore
@@ -40,8 +41,12 @@ def find_scenario(text: str) -> Path:
     """The file that a user means: a path, or the name of a shipped scenario.
 
     Raises:
-        ConfigError: neither exists; says where it was looked for.
+        ConfigError: neither exists; says where it was looked for, and which names are near.
     """
+    if "\n" in text:
+        raise ConfigError(
+            "this is the text of a scenario, not its name or path: read it with parse_scenario"
+        )
     path = Path(text)
     if path.is_file() or path.suffix in _SUFFIXES or path.name != text:
         return path  # a path, also one that does not exist: the reader says so
@@ -52,6 +57,7 @@ def find_scenario(text: str) -> Path:
             if candidate.is_file():
                 return candidate
     where = ", ".join(map(str, directories)) or "no directory `scenarios`"
-    raise ConfigError(
-        f"there is no scenario {text!r} (looked in {where}); `qcore sim list` shows all"
-    )
+    names = sorted({file.stem for directory in directories for file in scenario_files(directory)})
+    near = get_close_matches(text, names, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`qcore sim list` shows all"
+    raise ConfigError(f"there is no scenario {text[:200]!r} (looked in {where}): {hint}")

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from qcore.errors import ConfigError
 from qcore.files import read_regular
+from qcore.sim.scenario.catalogue import find_scenario
 from qcore.sim.scenario.model import Scenario
 
 #: A larger file is no scenario.
@@ -24,13 +25,18 @@ def load_scenario(path: Path | str) -> Scenario:
     """Read and validate a scenario file.
 
     Args:
-        path: a YAML file.
+        path: a YAML file, or the name of a shipped scenario.
 
     Raises:
-        ConfigError: the file cannot be read, is no YAML, or says something that no scenario may say; names
-            the file, the line, the key and what is allowed.
+        ConfigError: there is no such scenario; or the file cannot be read, is no YAML, or says something that no
+            scenario may say: names the file, the line, the key and what is allowed.
     """
-    file = Path(path)
+    given: object = path
+    if not isinstance(given, Path | str):
+        raise ConfigError(
+            f"a scenario is given by name, by path or as a Scenario, not as {type(given).__name__}"
+        )
+    file = find_scenario(str(path))
     try:
         text = read_regular(file, MAX_FILE_BYTES).decode()
     except OSError as error:
@@ -38,6 +44,15 @@ def load_scenario(path: Path | str) -> Scenario:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file}: not UTF-8 text: {error.reason}") from None
     return parse_scenario(text, str(file))
+
+
+def as_scenario(scenario: Scenario | Path | str) -> Scenario:
+    """A scenario as it is, or read by name or path as `load_scenario` does.
+
+    Raises:
+        ConfigError: as `load_scenario`.
+    """
+    return scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
 
 
 def parse_scenario(text: str, source: str = "<text>") -> Scenario:

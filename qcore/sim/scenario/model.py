@@ -47,6 +47,15 @@ class Scenario(Spec):
     expect: ExpectSpec = ExpectSpec()
     source: str = Field(default="", exclude=True)
 
+    def __repr__(self) -> str:
+        items = len(self.timeline)
+        return (
+            f"Scenario({self.name!r}, {len(self.cluster.nodes)} nodes, {items} timeline "
+            f"item{'' if items == 1 else 's'}, until {self.until_ms:g} ms)"
+        )
+
+    __str__ = __repr__
+
     @model_validator(mode="before")
     @classmethod
     def _other_names(cls, value: object) -> object:
@@ -110,7 +119,14 @@ class Scenario(Spec):
                 "lines out"
             )
         if self.workload.sessions:
-            raise RegistersNeeded("workload.sessions adds to registers: it needs the machine kv")
+            raise RegistersNeeded(
+                "workload.sessions adds to registers: it needs the machine kv, and the machine is your own"
+            )
+        if self.expect.linearizable is not None:
+            raise RegistersNeeded(
+                "expect.linearizable is judged by what registers held, and a machine of your own has none: it would "
+                "always hold; leave it out"
+            )
 
     def _check_keys(self) -> None:
         """The entity store has the registers of the workload and no others."""

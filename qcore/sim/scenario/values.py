@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
+
+from qcore.sim.frozen import Frozen
 
 Milliseconds = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1, strict=True)]
@@ -43,10 +45,8 @@ def known_outcomes(value: tuple[str, ...] | None, known: tuple[str, ...]) -> tup
 ReadKinds = Annotated[tuple[ReadKind, ...], BeforeValidator(one_or_several), Field(min_length=1)]
 
 
-class Spec(BaseModel):
+class Spec(Frozen):
     """Base of all parts of a scenario: unknown keys are refused, nothing changes after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def microseconds(milliseconds: float) -> int:

@@ -1,0 +1,45 @@
+"""The trace of a real node holds what its clients asked, in the records that the simulator writes too."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+from qcore.analysis.tables import read_tables
+from qcore.core.events import Tick
+from qcore.errors import NotLeader, OutcomeUnknown, QcoreError, ResultInvalid
+from qcore.node.tracing import NodeTrace
+from qcore.replica.events import ClientRequest, Reply
+from qcore.replica.messages import RequestKind
+
+
+def test_requests_and_their_outcomes_are_operations() -> None:
+    stream = StringIO()
+    trace = NodeTrace(stream, 2)
+    cases: list[tuple[RequestKind, QcoreError | None, str, str, str]] = [
+        ("write", None, "write", "ok", ""),
+        ("session", OutcomeUnknown("?"), "write", "unknown", "OutcomeUnknown"),
+        ("write", ResultInvalid("no text"), "write", "ok", "ResultInvalid"),
+        ("stale_read", NotLeader(1), "read", "refused", "NotLeader"),
+    ]
+    for number, (kind, _, _, _, _) in enumerate(cases):
+        trace.asked(ClientRequest(number, kind, "secret" * 20, 1000))
+    trace.asked(ClientRequest(99, "read", "?", 1000))
+    for number, (_, error, _, _, _) in enumerate(cases):
+        result = "secret" if error is None else None
+        trace.answered(Reply(number, result, 7, error))
+    trace.asked(Tick())  # not a client's
+    trace.answered(Reply(1234, "", 0, None))
+    trace.flush()
+    operations = read_tables(stream.getvalue().splitlines()).operations
+    assert [(row.op, row.outcome, row.note) for row in operations] == [
+        *((op, outcome, note) for _, _, op, outcome, note in cases),
+        ("read", "open", ""),
+    ]
+    assert {row.client for row in operations} == {2}
+    assert all((row.latency_us is not None) == (row.outcome == "ok") for row in operations)
+    assert "secret" not in stream.getvalue()
+    # The next life of the node begins to count again, and is not taken for the first.
+    again = NodeTrace(stream, 2)
+    again.asked(ClientRequest(0, "write", "x", 1000))
+    again.flush()
+    assert len(read_tables(stream.getvalue().splitlines()).operations) == len(operations) + 1
