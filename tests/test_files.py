@@ -97,3 +97,17 @@ def test_no_command_waits_for_a_fifo(tmp_path: Path) -> None:
         for process in running:
             process.kill()
             process.wait()
+
+
+def test_a_new_file_is_for_its_owner_alone_and_an_old_one_stays_as_it_is(tmp_path: Path) -> None:
+    new, old = tmp_path / "new.jsonl", tmp_path / "old.jsonl"
+    old.touch()
+    old.chmod(0o644)
+    before = os.umask(0)
+    try:
+        for path in (new, old):
+            with open(path, "a", opener=open_at_once) as stream:
+                stream.write("{}\n")
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o777 for path in (new, old)] == [0o600, 0o644]

@@ -1,4 +1,4 @@
-"""A terminal that closes sends SIGHUP: a node stops cleanly then, and goes on under `nohup`."""
+"""A node as a daemon: it outlives no terminal unless it is told to, and says who else can read its data."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ import pytest
 from qcore.cli.processes import NodeProcess, free_ports, wait_for
 
 pytestmark = pytest.mark.process
+
+
+def readers_told(node: NodeProcess) -> list[str]:
+    return [line for line in node.log_text().splitlines() if "can read the node's data" in line]
 
 
 def test_sighup_stops_a_node_cleanly_unless_it_was_ignored_at_the_start(tmp_path: Path) -> None:
@@ -35,6 +39,16 @@ def test_sighup_stops_a_node_cleanly_unless_it_was_ignored_at_the_start(tmp_path
         wait_for(lambda: nohup.get("/livez")[0] == 200, 10, "the other one, which goes on")
         assert nohup.stop() == 0
         assert "SIGHUP" not in nohup.log_text()
+        assert readers_told(nohup) == []
+
+        # As 0.1.0 made them: they stay so, and the node says it.
+        nohup.data_dir.chmod(0o755)
+        (nohup.data_dir / "log.db").chmod(0o644)
+        nohup.start()
+        assert nohup.stop() == 0
+        (told,) = readers_told(nohup)
+        assert "files=log.db" in told
+        assert "chmod 700" in told
     finally:
         plain.kill()
         nohup.kill()
