@@ -178,5 +178,5 @@ def no_answer(endpoint: str, waited_s: float) -> str:
     """What to say of a node to which there is no connection after so long."""
     text = f"no answer from {endpoint} within {waited_s:.3g} s"
     if resolver.is_busy_with(parse_address(endpoint, "endpoint").host):
-        return f"{text}: the name service has not told its address yet"
+        return f"{text}: the name service has not answered yet"
     return text

@@ -29,7 +29,7 @@ async def hand_over(core: RaftCore, ask: Ask, timeout_ms: int, log: NodeLog) -> 
         core: of this node.
         ask: gives the replica an event, and calls back with its outcome.
         timeout_ms: how long to wait for that.
-        log: told what is known of how it ended.
+        log: where to say what is known of how it ended.
     """
     if core.role != "leader" or len(core.membership.voters) == 1:
         return

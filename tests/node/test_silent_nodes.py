@@ -27,7 +27,7 @@ METRICS = {"state": "Leader", "current_leader": 1, "qcore": {}, "id": 1}
 
 
 class Node:
-    """Answers what a client asks, until it is told to stand still: then it takes bytes and says nothing.
+    """Answers what a client asks, until it is made to stand still: then it takes bytes and says nothing.
 
     Args:
         delay_s: how long it takes for an answer; pings are answered meanwhile.

@@ -83,8 +83,10 @@ def test_a_senseless_change_is_one_line_and_an_exit_code(
 def test_leadership_is_handed_to_the_node_that_is_named(cluster: LocalCluster) -> None:
     old = cluster.wait_leader().node_id
     to = next(node_id for node_id in (1, 2, 3) if node_id != old)
-    assert answer(cluster, "leader", "transfer", "--to", str(to)) == {"from": old, "to": to}
-    assert cluster.wait_leader().node_id == to
+    moved = answer(cluster, "leader", "transfer", "--to", str(to))
+    new = cluster.wait_leader()
+    assert new.node_id == to
+    assert moved == {"from": old, "to": to, "term": new.status()["current_term"]}
 
 
 def test_health_and_hash_ask_all_members_whoever_is_asked(cluster: LocalCluster) -> None:

@@ -104,4 +104,4 @@ def test_a_command_ends_at_its_timeout_although_the_name_is_being_looked_up(
     assert time.monotonic() - began < SOON_S
     assert done.returncode == 3
     assert "hanging.example:8080" in done.stderr
-    assert "the name service has not told its address yet" in done.stderr
+    assert "the name service has not answered yet" in done.stderr
