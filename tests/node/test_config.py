@@ -9,6 +9,7 @@ import pytest
 from qcore.errors import ConfigError
 from qcore.node.config import NodeConfig
 from qcore.transport.address import Address, parse_address
+from qcore.transport.limits import TransportLimits
 
 
 @pytest.mark.parametrize(
@@ -107,6 +108,27 @@ def make(
 def test_a_value_out_of_range_is_refused_by_name(changes: dict[str, int], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         make(**changes)
+
+
+def test_a_clients_frame_can_carry_the_largest_command() -> None:
+    with pytest.raises(ConfigError, match=r"max_client_frame_bytes is .* at least 12648448"):
+        make(max_command_bytes=2 * 1024 * 1024)
+    with pytest.raises(ConfigError, match="max_frame_bytes is"):
+        node_config(
+            max_command_bytes=1024 * 1024, limits=TransportLimits(max_frame_bytes=6 * 1024 * 1024)
+        )
+    larger = TransportLimits(max_client_frame_bytes=13 * 1024 * 1024)
+    assert node_config(max_command_bytes=2 * 1024 * 1024, limits=larger).limits is larger
+
+
+def node_config(*, max_command_bytes: int, limits: TransportLimits) -> NodeConfig:
+    return NodeConfig(
+        node_id=1,
+        ws_addr=Address("127.0.0.1", 0),
+        data_dir=Path("data"),
+        max_command_bytes=max_command_bytes,
+        limits=limits,
+    )
 
 
 def test_the_replica_gets_the_timeouts_of_the_node() -> None:

@@ -11,11 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
+from qcore.node.application import EntityPerform
 from qcore.store.requests import parse_request
-from qcore.transport import scan
+from qcore.transport import diagnosis, scan
 from qcore.transport.codec import Codec, Malformed
-from qcore.transport.limits import KIB, MIB, frame_bytes_for
+from qcore.transport.limits import KIB, MIB, TransportLimits, frame_bytes_for
 from qcore.transport.scan import Excess, FrameBounds, find_excess, head_of
+from qcore.transport.schema import MAX_UNKNOWN_FIELDS
+from qcore.transport.wire import REGISTRY
+from tests.documents import CHECKOUT
 from tests.transport.strategies import JSON_VALUES
 from tests.transport.support import CODEC, Perform
 
@@ -235,13 +239,53 @@ def test_in_a_large_array_the_envelopes_that_are_understood_are_taken() -> None:
     assert third.type_name == "InitResponse"
 
 
-def test_many_unknown_fields_stop_the_validation() -> None:
-    for frame in (
-        b'{"Perform":{"id":"12","request":{"a":{}},%b}}',
-        b'{"Hello":{"id":"12",%b}}',
-        b'{"Init":{"id":"12","nodes":{%b}}}',
+ENTITY_CODEC = Codec({**REGISTRY, "Perform": EntityPerform})
+KEYS = b",".join(b'"k%x":0' % number for number in range(30_000))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b'{"Perform":{"id":"12","request":{"CreateEntity":{%b}}}}',
+        b'{"Perform":{"id":"12","request":{%b}}}',
+        b'{"Perform":{"id":"12","request":{"GetSchema":{"entity_type":"T"}},"consistency":{%b}}}',
+        b'[{"Perform":{"id":"12","request":{"GetSchema":{%b}}}}]',
+    ],
+)
+def test_many_unknown_fields_stop_the_validation(frame: bytes) -> None:
+    reply = only(frame % KEYS, ENTITY_CODEC).reply
+    assert reply.id == "12" or frame.startswith(b"[")
+    assert ENTITY_CODEC._unknown.seen == MAX_UNKNOWN_FIELDS + 1
+    assert "too many faults" in reply.error
+    assert (
+        "unknown command"
+        in only(b'{"Perform":{"id":"1","request":{"X":0}}}', ENTITY_CODEC).reply.error
+    ), "each frame is counted by itself"
+
+
+def test_of_many_faults_none_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dataclass alone has no place to stop; to list its errors costs more than to find them."""
+    monkeypatch.setattr(diagnosis, "_most_telling", None)  # to choose among them would fail
+    reply = only(b'{"Perform":{"id":"12","request":null,%b}}' % KEYS, ENTITY_CODEC).reply
+    assert (reply.id, "too many faults" in reply.error) == ("12", True)
+
+
+def test_the_bounds_are_documented() -> None:
+    document = (CHECKOUT / "docs" / "limits.md").read_text()
+    none, much = FrameBounds.for_commands(0), FrameBounds.for_commands(144 * MIB)
+    for name, share, line in (
+        ("values", 2, "`max_command_bytes` / 2 + 64 Ki"),
+        ("containers", 16, "/ 16 + 32 Ki"),
+        ("keys", 9, "/ 9 + 16 Ki"),
+        ("escapes", 1, "`max_command_bytes` + 64 Ki each"),
+        ("digits", 1, "`max_command_bytes` + 64 Ki each"),
     ):
-        keys = b",".join(b'"k%x":0' % number for number in range(30_000))
-        reply = only(frame % keys).reply
-        assert reply.id == "12"
-        assert len(reply.error) < 500
+        fixed = getattr(none, name)
+        assert f"| {line} |" in document
+        assert f"+ {fixed // KIB} Ki" in line
+        assert getattr(much, name) - fixed == 144 * MIB // share
+    faults = f"| {MAX_UNKNOWN_FIELDS:,}; {diagnosis.MAX_FAULTS:,} |"
+    assert faults in document
+    limits = TransportLimits()
+    assert limits.max_client_frame_bytes == frame_bytes_for(MIB) == 6 * MIB + 64 * KIB
+    assert "| 6 MiB + 64 KiB | closed with 1009 |" in document

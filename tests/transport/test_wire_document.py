@@ -96,7 +96,8 @@ def test_every_message_is_mentioned() -> None:
 def test_the_limits_are_the_real_ones() -> None:
     limits, document = TransportLimits(), WIRE_DOCUMENT.read_text()
     for text in (
-        f"| {limits.max_frame_bytes >> 20} MiB | closed with 1009 |",
+        f"| {limits.max_client_frame_bytes >> 20} MiB + 64 KiB; after `Hello` "
+        f"{limits.max_frame_bytes >> 20} MiB | closed with 1009 |",
         f"| {limits.ping_interval_s:g} s | the node pings; "
         f"{limits.dead_after_s - limits.ping_interval_s:g} s after",
         f"| {limits.send_stall_s:g} s, or {limits.max_queue_bytes >> 20} MiB | dropped |",
