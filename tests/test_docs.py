@@ -145,8 +145,9 @@ def test_commands_in_running_text_exist(path: Path) -> None:
         elif program == "qcore" and " " in span and "COMMAND" not in span:
             words = shlex.split(span)[1:]
             group = [word for word in words if re.fullmatch(r"[a-z|]+", word)][:2]
-            for last in group[-1].split("|"):
-                known = stdout_of([sys.executable, "-m", "qcore", *group[:-1], last, "--help"])
+            for last in group[-1].split("|") if group else [None]:
+                words = [*group[:-1], last] if last else []
+                known = stdout_of([sys.executable, "-m", "qcore", *words, "--help"])
                 for flag in re.findall(r"(?<= )--?[a-z][a-z-]*", span):
                     assert flag in known, f"{name(path)}: {span}"
         elif span.startswith("python -m "):

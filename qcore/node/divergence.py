@@ -77,7 +77,7 @@ def compare(seen: Mapping[M, Mapping[int, str]]) -> Comparison[M]:
     """
     newest = 0
     odd: set[int] = set()  # where members differ that differ at their newest common index
-    group = {member: member for member in seen}  # members that can be told equal or different
+    group = {member: member for member in seen}  # members that can be compared with each other
     for one, other in combinations(seen, 2):
         common = seen[one].keys() & seen[other].keys()
         if not common:

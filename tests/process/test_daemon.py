@@ -12,7 +12,7 @@ from qcore.cli.processes import NodeProcess, free_ports, wait_for
 pytestmark = pytest.mark.process
 
 
-def readers_told(node: NodeProcess) -> list[str]:
+def warnings_of_readers(node: NodeProcess) -> list[str]:
     return [line for line in node.log_text().splitlines() if "can read the node's data" in line]
 
 
@@ -39,16 +39,16 @@ def test_sighup_stops_a_node_cleanly_unless_it_was_ignored_at_the_start(tmp_path
         wait_for(lambda: nohup.get("/livez")[0] == 200, 10, "the other one, which goes on")
         assert nohup.stop() == 0
         assert "SIGHUP" not in nohup.log_text()
-        assert readers_told(nohup) == []
+        assert warnings_of_readers(nohup) == []
 
         # As 0.1.0 made them: they stay so, and the node says it.
         nohup.data_dir.chmod(0o755)
         (nohup.data_dir / "log.db").chmod(0o644)
         nohup.start()
         assert nohup.stop() == 0
-        (told,) = readers_told(nohup)
-        assert "files=log.db" in told
-        assert "chmod 700" in told
+        (line,) = warnings_of_readers(nohup)
+        assert "files=log.db" in line
+        assert "chmod 700" in line
     finally:
         plain.kill()
         nohup.kill()
