@@ -33,8 +33,8 @@ class TransportLimits:
 
     Attributes:
         max_frame_bytes: a larger incoming frame closes the connection with 1009.
-        max_client_frame_bytes: the same, as long as the other end is not a peer whose `Hello` was accepted. It counts
-            only where it is smaller.
+        max_client_frame_bytes: the same for a client, and for a peer before its `Hello` is accepted. It must carry a
+            command of `max_command_bytes` with six bytes for one; above `max_frame_bytes` it has no effect.
         max_queue_bytes: sent and not yet taken by the socket; beyond it the connection is dropped.
         ping_interval_s: after this long without a byte from the other end, ping.
         dead_after_s: after this long without a byte from the other end, drop the connection.
