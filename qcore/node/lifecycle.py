@@ -132,6 +132,7 @@ def run_node(
                     removed.append(node.removed)
             await node.stop()
             if node.disk_hangs:
+                log.tell_repeats(all_of_them=True)
                 log.flush(LAST_LINES_S)
                 os._exit(EXIT_UNHEALTHY)  # to close the storage would wait for the disk, too
             garbage.stop()

@@ -84,7 +84,7 @@ class TransportLimits:
     backoff_max_s: float = 1.0
     refused_backoff_s: float = 5.0
     max_peer_queue_messages: int = 4096
-    max_clients_bytes: int = 256 * MIB
+    max_clients_bytes: int = 128 * MIB
     max_client_requests: int = 16384
 
     def __post_init__(self) -> None:
