@@ -3,7 +3,7 @@
 | step | what the node does |
 |---|---|
 | ask | it offers the new cluster's id in `Hello` to the other nodes, and listens to no other cluster meanwhile |
-| write | a majority, itself included, has accepted: it writes the first entries and campaigns |
+| write | a majority, itself included, has accepted (with a token all): it writes the first entries and campaigns |
 | wait | another node has begun the same cluster (by a token): it writes nothing and waits to be made a member |
 | answer | the first configuration is committed here |
 
@@ -41,6 +41,17 @@ _WAY_OUT: Final = (
     "not answer, and repeat this Init; give it to one node only, or to several with one --init-token. A node that "
     "belongs to another cluster moves with an empty data directory only"
 )
+
+
+def _needed(plan: FirstCluster) -> int:
+    """How many nodes, the one that writes included, must have accepted the cluster before.
+
+    With a token it is all of them: the same `Init` may be given to a member that was wiped. A majority that accepts
+    does not show that there is no such cluster yet: the one that is silent may hold it, under the same id, and with
+    other entries at the same index and term. Without a token the id is new, and a majority keeps two of them apart.
+    """
+    members = len(plan.membership.voters)
+    return members if plan.by_token else members // 2 + 1
 
 
 class Links(Protocol):
@@ -174,7 +185,7 @@ class Initialiser:
         if cluster_id is not None:
             self._await_commit(pending, cluster_id, now)
         elif pending.offers:
-            self._await_majority(pending, now)
+            self._await_acceptance(pending, now)
         elif now >= pending.deadline:
             self._finish(
                 ChangeRefused(
@@ -284,7 +295,7 @@ class Initialiser:
         elif now >= pending.deadline:
             self._finish(self._not_committed(pending.plan))
 
-    def _await_majority(self, pending: _Pending, now: int) -> None:
+    def _await_acceptance(self, pending: _Pending, now: int) -> None:
         members = pending.plan.membership.voters
         others = [node for node in members if node != self._identity.node_id]
         standings = self._links.standings()
@@ -300,7 +311,7 @@ class Initialiser:
                 continue
             accepted += 1
             exists = exists or standing.introduction.membership_index > 0
-        majority = len(members) // 2 + 1
+        needed = _needed(pending.plan)
         if exists:
             # Never write beside a cluster that exists: this node may have been part of it, and wiped.
             if now >= pending.deadline:
@@ -320,12 +331,12 @@ class Initialiser:
             )
         elif any(BELONGS_ELSEWHERE in text for text in refusals.values()):
             # A majority may accept. But that node would never join, and may have been begun with others of the list.
-            self._finish(self._no_majority(pending.plan, refusals))
-        elif accepted >= majority:
+            self._finish(self._not_accepted(pending.plan, refusals))
+        elif accepted >= needed:
             if all_heard or now >= pending.began_at + _HEAR_ALL_US:
                 self._begin_cluster(pending, now)
-        elif len(refusals) > len(members) - majority or now >= pending.deadline:
-            self._finish(self._no_majority(pending.plan, refusals))
+        elif len(refusals) > len(members) - needed or now >= pending.deadline:
+            self._finish(self._not_accepted(pending.plan, refusals))
 
     def _begin_cluster(self, pending: _Pending, now: int) -> None:
         pending.wrote = True
@@ -351,15 +362,17 @@ class Initialiser:
 
     # -- what is said ----------------------------------------------------------------------------
 
-    def _no_majority(self, plan: FirstCluster, refusals: Mapping[int, str]) -> QcoreError:
+    def _not_accepted(self, plan: FirstCluster, refusals: Mapping[int, str]) -> QcoreError:
         members = plan.membership.voters
         said = " ".join(refusals.values())
         foreign = BELONGS_ELSEWHERE in said
         why = (
             "a node that belongs to another cluster cannot be among them"
             if foreign
-            else f"{len(members) // 2 + 1} of the {len(members)} nodes have to accept the new cluster first"
+            else f"{_needed(plan)} of the {len(members)} nodes have to accept the new cluster first"
         )
+        if plan.by_token and not foreign:
+            why += ", all of them: with a token, one that is silent may be a member of this very cluster already"
         text = f"the cluster was not begun, since {why}: {self._found(plan, refusals)}. Nothing was written. {_WAY_OUT}"
         if plan.by_token and said.count(plan.token_part) > said.count(plan.cluster_id):
             text += (
@@ -370,7 +383,7 @@ class Initialiser:
             return ConfigError(text)
         if LISTENS_ELSEWHERE in said:
             return ChangeRefused("initialising", text)
-        if len(refusals) <= len(members) - (len(members) // 2 + 1):
+        if len(refusals) <= len(members) - _needed(plan):
             return ChangeRefused("unreachable", text)
         return ConfigError(text)
 

@@ -76,7 +76,8 @@ class Listener:
             family, _, _, _, address = socket.getaddrinfo(
                 host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
             )[0]
-            listening = socket.socket(family, socket.SOCK_STREAM)
+            # The event loops turn Nagle's algorithm off where they see that a socket is one of TCP.
+            listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
             self._sockets.append(listening)
             listening.setblocking(False)
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -300,6 +300,23 @@ def test_a_wiped_member_that_gets_the_same_init_again_writes_nothing() -> None:
     assert machine.identity.introduced_as == ""
 
 
+@pytest.mark.parametrize(("token", "written"), [("red", False), (None, True)])
+def test_with_a_token_a_silent_node_may_be_a_member_of_the_very_cluster(
+    token: str | None, written: bool
+) -> None:
+    """This node was wiped, node 3 is new, and node 2 is down and holds what was acknowledged. Only a token makes the
+    same id of it, under which the two logs would meet.
+    """
+    plain = Introduction(3, "", support=SUPPORT)
+    machine, outcomes = answered({}, {3: plain}, token)
+    assert machine.log.is_pristine is not written
+    if not written:
+        (error,) = outcomes
+        assert isinstance(error, ChangeRefused)
+        assert error.name == "unreachable"
+        assert "all of them" in str(error)
+
+
 def test_nothing_is_written_beside_a_cluster_that_exists() -> None:
     """Nobody remembers this node, and it may have been a member: it is one again if the leader takes it for one."""
     world = World(random.Random(1))

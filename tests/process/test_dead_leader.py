@@ -41,11 +41,13 @@ class Line:
         pumps: set[asyncio.Task[None]] = set()
 
         async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with contextlib.suppress(OSError):
-                while data := await reader.read(65536):
-                    await self._whole.wait()
-                    writer.write(data)
-            writer.close()
+            try:
+                with contextlib.suppress(OSError):
+                    while data := await reader.read(65536):
+                        await self._whole.wait()
+                        writer.write(data)
+            finally:
+                writer.close()
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             there, to_node = await asyncio.open_connection("127.0.0.1", self._port)
@@ -60,6 +62,8 @@ class Line:
             server.close()
             for task in pumps:
                 task.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            await asyncio.sleep(0)  # what was closed is taken apart in the next turn
 
 
 def asks(item: EntityId, directory: Path, sessions: dict[str, ClientSession]) -> dict[str, Ask]:

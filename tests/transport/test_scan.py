@@ -274,11 +274,11 @@ def test_the_bounds_are_documented() -> None:
     document = (CHECKOUT / "docs" / "limits.md").read_text()
     none, much = FrameBounds.for_commands(0), FrameBounds.for_commands(144 * MIB)
     for name, share, line in (
-        ("values", 2, "`max_command_bytes` / 2 + 64 Ki"),
+        ("values", 2, "`--max-command-bytes` / 2 + 64 Ki"),
         ("containers", 16, "/ 16 + 32 Ki"),
         ("keys", 9, "/ 9 + 16 Ki"),
-        ("escapes", 1, "`max_command_bytes` + 64 Ki each"),
-        ("digits", 1, "`max_command_bytes` + 64 Ki each"),
+        ("escapes", 1, "`--max-command-bytes` + 64 Ki each"),
+        ("digits", 1, "`--max-command-bytes` + 64 Ki each"),
     ):
         fixed = getattr(none, name)
         assert f"| {line} |" in document
