@@ -11,6 +11,10 @@ from qcore.analysis.records import TraceSource
 from qcore.analysis.style import INK, MS
 from qcore.analysis.tables import TraceTables, read_tables
 from qcore.errors import ConfigError
+from qcore.shown import cut
+
+#: A longer name of a run does not fit above the picture, characters.
+_LONGEST_NAME = 80
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +38,8 @@ def run_figure(table: TraceTables, *, at_ms: float | None = None) -> Figure:
     network = draw_network(table, moment, figure.add_subplot(grid[:, 1]))
     network.set_title(f"{network.get_title()} (dotted line)", fontsize=10, color=INK)
     timeline.axvline(moment / MS, color=INK, linewidth=0.8, linestyle=":", zorder=3)
-    title = f"{table.name}, seed {table.seed}" if table.seed else table.name
+    name = cut(table.name, _LONGEST_NAME)
+    title = f"{name}, seed {table.seed}" if table.seed else name
     figure.suptitle(title, color=INK, fontsize=12)
     return figure
 

@@ -149,7 +149,11 @@ def _draw_links(moment: NetworkMoment, positions: Positions, ax: Axes, radius_pt
             arrows=False,
             ax=ax,
         )
-    for links, colour, style in ((one_way, FAINT, "solid"), (cut_one_way, CUT, "dashed")):
+    for links, colour, style in (
+        ([link for link in one_way if dead.intersection(link)], ROLE_COLOURS["follower"], "solid"),
+        ([link for link in one_way if not dead.intersection(link)], FAINT, "solid"),
+        (cut_one_way, CUT, "dashed"),
+    ):
         networkx.draw_networkx_edges(
             graph,
             positions,

@@ -127,10 +127,11 @@ def _write_terms(table: TraceTables, ax: Axes, rows: dict[int, int]) -> None:
 
 
 def _role_legend(ax: Axes, table: TraceTables) -> None:
+    from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     present = {span.role for span in table.role_spans}
-    handles = [
+    handles: list[Patch | Line2D] = [
         Patch(
             facecolor=colour,
             edgecolor=FAINT,
@@ -141,6 +142,7 @@ def _role_legend(ax: Axes, table: TraceTables) -> None:
         for role, colour in ROLE_COLOURS.items()
         if role in present
     ]
+    handles += [line for line in ax.get_lines() if line.get_label() == "crash"]
     ax.legend(
         handles=handles,
         loc="upper left",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from itertools import islice
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, overload
 
 from qcore.errors import ConfigError
 
@@ -27,8 +28,19 @@ class Rows(list[_Row]):
         super().__init__(rows)
         self.row_type = row_type
 
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> _Row: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Rows[_Row]: ...
+
+    def __getitem__(self, place: SupportsIndex | slice) -> _Row | Rows[_Row]:
+        if isinstance(place, slice):
+            return Rows(self.row_type, super().__getitem__(place))
+        return super().__getitem__(place)
+
     def __repr__(self) -> str:
-        shown = [repr(row) for row in self[:_SHOWN_ROWS]]
+        shown = [repr(row) for row in islice(self, _SHOWN_ROWS)]
         if len(self) > _SHOWN_ROWS:
             shown.append(f"... {len(self)} rows")
         return f"Rows({', '.join([self.row_type.__name__, *shown])})"

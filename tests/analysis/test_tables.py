@@ -217,6 +217,7 @@ def test_columns_are_ready_for_a_data_frame(tables: TraceTables) -> None:
     assert columns(empty.terms) == {"t_us": [], "node": [], "term": []}
     assert list(columns(empty.operations)) == list(columns(tables.operations))
     assert columns([], TermRow) == columns(empty.terms)
+    assert columns(empty.terms[:3]) == columns(empty.terms)
     with pytest.raises(ConfigError, match="does not say which columns it has"):
         columns([])
 

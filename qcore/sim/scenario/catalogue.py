@@ -37,6 +37,13 @@ def scenario_files(directory: Path | None = None) -> list[Path]:
     return sorted(path for path in directory.iterdir() if path.suffix in _SUFFIXES)
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long for the file system, or with a NUL in it
+        return False
+
+
 def find_scenario(text: str) -> Path:
     """The file that a user means: a path, or the name of a shipped scenario.
 
@@ -48,13 +55,13 @@ def find_scenario(text: str) -> Path:
             "this is the text of a scenario, not its name or path: read it with parse_scenario"
         )
     path = Path(text)
-    if path.is_file() or path.suffix in _SUFFIXES or path.name != text:
+    if _is_file(path) or path.suffix in _SUFFIXES or path.name != text:
         return path  # a path, also one that does not exist: the reader says so
     directories = scenario_directories()
     for directory in directories:
         for suffix in _SUFFIXES:
             candidate = directory / (text + suffix)
-            if candidate.is_file():
+            if _is_file(candidate):
                 return candidate
     where = ", ".join(map(str, directories)) or "no directory `scenarios`"
     names = sorted({file.stem for directory in directories for file in scenario_files(directory)})

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from qcore.errors import ConfigError
 from qcore.files import read_regular
+from qcore.shown import shown
 from qcore.sim.scenario.catalogue import find_scenario
 from qcore.sim.scenario.model import Scenario
 
@@ -39,10 +40,11 @@ def load_scenario(path: Path | str) -> Scenario:
     file = find_scenario(str(path))
     try:
         text = read_regular(file, MAX_FILE_BYTES).decode()
-    except OSError as error:
-        raise ConfigError(f"cannot read the scenario {file}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file}: not UTF-8 text: {error.reason}") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"cannot read the scenario {shown(str(file))}: {why}") from None
     return parse_scenario(text, str(file))
 
 
