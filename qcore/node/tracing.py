@@ -100,8 +100,10 @@ class NodeTrace:
         if op is None:
             return  # not a client's
         error = reply.error
-        if error is None or isinstance(error, ResultInvalid | ResultTooLarge):  # it took effect
+        if error is None:
             phase = "ok"
+        elif isinstance(error, ResultInvalid | ResultTooLarge) and op == "write":
+            phase = "ok"  # it took effect: only the result cannot be given
         else:
             phase = "unknown" if isinstance(error, OutcomeUnknown) else "refused"
         self._op(reply.request_id, phase, op, "" if error is None else error.code)

@@ -14,7 +14,7 @@ from random import Random
 
 from simpy.events import NORMAL
 
-from qcore.errors import NotLeader, OutcomeUnknown, QcoreError
+from qcore.errors import NotLeader, OutcomeUnknown, QcoreError, ResultInvalid, ResultTooLarge
 from qcore.replica.messages import RequestKind
 from qcore.sim.engine import Call, Engine
 from qcore.sim.linearizability import OperationKind
@@ -208,6 +208,10 @@ class Client:
         elif payload.error.retryable:
             leader = payload.error.leader_id if isinstance(payload.error, NotLeader) else None
             self._try_elsewhere(op, leader, payload.error.code)
+        elif isinstance(payload.error, ResultInvalid | ResultTooLarge) and op.writes:
+            self._finish(
+                op, "ok", payload.error.code
+            )  # it took effect: only the result cannot be given
         else:
             self._finish(op, "refused", payload.error.code)
 
@@ -253,7 +257,7 @@ class Client:
 
     def _after_doubt(self, op: ClientOp, why: str) -> None:
         """Nobody knows whether the request took effect: fatal for a write, no matter for a read."""
-        if op.request not in ("write", "session"):
+        if not op.writes:
             self._try_elsewhere(op, None, why)
         elif op.attempt_us:
             op.doubtful = True

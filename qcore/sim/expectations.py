@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -20,6 +21,9 @@ from qcore.sim.scenario.values import Count, microseconds
 from qcore.sim.workload import SessionLoad
 from qcore.sim.world import World
 
+#: How a machine of the user's own answers what it does not understand, and what it answers against its contract.
+_ERRORS_OF_MACHINES = ("StoreError", "ResultInvalid", "ResultTooLarge")
+
 _Judge = Callable[["Judgement"], Iterator[Expectation]]
 
 
@@ -36,7 +40,23 @@ def judge(world: World, verdict: LinearizabilityVerdict, lost: Sequence[str]) ->
     idle = world.ledger.idle()
     seen = "; ".join(f"{fault.name} never acted" for fault in idle) or "all did"
     found.append(Expectation("every_fault_acted", not idle, "each at least once", seen))
+    found += _answers_of_own_machine(world.history)
     return found
+
+
+def _answers_of_own_machine(history: Sequence[ClientOp]) -> Iterator[Expectation]:
+    """That of each kind of request one at least is answered by something else than an error of the machine.
+
+    Else the requests are not this machine's, or it breaks its contract, and the run shows nothing.
+    """
+    for kind in ("write", "read"):
+        asked = [op for op in history if op.is_plain and op.kind == kind]
+        errors = Counter(op.note for op in asked if op.note in _ERRORS_OF_MACHINES)
+        if errors:
+            useful = any(op.outcome == "ok" and op.note not in _ERRORS_OF_MACHINES for op in asked)
+            said = ", ".join(f"{number} {code}" for code, number in sorted(errors.items()))
+            seen = f"{said} of {len(asked)}" if useful else f"only errors: {said} of {len(asked)}"
+            yield Expectation(f"machine_answers_{kind}s", useful, "not only errors", seen)
 
 
 class Judgement:

@@ -69,9 +69,14 @@ class ClientOp:
     returned_us: int = 0
 
     @property
+    def writes(self) -> bool:
+        """Whether it goes through the log."""
+        return self.request in ("write", "session")
+
+    @property
     def is_acknowledged_write(self) -> bool:
         """True once the client was told that the command was applied, also if the machine refused it."""
-        return self.index > 0 and self.request in ("write", "session")
+        return self.index > 0 and self.writes
 
     def as_operation(self) -> Operation | None:
         """For the linearizability checker; None if it certainly had no effect.

@@ -65,7 +65,7 @@ class World:
     ) -> None:
         scenario = as_scenario(scenario)
         self.scenario = scenario
-        if own is not None and scenario.cluster.machine != "kv":
+        if own is not None and "machine" in scenario.cluster.model_fields_set:
             raise ConfigError(
                 f"two machines: the scenario says cluster.machine {scenario.cluster.machine}, and the caller gives one "
                 "of their own; leave one of them out"

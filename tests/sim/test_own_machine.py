@@ -279,3 +279,43 @@ def test_stale_reads_of_ones_own_machine_are_not_judged_as_reads_of_a_register(
     path.write_text(text.replace("workload: {", "workload: {read_kind: stale_read, "))
     result = run_scenario(path, 1)
     assert result.ok, failures(result)
+
+
+class Deaf(KeyValueMachine):
+    """It understands no query."""
+
+    def query(self, query: str) -> str:
+        raise ValueError(f"what is {query}?")
+
+
+class Mute(KeyValueMachine):
+    """It breaks the contract: a result is a text."""
+
+    def apply(self, command: str, context: ApplyContext) -> Any:  # Any: not what the protocol says
+        super().apply(command, context)
+        return None
+
+
+@pytest.mark.parametrize(
+    ("machine", "kind", "code"),
+    [(Deaf, "reads", "StoreError"), (Mute, "writes", "ResultInvalid")],
+)
+def test_a_run_in_which_a_machine_answers_one_kind_with_errors_only_fails(
+    machine: type[StateMachine], kind: str, code: str
+) -> None:
+    def requests(rng: Random) -> tuple[Literal["write", "read"], str]:
+        return ("read", "visits") if machine is Deaf and rng.random() < 0.3 else set_visits(rng)
+
+    spec = scenario("[]", until_ms=2000)
+    result = run_scenario(spec, 1, machine=machine, requests=requests)
+    assert [each.name for each in result.expectations if not each.ok] == [f"machine_answers_{kind}"]
+    said = seen(result)[f"machine_answers_{kind}"]
+    number = said.split()[-1]
+    assert said == f"only errors: {number} {code} of {number}"
+
+
+def test_a_scenario_that_says_which_machine_gets_no_other_one() -> None:
+    spec = scenario("[]", until_ms=500)
+    named = spec.model_copy(update={"cluster": spec.cluster.model_copy(update={"machine": "kv"})})
+    with pytest.raises(ConfigError, match="two machines"):
+        run_scenario(named, 1, machine=Mute, requests=set_visits)
