@@ -21,7 +21,7 @@ _BACKOFF_FIRST_S: Final = 0.02
 _BACKOFF_LAST_S: Final = 0.5
 
 #: However little time is left, an attempt gets this.
-_LEAST_ATTEMPT_S: Final = 0.05
+LEAST_ATTEMPT_S: Final = 0.05
 
 #: How often a message is sent to a node that closes each connection as idle.
 _ATTEMPTS_WHEN_IDLE: Final = 2
@@ -78,7 +78,7 @@ class Asking:
         while True:
             endpoint = self.endpoints.choose()
             try:
-                left_s = max(_LEAST_ATTEMPT_S, deadline - time.monotonic())
+                left_s = max(LEAST_ATTEMPT_S, deadline - time.monotonic())
                 return await ask(endpoint, min(left_s, self._attempt_timeout_s))
             except QcoreError as error:
                 passing = isinstance(error, ChangeRefused) and error.name in _PASSING
@@ -121,7 +121,7 @@ class Asking:
         try:
             for attempt in itertools.count(1):
                 connection = await self._connect(endpoint, left_s, patience_s)
-                left_s = max(_LEAST_ATTEMPT_S, deadline - time.monotonic())
+                left_s = max(LEAST_ATTEMPT_S, deadline - time.monotonic())
                 try:
                     return await connection.request(name, fields, timeout_s=left_s)
                 except NotTaken:

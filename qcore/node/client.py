@@ -36,7 +36,7 @@ from qcore.errors import (
     TransportError,
 )
 from qcore.node import backup
-from qcore.node.asking import Asking, Json
+from qcore.node.asking import LEAST_ATTEMPT_S, Asking, Json
 from qcore.node.endpoints import PATIENCE_S
 from qcore.node.remote import error_from
 from qcore.replica.leadership import Leadership
@@ -258,7 +258,8 @@ class QcoreClient:
         """Begin a cluster of these nodes (id and `host:port`); none: of the one node that is asked.
 
         It is repeated, after random pauses, while the nodes cannot accept it yet: one does not answer, or another
-        `Init` is under way.
+        `Init` is under way. The last time is one whose answer can come in time: cut short, it would leave open whether
+        the cluster begins. A node that is not there yet is waited for.
 
         Args:
             nodes: the voters.
@@ -268,7 +269,8 @@ class QcoreClient:
 
         Raises:
             ChangeRefused: the nodes did not accept it in time; nothing was written.
-            OutcomeUnknown: the cluster has begun, and a majority did not confirm it in time.
+            OutcomeUnknown: the cluster has begun, and a majority did not confirm it in time; or the node is silent.
+            TransportError: the node was not there in time.
             QcoreError: the node refused; says why.
         """
         fields: dict[str, Json] = {"nodes": [[node_id, address] for node_id, address in nodes]}
@@ -277,12 +279,28 @@ class QcoreClient:
         target = endpoint or self._asking.endpoints.given[0]
         deadline = time.monotonic() + self._timeout_s
         while True:
+            asked_at = time.monotonic()
             try:
-                await self._result("Init", fields, target)
-                return
+                reply = await self.request(
+                    target, "Init", fields, max(LEAST_ATTEMPT_S, deadline - asked_at)
+                )
+                response = reply["response"]
+                if "Err" not in response:
+                    return
+                raise error_from(response["Err"], reply.get("detail"))
             except ChangeRefused as refusal:
                 pause_s = _INIT_PAUSE_S * (0.2 + random.random())
-                if refusal.name not in _INIT_PASSES or time.monotonic() + pause_s >= deadline:
+                now = time.monotonic()
+                # The node takes about as long the next time.
+                if refusal.name not in _INIT_PASSES or now + pause_s + now - asked_at >= deadline:
+                    raise
+            except ConnectionLost as error:
+                raise OutcomeUnknown(
+                    f"{error}: the cluster may have begun: look at `qcore cluster status`"
+                ) from None
+            except TransportError as error:
+                pause_s = _NOT_THERE_PAUSE_S
+                if not error.retryable or time.monotonic() + pause_s >= deadline:
                     raise
             except ErrorReply as error:
                 if "Init.token: unknown field" not in str(error):
@@ -494,22 +512,6 @@ class QcoreClient:
         """
         timeout_s = self._attempt_timeout_s if timeout_s is None else timeout_s
         return await self._asking.send(endpoint, name, fields, timeout_s, patience_s=PATIENCE_S)
-
-    async def _result(self, name: str, fields: Mapping[str, Json], endpoint: str) -> Json:
-        """The `Ok` of a reply, or its `Err` raised. A node that is not there yet is waited for."""
-        deadline = time.monotonic() + self._timeout_s
-        while True:
-            try:
-                reply = await self.request(endpoint, name, fields, self._timeout_s)
-                break
-            except TransportError as error:
-                if not error.retryable or time.monotonic() + _NOT_THERE_PAUSE_S >= deadline:
-                    raise
-            await asyncio.sleep(_NOT_THERE_PAUSE_S)
-        response = reply["response"]
-        if "Err" in response:
-            raise error_from(response["Err"], reply.get("detail"))
-        return response["Ok"]
 
     # -- one attempt -----------------------------------------------------------------------------
 

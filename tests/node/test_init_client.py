@@ -1,0 +1,94 @@
+"""`QcoreClient.init` against a scripted node: when it repeats the request, and what it says at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from itertools import pairwise
+
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+
+from qcore.errors import ChangeRefused, OutcomeUnknown
+from qcore.node.asking import Json
+from qcore.node.client import QcoreClient
+
+UNREACHABLE = ChangeRefused("unreachable", "the cluster was not begun. Nothing was written")
+
+
+class Recording(QcoreClient):
+    """Remembers how long each `Init` was given, s."""
+
+    def __init__(self, address: str, timeout_s: float) -> None:
+        super().__init__([address], timeout_s=timeout_s)
+        self.given: list[float] = []
+
+    async def request(
+        self, endpoint: str, name: str, fields: Mapping[str, Json], timeout_s: float | None = None
+    ) -> dict[str, Json]:
+        assert timeout_s is not None
+        self.given.append(timeout_s)
+        return await super().request(endpoint, name, fields, timeout_s)
+
+
+@asynccontextmanager
+async def asked(
+    timeout_s: float, answer: Callable[[int], ChangeRefused | None], takes_s: float = 0
+) -> AsyncIterator[Recording]:
+    """A client of a node that refuses the n-th `Init` (from 0) so, after a while; None: it hangs up."""
+    seen = 0
+
+    async def handle(connection: ServerConnection) -> None:
+        nonlocal seen
+        async for frame in connection:
+            message = json.loads(frame)["Init"]
+            refusal, seen = answer(seen), seen + 1
+            await asyncio.sleep(takes_s)
+            if refusal is None:
+                connection.transport.abort()
+                return
+            body = {"Err": str(refusal)}
+            reply = {"id": message["id"], "response": body, "detail": refusal.detail()}
+            await connection.send(json.dumps({"InitResponse": reply}))
+
+    async with serve(handle, "127.0.0.1", 0) as listening:
+        address = f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        async with Recording(address, timeout_s) as client:
+            yield client
+
+
+def test_a_repeated_init_gets_what_is_left_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qcore.node.client._INIT_PAUSE_S", 0.1)
+
+    async def scenario() -> None:
+        async with asked(0.6, lambda _: UNREACHABLE) as client:
+            with pytest.raises(ChangeRefused, match="Nothing was written"):
+                await client.init()
+            assert len(client.given) > 1
+            assert all(later < sooner for sooner, later in pairwise(client.given))
+
+    asyncio.run(scenario())
+
+
+def test_an_init_is_not_repeated_if_its_answer_could_not_come_in_time() -> None:
+    """Cut short, it would leave open whether the cluster begins, and the reason would be lost."""
+
+    async def scenario() -> None:
+        async with asked(0.6, lambda _: UNREACHABLE, takes_s=0.35) as client:
+            with pytest.raises(ChangeRefused, match="Nothing was written"):
+                await client.init()
+            assert len(client.given) == 1
+
+    asyncio.run(scenario())
+
+
+def test_an_init_whose_answer_is_lost_is_not_said_to_have_failed() -> None:
+    async def scenario() -> None:
+        async with asked(1.0, lambda _: None) as client:
+            with pytest.raises(OutcomeUnknown, match="the cluster may have begun"):
+                await client.init()
+            assert len(client.given) == 1
+
+    asyncio.run(scenario())
