@@ -117,7 +117,8 @@ class IncompatibleVersion(QcoreError):
 class NotCaughtUp(ProposalError):
     """A learner was added but did not catch up in time.
 
-    It stays a learner and goes on catching up; or it never answered, and was removed again: the text says which.
+    It stays a learner and goes on catching up; or it never answered, and was removed again, or has again the address
+    that it had before: the text says which.
     """
 
 

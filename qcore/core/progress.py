@@ -45,6 +45,7 @@ class Progress:
         match: highest index known to be durable in the follower's log.
         next: the next index to send.
         acked_round: the newest read round that the follower has answered; -1 if none in this term.
+        moved_in_round: the round in which its address was changed; -1 if it was not since this leader began.
         followed_at: when that round began, µs; `NOT_YET` if there is none.
         echo_us: the follower's clock as its newest answer told it; 0 if it did not.
         echo_arrived_at: when that answer arrived, µs.
@@ -70,6 +71,7 @@ class Progress:
         "last_answer_at",
         "last_sent_at",
         "match",
+        "moved_in_round",
         "next",
         "priority",
         "probe_sent",
@@ -89,6 +91,7 @@ class Progress:
         self.inflight: deque[tuple[int, int]] = deque()  # (last index, bytes) of each append
         self.inflight_bytes = 0
         self.acked_round = -1
+        self.moved_in_round = -1
         self.followed_at = NOT_YET
         self.echo_us = 0
         self.echo_arrived_at = now

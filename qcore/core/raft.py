@@ -237,9 +237,12 @@ class RaftCore:
         return None if progress is None else progress.last_answer_at
 
     def has_answered(self, peer_id: int) -> bool:
-        """On a leader, whether the peer has answered it at all; False for a stranger."""
+        """On a leader, whether the peer has answered it, at the address that it has now; False for a stranger.
+
+        An answer to the round in which the address was changed does not count: the old one may have sent it.
+        """
         progress = self._server.progress.get(peer_id)
-        return progress is not None and progress.acked_round >= 0
+        return progress is not None and progress.acked_round > progress.moved_in_round
 
     def fresh_at(self, now: int) -> int | None:
         """As of which moment on this server's clock the committed state is known to be, µs; None if not at all.

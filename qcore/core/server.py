@@ -449,6 +449,8 @@ class Server:
             for peer in self.peers():
                 if peer not in self.progress:
                     self.progress[peer] = Progress(self.log.last_index, self.now)
+                elif membership.address_of(peer) != self.memberships[-2][1].address_of(peer):
+                    self.progress[peer].moved_in_round = self.reads.round
             # Removed peers stay until the change is committed (see `membership.advance`): one
             # of them may be needed to get there, and all should hear of it.
 

@@ -316,7 +316,8 @@ class QcoreClient:
         """Add a member without a vote; returns once it has caught up.
 
         Raises:
-            NotCaughtUp: it is a member, and says how far behind; or it never answered, and was removed again.
+            NotCaughtUp: it is a member, and says how far behind; or it never answered, and was removed again, or has
+                its address of before.
             ChangeRefused: not begun; says why.
         """
         fields: dict[str, Json] = {"node_id": node_id, "node_addr": address}

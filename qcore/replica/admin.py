@@ -47,17 +47,26 @@ class _Change:
 
 @dataclass(slots=True)
 class _CatchUp:
-    """A learner on its way. Each round replicates what the log held when the round began.
-
-    `added_in` is the term in which this node made it a member for this request, or None if it was one before.
-    """
+    """A learner on its way. Each round replicates what the log held when the round began."""
 
     request: Request
     node_id: int
     goal: int
     began_at: int
-    added_in: int | None
     rounds: int = 1
+
+
+@dataclass(slots=True)
+class _Trial:
+    """What a request changed for a learner, and is undone if the learner does not answer as long as requests wait.
+
+    Attributes:
+        term: in which this node led and made the change.
+        before: the address that the learner had before; None: it was no member.
+    """
+
+    term: int
+    before: str | None
 
 
 @dataclass(slots=True)
@@ -71,12 +80,17 @@ class _Handover:
 
 @dataclass(slots=True)
 class _Undoing:
-    """A learner that never answered is being removed again, by the configuration at `index`."""
+    """A learner never answered, and what was changed for it is being undone by the configuration at `index`.
+
+    `why` it never answered; `done` is what to say once that is committed, `begun` until then.
+    """
 
     request: Request
     index: int
     term: int
-    text: str
+    why: str
+    done: str
+    begun: str
 
 
 class Admin:
@@ -89,6 +103,7 @@ class Admin:
         self._max_requests = config.max_admin_requests
         self._changes: list[_Change] = []
         self._catch_ups: list[_CatchUp] = []
+        self._trials: dict[int, _Trial] = {}  # of learners for which requests wait
         self._undoings: list[_Undoing] = []
         self._handovers: list[_Handover] = []
         self._proofs: list[Request] = []
@@ -133,9 +148,13 @@ class Admin:
                 request, ChangeRefusedError("is_voter", f"node {event.node_id} is a voter already")
             )
             return
-        known = membership.address_of(event.node_id) == event.address
-        added_in: int | None = None
-        if event.node_id not in membership.learners or not known:
+        is_learner = event.node_id in membership.learners
+        present = membership.address_of(event.node_id)
+        if not is_learner or present != event.address:
+            trial = _Trial(owner.core.term, present if is_learner else None)
+            held = self._trials.get(event.node_id)
+            if is_learner and held is not None and not owner.core.has_answered(event.node_id):
+                trial = held  # never answered there either: what was before that comes back
             change = ChangeMembership(
                 membership.voters,
                 tuple(sorted({*membership.learners, event.node_id})),
@@ -144,10 +163,12 @@ class Admin:
             )
             if not self._accepted(request, change):
                 return
-            if event.node_id not in membership.learners:
-                added_in = owner.core.term
+            if trial.before == event.address:
+                self._trials.pop(event.node_id, None)  # that was the change back
+            else:
+                self._trials[event.node_id] = trial
         self._catch_ups.append(
-            _CatchUp(request, event.node_id, owner.core.last_log_index, owner.now, added_in)
+            _CatchUp(request, event.node_id, owner.core.last_log_index, owner.now)
         )
 
     def transfer(self, event: TransferLeader) -> None:
@@ -260,6 +281,9 @@ class Admin:
         """After each step: settle what is finished."""
         self._changes = [change for change in self._changes if not self._change_done(change)]
         self._catch_ups = [item for item in self._catch_ups if not self._caught_up(item)]
+        if self._trials:
+            awaited = {item.node_id for item in self._catch_ups}
+            self._trials = {node: held for node, held in self._trials.items() if node in awaited}
         self._undoings = [item for item in self._undoings if not self._undone(item)]
         self._handovers = [item for item in self._handovers if not self._handed_over(item)]
 
@@ -279,7 +303,7 @@ class Admin:
         for undoing in self._undoings:
             if undoing.request is request:
                 self._undoings.remove(undoing)
-                return _not_known_removed(undoing)
+                return _not_known_undone(undoing)
         for handover in self._handovers:
             if handover.request is request:
                 self._handovers.remove(handover)
@@ -344,46 +368,77 @@ class Admin:
         return False
 
     def _give_up(self, item: _CatchUp) -> QcoreError | None:
-        """The error for a catch-up whose time is up; None if the learner is to be removed first.
+        """The error for a catch-up whose time is up; None if the learner's change is to be undone first.
 
         A learner that never answered was meant to be another node, or another address: it would only be in the way. One
         that answered, or was a member before, may hold what is in the log.
         """
-        owner, core = self._owner, self._owner.core
+        owner, core, node = self._owner, self._owner.core, item.node_id
         if core.membership_index > core.commit:
             return self._not_committed()
-        if core.has_answered(item.node_id):
+        if core.has_answered(node):
             return self._behind(item, "in time")
+        membership = core.membership
+        present = membership.address_of(node)
         why = (
-            f"learner {item.node_id} did not catch up in time, and never answered: "
-            f"{owner.why_silent(item.node_id)}"
+            f"learner {node} did not catch up in time, and never answered at {present}: "
+            f"{owner.why_silent(node)}"
         )
-        others = [held for held in self._catch_ups if held.node_id == item.node_id]
-        if item.added_in != core.term or core.role != "leader" or others:
-            for held in others:
-                held.added_in = item.added_in
+        if node not in membership.learners:
+            return NotCaughtUp(f"{why}; another request has made it a voter meanwhile")
+        trial = self._trials.get(node)
+        if trial is None or trial.term != core.term or core.role != "leader":
             return NotCaughtUp(
                 f"{why}; it stays a learner: ask again once it answers, or remove it"
             )
+        if any(held.node_id == node for held in self._catch_ups):
+            undone = (
+                "it is removed again"
+                if trial.before is None
+                else f"its address was changed from {trial.before}, and is changed back"
+            )
+            return NotCaughtUp(
+                f"{why}; another request still waits for it: {undone} if it has not answered by then"
+            )
+        return self._undo(item, trial.before, why)
+
+    def _undo(self, item: _CatchUp, before: str | None, why: str) -> NotCaughtUp | None:
+        """Begin to remove the learner, or to give it back the address that it had; returns why it cannot be done."""
+        owner, core, node = self._owner, self._owner.core, item.node_id
         membership = core.membership
-        learners = tuple(node for node in membership.learners if node != item.node_id)
-        verdict = _verdict(owner.step_core(ChangeMembership(membership.voters, learners, (), 0)))
+        if before is None:
+            learners = tuple(learner for learner in membership.learners if learner != node)
+            change = ChangeMembership(membership.voters, learners, (), 0)
+            done, begun = "it was removed again", "its removal"
+            failed = "it is still a learner, because it could not be removed"
+        else:
+            change = ChangeMembership(membership.voters, membership.learners, ((node, before),), 0)
+            changed = f"its address was changed from {before} to {membership.address_of(node)}"
+            done, begun = f"{changed} and back again", f"{changed}; the change back"
+            failed = f"{changed}, and could not be changed back"
+        owners = [member for member, address in membership.addresses if address == before]
+        if owners:
+            return NotCaughtUp(
+                f"{why}; {failed} (node {owners[0]} has that address now): remove it, or add it with the right address"
+            )
+        verdict = _verdict(owner.step_core(change))
         if isinstance(verdict, ChangeRefused):
             return NotCaughtUp(
-                f"{why}; it is still a learner, because it could not be removed ({verdict.reason}): remove it"
+                f"{why}; {failed} ({verdict.reason}): remove it, or add it with the right address"
             )
         item.request.deadline = owner.now + self._election_timeout_us
-        self._undoings.append(_Undoing(item.request, core.membership_index, core.term, why))
+        undoing = _Undoing(item.request, core.membership_index, core.term, why, done, begun)
+        self._undoings.append(undoing)
         return None
 
     def _undone(self, item: _Undoing) -> bool:
         core = self._owner.core
         if core.role != "leader" or core.term != item.term:
-            self._owner.fail(item.request, _not_known_removed(item))
+            self._owner.fail(item.request, _not_known_undone(item))
             return True
         if core.commit < item.index:
             return False
-        self._owner.fail(item.request, NotCaughtUp(f"{item.text}; it was removed again"))
+        self._owner.fail(item.request, NotCaughtUp(f"{item.why}; {item.done}"))
         return True
 
     def _not_committed(self) -> OutcomeUnknown:
@@ -440,9 +495,9 @@ class Admin:
         )
 
 
-def _not_known_removed(item: _Undoing) -> NotCaughtUp:
+def _not_known_undone(item: _Undoing) -> NotCaughtUp:
     return NotCaughtUp(
-        f"{item.text}; its removal was begun and is not known to be committed: look at the members"
+        f"{item.why}; {item.begun} was begun and is not known to be committed: look at the members"
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from qcore.core.events import Tick
-from qcore.core.messages import TimeoutNow, TimeoutNowResponse
+from qcore.core.messages import AppendEntriesResponse, TimeoutNow, TimeoutNowResponse
 from qcore.errors import (
     ChangeRefused,
     NotCaughtUp,
@@ -163,11 +163,111 @@ def test_the_last_of_several_requests_for_one_learner_removes_it() -> None:
     cluster, leader = away()
     leader.step(AddLearner(101, 4, "10.0.0.4:80", 1000))
     cluster.pass_time(200)
-    assert "it stays" in failure_of(leader, 100)
+    assert failure_of(leader, 100).endswith(
+        "another request still waits for it: it is removed again if it has not answered by then"
+    )
     assert leader.replica.core.membership.learners == (4,)
     cluster.pass_time(1200)
     assert failure_of(leader, 101).endswith("it was removed again")
     assert not leader.replica.core.membership.learners
+
+
+def test_a_request_for_a_learner_that_another_one_added_leaves_it_to_that_one_to_remove_it() -> (
+    None
+):
+    cluster, leader = away(2000)
+    leader.step(AddLearner(101, 4, "10.0.0.4:80", 20))
+    cluster.pass_time(40)
+    assert "it is removed again if" in failure_of(leader, 101)
+    cluster.pass_time(200)
+    assert failure_of(leader, 100).endswith("it was removed again")
+
+
+def test_a_learner_that_was_made_a_voter_meanwhile_is_not_said_to_be_removed() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    cluster.cut = {4}
+    leader.step(AddLearner(100, 4, "10.0.0.4:80", 300))
+    cluster.pass_time(20)
+    change(leader, [1, 2, 3, 4])
+    cluster.pass_time(500)
+    assert "made it a voter" in failure_of(leader, 100)
+    assert leader.replica.core.membership.voters == (1, 2, 3, 4)
+
+
+def moved(*addresses: str) -> tuple[Cluster, Host]:
+    """Learner 4 has caught up, and is then given these addresses, one request after the other. Nobody is there."""
+    cluster = grown()
+    leader = cluster.leader()
+    leader.step(AddLearner(100, 4, "10.0.0.4:80", 5000))
+    cluster.pass_time(200)
+    cluster.cut = {4}
+    leader.replica.fault_of = lambda peer: f"that is not node {peer}"
+    for number, address in enumerate(addresses):
+        leader.step(AddLearner(200 + number, 4, address, 1000))
+        cluster.pass_time(100)
+    assert leader.replica.core.membership.address_of(4) == addresses[-1]
+    return cluster, leader
+
+
+def test_an_address_where_the_learner_never_answered_is_changed_back_and_the_error_says_why() -> (
+    None
+):
+    cluster, leader = moved("10.0.0.9:80")
+    cluster.pass_time(1200)
+    text = failure_of(leader, 200)
+    assert "never answered at 10.0.0.9:80: that is not node 4" in text
+    assert text.endswith("changed from 10.0.0.4:80 to 10.0.0.9:80 and back again")
+    assert leader.replica.core.membership.address_of(4) == "10.0.0.4:80"
+    assert leader.replica.core.membership.learners == (4,)
+    assert leader.replica.core.membership_index <= leader.replica.core.commit
+
+
+def test_an_answer_that_the_old_address_may_have_sent_is_none_of_the_new_one() -> None:
+    cluster, leader = moved("10.0.0.9:80")
+    core = leader.replica.core
+    cluster.pass_time(900)
+    leader.step(AddLearner(300, 4, "10.0.0.7:80", 1000))
+    before = core.last_log_index - 1
+    newest = (
+        core._server.reads.round
+    )  # what the leader sent last, to the address that is the old one now
+    late = AppendEntriesResponse(core.term, True, before, before, before, core.term, newest)
+    leader.step(PeerMessageReceived(4, late))
+    assert core.match_of(4) == before, "it is taken"
+    cluster.pass_time(1200)
+    assert core.membership.address_of(4) == "10.0.0.4:80"
+
+
+def test_of_several_addresses_the_one_where_the_learner_answered_comes_back() -> None:
+    cluster, leader = moved("10.0.0.8:80", "10.0.0.9:80")
+    cluster.pass_time(1200)
+    assert "changed from 10.0.0.4:80, and is changed back if" in failure_of(leader, 200)
+    assert failure_of(leader, 201).endswith("from 10.0.0.4:80 to 10.0.0.9:80 and back again")
+    assert leader.replica.core.membership.address_of(4) == "10.0.0.4:80"
+
+
+def test_a_learner_keeps_the_address_where_it_has_answered() -> None:
+    cluster, leader = moved("10.0.0.9:80")
+    cluster.cut = set()
+    cluster.pass_time(200)
+    (reply,) = [reply for reply in leader.replies if reply.request_id == 200]
+    assert reply.result == "Success"
+    cluster.cut = {4}
+    leader.request(7, put("x", 7))
+    cluster.settle()
+    leader.step(AddLearner(300, 4, "10.0.0.9:80", 300))
+    cluster.pass_time(500)
+    assert "entries, 1 are missing" in failure_of(leader, 300)
+    assert leader.replica.core.membership.address_of(4) == "10.0.0.9:80"
+
+
+def test_the_address_of_before_is_not_given_to_two_members() -> None:
+    cluster, leader = moved("10.0.0.9:80")
+    leader.step(AddLearner(300, 5, "10.0.0.4:80", 5000))
+    cluster.pass_time(1200)
+    assert "could not be changed back (node 5 has that address now)" in failure_of(leader, 200)
+    assert leader.replica.core.membership.address_of(4) == "10.0.0.9:80"
 
 
 def test_growing_from_three_to_five_goes_through_a_joint_phase_and_back_to_a_simple_one() -> None:
