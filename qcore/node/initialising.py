@@ -24,8 +24,14 @@ from qcore.node.first_cluster import FirstCluster, first_cluster
 from qcore.node.member_addresses import member_address, same_address
 from qcore.node.peers import Standing
 from qcore.replica.events import Reply
-from qcore.replica.identity import BELONGS_ELSEWHERE, LISTENS_ELSEWHERE, ClusterIdentity
+from qcore.replica.identity import (
+    BELONGS_ELSEWHERE,
+    LISTENS_ELSEWHERE,
+    SAME_ID,
+    ClusterIdentity,
+)
 from qcore.replica.known_members import WAS_WIPED
+from qcore.transport.peer_link import IS_ANOTHER_NODE
 
 #: Called with the outcome: None, or the error.
 Done = Callable[[QcoreError | None], None]
@@ -36,6 +42,8 @@ Write = Callable[[Membership, bool, int, Callable[[Reply], None]], None]
 _COMMIT_MS: Final = 1000
 #: So long a majority waits for what the other nodes have to say: they may belong to a cluster already, µs.
 _HEAR_ALL_US: Final = 1_000_000
+#: Parts of refusals that show that the list itself is wrong: whoever said so would never join.
+_WRONG_LIST: Final = (BELONGS_ELSEWHERE, SAME_ID, IS_ANOTHER_NODE)
 _WAY_OUT: Final = (
     "If another Init is under way, wait: its cluster takes in the nodes that it names. Else start the nodes that do "
     "not answer, and repeat this Init; give it to one node only, or to several with one --init-token. A node that "
@@ -52,6 +60,10 @@ def _needed(plan: FirstCluster) -> int:
     """
     members = len(plan.membership.voters)
     return members if plan.by_token else members // 2 + 1
+
+
+def _list_is_wrong(refusals: Mapping[int, str]) -> bool:
+    return any(part in text for text in refusals.values() for part in _WRONG_LIST)
 
 
 class Links(Protocol):
@@ -329,7 +341,7 @@ class Initialiser:
                     "the cluster and add it again; for a new cluster give another token"
                 )
             )
-        elif any(BELONGS_ELSEWHERE in text for text in refusals.values()):
+        elif _list_is_wrong(refusals):
             # A majority may accept. But that node would never join, and may have been begun with others of the list.
             self._finish(self._not_accepted(pending.plan, refusals))
         elif accepted >= needed:
@@ -365,13 +377,15 @@ class Initialiser:
     def _not_accepted(self, plan: FirstCluster, refusals: Mapping[int, str]) -> QcoreError:
         members = plan.membership.voters
         said = " ".join(refusals.values())
-        foreign = BELONGS_ELSEWHERE in said
+        wrong_list = _list_is_wrong(refusals)
         why = (
             "a node that belongs to another cluster cannot be among them"
-            if foreign
+            if BELONGS_ELSEWHERE in said
+            else "the list gives a node an address that is not its own"
+            if wrong_list
             else f"{_needed(plan)} of the {len(members)} nodes have to accept the new cluster first"
         )
-        if plan.by_token and not foreign:
+        if plan.by_token and not wrong_list:
             why += ", all of them: with a token, one that is silent may be a member of this very cluster already"
         text = f"the cluster was not begun, since {why}: {self._found(plan, refusals)}. Nothing was written. {_WAY_OUT}"
         if plan.by_token and said.count(plan.token_part) > said.count(plan.cluster_id):
@@ -379,7 +393,7 @@ class Initialiser:
                 ". They have begun the same cluster with other apply rules, or another version of the state machine: "
                 "start all nodes with the same program, --max-rules and --machine"
             )
-        if foreign:
+        if wrong_list:
             return ConfigError(text)
         if LISTENS_ELSEWHERE in said:
             return ChangeRefused("initialising", text)

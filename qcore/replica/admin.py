@@ -176,6 +176,9 @@ class Admin:
         request = owner.open_request(event.request_id, event.timeout_ms)
         if self._overloaded(request):
             return
+        if (gone := self._gone(event.to)) is not None:
+            owner.fail(request, gone)
+            return
         verdict = _verdict(owner.step_core(TransferLeadership(event.to)))
         if isinstance(verdict, TransferRefused):
             if verdict.name == "not_leader":
@@ -270,6 +273,21 @@ class Admin:
             "unreachable",
             f"{silent} of the voters {voters} do not answer, and without a majority of them nothing could be "
             f"committed any more: start them first, or leave them out ({self._reasons(silent)})",
+        )
+
+    def _gone(self, voter: int | None) -> ChangeRefusedError | None:
+        """The refusal of a transfer to a voter that has been silent and is not connected; None if it may be asked.
+
+        What is sent to it would be dropped. Taken for sent, it would leave open who leads until the deadline.
+        """
+        core = self._owner.core
+        if voter is None or core.role != "leader" or not core.membership.is_voter(voter):
+            return None
+        at, fault = core.answered_at(voter), self._owner.fault_of(voter)
+        if at is None or fault is None or at >= self._owner.now - self._longest_timeout_us:
+            return None
+        return ChangeRefusedError(
+            "unreachable", f"node {voter} is not connected, and was not asked to take over: {fault}"
         )
 
     def _reasons(self, peers: list[int]) -> str:

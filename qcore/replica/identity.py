@@ -18,6 +18,8 @@ from qcore.errors import RemoteProtocolError
 
 #: Part of each refusal by a node, or of one, that belongs to another cluster. 0.1.0 says the same.
 BELONGS_ELSEWHERE: Final = "belongs to cluster"
+#: Part of the refusal by a node that is dialled by itself, or by another one with its id. 0.1.0 says the same.
+SAME_ID: Final = "two nodes have the same id"
 #: Part of each refusal that passes by itself. 0.1.0 says the same.
 LISTENS_ELSEWHERE: Final = "is about to join cluster"
 
@@ -122,7 +124,7 @@ class ClusterIdentity:
         """
         if node_id == self.node_id:
             raise RemoteProtocolError(
-                f"the peer says that it is node {node_id}, and so does this node: two nodes have the same id, "
+                f"the peer says that it is node {node_id}, and so does this node: {SAME_ID}, "
                 "or a node has dialled itself; check --id and the addresses given to Init"
             )
         if not cluster_id:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from qcore.core.effects import Effect
@@ -17,6 +18,8 @@ class Owner(Protocol):
 
     core: RaftCore
     applied_index: int
+    #: What the host knows of a peer that it has no connection to; None if it has one, or does not say.
+    fault_of: Callable[[int], str | None]
 
     @property
     def catching_up(self) -> bool:

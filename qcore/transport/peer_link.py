@@ -6,7 +6,7 @@ import asyncio
 import logging
 from asyncio import FIRST_COMPLETED
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from qcore.errors import ConfigError, RemoteProtocolError, TransportError
 from qcore.shown import LONG, cut
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("qcore.transport")
 
 _POLICY_VIOLATION = 1008
+
+#: Part of what is said of an address where another node listens than the one that was meant.
+IS_ANOTHER_NODE: Final = "check the addresses of the members"
 
 #: A request belongs on the connection that its sender opened and said Hello on.
 _NOT_FOR_US = (Hello, *PEER_REQUESTS)
@@ -277,8 +280,7 @@ class PeerLink:
             )
         if reply.node_id != self.peer_id:
             raise HelloRefused(
-                f"{self.address} is node {reply.node_id}, not node {self.peer_id}: check the addresses "
-                "of the members"
+                f"{self.address} is node {reply.node_id}, not node {self.peer_id}: {IS_ANOTHER_NODE}"
             )
         if hello.cluster_id and reply.cluster_id and hello.cluster_id != reply.cluster_id:
             raise HelloRefused(

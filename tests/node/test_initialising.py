@@ -317,6 +317,22 @@ def test_with_a_token_a_silent_node_may_be_a_member_of_the_very_cluster(
         assert "all of them" in str(error)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "refused by h:1: the peer says that it is node 1, and so does this node: two nodes have the same id, or ...",
+        "h:1 is node 3, not node 2: check the addresses of the members",
+    ],
+)
+def test_no_cluster_begins_with_a_list_that_gives_a_node_the_address_of_another(text: str) -> None:
+    """A majority accepts. But the node would never join, and nobody would say so."""
+    machine, (error,) = answered({2: text}, {3: Introduction(3, "", support=SUPPORT)}, None)
+    assert isinstance(error, ConfigError)
+    assert "gives a node an address that is not its own" in str(error)
+    assert text in str(error)
+    assert machine.log.is_pristine
+
+
 def test_nothing_is_written_beside_a_cluster_that_exists() -> None:
     """Nobody remembers this node, and it may have been a member: it is one again if the leader takes it for one."""
     world = World(random.Random(1))

@@ -536,6 +536,25 @@ def test_a_transfer_to_a_dead_voter_is_given_up_and_how_it_ends_is_not_claimed()
     assert "look who leads" in str(last_reply(leader).error)
 
 
+def test_a_transfer_to_a_voter_without_a_connection_is_refused_at_once_and_says_why() -> None:
+    """Nothing would be sent to it, so that it cannot take over later."""
+    cluster = grown()
+    leader = cluster.leader()
+    cluster.cut = {3}
+    leader.replica.fault_of = lambda peer: "cannot connect to 10.0.0.3:80" if peer == 3 else None
+    cluster.pass_time(600)
+    leader.step(TransferLeader(50, 3, 2000))
+    error = last_reply(leader).error
+    assert isinstance(error, ChangeRefused)
+    assert error.name == "unreachable"
+    assert "node 3 is not connected" in str(error)
+    assert "cannot connect to 10.0.0.3:80" in str(error)
+    assert not leader.replica.core.may_be_taken_over
+    leader.step(TransferLeader(51, 2, 2000))
+    cluster.pass_time(100)
+    assert cluster.leader().node_id == 2
+
+
 def test_a_voter_that_takes_over_late_is_still_reported() -> None:
     cluster = grown()
     leader = cluster.leader()
