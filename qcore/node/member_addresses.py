@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from qcore.core.entry import Membership
 from qcore.errors import ConfigError
 from qcore.node.hosts import is_loopback, is_unspecified, normal_host
 from qcore.transport.address import Address, parse_address
@@ -71,6 +72,17 @@ def newcomer_fault(node_id: int, address: str, present: Mapping[int, str]) -> st
             local = (member, text) if is_local(text) else (node_id, address)
             return loopback_fault(*local)
     return None
+
+
+def advertised_fault(node_id: int, membership: Membership, advertised: str) -> str | None:
+    """What is wrong with the address that the configuration has for a node which was started with another one."""
+    configured = membership.address_of(node_id)
+    if configured is None or same_address(configured, advertised):
+        return None
+    return (
+        f"the configuration has the address {configured} for node {node_id}, which was started with --advertise-addr "
+        f"{advertised}: if the members cannot dial the first, remove the node and add it again with the right one"
+    )
 
 
 def is_local(address: str) -> bool:

@@ -32,6 +32,7 @@ from qcore.node.host import ReplicaHost
 from qcore.node.known_members import load_known_members
 from qcore.node.logs import NodeLog
 from qcore.node.loop_lag import LoopLag
+from qcore.node.member_addresses import advertised_fault
 from qcore.node.membership_storage import JoiningStorage
 from qcore.node.metrics import NodeMetrics
 from qcore.node.peers import PeerLinks
@@ -159,6 +160,7 @@ class Node:
             self._replica,
             self._links,
         )
+        self._address_fault: str | None = None
         self._replica.fault_of = self._links.fault_of
         self._topology = self._topology_loader(application)
         self._chores = [
@@ -412,6 +414,11 @@ class Node:
         if self._identity.join(membership.cluster_id):
             self._log.info("joined cluster", cluster_id=membership.cluster_id)
         self._links.follow(membership)
+        advertised = self._config.advertise_addr
+        fault = advertised and advertised_fault(self._config.node_id, membership, str(advertised))
+        if fault and fault != self._address_fault:
+            self._log.warning("others know this node by another address", why=fault)
+        self._address_fault = fault
 
     # -- what the disk thread says -------------------------------------------------------------------
 

@@ -8,13 +8,21 @@ from pathlib import Path
 import pytest
 
 from qcore.cli.health import address_problems, find_problems
+from qcore.core.effects import MembershipChanged
+from qcore.core.entry import Membership
 from qcore.errors import ChangeRefused, ConfigError, NotCaughtUp, Refused
 from qcore.node.application import EntityApplication
 from qcore.node.client import QcoreClient
 from qcore.node.config import NodeConfig
 from qcore.node.hosts import is_loopback, is_unspecified, normal_host
 from qcore.node.logs import NodeLog
-from qcore.node.member_addresses import member_address, members_fault, newcomer_fault, same_address
+from qcore.node.member_addresses import (
+    advertised_fault,
+    member_address,
+    members_fault,
+    newcomer_fault,
+    same_address,
+)
 from qcore.node.node import Node
 from qcore.storage.memory import MemoryStorage
 from qcore.transport.address import Address
@@ -88,6 +96,29 @@ def test_an_advertised_address_must_be_one(tmp_path: Path) -> None:
     for host, port in (("0.0.0.0", 8080), ("::", 8080), ("10.0.0.1", 0)):
         with pytest.raises(ConfigError, match="--advertise-addr"):
             NodeConfig(1, Address("h", 0), tmp_path, advertise_addr=Address(host, port))
+
+
+def test_a_node_that_others_know_by_another_address_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The member that was given the list cannot know what the others were started with."""
+    member = Membership(voters=(1,), addresses=((1, "10.9.9.9:7"),), cluster_id="red")
+    assert advertised_fault(1, member, "10.9.9.9:7") is None
+    assert advertised_fault(2, member, "10.1.2.3:7") is None
+    fault = str(advertised_fault(1, member, "10.1.2.3:7"))
+    assert "10.9.9.9:7 for node 1" in fault
+    assert "--advertise-addr 10.1.2.3:7" in fault
+
+    async def scenario() -> None:
+        node = everywhere(tmp_path, Address("10.1.2.3", 7))
+        await node.start()
+        for index in (1, 2):
+            node.membership_changed(MembershipChanged(member, index))
+        await node.stop()
+
+    asyncio.run(scenario())
+    said = [record.msg for record in caplog.records]
+    assert said.count("others know this node by another address") == 1
 
 
 def everywhere(directory: Path, advertised: Address | None) -> Node:
