@@ -107,7 +107,7 @@ def run_node(
         _warn_of_readers(config.data_dir, log)
         runner = stack.enter_context(asyncio.Runner(loop_factory=_loop_factory(config.use_uvloop)))
 
-        async def serve() -> BaseException | None:
+        async def live() -> BaseException | None:
             node = Node(
                 config, application, storage, log, None if trace is None else trace.stream()
             )
@@ -119,29 +119,41 @@ def run_node(
             garbage = Garbage(node.metrics, node.connections_accepted, node.may_pause)
             garbage.start()
             node.on_busy = garbage.freeze
-            bound = await _unless(stop, node.start())
-            if bound is not None:
-                version, data_dir = qcore.__version__, str(config.data_dir)
-                if config.advertise_addr is not None:
-                    log.info("others reach this node elsewhere", addr=str(config.advertise_addr))
-                log.info("listening", addr=bound, version=version, data_dir=data_dir)
-                if on_listening is not None:
-                    on_listening(bound)
-                await _first(stop, node.failed)
-                if node.removed is not None:
-                    removed.append(node.removed)
-            await node.stop()
-            if node.disk_hangs:
-                log.tell_repeats(all_of_them=True)
-                log.flush(LAST_LINES_S)
-                os._exit(EXIT_UNHEALTHY)  # to close the storage would wait for the disk, too
+            try:
+                await serve(node, stop)
+                await node.stop()
+            except BaseException as error:
+                # The storage is closed on the way out, and the disk thread may be at work in it.
+                await node.end_disk()
+                if node.disk_hangs:
+                    log.error("the node ends", why=str(error))
+                raise
+            finally:
+                if node.disk_hangs:
+                    log.tell_repeats(all_of_them=True)
+                    log.flush(LAST_LINES_S)
+                    os._exit(EXIT_UNHEALTHY)  # to close the storage would wait for the disk, too
             garbage.stop()
             return node.failure
+
+        async def serve(node: Node, stop: asyncio.Event) -> None:
+            bound = await _unless(stop, node.start())
+            if bound is None:
+                return
+            version, data_dir = qcore.__version__, str(config.data_dir)
+            if config.advertise_addr is not None:
+                log.info("others reach this node elsewhere", addr=str(config.advertise_addr))
+            log.info("listening", addr=bound, version=version, data_dir=data_dir)
+            if on_listening is not None:
+                on_listening(bound)
+            await _first(stop, node.failed)
+            if node.removed is not None:
+                removed.append(node.removed)
 
         removed: list[str] = []
 
         with _profiled(config.node_id):
-            failure = runner.run(serve())
+            failure = runner.run(live())
     if isinstance(failure, QcoreError):
         raise failure
     if removed:

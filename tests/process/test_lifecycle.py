@@ -133,6 +133,14 @@ def test_an_address_in_use_is_refused(node: NodeProcess, tmp_path: Path) -> None
     assert "Traceback" not in other.stderr
 
 
+def test_a_start_that_fails_ends_the_disk_thread_before_the_storage(tmp_path: Path) -> None:
+    """Else the thread may be within SQLite when its connection is closed: a segmentation fault."""
+    command = [sys.executable, "-m", "tests.process.held_disk_node", str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines() == ["close", "the start failed"]
+
+
 def test_a_damaged_log_is_refused_at_start(node: NodeProcess) -> None:
     node.start()
     begin_alone(node)
