@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import os
 import signal
+import stat
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -22,7 +23,7 @@ from qcore.errors import (
     StateMachineFailed,
     StorageError,
 )
-from qcore.files import open_at_once
+from qcore.files import open_at_once, open_regular
 from qcore.node.application import Application, EntityApplication
 from qcore.node.config import NodeConfig
 from qcore.node.descriptors import fit_to_open_files
@@ -264,7 +265,20 @@ def open_trace(path: Path, log: NodeLog) -> LineWriter:
         log.error("the trace ends here: its file takes no more", path=str(path), why=error.strerror)
 
     # The descriptor stays open as long as the process: the thread may still wait for a reader then.
-    return trace_lines(file, failed)
+    return trace_lines(file, failed, nodes=[log.node_id], is_torn=_ends_within_a_line(file, path))
+
+
+def _ends_within_a_line(file: int, path: Path) -> bool:
+    """Whether an earlier life left half a line in the file: by a kill, or on a full disk."""
+    status = os.fstat(file)
+    if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
+        return False
+    try:
+        with open_regular(path) as trace:
+            trace.seek(-1, os.SEEK_END)
+            return trace.read() != b"\n"
+    except OSError:  # it may be written but not read: an empty line harms nobody
+        return True
 
 
 def _stop_on_signals(log: NodeLog) -> asyncio.Event:
