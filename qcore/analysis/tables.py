@@ -201,8 +201,9 @@ def read_tables(source: TraceSource, *, kinds: Collection[str] | None = None) ->
         ConfigError: the trace cannot be read or holds a bad line.
     """
     records = load(source, kinds=kinds)
-    origin = records[0].t_us if records else 0
-    end = records[-1].t_us - origin if records else 0
+    times = [record.t_us for record in records]  # a real clock may step back
+    origin = min(times, default=0)
+    end = max(times, default=0) - origin
     headers = [record.fields for record in records if record.kind == "run"]
     named = {node for header in headers for node in header["nodes"]}
     # What a message says of a node is no sign of it: it may have been sent to nobody.
