@@ -54,6 +54,10 @@ _ENTRIES_JUDGED: Final = 1000
 
 #: How long the end of the process waits for a slow trace file, seconds.
 _LAST_RECORDS_S: Final = 2.0
+
+#: A signal that comes again within this time is the first one, sent twice, seconds.
+_ECHO_S: Final = 0.2
+
 _T = TypeVar("_T")
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
@@ -284,25 +288,27 @@ def _ends_within_a_line(file: int, path: Path) -> bool:
 def _stop_on_signals(log: NodeLog) -> asyncio.Event:
     """An event that the first SIGTERM, SIGINT or SIGHUP sets; a second SIGTERM or SIGINT ends the process on the spot.
 
+    `timeout` of coreutils signals the process and then its group: the same signal within `_ECHO_S` is the first one.
     A terminal that closes sends SIGHUP, often twice: once by the kernel and once by the shell. So it never counts as
     the second. It stays ignored where it was at the start, as under `nohup`.
     """
     stop = asyncio.Event()
-    insisted = False
+    loop = asyncio.get_running_loop()
+    first: tuple[signal.Signals, float] | None = None
 
     def on_signal(number: signal.Signals) -> None:
-        nonlocal insisted
+        nonlocal first
         if number != signal.SIGHUP:
-            if insisted:
+            if first is None:
+                first = number, loop.time()
+            elif first[0] != number or loop.time() - first[1] >= _ECHO_S:
                 log.warning("second signal: exit at once", signal=number.name)
                 log.flush(LAST_LINES_S)
                 os._exit(EXIT_FORCED)
-            insisted = True
         if not stop.is_set():
             log.info("signal: shutting down", signal=number.name)
             stop.set()
 
-    loop = asyncio.get_running_loop()
     handled = [signal.SIGTERM, signal.SIGINT]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         handled.append(signal.SIGHUP)

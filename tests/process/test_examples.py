@@ -48,15 +48,14 @@ def test_the_example_client_moves_money(ready_cluster: LocalCluster) -> None:
     assert "grace has 30" in done.stdout
 
 
-@pytest.mark.parametrize("endpoint", ["ws://h:1", "127.0.0.1:1"])
 def test_the_example_client_says_what_is_wrong_without_a_traceback(
-    endpoint: str, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["client.py", endpoint])
+    monkeypatch.setattr(sys, "argv", ["client.py", "ws://h:1"])
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(CHECKOUT / "examples" / "client.py"), run_name="__main__")
     assert str(ended.value.code).startswith("error: ")
-    assert endpoint in str(ended.value.code)
+    assert "ws://h:1" in str(ended.value.code)
 
 
 def test_a_node_runs_on_a_storage_of_ones_own(tmp_path: Path) -> None:
