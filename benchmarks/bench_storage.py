@@ -126,6 +126,7 @@ async def write_through(storage: LogStorage, count: int, first: int) -> list[flo
         on_error=lambda error: waiting.popitem()[1].set_exception(error),
         on_disk_full=lambda _full: None,
     )
+    writer.start()
     times = []
     for index in range(first, first + count):
         done = waiting[index] = loop.create_future()

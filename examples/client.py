@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from qcore.errors import OutcomeUnknown
+from qcore.errors import OutcomeUnknown, QcoreError
 from qcore.node.client import EntityId, QcoreClient
 
 
@@ -78,4 +78,7 @@ def change(account: EntityId, amount: int, how: str) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1:] or ["127.0.0.1:8080"]))
+    try:
+        asyncio.run(main(sys.argv[1:] or ["127.0.0.1:8080"]))
+    except QcoreError as error:
+        sys.exit(f"error: {error}")

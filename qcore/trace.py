@@ -14,7 +14,7 @@ the kind, in the order of `FIELDS`.
 | commit | the commit index moved |
 | apply | one entry was applied |
 | send, recv, drop | a message left, arrived, was lost; `id` ties them together; `note` says why or what |
-| fault | a fault began, ended, or acted |
+| fault | a fault began, ended, or acted; with the name `trace`: records are missing here |
 | op | a client operation: invoke, then ok, refused or unknown |
 | bad | a malformed or senseless message was ignored |
 | violation | an invariant or the linearizability check failed |
@@ -54,6 +54,12 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "violation": ("check", "note"),
 }
 
+#: The name in a record `fault` that says, in their place, that records of these nodes are missing.
+MISSING: Final = "trace"
+#: Its note where a line was cut short.
+CUT_SHORT: Final = "records are missing here: a line was cut short, by a kill or a full disk"
+
+_BEGINNING: Final = '{"t_us":'
 _FLUSH_LINES: Final = 512
 _text = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
 
@@ -258,16 +264,21 @@ class TraceWriter:
 def parse_trace(lines: Iterable[str]) -> Iterator[TraceRecord]:
     """Read records back.
 
+    In the place of a line that was cut short stands a record of kind `fault` that says so (`CUT_SHORT`).
+
     Raises:
         ConfigError: a line is not a record of this schema; names the line's number and what is wrong.
     """
+    last_us: int | None = None
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        try:
-            raw = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"trace line {number} is not JSON: {error}") from None
+        raw, is_cut_short = _read_line(line, number)
+        if is_cut_short and last_us is not None:  # else nothing came before that could go on
+            note = {"phase": "act", "fault": MISSING, "nodes": [], "links": [], "note": CUT_SHORT}
+            yield TraceRecord(last_us, "fault", 0, note)
+        if raw is None:
+            continue
         if not isinstance(raw, dict):
             raise ConfigError(f"trace line {number} is not an object")
         try:
@@ -280,7 +291,34 @@ def parse_trace(lines: Iterable[str]) -> Iterator[TraceRecord]:
             raise ConfigError(
                 f"trace line {number}: schema {raw['schema']}, this qcore reads {SCHEMA_VERSION}"
             )
+        last_us = record.t_us
         yield record
+
+
+def is_cut_short(line: str) -> bool:
+    """Whether a line that is not JSON begins as a record does, or is the zeros that a power cut may leave."""
+    text = line.strip().strip("\0")
+    return text.startswith(_BEGINNING) or _BEGINNING.startswith(text)
+
+
+def goes_on_after_a_cut(line: str) -> int:
+    """Where the next record begins in a line that was cut short and then appended to, as 0.1.0 did; -1: nowhere."""
+    return line.find(_BEGINNING, 1)
+
+
+def _read_line(line: str, number: int) -> tuple[object, bool]:
+    """The JSON value in a line, None if there is no whole one, and whether the line was cut short.
+
+    Raises:
+        ConfigError: it is no part of a trace.
+    """
+    try:
+        return json.loads(line), False
+    except (ValueError, RecursionError) as error:
+        if not is_cut_short(line):
+            raise ConfigError(f"trace line {number} is not JSON: {error}") from None
+    start = goes_on_after_a_cut(line)
+    return (None if start < 0 else _read_line(line[start:], number)[0]), True
 
 
 def read_trace(path: Path | str) -> list[TraceRecord]:
@@ -290,7 +328,8 @@ def read_trace(path: Path | str) -> list[TraceRecord]:
         ConfigError: the file cannot be read or holds a bad line; names both.
     """
     try:
-        with open(path, encoding="utf-8") as stream:
+        # What is not UTF-8 is no record either: the parser says in which line.
+        with open(path, encoding="utf-8", errors="replace") as stream:
             return list(parse_trace(stream))
     except OSError as error:
         raise ConfigError(f"cannot read the trace {path}: {error.strerror}") from None

@@ -41,12 +41,14 @@ class NetworkMoment:
         t_us: the moment, since the beginning.
         servers: what each server was; a server that had not started yet is missing, and is drawn as absent.
         cut: the directed links, between servers, that carried nothing.
+        is_known: False if records of that moment are missing: it is shown as it was before.
     """
 
     t_us: int
     nodes: tuple[int, ...]
     servers: dict[int, RoleSpan]
     cut: frozenset[DirectedLink]
+    is_known: bool = True
 
     def runs(self, node: int) -> bool:
         """Whether the server was up."""
@@ -90,7 +92,9 @@ def network_at(table: TraceTables, at_ms: float) -> NetworkMoment:
         for a, b in window.links
         if a in known and b in known
     }
-    return NetworkMoment(t_us, table.nodes, dict(at_moment(table.role_spans, t_us)), frozenset(cut))
+    servers = dict(at_moment(table.role_spans, t_us))
+    is_known = not any(gap.start_us < t_us < gap.end_us for gap in table.gaps)
+    return NetworkMoment(t_us, table.nodes, servers, frozenset(cut), is_known)
 
 
 def draw_network(
@@ -118,7 +122,8 @@ def draw_network(
     radius_pt = min(points(ax)) * _RADIUS / (2 * reach)
     _draw_links(moment, positions, ax, radius_pt)
     _draw_servers(moment, positions, ax, radius_pt)
-    ax.set_title(f"network at {round(moment.t_us / SECOND, 3):g} s", fontsize=10, color=INK)
+    unsure = "" if moment.is_known else ", records missing"
+    ax.set_title(f"network at {round(moment.t_us / SECOND, 3):g} s{unsure}", fontsize=10, color=INK)
     ax.set_axis_off()
     _explain(moment, ax)
     return ax

@@ -46,6 +46,8 @@ _DASHES = ("-", (0, (4, 1)), (0, (1, 1)))
 def plot_timeline(table: TraceTables, ax: Axes | None = None, *, legend: bool = True) -> Axes:
     """Who led when: a row a node, coloured by role; terms written on leaders; faults shaded; crashes marked.
 
+    Where records are missing in the trace the shade is grey, in all plots.
+
     The x axis is time in seconds since the beginning.
     """
     count = len(table.nodes)
@@ -71,7 +73,7 @@ def plot_timeline(table: TraceTables, ax: Axes | None = None, *, legend: bool = 
             clip_on=False,  # also at the very end of a run
             zorder=2.5,
         )
-    shade_faults(ax, _windows(table))
+    _shade(ax, table)
     height = points(ax)[1] / max(1, count)
     ax.set_yticks(range(count), [f"node {node}" for node in rows], fontsize=min(10.0, 0.8 * height))
     ax.set_ylim(max(count, 1) - 0.5, -0.5)
@@ -162,7 +164,7 @@ def plot_terms(table: TraceTables, ax: Axes | None = None) -> Axes:
     times = [0.0, *(row.t_us / SECOND for row in table.terms), table.end_us / SECOND]
     terms = [0, *(row.term for row in table.terms)]
     ax.step(times, [*terms, terms[-1]], where="post", color=SERIES[0], linewidth=1.6)
-    shade_faults(ax, _windows(table))
+    _shade(ax, table)
     ax.set_ylim(0, max(terms) + 1)
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_ylabel("highest term")
@@ -200,7 +202,7 @@ def plot_commits(table: TraceTables, ax: Axes | None = None, *, name_faults: boo
             solid_capstyle="butt",
             label=f"node {node}",
         )
-    shade_faults(ax, _windows(table), label=name_faults)
+    _shade(ax, table, label=name_faults)
     ax.set_ylim(0, 1.05 * top)
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_ylabel("commit index")
@@ -316,7 +318,7 @@ def plot_commit_latency(
     ax.set_yscale("log")
     if tables:
         ax.set_xlim(0, max(_span_s(t) for t in tables))
-        shade_faults(ax, _windows(tables[0]))
+        _shade(ax, tables[0])
     shortest, longest = ax.dataLim.y0, ax.dataLim.y1
     low, high = (shortest / 1.3, longest * 1.3) if longest > 0 else (1.0, 1000.0)
     middle = (low * high) ** 0.5  # at least a decade: fewer have no ticks
@@ -347,6 +349,12 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 def _span_s(table: TraceTables) -> float:
     """How much time an axis shows, seconds; a trace of a single moment gets a second."""
     return (table.end_us or SECOND) / SECOND
+
+
+def _shade(ax: Axes, table: TraceTables, *, label: bool = True) -> None:
+    """Faults, and where records are missing: what is drawn there is only what was known before."""
+    gaps = [(gap.start_us / SECOND, gap.end_us / SECOND, gap.label) for gap in table.gaps]
+    shade_faults(ax, _windows(table), gaps=gaps, label=label)
 
 
 def _windows(table: TraceTables) -> list[tuple[float, float, str]]:

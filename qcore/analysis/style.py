@@ -44,6 +44,8 @@ SECOND: Final = 1_000_000
 
 #: The id of the shades of faults among an axes' collections.
 FAULT_GID: Final = "faults"
+#: And of those of missing records.
+GAP_GID: Final = "gaps"
 
 _NAME_SIZE: Final = 8
 _NAME_LINES: Final = 3
@@ -79,14 +81,28 @@ def text_width(text: str, size: float) -> float:
     return float(TextPath((0, 0), text, size=size).get_extents().width) if text.strip() else 0.0
 
 
+Window = tuple[float, float, str]
+
+
 def shade_faults(
-    ax: Axes, windows: Sequence[tuple[float, float, str]], *, label: bool = True
+    ax: Axes, windows: Sequence[Window], *, gaps: Sequence[Window] = (), label: bool = True
 ) -> None:
     """Shade time windows (start, end, text; in the axis' units), with their names above the axes.
 
     A name that comes several times is written once, with how often. Names that would run into each other go on
     different lines, at most four; where more were needed, the last one says how many found no place.
+
+    Args:
+        gaps: the same, of missing records; grey.
+        label: write the names.
     """
+    _shade(ax, gaps, FAINT, 0.3, GAP_GID)
+    _shade(ax, windows, FAULT, 0.16, FAULT_GID)
+    if label:
+        _name_faults(ax, [*gaps, *windows])  # gaps first: they must find a place
+
+
+def _shade(ax: Axes, windows: Sequence[Window], colour: str, alpha: float, gid: str) -> None:
     from matplotlib.collections import LineCollection, PolyCollection
 
     if not windows:
@@ -94,19 +110,17 @@ def shade_faults(
     across = ax.get_xaxis_transform()  # the full height, whatever the y axis shows
     boxes = [[(a, 0.0), (a, 1.0), (b, 1.0), (b, 0.0)] for a, b, _ in windows]
     shade = PolyCollection(
-        boxes, facecolor=FAULT, alpha=0.16, linewidth=0, zorder=0, transform=across
+        boxes, facecolor=colour, alpha=alpha, linewidth=0, zorder=0, transform=across
     )
-    shade.set_gid(FAULT_GID)
+    shade.set_gid(gid)
     ax.add_collection(shade, autolim=False)
-    if len(windows) <= _MARKED_STARTS:  # more would be one red area
+    if len(windows) <= _MARKED_STARTS:  # more would be one coloured area
         starts = [[(a, 0.0), (a, 1.0)] for a, _, _ in windows]
-        lines = LineCollection(starts, color=FAULT, linewidth=0.8, zorder=0, transform=across)
+        lines = LineCollection(starts, color=colour, linewidth=0.8, zorder=0, transform=across)
         ax.add_collection(lines, autolim=False)
-    if label:
-        _name_faults(ax, windows)
 
 
-def _name_faults(ax: Axes, windows: Sequence[tuple[float, float, str]]) -> None:
+def _name_faults(ax: Axes, windows: Sequence[Window]) -> None:
     left, right = ax.get_xlim()
     width = points(ax)[0] * _LAYOUT_SHARE
     first: dict[str, float] = {}

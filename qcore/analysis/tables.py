@@ -27,7 +27,7 @@ from qcore.analysis.spans import (
     leaderships,
     role_spans,
 )
-from qcore.trace import TraceRecord
+from qcore.trace import MISSING, TraceRecord
 
 Scalar = str | int | None
 
@@ -107,6 +107,27 @@ class ViolationRow:
 
 
 @dataclass(slots=True, frozen=True)
+class GapRow:
+    """Records are missing in a trace, from the last one before to the first one after.
+
+    Attributes:
+        nodes: those that wrote this trace; empty if that is not known.
+        note: how many are missing, and why.
+    """
+
+    start_us: int
+    end_us: int
+    nodes: tuple[int, ...]
+    note: str
+
+    @property
+    def label(self) -> str:
+        """A few words for a plot."""
+        of = f", node {', '.join(map(str, self.nodes))}" if self.nodes else ""
+        return f"records missing{of}"
+
+
+@dataclass(slots=True, frozen=True)
 class TraceTables:
     """All tables of one trace.
 
@@ -116,6 +137,7 @@ class TraceTables:
         origin_us: the time of the first record, in the trace's own clock.
         end_us: the time of the last record, since the first.
         voters: the voters of the newest configuration, or all nodes.
+        gaps: where records are missing: the other tables do not know what happened there.
     """
 
     name: str
@@ -132,6 +154,7 @@ class TraceTables:
     operations: Rows[OperationRow]
     messages: Rows[MessageRow]
     faults: Rows[FaultWindow]
+    gaps: Rows[GapRow]
     violations: Rows[ViolationRow]
 
     def commit_lags(self) -> Rows[LagRow]:
@@ -178,8 +201,9 @@ def read_tables(source: TraceSource, *, kinds: Collection[str] | None = None) ->
         ConfigError: the trace cannot be read or holds a bad line.
     """
     records = load(source, kinds=kinds)
-    origin = records[0].t_us if records else 0
-    end = records[-1].t_us - origin if records else 0
+    times = [record.t_us for record in records]  # a real clock may step back
+    origin = min(times, default=0)
+    end = max(times, default=0) - origin
     headers = [record.fields for record in records if record.kind == "run"]
     named = {node for header in headers for node in header["nodes"]}
     # What a message says of a node is no sign of it: it may have been sent to nobody.
@@ -187,7 +211,8 @@ def read_tables(source: TraceSource, *, kinds: Collection[str] | None = None) ->
     nodes = tuple(sorted(named | acting))
     voters = _voters(records) or nodes
     spans = role_spans(records, origin, end)
-    faults = fault_windows(records, origin, end)
+    windows = fault_windows(records, origin, end)
+    faults = [window for window in windows if window.fault != MISSING]
     return TraceTables(
         name=", ".join(sorted({header["name"] for header in headers})),
         seed=headers[0]["seed"] if headers else 0,
@@ -210,6 +235,14 @@ def read_tables(source: TraceSource, *, kinds: Collection[str] | None = None) ->
         operations=Rows(OperationRow, _operations(records, origin)),
         messages=Rows(MessageRow, _messages(records)),
         faults=Rows(FaultWindow, faults),
+        gaps=Rows(
+            GapRow,
+            (
+                GapRow(window.start_us, window.end_us, window.nodes, window.note)
+                for window in windows
+                if window.fault == MISSING
+            ),
+        ),
         violations=Rows(
             ViolationRow,
             (
@@ -280,6 +313,7 @@ __all__ = [
     "LEADERSHIP_KINDS",
     "CommitRow",
     "FaultWindow",
+    "GapRow",
     "LagRow",
     "Leadership",
     "MessageRow",

@@ -32,13 +32,13 @@ app.command("hash")(hash_)
 @app.command()
 def init(
     nodes: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--nodes",
             envvar="QCORE_NODES",
-            help="The voters: ID=host:port, separated by commas. Empty: the one node at the endpoint.",
+            help="The voters: ID=host:port, separated by commas; by default the one node at the endpoint.",
         ),
-    ] = "",
+    ] = None,
     init_token: Annotated[
         str | None,
         typer.Option(
@@ -59,13 +59,19 @@ def init(
     from qcore.node.client import QcoreClient
 
     targets = split_endpoints(endpoints)
-    members = parse_nodes(nodes)
+    members = [] if nodes is None else parse_nodes(nodes)
+    if nodes is not None and not members:
+        # As of a shell variable that is not set: a cluster of one node is not what was meant, and for good.
+        raise ConfigError(
+            "--nodes is empty: name the voters, 1=HOST:PORT,2=HOST:PORT,..., or leave the option out to begin with "
+            "the one node at the endpoint"
+        )
     if init_token is not None:
         _check_token(init_token, members)
     if len(targets) > 1 and not members:
         # It would begin a cluster of the first node alone, for good, while the user means all of them.
         raise ConfigError(
-            f"--endpoints names {len(targets)} nodes, but --nodes is empty: name the voters with "
+            f"--endpoints names {len(targets)} nodes, but there is no --nodes: name the voters with "
             "--nodes 1=HOST:PORT,2=HOST:PORT,..., or give one endpoint to begin with that node alone"
         )
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from qcore.cli.exits import ExitCode
+from qcore.cli.options import given_path
 from qcore.errors import ConfigError
 
 app = typer.Typer(rich_markup_mode=None)
@@ -25,12 +26,23 @@ def demo(
         int, typer.Option("--seed", envvar="QCORE_SEED", help="Seed of the simulated part.")
     ] = 7,
     out: Annotated[
-        Path, typer.Option("--out", envvar="QCORE_OUT", help="Where the picture and trace go.")
+        Path,
+        typer.Option(
+            "--out",
+            envvar="QCORE_OUT",
+            parser=given_path,
+            metavar="PATH",
+            help="Where the picture and trace go.",
+        ),
     ] = Path("out"),
     config_file: Annotated[
         Path,
         typer.Option(
-            "--config-file", envvar="QCORE_CONFIG_FILE", help="Topology of the real cluster."
+            "--config-file",
+            envvar="QCORE_CONFIG_FILE",
+            parser=given_path,
+            metavar="PATH",
+            help="Topology of the real cluster.",
         ),
     ] = _TOPOLOGY,
 ) -> None:

@@ -359,6 +359,11 @@ async def _hashes(endpoints: list[str], timeout_s: float) -> tuple[int | None, d
     seen: dict[str, dict[int, str]] = {address: {} for address in members}
     while True:
         answers = await ask_all(list(members), _ANSWER_S)
+        silent = {
+            address
+            for address, answer in zip(members, answers, strict=True)
+            if isinstance(answer, QcoreError)
+        }
         _note(seen, members, answers)
         common = set.intersection(*(set(said) for said in seen.values())) if seen else set()
         if common:
@@ -366,7 +371,11 @@ async def _hashes(endpoints: list[str], timeout_s: float) -> tuple[int | None, d
             return index, {address: said[index] for address, said in seen.items()}
         if time.monotonic() > deadline:
             return None, {
-                address: f"at {max(said)}: {said[max(said)]}" if said else "unreachable"
+                address: f"at {max(said)}: {said[max(said)]}"
+                if said
+                else "unreachable"
+                if address in silent
+                else "it answers, and names no index"
                 for address, said in seen.items()
             }
         await asyncio.sleep(_POLL_S)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qcore.cli.limits import LimitsApart, naming_flags, node_limits, with_limits
-from qcore.cli.options import DEFAULT_ENDPOINT
+from qcore.cli.options import DEFAULT_ENDPOINT, given_path
 from qcore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ def start(
         typer.Option(
             "--data-dir",
             envvar="QCORE_DATA_DIR",
+            parser=given_path,
+            metavar="PATH",
             help="Directory of the durable log; made if missing.",
         ),
     ],
@@ -82,12 +84,20 @@ def start(
         typer.Option(
             "--config-file",
             envvar="QCORE_CONFIG_FILE",
+            parser=given_path,
+            metavar="PATH",
             help="Topology that is loaded once, when the cluster is first initialised.",
         ),
     ] = None,
     trace: Annotated[
         Path | None,
-        typer.Option("--trace", envvar="QCORE_TRACE", help="Write the trace of this node to FILE."),
+        typer.Option(
+            "--trace",
+            envvar="QCORE_TRACE",
+            parser=given_path,
+            metavar="FILE",
+            help="Write the trace of this node to FILE.",
+        ),
     ] = None,
     log_format: Annotated[
         LogFormatChoice,

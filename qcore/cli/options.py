@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -37,6 +38,19 @@ TimeoutOption = Annotated[
 ]
 
 DEFAULT_ENDPOINT = "127.0.0.1:8080"
+
+
+def given_path(text: str | Path) -> Path:
+    """A path that was given: the empty text is none, as that of a shell variable that is not set.
+
+    For `Path` it would be the working directory. Used as a `parser` of typer's options.
+
+    Raises:
+        typer.BadParameter: it is empty.
+    """
+    if not str(text).strip():
+        raise typer.BadParameter("it is empty: give a path")
+    return Path(text)
 
 
 def split_endpoints(text: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qcore.cli.exits import ExitCode
-from qcore.cli.options import OutputFormat, OutputOption
+from qcore.cli.options import OutputFormat, OutputOption, given_path
 
 if TYPE_CHECKING:
     from qcore.sim.result import RunResult
@@ -42,7 +42,11 @@ def run(
     trace: Annotated[
         Path | None,
         typer.Option(
-            "--trace", envvar="QCORE_TRACE", help="Write the trace (JSON lines) to this file."
+            "--trace",
+            envvar="QCORE_TRACE",
+            parser=given_path,
+            metavar="PATH",
+            help="Write the trace (JSON lines) to this file.",
         ),
     ] = None,
 ) -> None:
@@ -79,7 +83,11 @@ def list_scenarios(
     directory: Annotated[
         Path | None,
         typer.Option(
-            "--dir", envvar="QCORE_SCENARIOS", help="Where the scenario files are (scenarios/)."
+            "--dir",
+            envvar="QCORE_SCENARIOS",
+            parser=given_path,
+            metavar="PATH",
+            help="Where the scenario files are (scenarios/).",
         ),
     ] = None,
     output: OutputOption = OutputFormat.table,

@@ -15,6 +15,7 @@ from qcore.cli.options import (
     OutputFormat,
     OutputOption,
     TimeoutOption,
+    given_path,
     split_endpoints,
 )
 from qcore.errors import DeadlineExceeded, NotLeader, Refused
@@ -31,7 +32,9 @@ app = typer.Typer(
 
 @app.command()
 def save(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")],
+    file: Annotated[
+        Path, typer.Argument(parser=given_path, metavar="FILE", help="The file to write.")
+    ],
     stale: Annotated[
         bool,
         typer.Option(
@@ -79,7 +82,9 @@ def save(
 
 @app.command()
 def status(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to check.")],
+    file: Annotated[
+        Path, typer.Argument(parser=given_path, metavar="FILE", help="The file to check.")
+    ],
     output: OutputOption = OutputFormat.table,
 ) -> None:
     """Read FILE whole, check it, and show what it holds. Exit code 1: it is not what was written."""

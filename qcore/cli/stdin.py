@@ -15,7 +15,8 @@ def argument_or_stdin(argument: str, what: str) -> str:
         what: what it is, for an error.
 
     Raises:
-        ConfigError: it is no UTF-8 text, or standard input is closed or holds more than any node takes in a frame.
+        ConfigError: it is no UTF-8 text, or standard input is closed or holds more than a node takes in a
+            frame by default.
     """
     from qcore.transport.limits import TransportLimits
 
@@ -29,7 +30,7 @@ def argument_or_stdin(argument: str, what: str) -> str:
         given = sys.stdin.buffer.read(limit + 1)
         if len(given) > limit:
             raise ConfigError(
-                f"the {what} on standard input is larger than {limit} bytes, more than any node takes"
+                f"the {what} on standard input is larger than {limit} bytes, the most that this command sends"
             )
         return given.decode().removesuffix("\n")
     except UnicodeError as error:

@@ -7,12 +7,13 @@ the leader. Whenever it would be its turn it is dialled in the background, and t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Final
 
 from qcore.errors import ConfigError, NotLeader, QcoreError, TransportError
+from qcore.shown import cut
 from qcore.transport.address import parse_address
 from qcore.transport.client import ClientConnection
 from qcore.transport.limits import TransportLimits
@@ -53,9 +54,14 @@ class Endpoints:
         *,
         admin: bool = False,
     ) -> None:
-        if not given:
-            raise ConfigError("no endpoints: give at least one host:port")
+        if isinstance(given, str) or not isinstance(given, Iterable):
+            # A text is a sequence, too: of its characters.
+            raise ConfigError(
+                f"endpoints: {cut(repr(given))} is no list: give several host:port, ['127.0.0.1:8080']"
+            )
         self.given = [str(parse_address(text, "endpoints")) for text in given]
+        if not self.given:
+            raise ConfigError("no endpoints: give at least one host:port")
         self._preferred = self.given[0]
         self._rng = rng
         self._limits = replace(TransportLimits(), silent_after_s=silent_after_s)

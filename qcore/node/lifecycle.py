@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import os
 import signal
+import stat
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -22,7 +23,7 @@ from qcore.errors import (
     StateMachineFailed,
     StorageError,
 )
-from qcore.files import open_at_once
+from qcore.files import open_at_once, open_regular
 from qcore.node.application import Application, EntityApplication
 from qcore.node.config import NodeConfig
 from qcore.node.descriptors import fit_to_open_files
@@ -53,6 +54,10 @@ _ENTRIES_JUDGED: Final = 1000
 
 #: How long the end of the process waits for a slow trace file, seconds.
 _LAST_RECORDS_S: Final = 2.0
+
+#: A signal that comes again within this time is the first one, sent twice, seconds.
+_ECHO_S: Final = 0.2
+
 _T = TypeVar("_T")
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
@@ -107,7 +112,7 @@ def run_node(
         _warn_of_readers(config.data_dir, log)
         runner = stack.enter_context(asyncio.Runner(loop_factory=_loop_factory(config.use_uvloop)))
 
-        async def serve() -> BaseException | None:
+        async def live() -> BaseException | None:
             node = Node(
                 config, application, storage, log, None if trace is None else trace.stream()
             )
@@ -119,29 +124,41 @@ def run_node(
             garbage = Garbage(node.metrics, node.connections_accepted, node.may_pause)
             garbage.start()
             node.on_busy = garbage.freeze
-            bound = await _unless(stop, node.start())
-            if bound is not None:
-                version, data_dir = qcore.__version__, str(config.data_dir)
-                if config.advertise_addr is not None:
-                    log.info("others reach this node elsewhere", addr=str(config.advertise_addr))
-                log.info("listening", addr=bound, version=version, data_dir=data_dir)
-                if on_listening is not None:
-                    on_listening(bound)
-                await _first(stop, node.failed)
-                if node.removed is not None:
-                    removed.append(node.removed)
-            await node.stop()
-            if node.disk_hangs:
-                log.tell_repeats(all_of_them=True)
-                log.flush(LAST_LINES_S)
-                os._exit(EXIT_UNHEALTHY)  # to close the storage would wait for the disk, too
+            try:
+                await serve(node, stop)
+                await node.stop()
+            except BaseException as error:
+                # The storage is closed on the way out, and the disk thread may be at work in it.
+                await node.end_disk()
+                if node.disk_hangs:
+                    log.error("the node ends", why=str(error))
+                raise
+            finally:
+                if node.disk_hangs:
+                    log.tell_repeats(all_of_them=True)
+                    log.flush(LAST_LINES_S)
+                    os._exit(EXIT_UNHEALTHY)  # to close the storage would wait for the disk, too
             garbage.stop()
             return node.failure
+
+        async def serve(node: Node, stop: asyncio.Event) -> None:
+            bound = await _unless(stop, node.start())
+            if bound is None:
+                return
+            version, data_dir = qcore.__version__, str(config.data_dir)
+            if config.advertise_addr is not None:
+                log.info("others reach this node elsewhere", addr=str(config.advertise_addr))
+            log.info("listening", addr=bound, version=version, data_dir=data_dir)
+            if on_listening is not None:
+                on_listening(bound)
+            await _first(stop, node.failed)
+            if node.removed is not None:
+                removed.append(node.removed)
 
         removed: list[str] = []
 
         with _profiled(config.node_id):
-            failure = runner.run(serve())
+            failure = runner.run(live())
     if isinstance(failure, QcoreError):
         raise failure
     if removed:
@@ -252,31 +269,46 @@ def open_trace(path: Path, log: NodeLog) -> LineWriter:
         log.error("the trace ends here: its file takes no more", path=str(path), why=error.strerror)
 
     # The descriptor stays open as long as the process: the thread may still wait for a reader then.
-    return trace_lines(file, failed)
+    return trace_lines(file, failed, nodes=[log.node_id], is_torn=_ends_within_a_line(file, path))
+
+
+def _ends_within_a_line(file: int, path: Path) -> bool:
+    """Whether an earlier life left half a line in the file: by a kill, or on a full disk."""
+    status = os.fstat(file)
+    if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
+        return False
+    try:
+        with open_regular(path) as trace:
+            trace.seek(-1, os.SEEK_END)
+            return trace.read() != b"\n"
+    except OSError:  # it may be written but not read: an empty line harms nobody
+        return True
 
 
 def _stop_on_signals(log: NodeLog) -> asyncio.Event:
     """An event that the first SIGTERM, SIGINT or SIGHUP sets; a second SIGTERM or SIGINT ends the process on the spot.
 
+    `timeout` of coreutils signals the process and then its group: the same signal within `_ECHO_S` is the first one.
     A terminal that closes sends SIGHUP, often twice: once by the kernel and once by the shell. So it never counts as
     the second. It stays ignored where it was at the start, as under `nohup`.
     """
     stop = asyncio.Event()
-    insisted = False
+    loop = asyncio.get_running_loop()
+    first: tuple[signal.Signals, float] | None = None
 
     def on_signal(number: signal.Signals) -> None:
-        nonlocal insisted
+        nonlocal first
         if number != signal.SIGHUP:
-            if insisted:
+            if first is None:
+                first = number, loop.time()
+            elif first[0] != number or loop.time() - first[1] >= _ECHO_S:
                 log.warning("second signal: exit at once", signal=number.name)
                 log.flush(LAST_LINES_S)
                 os._exit(EXIT_FORCED)
-            insisted = True
         if not stop.is_set():
             log.info("signal: shutting down", signal=number.name)
             stop.set()
 
-    loop = asyncio.get_running_loop()
     handled = [signal.SIGTERM, signal.SIGINT]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         handled.append(signal.SIGHUP)

@@ -31,6 +31,7 @@ class LineWriter:
         missing: makes the line that says how many lines were dropped; may be replaced later.
         failed: called once, in the thread, when a write fails: nothing is written after that. None: what could not be
             written is dropped, and writing goes on with what comes later.
+        is_torn: the file ends within a line: what is written begins on a new one.
 
     Attributes:
         dropped: lines that were not written, since the start.
@@ -42,6 +43,8 @@ class LineWriter:
         limit_bytes: int,
         missing: Callable[[int], str],
         failed: Callable[[OSError], None] | None = None,
+        *,
+        is_torn: bool = False,
     ) -> None:
         self.missing = missing
         self.dropped = 0
@@ -51,7 +54,7 @@ class LineWriter:
         self._unsaid = 0  # of the dropped ones
         self._queue: deque[bytes] = deque()
         self._held = 0
-        self._torn = False  # the last write ended within a line
+        self._torn = is_torn  # the last write ended within a line
         self._ended = False
         # Reentrant: the garbage collector may run within `put`, and what it finds may log.
         self._changed = threading.Condition(threading.RLock())

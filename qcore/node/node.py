@@ -74,7 +74,7 @@ class Node:
     Args:
         config: settings.
         application: what is replicated.
-        storage: opened; the node closes it.
+        storage: opened; to be closed once `end_disk` has ended, if `start` was called.
         log: installed.
         trace: takes the lines of the trace, and never waits; or None.
 
@@ -100,7 +100,7 @@ class Node:
         self._failure: BaseException | None = None
         self._stopping = False
         self.failed = asyncio.Event()
-        #: After `stop`: the disk thread did not end, so that the storage must not be touched any more.
+        #: After `end_disk` or `stop`: the disk thread did not end, so that the storage must not be touched any more.
         self.disk_hangs = False
 
         rng = (
@@ -218,6 +218,7 @@ class Node:
         """
         address = self._config.ws_addr
         bound = await self._server.start(address.host, address.port)
+        self._writer.start()  # not before all that a start may fail at is behind it
         self._desk.initialiser.listens_on(bound)
         if self._trace is not None:
             self._trace.started(self._replica.core.status())
@@ -251,7 +252,7 @@ class Node:
         self._links.stop()
         await self._pool.close()
         self._host.stop()
-        self.disk_hangs = not await disk_ends(self._writer, self._log)
+        await self.end_disk()
         self._priorities.stop()
         self._lag.stop()
         self._clocks.stop()
@@ -261,6 +262,10 @@ class Node:
         if self._trace is not None:
             self._trace.stopped("stopped" if self._failure is None else str(self._failure))
         self._log.info("stopped")
+
+    async def end_disk(self) -> None:
+        """End the disk thread: only then may the storage be closed, however the node ends. Idempotent."""
+        self.disk_hangs = self.disk_hangs or not await disk_ends(self._writer, self._log)
 
     async def _settle(self) -> None:
         """Give the requests in progress some time to end."""

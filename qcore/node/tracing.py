@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Final
 
 from qcore.core.status import CoreStatus
@@ -12,7 +13,7 @@ from qcore.node.line_writer import LineWriter
 from qcore.replica.events import ClientRequest, ReplicaEffect, ReplicaEvent, Reply
 from qcore.replica.messages import PeerMessage
 from qcore.replica.recorder import ReplicaRecorder, describe
-from qcore.trace import TextSink, TraceWriter
+from qcore.trace import MISSING, TextSink, TraceWriter
 from qcore.transport.wire import is_peer_response
 
 #: How often the node should call `flush`: what a kill -9 may cost the trace, seconds.
@@ -22,7 +23,12 @@ _WAITING_BYTES: Final = 8 * 1024 * 1024
 
 
 def trace_lines(
-    file: int, failed: Callable[[OSError], None], limit_bytes: int = _WAITING_BYTES
+    file: int,
+    failed: Callable[[OSError], None],
+    limit_bytes: int = _WAITING_BYTES,
+    *,
+    nodes: Sequence[int] = (),
+    is_torn: bool = False,
 ) -> LineWriter:
     """Writes a trace to an open file in a thread of its own.
 
@@ -32,14 +38,16 @@ def trace_lines(
         file: its descriptor.
         failed: called once, in that thread, if the file takes no more: the trace ends there.
         limit_bytes: records that wait.
+        nodes: whose trace it is.
+        is_torn: the file ends within a line.
     """
-    return LineWriter(file, limit_bytes, _missing, failed)
+    return LineWriter(file, limit_bytes, partial(_missing, nodes), failed, is_torn=is_torn)
 
 
-def _missing(number: int) -> str:
+def _missing(nodes: Sequence[int], number: int) -> str:
     writer = TraceWriter(keep=True)
     note = f"{number} records are missing here: the file took them too slowly"
-    writer.fault(wall_us(), "act", "trace", note=note)
+    writer.fault(wall_us(), "act", MISSING, nodes, note=note)
     return writer.lines()[0]
 
 

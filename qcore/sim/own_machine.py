@@ -121,6 +121,8 @@ def checked(requests: Requests) -> Requests:
                 ("write" | "read" | "lease_read" | "follower_read" | "stale_read") as kind,
                 str(payload),
             ):
+                if not payload.isascii():
+                    _require_unicode(payload, name)
                 return kind, payload
         raise ConfigError(
             f'requests: {name} returned {asked!r:.200}; it must return ("write", command) or ("read", query), where '
@@ -128,6 +130,16 @@ def checked(requests: Requests) -> Requests:
         )
 
     return draw
+
+
+def _require_unicode(payload: str, name: str) -> None:
+    try:
+        payload.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"requests: {name} returned {payload!r:.200}, which no client can send: it is no Unicode text "
+            f"({error.reason} at character {error.start})"
+        ) from None
 
 
 def _load_file(where: str, directory: Path) -> ModuleType:

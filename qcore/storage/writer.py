@@ -67,7 +67,7 @@ class _Submission:
 
 
 class GroupCommitWriter:
-    """A thread that owns a storage's `write`. From `start` on nobody else may use the storage.
+    """A thread that owns a storage's `write`. From `start` until `close` has ended nobody else may use the storage.
 
     All callbacks run through `notify`, in order. None runs after `on_error` has.
 
@@ -114,6 +114,9 @@ class GroupCommitWriter:
             Background(storage, self._meter) if isinstance(storage, WritesAhead) else None
         )
         self._thread = threading.Thread(target=self._run, name="qcore-storage", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write: what is submitted before waits until then. Whoever starts it must close it."""
         self._thread.start()
 
     @property
@@ -158,7 +161,8 @@ class GroupCommitWriter:
     def close(self, timeout_s: float | None = None) -> bool:
         """Write what is queued, then end the thread; the storage stays open. Idempotent.
 
-        While the disk is full one last attempt is made; what cannot be written is reported to `on_error`.
+        While the disk is full one last attempt is made; what cannot be written is reported to `on_error`. Without a
+        `start` there is no thread, and nothing is written.
 
         Args:
             timeout_s: how long to wait for the thread; None for as long as it takes.
@@ -169,7 +173,8 @@ class GroupCommitWriter:
         if not self._closing.is_set():
             self._closing.set()
             self._queue.put(None)
-        self._thread.join(timeout_s)
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def _run(self) -> None:

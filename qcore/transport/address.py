@@ -32,6 +32,10 @@ def parse_address(text: str, where: str = "address", *, allow_port_zero: bool = 
     Raises:
         ConfigError: the text is not an address; says what is expected.
     """
+    if not isinstance(text, str):  # a program without types may give anything
+        raise ConfigError(
+            f"{where}: {cut(repr(text))} is no text; give host:port, '127.0.0.1:8080'"
+        )
     shown = repr(cut(text))
     scheme, separator, rest = text.partition("://")
     if separator:

@@ -58,3 +58,18 @@ def small_trace(origin_us: int = 0) -> list[str]:
     trace.op(at(950), 0, "invoke", 2, 2, "read", "x", None)
     trace.violation(at(1000), 2, "linearizability", "key 'x'")
     return trace.lines()
+
+
+def trace_with_gap(node: int = 1, origin_us: int = 0) -> list[str]:
+    """Of a real node whose trace lost records between 100 and 400 ms, which it says at 400 ms."""
+    trace = TraceWriter(keep=True)
+    trace.run(origin_us, f"node {node}", 0, [node])
+    trace.up(origin_us, node, 0, 0, 0)
+    trace.role(origin_us + 50 * MS, node, "leader", 1, node)
+    trace.commit(origin_us + 100 * MS, node, 3)
+    note = "7 records are missing here: the file took them too slowly"
+    trace.fault(origin_us + 400 * MS, "act", "trace", [node], note=note)
+    # Records are written some time after they were made.
+    trace.commit(origin_us + 399 * MS, node, 9)
+    trace.commit(origin_us + 500 * MS, node, 10)
+    return trace.lines()

@@ -28,12 +28,12 @@ from qcore.analysis.plots import (
     plot_terms,
     plot_timeline,
 )
-from qcore.analysis.style import ROLE_COLOURS, shade_faults
+from qcore.analysis.style import FAULT_GID, GAP_GID, ROLE_COLOURS, shade_faults
 from qcore.analysis.tables import TraceTables, read_tables
 from qcore.errors import ConfigError
 from qcore.trace import TraceWriter, parse_trace
 from tests.analysis.pictures import check_figure, check_limits
-from tests.analysis.synthetic import small_trace
+from tests.analysis.synthetic import small_trace, trace_with_gap
 
 mpl.use("Agg")
 
@@ -271,6 +271,27 @@ def test_many_names_of_faults_take_a_few_lines_and_say_how_many_found_no_place(a
     other = pyplot.figure().add_subplot()
     shade_faults(other, [(0.2, 0.3, "cut"), (0.5, 0.6, "cut"), (0.7, 0.8, "deaf")])
     assert texts(other) == ["cut (2 times)", "deaf"]
+
+
+def test_missing_records_are_shaded_and_named_in_every_plot(ax: Axes) -> None:
+    table = read_tables(trace_with_gap())
+    figure, many = pyplot.subplots(4)
+    plots: list[Callable[[TraceTables, Axes], Axes]] = [
+        plot_timeline,
+        plot_terms,
+        plot_commits,
+        plot_commit_latency,
+    ]
+    for plot, one in zip(plots, many, strict=True):
+        plot(table, one)
+        assert texts(one)[-1] == "records missing, node 1"
+        assert FAULT_GID not in {collection.get_gid() for collection in one.collections}
+        (shade,) = [c for c in one.collections if c.get_gid() == GAP_GID]
+        (path,) = shade.get_paths()
+        assert {float(x) for x in np.asarray(path.vertices)[:, 0]} == {0.1, 0.4}
+    pyplot.close(figure)
+    draw_network(table, 250, ax)
+    assert ax.get_title() == "network at 0.25 s, records missing"
 
 
 def test_a_moment_outside_the_run_has_no_network(tables: TraceTables) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from qcore.analysis.records import LEADERSHIP_KINDS, load, merge
 from qcore.analysis.spans import RoleSpan, Span
 from qcore.analysis.tables import (
     CommitRow,
+    GapRow,
     LagRow,
     Leadership,
     MessageRow,
@@ -22,8 +24,8 @@ from qcore.analysis.tables import (
     read_tables,
 )
 from qcore.errors import ConfigError
-from qcore.trace import TraceWriter, parse_trace
-from tests.analysis.synthetic import MS, cut_off, small_trace
+from qcore.trace import CUT_SHORT, TraceWriter, parse_trace
+from tests.analysis.synthetic import MS, cut_off, small_trace, trace_with_gap
 
 
 @pytest.fixture(scope="module")
@@ -245,6 +247,53 @@ def test_traces_of_several_nodes_become_one_in_time() -> None:
     times = [record.t_us for record in merged]
     assert len(merged) == len(lines)
     assert times == sorted(times)
+
+
+@pytest.mark.parametrize("kinds", [None, LEADERSHIP_KINDS])
+def test_dropped_records_are_a_gap_and_no_fault(kinds: Collection[str] | None) -> None:
+    read = read_tables(trace_with_gap(), kinds=kinds)
+    assert read.gaps == [
+        GapRow(
+            100 * MS, 400 * MS, (1,), "7 records are missing here: the file took them too slowly"
+        )
+    ]
+    assert read.gaps[0].label == "records missing, node 1"
+    assert read.faults == []
+    assert read_tables(list(parse_trace(trace_with_gap()))).gaps == read.gaps
+    both = read_tables(merge(trace_with_gap(), trace_with_gap(2), kinds=kinds)).gaps
+    assert [(gap.start_us, gap.end_us, gap.nodes) for gap in both] == [
+        (100 * MS, 400 * MS, (1,)),
+        (100 * MS, 400 * MS, (2,)),
+    ]
+
+
+def test_a_gap_of_0_1_0_which_names_no_node_is_of_the_node_that_wrote_the_trace() -> None:
+    lines = [line.replace('"nodes":[1],"links"', '"nodes":[],"links"') for line in trace_with_gap()]
+    assert read_tables(lines).gaps[0].nodes == (1,)
+
+
+@pytest.mark.parametrize("kinds", [None, LEADERSHIP_KINDS])
+@pytest.mark.parametrize(
+    "torn",
+    [
+        '{"t_u',
+        '{"t_us":120000,"kind":"commit","node":1,"in',
+        "\0\0\0",
+        '{"t_us":120000,"kind":"op","node":1,"phase":"invoke","client":1,"note":"{}',
+    ],
+)
+def test_a_line_that_was_cut_short_is_a_gap(
+    torn: str, kinds: Collection[str] | None, tmp_path: Path
+) -> None:
+    """At the end of a trace; before a restart; and where 0.1.0 appended to it at a restart."""
+    life, later = trace_with_gap()[:4], trace_with_gap(origin_us=1000 * MS)[:4]
+    path = tmp_path / "trace.jsonl"
+    path.write_text("\n".join([*life, torn]))
+    assert read_tables(path, kinds=kinds).gaps == [GapRow(100 * MS, 100 * MS, (1,), CUT_SHORT)]
+    for between in ("\n", "") if torn.startswith('{"t_us":') else ("\n",):
+        path.write_text("\n".join([*life, torn + between + later[0], *later[1:]]))
+        assert read_tables(path, kinds=kinds).gaps == [GapRow(100 * MS, 1000 * MS, (1,), CUT_SHORT)]
+        assert [record.kind for record in load(path, kinds=kinds)].count("run") == 2
 
 
 def test_bad_input_is_named(tmp_path: Path) -> None:

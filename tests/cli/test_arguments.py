@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Annotated, get_args, get_origin, get_type_hints
 
 import pytest
 from typer.testing import CliRunner
 
 import qcore
+from qcore.cli.exits import ExitCode
 from qcore.cli.main import GROUPS, app
+from qcore.cli.options import given_path
 from qcore.cli.stdin import argument_or_stdin
 from qcore.errors import ConfigError
 from qcore.transport.limits import TransportLimits
@@ -95,3 +100,46 @@ def test_both_commands_read_it(command: str) -> None:
     done = CliRunner().invoke(app, [command, "-"], b"\xff")
     assert isinstance(done.exception, ConfigError)
     assert "not UTF-8" in str(done.exception)
+
+
+def paths_of(command: Callable[..., object]) -> Iterator[tuple[str, object]]:
+    """The parameters of a command that are paths, and what parses each."""
+    for name, hint in get_type_hints(command, include_extras=True).items():
+        kind, *extra = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+        if Path in (kind, *get_args(kind)):
+            yield f"{command.__name__} {name}", getattr(extra[0], "parser", None)
+
+
+def test_the_empty_text_is_no_path_anywhere() -> None:
+    """`Path("")` is the working directory, and an empty text what a shell variable is that was not set."""
+    commands = [
+        info.callback
+        for module, _ in GROUPS.values()
+        for info in importlib.import_module(module).app.registered_commands
+    ]
+    parsers = dict(path for command in commands for path in paths_of(command))
+    assert {"start data_dir", "save file", "run trace", "demo out"} <= set(parsers)
+    assert {name for name, parser in parsers.items() if parser is not given_path} == set()
+    done = CliRunner().invoke(app, ["node", "start", "--id", "1", "--data-dir", ""])
+    assert done.exit_code == ExitCode.USAGE
+    assert "'--data-dir'" in done.output
+    assert "it is empty: give a path" in done.output
+
+
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [
+        ("--nodes", "--nodes is empty: name the voters"),
+        ("--endpoints", "--endpoints is empty"),
+        ("--init-token", "--init-token has 0 characters"),
+    ],
+)
+@pytest.mark.parametrize("text", ["", " , "])
+def test_an_empty_list_is_not_taken_for_a_list_that_was_not_given(
+    option: str, reason: str, text: str
+) -> None:
+    """It would begin a cluster of one node, for good."""
+    given = "" if option == "--init-token" else text
+    done = CliRunner().invoke(app, ["cluster", "init", option, given])
+    assert isinstance(done.exception, ConfigError)
+    assert reason in str(done.exception)

@@ -239,7 +239,28 @@ def test_concurrent_requests_share_one_connection() -> None:
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("endpoints", [[], ["nowhere"], ["http://a:1"]])
-def test_endpoints_are_checked(endpoints: list[str]) -> None:
-    with pytest.raises(ConfigError):
+@pytest.mark.parametrize(
+    ("endpoints", "reason"),
+    [
+        ([], "give at least one host:port"),
+        (["nowhere"], "'nowhere' is not host:port"),
+        (["http://a:1"], "without the scheme"),
+        ("127.0.0.1:8080", "'127.0.0.1:8080' is no list: give several host:port"),
+        (5, "5 is no list"),
+        (None, "None is no list"),
+        ([5], "5 is no text; give host:port"),
+        ([None], "None is no text"),
+    ],
+)
+def test_endpoints_are_checked(endpoints: list[str], reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
         QcoreClient(endpoints)
+
+
+def test_the_endpoint_of_one_request_is_checked() -> None:
+    async def ask() -> None:
+        async with QcoreClient(["127.0.0.1:1"]) as client:
+            await client.get_metrics(5)  # type: ignore[arg-type]  # as a program without types may
+
+    with pytest.raises(ConfigError, match="5 is no text; give host:port"):
+        asyncio.run(ask())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -274,6 +275,8 @@ def test_a_node_says_what_it_has_forgotten_and_ends_if_it_cannot_know(
     path.write_bytes(path.read_bytes().replace(b"first", b"First"))
     with pytest.raises(StorageError, match="is damaged"):
         asyncio.run(begun())
+    # Nobody has this node, so nobody could end its disk thread before the storage is closed.
+    assert "qcore-storage" not in {thread.name for thread in threading.enumerate()}
     path.unlink()
     asyncio.run(begun())
     (record,) = caplog.records

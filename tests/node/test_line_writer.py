@@ -108,7 +108,7 @@ def test_a_trace_says_what_is_missing_in_it(pipe: tuple[int, int]) -> None:
     source, target = pipe
     os.write(target, b"\n" * PIPE_BYTES)  # full
     errors: list[OSError] = []
-    writer = trace_lines(target, errors.append, ROOM)
+    writer = trace_lines(target, errors.append, ROOM, nodes=[1])
     trace = NodeTrace(writer.stream(), 1)
     for _ in range(10_000):  # 600 kB
         trace.stopped("x")
@@ -116,6 +116,7 @@ def test_a_trace_says_what_is_missing_in_it(pipe: tuple[int, int]) -> None:
     *records, last = parse_trace(read_until(source, b'"fault"'))
     assert {record.kind for record in records} == {"down"}
     assert last.fields["fault"] == "trace"
+    assert last.fields["nodes"] == [1]
     assert last.fields["note"].startswith(f"{writer.dropped} records are missing")
     assert not errors
 
@@ -137,3 +138,24 @@ def test_a_trace_whose_file_takes_no_more_ends_with_a_reason() -> None:
 def test_a_trace_that_cannot_be_opened_is_refused_with_its_option(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--trace .*missing/trace"):
         open_trace(tmp_path / "missing" / "trace", NodeLog(1))
+
+
+def test_a_trace_that_ends_within_a_line_is_continued_on_a_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "trace"
+    lives = []
+    for torn in (b'{"t_us":1,"kind":"up","no', b""):
+        writer = open_trace(path, NodeLog(1))
+        NodeTrace(writer.stream(), 1).stopped("x")
+        writer.close(WAIT_S)
+        os.close(writer.fileno())
+        with path.open("ab") as file:
+            file.write(torn)
+        lives.append(path.read_bytes())
+    first, second = lives
+    assert second.startswith(first + b"\n{")
+    assert b"\n\n" not in second
+    assert [record.kind for record in parse_trace(second.decode().splitlines())] == [
+        "down",
+        "fault",
+        "down",
+    ]

@@ -363,6 +363,7 @@ def test_a_disk_that_hangs_does_not_hold_up_a_stop(tmp_path: Path) -> None:
             on_error=lambda _: None,
             on_disk_full=lambda _: None,
         )
+        writer.start()
         writer.submit([SaveHardState(1, HardState(1, None))])
         assert not await disk_ends(writer, NodeLog(1), patience_s=0.05)
         disk.go_on.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,16 @@ def test_the_example_client_moves_money(ready_cluster: LocalCluster) -> None:
     assert done.returncode == 0, done.stderr
     assert "ada has 70" in done.stdout
     assert "grace has 30" in done.stdout
+
+
+def test_the_example_client_says_what_is_wrong_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["client.py", "ws://h:1"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(CHECKOUT / "examples" / "client.py"), run_name="__main__")
+    assert str(ended.value.code).startswith("error: ")
+    assert "ws://h:1" in str(ended.value.code)
 
 
 def test_a_node_runs_on_a_storage_of_ones_own(tmp_path: Path) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from qcore.cli.main import app
 from qcore.cli.processes import LocalCluster, wait_for
+from tests.documents import CHECKOUT, spans
 from tests.process.conftest import ARGUMENTS, assert_no_traceback
 from tests.process.membership import on_disk
 from tests.process.wire import WireClient
@@ -25,6 +29,15 @@ def init_at_once(cluster: LocalCluster, **fields: object) -> list[dict[str, Any]
     for client in clients:
         client.close()
     return answers
+
+
+def init_as_documented(cluster: LocalCluster, token: str) -> int:
+    """The exit code of the command in the operator's document, with these nodes and this token."""
+    operations = CHECKOUT / "docs" / "operations.md"
+    (line,) = [span for span in spans(operations) if "--init-token blue-1" in span]
+    for node in cluster.nodes.values():
+        line = line.replace(f"127.0.0.1:808{node.node_id}", node.address)
+    return CliRunner().invoke(app, shlex.split(line.replace("blue-1", token))[1:]).exit_code
 
 
 def cluster_ids(cluster: LocalCluster) -> list[str | None]:
@@ -45,7 +58,8 @@ def test_a_token_makes_one_cluster_of_inits_at_all_nodes_also_if_one_is_killed(
         for client in clients:
             client.close()
         assert init_at_once(cluster, token="red") == 3 * [{"Ok": None}]
-        assert init_at_once(cluster, token="red") == 3 * [{"Ok": None}], "and again"
+        assert init_at_once(cluster, token="red") == 3 * [{"Ok": None}]
+        assert init_as_documented(cluster, "red") == 0, "and again"
         assert len(set(cluster_ids(cluster))) == 1
         for answer in init_at_once(cluster, token="blue"):
             assert "is already a member of cluster" in answer["Err"]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from qcore.cli.processes import LocalCluster, NodeProcess, free_ports, wait_for
+from qcore.node.lifecycle import _stop_on_signals
+from qcore.node.logs import NodeLog
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
 from tests.process.wire import WireClient, read_field, string_schema, write_field
 
@@ -101,8 +106,45 @@ def test_a_second_signal_ends_at_once(cluster: LocalCluster) -> None:
         leader.signal(signal.SIGTERM)
         wait_for(lambda: "shutting down" in leader.log_text(), 20, "the first signal to be seen")
         assert leader.running
+        time.sleep(0.3)  # at once it would be taken for the first one, sent twice
         leader.signal(signal.SIGTERM)
         assert leader.wait(3) == 130
+
+
+@pytest.mark.parametrize(
+    ("second", "after_s", "ends"),
+    [
+        (signal.SIGTERM, 0.1, False),
+        (signal.SIGTERM, 0.3, True),
+        (signal.SIGINT, 0.1, True),
+        (signal.SIGHUP, 0.3, False),
+    ],
+)
+def test_one_signal_that_is_sent_twice_is_no_second_one(
+    second: signal.Signals, after_s: float, ends: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `timeout` sends it: to the process, and to its group."""
+    exits: list[int] = []
+    handlers: dict[int, Callable[[], object]] = {}
+    now = 100.0
+
+    async def signalled() -> None:
+        nonlocal now
+        loop = asyncio.get_running_loop()
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                loop, "add_signal_handler", lambda n, f, arg: handlers.update({n: partial(f, arg)})
+            )
+            patch.setattr(loop, "time", lambda: now)
+            patch.setattr("os._exit", exits.append)
+            stop = _stop_on_signals(NodeLog(1))
+            handlers[signal.SIGTERM]()
+            assert stop.is_set()
+            now += after_s
+            handlers[second]()
+
+    asyncio.run(signalled())
+    assert exits == ([130] if ends else [])
 
 
 def test_a_second_process_on_the_same_directory_is_refused(node: NodeProcess) -> None:
@@ -131,6 +173,14 @@ def test_an_address_in_use_is_refused(node: NodeProcess, tmp_path: Path) -> None
     assert other.returncode == 3
     assert node.address in other.stderr
     assert "Traceback" not in other.stderr
+
+
+def test_a_start_that_fails_ends_the_disk_thread_before_the_storage(tmp_path: Path) -> None:
+    """Else the thread may be within SQLite when its connection is closed: a segmentation fault."""
+    command = [sys.executable, "-m", "tests.process.held_disk_node", str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines() == ["close", "the start failed"]
 
 
 def test_a_damaged_log_is_refused_at_start(node: NodeProcess) -> None:

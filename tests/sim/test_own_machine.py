@@ -198,6 +198,7 @@ def raises(_rng: Random) -> object:
         (raises, "requests: raises raised ValueError: nothing to ask"),
         (lambda _rng: None, r"returned None; it must return \(.write., command\) or"),
         (lambda _rng: "write", r"returned 'write'; it must return"),
+        (lambda _rng: ("write", "\ud800"), "which no client can send: it is no Unicode text"),
         (lambda _rng: ("write",), r"returned \('write',\); it must return"),
         (
             lambda _rng: ("write", {"name": "x"}),

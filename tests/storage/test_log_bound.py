@@ -88,6 +88,7 @@ class Stream:
             on_snapshot_stored=self.stored.append,
             loaded=storage.load(),
         )
+        self.writer.start()
 
     def wait(self, write_id: int) -> None:
         while self._done.get(timeout=60) < write_id:

@@ -193,6 +193,7 @@ class Caller:
             on_disk_full=self.full.append,
             retry_s=0.001,
         )
+        self.writer.start()
 
     def wait(self, write_id: int) -> None:
         while self.durable < write_id:

@@ -73,6 +73,7 @@ class Caller:
             on_disk_full=lambda full: self.seen.append("full" if full else "space"),
             retry_s=0.001,
         )
+        self.writer.start()
 
     def wait_for(self, wanted: object) -> None:
         """Run callbacks until `wanted` was seen."""
@@ -258,6 +259,7 @@ def test_a_closed_loop_is_no_crash_of_the_thread(storage: SlowStorage) -> None:
         on_error=lambda _error: None,
         on_disk_full=lambda _full: None,
     )
+    writer.start()
     writer.submit([append(1)])
     assert writer.close(DEADLINE_S)
 
@@ -283,6 +285,7 @@ def test_callbacks_come_on_the_loops_thread(tmp_path: Path) -> None:
             on_error=done.set_exception,
             on_disk_full=lambda _full: None,
         )
+        writer.start()
         for index in range(1, 301):
             writer.submit([append(index)], commit=index - 1)
         await asyncio.wait_for(done, DEADLINE_S)
