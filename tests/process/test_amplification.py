@@ -77,6 +77,7 @@ def test_no_client_can_bring_down_nodes_with_entities(tmp_path: Path) -> None:
     attack_entities(tmp_path, full=False)
 
 
+@pytest.mark.long  # most attacks are those above, on the smaller machine
 def test_no_client_can_bring_down_nodes_with_registers(tmp_path: Path) -> None:
     attack_kv(tmp_path, full=False)
 
