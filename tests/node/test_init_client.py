@@ -84,8 +84,11 @@ def test_a_repeated_init_gets_what_is_left_of_the_time(monkeypatch: pytest.Monke
     asyncio.run(scenario())
 
 
-def test_an_init_is_not_repeated_if_its_answer_could_not_come_in_time() -> None:
+def test_an_init_is_not_repeated_if_its_answer_could_not_come_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Cut short, it would leave open whether the cluster begins, and the reason would be lost."""
+    monkeypatch.setattr("qcore.node.client._INIT_PAUSE_S", 0.01)
 
     async def scenario() -> None:
         async with asked(0.6, lambda _: UNREACHABLE, takes_s=0.35) as client:
