@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,9 @@ from qcore.cli.options import (
     split_endpoints,
 )
 from qcore.errors import ConfigError, QcoreError
+
+if TYPE_CHECKING:
+    from qcore.node.client import QcoreClient
 
 app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Initialise a cluster and look at it."
@@ -77,8 +80,7 @@ def init(
 
     async def work() -> dict[str, Any]:
         async with QcoreClient(targets, timeout_s=timeout, admin=True) as client:
-            await client.init(members, endpoint=targets[0], token=init_token)
-            return await client.get_metrics(targets[0])
+            return await begun(client, members, targets[0], init_token)
 
     metrics = run(work())
     cluster_id = metrics["qcore"]["cluster_id"]
@@ -88,6 +90,23 @@ def init(
         nodes_of = metrics["membership_config"]["membership"]["nodes"]
         names = ", ".join(f"{key} at {nodes_of[key]['addr']}" for key in sorted(nodes_of, key=int))
         print(f"cluster {cluster_id} begins with node {names}")
+
+
+async def begun(
+    client: QcoreClient, members: list[tuple[int, str]], endpoint: str, token: str | None
+) -> dict[str, Any]:
+    """Begin the cluster; returns the metrics object of the node that was asked.
+
+    Raises:
+        Unshown: it has begun, and the node did not answer afterwards.
+    """
+    from qcore.cli.member import Unshown
+
+    await client.init(members, endpoint=endpoint, token=token)
+    try:
+        return await client.get_metrics(endpoint)
+    except QcoreError as error:
+        raise Unshown(f"the cluster has begun, but its id cannot be shown: {error}") from None
 
 
 def _check_token(token: str, members: list[tuple[int, str]]) -> None:

@@ -202,8 +202,8 @@ class Initialiser:
             self._finish(
                 ChangeRefused(
                     "unreachable",
-                    f"{self._why_not_first()}, so it waits for another node to begin the cluster, and none has: "
-                    f"give the same Init to {self._others(pending.plan)}",
+                    f"{self._why_not_first()}, so it waits for another node to begin the cluster, and was not "
+                    f"made a member in time: give the same Init to {self._others(pending.plan)}",
                 )
             )
 
@@ -387,7 +387,10 @@ class Initialiser:
         )
         if plan.by_token and not wrong_list:
             why += ", all of them: with a token, one that is silent may be a member of this very cluster already"
-        text = f"the cluster was not begun, since {why}: {self._found(plan, refusals)}. Nothing was written. {_WAY_OUT}"
+        text = (
+            f"node {self._identity.node_id} has not begun the cluster, since {why}: {self._found(plan, refusals)}. "
+            f"Nothing was written here. {_WAY_OUT}"
+        )
         if plan.by_token and said.count(plan.token_part) > said.count(plan.cluster_id):
             text += (
                 ". They have begun the same cluster with other apply rules, or another version of the state machine: "

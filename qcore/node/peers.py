@@ -200,7 +200,7 @@ class PeerLinks:
         """Keep connections to these nodes (id -> address) as well, before there is a configuration; none: no more."""
         for peer in self._asked:
             if peer not in nodes:
-                self._admission.closed(peer)
+                self._admission.closed(peer, answered=True)
         self._asked = dict(nodes)
         self._connect([])
 
@@ -327,7 +327,7 @@ class PeerLinks:
     def on_unreachable(self, peer_id: int) -> None:
         """What was in flight to the peer is lost."""
         self._log.warning("peer unreachable", peer=peer_id, why=self.fault_of(peer_id))
-        self._admission.closed(peer_id)
+        self._admission.closed(peer_id, answered=True)
         self._post(PeerSupports(peer_id, None))
         self._post(PeerUnreachable(peer_id))
         self.on_standing()

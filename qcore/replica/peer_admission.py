@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from qcore.errors import RemoteProtocolError, StorageError
@@ -45,6 +46,9 @@ class PeerAdmission:
         self._followed_index = 0  # there is no configuration at 0
         #: Those that are connected, and named a cluster before this node belonged to one.
         self._early: dict[int, Introduction] = {}
+        #: Of these, the connections that they opened, and those whose connection this node opened.
+        self._early_opened: Counter[int] = Counter()
+        self._early_answered: set[int] = set()
 
     def introduction(self) -> Introduction:
         """This node, as it says Hello now."""
@@ -66,6 +70,8 @@ class PeerAdmission:
         self.check(peer)
         self._check_member(peer)
         self.identity.accept(peer.node_id, peer.cluster_id)
+        if self.identity.cluster_id is None:
+            self._early_opened[peer.node_id] += 1
         self._meet(peer)
 
     def admit_answer(self, peer: Introduction) -> None:
@@ -75,6 +81,8 @@ class PeerAdmission:
             RemoteProtocolError: it is not the member that was meant.
         """
         self.check(peer)
+        if self.identity.cluster_id is None:
+            self._early_answered.add(peer.node_id)
         self._meet(peer)
 
     def check(self, peer: Introduction) -> None:
@@ -102,6 +110,8 @@ class PeerAdmission:
         """
         if self._early and self.identity.cluster_id is not None:
             early, self._early = self._early, {}
+            self._early_opened.clear()
+            self._early_answered.clear()
             for peer in early.values():
                 self._meet(peer)
         if self._core.membership_index == self._followed_index:
@@ -121,9 +131,27 @@ class PeerAdmission:
         except StorageError as error:
             self._on_unsaved(error)
 
-    def closed(self, node_id: int) -> None:
-        """A connection to this node has ended: before the next one its data may be wiped."""
+    def closed(self, node_id: int, *, answered: bool = False) -> None:
+        """A connection with this node has ended. While it has another one, it is the one that was met.
+
+        Args:
+            node_id: the peer.
+            answered: this node had opened the connection, or tried to; else the peer had.
+        """
+        if answered:
+            self._early_answered.discard(node_id)
+        elif self._early_opened[node_id] > 1:
+            self._early_opened[node_id] -= 1
+        else:
+            del self._early_opened[node_id]
+        if node_id not in self._early_answered and node_id not in self._early_opened:
+            self.gone(node_id)
+
+    def gone(self, node_id: int) -> None:
+        """All connections with this node have ended: before the next one its data may be wiped."""
         self._early.pop(node_id, None)
+        del self._early_opened[node_id]
+        self._early_answered.discard(node_id)
 
     def _meet(self, peer: Introduction) -> None:
         if (

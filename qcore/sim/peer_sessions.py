@@ -79,7 +79,7 @@ class PeerSessions:
 
     def disconnect(self, peer_id: int) -> None:
         """The peer's process died: the next message begins another connection."""
-        self.admission.closed(peer_id)
+        self.admission.gone(peer_id)
         if self._accepted.pop(peer_id, None) is not None:
             self.admission.identity.release(self.admission.identity.listens_to or "")
 

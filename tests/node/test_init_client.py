@@ -7,10 +7,13 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from typing import Literal
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
+from qcore.cli.cluster import begun
+from qcore.cli.member import Unshown
 from qcore.errors import ChangeRefused, OutcomeUnknown
 from qcore.node.asking import Json
 from qcore.node.client import QcoreClient
@@ -23,34 +26,43 @@ class Recording(QcoreClient):
 
     def __init__(self, address: str, timeout_s: float) -> None:
         super().__init__([address], timeout_s=timeout_s)
+        self.endpoints = [address]
         self.given: list[float] = []
 
     async def request(
         self, endpoint: str, name: str, fields: Mapping[str, Json], timeout_s: float | None = None
     ) -> dict[str, Json]:
-        assert timeout_s is not None
-        self.given.append(timeout_s)
+        if name == "Init":
+            assert timeout_s is not None
+            self.given.append(timeout_s)
         return await super().request(endpoint, name, fields, timeout_s)
 
 
 @asynccontextmanager
 async def asked(
-    timeout_s: float, answer: Callable[[int], ChangeRefused | None], takes_s: float = 0
+    timeout_s: float,
+    answer: Callable[[int], ChangeRefused | Literal["Ok"] | None],
+    takes_s: float = 0,
 ) -> AsyncIterator[Recording]:
-    """A client of a node that refuses the n-th `Init` (from 0) so, after a while; None: it hangs up."""
+    """A client of a node that refuses the n-th `Init` (from 0) so, after a while, or takes it, or hangs up (None)."""
     seen = 0
 
     async def handle(connection: ServerConnection) -> None:
         nonlocal seen
         async for frame in connection:
-            message = json.loads(frame)["Init"]
+            message = json.loads(frame).get("Init")
+            if message is None:  # it is asked for something else
+                connection.transport.abort()
+                return
             refusal, seen = answer(seen), seen + 1
             await asyncio.sleep(takes_s)
             if refusal is None:
                 connection.transport.abort()
                 return
-            body = {"Err": str(refusal)}
-            reply = {"id": message["id"], "response": body, "detail": refusal.detail()}
+            reply: dict[str, Json] = {"id": message["id"], "response": {"Ok": "Success"}}
+            if refusal != "Ok":
+                reply["response"] = {"Err": str(refusal)}
+                reply["detail"] = refusal.detail()
             await connection.send(json.dumps({"InitResponse": reply}))
 
     async with serve(handle, "127.0.0.1", 0) as listening:
@@ -72,8 +84,11 @@ def test_a_repeated_init_gets_what_is_left_of_the_time(monkeypatch: pytest.Monke
     asyncio.run(scenario())
 
 
-def test_an_init_is_not_repeated_if_its_answer_could_not_come_in_time() -> None:
+def test_an_init_is_not_repeated_if_its_answer_could_not_come_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Cut short, it would leave open whether the cluster begins, and the reason would be lost."""
+    monkeypatch.setattr("qcore.node.client._INIT_PAUSE_S", 0.01)
 
     async def scenario() -> None:
         async with asked(0.6, lambda _: UNREACHABLE, takes_s=0.35) as client:
@@ -90,5 +105,15 @@ def test_an_init_whose_answer_is_lost_is_not_said_to_have_failed() -> None:
             with pytest.raises(OutcomeUnknown, match="the cluster may have begun"):
                 await client.init()
             assert len(client.given) == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_cluster_that_has_begun_is_not_said_to_have_failed_if_it_cannot_be_shown() -> None:
+    async def scenario() -> None:
+        async with asked(1.0, lambda _: "Ok") as client:
+            (endpoint,) = client.endpoints
+            with pytest.raises(Unshown, match="the cluster has begun"):
+                await begun(client, [(1, endpoint)], endpoint, None)
 
     asyncio.run(scenario())

@@ -92,6 +92,31 @@ def test_a_member_that_was_met_before_this_node_joined_is_remembered_while_it_is
     gate.check(Introduction(3, "red", "second"))
 
 
+def test_a_connection_that_ends_late_does_not_make_a_member_unknown_that_has_another(
+    tmp_path: Path,
+) -> None:
+    """It may stay connected from before the cluster began until its data is wiped, and say Hello only then."""
+    config = ReplicaConfig(RaftConfig(1))
+    replica = Replica(config, KeyValueMachine(), DurableState(), rng=random.Random(1), now=0)
+    identity = ClusterIdentity(1, None)
+    gate = PeerAdmission(replica, identity, load_known_members(tmp_path), lambda _error: None)
+    for peer in (2, 3, 4):
+        gate.admit(Introduction(peer, "red", "first"))
+    gate.admit(Introduction(2, "red", "first"))  # it reconnects before the end of the old one shows
+    gate.closed(2)
+    gate.admit_answer(Introduction(3, "red", "first"))
+    gate.closed(3)
+    gate.admit_answer(Introduction(4, "red", "first"))
+    gate.closed(4)
+    gate.closed(4, answered=True)
+    identity.join("red")
+    gate.follow_committed()
+    for peer in (2, 3):
+        with pytest.raises(RemoteProtocolError, match=f"node {peer} was wiped"):
+            gate.check(Introduction(peer, "red", "second"))
+    gate.check(Introduction(4, "red", "second"))
+
+
 def test_who_could_not_follow_the_first_entries_is_refused_before_they_are_written(
     tmp_path: Path,
 ) -> None:

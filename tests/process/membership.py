@@ -40,6 +40,11 @@ def begun(
     return cluster
 
 
+def wait_removed(node: NodeProcess) -> None:
+    """Wait until the node knows that it was removed: not before the leader has been silent for a while."""
+    wait_for(lambda: node.status()["qcore"]["removed"], 30, f"the removal of node {node.node_id}")
+
+
 def start_together(nodes: Sequence[NodeProcess]) -> None:
     """Start these nodes at the same time, and wait until all of them listen."""
     for node in nodes:

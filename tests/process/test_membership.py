@@ -8,7 +8,14 @@ import pytest
 
 from tests.process.conftest import assert_no_traceback
 from tests.process.load import Load
-from tests.process.membership import add_learner, begun, change, configs_of, wait_configs
+from tests.process.membership import (
+    add_learner,
+    begun,
+    change,
+    configs_of,
+    wait_configs,
+    wait_removed,
+)
 
 pytestmark = pytest.mark.process
 
@@ -24,7 +31,8 @@ def test_growing_to_five_and_shrinking_back_under_load_loses_nothing(tmp_path: P
             change(cluster, [3, 4, 5])  # the first leader is among those that leave
             load.wait_acknowledged(30)
             for node_id in (1, 2):
-                assert cluster.nodes[node_id].stop() == 5  # it was removed
+                wait_removed(cluster.nodes[node_id])
+                assert cluster.nodes[node_id].stop() == 5
             change(cluster, [5])
             load.wait_acknowledged(30)
         load.read_all()
