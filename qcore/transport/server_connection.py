@@ -286,6 +286,8 @@ class ServerConnection(Connection):
         else:
             self._unread += data
             self._take_unread()
+            if self._unread:
+                self._note_held()
         turns.end(self, self._loop.time())
 
     def go_on(self, *, heavy: bool) -> None:

@@ -9,9 +9,10 @@ from dataclasses import replace
 
 import pytest
 
+from qcore.transport import turns as turns_module
 from qcore.transport.limits import MIB, TransportLimits
 from qcore.transport.server import Server, ServerConnection
-from qcore.transport.turns import HEAVY_BYTES
+from qcore.transport.turns import HEAVY_BYTES, SLICE_S
 from tests.transport.support import (
     assert_quiet,
     asynchronous,
@@ -46,8 +47,12 @@ def drop(connections: list[ServerConnection]) -> None:
     [UNFINISHED, b"\x01" + UNFINISHED[1:2] + (200_000).to_bytes(8) + UNFINISHED[10:], frame(HEAVY)],
     ids=["unfinished", "fragments", "waits for its turn"],
 )
+@pytest.mark.parametrize("slice_s", [SLICE_S, 0.001, 0.0])
 @asynchronous
-async def test_many_that_hold_little_each_are_bounded_together(data: bytes) -> None:
+async def test_many_that_hold_little_each_are_bounded_together(
+    data: bytes, slice_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns_module, "SLICE_S", slice_s)  # 0: all wait
     async with clients(30, LIMITS) as (server, handler, connections):
         for connection in connections:
             connection.data_received(data)
