@@ -33,8 +33,9 @@ BATCH_MESSAGES = 256
 #: A queue of more than this does not wait for the end of the turn.
 FLUSH_BYTES = 256 * 1024
 
-#: A connection that holds more than this tells so, whenever it comes to hold more.
-MUCH_BYTES = 1024 * 1024
+#: What a parsed frame holds beside its data, and a queued envelope beside its text, at most, bytes.
+_FRAME_BYTES = 200
+_ENVELOPE_BYTES = 64
 
 #: A message sent so soon after the one before waits for the end of the turn, with those that follow.
 SAME_BURST_S = 50e-6
@@ -46,6 +47,11 @@ _MAX_REASON_BYTES = 123
 def clip_reason(reason: str) -> str:
     """What of a reason fits into a close frame."""
     return reason.encode(errors="replace")[:_MAX_REASON_BYTES].decode(errors="ignore")
+
+
+def allocated(buffer: bytearray | None) -> int:
+    """The memory behind a buffer that grows: up to an eighth more than what is in it."""
+    return buffer.__alloc__() if buffer else 0
 
 
 class Connection(asyncio.Protocol):
@@ -82,11 +88,13 @@ class Connection(asyncio.Protocol):
         self._last_received = 0.0
         self._pinged_at = -1.0
         self._backlog: list[Event] = []
-        self._partial_bytes = 0
+        self._backlog_bytes = 0
+        self._noted_bytes = 0
         self._fragments: bytearray | None = None
         self._fragments_are_text = True
         self._timer: asyncio.TimerHandle | None = None
         self._close_timer: asyncio.TimerHandle | None = None
+        self._eof_due = False
 
     # --- for the owner ----------------------------------------------------------------------------
 
@@ -124,9 +132,11 @@ class Connection(asyncio.Protocol):
                     f"{self.remote} does not read: more than {self._limits.max_queue_bytes} bytes "
                     "wait for it"
                 )
-            elif self.unsent_bytes() > MUCH_BYTES:
-                self._holds_much()
-        elif not self._flush_expected and not self._write_paused:
+            else:
+                self._note_held()
+        elif self._write_paused:
+            self._note_held()
+        elif not self._flush_expected:
             now = self._loop.time()
             if now - self._last_flush > SAME_BURST_S:
                 # The first of what may become a burst does not wait for the rest: a lone message has
@@ -149,9 +159,14 @@ class Connection(asyncio.Protocol):
         return self._queue_bytes + self._transport.get_write_buffer_size()
 
     def held_bytes(self) -> int:
-        """Sent and not taken, and received and not yet a whole message."""
-        backlog = sum(len(event.data) for event in self._backlog if isinstance(event, Frame))
-        return self.unsent_bytes() + self._partial_bytes + len(self._fragments or b"") + backlog
+        """Sent and not taken, and received and not handled: the memory that it takes, not only the bytes in use."""
+        return (
+            self.unsent_bytes()
+            + _ENVELOPE_BYTES * len(self._queue)
+            + allocated(self._ws.reader.buffer)
+            + allocated(self._fragments)
+            + self._backlog_bytes
+        )
 
     def queued_messages(self) -> int:
         """Envelopes that wait for the end of this turn, or for the other end to read."""
@@ -175,6 +190,7 @@ class Connection(asyncio.Protocol):
             self._error = TransportError(reason)
         self._open = False
         self._discard_queue()
+        self._ws.reader.discard()
         if self._transport is not None:
             self._transport.abort()
 
@@ -198,8 +214,8 @@ class Connection(asyncio.Protocol):
         self._last_received = self._loop.time()
         self._arm_timer()
 
-    def _holds_much(self) -> None:
-        """`held_bytes` has grown, and is more than `MUCH_BYTES`."""
+    def _note_held(self) -> None:
+        """`held_bytes` may have changed."""
 
     def _must_wait(self, frame: Frame) -> bool:
         """Whether this frame and those behind it must not be delivered now. The subclass goes on with them later."""
@@ -223,10 +239,12 @@ class Connection(asyncio.Protocol):
         if self._open:
             self._receive(data)
         elif self._ws.state >= OPEN or self._error is not None:
-            # Closing: the library discards data and only waits for the end of the stream.
+            # Closing: the library waits for the close frame or the end of the stream; nobody wants other frames.
             if self._error is None:
                 self._ws.receive_data(data)
+                self._ws.events_received()
                 self._after_protocol_step()
+                self._note_held()
         else:
             self._handshake_received(data)
 
@@ -242,19 +260,23 @@ class Connection(asyncio.Protocol):
         self._stalled_since = self._loop.time()
         if self._transport is not None:
             self._unsent_bytes = self._transport.get_write_buffer_size()
-            if self._pauses_reading() and not self._transport.is_closing():
+            if self._open and self._pauses_reading() and not self._transport.is_closing():
                 self._read_paused = True
                 self._pause_or_resume_reading()
+            self._note_held()
 
     def resume_writing(self) -> None:
         self._write_paused = False
         if self._transport is None or self._transport.is_closing():
             return
+        if self._eof_due:
+            self._loop.call_soon(self._half_close)  # the transport is in the middle of a write
         self._read_paused = False
         self._pause_or_resume_reading()
         self._flush()
         if self._backlog:
             self._deliver_and_flush()
+        self._note_held()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._open = False
@@ -263,6 +285,7 @@ class Connection(asyncio.Protocol):
         for timer in (self._timer, self._close_timer):
             if timer is not None:
                 timer.cancel()
+        self._ws.reader.discard()  # the library's objects refer to each other, and stay for a while
         self._closed(self._reason_of_end(exc))
         # Its traceback leads back to the protocol: without the cycle both go at once.
         self._ws.parser_exc = None
@@ -271,11 +294,11 @@ class Connection(asyncio.Protocol):
 
     def _receive(self, data: bytes) -> None:
         """Take what came on the open connection."""
-        self._partial_bytes += len(data)
-        self._ws.receive_data(data)
+        ws = self._ws
+        ws.receive_data(data)
         self._deliver_and_flush()
-        if self._partial_bytes > MUCH_BYTES or len(self._fragments or b"") > MUCH_BYTES:
-            self._holds_much()
+        if ws.reader.buffer or self._noted_bytes or self._backlog or self._fragments is not None:
+            self._note_held()
 
     def _pause_or_resume_reading(self) -> None:
         """Read from the socket unless the other end does not read, or waits for its turn."""
@@ -298,16 +321,16 @@ class Connection(asyncio.Protocol):
     def _deliver_frames(self) -> None:
         """Hand over what the protocol has parsed, then write what it wants to say itself."""
         events = self._ws.events_received()
-        if events:
-            self._partial_bytes = 0  # what is left of the next frame is less than one read
         if self._backlog:
             events, self._backlog = self._backlog + events, []
+            self._backlog_bytes = 0
         for number, event in enumerate(events):
             if not self._open:
                 break
             if isinstance(event, Frame):
                 if self._read_paused or self._must_wait(event):
                     self._backlog = events[number:]
+                    self._backlog_bytes = sum(map(_bytes_of, self._backlog))
                     break
                 self._deliver(event)
         self._after_protocol_step()
@@ -377,24 +400,43 @@ class Connection(asyncio.Protocol):
         if data:
             transport.write(data)
         if chunks[-1] == SEND_EOF and transport.can_write_eof():
-            transport.write_eof()
+            if not transport.get_write_buffer_size():
+                self._half_close()
+            else:
+                # Not `write_eof` yet: what goes wrong there would be an exception in the event loop, seen by nobody.
+                self._eof_due = True
+                transport.set_write_buffer_limits(
+                    high=0
+                )  # so `resume_writing` comes when all is written
+
+    def _half_close(self) -> None:
+        """Say that no more comes. All that was written must have been taken."""
+        self._eof_due = False
+        if self._transport is None or self._transport.is_closing():
+            return
+        try:
+            self._transport.write_eof()
+        except OSError:  # the other end is gone: it answered what it got last with a reset
+            self._transport.abort()
 
     def _discard_queue(self) -> None:
         self._queue.clear()
-        self._queue_bytes = self._partial_bytes = 0
+        self._queue_bytes = self._backlog_bytes = 0
         self._fragments = None
         self._backlog.clear()
 
     # --- the end ----------------------------------------------------------------------------------
 
     def _after_protocol_step(self) -> None:
-        """Write what the protocol produced, and notice that it wants to end."""
-        self._write(self._ws.data_to_send())
+        """Notice that the protocol wants to end, and write what it produced."""
         if self._ws.state is not OPEN:
+            # Before writing: even if that fails, the end comes in time. It is seen by reading, so nothing may wait.
             self._open = False
             self._discard_queue()
-            if self._ws.close_expected():
-                self._expect_end()
+            self._read_paused = self._waits = False
+            self._expect_end()
+            self._pause_or_resume_reading()
+        self._write(self._ws.data_to_send())
 
     def _expect_end(self) -> None:
         """Drop the connection if the other end does not end it soon."""
@@ -463,6 +505,10 @@ class Connection(asyncio.Protocol):
 def _payload(frame: Frame) -> bytes | bytearray:
     # A memoryview occurs only for compressed frames that are sent.
     return frame.data if isinstance(frame.data, bytes | bytearray) else bytes(frame.data)
+
+
+def _bytes_of(event: Event) -> int:
+    return len(event.data) + _FRAME_BYTES if isinstance(event, Frame) else 0
 
 
 def _close_text(close: Close) -> str:

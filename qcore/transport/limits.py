@@ -55,8 +55,8 @@ class TransportLimits:
         refused_backoff_s: the same after a peer refused our `Hello`.
         max_peer_queue_messages: sent to one peer within one turn of the event loop or while its socket
             is full; beyond it messages are dropped.
-        max_clients_bytes: held for all clients of a server together: replies that they do not read, frames that they
-            do not finish. Beyond it the connection that holds most is dropped.
+        max_clients_bytes: memory held for all clients of a server together: replies that they do not read, frames that
+            they do not finish, frames that wait. Beyond it the connections that hold most are dropped.
         max_client_requests: of a client: requests on one connection that wait for replies; beyond it `Overloaded`.
 
     Raises:
@@ -84,7 +84,7 @@ class TransportLimits:
     backoff_max_s: float = 1.0
     refused_backoff_s: float = 5.0
     max_peer_queue_messages: int = 4096
-    max_clients_bytes: int = 128 * MIB
+    max_clients_bytes: int = 64 * MIB
     max_client_requests: int = 16384
 
     def __post_init__(self) -> None:

@@ -66,6 +66,9 @@ class Server:
         self._admins: dict[ServerConnection, None] = {}
         self._announced: dict[ServerConnection, None] = {}
         self._peers: dict[int, dict[ServerConnection, None]] = {}
+        #: What clients' connections hold, as they said when it changed; the sum.
+        self._held: dict[ServerConnection, int] = {}
+        self._held_bytes = 0
         self._stopping = False
         self._all_gone = asyncio.Event()
 
@@ -155,19 +158,32 @@ class Server:
             return False
         return True
 
-    def shed(self) -> None:
-        """If all clients together hold too many bytes, drop the connection that holds most."""
+    def note_held(self, connection: ServerConnection, held_bytes: int) -> None:
+        """A client's connection holds so many bytes now."""
+        self._held_bytes += held_bytes - self._held.get(connection, 0)
+        self._held[connection] = held_bytes
+        if self._held_bytes > self.limits.max_clients_bytes:
+            self._shed()
+
+    def _shed(self) -> None:
+        """Drop those that hold most, until all together hold no more than they may."""
         limit = self.limits.max_clients_bytes
-        held = {
-            each: each.held_bytes() for each in (*self._clients, *self._admins, *self._announced)
-        }
-        if sum(held.values()) > limit:
-            heaviest = max(held, key=held.__getitem__)
+        held = {each: each.held_bytes() for each in self._held}
+        total = sum(held.values())
+        for heaviest in sorted(held, key=held.__getitem__, reverse=True):
+            if total <= limit:
+                break
+            total -= held[heaviest]
             self.counts.connections_refused += 1
             heaviest.abort(
                 f"{heaviest.remote} holds {held[heaviest]} bytes in unread replies and unfinished messages, the "
                 f"most of all clients, who together may hold {limit}"
             )
+            held[heaviest] = 0
+        self._held, self._held_bytes = held, total
+
+    def _forget_held(self, connection: ServerConnection) -> None:
+        self._held_bytes -= self._held.pop(connection, 0)
 
     def connection_opened(self, connection: ServerConnection) -> None:
         """The WebSocket handshake is done."""
@@ -180,7 +196,8 @@ class Server:
         return self._admins if connection.admin else self._clients
 
     def peer_accepted(self, connection: ServerConnection, node_id: int) -> None:
-        """The connection's `Hello` was accepted."""
+        """The connection's `Hello` was accepted: what it holds is no longer a client's."""
+        self._forget_held(connection)
         self._group_of(connection).pop(connection, None)
         connections = self._peers.setdefault(node_id, {})
         connections[connection] = None
@@ -191,6 +208,7 @@ class Server:
 
     def connection_closed(self, connection: ServerConnection) -> None:
         """The TCP connection is gone."""
+        self._forget_held(connection)
         for group in (self._handshaking, self._clients, self._admins, self._announced):
             group.pop(connection, None)
         if connection.peer is not None:

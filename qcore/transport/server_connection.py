@@ -16,7 +16,7 @@ from websockets.server import ServerProtocol
 
 from qcore.errors import QcoreError, RemoteProtocolError, TransportError
 from qcore.transport.codec import Malformed
-from qcore.transport.connection import Connection, library_logger
+from qcore.transport.connection import Connection, allocated, library_logger
 from qcore.transport.handler import PeerIdentity
 from qcore.transport.outgoing import ADMIN, GOING_AWAY, IDLE_REASON, PEER, ROLE_HEADER
 from qcore.transport.turns import HEAVY_BYTES
@@ -42,8 +42,17 @@ WEBSOCKET_PATHS = ("/", "/ws")
 #: A longer HTTP request head is refused.
 _MAX_HEAD_BYTES = 32 * 1024
 
-#: So much of what a client sent is parsed before the time is looked at: 2,700 of the smallest frames.
-_PARSED_AT_ONCE_BYTES = 16 * 1024
+#: So much of what a client sent is parsed before the time is looked at: 680 of the smallest frames. More, if what came
+#: before it was not the end of a frame.
+_PARSED_AT_ONCE_BYTES = 4 * 1024
+_PARSED_AFTER_PART_BYTES = 16 * 1024
+
+#: What a message of a frame that was taken in part holds: so much for each byte of the frame, and for itself.
+_PARSED_BYTES = 4
+_MESSAGE_BYTES = 512
+
+#: Less than this is not worth counting.
+_NOTED_BYTES = 16 * 1024
 
 #: So many messages of one frame are handled before the time is looked at.
 _MESSAGES_AT_ONCE = 32
@@ -67,6 +76,7 @@ class ServerConnection(Connection):
         admin: it said there that it is an operator's.
         owed: requests that came over it and were not answered yet.
         last_request: when the last one came, or else when it was opened, by the loop's clock.
+        used_s, used_since: what its frames used of the event loop since then, seconds; see `Turns`.
     """
 
     def __init__(self, server: Server) -> None:
@@ -82,6 +92,8 @@ class ServerConnection(Connection):
         self.admin = False
         self.owed = 0
         self.last_request = 0.0
+        self.used_s = 0.0
+        self.used_since = 0.0
         self._server = server
         self._head: bytearray | None = bytearray()
         self._head_only = False
@@ -90,7 +102,10 @@ class ServerConnection(Connection):
         self._unread = bytearray()
         #: Messages of a frame that was taken in part.
         self._rest: list[object] = []
+        self._rest_bytes = 0
+        self._message_bytes = 0
         self._may_take_heavy = False
+        self._first = False
         self._deadline: asyncio.TimerHandle | None = None
 
     def send(self, message: object) -> None:
@@ -242,11 +257,16 @@ class ServerConnection(Connection):
             and not self._backlog
             and not self._waits
             and not self._unread
-            and self._loop.time() - self.last_request >= idle_s
+            and self._loop.time() - self._last_progress() >= idle_s
         ):
             self.close(GOING_AWAY, IDLE_REASON)
         else:
             super()._check_life()
+
+    def _last_progress(self) -> float:
+        """When the last request came, or the last piece of one."""
+        unfinished = self._ws.reader.buffer or self._fragments is not None
+        return self._last_received if unfinished else self.last_request
 
     # --- a client takes turns, a peer does not ----------------------------------------------------
 
@@ -258,35 +278,44 @@ class ServerConnection(Connection):
         if self._waits or not turns.begin(self._last_received):
             self._unread += data
             self._wait(heavy=False)
+            self._note_held()
             return
+        self._first = True
         if len(data) <= _PARSED_AT_ONCE_BYTES:
             super()._receive(data)
         else:
             self._unread += data
             self._take_unread()
-        turns.end(self._loop.time())
+            if self._unread:
+                self._note_held()
+        turns.end(self, self._loop.time())
 
     def go_on(self, *, heavy: bool) -> None:
         """Take frames that waited. Called by the server's `Turns`."""
         self._waits = False
         self._may_take_heavy = heavy
-        rest, self._rest = self._rest, []
+        rest, self._rest, self._rest_bytes = self._rest, [], 0
         self._flush_expected = True
         self._guard(lambda: self._take_messages(rest))
         self._deliver_and_flush()
         self._take_unread()
         self._may_take_heavy = False
         self._pause_or_resume_reading()
+        self._note_held()
 
     def _take_unread(self) -> None:
         """Parse what came in parts: of the smallest frames, even one part holds thousands."""
+        size = _PARSED_AT_ONCE_BYTES
         while self._unread and self._open and not self._waits and not self._read_paused:
             if self._server.turns.over(self._loop.time()):
                 self._wait(heavy=False)
                 return
-            part = bytes(self._unread[:_PARSED_AT_ONCE_BYTES])
-            del self._unread[:_PARSED_AT_ONCE_BYTES]
+            part = bytes(self._unread[:size])
+            del self._unread[:size]
+            buffered = len(self._ws.reader.buffer)
             super()._receive(part)
+            ended = len(self._ws.reader.buffer) < buffered + len(part)
+            size = _PARSED_AT_ONCE_BYTES if ended else _PARSED_AFTER_PART_BYTES
 
     def _must_wait(self, frame: Frame) -> bool:
         if self.peer is not None and not self._waits:
@@ -296,9 +325,10 @@ class ServerConnection(Connection):
         if len(frame.data) + len(self._fragments or b"") > HEAVY_BYTES and frame.fin:
             if not self._may_take_heavy:
                 self._wait(heavy=True)
-                self._holds_much()
                 return True
             self._may_take_heavy = False
+        elif self._first:
+            self._first = False  # the turn has just begun
         elif self._server.turns.over(self._loop.time()):
             self._wait(heavy=False)
             return True
@@ -316,17 +346,25 @@ class ServerConnection(Connection):
             self._wait(heavy=False)
 
     def held_bytes(self) -> int:
-        return super().held_bytes() + len(self._unread)
+        return super().held_bytes() + allocated(self._unread) + self._rest_bytes
 
     def _discard_queue(self) -> None:
         super()._discard_queue()
         self._unread.clear()
         self._rest.clear()
+        self._rest_bytes = 0
+        self._server.turns.leave(self)
 
     # --- messages ---------------------------------------------------------------------------------
 
-    def _holds_much(self) -> None:
-        self._server.shed()
+    def _note_held(self) -> None:
+        if self.peer is None and self._transport is not None:
+            held = self.held_bytes()
+            if held < _NOTED_BYTES:
+                held = 0
+            if held != self._noted_bytes:
+                self._noted_bytes = held
+                self._server.note_held(self, held)
 
     def _pauses_reading(self) -> bool:
         # Not towards peers: two nodes that both wait for the other to read would wait for ever.
@@ -345,6 +383,7 @@ class ServerConnection(Connection):
                 self.batches = True  # who sends arrays can read them
         else:
             messages = [server.codec.decode_binary(data)]
+        self._message_bytes = _PARSED_BYTES * len(data) // (len(messages) or 1) + _MESSAGE_BYTES
         self._take_messages(messages)
 
     def _take_messages(self, messages: list[object]) -> None:
@@ -358,6 +397,7 @@ class ServerConnection(Connection):
                 and server.turns.over(self._loop.time())
             ):
                 self._rest = messages[number:]
+                self._rest_bytes = len(self._rest) * self._message_bytes
                 self._wait(heavy=False)
                 return
             kind = type(message)
@@ -437,7 +477,6 @@ class ServerConnection(Connection):
     # --- the end ----------------------------------------------------------------------------------
 
     def _closed(self, error: TransportError | None) -> None:
-        self._server.turns.leave(self)
         self._cancel_deadline()
         self._server.connection_closed(self)
         if self._was_opened:

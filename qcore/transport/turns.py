@@ -2,18 +2,29 @@
 
 Heartbeats, peers' messages, the disk and clients' frames share one event loop. Whatever clients send, they get a slice
 of each turn of it together. What is left of a connection's frames waits for one of the next turns, in order, and the
-connection is not read meanwhile.
+connection is not read meanwhile. Who used little lately goes before who used much (as in the packet scheduler
+fq_codel), so that one small request does not wait behind the frames of hundreds that never pause.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Final, Protocol
 
 from qcore.transport.connection import BATCH_BYTES
 
+logger = logging.getLogger("qcore.transport")
+
 #: So long clients' frames may keep one turn of the event loop, together, seconds. It ends with a frame.
 SLICE_S: Final = 0.01
+
+#: Of that, a connection gets so much at once as long as it counts as modest, seconds.
+MODEST_S: Final = 0.001
+
+#: A connection that used a whole slice, or had more waiting than `MODEST_S` was enough for, waits behind those that did
+#: not, for this long, seconds.
+LATELY_S: Final = 1.0
 
 #: Time is counted from turn to turn until it is this much: a timer in every turn would cost more than small frames.
 _COUNT_FROM_S: Final = 0.001
@@ -25,24 +36,79 @@ HEAVY_BYTES: Final = BATCH_BYTES + 4096
 #: needs several turns at several nodes, and finds one without a heavy frame at each.
 _REST_FROM_S: Final = 0.005
 
+#: Those that used much are passed over in so many turns at most: however many others there are, they go on too.
+_PASSED_OVER: Final = 3
+
 
 class Waits(Protocol):
-    """A connection with frames that wait."""
+    """A connection with frames that wait.
+
+    Attributes:
+        admin: it is an operator's.
+        used_s, used_since: what it used of the event loop since then, seconds; kept by `Turns`.
+    """
+
+    admin: bool
+    used_s: float
+    used_since: float
 
     def go_on(self, *, heavy: bool) -> None:
         """Take frames until `Turns.over`; and the first one whatever its size, if `heavy`."""
+
+    def abort(self, reason: str) -> None:
+        """Drop the connection."""
+
+
+class Queue:
+    """Connections that wait: operators first, then those that used little lately, then the others."""
+
+    def __init__(self) -> None:
+        # Dictionaries as ordered sets: first come, first served.
+        self._operators: dict[Waits, None] = {}
+        self._modest: dict[Waits, None] = {}
+        self._busy: dict[Waits, None] = {}
+        self._passed_over = 0
+
+    def __len__(self) -> int:
+        return len(self._operators) + len(self._modest) + len(self._busy)
+
+    def add(self, connection: Waits, *, busy: bool) -> None:
+        """Put the connection behind those like it."""
+        if busy:
+            self._busy[connection] = None
+        else:
+            (self._operators if connection.admin else self._modest)[connection] = None
+
+    def discard(self, connection: Waits) -> None:
+        """Forget the connection."""
+        for queue in (self._operators, self._modest, self._busy):
+            queue.pop(connection, None)
+
+    def begin_turn(self) -> None:
+        """Some are taken now. If busy ones were passed over too often, one of them is the first."""
+        self._passed_over += bool(self._busy)
+
+    def pop(self) -> Waits:
+        """The next one. There must be one."""
+        queue = self._operators or self._modest
+        if self._busy and (not queue or self._passed_over > _PASSED_OVER):
+            queue, self._passed_over = self._busy, 0
+        first = next(iter(queue))
+        del queue[first]
+        return first
 
 
 class Turns:
     """The turns of one server. Made before there is an event loop; used within one."""
 
     def __init__(self) -> None:
-        # Dictionaries as ordered sets: first come, first served.
-        self._light: dict[Waits, None] = {}
-        self._heavy: dict[Waits, None] = {}
+        self._light = Queue()
+        self._heavy = Queue()
         self._heavy_from = 0.0
         self._spent_s = 0.0
+        self._until_s = SLICE_S
         self._began = 0.0
+        self._served: Waits | None = None
         self._soon: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -54,28 +120,38 @@ class Turns:
     def begin(self, now: float) -> bool:
         """A connection begins to take frames; False if it must wait for the next turn instead."""
         self._began = now
+        self._until_s = SLICE_S
         return self._spent_s < SLICE_S
 
     def over(self, now: float) -> bool:
         """Whether the connection that took frames since `begin` must leave the rest of them for later."""
-        return self._spent_s + now - self._began >= SLICE_S
+        return self._spent_s + now - self._began >= self._until_s
 
-    def end(self, now: float) -> None:
+    def end(self, connection: Waits, now: float) -> None:
         """The connection takes no more frames in this turn."""
         self._spent_s += now - self._began
-        self._began = now
         if self._spent_s >= _COUNT_FROM_S:
+            self._note_use(connection, now)
             self._expect_turn()
+        self._began = now
 
     def wait(self, connection: Waits, *, heavy: bool) -> None:
         """Call the connection's `go_on` in a later turn."""
-        (self._heavy if heavy else self._light)[connection] = None
+        now = asyncio.get_running_loop().time()
+        if connection is self._served and not heavy:
+            connection.used_s, connection.used_since = SLICE_S, now  # what it got was not enough
+        (self._heavy if heavy else self._light).add(connection, busy=_is_busy(connection, now))
         self._expect_turn()
 
     def leave(self, connection: Waits) -> None:
         """The connection is gone."""
-        self._light.pop(connection, None)
-        self._heavy.pop(connection, None)
+        self._light.discard(connection)
+        self._heavy.discard(connection)
+
+    def _note_use(self, connection: Waits, now: float) -> None:
+        if now - connection.used_since >= LATELY_S:
+            connection.used_since, connection.used_s = now, 0.0
+        connection.used_s += now - self._began
 
     def _expect_turn(self) -> None:
         if self._soon is None:
@@ -87,8 +163,10 @@ class Turns:
         loop = asyncio.get_running_loop()
         now = loop.time()
         if self._heavy and now >= self._heavy_from:
+            self._heavy.begin_turn()
             now = self._serve(self._heavy, now, heavy=True)
             self._heavy_from = now + self._spent_s if self._spent_s > _REST_FROM_S else now
+        self._light.begin_turn()
         for _ in range(len(self._light)):
             if self._spent_s >= SLICE_S or not self._light:
                 break
@@ -102,12 +180,24 @@ class Turns:
         self._timer = None
         self._expect_turn()
 
-    def _serve(self, waiting: dict[Waits, None], now: float, *, heavy: bool) -> float:
-        first = next(iter(waiting))
-        del waiting[first]
+    def _serve(self, waiting: Queue, now: float, *, heavy: bool) -> float:
+        first = waiting.pop()
         self._began = now
-        first.go_on(heavy=heavy)
+        self._served = first
+        busy = _is_busy(first, now)
+        self._until_s = SLICE_S if busy else min(SLICE_S, self._spent_s + MODEST_S)
+        try:
+            first.go_on(heavy=heavy)
+        except Exception:  # boundary: a bug that one connection meets must not end the turns of all
+            logger.exception("going on with a client's frames failed")
+            first.abort("internal error: see the server's log")
+        self._served = None
         now = asyncio.get_running_loop().time()
         self._spent_s += now - self._began
+        self._note_use(first, now)
         self._began = now
         return now
+
+
+def _is_busy(connection: Waits, now: float) -> bool:
+    return connection.used_s >= SLICE_S and now - connection.used_since < LATELY_S

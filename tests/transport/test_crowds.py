@@ -25,10 +25,12 @@ from tests.transport.support import (
     ask,
     asynchronous,
     http,
+    open_raw,
     plain,
     running_server,
     until,
 )
+from tests.transport.test_server import UPGRADE
 
 AS_ADMIN = {"additional_headers": {ROLE_HEADER: ADMIN}}
 METRICS = {"GetMetrics": {"id": "1"}}
@@ -131,6 +133,24 @@ async def test_who_waits_for_an_answer_sends_requests_or_is_a_peer_is_not_idle()
         connection.send(GetMetricsResponse("held", {}))
         assert "GetMetricsResponse" in json.loads(await waiting.recv())
         assert server.stats.peers == 1
+
+
+@pytest.mark.parametrize("piece", [b"x", b"\x00\x81\0\0\0\0x"], ids=["frame", "fragments"])
+@asynchronous
+async def test_a_large_request_that_comes_slowly_is_not_idle(piece: bytes) -> None:
+    limits = TransportLimits(idle_timeout_s=0.4, ping_interval_s=0.1)
+    async with running_server(limits=limits) as (server, _, address), plain(address):
+        _, writer = await open_raw(address)
+        writer.write(UPGRADE + (b"\x81\xe4\0\0\0\0" if piece == b"x" else b"\x01\x81\0\0\0\0x"))
+        await until(lambda: server.stats.clients == 2, "both are open")
+        (slow,) = server.connections()[1:]
+        while server.stats.clients == 2:  # until the other one is closed, who sends nothing
+            writer.write(piece)
+            await asyncio.sleep(0.02)
+        writer.write(piece)
+        await asyncio.sleep(0.05)
+        assert slow.is_open
+        writer.close()
 
 
 @asynchronous

@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosedError
 from qcore.transport import turns as turns_module
 from qcore.transport.limits import MIB, TransportLimits
 from qcore.transport.server import Server, ServerConnection
-from qcore.transport.turns import HEAVY_BYTES, SLICE_S, Turns
+from qcore.transport.turns import HEAVY_BYTES, SLICE_S, Queue, Turns
 from qcore.transport.wire import Init
 from tests.transport.support import (
     CODEC,
@@ -239,14 +239,20 @@ def test_turns_serve_in_order_and_one_large_frame_at_a_time() -> None:
         turns = Turns()
         served: list[tuple[str, bool]] = []
 
-        class Waiting:
+        class Named:
+            admin = False
+            used_s = used_since = 0.0
+
             def __init__(self, name: str) -> None:
                 self.name = name
 
             def go_on(self, *, heavy: bool) -> None:
                 served.append((self.name, heavy))
 
-        first, second, third, gone = (Waiting(name) for name in "abcd")
+            def abort(self, reason: str) -> None:
+                raise AssertionError(reason)
+
+        first, second, third, gone = (Named(name) for name in "abcd")
         turns.wait(first, heavy=True)
         turns.wait(second, heavy=False)
         turns.wait(third, heavy=True)
@@ -257,6 +263,101 @@ def test_turns_serve_in_order_and_one_large_frame_at_a_time() -> None:
         assert served == [("a", True), ("b", False), ("c", True)]
 
     asyncio.run(body())
+
+
+# --- who goes first -------------------------------------------------------------------------------
+
+
+class Waiting:
+    """A connection for `Turns` alone, of a client that used so much lately."""
+
+    def __init__(self, name: str, served: list[str], *, admin: bool = False, used_s: float = 0.0):
+        self.name = name
+        self.admin = admin
+        self.used_s = used_s
+        self.used_since = time.monotonic()
+        self.aborted = ""
+        self._served = served
+
+    def go_on(self, *, heavy: bool) -> None:
+        if self.name == "broken":
+            raise RuntimeError("a bug")
+        self._served.append(self.name)
+
+    def abort(self, reason: str) -> None:
+        self.aborted = reason
+
+
+@pytest.mark.parametrize("heavy", [False, True])
+@asynchronous
+async def test_operators_go_before_clients_and_those_that_used_much_behind(heavy: bool) -> None:
+    turns, served = Turns(), list[str]()
+    long = 1000 * turns_module.LATELY_S
+    earlier = Waiting("was busy", served, used_s=1.0)
+    earlier.used_since -= long
+    for each in (
+        Waiting("busy", served, used_s=SLICE_S),
+        Waiting("busy operator", served, used_s=SLICE_S, admin=True),
+        earlier,
+        Waiting("modest", served),
+        Waiting("operator", served, admin=True),
+    ):
+        turns.wait(each, heavy=heavy)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(turns_module, "LATELY_S", long)  # however long this takes
+        await until(lambda: not turns.waiting, "all are served")
+    assert served == ["operator", "was busy", "modest", "busy", "busy operator"]
+
+
+def test_those_that_used_much_are_not_passed_over_for_ever() -> None:
+    queue, served = Queue(), list[str]()
+    queue.add(Waiting("busy", served), busy=True)
+    for _ in range(6):
+        queue.add(Waiting("modest", served), busy=False)
+        queue.begin_turn()
+        queue.pop().go_on(heavy=False)
+    assert served == [*["modest"] * 3, "busy", *["modest"] * 2]
+
+
+@asynchronous
+async def test_a_bug_that_one_connection_meets_ends_no_turns(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    turns, served = Turns(), list[str]()
+    broken, other = Waiting("broken", served), Waiting("other", served)
+    turns.wait(broken, heavy=True)
+    turns.wait(broken, heavy=False)
+    turns.wait(other, heavy=False)
+    await until(lambda: served == ["other"], "the other is served")
+    assert "internal error" in broken.aborted
+    assert "going on with a client's frames failed" in caplog.text
+    turns.wait(other, heavy=True)
+    await until(lambda: served == ["other", "other"], "there are more turns")
+
+
+@asynchronous
+async def test_one_small_request_does_not_wait_behind_all_that_flood() -> None:
+    async with clients(10) as (server, handler, connections), counted():
+        *flooding, small = connections
+        decoded: list[bytes] = []
+        decode = server.codec.decode
+
+        def slow(data: bytes | bytearray, *, from_peer: bool = False) -> list[object]:
+            decoded.append(bytes(data))
+            time.sleep(SLICE_S / 4)
+            return decode(data, from_peer=from_peer)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(server.codec, "decode", slow)
+            patch.setattr(turns_module, "LATELY_S", 1000.0)
+            for number, connection in enumerate(flooding):
+                connection.data_received(masked(b'{"Flood%d":{}}' % number) * 24)
+            await until(lambda: len(set(decoded)) == 9, "each had a turn")
+            before = len(decoded)
+            small.data_received(masked(b'{"Perform":{"id":"1","request":{}}}'))
+            await until(lambda: handler.messages, "the small request is served")
+            passed = {data for data in decoded[before:] if data.startswith(b'{"Flood')}
+        assert len(passed) <= 4, "not behind all nine"
 
 
 # --- the size of a frame --------------------------------------------------------------------------
