@@ -130,7 +130,7 @@ class Asking:
                     if window.now() + delay >= deadline:
                         # That the last attempt was refused says nothing of the ones before.
                         raise _tried(unknown or answered or error, window.now() - began) from None
-                if window.is_crowded:
+                if window.is_crowded():
                     # Too many to be repeated all at once: it waits until others succeed.
                     window.leave()
                     has_place = False

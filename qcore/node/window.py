@@ -73,7 +73,6 @@ class Window:
 
     # -- the places ----------------------------------------------------------------------------------
 
-    @property
     def is_crowded(self) -> bool:
         """Whether more requests are under way than should be, since it was halved."""
         return self._taken > self._size
