@@ -71,8 +71,8 @@ class Asking:
         self.endpoints = Endpoints(endpoints, self._rng, silent_after_s, admin=admin)
         self._window = Window()
         self._any_node_window = Window()
-        #: Of any request; None once one succeeds.
-        self._last_failure: QcoreError | None = None
+        #: The kind and text of the last failed attempt of any request; None once one succeeds.
+        self._last_failure: tuple[type[QcoreError], str] | None = None
         self._timeout_s = timeout_s
         self._attempt_timeout_s = attempt_timeout_s
 
@@ -117,7 +117,7 @@ class Asking:
                     is_unknown = isinstance(error, OutcomeUnknown)
                     if not passing and (error.retryable or is_unknown):
                         self.endpoints.look_elsewhere(endpoint, error)  # also for the next request
-                        self._last_failure = error
+                        self._last_failure = (type(error), str(error))
                     if isinstance(error, NotLeader | Overloaded | TransportError):
                         window.failed(era)  # it came back at once, and would again and again
                     if repeatable and isinstance(error, OutcomeUnknown):
@@ -144,11 +144,11 @@ class Asking:
     def _not_sent(self) -> QcoreError:
         """Why a request never had its turn."""
         why = "too many requests of this client are under way: this one was never sent"
-        failure = self._last_failure
-        if failure is None:
+        if self._last_failure is None:
             return Overloaded.because(why, _NEVER_SENT_HINT_MS)
-        text = f"{why}; the last attempt of another: {failure}"
-        if isinstance(failure, TransportError):
+        kind, said = self._last_failure
+        text = f"{why}; the last attempt of another: {said}"
+        if issubclass(kind, TransportError):
             return TransportError(text)
         return Overloaded(text, _NEVER_SENT_HINT_MS)
 
