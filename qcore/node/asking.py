@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
 from typing import Any, Final, TypeAlias, TypeVar
 
-from qcore.errors import ChangeRefused, OutcomeUnknown, QcoreError, TransportError
-from qcore.node.endpoints import Endpoints, no_answer
+from qcore.errors import (
+    ChangeRefused,
+    NotLeader,
+    OutcomeUnknown,
+    Overloaded,
+    QcoreError,
+    TransportError,
+)
+from qcore.node.endpoints import Endpoints
 from qcore.node.remote import pause_after
-from qcore.transport.client import ClientConnection, ErrorReply, NotTaken
+from qcore.node.window import Window
+from qcore.transport.client import ErrorReply, NotTaken
 
 #: JSON as it comes off the wire; its shape depends on the message.
 Json: TypeAlias = Any
@@ -25,6 +32,9 @@ LEAST_ATTEMPT_S: Final = 0.05
 
 #: How often a message is sent to a node that closes each connection as idle.
 _ATTEMPTS_WHEN_IDLE: Final = 2
+
+#: When to come back with a request that never had its turn.
+_NEVER_SENT_HINT_MS: Final = 1000
 
 #: Refusals of a change that pass by themselves in a moment.
 _PASSING: Final = ("not_ready", "transferring", "pending")
@@ -59,43 +69,88 @@ class Asking:
     ) -> None:
         self._rng = Random()
         self.endpoints = Endpoints(endpoints, self._rng, silent_after_s, admin=admin)
+        self._window = Window()
+        self._any_node_window = Window()
+        #: The kind and text of the last failed attempt of any request; None once one succeeds.
+        self._last_failure: tuple[type[QcoreError], str] | None = None
         self._timeout_s = timeout_s
         self._attempt_timeout_s = attempt_timeout_s
 
     async def retried(
-        self, ask: Callable[[str, float], Awaitable[_T]], *, repeatable: bool = False
+        self,
+        ask: Callable[[str, float], Awaitable[_T]],
+        *,
+        repeatable: bool = False,
+        any_node: bool = False,
     ) -> _T:
         """Ask one node after the other until one answers, or refuses for a reason that will not pass.
 
         Args:
             ask: sends the request to a node that has so many seconds left.
+            any_node: it needs no leader, and does not wait behind requests that do.
             repeatable: an unknown outcome is no reason to stop: to ask again cannot apply it twice.
         """
-        deadline = time.monotonic() + self._timeout_s
+        window = self._any_node_window if any_node else self._window
+        began = window.begin()
+        deadline = began + self._timeout_s
         pause = _BACKOFF_FIRST_S
         unknown: OutcomeUnknown | None = None  # an earlier attempt may have taken effect
         answered: QcoreError | None = None
-        while True:
-            endpoint = self.endpoints.choose()
-            try:
-                left_s = max(LEAST_ATTEMPT_S, deadline - time.monotonic())
-                return await ask(endpoint, min(left_s, self._attempt_timeout_s))
-            except QcoreError as error:
-                passing = isinstance(error, ChangeRefused) and error.name in _PASSING
-                is_unknown = isinstance(error, OutcomeUnknown)
-                if not passing and (error.retryable or is_unknown):
-                    self.endpoints.look_elsewhere(endpoint, error)  # also for the next request
-                if repeatable and isinstance(error, OutcomeUnknown):
-                    unknown = error
-                elif not (error.retryable or passing):
-                    raise
-                answered = _answer(error, answered)
-                pause = min(pause * 2, _BACKOFF_LAST_S)
-                delay = pause_after(error, pause, self._rng)
-                if time.monotonic() + delay >= deadline:
-                    # That the last attempt was refused says nothing of the ones before.
-                    raise unknown or answered or error from None
-            await asyncio.sleep(delay)
+        last: QcoreError | None = None
+        has_place = False
+        try:
+            while True:
+                if not has_place:
+                    has_place = await window.enter(deadline, again=last is not None)
+                    if not has_place:
+                        final = unknown or answered or last or self._not_sent()
+                        raise _tried(final, window.now() - began)
+                endpoint, era = self.endpoints.choose(), window.era
+                try:
+                    left_s = max(LEAST_ATTEMPT_S, deadline - window.now())
+                    result = await ask(endpoint, min(left_s, self._attempt_timeout_s))
+                    window.succeeded()
+                    self._last_failure = None
+                    return result
+                except QcoreError as error:
+                    passing = isinstance(error, ChangeRefused) and error.name in _PASSING
+                    is_unknown = isinstance(error, OutcomeUnknown)
+                    if not passing and (error.retryable or is_unknown):
+                        self.endpoints.look_elsewhere(endpoint, error)  # also for the next request
+                        self._last_failure = (type(error), str(error))
+                    if isinstance(error, NotLeader | Overloaded | TransportError):
+                        window.failed(era)  # it came back at once, and would again and again
+                    if repeatable and isinstance(error, OutcomeUnknown):
+                        unknown = error
+                    elif not (error.retryable or passing):
+                        raise
+                    last, answered = error, _answer(error, answered)
+                    pause = min(pause * 2, _BACKOFF_LAST_S)
+                    delay = pause_after(error, pause, self._rng)
+                    if window.now() + delay >= deadline:
+                        # That the last attempt was refused says nothing of the ones before.
+                        raise _tried(unknown or answered or error, window.now() - began) from None
+                if window.is_crowded():
+                    # Too many to be repeated all at once: it waits until others succeed.
+                    window.leave()
+                    has_place = False
+                else:
+                    await asyncio.sleep(delay)
+        finally:
+            if has_place:
+                window.leave()
+            window.end()
+
+    def _not_sent(self) -> QcoreError:
+        """Why a request never had its turn."""
+        why = "too many requests of this client are under way: this one was never sent"
+        if self._last_failure is None:
+            return Overloaded.because(why, _NEVER_SENT_HINT_MS)
+        kind, said = self._last_failure
+        text = f"{why}; the last attempt of another: {said}"
+        if issubclass(kind, TransportError):
+            return TransportError(text)
+        return Overloaded(text, _NEVER_SENT_HINT_MS)
 
     async def send(
         self,
@@ -117,11 +172,14 @@ class Asking:
             OutcomeUnknown: it did not answer.
             RemoteProtocolError: it did not understand.
         """
-        deadline = time.monotonic() + left_s
+        window, endpoints = self._window, self.endpoints
+        deadline = window.begin() + left_s
         try:
             for attempt in itertools.count(1):
-                connection = await self._connect(endpoint, left_s, patience_s)
-                left_s = max(LEAST_ATTEMPT_S, deadline - time.monotonic())
+                connection = endpoints.connected(endpoint)
+                if connection is None:
+                    connection = await endpoints.connect(endpoint, left_s, patience_s)
+                    left_s = max(LEAST_ATTEMPT_S, deadline - window.now())
                 try:
                     return await connection.request(name, fields, timeout_s=left_s)
                 except NotTaken:
@@ -132,18 +190,17 @@ class Asking:
                 raise
             text = f"{error}: the node at {endpoint} runs an older qcore, which has no such request: upgrade it first"
             raise ErrorReply(text, error.detail()) from None
+        finally:
+            window.end()
         raise AssertionError("the loop ends by itself")
-
-    async def _connect(
-        self, endpoint: str, left_s: float, patience_s: float | None
-    ) -> ClientConnection:
-        try:
-            async with asyncio.timeout(left_s):
-                return await self.endpoints.connect(endpoint, patience_s)
-        except TimeoutError:
-            raise TransportError(no_answer(endpoint, left_s)) from None
 
 
 def _answer(error: QcoreError, before: QcoreError | None) -> QcoreError | None:
     """What a node said last: that says more than that yet another node cannot be reached."""
     return before if isinstance(error, TransportError) else error
+
+
+def _tried(error: QcoreError, tried_s: float) -> QcoreError:
+    """The final error, which says how long was tried."""
+    error.args = (f"{error} (tried for {tried_s:.3g} s)",)
+    return error

@@ -220,7 +220,9 @@ class QcoreClient:
         async def ask(endpoint: str, left_s: float) -> Json:
             return await self._attempt(endpoint, fields, repeatable, left_s)
 
-        return await self._asking.retried(ask, repeatable=repeatable)
+        # A mapping is a stale read.
+        any_node = isinstance(consistency, Mapping)
+        return await self._asking.retried(ask, repeatable=repeatable, any_node=any_node)
 
     async def _value(
         self, command: str, fields: Mapping[str, Json] | str, consistency: Json = None
@@ -434,7 +436,7 @@ class QcoreClient:
             known = metrics["membership_config"]["membership"]["nodes"].get(str(leader), {})
             raise NotLeader(leader, known.get("addr"))
 
-        return await self._asking.retried(ask)
+        return await self._asking.retried(ask, any_node=True)
 
     async def session_request(self, name: str, fields: Mapping[str, Json]) -> Json:
         """`OpenSession`, `KeepSession` or `CloseSession`, repeated until it is answered.
@@ -488,7 +490,7 @@ class QcoreClient:
     async def get_metrics(self, endpoint: str | None = None) -> dict[str, Json]:
         """The metrics object of one node; of any one that answers if none is named."""
         if endpoint is None:
-            return await self._asking.retried(self._metrics_of)
+            return await self._asking.retried(self._metrics_of, any_node=True)
         reply = await self.request(endpoint, "GetMetrics", {})
         metrics: dict[str, Json] = reply["response"]
         return metrics

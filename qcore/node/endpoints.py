@@ -13,15 +13,14 @@ from random import Random
 from typing import Final
 
 from qcore.errors import ConfigError, NotLeader, QcoreError, TransportError
+from qcore.node.dial import Dial
 from qcore.shown import cut
 from qcore.transport.address import parse_address
 from qcore.transport.client import ClientConnection
 from qcore.transport.limits import TransportLimits
-from qcore.transport.resolver import resolver
 
-#: How long an attempt to connect may take. It goes on while requests are sent elsewhere.
-_CONNECT_TIMEOUT_S: Final = 5.0
-#: How long a request waits for it if there is another node to ask, and if there is none.
+#: How long an attempt to connect may take until requests wait for it no longer: if there is another node to ask, and if
+#: there is none. It goes on meanwhile.
 _SHORT_PATIENCE_S: Final = 0.5
 PATIENCE_S: Final = 2.0
 #: The pause between two attempts to reach a suspected node.
@@ -67,14 +66,14 @@ class Endpoints:
         self._limits = replace(TransportLimits(), silent_after_s=silent_after_s)
         self._admin = admin
         self._connections: dict[str, ClientConnection] = {}
-        self._connecting: dict[str, asyncio.Task[ClientConnection]] = {}
+        self._dials: dict[str, Dial] = {}
         #: Suspected nodes, and when they may be dialled again.
         self._suspected: dict[str, float] = {}
 
     async def close(self) -> None:
         """Close every connection; requests in progress fail."""
-        for task in self._connecting.values():
-            task.cancel()
+        for dial in self._dials.values():
+            dial.cancel()
         connections, self._connections = list(self._connections.values()), {}
         await asyncio.gather(*(connection.close(_CLOSE_S) for connection in connections))
 
@@ -110,7 +109,7 @@ class Endpoints:
         if again_at is None:
             return False
         now = asyncio.get_running_loop().time()
-        if now >= again_at and endpoint not in self._connecting:
+        if now >= again_at and endpoint not in self._dials:
             self._suspected[endpoint] = now + _PROBE_PAUSE_S
             self._dial(endpoint)
         return True
@@ -120,48 +119,47 @@ class Endpoints:
 
     # -- connections ---------------------------------------------------------------------------------
 
-    async def connect(self, endpoint: str, patience_s: float | None = None) -> ClientConnection:
+    def connected(self, endpoint: str) -> ClientConnection | None:
+        """The open connection to a node, if there is one."""
+        connection = self._connections.get(endpoint)
+        return connection if connection is not None and connection.is_open else None
+
+    async def connect(
+        self, endpoint: str, left_s: float, patience_s: float | None = None
+    ) -> ClientConnection:
         """The connection to a node, opened if need be; concurrent callers share the attempt.
 
         Args:
             endpoint: the node.
-            patience_s: how long to wait for it; None: not for long if there is another node to ask.
+            left_s: how long the caller may wait.
+            patience_s: how long an attempt may have taken, until it is waited for no longer; None: not long if there
+                is another node to ask.
 
         Raises:
             TransportError: the node cannot be reached.
         """
-        connection = self._connections.get(endpoint)
-        if connection is not None and connection.is_open:
+        connection = self.connected(endpoint)
+        if connection is not None:
             return connection
         if patience_s is None:
             patience_s = _SHORT_PATIENCE_S if self._others(endpoint) else PATIENCE_S
-        task = self._dial(endpoint)
-        try:
-            async with asyncio.timeout(patience_s):
-                return await asyncio.shield(task)
-        except TimeoutError:
-            self._suspect(endpoint)
-            raise TransportError(no_answer(endpoint, patience_s)) from None
+        return await self._dial(endpoint).wait(patience_s, left_s)
 
-    def _dial(self, endpoint: str) -> asyncio.Task[ClientConnection]:
-        task = self._connecting.get(endpoint)
-        if task is None:
-            task = asyncio.ensure_future(self._open(endpoint))
-            self._connecting[endpoint] = task
-            task.add_done_callback(lambda done: self._connected(endpoint, done))
-        return task
+    def _dial(self, endpoint: str) -> Dial:
+        dial = self._dials.get(endpoint)
+        if dial is None:
+            dial = self._dials[endpoint] = Dial(endpoint, self._open, self._suspect, self._dialled)
+        return dial
 
-    def _connected(self, endpoint: str, task: asyncio.Task[ClientConnection]) -> None:
-        self._connecting.pop(endpoint, None)
-        if not task.cancelled():
-            task.exception()  # looked at, also if everybody who waited has given up
+    def _dialled(self, endpoint: str) -> None:
+        self._dials.pop(endpoint, None)
 
-    async def _open(self, endpoint: str) -> ClientConnection:
+    async def _open(self, endpoint: str, timeout_s: float) -> ClientConnection:
         address = parse_address(endpoint, "endpoint")
         connection = await ClientConnection.connect(
             address.host,
             address.port,
-            timeout_s=_CONNECT_TIMEOUT_S,
+            timeout_s=timeout_s,
             limits=self._limits,
             admin=self._admin,
         )
@@ -178,11 +176,3 @@ class Endpoints:
         }
         self._connections[endpoint] = connection
         return connection
-
-
-def no_answer(endpoint: str, waited_s: float) -> str:
-    """What to say of a node to which there is no connection after so long."""
-    text = f"no answer from {endpoint} within {waited_s:.3g} s"
-    if resolver.is_busy_with(parse_address(endpoint, "endpoint").host):
-        return f"{text}: the name service has not answered yet"
-    return text

@@ -29,6 +29,7 @@ from qcore.transport.outgoing import (
     open_connection,
 )
 from qcore.transport.reply_errors import ErrorReply
+from qcore.transport.running_time import RunningTime
 
 logger = logging.getLogger("qcore.transport")
 
@@ -54,7 +55,7 @@ class NotTaken(TransportError):
 
 @dataclass(slots=True)
 class _Waiting:
-    """A request without its reply yet."""
+    """A request without its reply yet. `deadline` is in seconds of this process's running time."""
 
     reply: asyncio.Future[dict[str, JsonValue]]
     began: float
@@ -80,6 +81,7 @@ class ClientConnection:
         self._liveness = Liveness(wire, limits.probe_after_s, limits.silent_after_s)
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[str, _Waiting] = {}
+        self._time = RunningTime()
         self._sweeper: asyncio.TimerHandle | None = None
         self._ids = itertools.count(1)
         self._last_reply_s = 0.0
@@ -122,6 +124,8 @@ class ClientConnection:
     ) -> dict[str, JsonValue]:
         """Send `{type_name: {"id": ..., **fields}}` and return the reply's value.
 
+        Of the time in which this process stood still, little counts for `timeout_s`.
+
         The value holds `id`, `response` and perhaps `detail`. An `Err` in `response` is returned, not
         raised: `qcore.transport.reply_errors.raise_for_error` does that.
 
@@ -144,10 +148,12 @@ class ClientConnection:
         self._wire.send_encoded(data)
         reply: asyncio.Future[dict[str, JsonValue]] = self._loop.create_future()
         now = self._loop.time()
-        self._waiting[request_id] = _Waiting(reply, now, now + timeout_s, type_name)
         if self._sweeper is None:
+            self._time.begin(now)
             self._liveness.begin(now)
             self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+        deadline = self._time.at(now) + timeout_s
+        self._waiting[request_id] = _Waiting(reply, now, deadline, type_name)
         try:
             return await reply
         finally:
@@ -222,8 +228,9 @@ class ClientConnection:
         """Fail what has waited for too long. One timer for all: one for each would cost more than it."""
         self._sweeper = None
         now = self._loop.time()
+        running_s = self._time.look(now)
         for waiting in self._waiting.values():
-            if waiting.deadline <= now and not waiting.reply.done():
+            if waiting.deadline <= running_s and not waiting.reply.done():
                 waiting.reply.set_exception(
                     OutcomeUnknown(
                         f"{self.remote} did not reply to {waiting.type_name} in time: it may or may not "

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-#: A look that comes so much later than the one before shows that this process itself stood still.
-_STOOD_STILL_S: Final = 0.25
+from qcore.transport.running_time import STOOD_STILL_S
 
 #: Fewer bytes than this are taken by the other machine's kernel even if nobody reads them: no sign of life.
 _MUCH_UNTAKEN: Final = 64 * 1024
@@ -58,7 +57,7 @@ class Liveness:
     def is_dead(self, now: float) -> bool:
         """Look, every few milliseconds while somebody waits; pings when it is time for that."""
         line = self._line
-        late, self._looked_at = now - self._looked_at > _STOOD_STILL_S, now
+        late, self._looked_at = now - self._looked_at > STOOD_STILL_S, now
         if late or line.last_received >= self._counts_from:
             self._counts_from = now if late else line.last_received
             self._pinged = False

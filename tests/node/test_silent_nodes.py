@@ -250,7 +250,9 @@ def test_the_timeout_of_an_operation_holds_although_the_only_node_is_dead() -> N
         async with node() as dead, QcoreClient([dead.address], timeout_s=0.6) as client:
             dead.stop()
             began = time.monotonic()
-            with pytest.raises(TransportError, match="no answer from"):
+            with pytest.raises(
+                TransportError, match=r"no answer from .* within 0\.[4-9].*tried for"
+            ):
                 await client.perform(READ)
             assert time.monotonic() - began < 1.8
 

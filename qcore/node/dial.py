@@ -1,0 +1,133 @@
+"""One attempt to connect to a node, which all who want the connection wait for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from qcore.errors import TransportError
+from qcore.transport.address import parse_address
+from qcore.transport.client import ClientConnection
+from qcore.transport.resolver import resolver
+from qcore.transport.running_time import RunningTime
+
+#: How often those who wait are looked over, and what one look counts at most. A dial needs several turns of the event
+#: loop: while they are slow because this process is busy, the node is not to blame.
+_LOOK_S: Final = 0.02
+_COUNTED_S: Final = 0.05
+
+#: How long an attempt may take.
+_CONNECT_TIMEOUT_S: Final = 5.0
+
+
+class Dial:
+    """A connection that is being opened.
+
+    Patience is counted from when the attempt has begun, by one timer for all, and only while this process runs.
+
+    Args:
+        endpoint: the node.
+        connect: opens the connection to a node in so many seconds.
+        given_up: called when somebody's patience has ended.
+        ended: called at the end of the attempt, whatever it is.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        connect: Callable[[str, float], Awaitable[ClientConnection]],
+        given_up: Callable[[str], None],
+        ended: Callable[[str], None],
+    ) -> None:
+        self._endpoint = endpoint
+        self._connect = connect
+        self._given_up = given_up
+        self._ended = ended
+        self._loop = asyncio.get_running_loop()
+        self._time = RunningTime(_COUNTED_S)
+        self._counted_s = 0.0
+        self._began = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        #: Who waits: the patience, and the counted second at which the own time is over.
+        self._waiting: dict[asyncio.Future[ClientConnection], tuple[float, float]] = {}
+        # Its own task: it goes on although everybody who waited has given up.
+        self._task = asyncio.ensure_future(self._run())
+        self._task.add_done_callback(self._done)
+
+    def cancel(self) -> None:
+        """End the attempt, and with it those who wait."""
+        self._task.cancel()
+
+    async def wait(self, patience_s: float, left_s: float) -> ClientConnection:
+        """The connection.
+
+        Args:
+            patience_s: how long the attempt may take, from its beginning.
+            left_s: how long the caller may wait.
+
+        Raises:
+            TransportError: the node cannot be reached, or has not answered in this time.
+        """
+        # Not `shield`: to leave it costs a search among all who wait.
+        mine: asyncio.Future[ClientConnection] = self._loop.create_future()
+        self._waiting[mine] = (patience_s, self._counted_s + left_s)
+        try:
+            return await mine
+        finally:
+            self._waiting.pop(mine, None)
+
+    async def _run(self) -> ClientConnection:
+        self._began = began = self._loop.time()
+        self._time.begin(began)
+        self._timer = self._loop.call_later(_LOOK_S, self._look)
+        while True:
+            try:
+                return await self._connect(self._endpoint, _CONNECT_TIMEOUT_S)
+            except TransportError:
+                now = self._loop.time()
+                stood_still_s = now - began - self._time.at(now)
+                if stood_still_s < _CONNECT_TIMEOUT_S / 2:
+                    raise
+                began += stood_still_s  # the attempt had no time: another one
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        self._timer = self._loop.call_later(_LOOK_S, self._look)
+        counted_s = self._counted_s = self._time.look(now)
+        over = [
+            (mine, counted_s >= patience_s)
+            for mine, (patience_s, until) in self._waiting.items()
+            if counted_s >= patience_s or counted_s >= until
+        ]
+        if not over:
+            return
+        if any(is_silent for _, is_silent in over):
+            self._given_up(self._endpoint)
+        text = self._no_answer(now - self._began)
+        for mine, _ in over:
+            if not mine.done():
+                mine.set_exception(TransportError(text))
+
+    def _no_answer(self, waited_s: float) -> str:
+        text = f"no answer from {self._endpoint} within {waited_s:.3g} s"
+        if resolver.is_busy_with(parse_address(self._endpoint, "endpoint").host):
+            return f"{text}: the name service has not answered yet"
+        return text
+
+    def _done(self, task: asyncio.Task[ClientConnection]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._ended(self._endpoint)
+        error = None if task.cancelled() else task.exception()
+        for mine in self._waiting:
+            if mine.done():
+                continue
+            if task.cancelled():
+                mine.cancel()
+            elif isinstance(error, TransportError):
+                mine.set_exception(TransportError(str(error)))  # each its own, to be extended
+            elif error is not None:
+                mine.set_exception(error)
+            else:
+                mine.set_result(task.result())
