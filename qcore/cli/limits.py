@@ -86,6 +86,16 @@ TRANSPORT: Final = limits_of(
 #: All of them.
 LIMITS: Final = [*limits_of(NodeConfig, NODE_LIMITS), *TRANSPORT]
 
+#: The option of each number that the configuration's errors name. Not of a field that is a plain word too.
+_FLAGS: Final = {
+    name: "--" + name.replace("_", "-")
+    for name in (
+        *(limit.name for limit in LIMITS),
+        *(each.name for each in fields(NodeConfig) if isinstance(each.default, int)),
+    )
+    if "_" in name
+}
+
 
 def with_limits(command: F) -> F:
     """Give a command, which takes them as `**limits`, an option for each limit."""
@@ -106,7 +116,8 @@ def with_limits(command: F) -> F:
 
 
 def _option(limit: Limit) -> Any:  # typer's class of options has no name that is public
-    least = 0 if limit.name in OR_NEVER or isinstance(limit.default, float) else 1
+    # Of the other times `TransportLimits` refuses 0: an option's range can only say from where on, inclusive.
+    least = 1 if isinstance(limit.default, int) else 0 if limit.name in OR_NEVER else None
     return typer.Option(limit.flag, envvar=limit.variable, min=least, help=_with_flags(limit.text))
 
 
@@ -138,8 +149,7 @@ def naming_flags(make: Callable[[], _T]) -> _T:
 
 def _with_flags(text: str) -> str:
     """The text with the option in the place of each field."""
-    flags = {limit.name: limit.flag for limit in LIMITS}
-    return re.sub(r"\b\w+\b", lambda word: flags.get(word[0], word[0]), text)
+    return re.sub(r"\b\w+\b", lambda word: _FLAGS.get(word[0], word[0]), text)
 
 
 class LimitsApart(TyperCommand):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from qcore.errors import ConfigError
+
+#: Entries in one append. The bounds of what a node takes from its peers are made for it (`qcore.transport.scan`).
+MAX_BATCH_BYTES: Final = 256 * 1024
 
 
 @dataclass(slots=True, frozen=True)
@@ -75,7 +79,7 @@ class RaftConfig:
     check_quorum: bool = True
     max_inflight_messages: int = 16
     max_inflight_bytes: int = 1024 * 1024
-    max_batch_bytes: int = 256 * 1024
+    max_batch_bytes: int = MAX_BATCH_BYTES
     max_uncommitted_bytes: int = 64 * 1024 * 1024
     max_snapshot_chunk: int = 256 * 1024
     max_snapshot_size: int = 4 * 1024 * 1024 * 1024

@@ -64,6 +64,7 @@ class Codec:
 
     Attributes:
         registry, bounds: the same.
+        peer_bounds: what one frame of a peer may hold.
 
     Raises:
         TypeError: a class of the registry is not a dataclass with an `id`, or stands there twice.
@@ -72,7 +73,9 @@ class Codec:
     def __init__(self, registry: Mapping[str, type], bounds: FrameBounds | None = None) -> None:
         self.registry = dict(registry)
         self.bounds = bounds or FrameBounds.for_commands(DEFAULT_COMMAND_BYTES)
+        self.peer_bounds = FrameBounds.for_peers()
         self._harmless_bytes = self.bounds.harmless_bytes
+        self._harmless_peer_bytes = self.peer_bounds.harmless_bytes
         self._encoders: dict[type, _Encoder] = {}
         for name, cls in registry.items():
             names = {field.name for field in fields(cls)}
@@ -99,15 +102,16 @@ class Codec:
 
         Args:
             data: the frame's payload.
-            from_peer: trust the sender: do not count what is in the frame (see `bounds`), and do not refuse objects
-                with a key twice (the last one counts), which costs as much again as the validation.
+            from_peer: other bounds hold (see `peer_bounds`), and objects with a key twice are not refused (the last
+                one counts), which costs as much again as the validation.
         """
         one, many = self._one, self._many
-        if len(data) > self._harmless_bytes and not from_peer:
-            refused = self._refuse_unparsed(data)
+        if len(data) > (self._harmless_peer_bytes if from_peer else self._harmless_bytes):
+            refused = self._refuse_unparsed(data, self.peer_bounds if from_peer else self.bounds)
             if refused is not None:
                 return [refused]
-            one, many = self._validators.one_request, self._validators.many_requests
+            if not from_peer:
+                one, many = self._validators.one_request, self._validators.many_requests
         self._unknown.seen = 0
         try:
             if data[:1] == b"{" or not _is_array(data):
@@ -138,10 +142,10 @@ class Codec:
         small = len(data) <= self._harmless_bytes
         return self._malformed(self._id_of_one(data) if small else _cheap_head(data), problem)
 
-    def _refuse_unparsed(self, data: bytes | bytearray) -> Malformed | None:
+    def _refuse_unparsed(self, data: bytes | bytearray, bounds: FrameBounds) -> Malformed | None:
         """The answer to a large frame that is not worth parsing."""
         head = _cheap_head(data)
-        excess = find_excess(data, self.bounds)
+        excess = find_excess(data, bounds)
         if excess is not None:
             malformed = self._malformed(head, Problem("", excess.text()))
             malformed.reply.detail = {
@@ -196,6 +200,10 @@ class Codec:
         """Of a frame that is one envelope."""
         if _is_array(data):
             return None  # to be told so by the validator would cost a copy of all of it
+        if len(data) > self._harmless_bytes:
+            head = _cheap_head(data)
+            if head is not None and None not in [body["id"] for body in head.values()]:
+                return head  # to parse such a frame again takes long
         try:
             return self._validators.id_of_one.validate_json(data)
         except ValidationError:

@@ -60,8 +60,8 @@ class TransportLimits:
         max_client_requests: of a client: requests on one connection that wait for replies; beyond it `Overloaded`.
 
     Raises:
-        ConfigError: a value is not positive, or `dead_after_s` leaves no time to answer a ping; the
-            message names it.
+        ConfigError: a value is not positive or not finite, `dead_after_s` leaves no time to answer a ping, or
+            `backoff_max_s` is below `backoff_min_s`; the message names it.
     """
 
     max_frame_bytes: int = 16 * MIB
@@ -91,10 +91,15 @@ class TransportLimits:
         for field in fields(self):
             value, or_never = getattr(self, field.name), field.name in OR_NEVER
             if not (0 < value < math.inf or (value == 0 and or_never)):
-                least = "at least 0" if or_never else "positive"
+                least = "positive and finite, or 0 for never" if or_never else "positive and finite"
                 raise ConfigError(f"{field.name} is {value}; it must be {least}")
         if self.dead_after_s <= self.ping_interval_s:
             raise ConfigError(
                 f"dead_after_s ({self.dead_after_s}) must be above ping_interval_s "
                 f"({self.ping_interval_s}): a ping needs time to be answered"
+            )
+        if self.backoff_max_s < self.backoff_min_s:
+            raise ConfigError(
+                f"backoff_max_s ({self.backoff_max_s}) is below backoff_min_s ({self.backoff_min_s}): "
+                "the pause grows from one to the other"
             )

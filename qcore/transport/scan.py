@@ -1,24 +1,36 @@
 """How much is in a frame, counted before it is parsed.
 
 Parsing costs time and memory for each value, not for each byte: 6 MiB of `[{},{},...]` cost a hundred times as much
-as a text of 6 MiB. So a frame of a client is counted first. Counting bytes is cheap, and gives an upper bound, because
+as a text of 6 MiB. So a large frame is counted first. Counting bytes is cheap, and gives an upper bound, because
 what looks like a value may stand in a text. Only where the upper bound is too large are the texts left out.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from operator import add
 from typing import NamedTuple, Self
 
+from qcore.core.config import MAX_BATCH_BYTES
+from qcore.core.entry import ENTRY_OVERHEAD_BYTES
 from qcore.transport.limits import KIB
 from qcore.transport.wire import MAX_ID_LENGTH
 
 #: What is given to `bytes.translate` to count by deleting.
 _VALUES = b",[{"
 _DIGITS = b"0123456789"
-_ANY = _VALUES + _DIGITS + b":\\"
+_STRUCTURE = _VALUES + b':"'
+
+#: What an object or list adds to `FrameBounds.total` beside the value that it is: an empty object takes a parser 500
+#: bytes, an empty list as much time as three texts.
+_CONTAINER = 3
+#: The same for a text: each becomes an object of its own, and to find where it ends takes time too.
+_TEXT = 2
+
+#: Entries of an append, if all are empty.
+_ENTRIES = MAX_BATCH_BYTES // ENTRY_OVERHEAD_BYTES
 
 #: Texts are left out of so much at once, bytes: it bounds the memory that this takes.
 _PART_BYTES = 64 * KIB
@@ -35,7 +47,7 @@ _HEAD_BYTES = 8 * KIB
 
 @dataclass(slots=True, frozen=True)
 class FrameBounds:
-    """What one frame of a client may hold, white space and the content of texts aside.
+    """What one frame may hold, white space and the content of texts aside.
 
     Attributes:
         values: commas, and beginnings of objects and lists.
@@ -43,6 +55,8 @@ class FrameBounds:
         keys: colons.
         escapes: backslashes.
         digits: of numbers.
+        total: values, keys, two for each text (a key is one too), and three for each object or list. A frame with
+            as much as it may have of each of them would cost several times as much as any command.
     """
 
     values: int
@@ -50,6 +64,7 @@ class FrameBounds:
     keys: int
     escapes: int
     digits: int
+    total: int
 
     @classmethod
     def for_commands(cls, max_command_bytes: int) -> Self:
@@ -61,24 +76,37 @@ class FrameBounds:
         return cls(
             # `0,` is the shortest value of a list.
             values=max_command_bytes // 2 + 64 * KIB,
-            # `{"typ":"T","id":0},` is the shortest object of the store's requests.
-            containers=max_command_bytes // 16 + 32 * KIB,
+            # `{"typ":"T","id":0},` is the shortest object of the store's requests: 19 bytes, and 14 of `total`.
+            containers=max_command_bytes // 18 + 16 * KIB,
             keys=max_command_bytes // 9 + 16 * KIB,
             # Every byte of a text may be written as an escape.
             escapes=max_command_bytes + 64 * KIB,
             digits=max_command_bytes + 64 * KIB,
+            total=max_command_bytes * 3 // 4 + 96 * KIB,
+        )
+
+    @classmethod
+    def for_peers(cls) -> Self:
+        """Bounds for members of the cluster: twice or more of what an append of nothing but empty entries holds.
+
+        Nothing else that a member sends holds more. Commands, results and pieces of snapshots are texts, of which the
+        size of a frame is the bound.
+        """
+        return cls(
+            values=24 * _ENTRIES,
+            containers=24 * _ENTRIES,
+            keys=24 * _ENTRIES,
+            escapes=sys.maxsize,
+            digits=160 * _ENTRIES,
+            total=96 * _ENTRIES,
         )
 
     @property
     def harmless_bytes(self) -> int:
         """A frame of this size can exceed none of the bounds."""
         # The shortest key is `"":0`.
-        return min(self.values, self.containers, 4 * self.keys, self.escapes, self.digits)
-
-    @property
-    def least(self) -> int:
-        """The smallest of the bounds."""
-        return min(self.values, self.containers, self.keys, self.escapes, self.digits)
+        most = self.total // (1 + _CONTAINER)
+        return min(self.values, self.containers, 4 * self.keys, self.escapes, self.digits, most)
 
 
 @dataclass(slots=True, frozen=True)
@@ -100,11 +128,13 @@ def find_excess(data: bytes | bytearray, bounds: FrameBounds) -> Excess | None:
     """
     if len(data) <= bounds.harmless_bytes:
         return None
-    if len(data) - len(data.translate(None, _ANY)) <= bounds.least:
-        return None
-    if data.count(b"\\") > bounds.escapes:
+    if len(data) > bounds.escapes and data.count(b"\\") > bounds.escapes:
         return Excess("escapes in texts", bounds.escapes)
-    if _excess(_count(data), bounds) is None:
+    if _is_sparse(data, bounds) and (
+        len(data) <= bounds.digits or _number_of(data, _DIGITS) <= bounds.digits
+    ):
+        return None
+    if _excess(_count(data), data.count(b'"') // 2 + 1, bounds) is None:
         return None
     # Removing the pairs first leaves a backslash before a quote only where the quote is part of a text.
     plain = data.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in data else data
@@ -114,7 +144,7 @@ def find_excess(data: bytes | bytearray, bounds: FrameBounds) -> Excess | None:
         parts = plain[start : start + _PART_BYTES].split(b'"')
         totals = totals.plus(_count(b"".join(parts[quotes & 1 :: 2])))
         quotes += len(parts) - 1
-        excess = _excess(totals, bounds)
+        excess = _excess(totals, (quotes + 1) // 2, bounds)
         if excess is not None:
             return excess
         if quotes // 2 > totals.values + totals.keys + 1:
@@ -148,18 +178,35 @@ class _Counts(NamedTuple):
         return _Counts(*map(add, self, other))
 
 
+def _is_sparse(data: bytes | bytearray, bounds: FrameBounds) -> bool:
+    """Whether so little is in it that it exceeds no bound but those of escapes and digits, whatever each byte is.
+
+    The common answer of honest frames, for which this passes over the data once or twice.
+    """
+    least = min(bounds.values, bounds.containers, bounds.keys)
+    most = _number_of(data, _STRUCTURE)
+    if most <= min(least, bounds.total // (1 + _CONTAINER)):
+        return True
+    quotes = data.count(b'"')
+    most -= quotes
+    return most <= least and (1 + _CONTAINER) * most + _TEXT * (quotes // 2) < bounds.total
+
+
 def _count(data: bytes | bytearray) -> _Counts:
     """As if nothing stood in a text."""
-    size = len(data)
     return _Counts(
-        values=size - len(data.translate(None, _VALUES)),
+        values=_number_of(data, _VALUES),
         containers=data.count(b"[") + data.count(b"{"),
         keys=data.count(b":"),
-        digits=size - len(data.translate(None, _DIGITS)),
+        digits=_number_of(data, _DIGITS),
     )
 
 
-def _excess(counts: _Counts, bounds: FrameBounds) -> Excess | None:
+def _number_of(data: bytes | bytearray, characters: bytes) -> int:
+    return len(data) - len(data.translate(None, characters))
+
+
+def _excess(counts: _Counts, texts: int, bounds: FrameBounds) -> Excess | None:
     if counts.containers > bounds.containers:
         return Excess("objects and lists", bounds.containers)
     if counts.values > bounds.values:
@@ -168,4 +215,7 @@ def _excess(counts: _Counts, bounds: FrameBounds) -> Excess | None:
         return Excess("keys", bounds.keys)
     if counts.digits > bounds.digits:
         return Excess("digits of numbers", bounds.digits)
+    total = counts.values + _CONTAINER * counts.containers + counts.keys + _TEXT * texts
+    if total > bounds.total:
+        return Excess("values, keys and texts together", bounds.total)
     return None

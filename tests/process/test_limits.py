@@ -190,7 +190,14 @@ def test_every_field_has_its_option_and_a_text_of_its_own() -> None:
     [
         (["--max-clients", "0"], "--max-clients"),
         (["--ping-interval-s", "20"], "--dead-after-s (15.0) must be above --ping-interval-s"),
-        (["--backoff-min-s", "0"], "--backoff-min-s is 0.0"),
+        (["--backoff-min-s", "0"], "--backoff-min-s is 0.0; it must be positive and finite"),
+        (["--idle-timeout-s", "inf"], "it must be positive and finite, or 0 for never"),
+        (["--backoff-min-s", "5"], "--backoff-max-s (1.0) is below --backoff-min-s (5.0)"),
+        (["--heartbeat-ms", "600"], "--heartbeat-ms (600) must be below --election-timeout-min-ms"),
+        (
+            ["--election-timeout-max-ms", "400"],
+            "--election-timeout-max-ms (400) is below --election-timeout-min-ms (500)",
+        ),
         (["--max-inflight-bytes", "1.5"], "--max-inflight-bytes"),
     ],
 )

@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
+from qcore.core.config import MAX_BATCH_BYTES
+from qcore.core.entry import Entry, Membership
+from qcore.core.log import RaftLog
+from qcore.core.messages import AppendEntries, InstallSnapshot
 from qcore.node.application import EntityPerform
+from qcore.replica import messages as replica_messages
 from qcore.store.requests import parse_request
 from qcore.transport import diagnosis, scan
 from qcore.transport.codec import Codec, Malformed
+from qcore.transport.connection import BATCH_MESSAGES
 from qcore.transport.limits import KIB, MIB, TransportLimits, frame_bytes_for
 from qcore.transport.scan import Excess, FrameBounds, find_excess, head_of
-from qcore.transport.schema import MAX_UNKNOWN_FIELDS
-from qcore.transport.wire import REGISTRY
+from qcore.transport.schema import MAX_ENVELOPES, MAX_UNKNOWN_FIELDS
+from qcore.transport.wire import REGISTRY, Forward, RaftAppend, RaftSnapshot
 from tests.documents import CHECKOUT
 from tests.transport.strategies import JSON_VALUES
 from tests.transport.support import CODEC, Perform
 
+TOGETHER = "values, keys and texts together"
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
-_AMPLE = FrameBounds(10**9, 10**9, 10**9, 10**9, 10**9)
+_AMPLE = FrameBounds(*[10**9] * 6)
+_NAMES = [each.name for each in fields(FrameBounds)]
 #: Texts with what could be taken for something else.
 _TRICKY = st.text(alphabet='a"\\[]{},:0é\n', max_size=12)
 _VALUES = st.recursive(
@@ -61,7 +69,9 @@ class SlowCounter:
         )
         self._lists(value)
         escapes = sum(match.group().count("\\") for match in _TEXT.finditer(text))
-        return FrameBounds(self.values, self.containers, self.keys, escapes, self.digits)
+        texts = len(_TEXT.findall(text))
+        total = self.values + 3 * self.containers + self.keys + 2 * texts
+        return FrameBounds(self.values, self.containers, self.keys, escapes, self.digits, total)
 
     def _object(self, pairs: list[tuple[str, JsonValue]]) -> list[tuple[str, JsonValue]]:
         self.containers += 1
@@ -92,7 +102,7 @@ def test_it_counts_what_a_parser_counts(value: JsonValue, way: dict[str, object]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scan, "_PART_BYTES", 5)  # every place is a border between parts once
         assert find_excess(data, exact) is None, "exactly what is allowed"
-        for name in ("values", "containers", "keys", "escapes", "digits"):
+        for name in _NAMES:
             count = getattr(exact, name)
             if count:
                 excess = find_excess(data, replace(_AMPLE, **{name: count - 1}))
@@ -106,7 +116,7 @@ def test_a_frame_that_is_too_small_to_be_looked_at_exceeds_nothing(
 ) -> None:
     text = json.dumps(value, **way)  # type: ignore[arg-type]  # the keywords of `_WAYS`
     exact = SlowCounter().count(text)
-    for name in ("values", "containers", "keys", "escapes", "digits"):
+    for name in _NAMES:
         size = len(text.encode())
         bounds = replace(_AMPLE, **{name: max(0, getattr(exact, name) - 1)})
         assert getattr(exact, name) == 0 or size > bounds.harmless_bytes
@@ -116,17 +126,19 @@ def test_a_frame_that_is_too_small_to_be_looked_at_exceeds_nothing(
 def test_nothing_that_is_no_json_makes_it_fail(data: bytes) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scan, "_PART_BYTES", 3)
-        find_excess(data, FrameBounds(0, 0, 0, 0, 0))
-        find_excess(data, FrameBounds(3, 3, 3, 3, 3))
+        find_excess(data, FrameBounds(*[0] * 6))
+        find_excess(data, FrameBounds(*[3] * 6))
         head_of(data)
 
 
 def test_what_stops_being_json_is_counted_up_to_there() -> None:
-    bounds = FrameBounds(10, 10, 10, 10, 10)
+    bounds = FrameBounds(*[10] * 6)
     assert find_excess(b"[" + b"{}," * 20 + b"nonsense", bounds) == Excess("objects and lists", 10)
     assert find_excess(b"[" + b"0," * 20 + b'"', bounds) == Excess("values", 10)
+    short = replace(_AMPLE, total=10)
+    assert find_excess(b'["","","",""' + b"nonsense", short) == Excess(TOGETHER, 10)
     # A parser stops at the second of these quotes; the rest must not take long.
-    assert find_excess(b'"' * MIB + b"," * 20, FrameBounds(*[10] * 5)) is None
+    assert find_excess(b'"' * MIB + b"," * 20, replace(bounds, total=MIB)) is None
 
 
 def test_no_json_text_is_taken_for_structure() -> None:
@@ -205,6 +217,8 @@ def only(frame: bytes, codec: Codec = CODEC) -> Malformed:
         (b"{" + b'"a":0,' * 200_000 + b'"a":0}', "keys"),
         (b'"' + b"\\n" * 1_200_000 + b'"', "escapes in texts"),
         (b"9" * 1_200_000, "digits of numbers"),
+        (b"[" + b'"x",' * 380_000 + b'"x"]', TOGETHER),
+        (b"[" + b"[]," * 60_000 + b'{"":"","":""},' * 14_000 + b"0," * 400_000 + b"0]", TOGETHER),
     ],
 )
 def test_a_frame_that_holds_too_much_is_not_parsed(
@@ -216,9 +230,108 @@ def test_a_frame_that_holds_too_much_is_not_parsed(
     assert what in reply.error
     assert reply.detail is not None
     assert (reply.detail["code"], reply.detail["what"]) == ("RemoteProtocolError", what)
-    assert reply.detail["limit"] > 90_000  # type: ignore[operator]  # a JSON value
+    assert reply.detail["limit"] > 70_000  # type: ignore[operator]  # a JSON value
     binary = CODEC.decode_binary(b'{"Perform":{"id":"12","request":' + body + b"}}").reply
     assert (binary.id, "binary" in binary.error) == ("12", True)
+
+
+@pytest.mark.parametrize(
+    ("frame", "what"),
+    [
+        (b"[" + b"{}," * 140_000 + b"{}]", "values"),
+        (b"[" * 140_000 + b"]" * 140_000, "objects and lists"),
+        (b'{"RaftVote":{"id":"12","x":[' + b"0," * 140_000 + b"0]}}", "values"),
+        (
+            b'{"RaftAppend":{"id":"12","request":{"entries":[' + b"{}," * 140_000 + b"{}]}}}",
+            "values",
+        ),
+        (
+            b'{"RaftVote":{"id":"12","x":[' + b'{"":{"":{"":0}}},' * 30_000 + b"0]}}",
+            TOGETHER,
+        ),
+        (b'{"RaftVote":{"id":"12",' + b'"":0,' * 140_000 + b'"":0}}', "values"),
+        (b'{"RaftVote":{"id":"12","x":' + b"9" * 900_000 + b"}}", "digits of numbers"),
+    ],
+)
+def test_a_peers_frame_that_holds_too_much_is_not_parsed(
+    frame: bytes, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CODEC, "_validators", None)
+    monkeypatch.setattr(CODEC, "_one", None)
+    monkeypatch.setattr(CODEC, "_many", None)
+    (malformed,) = CODEC.decode(frame, from_peer=True)
+    assert isinstance(malformed, Malformed)
+    assert what in malformed.reply.error
+    assert malformed.reply.id == "12" or frame.startswith(b"[")
+
+
+def appended(entries: list[Entry]) -> RaftAppend:
+    big = 2**63 - 1
+    return RaftAppend(
+        "i" * 99, AppendEntries(big, big, big, big, big, entries, big, big, True, big)
+    )
+
+
+def test_the_fullest_frames_of_peers_are_half_of_what_they_may_be() -> None:
+    """Also those of 0.1.0, and of a newer node that adds fields."""
+    big, bounds = 2**63 - 1, FrameBounds.for_peers()
+    half = FrameBounds(*[getattr(bounds, name) // 2 for name in _NAMES])
+    log = RaftLog()
+    log.append([Entry(index, big, "noop", "", big, big) for index in range(1, 7_001)])
+    empty = log.batch(1, MAX_BATCH_BYTES)
+    assert 5_000 < len(empty) < 7_000, "what bounds an append is its bytes"
+    command = json.dumps({"UpdateEntity": {"request": [{"a": ['"', "\\"]}] * 6}})
+    small = Entry(1, big, "command", command, big, big)
+    ids = tuple(range(big - 255, big))
+    members = Membership(
+        ids,
+        ids,
+        (),
+        ids,
+        tuple((each, "h" * 253 + ":65535") for each in ids),
+        "c" * 64,
+        ((big, big),) * 255,
+    )
+    topology = Entry(1, big, "command", json.dumps([{"a": "b"}] * 400_000), big, big)
+    frames = {
+        "empty entries": CODEC.encode(appended(empty)),
+        "small entries": CODEC.encode(appended([small] * (MAX_BATCH_BYTES // small.size_bytes()))),
+        "one large entry": CODEC.encode(appended([topology])),
+        "an array": b"[%b]" % b",".join([CODEC.encode(appended([small]))] * BATCH_MESSAGES),
+        "a piece of a snapshot": CODEC.encode(
+            RaftSnapshot(
+                "1",
+                InstallSnapshot(big, 1, big, big, big, members, big, big, big, command * 4_000),
+            )
+        ),
+        "a request": CODEC.encode(
+            Forward("1", replica_messages.Forward(big, "write", topology.data, big))
+        ),
+    }
+    for name, frame in frames.items():
+        assert find_excess(frame, half) is None, name
+    for name in ("empty entries", "small entries", "a piece of a snapshot"):
+        (message,) = CODEC.decode(frames[name], from_peer=True)
+        assert not isinstance(message, Malformed), name
+
+
+def test_many_small_commands_pass_together() -> None:
+    request = b'{"GetSchema":{"entity_type":"T"}}'
+    for size, body in ((1, b""), (KIB, b""), (MIB, b',"request":%b' % request)):
+        name = b"Perform" if body else b"GetMetrics"
+        envelope = b'{"%b":{"id":"%b"%b}}' % (name, b"i" * 36, body)
+        frame = b"[%b]" % b",".join([envelope] * MAX_ENVELOPES)
+        assert find_excess(frame, FrameBounds.for_commands(size)) is None
+
+
+def test_a_large_frame_with_a_fault_is_not_parsed_again_for_its_id(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    frame = b'{"GetMetrics":{"id":"12","x":"%b"}}' % (b"x" * 100_000)
+    validators = replace(CODEC._validators, id_of_one=None)  # type: ignore[arg-type]  # to parse would fail
+    monkeypatch.setattr(CODEC, "_validators", validators)
+    reply = only(frame).reply
+    assert (reply.id, reply.error) == ("12", "GetMetrics.x: unknown field")
 
 
 def test_a_large_frame_of_an_unknown_type_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +388,7 @@ def test_the_bounds_are_documented() -> None:
     none, much = FrameBounds.for_commands(0), FrameBounds.for_commands(144 * MIB)
     for name, share, line in (
         ("values", 2, "`--max-command-bytes` / 2 + 64 Ki"),
-        ("containers", 16, "/ 16 + 32 Ki"),
+        ("containers", 18, "/ 18 + 16 Ki"),
         ("keys", 9, "/ 9 + 16 Ki"),
         ("escapes", 1, "`--max-command-bytes` + 64 Ki each"),
         ("digits", 1, "`--max-command-bytes` + 64 Ki each"),
@@ -284,6 +397,12 @@ def test_the_bounds_are_documented() -> None:
         assert f"| {line} |" in document
         assert f"+ {fixed // KIB} Ki" in line
         assert getattr(much, name) - fixed == 144 * MIB // share
+    assert (none.total, much.total - none.total) == (96 * KIB, 144 * MIB * 3 // 4)
+    assert "| `--max-command-bytes` × 3/4 + 96 Ki |" in document
+    peers = FrameBounds.for_peers()
+    assert peers.values == peers.containers == peers.keys == peers.total // 4 == 131_064
+    assert peers.digits == 873_760
+    assert "| 131,064 each; 524,256; 873,760 |" in document
     faults = f"| {MAX_UNKNOWN_FIELDS:,}; {diagnosis.MAX_FAULTS:,} |"
     assert faults in document
     limits = TransportLimits()
