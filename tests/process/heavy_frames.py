@@ -110,7 +110,7 @@ def at_the_bounds() -> dict[str, bytes]:
     None becomes a command: what the log and the state machines make of the largest commands is not the frames' matter.
     """
     wanted = {
-        "empty lists in an unknown field": 290_000,
+        "empty lists in an unknown field": 220_000,
         "numbers": MIB,
         "escapes": 6 * MIB,
         "one key many times": 700_000,
@@ -121,7 +121,10 @@ def at_the_bounds() -> dict[str, bytes]:
     }
     parsed = {name: frames(size)[name] for name, size in wanted.items()}
     return {name: frame[:-1] + b',"Unknown":{}}' for name, frame in parsed.items()} | {
-        "bad envelopes": parsed["bad envelopes"]
+        "bad envelopes": parsed["bad envelopes"],
+        # Each needs four bytes for every character.
+        "texts": b'{"GetMetrics":{"id":"heavy","Unknown":[%b]}}'
+        % b",".join('"\U0001f600123456%x"'.encode() % number for number in range(290_000)),
     }
 
 

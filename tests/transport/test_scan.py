@@ -26,6 +26,7 @@ from qcore.transport.scan import Excess, FrameBounds, find_excess, head_of
 from qcore.transport.schema import MAX_ENVELOPES, MAX_UNKNOWN_FIELDS
 from qcore.transport.wire import REGISTRY, Forward, RaftAppend, RaftSnapshot
 from tests.documents import CHECKOUT
+from tests.process import heavy_frames
 from tests.transport.strategies import JSON_VALUES
 from tests.transport.support import CODEC, Perform
 
@@ -313,6 +314,13 @@ def test_the_fullest_frames_of_peers_are_half_of_what_they_may_be() -> None:
     for name in ("empty entries", "small entries", "a piece of a snapshot"):
         (message,) = CODEC.decode(frames[name], from_peer=True)
         assert not isinstance(message, Malformed), name
+
+
+@pytest.mark.long
+def test_the_attacks_at_the_bounds_are_within_them() -> None:
+    """Else the process tests that play them would show nothing."""
+    for name, frame in heavy_frames.at_the_bounds().items():
+        assert find_excess(frame, FrameBounds.for_commands(MIB)) is None, name
 
 
 def test_many_small_commands_pass_together() -> None:
