@@ -124,7 +124,7 @@ def test_nobody_there_is_exit_code_3() -> None:
         (["node", "start", "--id", "1", "--data-dir", "x", "--ws-addr", "y"], "--ws-addr"),
         (
             ["node", "start", "--id", "1", "--data-dir", "x", "--heartbeat-ms", "900"],
-            "heartbeat_ms",
+            "--heartbeat-ms",
         ),
         (["node", "start", "--id", "1", "--data-dir", "x", "--machine", "y"], "--machine"),
         (["node", "start", "--id", "1", "--data-dir", "x", "--machine", "y.py:Z"], "y.py"),

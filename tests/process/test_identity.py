@@ -138,7 +138,8 @@ def test_a_node_of_another_cluster_cannot_be_taken_over(pair: LocalCluster) -> N
         answer = client.ask("Init", nodes=[[1, first.address], [2, second.address]])
     assert "Err" in answer
     wait_for(lambda: cluster_id in first.log_text(), 20, "node 1 to say which cluster refused it")
-    assert "Hello of node 1 refused" in second.log_text()
+    refused = "Hello of node 1 refused"
+    wait_for(lambda: refused in second.log_text(), 20, "node 2 to say whom it refused")
     status = second.status()
     assert status["qcore"]["cluster_id"] == cluster_id
     assert status["state"] == "Leader"

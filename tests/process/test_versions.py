@@ -74,7 +74,7 @@ def upgrade(cluster: LocalCluster, *options: str) -> subprocess.CompletedProcess
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize("how", ["stop", "kill"])
+@pytest.mark.parametrize("how", [pytest.param("stop", marks=pytest.mark.long), "kill"])
 def test_a_restart_that_forgets_the_machine_is_refused_and_writes_nothing(
     tmp_path: Path, how: str
 ) -> None:
@@ -101,7 +101,7 @@ def test_a_restart_that_forgets_the_machine_is_refused_and_writes_nothing(
         assert_no_traceback(cluster)
 
 
-@pytest.mark.parametrize("how", ["stop", "kill"])
+@pytest.mark.parametrize("how", [pytest.param("stop", marks=pytest.mark.long), "kill"])
 @pytest.mark.parametrize("what", ["command", "session", "snapshot"])
 def test_data_of_rules_1_is_refused_by_another_machine(tmp_path: Path, what: str, how: str) -> None:
     """It does not name its machine: the snapshot does by its form, and without one the commands do."""
