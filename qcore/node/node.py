@@ -22,7 +22,7 @@ from qcore.errors import (
     TransportError,
 )
 from qcore.files import read_regular
-from qcore.node import http, views
+from qcore.node import http, priorities, removal, views
 from qcore.node.application import Application
 from qcore.node.chore import Chore
 from qcore.node.clock import now_us
@@ -36,8 +36,6 @@ from qcore.node.member_addresses import advertised_fault
 from qcore.node.membership_storage import JoiningStorage
 from qcore.node.metrics import NodeMetrics
 from qcore.node.peers import PeerLinks
-from qcore.node.priorities import PriorityWatch
-from qcore.node.removal import RemovalWatch, removal
 from qcore.node.requests import RequestDesk
 from qcore.node.stopping import disk_ends, hand_over
 from qcore.node.topology import TopologyLoader
@@ -168,6 +166,10 @@ class Node:
             # What could not be saved on a full disk is saved once there is room.
             Chore(_SAVE_AGAIN_S, self._admission.save_again),
             Chore(_TELL_REPEATS_S, log.tell_repeats),
+            Chore(
+                priorities.INTERVAL_S, priorities.PriorityWatch(self._replica.core.status, log).look
+            ),
+            Chore(removal.INTERVAL_S, removal.RemovalWatch(lambda: self.removed, log).look),
         ]
         if self._trace is not None:
             self._chores.append(Chore(FLUSH_INTERVAL_S, self._trace.flush))
@@ -175,10 +177,8 @@ class Node:
         #: Called when a snapshot begins to be captured, or a long catch-up to be worked off.
         self.on_busy: Callable[[], None] = lambda: None
         self._busy = False
-        self._priorities = PriorityWatch(self._replica.core.status, log)
         self._lag = LoopLag(self._metrics, log, config.heartbeat_ms / 2000)
         self._clocks = WallWatch(self._replica.core.status, log, config.max_wall_skew_ms * 1000)
-        self._removal = RemovalWatch(lambda: self.removed, log)
         self._divergence = DivergenceWatch(
             self._replica.core.status, self._digests, log, lambda: self._identity.cluster_id
         )
@@ -227,10 +227,8 @@ class Node:
         self._host.start()
         for chore in self._chores:
             chore.start()
-        self._priorities.start()
         self._lag.start()
         self._clocks.start()
-        self._removal.start()
         self._divergence.start()
         return bound
 
@@ -253,10 +251,8 @@ class Node:
         await self._pool.close()
         self._host.stop()
         await self.end_disk()
-        self._priorities.stop()
         self._lag.stop()
         self._clocks.stop()
-        self._removal.stop()
         for chore in self._chores:
             chore.stop()
         if self._trace is not None:
@@ -296,7 +292,7 @@ class Node:
     @property
     def removed(self) -> str | None:
         """Why this node is no member of its cluster any more, or None."""
-        return removal(
+        return removal.removal(
             self._replica.core,
             self._config.node_id,
             self._identity.cluster_id,

@@ -14,14 +14,13 @@ that no event of the node's own marks the moment: it is looked for once a second
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Final
 
 from qcore.core.status import CoreStatus
 from qcore.node.logs import NodeLog
 
-#: How often the node looks, seconds.
+#: How often the node is to `look`, seconds.
 INTERVAL_S: Final = 1.0
 #: There must be no leader at so many looks in a row: an election takes some time.
 LOOKS: Final = 5
@@ -42,18 +41,6 @@ class PriorityWatch:
         self._said_fault: str | None = None
         self._said_own = False
         self._leaderless = 0
-        self._timer: asyncio.TimerHandle | None = None
-
-    def start(self) -> None:
-        """Look now, and again and again until `stop`."""
-        self.look()
-        self._timer = asyncio.get_running_loop().call_later(INTERVAL_S, self.start)
-
-    def stop(self) -> None:
-        """Look no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def look(self) -> None:
         """Write a line for each thing that has changed."""

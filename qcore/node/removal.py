@@ -5,14 +5,13 @@ It goes on running: it may be added again, and a supervisor would only start it 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Final
 
 from qcore.core.raft import RaftCore
 from qcore.node.logs import NodeLog
 
-#: How often the node looks, seconds.
+#: How often the node is to `look`, seconds.
 INTERVAL_S: Final = 1.0
 #: What a leader says to a member that it has removed.
 REMOVED: Final = "was removed from cluster"
@@ -52,7 +51,7 @@ def removal(
 
 
 class RemovalWatch:
-    """Looks once a second, and logs when the node was removed and when it is a member again.
+    """Logs when the node was removed and when it is a member again.
 
     Args:
         reason: see `removal`.
@@ -63,18 +62,6 @@ class RemovalWatch:
         self._reason = reason
         self._log = log
         self._said = False
-        self._timer: asyncio.TimerHandle | None = None
-
-    def start(self) -> None:
-        """Look now, and again and again until `stop`."""
-        self.look()
-        self._timer = asyncio.get_running_loop().call_later(INTERVAL_S, self.start)
-
-    def stop(self) -> None:
-        """Look no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def look(self) -> None:
         """Write a line if something has changed."""
