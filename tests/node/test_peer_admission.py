@@ -46,6 +46,16 @@ def make(directory: Path) -> tuple[RaftCore, PeerAdmission]:
     return replica.core, admission
 
 
+def pristine(directory: Path) -> tuple[ClusterIdentity, PeerAdmission]:
+    """A node that belongs to no cluster yet."""
+    config = ReplicaConfig(RaftConfig(1))
+    replica = Replica(config, KeyValueMachine(), DurableState(), rng=random.Random(1), now=0)
+    identity = ClusterIdentity(1, None)
+    return identity, PeerAdmission(
+        replica, identity, load_known_members(directory), lambda _error: None
+    )
+
+
 def test_only_a_leader_that_committed_in_its_term_says_removed(tmp_path: Path) -> None:
     core, gate = make(tmp_path)
     gate.check(
@@ -77,10 +87,7 @@ def test_a_member_that_was_met_before_this_node_joined_is_remembered_while_it_is
     tmp_path: Path,
 ) -> None:
     """Nodes that begin a cluster together say Hello before it exists, and maybe never again."""
-    config = ReplicaConfig(RaftConfig(1))
-    replica = Replica(config, KeyValueMachine(), DurableState(), rng=random.Random(1), now=0)
-    identity = ClusterIdentity(1, None)
-    gate = PeerAdmission(replica, identity, load_known_members(tmp_path), lambda _error: None)
+    identity, gate = pristine(tmp_path)
     for peer in (2, 3):
         gate.admit(Introduction(peer, "red", "first"))
     gate.closed(3)
@@ -96,10 +103,7 @@ def test_a_connection_that_ends_late_does_not_make_a_member_unknown_that_has_ano
     tmp_path: Path,
 ) -> None:
     """It may stay connected from before the cluster began until its data is wiped, and say Hello only then."""
-    config = ReplicaConfig(RaftConfig(1))
-    replica = Replica(config, KeyValueMachine(), DurableState(), rng=random.Random(1), now=0)
-    identity = ClusterIdentity(1, None)
-    gate = PeerAdmission(replica, identity, load_known_members(tmp_path), lambda _error: None)
+    identity, gate = pristine(tmp_path)
     for peer in (2, 3, 4):
         gate.admit(Introduction(peer, "red", "first"))
     gate.admit(Introduction(2, "red", "first"))  # it reconnects before the end of the old one shows
@@ -121,10 +125,7 @@ def test_who_could_not_follow_the_first_entries_is_refused_before_they_are_writt
     tmp_path: Path,
 ) -> None:
     """Connected, it would be sent them, and end."""
-    config = ReplicaConfig(RaftConfig(1))
-    replica = Replica(config, KeyValueMachine(), DurableState(), rng=random.Random(1), now=0)
-    identity = ClusterIdentity(1, None)
-    gate = PeerAdmission(replica, identity, load_known_members(tmp_path), lambda _error: None)
+    identity, gate = pristine(tmp_path)
     old = Introduction(2, "", "two", support=VersionSupport(1, 1))
     gate.admit_answer(old)
     identity.offer("red")
