@@ -27,8 +27,8 @@ from pathlib import Path
 
 from benchmarks.peer_etcd import drive_etcd, etcd_cluster, find_etcd, leader_of
 from qcore.cli.processes import LocalCluster
-from qcore.node.asking import Json
-from qcore.node.client import QcoreClient
+from qcore.client.ask import Json
+from qcore.client.client import QcoreClient
 from qcore.transport.client import ClientConnection
 
 CONCURRENCY = (1, 64, 256)

@@ -25,8 +25,8 @@ from pathlib import Path
 from benchmarks import bench_core
 from benchmarks.bench_cluster import CONNECTIONS, VALUE, Row, prepare, summarise
 from qcore.cli.processes import LocalCluster, NodeProcess, free_ports
+from qcore.client.client import Json, QcoreClient
 from qcore.core import Membership
-from qcore.node.client import Json, QcoreClient
 from qcore.transport.client import ClientConnection
 
 IN_FLIGHT = 64

@@ -31,8 +31,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qcore.cli.processes import LocalCluster, NodeProcess
+from qcore.client.client import Json, QcoreClient
 from qcore.errors import QcoreError
-from qcore.node.client import Json, QcoreClient
 from qcore.transport.client import ClientConnection
 
 #: The state has about so many bytes by default, and at most so many keys.

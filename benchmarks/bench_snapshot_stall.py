@@ -33,8 +33,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from qcore.cli.processes import LocalCluster, NodeProcess, ProcessError, wait_for
+from qcore.client.client import Json, QcoreClient
 from qcore.errors import QcoreError
-from qcore.node.client import Json, QcoreClient
 from qcore.transport.client import ClientConnection
 
 #: A snapshot is due after so many entries; fewer are kept, so that a follower that was away needs one.

@@ -14,8 +14,8 @@ from __future__ import annotations
 import asyncio
 import sys
 
+from qcore.client.client import EntityId, QcoreClient
 from qcore.errors import OutcomeUnknown, QcoreError
-from qcore.node.client import EntityId, QcoreClient
 
 
 def field(kind: str, name: str, default: object, rank: int) -> dict[str, object]:

@@ -23,7 +23,7 @@ from qcore.cli.options import (
 from qcore.errors import ConfigError, QcoreError
 
 if TYPE_CHECKING:
-    from qcore.node.client import QcoreClient
+    from qcore.client.client import QcoreClient
 
 app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Initialise a cluster and look at it."
@@ -59,7 +59,7 @@ def init(
     Give it to one node only; or, with --init-token, to as many of them as you like.
     """
     from qcore.cli.runner import run
-    from qcore.node.client import QcoreClient
+    from qcore.client.client import QcoreClient
 
     targets = split_endpoints(endpoints)
     members = [] if nodes is None else parse_nodes(nodes)
@@ -174,8 +174,8 @@ def upgrade(
     There is no way back. `qcore cluster status` shows what is active and what each member supports.
     """
     from qcore.cli.runner import run
+    from qcore.client.client import QcoreClient
     from qcore.core.version import ClusterVersion
-    from qcore.node.client import QcoreClient
 
     async def work() -> ClusterVersion:
         async with QcoreClient(split_endpoints(endpoints), timeout_s=timeout, admin=True) as client:
@@ -193,7 +193,7 @@ Answer = dict[str, Any] | QcoreError
 
 async def ask_all(endpoints: list[str], timeout_s: float) -> list[Answer]:
     """The metrics of each node, or why there are none; all asked at once."""
-    from qcore.node.client import QcoreClient
+    from qcore.client.client import QcoreClient
 
     async def ask(client: QcoreClient, endpoint: str) -> Answer:
         try:

@@ -149,7 +149,7 @@ def begin(endpoints: Sequence[str], members: Sequence[tuple[int, str]]) -> str:
     """Initialise the cluster; returns its id."""
     import asyncio
 
-    from qcore.node.client import QcoreClient
+    from qcore.client.client import QcoreClient
 
     async def work() -> str:
         async with QcoreClient(endpoints) as client:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
+from qcore.client.client import EntityId, QcoreClient
 from qcore.errors import OutcomeUnknown, QcoreError, StoreError
-from qcore.node.client import EntityId, QcoreClient
 
 _CLIENTS = 8
 _READ_BATCH = 100

@@ -28,7 +28,7 @@ def execute(
 ) -> None:
     """Send a command to a state machine started with --machine, and print its result."""
     from qcore.cli.runner import run
-    from qcore.node.client import QcoreClient
+    from qcore.client.client import QcoreClient
 
     targets = split_endpoints(endpoints)
     text = argument_or_stdin(command, "command")

@@ -20,7 +20,7 @@ from qcore.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from qcore.node.client import QcoreClient
+    from qcore.client.client import QcoreClient
     from qcore.replica.leadership import Leadership
 
 #: The pause between two looks at who leads.
@@ -50,7 +50,7 @@ def transfer(
     `qcore cluster status` shows who leads.
     """
     from qcore.cli.runner import run
-    from qcore.node.client import QcoreClient
+    from qcore.client.client import QcoreClient
 
     targets = split_endpoints(endpoints)
 

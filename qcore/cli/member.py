@@ -20,7 +20,7 @@ from qcore.cli.options import (
 from qcore.errors import ChangeRefused, ConfigError, QcoreError
 
 if TYPE_CHECKING:
-    from qcore.node.client import QcoreClient
+    from qcore.client.client import QcoreClient
 
 app = typer.Typer(
     rich_markup_mode=None, no_args_is_help=True, help="Show and change who belongs to a cluster."
@@ -221,7 +221,7 @@ def _run(
     endpoints: str, timeout_s: float, work: Callable[[QcoreClient], Awaitable[Members]]
 ) -> Members:
     from qcore.cli.runner import run
-    from qcore.node.client import QcoreClient
+    from qcore.client.client import QcoreClient
 
     targets = split_endpoints(endpoints)
 

@@ -55,7 +55,7 @@ def save(
     The first endpoint that can do it makes the copy, leader or not. Its log is compacted on the way.
     """
     from qcore.cli.runner import run
-    from qcore.node.client import QcoreClient
+    from qcore.client.client import QcoreClient
 
     targets = split_endpoints(endpoints)
 

@@ -16,9 +16,9 @@ from typing import Final, Generic, TypeVar
 
 from pydantic import JsonValue
 
+from qcore.client.client import QcoreClient
 from qcore.core.status import CoreStatus
 from qcore.errors import QcoreError
-from qcore.node.client import QcoreClient
 from qcore.node.logs import NodeLog
 from qcore.node.metrics import Exposition
 

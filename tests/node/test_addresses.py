@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from qcore.cli.health import address_problems, find_problems
+from qcore.client.client import QcoreClient
 from qcore.core.effects import MembershipChanged
 from qcore.core.entry import Membership
 from qcore.errors import ChangeRefused, ConfigError, NotCaughtUp, Refused
 from qcore.node.application import EntityApplication
-from qcore.node.client import QcoreClient
 from qcore.node.config import NodeConfig
 from qcore.node.hosts import is_loopback, is_unspecified, normal_host
 from qcore.node.logs import NodeLog

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 
+from qcore.client.ask import Asking
+from qcore.client.client import QcoreClient
+from qcore.client.request_window import LEAST, MOST, Window
 from qcore.errors import NotLeader
-from qcore.node.asking import Asking
-from qcore.node.client import QcoreClient
-from qcore.node.window import LEAST, MOST, Window
 from qcore.transport.client import ClientConnection
 from qcore.transport.running_time import RunningTime
 from tests.node.test_silent_nodes import READ, node

@@ -12,6 +12,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from qcore.cli.processes import free_ports
+from qcore.client.client import EntityId, QcoreClient
 from qcore.errors import (
     ConfigError,
     NotLeader,
@@ -21,7 +22,6 @@ from qcore.errors import (
     StoreError,
     TransportError,
 )
-from qcore.node.client import EntityId, QcoreClient
 
 CREATED = {"response": {"typ": "Item", "id": 7}, "error": None}
 ITEM: EntityId = {"typ": "Item", "id": 7}

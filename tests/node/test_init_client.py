@@ -14,9 +14,9 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from qcore.cli.cluster import begun
 from qcore.cli.member import Unshown
+from qcore.client.ask import Json
+from qcore.client.client import QcoreClient
 from qcore.errors import ChangeRefused, OutcomeUnknown
-from qcore.node.asking import Json
-from qcore.node.client import QcoreClient
 
 UNREACHABLE = ChangeRefused("unreachable", "the cluster was not begun. Nothing was written")
 
@@ -72,7 +72,7 @@ async def asked(
 
 
 def test_a_repeated_init_gets_what_is_left_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qcore.node.client._INIT_PAUSE_S", 0.1)
+    monkeypatch.setattr("qcore.client.client._INIT_PAUSE_S", 0.1)
 
     async def scenario() -> None:
         async with asked(0.6, lambda _: UNREACHABLE) as client:
@@ -88,7 +88,7 @@ def test_an_init_is_not_repeated_if_its_answer_could_not_come_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Cut short, it would leave open whether the cluster begins, and the reason would be lost."""
-    monkeypatch.setattr("qcore.node.client._INIT_PAUSE_S", 0.01)
+    monkeypatch.setattr("qcore.client.client._INIT_PAUSE_S", 0.01)
 
     async def scenario() -> None:
         async with asked(0.6, lambda _: UNREACHABLE, takes_s=0.35) as client:

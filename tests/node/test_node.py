@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import connect
 
+from qcore.client.client import QcoreClient
 from qcore.core.effects import SaveHardState, Write
 from qcore.core.entry import DurableState, HardState, Membership
 from qcore.errors import DiskFull, OutcomeUnknown, StateMachineFailed, StorageError, StoreError
 from qcore.node.application import Application, EntityApplication, TextApplication
-from qcore.node.client import QcoreClient
 from qcore.node.config import NodeConfig
 from qcore.node.logs import NodeLog
 from qcore.node.node import Node

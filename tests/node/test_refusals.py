@@ -11,6 +11,7 @@ import pytest
 from pydantic import JsonValue
 from websockets.asyncio.client import connect
 
+from qcore.client.errors import error_from, pause_after
 from qcore.core.entry import Entry
 from qcore.core.messages import AppendEntries
 from qcore.errors import NotLeader, Overloaded, Refused
@@ -19,7 +20,6 @@ from qcore.node import views
 from qcore.node.application import EntityPerform
 from qcore.node.first_cluster import MAX_MEMBERS
 from qcore.node.inbox import Inbox
-from qcore.node.remote import error_from, pause_after
 from qcore.replica.events import ClientRequest, PeerMessageReceived
 from qcore.replica.flow import Flow
 from qcore.replica.messages import Forward, ForwardResponse

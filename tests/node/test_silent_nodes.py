@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
+from qcore.client.client import QcoreClient
+from qcore.client.endpoints import Endpoints
 from qcore.errors import NotLeader, OutcomeUnknown, TransportError
-from qcore.node.client import QcoreClient
-from qcore.node.endpoints import Endpoints
 
 #: What the client allows a node here, seconds; and what must be enough for all that follows on a busy machine.
 SILENT_S = 0.3

@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from qcore.client import snapshot_download
+from qcore.client.endpoints import Endpoints
+from qcore.client.errors import error_from
 from qcore.errors import (
     ConfigError,
     DiskFull,
@@ -23,10 +26,7 @@ from qcore.errors import (
     SnapshotGone,
     TransportError,
 )
-from qcore.node import backup
 from qcore.node.application import Application, EntityApplication, TextApplication
-from qcore.node.endpoints import Endpoints
-from qcore.node.remote import error_from
 from qcore.node.snapshots import DEFAULT_TIMEOUT_MS, IDLE_S, MAX_PINS, READ_CHARS
 from qcore.replica.sessions import SessionTable
 from qcore.replica.snapshotting import restore_snapshot
@@ -318,7 +318,7 @@ class ScriptedNodes:
 
     def save(self, path: Path, timeout_s: float = 20.0) -> None:
         asyncio.run(
-            backup.save_snapshot(
+            snapshot_download.save_snapshot(
                 self.request,
                 Endpoints(["a:1", "b:1"], Random()),
                 path,

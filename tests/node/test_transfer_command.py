@@ -11,8 +11,8 @@ import pytest
 from qcore.cli.exits import ExitCode, code_of
 from qcore.cli.leader import _transferred
 from qcore.cli.member import Members, Unshown, _then_look
+from qcore.client.client import QcoreClient
 from qcore.errors import NotLeader, OutcomeUnknown, QcoreError, TransferFailed, TransferUnknown
-from qcore.node.client import QcoreClient
 from qcore.replica.leadership import Leadership
 
 #: The term in which the old leader, node 1, leads.

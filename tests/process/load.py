@@ -17,9 +17,9 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from qcore.client.client import EntityId, QcoreClient
+from qcore.client.session import ClientSession
 from qcore.errors import OutcomeUnknown, QcoreError
-from qcore.node.client import EntityId, QcoreClient
-from qcore.node.session import ClientSession
 from qcore.sim.linearizability import Operation, check_history
 from qcore.sim.linearizability.operation import OperationKind, Value
 from tests.process.wire import read_field, string_schema, write_field

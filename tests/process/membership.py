@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from qcore.cli.processes import LocalCluster, NodeProcess, wait_for
+from qcore.client.client import QcoreClient
 from qcore.core.entry import DurableState, Membership
-from qcore.node.client import QcoreClient
 from qcore.storage.sqlite import SqliteStorage
 from tests.process.conftest import ARGUMENTS
 from tests.process.wire import WireClient

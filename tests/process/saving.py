@@ -16,9 +16,9 @@ from typing import Any
 import typer
 
 from qcore.cli.runner import run
+from qcore.client.endpoints import Endpoints
+from qcore.client.snapshot_download import save_snapshot
 from qcore.core.entry import Membership
-from qcore.node.backup import save_snapshot
-from qcore.node.endpoints import Endpoints
 from qcore.storage import new_file
 
 TEXT = "half of the state; " * 2

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from qcore.cli.processes import LocalCluster, NodeProcess
+from qcore.client.client import EntityId, QcoreClient
+from qcore.client.session import ClientSession
 from qcore.errors import OutcomeUnknown
-from qcore.node.client import EntityId, QcoreClient
-from qcore.node.session import ClientSession
 from tests.process.load import increment, schema_of_item
 
 pytestmark = pytest.mark.process

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from qcore.cli.main import app
 from qcore.cli.processes import LocalCluster, NodeProcess, wait_for
-from qcore.node.client import QcoreClient
+from qcore.client.client import QcoreClient
 from qcore.replica.digests import DIGEST_INTERVAL
 from tests.process.conftest import ARGUMENTS, assert_no_traceback
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from qcore.node import backup
-from qcore.node.endpoints import Endpoints
+from qcore.client import snapshot_download
+from qcore.client.endpoints import Endpoints
 from qcore.storage import new_file
 from qcore.storage.snapshot_file import SnapshotFileWriter
 from tests.process.saving import answer, no_unnamed_files
@@ -70,12 +70,12 @@ def test_who_is_cancelled_waits_for_the_thread_that_makes_the_file(
         go_on.wait()
         return SnapshotFileWriter(*arguments, **options)
 
-    monkeypatch.setattr(backup, "SnapshotFileWriter", slowly)
+    monkeypatch.setattr(snapshot_download, "SnapshotFileWriter", slowly)
 
     async def cancelled() -> None:
         path = tmp_path / "state.snapshot"
         save = asyncio.create_task(
-            backup.save_snapshot(
+            snapshot_download.save_snapshot(
                 answer, Endpoints(["a:1"], Random()), path, stale=False, force=False, timeout_s=60
             )
         )

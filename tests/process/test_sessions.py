@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from qcore.cli.processes import LocalCluster, NodeProcess, wait_for
+from qcore.client.client import QcoreClient
+from qcore.client.session import ClientSession
 from qcore.errors import SessionExpired
-from qcore.node.client import QcoreClient
-from qcore.node.session import ClientSession
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
 from tests.process.load import schema_of_item
 from tests.process.wire import WireClient, read_field, write_field

@@ -8,6 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
 from typing import Any, Final, TypeAlias, TypeVar
 
+from qcore.client.endpoints import Endpoints
+from qcore.client.errors import pause_after
+from qcore.client.request_window import Window
 from qcore.errors import (
     ChangeRefused,
     NotLeader,
@@ -16,9 +19,6 @@ from qcore.errors import (
     QcoreError,
     TransportError,
 )
-from qcore.node.endpoints import Endpoints
-from qcore.node.remote import pause_after
-from qcore.node.window import Window
 from qcore.transport.client import ErrorReply, NotTaken
 
 #: JSON as it comes off the wire; its shape depends on the message.

@@ -12,7 +12,7 @@ leader; and repeats a request only when that cannot apply it twice: after a defi
 whether a write took effect it says so with `OutcomeUnknown`, and the caller decides.
 
 It leaves a node that gives no sign of life: one that does not answer a ping while a request waits, or does not take a
-connection. A node that is only slow answers pings, and is waited for. See `qcore.node.endpoints`.
+connection. A node that is only slow answers pings, and is waited for. See `qcore.client.endpoints`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self, TypeAlias
 
+from qcore.client import snapshot_download
+from qcore.client.ask import LEAST_ATTEMPT_S, Asking, Json
+from qcore.client.endpoints import PATIENCE_S
+from qcore.client.errors import error_from
 from qcore.core.version import ClusterVersion
 from qcore.errors import (
     ChangeRefused,
@@ -35,10 +39,6 @@ from qcore.errors import (
     ProposalError,
     TransportError,
 )
-from qcore.node import backup
-from qcore.node.asking import LEAST_ATTEMPT_S, Asking, Json
-from qcore.node.endpoints import PATIENCE_S
-from qcore.node.remote import error_from
 from qcore.replica.leadership import Leadership
 from qcore.storage.snapshot_file import SnapshotHeader
 from qcore.transport.client import ConnectionLost, ErrorReply
@@ -202,7 +202,7 @@ class QcoreClient:
         Args:
             request: one command by name.
             consistency: for a read: `linearizable` (the default), `lease`, `follower` or `{"stale": MS}`.
-            session: for a write: `id`, `sequence`, `acknowledged`; see `qcore.node.session.ClientSession`.
+            session: for a write: `id`, `sequence`, `acknowledged`; see `qcore.client.session.ClientSession`.
 
         Raises:
             OutcomeUnknown: a write may or may not take effect.
@@ -401,7 +401,7 @@ class QcoreClient:
             QcoreError: no node gave its state in time; says why.
         """
         target = Path(path)
-        return await backup.save_snapshot(
+        return await snapshot_download.save_snapshot(
             self._asking.send,
             self._asking.endpoints,
             target,

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
+from qcore.client.ask import Json
+from qcore.client.client import QcoreClient
 from qcore.errors import QcoreError
-from qcore.node.asking import Json
-from qcore.node.client import QcoreClient
 
 
 class ClientSession:

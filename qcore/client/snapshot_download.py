@@ -13,6 +13,8 @@ from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from qcore.client.endpoints import Endpoints
+from qcore.client.errors import error_from, pause_after
 from qcore.errors import (
     DeadlineExceeded,
     OutcomeUnknown,
@@ -22,8 +24,6 @@ from qcore.errors import (
     SnapshotGone,
     TransportError,
 )
-from qcore.node.endpoints import Endpoints
-from qcore.node.remote import error_from, pause_after
 from qcore.storage.snapshot_file import SnapshotFileWriter, SnapshotHeader, check_target
 from qcore.transport.wire import SnapshotInfo
 

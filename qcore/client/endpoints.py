@@ -12,8 +12,8 @@ from dataclasses import replace
 from random import Random
 from typing import Final
 
+from qcore.client.dial import Dial
 from qcore.errors import ConfigError, NotLeader, QcoreError, TransportError
-from qcore.node.dial import Dial
 from qcore.shown import cut
 from qcore.transport.address import parse_address
 from qcore.transport.client import ClientConnection

@@ -1,0 +1,1 @@
+"""The client library: one object for a whole cluster."""
