@@ -22,9 +22,9 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from qcore.store.entities import EntityStore
-from qcore.store.interface import ApplyContext
-from qcore.store.kv import KeyValueMachine
+from qcore.machines.entity.entity_store import EntityStore
+from qcore.machines.interface import ApplyContext
+from qcore.machines.register import KeyValueMachine
 
 Json: TypeAlias = dict[str, Any]
 #: Times by operation, seconds; bytes where the name says so.

@@ -5,7 +5,7 @@ nothing else. Take what you need from the subpackages:
 
 - `qcore.core`: the Raft algorithm, events in and effects out, no I/O.
 - `qcore.replica`: the core joined to a state machine; what both hosts drive.
-- `qcore.store`: the `StateMachine` protocol, the entity store and a key-value machine.
+- `qcore.machines`: the `StateMachine` protocol, the entity store and a key-value machine.
 - `qcore.storage`: the durable log (SQLite) and its in-memory twin.
 - `qcore.sim`: the deterministic simulator. `qcore.node`: the real node over WebSocket.
 - `qcore.analysis`: traces to tables and plots.

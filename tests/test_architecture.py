@@ -24,18 +24,18 @@ FOUNDATION = {
 #: package -> qcore packages it may import (the foundation and itself are always allowed).
 INTERNAL: dict[str, set[str]] = {
     "core": set(),
-    "store": {"core"},
+    "machines": {"core"},
     "storage": {"core"},
     "transport": {"core", "replica.messages"},
-    "replica": {"core", "store.interface"},
-    "sim": {"core", "replica", "store"},
+    "replica": {"core", "machines.interface"},
+    "sim": {"core", "replica", "machines"},
     "client": {"core", "replica", "storage", "transport"},
-    "node": {"client", "core", "replica", "store", "storage", "transport"},
+    "node": {"client", "core", "replica", "machines", "storage", "transport"},
     "analysis": set(),
     "cli": {
         "core",
         "replica",
-        "store",
+        "machines",
         "storage",
         "transport",
         "client",
@@ -43,7 +43,7 @@ INTERNAL: dict[str, set[str]] = {
         "sim",
         "analysis",
     },
-    "testing": {"core", "storage.interface", "store.interface"},
+    "testing": {"core", "storage.interface", "machines.interface"},
 }
 
 #: The modules beside the packages, and what of qcore they may import; of others, the standard library.
@@ -59,7 +59,7 @@ TOP_LEVEL: dict[str, set[str]] = {
 #: package -> third-party distributions it may import.
 EXTERNAL: dict[str, set[str]] = {
     "core": {"pydantic"},
-    "store": {"pydantic", "pydantic_core", "typing_extensions", "yaml"},
+    "machines": {"pydantic", "pydantic_core", "typing_extensions", "yaml"},
     "storage": {"pydantic"},
     "transport": {"pydantic", "pydantic_core", "websockets"},
     "replica": {"pydantic"},
@@ -75,7 +75,7 @@ EXTERNAL: dict[str, set[str]] = {
 PYDANTIC_FAMILY = {"pydantic_core", "typing_extensions"}
 TYPER_FAMILY = {"click"}
 
-PURE = ("core", "replica", "store", "sim")
+PURE = ("core", "replica", "machines", "sim")
 BANNED_MODULES = {
     "core": {
         "time",
@@ -99,7 +99,7 @@ BANNED_MODULES = {
         "uuid",
         "socket",
     },
-    "store": {"time", "asyncio", "threading", "logging", "secrets", "uuid", "socket"},
+    "machines": {"time", "asyncio", "threading", "logging", "secrets", "uuid", "socket"},
     "sim": {"asyncio", "threading", "logging", "secrets", "uuid", "socket"},
 }
 BANNED_CALLS = {"id", "hash", "print", "breakpoint", "input"}

@@ -287,7 +287,7 @@ def _application(machine: str) -> Application:
     if machine == "entity":
         return EntityApplication()
     if machine == "kv":
-        from qcore.store.kv import KeyValueMachine
+        from qcore.machines.register import KeyValueMachine
 
         return TextApplication(KeyValueMachine())
     if ":" not in machine:

@@ -16,12 +16,12 @@ from pydantic import with_config
 from typing_extensions import TypedDict
 
 from qcore.errors import ConfigError, QcoreError, StoreError
+from qcore.machines.entity.entity_store import EntityStore
+from qcore.machines.entity.perform_requests import PerformRequest, encode_request
+from qcore.machines.entity.topology.topology_file import parse_topology
+from qcore.machines.interface import StateMachine
 from qcore.replica.messages import RequestKind
 from qcore.shown import ERROR, cut
-from qcore.store.entities import EntityStore
-from qcore.store.interface import StateMachine
-from qcore.store.requests import PerformRequest, encode_request
-from qcore.store.topology import parse_topology
 from qcore.transport.perform import Consistency, SessionUse
 from qcore.transport.wire import MessageId
 

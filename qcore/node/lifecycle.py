@@ -24,6 +24,7 @@ from qcore.errors import (
     StorageError,
 )
 from qcore.files import open_at_once, open_regular
+from qcore.machines.interface import Recognises, StateMachine, support_of
 from qcore.node.application import Application, EntityApplication
 from qcore.node.config import NodeConfig
 from qcore.node.descriptors import fit_to_open_files
@@ -39,7 +40,6 @@ from qcore.storage.files import readable_by_others
 from qcore.storage.interface import LogStorage
 from qcore.storage.peek import first_entries, stored_snapshot, stored_version
 from qcore.storage.sqlite import SqliteStorage
-from qcore.store.interface import Recognises, StateMachine, support_of
 
 #: Exit codes of `run_node`.
 EXIT_DONE: Final = 0

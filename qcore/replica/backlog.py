@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from qcore.core.entry import Entry
 from qcore.core.text import utf8_length
-from qcore.store.interface import CountsWork, StateMachine
+from qcore.machines.interface import CountsWork, StateMachine
 
 #: What one step applies at most: entries, and one more for each KiB that they hold or that their results have, and what
 #: the machine says that they cost (`CountsWork`). The last one of a step may exceed it.

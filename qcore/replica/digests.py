@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from qcore.machines.interface import StateMachine
 from qcore.replica.results import digest_of
-from qcore.store.interface import StateMachine
 
 #: Entries between two digests that are kept. The work of one is bounded by what so many entries change.
 DIGEST_INTERVAL: Final = 1024

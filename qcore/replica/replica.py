@@ -43,6 +43,7 @@ from qcore.errors import (
     ProposalDropped,
     QcoreError,
 )
+from qcore.machines.interface import StateMachine, support_of
 from qcore.replica.admin import Admin
 from qcore.replica.admission import Admission, error_of_expiry, error_of_lost_leader
 from qcore.replica.applying import apply_entry
@@ -85,7 +86,6 @@ from qcore.replica.sessions import SessionTable
 from qcore.replica.snapshotting import Snapshotting, restore_snapshot, restored_size
 from qcore.replica.ticks import Ticks
 from qcore.replica.versions import Versions, require_all
-from qcore.store.interface import StateMachine, support_of
 
 #: What one step appends to the log at most, in bytes of requests (a single larger one goes alone): what follows
 #: from it, in the same step, is bounded too.

@@ -16,7 +16,7 @@ from qcore.core.text import (
     lone_surrogate,
 )
 from qcore.errors import QcoreError, ResultInvalid, ResultTooLarge, StateMachineFailed
-from qcore.store.interface import MAX_RESULT_BYTES, StateMachine
+from qcore.machines.interface import MAX_RESULT_BYTES, StateMachine
 
 #: A result, or the error in its place. A session records either.
 Result = str | QcoreError

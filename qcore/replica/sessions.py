@@ -54,10 +54,10 @@ from pydantic_core import from_json
 from qcore.core.entry import Entry
 from qcore.core.version import FIRST_VERSION
 from qcore.errors import QcoreError, SequenceRefused, SessionExpired, StoreError
+from qcore.machines.interface import ApplyContext, StateMachine
 from qcore.replica.results import Result, result_of_command, within_bound
 from qcore.replica.session import Session
 from qcore.replica.session_text import read_table, table_text
-from qcore.store.interface import ApplyContext, StateMachine
 
 #: Bounds of the table. Part of the replicated rules: the same on every replica, not configuration.
 MAX_SESSIONS: Final = 10_000

@@ -29,10 +29,10 @@ from qcore.core.server import NEVER
 from qcore.core.text import lone_surrogate, utf8_length
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import StateMachineFailed
+from qcore.machines.interface import RestoresGradually, StateMachine
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.results import text_of
 from qcore.replica.sessions import SessionTable
-from qcore.store.interface import RestoresGradually, StateMachine
 
 #: A snapshot is due after so much work, in units of a small entry's: seconds of it. Of a large state, later: after the
 #: work of some of its own size.

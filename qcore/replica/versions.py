@@ -20,10 +20,10 @@ from qcore.core.events import Propose
 from qcore.core.restored import restored_versions
 from qcore.core.version import FIRST_VERSION, ClusterVersion, VersionSupport, effective
 from qcore.errors import ChangeRefused, IncompatibleVersion, OutcomeUnknown, QcoreError
+from qcore.machines.interface import ApplyContext
 from qcore.replica.events import PeerSupports, UpgradeMachine
 from qcore.replica.owner import Owner
 from qcore.replica.pending import Request
-from qcore.store.interface import ApplyContext
 
 #: From these rules on the log says which state machine the cluster runs.
 RULES_OF_MACHINES: Final = 2

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from qcore.errors import StateMachineFailed
+from qcore.machines.entity.entity_store import EntityStore
+from qcore.machines.interface import ApplyContext, RestoresGradually, StateMachine
+from qcore.machines.register import KeyValueMachine
 from qcore.replica.results import digest_of, text_of
 from qcore.sim.operations import EntityLanguage, KeyValueLanguage, Language, Requests
-from qcore.store.entities import EntityStore
-from qcore.store.interface import ApplyContext, RestoresGradually, StateMachine
-from qcore.store.kv import KeyValueMachine
 
 #: A digest is taken after every so many log indexes, the same ones on every replica.
 HASH_EVERY = 8

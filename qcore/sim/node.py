@@ -24,6 +24,7 @@ from qcore.core.entry import Entry, Membership
 from qcore.core.events import PeerUnreachable, Tick, WriteDurable
 from qcore.core.messages import InstallSnapshot
 from qcore.errors import QcoreError
+from qcore.machines.interface import StateMachine
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import (
     Applied,
@@ -52,7 +53,6 @@ from qcore.sim.network import Link
 from qcore.sim.peer_sessions import PeerSessions
 from qcore.sim.services import Services
 from qcore.sim.watch import NodeWatch
-from qcore.store.interface import StateMachine
 
 _FAR_AWAY_US = 1 << 60
 #: What a paused process finds in its sockets at most; the rest is lost.

@@ -132,7 +132,7 @@ class Language(Protocol):
 
 
 class KeyValueLanguage:
-    """Speaks to `qcore.store.kv.KeyValueMachine`."""
+    """Speaks to `qcore.machines.register.KeyValueMachine`."""
 
     has_cas = True
     setup: Sequence[str] = ()
@@ -172,7 +172,7 @@ class KeyValueLanguage:
 
 
 class EntityLanguage:
-    """Speaks to `qcore.store.entities.EntityStore`: register k is a text field of an entity of its own.
+    """Speaks to `qcore.machines.entity.entity_store.EntityStore`: register k is a text field of an entity of its own.
 
     The text is the value as JSON; the schema's default, an empty text, stands for a register that was
     never written.

@@ -12,12 +12,12 @@ from random import Random
 from types import ModuleType
 
 from qcore.errors import ConfigError
+from qcore.machines.interface import StateMachine, support_of
 from qcore.replica.messages import RequestKind
 from qcore.sim.machines import OwnMachine
 from qcore.sim.operations import Requests
 from qcore.sim.scenario.cluster import RequestSpec
 from qcore.sim.scenario.model import Scenario
-from qcore.store.interface import StateMachine, support_of
 
 #: What a state machine consists of.
 _PARTS = ("name", "versions", "apply", "query", "snapshot", "restore", "state_hash")
@@ -86,7 +86,7 @@ def usable(made: object, name: str) -> Callable[[], StateMachine]:
     lacking = [part for part in _PARTS if not hasattr(machine, part)]
     if lacking:
         raise ConfigError(
-            f"machine {name} lacks {', '.join(lacking)}; see qcore.store.interface.StateMachine: it needs "
+            f"machine {name} lacks {', '.join(lacking)}; see qcore.machines.interface.StateMachine: it needs "
             f"{', '.join(_PARTS)}"
         )
     assert isinstance(machine, StateMachine), "it has all parts"

@@ -11,6 +11,7 @@ from typing import IO
 
 from qcore.errors import ConfigError
 from qcore.files import open_at_once
+from qcore.machines.interface import StateMachine
 from qcore.sim.expectations import judge
 from qcore.sim.linearizability import LinearizabilityVerdict, check_history
 from qcore.sim.logs import lost_writes
@@ -23,7 +24,6 @@ from qcore.sim.scenario.load import as_scenario
 from qcore.sim.scenario.model import Scenario
 from qcore.sim.stale_reads import check_stale_reads
 from qcore.sim.world import World
-from qcore.store.interface import StateMachine
 from qcore.trace import TraceWriter
 
 

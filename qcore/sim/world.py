@@ -9,6 +9,7 @@ from pathlib import Path
 from qcore.core.entry import DurableState, Entry, HardState, Membership
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import ConfigError
+from qcore.machines.interface import StateMachine, support_of
 from qcore.sim.administration import Operator, address_of
 from qcore.sim.clients import Client, ClientAnswer, ClientCall, ReadMix
 from qcore.sim.clock import WALL_EPOCH_US, NodeClock
@@ -38,7 +39,6 @@ from qcore.sim.services import Services
 from qcore.sim.standing import Standing
 from qcore.sim.streams import Streams
 from qcore.sim.workload import Load, SessionLoad
-from qcore.store.interface import StateMachine, support_of
 from qcore.trace import TraceWriter
 
 

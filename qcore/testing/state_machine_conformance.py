@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 
 from qcore.core.text import json_length, lone_surrogate
 from qcore.errors import StoreError
-from qcore.store.interface import (
+from qcore.machines.interface import (
     MAX_RESULT_BYTES,
     ApplyContext,
     CountsWork,

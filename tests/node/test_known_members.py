@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from qcore.core.effects import AppendLog, SaveHardState
 from qcore.core.entry import Entry, HardState, Membership
 from qcore.errors import DiskFull, RemoteProtocolError, StorageError
+from qcore.machines.register import KeyValueMachine
 from qcore.node.application import TextApplication
 from qcore.node.config import NodeConfig
 from qcore.node.known_members import FILE_NAME, MAX_FILE_BYTES, load_known_members
@@ -22,7 +23,6 @@ from qcore.node.logs import NodeLog
 from qcore.node.node import Node
 from qcore.replica.known_members import MAX_INCARNATION, MAX_STRANGERS, KnownMember, KnownMembers
 from qcore.storage.memory import MemoryStorage
-from qcore.store.kv import KeyValueMachine
 from qcore.transport.address import Address
 
 THREE = Membership(voters=(1, 2, 3))

@@ -17,6 +17,8 @@ from qcore.client.client import QcoreClient
 from qcore.core.effects import SaveHardState, Write
 from qcore.core.entry import DurableState, HardState, Membership
 from qcore.errors import DiskFull, OutcomeUnknown, StateMachineFailed, StorageError, StoreError
+from qcore.machines.interface import ApplyContext
+from qcore.machines.register import KeyValueMachine
 from qcore.node.application import Application, EntityApplication, TextApplication
 from qcore.node.config import NodeConfig
 from qcore.node.logs import NodeLog
@@ -25,8 +27,6 @@ from qcore.node.stopping import disk_ends
 from qcore.storage.interface import Identity, LogStorage
 from qcore.storage.sqlite import SqliteStorage
 from qcore.storage.writer import GroupCommitWriter
-from qcore.store.interface import ApplyContext
-from qcore.store.kv import KeyValueMachine
 from qcore.transport.address import Address
 from qcore.transport.limits import TransportLimits
 from tests.process.wire import string_schema

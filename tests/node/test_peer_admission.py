@@ -16,6 +16,7 @@ from qcore.core.messages import AppendEntries
 from qcore.core.raft import RaftCore
 from qcore.core.version import ClusterVersion, VersionSupport
 from qcore.errors import RemoteProtocolError
+from qcore.machines.register import KeyValueMachine
 from qcore.node.application import TextApplication
 from qcore.node.config import NodeConfig
 from qcore.node.known_members import load_known_members
@@ -27,7 +28,6 @@ from qcore.replica.identity import ClusterIdentity, Introduction
 from qcore.replica.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
 from qcore.storage.memory import MemoryStorage
-from qcore.store.kv import KeyValueMachine
 from qcore.transport.address import Address
 
 ALONE = Membership(voters=(1,), addresses=((1, "a:1"),), cluster_id="red")

@@ -9,6 +9,7 @@ from typing import cast
 from qcore.core.config import RaftConfig
 from qcore.core.entry import DurableState
 from qcore.errors import LocalProtocolError
+from qcore.machines.register import KeyValueMachine
 from qcore.node.logs import NodeLog
 from qcore.node.metrics import NodeMetrics
 from qcore.node.peers import PeerLinks
@@ -25,7 +26,6 @@ from qcore.replica.messages import (
 )
 from qcore.replica.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
-from qcore.store.kv import KeyValueMachine
 from qcore.transport import wire
 from qcore.transport.codec import Codec
 from qcore.transport.handler import PeerIdentity

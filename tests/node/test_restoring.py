@@ -10,13 +10,13 @@ from zlib import crc32
 
 from qcore.core.entry import Membership
 from qcore.core.messages import InstallSnapshot
+from qcore.machines.interface import ApplyContext
 from qcore.node.application import TextApplication
 from qcore.node.config import NodeConfig
 from qcore.node.logs import NodeLog
 from qcore.node.node import Node
 from qcore.replica.events import PeerMessageReceived
 from qcore.storage.memory import MemoryStorage
-from qcore.store.interface import ApplyContext
 from qcore.transport.address import Address
 
 LINES = 200

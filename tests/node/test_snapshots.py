@@ -26,14 +26,14 @@ from qcore.errors import (
     SnapshotGone,
     TransportError,
 )
+from qcore.machines.entity.entity_store import EntityStore
+from qcore.machines.interface import ApplyContext, StateMachine
+from qcore.machines.register import KeyValueMachine
 from qcore.node.application import Application, EntityApplication, TextApplication
 from qcore.node.snapshots import DEFAULT_TIMEOUT_MS, IDLE_S, MAX_PINS, READ_CHARS
 from qcore.replica.sessions import SessionTable
 from qcore.replica.snapshotting import restore_snapshot
 from qcore.storage.snapshot_file import verify
-from qcore.store.entities import EntityStore
-from qcore.store.interface import ApplyContext, StateMachine
-from qcore.store.kv import KeyValueMachine
 from tests.node.test_node import Running, eventually, running
 from tests.process.wire import string_schema
 

@@ -9,13 +9,13 @@ import pytest
 from qcore.core.entry import Entry
 from qcore.core.version import LATEST_RULES, VersionSupport
 from qcore.errors import IncompatibleVersion, StateMachineFailed
+from qcore.machines.entity.entity_store import EntityStore
+from qcore.machines.interface import ApplyContext
+from qcore.machines.register import KeyValueMachine
 from qcore.replica import replica as replica_module
 from qcore.replica import versions as versions_module
 from qcore.replica.events import PeerSupports, TakeSnapshot, UpgradeMachine
 from qcore.replica.versions import Versions
-from qcore.store.entities import EntityStore
-from qcore.store.interface import ApplyContext
-from qcore.store.kv import KeyValueMachine
 from tests.replica.cluster import Cluster, Host
 
 ADD = json.dumps({"op": "add", "key": "n", "amount": 1})

@@ -10,9 +10,6 @@ import os
 import resource
 from pathlib import Path
 
-import qcore.node.application
-import qcore.node.lifecycle
-import qcore.store.kv  # noqa: F401 - the size of the loaded program is the base of the limit
 from qcore.cli.main import main
 
 VARIABLE = "QCORE_TEST_ADDRESS_SPACE_MIB"

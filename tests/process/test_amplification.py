@@ -12,8 +12,8 @@ from typing import get_args
 
 import pytest
 
+from qcore.machines.entity.perform_requests import PerformRequest
 from qcore.node.application import EntityPerform, TextPerform
-from qcore.store.requests import PerformRequest
 from tests.process import attacks_cluster, attacks_entities, attacks_fields, attacks_kv
 from tests.process.amplification import Arena, check_restart, limited_cluster, play, verdict
 from tests.process.conftest import assert_no_traceback

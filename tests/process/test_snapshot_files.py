@@ -18,14 +18,14 @@ import pytest
 from qcore.cli.main import main
 from qcore.cli.processes import NodeProcess, free_ports
 from qcore.core.entry import DurableState, Membership
+from qcore.machines.entity.entity_store import EntityStore
+from qcore.machines.interface import ApplyContext, StateMachine
+from qcore.machines.register import KeyValueMachine
 from qcore.replica.sessions import SessionTable
 from qcore.replica.snapshotting import restore_snapshot
 from qcore.sim.own_machine import load_machine
 from qcore.storage.snapshot_file import SnapshotFileWriter, SnapshotHeader, verify
 from qcore.storage.sqlite import SqliteStorage
-from qcore.store.entities import EntityStore
-from qcore.store.interface import ApplyContext, StateMachine
-from qcore.store.kv import KeyValueMachine
 from tests.process.conftest import assert_no_traceback
 from tests.process.load import Load
 from tests.process.membership import begun

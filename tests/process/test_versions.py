@@ -20,7 +20,7 @@ from tests.process.wire import WireClient, string_schema
 pytestmark = pytest.mark.process
 
 MACHINE = """
-from qcore.store.kv import KeyValueMachine
+from qcore.machines.register import KeyValueMachine
 
 
 class Machine(KeyValueMachine):

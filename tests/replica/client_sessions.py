@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from qcore.core.entry import Entry
 from qcore.core.version import LATEST_RULES
+from qcore.machines.interface import ApplyContext, StateMachine
 from qcore.replica.sessions import Outcome, SessionTable, run_request
-from qcore.store.interface import ApplyContext, StateMachine
 from tests.replica.witness import Witness
 
 

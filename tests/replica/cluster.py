@@ -13,6 +13,8 @@ from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, Truncate
 from qcore.core.entry import DurableState, Entry, HardState, Membership
 from qcore.core.events import Campaign, Tick, WriteDurable
 from qcore.core.version import LATEST_RULES, ClusterVersion
+from qcore.machines.interface import StateMachine
+from qcore.machines.register import KeyValueMachine
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import (
     ClientRequest,
@@ -25,8 +27,6 @@ from qcore.replica.events import (
 from qcore.replica.gate import DurabilityGate
 from qcore.replica.messages import RequestKind
 from qcore.replica.replica import Replica
-from qcore.store.interface import StateMachine
-from qcore.store.kv import KeyValueMachine
 
 WALL_US = 1_700_000_000_000_000
 

@@ -30,6 +30,7 @@ from qcore.core.events import Tick, WriteDurable
 from qcore.core.messages import RequestVoteResponse
 from qcore.core.server import NEVER
 from qcore.core.version import ClusterVersion
+from qcore.machines.register import KeyValueMachine
 from qcore.replica import DurabilityGate, Replica, ReplicaConfig
 from qcore.replica.events import (
     AddLearner,
@@ -53,7 +54,6 @@ from qcore.replica.messages import (
     ReadIndexResponse,
     RequestKind,
 )
-from qcore.store.kv import KeyValueMachine
 from tests.core.bruteforce import check_leader, check_node
 from tests.core.safety import Safety
 from tests.replica.client_sessions import text_of

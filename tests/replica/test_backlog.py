@@ -13,6 +13,8 @@ from qcore.core.events import Tick, WriteDurable
 from qcore.core.messages import InstallSnapshot
 from qcore.core.version import LATEST_RULES
 from qcore.errors import StateMachineFailed
+from qcore.machines.interface import ApplyContext
+from qcore.machines.register import REGISTERS_AT_A_TIME, KeyValueMachine
 from qcore.replica.backlog import RESTORE_COST, STEP_COST
 from qcore.replica.events import (
     Applied,
@@ -22,8 +24,6 @@ from qcore.replica.events import (
     Restored,
     TakeSnapshot,
 )
-from qcore.store.interface import ApplyContext
-from qcore.store.kv import REGISTERS_AT_A_TIME, KeyValueMachine
 from tests.replica.cluster import Cluster, Host
 
 ENTRIES = 5 * STEP_COST // 2

@@ -9,11 +9,11 @@ import pytest
 from qcore.core.entry import Entry
 from qcore.core.messages import AppendEntriesResponse
 from qcore.errors import SequenceRefused, SessionExpired
+from qcore.machines.interface import ApplyContext
 from qcore.replica import gate, sessions
 from qcore.replica.events import SendPeer
 from qcore.replica.gate import DurabilityGate
 from qcore.replica.sessions import SessionTable, open_request, run_request
-from qcore.store.interface import ApplyContext
 from tests.replica.client_sessions import apply, restored, text_of
 
 

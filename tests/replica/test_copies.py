@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from qcore.core.events import Campaign, Tick
 from qcore.core.messages import AppendEntries
 from qcore.errors import DeadlineExceeded, NotLeader, Overloaded, Refused
+from qcore.machines.register import KeyValueMachine
 from qcore.replica.copies import MAX_COPIES
 from qcore.replica.events import CopyState, PeerMessageReceived, Reply
 from qcore.replica.sessions import SessionTable
 from qcore.replica.snapshotting import restore_snapshot
-from qcore.store.kv import KeyValueMachine
 from tests.replica.cluster import Cluster, Host
 
 #: Enough keys for a snapshot of many chunks.

@@ -7,11 +7,11 @@ import random
 import pytest
 
 from qcore.errors import StateMachineFailed
+from qcore.machines.interface import ApplyContext
+from qcore.machines.register import KeyValueMachine
 from qcore.replica.digests import DIGEST_INTERVAL, DIGESTS_KEPT, StateDigests
 from qcore.replica.events import ClientRequest, TakeSnapshot
 from qcore.replica.results import digest_of
-from qcore.store.interface import ApplyContext
-from qcore.store.kv import KeyValueMachine
 from tests.replica.cluster import Cluster
 
 

@@ -14,6 +14,8 @@ from qcore.core.entry import ENTRY_OVERHEAD_BYTES, Entry
 from qcore.core.events import Tick, WriteDurable
 from qcore.core.growing_text import GrowingText
 from qcore.core.version import FIRST_VERSION
+from qcore.machines.interface import ApplyContext
+from qcore.machines.register import KeyValueMachine
 from qcore.replica import replica as replica_module
 from qcore.replica.backlog import STEP_COST
 from qcore.replica.config import ReplicaConfig
@@ -21,8 +23,6 @@ from qcore.replica.disk_window import DISK_WINDOW_BYTES, DiskWindow
 from qcore.replica.events import ClientRequest
 from qcore.replica.sessions import SessionTable
 from qcore.replica.snapshotting import Snapshotting
-from qcore.store.interface import ApplyContext
-from qcore.store.kv import KeyValueMachine
 from tests.replica.cluster import Cluster
 
 CHUNK = 1000

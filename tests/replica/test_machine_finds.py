@@ -27,10 +27,10 @@ from qcore.core import (
 from qcore.core.messages import AppendEntries
 from qcore.core.quorum import VoteResult
 from qcore.core.server import Server
+from qcore.machines.interface import ApplyContext, StateMachine
 from qcore.replica import sessions
 from qcore.replica.session import Session
 from qcore.replica.sessions import Outcome, SessionTable
-from qcore.store.interface import ApplyContext, StateMachine
 from tests.core.safety import SafetyViolation
 from tests.replica.test_state_machine import QUICK, ReplicaMachine, ReplicaMachineOfFive, run
 

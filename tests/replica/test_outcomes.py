@@ -21,8 +21,8 @@ from qcore.errors import (
     StoreError,
     TooLarge,
 )
+from qcore.machines.interface import ApplyContext
 from qcore.replica.events import ClientRequest, InitCluster, Reply, TakeSnapshot
-from qcore.store.interface import ApplyContext
 from tests.replica.cluster import WALL_US, Cluster, Host
 
 

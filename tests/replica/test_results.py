@@ -17,6 +17,7 @@ from qcore.errors import (
     StateMachineFailed,
     StoreError,
 )
+from qcore.machines.interface import MAX_RESULT_BYTES, ApplyContext
 from qcore.node.application import TextApplication
 from qcore.replica.backlog import STEP_COST
 from qcore.replica.events import Applied, ClientRequest, Reply, TakeSnapshot
@@ -26,7 +27,6 @@ from qcore.replica.pending import Request
 from qcore.replica.reads import READ_COST
 from qcore.replica.results import digest_of
 from qcore.replica.sessions import open_request, run_request
-from qcore.store.interface import MAX_RESULT_BYTES, ApplyContext
 from qcore.transport import wire
 from qcore.transport.codec import Codec, encode_reply
 from qcore.transport.limits import TransportLimits

@@ -16,6 +16,7 @@ from qcore.core.entry import EntryKind
 from qcore.core.events import Tick, WriteDurable
 from qcore.core.version import ClusterVersion
 from qcore.errors import SessionExpired, StoreError
+from qcore.machines.register import KeyValueMachine
 from qcore.replica import Replica, ReplicaConfig
 from qcore.replica.events import ClientRequest, SendPeer, TakeSnapshot, TransferLeader
 from qcore.replica.sessions import (
@@ -29,7 +30,6 @@ from qcore.replica.sessions import (
     run_request,
 )
 from qcore.replica.ticks import GRAIN_US, MAX_GAP_US
-from qcore.store.kv import KeyValueMachine
 from tests.replica.client_sessions import apply, restored, text_of
 from tests.replica.cluster import Cluster
 from tests.replica.model import Model

@@ -7,6 +7,7 @@ import json
 from qcore.core.config import RaftConfig
 from qcore.core.entry import Entry
 from qcore.errors import SequenceRefused, SessionExpired, StoreError
+from qcore.machines.register import KeyValueMachine
 from qcore.replica.events import ClientRequest, Reply, TakeSnapshot
 from qcore.replica.sessions import (
     MAX_REPLIES,
@@ -17,7 +18,6 @@ from qcore.replica.sessions import (
     open_request,
     run_request,
 )
-from qcore.store.kv import KeyValueMachine
 from tests.replica.client_sessions import apply, restored, text_of
 from tests.replica.cluster import Cluster, Host
 

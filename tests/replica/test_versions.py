@@ -17,6 +17,8 @@ from qcore.core.events import Campaign, MessageReceived, Tick
 from qcore.core.messages import AppendEntries, AppendEntriesResponse
 from qcore.core.version import LATEST_RULES, ClusterVersion, VersionSupport
 from qcore.errors import ChangeRefused, ConfigError, IncompatibleVersion, NotLeader
+from qcore.machines.interface import ApplyContext, StateMachine, support_of
+from qcore.machines.register import KeyValueMachine
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import (
     AddLearner,
@@ -29,8 +31,6 @@ from qcore.replica.events import (
 )
 from qcore.replica.replica import Replica
 from qcore.replica.sessions import open_request, run_request
-from qcore.store.interface import ApplyContext, StateMachine, support_of
-from qcore.store.kv import KeyValueMachine
 from tests.replica.client_sessions import text_of
 from tests.replica.cluster import Cluster, Host
 

@@ -18,13 +18,13 @@ import pytest
 from qcore.core.entry import Entry, Membership
 from qcore.core.messages import InstallSnapshot, RaftMessage
 from qcore.core.server import Server
+from qcore.machines.interface import ApplyContext
+from qcore.machines.register import KeyValueMachine
 from qcore.sim import World, load_scenario, run_scenario
 from qcore.sim.expectations import furthest
 from qcore.sim.histories import History
 from qcore.sim.logs import NodeLog, electable, lost_writes
 from qcore.sim.machines import OwnMachine
-from qcore.store.interface import ApplyContext
-from qcore.store.kv import KeyValueMachine
 from qcore.trace import TraceWriter
 from tests.sim.scenario_texts import run, scenario, seen
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from qcore.errors import ConfigError
+from qcore.machines.interface import ApplyContext
+from qcore.machines.register import KeyValueMachine
 from qcore.sim import RunResult, load_scenario, run_scenario
-from qcore.store.interface import ApplyContext
-from qcore.store.kv import KeyValueMachine
 from tests.sim.scenario_texts import failures, scenario, seen
 
 if TYPE_CHECKING:
-    from qcore.store.interface import StateMachine
+    from qcore.machines.interface import StateMachine
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "counter_machine.py"
 FAULTS = "[{at_ms: 1000, crash: leader, for_ms: 400}, {at_ms: 2000, isolate: leader, for_ms: 400}]"
@@ -242,7 +242,7 @@ def test_a_scenario_names_a_machine_by_file_or_module(tmp_path: Path) -> None:
     assert by_name.ok, failures(by_name)
     by_path = run_own(tmp_path, f"{EXAMPLE}:CounterMachine")
     assert by_path == by_name
-    assert run_own(tmp_path, "qcore.store.kv:KeyValueMachine").metrics["committed_index"]
+    assert run_own(tmp_path, "qcore.machines.register:KeyValueMachine").metrics["committed_index"]
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 
 from qcore.core.entry import DurableState
 from qcore.errors import ConfigError
+from qcore.machines.register import KeyValueMachine
 from qcore.sim import World, run_scenario
-from qcore.store.kv import KeyValueMachine
 from qcore.trace import TraceRecord, TraceWriter, parse_trace
 from tests.sim.scenario_texts import failures, run, scenario, seen
 

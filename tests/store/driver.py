@@ -6,9 +6,9 @@ import json
 from typing import Any  # requests and results are JSON, compared as they come
 
 from qcore.core.version import LATEST_RULES
-from qcore.store.entities import EntityStore
-from qcore.store.interface import ApplyContext
-from qcore.store.requests import parse_request
+from qcore.machines.entity.entity_store import EntityStore
+from qcore.machines.entity.perform_requests import parse_request
+from qcore.machines.interface import ApplyContext
 
 #: The time of log entry i is this plus i microseconds.
 EPOCH_US = 1_700_000_000_000_000

@@ -8,14 +8,14 @@ from typing import Any  # requests are JSON
 import pytest
 
 from qcore.errors import StoreError
-from qcore.store import limits
-from qcore.store.children import ChildList
-from qcore.store.entities import EntityStore
-from qcore.store.ids import EntityId
-from qcore.store.interface import ApplyContext
-from qcore.store.kv import KeyValueMachine
-from qcore.store.records import positions_of
-from qcore.store.requests import parse_request
+from qcore.machines import limits
+from qcore.machines.entity.entity_store import EntityStore
+from qcore.machines.entity.perform_requests import parse_request
+from qcore.machines.entity.state.child_list import ChildList
+from qcore.machines.entity.state.entity_id import EntityId
+from qcore.machines.entity.state.records import positions_of
+from qcore.machines.interface import ApplyContext
+from qcore.machines.register import KeyValueMachine
 from tests.store.driver import OBJECT, Driver, code, field, people, read, schema, write
 
 LONG = "x" * 1000
@@ -90,7 +90,7 @@ def test_a_response_is_bounded_by_the_bytes_that_it_really_has(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Row D1: a reference with a long type counted as 40 bytes, and the writer's id as none."""
-    monkeypatch.setattr("qcore.store.update.MAX_RESPONSE_BYTES", 50_000)
+    monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_RESPONSE_BYTES", 50_000)
     driver = people(rules=2)
     user = driver.create("User")
     long = {"typ": "n" * 9000, "id": 1}
@@ -120,9 +120,9 @@ def test_bytes_are_those_of_the_json_text(
     driver = people()
     user = driver.create("User")
     driver.update(write(user, name, value))
-    monkeypatch.setattr("qcore.store.update.MAX_RESPONSE_BYTES", 3 * size)
+    monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_RESPONSE_BYTES", 3 * size)
     assert driver.update(*[read(user, name)] * 3)["error"] is None
-    monkeypatch.setattr("qcore.store.update.MAX_RESPONSE_BYTES", 3 * size - 1)
+    monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_RESPONSE_BYTES", 3 * size - 1)
     assert code(driver.update(*[read(user, name)] * 3)) == "ResponseTooLarge"
 
 
@@ -141,7 +141,7 @@ def test_bytes_are_those_of_the_json_text(
 def test_a_value_cannot_be_added_to_beyond_its_bound(
     name: str, start: object, more: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qcore.store.update.MAX_VALUE_BYTES", 1000)
+    monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_VALUE_BYTES", 1000)
     driver = people()
     user = driver.create("User")
     assert driver.update(write(user, name, start))["error"] is None
@@ -152,7 +152,7 @@ def test_a_value_cannot_be_added_to_beyond_its_bound(
 
 
 def test_the_steps_of_one_request_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qcore.store.transaction.MAX_OPERATIONS", 50)
+    monkeypatch.setattr("qcore.machines.entity.transaction.MAX_OPERATIONS", 50)
     driver = people()
     top = bottom = driver.create("Folder")
     for _ in range(6):
@@ -164,7 +164,7 @@ def test_the_steps_of_one_request_are_bounded(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_subtree_is_deleted_in_bounded_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qcore.store.transaction.MAX_OPERATIONS", 50)
+    monkeypatch.setattr("qcore.machines.entity.transaction.MAX_OPERATIONS", 50)
     driver = people()
     top = driver.create("Folder")
     folders = [driver.create("Folder", top) for _ in range(2)]
@@ -183,7 +183,7 @@ def test_a_subtree_is_deleted_in_bounded_parts(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_complete_schema_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Row D3: 90 ancestors with defaults of 1 MB made a reply of 90 MB."""
-    monkeypatch.setattr("qcore.store.schemas.MAX_SCHEMA_BYTES", 10_000)
+    monkeypatch.setattr("qcore.machines.entity.state.type_registry.MAX_SCHEMA_BYTES", 10_000)
     driver = Driver(schema("T0", None))
     answers = [
         driver.set_schema(schema(f"T{n}", f"T{n - 1}", field("String", f"F{n}", LONG)))
@@ -200,7 +200,7 @@ def test_a_complete_schema_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_number_of_fields_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qcore.store.schemas.MAX_FIELDS", 5)
+    monkeypatch.setattr("qcore.machines.entity.state.type_registry.MAX_FIELDS", 5)
     driver = Driver(OBJECT)
     two = [field("Int", "A", 0), field("Int", "B", 0)]
     assert driver.set_schema(schema("T", "Object", *two)) == {"error": None}
@@ -214,7 +214,7 @@ def test_the_number_of_fields_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_all_schemas_together_are_bounded(
     bound: str, value: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"qcore.store.schemas.{bound}", value)
+    monkeypatch.setattr(f"qcore.machines.entity.state.type_registry.{bound}", value)
     driver = Driver(OBJECT)
     codes = [code(driver.set_schema(schema(f"T{n}", "Object"))) for n in range(30)]
     assert codes[0] is None
@@ -228,7 +228,7 @@ def test_all_schemas_together_are_bounded(
 def test_defaults_that_older_entities_still_read_are_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("qcore.store.schemas.MAX_SCHEMAS_BYTES", 20_000)
+    monkeypatch.setattr("qcore.machines.entity.state.type_registry.MAX_SCHEMAS_BYTES", 20_000)
     driver = Driver(schema("T", None, field("String", "S", "")))
     made, codes = [], []
     for number in range(40):
@@ -244,7 +244,7 @@ def test_defaults_that_older_entities_still_read_are_bounded(
 
 
 def test_a_default_is_bounded_as_a_value_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qcore.store.schemas.MAX_VALUE_BYTES", 900)
+    monkeypatch.setattr("qcore.machines.entity.state.type_registry.MAX_VALUE_BYTES", 900)
     answer = Driver().set_schema(schema("T", None, field("String", "S", LONG)))
     assert code(answer) == "ValueTooLarge"
 
@@ -275,7 +275,7 @@ def test_each_part_of_a_restore_is_bounded_in_bytes() -> None:
 
 
 def test_a_register_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qcore.store.kv.MAX_VALUE_BYTES", 1000)
+    monkeypatch.setattr("qcore.machines.register.MAX_VALUE_BYTES", 1000)
 
     def run(rules: int, **command: object) -> Any:
         context = ApplyContext(1, 1, rules=rules)
@@ -289,13 +289,13 @@ def test_a_register_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_large_register_is_not_parsed_to_add_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = KeyValueMachine()
     machine.apply(json.dumps({"op": "set", "key": "a", "value": [1] * 100}), ApplyContext(1, 1))
-    monkeypatch.setattr("qcore.store.kv.json.loads", lambda text: pytest.fail("parsed"))
+    monkeypatch.setattr("qcore.machines.register.json.loads", lambda text: pytest.fail("parsed"))
     result = machine.apply('{"op":"add","key":"a","amount":1}', ApplyContext(2, 1))
     assert "does not hold an integer" in result
 
 
 def test_one_id_many_times_is_no_way_to_make_a_list_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qcore.store.transaction.MAX_OPERATIONS", 1000)
+    monkeypatch.setattr("qcore.machines.entity.transaction.MAX_OPERATIONS", 1000)
     driver = people()
     folder = driver.create("Folder")
     ghost = {"typ": "User", "id": 9}
@@ -309,7 +309,7 @@ def test_one_id_many_times_is_no_way_to_make_a_list_slow(monkeypatch: pytest.Mon
 def test_a_default_list_of_children_counts_each_time(
     behavior: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qcore.store.transaction.MAX_OPERATIONS", 1000)
+    monkeypatch.setattr("qcore.machines.entity.transaction.MAX_OPERATIONS", 1000)
     ids = [{"typ": "User", "id": number} for number in range(300)]
     driver = Driver(schema("T", None, field("EntityList", "Children", ids)))
     one = driver.create("T")
@@ -320,7 +320,7 @@ def test_a_default_list_of_children_counts_each_time(
 def test_a_part_of_a_list_is_not_made_beyond_what_an_answer_may_hold(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("qcore.store.update.MAX_RESPONSE_BYTES", 1000)
+    monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_RESPONSE_BYTES", 1000)
     driver = people()
     folder = driver.create("Folder")
     for _ in range(200):
@@ -340,7 +340,7 @@ def test_a_part_of_a_list_is_not_made_beyond_what_an_answer_may_hold(
 
 def test_a_schema_reaches_a_bounded_number_of_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether or not there are entities: fields that change count in full, others a little."""
-    monkeypatch.setattr("qcore.store.schemas.MAX_OPERATIONS", 100)
+    monkeypatch.setattr("qcore.machines.entity.state.type_registry.MAX_OPERATIONS", 100)
 
     def base(default: int) -> Any:
         return schema("Base", None, *(field("Int", f"F{n}", default) for n in range(20)))
@@ -364,7 +364,7 @@ def test_a_schema_reaches_a_bounded_number_of_fields(monkeypatch: pytest.MonkeyP
 def test_what_is_added_or_subtracted_counts_though_nothing_is_left_of_it(
     behavior: str, condition: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qcore.store.transaction.MAX_OPERATIONS", 200)
+    monkeypatch.setattr("qcore.machines.entity.transaction.MAX_OPERATIONS", 200)
     ids = [{"typ": "User", "id": number} for number in range(1000)]
     driver = Driver(schema("T", None, field("EntityList", "L", ids)))
     one = driver.create("T")
@@ -379,12 +379,13 @@ def test_what_is_added_or_subtracted_counts_though_nothing_is_left_of_it(
 
 def test_a_request_that_is_refused_makes_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else hundreds of them in one frame keep a node for seconds, and each counts as nothing."""
-    monkeypatch.setattr("qcore.store.update.MAX_RESPONSE_BYTES", 10_000)
+    monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_RESPONSE_BYTES", 10_000)
     driver = people()
     user = driver.create("User")
     driver.update(write(user, "Email", {"String": "y" * 900}))
     monkeypatch.setattr(
-        "qcore.store.update.value_to_json", lambda value: pytest.fail("text was made")
+        "qcore.machines.entity.update_fields.value_to_json",
+        lambda value: pytest.fail("text was made"),
     )
     assert code(driver.update(*[read(user, "Email")] * 20)) == "ResponseTooLarge"
     assert code(driver.update(read(user, "Email"), read(user, "Ghost"))) == "FieldNotFound"
@@ -394,7 +395,7 @@ def test_a_request_that_writes_may_answer_less_than_one_that_reads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Every replica carries it out, and again when it starts."""
-    monkeypatch.setattr("qcore.store.update.MAX_WRITE_RESPONSE_BYTES", 5000)
+    monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_WRITE_RESPONSE_BYTES", 5000)
     driver = people()
     user = driver.create("User")
     driver.update(write(user, "Email", {"String": "y" * 900}))
@@ -416,7 +417,7 @@ def test_a_schema_that_many_types_inherit_costs_a_step_for_each() -> None:
 def test_ids_that_are_taken_away_count_though_they_are_not_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("qcore.store.transaction.MAX_OPERATIONS", 1000)
+    monkeypatch.setattr("qcore.machines.entity.transaction.MAX_OPERATIONS", 1000)
     ids = [{"typ": "User", "id": number} for number in range(300)]
     driver = Driver(schema("T", None, field("EntityList", "Children", ids)))
     one = driver.create("T")
@@ -426,7 +427,7 @@ def test_ids_that_are_taken_away_count_though_they_are_not_there(
 
 
 def test_the_earlier_defaults_of_a_type_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qcore.store.schemas.MAX_EARLIER", 10)
+    monkeypatch.setattr("qcore.machines.entity.state.type_registry.MAX_EARLIER", 10)
     driver = Driver(schema("T", None, field("Int", "N", 0)))
     codes = []
     for number in range(1, 15):
@@ -439,7 +440,7 @@ def test_the_earlier_defaults_of_a_type_are_bounded(monkeypatch: pytest.MonkeyPa
 def test_a_write_to_an_entity_with_many_written_fields_counts_for_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("qcore.store.transaction.MAX_OPERATIONS", 1000)
+    monkeypatch.setattr("qcore.machines.entity.transaction.MAX_OPERATIONS", 1000)
     names = [f"F{number}" for number in range(640)]
     driver = Driver(schema("T", None, *(field("Int", name, 0) for name in names)))
     one = driver.create("T")
@@ -500,7 +501,7 @@ def test_a_long_list_of_older_rules_goes_on_after_another_field_was_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its form is that of older rules still, in a record of the newer form; its length is no reason to refuse."""
-    monkeypatch.setattr("qcore.store.transaction.MAX_OPERATIONS", 60)
+    monkeypatch.setattr("qcore.machines.entity.transaction.MAX_OPERATIONS", 60)
     driver, folder = legacy(500)
     assert driver.update(write(folder, "Name", {"String": "new"}))["error"] is None
     other = EntityStore()
@@ -579,7 +580,7 @@ def test_a_list_of_older_rules_counts_alike_before_and_after_a_restore(
     request = json.dumps({"UpdateEntity": {"request": [read(folder, "Children")]}})
     size = len(json.dumps(driver.value(folder, "Children"), separators=(",", ":")))
     for bound in range(size - 40, size + 40):
-        monkeypatch.setattr("qcore.store.update.MAX_RESPONSE_BYTES", bound)
+        monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_RESPONSE_BYTES", bound)
         answers = {store.query(request) for store in (driver.store, other)}
         assert len(answers) == 1
         assert ("ResponseTooLarge" in answers.pop()) == (bound < size)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qcore.store import children as module
-from qcore.store.children import ChildList
-from qcore.store.entities import EntityStore
-from qcore.store.ids import EntityId
+from qcore.machines.entity.entity_store import EntityStore
+from qcore.machines.entity.state import child_list as module
+from qcore.machines.entity.state.child_list import ChildList
+from qcore.machines.entity.state.entity_id import EntityId
 from tests.store.driver import Driver, code, people, read, write
 
 STEPS = st.lists(

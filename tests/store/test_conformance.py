@@ -9,10 +9,10 @@ import pytest
 from hypothesis import strategies as st
 
 from qcore.errors import ConfigError
-from qcore.store.entities import EntityStore
-from qcore.store.interface import ApplyContext, StateMachine
-from qcore.store.kv import KeyValueMachine
-from qcore.store.requests import parse_request
+from qcore.machines.entity.entity_store import EntityStore
+from qcore.machines.entity.perform_requests import parse_request
+from qcore.machines.interface import ApplyContext, StateMachine
+from qcore.machines.register import KeyValueMachine
 from qcore.testing.state_machine_conformance import StateMachineConformance
 from tests.examples import load_example
 from tests.store.driver import FOLDER, OBJECT, USER, read, write

@@ -9,7 +9,7 @@ from hashlib import sha256
 import pytest
 
 from qcore.errors import StoreError
-from qcore.store.interface import ApplyContext, StateMachine
+from qcore.machines.interface import ApplyContext, StateMachine
 from qcore.testing import state_machine_conformance as suite
 from tests.store.test_conformance import Keys
 

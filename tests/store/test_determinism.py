@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qcore.errors import StoreError
-from qcore.store.chunks import CHUNK_CHARS
-from qcore.store.entities import EntityStore
-from qcore.store.interface import ApplyContext
-from qcore.store.topology import parse_topology
+from qcore.machines.entity.entity_store import EntityStore
+from qcore.machines.entity.topology.topology_file import parse_topology
+from qcore.machines.interface import ApplyContext
+from qcore.machines.snapshot_chunks import CHUNK_CHARS
 from tests.store.driver import (
     EPOCH_US,
     FOLDER,
@@ -284,9 +284,9 @@ def test_a_damaged_snapshot_is_refused_and_changes_nothing(rules: int, damage: A
 
 PROGRAM = """
 import json, sys
-from qcore.store.entities import EntityStore
-from qcore.store.interface import ApplyContext
-from qcore.store.kv import KeyValueMachine
+from qcore.machines.entity.entity_store import EntityStore
+from qcore.machines.interface import ApplyContext
+from qcore.machines.register import KeyValueMachine
 store, registers = EntityStore(), KeyValueMachine()
 for index, command in enumerate(json.load(sys.stdin), start=1):
     print(store.apply(command, ApplyContext(index, 1_700_000_000_000_000 + index)))

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from qcore.errors import StoreError
-from qcore.store.entities import EntityStore
-from qcore.store.interface import ApplyContext, StateMachine
+from qcore.machines.entity.entity_store import EntityStore
+from qcore.machines.interface import ApplyContext, StateMachine
 from tests.store.driver import (
     EPOCH_US,
     OBJECT,
@@ -310,7 +310,7 @@ def test_adjust_behaviors(
 
 
 def test_the_response_to_one_request_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qcore.store.update.MAX_RESPONSE_BYTES", 1000)
+    monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_RESPONSE_BYTES", 1000)
     driver = people()
     user = driver.create("User")
     driver.update(write(user, "Email", {"String": "x" * 600}))

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from qcore.errors import StoreError
-from qcore.store import records
-from qcore.store.entities import EntityStore
-from qcore.store.interface import ApplyContext, RestoresGradually, StateMachine
-from qcore.store.kv import REGISTERS_AT_A_TIME, KeyValueMachine
-from qcore.store.restoring import LINES_AT_A_TIME
+from qcore.machines.entity.entity_store import EntityStore
+from qcore.machines.entity.state import records
+from qcore.machines.entity.state.snapshot_reader import LINES_AT_A_TIME
+from qcore.machines.interface import ApplyContext, RestoresGradually, StateMachine
+from qcore.machines.register import REGISTERS_AT_A_TIME, KeyValueMachine
 from tests.process.wire import string_schema
 
 COUNT = 10 * REGISTERS_AT_A_TIME // 4

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qcore.errors import StoreError
-from qcore.store.interface import ApplyContext, StateMachine
-from qcore.store.kv import KeyValueMachine
+from qcore.machines.interface import ApplyContext, StateMachine
+from qcore.machines.register import KeyValueMachine
 
 
 def run(machine: KeyValueMachine, **command: object) -> Any:

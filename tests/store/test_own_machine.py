@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qcore.store.interface import ApplyContext, StateMachine
+from qcore.machines.interface import ApplyContext, StateMachine
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "counter_machine.py"
 

@@ -8,8 +8,13 @@ from typing import Any  # requests are JSON
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from qcore.store.errors import BadRequest
-from qcore.store.requests import PerformRequest, encode_request, parse_command, parse_request
+from qcore.machines.entity.perform_requests import (
+    PerformRequest,
+    encode_request,
+    parse_command,
+    parse_request,
+)
+from qcore.machines.entity.store_errors import BadRequest
 from tests.store.driver import USER, field, read, schema, write
 
 ID = {"typ": "User", "id": 1}

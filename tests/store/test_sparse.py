@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qcore.store.digest import digest_term
-from qcore.store.entities import EntityStore
-from qcore.store.interface import ApplyContext
+from qcore.machines.entity.entity_store import EntityStore
+from qcore.machines.interface import ApplyContext
+from qcore.machines.state_digest import digest_term
 from tests.store.driver import EPOCH_US, Driver, field, people, read, schema, write
 from tests.store.test_determinism import REQUESTS, START
 
@@ -137,7 +137,7 @@ def test_a_new_schema_touches_no_entity(count: int, monkeypatch: pytest.MonkeyPa
         digested.append(text)
         return digest_term(text)
 
-    monkeypatch.setattr("qcore.store.records.digest_term", term)
+    monkeypatch.setattr("qcore.machines.entity.state.records.digest_term", term)
     driver.set_schema(schema("Object", None, field("String", "Name", ""), field("Int", "New", 1)))
     driver.store.state_hash()
     assert digested == []
@@ -185,7 +185,7 @@ def test_bounds_are_met_alike_after_a_restore(requests: list[dict[str, Any]], cu
             context = ApplyContext(position, EPOCH_US + position)
             if position == len(START):
                 for name, bound in bounds.items():
-                    patch.setattr(f"qcore.store.{name}", bound)
+                    patch.setattr(f"qcore.machines.{name}", bound)
             if position == min(cut, len(log)) + 1:
                 restored = EntityStore()
                 restored.restore(steady.snapshot())

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qcore.store import table as module
-from qcore.store.table import FrozenTable, Table
+from qcore.machines.entity.state import frozen_table as module
+from qcore.machines.entity.state.frozen_table import FrozenTable, Table
 
 STEPS = st.lists(
     st.tuples(st.sampled_from(["put", "put", "drop", "freeze"]), st.integers(0, 40)), max_size=80

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from qcore.errors import ConfigError
-from qcore.store.entities import EntityStore
-from qcore.store.interface import ApplyContext
-from qcore.store.topology import parse_topology
+from qcore.machines.entity.entity_store import EntityStore
+from qcore.machines.entity.topology.topology_file import parse_topology
+from qcore.machines.interface import ApplyContext
 from tests.store.driver import EPOCH_US, Driver, code, read
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "topology.yaml"

@@ -15,9 +15,9 @@ from qcore.core.config import MAX_BATCH_BYTES
 from qcore.core.entry import Entry, Membership
 from qcore.core.log import RaftLog
 from qcore.core.messages import AppendEntries, InstallSnapshot
+from qcore.machines.entity.perform_requests import parse_request
 from qcore.node.application import EntityPerform
 from qcore.replica import messages as replica_messages
-from qcore.store.requests import parse_request
 from qcore.transport import diagnosis, scan
 from qcore.transport.codec import Codec, Malformed
 from qcore.transport.connection import BATCH_MESSAGES

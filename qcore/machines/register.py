@@ -11,11 +11,11 @@ from pydantic import JsonValue
 from pydantic_core import from_json
 
 from qcore.errors import StoreError
-from qcore.store.chunks import to_chunks, to_lines
-from qcore.store.digest import StateDigest
-from qcore.store.errors import ValueTooLarge
-from qcore.store.interface import ApplyContext
-from qcore.store.limits import BOUNDED_RULES, MAX_VALUE_BYTES
+from qcore.machines.entity.store_errors import ValueTooLarge
+from qcore.machines.interface import ApplyContext
+from qcore.machines.limits import BOUNDED_RULES, MAX_VALUE_BYTES
+from qcore.machines.snapshot_chunks import to_chunks, to_lines
+from qcore.machines.state_digest import StateDigest
 
 #: The fields of each command and query, `op` included.
 _FIELDS = {

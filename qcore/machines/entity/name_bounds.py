@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from qcore.store.errors import NameTooLong, quoted
-from qcore.store.limits import MAX_NAME_BYTES
+from qcore.machines.entity.store_errors import NameTooLong, quoted
+from qcore.machines.limits import MAX_NAME_BYTES
 
 #: What a long name is in a JSON text without escapes; of other characters than ASCII fewer make as many bytes.
 _LONG_RUN: Final = re.compile(f'"[^"]{{{MAX_NAME_BYTES + 1},}}')

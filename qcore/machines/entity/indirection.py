@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from qcore.store.children import ChildList, slice_of
-from qcore.store.errors import (
+from qcore.machines.entity.state.child_list import ChildList, slice_of
+from qcore.machines.entity.state.entity_id import EntityId
+from qcore.machines.entity.state.records import Entity
+from qcore.machines.entity.store_errors import (
     BadPath,
     DanglingReference,
     EmptyReference,
@@ -16,9 +18,7 @@ from qcore.store.errors import (
     NotAReference,
     quoted,
 )
-from qcore.store.ids import EntityId
-from qcore.store.records import Entity
-from qcore.store.transaction import Transaction
+from qcore.machines.entity.transaction import Transaction
 
 SEPARATOR: Final = "->"
 _PART: Final = re.compile(r"([0-9]{1,18}):([0-9]{1,18})", re.ASCII)

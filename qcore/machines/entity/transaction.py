@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from qcore.store.children import ChildList
-from qcore.store.errors import EntityNotFound, FieldNotFound, TooManyOperations, quoted
-from qcore.store.ids import EntityId
-from qcore.store.limits import FIELDS_COPIED, IDS_A_STEP, MAX_OPERATIONS
-from qcore.store.records import (
+from qcore.machines.entity.state.child_list import ChildList
+from qcore.machines.entity.state.entity_id import EntityId
+from qcore.machines.entity.state.field_values import Value, measured, same_value
+from qcore.machines.entity.state.records import (
     Entity,
     EntityChange,
     Field,
@@ -17,8 +16,14 @@ from qcore.store.records import (
     places_of,
     positions_of,
 )
-from qcore.store.schemas import Moment, SchemaChange, Slot
-from qcore.store.values import Value, measured, same_value
+from qcore.machines.entity.state.type_registry import Moment, SchemaChange, Slot
+from qcore.machines.entity.store_errors import (
+    EntityNotFound,
+    FieldNotFound,
+    TooManyOperations,
+    quoted,
+)
+from qcore.machines.limits import FIELDS_COPIED, IDS_A_STEP, MAX_OPERATIONS
 
 CHILDREN = "Children"
 #: A list of older rules with more children takes its new form also where the command is refused.
@@ -32,7 +37,8 @@ class Transaction:
         records: the committed state.
         index: position of the log entry; 0 for a query.
         time_ns: time of the log entry, nanoseconds since the Unix epoch.
-        sparse: whether new records are sparse, and the bounds of `qcore.store.limits` hold: from apply rules 3 on, and
+        sparse: whether new records are sparse, and the bounds of `qcore.machines.limits` hold: from apply rules 3 on,
+        and
             for a query.
     """
 

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, Self
 
 from pydantic_core import to_json
 
-from qcore.store.ids import EntityId
+from qcore.machines.entity.state.entity_id import EntityId
 
 #: Entries of a leaf, and leaves of a branch, at most.
 LEAF: Final = 256

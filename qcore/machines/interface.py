@@ -173,7 +173,7 @@ def support_of(machine: StateMachine, rules_max: int = LATEST_RULES) -> VersionS
     except TypeError as error:
         raise ConfigError(
             f"state machine {kind} ({name}): apply must take (command, context), see "
-            f"qcore.store.interface.ApplyContext; it does not: {error}"
+            f"qcore.machines.interface.ApplyContext; it does not: {error}"
         ) from None
     match versions:
         case (bool(), _) | (_, bool()):

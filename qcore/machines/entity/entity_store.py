@@ -7,20 +7,25 @@ from collections.abc import Iterable, Iterator
 from pydantic_core import to_json
 
 from qcore.errors import StoreError
-from qcore.store.chunks import to_chunks, to_lines
-from qcore.store.errors import BadRequest, NameTooLong
-from qcore.store.interface import ApplyContext
-from qcore.store.lifecycle import create_entity, delete_entity, load_topology, set_schemas
-from qcore.store.limits import BOUNDED_RULES
-from qcore.store.names import check_names
-from qcore.store.records import EntityChange, FieldChange, Records
-from qcore.store.requests import Command, only_reads, parse_command
-from qcore.store.restoring import SnapshotReader
-from qcore.store.schema import schema_from_json, schema_to_json
-from qcore.store.snapshot import snapshot_lines
-from qcore.store.transaction import Transaction
-from qcore.store.update import update_entity
-from qcore.store.values import id_from_json, id_to_json
+from qcore.machines.entity.create_delete import (
+    create_entity,
+    delete_entity,
+    load_topology,
+    set_schemas,
+)
+from qcore.machines.entity.name_bounds import check_names
+from qcore.machines.entity.perform_requests import Command, only_reads, parse_command
+from qcore.machines.entity.state.entity_schema import schema_from_json, schema_to_json
+from qcore.machines.entity.state.entity_snapshot import snapshot_lines
+from qcore.machines.entity.state.field_values import id_from_json, id_to_json
+from qcore.machines.entity.state.records import EntityChange, FieldChange, Records
+from qcore.machines.entity.state.snapshot_reader import SnapshotReader
+from qcore.machines.entity.store_errors import BadRequest, NameTooLong
+from qcore.machines.entity.transaction import Transaction
+from qcore.machines.entity.update_fields import update_entity
+from qcore.machines.interface import ApplyContext
+from qcore.machines.limits import BOUNDED_RULES
+from qcore.machines.snapshot_chunks import to_chunks, to_lines
 
 _NANOS_PER_MICRO = 1000
 #: Steps (`MAX_OPERATIONS`) that take about as long as a small command does.

@@ -6,22 +6,18 @@ from typing import Final
 
 from pydantic_core import to_json
 
-from qcore.store.children import LEAST_ID_BYTES, ChildList, equal_ids, id_bytes, ids_text, slice_of
-from qcore.store.errors import BadPath, ResponseTooLarge, ValueTooLarge, quoted
-from qcore.store.ids import EntityId
-from qcore.store.limits import (
-    BYTES_A_STEP,
-    IDS_A_STEP,
-    IDS_READ,
-    MAX_RESPONSE_BYTES,
-    MAX_VALUE_BYTES,
-    MAX_WRITE_RESPONSE_BYTES,
+from qcore.machines.entity.indirection import Target, resolve
+from qcore.machines.entity.perform_requests import FieldRequest, ReadBody, WriteBody
+from qcore.machines.entity.state.child_list import (
+    LEAST_ID_BYTES,
+    ChildList,
+    equal_ids,
+    id_bytes,
+    ids_text,
+    slice_of,
 )
-from qcore.store.paths import Target, resolve
-from qcore.store.records import Field
-from qcore.store.requests import FieldRequest, ReadBody, WriteBody
-from qcore.store.transaction import CHILDREN, Transaction
-from qcore.store.values import (
+from qcore.machines.entity.state.entity_id import EntityId
+from qcore.machines.entity.state.field_values import (
     Value,
     adjust,
     id_from_json,
@@ -33,6 +29,17 @@ from qcore.store.values import (
     value_bytes,
     value_from_json,
     value_to_json,
+)
+from qcore.machines.entity.state.records import Field
+from qcore.machines.entity.store_errors import BadPath, ResponseTooLarge, ValueTooLarge, quoted
+from qcore.machines.entity.transaction import CHILDREN, Transaction
+from qcore.machines.limits import (
+    BYTES_A_STEP,
+    IDS_A_STEP,
+    IDS_READ,
+    MAX_RESPONSE_BYTES,
+    MAX_VALUE_BYTES,
+    MAX_WRITE_RESPONSE_BYTES,
 )
 
 #: A list with more ids than this is made text without an object for each.

@@ -10,9 +10,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from qcore.errors import StoreError
-from qcore.store.errors import quoted
-from qcore.store.requests import LoadTopologyBody, TopologyEntityJson, encode_topology
-from qcore.store.schema import (
+from qcore.machines.entity.perform_requests import (
+    LoadTopologyBody,
+    TopologyEntityJson,
+    encode_topology,
+)
+from qcore.machines.entity.state.entity_schema import (
     BUILT_IN,
     EntitySchema,
     EntitySchemaJson,
@@ -20,10 +23,18 @@ from qcore.store.schema import (
     check_schema,
     schema_to_json,
 )
-from qcore.store.schemas import Moment, Schemas
-from qcore.store.values import Value, value_to_json
-from qcore.store.yamltree import Mapping, Node, Scalar, Sequence, fail, parse_yaml
-from qcore.store.yamlvalues import ValueReader
+from qcore.machines.entity.state.field_values import Value, value_to_json
+from qcore.machines.entity.state.type_registry import Moment, Schemas
+from qcore.machines.entity.store_errors import quoted
+from qcore.machines.entity.topology.yaml_tree import (
+    Mapping,
+    Node,
+    Scalar,
+    Sequence,
+    fail,
+    parse_yaml,
+)
+from qcore.machines.entity.topology.yaml_values import ValueReader
 
 
 class Topology(NamedTuple):

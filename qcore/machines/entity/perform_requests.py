@@ -13,10 +13,9 @@ from pydantic import AfterValidator, FailFast, Field, TypeAdapter, with_config
 from pydantic_core import ErrorDetails, PydanticSerializationError, ValidationError, to_json
 from typing_extensions import TypedDict
 
-from qcore.store.errors import BadRequest, quoted
-from qcore.store.names import check_names
-from qcore.store.schema import EntitySchemaJson
-from qcore.store.values import (
+from qcore.machines.entity.name_bounds import check_names
+from qcore.machines.entity.state.entity_schema import EntitySchemaJson
+from qcore.machines.entity.state.field_values import (
     STRICT,
     AdjustBehavior,
     EntityIdJson,
@@ -24,6 +23,7 @@ from qcore.store.values import (
     ValueJson,
     exactly_one_key,
 )
+from qcore.machines.entity.store_errors import BadRequest, quoted
 
 
 @with_config(STRICT)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qcore.store.errors import AlreadyLoaded, FieldNotFound, SchemaInvalid, quoted
-from qcore.store.ids import EntityId
-from qcore.store.limits import FIELDS_A_STEP, MAX_OPERATIONS
-from qcore.store.records import Entity, Field
-from qcore.store.requests import LoadTopologyBody, TopologyEntityJson
-from qcore.store.schema import EntitySchema, schema_from_json
-from qcore.store.schemas import Slot
-from qcore.store.transaction import CHILDREN, Transaction
-from qcore.store.values import Kind, Value, measured, value_from_json
+from qcore.machines.entity.perform_requests import LoadTopologyBody, TopologyEntityJson
+from qcore.machines.entity.state.entity_id import EntityId
+from qcore.machines.entity.state.entity_schema import EntitySchema, schema_from_json
+from qcore.machines.entity.state.field_values import Kind, Value, measured, value_from_json
+from qcore.machines.entity.state.records import Entity, Field
+from qcore.machines.entity.state.type_registry import Slot
+from qcore.machines.entity.store_errors import AlreadyLoaded, FieldNotFound, SchemaInvalid, quoted
+from qcore.machines.entity.transaction import CHILDREN, Transaction
+from qcore.machines.limits import FIELDS_A_STEP, MAX_OPERATIONS
 
 
 def create_entity(

@@ -5,7 +5,8 @@ and a transaction that fails is simply forgotten.
 
 A record has one of two forms. Under apply rules 1 and 2 it is *full*: it holds every field of its type, and a new
 schema rewrites all entities of the type. From rules 3 on it is *sparse*: it holds the fields that were written, and
-the type knows the rest (`qcore.store.schemas`). A full record becomes sparse when a command of rules 3 writes to it.
+the type knows the rest (`qcore.machines.entity.state.type_registry`). A full record becomes sparse when a command of
+rules 3 writes to it.
 """
 
 from __future__ import annotations
@@ -16,13 +17,19 @@ from typing import Final, NamedTuple
 
 from pydantic_core import to_json
 
-from qcore.store.children import ChildList
-from qcore.store.digest import StateDigest, digest_term
-from qcore.store.ids import EntityId
-from qcore.store.schema import EntitySchema, schema_to_json
-from qcore.store.schemas import SchemaChange, Schemas, Slot
-from qcore.store.table import Table
-from qcore.store.values import LargeValue, Value, data_to_json, id_to_json, value_to_json
+from qcore.machines.entity.state.child_list import ChildList
+from qcore.machines.entity.state.entity_id import EntityId
+from qcore.machines.entity.state.entity_schema import EntitySchema, schema_to_json
+from qcore.machines.entity.state.field_values import (
+    LargeValue,
+    Value,
+    data_to_json,
+    id_to_json,
+    value_to_json,
+)
+from qcore.machines.entity.state.frozen_table import Table
+from qcore.machines.entity.state.type_registry import SchemaChange, Schemas, Slot
+from qcore.machines.state_digest import StateDigest, digest_term
 
 #: Places of children that are freed in one go.
 _DISSOLVED_AT_A_TIME: Final = 2048
@@ -32,7 +39,7 @@ _MASK: Final = (1 << 256) - 1
 class Field(NamedTuple):
     """A field's value, when it was written (nanoseconds since the Unix epoch) and by whom.
 
-    `generation` is that of the field's slot when it was written; see `qcore.store.schemas.Slot`.
+    `generation` is that of the field's slot when it was written; see `qcore.machines.entity.state.type_registry.Slot`.
     """
 
     value: Value

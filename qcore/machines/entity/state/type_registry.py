@@ -13,7 +13,14 @@ from typing import Final, NamedTuple
 
 from pydantic_core import to_json
 
-from qcore.store.errors import (
+from qcore.machines.entity.state.entity_schema import (
+    EntitySchema,
+    FieldSchema,
+    check_schema,
+    field_to_json,
+)
+from qcore.machines.entity.state.field_values import Value, same_value, value_bytes
+from qcore.machines.entity.store_errors import (
     InheritanceCycle,
     SchemaInvalid,
     SchemaTooLarge,
@@ -23,7 +30,7 @@ from qcore.store.errors import (
     ValueTooLarge,
     quoted,
 )
-from qcore.store.limits import (
+from qcore.machines.limits import (
     MAX_COMPLETE_FIELDS,
     MAX_EARLIER,
     MAX_FIELDS,
@@ -34,8 +41,6 @@ from qcore.store.limits import (
     MAX_VALUE_BYTES,
     PLAIN_A_STEP,
 )
-from qcore.store.schema import EntitySchema, FieldSchema, check_schema, field_to_json
-from qcore.store.values import Value, same_value, value_bytes
 
 #: Types above a type, at most.
 MAX_INHERITANCE_DEPTH: Final = 100

@@ -1,4 +1,4 @@
-"""The entity store's records as lines of text. `qcore.store.restoring` reads them.
+"""The entity store's records as lines of text. `qcore.machines.entity.state.snapshot_reader` reads them.
 
 The first line is a header. It counts types and entities, so that a snapshot cut short is noticed even without the
 checksums of the storage. Version 1, which 0.1.0 reads and writes, follows with a line for each schema and each
@@ -21,12 +21,12 @@ from typing import Final
 
 from pydantic_core import to_json
 
-from qcore.store.children import ChildList
-from qcore.store.records import Entity, Field, Records, entity_text, own_schema_text
-from qcore.store.schema import schema_to_json
-from qcore.store.schemas import Schemas, Slot
-from qcore.store.table import FrozenTable
-from qcore.store.values import LargeValue, Value, id_to_json, value_to_json
+from qcore.machines.entity.state.child_list import ChildList
+from qcore.machines.entity.state.entity_schema import schema_to_json
+from qcore.machines.entity.state.field_values import LargeValue, Value, id_to_json, value_to_json
+from qcore.machines.entity.state.frozen_table import FrozenTable
+from qcore.machines.entity.state.records import Entity, Field, Records, entity_text, own_schema_text
+from qcore.machines.entity.state.type_registry import Schemas, Slot
 
 FORMAT: Final = "qcore-entities"
 #: Children in a line.

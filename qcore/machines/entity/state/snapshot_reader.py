@@ -1,4 +1,4 @@
-"""The entity store's records from the lines of `qcore.store.snapshot`, in parts."""
+"""The entity store's records from the lines of `qcore.machines.entity.state.entity_snapshot`, in parts."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from pydantic import Field as Constraint
 from typing_extensions import TypedDict
 
 from qcore.errors import StoreError
-from qcore.store.children import ChildList, ChildListBuilder
-from qcore.store.errors import SchemaInvalid, quoted
-from qcore.store.ids import EntityId
-from qcore.store.records import Entity, Field, Places, Records, add_place
-from qcore.store.schema import EntitySchema, EntitySchemaJson, schema_from_json
-from qcore.store.schemas import SlotHistory
-from qcore.store.values import (
+from qcore.machines.entity.state.child_list import ChildList, ChildListBuilder
+from qcore.machines.entity.state.entity_id import EntityId
+from qcore.machines.entity.state.entity_schema import (
+    EntitySchema,
+    EntitySchemaJson,
+    schema_from_json,
+)
+from qcore.machines.entity.state.field_values import (
     STRICT,
     EntityIdJson,
     LargeValue,
@@ -27,6 +28,9 @@ from qcore.store.values import (
     id_from_json,
     value_from_json,
 )
+from qcore.machines.entity.state.records import Entity, Field, Places, Records, add_place
+from qcore.machines.entity.state.type_registry import SlotHistory
+from qcore.machines.entity.store_errors import SchemaInvalid, quoted
 
 #: Lines that are read before an item, and about how many characters of them: some milliseconds.
 LINES_AT_A_TIME: Final = 128

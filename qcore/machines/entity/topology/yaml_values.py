@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import get_args
 
 from qcore.errors import ConfigError
-from qcore.store.errors import quoted
-from qcore.store.ids import EntityId
-from qcore.store.values import INT_MAX, INT_MIN, Kind, Value
-from qcore.store.yamltree import Mapping, Node, Scalar, Sequence, fail
+from qcore.machines.entity.state.entity_id import EntityId
+from qcore.machines.entity.state.field_values import INT_MAX, INT_MIN, Kind, Value
+from qcore.machines.entity.store_errors import quoted
+from qcore.machines.entity.topology.yaml_tree import Mapping, Node, Scalar, Sequence, fail
 
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 _ENTITY_ID = re.compile(r"(?P<typ>[^$]+)\$(?P<id>[0-9]{1,19})", re.ASCII)

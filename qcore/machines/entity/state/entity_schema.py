@@ -7,9 +7,8 @@ from typing import Annotated, NamedTuple, NotRequired, cast
 from pydantic import AfterValidator, FailFast, with_config
 from typing_extensions import TypedDict
 
-from qcore.store.errors import SchemaInvalid, quoted
-from qcore.store.ids import EntityId
-from qcore.store.values import (
+from qcore.machines.entity.state.entity_id import EntityId
+from qcore.machines.entity.state.field_values import (
     STRICT,
     Byte,
     EntityIdJson,
@@ -25,6 +24,7 @@ from qcore.store.values import (
     id_to_json,
     value_from_json,
 )
+from qcore.machines.entity.store_errors import SchemaInvalid, quoted
 
 #: The fields that the store itself sets, and the kind each must have.
 BUILT_IN: dict[str, Kind] = {

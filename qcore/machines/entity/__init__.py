@@ -1,0 +1,1 @@
+"""The entity store: a typed tree of entities as a state machine."""

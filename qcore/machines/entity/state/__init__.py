@@ -1,0 +1,1 @@
+"""What the entity store holds: entities, types, values, and their snapshot."""

@@ -1,0 +1,1 @@
+"""Topology files: the first entities of a cluster, written as YAML."""
