@@ -5,7 +5,7 @@ operation, on the processor: the median of many; a longest step is the longest o
 
     python -m benchmarks.bench_growth [--sizes 1000 10000 100000 1000000] [--machines entity kv]
 
-The collector is off and what is there is frozen, as in a node (`qcore.node.garbage`).
+The collector is off and what is there is frozen, as in a node (`qcore.node.runtime.garbage_collection`).
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ async def _compare(
 
 def _note(seen: dict[str, dict[int, str]], members: dict[str, int], answers: list[Answer]) -> None:
     """Keep the digests that each member gave, by index; those that gave an answer at all are in `seen`."""
-    from qcore.node.divergence import digests_in
+    from qcore.node.peers.divergence import digests_in
 
     for (address, node_id), answer in zip(members.items(), answers, strict=True):
         if isinstance(answer, QcoreError) or answer["qcore"].get("removed"):
@@ -167,7 +167,7 @@ def _note(seen: dict[str, dict[int, str]], members: dict[str, int], answers: lis
 
 def state_problems(seen: dict[str, dict[int, str]]) -> tuple[list[str], list[str]]:
     """Differences of the members' states, and a warning if not all were compared; from digests by index by address."""
-    from qcore.node.divergence import compare
+    from qcore.node.peers.divergence import compare
 
     found = compare(seen)
     problems: list[str] = []
@@ -185,7 +185,7 @@ def state_problems(seen: dict[str, dict[int, str]]) -> tuple[list[str], list[str
 
 def address_problems(nodes: dict[int, str]) -> list[str]:
     """What is wrong with the addresses of the members (id -> address), one line each. 0.1.0 took any."""
-    from qcore.node.member_addresses import member_address, members_fault
+    from qcore.node.api.member_addresses import member_address, members_fault
 
     problems: list[str] = []
     for node_id, address in nodes.items():

@@ -234,7 +234,7 @@ def start(
     """
     from qcore.core.version import LATEST_RULES
     from qcore.node.config import NodeConfig
-    from qcore.node.lifecycle import run_node
+    from qcore.node.main import run_node
     from qcore.transport.address import parse_address
 
     del storage  # one kind so far; the option fixes the name for scripts

@@ -9,7 +9,7 @@ from typing import Final, Literal
 from qcore.core.config import RaftConfig
 from qcore.core.version import LATEST_RULES
 from qcore.errors import ConfigError
-from qcore.node.hosts import is_unspecified
+from qcore.node.address_kind import is_unspecified
 from qcore.replica.config import ReplicaConfig
 from qcore.transport.address import Address
 from qcore.transport.limits import TransportLimits, frame_bytes_for

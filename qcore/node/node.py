@@ -22,25 +22,27 @@ from qcore.errors import (
     TransportError,
 )
 from qcore.files import read_regular
-from qcore.node import http, priorities, removal, views
+from qcore.node import status
+from qcore.node.api import http_pages
+from qcore.node.api.client_requests import RequestDesk
+from qcore.node.api.member_addresses import advertised_fault
 from qcore.node.application import Application
-from qcore.node.chore import Chore
-from qcore.node.clock import now_us
 from qcore.node.config import MAX_TOPOLOGY_BYTES, NodeConfig
-from qcore.node.divergence import DivergenceWatch
-from qcore.node.host import ReplicaHost
-from qcore.node.known_members import load_known_members
-from qcore.node.logs import NodeLog
-from qcore.node.loop_lag import LoopLag
-from qcore.node.member_addresses import advertised_fault
-from qcore.node.membership_storage import JoiningStorage
-from qcore.node.metrics import NodeMetrics
-from qcore.node.peers import PeerLinks
-from qcore.node.requests import RequestDesk
-from qcore.node.stopping import disk_ends, hand_over
-from qcore.node.topology import TopologyLoader
-from qcore.node.tracing import FLUSH_INTERVAL_S, NodeTrace
-from qcore.node.wall_watch import WallWatch
+from qcore.node.observability.logs import NodeLog
+from qcore.node.observability.metrics import NodeMetrics
+from qcore.node.observability.tracing import FLUSH_INTERVAL_S, NodeTrace
+from qcore.node.observability.wall_clock_watch import WallWatch
+from qcore.node.peers import priority_watch, removal_watch
+from qcore.node.peers.divergence import DivergenceWatch
+from qcore.node.peers.joining_storage import JoiningStorage
+from qcore.node.peers.known_members_file import load_known_members
+from qcore.node.peers.peer_messages import PeerLinks
+from qcore.node.runtime.clock import now_us
+from qcore.node.runtime.driver import ReplicaHost
+from qcore.node.runtime.loop_lag import LoopLag
+from qcore.node.runtime.periodic import Chore
+from qcore.node.runtime.shutdown import disk_ends, hand_over
+from qcore.node.topology_loader import TopologyLoader
 from qcore.replica.events import ReplicaEffect, Reply, VersionRaised
 from qcore.replica.identity import ClusterIdentity
 from qcore.replica.messages import PeerMessage
@@ -94,7 +96,7 @@ class Node:
         self._log = log
         self._metrics = NodeMetrics()
         self._started_at = time.monotonic()
-        self._leaders = views.LeaderMemory()
+        self._leaders = status.LeaderMemory()
         self._failure: BaseException | None = None
         self._stopping = False
         self.failed = asyncio.Event()
@@ -167,9 +169,12 @@ class Node:
             Chore(_SAVE_AGAIN_S, self._admission.save_again),
             Chore(_TELL_REPEATS_S, log.tell_repeats),
             Chore(
-                priorities.INTERVAL_S, priorities.PriorityWatch(self._replica.core.status, log).look
+                priority_watch.INTERVAL_S,
+                priority_watch.PriorityWatch(self._replica.core.status, log).look,
             ),
-            Chore(removal.INTERVAL_S, removal.RemovalWatch(lambda: self.removed, log).look),
+            Chore(
+                removal_watch.INTERVAL_S, removal_watch.RemovalWatch(lambda: self.removed, log).look
+            ),
         ]
         if self._trace is not None:
             self._chores.append(Chore(FLUSH_INTERVAL_S, self._trace.flush))
@@ -292,7 +297,7 @@ class Node:
     @property
     def removed(self) -> str | None:
         """Why this node is no member of its cluster any more, or None."""
-        return removal.removal(
+        return removal_watch.removal(
             self._replica.core,
             self._config.node_id,
             self._identity.cluster_id,
@@ -467,7 +472,7 @@ class Node:
 
     def on_http(self, path: str) -> HttpResponse | None:
         """See `ServerHandler`."""
-        answer = http.answer(self, path)
+        answer = http_pages.answer(self, path)
         return HttpResponse(answer.status, answer.body.encode(), answer.content_type)
 
     # -- what the pages ask (NodeView) -----------------------------------------------------------------
@@ -475,11 +480,11 @@ class Node:
     def unready_reason(self) -> str | None:
         """See `NodeView`."""
         core = self._replica.core
-        return views.unready_reason(core.status(), core.has_committed_in_term, self._around())
+        return status.unready_reason(core.status(), core.has_committed_in_term, self._around())
 
     def metrics_object(self) -> dict[str, JsonValue]:
         """See `NodeView`."""
-        return views.metrics_object(
+        return status.metrics_object(
             self._replica.core,
             self._status(),
             self._leaders,
@@ -490,7 +495,7 @@ class Node:
 
     def exposition(self) -> str:
         """See `NodeView`."""
-        return views.exposition(
+        return status.exposition(
             self._status(),
             self._metrics,
             self._around(),
@@ -502,9 +507,9 @@ class Node:
         """The core's, but what it handed out to be applied counts as applied only once it is."""
         return replace(self._replica.core.status(), applied=self._replica.applied_index)
 
-    def _around(self) -> views.Around:
+    def _around(self) -> status.Around:
         stats = self._server.stats
-        return views.Around(
+        return status.Around(
             cluster_id=self._identity.cluster_id,
             stopping=self._stopping,
             failure=None if self._failure is None else str(self._failure),

@@ -12,18 +12,18 @@ from qcore.client.client import QcoreClient
 from qcore.core.effects import MembershipChanged
 from qcore.core.entry import Membership
 from qcore.errors import ChangeRefused, ConfigError, NotCaughtUp, Refused
-from qcore.node.application import EntityApplication
-from qcore.node.config import NodeConfig
-from qcore.node.hosts import is_loopback, is_unspecified, normal_host
-from qcore.node.logs import NodeLog
-from qcore.node.member_addresses import (
+from qcore.node.address_kind import is_loopback, is_unspecified, normal_host
+from qcore.node.api.member_addresses import (
     advertised_fault,
     member_address,
     members_fault,
     newcomer_fault,
     same_address,
 )
+from qcore.node.application import EntityApplication
+from qcore.node.config import NodeConfig
 from qcore.node.node import Node
+from qcore.node.observability.logs import NodeLog
 from qcore.storage.memory import MemoryStorage
 from qcore.transport.address import Address
 from tests.node.test_health import FOLLOWER, LEADER, MEMBERS, changed

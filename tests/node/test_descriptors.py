@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qcore.errors import ConfigError
-from qcore.node.descriptors import LEAST_FILES, OWN_FILES, fitting_limits
+from qcore.node.runtime.file_descriptors import LEAST_FILES, OWN_FILES, fitting_limits
 from qcore.transport.limits import TransportLimits
 
 KINDS = ("max_clients", "max_handshakes", "reserved_for_peers", "reserved_for_admin")

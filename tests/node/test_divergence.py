@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from qcore.cli.health import state_problems
-from qcore.node.divergence import Comparison, compare, digests_in, expose
-from qcore.node.metrics import Exposition
+from qcore.node.observability.metrics import Exposition
+from qcore.node.peers.divergence import Comparison, compare, digests_in, expose
 
 
 def test_members_are_compared_at_the_newest_index_that_both_give() -> None:

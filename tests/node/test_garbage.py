@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from qcore.node import garbage
-from qcore.node.garbage import Garbage
-from qcore.node.metrics import NodeMetrics
+from qcore.node.observability.metrics import NodeMetrics
+from qcore.node.runtime import garbage_collection
+from qcore.node.runtime.garbage_collection import Garbage
 from tests.node.test_node import running
 from tests.process.wire import string_schema
 
@@ -39,12 +39,12 @@ def test_what_survived_a_long_collection_is_not_looked_at_again(
         metrics, thresholds = NodeMetrics(), gc.get_threshold()
         keeper = Garbage(metrics, lambda: 0, lambda: True)
         keeper.start()
-        monkeypatch.setattr(garbage, "FREEZE_AFTER_S", 1000.0)
+        monkeypatch.setattr(garbage_collection, "FREEZE_AFTER_S", 1000.0)
         state = [[number] for number in range(10_000)]
         before = gc.get_freeze_count()
         gc.collect()
         assert gc.get_freeze_count() == before, "a short collection puts nothing aside"
-        monkeypatch.setattr(garbage, "FREEZE_AFTER_S", 0.0)
+        monkeypatch.setattr(garbage_collection, "FREEZE_AFTER_S", 0.0)
         gc.collect()
         assert gc.get_freeze_count() >= before + len(state)
         assert sum(metrics.gc_pause_seconds.counts) >= 2
@@ -61,7 +61,7 @@ def test_after_many_connections_what_was_put_aside_is_collected_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def scenario() -> None:
-        monkeypatch.setattr(garbage, "_LOOK_INTERVAL_S", 0.001)
+        monkeypatch.setattr(garbage_collection, "_LOOK_INTERVAL_S", 0.001)
         connections, may_pause = 0, False
         keeper = Garbage(NodeMetrics(), lambda: connections, lambda: may_pause)
         knot = Knot()
@@ -70,7 +70,7 @@ def test_after_many_connections_what_was_put_aside_is_collected_too(
         del knot
         gc.collect()
         assert seen() is not None, "put aside: an ordinary collection does not find it"
-        connections = garbage.THOROUGH_AFTER_CONNECTIONS
+        connections = garbage_collection.THOROUGH_AFTER_CONNECTIONS
         await asyncio.sleep(0.05)
         assert seen() is not None, "not while the node must not pause"
         may_pause = True
@@ -84,7 +84,7 @@ def test_after_many_connections_what_was_put_aside_is_collected_too(
 
 def test_no_collection_looks_at_more_than_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
     """While a state grows, the collections do not grow with it: each looks at what came since the last."""
-    monkeypatch.setattr(garbage, "FREEZE_AFTER_S", 0.0)
+    monkeypatch.setattr(garbage_collection, "FREEZE_AFTER_S", 0.0)
 
     async def scenario() -> None:
         keeper = Garbage(NodeMetrics(), lambda: 0, lambda: True)

@@ -17,9 +17,9 @@ from qcore.errors import (
     QcoreError,
     RemoteProtocolError,
 )
-from qcore.node.first_cluster import first_cluster
-from qcore.node.initialising import Initialiser
-from qcore.node.peers import Standing
+from qcore.node.api.first_cluster import first_cluster
+from qcore.node.api.init_request import Initialiser
+from qcore.node.peers.peer_messages import Standing
 from qcore.replica.events import Reply
 from qcore.replica.identity import ClusterIdentity, Introduction
 from qcore.replica.known_members import WAS_WIPED

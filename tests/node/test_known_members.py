@@ -18,9 +18,9 @@ from qcore.errors import DiskFull, RemoteProtocolError, StorageError
 from qcore.machines.register import KeyValueMachine
 from qcore.node.application import TextApplication
 from qcore.node.config import NodeConfig
-from qcore.node.known_members import FILE_NAME, MAX_FILE_BYTES, load_known_members
-from qcore.node.logs import NodeLog
 from qcore.node.node import Node
+from qcore.node.observability.logs import NodeLog
+from qcore.node.peers.known_members_file import FILE_NAME, MAX_FILE_BYTES, load_known_members
 from qcore.replica.known_members import MAX_INCARNATION, MAX_STRANGERS, KnownMember, KnownMembers
 from qcore.storage.memory import MemoryStorage
 from qcore.transport.address import Address

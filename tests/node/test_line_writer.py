@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from qcore.errors import ConfigError
-from qcore.node.lifecycle import open_trace
-from qcore.node.line_writer import LineWriter
-from qcore.node.logs import NodeLog
-from qcore.node.tracing import NodeTrace, trace_lines
+from qcore.node.main import open_trace
+from qcore.node.observability.line_writer import LineWriter
+from qcore.node.observability.logs import NodeLog
+from qcore.node.observability.tracing import NodeTrace, trace_lines
 from qcore.trace import parse_trace
 
 #: What the queue of a test holds, bytes: beside what a pipe holds.

@@ -11,9 +11,9 @@ import pytest
 from qcore.errors import ConfigError, RemoteProtocolError
 from qcore.machines.register import KeyValueMachine
 from qcore.node.application import EntityApplication, TextApplication
-from qcore.node.line_writer import LineWriter
-from qcore.node.logs import JsonFormatter, LineHandler, NodeLog, TextFormatter
-from qcore.node.repeats import BURST, INTERVAL_S, MAX_KINDS, Repeats
+from qcore.node.observability.line_writer import LineWriter
+from qcore.node.observability.logs import JsonFormatter, LineHandler, NodeLog, TextFormatter
+from qcore.node.observability.repeated_lines import BURST, INTERVAL_S, MAX_KINDS, Repeats
 from qcore.shown import ERROR, LONG, SHORT
 from qcore.transport.address import parse_address
 from qcore.transport.wire import failure

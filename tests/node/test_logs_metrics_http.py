@@ -10,9 +10,9 @@ import pytest
 from pydantic import JsonValue
 
 from qcore.errors import ConfigError
-from qcore.node.http import answer
-from qcore.node.logs import JsonFormatter, NodeLog, TextFormatter
-from qcore.node.metrics import Exposition, Histogram
+from qcore.node.api.http_pages import answer
+from qcore.node.observability.logs import JsonFormatter, NodeLog, TextFormatter
+from qcore.node.observability.metrics import Exposition, Histogram
 
 
 class Capture(logging.Handler):

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from qcore.node import loop_lag
-from qcore.node.logs import NodeLog
-from qcore.node.loop_lag import PROBE_INTERVAL_S, LoopLag, RunQueue
-from qcore.node.metrics import NodeMetrics
+from qcore.node.observability.logs import NodeLog
+from qcore.node.observability.metrics import NodeMetrics
+from qcore.node.runtime import loop_lag
+from qcore.node.runtime.loop_lag import PROBE_INTERVAL_S, LoopLag, RunQueue
 from tests.node.test_node import running
 
 STALL_S = 0.1

@@ -21,9 +21,9 @@ from qcore.machines.interface import ApplyContext
 from qcore.machines.register import KeyValueMachine
 from qcore.node.application import Application, EntityApplication, TextApplication
 from qcore.node.config import NodeConfig
-from qcore.node.logs import NodeLog
 from qcore.node.node import Node
-from qcore.node.stopping import disk_ends
+from qcore.node.observability.logs import NodeLog
+from qcore.node.runtime.shutdown import disk_ends
 from qcore.storage.interface import Identity, LogStorage
 from qcore.storage.sqlite import SqliteStorage
 from qcore.storage.writer import GroupCommitWriter

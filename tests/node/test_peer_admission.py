@@ -19,9 +19,9 @@ from qcore.errors import RemoteProtocolError
 from qcore.machines.register import KeyValueMachine
 from qcore.node.application import TextApplication
 from qcore.node.config import NodeConfig
-from qcore.node.known_members import load_known_members
-from qcore.node.logs import NodeLog
 from qcore.node.node import Node
+from qcore.node.observability.logs import NodeLog
+from qcore.node.peers.known_members_file import load_known_members
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import PeerMessageReceived
 from qcore.replica.identity import ClusterIdentity, Introduction

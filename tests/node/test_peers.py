@@ -10,9 +10,9 @@ from qcore.core.config import RaftConfig
 from qcore.core.entry import DurableState
 from qcore.errors import LocalProtocolError
 from qcore.machines.register import KeyValueMachine
-from qcore.node.logs import NodeLog
-from qcore.node.metrics import NodeMetrics
-from qcore.node.peers import PeerLinks
+from qcore.node.observability.logs import NodeLog
+from qcore.node.observability.metrics import NodeMetrics
+from qcore.node.peers.peer_messages import PeerLinks
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import PeerMessageReceived, ReplicaEvent
 from qcore.replica.identity import ClusterIdentity

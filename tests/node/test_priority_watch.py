@@ -9,8 +9,8 @@ import pytest
 
 from qcore.core import Membership, RaftConfig
 from qcore.core.status import CoreStatus
-from qcore.node.logs import NodeLog
-from qcore.node.priorities import LOOKS, PriorityWatch
+from qcore.node.observability.logs import NodeLog
+from qcore.node.peers.priority_watch import LOOKS, PriorityWatch
 from tests.core.single import restored
 
 

@@ -15,11 +15,11 @@ from qcore.client.errors import error_from, pause_after
 from qcore.core.entry import Entry
 from qcore.core.messages import AppendEntries
 from qcore.errors import NotLeader, Overloaded, Refused
-from qcore.node import inbox as inbox_module
-from qcore.node import views
+from qcore.node import status
+from qcore.node.api.first_cluster import MAX_MEMBERS
 from qcore.node.application import EntityPerform
-from qcore.node.first_cluster import MAX_MEMBERS
-from qcore.node.inbox import Inbox
+from qcore.node.runtime import inbox as inbox_module
+from qcore.node.runtime.inbox import Inbox
 from qcore.replica.events import ClientRequest, PeerMessageReceived
 from qcore.replica.flow import Flow
 from qcore.replica.messages import Forward, ForwardResponse
@@ -160,13 +160,13 @@ def test_the_metrics_object_is_made_once_for_all_who_ask_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    real = views.metrics_object
+    real = status.metrics_object
 
     def metrics_object(*args: object) -> dict[str, JsonValue]:
         made.append(1)
         return real(*args)  # type: ignore[arg-type]  # passed on as they come
 
-    monkeypatch.setattr(views, "metrics_object", metrics_object)
+    monkeypatch.setattr(status, "metrics_object", metrics_object)
 
     async def scenario() -> None:
         async with running(tmp_path) as world:

@@ -13,8 +13,8 @@ from qcore.core.messages import InstallSnapshot
 from qcore.machines.interface import ApplyContext
 from qcore.node.application import TextApplication
 from qcore.node.config import NodeConfig
-from qcore.node.logs import NodeLog
 from qcore.node.node import Node
+from qcore.node.observability.logs import NodeLog
 from qcore.replica.events import PeerMessageReceived
 from qcore.storage.memory import MemoryStorage
 from qcore.transport.address import Address

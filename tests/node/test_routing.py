@@ -7,8 +7,8 @@ import json
 import pytest
 
 from qcore.errors import RemoteProtocolError
+from qcore.node.api.perform_routing import Route, counted_as, route
 from qcore.node.application import Operation
-from qcore.node.routing import Route, counted_as, route
 from qcore.replica.messages import RequestKind
 from qcore.transport.perform import Consistency, SessionUse, Stale
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from qcore.core.effects import RoleChanged
 from qcore.errors import NotLeader
-from qcore.node import topology
-from qcore.node.logs import NodeLog
-from qcore.node.topology import TopologyLoader
+from qcore.node import topology_loader
+from qcore.node.observability.logs import NodeLog
+from qcore.node.topology_loader import TopologyLoader
 from qcore.replica.events import Reply
 from qcore.replica.messages import RequestKind
 
@@ -63,7 +63,7 @@ def test_a_node_that_joins_later_or_restarts_does_nothing() -> None:
 
 def test_a_follower_waits_and_proposes_only_if_nobody_else_did() -> None:
     async def scenario(others_do: bool) -> int:
-        topology._FOLLOWER_DELAY_S = 0.01  # type: ignore[misc] # a test need not wait two seconds
+        topology_loader._FOLLOWER_DELAY_S = 0.01  # type: ignore[misc] # a test need not wait two seconds
         world = World()
         world.loader.role_changed(NOBODY_LEADS)
         world.loader.role_changed(FOLLOWS)
@@ -72,12 +72,12 @@ def test_a_follower_waits_and_proposes_only_if_nobody_else_did() -> None:
         await asyncio.sleep(0.2)
         return len(world.proposals)
 
-    before = topology._FOLLOWER_DELAY_S
+    before = topology_loader._FOLLOWER_DELAY_S
     try:
         assert asyncio.run(scenario(others_do=True)) == 0
         assert asyncio.run(scenario(others_do=False)) == 1
     finally:
-        topology._FOLLOWER_DELAY_S = before  # type: ignore[misc] # put back
+        topology_loader._FOLLOWER_DELAY_S = before  # type: ignore[misc] # put back
 
 
 def test_a_refused_proposal_is_repeated_until_the_store_is_loaded() -> None:

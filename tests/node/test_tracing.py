@@ -7,7 +7,7 @@ from io import StringIO
 from qcore.analysis.tables import read_tables
 from qcore.core.events import Tick
 from qcore.errors import NotLeader, OutcomeUnknown, QcoreError, ResultInvalid
-from qcore.node.tracing import NodeTrace
+from qcore.node.observability.tracing import NodeTrace
 from qcore.replica.events import ClientRequest, Reply
 from qcore.replica.messages import RequestKind
 

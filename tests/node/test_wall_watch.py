@@ -10,8 +10,8 @@ import pytest
 
 from qcore.core import DurableState, Membership, RaftConfig, RaftCore
 from qcore.core.status import CoreStatus, PeerStatus
-from qcore.node.logs import NodeLog
-from qcore.node.wall_watch import LOOKS, WallWatch
+from qcore.node.observability.logs import NodeLog
+from qcore.node.observability.wall_clock_watch import LOOKS, WallWatch
 
 BOUND_US = 1_000_000
 

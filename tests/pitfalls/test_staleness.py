@@ -397,7 +397,7 @@ def test_an_echo_of_an_earlier_life_that_counts_reads_stale(
 
 def test_a_nodes_clock_begins_elsewhere_in_each_life() -> None:
     """So that after a reboot, too, the clock of the life before has shown nothing that this one's does."""
-    command = [sys.executable, "-c", "from qcore.node.clock import now_us; print(now_us())"]
+    command = [sys.executable, "-c", "from qcore.node.runtime.clock import now_us; print(now_us())"]
     shown = [int(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(3)]
     assert all(0 < value < 1 << 60 for value in shown)
     hour_us = 3_600_000_000

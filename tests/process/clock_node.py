@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 from qcore.cli.main import main
-from qcore.node import host
-from qcore.node.clock import wall_us
+from qcore.node.runtime import driver
+from qcore.node.runtime.clock import wall_us
 
 
 def wrong_clock(path: Path) -> None:
@@ -25,7 +25,7 @@ def wrong_clock(path: Path) -> None:
             ahead_us = int(path.read_text()) * 1_000_000 if path.exists() else 0
         return wall_us() + ahead_us
 
-    host.wall_us = wrong  # type: ignore[attr-defined] # the name that the host imported
+    driver.wall_us = wrong  # type: ignore[attr-defined] # the name that the host imported
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from qcore.errors import ConfigError
 from qcore.node.config import NodeConfig
-from qcore.node.lifecycle import run_node
+from qcore.node.main import run_node
 from qcore.storage.sqlite import SqliteStorage
 from qcore.transport.address import Address
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from qcore.node.config import NodeConfig
-from qcore.node.lifecycle import run_node
+from qcore.node.main import run_node
 from qcore.transport.address import Address
 from tests.examples import load_example
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from qcore.cli.processes import LocalCluster, NodeProcess, free_ports, wait_for
-from qcore.node.lifecycle import _stop_on_signals
-from qcore.node.logs import NodeLog
+from qcore.node.main import _stop_on_signals
+from qcore.node.observability.logs import NodeLog
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
 from tests.process.wire import WireClient, read_field, string_schema, write_field
 

@@ -29,7 +29,7 @@ from qcore.core.entry import (
 )
 from qcore.core.version import ClusterVersion
 from qcore.errors import StorageError
-from qcore.node.known_members import load_known_members
+from qcore.node.peers.known_members_file import load_known_members
 from qcore.replica.known_members import KnownMember
 from qcore.storage import staging
 from qcore.storage.peek import first_entries, stored_snapshot, stored_version

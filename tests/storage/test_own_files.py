@@ -15,7 +15,7 @@ import pytest
 from qcore.core.effects import AppendLog, SaveHardState
 from qcore.core.entry import HardState
 from qcore.errors import DiskFull, LogCorrupt, StorageError
-from qcore.node.known_members import load_known_members
+from qcore.node.peers.known_members_file import load_known_members
 from qcore.storage.causes import os_failure
 from qcore.storage.files import readable_by_others
 from qcore.storage.peek import stored_version

@@ -13,7 +13,7 @@ from qcore.core.durable import last_index
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, Write
 from qcore.core.entry import Entry, HardState, Membership, Snapshot
 from qcore.errors import DiskFull, StorageError
-from qcore.node.membership_storage import JoiningStorage
+from qcore.node.peers.joining_storage import JoiningStorage
 from qcore.storage.interface import LogStorage
 from qcore.storage.peek import first_entries, stored_snapshot, stored_version
 from qcore.storage.snapshot_file import SnapshotFileWriter, SnapshotHeader, verify

@@ -25,9 +25,9 @@ from qcore.errors import (
     RemoteProtocolError,
     ResultTooLarge,
 )
-from qcore.node.logs import NodeLog
-from qcore.node.metrics import NodeMetrics
-from qcore.node.tracing import NodeTrace
+from qcore.node.observability.logs import NodeLog
+from qcore.node.observability.metrics import NodeMetrics
+from qcore.node.observability.tracing import NodeTrace
 from qcore.replica import messages as replica_messages
 from qcore.replica.events import PeerMessageReceived, PeerSupports, ReplicaEvent
 from qcore.replica.identity import Introduction

@@ -30,7 +30,7 @@ from qcore.transport.wire import (
 )
 
 if TYPE_CHECKING:
-    from qcore.node.management import Ask
+    from qcore.node.api.admin_requests import Ask
 
 #: How long a snapshot may take to be captured whose sender does not say; and the most that may be asked for.
 DEFAULT_TIMEOUT_MS: Final = 60_000

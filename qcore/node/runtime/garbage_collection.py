@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from typing import Final, Literal
 
-from qcore.node.metrics import NodeMetrics
+from qcore.node.observability.metrics import NodeMetrics
 
 #: What survived a collection that computed for this long is put aside, seconds. The next one is at most little longer.
 FREEZE_AFTER_S: Final = 0.002

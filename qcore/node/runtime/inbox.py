@@ -24,7 +24,7 @@ class Inbox:
     """Events in two queues: requests, and everything else, which is what the cluster itself needs.
 
     Order is kept within each. The node's own events and its clients' requests are always taken: the latter are
-    counted where they enter (`qcore.node.requests`).
+    counted where they enter (`qcore.node.api.client_requests`).
 
     Args:
         forwards: how many requests of peers may wait.

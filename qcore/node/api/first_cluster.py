@@ -12,7 +12,7 @@ from uuid import uuid4
 from qcore.core.entry import Membership
 from qcore.core.version import ClusterVersion
 from qcore.errors import ConfigError
-from qcore.node.member_addresses import member_address, members_fault
+from qcore.node.api.member_addresses import member_address, members_fault
 
 #: Voters and learners of one cluster, at most: a configuration is part of many messages.
 MAX_MEMBERS: Final = 255

@@ -15,9 +15,9 @@ from qcore.core.entry import Membership
 from qcore.core.raft import RaftCore
 from qcore.core.status import CoreStatus, SnapshotProgress
 from qcore.core.version import ClusterVersion, VersionSupport
-from qcore.node import divergence
-from qcore.node.metrics import Exposition, NodeMetrics
-from qcore.node.peers import first_refusal
+from qcore.node.observability.metrics import Exposition, NodeMetrics
+from qcore.node.peers import divergence
+from qcore.node.peers.peer_messages import first_refusal
 from qcore.storage.footprint import Footprint
 from qcore.transport.pool import PeerState
 from qcore.transport.server import ServerStats

@@ -27,12 +27,12 @@ from qcore.files import open_at_once, open_regular
 from qcore.machines.interface import Recognises, StateMachine, support_of
 from qcore.node.application import Application, EntityApplication
 from qcore.node.config import NodeConfig
-from qcore.node.descriptors import fit_to_open_files
-from qcore.node.garbage import Garbage
-from qcore.node.line_writer import LineWriter
-from qcore.node.logs import LAST_LINES_S, NodeLog
 from qcore.node.node import Node
-from qcore.node.tracing import trace_lines
+from qcore.node.observability.line_writer import LineWriter
+from qcore.node.observability.logs import LAST_LINES_S, NodeLog
+from qcore.node.observability.tracing import trace_lines
+from qcore.node.runtime.file_descriptors import fit_to_open_files
+from qcore.node.runtime.garbage_collection import Garbage
 from qcore.replica.sessions import command_in
 from qcore.replica.snapshotting import try_restoring
 from qcore.replica.versions import require
@@ -75,7 +75,7 @@ def run_node(
     That of a node that was removed from its cluster is not 0, however it ends.
 
     From here on the process writes its log, and all else on stdout and stderr, in threads of their own: see
-    `qcore.node.logs`.
+    `qcore.node.observability.logs`.
 
     Args:
         config: settings.

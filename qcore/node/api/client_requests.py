@@ -25,15 +25,15 @@ from qcore.errors import (
     StoreError,
     TooLarge,
 )
+from qcore.node.api.admin_requests import ManagementDesk
+from qcore.node.api.admin_slots import Places
+from qcore.node.api.init_request import Initialiser
+from qcore.node.api.perform_routing import counted_as, route
 from qcore.node.application import Application
-from qcore.node.clock import now_us
 from qcore.node.config import NodeConfig
-from qcore.node.initialising import Initialiser
-from qcore.node.management import ManagementDesk
-from qcore.node.metrics import NodeMetrics
-from qcore.node.peers import PeerLinks
-from qcore.node.places import Places
-from qcore.node.routing import counted_as, route
+from qcore.node.observability.metrics import NodeMetrics
+from qcore.node.peers.peer_messages import PeerLinks
+from qcore.node.runtime.clock import now_us
 from qcore.replica.events import ClientRequest, InitCluster, ReplicaEvent, Reply
 from qcore.replica.flow import Flow
 from qcore.replica.identity import ClusterIdentity

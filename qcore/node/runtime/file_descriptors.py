@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from qcore.errors import ConfigError
-from qcore.node.logs import NodeLog
+from qcore.node.observability.logs import NodeLog
 from qcore.transport.limits import TransportLimits
 
 #: Besides connections: the log and its parts, the lock, the event loop, output, a trace, snapshots on their way, names

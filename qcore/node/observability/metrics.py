@@ -65,7 +65,7 @@ class NodeMetrics:
         peer_messages_sent, peer_messages_received, peer_messages_dropped: messages between nodes; dropped
             are those without a usable connection or with a full queue.
         refused_peers: peers whose `Hello` was refused.
-        stall_seconds: how late a timer of the event loop was, every 10 ms; see `qcore.node.loop_lag`.
+        stall_seconds: how late a timer of the event loop was, every 10 ms; see `qcore.node.runtime.loop_lag`.
         stall_own_seconds: that without the time that the node waited for a processor.
         gc_pause_seconds: computing time of each run of Python's cyclic garbage collector.
         leader_gap_seconds: time between two messages of the leader, on a follower.

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from pydantic import JsonValue
 
-from qcore.node.metrics import CONTENT_TYPE
+from qcore.node.observability.metrics import CONTENT_TYPE
 
 _TEXT: Final = "text/plain; charset=utf-8"
 _JSON: Final = "application/json"

@@ -6,8 +6,9 @@
 
 The text of an event is constant and what varies goes into fields, so that logs can be searched.
 Whatever a peer or client caused is one line without a traceback. Texts are cut and their control characters escaped
-(`qcore.shown`), lines that repeat are counted (`qcore.node.repeats`), and nobody waits for whoever reads them
-(`qcore.node.line_writer`).
+(`qcore.shown`), lines that repeat are counted (`qcore.node.observability.repeated_lines`), and nobody waits for
+whoever reads them
+(`qcore.node.observability.line_writer`).
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from typing import Final, TextIO
 
 from qcore.errors import ConfigError, Scalar
 from qcore.node.config import LogFormat
-from qcore.node.line_writer import LineWriter
-from qcore.node.repeats import Repeats
+from qcore.node.observability.line_writer import LineWriter
+from qcore.node.observability.repeated_lines import Repeats
 from qcore.shown import LONG, cut, escaped, shown
 
 LEVELS: Final = ("debug", "info", "warning", "error")

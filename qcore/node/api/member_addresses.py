@@ -14,7 +14,7 @@ from typing import Final
 
 from qcore.core.entry import Membership
 from qcore.errors import ConfigError
-from qcore.node.hosts import is_loopback, is_unspecified, normal_host
+from qcore.node.address_kind import is_loopback, is_unspecified, normal_host
 from qcore.transport.address import Address, parse_address
 
 HINT: Final = (

@@ -20,9 +20,9 @@ from typing import Final, Protocol
 from qcore.core.entry import Membership
 from qcore.core.version import ClusterVersion
 from qcore.errors import ChangeRefused, ConfigError, NotLeader, OutcomeUnknown, QcoreError
-from qcore.node.first_cluster import FirstCluster, first_cluster
-from qcore.node.member_addresses import member_address, same_address
-from qcore.node.peers import Standing
+from qcore.node.api.first_cluster import FirstCluster, first_cluster
+from qcore.node.api.member_addresses import member_address, same_address
+from qcore.node.peers.peer_messages import Standing
 from qcore.replica.events import Reply
 from qcore.replica.identity import (
     BELONGS_ELSEWHERE,
@@ -67,7 +67,7 @@ def _list_is_wrong(refusals: Mapping[int, str]) -> bool:
 
 
 class Links(Protocol):
-    """What `Initialiser` needs of `qcore.node.peers.PeerLinks`."""
+    """What `Initialiser` needs of `qcore.node.peers.peer_messages.PeerLinks`."""
 
     def ask(self, nodes: Mapping[int, str]) -> None:
         """Connect to these nodes; none: no more."""

@@ -16,7 +16,7 @@ from typing import Final
 
 from qcore.core.effects import RoleChanged
 from qcore.errors import StoreError
-from qcore.node.logs import NodeLog
+from qcore.node.observability.logs import NodeLog
 from qcore.replica.events import Reply
 from qcore.replica.messages import RequestKind
 

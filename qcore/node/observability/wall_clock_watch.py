@@ -8,7 +8,7 @@ from typing import Final
 
 from qcore.core.status import CoreStatus
 from qcore.core.wall_time import quorum_within
-from qcore.node.logs import NodeLog
+from qcore.node.observability.logs import NodeLog
 
 #: How often the clocks are compared, seconds.
 LOOK_INTERVAL_S: Final = 1.0

@@ -9,7 +9,7 @@ from typing import Final
 
 from qcore.core.raft import RaftCore
 from qcore.errors import OutcomeUnknown
-from qcore.node.logs import NodeLog
+from qcore.node.observability.logs import NodeLog
 from qcore.replica.events import ReplicaEvent, Reply, TransferLeader
 from qcore.replica.leadership import Leadership
 from qcore.storage.footprint import Footprint

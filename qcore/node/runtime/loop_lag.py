@@ -11,8 +11,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from qcore.node.logs import NodeLog
-from qcore.node.metrics import NodeMetrics
+from qcore.node.observability.logs import NodeLog
+from qcore.node.observability.metrics import NodeMetrics
 
 #: How often the loop is asked to come by, seconds. A stall is measured too short by up to this much.
 PROBE_INTERVAL_S: Final = 0.01

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from qcore.core.raft import RaftCore
-from qcore.node.logs import NodeLog
+from qcore.node.observability.logs import NodeLog
 
 #: How often the node is to `look`, seconds.
 INTERVAL_S: Final = 1.0

@@ -19,8 +19,8 @@ from pydantic import JsonValue
 from qcore.client.client import QcoreClient
 from qcore.core.status import CoreStatus
 from qcore.errors import QcoreError
-from qcore.node.logs import NodeLog
-from qcore.node.metrics import Exposition
+from qcore.node.observability.logs import NodeLog
+from qcore.node.observability.metrics import Exposition
 
 #: How often a leader compares, seconds.
 LOOK_INTERVAL_S: Final = 2.0

@@ -14,9 +14,9 @@ from qcore.core.entry import Membership
 from qcore.core.raft import RaftCore
 from qcore.core.version import ClusterVersion
 from qcore.errors import ConfigError, QcoreError
-from qcore.node.first_cluster import MAX_MEMBERS
-from qcore.node.member_addresses import member_address, newcomer_fault, same_address
-from qcore.node.snapshots import SnapshotDesk
+from qcore.node.api.first_cluster import MAX_MEMBERS
+from qcore.node.api.member_addresses import member_address, newcomer_fault, same_address
+from qcore.node.api.snapshot_requests import SnapshotDesk
 from qcore.replica import events, sessions
 from qcore.replica.events import ReplicaEvent, Reply
 from qcore.replica.leadership import Leadership

@@ -1,0 +1,1 @@
+"""What a node answers: clients' requests, admin requests, snapshots, HTTP pages."""
