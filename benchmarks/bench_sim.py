@@ -12,7 +12,7 @@ from simpy.core import Environment
 from simpy.events import NORMAL
 
 from qcore.sim import Scenario, parse_scenario, run_scenario
-from qcore.sim.engine import Call
+from qcore.sim.world.engine import Call
 
 #: A peer's Raft demo, 5 nodes and a client proposing: simulated seconds per wall second.
 PEER_SIMULATED_S_PER_S = 43

@@ -13,7 +13,7 @@ from qcore.cli.exits import ExitCode
 from qcore.cli.options import OutputFormat, OutputOption, given_path
 
 if TYPE_CHECKING:
-    from qcore.sim.result import RunResult
+    from qcore.sim.verdict.result import RunResult
 
 app = typer.Typer(
     rich_markup_mode=None,

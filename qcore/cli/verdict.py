@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from qcore.sim.result import Expectation, Json, RunResult
+    from qcore.sim.verdict.result import Expectation, Json, RunResult
 
 _SHOWN_VIOLATIONS = 5
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from qcore.sim.result import Expectation, RunResult
     from qcore.sim.run import run_scenario
     from qcore.sim.scenario import Scenario, load_scenario, parse_scenario
-    from qcore.sim.world import World
+    from qcore.sim.verdict.result import Expectation, RunResult
+    from qcore.sim.world.world import World
 
 __all__ = [
     "Expectation",
@@ -29,10 +29,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Expectation": "qcore.sim.result",
-    "RunResult": "qcore.sim.result",
+    "Expectation": "qcore.sim.verdict.result",
+    "RunResult": "qcore.sim.verdict.result",
     "Scenario": "qcore.sim.scenario",
-    "World": "qcore.sim.world",
+    "World": "qcore.sim.world.world",
     "load_scenario": "qcore.sim.scenario",
     "parse_scenario": "qcore.sim.scenario",
     "run_scenario": "qcore.sim.run",

@@ -12,18 +12,18 @@ from typing import IO
 from qcore.errors import ConfigError
 from qcore.files import open_at_once
 from qcore.machines.interface import StateMachine
-from qcore.sim.expectations import judge
 from qcore.sim.linearizability import LinearizabilityVerdict, check_history
-from qcore.sim.logs import lost_writes
-from qcore.sim.machines import OwnMachine
-from qcore.sim.metrics import measure
-from qcore.sim.operations import Requests
-from qcore.sim.own_machine import checked, usable
-from qcore.sim.result import RunResult
 from qcore.sim.scenario.load import as_scenario
 from qcore.sim.scenario.model import Scenario
-from qcore.sim.stale_reads import check_stale_reads
-from qcore.sim.world import World
+from qcore.sim.verdict.expectations import judge
+from qcore.sim.verdict.log_queries import lost_writes
+from qcore.sim.verdict.result import RunResult
+from qcore.sim.verdict.run_metrics import measure
+from qcore.sim.verdict.stale_reads import check_stale_reads
+from qcore.sim.workload.operations import Requests
+from qcore.sim.workload.user_machine import checked, usable
+from qcore.sim.world.hashed_machine import OwnMachine
+from qcore.sim.world.world import World
 from qcore.trace import TraceWriter
 
 

@@ -23,7 +23,7 @@ from qcore.machines.interface import ApplyContext, StateMachine
 from qcore.machines.register import KeyValueMachine
 from qcore.replica.sessions import SessionTable
 from qcore.replica.snapshotting import restore_snapshot
-from qcore.sim.own_machine import load_machine
+from qcore.sim.workload.user_machine import load_machine
 from qcore.storage.snapshot_file import SnapshotFileWriter, SnapshotHeader, verify
 from qcore.storage.sqlite import SqliteStorage
 from tests.process.conftest import assert_no_traceback

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from qcore.core.durable import apply_write
 from qcore.core.effects import AppendLog, SaveHardState
 from qcore.core.entry import DurableState, Entry, HardState
-from qcore.sim.disk import SimDisk
-from qcore.sim.engine import Engine
-from qcore.sim.latency import fixed
-from qcore.sim.ledger import Fault, Firing
+from qcore.sim.faults.ledger import Fault, Firing
+from qcore.sim.world.disk import SimDisk
+from qcore.sim.world.engine import Engine
+from qcore.sim.world.latency import fixed
 from qcore.testing.storage_conformance import NODE_ID, Opener, StorageConformance
 from tests.sim.disk_storage import SimDiskStorage
 

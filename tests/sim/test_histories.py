@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qcore.core.entry import Entry, Membership, Snapshot, SnapshotMeta
-from qcore.sim.histories import Histories, History
+from qcore.sim.verdict.snapshot_histories import Histories, History
 
 
 def entries(first: int, count: int, term: int) -> list[Entry]:

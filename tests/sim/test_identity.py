@@ -9,8 +9,8 @@ import pytest
 from qcore.replica.known_members import KnownMembers
 from qcore.replica.versions import Versions
 from qcore.sim import run_scenario
-from qcore.sim.result import RunResult
 from qcore.sim.scenario.load import parse_scenario
+from qcore.sim.verdict.result import RunResult
 
 #: What only the leader and one follower hold is committed. Then that follower's disk is blank, the leader is gone, and
 #: the follower that was cut off asks for votes.

@@ -21,10 +21,10 @@ from qcore.core.server import Server
 from qcore.machines.interface import ApplyContext
 from qcore.machines.register import KeyValueMachine
 from qcore.sim import World, load_scenario, run_scenario
-from qcore.sim.expectations import furthest
-from qcore.sim.histories import History
-from qcore.sim.logs import NodeLog, electable, lost_writes
-from qcore.sim.machines import OwnMachine
+from qcore.sim.verdict.expectations import furthest
+from qcore.sim.verdict.log_queries import NodeLog, electable, lost_writes
+from qcore.sim.verdict.snapshot_histories import History
+from qcore.sim.world.hashed_machine import OwnMachine
 from qcore.trace import TraceWriter
 from tests.sim.scenario_texts import run, scenario, seen
 
@@ -180,7 +180,7 @@ class Forgetting(KeyValueMachine):
 def test_a_snapshot_that_drops_what_was_written_is_lost_and_another_state(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("qcore.sim.world.machine_maker", lambda _name: Forgetting)
+    monkeypatch.setattr("qcore.sim.world.world.machine_maker", lambda _name: Forgetting)
     caught = checks()
     assert {"state_hash", "acknowledged_write_lost"} <= caught
 
@@ -210,7 +210,7 @@ class Refusing(KeyValueMachine):
 def test_a_write_that_the_machine_refused_is_acknowledged_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("qcore.sim.world.machine_maker", lambda _name: Refusing)
+    monkeypatch.setattr("qcore.sim.world.world.machine_maker", lambda _name: Refusing)
     world = World(scenario(workload=WRITES), 1, TraceWriter())
     world.run()
     refused = [op for op in world.history if op.outcome == "refused" and op.is_acknowledged_write]

@@ -13,8 +13,8 @@ import pytest
 from qcore.core import quorum
 from qcore.core.entry import Membership
 from qcore.sim import World, load_scenario
-from qcore.sim.monitor import Monitor
 from qcore.sim.scenario.model import Scenario
+from qcore.sim.verdict.monitor import Monitor
 from qcore.trace import TraceWriter
 from tests.sim.scenario_texts import scenario
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from qcore.core.messages import RequestVoteResponse
 from qcore.replica.messages import Forward
-from qcore.sim.engine import Engine
-from qcore.sim.latency import fixed, uniform
-from qcore.sim.ledger import Fault, Firing
-from qcore.sim.network import Link, Network, Quality
-from qcore.sim.streams import Streams
+from qcore.sim.faults.ledger import Fault, Firing
+from qcore.sim.world.engine import Engine
+from qcore.sim.world.latency import fixed, uniform
+from qcore.sim.world.network import Link, Network, Quality
+from qcore.sim.world.random_streams import Streams
 
 MESSAGE = RequestVoteResponse(1, True)
 

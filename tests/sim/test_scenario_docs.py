@@ -9,10 +9,10 @@ import pytest
 
 from qcore.core.config import Safeguards
 from qcore.sim import parse_scenario, run_scenario
-from qcore.sim.scenario.actions import ACTIONS, OUTCOMES, Operation, PowerLoss
+from qcore.sim.scenario.actions.cluster_actions import ACTIONS, OUTCOMES, Operation, PowerLoss
+from qcore.sim.scenario.actions.message_actions import MessageAction
 from qcore.sim.scenario.cluster import ClientLinkSpec, ClusterSpec, NetworkSpec, WorkloadSpec
 from qcore.sim.scenario.expect import VIOLATIONS, ExpectSpec
-from qcore.sim.scenario.message_actions import MessageAction
 from qcore.sim.scenario.timeline import Item, Trigger
 from tests.sim.scenario_texts import DESIGN_EXAMPLE, failures
 

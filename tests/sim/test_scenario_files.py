@@ -8,7 +8,14 @@ import pytest
 
 from qcore.errors import ConfigError
 from qcore.sim import load_scenario, parse_scenario
-from qcore.sim.scenario.actions import Cut, Heal, LinkChange, Operation, Partition, Restart
+from qcore.sim.scenario.actions.cluster_actions import (
+    Cut,
+    Heal,
+    LinkChange,
+    Operation,
+    Partition,
+    Restart,
+)
 from tests.sim.scenario_texts import DESIGN_EXAMPLE, scenario
 
 

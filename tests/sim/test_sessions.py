@@ -12,7 +12,7 @@ from qcore.replica.session import Session
 from qcore.replica.sessions import SessionTable
 from qcore.sim import World, run_scenario
 from qcore.sim.scenario.load import parse_scenario
-from qcore.sim.workload import SessionLoad
+from qcore.sim.workload.workload import SessionLoad
 from qcore.trace import TraceWriter
 from tests.sim.scenario_texts import failures, run, scenario, seen
 

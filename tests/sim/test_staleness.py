@@ -13,7 +13,7 @@ from qcore.replica.events import ClientRequest
 from qcore.replica.pending import Request
 from qcore.replica.reads import Reads
 from qcore.sim import World, run_scenario
-from qcore.sim.staleness import StaleRead, Written, check_staleness
+from qcore.sim.verdict.staleness import StaleRead, Written, check_staleness
 from qcore.trace import TraceWriter
 from tests.sim.scenario_texts import failures, run, scenario
 

@@ -10,11 +10,11 @@ from qcore.core.effects import AppendLog
 from qcore.core.entry import DurableState, Entry
 from qcore.errors import ConfigError
 from qcore.sim import World
-from qcore.sim.disk import SimDisk
-from qcore.sim.engine import Engine
+from qcore.sim.faults.node_faults import _survivors
 from qcore.sim.invariants import Invariants
-from qcore.sim.node_actions import _survivors
-from qcore.sim.scenario.actions import PowerLoss
+from qcore.sim.scenario.actions.cluster_actions import PowerLoss
+from qcore.sim.world.disk import SimDisk
+from qcore.sim.world.engine import Engine
 from qcore.trace import TraceWriter, parse_trace
 from tests.sim.scenario_texts import failures, run, scenario
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from qcore.sim import World
-from qcore.sim.operations import ClientOp
+from qcore.sim.workload.operations import ClientOp
 from qcore.trace import TraceWriter
 from tests.sim.scenario_texts import failures, run, scenario
 

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from qcore.sim.linearizability.history import KeyHistory
 from qcore.sim.linearizability.operation import Operation, Result, Value
-from qcore.sim.linearizability.register import INITIAL, changes_nothing, step
+from qcore.sim.linearizability.sequential_register import INITIAL, changes_nothing, step
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""What a scenario expects. Each key asserts one thing; `qcore.sim.expectations` judges them."""
+"""What a scenario expects. Each key asserts one thing; `qcore.sim.verdict.expectations` judges them."""
 
 from __future__ import annotations
 

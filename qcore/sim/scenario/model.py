@@ -7,12 +7,12 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from qcore.errors import ConfigError
-from qcore.sim.scenario.actions import HEALED, ON_LINKS, Heal, Operation
-from qcore.sim.scenario.admin_actions import ChangeMembers, Join
+from qcore.sim.scenario.actions.admin_actions import ChangeMembers, Join
+from qcore.sim.scenario.actions.cluster_actions import HEALED, ON_LINKS, Heal, Operation
+from qcore.sim.scenario.actions.message_actions import Hold, Release
 from qcore.sim.scenario.cluster import ClusterSpec, NetworkSpec, WorkloadSpec
 from qcore.sim.scenario.combinations import check_combinations
 from qcore.sim.scenario.expect import ExpectSpec
-from qcore.sim.scenario.message_actions import Hold, Release
 from qcore.sim.scenario.timeline import Item
 from qcore.sim.scenario.values import Selector, Spec, microseconds
 

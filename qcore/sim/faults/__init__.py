@@ -1,0 +1,1 @@
+"""What a timeline does to the simulated cluster."""

@@ -1,0 +1,1 @@
+"""Judges a run: expectations, lost writes, stale reads, metrics."""

@@ -1,0 +1,158 @@
+"""Questions about the logs of a run's nodes: who holds an entry, and which acknowledged writes are lost.
+
+A node's log is what it would take part in an election with: the memory of a process that runs (also a paused
+one), and of one that is down what its disk would give back. What lies behind a snapshot is told by the snapshot's
+history. What the words mean is written in docs/scenarios.md, "What the words mean".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from qcore.core.durable import first_index
+from qcore.core.entry import Entry, Membership
+from qcore.sim.verdict.snapshot_histories import Histories, History
+from qcore.sim.workload.operations import ClientOp
+from qcore.sim.world.sim_node import SimNode
+
+_SHOWN_CHARS = 80
+
+
+class Logs:
+    """Answers from the nodes as they are at the moment of the question."""
+
+    def __init__(self, nodes: Mapping[int, SimNode], histories: Histories) -> None:
+        self._nodes = nodes
+        self._histories = histories
+
+    def term_at(self, node: int, index: int) -> int | None:
+        """The term of the entry that the node's log holds at `index`; None if it holds none."""
+        machine = self._nodes[node]
+        if machine.replica is not None:
+            term = machine.replica.core.term_at(index)
+            if term is not None:
+                return term
+            entry = machine.past.history.entry_at(index)
+        else:
+            entry = self.log_of(node).entry_at(index)
+        return None if entry is None else entry.term
+
+    def is_held_by(self, quorums: Iterable[tuple[int, ...]], index: int, node: int) -> bool:
+        """Whether majorities of all these voters hold the entry that `node` holds at `index`."""
+        term_at = self.term_at
+        term = term_at(node, index)
+        for voters in quorums:
+            needed = len(voters) // 2 + 1
+            for voter in voters:
+                if term_at(voter, index) == term:
+                    needed -= 1
+                    if not needed:
+                        break
+            else:
+                return False
+        return True
+
+    def committed_membership(self, node: int) -> Membership:
+        """The newest configuration that a running node knows to be committed."""
+        replica = self._nodes[node].replica
+        assert replica is not None, "asked of a node that has just committed"
+        return replica.core.committed_membership[1]
+
+    def log_of(self, node: int) -> NodeLog:
+        """The node's log, to be asked many times: as it is now."""
+        machine = self._nodes[node]
+        if machine.replica is None:
+            state = machine.disk.durable
+            history = self._histories.of(node, state.snapshot)
+            meta = state.snapshot.meta if state.snapshot else None
+            return _log(
+                state.entries, first_index(state), history, meta.last_included_term if meta else 0
+            )
+        core = machine.replica.core
+        entries = core.log_entries()
+        first = core.last_log_index - len(entries) + 1
+        return _log(entries, first, machine.past.history, core.term_at(core.last_log_index) or 0)
+
+
+@dataclass(slots=True, frozen=True)
+class NodeLog:
+    """A log: `entries` from `first` on, and before them what the snapshot is made of."""
+
+    entries: Sequence[Entry] = field(repr=False)
+    first: int
+    history: History
+    last: tuple[int, int]
+
+    def entry_at(self, index: int) -> Entry | None:
+        """The entry at `index`, or None if the log does not hold one."""
+        offset = index - self.first
+        if offset < 0:
+            return self.history.entry_at(index)
+        return self.entries[offset] if offset < len(self.entries) else None
+
+
+def _log(entries: Sequence[Entry], first: int, history: History, base_term: int) -> NodeLog:
+    """`last` is (last term, last index): by these logs are compared (paper, section 5.4.1)."""
+    last = (entries[-1].term, entries[-1].index) if entries else (base_term, first - 1)
+    return NodeLog(entries, first, history, last)
+
+
+def electable(logs: Mapping[int, NodeLog], membership: Membership) -> list[int]:
+    """The voters whose logs would win them an election: at least as up to date as those of a quorum's.
+
+    Both majorities count while the configuration is joint.
+    """
+    quorums = [voters for voters in (membership.voters, membership.voters_outgoing) if voters]
+
+    def could_win(candidate: int) -> bool:
+        return all(
+            2 * sum(logs[voter].last <= logs[candidate].last for voter in voters) > len(voters)
+            for voters in quorums
+        )
+
+    voters = sorted({*membership.voters, *membership.voters_outgoing})
+    return [node for node in voters if could_win(node)]
+
+
+def lost_writes(logs: Logs, membership: Membership, history: Iterable[ClientOp]) -> list[str]:
+    """The acknowledged writes that some voter could be elected without, each with who and what.
+
+    Args:
+        logs: the nodes' logs, at the end of the run.
+        membership: the newest committed configuration.
+        history: all operations of the clients.
+    """
+    voters = sorted({*membership.voters, *membership.voters_outgoing})
+    held = {node: logs.log_of(node) for node in voters}
+    candidates = electable(held, membership)
+    return [
+        text
+        for op in history
+        if op.is_acknowledged_write
+        for node in candidates
+        if (text := _missing(op, node, held[node]))
+    ]
+
+
+def _missing(op: ClientOp, node: int, log: NodeLog) -> str:
+    """What to say if the log does not hold the write; empty if it does."""
+    entry = log.entry_at(op.index)
+    if entry is not None and entry.data == op.payload and op.term in (0, entry.term):
+        return ""
+    if entry is not None:
+        instead = f"holds {entry.kind} {_short(entry.data)} of term {entry.term} there"
+    elif op.index <= log.history.through:
+        instead = "has a snapshot there that is not made of it"
+    else:
+        instead = "holds nothing there"
+    of_term = f", term {op.term}" if op.term else ""
+    term, index = log.last
+    return (
+        f"{_short(op.payload)} at index {op.index}{of_term}, acknowledged to client {op.client}: node {node} can be "
+        f"elected (its log ends at index {index}, term {term}) and {instead}"
+    )
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + "...")

@@ -1,0 +1,277 @@
+"""Watches a run from above: who leads, who can reach a quorum, what was committed when.
+
+It knows what no node can know (which links are cut, who is down), so it can tell a leader from one
+who only thinks so, and time without a leader from time in which no leader was possible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from qcore.core.effects import Role
+from qcore.core.entry import Membership
+from qcore.sim.world.network import Network
+
+
+@dataclass(slots=True)
+class NodeFacts:
+    """What is true of a node now.
+
+    `joined` once it has run; `quorums` are the sets of voters, two while joint, in the configuration that it
+    uses: it reaches a quorum if it reaches a majority of each.
+    """
+
+    up: bool = False
+    paused: bool = False
+    role: Role = "follower"
+    term: int = 0
+    last_index: int = 0
+    commit: int = 0
+    connected: bool = False
+    joined: bool = False
+    quorums: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def running(self) -> bool:
+        return self.up and not self.paused
+
+    @property
+    def leads(self) -> bool:
+        return self.role == "leader" and self.running
+
+
+@dataclass(slots=True)
+class Interval:
+    """A stretch of simulated time; `end` is None while it lasts. `node` is 0 where none is meant."""
+
+    start: int
+    end: int | None = None
+    node: int = 0
+    first: bool = False
+
+    def length(self, now: int) -> int:
+        return (now if self.end is None else self.end) - self.start
+
+
+@dataclass(slots=True, frozen=True)
+class Elected:
+    """At `time`, `node` became candidate (or leader) in `term`."""
+
+    time: int
+    node: int
+    term: int
+
+
+@dataclass(slots=True)
+class Record:
+    """What the monitor has seen, for expectations and metrics. Times in microseconds.
+
+    Attributes:
+        elections: the first candidacy in each term.
+        leaders: each time that a node became leader.
+        leaderless: stretches in which some node could reach a quorum and no leader did; the first begins
+            at the start of the run.
+        stale: stretches in which a running node led without a quorum, or below another leader.
+        commits: (time, index) each time that the highest commit index of all nodes grew.
+        minority_commits: entries committed in a minority (docs/scenarios.md, "What the words mean").
+        truncated: entries removed from the ends of logs.
+    """
+
+    elections: list[Elected] = field(default_factory=list, repr=False)
+    leaders: list[Elected] = field(default_factory=list, repr=False)
+    leaderless: list[Interval] = field(default_factory=list, repr=False)
+    stale: list[Interval] = field(default_factory=list, repr=False)
+    commits: list[tuple[int, int]] = field(default_factory=list, repr=False)
+    minority_commits: int = 0
+    truncated: int = 0
+    highest_term: int = 0
+
+
+class LogQuestions(Protocol):
+    """What the monitor asks about the nodes' logs; see `qcore.sim.verdict.log_queries`."""
+
+    def is_held_by(self, quorums: Iterable[tuple[int, ...]], index: int, node: int) -> bool:
+        """Whether majorities of all these voters hold the entry that `node` holds at `index`."""
+        ...
+
+    def committed_membership(self, node: int) -> Membership:
+        """The newest configuration that a running node knows to be committed."""
+        ...
+
+
+class Monitor:
+    """Keeps `facts` and `record` up to date; its owner tells it what happens."""
+
+    def __init__(
+        self, nodes: tuple[int, ...], network: Network, later: tuple[int, ...] = ()
+    ) -> None:
+        self.facts = {node: NodeFacts(joined=True) for node in nodes}
+        self.facts.update((node, NodeFacts()) for node in later)
+        self.record = Record()
+        #: The newest committed configuration, as the first node knew that committed it.
+        self.committed_membership = Membership(voters=nodes)
+        self._membership_moves = True
+        self._logs: LogQuestions | None = None
+        self._network = network
+        self._linked: dict[int, list[int]] = {}
+        self._terms_contested: set[int] = set()
+        self._highest_commit = 0
+        self._leaderless: Interval | None = None
+        self._stale: dict[int, Interval] = {}
+
+    # -- what happens -----------------------------------------------------------------------------
+
+    def watch(self, logs: LogQuestions) -> None:
+        """Whom to ask about logs."""
+        self._logs = logs
+
+    def start(self, now: int) -> None:
+        """All nodes and links are in place."""
+        self._leaderless = Interval(now, first=True)
+        self.record.leaderless.append(self._leaderless)
+        self.links_changed(now)
+
+    def links_changed(self, now: int) -> None:
+        """Some link was cut or mended."""
+        network = self._network
+        for node in self.facts:
+            self._linked[node] = [
+                peer
+                for peer in self.facts
+                if peer == node
+                or not (network.link(node, peer).cuts or network.link(peer, node).cuts)
+            ]
+        self._evaluate(now)
+
+    def node_up(self, now: int, node: int, term: int, commit: int, last_index: int) -> None:
+        facts = self.facts[node]
+        facts.up, facts.paused, facts.role, facts.term = True, False, "follower", term
+        facts.joined = True
+        facts.commit, facts.last_index = commit, last_index
+        if commit > self._highest_commit:
+            self._highest_commit = commit
+        if self._linked:
+            self._evaluate(now)
+
+    def membership_changed(
+        self, now: int, node: int, voters: tuple[int, ...], outgoing: tuple[int, ...]
+    ) -> None:
+        self.facts[node].quorums = (voters, outgoing) if outgoing else (voters,)
+        self._membership_moves = True
+        self._evaluate(now)
+
+    def node_down(self, now: int, node: int) -> None:
+        self.facts[node].up = False
+        self.facts[node].role = "follower"
+        self._evaluate(now)
+
+    def node_paused(self, now: int, node: int, paused: bool) -> None:
+        self.facts[node].paused = paused
+        self._evaluate(now)
+
+    def role_changed(self, now: int, node: int, role: Role, term: int) -> None:
+        facts = self.facts[node]
+        if term > self.record.highest_term:
+            self.record.highest_term = term
+        if role == facts.role and term == facts.term:
+            return
+        newly = role != facts.role or term != facts.term
+        facts.role, facts.term = role, term
+        if role == "candidate" and term not in self._terms_contested:
+            self._terms_contested.add(term)
+            self.record.elections.append(Elected(now, node, term))
+        if role == "leader" and newly:
+            if term not in self._terms_contested:  # alone in its cluster, or elected in one step
+                self._terms_contested.add(term)
+                self.record.elections.append(Elected(now, node, term))
+            self.record.leaders.append(Elected(now, node, term))
+        self._evaluate(now)
+
+    def appended(self, node: int, last_index: int) -> None:
+        self.facts[node].last_index = last_index
+
+    def truncated(self, node: int, from_index: int) -> None:
+        facts = self.facts[node]
+        self.record.truncated += max(0, facts.last_index - from_index + 1)
+        facts.last_index = from_index - 1
+
+    def committed(self, now: int, node: int, commit: int) -> None:
+        facts = self.facts[node]
+        facts.commit = commit
+        if commit > self._highest_commit:
+            self._judge_commits(node, range(self._highest_commit + 1, commit + 1))
+            self._highest_commit = commit
+            self.record.commits.append((now, commit))
+
+    def _judge_commits(self, node: int, indexes: range) -> None:
+        """Count the newly committed entries that the logs of no quorum hold at this moment.
+
+        Whom the node reaches says nothing about that: what it counts may have been on its way when the
+        links were cut, and a planted fault may let it commit what it never sent.
+        """
+        logs, quorums = self._logs, self.facts[node].quorums
+        if logs is None:
+            return
+        for index in indexes:
+            if not logs.is_held_by(quorums, index, node):
+                self.record.minority_commits += 1
+        if self._membership_moves:
+            newest = self.committed_membership = logs.committed_membership(node)
+            uncommitted = quorums != tuple(filter(None, (newest.voters, newest.voters_outgoing)))
+            self._membership_moves = uncommitted
+
+    # -- questions --------------------------------------------------------------------------------
+
+    @property
+    def leader(self) -> int | None:
+        """The running leader with the highest term, whether it reaches a quorum or not."""
+        leaders = [node for node, facts in self.facts.items() if facts.leads]
+        return max(leaders, key=lambda node: self.facts[node].term, default=None)
+
+    @property
+    def highest_commit(self) -> int:
+        return self._highest_commit
+
+    # -- inference --------------------------------------------------------------------------------
+
+    def _evaluate(self, now: int) -> None:
+        if not self._linked:
+            return
+        for node, facts in self.facts.items():
+            facts.connected = facts.running and self._reaches_quorum(node, facts)
+        self._evaluate_leaderless(now)
+        self._evaluate_stale(now)
+
+    def _reaches_quorum(self, node: int, facts: NodeFacts) -> bool:
+        """A node that is no voter can lead for a moment only, while it removes itself."""
+        if not (facts.leads or any(node in voters for voters in facts.quorums)):
+            return False
+        reached = [peer for peer in self._linked[node] if self.facts[peer].running]
+        return all(
+            2 * sum(peer in voters for peer in reached) > len(voters) for voters in facts.quorums
+        )
+
+    def _evaluate_leaderless(self, now: int) -> None:
+        able = any(facts.connected for facts in self.facts.values())
+        led = any(facts.leads and facts.connected for facts in self.facts.values())
+        if self._leaderless is not None:
+            if led or not able:
+                self._leaderless.end = now
+                self._leaderless = None
+        elif able and not led:
+            self._leaderless = Interval(now, first=not self.record.leaders)
+            self.record.leaderless.append(self._leaderless)
+
+    def _evaluate_stale(self, now: int) -> None:
+        top = max((facts.term for facts in self.facts.values() if facts.leads), default=0)
+        for node, facts in self.facts.items():
+            stale = facts.leads and (not facts.connected or facts.term < top)
+            interval = self._stale.get(node)
+            if stale and interval is None:
+                self._stale[node] = Interval(now, node=node)
+                self.record.stale.append(self._stale[node])
+            elif not stale and interval is not None:
+                interval.end = now
+                del self._stale[node]

@@ -1,0 +1,103 @@
+"""Numbers about a run, for people and for comparisons between runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qcore.errors import TooStale
+from qcore.sim.linearizability import LinearizabilityVerdict
+from qcore.sim.verdict.result import Json
+from qcore.sim.workload.operations import ClientOp
+from qcore.sim.workload.workload import SessionLoad
+from qcore.sim.world.world import World
+
+
+def measure(world: World, verdict: LinearizabilityVerdict) -> dict[str, Json]:
+    """All metrics of a finished run. Times in milliseconds of simulated time."""
+    record = world.services.monitor.record
+    now = world.engine.now
+    later = [interval for interval in record.leaderless if not interval.first]
+    network = world.network
+    return {
+        "simulated_ms": now / 1000,
+        "nodes": len(world.nodes),
+        "elections": len(record.elections),
+        "leader_changes": max(0, len(record.leaders) - 1),
+        "highest_term": record.highest_term,
+        "first_leader_ms": record.leaders[0].time / 1000 if record.leaders else None,
+        "time_without_leader_ms": sum(interval.length(now) for interval in later) / 1000,
+        "longest_without_leader_ms": max((i.length(now) for i in later), default=0) / 1000,
+        "committed_index": world.services.monitor.highest_commit,
+        "truncated_entries": record.truncated,
+        "operations": {
+            kind: _operations([op for op in world.history if op.kind == kind])
+            for kind in ("write", "read", "cas")
+        },
+        "messages": {
+            "sent": network.sent,
+            "delivered": network.delivered,
+            "dropped": network.dropped,
+            "duplicated": network.duplicated,
+        },
+        "disk_syncs": sum(node.disk.syncs for node in world.nodes.values()),
+        "unsynced_writes_lost": sum(node.disk.writes_lost for node in world.nodes.values()),
+        "unsynced_writes_survived": sum(node.disk.writes_survived for node in world.nodes.values()),
+        "disks_wiped": sum(node.disk.wipes for node in world.nodes.values()),
+        "sessions": _sessions(world),
+        "reads_by_kind": _reads_by_kind(world),
+        "snapshots_installed": sum(node.snapshots_installed for node in world.nodes.values()),
+        "repeated_requests": sum(op.attempt - 1 for op in world.history if op.doubtful),
+        "administration": [
+            {"name": op.name, "outcome": op.outcome, "attempts": op.attempts, "detail": op.detail}
+            for op in world.operator.ops
+        ],
+        "faults": {fault.name: fault.acted for fault in world.ledger},
+        "linearizability": {
+            "result": verdict.result,
+            "operations": verdict.operations,
+            "steps": verdict.steps,
+        },
+    }
+
+
+def _sessions(world: World) -> Json:
+    loads = [load for load in world.loads if isinstance(load, SessionLoad)]
+    return {
+        "opened": sum(load.opened for load in loads),
+        "expired": sum(load.expired for load in loads),
+    }
+
+
+def _reads_by_kind(world: World) -> Json:
+    """What came of the reads of each kind that there were; `TooStale` counts those that ended with it."""
+    reads = [op for op in world.history if op.kind == "read"]
+    counts: dict[str, Json] = {}
+    for kind in sorted({op.request for op in reads}):
+        of_kind = [op for op in reads if op.request == kind]
+        counts[kind] = {
+            "ok": sum(op.outcome == "ok" for op in of_kind),
+            "refused": sum(op.outcome == "refused" for op in of_kind),
+            "too_stale": sum(op.note == TooStale.__name__ for op in of_kind),
+            "unknown": sum(op.outcome in (None, "unknown") for op in of_kind),
+        }
+    return counts
+
+
+def _operations(ops: Sequence[ClientOp]) -> Json:
+    latencies = sorted(op.returned_us - op.invoked_us for op in ops if op.outcome == "ok")
+    return {
+        "ok": len(latencies),
+        "refused": sum(op.outcome == "refused" for op in ops),
+        "unknown": sum(op.outcome in (None, "unknown") for op in ops),
+        "p50_ms": percentile(latencies, 50),
+        "p99_ms": percentile(latencies, 99),
+        "max_ms": latencies[-1] / 1000 if latencies else None,
+    }
+
+
+def percentile(ordered_us: Sequence[int], percent: int) -> float | None:
+    """The nearest-rank percentile of sorted microseconds, in milliseconds; None of nothing."""
+    if not ordered_us:
+        return None
+    rank = max(1, -(-len(ordered_us) * percent // 100))
+    return ordered_us[rank - 1] / 1000

@@ -1,0 +1,40 @@
+"""The stale reads of a simulated run, put to the checker of `qcore.sim.verdict.staleness`."""
+
+from __future__ import annotations
+
+from qcore.sim.verdict.staleness import StaleRead, TooOld, Written, check_staleness
+from qcore.sim.workload.operations import ClientOp
+from qcore.sim.world.world import World
+
+
+def check_stale_reads(world: World) -> list[TooOld]:
+    """Judge every stale read of a finished run, and report the first that is too old on each register.
+
+    Once a register is behind, its reads miss one write after the other: more reports say nothing new.
+    """
+    ops = world.register_history
+    reads = [_read(world, op) for op in ops if op.request == "stale_read" and op.outcome == "ok"]
+    found = check_staleness(reads, [write for op in ops for write in _writes(op)])
+    reported: dict[str, int] = {}
+    for too_old in found:
+        key = too_old.read.key
+        if key not in reported:
+            reported[key] = too_old.read.served_by
+            world.services.report("stale_read", too_old.read.served_by, too_old.describe())
+    return found
+
+
+def _read(world: World, op: ClientOp) -> StaleRead:
+    """The bound is measured by the clock of the node that answers: a slow one allows more true time."""
+    clock = world.nodes[op.served_by].clock
+    bound_us = clock.longest(op.max_staleness_ms * 1000)
+    who = f"the stale read op {op.op_id} of client {op.client}, answered by node {op.served_by},"
+    return StaleRead(op.key, op.output, op.served_us, bound_us, op.returned_us, who, op.served_by)
+
+
+def _writes(op: ClientOp) -> list[Written]:
+    if op.kind == "read" or op.outcome == "refused" or op.output is False:
+        return []  # without effect for certain
+    acknowledged = op.returned_us if op.outcome == "ok" else None
+    who = f"op {op.op_id} of client {op.client}"
+    return [Written(op.key, op.value, op.invoked_us, acknowledged, op.index, who)]

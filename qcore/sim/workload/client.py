@@ -1,0 +1,331 @@
+"""The clients of a simulated cluster: they send, follow redirects, retry refusals, and time out.
+
+What a client may do again is decided by what it was told: a refusal that certainly had no effect is
+tried elsewhere until the time is up; a write whose answer did not come is *unknown*, and never
+blindly repeated, unless a session makes that harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+
+from simpy.events import NORMAL
+
+from qcore.errors import NotLeader, OutcomeUnknown, QcoreError, ResultInvalid, ResultTooLarge
+from qcore.replica.messages import RequestKind
+from qcore.sim.linearizability import OperationKind
+from qcore.sim.scenario.values import ReadKind
+from qcore.sim.workload.operations import ClientOp, Language, Outcome, Value
+from qcore.sim.world.engine import Call, Engine
+from qcore.sim.world.network import Link, Network
+from qcore.trace import TraceWriter
+
+_RETRY_PAUSE_US = 10_000
+
+
+@dataclass(slots=True)
+class ClientCall:
+    """A request on its way to a node."""
+
+    op: ClientOp
+    attempt: int
+    timeout_ms: int
+    max_staleness_ms: int = 0
+
+
+@dataclass(slots=True)
+class ClientAnswer:
+    """What came back: the machine's result, or an error.
+
+    Without either, the connection broke: before the request was taken (`not_taken`), or after, so that
+    nobody knows what became of it. For the checkers it says what no client could know: the `term` of the entry at
+    `index` (0 while it is not known), and which node answered, and when, in simulated time.
+    """
+
+    op: ClientOp
+    attempt: int
+    result: str | None = None
+    index: int = 0
+    error: QcoreError | None = None
+    not_taken: bool = False
+    term: int = 0
+    served_by: int = 0
+    served_us: int = 0
+
+
+@dataclass(slots=True, frozen=True)
+class ReadMix:
+    """How a client's reads are served: one of `kinds`, drawn for each read; stale ones with this bound."""
+
+    kinds: tuple[ReadKind, ...] = ("read",)
+    max_staleness_ms: int = 1000
+
+
+class Client:
+    """One client: a vertex of the network, with links to and from the nodes.
+
+    Args:
+        number: from 1; its vertex is `-number`.
+        nodes: whom it may ask; it begins with one of them, by its number.
+        history: where its operations go, in the order of invocation.
+        rng: draws the kind of each read.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        engine: Engine,
+        network: Network,
+        nodes: Sequence[int],
+        language: Language,
+        trace: TraceWriter,
+        history: list[ClientOp],
+        rng: Random,
+    ) -> None:
+        self.number = number
+        self.vertex = -number
+        self._engine = engine
+        self._env = engine.env
+        self._network = network
+        self._nodes = list(nodes)
+        self._links: dict[int, Link] = {}
+        self._language = language
+        self._trace = trace
+        self._history = history
+        self._rng = rng
+        self._ops = 0
+        self._target = self._nodes[(number - 1) % len(self._nodes)]
+        #: How its reads are served, unless an operation says otherwise.
+        self.reads = ReadMix()
+        #: The last value that it wrote or read, by key: what a cas expects.
+        self.seen: dict[str, Value] = {}
+
+    def attach(self) -> None:
+        """All links are in place."""
+        self._links = self._network.links_from(self.vertex)
+
+    def knows(self, key: str) -> bool:
+        """Whether operations on this register can be phrased now: some machines are prepared first."""
+        return self._language.knows(key)
+
+    def begin(
+        self,
+        kind: OperationKind,
+        key: str,
+        value: Value = None,
+        *,
+        expected: Value = None,
+        timeout_ms: int,
+        node: int | None = None,
+        then: Callable[[ClientOp], None] | None = None,
+        reads: ReadMix | None = None,
+    ) -> ClientOp:
+        """Invoke an operation.
+
+        Args:
+            kind: write, read or cas.
+            key, value, expected: see `ClientOp`.
+            timeout_ms: how long to wait before the outcome is unknown.
+            node: send it to this node and to no other, once.
+            then: called with the operation when it has an outcome.
+            reads: for a read, how it is served.
+        """
+        now = self._engine.now
+        self._ops += 1
+        deadline = now + timeout_ms * 1000
+        op = ClientOp(self.number, self._ops, kind, key, value, expected, now, deadline)
+        op.only_node, op.then = node, then
+        op.request, op.payload = self._language.phrase(op)
+        if op.request == "read":
+            self._choose_kind(op, reads or self.reads)
+        self._history.append(op)
+        self._trace_op(op, "invoke", _note_of(op))
+        self._send(op)
+        self._env.schedule(Call(lambda _event: self._time_is_up(op)), NORMAL, timeout_ms * 1000)
+        return op
+
+    def ask(
+        self,
+        kind: RequestKind,
+        payload: str,
+        *,
+        timeout_ms: int,
+        then: Callable[[ClientOp], None] | None = None,
+        hidden: bool = False,
+        key: str = "",
+        attempt_ms: int = 0,
+    ) -> None:
+        """Invoke a request whose payload is given as it is.
+
+        Args:
+            kind, payload: what to ask.
+            timeout_ms, then: as for `begin`.
+            hidden: it only prepares the run, and is no part of the history.
+            key: what it is about, for the history.
+            attempt_ms: if set, repeat it elsewhere when no answer came for so long; for sessions only.
+        """
+        now = self._engine.now
+        if not hidden:
+            self._ops += 1
+        op_id = 0 if hidden else self._ops
+        deadline = now + timeout_ms * 1000
+        changes = kind in ("write", "session")
+        op = ClientOp(
+            self.number, op_id, "write" if changes else "read", key, payload, None, now, deadline
+        )
+        op.is_plain, op.request, op.payload, op.then = True, kind, payload, then
+        op.attempt_us = attempt_ms * 1000
+        if kind == "read":
+            self._choose_kind(op, self.reads)
+        elif kind == "stale_read":
+            op.max_staleness_ms = self.reads.max_staleness_ms
+        if not hidden:
+            self._history.append(op)
+            self._trace_op(op, "invoke", _note_of(op))
+        self._send(op)
+        self._env.schedule(Call(lambda _event: self._time_is_up(op)), NORMAL, timeout_ms * 1000)
+
+    def receive(self, _source: int, payload: object, _message_id: str) -> None:
+        """An answer arrived."""
+        assert isinstance(payload, ClientAnswer)
+        op = payload.op
+        if op.outcome is not None or not op.in_flight or payload.attempt != op.attempt:
+            return
+        op.in_flight = False
+        op.served_by, op.served_us = payload.served_by, payload.served_us
+        if payload.result is not None:
+            op.term = payload.term
+            self._understand(op, payload.result, payload.index)
+        elif payload.not_taken:
+            self._try_elsewhere(op, None, "connection refused")
+        elif payload.error is None:
+            self._after_doubt(op, "connection lost")
+        elif isinstance(payload.error, OutcomeUnknown):
+            self._after_doubt(op, payload.error.code)
+        elif payload.error.retryable:
+            leader = payload.error.leader_id if isinstance(payload.error, NotLeader) else None
+            self._try_elsewhere(op, leader, payload.error.code)
+        elif isinstance(payload.error, ResultInvalid | ResultTooLarge) and op.writes:
+            self._finish(
+                op, "ok", payload.error.code
+            )  # it took effect: only the result cannot be given
+        else:
+            self._finish(op, "refused", payload.error.code)
+
+    # -- the course of an operation ---------------------------------------------------------------
+
+    def _choose_kind(self, op: ClientOp, reads: ReadMix) -> None:
+        kinds = reads.kinds
+        op.request = kinds[0] if len(kinds) == 1 else self._rng.choice(kinds)
+        if op.request == "stale_read":
+            op.max_staleness_ms = reads.max_staleness_ms
+
+    def _send(self, op: ClientOp) -> None:
+        left_ms = max(1, (op.deadline_us - self._engine.now) // 1000)
+        op.attempt += 1
+        op.in_flight = True
+        link = self._links[op.only_node or self._target]
+        self._network.send(link, ClientCall(op, op.attempt, left_ms, op.max_staleness_ms), "")
+        if op.attempt_us:
+            self._engine.after(op.attempt_us, partial(self._no_answer, op, op.attempt))
+
+    def _no_answer(self, op: ClientOp, attempt: int) -> None:
+        """The time for one attempt is up."""
+        if op.outcome is None and op.in_flight and op.attempt == attempt:
+            op.in_flight = False
+            op.doubtful = True
+            self._try_elsewhere(op, None, "no answer")
+
+    def _understand(self, op: ClientOp, result: str, index: int) -> None:
+        if op.is_plain:
+            op.output, op.index = result, index
+            self._finish(op, "ok", "")
+            return
+        op.index = index
+        refusal = self._language.understand(op, result)
+        if refusal is not None:
+            self._finish(op, "refused", refusal)
+            return
+        if op.kind == "read":
+            self.seen[op.key] = op.output
+        elif op.kind == "write" or op.output is True:
+            self.seen[op.key] = op.value
+        self._finish(op, "ok", "" if op.output is not False else "did not match")
+
+    def _after_doubt(self, op: ClientOp, why: str) -> None:
+        """Nobody knows whether the request took effect: fatal for a write, no matter for a read."""
+        if not op.writes:
+            self._try_elsewhere(op, None, why)
+        elif op.attempt_us:
+            op.doubtful = True
+            self._try_elsewhere(op, None, why)
+        else:
+            self._move_on()
+            self._finish(op, "unknown", why)
+
+    def _try_elsewhere(self, op: ClientOp, leader: int | None, why: str) -> None:
+        if op.only_node is not None:
+            self._finish(op, "refused", why)
+            return
+        now = self._engine.now
+        if leader is not None and leader != self._target:
+            self._target = leader
+            pause = 0
+        else:
+            self._move_on()
+            pause = _RETRY_PAUSE_US
+        if now + pause >= op.deadline_us:
+            self._finish(op, "refused", why)
+        else:
+            self._engine.after(pause, partial(self._retry, op))
+
+    def _retry(self, op: ClientOp) -> None:
+        if op.outcome is None:
+            self._send(op)
+
+    def _move_on(self) -> None:
+        """Ask another node from now on."""
+        position = self._nodes.index(self._target)
+        self._target = self._nodes[(position + 1) % len(self._nodes)]
+
+    def _time_is_up(self, op: ClientOp) -> None:
+        if op.outcome is None:
+            if op.in_flight:
+                self._move_on()
+            self._finish(op, "unknown" if op.in_flight else "refused", "timeout")
+
+    def _finish(self, op: ClientOp, outcome: Outcome, note: str) -> None:
+        if outcome == "refused" and op.doubtful:
+            outcome = "unknown"  # this attempt had no effect, an earlier one may have had
+        op.outcome, op.note = outcome, note
+        op.returned_us = self._engine.now
+        if op.op_id:
+            self._trace_op(op, outcome, note)
+        if op.then is not None:
+            op.then(op)
+
+    def _trace_op(self, op: ClientOp, phase: str, note: str) -> None:
+        shown = op.output if op.kind == "read" else op.value
+        self._trace.op(
+            self._engine.now,
+            op.only_node or self._target,
+            phase,
+            op.client,
+            op.op_id,
+            op.kind,
+            op.key,
+            shown,
+            note,
+        )
+
+
+def _note_of(op: ClientOp) -> str:
+    """What the trace says of an operation that begins, beside its key and value."""
+    if op.kind == "cas":
+        return f"expects {op.expected}"
+    if op.request == "stale_read":
+        return f"stale, up to {op.max_staleness_ms} ms"
+    return ""

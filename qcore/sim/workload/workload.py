@@ -1,0 +1,170 @@
+"""The load that clients make: operations at random moments on random keys."""
+
+from __future__ import annotations
+
+import json
+import math
+from random import Random
+
+from qcore.errors import SessionExpired
+from qcore.replica.sessions import open_request, run_request
+from qcore.sim.scenario.cluster import WorkloadSpec
+from qcore.sim.workload.client import Client
+from qcore.sim.workload.operations import ClientOp, Requests
+from qcore.sim.world.engine import Engine
+from qcore.sim.world.latency import Sampler
+
+_REOPEN_US = 50_000
+
+
+class Load:
+    """What one client does of its own accord.
+
+    Args:
+        client: who does it.
+        spec: rates, mix and keys.
+        rng: draws moments, kinds, keys.
+        stop_us: nothing new begins from this moment on.
+        requests: draws what to ask of a machine of the user's own.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        engine: Engine,
+        spec: WorkloadSpec,
+        rng: Random,
+        stop_us: int,
+        requests: Requests | None = None,
+    ) -> None:
+        self._requests = requests
+        self._client = client
+        self._engine = engine
+        self._spec = spec
+        self._rng = rng
+        self._stop_us = stop_us
+        self._values = 0
+        self._think: Sampler = spec.think.sampler(rng)
+        self._mean_gap_us = spec.clients * 1_000_000 / spec.rate_per_s if spec.rate_per_s else 0.0
+
+    def start(self, start_us: int) -> None:
+        """Begin at this moment."""
+        if self._spec.mode == "closed":
+            self._engine.at(start_us + self._think(), self._next_in_closed_loop)
+        elif self._mean_gap_us:
+            self._schedule_arrival(max(start_us, self._engine.now))
+
+    # Open loop: a Poisson process, whatever becomes of the operations.
+
+    def _schedule_arrival(self, now: int) -> None:
+        due = now + 1 + int(-math.log(1.0 - self._rng.random()) * self._mean_gap_us)
+        if due < self._stop_us:
+            self._engine.at(due, self._arrival)
+
+    def _arrival(self) -> None:
+        self._begin()
+        self._schedule_arrival(self._engine.now)
+
+    # Closed loop: one operation at a time.
+
+    def _next_in_closed_loop(self) -> None:
+        if self._engine.now < self._stop_us:
+            self._begin(closed=True)
+
+    def _think_then_next(self, _op: ClientOp) -> None:
+        self._engine.after(max(1, self._think()), self._next_in_closed_loop)
+
+    def _begin(self, *, closed: bool = False) -> None:
+        spec, draw = self._spec, self._rng.random
+        then = self._think_then_next if closed else None
+        if self._requests is not None:
+            kind, payload = self._requests(self._rng)
+            self._client.ask(kind, payload, timeout_ms=spec.timeout_ms, then=then)
+            return
+        key = f"k{int(draw() * spec.keys)}"
+        dice = draw()
+        if dice < spec.read_fraction:
+            self._client.begin("read", key, timeout_ms=spec.timeout_ms, then=then)
+            return
+        self._values += 1
+        value = self._client.number * 1_000_000 + self._values
+        if dice < spec.read_fraction + spec.cas_fraction:
+            expected = self._client.seen.get(key)
+            self._client.begin(
+                "cas", key, value, expected=expected, timeout_ms=spec.timeout_ms, then=then
+            )
+        else:
+            self._client.begin("write", key, value, timeout_ms=spec.timeout_ms, then=then)
+
+
+class SessionLoad(Load):
+    """A client that counts: it opens a session, and then each operation adds 1 to a register, once.
+
+    When it hears that its session expired it opens another one; until that is open it begins nothing.
+
+    Attributes:
+        opened, expired: how many sessions it opened, and how many of them it found expired.
+    """
+
+    _session = 0
+    _sequence = 0
+    opened = 0
+    expired = 0
+
+    def start(self, start_us: int) -> None:
+        """Open the session at this moment, and begin when it is open."""
+        self._outstanding: dict[int, None] = {}
+        self._engine.at(max(start_us, self._engine.now), self._open)
+
+    def _open(self) -> None:
+        self._client.ask(
+            "session",
+            open_request(self._spec.session_lifetime_ms),
+            timeout_ms=self._spec.timeout_ms,
+            attempt_ms=self._spec.attempt_ms,
+            then=self._opened,
+            hidden=True,
+        )
+
+    def _opened(self, op: ClientOp) -> None:
+        if op.outcome == "ok":
+            first = not self.opened
+            self.opened += 1
+            self._session = int(str(op.output))
+            self._sequence = 0
+            self._outstanding = {}
+            if first:
+                super().start(self._engine.now)
+        elif self._engine.now < self._stop_us:  # opened twice is one session too many, and no harm
+            self._engine.after(_REOPEN_US, self._open)
+
+    def _begin(self, *, closed: bool = False) -> None:
+        key = f"k{int(self._rng.random() * self._spec.keys)}"
+        if not self._session:
+            if closed:
+                self._engine.after(_REOPEN_US, self._next_in_closed_loop)
+            return
+        session, outstanding = self._session, self._outstanding
+        self._sequence += 1
+        sequence = self._sequence
+        acknowledged = next(iter(outstanding), sequence) - 1
+        outstanding[sequence] = None
+
+        def done(op: ClientOp) -> None:
+            del outstanding[sequence]
+            if op.note == SessionExpired.__name__ and session == self._session:
+                self.expired += 1
+                self._session = 0
+                self._open()
+            if closed:
+                self._think_then_next(op)
+
+        command = json.dumps({"op": "add", "key": key, "amount": 1})
+        self._client.ask(
+            "session",
+            run_request(session, sequence, acknowledged, command),
+            timeout_ms=self._spec.timeout_ms,
+            attempt_ms=self._spec.attempt_ms,
+            then=done,
+            key=key,
+        )

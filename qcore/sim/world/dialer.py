@@ -1,0 +1,46 @@
+"""Keeps simulated nodes connected as real ones are: each dials every other member, also if it has nothing to say.
+
+So members meet each other before they need each other's votes, and a node knows a wiped one when it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from qcore.sim.world.engine import Engine
+from qcore.sim.world.network import Network
+from qcore.sim.world.sim_node import SimNode
+
+#: How long a real node waits between two attempts, about, microseconds.
+_RETRY_US: Final = 500_000
+
+
+class Dialer:
+    """Connects the nodes of one run, whenever the links between them are open both ways.
+
+    Args:
+        engine, network: of the run.
+        nodes: all nodes, by id.
+    """
+
+    def __init__(self, engine: Engine, network: Network, nodes: Mapping[int, SimNode]) -> None:
+        self._engine = engine
+        self._network = network
+        self._nodes = nodes
+
+    def dial(self) -> None:
+        """Let every node try to reach every member that it is not connected with; and again, later."""
+        for caller in self._nodes.values():
+            if caller.replica is None or caller.paused:
+                continue
+            for member in caller.replica.core.membership.members():
+                called = self._nodes.get(member)
+                if called is not None and called is not caller and self._can_reach(caller, called):
+                    called.connect(caller.node_id)
+        self._engine.after(_RETRY_US, self.dial)
+
+    def _can_reach(self, caller: SimNode, called: SimNode) -> bool:
+        there, back = caller.node_id, called.node_id
+        links = (self._network.link(there, back), self._network.link(back, there))
+        return called.up and not called.paused and not any(link.cuts for link in links)

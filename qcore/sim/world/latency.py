@@ -1,0 +1,145 @@
+"""Distributions of durations: latencies of links and disks."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from qcore.errors import ConfigError
+from qcore.sim.scenario.frozen import Frozen
+
+#: Draws one duration in microseconds, never negative.
+Sampler = Callable[[], int]
+
+_SHAPES = ("fixed", "uniform", "normal", "lognormal", "exponential")
+
+
+class Distribution(Frozen):
+    """A distribution of durations in milliseconds.
+
+    Written as a number (always the same), `[low, high]` (uniform), or one of
+    `{fixed: 5}`, `{uniform: [1, 5]}`, `{normal: [mean, deviation]}`, `{lognormal: [median, sigma]}`,
+    `{exponential: mean}`; the last three take `min_ms` and `max_ms` as limits.
+    """
+
+    shape: Literal["fixed", "uniform", "normal", "lognormal", "exponential"]
+    first: float = Field(ge=0)
+    second: float = Field(default=0.0, ge=0)
+    min_ms: float = Field(default=0.0, ge=0)
+    max_ms: float = Field(default=math.inf, gt=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Distribution:
+        if self.shape == "uniform" and self.second < self.first:
+            raise ValueError(
+                f"uniform: the upper end {self.second} is below the lower {self.first}"
+            )
+        if self.max_ms < self.min_ms:
+            raise ValueError(f"max_ms ({self.max_ms}) is below min_ms ({self.min_ms})")
+        return self
+
+    def sampler(self, rng: random.Random) -> Sampler:
+        """A function that draws from this distribution with `rng`."""
+        first, second = self.first * 1000, self.second * 1000
+        draw = rng.random
+        match self.shape:
+            case "fixed":
+                whole = round(first)
+                return lambda: whole
+            case "uniform":
+                low, width = round(first), round(second) - round(first) + 1
+                return lambda: low + int(draw() * width)
+            case "normal":
+                return self._limited(lambda: rng.gauss(first, second))
+            case "lognormal":
+                mu, sigma = math.log(max(first, 1.0)), self.second
+                return self._limited(lambda: rng.lognormvariate(mu, sigma))
+            case "exponential":
+                return self._limited(lambda: -math.log(1.0 - draw()) * first)
+
+    def mean_ms(self) -> float:
+        """Roughly the mean, for messages to people; limits are ignored."""
+        if self.shape == "uniform":
+            return (self.first + self.second) / 2
+        return self.first
+
+    def _limited(self, raw: Callable[[], float]) -> Sampler:
+        low = self.min_ms * 1000
+        high = self.max_ms * 1000
+        return lambda: int(min(high, max(low, raw())))
+
+
+def _from_yaml(value: object) -> object:
+    """Accept the short forms; whatever else goes to pydantic as it is, or is refused with the forms."""
+    if isinstance(value, Distribution):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return {"shape": "fixed", "first": value}
+    if isinstance(value, list) and len(value) == 2:
+        return {"shape": "uniform", "first": value[0], "second": value[1]}
+    if isinstance(value, dict):
+        if "shape" in value:
+            return value
+        shapes = [key for key in value if key in (*_SHAPES, "constant")]
+        if len(shapes) == 1:
+            return _from_shape(shapes[0], value)
+    raise ValueError(
+        f"{value!r} is no distribution; write milliseconds as 5, [1, 5], {{fixed: 5}}, {{uniform: [1, 5]}}, "
+        "{normal: [mean, deviation]}, {lognormal: [median, sigma]} or {exponential: mean}"
+    )
+
+
+def _from_shape(shape: str, value: dict[str, object]) -> dict[str, object]:
+    arguments = value[shape]
+    rest = {key: item for key, item in value.items() if key != shape}
+    pair = shape in ("uniform", "normal", "lognormal")
+    if isinstance(arguments, dict):
+        names = {
+            "uniform": ("min", "max"),
+            "normal": ("mean", "deviation"),
+            "lognormal": ("median", "sigma"),
+            "exponential": ("mean",),
+        }.get(shape, ("value",))
+        if set(arguments) != set(names):
+            raise ValueError(
+                f"{shape} takes {', '.join(names)}, not {', '.join(map(str, arguments))}"
+            )
+        arguments = [arguments[name] for name in names]
+    elif not isinstance(arguments, list):
+        arguments = [arguments]
+    if len(arguments) != (2 if pair else 1):
+        raise ValueError(
+            f"{shape} takes {'two numbers' if pair else 'one number'}, not {arguments}"
+        )
+    kind = "fixed" if shape == "constant" else shape
+    return {"shape": kind, "first": arguments[0], "second": arguments[1] if pair else 0, **rest}
+
+
+#: The field type to use in models.
+LatencySpec = Annotated[Distribution, BeforeValidator(_from_yaml)]
+
+
+def fixed(milliseconds: float) -> Distribution:
+    """Always the same duration.
+
+    Raises:
+        ConfigError: it is negative.
+    """
+    if milliseconds < 0:
+        raise ConfigError(f"a duration of {milliseconds} ms is negative")
+    return Distribution(shape="fixed", first=milliseconds)
+
+
+def uniform(low_ms: float, high_ms: float) -> Distribution:
+    """Uniform between two durations in milliseconds.
+
+    Raises:
+        ConfigError: they are negative or in the wrong order.
+    """
+    if not 0 <= low_ms <= high_ms:
+        raise ConfigError(f"uniform({low_ms}, {high_ms}): give 0 <= low <= high")
+    return Distribution(shape="uniform", first=low_ms, second=high_ms)

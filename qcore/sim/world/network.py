@@ -1,0 +1,313 @@
+"""The simulated network: a `networkx` graph of directed links between nodes and clients.
+
+Vertices are integers: nodes are positive, client k is -k. Each edge carries a `Link`.
+
+A link keeps the order of its messages, as a TCP connection does, unless it reorders: a reordered message
+takes an extra delay and may be overtaken. A cut link loses what is sent into it and what is under way.
+Each link draws latencies from one stream and its mishaps from another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import networkx
+from simpy.events import NORMAL, Event
+
+from qcore.core.entry import Entry
+from qcore.core.messages import AppendEntries, InstallSnapshot
+from qcore.replica.messages import Forward, ForwardResponse
+from qcore.sim.faults.ledger import Fault, Firing
+from qcore.sim.world.engine import Engine
+from qcore.sim.world.latency import Distribution, Sampler, fixed, uniform
+from qcore.sim.world.random_streams import Streams
+
+#: Takes (source, payload, message id) at the link's end.
+Receiver = Callable[[int, object, str], None]
+#: Takes a message from its link, or does not (None); says what it does with it: `held` or `dropped`.
+Interceptor = Callable[["Link", object, str], str | None]
+#: Says whether what a link delivers would be taken at its end.
+Listening = Callable[["Link"], bool]
+#: Told of each message that will not arrive: (link, payload, message id, why).
+DropListener = Callable[["Link", object, str, str], None]
+
+_MESSAGE_OVERHEAD_BYTES = 160
+#: Requests between replicas go over one connection and are not sent again by it: never duplicated.
+_SENT_ONCE = (Forward, ForwardResponse)
+_ONE_MS = fixed(1)
+_REORDER_EXTRA = uniform(0, 20)
+
+
+@dataclass(slots=True, frozen=True)
+class Quality:
+    """How a link treats its messages. Probabilities are per message.
+
+    Attributes:
+        latency: one-way delay.
+        loss: probability that a message vanishes.
+        duplicate: probability that it arrives twice, the copy after a delay of its own.
+        reorder: probability that it takes `reorder_extra` more time, and may be overtaken.
+        bandwidth_bytes_per_s: messages queue for the link's capacity; None: unlimited.
+    """
+
+    latency: Distribution = _ONE_MS
+    loss: float = 0.0
+    duplicate: float = 0.0
+    reorder: float = 0.0
+    reorder_extra: Distribution = _REORDER_EXTRA
+    bandwidth_bytes_per_s: int | None = None
+
+
+class Link:
+    """One direction between two vertices.
+
+    Attributes:
+        source, target: the ends.
+        cuts: the firings of faults that cut it now; it carries messages while this is empty.
+        blame: the fault that answers for each setting (see `Quality`, in short), for the ledger.
+    """
+
+    __slots__ = (
+        "_delay_rng",
+        "_mishap_rng",
+        "blame",
+        "busy_until",
+        "cuts",
+        "extra",
+        "last_due",
+        "plain",
+        "quality",
+        "receive",
+        "sample",
+        "source",
+        "target",
+    )
+
+    def __init__(self, source: int, target: int, receive: Receiver, streams: Streams) -> None:
+        self.source = source
+        self.target = target
+        self.receive = receive
+        self.cuts: list[Firing] = []
+        self.blame: dict[str, Fault] = {}
+        self.last_due = 0
+        self.busy_until = 0
+        self._delay_rng = streams.get(f"link/{source}/{target}/latency")
+        self._mishap_rng = streams.get(f"link/{source}/{target}/mishap")
+        self.set_quality(Quality())
+
+    def set_quality(self, quality: Quality) -> None:
+        """Treat messages sent from now on this way."""
+        self.quality = quality
+        self.plan()
+        self.sample: Sampler = quality.latency.sampler(self._delay_rng)
+        self.extra: Sampler = quality.reorder_extra.sampler(self._mishap_rng)
+
+    def plan(self) -> None:
+        """Whether messages take the short way: nothing but latency, for which no fault answers."""
+        quality = self.quality
+        self.plain = "latency" not in self.blame and not (
+            quality.loss or quality.duplicate or quality.reorder or quality.bandwidth_bytes_per_s
+        )
+
+    def hold_responsible(self, blame: dict[str, Fault]) -> None:
+        """These faults answer for these settings from now on, and no others."""
+        self.blame = blame
+        self.plan()
+
+    def chance(self, probability: float) -> bool:
+        """Whether a mishap of this probability happens to the message at hand."""
+        return self._mishap_rng.random() < probability
+
+
+class Delivery(Event):
+    """A message under way: the SimPy event of its arrival."""
+
+    __slots__ = ("_ok", "_value", "callbacks", "link", "message_id", "payload")
+
+    def __init__(
+        self,
+        callbacks: list[Callable[[Event], None]],
+        link: Link,
+        payload: object,
+        message_id: str,
+    ) -> None:
+        # `Event.__init__` is left out on purpose: this is made for every message.
+        self.callbacks = callbacks
+        self._ok = True
+        self._value = None
+        self.link = link
+        self.payload = payload
+        self.message_id = message_id
+
+
+class Network:
+    """All links, and the carrying of messages over them.
+
+    Args:
+        engine: the simulated clock.
+        streams: where each link gets its random streams.
+        on_drop: told of each lost message.
+
+    Attributes:
+        graph: `networkx.DiGraph`; `graph.edges[a, b]["link"]` is the `Link` from a to b.
+        is_listening: whether what a link delivers would be taken; else no fault of the link makes a difference.
+        sent, delivered, dropped, duplicated: counts of messages.
+    """
+
+    def __init__(self, engine: Engine, streams: Streams, on_drop: DropListener) -> None:
+        self.graph: networkx.DiGraph[int] = networkx.DiGraph()
+        self._env = engine.env
+        self._streams = streams
+        self._on_drop = on_drop
+        self.is_listening: Listening = lambda _link: True
+        self._on_arrival: list[Callable[[Event], None]] = [self._arrive]
+        #: Sees each message that enters a link, while some timeline action waits for messages.
+        self.intercept: Interceptor | None = None
+        self.sent = self.delivered = self.dropped = self.duplicated = 0
+
+    def connect(self, source: int, target: int, receive: Receiver, quality: Quality) -> Link:
+        """Make the link from `source` to `target`; `receive` gets what arrives."""
+        link = Link(source, target, receive, self._streams)
+        link.set_quality(quality)
+        self.graph.add_edge(source, target, link=link)
+        return link
+
+    def link(self, source: int, target: int) -> Link:
+        """The link from `source` to `target`; KeyError when there is none."""
+        link: Link = self.graph.edges[source, target]["link"]
+        return link
+
+    def links(self) -> list[Link]:
+        """All links, sorted by their ends."""
+        return [self.link(a, b) for a, b in sorted(self.graph.edges)]
+
+    def links_from(self, source: int) -> dict[int, Link]:
+        """The links that leave a vertex, by target."""
+        return {target: self.link(source, target) for target in self.graph.successors(source)}
+
+    def cut(self, pairs: Iterable[tuple[int, int]], firing: Firing) -> list[tuple[int, int]]:
+        """Cut these links on account of `firing`; returns those that exist."""
+        cut = [pair for pair in pairs if self.graph.has_edge(*pair)]
+        for source, target in cut:
+            cuts = self.link(source, target).cuts
+            if firing not in cuts:
+                cuts.append(firing)
+        return cut
+
+    def mend(
+        self, firing: Firing | None = None, touching: frozenset[int] | None = None
+    ) -> list[tuple[int, int]]:
+        """Take back cuts: of one firing or of all, on all links or on those that touch some vertices."""
+        mended = []
+        for link in self.links():
+            if touching is not None and not {link.source, link.target} & touching:
+                continue
+            kept = [cut for cut in link.cuts if firing is not None and cut is not firing]
+            if len(kept) != len(link.cuts):
+                link.cuts = kept
+                mended.append((link.source, link.target))
+        return mended
+
+    def send(self, link: Link, payload: object, message_id: str) -> None:
+        """Send a message; it arrives later, or `on_drop` hears why not."""
+        self.sent += 1
+        delay = link.sample()
+        if link.cuts:
+            self._lose_to_cut(link, payload, message_id)
+            return
+        if not link.plain and link.quality.loss and link.chance(link.quality.loss):
+            self.dropped += 1
+            self._acted(link, "loss")
+            self._on_drop(link, payload, message_id, "lost")
+            return
+        # What arrives in no case is nobody's to take: a fault that takes it would make no difference.
+        if self.intercept is not None and self.is_listening(link):
+            fate = self.intercept(link, payload, message_id)
+            if fate is not None:
+                if fate == "dropped":
+                    self.dropped += 1
+                    self._on_drop(link, payload, message_id, "dropped by the timeline")
+                return
+        now: int = self._env._now  # type: ignore[assignment]  # only integers are ever scheduled
+        due = now + delay
+        if not link.plain:
+            due = self._through_mishaps(link, payload, message_id, now, delay)
+        elif due < link.last_due:
+            due = link.last_due
+        else:
+            link.last_due = due
+        self._env.schedule(Delivery(self._on_arrival, link, payload, message_id), NORMAL, due - now)
+
+    def deliver_now(self, link: Link, payload: object, message_id: str) -> None:
+        """Let a message arrive at this very moment that was kept from its link; a cut loses it."""
+        self._env.schedule(Delivery(self._on_arrival, link, payload, message_id), NORMAL, 0)
+
+    def signal(self, link: Link, payload: object) -> None:
+        """Tell the other end something that is no message (a connection broke); a cut loses it."""
+        if link.cuts:
+            self._blame_cuts(link)
+        else:
+            self._env.schedule(Delivery(self._on_arrival, link, payload, ""), NORMAL, link.sample())
+
+    def _through_mishaps(
+        self, link: Link, payload: object, message_id: str, now: int, delay: int
+    ) -> int:
+        """When the message arrives on a troubled link that did not lose it. Sends the duplicate."""
+        quality = link.quality
+        due = now + delay
+        self._acted(link, "latency")
+        if quality.bandwidth_bytes_per_s:
+            busy = size_bytes(payload) * 1_000_000 // quality.bandwidth_bytes_per_s
+            start = max(now, link.busy_until)
+            link.busy_until = start + busy
+            due += link.busy_until - now
+            if link.busy_until > now:
+                self._acted(link, "bandwidth")
+        if quality.duplicate and type(payload) not in _SENT_ONCE and link.chance(quality.duplicate):
+            self.duplicated += 1
+            self._acted(link, "duplicate")
+            self._acted(link, "reorder_extra")
+            copy = Delivery(self._on_arrival, link, payload, message_id)
+            self._env.schedule(copy, NORMAL, delay + link.extra())
+        if quality.reorder and link.chance(quality.reorder):
+            self._acted(link, "reorder")
+            self._acted(link, "reorder_extra")
+            return due + link.extra()  # not in line: later messages may overtake it
+        link.last_due = max(link.last_due, due)
+        return link.last_due
+
+    def _arrive(self, event: Event) -> None:
+        assert isinstance(event, Delivery)
+        link = event.link
+        if link.cuts:
+            self._lose_to_cut(link, event.payload, event.message_id)
+            return
+        self.delivered += 1
+        link.receive(link.source, event.payload, event.message_id)
+
+    def _lose_to_cut(self, link: Link, payload: object, message_id: str) -> None:
+        self.dropped += 1
+        self._blame_cuts(link)
+        self._on_drop(link, payload, message_id, "cut")
+
+    def _blame_cuts(self, link: Link) -> None:
+        if self.is_listening(link):
+            for fault in dict.fromkeys(firing.fault for firing in link.cuts):
+                fault.acted += 1
+
+    def _acted(self, link: Link, setting: str) -> None:
+        """Book one message on the fault that answers for a setting, if it makes a difference."""
+        fault = link.blame.get(setting)
+        if fault is not None and self.is_listening(link):
+            fault.acted += 1
+
+
+def size_bytes(payload: object) -> int:
+    """About what a message takes on the wire."""
+    size = _MESSAGE_OVERHEAD_BYTES
+    if isinstance(payload, AppendEntries):
+        size += sum(map(Entry.size_bytes, payload.entries))
+    elif isinstance(payload, InstallSnapshot):
+        size += len(payload.data)
+    return size

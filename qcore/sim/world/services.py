@@ -1,0 +1,43 @@
+"""What every simulated node and client shares in one run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from qcore.sim.faults.triggers import Hooks
+from qcore.sim.invariants import Invariants
+from qcore.sim.verdict.monitor import Monitor
+from qcore.sim.verdict.snapshot_histories import Histories
+from qcore.sim.world.engine import Engine
+from qcore.sim.world.network import Network
+from qcore.trace import TraceWriter
+
+
+@dataclass(slots=True, frozen=True)
+class Violation:
+    """A safety property that did not hold. `node` is 0 where none is meant."""
+
+    check: str
+    node: int
+    t_us: int
+    note: str
+
+
+@dataclass(slots=True)
+class Services:
+    """The shared parts of a run, and the list of what went wrong."""
+
+    engine: Engine
+    network: Network
+    trace: TraceWriter
+    monitor: Monitor
+    hooks: Hooks
+    invariants: Invariants
+    violations: list[Violation]
+    histories: Histories = field(default_factory=Histories)
+
+    def report(self, check: str, node: int, note: str) -> None:
+        """A safety property does not hold."""
+        now = self.engine.now
+        self.violations.append(Violation(check, node, now, note))
+        self.trace.violation(now, node, check, note)

@@ -1,0 +1,335 @@
+"""Builds everything that one run consists of, from a scenario and a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from qcore.core.entry import DurableState, Entry, HardState, Membership
+from qcore.core.version import FIRST_VERSION, ClusterVersion
+from qcore.errors import ConfigError
+from qcore.machines.interface import StateMachine, support_of
+from qcore.sim.faults.admin_client import Operator, address_of
+from qcore.sim.faults.ledger import Ledger
+from qcore.sim.faults.message_faults import MessageActions
+from qcore.sim.faults.network_faults import NetworkActions, changed, mishaps_of, text_of
+from qcore.sim.faults.node_faults import NodeActions
+from qcore.sim.faults.selection import Namer
+from qcore.sim.faults.standing_faults import Standing
+from qcore.sim.faults.timeline_runner import Timeline
+from qcore.sim.faults.triggers import Hooks
+from qcore.sim.invariants import Invariants
+from qcore.sim.scenario.cluster import QualitySpec
+from qcore.sim.scenario.load import as_scenario
+from qcore.sim.scenario.model import Scenario
+from qcore.sim.scenario.values import Selector, microseconds
+from qcore.sim.verdict.log_queries import Logs
+from qcore.sim.verdict.monitor import Monitor
+from qcore.sim.workload.client import Client, ClientAnswer, ClientCall, ReadMix
+from qcore.sim.workload.operations import ClientOp, Language, OwnLanguage
+from qcore.sim.workload.user_machine import own_machine
+from qcore.sim.workload.workload import Load, SessionLoad
+from qcore.sim.world.dialer import Dialer
+from qcore.sim.world.disk import SimDisk
+from qcore.sim.world.engine import Engine
+from qcore.sim.world.hashed_machine import OwnMachine, language_of, machine_maker
+from qcore.sim.world.network import Link, Network, Quality
+from qcore.sim.world.node_clock import WALL_EPOCH_US, NodeClock
+from qcore.sim.world.random_streams import Streams
+from qcore.sim.world.services import Services
+from qcore.sim.world.sim_node import SimNode
+from qcore.trace import TraceWriter
+
+
+class World:
+    """One run, ready to go: `run()` lets it happen, then look at its parts.
+
+    Args:
+        scenario: what is simulated; a scenario, its path, or the name of a shipped one.
+        seed: where all randomness comes from.
+        trace: where everything that happens is written.
+        own: a machine of the user's own, and what clients ask of it, for a scenario that names none.
+
+    Raises:
+        ConfigError: the scenario names a machine that cannot be loaded, or one besides `own`, or asks a machine of
+            the user's own for registers.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario | Path | str,
+        seed: int,
+        trace: TraceWriter,
+        own: OwnMachine | None = None,
+    ) -> None:
+        scenario = as_scenario(scenario)
+        self.scenario = scenario
+        if own is not None and "machine" in scenario.cluster.model_fields_set:
+            raise ConfigError(
+                f"two machines: the scenario says cluster.machine {scenario.cluster.machine}, and the caller gives one "
+                "of their own; leave one of them out"
+            )
+        self._own = own if own is not None else own_machine(scenario)
+        if self._own is not None:
+            scenario.refuse_registers()
+        self.seed = seed
+        self.streams = Streams(seed)
+        self.engine = Engine()
+        self.ledger = Ledger()
+        self.network = Network(self.engine, self.streams, self._on_drop)
+        self.history: list[ClientOp] = []
+        self.loads: list[Load] = []
+        ids = scenario.cluster.nodes
+        everyone = scenario.all_nodes
+        later = tuple(node for node in everyone if node not in ids)
+        self.services = Services(
+            self.engine,
+            self.network,
+            trace,
+            Monitor(ids, self.network, later),
+            Hooks(),
+            Invariants(lambda check, node, note: self.services.report(check, node, note)),
+            [],
+        )
+        self.nodes = {node: self._make_node(node) for node in everyone}
+        self.logs = Logs(self.nodes, self.services.histories)
+        self.services.monitor.watch(self.logs)
+        self.language: Language = (
+            OwnLanguage()
+            if self._own is not None
+            else language_of(scenario.cluster.machine, scenario.workload.keys)
+        )
+        workload = scenario.workload
+        self.clients = [self._make_client(n) for n in range(1, workload.clients + 1)]
+        self.director = self._make_client(workload.clients + 1)
+        self._standing = Standing(self.services)
+        self._connect()
+        self.network.is_listening = self._is_listening
+        namer = Namer(self.services.monitor, [client.vertex for client in self.clients])
+        network_actions = NetworkActions(self.services, namer, self._standing)
+        network_actions.remember_normal()
+        self.node_actions = NodeActions(
+            self.services, namer, self.nodes, self.director, self.streams, scenario.cluster
+        )
+        self.operator = Operator(self.services, namer, self.nodes)
+        self.timeline = Timeline(
+            scenario.timeline,
+            self.engine,
+            self.services.hooks,
+            namer,
+            network_actions,
+            self.node_actions,
+            MessageActions(self.services, namer),
+            self.operator,
+            self.ledger,
+            self.streams,
+        )
+
+    def run(self) -> None:
+        """Let all of it happen, from 0 to the scenario's end."""
+        scenario, trace = self.scenario, self.services.trace
+        trace.run(0, scenario.name, self.seed, scenario.cluster.nodes)
+        self._standing.changed()
+        self.timeline.schedule()
+        for number in scenario.cluster.nodes:
+            self.nodes[number].start()
+        self.services.monitor.start(0)
+        Dialer(self.engine, self.network, self.nodes).dial()
+        self._start_clients()
+        self.engine.run(scenario.until_us)
+
+    @property
+    def register_history(self) -> list[ClientOp]:
+        """The operations on registers: no request to a machine of the user's own, and none of a counter."""
+        counters = self.scenario.counters
+        return [op for op in self.history if not op.is_plain and op.key not in counters]
+
+    # -- parts -----------------------------------------------------------------------------------
+
+    def _make_node(self, node: int) -> SimNode:
+        cluster = self.scenario.cluster
+        rng = self.streams.get(f"node/{node}/disk")
+        disk = SimDisk(self.engine, cluster.disk.latency_ms.sampler(rng), self._first_state(node))
+        spec = cluster.clocks.get(node)
+        base = self.streams.get(f"node/{node}/clock").randrange(1_000_000_000)
+        clock = NodeClock(base)
+        if spec is not None:
+            clock = NodeClock(base, spec.drift_ppm, round(spec.offset_ms * 1000))
+        machine = SimNode(
+            cluster.replica_config(node),
+            self.services,
+            disk,
+            clock,
+            self.streams.get(f"node/{node}/replica"),
+            self._make_machine(),
+        )
+        if spec is not None:
+            fault = self.ledger.declare(f"clocks[{node}]")
+            if clock.drift_ppm or clock.wall_offset_us:
+                machine.clock_blame["all"] = fault
+        return machine
+
+    def _first_state(self, node: int) -> DurableState:
+        """A cluster that has just been initialised: every log holds the configuration, nothing else.
+
+        Nodes that join later are pristine.
+        """
+        ids = self.scenario.cluster.nodes
+        if node not in ids:
+            return DurableState()
+        membership = Membership(
+            voters=ids,
+            addresses=tuple((member, address_of(member)) for member in ids),
+            cluster_id="simulated",
+        )
+        entries = [Entry(1, 1, "membership", membership.to_json(), WALL_EPOCH_US)]
+        rules = self.scenario.cluster.rules
+        if rules > FIRST_VERSION.rules:
+            support = support_of(self._make_machine()())
+            version = ClusterVersion(rules, support.machine, support.machine_max)
+            entries.append(Entry(2, 1, "version", version.to_json(), WALL_EPOCH_US))
+        return DurableState(HardState(term=1, voted_for=None, commit=len(entries)), None, entries)
+
+    def _make_machine(self) -> Callable[[], StateMachine]:
+        if self._own is not None:
+            return self._own.make
+        return machine_maker(self.scenario.cluster.machine)
+
+    def _make_client(self, number: int) -> Client:
+        client = Client(
+            number,
+            self.engine,
+            self.network,
+            self.scenario.all_nodes,
+            self.language,
+            self.services.trace,
+            self.history,
+            self.streams.get(f"client/{number}/read_kind"),
+        )
+        workload = self.scenario.workload
+        client.reads = ReadMix(workload.read_kind, workload.max_staleness_ms)
+        return client
+
+    def _connect(self) -> None:
+        spec = self.scenario.network
+        quality = changed(Quality(), spec)
+        ids = self.scenario.all_nodes
+        for a in ids:
+            for b in ids:
+                if a != b:
+                    self.network.connect(a, b, self.nodes[b].receive, quality)
+        self._blame("network", spec, list(self.network.links()))
+        self._connect_clients()
+        self._apply_exceptions()
+        for node in self.nodes.values():
+            node.attach(self.nodes)
+        for client in (*self.clients, self.director):
+            client.attach()
+
+    def _connect_clients(self) -> None:
+        spec = self.scenario.network
+        own = spec.clients
+        latency = own.latency_ms if own is not None and own.latency_ms else spec.latency_ms
+        quality = Quality(latency=latency, loss=own.loss if own is not None else 0.0)
+        lossy: list[Link] = []
+        for client in (*self.clients, self.director):
+            for node in self.nodes.values():
+                lossless = replace(quality, loss=0.0) if client is self.director else quality
+                links = (
+                    self.network.connect(client.vertex, node.node_id, node.receive_call, lossless),
+                    self.network.connect(node.node_id, client.vertex, client.receive, lossless),
+                )
+                lossy += links
+        if own is not None:
+            self._blame("network.clients", QualitySpec(loss=own.loss), lossy)
+
+    def _apply_exceptions(self) -> None:
+        for number, spec in enumerate(self.scenario.network.links):
+            pairs = self._pairs_of(spec.source, spec.target)
+            if spec.both:
+                pairs += [(b, a) for a, b in pairs]
+            links = [self.network.link(*pair) for pair in pairs]
+            for link in links:
+                link.set_quality(changed(link.quality, spec))
+            self._blame(f"network.links[{number}]", spec, links)
+
+    def _blame(self, name: str, spec: QualitySpec, links: Sequence[Link]) -> None:
+        """The links book the mishaps of `spec` on faults of its own, which last as long as nothing overrules them."""
+        mishaps = {
+            mishap: (self.ledger.declare(f"{name}.{mishap}"), text_of(spec, mishap))
+            for mishap in mishaps_of(spec)
+        }
+        for link in links:
+            link.blame.update({mishap: fault for mishap, (fault, _) in mishaps.items()})
+        self._standing.add(name, mishaps, links)
+
+    def _pairs_of(self, source: Selector, target: Selector) -> list[tuple[int, int]]:
+        ids = self.scenario.all_nodes
+
+        def members(selector: Selector, other: Selector) -> list[int]:
+            if "all" in selector.terms:
+                return list(ids)
+            if selector.names_rest:
+                return [node for node in ids if node not in other.terms]
+            return [term for term in selector.terms if isinstance(term, int)]
+
+        return [(a, b) for a in members(source, target) for b in members(target, source) if a != b]
+
+    # -- clients ---------------------------------------------------------------------------------
+
+    def _start_clients(self) -> None:
+        start_us = microseconds(self.scenario.workload.start_ms)
+        if self.language.setup:
+            self._set_up(0, start_us)
+        else:
+            self._start_load(start_us)
+
+    def _set_up(self, number: int, start_us: int) -> None:
+        """Commit the setup commands one after the other, then let the clients begin."""
+        if number == len(self.language.setup):
+            self._start_load(max(start_us, self.engine.now))
+            return
+
+        def done(op: ClientOp) -> None:
+            if op.outcome == "ok":
+                self.language.take_setup_result(number, str(op.output))
+                self._set_up(number + 1, start_us)
+            else:  # no leader yet, or the answer was lost: setup commands may be repeated
+                self._set_up(number, start_us)
+
+        command = self.language.setup[number]
+        self.director.ask("write", command, timeout_ms=1000, then=done, hidden=True)
+
+    def _start_load(self, start_us: int) -> None:
+        spec = self.scenario.workload
+        if not self.language.has_cas:
+            spec = spec.model_copy(update={"cas_fraction": 0.0})
+        kind = SessionLoad if spec.sessions else Load
+        for client in self.clients:
+            load = kind(
+                client,
+                self.engine,
+                spec,
+                self.streams.get(f"client/{client.number}"),
+                self.scenario.load_ends_us,
+                self._own.requests if self._own is not None else None,
+            )
+            self.loads.append(load)
+            load.start(start_us)
+
+    def _is_listening(self, link: Link) -> bool:
+        """Whether anything comes of what the link delivers: a client is even told that a process is down."""
+        if link.target < 0:
+            return True
+        node = self.nodes[link.target]
+        return node.up or (link.source < 0 and node.powered)
+
+    # -- the network's losses --------------------------------------------------------------------
+
+    def _on_drop(self, link: Link, payload: object, message_id: str, why: str) -> None:
+        if message_id and not isinstance(payload, ClientCall | ClientAnswer):
+            name = type(payload).__name__
+            self.services.trace.drop(
+                self.engine.now, link.target, link.source, message_id, name, why
+            )
