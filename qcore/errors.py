@@ -174,7 +174,8 @@ class Overloaded(ProposalError):
 
     Args:
         text: what is full, and when to come back.
-        retry_after_ms: retry after so long, at least 1; see `qcore.replica.flow` for how it is found. Wait a random
+        retry_after_ms: retry after so long, at least 1; see `qcore.replica.requests.flow_control` for how it is
+        found. Wait a random
             time longer, so that not everybody who was refused comes back at once.
     """
 

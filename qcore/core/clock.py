@@ -12,7 +12,8 @@ costs no session its lifetime.
 | the leader's process was paused between two steps | at most one election timeout of the pause |
 | the leader has lost touch with a quorum | one election timeout after the last contact, and no more |
 | entries wait, and nothing is committed | one election timeout after the last commit, and no more |
-| a leader dies that has appended nothing for a while | nothing since its last entry: see `qcore.replica.ticks` |
+| a leader dies that has appended nothing for a while | nothing since its last entry: see
+`qcore.replica.sessions.ticks` |
 
 "Election timeout" is `election_timeout_max_ms` here. Under rules 1 the clock does not exist: entries carry 0.
 """

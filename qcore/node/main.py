@@ -33,9 +33,9 @@ from qcore.node.observability.logs import LAST_LINES_S, NodeLog
 from qcore.node.observability.tracing import trace_lines
 from qcore.node.runtime.file_descriptors import fit_to_open_files
 from qcore.node.runtime.garbage_collection import Garbage
-from qcore.replica.sessions import command_in
+from qcore.replica.apply.active_version import require
+from qcore.replica.sessions.session_table import command_in
 from qcore.replica.snapshotting import try_restoring
-from qcore.replica.versions import require
 from qcore.storage.files import readable_by_others
 from qcore.storage.interface import LogStorage
 from qcore.storage.peek import first_entries, stored_snapshot, stored_version

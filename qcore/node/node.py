@@ -43,12 +43,12 @@ from qcore.node.runtime.loop_lag import LoopLag
 from qcore.node.runtime.periodic import Chore
 from qcore.node.runtime.shutdown import disk_ends, hand_over
 from qcore.node.topology_loader import TopologyLoader
+from qcore.replica.apply.machine_results import digest_of
 from qcore.replica.events import ReplicaEffect, Reply, VersionRaised
-from qcore.replica.identity import ClusterIdentity
 from qcore.replica.messages import PeerMessage
-from qcore.replica.peer_admission import PeerAdmission
+from qcore.replica.peers.identity import ClusterIdentity
+from qcore.replica.peers.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
-from qcore.replica.results import digest_of
 from qcore.storage.interface import Incarnate, LogStorage
 from qcore.storage.writer import GroupCommitWriter
 from qcore.trace import TextSink

@@ -9,7 +9,7 @@ from qcore.core.messages import RaftMessage
 
 #: How a request is served:
 #:
-#: - `write`, `session`: through the log; a `session` payload is one of `qcore.replica.sessions`.
+#: - `write`, `session`: through the log; a `session` payload is one of `qcore.replica.sessions.session_table`.
 #: - `read`: linearizable, by the leader, confirmed by a quorum (ReadIndex, dissertation 6.4).
 #: - `lease_read`: linearizable while clocks keep their bound, by the leader under its lease (6.4.1).
 #: - `follower_read`: linearizable, by this node, at an index that the leader confirms.

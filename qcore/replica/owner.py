@@ -10,7 +10,7 @@ from qcore.core.events import Event
 from qcore.core.raft import RaftCore
 from qcore.errors import NotLeader, QcoreError
 from qcore.replica.messages import PeerMessage
-from qcore.replica.pending import Request
+from qcore.replica.requests.pending import Request
 
 
 class Owner(Protocol):

@@ -44,13 +44,11 @@ from qcore.errors import (
     QcoreError,
 )
 from qcore.machines.interface import StateMachine, support_of
-from qcore.replica.admin import Admin
-from qcore.replica.admission import Admission, error_of_expiry, error_of_lost_leader
-from qcore.replica.applying import apply_entry
-from qcore.replica.backlog import Backlog, cost_of, work_counter
+from qcore.replica.apply.active_version import Versions, require_all
+from qcore.replica.apply.apply_backlog import Backlog, cost_of, work_counter
+from qcore.replica.apply.apply_entry import apply_entry
+from qcore.replica.apply.state_digests import StateDigests
 from qcore.replica.config import ReplicaConfig
-from qcore.replica.copies import StateCopies
-from qcore.replica.digests import StateDigests
 from qcore.replica.disk_window import DiskWindow
 from qcore.replica.events import (
     AddLearner,
@@ -78,14 +76,16 @@ from qcore.replica.messages import (
     ReadIndex,
     ReadIndexResponse,
 )
-from qcore.replica.outcomes import response_of_error, response_of_result
-from qcore.replica.pending import Deadlines, Request, Task
-from qcore.replica.reads import Reads
-from qcore.replica.relay import Relay
-from qcore.replica.sessions import SessionTable
+from qcore.replica.requests.admission import Admission, error_of_expiry, error_of_lost_leader
+from qcore.replica.requests.forwarded_errors import response_of_error, response_of_result
+from qcore.replica.requests.membership_requests import Admin
+from qcore.replica.requests.pending import Deadlines, Request, Task
+from qcore.replica.requests.reads import Reads
+from qcore.replica.requests.relay import Relay
+from qcore.replica.requests.state_copies import StateCopies
+from qcore.replica.sessions.session_table import SessionTable
+from qcore.replica.sessions.ticks import Ticks
 from qcore.replica.snapshotting import Snapshotting, restore_snapshot, restored_size
-from qcore.replica.ticks import Ticks
-from qcore.replica.versions import Versions, require_all
 
 #: What one step appends to the log at most, in bytes of requests (a single larger one goes alone): what follows
 #: from it, in the same step, is bounded too.

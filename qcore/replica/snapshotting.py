@@ -30,9 +30,9 @@ from qcore.core.text import lone_surrogate, utf8_length
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import StateMachineFailed
 from qcore.machines.interface import RestoresGradually, StateMachine
+from qcore.replica.apply.machine_results import text_of
 from qcore.replica.config import ReplicaConfig
-from qcore.replica.results import text_of
-from qcore.replica.sessions import SessionTable
+from qcore.replica.sessions.session_table import SessionTable
 
 #: A snapshot is due after so much work, in units of a small entry's: seconds of it. Of a large state, later: after the
 #: work of some of its own size.
@@ -89,7 +89,7 @@ class Snapshotting:
         """Count an applied entry towards the policy.
 
         Args:
-            cost: what it cost besides its size, in units of a small entry's work (`qcore.replica.backlog`).
+            cost: what it cost besides its size, in units of a small entry's work (`qcore.replica.apply.apply_backlog`).
         """
         self._bytes_since += entry.size_bytes()
         self._work_since += 1 + cost

@@ -21,8 +21,8 @@ from qcore.node.api.first_cluster import first_cluster
 from qcore.node.api.init_request import Initialiser
 from qcore.node.peers.peer_messages import Standing
 from qcore.replica.events import Reply
-from qcore.replica.identity import ClusterIdentity, Introduction
-from qcore.replica.known_members import WAS_WIPED
+from qcore.replica.peers.identity import ClusterIdentity, Introduction
+from qcore.replica.peers.known_members import WAS_WIPED
 
 MEMBERS = [(1, "10.0.0.1:80"), (2, "10.0.0.2:80"), (3, "10.0.0.3:80")]
 VERSION = ClusterVersion(3, "kv", 1)

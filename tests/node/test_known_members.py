@@ -21,7 +21,12 @@ from qcore.node.config import NodeConfig
 from qcore.node.node import Node
 from qcore.node.observability.logs import NodeLog
 from qcore.node.peers.known_members_file import FILE_NAME, MAX_FILE_BYTES, load_known_members
-from qcore.replica.known_members import MAX_INCARNATION, MAX_STRANGERS, KnownMember, KnownMembers
+from qcore.replica.peers.known_members import (
+    MAX_INCARNATION,
+    MAX_STRANGERS,
+    KnownMember,
+    KnownMembers,
+)
 from qcore.storage.memory import MemoryStorage
 from qcore.transport.address import Address
 

@@ -24,8 +24,8 @@ from qcore.node.observability.logs import NodeLog
 from qcore.node.peers.known_members_file import load_known_members
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import PeerMessageReceived
-from qcore.replica.identity import ClusterIdentity, Introduction
-from qcore.replica.peer_admission import PeerAdmission
+from qcore.replica.peers.identity import ClusterIdentity, Introduction
+from qcore.replica.peers.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
 from qcore.storage.memory import MemoryStorage
 from qcore.transport.address import Address

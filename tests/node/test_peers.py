@@ -15,8 +15,6 @@ from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.peers.peer_messages import PeerLinks
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import PeerMessageReceived, ReplicaEvent
-from qcore.replica.identity import ClusterIdentity
-from qcore.replica.known_members import KnownMembers
 from qcore.replica.messages import (
     Forward,
     ForwardResponse,
@@ -24,7 +22,9 @@ from qcore.replica.messages import (
     ReadIndexResponse,
     RequestKind,
 )
-from qcore.replica.peer_admission import PeerAdmission
+from qcore.replica.peers.identity import ClusterIdentity
+from qcore.replica.peers.known_members import KnownMembers
+from qcore.replica.peers.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
 from qcore.transport import wire
 from qcore.transport.codec import Codec

@@ -21,8 +21,8 @@ from qcore.node.application import EntityPerform
 from qcore.node.runtime import inbox as inbox_module
 from qcore.node.runtime.inbox import Inbox
 from qcore.replica.events import ClientRequest, PeerMessageReceived
-from qcore.replica.flow import Flow
 from qcore.replica.messages import Forward, ForwardResponse
+from qcore.replica.requests.flow_control import Flow
 from qcore.transport.codec import Codec, Malformed
 from qcore.transport.wire import REGISTRY
 from tests.node.test_node import raw_perform, running

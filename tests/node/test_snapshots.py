@@ -31,7 +31,7 @@ from qcore.machines.interface import ApplyContext, StateMachine
 from qcore.machines.register import KeyValueMachine
 from qcore.node.api.snapshot_requests import DEFAULT_TIMEOUT_MS, IDLE_S, MAX_PINS, READ_CHARS
 from qcore.node.application import Application, EntityApplication, TextApplication
-from qcore.replica.sessions import SessionTable
+from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.snapshotting import restore_snapshot
 from qcore.storage.snapshot_file import verify
 from tests.node.test_node import Running, eventually, running

@@ -27,9 +27,9 @@ from qcore.core.config import Safeguards
 from qcore.core.effects import Write
 from qcore.core.server import Server
 from qcore.node.config import NodeConfig
-from qcore.replica import sessions
 from qcore.replica.config import ReplicaConfig
-from qcore.replica.session import Session
+from qcore.replica.sessions import session_table
+from qcore.replica.sessions.session import Session
 from qcore.storage.sqlite import SqliteStorage
 from qcore.storage.writer import GroupCommitWriter
 
@@ -79,14 +79,14 @@ def without_disk_thread() -> None:
 
 
 def without_recorded_replies() -> None:
-    run_once = sessions._run
+    run_once = session_table._run
 
-    def forgetful(session: Session, *rest: Any) -> sessions.Outcome:
+    def forgetful(session: Session, *rest: Any) -> session_table.Outcome:
         outcome = run_once(session, *rest)
         session.replies.clear()
         return outcome
 
-    put(sessions, "_run", forgetful)
+    put(session_table, "_run", forgetful)
 
 
 GUARDS = {

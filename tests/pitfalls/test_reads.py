@@ -17,8 +17,8 @@ from qcore.core.server import Server
 from qcore.errors import DeadlineExceeded
 from qcore.replica.events import PeerMessageReceived
 from qcore.replica.messages import ReadIndexResponse
-from qcore.replica.pending import Request
-from qcore.replica.relay import Relay
+from qcore.replica.requests.pending import Request
+from qcore.replica.requests.relay import Relay
 from tests.core.cluster import Cluster, Envelope
 from tests.core.safety import SafetyViolation
 from tests.pitfalls.plays import deliver_all_but, is_served, lead, lease_read, take_aside

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from qcore.errors import SessionExpired
-from qcore.replica import sessions
 from qcore.replica.events import Reply, TakeSnapshot
 from qcore.replica.messages import ForwardResponse
-from qcore.replica.session import Session
-from qcore.replica.sessions import Outcome, SessionTable, open_request, run_request
+from qcore.replica.sessions import session_table
+from qcore.replica.sessions.session import Session
+from qcore.replica.sessions.session_table import Outcome, SessionTable, open_request, run_request
 from tests.pitfalls.plays import deliver_all_but
 from tests.replica.cluster import Cluster, Host
 
@@ -73,7 +73,7 @@ def retry_elsewhere(*, snapshot: bool, restart: bool, in_session: bool = True) -
     return Outcomes(count(new), lost.result, cluster.hosts[1].replies[-1])
 
 
-RUN_ONCE = sessions._run
+RUN_ONCE = session_table._run
 
 
 def forgetful(session: Session, *rest: Any) -> Outcome:
@@ -97,7 +97,7 @@ def test_a_retried_command_counts_once_is_right(snapshot: bool, restart: bool) -
 def test_a_retried_command_whose_reply_was_not_recorded_counts_twice(
     snapshot: bool, restart: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "_run", forgetful)
+    monkeypatch.setattr(session_table, "_run", forgetful)
     seen = retry_elsewhere(snapshot=snapshot, restart=restart)
     # A node that still waits for the old leader's answer asks the new one, too.
     assert seen.counter == (2 if restart else 3)

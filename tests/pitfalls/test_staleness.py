@@ -20,9 +20,9 @@ from qcore.core.messages import AppendEntries, AppendEntriesResponse
 from qcore.core.progress import Progress
 from qcore.core.server import Server
 from qcore.errors import TooStale
-from qcore.replica.backlog import STEP_COST
+from qcore.replica.apply.apply_backlog import STEP_COST
 from qcore.replica.events import ClientRequest, PeerMessageReceived, SendPeer
-from qcore.replica.reads import Reads
+from qcore.replica.requests.reads import Reads
 from tests.replica.cluster import Cluster, Host
 
 BOUND_MS = 1000

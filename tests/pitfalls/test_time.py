@@ -11,10 +11,10 @@ from qcore.core import RaftConfig, wall_time
 from qcore.core.clock import ClusterClock
 from qcore.core.server import Server
 from qcore.errors import SessionExpired
-from qcore.replica import ticks
 from qcore.replica.events import ClientRequest, Reply
-from qcore.replica.sessions import keep_request, open_request, run_request
-from qcore.replica.ticks import Ticks
+from qcore.replica.sessions import ticks
+from qcore.replica.sessions.session_table import keep_request, open_request, run_request
+from qcore.replica.sessions.ticks import Ticks
 from tests.replica.cluster import WALL_US, Cluster, Host
 
 ADD = json.dumps({"op": "add", "key": "n", "amount": 1})

@@ -13,9 +13,9 @@ from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.interface import ApplyContext
 from qcore.machines.register import KeyValueMachine
 from qcore.replica import replica as replica_module
-from qcore.replica import versions as versions_module
+from qcore.replica.apply import active_version as versions_module
+from qcore.replica.apply.active_version import Versions
 from qcore.replica.events import PeerSupports, TakeSnapshot, UpgradeMachine
-from qcore.replica.versions import Versions
 from tests.replica.cluster import Cluster, Host
 
 ADD = json.dumps({"op": "add", "key": "n", "amount": 1})

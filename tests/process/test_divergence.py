@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from qcore.cli.main import app
 from qcore.cli.processes import LocalCluster, NodeProcess, wait_for
 from qcore.client.client import QcoreClient
-from qcore.replica.digests import DIGEST_INTERVAL
+from qcore.replica.apply.state_digests import DIGEST_INTERVAL
 from tests.process.conftest import ARGUMENTS, assert_no_traceback
 
 pytestmark = pytest.mark.process

@@ -21,7 +21,7 @@ from qcore.core.entry import DurableState, Membership
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.interface import ApplyContext, StateMachine
 from qcore.machines.register import KeyValueMachine
-from qcore.replica.sessions import SessionTable
+from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.snapshotting import restore_snapshot
 from qcore.sim.workload.user_machine import load_machine
 from qcore.storage.snapshot_file import SnapshotFileWriter, SnapshotHeader, verify

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from qcore.core.entry import Entry
 from qcore.core.version import LATEST_RULES
 from qcore.machines.interface import ApplyContext, StateMachine
-from qcore.replica.sessions import Outcome, SessionTable, run_request
+from qcore.replica.sessions.session_table import Outcome, SessionTable, run_request
 from tests.replica.witness import Witness
 
 

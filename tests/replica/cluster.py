@@ -16,6 +16,7 @@ from qcore.core.version import LATEST_RULES, ClusterVersion
 from qcore.machines.interface import StateMachine
 from qcore.machines.register import KeyValueMachine
 from qcore.replica.config import ReplicaConfig
+from qcore.replica.durability_gate import DurabilityGate
 from qcore.replica.events import (
     ClientRequest,
     PeerMessageReceived,
@@ -24,7 +25,6 @@ from qcore.replica.events import (
     Reply,
     SendPeer,
 )
-from qcore.replica.gate import DurabilityGate
 from qcore.replica.messages import RequestKind
 from qcore.replica.replica import Replica
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from qcore.replica.sessions import open_request
+from qcore.replica.sessions.session_table import open_request
 from tests.core.safety import demand
 from tests.replica.client_sessions import ClientSession, opened
 from tests.replica.machine_cluster import TIMEOUT_MS, Host, World

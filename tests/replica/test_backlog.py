@@ -15,7 +15,7 @@ from qcore.core.version import LATEST_RULES
 from qcore.errors import StateMachineFailed
 from qcore.machines.interface import ApplyContext
 from qcore.machines.register import REGISTERS_AT_A_TIME, KeyValueMachine
-from qcore.replica.backlog import RESTORE_COST, STEP_COST
+from qcore.replica.apply.apply_backlog import RESTORE_COST, STEP_COST
 from qcore.replica.events import (
     Applied,
     ClientRequest,

@@ -10,10 +10,11 @@ from qcore.core.entry import Entry
 from qcore.core.messages import AppendEntriesResponse
 from qcore.errors import SequenceRefused, SessionExpired
 from qcore.machines.interface import ApplyContext
-from qcore.replica import gate, sessions
+from qcore.replica import durability_gate
+from qcore.replica.durability_gate import DurabilityGate
 from qcore.replica.events import SendPeer
-from qcore.replica.gate import DurabilityGate
-from qcore.replica.sessions import SessionTable, open_request, run_request
+from qcore.replica.sessions import session_table
+from qcore.replica.sessions.session_table import SessionTable, open_request, run_request
 from tests.replica.client_sessions import apply, restored, text_of
 
 
@@ -46,7 +47,7 @@ class Log:
         self.table = SessionTable()
         self.index = 0
 
-    def apply(self, data: str) -> sessions.Outcome:
+    def apply(self, data: str) -> session_table.Outcome:
         self.index += 1
         return apply(self.table, Entry(self.index, 1, "session", data, self.index), Echo())
 
@@ -59,7 +60,7 @@ class Log:
 def test_the_recorded_replies_of_all_sessions_are_bounded_in_bytes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sessions, "MAX_REPLY_BYTES", 1000)
+    monkeypatch.setattr(session_table, "MAX_REPLY_BYTES", 1000)
     log = Log()
     names = [log.open() for _ in range(20)]
     for name in names:
@@ -74,7 +75,7 @@ def test_the_recorded_replies_of_all_sessions_are_bounded_in_bytes(
 
 
 def test_one_session_must_acknowledge_large_replies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "MAX_SESSION_REPLY_BYTES", 500)
+    monkeypatch.setattr(session_table, "MAX_SESSION_REPLY_BYTES", 500)
     log = Log()
     name = log.open()
     assert log.apply(run_request(name, 1, 0, "r" * 300))[1] is None
@@ -88,8 +89,8 @@ def test_one_session_must_acknowledge_large_replies(monkeypatch: pytest.MonkeyPa
 def test_sends_that_wait_for_a_hanging_disk_are_bounded() -> None:
     held = DurabilityGate()
     answer = AppendEntriesResponse(1, True, 1, 0, 0, 0, 0)
-    for _ in range(gate.MAX_HELD + 100):
+    for _ in range(durability_gate.MAX_HELD + 100):
         assert not held.admit(SendPeer(2, answer, 1))
-    assert (len(held), held.dropped) == (gate.MAX_HELD, 100)
-    assert len(held.release(1)) == gate.MAX_HELD
+    assert (len(held), held.dropped) == (durability_gate.MAX_HELD, 100)
+    assert len(held.release(1)) == durability_gate.MAX_HELD
     assert held.admit(SendPeer(2, answer, 1))

@@ -12,9 +12,9 @@ from qcore.core.events import Campaign, Tick
 from qcore.core.messages import AppendEntries
 from qcore.errors import DeadlineExceeded, NotLeader, Overloaded, Refused
 from qcore.machines.register import KeyValueMachine
-from qcore.replica.copies import MAX_COPIES
 from qcore.replica.events import CopyState, PeerMessageReceived, Reply
-from qcore.replica.sessions import SessionTable
+from qcore.replica.requests.state_copies import MAX_COPIES
+from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.snapshotting import restore_snapshot
 from tests.replica.cluster import Cluster, Host
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from qcore.core.config import RaftConfig
 from qcore.core.events import Tick
 from qcore.errors import Overloaded
-from qcore.replica.admission import Admission
 from qcore.replica.events import AddLearner, ClientRequest, TransferLeader
-from qcore.replica.flow import DrainMeter, Flow, retry_after_ms
 from qcore.replica.messages import ForwardResponse, ReadIndexResponse
-from qcore.replica.outcomes import error_of_response, response_of_error
-from qcore.replica.pending import Request
+from qcore.replica.requests.admission import Admission
+from qcore.replica.requests.flow_control import DrainMeter, Flow, retry_after_ms
+from qcore.replica.requests.forwarded_errors import error_of_response, response_of_error
+from qcore.replica.requests.pending import Request
 from tests.replica.cluster import Cluster, Host
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qcore.errors import RemoteProtocolError
-from qcore.replica.identity import ClusterIdentity
+from qcore.replica.peers.identity import ClusterIdentity
 
 
 def test_a_member_listens_to_its_own_cluster_only() -> None:

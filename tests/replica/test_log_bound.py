@@ -17,11 +17,11 @@ from qcore.core.version import FIRST_VERSION
 from qcore.machines.interface import ApplyContext
 from qcore.machines.register import KeyValueMachine
 from qcore.replica import replica as replica_module
-from qcore.replica.backlog import STEP_COST
+from qcore.replica.apply.apply_backlog import STEP_COST
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.disk_window import DISK_WINDOW_BYTES, DiskWindow
 from qcore.replica.events import ClientRequest
-from qcore.replica.sessions import SessionTable
+from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.snapshotting import Snapshotting
 from tests.replica.cluster import Cluster
 

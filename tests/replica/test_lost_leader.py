@@ -8,7 +8,7 @@ from qcore.core.events import Tick
 from qcore.errors import NotLeader, OutcomeUnknown, ProposalDropped, QcoreError
 from qcore.replica.events import PeerMessageReceived
 from qcore.replica.messages import Forward, ForwardResponse
-from qcore.replica.sessions import open_request, run_request
+from qcore.replica.sessions.session_table import open_request, run_request
 from tests.replica.cluster import Cluster, Host
 
 PUT = json.dumps({"op": "set", "key": "x", "value": 1})

@@ -28,9 +28,9 @@ from qcore.core.messages import AppendEntries
 from qcore.core.quorum import VoteResult
 from qcore.core.server import Server
 from qcore.machines.interface import ApplyContext, StateMachine
-from qcore.replica import sessions
-from qcore.replica.session import Session
-from qcore.replica.sessions import Outcome, SessionTable
+from qcore.replica.sessions import session_table
+from qcore.replica.sessions.session import Session
+from qcore.replica.sessions.session_table import Outcome, SessionTable
 from tests.core.safety import SafetyViolation
 from tests.replica.test_state_machine import QUICK, ReplicaMachine, ReplicaMachineOfFive, run
 
@@ -107,15 +107,15 @@ def followers_count_from_the_receipt(patch: pytest.MonkeyPatch) -> None:
 
 def commands_run_again(patch: pytest.MonkeyPatch) -> None:
     """P12: a session does not look whether it has seen a number."""
-    right = sessions._run
+    right = session_table._run
 
     def wrong(
-        session: Session, request: sessions._Run, context: ApplyContext, machine: StateMachine
+        session: Session, request: session_table._Run, context: ApplyContext, machine: StateMachine
     ) -> Outcome:
         session.replies.pop(request.sequence, None)
         return right(session, request, context, machine)
 
-    patch.setattr(sessions, "_run", wrong)
+    patch.setattr(session_table, "_run", wrong)
 
 
 def sessions_stay_behind(patch: pytest.MonkeyPatch) -> None:

@@ -19,14 +19,14 @@ from qcore.errors import (
 )
 from qcore.machines.interface import MAX_RESULT_BYTES, ApplyContext
 from qcore.node.application import TextApplication
-from qcore.replica.backlog import STEP_COST
+from qcore.replica.apply.apply_backlog import STEP_COST
+from qcore.replica.apply.machine_results import digest_of
 from qcore.replica.events import Applied, ClientRequest, Reply, TakeSnapshot
 from qcore.replica.messages import ForwardResponse, RequestKind
-from qcore.replica.outcomes import error_of_response, response_of_error
-from qcore.replica.pending import Request
-from qcore.replica.reads import READ_COST
-from qcore.replica.results import digest_of
-from qcore.replica.sessions import open_request, run_request
+from qcore.replica.requests.forwarded_errors import error_of_response, response_of_error
+from qcore.replica.requests.pending import Request
+from qcore.replica.requests.reads import READ_COST
+from qcore.replica.sessions.session_table import open_request, run_request
 from qcore.transport import wire
 from qcore.transport.codec import Codec, encode_reply
 from qcore.transport.limits import TransportLimits

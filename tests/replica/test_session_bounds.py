@@ -18,12 +18,11 @@ from qcore.core.entry import Entry
 from qcore.core.events import Tick
 from qcore.core.version import LATEST_RULES, VersionSupport
 from qcore.errors import ResultInvalid, ResultTooLarge, SequenceRefused, SessionExpired, StoreError
-from qcore.replica import sessions
+from qcore.replica.apply.machine_results import Result
 from qcore.replica.events import ClientRequest, PeerSupports, TakeSnapshot
-from qcore.replica.results import Result
-from qcore.replica.session import REPLY_OVERHEAD_BYTES, Session
-from qcore.replica.session_text import PART_CHARS
-from qcore.replica.sessions import (
+from qcore.replica.sessions import session_table
+from qcore.replica.sessions.session import REPLY_OVERHEAD_BYTES, Session
+from qcore.replica.sessions.session_table import (
     MAX_EXPIRED_AT_ONCE,
     MAX_REPLIES,
     TICK,
@@ -33,6 +32,7 @@ from qcore.replica.sessions import (
     open_request,
     run_request,
 )
+from qcore.replica.sessions.session_text import PART_CHARS
 from tests.replica.client_sessions import apply, restored, text_of
 from tests.replica.cluster import Cluster, Host
 from tests.replica.test_bounds import Echo
@@ -56,7 +56,7 @@ class Log:
         self.rules = rules
         self.index = 0
 
-    def apply(self, data: str) -> sessions.Outcome:
+    def apply(self, data: str) -> session_table.Outcome:
         self.index += 1
         return apply(self.table, entry(self.index, data), Echo(), rules=self.rules)
 
@@ -210,7 +210,7 @@ def test_from_rules_3_on_the_bounds_count_bytes(monkeypatch: pytest.MonkeyPatch)
     size = 302 + REPLY_OVERHEAD_BYTES
     left = {}
     for rules in (2, 3):
-        monkeypatch.setattr(sessions, "MAX_REPLY_BYTES", 4 * size)
+        monkeypatch.setattr(session_table, "MAX_REPLY_BYTES", 4 * size)
         log = Log(rules)
         for name in [log.open() for _ in range(20)]:
             assert log.apply(run_request(name, 1, 0, reply))[0] == reply
@@ -218,7 +218,7 @@ def test_from_rules_3_on_the_bounds_count_bytes(monkeypatch: pytest.MonkeyPatch)
         assert log.table._characters == 50 * left[rules]
         assert log.table._size_bytes == size * left[rules]
     assert left == {2: 20, 3: 4}
-    monkeypatch.setattr(sessions, "MAX_SESSION_REPLY_BYTES", 2 * size)
+    monkeypatch.setattr(session_table, "MAX_SESSION_REPLY_BYTES", 2 * size)
     log = Log(3)
     name = log.open()
     for number in (1, 2):
@@ -229,7 +229,7 @@ def test_from_rules_3_on_the_bounds_count_bytes(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_counts_stay_exact_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "MAX_REPLY_BYTES", 40_000)
+    monkeypatch.setattr(session_table, "MAX_REPLY_BYTES", 40_000)
     draw = random.Random(7)
     for rules in (1, 2, 3):
         log = Log(rules)
@@ -306,7 +306,7 @@ def filled(many: int, replies: int) -> Log:
 
 def costs_with(many: int, replies: int, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     log = filled(many, replies)
-    monkeypatch.setattr(sessions, "MAX_REPLY_BYTES", log.table._size_bytes)
+    monkeypatch.setattr(session_table, "MAX_REPLY_BYTES", log.table._size_bytes)
 
     def cost(data: str) -> int:
         return lines_run(lambda: log.apply(data))

@@ -19,7 +19,7 @@ from qcore.errors import SessionExpired, StoreError
 from qcore.machines.register import KeyValueMachine
 from qcore.replica import Replica, ReplicaConfig
 from qcore.replica.events import ClientRequest, SendPeer, TakeSnapshot, TransferLeader
-from qcore.replica.sessions import (
+from qcore.replica.sessions.session_table import (
     LIFETIME_MIN_MS,
     MAX_SESSIONS,
     TICK,
@@ -29,7 +29,7 @@ from qcore.replica.sessions import (
     open_request,
     run_request,
 )
-from qcore.replica.ticks import GRAIN_US, MAX_GAP_US
+from qcore.replica.sessions.ticks import GRAIN_US, MAX_GAP_US
 from tests.replica.client_sessions import apply, restored, text_of
 from tests.replica.cluster import Cluster
 from tests.replica.model import Model

@@ -9,7 +9,7 @@ from qcore.core.entry import Entry
 from qcore.errors import SequenceRefused, SessionExpired, StoreError
 from qcore.machines.register import KeyValueMachine
 from qcore.replica.events import ClientRequest, Reply, TakeSnapshot
-from qcore.replica.sessions import (
+from qcore.replica.sessions.session_table import (
     MAX_REPLIES,
     MAX_SESSIONS,
     SessionTable,

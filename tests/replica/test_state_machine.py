@@ -26,7 +26,7 @@ from qcore.core import RaftConfig, Safeguards
 from qcore.core.events import PeerUnreachable
 from qcore.replica.events import TakeSnapshot
 from qcore.replica.messages import RequestKind
-from qcore.replica.sessions import close_request, keep_request, open_request
+from qcore.replica.sessions.session_table import close_request, keep_request, open_request
 from tests.core.changes import KINDS, ChangeKind, changed
 from tests.replica.client_sessions import ClientSession, opened
 from tests.replica.machine_cluster import Host, Settings, World

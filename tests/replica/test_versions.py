@@ -30,7 +30,7 @@ from qcore.replica.events import (
     UpgradeMachine,
 )
 from qcore.replica.replica import Replica
-from qcore.replica.sessions import open_request, run_request
+from qcore.replica.sessions.session_table import open_request, run_request
 from tests.replica.client_sessions import text_of
 from tests.replica.cluster import Cluster, Host
 

@@ -6,8 +6,8 @@ from typing import Final
 
 import pytest
 
-from qcore.replica.known_members import KnownMembers
-from qcore.replica.versions import Versions
+from qcore.replica.apply.active_version import Versions
+from qcore.replica.peers.known_members import KnownMembers
 from qcore.sim import run_scenario
 from qcore.sim.scenario.load import parse_scenario
 from qcore.sim.verdict.result import RunResult

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from qcore.errors import ConfigError
-from qcore.replica import sessions
-from qcore.replica.session import Session
-from qcore.replica.sessions import SessionTable
+from qcore.replica.sessions import session_table
+from qcore.replica.sessions.session import Session
+from qcore.replica.sessions.session_table import SessionTable
 from qcore.sim import World, run_scenario
 from qcore.sim.scenario.load import parse_scenario
 from qcore.sim.workload.workload import SessionLoad
@@ -41,14 +41,14 @@ def test_without_recorded_replies_increments_count_twice_and_that_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """P12: the guard is the table of replies."""
-    run_once = sessions._run
+    run_once = session_table._run
 
     def forgetful(session: Session, *rest: object) -> object:
         outcome = run_once(session, *rest)  # type: ignore[arg-type]  # passed on as they came
         session.replies.clear()
         return outcome
 
-    monkeypatch.setattr(sessions, "_run", forgetful)
+    monkeypatch.setattr(session_table, "_run", forgetful)
     result = run_scenario(PATH, 1)
     assert [e.name for e in result.failed()] == ["exactly_once"]
 

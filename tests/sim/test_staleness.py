@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qcore.replica.events import ClientRequest
-from qcore.replica.pending import Request
-from qcore.replica.reads import Reads
+from qcore.replica.requests.pending import Request
+from qcore.replica.requests.reads import Reads
 from qcore.sim import World, run_scenario
 from qcore.sim.verdict.staleness import StaleRead, Written, check_staleness
 from qcore.trace import TraceWriter

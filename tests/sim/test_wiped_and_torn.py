@@ -93,7 +93,7 @@ def test_a_node_that_is_down_loses_its_disk_all_the_same_and_for_ms_starts_it() 
 
 
 def test_the_members_that_met_a_node_refuse_it_once_it_is_wiped() -> None:
-    """What forgot its votes has none (`qcore.replica.peer_admission`)."""
+    """What forgot its votes has none (`qcore.replica.peers.peer_admission`)."""
     writer = TraceWriter(keep=True)
     world = World(scenario("[{at_ms: 1500, wipe: follower_1, for_ms: 200}]"), 1, writer)
     world.run()

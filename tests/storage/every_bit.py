@@ -30,7 +30,7 @@ from qcore.core.entry import (
 from qcore.core.version import ClusterVersion
 from qcore.errors import StorageError
 from qcore.node.peers.known_members_file import load_known_members
-from qcore.replica.known_members import KnownMember
+from qcore.replica.peers.known_members import KnownMember
 from qcore.storage import staging
 from qcore.storage.peek import first_entries, stored_snapshot, stored_version
 from qcore.storage.sqlite import SqliteStorage

@@ -17,9 +17,10 @@ from qcore.errors import ConfigError, QcoreError
 from qcore.node.api.first_cluster import MAX_MEMBERS
 from qcore.node.api.member_addresses import member_address, newcomer_fault, same_address
 from qcore.node.api.snapshot_requests import SnapshotDesk
-from qcore.replica import events, sessions
+from qcore.replica import events
 from qcore.replica.events import ReplicaEvent, Reply
 from qcore.replica.leadership import Leadership
+from qcore.replica.sessions import session_table
 from qcore.transport.server import ServerConnection
 from qcore.transport.wire import (
     ActiveVersion,
@@ -168,11 +169,11 @@ class ManagementDesk:
         self, message: OpenSession | KeepSession | CloseSession
     ) -> tuple[MakeEvent, MakeReply]:
         if isinstance(message, OpenSession):
-            payload = sessions.open_request(message.lifetime_ms)
+            payload = session_table.open_request(message.lifetime_ms)
         elif isinstance(message, KeepSession):
-            payload = sessions.keep_request(message.session)
+            payload = session_table.keep_request(message.session)
         else:
-            payload = sessions.close_request(message.session)
+            payload = session_table.close_request(message.session)
 
         def reply(result: str | None, error: QcoreError | None) -> object:
             if isinstance(message, OpenSession):

@@ -35,10 +35,10 @@ from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.peers.peer_messages import PeerLinks
 from qcore.node.runtime.clock import now_us
 from qcore.replica.events import ClientRequest, InitCluster, ReplicaEvent, Reply
-from qcore.replica.flow import Flow
-from qcore.replica.identity import ClusterIdentity
 from qcore.replica.messages import RequestKind
+from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.replica import Replica
+from qcore.replica.requests.flow_control import Flow
 from qcore.shown import ERROR, cut
 from qcore.transport.codec import encode_reply
 from qcore.transport.perform import Consistency, SessionUse

@@ -24,13 +24,13 @@ from qcore.node.api.first_cluster import FirstCluster, first_cluster
 from qcore.node.api.member_addresses import member_address, same_address
 from qcore.node.peers.peer_messages import Standing
 from qcore.replica.events import Reply
-from qcore.replica.identity import (
+from qcore.replica.peers.identity import (
     BELONGS_ELSEWHERE,
     LISTENS_ELSEWHERE,
     SAME_ID,
     ClusterIdentity,
 )
-from qcore.replica.known_members import WAS_WIPED
+from qcore.replica.peers.known_members import WAS_WIPED
 from qcore.transport.peer_link import IS_ANOTHER_NODE
 
 #: Called with the outcome: None, or the error.

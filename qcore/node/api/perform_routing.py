@@ -8,7 +8,7 @@ from typing import Final
 from qcore.errors import RemoteProtocolError
 from qcore.node.application import Operation
 from qcore.replica.messages import RequestKind
-from qcore.replica.sessions import run_request
+from qcore.replica.sessions.session_table import run_request
 from qcore.transport.perform import Consistency, SessionUse, Stale
 
 _READ_KINDS: Final[dict[str, RequestKind]] = {

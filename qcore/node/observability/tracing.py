@@ -12,7 +12,7 @@ from qcore.node.observability.line_writer import LineWriter
 from qcore.node.runtime.clock import wall_us
 from qcore.replica.events import ClientRequest, ReplicaEffect, ReplicaEvent, Reply
 from qcore.replica.messages import PeerMessage
-from qcore.replica.recorder import ReplicaRecorder, describe
+from qcore.replica.trace_recorder import ReplicaRecorder, describe
 from qcore.trace import MISSING, TextSink, TraceWriter
 from qcore.transport.wire import is_peer_response
 

@@ -1,7 +1,8 @@
 """Do the members hold the same state? A leader asks them every few seconds, `qcore cluster health` when it is run.
 
 Each member gives digests in its metrics object: of the state as it is (`state_hash` at `applied_index`), and of the
-newest indexes that all agree on (`state_digests`; see `qcore.replica.digests`). Two members are compared at the newest
+newest indexes that all agree on (`state_digests`; see `qcore.replica.apply.state_digests`). Two members are compared
+at the newest
 index that both give.
 """
 

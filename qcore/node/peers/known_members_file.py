@@ -24,7 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from qcore.errors import StorageError
 from qcore.files import read_regular
-from qcore.replica.known_members import KnownMember, KnownMembers
+from qcore.replica.peers.known_members import KnownMember, KnownMembers
 from qcore.storage.files import new_private, sync_path
 
 FILE_NAME: Final = "peers.json"

@@ -30,10 +30,10 @@ from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.observability.tracing import NodeTrace
 from qcore.replica import messages as replica_messages
 from qcore.replica.events import PeerMessageReceived, PeerSupports, ReplicaEvent
-from qcore.replica.identity import Introduction
 from qcore.replica.messages import ForwardResponse, PeerMessage, ReadIndexResponse, RequestKind
-from qcore.replica.outcomes import refusal_of
-from qcore.replica.peer_admission import PeerAdmission
+from qcore.replica.peers.identity import Introduction
+from qcore.replica.peers.peer_admission import PeerAdmission
+from qcore.replica.requests.forwarded_errors import refusal_of
 from qcore.transport.pool import PeerPool
 from qcore.transport.server import ServerConnection
 from qcore.transport.wire import (

@@ -31,6 +31,7 @@ from qcore.errors import Overloaded, StorageError
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.runtime.clock import now_us, wall_us
 from qcore.node.runtime.inbox import Inbox
+from qcore.replica.durability_gate import DurabilityGate
 from qcore.replica.events import (
     Applied,
     PeerMessageReceived,
@@ -41,11 +42,10 @@ from qcore.replica.events import (
     SendPeer,
     VersionRaised,
 )
-from qcore.replica.flow import Flow
-from qcore.replica.gate import DurabilityGate
 from qcore.replica.messages import Forward, PeerMessage, ReadIndex
-from qcore.replica.outcomes import refusal_of
 from qcore.replica.replica import Replica
+from qcore.replica.requests.flow_control import Flow
+from qcore.replica.requests.forwarded_errors import refusal_of
 
 #: A deadline further away than this needs no timer, µs.
 _FAR_US: Final = 3_600_000_000

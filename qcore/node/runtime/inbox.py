@@ -8,8 +8,8 @@ from typing import Final
 from qcore.core.messages import AppendEntries, InstallSnapshot
 from qcore.core.text import utf8_length
 from qcore.replica.events import ClientRequest, PeerMessageReceived, ReplicaEvent
-from qcore.replica.flow import Flow
 from qcore.replica.messages import Forward, ForwardResponse, PeerMessage, ReadIndex
+from qcore.replica.requests.flow_control import Flow
 
 #: Requests, and other events, that one step takes at most.
 _MAX_STEP_REQUESTS: Final = 256

@@ -11,7 +11,7 @@ from qcore.core.config import RaftConfig, Safeguards
 from qcore.core.version import LATEST_RULES
 from qcore.errors import ConfigError
 from qcore.replica.config import ReplicaConfig
-from qcore.replica.sessions import LIFETIME_MAX_MS, LIFETIME_MIN_MS
+from qcore.replica.sessions.session_table import LIFETIME_MAX_MS, LIFETIME_MIN_MS
 from qcore.sim.scenario.settings import (
     NO_SETTINGS,
     Natural,

@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from qcore.errors import StateMachineFailed
-from qcore.replica.sessions import TICK
+from qcore.replica.sessions.session_table import TICK
 from qcore.sim.faults.node_faults import Asked
 from qcore.sim.linearizability import LinearizabilityVerdict
 from qcore.sim.scenario.expect import ExpectSpec

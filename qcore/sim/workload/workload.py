@@ -7,7 +7,7 @@ import math
 from random import Random
 
 from qcore.errors import SessionExpired
-from qcore.replica.sessions import open_request, run_request
+from qcore.replica.sessions.session_table import open_request, run_request
 from qcore.sim.scenario.cluster import WorkloadSpec
 from qcore.sim.workload.client import Client
 from qcore.sim.workload.operations import ClientOp, Requests

@@ -9,7 +9,7 @@ from qcore.errors import StateMachineFailed
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.interface import ApplyContext, RestoresGradually, StateMachine
 from qcore.machines.register import KeyValueMachine
-from qcore.replica.results import digest_of, text_of
+from qcore.replica.apply.machine_results import digest_of, text_of
 from qcore.sim.workload.operations import EntityLanguage, KeyValueLanguage, Language, Requests
 
 #: A digest is taken after every so many log indexes, the same ones on every replica.

@@ -1,7 +1,8 @@
 """Connections between simulated nodes: what their `Hello` would say, judged by the rules of real nodes.
 
 A simulated link carries single messages. Each of them stands for a connection that was opened before it: when one
-arrives that is the first between two lives of two nodes, both judge each other (`qcore.replica.peer_admission`). A
+arrives that is the first between two lives of two nodes, both judge each other
+(`qcore.replica.peers.peer_admission`). A
 message between nodes that refuse each other is dropped, and the next one is judged again.
 """
 
@@ -11,9 +12,9 @@ from dataclasses import dataclass, field
 
 from qcore.core.version import VersionSupport
 from qcore.errors import RemoteProtocolError
-from qcore.replica.identity import ClusterIdentity
-from qcore.replica.known_members import KnownMember, KnownMembers
-from qcore.replica.peer_admission import PeerAdmission
+from qcore.replica.peers.identity import ClusterIdentity
+from qcore.replica.peers.known_members import KnownMember, KnownMembers
+from qcore.replica.peers.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
 
 

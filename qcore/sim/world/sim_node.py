@@ -26,6 +26,7 @@ from qcore.core.messages import InstallSnapshot
 from qcore.errors import QcoreError
 from qcore.machines.interface import StateMachine
 from qcore.replica.config import ReplicaConfig
+from qcore.replica.durability_gate import DurabilityGate
 from qcore.replica.events import (
     Applied,
     PeerMessageReceived,
@@ -36,10 +37,9 @@ from qcore.replica.events import (
     Restored,
     SendPeer,
 )
-from qcore.replica.gate import DurabilityGate
 from qcore.replica.messages import PeerMessage
-from qcore.replica.recorder import ReplicaRecorder, describe
 from qcore.replica.replica import Replica
+from qcore.replica.trace_recorder import ReplicaRecorder, describe
 from qcore.sim.faults.ledger import Fault
 from qcore.sim.faults.triggers import Happening, offer
 from qcore.sim.verdict.node_watch import NodeWatch

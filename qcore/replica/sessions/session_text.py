@@ -7,7 +7,8 @@ The table comes first, the state machine's own text follows. There are two forms
 - From rules 3 on: a line `{"sessions": N}`. Then for each session a line
   `[id, lifetime_ms, last_used_us, forgotten, R]`, and lines with lists of replies until there are R.
 
-A reply is `[number, text]`. An error in a result's place (`qcore.replica.results`) is `[number, text, code]` in the
+A reply is `[number, text]`. An error in a result's place (`qcore.replica.apply.machine_results`) is `[number, text,
+code]` in the
 new form. The old form has no room for the code, and 0.1.0 must be able to read it: there `[-number, code]` follows. No
 command has a number below 1, and 0.1.0 forgets what has one at the session's next command.
 """
@@ -21,8 +22,8 @@ from typing import Final
 from pydantic_core import from_json
 
 from qcore.errors import ResultInvalid, ResultTooLarge
-from qcore.replica.results import Result, result_of_command
-from qcore.replica.session import Session
+from qcore.replica.apply.machine_results import Result, result_of_command
+from qcore.replica.sessions.session import Session
 
 #: About how many characters are written, or read, in one part. One reply may be longer.
 PART_CHARS: Final = 32 * 1024

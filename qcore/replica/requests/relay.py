@@ -7,9 +7,9 @@ import random
 
 from qcore.errors import NotLeader, OutcomeUnknown
 from qcore.replica.messages import Forward, ForwardResponse, ReadIndex, ReadIndexResponse
-from qcore.replica.outcomes import error_of_response
 from qcore.replica.owner import Owner
-from qcore.replica.pending import Request
+from qcore.replica.requests.forwarded_errors import error_of_response
+from qcore.replica.requests.pending import Request
 
 
 class Relay:

@@ -26,7 +26,7 @@ class Request:
         index, term: where a write was appended; 0 before that.
         ticket: the key under which a read or a forwarded request waits; 0 before that.
         forwarded_to: the leader that the request was passed on to, if any.
-        size: bytes that it counts for in `qcore.replica.flow.Flow`; None if it does not count there.
+        size: bytes that it counts for in `qcore.replica.requests.flow_control.Flow`; None if it does not count there.
         done: the outcome was given.
     """
 

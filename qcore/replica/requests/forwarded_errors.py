@@ -17,7 +17,7 @@ from qcore.errors import (
     TooLarge,
 )
 from qcore.replica.messages import Forward, ForwardResponse, ReadIndex, ReadIndexResponse
-from qcore.replica.pending import Request
+from qcore.replica.requests.pending import Request
 
 _BY_CODE: dict[str, type[QcoreError]] = {
     error.__name__: error

@@ -6,7 +6,7 @@
 | a node of another cluster, or of none | it has nothing to say here |
 | a removed member | only a leader that committed in its own term is sure of that |
 | a node that is no member | it could raise the term; one with a newer configuration may have been added |
-| a member whose data was wiped | it has forgotten its votes and its log (`qcore.replica.known_members`) |
+| a member whose data was wiped | it has forgotten its votes and its log (`qcore.replica.peers.known_members`) |
 | another state machine, or a program that does not support the newest version in the log | the replicas would differ |
 """
 
@@ -16,8 +16,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from qcore.errors import RemoteProtocolError, StorageError
-from qcore.replica.identity import ClusterIdentity, Introduction
-from qcore.replica.known_members import MAX_STRANGERS, KnownMembers
+from qcore.replica.peers.identity import ClusterIdentity, Introduction
+from qcore.replica.peers.known_members import MAX_STRANGERS, KnownMembers
 from qcore.replica.replica import Replica
 
 

@@ -19,7 +19,8 @@ At the entry that raises the rules to 2, every lifetime begins again (`SessionTa
 From rules 3 on,
 
 - the bounds on replies count bytes as a snapshot holds them; before, characters;
-- a result that is too large to be sent is recorded as the error that it becomes (`qcore.replica.results`);
+- a result that is too large to be sent is recorded as the error that it becomes
+(`qcore.replica.apply.machine_results`);
 - numbers have at most 63 bits;
 - one entry drops at most `MAX_EXPIRED_AT_ONCE` of those that have expired, the first to expire first. The rest is
   refused when used, and dropped by the next entries; the leader's ticks come until all are.
@@ -34,7 +35,7 @@ Entries of kind `session` hold one JSON list:
 | `["keep", session]` | it is still in use |
 | `["close", session]` | it is not |
 | `["run", session, sequence, acknowledged, command]` | apply the command once; forget replies up to `acknowledged` |
-| `["tick"]` | from rules 2 on, from the leader itself: drop what has expired (`qcore.replica.ticks`) |
+| `["tick"]` | from rules 2 on, from the leader itself: drop what has expired (`qcore.replica.sessions.ticks`) |
 
 A client cannot ask for a tick. If it could, a tick would only drop what has expired by the entry's own clock.
 """
@@ -55,9 +56,9 @@ from qcore.core.entry import Entry
 from qcore.core.version import FIRST_VERSION
 from qcore.errors import QcoreError, SequenceRefused, SessionExpired, StoreError
 from qcore.machines.interface import ApplyContext, StateMachine
-from qcore.replica.results import Result, result_of_command, within_bound
-from qcore.replica.session import Session
-from qcore.replica.session_text import read_table, table_text
+from qcore.replica.apply.machine_results import Result, result_of_command, within_bound
+from qcore.replica.sessions.session import Session
+from qcore.replica.sessions.session_text import read_table, table_text
 
 #: Bounds of the table. Part of the replicated rules: the same on every replica, not configuration.
 MAX_SESSIONS: Final = 10_000

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from qcore.machines.interface import StateMachine
-from qcore.replica.results import digest_of
+from qcore.replica.apply.machine_results import digest_of
 
 #: Entries between two digests that are kept. The work of one is bounded by what so many entries change.
 DIGEST_INTERVAL: Final = 1024

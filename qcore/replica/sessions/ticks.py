@@ -22,7 +22,7 @@ from qcore.core.effects import ProposalAccepted
 from qcore.core.events import Propose
 from qcore.core.server import NEVER
 from qcore.replica.owner import Owner
-from qcore.replica.sessions import TICK, SessionTable
+from qcore.replica.sessions.session_table import TICK, SessionTable
 
 #: Expiries within this much of the cluster clock share a tick.
 GRAIN_US: Final = 100_000

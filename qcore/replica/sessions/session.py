@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from qcore.core.text import json_length
-from qcore.replica.results import Result
+from qcore.replica.apply.machine_results import Result
 
 #: What a recorded reply counts for besides its text: its number, and what goes around it in a snapshot.
 REPLY_OVERHEAD_BYTES: Final = 32

@@ -8,13 +8,13 @@ from typing import Final
 from qcore.core.events import ReadAbandoned, ReadRequested
 from qcore.errors import DeadlineExceeded, StoreError, TooStale
 from qcore.machines.interface import StateMachine
-from qcore.replica.backlog import cost_of, work_counter
+from qcore.replica.apply.apply_backlog import cost_of, work_counter
+from qcore.replica.apply.machine_results import answer_to_query, text_of
 from qcore.replica.events import ClientRequest
 from qcore.replica.leadership import Leadership
 from qcore.replica.owner import Owner
-from qcore.replica.pending import Request
-from qcore.replica.relay import Relay
-from qcore.replica.results import answer_to_query, text_of
+from qcore.replica.requests.pending import Request
+from qcore.replica.requests.relay import Relay
 
 #: What one step answers at most: reads, and one more for each KiB of the answers. The last one may exceed it; the
 #: others are answered in the next steps, in their order.

@@ -14,8 +14,8 @@ from qcore.errors import (
     TransferUnknown,
 )
 from qcore.replica.config import ReplicaConfig
-from qcore.replica.flow import DrainMeter, Flow, retry_after_ms
-from qcore.replica.pending import Request
+from qcore.replica.requests.flow_control import DrainMeter, Flow, retry_after_ms
+from qcore.replica.requests.pending import Request
 
 
 class Admission:
@@ -69,7 +69,7 @@ class Admission:
 
         During a transfer that is what is left of the transfer's own time, after which this leader goes on if
         nobody took over. Else it is how long the entries that are not committed need to
-        shrink by half of their limit, at the rate of the last commits (see `qcore.replica.flow`).
+        shrink by half of their limit, at the rate of the last commits (see `qcore.replica.requests.flow_control`).
         """
         if refused.reason == "transferring":
             why = "leadership is being transferred"

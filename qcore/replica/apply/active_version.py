@@ -23,7 +23,7 @@ from qcore.errors import ChangeRefused, IncompatibleVersion, OutcomeUnknown, Qco
 from qcore.machines.interface import ApplyContext
 from qcore.replica.events import PeerSupports, UpgradeMachine
 from qcore.replica.owner import Owner
-from qcore.replica.pending import Request
+from qcore.replica.requests.pending import Request
 
 #: From these rules on the log says which state machine the cluster runs.
 RULES_OF_MACHINES: Final = 2

@@ -7,9 +7,9 @@ from typing import Final
 from qcore.core.entry import Entry
 from qcore.errors import IncompatibleVersion, StateMachineFailed
 from qcore.machines.interface import StateMachine
-from qcore.replica.results import Result, result_of_command, text_of, within_bound
-from qcore.replica.sessions import Outcome, SessionTable
-from qcore.replica.versions import Versions
+from qcore.replica.apply.active_version import Versions
+from qcore.replica.apply.machine_results import Result, result_of_command, text_of, within_bound
+from qcore.replica.sessions.session_table import Outcome, SessionTable
 
 #: So much of a command is shown in an error.
 _SHOWN_CHARS: Final = 80

@@ -12,10 +12,10 @@ from typing import Final
 
 from qcore.errors import DeadlineExceeded, Overloaded, QcoreError, Refused
 from qcore.replica.events import CopyState
-from qcore.replica.flow import retry_after_ms
 from qcore.replica.owner import Owner
-from qcore.replica.pending import Request
-from qcore.replica.reads import Reads
+from qcore.replica.requests.flow_control import retry_after_ms
+from qcore.replica.requests.pending import Request
+from qcore.replica.requests.reads import Reads
 
 #: Requests without an outcome; each may keep a snapshot alive in its host.
 MAX_COPIES: Final = 16

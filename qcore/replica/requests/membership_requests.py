@@ -23,10 +23,10 @@ from qcore.errors import (
 )
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import AddLearner, ChangeMembers, TransferLeader
-from qcore.replica.flow import retry_after_ms
 from qcore.replica.leadership import Leadership
 from qcore.replica.owner import Owner
-from qcore.replica.pending import Request
+from qcore.replica.requests.flow_control import retry_after_ms
+from qcore.replica.requests.pending import Request
 
 #: Rounds in which a learner must come within an election timeout of the leader (dissertation 4.2.1).
 CATCH_UP_ROUNDS = 10

@@ -1,0 +1,1 @@
+"""Committed entries become state, in bounded steps, under the active version."""

@@ -1,0 +1,1 @@
+"""Which nodes this one accepts as peers."""

@@ -1,0 +1,1 @@
+"""Client sessions: a retried command takes effect once."""
