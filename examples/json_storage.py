@@ -12,9 +12,9 @@ from zlib import crc32
 
 from pydantic import TypeAdapter, ValidationError
 
-from qcore.core.durable import apply_write, last_index
 from qcore.core.effects import Write
 from qcore.core.entry import DurableState
+from qcore.core.log.durable_state import apply_write, last_index
 from qcore.errors import DataDirLocked, LogCorrupt, StorageError
 from qcore.storage.interface import Identity
 from qcore.storage.outline import LogOutline

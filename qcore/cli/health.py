@@ -247,7 +247,7 @@ def clock_warnings(members: dict[str, int], answers: list[Answer]) -> list[str]:
 
     Where no quorum is known to agree, one line for all of them: any may be the wrong one.
     """
-    from qcore.core.wall_time import quorum_within
+    from qcore.core.clocks.wall_time import quorum_within
 
     views = [answer for answer in answers if not isinstance(answer, QcoreError)]
     leaders = [view for view in views if view["state"] == "Leader"]
@@ -291,11 +291,11 @@ def _apart(ahead_us: int) -> str:
 
 
 def priority_warnings(answers: list[Answer]) -> list[str]:
-    """What may go wrong, one line each: too many voters of priority 0 (the rule of `qcore.core.priorities`).
+    """What may go wrong, one line each: too many voters of priority 0 (the rule of `qcore.core.leadership.priorities`).
 
     A member says its own priority; for one that does not answer the leader may know it. Unknown ones may lead.
     """
-    from qcore.core.priorities import too_many
+    from qcore.core.leadership.priorities import too_many
 
     views = [answer for answer in answers if not isinstance(answer, QcoreError)]
     zeros = _never_lead(views)

@@ -28,7 +28,7 @@ class Safeguards:
         lease_drift_margin: the lease is shorter than the followers' promise by the bound on clock drift.
         read_confirmation: a linearizable read waits until a quorum has answered (dissertation 6.4).
         freshness_check: a state is called fresh only by a leader that committed in its own term, and by a
-            follower that holds what that leader had committed; see `qcore.core.freshness`.
+            follower that holds what that leader had committed; see `qcore.core.reads.freshness`.
     """
 
     vote_durable_before_reply: bool = True
@@ -65,7 +65,7 @@ class RaftConfig:
             With it a server promises its votes to the leader for the minimum timeout; the promise outlives a restart.
         max_clock_drift_percent: bound on how much any two clocks' speeds differ; shortens the lease.
         max_wall_skew_ms: entries are stamped with the leader's wall clock only within this distance of a quorum's;
-            a clock further away is reported. See `qcore.core.wall_time`.
+            a clock further away is reported. See `qcore.core.clocks.wall_time`.
 
     Raises:
         ConfigError: a value is out of range; the message names the field.

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from qcore.core.text import utf8_length
+from qcore.core.text_size import utf8_length
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 
 EntryKind = Literal["command", "noop", "membership", "session", "version"]
@@ -32,7 +32,8 @@ class Entry:
         time_us: wall clock of the leader when it appended, microseconds since the Unix epoch,
             never less than the previous entry's: for timestamps.
         clock_us: the cluster clock when the leader appended, microseconds, never less than the previous
-            entry's: for sessions. It counts only while there is a leader; see `qcore.core.clock`. 0 under rules 1.
+            entry's: for sessions. It counts only while there is a leader; see `qcore.core.clocks.cluster_clock`. 0
+            under rules 1.
     """
 
     index: int
@@ -53,7 +54,7 @@ class HardState:
     """What a server must remember across restarts (paper, figure 2: persistent state).
 
     `commit` need not be durable for safety; when it is stored, a restart applies sooner. `promise_ms` is the
-    longest promise to a leader's lease that this server's answers may have made; see `qcore.core.reads`.
+    longest promise to a leader's lease that this server's answers may have made; see `qcore.core.reads.read_index`.
     """
 
     term: int = 0

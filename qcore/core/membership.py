@@ -16,10 +16,11 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from qcore.core import priorities, replication, transfer
 from qcore.core.effects import ChangeAccepted, ChangeRefused
 from qcore.core.entry import Membership
 from qcore.core.events import ChangeMembership, LeaveJoint
+from qcore.core.leadership import priorities, transfer
+from qcore.core.log import replication
 from qcore.core.server import Server
 
 T = TypeVar("T")

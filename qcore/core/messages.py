@@ -36,7 +36,7 @@ class RequestVote:
 
     `leadership_transfer` lets the receiver ignore the live leader it knows (dissertation 4.2.3). `rules` are the newest
     apply rules that the candidate's log names, if these are 2 or later: then the answer may tell the voter's clock,
-    also if the voter holds no entry yet (see `qcore.core.wall_time`).
+    also if the voter holds no entry yet (see `qcore.core.clocks.wall_time`).
     """
 
     term: int
@@ -88,7 +88,7 @@ class AppendEntries:
     `round` numbers the leader's read rounds within its term; it is echoed by the response, and only a
     response that echoes a round begun after a read arrived can confirm it (dissertation 6.4).
 
-    The last three fields tell how fresh the follower's state is (see `qcore.core.freshness`).
+    The last three fields tell how fresh the follower's state is (see `qcore.core.reads.freshness`).
 
     Attributes:
         echo_us: `sent_us` of the newest answer that the leader has from this follower; 0 if there is none.
@@ -184,7 +184,7 @@ class InstallSnapshotResponse:
 class TimeoutNow:
     """The leader asks the receiver to campaign at once (dissertation 3.10).
 
-    `must_reach` are voters that must agree to a pre-vote of the receiver first; see `qcore.core.transfer`.
+    `must_reach` are voters that must agree to a pre-vote of the receiver first; see `qcore.core.leadership.transfer`.
     """
 
     term: int

@@ -14,17 +14,8 @@ from __future__ import annotations
 
 import random
 
-from qcore.core import (
-    election,
-    freshness,
-    membership,
-    reads,
-    replication,
-    snapshots,
-    takeover,
-    transfer,
-)
-from qcore.core.clock import CLOCK_GRAIN_US
+from qcore.core import membership
+from qcore.core.clocks.cluster_clock import CLOCK_GRAIN_US
 from qcore.core.config import RaftConfig
 from qcore.core.effects import Effect, MessageDropped, Role
 from qcore.core.entry import DurableState, Entry, EntryKind, Membership, Snapshot
@@ -44,6 +35,8 @@ from qcore.core.events import (
     TransferLeadership,
     WriteDurable,
 )
+from qcore.core.leadership import election, takeover, transfer
+from qcore.core.log import compaction, replication
 from qcore.core.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -57,6 +50,7 @@ from qcore.core.messages import (
     TimeoutNow,
     TimeoutNowResponse,
 )
+from qcore.core.reads import freshness, read_index
 from qcore.core.server import Server
 from qcore.core.status import CoreStatus, clock_of, status_of
 from qcore.core.version import ClusterVersion, effective
@@ -119,16 +113,16 @@ class RaftCore:
             case Propose():
                 replication.propose(server, event)
             case ReadRequested(read_id=read_id):
-                reads.on_read_requested(server, read_id, lease=event.lease)
+                read_index.on_read_requested(server, read_id, lease=event.lease)
             case ReadAbandoned(read_id=read_id):
-                reads.abandon(server, read_id)
+                read_index.abandon(server, read_id)
             case PeerUnreachable(peer_id=peer_id):
                 replication.on_unreachable(server, peer_id)
             case Campaign():
                 if server.role != "leader" and not election.owes_a_lease(server):
                     election.campaign(server)
             case SnapshotTaken():
-                snapshots.on_snapshot_taken(server, event)
+                compaction.on_snapshot_taken(server, event)
             case Bootstrap():
                 self._on_bootstrap(event)
             case ChangeMembership():
@@ -143,7 +137,7 @@ class RaftCore:
             if server.transfer is not None:
                 transfer.advance(server)
             if server.reads.pending():
-                reads.advance(server)
+                read_index.advance(server)
         return effects
 
     def next_deadline(self) -> int:
@@ -250,7 +244,7 @@ class RaftCore:
         `now` is what that clock shows.
 
         Whatever was acknowledged to anybody before that moment is covered by the commit index; see
-        `qcore.core.freshness`.
+        `qcore.core.reads.freshness`.
         """
         return freshness.fresh_at(self._server, now)
 
@@ -336,7 +330,7 @@ class RaftCore:
         if server.role != "leader":
             election.campaign(server)
         elif election.check_quorum(server):
-            reads.begin_heartbeat_round(server)
+            read_index.begin_heartbeat_round(server)
             replication.heartbeat(server)
             transfer.heed_priorities(server)
 
@@ -471,7 +465,7 @@ class RaftCore:
         if isinstance(message, AppendEntries):
             replication.on_append_entries(server, from_id, message)
         else:
-            snapshots.on_install_snapshot(server, from_id, message)
+            compaction.on_install_snapshot(server, from_id, message)
 
     def _refuse_old_leader(self, from_id: int, message: AppendEntries | InstallSnapshot) -> None:
         """Tell a leader of an older term that its time is over; it steps down when it sees our term."""

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from qcore.core.clock import ClusterClock
+from qcore.core.clocks.cluster_clock import ClusterClock
 from qcore.core.config import RaftConfig
 from qcore.core.effects import (
     AppendLog,
@@ -26,18 +26,18 @@ from qcore.core.effects import (
     TruncateLog,
 )
 from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapshot, SnapshotMeta
-from qcore.core.growing_text import GrowingText
-from qcore.core.messages import RaftMessage
-from qcore.core.progress import Progress
-from qcore.core.restored import (
+from qcore.core.leadership.tenure import Tenures
+from qcore.core.log.growing_text import GrowingText
+from qcore.core.log.progress import Progress
+from qcore.core.log.restore import (
     restored_clock_us,
     restored_log,
     restored_memberships,
     restored_time_us,
     restored_versions,
 )
-from qcore.core.syncs import RecentSyncs
-from qcore.core.tenure import Tenures
+from qcore.core.log.sync_times import RecentSyncs
+from qcore.core.messages import RaftMessage
 from qcore.core.version import ClusterVersion
 
 #: A deadline that never comes, µs.
@@ -49,7 +49,7 @@ RULES_OF_STORED_PROMISES = 2
 
 @dataclass(slots=True)
 class ReadRounds:
-    """Linearizable reads on their way (see `qcore.core.reads`).
+    """Linearizable reads on their way (see `qcore.core.reads.read_index`).
 
     Attributes:
         round: number of the newest round in this term.
@@ -57,7 +57,7 @@ class ReadRounds:
         queued: reads that go with the next round.
         awaiting_commit: reads that came before this leader's first commit in its own term.
         All three are dictionaries as ordered sets, so that a read can be forgotten.
-        round_times: (number, when it began, µs) of rounds, oldest first; see `qcore.core.freshness`.
+        round_times: (number, when it began, µs) of rounds, oldest first; see `qcore.core.reads.freshness`.
         confirmed: index of the configuration, and what `freshness.confirmed_at` worked out under it; None if that may
             have changed since.
     """
@@ -95,7 +95,7 @@ class Transfer:
 
 @dataclass(slots=True)
 class Takeover:
-    """This follower was asked to take over and finds out whether it could win (see `qcore.core.takeover`).
+    """This follower was asked to take over and finds out whether it could win (see `qcore.core.leadership.takeover`).
 
     Attributes:
         leader_id: who asked.

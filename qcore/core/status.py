@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from qcore.core import election, priorities, wall_time
+from qcore.core.clocks import wall_time
 from qcore.core.effects import Role
 from qcore.core.entry import Membership
-from qcore.core.progress import Progress, ProgressState
+from qcore.core.leadership import election, priorities
+from qcore.core.log.progress import Progress, ProgressState
 from qcore.core.server import Server
 
 
@@ -29,7 +30,7 @@ class SnapshotProgress:
 
 @dataclass(slots=True, frozen=True)
 class PeerStatus:
-    """What a leader knows of one follower; see `qcore.core.progress`.
+    """What a leader knows of one follower; see `qcore.core.log.progress`.
 
     `priority` is 1 until the follower tells it. `wall_offset_us` is how far its wall clock is ahead of the leader's,
     µs; None while it has not told.
@@ -50,7 +51,7 @@ class CoreStatus:
     """An immutable picture of a server. Times in µs; `peers` and `quorum_contact_at` on leaders only.
 
     `priority` is the server's own. `never_lead` are the voters that it knows to have priority 0; a leader knows most.
-    `priority_fault` says that these are too many, and what to do (see `qcore.core.priorities`).
+    `priority_fault` says that these are too many, and what to do (see `qcore.core.leadership.priorities`).
 
     Attributes:
         clock_us: on a leader the cluster clock, elsewhere its newest value in log or snapshot; 0 under rules 1.

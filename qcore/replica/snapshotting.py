@@ -24,9 +24,9 @@ from zlib import crc32
 
 from qcore.core.entry import Entry
 from qcore.core.events import SnapshotTaken
-from qcore.core.growing_text import GrowingText
+from qcore.core.log.growing_text import GrowingText
 from qcore.core.server import NEVER
-from qcore.core.text import lone_surrogate, utf8_length
+from qcore.core.text_size import lone_surrogate, utf8_length
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import StateMachineFailed
 from qcore.machines.interface import RestoresGradually, StateMachine

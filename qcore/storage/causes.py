@@ -15,7 +15,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from qcore.core.restored import REMEDY
+from qcore.core.log.restore import REMEDY
 from qcore.errors import DiskFull, LogCorrupt, StorageError
 
 CHECK_DISK: Final = (

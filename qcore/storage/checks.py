@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from qcore.core.entry import Entry, EntryKind, Membership, Snapshot, SnapshotMeta
-from qcore.core.restored import REMEDY
+from qcore.core.log.restore import REMEDY
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import LogCorrupt
 

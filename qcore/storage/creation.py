@@ -14,7 +14,7 @@ import uuid
 from contextlib import closing
 from pathlib import Path
 
-from qcore.core.restored import REMEDY
+from qcore.core.log.restore import REMEDY
 from qcore.errors import LogCorrupt, StorageError
 from qcore.storage import schema
 from qcore.storage.causes import CHECK_DISK, os_failure, translate

@@ -1,4 +1,4 @@
-"""What a node needs from its storage. `qcore.core.durable.apply_write` defines what each write means.
+"""What a node needs from its storage. `qcore.core.log.durable_state.apply_write` defines what each write means.
 
 `qcore.testing.storage_conformance` tries an implementation against all of this.
 """

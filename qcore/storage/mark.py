@@ -17,7 +17,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from qcore.core.restored import REMEDY
+from qcore.core.log.restore import REMEDY
 from qcore.errors import LogCorrupt
 from qcore.storage.causes import is_full, os_failure
 from qcore.storage.files import new_private, write_all

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from qcore.core.durable import apply_write, last_index
 from qcore.core.effects import Write
 from qcore.core.entry import DurableState
+from qcore.core.log.durable_state import apply_write, last_index
 from qcore.errors import StorageError
 from qcore.storage.interface import Identity
 from qcore.storage.outline import LogOutline

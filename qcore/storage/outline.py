@@ -14,7 +14,7 @@ from qcore.core.entry import DurableState, Entry, Snapshot
 class LogOutline:
     """Bounds, terms and snapshot position of a durable state, kept in a few integers.
 
-    `after` accepts what `qcore.core.durable.apply_write` accepts, and refuses besides it what
+    `after` accepts what `qcore.core.log.durable_state.apply_write` accepts, and refuses besides it what
     would make a state that no `load` may return: a gap inside an append or between snapshot and
     log, terms that fall (paper, section 5.4.1: log matching), an entry newer than the hard
     state's term (paper, figure 2: the term is saved first).

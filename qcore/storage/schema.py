@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from qcore.core.restored import REMEDY
+from qcore.core.log.restore import REMEDY
 from qcore.errors import LogCorrupt, StorageError
 from qcore.storage.causes import disk_failed, os_failure, structure_failure, translate, verdict_on
 from qcore.storage.checks import Column, corrupt, fields_checksum

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from qcore.core.restored import REMEDY
+from qcore.core.log.restore import REMEDY
 from qcore.errors import LogCorrupt
 from qcore.storage.causes import os_failure
 

@@ -27,7 +27,7 @@ from typing import Final
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from qcore.core.text import json_length, lone_surrogate
+from qcore.core.text_size import json_length, lone_surrogate
 from qcore.errors import StoreError
 from qcore.machines.interface import (
     MAX_RESULT_BYTES,

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from qcore.core.durable import apply_write
 from qcore.core.effects import StoreSnapshot, TruncateLog, Write
 from qcore.core.entry import DurableState
+from qcore.core.log.durable_state import apply_write
 from qcore.errors import StorageError
 from qcore.testing.storage_tools import NODE_ID, Opener, append, hard_state, reopened, snap
 

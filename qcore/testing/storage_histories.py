@@ -7,7 +7,6 @@ from typing import Literal
 
 from hypothesis import strategies as st
 
-from qcore.core.durable import apply_write, first_index, last_index
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog, Write
 from qcore.core.entry import (
     DurableState,
@@ -18,6 +17,7 @@ from qcore.core.entry import (
     Snapshot,
     SnapshotMeta,
 )
+from qcore.core.log.durable_state import apply_write, first_index, last_index
 from qcore.core.version import ClusterVersion
 
 #: Any text that UTF-8 can carry, NUL and the astral planes included.

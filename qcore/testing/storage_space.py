@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
-from qcore.core.durable import apply_write
 from qcore.core.effects import AppendLog, Write
 from qcore.core.entry import DurableState, Entry
+from qcore.core.log.durable_state import apply_write
 from qcore.errors import DiskFull
 from qcore.storage.interface import Identity, LogStorage
 from qcore.testing.storage_tools import NODE_ID, Opener, append, hard_state, refuses, reopened

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from qcore.core.durable import last_index
 from qcore.core.effects import AppendLog, SaveHardState, Write
 from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapshot, SnapshotMeta
+from qcore.core.log.durable_state import last_index
 from qcore.storage.interface import LogStorage
 
 #: Opens the same data each time it is called. It is called again only after `close`.

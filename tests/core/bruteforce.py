@@ -11,8 +11,8 @@ from dataclasses import replace
 from functools import lru_cache
 
 from qcore.core import DurableState, Membership, RaftCore
-from qcore.core.durable import apply_write
 from qcore.core.effects import SaveCommit, Write
+from qcore.core.log.durable_state import apply_write
 from tests.core.safety import SafetyViolation, demand, holds_durably, majorities, voter_sets
 
 _membership_of = lru_cache(maxsize=None)(Membership.from_json)

@@ -14,7 +14,6 @@ from typing import Self
 from zlib import crc32
 
 from qcore.core import DurableState, Entry, HardState, Membership, RaftConfig, RaftCore
-from qcore.core.durable import apply_write
 from qcore.core.effects import (
     AppendLog,
     Apply,
@@ -38,6 +37,7 @@ from qcore.core.events import (
     Tick,
     WriteDurable,
 )
+from qcore.core.log.durable_state import apply_write
 from qcore.core.messages import InstallSnapshot, RaftMessage
 from qcore.core.version import ClusterVersion
 from tests.core.bruteforce import check_node

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from qcore.core import DurableState, Entry, Membership, RaftCore
-from qcore.core.durable import last_index
 from qcore.core.effects import (
     AppendLog,
     Apply,
@@ -24,6 +23,7 @@ from qcore.core.effects import (
     StoreSnapshot,
     TruncateLog,
 )
+from qcore.core.log.durable_state import last_index
 from qcore.core.messages import RequestVoteResponse
 
 

@@ -7,9 +7,9 @@ import random
 import pytest
 
 from qcore.core import DurableState, Membership, RaftConfig, RaftCore
-from qcore.core.durable import apply_write
 from qcore.core.effects import AppendLog, SaveHardState
 from qcore.core.events import Bootstrap
+from qcore.core.log.durable_state import apply_write
 from qcore.errors import ConfigError
 
 ALONE = Membership(voters=(1,))

@@ -6,7 +6,7 @@ from qcore.core.config import RaftConfig
 from qcore.core.effects import MessageDropped
 from qcore.core.entry import ENTRY_OVERHEAD_BYTES
 from qcore.core.events import PeerUnreachable, SnapshotTaken
-from qcore.core.log import RaftLog
+from qcore.core.log.raft_log import RaftLog
 from qcore.core.messages import InstallSnapshot
 from tests.core.cluster import Cluster
 from tests.core.single import THREE, entries, only, receive, restored

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qcore.core import DurableState, Entry, HardState, Membership, RaftConfig
-from qcore.core.clock import CLOCK_GRAIN_US, ClusterClock
+from qcore.core.clocks.cluster_clock import CLOCK_GRAIN_US, ClusterClock
+from qcore.core.clocks.wall_time import told
 from qcore.core.events import Bootstrap, Propose
 from qcore.core.messages import (
     AppendEntries,
@@ -19,7 +20,6 @@ from qcore.core.messages import (
     RequestVoteResponse,
 )
 from qcore.core.version import ClusterVersion
-from qcore.core.wall_time import told
 from qcore.errors import ConfigError
 from tests.core.cluster import Cluster, membership_entry
 from tests.core.single import THREE, answers, receive, restored

@@ -5,8 +5,8 @@ from __future__ import annotations
 from qcore.core import RaftConfig
 from qcore.core.effects import ReadReady
 from qcore.core.events import ReadRequested, Tick, WriteDurable
-from qcore.core.freshness import MAX_ROUND_TIMES
 from qcore.core.messages import AppendEntriesResponse
+from qcore.core.reads.freshness import MAX_ROUND_TIMES
 from tests.core.single import LATER, become, receive, restored
 
 

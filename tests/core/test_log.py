@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from qcore.core import Entry
 from qcore.core.entry import ENTRY_OVERHEAD_BYTES
-from qcore.core.log import RaftLog
+from qcore.core.log.raft_log import RaftLog
 
 
 def entry(index: int, term: int, data: str = "") -> Entry:

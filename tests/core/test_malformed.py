@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qcore.core import DurableState, Entry, HardState, Membership, RaftConfig, RaftCore
-from qcore.core.durable import apply_write
 from qcore.core.effects import (
     AppendLog,
     Effect,
@@ -20,6 +19,7 @@ from qcore.core.effects import (
     TruncateLog,
 )
 from qcore.core.events import Campaign, MessageReceived, Propose, ReadRequested, Tick
+from qcore.core.log.durable_state import apply_write
 from qcore.core.messages import (
     AppendEntries,
     AppendEntriesResponse,

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qcore.core.entry import Membership, Snapshot, SnapshotMeta
-from qcore.core.progress import Progress, SnapshotTransfer
+from qcore.core.log.progress import Progress, SnapshotTransfer
 
 BIG = 1 << 30
 

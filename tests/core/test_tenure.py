@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from qcore.core.syncs import REMEMBERED, RecentSyncs
-from qcore.core.tenure import FIRST_WAIT, LONG_TENURE, LONGEST_WAIT_US, LOST_AT_LEAST, Tenures
+from qcore.core.leadership.tenure import (
+    FIRST_WAIT,
+    LONG_TENURE,
+    LONGEST_WAIT_US,
+    LOST_AT_LEAST,
+    Tenures,
+)
+from qcore.core.log.sync_times import REMEMBERED, RecentSyncs
 
 UNIT = 300_000
 

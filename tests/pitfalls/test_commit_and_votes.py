@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from qcore.core import Membership, RaftConfig, RaftCore, Safeguards, election, quorum
+from qcore.core import Membership, RaftConfig, RaftCore, Safeguards, quorum
+from qcore.core.leadership import election
 from qcore.core.messages import AppendEntries, InstallSnapshot, PreVote, RequestVote
 from qcore.core.messages import RequestVoteResponse as Vote
 from qcore.core.server import Server

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from qcore.core import DurableState, RaftConfig, Safeguards
-from qcore.core.durable import last_index
+from qcore.core.log.durable_state import last_index
 from qcore.core.server import Server
 from qcore.errors import LogCorrupt
 from tests.core.cluster import Cluster

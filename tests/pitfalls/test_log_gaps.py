@@ -28,7 +28,7 @@ from qcore.core.effects import (
     Write,
 )
 from qcore.core.events import Campaign, Propose, WriteDurable
-from qcore.core.log import RaftLog
+from qcore.core.log.raft_log import RaftLog
 from qcore.errors import LogCorrupt
 from qcore.storage.interface import LogStorage
 from qcore.storage.memory import MemoryStorage

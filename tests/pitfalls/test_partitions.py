@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from qcore.core import RaftConfig, election
+from qcore.core import RaftConfig
+from qcore.core.leadership import election
 from qcore.sim import load_scenario, run_scenario
 from tests.core.cluster import Cluster
 from tests.core.timed import run_for

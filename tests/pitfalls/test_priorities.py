@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from qcore.core import Membership, RaftConfig, election, takeover, transfer
+from qcore.core import Membership, RaftConfig
 from qcore.core.events import TransferLeadership
+from qcore.core.leadership import election, takeover, transfer
+from qcore.core.leadership.tenure import Tenures
 from qcore.core.messages import PreVote, TimeoutNow, TimeoutNowResponse
 from qcore.core.server import Server
-from qcore.core.tenure import Tenures
 from qcore.sim import parse_scenario, run_scenario
 from tests.core.cluster import Cluster, begun
 from tests.pitfalls.plays import is_served, lead, lease_read, may_lead

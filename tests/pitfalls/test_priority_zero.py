@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from qcore.core import Membership, RaftConfig, membership, priorities
+from qcore.core import Membership, RaftConfig, membership
 from qcore.core.effects import ChangeAccepted, ChangeRefused
 from qcore.core.entry import DurableState
 from qcore.core.events import Bootstrap, ChangeMembership
+from qcore.core.leadership import priorities
 from qcore.errors import ConfigError
 from tests.core.cluster import Cluster, started
 from tests.core.timed import run_for

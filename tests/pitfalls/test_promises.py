@@ -12,8 +12,10 @@ from dataclasses import replace
 
 import pytest
 
-from qcore.core import DurableState, HardState, RaftConfig, election, replication
+from qcore.core import DurableState, HardState, RaftConfig
 from qcore.core.events import Tick
+from qcore.core.leadership import election
+from qcore.core.log import replication
 from qcore.core.messages import AppendEntries, AppendEntriesResponse
 from qcore.core.server import Server
 from tests.core.cluster import Cluster, Envelope

@@ -6,13 +6,15 @@ import json
 
 import pytest
 
-from qcore.core import RaftConfig, RaftCore, reads, transfer
+from qcore.core import RaftConfig, RaftCore
 from qcore.core.events import TransferLeadership
+from qcore.core.leadership import transfer
 from qcore.core.messages import (
     AppendEntries,
     AppendEntriesResponse,
     TimeoutNow,
 )
+from qcore.core.reads import read_index
 from qcore.core.server import Server
 from qcore.errors import DeadlineExceeded
 from qcore.replica.events import PeerMessageReceived
@@ -80,7 +82,7 @@ def test_late_answers_confirm_no_later_read_is_right() -> None:
 def test_a_read_that_reuses_its_number_is_confirmed_by_late_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reads, "_number_round", reuse_the_number)
+    monkeypatch.setattr(read_index, "_number_round", reuse_the_number)
     with pytest.raises(SafetyViolation, match="stale read: node 1"):
         late_answers_arrive_after_a_pause()
 
@@ -220,7 +222,7 @@ def test_a_new_leader_reads_after_its_own_commit_is_right() -> None:
 
 
 def test_a_new_leader_that_reads_at_once_reads_stale(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reads, "_committed_in_own_term", lambda _server: True)
+    monkeypatch.setattr(read_index, "_committed_in_own_term", lambda _server: True)
     with pytest.raises(SafetyViolation, match="stale read: node 2"):
         a_new_leader_is_read_at_once()
 

@@ -14,10 +14,11 @@ from itertools import combinations
 
 import pytest
 
-from qcore.core import RaftConfig, Safeguards, freshness
+from qcore.core import RaftConfig, Safeguards
 from qcore.core.events import Campaign, Tick
+from qcore.core.log.progress import Progress
 from qcore.core.messages import AppendEntries, AppendEntriesResponse
-from qcore.core.progress import Progress
+from qcore.core.reads import freshness
 from qcore.core.server import Server
 from qcore.errors import TooStale
 from qcore.replica.apply.apply_backlog import STEP_COST

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from qcore.core import RaftConfig, wall_time
-from qcore.core.clock import ClusterClock
+from qcore.core import RaftConfig
+from qcore.core.clocks import wall_time
+from qcore.core.clocks.cluster_clock import ClusterClock
 from qcore.core.server import Server
 from qcore.errors import SessionExpired
 from qcore.replica.events import ClientRequest, Reply

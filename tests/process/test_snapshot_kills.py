@@ -18,7 +18,7 @@ import pytest
 
 from qcore.cli.processes import LocalCluster, NodeProcess, wait_for
 from qcore.core.config import RaftConfig
-from qcore.core.durable import last_index
+from qcore.core.log.durable_state import last_index
 from tests.process.conftest import assert_no_traceback
 from tests.process.load import Load
 from tests.process.membership import begun, on_disk

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from qcore.core.config import RaftConfig
-from qcore.core.durable import apply_write
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog
 from qcore.core.entry import DurableState, Entry, HardState, Membership
 from qcore.core.events import Campaign, Tick, WriteDurable
+from qcore.core.log.durable_state import apply_write
 from qcore.core.version import LATEST_RULES, ClusterVersion
 from qcore.machines.interface import StateMachine
 from qcore.machines.register import KeyValueMachine

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from qcore.core import DurableState, Entry, HardState, Membership, RaftConfig
-from qcore.core.durable import apply_write
 from qcore.core.effects import (
     AppendLog,
     Effect,
@@ -27,6 +26,7 @@ from qcore.core.effects import (
     Write,
 )
 from qcore.core.events import Tick, WriteDurable
+from qcore.core.log.durable_state import apply_write
 from qcore.core.messages import RequestVoteResponse
 from qcore.core.server import NEVER
 from qcore.core.version import ClusterVersion

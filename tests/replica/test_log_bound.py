@@ -12,7 +12,7 @@ from qcore.core.config import RaftConfig
 from qcore.core.effects import AppendLog
 from qcore.core.entry import ENTRY_OVERHEAD_BYTES, Entry
 from qcore.core.events import Tick, WriteDurable
-from qcore.core.growing_text import GrowingText
+from qcore.core.log.growing_text import GrowingText
 from qcore.core.version import FIRST_VERSION
 from qcore.machines.interface import ApplyContext
 from qcore.machines.register import KeyValueMachine

@@ -14,18 +14,11 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RULE_MARKER, initialize
 
-from qcore.core import (
-    Membership,
-    Safeguards,
-    Snapshot,
-    election,
-    freshness,
-    quorum,
-    reads,
-    transfer,
-)
+from qcore.core import Membership, Safeguards, Snapshot, quorum
+from qcore.core.leadership import election, transfer
 from qcore.core.messages import AppendEntries
 from qcore.core.quorum import VoteResult
+from qcore.core.reads import freshness, read_index
 from qcore.core.server import Server
 from qcore.machines.interface import ApplyContext, StateMachine
 from qcore.replica.sessions import session_table
@@ -137,7 +130,7 @@ def every_read_is_confirmed(patch: pytest.MonkeyPatch) -> None:
     def wrong(server: Server) -> dict[int, int]:
         return dict.fromkeys([*server.progress, server.node_id], server.reads.round)
 
-    patch.setattr(reads, "_acknowledged_rounds", wrong)
+    patch.setattr(read_index, "_acknowledged_rounds", wrong)
 
 
 def one_half_decides(patch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from qcore.core.events import Tick
-from qcore.core.text import json_length, lone_surrogate, utf8_length
+from qcore.core.text_size import json_length, lone_surrogate, utf8_length
 from qcore.errors import (
     QcoreError,
     ResultInvalid,

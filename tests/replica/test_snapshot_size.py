@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from qcore.core.text import utf8_length
+from qcore.core.text_size import utf8_length
 from qcore.replica.events import TakeSnapshot
 from tests.replica.cluster import Cluster
 

@@ -7,9 +7,9 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qcore.core.durable import apply_write
 from qcore.core.effects import AppendLog, SaveHardState
 from qcore.core.entry import DurableState, Entry, HardState
+from qcore.core.log.durable_state import apply_write
 from qcore.sim.faults.ledger import Fault, Firing
 from qcore.sim.world.disk import SimDisk
 from qcore.sim.world.engine import Engine

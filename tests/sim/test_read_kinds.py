@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from qcore.core import transfer
+from qcore.core.leadership import transfer
 from qcore.core.server import Server
 from qcore.sim import load_scenario, run_scenario
 from tests.sim.scenario_texts import failures, run

@@ -10,9 +10,9 @@ import random
 import sys
 from pathlib import Path
 
-from qcore.core.durable import last_index
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog, Write
 from qcore.core.entry import Entry, HardState, Membership, Snapshot, SnapshotMeta
+from qcore.core.log.durable_state import last_index
 from qcore.storage.sqlite import SqliteStorage
 
 NODE_ID = 1

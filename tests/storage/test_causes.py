@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from qcore.core.entry import DurableState, Entry, HardState
-from qcore.core.restored import REMEDY, restored_log
+from qcore.core.log.restore import REMEDY, restored_log
 from qcore.errors import DiskFull, LogCorrupt, StorageError
 from qcore.storage.causes import os_failure, structure_failure, translate
 from tests.storage.directories import fill

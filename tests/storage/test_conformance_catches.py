@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from qcore.core.durable import apply_write, last_index
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog, Write
 from qcore.core.entry import DurableState, Snapshot
+from qcore.core.log.durable_state import apply_write, last_index
 from qcore.errors import DiskFull, StorageError
 from qcore.storage.interface import Identity, LogStorage
 from qcore.storage.memory import MemoryStorage

@@ -12,9 +12,9 @@ from queue import SimpleQueue
 
 import pytest
 
-from qcore.core.durable import apply_write
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog, Write
 from qcore.core.entry import DurableState, Entry, HardState, Snapshot
+from qcore.core.log.durable_state import apply_write
 from qcore.errors import StorageError
 from qcore.storage import background, writer
 from qcore.storage.background import ASSIST_BYTES, WRITE_AHEAD_FROM

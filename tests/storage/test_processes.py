@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from qcore.core.durable import last_index
+from qcore.core.log.durable_state import last_index
 from qcore.errors import DataDirLocked, StorageError
 from qcore.storage.lock import DirectoryLock
 from qcore.storage.sqlite import SqliteStorage

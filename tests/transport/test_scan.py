@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from qcore.core.config import MAX_BATCH_BYTES
 from qcore.core.entry import Entry, Membership
-from qcore.core.log import RaftLog
+from qcore.core.log.raft_log import RaftLog
 from qcore.core.messages import AppendEntries, InstallSnapshot
 from qcore.machines.entity.perform_requests import parse_request
 from qcore.node.application import EntityPerform

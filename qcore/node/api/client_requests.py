@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, cast
 from pydantic import JsonValue
 
 from qcore.core.entry import Membership
-from qcore.core.text import utf8_length
+from qcore.core.text_size import utf8_length
 from qcore.errors import (
     LocalProtocolError,
     NotLeader,

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from qcore.core.clocks.wall_time import quorum_within
 from qcore.core.status import CoreStatus
-from qcore.core.wall_time import quorum_within
 from qcore.node.observability.logs import NodeLog
 
 #: How often the clocks are compared, seconds.

@@ -11,7 +11,8 @@ from typing import Final
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 # The system's clock begins at 0 with each boot, so a late echo of what this node said before a reboot could look like
-# one of this life, and the state younger than it is (`qcore.core.freshness`). So each process begins anywhere. The
+# one of this life, and the state younger than it is (`qcore.core.reads.freshness`). So each process begins anywhere.
+# The
 # values stay below 2**60 for centuries, far from `qcore.core.server.NEVER`.
 _BASE_US: Final = (1 << 58) + secrets.randbits(59)
 

@@ -6,7 +6,7 @@ from collections import deque
 from typing import Final
 
 from qcore.core.messages import AppendEntries, InstallSnapshot
-from qcore.core.text import utf8_length
+from qcore.core.text_size import utf8_length
 from qcore.replica.events import ClientRequest, PeerMessageReceived, ReplicaEvent
 from qcore.replica.messages import Forward, ForwardResponse, PeerMessage, ReadIndex
 from qcore.replica.requests.flow_control import Flow

@@ -17,7 +17,7 @@ from typing import Final
 from qcore.core.effects import ProposalAccepted
 from qcore.core.entry import DurableState, Entry
 from qcore.core.events import Propose
-from qcore.core.restored import restored_versions
+from qcore.core.log.restore import restored_versions
 from qcore.core.version import FIRST_VERSION, ClusterVersion, VersionSupport, effective
 from qcore.errors import ChangeRefused, IncompatibleVersion, OutcomeUnknown, QcoreError
 from qcore.machines.interface import ApplyContext

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from qcore.core.entry import Entry
-from qcore.core.text import utf8_length
+from qcore.core.text_size import utf8_length
 from qcore.machines.interface import CountsWork, StateMachine
 
 #: What one step applies at most: entries, and one more for each KiB that they hold or that their results have, and what

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from qcore.core.text import (
+from qcore.core.text_size import (
     MAX_JSON_BYTES_PER_CHARACTER,
     json_length,
     lone_surrogate,

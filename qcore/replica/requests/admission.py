@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qcore.core.effects import ProposalRefused
-from qcore.core.text import utf8_length
+from qcore.core.text_size import utf8_length
 from qcore.errors import (
     DeadlineExceeded,
     NotLeader,

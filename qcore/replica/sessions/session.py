@@ -6,7 +6,7 @@ import heapq
 from dataclasses import dataclass, field
 from typing import Final
 
-from qcore.core.text import json_length
+from qcore.core.text_size import json_length
 from qcore.replica.apply.machine_results import Result
 
 #: What a recorded reply counts for besides its text: its number, and what goes around it in a snapshot.

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from qcore.core.durable import first_index
 from qcore.core.entry import Entry, Membership
+from qcore.core.log.durable_state import first_index
 from qcore.sim.verdict.snapshot_histories import Histories, History
 from qcore.sim.workload.operations import ClientOp
 from qcore.sim.world.sim_node import SimNode

@@ -17,9 +17,9 @@ from dataclasses import replace
 
 from simpy.events import NORMAL
 
-from qcore.core.durable import apply_write, last_index
 from qcore.core.effects import Write
 from qcore.core.entry import DurableState
+from qcore.core.log.durable_state import apply_write, last_index
 from qcore.sim.faults.ledger import Fault, Firing
 from qcore.sim.world.engine import Call, Engine
 from qcore.sim.world.latency import Sampler

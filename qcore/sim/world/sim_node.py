@@ -8,7 +8,6 @@ from typing import Any
 
 from simpy.events import NORMAL, Event
 
-from qcore.core.durable import last_index
 from qcore.core.effects import (
     AppendLog,
     MembershipChanged,
@@ -22,6 +21,7 @@ from qcore.core.effects import (
 )
 from qcore.core.entry import Entry, Membership
 from qcore.core.events import PeerUnreachable, Tick, WriteDurable
+from qcore.core.log.durable_state import last_index
 from qcore.core.messages import InstallSnapshot
 from qcore.errors import QcoreError
 from qcore.machines.interface import StateMachine

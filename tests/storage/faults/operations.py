@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from qcore.core.durable import last_index
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, Write
 from qcore.core.entry import Entry, HardState, Membership, Snapshot
+from qcore.core.log.durable_state import last_index
 from qcore.errors import DiskFull, StorageError
 from qcore.node.peers.joining_storage import JoiningStorage
 from qcore.storage.interface import LogStorage

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from qcore.core import freshness, quorum, snapshots, wall_time
+from qcore.core import quorum
+from qcore.core.clocks import wall_time
 from qcore.core.effects import MessageDropped, ProposalAccepted, ProposalRefused
 from qcore.core.entry import ENTRY_OVERHEAD_BYTES, Entry, EntryKind, Membership
 from qcore.core.events import Propose
+from qcore.core.log import compaction
+from qcore.core.log.progress import Progress
 from qcore.core.messages import (
     AppendEntries,
     AppendEntriesResponse,
     InstallSnapshotResponse,
 )
-from qcore.core.progress import Progress
+from qcore.core.reads import freshness
 from qcore.core.server import RULES_OF_STORED_PROMISES, Server
 from qcore.core.version import ClusterVersion
 
@@ -83,7 +86,7 @@ def send_appends(
         prev_log_index = progress.next - 1
         prev_log_term = server.log.term(prev_log_index)
         if prev_log_term is None:
-            snapshots.send_to_active(server, peer, progress)
+            compaction.send_to_active(server, peer, progress)
             return
         entries = server.log.batch(progress.next, config.max_batch_bytes)
         _send_append(server, peer, progress, prev_log_index, prev_log_term, entries)
@@ -112,7 +115,7 @@ def heartbeat(server: Server) -> None:
 
 def send_heartbeat(server: Server, peer: int, progress: Progress) -> None:
     if progress.state == "snapshot":
-        snapshots.resend_if_due(server, peer, progress)
+        compaction.resend_if_due(server, peer, progress)
         prev_log_index = progress.match
     else:
         prev_log_index = progress.next - 1
@@ -180,7 +183,7 @@ def on_response(
     freshness.answered(server, progress, response.round, response.sent_us)
     if isinstance(response, InstallSnapshotResponse):
         before = progress.match
-        snapshots.on_install_snapshot_response(server, from_id, progress, response)
+        compaction.on_install_snapshot_response(server, from_id, progress, response)
         if progress.match > before:
             maybe_commit(server)
             send_appends(server, from_id, progress)

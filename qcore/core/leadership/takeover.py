@@ -7,14 +7,15 @@ anywhere if it cannot win. It campaigns only with a majority, and tells the lead
 A transfer by priority must not only succeed, it must last. So the leader names the voters that it reaches itself
 (`TimeoutNow.must_reach`), and the target needs a pre-vote of each of them. A grant proves that messages reach this
 voter and come back at that moment; it proves nothing about the next. The target also refuses if its own disk was
-slow lately. `qcore.core.tenure` bounds the harm of what both tests miss.
+slow lately. `qcore.core.leadership.tenure` bounds the harm of what both tests miss.
 
 Under apply rules 1 the flag does not exist, and the target campaigns at once, as 0.1.0 does.
 """
 
 from __future__ import annotations
 
-from qcore.core import election, quorum
+from qcore.core import quorum
+from qcore.core.leadership import election
 from qcore.core.messages import PreVoteResponse, TimeoutNow, TimeoutNowResponse
 from qcore.core.server import Server, Takeover
 

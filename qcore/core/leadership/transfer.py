@@ -1,7 +1,8 @@
 """Handing leadership over (dissertation 3.10): on request, by priority, and on leaving the cluster.
 
 The leader stops taking proposals, brings the target up to date, and asks it to take over. The target finds out whether
-it could win and then campaigns (see `qcore.core.takeover`). Its requests for votes say why, and are granted although
+it could win and then campaigns (see `qcore.core.leadership.takeover`). Its requests for votes say why, and are
+granted although
 a live leader is known. From the moment a `TimeoutNow` was sent, the leader's lease is void for the rest of
 its term: delayed, it may let the target win at any later time.
 
@@ -11,8 +12,8 @@ By priority the leader hands over only to a voter that is likely to stay:
 |---|---|
 | has the whole log and answered within the shortest election timeout | its answers |
 | was not silent for an election timeout within the last `STEADY` of them | its answers |
-| did not fail lately, in this term or in earlier ones | `qcore.core.tenure` |
-| reaches every voter that this leader reaches, at this moment | its pre-votes; see `qcore.core.takeover` |
+| did not fail lately, in this term or in earlier ones | `qcore.core.leadership.tenure` |
+| reaches every voter that this leader reaches, at this moment | its pre-votes; see `qcore.core.leadership.takeover` |
 | has a disk that was quick lately | its own refusal |
 """
 
@@ -20,10 +21,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from qcore.core import election, priorities, replication
 from qcore.core.effects import TransferRefused, TransferStarted
+from qcore.core.leadership import election, priorities
+from qcore.core.log import replication
+from qcore.core.log.progress import Progress
 from qcore.core.messages import TimeoutNow, TimeoutNowResponse
-from qcore.core.progress import Progress
 from qcore.core.server import Server, Transfer
 
 #: A voter that was silent must have answered for so many of the longest election timeouts to take over by priority.

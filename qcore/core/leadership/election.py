@@ -8,10 +8,13 @@ quorum steps down: together that makes one-way and partial partitions harmless.
 
 from __future__ import annotations
 
-from qcore.core import freshness, quorum, reads, replication, wall_time
+from qcore.core import quorum
+from qcore.core.clocks import wall_time
 from qcore.core.effects import VoteGranted
+from qcore.core.log import replication
+from qcore.core.log.progress import Progress
 from qcore.core.messages import PreVote, PreVoteResponse, RequestVote, RequestVoteResponse
-from qcore.core.progress import Progress
+from qcore.core.reads import freshness, read_index
 from qcore.core.server import NEVER, Server
 
 
@@ -142,7 +145,7 @@ def become_follower(server: Server, term: int, leader_id: int | None) -> None:
         server.progress = {}
         server.uncommitted_bytes = 0
         server.transfer = None
-        reads.refuse_all(server)
+        read_index.refuse_all(server)
     server.announce()
 
 
@@ -164,7 +167,7 @@ def _become_leader(server: Server) -> None:
     server.lease_void = False
     server.settled_index = -1
     server.next_priority_transfer = server.now + 2 * server.election_timeout_max_us
-    reads.begin_term(server)
+    read_index.begin_term(server)
     server.first_own_index = server.log.last_index + 1
     server.heartbeat_deadline = server.now + server.heartbeat_us
     server.announce()

@@ -11,9 +11,11 @@ one, however late or often it arrives. Reads that come while a round is in fligh
 
 from __future__ import annotations
 
-from qcore.core import freshness, quorum, replication
+from qcore.core import quorum
 from qcore.core.effects import ReadReady, ReadRefused
-from qcore.core.progress import NOT_YET
+from qcore.core.log import replication
+from qcore.core.log.progress import NOT_YET
+from qcore.core.reads import freshness
 from qcore.core.server import Server
 
 

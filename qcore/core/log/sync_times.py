@@ -1,7 +1,7 @@
 """How slow this server's disk was lately.
 
 A server whose disk is slow can follow and cannot lead for long: `Server.disk_stalled` deposes it. So a server does
-not take over by priority while it remembers a slow sync (see `qcore.core.takeover`).
+not take over by priority while it remembers a slow sync (see `qcore.core.leadership.takeover`).
 """
 
 from __future__ import annotations

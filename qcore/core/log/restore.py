@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Final, TypeVar
 
 from qcore.core.entry import DurableState, EntryKind, Membership
-from qcore.core.log import RaftLog
+from qcore.core.log.raft_log import RaftLog
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import LogCorrupt
 

@@ -6,7 +6,8 @@ that moment lies at or before its commit index. The age of the state is the time
 **Leader.** Once it has committed in its own term, its commit index covers all that earlier leaders acknowledged
 (paper, 5.4.2). A later leader may have acknowledged more, but only after a quorum had left this leader's term. So
 the state is as of the newest moment at which a quorum is known to have followed: the *start* of the newest read round
-(`qcore.core.reads`) that a quorum has answered. The answer's arrival says less: it may have waited on a link.
+(`qcore.core.reads.read_index`) that a quorum has answered. The answer's arrival says less: it may have waited on a
+link.
 
 **Follower.** Its answers carry its own clock (`sent_us`). The leader echoes the newest one and adds how long before
 that answer's arrival a quorum was known to have followed it (`confirmed_ago_us`). Whatever was acknowledged before
@@ -28,8 +29,8 @@ from operator import itemgetter
 from typing import Final
 
 from qcore.core import quorum
+from qcore.core.log.progress import NOT_YET, Progress
 from qcore.core.messages import AppendEntries
-from qcore.core.progress import NOT_YET, Progress
 from qcore.core.server import Server
 
 #: The newest rules of 0.1.0, under which followers do not learn how old their state is.

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TypeVar
 from zlib import crc32
 
-from qcore.core import freshness, wall_time
+from qcore.core.clocks import wall_time
 from qcore.core.effects import MessageDropped, RestoreMachine, StoreSnapshot
 from qcore.core.entry import Snapshot, SnapshotMeta
 from qcore.core.events import SnapshotTaken
+from qcore.core.log.progress import Progress, SnapshotTransfer
 from qcore.core.messages import InstallSnapshot, InstallSnapshotResponse
-from qcore.core.progress import Progress, SnapshotTransfer
+from qcore.core.reads import freshness
 from qcore.core.server import IncomingSnapshot, Server
 
 T = TypeVar("T")

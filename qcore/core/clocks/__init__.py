@@ -1,0 +1,1 @@
+"""The two times in the log: the cluster clock and the leader's wall clock."""

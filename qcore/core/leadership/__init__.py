@@ -1,0 +1,1 @@
+"""Who leads: elections, leadership transfers, priorities."""

@@ -1,0 +1,1 @@
+"""The log: appended, replicated, committed, compacted, restored."""

@@ -1,0 +1,1 @@
+"""Reads without log entries: read index, leases, bounded staleness."""
