@@ -22,10 +22,10 @@ from pathlib import Path
 
 from qcore.core.effects import AppendLog
 from qcore.core.entry import Entry
+from qcore.storage.group_commit import GroupCommitWriter
 from qcore.storage.interface import LogStorage
 from qcore.storage.memory import MemoryStorage
-from qcore.storage.sqlite import SqliteStorage
-from qcore.storage.writer import GroupCommitWriter
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 
 DATA = "x" * 140
 ROUNDS = 4

@@ -17,7 +17,7 @@ from qcore.core.entry import DurableState
 from qcore.core.log.durable_state import apply_write, last_index
 from qcore.errors import DataDirLocked, LogCorrupt, StorageError
 from qcore.storage.interface import Identity
-from qcore.storage.outline import LogOutline
+from qcore.storage.log_outline import LogOutline
 
 
 @dataclass

@@ -21,7 +21,7 @@ from qcore.cli.options import (
 from qcore.errors import DeadlineExceeded, NotLeader, Refused
 
 if TYPE_CHECKING:
-    from qcore.storage.snapshot_file import SnapshotHeader
+    from qcore.storage.files.snapshot_file import SnapshotHeader
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -88,7 +88,7 @@ def status(
     output: OutputOption = OutputFormat.table,
 ) -> None:
     """Read FILE whole, check it, and show what it holds. Exit code 1: it is not what was written."""
-    from qcore.storage.snapshot_file import verify
+    from qcore.storage.files.snapshot_file import verify
 
     header = verify(file)
     if output is OutputFormat.json:

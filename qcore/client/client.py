@@ -40,7 +40,7 @@ from qcore.errors import (
     TransportError,
 )
 from qcore.replica.leadership import Leadership
-from qcore.storage.snapshot_file import SnapshotHeader
+from qcore.storage.files.snapshot_file import SnapshotHeader
 from qcore.transport.client import ConnectionLost, ErrorReply
 
 EntityId: TypeAlias = Mapping[str, str | int]
@@ -389,7 +389,7 @@ class QcoreClient:
         """Copy the state of the cluster into a file while the cluster goes on; returns what the file holds.
 
         Args:
-            path: the file; it appears whole or not at all. Its format: `qcore.storage.snapshot_file`.
+            path: the file; it appears whole or not at all. Its format: `qcore.storage.files.snapshot_file`.
             stale: what the node has applied is recent enough; else the copy holds all that was acknowledged
                 before, which needs a leader and a quorum.
             force: replace the file if it exists.

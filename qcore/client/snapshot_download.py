@@ -24,7 +24,7 @@ from qcore.errors import (
     SnapshotGone,
     TransportError,
 )
-from qcore.storage.snapshot_file import SnapshotFileWriter, SnapshotHeader, check_target
+from qcore.storage.files.snapshot_file import SnapshotFileWriter, SnapshotHeader, check_target
 from qcore.transport.wire import SnapshotInfo
 
 T = TypeVar("T")

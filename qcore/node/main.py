@@ -36,10 +36,10 @@ from qcore.node.runtime.garbage_collection import Garbage
 from qcore.replica.apply.active_version import require
 from qcore.replica.sessions.session_table import command_in
 from qcore.replica.snapshotting import try_restoring
-from qcore.storage.files import readable_by_others
+from qcore.storage.files.synced_files import readable_by_others
 from qcore.storage.interface import LogStorage
-from qcore.storage.peek import first_entries, stored_snapshot, stored_version
-from qcore.storage.sqlite import SqliteStorage
+from qcore.storage.sqlite.inspection import first_entries, stored_snapshot, stored_version
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 
 #: Exit codes of `run_node`.
 EXIT_DONE: Final = 0

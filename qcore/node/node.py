@@ -49,8 +49,8 @@ from qcore.replica.messages import PeerMessage
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.peers.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
+from qcore.storage.group_commit import GroupCommitWriter
 from qcore.storage.interface import Incarnate, LogStorage
-from qcore.storage.writer import GroupCommitWriter
 from qcore.trace import TextSink
 from qcore.transport.codec import Codec
 from qcore.transport.pool import PeerPool

@@ -18,7 +18,7 @@ from qcore.core.version import ClusterVersion, VersionSupport
 from qcore.node.observability.metrics import Exposition, NodeMetrics
 from qcore.node.peers import divergence
 from qcore.node.peers.peer_messages import first_refusal
-from qcore.storage.footprint import Footprint
+from qcore.storage.log_size import Footprint
 from qcore.transport.pool import PeerState
 from qcore.transport.server import ServerStats
 

@@ -1,7 +1,8 @@
 """How much of the log may be on its way to the disk before a leader appends more.
 
 What is submitted waits for all that was submitted before it. While a snapshot is stored, the disk's own thread also
-holds the log back, so that it does not outgrow the snapshot (`qcore.storage.background`). A leader whose disk does not
+holds the log back, so that it does not outgrow the snapshot (`qcore.storage.background_writes`). A leader whose disk
+does not
 answer for an election timeout is deposed, so that queue must be short: requests wait in the replica instead, where they
 are counted and have deadlines. On a follower the leader's window for appends does the same.
 """

@@ -71,7 +71,7 @@ class LogStorage(Protocol):
             commit: the newest commit index to store along, if any; a smaller one than stored changes nothing.
 
         Raises:
-            ValueError: a write does not fit the log (`qcore.storage.outline.LogOutline` says which); nothing was
+            ValueError: a write does not fit the log (`qcore.storage.log_outline.LogOutline` says which); nothing was
                 written.
             DiskFull: nothing was written; the same writes may be tried again.
             StorageError: nothing is known of the writes; the node must stop (no retry after a failed sync).

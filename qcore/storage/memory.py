@@ -10,7 +10,7 @@ from qcore.core.entry import DurableState
 from qcore.core.log.durable_state import apply_write, last_index
 from qcore.errors import StorageError
 from qcore.storage.interface import Identity
-from qcore.storage.outline import LogOutline
+from qcore.storage.log_outline import LogOutline
 
 
 class MemoryStorage:

@@ -1,7 +1,7 @@
 """Writes that do not fit: refused with `ValueError`, and nothing of the whole call is done.
 
 A core never makes them; a host that loses or reorders writes does, and then a log with a hole would go
-unnoticed until it is needed. `qcore.storage.outline.LogOutline` does these checks for any storage.
+unnoticed until it is needed. `qcore.storage.log_outline.LogOutline` does these checks for any storage.
 """
 
 from __future__ import annotations

@@ -24,9 +24,9 @@ from qcore.node.config import NodeConfig
 from qcore.node.node import Node
 from qcore.node.observability.logs import NodeLog
 from qcore.node.runtime.shutdown import disk_ends
+from qcore.storage.group_commit import GroupCommitWriter
 from qcore.storage.interface import Identity, LogStorage
-from qcore.storage.sqlite import SqliteStorage
-from qcore.storage.writer import GroupCommitWriter
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from qcore.transport.address import Address
 from qcore.transport.limits import TransportLimits
 from tests.process.wire import string_schema

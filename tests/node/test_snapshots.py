@@ -33,7 +33,7 @@ from qcore.node.api.snapshot_requests import DEFAULT_TIMEOUT_MS, IDLE_S, MAX_PIN
 from qcore.node.application import Application, EntityApplication, TextApplication
 from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.snapshotting import restore_snapshot
-from qcore.storage.snapshot_file import verify
+from qcore.storage.files.snapshot_file import verify
 from tests.node.test_node import Running, eventually, running
 from tests.process.wire import string_schema
 

@@ -30,8 +30,8 @@ from qcore.node.config import NodeConfig
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.sessions import session_table
 from qcore.replica.sessions.session import Session
-from qcore.storage.sqlite import SqliteStorage
-from qcore.storage.writer import GroupCommitWriter
+from qcore.storage.group_commit import GroupCommitWriter
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 
 
 def put(owner: object, name: str, function: Callable[..., object]) -> None:

@@ -31,9 +31,9 @@ from qcore.core.events import Campaign, Propose, WriteDurable
 from qcore.core.log.raft_log import RaftLog
 from qcore.errors import LogCorrupt
 from qcore.storage.interface import LogStorage
+from qcore.storage.log_outline import LogOutline
 from qcore.storage.memory import MemoryStorage
-from qcore.storage.outline import LogOutline
-from qcore.storage.sqlite import SqliteStorage
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 
 Open = Callable[[], LogStorage]
 

@@ -13,7 +13,7 @@ from typing import NoReturn
 from qcore.errors import ConfigError
 from qcore.node.config import NodeConfig
 from qcore.node.main import run_node
-from qcore.storage.sqlite import SqliteStorage
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from qcore.transport.address import Address
 
 begun, closed = threading.Event(), threading.Event()

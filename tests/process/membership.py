@@ -10,7 +10,7 @@ from typing import Any
 from qcore.cli.processes import LocalCluster, NodeProcess, wait_for
 from qcore.client.client import QcoreClient
 from qcore.core.entry import DurableState, Membership
-from qcore.storage.sqlite import SqliteStorage
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from tests.process.conftest import ARGUMENTS
 from tests.process.wire import WireClient
 

@@ -19,7 +19,7 @@ from qcore.cli.runner import run
 from qcore.client.endpoints import Endpoints
 from qcore.client.snapshot_download import save_snapshot
 from qcore.core.entry import Membership
-from qcore.storage import new_file
+from qcore.storage.files import atomic_file
 
 TEXT = "half of the state; " * 2
 
@@ -56,7 +56,7 @@ def no_unnamed_files(directory: Path) -> None:
 def main() -> None:
     """Save it."""
     if "--named" in sys.argv:
-        new_file._unnamed = no_unnamed_files
+        atomic_file._unnamed = no_unnamed_files
     path = Path(sys.argv[1])
     try:
         run(

@@ -15,8 +15,8 @@ import pytest
 
 from qcore.client import snapshot_download
 from qcore.client.endpoints import Endpoints
-from qcore.storage import new_file
-from qcore.storage.snapshot_file import SnapshotFileWriter
+from qcore.storage.files import atomic_file
+from qcore.storage.files.snapshot_file import SnapshotFileWriter
 from tests.process.saving import answer, no_unnamed_files
 from tests.storage.test_snapshot_file import write
 
@@ -62,7 +62,7 @@ def test_who_is_cancelled_waits_for_the_thread_that_makes_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else that would make it when nobody is left to remove it."""
-    monkeypatch.setattr(new_file, "_unnamed", no_unnamed_files)
+    monkeypatch.setattr(atomic_file, "_unnamed", no_unnamed_files)
     begun, go_on = threading.Event(), threading.Event()
 
     def slowly(*arguments: Any, **options: Any) -> SnapshotFileWriter:

@@ -24,8 +24,8 @@ from qcore.machines.register import KeyValueMachine
 from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.snapshotting import restore_snapshot
 from qcore.sim.workload.user_machine import load_machine
-from qcore.storage.snapshot_file import SnapshotFileWriter, SnapshotHeader, verify
-from qcore.storage.sqlite import SqliteStorage
+from qcore.storage.files.snapshot_file import SnapshotFileWriter, SnapshotHeader, verify
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from tests.process.conftest import assert_no_traceback
 from tests.process.load import Load
 from tests.process.membership import begun

@@ -30,7 +30,7 @@ from qcore.replica.events import (
 from qcore.replica.leadership import Leadership
 from qcore.replica.messages import Forward, ReadIndex, RequestKind
 from qcore.replica.sessions.session_table import open_request
-from qcore.storage.footprint import Footprint
+from qcore.storage.log_size import Footprint
 from tests.replica.cluster import Cluster, Host
 
 GET = json.dumps({"op": "get", "key": "x"})

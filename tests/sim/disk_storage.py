@@ -12,8 +12,8 @@ from qcore.sim.world.disk import SimDisk, run_until_synced
 from qcore.sim.world.engine import Engine
 from qcore.sim.world.latency import uniform
 from qcore.storage.interface import Identity
+from qcore.storage.log_outline import LogOutline
 from qcore.storage.memory import check_cluster
-from qcore.storage.outline import LogOutline
 
 
 class SimDiskStorage:

@@ -13,7 +13,7 @@ from pathlib import Path
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog, Write
 from qcore.core.entry import Entry, HardState, Membership, Snapshot, SnapshotMeta
 from qcore.core.log.durable_state import last_index
-from qcore.storage.sqlite import SqliteStorage
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 
 NODE_ID = 1
 

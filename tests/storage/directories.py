@@ -10,7 +10,7 @@ from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, Truncate
 from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapshot, SnapshotMeta
 from qcore.core.version import ClusterVersion
 from qcore.errors import StorageError
-from qcore.storage.sqlite import SqliteStorage
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 
 NODE_ID = 3
 #: Small enough that a directory is copied and opened in milliseconds.

@@ -31,9 +31,9 @@ from qcore.core.version import ClusterVersion
 from qcore.errors import StorageError
 from qcore.node.peers.known_members_file import load_known_members
 from qcore.replica.peers.known_members import KnownMember
-from qcore.storage import staging
-from qcore.storage.peek import first_entries, stored_snapshot, stored_version
-from qcore.storage.sqlite import SqliteStorage
+from qcore.storage.sqlite import snapshot_parts
+from qcore.storage.sqlite.inspection import first_entries, stored_snapshot, stored_version
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 
 NODE_ID = 1
 PART_CHARS = 100
@@ -84,7 +84,7 @@ class Sample:
 def make(path: Path, *, crashed: bool) -> Sample:
     """A directory with the log behind a snapshot, as a clean stop or a crash leaves it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(staging, "PART_CHARS", PART_CHARS)
+        patch.setattr(snapshot_parts, "PART_CHARS", PART_CHARS)
         live = path.with_name(path.name + ".live")
         storage = _open(live)
         _fill(storage)

@@ -12,7 +12,7 @@ import pytest
 from qcore.core.entry import DurableState, Entry, HardState
 from qcore.core.log.restore import REMEDY, restored_log
 from qcore.errors import DiskFull, LogCorrupt, StorageError
-from qcore.storage.causes import os_failure, structure_failure, translate
+from qcore.storage.io_errors import os_failure, structure_failure, translate
 from tests.storage.directories import fill
 
 NEW_DIRECTORY = "add the node again with an empty one"

@@ -16,8 +16,8 @@ from qcore.core.entry import DurableState, Snapshot
 from qcore.core.log.durable_state import apply_write, last_index
 from qcore.errors import DiskFull, StorageError
 from qcore.storage.interface import Identity, LogStorage
+from qcore.storage.log_outline import LogOutline
 from qcore.storage.memory import MemoryStorage
-from qcore.storage.outline import LogOutline
 from qcore.testing.storage_conformance import NODE_ID, Opener, StorageConformance, failures
 from tests.examples import EXAMPLES, load_example
 

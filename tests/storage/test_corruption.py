@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from qcore.errors import LogCorrupt, StorageError
-from qcore.storage import schema
-from qcore.storage.checks import entry_rows
-from qcore.storage.mark import MarkFile
-from qcore.storage.migrations import MIGRATIONS
-from qcore.storage.sqlite import SqliteStorage
+from qcore.storage.sqlite import database
+from qcore.storage.sqlite.checksums import entry_rows
+from qcore.storage.sqlite.high_water_mark import MarkFile
+from qcore.storage.sqlite.migrations import MIGRATIONS
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from tests.storage.directories import (
     FILES,
     NODE_ID,
@@ -131,7 +131,7 @@ def test_database_cut_short(
 
 def test_write_ahead_file_cut_short(after_crash: Directory, scratch: Path) -> None:
     """Every length that takes a committed frame is refused; the zeros behind them do not matter."""
-    frame = 24 + schema.PAGE_SIZE
+    frame = 24 + database.PAGE_SIZE
     content = (after_crash.path / WAL).read_bytes()
     used = 32 + frame * sum(
         content[at + 8 : at + 16] == content[16:24] for at in range(32, len(content), frame)
@@ -160,7 +160,7 @@ def test_whole_log_removed_but_for_the_mark(after_stop: Directory, scratch: Path
 
 def test_damage_that_the_mark_cannot_see(after_crash: Directory, scratch: Path) -> None:
     """After a power loss the mark may be old: then the write-ahead file itself must give it away."""
-    frame = 24 + schema.PAGE_SIZE
+    frame = 24 + database.PAGE_SIZE
     for number in range(6):  # three transactions of two frames; seven more follow
         copy = after_crash.copy(scratch / "copy")
         MarkFile.create(copy.path / MARK)
@@ -179,7 +179,7 @@ def test_a_torn_last_transaction_is_what_a_power_loss_leaves(
     copy = after_crash.copy(scratch / "copy")
     mark = MarkFile.read(copy.path / MARK)
     MarkFile.create(copy.path / MARK)
-    frame = 24 + schema.PAGE_SIZE
+    frame = 24 + database.PAGE_SIZE
     flip(copy.path / WAL, 32 + 19 * frame + 1000, 3)
     storage = open_storage(copy.path)
     assert storage.load().entries == copy.content.entries[:-1]
@@ -273,7 +273,7 @@ def test_another_history_with_checksums_of_its_own(after_stop: Directory, scratc
 
 def test_newer_schema_is_refused_by_name(after_stop: Directory, scratch: Path) -> None:
     copy = after_stop.copy(scratch / "copy")
-    edit(copy, f"PRAGMA user_version = {schema.SCHEMA_VERSION + 1}")
+    edit(copy, f"PRAGMA user_version = {database.SCHEMA_VERSION + 1}")
     with pytest.raises(StorageError, match=r"schema version 4, this qcore knows up to 3"):
         open_storage(copy.path)
 
@@ -291,8 +291,8 @@ def test_migrations_run_once_and_all_or_nothing(
     def working(_path: Path, connection: sqlite3.Connection) -> None:
         ran.append(connection.execute("SELECT count(*) FROM log").fetchone()[0])
 
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 4)
-    monkeypatch.setattr(schema, "FIRST_WRITTEN_VERSION", 4)
+    monkeypatch.setattr(database, "SCHEMA_VERSION", 4)
+    monkeypatch.setattr(database, "FIRST_WRITTEN_VERSION", 4)
     monkeypatch.setitem(MIGRATIONS, 3, failing)
     with pytest.raises(StorageError, match="out of luck"):
         open_storage(copy.path)
@@ -319,7 +319,7 @@ def test_another_nodes_directory(after_stop: Directory, scratch: Path) -> None:
 
 def test_a_refused_directory_is_left_as_it_was(after_crash: Directory, scratch: Path) -> None:
     """Evidence must survive: a refusal that goes on to recover or remove files would destroy it."""
-    last_page = 32 + 19 * (24 + schema.PAGE_SIZE) + 2000
+    last_page = 32 + 19 * (24 + database.PAGE_SIZE) + 2000
     for name, place in ((WAL, 5000), (WAL, last_page), (DATABASE, 4096)):
         copy = after_crash.copy(scratch / "copy")
         flip(copy.path / name, place, 1)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from qcore.errors import LogCorrupt, StorageError
-from qcore.storage import creation
-from qcore.storage.files import is_there
-from qcore.storage.mark import MarkFile
-from qcore.storage.sqlite import SqliteStorage
+from qcore.storage.files.synced_files import is_there
+from qcore.storage.sqlite import creation
+from qcore.storage.sqlite.high_water_mark import MarkFile
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from tests.storage.directories import command, fill
 
 

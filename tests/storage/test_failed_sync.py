@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from qcore.storage.sqlite import SqliteStorage
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from tests.storage.directories import NODE_ID, command, crashed, fill
 from tests.storage.faults import ROOT, build, environment, why_not
 

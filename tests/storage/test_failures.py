@@ -16,10 +16,10 @@ import pytest
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog
 from qcore.core.entry import DurableState, Entry, HardState
 from qcore.errors import DiskFull, LogCorrupt, StorageError
-from qcore.storage import files
-from qcore.storage.checks import entry_rows
+from qcore.storage.files import synced_files
 from qcore.storage.memory import MemoryStorage
-from qcore.storage.sqlite import SqliteStorage
+from qcore.storage.sqlite.checksums import entry_rows
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from tests.storage.directories import command, crashed, outcome, snapshot, stopped
 
 ROOT = Path(__file__).parent.parent.parent
@@ -150,13 +150,13 @@ def test_room_that_is_gone_while_it_is_being_filled(
     small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The room was there when it was looked for, and another program took it."""
-    monkeypatch.setattr(files, "_ROOM_FACTOR", 0)
+    monkeypatch.setattr(synced_files, "_ROOM_FACTOR", 0)
     file = small_disk / "wal"
     file.write_bytes(b"frames")
     (small_disk / "ballast").write_bytes(bytes(200_000))
     before = os.statvfs(small_disk).f_bavail
     for size in (8 << 20, 1 << 20):  # the second in one piece, which the system writes in part
-        files.preallocate(file, size)
+        synced_files.preallocate(file, size)
         assert file.read_bytes() == b"frames"
         assert os.statvfs(small_disk).f_bavail == before
 
@@ -234,7 +234,7 @@ import pathlib, sys
 from qcore.core.effects import AppendLog, SaveHardState
 from qcore.core.entry import Entry, HardState
 from qcore.errors import StorageError
-from qcore.storage.sqlite import SqliteStorage
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 directory, trigger = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
 storage = SqliteStorage.open(directory, 1)
 storage.write([SaveHardState(1, HardState(1, 1, 0))])

@@ -16,11 +16,11 @@ from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, Truncate
 from qcore.core.entry import DurableState, Entry, HardState, Snapshot
 from qcore.core.log.durable_state import apply_write
 from qcore.errors import StorageError
-from qcore.storage import background, writer
-from qcore.storage.background import ASSIST_BYTES, WRITE_AHEAD_FROM
-from qcore.storage.footprint import FootprintMeter
-from qcore.storage.sqlite import SqliteStorage
-from qcore.storage.writer import GroupCommitWriter
+from qcore.storage import background_writes, group_commit
+from qcore.storage.background_writes import ASSIST_BYTES, WRITE_AHEAD_FROM
+from qcore.storage.group_commit import GroupCommitWriter
+from qcore.storage.log_size import FootprintMeter
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from tests.storage.directories import command
 from tests.storage.directories import snapshot as small_snapshot
 
@@ -120,7 +120,7 @@ def test_snapshots_are_stored_and_the_log_is_bounded_however_fast_it_grows(
         "not at the end"
     )
     # What stays, what came until a snapshot was captured, while it waited for the one before, and while it was stored.
-    bound = KEPT * len(VALUE) + interval + 8 * size // 3 + writer.MAX_BATCH_BYTES
+    bound = KEPT * len(VALUE) + interval + 8 * size // 3 + group_commit.MAX_BATCH_BYTES
     assert storage.most_log <= bound < SNAPSHOTS * interval / 2
     assert storage.most_parts <= 2 * size, "superseded parts are removed in time"
     assert storage.most_wal < 4 * (8 << 20), "the write-ahead file is checkpointed under load"
@@ -182,7 +182,7 @@ def test_a_truncated_tail_does_not_disturb_a_snapshot_that_is_put_off(tmp_path: 
 def test_the_log_is_compacted_a_bounded_amount_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(background, "COMPACTED_AT_A_TIME", 3 * command(1, 2).size_bytes())
+    monkeypatch.setattr(background_writes, "COMPACTED_AT_A_TIME", 3 * command(1, 2).size_bytes())
     storage = opened(tmp_path)
     lengths: list[int] = []
     plain = Measured.write
@@ -257,7 +257,7 @@ def test_the_footprint_is_that_of_what_the_disk_holds(seed: int) -> None:
 
 
 def test_batches_are_bounded_in_bytes_not_in_characters() -> None:
-    assert writer.size_bytes(AppendLog(1, [entry(1, "🚀" * 100)])) == 64 + 48 + 400
+    assert group_commit.size_bytes(AppendLog(1, [entry(1, "🚀" * 100)])) == 64 + 48 + 400
     with closing(sqlite3.connect(":memory:")) as connection:
         (size,) = connection.execute("SELECT length(CAST(? AS BLOB))", ("🚀" * 100,)).fetchone()
     assert size == 400

@@ -12,7 +12,7 @@ import pytest
 
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, Write
 from qcore.core.entry import DurableState, Entry, HardState, SnapshotMeta
-from qcore.storage.checks import fields_checksum
+from qcore.storage.sqlite.checksums import fields_checksum
 from tests.storage.directories import Directory, open_storage, outcome, snapshot, stopped
 
 DATABASE = "log.db"

@@ -16,10 +16,10 @@ from qcore.core.effects import AppendLog, SaveHardState
 from qcore.core.entry import HardState
 from qcore.errors import DiskFull, LogCorrupt, StorageError
 from qcore.node.peers.known_members_file import load_known_members
-from qcore.storage.causes import os_failure
-from qcore.storage.files import readable_by_others
-from qcore.storage.peek import stored_version
-from qcore.storage.sqlite import SqliteStorage
+from qcore.storage.files.synced_files import readable_by_others
+from qcore.storage.io_errors import os_failure
+from qcore.storage.sqlite.inspection import stored_version
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from tests.storage.directories import command
 
 NAMES = ("log.db", "log.db-wal", "log.db-shm", "log.mark", "qcore.lock")

@@ -13,8 +13,8 @@ from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot
 from qcore.core.entry import Entry, HardState, Snapshot
 from qcore.core.version import ClusterVersion
 from qcore.errors import LogCorrupt, StorageError
-from qcore.storage.peek import first_entries, stored_snapshot, stored_version
-from qcore.storage.staging import PART_CHARS
+from qcore.storage.sqlite.inspection import first_entries, stored_snapshot, stored_version
+from qcore.storage.sqlite.snapshot_parts import PART_CHARS
 from tests.storage.directories import Directory, crashed, open_storage, snapshot, stopped
 
 

@@ -16,8 +16,8 @@ import pytest
 
 from qcore.core.log.durable_state import last_index
 from qcore.errors import DataDirLocked, StorageError
-from qcore.storage.lock import DirectoryLock
-from qcore.storage.sqlite import SqliteStorage
+from qcore.storage.files.directory_lock import DirectoryLock
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from tests.storage.crash_writer import NODE_ID, entry
 
 ROOT = Path(__file__).parent.parent.parent
@@ -89,7 +89,7 @@ def test_kill_9_loses_nothing_in_many_rounds(tmp_path: Path) -> None:
 def test_kill_9_during_creation_leaves_a_usable_directory(tmp_path: Path) -> None:
     """Whatever moment it hits: the next start creates or opens the log."""
     code = (
-        "import sys; from qcore.storage.sqlite import SqliteStorage\n"
+        "import sys; from qcore.storage.sqlite.sqlite_storage import SqliteStorage\n"
         "print('ready', flush=True); SqliteStorage.open(sys.argv[1], 1, wal_bytes=0)"
     )
     choose = random.Random(5)
@@ -162,7 +162,7 @@ def read_only() -> Iterator[list[Path]]:
 
 def test_a_read_only_directory(read_only: list[Path]) -> None:
     code = (
-        "import os, sys; from qcore.storage.sqlite import SqliteStorage\n"
+        "import os, sys; from qcore.storage.sqlite.sqlite_storage import SqliteStorage\n"
         "from qcore.errors import StorageError\n"
         "if os.geteuid() == 0: os.setuid(65534)  # root may write everywhere\n"
         "for path in sys.argv[1:]:\n"

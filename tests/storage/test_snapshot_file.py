@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from qcore.core.entry import Membership
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import ConfigError, SnapshotFileError
-from qcore.storage import snapshot_file
-from qcore.storage.snapshot_file import (
+from qcore.storage.files import snapshot_file
+from qcore.storage.files.snapshot_file import (
     SnapshotFileWriter,
     SnapshotHeader,
     read_header,

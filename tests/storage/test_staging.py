@@ -14,10 +14,15 @@ import pytest
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, Write
 from qcore.core.entry import Entry, HardState, Snapshot
 from qcore.errors import DiskFull, LogCorrupt
-from qcore.storage.schema import TABLES
-from qcore.storage.sqlite import SqliteStorage
-from qcore.storage.staging import PART_CHARS, PARTS_AT_A_TIME, SWEPT_AT_A_TIME, SnapshotParts
-from qcore.storage.writer import GroupCommitWriter
+from qcore.storage.group_commit import GroupCommitWriter
+from qcore.storage.sqlite.database import TABLES
+from qcore.storage.sqlite.snapshot_parts import (
+    PART_CHARS,
+    PARTS_AT_A_TIME,
+    SWEPT_AT_A_TIME,
+    SnapshotParts,
+)
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from tests.storage.directories import command
 from tests.storage.directories import snapshot as small_snapshot
 

@@ -14,10 +14,10 @@ import pytest
 from qcore.core.effects import AppendLog, SaveHardState, Write
 from qcore.core.entry import HardState
 from qcore.errors import DiskFull, StorageError
-from qcore.storage import writer as writer_module
+from qcore.storage import group_commit as writer_module
+from qcore.storage.group_commit import GroupCommitWriter, Pending
 from qcore.storage.memory import MemoryStorage
-from qcore.storage.sqlite import SqliteStorage
-from qcore.storage.writer import GroupCommitWriter, Pending
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from tests.storage.directories import command
 
 DEADLINE_S = 20.0

@@ -8,9 +8,9 @@ from contextlib import suppress
 from qcore.core.effects import AppendLog, StoreSnapshot, Write
 from qcore.core.entry import DurableState, Membership, Snapshot
 from qcore.errors import DiskFull
-from qcore.storage.background import WritesAhead
+from qcore.storage.background_writes import WritesAhead
+from qcore.storage.group_commit import Tidies
 from qcore.storage.interface import Identity, LogStorage
-from qcore.storage.writer import Tidies
 
 
 class JoiningStorage:

@@ -52,7 +52,7 @@ _FAR_US: Final = 3_600_000_000
 
 
 class Disk(Protocol):
-    """What the host needs of the disk thread (`qcore.storage.writer.GroupCommitWriter`)."""
+    """What the host needs of the disk thread (`qcore.storage.group_commit.GroupCommitWriter`)."""
 
     def submit(self, writes: Sequence[Write], commit: int | None = None) -> None:
         """Make the writes durable in order; `ReplicaHost.on_durable` is called later."""

@@ -12,8 +12,8 @@ from qcore.errors import OutcomeUnknown
 from qcore.node.observability.logs import NodeLog
 from qcore.replica.events import ReplicaEvent, Reply, TransferLeader
 from qcore.replica.leadership import Leadership
-from qcore.storage.footprint import Footprint
-from qcore.storage.writer import GroupCommitWriter, Pending
+from qcore.storage.group_commit import GroupCommitWriter, Pending
+from qcore.storage.log_size import Footprint
 
 #: How long a disk may make no progress before a node that stops ends without it.
 DISK_PATIENCE_S: Final = 10.0

@@ -14,11 +14,11 @@ from qcore.core.entry import Entry, HardState, Membership, Snapshot
 from qcore.core.log.durable_state import last_index
 from qcore.errors import DiskFull, StorageError
 from qcore.node.peers.joining_storage import JoiningStorage
+from qcore.storage.files.snapshot_file import SnapshotFileWriter, SnapshotHeader, verify
 from qcore.storage.interface import LogStorage
-from qcore.storage.peek import first_entries, stored_snapshot, stored_version
-from qcore.storage.snapshot_file import SnapshotFileWriter, SnapshotHeader, verify
-from qcore.storage.sqlite import SqliteStorage
-from qcore.storage.staging import PART_CHARS
+from qcore.storage.sqlite.inspection import first_entries, stored_snapshot, stored_version
+from qcore.storage.sqlite.snapshot_parts import PART_CHARS
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from tests.storage.directories import NODE_ID, command, crashed, snapshot, stopped
 
 #: Two checkpoints in what `write` does.

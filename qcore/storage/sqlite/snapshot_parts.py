@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from qcore.core.entry import Snapshot
-from qcore.storage.checks import SnapshotRow, part_checksum, snapshot_row
+from qcore.storage.sqlite.checksums import SnapshotRow, part_checksum, snapshot_row
 
 #: Characters in a part. A snapshot with no more is kept in its row.
 PART_CHARS: Final = 256 * 1024

@@ -15,8 +15,9 @@ from pathlib import Path
 from qcore.core.entry import Entry, EntryKind, Snapshot
 from qcore.core.version import ClusterVersion
 from qcore.errors import StorageError
-from qcore.storage.causes import translate
-from qcore.storage.checks import (
+from qcore.storage.files.synced_files import is_there, remove, require_plain
+from qcore.storage.io_errors import translate
+from qcore.storage.sqlite.checksums import (
     KIND_CODES,
     SnapshotRow,
     decode_entries,
@@ -24,8 +25,7 @@ from qcore.storage.checks import (
     decode_snapshot,
     fields_checksum,
 )
-from qcore.storage.files import is_there, remove, require_plain
-from qcore.storage.sqlite import DATABASE_FILE
+from qcore.storage.sqlite.sqlite_storage import DATABASE_FILE
 
 _SNAPSHOT = (
     "SELECT last_index, last_term, last_time_us, membership, parts, data, checksum FROM snapshot"

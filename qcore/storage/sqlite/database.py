@@ -9,12 +9,18 @@ from pathlib import Path
 
 from qcore.core.log.restore import REMEDY
 from qcore.errors import LogCorrupt, StorageError
-from qcore.storage.causes import disk_failed, os_failure, structure_failure, translate, verdict_on
-from qcore.storage.checks import Column, corrupt, fields_checksum
-from qcore.storage.files import remove
-from qcore.storage.giving_up import give_up
+from qcore.storage.files.synced_files import remove
 from qcore.storage.interface import Identity
-from qcore.storage.migrations import MIGRATIONS
+from qcore.storage.io_errors import (
+    disk_failed,
+    os_failure,
+    structure_failure,
+    translate,
+    verdict_on,
+)
+from qcore.storage.sqlite.abandon import give_up
+from qcore.storage.sqlite.checksums import Column, corrupt, fields_checksum
+from qcore.storage.sqlite.migrations import MIGRATIONS
 
 #: The newest layout that this program reads and writes, and the one that it gives to a new database. Layout 3 is
 #: entered by the first write that needs it (`SqliteStorage.write`): until then 0.1.0 can go on with the file.

@@ -9,7 +9,8 @@ The header's keys are the fields of `SnapshotHeader`, after `format` and `versio
 the SHA-256 of the line without that key. So whatever changes, be it a bit, is noticed. `head -1 FILE` shows the header,
 and `tail -n +2 FILE | sha256sum` its `sha256`.
 
-A file appears when it is whole (`qcore.storage.new_file`): the target is as it was, or is all that was written.
+A file appears when it is whole (`qcore.storage.files.atomic_file`): the target is as it was, or is all that was
+written.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from qcore.core.messages import Since2, Version2
 from qcore.core.version import FIRST_VERSION
 from qcore.errors import ConfigError, SnapshotFileError
 from qcore.files import open_regular
-from qcore.storage.new_file import NewFile
+from qcore.storage.files.atomic_file import NewFile
 
 FORMAT: Final = "qcore-snapshot"
 #: Version 2 adds the cluster clock and the version of the cluster. A copy of a cluster whose rules are those of 0.1.0

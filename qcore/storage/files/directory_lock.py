@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 
 from qcore.errors import DataDirLocked
-from qcore.storage.causes import is_full, os_failure
-from qcore.storage.files import FILE_MODE
+from qcore.storage.files.synced_files import FILE_MODE
+from qcore.storage.io_errors import is_full, os_failure
 
 LOCK_FILE = "qcore.lock"
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from qcore.storage.checks import corrupt, fields_checksum
+from qcore.storage.sqlite.checksums import corrupt, fields_checksum
 
 Migration = Callable[[Path, sqlite3.Connection], None]
 

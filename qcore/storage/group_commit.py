@@ -22,9 +22,9 @@ from typing import Protocol, TypeVar, runtime_checkable
 from qcore.core.effects import AppendLog, StoreSnapshot, Write
 from qcore.core.entry import DurableState
 from qcore.errors import DiskFull, StorageError
-from qcore.storage.background import Background, WritesAhead
-from qcore.storage.footprint import Footprint, FootprintMeter
+from qcore.storage.background_writes import Background, WritesAhead
 from qcore.storage.interface import LogStorage
+from qcore.storage.log_size import Footprint, FootprintMeter
 
 #: What one transaction gathers at most, in bytes (one submission may be larger).
 MAX_BATCH_BYTES = 4 << 20

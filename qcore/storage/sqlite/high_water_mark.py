@@ -19,8 +19,8 @@ from pathlib import Path
 
 from qcore.core.log.restore import REMEDY
 from qcore.errors import LogCorrupt
-from qcore.storage.causes import is_full, os_failure
-from qcore.storage.files import new_private, write_all
+from qcore.storage.files.synced_files import new_private, write_all
+from qcore.storage.io_errors import is_full, os_failure
 
 #: magic, sequence number of the commit, last log index after it, crc32 of these.
 _SLOT = struct.Struct("<8sqqI")

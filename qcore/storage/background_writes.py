@@ -22,7 +22,7 @@ from typing import Final, Protocol, runtime_checkable
 
 from qcore.core.effects import StoreSnapshot, Write
 from qcore.core.entry import Snapshot
-from qcore.storage.footprint import FootprintMeter
+from qcore.storage.log_size import FootprintMeter
 
 #: A snapshot with fewer characters is stored with the rest of its batch.
 WRITE_AHEAD_FROM: Final = 1 << 20

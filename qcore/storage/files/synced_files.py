@@ -10,7 +10,7 @@ from typing import Final
 
 from qcore.errors import StorageError
 from qcore.files import kind_of
-from qcore.storage.causes import is_full, os_failure
+from qcore.storage.io_errors import is_full, os_failure
 
 #: Of the room that filling a write-ahead file would take, as much again must stay free: the log's own growth at a
 #: checkpoint needs some, and a node that takes all that is left can never be checkpointed.

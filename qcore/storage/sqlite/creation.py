@@ -16,12 +16,18 @@ from pathlib import Path
 
 from qcore.core.log.restore import REMEDY
 from qcore.errors import LogCorrupt, StorageError
-from qcore.storage import schema
-from qcore.storage.causes import CHECK_DISK, os_failure, translate
-from qcore.storage.files import DIRECTORY_MODE, is_there, new_private, remove, sync_path
+from qcore.storage.files.synced_files import (
+    DIRECTORY_MODE,
+    is_there,
+    new_private,
+    remove,
+    sync_path,
+)
 from qcore.storage.interface import Identity
-from qcore.storage.mark import MarkFile
-from qcore.storage.stored import StoredState
+from qcore.storage.io_errors import CHECK_DISK, os_failure, translate
+from qcore.storage.sqlite import database
+from qcore.storage.sqlite.high_water_mark import MarkFile
+from qcore.storage.sqlite.state_row import StoredState
 
 
 def make_directory(directory: Path) -> None:
@@ -108,7 +114,7 @@ def _create_database(path: Path, node_id: int) -> None:
             f"left over: {unfinished}): {CHECK_DISK}"
         )
     sync_path(new)
-    schema.check_header(new)
+    database.check_header(new)
     try:
         new.rename(path)
     except OSError as error:
@@ -121,13 +127,13 @@ def _build(connection: sqlite3.Connection, node_id: int) -> object:
     # If this fails the file is thrown away, and else it is synced as a whole: no journal, no syncs.
     connection.execute("PRAGMA journal_mode=MEMORY").fetchall()
     connection.execute("PRAGMA synchronous=OFF").fetchall()
-    connection.execute(f"PRAGMA page_size={schema.PAGE_SIZE}").fetchall()
+    connection.execute(f"PRAGMA page_size={database.PAGE_SIZE}").fetchall()
     connection.execute("BEGIN")
-    for statement in schema.TABLES.values():
+    for statement in database.TABLES.values():
         connection.execute(statement)
-    connection.execute(f"PRAGMA application_id={schema.APPLICATION_ID}").fetchall()
-    connection.execute(f"PRAGMA user_version={schema.FIRST_WRITTEN_VERSION}").fetchall()
-    schema.put_meta(connection, Identity(node_id, None), uuid.uuid4().hex)
+    connection.execute(f"PRAGMA application_id={database.APPLICATION_ID}").fetchall()
+    connection.execute(f"PRAGMA user_version={database.FIRST_WRITTEN_VERSION}").fetchall()
+    database.put_meta(connection, Identity(node_id, None), uuid.uuid4().hex)
     placeholders = ", ".join("?" * len(state_row))
     connection.execute(f"INSERT INTO state VALUES (1, {placeholders})", state_row)
     connection.execute("COMMIT")

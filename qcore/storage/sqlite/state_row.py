@@ -7,7 +7,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from qcore.storage.checks import Column, corrupt
+from qcore.storage.sqlite.checksums import Column, corrupt
 
 _UPDATE_2 = (
     "UPDATE state SET sequence=?, term=?, voted_for=?, commit_index=?, first_index=?, "

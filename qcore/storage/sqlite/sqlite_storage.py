@@ -1,6 +1,6 @@
 """`SqliteStorage`: the durable log in one SQLite file.
 
-A data directory holds `log.db` (and SQLite's `log.db-wal`), `log.mark` (see `qcore.storage.mark`)
+A data directory holds `log.db` (and SQLite's `log.db-wal`), `log.mark` (see `qcore.storage.sqlite.high_water_mark`)
 and `qcore.lock`. One `write` is one transaction and one sync of the write-ahead file.
 
 What is noticed when the directory is opened and loaded:
@@ -9,8 +9,8 @@ What is noticed when the directory is opened and loaded:
   entry's continues that of the entry before, up to the value kept with the hard state;
 - entries that are missing at the start, in the middle or at the end;
 - damage of the file's structure (SQLite's `quick_check`) and of its header;
-- acknowledged transactions that are gone from the write-ahead file: see `qcore.storage.wal` and
-  `qcore.storage.mark`. A crash of the process keeps the mark exact. A power loss may take the
+- acknowledged transactions that are gone from the write-ahead file: see `qcore.storage.sqlite.wal_check` and
+  `qcore.storage.sqlite.high_water_mark`. A crash of the process keeps the mark exact. A power loss may take the
   mark's newest values; then damage of the last transaction (or of the commit frame of the last but
   one) cannot be told from a torn write, and only then.
 
@@ -28,26 +28,26 @@ from typing import NoReturn, Self, assert_never
 from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog, Write
 from qcore.core.entry import DurableState, Entry, HardState, Snapshot
 from qcore.errors import DiskFull, StorageError
-from qcore.storage import schema
-from qcore.storage.causes import disk_failed, os_failure, translate
-from qcore.storage.checks import (
+from qcore.storage.files.directory_lock import LOCK_FILE, DirectoryLock
+from qcore.storage.files.synced_files import is_there, preallocate, require_plain, sync_path
+from qcore.storage.interface import Identity
+from qcore.storage.io_errors import disk_failed, os_failure, translate
+from qcore.storage.log_outline import LogOutline
+from qcore.storage.memory import check_cluster
+from qcore.storage.sqlite import database
+from qcore.storage.sqlite.abandon import give_up, require_not_given_up
+from qcore.storage.sqlite.checksums import (
     corrupt,
     decode_entries,
     decode_snapshot,
     entry_rows,
     needs_layout_3,
 )
-from qcore.storage.creation import create, make_directory, make_wal
-from qcore.storage.files import is_there, preallocate, require_plain, sync_path
-from qcore.storage.giving_up import give_up, require_not_given_up
-from qcore.storage.interface import Identity
-from qcore.storage.lock import LOCK_FILE, DirectoryLock
-from qcore.storage.mark import Mark, MarkFile, check_sequence
-from qcore.storage.memory import check_cluster
-from qcore.storage.outline import LogOutline
-from qcore.storage.staging import SnapshotParts
-from qcore.storage.stored import StoredState
-from qcore.storage.wal import check_wal
+from qcore.storage.sqlite.creation import create, make_directory, make_wal
+from qcore.storage.sqlite.high_water_mark import Mark, MarkFile, check_sequence
+from qcore.storage.sqlite.snapshot_parts import SnapshotParts
+from qcore.storage.sqlite.state_row import StoredState
+from qcore.storage.sqlite.wal_check import check_wal
 
 DATABASE_FILE = "log.db"
 MARK_FILE = "log.mark"
@@ -83,7 +83,7 @@ class SqliteStorage:
         self._mark = mark
         self._lock = lock
         self._wal_bytes = wal_bytes
-        self._identity, self._incarnation = schema.read_meta(connection, self._path)
+        self._identity, self._incarnation = database.read_meta(connection, self._path)
         self._stored = self._read_state()
         self._outline: LogOutline | None = None
         self._failure: StorageError | None = None
@@ -131,11 +131,11 @@ class SqliteStorage:
             create(path, mark_path, wal_path, node_id)
         require_not_given_up(path)
         promised = MarkFile.read(mark_path)
-        schema.check_header(path)
-        check_wal(wal_path, schema.PAGE_SIZE)
+        database.check_header(path)
+        check_wal(wal_path, database.PAGE_SIZE)
         inspected = False
         if is_there(wal_path) and wal_path.stat().st_size > 0:
-            inspection = schema.inspect(path)
+            inspection = database.inspect(path)
             inspected = inspection.is_done
             check_sequence(path, inspection.sequence, promised)
         make_wal(path, wal_path)
@@ -143,7 +143,7 @@ class SqliteStorage:
         sync_path(directory)
         mark = MarkFile(mark_path)
         try:
-            connection = schema.connect(path, inspected=inspected)
+            connection = database.connect(path, inspected=inspected)
         except BaseException:
             mark.close()
             raise
@@ -197,13 +197,13 @@ class SqliteStorage:
         stored = replace(self._stored, sequence=self._stored.sequence + 1)
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            schema.put_meta(self._connection, identity, self._incarnation)
+            database.put_meta(self._connection, identity, self._incarnation)
             self._connection.execute(stored.update, stored.row())
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._fail(error)
         self._identity, self._stored = identity, stored
-        self._after_commit(4 * schema.PAGE_SIZE)
+        self._after_commit(4 * database.PAGE_SIZE)
 
     def load(self) -> DurableState:
         """See `LogStorage.load`. A commit index beyond the log's end is cut to it."""
@@ -264,7 +264,7 @@ class SqliteStorage:
             self._connection.execute("BEGIN IMMEDIATE")
             if stored.promise_ms is None and any(map(_needs_layout_3, writes)):
                 stored.promise_ms = 0
-                schema.enter_layout_3(self._connection, stored.row())
+                database.enter_layout_3(self._connection, stored.row())
             written = self._carry_out(writes, stored)
             if commit is not None:
                 stored.commit = max(stored.commit, commit)
@@ -347,7 +347,7 @@ class SqliteStorage:
         return None if row is None else int(row[0])
 
     def _after_commit(self, written: int) -> None:
-        self._written_bytes += written + 3 * schema.PAGE_SIZE
+        self._written_bytes += written + 3 * database.PAGE_SIZE
         try:
             self._mark.advance(Mark(self._stored.sequence, self._stored.last_index))
         except StorageError as error:
@@ -403,7 +403,7 @@ class SqliteStorage:
         except sqlite3.Error as error:
             self._fail(error)
         if removed:
-            self._after_commit(schema.PAGE_SIZE)
+            self._after_commit(database.PAGE_SIZE)
         return removed
 
     def idle(self) -> None:

@@ -8,7 +8,7 @@ frame behind that, synced transactions are damaged. The format is documented at
 https://www.sqlite.org/fileformat2.html#the_write_ahead_log .
 
 What this cannot see: damage to the very last transaction looks like a torn one (and so does damage to
-the commit frame of the last but one). The high-water mark (`qcore.storage.mark`) sees those,
+the commit frame of the last but one). The high-water mark (`qcore.storage.sqlite.high_water_mark`) sees those,
 unless a power loss took the newest marks.
 """
 
@@ -22,7 +22,7 @@ from typing import BinaryIO
 
 from qcore.core.log.restore import REMEDY
 from qcore.errors import LogCorrupt
-from qcore.storage.causes import os_failure
+from qcore.storage.io_errors import os_failure
 
 HEADER_BYTES = 32
 FRAME_HEADER_BYTES = 24

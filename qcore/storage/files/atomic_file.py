@@ -18,7 +18,7 @@ import stat
 from pathlib import Path
 from typing import IO, Final
 
-from qcore.storage.files import open_and_sync
+from qcore.storage.files.synced_files import open_and_sync
 
 #: Only its owner may read it, until somebody decides otherwise.
 _MODE: Final = 0o600

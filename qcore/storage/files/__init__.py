@@ -1,0 +1,1 @@
+"""Plain files beside the database: written whole, synced, locked."""
