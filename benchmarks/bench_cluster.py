@@ -29,7 +29,7 @@ from benchmarks.peer_etcd import drive_etcd, etcd_cluster, find_etcd, leader_of
 from qcore.cli.processes import LocalCluster
 from qcore.client.ask import Json
 from qcore.client.client import QcoreClient
-from qcore.transport.client import ClientConnection
+from qcore.transport.connection.client_connection import ClientConnection
 
 CONCURRENCY = (1, 64, 256)
 #: Durable writes per second of etcd 3.4.23 on the same kind of machine, by concurrency.

@@ -27,7 +27,7 @@ from benchmarks.bench_cluster import CONNECTIONS, VALUE, Row, prepare, summarise
 from qcore.cli.processes import LocalCluster, NodeProcess, free_ports
 from qcore.client.client import Json, QcoreClient
 from qcore.core import Membership
-from qcore.transport.client import ClientConnection
+from qcore.transport.connection.client_connection import ClientConnection
 
 IN_FLIGHT = 64
 THREE = Membership(voters=(1, 2, 3))

@@ -33,7 +33,7 @@ from pathlib import Path
 from qcore.cli.processes import LocalCluster, NodeProcess
 from qcore.client.client import Json, QcoreClient
 from qcore.errors import QcoreError
-from qcore.transport.client import ClientConnection
+from qcore.transport.connection.client_connection import ClientConnection
 
 #: The state has about so many bytes by default, and at most so many keys.
 STATE_BYTES = 60_000_000

@@ -35,7 +35,7 @@ from pathlib import Path
 from qcore.cli.processes import LocalCluster, NodeProcess, ProcessError, wait_for
 from qcore.client.client import Json, QcoreClient
 from qcore.errors import QcoreError
-from qcore.transport.client import ClientConnection
+from qcore.transport.connection.client_connection import ClientConnection
 
 #: A snapshot is due after so many entries; fewer are kept, so that a follower that was away needs one.
 SNAPSHOT_ENTRIES = 10_000

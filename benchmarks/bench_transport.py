@@ -31,10 +31,10 @@ from qcore.core.entry import Entry
 from qcore.core.messages import AppendEntries, AppendEntriesResponse
 from qcore.errors import RemoteProtocolError, TransportError
 from qcore.transport.address import parse_address
-from qcore.transport.client import ClientConnection
-from qcore.transport.codec import Codec, encode_reply
-from qcore.transport.handler import HttpResponse
-from qcore.transport.server import Server, ServerConnection
+from qcore.transport.codec.codec import Codec, encode_reply
+from qcore.transport.connection.client_connection import ClientConnection
+from qcore.transport.server.handler import HttpResponse
+from qcore.transport.server.server import Server, ServerConnection
 from qcore.transport.wire import (
     REGISTRY,
     Hello,

@@ -19,7 +19,7 @@ from qcore.errors import (
     QcoreError,
     TransportError,
 )
-from qcore.transport.client import ErrorReply, NotTaken
+from qcore.transport.connection.client_connection import ErrorReply, NotTaken
 
 #: JSON as it comes off the wire; its shape depends on the message.
 Json: TypeAlias = Any

@@ -41,7 +41,7 @@ from qcore.errors import (
 )
 from qcore.replica.leadership import Leadership
 from qcore.storage.files.snapshot_file import SnapshotHeader
-from qcore.transport.client import ConnectionLost, ErrorReply
+from qcore.transport.connection.client_connection import ConnectionLost, ErrorReply
 
 EntityId: TypeAlias = Mapping[str, str | int]
 #: A tagged value, `{"String": "x"}`, or None for the schema's default.

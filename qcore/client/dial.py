@@ -8,9 +8,9 @@ from typing import Final
 
 from qcore.errors import TransportError
 from qcore.transport.address import parse_address
-from qcore.transport.client import ClientConnection
+from qcore.transport.connection.client_connection import ClientConnection
+from qcore.transport.connection.running_time import RunningTime
 from qcore.transport.resolver import resolver
-from qcore.transport.running_time import RunningTime
 
 #: How often those who wait are looked over, and what one look counts at most. A dial needs several turns of the event
 #: loop: while they are slow because this process is busy, the node is not to blame.

@@ -16,7 +16,7 @@ from qcore.client.dial import Dial
 from qcore.errors import ConfigError, NotLeader, QcoreError, TransportError
 from qcore.shown import cut
 from qcore.transport.address import parse_address
-from qcore.transport.client import ClientConnection
+from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.limits import TransportLimits
 
 #: How long an attempt to connect may take until requests wait for it no longer: if there is another node to ask, and if

@@ -11,7 +11,7 @@ import math
 from collections import deque
 from typing import Final
 
-from qcore.transport.running_time import RunningTime
+from qcore.transport.connection.running_time import RunningTime
 
 #: Requests under way, at most; and when no node takes any. A node takes 8,192 by default.
 MOST: Final = 4096

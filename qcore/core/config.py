@@ -7,7 +7,8 @@ from typing import Final
 
 from qcore.errors import ConfigError
 
-#: Entries in one append. The bounds of what a node takes from its peers are made for it (`qcore.transport.scan`).
+#: Entries in one append. The bounds of what a node takes from its peers are made for it
+#: (`qcore.transport.codec.frame_bounds`).
 MAX_BATCH_BYTES: Final = 256 * 1024
 
 

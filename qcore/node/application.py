@@ -22,7 +22,7 @@ from qcore.machines.entity.topology.topology_file import parse_topology
 from qcore.machines.interface import StateMachine
 from qcore.replica.messages import RequestKind
 from qcore.shown import ERROR, cut
-from qcore.transport.perform import Consistency, SessionUse
+from qcore.transport.perform_options import Consistency, SessionUse
 from qcore.transport.wire import MessageId
 
 
@@ -53,7 +53,7 @@ class Application(Protocol):
     def perform_type(self) -> type:
         """The dataclass that `Perform` envelopes are validated as.
 
-        It has `id`, `request`, `consistency` and `session`; see `qcore.transport.perform`.
+        It has `id`, `request`, `consistency` and `session`; see `qcore.transport.perform_options`.
         """
         ...
 

@@ -52,10 +52,10 @@ from qcore.replica.replica import Replica
 from qcore.storage.group_commit import GroupCommitWriter
 from qcore.storage.interface import Incarnate, LogStorage
 from qcore.trace import TextSink
-from qcore.transport.codec import Codec
-from qcore.transport.pool import PeerPool
-from qcore.transport.scan import FrameBounds
-from qcore.transport.server import HttpResponse, Server, ServerConnection
+from qcore.transport.codec.codec import Codec
+from qcore.transport.codec.frame_bounds import FrameBounds
+from qcore.transport.peers.peer_pool import PeerPool
+from qcore.transport.server.server import HttpResponse, Server, ServerConnection
 from qcore.transport.wire import REGISTRY, Hello, HelloReply
 
 #: A larger topology file is not read: whitespace and comments included, several times what the command may take.

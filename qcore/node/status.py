@@ -19,8 +19,8 @@ from qcore.node.observability.metrics import Exposition, NodeMetrics
 from qcore.node.peers import divergence
 from qcore.node.peers.peer_messages import first_refusal
 from qcore.storage.log_size import Footprint
-from qcore.transport.pool import PeerState
-from qcore.transport.server import ServerStats
+from qcore.transport.peers.peer_pool import PeerState
+from qcore.transport.server.server import ServerStats
 
 #: The states of the wire protocol by role. A pre-candidate has not left its term: still a follower.
 STATES: Final[dict[Role, str]] = {

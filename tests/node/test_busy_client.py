@@ -9,8 +9,8 @@ from qcore.client.ask import Asking
 from qcore.client.client import QcoreClient
 from qcore.client.request_window import LEAST, MOST, Window
 from qcore.errors import NotLeader
-from qcore.transport.client import ClientConnection
-from qcore.transport.running_time import RunningTime
+from qcore.transport.connection.client_connection import ClientConnection
+from qcore.transport.connection.running_time import RunningTime
 from tests.node.test_silent_nodes import READ, node
 
 #: Longer than a client waits for a connection while there is another node to ask.

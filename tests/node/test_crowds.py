@@ -9,8 +9,8 @@ from typing import Any
 
 from websockets.asyncio.client import connect
 
+from qcore.transport.connection.outgoing import ADMIN, GOING_AWAY, IDLE_REASON, ROLE_HEADER
 from qcore.transport.limits import TransportLimits
-from qcore.transport.outgoing import ADMIN, GOING_AWAY, IDLE_REASON, ROLE_HEADER
 from tests.node.test_node import running
 from tests.process.wire import string_schema
 

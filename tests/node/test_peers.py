@@ -27,10 +27,10 @@ from qcore.replica.peers.known_members import KnownMembers
 from qcore.replica.peers.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
 from qcore.transport import wire
-from qcore.transport.codec import Codec
-from qcore.transport.handler import PeerIdentity
-from qcore.transport.pool import PeerPool
-from qcore.transport.server import ServerConnection
+from qcore.transport.codec.codec import Codec
+from qcore.transport.peers.peer_pool import PeerPool
+from qcore.transport.server.handler import PeerIdentity
+from qcore.transport.server.server import ServerConnection
 from qcore.transport.wire import REGISTRY
 
 

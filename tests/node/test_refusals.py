@@ -23,7 +23,7 @@ from qcore.node.runtime.inbox import Inbox
 from qcore.replica.events import ClientRequest, PeerMessageReceived
 from qcore.replica.messages import Forward, ForwardResponse
 from qcore.replica.requests.flow_control import Flow
-from qcore.transport.codec import Codec, Malformed
+from qcore.transport.codec.codec import Codec, Malformed
 from qcore.transport.wire import REGISTRY
 from tests.node.test_node import raw_perform, running
 

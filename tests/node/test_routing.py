@@ -10,7 +10,7 @@ from qcore.errors import RemoteProtocolError
 from qcore.node.api.perform_routing import Route, counted_as, route
 from qcore.node.application import Operation
 from qcore.replica.messages import RequestKind
-from qcore.transport.perform import Consistency, SessionUse, Stale
+from qcore.transport.perform_options import Consistency, SessionUse, Stale
 
 READ = Operation("Read", "read", "query")
 WRITE = Operation("Write", "write", "command")

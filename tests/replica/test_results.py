@@ -28,7 +28,7 @@ from qcore.replica.requests.pending import Request
 from qcore.replica.requests.reads import READ_COST
 from qcore.replica.sessions.session_table import open_request, run_request
 from qcore.transport import wire
-from qcore.transport.codec import Codec, encode_reply
+from qcore.transport.codec.codec import Codec, encode_reply
 from qcore.transport.limits import TransportLimits
 from tests.replica.client_sessions import text_of
 from tests.replica.cluster import Cluster, Host

@@ -25,10 +25,10 @@ from qcore.core.messages import (
 )
 from qcore.errors import RemoteProtocolError, TransportError
 from qcore.transport.address import parse_address
-from qcore.transport.codec import Codec
-from qcore.transport.handler import HttpResponse
+from qcore.transport.codec.codec import Codec
 from qcore.transport.limits import TransportLimits
-from qcore.transport.server import Server, ServerConnection
+from qcore.transport.server.handler import HttpResponse
+from qcore.transport.server.server import Server, ServerConnection
 from qcore.transport.wire import (
     REGISTRY,
     GetMetrics,

@@ -24,7 +24,11 @@ from qcore.errors import (
     TransportError,
 )
 from qcore.transport.address import format_address, parse_address
-from qcore.transport.client import ClientConnection, ConnectionLost, ErrorReply
+from qcore.transport.connection.client_connection import (
+    ClientConnection,
+    ConnectionLost,
+    ErrorReply,
+)
 from qcore.transport.limits import MIB, TransportLimits
 from qcore.transport.reply_errors import error_from_wire, raise_for_error
 from tests.transport.support import (

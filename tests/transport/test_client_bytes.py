@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from qcore.transport import turns as turns_module
 from qcore.transport.limits import MIB, TransportLimits
-from qcore.transport.server import Server, ServerConnection
-from qcore.transport.turns import HEAVY_BYTES, SLICE_S
+from qcore.transport.server import turns as turns_module
+from qcore.transport.server.server import Server, ServerConnection
+from qcore.transport.server.turns import HEAVY_BYTES, SLICE_S
 from tests.transport.support import (
     assert_quiet,
     asynchronous,

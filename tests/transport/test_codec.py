@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from qcore.core.entry import Entry
 from qcore.core.messages import AppendEntries, RequestVote
 from qcore.errors import LocalProtocolError, NotLeader
-from qcore.transport.codec import MAX_ENVELOPES, Codec, Malformed, encode_reply
+from qcore.transport.codec.codec import MAX_ENVELOPES, Codec, Malformed, encode_reply
 from qcore.transport.wire import (
     REGISTRY,
     GetMetrics,

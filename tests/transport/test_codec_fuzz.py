@@ -16,7 +16,7 @@ from qcore.core.messages import (
     PreVote,
     RequestVote,
 )
-from qcore.transport.codec import Malformed
+from qcore.transport.codec.codec import Malformed
 from qcore.transport.wire import (
     ChangeMembership,
     Error,

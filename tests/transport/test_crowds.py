@@ -15,9 +15,9 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from qcore.errors import ConfigError
 from qcore.transport.address import parse_address
-from qcore.transport.client import ClientConnection, ConnectionLost, NotTaken
+from qcore.transport.connection.client_connection import ClientConnection, ConnectionLost, NotTaken
+from qcore.transport.connection.outgoing import ADMIN, GOING_AWAY, IDLE_REASON, ROLE_HEADER
 from qcore.transport.limits import TransportLimits
-from qcore.transport.outgoing import ADMIN, GOING_AWAY, IDLE_REASON, ROLE_HEADER
 from qcore.transport.wire import GetMetricsResponse
 from tests.transport.support import (
     HELLO,

@@ -14,7 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from qcore.errors import TransportError
-from qcore.transport.connection import clip_reason
+from qcore.transport.connection.connection import clip_reason
 from qcore.transport.limits import MIB, TransportLimits
 from qcore.transport.wire import GetMetrics
 from tests.transport.support import (

@@ -9,7 +9,7 @@ import pytest
 
 from qcore.errors import TransportError
 from qcore.transport.address import parse_address
-from qcore.transport.server import Server
+from qcore.transport.server.server import Server
 from tests.transport.support import CODEC, RecordingHandler, asynchronous
 
 

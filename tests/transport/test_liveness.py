@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from qcore.transport.connection.liveness import Liveness
 from qcore.transport.limits import TransportLimits
-from qcore.transport.liveness import Liveness
 
 PROBE_AFTER_S = 0.25
 SILENT_AFTER_S = 1.0

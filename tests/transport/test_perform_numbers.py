@@ -7,7 +7,7 @@ import json
 import pytest
 
 from qcore.node.application import TextPerform
-from qcore.transport.codec import Codec, Malformed
+from qcore.transport.codec.codec import Codec, Malformed
 from qcore.transport.wire import INT_LIMIT
 
 

@@ -24,8 +24,8 @@ from qcore.core.messages import (
 )
 from qcore.transport.address import format_address
 from qcore.transport.limits import TransportLimits
-from qcore.transport.pool import PeerPool, PeerState
-from qcore.transport.server import Server
+from qcore.transport.peers.peer_pool import PeerPool, PeerState
+from qcore.transport.server.server import Server
 from qcore.transport.wire import Error, Hello, RaftVote, unwrap, wrap_request
 from tests.transport.support import (
     CODEC,

@@ -11,7 +11,7 @@ import pytest
 
 from qcore.errors import TransportError
 from qcore.transport.resolver import Resolver
-from qcore.transport.server import Server
+from qcore.transport.server.server import Server
 from tests.transport.support import CODEC, RecordingHandler, asynchronous, until
 
 INFO = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.7", 0))

@@ -18,12 +18,12 @@ from qcore.core.messages import AppendEntries, InstallSnapshot
 from qcore.machines.entity.perform_requests import parse_request
 from qcore.node.application import EntityPerform
 from qcore.replica import messages as replica_messages
-from qcore.transport import diagnosis, scan
-from qcore.transport.codec import Codec, Malformed
-from qcore.transport.connection import BATCH_MESSAGES
+from qcore.transport.codec import diagnosis, frame_bounds
+from qcore.transport.codec.codec import Codec, Malformed
+from qcore.transport.codec.frame_bounds import Excess, FrameBounds, find_excess, head_of
+from qcore.transport.codec.validators import MAX_ENVELOPES, MAX_UNKNOWN_FIELDS
+from qcore.transport.connection.connection import BATCH_MESSAGES
 from qcore.transport.limits import KIB, MIB, TransportLimits, frame_bytes_for
-from qcore.transport.scan import Excess, FrameBounds, find_excess, head_of
-from qcore.transport.schema import MAX_ENVELOPES, MAX_UNKNOWN_FIELDS
 from qcore.transport.wire import REGISTRY, Forward, RaftAppend, RaftSnapshot
 from tests.documents import CHECKOUT
 from tests.process import heavy_frames
@@ -101,7 +101,7 @@ def test_it_counts_what_a_parser_counts(value: JsonValue, way: dict[str, object]
     data = text.encode()
     exact = SlowCounter().count(text)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scan, "_PART_BYTES", 5)  # every place is a border between parts once
+        patch.setattr(frame_bounds, "_PART_BYTES", 5)  # every place is a border between parts once
         assert find_excess(data, exact) is None, "exactly what is allowed"
         for name in _NAMES:
             count = getattr(exact, name)
@@ -126,7 +126,7 @@ def test_a_frame_that_is_too_small_to_be_looked_at_exceeds_nothing(
 @given(st.binary(max_size=200) | st.text(alphabet='"\\[]{},:0 ', max_size=60).map(str.encode))
 def test_nothing_that_is_no_json_makes_it_fail(data: bytes) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scan, "_PART_BYTES", 3)
+        patch.setattr(frame_bounds, "_PART_BYTES", 3)
         find_excess(data, FrameBounds(*[0] * 6))
         find_excess(data, FrameBounds(*[3] * 6))
         head_of(data)

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from qcore.errors import ConfigError, TransportError
 from qcore.transport.limits import TransportLimits
-from qcore.transport.server import Server
+from qcore.transport.server.server import Server
 from qcore.transport.wire import GetMetrics, RaftVote
 from tests.transport.support import (
     CODEC,

@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator
 import pytest
 from websockets.exceptions import ConnectionClosedError
 
-from qcore.transport import turns as turns_module
 from qcore.transport.limits import MIB, TransportLimits
-from qcore.transport.server import Server, ServerConnection
-from qcore.transport.turns import HEAVY_BYTES, SLICE_S, Queue, Turns
+from qcore.transport.server import turns as turns_module
+from qcore.transport.server.server import Server, ServerConnection
+from qcore.transport.server.turns import HEAVY_BYTES, SLICE_S, Queue, Turns
 from qcore.transport.wire import Init
 from tests.transport.support import (
     CODEC,

@@ -21,7 +21,7 @@ from qcore.replica import events
 from qcore.replica.events import ReplicaEvent, Reply
 from qcore.replica.leadership import Leadership
 from qcore.replica.sessions import session_table
-from qcore.transport.server import ServerConnection
+from qcore.transport.server.server import ServerConnection
 from qcore.transport.wire import (
     ActiveVersion,
     AddLearner,

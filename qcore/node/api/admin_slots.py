@@ -5,7 +5,7 @@ from __future__ import annotations
 from qcore.node.config import NodeConfig
 from qcore.replica.requests.flow_control import Flow
 from qcore.replica.requests.state_copies import MAX_COPIES
-from qcore.transport.server import ServerConnection
+from qcore.transport.server.server import ServerConnection
 from qcore.transport.wire import CloseSession, KeepSession, OpenSession, TakeSnapshot
 
 

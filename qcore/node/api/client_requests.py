@@ -40,9 +40,9 @@ from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.replica import Replica
 from qcore.replica.requests.flow_control import Flow
 from qcore.shown import ERROR, cut
-from qcore.transport.codec import encode_reply
-from qcore.transport.perform import Consistency, SessionUse
-from qcore.transport.server import ServerConnection
+from qcore.transport.codec.codec import encode_reply
+from qcore.transport.perform_options import Consistency, SessionUse
+from qcore.transport.server.server import ServerConnection
 from qcore.transport.wire import (
     Error,
     GetMetrics,

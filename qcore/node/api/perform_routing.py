@@ -9,7 +9,7 @@ from qcore.errors import RemoteProtocolError
 from qcore.node.application import Operation
 from qcore.replica.messages import RequestKind
 from qcore.replica.sessions.session_table import run_request
-from qcore.transport.perform import Consistency, SessionUse, Stale
+from qcore.transport.perform_options import Consistency, SessionUse, Stale
 
 _READ_KINDS: Final[dict[str, RequestKind]] = {
     "linearizable": "read",

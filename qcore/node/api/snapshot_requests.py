@@ -17,7 +17,7 @@ from qcore.core.entry import Snapshot
 from qcore.core.raft import RaftCore
 from qcore.errors import Overloaded, QcoreError, Refused, SnapshotGone
 from qcore.replica.events import CopyState, ReplicaEvent, Reply
-from qcore.transport.server import ServerConnection
+from qcore.transport.server.server import ServerConnection
 from qcore.transport.wire import (
     Ok,
     ReadSnapshot,

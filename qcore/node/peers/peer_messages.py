@@ -34,8 +34,8 @@ from qcore.replica.messages import ForwardResponse, PeerMessage, ReadIndexRespon
 from qcore.replica.peers.identity import Introduction
 from qcore.replica.peers.peer_admission import PeerAdmission
 from qcore.replica.requests.forwarded_errors import refusal_of
-from qcore.transport.pool import PeerPool
-from qcore.transport.server import ServerConnection
+from qcore.transport.peers.peer_pool import PeerPool
+from qcore.transport.server.server import ServerConnection
 from qcore.transport.wire import (
     PROTOCOL_VERSION,
     Forward,

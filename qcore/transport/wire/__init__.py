@@ -3,13 +3,29 @@
 Every message carries `id`: chosen by the sender of a request, echoed by its reply. A reply holds
 its result as `Ok` or `Err`; an error's structured form goes into `detail`, beside the text's key.
 
-`REGISTRY` maps the name on the wire to the class, for `qcore.transport.codec.Codec`. An application
+`REGISTRY` maps the name on the wire to the class, for `qcore.transport.codec.codec.Codec`. An application
 adds its own: `Codec({**REGISTRY, "Perform": Perform})`, where `Perform` is a dataclass with an
 `id: str` and whatever fields it wants, validated strictly.
 """
 
 from __future__ import annotations
 
+from qcore.transport.wire.admin import (
+    MAX_TOKEN_LENGTH,
+    ActiveVersion,
+    AddLearner,
+    AddLearnerResponse,
+    ChangeMembership,
+    ChangeMembershipResponse,
+    GetMetrics,
+    GetMetricsResponse,
+    Init,
+    InitResponse,
+    TransferLeader,
+    TransferLeaderResponse,
+    UpgradeMachine,
+    UpgradeMachineResponse,
+)
 from qcore.transport.wire.common import (
     INT_LIMIT,
     MAX_ID_LENGTH,
@@ -29,22 +45,6 @@ from qcore.transport.wire.handshake import (
     Hello,
     HelloReply,
     HelloResponse,
-)
-from qcore.transport.wire.management import (
-    MAX_TOKEN_LENGTH,
-    ActiveVersion,
-    AddLearner,
-    AddLearnerResponse,
-    ChangeMembership,
-    ChangeMembershipResponse,
-    GetMetrics,
-    GetMetricsResponse,
-    Init,
-    InitResponse,
-    TransferLeader,
-    TransferLeaderResponse,
-    UpgradeMachine,
-    UpgradeMachineResponse,
 )
 from qcore.transport.wire.peers import (
     PEER_REQUESTS,

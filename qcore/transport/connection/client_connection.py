@@ -19,17 +19,17 @@ from qcore.errors import (
     RemoteProtocolError,
     TransportError,
 )
-from qcore.transport.limits import TransportLimits
-from qcore.transport.liveness import Liveness
-from qcore.transport.outgoing import (
+from qcore.transport.connection.liveness import Liveness
+from qcore.transport.connection.outgoing import (
     ADMIN,
     GOING_AWAY,
     IDLE_REASON,
     OutgoingConnection,
     open_connection,
 )
+from qcore.transport.connection.running_time import RunningTime
+from qcore.transport.limits import TransportLimits
 from qcore.transport.reply_errors import ErrorReply
-from qcore.transport.running_time import RunningTime
 
 logger = logging.getLogger("qcore.transport")
 

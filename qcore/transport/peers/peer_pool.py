@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from qcore.errors import LocalProtocolError
-from qcore.transport.codec import Codec
+from qcore.transport.codec.codec import Codec
 from qcore.transport.limits import TransportLimits
-from qcore.transport.peer_link import PeerLink, PeerState
+from qcore.transport.peers.peer_link import PeerLink, PeerState
 from qcore.transport.wire import Hello, HelloReply, PeerRequest
 
 logger = logging.getLogger("qcore.transport")

@@ -8,14 +8,14 @@ import logging
 
 from qcore.errors import TransportError
 from qcore.transport.address import format_address
-from qcore.transport.codec import Codec
-from qcore.transport.handler import HttpResponse, PeerIdentity, ServerHandler, ServerStats
+from qcore.transport.codec.codec import Codec
+from qcore.transport.connection.outgoing import GOING_AWAY
 from qcore.transport.limits import TransportLimits
-from qcore.transport.listener import Listener
-from qcore.transport.outgoing import GOING_AWAY
 from qcore.transport.resolver import resolver
-from qcore.transport.server_connection import ServerConnection
-from qcore.transport.turns import Turns
+from qcore.transport.server.handler import HttpResponse, PeerIdentity, ServerHandler, ServerStats
+from qcore.transport.server.listener import Listener
+from qcore.transport.server.server_connection import ServerConnection
+from qcore.transport.server.turns import Turns
 from qcore.transport.wire import PEER_REQUESTS, PEER_RESPONSES, Error, Hello
 
 logger = logging.getLogger("qcore.transport")

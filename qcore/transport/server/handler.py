@@ -9,7 +9,7 @@ from qcore.errors import TransportError
 from qcore.transport.wire import Hello, HelloReply
 
 if TYPE_CHECKING:
-    from qcore.transport.server_connection import ServerConnection
+    from qcore.transport.server.server_connection import ServerConnection
 
 
 @dataclass(slots=True, frozen=True)

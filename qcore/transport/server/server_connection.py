@@ -15,11 +15,11 @@ from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
 from qcore.errors import QcoreError, RemoteProtocolError, TransportError
-from qcore.transport.codec import Malformed
-from qcore.transport.connection import Connection, allocated, library_logger
-from qcore.transport.handler import PeerIdentity
-from qcore.transport.outgoing import ADMIN, GOING_AWAY, IDLE_REASON, PEER, ROLE_HEADER
-from qcore.transport.turns import HEAVY_BYTES
+from qcore.transport.codec.codec import Malformed
+from qcore.transport.connection.connection import Connection, allocated, library_logger
+from qcore.transport.connection.outgoing import ADMIN, GOING_AWAY, IDLE_REASON, PEER, ROLE_HEADER
+from qcore.transport.server.handler import PeerIdentity
+from qcore.transport.server.turns import HEAVY_BYTES
 from qcore.transport.wire import (
     PEER_REQUESTS,
     PEER_RESPONSES,
@@ -32,7 +32,7 @@ from qcore.transport.wire import (
 )
 
 if TYPE_CHECKING:
-    from qcore.transport.server import Server
+    from qcore.transport.server.server import Server
 
 logger = logging.getLogger("qcore.transport")
 

@@ -16,7 +16,7 @@ from websockets.uri import parse_uri
 from qcore.errors import TransportError
 from qcore.shown import cut
 from qcore.transport.address import format_address
-from qcore.transport.connection import Connection, library_logger
+from qcore.transport.connection.connection import Connection, library_logger
 from qcore.transport.limits import TransportLimits
 from qcore.transport.resolver import resolver
 

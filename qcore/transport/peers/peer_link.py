@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 from qcore.errors import ConfigError, RemoteProtocolError, TransportError
 from qcore.shown import LONG, cut
 from qcore.transport.address import parse_address
-from qcore.transport.codec import Malformed
-from qcore.transport.outgoing import PEER, OutgoingConnection, open_connection
+from qcore.transport.codec.codec import Malformed
+from qcore.transport.connection.outgoing import PEER, OutgoingConnection, open_connection
 from qcore.transport.wire import (
     PEER_REQUESTS,
     PROTOCOL_VERSION,
@@ -23,7 +23,7 @@ from qcore.transport.wire import (
 )
 
 if TYPE_CHECKING:
-    from qcore.transport.pool import PeerPool
+    from qcore.transport.peers.peer_pool import PeerPool
 
 logger = logging.getLogger("qcore.transport")
 

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from typing import Final, Protocol
 
-from qcore.transport.connection import BATCH_BYTES
+from qcore.transport.connection.connection import BATCH_BYTES
 
 logger = logging.getLogger("qcore.transport")
 

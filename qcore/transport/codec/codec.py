@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, SchemaSerializer
 
 from qcore.errors import LocalProtocolError, RemoteProtocolError
-from qcore.transport.diagnosis import (
+from qcore.transport.codec.diagnosis import (
     MAX_ERROR_LENGTH,
     TOO_MANY_FAULTS,
     DuplicateScanner,
@@ -22,9 +22,9 @@ from qcore.transport.diagnosis import (
     duplicate_key,
     name_command,
 )
+from qcore.transport.codec.frame_bounds import FrameBounds, find_excess, head_of
+from qcore.transport.codec.validators import MAX_ENVELOPES, TooManyUnknownFields, build_validators
 from qcore.transport.limits import DEFAULT_COMMAND_BYTES
-from qcore.transport.scan import FrameBounds, find_excess, head_of
-from qcore.transport.schema import MAX_ENVELOPES, TooManyUnknownFields, build_validators
 from qcore.transport.wire import Error
 
 _WHITESPACE = b" \t\r\n"

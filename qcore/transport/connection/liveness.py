@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from qcore.transport.running_time import STOOD_STILL_S
+from qcore.transport.connection.running_time import STOOD_STILL_S
 
 #: Fewer bytes than this are taken by the other machine's kernel even if nobody reads them: no sign of life.
 _MUCH_UNTAKEN: Final = 64 * 1024

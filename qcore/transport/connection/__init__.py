@@ -1,0 +1,1 @@
+"""One WebSocket connection: frames, liveness, and the side that opens it."""

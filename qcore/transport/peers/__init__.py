@@ -1,0 +1,1 @@
+"""Persistent connections to the other members."""

@@ -1,0 +1,1 @@
+"""The side that accepts connections, and how it shares the event loop between clients."""
