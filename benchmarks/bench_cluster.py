@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.peer_etcd import drive_etcd, etcd_cluster, find_etcd, leader_of
-from qcore.cli.processes import LocalCluster
+from qcore.cli.demo.processes import LocalCluster
 from qcore.client.ask import Json
 from qcore.client.client import QcoreClient
 from qcore.transport.connection.client_connection import ClientConnection

@@ -30,7 +30,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from qcore.cli.processes import LocalCluster, NodeProcess
+from qcore.cli.demo.processes import LocalCluster, NodeProcess
 from qcore.client.client import Json, QcoreClient
 from qcore.errors import QcoreError
 from qcore.transport.connection.client_connection import ClientConnection

@@ -34,7 +34,7 @@ from benchmarks.pipeline_model import (
     percentile,
     steady,
 )
-from qcore.cli.processes import LocalCluster
+from qcore.cli.demo.processes import LocalCluster
 from qcore.core import RaftConfig
 
 KIB = 1024

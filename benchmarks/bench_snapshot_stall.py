@@ -32,7 +32,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qcore.cli.processes import LocalCluster, NodeProcess, ProcessError, wait_for
+from qcore.cli.demo.processes import LocalCluster, NodeProcess, ProcessError, wait_for
 from qcore.client.client import Json, QcoreClient
 from qcore.errors import QcoreError
 from qcore.transport.connection.client_connection import ClientConnection

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qcore.cli.processes import free_ports
+from qcore.cli.demo.processes import free_ports
 from tests.documents import CHECKOUT, Command
 
 _ADDRESS = re.compile(r"127\.0\.0\.1:(\d+)")

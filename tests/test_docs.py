@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from qcore.analysis.figure import save_run_figure
-from qcore.cli.demo import demo
-from qcore.cli.processes import LocalCluster
+from qcore.cli.demo.demo import demo
+from qcore.cli.demo.processes import LocalCluster
 from qcore.sim import load_scenario, run_scenario
 from tests.documents import (
     CHECKOUT,

@@ -17,13 +17,16 @@ from qcore.shown import escaped
 
 #: group -> (module with a typer `app`, one line of help). The order is the order of `--help`.
 GROUPS: Final[dict[str, tuple[str, str]]] = {
-    "demo": ("qcore.cli.demo", "A simulated partition, then a real cluster that loses its leader."),
+    "demo": (
+        "qcore.cli.demo.demo",
+        "A simulated partition, then a real cluster that loses its leader.",
+    ),
     "node": ("qcore.cli.node", "Run a node."),
-    "cluster": ("qcore.cli.cluster", "Initialise a cluster and look at it."),
-    "member": ("qcore.cli.member", "Show and change who belongs to a cluster."),
-    "leader": ("qcore.cli.leader", "Move the leadership."),
+    "cluster": ("qcore.cli.cluster.cluster", "Initialise a cluster and look at it."),
+    "member": ("qcore.cli.cluster.member", "Show and change who belongs to a cluster."),
+    "leader": ("qcore.cli.cluster.leader", "Move the leadership."),
     "snapshot": (
-        "qcore.cli.snapshot",
+        "qcore.cli.cluster.snapshot",
         "Copy a cluster's state into a file, and check such a file.",
     ),
     "perform": ("qcore.cli.perform", "Send one request to the entity store."),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qcore.cli.limits import LimitsApart, naming_flags, node_limits, with_limits
+from qcore.cli.limit_options import LimitsApart, naming_flags, node_limits, with_limits
 from qcore.cli.options import DEFAULT_ENDPOINT, given_path
 from qcore.errors import ConfigError
 

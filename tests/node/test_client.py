@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from qcore.cli.processes import free_ports
+from qcore.cli.demo.processes import free_ports
 from qcore.client.client import EntityId, QcoreClient
 from qcore.errors import (
     ConfigError,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qcore.cli.health import state_problems
+from qcore.cli.cluster.health import state_problems
 from qcore.node.observability.metrics import Exposition
 from qcore.node.peers.divergence import Comparison, compare, digests_in, expose
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from qcore.cli import cluster as cluster_cli
-from qcore.cli.cluster import Answer
+from qcore.cli.cluster import cluster as cluster_cli
+from qcore.cli.cluster.cluster import Answer
+from qcore.cli.cluster.health import clock_warnings, find_problems, priority_warnings
 from qcore.cli.exits import ExitCode
-from qcore.cli.health import clock_warnings, find_problems, priority_warnings
 from qcore.errors import TransportError
 
 MEMBERS = {"a:1": 1, "b:1": 2}

@@ -12,8 +12,8 @@ from typing import Literal
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from qcore.cli.cluster import begun
-from qcore.cli.member import Unshown
+from qcore.cli.cluster.cluster import begun
+from qcore.cli.cluster.member import Unshown
 from qcore.client.ask import Json
 from qcore.client.client import QcoreClient
 from qcore.errors import ChangeRefused, OutcomeUnknown

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from qcore.cli.cluster.leader import _transferred
+from qcore.cli.cluster.member import Members, Unshown, _then_look
 from qcore.cli.exits import ExitCode, code_of
-from qcore.cli.leader import _transferred
-from qcore.cli.member import Members, Unshown, _then_look
 from qcore.client.client import QcoreClient
 from qcore.errors import NotLeader, OutcomeUnknown, QcoreError, TransferFailed, TransferUnknown
 from qcore.replica.leadership import Leadership

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from qcore.cli.processes import LocalCluster, NodeProcess, ProcessError, wait_for
+from qcore.cli.demo.processes import LocalCluster, NodeProcess, ProcessError, wait_for
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
 from tests.process.load import schema_of_item
 from tests.process.wire import WireClient, read_field, string_schema, write_field

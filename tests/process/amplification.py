@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from qcore.cli.processes import LocalCluster, NodeProcess, ProcessError, wait_for
+from qcore.cli.demo.processes import LocalCluster, NodeProcess, ProcessError, wait_for
 from tests.process.attacker import Attacker, Json
 from tests.process.conftest import initialise
 from tests.process.limited_node import VARIABLE

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-from qcore.cli.processes import NodeProcess
+from qcore.cli.demo.processes import NodeProcess
 from tests.process.amplification import Arena, Attack
 from tests.process.attacker import Json
 from tests.process.entity_requests import field, read, set_schema, update, write

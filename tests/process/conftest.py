@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qcore.cli.processes import LocalCluster
+from qcore.cli.demo.processes import LocalCluster
 from tests.process.wire import WireClient
 
 #: Short enough for quick elections, long enough for two busy cores.

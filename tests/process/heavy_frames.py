@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from qcore.cli.processes import LocalCluster, NodeProcess
+from qcore.cli.demo.processes import LocalCluster, NodeProcess
 from tests.process import entity_requests
 from tests.process.amplification import say
 from tests.process.attacker import Attacker, Json

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qcore.cli.processes import LocalCluster, NodeProcess, wait_for
+from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
 from qcore.client.client import QcoreClient
 from qcore.core.entry import DurableState, Membership
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from qcore.cli.processes import LocalCluster
+from qcore.cli.demo.processes import LocalCluster
 from tests.process.conftest import assert_no_traceback
 from tests.process.membership import begun, wait_configs
 

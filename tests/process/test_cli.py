@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qcore.cli.processes import LocalCluster, free_ports
+from qcore.cli.demo.processes import LocalCluster, free_ports
 from tests.process.conftest import ARGUMENTS, assert_no_traceback
 
 pytestmark = pytest.mark.process

@@ -8,7 +8,7 @@ import time
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from qcore.cli.processes import LocalCluster, wait_for
+from qcore.cli.demo.processes import LocalCluster, wait_for
 from tests.process.load import Load
 from tests.process.membership import on_disk
 from tests.process.wire import WireClient, string_schema

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qcore.cli.processes import LocalCluster, NodeProcess
+from qcore.cli.demo.processes import LocalCluster, NodeProcess
 from qcore.client.client import EntityId, QcoreClient
 from qcore.client.session import ClientSession
 from qcore.errors import OutcomeUnknown

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
 from qcore.cli.main import app
-from qcore.cli.processes import LocalCluster, NodeProcess, wait_for
 from qcore.client.client import QcoreClient
 from qcore.replica.apply.state_digests import DIGEST_INTERVAL
 from tests.process.conftest import ARGUMENTS, assert_no_traceback

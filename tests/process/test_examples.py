@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qcore.cli.processes import LocalCluster, free_ports, wait_for
+from qcore.cli.demo.processes import LocalCluster, free_ports, wait_for
 from tests.process.wire import WireClient, string_schema
 
 pytestmark = pytest.mark.process

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from qcore.cli.demo.processes import LocalCluster, wait_for
 from qcore.cli.main import app
-from qcore.cli.processes import LocalCluster, wait_for
 from tests.documents import CHECKOUT, spans
 from tests.process.conftest import ARGUMENTS, assert_no_traceback
 from tests.process.membership import on_disk

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from qcore.cli.processes import LocalCluster, wait_for
+from qcore.cli.demo.processes import LocalCluster, wait_for
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
 from tests.process.load import Load, increment, schema_of_item
 from tests.process.membership import begun

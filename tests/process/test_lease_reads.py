@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from qcore.cli.processes import LocalCluster, NodeProcess, wait_for
+from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
 from tests.process.conftest import assert_no_traceback
 from tests.process.load import schema_of_item
 from tests.process.membership import begun

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from qcore.cli.processes import LocalCluster, NodeProcess, free_ports, wait_for
+from qcore.cli.demo.processes import LocalCluster, NodeProcess, free_ports, wait_for
 from qcore.node.main import _stop_on_signals
 from qcore.node.observability.logs import NodeLog
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qcore.cli.processes import LocalCluster, NodeProcess, wait_for
+from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
 from tests.process.conftest import assert_no_traceback
 from tests.process.membership import begun, on_disk
 from tests.process.wire import WireClient, string_schema, write_field

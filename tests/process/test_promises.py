@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qcore.cli.processes import LocalCluster, wait_for
+from qcore.cli.demo.processes import LocalCluster, wait_for
 from tests.process.conftest import assert_no_traceback, initialise
 from tests.process.membership import on_disk, start_together
 

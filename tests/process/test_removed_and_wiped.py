@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
 from qcore.cli.main import app
-from qcore.cli.processes import LocalCluster, NodeProcess, wait_for
 from tests.process.conftest import assert_no_traceback
 from tests.process.membership import add_learner, begun, change, configs_of
 from tests.process.wire import WireClient, string_schema

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from qcore.cli.processes import LocalCluster, NodeProcess, wait_for
+from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
 from tests.process.conftest import assert_no_traceback
 from tests.process.load import increment, schema_of_item
 from tests.process.membership import begun

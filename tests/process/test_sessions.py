@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from qcore.cli.processes import LocalCluster, NodeProcess, wait_for
+from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
 from qcore.client.client import QcoreClient
 from qcore.client.session import ClientSession
 from qcore.errors import SessionExpired

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from qcore.cli.demo.processes import NodeProcess, free_ports
 from qcore.cli.main import main
-from qcore.cli.processes import NodeProcess, free_ports
 from qcore.core.entry import DurableState, Membership
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.interface import ApplyContext, StateMachine

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from qcore.cli.processes import LocalCluster, NodeProcess, wait_for
+from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
 from qcore.core.config import RaftConfig
 from qcore.core.log.durable_state import last_index
 from tests.process.conftest import assert_no_traceback

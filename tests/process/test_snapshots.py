@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from qcore.cli.processes import LocalCluster, NodeProcess, wait_for
+from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
 from tests.process.conftest import assert_no_traceback
 from tests.process.load import Load
 from tests.process.membership import add_learner, begun, change

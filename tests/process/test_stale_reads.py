@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from qcore.cli.processes import LocalCluster, NodeProcess, wait_for
+from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
 from tests.process.conftest import assert_no_traceback, initialise
 from tests.process.test_lease_reads import Entity, make_entity, read, value_of
 from tests.process.wire import WireClient, write_field

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from qcore.cli.processes import LocalCluster, NodeProcess, wait_for
+from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
 from qcore.client.client import QcoreClient
 from qcore.client.session import ClientSession
 from qcore.errors import SessionExpired

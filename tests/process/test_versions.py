@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from qcore.cli.processes import LocalCluster, NodeProcess, wait_for
+from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
 from qcore.core.version import LATEST_RULES
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
 from tests.process.wire import WireClient, string_schema

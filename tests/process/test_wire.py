@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from qcore.cli.processes import LocalCluster
+from qcore.cli.demo.processes import LocalCluster
 from tests.process.wire import WireClient, read_field, string_schema, write_field
 
 pytestmark = pytest.mark.process

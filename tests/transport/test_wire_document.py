@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from qcore.cli.processes import LocalCluster
+from qcore.cli.demo.processes import LocalCluster
 from qcore.transport.limits import TransportLimits
 from qcore.transport.wire import PEER_REQUESTS, PEER_RESPONSES, REGISTRY
 from tests.transport.support import CODEC

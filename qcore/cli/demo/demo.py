@@ -95,8 +95,8 @@ def simulated(seed: int, out: Path) -> bool:
 
 def real(config_file: Path) -> bool:
     """Three processes, a topology, writes, kill -9 of the leader, and the account afterwards."""
-    from qcore.cli.demo_load import Writers, count_present
-    from qcore.cli.processes import LocalCluster
+    from qcore.cli.demo.demo_load import Writers, count_present
+    from qcore.cli.demo.processes import LocalCluster
 
     print("2. For real: three processes, WebSocket between them, an SQLite log each")
     arguments = ["--config-file", str(config_file.absolute())]

@@ -21,7 +21,7 @@ from qcore.cli.options import (
 from qcore.errors import ConfigError, QcoreError
 
 if TYPE_CHECKING:
-    from qcore.cli.cluster import Answer
+    from qcore.cli.cluster.cluster import Answer
 
 #: A member that lags by more entries than this is reported. It may still be catching up.
 _MAX_LAG = 10_000
@@ -84,7 +84,7 @@ async def _nodes(endpoints: list[str], timeout_s: float) -> dict[int, str]:
     Raises:
         TransportError: no node answered.
     """
-    from qcore.cli.cluster import ask_all
+    from qcore.cli.cluster.cluster import ask_all
 
     answers = await ask_all(endpoints, timeout_s)
     views = [answer for answer in answers if not isinstance(answer, QcoreError)]
@@ -97,7 +97,7 @@ async def _nodes(endpoints: list[str], timeout_s: float) -> dict[int, str]:
 
 async def _examine(endpoints: list[str], timeout_s: float) -> tuple[list[str], list[str]]:
     """Problems and warnings, one line each."""
-    from qcore.cli.cluster import ask_all
+    from qcore.cli.cluster.cluster import ask_all
 
     nodes = await _nodes(endpoints, timeout_s)
     if not nodes:
@@ -141,7 +141,7 @@ async def _compare(
     Members that have the same digests on record are compared by what they answered. Others (0.1.0, or with too few
     entries for a record) are asked again for a while: they may be seen at one index.
     """
-    from qcore.cli.cluster import ask_all
+    from qcore.cli.cluster.cluster import ask_all
 
     seen: dict[str, dict[int, str]] = {}
     deadline = time.monotonic() + min(timeout_s, _COMPARE_S)
@@ -347,7 +347,7 @@ async def _hashes(endpoints: list[str], timeout_s: float) -> tuple[int | None, d
     record (0.1.0) are asked until there is an index at which all were seen. Without one in time: None, and
     what each said last.
     """
-    from qcore.cli.cluster import ask_all
+    from qcore.cli.cluster.cluster import ask_all
 
     deadline = time.monotonic() + timeout_s
     nodes = await _nodes(endpoints, min(timeout_s, _ANSWER_S))

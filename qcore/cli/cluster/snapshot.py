@@ -94,7 +94,7 @@ def status(
     if output is OutputFormat.json:
         print(json.dumps({**_as_json(file, header), "checksum_ok": True}))
         return
-    from qcore.cli.cluster import aligned
+    from qcore.cli.cluster.cluster import aligned
 
     membership = header.membership
     members = [

@@ -235,7 +235,7 @@ def _run(
 
 
 def _parse(text: str) -> tuple[int, str]:
-    from qcore.cli.cluster import parse_nodes
+    from qcore.cli.cluster.cluster import parse_nodes
 
     pairs = parse_nodes(text, "member")
     if len(pairs) != 1:
@@ -264,7 +264,7 @@ def _show(members: Members, output: OutputFormat) -> None:
         body = {"membership_index": members.index, "joint": members.is_joint, "members": rows}
         print(json.dumps(body))
         return
-    from qcore.cli.cluster import aligned
+    from qcore.cli.cluster.cluster import aligned
 
     lines = [("ID", "ADDRESS", "ROLE", "LEADER", "MATCH", "BEHIND")]
     lines += [

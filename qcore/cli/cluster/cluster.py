@@ -1,4 +1,4 @@
-"""`qcore cluster init` and `qcore cluster status`; `health` and `hash` are in `qcore.cli.health`."""
+"""`qcore cluster init` and `qcore cluster status`; `health` and `hash` are in `qcore.cli.cluster.health`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qcore.cli.cluster.health import hash_, health
 from qcore.cli.exits import ExitCode
-from qcore.cli.health import hash_, health
 from qcore.cli.options import (
     DEFAULT_ENDPOINT,
     EndpointsOption,
@@ -100,7 +100,7 @@ async def begun(
     Raises:
         Unshown: it has begun, and the node did not answer afterwards.
     """
-    from qcore.cli.member import Unshown
+    from qcore.cli.cluster.member import Unshown
 
     await client.init(members, endpoint=endpoint, token=token)
     try:

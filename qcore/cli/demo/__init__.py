@@ -1,0 +1,1 @@
+"""`qcore demo`, and the real processes that it starts."""
