@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.peer_etcd import drive_etcd, etcd_cluster, find_etcd, leader_of
+from benchmarks.support.etcd_cluster import drive_etcd, etcd_cluster, find_etcd, leader_of
 from qcore.cli.demo.processes import LocalCluster
 from qcore.client.ask import Json
 from qcore.client.client import QcoreClient

@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench_pipeline_depth [--real SECONDS] [--json]
 
-The first tables are in simulated time (see `benchmarks.pipeline_model`), so they are the same on every machine:
+The first tables are in simulated time (see `benchmarks.support.pipeline_model`), so they are the same on every machine:
 
 | table | question |
 |---|---|
@@ -25,7 +25,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.bench_cluster import prepare, run_client
-from benchmarks.pipeline_model import (
+from benchmarks.support.pipeline_model import (
     Latencies,
     Load,
     Machine,
@@ -130,7 +130,7 @@ def real(depth: int, seconds: float) -> tuple[float, float, float]:
         LocalCluster(Path(directory), 3, ["--log-level", "warning"], environment) as cluster,
     ):
         for node in cluster.nodes.values():
-            node.program = ("-m", "benchmarks.depth_node")
+            node.program = ("-m", "benchmarks.support.deep_pipeline_node")
         cluster.start()
         entity = asyncio.run(prepare(cluster))
         row = run_client(cluster.wait_leader().address, entity, REAL_CONCURRENCY, seconds)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
 from types import ModuleType
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+from tests.checkout import EXAMPLES
 
 
 def load_example(name: str) -> ModuleType:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qcore.cli.demo.processes import free_ports
-from tests.documents import CHECKOUT, Command
+from tests.checkout import CHECKOUT
+from tests.documents import Command
 
 _ADDRESS = re.compile(r"127\.0\.0\.1:(\d+)")
 _CURL = "import sys, urllib.request as u; print(u.urlopen(sys.argv[-1]).read().decode(), end='')"

@@ -16,8 +16,8 @@ from qcore.analysis.figure import save_run_figure
 from qcore.cli.demo.demo import demo
 from qcore.cli.demo.processes import LocalCluster
 from qcore.sim import load_scenario, run_scenario
+from tests.checkout import CHECKOUT
 from tests.documents import (
-    CHECKOUT,
     CONSOLE,
     DOCUMENTS,
     LANGUAGES,

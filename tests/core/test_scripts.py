@@ -1,4 +1,4 @@
-"""The command scripts in `scripts/`; see `tests.core.script` for the language."""
+"""The command scripts in `scripts/`; see `tests.core.support.script_language` for the language."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.core.script import ScriptError, run_script
+from tests.core.support.script_language import ScriptError, run_script
 
-SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
+SCRIPTS = sorted((Path(__file__).parent / "scripts").rglob("*.txt"))
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

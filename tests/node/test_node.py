@@ -29,7 +29,7 @@ from qcore.storage.interface import Identity, LogStorage
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from qcore.transport.address import Address
 from qcore.transport.limits import TransportLimits
-from tests.process.wire import string_schema
+from tests.process.support.wire_client import string_schema
 
 
 class FaultyDisk:

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).parent.parent.parent
+from tests.checkout import CHECKOUT
+
 HERE = Path(__file__).parent
+#: stem -> path in the checkout, for each module of tests below this directory.
+MODULES = {path.stem: path.relative_to(CHECKOUT) for path in HERE.rglob("test_*.py")}
 TEXT = (CHECKOUT / "docs" / "faults.md").read_text()
 
 #: number -> (guards, tests), as the table has them.
@@ -27,8 +30,8 @@ def names_of_tests(cell: str) -> list[str]:
     for name in re.findall(r"`([^`]+)`", cell):
         if name.endswith(".py"):
             module = name
-        elif (HERE / f"{name}.py").exists():
-            module = f"tests/pitfalls/{name}.py"
+        elif name in MODULES:
+            module = str(MODULES[name])
         elif name.startswith("test_"):
             found.append(f"{module}::{name}")
     return found
@@ -81,7 +84,8 @@ def test_every_guard_exists(number: int) -> None:
 def collected(module: str) -> set[str]:
     """What pytest takes for tests in a module that it looks at, as `path::name`."""
     path = CHECKOUT / module
-    assert path.match("tests/**/test_*.py"), f"pytest does not look at {module}"
+    looked_at = module.startswith("tests/") and path.match("test_*.py")
+    assert looked_at, f"pytest does not look at {module}"
     body = ast.parse(path.read_text()).body
     functions = [part for part in body if isinstance(part, ast.FunctionDef)]
     return {f"{module}::{one.name}" for one in functions if one.name.startswith("test_")}
@@ -89,7 +93,7 @@ def collected(module: str) -> set[str]:
 
 def test_every_named_test_is_collected_and_every_play_is_named() -> None:
     named = {name for names in NAMED.values() for name in names}
-    here = {f"tests/pitfalls/{path.name}" for path in HERE.glob("test_*.py")}
+    here = {str(path) for path in MODULES.values()}
     modules = sorted({name.partition("::")[0] for name in named} | here)
     found = {name for module in modules for name in collected(module)}
     assert named <= found, sorted(named - found)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qcore.cli.demo.processes import LocalCluster
-from tests.process.wire import WireClient
+from tests.process.support.wire_client import WireClient
 
 #: Short enough for quick elections, long enough for two busy cores.
 TIMING = ("--heartbeat-ms", "60", "--election-timeout-min-ms", "300")

@@ -19,7 +19,7 @@ from qcore.storage.interface import LogStorage
 from qcore.storage.sqlite.inspection import first_entries, stored_snapshot, stored_version
 from qcore.storage.sqlite.snapshot_parts import PART_CHARS
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
-from tests.storage.directories import NODE_ID, command, crashed, snapshot, stopped
+from tests.storage.support.directories import NODE_ID, command, crashed, snapshot, stopped
 
 #: Two checkpoints in what `write` does.
 WAL_BYTES: Final = 60_000

@@ -1,0 +1,174 @@
+"""A client with thousands of requests, whose event loop is late: no node is blamed, and nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from qcore.client.ask import Asking
+from qcore.client.client import QcoreClient
+from qcore.client.request_window import LEAST, MOST, Window
+from qcore.errors import NotLeader
+from qcore.transport.connection.client_connection import ClientConnection
+from qcore.transport.connection.running_time import RunningTime
+from tests.client.test_silent_nodes import READ, node
+
+#: Longer than a client waits for a connection while there is another node to ask.
+STANDS_STILL_S = 0.6
+
+
+async def stand_still_in_the_third_turn() -> None:
+    """The attempt to connect has begun then, and is not done."""
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().call_soon(time.sleep, STANDS_STILL_S)
+
+
+def test_a_client_that_stands_still_while_it_connects_blames_no_node() -> None:
+    async def scenario() -> None:
+        async with (
+            node() as first,
+            node() as other,
+            QcoreClient([first.address, other.address]) as client,
+        ):
+            stall = asyncio.ensure_future(stand_still_in_the_third_turn())
+            await asyncio.gather(stall, *(client.perform(READ) for _ in range(2000)))
+            assert first.seen == ["Perform"] * 2000
+            assert other.seen == []
+
+    asyncio.run(scenario())
+
+
+def test_a_client_that_stands_still_while_it_waits_does_not_call_the_outcome_unknown() -> None:
+    async def scenario() -> None:
+        async with node(0.05) as slow:
+            host, port = slow.address.split(":")
+            connection = await ClientConnection.connect(host, int(port))
+            asyncio.get_running_loop().call_soon(time.sleep, STANDS_STILL_S)
+            reply = await connection.request("GetMetrics", timeout_s=STANDS_STILL_S - 0.1)
+            assert reply["response"]
+            await connection.close()
+
+    asyncio.run(scenario())
+
+
+def test_thousands_are_not_repeated_while_there_is_no_leader_and_all_succeed_once_there_is() -> (
+    None
+):
+    async def scenario() -> None:
+        asking = Asking(["a:1"], 20, 5, 1)
+        attempts = 0
+        leads = False
+
+        async def operation() -> None:
+            failures = 0
+
+            async def ask(endpoint: str, left_s: float) -> None:
+                nonlocal attempts, failures, leads
+                attempts += not leads
+                await asyncio.sleep(0)
+                if not leads:
+                    failures += 1
+                    leads = failures == 4
+                    raise NotLeader
+
+            await asking.retried(ask)
+
+        await asyncio.gather(*(operation() for _ in range(2000)))
+        assert attempts < 2 * 2000 + 4 * LEAST, "three times as many without a window"
+
+    asyncio.run(scenario())
+
+
+def test_of_a_pause_between_two_looks_little_counts() -> None:
+    running = RunningTime(0.25)
+    running.begin(100.0)
+    assert running.look(100.25) == 0.25
+    assert running.at(100.375) == 0.375
+    assert running.look(200.25) == 0.5
+    assert running.at(200.5) == 0.75
+    running.begin(300.0)
+    assert running.look(300.25) == 0.75
+
+
+async def turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def test_what_fails_together_halves_the_window_once_and_what_succeeds_opens_it() -> None:
+    async def scenario() -> None:
+        window = Window()
+        deadline = window.begin() + 60
+        for _ in range(1000):
+            assert await window.enter(deadline)
+        assert not window.is_crowded()
+        for _ in range(1000):
+            window.failed(0)
+        assert window.is_crowded()
+        later = [asyncio.ensure_future(window.enter(deadline)) for _ in range(3)]
+        await turns()
+        again = asyncio.ensure_future(window.enter(deadline, again=True))
+        for _ in range(500):
+            await turns()
+            assert not again.done()
+            window.leave()
+        assert not window.is_crowded()
+        window.leave()
+        await turns()
+        assert [each.done() for each in (again, *later)] == [True, False, False, False]
+        window.succeeded()
+        window.leave()
+        await turns()
+        assert [each.done() for each in later] == [True, True, False], "one more than left"
+        window.end()
+        later[2].cancel()
+
+    asyncio.run(scenario())
+
+
+def test_the_window_has_bounds() -> None:
+    async def scenario() -> None:
+        window = Window()
+        deadline = window.begin() + 60
+        window.succeeded()
+        for _ in range(20):
+            window.failed(window.era)
+        for _ in range(LEAST):
+            await window.enter(deadline)
+        waits = asyncio.ensure_future(window.enter(deadline))
+        await turns()
+        assert not waits.done()
+        for _ in range(2 * MOST):
+            window.succeeded()
+        window.leave()
+        for _ in range(MOST - LEAST):
+            await window.enter(deadline)
+        over = asyncio.ensure_future(window.enter(deadline))
+        await turns()
+        assert (waits.done(), over.done()) == (True, False)
+        window.end()
+        over.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_a_place_is_not_lost_by_a_request_that_is_cancelled_while_it_waits() -> None:
+    async def scenario() -> None:
+        window = Window()
+        now = window.begin()
+        for _ in range(MOST):
+            await window.enter(now + 60)
+        early, gone, got, last = (
+            asyncio.ensure_future(window.enter(now + s)) for s in (0.01, 60, 60, 60)
+        )
+        assert not await early
+        gone.cancel()
+        await turns()
+        window.leave()  # `got` has a place now, and is cancelled before it knows
+        got.cancel()
+        await turns()
+        assert got.cancelled()
+        assert await last
+        window.end()
+
+    asyncio.run(scenario())

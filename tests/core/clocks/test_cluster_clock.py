@@ -1,0 +1,426 @@
+"""The cluster clock and time stamps: skewed, jumping and frozen clocks across elections, restarts and snapshots."""
+
+from __future__ import annotations
+
+from itertools import combinations, pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qcore.core import DurableState, Entry, HardState, Membership, RaftConfig
+from qcore.core.clocks.cluster_clock import CLOCK_GRAIN_US, ClusterClock
+from qcore.core.clocks.wall_time import told
+from qcore.core.events import Bootstrap, Propose
+from qcore.core.messages import (
+    AppendEntries,
+    AppendEntriesResponse,
+    InstallSnapshot,
+    RequestVote,
+    RequestVoteResponse,
+)
+from qcore.core.version import ClusterVersion
+from qcore.errors import ConfigError
+from tests.core.support.cluster import Cluster, membership_entry
+from tests.core.support.single_core import THREE, answers, receive, restored
+
+WALL_US = 1_700_000_000_000_000
+SECOND_US = 1_000_000
+YEAR_US = 365 * 86_400 * SECOND_US
+BOUND_US = 1000 * 1000
+VERSION_2 = ClusterVersion(2, "kv", 1)
+
+
+def cluster_of(
+    size: int, config: RaftConfig | None = None, ahead: dict[int, int] | None = None
+) -> Cluster:
+    """A cluster of rules 2 whose wall clocks are that much ahead of the time."""
+    membership = Membership(voters=tuple(range(1, size + 1)))
+    log = [membership_entry(membership), Entry(2, 1, "version", VERSION_2.to_json(), 0)]
+    durable = {
+        node: DurableState(HardState(1, None, 2), None, list(log)) for node in membership.voters
+    }
+    cluster = Cluster(durable, config)
+    for node_id, node in cluster.nodes.items():
+        node.wall_us = WALL_US + (ahead or {}).get(node_id, 0)
+    return cluster
+
+
+def pass_time(cluster: Cluster, microseconds: int) -> None:
+    """True time: every clock goes on, monotonic and wall."""
+    for node in cluster.nodes.values():
+        node.now += microseconds
+        node.wall_us += microseconds
+
+
+def heartbeats(cluster: Cluster, number: int = 3) -> None:
+    for _ in range(number):
+        pass_time(cluster, 50_000)
+        for leader in cluster.leaders():
+            cluster.timeout(leader)
+        cluster.settle()
+
+
+def propose(cluster: Cluster, node_id: int, command: str = "c") -> Entry:
+    cluster.step(node_id, Propose([command], cluster.nodes[node_id].wall_us))
+    cluster.settle()
+    return cluster.core(node_id).log_entries()[-1]
+
+
+# -- the clock alone --------------------------------------------------------------------------------
+
+LIMIT_US = 300_000
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2_000_000), st.integers(0, 2_000_000)), min_size=1, max_size=50
+    )
+)
+def test_a_clock_counts_no_more_than_a_model(steps: list[tuple[int, int]]) -> None:
+    """Each step comes some time after the last, and a quorum was in contact some time before it."""
+    clock = ClusterClock(LIMIT_US)
+    clock.begin(7, 100)
+    now, expected, best, silent_since = 100, 7, 100, 100
+    for elapsed, silence in steps:
+        contact = max(best, now - silence)  # never goes back, and is not later than the last step
+        best = silent_since = contact
+        before, now = now, now + elapsed
+        expected += max(0, min(elapsed, LIMIT_US, silent_since + LIMIT_US - before))
+        value = clock.value_us
+        clock.advance(now, lambda contact=contact: contact)  # type: ignore[misc] # bound for the loop
+        assert value <= clock.value_us <= expected
+        assert clock.value_us - value <= min(elapsed, LIMIT_US)
+        assert clock.at == now
+
+
+def test_a_clock_says_when_it_will_reach_a_value() -> None:
+    clock = ClusterClock(LIMIT_US)
+    clock.begin(1000, 50)
+    assert clock.reaches(9000) == 8050
+    assert clock.reaches(900) == 50, "it has passed that already"
+    assert clock.reaches(1400) == 50 + CLOCK_GRAIN_US, "not before it is next looked at"
+    clock.advance(1150, lambda: 1150)
+    assert clock.reaches(9000) == 8050
+
+
+# -- the clock in the log ---------------------------------------------------------------------------
+
+node_ids = st.integers(1, 3)
+trouble = st.one_of(
+    st.tuples(st.just("pass"), st.integers(1, 2_000_000)),
+    st.tuples(st.just("beat"), st.integers(1, 20)),
+    st.tuples(st.just("propose"), node_ids),
+    st.tuples(st.just("elect"), node_ids),
+    st.tuples(st.just("restart"), node_ids),
+    st.tuples(st.just("isolate"), node_ids),
+    st.tuples(st.just("heal"), st.just(0)),
+    st.tuples(st.just("snapshot"), node_ids),
+    st.tuples(st.just("freeze"), node_ids),
+    st.tuples(st.just("hurry"), node_ids),
+    st.tuples(st.just("jump"), st.integers(-50 * YEAR_US, 50 * YEAR_US)),
+)
+
+
+class Watch:
+    """Plays trouble on three servers and holds what the log says to what the true time allows.
+
+    Clocks run at full, double or no speed; `led_us` is the most that leaders' clocks can have counted.
+    """
+
+    def __init__(self, config: RaftConfig) -> None:
+        self.cluster = cluster_of(3, config)
+        self.speed = dict.fromkeys(self.cluster.nodes, 1)
+        self.led_us = 0
+
+    def pass_time(self, microseconds: int) -> None:
+        cluster = self.cluster
+        led = [self.speed[leader] for leader in cluster.leaders()]
+        self.led_us += max(led, default=0) * microseconds
+        for node_id, node in cluster.nodes.items():
+            node.now += self.speed[node_id] * microseconds
+            node.wall_us = max(1, node.wall_us + self.speed[node_id] * microseconds)
+
+    def play(self, what: str, value: int) -> None:
+        cluster = self.cluster
+        match what:
+            case "pass":
+                self.pass_time(value)
+            case "beat":
+                for _ in range(value):
+                    self.pass_time(50_000)
+                    for leader in cluster.leaders():
+                        cluster.timeout_now(leader)
+                    cluster.settle()
+            case "propose":
+                if cluster.core(value).role == "leader":
+                    propose(cluster, value)
+            case "elect":
+                self.pass_time(700_000)
+                cluster.campaign(value)
+                cluster.settle()
+            case "restart":
+                cluster.crash(value, survive=1)
+                cluster.restart(value)
+            case "isolate":
+                cluster.isolate(value)
+            case "heal":
+                cluster.cut.clear()
+            case "snapshot":
+                cluster.take_snapshot(value)
+                cluster.settle()
+            case "freeze":
+                self.speed[value] = 0 if self.speed[value] else 1
+            case "hurry":
+                self.speed[value] = 2
+            case "jump":
+                node = cluster.nodes[abs(value) % 3 + 1]
+                node.wall_us = max(1, node.wall_us + value)
+
+    def check(self) -> None:
+        for node in self.cluster.nodes.values():
+            snapshot = node.durable.snapshot
+            entries = node.up.log_entries()
+            clocks = [entry.clock_us for entry in entries if entry.index > 2]
+            times = [entry.time_us for entry in entries if entry.index > 2]
+            first = entries[0].index if entries else 0
+            if snapshot is not None and first == snapshot.meta.last_included_index + 1:
+                clocks.insert(0, snapshot.meta.last_included_clock_us)
+                times.insert(0, snapshot.meta.last_included_time_us)
+            assert all(a <= b for a, b in pairwise(clocks)), "the clock went back"
+            assert all(a <= b for a, b in pairwise(times)), "log time went back"
+            assert all(entry.clock_us >= 1 for entry in entries if entry.index > 2)
+            assert node.up.last_clock_us <= self.led_us + 1, "more than leaders' time"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.booleans(), st.lists(trouble, min_size=5, max_size=40))
+def test_the_clock_in_the_log_never_goes_back_nor_counts_more_than_leaders_led(
+    check_quorum: bool, steps: list[tuple[str, int]]
+) -> None:
+    watch = Watch(RaftConfig(1, check_quorum=check_quorum))
+    watch.play("elect", 1)
+    for what, value in steps:
+        watch.play(what, value)
+        watch.check()
+
+
+def test_a_new_leader_goes_on_from_the_log_and_only_its_own_time_counts() -> None:
+    cluster = cluster_of(3)
+    cluster.elect(1)
+    assert propose(cluster, 1).clock_us == 1, "an entry of rules 2 never carries 0"
+    heartbeats(cluster, 20)
+    assert propose(cluster, 1).clock_us == 20 * 50_000
+    pass_time(cluster, 3600 * SECOND_US)
+    cluster.elect(2)
+    assert propose(cluster, 2).clock_us == 20 * 50_000
+
+
+def test_under_rules_1_entries_carry_no_clock_and_it_begins_with_the_raise() -> None:
+    cluster = Cluster.of(3)
+    cluster.elect(1)
+    heartbeats(cluster, 10)
+    assert propose(cluster, 1).clock_us == 0
+    cluster.step(1, Propose([VERSION_2.to_json()], 5, ["version"]))
+    cluster.settle()
+    assert cluster.core(1).log_entries()[-1].clock_us == 0, "appended under the old rules"
+    assert propose(cluster, 1).clock_us == 1, "what passed under the old rules does not count"
+    heartbeats(cluster, 10)
+    assert propose(cluster, 1).clock_us == 500_000
+
+
+def test_a_snapshot_carries_the_clock_to_a_follower_that_leads_next() -> None:
+    cluster = cluster_of(3)
+    cluster.isolate(3)
+    cluster.elect(1)
+    heartbeats(cluster, 20)
+    clock_us = propose(cluster, 1).clock_us
+    cluster.take_snapshot(1)
+    cluster.settle()
+    cluster.cut.clear()
+    heartbeats(cluster, 20)
+    assert cluster.core(3).snapshot is not None
+    assert cluster.core(3).last_clock_us == clock_us
+    cluster.elect(3)
+    assert cluster.core(3).log_entries()[-1].clock_us == clock_us
+
+
+# -- time stamps ------------------------------------------------------------------------------------
+
+
+def quorum_bounds(clocks: dict[int, int], size: int) -> tuple[int, int]:
+    """Low and high by brute force: over all majorities of the voters whose clocks are known."""
+    majorities = list(combinations(clocks.values(), size // 2 + 1))
+    return max(min(some) for some in majorities), min(max(some) for some in majorities)
+
+
+offsets = st.one_of(
+    st.integers(-3 * BOUND_US, 3 * BOUND_US), st.integers(-50 * YEAR_US, 50 * YEAR_US)
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from([1, 2, 3, 4, 5]), st.data())
+def test_a_stamp_lies_within_the_bound_of_a_quorums_clocks(size: int, data: st.DataObject) -> None:
+    """Clocks are wrong, some voters are down, and the leader's clock is set once it leads."""
+    ahead = {node: data.draw(offsets) for node in range(1, size + 1)}
+    down = data.draw(st.integers(0, (size - 1) // 2))
+    cluster = cluster_of(size, ahead=ahead)
+    for node in range(size - down + 1, size + 1):
+        cluster.isolate(node)
+    cluster.elect(1)
+    last = cluster.core(1).log_entries()[-1].time_us
+    for _ in range(data.draw(st.integers(1, 3))):
+        heartbeats(cluster)
+        cluster.nodes[1].wall_us = max(1, cluster.nodes[1].wall_us + data.draw(offsets))
+        known = {node: cluster.nodes[node].wall_us for node in range(1, size - down + 1)}
+        low, high = quorum_bounds(known, size)
+        stamped = propose(cluster, 1).time_us
+        assert stamped >= last
+        assert stamped == last or low - BOUND_US <= stamped <= high + BOUND_US
+        if low - BOUND_US <= known[1] <= low + BOUND_US:
+            assert stamped == max(last, known[1]), "a good clock is left as it is"
+        status = cluster.core(1).status()
+        assert status.wall_skew_us is not None
+        if known[1] > low:
+            assert status.wall_skew_us == known[1] - low
+        ahead_us = stamped - high
+        assert (status.log_time_ahead_us or 0) == (ahead_us if ahead_us > BOUND_US else 0)
+        last = stamped
+
+
+def test_the_votes_tell_the_first_leader_of_new_servers_the_time() -> None:
+    """The node that is initialised is 50 years ahead; the others hold nothing that names the rules."""
+    cluster = Cluster({node: DurableState() for node in THREE.voters})
+    for node_id, node in cluster.nodes.items():
+        node.wall_us = WALL_US + (50 * YEAR_US if node_id == 1 else 0)
+    cluster.step(1, Bootstrap(THREE, cluster.nodes[1].wall_us, VERSION_2))
+    cluster.settle()
+    assert cluster.core(1).role == "leader"
+    assert [entry.time_us for entry in cluster.core(1).log_entries()[:2]] == [0, 0]
+    assert cluster.core(1).log_entries()[2].time_us == WALL_US + BOUND_US
+    assert propose(cluster, 1).time_us == WALL_US + BOUND_US
+    assert cluster.core(1).status().wall_skew_us == 50 * YEAR_US
+
+
+def test_a_cluster_of_one_has_its_own_time() -> None:
+    cluster = Cluster({1: DurableState()})
+    cluster.nodes[1].wall_us = WALL_US
+    cluster.step(1, Bootstrap(Membership(voters=(1,)), WALL_US, VERSION_2))
+    cluster.settle()
+    assert {entry.time_us for entry in cluster.core(1).log_entries()} == {WALL_US}
+    cluster.nodes[1].wall_us += YEAR_US
+    assert propose(cluster, 1).time_us == WALL_US + YEAR_US
+
+
+def test_clocks_that_are_not_told_yet_stretch_no_stamp() -> None:
+    """The rules were raised in this term, and nobody answered since; the leader's clock jumps a year ahead."""
+    cluster = Cluster.of(3)
+    for node in cluster.nodes.values():
+        node.wall_us = WALL_US
+    cluster.elect(1)
+    raised_at = WALL_US
+    cluster.step(1, Propose([VERSION_2.to_json()], raised_at, ["version"]))
+    pass_time(cluster, 10_000)
+    cluster.nodes[1].wall_us += YEAR_US
+    cluster.step(1, Propose(["c"], cluster.nodes[1].wall_us))
+    assert cluster.core(1).log_entries()[-1].time_us == raised_at + 10_000
+    assert cluster.core(1).status().wall_skew_us is None
+    cluster.settle()
+    heartbeats(cluster)
+    assert cluster.core(1).status().wall_skew_us == YEAR_US
+
+
+def test_log_time_that_a_wrong_clock_left_behind_is_told() -> None:
+    """Left by 0.1.0. Time stamps stand still, and the status says by how much they are ahead."""
+    log = [
+        membership_entry(THREE),
+        Entry(2, 1, "command", "c", WALL_US + YEAR_US),
+        Entry(3, 1, "version", VERSION_2.to_json(), WALL_US + YEAR_US),
+    ]
+    durable = {node: DurableState(HardState(1, None, 3), None, list(log)) for node in THREE.voters}
+    cluster = Cluster(durable)
+    for node in cluster.nodes.values():
+        node.wall_us = WALL_US
+    cluster.elect(1)
+    assert propose(cluster, 1).time_us == WALL_US + YEAR_US
+    status = cluster.core(1).status()
+    assert status.log_time_ahead_us == YEAR_US
+    assert status.wall_skew_us == 0
+
+
+def test_a_joint_configuration_needs_both_majorities() -> None:
+    """The incoming voters' clocks are right, the outgoing ones' an hour behind: neither majority is passed over."""
+    hour = 3600 * SECOND_US
+    joint = Membership(voters=(1, 2, 3), voters_outgoing=(1, 4, 5))
+    log = [membership_entry(joint), Entry(2, 1, "version", VERSION_2.to_json(), 0)]
+    durable = {node: DurableState(HardState(1, None, 2), None, list(log)) for node in range(1, 6)}
+    cluster = Cluster(durable)
+    for node_id, node in cluster.nodes.items():
+        node.wall_us = WALL_US - (hour if node_id > 3 else 0)
+    cluster.advance(1000)
+    cluster.campaign(1)
+    cluster.settle()
+    assert cluster.core(1).role == "leader"
+    assert cluster.core(1).log_entries()[2].time_us == WALL_US - hour + BOUND_US
+
+
+# -- what is told to whom ---------------------------------------------------------------------------
+
+
+def old_requests() -> list[AppendEntries | InstallSnapshot | RequestVote]:
+    return [
+        AppendEntries(1, 2, 1, 1, 1, []),
+        InstallSnapshot(1, 2, 1, 1, 0, THREE, 0, 0, 0, ""),
+        RequestVote(1, 2, 1, 1),
+    ]
+
+
+def new_requests() -> list[AppendEntries | InstallSnapshot | RequestVote]:
+    return [
+        AppendEntries(1, 2, 1, 1, 1, [], is_current=True),
+        AppendEntries(1, 2, 1, 1, 1, [], echo_us=1),
+        AppendEntries(1, 2, 1, 1, 1, [], confirmed_ago_us=1),
+        InstallSnapshot(1, 2, 1, 1, 0, THREE, 0, 0, 0, "", version=VERSION_2),
+        RequestVote(1, 2, 1, 1, rules=2),
+    ]
+
+
+def test_a_server_of_rules_1_tells_its_clock_only_to_those_who_understand_it() -> None:
+    server = restored()._server
+    server.wall_us = WALL_US
+    assert [told(server, request) for request in old_requests()] == [0] * 3
+    assert [told(server, request) for request in new_requests()] == [WALL_US] * 5
+    server.rules = 2
+    assert [told(server, request) for request in old_requests()] == [WALL_US] * 3
+
+
+def test_answers_and_votes_carry_the_clock() -> None:
+    core = restored()
+    core._server.rules = 2
+    core._server.wall_us = WALL_US
+    (answer,) = answers(receive(core, 2, AppendEntries(1, 2, 1, 1, 1, [])), AppendEntriesResponse)
+    assert answer.wall_us == WALL_US
+    vote = RequestVote(9, 3, 5, 5, leadership_transfer=True)
+    (granted,) = answers(receive(core, 3, vote), RequestVoteResponse)
+    assert granted.vote_granted
+    assert granted.wall_us == WALL_US
+
+
+def test_a_candidate_of_rules_1_asks_as_0_1_0_did() -> None:
+    cluster = Cluster.of(3)
+    cluster.advance(1000)
+    cluster.campaign(1)
+    cluster.persist(1)
+    while not any(isinstance(sent.message, RequestVote) for sent in cluster.network):
+        cluster.persist(2)
+        cluster.persist(3)
+        cluster.deliver()
+        cluster.persist(1)
+    (first, *_) = [s.message for s in cluster.network if isinstance(s.message, RequestVote)]
+    assert first.rules == 0
+
+
+def test_a_bound_below_one_is_refused() -> None:
+    with pytest.raises(ConfigError, match="max_wall_skew_ms is 0; it must be at least 1"):
+        RaftConfig(1, max_wall_skew_ms=0)

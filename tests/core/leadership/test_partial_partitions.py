@@ -1,0 +1,122 @@
+"""Liveness with PreVote and CheckQuorum while links are down in part or in one direction (P10, P16)."""
+
+from __future__ import annotations
+
+import random
+from itertools import combinations
+
+import pytest
+
+from qcore.core import RaftConfig, Safeguards
+from tests.core.support.cluster import Cluster
+from tests.core.support.random_walk import Walk
+from tests.core.support.timed_cluster import run_for
+
+
+def both(*pairs: tuple[int, int]) -> set[tuple[int, int]]:
+    """These links, in both directions."""
+    return {link for a, b in pairs for link in ((a, b), (b, a))}
+
+
+def running(size: int, leader: int, *, check_quorum: bool = True) -> Cluster:
+    config = RaftConfig(node_id=1, check_quorum=check_quorum)
+    cluster = Cluster.of(size, config)
+    cluster.elect(leader)
+    run_for(cluster, 100, propose_every_ms=10**6)
+    return cluster
+
+
+def test_p16_a_chain_of_three_keeps_its_leader() -> None:
+    """1-2 and 1-3 are linked, 2-3 are not, and 2 leads."""
+    cluster = running(3, 2)
+    cluster.cut = both((2, 3))
+    course = run_for(cluster, 20_000)
+    assert (course.changes, cluster.leaders()) == (0, [2])
+    assert course.committed > 900
+
+
+def test_p16_a_chain_of_three_without_pre_vote_and_check_quorum_deposes_its_leader() -> None:
+    """That the scenario bites: in the basic protocol the end that hears no leader deposes it.
+
+    The no-op makes the log of the middle fresher than the ends', so the middle wins in time; a core
+    without it goes on for ever.
+    """
+    safeguards = Safeguards(noop_on_election=False)
+    for rule, least in ((Safeguards(), 1), (safeguards, 20)):
+        config = RaftConfig(node_id=1, pre_vote=False, check_quorum=False, safeguards=rule)
+        cluster = Cluster.of(3, config)
+        cluster.elect(2)
+        cluster.cut = both((2, 3))
+        assert run_for(cluster, 20_000, propose_every_ms=10**6).changes >= least
+
+
+def test_p16_a_follower_that_can_only_send_disturbs_nobody() -> None:
+    cluster = running(5, 1)
+    term = cluster.core(1).term
+    cluster.cut = {(peer, 5) for peer in range(1, 5)}
+    course = run_for(cluster, 20_000)
+    assert (course.changes, course.highest_term) == (0, term)
+
+
+def test_a_leader_that_can_only_send_is_replaced() -> None:
+    cluster = running(5, 1)
+    cluster.cut = {(peer, 1) for peer in range(2, 6)}
+    assert run_for(cluster, 1500).changes == 1
+    course = run_for(cluster, 20_000)
+    assert course.changes == 0
+    assert course.committed > 900
+    assert 1 not in cluster.leaders()
+
+
+def test_a_leader_that_can_only_receive_is_replaced() -> None:
+    cluster = running(5, 1)
+    cluster.cut = {(1, peer) for peer in range(2, 6)}
+    assert run_for(cluster, 1500).changes == 1
+    assert run_for(cluster, 20_000).changes == 0
+    assert 1 not in cluster.leaders()
+
+
+@pytest.mark.parametrize("check_quorum", [True, False])
+def test_p10_a_minority_leader_does_not_block_a_connected_majority(check_quorum: bool) -> None:
+    """2, 3 and the bridge 4 are fully linked; the leader 1 sees the bridge only.
+
+    Without CheckQuorum it does: the bridge follows the leader, whose uncommitted entries make its log
+    fresher than those of 2 and 3, so that they cannot win and the bridge does not try.
+    """
+    cluster = running(4, 1, check_quorum=check_quorum)
+    cluster.cut = both((1, 2), (1, 3))
+    run_for(cluster, 1500)
+    course = run_for(cluster, 10_000)
+    assert course.changes <= 1
+    assert course.committed > 400 if check_quorum else course.committed == 0
+
+
+def test_a_rejoining_server_with_a_higher_term_costs_one_election() -> None:
+    """It cannot be led before the others have its term; then there is peace."""
+    cluster = running(3, 1)
+    cluster.nodes[3].durable.hard_state.term = 40
+    cluster.crash(3)
+    cluster.restart(3)
+    assert run_for(cluster, 2000).changes == 1
+    course = run_for(cluster, 10_000)
+    assert (course.changes, course.highest_term) == (0, 41)
+
+
+@pytest.mark.parametrize("first", range(0, 120, 30))
+def test_a_fully_linked_majority_always_elects_a_leader_that_lasts(first: int) -> None:
+    """Whatever happened before and whatever the other links do, as long as they do not change."""
+    for seed in range(first, first + 30):
+        walk = Walk(seed, pre_vote=True, check_quorum=True, size=3 + 2 * (seed % 2))
+        walk.run(400)
+        cluster, rng = walk.cluster, random.Random(seed)
+        for node in cluster.nodes.values():
+            if node.core is None:
+                cluster.restart(node.node_id)
+        voters = list(cluster.nodes)
+        linked = both(*combinations(rng.sample(voters, len(voters) // 2 + 1), 2))
+        links = both(*combinations(voters, 2))
+        cluster.cut = {link for link in sorted(links - linked) if rng.random() < 0.6}
+        run_for(cluster, 4000)
+        course = run_for(cluster, 3000)
+        assert course.committed > 100, (seed, cluster.cut)
+        assert course.changes <= 1, (seed, cluster.cut)

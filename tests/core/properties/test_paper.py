@@ -1,0 +1,413 @@
+"""What the Raft paper and the dissertation say, section by section, as tests named after the sections."""
+
+from __future__ import annotations
+
+import pytest
+
+from qcore.core import Entry, Membership, RaftConfig
+from qcore.core.effects import (
+    AppendLog,
+    Apply,
+    Effect,
+    ProposalRefused,
+    ReadReady,
+    ReadRefused,
+    RestoreMachine,
+    RoleChanged,
+    SaveHardState,
+    Send,
+    StoreSnapshot,
+)
+from qcore.core.events import Bootstrap, Propose, ReadRequested, Tick, WriteDurable
+from qcore.core.messages import (
+    AppendEntries,
+    AppendEntriesResponse,
+    PreVote,
+    PreVoteResponse,
+    RequestVote,
+    RequestVoteResponse,
+)
+from tests.core.support.cluster import Cluster, Envelope, started, whole_snapshot
+from tests.core.support.single_core import (
+    LATER,
+    THREE,
+    answers,
+    become,
+    entries,
+    follow,
+    make_durable,
+    only,
+    pristine,
+    receive,
+    restored,
+)
+
+BASIC = RaftConfig(node_id=1, pre_vote=False, check_quorum=False)
+ROLES = ["follower", "pre_candidate", "candidate", "leader"]
+
+
+# -- figure 2 ------------------------------------------------------------------------------------
+
+
+def test_figure_2_persistent_state_is_saved_before_responding() -> None:
+    effects = receive(restored(), 2, RequestVote(2, 2, 1, 1))
+    save = [effect for effect in effects if isinstance(effect, SaveHardState)][-1]
+    assert (save.hard_state.term, save.hard_state.voted_for) == (2, 2)
+    assert only(effects, Send).after == save.write_id
+
+
+def test_figure_2_persistent_state_survives_a_restart() -> None:
+    cluster = Cluster.of(3)
+    cluster.elect(1)
+    cluster.propose(1, "x")
+    cluster.settle()
+    before = cluster.core(2).status()
+    cluster.crash(2)
+    cluster.restart(2)
+    after = cluster.core(2).status()
+    kept = ("term", "voted_for", "last_log_index", "last_log_term")
+    assert [getattr(after, name) for name in kept] == [getattr(before, name) for name in kept]
+    assert after.leader_id is None
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_figure_2_all_servers_apply_what_is_committed_in_order(role: str) -> None:
+    core = become(restored(), role)
+    term = core.term + 1
+    first = receive(core, 2, AppendEntries(term, 2, 1, 1, 1, entries(2, term, term)))
+    second = receive(core, 2, AppendEntries(term, 2, 3, term, 3, []))
+    applied = [
+        e.index for f in (first, second) for a in f if isinstance(a, Apply) for e in a.entries
+    ]
+    assert applied == [1, 2, 3]
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(
+    "message",
+    [
+        AppendEntries(9, 2, 0, 0, 0, []),
+        AppendEntriesResponse(9, True, 0, 0, 0, 0),
+        RequestVoteResponse(9, False),
+        PreVoteResponse(9, 2, False),
+        whole_snapshot(9, 2, 9, 9, THREE, "0:0"),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_figure_2_all_servers_adopt_a_higher_term_and_follow(
+    role: str, message: AppendEntries | AppendEntriesResponse
+) -> None:
+    core = become(restored(), role)
+    effects = receive(core, 2, message)
+    assert (core.status().role, core.term) == ("follower", 9)
+    assert any(isinstance(effect, SaveHardState) for effect in effects)
+
+
+def test_figure_2_a_follower_that_hears_nothing_becomes_a_candidate() -> None:
+    core = restored(config=BASIC)
+    effects = core.step(Tick(), core.next_deadline())
+    assert only(effects, RoleChanged) == RoleChanged("candidate", 2, None)
+    save = only(effects, SaveHardState)
+    assert (save.hard_state.term, save.hard_state.voted_for) == (2, 1)
+    requests = [e for e in effects if isinstance(e, Send)]
+    assert [send.to for send in requests] == [2, 3]
+    assert all(send.message == RequestVote(2, 1, 1, 1) for send in requests)
+    assert all(send.after == save.write_id for send in requests)
+
+
+def test_figure_2_a_candidate_whose_timeout_passes_starts_a_new_election() -> None:
+    core = restored(config=BASIC)
+    core.step(Tick(), core.next_deadline())
+    core.step(Tick(), core.next_deadline())
+    assert (core.role, core.term) == ("candidate", 3)
+
+
+def test_figure_2_a_leader_asserts_itself_at_once_and_repeatedly() -> None:
+    core = become(restored(), "candidate")
+    effects = receive(core, 2, RequestVoteResponse(core.term, True))
+    assert len(answers(effects, AppendEntries)) == 2
+    effects = core.step(Tick(), core.next_deadline())
+    assert len(answers(effects, AppendEntries)) == 2
+
+
+def test_figure_2_a_leader_appends_what_clients_propose_and_others_refuse() -> None:
+    leader = become(restored(), "leader")
+    effects = leader.step(Propose(["x"], 7), LATER)
+    (entry,) = only(effects, AppendLog).entries
+    assert (entry.term, entry.kind, entry.data, entry.time_us) == (leader.term, "command", "x", 7)
+    for role in ("follower", "pre_candidate", "candidate"):
+        core = become(restored(), role)
+        assert core.step(Propose(["x"], 7), LATER) == [ProposalRefused("not_leader")]
+
+
+# -- 5.1 to 5.5 ----------------------------------------------------------------------------------
+
+
+def test_5_1_terms_only_grow_and_requests_of_old_terms_are_refused() -> None:
+    core = restored((1, 4), term=4)
+    effects = receive(core, 2, RequestVote(3, 2, 9, 9))
+    assert answers(effects, RequestVoteResponse) == [RequestVoteResponse(4, False)]
+    effects = receive(core, 2, AppendEntries(3, 2, 0, 0, 0, []))
+    assert not answers(effects, AppendEntriesResponse)[0].success
+    assert core.term == 4
+
+
+def test_5_2_each_server_votes_once_a_term_first_come_first_served() -> None:
+    core = restored()
+    first = receive(core, 3, RequestVote(2, 3, 1, 1))
+    second = receive(core, 2, RequestVote(2, 2, 9, 9))
+    assert answers(first, RequestVoteResponse)[0].vote_granted
+    assert not answers(second, RequestVoteResponse)[0].vote_granted
+
+
+def test_5_2_split_votes_are_resolved_by_random_timeouts() -> None:
+    """Two candidates of one term; nobody wins; the one that times out first wins the next term."""
+    cluster = Cluster.of(4, RaftConfig(node_id=1, pre_vote=False))
+    cluster.campaign(1)
+    cluster.campaign(2)
+    for node in (1, 2):
+        cluster.persist(node)
+    cluster.network = [e for e in cluster.network if (e.source, e.to) in {(1, 3), (2, 4)}]
+    cluster.settle()
+    assert cluster.leaders() == []
+    deadlines = {node.node_id: node.up.next_deadline() for node in cluster.alive()}
+    assert len(set(deadlines.values())) == 4
+    first = min(deadlines, key=lambda node: deadlines[node])
+    cluster.timeout(first)
+    cluster.settle()
+    assert cluster.leaders() == [first]
+
+
+def test_5_3_an_entry_is_committed_once_a_majority_holds_it() -> None:
+    cluster = Cluster.of(5)
+    cluster.elect(1)
+    cluster.isolate(4)
+    cluster.isolate(5)
+    cluster.propose(1, "x")
+    cluster.settle()
+    assert cluster.core(1).commit == 3
+    cluster.isolate(3)
+    cluster.propose(1, "y")
+    cluster.settle()
+    assert cluster.core(1).commit == 3
+
+
+def test_5_3_an_append_is_refused_unless_the_previous_entry_matches() -> None:
+    core = restored((1, 1, 2))
+    effects = receive(core, 2, AppendEntries(4, 2, 3, 3, 0, []))
+    assert not answers(effects, AppendEntriesResponse)[0].success
+    assert core.status().last_log_index == 3  # nothing goes before the leader proves a conflict
+
+
+def test_5_3_a_whole_conflicting_term_is_skipped_with_each_refusal() -> None:
+    """A thousand entries of one wrong term cost one probe, not a thousand."""
+    wrong, right = [1] + [2] * 1000, [1] + [3] * 1000
+    logs = {1: wrong, 2: right, 3: right}
+    cluster = RefusalCounter({node: started(THREE, terms, 3) for node, terms in logs.items()})
+    cluster.elect(2)
+    assert 1 <= cluster.refusals <= 2
+    assert cluster.core(1).log_entries() == cluster.core(2).log_entries()
+
+
+class RefusalCounter(Cluster):
+    """Counts refused appends."""
+
+    refusals = 0
+
+    def hand_over(self, envelope: Envelope) -> list[Effect]:
+        message = envelope.message
+        self.refusals += isinstance(message, AppendEntriesResponse) and not message.success
+        return super().hand_over(envelope)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "granted"),
+    [((3, 2), True), ((4, 2), True), ((1, 3), True), ((2, 2), False), ((9, 1), False)],
+)
+def test_5_4_1_only_a_candidate_with_an_up_to_date_log_gets_the_vote(
+    candidate: tuple[int, int], granted: bool
+) -> None:
+    effects = receive(restored((1, 1, 2)), 2, RequestVote(5, 2, *candidate))
+    assert answers(effects, RequestVoteResponse)[0].vote_granted == granted
+
+
+def test_5_4_2_entries_of_older_terms_are_committed_only_along_with_an_own_one() -> None:
+    core = become(restored((1, 2, 2)), "leader")
+    term = core.term
+    assert core.log_entries()[-1].term == term  # entry 4, the no-op
+    receive(core, 2, AppendEntriesResponse(term, True, 3, 3, 0, 0))
+    assert core.commit == 0
+    receive(core, 2, AppendEntriesResponse(term, True, 4, 4, 0, 0))
+    receive(core, 3, AppendEntriesResponse(term, True, 4, 4, 0, 0))
+    assert core.commit == 4
+
+
+def test_5_5_requests_are_idempotent() -> None:
+    core = restored()
+    append = AppendEntries(2, 2, 1, 1, 2, entries(2, 2))
+    receive(core, 2, append)
+    before = core.log_entries()
+    effects = receive(core, 2, append)
+    assert core.log_entries() == before
+    assert [type(effect) for effect in effects] == [Send]
+
+
+# -- 7, 8 and the dissertation -------------------------------------------------------------------
+
+
+def test_7_a_snapshot_replaces_a_log_that_ends_before_it_or_conflicts() -> None:
+    for terms in ((1, 1), (1, 1, 2, 2, 2, 2)):
+        core = restored(terms, term=4)
+        effects = receive(core, 2, whole_snapshot(4, 2, 5, 3, THREE, "state"))
+        assert only(effects, StoreSnapshot).reset_log
+        assert only(effects, RestoreMachine).snapshot.data == "state"
+        assert core.log_entries() == []
+        assert (core.commit, core.status().last_log_term) == (5, 3)
+
+
+def test_7_a_snapshot_of_a_prefix_keeps_what_follows() -> None:
+    core = restored((1, 1, 3, 3), term=4)
+    effects = receive(core, 2, whole_snapshot(4, 2, 3, 3, THREE, "state"))
+    assert not any(isinstance(effect, StoreSnapshot | RestoreMachine) for effect in effects)
+    assert core.status().last_log_index == 4
+    assert core.commit == 3
+
+
+def test_8_a_new_leader_commits_a_noop_and_serves_no_read_before() -> None:
+    """Also dissertation 6.4, and P5: not even when all it holds is known to be committed."""
+    core = become(restored(commit=1), "candidate")
+    effects = receive(core, 2, RequestVoteResponse(core.term, True))
+    assert [entry.kind for entry in only(effects, AppendLog).entries] == ["noop"]
+    assert core.step(ReadRequested(1), LATER) == []
+    make_durable(core, effects)
+    effects = receive(core, 2, AppendEntriesResponse(core.term, True, 2, 2, 0, 0))
+    assert not any(isinstance(effect, ReadReady) for effect in effects)
+    (round_number,) = {append.round for append in answers(effects, AppendEntries)}
+    effects = receive(core, 3, AppendEntriesResponse(core.term, True, 0, 0, 0, 0, round_number))
+    assert only(effects, ReadReady) == ReadReady(1, 2)
+
+
+def test_4_1_a_configuration_counts_from_when_it_is_appended_and_rolls_back_with_it() -> None:
+    core = restored()
+    four = Membership(voters=(1, 2, 3, 4))
+    entry = Entry(2, 2, "membership", four.to_json(), 0)
+    receive(core, 2, AppendEntries(2, 2, 1, 1, 0, [entry]))
+    assert (core.membership, core.status().membership_index) == (four, 2)
+    receive(core, 3, AppendEntries(3, 3, 1, 1, 0, [Entry(2, 3, "noop", "", 0)]))
+    assert (core.membership, core.status().membership_index) == (THREE, 1)
+
+
+def test_4_2_3_a_server_that_hears_the_leader_ignores_candidates_and_their_terms() -> None:
+    core = restored()
+    follow(core, 3, 2)
+    effects = receive(core, 2, RequestVote(50, 2, 9, 9))
+    assert answers(effects, RequestVoteResponse) == [RequestVoteResponse(2, False)]
+    assert core.term == 2
+
+
+def test_4_4_a_cluster_starts_from_a_configuration_entry_on_one_server() -> None:
+    core = pristine()
+    effects = core.step(Bootstrap(THREE, 0), LATER)
+    assert [(e.index, e.term, e.kind) for e in only(effects, AppendLog).entries] == [
+        (1, 1, "membership")
+    ]
+    assert core.membership == THREE
+
+
+def test_6_2_a_leader_that_reaches_no_majority_steps_down() -> None:
+    core = become(restored(), "leader")
+    core.step(ReadRequested(1), LATER)
+    start = LATER
+    while core.role == "leader":
+        effects = core.step(Tick(), core.next_deadline())
+        assert core.next_deadline() < start + 2_000_000
+    assert ReadRefused(1) in effects
+    assert core.leader_id is None
+
+
+def test_6_2_a_leader_that_reaches_a_majority_does_not() -> None:
+    core = become(restored(), "leader")
+    core.step(WriteDurable(2), LATER)
+    for _ in range(100):
+        now = core.next_deadline()
+        core.step(Tick(), now)
+        receive(core, 3, AppendEntriesResponse(core.term, True, 0, 0, 0, 0), now + 1000)
+    assert core.role == "leader"
+
+
+def test_6_4_a_read_is_confirmed_by_a_quorum_that_answered_after_it_came() -> None:
+    """P4: an answer to an earlier round, late or repeated, confirms nothing."""
+    cluster = Cluster.of(3)
+    cluster.elect(1)
+    old = [e for e in _answers_to_read(cluster) if isinstance(e.message, AppendEntriesResponse)]
+    assert len(old) == 2
+    cluster.read(1)
+    cluster.network.clear()
+    served = len(cluster.nodes[1].reads_ready)
+    for envelope in old * 3:
+        cluster.hand_over(envelope)
+    assert len(cluster.nodes[1].reads_ready) == served
+    cluster.timeout(1)
+    cluster.settle()
+    assert len(cluster.nodes[1].reads_ready) == served + 1
+
+
+def _answers_to_read(cluster: Cluster) -> list[Envelope]:
+    cluster.read(1)
+    cluster.deliver()
+    cluster.deliver()
+    kept = list(cluster.network)
+    cluster.settle()
+    return kept
+
+
+def test_9_6_a_pre_vote_changes_nothing_and_a_cut_off_server_keeps_its_term() -> None:
+    core = restored()
+    for _ in range(20):
+        effects = core.step(Tick(), core.next_deadline())
+        assert len(answers(effects, PreVote)) == 2
+        assert not any(isinstance(effect, SaveHardState) for effect in effects)
+    assert core.term == 1
+
+
+def test_9_6_a_rejoining_server_does_not_disturb_the_leader() -> None:
+    cluster = Cluster.of(5)
+    cluster.elect(1)
+    term = cluster.core(1).term
+    cluster.isolate(5)
+    for _ in range(40):
+        cluster.timeout(1)
+        for node in cluster.nodes.values():
+            node.now = cluster.nodes[1].now
+            if node.up.next_deadline() <= node.now:
+                cluster.timeout(node.node_id)
+        cluster.settle()
+    cluster.cut.clear()
+    cluster.campaign(5)
+    cluster.settle()
+    cluster.timeout(1)
+    cluster.settle()
+    assert cluster.leaders() == [1]
+    assert {node.up.term for node in cluster.alive()} == {term}
+
+
+def test_10_2_1_the_leader_sends_before_its_own_write_is_durable() -> None:
+    core = become(restored(), "leader")
+    effects = core.step(Propose(["x"], 0), LATER)
+    assert all(effect.after == 0 for effect in effects if isinstance(effect, Send))
+
+
+@pytest.mark.parametrize("first", ["leader", "follower"])
+def test_10_2_1_the_leader_counts_itself_only_when_durable(first: str) -> None:
+    core = become(restored(), "candidate")
+    effects = receive(core, 2, RequestVoteResponse(core.term, True))
+    acknowledged = AppendEntriesResponse(core.term, True, 2, 2, 0, 0)
+    if first == "leader":
+        make_durable(core, effects)
+        assert core.commit == 0
+        receive(core, 2, acknowledged)
+    else:
+        receive(core, 2, acknowledged)
+        assert core.commit == 0
+        make_durable(core, effects)
+    assert core.commit == 2

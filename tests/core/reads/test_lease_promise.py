@@ -1,0 +1,241 @@
+"""A lease rests on what followers promised: no vote for anybody else until the shortest election timeout has passed.
+
+The promise must outlive whatever makes a follower forget its leader (dissertation 6.4.1).
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from qcore.core import DurableState, Entry, HardState, RaftConfig, RaftCore
+from qcore.core.effects import Effect, ReadReady, SaveHardState, Send
+from qcore.core.events import Campaign, MessageReceived, ReadRequested, Tick, WriteDurable
+from qcore.core.messages import (
+    AppendEntries,
+    AppendEntriesResponse,
+    PreVote,
+    PreVoteResponse,
+    RequestVote,
+    RequestVoteResponse,
+    TimeoutNow,
+)
+from qcore.core.version import ClusterVersion
+from tests.core.support.cluster import started
+from tests.core.support.single_core import (
+    LATER,
+    THREE,
+    answers,
+    become,
+    follow,
+    make_durable,
+    receive,
+    restored,
+)
+
+LEASES = RaftConfig(1, lease_reads=True)
+PROMISED = LEASES.election_timeout_min_ms * 1000
+
+
+def follower_that_learns_of_a_newer_term() -> RaftCore:
+    """It asked for votes once; its leader is heard again; then a late answer tells of term 7."""
+    core = restored(config=LEASES)
+    core.step(Tick(), LATER)
+    assert core.role == "pre_candidate"
+    follow(core, 2, 1)
+    receive(core, 3, PreVoteResponse(term=7, next_term=2, vote_granted=False))
+    assert (core.term, core.leader_id) == (7, None)
+    return core
+
+
+@pytest.mark.parametrize("term", [7, 8])
+def test_a_newer_term_does_not_end_the_promise(term: int) -> None:
+    for at, granted in ((LATER + PROMISED - 1, False), (LATER + PROMISED, True)):
+        core = follower_that_learns_of_a_newer_term()
+        (answer,) = answers(receive(core, 3, RequestVote(term, 3, 9, 7), at), RequestVoteResponse)
+        assert answer.vote_granted == granted
+
+
+def test_a_newer_term_does_not_end_the_promise_for_pre_votes() -> None:
+    core = follower_that_learns_of_a_newer_term()
+    (answer,) = answers(receive(core, 3, PreVote(7, 8, 3, 9, 7)), PreVoteResponse)
+    assert not answer.vote_granted
+
+
+@pytest.mark.parametrize("pre_vote", [True, False])
+def test_a_server_that_is_told_to_campaign_keeps_its_own_promise(pre_vote: bool) -> None:
+    """With its own vote it could win while the leader still reads under the lease that it gave."""
+    core = restored(config=replace(LEASES, pre_vote=pre_vote))
+    core.step(Tick(), LATER)
+    follow(core, 2, 2)
+    assert core.leader_id == 2
+    for at, role in ((LATER + PROMISED - 1, "follower"), (LATER + PROMISED, "candidate")):
+        core.step(Campaign(), at)
+        assert core.role.removeprefix("pre_") == role
+
+
+def test_a_transfer_may_be_voted_for_all_the_same() -> None:
+    """The leader itself gave the lease up when it began the transfer."""
+    core = follower_that_learns_of_a_newer_term()
+    request = RequestVote(8, 3, 9, 7, leadership_transfer=True)
+    (answer,) = answers(receive(core, 3, request), RequestVoteResponse)
+    assert answer.vote_granted
+
+
+@pytest.mark.parametrize(("term", "granted"), [(0, True), (5, False)])
+def test_a_restarted_server_with_an_empty_log_may_have_promised_too(
+    term: int, granted: bool
+) -> None:
+    """A new voter answers heartbeats, which renew the lease, before it holds a single entry."""
+    state = DurableState(HardState(term, None, 0), None, [])
+    core = RaftCore(LEASES, state, rng=random.Random(1), now=LATER)
+    effects = receive(core, 3, RequestVote(6, 3, 9, 5), LATER + 1)
+    (answer,) = answers(effects, RequestVoteResponse)
+    assert answer.vote_granted == granted
+
+
+def test_a_restart_amid_a_vote_of_the_same_term_keeps_the_promise() -> None:
+    """The server knows term 7 from a candidate whose request it has not granted."""
+    core = restored(term=7, config=LEASES)
+    (answer,) = answers(
+        receive(core, 3, RequestVote(7, 3, 9, 6), PROMISED - 1), RequestVoteResponse
+    )
+    assert not answer.vote_granted
+    (answer,) = answers(receive(core, 3, RequestVote(7, 3, 9, 6), PROMISED), RequestVoteResponse)
+    assert answer.vote_granted
+
+
+@pytest.mark.parametrize(
+    ("follower", "held"),
+    [
+        (RaftConfig(2, lease_reads=True), True),
+        (RaftConfig(2, lease_reads=True, election_timeout_min_ms=200), True),
+        (RaftConfig(2, lease_reads=True, election_timeout_min_ms=149), False),
+        (RaftConfig(2), False),
+    ],
+)
+def test_a_leader_counts_only_on_promises_as_long_as_its_lease(
+    follower: RaftConfig, held: bool
+) -> None:
+    """Settings that differ between the servers must cost the lease, not the reads' freshness."""
+    leader = become(restored(config=LEASES), "leader")
+    leader.step(WriteDurable(2), LATER)
+    other = RaftCore(follower, started(THREE, (1,), 0), rng=random.Random(2), now=0)
+    now = LATER
+    for _ in range(3):
+        now = leader.next_deadline()
+        effects = leader.step(Tick(), now)
+        while requests := [e.message for e in effects if isinstance(e, Send) and e.to == 2]:
+            effects = []
+            for request in requests:
+                taken = other.step(MessageReceived(1, request), now)
+                make_durable(other, taken)
+                for response in answers(taken, AppendEntriesResponse):
+                    effects += receive(leader, 2, response, now)
+    assert leader.commit >= 2
+    served = leader.step(ReadRequested(1, lease=True), now)
+    assert any(isinstance(effect, ReadReady) for effect in served) == held
+
+
+def test_without_leases_nothing_is_promised() -> None:
+    core = restored(term=7)
+    effects = receive(core, 3, RequestVote(7, 3, 9, 6), 1)
+    core.step(WriteDurable(1), 1)
+    (answer,) = answers(effects, RequestVoteResponse)
+    assert answer.vote_granted
+
+
+# -- the promise on disk ---------------------------------------------------------------------------
+
+BY_RULES = {
+    rules: DurableState(
+        HardState(1),
+        None,
+        [
+            *started(THREE, (1,), 0).entries,
+            Entry(2, 1, "version", ClusterVersion(rules, "m", 1).to_json(), 0),
+        ],
+    )
+    for rules in (1, 2)
+}
+
+
+def restart(config: RaftConfig, promise_ms: int, *, rules: int = 2) -> RaftCore:
+    state = replace(BY_RULES[rules], hard_state=HardState(1, None, 0, promise_ms))
+    return RaftCore(config, state, rng=random.Random(1), now=LATER)
+
+
+def heard(core: RaftCore, now: int, term: int = 1) -> list[Effect]:
+    """A heartbeat of server 2."""
+    return receive(core, 2, AppendEntries(term, 2, 2, 1, 0, []), now)
+
+
+def saved(effects: list[Effect]) -> list[int]:
+    """The promises that the disk is told of."""
+    return [e.hard_state.promise_ms for e in effects if isinstance(e, SaveHardState)]
+
+
+@pytest.mark.parametrize(("rules", "stored"), [(1, []), (2, [150])])
+def test_the_first_answer_that_promises_waits_until_that_is_durable(
+    rules: int, stored: list[int]
+) -> None:
+    """By the rules of 0.1.0 nothing is stored: it could not read it."""
+    core = restart(LEASES, 0, rules=rules)
+    effects = heard(core, LATER + 1)
+    (send,) = [e for e in effects if isinstance(e, Send)]
+    assert (saved(effects), send.after) == (stored, len(stored))
+    assert saved(heard(core, LATER + 2)) == [], "once is enough"
+
+
+def test_a_longer_promise_is_stored_before_it_is_made() -> None:
+    core = restart(replace(LEASES, election_timeout_min_ms=200), 150)
+    effects = heard(core, LATER + 1)
+    assert saved(effects) == [200]
+    (answer,) = answers(effects, AppendEntriesResponse)
+    assert answer.promise_ms == 200
+
+
+def test_a_new_term_is_stored_with_the_promise() -> None:
+    assert saved(heard(restart(LEASES, 0), LATER, term=2)) == [150]
+    assert saved(heard(restart(LEASES, 0, rules=1), LATER, term=2)) == [0]
+
+
+@pytest.mark.parametrize(
+    ("config", "then"), [(RaftConfig(1), 0), (replace(LEASES, election_timeout_min_ms=60), 60)]
+)
+def test_a_stored_promise_is_lowered_once_it_has_passed(config: RaftConfig, then: int) -> None:
+    for at, promise_ms in ((LATER + PROMISED - 1, 150), (LATER + PROMISED, then)):
+        assert saved(heard(restart(config, 150), at, term=2)) == [promise_ms]
+
+
+@pytest.mark.parametrize("check_quorum", [True, False])
+def test_a_stored_promise_holds_with_lease_reads_off(check_quorum: bool) -> None:
+    config = RaftConfig(1, check_quorum=check_quorum)
+    for at, granted in ((LATER + PROMISED - 1, False), (LATER + PROMISED, True)):
+        core = restart(config, 150)
+        (refusal,) = answers(receive(core, 3, PreVote(1, 2, 3, 9, 1), at), PreVoteResponse)
+        (answer,) = answers(receive(core, 3, RequestVote(2, 3, 9, 1), at), RequestVoteResponse)
+        assert (refusal.vote_granted, answer.vote_granted) == (granted, granted)
+        assert core.term == (2 if granted else 1), "nor is the term adopted"
+
+
+@pytest.mark.parametrize("event", [Campaign(), Tick()], ids=["told to campaign", "by itself"])
+def test_a_stored_promise_binds_the_own_vote_with_lease_reads_off(event: Campaign | Tick) -> None:
+    quick = RaftConfig(
+        1, heartbeat_ms=10, election_timeout_min_ms=20, election_timeout_max_ms=20, pre_vote=False
+    )
+    for at, term in ((LATER + PROMISED - 1, 1), (LATER + PROMISED, 2)):
+        core = restart(quick, 150)
+        core.step(event, at)
+        assert core.term == term
+
+
+def test_the_leader_itself_may_ask_for_the_vote_that_was_promised_to_it() -> None:
+    """It gave up its lease before."""
+    core = restart(RaftConfig(1), 150)
+    heard(core, LATER + 1)
+    receive(core, 2, TimeoutNow(1, 2), LATER + 2)
+    receive(core, 3, PreVoteResponse(1, 2, True), LATER + 3)
+    assert core.term == 2

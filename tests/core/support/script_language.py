@@ -1,0 +1,415 @@
+"""Command scripts: text in, text out (in the manner of datadriven tests).
+
+A script is a list of blocks, divided by blank lines. A block is commands, a line `----`, and what they must
+print. Lines that begin with `#` are comments. `pytest --rewrite-scripts tests/core` writes what the
+commands print now into the files: read the difference before you commit it.
+
+Election timeouts are all `election` ms (default 150), so that scripts are predictable, and there is one
+clock. Any command may end in `quiet`: then writes, sends and applications are left out.
+
+| command | |
+|---|---|
+| `nodes 3 [pristine] [voters=1,2 outgoing=.. learners=..] [priorities=1,5] [rules=2] [setting=value ..]` | a cluster |
+| `restore 1 term=3 log=1,1,3 [vote=2] [commit=2]` | node 1 restarts with a log of these terms |
+| `bootstrap 1` | initialise a pristine node with all nodes as voters |
+| `lead 1` | node 1 is elected and its no-op committed everywhere: prints nothing |
+| `campaign 1`, `timeout 1` | act; move the clock to 1's deadline and tick it |
+| `advance MS` | just the clock |
+| `run MS` | time passes: whoever has a deadline is ticked then, and all is delivered and made durable at once |
+| `propose 1 x y`, `read 1 [lease]`, `snapshot 1 [keep=2]`, `unreachable 1 2` | events |
+| `change 1 voters=1,2 [learners=3] [expect=INDEX] [known=9] [explicit]` | known: has an address; explicit: stay joint |
+| `leave 1`, `transfer 1 [2]` | leave the joint phase; hand leadership over, to the best if not said to whom |
+| `durable 1 [n]` | the n oldest pending writes (default all) become durable |
+| `stall 1`, `unstall 1` | whether `stabilize` leaves the node's disk alone |
+| `deliver 1->2 [n]`, `drop 1->2 [n]` | the n oldest messages (default all) |
+| `duplicate 1->2`, `late 1->2` | repeat the oldest; deliver the newest |
+| `hold 1->2 [n]`, `release 1->2` | set messages aside, also from `stabilize`; put them back as the newest |
+| `isolate 1`, `cut 1->2`, `heal` | links; what arrives over a cut link is lost |
+| `crash 1 [keep=n]`, `restart 1` | keep: how many pending writes survive |
+| `stabilize [1 2 ..]` | deliver and make durable until nothing is on its way [among these] |
+| `status [1 ..]`, `log [1 ..]`, `progress 1`, `messages`, `members [1 ..]` | look |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+
+from qcore.core import DurableState, HardState, Membership, RaftConfig, Safeguards
+from qcore.core.effects import Effect
+from qcore.core.events import (
+    Bootstrap,
+    ChangeMembership,
+    LeaveJoint,
+    PeerUnreachable,
+    Tick,
+    TransferLeadership,
+)
+from tests.core.support.cluster import Cluster, Envelope, Node, begun, started
+from tests.core.support.safety_checks import SafetyViolation
+from tests.core.support.script_output import (
+    LOUD,
+    effect_text,
+    log_text,
+    membership_text,
+    message_text,
+    progress_lines,
+    status_text,
+)
+
+SETTINGS = {field.name for field in fields(RaftConfig)}
+SAFEGUARDS = {field.name for field in fields(Safeguards)}
+
+
+class ScriptError(Exception):
+    """A script cannot be understood."""
+
+
+class NothingThereError(Exception):
+    """There is no such message: printed, so that the script shows where."""
+
+
+class ScriptCluster(Cluster):
+    """A cluster that notes what every step did."""
+
+    quiet = False
+    lines: list[str]
+
+    def _carry_out(self, node: Node, effects: list[Effect]) -> None:
+        if not hasattr(self, "lines"):
+            self.lines = []
+        for effect in effects:
+            if not self.quiet or isinstance(effect, LOUD):
+                self.lines.append(f"{node.node_id}: {effect_text(effect)}")
+        super()._carry_out(node, effects)
+
+
+def ids(text: str | None) -> tuple[int, ...]:
+    return tuple(int(part) for part in (text or "").split(",") if part)
+
+
+class Script:
+    """Runs commands against one cluster and returns what they print."""
+
+    def __init__(self) -> None:
+        self._cluster: ScriptCluster | None = None
+        self.stalled: set[int] = set()
+        self.aside: list[Envelope] = []
+        self.membership = Membership()
+        self.commands: dict[str, Callable[[list[str], dict[str, str]], list[str] | None]] = {
+            name.removeprefix("do_"): getattr(self, name)
+            for name in dir(self)
+            if name.startswith("do_")
+        }
+
+    @property
+    def cluster(self) -> ScriptCluster:
+        if self._cluster is None:
+            raise ScriptError("a script begins with `nodes`")
+        return self._cluster
+
+    def run(self, line: str) -> list[str]:
+        """Run one command; what it prints, line by line."""
+        name, *words = line.split()
+        if name not in self.commands:
+            raise ScriptError(f"unknown command {name!r}")
+        quiet = "quiet" in words
+        options = dict(word.split("=", 1) for word in words if "=" in word)
+        arguments = [word for word in words if "=" not in word and word != "quiet"]
+        if self._cluster is not None:
+            self._cluster.quiet = quiet
+            self._cluster.lines = []
+        try:
+            printed = self.commands[name](arguments, options) or []
+        except SafetyViolation as violation:
+            printed = [f"VIOLATION {violation}"]
+        except NothingThereError as nothing:
+            printed = [str(nothing)]
+        return [*self.cluster.lines, *printed]
+
+    # -- clusters --------------------------------------------------------------------------------
+
+    def do_nodes(self, words: list[str], options: dict[str, str]) -> None:
+        size = int(words[0])
+        self.stalled.clear()
+        self.aside.clear()
+        priorities = ids(options.pop("priorities", None))
+        voters = ids(options.pop("voters", None)) or tuple(range(1, size + 1))
+        self.membership = Membership(
+            voters=voters,
+            voters_outgoing=ids(options.pop("outgoing", None)),
+            learners=ids(options.pop("learners", None)),
+        )
+        rules = int(options.pop("rules", "1"))
+        pristine = "pristine" in words
+        durable = {
+            node_id: DurableState() if pristine else begun(self.membership, rules)
+            for node_id in range(1, size + 1)
+        }
+        self._cluster = ScriptCluster(durable, _settings(options))
+        self._cluster.lines = []
+        for node_id, priority in enumerate(priorities, start=1):
+            node = self._cluster.nodes[node_id]
+            node.config = replace(node.config, priority=priority)
+            self._cluster.crash(node_id)
+            self._cluster.restart(node_id)
+        self._cluster.lines = []
+
+    def do_restore(self, words: list[str], options: dict[str, str]) -> None:
+        node = self.cluster.nodes[int(words[0])]
+        state = started(self.membership, ids(options["log"]), int(options["term"]))
+        vote = options.get("vote")
+        state.hard_state = HardState(
+            state.hard_state.term, int(vote) if vote else None, int(options.get("commit", "0"))
+        )
+        self.cluster.crash(node.node_id)
+        node.durable = state
+        self.cluster.restart(node.node_id)
+
+    def do_bootstrap(self, words: list[str], options: dict[str, str]) -> None:
+        self.cluster.step(int(words[0]), Bootstrap(self.membership, 0))
+
+    # -- events ----------------------------------------------------------------------------------
+
+    def do_campaign(self, words: list[str], options: dict[str, str]) -> None:
+        self.cluster.campaign(int(words[0]))
+
+    def do_lead(self, words: list[str], options: dict[str, str]) -> None:
+        self.do_campaign(words, {})
+        self.do_stabilize([], {})
+        self.do_timeout(words, {})
+        self.do_stabilize([], {})
+        self.cluster.lines = []
+        if self.cluster.leaders() != [int(words[0])]:
+            raise ScriptError(f"node {words[0]} does not lead: {self.do_status([], {})}")
+
+    def do_timeout(self, words: list[str], options: dict[str, str]) -> None:
+        node_id = int(words[0])
+        self.cluster.timeout(node_id)
+        self._clocks_at(self.cluster.nodes[node_id].now)
+
+    def _clocks_at(self, now: int) -> None:
+        for node in self.cluster.nodes.values():
+            node.now = max(node.now, now)
+
+    def do_advance(self, words: list[str], options: dict[str, str]) -> None:
+        self.cluster.advance(int(words[0]))
+
+    def do_run(self, words: list[str], options: dict[str, str]) -> None:
+        end = max(node.now for node in self.cluster.nodes.values()) + int(words[0]) * 1000
+        self.do_stabilize([], {})
+        while True:
+            due = [(node.up.next_deadline(), node.node_id) for node in self.cluster.alive()]
+            deadline, node_id = min(due)
+            if deadline > end:
+                break
+            self._clocks_at(deadline)
+            self.cluster.step(node_id, Tick())
+            self.do_stabilize([], {})
+        self._clocks_at(end)
+
+    def do_propose(self, words: list[str], options: dict[str, str]) -> None:
+        self.cluster.propose(int(words[0]), *words[1:])
+
+    def do_read(self, words: list[str], options: dict[str, str]) -> None:
+        self.cluster.read(int(words[0]), lease="lease" in words)
+
+    def do_snapshot(self, words: list[str], options: dict[str, str]) -> None:
+        self.cluster.take_snapshot(int(words[0]), int(options.get("keep", "0")))
+
+    def do_unreachable(self, words: list[str], options: dict[str, str]) -> None:
+        self.cluster.step(int(words[0]), PeerUnreachable(int(words[1])))
+
+    def do_change(self, words: list[str], options: dict[str, str]) -> None:
+        node_id = int(words[0])
+        expect = options.get("expect")
+        self.cluster.step(
+            node_id,
+            ChangeMembership(
+                voters=ids(options["voters"]),
+                learners=ids(options.get("learners")),
+                addresses=tuple(
+                    (member, f"node{member}:1")
+                    for member in (*self.cluster.nodes, *ids(options.get("known")))
+                ),
+                wall_us=self.cluster.nodes[node_id].now,
+                expected_index=None if expect is None else int(expect),
+                auto_leave="explicit" not in words,
+            ),
+        )
+
+    def do_leave(self, words: list[str], options: dict[str, str]) -> None:
+        node_id = int(words[0])
+        self.cluster.step(node_id, LeaveJoint(self.cluster.nodes[node_id].now))
+
+    def do_transfer(self, words: list[str], options: dict[str, str]) -> None:
+        to = int(words[1]) if len(words) > 1 else None
+        self.cluster.step(int(words[0]), TransferLeadership(to))
+
+    # -- disks -----------------------------------------------------------------------------------
+
+    def do_durable(self, words: list[str], options: dict[str, str]) -> None:
+        self.cluster.persist(int(words[0]), int(words[1]) if len(words) > 1 else None)
+
+    def do_stall(self, words: list[str], options: dict[str, str]) -> None:
+        self.stalled.add(int(words[0]))
+
+    def do_unstall(self, words: list[str], options: dict[str, str]) -> None:
+        self.stalled.discard(int(words[0]))
+
+    def do_crash(self, words: list[str], options: dict[str, str]) -> None:
+        self.cluster.crash(int(words[0]), int(options.get("keep", "0")))
+
+    def do_restart(self, words: list[str], options: dict[str, str]) -> None:
+        self.cluster.restart(int(words[0]))
+
+    # -- the network -----------------------------------------------------------------------------
+
+    def _on_link(self, words: list[str]) -> list[int]:
+        """Positions of the messages on `a->b`, oldest first, as many as wanted."""
+        source, to = map(int, words[0].split("->"))
+        found = [
+            position
+            for position, envelope in enumerate(self.cluster.network)
+            if (envelope.source, envelope.to) == (source, to)
+        ]
+        if not found:
+            raise NothingThereError(f"nothing is on its way {words[0]}")
+        return found[: int(words[1])] if len(words) > 1 else found
+
+    def do_deliver(self, words: list[str], options: dict[str, str]) -> None:
+        network = self.cluster.network
+        chosen = [network[position] for position in self._on_link(words)]
+        self.cluster.network = [e for e in network if all(e is not other for other in chosen)]
+        for envelope in chosen:
+            self.cluster.hand_over(envelope)
+
+    def do_hold(self, words: list[str], options: dict[str, str]) -> None:
+        network = self.cluster.network
+        chosen = [network[position] for position in self._on_link(words)]
+        self.cluster.network = [e for e in network if all(e is not other for other in chosen)]
+        self.aside += chosen
+
+    def do_release(self, words: list[str], options: dict[str, str]) -> None:
+        source, to = map(int, words[0].split("->"))
+        chosen = [e for e in self.aside if (e.source, e.to) == (source, to)]
+        if not chosen:
+            raise NothingThereError(f"nothing is held {words[0]}")
+        self.aside = [e for e in self.aside if (e.source, e.to) != (source, to)]
+        self.cluster.network += chosen
+
+    def do_late(self, words: list[str], options: dict[str, str]) -> None:
+        self.cluster.deliver(self._on_link(words)[-1])
+
+    def do_drop(self, words: list[str], options: dict[str, str]) -> list[str]:
+        network = self.cluster.network
+        chosen = self._on_link(words)
+        gone = [network[position] for position in chosen]
+        for position in reversed(chosen):
+            del network[position]
+        return [f"lost {e.source}->{e.to} {message_text(e.message)}" for e in gone]
+
+    def do_duplicate(self, words: list[str], options: dict[str, str]) -> None:
+        network = self.cluster.network
+        envelope = network[self._on_link(words)[0]]
+        network.append(type(envelope)(envelope.source, envelope.to, envelope.message))
+
+    def do_isolate(self, words: list[str], options: dict[str, str]) -> None:
+        self.cluster.isolate(int(words[0]))
+
+    def do_cut(self, words: list[str], options: dict[str, str]) -> None:
+        source, to = map(int, words[0].split("->"))
+        self.cluster.cut.add((source, to))
+
+    def do_heal(self, words: list[str], options: dict[str, str]) -> None:
+        self.cluster.cut.clear()
+
+    def do_stabilize(self, words: list[str], options: dict[str, str]) -> None:
+        among = set(map(int, words)) or set(self.cluster.nodes)
+        for _ in range(2000):
+            if not (self._persist_some(among) or self._deliver_one(among)):
+                return
+        raise ScriptError("the cluster does not come to rest")
+
+    def _persist_some(self, among: set[int]) -> bool:
+        for node in self.cluster.alive():
+            if node.node_id in among - self.stalled and any(
+                hasattr(write, "write_id") for write in node.writes
+            ):
+                self.cluster.persist(node.node_id)
+                return True
+        return False
+
+    def _deliver_one(self, among: set[int]) -> bool:
+        for position, envelope in enumerate(self.cluster.network):
+            if envelope.source in among and envelope.to in among:
+                self.cluster.deliver(position)
+                return True
+        return False
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    def _chosen(self, words: list[str]) -> list[Node]:
+        wanted = set(map(int, words))
+        return [
+            node
+            for node in self.cluster.nodes.values()
+            if node.node_id in (wanted or {node.node_id})
+        ]
+
+    def do_status(self, words: list[str], options: dict[str, str]) -> list[str]:
+        return [
+            f"{node.node_id}: " + (status_text(node.core) if node.core else "down")
+            for node in self._chosen(words)
+        ]
+
+    def do_log(self, words: list[str], options: dict[str, str]) -> list[str]:
+        return [f"{node.node_id}: {log_text(node.up)}" for node in self._chosen(words) if node.core]
+
+    def do_progress(self, words: list[str], options: dict[str, str]) -> list[str]:
+        return progress_lines(self.cluster.core(int(words[0])))
+
+    def do_members(self, words: list[str], options: dict[str, str]) -> list[str]:
+        return [
+            f"{node.node_id}: {membership_text(node.up.membership)} (at {node.up.membership_index})"
+            for node in self._chosen(words)
+            if node.core
+        ]
+
+    def do_messages(self, words: list[str], options: dict[str, str]) -> list[str]:
+        return [f"{e.source}->{e.to} {message_text(e.message)}" for e in self.cluster.network]
+
+
+def _settings(options: dict[str, str]) -> RaftConfig:
+    """`election` and any setting or safeguard by name; `off` and `on` for switches."""
+    election = int(options.pop("election", "150"))
+    values: dict[str, int | bool] = {
+        "election_timeout_min_ms": election,
+        "election_timeout_max_ms": election,
+    }
+    safeguards: dict[str, bool] = {}
+    for name, text in options.items():
+        switch = {"on": True, "off": False}.get(text)
+        if name in SAFEGUARDS and switch is not None:
+            safeguards[name] = switch
+        elif name in SETTINGS:
+            values[name] = int(text) if switch is None else switch
+        else:
+            raise ScriptError(f"no such setting: {name}={text}")
+    return RaftConfig(node_id=1, safeguards=Safeguards(**safeguards), **values)  # type: ignore[arg-type] # mypy cannot see which of int and bool each name takes
+
+
+def run_script(text: str) -> str:
+    """The script with what its commands print now. Unchanged if all is as written."""
+    script = Script()
+    blocks = []
+    for block in text.strip("\n").split("\n\n"):
+        lines = block.strip("\n").split("\n")
+        head = lines[: lines.index("----")] if "----" in lines else lines
+        commands = [line for line in head if line and not line.startswith("#")]
+        if not commands:
+            blocks.append("\n".join(head))
+            continue
+        printed = [line for command in commands for line in script.run(command)]
+        blocks.append("\n".join([*head, "----", *(printed or ["(nothing)"])]))
+    return "\n\n".join(blocks) + "\n"

@@ -1,0 +1,135 @@
+"""The list of children: as a plain list, only cheap."""
+
+from __future__ import annotations
+
+import json
+from typing import Any  # requests are JSON
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qcore.machines.entity.entity_store import EntityStore
+from qcore.machines.entity.state import child_list as module
+from qcore.machines.entity.state.child_list import ChildList
+from qcore.machines.entity.state.entity_id import EntityId
+from tests.machines.entity.driver import Driver, code, people, read, write
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["append", "append", "append", "remove"]), st.integers(0, 400)),
+    max_size=300,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(STEPS)
+def test_it_holds_what_a_plain_list_would(steps: list[tuple[str, int]]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "LEAF", 3)
+        patch.setattr(module, "BRANCH", 4)
+        held, model = ChildList(), list[tuple[int, EntityId]]()
+        for what, number in steps:
+            before, entries = held, list(model)
+            if what == "append":
+                one = EntityId("T" * (number % 3 + 1), number)
+                model.append((held.next_position, one))
+                held = held.appended(one)
+            elif model:
+                position, _ = model.pop(number % len(model))
+                held = held.without(position)
+            assert list(before.entries()) == entries, "an older list changed"
+        assert list(held.entries()) == model
+        ids = tuple(one for _, one in model)
+        assert tuple(held) == ids
+        assert len(held) == len(ids)
+        listed = [{"typ": one.typ, "id": one.id} for one in ids]
+        text = json.dumps(listed, separators=(",", ":"))
+        assert module.ids_text(held) == text
+        assert len(text) <= held.json_bytes <= len(text) + 2
+        for start in range(0, len(ids) + 2, 5):
+            assert held.slice(start, start + 7) == ids[start : start + 7]
+        again = ChildList.restored(model, held.next_position)
+        assert again.digest_sum == held.digest_sum
+        assert again.json_bytes == held.json_bytes
+        with pytest.raises(KeyError):
+            held.without(held.next_position)
+
+
+@pytest.mark.parametrize(
+    ("entries", "following"),
+    [([(1, 1), (1, 2)], None), ([(3, 1), (2, 2)], None), ([(3, 1)], 3)],
+)
+def test_positions_must_grow(entries: list[tuple[int, int]], following: int | None) -> None:
+    with pytest.raises(ValueError, match="position"):
+        ChildList.restored([(at, EntityId("T", n)) for at, n in entries], following)
+
+
+def listed(driver: Driver, one: Any) -> list[int]:
+    return [child["id"] for child in driver.value(one, "Children")["EntityList"]]
+
+
+def test_clients_may_write_the_list_and_deleting_a_child_takes_it_off_everywhere() -> None:
+    driver = people()
+    folder = driver.create("Folder")
+    a, b, c = (driver.create("User", folder) for _ in range(3))
+    driver.update(write(folder, "Children", {"EntityList": [c, a, a, b, a]}))
+    assert listed(driver, folder) == [one["id"] for one in (c, a, a, b, a)]
+    added = write(folder, "Children", {"EntityList": [b]}, adjust_behavior="Add")
+    answer = driver.update(added, read(folder, "Children->2:4"))
+    assert answer["response"][1]["Read"]["value"] == {"EntityList": [a, b]}
+    driver.send("DeleteEntity", entity_id=a)
+    assert listed(driver, folder) == [one["id"] for one in (c, b, b)]
+    gone = write(folder, "Children", {"EntityList": [b]}, adjust_behavior="Subtract")
+    driver.update(gone)
+    assert listed(driver, folder) == [c["id"]]
+    d = driver.create("User", folder)
+    assert listed(driver, folder) == [c["id"], d["id"]]
+    other = EntityStore()
+    other.restore(driver.store.snapshot())
+    assert other.state_hash() == driver.store.state_hash()
+    driver.store = other
+    driver.send("DeleteEntity", entity_id=c)
+    assert listed(driver, folder) == [d["id"]]
+
+
+def test_a_refused_request_leaves_the_list_and_what_is_known_of_it() -> None:
+    driver = people()
+    folder = driver.create("Folder")
+    child = driver.create("User", folder)
+    before = driver.store.state_hash()
+    for behavior in ("Set", "Add", "Subtract"):
+        answer = driver.update(
+            write(folder, "Children", {"EntityList": [child]}, adjust_behavior=behavior),
+            read(folder, "Ghost"),
+        )
+        assert code(answer) == "FieldNotFound"
+    assert driver.store.state_hash() == before
+    driver.send("DeleteEntity", entity_id=child)
+    assert listed(driver, folder) == []
+
+
+def test_a_part_of_any_list_can_be_read_and_not_be_written() -> None:
+    driver = people()
+    folder = driver.create("Folder")
+    users = [driver.create("User", folder) for _ in range(5)]
+    driver.update(write(users[0], "Friends", {"EntityList": users}))
+    assert driver.value(users[0], "Friends->1:3") == {"EntityList": users[1:3]}
+    assert driver.value(users[0], "Parent->Children->3:99") == {"EntityList": users[3:]}
+    assert driver.value(folder, "Children->5:9") == {"EntityList": []}
+    assert code(driver.update(write(folder, "Children->0:1", {"EntityList": []}))) == "BadPath"
+    assert code(driver.update(read(folder, "Children->0:1->Name"))) == "IndexMissing"
+
+
+def test_a_list_that_older_rules_made_goes_on_under_new_ones() -> None:
+    driver = people(rules=2)
+    folder = driver.create("Folder")
+    users = [driver.create("User", folder) for _ in range(300)]
+    driver.rules = 3
+    users.append(driver.create("User", folder))
+    driver.send("DeleteEntity", entity_id=users.pop(7))
+    assert listed(driver, folder) == [one["id"] for one in users]
+    other = EntityStore()
+    other.restore(driver.store.snapshot())
+    assert other.state_hash() == driver.store.state_hash()
+    assert driver.send("DeleteEntity", entity_id=folder) == {"error": None}
+    assert not any(driver.exists(one) for one in users)

@@ -1,0 +1,343 @@
+"""Properties of the entity store as a replicated state machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any  # requests are JSON
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qcore.errors import StoreError
+from qcore.machines.entity.entity_store import EntityStore
+from qcore.machines.entity.topology.topology_file import parse_topology
+from qcore.machines.interface import ApplyContext
+from qcore.machines.snapshot_chunks import CHUNK_CHARS
+from tests.machines.entity.driver import (
+    EPOCH_US,
+    FOLDER,
+    OBJECT,
+    USER,
+    Driver,
+    field,
+    people,
+    read,
+    schema,
+    write,
+)
+
+TYPES = st.sampled_from(["Object", "Folder", "User", "Extra"])
+#: Ids that exist, existed or never will: the three schemas take the first positions.
+IDS = st.builds(lambda typ, n: {"typ": typ, "id": n}, TYPES, st.integers(4, 14))
+PATHS = st.sampled_from(
+    [
+        "Name",
+        "Age",
+        "Email",
+        "Friends",
+        "Parent->Name",
+        "Children->0->Age",
+        "Manager->Email",
+        "Ghost",
+    ]
+)
+VALUES = st.one_of(
+    st.none(),
+    st.builds(lambda n: {"Int": n}, st.integers(-3, 3)),
+    st.builds(lambda text: {"String": text}, st.text(max_size=3)),
+    st.builds(lambda ids: {"EntityList": ids}, st.lists(IDS, max_size=3)),
+    st.builds(lambda one: {"EntityReference": one}, st.none() | IDS),
+)
+WRITES = st.builds(
+    lambda entity_id, path, value, push, behavior: write(
+        entity_id, path, value, push_condition=push, adjust_behavior=behavior
+    ),
+    IDS,
+    st.one_of(PATHS, st.sampled_from(["Manager", "Parent", "Children"])),
+    VALUES,
+    st.sampled_from(["Always", "Changes"]),
+    st.sampled_from(["Set", "Add", "Subtract"]),
+)
+SCHEMAS = st.sampled_from(
+    [
+        schema("Extra", "Folder", field("Int", "Age", 1)),
+        schema("Extra", "User"),
+        schema("User", "Object", field("String", "Email", "")),
+        schema("Folder", "Extra"),
+        USER,
+        FOLDER,
+        OBJECT,
+    ]
+)
+REQUESTS: st.SearchStrategy[dict[str, Any]] = st.one_of(
+    st.builds(
+        lambda typ, parent: {
+            "CreateEntity": {"entity_type": typ, "parent_id": parent, "name": "n"}
+        },
+        TYPES,
+        st.none() | IDS,
+    ),
+    st.builds(lambda one: {"DeleteEntity": {"entity_id": one}}, IDS),
+    st.builds(lambda one: {"SetSchema": {"entity_schema": one}}, SCHEMAS),
+    st.builds(
+        lambda items: {"UpdateEntity": {"request": items}},
+        st.lists(WRITES | st.builds(read, IDS, PATHS), min_size=1, max_size=4),
+    ),
+)
+#: A prefix that makes most of what follows meaningful.
+START = [
+    {"SetSchema": {"entity_schema": OBJECT}},
+    {"SetSchema": {"entity_schema": FOLDER}},
+    {"SetSchema": {"entity_schema": USER}},
+    {"CreateEntity": {"entity_type": "Folder", "parent_id": None, "name": "top"}},
+    {"CreateEntity": {"entity_type": "User", "parent_id": {"typ": "Folder", "id": 4}, "name": "u"}},
+]
+
+
+def recut(chunks: list[str], size: int) -> list[str]:
+    text = "".join(chunks)
+    return [text[start : start + size] for start in range(0, len(text), size)]
+
+
+@settings(max_examples=150)
+@given(st.lists(REQUESTS, max_size=20), st.data())
+def test_same_log_same_results_and_hashes_also_across_a_snapshot(
+    requests: list[dict[str, Any]], data: st.DataObject
+) -> None:
+    """One replica hashes at every step, one only at the end, one was restored halfway.
+
+    The apply rules rise somewhere on the way.
+    """
+    log = [json.dumps(request) for request in [*START, *requests]]
+    halfway = data.draw(st.integers(0, len(log)))
+    raised = data.draw(st.integers(0, len(log)))
+    steady, lazy, restored = EntityStore(), EntityStore(), EntityStore()
+    for position, command in enumerate(log):
+        if position == halfway:
+            chunks = list(steady.snapshot())
+            restored.restore(recut(chunks, data.draw(st.integers(1, 400))))
+        before = steady.state_hash()
+        results = [
+            store.apply(
+                command,
+                ApplyContext(
+                    position + 1, EPOCH_US + position, rules=3 if position >= raised else 2
+                ),
+            )
+            for store in ([steady, lazy, restored] if position >= halfway else [steady, lazy])
+        ]
+        assert results == [results[0]] * len(results)
+        (answer,) = json.loads(results[0]).values()
+        if answer["error"] is not None:
+            assert steady.state_hash() == before
+            assert steady.changes == []
+        elif steady.state_hash() != before:
+            assert steady.changes or "SetSchema" in command
+    if halfway == len(log):
+        restored.restore(steady.snapshot())
+    assert steady.state_hash() == lazy.state_hash() == restored.state_hash()
+    # A snapshot is canonical: whoever takes it.
+    assert list(lazy.snapshot()) == list(steady.snapshot()) == list(restored.snapshot())
+
+
+@settings(max_examples=50)
+@given(st.lists(REQUESTS, max_size=12), st.lists(REQUESTS, max_size=12))
+def test_hashes_are_equal_exactly_when_snapshots_are(
+    one: list[dict[str, Any]], two: list[dict[str, Any]]
+) -> None:
+    stores = []
+    for requests in (one, two):
+        store = EntityStore()
+        for request in [*START, *requests]:
+            # One position and time for all: so different histories can end in one state.
+            store.apply(json.dumps(request), ApplyContext(1, EPOCH_US))
+            store.state_hash()
+        stores.append(store)
+    left, right = ("\n".join(sorted("".join(s.snapshot()).split("\n"))) for s in stores)
+    assert (stores[0].state_hash() == stores[1].state_hash()) == (left == right)
+
+
+def test_an_undone_change_gives_the_same_hash_as_no_change() -> None:
+    driver = people()
+    user = driver.create("User")
+    before = driver.store.state_hash()
+    (original,) = driver.update(read(user, "Age"))["response"]
+    driver.update(write(user, "Age", {"Int": 5}))
+    assert driver.store.state_hash() != before
+    driver.update(write(user, "Age", {"Int": 18}, write_time=original["Read"]["write_time"]))
+    assert driver.store.state_hash() == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"value": {"Int": 19}},
+        {"writer_id": {"typ": "User", "id": 4}},
+        {"write_time": {"secs_since_epoch": 0, "nanos_since_epoch": 1}},
+    ],
+)
+def test_value_writer_and_time_all_count_in_the_hash(change: dict[str, object]) -> None:
+    driver = people()
+    user = driver.create("User")
+    (original,) = driver.update(read(user, "Age"))["response"]
+    before = driver.store.state_hash()
+    same = {name: original["Read"][name] for name in ("value", "write_time", "writer_id")}
+    driver.update(write(user, "Age", **same))
+    assert driver.store.state_hash() == before
+    driver.update(write(user, "Age", **{**same, **change}))
+    assert driver.store.state_hash() != before
+
+
+def test_the_last_id_counts_in_the_hash() -> None:
+    """Two stores that would give the next entity different ids are not equal."""
+    driver = people()
+    before = driver.store.state_hash()
+    driver.send("DeleteEntity", entity_id=driver.create("User"))
+    assert driver.store.state_hash() != before
+
+
+def test_the_order_in_which_an_entity_got_its_fields_does_not_count_in_the_hash() -> None:
+    a, b = field("Int", "A", 0), field("Int", "B", 0)
+    hashes = []
+    for first in (schema("T", None, a, b), schema("T", None, b, a)):
+        driver = Driver(first)
+        driver.create("T")
+        driver.set_schema(schema("T", None, a, b))
+        hashes.append(driver.store.state_hash())
+    assert hashes[0] == hashes[1]
+
+
+def test_whether_a_topology_was_loaded_counts_in_the_hash() -> None:
+    store = EntityStore()
+    before = store.state_hash()
+    store.apply(parse_topology("schemas: []", "t").command(), ApplyContext(1, 0))
+    assert store.state_hash() != before
+
+
+def test_a_snapshot_is_of_the_moment_of_the_call_and_comes_in_chunks() -> None:
+    driver = people()
+    folder = driver.create("Folder")
+    for number in range(2000):
+        driver.create("User", folder, f"user \u2028 {number}")
+    before = driver.store.state_hash()
+    chunks = driver.store.snapshot()
+    driver.send("DeleteEntity", entity_id=folder)
+    driver.set_schema(schema("User", None))
+    driver.create("Folder")
+    saved = list(chunks)
+    assert len(saved) > 3
+    assert max(map(len, saved)) < 2 * CHUNK_CHARS
+    other = EntityStore()
+    other.restore(saved)
+    assert other.state_hash() == before
+
+
+def saved_lines(rules: int) -> list[str]:
+    driver = people(rules)
+    user = driver.create("User", driver.create("Folder"))
+    driver.update(write(user, "Email", {"String": "x" * 1000}))
+    return "".join(driver.store.snapshot()).rstrip("\n").split("\n")
+
+
+DAMAGE = [
+    lambda lines: [],
+    lambda lines: lines[:1],
+    lambda lines: lines[:-1],
+    lambda lines: lines[1:],
+    lambda lines: [*lines, lines[-1].replace('"id":5', '"id":6', 1)],
+    lambda lines: [*lines[:-1], lines[-1][:-2]],
+    lambda lines: [lines[0].replace("qcore-entities", "qcore-kv"), *lines[1:]],
+    lambda lines: [lines[0].replace('"version":', '"version":9'), *lines[1:]],
+    lambda lines: [lines[0], lines[2], lines[2], *lines[3:]],
+    lambda lines: [line.replace('["Parent",', '["Agf",{"Int":"x"},1,null,0],[') for line in lines],
+    lambda lines: [line.replace('["entity",', '["entities",') for line in lines],
+    lambda lines: [line for line in lines if not line.startswith('["children"')],
+    lambda lines: [line.replace('"children":[1,1]', '"children":[1,0]') for line in lines],
+    lambda lines: [*lines, '["children",[[7,"User",9]]]'],
+    lambda lines: [line for line in lines if not line.startswith('["value"')],
+    lambda lines: [line.replace("xxxxxx", "xxxxxy") for line in lines],
+    lambda lines: [*lines[:2], '["value",{"Int":3}]', *lines[2:]],
+]
+DAMAGE_1 = [
+    *DAMAGE[:9],
+    lambda lines: [line.replace('["Age",', '["Agf",') for line in lines],
+]
+
+
+@pytest.mark.parametrize(
+    ("rules", "damage"),
+    [*((3, damage) for damage in DAMAGE), *((2, damage) for damage in DAMAGE_1)],
+)
+def test_a_damaged_snapshot_is_refused_and_changes_nothing(rules: int, damage: Any) -> None:
+    driver = people(rules)
+    before = driver.store.state_hash()
+    lines = saved_lines(rules)
+    assert damage(lines) != lines, "nothing was damaged"
+    with pytest.raises(StoreError, match="restore"):
+        driver.store.restore([line + "\n" for line in damage(lines)])
+    assert driver.store.state_hash() == before
+
+
+PROGRAM = """
+import json, sys
+from qcore.machines.entity.entity_store import EntityStore
+from qcore.machines.interface import ApplyContext
+from qcore.machines.register import KeyValueMachine
+store, registers = EntityStore(), KeyValueMachine()
+for index, command in enumerate(json.load(sys.stdin), start=1):
+    print(store.apply(command, ApplyContext(index, 1_700_000_000_000_000 + index)))
+    print(store.state_hash())
+    registers.apply(json.dumps({"op": "set", "key": command, "value": {"b": index, "a": None}}), ApplyContext(1, 1))
+print(registers.state_hash())
+print("".join(store.snapshot()))
+"""
+
+
+def test_results_hashes_and_snapshots_do_not_depend_on_the_process_or_its_hash_seed() -> None:
+    folder, user = {"typ": "Folder", "id": 4}, {"typ": "User", "id": 5}
+    topology = (
+        "schemas: [{entity_type: T, fields: {A: {default_value: 1, rank: 0}}}]\n"
+        "tree: [{entity_type: T, name: a, attributes: {A: 3}}, {entity_type: T, name: b}]"
+    )
+    more = [
+        {"SetSchema": {"entity_schema": schema("Extra", "User", field("Float", "X", 0.1))}},
+        {"CreateEntity": {"entity_type": "Extra", "parent_id": folder, "name": "é\u2028"}},
+        {"UpdateEntity": {"request": [write(user, "Friends", {"EntityList": [folder, user]})]}},
+        {"UpdateEntity": {"request": [write(user, "Friends->0->Ghost", None)]}},
+        {"SetSchema": {"entity_schema": schema("Object", "Extra")}},
+        {"SetSchema": {"entity_schema": schema("User", "Object", field("Int", "Email", 1))}},
+        {"DeleteEntity": {"entity_id": folder}},
+        {"Frob": 1, "Grob": 2},
+    ]
+    log = [json.dumps(request) for request in [*START, *more]]
+    log += [parse_topology(topology, "t").command(), "not a command"]
+    outputs = []
+    for seed in ("1", "2"):
+        finished = subprocess.run(
+            [sys.executable, "-c", PROGRAM],
+            input=json.dumps(log),
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        outputs.append(finished.stdout)
+    assert outputs[0] == outputs[1]
+    driver = Driver()
+    for index, command in enumerate(log, start=1):
+        driver.store.apply(command, ApplyContext(index, 1_700_000_000_000_000 + index))
+    assert driver.store.state_hash() in outputs[0]
+
+
+def test_replicas_that_load_a_topology_have_the_same_ids_and_times() -> None:
+    """Nothing of the loading node, its clock or its dictionary order gets into the entities."""
+    text = "schemas: [{entity_type: T, fields: {Name: {default_value: {String: ''}, rank: 0}}}]\n"
+    command = parse_topology(text + "tree: [{entity_type: T, name: x}]", "t").command()
+    one, two = EntityStore(), EntityStore()
+    assert one.apply(command, ApplyContext(3, 77)) == two.apply(command, ApplyContext(3, 77))
+    assert one.state_hash() == two.state_hash()
+    assert list(one.snapshot()) == list(two.snapshot())

@@ -1,0 +1,375 @@
+"""CreateEntity, DeleteEntity and UpdateEntity."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from qcore.errors import StoreError
+from qcore.machines.entity.entity_store import EntityStore
+from qcore.machines.interface import ApplyContext, StateMachine
+from tests.machines.entity.driver import (
+    EPOCH_US,
+    OBJECT,
+    USER,
+    Driver,
+    code,
+    field,
+    people,
+    read,
+    schema,
+    write,
+)
+
+NOWHERE = {"typ": "User", "id": 999}
+
+
+def stamp(index: int) -> dict[str, int]:
+    seconds, micros = divmod(EPOCH_US + index, 1_000_000)
+    return {"secs_since_epoch": seconds, "nanos_since_epoch": micros * 1000}
+
+
+def test_it_is_a_state_machine() -> None:
+    assert isinstance(EntityStore(), StateMachine)
+
+
+# --- CreateEntity -------------------------------------------------------------------------------
+
+
+def test_a_new_entity_has_defaults_its_name_and_its_parent_and_is_on_the_parents_list() -> None:
+    driver = people()
+    folder = driver.create("Folder", None, "Users")
+    user = driver.create("User", folder, "Ada")
+    assert driver.value(user, "Name") == {"String": "Ada"}
+    assert driver.value(user, "Parent") == {"EntityReference": folder}
+    assert driver.value(user, "Key") == {"Blob": [1]}
+    assert driver.value(user, "Joined") == {
+        "Timestamp": {"secs_since_epoch": 1, "nanos_since_epoch": 5}
+    }
+    assert driver.value(folder, "Parent") == {"EntityReference": None}
+    assert driver.value(folder, "Children") == {"EntityList": [user]}
+    (filled,) = driver.update(read(user, "Age"))["response"]
+    assert filled["Read"] == {
+        "entity_id": user,
+        "field_type": "Age",
+        "value": {"Int": 18},
+        "write_time": stamp(driver.index),
+        "writer_id": None,
+    }
+
+
+def test_ids_come_from_the_log_position_and_are_never_given_twice() -> None:
+    driver = people()
+    driver.index = 41
+    first = driver.create("Folder")
+    assert first == {"typ": "Folder", "id": 42}
+    assert driver.send("DeleteEntity", entity_id=first) == {"error": None}
+    # The same position again, as after a topology that made many entities at once.
+    driver.index = 41
+    assert driver.create("User") == {"typ": "User", "id": 43}
+
+
+@pytest.mark.parametrize(
+    ("entity_type", "parent", "expected"),
+    [
+        ("Ghost", None, "TypeNotFound"),
+        ("User", NOWHERE, "EntityNotFound"),
+        ("User", {"typ": "Ghost", "id": 1}, "EntityNotFound"),
+    ],
+)
+def test_create_refuses_unknown_types_and_parents(
+    entity_type: str, parent: object, expected: str
+) -> None:
+    driver = people()
+    before = driver.store.state_hash()
+    answer = driver.send("CreateEntity", entity_type=entity_type, parent_id=parent, name="x")
+    assert answer["response"] is None
+    assert code(answer) == expected
+    assert driver.store.state_hash() == before
+
+
+def test_an_id_with_another_types_name_is_another_entity() -> None:
+    driver = people()
+    user = driver.create("User")
+    assert not driver.exists({"typ": "Folder", "id": user["id"]})
+
+
+def test_a_parent_must_have_children_and_a_child_need_not_know_its_parent() -> None:
+    driver = Driver(
+        schema("Box", None, field("EntityList", "Children", [])),
+        schema("Leaf", None, field("Int", "N", 0)),
+    )
+    box = driver.create("Box")
+    leaf = driver.create("Leaf", box)
+    assert driver.value(box, "Children->0->N") == {"Int": 0}
+    answer = driver.send("CreateEntity", entity_type="Leaf", parent_id=leaf, name="x")
+    assert code(answer) == "FieldNotFound"
+    # The leaf has no Parent field, and is taken off the box's list all the same.
+    assert driver.send("DeleteEntity", entity_id=leaf) == {"error": None}
+    assert driver.value(box, "Children") == {"EntityList": []}
+
+
+# --- DeleteEntity -------------------------------------------------------------------------------
+
+
+def test_delete_takes_descendants_and_leaves_the_parents_list() -> None:
+    driver = people()
+    root = driver.create("Folder")
+    keep, drop = driver.create("Folder", root), driver.create("Folder", root)
+    below = driver.create("User", driver.create("Folder", drop))
+    assert driver.send("DeleteEntity", entity_id=drop) == {"error": None}
+    assert not driver.exists(drop)
+    assert not driver.exists(below)
+    assert driver.value(root, "Children") == {"EntityList": [keep]}
+    assert code(driver.send("DeleteEntity", entity_id=drop)) == "EntityNotFound"
+
+
+def test_a_reference_to_a_deleted_entity_dangles_and_says_so_when_followed() -> None:
+    driver = people()
+    boss, user = driver.create("User"), driver.create("User")
+    driver.update(write(user, "Manager", {"EntityReference": boss}))
+    driver.send("DeleteEntity", entity_id=boss)
+    assert driver.value(user, "Manager") == {"EntityReference": boss}
+    assert code(driver.update(read(user, "Manager->Name"))) == "DanglingReference"
+
+
+def test_delete_survives_lists_that_lead_in_circles_or_nowhere() -> None:
+    driver = people()
+    one = driver.create("Folder")
+    two = driver.create("Folder", one)
+    driver.update(write(two, "Children", {"EntityList": [one, two, NOWHERE]}))
+    assert driver.send("DeleteEntity", entity_id=two) == {"error": None}
+    assert not driver.exists(one)
+    assert not driver.exists(two)
+
+
+def test_delete_follows_a_child_that_was_moved_to_another_parent() -> None:
+    driver = people()
+    old, new = driver.create("Folder"), driver.create("Folder")
+    child = driver.create("User", old)
+    driver.update(
+        write(old, "Children", {"EntityList": [child]}, adjust_behavior="Subtract"),
+        write(new, "Children", {"EntityList": [child]}, adjust_behavior="Add"),
+        write(child, "Parent", {"EntityReference": new}),
+    )
+    driver.send("DeleteEntity", entity_id=old)
+    assert driver.exists(child)
+    driver.send("DeleteEntity", entity_id=child)
+    assert driver.value(new, "Children") == {"EntityList": []}
+
+
+def test_a_tree_ten_thousand_deep_is_created_followed_saved_and_deleted() -> None:
+    driver = people()
+    top = parent = driver.create("Folder")
+    for _ in range(10_000):
+        parent = driver.create("Folder", parent)
+    driver.update(write(parent, "Name", {"String": "bottom"}))
+    assert driver.value(top, "Children->0->" * 10_000 + "Name") == {"String": "bottom"}
+    other = EntityStore()
+    other.restore(driver.store.snapshot())
+    assert other.state_hash() == driver.store.state_hash()
+    assert driver.send("DeleteEntity", entity_id=top) == {"error": None}
+    assert not driver.exists(parent)
+
+
+# --- UpdateEntity -------------------------------------------------------------------------------
+
+
+def test_requests_are_carried_out_in_order_and_filled_in() -> None:
+    driver = people()
+    user = driver.create("User")
+    answer = driver.update(
+        read(user, "Age"),
+        write(user, "Age", {"Int": 2}, adjust_behavior="Add", writer_id=user),
+        read(user, "Age"),
+    )
+    assert answer["error"] is None
+    before, written, after = answer["response"]
+    assert before["Read"]["value"] == {"Int": 18}
+    assert written["Write"] == {
+        "entity_id": user,
+        "field_type": "Age",
+        "value": {"Int": 20},
+        "push_condition": "Always",
+        "adjust_behavior": "Add",
+        "write_time": stamp(driver.index),
+        "writer_id": user,
+    }
+    assert after["Read"]["value"] == {"Int": 20}
+    assert after["Read"]["write_time"] == stamp(driver.index)
+    assert after["Read"]["writer_id"] == user
+
+
+def test_one_refused_request_undoes_those_before_it() -> None:
+    driver = people()
+    user = driver.create("User")
+    before = driver.store.state_hash()
+    requests = [write(user, "Age", {"Int": 1}), write(user, "Ghost", {"Int": 1})]
+    answer = driver.update(*requests)
+    assert code(answer) == "FieldNotFound"
+    assert answer["response"] == requests
+    assert driver.store.changes == []
+    assert driver.store.state_hash() == before
+    assert driver.value(user, "Age") == {"Int": 18}
+
+
+def test_a_null_value_writes_the_default_and_a_given_time_is_kept() -> None:
+    driver = people()
+    user = driver.create("User")
+    driver.update(write(user, "Email", {"String": "a@b"}))
+    time = {"secs_since_epoch": 7, "nanos_since_epoch": 123_456_789}
+    driver.update(write(user, "Email", None, write_time=time))
+    (filled,) = driver.update(read(user, "Email"))["response"]
+    assert filled["Read"]["value"] == {"String": "?"}
+    assert filled["Read"]["write_time"] == time
+
+
+def test_changes_leaves_value_time_and_writer_alone_when_equal() -> None:
+    driver = people()
+    user = driver.create("User")
+    before = driver.store.state_hash()
+    driver.update(write(user, "Age", {"Int": 18}, push_condition="Changes", writer_id=user))
+    driver.update(
+        write(user, "Age", {"Int": 0}, push_condition="Changes", adjust_behavior="Add"),
+        write(user, "Email", None, push_condition="Changes"),
+    )
+    assert driver.store.state_hash() == before
+    assert driver.store.changes == []
+    driver.update(write(user, "Age", {"Int": 18}, push_condition="Always", writer_id=user))
+    assert driver.store.state_hash() != before
+    driver.update(write(user, "Age", {"Int": 19}, push_condition="Changes"))
+    assert driver.value(user, "Age") == {"Int": 19}
+
+
+REFUSED = [
+    ("Age", {"String": "1"}, "Set", "KindMismatch"),
+    ("Age", {"Float": 1.0}, "Add", "KindMismatch"),
+    ("Ghost", {"Int": 1}, "Set", "FieldNotFound"),
+    ("Role", {"Choice": 2}, "Set", "ValueOutOfRange"),
+    ("Role", {"Choice": -1}, "Set", "ValueOutOfRange"),
+    ("Age", {"Int": 2**63 - 1}, "Add", "ValueOutOfRange"),
+    ("Age", {"Int": -(2**63)}, "Subtract", "ValueOutOfRange"),
+    ("Active", {"Bool": True}, "Add", "NotAdjustable"),
+    ("Role", {"Choice": 0}, "Add", "NotAdjustable"),
+    ("Manager", {"EntityReference": None}, "Add", "NotAdjustable"),
+    (
+        "Joined",
+        {"Timestamp": {"secs_since_epoch": 1, "nanos_since_epoch": 0}},
+        "Add",
+        "NotAdjustable",
+    ),
+    ("Email", {"String": "?"}, "Subtract", "NotAdjustable"),
+    ("Key", {"Blob": [1]}, "Subtract", "NotAdjustable"),
+    ("Active", {"Bool": True}, "Subtract", "NotAdjustable"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "behavior", "expected"), REFUSED)
+def test_a_refused_write_is_an_error_value_and_changes_nothing(
+    name: str, value: object, behavior: str, expected: str
+) -> None:
+    driver = people()
+    user = driver.create("User")
+    before = driver.store.state_hash()
+    assert code(driver.update(write(user, name, value, adjust_behavior=behavior))) == expected
+    assert driver.store.state_hash() == before
+
+
+def test_a_sum_of_floats_must_stay_finite() -> None:
+    driver = people()
+    user = driver.create("User")
+    driver.update(write(user, "Score", {"Float": 1.7e308}))
+    answer = driver.update(write(user, "Score", {"Float": 1.7e308}, adjust_behavior="Add"))
+    assert code(answer) == "ValueOutOfRange"
+
+
+A, B = {"typ": "User", "id": 1}, {"typ": "User", "id": 2}
+ADJUSTED = [
+    ("Age", {"Int": 18}, {"Int": 5}, "Add", {"Int": 23}),
+    ("Age", {"Int": 18}, {"Int": 20}, "Subtract", {"Int": -2}),
+    ("Score", {"Float": 0.5}, {"Float": 1}, "Add", {"Float": 1.5}),
+    ("Score", {"Float": 0.5}, {"Float": 1.5}, "Subtract", {"Float": -1.0}),
+    ("Email", {"String": "a"}, {"String": "b"}, "Add", {"String": "ab"}),
+    ("Key", {"Blob": [1, 2]}, {"Blob": [255]}, "Add", {"Blob": [1, 2, 255]}),
+    ("Friends", {"EntityList": [A]}, {"EntityList": [B, A]}, "Add", {"EntityList": [A, B, A]}),
+    ("Friends", {"EntityList": [A, B, A]}, {"EntityList": [A]}, "Subtract", {"EntityList": [B]}),
+    ("Age", {"Int": 5}, None, "Add", {"Int": 23}),
+]
+
+
+@pytest.mark.parametrize(("name", "start", "written", "behavior", "expected"), ADJUSTED)
+def test_adjust_behaviors(
+    name: str, start: object, written: object, behavior: str, expected: object
+) -> None:
+    driver = people()
+    user = driver.create("User")
+    driver.update(write(user, name, start))
+    assert driver.update(write(user, name, written, adjust_behavior=behavior))["error"] is None
+    assert driver.value(user, name) == expected
+
+
+def test_the_response_to_one_request_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_RESPONSE_BYTES", 1000)
+    driver = people()
+    user = driver.create("User")
+    driver.update(write(user, "Email", {"String": "x" * 600}))
+    assert driver.update(read(user, "Email"))["error"] is None
+    assert code(driver.update(read(user, "Email"), read(user, "Email"))) == "ResponseTooLarge"
+
+
+# --- the state machine --------------------------------------------------------------------------
+
+
+def test_what_a_command_changed_can_be_seen_after_it() -> None:
+    driver = people()
+    folder = driver.create("Folder")
+    user = driver.create("User", folder)
+    created = [(str(c.entity_id), c.field_type) for c in driver.store.field_changes()]
+    assert (f"User${user['id']}", "Age") in created
+    assert created[-1] == (f"Folder${folder['id']}", "Children")
+    driver.update(write(user, "Age", {"Int": 1}), write(user, "Age", {"Int": 1}))
+    first, second = driver.store.field_changes()
+    assert first.old is not None
+    assert first.new is not None
+    assert (first.old.value.data, first.new.value.data) == (18, 1)
+    assert second.old == first.new
+    driver.update(read(user, "Age"))
+    driver.send("DeleteEntity", entity_id=user)
+    gone = {c.field_type for c in driver.store.field_changes() if c.new is None}
+    assert gone == set(OBJECT["fields"]) | set(USER["fields"])
+
+
+MALFORMED = [
+    "",
+    "{",
+    "[]",
+    "{}",
+    "\ud800",
+    '{"Frob": {}}',
+    '{"GetSchema": {"entity_type": "A"}, "SetSchema": {}}',
+    "[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("text", MALFORMED)
+def test_a_malformed_command_is_an_error_value_and_a_malformed_query_raises(text: str) -> None:
+    store = EntityStore()
+    before = store.state_hash()
+    answer = json.loads(store.apply(text, ApplyContext(1, 0)))
+    assert code(answer["Error"]) == "BadRequest"
+    assert store.state_hash() == before
+    with pytest.raises(StoreError):
+        store.query(text)
+
+
+def test_a_query_does_not_write() -> None:
+    store = EntityStore()
+    with pytest.raises(StoreError, match="changes the state"):
+        store.query('{"CreateEntity":{"entity_type":"A","parent_id":null,"name":"x"}}')
+
+
+def test_a_read_may_also_go_through_the_log() -> None:
+    driver = people()
+    query = '{"GetSchema":{"entity_type":"Folder"}}'
+    assert driver.store.apply(query, ApplyContext(9, 0)) == driver.store.query(query)

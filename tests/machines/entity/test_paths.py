@@ -1,0 +1,81 @@
+"""Indirection paths: each way to follow one, and each way to fail."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.machines.entity.driver import Driver, code, people, read, write
+
+GHOST = {"typ": "User", "id": 999}
+
+
+def tree() -> tuple[Driver, object]:
+    """Ada works for Bob, who has no manager; her friends are Bob and a ghost."""
+    driver = people()
+    folder = driver.create("Folder", None, "Users")
+    ada, bob = driver.create("User", folder, "Ada"), driver.create("User", folder, "Bob")
+    driver.update(
+        write(ada, "Manager", {"EntityReference": bob}),
+        write(ada, "Friends", {"EntityList": [bob, GHOST]}),
+    )
+    return driver, ada
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("Name", "Ada"),
+        ("Parent->Name", "Users"),
+        ("Manager->Parent->Children->1->Name", "Bob"),
+        ("Parent->Children->0->Manager->Name", "Bob"),
+        ("Friends->00->Name", "Bob"),
+    ],
+)
+def test_a_path_leads_to_a_field(path: str, expected: str) -> None:
+    driver, ada = tree()
+    assert driver.value(ada, path) == {"String": expected}
+
+
+FAILURES = [
+    ("Manager->Manager->Name", "EmptyReference"),
+    ("Friends->1->Name", "DanglingReference"),
+    ("Friends->2->Name", "IndexOutOfBounds"),
+    ("Friends->" + "9" * 5000 + "->Name", "IndexOutOfBounds"),
+    ("Friends->-1->Name", "IndexNegative"),
+    ("Friends->Name", "IndexMissing"),
+    ("Friends->+1->Name", "IndexMissing"),
+    ("Friends->\u0661->Name", "IndexMissing"),
+    ("Friends->-->Name", "IndexMissing"),
+    ("Email->Name", "NotAReference"),
+    ("Age->0->Name", "NotAReference"),
+    ("Ghost->Name", "FieldNotFound"),
+    ("Manager->Ghost", "FieldNotFound"),
+    ("Manager->Ghost->Name", "FieldNotFound"),
+    ("Friends->0", "BadPath"),
+    ("Manager->", "BadPath"),
+    ("->Name", "BadPath"),
+    ("->", "BadPath"),
+    ("", "FieldNotFound"),
+]
+
+
+@pytest.mark.parametrize(("path", "expected"), FAILURES)
+def test_each_failure_has_its_own_error_for_reads_and_writes(path: str, expected: str) -> None:
+    driver, ada = tree()
+    before = driver.store.state_hash()
+    answer = driver.update(read(ada, path))
+    assert code(answer) == expected
+    assert len(answer["error"]) < 400
+    assert code(driver.update(write(ada, path, None))) == expected
+    assert driver.store.state_hash() == before
+
+
+def test_a_path_from_nowhere() -> None:
+    driver, _ = tree()
+    assert code(driver.update(read(GHOST, "Parent->Name"))) == "EntityNotFound"
+
+
+def test_a_write_goes_where_the_path_leads() -> None:
+    driver, ada = tree()
+    driver.update(write(ada, "Manager->Parent->Children->0->Email", {"String": "new"}))
+    assert driver.value(ada, "Email") == {"String": "new"}

@@ -1,0 +1,193 @@
+"""Sparse records (apply rules 3) read as full ones (rules 2) do, and cost nothing when a schema changes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any  # requests are JSON
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qcore.machines.entity.entity_store import EntityStore
+from qcore.machines.interface import ApplyContext
+from qcore.machines.state_digest import digest_term
+from tests.machines.entity.driver import EPOCH_US, Driver, field, people, read, schema, write
+from tests.machines.entity.test_determinism import REQUESTS, START
+
+_KINDS = [
+    field("Int", "Age", 1),
+    field("Int", "Age", 2),
+    field("String", "Age", "old"),
+    field("String", "Email", ""),
+    field("String", "Email", "another default " * 40),
+    field("EntityList", "Friends", []),
+    field("EntityList", "Friends", [{"typ": "User", "id": 5}]),
+    field("EntityList", "Children", [{"typ": "User", "id": 5}]),
+]
+CHANGING = st.builds(
+    lambda typ, parent, fields: {"SetSchema": {"entity_schema": schema(typ, parent, *fields)}},
+    st.sampled_from(["Folder", "User", "Extra", "Object"]),
+    st.sampled_from([None, "Object", "Folder", "User"]),
+    st.lists(st.sampled_from(_KINDS), max_size=3),
+)
+
+
+def reads_of_all(store: EntityStore) -> list[str]:
+    """What every field of every entity that may exist reads as."""
+    names = ["Name", "Age", "Email", "Friends", "Children", "Parent", "Role"]
+    answers = []
+    for typ in ("Object", "Folder", "User", "Extra"):
+        for number in range(1, 24):
+            for name in names:
+                request = {"UpdateEntity": {"request": [read({"typ": typ, "id": number}, name)]}}
+                answers.append(store.query(json.dumps(request)))
+    return answers
+
+
+def meaning(result: str) -> str:
+    """A result; of an error the code alone: of several types that are wrong, rules 3 may name another one."""
+    (answer,) = json.loads(result).values()
+    return str(answer["detail"]["code"]) if answer["error"] is not None else result
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.lists(REQUESTS | CHANGING, max_size=18), st.integers(0, 18))
+def test_both_forms_give_the_same_results_and_answers(
+    requests: list[dict[str, Any]], raised: int
+) -> None:
+    """Also where the rules rise on the way."""
+    log = [json.dumps(request) for request in [*START, *requests]]
+    full, sparse, risen = EntityStore(), EntityStore(), EntityStore()
+    for position, command in enumerate(log, start=1):
+        rules = {full: 2, sparse: 3, risen: 2 if position < raised else 3}
+        results = {
+            meaning(store.apply(command, ApplyContext(position, EPOCH_US + position, rules=at)))
+            for store, at in rules.items()
+        }
+        assert len(results) == 1, command
+    assert reads_of_all(full) == reads_of_all(sparse) == reads_of_all(risen)
+
+
+def test_a_default_that_changes_stays_with_the_entities_that_began_with_it() -> None:
+    driver = Driver(schema("T", None, field("Int", "N", 1)))
+    first = driver.create("T")
+    driver.set_schema(schema("T", None, field("Int", "N", 2)))
+    second = driver.create("T")
+    driver.set_schema(schema("T", None, field("Int", "N", 3), field("Int", "M", 7)))
+    driver.set_schema(schema("T", None, field("Int", "N", 4), field("Int", "M", 8)))
+    third = driver.create("T")
+    assert [driver.value(one, "N") for one in (first, second, third)] == [
+        {"Int": 1},
+        {"Int": 2},
+        {"Int": 4},
+    ]
+    assert [driver.value(one, "M") for one in (first, third)] == [{"Int": 7}, {"Int": 8}]
+    other = EntityStore()
+    other.restore(driver.store.snapshot())
+    assert other.state_hash() == driver.store.state_hash()
+    driver.store = other
+    assert [driver.value(one, "N") for one in (first, second)] == [{"Int": 1}, {"Int": 2}]
+
+
+def test_a_field_that_was_removed_does_not_come_back_with_its_old_value() -> None:
+    driver = Driver(schema("T", None, field("Int", "N", 1), field("Int", "Other", 0)))
+    one = driver.create("T")
+    driver.update(write(one, "N", {"Int": 5}))
+    driver.set_schema(schema("T", None, field("Int", "Other", 0)))
+    driver.set_schema(schema("T", None, field("Int", "N", 9), field("Int", "Other", 0)))
+    assert driver.value(one, "N") == {"Int": 9}
+    driver.update(write(one, "N", {"Int": 6}), write(one, "Other", {"Int": 1}))
+    driver.set_schema(schema("T", None, field("String", "N", "text"), field("Int", "Other", 0)))
+    driver.set_schema(schema("T", None, field("Int", "N", 3), field("Int", "Other", 0)))
+    assert driver.value(one, "N") == {"Int": 3}
+    assert driver.value(one, "Other") == {"Int": 1}
+
+
+def test_what_a_removed_field_held_goes_with_the_next_write() -> None:
+    secret = "a secret " * 100
+    driver = Driver(schema("T", None, field("String", "S", ""), field("Int", "N", 0)))
+    one = driver.create("T")
+    driver.update(write(one, "S", {"String": secret}), write(one, "N", {"Int": 1}))
+    driver.set_schema(schema("T", None, field("Int", "N", 0)))
+    driver.update(write(one, "N", {"Int": 2}))
+    assert secret not in "".join(driver.store.snapshot())
+
+
+def test_a_choice_reads_as_the_default_while_it_does_not_exist() -> None:
+    three, two = ["a", "b", "c"], ["a", "b"]
+    driver = Driver(schema("T", None, field("Choice", "C", 0, choices=three)))
+    one = driver.create("T")
+    driver.update(write(one, "C", {"Choice": 2}))
+    driver.set_schema(schema("T", None, field("Choice", "C", 1, choices=two)))
+    assert driver.value(one, "C") == {"Choice": 1}
+    driver.set_schema(schema("T", None, field("Choice", "C", 1, choices=three)))
+    assert driver.value(one, "C") == {"Choice": 2}
+
+
+@pytest.mark.parametrize("count", [10, 2000])
+def test_a_new_schema_touches_no_entity(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = people()
+    for _ in range(count):
+        driver.create("User")
+    driver.store.state_hash()
+    digested: list[bytes] = []
+
+    def term(text: bytes) -> int:
+        digested.append(text)
+        return digest_term(text)
+
+    monkeypatch.setattr("qcore.machines.entity.state.records.digest_term", term)
+    driver.set_schema(schema("Object", None, field("String", "Name", ""), field("Int", "New", 1)))
+    driver.store.state_hash()
+    assert digested == []
+    assert driver.store.changes == []
+
+
+def test_a_large_default_is_written_once_however_many_entities_share_it() -> None:
+    """Row D3: 3,000 entities with a default of 1 MB made a copy of 3 GB."""
+    large = "x" * 500_000
+    driver = Driver(schema("T", None, field("String", "S", large), field("Int", "N", 0)))
+    for _ in range(50):
+        one = driver.create("T")
+    # Also where it was written, with null, which stands for the default.
+    for _ in range(50):
+        one = driver.create("T")
+        driver.update(write(one, "S", None), write(one, "N", {"Int": 1}))
+    driver.set_schema(schema("T", None, field("String", "S", "small"), field("Int", "N", 0)))
+    text = "".join(driver.store.snapshot())
+    assert len(text) < 1_000_000 + 100 * 300
+    other = EntityStore()
+    other.restore([text])
+    assert other.state_hash() == driver.store.state_hash()
+    driver.store = other
+    assert driver.value(one, "S") == {"String": large}
+    # Restored, they share it still.
+    assert len("".join(other.snapshot())) == len(text)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(REQUESTS | CHANGING, max_size=25), st.integers(0, 25))
+def test_bounds_are_met_alike_after_a_restore(requests: list[dict[str, Any]], cut: int) -> None:
+    """What counts towards a bound is part of the state."""
+    bounds = {
+        "schemas.MAX_SCHEMAS_BYTES": 3200,
+        "schemas.MAX_SCHEMA_BYTES": 1500,
+        "schemas.MAX_COMPLETE_FIELDS": 24,
+        "schemas.MAX_OPERATIONS": 12,
+        "transaction.MAX_OPERATIONS": 6,
+        "update.MAX_RESPONSE_BYTES": 1200,
+    }
+    steady, restored = EntityStore(), EntityStore()
+    log = [json.dumps(request) for request in [*START, *requests]]
+    with pytest.MonkeyPatch.context() as patch:
+        for position, command in enumerate(log, start=1):
+            context = ApplyContext(position, EPOCH_US + position)
+            if position == len(START):
+                for name, bound in bounds.items():
+                    patch.setattr(f"qcore.machines.{name}", bound)
+            if position == min(cut, len(log)) + 1:
+                restored = EntityStore()
+                restored.restore(steady.snapshot())
+            assert restored.apply(command, context) == steady.apply(command, context)
+        assert restored.state_hash() == steady.state_hash()

@@ -1,0 +1,211 @@
+"""The public suite for state machines: on all that come with qcore, and on some that break one promise each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import pytest
+from hypothesis import strategies as st
+
+from qcore.errors import ConfigError
+from qcore.machines.entity.entity_store import EntityStore
+from qcore.machines.entity.perform_requests import parse_request
+from qcore.machines.interface import ApplyContext, StateMachine
+from qcore.machines.register import KeyValueMachine
+from qcore.testing.state_machine_conformance import StateMachineConformance
+from tests.examples import load_example
+from tests.machines.entity.driver import FOLDER, OBJECT, USER, read, write
+
+CounterMachine = load_example("counter_machine").CounterMachine
+
+
+class Keys(StateMachineConformance):
+    """Commands and queries of the key-value machine."""
+
+    def make(self) -> StateMachine:
+        return KeyValueMachine()
+
+    def commands(self) -> st.SearchStrategy[str]:
+        keys, values = st.sampled_from("abc"), st.integers(0, 2) | st.none() | st.just("ü")
+        sets = st.fixed_dictionaries({"op": st.just("set"), "key": keys, "value": values})
+        adds = st.fixed_dictionaries(
+            {"op": st.just("add"), "key": keys, "amount": st.integers(1, 2)}
+        )
+        return (sets | adds).map(json.dumps) | st.just("nonsense")
+
+    def queries(self) -> Sequence[str]:
+        return [json.dumps({"op": "get", "key": key}) for key in "abcd"]
+
+
+class TestKeyValueMachine(Keys):
+    """The key-value machine."""
+
+
+class TestEntityStore(StateMachineConformance):
+    examples = 20
+
+    def make(self) -> StateMachine:
+        return EntityStore()
+
+    def prelude(self) -> Sequence[str]:
+        return [
+            *(
+                payload({"SetSchema": {"entity_schema": schema}})
+                for schema in (OBJECT, FOLDER, USER)
+            ),
+            payload({"CreateEntity": {"entity_type": "User", "parent_id": None, "name": "u"}}),
+        ]
+
+    def commands(self) -> st.SearchStrategy[str]:
+        types = st.sampled_from(["Folder", "User", "Ghost"])
+        ids = st.builds(lambda typ, n: {"typ": typ, "id": n}, types, st.integers(4, 9))
+        creates = st.builds(
+            lambda typ, parent: {
+                "CreateEntity": {"entity_type": typ, "parent_id": parent, "name": "n"}
+            },
+            types,
+            st.none() | ids,
+        )
+        deletes = st.builds(lambda one: {"DeleteEntity": {"entity_id": one}}, ids)
+        texts = st.sampled_from(["a", "\U0001f600"]).map(lambda text: {"String": text})
+        writes = st.builds(
+            lambda one, value: {"UpdateEntity": {"request": [write(one, "Name", value)]}},
+            ids,
+            texts,
+        )
+        return (creates | deletes | writes).map(payload) | st.just("nonsense")
+
+    def queries(self) -> Sequence[str]:
+        reads = [
+            {"UpdateEntity": {"request": [read({"typ": typ, "id": number}, "Name")]}}
+            for typ in ("Folder", "User")
+            for number in range(4, 9)
+        ]
+        return [payload(request) for request in (*reads, {"GetSchema": {"entity_type": "User"}})]
+
+
+class TestCounterMachine(StateMachineConformance):
+    """The example of the README."""
+
+    def make(self) -> StateMachine:
+        machine: StateMachine = CounterMachine()
+        return machine
+
+    def commands(self) -> st.SearchStrategy[str]:
+        texts = st.builds(
+            lambda name, by: json.dumps({"name": name, "by": by}),
+            st.sampled_from("ab"),
+            st.integers(-2, 2),
+        )
+        return texts | st.just("nonsense")
+
+    def queries(self) -> Sequence[str]:
+        return ["a", "b", "c"]
+
+
+def payload(request: object) -> str:
+    return parse_request(json.dumps(request))[1]
+
+
+# -- machines that break a promise ------------------------------------------------------------------
+
+
+class SnapshotsLater(KeyValueMachine):
+    """The snapshot is of the moment at which it is read."""
+
+    def snapshot(self) -> Iterator[str]:
+        yield from super().snapshot()
+
+
+class RestoresOnTop(KeyValueMachine):
+    """What was there before stays."""
+
+    def restore(self, chunks: Iterable[str]) -> None:
+        before = dict(self._registers)
+        super().restore(chunks)
+        for key, value in before.items():
+            if key not in self._registers:
+                command = {"op": "set", "key": key, "value": json.loads(value)}
+                super().apply(json.dumps(command), ApplyContext(1, 1))
+
+
+class RestoresItsOwnChunksOnly(KeyValueMachine):
+    def restore(self, chunks: Iterable[str]) -> None:
+        pieces = list(chunks)
+        assert all(piece.endswith("\n") for piece in pieces), "cut elsewhere"
+        super().restore(pieces)
+
+
+class Raises(KeyValueMachine):
+    def apply(self, command: str, context: ApplyContext) -> str:
+        json.loads(command)
+        return super().apply(command, context)
+
+
+class CountsQueries(KeyValueMachine):
+    asked = 0
+
+    def query(self, query: str) -> str:
+        self.asked += 1
+        return f"{super().query(query)} {self.asked}"
+
+
+class HashesTheKeysOnly(KeyValueMachine):
+    def state_hash(self) -> str:
+        return "".join(sorted(self._registers)).encode().hex() or "0"
+
+
+_lives = iter(range(10**9))
+
+
+class KnowsWhoItIs(KeyValueMachine):
+    """An id that is drawn when the object is made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._id = next(_lives)
+
+    def apply(self, command: str, context: ApplyContext) -> str:
+        return f"{self._id} {super().apply(command, context)}"
+
+
+class Nameless(KeyValueMachine):
+    name = "machines/mine.py"
+
+
+class RemembersTheVersion(KeyValueMachine):
+    """A node that begins at a snapshot does not know which version came before."""
+
+    versions = (1, 2)
+    seen = 0
+
+    def apply(self, command: str, context: ApplyContext) -> str:
+        before, self.seen = self.seen, context.version
+        return f"{before} {super().apply(command, context)}"
+
+
+@pytest.mark.parametrize(
+    ("broken", "found_by"),
+    [
+        (SnapshotsLater, "test_snapshot_is_as_of_the_call_while_commands_go_on"),
+        (RestoresOnTop, "test_restored_machine_equals_and_goes_on_equally"),
+        (RestoresItsOwnChunksOnly, "test_chunks_may_be_cut_anywhere"),
+        (Raises, "test_strange_texts_are_answered_and_not_raised"),
+        (CountsQueries, "test_queries_change_nothing"),
+        (HashesTheKeysOnly, "test_different_answers_mean_different_hashes"),
+        (KnowsWhoItIs, "test_same_commands_give_the_same"),
+        (Nameless, "test_name_and_versions_are_declared"),
+        (RemembersTheVersion, "test_an_upgrade_in_the_middle_keeps_what_came_before"),
+    ],
+)
+def test_a_broken_promise_is_found(broken: Callable[[], StateMachine], found_by: str) -> None:
+    class Suite(Keys):
+        examples = 200
+        shrink = False
+
+        def make(self) -> StateMachine:
+            return broken()
+
+    with pytest.raises((AssertionError, ValueError, ConfigError)):
+        getattr(Suite(), found_by)()

@@ -1,0 +1,102 @@
+"""Restoring a large state in parts: bounded, equal to restoring at once, and nothing shows before the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+
+import pytest
+
+from qcore.errors import StoreError
+from qcore.machines.entity.entity_store import EntityStore
+from qcore.machines.entity.state import records
+from qcore.machines.entity.state.snapshot_reader import LINES_AT_A_TIME
+from qcore.machines.interface import ApplyContext, RestoresGradually, StateMachine
+from qcore.machines.register import REGISTERS_AT_A_TIME, KeyValueMachine
+from tests.process.support.wire_client import string_schema
+
+COUNT = 10 * REGISTERS_AT_A_TIME // 4
+
+
+def entities(count: int = COUNT) -> EntityStore:
+    store = EntityStore()
+    store.apply(
+        json.dumps({"SetSchema": {"entity_schema": string_schema("Item", "Name")}}),
+        ApplyContext(1, 1),
+    )
+    for number in range(count):
+        create = {"entity_type": "Item", "parent_id": None, "name": f"é{number}\n"}
+        store.apply(json.dumps({"CreateEntity": create}), ApplyContext(number + 2, 1))
+    return store
+
+
+def registers(count: int = COUNT) -> KeyValueMachine:
+    machine = KeyValueMachine()
+    for number in range(count):
+        machine.apply(
+            json.dumps({"op": "set", "key": f"k{number}", "value": number}), ApplyContext(number, 1)
+        )
+    return machine
+
+
+class Lines:
+    """The lines of a snapshot, one a chunk; counts those that were asked for."""
+
+    def __init__(self, machine: StateMachine) -> None:
+        self.lines = "".join(machine.snapshot()).splitlines(keepends=True)
+        self.taken = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self.lines:
+            self.taken += 1
+            yield line
+
+
+@pytest.mark.parametrize(
+    ("make", "bound"), [(entities, LINES_AT_A_TIME), (registers, REGISTERS_AT_A_TIME)]
+)
+def test_each_part_reads_a_bounded_number_of_lines_and_the_last_one_shows_the_state(
+    make: type[EntityStore] | type[KeyValueMachine], bound: int
+) -> None:
+    source = make()
+    other = type(source)()
+    assert isinstance(other, RestoresGradually)
+    empty = other.state_hash()
+    lines = Lines(source)
+    taken = 0
+    for _ in other.restore_gradually(lines):
+        assert lines.taken - taken <= bound + 2  # the header, and the one read ahead
+        if (taken := lines.taken) < len(lines.lines):
+            assert other.state_hash() == empty
+    assert taken >= len(lines.lines) - bound
+    assert other.state_hash() == source.state_hash()
+    assert "".join(other.snapshot()) == "".join(source.snapshot())
+
+
+def test_what_a_restore_replaces_is_freed_in_parts() -> None:
+    old = entities(3 * records._DISSOLVED_AT_A_TIME)
+    held = old._records
+    sizes = [len(held.entities)]
+    for _ in old.restore_gradually(entities(2).snapshot()):
+        sizes.append(len(held.entities))
+        assert sizes[-2] - sizes[-1] <= records._DISSOLVED_AT_A_TIME
+    assert sizes[-1] == 0
+    assert old.state_hash() == entities(2).state_hash()
+
+
+@pytest.mark.parametrize("make", [entities, registers])
+def test_one_that_is_dropped_or_fails_changes_nothing(
+    make: type[EntityStore] | type[KeyValueMachine],
+) -> None:
+    machine = make()
+    before = machine.state_hash()
+    chunks: Iterable[str] = list(type(machine)().snapshot())
+    restoring = machine.restore_gradually(make().snapshot())
+    next(restoring)
+    del restoring
+    assert machine.state_hash() == before
+    with pytest.raises(StoreError, match="cut short"):
+        machine.restore(Lines(machine).lines[:-1])
+    assert machine.state_hash() == before
+    machine.restore(chunks)
+    assert machine.state_hash() == type(machine)().state_hash()

@@ -1,0 +1,100 @@
+"""What a node's log says of voters that never lead: one line for each change, whether the node leads or not."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import pytest
+
+from qcore.core import Membership, RaftConfig
+from qcore.core.status import CoreStatus
+from qcore.node.observability.logs import NodeLog
+from qcore.node.peers.priority_watch import LOOKS, PriorityWatch
+from tests.core.support.single_core import restored
+
+
+class Watched:
+    """A watch over restarted node 1 of these voters."""
+
+    def __init__(self, *voters: int, priority: int = 0) -> None:
+        membership = Membership(voters=voters)
+        core = restored(config=RaftConfig(1, priority=priority), membership=membership)
+        self.status: CoreStatus = core.status()
+        self.watch = PriorityWatch(lambda: self.status, NodeLog(1))
+
+    def look(self, times: int = 1, *, leader: int | None = None) -> None:
+        self.status = replace(self.status, leader_id=leader)
+        for _ in range(times):
+            self.watch.look()
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO, "qcore.node")
+    return caplog
+
+
+def lines(log: pytest.LogCaptureFixture, level: int) -> list[str]:
+    """What was said at this level, with its fields."""
+    return [
+        f"{record.getMessage()} {getattr(record, 'qcore_fields', '')}"
+        for record in log.records
+        if record.levelno == level
+    ]
+
+
+def test_the_only_voter_says_at_its_start_that_nobody_may_lead(
+    log: pytest.LogCaptureFixture,
+) -> None:
+    watched = Watched(1)
+    watched.look(2)
+    (own,) = lines(log, logging.INFO)
+    assert "has priority 0 and never leads" in own
+    (why,) = lines(log, logging.WARNING)
+    assert "all of the voters [1] have priority 0, so that nobody may lead" in why
+
+
+def test_one_of_two_voters_says_that_one_crash_may_end_all_elections(
+    log: pytest.LogCaptureFixture,
+) -> None:
+    Watched(1, 2).look(3, leader=2)
+    (why,) = lines(log, logging.WARNING)
+    assert "[1] of the voters [1, 2] have priority 0 and never lead" in why
+
+
+def test_one_of_three_misses_its_leader_once_and_says_when_there_is_one(
+    log: pytest.LogCaptureFixture,
+) -> None:
+    watched = Watched(1, 2, 3)
+    watched.look(LOOKS - 1)
+    watched.look(1, leader=2)
+    assert lines(log, logging.WARNING) == [], "an election takes some time"
+    watched.look(3 * LOOKS)
+    (why,) = lines(log, logging.WARNING)
+    assert "nobody may lead unless another voter has a higher one" in why
+    watched.look(3, leader=2)
+    own, again = lines(log, logging.INFO)
+    assert "never leads" in own
+    assert "a leader is known again" in again
+
+
+def test_a_voter_that_may_lead_and_a_learner_say_nothing(log: pytest.LogCaptureFixture) -> None:
+    Watched(1, 2, 3, priority=1).look(3 * LOOKS)
+    Watched(2, 3).look(3 * LOOKS)
+    assert log.records == []
+
+
+def test_a_leader_that_lost_its_office_does_not_say_that_all_is_well(
+    log: pytest.LogCaptureFixture,
+) -> None:
+    watched = Watched(1, 2, 3, priority=1)
+    follows = watched.status
+    leads = replace(follows, role="leader", never_lead=(2, 3), priority_fault="two of three")
+    for watched.status in (leads, leads, follows, leads):
+        watched.watch.look()
+    assert len(lines(log, logging.WARNING)) == 2
+    assert lines(log, logging.INFO) == []
+    watched.status = replace(leads, never_lead=(), priority_fault=None)
+    watched.watch.look()
+    assert "well again" in lines(log, logging.INFO)[0]

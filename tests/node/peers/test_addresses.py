@@ -1,0 +1,219 @@
+"""Addresses that others are to dial: which ones may enter a configuration, and where a node's own comes from."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from qcore.cli.cluster.health import address_problems, find_problems
+from qcore.client.client import QcoreClient
+from qcore.core.effects import MembershipChanged
+from qcore.core.entry import Membership
+from qcore.errors import ChangeRefused, ConfigError, NotCaughtUp, Refused
+from qcore.node.address_kind import is_loopback, is_unspecified, normal_host
+from qcore.node.api.member_addresses import (
+    advertised_fault,
+    member_address,
+    members_fault,
+    newcomer_fault,
+    same_address,
+)
+from qcore.node.application import EntityApplication
+from qcore.node.config import NodeConfig
+from qcore.node.node import Node
+from qcore.node.observability.logs import NodeLog
+from qcore.storage.memory import MemoryStorage
+from qcore.transport.address import Address
+from tests.cli.test_cluster_health import FOLLOWER, LEADER, MEMBERS, changed
+from tests.node.test_node import running
+
+UNSPECIFIED = [
+    "0.0.0.0",
+    "0",
+    "0.0",
+    "0x0",
+    "::",
+    "0:0:0:0:0:0:0:0",
+    "::ffff:0.0.0.0",
+    "::ffff:0:0",
+]
+LOOPBACK = ["127.0.0.1", "127.8.9.1", "127.1", "::1", "::ffff:127.0.0.1", "localhost", "LocalHost."]
+OTHERS = [
+    "10.0.0.1",
+    "node-1.example.org",
+    "fe80::1",
+    "2001:db8::7",
+    "::ffff:10.0.0.1",
+    "0.example",
+]
+
+
+def text_of(host: str) -> str:
+    return str(Address(host, 8080))
+
+
+def test_hosts_are_known_in_whichever_spelling() -> None:
+    assert [host for host in UNSPECIFIED + LOOPBACK + OTHERS if is_unspecified(host)] == UNSPECIFIED
+    assert [host for host in UNSPECIFIED + LOOPBACK + OTHERS if is_loopback(host)] == LOOPBACK
+    assert normal_host("2001:DB8:0::7") == "2001:db8::7"
+    assert normal_host("::ffff:10.0.0.1") == "10.0.0.1"
+    assert normal_host("Node-1") == "node-1"
+
+
+@pytest.mark.parametrize("text", [*map(text_of, UNSPECIFIED), "10.0.0.1:0"])
+def test_an_address_that_cannot_be_dialled_is_refused_with_the_way_out(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"nodes\[1\].*--advertise-addr"):
+        member_address(text, "nodes[1]")
+
+
+def test_two_spellings_of_one_address_are_one() -> None:
+    assert same_address("[2001:db8:0::7]:80", "[2001:DB8::7]:80")
+    assert same_address("localhost:80", "127.0.0.1:80")
+    assert same_address("A.example:80", "a.example.:80")
+    assert not same_address("a:80", "a:81")
+    assert "two nodes, 1 and 2" in str(members_fault({1: "A:1", 2: "a:1"}))
+
+
+def test_loopback_addresses_are_for_clusters_on_one_machine() -> None:
+    assert members_fault({1: "127.0.0.1:1", 2: "localhost:2", 3: "[::1]:3"}) is None
+    assert members_fault({1: "127.0.0.1:1"}) is None
+    fault = members_fault({1: "10.0.0.1:1", 2: "127.0.0.1:1"})
+    assert fault is not None
+    assert "127.0.0.1:1 of node 2 is a loopback address" in fault
+    assert "--advertise-addr" in fault
+
+
+def test_a_new_member_must_fit_the_present_ones_in_both_directions() -> None:
+    assert "of node 2 is a loopback" in str(newcomer_fault(2, "127.0.0.1:1", {1: "10.0.0.1:1"}))
+    assert "of node 1 is a loopback" in str(newcomer_fault(2, "10.0.0.1:1", {1: "127.0.0.1:1"}))
+    assert "is the address of node 1" in str(newcomer_fault(2, "A:1", {1: "a:1"}))
+    assert newcomer_fault(2, "10.0.0.2:1", {1: "10.0.0.1:1", 2: "127.0.0.1:1"}) is None
+
+
+def test_an_advertised_address_must_be_one(tmp_path: Path) -> None:
+    for host, port in (("0.0.0.0", 8080), ("::", 8080), ("10.0.0.1", 0)):
+        with pytest.raises(ConfigError, match="--advertise-addr"):
+            NodeConfig(1, Address("h", 0), tmp_path, advertise_addr=Address(host, port))
+
+
+def test_a_node_that_others_know_by_another_address_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The member that was given the list cannot know what the others were started with."""
+    member = Membership(voters=(1,), addresses=((1, "10.9.9.9:7"),), cluster_id="red")
+    assert advertised_fault(1, member, "10.9.9.9:7") is None
+    assert advertised_fault(2, member, "10.1.2.3:7") is None
+    fault = str(advertised_fault(1, member, "10.1.2.3:7"))
+    assert "10.9.9.9:7 for node 1" in fault
+    assert "--advertise-addr 10.1.2.3:7" in fault
+
+    async def scenario() -> None:
+        node = everywhere(tmp_path, Address("10.1.2.3", 7))
+        await node.start()
+        for index in (1, 2):
+            node.membership_changed(MembershipChanged(member, index))
+        await node.stop()
+
+    asyncio.run(scenario())
+    said = [record.msg for record in caplog.records]
+    assert said.count("others know this node by another address") == 1
+
+
+def everywhere(directory: Path, advertised: Address | None) -> Node:
+    """A node that listens on every address of the machine."""
+    config = NodeConfig(
+        node_id=1,
+        ws_addr=Address("0.0.0.0", 0),
+        data_dir=directory,
+        advertise_addr=advertised,
+        heartbeat_ms=20,
+        election_timeout_min_ms=100,
+        election_timeout_max_ms=200,
+        shutdown_grace_ms=200,
+    )
+    return Node(config, EntityApplication(), MemoryStorage(1), NodeLog(1))
+
+
+def test_a_node_on_every_address_begins_a_cluster_only_with_an_address_of_its_own(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        plain = everywhere(tmp_path, None)
+        bound = await plain.start()
+        port = int(bound.rpartition(":")[2])
+        async with QcoreClient([f"127.0.0.1:{port}"], timeout_s=5) as client:
+            with pytest.raises(Refused, match="--advertise-addr"):
+                await client.init()
+            with pytest.raises(Refused, match=r"nodes\[0\].*--advertise-addr"):
+                await client.init([(1, bound)])
+            assert (await client.get_metrics())["membership_config"]["membership"]["nodes"] == {}
+            await client.init([(1, f"127.0.0.1:{port}")])
+        await plain.stop()
+
+        told = everywhere(tmp_path, Address("10.1.2.3", 7))
+        port = int((await told.start()).rpartition(":")[2])
+        async with QcoreClient([f"127.0.0.1:{port}"], timeout_s=5) as client:
+            with pytest.raises(Refused, match=r"10\.9\.9\.9:7.*--advertise-addr 10\.1\.2\.3:7"):
+                await client.init([(1, "10.9.9.9:7")])
+            await client.init()
+            metrics = await client.get_metrics()
+            assert metrics["qcore"]["address"] == "10.1.2.3:7"
+            nodes = metrics["membership_config"]["membership"]["nodes"]
+            assert nodes == {"1": {"addr": "10.1.2.3:7"}}
+            with pytest.raises(Refused, match="loopback"):
+                await client.add_learner(2, "127.0.0.1:9")
+            with pytest.raises(Refused, match=r"node_addr.*--advertise-addr"):
+                await client.add_learner(2, "0.0.0.0:9")
+            with pytest.raises(Refused, match="is the address of node 1"):
+                await client.add_learner(2, "10.1.2.3:7")
+        await told.stop()
+
+    asyncio.run(scenario())
+
+
+def test_an_init_that_reaches_no_majority_says_why_and_writes_nothing(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running(tmp_path, begin=False, request_timeout_ms=300) as world:
+            client = QcoreClient([world.address], timeout_s=0.6)
+            pair = [(1, world.address), (2, "127.0.0.1:1")]
+            with pytest.raises(
+                ChangeRefused, match=r"node 2 at 127\.0\.0\.1:1: cannot connect"
+            ) as caught:
+                await client.init(pair)
+            assert caught.value.name == "unreachable"
+            for token, nodes, why in (
+                ("x" * 257, pair, "Init.token"),
+                ("", pair, "it is empty"),
+                ("red", [], "names none"),
+            ):
+                with pytest.raises(Exception, match=why):
+                    await client.init(nodes, token=token)
+            metrics = await client.get_metrics()
+            assert metrics["qcore"]["cluster_id"] is None
+            assert (metrics["current_term"], metrics["last_log_index"]) == (0, None)
+            # A learner that nobody is: the leader says what it knows, and takes it out again.
+            await client.init()
+            fields = {"node_id": 2, "node_addr": "127.0.0.1:1", "timeout_ms": 100}
+            with pytest.raises(
+                NotCaughtUp, match=r"cannot connect to 127\.0\.0\.1:1.*removed again"
+            ):
+                await client._of_leader("AddLearner", fields)
+            nodes = (await client.get_metrics())["membership_config"]["membership"]["nodes"]
+            assert list(nodes) == ["1"]
+            await client.close()
+
+    asyncio.run(scenario())
+
+
+def test_health_reports_addresses_that_nobody_can_dial_and_peers_that_are_others() -> None:
+    """Such as a cluster that 0.1.0 began at a node which listens on every address."""
+    first, second = address_problems({1: "0.0.0.0:8080", 2: "0.0.0.0:8080"})[:2]
+    assert "node 1: 0.0.0.0:8080" in first
+    assert "node 2: 0.0.0.0:8080" in second
+    assert "two nodes" in address_problems({1: "0.0.0.0:8080", 2: "0.0.0.0:8080"})[2]
+    assert address_problems({1: "127.0.0.1:1", 2: "127.0.0.1:2"}) == []
+    refused = {"1": "refused by a:1: the peer says that it is node 2, and so does this node"}
+    (problem,) = find_problems(MEMBERS, [LEADER, changed(FOLLOWER, peer_refusals=refused)])
+    assert problem.startswith("b:1 has no connection to node 1: refused by a:1")

@@ -1,0 +1,116 @@
+"""A command that was carried out, whose reply was lost, and that is sent again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from qcore.errors import SessionExpired
+from qcore.replica.events import Reply, TakeSnapshot
+from qcore.replica.messages import ForwardResponse
+from qcore.replica.sessions import session_table
+from qcore.replica.sessions.session import Session
+from qcore.replica.sessions.session_table import Outcome, SessionTable, open_request, run_request
+from tests.pitfalls.support.cluster_steps import deliver_all_but
+from tests.replica.support.cluster import Cluster, Host
+
+ADD = json.dumps({"op": "add", "key": "n", "amount": 1})
+
+
+@dataclass
+class Outcomes:
+    """The counter in the end, the result of the reply that was lost, and the reply to the retry."""
+
+    counter: object
+    lost_result: str | None
+    reply: Reply
+
+
+def count(host: Host) -> object:
+    """What the counter is at this replica."""
+    return json.loads(host.replica.machine.query(json.dumps({"op": "get", "key": "n"})))["value"]
+
+
+def retry_elsewhere(*, snapshot: bool, restart: bool, in_session: bool = True) -> Outcomes:
+    """redisraft#52, etcd#18424: an increment is committed, its reply is lost, and it is sent again elsewhere.
+
+    The client is connected to follower 3; the leader's answer to what 3 forwarded does not get through. It
+    sends the same number again to follower 1, when another leader is in office.
+
+    Args:
+        snapshot: every replica takes a snapshot of all it applied before the retry.
+        restart: every replica restarts from its disk before the retry.
+        in_session: False sends a bare command instead, twice.
+
+    Returns:
+        the counter in the end, which should be 1, and both replies.
+    """
+    cluster = Cluster()
+    leader = cluster.elect(1)
+    leader.request(1, open_request(60_000), "session")
+    cluster.settle()
+    session = int(leader.replies[-1].result or 0)
+    payload = run_request(session, 1, 0, ADD) if in_session else ADD
+    cluster.hosts[3].request(2, payload, "session" if in_session else "write", 60_000)
+    (lost,) = deliver_all_but(cluster, ForwardResponse)
+    assert isinstance(lost, ForwardResponse)
+    cluster.pass_time(100)
+    assert [count(host) for host in cluster.hosts.values()] == [1, 1, 1]
+    assert not cluster.hosts[3].replies, "the client was told nothing"
+    if snapshot:
+        for host in cluster.hosts.values():
+            host.step(TakeSnapshot())
+            assert host.durable.snapshot is not None
+    if restart:
+        for node_id in cluster.hosts:
+            cluster.restart(node_id)
+    new = cluster.elect(2)
+    cluster.hosts[1].request(3, payload, "session" if in_session else "write", 60_000)
+    cluster.settle()
+    return Outcomes(count(new), lost.result, cluster.hosts[1].replies[-1])
+
+
+RUN_ONCE = session_table._run
+
+
+def forgetful(session: Session, *rest: Any) -> Outcome:
+    """The reply is not recorded."""
+    outcome = RUN_ONCE(session, *rest)
+    session.replies.clear()
+    return outcome
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["", "after a restart"])
+@pytest.mark.parametrize("snapshot", [False, True], ids=["", "across a snapshot"])
+def test_a_retried_command_counts_once_is_right(snapshot: bool, restart: bool) -> None:
+    seen = retry_elsewhere(snapshot=snapshot, restart=restart)
+    assert seen.counter == 1
+    assert seen.reply.error is None
+    assert seen.reply.result == seen.lost_result
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["", "after a restart"])
+@pytest.mark.parametrize("snapshot", [False, True], ids=["", "across a snapshot"])
+def test_a_retried_command_whose_reply_was_not_recorded_counts_twice(
+    snapshot: bool, restart: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_table, "_run", forgetful)
+    seen = retry_elsewhere(snapshot=snapshot, restart=restart)
+    # A node that still waits for the old leader's answer asks the new one, too.
+    assert seen.counter == (2 if restart else 3)
+
+
+def test_a_retried_command_outside_a_session_counts_twice() -> None:
+    """That is what sessions are for; the client library repeats nothing without one that may have happened."""
+    assert retry_elsewhere(snapshot=False, restart=False, in_session=False).counter == 2
+
+
+def test_replies_that_stay_behind_at_a_snapshot_are_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even then nothing counts twice in silence: the session is unknown, and the retry says so."""
+    monkeypatch.setattr(SessionTable, "dump", lambda _table, _rules: iter(["[]\n"]))
+    seen = retry_elsewhere(snapshot=True, restart=True)
+    assert seen.counter == 1
+    assert isinstance(seen.reply.error, SessionExpired)

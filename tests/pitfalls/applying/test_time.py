@@ -1,0 +1,288 @@
+"""Time: what ends a client's session, and what stamps an entry, when clocks or leaders fail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from qcore.core import RaftConfig
+from qcore.core.clocks import wall_time
+from qcore.core.clocks.cluster_clock import ClusterClock
+from qcore.core.server import Server
+from qcore.errors import SessionExpired
+from qcore.replica.events import ClientRequest, Reply
+from qcore.replica.sessions import ticks
+from qcore.replica.sessions.session_table import keep_request, open_request, run_request
+from qcore.replica.sessions.ticks import Ticks
+from tests.replica.support.cluster import WALL_US, Cluster, Host
+
+ADD = json.dumps({"op": "add", "key": "n", "amount": 1})
+SECOND_US = 1_000_000
+YEARS_50_US = 50 * 365 * 86_400 * SECOND_US
+
+
+def ask(cluster: Cluster, host: Host, payload: str, request_id: int = 1) -> Reply:
+    host.step(ClientRequest(request_id, "session", payload, 1000))
+    cluster.settle()
+    return host.replies[-1]
+
+
+def opened(cluster: Cluster, host: Host, lifetime_s: int) -> int:
+    reply = ask(cluster, host, open_request(lifetime_s * 1000))
+    assert reply.result is not None, reply.error
+    return int(reply.result)
+
+
+def is_open(cluster: Cluster, host: Host, session: int) -> bool:
+    reply = ask(cluster, host, keep_request(session))
+    assert reply.error is None or isinstance(reply.error, SessionExpired)
+    return reply.error is None
+
+
+# -- an outage -------------------------------------------------------------------------------------
+
+
+def an_outage_outlasts_the_lifetime(rules: int = 2) -> bool:
+    """C7: nobody leads for two minutes. The client of a session of one minute tries again all the time.
+
+    Returns:
+        whether its command takes effect once there is a leader again.
+    """
+    cluster = Cluster(rules=rules)
+    leader = cluster.elect(1)
+    session = opened(cluster, leader, 60)
+    assert ask(cluster, leader, run_request(session, 1, 0, ADD)).error is None
+    cluster.cut = {1, 2, 3}
+    for attempt in range(120):
+        cluster.pass_time(1000)
+        for host in cluster.hosts.values():
+            host.step(ClientRequest(10 + attempt, "session", run_request(session, 2, 0, ADD), 500))
+    assert not [h for h in cluster.hosts.values() if h.replica.core.role == "leader"]
+    cluster.cut = set()
+    new = cluster.elect(2)
+    return ask(cluster, new, run_request(session, 2, 0, ADD), 1000).error is None
+
+
+def begin_with_the_outage(clock: ClusterClock, value_us: int, now: int) -> None:
+    """The clock of a new leader counts the time since the cluster began, outages included."""
+    clock.value_us = max(value_us, now)
+    clock.at = now
+    clock._trusted_until = now + clock._limit_us
+
+
+def test_a_session_survives_an_outage_longer_than_its_lifetime_is_right() -> None:
+    assert an_outage_outlasts_the_lifetime()
+
+
+def test_sessions_by_log_time_expire_in_an_outage() -> None:
+    """What 0.1.0 does, and what the rules 1 still mean."""
+    assert not an_outage_outlasts_the_lifetime(rules=1)
+
+
+def test_a_clock_that_counts_the_outage_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ClusterClock, "begin", begin_with_the_outage)
+    assert not an_outage_outlasts_the_lifetime()
+
+
+# -- a leader that does not work --------------------------------------------------------------------
+
+
+def a_paused_leader_goes_on() -> bool:
+    """The only voter's process is frozen for an hour; then the client's retry arrives.
+
+    Returns:
+        whether the session of one minute is still open.
+    """
+    cluster = Cluster(1, rules=2)
+    leader = cluster.elect(1)
+    session = opened(cluster, leader, 60)
+    cluster.now += 3600 * SECOND_US
+    return is_open(cluster, leader, session)
+
+
+def an_isolated_leader_without_check_quorum_is_found_again() -> bool:
+    """It leads nobody for an hour and does not know it. The client reaches only the others, who know no leader.
+
+    Returns:
+        whether the session of one minute is still open after that.
+    """
+    cluster = Cluster(raft=RaftConfig(1, check_quorum=False), rules=2)
+    leader = cluster.elect(1)
+    session = opened(cluster, leader, 60)
+    cluster.cut = {1}
+    cluster.pass_time(3_600_000)
+    assert leader.replica.core.role == "leader"
+    cluster.cut = set()
+    cluster.pass_time(500)
+    return is_open(cluster, leader, session)
+
+
+def advance_whatever_happens(
+    clock: ClusterClock, now: int, _quorum_contact_at: Callable[[], int]
+) -> None:
+    clock.value_us += now - clock.at
+    clock.at = now
+
+
+def test_a_pause_of_the_leader_ends_no_session_is_right() -> None:
+    assert a_paused_leader_goes_on()
+
+
+def test_a_leader_without_a_quorum_ends_no_session_is_right() -> None:
+    assert an_isolated_leader_without_check_quorum_is_found_again()
+
+
+@pytest.mark.parametrize(
+    "play", [a_paused_leader_goes_on, an_isolated_leader_without_check_quorum_is_found_again]
+)
+def test_a_clock_that_counts_while_the_leader_does_nothing_ends_the_session(
+    monkeypatch: pytest.MonkeyPatch, play: Callable[[], bool]
+) -> None:
+    monkeypatch.setattr(ClusterClock, "advance", advance_whatever_happens)
+    assert not play()
+
+
+# -- an idle cluster --------------------------------------------------------------------------------
+
+
+def an_idle_cluster_holds_sessions() -> tuple[int, int]:
+    """Clients open 200 sessions within two seconds and are never heard again; nothing else happens.
+
+    Returns:
+        how many sessions are left after their minute, on all replicas, and how many entries that took.
+    """
+    cluster = Cluster(rules=2)
+    leader = cluster.elect(1)
+    for number in range(200):
+        opened(cluster, leader, 60)
+        if number % 5 == 4:
+            cluster.pass_time(50)
+    before = leader.replica.core.last_log_index
+    cluster.pass_time(65_000)
+    left = sum(len(host.replica.sessions) for host in cluster.hosts.values())
+    return left, leader.replica.core.last_log_index - before
+
+
+def test_sessions_expire_on_an_idle_cluster_is_right() -> None:
+    left, entries = an_idle_cluster_holds_sessions()
+    assert left == 0
+    assert entries <= 30, "expiries that are close share a tick"
+
+
+def test_without_ticks_sessions_stay_on_an_idle_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ticks, "advance", lambda _ticks, _wall_us: None)
+    assert an_idle_cluster_holds_sessions() == (600, 0)
+
+
+def leaders_change_before_anything_expires() -> int:
+    """Every 20 seconds another node leads, and clients say nothing.
+
+    Returns:
+        how many sessions of one minute are left on the last leader after ten minutes.
+    """
+    cluster = Cluster(rules=2)
+    leader = cluster.elect(1)
+    opened(cluster, leader, 60)
+    for turn in range(30):
+        cluster.pass_time(20_000)
+        leader = cluster.elect((turn + 1) % 3 + 1)
+    return len(leader.replica.sessions)
+
+
+def test_sessions_expire_though_leaders_change_is_right() -> None:
+    assert leaders_change_before_anything_expires() == 0
+
+
+def test_a_clock_that_is_not_logged_keeps_sessions_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ticks, "MAX_GAP_US", YEARS_50_US)
+    assert leaders_change_before_anything_expires() == 1
+
+
+# -- a wrong wall clock -----------------------------------------------------------------------------
+
+
+def a_leader_was_50_years_ahead(rules: int = 2, *, without: int = 0) -> tuple[int, bool]:
+    """F12: the wall clock of a leader is 50 years ahead, for one write. Then another node leads.
+
+    Args:
+        without: this node is down while the wrong clock leads.
+
+    Returns:
+        how far log time is ahead of the true time in the end, and whether a session that was opened after that
+        expires.
+    """
+    cluster = Cluster(rules=rules)
+    cluster.cut = {without} if without else set()
+    cluster.wall_ahead_us = {1: YEARS_50_US}
+    wrong = cluster.elect(1)
+    wrong.request(1, ADD)
+    cluster.settle()
+    assert wrong.replies[-1].error is None
+    cluster.cut = set()
+    cluster.pass_time(1000)
+    leader = cluster.elect(2)
+    session = opened(cluster, leader, 60)
+    cluster.pass_time(120_000)
+    expired = not is_open(cluster, leader, session)
+    newest = leader.replica.core.log_entries()[-1].time_us
+    return newest - WALL_US - cluster.now, expired
+
+
+def stamped_with_the_own_clock(server: Server, wall_us: int) -> int:
+    return max(wall_us or server.wall_us, server.last_time_us)
+
+
+@pytest.mark.parametrize("without", [0, 2, 3])
+def test_a_leader_50_years_ahead_moves_neither_log_time_nor_sessions_is_right(without: int) -> None:
+    ahead_us, expired = a_leader_was_50_years_ahead(without=without)
+    assert ahead_us <= SECOND_US
+    assert expired
+
+
+def test_under_rules_1_a_leader_50_years_ahead_keeps_later_sessions_for_ever() -> None:
+    ahead_us, expired = a_leader_was_50_years_ahead(rules=1)
+    assert ahead_us > YEARS_50_US - 3600 * SECOND_US
+    assert not expired
+
+
+def test_a_stamp_that_no_quorum_bounds_stays_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wall_time, "stamp", stamped_with_the_own_clock)
+    ahead_us, expired = a_leader_was_50_years_ahead()
+    assert ahead_us > YEARS_50_US - 3600 * SECOND_US
+    assert expired, "sessions do not look at wall clocks"
+
+
+def two_of_three_clocks_are_known(monkeypatch: pytest.MonkeyPatch, *, cautious: bool) -> int:
+    """Node 3 is down, and the other two differ by 50 years: the leader cannot know which of them is wrong.
+
+    Returns:
+        how far log time is ahead of the true time.
+    """
+    if not cautious:
+        monkeypatch.setattr(wall_time, "bounds", trusting_the_later)
+    return a_leader_was_50_years_ahead(without=3)[0]
+
+
+BOUNDS = wall_time.bounds
+
+
+def trusting_the_later(server: Server, own_us: int) -> tuple[int | None, int | None]:
+    high = BOUNDS(server, own_us)[1]
+    return high, high
+
+
+def test_of_two_clocks_that_differ_the_earlier_bounds_the_stamp_is_right(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert two_of_three_clocks_are_known(monkeypatch, cautious=True) <= SECOND_US
+
+
+def test_of_two_clocks_that_differ_the_later_would_move_log_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ahead_us = two_of_three_clocks_are_known(monkeypatch, cautious=False)
+    assert ahead_us > YEARS_50_US - 3600 * SECOND_US

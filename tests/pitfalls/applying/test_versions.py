@@ -1,0 +1,129 @@
+"""Rules and machines that change while old entries are still to be applied."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from qcore.core.entry import Entry
+from qcore.core.version import LATEST_RULES, VersionSupport
+from qcore.errors import IncompatibleVersion, StateMachineFailed
+from qcore.machines.entity.entity_store import EntityStore
+from qcore.machines.interface import ApplyContext
+from qcore.machines.register import KeyValueMachine
+from qcore.replica import replica as replica_module
+from qcore.replica.apply import active_version as versions_module
+from qcore.replica.apply.active_version import Versions
+from qcore.replica.events import PeerSupports, TakeSnapshot, UpgradeMachine
+from tests.replica.support.cluster import Cluster, Host
+
+ADD = json.dumps({"op": "add", "key": "n", "amount": 1})
+GET = json.dumps({"op": "get", "key": "n"})
+
+
+class Doubling(KeyValueMachine):
+    """Version 2 adds twice as much as version 1."""
+
+    versions = (1, 2)
+
+    def apply(self, command: str, context: ApplyContext) -> str:
+        request = json.loads(command)
+        if context.version == 2 and request["op"] == "add":
+            request["amount"] *= 2
+        return super().apply(json.dumps(request), context)
+
+
+# -- older entries, a newer program ------------------------------------------------------------------
+
+
+def a_newer_program_replays_older_entries() -> set[str]:
+    """Three nodes with snapshots at different indexes (one has none) are restarted with the next version.
+
+    Returns:
+        the state hashes of all nodes, after the version was raised and one more command.
+    """
+    cluster = Cluster(3)
+    leader = cluster.elect(1)
+    for number in range(9):
+        leader.request(number, ADD)
+        cluster.settle()
+        cluster.pass_time(50)
+        if number in (2, 6):
+            cluster.hosts[2 if number == 2 else 3].step(TakeSnapshot())
+    cluster.machine = Doubling
+    for node_id in cluster.hosts:
+        cluster.restart(node_id)
+    cluster.mail.clear()
+    leader = cluster.elect(1)
+    support = VersionSupport(1, LATEST_RULES, "kv", 1, 2)
+    for host in cluster.hosts.values():
+        for other in cluster.hosts:
+            host.step(PeerSupports(other, support))
+    cluster.pass_time(200)
+    leader.step(UpgradeMachine(50, 2, 1000))
+    cluster.settle()
+    cluster.pass_time(100)
+    leader.request(51, ADD)
+    cluster.settle()
+    cluster.pass_time(100)
+    assert leader.replica.versions.active.machine_version == 2
+    return {host.replica.machine.state_hash() for host in cluster.hosts.values()}
+
+
+def test_older_entries_keep_their_meaning_is_right() -> None:
+    assert len(a_newer_program_replays_older_entries()) == 1
+
+
+def newest_for_all(versions: Versions, entry: Entry) -> ApplyContext:
+    """The program's newest behaviour, whichever version was active when the entry was committed."""
+    return ApplyContext(entry.index, entry.time_us, versions.support.machine_max, entry.clock_us)
+
+
+def test_older_entries_under_newer_rules_let_the_replicas_drift_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Versions, "context_of", newest_for_all)
+    assert len(a_newer_program_replays_older_entries()) > 1
+
+
+# -- another machine ---------------------------------------------------------------------------------
+
+
+def a_restart_forgets_the_machine() -> str:
+    """A single node with a state is restarted with another machine, which takes a snapshot.
+
+    Returns:
+        `refused` if the node does not start with it, else what a restart with the right machine finds.
+    """
+    cluster = Cluster(1)
+    host = cluster.elect(1)
+    host.request(1, ADD)
+    assert host.replica.versions.active.machine == "kv"
+    cluster.machine = EntityStore
+    try:
+        host = cluster.restart(1)
+    except IncompatibleVersion:
+        return "refused"
+    cluster.elect(1)
+    host.step(TakeSnapshot(keep_entries=0))
+    cluster.machine = KeyValueMachine
+    try:
+        return value_of(cluster.restart(1))
+    except StateMachineFailed:
+        return "gone"
+
+
+def value_of(host: Host) -> str:
+    return str(json.loads(host.replica.machine.query(GET))["value"])
+
+
+def test_a_restart_that_forgets_the_machine_is_refused_is_right() -> None:
+    assert a_restart_forgets_the_machine() == "refused"
+
+
+def test_a_restart_with_another_machine_loses_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in 0.1.0: nothing looked wrong until the snapshot was taken."""
+    monkeypatch.setattr(replica_module, "require_all", lambda durable, support: None)
+    monkeypatch.setattr(versions_module, "require", lambda version, support, advice: None)
+    assert a_restart_forgets_the_machine() == "gone"

@@ -1,0 +1,265 @@
+"""Real processes on real files: an answer before the sync, a stalled disk, a reply that is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qcore.cli.demo.processes import LocalCluster, NodeProcess, ProcessError, wait_for
+from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
+from tests.process.support.load import schema_of_item
+from tests.process.support.wire_client import WireClient, read_field, string_schema, write_field
+
+pytestmark = pytest.mark.process
+
+PROGRAM = str(Path(__file__).parents[1] / "support" / "faulty_node.py")
+
+#: Beyond the longest election timeout of `ARGUMENTS`, several times: by then a leader would be gone.
+SEVERAL_TIMEOUTS_S = 2.0
+
+
+@contextmanager
+def nodes(
+    directory: Path, size: int, arguments: Sequence[str] = ARGUMENTS, without: str = ""
+) -> Iterator[LocalCluster]:
+    """A cluster of nodes whose disks can be stalled, without some guards."""
+    environment = {"QCORE_TEST_WITHOUT": without}
+    with LocalCluster(directory, size, arguments, environment) as cluster:
+        for node in cluster.nodes.values():
+            node.program = (PROGRAM,)
+        cluster.start()
+        initialise(cluster)
+        yield cluster
+    assert_no_traceback(cluster)
+
+
+def stall(node: NodeProcess) -> Path:
+    """From now on no write of the node ends, until the file that is returned is removed."""
+    flag = node.data_dir.with_name(node.data_dir.name + ".stall")
+    flag.touch()
+    return flag
+
+
+def create(client: WireClient, schema: dict[str, Any]) -> dict[str, Any]:
+    """Set the schema of type Item and create an entity of it."""
+    client.perform("SetSchema", entity_schema=schema)
+    made = client.perform("CreateEntity", entity_type="Item", parent_id=None, name="one")
+    entity: dict[str, Any] = made["response"]
+    return entity
+
+
+def write_name(client: WireClient, entity: dict[str, Any], name: str, timeout_s: float) -> bool:
+    """Write the entity's field; whether that was acknowledged in time."""
+    client.timeout_s = timeout_s
+    write = write_field(entity, "Name", {"String": name})
+    try:
+        return bool(client.perform("UpdateEntity", request=[write])["error"] is None)
+    except TimeoutError:
+        return False
+
+
+def read(node: NodeProcess, entity: dict[str, Any], field: str, *, stale: bool = False) -> Any:
+    """The field as the cluster has it, or as this node has it."""
+    consistency = {"stale": 60_000} if stale else "linearizable"
+    request = {"UpdateEntity": {"request": [read_field(entity, field)]}}
+    with WireClient(node.address) as client:
+        reply = client.ask("Perform", request=request, consistency=consistency)
+    value = reply["UpdateEntity"]["response"][0]["Read"]["value"]
+    return next(iter(value.values())) if value else None
+
+
+# -- a single node, and power ----------------------------------------------------------------------
+
+
+def a_single_node_is_killed_before_its_sync(
+    directory: Path, patience_s: float, without: str = ""
+) -> tuple[bool, bool]:
+    """etcd#14370: the only node's write does not reach its file; a client waits; the node dies.
+
+    Args:
+        directory: for the data.
+        patience_s: how long the client waits for what a right node never says.
+        without: guards to take away.
+
+    Returns:
+        whether the client was told that its value is written, and whether it is there after the restart.
+    """
+    with nodes(directory, 1, without=without) as cluster:
+        node = cluster.nodes[1]
+        with WireClient(node.address) as client:
+            entity = create(client, string_schema("Item", "Name"))
+            flag = stall(node)
+            told = write_name(client, entity, "new", patience_s)
+        node.kill()
+        flag.unlink()
+        node.start()
+        cluster.wait_leader()
+        return told, read(node, entity, "Name") == "new"
+
+
+def test_a_single_real_node_acknowledges_what_is_durable_is_right(tmp_path: Path) -> None:
+    assert a_single_node_is_killed_before_its_sync(tmp_path, 0.7) == (False, False)
+
+
+def test_a_single_real_node_that_answers_before_the_sync_loses_what_it_acknowledged(
+    tmp_path: Path,
+) -> None:
+    seen = a_single_node_is_killed_before_its_sync(tmp_path, 20, "append_durable_before_ack")
+    assert seen == (True, False)
+
+
+# -- a stalled disk --------------------------------------------------------------------------------
+
+
+def stepped_down(node: NodeProcess) -> bool:
+    """Whether it says that it does not lead; one that says nothing has not said so."""
+    return bool(node.status().get("state", "Leader") != "Leader")
+
+
+def a_real_leaders_disk_hangs(directory: Path, patience_s: float, without: str = "") -> str:
+    """etcd#13527: the leader appends a command, and its write does not end while this is looked at.
+
+    Args:
+        directory: for the data.
+        patience_s: how long to wait for it to step down.
+        without: guards to take away.
+
+    Returns:
+        what the leader does: `steps down` (and others take over), `stays` or `falls silent`.
+    """
+    with nodes(directory, 3, without=without) as cluster:
+        leader = cluster.wait_leader()
+        with WireClient(leader.address) as client:
+            entity = create(client, string_schema("Item", "Name"))
+            flag = stall(leader)
+            write = write_field(entity, "Name", {"String": "stuck"})
+            request = {"UpdateEntity": {"request": [write]}}
+            client.send({"Perform": {"id": "stuck", "request": request}})
+            try:
+                wait_for(lambda: stepped_down(leader), patience_s, "it to step down")
+            except ProcessError:
+                did = "stays" if leader.get("/status", 0.5)[0] == 200 else "falls silent"
+            else:
+                did = "steps down"
+                work_goes_on_elsewhere(cluster, leader, entity)
+                assert stepped_down(leader), "it answers, and its write is still stuck"
+            flag.unlink()
+        cluster.wait_converged()
+    return did
+
+
+def work_goes_on_elsewhere(
+    cluster: LocalCluster, away: NodeProcess, entity: dict[str, Any]
+) -> None:
+    """Another node leads and takes a write."""
+    others = [node for node in cluster.running() if node is not away]
+
+    def written() -> bool:
+        leading = [node for node in others if node.status().get("state") == "Leader"]
+        if not leading:
+            return False
+        with WireClient(leading[0].address) as client:
+            return write_name(client, entity, "elsewhere", 20)
+
+    wait_for(written, 20, "a write at another leader")
+
+
+def test_a_real_leader_with_a_stalled_disk_steps_down_and_answers_is_right(tmp_path: Path) -> None:
+    assert a_real_leaders_disk_hangs(tmp_path, 20) == "steps down"
+
+
+def test_a_real_leader_that_does_not_watch_its_disk_stays(tmp_path: Path) -> None:
+    """Several attempts: on a busy machine it may lose its office for another reason."""
+    seen: list[str] = []
+    while "stays" not in seen and len(seen) < 4:
+        directory = tmp_path / str(len(seen))
+        directory.mkdir()
+        seen.append(a_real_leaders_disk_hangs(directory, SEVERAL_TIMEOUTS_S, "disk_stalled"))
+    assert seen[-1] == "stays"
+
+
+def test_a_real_node_that_writes_on_its_event_loop_falls_silent(tmp_path: Path) -> None:
+    """Without the disk thread a stalled disk stops everything: no heartbeat, no step-down, no answer."""
+    assert a_real_leaders_disk_hangs(tmp_path, 1.0, "disk_thread") == "falls silent"
+
+
+# -- a reply that is lost --------------------------------------------------------------------------
+
+
+def send_again(node: NodeProcess, once: dict[str, Any]) -> None:
+    """Send the increment with its number to this node until it is answered."""
+
+    def answered() -> bool:
+        with WireClient(node.address) as client:
+            reply = client.ask("Perform", **once)
+        return bool(reply["UpdateEntity"]["error"] is None)
+
+    wait_for(answered, 20, "the increment to be answered")
+
+
+def has_snapshot(node: NodeProcess) -> bool:
+    return node.status().get("snapshot") is not None
+
+
+def an_increment_is_sent_again_elsewhere(directory: Path, without: str = "") -> int:
+    """redisraft#52, etcd#18424: the leader dies after the commit and before anybody reads its reply.
+
+    The increment is sent again with its number to another node, and once more after every node took
+    snapshots, was killed and restarted.
+
+    Returns:
+        the counter, which should be 1.
+    """
+    policy = ("--snapshot-entries", "8", "--keep-entries", "0")  # and a node's usual timeouts
+    with nodes(directory, 3, policy, without) as cluster:
+        leader = cluster.wait_leader()
+        with WireClient(leader.address) as client:
+            entity = create(client, schema_of_item())
+            session = client.ask("OpenSession", lifetime_ms=600_000)["Ok"]
+            cluster.wait_converged()
+            add = write_field(entity, "Count", {"Int": 1})
+            add["Write"]["adjust_behavior"] = "Add"
+            once = {
+                "request": {"UpdateEntity": {"request": [add]}},
+                "session": {"id": session, "sequence": 1},
+            }
+            client.send({"Perform": {"id": "lost", **once}})
+            others = [node for node in cluster.running() if node is not leader]
+            wait_for(
+                lambda: any(read(node, entity, "Count", stale=True) == 1 for node in others),
+                20,
+                "the increment to be committed",
+            )
+            leader.kill()
+        cluster.wait_leader()
+        send_again(others[0], once)
+        with WireClient(others[0].address) as client:
+            for number in range(10):
+                write_name(client, entity, f"fill {number}", 20)
+        leader.start()
+        cluster.wait_converged()
+        for node in cluster.nodes.values():
+            wait_for(partial(has_snapshot, node), 20, "a snapshot")
+            node.kill()
+        cluster.start()
+        last = cluster.wait_leader()
+        send_again(leader, once)
+        counted: int = read(last, entity, "Count")
+        return counted
+
+
+def test_an_increment_that_is_sent_again_to_real_nodes_counts_once_is_right(
+    tmp_path: Path,
+) -> None:
+    assert an_increment_is_sent_again_elsewhere(tmp_path) == 1
+
+
+def test_an_increment_whose_reply_real_nodes_do_not_record_counts_each_time(
+    tmp_path: Path,
+) -> None:
+    assert an_increment_is_sent_again_elsewhere(tmp_path, "recorded_replies") >= 3

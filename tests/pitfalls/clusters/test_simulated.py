@@ -1,0 +1,56 @@
+"""Plays in whole simulated clusters: a leader that cannot commit, and a machine that freezes with its network."""
+
+from __future__ import annotations
+
+from qcore.sim import RunResult, load_scenario, parse_scenario, run_scenario
+from tests.checkout import SCENARIOS
+
+#: The leader's machine freezes, and its network with it; when it goes on it first answers who waits there.
+FROZEN = """
+name: frozen
+cluster: {{nodes: 3, safeguards: {{{safeguards}}}}}
+workload: {{clients: 3, rate_per_s: 120, keys: 2, cas_fraction: 0.0, timeout_ms: 900}}
+timeline:
+  - {{at_ms: 1000, do: [{{isolate: leader}}, {{pause: leader}}], for_ms: 700}}
+until_ms: 4000
+expect: {{safe: true}}
+"""
+
+
+def checks(result: RunResult) -> set[str]:
+    return {violation.check for violation in result.violations}
+
+
+def test_stale_reads_while_a_new_leader_cannot_commit_is_right() -> None:
+    """They are refused: what the one before acknowledged may lie beyond the commit indexes of all who are left."""
+    result = run_scenario(SCENARIOS / "stale_read_bounded.yaml", 3)
+    assert result.ok
+    kinds = result.metrics["reads_by_kind"]
+    assert isinstance(kinds, dict)
+    counts = kinds["stale_read"]
+    assert isinstance(counts, dict)
+    assert counts["too_stale"]
+
+
+def test_without_the_check_stale_reads_have_no_bound_while_a_new_leader_cannot_commit() -> None:
+    result = run_scenario(SCENARIOS / "stale_read_unbounded.yaml", 3)
+    assert checks(result) == {"stale_read"}
+    assert "misses 2" in result.violations[0].note
+
+
+def test_the_two_scenarios_differ_in_the_safeguard_only() -> None:
+    off, on = (
+        load_scenario(SCENARIOS / f"stale_read_{name}.yaml") for name in ("unbounded", "bounded")
+    )
+    assert (off.timeline, off.network, off.workload) == (on.timeline, on.network, on.workload)
+    assert off.cluster.model_copy(update={"safeguards": {}}) == on.cluster
+
+
+def test_reads_at_a_leader_that_was_frozen_is_right() -> None:
+    for seed in range(1, 4):
+        assert run_scenario(parse_scenario(FROZEN.format(safeguards="")), seed).ok
+
+
+def test_a_frozen_leader_that_need_not_ask_a_quorum_answers_old_values() -> None:
+    spec = parse_scenario(FROZEN.format(safeguards="read_confirmation: false"))
+    assert any(checks(run_scenario(spec, seed)) == {"linearizability"} for seed in range(1, 7))

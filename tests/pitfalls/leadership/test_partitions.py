@@ -1,0 +1,137 @@
+"""Links that are down in part or in one direction: no endless elections, and no blocked majority."""
+
+from __future__ import annotations
+
+import pytest
+
+from qcore.core import RaftConfig
+from qcore.core.leadership import election
+from qcore.sim import load_scenario, run_scenario
+from tests.checkout import SCENARIOS
+from tests.core.support.cluster import Cluster
+from tests.core.support.timed_cluster import run_for
+from tests.pitfalls.support.cluster_steps import lead
+
+# -- a leader in a minority, and a bridge to it ----------------------------------------------------
+
+
+def a_leader_sees_only_the_bridge(*, check_quorum: bool = True) -> int:
+    """openraft#2080: 2, 3 and the bridge 4 see each other; the leader 1 sees the bridge only.
+
+    Returns:
+        how many entries are committed in ten seconds, once two have passed.
+    """
+    cluster = Cluster.of(4, RaftConfig(1, check_quorum=check_quorum))
+    lead(cluster, 1)
+    cluster.cut = {(1, 2), (2, 1), (1, 3), (3, 1)}
+    run_for(cluster, 2000)
+    return run_for(cluster, 10_000).committed
+
+
+def test_a_minority_leader_gives_up_and_the_connected_majority_works_is_right() -> None:
+    assert a_leader_sees_only_the_bridge() > 400
+
+
+def test_a_minority_leader_that_stays_keeps_the_bridges_lease_alive_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The bridge hears a leader and refuses its vote to 2 and 3, who need it."""
+    monkeypatch.setattr(election, "check_quorum", lambda _server: True)
+    assert a_leader_sees_only_the_bridge() == 0
+
+
+def test_without_check_quorum_the_minority_leader_blocks_the_majority_too() -> None:
+    """The bridge takes the leader's entries, so that its log is fresher than those of 2 and 3."""
+    assert a_leader_sees_only_the_bridge(check_quorum=False) == 0
+
+
+# -- one-way and partial partitions ----------------------------------------------------------------
+
+
+def failed_with(name: str, *, guarded: bool) -> set[str]:
+    """What a scenario expects in vain, as it stands or without PreVote and CheckQuorum."""
+    scenario = load_scenario(SCENARIOS / f"{name}.yaml")
+    if not guarded:
+        basic = scenario.cluster.model_copy(update={"pre_vote": False, "check_quorum": False})
+        scenario = scenario.model_copy(update={"cluster": basic})
+    result = run_scenario(scenario, 1)
+    assert not result.violations
+    return {expectation.name for expectation in result.failed()}
+
+
+#: Of raft-rs#27 a follower that can only send; of Cloudflare's outage two that do not see each other.
+PARTIAL = ("follower_deaf", "chained_3")
+
+
+@pytest.mark.parametrize("name", PARTIAL)
+def test_a_partial_partition_deposes_nobody_is_right(name: str) -> None:
+    assert failed_with(name, guarded=True) == set()
+
+
+@pytest.mark.parametrize("name", PARTIAL)
+def test_a_partial_partition_in_the_basic_protocol_deposes_leader_after_leader(name: str) -> None:
+    failed = failed_with(name, guarded=False)
+    assert {"same_leader", "no_election_after_first", "max_term_growth"} <= failed
+
+
+def a_deaf_follower(config: RaftConfig) -> tuple[int, int]:
+    """raft-rs#27: one of five can only send, for twenty seconds.
+
+    Returns:
+        how often some server became leader, and how many terms went by.
+    """
+    cluster = Cluster.of(5, config)
+    lead(cluster, 1)
+    term = cluster.core(1).term
+    cluster.cut = {(peer, 5) for peer in range(1, 5)}
+    course = run_for(cluster, 20_000, propose_every_ms=1000)
+    return course.changes, course.highest_term - term
+
+
+def an_idle_chain(config: RaftConfig) -> int:
+    """Cloudflare, 2020-11-02: 2 leads, 3 does not see it, both see 1; nobody writes, so that all logs are equal.
+
+    Returns:
+        how often some server became leader in twenty seconds.
+    """
+    cluster = Cluster.of(3, config)
+    lead(cluster, 2)
+    cluster.timeout(2)
+    cluster.settle()
+    cluster.cut = {(2, 3), (3, 2)}
+    return run_for(cluster, 20_000, propose_every_ms=1_000_000).changes
+
+
+BASIC = RaftConfig(1, pre_vote=False, check_quorum=False)
+
+
+def test_a_deaf_follower_raises_no_term_is_right() -> None:
+    assert a_deaf_follower(RaftConfig(1)) == (0, 0)
+
+
+def test_a_deaf_follower_of_the_basic_protocol_raises_terms_without_end() -> None:
+    changes, terms = a_deaf_follower(BASIC)
+    assert changes > 20
+    assert terms > 50
+
+
+def test_without_pre_vote_a_deaf_follower_raises_its_own_term_without_end() -> None:
+    changes, terms = a_deaf_follower(RaftConfig(1, pre_vote=False))
+    assert changes == 0, "whoever hears the leader does not listen"
+    assert terms > 50
+
+
+def test_the_end_of_a_chain_deposes_nobody_is_right() -> None:
+    assert an_idle_chain(RaftConfig(1)) == 0
+
+
+def test_the_end_of_a_chain_in_the_basic_protocol_deposes_the_leader() -> None:
+    assert an_idle_chain(BASIC) >= 1
+
+
+def test_voters_that_do_not_heed_their_live_leader_let_the_end_of_a_chain_depose_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """PreVote alone asks whether a log could win, and it could."""
+    monkeypatch.setattr(election, "hears_live_leader", lambda _server: False)
+    assert an_idle_chain(RaftConfig(1)) >= 1

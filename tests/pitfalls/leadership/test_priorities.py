@@ -1,0 +1,243 @@
+"""A preferred node that cannot win or cannot stay: it is not handed the leadership again and again."""
+
+from __future__ import annotations
+
+import pytest
+
+from qcore.core import Membership, RaftConfig
+from qcore.core.events import TransferLeadership
+from qcore.core.leadership import election, takeover, transfer
+from qcore.core.leadership.tenure import Tenures
+from qcore.core.messages import PreVote, TimeoutNow, TimeoutNowResponse
+from qcore.core.server import Server
+from qcore.sim import parse_scenario, run_scenario
+from tests.checkout import SCENARIOS
+from tests.core.support.cluster import Cluster, begun
+from tests.pitfalls.support.cluster_steps import is_served, lead, lease_read, may_lead
+
+#: Each of them takes the leadership from one node after the other in 0.1.0.
+SHIPPED = (
+    "priority_star",
+    "priority_slow_disk",
+    "priority_one_down_one_cut",
+    "priority_pendant",
+)
+
+
+def failed(name: str) -> set[str]:
+    """What a shipped scenario expects in vain; its cluster stays safe in any case."""
+    result = run_scenario(SCENARIOS / f"{name}.yaml", 3)
+    assert not result.violations
+    return {expectation.name for expectation in result.failed()}
+
+
+def changes(timeline: str, *, nodes: int = 5, seed: int = 1, until_ms: int = 20_000) -> int:
+    """How often the leader changes in a cluster that prefers node 2 and has elected node 1 first."""
+    result = run_scenario(
+        parse_scenario(
+            f"""
+name: preferred
+summary: Node 2 is preferred.
+cluster: {{nodes: {nodes}, priorities: {{2: 5}}}}
+timeline: [{{at_ms: 50, campaign: 1}}, {timeline}]
+until_ms: {until_ms}
+"""
+        ),
+        seed,
+    )
+    assert not result.violations
+    counted = result.metrics["leader_changes"]
+    assert isinstance(counted, int)
+    return counted
+
+
+def campaign_at_once(server: Server, from_id: int, request: TimeoutNow) -> None:
+    """As a target did in 0.1.0."""
+    if request.term == server.term and server.leader_id == from_id:
+        server.send(from_id, TimeoutNowResponse(server.term, accepted=True))
+        election.campaign(server, transfer=True)
+
+
+# -- could it win? ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_preferred_node_that_cannot_lead_is_left_alone_is_right(name: str) -> None:
+    assert failed(name) == set()
+
+
+@pytest.mark.parametrize("name", ["priority_star", "priority_one_down_one_cut", "priority_pendant"])
+def test_a_target_that_does_not_ask_deposes_the_leader(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The memory of failures makes it rarer; the first attempt costs an election all the same."""
+    monkeypatch.setattr(takeover, "on_timeout_now", campaign_at_once)
+    assert "max_leader_changes" in failed(name)
+
+
+def test_a_target_that_does_not_ask_deposes_leader_after_leader_without_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    star = "{at_ms: 200, partition: [[1, 2], [1, 3], [1, 4], [1, 5]]}"
+    assert changes(star) == 0
+    monkeypatch.setattr(takeover, "on_timeout_now", campaign_at_once)
+    monkeypatch.setattr(Tenures, "may_try", lambda _memory, _target, _now: True)
+    assert changes(star) > 20
+
+
+HEALTHY = "{at_ms: 1500, write: leader}"
+
+
+def test_a_healthy_preferred_node_takes_over_once_is_right() -> None:
+    assert changes(HEALTHY) == 1
+
+
+def test_voters_that_do_not_honour_the_leaders_wish_never_let_it_take_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(election, "agrees_to_transfer", lambda _server, _request: False)
+    assert changes(HEALTHY) == 0
+
+
+# -- could it stay? --------------------------------------------------------------------------------
+
+#: Node 2 reaches a bare majority, node 1 reaches all. Then one of that majority crashes.
+BARE_MAJORITY = (
+    "{at_ms: 200, cut: [2, 4]}, {at_ms: 200, cut: [2, 5]}, {at_ms: 4000, crash: 3}, "
+    "{at_ms: 9000, restart: 3}"
+)
+
+
+def test_a_target_reaches_whom_the_leader_reaches_is_right() -> None:
+    assert changes(BARE_MAJORITY) == 0
+
+
+def test_a_target_with_a_bare_majority_loses_its_office_with_the_first_crash(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transfer, "_reached", lambda server: (server.node_id,))
+    assert changes(BARE_MAJORITY) >= 2
+
+
+def test_a_target_whose_disk_was_slow_loses_its_office_with_the_next_stall(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(takeover, "able_to_stay", lambda _server: True)
+    assert "max_leader_changes" in failed("priority_slow_disk")
+
+
+#: Long enough up to be caught up, too short to be of use.
+CRASH_LOOP = "{at_ms: 200, every_ms: 2500, until_ms: 18000, crash: 2, for_ms: 500}"
+
+
+def test_a_node_that_crashes_again_and_again_does_not_take_over_is_right() -> None:
+    assert changes(CRASH_LOOP, nodes=3) == 0
+
+
+def test_a_node_that_was_away_a_moment_ago_takes_over_and_crashes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transfer, "_is_steady", lambda _server, _progress: True)
+    assert changes(CRASH_LOOP, nodes=3) >= 2
+
+
+# -- failures are remembered -------------------------------------------------------------------------
+
+#: Node 2 leads each time when it is cut off, and seems well in between for longer than `STEADY`.
+CUT_OFF_AGAIN = "{at_ms: 3000, every_ms: 9000, until_ms: 59000, isolate: 2, for_ms: 1000}"
+
+
+def test_a_leader_that_was_lost_soon_is_not_called_back_at_once_is_right() -> None:
+    """Two changes bring node 2 into office and out again, two more come a good while later."""
+    assert changes(CUT_OFF_AGAIN, until_ms=60_000) <= 4
+
+
+def test_without_memory_across_terms_it_comes_back_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Tenures, "may_try", lambda _memory, _target, _now: True)
+    assert changes(CUT_OFF_AGAIN, until_ms=60_000) >= 10
+
+
+def test_a_leader_that_forgets_what_it_saw_as_a_follower_calls_it_back_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The failure was seen in an earlier term, by servers that did not lead then."""
+
+    def forget(memory: Tenures, now: int, *, handed_over: bool) -> None:
+        del now, handed_over
+        memory._failures.clear()
+        memory._tenure = None
+
+    monkeypatch.setattr(Tenures, "ended", forget)
+    assert changes(CUT_OFF_AGAIN, until_ms=60_000) >= 10
+
+
+# -- the lease ---------------------------------------------------------------------------------------
+
+
+def a_transfer_whose_target_lags(*, ask: bool) -> bool:
+    """The target is cut off and lacks an entry; with `ask` it is caught up, is asked, and cannot win.
+
+    Returns:
+        whether the leader still reads under its lease once the transfer is over.
+    """
+    three = Membership(voters=(1, 2, 3))
+    cluster = Cluster(
+        {node: begun(three, 2) for node in (1, 2, 3)}, RaftConfig(1, lease_reads=True)
+    )
+    lead(cluster, 1)
+    cluster.isolate(2)
+    if not ask:
+        cluster.propose(1, "not on 2")
+        cluster.settle()
+    cluster.step(1, TransferLeadership(2))
+    cluster.settle()
+    while cluster.core(1).transferring:
+        cluster.timeout(1)
+        cluster.settle()
+    for _ in range(2):
+        cluster.timeout(1)
+        cluster.settle()
+    assert cluster.core(1).role == "leader"
+    read_id = lease_read(cluster, 1)
+    return is_served(cluster, 1, read_id)
+
+
+START = transfer._start
+
+
+def void_from_the_start(
+    server: Server, target: int, *, by_priority: bool, to_the_best: bool = False
+) -> None:
+    """As 0.1.0 did."""
+    server.lease_void = True
+    START(server, target, by_priority=by_priority, to_the_best=to_the_best)
+
+
+def test_a_transfer_that_asked_no_target_leaves_the_lease_alone_is_right() -> None:
+    assert a_transfer_whose_target_lags(ask=False)
+    assert not a_transfer_whose_target_lags(ask=True), "the request may arrive at any later time"
+
+
+def test_a_lease_that_ends_with_the_transfers_beginning_is_lost_for_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transfer, "_start", void_from_the_start)
+    assert not a_transfer_whose_target_lags(ask=False)
+
+
+def test_no_flag_is_sent_below_rules_2() -> None:
+    """0.1.0 refuses fields that it does not know: a mixed cluster transfers as it always did."""
+    cluster = Cluster.of(3, RaftConfig(1))
+    assert may_lead(cluster, 1)
+    cluster.step(1, TransferLeadership(2))
+    said: list[object] = []
+    while cluster.network:
+        said.append(cluster.network[0].message)
+        cluster.deliver()
+        for node in cluster.alive():
+            cluster.persist(node.node_id)
+    assert not [message for message in said if isinstance(message, PreVote)]
+    assert [m.must_reach for m in said if isinstance(m, TimeoutNow)] == [()]
+    assert cluster.core(2).role == "leader"

@@ -1,0 +1,109 @@
+"""A change of the members after which no node may ever lead."""
+
+from __future__ import annotations
+
+import pytest
+
+from qcore.core import Membership, RaftConfig, membership
+from qcore.core.effects import ChangeAccepted, ChangeRefused
+from qcore.core.entry import DurableState
+from qcore.core.events import Bootstrap, ChangeMembership
+from qcore.core.leadership import priorities
+from qcore.errors import ConfigError
+from tests.core.support.cluster import Cluster, started
+from tests.core.support.timed_cluster import run_for
+from tests.pitfalls.support.cluster_steps import lead
+
+ADDRESSES = tuple((node, f"10.0.0.{node}:80") for node in range(1, 6))
+
+
+def changed(zeros: tuple[int, ...], wanted: tuple[int, ...], *, crash: int) -> tuple[str, int]:
+    """Servers 1 to 3 vote and 1 leads; some have priority 0. The voters are changed, and then one server crashes.
+
+    Returns:
+        what the leader said to the change, and how often a server became leader in a minute after the crash.
+    """
+    three = Membership(voters=(1, 2, 3), learners=(4, 5), addresses=ADDRESSES)
+    cluster = Cluster(
+        {node: started(three) for node in range(1, 6)},
+        RaftConfig(1),
+        priorities=dict.fromkeys(zeros, 0),
+    )
+    lead(cluster, 1)
+    cluster.timeout(1)
+    cluster.settle()
+    (said, *_) = [
+        effect
+        for effect in cluster.step(1, ChangeMembership(wanted, (), ADDRESSES, 0))
+        if isinstance(effect, ChangeAccepted | ChangeRefused)
+    ]
+    run_for(cluster, 1000)
+    cluster.crash(crash)
+    course = run_for(cluster, 60_000, propose_every_ms=1000)
+    return "accepted" if isinstance(said, ChangeAccepted) else said.name, course.changes
+
+
+def test_a_change_after_which_no_voter_may_lead_is_refused_is_right() -> None:
+    verdict, elected = changed((2,), (2,), crash=1)
+    assert verdict == "priorities"
+    assert elected == 1, "3 takes over: the voters are still 1 to 3"
+
+
+def test_a_change_to_voters_that_never_lead_ends_the_cluster(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(priorities, "fault_of_change", lambda _server, _voters: None)
+    assert changed((2,), (2,), crash=1) == ("accepted", 0)
+
+
+def test_a_change_to_half_of_voters_that_never_lead_is_refused_is_right() -> None:
+    verdict, elected = changed((4, 5), (1, 4, 5), crash=1)
+    assert verdict == "priorities"
+    assert elected == 1
+
+
+def test_half_of_voters_that_never_lead_stop_a_healthy_cluster_with_one_crash(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(priorities, "fault_of_change", lambda _server, _voters: None)
+    assert changed((4, 5), (1, 4, 5), crash=1) == ("accepted", 0)
+
+
+def test_a_learner_of_priority_0_is_not_promoted_where_two_vote() -> None:
+    assert changed((4,), (1, 4), crash=2)[0] == "priorities"
+    assert changed((4,), (1, 2, 4), crash=3)[0] == "accepted"
+
+
+def test_a_cluster_does_not_begin_with_a_server_that_never_leads() -> None:
+    cluster = Cluster({1: DurableState()}, RaftConfig(1, priority=0))
+    with pytest.raises(ConfigError, match="priority 0 and never leads"):
+        cluster.step(1, Bootstrap(Membership(voters=(1,)), 0))
+    assert cluster.core(1).last_log_index == 0
+
+
+@pytest.mark.parametrize(
+    ("zeros", "voters", "broken"),
+    [
+        (0, 1, False),
+        (1, 1, True),
+        (1, 2, True),
+        (1, 3, False),
+        (2, 3, True),
+        (1, 4, False),
+        (2, 4, True),
+        (2, 5, False),
+        (3, 5, True),
+        (0, 0, False),
+    ],
+)
+def test_fewer_than_half_and_none_of_two(zeros: int, voters: int, broken: bool) -> None:
+    assert priorities.too_many(zeros, voters) == broken
+
+
+def test_the_refusal_stands_in_the_list_of_refusals() -> None:
+    """The change is looked at after the leader's own state: a follower says that it is one."""
+    cluster = Cluster.of(3, RaftConfig(1, priority=0))
+    event = ChangeMembership((1,), (), ADDRESSES, 0)
+    refusal = membership._why_not(cluster.core(2)._server, event)
+    assert refusal is not None
+    assert refusal[0] == "not_leader"

@@ -1,0 +1,115 @@
+"""Membership changes that two leaders propose from one parent configuration."""
+
+from __future__ import annotations
+
+import pytest
+
+from qcore.core import DurableState, Membership, RaftConfig, membership
+from qcore.core.effects import ChangeAccepted, ChangeRefused, Effect
+from qcore.core.events import ChangeMembership
+from qcore.core.server import Server
+from tests.core.support.cluster import Cluster, started
+from tests.core.support.safety_checks import SafetyViolation
+from tests.pitfalls.support.cluster_steps import lead, may_lead
+
+ADDRESSES = tuple((node, f"10.0.0.{node}:80") for node in range(1, 6))
+FOUR = Membership(voters=(1, 2, 3, 4), addresses=ADDRESSES[:4])
+
+
+def change_to(cluster: Cluster, leader: int, *voters: int) -> list[Effect]:
+    return cluster.step(leader, ChangeMembership(voters, (), ADDRESSES, 0))
+
+
+def verdict(effects: list[Effect]) -> str:
+    """`accepted`, or the name of the refusal."""
+    (found,) = [e for e in effects if isinstance(e, ChangeAccepted | ChangeRefused)]
+    return "accepted" if isinstance(found, ChangeAccepted) else found.name
+
+
+def two_leaders_change_one_parent() -> str:
+    """copycat#23, braft#182: of voters 1 to 4, leader 1 adds 5; leader 2, elected since, removes 1.
+
+    Neither hears of the other's change. Server 2 proposes before anything of its own term is committed,
+    and whatever it can commit with 3 alone it commits. Then 1 campaigns with what 4 and 5 hold.
+
+    Returns:
+        what server 2 was told about its change.
+    """
+    durable = {node: started(FOUR) for node in FOUR.voters}
+    cluster = Cluster({**durable, 5: DurableState()}, RaftConfig(1))
+    lead(cluster, 1)
+    cluster.timeout(1)
+    cluster.settle()
+    assert cluster.core(2).commit >= 1, "the parent is known to be committed"
+    cluster.cut = {(a, b) for a in (1, 5) for b in (2, 3, 4)}
+    assert verdict(change_to(cluster, 1, 1, 2, 3, 4, 5)) == "accepted"
+    cluster.settle()
+    assert cluster.core(5).membership_index == cluster.core(1).membership_index
+    cluster.crash(1)
+    cluster.advance(1000)
+    cluster.campaign(2)
+    while cluster.core(2).role != "leader":
+        for node in cluster.alive():
+            cluster.persist(node.node_id)
+        cluster.deliver()
+    cluster.cut = {(a, b) for a in (2, 3) for b in (1, 4, 5)}
+    cluster.cut |= {(b, a) for a, b in cluster.cut}
+    told = verdict(change_to(cluster, 2, 2, 3, 4))
+    cluster.propose(2, "of the second leader")
+    cluster.settle()
+    cluster.restart(1)
+    may_lead(cluster, 1)
+    return told
+
+
+WHY_NOT = membership._why_not
+
+
+def before_its_own_commit(server: Server, event: ChangeMembership) -> tuple[str, str] | None:
+    """As if the leader had committed in its own term already."""
+    first = server.first_own_index
+    server.first_own_index = 0
+    refusal = WHY_NOT(server, event)
+    server.first_own_index = first
+    return refusal
+
+
+def in_one_step(current: Membership, event: ChangeMembership, index: int) -> Membership:
+    """The new configuration at once, as the systems had it in which this was seen."""
+    del current, index
+    return Membership(voters=event.voters, addresses=event.addresses)
+
+
+def test_a_change_before_the_leaders_own_commit_is_refused_is_right() -> None:
+    assert two_leaders_change_one_parent() == "not_ready"
+
+
+def test_the_joint_phase_alone_keeps_two_changes_of_one_parent_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two lines of defence: what follows from one parent needs a majority of the parent, too."""
+    monkeypatch.setattr(membership, "_why_not", before_its_own_commit)
+    assert two_leaders_change_one_parent() == "accepted"
+
+
+def test_the_refusal_alone_keeps_two_changes_of_one_parent_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(membership, "planned", in_one_step)
+    assert two_leaders_change_one_parent() == "not_ready"
+
+
+def test_one_step_changes_before_the_leaders_own_commit_lose_what_was_committed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(membership, "_why_not", before_its_own_commit)
+    monkeypatch.setattr(membership, "planned", in_one_step)
+    with pytest.raises(SafetyViolation, match=r"leader 1 .* lacks committed entry"):
+        two_leaders_change_one_parent()
+
+
+def test_a_change_after_the_leaders_own_commit_is_accepted() -> None:
+    """The refusal is for a moment only."""
+    cluster = Cluster({node: started(FOUR) for node in FOUR.voters}, RaftConfig(1))
+    lead(cluster, 1)
+    assert verdict(change_to(cluster, 1, 2, 3, 4)) == "accepted"

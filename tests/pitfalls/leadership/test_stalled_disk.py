@@ -1,0 +1,87 @@
+"""A leader whose disk hangs: it goes on speaking, and gives its office up though its write never ends."""
+
+from __future__ import annotations
+
+import pytest
+
+from qcore.core import RaftConfig
+from qcore.core.messages import AppendEntries, RaftMessage
+from qcore.core.server import Server
+from qcore.sim import run_scenario
+from tests.checkout import SCENARIOS
+from tests.core.support.cluster import Cluster
+from tests.pitfalls.support.cluster_steps import lead, take_aside
+
+SCENARIO = SCENARIOS / "leader_disk_stall.yaml"
+
+
+def the_leaders_disk_hangs() -> tuple[int, list[int]]:
+    """etcd#13527: the leader appends, and its write does not end for several election timeouts.
+
+    Returns:
+        how many heartbeats it sent within one election timeout, and how long it led afterwards: the
+        number of its deadlines at which it was still the leader, out of twenty.
+    """
+    cluster = Cluster.of(3, RaftConfig(1))
+    lead(cluster, 1)
+    cluster.propose(1, "stuck")
+    cluster.network.clear()
+    heartbeats = 0
+    led: list[int] = []
+    began = cluster.nodes[1].now
+    for number in range(20):
+        cluster.timeout(1)
+        sent = take_aside(cluster, lambda sent: isinstance(sent.message, AppendEntries))
+        if cluster.nodes[1].now - began < cluster.nodes[1].config.election_timeout_min_ms * 1000:
+            heartbeats += len(sent)
+        for heartbeat in sent:
+            cluster.hand_over(heartbeat)
+        for node_id in (2, 3):
+            cluster.persist(node_id)
+        while cluster.network:
+            cluster.deliver()
+        if cluster.core(1).role == "leader":
+            led.append(number)
+        else:
+            break
+    return heartbeats, led
+
+
+def wait_for_everything(server: Server, to: int, message: RaftMessage, after: int = 0) -> None:
+    """Whatever is said waits for all that was written before."""
+    del after
+    SEND(server, to, message, server.last_write_id)
+
+
+SEND = Server.send
+
+
+def test_a_leader_with_a_stalled_disk_sends_heartbeats_and_steps_down_is_right() -> None:
+    heartbeats, led = the_leaders_disk_hangs()
+    assert heartbeats >= 4, "two followers, two intervals"
+    assert 3 <= len(led) < 20
+
+
+def test_heartbeats_that_wait_for_the_disk_do_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Server, "send", wait_for_everything)
+    heartbeats, _ = the_leaders_disk_hangs()
+    assert heartbeats == 0
+
+
+def test_a_leader_that_does_not_watch_its_disk_stays_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Server, "disk_stalled", lambda _server: False)
+    _, led = the_leaders_disk_hangs()
+    assert len(led) == 20
+
+
+def test_a_simulated_cluster_replaces_a_leader_whose_disk_stalls_is_right() -> None:
+    assert run_scenario(SCENARIO, 1).ok
+
+
+def test_a_simulated_cluster_keeps_a_leader_that_does_not_watch_its_disk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Server, "disk_stalled", lambda _server: False)
+    assert "leader_changes" in {failed.name for failed in run_scenario(SCENARIO, 1).failed()}

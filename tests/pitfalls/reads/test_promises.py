@@ -1,0 +1,216 @@
+"""Promises to a leader's lease that a restart with other settings broke.
+
+A lease is safe because every follower that renewed it votes for nobody else for a while. Where that promise lives in
+memory, or is worked out from the settings, an operator who restarts a follower with lease reads off or with a
+shorter timeout lets it vote at once, and the old leader reads stale under its lease.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from qcore.core import DurableState, HardState, RaftConfig
+from qcore.core.events import Tick
+from qcore.core.leadership import election
+from qcore.core.log import replication
+from qcore.core.messages import AppendEntries, AppendEntriesResponse
+from qcore.core.server import Server
+from tests.core.support.cluster import Cluster, Envelope
+from tests.core.support.safety_checks import SafetyViolation
+from tests.pitfalls.support.cluster_steps import is_served, lead, lease_read, take_aside
+
+LEASES = RaftConfig(1, lease_reads=True)
+SHORTER = replace(LEASES, election_timeout_min_ms=60, election_timeout_max_ms=61)
+SETTINGS = {
+    "lease reads off": replace(LEASES, lease_reads=False),
+    "lease reads and CheckQuorum off": replace(LEASES, lease_reads=False, check_quorum=False),
+    "a shorter timeout": SHORTER,
+    "a shorter timeout and lease reads off": replace(SHORTER, lease_reads=False),
+}
+
+
+def a_lease_of_two(follower: RaftConfig = LEASES) -> Cluster:
+    """Node 1 leads and hears node 2, which runs with these settings. Node 3 has heard nothing for long."""
+    cluster = Cluster.of(3, LEASES, rules=2)
+    cluster.advance(10)
+    restart(cluster, 2, follower)
+    lead(cluster, 1)
+    cluster.isolate(3)
+    for _ in range(8):
+        heartbeat(cluster)
+        cluster.settle()
+    return cluster
+
+
+def heartbeat(cluster: Cluster) -> None:
+    cluster.advance(50)
+    cluster.step(1, Tick())
+
+
+def restart(cluster: Cluster, node_id: int, settings: RaftConfig) -> None:
+    cluster.crash(node_id)
+    cluster.nodes[node_id].config = replace(settings, node_id=node_id)
+    cluster.restart(node_id)
+
+
+def commit_without_1(cluster: Cluster, campaigner: int) -> None:
+    """Nodes 2 and 3 are alone; one of them campaigns, and commits a write if it wins."""
+    cluster.network.clear()
+    cluster.cut.clear()
+    cluster.isolate(1)
+    if campaigner == 3:
+        cluster.campaign(3)
+    else:
+        cluster.step(2, Tick())
+    cluster.settle()
+    if cluster.core(campaigner).role == "leader":
+        cluster.propose(campaigner, "new")
+        cluster.settle()
+
+
+def a_follower_restarts_within_its_promise(settings: RaftConfig, campaigner: int = 3) -> bool:
+    """Node 2 restarts with other settings, node 1 is cut off, and 61 ms later 2 and 3 seek a leader.
+
+    Returns:
+        whether node 1 serves a read under its lease.
+    """
+    cluster = a_lease_of_two()
+    restart(cluster, 2, settings)
+    cluster.advance(61)
+    commit_without_1(cluster, campaigner)
+    return is_served(cluster, 1, lease_read(cluster, 1))
+
+
+def stored_nowhere(_server: Server) -> int:
+    return 0
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=list(SETTINGS))
+@pytest.mark.parametrize("campaigner", [2, 3])
+def test_a_promise_outlives_a_restart_with_other_settings_is_right(
+    settings: RaftConfig, campaigner: int
+) -> None:
+    assert a_follower_restarts_within_its_promise(settings, campaigner), "the lease still holds"
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=list(SETTINGS))
+def test_a_promise_that_is_stored_nowhere_lets_a_lease_read_stale(
+    settings: RaftConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Server, "_promise_to_save", stored_nowhere)
+    with pytest.raises(SafetyViolation, match="stale read: node 1"):
+        a_follower_restarts_within_its_promise(settings)
+
+
+CAMPAIGN: Callable[..., None] = election.campaign
+
+
+def draw_freely(server: Server) -> None:
+    server.election_deadline = server.now + server.election_timeout_min_us
+
+
+def campaign_freely(server: Server, *, transfer: bool = False) -> None:
+    """Only votes for others are promised away."""
+    promised, server.no_vote_before = server.no_vote_before, 0
+    CAMPAIGN(server, transfer=transfer)
+    server.no_vote_before = promised
+
+
+def test_a_promise_that_leaves_the_own_vote_free_lets_a_lease_read_stale(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Server, "reset_election_deadline", draw_freely)
+    monkeypatch.setattr(election, "campaign", campaign_freely)
+    with pytest.raises(SafetyViolation, match="stale read: node 1"):
+        a_follower_restarts_within_its_promise(SHORTER, campaigner=2)
+
+
+# -- the promise and the disk ----------------------------------------------------------------------
+
+
+def a_follower_crashes_before_its_promise_is_durable() -> bool:
+    """Lease reads are switched on at node 2, within the term. It answers, and crashes before its disk has synced.
+
+    It comes back with lease reads off again.
+
+    Returns:
+        whether node 1 serves a read under its lease.
+    """
+    cluster = a_lease_of_two(replace(LEASES, lease_reads=False))
+    assert not is_served(cluster, 1, lease_read(cluster, 1)), "node 2 promises nothing"
+    restart(cluster, 2, LEASES)
+    heartbeat(cluster)
+    while cluster.network:
+        cluster.deliver()
+    restart(cluster, 2, replace(LEASES, lease_reads=False))
+    cluster.advance(61)
+    commit_without_1(cluster, 3)
+    return is_served(cluster, 1, lease_read(cluster, 1))
+
+
+def promise_at_once(server: Server) -> int:
+    return server.promise_ms
+
+
+def test_an_answer_waits_until_its_promise_is_durable_is_right() -> None:
+    assert not a_follower_crashes_before_its_promise_is_durable()
+
+
+def test_a_promise_that_leaves_before_it_is_durable_lets_a_lease_read_stale(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Server, "promise", promise_at_once)
+    with pytest.raises(SafetyViolation, match="stale read: node 1"):
+        a_follower_crashes_before_its_promise_is_durable()
+
+
+# -- a voter that does not know the rules yet ------------------------------------------------------
+
+
+def a_voter_with_an_empty_log_promises() -> bool:
+    """Node 2 holds nothing yet, as a voter just added, so it knows no rules by which it would store its promise.
+
+    It answers heartbeats, no entry reaches it, and it restarts with lease reads off.
+
+    Returns:
+        whether node 1 serves a read under its lease.
+    """
+    cluster = a_lease_of_two()
+    cluster.crash(2)
+    term = cluster.nodes[2].durable.hard_state.term
+    cluster.nodes[2].durable = DurableState(HardState(term))
+    cluster.restart(2)
+    cluster.advance(150)  # the lease of before has run out
+    for _ in range(2):
+        heartbeat(cluster)
+        for _ in range(2):  # the heartbeat, and its answer
+            take_aside(cluster, holds_entries)
+            if cluster.network:
+                cluster.deliver()
+    restart(cluster, 2, replace(LEASES, lease_reads=False))
+    cluster.advance(61)
+    commit_without_1(cluster, 3)
+    return is_served(cluster, 1, lease_read(cluster, 1))
+
+
+def holds_entries(sent: Envelope) -> bool:
+    return sent.to == 3 or (isinstance(sent.message, AppendEntries) and bool(sent.message.entries))
+
+
+def any_promise(_server: Server, response: AppendEntriesResponse) -> int:
+    return response.promise_ms
+
+
+def test_a_promise_that_cannot_be_stored_renews_no_lease_is_right() -> None:
+    assert not a_voter_with_an_empty_log_promises()
+
+
+def test_a_promise_that_cannot_be_stored_lets_a_lease_read_stale(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(replication, "_lasting_promise", any_promise)
+    with pytest.raises(SafetyViolation, match="stale read: node 1"):
+        a_voter_with_an_empty_log_promises()

@@ -1,0 +1,302 @@
+"""Reads that were confirmed by the wrong thing, or by nothing."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from qcore.core import RaftConfig, RaftCore
+from qcore.core.events import TransferLeadership
+from qcore.core.leadership import transfer
+from qcore.core.messages import (
+    AppendEntries,
+    AppendEntriesResponse,
+    TimeoutNow,
+)
+from qcore.core.reads import read_index
+from qcore.core.server import Server
+from qcore.errors import DeadlineExceeded
+from qcore.replica.events import PeerMessageReceived
+from qcore.replica.messages import ReadIndexResponse
+from qcore.replica.requests.pending import Request
+from qcore.replica.requests.relay import Relay
+from tests.core.support.cluster import Cluster, Envelope
+from tests.core.support.safety_checks import SafetyViolation
+from tests.pitfalls.support.cluster_steps import (
+    deliver_all_but,
+    is_served,
+    lead,
+    lease_read,
+    take_aside,
+)
+from tests.replica.support import cluster as replicas
+
+GET = json.dumps({"op": "get", "key": "x"})
+
+# -- late answers to heartbeats --------------------------------------------------------------------
+
+
+def commit_new_at(cluster: Cluster, node_id: int, without: int) -> None:
+    """Make this node the leader of those that can see each other, and commit a write."""
+    cluster.isolate(without)
+    lead(cluster, node_id)
+    cluster.propose(node_id, "new")
+    cluster.settle()
+    assert cluster.core(node_id).commit == cluster.core(node_id).last_log_index
+
+
+def late_answers_arrive_after_a_pause() -> bool:
+    """etcd#20418: the answers to a read's heartbeats are sent twice; the copies come after a pause.
+
+    Meanwhile another leader was elected and committed a write; the old one has not heard of it and is
+    asked for the same read again.
+
+    Returns:
+        whether the old leader serves the second read.
+    """
+    cluster = Cluster.of(3)
+    lead(cluster, 1)
+    first = cluster.read(1)
+    heartbeats = take_aside(cluster, lambda sent: isinstance(sent.message, AppendEntries))
+    for heartbeat in heartbeats:
+        cluster.hand_over(heartbeat)
+    copies = [Envelope(sent.source, sent.to, sent.message) for sent in cluster.network]
+    cluster.settle()
+    assert is_served(cluster, 1, first)
+    commit_new_at(cluster, 2, without=1)
+    assert cluster.core(1).role == "leader", "it was paused and knows nothing"
+    again = cluster.read(1)
+    cluster.settle()
+    cluster.cut.clear()
+    for copy in copies:
+        cluster.hand_over(copy)
+    return is_served(cluster, 1, again)
+
+
+def reuse_the_number(server: Server) -> None:
+    """A read that is tried again keeps the number of the first attempt, and forgets who answered."""
+    server.reads.round = max(server.reads.round, 1)
+    for progress in server.progress.values():
+        progress.acked_round = 0
+
+
+def test_late_answers_confirm_no_later_read_is_right() -> None:
+    assert not late_answers_arrive_after_a_pause()
+
+
+def test_a_read_that_reuses_its_number_is_confirmed_by_late_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(read_index, "_number_round", reuse_the_number)
+    with pytest.raises(SafetyViolation, match="stale read: node 1"):
+        late_answers_arrive_after_a_pause()
+
+
+def late_answers_arrive_after_leader_changes() -> bool:
+    """The same, but the old leader was deposed and elected once more before it is paused.
+
+    Rounds are counted from 1 in each term, so the answers of its first term bear the number of its new round.
+
+    Returns:
+        whether it serves the second read.
+    """
+    cluster = Cluster.of(3)
+    lead(cluster, 1)
+    cluster.read(1)
+    for heartbeat in take_aside(cluster, lambda sent: isinstance(sent.message, AppendEntries)):
+        cluster.hand_over(heartbeat)
+    late = take_aside(cluster, lambda sent: sent.to == 1)
+    lead(cluster, 2)
+    lead(cluster, 1)
+    commit_new_at(cluster, 3, without=1)
+    again = cluster.read(1)
+    cluster.settle()
+    cluster.cut.clear()
+    for answer in late:
+        cluster.hand_over(answer)
+    return is_served(cluster, 1, again)
+
+
+def of_any_earlier_term(_core: RaftCore, _from: int, response: AppendEntriesResponse) -> bool:
+    return response.term <= _core.term
+
+
+def test_answers_of_an_earlier_term_confirm_no_read_is_right() -> None:
+    assert not late_answers_arrive_after_leader_changes()
+
+
+def test_answers_of_an_earlier_term_that_count_confirm_the_wrong_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(RaftCore, "_present_term", of_any_earlier_term)
+    with pytest.raises(SafetyViolation, match="stale read: node 1"):
+        late_answers_arrive_after_leader_changes()
+
+
+# -- the same between a follower and its leader ----------------------------------------------------
+
+
+def a_follower_asks_again_after_a_leader_change() -> object:
+    """A follower's read is tried again; the answer of the deposed leader to the first try comes late.
+
+    Returns:
+        what the second try reads; 1 is stale, because 2 was acknowledged before it. None: it waits.
+    """
+    cluster = replicas.Cluster()
+    old, follower = cluster.elect(1), cluster.hosts[3]
+    old.request(1, json.dumps({"op": "set", "key": "x", "value": 1}))
+    cluster.settle()
+    cluster.pass_time(100)
+    follower.request(1, GET, "follower_read", timeout_ms=100)
+    (answer,) = deliver_all_but(cluster, ReadIndexResponse)
+    cluster.cut = {3}
+    new = cluster.elect(2)
+    new.request(2, json.dumps({"op": "set", "key": "x", "value": 2}))
+    cluster.settle()
+    assert new.replies[-1].error is None, "acknowledged"
+    follower.step()
+    assert isinstance(follower.replies[-1].error, DeadlineExceeded), "the first try is over"
+    follower.request(2, GET, "follower_read", timeout_ms=60_000)
+    follower.step(PeerMessageReceived(1, answer))
+    results = [reply.result for reply in follower.replies if reply.request_id == 2]
+    return json.loads(results[0] or "null")["value"] if results else None
+
+
+PASS_ON = Relay.pass_on
+
+
+def under_the_same_ticket(relay: Relay, request: Request) -> None:
+    PASS_ON(relay, request)
+    relay._last_ticket -= 1
+
+
+def test_a_followers_second_try_is_a_read_of_its_own_is_right() -> None:
+    assert a_follower_asks_again_after_a_leader_change() is None
+
+
+def test_a_followers_second_try_under_the_first_ones_ticket_reads_stale(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Relay, "pass_on", under_the_same_ticket)
+    assert a_follower_asks_again_after_a_leader_change() == 1
+
+
+# -- a new leader ----------------------------------------------------------------------------------
+
+
+def a_new_leader_is_read_at_once() -> tuple[bool, bool]:
+    """etcd#7331: what the old leader committed is in the new one's log; that it is committed, it cannot know.
+
+    Returns:
+        whether the read was served while the no-op was late, and after it came.
+    """
+    cluster = Cluster.of(3)
+    lead(cluster, 1)
+    cluster.propose(1, "acknowledged")
+    cluster.persist(1)
+    while cluster.core(1).commit < cluster.core(1).last_log_index:
+        cluster.deliver()
+        cluster.persist(2)
+        cluster.persist(3)
+    cluster.crash(1)
+    cluster.network.clear()
+    cluster.advance(1000)
+    cluster.campaign(2)
+    late: list[Envelope] = []
+    read_id = 0
+    for _ in range(50):
+        cluster.persist(2)
+        cluster.persist(3)
+        late += take_aside(
+            cluster,
+            lambda sent: isinstance(sent.message, AppendEntries) and bool(sent.message.entries),
+        )
+        if not read_id and cluster.core(2).role == "leader":
+            assert cluster.core(2).commit < cluster.core(2).last_log_index - 1
+            read_id = cluster.read(2)
+        elif cluster.network:
+            cluster.deliver()
+    early = is_served(cluster, 2, read_id)
+    cluster.network += late
+    cluster.settle()
+    return early, is_served(cluster, 2, read_id)
+
+
+def test_a_new_leader_reads_after_its_own_commit_is_right() -> None:
+    assert a_new_leader_is_read_at_once() == (False, True)
+
+
+def test_a_new_leader_that_reads_at_once_reads_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read_index, "_committed_in_own_term", lambda _server: True)
+    with pytest.raises(SafetyViolation, match="stale read: node 2"):
+        a_new_leader_is_read_at_once()
+
+
+# -- a transfer and the lease ----------------------------------------------------------------------
+
+
+def the_source_of_a_transfer_is_read(*, given_up: bool) -> bool:
+    """openraft#1747: transfer, cut off the source, write at the target, read under the lease at the source.
+
+    With `given_up`, what tells the target to campaign is late: the source has ended the transfer by then, and
+    has worked on and renewed its lease.
+
+    Returns:
+        whether the source serves the read.
+    """
+    cluster = Cluster.of(3, RaftConfig(1, lease_reads=True))
+    lead(cluster, 1)
+    cluster.timeout(1)
+    cluster.settle()
+    assert is_served(cluster, 1, lease_read(cluster, 1)), "it has a lease"
+    cluster.step(1, TransferLeadership(2))
+    (order,) = take_aside(cluster, lambda sent: isinstance(sent.message, TimeoutNow))
+    if given_up:
+        for _ in range(10):
+            cluster.advance(50)
+            cluster.timeout(1)
+            cluster.settle()
+        assert not cluster.core(1).transferring
+    cluster.hand_over(order)
+    cluster.isolate(1)
+    cluster.settle()
+    assert cluster.leaders() == [1, 2]
+    cluster.propose(2, "new")
+    cluster.settle()
+    return is_served(cluster, 1, lease_read(cluster, 1))
+
+
+ASK, ADVANCE = transfer._ask, transfer.advance
+
+
+def ask_without_voiding(server: Server, target: int, *, by_priority: bool) -> None:
+    ASK(server, target, by_priority=by_priority)
+    server.lease_void = False
+
+
+def forgive_at_the_end(server: Server) -> None:
+    """The lease counts again once the transfer was given up."""
+    ADVANCE(server)
+    if server.transfer is None:
+        server.lease_void = False
+
+
+@pytest.mark.parametrize("given_up", [False, True], ids=["at once", "given up"])
+def test_a_transfer_voids_the_lease_is_right(given_up: bool) -> None:
+    assert not the_source_of_a_transfer_is_read(given_up=given_up)
+
+
+def test_a_lease_that_outlives_a_transfer_reads_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "_ask", ask_without_voiding)
+    with pytest.raises(SafetyViolation, match="stale read: node 1"):
+        the_source_of_a_transfer_is_read(given_up=False)
+
+
+def test_a_lease_that_returns_when_a_transfer_is_given_up_reads_stale(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transfer, "advance", forgive_at_the_end)
+    assert not the_source_of_a_transfer_is_read(given_up=False)
+    with pytest.raises(SafetyViolation, match="stale read: node 1"):
+        the_source_of_a_transfer_is_read(given_up=True)

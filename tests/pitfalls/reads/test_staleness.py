@@ -1,0 +1,405 @@
+"""Reads of bounded staleness that returned older values than they may.
+
+In each play a write is acknowledged, much time passes, and a node that does not know of the write is asked for a
+read that may be `BOUND_MS` old at most: it must refuse, and not give the value from before.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import combinations
+
+import pytest
+
+from qcore.core import RaftConfig, Safeguards
+from qcore.core.events import Campaign, Tick
+from qcore.core.log.progress import Progress
+from qcore.core.messages import AppendEntries, AppendEntriesResponse
+from qcore.core.reads import freshness
+from qcore.core.server import Server
+from qcore.errors import TooStale
+from qcore.replica.apply.apply_backlog import STEP_COST
+from qcore.replica.events import ClientRequest, PeerMessageReceived, SendPeer
+from qcore.replica.requests.reads import Reads
+from tests.replica.support.cluster import Cluster, Host
+
+BOUND_MS = 1000
+#: Raft as qcore 0.1.0 judged freshness.
+UNGUARDED = RaftConfig(1, safeguards=Safeguards(freshness_check=False))
+GUARDED = RaftConfig(1)
+#: Much more than the bound, µs.
+LONG = 12_000_000
+
+Answers = dict[int, str]
+Mail = tuple[int, SendPeer]
+
+
+def begun(raft: RaftConfig, *, snapshot_entries: int = 0) -> Cluster:
+    """Node 1 leads, and all know that `x` is "old"."""
+    cluster = Cluster(raft=raft, rules=2, snapshot_entries=snapshot_entries)
+    cluster.elect(1)
+    put(cluster, 1, "old")
+    cluster.pass_time(100)
+    assert ask(cluster, 1, 2, 3) == {1: "old", 2: "old", 3: "old"}
+    return cluster
+
+
+def put(cluster: Cluster, node_id: int, value: str, key: str = "x") -> None:
+    """An acknowledged write; the followers hold it, and do not know that it is committed."""
+    host = cluster.hosts[node_id]
+    host.request(1, json.dumps({"op": "set", "key": key, "value": value}))
+    cluster.settle()
+    assert host.replies[-1].error is None
+
+
+def ask(cluster: Cluster, *node_ids: int) -> Answers:
+    """What these nodes answer to a stale read: the value, or "too stale"."""
+    answers: Answers = {}
+    for node_id in node_ids:
+        host = cluster.hosts[node_id]
+        query = json.dumps({"op": "get", "key": "x"})
+        host.step(ClientRequest(2, "stale_read", query, 1000, BOUND_MS))
+        reply = host.replies[-1]
+        assert reply.request_id == 2
+        assert reply.error is None or isinstance(reply.error, TooStale)
+        answers[node_id] = "too stale" if reply.error else json.loads(reply.result or "")["value"]
+    return answers
+
+
+def deliver(cluster: Cluster, waits: Callable[[Mail], bool]) -> list[Mail]:
+    """Deliver everything but what waits on its link, which is returned."""
+    waiting: list[Mail] = []
+    while cluster.mail:
+        mail = cluster.mail.popleft()
+        if waits(mail):
+            waiting.append(mail)
+        elif mail[0] not in cluster.cut and mail[1].to not in cluster.cut:
+            cluster.hosts[mail[1].to].step(PeerMessageReceived(mail[0], mail[1].message))
+    return waiting
+
+
+def heartbeats(cluster: Cluster, leader: Host, waits: Callable[[Mail], bool]) -> list[Mail]:
+    """A second of heartbeats; returns what waits."""
+    waiting: list[Mail] = []
+    for _ in range(20):
+        cluster.now += 50_000
+        leader.step(Tick())
+        waiting += deliver(cluster, waits)
+    return waiting
+
+
+def arrive(cluster: Cluster, waiting: list[Mail]) -> None:
+    """What waited comes now; what it causes is lost."""
+    for from_id, send in waiting:
+        cluster.hosts[send.to].step(PeerMessageReceived(from_id, send.message))
+    cluster.mail.clear()
+
+
+def has_entries(mail: Mail) -> bool:
+    return isinstance(mail[1].message, AppendEntries) and bool(mail[1].message.entries)
+
+
+def at_receipt(server: Server, request: AppendEntries) -> None:
+    """A follower's state is as fresh as the message that it got, whenever that was sent."""
+    if request.is_current and server.commit >= request.leader_commit:
+        server.fresh_at = server.now
+
+
+def at_answers(server: Server, now: int) -> int | None:
+    """A leader's state is as fresh as the answers that it got, whenever they were sent."""
+    return freshness._last_contact(server, now)
+
+
+def whatever_it_holds(server: Server, request: AppendEntries) -> None:
+    """The follower need not have come to the leader's commit index."""
+    request.leader_commit = min(request.leader_commit, server.commit)
+    HEARD(server, request)
+
+
+HEARD = freshness.heard
+
+# -- a new leader that has not committed in its term -----------------------------------------------
+
+
+def a_new_leaders_entry_is_late(raft: RaftConfig) -> tuple[Answers, Answers]:
+    """The leader acknowledges a write and dies, and so does a follower. That one comes back; they elect a leader.
+
+    The new leader's own entry is late; heartbeats and their answers are not.
+
+    Returns:
+        what the two answer meanwhile, and once the entry came.
+    """
+    cluster = begun(raft)
+    put(cluster, 1, "new")
+    cluster.cut = {1}
+    cluster.mail.clear()
+    cluster.now += LONG
+    cluster.restart(3)
+    new = cluster.hosts[2]
+    new.step(Campaign())
+    late = deliver(cluster, has_entries)
+    late += heartbeats(cluster, new, has_entries)
+    assert new.replica.core.role == "leader"
+    meanwhile = ask(cluster, 2, 3)
+    cluster.mail.extend(late)
+    cluster.settle()
+    cluster.pass_time(100)
+    return meanwhile, ask(cluster, 2, 3)
+
+
+def test_a_state_is_fresh_only_by_a_leader_that_committed_in_its_term_is_right() -> None:
+    meanwhile, then = a_new_leaders_entry_is_late(GUARDED)
+    assert meanwhile == {2: "too stale", 3: "too stale"}
+    assert then == {2: "new", 3: "new"}
+
+
+def test_a_state_that_is_fresh_by_any_leader_misses_an_acknowledged_write() -> None:
+    meanwhile, _ = a_new_leaders_entry_is_late(UNGUARDED)
+    assert meanwhile == {2: "old", 3: "old"}
+
+
+def a_followers_disk_hangs(raft: RaftConfig) -> Answers:
+    """The same, and the entry arrives, but the follower's disk does not take it for a minute.
+
+    Heartbeats are answered all the same, so the leader stays in office.
+    """
+    cluster = begun(raft)
+    put(cluster, 1, "new")
+    cluster.cut = {1}
+    cluster.mail.clear()
+    cluster.now += LONG
+    slow = cluster.restart(3)
+    new = cluster.hosts[2]
+    new.step(Campaign())
+    while new.replica.core.role != "leader":
+        mail = cluster.mail.popleft()
+        if mail[1].to != 1:
+            cluster.hosts[mail[1].to].step(PeerMessageReceived(mail[0], mail[1].message))
+    slow.stalled = True
+    for _ in range(60):
+        heartbeats(cluster, new, lambda _mail: False)
+    assert new.replica.core.role == "leader"
+    assert slow.unsynced, "it holds the entry in memory"
+    return ask(cluster, 2, 3)
+
+
+def test_a_followers_hanging_disk_makes_no_state_fresh_is_right() -> None:
+    assert a_followers_disk_hangs(GUARDED) == {2: "too stale", 3: "too stale"}
+
+
+def test_without_the_check_a_hanging_disk_hides_an_acknowledged_write_for_minutes() -> None:
+    assert a_followers_disk_hangs(UNGUARDED) == {2: "old", 3: "old"}
+
+
+# -- messages that wait on a link ------------------------------------------------------------------
+
+
+def appends_wait_on_a_link() -> Answers:
+    """Heartbeats to node 3 wait while a write is acknowledged, and arrive long after."""
+    cluster = begun(GUARDED)
+    waiting = heartbeats(cluster, cluster.hosts[1], lambda mail: mail[1].to == 3)
+    assert waiting
+    cluster.cut = {3}
+    put(cluster, 1, "new")
+    cluster.now += LONG
+    arrive(cluster, waiting)
+    return ask(cluster, 3)
+
+
+def test_a_followers_age_counts_from_its_own_echo_is_right() -> None:
+    assert appends_wait_on_a_link() == {3: "too stale"}
+
+
+def test_a_followers_age_that_counts_from_the_receipt_is_too_low(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(freshness, "heard", at_receipt)
+    assert appends_wait_on_a_link() == {3: "old"}
+
+
+def answers_wait_on_a_link() -> Answers:
+    """The answers to the leader wait. It is cut off, another leads and acknowledges a write; then they arrive."""
+    cluster = begun(GUARDED)
+    old = cluster.hosts[1]
+    cluster.now += 50_000
+    old.step(Tick())
+    waiting = deliver(cluster, lambda mail: mail[1].to == 1)
+    assert [type(send.message) for _, send in waiting] == [AppendEntriesResponse] * 2
+    cluster.cut = {1}
+    cluster.now += LONG
+    cluster.hosts[2].step(Campaign())
+    cluster.settle()
+    put(cluster, 2, "new")
+    cluster.now += LONG
+    arrive(cluster, waiting)
+    assert old.replica.core.role == "leader", "it knows nothing"
+    return ask(cluster, 1)
+
+
+def test_a_leaders_age_counts_from_the_start_of_the_round_is_right() -> None:
+    assert answers_wait_on_a_link() == {1: "too stale"}
+
+
+def test_a_leaders_age_that_counts_from_the_answers_is_too_low(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(freshness, "confirmed_at", at_answers)
+    assert answers_wait_on_a_link() == {1: "old"}
+
+
+def a_cut_off_leader_tells_its_follower() -> Answers:
+    """Nodes 1 and 3 see each other only, 2, 4 and 5 elect another leader; CheckQuorum is off, so 1 leads on."""
+    cluster = Cluster(5, raft=RaftConfig(1, check_quorum=False), rules=2)
+    old = cluster.elect(1)
+    put(cluster, 1, "old")
+    cluster.pass_time(100)
+    minority = {1, 3}
+
+    def crosses(mail: Mail) -> bool:
+        return (mail[0] in minority) != (mail[1].to in minority)
+
+    cluster.now += LONG
+    cluster.hosts[2].step(Campaign())
+    deliver(cluster, crosses)
+    heartbeats(cluster, cluster.hosts[2], crosses)
+    cluster.hosts[2].request(1, json.dumps({"op": "set", "key": "x", "value": "new"}))
+    deliver(cluster, crosses)
+    assert cluster.hosts[2].replies[-1].error is None
+    cluster.now += LONG
+    heartbeats(cluster, old, crosses)
+    assert old.replica.core.role == "leader"
+    return ask(cluster, 1, 3)
+
+
+def ago_unknown(server: Server, progress: Progress) -> tuple[int, bool, int]:
+    """The leader does not add how long ago a quorum was known to follow it."""
+    echo_us, is_current, _ = ECHO_FOR(server, progress)
+    return echo_us, is_current, 0
+
+
+ECHO_FOR = freshness.echo_for
+
+
+def test_a_follower_adds_how_long_its_leader_has_been_without_a_quorum_is_right() -> None:
+    assert a_cut_off_leader_tells_its_follower() == {1: "too stale", 3: "too stale"}
+
+
+def test_a_follower_of_a_cut_off_leader_that_only_counts_from_its_echo_reads_stale(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(freshness, "echo_for", ago_unknown)
+    assert a_cut_off_leader_tells_its_follower() == {1: "too stale", 3: "old"}
+
+
+# -- a follower that is behind ---------------------------------------------------------------------
+
+
+def a_follower_is_behind_after_a_snapshot() -> Answers:
+    """Node 3 was away, gets a snapshot, and the entries behind it are late; heartbeats are not."""
+    cluster = begun(GUARDED, snapshot_entries=4)
+    cluster.cut = {3}
+    for number in range(6):
+        put(cluster, 1, "old", f"other{number}")
+    put(cluster, 1, "new")
+    assert cluster.hosts[1].snapshots_stored
+    cluster.pass_time(2 * BOUND_MS)
+    cluster.cut = set()
+    heartbeats(cluster, cluster.hosts[1], has_entries)
+    behind, core = cluster.hosts[3].replica.core, cluster.hosts[1].replica.core
+    assert behind.snapshot is not None
+    assert behind.commit < core.commit
+    return ask(cluster, 3)
+
+
+def test_a_follower_that_lags_behind_its_snapshot_is_not_fresh_is_right() -> None:
+    assert a_follower_is_behind_after_a_snapshot() == {3: "too stale"}
+
+
+def test_a_follower_that_is_fresh_whatever_it_holds_reads_stale(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(freshness, "heard", whatever_it_holds)
+    assert a_follower_is_behind_after_a_snapshot() == {3: "old"}
+
+
+def much_is_committed_and_not_applied() -> Answers:
+    """Node 3 was away and learns of all at once; it applies it over several steps, and is asked after the first."""
+    cluster = begun(GUARDED)
+    cluster.cut = {3}
+    for number in range(STEP_COST):
+        put(cluster, 1, "old", f"other{number}")
+    put(cluster, 1, "new")
+    cluster.pass_time(2 * BOUND_MS)
+    cluster.cut = set()
+    leader, behind = cluster.hosts[1], cluster.hosts[3]
+    behind.stalled = True  # so that nothing but messages makes it step
+    while not behind.replica.catching_up:
+        if not cluster.mail:
+            cluster.now += 50_000
+            leader.step(Tick())
+        from_id, send = cluster.mail.popleft()
+        cluster.hosts[send.to].step(PeerMessageReceived(from_id, send.message))
+    assert behind.replica.core.commit == leader.replica.core.commit
+    return ask(cluster, 3)
+
+
+def test_what_is_committed_and_not_applied_is_not_in_a_fresh_state_is_right() -> None:
+    assert much_is_committed_and_not_applied() == {3: "too stale"}
+
+
+def test_a_state_that_is_as_fresh_as_the_log_reads_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        Reads, "_fresh_at", lambda reads: reads._owner.core.fresh_at(reads._owner.now)
+    )
+    assert much_is_committed_and_not_applied() == {3: "old"}
+
+
+# -- an echo of another life -----------------------------------------------------------------------
+
+
+def an_echo_of_an_earlier_life_comes_late() -> Answers:
+    """What a leader said to node 3 before its restart arrives after it; its clock began elsewhere meanwhile."""
+    cluster = begun(GUARDED)
+    cluster.now += LONG  # where the clock of the earlier life was
+    waiting = heartbeats(cluster, cluster.hosts[1], lambda mail: mail[1].to == 3)
+    heartbeats(cluster, cluster.hosts[1], lambda _mail: False)
+    waiting += heartbeats(cluster, cluster.hosts[1], lambda mail: mail[1].to == 3)
+    cluster.cut = {3}
+    put(cluster, 1, "new")
+    echoed = [
+        send.message.echo_us for _, send in waiting if isinstance(send.message, AppendEntries)
+    ]
+    cluster.now = max(echoed) + 1000  # by chance
+    cluster.restart(3)
+    arrive(cluster, waiting)
+    return ask(cluster, 3)
+
+
+def in_any_life(server: Server, request: AppendEntries) -> None:
+    """An echo counts whenever this server's clock is said to have shown it."""
+    started_at, server.started_at = server.started_at, 0
+    HEARD(server, request)
+    server.started_at = started_at
+
+
+def test_an_echo_of_an_earlier_life_is_ignored_is_right() -> None:
+    assert an_echo_of_an_earlier_life_comes_late() == {3: "too stale"}
+
+
+def test_an_echo_of_an_earlier_life_that_counts_reads_stale(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(freshness, "heard", in_any_life)
+    assert an_echo_of_an_earlier_life_comes_late() == {3: "old"}
+
+
+def test_a_nodes_clock_begins_elsewhere_in_each_life() -> None:
+    """So that after a reboot, too, the clock of the life before has shown nothing that this one's does."""
+    command = [sys.executable, "-c", "from qcore.node.runtime.clock import now_us; print(now_us())"]
+    shown = [int(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(3)]
+    assert all(0 < value < 1 << 60 for value in shown)
+    hour_us = 3_600_000_000
+    assert min(abs(a - b) for a, b in combinations(shown, 2)) > hour_us

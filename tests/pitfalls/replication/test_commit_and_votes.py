@@ -1,0 +1,262 @@
+"""What counts towards a commit, and what counts as a vote."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from qcore.core import Membership, RaftConfig, RaftCore, Safeguards, quorum
+from qcore.core.leadership import election
+from qcore.core.messages import AppendEntries, InstallSnapshot, PreVote, RequestVote
+from qcore.core.messages import RequestVoteResponse as Vote
+from qcore.core.server import Server
+from tests.core.support.cluster import Cluster, started
+from tests.core.support.safety_checks import SafetyViolation, majorities, voter_sets
+from tests.core.support.timed_cluster import run_for
+from tests.pitfalls.support.cluster_steps import lead, take_aside
+
+FIVE = Membership(voters=(1, 2, 3, 4, 5))
+JOINT = Membership(voters=(1, 2, 3, 4, 5), voters_outgoing=(1, 2, 6))
+
+
+# -- the quorum's index ----------------------------------------------------------------------------
+
+
+def acknowledgements_come_in_any_order(membership: Membership, seed: int) -> int:
+    """openraft#1802: five voters at different places; after each step the commit index is that of brute force.
+
+    Returns:
+        how far the leader committed.
+    """
+    durable = {node: started(membership) for node in membership.members()}
+    cluster = Cluster(durable, seed=seed)
+    lead(cluster, 1)
+    rng = random.Random(seed)
+    for number in range(150):
+        choice = rng.random()
+        if choice < 0.15 and cluster.core(1).role == "leader":
+            cluster.propose(1, f"c{number}")
+        elif choice < 0.4:
+            cluster.persist(rng.randrange(1, len(cluster.nodes) + 1))
+        elif cluster.network:
+            cluster.deliver(rng.randrange(len(cluster.network)))
+        commits_what_a_quorum_holds(cluster.core(1))
+    return cluster.core(1).commit
+
+
+def commits_what_a_quorum_holds(leader: RaftCore) -> None:
+    """Compare the commit index with the definition: the best of what every member of some majority has."""
+    status = leader.status()
+    held = {peer: known.match for peer, known in status.peers.items()}
+    held[status.node_id] = status.durable_index
+    agreed = min(
+        max(min(held[voter] for voter in majority) for majority in majorities(voters))
+        for voters in voter_sets(status.membership)
+    )
+    assert leader.commit == agreed, f"commit {leader.commit}, a quorum holds {agreed}: {held}"
+
+
+class OrderOfBefore:
+    """The voters' values in the order that they had at first: nobody moves up when he advances."""
+
+    def __init__(self) -> None:
+        self.order: dict[tuple[int, ...], list[int]] = {}
+
+    def __call__(self, voters: tuple[int, ...], values: dict[int, int]) -> int:
+        order = self.order.setdefault(
+            voters, sorted(voters, key=lambda voter: values.get(voter, 0))
+        )
+        return values.get(order[(len(order) - 1) // 2], 0)
+
+
+@pytest.mark.parametrize("membership", [FIVE, JOINT], ids=["simple", "joint"])
+def test_the_quorums_index_under_reordered_acknowledgements_is_right(
+    membership: Membership,
+) -> None:
+    committed = [acknowledgements_come_in_any_order(membership, seed) for seed in range(20)]
+    assert sum(committed) > 100, "the walks get somewhere"
+
+
+def test_a_quorums_index_from_an_order_that_went_stale_commits_too_much(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = []
+    for seed in range(20):
+        monkeypatch.setattr(quorum, "_majority_value", OrderOfBefore())
+        try:
+            acknowledgements_come_in_any_order(FIVE, seed)
+        except AssertionError as error:
+            found.append(str(error))
+    assert any(text.startswith("commit rule") for text in found), "the core's own observer sees it"
+    assert any("a quorum holds" in text for text in found), "and so does the comparison"
+
+
+# -- entries of older terms ------------------------------------------------------------------------
+
+
+def figure_8(safeguards: Safeguards) -> bool:
+    """logcabin#44: the paper's figure 8, steps c and d.
+
+    Server 1 leads again, in term 4, and brings its entry of term 2 to a majority; then it crashes, and 5,
+    whose entry is of term 3, is elected.
+
+    Returns:
+        whether server 5 was elected over an entry that was called committed.
+    """
+    logs = {1: (1, 2), 2: (1, 2), 3: (1,), 4: (1,), 5: (1, 3)}
+    durable = {node: started(FIVE, terms, 3) for node, terms in logs.items()}
+    cluster = Cluster(durable, RaftConfig(1, safeguards=safeguards))
+    cluster.cut = {(a, b) for a in (1, 2, 3) for b in (4, 5)}
+    lead(cluster, 1)
+    assert cluster.core(3).term_at(2) == 2
+    cluster.crash(1)
+    cluster.cut.clear()
+    lead(cluster, 5)
+    return cluster.core(3).term_at(2) == 3
+
+
+def test_an_older_terms_entry_is_not_committed_by_counting_is_right() -> None:
+    assert figure_8(Safeguards(noop_on_election=False))
+
+
+def test_an_older_terms_entry_that_is_committed_by_counting_is_overwritten() -> None:
+    counting = Safeguards(noop_on_election=False, commit_own_term_only=False)
+    with pytest.raises(SafetyViolation, match=r"leader 5 .* lacks committed entry 2\.2"):
+        figure_8(counting)
+
+
+# -- a term is not a vote --------------------------------------------------------------------------
+
+
+def a_stale_candidate_asks_twice() -> bool:
+    """openraft PR#1220: a candidate with an old log raises the term of a voter, and asks it again.
+
+    Returns:
+        whether it was elected.
+    """
+    cluster = Cluster.of(3, RaftConfig(1, pre_vote=False))
+    lead(cluster, 1)
+    cluster.isolate(3)
+    cluster.propose(1, "acknowledged")
+    cluster.settle()
+    assert cluster.core(1).commit == cluster.core(1).last_log_index
+    cluster.cut.clear()
+    cluster.advance(1000)
+    cluster.campaign(3)
+    cluster.persist(3)
+    (request,) = take_aside(cluster, lambda sent: sent.to == 2)
+    cluster.network.clear()
+    cluster.hand_over(request)
+    cluster.persist(2)
+    cluster.network.clear()  # the refusal is lost, or the candidate would know
+    cluster.hand_over(request)
+    cluster.settle()
+    assert cluster.core(2).term == cluster.core(3).term
+    return cluster.core(3).role == "leader"
+
+
+ON_REQUEST_VOTE = election.on_request_vote
+
+
+def adopting_is_granting(server: Server, from_id: int, request: RequestVote) -> None:
+    """A voter notes the candidate whose term it adopted as the one that it voted for."""
+    if request.term == server.term and server.voted_for == request.candidate_id:
+        server.send(from_id, Vote(server.term, True), server.after_hard_state)
+        return
+    ON_REQUEST_VOTE(server, from_id, request)
+    server.voted_for = request.candidate_id
+
+
+def test_adopting_a_term_grants_no_vote_is_right() -> None:
+    assert not a_stale_candidate_asks_twice()
+
+
+def test_a_term_taken_for_a_vote_elects_a_stale_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(election, "on_request_vote", adopting_is_granting)
+    with pytest.raises(SafetyViolation, match=r"leader 3 .* lacks committed entry"):
+        a_stale_candidate_asks_twice()
+
+
+# -- terms that lag behind -------------------------------------------------------------------------
+
+
+def a_lower_term_with_a_longer_log_rejoins() -> list[int]:
+    """etcd#8501: the leader crashes, and of the two that are left only the one in a lower term can win.
+
+    Server 1 led term 2 and has an entry more than the others; 3 was elected in term 3 with 2's vote,
+    and crashed before it replicated anything.
+
+    Returns:
+        who leads ten seconds later.
+    """
+    cluster = Cluster.of(3)
+    lead(cluster, 1)
+    cluster.isolate(1)
+    cluster.propose(1, "longer")
+    cluster.persist(1)
+    cluster.advance(1000)
+    cluster.campaign(3)
+    while cluster.core(3).role != "leader":
+        for node in cluster.alive():
+            cluster.persist(node.node_id)
+        cluster.deliver()
+    cluster.network.clear()
+    cluster.crash(3)
+    cluster.crash(1)
+    cluster.restart(1)
+    cluster.cut.clear()
+    assert (cluster.core(1).term, cluster.core(2).term) == (2, 3)
+    assert cluster.core(1).last_log_index > cluster.core(2).last_log_index
+    run_for(cluster, 10_000)
+    return cluster.leaders()
+
+
+ON_PRE_VOTE = election.on_pre_vote
+
+
+def silent_to_older_terms(server: Server, from_id: int, request: PreVote) -> None:
+    """A request of an older term is dropped without an answer."""
+    if request.term >= server.term:
+        ON_PRE_VOTE(server, from_id, request)
+
+
+def test_a_lower_term_is_told_by_the_refused_pre_vote_is_right() -> None:
+    assert a_lower_term_with_a_longer_log_rejoins() == [1]
+
+
+def test_a_lower_term_that_nobody_tells_deadlocks_the_election(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(election, "on_pre_vote", silent_to_older_terms)
+    assert a_lower_term_with_a_longer_log_rejoins() == []
+
+
+def a_higher_term_rejoins() -> int:
+    """etcd#8243: a server whose term is above the live leader's can neither win nor be led.
+
+    Returns:
+        how many entries it lacks ten seconds later.
+    """
+    cluster = Cluster.of(3)
+    lead(cluster, 1)
+    run_for(cluster, 100)
+    cluster.nodes[3].durable.hard_state.term = 40
+    cluster.crash(3)
+    cluster.restart(3)
+    run_for(cluster, 10_000)
+    return max(node.up.commit for node in cluster.alive()) - cluster.core(3).commit
+
+
+def test_a_leader_of_a_lower_term_is_told_is_right() -> None:
+    assert a_higher_term_rejoins() <= 2
+
+
+def test_a_leader_that_nobody_tells_of_the_higher_term_never_reaches_that_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def silent(_core: RaftCore, _from: int, _message: AppendEntries | InstallSnapshot) -> None:
+        """An append of an older term is dropped without an answer."""
+
+    monkeypatch.setattr(RaftCore, "_refuse_old_leader", silent)
+    assert a_higher_term_rejoins() > 100

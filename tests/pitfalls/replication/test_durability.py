@@ -1,0 +1,184 @@
+"""Term, vote and entries that were said before they were on disk."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from qcore.core import DurableState, RaftConfig, Safeguards
+from qcore.core.log.durable_state import last_index
+from qcore.core.server import Server
+from qcore.errors import LogCorrupt
+from tests.core.support.cluster import Cluster
+from tests.core.support.safety_checks import SafetyViolation
+from tests.pitfalls.support.cluster_steps import crash_all, holds, lead, may_lead
+
+
+def all_crash_and_a_stale_log_campaigns(
+    safeguards: Safeguards | None = None, *, check_safety: bool = True
+) -> bool:
+    """PySyncObj#84: everybody crashes, two work on in a low term, then the third's stale log campaigns.
+
+    Server 3 is elected in term 4 and appends what nobody else gets. After the crash 1 and 2 have entries of
+    term 3 at most, and know of term 4 only if it is on their disks.
+
+    Returns:
+        whether the command that was committed after the crash is still in the leader's log at the end.
+    """
+    config = RaftConfig(1, safeguards=safeguards or Safeguards())
+    cluster = Cluster.of(3, config, check_safety=check_safety)
+    lead(cluster, 1)
+    lead(cluster, 2)
+    cluster.advance(1000)
+    cluster.campaign(3)
+    while cluster.core(3).role != "leader":
+        for node in cluster.alive():
+            cluster.persist(node.node_id)
+        cluster.deliver()
+    cluster.isolate(3)
+    cluster.propose(3, "stale")
+    cluster.settle()
+    assert cluster.core(3).term_at(last_index(cluster.nodes[3].durable)) == 4
+    crash_all(cluster)
+    cluster.restart(1)
+    cluster.restart(2)
+    lead(cluster, 1)
+    cluster.propose(1, "acknowledged")
+    cluster.settle()
+    assert cluster.core(1).commit == cluster.core(1).last_log_index
+    cluster.restart(3)
+    cluster.crash(1)
+    leader = 3 if may_lead(cluster, 3) else 2
+    lead(cluster, leader)
+    return holds(cluster, leader, "acknowledged")
+
+
+def keep_in_memory(_server: Server) -> None:
+    """Term and vote are never written, and nothing that is said waits for them."""
+
+
+START = Server.__init__
+
+
+def believe_the_log(
+    server: Server, config: RaftConfig, durable: DurableState, *, rng: Random, now: int
+) -> None:
+    """The term of a restarted server is that of its last entry, as if nothing had come after."""
+    durable.hard_state.term = durable.entries[-1].term
+    START(server, config, durable, rng=rng, now=now)
+
+
+def test_term_and_vote_outlive_a_crash_of_all_is_right() -> None:
+    assert all_crash_and_a_stale_log_campaigns()
+
+
+def test_term_and_vote_in_memory_only_are_noticed_at_the_restart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A second line of defence: the log knows of terms that the server does not."""
+    monkeypatch.setattr(Server, "save_hard_state", keep_in_memory)
+    with pytest.raises(LogCorrupt, match="something was lost"):
+        all_crash_and_a_stale_log_campaigns()
+
+
+def test_term_and_vote_in_memory_only_lose_an_acknowledged_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Server, "save_hard_state", keep_in_memory)
+    monkeypatch.setattr(Server, "__init__", believe_the_log)
+    with pytest.raises(SafetyViolation, match="node 2 votes for 3 and 1 in term 4"):
+        all_crash_and_a_stale_log_campaigns()
+    assert not all_crash_and_a_stale_log_campaigns(check_safety=False)
+
+
+def all_crash_before_the_journal_is_synced(safeguards: Safeguards, *, watched: bool) -> bool:
+    """PySyncObj#201: a command is told to be committed, all lose power, and one without it campaigns.
+
+    Returns:
+        whether an acknowledged command is gone; that of a command that nobody acknowledged may be.
+    """
+    cluster = Cluster.of(3, RaftConfig(1, safeguards=safeguards), check_safety=watched)
+    lead(cluster, 1)
+    cluster.cut = {(1, 3)}
+    cluster.propose(1, "x")
+    while cluster.network:
+        cluster.deliver()
+    acknowledged = cluster.core(1).commit == cluster.core(1).last_log_index
+    crash_all(cluster)
+    for node_id in (1, 2, 3):
+        cluster.restart(node_id)
+    lead(cluster, 3)
+    return acknowledged and not holds(cluster, 3, "x")
+
+
+def test_nothing_is_acknowledged_before_the_journal_is_synced_is_right() -> None:
+    assert not all_crash_before_the_journal_is_synced(Safeguards(), watched=True)
+
+
+def test_acknowledging_before_the_journal_is_synced_loses_the_command() -> None:
+    unsynced = Safeguards(append_durable_before_ack=False)
+    with pytest.raises(SafetyViolation, match="commit rule"):
+        all_crash_before_the_journal_is_synced(unsynced, watched=True)
+    assert all_crash_before_the_journal_is_synced(unsynced, watched=False)
+
+
+def a_vote_is_forgotten(safeguards: Safeguards) -> list[int]:
+    """Server 2 votes for 1, loses power before the vote is synced, comes back and is asked by 3.
+
+    Returns:
+        whom 2 voted for in term 2.
+    """
+    config = RaftConfig(1, pre_vote=False, check_quorum=False, safeguards=safeguards)
+    cluster = Cluster.of(3, config, check_safety=False)
+    voted: list[int] = []
+    for candidate in (1, 3):
+        cluster.campaign(candidate)
+        cluster.persist(candidate)
+        (request,) = [sent for sent in cluster.network if sent.to == 2]
+        cluster.network.clear()
+        cluster.hand_over(request)
+        voted += [sent.to for sent in cluster.network]
+        cluster.crash(2)
+        cluster.restart(2)
+    return voted
+
+
+def test_a_vote_leaves_once_it_is_synced_is_right() -> None:
+    assert a_vote_is_forgotten(Safeguards()) == []
+
+
+def test_a_vote_that_leaves_unsynced_is_given_twice() -> None:
+    assert a_vote_is_forgotten(Safeguards(vote_durable_before_reply=False)) == [1, 3]
+
+
+def a_single_node_loses_power(safeguards: Safeguards, *, watched: bool) -> tuple[bool, bool]:
+    """etcd#14370: power is lost between applying an entry and syncing it, on the only node.
+
+    Returns:
+        whether the command was applied, so that its client could be answered, and whether it is there later.
+    """
+    cluster = Cluster.of(1, RaftConfig(1, safeguards=safeguards), check_safety=watched)
+    lead(cluster, 1)
+    cluster.propose(1, "x")
+    answered = cluster.nodes[1].machine_index == cluster.core(1).last_log_index
+    cluster.crash(1)
+    cluster.restart(1)
+    lead(cluster, 1)
+    return answered, holds(cluster, 1, "x")
+
+
+def test_a_single_node_answers_only_what_is_durable_is_right() -> None:
+    assert a_single_node_loses_power(Safeguards(), watched=True) == (False, False)
+    cluster = Cluster.of(1)
+    lead(cluster, 1)
+    cluster.propose(1, "x")
+    cluster.persist(1)
+    assert cluster.nodes[1].machine_index == cluster.core(1).last_log_index
+
+
+def test_a_single_node_that_answers_before_the_sync_loses_what_it_acknowledged() -> None:
+    unsynced = Safeguards(append_durable_before_ack=False)
+    with pytest.raises(SafetyViolation, match="commit rule"):
+        a_single_node_loses_power(unsynced, watched=True)
+    assert a_single_node_loses_power(unsynced, watched=False) == (True, False)

@@ -1,0 +1,73 @@
+"""Deep pipelines and big batches, in simulated time: the same figures on every machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.bench_pipeline_depth import BIG, BURST, SMALL, UNLIMITED, at_depth
+from benchmarks.support.pipeline_model import Latencies, Load, Machine, PipelineModel, percentile
+from qcore.core import RaftConfig
+
+DEFAULT = RaftConfig(1)
+LOADS = {"small commands": SMALL, "64 KiB commands": BIG}
+
+
+def p99(seen: Latencies) -> int:
+    return percentile(seen.commands, 99)
+
+
+def default_depth_over_best(load: Load, *, shared_syncs: bool) -> float:
+    """hashicorp/raft PR#541: how much longer a commit takes at the default depth than at the best one."""
+    chosen = DEFAULT.max_inflight_messages
+    depths = (1, 2, 4, chosen, 4 * chosen)
+    found = {depth: p99(at_depth(depth, load, shared_syncs=shared_syncs)) for depth in depths}
+    return found[chosen] / min(found.values())
+
+
+@pytest.mark.parametrize("name", LOADS)
+def test_the_depth_of_the_pipeline_costs_no_commit_latency_is_right(name: str) -> None:
+    """What arrives at a follower while its disk is busy shares one sync, however many appends it is."""
+    assert default_depth_over_best(LOADS[name], shared_syncs=True) <= 1.05
+
+
+@pytest.mark.parametrize("name", LOADS)
+def test_a_deep_pipeline_to_a_disk_that_syncs_each_append_costs_much(name: str) -> None:
+    """The fault: every append in the window waits for the syncs of all before it."""
+    assert default_depth_over_best(LOADS[name], shared_syncs=False) > 5
+
+
+def burst_and_reads_beside(config: RaftConfig) -> Latencies:
+    """16 MiB of big commands come at once; what is said to a follower later queues behind the window."""
+    quiet = replace(config, election_timeout_min_ms=3000, election_timeout_max_ms=6000)
+    return PipelineModel(quiet, Machine()).run(BURST)
+
+
+def longest_wait_us(config: RaftConfig) -> int:
+    """A window on the link, the round trip, and one sync that holds back what follows."""
+    machine = Machine()
+    window = config.max_inflight_bytes + config.max_batch_bytes
+    on_the_link = window * 1_000_000 // machine.link_bytes_per_s
+    return on_the_link + 2 * machine.link_us + machine.sync_us
+
+
+def test_a_read_waits_behind_one_window_at_most_is_right() -> None:
+    assert longest_wait_us(DEFAULT) < DEFAULT.heartbeat_ms * 1000 / 2, "nor does a heartbeat"
+    seen = burst_and_reads_beside(DEFAULT)
+    assert seen.largest_window_bytes <= DEFAULT.max_inflight_bytes + DEFAULT.max_batch_bytes
+    assert max(seen.reads) <= longest_wait_us(DEFAULT)
+
+
+def test_a_read_behind_an_unbounded_window_waits_for_all_of_it() -> None:
+    seen = burst_and_reads_beside(UNLIMITED)
+    assert seen.largest_window_bytes > 8 * DEFAULT.max_inflight_bytes
+    assert max(seen.reads) > 5 * longest_wait_us(DEFAULT)
+
+
+def test_the_default_window_costs_no_throughput_in_a_local_network() -> None:
+    """Why it is not narrower still: half of it would."""
+    best = burst_and_reads_beside(UNLIMITED).ended_us
+    narrow = replace(DEFAULT, max_inflight_bytes=DEFAULT.max_inflight_bytes // 2)
+    assert burst_and_reads_beside(DEFAULT).ended_us <= 1.02 * best
+    assert burst_and_reads_beside(narrow).ended_us > 1.1 * best

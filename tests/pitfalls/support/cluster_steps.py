@@ -1,0 +1,75 @@
+"""What several plays share: leaders made with patience, one kind of message let through, lease reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from qcore.core.events import ReadRequested
+from qcore.replica.events import PeerMessageReceived
+from qcore.replica.messages import PeerMessage
+from tests.core.support.cluster import Cluster, Envelope
+from tests.replica.support.cluster import Cluster as ReplicaCluster
+
+
+def lead(cluster: Cluster, node_id: int) -> None:
+    """Make this node the leader, also if its first attempts only tell it of a newer term."""
+    if not may_lead(cluster, node_id):
+        raise AssertionError([node.up.status() for node in cluster.alive()])
+
+
+def may_lead(cluster: Cluster, node_id: int, attempts: int = 5) -> bool:
+    """Let it campaign some times, all leases having run out; True once it leads."""
+    for _ in range(attempts):
+        cluster.advance(1000)
+        cluster.campaign(node_id)
+        cluster.settle()
+        if cluster.core(node_id).role == "leader":
+            return True
+    return False
+
+
+def take_aside(cluster: Cluster, wanted: Callable[[Envelope], bool]) -> list[Envelope]:
+    """Remove messages from the network: they are late, or lost."""
+    taken = [envelope for envelope in cluster.network if wanted(envelope)]
+    cluster.network = [envelope for envelope in cluster.network if not wanted(envelope)]
+    return taken
+
+
+def crash_all(cluster: Cluster) -> None:
+    """Every server loses its memory and what was not synced, and what was on its way is lost."""
+    for node in cluster.alive():
+        cluster.crash(node.node_id)
+    cluster.network.clear()
+    cluster.cut.clear()
+
+
+def lease_read(cluster: Cluster, node_id: int) -> int:
+    """Ask for a read under the leader's lease; returns its id."""
+    node = cluster.nodes[node_id]
+    node.next_read_id += 1
+    if cluster.safety:
+        cluster.safety.read_requested(node_id, node.incarnation, node.next_read_id)
+    cluster.step(node_id, ReadRequested(node.next_read_id, lease=True))
+    return node.next_read_id
+
+
+def is_served(cluster: Cluster, node_id: int, read_id: int) -> bool:
+    """Whether the node was given leave to answer the read."""
+    return any(ready.read_id == read_id for ready in cluster.nodes[node_id].reads_ready)
+
+
+def holds(cluster: Cluster, node_id: int, command: str) -> bool:
+    """Whether the node's log holds the command."""
+    return any(entry.data == command for entry in cluster.core(node_id).log_entries())
+
+
+def deliver_all_but(cluster: ReplicaCluster, kind: type[PeerMessage]) -> list[PeerMessage]:
+    """Deliver what the replicas say to each other, except messages of one kind, which are returned."""
+    kept: list[PeerMessage] = []
+    while cluster.mail:
+        from_id, send = cluster.mail.popleft()
+        if isinstance(send.message, kind):
+            kept.append(send.message)
+        else:
+            cluster.hosts[send.to].step(PeerMessageReceived(from_id, send.message))
+    return kept

@@ -1,0 +1,349 @@
+"""Attacks on a cluster of three real nodes, one after the other, and what each did to the nodes.
+
+An attack is what one client without credentials can send. It is a failure of the nodes if a process ends, if there is
+an election, or if the nodes do not answer, agree and take a write afterwards. What an attack is answered is none: most
+are refused. Each node may only grow by a fixed size (`limited_node`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from qcore.cli.demo.processes import LocalCluster, NodeProcess, ProcessError, wait_for
+from tests.process.attacks.attacker import Attacker, Json
+from tests.process.conftest import initialise
+from tests.process.programs.limited_node import VARIABLE
+
+#: What a node may grow by, MiB. An idle one takes 0.2 GiB.
+ADDRESS_SPACE_MIB = 1280
+#: No stall may be longer than the election timeout. It leaves a busy machine room: without the bounds the attacks stall
+#: a node for many times as long, or end it.
+TIMING = (
+    *("--heartbeat-ms", "100"),
+    *("--election-timeout-min-ms", "3000", "--election-timeout-max-ms", "4500"),
+)
+#: Small enough that snapshots are taken, stored and sent all the time.
+SNAPSHOTS = ("--snapshot-entries", "400", "--snapshot-bytes", "8000000", "--keep-entries", "50")
+#: How long the nodes may take to be done with an attack before that counts as a failure. They may be busy: what they
+#: were asked, in steps that each end soon.
+SETTLE_S = 600.0
+#: How often a flood's frames are sent at most, in a short run and a long one.
+_ROUNDS = (2, 1000)
+#: How long an attack waits for one reply.
+REPLY_S = 40.0
+_PROGRAM = Path(__file__).parents[1] / "programs" / "limited_node.py"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What an attack did.
+
+    Attributes:
+        failures: what the nodes did that they must not do; empty if they stood it.
+        seconds: how long the attack took; `settling`: and the nodes afterwards, until they were idle.
+        replies: how often each answer came, by error code.
+        stall_ms: the longest stall of an event loop since the node's start, if the attack made it longer; `own_ms`:
+            without the time that the node waited for a processor.
+        peak_mib: the most that a node had mapped so far.
+    """
+
+    attack: str
+    seconds: float = 0.0
+    settling: float = 0.0
+    failures: list[str] = field(default_factory=list)
+    replies: Counter[str] = field(default_factory=Counter)
+    stall_ms: float | None = None
+    own_ms: float | None = None
+    peak_mib: int = 0
+
+    def row(self) -> str:
+        """One line of a table."""
+        stall = "" if self.stall_ms is None else f"{self.stall_ms:.0f}"
+        own = "" if self.own_ms is None else f"{self.own_ms:.0f}"
+        replies = ", ".join(f"{name} {count}" for name, count in self.replies.most_common(5))
+        row = (
+            f"{self.attack:38} {self.seconds:5.1f} + {self.settling:4.1f} s  stall {stall:>5} own {own:>5} ms  "
+            f"mapped {self.peak_mib:5} MiB  {replies}"
+        )
+        return row + "".join(f"\n    FAILED: {failure}" for failure in self.failures)
+
+
+class Arena:
+    """The cluster under attack, and what attacks need.
+
+    Args:
+        cluster: three running nodes with a leader.
+        full: attack with the sizes of the long campaign.
+
+    Attributes:
+        replies: how often each answer came in the present attack.
+    """
+
+    def __init__(self, cluster: LocalCluster, *, full: bool) -> None:
+        self.cluster = cluster
+        self.full = full
+        self.replies: Counter[str] = Counter()
+        self.leader = cluster.wait_leader()
+        #: The nodes after the last attack, which the next one must find.
+        self.seen = observe(cluster)
+
+    @property
+    def follower(self) -> NodeProcess:
+        """A node that does not lead."""
+        return next(n for n in self.cluster.nodes.values() if n is not self.leader)
+
+    def scale(self, short: int, full: int) -> int:
+        """A size by the kind of run."""
+        return full if self.full else short
+
+    @contextmanager
+    def connect(self, node: NodeProcess | None = None) -> Iterator[Attacker]:
+        """A connection to the leader or another node."""
+        with Attacker((node or self.leader).address) as attacker:
+            yield attacker
+
+    def perform(
+        self, *requests: Json, node: NodeProcess | None = None, **options: Any
+    ) -> list[Any]:
+        """Send `Perform`s with these requests at once; returns the responses that came.
+
+        Args:
+            requests: the values of `Perform.request`.
+            node: whom to ask; None: the leader.
+            options: further fields of each `Perform`.
+        """
+        with self.connect(node) as attacker:
+            fields = ({"request": request, **options} for request in requests)
+            replies = attacker.requests(fields, REPLY_S + len(requests) / 100)
+        self.count(replies)
+        self.replies["no reply"] += len(requests) - len(replies)
+        return [body.get("response") for reply in replies for body in reply.values()]
+
+    def ask(self, name: str, /, node: NodeProcess | None = None, **fields: Any) -> Any:
+        """Send one message; returns `response` of its reply, or None if none came."""
+        with self.connect(node) as attacker:
+            attacker.send(json.dumps({name: {"id": "1", **fields}}))
+            attacker.run(1, REPLY_S)
+            replies = attacker.replies
+        self.count(replies)
+        return next((body.get("response") for r in replies for body in r.values()), None)
+
+    def create(self, entity_type: str, parent: Json | None = None, name: str = "x") -> Json:
+        """An entity that the attack needs; its id."""
+        request = {"entity_type": entity_type, "parent_id": parent, "name": name}
+        (response,) = self.perform({"CreateEntity": request})
+        created: Json | None = response["CreateEntity"]["response"]
+        assert created is not None, f"the attack could not be prepared: {response}"
+        return created
+
+    def flood(self, frames: Sequence[str], node: NodeProcess) -> None:
+        """Send frames over and over for a while, and read no reply."""
+        deadline = time.monotonic() + (4.0 if self.full else 0.2)
+        rounds = self.scale(*_ROUNDS)
+        with self.connect(node) as attacker:
+            while rounds and time.monotonic() < deadline and not attacker.closed:
+                rounds -= 1
+                for frame in frames:
+                    attacker.send(frame)
+                if not attacker.run(0, deadline - time.monotonic(), read=False):
+                    self.replies["not taken"] += 1
+
+    def count(self, replies: Iterable[Json]) -> None:
+        """Count answers by their error's code."""
+        for reply in replies:
+            for name, body in reply.items():
+                self.replies[_code(name, body)] += 1
+
+
+Attack: TypeAlias = Callable[[Arena], None]
+
+
+def _code(name: str, body: Json) -> str:
+    """What a reply says in one word."""
+    response = body.get("response")
+    candidates = [body]
+    if isinstance(response, dict):
+        candidates += [response, *(value for value in response.values() if isinstance(value, dict))]
+    for candidate in candidates:
+        detail = candidate.get("detail")
+        if isinstance(detail, dict):
+            return str(detail.get("code"))
+        if isinstance(candidate.get("error"), str):
+            return "error"
+    return "ok" if name != "Error" else "error"
+
+
+# --- the nodes --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def limited_cluster(directory: Path, *arguments: str) -> Iterator[LocalCluster]:
+    """Three nodes with a leader and little address space."""
+    environment = {VARIABLE: str(ADDRESS_SPACE_MIB)}
+    settings = (*TIMING, *SNAPSHOTS, *arguments)
+    with LocalCluster(directory, 3, settings, environment) as cluster:
+        for node in cluster.nodes.values():
+            node.program = (str(_PROGRAM),)
+        cluster.start()
+        initialise(cluster)
+        yield cluster
+
+
+@dataclass(slots=True, frozen=True)
+class _Seen:
+    """One node at one time."""
+
+    pid: int
+    term: int
+    leader: int | None
+    stall_ms: float
+    own_ms: float
+
+
+_OWN_STALL = re.compile(r"^qcore_event_loop_stall_own_seconds_max (\S+)$", re.MULTILINE)
+
+
+def _look(node: NodeProcess) -> _Seen | None:
+    """None while it does not answer, or is not done with what it has."""
+    if not node.running:
+        return None
+    code, body = node.get("/status", timeout_s=20)
+    own_stall = _OWN_STALL.search(node.get("/metrics", timeout_s=20)[1])
+    if code != 200 or own_stall is None:
+        return None
+    status = json.loads(body)
+    own = status["qcore"]
+    if own["applied_index"] < own["commit_index"] or any(own["queues"].values()):
+        return None
+    stall_ms = 1000 * own["event_loop_stall_seconds_max"]
+    own_ms = 1000 * float(own_stall[1])
+    return _Seen(node.pid, status["current_term"], status["current_leader"], stall_ms, own_ms)
+
+
+def _peak_mib(node: NodeProcess) -> int:
+    if not node.running:
+        return 0
+    for line in Path(f"/proc/{node.pid}/status").read_text().splitlines():
+        if line.startswith("VmPeak"):
+            return int(line.split()[1]) // 1024
+    return 0
+
+
+def _settled(cluster: LocalCluster) -> dict[int, _Seen] | None:
+    seen = {node.node_id: _look(node) for node in cluster.nodes.values()}
+    if any(node.running and seen[node.node_id] is None for node in cluster.nodes.values()):
+        return None
+    return {node_id: one for node_id, one in seen.items() if one is not None} or None
+
+
+def observe(cluster: LocalCluster) -> dict[int, _Seen]:
+    """The nodes that run, once all of them are idle.
+
+    Raises:
+        ProcessError: they are not in time.
+    """
+    return wait_for(lambda: _settled(cluster), SETTLE_S, "the nodes to be done with an attack")
+
+
+def strike(arena: Arena, attack: Attack) -> Outcome:
+    """Carry out one attack and say what it did; afterwards the cluster is whole again."""
+    cluster, outcome, before = arena.cluster, Outcome(attack.__name__), arena.seen
+    began = time.monotonic()
+    arena.replies = outcome.replies
+    try:
+        attack(arena)
+    except OSError as error:
+        outcome.failures.append(f"a node took no connection: {error}")
+    outcome.seconds = time.monotonic() - began
+    try:
+        after = observe(cluster)
+    except ProcessError as error:
+        outcome.failures.append(str(error))
+        after = {}
+    outcome.settling = time.monotonic() - began - outcome.seconds
+    for node in cluster.nodes.values():
+        outcome.peak_mib = max(outcome.peak_mib, _peak_mib(node))
+        _judge(node, before.get(node.node_id), after.get(node.node_id), outcome)
+    arena.seen = _mend(arena) if outcome.failures else after
+    return outcome
+
+
+def _judge(node: NodeProcess, before: _Seen | None, after: _Seen | None, outcome: Outcome) -> None:
+    if not node.running:
+        last = node.log_tail(1)[-300:]
+        outcome.failures.append(f"node {node.node_id} ended: {last}")
+    elif before is not None and after is not None:
+        assert before.pid == after.pid, "nobody started it again"
+        if (before.term, before.leader) != (after.term, after.leader):
+            outcome.failures.append(
+                f"node {node.node_id} saw an election: term {before.term}, leader {before.leader} became "
+                f"term {after.term}, leader {after.leader}"
+            )
+        if after.stall_ms > before.stall_ms:
+            outcome.stall_ms = max(outcome.stall_ms or 0.0, after.stall_ms)
+        if after.own_ms > before.own_ms:
+            outcome.own_ms = max(outcome.own_ms or 0.0, after.own_ms)
+
+
+def _mend(arena: Arena) -> dict[int, _Seen]:
+    """Start what ended again, so that the next attack finds three nodes."""
+    cluster = arena.cluster
+    for node in cluster.nodes.values():
+        if not node.running:
+            try:
+                node.start()
+            except ProcessError as error:
+                raise AssertionError(
+                    f"node {node.node_id} does not start again: {error}"
+                ) from error
+    arena.leader = cluster.wait_leader(60)
+    return observe(cluster)
+
+
+def say(line: str) -> None:
+    """Show progress with `pytest -s`, and all of it with a failure."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def play(arena: Arena, attacks: Sequence[Attack]) -> list[Outcome]:
+    """Carry out the attacks in turn and print a table."""
+    outcomes = []
+    for attack in attacks:
+        outcome = strike(arena, attack)
+        say(outcome.row())
+        outcomes.append(outcome)
+    return outcomes
+
+
+def check_restart(arena: Arena, write: Callable[[Arena], None]) -> None:
+    """A normal write works; the nodes agree; killed all at once, they come back and agree on the same."""
+    cluster = arena.cluster
+    write(arena)
+    state = cluster.wait_converged(SETTLE_S)
+    for node in cluster.nodes.values():
+        node.kill()
+    began = time.monotonic()
+    cluster.start()
+    arena.leader = cluster.wait_leader(60)
+    # Until the new leader commits, all may still be at the index of a snapshot.
+    same = "the state that they had before they were killed"
+    wait_for(lambda: cluster.wait_converged(SETTLE_S) == state, SETTLE_S, same)
+    write(arena)
+    cluster.wait_converged(SETTLE_S)
+    say(f"killed and back with the same state after {time.monotonic() - began:.1f} s")
+
+
+def verdict(outcomes: Sequence[Outcome]) -> None:
+    """Fails if any attack succeeded."""
+    failed = [outcome.row() for outcome in outcomes if outcome.failures]
+    assert not failed, "\n".join(failed)

@@ -1,0 +1,258 @@
+"""Attacks on the entity store: little that is sent, much that is built, applied, kept or answered.
+
+The first ones are what stopped nodes of version 0.1.0, each exactly as it was found.
+"""
+
+from __future__ import annotations
+
+from tests.process.attacks.amplification import Arena, Attack
+from tests.process.attacks.attacker import Json
+from tests.process.attacks.entity_requests import (
+    create,
+    delete,
+    field,
+    read,
+    set_schema,
+    update,
+    write,
+)
+
+#: Nearly as much as one command may hold.
+_LARGE = 1_000_000
+
+
+def _ids(response: list[Json]) -> list[Json]:
+    """What `CreateEntity`s answered."""
+    bodies = [one["CreateEntity"]["response"] for one in response if one and "CreateEntity" in one]
+    return [body for body in bodies if body is not None]
+
+
+# --- found in 0.1.0 ---------------------------------------------------------------------------------
+
+
+def references_with_a_long_type_name(arena: Arena) -> None:
+    """3,000 reads of a reference with a name of 900 kB, as one write, and as one read."""
+    arena.perform(set_schema("Link", field("EntityReference", "Target", None)))
+    link = arena.create("Link")
+    target = {"EntityReference": {"typ": "x" * 900_000, "id": 1}}
+    arena.perform(update(write(link, "Target", target)))
+    reads = [read(link, "Target")] * 3000
+    arena.perform(update(*reads, write(link, "Target", {"EntityReference": None})))
+    arena.perform(update(write(link, "Target", target)))
+    arena.perform(update(*reads))
+
+
+def writers_with_a_long_type_name(arena: Arena) -> None:
+    """The same through `writer_id`."""
+    arena.perform(set_schema("Link", field("EntityReference", "Target", None)))
+    link = arena.create("Link")
+    writer = {"typ": "\0" * 150_000, "id": 1}
+    none = {"EntityReference": None}
+    arena.perform(update(write(link, "Target", none, writer=writer)))
+    reads = [read(link, "Target")] * 3000
+    arena.perform(update(*reads, write(link, "Target", none)))
+    arena.perform(update(write(link, "Target", none, writer=writer)))
+    arena.perform(update(*reads))
+
+
+def creates_with_a_large_default(arena: Arena) -> None:
+    """A type with a default of 1 MB and 3,000 creates, while the state is copied and read."""
+    arena.perform(set_schema("Fat", field("String", "Text", "x" * (_LARGE - 1000))))
+    made = _ids(arena.perform(*[create("Fat")] * arena.scale(200, 3000)))
+    arena.ask("TakeSnapshot", timeout_ms=20_000)
+    if made:
+        arena.perform(update(*[read(one, "Text") for one in made[:3000]]))
+        arena.perform(*[update(write(one, "Text", None)) for one in made[:100]])
+
+
+def ancestors_with_large_defaults(arena: Arena) -> None:
+    """90 ancestors with defaults of 1 MB; the complete schema of the last, and an entity of it."""
+    count = arena.scale(10, 90)
+    schemas = [
+        set_schema(
+            f"Level{n}",
+            field("String", f"Text{n}", "x" * (_LARGE - 1000)),
+            inherit=f"Level{n - 1}" if n else None,
+        )
+        for n in range(count)
+    ]
+    arena.perform(*schemas)
+    for n in (count - 1, count // 2, 0):
+        arena.perform(*[{"GetCompleteSchema": {"entity_type": f"Level{n}"}}] * 5)
+        arena.perform(*[create(f"Level{n}")] * 5)
+
+
+def schema_of_many_entities(arena: Arena) -> None:
+    """`SetSchema` of a type that has many entities: another default, another kind, one field less."""
+    one, other = field("Int", "Count", 1), field("String", "Text", "x")
+    arena.perform(set_schema("Crowd", one, other))
+    arena.perform(*[create("Crowd")] * arena.scale(2_000, 150_000))
+    for fields in (
+        (field("Int", "Count", 2), other),
+        (field("String", "Count", "now a text"), other),
+        (one,),
+        (one, other, field("Blob", "Bytes", [1] * 100)),
+    ):
+        arena.perform(set_schema("Crowd", *fields))
+
+
+def many_children(arena: Arena) -> None:
+    """100,000 creates under one parent; its list read whole, in parts, by index, written, deleted."""
+    arena.perform(
+        set_schema("Tree", field("EntityList", "Children", []), field("String", "Name", ""))
+    )
+    root = arena.create("Tree")
+    count = arena.scale(1_000, 100_000)
+    made = _ids(arena.perform(*[create("Tree", root)] * count))
+    arena.perform(update(read(root, "Children")), update(*[read(root, "Children")] * 3000))
+    arena.perform(update(*[read(root, f"Children->0:{count}")] * 3000))
+    arena.perform(update(*[read(root, f"Children->{count - 2}->Name")] * 5000))
+    arena.perform(*[delete(child) for child in made[: count // 4]])
+    arena.perform(update(write(root, "Children", None)))
+    arena.perform(delete(root))
+
+
+# --- values -----------------------------------------------------------------------------------------
+
+
+def adds_that_double(arena: Arena) -> None:
+    """`Add` of a large default, thousands of times in one small request, for each kind that adds."""
+    ids = [{"typ": "", "id": number} for number in range(arena.scale(10_000, 30_000))]
+    kinds: dict[str, object] = {"String": "x" * 900_000, "Blob": [1] * 400_000, "EntityList": ids}
+    for kind, default in kinds.items():
+        arena.perform(set_schema(f"Add{kind}", field(kind, "Sum", default)))
+        entity = arena.create(f"Add{kind}")
+        adds = [write(entity, "Sum", None, "Add")] * 3000
+        arena.perform(update(*adds))
+        arena.perform(*[update(add) for add in adds[: arena.scale(3, 30)]])
+        arena.perform(update(*[write(entity, "Sum", None, "Subtract")] * 3000))
+
+
+def null_writes_of_a_large_default(arena: Arena) -> None:
+    """Each write names nothing and is answered with 900 kB."""
+    arena.perform(set_schema("Default", field("String", "Text", "\\" * 450_000)))
+    entity = arena.create("Default")
+    arena.perform(*[update(*[write(entity, "Text", None)] * 3000)] * arena.scale(2, 5))
+
+
+def lists_of_children_that_clients_write(arena: Arena) -> None:
+    """Lists as long as a command: of one id, of many, of an ancestor; added, subtracted, as a default."""
+    many: list[Json] = [{"typ": "", "id": number} for number in range(arena.scale(10_000, 40_000))]
+    same: list[Json] = [{"typ": "", "id": 1}] * arena.scale(10_000, 50_000)
+    arena.perform(set_schema("List", field("EntityList", "Children", [])))
+    arena.perform(set_schema("Listed", field("EntityList", "Children", many)))
+    one, other = arena.create("List"), arena.create("Listed")
+    for ids in (many, same):
+        value = {"EntityList": ids}
+        arena.perform(update(write(one, "Children", value)))
+        arena.perform(update(write(one, "Children", value, "Add")))
+        arena.perform(update(write(one, "Children", value, "Subtract")))
+    arena.perform(update(*[write(other, "Children", None)] * 3000))
+    arena.perform(update(*[write(other, "Children", None, "Add")] * 3000))
+    arena.perform(
+        create("List", other), update(write(one, "Children", {"EntityList": [one] * 9000}))
+    )
+    arena.perform(delete(one), delete(other))
+
+
+def paths(arena: Arena) -> None:
+    """Paths with very many segments, empty ones, huge indexes; thousands in a request."""
+    arena.perform(
+        set_schema(
+            "Round", field("EntityReference", "Next", None), field("EntityList", "Children", [])
+        )
+    )
+    entity = arena.create("Round")
+    itself = {"EntityReference": entity}
+    arena.perform(update(write(entity, "Next", itself)))
+    arena.perform(update(write(entity, "Children", {"EntityList": [entity] * 100})))
+    for path in (
+        "Next->" * 160_000 + "Next",
+        "Next->" * 19_000 + "Next",
+        "->" * 450_000,
+        "Children->0->" * 70_000 + "Next",
+        f"Children->{'9' * 900_000}->Next",
+        f"Children->{'0' * 900_000}->Next",
+        f"Children->0:{'9' * 18}",
+        "Children->" * 90_000,
+    ):
+        arena.perform(*[update(read(entity, path))] * arena.scale(1, 10))
+        arena.perform(update(write(entity, path, itself)))
+    arena.perform(update(*[read(entity, "Next->" * 10 + "Children->0:100")] * 5000))
+    arena.perform(delete(entity))
+
+
+def circles_of_children(arena: Arena) -> None:
+    """Lists that lead round: each of many entities lists all of them; deleting one meets them all."""
+    arena.perform(set_schema("Circle", field("EntityList", "Children", [])))
+    made = _ids(arena.perform(*[create("Circle")] * arena.scale(60, 200)))
+    everyone = {"EntityList": made}
+    arena.perform(*[update(write(one, "Children", everyone)) for one in made])
+    arena.perform(*[delete(one) for one in made])
+
+
+# --- types ------------------------------------------------------------------------------------------
+
+
+def many_types_below_a_wide_one(arena: Arena) -> None:
+    """A type with 1,000 fields, subtypes by the thousand, an entity of each; then the base changes."""
+    count = arena.scale(110, 2_000)
+
+    def base(default: int) -> Json:
+        return set_schema("Wide", *(field("Int", f"F{n}", default) for n in range(1000)))
+
+    arena.perform(base(0))
+    arena.perform(*(set_schema(f"Sub{n}", inherit="Wide") for n in range(count)))
+    arena.perform(*(create(f"Sub{n}") for n in range(count)))
+    for default in range(1, arena.scale(3, 30)):
+        arena.perform(base(default))
+    arena.perform(*[{"GetCompleteSchema": {"entity_type": "Sub1"}}] * arena.scale(10, 100))
+    arena.perform(set_schema("Wide"))
+
+
+def schemas_of_every_size(arena: Arena) -> None:
+    """Choices, names, fields and ancestors by the thousand, and a circle of inheritance."""
+    choice = field("Choice", "Pick", 0)
+    choice["Choice"]["choices"] = [str(n) for n in range(90_000)]
+    arena.perform(set_schema("Chooser", choice))
+    arena.perform(*[create("Chooser")] * 100, *[{"GetSchema": {"entity_type": "Chooser"}}] * 20)
+    arena.perform(set_schema("x" * 900_000), create("x" * 900_000))
+    arena.perform(set_schema("Widest", *(field("Bool", f"F{n}", True) for n in range(7_000))))
+    chain = [set_schema(f"Chain{n}", inherit=f"Chain{n - 1}" if n else None) for n in range(150)]
+    arena.perform(*chain, set_schema("Chain0", inherit="Chain99"))
+    arena.perform(*(set_schema(f"Many{n}") for n in range(arena.scale(500, 12_000))))
+
+
+def defaults_that_older_entities_keep(arena: Arena) -> None:
+    """Another large default again and again, with an entity created between two."""
+    for n in range(arena.scale(10, 300)):
+        arena.perform(
+            set_schema("Old", field("String", "Text", f"{n}" + "x" * 500_000)), create("Old")
+        )
+
+
+def large_names_of_entities(arena: Arena) -> None:
+    """Names of 1 MB of what grows when escaped."""
+    arena.perform(set_schema("Named", field("String", "Name", "")))
+    made = _ids(arena.perform(*[create("Named", name="\0" * 160_000)] * arena.scale(10, 60)))
+    arena.perform(update(*[read(one, "Name") for one in made * 50]))
+    arena.perform(*map(delete, made))
+
+
+ATTACKS: tuple[Attack, ...] = (
+    references_with_a_long_type_name,
+    writers_with_a_long_type_name,
+    creates_with_a_large_default,
+    ancestors_with_large_defaults,
+    schema_of_many_entities,
+    many_children,
+    adds_that_double,
+    null_writes_of_a_large_default,
+    lists_of_children_that_clients_write,
+    paths,
+    circles_of_children,
+    many_types_below_a_wide_one,
+    schemas_of_every_size,
+    defaults_that_older_entities_keep,
+    large_names_of_entities,
+)

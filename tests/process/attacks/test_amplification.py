@@ -1,0 +1,94 @@
+"""What one client sends can end no node, cost no leader its office, and keep no node from starting again.
+
+Every attack meets three real nodes with little address space (`amplification`). The short run has small sizes; the
+long one plays what stopped version 0.1.0 at full size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from qcore.machines.entity.perform_requests import PerformRequest
+from qcore.node.application import EntityPerform, TextPerform
+from tests.process.attacks import attacks_cluster, attacks_entities, attacks_fields, attacks_kv
+from tests.process.attacks.amplification import Arena, check_restart, limited_cluster, play, verdict
+from tests.process.attacks.entity_requests import create, field, read, set_schema, update, write
+from tests.process.conftest import assert_no_traceback
+
+pytestmark = pytest.mark.process
+
+
+def write_entity(arena: Arena) -> None:
+    """A write as any client sends it, read back from every node."""
+    arena.perform(set_schema("Normal", field("String", "Text", "")))
+    (made,) = arena.perform(create("Normal"))
+    entity = made["CreateEntity"]["response"]
+    (written,) = arena.perform(update(write(entity, "Text", {"String": "still here"})))
+    assert written["UpdateEntity"]["error"] is None, written
+    for node in arena.cluster.nodes.values():
+        (seen,) = arena.perform(update(read(entity, "Text")), node=node)
+        assert seen["UpdateEntity"]["response"][0]["Read"]["value"] == {"String": "still here"}, (
+            seen
+        )
+
+
+def attack_entities(directory: Path, *, full: bool) -> None:
+    attacks = (
+        attacks_fields.every_field_of_every_message,
+        *attacks_entities.ATTACKS,
+        *attacks_cluster.ATTACKS,
+    )
+    with limited_cluster(directory) as cluster:
+        arena = Arena(cluster, full=full)
+        outcomes = play(arena, attacks)
+        check_restart(arena, write_entity)
+    verdict(outcomes)
+    assert_no_traceback(cluster)
+
+
+def attack_kv(directory: Path, *, full: bool) -> None:
+    attacks = (attacks_fields.every_field_of_text_requests, *attacks_kv.ATTACKS)
+    with limited_cluster(directory, "--machine", "kv") as cluster:
+        arena = Arena(cluster, full=full)
+        outcomes = play(arena, attacks)
+        check_restart(arena, attacks_kv.write_register)
+    verdict(outcomes)
+    assert_no_traceback(cluster)
+
+
+def test_every_field_of_every_message_is_attacked() -> None:
+    for perform in (EntityPerform, TextPerform):
+        paths = [path for path, _, _ in attacks_fields.places(perform)]
+        for name, cls in attacks_fields.messages(perform).items():
+            for one in fields(cls):
+                assert f"{name}.{one.name}" in paths, f"no attack on {one.name} of {name}"
+    entity_paths = [path for path, _, _ in attacks_fields.places(EntityPerform)]
+    for name in get_args(PerformRequest)[0].__annotations__:
+        assert f"Perform.request.{name}" in entity_paths, f"no attack on {name}"
+    deepest = "Perform.request.UpdateEntity.request[0].Write.value.EntityList[0].typ"
+    assert deepest in entity_paths
+
+
+def test_no_client_can_bring_down_nodes_with_entities(tmp_path: Path) -> None:
+    attack_entities(tmp_path, full=False)
+
+
+@pytest.mark.long  # most attacks are those above, on the smaller machine
+def test_no_client_can_bring_down_nodes_with_registers(tmp_path: Path) -> None:
+    attack_kv(tmp_path, full=False)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_no_client_can_bring_down_nodes_with_entities_at_full_size(tmp_path: Path) -> None:
+    attack_entities(tmp_path, full=True)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_no_client_can_bring_down_nodes_with_registers_at_full_size(tmp_path: Path) -> None:
+    attack_kv(tmp_path, full=True)

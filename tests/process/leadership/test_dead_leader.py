@@ -1,0 +1,165 @@
+"""Clients of a cluster whose leader goes silent: a stopped process, and a network that swallows everything."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from qcore.cli.demo.processes import LocalCluster, NodeProcess
+from qcore.client.client import EntityId, QcoreClient
+from qcore.client.session import ClientSession
+from qcore.errors import OutcomeUnknown
+from tests.process.support.load import increment, schema_of_item
+
+pytestmark = pytest.mark.process
+
+#: An election, and what a client may need after it, on a busy machine. 0.1.0 needed 8 to 18 s.
+SOON_S = 5.0
+
+Ask = Callable[[QcoreClient], Awaitable[object]]
+
+
+class Line:
+    """A TCP proxy in front of a node. Cut, it takes bytes and connections, forwards nothing and ends nothing."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._whole = asyncio.Event()
+        self._whole.set()
+        self.address = ""
+
+    def cut(self) -> None:
+        self._whole.clear()
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        pumps: set[asyncio.Task[None]] = set()
+
+        async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            try:
+                with contextlib.suppress(OSError):
+                    while data := await reader.read(65536):
+                        await self._whole.wait()
+                        writer.write(data)
+            finally:
+                writer.close()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            there, to_node = await asyncio.open_connection("127.0.0.1", self._port)
+            for job in (pump(reader, to_node), pump(there, writer)):
+                pumps.add(asyncio.create_task(job))
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        self.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        try:
+            yield
+        finally:
+            server.close()
+            for task in pumps:
+                task.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            await asyncio.sleep(0)  # what was closed is taken apart in the next turn
+
+
+def asks(item: EntityId, directory: Path, sessions: dict[str, ClientSession]) -> dict[str, Ask]:
+    """Every kind of request that may be repeated."""
+    read = {"UpdateEntity": {"request": [read_of(item)]}}
+    write = {"UpdateEntity": {"request": increment(dict(item))}}
+
+    async def open_and_close(client: QcoreClient) -> None:
+        await (await ClientSession.open(client)).close()
+
+    return {
+        "read": lambda client: client.perform(read),
+        "lease": lambda client: client.perform(read, consistency="lease"),
+        "follower": lambda client: client.perform(read, consistency="follower"),
+        "stale": lambda client: client.perform(read, consistency={"stale": 2000}),
+        "schema": lambda client: client.get_schema("Item"),
+        "write": lambda client: sessions["write"].perform(write),
+        "keep": lambda client: sessions["keep"].keep(),
+        "open and close": open_and_close,
+        "leader": lambda client: client.leader_metrics(),
+        "metrics": lambda client: client.get_metrics(),
+        "save": lambda client: client.save_snapshot(directory / f"{time.monotonic_ns()}"),
+    }
+
+
+def read_of(item: EntityId) -> dict[str, object]:
+    return {
+        "Read": {
+            "entity_id": dict(item),
+            "field_type": "Count",
+            "value": None,
+            "write_time": None,
+            "writer_id": None,
+        }
+    }
+
+
+def test_every_request_goes_on_soon_after_the_leader_went_silent(
+    ready_cluster: LocalCluster, tmp_path: Path
+) -> None:
+    """First only for its clients, so that it leads on; then for its peers too."""
+    for fault in ("cut", "stop"):
+        leader = ready_cluster.wait_leader()
+        try:
+            asyncio.run(lose_the_leader(ready_cluster, leader, tmp_path, fault))
+        finally:
+            leader.resume()
+
+
+async def lose_the_leader(
+    cluster: LocalCluster, leader: NodeProcess, directory: Path, fault: str
+) -> None:
+    others = [node for node in cluster.running() if node is not leader]
+    async with contextlib.AsyncExitStack() as stack:
+        line = Line(leader.port)
+        await stack.enter_async_context(line.serving())
+        at_leader = [line.address, *(node.address for node in others)]
+        at_follower = [others[0].address, line.address, others[1].address]
+
+        async def client(endpoints: list[str]) -> QcoreClient:
+            return await stack.enter_async_context(QcoreClient(endpoints, timeout_s=20))
+
+        first = await client(at_leader)
+        await first.set_schema(schema_of_item())
+        item = await first.create_entity("Item", f"{fault} x")
+        waiting: dict[str, Awaitable[object]] = {}
+        for place in (at_leader, at_follower):
+            sessions: dict[str, ClientSession] = {}
+            for name, ask in asks(item, directory, sessions).items():
+                asking = await client(place)
+                if name in ("write", "keep"):
+                    sessions[name] = await ClientSession.open(asking)
+                await ask(asking)
+                waiting[f"{name} at {place[0]}"] = ask(asking)
+        writing, idle = await client(at_leader), await client(at_leader)
+        await asyncio.gather(writing.get_metrics(), idle.get_metrics())
+        if fault == "stop":
+            leader.pause()
+        else:
+            line.cut()
+        unknown = asyncio.ensure_future(writing.create_entity("Item", f"{fault} y"))
+        outcomes = await asyncio.gather(
+            *(within_reason(ask) for ask in waiting.values()), return_exceptions=True
+        )
+        late = {
+            name: str(outcome)
+            for name, outcome in zip(waiting, outcomes, strict=True)
+            if isinstance(outcome, BaseException)
+        }
+        assert not late
+        with pytest.raises(OutcomeUnknown):
+            await within_reason(unknown)
+        await within_reason(writing.create_entity("Item", f"{fault} z"))
+        await within_reason(idle.get_schema("Item"))
+
+
+async def within_reason(work: Awaitable[object]) -> None:
+    async with asyncio.timeout(SOON_S):
+        await work

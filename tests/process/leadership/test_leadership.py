@@ -1,0 +1,237 @@
+"""Leadership moves on request, on SIGTERM and by priority, under load: nothing is lost, nothing counts twice."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qcore.cli.demo.processes import LocalCluster, wait_for
+from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
+from tests.process.support.load import Load, increment, schema_of_item
+from tests.process.support.member_changes import begun
+from tests.process.support.wire_client import WireClient, read_field
+
+pytestmark = pytest.mark.process
+
+#: Requests that wait in the leader when it is told to stop.
+IN_FLIGHT = 100
+
+
+def test_transfers_and_sigterms_under_load_lose_nothing(tmp_path: Path) -> None:
+    with begun(tmp_path, size=3, voters=3) as cluster:
+        with Load(cluster.endpoints, clients=4) as load:
+            for _ in range(2):
+                load.wait_acknowledged(30)
+                transfer(cluster)
+            load.wait_acknowledged(30)
+            leader = cluster.wait_leader()
+            assert leader.stop() == 0
+            assert "leadership handed over" in leader.log_text()
+            load.wait_acknowledged(30)
+            leader.start()
+            load.wait_acknowledged(30)
+        load.read_all()
+        load.check()
+        cluster.wait_converged()
+    assert_no_traceback(cluster)
+
+
+def transfer(cluster: LocalCluster) -> None:
+    """Move the leadership with the command that an operator would type."""
+    leader = cluster.wait_leader()
+    to = next(node for node in cluster.running() if node is not leader)
+    term = leader.status()["current_term"]
+    endpoints = ",".join(cluster.endpoints)
+    command = ("leader", "transfer", "--to", str(to.node_id), "--endpoints", endpoints)
+    done = subprocess.run(
+        [sys.executable, "-m", "qcore", *command],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"node {to.node_id} leads" in done.stdout
+    assert to.status()["current_term"] > term
+
+
+def test_what_is_in_flight_at_a_sigterm_gets_its_result_or_unknown(tmp_path: Path) -> None:
+    """Every proposal is answered, and the counter agrees with the answers."""
+    with begun(tmp_path, size=3, voters=3) as cluster:
+        with WireClient(cluster.wait_leader().address) as client:
+            client.perform("SetSchema", entity_schema=schema_of_item())
+            made = client.perform("CreateEntity", entity_type="Item", parent_id=None, name="x")
+        entity = made["response"]
+        request = {"UpdateEntity": {"request": increment(entity)}}
+        seen: set[int] = set()
+        unknown = 0
+        for _ in range(6):
+            outcomes, values = stop_with_work_in_flight(cluster, request)
+            assert outcomes.keys() <= {"ok", "OutcomeUnknown"}, outcomes
+            assert len(values) == outcomes["ok"], "two increments were answered the same"
+            assert seen.isdisjoint(values)
+            seen |= values
+            unknown += outcomes["OutcomeUnknown"]
+            cluster.start()
+            if len(seen) >= 2 * IN_FLIGHT:
+                break
+        assert seen, "the leader was deposed before its followers woke, each time"
+        cluster.wait_leader()
+        final = wait_for(lambda: count(cluster, entity), 30, "a read")
+        assert max(seen) <= final
+        assert len(seen) <= final <= len(seen) + unknown
+        cluster.wait_converged()
+    assert_no_traceback(cluster)
+
+
+def stop_with_work_in_flight(
+    cluster: LocalCluster, request: dict[str, Any]
+) -> tuple[Counter[str], set[int]]:
+    """SIGTERM a leader whose followers stand still, so that nothing it was given can be done before the signal."""
+    leader = cluster.wait_leader()
+    followers = [node for node in cluster.running() if node is not leader]
+    with WireClient(leader.address) as client:
+        for node in followers:
+            node.pause()
+        try:
+            client.send([{"Perform": {"id": str(n), "request": request}} for n in range(IN_FLIGHT)])
+            waiting = f'"requests": {IN_FLIGHT}'
+            wait_for(lambda: waiting in leader.get("/status")[1], 20, "the requests to arrive")
+            since = len(leader.log_text())
+            leader.signal(signal.SIGTERM)
+            wait_for(lambda: "stopping" in leader.log_text()[since:], 20, "the signal to be seen")
+        finally:
+            for node in followers:
+                node.resume()
+        replies = [envelope["PerformResponse"] for envelope in client.receive_all(IN_FLIGHT)]
+    assert leader.wait() == 0
+    assert sorted(int(reply["id"]) for reply in replies) == list(range(IN_FLIGHT))
+    return sort_out(replies)
+
+
+def sort_out(replies: list[dict[str, Any]]) -> tuple[Counter[str], set[int]]:
+    """How many replies there are of each outcome, and the counts that the successful ones were answered."""
+    outcomes: Counter[str] = Counter()
+    values: set[int] = set()
+    for reply in replies:
+        body = reply["response"]["UpdateEntity"]
+        if body["error"] is None:
+            outcomes["ok"] += 1
+            values.add(body["response"][-1]["Read"]["value"]["Int"])
+        else:
+            outcomes[body["detail"]["code"]] += 1
+    return outcomes, values
+
+
+def count(cluster: LocalCluster, entity: dict[str, Any]) -> int | None:
+    """The counter, read linearizably; None while nobody answers."""
+    with WireClient(cluster.wait_leader().address) as client:
+        body = client.perform("UpdateEntity", request=[read_field(entity, "Count")])
+    if body["error"] is not None:
+        return None
+    value: int = body["response"][0]["Read"]["value"]["Int"]
+    return value
+
+
+def test_priorities_decide_who_leads_and_zero_never_does(tmp_path: Path) -> None:
+    """Node 1 is preferred, node 2 is ordinary, node 3 must not lead."""
+    with begun_with_priorities(tmp_path, {1: 5, 2: 1, 3: 0}) as cluster:
+        first, second, third = cluster.nodes.values()
+        with Load(cluster.endpoints, clients=3) as load:
+            wait_for(lambda: cluster.leader() is first, 30, "node 1 to lead")
+            load.wait_acknowledged(20)
+
+            first.kill()  # of the two that are left only one may lead
+            wait_for(lambda: cluster.leader() is second, 30, "node 2 to lead")
+            load.wait_acknowledged(100)
+            # It led for a short time only and was lost, so the others let it wait before they hand over by
+            # priority again. A command does not wait.
+            first.start()
+            cluster.wait_converged()
+            assert command_of(cluster, "leader", "transfer", "--to", "1").returncode == 0
+            wait_for(lambda: cluster.leader() is first, 30, "node 1 to take over again")
+            load.wait_acknowledged(20)
+        load.read_all()
+        load.check()
+        cluster.wait_converged()
+        roles = {word for word in third.log_text().split() if word.startswith("role=")}
+        assert "role=follower" in roles
+        assert roles.isdisjoint({"role=leader", "role=candidate", "role=pre_candidate"})
+    assert_no_traceback(cluster)
+
+
+def test_a_cluster_in_which_no_voter_may_lead_says_so_everywhere(tmp_path: Path) -> None:
+    """Priorities are settings: two restarts break the rule, the leader says so, and its death stops the cluster."""
+    with begun_with_priorities(tmp_path, {1: 5, 2: 1, 3: 1}) as cluster:
+        first, second, third = cluster.nodes.values()
+        wait_for(lambda: cluster.leader() is first, 30, "node 1 to lead")
+        assert first.status()["qcore"]["priorities"] == {"1": 5, "2": 1, "3": 1}
+        for node in (second, third):
+            node.stop()
+            node.arguments += ["--priority", "0"]
+            node.start()
+            cluster.wait_converged()
+        wait_for(lambda: "too many voters never lead" in first.log_text(), 20, "the leader's log")
+        assert "qcore_raft_priority_zero_voters 2" in first.get("/metrics")[1]
+        code, said = health(cluster)
+        assert code == 0, said
+        assert "warning: [2, 3] of the voters [1, 2, 3] have priority 0 and never lead" in said
+        refused = member_command(cluster, "demote", "1")
+        assert refused.returncode == 4
+        assert "priorities" in refused.stderr
+        assert "no node could ever lead again" in refused.stderr
+        first.kill()
+        wait_for(lambda: "never leads" in second.get("/readyz")[1], 20, "node 2 to miss its leader")
+        code, said = health(cluster)
+        assert code == 5
+        assert (
+            "no voter may lead: all voters that answer ([2, 3]) have priority 0: start one of [1]"
+            in said
+        )
+        first.start()
+        cluster.wait_leader()
+        first.stop()
+        first.arguments += ["--priority", "0"]
+        first.start()
+        for node in cluster.nodes.values():
+            wait_for(lambda: "nobody may lead unless" in node.log_text(), 30, "its warning")  # noqa: B023 - at once
+            assert "this voter has priority 0 and never leads" in node.log_text()
+            assert "qcore_raft_priority_zero_voters 1" in node.get("/metrics")[1]
+    assert_no_traceback(cluster)
+
+
+def health(cluster: LocalCluster) -> tuple[int, str]:
+    """Exit code and output of `qcore cluster health`."""
+    done = command_of(cluster, "cluster", "health")
+    return done.returncode, done.stdout
+
+
+def member_command(cluster: LocalCluster, *words: str) -> subprocess.CompletedProcess[str]:
+    return command_of(cluster, "member", *words)
+
+
+def command_of(cluster: LocalCluster, *words: str) -> subprocess.CompletedProcess[str]:
+    """What an operator would type."""
+    return subprocess.run(
+        [sys.executable, "-m", "qcore", *words, "--endpoints", ",".join(cluster.endpoints)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def begun_with_priorities(directory: Path, priorities: dict[int, int]) -> LocalCluster:
+    """A running cluster whose nodes have these priorities."""
+    cluster = LocalCluster(directory, size=len(priorities), arguments=ARGUMENTS)
+    for node_id, priority in priorities.items():
+        cluster.nodes[node_id].arguments += ["--priority", str(priority)]
+    cluster.start()
+    initialise(cluster)
+    return cluster

@@ -1,0 +1,49 @@
+"""A node whose disk is full at the moment of joining its cluster waits, joins, and has done nothing twice."""
+
+from __future__ import annotations
+
+from errno import ENOSPC
+from pathlib import Path
+
+import pytest
+
+from qcore.cli.demo.processes import NodeProcess, free_ports, wait_for
+from tests.process.conftest import ARGUMENTS
+from tests.process.support.wire_client import WireClient
+from tests.storage.faults import build, failing, why_not
+
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(why_not() is not None, reason=why_not() or ""),
+]
+
+
+#: The writes before it are the first configuration; this one is the beginning of what says whose it is.
+FIRST_THAT_FAILS = 9
+
+
+def test_a_disk_that_is_full_while_a_node_joins(tmp_path: Path) -> None:
+    full = tmp_path / "full"
+    node = NodeProcess(1, free_ports(1)[0], tmp_path, ARGUMENTS)
+    node.environment = failing(
+        build(tmp_path), node.data_dir, "write", ENOSPC, nth=FIRST_THAT_FAILS, times=0, gate=full
+    )
+    try:
+        node.start()
+        full.touch()
+        with WireClient(node.address) as client:
+            client.send({"Init": {"id": "1", "nodes": []}})
+            wait_for(lambda: "disk full" in node.log_text(), 20, "the disk to be full")
+            full.unlink()
+            assert client.receive() == {"InitResponse": {"id": "1", "response": {"Ok": None}}}
+            wait_for(lambda: node.status().get("state") == "Leader", 20, "the node to lead")
+        assert node.stop() == 0
+        node.start()
+        wait_for(lambda: node.status().get("state") == "Leader", 20, "the node to lead again")
+        assert node.stop() == 0
+    finally:
+        node.kill()
+    text = node.log_text()
+    assert "the disk has space again" in text
+    assert "fatal" not in text
+    assert "Traceback" not in text

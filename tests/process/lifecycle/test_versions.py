@@ -1,0 +1,244 @@
+"""Real nodes and the version of their cluster: another machine, a rolling upgrade of the machine, an odd node out."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
+from qcore.core.version import LATEST_RULES
+from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
+from tests.process.support.wire_client import WireClient, string_schema
+
+pytestmark = pytest.mark.process
+
+MACHINE = """
+from qcore.machines.register import KeyValueMachine
+
+
+class Machine(KeyValueMachine):
+    name = "mine"
+    versions = (1, {newest})
+
+    def apply(self, command, context):
+        result = super().apply(command, context)
+        return result if context.version == 1 else result.replace("true", "2")
+"""
+
+
+def content_of(node: NodeProcess) -> dict[str, str]:
+    """The digest of each file of the data directory but the lock, which names the process that holds it."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(node.data_dir.iterdir())
+        if path.name != "qcore.lock"
+    }
+
+
+def refused(node: NodeProcess, *arguments: str) -> str:
+    """Start the node with these options; it must end by itself with code 5. Returns what it said."""
+    command = [sys.executable, "-m", "qcore", "node", "start", "--id", str(node.node_id)]
+    command += ["--ws-addr", node.address, "--data-dir", str(node.data_dir), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 5, done
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def execute(cluster: LocalCluster, key: str) -> str:
+    return write(cluster, f'{{"op": "set", "key": "{key}", "value": 1}}')
+
+
+def write(cluster: LocalCluster, command: str, in_session: bool = False) -> str:
+    with WireClient(cluster.wait_leader().address) as client:
+        use: dict[str, object] = {}
+        if in_session:
+            session = client.ask("OpenSession", lifetime_ms=60_000)["Ok"]
+            use = {"session": {"id": session, "sequence": 1}}
+        answer = client.ask("Perform", request={"Write": command}, **use)["Write"]
+        assert answer["error"] is None
+        text: str = answer["response"]
+    return text
+
+
+def upgrade(cluster: LocalCluster, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "qcore", "cluster", "upgrade", *options, "--endpoints"]
+    command.append(",".join(cluster.endpoints))
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("how", [pytest.param("stop", marks=pytest.mark.long), "kill"])
+def test_a_restart_that_forgets_the_machine_is_refused_and_writes_nothing(
+    tmp_path: Path, how: str
+) -> None:
+    with LocalCluster(tmp_path, size=3, arguments=[*ARGUMENTS, "--machine", "kv"]) as cluster:
+        cluster.start()
+        initialise(cluster)
+        execute(cluster, "a")
+        cluster.wait_converged()
+        node = next(one for one in cluster.running() if one is not cluster.wait_leader())
+        if how == "stop":
+            node.stop()
+        else:
+            node.kill()
+        before = content_of(node)
+        said = refused(node)
+        assert "the cluster's state machine is 'kv', this program runs 'entity'" in said
+        assert content_of(node) == before
+        said = refused(node, "--machine", "kv", "--max-rules", "1")
+        assert f"apply rules are version {LATEST_RULES}, this program supports version 1" in said
+        assert content_of(node) == before
+        node.start()
+        execute(cluster, "b")
+        cluster.wait_converged()
+        assert_no_traceback(cluster)
+
+
+@pytest.mark.parametrize("how", [pytest.param("stop", marks=pytest.mark.long), "kill"])
+@pytest.mark.parametrize("what", ["command", "session", "snapshot"])
+def test_data_of_rules_1_is_refused_by_another_machine(tmp_path: Path, what: str, how: str) -> None:
+    """It does not name its machine: the snapshot does by its form, and without one the commands do."""
+    kept = ["--snapshot-entries", "5", "--keep-entries", "0"]
+    arguments = [*ARGUMENTS, "--machine", "kv", *(kept if what == "snapshot" else [])]
+    with alone_on_rules_1(tmp_path, arguments) as cluster:
+        for number in range(6):
+            set_text = f'{{"op": "set", "key": "k{number}", "value": 1}}'
+            write(cluster, set_text, in_session=what == "session")
+        node = cluster.nodes[1]
+        if what == "snapshot":
+            wait_for(lambda: node.status()["snapshot"] is not None, 20, "a snapshot")
+            execute(cluster, "b")  # on the disk after the snapshot
+        if how == "stop":
+            node.stop()
+        else:
+            node.kill()
+        before = content_of(node)
+        said = refused(node)
+        assert "this program runs 'entity'; start this node with the --machine" in said
+        found = (
+            "the snapshot through entry"
+            if what == "snapshot"
+            else "understands none of the commands in entries"
+        )
+        assert found in said
+        assert content_of(node) == before
+        node.arguments = arguments
+        node.start()
+        assert "true" in execute(cluster, "later")
+        wait_for(lambda: node.status()["qcore"]["machine"]["recorded"], 20, "rules 2")
+        assert_no_traceback(cluster)
+
+
+def test_data_of_rules_1_of_entities_is_refused_by_the_key_value_machine(tmp_path: Path) -> None:
+    with alone_on_rules_1(tmp_path, [*ARGUMENTS]) as cluster:
+        with WireClient(cluster.wait_leader().address) as client:
+            client.ask("Perform", request={"SetSchema": {"entity_schema": string_schema("Room")}})
+        node = cluster.nodes[1]
+        node.stop()
+        before = content_of(node)
+        assert "understands none of the commands in entries" in refused(node, "--machine", "kv")
+        assert content_of(node) == before
+        node.start()
+        cluster.wait_leader()
+
+
+def test_data_of_rules_1_passes_without_commands_and_with_one_that_is_known(tmp_path: Path) -> None:
+    """A malformed command is no evidence beside a good one, nor after a snapshot that the machine can read."""
+    arguments = [*ARGUMENTS, "--machine", "kv"]
+    with alone_on_rules_1(tmp_path, arguments) as cluster:
+        node = cluster.nodes[1]
+        node.stop()
+        node.start()
+        assert "false" in write(cluster, "nonsense")
+        execute(cluster, "a")
+        node.stop()
+        kept = ["--snapshot-entries", "1", "--keep-entries", "0"]
+        node.arguments = [*node.arguments, *kept]
+        node.start()
+        execute(cluster, "b")
+        wait_for(lambda: node.status()["snapshot"] is not None, 20, "a snapshot")
+        node.stop()
+        node.arguments = [*arguments, "--max-rules", "1"]
+        node.start()
+        for _ in range(3):
+            assert "false" in write(cluster, "nonsense")
+        node.stop()
+        node.arguments = arguments
+        node.start()
+        assert "true" in execute(cluster, "c")
+        assert_no_traceback(cluster)
+
+
+@contextmanager
+def alone_on_rules_1(directory: Path, arguments: list[str]) -> Iterator[LocalCluster]:
+    """A cluster of one node whose data does not name its machine."""
+    arguments = [*arguments, "--max-rules", "1"]
+    with LocalCluster(directory, size=1, arguments=arguments) as cluster:
+        cluster.start()
+        initialise(cluster)
+        yield cluster
+
+
+def test_a_new_node_with_another_machine_is_kept_out_and_both_sides_say_why(tmp_path: Path) -> None:
+    with LocalCluster(tmp_path, size=3, arguments=[*ARGUMENTS, "--machine", "kv"]) as cluster:
+        odd = cluster.nodes[3]
+        odd.arguments = [*ARGUMENTS]
+        cluster.start()
+        nodes = [[node_id, address] for node_id, address in cluster.members]
+        with WireClient(cluster.endpoints[0]) as client:
+            assert client.ask("Init", nodes=nodes) == {"Ok": None}
+        execute(cluster, "a")
+        leader = cluster.wait_leader()
+        wait_for(lambda: "it runs the state machine 'kv'" in odd.log_text(), 20, "the odd node")
+        wait_for(lambda: "state machine" in leader.log_text(), 20, "the leader")
+        assert odd.status()["last_log_index"] is None, "nothing was written to it"
+        odd.stop()
+        odd.arguments = [*ARGUMENTS, "--machine", "kv"]
+        odd.start()
+        cluster.wait_converged()
+        assert_no_traceback(cluster)
+
+
+def test_a_machine_is_upgraded_across_a_rolling_restart(tmp_path: Path) -> None:
+    """The procedure of docs/upgrades.md."""
+    code = tmp_path / "mine.py"
+    code.write_text(MACHINE.format(newest=1))
+    arguments = [*ARGUMENTS, "--machine", f"{code}:Machine"]
+    with LocalCluster(tmp_path, size=3, arguments=arguments) as cluster:
+        cluster.start()
+        initialise(cluster)
+        assert "true" in execute(cluster, "a")
+        code.write_text(MACHINE.format(newest=2))
+        nodes = list(cluster.nodes.values())
+        for node in nodes[:2]:
+            node.stop()
+            shutil.rmtree(code.parent / "__pycache__", ignore_errors=True)
+            node.start()
+            cluster.wait_converged()
+        early = upgrade(cluster, "--to", "2")  # if node 3 leads, its own newest is 1
+        assert early.returncode == 4
+        assert "node 3 cannot follow" in early.stderr or "supports version 1" in early.stderr
+        assert "true" in execute(cluster, "b"), "version 1 goes on meanwhile"
+        nodes[2].stop()
+        nodes[2].start()
+        cluster.wait_converged()
+        done = upgrade(cluster)
+        assert done.returncode == 0, done.stderr
+        assert "version 2 of state machine mine is active" in done.stdout
+        assert '"ok":2' in execute(cluster, "c")
+        cluster.wait_converged()
+        for node in nodes:
+            assert node.status()["qcore"]["machine"]["active"] == 2
+        code.write_text(MACHINE.format(newest=1))
+        nodes[0].stop()
+        assert "supports version 1 of state machine 'mine', and not version 2" in refused(
+            nodes[0], "--machine", f"{code}:Machine"
+        )
+        assert_no_traceback(cluster)

@@ -1,0 +1,172 @@
+"""Who may speak to a node as a peer: its own cluster, and nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
+from qcore.core.version import LATEST_RULES
+from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
+from tests.process.support.wire_client import WireClient, string_schema
+
+pytestmark = pytest.mark.process
+
+VOTE = {"term": 10**9, "candidate_id": 2, "last_log_index": 10**9, "last_log_term": 10**9}
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[LocalCluster]:
+    """Two started nodes without data."""
+    with LocalCluster(tmp_path, size=2, arguments=ARGUMENTS) as nodes:
+        nodes.start()
+        yield nodes
+    assert_no_traceback(nodes)
+
+
+def begin_alone(node: NodeProcess) -> str:
+    """Make the node a cluster of its own; returns the cluster id."""
+    with WireClient(node.address) as client:
+        assert client.ask("Init", nodes=[]) == {"Ok": None}
+        cluster_id: str = client.ask("GetMetrics")["qcore"]["cluster_id"]
+    return cluster_id
+
+
+def hello(node_id: int, cluster_id: str, protocol: int = 1) -> dict[str, Any]:
+    return {
+        "Hello": {
+            "id": "h",
+            "protocol": protocol,
+            "cluster_id": cluster_id,
+            "node_id": node_id,
+            "role": "peer",
+            "rules": [1, LATEST_RULES],
+            "machine": "entity",
+            "machine_versions": [1, 1],
+        }
+    }
+
+
+def expect_refusal(client: WireClient, frame: dict[str, Any], *named: str) -> None:
+    """The frame is answered by an `Err` that names these, and the connection is closed with 1008."""
+    name, value = client.exchange(frame)
+    assert name == "HelloResponse"
+    for word in named:
+        assert word in value["response"]["Err"]
+    with pytest.raises(ConnectionClosed) as closed:
+        client.receive()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1008
+
+
+def test_a_peer_of_another_cluster_is_refused_and_both_are_named(pair: LocalCluster) -> None:
+    node = pair.nodes[1]
+    cluster_id = begin_alone(node)
+    with WireClient(node.address) as client:
+        expect_refusal(client, hello(2, "another-cluster"), "another-cluster", cluster_id)
+    assert node.status()["current_term"] == 2
+
+
+def test_wrong_version_own_id_and_no_cluster_are_refused(pair: LocalCluster) -> None:
+    node = pair.nodes[1]
+    cluster_id = begin_alone(node)
+    with WireClient(node.address) as client:
+        expect_refusal(client, hello(2, cluster_id, protocol=2), "2", "1")
+    with WireClient(node.address) as client:
+        expect_refusal(client, hello(1, cluster_id), "node 1")
+    with WireClient(node.address) as client:
+        expect_refusal(client, hello(2, ""), "no cluster")
+
+
+def test_a_member_may_speak_after_hello(pair: LocalCluster) -> None:
+    node = pair.nodes[1]
+    initialise(pair)
+    status = node.status()
+    with WireClient(node.address) as client:
+        name, value = client.exchange(hello(2, status["qcore"]["cluster_id"]))
+        assert name == "HelloResponse"
+        assert value["response"]["Ok"]["node_id"] == 1
+        name, value = client.exchange({"RaftVote": {"id": "v", "request": {**VOTE, "term": 1}}})
+        assert name == "RaftVoteResponse"
+        assert value["id"] == "v"
+        answer = value["response"]["Ok"]
+        assert answer.pop("wall_us") > 0, "to a peer of rules 2 or later it tells its clock"
+        assert answer == {"term": status["current_term"], "vote_granted": False}
+
+
+def test_the_leader_tells_a_node_that_is_no_member_that_it_was_removed(pair: LocalCluster) -> None:
+    node = pair.nodes[1]
+    cluster_id = begin_alone(node)
+    with WireClient(node.address) as client:
+        expect_refusal(client, hello(2, cluster_id), "node 2", "removed", cluster_id)
+
+
+def test_a_follower_listens_to_a_stranger_only_with_a_newer_configuration(
+    pair: LocalCluster,
+) -> None:
+    """A node that lags behind must listen to a leader that it has not yet been told of."""
+    initialise(pair)
+    follower = next(n for n in pair.nodes.values() if n.status()["state"] == "Follower")
+    cluster_id = follower.status()["qcore"]["cluster_id"]
+    with WireClient(follower.address) as client:
+        expect_refusal(client, hello(9, cluster_id), "node 9", "member")
+    newer = hello(9, cluster_id)
+    newer["Hello"]["membership_index"] = 70
+    with WireClient(follower.address) as client:
+        name, _ = client.exchange(newer)
+    assert name == "HelloResponse"
+
+
+def test_a_node_without_a_cluster_does_not_listen_to_strangers(pair: LocalCluster) -> None:
+    node = pair.nodes[1]
+    with WireClient(node.address) as client:
+        client.send({"RaftVote": {"id": "v", "request": VOTE}})
+        with pytest.raises(ConnectionClosed):
+            client.receive()
+    assert node.status()["current_term"] == 0
+
+
+def test_a_node_of_another_cluster_cannot_be_taken_over(pair: LocalCluster) -> None:
+    """Node 1 is told to begin a cluster with node 2, which has one: neither harms the other."""
+    first, second = pair.nodes[1], pair.nodes[2]
+    cluster_id = begin_alone(second)
+    with WireClient(first.address) as client:
+        answer = client.ask("Init", nodes=[[1, first.address], [2, second.address]])
+    assert "Err" in answer
+    wait_for(lambda: cluster_id in first.log_text(), 20, "node 1 to say which cluster refused it")
+    refused = "Hello of node 1 refused"
+    wait_for(lambda: refused in second.log_text(), 20, "node 2 to say whom it refused")
+    status = second.status()
+    assert status["qcore"]["cluster_id"] == cluster_id
+    assert status["state"] == "Leader"
+    assert status["membership_config"]["membership"]["configs"] == [[2]]
+    with WireClient(second.address) as client:
+        made = client.perform("SetSchema", entity_schema=string_schema("Item", "Name"))
+        assert made["error"] is None
+
+
+@pytest.mark.parametrize(
+    ("nodes", "named"),
+    [
+        ([[2, "127.0.0.1:1"]], "node 1"),
+        ([[1, "127.0.0.1:1"], [1, "127.0.0.1:2"]], "twice"),
+        ([[1, "127.0.0.1:1"], [2, "127.0.0.1:1"]], "two nodes"),
+        ([[1, "nowhere"]], "nodes[0]"),
+        ([[1, "http://127.0.0.1:1"]], "nodes[0]"),
+    ],
+)
+def test_a_senseless_init_is_refused_and_changes_nothing(
+    pair: LocalCluster, nodes: list[object], named: str
+) -> None:
+    node = pair.nodes[1]
+    with WireClient(node.address) as client:
+        name, value = client.exchange({"Init": {"id": "i", "nodes": nodes}})
+    assert name == "InitResponse"
+    assert named in value["response"]["Err"]
+    assert value["detail"]["code"] == "ConfigError"
+    assert node.status()["qcore"]["cluster_id"] is None
+    begin_alone(node)

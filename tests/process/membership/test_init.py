@@ -1,0 +1,105 @@
+"""`Init` at three real nodes at once, with and without a token, with kill -9 in the middle."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from qcore.cli.demo.processes import LocalCluster, wait_for
+from qcore.cli.main import app
+from tests.checkout import CHECKOUT
+from tests.documents import spans
+from tests.process.conftest import ARGUMENTS, assert_no_traceback
+from tests.process.support.member_changes import on_disk
+from tests.process.support.wire_client import WireClient
+
+pytestmark = pytest.mark.process
+
+
+def init_at_once(cluster: LocalCluster, **fields: object) -> list[dict[str, Any]]:
+    """Send the same `Init` to all nodes before any of them has answered; returns the answers."""
+    clients = [WireClient(node.address) for node in cluster.nodes.values()]
+    for client in clients:
+        client.send({"Init": {"id": "i", "nodes": cluster.members, **fields}})
+    answers = [client.receive()["InitResponse"]["response"] for client in clients]
+    for client in clients:
+        client.close()
+    return answers
+
+
+def init_as_documented(cluster: LocalCluster, token: str) -> int:
+    """The exit code of the command in the operator's document, with these nodes and this token."""
+    operations = CHECKOUT / "docs" / "operations.md"
+    (line,) = [span for span in spans(operations) if "--init-token blue-1" in span]
+    for node in cluster.nodes.values():
+        line = line.replace(f"127.0.0.1:808{node.node_id}", node.address)
+    return CliRunner().invoke(app, shlex.split(line.replace("blue-1", token))[1:]).exit_code
+
+
+def cluster_ids(cluster: LocalCluster) -> list[str | None]:
+    return [node.status()["qcore"]["cluster_id"] for node in cluster.nodes.values()]
+
+
+def test_a_token_makes_one_cluster_of_inits_at_all_nodes_also_if_one_is_killed(
+    tmp_path: Path,
+) -> None:
+    with LocalCluster(tmp_path, size=3, arguments=ARGUMENTS) as cluster:
+        cluster.start()
+        first, last = cluster.nodes[1], cluster.nodes[3]
+        clients = [WireClient(node.address) for node in cluster.nodes.values()]
+        for client in clients:
+            client.send({"Init": {"id": "i", "nodes": cluster.members, "token": "red"}})
+        first.kill()
+        first.start()
+        for client in clients:
+            client.close()
+        assert init_at_once(cluster, token="red") == 3 * [{"Ok": None}]
+        assert init_at_once(cluster, token="red") == 3 * [{"Ok": None}]
+        assert init_as_documented(cluster, "red") == 0, "and again"
+        assert len(set(cluster_ids(cluster))) == 1
+        for answer in init_at_once(cluster, token="blue"):
+            assert "is already a member of cluster" in answer["Err"]
+        cluster.wait_converged()
+        for node in cluster.nodes.values():
+            node.kill()
+        begun = [on_disk(node).entries[:2] for node in cluster.nodes.values()]
+        assert begun[0] == begun[1] == begun[2]
+        assert [entry.kind for entry in begun[0]] == ["membership", "version"]
+        assert [(entry.term, entry.time_us, entry.clock_us) for entry in begun[0]] == 2 * [
+            (1, 0, 0)
+        ]
+        shutil.rmtree(last.data_dir)
+        cluster.start()
+        with WireClient(last.address) as client:
+            answer = client.ask("Init", nodes=cluster.members, token="red")
+        assert "node 3 was wiped" in answer["Err"]
+        assert last.status()["last_log_index"] is None
+        assert last.status()["current_term"] == 0, "it gave no vote and sought none"
+        assert_no_traceback(cluster)
+
+
+def test_without_a_token_inits_at_all_nodes_make_one_cluster_or_none(tmp_path: Path) -> None:
+    with LocalCluster(tmp_path, size=3, arguments=ARGUMENTS) as cluster:
+        cluster.start()
+        answers = init_at_once(cluster)
+        assert len({found for found in cluster_ids(cluster) if found}) <= 1
+        for answer in answers:
+            assert "Ok" in answer or "--init-token" in answer["Err"] or "already" in answer["Err"]
+
+        def begun() -> bool:
+            """What a user does who is told to repeat it at one node."""
+            with WireClient(cluster.endpoints[0]) as client:
+                answer = client.ask("Init", nodes=cluster.members)
+            return "Ok" in answer or "already a member" in answer["Err"]
+
+        wait_for(begun, 20, "a cluster")
+        wait_for(lambda: None not in cluster_ids(cluster), 20, "all nodes to join")
+        assert len(set(cluster_ids(cluster))) == 1
+        cluster.wait_leader()
+        cluster.wait_converged()
+        assert_no_traceback(cluster)

@@ -1,0 +1,221 @@
+"""The leader dies with -9 in the joint phase of a membership change, at moments that the tests prove.
+
+A leader whose change lacks a majority of one side cannot leave the joint phase, so holding back that side holds the
+leader there; afterwards its disk says in which configuration it died.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
+from tests.process.conftest import assert_no_traceback
+from tests.process.support.load import Load
+from tests.process.support.member_changes import (
+    add_learner,
+    begun,
+    change,
+    configs_of,
+    configuration_on_disk,
+    last_role,
+    start_together,
+    wait_configs,
+)
+from tests.process.support.wire_client import WireClient
+
+pytestmark = pytest.mark.process
+
+#: A leader that hears nobody stays in office for so long, which is ample to look at it.
+SLOW = ("--election-timeout-min-ms", "600", "--election-timeout-max-ms", "1000")
+
+
+def joint_and_durable(node: NodeProcess) -> bool:
+    """Whether the node has a joint configuration, on its disk too."""
+    status = node.status()
+    if not status or len(status["membership_config"]["membership"]["configs"]) != 2:
+        return False
+    return bool(status["qcore"]["durable_index"] >= status["qcore"]["membership_index"])
+
+
+def wait_one_configuration(nodes: list[NodeProcess], *allowed: list[int]) -> list[int]:
+    """Wait until all are in the same simple configuration; it must be one of these."""
+
+    def settled() -> list[int] | None:
+        seen = [configs_of(node) for node in nodes]
+        same = all(configs == seen[0] for configs in seen)
+        return seen[0][0] if same and len(seen[0]) == 1 else None
+
+    settled_on = wait_for(settled, 30, "the nodes to agree on one configuration that is not joint")
+    assert settled_on in allowed
+    return settled_on
+
+
+def test_a_change_that_only_the_dead_leader_knew_is_rolled_back(tmp_path: Path) -> None:
+    with begun(tmp_path, size=4, voters=3, start_all=True, arguments=SLOW) as cluster:
+        add_learner(cluster, cluster.nodes[4])
+        with Load(cluster.endpoints, clients=3) as load:
+            load.wait_acknowledged(20)
+            leader = cluster.wait_leader()
+            others = [node for node in cluster.running() if node is not leader]
+            with WireClient(leader.address) as client:
+                # It finds the request when it wakes, and nobody is left to tell.
+                leader.pause()
+                client.send({"ChangeMembership": {"id": "c", "members": [1, 2, 3, 4]}})
+                for node in others:
+                    node.kill()
+                leader.resume()
+                wait_for(lambda: joint_and_durable(leader), 20, "the joint phase")
+                leader.kill()
+            died_in = configuration_on_disk(leader)
+            assert (died_in.voters, died_in.voters_outgoing) == ((1, 2, 3, 4), (1, 2, 3))
+
+            for node in others:
+                assert not configuration_on_disk(node).is_joint, "nobody had heard of it"
+            start_together(others)
+            load.wait_acknowledged(20)
+            assert [configs_of(node) for node in others] == [[[1, 2, 3]]] * 3
+            leader.start()
+            wait_configs(cluster, [1, 2, 3])  # the old leader's log had the joint one
+            load.wait_acknowledged(20)
+        load.read_all()
+        load.check()
+        cluster.wait_converged()
+    assert_no_traceback(cluster)
+
+
+def test_a_change_that_the_old_majority_knew_is_finished_by_the_next_leader(tmp_path: Path) -> None:
+    with begun(tmp_path, size=5, voters=3, start_all=True, arguments=SLOW) as cluster:
+        new = [cluster.nodes[4], cluster.nodes[5]]
+        for node in new:
+            add_learner(cluster, node)
+        with Load(cluster.endpoints, clients=3) as load:
+            load.wait_acknowledged(20)
+            leader = cluster.wait_leader()
+            followers = [cluster.nodes[n] for n in (1, 2, 3) if cluster.nodes[n] is not leader]
+            target = [leader.node_id, 4, 5]
+            # Of the new side only the leader is awake: what is proposed is stored and not committed.
+            for node in new:
+                node.pause()
+            with WireClient(leader.address) as client:
+                client.send({"ChangeMembership": {"id": "c", "members": target}})
+                wait_for(
+                    lambda: all(map(joint_and_durable, (leader, *followers))), 20, "the joint phase"
+                )
+                leader.kill()
+            assert last_role(leader) == "leader", "it led until it died"
+            died_in = configuration_on_disk(leader)
+            assert (died_in.voters, died_in.voters_outgoing) == (tuple(target), (1, 2, 3))
+
+            for node in new:
+                node.resume()
+            load.wait_acknowledged(20)
+            wait_one_configuration(new, target)
+            leader.start()
+            for node in followers:
+                node.kill()  # they are not needed any more
+            load.wait_acknowledged(20)
+        load.read_all()
+        load.check()
+        wait_configs(cluster, target)
+        cluster.wait_converged()
+    assert_no_traceback(cluster)
+
+
+def test_a_change_that_only_the_new_side_knew_ends_one_way_or_the_other(tmp_path: Path) -> None:
+    """The new side alone must not commit it: the old side, which has not heard of it, could go on without."""
+    with begun(tmp_path, size=5, voters=3, start_all=True, arguments=SLOW) as cluster:
+        new = [cluster.nodes[4], cluster.nodes[5]]
+        for node in new:
+            add_learner(cluster, node)
+        with Load(cluster.endpoints, clients=3) as load:
+            load.wait_acknowledged(20)
+            leader = cluster.wait_leader()
+            followers = [cluster.nodes[n] for n in (1, 2, 3) if cluster.nodes[n] is not leader]
+            target = [leader.node_id, 4, 5]
+            for node in followers:
+                node.pause()
+            with WireClient(leader.address) as client:
+                client.send({"ChangeMembership": {"id": "c", "members": target}})
+                wait_for(lambda: all(map(joint_and_durable, (leader, *new))), 20, "the joint phase")
+                leader.kill()
+            assert configuration_on_disk(leader).is_joint
+            for node in followers:
+                node.resume()
+            load.wait_acknowledged(20)
+            wait_one_configuration([cluster.wait_leader()], target, [1, 2, 3])
+            leader.start()
+            load.wait_acknowledged(20)
+        load.read_all()
+        load.check()
+    assert_no_traceback(cluster)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("seed", range(3))
+def test_killing_leaders_at_random_moments_of_changes(
+    tmp_path: Path, seed: int, record_property: Callable[[str, object], None]
+) -> None:
+    """Each kill is sorted by what the dead leader's disk says; enough must have hit the joint phase."""
+    rng = random.Random(seed)
+    died: Counter[str] = Counter()
+    with begun(tmp_path, size=5, voters=3, start_all=True) as cluster:
+        for node_id in (4, 5):
+            add_learner(cluster, cluster.nodes[node_id])
+        voters = [1, 2, 3]
+        with Load(cluster.endpoints, clients=3) as load:
+            for _ in range(12):
+                load.wait_acknowledged(20)
+                target = sorted(rng.sample(range(1, 6), 3))
+                died[kill_while_changing(cluster, rng, voters, target)] += 1
+                load.wait_acknowledged(20)
+                leader = cluster.wait_leader()
+                settled = wait_one_configuration([leader], voters, target)
+                cluster.start()
+                voters = settled
+                wait_configs(cluster, voters)
+                change_keeping_all(cluster, voters)
+        load.read_all()
+        load.check()
+        cluster.wait_converged()
+    assert_no_traceback(cluster)
+    record_property("leader died", dict(died))
+    assert died["joint"] >= 3, died
+
+
+def kill_while_changing(
+    cluster: LocalCluster, rng: random.Random, voters: list[int], target: list[int]
+) -> str:
+    """Ask for the change, kill the leader soon after; returns where it stood: before, joint or after."""
+    learners = [n for n in range(1, 6) if n not in target]
+
+    def leading_voter() -> NodeProcess | None:
+        found = cluster.leader()
+        return found if found is not None and found.node_id in voters else None
+
+    leader = wait_for(leading_voter, 30, "one of the voters to lead")
+    held = rng.sample([n for n in cluster.running() if n is not leader], rng.choice((0, 0, 1, 2)))
+    with WireClient(leader.address) as client:
+        for node in held:
+            node.pause()
+        request = {"id": "c", "members": target, "learners": learners}
+        client.send({"ChangeMembership": request})
+        time.sleep(rng.random() * 0.03)  # the moment is random; nothing depends on it
+        leader.kill()
+        for node in held:
+            node.resume()
+    configuration = configuration_on_disk(leader)
+    if configuration.is_joint:
+        return "joint"
+    return "after" if configuration.voters == tuple(target) else "before"
+
+
+def change_keeping_all(cluster: LocalCluster, voters: list[int]) -> None:
+    """Whoever left the cluster on the way is a learner again."""
+    change(cluster, voters, learners=[n for n in range(1, 6) if n not in voters])

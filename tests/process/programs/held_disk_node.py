@@ -1,0 +1,53 @@
+"""A node whose start fails while its disk thread works: `python -m tests.process.programs.held_disk_node DIRECTORY`.
+
+Prints whether the storage was closed under that work.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+from typing import NoReturn
+
+from qcore.errors import ConfigError
+from qcore.node.config import NodeConfig
+from qcore.node.main import run_node
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
+from qcore.transport.address import Address
+
+begun, closed = threading.Event(), threading.Event()
+
+
+class HeldStorage(SqliteStorage):
+    """Its background work takes long: it ends early only if the storage is closed meanwhile."""
+
+    def sweep(self) -> bool:
+        begun.set()
+        if closed.wait(0.3):
+            sys.stdout.write("closed under the disk thread\n")
+            return False
+        return super().sweep()
+
+    def close(self) -> None:
+        sys.stdout.write("close\n")
+        closed.set()
+        super().close()
+
+
+def fail(_address: str) -> NoReturn:
+    """What the program around a node may do as soon as it listens."""
+    assert begun.wait(20)
+    raise ConfigError("the start failed")
+
+
+def main() -> None:
+    config = NodeConfig(1, Address("127.0.0.1", 0), Path(sys.argv[1]))
+    try:
+        run_node(config, on_listening=fail, open_storage=HeldStorage.open)
+    except ConfigError as error:
+        sys.stdout.write(f"{error}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""A promise to a leader's lease on real nodes: it is on the disk, and outlives a restart with lease reads off."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from qcore.cli.demo.processes import LocalCluster, wait_for
+from tests.process.conftest import assert_no_traceback, initialise
+from tests.process.support.member_changes import on_disk, start_together
+
+pytestmark = pytest.mark.process
+
+PROMISED_S = 3.0
+LEASED = (
+    "--lease-reads",
+    *("--election-timeout-min-ms", "3000", "--election-timeout-max-ms", "4000"),
+)
+#: The same cluster's nodes with settings by which they would elect another leader at once.
+QUICK = ("--election-timeout-min-ms", "300", "--election-timeout-max-ms", "600")
+
+
+def test_followers_that_restart_with_lease_reads_off_elect_nobody_within_their_promise(
+    tmp_path: Path,
+) -> None:
+    """The leader stands still meanwhile. When it wakes, it could read under the lease that it was promised."""
+    with LocalCluster(tmp_path, size=3, arguments=LEASED) as cluster:
+        cluster.start()
+        initialise(cluster)
+        leader = cluster.wait_leader()
+        followers = [node for node in cluster.nodes.values() if node is not leader]
+        for node in followers:
+            node.kill()
+            assert on_disk(node).hard_state.promise_ms == PROMISED_S * 1000
+            node.arguments = list(QUICK)
+        leader.pause()
+        try:
+            since = time.monotonic()
+            start_together(followers)
+            wait_for(
+                lambda: any(node.status().get("state") == "Leader" for node in followers),
+                30,
+                "one of the followers to lead",
+            )
+            assert time.monotonic() - since >= PROMISED_S
+        finally:
+            leader.resume()
+        cluster.wait_converged()
+        for node in followers:
+            node.kill()
+            assert on_disk(node).hard_state.promise_ms == 0, "it has passed"
+    assert_no_traceback(cluster)

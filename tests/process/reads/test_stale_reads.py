@@ -1,0 +1,84 @@
+"""Reads of bounded staleness on real nodes, by default settings, after those who know of a write were killed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
+from tests.process.conftest import assert_no_traceback, initialise
+from tests.process.reads.test_lease_reads import Entity, make_entity, read, value_of
+from tests.process.support.wire_client import WireClient, write_field
+
+pytestmark = pytest.mark.process
+
+#: The bound of the reads, and how long the cluster is without a majority.
+BOUND_MS = 1500
+OUTAGE_S = 2.5
+#: Followers hear of a commit with the next heartbeat at the latest, up to 100 ms after the write.
+KILLED_AFTER_S = 0.018
+
+
+class Reader(threading.Thread):
+    """Reads from one node all the time, also while it is away, and counts what it was told."""
+
+    def __init__(self, node: NodeProcess, entity: Entity) -> None:
+        super().__init__()
+        self._node = node
+        self._entity = entity
+        self.told: Counter[str] = Counter()
+        self.enough = threading.Event()
+
+    def run(self) -> None:
+        while not self.enough.is_set():
+            try:
+                with WireClient(self._node.address) as client:
+                    self._read(client)
+            except (OSError, ConnectionClosed, TimeoutError):
+                time.sleep(0.01)
+
+    def _read(self, client: WireClient) -> None:
+        number = 0
+        while not self.enough.is_set():
+            number += 1
+            _, reply = client.exchange(read(self._entity, str(number), {"stale": BOUND_MS}))
+            self.told[value_of(reply) or "refused"] += 1
+
+
+def test_a_stale_read_never_misses_a_write_that_is_older_than_its_bound(tmp_path: Path) -> None:
+    """The leader acknowledges a write, and dies with one follower at once. The follower comes back much later."""
+    with LocalCluster(tmp_path, size=3) as cluster:
+        cluster.start()
+        initialise(cluster)
+        leader = cluster.wait_leader()
+        entity = make_entity(leader)
+        cluster.wait_converged()
+        one, other = (node for node in cluster.nodes.values() if node is not leader)
+        with WireClient(leader.address) as client:
+            write = write_field(entity, "Text", {"String": "new"})
+            assert client.perform("UpdateEntity", request=[write])["error"] is None
+        time.sleep(KILLED_AFTER_S)
+        leader.kill()
+        one.kill()
+        time.sleep(OUTAGE_S)
+        readers = [Reader(one, entity), Reader(other, entity)]
+        for reader in readers:
+            reader.start()
+        try:
+            one.start()
+            wait_for(
+                lambda: all(reader.told["new"] for reader in readers), 30, "both to know the write"
+            )
+        finally:
+            for reader in readers:
+                reader.enough.set()
+            for reader in readers:
+                reader.join(10)
+        assert [reader.told["old"] for reader in readers] == [0, 0], [r.told for r in readers]
+        assert readers[1].told["refused"], "the node that lived on knew that it was too old"
+    assert_no_traceback(cluster)

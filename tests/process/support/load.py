@@ -1,0 +1,275 @@
+"""Concurrent clients in a background thread, and the history of what they saw.
+
+Two kinds run side by side. Plain clients write, read and add to registers; what they saw must be linearizable,
+which implies that no acknowledged write was lost. Clients with a session only count: each increment is repeated
+until its reply comes, and the replies of all of them together must be 1, 2, 3, ... without a gap (an
+increment that counted twice) and without a repetition (one that was lost, or answered wrongly).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from qcore.client.client import EntityId, QcoreClient
+from qcore.client.session import ClientSession
+from qcore.errors import OutcomeUnknown, QcoreError
+from qcore.sim.linearizability import Operation, check_history
+from qcore.sim.linearizability.operation import OperationKind, Value
+from tests.process.support.wire_client import read_field, string_schema, write_field
+
+#: One operation is given up after this long; longer than any outage that a test makes.
+OPERATION_TIMEOUT_S = 20.0
+#: An increment with a session is repeated for this long. One without a reply then fails the test.
+INCREMENT_TIMEOUT_S = 60.0
+_ATTEMPT_TIMEOUT_S = 2.0
+
+
+def schema_of_item() -> dict[str, object]:
+    """A type with a text register and a counter."""
+    schema = string_schema("Item", "Name", "Text")
+    schema["fields"]["Count"] = {
+        "Int": {
+            "field_type": "Count",
+            "default_value": 0,
+            "rank": 9,
+            "read_permission": None,
+            "write_permission": None,
+        }
+    }
+    return schema
+
+
+def increment(entity: Mapping[str, str | int]) -> list[dict[str, Any]]:
+    """Requests of an `UpdateEntity` that adds one to the counter and reads what that gives."""
+    write = write_field(dict(entity), "Count", {"Int": 1})
+    write["Write"]["adjust_behavior"] = "Add"
+    return [write, read_field(dict(entity), "Count")]
+
+
+def check_counts(counted: Sequence[Sequence[int]], final: int) -> None:
+    """Fails unless every increment counted exactly once.
+
+    Args:
+        counted: by client, the count that each acknowledged increment was answered.
+        final: the counter's value after the last of them; no increment is without a reply.
+    """
+    for number, counts in enumerate(counted):
+        assert list(counts) == sorted(counts), f"client {number} saw the counter fall: {counts}"
+    replies = Counter(count for counts in counted for count in counts)
+    twice = [count for count, times in sorted(replies.items()) if times > 1]
+    assert not twice, f"increments were lost: several were answered {twice[:10]}"
+    missing = sorted(set(range(1, final + 1)) - set(replies))
+    assert not missing, f"increments counted twice: nobody was answered {missing[:10]}"
+    assert len(replies) == final, f"{len(replies)} increments were acknowledged, {final} are there"
+
+
+class Load:
+    """Clients that write, read and add to a few registers until told to stop.
+
+    A context manager: entering creates the entities and starts the clients, leaving stops them.
+
+    Args:
+        endpoints: of all nodes.
+        clients: how many run at once, each with its own connections.
+        items: how many entities, each with a text register and a counter.
+        pause_s: between two operations of a client.
+        sessions: how many further clients count, each with a session of its own.
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        clients: int = 6,
+        items: int = 3,
+        pause_s: float = 0.004,
+        sessions: int = 2,
+    ) -> None:
+        self._endpoints = list(endpoints)
+        self._clients = clients
+        self._sessions = sessions
+        #: What the increments with a session were answered, in order, by client.
+        self.counted: list[list[int]] = [[] for _ in range(sessions)]
+        self._counter: EntityId = {}
+        self._final_count: int | None = None
+        self._items = items
+        self._pause_s = pause_s
+        self._entities: list[EntityId] = []
+        self._operations: list[Operation] = []
+        self._stop = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._guard(self._run), daemon=True)
+        self.outcomes: Counter[str] = Counter()
+
+    def __enter__(self) -> Self:
+        asyncio.run(self._create())
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Let every client finish its operation, then end. Raises what a client raised."""
+        self._stop.set()
+        self._thread.join(OPERATION_TIMEOUT_S + 10)
+        assert not self._thread.is_alive(), "the clients did not stop"
+        if self._failure is not None:
+            raise self._failure
+
+    @property
+    def increments(self) -> int:
+        """How many increments with a session were acknowledged."""
+        return sum(map(len, self.counted))
+
+    def wait_acknowledged(self, number: int, timeout_s: float = 60.0) -> None:
+        """Wait until this many more operations were acknowledged, and some increments with a session too."""
+        goal = self.outcomes["ok"] + number
+        increments = self.increments + (1 + number // 10 if self._sessions else 0)
+        deadline = time.monotonic() + timeout_s
+        while self.outcomes["ok"] < goal or self.increments < increments:
+            if self._failure is not None:
+                raise self._failure
+            assert time.monotonic() < deadline, (
+                f"only {dict(self.outcomes)} and {self.increments} increments within {timeout_s} s"
+            )
+            time.sleep(0.01)
+
+    def read_all(self) -> None:
+        """Read everything once more, as one last client; every read must succeed."""
+        asyncio.run(self._read_all())
+
+    def check(self) -> None:
+        """Fails unless the plain clients' history is linearizable and every increment counted once.
+
+        Call `read_all` first: a history without a last read says nothing about its last writes.
+        """
+        assert self._final_count is not None, "read_all comes first"
+        verdict = check_history(self._operations)
+        assert verdict.ok, f"{verdict.result} at {verdict.key}: {verdict.explanation}"
+        check_counts(self.counted, self._final_count)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _guard(self, target: Callable[[], None]) -> Callable[[], None]:
+        def run() -> None:
+            try:
+                target()
+            except BaseException as error:  # noqa: BLE001 - handed to the test's own thread by `stop`
+                self._failure = error
+
+        return run
+
+    async def _create(self) -> None:
+        async with QcoreClient(self._endpoints, timeout_s=OPERATION_TIMEOUT_S) as client:
+            await client.set_schema(schema_of_item())
+            for number in range(self._items):
+                self._entities.append(await client.create_entity("Item", f"item{number}"))
+            self._counter = await client.create_entity("Item", "counter")
+
+    def _run(self) -> None:
+        async def all_clients() -> None:
+            await asyncio.gather(
+                *(self._client(number) for number in range(self._clients)),
+                *(self._count(number) for number in range(self._sessions)),
+            )
+
+        asyncio.run(all_clients())
+
+    async def _client(self, number: int) -> None:
+        rng = random.Random(number)
+        turned = self._endpoints[number % len(self._endpoints) :] + self._endpoints
+        endpoints = list(dict.fromkeys(turned))
+        async with QcoreClient(endpoints, timeout_s=OPERATION_TIMEOUT_S) as client:
+            op_id = 0
+            while not self._stop.is_set():
+                op_id += 1
+                item = rng.randrange(self._items)
+                kind: OperationKind = rng.choice(("write", "write", "read", "add", "read"))
+                counter = kind == "add" or (kind == "read" and rng.random() < 0.5)
+                await self._one(client, number, op_id, item, kind, counter)
+                await asyncio.sleep(self._pause_s)
+
+    async def _count(self, number: int) -> None:
+        """Increment until told to stop; the reply of each increment is the count that it made."""
+        turned = self._endpoints[number % len(self._endpoints) :] + self._endpoints
+        endpoints = list(dict.fromkeys(turned))
+        request = {"UpdateEntity": {"request": increment(self._counter)}}
+        async with (
+            QcoreClient(
+                endpoints, timeout_s=INCREMENT_TIMEOUT_S, attempt_timeout_s=_ATTEMPT_TIMEOUT_S
+            ) as client,
+            await ClientSession.open(client) as session,
+        ):
+            while not self._stop.is_set():
+                body = (await session.perform(request))["UpdateEntity"]
+                assert body["error"] is None, body
+                self.counted[number].append(body["response"][-1]["Read"]["value"]["Int"])
+                await asyncio.sleep(self._pause_s)
+
+    async def _read_all(self) -> None:
+        async with QcoreClient(self._endpoints, timeout_s=OPERATION_TIMEOUT_S) as client:
+            op_id = 0
+            acknowledged = self.outcomes["ok"]
+            for item in range(self._items):
+                for counter in (False, True):
+                    op_id += 1
+                    await self._one(client, self._clients, op_id, item, "read", counter)
+            assert self.outcomes["ok"] == acknowledged + op_id, (
+                f"a last read failed: {self.outcomes}"
+            )
+            self._final_count = (await client.read(self._counter, "Count"))["Int"]
+
+    async def _one(
+        self,
+        client: QcoreClient,
+        number: int,
+        op_id: int,
+        item: int,
+        kind: OperationKind,
+        counter: bool,
+    ) -> None:
+        """Carry out one operation and put it into the history."""
+        entity = dict(self._entities[item])
+        field = "Count" if counter else "Text"
+        argument: Value = 1 if kind == "add" else f"{number}.{op_id}" if kind == "write" else None
+        read = read_field(entity, field)
+        if kind == "write":
+            requests = [write_field(entity, field, {"String": argument})]
+        elif kind == "add":
+            requests = increment(entity)
+        else:
+            requests = [read]
+        invoke_us = time.monotonic_ns() // 1000
+        output: Value = None
+        return_us: int | None = None
+        try:
+            response = await client.update(requests)
+        except OutcomeUnknown:
+            outcome = "unknown"
+        except QcoreError as error:
+            self.outcomes[f"refused: {error.code}"] += 1
+            return
+        else:
+            outcome = "ok"
+            return_us = time.monotonic_ns() // 1000
+            if kind != "write":
+                ((_, output),) = response[-1]["Read"]["value"].items()
+                # The checker's registers begin with None, the fields with their default.
+                output = None if output in ("", 0) and kind == "read" else output
+        self.outcomes[outcome] += 1
+        key = f"{item}.{field}"
+        self._operations.append(
+            Operation(number, op_id, key, kind, argument, output, invoke_us, return_us)
+        )

@@ -1,0 +1,128 @@
+"""Clusters that grow and shrink: what the tests of membership changes have in common."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
+from qcore.client.client import QcoreClient
+from qcore.core.entry import DurableState, Membership
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
+from tests.process.conftest import ARGUMENTS
+from tests.process.support.wire_client import WireClient
+
+#: Long enough for two busy cores.
+CHANGE_TIMEOUT_S = 30.0
+
+
+def begun(
+    directory: Path,
+    size: int,
+    voters: int = 1,
+    arguments: Sequence[str] = (),
+    *,
+    start_all: bool = False,
+) -> LocalCluster:
+    """A cluster object of `size` nodes of which the first `voters` run and are initialised.
+
+    With `start_all` the others run too, and belong to nobody.
+    """
+    cluster = LocalCluster(directory, size=size, arguments=[*ARGUMENTS, *arguments])
+    last = size if start_all else voters
+    start_together([cluster.nodes[node_id] for node_id in range(1, last + 1)])
+    with WireClient(cluster.nodes[1].address) as client:
+        pairs = [[node_id, address] for node_id, address in cluster.members[:voters]]
+        assert client.ask("Init", nodes=pairs) == {"Ok": None}
+    cluster.wait_leader()
+    return cluster
+
+
+def wait_removed(node: NodeProcess) -> None:
+    """Wait until the node knows that it was removed: not before the leader has been silent for a while."""
+    wait_for(lambda: node.status()["qcore"]["removed"], 30, f"the removal of node {node.node_id}")
+
+
+def start_together(nodes: Sequence[NodeProcess]) -> None:
+    """Start these nodes at the same time, and wait until all of them listen."""
+    for node in nodes:
+        node.spawn()
+    for node in nodes:
+        node.wait_live()
+
+
+def add_learner(cluster: LocalCluster, node: NodeProcess) -> None:
+    """Start the node if need be, add it, and wait until it has caught up."""
+    if not node.running:
+        node.start()
+
+    async def work() -> None:
+        async with client_of(cluster) as client:
+            await client.add_learner(node.node_id, node.address)
+
+    asyncio.run(work())
+
+
+def change(cluster: LocalCluster, voters: Sequence[int], **options: Any) -> None:
+    """Change the voters and wait until that is committed."""
+
+    async def work() -> None:
+        async with client_of(cluster) as client:
+            await client.change_membership(voters, **options)
+
+    asyncio.run(work())
+
+
+def client_of(cluster: LocalCluster) -> QcoreClient:
+    """A client that is patient with changes."""
+    endpoints = [node.address for node in cluster.running()]
+    return QcoreClient(
+        endpoints, timeout_s=CHANGE_TIMEOUT_S, attempt_timeout_s=CHANGE_TIMEOUT_S / 2
+    )
+
+
+def configs_of(node: NodeProcess) -> list[list[int]]:
+    """The configuration that the node is in; two lists while joint."""
+    status = node.status()
+    configs: list[list[int]] = (
+        status["membership_config"]["membership"]["configs"] if status else []
+    )
+    return configs
+
+
+def wait_configs(cluster: LocalCluster, voters: Sequence[int]) -> None:
+    """Wait until all these nodes are in the simple configuration of these voters."""
+    nodes = [cluster.nodes[node_id] for node_id in voters]
+    wait_for(
+        lambda: all(configs_of(node) == [list(voters)] for node in nodes),
+        CHANGE_TIMEOUT_S,
+        f"all of {list(voters)} to be in the configuration {list(voters)}",
+    )
+
+
+def on_disk(node: NodeProcess) -> DurableState:
+    """What a node that does not run left on its disk."""
+    assert not node.running, f"node {node.node_id} runs"
+    storage = SqliteStorage.open(node.data_dir, node.node_id)
+    try:
+        return storage.load()
+    finally:
+        storage.close()
+
+
+def configuration_on_disk(node: NodeProcess) -> Membership:
+    """The newest configuration that a node that does not run has in its log or snapshot."""
+    state = on_disk(node)
+    for entry in reversed(state.entries):
+        if entry.kind == "membership":
+            return Membership.from_json(entry.data)
+    assert state.snapshot is not None, "no configuration at all"
+    return state.snapshot.meta.membership
+
+
+def last_role(node: NodeProcess) -> str:
+    """The role that the last line of the node's log names."""
+    words = [word for word in node.log_text().split() if word.startswith("role=")]
+    return words[-1].removeprefix("role=")

@@ -1,0 +1,404 @@
+"""No step takes long: what a long catch-up brings is applied and restored in bounded parts, and reads wait for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from zlib import crc32
+
+import pytest
+
+from qcore.core.entry import DurableState, HardState, Snapshot, SnapshotMeta
+from qcore.core.events import Tick, WriteDurable
+from qcore.core.messages import InstallSnapshot
+from qcore.core.version import LATEST_RULES
+from qcore.errors import StateMachineFailed
+from qcore.machines.interface import ApplyContext
+from qcore.machines.register import REGISTERS_AT_A_TIME, KeyValueMachine
+from qcore.replica.apply.apply_backlog import RESTORE_COST, STEP_COST
+from qcore.replica.events import (
+    Applied,
+    ClientRequest,
+    PeerMessageReceived,
+    ReplicaEffect,
+    Restored,
+    TakeSnapshot,
+)
+from tests.replica.support.cluster import Cluster, Host
+
+ENTRIES = 5 * STEP_COST // 2
+
+
+def put(key: str, value: object) -> str:
+    return json.dumps({"op": "set", "key": key, "value": value})
+
+
+def get(key: str) -> str:
+    return json.dumps({"op": "get", "key": key})
+
+
+def applied(effects: Iterable[ReplicaEffect]) -> int:
+    return sum(isinstance(effect, Applied) for effect in effects)
+
+
+def finish(host: Host, limit: int = 1000) -> list[int]:
+    """Step until nothing is left to apply; how many entries each step applied."""
+    counts: list[int] = []
+    while host.replica.catching_up:
+        assert host.replica.next_deadline() <= host.cluster.now, "nobody would wake it"
+        counts.append(applied(host.step(Tick())))
+        assert len(counts) < limit, "it never ends"
+    return counts
+
+
+class Alone(Cluster):
+    """One server with a machine, elected."""
+
+    def __init__(self, machine: type[KeyValueMachine] = KeyValueMachine) -> None:
+        super().__init__(1, machine, max_pending_requests=ENTRIES)
+        self.host = self.elect(1)
+
+    def commit_at_once(self, payloads: Iterable[str]) -> list[ReplicaEffect]:
+        """Have all of it committed in one step: the disk was slow. Returns the step's effects."""
+        host = self.host
+        host.stalled = True
+        for number, payload in enumerate(payloads):
+            host.request(number, payload)
+        host.stalled = False
+        newest, host.unsynced = host.unsynced[-1], []
+        host.gate.release(newest)
+        return host.step(WriteDurable(newest))
+
+
+def test_what_is_committed_at_once_is_applied_in_bounded_steps() -> None:
+    cluster = Alone()
+    host = cluster.host
+    first = applied(cluster.commit_at_once(put("k", n) for n in range(ENTRIES)))
+    assert first == STEP_COST
+    assert host.replica.core.commit > host.replica.applied_index
+    assert [*finish(host)] == [STEP_COST, ENTRIES - 2 * STEP_COST]
+    assert host.replica.applied_index == host.replica.core.commit
+    assert sorted(reply.request_id for reply in host.replies) == list(range(ENTRIES))
+    assert [reply.result for reply in host.replies] == [
+        json.dumps({"ok": True, "value": n}, separators=(",", ":")) for n in range(ENTRIES)
+    ]
+
+
+def test_large_commands_count_for_more() -> None:
+    cluster = Alone()
+    payload = put("k", "x" * 4000)
+    first = applied(cluster.commit_at_once([payload] * 200))
+    counts = [first, *finish(cluster.host)]
+    assert sum(counts) == 200
+    assert max(counts) * (1 + len(payload) // 1024) <= STEP_COST + 4
+
+
+class Laborious(KeyValueMachine):
+    """Says that each command costs as much as a hundred small ones, and each query as much as two hundred."""
+
+    last_cost = 0
+
+    def apply(self, command: str, context: ApplyContext) -> str:
+        self.last_cost = 99
+        return super().apply(command, context)
+
+    def query(self, query: str) -> str:
+        self.last_cost = 199
+        return super().query(query)
+
+
+def test_what_a_machine_says_that_its_work_costs_counts() -> None:
+    cluster = Alone(Laborious)
+    first = applied(cluster.commit_at_once(put("k", n) for n in range(20)))
+    assert first == -(-STEP_COST // 100)
+    assert sum(finish(cluster.host)) == 20 - first
+
+
+def test_answers_cost_what_the_machine_says() -> None:
+    cluster = Alone(Laborious)
+    host = cluster.host
+    host.step(*(ClientRequest(number, "read", get("k"), 60_000) for number in range(10)))
+    answered = [len(host.replies)]
+    while len(host.replies) < 10:
+        host.step(Tick())
+        answered.append(len(host.replies))
+        assert len(answered) < 20
+    assert answered == [3, 6, 9, 10]
+
+
+def test_a_step_that_takes_more_events_applies_no_more() -> None:
+    """The bound is the step's, not each message's: a follower catches up by many appends at a time."""
+    cluster = Cluster(3, max_pending_requests=ENTRIES)
+    leader = cluster.elect(1)
+    cluster.cut = {3}
+    for number in range(ENTRIES):
+        leader.request(number, put("k", number))
+    cluster.settle()
+    cluster.cut = set()
+    mail: list[PeerMessageReceived] = []
+    follower = cluster.hosts[3]
+    for _ in range(200):
+        cluster.now += 50_000
+        leader.step(Tick())
+        for from_id, send in [*cluster.mail]:
+            if send.to == 3:
+                mail.append(PeerMessageReceived(from_id, send.message))
+        cluster.mail.clear()
+        counts = [applied(follower.step(*mail)), *finish(follower)]
+        mail.clear()
+        assert max(counts) <= STEP_COST
+        for from_id, send in [*cluster.mail]:
+            if send.to == 1:
+                leader.step(PeerMessageReceived(from_id, send.message))
+        if follower.replica.applied_index == leader.replica.applied_index:
+            break
+    assert follower.replica.applied_index == leader.replica.applied_index
+    assert follower.replica.machine.state_hash() == leader.replica.machine.state_hash()
+
+
+@pytest.mark.parametrize("kind", ["read", "lease_read", "follower_read"])
+def test_a_read_waits_until_what_it_must_see_is_applied(kind: str) -> None:
+    cluster = Alone()
+    host = cluster.host
+    cluster.commit_at_once(put("k", n) for n in range(ENTRIES))
+    host.replies.clear()
+    host.step(ClientRequest(9000, kind, get("k"), 1000))  # type: ignore[arg-type]  # one of the kinds
+    assert host.replica.catching_up
+    assert [reply.request_id for reply in host.replies if reply.request_id == 9000] == []
+    finish(host)
+    (reply,) = [reply for reply in host.replies if reply.request_id == 9000]
+    assert reply.result == f'{{"ok":true,"value":{ENTRIES - 1}}}'
+    assert reply.index >= ENTRIES
+
+
+def test_a_stale_read_does_not_pass_for_fresh_while_much_is_not_applied() -> None:
+    cluster = Alone()
+    host = cluster.host
+    cluster.commit_at_once(put("k", n) for n in range(ENTRIES))
+    host.replies.clear()
+    host.step(ClientRequest(9000, "stale_read", get("k"), 1000, max_staleness_ms=60_000))
+    (reply,) = [reply for reply in host.replies if reply.request_id == 9000]
+    assert reply.error is not None
+    assert reply.error.code == "TooStale"
+    finish(host)
+    host.step(ClientRequest(9001, "stale_read", get("k"), 1000, max_staleness_ms=60_000))
+    assert host.replies[-1].result == f'{{"ok":true,"value":{ENTRIES - 1}}}'
+
+
+# -- snapshots ---------------------------------------------------------------------------------------
+
+REGISTERS = 10 * REGISTERS_AT_A_TIME
+
+
+class Watched(KeyValueMachine):
+    """Counts the parts in which it is restored."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = 0
+
+    def restore_gradually(self, chunks: Iterable[str]) -> Iterator[None]:
+        for _ in super().restore_gradually(chunks):
+            self.parts += 1
+            yield
+
+
+class Plain:
+    """A user's machine, which can be restored only in one go."""
+
+    name = "plain"
+    versions = (1, 1)
+
+    def __init__(self) -> None:
+        self.inner = KeyValueMachine()
+
+    def apply(self, command: str, context: ApplyContext) -> str:
+        return self.inner.apply(command, context)
+
+    def query(self, query: str) -> str:
+        return self.inner.query(query)
+
+    def snapshot(self) -> Iterable[str]:
+        return self.inner.snapshot()
+
+    def restore(self, chunks: Iterable[str]) -> None:
+        self.inner.restore(chunks)
+
+    def state_hash(self) -> str:
+        return self.inner.state_hash()
+
+
+def behind(machine: type[Watched] | type[Plain]) -> tuple[Cluster, Host, Host]:
+    """A follower that lacks what a large snapshot replaced, just about to get the last chunk of it."""
+    cluster = Cluster(3, machine)
+    leader = cluster.elect(1)
+    cluster.hosts[3].request(1, put("old", 1))
+    cluster.settle()
+    cluster.cut = {3}
+    for host in (cluster.hosts[1], cluster.hosts[2]):
+        # As if it had come by log: what matters is the size of the state.
+        inner = getattr(host.replica.machine, "inner", host.replica.machine)
+        for number in range(REGISTERS):
+            inner.apply(put(f"k{number}", number), ApplyContext(1, 1))
+    leader.request(2, put("new", 2))
+    cluster.settle()
+    leader.step(TakeSnapshot(keep_entries=0))
+    cluster.cut = set()
+    follower = cluster.hosts[3]
+    while not follower.replica.core.status().snapshot_index:
+        if not cluster.mail:
+            cluster.now += 50_000
+            leader.step(Tick())
+        from_id, send = cluster.mail.popleft()
+        cluster.hosts[send.to].step(PeerMessageReceived(from_id, send.message))
+    return cluster, leader, follower
+
+
+def test_a_large_snapshot_is_restored_in_bounded_parts() -> None:
+    _, leader, follower = behind(Watched)
+    machine = follower.replica.machine
+    assert isinstance(machine, Watched)
+    a_step = STEP_COST // RESTORE_COST
+    parts = [machine.parts]
+    assert 0 < parts[0] <= 2 * a_step  # the last chunk, then the news that it is on disk
+    while parts[-1] < REGISTERS // REGISTERS_AT_A_TIME:
+        assert follower.replica.catching_up
+        follower.step(Tick())
+        parts.append(machine.parts)
+        assert parts[-1] - parts[-2] <= a_step
+    finish(follower, limit=2)
+    assert follower.replica.machine.state_hash() == leader.replica.machine.state_hash()
+    assert follower.replica.applied_index == leader.replica.applied_index
+
+
+def test_while_a_snapshot_is_restored_reads_and_entries_wait() -> None:
+    cluster, leader, follower = behind(Watched)
+    before = follower.replica.applied_index
+    follower.replies.clear()
+    follower.step(ClientRequest(9000, "follower_read", get("new"), 5000))
+    leader.request(3, put("newer", 3))
+    cluster.settle()
+    cluster.pass_time(100)
+    follower.step(ClientRequest(9001, "stale_read", get("old"), 5000, max_staleness_ms=60_000))
+    follower.step(TakeSnapshot())
+    if follower.replica.catching_up:  # every step restores a part
+        assert follower.replica.applied_index == before
+        assert [reply.request_id for reply in follower.replies] == [9001]
+        assert follower.replies[0].error is not None
+    finish(follower)
+    cluster.settle()
+    (reply,) = [reply for reply in follower.replies if reply.request_id == 9000]
+    assert reply.result == '{"ok":true,"value":2}'
+    assert follower.replica.machine.query(get("newer")) == '{"ok":true,"value":3}'
+    assert follower.replica.machine.state_hash() == leader.replica.machine.state_hash()
+
+
+def test_a_crash_while_a_snapshot_is_restored_loses_nothing() -> None:
+    cluster, leader, follower = behind(Watched)
+    follower.step(Tick())
+    assert follower.replica.catching_up
+    again = cluster.restart(3)
+    assert not again.replica.catching_up
+    assert again.replica.machine.state_hash() == leader.replica.machine.state_hash()
+    assert again.replica.applied_index == leader.replica.applied_index
+
+
+def test_a_machine_without_the_means_is_restored_at_once() -> None:
+    _, leader, follower = behind(Plain)
+    finish(follower, limit=3)
+    assert follower.replica.machine.state_hash() == leader.replica.machine.state_hash()
+
+
+def test_the_host_is_told_of_the_restore_when_it_is_complete() -> None:
+    _, _, follower = behind(Watched)
+    told: list[Restored] = []
+    while follower.replica.catching_up:
+        assert told == []
+        told = [effect for effect in follower.step(Tick()) if isinstance(effect, Restored)]
+    assert len(told) == 1
+
+
+def test_a_snapshots_checksum_is_that_of_its_text() -> None:
+    """It is worked out while the text is drawn, and sent to followers without another look at it."""
+    _, leader, _ = behind(Watched)
+    snapshot = leader.durable.snapshot
+    assert snapshot is not None
+    assert snapshot.checksum == crc32(snapshot.data.encode())
+
+
+class Bulky(KeyValueMachine):
+    """A state of many megabytes that costs nothing to make."""
+
+    chunk = "x" * 65_536
+
+    def snapshot(self) -> Iterable[str]:
+        for _ in range(200):
+            yield self.chunk
+
+
+def test_a_large_text_is_drawn_in_steps_of_their_own() -> None:
+    cluster = Cluster(1, Bulky, snapshot_entries=4, rules=LATEST_RULES)
+    host = cluster.elect(1)
+    host.request(1, put("k", 1))
+    host.request(2, put("k", 2))
+    steps = 0
+    while host.durable.snapshot is None:
+        assert host.replica.next_deadline() <= cluster.now + 100_000, "nobody would wake it"
+        cluster.now += 1_000
+        steps += 1
+        host.step(Tick())
+    assert steps == 200, "a chunk a step, and nothing is joined at the end"
+    assert host.durable.snapshot.data == '{"sessions":0}\n' + 200 * Bulky.chunk
+    assert host.durable.snapshot.checksum == crc32(host.durable.snapshot.data.encode())
+    again = len(host.replica.core.log_entries())
+    host.request(3, put("k", 3))
+    assert len(host.replica.core.log_entries()) == again + 1, "it goes on"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "no sessions\n", "[]\nno registers\n"])
+def test_a_snapshot_that_cannot_be_restored_stops_the_node_and_says_why(text: str) -> None:
+    """As one of another version of the machine: while it runs, and when it starts."""
+    cluster = Cluster(3)
+    host = cluster.hosts[1]
+    membership = host.replica.core.membership
+    checksum = crc32(text.encode())
+    message = InstallSnapshot(5, 2, 50, 4, 0, membership, 0, len(text), checksum, text)
+    with pytest.raises(StateMachineFailed, match="restoring a snapshot raised"):
+        host.step(PeerMessageReceived(2, message))
+    snapshot = Snapshot(SnapshotMeta(50, 4, 0, membership), text)
+    host.durable = DurableState(HardState(5, None, 50), snapshot, [])
+    with pytest.raises(StateMachineFailed, match="restoring a snapshot raised"):
+        cluster.restart(1)
+
+
+class Unwilling(KeyValueMachine):
+    """Its state cannot be taken: at once, or only when it is drawn."""
+
+    at_once = True
+
+    def snapshot(self) -> Iterator[str]:
+        def chunks() -> Iterator[str]:
+            yield "a beginning"
+            raise RuntimeError("no more")
+
+        if self.at_once:
+            raise RuntimeError("not now")
+        return chunks()
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_machine_that_fails_to_give_its_state_stops_the_node_and_says_why(
+    at_once: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Unwilling, "at_once", at_once)
+    cluster = Cluster(1, Unwilling, snapshot_entries=2)
+
+    def go_on() -> None:
+        host = cluster.elect(1)
+        for number in range(5):
+            host.request(number, put("k", number))
+            cluster.now += 1_000
+            host.step(Tick())
+
+    with pytest.raises(StateMachineFailed, match="taking a snapshot raised RuntimeError: no"):
+        go_on()

@@ -1,0 +1,103 @@
+"""The record of digests: the same on every replica, however its entries were cut into steps."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from qcore.errors import StateMachineFailed
+from qcore.machines.interface import ApplyContext
+from qcore.machines.register import KeyValueMachine
+from qcore.replica.apply.machine_results import digest_of
+from qcore.replica.apply.state_digests import DIGEST_INTERVAL, DIGESTS_KEPT, StateDigests
+from qcore.replica.events import ClientRequest, TakeSnapshot
+from tests.replica.support.cluster import Cluster
+
+
+def command(number: int) -> str:
+    return f'{{"op":"set","key":"k{number % 50}","value":{number}}}'
+
+
+def write_until(cluster: Cluster, index: int, rng: random.Random, written: int) -> int:
+    """Write in steps of random sizes until the leader's log reaches `index`; returns how many were written in all."""
+    leader = cluster.leader()
+    while leader.replica.applied_index < index:
+        step = range(written, written + rng.randint(1, 300))
+        leader.step(*(ClientRequest(n + 1, "write", command(n), 1000) for n in step))
+        cluster.settle()
+        written = step.stop
+    return written
+
+
+def test_replicas_that_never_stop_at_an_index_have_its_digest() -> None:
+    rng = random.Random(5)
+    cluster = Cluster(max_pending_requests=1000, rules=3)
+    cluster.elect(1)
+    before = cluster.leader().replica.applied_index  # entries before the first command
+    written = write_until(cluster, DIGEST_INTERVAL, rng, 0)
+    cluster.cut = {3}  # it gets the rest all at once, and applies it in steps of its own
+    write_until(cluster, 3 * DIGEST_INTERVAL, rng, written)
+    cluster.cut = set()
+    cluster.pass_time(500)
+    while cluster.hosts[3].replica.catching_up:
+        cluster.hosts[3].step()
+
+    machine = KeyValueMachine()
+    expected: dict[int, str] = {}
+    for index in range(before + 1, 3 * DIGEST_INTERVAL + 1):
+        context = ApplyContext(index, 0, 3, 0)
+        machine.apply(command(index - before - 1), context)
+        if index % DIGEST_INTERVAL == 0:
+            expected[index] = digest_of(machine)
+    assert len(expected) == 3
+    for host in cluster.hosts.values():
+        assert host.replica.digests.kept == expected
+
+
+def test_a_snapshot_that_replaces_the_state_ends_the_record() -> None:
+    rng = random.Random(6)
+    cluster = Cluster(max_pending_requests=1000, rules=3)
+    leader = cluster.elect(1)
+    written = write_until(cluster, DIGEST_INTERVAL, rng, 0)
+    cluster.pass_time(100)
+    behind = cluster.hosts[3].replica
+    assert list(behind.digests.kept) == [DIGEST_INTERVAL]
+    cluster.cut = {3}
+    write_until(cluster, 2 * DIGEST_INTERVAL, rng, written)
+    leader.step(TakeSnapshot(keep_entries=0))
+    cluster.cut = set()
+    cluster.pass_time(500)
+    while behind.catching_up:
+        cluster.hosts[3].step()
+    assert behind.applied_index == leader.replica.applied_index
+    assert not behind.digests.kept
+
+
+class Counted:
+    """A machine that is only digested."""
+
+    name = "counted"
+
+    def __init__(self) -> None:
+        self.digests = 0
+
+    def state_hash(self) -> str:
+        self.digests += 1
+        if self.digests > DIGESTS_KEPT + 3:
+            raise ValueError("no more")
+        return f"{self.digests:x}"
+
+
+def test_the_record_is_bounded_and_costs_a_digest_each_interval() -> None:
+    machine = Counted()
+    digests = StateDigests(machine)  # type: ignore[arg-type]  # the rest of a machine is not asked for
+    newest = (DIGESTS_KEPT + 3) * DIGEST_INTERVAL
+    for index in range(1, newest + DIGEST_INTERVAL):
+        digests.applied(index)
+    assert machine.digests == DIGESTS_KEPT + 3
+    assert list(digests.kept) == [
+        newest - back * DIGEST_INTERVAL for back in reversed(range(DIGESTS_KEPT))
+    ]
+    with pytest.raises(StateMachineFailed, match="raised ValueError: no more"):
+        digests.applied(newest + DIGEST_INTERVAL)

@@ -1,0 +1,507 @@
+"""The version of the cluster: who raises it, when, and that older entries keep their older meaning."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from qcore.core import RaftCore
+from qcore.core.config import RaftConfig
+from qcore.core.effects import Send
+from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapshot, SnapshotMeta
+from qcore.core.events import Campaign, MessageReceived, Tick
+from qcore.core.messages import AppendEntries, AppendEntriesResponse
+from qcore.core.version import LATEST_RULES, ClusterVersion, VersionSupport
+from qcore.errors import ChangeRefused, ConfigError, IncompatibleVersion, NotLeader
+from qcore.machines.interface import ApplyContext, StateMachine, support_of
+from qcore.machines.register import KeyValueMachine
+from qcore.replica.config import ReplicaConfig
+from qcore.replica.events import (
+    AddLearner,
+    InitCluster,
+    PeerMessageReceived,
+    PeerSupports,
+    Reply,
+    TakeSnapshot,
+    UpgradeMachine,
+)
+from qcore.replica.replica import Replica
+from qcore.replica.sessions.session_table import open_request, run_request
+from tests.replica.support.client_sessions import text_of
+from tests.replica.support.cluster import Cluster, Host
+
+SUPPORT = VersionSupport(1, LATEST_RULES, "kv", 1, 1)
+
+
+class Second(KeyValueMachine):
+    """The next version of the machine: it doubles what is added, from the entry on that raises the version."""
+
+    versions = (1, 2)
+
+    def apply(self, command: str, context: ApplyContext) -> str:
+        request = json.loads(command)
+        if context.version >= 2 and request["op"] == "add":
+            request["amount"] *= 2
+        return super().apply(json.dumps(request), context)
+
+
+def add(key: str) -> str:
+    return json.dumps({"op": "add", "key": key, "amount": 1})
+
+
+def value(host: Host, key: str) -> object:
+    return json.loads(host.replica.machine.query(json.dumps({"op": "get", "key": key})))["value"]
+
+
+def tell(cluster: Cluster, support: VersionSupport | None, *of: int) -> None:
+    """Every node hears the Hello of these nodes (None: loses the connection)."""
+    for host in cluster.hosts.values():
+        for node_id in of or tuple(cluster.hosts):
+            if node_id != host.node_id:
+                host.step(PeerSupports(node_id, support))
+    cluster.settle()
+    cluster.pass_time(100)
+
+
+def versions(cluster: Cluster) -> list[ClusterVersion]:
+    return [host.replica.versions.active for host in cluster.hosts.values()]
+
+
+def raised(cluster: Cluster) -> int:
+    """How many entries of kind `version` the first node's log holds."""
+    entries = cluster.hosts[1].replica.core.log_entries()
+    return sum(entry.kind == "version" for entry in entries)
+
+
+# -- the rules ---------------------------------------------------------------------------------------
+
+
+def test_the_leader_raises_the_rules_once_every_member_supports_more() -> None:
+    cluster = Cluster(3)
+    cluster.elect(1)
+    tell(cluster, SUPPORT, 1, 2)
+    assert versions(cluster) == 3 * [ClusterVersion()], "one member has said nothing"
+    tell(cluster, SUPPORT, 3)
+    assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "kv", 1)]
+    assert raised(cluster) == LATEST_RULES - 1, "one step at a time"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        VersionSupport(),
+        VersionSupport(1, 1, "kv", 1, 1),
+        VersionSupport(1, 2, "entity", 1, 1),
+        VersionSupport(1, 2, "kv", 2, 3),
+    ],
+    ids=["0.1.0", "old rules", "another machine", "machine too new"],
+)
+def test_one_member_that_cannot_follow_holds_the_rules_back(odd: VersionSupport) -> None:
+    cluster = Cluster(3)
+    cluster.elect(1)
+    tell(cluster, SUPPORT, 1, 2)
+    tell(cluster, odd, 3)
+    cluster.pass_time(1000)
+    assert versions(cluster) == 3 * [ClusterVersion()]
+    assert raised(cluster) == 0
+
+
+def test_a_member_whose_connection_is_gone_holds_the_rules_back() -> None:
+    cluster = Cluster(3)
+    tell(cluster, SUPPORT)
+    tell(cluster, None, 3)
+    cluster.elect(1)
+    assert versions(cluster) == 3 * [ClusterVersion()]
+    tell(cluster, SUPPORT, 3)
+    assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "kv", 1)]
+
+
+def test_a_new_leader_goes_on_where_the_old_one_stopped_and_the_step_counts_once() -> None:
+    """Two leaders append the same step; the second finds it done."""
+    cluster = Cluster(3)
+    cluster.elect(1)
+    cluster.cut = {2, 3}
+    tell(cluster, SUPPORT)
+    assert raised(cluster) == 1, "appended, and not committed"
+    assert versions(cluster) == 3 * [ClusterVersion()]
+    cluster.cut = {1}
+    cluster.elect(2)
+    cluster.cut = set()
+    cluster.pass_time(1000)
+    assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "kv", 1)]
+
+
+def test_a_held_back_program_begins_and_stays_with_the_rules_of_0_1_0() -> None:
+    host = alone(KeyValueMachine(), max_rules=1)
+    begin(host)
+    assert [entry.kind for entry in host.core.log_entries()] == ["membership", "noop"]
+    assert host.versions.active == ClusterVersion()
+
+
+def test_a_new_cluster_begins_with_the_newest_rules_and_names_its_machine() -> None:
+    host = alone(Second())
+    begin(host)
+    assert [entry.kind for entry in host.core.log_entries()] == ["membership", "version", "noop"]
+    assert host.versions.active == ClusterVersion(LATEST_RULES, "kv", 2)
+
+
+def alone(
+    machine: StateMachine, max_rules: int = LATEST_RULES, durable: DurableState | None = None
+) -> Replica:
+    config = ReplicaConfig(RaftConfig(1), max_rules=max_rules)
+    return Replica(config, machine, durable or DurableState(), rng=random.Random(1), now=0)
+
+
+def begin(replica: Replica) -> None:
+    from qcore.core.events import WriteDurable
+
+    membership = Membership(voters=(1,), addresses=((1, "a:1"),), cluster_id="red")
+    effects = replica.step([InitCluster(1, membership, 1000)], 0, 0)
+    for _ in range(5):
+        newest = max((getattr(effect, "write_id", 0) for effect in effects), default=0)
+        effects = replica.step([WriteDurable(newest)], 0, 0) if newest else []
+
+
+# -- older entries, newer programs -------------------------------------------------------------------
+
+
+def with_rules(cluster: Cluster, max_rules: int) -> None:
+    """Restart every node with a program that knows these rules."""
+    for node_id in cluster.hosts:
+        cluster.max_rules = max_rules
+        cluster.restart(node_id)
+    cluster.mail.clear()
+
+
+@pytest.mark.parametrize("lifetime_ms", [1000, 60_000])
+def test_nodes_whose_snapshots_lie_at_different_indexes_agree_after_an_upgrade(
+    lifetime_ms: int,
+) -> None:
+    """One replays nearly all of the older entries with the newer program, one nearly none, one all of them."""
+    cluster = Cluster(3)
+    cluster.max_rules = 1
+    with_rules(cluster, 1)
+    leader = cluster.elect(1)
+    leader.request(1, open_request(lifetime_ms), "session")
+    cluster.settle()
+    session = int(leader.replies[-1].result or 0)
+    for number in range(1, 13):
+        leader.request(number + 1, run_request(session, number, 0, add("n")), "session")
+        cluster.settle()
+        cluster.pass_time(300)
+        if number == 4:
+            cluster.hosts[2].step(TakeSnapshot())
+        if number == 9:
+            cluster.hosts[3].step(TakeSnapshot())
+    taken = [host.durable.snapshot for host in cluster.hosts.values()]
+    assert [snapshot is not None for snapshot in taken] == [False, True, True]
+    before = {value(host, "n") for host in cluster.hosts.values()}
+
+    with_rules(cluster, LATEST_RULES)
+    leader = cluster.elect(1)
+    tell(cluster, SUPPORT)
+    assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "kv", 1)]
+    leader.request(90, run_request(session, 13, 0, add("n")), "session")
+    cluster.settle()
+    cluster.pass_time(2000)
+    leader.request(91, json.dumps({"op": "set", "key": "after", "value": 1}))
+    cluster.settle()
+    cluster.pass_time(100)
+    states = {
+        (host.replica.machine.state_hash(), text_of(host.replica.sessions))
+        for host in cluster.hosts.values()
+    }
+    assert len(states) == 1
+    assert len(before) == 1
+
+
+def test_a_snapshot_carries_the_version_to_a_node_that_never_saw_its_entry() -> None:
+    cluster = Cluster(3)
+    leader = cluster.elect(1)
+    cluster.cut = {3}
+    tell(cluster, SUPPORT)
+    for number in range(8):
+        leader.request(number, add("n"))
+        cluster.settle()
+    leader.step(TakeSnapshot())
+    assert cluster.hosts[3].replica.versions.active == ClusterVersion()
+    cluster.cut = set()
+    cluster.pass_time(1000)
+    assert cluster.hosts[3].replica.core.snapshot is not None, "it installed the snapshot"
+    assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "kv", 1)]
+    assert cluster.restart(3).replica.versions.active == ClusterVersion(LATEST_RULES, "kv", 1)
+
+
+# -- the machine's version ---------------------------------------------------------------------------
+
+
+def upgraded(host: Host, version: int | None = None) -> Reply:
+    host.step(UpgradeMachine(77, version, 5000))
+    host.cluster.settle()
+    host.cluster.pass_time(100)
+    return next(reply for reply in reversed(host.replies) if reply.request_id == 77)
+
+
+def test_a_machine_is_upgraded_across_a_rolling_restart() -> None:
+    """The procedure of docs/upgrades.md: new code on one node after the other, then one entry."""
+    cluster = Cluster(3)
+    tell(cluster, SUPPORT)
+    leader = cluster.elect(1)
+    leader.request(1, add("n"))
+    cluster.settle()
+    cluster.machine = Second
+    newer = replace(SUPPORT, machine_max=2)
+    for node_id in (3, 2, 1):
+        if node_id == 1:
+            leader = cluster.elect(2)
+        cluster.restart(node_id)
+        for other in cluster.hosts.values():
+            other.step(PeerSupports(node_id, newer))
+            cluster.hosts[node_id].step(PeerSupports(other.node_id, newer))
+        leader.request(1, add("n"))
+        cluster.settle()
+        cluster.pass_time(100)
+    assert {value(host, "n") for host in cluster.hosts.values()} == {4}, "version 1 goes on"
+    reply = upgraded(leader)
+    assert reply.error is None
+    assert ClusterVersion.from_json(reply.result or "") == ClusterVersion(LATEST_RULES, "kv", 2)
+    leader.request(2, add("n"))
+    cluster.settle()
+    cluster.pass_time(100)
+    assert {value(host, "n") for host in cluster.hosts.values()} == {6}
+    for node_id in (1, 3):  # node 2 leads and tells them how far they may apply
+        host = cluster.restart(node_id)
+        cluster.pass_time(100)
+        assert value(host, "n") == 6, "older entries keep their meaning"
+
+
+def test_an_upgrade_that_a_member_does_not_support_is_refused_and_names_it() -> None:
+    cluster = Cluster(3, machine=Second)
+    tell(cluster, replace(SUPPORT, machine_max=2))
+    leader = cluster.elect(1)
+    tell(cluster, SUPPORT, 3)
+    error = upgraded(leader).error
+    assert isinstance(error, ChangeRefused)
+    assert error.name == "unsupported"
+    assert "node 3 cannot follow: this program supports version 1 of state machine 'kv'" in str(
+        error
+    )
+    assert leader.replica.versions.active.machine_version == 1
+
+
+@pytest.mark.parametrize(
+    ("prepare", "version", "name"),
+    [
+        (lambda cluster: None, None, "not_ready"),
+        (lambda cluster: tell(cluster, SUPPORT), 3, "unsupported"),
+        (lambda cluster: tell(cluster, SUPPORT, 1, 3), 2, "not_ready"),
+    ],
+    ids=["rules 1", "too new", "one has said nothing"],
+)
+def test_an_upgrade_that_cannot_be_is_refused(
+    prepare: Callable[[Cluster], None], version: int | None, name: str
+) -> None:
+    cluster = Cluster(3, machine=Second)
+    leader = cluster.elect(1)
+    prepare(cluster)
+    error = upgraded(leader, version).error
+    assert isinstance(error, ChangeRefused)
+    assert error.name == name
+
+
+def test_an_upgrade_is_the_leaders_business_and_never_goes_back() -> None:
+    cluster = Cluster(3, machine=Second)
+    leader = cluster.elect(1)
+    tell(cluster, replace(SUPPORT, machine_max=2))
+    assert upgraded(leader, 2).error is None
+    assert upgraded(leader, 2).error is None, "it is active already"
+    back = upgraded(leader, 1).error
+    assert isinstance(back, ChangeRefused)
+    assert back.name == "going_back"
+    assert isinstance(upgraded(cluster.hosts[2], 2).error, NotLeader)
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_a_new_node_without_the_old_version_needs_a_snapshot(compacted: bool) -> None:
+    """The last step of docs/upgrades.md: the leader's log must begin after the upgrade."""
+    cluster = Cluster(3, machine=Second)
+    leader = cluster.elect(1)
+    tell(cluster, replace(SUPPORT, machine_max=2))
+    leader.request(1, add("n"))
+    cluster.settle()
+    assert upgraded(leader).error is None
+    leader.step(TakeSnapshot(0 if compacted else 1000))
+    cluster.machine = Newer
+    joins = cluster.join(4)
+    leader.step(AddLearner(100, 4, "10.0.0.4:80", 5000))
+    if compacted:
+        cluster.pass_time(1000)
+        assert joins.replica.versions.active.machine_version == 2
+        assert value(joins, "n") == value(leader, "n")
+    else:
+        with pytest.raises(IncompatibleVersion, match="supports versions 2 to 3"):
+            cluster.pass_time(1000)
+
+
+# -- a program that does not fit ---------------------------------------------------------------------
+
+
+class Other(KeyValueMachine):
+    name = "other"
+
+
+class Newer(KeyValueMachine):
+    versions = (2, 3)
+
+
+def stored(*, snapshot: bool) -> DurableState:
+    """What a node of a cluster that runs version 1 of machine kv has on its disk."""
+    membership = Membership(voters=(1,), addresses=((1, "a:1"),), cluster_id="red")
+    version = ClusterVersion(2, "kv", 1)
+    if snapshot:
+        meta = SnapshotMeta(2, 1, 0, membership, 0, version)
+        return DurableState(
+            HardState(1), Snapshot(meta, "[]\n" + "".join(KeyValueMachine().snapshot()))
+        )
+    entries = [
+        Entry(1, 1, "membership", membership.to_json(), 0),
+        Entry(2, 1, "version", version.to_json(), 0),
+    ]
+    return DurableState(HardState(1, None, 2), None, entries)
+
+
+@pytest.mark.parametrize("snapshot", [False, True])
+@pytest.mark.parametrize(
+    ("machine", "rules", "text"),
+    [
+        (Other, 2, "state machine is 'kv', this program runs 'other'"),
+        (
+            Newer,
+            2,
+            "this program supports versions 2 to 3 of state machine 'kv', and not version 1",
+        ),
+        (KeyValueMachine, 1, "apply rules are version 2, this program supports version 1"),
+    ],
+)
+def test_a_program_that_does_not_fit_refuses_to_start(
+    machine: type[KeyValueMachine], rules: int, text: str, *, snapshot: bool
+) -> None:
+    with pytest.raises(IncompatibleVersion, match=text):
+        alone(machine(), rules, stored(snapshot=snapshot))
+    alone(KeyValueMachine(), 2, stored(snapshot=snapshot))
+
+
+def test_a_log_of_0_1_0_counts_as_version_1_of_whatever_machine() -> None:
+    durable = stored(snapshot=False)
+    del durable.entries[1:]
+    alone(Other(), 2, durable)
+    with pytest.raises(IncompatibleVersion):
+        alone(Newer(), 2, stored(snapshot=False))
+
+
+def test_a_machine_must_declare_a_name_and_versions_and_the_right_apply() -> None:
+    class Nameless(KeyValueMachine):
+        name = "machines/mine.py"
+
+    class Backwards(KeyValueMachine):
+        versions = (3, 2)
+
+    class Boolean(KeyValueMachine):
+        versions = (True, True)
+
+    class HalfBoolean(KeyValueMachine):
+        versions = (1, True)
+
+    class Old(KeyValueMachine):
+        def apply(self, command: str, index: int, time_us: int) -> str:  # type: ignore[override]  # as 0.1.0 had it
+            return ""
+
+    cases: list[tuple[KeyValueMachine, str]] = [
+        (Nameless(), "declares the name 'machines/mine.py'"),
+        (Backwards(), "declares the versions"),
+        (Boolean(), r"declares the versions \(True, True\)"),
+        (HalfBoolean(), "declares the versions"),
+        (Old(), r"apply must take \(command, context\)"),
+    ]
+    for machine, text in cases:
+        with pytest.raises(ConfigError, match=text):
+            support_of(machine)
+
+
+def test_a_program_that_skips_a_version_of_the_log_refuses_to_start() -> None:
+    """Where applying begins and ends it could follow: not between."""
+    durable = stored(snapshot=False)
+    second = Entry(3, 1, "version", ClusterVersion(2, "kv", 2).to_json(), 0)
+    durable.entries.append(second)
+    for commit in (0, 2, 3):
+        durable.hard_state.commit = commit
+        with pytest.raises(IncompatibleVersion, match="and not version 1"):
+            alone(Newer(), 2, durable)
+    alone(Second(), 2, durable)
+
+
+def test_an_entry_that_takes_no_effect_keeps_no_program_out() -> None:
+    """Two leaders may have appended one step: the second time it is behind a newer one."""
+    durable = stored(snapshot=True)
+    assert durable.snapshot is not None
+    meta = replace(durable.snapshot.meta, version=ClusterVersion(2, "kv", 2))
+    durable.snapshot = replace(durable.snapshot, meta=meta)
+    durable.entries.append(Entry(3, 1, "version", ClusterVersion(2, "kv", 1).to_json(), 0))
+    alone(Newer(), 2, durable)
+
+
+def test_under_rules_1_a_program_without_version_1_refuses_to_start() -> None:
+    """These rules know no other: the machine would be asked for a version that it does not declare."""
+    durable = stored(snapshot=False)
+    durable.entries[1:] = [Entry(2, 1, "command", add("k"), 0)]
+    with pytest.raises(IncompatibleVersion, match="does not support it"):
+        alone(Newer(), 2, durable)
+    alone(Newer(), 2, DurableState())
+
+
+def test_a_raise_that_is_taken_out_of_the_log_counts_no_more() -> None:
+    """Else this node would go on with messages that 0.1.0 refuses, and a restart would change what it does."""
+    membership = Membership(voters=(1, 2, 3))
+    first = Entry(1, 1, "membership", membership.to_json(), 0)
+    durable = DurableState(HardState(1, None, 1), None, [first])
+    core = RaftCore(RaftConfig(1), durable, rng=random.Random(1), now=0)
+    raising = Entry(2, 2, "version", ClusterVersion(2, "kv", 1).to_json(), 5)
+    core.step(MessageReceived(2, AppendEntries(2, 2, 1, 1, 1, [raising])), 1_000_000)
+    assert (core.rules, core.newest_version.machine) == (2, "kv")
+    other = Entry(2, 3, "noop", "", 6)
+    effects = core.step(MessageReceived(3, AppendEntries(3, 3, 1, 1, 1, [other])), 2_000_000)
+    (answer,) = [effect.message for effect in effects if isinstance(effect, Send)]
+    assert isinstance(answer, AppendEntriesResponse)
+    assert (core.rules, answer.sent_us, answer.wall_us) == (1, 0, 0)
+    assert core.newest_version == ClusterVersion()
+
+
+def test_an_upgrade_waits_until_the_leader_has_applied_what_is_committed() -> None:
+    """A raise may be among it: the version that is active by then is not known yet."""
+    cluster = Cluster(3, machine=Second, rules=2)
+    raising = Entry(6000, 1, "version", ClusterVersion(2, "kv", 2).to_json(), 6000, 6000)
+    commands = [Entry(index, 1, "command", add("k"), index, index) for index in range(3, 6000)]
+    for node_id, host in cluster.hosts.items():
+        host.durable.entries.extend([*commands, raising])
+        host.durable.hard_state.commit = 2
+        cluster.restart(node_id)
+    cluster.now += 1_000_000
+    leader = cluster.hosts[1]
+    leader.step(Campaign())
+    while not leader.replica.core.has_committed_in_term:
+        source, send = cluster.mail.popleft()
+        cluster.hosts[send.to].step(PeerMessageReceived(source, send.message))
+    assert leader.replica.catching_up
+    early = upgraded(leader, 1).error
+    assert isinstance(early, ChangeRefused)
+    assert early.name == "not_ready"
+    cluster.settle()
+    for _ in range(20):
+        leader.step(Tick())
+    late = upgraded(leader, 1).error
+    assert isinstance(late, ChangeRefused)
+    assert late.name == "going_back"

@@ -1,0 +1,367 @@
+"""What a replica answers between winning an election and its first commit in that term; docs/raft.md has the table.
+
+It leads, and does not know what is committed: its log may end in entries that were acknowledged, and in entries
+that nobody was told of.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from qcore.core.config import RaftConfig
+from qcore.core.events import Campaign, Tick
+from qcore.core.messages import AppendEntries
+from qcore.core.version import ClusterVersion, VersionSupport
+from qcore.errors import ChangeRefused, NotLeader, TooStale, TransferUnknown
+from qcore.node.status import Around, LeaderMemory, metrics_object, unready_reason
+from qcore.replica.events import (
+    AddLearner,
+    ChangeMembers,
+    ClientRequest,
+    CopyState,
+    PeerMessageReceived,
+    ReplicaEvent,
+    TransferLeader,
+    UpgradeMachine,
+)
+from qcore.replica.leadership import Leadership
+from qcore.replica.messages import Forward, ReadIndex, RequestKind
+from qcore.replica.sessions.session_table import open_request
+from qcore.storage.log_size import Footprint
+from tests.replica.support.cluster import Cluster, Host
+
+GET = json.dumps({"op": "get", "key": "x"})
+SET = json.dumps({"op": "set", "key": "x", "value": "later"})
+ADDRESS = "10.0.0.{}:80"
+AROUND = Around(
+    cluster_id="test",
+    stopping=False,
+    failure=None,
+    refusals={},
+    removed=None,
+    address="10.0.0.1:80",
+    disk_full=False,
+    stored=Footprint(1, 0, 0, 0),
+    snapshot_stored_at=0.0,
+    longest_stall_s=0.0,
+    queues={},
+    connections={},
+    started_at=0.0,
+    version=ClusterVersion(2, "kv", 1),
+    support=VersionSupport(1, 2, "kv", 1, 1),
+    digests={},
+    comparison=None,
+)
+
+
+class Young:
+    """Node 1 acknowledged `x` = "new" and died; node 2 was elected, and its first entry waits on the links."""
+
+    def __init__(self, *, learner: bool = False) -> None:
+        self.cluster = Cluster(raft=RaftConfig(1, lease_reads=True), rules=2)
+        old = self.cluster.elect(1)
+        if learner:
+            self.cluster.join(4)
+            old.step(AddLearner(900, 4, ADDRESS.format(4), 5000))
+            self.cluster.pass_time(200)
+        self.put(old, "old")
+        self.cluster.pass_time(100)
+        self.put(old, "new")
+        self.late: list[tuple[int, PeerMessageReceived]] = []
+        self.cluster.cut = {1}
+        self.win()
+
+    def put(self, host: Host, value: str) -> None:
+        host.request(1, json.dumps({"op": "set", "key": "x", "value": value}))
+        self.cluster.settle()
+        assert host.replies[-1].error is None
+
+    def win(self) -> None:
+        self.cluster.now += 1_000_000
+        self.leader.step(Campaign())
+        self.deliver()
+        self.cluster.now += 50_000
+        self.leader.step(Tick())
+        self.deliver()
+        core = self.leader.replica.core
+        assert core.role == "leader"
+        assert core.commit < core.last_log_index - 1, (
+            "an acknowledged entry is behind its commit index"
+        )
+
+    @property
+    def leader(self) -> Host:
+        return self.cluster.hosts[2]
+
+    def deliver(self) -> None:
+        """All but entries of the new leader arrives."""
+        while self.cluster.mail:
+            from_id, send = self.cluster.mail.popleft()
+            if from_id == 1 or send.to == 1:
+                continue
+            mail = PeerMessageReceived(from_id, send.message)
+            if isinstance(send.message, AppendEntries) and send.message.entries:
+                self.late.append((send.to, mail))
+            else:
+                self.cluster.hosts[send.to].step(mail)
+
+    def ask(self, event: ReplicaEvent, node_id: int = 2) -> object:
+        """The outcome of a request (its id is 50) while the entry waits: a result, an error, or None."""
+        host = self.cluster.hosts[node_id]
+        host.step(event)
+        self.deliver()
+        for _ in range(4):
+            self.cluster.now += 50_000
+            self.leader.step(Tick())
+            self.deliver()
+        return self.outcome(node_id)
+
+    def outcome(self, node_id: int = 2) -> object:
+        replies = [r for r in self.cluster.hosts[node_id].replies if r.request_id == 50]
+        if not replies:
+            return None
+        (reply,) = replies
+        return reply.error or reply.result
+
+    def commit(self) -> None:
+        """The entry arrives."""
+        for to, mail in self.late:
+            self.cluster.hosts[to].step(mail)
+        self.cluster.pass_time(200)
+        assert self.leader.replica.core.has_committed_in_term
+
+
+def value_of(outcome: object) -> object:
+    assert isinstance(outcome, str), outcome
+    return json.loads(outcome)["value"]
+
+
+def refused_as(outcome: object) -> str:
+    assert isinstance(outcome, ChangeRefused), outcome
+    return outcome.name
+
+
+# -- what it tells about itself --------------------------------------------------------------------
+
+
+def test_metrics_say_that_it_leads_and_is_not_ready() -> None:
+    young = Young()
+
+    def metrics(host: Host) -> tuple[object, object]:
+        core = host.replica.core
+        page = metrics_object(core, core.status(), LeaderMemory(), AROUND, "", young.cluster.now)
+        assert isinstance(page["qcore"], dict)
+        return page["state"], page["qcore"]["leader_ready"]
+
+    assert metrics(young.leader) == ("Leader", False)
+    assert metrics(young.cluster.hosts[3]) == ("Follower", None)
+    young.commit()
+    assert metrics(young.leader) == ("Leader", True)
+    assert metrics(young.cluster.hosts[3]) == ("Follower", None)
+
+
+def test_readyz_says_what_it_waits_for() -> None:
+    young = Young()
+
+    def reason() -> str | None:
+        core = young.leader.replica.core
+        return unready_reason(core.status(), core.has_committed_in_term, AROUND)
+
+    assert reason() == "elected, and the first entry of the term is not committed yet"
+    young.commit()
+    assert reason() is None
+
+
+def test_status_shows_no_entry_as_committed_that_is_not() -> None:
+    young = Young()
+    status = young.leader.replica.status().core
+    assert young.leader.replica.applied_index == status.commit
+    assert status.commit < status.last_log_index
+    index, _ = young.leader.replica.core.committed_membership
+    assert index <= status.commit
+
+
+# -- members ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("node_id", "then"),
+    [(3, "is_voter"), (4, "Success"), (5, None)],
+    ids=["a voter", "a learner already", "a stranger"],
+)
+def test_adding_a_learner_is_refused_whoever_it_is(node_id: int, then: str | None) -> None:
+    young = Young(learner=True)
+    young.cluster.join(5)
+    event = AddLearner(50, node_id, ADDRESS.format(node_id), 5000)
+    assert refused_as(young.ask(event)) == "not_ready"
+    young.commit()
+    young.leader.replies.clear()
+    young.leader.step(event)
+    young.cluster.pass_time(200)
+    outcome = young.outcome()
+    assert (outcome if then == "Success" else "Success") == "Success"
+    if then == "is_voter":
+        assert refused_as(outcome) == "is_voter"
+
+
+def test_a_voter_that_is_not_committed_is_no_voter_yet() -> None:
+    """Also later in a term: the configuration may be taken back."""
+    cluster = Cluster(rules=2)
+    leader = cluster.elect(1)
+    cluster.join(4)
+    leader.step(AddLearner(1, 4, ADDRESS.format(4), 5000))
+    cluster.pass_time(200)
+    cluster.cut = {2, 3, 4}
+    leader.step(ChangeMembers(2, (1, 2, 3, 4), (), (), 5000))
+    assert leader.replica.core.membership.is_voter(4)
+    leader.step(AddLearner(3, 4, ADDRESS.format(4), 5000))
+    assert refused_as(leader.replies[-1].error) == "pending"
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_change_is_refused_before_its_voters_are_looked_at(silent: bool) -> None:
+    young = Young()
+    if silent:
+        young.cluster.now += 400_000  # nobody has answered for long
+    event = ChangeMembers(50, (1, 2), (), (), 5000)
+    young.leader.step(event)
+    assert refused_as(young.outcome()) == "not_ready"
+
+
+def test_an_upgrade_of_the_machine_is_refused() -> None:
+    assert refused_as(Young().ask(UpgradeMachine(50, 2, 5000))) == "not_ready"
+
+
+# -- transfers -------------------------------------------------------------------------------------
+
+
+def test_a_transfer_to_itself_succeeds_once_it_is_proved_that_it_leads() -> None:
+    young = Young()
+    assert young.ask(TransferLeader(50, 2, 5000)) is None
+    young.commit()
+    assert young.outcome() == Leadership(2, young.leader.replica.core.term).to_json()
+
+
+@pytest.mark.parametrize("deposed", [True, False])
+def test_a_transfer_to_itself_fails_at_a_leader_that_is_cut_off(deposed: bool) -> None:
+    """Also long after its first commit: it cannot know that nobody else leads."""
+    cluster = Cluster(rules=2)
+    old = cluster.elect(1)
+    cluster.pass_time(100)
+    cluster.cut = {1}
+    old.step(TransferLeader(50, 1, 100))
+    assert not old.replies
+    if deposed:
+        cluster.elect(2)
+        cluster.cut = set()
+        cluster.pass_time(50)
+    else:
+        cluster.now += 100_000
+        old.step(Tick())
+    error = old.replies[-1].error
+    assert isinstance(error, NotLeader if deposed else TransferUnknown)
+
+
+def test_proofs_are_bounded_like_every_other_request_about_the_cluster() -> None:
+    young = Young()
+    for number in range(100, 164):
+        young.leader.step(TransferLeader(number, 2, 5000))
+    assert not young.leader.replies
+    young.leader.step(TransferLeader(50, 2, 5000))
+    assert getattr(young.outcome(), "code", "") == "Overloaded"
+
+
+def test_who_is_no_voter_is_not_said_either() -> None:
+    assert refused_as(Young(learner=True).ask(TransferLeader(50, 4, 5000))) == "not_ready"
+
+
+def test_a_transfer_to_another_voter_begins() -> None:
+    """It gives away what it has: nothing needs to be known for that. It succeeds once the other leads."""
+    young = Young()
+    young.leader.step(TransferLeader(50, 3, 5000))
+    assert young.leader.replica.core.transferring
+    assert young.outcome() is None
+    for to, mail in young.late:
+        young.cluster.hosts[to].step(mail)
+    young.cluster.settle()
+    new = young.cluster.leader()
+    assert new.node_id == 3
+    assert young.outcome() == Leadership(3, new.replica.core.term).to_json()
+
+
+# -- copies of the state ---------------------------------------------------------------------------
+
+
+def test_a_linearizable_copy_waits() -> None:
+    young = Young()
+    assert young.ask(CopyState(50, 5000, 5000, False)) is None
+    young.commit()
+    for _ in range(10):
+        young.cluster.now += 1000
+        young.leader.step(Tick())
+    assert young.outcome() == ""
+    reply = next(reply for reply in young.leader.replies if reply.request_id == 50)
+    assert reply.index >= young.leader.replica.core.commit - 1, "with the acknowledged write"
+
+
+def test_a_stale_copy_is_what_it_has_applied() -> None:
+    young = Young()
+    assert young.ask(CopyState(50, 5000, 5000, True)) == ""
+    snapshot = young.leader.replica.core.snapshot
+    assert snapshot is not None
+    assert snapshot.meta.last_included_index == young.leader.replica.core.commit
+    assert '"old"' in snapshot.data
+
+
+# -- reads and writes ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["read", "lease_read", "follower_read"])
+@pytest.mark.parametrize("node_id", [2, 3], ids=["leader", "follower"])
+def test_a_linearizable_read_waits_wherever_it_is_asked(kind: RequestKind, node_id: int) -> None:
+    young = Young()
+    assert young.ask(ClientRequest(50, kind, GET, 5000), node_id) is None
+    young.commit()
+    assert value_of(young.outcome(node_id)) == "new"
+
+
+def test_a_stale_read_goes_by_what_it_knew_as_a_follower() -> None:
+    young = Young()
+    assert isinstance(young.ask(ClientRequest(50, "stale_read", GET, 5000, 1000)), TooStale)
+    young.leader.replies.clear()
+    age_ms = 10_000  # the write is younger than that
+    assert value_of(young.ask(ClientRequest(50, "stale_read", GET, 5000, age_ms))) == "old"
+    young.commit()
+    young.leader.replies.clear()
+    young.leader.step(ClientRequest(50, "stale_read", GET, 5000, 50))
+    assert value_of(young.outcome()) == "new"
+
+
+@pytest.mark.parametrize("node_id", [2, 3], ids=["leader", "follower"])
+@pytest.mark.parametrize(
+    ("kind", "payload", "fits"),
+    [
+        ("write", SET, lambda result: value_of(result) == "later"),
+        ("session", open_request(60_000), lambda result: int(str(result)) > 0),
+    ],
+    ids=["write", "session"],
+)
+def test_a_write_is_taken_and_answered_once_it_is_committed(
+    kind: RequestKind, payload: str, fits: Callable[[object], bool], node_id: int
+) -> None:
+    young = Young()
+    assert young.ask(ClientRequest(50, kind, payload, 5000), node_id) is None
+    young.commit()
+    assert fits(young.outcome(node_id))
+
+
+def test_what_peers_ask_gets_no_answer_either() -> None:
+    """A follower's `ReadIndex` and `Forward`, as they come over the wire."""
+    young = Young()
+    young.leader.step(PeerMessageReceived(3, ReadIndex(7, 5000)))
+    young.leader.step(PeerMessageReceived(3, Forward(8, "read", GET, 5000)))
+    sent = [send.message for _, send in young.cluster.mail]
+    assert all(isinstance(message, AppendEntries) for message in sent), sent

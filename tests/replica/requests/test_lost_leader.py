@@ -1,0 +1,159 @@
+"""Requests whose leader is lost: what may be repeated goes to the next leader, and nothing waits in vain for long."""
+
+from __future__ import annotations
+
+import json
+
+from qcore.core.events import Tick
+from qcore.errors import NotLeader, OutcomeUnknown, ProposalDropped, QcoreError
+from qcore.replica.events import PeerMessageReceived
+from qcore.replica.messages import Forward, ForwardResponse
+from qcore.replica.sessions.session_table import open_request, run_request
+from tests.replica.support.cluster import Cluster, Host
+
+PUT = json.dumps({"op": "set", "key": "x", "value": 1})
+GET = json.dumps({"op": "get", "key": "x"})
+ONCE, TWICE = '{"ok":true,"value":1}', '{"ok":true,"value":2}'
+ADD = json.dumps({"op": "add", "key": "n", "amount": 1})
+
+#: More than any of these requests needs here.
+PATIENT_MS = 60_000
+
+
+def outcome(host: Host, request_id: int) -> str | QcoreError | None:
+    """The result or the error of a request, or None if it has no outcome; there is never a second one."""
+    replies = [reply for reply in host.replies if reply.request_id == request_id]
+    assert len(replies) <= 1
+    if not replies:
+        return None
+    return replies[0].error or replies[0].result
+
+
+def abandoned() -> tuple[Cluster, Host]:
+    """A follower that has passed requests on to a leader which is silent from then on."""
+    cluster = Cluster()
+    cluster.elect(1)
+    follower = cluster.hosts[3]
+    follower.request(1, open_request(60_000), "session", PATIENT_MS)
+    cluster.settle()
+    session = int(str(outcome(follower, 1)))
+    cluster.cut = {1}
+    follower.request(2, GET, "read", PATIENT_MS)
+    follower.request(3, GET, "follower_read", PATIENT_MS)
+    follower.request(4, run_request(session, 1, 0, ADD), "session", PATIENT_MS)
+    follower.request(5, PUT, "write", PATIENT_MS)
+    cluster.settle()
+    assert all(outcome(follower, number) is None for number in (2, 3, 4, 5))
+    return cluster, follower
+
+
+def test_what_may_be_repeated_goes_to_the_next_leader() -> None:
+    cluster, follower = abandoned()
+    cluster.elect(2)
+    cluster.settle()
+    for number in (2, 3, 4):
+        assert isinstance(outcome(follower, number), str), number
+    assert outcome(follower, 5) is None, "the old leader may still answer"
+
+
+def test_a_write_waits_for_the_old_leader_for_an_election_timeout() -> None:
+    cluster, follower = abandoned()
+    cluster.elect(2)
+    longest_us = follower.replica.config.raft.election_timeout_max_ms * 1000
+    assert follower.replica.next_deadline() <= cluster.now + longest_us
+    cluster.now += longest_us
+    follower.step()
+    assert isinstance(outcome(follower, 5), OutcomeUnknown)
+    cluster.cut = set()
+    cluster.pass_time(200)  # what comes late changes nothing
+    assert isinstance(outcome(follower, 5), OutcomeUnknown)
+
+
+def test_the_old_leader_may_still_answer_in_that_time() -> None:
+    cluster, follower = abandoned()
+    mail: list[Forward] = []
+    follower.request(6, PUT, "write", PATIENT_MS)
+    for _, send in cluster.mail:
+        if isinstance(send.message, Forward):
+            mail.append(send.message)
+    (forward,) = mail
+    cluster.elect(2)
+    follower.step(PeerMessageReceived(1, ForwardResponse(forward.forward_id, "null", 9)))
+    assert outcome(follower, 6) == "null"
+
+
+def test_a_repeated_session_command_counts_once() -> None:
+    """The old leader had it in its log, and the new one has it from there."""
+    cluster = Cluster()
+    cluster.elect(1)
+    follower = cluster.hosts[3]
+    follower.request(1, open_request(60_000), "session", PATIENT_MS)
+    cluster.settle()
+    session = int(str(outcome(follower, 1)))
+    follower.request(2, run_request(session, 1, 0, ADD), "session", PATIENT_MS)
+    while cluster.mail:  # everything gets through but the answer to the forward
+        from_id, send = cluster.mail.popleft()
+        if not isinstance(send.message, ForwardResponse):
+            cluster.hosts[send.to].step(PeerMessageReceived(from_id, send.message))
+    cluster.cut = {1}
+    cluster.elect(2)
+    cluster.settle()
+    assert outcome(follower, 2) == ONCE
+    follower.request(3, run_request(session, 2, 1, ADD), "session", PATIENT_MS)
+    cluster.settle()
+    assert outcome(follower, 3) == TWICE
+
+
+def test_a_follower_that_itself_takes_over_serves_them() -> None:
+    cluster, follower = abandoned()
+    cluster.elect(3)
+    cluster.settle()
+    for number in (2, 3, 4):
+        assert isinstance(outcome(follower, number), str), number
+
+
+def test_a_node_that_is_cut_off_gives_up_within_an_election_timeout() -> None:
+    cluster, follower = abandoned()
+    cluster.cut = {1, 2, 3}
+    cluster.now += 1_000_000
+    follower.step(Tick())
+    assert follower.replica.core.leader_id is None
+    assert all(outcome(follower, number) is None for number in (2, 3, 4, 5))
+    longest_us = follower.replica.config.raft.election_timeout_max_ms * 1000
+    assert follower.replica.next_deadline() <= cluster.now + longest_us
+    cluster.now += longest_us
+    follower.step()
+    for number in (2, 3):
+        assert isinstance(outcome(follower, number), NotLeader), "its client may ask elsewhere"
+    for number in (4, 5):
+        assert isinstance(outcome(follower, number), OutcomeUnknown)
+
+
+def test_a_leader_that_is_cut_off_gives_up_what_it_appended() -> None:
+    cluster = Cluster()
+    leader = cluster.elect(1)
+    cluster.cut = {1}
+    leader.request(1, PUT, "write", PATIENT_MS)
+    longest_us = leader.replica.config.raft.election_timeout_max_ms * 1000
+    cluster.now += 2 * longest_us
+    leader.step(Tick())
+    assert leader.replica.core.leader_id is None
+    assert outcome(leader, 1) is None, "another leader may be about to win"
+    cluster.now += longest_us
+    leader.step()
+    assert isinstance(outcome(leader, 1), OutcomeUnknown)
+
+
+def test_one_that_hears_of_the_next_leader_in_time_waits_for_the_outcome() -> None:
+    cluster = Cluster()
+    leader = cluster.elect(1)
+    cluster.cut = {1}
+    leader.request(1, PUT, "write", PATIENT_MS)
+    longest_us = leader.replica.config.raft.election_timeout_max_ms * 1000
+    cluster.now += 2 * longest_us
+    leader.step(Tick())
+    cluster.elect(2)
+    assert outcome(leader, 1) is None
+    cluster.cut = set()
+    cluster.pass_time(200)
+    assert isinstance(outcome(leader, 1), ProposalDropped), "overwritten, which is certain"

@@ -1,0 +1,632 @@
+"""Membership changes through replicas: learners, joint phases, removal of the leader, refusals."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from qcore.core.events import Tick
+from qcore.core.messages import AppendEntriesResponse, TimeoutNow, TimeoutNowResponse
+from qcore.errors import (
+    ChangeRefused,
+    NotCaughtUp,
+    NotLeader,
+    OutcomeUnknown,
+    TransferFailed,
+    TransferUnknown,
+)
+from qcore.replica.events import (
+    AddLearner,
+    ChangeMembers,
+    PeerMessageReceived,
+    Reply,
+    TakeSnapshot,
+    TransferLeader,
+)
+from qcore.replica.leadership import Leadership
+from tests.replica.support.cluster import Cluster, Host
+
+
+def put(key: str, value: int) -> str:
+    return json.dumps({"op": "set", "key": key, "value": value})
+
+
+def last_reply(host: Host) -> Reply:
+    return host.replies[-1]
+
+
+def role_of(cluster: Cluster, node_id: int) -> str:
+    return cluster.hosts[node_id].replica.core.role
+
+
+def is_joint(host: Host) -> bool:
+    return host.replica.core.membership.is_joint
+
+
+def change(
+    host: Host, voters: list[int], learners: list[int] | None = None, expected: int | None = None
+) -> None:
+    host.step(
+        ChangeMembers(
+            len(host.replies) + 1000, tuple(voters), tuple(learners or ()), (), 5000, expected
+        )
+    )
+
+
+def grown() -> Cluster:
+    """Three voters that hold some entries, and two pristine nodes."""
+    cluster = Cluster()
+    leader = cluster.elect(1)
+    for i in range(5):
+        leader.request(i, put(f"k{i}", i))
+        cluster.settle()
+    cluster.join(4)
+    cluster.join(5)
+    return cluster
+
+
+def test_a_learner_is_added_and_answered_once_it_has_caught_up() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    leader.step(AddLearner(100, 4, "10.0.0.4:80", 5000))
+    assert last_reply(leader).request_id != 100
+    cluster.pass_time(200)
+    assert (last_reply(leader).request_id, last_reply(leader).result) == (100, "Success")
+    learner = cluster.hosts[4].replica
+    assert learner.core.role == "learner"
+    assert learner.machine.state_hash() == leader.replica.machine.state_hash()
+    assert leader.replica.core.membership.voters == (1, 2, 3)
+
+
+def away(timeout_ms: int = 1000) -> tuple[Cluster, Host]:
+    """Node 4 is added, and never answers; the request's time is up."""
+    cluster = grown()
+    leader = cluster.leader()
+    cluster.cut = {4}
+    leader.replica.fault_of = lambda peer: f"nobody listens at node {peer}"
+    leader.step(AddLearner(100, 4, "10.0.0.4:80", timeout_ms))
+    assert leader.replica.core.membership.learners == (4,)
+    cluster.pass_time(timeout_ms - 50)
+    return cluster, leader
+
+
+def failure_of(host: Host, request_id: int) -> str:
+    (error,) = [reply.error for reply in host.replies if reply.request_id == request_id]
+    assert isinstance(error, NotCaughtUp)
+    return str(error)
+
+
+def test_a_learner_that_never_answered_is_removed_again_and_the_error_says_why() -> None:
+    cluster, leader = away()
+    cluster.pass_time(100)
+    text = failure_of(leader, 100)
+    assert "nobody listens at node 4" in text
+    assert text.endswith("it was removed again")
+    assert not leader.replica.core.membership.learners
+    assert leader.replica.core.membership_index <= leader.replica.core.commit
+
+
+def test_a_removal_that_is_not_known_to_be_committed_is_not_said_to_have_happened() -> None:
+    cluster, leader = away()
+    cluster.cut = {2, 3, 4}
+    leader.step()
+    cluster.pass_time(50)
+    assert not [reply for reply in leader.replies if reply.request_id == 100], "it waits"
+    cluster.pass_time(600)
+    assert "not known to be committed" in failure_of(leader, 100)
+
+
+def test_a_leader_that_is_deposed_does_not_say_that_the_learner_is_gone() -> None:
+    cluster, leader = away()
+    cluster.cut = {1, 4}
+    cluster.pass_time(100)
+    cluster.elect(2)
+    cluster.cut = {4}
+    cluster.pass_time(200)
+    assert "not known to be committed" in failure_of(leader, 100)
+    assert cluster.leader().replica.core.membership.learners == (4,)
+
+
+def test_a_learner_that_answered_once_stays_and_the_error_says_how_far_behind_it_is() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    leader.step(AddLearner(100, 4, "10.0.0.4:80", 5000))
+    cluster.pass_time(200)
+    cluster.cut = {4}
+    leader.request(7, put("x", 7))
+    cluster.settle()
+    leader.step(AddLearner(101, 4, "10.0.0.4:80", 1000))
+    cluster.pass_time(1200)
+    text = failure_of(leader, 101)
+    assert f"it has 8 of {leader.replica.core.last_log_index} entries" in text
+    assert leader.replica.core.membership.learners == (4,)
+
+
+def test_a_learner_that_was_a_member_before_the_request_is_not_removed() -> None:
+    """It may hold the log, and be down for a moment: this leader has not heard it, another one may have."""
+    cluster = grown()
+    cluster.leader().step(AddLearner(100, 4, "10.0.0.4:80", 5000))
+    cluster.pass_time(200)
+    cluster.cut = {4}
+    new = cluster.elect(2)
+    new.step(AddLearner(101, 4, "10.0.0.4:80", 1000))
+    cluster.pass_time(1200)
+    text = failure_of(new, 101)
+    assert "never answered" in text
+    assert "it stays a learner" in text
+    assert new.replica.core.membership.learners == (4,)
+
+
+def test_the_last_of_several_requests_for_one_learner_removes_it() -> None:
+    cluster, leader = away()
+    leader.step(AddLearner(101, 4, "10.0.0.4:80", 1000))
+    cluster.pass_time(200)
+    assert failure_of(leader, 100).endswith(
+        "another request still waits for it: it is removed again if it has not answered by then"
+    )
+    assert leader.replica.core.membership.learners == (4,)
+    cluster.pass_time(1200)
+    assert failure_of(leader, 101).endswith("it was removed again")
+    assert not leader.replica.core.membership.learners
+
+
+def test_a_request_for_a_learner_that_another_one_added_leaves_it_to_that_one_to_remove_it() -> (
+    None
+):
+    cluster, leader = away(2000)
+    leader.step(AddLearner(101, 4, "10.0.0.4:80", 20))
+    cluster.pass_time(40)
+    assert "it is removed again if" in failure_of(leader, 101)
+    cluster.pass_time(200)
+    assert failure_of(leader, 100).endswith("it was removed again")
+
+
+def test_a_learner_that_was_made_a_voter_meanwhile_is_not_said_to_be_removed() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    cluster.cut = {4}
+    leader.step(AddLearner(100, 4, "10.0.0.4:80", 300))
+    cluster.pass_time(20)
+    change(leader, [1, 2, 3, 4])
+    cluster.pass_time(500)
+    assert "made it a voter" in failure_of(leader, 100)
+    assert leader.replica.core.membership.voters == (1, 2, 3, 4)
+
+
+def moved(*addresses: str) -> tuple[Cluster, Host]:
+    """Learner 4 has caught up, and is then given these addresses, one request after the other. Nobody is there."""
+    cluster = grown()
+    leader = cluster.leader()
+    leader.step(AddLearner(100, 4, "10.0.0.4:80", 5000))
+    cluster.pass_time(200)
+    cluster.cut = {4}
+    leader.replica.fault_of = lambda peer: f"that is not node {peer}"
+    for number, address in enumerate(addresses):
+        leader.step(AddLearner(200 + number, 4, address, 1000))
+        cluster.pass_time(100)
+    assert leader.replica.core.membership.address_of(4) == addresses[-1]
+    return cluster, leader
+
+
+def test_an_address_where_the_learner_never_answered_is_changed_back_and_the_error_says_why() -> (
+    None
+):
+    cluster, leader = moved("10.0.0.9:80")
+    cluster.pass_time(1200)
+    text = failure_of(leader, 200)
+    assert "never answered at 10.0.0.9:80: that is not node 4" in text
+    assert text.endswith("changed from 10.0.0.4:80 to 10.0.0.9:80 and back again")
+    assert leader.replica.core.membership.address_of(4) == "10.0.0.4:80"
+    assert leader.replica.core.membership.learners == (4,)
+    assert leader.replica.core.membership_index <= leader.replica.core.commit
+
+
+def test_an_answer_that_the_old_address_may_have_sent_is_none_of_the_new_one() -> None:
+    cluster, leader = moved("10.0.0.9:80")
+    core = leader.replica.core
+    cluster.pass_time(900)
+    leader.step(AddLearner(300, 4, "10.0.0.7:80", 1000))
+    before = core.last_log_index - 1
+    newest = (
+        core._server.reads.round
+    )  # what the leader sent last, to the address that is the old one now
+    late = AppendEntriesResponse(core.term, True, before, before, before, core.term, newest)
+    leader.step(PeerMessageReceived(4, late))
+    assert core.match_of(4) == before, "it is taken"
+    cluster.pass_time(1200)
+    assert core.membership.address_of(4) == "10.0.0.4:80"
+
+
+def test_of_several_addresses_the_one_where_the_learner_answered_comes_back() -> None:
+    cluster, leader = moved("10.0.0.8:80", "10.0.0.9:80")
+    cluster.pass_time(1200)
+    assert "changed from 10.0.0.4:80, and is changed back if" in failure_of(leader, 200)
+    assert failure_of(leader, 201).endswith("from 10.0.0.4:80 to 10.0.0.9:80 and back again")
+    assert leader.replica.core.membership.address_of(4) == "10.0.0.4:80"
+
+
+def test_a_learner_keeps_the_address_where_it_has_answered() -> None:
+    cluster, leader = moved("10.0.0.9:80")
+    cluster.cut = set()
+    cluster.pass_time(200)
+    (reply,) = [reply for reply in leader.replies if reply.request_id == 200]
+    assert reply.result == "Success"
+    cluster.cut = {4}
+    leader.request(7, put("x", 7))
+    cluster.settle()
+    leader.step(AddLearner(300, 4, "10.0.0.9:80", 300))
+    cluster.pass_time(500)
+    assert "entries, 1 are missing" in failure_of(leader, 300)
+    assert leader.replica.core.membership.address_of(4) == "10.0.0.9:80"
+
+
+def test_the_address_of_before_is_not_given_to_two_members() -> None:
+    cluster, leader = moved("10.0.0.9:80")
+    leader.step(AddLearner(300, 5, "10.0.0.4:80", 5000))
+    cluster.pass_time(1200)
+    assert "could not be changed back (node 5 has that address now)" in failure_of(leader, 200)
+    assert leader.replica.core.membership.address_of(4) == "10.0.0.9:80"
+
+
+def test_growing_from_three_to_five_goes_through_a_joint_phase_and_back_to_a_simple_one() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    for node_id in (4, 5):
+        leader.step(AddLearner(100 + node_id, node_id, f"10.0.0.{node_id}:80", 5000))
+        cluster.pass_time(200)
+    change(leader, [1, 2, 3, 4, 5])
+    assert is_joint(leader)
+    cluster.pass_time(200)
+    assert last_reply(leader).result == "Success"
+    for host in cluster.hosts.values():
+        assert host.replica.core.membership.voters == (1, 2, 3, 4, 5)
+        assert not is_joint(host)
+    cluster.cut = {2, 3}
+    leader.request(7, put("x", 7))
+    cluster.pass_time(100)
+    assert last_reply(leader).result is not None, "four and five count now"
+
+
+def test_the_joint_phase_needs_a_majority_of_both() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    for node_id in (4, 5):
+        leader.step(AddLearner(100 + node_id, node_id, f"10.0.0.{node_id}:80", 5000))
+        cluster.pass_time(200)
+    cluster.cut = {2, 3}
+    change(leader, [1, 4, 5])
+    cluster.pass_time(100)
+    assert is_joint(leader), "no majority of the outgoing voters"
+    assert leader.replica.core.commit < leader.replica.core.membership_index
+    cluster.cut = set()
+    cluster.pass_time(200)
+    assert leader.replica.core.membership.voters == (1, 4, 5)
+
+
+def test_removing_the_leader_hands_over_to_a_caught_up_voter() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    change(leader, [2, 3])
+    cluster.pass_time(200)
+    assert last_reply(leader).result == "Success"
+    assert leader.replica.core.role == "learner"
+    new = cluster.leader()
+    assert new.node_id in (2, 3)
+    assert new.replica.core.membership.voters == (2, 3)
+    new.request(1, put("x", 1))
+    cluster.pass_time(100)
+    assert last_reply(new).result is not None
+
+
+def test_a_demoted_voter_becomes_a_learner_and_a_promoted_one_a_voter() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    change(leader, [1, 2], [3])
+    cluster.pass_time(200)
+    assert role_of(cluster, 3) == "learner"
+    change(leader, [1, 2, 3])
+    cluster.pass_time(200)
+    assert role_of(cluster, 3) == "follower"
+
+
+@pytest.mark.parametrize(
+    ("voters", "learners", "expected", "name"),
+    [
+        ([], [], None, "empty"),
+        ([1, 2, 3, 9], [], None, "unknown_member"),
+        ([1, 2, 3], [3], None, "contradiction"),
+        ([1, 2], [], 77, "changed"),
+    ],
+)
+def test_a_senseless_change_is_refused_by_name(
+    voters: list[int], learners: list[int], expected: int | None, name: str
+) -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    before = leader.replica.core.last_log_index
+    change(leader, voters, learners, expected)
+    error = last_reply(leader).error
+    assert isinstance(error, ChangeRefused)
+    assert error.name == name
+    assert leader.replica.core.last_log_index == before
+
+
+def test_a_second_change_while_one_is_pending_is_refused() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    cluster.cut = {2, 3}
+    change(leader, [1, 2])
+    change(leader, [1, 3])
+    error = last_reply(leader).error
+    assert isinstance(error, ChangeRefused)
+    assert error.name == "pending"
+
+
+def test_a_follower_refuses_changes_and_names_the_leader() -> None:
+    cluster = grown()
+    follower = cluster.hosts[2]
+    change(follower, [1, 2])
+    error = last_reply(follower).error
+    assert isinstance(error, NotLeader)
+    assert error.leader_id == 1
+
+
+@pytest.mark.parametrize(
+    ("cut", "voters", "silent"),
+    [({3}, [1, 3], "[3]"), ({3, 4}, [1, 2, 3, 4], "[3, 4]"), ({4}, [1, 4], "[4]")],
+    ids=["the wrong one is removed", "half of four", "a learner that is down is promoted"],
+)
+def test_voters_of_whom_a_majority_is_silent_are_refused_before_they_stop_the_cluster(
+    cut: set[int], voters: list[int], silent: str
+) -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    leader.step(AddLearner(100, 4, "10.0.0.4:80", 5000))
+    cluster.pass_time(200)
+    cluster.cut = cut
+    cluster.pass_time(1000)
+    change(leader, voters)
+    error = last_reply(leader).error
+    assert isinstance(error, ChangeRefused)
+    assert error.name == "unreachable"
+    assert silent in str(error)
+    assert "does not answer" in str(error), "and the reason, as far as it is known"
+    leader.request(7, put("after", 1))
+    cluster.settle()
+    assert last_reply(leader).error is None, "the cluster goes on"
+    change(leader, [1, 2])  # to leave the silent ones out is the way out
+    cluster.pass_time(200)
+    assert leader.replica.core.membership.voters == (1, 2)
+
+
+def test_who_does_not_lead_refers_to_the_leader_also_for_a_learner_that_it_takes_for_a_voter() -> (
+    None
+):
+    """Such as a removed node: in the last configuration that it has heard of, the new one may be a voter."""
+    follower = grown().hosts[2]
+    follower.step(AddLearner(100, 3, "10.0.0.3:80", 1000))
+    error = last_reply(follower).error
+    assert isinstance(error, NotLeader)
+    assert error.leader_id == 1
+
+
+def test_an_uncommitted_configuration_is_rolled_back_with_its_entry() -> None:
+    cluster = grown()
+    old = cluster.leader()
+    cluster.cut = {1}
+    change(old, [1, 2])
+    assert is_joint(old)
+    cluster.elect(2)
+    cluster.cut = set()
+    cluster.pass_time(200)
+    assert old.replica.core.membership.voters == (1, 2, 3)
+    assert not is_joint(old)
+    error = last_reply(old).error
+    assert isinstance(error, ChangeRefused)
+    assert error.name == "overwritten"
+
+
+def test_a_change_that_a_snapshot_overtook_is_not_said_to_have_happened() -> None:
+    """The entry at its index is another leader's, and compacted away before the old leader hears of it."""
+    cluster = Cluster(snapshot_entries=5)
+    old = cluster.elect(1)
+    cluster.cut = {1}
+    change(old, [1, 2])
+    new = cluster.elect(2)
+    for number in range(20):
+        new.request(number, put("k", number))
+        cluster.settle()
+    new.step(TakeSnapshot(0))
+    assert new.replica.core.status().first_log_index > old.replica.core.membership_index
+    cluster.cut = set()
+    cluster.pass_time(500)
+    assert old.replica.core.commit == new.replica.core.commit
+    assert old.replica.core.membership.voters == (1, 2, 3)
+    assert isinstance(last_reply(old).error, OutcomeUnknown)
+
+
+def test_a_committed_change_is_done_although_its_entry_was_compacted_away() -> None:
+    """The joint configuration was committed here; another leader commits the one that ends the joint phase."""
+    cluster = grown()
+    old = cluster.leader()
+    for node_id in (4, 5):
+        old.step(AddLearner(100 + node_id, node_id, f"10.0.0.{node_id}:80", 5000))
+        cluster.pass_time(200)
+    change(old, [1, 2, 3, 4, 5])
+    joint_index = old.replica.core.membership_index
+    while old.replica.core.commit < joint_index:
+        from_id, send = cluster.mail.popleft()
+        cluster.hosts[send.to].step(PeerMessageReceived(from_id, send.message))
+    cluster.mail.clear()
+    cluster.cut = {1}
+    new = cluster.elect(2)
+    for number in range(20):
+        new.request(number, put("k", number))
+        cluster.settle()
+    new.step(TakeSnapshot(0))
+    cluster.cut = set()
+    cluster.pass_time(500)
+    assert old.replica.core.term_at(joint_index) is None
+    assert old.replica.core.membership.voters == (1, 2, 3, 4, 5)
+    assert last_reply(old).result == "Success"
+
+
+def test_a_new_leader_finishes_the_joint_phase_that_the_old_one_left() -> None:
+    cluster = grown()
+    old = cluster.leader()
+    for node_id in (4, 5):
+        old.step(AddLearner(100 + node_id, node_id, f"10.0.0.{node_id}:80", 5000))
+        cluster.pass_time(200)
+    change(old, [1, 2, 3, 4, 5])
+    while cluster.mail:  # everybody stores the joint configuration; the leader hears of it no more
+        from_id, send = cluster.mail.popleft()
+        if send.to != 1:
+            cluster.hosts[send.to].step(PeerMessageReceived(from_id, send.message))
+    cluster.cut = {1}
+    new = cluster.elect(2)
+    cluster.pass_time(200)
+    assert new.replica.core.membership.voters == (1, 2, 3, 4, 5)
+    assert not is_joint(new)
+
+
+def test_leadership_goes_to_the_named_voter_on_request() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    leader.step(TransferLeader(50, 3, 2000))
+    cluster.pass_time(100)
+    new = cluster.leader()
+    assert new.node_id == 3
+    assert last_reply(leader).result == Leadership(3, new.replica.core.term).to_json()
+
+
+def test_a_transfer_to_a_voter_that_never_leads_is_refused_at_once() -> None:
+    cluster = grown()
+    cluster.raft = replace(cluster.raft, priority=0)
+    cluster.restart(3)
+    cluster.pass_time(200)
+    leader = cluster.leader()
+    leader.step(TransferLeader(50, 3, 2000))
+    error = last_reply(leader).error
+    assert isinstance(error, ChangeRefused)
+    assert error.name == "priorities"
+    assert "node 3 has priority 0 and never leads" in str(error)
+    leader.request(51, put("x", 1))
+    cluster.pass_time(100)
+    assert last_reply(leader).result is not None, "writes do not wait"
+
+
+def test_a_transfer_to_a_dead_voter_is_given_up_and_how_it_ends_is_not_claimed() -> None:
+    """The voter was asked: when it lives again it may still take over."""
+    cluster = grown()
+    leader = cluster.leader()
+    cluster.cut = {3}
+    leader.step(TransferLeader(50, 3, 2000))
+    leader.request(51, put("x", 1))
+    assert last_reply(leader).error is not None, "held back while leadership is on its way"
+    assert last_reply(leader).error.retryable  # type: ignore[union-attr]  # asserted not None above
+    cluster.pass_time(500)
+    leader.request(52, put("x", 1))
+    cluster.pass_time(100)
+    assert last_reply(leader).request_id == 52, "the transfer has no outcome yet"
+    assert last_reply(leader).result is not None
+    cluster.pass_time(2000)
+    assert isinstance(last_reply(leader).error, TransferUnknown)
+    assert "look who leads" in str(last_reply(leader).error)
+
+
+def test_a_transfer_to_a_voter_without_a_connection_is_refused_at_once_and_says_why() -> None:
+    """Nothing would be sent to it, so that it cannot take over later."""
+    cluster = grown()
+    leader = cluster.leader()
+    cluster.cut = {3}
+    leader.replica.fault_of = lambda peer: "cannot connect to 10.0.0.3:80" if peer == 3 else None
+    cluster.pass_time(600)
+    leader.step(TransferLeader(50, 3, 2000))
+    error = last_reply(leader).error
+    assert isinstance(error, ChangeRefused)
+    assert error.name == "unreachable"
+    assert "node 3 is not connected" in str(error)
+    assert "cannot connect to 10.0.0.3:80" in str(error)
+    assert not leader.replica.core.may_be_taken_over
+    leader.step(TransferLeader(51, 2, 2000))
+    cluster.pass_time(100)
+    assert cluster.leader().node_id == 2
+
+
+def test_a_voter_that_takes_over_late_is_still_reported() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    leader.step(TransferLeader(50, 3, 2000))
+    late = [mail for mail in cluster.mail if isinstance(mail[1].message, TimeoutNow)]
+    assert len(late) == 1
+    cluster.mail.clear()
+    cluster.pass_time(600)
+    assert not cluster.leader().replica.core.transferring, "given up"
+    assert all(reply.request_id != 50 for reply in leader.replies)
+    cluster.mail.extend(late)
+    cluster.settle()
+    cluster.pass_time(100)
+    new = cluster.leader()
+    assert new.node_id == 3
+    assert last_reply(leader).result == Leadership(3, new.replica.core.term).to_json()
+
+
+def test_a_transfer_whose_target_refuses_certainly_failed() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    term = leader.replica.core.term
+    cluster.cut = {3}
+    leader.step(TransferLeader(50, 3, 2000))
+    leader.step(PeerMessageReceived(3, TimeoutNowResponse(term, False)))
+    error = last_reply(leader).error
+    assert isinstance(error, TransferFailed)
+    assert str(error).startswith("node 3 refused to take over")
+    assert (error.leader_id, error.term) == (1, term)
+    assert not leader.replica.core.may_be_taken_over
+
+
+def test_a_refusal_that_comes_late_settles_the_transfer() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    cluster.cut = {3}
+    leader.step(TransferLeader(50, 3, 5000))
+    cluster.pass_time(600)
+    assert all(reply.request_id != 50 for reply in leader.replies)
+    leader.step(PeerMessageReceived(3, TimeoutNowResponse(leader.replica.core.term, False)))
+    assert isinstance(last_reply(leader).error, TransferFailed)
+
+
+def test_a_target_that_was_not_asked_certainly_does_not_take_over() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    cluster.cut = {3}
+    leader.request(51, put("x", 1))  # node 3 has not all of the log, and so is not asked
+    leader.step(TransferLeader(50, 3, 2000))
+    cluster.pass_time(600)
+    error = next(reply.error for reply in leader.replies if reply.request_id == 50)
+    assert isinstance(error, TransferFailed)
+    assert "did not catch up with the log in time" in str(error)
+
+
+def test_a_transfer_that_another_voter_profits_from_says_so() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    cluster.cut = {3}
+    leader.step(TransferLeader(50, 3, 5000))
+    new = cluster.elect(2)
+    error = last_reply(leader).error
+    assert isinstance(error, TransferFailed)
+    assert (error.leader_id, error.term) == (2, new.replica.core.term)
+
+
+def test_a_learner_whose_change_is_not_committed_is_not_called_a_member() -> None:
+    cluster = grown()
+    leader = cluster.leader()
+    cluster.cut = {2, 3}
+    leader.step(AddLearner(50, 4, "10.0.0.4:80", 200))
+    cluster.now += 250_000
+    leader.step(Tick())
+    error = next(reply.error for reply in leader.replies if reply.request_id == 50)
+    assert isinstance(error, OutcomeUnknown), error

@@ -1,0 +1,348 @@
+"""Every request ends in exactly one outcome: committed, refused, or unknown."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from qcore.core.entry import Membership
+from qcore.core.events import Campaign, PeerUnreachable, Tick
+from qcore.core.version import LATEST_RULES
+from qcore.errors import (
+    ConfigError,
+    DeadlineExceeded,
+    NotLeader,
+    OutcomeUnknown,
+    Overloaded,
+    ProposalDropped,
+    QcoreError,
+    StateMachineFailed,
+    StoreError,
+    TooLarge,
+)
+from qcore.machines.interface import ApplyContext
+from qcore.replica.events import ClientRequest, InitCluster, Reply, TakeSnapshot
+from tests.replica.support.cluster import WALL_US, Cluster, Host
+
+
+def put(key: str, value: int) -> str:
+    return json.dumps({"op": "set", "key": key, "value": value})
+
+
+def get(key: str) -> str:
+    return json.dumps({"op": "get", "key": key})
+
+
+def outcomes(host: Host) -> dict[int, Reply]:
+    """Replies by request; fails if a request has two."""
+    found: dict[int, Reply] = {}
+    for reply in host.replies:
+        assert reply.request_id not in found, f"two outcomes for request {reply.request_id}"
+        found[reply.request_id] = reply
+    return found
+
+
+def value_of(reply: Reply) -> object:
+    assert reply.error is None, reply.error
+    assert reply.result is not None
+    return json.loads(reply.result)["value"]
+
+
+def error_of(reply: Reply) -> QcoreError:
+    assert reply.result is None
+    assert reply.error is not None
+    return reply.error
+
+
+def test_a_write_at_the_leader_is_answered_with_its_result_and_index() -> None:
+    cluster = Cluster()
+    leader = cluster.elect(1)
+    leader.request(7, put("x", 5))
+    cluster.settle()
+    reply = outcomes(leader)[7]
+    assert value_of(reply) == 5
+    assert reply.index == leader.replica.applied_index
+
+
+def test_writes_that_arrive_together_share_one_append() -> None:
+    cluster = Cluster()
+    leader = cluster.elect(1)
+    before = len(leader.durable.entries)
+    effects = leader.step(*(ClientRequest(i, "write", put("x", i), 1000) for i in range(10)))
+    assert sum(type(effect).__name__ == "AppendLog" for effect in effects) == 1
+    cluster.settle()
+    assert len(leader.durable.entries) == before + 10
+    assert [value_of(outcomes(leader)[i]) for i in range(10)] == list(range(10))
+
+
+def test_a_follower_forwards_writes_and_reads_and_relays_the_answer() -> None:
+    cluster = Cluster()
+    cluster.elect(1)
+    follower = cluster.hosts[2]
+    follower.request(1, put("x", 9))
+    cluster.settle()
+    follower.request(2, get("x"), "read")
+    cluster.settle()
+    assert value_of(outcomes(follower)[1]) == 9
+    assert value_of(outcomes(follower)[2]) == 9
+
+
+def test_without_a_leader_a_request_is_refused_and_may_be_retried() -> None:
+    host = Cluster().hosts[1]
+    host.request(1, put("x", 1))
+    host.request(2, get("x"), "read")
+    for request_id in (1, 2):
+        error = error_of(outcomes(host)[request_id])
+        assert isinstance(error, NotLeader)
+        assert error.leader_id is None
+        assert error.retryable
+
+
+def test_a_forward_to_a_node_that_no_longer_leads_names_the_new_leader() -> None:
+    cluster = Cluster()
+    cluster.elect(1)
+    cluster.cut = {3}
+    cluster.elect(2)
+    cluster.cut = set()
+    stale = cluster.hosts[3]  # still believes in node 1
+    stale.request(1, put("x", 1))
+    cluster.settle()
+    error = error_of(outcomes(stale)[1])
+    assert isinstance(error, NotLeader)
+    assert (error.leader_id, error.leader_addr) == (2, "10.0.0.2:80")
+
+
+def test_a_write_without_a_quorum_is_unknown_after_its_timeout_and_a_read_may_be_retried() -> None:
+    cluster = Cluster()
+    leader = cluster.elect(1)
+    cluster.cut = {2, 3}
+    leader.request(1, put("x", 1), timeout_ms=100)
+    leader.request(2, get("x"), "read", timeout_ms=100)
+    assert outcomes(leader) == {}
+    cluster.now += 100_000
+    assert leader.replica.next_deadline() <= cluster.now
+    leader.step(Tick())
+    assert isinstance(error_of(outcomes(leader)[1]), OutcomeUnknown)
+    assert not error_of(outcomes(leader)[1]).retryable
+    assert isinstance(error_of(outcomes(leader)[2]), DeadlineExceeded)
+    assert leader.replica.status().pending_writes == leader.replica.status().pending_reads == 0
+
+
+def test_an_overwritten_write_is_dropped_for_certain_once_another_entry_is_committed() -> None:
+    cluster = Cluster()
+    old = cluster.elect(1)
+    cluster.cut = {1}
+    old.request(1, put("x", 1), timeout_ms=60_000)
+    cluster.settle()
+    new = cluster.elect(2)
+    new.request(1, put("x", 2))
+    cluster.settle()
+    assert outcomes(old) == {}, "still open: the entry might have survived elsewhere"
+    cluster.cut = set()
+    cluster.pass_time(200)
+    assert isinstance(error_of(outcomes(old)[1]), ProposalDropped)
+    assert old.replica.machine.state_hash() == new.replica.machine.state_hash()
+
+
+def test_a_write_that_a_later_leader_commits_is_answered_by_the_old_one() -> None:
+    cluster = Cluster()
+    old = cluster.elect(1)
+    old.request(1, put("x", 1), timeout_ms=60_000)
+    cluster.mail = type(cluster.mail)(
+        (sender, send) for sender, send in cluster.mail if send.to == 2
+    )
+    cluster.cut = {3}
+    old.stalled = True
+    cluster.settle()  # node 2 has the entry; its answer reached node 1 or not, node 1 is stalled
+    cluster.cut = {1}
+    cluster.elect(2)
+    cluster.cut = set()
+    old.stalled = False
+    old.sync()
+    cluster.pass_time(200)
+    assert value_of(outcomes(old)[1]) == 1
+
+
+def test_reads_on_their_way_are_passed_on_or_refused_when_leadership_is_lost() -> None:
+    cluster = Cluster()
+    old = cluster.elect(1)
+    cluster.cut = {1}
+    old.request(1, get("x"), "read", timeout_ms=60_000)
+    cluster.settle()
+    cluster.elect(2)
+    cluster.cut = set()
+    cluster.pass_time(200)
+    error_or_value = outcomes(old)[1]
+    assert error_or_value.error is None or error_or_value.error.retryable
+
+
+def test_a_command_above_the_limit_is_refused_before_it_is_appended() -> None:
+    cluster = Cluster()
+    leader = cluster.elect(1)
+    before = len(leader.durable.entries)
+    leader.request(1, json.dumps({"op": "set", "key": "x", "value": "y" * 5000}))
+    follower = cluster.hosts[2]
+    follower.request(2, "z" * 5000, "read")
+    assert isinstance(error_of(outcomes(leader)[1]), TooLarge)
+    assert isinstance(error_of(outcomes(follower)[2]), TooLarge)
+    assert len(leader.durable.entries) == before
+
+
+def test_a_full_queue_answers_overloaded_and_takes_requests_again_when_drained() -> None:
+    cluster = Cluster(max_pending_requests=5)
+    leader = cluster.elect(1)
+    cluster.cut = {2, 3}
+    for request_id in range(8):
+        leader.request(request_id, put("x", request_id), timeout_ms=60_000)
+    refused = [i for i, reply in outcomes(leader).items() if isinstance(reply.error, Overloaded)]
+    assert refused == [5, 6, 7]
+    cluster.cut = set()
+    cluster.pass_time(100)
+    assert [value_of(outcomes(leader)[i]) for i in range(5)] == [0, 1, 2, 3, 4]
+    leader.request(9, put("x", 9))
+    cluster.settle()
+    assert value_of(outcomes(leader)[9]) == 9
+
+
+def test_too_many_uncommitted_bytes_answer_overloaded() -> None:
+    cluster = Cluster(max_uncommitted_bytes=2000)
+    leader = cluster.elect(1)
+    cluster.cut = {2, 3}
+    for request_id in range(5):
+        leader.request(request_id, json.dumps({"op": "set", "key": "x", "value": "y" * 900}))
+    kinds = {i: type(reply.error) for i, reply in outcomes(leader).items()}
+    assert set(kinds.values()) == {Overloaded}
+    assert kinds, "nothing was refused"
+    assert leader.replica.status().pending_writes == 5 - len(kinds)
+
+
+def test_a_broken_connection_to_the_leader_leaves_forwarded_writes_unknown() -> None:
+    cluster = Cluster()
+    cluster.elect(1)
+    follower = cluster.hosts[2]
+    follower.request(1, put("x", 1))
+    follower.request(2, get("x"), "read")
+    follower.step(PeerUnreachable(1))
+    assert isinstance(error_of(outcomes(follower)[1]), OutcomeUnknown)
+    assert error_of(outcomes(follower)[2]).retryable
+    cluster.settle()  # the late answers change nothing
+    assert len(outcomes(follower)) == 2
+
+
+def test_a_bad_query_is_an_error_of_the_store_also_when_forwarded() -> None:
+    cluster = Cluster()
+    leader = cluster.elect(1)
+    follower = cluster.hosts[3]
+    leader.request(1, "not json", "read")
+    follower.request(1, "not json", "read")
+    cluster.settle()
+    for host in (leader, follower):
+        assert isinstance(error_of(outcomes(host)[1]), StoreError)
+    assert str(outcomes(leader)[1].error) == str(outcomes(follower)[1].error)
+
+
+class Exploding:
+    """A machine that breaks its contract: `apply` raises on `boom`, `query` always does."""
+
+    name = "exploding"
+    versions = (1, 1)
+
+    def apply(self, command: str, context: ApplyContext) -> str:
+        if command == "boom":
+            raise KeyError("boom")
+        return "fine"
+
+    def query(self, query: str) -> str:
+        raise ZeroDivisionError("query")
+
+    def snapshot(self) -> list[str]:
+        return [""]
+
+    def restore(self, chunks: object) -> None:
+        pass
+
+    def state_hash(self) -> str:
+        return ""
+
+
+def test_a_machine_that_raises_while_applying_stops_the_node() -> None:
+    cluster = Cluster(size=1, machine=Exploding, rules=LATEST_RULES)
+    leader = cluster.elect(1)
+    leader.request(1, "ok")
+    assert outcomes(leader)[1].result == "fine"
+    with pytest.raises(StateMachineFailed, match="entry 5, the command 'boom', raised KeyError"):
+        leader.request(2, "boom")
+
+
+def test_a_machine_that_raises_while_answering_a_query_costs_only_that_query() -> None:
+    cluster = Cluster(size=1, machine=Exploding)
+    leader = cluster.elect(1)
+    leader.request(1, "?", "read")
+    leader.request(2, "ok")
+    assert "ZeroDivisionError" in str(error_of(outcomes(leader)[1]))
+    assert outcomes(leader)[2].result == "fine"
+
+
+def test_initialising_twice_is_refused() -> None:
+    cluster = Cluster()
+    host = cluster.elect(1)
+    host.step(InitCluster(5, Membership(voters=(1,), cluster_id="other"), 1000))
+    assert isinstance(error_of(outcomes(host)[5]), ConfigError)
+
+
+def test_a_restart_restores_the_machine_from_snapshot_and_log() -> None:
+    cluster = Cluster()
+    leader = cluster.elect(1)
+    for i in range(5):
+        leader.request(i, put(f"k{i}", i))
+        cluster.settle()
+    leader.step(TakeSnapshot(keep_entries=2))
+    leader.request(10, put("after", 1))
+    cluster.settle()
+    expected = leader.replica.machine.state_hash()
+    assert leader.durable.snapshot is not None
+    assert len(leader.durable.entries) == 3
+    cluster.restart(1)
+    leader = cluster.elect(1)
+    assert leader.replica.machine.state_hash() == expected
+    leader.request(1, get("k3"), "read")
+    cluster.settle()
+    assert value_of(outcomes(leader)[1]) == 3
+
+
+def test_a_follower_behind_the_compacted_log_gets_the_snapshot() -> None:
+    cluster = Cluster()
+    leader = cluster.elect(1)
+    cluster.cut = {3}
+    for i in range(5):
+        leader.request(i, put(f"k{i}", i))
+        cluster.settle()
+    leader.step(TakeSnapshot())
+    cluster.cut = set()
+    cluster.pass_time(500)
+    leader.request(9, put("after", 1))
+    cluster.settle()
+    cluster.pass_time(100)
+    lagging = cluster.hosts[3]
+    assert lagging.durable.snapshot is not None
+    assert lagging.replica.machine.state_hash() == leader.replica.machine.state_hash()
+
+
+def test_entry_times_come_from_the_leaders_wall_clock_and_never_go_back() -> None:
+    cluster = Cluster()
+    first = cluster.elect(1)
+    first.request(1, put("x", 1))
+    cluster.settle()
+    newest = first.durable.entries[-1].time_us
+    assert newest >= WALL_US
+    second = cluster.elect(2)
+    second.replica.step([ClientRequest(1, "write", put("x", 2), 1000)], cluster.now, 5)
+    assert cluster.hosts[2].replica.core.log_entries()[-1].time_us >= newest
+
+
+def test_a_campaign_of_a_single_node_leads_at_once() -> None:
+    cluster = Cluster(size=1)
+    cluster.hosts[1].step(Campaign())
+    cluster.hosts[1].request(1, put("x", 1))
+    assert value_of(outcomes(cluster.hosts[1])[1]) == 1

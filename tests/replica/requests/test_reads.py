@@ -1,0 +1,198 @@
+"""The four kinds of read, and when each may be answered."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from qcore.core.config import RaftConfig
+from qcore.core.events import Campaign, Tick
+from qcore.errors import DeadlineExceeded, TooStale
+from qcore.replica.events import ClientRequest, TransferLeader
+from tests.replica.support.cluster import Cluster, Host
+
+GET = json.dumps({"op": "get", "key": "x"})
+LEASE = RaftConfig(1, lease_reads=True)
+
+
+def put(cluster: Cluster, host: Host, value: int) -> None:
+    host.request(900 + value, json.dumps({"op": "set", "key": "x", "value": value}))
+    cluster.settle()
+
+
+def value(host: Host, request_id: int) -> object:
+    reply = next(reply for reply in host.replies if reply.request_id == request_id)
+    assert reply.error is None, reply.error
+    return json.loads(reply.result or "null")["value"]
+
+
+def role_of(cluster: Cluster, node_id: int) -> str:
+    return cluster.hosts[node_id].replica.core.role
+
+
+def answered(host: Host, request_id: int) -> bool:
+    return any(reply.request_id == request_id for reply in host.replies)
+
+
+def test_a_lease_read_is_answered_without_a_message_while_the_lease_holds() -> None:
+    cluster = Cluster(raft=LEASE)
+    leader = cluster.elect(1)
+    put(cluster, leader, 5)
+    cluster.pass_time(100)
+    cluster.cut = {2, 3}
+    leader.request(1, GET, "lease_read")
+    assert value(leader, 1) == 5
+
+
+def test_a_lease_runs_out_before_the_followers_promise_does() -> None:
+    cluster = Cluster(raft=LEASE)
+    leader = cluster.elect(1)
+    put(cluster, leader, 5)
+    cluster.pass_time(50)
+    cluster.cut = {2, 3}
+    cluster.now += LEASE.election_timeout_min_ms * 900  # 90 % of the promise, in µs
+    leader.request(1, GET, "lease_read", timeout_ms=100)
+    assert not answered(leader, 1), "falls back to a round, which nobody answers"
+    cluster.now += 100_000
+    leader.step(Tick())
+    assert isinstance(leader.replies[-1].error, DeadlineExceeded)
+
+
+def test_a_transfer_voids_the_lease_for_the_rest_of_the_term() -> None:
+    cluster = Cluster(raft=LEASE)
+    leader = cluster.elect(1)
+    put(cluster, leader, 5)
+    cluster.pass_time(100)
+    cluster.cut = {2, 3}
+    leader.step(TransferLeader(50, 2, 5000))
+    leader.request(1, GET, "lease_read", timeout_ms=100)
+    assert not answered(leader, 1)
+
+
+def test_a_restarted_server_grants_no_vote_while_its_old_promise_may_run() -> None:
+    cluster = Cluster(raft=LEASE)
+    cluster.elect(1)
+    cluster.restart(2)
+    cluster.restart(3)
+    cluster.cut = {1}
+    cluster.hosts[2].step(Campaign())
+    cluster.settle()
+    assert role_of(cluster, 2) != "leader"
+    cluster.now += LEASE.election_timeout_min_ms * 1000
+    cluster.hosts[2].step(Campaign())
+    cluster.settle()
+    assert role_of(cluster, 2) == "leader"
+
+
+def test_without_the_option_a_lease_read_is_confirmed_by_a_round() -> None:
+    cluster = Cluster()
+    leader = cluster.elect(1)
+    put(cluster, leader, 5)
+    leader.request(1, GET, "lease_read")
+    assert not answered(leader, 1)
+    cluster.settle()
+    assert value(leader, 1) == 5
+
+
+def test_a_follower_read_is_served_by_the_follower_at_an_index_of_the_leader() -> None:
+    cluster = Cluster()
+    leader = cluster.elect(1)
+    follower = cluster.hosts[2]
+    put(cluster, leader, 5)
+    assert follower.replica.applied_index < leader.replica.applied_index
+    follower.request(1, GET, "follower_read")
+    cluster.settle()
+    assert value(follower, 1) == 5
+    leader.request(2, GET, "follower_read")
+    cluster.settle()
+    assert value(leader, 2) == 5
+
+
+def ask_stale(host: Host, request_id: int, staleness_ms: int) -> object:
+    """The value that a stale read gives, or the error."""
+    host.step(ClientRequest(request_id, "stale_read", GET, 1000, staleness_ms))
+    error = host.replies[-1].error
+    return error if error is not None else value(host, request_id)
+
+
+@pytest.mark.parametrize("check_quorum", [True, False])
+def test_a_stale_read_is_answered_at_once_if_fresh_enough_and_refused_if_not(
+    check_quorum: bool,
+) -> None:
+    cluster = Cluster(raft=RaftConfig(1, check_quorum=check_quorum), rules=2)
+    leader = cluster.elect(1)
+    put(cluster, leader, 5)
+    cluster.pass_time(100)
+    follower = cluster.hosts[3]
+    cluster.cut = {3}
+    assert ask_stale(follower, 1, 50) == 5, (
+        "the leader's heartbeat echoed the answer to the last one"
+    )
+    assert isinstance(ask_stale(follower, 2, 49), TooStale)
+    put(cluster, leader, 6)
+    cluster.now += 500_000
+    assert ask_stale(follower, 3, 550) == 5, "old, and within what was allowed"
+    assert isinstance(ask_stale(follower, 4, 549), TooStale)
+
+
+def test_a_leader_knows_how_stale_its_own_state_may_be() -> None:
+    cluster = Cluster(raft=RaftConfig(1, check_quorum=False))
+    leader = cluster.elect(1)
+    put(cluster, leader, 5)
+    cluster.pass_time(50)
+    assert ask_stale(leader, 1, 0) == 5, "a quorum answered just now"
+    cluster.cut = {1}
+    cluster.pass_time(500)
+    assert ask_stale(leader, 2, 500) == 5
+    assert isinstance(ask_stale(leader, 3, 499), TooStale), "no quorum answers any more"
+
+
+def test_a_single_voters_state_is_never_stale() -> None:
+    cluster = Cluster(size=1)
+    leader = cluster.elect(1)
+    put(cluster, leader, 5)
+    cluster.now += 10_000_000
+    assert ask_stale(leader, 1, 0) == 5
+
+
+def test_what_a_leader_knew_of_its_states_age_it_still_knows_when_it_leads_no_more() -> None:
+    cluster = Cluster()
+    old = cluster.elect(1)
+    put(cluster, old, 5)
+    cluster.elect(2)
+    age_ms = 1050
+    assert old.replica.core.role == "follower"
+    assert ask_stale(old, 1, age_ms) == 5
+    assert isinstance(ask_stale(old, 2, age_ms - 1), TooStale)
+
+
+def test_by_the_rules_of_0_1_0_a_follower_never_knows_how_stale_it_is() -> None:
+    """Its answers may not carry its clock, because a leader of 0.1.0 would refuse them."""
+    cluster = Cluster()
+    put(cluster, cluster.elect(1), 5)
+    cluster.pass_time(200)
+    assert isinstance(ask_stale(cluster.hosts[3], 1, 60_000), TooStale)
+
+
+def test_a_node_that_never_heard_a_leader_refuses_stale_reads() -> None:
+    host = Cluster().hosts[1]
+    host.step(ClientRequest(1, "stale_read", GET, 1000, 1_000_000))
+    assert isinstance(host.replies[-1].error, TooStale)
+
+
+def test_a_caught_up_voter_of_higher_priority_takes_over_and_priority_zero_never_leads() -> None:
+    cluster = Cluster()
+    cluster.raft = replace(cluster.raft, priority=5)
+    cluster.restart(3)
+    cluster.raft = replace(cluster.raft, priority=0)
+    cluster.restart(2)
+    leader = cluster.elect(1)
+    put(cluster, leader, 1)
+    cluster.pass_time(1500)
+    assert cluster.leader().node_id == 3
+    cluster.cut = {3, 1}
+    cluster.now += 1_000_000
+    cluster.hosts[2].step(Campaign())
+    assert cluster.hosts[2].replica.core.role == "follower"

@@ -1,0 +1,386 @@
+"""Sessions under rules 2: a model, snapshots on both sides of the entry that raises the rules, ticks."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from qcore.core import DurableState, Entry, HardState, Membership, RaftConfig, Snapshot
+from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot
+from qcore.core.entry import EntryKind
+from qcore.core.events import Tick, WriteDurable
+from qcore.core.version import ClusterVersion
+from qcore.errors import SessionExpired, StoreError
+from qcore.machines.register import KeyValueMachine
+from qcore.replica import Replica, ReplicaConfig
+from qcore.replica.events import ClientRequest, SendPeer, TakeSnapshot, TransferLeader
+from qcore.replica.sessions.session_table import (
+    LIFETIME_MIN_MS,
+    MAX_SESSIONS,
+    TICK,
+    SessionTable,
+    close_request,
+    keep_request,
+    open_request,
+    run_request,
+)
+from qcore.replica.sessions.ticks import GRAIN_US, MAX_GAP_US
+from tests.replica.support.client_sessions import apply, restored, text_of
+from tests.replica.support.cluster import Cluster
+from tests.replica.support.state_model import Model
+
+ADD = json.dumps({"op": "add", "key": "n", "amount": 1})
+SECOND_US = 1_000_000
+VERSION_2 = ClusterVersion(2, "kv", 1)
+
+
+def entry(index: int, data: str, clock_us: int, kind: EntryKind = "session") -> Entry:
+    return Entry(index, 1, kind, data, 1_000_000 + index, clock_us)
+
+
+def open_sessions(table: SessionTable) -> dict[int, tuple[int, int]]:
+    """Lifetime in ms and last use, by session, as a snapshot would say."""
+    return {row[0]: (row[1], row[2]) for row in json.loads(text_of(table, 2))}
+
+
+# -- a model ----------------------------------------------------------------------------------------
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["open", "keep", "close", "tick", "run", "reload", "garbage"]),
+        st.integers(0, 40),
+        st.one_of(st.integers(0, 2 * SECOND_US), st.integers(0, 100 * SECOND_US)),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(steps)
+def test_the_table_equals_a_model_that_looks_at_every_session(
+    play: list[tuple[str, int, int]],
+) -> None:
+    table, machine = SessionTable(), KeyValueMachine()
+    table.begin_rules_2(0)
+    model: dict[int, tuple[int, int]] = {}
+    clock_us = 0
+    for index, (what, which, passed) in enumerate(play, start=1):
+        if what == "reload":
+            table = restored(text_of(table, 3), 2)
+            continue
+        clock_us += passed
+        session = list(model)[which % len(model)] if model else 999
+        model = {key: held for key, held in model.items() if clock_us - held[1] <= held[0] * 1000}
+        data = {
+            "open": open_request(1000 * (1 + which)),
+            "keep": keep_request(session),
+            "close": close_request(session),
+            "run": run_request(session, index, index - 1, ADD),
+            "tick": TICK,
+            "garbage": "[]",
+        }[what]
+        _, error = apply(table, entry(index, data, clock_us), machine, rules=2)
+        if what == "open":
+            model[index] = (1000 * (1 + which), clock_us)
+        elif what in ("keep", "run", "close"):
+            assert isinstance(error, SessionExpired) == (session not in model)
+            if session in model:
+                model[session] = (model[session][0], clock_us)
+            if what == "close":
+                model.pop(session, None)
+        assert open_sessions(table) == model
+        ends = [last + lifetime * 1000 + 1 for lifetime, last in model.values()]
+        assert table.next_expiry_us() == min(ends, default=None)
+
+
+def test_a_session_of_long_life_shields_no_other() -> None:
+    """Under rules 1 it does, as in 0.1.0: sessions are looked at from the least recently used on."""
+    left = {}
+    for rules in (1, 2):
+        table, machine = SessionTable(), KeyValueMachine()
+        made = [open_request(60_000), open_request(1000), TICK]
+        for index, data in enumerate(made, start=1):
+            at = index * SECOND_US * (2 if data == TICK else 1)
+            apply(table, Entry(index, 1, "session", data, at, at), machine, rules=rules)
+        left[rules] = len(table)
+    assert left == {1: 2, 2: 1}
+
+
+def test_sessions_that_are_closed_at_once_leave_nothing_behind() -> None:
+    table, machine = SessionTable(), KeyValueMachine()
+    table.begin_rules_2(0)
+    for index in range(1, 5000, 2):
+        apply(table, entry(index, open_request(86_400_000), index), machine, rules=2)
+        apply(table, entry(index + 1, close_request(index), index), machine, rules=2)
+    assert len(table) == 0
+    assert len(table._expiries) <= 70
+
+
+def test_the_bound_on_sessions_holds_under_rules_2() -> None:
+    table, machine = SessionTable(), KeyValueMachine()
+    for index in range(1, MAX_SESSIONS + 3):
+        apply(table, entry(index, open_request(1000), index), machine, rules=2)
+    assert len(table) == MAX_SESSIONS
+    assert 1 not in open_sessions(table)
+
+
+def test_a_tick_is_no_request_under_rules_1() -> None:
+    _, error = apply(SessionTable(), entry(1, TICK, 0), KeyValueMachine(), rules=1)
+    assert isinstance(error, StoreError)
+
+
+# -- the raise --------------------------------------------------------------------------------------
+
+
+def history() -> list[Entry]:
+    """Sessions under rules 1, the raise, and the same sessions under rules 2."""
+    membership = Membership(voters=(1, 2, 3), cluster_id="test").to_json()
+    log: list[Entry] = [Entry(1, 1, "membership", membership, 0)]
+
+    def add(kind: EntryKind, data: str, time_s: int, clock_s: float) -> None:
+        at = len(log) + 1
+        log.append(Entry(at, 1, kind, data, time_s * SECOND_US, int(clock_s * SECOND_US)))
+
+    add("session", open_request(5_000), 100, 0)  # 2: used until the end
+    add("session", open_request(60_000), 101, 0)  # 3: expires under rules 2
+    add("session", open_request(1_000), 102, 0)  # 4: has expired at the raise, behind session 3
+    add("session", run_request(2, 1, 0, ADD), 104, 0)
+    add("session", run_request(3, 1, 0, ADD), 104, 0)
+    add("version", VERSION_2.to_json(), 900, 0)  # 7: by log time all would have expired
+    add("session", run_request(3, 2, 1, ADD), 901, 1)
+    add("session", run_request(2, 2, 0, ADD), 902, 4)
+    add("command", ADD, 990, 5)
+    add("session", keep_request(2), 990, 8)
+    add("session", TICK, 991, 61.5)
+    add("session", open_request(7_000), 992, 62)
+    return log
+
+
+def replica_with(durable: DurableState) -> Replica:
+    config = ReplicaConfig(RaftConfig(3), keep_entries=0)
+    replica = Replica(config, KeyValueMachine(), durable, rng=random.Random(1), now=0)
+    replica.step([], 0, 1)
+    return replica
+
+
+def snapshot_at(index: int) -> Snapshot:
+    log = history()[:index]
+    replica = replica_with(DurableState(HardState(1, None, index), None, log))
+    (stored,) = [
+        effect
+        for effect in replica.step([TakeSnapshot()], 0, 1)
+        if isinstance(effect, StoreSnapshot)
+    ]
+    return stored.snapshot
+
+
+def test_snapshots_on_both_sides_of_the_raise_lead_to_one_state() -> None:
+    log = history()
+    outcomes = []
+    for index in range(len(log) + 1):
+        snapshot = snapshot_at(index) if index else None
+        durable = DurableState(HardState(1, None, len(log)), snapshot, log[index:])
+        replica = replica_with(durable)
+        assert replica.applied_index == len(log)
+        outcomes.append((text_of(replica.sessions), replica.machine.state_hash()))
+    assert len(set(outcomes)) == 1
+    assert open_sessions(restored(outcomes[0][0])) == {13: (7_000, 62 * SECOND_US)}
+
+
+def test_the_model_of_the_random_walks_says_the_same_about_the_raise() -> None:
+    model, table, machine = Model(), SessionTable(), KeyValueMachine()
+    rules = 1
+    for held in history():
+        model.apply(held)
+        if held.kind == "version":
+            table.begin_rules_2(held.clock_us)
+            rules = 2
+        elif held.kind == "session":
+            result, error = apply(table, held, machine, rules=rules)
+            told = model.outcomes[held.index]
+            assert (result or "", None if error is None else type(error)) == (
+                told.result,
+                told.error,
+            )
+        left = [key for key, session in model.sessions.items() if session.open]
+        assert set(open_sessions(table)) <= set(left)
+
+
+def test_at_the_raise_every_lifetime_begins_again() -> None:
+    """Also that of session 4, which had expired behind one of longer life and was still in the table."""
+    replica = replica_with(DurableState(HardState(1, None, 7), None, history()[:7]))
+    assert open_sessions(replica.sessions) == {
+        2: (5_000, 0),
+        3: (60_000, 0),
+        4: (1_000, 0),
+    }
+
+
+# -- ticks ------------------------------------------------------------------------------------------
+
+
+def with_session(lifetime_ms: int = 30_000, **settings: int) -> tuple[Cluster, int]:
+    cluster = Cluster(rules=2, **settings)  # type: ignore[arg-type] # numbers only
+    leader = cluster.elect(1)
+    leader.step(ClientRequest(1, "session", open_request(lifetime_ms), 1000))
+    cluster.settle()
+    assert leader.replies[-1].result is not None
+    return cluster, int(leader.replies[-1].result)
+
+
+def ticks_in(cluster: Cluster) -> list[Entry]:
+    log = cluster.leader().replica.core.log_entries()
+    return [entry for entry in log if entry.data == TICK]
+
+
+def test_a_replica_wants_to_be_stepped_when_a_tick_is_due() -> None:
+    cluster, _ = with_session(LIFETIME_MIN_MS)
+    host = cluster.hosts[1]
+    core = host.replica.core
+    due_clock = core.clock_us + LIFETIME_MIN_MS * 1000 + 1
+    due_clock = -(-due_clock // GRAIN_US) * GRAIN_US
+    while host.replica._ticks.next_deadline() > cluster.now:
+        expected = cluster.now + due_clock - core.clock_us
+        assert host.replica._ticks.next_deadline() == expected
+        assert host.replica.next_deadline() <= expected
+        cluster.pass_time(50)
+        if ticks_in(cluster):
+            break
+    assert len(ticks_in(cluster)) == 1
+    assert ticks_in(cluster)[0].clock_us >= due_clock
+    assert len(host.replica.sessions) == 0
+    assert cluster.hosts[2].replies == [], "a tick is nobody's request"
+
+
+def test_without_a_session_there_is_no_tick() -> None:
+    cluster = Cluster(rules=2)
+    leader = cluster.elect(1)
+    before = leader.replica.core.last_log_index
+    cluster.pass_time(120_000)
+    assert leader.replica.core.last_log_index == before
+
+
+def test_with_a_session_the_clock_is_logged_now_and_then() -> None:
+    cluster, _ = with_session(86_400_000)
+    cluster.pass_time(60_000)
+    assert len(ticks_in(cluster)) == 60_000_000 // MAX_GAP_US
+
+
+def test_under_rules_1_there_is_no_tick() -> None:
+    cluster = Cluster(rules=1)
+    leader = cluster.elect(1)
+    leader.step(ClientRequest(1, "session", open_request(1000), 1000))
+    cluster.pass_time(60_000)
+    assert ticks_in(cluster) == []
+    assert len(leader.replica.sessions) == 1
+
+
+def test_one_tick_at_a_time_is_under_way() -> None:
+    """The followers do not answer: a leader without check_quorum would else append one after the other."""
+    cluster, _ = with_session(1000, raft=RaftConfig(1, check_quorum=False))  # type: ignore[arg-type] # see there
+    cluster.pass_time(900)
+    cluster.cut = {1}
+    cluster.pass_time(10_000)
+    cluster.cut = set()
+    cluster.pass_time(2_000)
+    assert len(ticks_in(cluster)) == 1
+    assert len(cluster.hosts[1].replica.sessions) == 0
+
+
+def test_a_tick_that_a_transfer_refuses_is_proposed_later() -> None:
+    cluster, _ = with_session(1000)
+    cluster.pass_time(950)
+    cluster.cut = {2}
+    cluster.hosts[1].step(TransferLeader(7, 2, 1000))
+    assert cluster.hosts[1].replica.core.transferring
+    cluster.now += 150_000
+    cluster.hosts[1].step()
+    assert ticks_in(cluster) == []
+    assert cluster.hosts[1].replica._ticks.next_deadline() > cluster.now, (
+        "it does not try in a loop"
+    )
+    cluster.pass_time(1000)
+    assert len(ticks_in(cluster)) == 1
+
+
+def test_a_session_that_is_used_before_the_tick_is_applied_stays() -> None:
+    """The tick is decided where it is applied, by its own clock."""
+    table, machine = SessionTable(), KeyValueMachine()
+    apply(table, entry(1, open_request(1000), 0), machine, rules=2)
+    apply(table, entry(2, keep_request(1), 900_000), machine, rules=2)
+    assert apply(table, entry(3, TICK, 1_000_001), machine, rules=2) == ("null", None)
+    assert len(table) == 1
+
+
+@pytest.mark.parametrize("payload", [TICK, '[ "tick" ]'])
+def test_a_tick_from_outside_ends_nothing_early(payload: str) -> None:
+    """No client's request becomes one; if it did, it would do no harm."""
+    cluster, session = with_session(1000)
+    cluster.hosts[1].step(ClientRequest(2, "session", payload, 1000))
+    cluster.settle()
+    assert session in open_sessions(cluster.hosts[1].replica.sessions)
+
+
+def test_under_rules_1_nothing_is_said_that_0_1_0_refuses() -> None:
+    """A mixed cluster: an election, sessions, a change of leaders and a snapshot."""
+    cluster = Cluster(rules=1, snapshot_entries=5)
+    said: list[dict[str, object]] = []
+    post = cluster.post
+
+    def listen(from_id: int, send: SendPeer) -> None:
+        said.append(TypeAdapter(type(send.message)).dump_python(send.message))
+        post(from_id, send)
+
+    cluster.post = listen  # type: ignore[method-assign] # to overhear it
+    leader = cluster.elect(1)
+    cluster.cut = {3}
+    for number in range(1, 20):
+        leader.step(ClientRequest(number, "session", open_request(1000), 1000))
+        cluster.settle()
+    cluster.cut = set()
+    cluster.pass_time(2000)
+    cluster.elect(2)
+    cluster.pass_time(2000)
+    assert cluster.hosts[3].durable.snapshot is not None, "sent to it"
+    new = {"wall_us", "rules", "last_included_clock_us", "version", "clock_us"}
+    assert len(said) > 100
+    for message in said:
+        assert new.isdisjoint(message), message
+        for sent in message.get("entries", []):  # type: ignore[attr-defined] # a list, if it is there
+            assert new.isdisjoint(sent), sent
+
+
+@pytest.mark.parametrize("phase_us", range(0, 100_000, 7_001))
+def test_one_expiry_is_one_tick_however_fast_the_disk(phase_us: int) -> None:
+    """Stamped with a clock that was not looked at since, a tick would end nothing, and the next be due at once."""
+    version = Entry(2, 1, "version", VERSION_2.to_json(), 0)
+    alone = Membership(voters=(3,), addresses=((3, "a:1"),), cluster_id="c")
+    log = [Entry(1, 1, "membership", alone.to_json(), 0), version]
+    replica = replica_with(DurableState(HardState(1, None, 2), None, log))
+    now, asked, ticks = 0, False, 0
+    effects = replica.step([], now, 0)
+    for _ in range(500):
+        writes = [
+            effect.write_id for effect in effects if isinstance(effect, AppendLog | SaveHardState)
+        ]
+        for effect in effects:
+            if isinstance(effect, AppendLog):
+                ticks += sum(entry.data == TICK for entry in effect.entries)
+        if writes:
+            effects = replica.step([WriteDurable(max(writes))], now, now)  # at once
+        elif replica.core.has_committed_in_term and not asked:
+            asked = True
+            now += phase_us
+            effects = replica.step(
+                [ClientRequest(1, "session", open_request(LIFETIME_MIN_MS), 1000)], now, now
+            )
+        else:
+            now = max(now, replica.next_deadline())
+            effects = replica.step([Tick()], now, now)
+    assert now > 3 * SECOND_US
+    assert (len(replica.sessions), ticks) == (0, 1)

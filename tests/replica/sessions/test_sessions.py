@@ -1,0 +1,203 @@
+"""Client sessions: once means once, across retries, failover, snapshots and restarts."""
+
+from __future__ import annotations
+
+import json
+
+from qcore.core.config import RaftConfig
+from qcore.core.entry import Entry
+from qcore.errors import SequenceRefused, SessionExpired, StoreError
+from qcore.machines.register import KeyValueMachine
+from qcore.replica.events import ClientRequest, Reply, TakeSnapshot
+from qcore.replica.sessions.session_table import (
+    MAX_REPLIES,
+    MAX_SESSIONS,
+    SessionTable,
+    close_request,
+    keep_request,
+    open_request,
+    run_request,
+)
+from tests.replica.support.client_sessions import apply, restored, text_of
+from tests.replica.support.cluster import Cluster, Host
+
+ADD = json.dumps({"op": "add", "key": "n", "amount": 1})
+GET = json.dumps({"op": "get", "key": "n"})
+
+
+def ask(cluster: Cluster, host: Host, payload: str, request_id: int = 1) -> Reply:
+    host.step(ClientRequest(request_id, "session", payload, 60_000))
+    cluster.settle()
+    return host.replies[-1]
+
+
+def opened(cluster: Cluster, host: Host, lifetime_ms: int = 60_000) -> int:
+    reply = ask(cluster, host, open_request(lifetime_ms))
+    assert reply.result is not None
+    return int(reply.result)
+
+
+def count(host: Host) -> object:
+    return json.loads(host.replica.machine.query(GET))["value"]
+
+
+def test_a_repeated_sequence_number_gets_the_recorded_reply_and_is_applied_once() -> None:
+    cluster = Cluster()
+    leader = cluster.elect(1)
+    session = opened(cluster, leader)
+    first = ask(cluster, leader, run_request(session, 1, 0, ADD))
+    again = ask(cluster, leader, run_request(session, 1, 0, ADD))
+    assert first.result == again.result
+    assert count(leader) == 1
+    assert ask(cluster, leader, run_request(session, 2, 0, ADD)).error is None
+    assert count(leader) == 2
+
+
+def test_a_retry_at_another_node_after_failover_snapshot_and_restart_is_applied_once() -> None:
+    cluster = Cluster()
+    leader = cluster.elect(1)
+    session = opened(cluster, leader)
+    ask(cluster, leader, run_request(session, 1, 0, ADD))
+    for host in list(cluster.hosts.values()):
+        cluster.pass_time(100)
+        host.step(TakeSnapshot())
+    for node_id in (1, 2, 3):
+        cluster.restart(node_id)
+    new = cluster.elect(2)
+    reply = ask(cluster, cluster.hosts[3], run_request(session, 1, 0, ADD))
+    assert reply.error is None
+    assert count(new) == 1
+
+
+def test_a_snapshot_sent_to_a_follower_carries_the_sessions() -> None:
+    cluster = Cluster(raft=RaftConfig(1, max_snapshot_chunk=16))
+    leader = cluster.elect(1)
+    cluster.cut = {3}
+    session = opened(cluster, leader)
+    ask(cluster, leader, run_request(session, 1, 0, ADD))
+    leader.step(TakeSnapshot())
+    cluster.cut = set()
+    cluster.pass_time(600)
+    assert cluster.hosts[3].durable.snapshot is not None, "sent in chunks of 16 characters"
+    cluster.cut = {1}
+    third = cluster.elect(3)
+    assert ask(cluster, third, run_request(session, 1, 0, ADD)).error is None
+    assert count(third) == 1
+
+
+def test_an_expired_session_is_an_explicit_error_by_log_time() -> None:
+    cluster = Cluster(rules=1)
+    leader = cluster.elect(1)
+    session = opened(cluster, leader, lifetime_ms=1000)
+    cluster.pass_time(900)
+    assert ask(cluster, leader, keep_request(session)).error is None
+    cluster.pass_time(900)
+    assert ask(cluster, leader, run_request(session, 1, 0, ADD)).error is None
+    cluster.pass_time(1200)
+    reply = ask(cluster, leader, run_request(session, 1, 0, ADD))
+    assert isinstance(reply.error, SessionExpired)
+    assert count(leader) == 1
+    for host in cluster.hosts.values():
+        cluster.pass_time(100)
+        assert len(host.replica.sessions) == 0
+
+
+def behind_a_snapshot_with_the_clock_set_back(cluster: Cluster, seconds: int) -> Host:
+    """All that is left of the log is a snapshot, the leader restarts, and its wall clock goes back."""
+    cluster.hosts[1].step(TakeSnapshot(keep_entries=0))
+    assert cluster.hosts[1].durable.entries == []
+    cluster.restart(1)
+    cluster.wall_us -= seconds * 1_000_000 + 1_000_000  # `elect` lets a second pass
+    return cluster.elect(1)
+
+
+def test_a_session_lives_on_behind_a_snapshot_though_the_clock_was_set_back() -> None:
+    """Its use at an early time would otherwise be noted, and make it expire too soon."""
+    cluster = Cluster(1, rules=1)
+    session = opened(cluster, cluster.elect(1), lifetime_ms=2_000)
+    leader = behind_a_snapshot_with_the_clock_set_back(cluster, 5)
+    assert ask(cluster, leader, run_request(session, 1, 0, ADD)).error is None
+    cluster.pass_time(6_000)  # by the wall clock one second after the session was opened
+    assert ask(cluster, leader, run_request(session, 2, 0, ADD)).error is None
+    assert count(leader) == 2
+
+
+def test_a_session_that_expired_before_a_snapshot_does_not_come_back_to_life() -> None:
+    cluster = Cluster(1, rules=1)
+    leader = cluster.elect(1)
+    session = opened(cluster, leader, lifetime_ms=2_000)
+    cluster.pass_time(4_000)
+    leader.request(2, ADD)  # log time passes the session's end, and nobody looks at the session
+    leader = behind_a_snapshot_with_the_clock_set_back(cluster, 4)
+    reply = ask(cluster, leader, run_request(session, 1, 0, ADD))
+    assert isinstance(reply.error, SessionExpired)
+    assert count(leader) == 1
+
+
+def test_an_expired_session_is_the_same_error_through_a_follower() -> None:
+    cluster = Cluster()
+    cluster.elect(1)
+    reply = ask(cluster, cluster.hosts[2], run_request(77, 1, 0, ADD))
+    assert isinstance(reply.error, SessionExpired)
+
+
+def test_a_closed_session_is_gone() -> None:
+    cluster = Cluster()
+    leader = cluster.elect(1)
+    session = opened(cluster, leader)
+    assert ask(cluster, leader, close_request(session)).error is None
+    assert isinstance(ask(cluster, leader, run_request(session, 1, 0, ADD)).error, SessionExpired)
+
+
+def entry(index: int, data: str, time_us: int = 0) -> Entry:
+    return Entry(index, 1, "session", data, time_us)
+
+
+def test_acknowledged_replies_are_forgotten_and_their_numbers_refused() -> None:
+    table, machine = SessionTable(), KeyValueMachine()
+    apply(table, entry(1, open_request(1000)), machine)
+    for number in range(1, 4):
+        apply(table, entry(1 + number, run_request(1, number, 0, ADD)), machine)
+    result, error = apply(table, entry(9, run_request(1, 4, 2, ADD)), machine)
+    assert error is None
+    assert result is not None
+    _, error = apply(table, entry(10, run_request(1, 2, 2, ADD)), machine)
+    assert isinstance(error, SequenceRefused)
+    assert json.loads(machine.query(GET))["value"] == 4
+
+
+def test_the_table_is_bounded_in_sessions_and_in_replies() -> None:
+    table, machine = SessionTable(), KeyValueMachine()
+    for index in range(1, MAX_SESSIONS + 3):
+        apply(table, entry(index, open_request(1000)), machine)
+    assert len(table) == MAX_SESSIONS
+    _, error = apply(table, entry(MAX_SESSIONS + 3, keep_request(1)), machine)
+    assert isinstance(error, SessionExpired), "the least recently used made room"
+    last = MAX_SESSIONS + 2
+    outcomes = [
+        apply(table, entry(MAX_SESSIONS + 10 + n, run_request(last, n, 0, ADD)), machine)[1]
+        for n in range(1, MAX_REPLIES + 2)
+    ]
+    assert outcomes[:-1] == [None] * MAX_REPLIES
+    assert isinstance(outcomes[-1], SequenceRefused)
+
+
+def test_dump_and_load_keep_everything() -> None:
+    table, machine = SessionTable(), KeyValueMachine()
+    apply(table, entry(1, open_request(5000), 7), machine)
+    apply(table, entry(2, open_request(9000), 8), machine)
+    apply(table, entry(3, run_request(1, 5, 3, ADD), 9), machine)
+    for rules in (2, 3):
+        copy = restored(text_of(table, rules), 1)
+        assert text_of(copy) == text_of(table)
+    result, error = apply(copy, entry(4, run_request(1, 5, 3, ADD), 10), machine)
+    assert error is None
+    assert json.loads(result or "")["value"] == 1
+
+
+def test_garbage_in_a_session_entry_is_an_error_and_changes_nothing() -> None:
+    table, machine = SessionTable(), KeyValueMachine()
+    for data in ("", "[]", '["run",1]', '{"a":1}', '["open","x"]', "[" * 10_000):
+        _, error = apply(table, entry(1, data), machine)
+        assert isinstance(error, StoreError)
+    assert len(table) == 0

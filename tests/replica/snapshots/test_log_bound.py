@@ -1,0 +1,236 @@
+"""The log grows by a bounded amount between two snapshots, whatever is written and however large the state is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qcore.core.config import RaftConfig
+from qcore.core.effects import AppendLog
+from qcore.core.entry import ENTRY_OVERHEAD_BYTES, Entry
+from qcore.core.events import Tick, WriteDurable
+from qcore.core.log.growing_text import GrowingText
+from qcore.core.version import FIRST_VERSION
+from qcore.machines.interface import ApplyContext
+from qcore.machines.register import KeyValueMachine
+from qcore.replica import replica as replica_module
+from qcore.replica.apply.apply_backlog import STEP_COST
+from qcore.replica.config import ReplicaConfig
+from qcore.replica.disk_window import DISK_WINDOW_BYTES, DiskWindow
+from qcore.replica.events import ClientRequest
+from qcore.replica.sessions.session_table import SessionTable
+from qcore.replica.snapshotting import Snapshotting
+from tests.replica.support.cluster import Cluster
+
+CHUNK = 1000
+
+
+class Sized:
+    """A machine whose state is so many chunks of text."""
+
+    name = "sized"
+    versions = (1, 1)
+
+    def __init__(self, chunks: int) -> None:
+        self.chunks = chunks
+
+    def apply(self, command: str, context: ApplyContext) -> str:
+        return ""
+
+    def query(self, query: str) -> str:
+        return ""
+
+    def snapshot(self) -> Iterator[str]:
+        return iter(["x" * CHUNK] * self.chunks)
+
+    def restore(self, chunks: Iterable[str]) -> None:
+        pass
+
+    def state_hash(self) -> str:
+        return ""
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    policy=st.integers(1, 200_000),
+    sizes=st.lists(st.integers(0, 30_000), min_size=1, max_size=8),
+    states=st.lists(st.integers(0, 300), min_size=1, max_size=4),
+    letter=st.sampled_from("aé漢🚀"),
+)
+def test_the_log_since_the_last_snapshot_is_bounded_though_no_time_passes(
+    policy: int, sizes: list[int], states: list[int], letter: str
+) -> None:
+    """Any sizes of entries and of the state: time stands still, so that only what is appended brings it on."""
+    snapshotting = Snapshotting(ReplicaConfig(RaftConfig(1), snapshot_bytes=policy), 0)
+    machine, sessions = Sized(0), SessionTable()
+    log: list[int] = []  # bytes by entry
+    covered = taken_count = 0
+    state = most_state = 2
+    largest = 0
+    for index in range(1, 1500):
+        size = sizes[index % len(sizes)]
+        entry = Entry(index, 1, "command", letter * (size // len(letter.encode())), 0)
+        machine.chunks = states[taken_count % len(states)]
+        most_state = max(most_state, state, machine.chunks * CHUNK + 3)
+        largest = max(largest, entry.size_bytes())
+        log.append(entry.size_bytes())
+        snapshotting.appended(entry.size_bytes())
+        snapshotting.applied(entry, 0)
+        if snapshotting.due(index):
+            snapshotting.begin(machine, sessions, index, 0, FIRST_VERSION, 0)
+        if snapshotting.capturing:
+            taken = snapshotting.draw(0)
+            if taken is not None:
+                assert len(taken.data) == machine.chunks * CHUNK + 3
+                covered, state = taken.index, len(taken.data)
+                taken_count += 1
+        behind = sum(log[covered:])
+        assert behind <= max(policy, most_state) + most_state + CHUNK + 3 * largest
+        if behind > 2 * policy + 4 * most_state:
+            break
+    assert taken_count > 0 or sum(log) < max(policy, most_state) + most_state + 3 * largest + CHUNK
+
+
+def put(key: str, size: int, letter: str = "v") -> str:
+    return json.dumps({"op": "set", "key": key, "value": letter * size}, ensure_ascii=False)
+
+
+def test_a_replica_draws_its_snapshot_with_the_log_and_not_with_the_clock() -> None:
+    """The policy counts bytes: of the same number of characters, a text of four bytes each fills it sooner."""
+    first: list[int] = []
+    for letter in "v🚀":
+        cluster = Cluster(1, snapshot_bytes=25_000)
+        host = cluster.elect(1)
+        for number in range(400):
+            host.request(number, put(f"k{number % 40}", 900, letter))
+            bytes_in_log = sum(held.size_bytes() for held in host.replica.core.log_entries())
+            assert bytes_in_log < 25_000 + 4 * 40 * 3_700, "the policy, and a multiple of the state"
+        assert len(host.snapshots_stored) >= 4
+        first.append(host.snapshots_stored[0].snapshot.meta.last_included_index)
+    assert first[1] < first[0] / 2
+
+
+def test_a_step_appends_a_bounded_number_of_bytes_and_the_rest_with_the_next() -> None:
+    count = 300
+    cluster = Cluster(1, max_pending_requests=count)
+    cluster.raft = RaftConfig(1, max_uncommitted_bytes=1 << 30)
+    cluster.restart(1)
+    host = cluster.elect(1)
+    host.stalled = True
+    command = put("k", 4000)
+    steps = [host.step(*(ClientRequest(at, "write", command, 60_000) for at in range(count)))]
+    while any(isinstance(effect, AppendLog) for effect in steps[-1]):
+        steps.append(host.step(Tick()))
+    appended = [
+        effect.entries for effects in steps for effect in effects if isinstance(effect, AppendLog)
+    ]
+    at_once = replica_module.STEP_BYTES // len(command)
+    assert [len(entries) for entries in appended] == [at_once, count - at_once]
+    host.stalled = False
+    host.step(WriteDurable(host.unsynced[-1]))
+    while host.replica.catching_up:
+        host.step(Tick())
+    ids = [reply.request_id for reply in host.replies if reply.error is None]
+    assert ids == list(range(count)), "in their order"
+
+
+def test_a_leader_appends_no_more_while_much_is_on_its_way_to_the_disk() -> None:
+    cluster = Cluster(1, max_pending_requests=5000)
+    cluster.raft = RaftConfig(1, max_uncommitted_bytes=1 << 30)
+    host = cluster.restart(1)
+    cluster.elect(1)
+    host.stalled = True
+    before = host.replica.core.last_log_index
+    for number in range(2000):
+        host.step(ClientRequest(number, "write", put("k", 4000), 60_000))
+    written = host.replica.core.log_entries()[-1].index - before
+    bytes_written = written * (len(put("k", 4000)) + ENTRY_OVERHEAD_BYTES)
+    assert DISK_WINDOW_BYTES <= bytes_written < DISK_WINDOW_BYTES + 10_000
+    assert host.replica.next_deadline() > cluster.now, "nothing to do until the disk answers"
+    host.stalled = False
+    while len(host.replies) < 2000:
+        host.step(WriteDurable(host.unsynced[-1]) if host.unsynced else Tick())
+    assert host.replica.core.last_log_index == before + 2000
+
+
+def test_the_window_counts_what_is_not_durable() -> None:
+    window = DiskWindow()
+    full: list[bool] = []
+    window.appended(3, DISK_WINDOW_BYTES - 1)
+    full.append(window.full)
+    window.appended(5, 1)
+    full.append(window.full)
+    window.durable(4)
+    full.append(window.full)
+    assert full == [False, True, False]
+
+
+def test_a_growing_text_is_the_parts_joined() -> None:
+    parts = ["a" * 100_000, "", "é", "漢字" * 30_000, "🚀", "z" * 70_000]
+    text = GrowingText()
+    for part in parts:
+        text.add(part)
+    assert text.length == sum(map(len, parts))
+    assert text.take() == "".join(parts)
+
+
+def test_a_follower_that_appends_faster_than_it_applies_does_not_fall_behind() -> None:
+    """Of every message it takes in, it applies as much: else what it has to apply would grow with each."""
+    cluster = Cluster(3, KeyValueMachine, max_pending_requests=10_000)
+    cluster.raft = RaftConfig(1, max_uncommitted_bytes=1 << 30)
+    for node_id in (1, 2, 3):
+        cluster.restart(node_id)
+    leader = cluster.elect(1)
+    follower = cluster.hosts[2]
+    behind: list[int] = []
+    at_once = 3 * STEP_COST
+    for turn in range(12):
+        first = turn * at_once
+        leader.step(
+            *(ClientRequest(first + at, "write", put("k", 1), 60_000) for at in range(at_once))
+        )
+        cluster.settle()
+        behind.append(follower.replica.core.commit - follower.replica.applied_index)
+    assert max(behind) <= 3 * at_once
+    assert max(behind[6:]) <= max(behind[:6])
+
+
+def test_a_request_whose_time_came_before_its_turn_is_never_appended() -> None:
+    cluster = Cluster(1, max_pending_requests=5000)
+    cluster.raft = RaftConfig(1, max_uncommitted_bytes=1 << 30)
+    cluster.restart(1)
+    host = cluster.elect(1)
+    host.stalled = True
+    count = DISK_WINDOW_BYTES // 4000 + 10
+    for number in range(count):
+        host.step(ClientRequest(number, "write", put("k", 4000), 60_000))
+    late = host.replica.core.last_log_index
+    host.step(ClientRequest(count, "write", put("late", 1), 100))
+    cluster.now += 200_000
+    host.step(Tick())
+    assert [reply.request_id for reply in host.replies if reply.error is not None] == [count]
+    host.stalled = False
+    host.step(WriteDurable(host.unsynced[-1]))
+    while host.replica.catching_up or host.replica.core.last_log_index == late:
+        host.step(Tick())
+    written = [entry.data for entry in host.replica.core.log_entries() if entry.kind == "command"]
+    assert put("late", 1) not in written
+    assert "" not in written
+
+
+def test_a_snapshot_is_due_after_much_work_though_few_bytes_did_it() -> None:
+    """A start applies again what came after the snapshot."""
+    config = ReplicaConfig(RaftConfig(1), snapshot_entries=50_000, snapshot_bytes=1 << 26)
+    snapshotting = Snapshotting(config, 0)
+    entry = Entry(1, 1, "command", "x", 0)
+    for index in range(1, 100):
+        snapshotting.applied(entry, 2_000)
+        assert not snapshotting.due(index)
+    snapshotting.applied(entry, 2_000)
+    assert snapshotting.due(100)
+    idle = Snapshotting(ReplicaConfig(RaftConfig(1)), 0)
+    idle.applied(entry, 10**9)
+    assert not idle.due(1), "no policy"

@@ -1,0 +1,343 @@
+"""A copy of the state on request: what it holds, whom it waits for, what bounds it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qcore.core.events import Campaign, Tick
+from qcore.core.messages import AppendEntries
+from qcore.errors import DeadlineExceeded, NotLeader, Overloaded, Refused
+from qcore.machines.register import KeyValueMachine
+from qcore.replica.events import CopyState, PeerMessageReceived, Reply
+from qcore.replica.requests.state_copies import MAX_COPIES
+from qcore.replica.sessions.session_table import SessionTable
+from qcore.replica.snapshotting import restore_snapshot
+from tests.replica.support.cluster import Cluster, Host
+
+#: Enough keys for a snapshot of many chunks.
+WIDE = 40
+
+
+def put(key: str, text: str = "") -> str:
+    return json.dumps({"op": "set", "key": key, "value": text or key})
+
+
+def filled(size: int = 3, keys: int = WIDE) -> Cluster:
+    """A cluster led by node 1 whose machine has a state that is captured in several steps."""
+    cluster = Cluster(size)
+    leader = cluster.elect(1)
+    for number in range(keys):
+        write(cluster, leader, f"key{number}", "x" * 4000)
+    cluster.pass_time(100)
+    return cluster
+
+
+def write(cluster: Cluster, host: Host, key: str, text: str = "") -> None:
+    host.request(900, put(key, text))
+    cluster.settle()
+    assert host.replies.pop().error is None
+
+
+def ask(
+    host: Host,
+    request_id: int = 1,
+    *,
+    stale: bool = False,
+    timeout_ms: int = 1000,
+    confirm_ms: int = 1000,
+) -> None:
+    host.step(CopyState(request_id, timeout_ms, confirm_ms, stale))
+
+
+def outcome(cluster: Cluster, host: Host, request_id: int = 1) -> Reply:
+    """Let small steps of time pass until the request has its outcome."""
+    for _ in range(400):
+        for reply in host.replies:
+            if reply.request_id == request_id:
+                return reply
+        cluster.now += 1000
+        host.step(Tick())
+        cluster.settle()
+    raise AssertionError("no outcome")
+
+
+def copied(host: Host, reply: Reply) -> KeyValueMachine:
+    """A fresh machine with the state of the snapshot that the reply names."""
+    assert reply.error is None
+    snapshot = host.replica.core.snapshot
+    assert snapshot is not None
+    assert snapshot.meta.last_included_index >= reply.index
+    machine = KeyValueMachine()
+    for _ in restore_snapshot(snapshot.data, machine, SessionTable()):
+        pass
+    return machine
+
+
+def left_alone(cluster: Cluster, node_id: int) -> Host:
+    """Cut off for so long that it gave up its leader."""
+    cluster.cut = {1, 2, 3}
+    cluster.now += 2_000_000
+    cluster.hosts[node_id].step(Tick())
+    cluster.settle()
+    return cluster.hosts[node_id]
+
+
+@pytest.mark.parametrize("node_id", [1, 2])
+def test_a_copy_holds_all_that_was_acknowledged_before_it(node_id: int) -> None:
+    cluster = filled()
+    host = cluster.hosts[node_id]
+    write(cluster, cluster.leader(), "last")
+    ask(host)
+    cluster.settle()
+    reply = outcome(cluster, host)
+    assert json.loads(copied(host, reply).query('{"op":"get","key":"last"}'))["value"] == "last"
+    assert reply.index == cluster.leader().replica.applied_index
+
+
+def test_a_follower_that_lags_copies_only_what_the_leader_confirmed() -> None:
+    """It has applied less than was acknowledged: it waits for that, and does not hand out the old state."""
+    cluster = filled()
+    follower = cluster.hosts[3]
+    cluster.cut = {3}
+    write(cluster, cluster.leader(), "unseen")
+    before = follower.replica.applied_index
+    cluster.cut = set()
+    ask(follower)
+    cluster.pass_time(200)
+    reply = outcome(cluster, follower)
+    assert reply.index > before
+    assert "unseen" in copied(follower, reply).query('{"op":"get","key":"unseen"}')
+
+
+def test_it_is_captured_little_by_little_while_writes_go_on() -> None:
+    cluster = filled()
+    leader = cluster.leader()
+    state = leader.replica.machine.state_hash()
+    ask(leader)
+    cluster.settle()
+    index, steps = leader.replica.applied_index, 0
+    while not any(reply.request_id == 1 for reply in leader.replies):
+        write(cluster, leader, f"during{steps}")
+        cluster.now += 1000
+        steps += 1
+    reply = outcome(cluster, leader)
+    assert steps > 2, "the state is captured in several steps"
+    assert reply.index == index
+    assert copied(leader, reply).state_hash() == state
+
+
+def test_a_snapshot_that_is_there_already_is_enough() -> None:
+    cluster = filled()
+    leader = cluster.leader()
+    for request_id in (1, 2):
+        ask(leader, request_id)
+        cluster.settle()
+        outcome(cluster, leader, request_id)
+    first, second = leader.replies[-2:]
+    assert first.index == second.index
+    assert len(leader.snapshots_stored) == 1
+
+
+def test_a_capture_that_began_too_early_is_followed_by_another() -> None:
+    cluster = filled()
+    leader = cluster.leader()
+    ask(leader, 1)
+    cluster.settle()
+    write(cluster, leader, "after the first")
+    ask(leader, 2)
+    ask(leader, 3)
+    cluster.settle()
+    first, second, third = (outcome(cluster, leader, request_id) for request_id in (1, 2, 3))
+    assert first.index < second.index == third.index
+    assert "after" in copied(leader, second).query('{"op":"get","key":"after the first"}')
+    assert len(leader.snapshots_stored) == 2
+
+
+def test_the_log_is_compacted_behind_it_as_the_policy_says() -> None:
+    cluster = filled()
+    leader = cluster.leader()
+    ask(leader)
+    cluster.settle()
+    index = outcome(cluster, leader).index
+    kept = [entry.index for entry in leader.replica.core.log_entries()]
+    assert kept == [index - 1, index], "keep_entries is 2 here"
+
+
+def test_without_a_leader_it_is_refused_and_a_stale_copy_is_not() -> None:
+    cluster = filled()
+    alone = left_alone(cluster, 2)
+    ask(alone, 1)
+    assert isinstance(outcome(cluster, alone, 1).error, NotLeader)
+    ask(alone, 2, stale=True)
+    reply = outcome(cluster, alone, 2)
+    assert reply.index == alone.replica.applied_index > 0
+    assert "xxx" in copied(alone, reply).query('{"op":"get","key":"key1"}')
+
+
+def test_an_isolated_leader_cannot_confirm_and_says_so_in_time() -> None:
+    cluster = filled()
+    cluster.cut = {1}
+    leader = cluster.hosts[1]
+    ask(leader, timeout_ms=30)
+    reply = outcome(cluster, leader)
+    assert isinstance(reply.error, DeadlineExceeded)
+    assert "stale copy" in str(reply.error)
+
+
+def test_a_capture_that_takes_too_long_says_so_and_goes_on() -> None:
+    cluster = filled(size=1, keys=200)
+    leader = cluster.leader()
+    ask(leader, 1, timeout_ms=2)
+    cluster.settle()
+    reply = outcome(cluster, leader, 1)
+    assert isinstance(reply.error, DeadlineExceeded)
+    assert "allow more time" in str(reply.error)
+    ask(leader, 2)
+    cluster.settle()
+    assert outcome(cluster, leader, 2).error is None
+    assert len(leader.snapshots_stored) == 1, "the capture went on for the next who asks"
+
+
+def test_to_confirm_and_to_capture_have_times_of_their_own() -> None:
+    """A large state may take long; a leader that lost its majority should be left soon for another node."""
+    cluster = filled(keys=200)
+    leader = cluster.leader()
+    ask(leader, 1, confirm_ms=3)
+    cluster.settle()
+    assert leader.replica.next_deadline() <= cluster.now + 3000
+    asked_at = cluster.now
+    assert outcome(cluster, leader, 1).error is None
+    assert cluster.now - asked_at > 3000, "the capture went on when the time to confirm was over"
+    cluster.cut = {1}
+    ask(leader, 2, confirm_ms=3)
+    asked_at = cluster.now
+    assert isinstance(outcome(cluster, leader, 2).error, DeadlineExceeded)
+    assert cluster.now - asked_at <= 4000
+
+
+def test_a_node_without_a_state_has_nothing_to_copy() -> None:
+    cluster = filled()
+    pristine = cluster.join(4)
+    ask(pristine, stale=True)
+    assert isinstance(outcome(cluster, pristine).error, Refused)
+
+
+def test_a_stale_copy_waits_for_the_first_entry_to_be_applied() -> None:
+    """What is committed is applied later in the same step: until then there is nothing that a snapshot could hold."""
+    cluster = filled(keys=1)
+    core = cluster.leader().replica.core
+    joining = cluster.join(4)
+    log = core.log_entries()
+    append = AppendEntries(core.term, core.node_id, 0, 0, core.commit, log)
+    joining.step(PeerMessageReceived(core.node_id, append), CopyState(1, 1000, 1000, stale=True))
+    reply = outcome(cluster, joining)
+    assert reply.index == core.commit
+    assert "xxx" in copied(joining, reply).query('{"op":"get","key":"key0"}')
+
+
+def test_a_snapshot_from_the_leader_in_mid_capture_answers_too() -> None:
+    """It takes the place of the state that was being captured, and holds more."""
+    cluster = filled(keys=200)
+    follower = cluster.hosts[3]
+    ask(follower, stale=True)
+    cluster.cut = {3}
+    for number in range(10):
+        write(cluster, cluster.leader(), f"later{number}")
+    ask(cluster.leader())
+    cluster.settle()
+    outcome(cluster, cluster.leader())
+    cluster.cut = set()
+    assert not follower.replies
+    for _ in range(20):
+        cluster.pass_time(100)
+    reply = outcome(cluster, follower)
+    assert "later9" in copied(follower, reply).query('{"op":"get","key":"later9"}')
+
+
+def test_requests_are_bounded_and_all_get_their_outcome() -> None:
+    cluster = filled()
+    leader = cluster.leader()
+    cluster.cut = {1}  # nothing is confirmed
+    for request_id in range(1, MAX_COPIES + 2):
+        ask(leader, request_id, timeout_ms=50)
+    refused = outcome(cluster, leader, MAX_COPIES + 1).error
+    assert isinstance(refused, Overloaded)
+    assert 1 <= refused.retry_after_ms <= 50
+    for request_id in range(1, MAX_COPIES + 1):
+        assert isinstance(outcome(cluster, leader, request_id).error, DeadlineExceeded)
+    cluster.cut = set()
+    cluster.pass_time(100)
+    ask(leader, 99)
+    cluster.settle()
+    assert outcome(cluster, leader, 99).error is None, "the places are free again"
+
+
+def test_requests_that_the_leader_refused_do_not_keep_their_place() -> None:
+    cluster = filled()
+    alone = left_alone(cluster, 2)
+    for request_id in range(1, 3 * MAX_COPIES):
+        ask(alone, request_id)
+        assert isinstance(outcome(cluster, alone, request_id).error, NotLeader)
+
+
+STEPS = st.lists(
+    st.sampled_from(["write", "write", "copy", "stale copy", "time", "cut", "heal", "elect"]),
+    min_size=4,
+    max_size=40,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(STEPS, st.integers(0, 2**31))
+def test_whatever_happens_a_copy_holds_what_was_acknowledged_when_it_was_asked(
+    steps: list[str], seed: int
+) -> None:
+    cluster = filled(keys=8)
+    acknowledged = 0
+    promised: dict[tuple[int, int], int] = {}  # node and request -> number of acknowledged writes
+    nodes = [1 + (seed >> shift) % 3 for shift in range(len(steps))]
+    for number, (step, node_id) in enumerate(zip(steps, nodes, strict=True)):
+        host = cluster.hosts[node_id]
+        match step:
+            case "write":
+                host.request(1000 + number, '{"op":"add","key":"n","amount":1}')
+                cluster.settle()
+                done = [r for r in host.replies if r.request_id == 1000 + number and not r.error]
+                acknowledged += len(done)
+            case "copy":
+                promised[node_id, number] = acknowledged
+                ask(host, number, timeout_ms=300)
+                cluster.settle()
+            case "stale copy":
+                ask(host, number, stale=True, timeout_ms=300)
+            case "time":
+                cluster.now += 1000
+                for other in cluster.hosts.values():
+                    other.step(Tick())
+                cluster.settle()
+            case "cut":
+                cluster.cut = {node_id}
+            case "heal":
+                cluster.cut = set()
+            case _:
+                cluster.now += 1_000_000
+                host.step(Campaign())
+                cluster.settle()
+        _check(cluster, promised)
+    for node_id, number in list(promised):
+        outcome(cluster, cluster.hosts[node_id], number)
+
+
+def _check(cluster: Cluster, promised: dict[tuple[int, int], int]) -> None:
+    """A request that has its snapshot by now: it holds at least as many writes as were promised."""
+    for node_id, host in cluster.hosts.items():
+        for reply in [reply for reply in host.replies if reply.request_id < 1000]:
+            least = promised.get((node_id, reply.request_id))
+            if least and not reply.error:
+                found = json.loads(copied(host, reply).query('{"op":"get","key":"n"}'))["value"]
+                assert found >= least
+                del promised[node_id, reply.request_id]

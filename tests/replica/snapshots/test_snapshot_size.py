@@ -1,0 +1,58 @@
+"""The size of a snapshot is counted in bytes, whoever took it: the policy compares it with bytes of the log."""
+
+from __future__ import annotations
+
+import json
+
+from qcore.core.text_size import utf8_length
+from qcore.replica.events import TakeSnapshot
+from tests.replica.support.cluster import Cluster
+
+
+def write(cluster: Cluster, key: str, value: str) -> None:
+    leader = cluster.leader()
+    number = len(leader.replies) + 1
+    leader.request(
+        number, json.dumps({"op": "set", "key": key, "value": value}, ensure_ascii=False)
+    )
+    cluster.settle()
+    assert leader.replies[-1].error is None
+
+
+def test_characters_of_three_bytes_count_as_three_bytes() -> None:
+    cluster = Cluster(snapshot_bytes=1, raft=None)
+    cluster.elect(1)
+    cluster.cut = {3}
+    for number in range(20):
+        write(cluster, f"k{number}", "語" * 1000)
+    leader = cluster.leader()
+    leader.step(TakeSnapshot(keep_entries=0))
+    snapshot = leader.snapshots_stored[-1].snapshot
+    size = utf8_length(snapshot.data)
+    assert size > 2 * len(snapshot.data)
+
+    # Drawn, restored at a restart, and taken over from the leader.
+    cluster.cut = set()
+    cluster.pass_time(500)
+    installed = cluster.hosts[3]
+    while installed.replica.catching_up:
+        installed.step()
+    restarted = cluster.restart(2)
+    for host in (leader, installed, restarted):
+        stored = host.durable.snapshot
+        assert stored is not None
+        assert host.replica.snapshot_size == utf8_length(stored.data) > 2 * len(stored.data)
+
+    # The next one is due after half its own size of log, in bytes.
+    begun = len(leader.snapshots_stored)
+    written = 0
+    while written < 0.4 * size:
+        write(cluster, "small", "x" * 1000)
+        written += 1000
+    cluster.pass_time(100)
+    assert len(leader.snapshots_stored) == begun
+    while written < 0.6 * size:
+        write(cluster, "small", "x" * 1000)
+        written += 1000
+    cluster.pass_time(100)
+    assert len(leader.snapshots_stored) == begun + 1

@@ -1,0 +1,66 @@
+"""Clients with sessions, as a machine drives them: what they sent, what they may retry and acknowledge."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from qcore.core.entry import Entry
+from qcore.core.version import LATEST_RULES
+from qcore.machines.interface import ApplyContext, StateMachine
+from qcore.replica.sessions.session_table import Outcome, SessionTable, run_request
+from tests.replica.support.witness import Witness
+
+
+@dataclass(slots=True)
+class ClientSession:
+    """One open session, and the sequence number of its newest increment (0: none yet)."""
+
+    session_id: int
+    last_sequence: int = 0
+
+    def increment(self, sequence: int, acknowledged: int) -> str:
+        """The command of this sequence number, the same each time but for what is acknowledged."""
+        command = json.dumps({"op": "add", "key": f"n{self.session_id}", "amount": 1})
+        return run_request(self.session_id, sequence, acknowledged, command)
+
+    def acknowledgeable(self, witness: Witness) -> int:
+        """Up to which sequence number the client has every reply."""
+        number = 0
+        while (self.session_id, number + 1) in witness.replies:
+            number += 1
+        return number
+
+
+def opened(witness: Witness, known: list[ClientSession]) -> list[ClientSession]:
+    """Those `known`, and one for each session that a client was told of since."""
+    ids = {session.session_id for session in known}
+    new = [number for number in witness.sessions_told if number not in ids]
+    return [*known, *[ClientSession(number) for number in new]]
+
+
+def text_of(table: SessionTable, rules: int = LATEST_RULES) -> str:
+    """What a snapshot of these rules says of the table."""
+    return "".join(table.dump(rules))
+
+
+def restored(text: str, rules: int = LATEST_RULES) -> SessionTable:
+    """The table of a snapshot of these rules that is nothing but the table."""
+    table = SessionTable()
+    ends: list[int] = []
+
+    def load() -> Iterator[None]:
+        ends.append((yield from table.load(text)))
+
+    for _ in load():
+        pass
+    assert ends == [len(text)], "nothing is left for the machine"
+    table.restored(rules)
+    return table
+
+
+def apply(table: SessionTable, entry: Entry, machine: StateMachine, *, rules: int = 1) -> Outcome:
+    """Apply an entry of kind `session` under these rules, as a replica would."""
+    context = ApplyContext(entry.index, entry.time_us, clock_us=entry.clock_us, rules=rules)
+    return table.apply(entry, machine, context)

@@ -1,0 +1,410 @@
+"""Replicas in a world to be tampered with: clocks of different speeds, disks that lag, a network that loses.
+
+Nothing happens by itself. After each step of a replica `tests.core.support.safety_checks` checks the paper's
+properties,
+`tests.core.support.brute_force` works out log, configuration and commit index anew, and `Witness` compares what
+clients were told with what was committed.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from qcore.core import DurableState, Entry, HardState, Membership, RaftConfig
+from qcore.core.effects import (
+    AppendLog,
+    Effect,
+    MembershipChanged,
+    SaveCommit,
+    SaveHardState,
+    Send,
+    StoreSnapshot,
+    TruncateLog,
+    Write,
+)
+from qcore.core.events import Tick, WriteDurable
+from qcore.core.log.durable_state import apply_write
+from qcore.core.messages import RequestVoteResponse
+from qcore.core.server import NEVER
+from qcore.core.version import ClusterVersion
+from qcore.machines.register import KeyValueMachine
+from qcore.replica import DurabilityGate, Replica, ReplicaConfig
+from qcore.replica.events import (
+    AddLearner,
+    Applied,
+    ChangeMembers,
+    ClientRequest,
+    InitCluster,
+    PeerMessageReceived,
+    ReplicaEffect,
+    ReplicaEvent,
+    Reply,
+    Restored,
+    SendPeer,
+    TransferLeader,
+)
+from qcore.replica.messages import (
+    Forward,
+    ForwardResponse,
+    PeerMessage,
+    ReadIndex,
+    ReadIndexResponse,
+    RequestKind,
+)
+from tests.core.support.brute_force import check_leader, check_node
+from tests.core.support.safety_checks import Safety
+from tests.replica.support.client_sessions import text_of
+from tests.replica.support.witness import Witness
+
+WALL_US = 1_700_000_000_000_000
+TIMEOUT_MS = 500
+
+
+@dataclass(slots=True)
+class Settings:
+    """What an example draws once. Speeds are local µs for each 1000 true ones, by node id."""
+
+    raft: RaftConfig
+    voters: int = 3
+    spares: int = 1
+    bootstrap: bool = False
+    snapshot_entries: int = 0
+    speeds: Mapping[int, int] = field(default_factory=dict)
+    wall_offsets_ms: Mapping[int, int] = field(default_factory=dict)
+    priorities: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Envelope:
+    """A message on its way."""
+
+    source: int
+    to: int
+    message: PeerMessage
+
+
+@dataclass(slots=True)
+class Host:
+    """One server: its replica (None while it is down), disk, clock and clients."""
+
+    node_id: int
+    speed: int
+    wall_offset_us: int
+    priority: int
+    durable: DurableState
+    replica: Replica | None = None
+    gate: DurabilityGate = field(default_factory=DurabilityGate)
+    writes: deque[Write | SaveCommit] = field(default_factory=deque)  # not durable yet
+    stalled: bool = False
+    incarnation: int = 0
+    last_request: int = 0
+    set_at: tuple[int, int] = (0, 0)  # true and local µs when the clock got its speed
+
+    @property
+    def up(self) -> Replica:
+        assert self.replica is not None, f"node {self.node_id} is down"
+        return self.replica
+
+    def local(self, true_us: int) -> int:
+        """What this node's monotonic clock shows."""
+        since, shown = self.set_at
+        return shown + (true_us - since) * self.speed // 1000
+
+    def true_time(self, local_us: int) -> int:
+        """When this node's clock shows `local_us`, rounded up."""
+        since, shown = self.set_at
+        return local_us if local_us >= NEVER else since - (shown - local_us) * 1000 // self.speed
+
+    def set_speed(self, speed: int, true_us: int) -> None:
+        """From now on so many local µs for each 1000 true ones."""
+        self.set_at = (true_us, self.local(true_us))
+        self.speed = speed
+
+    def true_deadline(self) -> int:
+        """When, in true µs, this node's deadline has come."""
+        return self.true_time(self.up.next_deadline())
+
+
+class World:
+    """The hosts, what is between them, and true time in µs."""
+
+    def __init__(self, settings: Settings, *, seed: int = 0) -> None:
+        self.settings = settings
+        self.seed = seed
+        self.now = 0
+        self.network: list[Envelope] = []
+        self.cut: set[tuple[int, int]] = set()  # (source, to): lost on arrival
+        self.safety = Safety()
+        self.witness = Witness()
+        voters = tuple(range(1, settings.voters + 1))
+        everyone = tuple(range(1, settings.voters + settings.spares + 1))
+        self.addresses = tuple((node_id, f"h{node_id}:1") for node_id in everyone)
+        self.first = Membership(
+            voters=voters, addresses=self.addresses[: settings.voters], cluster_id="c"
+        )
+        self.hosts = {node_id: self._host(node_id) for node_id in everyone}
+        for node_id in everyone:
+            self.restart(node_id)
+        if settings.bootstrap:
+            self.initialise()
+
+    def initialise(self) -> None:
+        """Begin the cluster at node 1, all being pristine."""
+        self.ask(1, InitCluster(self._request_id(1), self.first, TIMEOUT_MS), "init")
+
+    def _host(self, node_id: int) -> Host:
+        durable = DurableState()
+        if node_id in self.first.voters and not self.settings.bootstrap:
+            entry = Entry(1, 1, "membership", self.first.to_json(), 0)
+            version = ClusterVersion(2, KeyValueMachine.name, 1)
+            entries = [entry, Entry(2, 1, "version", version.to_json(), 0)]
+            durable = DurableState(HardState(1, None, 0), None, entries)
+        return Host(
+            node_id,
+            self.settings.speeds.get(node_id, 1000),
+            self.settings.wall_offsets_ms.get(node_id, 0) * 1000,
+            self.settings.priorities.get(node_id, 1),
+            durable,
+        )
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    def alive(self) -> list[Host]:
+        return [host for host in self.hosts.values() if host.replica is not None]
+
+    def leaders(self) -> list[Host]:
+        """Who believes to lead, the one of the newest term last."""
+        leading = [host for host in self.alive() if host.up.core.role == "leader"]
+        return sorted(leading, key=lambda host: host.up.core.term)
+
+    def _durable(self) -> dict[int, DurableState]:
+        return {node_id: host.durable for node_id, host in self.hosts.items()}
+
+    # -- steps -----------------------------------------------------------------------------------
+
+    def step(self, host: Host, *events: ReplicaEvent) -> None:
+        """Step one replica, carry out what it wants, and check everything."""
+        replica, now = host.up, host.local(self.now)
+        before = self.safety.before(replica.core)
+        effects = replica.step(list(events), now, WALL_US + self.now + host.wall_offset_us)
+        self._carry_out(host, effects)
+        watched: list[Effect] = [effect for effect in effects if isinstance(effect, _WATCHED)]
+        self.safety.after(self._durable(), host.node_id, replica.core, before, watched)
+        check_leader(host.node_id, replica.core, self._durable())
+        if watched or any(isinstance(effect, Applied | Restored) for effect in effects):
+            self._check(host)
+
+    def _carry_out(self, host: Host, effects: list[ReplicaEffect]) -> None:
+        for effect in effects:
+            match effect:
+                case SaveHardState() | AppendLog() | TruncateLog() | StoreSnapshot() | SaveCommit():
+                    host.writes.append(effect)
+                case SendPeer():
+                    if host.gate.admit(effect):
+                        self._post(host, effect)
+                case Applied(entry=entry):
+                    self.witness.applied(host.node_id, entry)
+                case Restored():
+                    pass  # the state is looked at after the step
+                case Reply():
+                    key = (host.node_id, host.incarnation, effect.request_id)
+                    self.witness.replied(key, effect, self.now)
+                case _:
+                    pass
+
+    def _check(self, host: Host) -> None:
+        """Log, configuration and state follow from writes and applied entries: looked at when there were some."""
+        replica = host.up
+        check_node(host.node_id, replica.core, self._durable(), host.writes)
+        if replica.readable_index < 0:
+            return  # a snapshot is being taken over: the state is that of no index
+        registers = {
+            key: json.loads(replica.machine.query(json.dumps({"op": "get", "key": key})))["value"]
+            for key in self.witness.model.registers[replica.applied_index]
+        }
+        digest = f"{replica.machine.state_hash()} {text_of(replica.sessions)}"
+        self.witness.state(host.node_id, replica.applied_index, digest, registers)
+
+    def _post(self, host: Host, send: SendPeer) -> None:
+        if isinstance(send.message, RequestVoteResponse):
+            self.safety.sent(host.node_id, Send(send.to, send.message, send.after))
+        self.network.append(Envelope(host.node_id, send.to, send.message))
+
+    # -- clients ---------------------------------------------------------------------------------
+
+    def _request_id(self, node_id: int) -> int:
+        host = self.hosts[node_id]
+        host.last_request += 1
+        return host.last_request
+
+    def ask(
+        self,
+        node_id: int,
+        event: ClientRequest | InitCluster | ChangeMembers | AddLearner | TransferLeader,
+        kind: str,
+        stale_from: int = 0,
+        wanted: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
+    ) -> None:
+        """A client of this node, which is up, asks; the witness waits for the outcome."""
+        host = self.hosts[node_id]
+        key = (node_id, host.incarnation, event.request_id)
+        payload = event.payload if isinstance(event, ClientRequest) else ""
+        self.witness.asked(key, kind, payload, stale_from, wanted)
+        self.step(host, event)
+
+    def request(
+        self, host: Host, kind: RequestKind, payload: str, max_staleness_ms: int = 0
+    ) -> None:
+        event = ClientRequest(
+            self._request_id(host.node_id), kind, payload, TIMEOUT_MS, max_staleness_ms
+        )
+        # The node's own clock measures the bound. It may be slow; nothing else may make the answer older. The rest is
+        # for rounding.
+        stale_from = self.now - max_staleness_ms * 1_000_000 // host.speed - 10
+        self.ask(host.node_id, event, kind, stale_from)
+
+    def change(
+        self, host: Host, voters: tuple[int, ...], learners: tuple[int, ...], expected: int | None
+    ) -> None:
+        event = ChangeMembers(
+            self._request_id(host.node_id), voters, learners, self.addresses, TIMEOUT_MS, expected
+        )
+        self.ask(host.node_id, event, "change", wanted=(voters, learners))
+
+    def add_learner(self, host: Host, node_id: int) -> None:
+        address = dict(self.addresses)[node_id]
+        event = AddLearner(self._request_id(host.node_id), node_id, address, TIMEOUT_MS)
+        self.ask(host.node_id, event, "learner")
+
+    def transfer(self, host: Host, to: int | None) -> None:
+        event = TransferLeader(self._request_id(host.node_id), to, TIMEOUT_MS)
+        self.ask(host.node_id, event, "transfer")
+
+    # -- the network -----------------------------------------------------------------------------
+
+    def deliver(self, position: int = 0) -> None:
+        """Hand over the message at this position; it is lost on a cut link and at a node that is down."""
+        envelope = self.network.pop(position)
+        host = self.hosts[envelope.to]
+        if (envelope.source, envelope.to) in self.cut or host.replica is None:
+            return
+        self.step(host, PeerMessageReceived(envelope.source, envelope.message))
+
+    def duplicate(self, position: int) -> None:
+        """Send a message again. Requests between replicas go over one connection and never come twice."""
+        envelope = self.network[position]
+        if not isinstance(
+            envelope.message, Forward | ForwardResponse | ReadIndex | ReadIndexResponse
+        ):
+            self.network.append(replace(envelope))
+
+    def isolate(self, node_id: int) -> None:
+        for peer in self.hosts:
+            if peer != node_id:
+                self.cut |= {(peer, node_id), (node_id, peer)}
+
+    # -- disks and crashes -----------------------------------------------------------------------
+
+    def persist(self, host: Host, count: int | None = None) -> None:
+        """The oldest `count` pending writes (all by default) become durable, and the replica is told."""
+        write_id = self._sync(host, count)
+        if write_id is None or host.replica is None:
+            return
+        for send in host.gate.release(write_id):
+            self._post(host, send)
+        self.step(host, WriteDurable(write_id))
+
+    def _sync(self, host: Host, count: int | None) -> int | None:
+        last: int | None = None
+        done = 0
+        while host.writes and (count is None or done < count):
+            write = host.writes.popleft()
+            if isinstance(write, SaveCommit):
+                host.durable.hard_state.commit = write.commit
+                continue
+            apply_write(host.durable, write)
+            last = write.write_id
+            done += 1
+        return last
+
+    def crash(self, host: Host, survive: int = 0) -> None:
+        """Lose memory, clients, and all pending writes but the oldest `survive`."""
+        if survive:
+            self._sync(host, survive)
+        host.replica = None
+        host.writes.clear()
+        host.gate = DurabilityGate()
+        self.witness.crashed(host.node_id)
+
+    def restart(self, node_id: int) -> None:
+        """Start a replica from what its disk holds."""
+        host = self.hosts[node_id]
+        assert host.replica is None, f"node {node_id} is up"
+        host.incarnation += 1
+        state = host.durable
+        copy = DurableState(replace(state.hard_state), state.snapshot, list(state.entries))
+        config = ReplicaConfig(
+            replace(self.settings.raft, node_id=node_id, priority=host.priority),
+            snapshot_entries=self.settings.snapshot_entries,
+            keep_entries=2,
+        )
+        host.replica = Replica(
+            config,
+            KeyValueMachine(),
+            copy,
+            rng=random.Random(f"{self.seed}/{node_id}/{host.incarnation}"),
+            now=host.local(self.now),
+        )
+        self.step(host)
+        self._check(host)
+        self.safety.restarted(node_id, host.up.core)
+
+    # -- time ------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Disks that are not stalled catch up and all mail is delivered in order, until nothing moves."""
+        for _ in range(5000):
+            busy = False
+            for host in self.alive():
+                if not host.stalled and any(not isinstance(w, SaveCommit) for w in host.writes):
+                    busy = True
+                    self.persist(host)
+            if self.network:
+                busy = True
+                self.deliver()
+            if not busy:
+                return
+        raise AssertionError("the world did not settle")
+
+    def tick(self, host: Host) -> None:
+        """True time goes on to this node's deadline (within reason), and only this node is told."""
+        self.now = max(self.now, min(host.true_deadline(), self.now + 500_000))
+        self.step(host, Tick())
+
+    def run(self, milliseconds: int) -> None:
+        """So much time passes as it should: timers on time, links quick, disks working."""
+        end = self.now + milliseconds * 1000
+        while True:
+            self.settle()
+            due = min((host.true_deadline() for host in self.alive()), default=end)
+            self.now = max(self.now, min(due, end))
+            for host in self.alive():
+                if host.true_deadline() <= self.now:
+                    self.step(host, Tick())
+            if self.now >= end:
+                self.settle()
+                return
+
+
+_WATCHED = (
+    SaveHardState,
+    AppendLog,
+    TruncateLog,
+    StoreSnapshot,
+    SaveCommit,
+    MembershipChanged,
+)

@@ -1,0 +1,116 @@
+"""After the trouble: everything up, nothing lost any more. The replicas must serve again and agree, soon."""
+
+from __future__ import annotations
+
+import json
+
+from qcore.replica.sessions.session_table import open_request
+from tests.core.support.safety_checks import demand
+from tests.replica.support.client_sessions import ClientSession, opened
+from tests.replica.support.faulty_cluster import TIMEOUT_MS, Host, World
+
+#: Elections may split, but not for ever.
+PATIENCE = 60
+
+
+def recover(world: World) -> None:
+    """Heal the world, and demand a leader, a commit, reads, one increment, and one state hash.
+
+    Raises:
+        AssertionError: it does not come back to work.
+        SafetyViolation: what clients were told does not fit.
+    """
+    _heal(world)
+    for _ in range(PATIENCE):
+        world.run(200)
+        if _one_leader(world) is not None and _serves(world):
+            break
+    else:
+        raise AssertionError([host.up.core.status() for host in world.alive()])
+    world.run(TIMEOUT_MS + 100)  # every request's deadline is past
+    for _ in range(PATIENCE):
+        world.run(50)
+        if _agreed(world):
+            break
+    else:
+        raise AssertionError(
+            [(host.up.core.status(), host.up.applied_index) for host in world.alive()]
+        )
+    world.witness.finish()
+
+
+def _heal(world: World) -> None:
+    world.cut.clear()
+    for host in world.hosts.values():
+        host.stalled = False
+        host.set_speed(1000, world.now)
+        if host.priority == 0:
+            # Servers that may not lead can keep the others from leading, if only they hold the newest entries.
+            host.priority = 1
+            if host.replica is not None:
+                world.persist(host)
+                world.crash(host)
+        if host.replica is None:
+            world.restart(host.node_id)
+    if all(host.up.core.last_log_index == 0 for host in world.alive()):
+        # The first attempt was lost in a crash before anybody else heard of it: the operator tries again.
+        world.safety.known_entries.clear()
+        world.initialise()
+
+
+def _one_leader(world: World) -> Host | None:
+    """The leader of the newest term among its members, once no change is pending."""
+    leaders = world.leaders()
+    if not leaders:
+        return None
+    leader, core = leaders[-1], leaders[-1].up.core
+    terms = [world.hosts[member].up.core.term for member in core.membership.members()]
+    settled = core.membership_index <= core.commit and not core.membership.is_joint
+    return leader if settled and max(terms) <= core.term else None
+
+
+def _serves(world: World) -> bool:
+    """One round of work at every member: it may be held up by an election, so it is only counted."""
+    leader = _one_leader(world)
+    assert leader is not None
+    witness = world.witness
+    known = opened(witness, [])
+    asked = {"write": 1, "session": 2, "read": 1, "lease_read": 1, "follower_read": 1}
+    before = {kind: witness.counts.get(kind, 0) for kind in asked}
+    for member in leader.up.core.membership.members():
+        host = world.hosts[member]
+        for kind in ("read", "lease_read", "follower_read"):
+            world.request(host, kind, json.dumps({"op": "get", "key": "x"}))
+        world.settle()
+    last = {"op": "set", "key": "x", "value": -world.now}
+    world.request(leader, "write", json.dumps(last))
+    world.request(leader, "session", open_request(60_000))
+    world.settle()
+    world.run(200)
+    new = [session for session in opened(witness, known) if session not in known]
+    leader_now = _one_leader(world)
+    if not new or leader_now is None:
+        return False
+    for host in world.alive()[:2]:  # the second is a retry
+        if leader_now.up.core.membership.is_voter(host.node_id):
+            world.request(host, "session", ClientSession(new[-1].session_id).increment(1, 0))
+    world.request(leader_now, "session", ClientSession(new[-1].session_id).increment(1, 0))
+    world.run(200)
+    return all(witness.counts.get(kind, 0) >= before[kind] + n for kind, n in asked.items())
+
+
+def _agreed(world: World) -> bool:
+    """Every member has applied the whole log.
+
+    Raises:
+        SafetyViolation: and yet their states differ.
+    """
+    leader = _one_leader(world)
+    if leader is None:
+        return False
+    members = [world.hosts[member].up for member in leader.up.core.membership.members()]
+    if any(replica.applied_index < leader.up.core.last_log_index for replica in members):
+        return False
+    hashes = {replica.machine.state_hash() for replica in members}
+    demand(len(hashes) == 1, f"one state hash: there are {hashes}")
+    return True

@@ -1,0 +1,175 @@
+"""Single messages between nodes: dropped, or held and released."""
+
+from __future__ import annotations
+
+import pytest
+
+from qcore.errors import ConfigError
+from qcore.sim import World
+from qcore.trace import TraceRecord, TraceWriter, parse_trace
+from tests.sim.support.scenario_texts import failures, run, scenario, seen
+
+SILENT = "{clients: 0}"
+
+
+def trace(timeline: str, **parts: str) -> tuple[World, list[TraceRecord]]:
+    """Run a small scenario without load, and give its world and trace."""
+    writer = TraceWriter(keep=True)
+    world = World(scenario(timeline, workload=SILENT, **parts), 1, writer)  # type: ignore[arg-type]  # texts only
+    world.run()
+    return world, list(parse_trace(writer.lines()))
+
+
+def fates(records: list[TraceRecord], message: str, after_us: int) -> list[tuple[str, int, str]]:
+    """(what became of it, when, its id) for each message of a name that was sent after a moment."""
+    ids = [
+        r.fields["id"]
+        for r in records
+        if r.kind == "send" and r.fields["message"] == message and r.t_us >= after_us
+    ]
+    return [
+        (r.kind, r.t_us, r.fields["id"])
+        for r in records
+        if r.kind in ("recv", "drop") and r.fields["id"] in ids
+    ]
+
+
+def test_exactly_the_next_message_is_dropped() -> None:
+    world, records = trace("[{at_ms: 1000, drop: AppendEntries}]")
+    drops = [r for r in records if r.kind == "drop"]
+    assert [r.fields["note"] for r in drops] == ["dropped by the timeline"]
+    assert drops[0].t_us >= 1_000_000
+    assert [fault.acted for fault in world.ledger] == [1]
+    kinds = {kind for kind, _, _ in fates(records, "AppendEntries", drops[0].t_us + 1)}
+    assert kinds == {"recv"}
+
+
+def test_a_drop_means_the_ends_and_the_number_that_it_says() -> None:
+    world, records = trace(
+        "[{at_ms: 1000, drop: {message: [AppendEntries, AppendEntriesResponse], from: leader, to: follower_1,"
+        " times: 3}}]"
+    )
+    drops = [r for r in records if r.kind == "drop"]
+    assert len(drops) == 3
+    assert len({(r.fields["from"], r.node) for r in drops}) == 1
+    assert {r.fields["message"] for r in drops} == {"AppendEntries"}
+    assert [fault.acted for fault in world.ledger] == [3]
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "for_ms: 300",
+        "until_ms: 1300",
+        "for_ms: 300, until_ms: 2000",
+        "for_ms: 1000, until_ms: 1300",
+    ],
+)
+def test_a_drop_is_disarmed(end: str) -> None:
+    _, records = trace(
+        f"[{{at_ms: 1000, drop: {{message: AppendEntries, to: follower_1, times: all}}, {end}}}]"
+    )
+    times = [r.t_us for r in records if r.kind == "drop"]
+    assert len(times) > 3
+    assert min(times) >= 1_000_000
+    assert max(times) < 1_300_000
+
+
+def test_held_messages_arrive_together_in_order_when_they_are_released() -> None:
+    world, records = trace(
+        "[{at_ms: 1000, hold: {message: AppendEntries, from: leader, to: follower_1, times: 3}, label: late},"
+        " {at_ms: 1250, release: late}]"
+    )
+    at_release = [f for f in fates(records, "AppendEntries", 1_000_000) if f[1] == 1_250_000]
+    held = [
+        r.fields["note"].removeprefix("holds ")
+        for r in records
+        if r.kind == "fault" and r.fields["note"].startswith("holds ")
+    ]
+    assert len(held) == 3
+    assert [f[2] for f in at_release if f[2] in held] == held
+    assert {f[0] for f in at_release} == {"recv"}
+    # The fourth overtook them.
+    assert [f for f in fates(records, "AppendEntries", 1_150_000) if f[1] < 1_250_000]
+    assert [fault.acted for fault in world.ledger] == [3, 3]
+
+
+def test_a_cut_that_begins_and_ends_meanwhile_does_not_touch_a_held_message() -> None:
+    timeline = (
+        "[{at_ms: 1000, hold: {message: AppendEntries, to: follower_1}, for_ms: 200},"
+        " {at_ms: 1100, isolate: follower_1, for_ms: CUT}]"
+    )
+    for cut_ms, fate in (("50", "recv"), ("400", "drop")):
+        _, records = trace(timeline.replace("CUT", cut_ms))
+        (held,) = [
+            r.fields["note"].removeprefix("holds ")
+            for r in records
+            if r.kind == "fault" and r.fields["note"].startswith("holds ")
+        ]
+        found = [f for f in fates(records, "AppendEntries", 1_000_000) if f[2] == held]
+        assert found == [(fate, 1_200_000, held)]
+
+
+def test_what_a_cut_takes_is_neither_held_nor_dropped() -> None:
+    _, records = trace(
+        "[{at_ms: 1000, isolate: follower_1, for_ms: 100},"
+        " {at_ms: 1000, drop: {message: AppendEntries, to: follower_1}}]"
+    )
+    notes = [r.fields["note"] for r in records if r.kind == "drop" and r.t_us >= 1_000_000]
+    assert notes.count("dropped by the timeline") == 1
+    first = next(r for r in records if r.kind == "drop" and "timeline" in r.fields["note"])
+    assert first.t_us >= 1_100_000
+
+
+def test_entries_tells_appends_from_heartbeats() -> None:
+    result = run(
+        "[{at_ms: 1000, hold: {message: AppendEntries, entries: true, times: all}, for_ms: 1000},"
+        " {at_ms: 1100, write: {node: leader, key: x, value: 1, timeout_ms: 400, outcome: timeout}},"
+        " {at_ms: 2500, read: {node: leader, key: x, expect: 1}}]",
+        "{same_leader: true, converges: true}",
+        workload=SILENT,
+    )
+    assert result.ok, failures(result)
+
+
+def test_a_message_that_never_comes_fails_the_run() -> None:
+    result = run("[{at_ms: 1000, drop: TimeoutNow}]", workload=SILENT)
+    assert "never acted" in seen(result)["every_fault_acted"]
+
+
+@pytest.mark.parametrize(
+    ("action", "says"),
+    [
+        ("drop: Vote", "no message is called 'Vote'"),
+        ("drop: {message: PreVote, entries: true}", "goes with message: AppendEntries"),
+        ("hold: {message: PreVote, from: 9}", "node 9 is not in the cluster"),
+        ("hold: {message: PreVote, times: 0}", "greater than or equal to 1"),
+        ("release: late", "no item has the label 'late'"),
+        ("drop: {}", "Field required"),
+    ],
+)
+def test_what_no_message_action_may_say(action: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        scenario(f"[{{at_ms: 1, {action}}}]")
+
+
+def test_a_held_answer_is_dropped_if_its_sender_was_wiped_meanwhile() -> None:
+    """The members refuse what was wiped, so there is no connection on which its answer could return."""
+    timeline = (
+        "[{at_ms: 1000, hold: {message: AppendEntriesResponse, from: 3, to: leader}, for_ms: 1000},"
+        " {at_ms: 1500, %s: 3, for_ms: 100}]"
+    )
+    for fault, fate, note in (
+        ("wipe", "drop", "its connection is gone"),
+        ("crash", "recv", None),
+    ):
+        _, records = trace(timeline % fault, cluster="{nodes: 3, priorities: {3: 0}}")
+        (held,) = [
+            r.fields["note"].removeprefix("holds ")
+            for r in records
+            if r.kind == "fault" and r.fields["note"].startswith("holds ")
+        ]
+        found = [f for f in fates(records, "AppendEntriesResponse", 900_000) if f[2] == held]
+        assert found == [(fate, 2_000_000, held)]
+        (end,) = [r for r in records if r.kind == fate and r.fields["id"] == held]
+        assert end.fields.get("note") == note

@@ -1,0 +1,149 @@
+"""Disks that are wiped, and disks that keep some of what was not synced."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from qcore.core.effects import AppendLog
+from qcore.core.entry import DurableState, Entry
+from qcore.errors import ConfigError
+from qcore.sim import World
+from qcore.sim.faults.node_faults import _survivors
+from qcore.sim.invariants import Invariants
+from qcore.sim.scenario.actions.cluster_actions import PowerLoss
+from qcore.sim.world.disk import SimDisk
+from qcore.sim.world.engine import Engine
+from qcore.trace import TraceWriter, parse_trace
+from tests.sim.support.scenario_texts import failures, run, scenario
+
+BUSY = "{clients: 5, rate_per_s: 400, read_fraction: 0, cas_fraction: 0, keys: 200}"
+SLOW = "{nodes: 3, disk: {latency_ms: 20}}"
+
+
+def disk_with(writes: int) -> SimDisk:
+    """A disk to which this many writes are under way, and one more waits in the process."""
+    disk = SimDisk(Engine(), lambda: 1000, DurableState())
+    for index in range(1, writes + 1):
+        disk.submit(AppendLog(index, [Entry(index, 1, "command", "", index)]))
+    disk.save_commit(writes)
+    disk.kick()
+    disk.submit(AppendLog(writes + 1, [Entry(writes + 1, 1, "command", "", 1)]))
+    return disk
+
+
+@pytest.mark.parametrize(("survivors", "held"), [(0, 0), (1, 1), (2, 2), (3, 3), (9, 3)])
+def test_the_first_of_the_unsynced_writes_survive_a_power_loss(survivors: int, held: int) -> None:
+    disk = disk_with(3)
+    assert disk.handed_over == 3
+    assert disk.crash(power_loss=True, survivors=survivors) == 4 - held
+    state = disk.load()
+    assert [entry.index for entry in state.entries] == list(range(1, held + 1))
+    assert (disk.writes_survived, disk.writes_lost) == (held, 4 - held)
+    # The commit index goes with the last write of the sync.
+    assert state.hard_state.commit == (3 if held == 3 else 0)
+
+
+def test_random_survivors_are_any_number() -> None:
+    action = PowerLoss.model_validate({"nodes": 1, "survives": "random"})
+    assert {_survivors(action, 3, Random(seed)) for seed in range(40)} == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("survives", ["none", "all", "random", 1])
+def test_whatever_survives_nothing_that_was_acknowledged_is_lost(survives: str | int) -> None:
+    """Also when the first of the writes that one leader sent survive at one node, and others at another."""
+    wanted = {"none": 0, "all": "'> 3'", "random": "'> 0'", 1: "'> 0'"}[survives]
+    result = run(
+        f"[{{at_ms: 1005, power_loss: {{nodes: all, survives: {survives}}}, for_ms: 60, every_ms: 311, times: 5}}]",
+        f"{{unsynced_writes_survived: {wanted}, acknowledged_writes_present: true, converges: true}}",
+        cluster=SLOW,
+        workload=BUSY,
+        until_ms="5000",
+    )
+    assert result.ok, failures(result)
+
+
+def test_a_wiped_node_starts_blank_and_under_another_identity() -> None:
+    timeline = "[{at_ms: 1000, wipe: 3}, {at_ms: 1500, restart: 3}]"
+    writer = TraceWriter(keep=True)
+    world = World(scenario("[{at_ms: 1000, wipe: 3}]", until_ms=1400), 1, writer)
+    world.run()
+    disk = world.nodes[3].disk
+    assert not world.nodes[3].up
+    assert (disk.load().entries, disk.load().hard_state.term) == ([], 0)
+    assert (disk.identity.incarnation, disk.wipes) == (2, 1)
+    result = run(timeline, "{safe: true, leader_at_end: true, acknowledged_writes_present: true}")
+    assert result.ok, failures(result)
+    assert result.metrics["disks_wiped"] == 1
+
+
+def test_a_node_that_is_down_loses_its_disk_all_the_same_and_for_ms_starts_it() -> None:
+    world = World(
+        scenario("[{at_ms: 900, crash: 3, for_ms: 200}, {at_ms: 1000, wipe: 3, for_ms: 300}]"),
+        1,
+        TraceWriter(),
+    )
+    world.run()
+    assert world.nodes[3].up
+    assert world.nodes[3].disk.wipes == 1
+    assert [fault.acted for fault in world.ledger] == [1, 2], (
+        "it wiped the disk and kept the node down"
+    )
+
+
+def test_the_members_that_met_a_node_refuse_it_once_it_is_wiped() -> None:
+    """What forgot its votes has none (`qcore.replica.peers.peer_admission`)."""
+    writer = TraceWriter(keep=True)
+    world = World(scenario("[{at_ms: 1500, wipe: follower_1, for_ms: 200}]"), 1, writer)
+    world.run()
+    notes = [r.fields["note"] for r in parse_trace(writer.lines()) if r.kind == "drop"]
+    assert sum("was wiped" in note for note in notes) > 10
+    (wiped,) = [node for node in world.nodes.values() if node.disk.wipes]
+    assert not wiped.applied, "its leader sends it nothing"
+
+
+def test_a_wiped_majority_begins_no_second_history_and_its_loss_is_noticed() -> None:
+    """What it had acknowledged is on one node of three; the other two have no vote any more, so nothing goes on."""
+    for seed in (1, 2):
+        result = run(
+            "[{at_ms: 1500, wipe: [1, 2], for_ms: 200}]",
+            "{violation: acknowledged_write_lost, no_commits_between: [1700, 4000]}",
+            seed=seed,
+            until_ms="4000",
+        )
+        assert result.ok, failures(result)
+        assert {violation.check for violation in result.violations} == {"acknowledged_write_lost"}
+
+
+def test_a_vote_that_was_cast_before_the_wipe_was_cast() -> None:
+    """A blank disk that votes in the same term again has voted twice, although its disk knows nothing of it."""
+    from qcore.core.effects import SaveHardState, VoteGranted
+    from qcore.core.entry import HardState
+
+    reports: list[str] = []
+    invariants = Invariants(lambda check, _node, _note: reports.append(check))
+    invariants.on_start(1, DurableState())
+    vote = HardState(5, 2, 0)
+    invariants.on_effect(1, SaveHardState(1, vote), 0)
+    invariants.on_effect(1, VoteGranted(5, 2), 0)
+    invariants.on_stop(1)
+    invariants.on_wipe(1, DurableState(vote))
+    invariants.on_start(1, DurableState())
+    assert not reports
+    invariants.on_effect(1, VoteGranted(5, 3), 0)
+    assert reports == ["election_safety"]
+
+
+@pytest.mark.parametrize(
+    ("action", "says"),
+    [
+        ("power_loss: {nodes: all, survives: some}", "survives"),
+        ("power_loss: {nodes: all, survives: -1}", "survives"),
+        ("crash: {nodes: all, survives: 1}", "survives"),
+        ("wipe: 9", "node 9 is not in the cluster"),
+    ],
+)
+def test_what_no_disk_action_may_say(action: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        scenario(f"[{{at_ms: 1, {action}}}]")

@@ -1,0 +1,54 @@
+"""docs/scenarios.md: its scenarios run and pass, and it leaves nothing out."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from qcore.core.config import Safeguards
+from qcore.sim import parse_scenario, run_scenario
+from qcore.sim.scenario.actions.cluster_actions import ACTIONS, OUTCOMES, Operation, PowerLoss
+from qcore.sim.scenario.actions.message_actions import MessageAction
+from qcore.sim.scenario.cluster import ClientLinkSpec, ClusterSpec, NetworkSpec, WorkloadSpec
+from qcore.sim.scenario.expect import VIOLATIONS, ExpectSpec
+from qcore.sim.scenario.timeline import Item, Trigger
+from tests.checkout import DOCS
+from tests.sim.support.scenario_texts import DESIGN_EXAMPLE, failures
+
+TEXT = (DOCS / "scenarios.md").read_text()
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
+
+
+@pytest.mark.parametrize("text", EXAMPLES, ids=[text.split("\n")[0] for text in EXAMPLES])
+def test_an_example_passes(text: str) -> None:
+    scenario = parse_scenario(text, "docs/scenarios.md")
+    for seed in range(1, 6):
+        result = run_scenario(scenario, seed)
+        assert result.ok, (seed, failures(result))
+
+
+def test_the_first_example_is_the_designs() -> None:
+    assert len(EXAMPLES) == 5
+    assert EXAMPLES[0].strip() == DESIGN_EXAMPLE.strip()
+
+
+def test_every_key_is_documented() -> None:
+    words = set(re.findall(r"[a-z_0-9]+", TEXT))
+    keys = {*ACTIONS, *VIOLATIONS, *Safeguards.__dataclass_fields__}
+    for model in (
+        ClusterSpec,
+        NetworkSpec,
+        ClientLinkSpec,
+        WorkloadSpec,
+        ExpectSpec,
+        Item,
+        Trigger,
+        Operation,
+        PowerLoss,
+        MessageAction,
+    ):
+        keys |= {field.alias or name for name, field in model.model_fields.items()}
+    missing = keys - words - {"actions", "reorder_extra_ms", "kind", "op"}
+    assert not missing
+    assert all(f"`{outcome}`" in TEXT for outcome in OUTCOMES)

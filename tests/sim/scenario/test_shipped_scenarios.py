@@ -1,0 +1,126 @@
+"""Every shipped scenario shows what it says, over several seeds; and the design's example, verbatim."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qcore.sim import load_scenario, parse_scenario, run_scenario
+from qcore.trace import TraceWriter
+from tests.analysis.pictures import check_pictures
+from tests.checkout import SCENARIOS
+from tests.sim.support.scenario_texts import DESIGN_EXAMPLE, failures
+
+DIRECTORY = SCENARIOS
+FILES = sorted(DIRECTORY.glob("*.yaml"))
+
+#: What this version must ship; some with a safeguard off and on.
+REQUIRED = {
+    "chained_3",
+    "chained_3_basic",
+    "chaos",
+    "chaos_sessions",
+    "crash_all_power_loss",
+    "crash_at_the_end",
+    "disruptive_rejoin",
+    "disruptive_rejoin_no_prevote",
+    "figure_8",
+    "figure_8_guarded",
+    "flapping_link",
+    "flapping_link_basic",
+    "follower_deaf",
+    "follower_deaf_no_prevote",
+    "leader_deaf",
+    "leader_deaf_no_check_quorum",
+    "leader_disk_stall",
+    "leader_isolated",
+    "leader_mute",
+    "leader_mute_no_check_quorum",
+    "late_acknowledgement",
+    "lease_after_transfer",
+    "lease_drift_margin",
+    "lease_drift_margin_guarded",
+    "lease_read_skew",
+    "lease_read_skew_read_index",
+    "lease_read_within_bound",
+    "lossy_30_duplicate_50",
+    "membership_churn",
+    "no_quorum_2_2_1",
+    "priority_one_down_one_cut",
+    "priority_pendant",
+    "priority_slow_disk",
+    "priority_star",
+    "reconfig_in_partition",
+    "removed_leader",
+    "removed_server",
+    "resumed_follower",
+    "retry_exactly_once",
+    "rolling_restart",
+    "slow_follower_snapshot",
+    "snapshot_interrupted",
+    "split_3_2_leader_major",
+    "split_3_2_leader_major_no_prevote",
+    "split_3_2_leader_minor",
+    "stale_read_bounded",
+    "stale_read_unbounded",
+    "steady_state",
+    "unsynced_vote",
+    "unsynced_vote_guarded",
+}
+
+
+def test_all_required_scenarios_are_there() -> None:
+    assert {path.stem for path in FILES} >= REQUIRED
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_scenario_shows_what_it_says_and_can_be_drawn(path: Path) -> None:
+    scenario = load_scenario(path)
+    assert scenario.name == path.stem
+    assert scenario.summary
+    for seed in (1, 2):
+        trace = TraceWriter(keep=seed == 1)
+        result = run_scenario(scenario, seed, trace=trace)
+        assert result.ok, (result.replay, failures(result))
+        assert result.metrics["linearizability"]["result"] != "unknown"  # type: ignore[index, call-overload]  # a nested object
+        if seed == 1:
+            check_pictures(trace.lines())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_scenario_shows_it_on_many_seeds(path: Path) -> None:
+    scenario = load_scenario(path)
+    for seed in range(100, 300):
+        trace = TraceWriter(keep=seed < 105)
+        result = run_scenario(scenario, seed, trace=trace)
+        assert result.ok, (result.replay, failures(result))
+        if seed < 105:
+            check_pictures(trace.lines())
+
+
+def test_the_designs_example_passes_as_it_stands() -> None:
+    scenario = parse_scenario(DESIGN_EXAMPLE)
+    for seed in range(1, 9):
+        result = run_scenario(scenario, seed)
+        assert result.ok, (seed, failures(result))
+
+
+@pytest.mark.parametrize("name", ["figure_8", "lease_drift_margin", "unsynced_vote"])
+def test_the_guarded_variant_differs_in_the_safeguard_only(name: str) -> None:
+    off, on = (
+        load_scenario(DIRECTORY / f"{name}.yaml"),
+        load_scenario(DIRECTORY / f"{name}_guarded.yaml"),
+    )
+    assert off.timeline == on.timeline
+    assert off.network == on.network
+    differing = {
+        field
+        for field in type(off.cluster).model_fields
+        if getattr(off.cluster, field) != getattr(on.cluster, field)
+    }
+    assert differing == {"safeguards"}
+    assert len(off.cluster.safeguards) == len(on.cluster.safeguards) + 1
+    assert off.expect.violation
+    assert on.expect.safe

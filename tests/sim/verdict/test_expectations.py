@@ -1,0 +1,111 @@
+"""Each expectation can hold and can fail."""
+
+from __future__ import annotations
+
+import pytest
+
+from qcore.core.version import LATEST_RULES
+from tests.sim.support.scenario_texts import failures, run
+
+CRASH = "[{at_ms: 1000, crash: leader, for_ms: 500}]"
+STALE = (
+    "[{at_ms: 1000, isolate: leader}, {at_ms: 1010, write: old_leader}, {at_ms: 2000, heal: all}]"
+)
+SPLIT = "[{at_ms: 1000, partition: [[1], [2], [3]]}, {at_ms: 2000, heal: all}]"
+BLINK = "[{at_ms: 1000, pause: {random: 1}, for_ms: 20}]"
+FOREVER = "[{at_ms: 1000, crash: {random: 2}}]"
+SHRINK = "[{at_ms: 1000, remove: 3}]"
+BEHIND = "[{at_ms: 1000, crash: follower_1}, {at_ms: 2000, snapshot: leader}, {at_ms: 2500, restart: down}]"
+COUNT = "{clients: 2, rate_per_s: 40, sessions: true}"
+RARELY = "{clients: 1, sessions: true, session_lifetime_ms: 1000, think_ms: 1200, mode: closed}"
+QUIET = "{clients: 2, rate_per_s: 40, start_ms: 800}"
+
+CASES = [
+    ("safe", "true", CRASH, None, None),
+    ("safe", "false", None, CRASH, None),
+    ("linearizable", "true", CRASH, None, None),
+    ("linearizable", "false", None, CRASH, None),
+    ("violation", "election_safety", None, CRASH, None),
+    ("violation", "any", None, "[]", None),
+    ("converges", "true", CRASH, FOREVER, None),
+    ("converges", "false", FOREVER, CRASH, None),
+    ("acknowledged_writes_present", "true", CRASH, None, None),
+    ("first_leader_within_ms", "1500", CRASH, None, None),
+    ("first_leader_within_ms", "10", None, CRASH, None),
+    ("new_leader_within_ms", "1000", CRASH, None, None),
+    ("new_leader_within_ms", "20", None, CRASH, None),
+    ("new_leader_within_ms", "1000", "[]", FOREVER, None),
+    ("old_leader_steps_down_within_ms", "600", STALE, None, None),
+    ("old_leader_steps_down_within_ms", "100", None, STALE, None),
+    ("leader_changes", "1", CRASH, "[]", None),
+    ("leader_changes", "{at_most: 0}", "[]", CRASH, None),
+    ("max_leader_changes", "0", "[]", CRASH, None),
+    ("same_leader", "true", "[]", CRASH, None),
+    ("same_leader", "false", CRASH, "[]", None),
+    ("leader_at_end", "true", CRASH, FOREVER, None),
+    ("elections", "'>= 2'", CRASH, "[]", None),
+    ("max_elections", "1", "[]", CRASH, None),
+    ("no_election_after_first", "true", "[]", CRASH, None),
+    ("elections_after_heal", "0", CRASH, None, None),
+    ("elections_after_heal", "{min: 1}", SPLIT, BLINK, None),
+    ("term_growth", "0", "[]", CRASH, None),
+    ("max_term_growth", "0", "[]", CRASH, None),
+    ("writes_succeed_after_heal", "true", CRASH, FOREVER, None),
+    ("writes_succeed_after_heal", "false", FOREVER, CRASH, None),
+    ("recovers_within_ms", "1500", SPLIT, FOREVER, None),
+    ("every_write_succeeds", "true", "[]", FOREVER, QUIET),
+    ("every_write_succeeds", "false", FOREVER, "[]", QUIET),
+    ("min_ok_writes", "20", CRASH, None, None),
+    ("min_ok_writes", "20", None, "[]", "{clients: 0}"),
+    ("min_ok_reads", "2000", None, CRASH, None),
+    ("unavailable_at_most_ms", "900", CRASH, SPLIT, None),
+    ("unavailable_at_most_ms", "900", None, FOREVER, None),
+    ("no_commits_between", "[1010, 2000]", SPLIT, "[]", None),
+    ("commits_in_minority", "0", STALE, None, None),
+    ("truncated_entries", "'> 0'", STALE, "[]", None),
+    ("unsynced_writes_lost", "0", "[]", None, None),
+    ("unsynced_writes_survived", "0", "[]", None, None),
+    ("sessions_expired", "0", "[]", None, COUNT),
+    ("sessions_expired", "'>= 1'", "[]", None, RARELY),
+    ("exactly_once", "true", CRASH, None, COUNT),
+    ("exactly_once", "true", None, "[]", "{clients: 0, sessions: true}"),
+    ("final_voters", "[1, 2]", SHRINK, CRASH, None),
+    ("final_rules", str(LATEST_RULES), CRASH, None, None),
+    ("final_rules", "1", None, "[]", None),
+    ("snapshots_installed", "'>= 1'", BEHIND, CRASH, None),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected", "holds", "fails", "workload"),
+    CASES,
+    ids=[f"{case[0]}: {case[1]} {number}" for number, case in enumerate(CASES)],
+)
+def test_an_expectation_holds_and_fails(
+    name: str, expected: str, holds: str | None, fails: str | None, workload: str | None
+) -> None:
+    load = workload or "{clients: 2, rate_per_s: 40}"
+    for timeline, ok in ((holds, True), (fails, False)):
+        if timeline is not None:
+            result = run(
+                timeline, f"{{{name}: {expected}}}", seed=2, workload=load, until_ms="4000"
+            )
+            (verdict,) = [e for e in result.expectations if e.name == name]
+            assert verdict.ok is ok, (timeline, verdict, failures(result))
+            assert result.ok is ok
+
+
+def test_every_expectation_is_judged_and_has_a_case() -> None:
+    from qcore.sim.scenario.expect import ExpectSpec
+
+    assert {case[0] for case in CASES} == set(ExpectSpec.model_fields)
+
+
+def test_power_loss_in_the_middle_of_writes_loses_unsynced_ones() -> None:
+    result = run(
+        "[{at_ms: 1500, power_loss: all, for_ms: 100}]",
+        "{unsynced_writes_lost: {at_least: 1}, acknowledged_writes_present: true}",
+        cluster="{nodes: 3, disk: {latency_ms: 20}}",
+        workload="{clients: 5, rate_per_s: 300, read_fraction: 0}",
+    )
+    assert result.ok, failures(result)

@@ -1,0 +1,116 @@
+"""`commits_in_minority`: whose logs hold an entry when it is first committed, not whom the leader reaches.
+
+The naive check of 0.1.0 counts what a node appended and committed while links or pauses kept it from a quorum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from qcore.core import quorum
+from qcore.core.entry import Membership
+from qcore.sim import World, load_scenario
+from qcore.sim.scenario.model import Scenario
+from qcore.sim.verdict.monitor import Monitor
+from qcore.trace import TraceWriter
+from tests.checkout import SCENARIOS
+from tests.sim.support.scenario_texts import scenario
+
+
+class Naive:
+    """The check of 0.1.0, put beside the monitor's own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        self._ends: dict[int, int] = {}
+        evaluate, committed = Monitor._evaluate, Monitor.committed
+
+        def evaluating(monitor: Monitor, now: int) -> None:
+            before = {node: facts.connected for node, facts in monitor.facts.items()}
+            evaluate(monitor, now)
+            for node, facts in monitor.facts.items():
+                if facts.connected:
+                    self._ends.pop(node, None)
+                elif before[node] or node not in self._ends:
+                    self._ends[node] = facts.last_index
+
+        def committing(monitor: Monitor, now: int, node: int, commit: int) -> None:
+            end = self._ends.get(node)
+            if commit > monitor.highest_commit and end is not None and commit > end:
+                self.count += commit - max(end, monitor.highest_commit)
+            committed(monitor, now, node, commit)
+
+        monkeypatch.setattr(Monitor, "_evaluate", evaluating)
+        monkeypatch.setattr(Monitor, "committed", committing)
+
+
+def counted(spec: Scenario, seed: int = 1) -> int:
+    world = World(spec, seed, TraceWriter())
+    world.run()
+    return world.services.monitor.record.minority_commits
+
+
+@pytest.mark.parametrize("name", ["late_acknowledgement", "resumed_follower"])
+def test_what_a_quorum_holds_is_no_commit_in_a_minority(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    naive = Naive(monkeypatch)
+    for seed in range(1, 6):
+        assert counted(load_scenario(SCENARIOS / f"{name}.yaml"), seed) == 0
+        assert naive.count == seed, "the naive check counts one in each run"
+
+
+def test_a_commit_without_a_quorum_is_counted_though_the_leader_reaches_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def whoever_has_most(_membership: Membership, values: Mapping[int, int]) -> int:
+        return max(values.values(), default=0)
+
+    spec = scenario(workload="{clients: 2, rate_per_s: 40, read_fraction: 0}")
+    assert counted(spec) == 0
+    naive = Naive(monkeypatch)
+    monkeypatch.setattr(quorum, "agreed_value", whoever_has_most)
+    assert counted(spec) > 20
+    assert naive.count == 0
+
+
+def test_joint_configurations_need_both_majorities(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A core that forgets the outgoing voters commits what only the incoming ones hold."""
+    timeline = """
+      - {at_ms: 500, join: [4, 5]}
+      - {at_ms: 600, add_learner: 4}
+      - {at_ms: 700, add_learner: 5}
+      - {at_ms: 1000, cut: {from: 1, to: [2, 3]}}
+      - {at_ms: 1001, change_members: [1, 4, 5]}
+    """
+    spec = scenario(timeline, cluster="{nodes: 3, priorities: {2: 0, 3: 0}}")
+    assert counted(spec) == 0
+    agreed = quorum.agreed_value
+
+    def incoming(membership: Membership, values: Mapping[int, int]) -> int:
+        return agreed(Membership(membership.voters), values)
+
+    monkeypatch.setattr(quorum, "agreed_value", incoming)
+    assert counted(spec) > 0
+
+
+def test_a_disk_that_lost_the_entry_does_not_hold_it() -> None:
+    """A follower acknowledges and loses its disk while the answer is under way."""
+    spec = scenario(
+        "[{at_ms: 900, crash: 3}, {at_ms: 1000, write: 1}]",
+        cluster="{nodes: 3, priorities: {2: 0, 3: 0}}",
+        network="{latency_ms: 20}",
+        workload="{clients: 0}",
+    )
+    assert counted(spec) == 0
+    world = World(spec, 1, TraceWriter())
+
+    def wipe() -> None:
+        world.nodes[2].crash()
+        world.nodes[2].disk.wipe()
+
+    world.engine.at(1_045_000, wipe)
+    world.run()
+    assert world.services.monitor.record.minority_commits == 1

@@ -1,0 +1,30 @@
+"""The chaos that ships finds planted faults, and nothing where there are none (the table: benchmarks/potency.py)."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.potency import NONE, find
+from qcore.sim import load_scenario
+from tests.checkout import SCENARIOS
+
+CHAOS = SCENARIOS / "chaos.yaml"
+
+
+@pytest.mark.parametrize(
+    ("safeguard", "check"),
+    [
+        ("read_confirmation", "linearizability"),
+        ("freshness_check", "stale_read"),
+        ("log_freshness_check", "leader_completeness"),
+    ],
+)
+def test_general_chaos_finds_a_planted_fault_within_four_seeds(safeguard: str, check: str) -> None:
+    """Each of these is found on well over half of all seeds."""
+    found, by_check = find(load_scenario(CHAOS), safeguard, range(1, 5))
+    assert len(found) >= 2
+    assert by_check[check]
+
+
+def test_with_all_safeguards_on_it_finds_nothing() -> None:
+    assert find(load_scenario(CHAOS), NONE, range(1, 4)) == ([], {})

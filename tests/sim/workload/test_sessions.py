@@ -1,0 +1,159 @@
+"""Increments in client sessions: repeated after every doubt, counted once; and counted twice without the guard."""
+
+from __future__ import annotations
+
+import pytest
+
+from qcore.errors import ConfigError
+from qcore.replica.sessions import session_table
+from qcore.replica.sessions.session import Session
+from qcore.replica.sessions.session_table import SessionTable
+from qcore.sim import World, run_scenario
+from qcore.sim.scenario.load import parse_scenario
+from qcore.sim.workload.workload import SessionLoad
+from qcore.trace import TraceWriter
+from tests.checkout import SCENARIOS
+from tests.sim.support.scenario_texts import failures, run, scenario, seen
+
+PATH = SCENARIOS / "retry_exactly_once.yaml"
+LOSSY = "{latency_ms: 2, clients: {loss: 0.2}}"
+COUNTING = "{clients: 3, rate_per_s: 60, keys: 2, sessions: true, timeout_ms: 20000, stop_ms: 2000}"
+
+
+def test_lost_answers_are_asked_for_again_and_nothing_counts_twice() -> None:
+    world = World(scenario(network=LOSSY, workload=COUNTING, until_ms=5000), 1, TraceWriter())
+    world.run()
+    entries = [entry.data for entry in world.nodes[1].applied if entry.kind == "session"]
+    assert len(entries) - len(set(entries)) > 10, "some increments are in the log twice"
+    result = run(
+        "[]",
+        "{exactly_once: true, every_write_succeeds: true}",
+        network=LOSSY,
+        workload=COUNTING,
+        until_ms="5000",
+    )
+    assert result.ok, failures(result)
+    assert result.metrics["repeated_requests"] > 10  # type: ignore[operator]  # a number
+
+
+def test_without_recorded_replies_increments_count_twice_and_that_is_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """P12: the guard is the table of replies."""
+    run_once = session_table._run
+
+    def forgetful(session: Session, *rest: object) -> object:
+        outcome = run_once(session, *rest)  # type: ignore[arg-type]  # passed on as they came
+        session.replies.clear()
+        return outcome
+
+    monkeypatch.setattr(session_table, "_run", forgetful)
+    result = run_scenario(PATH, 1)
+    assert [e.name for e in result.failed()] == ["exactly_once"]
+
+
+def test_sessions_that_stay_behind_at_a_snapshot_are_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """P12 across a snapshot: a table that does not travel with it makes replicas differ."""
+    monkeypatch.setattr(SessionTable, "dump", lambda _table, _rules: iter(["[]\n"]))
+    result = run_scenario(PATH, 1)
+    assert not result.ok
+
+
+def test_exactly_once_fails_when_nothing_was_counted() -> None:
+    result = run("[]", "{exactly_once: true}", workload="{clients: 0, sessions: true}")
+    assert "no increment" in seen(result)["exactly_once"]
+    assert not result.ok
+
+
+def test_sessions_need_the_key_value_machine() -> None:
+    with pytest.raises(ConfigError, match="sessions"):
+        scenario(cluster="{nodes: 3, machine: entity}", workload="{sessions: true}")
+
+
+def test_a_session_that_expired_is_opened_anew_and_its_increment_counts_nowhere() -> None:
+    """Between two operations lie 0.4 to 1.4 s, and a session may be idle for 1 s."""
+    idle = "{clients: 1, sessions: true, session_lifetime_ms: 1000, think_ms: [400, 1400]}"
+    result = run(
+        "[]",
+        "{sessions_expired: '>= 2', exactly_once: true, safe: true}",
+        workload=idle,
+        until_ms="20000",
+    )
+    assert result.ok, failures(result)
+    world = World(scenario(workload=idle, until_ms=20_000), 1, TraceWriter())
+    world.run()
+    refused = [op for op in world.history if op.note == "SessionExpired"]
+    (load,) = world.loads
+    assert isinstance(load, SessionLoad)
+    assert len(refused) == load.expired == load.opened - 1 >= 2
+    assert all(op.outcome == "refused" for op in refused)
+
+
+def test_sessions_live_as_long_as_the_rules_allow_unless_the_workload_says_less() -> None:
+    result = run(
+        workload="{clients: 1, sessions: true, think_ms: 1200}", expect="{sessions_expired: 0}"
+    )
+    assert result.ok, failures(result)
+    for lifetime_ms in (999, 86_400_001):
+        with pytest.raises(ConfigError, match="session_lifetime_ms"):
+            scenario(workload=f"{{sessions: true, session_lifetime_ms: {lifetime_ms}}}")
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_no_session_ends_while_nothing_is_committed_under_a_leader_that_stays(seed: int) -> None:
+    """Followers whose disks hang answer heartbeats, and the leader refuses more: no client can use its session."""
+    spec = parse_scenario(
+        "name: x\nsummary: x\ncluster: {nodes: 3, max_uncommitted_bytes: 6000}\n"
+        "workload: {clients: 6, rate_per_s: 15, keys: 2, sessions: true, session_lifetime_ms: 2500,"
+        " attempt_ms: 250, timeout_ms: 3000, stop_ms: 14000}\n"
+        "timeline: [{at_ms: 3000, disk_stall: followers, for_ms: 7000}]\nuntil_ms: 16000\n"
+        "expect: {sessions_expired: 0, leader_changes: 0}\n"
+    )
+    result = run_scenario(spec, seed)
+    assert result.ok, result.failed()
+
+
+@pytest.mark.parametrize("kind", ["read", "stale_read"])
+def test_a_read_of_a_counter_is_not_judged_as_one_of_a_register(kind: str) -> None:
+    """It finds a number that nobody asked to write: the increments made it."""
+    result = run(
+        f"[{{at_ms: 1500, read: {{node: leader, key: k1, read_kind: {kind}, outcome: ok}}}}]",
+        "{safe: true, exactly_once: true}",
+        workload=COUNTING,
+    )
+    assert result.ok, failures(result)
+
+
+def test_a_register_beside_the_counters_is_judged() -> None:
+    timeline = (
+        "[{at_ms: 1000, write: {node: leader, key: x, value: 1, outcome: ok}},"
+        " {at_ms: 1500, read: {node: leader, key: x, expect: 1}}]"
+    )
+    world = World(scenario(timeline, workload=COUNTING), 1, TraceWriter())
+    world.run()
+    assert [op.key for op in world.register_history] == ["x", "x"]
+    result = run(timeline, "{safe: true, exactly_once: true}", workload=COUNTING)
+    assert result.ok, failures(result)
+
+
+@pytest.mark.parametrize("write", ["leader", "{node: leader, key: k1}"])
+def test_a_write_to_a_counter_is_refused(write: str) -> None:
+    timeline = f"[{{at_ms: 1000, write: {write}}}]"
+    with pytest.raises(ConfigError, match=r"timeline\[0\]: write: k\d is a counter"):
+        scenario(timeline, workload=COUNTING)
+    scenario(
+        timeline, workload="{clients: 0, sessions: true}"
+    )  # where nobody counts, it is allowed
+
+
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_a_tick_on_its_way_at_the_end_is_no_difference_between_members(seed: int) -> None:
+    """Of the first seeds, half end while a tick is not applied everywhere."""
+    spec = parse_scenario(
+        "name: x\nsummary: x\nworkload: {sessions: true, session_lifetime_ms: 1000, clients: 5, rate_per_s: 60}\n"
+        "until_ms: 5000\nexpect: {converges: true}\n"
+    )
+    result = run_scenario(spec, seed)
+    assert result.ok, result.failed()

@@ -1,0 +1,210 @@
+"""The simulated disk: what survives what, how writes share syncs, and the storage conformance suite."""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qcore.core.effects import AppendLog, SaveHardState
+from qcore.core.entry import DurableState, Entry, HardState
+from qcore.core.log.durable_state import apply_write
+from qcore.sim.faults.ledger import Fault, Firing
+from qcore.sim.world.disk import SimDisk
+from qcore.sim.world.engine import Engine
+from qcore.sim.world.latency import fixed
+from qcore.testing.storage_conformance import NODE_ID, Opener, StorageConformance
+from tests.sim.support.disk_storage import SimDiskStorage
+
+SYNC_US = 1000
+
+
+class TestSimulatedDiskConforms(StorageConformance):
+    examples = 100
+
+    def make(self) -> Opener:
+        storage = SimDiskStorage(NODE_ID)
+        storage.close()
+        return storage.reopen
+
+
+def append(index: int) -> AppendLog:
+    return AppendLog(index, [Entry(index, 1, "command", f"c{index}", index)])
+
+
+def make_disk() -> tuple[Engine, SimDisk, list[int]]:
+    engine = Engine()
+    disk = SimDisk(engine, lambda: SYNC_US, DurableState())
+    durable: list[int] = []
+    disk.on_durable = durable.append
+    return engine, disk, durable
+
+
+def indexes(state: DurableState) -> list[int]:
+    return [entry.index for entry in state.entries]
+
+
+def test_writes_that_come_during_a_sync_share_the_next_one() -> None:
+    engine, disk, durable = make_disk()
+    for index in (1, 2, 3):
+        disk.submit(append(index))
+        disk.kick()
+    engine.run(SYNC_US + 1)
+    assert durable == [1]
+    engine.run(2 * SYNC_US + 1)
+    assert durable == [1, 3]
+    assert disk.syncs == 2
+
+
+def test_a_killed_process_keeps_what_the_operating_system_had() -> None:
+    engine, disk, durable = make_disk()
+    disk.submit(append(1))
+    disk.kick()
+    disk.submit(append(2))  # waits in the process for the sync to end
+    engine.run(SYNC_US // 2)
+    assert disk.crash(power_loss=False) == 1
+    assert indexes(disk.load()) == [1]
+    engine.run(10 * SYNC_US)
+    assert durable == [], "nobody lives to hear of the sync"
+
+
+def test_a_power_loss_takes_everything_that_was_not_synced() -> None:
+    engine, disk, _ = make_disk()
+    disk.submit(append(1))
+    disk.kick()
+    engine.run(SYNC_US + 1)
+    disk.submit(append(2))
+    disk.kick()
+    disk.submit(append(3))
+    engine.run(SYNC_US + SYNC_US // 2)
+    assert disk.crash(power_loss=True) == 2
+    assert indexes(disk.load()) == [1]
+    assert disk.writes_lost == 2
+
+
+def test_the_disk_works_again_after_a_crash_in_the_middle_of_a_sync() -> None:
+    engine, disk, durable = make_disk()
+    disk.submit(append(1))
+    disk.kick()
+    engine.run(SYNC_US // 2)
+    disk.crash(power_loss=True)
+    disk.submit(append(1))
+    disk.kick()
+    engine.run(SYNC_US + 1)
+    assert durable == [], "the old sync's end must not speak for the new write"
+    engine.run(2 * SYNC_US)
+    assert durable == [1]
+
+
+def test_a_stalled_disk_ends_no_sync_until_it_recovers() -> None:
+    engine, disk, durable = make_disk()
+    fault = Fault("stall")
+    disk.stall(Firing(fault))
+    disk.submit(append(1))
+    disk.kick()
+    engine.run(50 * SYNC_US)
+    assert durable == []
+    assert fault.acted == 1
+    disk.recover()
+    assert durable == [1]
+
+
+def test_a_stall_without_writes_never_acts() -> None:
+    engine, disk, _ = make_disk()
+    fault = Fault("stall")
+    disk.stall(Firing(fault))
+    engine.run(50 * SYNC_US)
+    disk.recover()
+    assert fault.acted == 0
+
+
+def test_a_slow_disk_takes_longer_and_books_it() -> None:
+    engine, disk, durable = make_disk()
+    fault = Fault("slow")
+    disk.slow_down(lambda: 9 * SYNC_US, Firing(fault))
+    disk.submit(append(1))
+    disk.kick()
+    engine.run(10 * SYNC_US - 1)
+    assert durable == []
+    engine.run(10 * SYNC_US + 1)
+    assert durable == [1]
+    assert fault.acted == 1
+
+
+def test_the_commit_index_goes_with_the_next_write_and_never_back() -> None:
+    engine, disk, _ = make_disk()
+    disk.submit(append(1))
+    disk.save_commit(1)
+    disk.kick()
+    engine.run(SYNC_US + 1)
+    disk.submit(SaveHardState(2, HardState(2, None, 0)))
+    disk.kick()
+    engine.run(3 * SYNC_US)
+    assert disk.load().hard_state == HardState(2, None, 1)
+
+
+@given(
+    gaps=st.lists(st.integers(0, 3 * SYNC_US), min_size=1, max_size=12),
+    crash_after=st.integers(0, 30 * SYNC_US),
+    power_loss=st.booleans(),
+)
+def test_a_crash_leaves_a_prefix_with_everything_that_was_reported_durable(
+    gaps: list[int], crash_after: int, power_loss: bool
+) -> None:
+    engine, disk, durable = make_disk()
+    due = 0
+    submitted: list[AppendLog] = []
+
+    def write(index: int) -> None:
+        submitted.append(append(index))
+        disk.submit(submitted[-1])
+        disk.kick()
+
+    for number, gap in enumerate(gaps, start=1):
+        due += gap
+        engine.at(due, lambda number=number: write(number))  # type: ignore[misc]  # binds the loop's value
+    engine.run(crash_after + 1)
+    reported = durable[-1] if durable else 0
+    disk.crash(power_loss=power_loss)
+    held = indexes(disk.load())
+    assert held == list(range(1, len(held) + 1))
+    assert len(held) >= reported
+    if power_loss:
+        assert len(held) == reported
+    expected = DurableState()
+    for one in submitted[: len(held)]:
+        apply_write(expected, one)
+    assert disk.load().entries == expected.entries
+
+
+def test_latency_is_drawn_for_each_sync() -> None:
+    engine = Engine()
+    disk = SimDisk(engine, fixed(2).sampler(Random(1)), DurableState())
+    disk.submit(append(1))
+    disk.kick()
+    engine.run(1999)
+    assert not disk.is_idle
+    engine.run(2001)
+    assert disk.is_idle
+
+
+def test_a_wiped_disk_is_blank_and_gives_back_what_it_held() -> None:
+    engine, disk, durable = make_disk()
+    disk.submit(SaveHardState(1, HardState(3, 2, 0)))
+    disk.submit(append(1))
+    disk.kick()
+    engine.run(SYNC_US + 1)
+    disk.submit(append(2))
+    disk.kick()
+    lost = disk.wipe()
+    assert (lost.hard_state.term, indexes(lost)) == (3, [1])
+    assert disk.load() == DurableState()
+    engine.run(5 * SYNC_US)
+    assert disk.load() == DurableState(), "what was under way does not arrive afterwards"
+    assert durable == [1]
+    disk.submit(append(1))
+    disk.kick()
+    engine.run(7 * SYNC_US)
+    assert indexes(disk.durable) == [1]
+    assert lost.entries is not disk.durable.entries

@@ -1,0 +1,27 @@
+"""A dead follower costs bounded memory: with a snapshot policy the leader's stays flat under load."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sim.support.footprint import leader_sizes
+
+
+def growth(sizes: list[int]) -> float:
+    """The largest of the second half by the largest of the first: between two snapshots it rises and falls."""
+    half = len(sizes) // 2
+    return max(sizes[half:]) / max(sizes[:half])
+
+
+def test_memory_is_flat_with_a_policy_and_grows_without() -> None:
+    flat = leader_sizes(12, snapshot_entries=100, rate_per_s=100)
+    assert growth(flat) < 1.2, flat
+    growing = leader_sizes(12, snapshot_entries=0, rate_per_s=100)
+    assert growth(growing) > 1.6, growing
+    assert max(growing) > 3 * max(flat), "the policy is what keeps it flat"
+
+
+@pytest.mark.long
+def test_memory_is_flat_over_an_hour() -> None:
+    sizes = leader_sizes(3600, snapshot_entries=1000, rate_per_s=50)
+    assert growth(sizes) < 1.1, sizes

@@ -1,0 +1,323 @@
+"""A state machine of the user's own, simulated: the example of the README, and machines that break the rules."""
+
+from __future__ import annotations
+
+import json
+from itertools import count
+from pathlib import Path
+from random import Random
+from runpy import run_path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+
+from qcore.errors import ConfigError
+from qcore.machines.interface import ApplyContext
+from qcore.machines.register import KeyValueMachine
+from qcore.sim import RunResult, load_scenario, run_scenario
+from tests.checkout import EXAMPLES
+from tests.sim.support.scenario_texts import failures, scenario, seen
+
+if TYPE_CHECKING:
+    from qcore.machines.interface import StateMachine
+
+EXAMPLE = EXAMPLES / "counter_machine.py"
+FAULTS = "[{at_ms: 1000, crash: leader, for_ms: 400}, {at_ms: 2000, isolate: leader, for_ms: 400}]"
+
+
+def ask(rng: Random) -> tuple[Literal["write", "read"], str]:
+    if rng.random() < 0.3:
+        return "read", "visits"
+    return "write", json.dumps({"name": "visits", "by": rng.randrange(1, 5)})
+
+
+def test_the_readmes_machine_runs_under_faults() -> None:
+    # Any: an example is loaded as a script, by its path.
+    machine: Any = run_path(str(EXAMPLE))["CounterMachine"]
+    spec = scenario(
+        FAULTS,
+        "{safe: true, converges: true, acknowledged_writes_present: true, min_ok_writes: 20,"
+        " min_ok_reads: 5}",
+        until_ms=4000,
+    )
+    one = run_scenario(spec, 3, machine=machine, requests=ask)
+    assert one.ok, failures(one)
+    assert one == run_scenario(spec, 3, machine=machine, requests=ask)
+
+
+class Forgetful(KeyValueMachine):
+    """Its state depends on which replica it is: the mistake that replicated machines must not make."""
+
+    _numbers = count()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._number = next(self._numbers)
+
+    def apply(self, command: str, context: ApplyContext) -> str:
+        return super().apply(command.replace("visits", f"visits{self._number}"), context)
+
+
+class Raising(KeyValueMachine):
+    """It breaks the protocol's promise not to raise."""
+
+    def apply(self, command: str, context: ApplyContext) -> str:
+        if context.index > 12:
+            raise ValueError("thirteen is too many")
+        return super().apply(command, context)
+
+
+def set_visits(rng: Random) -> tuple[Literal["write", "read"], str]:
+    value = rng.randrange(100)
+    return "write", json.dumps({"op": "set", "key": "visits", "value": value})
+
+
+@pytest.mark.parametrize(
+    ("machine", "check"), [(Forgetful, "state_hash"), (Raising, "node_failed")]
+)
+def test_a_machine_that_breaks_the_rules_is_caught(machine: type[StateMachine], check: str) -> None:
+    result = run_scenario(scenario(), 1, machine=machine, requests=set_visits)
+    assert not result.ok
+    assert check in seen(result)["safe"]
+    assert check in {violation.check for violation in result.violations}
+
+
+def test_a_machine_that_raises_loses_no_write_and_the_message_names_the_command() -> None:
+    """What was acknowledged is in the logs, though nobody can apply what follows it."""
+    result = run_scenario(
+        scenario("[]", "{acknowledged_writes_present: true}"),
+        1,
+        machine=Raising,
+        requests=set_visits,
+    )
+    assert {violation.check for violation in result.violations} == {"node_failed"}
+    assert seen(result)["acknowledged_writes_present"].startswith("all ")
+    note = result.violations[0].note
+    assert """applying entry 13, the command '{"op": "set", "key": "visits", "value": """ in note
+    assert "raised ValueError: thirteen is too many" in note
+
+
+class NoHash(KeyValueMachine):
+    """It cannot be compared with the others."""
+
+    def state_hash(self) -> str:
+        raise ValueError("no hash today")
+
+
+def test_a_machine_without_a_state_hash_fails_and_is_not_called_equal() -> None:
+    result = run_scenario(
+        scenario("[]", "{converges: true}"), 1, machine=NoHash, requests=set_visits
+    )
+    says = "state_hash() of the state machine 'kv' raised ValueError: no hash today"
+    assert says in result.violations[0].note
+    assert "applying" not in result.violations[0].note
+    assert [e.name for e in result.failed()] == ["safe", "converges"]
+    # Too short a run to compare anything: at the end no node can say what its state is.
+    short = run_scenario(
+        scenario("[]", "{converges: true}", until_ms=100), 1, machine=NoHash, requests=set_visits
+    )
+    assert says in seen(short)["converges"]
+    assert not short.ok
+
+
+def test_machine_and_requests_belong_together() -> None:
+    with pytest.raises(ConfigError, match="both a machine of your own"):
+        run_scenario(scenario(), 1, machine=KeyValueMachine)
+
+
+@pytest.mark.parametrize(
+    ("parts", "says"),
+    [
+        (
+            {"workload": "{sessions: true}"},
+            "workload.sessions adds to registers: it needs .* your own",
+        ),
+        ({"cluster": "{nodes: 3, machine: entity}"}, "two machines: .* cluster.machine entity"),
+        (
+            {"expect": "{linearizable: true}"},
+            "expect.linearizable is judged by what registers held",
+        ),
+        ({"timeline": "[{at_ms: 1000, read: leader}]"}, "read goes to a register"),
+    ],
+)
+def test_what_a_scenario_cannot_ask_of_such_a_machine_is_refused_as_in_yaml(
+    parts: dict[str, str], says: str
+) -> None:
+    spec = scenario(**parts)  # type: ignore[arg-type]  # texts only
+    with pytest.raises(ConfigError, match=says):
+        run_scenario(spec, 1, machine=KeyValueMachine, requests=set_visits)
+
+
+def test_a_scenario_that_names_such_a_machine_gets_no_second_one(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(OWN.format(machine=f"{EXAMPLE}:CounterMachine"))
+    with pytest.raises(ConfigError, match=r"two machines: .*CounterMachine, and the caller gives"):
+        run_scenario(path, 1, machine=KeyValueMachine, requests=set_visits)
+    path.write_text(path.read_text().replace("converges: true", "linearizable: true"))
+    with pytest.raises(ConfigError, match=r"expect\.linearizable is judged by what registers held"):
+        load_scenario(path)
+
+
+@pytest.mark.parametrize(
+    ("machine", "says"),
+    [
+        (KeyValueMachine(), "is no class but of the type KeyValueMachine: each node makes"),
+        (dict, "machine dict lacks name, versions, apply"),
+        (lambda: 1 / 0, "making one raised ZeroDivisionError"),
+    ],
+)
+def test_what_makes_no_machine_is_told_before_the_run(machine: Any, says: str) -> None:
+    """Any: they break the type on purpose."""
+    with pytest.raises(ConfigError, match=says):
+        run_scenario(scenario(), 1, machine=machine, requests=set_visits)
+
+
+def test_a_seed_is_an_integer() -> None:
+    seeds: list[Any] = ["1", 1.0, True, None]  # they break the type on purpose
+    for seed in seeds:
+        with pytest.raises(ConfigError, match="a seed is an integer, not"):
+            run_scenario(scenario(), seed)
+
+
+def test_stale_reads_that_requests_ask_for_have_the_bound_of_the_workload() -> None:
+    def stale(_rng: Random) -> tuple[Literal["stale_read"], str]:
+        return "stale_read", json.dumps({"op": "get", "key": "visits"})
+
+    result = run_scenario(
+        scenario("[]", "{min_ok_reads: 50}"), 1, machine=KeyValueMachine, requests=stale
+    )
+    assert result.ok, failures(result)
+
+
+def raises(_rng: Random) -> object:
+    raise ValueError("nothing to ask")
+
+
+@pytest.mark.parametrize(
+    ("requests", "says"),
+    [
+        (raises, "requests: raises raised ValueError: nothing to ask"),
+        (lambda _rng: None, r"returned None; it must return \(.write., command\) or"),
+        (lambda _rng: "write", r"returned 'write'; it must return"),
+        (lambda _rng: ("write", "\ud800"), "which no client can send: it is no Unicode text"),
+        (lambda _rng: ("write",), r"returned \('write',\); it must return"),
+        (
+            lambda _rng: ("write", {"name": "x"}),
+            r"returned \('write', {'name': 'x'}\); .* is a text",
+        ),
+        (lambda _rng: ("wrote", "x"), r"returned \('wrote', 'x'\); it must return"),
+        (7, "requests: 7 raised TypeError: 'int' object is not callable"),
+    ],
+)
+def test_what_no_client_could_ask_is_told_clearly(requests: Any, says: str) -> None:
+    """Any: the functions break the type on purpose."""
+    with pytest.raises(ConfigError, match=says):
+        run_scenario(scenario(), 1, machine=KeyValueMachine, requests=requests)
+
+
+def test_a_directed_write_needs_registers() -> None:
+    with pytest.raises(ConfigError, match="goes to a register"):
+        run_scenario(
+            scenario("[{at_ms: 1000, write: leader}]"), 1, machine=KeyValueMachine, requests=ask
+        )
+
+
+OWN = """
+cluster: {{nodes: 3, machine: {machine}}}
+workload: {{requests: [{{write: '{{"name": "visits", "by": 1}}', weight: 3}}, {{read: visits}}]}}
+timeline: [{{at_ms: 1000, isolate: leader, for_ms: 500}}]
+until_ms: 2500
+expect: {{converges: true, min_ok_writes: 20, min_ok_reads: 5}}
+"""
+
+
+def run_own(tmp_path: Path, machine: str) -> RunResult:
+    path = tmp_path / "own.yaml"
+    path.write_text(OWN.format(machine=machine))
+    return run_scenario(path, 1)
+
+
+def test_a_scenario_names_a_machine_by_file_or_module(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(EXAMPLE.read_text())
+    by_name = run_own(tmp_path, "mine.py:CounterMachine")
+    assert by_name.ok, failures(by_name)
+    by_path = run_own(tmp_path, f"{EXAMPLE}:CounterMachine")
+    assert by_path == by_name
+    assert run_own(tmp_path, "qcore.machines.register:KeyValueMachine").metrics["committed_index"]
+
+
+@pytest.mark.parametrize(
+    ("machine", "says"),
+    [
+        ("none.py:Machine", "there is no file"),
+        ("no_such_module:Machine", "there is no module no_such_module"),
+        ("mine.py:Other", "has no class Other"),
+        ("mine.py:Number", "lacks name, versions, apply, query"),
+        ("mine.py:Fails", "making one raised ValueError: no"),
+        ("broken.py:Machine", "importing it raised ZeroDivisionError"),
+    ],
+)
+def test_a_machine_that_cannot_be_used_is_refused(tmp_path: Path, machine: str, says: str) -> None:
+    (tmp_path / "mine.py").write_text(
+        "class Number: pass\nclass Fails:\n    def __init__(self):\n        raise ValueError('no')\n"
+    )
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    with pytest.raises(ConfigError, match=says):
+        run_own(tmp_path, machine)
+
+
+def test_the_readmes_scenario_passes() -> None:
+    spec = load_scenario(EXAMPLE.parent / "counter_partition.yaml")
+    for seed in (1, 2, 3):
+        result = run_scenario(spec, seed)
+        assert result.ok, failures(result)
+
+
+def test_stale_reads_of_ones_own_machine_are_not_judged_as_reads_of_a_register(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "stale.yaml"
+    text = OWN.format(machine=f"{EXAMPLE}:CounterMachine")
+    path.write_text(text.replace("workload: {", "workload: {read_kind: stale_read, "))
+    result = run_scenario(path, 1)
+    assert result.ok, failures(result)
+
+
+class Deaf(KeyValueMachine):
+    """It understands no query."""
+
+    def query(self, query: str) -> str:
+        raise ValueError(f"what is {query}?")
+
+
+class Mute(KeyValueMachine):
+    """It breaks the contract: a result is a text."""
+
+    def apply(self, command: str, context: ApplyContext) -> Any:  # Any: not what the protocol says
+        super().apply(command, context)
+        return None
+
+
+@pytest.mark.parametrize(
+    ("machine", "kind", "code"),
+    [(Deaf, "reads", "StoreError"), (Mute, "writes", "ResultInvalid")],
+)
+def test_a_run_in_which_a_machine_answers_one_kind_with_errors_only_fails(
+    machine: type[StateMachine], kind: str, code: str
+) -> None:
+    def requests(rng: Random) -> tuple[Literal["write", "read"], str]:
+        return ("read", "visits") if machine is Deaf and rng.random() < 0.3 else set_visits(rng)
+
+    spec = scenario("[]", until_ms=2000)
+    result = run_scenario(spec, 1, machine=machine, requests=requests)
+    assert [each.name for each in result.expectations if not each.ok] == [f"machine_answers_{kind}"]
+    said = seen(result)[f"machine_answers_{kind}"]
+    number = said.split()[-1]
+    assert said == f"only errors: {number} {code} of {number}"
+
+
+def test_a_scenario_that_says_which_machine_gets_no_other_one() -> None:
+    spec = scenario("[]", until_ms=500)
+    named = spec.model_copy(update={"cluster": spec.cluster.model_copy(update={"machine": "kv"})})
+    with pytest.raises(ConfigError, match="two machines"):
+        run_scenario(named, 1, machine=Mute, requests=set_visits)

@@ -1,0 +1,389 @@
+"""The public suite finds what is wrong with a storage: each of these has one fault, and fails a test by name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog, Write
+from qcore.core.entry import DurableState, Snapshot
+from qcore.core.log.durable_state import apply_write, last_index
+from qcore.errors import DiskFull, StorageError
+from qcore.storage.interface import Identity, LogStorage
+from qcore.storage.log_outline import LogOutline
+from qcore.storage.memory import MemoryStorage
+from qcore.testing.storage_conformance import NODE_ID, Opener, StorageConformance, failures
+from tests.checkout import EXAMPLES
+from tests.examples import load_example
+
+
+class LooksAtNothing(MemoryStorage):
+    """Carries out whatever comes."""
+
+    def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
+        self._outline = LogOutline(1, last_index(self._state))
+        for write in writes:
+            if isinstance(write, AppendLog):
+                self._state.entries.extend(write.entries)
+            else:
+                apply_write(self._state, write)
+        super().write([], commit)
+
+
+class DoesAPartOfARefusedCall(MemoryStorage):
+    def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
+        for write in writes:
+            super().write([write])
+        super().write([], commit)
+
+
+class KeepsTheLogBehindALeadersSnapshot(MemoryStorage):
+    """The snapshot is taken, and the conflicting log is not thrown away."""
+
+    def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
+        tail = list(self._state.entries)
+        super().write(writes, commit)
+        if any(isinstance(write, StoreSnapshot) and write.reset_log for write in writes):
+            self._state.entries = tail
+
+
+class NeverDropsEntries(MemoryStorage):
+    """Compaction forgets to compact."""
+
+    def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
+        for_the_log = [
+            replace(write, compact_through=0) if isinstance(write, StoreSnapshot) else write
+            for write in writes
+        ]
+        super().write(for_the_log, commit)
+
+
+class KeepsTheFirstSnapshot(MemoryStorage):
+    def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
+        first = self._state.snapshot
+        super().write(writes, commit)
+        self._state.snapshot = first or self._state.snapshot
+
+
+class CutsLargeSnapshots(MemoryStorage):
+    """As a storage does whose rows have a largest size that nobody checks."""
+
+    def load(self) -> DurableState:
+        state = super().load()
+        if state.snapshot is not None:
+            state.snapshot = Snapshot(state.snapshot.meta, state.snapshot.data[:1_000_000])
+        return state
+
+
+class TakesNoVoteForNobody(MemoryStorage):
+    def load(self) -> DurableState:
+        state = super().load()
+        vote = state.hard_state.voted_for or None
+        state.hard_state = replace(state.hard_state, voted_for=vote)
+        return state
+
+
+class LetsTheCommitIndexFall(MemoryStorage):
+    def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
+        super().write(writes, commit)
+        if commit is not None:
+            self._state.hard_state.commit = commit
+
+
+class SharesItsListWithTheCaller(MemoryStorage):
+    def load(self) -> DurableState:
+        self._require_open()
+        return self._state
+
+
+class KeepsTheCallersObjects(MemoryStorage):
+    def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
+        super().write(writes, commit)
+        for write in writes:
+            if isinstance(write, SaveHardState):
+                self._state.hard_state = write.hard_state
+
+
+class ForgetsItsLastWrite(MemoryStorage):
+    """What was not synced is gone after a restart."""
+
+    def __init__(self, node_id: int) -> None:
+        super().__init__(node_id)
+        self._synced = DurableState()
+
+    def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
+        self._synced = super().load()
+        super().write(writes, commit)
+
+    def reopen(self) -> MemoryStorage:
+        self._state = self._synced
+        self._outline = LogOutline.of(self._state)
+        return super().reopen()
+
+
+class DoesTruncationsLast(MemoryStorage):
+    """Sorts a call by kind, as if its order did not matter."""
+
+    def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
+        in_wrong_order = sorted(writes, key=lambda write: isinstance(write, TruncateLog))
+        super().write(in_wrong_order, commit)
+
+
+class BelongsToTheLastCluster(MemoryStorage):
+    def join_cluster(self, cluster_id: str) -> None:
+        self._identity = Identity(self._identity.node_id, cluster_id)
+
+
+class MayBeOpenedTwice(MemoryStorage):
+    def reopen(self) -> MemoryStorage:
+        self._closed = False
+        return self
+
+
+class WorksWhenClosed(MemoryStorage):
+    def _require_open(self) -> None:
+        pass
+
+
+class GivesTheCommitIndexUncut(MemoryStorage):
+    def load(self) -> DurableState:
+        state = super().load()
+        state.hard_state = replace(self._state.hard_state)
+        return state
+
+
+@pytest.mark.parametrize(
+    ("broken", "found_by"),
+    [
+        (LooksAtNothing, "test_gap_is_refused_and_the_whole_call_with_it"),
+        (DoesAPartOfARefusedCall, "test_gap_within_an_append_is_refused"),
+        (
+            KeepsTheLogBehindALeadersSnapshot,
+            "test_leaders_snapshot_resets_a_log_that_is_shorter_or_conflicts",
+        ),
+        (NeverDropsEntries, "test_snapshot_replaces_the_prefix_that_it_names"),
+        (KeepsTheFirstSnapshot, "test_newer_snapshot_replaces_the_older"),
+        (CutsLargeSnapshots, "test_large_snapshot_survives"),
+        (TakesNoVoteForNobody, "test_hard_state_survives_and_no_vote_differs_from_any_vote"),
+        (LetsTheCommitIndexFall, "test_commit_never_goes_back"),
+        (SharesItsListWithTheCaller, "test_what_is_loaded_belongs_to_the_caller"),
+        (KeepsTheCallersObjects, "test_what_was_written_belongs_to_the_storage"),
+        (ForgetsItsLastWrite, "test_truncation_removes_the_tail"),
+        (DoesTruncationsLast, "test_writes_of_one_call_happen_in_order"),
+        (BelongsToTheLastCluster, "test_another_cluster_is_refused_and_both_are_named"),
+        (MayBeOpenedTwice, "test_one_owner_at_a_time"),
+        (WorksWhenClosed, "test_close_is_idempotent_and_final"),
+        (GivesTheCommitIndexUncut, "test_commit_beyond_the_log_is_cut_on_load"),
+    ],
+)
+def test_a_fault_is_found(broken: type[MemoryStorage], found_by: str) -> None:
+    class Suite(StorageConformance):
+        examples = 5
+
+        def make(self) -> Opener:
+            storage = broken(NODE_ID)
+            storage.close()
+            return storage.reopen
+
+    assert failures(Suite(), found_by)
+
+
+def test_a_sound_storage_has_no_failures() -> None:
+    class Suite(StorageConformance):
+        examples = 5
+
+        def make(self) -> Opener:
+            storage = MemoryStorage(NODE_ID)
+            storage.close()
+            return storage.reopen
+
+    assert failures(Suite()) == {}
+
+
+# -- a full disk ---------------------------------------------------------------------------------------
+
+
+class MayBeFull(MemoryStorage):
+    """Sound: refuses whole calls while it is told that there is no space."""
+
+    is_full = False
+
+    def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
+        self._find_space()
+        super().write(writes, commit)
+
+    def join_cluster(self, cluster_id: str) -> None:
+        self._find_space()
+        super().join_cluster(cluster_id)
+
+    def _find_space(self) -> None:
+        if self.is_full:
+            raise DiskFull("no space")
+
+
+class DoesAPartBeforeItFindsNoSpace(MayBeFull):
+    def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
+        if self.is_full:
+            MemoryStorage.write(self, writes[:1])
+        super().write(writes, commit)
+
+
+class DoesAllBeforeItFindsNoSpace(MayBeFull):
+    """What it did last, such as joining a cluster, was one too many. The call is then done a second time."""
+
+    def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
+        MemoryStorage.write(self, writes, commit)
+        self._find_space()
+
+
+class SaysThatItIsDoneWithoutSpace(MayBeFull):
+    def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
+        if not self.is_full:
+            super().write(writes, commit)
+
+
+class EndsOnAFullDisk(MayBeFull):
+    failed = False
+
+    def _find_space(self) -> None:
+        if self.failed:
+            raise StorageError("failed earlier")
+        self.failed = self.is_full
+        super()._find_space()
+
+
+class JoinsAndFindsNoSpace(MayBeFull):
+    def join_cluster(self, cluster_id: str) -> None:
+        MemoryStorage.join_cluster(self, cluster_id)
+        self._find_space()
+
+
+class LosesTheLogWhenItJoins(MayBeFull):
+    def join_cluster(self, cluster_id: str) -> None:
+        super().join_cluster(cluster_id)
+        self._state = DurableState()
+        self._outline = LogOutline()
+
+
+TRIED_AGAIN = "test_a_call_that_finds_no_space_is_tried_again_and_done_once"
+JOINED = "test_joining_without_space_happens_or_may_be_tried_again"
+
+
+class FullSuite(StorageConformance):
+    examples = 5
+    storage: type[MayBeFull] = MayBeFull
+
+    def make(self) -> Opener:
+        storage = self.storage(NODE_ID)
+        storage.close()
+        return storage.reopen
+
+    @contextmanager
+    def no_space(self, storage: LogStorage) -> Iterator[None]:
+        assert isinstance(storage, MayBeFull)
+        storage.is_full = True
+        yield
+        storage.is_full = False
+
+
+@pytest.mark.parametrize(
+    ("broken", "found_by"),
+    [
+        (DoesAPartBeforeItFindsNoSpace, TRIED_AGAIN),
+        (DoesAllBeforeItFindsNoSpace, TRIED_AGAIN),
+        (SaysThatItIsDoneWithoutSpace, TRIED_AGAIN),
+        (EndsOnAFullDisk, TRIED_AGAIN),
+        (JoinsAndFindsNoSpace, JOINED),
+        (LosesTheLogWhenItJoins, "test_joining_after_a_refused_call_leaves_the_log_as_it_was"),
+    ],
+)
+def test_a_fault_on_a_full_disk_is_found(broken: type[MayBeFull], found_by: str) -> None:
+    class Suite(FullSuite):
+        storage = broken
+
+    assert failures(Suite(), found_by)
+
+
+def test_a_sound_storage_on_a_full_disk_has_no_failures() -> None:
+    assert failures(FullSuite()) == {}
+
+
+# -- on files: the storage of the examples, sound and with three faults -----------------------------
+
+json_storage = load_example("json_storage")
+
+
+def suite_of(scratch: Path, wrap: type) -> StorageConformance:
+    class Suite(StorageConformance):
+        examples = 10
+        kills = 4
+        damages = 30
+        outlives_process = True
+        count = 0
+
+        def make(self) -> Opener:
+            self.count += 1
+            directory = scratch / str(self.count)
+
+            def opener() -> LogStorage:
+                storage: LogStorage = wrap(directory, NODE_ID)
+                return storage
+
+            return opener
+
+        def files(self) -> Sequence[Path]:
+            return [scratch / str(self.count) / "log.json"]
+
+    return Suite()
+
+
+def test_the_example_storage_conforms_when_the_documented_command_is_typed(scratch: Path) -> None:
+    suite = EXAMPLES / "test_json_storage.py"
+    assert f"pytest examples/{suite.name}" in (EXAMPLES.parent / "docs" / "api.md").read_text()
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--basetemp", str(scratch / "tmp"), str(suite)],
+        cwd=EXAMPLES.parent,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout
+
+
+def test_a_file_that_is_written_in_place_is_found(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between two parts of its write it leaves half a file."""
+
+    def in_place(self: object, content: object) -> None:
+        text = json_storage._CONTENT.dump_json(content)
+        path: Path = self._path  # type: ignore[attr-defined]  # the example's class is loaded by path
+        with open(path, "wb", buffering=0) as file:
+            file.write(b"%08x\n" % json_storage.crc32(text))
+            for at in range(0, len(text), 4096):
+                file.write(text[at : at + 4096])
+        self._content = content  # type: ignore[attr-defined]  # as above
+
+    monkeypatch.setattr(json_storage.JsonStorage, "_replace", in_place)
+    suite = suite_of(scratch, json_storage.JsonStorage)
+    suite.kills = 60
+    with pytest.raises((AssertionError, json_storage.StorageError)):
+        suite.test_a_killed_writer_leaves_the_state_before_or_after_a_call()
+
+
+def test_a_file_without_a_checksum_is_found(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_storage, "crc32", lambda _text: 0)
+    assert failures(suite_of(scratch, json_storage.JsonStorage), "test_changed_bytes")
+
+
+def test_a_missing_lock_is_found(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_storage.fcntl, "flock", lambda _file, _how: None)
+    assert failures(suite_of(scratch, json_storage.JsonStorage), "test_one_owner")

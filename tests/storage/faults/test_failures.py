@@ -1,0 +1,357 @@
+"""A full disk is waited out, a failed sync ends the storage."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, TruncateLog
+from qcore.core.entry import DurableState, Entry, HardState
+from qcore.errors import DiskFull, LogCorrupt, StorageError
+from qcore.storage.files import synced_files
+from qcore.storage.memory import MemoryStorage
+from qcore.storage.sqlite.checksums import entry_rows
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
+from tests.checkout import CHECKOUT
+from tests.storage.support.directories import command, crashed, outcome, snapshot, stopped
+
+
+def fresh(directory: Path, wal_bytes: int = 50_000) -> SqliteStorage:
+    storage = SqliteStorage.open(directory, 1, wal_bytes=wal_bytes)
+    storage.write([SaveHardState(1, HardState(2, 1, 0))])
+    return storage
+
+
+def fill_up(storage: SqliteStorage) -> AppendLog:
+    """Append until the disk is full; the append that was refused."""
+    for first in range(len(storage.load().entries) + 1, 100_000, 20):
+        refused = AppendLog(first, [command(i, size=3000) for i in range(first, first + 20)])
+        try:
+            storage.write([refused], commit=first)
+        except DiskFull:
+            return refused
+    raise AssertionError("the disk never got full")
+
+
+def check_recovery(storage: SqliteStorage, refused: AppendLog, before: DurableState) -> None:
+    """After space returned: nothing of the refused append is there, and it can be done now."""
+    assert storage.load() == before
+    storage.write([refused])
+    assert storage.load().entries == before.entries + refused.entries
+
+
+def test_page_limit_reads_as_a_full_disk_and_is_survived(tmp_path: Path) -> None:
+    storage = fresh(tmp_path)
+    storage._connection.execute("PRAGMA max_page_count = 200")
+    refused = fill_up(storage)
+    before = storage.load()
+    for _ in range(3):
+        with pytest.raises(DiskFull):
+            storage.write([refused, SaveHardState(9, HardState(9, 9, 0))])
+    assert storage.load() == before
+    storage._connection.execute("PRAGMA max_page_count = 1000000")
+    check_recovery(storage, refused, before)
+    storage.close()
+    storage = SqliteStorage.open(tmp_path, 1)
+    assert storage.load().entries == before.entries + refused.entries
+    storage.close()
+
+
+@contextmanager
+def mounted(mount: Path, options: str) -> Iterator[Path]:
+    """A file system of its own in memory, which needs root."""
+    mount.mkdir()
+    command_line = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(mount)]
+    if (
+        not shutil.which("mount")
+        or subprocess.run(command_line, capture_output=True, check=False).returncode
+    ):
+        pytest.skip("cannot mount a small file system here")
+    try:
+        yield mount
+    finally:
+        subprocess.run(["umount", str(mount)], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one MiB."""
+    with mounted(tmp_path / "disk", "size=1m") as mount:
+        yield mount
+
+
+def test_a_disk_that_is_really_full(small_disk: Path) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(300_000))
+    storage = fresh(small_disk / "data")
+    refused = fill_up(storage)
+    before = storage.load()
+    with pytest.raises(DiskFull, match=r"log\.db"):
+        storage.join_cluster("c" * 700_000)
+    assert storage.identity().cluster_id is None
+    ballast.unlink()
+    check_recovery(storage, refused, before)
+    fill_up(storage)
+    content = storage.load()
+    storage.close()
+    # A full disk does not keep the node from starting.
+    storage = SqliteStorage.open(small_disk / "data", 1)
+    assert storage.load() == content
+    storage.close()
+
+
+def test_a_start_after_a_crash_needs_no_new_file(tmp_path: Path) -> None:
+    """The look at what the crash left wants a file of shared memory, and is done without where there is no room."""
+    directory = crashed(tmp_path / "data")
+    files_and_directories = len(list(directory.path.iterdir())) + 2
+    with mounted(tmp_path / "disk", f"nr_inodes={files_and_directories}") as disk:
+        copy = directory.copy(disk / "data")
+        with pytest.raises(OSError, match="No space left"):
+            (disk / "one more").touch()
+        assert outcome(copy) == "same"
+
+
+def test_no_room_for_the_write_ahead_file_is_a_full_disk(tmp_path: Path) -> None:
+    """SQLite says only that it cannot open it."""
+    directory = stopped(tmp_path / "data")
+    files_and_directories = len(list(directory.path.iterdir())) + 2
+    with mounted(tmp_path / "disk", f"nr_inodes={files_and_directories}") as disk:
+        copy = directory.copy(disk / "data")
+        with pytest.raises(DiskFull, match=r"log\.db-wal: No space left"):
+            SqliteStorage.open(copy.path, 3)
+    assert outcome(directory) == "same"
+
+
+def test_a_start_takes_no_space_that_is_scarce(small_disk: Path) -> None:
+    """A write-ahead file of full size would take all that is left, and the log could never be checkpointed."""
+    data = small_disk / "data"
+    storage = SqliteStorage.open(data, 1, wal_bytes=700_000)  # which would fit
+    room = os.statvfs(small_disk)
+    assert room.f_bavail * room.f_frsize > 900_000
+    storage.write([SaveHardState(1, HardState(2, 1, 0))])
+    storage.write([AppendLog(2, [command(i, size=3000) for i in range(1, 101)])])
+    storage.close()
+    assert not (data / "log.db-wal").exists(), "it could not be checkpointed"
+    storage = SqliteStorage.open(data, 1)  # with more than there is
+    assert len(storage.load().entries) == 100
+    storage.close()
+
+
+def test_room_that_is_gone_while_it_is_being_filled(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The room was there when it was looked for, and another program took it."""
+    monkeypatch.setattr(synced_files, "_ROOM_FACTOR", 0)
+    file = small_disk / "wal"
+    file.write_bytes(b"frames")
+    (small_disk / "ballast").write_bytes(bytes(200_000))
+    before = os.statvfs(small_disk).f_bavail
+    for size in (8 << 20, 1 << 20):  # the second in one piece, which the system writes in part
+        synced_files.preallocate(file, size)
+        assert file.read_bytes() == b"frames"
+        assert os.statvfs(small_disk).f_bavail == before
+
+
+def test_no_space_for_a_new_log(small_disk: Path) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(1_040_000))
+    with pytest.raises(DiskFull, match="full"):
+        fresh(small_disk / "data")
+    ballast.unlink()
+    fresh(small_disk / "data").close()
+
+
+class FailingConnection:
+    """A connection whose COMMIT fails as it does when the disk reports an error to the sync."""
+
+    def __init__(self, real: sqlite3.Connection) -> None:
+        self.real = real
+        self.in_transaction = True
+        self.attempts = 0
+
+    def execute(self, sql: str, parameters: tuple[object, ...] = ()) -> sqlite3.Cursor:
+        if sql == "COMMIT":
+            self.attempts += 1
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+            error.sqlite_errorname = "SQLITE_IOERR_FSYNC"
+            raise error
+        return self.real.execute(sql, parameters)
+
+    def executemany(self, sql: str, rows: list[tuple[object, ...]]) -> sqlite3.Cursor:
+        return self.real.executemany(sql, rows)
+
+    if sys.version_info >= (3, 12):
+
+        def setconfig(self, option: int, enable: bool) -> None:
+            self.real.setconfig(option, enable)
+
+    def close(self) -> None:
+        self.real.close()
+
+
+def test_a_failed_sync_is_fatal_and_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = fresh(tmp_path)
+    failing = FailingConnection(storage._connection)
+    monkeypatch.setattr(storage, "_connection", failing)
+    with pytest.raises(StorageError, match="disk I/O error") as caught:
+        storage.write([AppendLog(2, [command(1)])])
+    assert not isinstance(caught.value, DiskFull | LogCorrupt)
+    for use in (
+        lambda: storage.write([AppendLog(2, [command(1)])]),
+        lambda: storage.join_cluster("north"),
+        storage.idle,
+        storage.load,
+    ):
+        with pytest.raises(StorageError, match="failed earlier"):
+            use()
+    assert failing.attempts == 1
+    storage.close()
+
+
+SHIM = r"""
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+static int fails(void) { return access(getenv("FAIL_SYNC_WHILE"), F_OK) == 0; }
+int fsync(int fd) { if (fails()) { errno = EIO; return -1; } return 0; }
+int fdatasync(int fd) { if (fails()) { errno = EIO; return -1; } return 0; }
+"""
+
+CHILD = """
+import pathlib, sys
+from qcore.core.effects import AppendLog, SaveHardState
+from qcore.core.entry import Entry, HardState
+from qcore.errors import StorageError
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
+directory, trigger = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+storage = SqliteStorage.open(directory, 1)
+storage.write([SaveHardState(1, HardState(1, 1, 0))])
+def attempt(index):
+    try:
+        storage.write([AppendLog(index, [Entry(index, 1, "command", "x", 0)])])
+        print("written")
+    except StorageError as error:
+        print(error)
+attempt(1)
+trigger.touch()
+attempt(2)
+trigger.unlink()
+attempt(2)
+storage.close()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not shutil.which("cc"), reason="needs cc on Linux")
+def test_a_sync_that_really_fails(tmp_path: Path) -> None:
+    """The C library's sync returns EIO once: fatal, and later syncs that succeed change nothing."""
+    source, shim, trigger = tmp_path / "shim.c", tmp_path / "shim.so", tmp_path / "trigger"
+    source.write_text(SHIM)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", shim, source], check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, str(tmp_path / "data"), str(trigger)],
+        env={**os.environ, "LD_PRELOAD": str(shim), "FAIL_SYNC_WHILE": str(trigger)},
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, failed, refused = done.stdout.splitlines()
+    assert first == "written"
+    assert "SQLITE_IOERR_FSYNC" in failed
+    assert "failed earlier" in refused
+    storage = SqliteStorage.open(tmp_path / "data", 1)
+    assert storage.load().entries[0].index == 1
+    storage.close()
+
+
+def test_an_idle_moment_moves_the_write_ahead_file(tmp_path: Path) -> None:
+    storage = fresh(tmp_path, wal_bytes=1_000_000)
+    storage.write([AppendLog(2, [command(i) for i in range(1, 5000)])])
+    small = (tmp_path / "log.db").stat().st_size
+    storage.idle()
+    storage.write([AppendLog(3, [command(5000, size=1_100_000)])])
+    assert (tmp_path / "log.db").stat().st_size > small + 500_000
+    storage.close()
+
+
+def test_refuses_what_could_not_be_stored(tmp_path: Path) -> None:
+    """Before anything is written, and without ending the storage: a bug of the caller, not the disk's."""
+    storage = fresh(tmp_path)
+    before = storage.load()
+    for bad in (
+        Entry(1, 2, "command", "lone \ud800 surrogate", 0),
+        Entry(1, 2, "command", "time out of range", 2**64),
+    ):
+        with pytest.raises(ValueError):
+            storage.write([AppendLog(2, [bad])])
+        # The refusal comes late here, when a part was carried out already.
+        with pytest.raises(ValueError):
+            storage.write([AppendLog(2, [command(1)]), TruncateLog(3, 1), AppendLog(4, [bad])])
+        with pytest.raises(ValueError):
+            storage.write([StoreSnapshot(2, snapshot(0), 0, True), AppendLog(3, [bad])])
+    for hard_state in (HardState(2**63, 1, 0), HardState(3, 2**63, 0), HardState(3, 1, 2**63)):
+        with pytest.raises(ValueError, match="cannot be stored"):
+            storage.write([SaveHardState(2, hard_state)])
+    assert storage.load() == before
+    storage.write([AppendLog(2, [command(1)])])
+    storage.close()
+
+
+MISFITS = [
+    [AppendLog(1, [command(3), command(5)])],
+    [AppendLog(1, [command(3, term=1), command(4, term=3)])],
+    [AppendLog(1, [command(3), command(4, term=1)])],
+    [TruncateLog(1, 0)],
+    [StoreSnapshot(1, snapshot(1), 2, False)],
+    [StoreSnapshot(1, snapshot(9), 1, False)],
+    [StoreSnapshot(1, snapshot(2, term=1), 1, False)],
+    [StoreSnapshot(1, snapshot(9, term=3), 9, True)],
+    [StoreSnapshot(1, snapshot(2), 2, False), TruncateLog(2, 2)],
+    [StoreSnapshot(1, snapshot(2), 0, False), TruncateLog(2, 1)],
+    [SaveHardState(1, HardState(1, None, 0))],
+]
+
+
+@pytest.mark.parametrize("writes", MISFITS)
+def test_refuses_what_load_would_refuse(
+    writes: list[AppendLog | TruncateLog | StoreSnapshot | SaveHardState], tmp_path: Path
+) -> None:
+    storage, memory = fresh(tmp_path), MemoryStorage(1)
+    memory.write([SaveHardState(1, HardState(2, 1, 0))])
+    for each in (storage, memory):
+        each.write([AppendLog(2, [command(1), command(2)])])
+        before = each.load()
+        with pytest.raises(ValueError):
+            each.write(writes)
+        assert each.load() == before
+        each.close()
+
+
+def test_a_gap_between_snapshot_and_log_is_refused(tmp_path: Path) -> None:
+    """All checksums are in order: only the structure is wrong."""
+    for first in (6, 1):
+        directory = tmp_path / str(first)
+        storage = fresh(directory)
+        storage.write([StoreSnapshot(1, snapshot(4 if first == 6 else 9), 9, True)])
+        entries = [command(i) for i in range(first, first + 3)]
+        rows, chain = entry_rows(entries, 0)
+        stored = storage._stored
+        stored.first_index, stored.last_index, stored.chain = first, first + 2, chain
+        storage._connection.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?, ?)", rows)
+        storage._connection.execute(stored.update, stored.row())
+        storage.close()
+        storage = SqliteStorage.open(directory, 1)
+        with pytest.raises(LogCorrupt, match=r"log\.db: .*(starts|ends) at entry"):
+            storage.load()
+        storage.close()

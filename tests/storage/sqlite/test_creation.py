@@ -1,0 +1,110 @@
+"""A data directory whose creation was cut short is created by the next start; one that lost its log is not."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from qcore.errors import LogCorrupt, StorageError
+from qcore.storage.files.synced_files import is_there
+from qcore.storage.sqlite import creation
+from qcore.storage.sqlite.high_water_mark import MarkFile
+from qcore.storage.sqlite.sqlite_storage import SqliteStorage
+from tests.storage.support.directories import command, fill
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The inode of everything that Python syncs, in order."""
+    seen: list[int] = []
+    real = os.fsync
+
+    def fsync(file: int) -> None:
+        seen.append(os.fstat(file).st_ino)
+        real(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return seen
+
+
+def test_what_an_attempt_left_is_replaced(tmp_path: Path) -> None:
+    """Every file that one may leave, with anything in it."""
+    MarkFile.create(tmp_path / "log.mark")
+    for name in ("log.mark.new", "log.db.new", "log.db.new-journal", "log.db.new-wal"):
+        (tmp_path / name).write_bytes(b"anything" * 600)
+    storage = SqliteStorage.open(tmp_path, 1)
+    assert storage.load().entries == []
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("log.db", "log.db-wal", "log.mark", "qcore.lock")
+    }
+    storage.close()
+
+
+def test_what_sqlite_says_that_it_did_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says which journal mode it ended up with, and does not fail when that is not the one asked for."""
+    build = creation._build
+
+    def without_wal(connection: sqlite3.Connection, node_id: int) -> object:
+        build(connection, node_id)
+        return connection.execute("PRAGMA journal_mode=DELETE").fetchone()[0]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(creation, "_build", without_wal)
+        with pytest.raises(StorageError, match=r"gave up half-way.*'delete'") as caught:
+            SqliteStorage.open(tmp_path, 1)
+    assert not isinstance(caught.value, LogCorrupt)
+    assert not (tmp_path / "log.db").exists()
+    SqliteStorage.open(tmp_path, 1).close()
+
+
+def test_what_the_system_does_not_take_at_once_is_given_to_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, data, at: real(file, data[:100], at))
+    MarkFile.create(tmp_path / "mark")
+    assert (tmp_path / "mark").stat().st_size == 1024
+
+
+def test_a_directory_that_lost_its_log_is_not_created_anew(tmp_path: Path) -> None:
+    fill(tmp_path).close()
+    moved = (tmp_path / "log.db").rename(tmp_path / "moved")
+    with pytest.raises(LogCorrupt, match=r"log\.db is missing.*put it back") as caught:
+        SqliteStorage.open(tmp_path, 3)
+    assert "Do not restore an older copy" in str(caught.value)
+    moved.rename(tmp_path / "log.db")
+    storage = SqliteStorage.open(tmp_path, 3)
+    assert storage.load().entries[-1] == command(90)
+    storage.close()
+
+
+def test_a_name_that_cannot_be_looked_up_is_not_taken_for_absent(tmp_path: Path) -> None:
+    """`Path.exists` says no, since Python 3.14; the log would be created anew."""
+    assert not is_there(tmp_path / "absent")
+    (tmp_path / "file").touch()
+    assert not is_there(tmp_path / "file" / "below")
+    assert is_there(tmp_path / "file")
+    with pytest.raises(StorageError, match="cannot look for"):
+        is_there(tmp_path / ("x" * 300))
+
+
+def test_a_new_directory_is_durable_with_all_its_parents(tmp_path: Path, synced: list[int]) -> None:
+    """Also when an earlier attempt made them, and ended before it had synced them."""
+    directory = tmp_path / "a" / "b" / "data"
+    directory.mkdir(parents=True)
+    SqliteStorage.open(directory, 1).close()
+    for path in (directory, tmp_path / "a" / "b", tmp_path / "a", tmp_path):
+        assert path.stat().st_ino in synced, path
+
+
+def test_every_start_syncs_the_names_in_the_directory(tmp_path: Path, synced: list[int]) -> None:
+    """The start that made the log may have ended before it could; nothing may rest on a name that is not durable."""
+    SqliteStorage.open(tmp_path, 1).close()
+    synced.clear()
+    SqliteStorage.open(tmp_path, 1).close()
+    assert tmp_path.stat().st_ino in synced

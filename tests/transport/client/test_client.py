@@ -1,0 +1,358 @@
+"""The client's connection, against our server and against the `websockets` library's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import pytest
+from pydantic import JsonValue
+from websockets.asyncio.server import ServerConnection as LibraryServerConnection
+from websockets.asyncio.server import serve
+from websockets.exceptions import ConnectionClosedError
+
+from qcore.errors import (
+    LocalProtocolError,
+    NotLeader,
+    OutcomeUnknown,
+    Overloaded,
+    QcoreError,
+    TransportError,
+)
+from qcore.transport.address import format_address, parse_address
+from qcore.transport.connection.client_connection import (
+    ClientConnection,
+    ConnectionLost,
+    ErrorReply,
+)
+from qcore.transport.limits import MIB, TransportLimits
+from qcore.transport.reply_errors import error_from_wire, raise_for_error
+from tests.transport.support.endpoints import (
+    RecordingHandler,
+    assert_quiet,
+    asynchronous,
+    running_server,
+    until,
+)
+
+
+@contextlib.asynccontextmanager
+async def connected(address: str, **options: Any) -> AsyncIterator[ClientConnection]:
+    connection = await ClientConnection.connect(*parse_address(address), **options)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@contextlib.asynccontextmanager
+async def library_server(
+    talk: Callable[[LibraryServerConnection], Coroutine[Any, Any, None]],
+) -> AsyncIterator[str]:
+    """Somebody else's server."""
+    async with serve(talk, "127.0.0.1", 0) as server:
+        yield format_address(*next(iter(server.sockets)).getsockname()[:2])
+
+
+# --- requests -------------------------------------------------------------------------------------
+
+
+@asynchronous
+async def test_many_requests_at_once_are_matched_when_replies_come_in_random_order() -> None:
+    handler = RecordingHandler(hold=True)
+    async with running_server(handler) as (_, _, address), connected(address) as client:
+        requests = [
+            asyncio.ensure_future(client.request("Perform", {"request": {"Get": {"n": number}}}))
+            for number in range(500)
+        ]
+        await until(lambda: len(handler.held) == 500, "all requests arrived")
+        random.Random(3).shuffle(handler.held)
+        for connection, request in handler.held:
+            body = {"id": request.id, "response": request.request["Get"]["n"]}
+            connection.send_encoded(json.dumps({"PerformResponse": body}).encode())
+        replies = await asyncio.gather(*requests)
+        assert [reply["response"] for reply in replies] == [*range(500)]
+
+
+@asynchronous
+async def test_an_error_envelope_is_raised_with_its_detail() -> None:
+    async with running_server() as (_, _, address), connected(address) as client:
+        with pytest.raises(ErrorReply, match=r"GetMetrics\.extra: unknown field") as raised:
+            await client.request("GetMetrics", {"extra": 1})
+        assert raised.value.detail()["field"] == "GetMetrics.extra"
+        with pytest.raises(ErrorReply, match="unknown message type"):
+            await client.request("Nothing")
+        assert (await client.request("GetMetrics"))["response"] == {"id": 1, "blob": ""}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"x": float("nan")},
+        {"x": [1.5, float("-inf")]},
+        {"x": "\ud800"},
+        {"x": object()},
+        {"id": "mine"},
+        {"x": "y" * (16 * MIB)},
+    ],
+    ids=["nan", "infinity", "surrogate", "no-json", "own-id", "oversized"],
+)
+@asynchronous
+async def test_fields_that_cannot_be_sent_are_refused_here(fields: dict[str, JsonValue]) -> None:
+    async with running_server() as (_, handler, address), connected(address) as client:
+        with pytest.raises(LocalProtocolError):
+            await client.request("Perform", fields)
+        reply = await client.request("Init", {"nodes": [[1, "NaN and Infinity are only words"]]})
+        assert raise_for_error(reply) is None
+        assert len(handler.messages) == 1
+
+
+@asynchronous
+async def test_no_reply_in_time_is_an_unknown_outcome_and_the_late_reply_is_dropped() -> None:
+    handler = RecordingHandler(hold=True)
+    pushed: list[str] = []
+    async with running_server(handler) as (_, _, address), connected(address) as client:
+        client.on_push = lambda name, value: pushed.append(name)
+        with pytest.raises(OutcomeUnknown, match="did not reply to Perform"):
+            await client.request("Perform", {"request": {}}, timeout_s=0.1)
+        connection, request = handler.held[0]
+        late = json.dumps({"PerformResponse": {"id": request.id, "response": 1}}).encode()
+        connection.send_encoded(late)
+        assert (await client.request("GetMetrics"))["response"] == {"id": 1, "blob": ""}
+        assert pushed == []
+        assert client._waiting == {}, "nothing is kept of requests that are over"
+
+
+@asynchronous
+async def test_when_the_connection_is_lost_every_waiting_request_fails_at_once() -> None:
+    handler = RecordingHandler(hold=True)
+    closed: list[TransportError | None] = []
+    async with running_server(handler) as (_, _, address), connected(address) as client:
+        client.on_close = closed.append
+        requests = [
+            asyncio.ensure_future(client.request("Perform", {"request": {}})) for _ in range(50)
+        ]
+        await until(lambda: len(handler.held) == 50, "all requests arrived")
+        handler.opened[0].abort("for the test")
+        outcomes = await asyncio.gather(*requests, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {ConnectionLost}
+        assert not ConnectionLost.retryable
+        assert not client.is_open
+        assert len(closed) == 1
+        with pytest.raises(TransportError, match="connect again"):
+            await client.request("GetMetrics")
+
+
+@asynchronous
+async def test_closing_fails_what_waits_and_cancelling_forgets_it() -> None:
+    handler = RecordingHandler(hold=True)
+    async with running_server(handler) as (_, _, address):
+        client = await ClientConnection.connect(*parse_address(address))
+        cancelled = asyncio.ensure_future(client.request("Perform", {"request": {}}))
+        waiting = asyncio.ensure_future(client.request("Perform", {"request": {}}))
+        await until(lambda: len(handler.held) == 2, "both requests arrived")
+        cancelled.cancel()
+        await client.close()
+        with pytest.raises(ConnectionLost, match="closed"):
+            await waiting
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        await until(lambda: handler.closed, "the server noticed")
+        assert handler.closed[0][1] is None
+
+
+@asynchronous
+async def test_what_the_server_pushes_reaches_the_hook() -> None:
+    pushed: list[tuple[str, dict[str, JsonValue]]] = []
+    async with running_server() as (_, handler, address), connected(address) as client:
+        client.on_push = lambda name, value: pushed.append((name, value))
+        await client.request("GetMetrics")
+        handler.opened[0].send_encoded(b'{"StoreNotification":{"notification":{"n":1}}}')
+        await until(lambda: pushed, "the notification")
+        assert pushed == [("StoreNotification", {"notification": {"n": 1}})]
+
+
+# --- connecting -----------------------------------------------------------------------------------
+
+
+@asynchronous
+async def test_nobody_listens() -> None:
+    async with running_server() as (_, _, address):
+        pass
+    with pytest.raises(TransportError, match=f"cannot connect to {address}"):
+        await ClientConnection.connect(*parse_address(address))
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"", "no answer from .* within 0.3 s"),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\ngone", "HTTP 404: gone"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "not a qcore node"),
+        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "not a qcore node"),
+        (b"\xff" * 20_000, "not a qcore node"),
+    ],
+)
+@asynchronous
+async def test_whoever_answers_is_no_node(
+    answer: bytes, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(TransportError, match=words):
+            await ClientConnection.connect("127.0.0.1", port, timeout_s=0.3)
+    assert_quiet(caplog)
+
+
+@asynchronous
+async def test_a_server_that_hangs_up_is_an_error() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.close()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(TransportError, match=f"127.0.0.1:{port}"):
+            await ClientConnection.connect("127.0.0.1", port)
+
+
+# --- somebody else's server -----------------------------------------------------------------------
+
+
+@asynchronous
+async def test_the_library_s_server_is_understood() -> None:
+    async def talk(ws: LibraryServerConnection) -> None:
+        async for text in ws:
+            value = json.loads(text)
+            for envelope in value if isinstance(value, list) else [value]:
+                ((name, body),) = envelope.items()
+                await ws.send(json.dumps({f"{name}Response": {"id": body["id"], "response": name}}))
+
+    async with library_server(talk) as address, connected(address) as client:
+        replies = await asyncio.gather(*(client.request(f"Type{n}") for n in range(100)))
+        assert [reply["response"] for reply in replies] == [f"Type{n}" for n in range(100)]
+
+
+@asynchronous
+async def test_nonsense_from_a_server_is_survived(caplog: pytest.LogCaptureFixture) -> None:
+    nonsense: list[str | bytes] = [
+        b"\x00",
+        b"",
+        "not json",
+        "[" * 100_000,
+        "[]",
+        "{}",
+        "5",
+        '{"A":1}',
+        '{"A":{"id":[1]}}',
+        '{"A":{"id":{}},"B":{}}',
+        '{"Error":{"id":"1","error":5,"detail":[1]}}',
+        '[{"AResponse":{"id":null}},7,{"B":{"id":"1"}}]',
+    ]
+
+    async def talk(ws: LibraryServerConnection) -> None:
+        async for text in ws:
+            for piece in nonsense if "First" in str(text) else ():
+                await ws.send(piece)
+            if "Second" in str(text):
+                await ws.send('{"SecondResponse":{"id":"2","response":null}}')
+
+    async with library_server(talk) as address, connected(address) as client:
+        client.on_push = lambda name, value: None
+        with pytest.raises(ErrorReply, match="without a text"):
+            await client.request("First")
+        assert (await client.request("Second"))["response"] is None
+    assert_quiet(caplog)
+
+
+@asynchronous
+async def test_a_frame_over_the_limit_ends_the_clients_connection_with_1009() -> None:
+    codes: list[int | None] = []
+
+    async def talk(ws: LibraryServerConnection) -> None:
+        with contextlib.suppress(ConnectionClosedError):
+            async for _ in ws:
+                await ws.send("x" * 200_000)
+        codes.append(ws.close_code)
+
+    limits = TransportLimits(max_frame_bytes=100_000)
+    async with library_server(talk) as address:
+        client = await ClientConnection.connect(*parse_address(address), limits=limits)
+        with pytest.raises(ConnectionLost, match="broke the protocol"):
+            await client.request("GetMetrics")
+        await client.close()
+        await until(lambda: codes, "the server saw the close")
+        assert codes == [1009]
+
+
+@asynchronous
+async def test_a_server_that_goes_away_says_so() -> None:
+    async with running_server() as (server, _, address), connected(address) as client:
+        await client.request("GetMetrics")
+        await server.stop()
+        await until(lambda: not client.is_open, "the client noticed")
+
+
+# --- errors and addresses -------------------------------------------------------------------------
+
+
+def test_errors_come_back_as_what_they_were() -> None:
+    for error in (
+        NotLeader(2, "h:1"),
+        NotLeader(),
+        Overloaded("queue full"),
+        OutcomeUnknown("who knows"),
+    ):
+        reply: dict[str, object] = {
+            "id": "1",
+            "response": {"Err": str(error)},
+            "detail": error.detail(),
+        }
+        with pytest.raises(type(error)) as raised:
+            raise_for_error(reply)
+        assert str(raised.value) == str(error)
+        assert raised.value.detail() == error.detail()
+
+
+@pytest.mark.parametrize(
+    "detail",
+    [None, 5, {}, {"code": "Nothing"}, {"code": "Scalar"}, {"code": 5}, {"code": "annotations"}],
+)
+def test_an_error_of_an_unknown_code_is_still_an_error(detail: object) -> None:
+    error = error_from_wire("text", detail)
+    assert type(error) is QcoreError
+    assert str(error) == "text"
+
+
+def test_a_not_leader_with_nonsense_inside_is_still_one() -> None:
+    error = error_from_wire("text", {"code": "NotLeader", "leader_id": "x", "leader_addr": 5})
+    assert isinstance(error, NotLeader)
+    assert (error.leader_id, error.leader_addr, str(error)) == (None, None, "text")
+
+
+def test_replies_without_an_error_give_their_value() -> None:
+    assert raise_for_error({"response": {"Ok": None}}) is None
+    assert raise_for_error({"response": {"Ok": [1]}}) == [1]
+    assert raise_for_error({"response": True}) is True
+    assert raise_for_error({"response": {"CreateEntity": {"response": 1}}}) == {
+        "CreateEntity": {"response": 1}
+    }
+
+
+def test_addresses() -> None:
+    assert parse_address("localhost:80") == ("localhost", 80)
+    assert parse_address("[::1]:8080") == ("::1", 8080)
+    assert format_address("::1", 1) == "[::1]:1"
+    for bad in ("", "host", "host:", ":80", "host:x", "host:-1", "host:65536", "::1:80", "h:٣"):
+        with pytest.raises(QcoreError, match="address"):
+            parse_address(bad)

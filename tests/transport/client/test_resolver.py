@@ -1,0 +1,145 @@
+"""Host names: IP addresses are never looked up, and a name service that hangs holds up nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from qcore.errors import TransportError
+from qcore.transport.resolver import Resolver
+from qcore.transport.server.server import Server
+from tests.transport.support.endpoints import CODEC, RecordingHandler, asynchronous, until
+
+INFO = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.7", 0))
+
+
+class NameService:
+    """In place of `socket.getaddrinfo`: hosts that begin with `hang` wait for `go_on`."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.at_work = 0
+        self.most_at_work = 0
+        self.go_on = threading.Event()
+        self._lock = threading.Lock()
+
+    def __call__(self, host: str, port: object, **options: object) -> list[object]:
+        with self._lock:
+            self.asked.append(host)
+            self.at_work += 1
+            self.most_at_work = max(self.most_at_work, self.at_work)
+        if host.startswith("hang"):
+            self.go_on.wait(30)
+        with self._lock:
+            self.at_work -= 1
+        if host == "nobody":
+            raise socket.gaierror(-2, "Name or service not known")
+        return [INFO, INFO]
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> NameService:
+    made = NameService()
+    monkeypatch.setattr(socket, "getaddrinfo", made)
+    return made
+
+
+@asynchronous
+async def test_an_address_is_not_looked_up(service: NameService) -> None:
+    resolver = Resolver()
+    for address in ("127.0.0.1", "::1", "fe80::1%1", "0.0.0.0"):
+        assert await resolver.addresses(address, 1) == [address]
+    assert service.asked == []
+
+
+@asynchronous
+async def test_a_name_is_looked_up_and_each_address_named_once(service: NameService) -> None:
+    assert await Resolver().addresses("somebody", 20) == ["192.0.2.7"]
+
+
+@asynchronous
+async def test_an_unknown_host_is_named(service: NameService) -> None:
+    with pytest.raises(TransportError, match=r"cannot look up the host 'nobody': .*not known"):
+        await Resolver().addresses("nobody", 20)
+
+
+@asynchronous
+async def test_a_look_up_that_hangs_ends_at_the_deadline_and_says_so(service: NameService) -> None:
+    resolver = Resolver()
+    with pytest.raises(TransportError, match="'hanging': no answer from the name service within"):
+        await resolver.addresses("hanging", 0.05)
+    assert resolver.is_busy_with("hanging")
+    service.go_on.set()
+    await until(lambda: not resolver.is_busy_with("hanging"), "the look-up ended")
+
+
+@asynchronous
+async def test_all_who_ask_for_a_host_share_one_look_up(service: NameService) -> None:
+    resolver = Resolver()
+    asking = [asyncio.ensure_future(resolver.addresses("hanging", 20)) for _ in range(10)]
+    await until(lambda: service.asked == ["hanging"], "the look-up began")
+    asking[0].cancel()  # one who gives up takes nothing from the others
+    await asyncio.wait(asking[:1])
+    service.go_on.set()
+    assert await asyncio.gather(*asking[1:]) == [["192.0.2.7"]] * 9
+    assert service.asked == ["hanging"]
+
+
+@asynchronous
+async def test_look_ups_are_bounded_and_the_rest_wait_for_their_turn(service: NameService) -> None:
+    resolver = Resolver(max_threads=2)
+    asking = [asyncio.ensure_future(resolver.addresses(f"hang{n}", 20)) for n in range(6)]
+    await until(lambda: service.at_work == 2, "all threads hang")
+    with pytest.raises(TransportError, match="'hang6'"):
+        await resolver.addresses("hang6", 0.05)  # dropped before its turn came
+    service.go_on.set()
+    assert await asyncio.gather(*asking) == [["192.0.2.7"]] * 6
+    assert service.most_at_work == 2
+    assert "hang6" not in service.asked
+
+
+def test_a_loop_that_is_closed_meanwhile_disturbs_nobody(service: NameService) -> None:
+    resolver = Resolver()
+
+    async def ask() -> None:
+        with pytest.raises(TransportError):
+            await resolver.addresses("hanging", 0.05)
+
+    seen: list[object] = []
+    hook: Callable[[threading.ExceptHookArgs], object] = threading.excepthook
+    threading.excepthook = seen.append
+    try:
+        asyncio.run(ask())
+        service.go_on.set()
+        asyncio.run(_free(resolver))
+    finally:
+        threading.excepthook = hook
+    assert seen == []
+
+
+async def _free(resolver: Resolver) -> None:
+    await until(lambda: not resolver.is_busy_with("hanging"), "the look-up ended")
+
+
+@asynchronous
+async def test_an_unknown_host_to_listen_on_is_not_blamed_on_another_process() -> None:
+    with pytest.raises(TransportError) as raised:
+        await Server(CODEC, RecordingHandler()).start("nobody.invalid", 0)
+    text = str(raised.value)
+    assert text.startswith("cannot listen on nobody.invalid:0: cannot look up the host")
+    assert "process" not in text
+
+
+@asynchronous
+async def test_a_taken_port_is_blamed_on_another_process_and_a_foreign_address_is_not() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(TransportError, match="another process uses the port"),
+    ):
+        await Server(CODEC, RecordingHandler()).start("127.0.0.1", taken.getsockname()[1])
+    with pytest.raises(TransportError, match="the host is not one of this machine's"):
+        await Server(CODEC, RecordingHandler()).start("192.0.2.1", 0)

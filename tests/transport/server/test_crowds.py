@@ -1,0 +1,253 @@
+"""Many connections: an operator gets in, idle ones end without harm, and the limit of open files is no disaster."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import resource
+import socket
+from collections.abc import Iterator
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from qcore.errors import ConfigError
+from qcore.transport.address import parse_address
+from qcore.transport.connection.client_connection import ClientConnection, ConnectionLost, NotTaken
+from qcore.transport.connection.outgoing import ADMIN, GOING_AWAY, IDLE_REASON, ROLE_HEADER
+from qcore.transport.limits import TransportLimits
+from qcore.transport.wire import GetMetricsResponse
+from tests.transport.server.test_server import UPGRADE
+from tests.transport.support.endpoints import (
+    HELLO,
+    RecordingHandler,
+    ask,
+    asynchronous,
+    http,
+    open_raw,
+    plain,
+    running_server,
+    until,
+)
+
+AS_ADMIN = {"additional_headers": {ROLE_HEADER: ADMIN}}
+METRICS = {"GetMetrics": {"id": "1"}}
+HOLD = {"Perform": {"id": "held", "request": {"GetSchema": {}}}}
+#: Soon idle, and soon noticed.
+IDLE = TransportLimits(idle_timeout_s=0.1, ping_interval_s=0.1)
+
+
+async def connect(address: str, *, admin: bool = False) -> ClientConnection:
+    return await ClientConnection.connect(*parse_address(address), admin=admin)
+
+
+# --- places for operators -------------------------------------------------------------------------
+
+
+@asynchronous
+async def test_clients_that_take_all_their_places_leave_those_of_operators_and_pages() -> None:
+    limits = TransportLimits(max_clients=2, reserved_for_admin=1)
+    async with (
+        running_server(limits=limits) as (server, _, address),
+        plain(address),
+        plain(address),
+    ):
+        with pytest.raises(InvalidStatus, match="503"):
+            await plain(address)
+        operator = await connect(address, admin=True)
+        assert (await operator.request("GetMetrics"))["response"] == {"id": 1, "blob": ""}
+        assert b"200 OK" in await http(address, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert server.stats.clients == 3
+        await operator.close()
+
+
+@asynchronous
+async def test_of_strangers_that_take_the_operators_places_the_idlest_gives_way() -> None:
+    handler = RecordingHandler(hold=True)
+    limits = TransportLimits(reserved_for_admin=2)
+    async with running_server(handler, limits) as (server, _, address):
+        waiting, idle = plain(address, **AS_ADMIN), plain(address, **AS_ADMIN)
+        async with waiting as first, idle as second:
+            await first.send(json.dumps(HOLD))
+            await ask(second, METRICS)  # later than the first, which waits for its answer
+            await until(lambda: handler.held, "the request arrived")
+            operator = await connect(address, admin=True)
+            with pytest.raises(ConnectionClosed):
+                async with asyncio.timeout(5):
+                    await second.recv()
+            assert (await operator.request("GetMetrics"))["response"]["id"] == 1  # type: ignore[index,call-overload]  # JSON
+            connection, _ = handler.held[0]
+            connection.send(GetMetricsResponse("held", {}))
+            assert "GetMetricsResponse" in json.loads(await first.recv())
+            assert server.stats.clients == 2
+            await operator.close()
+
+
+@asynchronous
+async def test_a_peer_is_no_operator_and_a_role_of_another_name_no_more_than_a_client() -> None:
+    limits = TransportLimits(max_clients=1, reserved_for_admin=1)
+    headers = {"additional_headers": {ROLE_HEADER: "king"}}
+    async with running_server(limits=limits) as (server, _, address), plain(address, **headers):
+        with pytest.raises(InvalidStatus, match="503"):
+            await plain(address, **headers)
+        async with plain(address, **AS_ADMIN) as ws:
+            assert "Ok" in (await ask(ws, HELLO))["HelloResponse"]["response"]
+            assert (server.stats.clients, server.stats.peers) == (1, 1)
+
+
+# --- idle connections -----------------------------------------------------------------------------
+
+
+@asynchronous
+async def test_a_client_without_a_request_is_closed_and_says_why() -> None:
+    async with running_server(limits=IDLE) as (_, handler, address), plain(address) as ws:
+        await ask(ws, METRICS)
+        with pytest.raises(ConnectionClosed) as closed:
+            await ws.recv()
+        assert closed.value.rcvd is not None
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (GOING_AWAY, IDLE_REASON)
+        await until(lambda: handler.closed, "closed")
+        assert handler.closed[0][1] is None
+
+
+@asynchronous
+async def test_who_waits_for_an_answer_sends_requests_or_is_a_peer_is_not_idle() -> None:
+    handler = RecordingHandler(hold=True)
+    async with (
+        running_server(handler, IDLE) as (server, _, address),
+        plain(address) as waiting,
+        plain(address) as busy,
+        plain(address) as peer,
+        plain(address),
+    ):
+        await ask(peer, HELLO)
+        await waiting.send(json.dumps(HOLD))
+        enough = 0
+        while enough < 10:  # the idle one is gone by then, and twice as much time has passed
+            await ask(busy, METRICS)
+            await asyncio.sleep(0.02)
+            enough += server.stats.clients <= 2
+        connection, _ = handler.held[0]
+        connection.send(GetMetricsResponse("held", {}))
+        assert "GetMetricsResponse" in json.loads(await waiting.recv())
+        assert server.stats.peers == 1
+
+
+@pytest.mark.parametrize("piece", [b"x", b"\x00\x81\0\0\0\0x"], ids=["frame", "fragments"])
+@asynchronous
+async def test_a_large_request_that_comes_slowly_is_not_idle(piece: bytes) -> None:
+    limits = TransportLimits(idle_timeout_s=0.4, ping_interval_s=0.1)
+    async with running_server(limits=limits) as (server, _, address), plain(address):
+        _, writer = await open_raw(address)
+        writer.write(UPGRADE + (b"\x81\xe4\0\0\0\0" if piece == b"x" else b"\x01\x81\0\0\0\0x"))
+        await until(lambda: server.stats.clients == 2, "both are open")
+        (slow,) = server.connections()[1:]
+        while server.stats.clients == 2:  # until the other one is closed, who sends nothing
+            writer.write(piece)
+            await asyncio.sleep(0.02)
+        writer.write(piece)
+        await asyncio.sleep(0.05)
+        assert slow.is_open
+        writer.close()
+
+
+@asynchronous
+async def test_idle_connections_stay_where_no_time_is_set() -> None:
+    limits = TransportLimits(idle_timeout_s=0, ping_interval_s=0.05)
+    async with running_server(limits=limits) as (server, _, address), plain(address):
+        await asyncio.sleep(0.2)
+        assert server.stats.clients == 1
+
+
+@asynchronous
+async def test_a_request_that_meets_the_close_had_no_effect_and_its_sender_knows() -> None:
+    async with running_server() as (server, handler, address):
+        connection = await connect(address)
+        await until(lambda: handler.opened, "opened")
+        (other_end,) = server.connections()
+        asked = asyncio.ensure_future(connection.request("GetMetrics"))
+        await asyncio.sleep(0)  # sent
+        other_end.close(GOING_AWAY, IDLE_REASON)  # before the request arrives
+        with pytest.raises(NotTaken) as refused:
+            await asked
+        assert refused.value.retryable
+        assert handler.messages == []
+
+
+@asynchronous
+async def test_a_server_that_stops_leaves_the_outcome_unknown() -> None:
+    async with running_server() as (server, handler, address):
+        connection = await connect(address)
+        await until(lambda: handler.opened, "opened")
+        (other_end,) = server.connections()
+        asked = asyncio.ensure_future(connection.request("GetMetrics"))
+        await asyncio.sleep(0)  # sent
+        other_end.close(GOING_AWAY, "the server stops")
+        with pytest.raises(ConnectionLost):
+            await asked
+
+
+def test_no_time_is_negative_or_endless() -> None:
+    for value in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ConfigError, match="idle_timeout_s"):
+            TransportLimits(idle_timeout_s=value)
+
+
+# --- descriptors ----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def no_more_files() -> Iterator[None]:
+    """This process may open no file beyond those that it has open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(name) for name in os.listdir("/dev/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
+    gaps: list[int] = []
+    with contextlib.suppress(OSError):
+        while True:
+            gaps.append(os.dup(0))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for gap in gaps:
+            os.close(gap)
+
+
+@pytest.mark.parametrize("spare", [True, False])
+@asynchronous
+async def test_without_a_descriptor_connections_wait_or_are_sent_away_and_later_served(
+    spare: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    loop = asyncio.get_running_loop()
+    async with running_server() as (server, _, address):
+        callers = [socket.socket() for _ in range(20)]
+        for caller in callers:
+            caller.setblocking(False)
+        if not spare:
+            assert server._listener is not None
+            os.close(server._listener._spare)
+            server._listener._spare = -1
+        with no_more_files():
+            for caller in callers:
+                caller.connect_ex(parse_address(address))
+            if spare:
+                for caller in callers:
+                    with contextlib.suppress(ConnectionResetError):
+                        async with asyncio.timeout(5):
+                            assert await loop.sock_recv(caller, 1) == b""
+                assert server.stats.connections_refused == len(callers)
+            else:
+                await asyncio.sleep(0.2)
+                assert server.stats.connections_refused == 1  # it does not try all the time
+        if not spare:  # they still wait
+            callers[0].send(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b"200 OK" in await loop.sock_recv(callers[0], 100)
+        assert b"200 OK" in await http(address, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        for caller in callers:
+            caller.close()
+    lines = [record for record in caplog.records if "cannot be accepted" in record.getMessage()]
+    assert len(lines) == 1
+    assert not any(record.exc_info for record in caplog.records)
