@@ -292,6 +292,6 @@ def _application(machine: str) -> Application:
         return TextApplication(KeyValueMachine())
     if ":" not in machine:
         raise ConfigError(f"--machine {machine}: choose entity, kv, or FILE.py:CLASS")
-    from qcore.sim.workload.user_machine import load_machine
+    from qcore.machines.loader import load_machine
 
     return TextApplication(load_machine(machine, Path())())

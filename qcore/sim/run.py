@@ -12,6 +12,7 @@ from typing import IO
 from qcore.errors import ConfigError
 from qcore.files import open_at_once
 from qcore.machines.interface import StateMachine
+from qcore.machines.loader import usable
 from qcore.sim.linearizability import LinearizabilityVerdict, check_history
 from qcore.sim.scenario.load import as_scenario
 from qcore.sim.scenario.model import Scenario
@@ -21,7 +22,7 @@ from qcore.sim.verdict.result import RunResult
 from qcore.sim.verdict.run_metrics import measure
 from qcore.sim.verdict.stale_reads import check_stale_reads
 from qcore.sim.workload.operations import Requests
-from qcore.sim.workload.user_machine import checked, usable
+from qcore.sim.workload.user_machine import checked
 from qcore.sim.world.hashed_machine import OwnMachine
 from qcore.sim.world.world import World
 from qcore.trace import TraceWriter

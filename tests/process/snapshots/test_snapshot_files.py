@@ -20,10 +20,10 @@ from qcore.cli.main import main
 from qcore.core.entry import DurableState, Membership
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.interface import ApplyContext, StateMachine
+from qcore.machines.loader import load_machine
 from qcore.machines.register import KeyValueMachine
 from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.snapshotting import restore_snapshot
-from qcore.sim.workload.user_machine import load_machine
 from qcore.storage.files.snapshot_file import SnapshotFileWriter, SnapshotHeader, verify
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from tests.process.conftest import assert_no_traceback
