@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.support.etcd_cluster import drive_etcd, etcd_cluster, find_etcd, leader_of
+from benchmarks.support.etcd_cluster import etcd_cluster, find_etcd, leader_of, run_etcd_load
 from qcore.cli.demo.processes import LocalCluster
 from qcore.client.ask import Json
 from qcore.client.client import QcoreClient
@@ -76,7 +76,9 @@ def summarise(
 # --- the client process ---------------------------------------------------------------------------
 
 
-async def drive(endpoint: str, entity: dict[str, object], concurrency: int, seconds: float) -> Row:
+async def run_load(
+    endpoint: str, entity: dict[str, object], concurrency: int, seconds: float
+) -> Row:
     """Keep `concurrency` writes in flight for a while."""
     host, _, port = endpoint.rpartition(":")
     number = min(CONNECTIONS, concurrency)
@@ -124,10 +126,10 @@ def client_main(arguments: Sequence[str]) -> None:
     concurrency, seconds = int(concurrency_text), float(seconds_text)
     entity = json.loads(entity_text)
     if entity is None:
-        latencies, errors = asyncio.run(drive_etcd(endpoint, VALUE, concurrency, seconds))
+        latencies, errors = asyncio.run(run_etcd_load(endpoint, VALUE, concurrency, seconds))
         row = summarise("etcd", concurrency, seconds, latencies, errors)
     else:
-        row = asyncio.run(drive(endpoint, entity, concurrency, seconds))
+        row = asyncio.run(run_load(endpoint, entity, concurrency, seconds))
     print(json.dumps(asdict(row)))
 
 

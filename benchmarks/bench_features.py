@@ -112,7 +112,7 @@ def core_costs(rounds: int, commands: int) -> list[Cost]:
 # --- the client process ---------------------------------------------------------------------------
 
 
-async def drive(endpoint: str, load: Json, seconds: float) -> Row:
+async def run_load(endpoint: str, load: Json, seconds: float) -> Row:
     """Keep 64 requests in flight for a while. `load` says which: see `cluster_costs`."""
     host, _, port = endpoint.rpartition(":")
     connections = [await ClientConnection.connect(host, int(port)) for _ in range(CONNECTIONS)]
@@ -279,7 +279,7 @@ def main() -> None:
     """Run and print everything."""
     if sys.argv[1:2] == ["--client"]:
         endpoint, load, seconds = sys.argv[2:]
-        print(json.dumps(asdict(asyncio.run(drive(endpoint, json.loads(load), float(seconds))))))
+        print(json.dumps(asdict(asyncio.run(run_load(endpoint, json.loads(load), float(seconds))))))
         return
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=2.0, help="duration of each measurement")

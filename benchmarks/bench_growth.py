@@ -36,7 +36,7 @@ ROUNDS = 201
 _STEP = " (longest step)"
 
 
-class Driver:
+class MachineRunner:
     """A machine that gets commands one after the other."""
 
     def __init__(self, machine: EntityStore | KeyValueMachine) -> None:
@@ -76,7 +76,7 @@ def repeated(operation: Callable[[], str]) -> Iterator[Callable[[], str]]:
         yield operation
 
 
-def hash_after(driver: Driver, changes: Iterator[Callable[[], str]]) -> float:
+def hash_after(driver: MachineRunner, changes: Iterator[Callable[[], str]]) -> float:
     """Median of the hash after one change each."""
     driver.machine.state_hash()
     times = []
@@ -158,7 +158,7 @@ def entity_figures(size: int) -> Figures:
     """All children of one parent."""
     gc.disable()
     gc.freeze()
-    driver = Driver(EntityStore())
+    driver = MachineRunner(EntityStore())
     name, parent = field("String", "Name", ""), field("EntityReference", "Parent", None)
     children = field("EntityList", "Children", [])
 
@@ -241,7 +241,7 @@ def kv_figures(size: int) -> Figures:
     """Registers with small values."""
     gc.disable()
     gc.freeze()
-    driver = Driver(KeyValueMachine())
+    driver = MachineRunner(KeyValueMachine())
 
     def operation(op: str, number: int, **fields: object) -> Json:
         return {"op": op, "key": f"key {number}", **fields}

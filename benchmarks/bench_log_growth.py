@@ -48,7 +48,7 @@ _SAMPLE = re.compile(r"^(\w+) (\S+)$", re.MULTILINE)
 # --- the client process ---------------------------------------------------------------------------
 
 
-async def drive(endpoint: str, size: int, seconds: float, state: int) -> tuple[int, int]:
+async def run_load(endpoint: str, size: int, seconds: float, state: int) -> tuple[int, int]:
     """Write at full speed for a while; returns how many writes succeeded and how many did not."""
     host, _, port = endpoint.rpartition(":")
     connections = [await ClientConnection.connect(host, int(port)) for _ in range(CONNECTIONS)]
@@ -85,7 +85,7 @@ async def drive(endpoint: str, size: int, seconds: float, state: int) -> tuple[i
 def client_main(arguments: Sequence[str]) -> None:
     """Entry point of the client process."""
     endpoint, size, seconds, state = arguments
-    print(json.dumps(asyncio.run(drive(endpoint, int(size), float(seconds), int(state)))))
+    print(json.dumps(asyncio.run(run_load(endpoint, int(size), float(seconds), int(state)))))
 
 
 # --- the driver -----------------------------------------------------------------------------------

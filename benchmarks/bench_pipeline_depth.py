@@ -26,9 +26,9 @@ from pathlib import Path
 
 from benchmarks.bench_cluster import prepare, run_client
 from benchmarks.support.pipeline_model import (
+    Hardware,
     Latencies,
     Load,
-    Machine,
     PipelineModel,
     burst_and_reads,
     percentile,
@@ -55,19 +55,19 @@ SMALL = steady(5000, 100, 0.4)
 BIG = steady(800, 64 * KIB, 0.4)
 BURST = burst_and_reads(256, 64 * KIB, reads=20, every_us=5000)
 MACHINES = {
-    "1 Gbit/s, 0.5 ms": Machine(),
-    "100 Mbit/s, 0.5 ms": Machine(link_bytes_per_s=12_500_000),
-    "1 Gbit/s, 20 ms": Machine(link_us=10_000),
+    "1 Gbit/s, 0.5 ms": Hardware(),
+    "100 Mbit/s, 0.5 ms": Hardware(link_bytes_per_s=12_500_000),
+    "1 Gbit/s, 20 ms": Hardware(link_us=10_000),
 }
 
 
 def at_depth(depth: int, load: Load, *, shared_syncs: bool) -> Latencies:
     """Run a load with so many appends in flight to a follower."""
     config = replace(UNLIMITED, max_inflight_messages=depth)
-    return PipelineModel(config, Machine(shared_syncs=shared_syncs)).run(load)
+    return PipelineModel(config, Hardware(shared_syncs=shared_syncs)).run(load)
 
 
-def at_width(width: int, machine: Machine) -> Latencies:
+def at_width(width: int, machine: Hardware) -> Latencies:
     """Run a burst of big commands, and reads beside it, with so many bytes in flight to a follower."""
     config = replace(UNLIMITED, max_inflight_messages=16, max_inflight_bytes=width)
     return PipelineModel(config, machine).run(BURST)

@@ -15,7 +15,7 @@ from qcore.sim import Scenario, parse_scenario, run_scenario
 from qcore.sim.world.engine import Call
 
 #: A peer's Raft demo, 5 nodes and a client proposing: simulated seconds per wall second.
-PEER_SIMULATED_S_PER_S = 43
+REFERENCE_SIMULATED_S_PER_S = 43
 
 _PARTS = {
     "/qcore/core/": "Raft core",
@@ -127,7 +127,7 @@ def main() -> None:
             f"{row['nodes']:>6.0f} {row['writes_per_s']:>9.0f} "
             f"{row['simulated_s_per_s']:>14.0f} {row['messages_per_s']:>11.0f}"
         )
-    print(f"a peer's demo with 5 nodes: {PEER_SIMULATED_S_PER_S} simulated s/s")
+    print(f"a peer's demo with 5 nodes: {REFERENCE_SIMULATED_S_PER_S} simulated s/s")
     print(f"SimPy alone: {events:.0f} callback events/s")
     print("where the time goes, 5 nodes and 50 writes/s (profiled, percent):")
     for name, percent in parts.items():

@@ -66,7 +66,7 @@ def leader_of(endpoints: list[str]) -> str:
     return wait_for(look, 30, "etcd's leader")
 
 
-async def drive_etcd(
+async def run_etcd_load(
     endpoint: str, value: str, concurrency: int, seconds: float
 ) -> tuple[list[float], int]:
     """Keep `concurrency` puts in flight; latencies in seconds of those that succeeded, and errors."""

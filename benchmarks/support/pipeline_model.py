@@ -36,7 +36,7 @@ Load = Iterable[tuple[int, Propose | ReadRequested]]
 
 
 @dataclass(slots=True, frozen=True)
-class Machine:
+class Hardware:
     """What three equal machines and the links between them can do.
 
     Attributes:
@@ -106,7 +106,7 @@ class PipelineModel:
         machine: what the hardware can do.
     """
 
-    def __init__(self, config: RaftConfig, machine: Machine) -> None:
+    def __init__(self, config: RaftConfig, machine: Hardware) -> None:
         self.machine = machine
         self.now = 0
         self._sequence = 0
@@ -182,9 +182,9 @@ class PipelineModel:
     def _step(self, node_id: int, event: Event) -> None:
         effects = self._cores[node_id].step(event, self.now)
         for effect in effects:
-            self._carry_out(node_id, effect)
+            self._execute_effect(node_id, effect)
 
-    def _carry_out(self, node_id: int, effect: Effect) -> None:
+    def _execute_effect(self, node_id: int, effect: Effect) -> None:
         match effect:
             case AppendLog(write_id=write_id, entries=entries):
                 self._disks[node_id].write(write_id, sum(e.size_bytes() for e in entries))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from qcore.analysis.network import draw_network
 from qcore.analysis.plots import plot_commits, plot_timeline
 from qcore.analysis.records import TraceSource
-from qcore.analysis.style import INK, MS
+from qcore.analysis.style import MS, TEXT_COLOUR
 from qcore.analysis.tables import TraceTables, read_tables
 from qcore.errors import ConfigError
 from qcore.shown import cut
@@ -36,11 +36,11 @@ def run_figure(table: TraceTables, *, at_ms: float | None = None) -> Figure:
     plot_commits(table, figure.add_subplot(grid[1, 0], sharex=timeline), name_faults=False)
     moment = _interesting_ms(table) if at_ms is None else at_ms
     network = draw_network(table, moment, figure.add_subplot(grid[:, 1]))
-    network.set_title(f"{network.get_title()} (dotted line)", fontsize=10, color=INK)
-    timeline.axvline(moment / MS, color=INK, linewidth=0.8, linestyle=":", zorder=3)
+    network.set_title(f"{network.get_title()} (dotted line)", fontsize=10, color=TEXT_COLOUR)
+    timeline.axvline(moment / MS, color=TEXT_COLOUR, linewidth=0.8, linestyle=":", zorder=3)
     name = cut(table.name, _LONGEST_NAME)
     title = f"{name}, seed {table.seed}" if table.seed else name
-    figure.suptitle(title, color=INK, fontsize=12)
+    figure.suptitle(title, color=TEXT_COLOUR, fontsize=12)
     return figure
 
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from qcore.analysis.spans import DirectedLink, RoleSpan, at_moment
 from qcore.analysis.style import (
-    CUT,
-    FAINT,
-    INK,
+    CUT_COLOUR,
     MS,
+    MUTED_COLOUR,
     ROLE_COLOURS,
     ROLE_LABELS,
     SECOND,
+    TEXT_COLOUR,
     axes,
     points,
 )
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 _DARK_ROLES = ("leader", "candidate")
 _RADIUS = 0.31
-_LEGIBLE = 4.5  # points
+_MIN_FONT_SIZE = 4.5  # points
 #: Moments are given in milliseconds, and traces in microseconds.
 _ROUNDING_MS = 0.001
 
 
 @dataclass(slots=True, frozen=True)
-class NetworkMoment:
+class NetworkState:
     """The servers and the cut links at one moment.
 
     Attributes:
@@ -50,7 +50,7 @@ class NetworkMoment:
     cut: frozenset[DirectedLink]
     is_known: bool = True
 
-    def runs(self, node: int) -> bool:
+    def is_up(self, node: int) -> bool:
         """Whether the server was up."""
         return node in self.servers and self.servers[node].role != "down"
 
@@ -73,7 +73,7 @@ class NetworkMoment:
         return sorted(tuple(sorted(part)) for part in parts)
 
 
-def network_at(table: TraceTables, at_ms: float) -> NetworkMoment:
+def network_at(table: TraceTables, at_ms: float) -> NetworkState:
     """Who was what and which links were cut, `at_ms` after the beginning.
 
     Raises:
@@ -94,7 +94,7 @@ def network_at(table: TraceTables, at_ms: float) -> NetworkMoment:
     }
     servers = dict(at_moment(table.role_spans, t_us))
     is_known = not any(gap.start_us < t_us < gap.end_us for gap in table.gaps)
-    return NetworkMoment(t_us, table.nodes, servers, frozenset(cut), is_known)
+    return NetworkState(t_us, table.nodes, servers, frozenset(cut), is_known)
 
 
 def draw_network(
@@ -123,25 +123,27 @@ def draw_network(
     _draw_links(moment, positions, ax, radius_pt)
     _draw_servers(moment, positions, ax, radius_pt)
     unsure = "" if moment.is_known else ", records missing"
-    ax.set_title(f"network at {round(moment.t_us / SECOND, 3):g} s{unsure}", fontsize=10, color=INK)
+    ax.set_title(
+        f"network at {round(moment.t_us / SECOND, 3):g} s{unsure}", fontsize=10, color=TEXT_COLOUR
+    )
     ax.set_axis_off()
     _explain(moment, ax)
     return ax
 
 
-def _draw_links(moment: NetworkMoment, positions: Positions, ax: Axes, radius_pt: float) -> None:
+def _draw_links(moment: NetworkState, positions: Positions, ax: Axes, radius_pt: float) -> None:
     import networkx
 
     graph = moment.graph()
     both, one_way, cut_one_way, cut_both = _sort_links(moment)
-    dead = {node for node in moment.nodes if not moment.runs(node)}
+    dead = {node for node in moment.nodes if not moment.is_up(node)}
     idle = [link for link in both if dead.intersection(link)]
     busy = [link for link in both if not dead.intersection(link)]
     thin = min(1.0, 8 / max(1, len(moment.nodes)))  # of many nodes the lines would fill the picture
     for links, colour, style, width in (
         (idle, ROLE_COLOURS["follower"], "solid", 1.0),
-        (busy, FAINT, "solid", 1.5),
-        (cut_both, CUT, "dashed", 1.1),
+        (busy, MUTED_COLOUR, "solid", 1.5),
+        (cut_both, CUT_COLOUR, "dashed", 1.1),
     ):
         networkx.draw_networkx_edges(
             graph,
@@ -150,14 +152,14 @@ def _draw_links(moment: NetworkMoment, positions: Positions, ax: Axes, radius_pt
             edge_color=colour,
             style=style,
             width=width * thin,
-            alpha=0.6 if colour == CUT else 1.0,
+            alpha=0.6 if colour == CUT_COLOUR else 1.0,
             arrows=False,
             ax=ax,
         )
     for links, colour, style in (
         ([link for link in one_way if dead.intersection(link)], ROLE_COLOURS["follower"], "solid"),
-        ([link for link in one_way if not dead.intersection(link)], FAINT, "solid"),
-        (cut_one_way, CUT, "dashed"),
+        ([link for link in one_way if not dead.intersection(link)], MUTED_COLOUR, "solid"),
+        (cut_one_way, CUT_COLOUR, "dashed"),
     ):
         networkx.draw_networkx_edges(
             graph,
@@ -177,7 +179,7 @@ def _draw_links(moment: NetworkMoment, positions: Positions, ax: Axes, radius_pt
 Positions = dict[int, tuple[float, float]]
 
 
-def _positions(moment: NetworkMoment) -> Positions:
+def _positions(moment: NetworkState) -> Positions:
     """All on one circle; parts of the network keep a gap between them, and step outwards a little."""
     from math import cos, pi, sin
 
@@ -204,7 +206,7 @@ def _positions(moment: NetworkMoment) -> Positions:
 
 
 def _sort_links(
-    moment: NetworkMoment,
+    moment: NetworkState,
 ) -> tuple[list[DirectedLink], list[DirectedLink], list[DirectedLink], list[DirectedLink]]:
     """Pairs by what works: both ways, one way (and its cut counterpart), neither."""
     both, one_way, cut_one_way, cut_both = [], [], [], []
@@ -221,7 +223,7 @@ def _sort_links(
     return both, one_way, cut_one_way, cut_both
 
 
-def _draw_servers(moment: NetworkMoment, positions: Positions, ax: Axes, radius_pt: float) -> None:
+def _draw_servers(moment: NetworkState, positions: Positions, ax: Axes, radius_pt: float) -> None:
     from matplotlib.patches import Circle
 
     for node, (x, y) in positions.items():
@@ -232,7 +234,7 @@ def _draw_servers(moment: NetworkMoment, positions: Positions, ax: Axes, radius_
                 (x, y),
                 _RADIUS,
                 facecolor=ROLE_COLOURS[role],
-                edgecolor=INK if role == "leader" else FAINT,
+                edgecolor=TEXT_COLOUR if role == "leader" else MUTED_COLOUR,
                 linewidth=1.6 if role == "leader" else 1.0,
                 linestyle="--" if role == "down" else "-",
                 zorder=3,
@@ -241,9 +243,9 @@ def _draw_servers(moment: NetworkMoment, positions: Positions, ax: Axes, radius_
         state = "absent" if span is None else "down" if role == "down" else f"term {span.term}"
         lines = [f"{node}", state]
         size = _font_size(lines, radius_pt)
-        if size < _LEGIBLE:  # the colour says the rest
+        if size < _MIN_FONT_SIZE:  # the colour says the rest
             lines = lines[:1]
-            size = max(_LEGIBLE - 1, _font_size(lines, radius_pt))
+            size = max(_MIN_FONT_SIZE - 1, _font_size(lines, radius_pt))
         ax.text(
             x,
             y,
@@ -252,7 +254,7 @@ def _draw_servers(moment: NetworkMoment, positions: Positions, ax: Axes, radius_
             va="center",
             fontsize=size,
             zorder=4,
-            color="white" if role in _DARK_ROLES else INK,
+            color="white" if role in _DARK_ROLES else TEXT_COLOUR,
         )
 
 
@@ -262,21 +264,21 @@ def _font_size(lines: Sequence[str], radius_pt: float) -> float:
     return min(8.0, 1.75 * radius_pt / (0.62 * longest), 1.5 * radius_pt / (1.2 * len(lines)))
 
 
-def _explain(moment: NetworkMoment, ax: Axes) -> None:
+def _explain(moment: NetworkState, ax: Axes) -> None:
     """What colours and lines mean, below the picture: beside the circles it would run into others."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     present = {span.role for span in moment.servers.values()}
     handles: list[Patch | Line2D] = [
-        Patch(facecolor=colour, edgecolor=FAINT, linewidth=0.5, label=ROLE_LABELS[role])
+        Patch(facecolor=colour, edgecolor=MUTED_COLOUR, linewidth=0.5, label=ROLE_LABELS[role])
         for role, colour in ROLE_COLOURS.items()
         if role in present
     ]
     if moment.cut:
         handles += [
-            Line2D([], [], color=FAINT, linewidth=1.5, label="messages pass"),
-            Line2D([], [], color=CUT, linewidth=1.1, linestyle="--", label="cut"),
+            Line2D([], [], color=MUTED_COLOUR, linewidth=1.5, label="messages pass"),
+            Line2D([], [], color=CUT_COLOUR, linewidth=1.1, linestyle="--", label="cut"),
         ]
     if handles:
         ax.legend(

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from qcore.analysis.spans import PAUSE, STOPPED, RoleSpan
 from qcore.analysis.style import (
-    FAINT,
-    INK,
     MS,
+    MUTED_COLOUR,
     ROLE_COLOURS,
     ROLE_LABELS,
     SECOND,
-    SERIES,
+    SERIES_COLOURS,
+    TEXT_COLOUR,
     axes,
     points,
     shade_faults,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.legend import Legend
 
 _BAR = 0.62  # height of a row's bar
-_LEGIBLE = 4.5  # points
+_MIN_FONT_SIZE = 4.5  # points
 _LAYERS = {
     "follower": 2.0,
     "down": 2.02,
@@ -68,7 +68,7 @@ def plot_timeline(table: TraceTables, ax: Axes | None = None, *, legend: bool = 
             marker="x",
             markersize=7,
             markeredgewidth=2,
-            color=INK,
+            color=TEXT_COLOUR,
             label="crash",
             clip_on=False,  # also at the very end of a run
             zorder=2.5,
@@ -95,7 +95,7 @@ def _draw_role(ax: Axes, row: int, spans: Sequence[RoleSpan]) -> None:
         [(span.start_us / SECOND, (span.end_us - span.start_us) / SECOND) for span in spans],
         (row - _BAR / 2, _BAR),
         facecolor=ROLE_COLOURS[role],
-        edgecolor=FAINT if down else "none" if quiet else ROLE_COLOURS[role],
+        edgecolor=MUTED_COLOUR if down else "none" if quiet else ROLE_COLOURS[role],
         hatch="////" if down else None,
         linewidth=0.5 if down else 0 if quiet else 0.8,
         zorder=_LAYERS[role],  # the shorter a role lasts, the further in front
@@ -107,7 +107,7 @@ def _write_terms(table: TraceTables, ax: Axes, rows: dict[int, int]) -> None:
     """The term of each leader on its bar, in as many words as fit."""
     width, height = points(ax)
     size = min(8.0, 0.7 * _BAR * height / max(1, len(rows)))
-    if size < _LEGIBLE:
+    if size < _MIN_FONT_SIZE:
         return
     for leadership in table.leaderships:
         length = (leadership.end_us - leadership.start_us) / SECOND
@@ -136,7 +136,7 @@ def _role_legend(ax: Axes, table: TraceTables) -> None:
     handles: list[Patch | Line2D] = [
         Patch(
             facecolor=colour,
-            edgecolor=FAINT,
+            edgecolor=MUTED_COLOUR,
             linewidth=0.5,
             hatch="////" if role == "down" else None,
             label=ROLE_LABELS[role],
@@ -163,7 +163,7 @@ def plot_terms(table: TraceTables, ax: Axes | None = None) -> Axes:
     ax.set_xlim(0, _span_s(table))
     times = [0.0, *(row.t_us / SECOND for row in table.terms), table.end_us / SECOND]
     terms = [0, *(row.term for row in table.terms)]
-    ax.step(times, [*terms, terms[-1]], where="post", color=SERIES[0], linewidth=1.6)
+    ax.step(times, [*terms, terms[-1]], where="post", color=SERIES_COLOURS[0], linewidth=1.6)
     _shade(ax, table)
     ax.set_ylim(0, max(terms) + 1)
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -196,8 +196,8 @@ def plot_commits(table: TraceTables, ax: Axes | None = None, *, name_faults: boo
             times,
             [*indexes, indexes[-1]],
             where="post",
-            color=SERIES[number % len(SERIES)],
-            linestyle=_DASHES[number // len(SERIES) % len(_DASHES)],
+            color=SERIES_COLOURS[number % len(SERIES_COLOURS)],
+            linestyle=_DASHES[number // len(SERIES_COLOURS) % len(_DASHES)],
             linewidth=1.0 + thinner * (len(table.nodes) - 1 - number),
             solid_capstyle="butt",
             label=f"node {node}",
@@ -245,7 +245,9 @@ def plot_leaderless_distribution(
     first = not ax.lines
     shares = [100 * (rank + 1) / count for rank in range(count)]
     begin, end = ordered[:1], ordered[-1:]
-    colour = SERIES[len([line for line in ax.lines if line.get_gid() == "ecdf"]) % len(SERIES)]
+    colour = SERIES_COLOURS[
+        len([line for line in ax.lines if line.get_gid() == "ecdf"]) % len(SERIES_COLOURS)
+    ]
     ax.step(
         [*begin, *ordered, *end],
         [0.0, *shares, 100.0] if ordered else [],
@@ -261,7 +263,7 @@ def plot_leaderless_distribution(
             ax.plot(
                 [value, value, 0],
                 [0, share, share],
-                color=FAINT,
+                color=MUTED_COLOUR,
                 linewidth=0.8,
                 linestyle=":",
                 zorder=0,
@@ -273,7 +275,7 @@ def plot_leaderless_distribution(
                 xytext=(6, -11),
                 textcoords="offset points",
                 fontsize=8,
-                color=INK,
+                color=TEXT_COLOUR,
             )
     # All curves, also those that were there before: setting the left limit alone would freeze the right one.
     ax.set_xlim(0, 1.05 * ax.dataLim.x1 if ax.dataLim.x1 > 0 else 1.0)
@@ -302,8 +304,8 @@ def plot_commit_latency(
     bad = [row for row in operations if row.outcome in ("refused", "unknown")]
     faint = 0.8 if len(good) < 1_000 else 0.25
     for rows, marker, colour, name in (
-        (good, ".", SERIES[0], "answered"),
-        (bad, "x", SERIES[5], "refused or unknown"),
+        (good, ".", SERIES_COLOURS[0], "answered"),
+        (bad, "x", SERIES_COLOURS[5], "refused or unknown"),
     ):
         ax.plot(
             [row.invoke_us / SECOND for row in rows],

@@ -26,7 +26,7 @@ SILENT = "silent"
 #: Servers talk several times a second: every heartbeat, and every attempt at an election.
 _SILENCE_US = 1_000_000
 #: Records about a node that it does not write itself.
-_SAID_BY_OTHERS = ("drop", "op", "fault", "violation", "run")
+_KINDS_FROM_OTHERS = ("drop", "op", "fault", "violation", "run")
 
 DirectedLink = tuple[int, int]
 
@@ -158,7 +158,7 @@ def role_spans(records: Iterable[TraceRecord], origin_us: int, end_us: int) -> l
             may_be_killed = False
         if record.kind == "up" and record.node not in before_pause:
             fall_silent(record.node)
-        if record.kind not in _SAID_BY_OTHERS:
+        if record.kind not in _KINDS_FROM_OTHERS:
             last_seen[record.node] = t_us
         if record.kind == "send":
             talks.add(record.node)
@@ -225,7 +225,9 @@ def fault_windows(records: Iterable[TraceRecord], origin_us: int, end_us: int) -
             links = tuple((int(a), int(b)) for a, b in fields["links"])
             history.append(_OpenFault(t_us, tuple(fields["nodes"]), links, fields["note"]))
             continue
-        present = _meant([f for f in history if f.ended_at is None], tuple(fields["nodes"]))
+        present = _matching_fault(
+            [f for f in history if f.ended_at is None], tuple(fields["nodes"])
+        )
         if fields["phase"] == "act":
             if present is not None:
                 present.acts += 1
@@ -247,7 +249,7 @@ def fault_windows(records: Iterable[TraceRecord], origin_us: int, end_us: int) -
     return sorted(windows, key=lambda window: (window.start_us, window.end_us, window.fault))
 
 
-def _meant(candidates: list[_OpenFault], nodes: tuple[int, ...]) -> _OpenFault | None:
+def _matching_fault(candidates: list[_OpenFault], nodes: tuple[int, ...]) -> _OpenFault | None:
     """The open fault that a later record about `nodes` belongs to: same nodes, or some of them, or any."""
     for candidate in candidates:
         if candidate.nodes == nodes:

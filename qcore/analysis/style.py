@@ -32,12 +32,20 @@ ROLE_LABELS: Final = {
 }
 
 #: A line a node, in turn.
-SERIES: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+SERIES_COLOURS: Final = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#000000",
+)
 
-FAULT: Final = "#CC79A7"
-CUT: Final = "#B2182B"
-INK: Final = "#333333"
-FAINT: Final = "#8A9299"
+FAULT_COLOUR: Final = "#CC79A7"
+CUT_COLOUR: Final = "#B2182B"
+TEXT_COLOUR: Final = "#333333"
+MUTED_COLOUR: Final = "#8A9299"
 
 MS: Final = 1_000
 SECOND: Final = 1_000_000
@@ -63,8 +71,8 @@ def axes(ax: Axes | None, width: float = 9.0, height: float = 3.2) -> Axes:
         _, ax = pyplot.subplots(figsize=(width, height), layout="constrained")
     ax.spines[["top", "right"]].set_visible(False)
     for side in ("left", "bottom"):
-        ax.spines[side].set_color(FAINT)
-    ax.tick_params(colors=INK)
+        ax.spines[side].set_color(MUTED_COLOUR)
+    ax.tick_params(colors=TEXT_COLOUR)
     return ax
 
 
@@ -96,8 +104,8 @@ def shade_faults(
         gaps: the same, of missing records; grey.
         label: write the names.
     """
-    _shade(ax, gaps, FAINT, 0.3, GAP_GID)
-    _shade(ax, windows, FAULT, 0.16, FAULT_GID)
+    _shade(ax, gaps, MUTED_COLOUR, 0.3, GAP_GID)
+    _shade(ax, windows, FAULT_COLOUR, 0.16, FAULT_GID)
     if label:
         _name_faults(ax, [*gaps, *windows])  # gaps first: they must find a place
 

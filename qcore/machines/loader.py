@@ -39,10 +39,10 @@ def load_machine(name: str, directory: Path) -> Callable[[], StateMachine]:
     made = getattr(module, class_name, None)
     if not callable(made):
         raise ConfigError(f"machine {name}: {where} has no class {class_name}")
-    return usable(made, name)
+    return checked_factory(made, name)
 
 
-def usable(made: object, name: str) -> Callable[[], StateMachine]:
+def checked_factory(made: object, name: str) -> Callable[[], StateMachine]:
     """What makes machines, after it has made one that has all that a state machine needs.
 
     Args:

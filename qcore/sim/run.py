@@ -12,7 +12,7 @@ from typing import IO
 from qcore.errors import ConfigError
 from qcore.files import open_at_once
 from qcore.machines.interface import StateMachine
-from qcore.machines.loader import usable
+from qcore.machines.loader import checked_factory
 from qcore.sim.linearizability import LinearizabilityVerdict, check_history
 from qcore.sim.scenario.load import as_scenario
 from qcore.sim.scenario.model import Scenario
@@ -21,9 +21,9 @@ from qcore.sim.verdict.log_queries import lost_writes
 from qcore.sim.verdict.result import RunResult
 from qcore.sim.verdict.run_metrics import measure
 from qcore.sim.verdict.stale_reads import check_stale_reads
-from qcore.sim.workload.operations import Requests
-from qcore.sim.workload.user_machine import checked
-from qcore.sim.world.hashed_machine import OwnMachine
+from qcore.sim.workload.operations import RequestSource
+from qcore.sim.workload.user_machine import checked_requests
+from qcore.sim.world.hashed_machine import UserMachine
 from qcore.sim.world.world import World
 from qcore.trace import TraceWriter
 
@@ -34,7 +34,7 @@ def run_scenario(
     *,
     trace: TraceWriter | Path | str | IO[str] | None = None,
     machine: Callable[[], StateMachine] | None = None,
-    requests: Requests | None = None,
+    requests: RequestSource | None = None,
 ) -> RunResult:
     """Simulate a scenario and judge the run.
 
@@ -59,24 +59,26 @@ def run_scenario(
         raise ConfigError(f"a seed is an integer, not {given!r:.100}")
     if (machine is None) != (requests is None):
         raise ConfigError("give both a machine of your own and what clients ask of it, or neither")
-    own = None
+    user_machine = None
     if machine is not None and requests is not None:
         name = getattr(machine, "__qualname__", f"{machine!r:.100}")
-        own = OwnMachine(usable(machine, name), checked(requests))
+        user_machine = UserMachine(checked_factory(machine, name), checked_requests(requests))
     scenario = as_scenario(scenario)
     with _writer(trace) as writer:
         # Nothing in a run needs the cycle collector, and its pauses cost a tenth of the speed.
         collecting = gc.isenabled()
         gc.disable()
         try:
-            return _run(scenario, seed, writer, own)
+            return _run(scenario, seed, writer, user_machine)
         finally:
             if collecting:
                 gc.enable()
 
 
-def _run(scenario: Scenario, seed: int, trace: TraceWriter, own: OwnMachine | None) -> RunResult:
-    world = World(scenario, seed, trace, own)
+def _run(
+    scenario: Scenario, seed: int, trace: TraceWriter, user_machine: UserMachine | None
+) -> RunResult:
+    world = World(scenario, seed, trace, user_machine)
     world.run()
     lost = lost_writes(world.logs, world.services.monitor.committed_membership, world.history)
     if lost:

@@ -40,8 +40,8 @@ from qcore.machines.interface import (
 )
 
 #: One command as the log would have it: its text, how far its index is from the one before, the same of its time in µs.
-Step = tuple[str, int, int]
-Steps = list[Step]
+MachineStep = tuple[str, int, int]
+Steps = list[MachineStep]
 
 #: Texts that are commands of nobody's, probably.
 _STRANGE = ("", "null", "[]", "{}", "\0", "{", "\ud7ff", '{"a": ' * 50, "9" * 5000, "\U0001f600")
@@ -334,7 +334,9 @@ class StateMachineConformance:
         )
         tried(given(st.tuples(*[histories] * count))(check_drawn))()
 
-    def _apply(self, machine: StateMachine, steps: Iterable[Step], after: int = 0) -> list[str]:
+    def _apply(
+        self, machine: StateMachine, steps: Iterable[MachineStep], after: int = 0
+    ) -> list[str]:
         if after == 0:
             for after, command in enumerate(self.prelude(), start=1):
                 machine.apply(command, self._context(after, 1_700_000_000_000_000))

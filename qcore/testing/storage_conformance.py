@@ -25,8 +25,8 @@ from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import StorageError
 from qcore.storage.interface import Identity, LogStorage
 from qcore.testing.storage_crashes import StorageCrashes
-from qcore.testing.storage_histories import Model, Step, histories
-from qcore.testing.storage_refusals import StorageRefusals
+from qcore.testing.storage_histories import StorageModel, StorageStep, histories
+from qcore.testing.storage_refusals import StorageRejections
 from qcore.testing.storage_space import StorageSpace
 from qcore.testing.storage_tools import (
     NODE_ID,
@@ -35,7 +35,7 @@ from qcore.testing.storage_tools import (
     hard_state,
     refuses,
     reopened,
-    snap,
+    snapshot_write,
     terms,
     written,
 )
@@ -43,7 +43,7 @@ from qcore.testing.storage_tools import (
 __all__ = ["NODE_ID", "Opener", "StorageConformance", "failures"]
 
 
-class StorageConformance(StorageRefusals, StorageCrashes, StorageSpace):
+class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
     """Override `make`. Each test makes its own storage, writes, and looks again after a restart.
 
     For a storage whose data outlive the process set `outlives_process`, and override `files`: then the suite
@@ -195,9 +195,13 @@ class StorageConformance(StorageRefusals, StorageCrashes, StorageSpace):
     def test_snapshot_replaces_the_prefix_that_it_names(self) -> None:
         opener = self.make()
         state = written(
-            opener, [[hard_state(1), append(1, [1] * 6)], [StoreSnapshot(3, snap(4, 1), 4, False)]]
+            opener,
+            [
+                [hard_state(1), append(1, [1] * 6)],
+                [StoreSnapshot(3, snapshot_write(4, 1), 4, False)],
+            ],
         )
-        assert state.snapshot == snap(4, 1)
+        assert state.snapshot == snapshot_write(4, 1)
         assert terms(state) == [(5, 1), (6, 1)]
 
     def test_every_field_of_a_snapshot_survives(self) -> None:
@@ -227,15 +231,17 @@ class StorageConformance(StorageRefusals, StorageCrashes, StorageSpace):
             data = character * 1_500_000 + "end"
             opener = self.make()
             calls: list[list[Write]] = [[hard_state(1), append(1, [1, 1, 1])]]
-            calls.append([StoreSnapshot(3, snap(2, 1, data), 2, False), append(4, [1])])
+            calls.append([StoreSnapshot(3, snapshot_write(2, 1, data), 2, False), append(4, [1])])
             state = written(opener, calls)
-            assert state.snapshot == snap(2, 1, data)
+            assert state.snapshot == snapshot_write(2, 1, data)
             assert terms(state) == [(3, 1), (4, 1)]
 
     def test_empty_snapshot_is_not_no_snapshot(self) -> None:
         opener = self.make()
-        calls: list[list[Write]] = [[hard_state(1), StoreSnapshot(3, snap(2, 1, ""), 2, True)]]
-        assert written(opener, calls).snapshot == snap(2, 1, "")
+        calls: list[list[Write]] = [
+            [hard_state(1), StoreSnapshot(3, snapshot_write(2, 1, ""), 2, True)]
+        ]
+        assert written(opener, calls).snapshot == snapshot_write(2, 1, "")
 
     def test_snapshot_and_everything_else_of_one_call_come_together(self) -> None:
         """A snapshot, the log behind it, the term and the commit index: one state after a restart."""
@@ -243,15 +249,15 @@ class StorageConformance(StorageRefusals, StorageCrashes, StorageSpace):
         calls: list[Sequence[Write]] = [
             [hard_state(1), append(1, [1] * 5)],
             [
-                StoreSnapshot(3, snap(3, 1, "first"), 1, False),
+                StoreSnapshot(3, snapshot_write(3, 1, "first"), 1, False),
                 TruncateLog(4, 5),
                 hard_state(2, vote=3),
                 append(5, [2, 2]),
-                StoreSnapshot(7, snap(4, 1, "second"), 4, False),
+                StoreSnapshot(7, snapshot_write(4, 1, "second"), 4, False),
             ],
         ]
         state = written(opener, calls, commit=4)
-        assert state.snapshot == snap(4, 1, "second")
+        assert state.snapshot == snapshot_write(4, 1, "second")
         assert terms(state) == [(5, 2), (6, 2)]
         assert state.hard_state == HardState(2, 3, 4)
 
@@ -260,7 +266,7 @@ class StorageConformance(StorageRefusals, StorageCrashes, StorageSpace):
         opener = self.make()
         calls: list[Sequence[Write]] = [
             [hard_state(2), append(1, [1, 1, 1, 2, 2])],
-            [StoreSnapshot(3, snap(4, 2), 2, False)],
+            [StoreSnapshot(3, snapshot_write(4, 2), 2, False)],
             [append(6, [2])],
         ]
         state = written(opener, calls)
@@ -270,7 +276,7 @@ class StorageConformance(StorageRefusals, StorageCrashes, StorageSpace):
         opener = self.make()
         calls: list[Sequence[Write]] = [
             [hard_state(1), append(1, [1, 1])],
-            [StoreSnapshot(3, snap(2, 1), 2, False)],
+            [StoreSnapshot(3, snapshot_write(2, 1), 2, False)],
         ]
         assert written(opener, calls).entries == []
         assert terms(written(opener, [[append(3, [1])]])) == [(3, 1)]
@@ -279,11 +285,11 @@ class StorageConformance(StorageRefusals, StorageCrashes, StorageSpace):
         opener = self.make()
         calls: list[Sequence[Write]] = [
             [hard_state(1), append(1, [1] * 6)],
-            [StoreSnapshot(3, snap(2, 1, "old"), 2, False)],
-            [StoreSnapshot(4, snap(5, 1, "new" * 100_000), 5, False)],
+            [StoreSnapshot(3, snapshot_write(2, 1, "old"), 2, False)],
+            [StoreSnapshot(4, snapshot_write(5, 1, "new" * 100_000), 5, False)],
         ]
         state = written(opener, calls)
-        assert state.snapshot == snap(5, 1, "new" * 100_000)
+        assert state.snapshot == snapshot_write(5, 1, "new" * 100_000)
         assert terms(state) == [(6, 1)]
 
     def test_leaders_snapshot_resets_a_log_that_is_shorter_or_conflicts(self) -> None:
@@ -291,16 +297,16 @@ class StorageConformance(StorageRefusals, StorageCrashes, StorageSpace):
             opener = self.make()
             calls: list[Sequence[Write]] = [
                 [hard_state(1), append(1, [1] * length)],
-                [hard_state(4), StoreSnapshot(3, snap(10, 4), 10, True)],
+                [hard_state(4), StoreSnapshot(3, snapshot_write(10, 4), 10, True)],
             ]
             state = written(opener, calls)
-            assert (state.snapshot, state.entries) == (snap(10, 4), [])
+            assert (state.snapshot, state.entries) == (snapshot_write(10, 4), [])
             assert terms(written(opener, [[append(11, [4])]])) == [(11, 4)]
 
     def test_truncation_of_all_that_follows_a_snapshot(self) -> None:
         opener = self.make()
         calls: list[Sequence[Write]] = [
-            [hard_state(2), append(1, [1] * 6), StoreSnapshot(3, snap(4, 1), 4, False)],
+            [hard_state(2), append(1, [1] * 6), StoreSnapshot(3, snapshot_write(4, 1), 4, False)],
             [TruncateLog(4, 5), append(5, [2])],
         ]
         assert terms(written(opener, calls)) == [(5, 2)]
@@ -361,14 +367,14 @@ class StorageConformance(StorageRefusals, StorageCrashes, StorageSpace):
             suppress_health_check=[HealthCheck.too_slow],
         )
         @given(histories)
-        def agree(history: list[Step]) -> None:
+        def agree(history: list[StorageStep]) -> None:
             self._replay(history)
 
         agree()
 
-    def _replay(self, history: list[Step]) -> None:
+    def _replay(self, history: list[StorageStep]) -> None:
         opener = self.make()
-        storage, model = opener(), Model()
+        storage, model = opener(), StorageModel()
         try:
             for step in history:
                 model = _take(step, storage, model)
@@ -382,15 +388,15 @@ class StorageConformance(StorageRefusals, StorageCrashes, StorageSpace):
         assert reopened(opener) == model.state
 
 
-def _take(step: Step, storage: LogStorage, model: Model) -> Model:
+def _take(step: StorageStep, storage: LogStorage, model: StorageModel) -> StorageModel:
     """Carry one step out on both; returns the model of what must be there afterwards."""
     after = model.copy()
     writes = [after.make(choice) for choice in step.choices]
-    if step.misfit:
-        writes.append(after.misfit())
+    if step.invalid_write:
+        writes.append(after.invalid_write())
     commit = None if step.advance_commit is None else after.advance_commit(step.advance_commit)
-    note(f"write({writes}, {commit}), misfit={step.misfit}, reopen={step.reopen}")
-    if step.misfit:
+    note(f"write({writes}, {commit}), invalid_write={step.invalid_write}, reopen={step.reopen}")
+    if step.invalid_write:
         assert refuses(storage, writes, commit), "a write with a gap was accepted"
         return model
     storage.write(writes, commit)

@@ -16,7 +16,14 @@ from qcore.core.effects import StoreSnapshot, TruncateLog, Write
 from qcore.core.entry import DurableState
 from qcore.core.log.durable_state import apply_write
 from qcore.errors import StorageError
-from qcore.testing.storage_tools import NODE_ID, Opener, append, hard_state, reopened, snap
+from qcore.testing.storage_tools import (
+    NODE_ID,
+    Opener,
+    append,
+    hard_state,
+    reopened,
+    snapshot_write,
+)
 
 #: A child that did not report for so long has hung, seconds.
 _PATIENCE_S = 30.0
@@ -144,14 +151,14 @@ def _call(number: int) -> list[Write]:
             return [TruncateLog(1, base + 6), append(base + 6, [term] * 5)]
         case 2:
             data = f"state {turn} " * 20_000
-            return [StoreSnapshot(1, snap(base + 5, term, data), base + 3, False)]
+            return [StoreSnapshot(1, snapshot_write(base + 5, term, data), base + 3, False)]
         case 3:
             return [hard_state(term), append(base + 11, [term])]
         case _:
             # The leader's snapshot replaces the log, which conflicts with it.
             return [
                 StoreSnapshot(
-                    1, snap(base + 10, term, f"leader's {turn} " * 9_000), base + 10, True
+                    1, snapshot_write(base + 10, term, f"leader's {turn} " * 9_000), base + 10, True
                 )
             ]
 

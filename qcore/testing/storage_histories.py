@@ -29,8 +29,8 @@ _small = st.integers(0, 6)
 
 
 @dataclass(slots=True, frozen=True)
-class Choice:
-    """One raw choice; `Model.make` turns it into a write that fits the state at that moment."""
+class WriteChoice:
+    """One raw choice; `StorageModel.make` turns it into a write that fits the state at that moment."""
 
     action: Literal["save", "append", "truncate", "compact", "install"]
     first: int
@@ -40,24 +40,24 @@ class Choice:
 
 
 @dataclass(slots=True, frozen=True)
-class Step:
+class StorageStep:
     """One call of `write`, and what else happens around it.
 
     Attributes:
         choices: the writes of the call.
         advance_commit: by how much the commit index moves, at most; None for no commit.
-        misfit: add a write at the end that does not fit, so that the call must do nothing.
+        invalid_write: add a write at the end that does not fit, so that the call must do nothing.
         reopen: close and open the storage after the call.
     """
 
-    choices: tuple[Choice, ...]
+    choices: tuple[WriteChoice, ...]
     advance_commit: int | None
-    misfit: bool
+    invalid_write: bool
     reopen: bool
 
 
 choices = st.builds(
-    Choice,
+    WriteChoice,
     # Appends come first, because Hypothesis shrinks towards the first; what empties the log is rare.
     st.sampled_from(["append"] * 3 + ["save", "truncate"] + ["compact"] * 4 + ["install"]),
     _small,
@@ -66,7 +66,7 @@ choices = st.builds(
     texts,
 )
 steps = st.builds(
-    Step,
+    StorageStep,
     st.lists(choices, max_size=4).map(tuple),
     st.none() | st.integers(0, 12),
     st.sampled_from([False] * 7 + [True]),
@@ -76,7 +76,7 @@ histories = st.lists(steps, min_size=1, max_size=12)
 
 
 @dataclass(slots=True)
-class Model:
+class StorageModel:
     """The reference: `apply_write` on an in-memory state, and writes that keep Raft's own rules.
 
     Terms and commit index never fall, nothing committed is truncated, a snapshot of its own covers
@@ -86,24 +86,24 @@ class Model:
     state: DurableState = field(default_factory=DurableState)
     next_write_id: int = 1
 
-    def copy(self) -> Model:
+    def copy(self) -> StorageModel:
         """A copy that further writes do not change."""
         state = DurableState(
             replace(self.state.hard_state), self.state.snapshot, list(self.state.entries)
         )
-        return Model(state, self.next_write_id)
+        return StorageModel(state, self.next_write_id)
 
-    def make(self, choice: Choice) -> Write:
+    def make(self, choice: WriteChoice) -> Write:
         """The write that the choice means now; the model has carried it out."""
         write = self._make(choice)
         apply_write(self.state, write)
         return write
 
-    def misfit(self) -> Write:
+    def invalid_write(self) -> Write:
         """A write that leaves a gap, which every storage must refuse."""
         gap = last_index(self.state) + 2
         term = self.state.hard_state.term
-        return AppendLog(self._write_id(), [Entry(gap, term, "command", "misfit", 0)])
+        return AppendLog(self._write_id(), [Entry(gap, term, "command", "invalid_write", 0)])
 
     def advance_commit(self, by: int) -> int:
         """Move the commit index, as the newest one that goes along with the writes."""
@@ -111,7 +111,7 @@ class Model:
         hard.commit = max(hard.commit, min(hard.commit + by, last_index(self.state)))
         return hard.commit
 
-    def _make(self, choice: Choice) -> Write:
+    def _make(self, choice: WriteChoice) -> Write:
         snapshot_index = self._snapshot_index()
         match choice.action:
             case "save":
@@ -128,7 +128,7 @@ class Model:
             case "install":
                 return self._install(choice)
 
-    def _save(self, choice: Choice) -> Write:
+    def _save(self, choice: WriteChoice) -> Write:
         hard = self.state.hard_state
         vote = choice.second or None
         return SaveHardState(
@@ -136,7 +136,7 @@ class Model:
             HardState(hard.term + choice.first, vote, hard.commit, choice.first * choice.second),
         )
 
-    def _append(self, choice: Choice) -> Write:
+    def _append(self, choice: WriteChoice) -> Write:
         first = last_index(self.state) + 1
         oldest = self._last_term()
         newest = self.state.hard_state.term
@@ -153,7 +153,7 @@ class Model:
         ]
         return AppendLog(self._write_id(), entries)
 
-    def _compact(self, choice: Choice, snapshot_index: int) -> Write:
+    def _compact(self, choice: WriteChoice, snapshot_index: int) -> Write:
         upper = min(self.state.hard_state.commit, last_index(self.state))
         index = min(snapshot_index + choice.first, upper)
         held = [entry for entry in self.state.entries if entry.index == index]
@@ -163,7 +163,7 @@ class Model:
         snapshot = _snapshot(index, held[0].term, held[0].time_us, choice.text)
         return StoreSnapshot(self._write_id(), snapshot, through, reset_log=False)
 
-    def _install(self, choice: Choice) -> Write:
+    def _install(self, choice: WriteChoice) -> Write:
         index = max(self.state.hard_state.commit, self._snapshot_index()) + 1 + choice.first
         snapshot = _snapshot(
             index, self.state.hard_state.term, 1_800_000_000_000_000 + choice.second, choice.text

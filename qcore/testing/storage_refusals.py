@@ -16,26 +16,26 @@ from qcore.testing.storage_tools import (
     hard_state,
     refuses,
     reopened,
-    snap,
+    snapshot_write,
     terms,
 )
 
 
-class StorageRefusals:
+class StorageRejections:
     """Part of `StorageConformance`."""
 
     def make(self) -> Opener:
         """See `StorageConformance.make`."""
         raise NotImplementedError
 
-    def _check_refusal(self, before: Sequence[Write], misfit: Write) -> None:
+    def _check_rejection(self, before: Sequence[Write], invalid_write: Write) -> None:
         """After `before`, a call that ends in the misfit does nothing; the storage goes on."""
         opener = self.make()
         storage = opener()
         storage.write(before)
         state = storage.load()
-        good_first: list[Write] = [hard_state(8, vote=2), misfit]
-        assert refuses(storage, good_first, commit=2), f"accepted: {misfit}"
+        good_first: list[Write] = [hard_state(8, vote=2), invalid_write]
+        assert refuses(storage, good_first, commit=2), f"accepted: {invalid_write}"
         assert storage.load() == state, "a part of a refused call was done"
         storage.write([hard_state(9)])
         storage.close()
@@ -61,57 +61,59 @@ class StorageRefusals:
 
     def test_truncation_before_the_start_is_refused(self) -> None:
         storage = self.make()()
-        storage.write([hard_state(1), append(1, [1] * 6), StoreSnapshot(3, snap(4, 1), 4, False)])
+        storage.write(
+            [hard_state(1), append(1, [1] * 6), StoreSnapshot(3, snapshot_write(4, 1), 4, False)]
+        )
         assert refuses(storage, [TruncateLog(4, 3)])
         storage.close()
 
     def test_gap_within_an_append_is_refused(self) -> None:
         entries = [Entry(3, 1, "noop", "", 0), Entry(5, 1, "noop", "", 0)]
-        self._check_refusal([hard_state(1), append(1, [1, 1])], AppendLog(2, entries))
+        self._check_rejection([hard_state(1), append(1, [1, 1])], AppendLog(2, entries))
 
     def test_falling_terms_are_refused(self) -> None:
         before: list[Write] = [hard_state(4), append(1, [2, 3])]
-        self._check_refusal(before, append(3, [2]))
-        self._check_refusal(before, append(3, [4, 3]))
+        self._check_rejection(before, append(3, [2]))
+        self._check_rejection(before, append(3, [4, 3]))
 
     def test_entry_or_snapshot_of_a_term_that_was_not_saved_is_refused(self) -> None:
         """The term is saved first, or a restart could vote in it again (paper, figure 2)."""
         before: list[Write] = [hard_state(1), append(1, [1, 1])]
-        self._check_refusal(before, append(3, [10]))
-        self._check_refusal(before, StoreSnapshot(3, snap(9, 10), 9, True))
+        self._check_rejection(before, append(3, [10]))
+        self._check_rejection(before, StoreSnapshot(3, snapshot_write(9, 10), 9, True))
 
     # --- log and snapshot meet without a gap
 
     def test_append_that_does_not_follow_the_snapshot_is_refused(self) -> None:
-        before: list[Write] = [hard_state(2), StoreSnapshot(3, snap(10, 2), 10, True)]
+        before: list[Write] = [hard_state(2), StoreSnapshot(3, snapshot_write(10, 2), 10, True)]
         for first in (1, 10, 12):
-            self._check_refusal(before, append(first, [2]))
+            self._check_rejection(before, append(first, [2]))
 
     def test_entries_that_do_not_reach_from_the_snapshot_are_no_log(self) -> None:
         """Compaction may not drop entries that no snapshot covers."""
         before: list[Write] = [hard_state(1), append(1, [1] * 8)]
-        self._check_refusal(before, StoreSnapshot(3, snap(4, 1), 6, False))
-        self._check_refusal(before, StoreSnapshot(3, snap(4, 1), 8, False))
+        self._check_rejection(before, StoreSnapshot(3, snapshot_write(4, 1), 6, False))
+        self._check_rejection(before, StoreSnapshot(3, snapshot_write(4, 1), 8, False))
 
     def test_snapshot_beyond_the_log_needs_a_reset(self) -> None:
         """Else entries would be left that end before the snapshot does."""
         before: list[Write] = [hard_state(1), append(1, [1] * 4)]
-        self._check_refusal(before, StoreSnapshot(3, snap(7, 1), 2, False))
+        self._check_rejection(before, StoreSnapshot(3, snapshot_write(7, 1), 2, False))
 
     def test_snapshot_whose_term_contradicts_the_log_is_refused(self) -> None:
         before: list[Write] = [hard_state(2), append(1, [1, 1, 2, 2])]
-        self._check_refusal(before, StoreSnapshot(3, snap(3, 1), 1, False))
-        self._check_refusal(before, StoreSnapshot(3, snap(2, 2), 1, False))
+        self._check_rejection(before, StoreSnapshot(3, snapshot_write(3, 1), 1, False))
+        self._check_rejection(before, StoreSnapshot(3, snapshot_write(2, 2), 1, False))
 
     def test_truncation_of_what_a_snapshot_covers_is_refused(self) -> None:
         """Also where the entries are still held, for followers that lag."""
         before: list[Write] = [
             hard_state(1),
             append(1, [1] * 6),
-            StoreSnapshot(3, snap(4, 1), 1, False),
+            StoreSnapshot(3, snapshot_write(4, 1), 1, False),
         ]
         for first in (1, 2, 4):
-            self._check_refusal(before, TruncateLog(4, first))
+            self._check_rejection(before, TruncateLog(4, first))
 
 
 def _log_of(state: DurableState) -> tuple[object, object]:

@@ -64,7 +64,7 @@ def append(first: int, terms: Sequence[int]) -> AppendLog:
     return AppendLog(2, entries)
 
 
-def snap(index: int, term: int, data: str = "machine") -> Snapshot:
+def snapshot_write(index: int, term: int, data: str = "machine") -> Snapshot:
     """A snapshot that ends at `index`."""
     membership = Membership(voters=(1, 2, 3), addresses=((1, "h:1"), (2, "h:2"), (3, "h:3")))
     return Snapshot(SnapshotMeta(index, term, 1_000_000 + index, membership), data)

@@ -28,7 +28,7 @@ _TOUCH = 1.5
 _STOPS = ("crash", "power_loss", "wipe", "pause", "restart")
 
 
-def check_pictures(lines: Sequence[str]) -> None:
+def check_all_figures(lines: Sequence[str]) -> None:
     """Draw a trace in every way and look at what was drawn."""
     mpl.use("Agg")
     tables = read_tables(lines)

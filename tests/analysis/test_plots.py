@@ -175,7 +175,7 @@ def test_the_network_at_a_moment(tables: TraceTables, ax: Axes) -> None:
     assert before.groups() == [(1, 2, 3)]
     assert during.groups() == [(1,), (2, 3)]
     assert during.cut == {(1, 2), (2, 1), (1, 3), (3, 1)}
-    assert not network_at(tables, 800).runs(3)
+    assert not network_at(tables, 800).is_up(3)
     draw_network(tables, 400, ax)
     circles = [patch for patch in ax.patches if isinstance(patch, Circle)]
     assert [to_hex(c.get_facecolor()).upper() for c in circles].count(ROLE_COLOURS["leader"]) == 1

@@ -9,27 +9,32 @@ from random import Random
 
 from qcore.core.entry import Membership
 from qcore.errors import ChangeRefused
-from qcore.replica.events import AddLearner as AddLearnerEvent
-from qcore.replica.events import ChangeMembers as ChangeMembersEvent
-from qcore.replica.events import ReplicaEvent, Reply, TransferLeader
+from qcore.replica.events import AddLearner, ChangeMembers, ReplicaEvent, Reply, TransferLeader
 from qcore.sim.faults.ledger import Fault
-from qcore.sim.faults.selection import Namer, NotYet
+from qcore.sim.faults.selection import ActionNotReady, SelectorResolver
 from qcore.sim.scenario.actions.admin_actions import (
-    AddLearner,
+    AddLearnerAction,
     AdminAction,
-    ChangeMembers,
-    Remove,
-    Transfer,
+    ChangeMembersAction,
+    RemoveAction,
+    TransferAction,
 )
 from qcore.sim.world.services import Services
 from qcore.sim.world.sim_node import SimNode
 
 _PAUSE_US = 50_000
-_FAR_AWAY_US = 1 << 60
+_NEVER_US = 1 << 60
 #: One attempt waits no longer than this, when there may be another.
 _ATTEMPT_MS = 1500
 #: Refusals that stay what they are, however often one asks.
-_FINAL = ("empty", "unknown_member", "contradiction", "changed", "is_voter", "priorities")
+_FINAL_REJECTIONS = (
+    "empty",
+    "unknown_member",
+    "contradiction",
+    "changed",
+    "is_voter",
+    "priorities",
+)
 
 
 def address_of(node: int) -> str:
@@ -38,7 +43,7 @@ def address_of(node: int) -> str:
 
 
 @dataclass(slots=True)
-class AdminOp:
+class AdminOperation:
     """One request of the operator, over all its attempts.
 
     Attributes:
@@ -61,7 +66,7 @@ class AdminOp:
     last: str = "timeout"
 
     @property
-    def as_wanted(self) -> bool:
+    def has_expected_outcome(self) -> bool:
         """Whether the outcome is one that the timeline asks for; true if it asks for none."""
         wanted = self.action.outcome
         if wanted is None or self.outcome in wanted:
@@ -69,37 +74,39 @@ class AdminOp:
         return "not_ok" in wanted and self.outcome != "ok"
 
 
-class Operator:
+class AdminActions:
     """Carries out the administrative actions of a timeline.
 
     Attributes:
         ops: all that were begun, in order.
     """
 
-    def __init__(self, services: Services, namer: Namer, nodes: Mapping[int, SimNode]) -> None:
+    def __init__(
+        self, services: Services, resolver: SelectorResolver, nodes: Mapping[int, SimNode]
+    ) -> None:
         self._services = services
         self._engine = services.engine
-        self._namer = namer
+        self._resolver = resolver
         self._nodes = nodes
-        self.ops: list[AdminOp] = []
+        self.ops: list[AdminOperation] = []
 
     def begin(
-        self, action: AdminAction, fault: Fault, rng: Random, until_us: int = _FAR_AWAY_US
+        self, action: AdminAction, fault: Fault, rng: Random, until_us: int = _NEVER_US
     ) -> None:
         """Start on an action, and give up at `until_us` at the latest.
 
         Raises:
-            NotYet: it names nodes that cannot be told at this moment.
+            ActionNotReady: it names nodes that cannot be told at this moment.
         """
         removed: tuple[int, ...] = ()
-        if isinstance(action, Remove):
-            removed = self._namer.resolve(action.nodes, rng, among=self._members())
-        elif isinstance(action, ChangeMembers) and action.remove is not None:
-            removed = self._namer.resolve(action.remove, rng, among=self._members())
+        if isinstance(action, RemoveAction):
+            removed = self._resolver.resolve(action.nodes, rng, among=self._members())
+        elif isinstance(action, ChangeMembersAction) and action.remove is not None:
+            removed = self._resolver.resolve(action.remove, rng, among=self._members())
         deadline = min(self._engine.now + action.timeout_ms * 1000, until_us)
-        op = AdminOp(fault.name, action, removed, deadline, fault, rng)
+        op = AdminOperation(fault.name, action, removed, deadline, fault, rng)
         self.ops.append(op)
-        self._engine.at(deadline, partial(self._time_is_up, op))
+        self._engine.at(deadline, partial(self._on_timeout, op))
         self._try(op)
 
     def _members(self) -> tuple[int, ...]:
@@ -108,16 +115,16 @@ class Operator:
         replica = self._nodes[leader].replica if leader is not None else None
         return () if replica is None else replica.core.membership.members()
 
-    def _try(self, op: AdminOp) -> None:
+    def _try(self, op: AdminOperation) -> None:
         if op.outcome is not None:
             return
         try:
             running = [node for node, machine in self._nodes.items() if machine.up]
-            asked = self._namer.resolve(op.action.at, op.rng, among=running)
-        except NotYet:
+            asked = self._resolver.resolve(op.action.at, op.rng, among=running)
+        except ActionNotReady:
             asked = ()
         if not asked:
-            self._settle(op, "no_leader", "")
+            self._finish_or_retry(op, "no_leader", "")
             return
         op.node = asked[0]
         left_ms = max(1, (op.deadline_us - self._engine.now) // 1000)
@@ -132,59 +139,59 @@ class Operator:
             if attempt == op.attempts and op.outcome is None:
                 self._answered(op, reply)
 
-        if self._nodes[op.node].administer(make, answered):
+        if self._nodes[op.node].receive_admin_request(make, answered):
             op.fault.acted += 1
             self._services.trace.fault(self._engine.now, "act", op.name, [op.node])
         else:
-            self._settle(op, "lost", "the node is down")
+            self._finish_or_retry(op, "lost", "the node is down")
 
-    def _answered(self, op: AdminOp, reply: Reply | None) -> None:
+    def _answered(self, op: AdminOperation, reply: Reply | None) -> None:
         if reply is None:
-            self._settle(op, "lost", "the node died")
+            self._finish_or_retry(op, "lost", "the node died")
         elif reply.error is None:
-            self._settle(op, "ok", "")
+            self._finish_or_retry(op, "ok", "")
         elif isinstance(reply.error, ChangeRefused):
-            self._settle(op, reply.error.name, str(reply.error))
+            self._finish_or_retry(op, reply.error.name, str(reply.error))
         else:
-            self._settle(op, reply.error.code, str(reply.error))
+            self._finish_or_retry(op, reply.error.code, str(reply.error))
 
-    def _settle(self, op: AdminOp, outcome: str, detail: str) -> None:
+    def _finish_or_retry(self, op: AdminOperation, outcome: str, detail: str) -> None:
         """End with this outcome, or try again."""
         op.last, op.detail = outcome, detail
-        again = op.action.retry and outcome != "ok" and outcome not in _FINAL
+        again = op.action.retry and outcome != "ok" and outcome not in _FINAL_REJECTIONS
         if again and self._engine.now + _PAUSE_US < op.deadline_us:
             self._engine.after(_PAUSE_US, partial(self._try, op))
         else:
             op.outcome = outcome
 
-    def _time_is_up(self, op: AdminOp) -> None:
+    def _on_timeout(self, op: AdminOperation) -> None:
         if op.outcome is None:
             op.outcome = op.last
 
 
-def _event(op: AdminOp, request_id: int, now: Membership, timeout_ms: int) -> ReplicaEvent:
+def _event(op: AdminOperation, request_id: int, now: Membership, timeout_ms: int) -> ReplicaEvent:
     """What the node is asked, given the membership that it knows."""
     action = op.action
     match action:
-        case AddLearner():
-            return AddLearnerEvent(request_id, action.node, address_of(action.node), timeout_ms)
-        case Transfer():
+        case AddLearnerAction():
+            return AddLearner(request_id, action.node, address_of(action.node), timeout_ms)
+        case TransferAction():
             return TransferLeader(request_id, action.to, timeout_ms)
-        case ChangeMembers():
+        case ChangeMembersAction():
             return _change(action, op.removed, request_id, now, timeout_ms)
-        case Remove():
-            relative = ChangeMembers(learners=None, remove=action.nodes)
+        case RemoveAction():
+            relative = ChangeMembersAction(learners=None, remove=action.nodes)
             return _change(relative, op.removed, request_id, now, timeout_ms)
     raise AssertionError(f"{action.kind} is no request")  # type: ignore[attr-defined]  # each action has one
 
 
 def _change(
-    action: ChangeMembers,
+    action: ChangeMembersAction,
     removed: tuple[int, ...],
     request_id: int,
     now: Membership,
     timeout_ms: int,
-) -> ChangeMembersEvent:
+) -> ChangeMembers:
     voters = action.voters
     if voters is None:
         voters = tuple(sorted({*now.voters, *action.add} - {*removed}))
@@ -193,9 +200,7 @@ def _change(
         learners = tuple(sorted({*now.learners} - {*voters} - {*removed}))
     strangers = sorted({*voters, *learners} - {*dict(now.addresses)})
     addresses = tuple((node, address_of(node)) for node in strangers)
-    return ChangeMembersEvent(
-        request_id, voters, learners, addresses, timeout_ms, action.expected_index
-    )
+    return ChangeMembers(request_id, voters, learners, addresses, timeout_ms, action.expected_index)
 
 
 #: Hands a request with this id to a node that knows this membership.

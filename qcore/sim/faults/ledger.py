@@ -43,7 +43,7 @@ class Firing:
     fault: Fault
 
 
-class Ledger:
+class FaultLedger:
     """All faults of a run, in the order in which they were declared."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from random import Random
 
 from qcore.core.messages import AppendEntries
 from qcore.sim.faults.ledger import Fault
-from qcore.sim.faults.selection import Namer
+from qcore.sim.faults.selection import SelectorResolver
 from qcore.sim.scenario.actions.message_actions import Drop, Hold, MessageAction, Release
 from qcore.sim.scenario.values import Selector
 from qcore.sim.world.network import Link
@@ -22,7 +22,7 @@ from qcore.sim.world.services import Services
 
 
 @dataclass(slots=True, eq=False)
-class _Trap:
+class _ArmedMessageAction:
     """An armed action.
 
     Attributes:
@@ -57,14 +57,14 @@ class MessageActions:
 
     Args:
         services: the shared parts of the run.
-        namer: resolves symbolic names, once, when the action fires.
+        resolver: resolves symbolic names, once, when the action fires.
     """
 
-    def __init__(self, services: Services, namer: Namer) -> None:
+    def __init__(self, services: Services, resolver: SelectorResolver) -> None:
         self._services = services
         self._network = services.network
-        self._namer = namer
-        self._traps: list[_Trap] = []
+        self._resolver = resolver
+        self._armed_actions: list[_ArmedMessageAction] = []
 
     def arm(
         self, action: Drop | Hold, fault: Fault, label: str, rng: Random
@@ -75,63 +75,63 @@ class MessageActions:
             What disarms it, and releases what it holds.
 
         Raises:
-            NotYet: it names nodes that cannot be told at this moment.
+            ActionNotReady: it names nodes that cannot be told at this moment.
         """
         left = None if action.times == "all" else action.times
         sources, targets = self._ends(action, rng)
-        trap = _Trap(action, fault, label, sources, targets, left)
-        self._traps.append(trap)
+        armed = _ArmedMessageAction(action, fault, label, sources, targets, left)
+        self._armed_actions.append(armed)
         self._network.intercept = self._take
-        nodes = sorted({*(trap.sources or ()), *(trap.targets or ())})
+        nodes = sorted({*(armed.sources or ()), *(armed.targets or ())})
         self._trace("begin", fault, nodes, ", ".join(action.message))
-        return lambda: self._disarm(trap)
+        return lambda: self._disarm(armed)
 
     def release(self, action: Release, fault: Fault) -> None:
         """Disarm the traps that hold messages, all or those with a label, and deliver what they hold."""
         self._trace("act", fault, [], action.label or "")
-        for trap in list(self._traps):
-            if isinstance(trap.action, Hold) and action.label in (None, trap.label):
-                fault.acted += len(trap.held)
-                self._disarm(trap)
+        for armed in list(self._armed_actions):
+            if isinstance(armed.action, Hold) and action.label in (None, armed.label):
+                fault.acted += len(armed.held)
+                self._disarm(armed)
 
     def _ends(
         self, action: MessageAction, rng: Random
     ) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
         """Whose messages, and to whom; None for anybody."""
         if action.source is not None and action.target is not None:
-            sources, targets = self._namer.resolve_groups((action.source, action.target), rng)
+            sources, targets = self._resolver.resolve_groups((action.source, action.target), rng)
             return sources, targets
         return self._ids(action.source, rng), self._ids(action.target, rng)
 
     def _ids(self, selector: Selector | None, rng: Random) -> tuple[int, ...] | None:
-        return None if selector is None else self._namer.resolve(selector, rng)
+        return None if selector is None else self._resolver.resolve(selector, rng)
 
     def _take(self, link: Link, payload: object, message_id: str) -> str | None:
         """Whether a trap keeps the message from its link; the first one that was armed goes first."""
-        for trap in self._traps:
-            if not trap.wants(link, payload):
+        for armed in self._armed_actions:
+            if not armed.wants(link, payload):
                 continue
-            if trap.left is not None:
-                trap.left -= 1
-            trap.fault.acted += 1
-            if isinstance(trap.action, Hold):
-                trap.held.append((link, payload, message_id))
+            if armed.left is not None:
+                armed.left -= 1
+            armed.fault.acted += 1
+            if isinstance(armed.action, Hold):
+                armed.held.append((link, payload, message_id))
                 ends = [(link.source, link.target)]
-                self._trace("act", trap.fault, [], f"holds {message_id}", ends)
+                self._trace("act", armed.fault, [], f"holds {message_id}", ends)
                 return "held"
-            if trap.left == 0:
-                self._disarm(trap)
+            if armed.left == 0:
+                self._disarm(armed)
             return "dropped"
         return None
 
-    def _disarm(self, trap: _Trap) -> None:
-        if trap not in self._traps:
+    def _disarm(self, armed: _ArmedMessageAction) -> None:
+        if armed not in self._armed_actions:
             return
-        self._traps.remove(trap)
-        if not self._traps:
+        self._armed_actions.remove(armed)
+        if not self._armed_actions:
             self._network.intercept = None
-        self._trace("end", trap.fault, [], "")
-        for link, payload, message_id in trap.held:
+        self._trace("end", armed.fault, [], "")
+        for link, payload, message_id in armed.held:
             self._network.deliver_now(link, payload, message_id)
 
     def _trace(

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from qcore.sim.faults.ledger import Fault, Firing
-from qcore.sim.faults.selection import Namer
-from qcore.sim.faults.standing_faults import Standing
+from qcore.sim.faults.selection import SelectorResolver
+from qcore.sim.faults.standing_faults import StandingFaults
 from qcore.sim.scenario.actions.cluster_actions import (
     Cut,
     Deaf,
@@ -20,13 +20,13 @@ from qcore.sim.scenario.actions.cluster_actions import (
 )
 from qcore.sim.scenario.cluster import QualitySpec
 from qcore.sim.scenario.values import Selector
-from qcore.sim.world.network import Link, Quality
+from qcore.sim.world.network import Link, LinkQuality
 from qcore.sim.world.services import Services
 
 #: Takes the effect of an action back.
 Undo = Callable[[], object]
 
-#: Setting in a scenario -> attribute of `Quality`.
+#: Setting in a scenario -> attribute of `LinkQuality`.
 _SETTINGS = {
     "latency_ms": "latency",
     "loss": "loss",
@@ -37,7 +37,7 @@ _SETTINGS = {
 }
 
 
-def changed(quality: Quality, spec: QualitySpec) -> Quality:
+def with_spec(quality: LinkQuality, spec: QualitySpec) -> LinkQuality:
     """`quality` with what `spec` says, and unchanged where it says nothing."""
     said = {
         name: getattr(spec, setting)
@@ -47,19 +47,19 @@ def changed(quality: Quality, spec: QualitySpec) -> Quality:
     return replace(quality, **said)
 
 
-def mishaps_of(spec: QualitySpec) -> list[str]:
+def impairments_of(spec: QualitySpec) -> list[str]:
     """The settings of `spec` that will do harm now and then, and so can be counted when they do."""
     names = ("loss", "duplicate", "reorder", "bandwidth_bytes_per_s")
     return [name.removesuffix("_bytes_per_s") for name in names if getattr(spec, name)]
 
 
-def text_of(spec: QualitySpec, mishap: str) -> str:
-    """One of `mishaps_of(spec)` with its value, as the trace says it."""
-    setting = f"{mishap}_bytes_per_s" if mishap == "bandwidth" else mishap
+def impairment_text(spec: QualitySpec, impairment: str) -> str:
+    """One of `impairments_of(spec)` with its value, as the trace says it."""
+    setting = f"{impairment}_bytes_per_s" if impairment == "bandwidth" else impairment
     return f"{setting} {getattr(spec, setting)}"
 
 
-def _differing(one: Quality, other: Quality) -> list[str]:
+def _differing(one: LinkQuality, other: LinkQuality) -> list[str]:
     """The settings in which they differ, by the names under which links book faults."""
     return [
         name.removesuffix("_bytes_per_s")
@@ -69,7 +69,7 @@ def _differing(one: Quality, other: Quality) -> list[str]:
 
 
 @dataclass(slots=True)
-class _Change:
+class _ActiveChange:
     """What one firing changes, and where (the keys of `links`)."""
 
     label: str
@@ -82,28 +82,33 @@ class NetworkActions:
 
     Args:
         services: the shared parts of the run.
-        namer: resolves symbolic names.
-        standing: hears of every change of links.
+        resolver: resolves symbolic names.
+        standing_faults: hears of every change of links.
     """
 
-    def __init__(self, services: Services, namer: Namer, standing: Standing) -> None:
+    def __init__(
+        self, services: Services, resolver: SelectorResolver, standing_faults: StandingFaults
+    ) -> None:
         self._services = services
-        self._standing = standing
+        self._standing_faults = standing_faults
         self._network = services.network
-        self._namer = namer
-        self._cutting: dict[Firing, str] = {}  # those with links cut now -> label
-        self._changing: dict[Firing, _Change] = {}
-        self._normal: dict[tuple[int, int], tuple[Quality, dict[str, Fault]]] = {}
+        self._resolver = resolver
+        self._active_cuts: dict[Firing, str] = {}  # those with links cut now -> label
+        self._active_changes: dict[Firing, _ActiveChange] = {}
+        self._base_quality: dict[tuple[int, int], tuple[LinkQuality, dict[str, Fault]]] = {}
 
-    def remember_normal(self) -> None:
+    def remember_base_quality(self) -> None:
         """Links as they are now are what `heal` restores."""
         for link in self._network.links():
-            self._normal[link.source, link.target] = (link.quality, dict(link.blame))
+            self._base_quality[link.source, link.target] = (
+                link.quality,
+                dict(link.faults_by_setting),
+            )
 
     # -- faults ----------------------------------------------------------------------------------
 
     def partition(self, action: Partition, fault: Fault, label: str, rng: Random) -> Undo:
-        groups = self._namer.resolve_groups(action.groups, rng, self._up())
+        groups = self._resolver.resolve_groups(action.groups, rng, self._up())
         named = {vertex for group in groups for vertex in group}
         nodes = self._services.monitor.facts
         groups.append(tuple(node for node in nodes if node not in named))
@@ -120,7 +125,7 @@ class NetworkActions:
         return self._cut(fault, label, pairs, [node for node in sorted(named) if node > 0], text)
 
     def isolate(self, action: Isolate, fault: Fault, label: str, rng: Random) -> Undo:
-        alone = self._namer.resolve(action.nodes, rng, preferred=self._up())
+        alone = self._resolver.resolve(action.nodes, rng, preferred=self._up())
         pairs = [
             (a, b)
             for a, b in sorted(self._network.graph.edges)
@@ -134,12 +139,12 @@ class NetworkActions:
         return self._cut(fault, label, pairs, nodes, "both ways" if action.both else "one way")
 
     def deaf(self, action: Deaf, fault: Fault, label: str, rng: Random) -> Undo:
-        nodes = self._namer.resolve(action.nodes, rng, preferred=self._up())
+        nodes = self._resolver.resolve(action.nodes, rng, preferred=self._up())
         pairs = [(a, b) for a, b in sorted(self._network.graph.edges) if b in nodes and a > 0]
         return self._cut(fault, label, pairs, nodes, "receives nothing")
 
     def mute(self, action: Mute, fault: Fault, label: str, rng: Random) -> Undo:
-        nodes = self._namer.resolve(action.nodes, rng, preferred=self._up())
+        nodes = self._resolver.resolve(action.nodes, rng, preferred=self._up())
         pairs = [(a, b) for a, b in sorted(self._network.graph.edges) if a in nodes and b > 0]
         return self._cut(fault, label, pairs, nodes, "sends nothing")
 
@@ -150,16 +155,16 @@ class NetworkActions:
             pairs = self._pairs(action.source, action.target, action.both, rng)
         links = [self._network.link(a, b) for a, b in pairs if self._network.graph.has_edge(a, b)]
         firing = Firing(fault)
-        self._changing[firing] = _Change(label, action, dict.fromkeys(links))
+        self._active_changes[firing] = _ActiveChange(label, action, dict.fromkeys(links))
         for link in links:
-            self._settle(link)
+            self._apply_quality(link)
         note = ", ".join(f"{name} {getattr(action, name)}" for name in action.changes())
         ends = [(link.source, link.target) for link in links]
         # What only takes trouble away is no fault that begins: nothing is wrong from then on.
-        phase = "act" if action.is_calm else "begin"
+        phase = "act" if action.only_removes_impairments else "begin"
         self._services.trace.fault(self._now, phase, fault.name, [], ends, note)
-        self._standing.changed()
-        return lambda: self._restore(firing)
+        self._standing_faults.links_changed()
+        return lambda: self._end_link_change(firing)
 
     # -- repairs --------------------------------------------------------------------------------
 
@@ -167,33 +172,37 @@ class NetworkActions:
         """Mend everything, one labelled fault, or the links that touch some nodes."""
         self._services.trace.fault(self._now, "act", fault.name, [], [], action.label or "")
         if action.nodes is not None:
-            nodes = self._namer.meant(action.nodes, rng, tuple(self._services.monitor.facts))
+            nodes = self._resolver.resolve_as_before(
+                action.nodes, rng, tuple(self._services.monitor.facts)
+            )
             self._heal_nodes(frozenset(nodes), fault)
             return
         chosen = [
-            (cause, None) for cause, label in self._cutting.items() if action.label in (None, label)
+            (cause, None)
+            for cause, label in self._active_cuts.items()
+            if action.label in (None, label)
         ]
         for cause, _ in chosen:
-            self._mend(cause)
+            self._heal_cut(cause)
             fault.acted += 1
-        for cause, change in list(self._changing.items()):
+        for cause, change in list(self._active_changes.items()):
             if action.label in (None, change.label):
-                self._restore(cause)
+                self._end_link_change(cause)
                 fault.acted += 1
 
     def _heal_nodes(self, nodes: frozenset[int], fault: Fault) -> None:
-        mended = self._network.mend(touching=nodes)
-        fault.acted += len(mended)
+        healed = self._network.heal(touching=nodes)
+        fault.acted += len(healed)
         touching = [ln for ln in self._network.links() if {ln.source, ln.target} & nodes]
-        for change in self._changing.values():
+        for change in self._active_changes.values():
             for link in touching:
                 change.links.pop(link, None)
         for link in touching:
-            self._settle(link)
-        self._standing.changed()
+            self._apply_quality(link)
+        self._standing_faults.links_changed()
         still = {cut for link in self._network.links() for cut in link.cuts}
-        for cause in [cause for cause in self._cutting if cause not in still]:
-            self._end(cause)
+        for cause in [cause for cause in self._active_cuts if cause not in still]:
+            self._end_cut(cause)
         self._services.monitor.links_changed(self._now)
 
     # -- cutting and mending ----------------------------------------------------------------------
@@ -209,7 +218,7 @@ class NetworkActions:
     def _pairs(
         self, source: Selector, target: Selector, both: bool, rng: Random
     ) -> list[tuple[int, int]]:
-        ends = self._namer.resolve_groups((source, target), rng, self._up())
+        ends = self._resolver.resolve_groups((source, target), rng, self._up())
         pairs = [(a, b) for a in ends[0] for b in ends[1] if a != b]
         return pairs + [(b, a) for a, b in pairs] if both else pairs
 
@@ -223,42 +232,42 @@ class NetworkActions:
     ) -> Undo:
         firing = Firing(fault)
         cut = self._network.cut(pairs, firing)
-        self._cutting[firing] = label
+        self._active_cuts[firing] = label
         self._services.trace.fault(self._now, "begin", fault.name, sorted(nodes), cut, note)
         self._services.monitor.links_changed(self._now)
-        return lambda: self._mend(firing)
+        return lambda: self._heal_cut(firing)
 
-    def _mend(self, firing: Firing) -> None:
-        if firing in self._cutting:
-            self._network.mend(firing)
-            self._end(firing)
+    def _heal_cut(self, firing: Firing) -> None:
+        if firing in self._active_cuts:
+            self._network.heal(firing)
+            self._end_cut(firing)
             self._services.monitor.links_changed(self._now)
 
-    def _end(self, firing: Firing) -> None:
-        del self._cutting[firing]
+    def _end_cut(self, firing: Firing) -> None:
+        del self._active_cuts[firing]
         self._services.trace.fault(self._now, "end", firing.fault.name)
 
-    def _restore(self, firing: Firing) -> None:
+    def _end_link_change(self, firing: Firing) -> None:
         """End one change of links; those that other firings made stay in force."""
-        change = self._changing.pop(firing, None)
+        change = self._active_changes.pop(firing, None)
         if change is not None:
             for link in change.links:
-                self._settle(link)
-            if not change.action.is_calm:
+                self._apply_quality(link)
+            if not change.action.only_removes_impairments:
                 self._services.trace.fault(self._now, "end", firing.fault.name)
-            self._standing.changed()
+            self._standing_faults.links_changed()
 
-    def _settle(self, link: Link) -> None:
+    def _apply_quality(self, link: Link) -> None:
         """Give a link its normal quality, changed by every firing in force, in their order."""
-        quality, normal = self._normal[link.source, link.target]
-        blame = dict(normal)
-        for firing, change in self._changing.items():
+        quality, normal = self._base_quality[link.source, link.target]
+        faults_by_setting = dict(normal)
+        for firing, change in self._active_changes.items():
             if link in change.links:
-                before, quality = quality, changed(quality, change.action)
-                blame.update(dict.fromkeys(_differing(before, quality), firing.fault))
+                before, quality = quality, with_spec(quality, change.action)
+                faults_by_setting.update(dict.fromkeys(_differing(before, quality), firing.fault))
         if link.quality != quality:
             link.set_quality(quality)
-        link.hold_responsible(blame)
+        link.set_faults(faults_by_setting)
 
 
 def _vertex(vertex: int) -> str:

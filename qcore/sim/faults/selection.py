@@ -10,13 +10,13 @@ from qcore.sim.scenario.values import Selector
 from qcore.sim.verdict.monitor import Monitor
 
 
-class NotYet(Exception):
+class ActionNotReady(Exception):
     """A name cannot be resolved at this moment, e.g. `leader` while there is none: look again later."""
 
 
 @dataclass(slots=True, frozen=True)
 class _Choice:
-    """How random picks choose; see `Namer.resolve`."""
+    """How random picks choose; see `SelectorResolver.resolve`."""
 
     rng: Random
     taken: Collection[int]
@@ -30,7 +30,7 @@ class _Choice:
         return self.preferred is None or node in self.preferred
 
 
-class Namer:
+class SelectorResolver:
     """Resolves selectors against the state of the run, and remembers what names meant.
 
     What `leader` meant when a fault struck is what it means when the fault is taken back: after
@@ -44,7 +44,7 @@ class Namer:
     def __init__(self, monitor: Monitor, clients: Sequence[int]) -> None:
         self._monitor = monitor
         self._clients = clients
-        self._meant: dict[str, tuple[int, ...]] = {}
+        self._last_resolved: dict[str, tuple[int, ...]] = {}
 
     def resolve(
         self,
@@ -65,16 +65,16 @@ class Namer:
             preferred: random picks are of these as long as there are enough.
 
         Raises:
-            NotYet: there is no leader, no such follower, or too few to pick from now.
+            ActionNotReady: there is no leader, no such follower, or too few to pick from now.
         """
         found: list[int] = []
         for term in sorted(selector.terms, key=_phase):
             choice = _Choice(rng, {*taken, *found}, among, preferred)
             ids = self._term(term, selector.pool, choice)
             if isinstance(term, str):
-                self._meant[term] = ids
+                self._last_resolved[term] = ids
                 if term == "leader":
-                    self._meant["old_leader"] = ids
+                    self._last_resolved["old_leader"] = ids
             found += [node for node in ids if node not in found]
         return tuple(sorted(found))
 
@@ -84,7 +84,7 @@ class Namer:
         """Several selectors that share `rest` and random picks: the definite ones are settled first.
 
         Raises:
-            NotYet: as `resolve`.
+            ActionNotReady: as `resolve`.
         """
         resolved: dict[int, tuple[int, ...]] = {}
         taken: list[int] = []
@@ -96,17 +96,19 @@ class Namer:
             taken += resolved[position]
         return [resolved[position] for position in range(len(groups))]
 
-    def meant(self, selector: Selector, rng: Random, among: Collection[int]) -> tuple[int, ...]:
+    def resolve_as_before(
+        self, selector: Selector, rng: Random, among: Collection[int]
+    ) -> tuple[int, ...]:
         """As `resolve`, but a name that meant nodes of `among` when it was last used means them again.
 
         Random picks are of `among` as long as there are enough.
 
         Raises:
-            NotYet: as `resolve`.
+            ActionNotReady: as `resolve`.
         """
         found: list[int] = []
         for term in selector.terms:
-            before = [node for node in self._meant.get(str(term), ()) if node in among]
+            before = [node for node in self._last_resolved.get(str(term), ()) if node in among]
             if isinstance(term, str) and before:
                 ids: Sequence[int] = before
             else:
@@ -154,23 +156,23 @@ class Namer:
     def _leader(self) -> int:
         leader = self._monitor.leader
         if leader is None:
-            raise NotYet("there is no leader")
+            raise ActionNotReady("there is no leader")
         return leader
 
     def _old_leader(self) -> tuple[int, ...]:
-        if "old_leader" in self._meant:
-            return self._meant["old_leader"]
+        if "old_leader" in self._last_resolved:
+            return self._last_resolved["old_leader"]
         leader = self._monitor.leader
         for elected in reversed(self._monitor.record.leaders):
             if elected.node != leader:
                 return (elected.node,)
-        raise NotYet("there is no former leader")
+        raise ActionNotReady("there is no former leader")
 
     def _follower(self, number: int) -> int:
         leader = self._leader()
         running = [n for n, facts in self._monitor.facts.items() if facts.running and n != leader]
         if number > len(running):
-            raise NotYet(f"there is no follower number {number}")
+            raise ActionNotReady(f"there is no follower number {number}")
         return running[number - 1]
 
     def _pick(self, amount: int, pool: str, choice: _Choice) -> tuple[int, ...]:
@@ -182,7 +184,7 @@ class Namer:
         elif pool == "down":
             candidates = [node for node in candidates if not facts[node].up]
         if amount > len(candidates):
-            raise NotYet(f"there are not {amount} nodes to pick from")
+            raise ActionNotReady(f"there are not {amount} nodes to pick from")
         first = [node for node in candidates if choice.prefers(node)]
         if amount <= len(first):
             return tuple(sorted(choice.rng.sample(first, amount)))

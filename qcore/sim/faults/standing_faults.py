@@ -14,59 +14,60 @@ from qcore.sim.world.services import Services
 
 
 @dataclass(slots=True)
-class _Trouble:
-    """The mishaps of one part of `network`: what each is (its setting and value), by the name that links book it under.
+class _StandingImpairments:
+    """The impairments that one part of `network` declares: name on the links -> setting and value.
 
-    `told` is what the trace says now; empty while none is in force.
+    `traced` is what the trace says now; empty while none is in force.
     """
 
     name: str
-    mishaps: Mapping[str, tuple[Fault, str]]
+    impairments: Mapping[str, tuple[Fault, str]]
     links: tuple[Link, ...]
-    told: str = ""
+    traced: str = ""
 
 
-class Standing:
+class StandingFaults:
     """Begins and ends the faults of the standing network in the trace."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._troubles: list[_Trouble] = []
+        self._parts: list[_StandingImpairments] = []
 
     def add(
-        self, name: str, mishaps: Mapping[str, tuple[Fault, str]], links: Iterable[Link]
+        self, name: str, impairments: Mapping[str, tuple[Fault, str]], links: Iterable[Link]
     ) -> None:
-        """These links have mishaps of their own.
+        """These links have impairments of their own.
 
         Args:
             name: which part of the scenario says so, for example `network`.
-            mishaps: fault and text, for example `loss 0.3`, by the name under which links book it.
+            impairments: fault and text, for example `loss 0.3`, by the name under which links book it.
             links: where.
         """
-        if mishaps:
-            self._troubles.append(_Trouble(name, mishaps, tuple(links)))
+        if impairments:
+            self._parts.append(_StandingImpairments(name, impairments, tuple(links)))
 
-    def changed(self) -> None:
+    def links_changed(self) -> None:
         """Links may have changed: tell the trace what that means for the standing faults."""
         trace, now = self._services.trace, self._services.engine.now
-        for trouble in self._troubles:
+        for part in self._parts:
             links = [
                 link
-                for link in trouble.links
+                for link in part.links
                 if any(
-                    link.blame.get(name) is fault for name, (fault, _) in trouble.mishaps.items()
+                    link.faults_by_setting.get(name) is fault
+                    for name, (fault, _) in part.impairments.items()
                 )
             ]
             note = ", ".join(
                 text
-                for name, (fault, text) in trouble.mishaps.items()
-                if any(link.blame.get(name) is fault for link in links)
+                for name, (fault, text) in part.impairments.items()
+                if any(link.faults_by_setting.get(name) is fault for link in links)
             )
-            if note == trouble.told:
+            if note == part.traced:
                 continue
-            if trouble.told:
-                trace.fault(now, "end", trouble.name)
+            if part.traced:
+                trace.fault(now, "end", part.name)
             if note:
                 ends = [(link.source, link.target) for link in links]
-                trace.fault(now, "begin", trouble.name, [], ends, note)
-            trouble.told = note
+                trace.fault(now, "begin", part.name, [], ends, note)
+            part.traced = note

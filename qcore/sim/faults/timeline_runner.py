@@ -6,19 +6,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 
-from qcore.sim.faults.admin_client import Operator
-from qcore.sim.faults.ledger import Fault, Ledger
+from qcore.sim.faults.admin_client import AdminActions
+from qcore.sim.faults.ledger import Fault, FaultLedger
 from qcore.sim.faults.message_faults import MessageActions
 from qcore.sim.faults.network_faults import NetworkActions, Undo
 from qcore.sim.faults.node_faults import NodeActions
-from qcore.sim.faults.selection import Namer, NotYet
-from qcore.sim.faults.triggers import Armed, Hooks
+from qcore.sim.faults.selection import ActionNotReady, SelectorResolver
+from qcore.sim.faults.triggers import ArmedTrigger, ArmedTriggers
 from qcore.sim.scenario.actions.admin_actions import AdminAction, Join
 from qcore.sim.scenario.actions.cluster_actions import (
-    REMEDIES,
+    REPAIRS,
     Action,
-    Campaign,
-    Clock,
+    CampaignAction,
+    ClockAction,
     Crash,
     Cut,
     Deaf,
@@ -29,13 +29,13 @@ from qcore.sim.scenario.actions.cluster_actions import (
     Isolate,
     LinkChange,
     Mute,
-    Operation,
+    OperationAction,
     Partition,
     Pause,
     PowerLoss,
     Restart,
     Resume,
-    TakeSnapshot,
+    TakeSnapshotAction,
     Wipe,
 )
 from qcore.sim.scenario.actions.message_actions import Drop, Hold, MessageAction, Release
@@ -46,11 +46,11 @@ from qcore.sim.world.random_streams import Streams
 
 #: A name that means nobody at the moment is looked up again after so long.
 _LOOK_AGAIN_US = 1000
-_FAR_AWAY_US = 1 << 60
+_NEVER_US = 1 << 60
 
 
 @dataclass(slots=True)
-class _Line:
+class _ScheduledItem:
     """A timeline item in execution."""
 
     item: Item
@@ -61,18 +61,18 @@ class _Line:
     @property
     def until_us(self) -> int:
         """After this moment the item does nothing more."""
-        return _FAR_AWAY_US if self.item.until_ms is None else microseconds(self.item.until_ms)
+        return _NEVER_US if self.item.until_ms is None else microseconds(self.item.until_ms)
 
 
 @dataclass(slots=True)
-class Fired:
+class ActionTimes:
     """When repairs acted and when the last action of any kind did, for expectations. Microseconds."""
 
     repairs: list[int] = field(default_factory=list)
     last: int | None = None
 
 
-class Timeline:
+class TimelineRunner:
     """Schedules and fires all items of a timeline.
 
     Args:
@@ -81,38 +81,40 @@ class Timeline:
         streams: each item draws from a stream of its own.
 
     Attributes:
-        fired: what has acted when.
+        action_times: what has acted when.
     """
 
     def __init__(
         self,
         items: tuple[Item, ...],
         engine: Engine,
-        hooks: Hooks,
-        namer: Namer,
+        triggers: ArmedTriggers,
+        resolver: SelectorResolver,
         network: NetworkActions,
         nodes: NodeActions,
         messages: MessageActions,
-        operator: Operator,
-        ledger: Ledger,
+        admin: AdminActions,
+        ledger: FaultLedger,
         streams: Streams,
     ) -> None:
         self._engine = engine
-        self._hooks = hooks
-        self._namer = namer
+        self._triggers = triggers
+        self._resolver = resolver
         self._network = network
         self._nodes = nodes
         self._messages = messages
-        self._operator = operator
-        self.fired = Fired()
-        self._lines = [
-            _Line(
+        self._admin = admin
+        self.action_times = ActionTimes()
+        self._scheduled_items = [
+            _ScheduledItem(
                 item,
                 [
                     ledger.declare(
                         f"timeline[{number}] {item.label or action.kind}",
-                        required=not isinstance(action, REMEDIES)
-                        and not (isinstance(action, LinkChange) and action.is_calm),
+                        required=not isinstance(action, REPAIRS)
+                        and not (
+                            isinstance(action, LinkChange) and action.only_removes_impairments
+                        ),
                     )
                     for action in item.actions
                 ],
@@ -124,80 +126,87 @@ class Timeline:
     def schedule(self) -> None:
         """Put every item on the clock, or arm its trigger."""
         before = 0.0
-        for line in self._lines:
-            item = line.item
+        for scheduled in self._scheduled_items:
+            item = scheduled.item
             if item.when is not None:
-                self._engine.at(microseconds(item.at_ms or 0.0), partial(self._arm, line))
+                self._engine.at(microseconds(item.at_ms or 0.0), partial(self._arm, scheduled))
                 continue
             at_ms = item.at_ms if item.at_ms is not None else before + (item.after_ms or 0.0)
             before = at_ms
-            self._engine.at(microseconds(at_ms), partial(self._fire_line, line))
+            self._engine.at(microseconds(at_ms), partial(self._fire_item, scheduled))
 
-    def _arm(self, line: _Line) -> None:
-        trigger = line.item.when
+    def _arm(self, scheduled: _ScheduledItem) -> None:
+        trigger = scheduled.item.when
         assert trigger is not None
-        delay = microseconds(line.item.after_ms or 0.0)
+        delay = microseconds(scheduled.item.after_ms or 0.0)
 
         def act() -> None:
             if delay:
-                self._engine.after(delay, partial(self._fire_line, line))
+                self._engine.after(delay, partial(self._fire_item, scheduled))
             else:
-                self._engine.soon(partial(self._fire_line, line))
+                self._engine.immediately(partial(self._fire_item, scheduled))
 
-        def is_meant(node: int) -> bool:
-            return trigger.node is None or self._names(trigger.node, node, line.rng)
+        def matches_node(node: int) -> bool:
+            return trigger.node is None or self._names(trigger.node, node, scheduled.rng)
 
-        self._hooks.arm(trigger.event, Armed(trigger, is_meant, line.item.times or 1, act))
+        self._triggers.arm(
+            trigger.event, ArmedTrigger(trigger, matches_node, scheduled.item.times or 1, act)
+        )
 
     def _names(self, selector: Selector, node: int, rng: Random) -> bool:
         try:
-            return node in self._namer.resolve(selector, rng)
-        except NotYet:
+            return node in self._resolver.resolve(selector, rng)
+        except ActionNotReady:
             return False
 
-    def _fire_line(self, line: _Line) -> None:
-        item = line.item
-        if self._is_disarmed(line):
+    def _fire_item(self, scheduled: _ScheduledItem) -> None:
+        item = scheduled.item
+        if self._is_disarmed(scheduled):
             return
-        line.fired += 1
-        if item.every_ms is not None and (item.times is None or line.fired < item.times):
+        scheduled.fired += 1
+        if item.every_ms is not None and (item.times is None or scheduled.fired < item.times):
             again = self._engine.now + microseconds(item.every_ms)
-            if again <= line.until_us:
-                self._engine.at(again, partial(self._fire_line, line))
-        for action, fault in zip(item.actions, line.faults, strict=True):
-            self._fire(line, action, fault)
+            if again <= scheduled.until_us:
+                self._engine.at(again, partial(self._fire_item, scheduled))
+        for action, fault in zip(item.actions, scheduled.faults, strict=True):
+            self._fire(scheduled, action, fault)
 
-    def _is_disarmed(self, line: _Line) -> bool:
-        return self._engine.now > line.until_us
+    def _is_disarmed(self, scheduled: _ScheduledItem) -> bool:
+        return self._engine.now > scheduled.until_us
 
-    def _fire(self, line: _Line, action: Action, fault: Fault) -> None:
-        if self._is_disarmed(line):
+    def _fire(self, scheduled: _ScheduledItem, action: Action, fault: Fault) -> None:
+        if self._is_disarmed(scheduled):
             return
         try:
-            undo = self._perform(action, fault, line)
-        except NotYet:
-            self._engine.after(_LOOK_AGAIN_US, partial(self._fire, line, action, fault))
+            undo = self._perform(action, fault, scheduled)
+        except ActionNotReady:
+            self._engine.after(_LOOK_AGAIN_US, partial(self._fire, scheduled, action, fault))
             return
-        self.fired.last = self._engine.now
-        if isinstance(action, REMEDIES):
-            self.fired.repairs.append(self._engine.now)
+        self.action_times.last = self._engine.now
+        if isinstance(action, REPAIRS):
+            self.action_times.repairs.append(self._engine.now)
         if undo is None:
             return
         ends: list[int] = []
-        if line.item.for_ms is not None:
-            ends.append(self._engine.now + microseconds(line.item.for_ms))
-        if isinstance(action, MessageAction) and line.item.until_ms is not None:
-            ends.append(line.until_us)
+        if scheduled.item.for_ms is not None:
+            ends.append(self._engine.now + microseconds(scheduled.item.for_ms))
+        if isinstance(action, MessageAction) and scheduled.item.until_ms is not None:
+            ends.append(scheduled.until_us)
         if ends:
             self._engine.at(min(ends), partial(self._undo, undo))
 
     def _undo(self, undo: Undo) -> None:
-        self.fired.last = self._engine.now
-        self.fired.repairs.append(self._engine.now)
+        self.action_times.last = self._engine.now
+        self.action_times.repairs.append(self._engine.now)
         undo()
 
-    def _perform(self, action: Action, fault: Fault, line: _Line) -> Undo | None:
-        label, rng, network, nodes = line.item.label or "", line.rng, self._network, self._nodes
+    def _perform(self, action: Action, fault: Fault, scheduled: _ScheduledItem) -> Undo | None:
+        label, rng, network, nodes = (
+            scheduled.item.label or "",
+            scheduled.rng,
+            self._network,
+            self._nodes,
+        )
         match action:
             case Partition():
                 return network.partition(action, fault, label, rng)
@@ -221,10 +230,10 @@ class Timeline:
                 return nodes.pause(action, fault, rng)
             case DiskStall() | DiskSlow():
                 return nodes.disk(action, fault, rng)
-            case Clock():
+            case ClockAction():
                 return nodes.clock(action, fault, rng)
             case _:
-                self._perform_at_once(action, fault, rng, line.until_us)
+                self._perform_at_once(action, fault, rng, scheduled.until_us)
                 return None
 
     def _perform_at_once(self, action: Action, fault: Fault, rng: Random, until_us: int) -> None:
@@ -240,13 +249,13 @@ class Timeline:
                 self._nodes.resume(action, fault, rng)
             case DiskRecover():
                 self._nodes.disk_recover(action, fault, rng)
-            case Campaign():
+            case CampaignAction():
                 self._nodes.campaign(action, fault, rng)
-            case TakeSnapshot():
+            case TakeSnapshotAction():
                 self._nodes.snapshot(action, fault, rng)
-            case Operation():
+            case OperationAction():
                 self._nodes.operation(action, fault, rng)
             case Join():
                 self._nodes.join(action, fault)
             case AdminAction():
-                self._operator.begin(action, fault, rng, until_us)
+                self._admin.begin(action, fault, rng, until_us)

@@ -9,7 +9,7 @@ from qcore.sim.scenario.timeline import EventKind, Trigger
 
 
 @dataclass(slots=True, frozen=True)
-class Happening:
+class NodeEvent:
     """One event at a node, as far as triggers can tell events apart.
 
     Attributes:
@@ -32,59 +32,59 @@ class Happening:
 NodeFilter = Callable[[int], bool]
 
 
-class Armed:
+class ArmedTrigger:
     """A trigger that waits for its event."""
 
     def __init__(
-        self, trigger: Trigger, is_meant: NodeFilter, times: int, action: Callable[[], None]
+        self, trigger: Trigger, matches_node: NodeFilter, times: int, action: Callable[[], None]
     ) -> None:
         self._trigger = trigger
-        self._is_meant = is_meant
+        self._matches_node = matches_node
         self._action = action
         self.left = times
 
-    def offer(self, happening: Happening) -> None:
+    def fire_if_matching(self, node_event: NodeEvent) -> None:
         """Act if this is what the trigger waits for."""
-        if self.left and self._matches(happening):
+        if self.left and self._matches(node_event):
             self.left -= 1
             self._action()
 
-    def _matches(self, happening: Happening) -> bool:
+    def _matches(self, node_event: NodeEvent) -> bool:
         trigger = self._trigger
         peer = trigger.to if trigger.event == "send" else trigger.source
         return (
-            trigger.message in (None, happening.message)
-            and peer in (None, happening.peer)
-            and trigger.role in (None, happening.role)
-            and trigger.term in (None, happening.term)
-            and (trigger.index is None or happening.index >= trigger.index)
-            and (trigger.node is None or self._is_meant(happening.node))
+            trigger.message in (None, node_event.message)
+            and peer in (None, node_event.peer)
+            and trigger.role in (None, node_event.role)
+            and trigger.term in (None, node_event.term)
+            and (trigger.index is None or node_event.index >= trigger.index)
+            and (trigger.node is None or self._matches_node(node_event.node))
         )
 
 
-class Hooks:
+class ArmedTriggers:
     """The armed triggers by kind of event. Nodes look at the lists, which are empty in most runs."""
 
     __slots__ = ("apply", "commit", "durable", "receive", "role", "send", "vote")
 
     def __init__(self) -> None:
-        self.send: list[Armed] = []
-        self.receive: list[Armed] = []
-        self.role: list[Armed] = []
-        self.vote: list[Armed] = []
-        self.commit: list[Armed] = []
-        self.apply: list[Armed] = []
-        self.durable: list[Armed] = []
+        self.send: list[ArmedTrigger] = []
+        self.receive: list[ArmedTrigger] = []
+        self.role: list[ArmedTrigger] = []
+        self.vote: list[ArmedTrigger] = []
+        self.commit: list[ArmedTrigger] = []
+        self.apply: list[ArmedTrigger] = []
+        self.durable: list[ArmedTrigger] = []
 
-    def arm(self, kind: EventKind, armed: Armed) -> None:
+    def arm(self, kind: EventKind, armed_trigger: ArmedTrigger) -> None:
         """Let a trigger wait for events of a kind."""
-        waiting: list[Armed] = getattr(self, kind)
-        waiting.append(armed)
+        waiting: list[ArmedTrigger] = getattr(self, kind)
+        waiting.append(armed_trigger)
 
 
-def offer(waiting: list[Armed], happening: Happening) -> None:
+def fire_matching(waiting: list[ArmedTrigger], node_event: NodeEvent) -> None:
     """Show an event to all triggers that wait for its kind."""
-    for armed in list(waiting):
-        armed.offer(happening)
-        if not armed.left:
-            waiting.remove(armed)
+    for armed_trigger in list(waiting):
+        armed_trigger.fire_if_matching(node_event)
+        if not armed_trigger.left:
+            waiting.remove(armed_trigger)

@@ -47,7 +47,7 @@ class LeaderCompleteness:
             default=0,
         )
         if through and not self._holds(view, through):
-            self._blame(view, effect.term, through)
+            self._report_missing(view, effect.term, through)
 
     def _holds(self, view: NodeView, index: int) -> bool:
         """By log matching, the right term at `index` means the right entries up to it."""
@@ -56,7 +56,7 @@ class LeaderCompleteness:
             return True  # covered by a snapshot
         return view.term_at(index) == entry.term
 
-    def _blame(self, view: NodeView, term: int, through: int) -> None:
+    def _report_missing(self, view: NodeView, term: int, through: int) -> None:
         for index in range(max(1, view.first_index), through + 1):
             if not self._holds(view, index):
                 missing = self._committed[index]

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from qcore.sim.linearizability.history import KeyHistory
 from qcore.sim.linearizability.operation import Operation, Result, Value
-from qcore.sim.linearizability.sequential_register import INITIAL, changes_nothing, step
+from qcore.sim.linearizability.sequential_register import INITIAL, leaves_value_unchanged, step
 
 
 @dataclass(slots=True)
@@ -133,7 +133,7 @@ class _Search:
         self.events = _Events(history.known)
         self.groups = _groups(history)
         self.is_write = [o.kind == "write" for o in history.known]
-        self.is_read = [changes_nothing(o) for o in history.known]
+        self.is_read = [leaves_value_unchanged(o) for o in history.known]
         self.stack: list[_Frame] = []
         self.best: list[_Frame] = []
         self.best_value: Value = INITIAL

@@ -28,7 +28,7 @@ def step(state: Value, operation: Operation) -> tuple[bool, Value]:
     return operation.output is None or operation.output == total, total
 
 
-def changes_nothing(operation: Operation) -> bool:
+def leaves_value_unchanged(operation: Operation) -> bool:
     """True for operations that leave every value as it is: reads and failed cas."""
     return operation.kind == "read" or (operation.kind == "cas" and operation.output is False)
 

@@ -23,14 +23,14 @@ _TIED = ("election_timeout_ms", "heartbeat_ms", "check_quorum", "lease_reads")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Given:
-    """An action that gives settings. It names nodes by `ids` alone, or `anybody` may be meant, or `everybody` is."""
+class _SettingsChange:
+    """An action that gives settings to `ids`; to any node if `may_name_any`, to all if `names_all`."""
 
     number: int
     settings: NodeSettings
     ids: frozenset[int]
-    anybody: bool
-    everybody: bool
+    may_name_any: bool
+    names_all: bool
     certain: bool
 
     def on(self, state: _State) -> _State:
@@ -41,7 +41,7 @@ class _Given:
 
 
 #: For each tied setting, what gave the present value; None for the cluster's.
-_State = tuple[_Given | None, ...]
+_State = tuple[_SettingsChange | None, ...]
 
 
 def check_combinations(
@@ -52,10 +52,10 @@ def check_combinations(
     Raises:
         ValueError: there are some; names the items that gave them.
     """
-    given = _given(timeline)
-    _check_priorities(cluster, given, nodes)
+    changes = _settings_changes(timeline)
+    _check_priorities(cluster, changes, nodes)
     for node in sorted(nodes):
-        mine = [one for one in given if one.anybody or node in one.ids]
+        mine = [one for one in changes if one.may_name_any or node in one.ids]
         for one in mine:
             _check(cluster, node, one.number, one.settings, "")
         seen: set[_State] = set()
@@ -65,14 +65,16 @@ def check_combinations(
             seen |= states
 
 
-def _check_priorities(cluster: ClusterSpec, given: list[_Given], nodes: Collection[int]) -> None:
+def _check_priorities(
+    cluster: ClusterSpec, changes: list[_SettingsChange], nodes: Collection[int]
+) -> None:
     """Refuse items that together leave nobody who may lead: each node gets priority 0, and none gets another one."""
-    giving = [one for one in given if one.settings.priority is not None]
+    giving = [one for one in changes if one.settings.priority is not None]
     if any(one.settings.priority for one in giving):
         return
     left = {node for node in nodes if cluster.priority_of(node)}
     for one in giving:
-        left -= {*nodes} if one.everybody else one.ids
+        left -= {*nodes} if one.names_all else one.ids
         if not left:
             raise ValueError(
                 f"timeline[{one.number}]: with it all of the nodes {sorted(nodes)} have priority 0, so that no node "
@@ -80,38 +82,42 @@ def _check_priorities(cluster: ClusterSpec, given: list[_Given], nodes: Collecti
             )
 
 
-def _given(timeline: tuple[Item, ...]) -> list[_Given]:
-    found: list[_Given] = []
+def _settings_changes(timeline: tuple[Item, ...]) -> list[_SettingsChange]:
+    found: list[_SettingsChange] = []
     for number, item in enumerate(timeline):
         for action in item.actions:
             if isinstance(action, StopAction) and action.settings is not None:
                 terms = action.nodes.terms
                 ids = frozenset(term for term in terms if isinstance(term, int))
-                anybody = item.when is not None or any(isinstance(term, str) for term in terms)
+                may_name_any = item.when is not None or any(isinstance(term, str) for term in terms)
                 # A restart of several nodes starts only those that are down, if some are.
                 sure = isinstance(action, Wipe) or (isinstance(action, Restart) and len(ids) == 1)
-                certain = sure and not anybody
-                found.append(_Given(number, action.settings, ids, anybody, "all" in terms, certain))
+                certain = sure and not may_name_any
+                found.append(
+                    _SettingsChange(
+                        number, action.settings, ids, may_name_any, "all" in terms, certain
+                    )
+                )
     return found
 
 
 def _reachable(
-    timeline: tuple[Item, ...], mine: list[_Given], until_us: int
+    timeline: tuple[Item, ...], mine: list[_SettingsChange], until_us: int
 ) -> Iterator[tuple[int, set[_State]]]:
     """What one node may have after each firing, with the number of the item that fired."""
     states: set[_State] = {(None,) * len(_TIED)}
     ends: dict[int, int] = {}  # items that may act at any moment until then
     first = {one.number for one in mine}
-    again = {one.number for one in mine if not one.anybody}
+    again = {one.number for one in mine if not one.may_name_any}
     for time, number in _firings(timeline, first, again, until_us):
         for one in mine:
-            if one.number == number and one.anybody:
+            if one.number == number and one.may_name_any:
                 last = timeline[number].until_ms
                 ends[number] = until_us if last is None else microseconds(last)
             elif one.number == number:
                 changed = {one.on(state) for state in states}
                 states = changed if one.certain else states | changed
-        roaming = [one for one in mine if one.anybody and ends.get(one.number, -1) >= time]
+        roaming = [one for one in mine if one.may_name_any and ends.get(one.number, -1) >= time]
         size = 0
         while size != len(states):
             size = len(states)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from qcore.errors import ConfigError
 
 
-class Frozen(BaseModel):
+class FrozenModel(BaseModel):
     """A model that cannot be changed, and that is always what its checks allow."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -38,7 +38,7 @@ class Frozen(BaseModel):
         try:
             copy = kind.model_validate(values)
         except ValidationError as error:
-            raise ConfigError(f"{kind.__name__}: {_told(error)}") from None
+            raise ConfigError(f"{kind.__name__}: {_error_text(error)}") from None
         return copy.model_copy(deep=True) if deep else copy
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
@@ -47,7 +47,7 @@ class Frozen(BaseModel):
         return ((name, value) for name, value in super().__repr_args__() if name in said)
 
 
-def _told(error: ValidationError) -> str:
+def _error_text(error: ValidationError) -> str:
     problems = []
     for problem in error.errors(include_url=False):
         where = ".".join(map(str, problem["loc"]))

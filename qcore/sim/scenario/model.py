@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from qcore.errors import ConfigError
-from qcore.sim.scenario.actions.admin_actions import ChangeMembers, Join
-from qcore.sim.scenario.actions.cluster_actions import HEALED, ON_LINKS, Heal, Operation
+from qcore.sim.scenario.actions.admin_actions import ChangeMembersAction, Join
+from qcore.sim.scenario.actions.cluster_actions import HEALABLE, LINK_ACTIONS, Heal, OperationAction
 from qcore.sim.scenario.actions.message_actions import Hold, Release
 from qcore.sim.scenario.cluster import ClusterSpec, NetworkSpec, WorkloadSpec
 from qcore.sim.scenario.combinations import check_combinations
@@ -88,7 +88,7 @@ class Scenario(Spec):
                 "the one says what clients ask of the other"
             )
         if ":" in self.cluster.machine:
-            self.refuse_registers()
+            self.reject_registers()
         if self.cluster.machine == "entity":
             self._check_keys()
         if self.workload.sessions and self.cluster.machine != "kv":
@@ -107,7 +107,7 @@ class Scenario(Spec):
             raise ValueError(f"workload: stop_ms ({stop}) is before start_ms")
         return self
 
-    def refuse_registers(self) -> None:
+    def reject_registers(self) -> None:
         """What a scenario cannot ask of a machine of the user's own, which has no registers.
 
         Raises:
@@ -157,12 +157,12 @@ class Scenario(Spec):
             return frozenset()
         return frozenset(f"k{number}" for number in range(workload.keys))
 
-    def _operations(self) -> list[tuple[int, Operation]]:
+    def _operations(self) -> list[tuple[int, OperationAction]]:
         return [
             (number, action)
             for number, item in enumerate(self.timeline)
             for action in item.actions
-            if isinstance(action, Operation)
+            if isinstance(action, OperationAction)
         ]
 
     def _check_item(self, number: int, item: Item, known: set[int]) -> None:
@@ -181,7 +181,7 @@ class Scenario(Spec):
         for action in item.actions:
             if isinstance(action, Heal | Release) and action.label:
                 self._check_label(where, action, action.label)
-            if isinstance(action, Operation):
+            if isinstance(action, OperationAction):
                 self._check_read(where, action)
             if isinstance(action, Join) and (
                 first := sorted({*action.ids} & {*self.cluster.nodes})
@@ -190,10 +190,10 @@ class Scenario(Spec):
                     f"{where}: join: {first} are members from the beginning, and join starts pristine nodes; write "
                     "restart to start a member again, or wipe for one that loses its disk"
                 )
-            on_links = isinstance(action, ON_LINKS)
+            on_links = isinstance(action, LINK_ACTIONS)
             for field in ("nodes", "source", "target", "node", "at", "remove", "to"):
                 self._check_ids(where, getattr(action, field, None), known, clients=on_links)
-            if isinstance(action, ChangeMembers):
+            if isinstance(action, ChangeMembersAction):
                 named = {*(action.voters or ()), *(action.learners or ()), *action.add}
                 if strangers := sorted(named - known):
                     raise ValueError(f"{where}: {strangers} are neither nodes nor do they join")
@@ -208,7 +208,7 @@ class Scenario(Spec):
         if not labelled:
             names = ", and it names no nodes" if isinstance(action, Heal) else ""
             raise ValueError(f"{where}: {action.kind}: no item has the label {label!r}{names}")
-        meant = HEALED if isinstance(action, Heal) else (Hold,)
+        meant = HEALABLE if isinstance(action, Heal) else (Hold,)
         if not any(isinstance(one, meant) for item in labelled for one in item.actions):
             kinds = ", ".join(sorted({one.kind for item in labelled for one in item.actions}))
             says = "mends cuts and links" if isinstance(action, Heal) else "ends `hold`"
@@ -216,7 +216,7 @@ class Scenario(Spec):
                 f"{where}: {action.kind} {says}, and the label {label!r} is that of {kinds}"
             )
 
-    def _check_read(self, where: str, read: Operation) -> None:
+    def _check_read(self, where: str, read: OperationAction) -> None:
         kinds = read.read_kind or self.workload.read_kind
         if read.max_staleness_ms is not None and "stale_read" not in kinds:
             raise ValueError(
@@ -283,7 +283,7 @@ class Scenario(Spec):
         return microseconds(self.until_ms)
 
     @property
-    def load_ends_us(self) -> int:
+    def workload_ends_us(self) -> int:
         """When the clients stop: `workload.stop_ms`, or some time before the end."""
         if self.workload.stop_ms is not None:
             return min(self.until_us, microseconds(self.workload.stop_ms))

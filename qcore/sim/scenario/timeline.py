@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from qcore.sim.scenario.actions.cluster_actions import ACTIONS, ENDING, Action, read_action
+from qcore.sim.scenario.actions.cluster_actions import ACTIONS, REVERSIBLE, Action, read_action
 from qcore.sim.scenario.actions.message_actions import known_message
 from qcore.sim.scenario.values import Milliseconds, NodeId, Nodes, Spec
 
@@ -111,7 +111,7 @@ class Item(Spec):
     def _consistent(self) -> Item:
         if self.for_ms is not None:
             for action in self.actions:
-                if not isinstance(action, ENDING):
+                if not isinstance(action, REVERSIBLE):
                     raise ValueError(f"for_ms: {action.kind} has nothing that could end")
         if self.every_ms is None and self.times is not None and self.when is None:
             raise ValueError(

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from qcore.sim.scenario.frozen import Frozen
+from qcore.sim.scenario.frozen import FrozenModel
 
 Milliseconds = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1, strict=True)]
@@ -45,7 +45,7 @@ def known_outcomes(value: tuple[str, ...] | None, known: tuple[str, ...]) -> tup
 ReadKinds = Annotated[tuple[ReadKind, ...], BeforeValidator(one_or_several), Field(min_length=1)]
 
 
-class Spec(Frozen):
+class Spec(FrozenModel):
     """Base of all parts of a scenario: unknown keys are refused, nothing changes after loading."""
 
 

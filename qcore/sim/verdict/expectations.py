@@ -10,21 +10,21 @@ from itertools import pairwise
 
 from qcore.errors import StateMachineFailed
 from qcore.replica.sessions.session_table import TICK
-from qcore.sim.faults.node_faults import Asked
+from qcore.sim.faults.node_faults import TimelineOperation
 from qcore.sim.linearizability import LinearizabilityVerdict
 from qcore.sim.scenario.expect import ExpectSpec
 from qcore.sim.scenario.values import Count, microseconds
 from qcore.sim.verdict.monitor import Interval
 from qcore.sim.verdict.result import Expectation
-from qcore.sim.workload.operations import ClientOp
-from qcore.sim.workload.workload import SessionLoad
+from qcore.sim.workload.operations import ClientOperation
+from qcore.sim.workload.workload import SessionWorkload
 from qcore.sim.world.sim_node import SimNode
 from qcore.sim.world.world import World
 
 #: How a machine of the user's own answers what it does not understand, and what it answers against its contract.
 _ERRORS_OF_MACHINES = ("StoreError", "ResultInvalid", "ResultTooLarge")
 
-_Judge = Callable[["Judgement"], Iterator[Expectation]]
+_Judge = Callable[["RunFacts"], Iterator[Expectation]]
 
 
 def judge(world: World, verdict: LinearizabilityVerdict, lost: Sequence[str]) -> list[Expectation]:
@@ -35,8 +35,8 @@ def judge(world: World, verdict: LinearizabilityVerdict, lost: Sequence[str]) ->
         verdict: what the linearizability checker found.
         lost: the acknowledged writes that are lost; see `qcore.sim.verdict.log_queries.lost_writes`.
     """
-    judgement = Judgement(world, verdict, lost)
-    found = [item for part in _PARTS for item in part(judgement)]
+    run_facts = RunFacts(world, verdict, lost)
+    found = [item for part in _PARTS for item in part(run_facts)]
     idle = world.ledger.idle()
     seen = "; ".join(f"{fault.name} never acted" for fault in idle) or "all did"
     found.append(Expectation("every_fault_acted", not idle, "each at least once", seen))
@@ -44,13 +44,13 @@ def judge(world: World, verdict: LinearizabilityVerdict, lost: Sequence[str]) ->
     return found
 
 
-def _answers_of_own_machine(history: Sequence[ClientOp]) -> Iterator[Expectation]:
+def _answers_of_own_machine(history: Sequence[ClientOperation]) -> Iterator[Expectation]:
     """That of each kind of request one at least is answered by something else than an error of the machine.
 
     Else the requests are not this machine's, or it breaks its contract, and the run shows nothing.
     """
     for kind in ("write", "read"):
-        asked = [op for op in history if op.is_plain and op.kind == kind]
+        asked = [op for op in history if op.is_raw and op.kind == kind]
         errors = Counter(op.note for op in asked if op.note in _ERRORS_OF_MACHINES)
         if errors:
             useful = any(op.outcome == "ok" and op.note not in _ERRORS_OF_MACHINES for op in asked)
@@ -59,7 +59,7 @@ def _answers_of_own_machine(history: Sequence[ClientOp]) -> Iterator[Expectation
             yield Expectation(f"machine_answers_{kind}s", useful, "not only errors", seen)
 
 
-class Judgement:
+class RunFacts:
     """The facts that the expectations are judged by. Times in microseconds."""
 
     def __init__(self, world: World, verdict: LinearizabilityVerdict, lost: Sequence[str]) -> None:
@@ -71,17 +71,19 @@ class Judgement:
         self.record = world.services.monitor.record
         self.violations = world.services.violations
         #: When the cluster was last helped: the last repair, else the last action, else the start.
-        fired = world.timeline.fired
-        self.healed_at = fired.repairs[-1] if fired.repairs else fired.last or 0
+        action_times = world.timeline_runner.action_times
+        self.healed_at = (
+            action_times.repairs[-1] if action_times.repairs else action_times.last or 0
+        )
 
-    def writes(self) -> list[ClientOp]:
+    def writes(self) -> list[ClientOperation]:
         return [op for op in self.world.history if op.kind == "write"]
 
-    def ok(self, kind: str) -> list[ClientOp]:
+    def ok(self, kind: str) -> list[ClientOperation]:
         return [op for op in self.world.history if op.kind == kind and op.outcome == "ok"]
 
 
-def same_value(one: object, other: object) -> bool:
+def equal_register_values(one: object, other: object) -> bool:
     """Equality of register values as JSON has it: 1 and true differ."""
     return one == other and isinstance(one, bool) == isinstance(other, bool)
 
@@ -89,40 +91,40 @@ def same_value(one: object, other: object) -> bool:
 # -- safety ---------------------------------------------------------------------------------------
 
 
-def _safety(j: Judgement) -> Iterator[Expectation]:
-    checks = list(dict.fromkeys(violation.check for violation in j.violations))
-    if j.expect.must_be_safe:
+def _safety(run: RunFacts) -> Iterator[Expectation]:
+    checks = list(dict.fromkeys(violation.check for violation in run.violations))
+    if run.expect.must_be_safe:
         seen = f"violated: {', '.join(checks)}" if checks else "no violation"
-        if j.verdict.result == "unknown":
-            seen += f"; linearizability of {j.verdict.key} undecided within the budget"
+        if run.verdict.result == "unknown":
+            seen += f"; linearizability of {run.verdict.key} undecided within the budget"
         yield Expectation("safe", not checks, "no violation", seen)
-    if j.expect.safe is False:
+    if run.expect.safe is False:
         seen = f"caught: {', '.join(checks)}" if checks else "nothing was caught"
         yield Expectation("safe", bool(checks), "a violation is caught", seen)
-    if j.expect.violation is not None:
-        wanted = j.expect.violation
+    if run.expect.violation is not None:
+        wanted = run.expect.violation
         caught = bool(checks) if "any" in wanted else all(name in checks for name in wanted)
         seen = f"caught: {', '.join(checks)}" if checks else "nothing was caught"
         yield Expectation("violation", caught, " and ".join(wanted), seen)
-    if j.expect.linearizable is not None:
+    if run.expect.linearizable is not None:
         yield Expectation(
             "linearizable",
-            (j.verdict.result == "ok") == j.expect.linearizable,
-            "yes" if j.expect.linearizable else "no",
-            f"{j.verdict.result}, {j.verdict.operations} operations",
+            (run.verdict.result == "ok") == run.expect.linearizable,
+            "yes" if run.expect.linearizable else "no",
+            f"{run.verdict.result}, {run.verdict.operations} operations",
         )
 
 
-def _convergence(j: Judgement) -> Iterator[Expectation]:
-    if j.expect.converges is not None:
+def _convergence(run: RunFacts) -> Iterator[Expectation]:
+    if run.expect.converges is not None:
         states: dict[str, list[int]] = {}
         failures: dict[int, str] = {}
-        for node in members_at_end(j.world):
-            replica = j.world.nodes[node].replica
+        for node in members_at_end(run.world):
+            replica = run.world.nodes[node].replica
             if replica is None:
                 states.setdefault("down", []).append(node)
             else:
-                index = _index_without_ticks(j.world, replica.applied_index)
+                index = _index_without_ticks(run.world, replica.applied_index)
                 try:
                     state = f"state {replica.machine.state_hash()[:8]}"
                 except StateMachineFailed as failed:
@@ -132,14 +134,14 @@ def _convergence(j: Judgement) -> Iterator[Expectation]:
         seen = "; ".join(
             f"{state} on {', '.join(map(str, nodes))}" for state, nodes in states.items()
         )
-        expected = "all members run and are equal" if j.expect.converges else "nodes differ"
-        yield Expectation("converges", equal == j.expect.converges, expected, seen)
-    if j.expect.acknowledged_writes_present is not None:
-        done = sum(op.is_acknowledged_write for op in j.world.history)
-        seen = f"{len(j.lost)} are not: {j.lost[0]}" if j.lost else f"all {done} are"
+        expected = "all members run and are equal" if run.expect.converges else "nodes differ"
+        yield Expectation("converges", equal == run.expect.converges, expected, seen)
+    if run.expect.acknowledged_writes_present is not None:
+        done = sum(op.is_acknowledged_write for op in run.world.history)
+        seen = f"{len(run.lost)} are not: {run.lost[0]}" if run.lost else f"all {done} are"
         yield Expectation(
             "acknowledged_writes_present",
-            (not j.lost) == j.expect.acknowledged_writes_present,
+            (not run.lost) == run.expect.acknowledged_writes_present,
             "every acknowledged write is in the logs of all who could be elected at the end",
             seen,
         )
@@ -150,7 +152,7 @@ def _index_without_ticks(world: World, index: int) -> int:
 
     A leader appends ticks by itself, at any time, so the last may still be on its way when a run ends.
     """
-    best = furthest(world)
+    best = most_advanced_node(world)
     entries = (
         best.replica.core.log_entries() if best is not None and best.replica is not None else []
     )
@@ -160,7 +162,7 @@ def _index_without_ticks(world: World, index: int) -> int:
     return index
 
 
-def furthest(world: World) -> SimNode | None:
+def most_advanced_node(world: World) -> SimNode | None:
     """The running node that has applied most; None if no node runs."""
     running = [node for node in world.nodes.values() if node.replica is not None]
     if not running:
@@ -170,7 +172,7 @@ def furthest(world: World) -> SimNode | None:
 
 def members_at_end(world: World) -> tuple[int, ...]:
     """The members in the configuration of the node that has applied most; the first ones if none runs."""
-    best = furthest(world)
+    best = most_advanced_node(world)
     if best is None or best.replica is None:
         return world.scenario.cluster.nodes
     return best.replica.core.membership.members()
@@ -183,22 +185,22 @@ def _longest(intervals: Sequence[Interval], now: int) -> int:
     return max((interval.length(now) for interval in intervals), default=0)
 
 
-def _leadership(j: Judgement) -> Iterator[Expectation]:
-    expect, record = j.expect, j.record
+def _leadership(run: RunFacts) -> Iterator[Expectation]:
+    expect, record = run.expect, run.record
     first = [interval for interval in record.leaderless if interval.first]
     later = [interval for interval in record.leaderless if not interval.first]
     if expect.first_leader_within_ms is not None:
         yield _within(
-            "first_leader_within_ms", expect.first_leader_within_ms, first, j.now, "no start"
+            "first_leader_within_ms", expect.first_leader_within_ms, first, run.now, "no start"
         )
     if expect.new_leader_within_ms is not None:
-        yield _new_leader(j, expect.new_leader_within_ms, later or first)
+        yield _new_leader(run, expect.new_leader_within_ms, later or first)
     if expect.old_leader_steps_down_within_ms is not None:
         yield _within(
             "old_leader_steps_down_within_ms",
             expect.old_leader_steps_down_within_ms,
-            record.stale,
-            j.now,
+            record.stale_leaders,
+            run.now,
             "no leader was cut off",
         )
     changes = max(0, len(record.leaders) - 1)
@@ -212,17 +214,17 @@ def _leadership(j: Judgement) -> Iterator[Expectation]:
         wanted = "one leader all along" if expect.same_leader else "several leaders"
         yield Expectation("same_leader", same == expect.same_leader, wanted, leaders or "nobody")
     if expect.leader_at_end is not None:
-        facts = j.world.services.monitor.facts
+        facts = run.world.services.monitor.facts
         leads = [node for node, fact in facts.items() if fact.leads and fact.connected]
         seen = f"node {leads[0]} leads" if len(leads) == 1 else f"{len(leads)} leaders"
         wanted = "one leader with a quorum" if expect.leader_at_end else "no such leader"
         yield Expectation("leader_at_end", (len(leads) == 1) == expect.leader_at_end, wanted, seen)
 
 
-def _new_leader(j: Judgement, limit_ms: float, intervals: Sequence[Interval]) -> Expectation:
+def _new_leader(run: RunFacts, limit_ms: float, intervals: Sequence[Interval]) -> Expectation:
     """Time in which no node reaches a quorum does not count, unless it lasts to the end of the run."""
-    judged = _within("new_leader_within_ms", limit_ms, intervals, j.now, "no leader was lost")
-    if any(facts.connected for facts in j.world.services.monitor.facts.values()):
+    judged = _within("new_leader_within_ms", limit_ms, intervals, run.now, "no leader was lost")
+    if any(facts.connected for facts in run.world.services.monitor.facts.values()):
         return judged
     return replace(judged, ok=False, seen=f"{judged.seen}; at the end no node reaches a quorum")
 
@@ -243,8 +245,8 @@ def _count(name: str, wanted: Count, number: int) -> Expectation:
     return Expectation(name, wanted.holds(number), str(wanted), str(number))
 
 
-def _elections(j: Judgement) -> Iterator[Expectation]:
-    expect, record = j.expect, j.record
+def _elections(run: RunFacts) -> Iterator[Expectation]:
+    expect, record = run.expect, run.record
     if expect.elections is not None:
         yield _count("elections", expect.elections, len(record.elections))
     if expect.max_elections is not None:
@@ -256,7 +258,7 @@ def _elections(j: Judgement) -> Iterator[Expectation]:
         wanted = "none after the first leader" if expect.no_election_after_first else "some"
         yield Expectation("no_election_after_first", ok, wanted, f"{later} later")
     if expect.elections_after_heal is not None:
-        later = sum(elected.time > j.healed_at for elected in record.elections)
+        later = sum(elected.time > run.healed_at for elected in record.elections)
         yield _count("elections_after_heal", expect.elections_after_heal, later)
     first_term = record.leaders[0].term if record.leaders else 1
     growth = max(0, record.highest_term - first_term)
@@ -269,13 +271,13 @@ def _elections(j: Judgement) -> Iterator[Expectation]:
 # -- clients --------------------------------------------------------------------------------------
 
 
-def _availability(j: Judgement) -> Iterator[Expectation]:
-    expect = j.expect
+def _availability(run: RunFacts) -> Iterator[Expectation]:
+    expect = run.expect
     if expect.writes_succeed_after_heal is not None:
-        later = [op for op in j.writes() if op.invoked_us >= j.healed_at]
+        later = [op for op in run.writes() if op.invoke_us >= run.healed_at]
         ok = [op for op in later if op.outcome == "ok"]
         wanted = "some" if expect.writes_succeed_after_heal else "none"
-        seen = f"{len(ok)} of {len(later)} begun after {j.healed_at / 1000:g} ms"
+        seen = f"{len(ok)} of {len(later)} begun after {run.healed_at / 1000:g} ms"
         yield Expectation(
             "writes_succeed_after_heal",
             bool(ok) == expect.writes_succeed_after_heal,
@@ -283,13 +285,13 @@ def _availability(j: Judgement) -> Iterator[Expectation]:
             seen,
         )
     if expect.recovers_within_ms is not None:
-        yield _recovery(j, expect.recovers_within_ms)
+        yield _recovery(run, expect.recovers_within_ms)
     if expect.every_write_succeeds is not None:
-        bad = [op for op in j.writes() if op.outcome != "ok"]
-        seen = f"{len(bad)} of {len(j.writes())} did not"
+        bad = [op for op in run.writes() if op.outcome != "ok"]
+        seen = f"{len(bad)} of {len(run.writes())} did not"
         yield Expectation(
             "every_write_succeeds",
-            (not bad and bool(j.writes())) == expect.every_write_succeeds,
+            (not bad and bool(run.writes())) == expect.every_write_succeeds,
             "all writes acknowledged" if expect.every_write_succeeds else "not all acknowledged",
             seen,
         )
@@ -298,14 +300,14 @@ def _availability(j: Judgement) -> Iterator[Expectation]:
         ("min_ok_reads", "read", expect.min_ok_reads),
     ):
         if least is not None:
-            yield _count(name, Count(at_least=least), len(j.ok(kind)))
+            yield _count(name, Count(at_least=least), len(run.ok(kind)))
     if expect.unavailable_at_most_ms is not None:
-        yield _unavailability(j, expect.unavailable_at_most_ms)
+        yield _unavailability(run, expect.unavailable_at_most_ms)
 
 
-def _recovery(j: Judgement, limit_ms: float) -> Expectation:
-    times = [op.returned_us for op in j.ok("write") if op.invoked_us >= j.healed_at]
-    took = min(times) - j.healed_at if times else None
+def _recovery(run: RunFacts, limit_ms: float) -> Expectation:
+    times = [op.return_us for op in run.ok("write") if op.invoke_us >= run.healed_at]
+    took = min(times) - run.healed_at if times else None
     return Expectation(
         "recovers_within_ms",
         took is not None and took <= microseconds(limit_ms),
@@ -314,10 +316,10 @@ def _recovery(j: Judgement, limit_ms: float) -> Expectation:
     )
 
 
-def _unavailability(j: Judgement, limit_ms: float) -> Expectation:
+def _unavailability(run: RunFacts, limit_ms: float) -> Expectation:
     """The longest time between two acknowledgements while clients were writing."""
-    times = sorted(op.returned_us for op in j.ok("write"))
-    asked = [op.invoked_us for op in j.writes()]
+    times = sorted(op.return_us for op in run.ok("write"))
+    asked = [op.invoke_us for op in run.writes()]
     if not times:
         return Expectation(
             "unavailable_at_most_ms", False, f"at most {limit_ms:g} ms", "no write succeeded"
@@ -332,8 +334,8 @@ def _unavailability(j: Judgement, limit_ms: float) -> Expectation:
     )
 
 
-def _commits(j: Judgement) -> Iterator[Expectation]:
-    expect, record = j.expect, j.record
+def _commits(run: RunFacts) -> Iterator[Expectation]:
+    expect, record = run.expect, run.record
     for low, high in expect.no_commits_between or ():
         inside = sum(
             microseconds(low) < time <= microseconds(high) for time, _index in record.commits
@@ -345,13 +347,13 @@ def _commits(j: Judgement) -> Iterator[Expectation]:
     if expect.truncated_entries is not None:
         yield _count("truncated_entries", expect.truncated_entries, record.truncated)
     if expect.unsynced_writes_lost is not None:
-        lost = sum(node.disk.writes_lost for node in j.world.nodes.values())
+        lost = sum(node.disk.writes_lost for node in run.world.nodes.values())
         yield _count("unsynced_writes_lost", expect.unsynced_writes_lost, lost)
     if expect.unsynced_writes_survived is not None:
-        kept = sum(node.disk.writes_survived for node in j.world.nodes.values())
+        kept = sum(node.disk.writes_survived for node in run.world.nodes.values())
         yield _count("unsynced_writes_survived", expect.unsynced_writes_survived, kept)
     if expect.sessions_expired is not None:
-        loads = [load for load in j.world.loads if isinstance(load, SessionLoad)]
+        loads = [load for load in run.world.workloads if isinstance(load, SessionWorkload)]
         expired = sum(load.expired for load in loads)
         yield _count("sessions_expired", expect.sessions_expired, expired)
 
@@ -359,24 +361,24 @@ def _commits(j: Judgement) -> Iterator[Expectation]:
 # -- membership, snapshots, sessions ---------------------------------------------------------------
 
 
-def _administration(j: Judgement) -> Iterator[Expectation]:
-    for op in j.world.operator.ops:
+def _administration(run: RunFacts) -> Iterator[Expectation]:
+    for op in run.world.admin_actions.ops:
         if op.action.outcome is not None:
             seen = f"{op.outcome or op.last} after {op.attempts} attempts, last at node {op.node}"
             wanted = " or ".join(op.action.outcome)
-            yield Expectation(op.name, op.as_wanted, wanted, seen)
-    for asked in j.world.node_actions.asked:
+            yield Expectation(op.name, op.has_expected_outcome, wanted, seen)
+    for asked in run.world.node_actions.timeline_operations:
         yield from _one_operation(asked)
-    if j.expect.final_voters is not None:
-        yield _final_voters(j, j.expect.final_voters)
-    if j.expect.final_rules is not None:
-        yield _final_rules(j, j.expect.final_rules)
-    if j.expect.snapshots_installed is not None:
-        installed = sum(node.snapshots_installed for node in j.world.nodes.values())
-        yield _count("snapshots_installed", j.expect.snapshots_installed, installed)
+    if run.expect.final_voters is not None:
+        yield _final_voters(run, run.expect.final_voters)
+    if run.expect.final_rules is not None:
+        yield _final_rules(run, run.expect.final_rules)
+    if run.expect.snapshots_installed is not None:
+        installed = sum(node.snapshots_installed for node in run.world.nodes.values())
+        yield _count("snapshots_installed", run.expect.snapshots_installed, installed)
 
 
-def _one_operation(asked: Asked) -> Iterator[Expectation]:
+def _one_operation(asked: TimelineOperation) -> Iterator[Expectation]:
     """What the timeline says of one of its own operations: the value that a read finds, and the outcome."""
     action, op = asked.action, asked.op
     ended = f"{op.outcome}{f' ({op.note})' if op.note else ''}" if op.outcome else "no outcome yet"
@@ -385,16 +387,16 @@ def _one_operation(asked: Asked) -> Iterator[Expectation]:
         ok = op.outcome in action.outcome or op.note in action.outcome
         yield Expectation(asked.name, ok, " or ".join(action.outcome), f"{who}: {ended}")
     if action.expects_a_value:
-        ok = op.outcome == "ok" and same_value(op.output, action.expect)
+        ok = op.outcome == "ok" and equal_register_values(op.output, action.expect)
         seen = f"found {op.output!r}" if op.outcome == "ok" else ended
         yield Expectation(asked.name, ok, f"finds {action.expect!r}", f"{who}: {seen}")
 
 
-def _final_voters(j: Judgement, wanted: tuple[int, ...]) -> Expectation:
+def _final_voters(run: RunFacts, wanted: tuple[int, ...]) -> Expectation:
     """Every running member uses the same configuration: these voters, and no joint phase."""
     found: dict[str, list[int]] = {}
-    for node in members_at_end(j.world):
-        replica = j.world.nodes[node].replica
+    for node in members_at_end(run.world):
+        replica = run.world.nodes[node].replica
         if replica is not None:
             now = replica.core.membership
             joint = f" joint with {list(now.voters_outgoing)}" if now.is_joint else ""
@@ -408,48 +410,48 @@ def _final_voters(j: Judgement, wanted: tuple[int, ...]) -> Expectation:
     )
 
 
-def _final_rules(j: Judgement, wanted: int) -> Expectation:
+def _final_rules(run: RunFacts, wanted: int) -> Expectation:
     """Every running member applies entries by these rules."""
     found: dict[int, list[int]] = {}
-    for node in members_at_end(j.world):
-        replica = j.world.nodes[node].replica
+    for node in members_at_end(run.world):
+        replica = run.world.nodes[node].replica
         if replica is not None:
             found.setdefault(replica.versions.active.rules, []).append(node)
     seen = "; ".join(f"{rules} on {', '.join(map(str, on))}" for rules, on in found.items())
     return Expectation("final_rules", list(found) == [wanted], str(wanted), seen or "no node runs")
 
 
-def _exactly_once(j: Judgement) -> Iterator[Expectation]:
+def _exactly_once(run: RunFacts) -> Iterator[Expectation]:
     """Each acknowledged increment took its register to a value that no other did, and the final values
     are the numbers of increments."""
-    if j.expect.exactly_once is None:
+    if run.expect.exactly_once is None:
         return
-    ops = [op for op in j.world.history if op.request == "session"]
-    problems = [problem for key in sorted({op.key for op in ops}) for problem in _counts(j, key)]
+    ops = [op for op in run.world.history if op.request == "session"]
+    problems = [problem for key in sorted({op.key for op in ops}) for problem in _counts(run, key)]
     done = sum(op.outcome == "ok" for op in ops)
     if not done:
         problems.append("no increment was acknowledged")
-    again = sum(op.attempt - 1 for op in ops if op.doubtful)
+    again = sum(op.attempt - 1 for op in ops if op.may_have_applied)
     doubt = sum(op.outcome in (None, "unknown") for op in ops)
     seen = problems[0] if problems else f"{done} increments, {again} repeated, {doubt} in doubt"
-    wanted = "each increment counted once" if j.expect.exactly_once else "some counted otherwise"
-    yield Expectation("exactly_once", (not problems) == j.expect.exactly_once, wanted, seen)
+    wanted = "each increment counted once" if run.expect.exactly_once else "some counted otherwise"
+    yield Expectation("exactly_once", (not problems) == run.expect.exactly_once, wanted, seen)
 
 
-def _counts(j: Judgement, key: str) -> Iterator[str]:
-    ops = [op for op in j.world.history if op.request == "session" and op.key == key]
+def _counts(run: RunFacts, key: str) -> Iterator[str]:
+    ops = [op for op in run.world.history if op.request == "session" and op.key == key]
     values = [json.loads(str(op.output)).get("value") for op in ops if op.outcome == "ok"]
-    doubtful = sum(op.outcome in (None, "unknown") for op in ops)
+    may_have_applied = sum(op.outcome in (None, "unknown") for op in ops)
     if len(set(values)) != len(values):
         yield f"two increments of {key} got the same value"
-    best = furthest(j.world)
+    best = most_advanced_node(run.world)
     if best is None or best.replica is None:
         yield "no node runs"
         return
     query = json.dumps({"op": "get", "key": key})
     total = json.loads(best.replica.machine.query(query))["value"] or 0
-    if not len(values) <= total <= len(values) + doubtful:
-        yield f"{key} is {total} after {len(values)} increments, and {doubtful} in doubt"
+    if not len(values) <= total <= len(values) + may_have_applied:
+        yield f"{key} is {total} after {len(values)} increments, and {may_have_applied} in doubt"
 
 
 _PARTS: tuple[_Judge, ...] = (

@@ -12,17 +12,17 @@ from dataclasses import dataclass, field
 
 from qcore.core.entry import Entry, Membership
 from qcore.core.log.durable_state import first_index
-from qcore.sim.verdict.snapshot_histories import Histories, History
-from qcore.sim.workload.operations import ClientOp
+from qcore.sim.verdict.snapshot_histories import EntryHistory, SnapshotHistories
+from qcore.sim.workload.operations import ClientOperation
 from qcore.sim.world.sim_node import SimNode
 
 _SHOWN_CHARS = 80
 
 
-class Logs:
+class NodeLogs:
     """Answers from the nodes as they are at the moment of the question."""
 
-    def __init__(self, nodes: Mapping[int, SimNode], histories: Histories) -> None:
+    def __init__(self, nodes: Mapping[int, SimNode], histories: SnapshotHistories) -> None:
         self._nodes = nodes
         self._histories = histories
 
@@ -33,7 +33,7 @@ class Logs:
             term = machine.replica.core.term_at(index)
             if term is not None:
                 return term
-            entry = machine.past.history.entry_at(index)
+            entry = machine.state_history.history.entry_at(index)
         else:
             entry = self.log_of(node).entry_at(index)
         return None if entry is None else entry.term
@@ -59,29 +59,31 @@ class Logs:
         assert replica is not None, "asked of a node that has just committed"
         return replica.core.committed_membership[1]
 
-    def log_of(self, node: int) -> NodeLog:
+    def log_of(self, node: int) -> LogContents:
         """The node's log, to be asked many times: as it is now."""
         machine = self._nodes[node]
         if machine.replica is None:
             state = machine.disk.durable
             history = self._histories.of(node, state.snapshot)
             meta = state.snapshot.meta if state.snapshot else None
-            return _log(
+            return _log_contents(
                 state.entries, first_index(state), history, meta.last_included_term if meta else 0
             )
         core = machine.replica.core
         entries = core.log_entries()
         first = core.last_log_index - len(entries) + 1
-        return _log(entries, first, machine.past.history, core.term_at(core.last_log_index) or 0)
+        return _log_contents(
+            entries, first, machine.state_history.history, core.term_at(core.last_log_index) or 0
+        )
 
 
 @dataclass(slots=True, frozen=True)
-class NodeLog:
+class LogContents:
     """A log: `entries` from `first` on, and before them what the snapshot is made of."""
 
     entries: Sequence[Entry] = field(repr=False)
     first: int
-    history: History
+    history: EntryHistory
     last: tuple[int, int]
 
     def entry_at(self, index: int) -> Entry | None:
@@ -92,13 +94,15 @@ class NodeLog:
         return self.entries[offset] if offset < len(self.entries) else None
 
 
-def _log(entries: Sequence[Entry], first: int, history: History, base_term: int) -> NodeLog:
+def _log_contents(
+    entries: Sequence[Entry], first: int, history: EntryHistory, base_term: int
+) -> LogContents:
     """`last` is (last term, last index): by these logs are compared (paper, section 5.4.1)."""
     last = (entries[-1].term, entries[-1].index) if entries else (base_term, first - 1)
-    return NodeLog(entries, first, history, last)
+    return LogContents(entries, first, history, last)
 
 
-def electable(logs: Mapping[int, NodeLog], membership: Membership) -> list[int]:
+def electable(logs: Mapping[int, LogContents], membership: Membership) -> list[int]:
     """The voters whose logs would win them an election: at least as up to date as those of a quorum's.
 
     Both majorities count while the configuration is joint.
@@ -115,7 +119,9 @@ def electable(logs: Mapping[int, NodeLog], membership: Membership) -> list[int]:
     return [node for node in voters if could_win(node)]
 
 
-def lost_writes(logs: Logs, membership: Membership, history: Iterable[ClientOp]) -> list[str]:
+def lost_writes(
+    logs: NodeLogs, membership: Membership, history: Iterable[ClientOperation]
+) -> list[str]:
     """The acknowledged writes that some voter could be elected without, each with who and what.
 
     Args:
@@ -135,7 +141,7 @@ def lost_writes(logs: Logs, membership: Membership, history: Iterable[ClientOp])
     ]
 
 
-def _missing(op: ClientOp, node: int, log: NodeLog) -> str:
+def _missing(op: ClientOperation, node: int, log: LogContents) -> str:
     """What to say if the log does not hold the write; empty if it does."""
     entry = log.entry_at(op.index)
     if entry is not None and entry.data == op.payload and op.term in (0, entry.term):

@@ -56,7 +56,7 @@ class Interval:
 
 
 @dataclass(slots=True, frozen=True)
-class Elected:
+class ElectionEvent:
     """At `time`, `node` became candidate (or leader) in `term`."""
 
     time: int
@@ -65,7 +65,7 @@ class Elected:
 
 
 @dataclass(slots=True)
-class Record:
+class RunRecord:
     """What the monitor has seen, for expectations and metrics. Times in microseconds.
 
     Attributes:
@@ -73,23 +73,23 @@ class Record:
         leaders: each time that a node became leader.
         leaderless: stretches in which some node could reach a quorum and no leader did; the first begins
             at the start of the run.
-        stale: stretches in which a running node led without a quorum, or below another leader.
+        stale_leaders: stretches in which a running node led without a quorum, or below another leader.
         commits: (time, index) each time that the highest commit index of all nodes grew.
         minority_commits: entries committed in a minority (docs/scenarios.md, "What the words mean").
         truncated: entries removed from the ends of logs.
     """
 
-    elections: list[Elected] = field(default_factory=list, repr=False)
-    leaders: list[Elected] = field(default_factory=list, repr=False)
+    elections: list[ElectionEvent] = field(default_factory=list, repr=False)
+    leaders: list[ElectionEvent] = field(default_factory=list, repr=False)
     leaderless: list[Interval] = field(default_factory=list, repr=False)
-    stale: list[Interval] = field(default_factory=list, repr=False)
+    stale_leaders: list[Interval] = field(default_factory=list, repr=False)
     commits: list[tuple[int, int]] = field(default_factory=list, repr=False)
     minority_commits: int = 0
     truncated: int = 0
     highest_term: int = 0
 
 
-class LogQuestions(Protocol):
+class LogQueries(Protocol):
     """What the monitor asks about the nodes' logs; see `qcore.sim.verdict.log_queries`."""
 
     def is_held_by(self, quorums: Iterable[tuple[int, ...]], index: int, node: int) -> bool:
@@ -109,21 +109,21 @@ class Monitor:
     ) -> None:
         self.facts = {node: NodeFacts(joined=True) for node in nodes}
         self.facts.update((node, NodeFacts()) for node in later)
-        self.record = Record()
+        self.record = RunRecord()
         #: The newest committed configuration, as the first node knew that committed it.
         self.committed_membership = Membership(voters=nodes)
         self._membership_moves = True
-        self._logs: LogQuestions | None = None
+        self._logs: LogQueries | None = None
         self._network = network
         self._linked: dict[int, list[int]] = {}
         self._terms_contested: set[int] = set()
         self._highest_commit = 0
         self._leaderless: Interval | None = None
-        self._stale: dict[int, Interval] = {}
+        self._stale_leaders: dict[int, Interval] = {}
 
     # -- what happens -----------------------------------------------------------------------------
 
-    def watch(self, logs: LogQuestions) -> None:
+    def set_logs(self, logs: LogQueries) -> None:
         """Whom to ask about logs."""
         self._logs = logs
 
@@ -181,12 +181,12 @@ class Monitor:
         facts.role, facts.term = role, term
         if role == "candidate" and term not in self._terms_contested:
             self._terms_contested.add(term)
-            self.record.elections.append(Elected(now, node, term))
+            self.record.elections.append(ElectionEvent(now, node, term))
         if role == "leader" and newly:
             if term not in self._terms_contested:  # alone in its cluster, or elected in one step
                 self._terms_contested.add(term)
-                self.record.elections.append(Elected(now, node, term))
-            self.record.leaders.append(Elected(now, node, term))
+                self.record.elections.append(ElectionEvent(now, node, term))
+            self.record.leaders.append(ElectionEvent(now, node, term))
         self._evaluate(now)
 
     def appended(self, node: int, last_index: int) -> None:
@@ -268,10 +268,10 @@ class Monitor:
         top = max((facts.term for facts in self.facts.values() if facts.leads), default=0)
         for node, facts in self.facts.items():
             stale = facts.leads and (not facts.connected or facts.term < top)
-            interval = self._stale.get(node)
+            interval = self._stale_leaders.get(node)
             if stale and interval is None:
-                self._stale[node] = Interval(now, node=node)
-                self.record.stale.append(self._stale[node])
+                self._stale_leaders[node] = Interval(now, node=node)
+                self.record.stale_leaders.append(self._stale_leaders[node])
             elif not stale and interval is not None:
                 interval.end = now
-                del self._stale[node]
+                del self._stale_leaders[node]

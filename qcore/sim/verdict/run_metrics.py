@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from qcore.errors import TooStale
 from qcore.sim.linearizability import LinearizabilityVerdict
 from qcore.sim.verdict.result import Json
-from qcore.sim.workload.operations import ClientOp
-from qcore.sim.workload.workload import SessionLoad
+from qcore.sim.workload.operations import ClientOperation
+from qcore.sim.workload.workload import SessionWorkload
 from qcore.sim.world.world import World
 
 
@@ -46,10 +46,10 @@ def measure(world: World, verdict: LinearizabilityVerdict) -> dict[str, Json]:
         "sessions": _sessions(world),
         "reads_by_kind": _reads_by_kind(world),
         "snapshots_installed": sum(node.snapshots_installed for node in world.nodes.values()),
-        "repeated_requests": sum(op.attempt - 1 for op in world.history if op.doubtful),
+        "repeated_requests": sum(op.attempt - 1 for op in world.history if op.may_have_applied),
         "administration": [
             {"name": op.name, "outcome": op.outcome, "attempts": op.attempts, "detail": op.detail}
-            for op in world.operator.ops
+            for op in world.admin_actions.ops
         ],
         "faults": {fault.name: fault.acted for fault in world.ledger},
         "linearizability": {
@@ -61,7 +61,7 @@ def measure(world: World, verdict: LinearizabilityVerdict) -> dict[str, Json]:
 
 
 def _sessions(world: World) -> Json:
-    loads = [load for load in world.loads if isinstance(load, SessionLoad)]
+    loads = [load for load in world.workloads if isinstance(load, SessionWorkload)]
     return {
         "opened": sum(load.opened for load in loads),
         "expired": sum(load.expired for load in loads),
@@ -83,19 +83,19 @@ def _reads_by_kind(world: World) -> Json:
     return counts
 
 
-def _operations(ops: Sequence[ClientOp]) -> Json:
-    latencies = sorted(op.returned_us - op.invoked_us for op in ops if op.outcome == "ok")
+def _operations(ops: Sequence[ClientOperation]) -> Json:
+    latencies = sorted(op.return_us - op.invoke_us for op in ops if op.outcome == "ok")
     return {
         "ok": len(latencies),
         "refused": sum(op.outcome == "refused" for op in ops),
         "unknown": sum(op.outcome in (None, "unknown") for op in ops),
-        "p50_ms": percentile(latencies, 50),
-        "p99_ms": percentile(latencies, 99),
+        "p50_ms": percentile_ms(latencies, 50),
+        "p99_ms": percentile_ms(latencies, 99),
         "max_ms": latencies[-1] / 1000 if latencies else None,
     }
 
 
-def percentile(ordered_us: Sequence[int], percent: int) -> float | None:
+def percentile_ms(ordered_us: Sequence[int], percent: int) -> float | None:
     """The nearest-rank percentile of sorted microseconds, in milliseconds; None of nothing."""
     if not ordered_us:
         return None

@@ -23,7 +23,7 @@ from qcore.sim.invariants import Invariants
 class _Segment:
     """A run of entries after `parent`; the first has index `base + 1`. It grows only at its end."""
 
-    parent: History | None
+    parent: EntryHistory | None
     base: int
     entries: list[Entry] = field(default_factory=list)
 
@@ -33,28 +33,28 @@ class _Segment:
 
 
 @dataclass(slots=True, frozen=True, eq=False)
-class History:
+class EntryHistory:
     """The entries up to `through` that a state is made of."""
 
     _segment: _Segment = field(repr=False)
     through: int
 
     @classmethod
-    def unknown(cls, through: int = 0) -> History:
+    def unknown(cls, through: int = 0) -> EntryHistory:
         """A state that is made of nothing that is known; with 0 the empty state."""
         return cls(_Segment(None, through), through)
 
-    def continued(self, entries: Sequence[Entry]) -> History:
+    def extended(self, entries: Sequence[Entry]) -> EntryHistory:
         """This history and the entries right after it."""
         segment = self._segment
         if segment.end != self.through:  # another history went on from here
             segment = _Segment(self, self.through)
         segment.entries.extend(entries)
-        return History(segment, segment.end)
+        return EntryHistory(segment, segment.end)
 
     def entry_at(self, index: int) -> Entry | None:
         """The entry at `index`, or None if the history does not hold one."""
-        at: History | None = self
+        at: EntryHistory | None = self
         while at is not None and 0 < index <= at.through:
             offset = index - at._segment.base - 1
             if offset >= 0:
@@ -68,11 +68,11 @@ class History:
 _Key = tuple[int, int, int, int]
 
 
-class Histories:
+class SnapshotHistories:
     """The histories of all snapshots of a run, by node and snapshot, and what was applied last at each index."""
 
     def __init__(self) -> None:
-        self._known: dict[_Key, dict[int, History]] = {}
+        self._known: dict[_Key, dict[int, EntryHistory]] = {}
         self._applied: dict[int, Entry] = {}
 
     def applied(self, entry: Entry) -> None:
@@ -87,35 +87,35 @@ class Histories:
         entry = self._applied.get(index)
         return entry.term if entry is not None and entry.data == data else 0
 
-    def captured(self, node: int, snapshot: Snapshot, history: History) -> None:
+    def captured(self, node: int, snapshot: Snapshot, history: EntryHistory) -> None:
         """The node captured this snapshot when its state had this history."""
         self._known.setdefault(_key(snapshot), {})[node] = history
 
-    def installed(self, node: int, snapshot: Snapshot, source: int) -> History:
+    def installed(self, node: int, snapshot: Snapshot, source: int) -> EntryHistory:
         """The node installs a snapshot that `source` sent: its history is the one that it has there.
 
         A text that no node captured has no history: it may hold anything.
         """
         held = self._known.setdefault(_key(snapshot), {})
         origin = held.get(source) or next(iter(held.values()), None)
-        history = origin or History.unknown(snapshot.meta.last_included_index)
+        history = origin or EntryHistory.unknown(snapshot.meta.last_included_index)
         held[node] = history
         return history
 
-    def of(self, node: int, snapshot: Snapshot | None) -> History:
+    def of(self, node: int, snapshot: Snapshot | None) -> EntryHistory:
         """The history of a snapshot on the node's disk or in its memory."""
         if snapshot is None:
-            return History.unknown()
+            return EntryHistory.unknown()
         held = self._known.get(_key(snapshot), {})
-        return held.get(node) or History.unknown(snapshot.meta.last_included_index)
+        return held.get(node) or EntryHistory.unknown(snapshot.meta.last_included_index)
 
-    def disown(self, node: int, snapshot: Snapshot) -> None:
+    def mark_unknown(self, node: int, snapshot: Snapshot) -> None:
         """What the node restored from this snapshot is not the state that its history gives."""
-        unknown = History.unknown(snapshot.meta.last_included_index)
+        unknown = EntryHistory.unknown(snapshot.meta.last_included_index)
         self._known.setdefault(_key(snapshot), {})[node] = unknown
 
 
-class Past:
+class NodeHistory:
     """What the state of one node is made of; the node tells what happens to it.
 
     Attributes:
@@ -125,11 +125,11 @@ class Past:
         captures: how many snapshots of its own the node stored, over all its lives.
     """
 
-    def __init__(self, node: int, histories: Histories, invariants: Invariants) -> None:
+    def __init__(self, node: int, histories: SnapshotHistories, invariants: Invariants) -> None:
         self._node = node
         self._histories = histories
         self._invariants = invariants
-        self.history = History.unknown()
+        self.history = EntryHistory.unknown()
         self.applied: list[Entry] = []
         self.restored_through = 0
         self.captures = 0
@@ -149,7 +149,7 @@ class Past:
         self.captures += 1
         first, end = self.history.through, snapshot.meta.last_included_index
         more = self.applied[first - self.restored_through : end - self.restored_through]
-        self.history = self.history.continued(more)
+        self.history = self.history.extended(more)
         self._histories.captured(self._node, snapshot, self.history)
 
     def apply(self, entry: Entry) -> None:
@@ -167,8 +167,8 @@ class Past:
         self.applied = []
         self.restored_through = index
         if not self.on_state_hash(index, digest):
-            self._histories.disown(self._node, snapshot)
-            self.history = History.unknown(index)
+            self._histories.mark_unknown(self._node, snapshot)
+            self.history = EntryHistory.unknown(index)
 
 
 def _key(snapshot: Snapshot) -> _Key:

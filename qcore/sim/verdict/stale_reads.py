@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from qcore.sim.verdict.staleness import StaleRead, TooOld, Written, check_staleness
-from qcore.sim.workload.operations import ClientOp
+from qcore.sim.verdict.staleness import (
+    RegisterWrite,
+    StalenessViolation,
+    StaleRead,
+    check_staleness,
+)
+from qcore.sim.workload.operations import ClientOperation
 from qcore.sim.world.world import World
 
 
-def check_stale_reads(world: World) -> list[TooOld]:
+def check_stale_reads(world: World) -> list[StalenessViolation]:
     """Judge every stale read of a finished run, and report the first that is too old on each register.
 
     Once a register is behind, its reads miss one write after the other: more reports say nothing new.
@@ -24,17 +29,17 @@ def check_stale_reads(world: World) -> list[TooOld]:
     return found
 
 
-def _read(world: World, op: ClientOp) -> StaleRead:
+def _read(world: World, op: ClientOperation) -> StaleRead:
     """The bound is measured by the clock of the node that answers: a slow one allows more true time."""
     clock = world.nodes[op.served_by].clock
-    bound_us = clock.longest(op.max_staleness_ms * 1000)
-    who = f"the stale read op {op.op_id} of client {op.client}, answered by node {op.served_by},"
-    return StaleRead(op.key, op.output, op.served_us, bound_us, op.returned_us, who, op.served_by)
+    bound_us = clock.max_true_duration(op.max_staleness_ms * 1000)
+    label = f"the stale read op {op.op_id} of client {op.client}, answered by node {op.served_by},"
+    return StaleRead(op.key, op.output, op.served_us, bound_us, op.return_us, label, op.served_by)
 
 
-def _writes(op: ClientOp) -> list[Written]:
+def _writes(op: ClientOperation) -> list[RegisterWrite]:
     if op.kind == "read" or op.outcome == "refused" or op.output is False:
         return []  # without effect for certain
-    acknowledged = op.returned_us if op.outcome == "ok" else None
-    who = f"op {op.op_id} of client {op.client}"
-    return [Written(op.key, op.value, op.invoked_us, acknowledged, op.index, who)]
+    acknowledged = op.return_us if op.outcome == "ok" else None
+    label = f"op {op.op_id} of client {op.client}"
+    return [RegisterWrite(op.key, op.value, op.invoke_us, acknowledged, op.index, label)]

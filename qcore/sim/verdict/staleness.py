@@ -19,23 +19,23 @@ Value = str | int | float | bool | None
 
 
 @dataclass(slots=True, frozen=True)
-class Written:
+class RegisterWrite:
     """A write that took effect, or may have. Times in µs.
 
     Attributes:
         key, value: the register, and what it held from then on.
-        invoked_us: when the client asked.
-        returned_us: when it was told that the write took effect; None if it never was.
+        invoke_us: when the client asked.
+        return_us: when it was told that the write took effect; None if it never was.
         index: the log index of the write; 0 while it is not known.
-        who: a name for messages.
+        label: a name for messages.
     """
 
     key: str
     value: Value
-    invoked_us: int
-    returned_us: int | None
+    invoke_us: int
+    return_us: int | None
     index: int = 0
-    who: str = ""
+    label: str = ""
 
 
 @dataclass(slots=True, frozen=True)
@@ -47,8 +47,8 @@ class StaleRead:
         served_us: when the node answered, or, where that is not known, when the client asked: a time before
             which nothing may be missed is then only earlier.
         bound_us: how old the state was allowed to be.
-        returned_us: when the client had the answer: nothing that was asked for later can be in it.
-        who: a name for messages.
+        return_us: when the client had the answer: nothing that was asked for later can be in it.
+        label: a name for messages.
         served_by: the node that answered; 0 while it is not known.
     """
 
@@ -56,13 +56,13 @@ class StaleRead:
     value: Value
     served_us: int
     bound_us: int
-    returned_us: int
-    who: str = ""
+    return_us: int
+    label: str = ""
     served_by: int = 0
 
 
 @dataclass(slots=True, frozen=True)
-class TooOld:
+class StalenessViolation:
     """A stale read that broke its promise.
 
     Attributes:
@@ -72,25 +72,27 @@ class TooOld:
     """
 
     read: StaleRead
-    missed: Written | None
+    missed: RegisterWrite | None
     excess_us: int
 
     def describe(self) -> str:
         """One sentence for people."""
         read = self.read
-        found = f"{read.who} found {read.value!r} in {read.key}"
+        found = f"{read.label} found {read.value!r} in {read.key}"
         if self.missed is None:
             return f"{found}, which nobody had asked to write by then"
         missed = self.missed
-        assert missed.returned_us is not None
-        age_us = read.served_us - missed.returned_us
+        assert missed.return_us is not None
+        age_us = read.served_us - missed.return_us
         return (
-            f"{found} and misses {missed.value!r}, written by {missed.who} and acknowledged {_ms(age_us)} before "
+            f"{found} and misses {missed.value!r}, written by {missed.label} and acknowledged {_ms(age_us)} before "
             f"the answer: {_ms(self.excess_us)} too old, {_ms(read.bound_us)} were allowed"
         )
 
 
-def check_staleness(reads: Iterable[StaleRead], writes: Iterable[Written]) -> list[TooOld]:
+def check_staleness(
+    reads: Iterable[StaleRead], writes: Iterable[RegisterWrite]
+) -> list[StalenessViolation]:
     """The reads that missed a write which was acknowledged before their bound, in the order given.
 
     Args:
@@ -110,51 +112,51 @@ class _Register:
 
     def __init__(self) -> None:
         #: The first one stands for the register before all writes.
-        self._writes = [Written("", None, -1, -1)]
+        self._writes = [RegisterWrite("", None, -1, -1)]
         self._by_value: dict[tuple[type, Value], list[int]] = {}
-        self._followers: dict[int, Written | None] = {}
-        self._indexed: list[Written] = []
-        self._unindexed: list[Written] = []
-        self._invoked: list[Written] = []
+        self._next_acknowledged_of: dict[int, RegisterWrite | None] = {}
+        self._indexed: list[RegisterWrite] = []
+        self._unindexed: list[RegisterWrite] = []
+        self._invoked: list[RegisterWrite] = []
         #: For each position of these lists, the write from there on that was acknowledged first.
-        self._first_indexed: list[Written] = []
-        self._first_unindexed: list[Written] = []
-        self._first_invoked: list[Written] = []
+        self._first_indexed: list[RegisterWrite] = []
+        self._first_unindexed: list[RegisterWrite] = []
+        self._first_invoked: list[RegisterWrite] = []
 
-    def add(self, write: Written) -> None:
+    def add(self, write: RegisterWrite) -> None:
         self._writes.append(write)
 
-    def judge(self, read: StaleRead) -> TooOld | None:
+    def judge(self, read: StaleRead) -> StalenessViolation | None:
         """None if some write of the value that was found may have been the newest within the bound."""
         horizon = read.served_us - read.bound_us
-        latest: Written | None = None
+        latest: RegisterWrite | None = None
         known = False
         if not self._by_value:
             self._prepare()
         for position in self._by_value.get(_kind_of(read.value), ()):
-            if self._writes[position].invoked_us > read.returned_us:
+            if self._writes[position].invoke_us > read.return_us:
                 continue  # from the future of this read
             known = True
-            missed = self._follower(position)
+            missed = self._next_acknowledged(position)
             if missed is None:
                 return None
-            assert missed.returned_us is not None
-            if missed.returned_us >= horizon:
+            assert missed.return_us is not None
+            if missed.return_us >= horizon:
                 return None
-            if latest is None or (latest.returned_us or 0) < missed.returned_us:
+            if latest is None or (latest.return_us or 0) < missed.return_us:
                 latest = missed
         if not known:
-            return TooOld(read, None, 0)
+            return StalenessViolation(read, None, 0)
         assert latest is not None
-        assert latest.returned_us is not None
-        return TooOld(read, latest, horizon - latest.returned_us)
+        assert latest.return_us is not None
+        return StalenessViolation(read, latest, horizon - latest.return_us)
 
     def _prepare(self) -> None:
         for position, write in enumerate(self._writes):
             self._by_value.setdefault(_kind_of(write.value), []).append(position)
         # The one that stands for no write has been "acknowledged" before all, so nothing misses it.
-        known = [write for write in self._writes[1:] if write.returned_us is not None]
-        self._invoked = sorted(known, key=lambda write: write.invoked_us)
+        known = [write for write in self._writes[1:] if write.return_us is not None]
+        self._invoked = sorted(known, key=lambda write: write.invoke_us)
         self._unindexed = [write for write in self._invoked if not write.index]
         self._indexed = sorted(
             (write for write in known if write.index), key=lambda write: write.index
@@ -163,21 +165,23 @@ class _Register:
         self._first_unindexed = _suffix_first(self._unindexed)
         self._first_indexed = _suffix_first(self._indexed)
 
-    def _follower(self, position: int) -> Written | None:
+    def _next_acknowledged(self, position: int) -> RegisterWrite | None:
         """The write that was acknowledged first among those that certainly follow the one at `position`."""
-        if position not in self._followers:
-            self._followers[position] = self._find_follower(self._writes[position])
-        return self._followers[position]
+        if position not in self._next_acknowledged_of:
+            self._next_acknowledged_of[position] = self._find_next_acknowledged(
+                self._writes[position]
+            )
+        return self._next_acknowledged_of[position]
 
-    def _find_follower(self, write: Written) -> Written | None:
-        found: list[Written] = []
+    def _find_next_acknowledged(self, write: RegisterWrite) -> RegisterWrite | None:
+        found: list[RegisterWrite] = []
         by_time, first_by_time = self._invoked, self._first_invoked
         if write.index:
             start = bisect_left(self._indexed, write.index + 1, key=lambda other: other.index)
             found += self._first_indexed[start : start + 1]
             by_time, first_by_time = self._unindexed, self._first_unindexed
-        if write.returned_us is not None:
-            start = bisect_left(by_time, write.returned_us + 1, key=lambda w: w.invoked_us)
+        if write.return_us is not None:
+            start = bisect_left(by_time, write.return_us + 1, key=lambda w: w.invoke_us)
             found += first_by_time[start : start + 1]
         return min(found, key=_when_acknowledged, default=None)
 
@@ -187,14 +191,14 @@ def _kind_of(value: Value) -> tuple[type, Value]:
     return type(value), value
 
 
-def _when_acknowledged(write: Written) -> int:
-    assert write.returned_us is not None
-    return write.returned_us
+def _when_acknowledged(write: RegisterWrite) -> int:
+    assert write.return_us is not None
+    return write.return_us
 
 
-def _suffix_first(writes: Sequence[Written]) -> list[Written]:
+def _suffix_first(writes: Sequence[RegisterWrite]) -> list[RegisterWrite]:
     """For each position, the write from there on that was acknowledged first."""
-    first: list[Written] = []
+    first: list[RegisterWrite] = []
     for write in reversed(writes):
         first.append(min(write, first[-1], key=_when_acknowledged) if first else write)
     return first[::-1]

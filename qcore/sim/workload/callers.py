@@ -11,10 +11,10 @@ from qcore.sim.world.network import Link
 from qcore.sim.world.services import Services
 
 #: Takes the reply to a request of the operator, or None if the process died first.
-Then = Callable[[Reply | None], None]
+OnReply = Callable[[Reply | None], None]
 
 
-class Callers:
+class PendingRequests:
     """The requests that a node took and has not answered.
 
     Args:
@@ -29,7 +29,7 @@ class Callers:
         self._links = links
         self._last_request_id = 0
         self._clients: dict[int, tuple[int, ClientCall]] = {}
-        self._operator: dict[int, Then] = {}
+        self._admin_requests: dict[int, OnReply] = {}
 
     def take(self, client: int, call: ClientCall) -> ClientRequest:
         """A client asked: what its node's replica is asked then."""
@@ -40,15 +40,15 @@ class Callers:
             request_id, op.request, op.payload, call.timeout_ms, call.max_staleness_ms
         )
 
-    def take_from_operator(self, then: Then) -> int:
+    def take_admin_request(self, then: OnReply) -> int:
         """The operator asks: the id of the request. `then` is never called at once."""
         request_id = self._next_id()
-        self._operator[request_id] = then
+        self._admin_requests[request_id] = then
         return request_id
 
     def refuse(self, client: int, call: ClientCall) -> None:
         """No process listens: the operating system refuses the connection."""
-        self._send(client, ClientAnswer(call.op, call.attempt, not_taken=True))
+        self._send(client, ClientAnswer(call.op, call.attempt, connection_refused=True))
 
     def reply(self, reply: Reply) -> None:
         """Pass the replica's answer on."""
@@ -67,15 +67,15 @@ class Callers:
             )
             self._send(client, answer)
             return
-        then = self._operator.pop(reply.request_id, None)
+        then = self._admin_requests.pop(reply.request_id, None)
         if then is not None:  # later: it may ask again, and this step is not over
-            self._services.engine.soon(partial(then, reply))
+            self._services.engine.immediately(partial(then, reply))
 
     def died(self) -> None:
         """The process is gone: the operator notices. Clients do if their connections break."""
-        operator, self._operator = self._operator, {}
-        for then in operator.values():
-            self._services.engine.soon(partial(then, None))
+        admin_requests, self._admin_requests = self._admin_requests, {}
+        for then in admin_requests.values():
+            self._services.engine.immediately(partial(then, None))
 
     def break_connections(self) -> None:
         """The operating system closes a dead process's connections to clients."""

@@ -1,6 +1,6 @@
 """The clients of a simulated cluster: they send, follow redirects, retry refusals, and time out.
 
-What a client may do again is decided by what it was told: a refusal that certainly had no effect is
+What a client may do again is decided by what it was told: a rejection that certainly had no effect is
 tried elsewhere until the time is up; a write whose answer did not come is *unknown*, and never
 blindly repeated, unless a session makes that harmless.
 """
@@ -18,7 +18,7 @@ from qcore.errors import NotLeader, OutcomeUnknown, QcoreError, ResultInvalid, R
 from qcore.replica.messages import RequestKind
 from qcore.sim.linearizability import OperationKind
 from qcore.sim.scenario.values import ReadKind
-from qcore.sim.workload.operations import ClientOp, Language, Outcome, Value
+from qcore.sim.workload.operations import ClientOperation, OperationCodec, Outcome, Value
 from qcore.sim.world.engine import Call, Engine
 from qcore.sim.world.network import Link, Network
 from qcore.trace import TraceWriter
@@ -30,7 +30,7 @@ _RETRY_PAUSE_US = 10_000
 class ClientCall:
     """A request on its way to a node."""
 
-    op: ClientOp
+    op: ClientOperation
     attempt: int
     timeout_ms: int
     max_staleness_ms: int = 0
@@ -40,17 +40,17 @@ class ClientCall:
 class ClientAnswer:
     """What came back: the machine's result, or an error.
 
-    Without either, the connection broke: before the request was taken (`not_taken`), or after, so that
+    Without either, the connection broke: before the request was taken (`connection_refused`), or after, so that
     nobody knows what became of it. For the checkers it says what no client could know: the `term` of the entry at
     `index` (0 while it is not known), and which node answered, and when, in simulated time.
     """
 
-    op: ClientOp
+    op: ClientOperation
     attempt: int
     result: str | None = None
     index: int = 0
     error: QcoreError | None = None
-    not_taken: bool = False
+    connection_refused: bool = False
     term: int = 0
     served_by: int = 0
     served_us: int = 0
@@ -80,9 +80,9 @@ class Client:
         engine: Engine,
         network: Network,
         nodes: Sequence[int],
-        language: Language,
+        codec: OperationCodec,
         trace: TraceWriter,
-        history: list[ClientOp],
+        history: list[ClientOperation],
         rng: Random,
     ) -> None:
         self.number = number
@@ -92,7 +92,7 @@ class Client:
         self._network = network
         self._nodes = list(nodes)
         self._links: dict[int, Link] = {}
-        self._language = language
+        self._codec = codec
         self._trace = trace
         self._history = history
         self._rng = rng
@@ -101,15 +101,15 @@ class Client:
         #: How its reads are served, unless an operation says otherwise.
         self.reads = ReadMix()
         #: The last value that it wrote or read, by key: what a cas expects.
-        self.seen: dict[str, Value] = {}
+        self.last_values: dict[str, Value] = {}
 
     def attach(self) -> None:
         """All links are in place."""
         self._links = self._network.links_from(self.vertex)
 
-    def knows(self, key: str) -> bool:
+    def can_encode(self, key: str) -> bool:
         """Whether operations on this register can be phrased now: some machines are prepared first."""
-        return self._language.knows(key)
+        return self._codec.can_encode(key)
 
     def begin(
         self,
@@ -120,14 +120,14 @@ class Client:
         expected: Value = None,
         timeout_ms: int,
         node: int | None = None,
-        then: Callable[[ClientOp], None] | None = None,
+        then: Callable[[ClientOperation], None] | None = None,
         reads: ReadMix | None = None,
-    ) -> ClientOp:
+    ) -> ClientOperation:
         """Invoke an operation.
 
         Args:
             kind: write, read or cas.
-            key, value, expected: see `ClientOp`.
+            key, value, expected: see `ClientOperation`.
             timeout_ms: how long to wait before the outcome is unknown.
             node: send it to this node and to no other, once.
             then: called with the operation when it has an outcome.
@@ -136,15 +136,15 @@ class Client:
         now = self._engine.now
         self._ops += 1
         deadline = now + timeout_ms * 1000
-        op = ClientOp(self.number, self._ops, kind, key, value, expected, now, deadline)
+        op = ClientOperation(self.number, self._ops, kind, key, value, expected, now, deadline)
         op.only_node, op.then = node, then
-        op.request, op.payload = self._language.phrase(op)
+        op.request, op.payload = self._codec.encode(op)
         if op.request == "read":
             self._choose_kind(op, reads or self.reads)
         self._history.append(op)
         self._trace_op(op, "invoke", _note_of(op))
         self._send(op)
-        self._env.schedule(Call(lambda _event: self._time_is_up(op)), NORMAL, timeout_ms * 1000)
+        self._env.schedule(Call(lambda _event: self._on_timeout(op)), NORMAL, timeout_ms * 1000)
         return op
 
     def ask(
@@ -153,7 +153,7 @@ class Client:
         payload: str,
         *,
         timeout_ms: int,
-        then: Callable[[ClientOp], None] | None = None,
+        then: Callable[[ClientOperation], None] | None = None,
         hidden: bool = False,
         key: str = "",
         attempt_ms: int = 0,
@@ -173,10 +173,10 @@ class Client:
         op_id = 0 if hidden else self._ops
         deadline = now + timeout_ms * 1000
         changes = kind in ("write", "session")
-        op = ClientOp(
+        op = ClientOperation(
             self.number, op_id, "write" if changes else "read", key, payload, None, now, deadline
         )
-        op.is_plain, op.request, op.payload, op.then = True, kind, payload, then
+        op.is_raw, op.request, op.payload, op.then = True, kind, payload, then
         op.attempt_us = attempt_ms * 1000
         if kind == "read":
             self._choose_kind(op, self.reads)
@@ -186,7 +186,7 @@ class Client:
             self._history.append(op)
             self._trace_op(op, "invoke", _note_of(op))
         self._send(op)
-        self._env.schedule(Call(lambda _event: self._time_is_up(op)), NORMAL, timeout_ms * 1000)
+        self._env.schedule(Call(lambda _event: self._on_timeout(op)), NORMAL, timeout_ms * 1000)
 
     def receive(self, _source: int, payload: object, _message_id: str) -> None:
         """An answer arrived."""
@@ -199,12 +199,12 @@ class Client:
         if payload.result is not None:
             op.term = payload.term
             self._understand(op, payload.result, payload.index)
-        elif payload.not_taken:
+        elif payload.connection_refused:
             self._try_elsewhere(op, None, "connection refused")
         elif payload.error is None:
-            self._after_doubt(op, "connection lost")
+            self._outcome_unknown(op, "connection lost")
         elif isinstance(payload.error, OutcomeUnknown):
-            self._after_doubt(op, payload.error.code)
+            self._outcome_unknown(op, payload.error.code)
         elif payload.error.retryable:
             leader = payload.error.leader_id if isinstance(payload.error, NotLeader) else None
             self._try_elsewhere(op, leader, payload.error.code)
@@ -217,13 +217,13 @@ class Client:
 
     # -- the course of an operation ---------------------------------------------------------------
 
-    def _choose_kind(self, op: ClientOp, reads: ReadMix) -> None:
+    def _choose_kind(self, op: ClientOperation, reads: ReadMix) -> None:
         kinds = reads.kinds
         op.request = kinds[0] if len(kinds) == 1 else self._rng.choice(kinds)
         if op.request == "stale_read":
             op.max_staleness_ms = reads.max_staleness_ms
 
-    def _send(self, op: ClientOp) -> None:
+    def _send(self, op: ClientOperation) -> None:
         left_ms = max(1, (op.deadline_us - self._engine.now) // 1000)
         op.attempt += 1
         op.in_flight = True
@@ -232,41 +232,41 @@ class Client:
         if op.attempt_us:
             self._engine.after(op.attempt_us, partial(self._no_answer, op, op.attempt))
 
-    def _no_answer(self, op: ClientOp, attempt: int) -> None:
+    def _no_answer(self, op: ClientOperation, attempt: int) -> None:
         """The time for one attempt is up."""
         if op.outcome is None and op.in_flight and op.attempt == attempt:
             op.in_flight = False
-            op.doubtful = True
+            op.may_have_applied = True
             self._try_elsewhere(op, None, "no answer")
 
-    def _understand(self, op: ClientOp, result: str, index: int) -> None:
-        if op.is_plain:
+    def _understand(self, op: ClientOperation, result: str, index: int) -> None:
+        if op.is_raw:
             op.output, op.index = result, index
             self._finish(op, "ok", "")
             return
         op.index = index
-        refusal = self._language.understand(op, result)
-        if refusal is not None:
-            self._finish(op, "refused", refusal)
+        rejection = self._codec.decode_result(op, result)
+        if rejection is not None:
+            self._finish(op, "refused", rejection)
             return
         if op.kind == "read":
-            self.seen[op.key] = op.output
+            self.last_values[op.key] = op.output
         elif op.kind == "write" or op.output is True:
-            self.seen[op.key] = op.value
+            self.last_values[op.key] = op.value
         self._finish(op, "ok", "" if op.output is not False else "did not match")
 
-    def _after_doubt(self, op: ClientOp, why: str) -> None:
+    def _outcome_unknown(self, op: ClientOperation, why: str) -> None:
         """Nobody knows whether the request took effect: fatal for a write, no matter for a read."""
         if not op.writes:
             self._try_elsewhere(op, None, why)
         elif op.attempt_us:
-            op.doubtful = True
+            op.may_have_applied = True
             self._try_elsewhere(op, None, why)
         else:
             self._move_on()
             self._finish(op, "unknown", why)
 
-    def _try_elsewhere(self, op: ClientOp, leader: int | None, why: str) -> None:
+    def _try_elsewhere(self, op: ClientOperation, leader: int | None, why: str) -> None:
         if op.only_node is not None:
             self._finish(op, "refused", why)
             return
@@ -282,7 +282,7 @@ class Client:
         else:
             self._engine.after(pause, partial(self._retry, op))
 
-    def _retry(self, op: ClientOp) -> None:
+    def _retry(self, op: ClientOperation) -> None:
         if op.outcome is None:
             self._send(op)
 
@@ -291,23 +291,23 @@ class Client:
         position = self._nodes.index(self._target)
         self._target = self._nodes[(position + 1) % len(self._nodes)]
 
-    def _time_is_up(self, op: ClientOp) -> None:
+    def _on_timeout(self, op: ClientOperation) -> None:
         if op.outcome is None:
             if op.in_flight:
                 self._move_on()
             self._finish(op, "unknown" if op.in_flight else "refused", "timeout")
 
-    def _finish(self, op: ClientOp, outcome: Outcome, note: str) -> None:
-        if outcome == "refused" and op.doubtful:
+    def _finish(self, op: ClientOperation, outcome: Outcome, note: str) -> None:
+        if outcome == "refused" and op.may_have_applied:
             outcome = "unknown"  # this attempt had no effect, an earlier one may have had
         op.outcome, op.note = outcome, note
-        op.returned_us = self._engine.now
+        op.return_us = self._engine.now
         if op.op_id:
             self._trace_op(op, outcome, note)
         if op.then is not None:
             op.then(op)
 
-    def _trace_op(self, op: ClientOp, phase: str, note: str) -> None:
+    def _trace_op(self, op: ClientOperation, phase: str, note: str) -> None:
         shown = op.output if op.kind == "read" else op.value
         self._trace.op(
             self._engine.now,
@@ -322,7 +322,7 @@ class Client:
         )
 
 
-def _note_of(op: ClientOp) -> str:
+def _note_of(op: ClientOperation) -> str:
     """What the trace says of an operation that begins, beside its key and value."""
     if op.kind == "cas":
         return f"expects {op.expected}"

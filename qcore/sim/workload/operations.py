@@ -16,7 +16,7 @@ Value = str | int | None
 
 
 @dataclass(slots=True)
-class ClientOp:
+class ClientOperation:
     """One operation of a client, from invocation to outcome. Times in simulated microseconds.
 
     Attributes:
@@ -30,14 +30,14 @@ class ClientOp:
             with the same text.
         payload: the command, for a check that it is still in the log at the end.
         only_node: sent to this node and to no other, once.
-        is_plain: a request to a machine of the user's own, an increment, or one that prepares the run: `output` is
+        is_raw: a request to a machine of the user's own, an increment, or one that prepares the run: `output` is
             the answer as it is, and the checkers of registers do not see it.
         attempt_us: if set, send it again elsewhere when no answer came for so long: only for what a session
             makes harmless to repeat.
         max_staleness_ms: how old the state may be that a stale read sees.
         served_by, served_us: for the checkers, which node gave the last answer, and when.
         note: why it ended so: an error's name, or what happened to the connection; empty if it went well.
-        doubtful: some attempt may have taken effect though its answer never came.
+        may_have_applied: some attempt may have taken effect though its answer never came.
         then: called when it has an outcome.
     """
 
@@ -47,26 +47,26 @@ class ClientOp:
     key: str
     value: Value
     expected: Value
-    invoked_us: int
+    invoke_us: int
     deadline_us: int
     request: RequestKind = "write"
     payload: str = ""
     only_node: int | None = None
-    is_plain: bool = False
+    is_raw: bool = False
     attempt_us: int = 0
     max_staleness_ms: int = 0
     served_by: int = 0
     served_us: int = 0
     note: str = ""
-    doubtful: bool = False
-    then: Callable[[ClientOp], None] | None = None
+    may_have_applied: bool = False
+    then: Callable[[ClientOperation], None] | None = None
     attempt: int = 0
     in_flight: bool = False
     outcome: Outcome | None = None
     output: Value = None
     index: int = 0
     term: int = 0
-    returned_us: int = 0
+    return_us: int = 0
 
     @property
     def writes(self) -> bool:
@@ -92,16 +92,16 @@ class ClientOp:
             kind=self.kind,
             input=(self.expected, self.value) if self.kind == "cas" else self.value,
             output=self.output,
-            invoke_us=self.invoked_us,
-            return_us=self.returned_us if self.outcome == "ok" else None,
+            invoke_us=self.invoke_us,
+            return_us=self.return_us if self.outcome == "ok" else None,
         )
 
 
 #: Draws what a client asks next of a machine of the user's own: a write or a read, and its payload.
-Requests = Callable[[Random], tuple[RequestKind, str]]
+RequestSource = Callable[[Random], tuple[RequestKind, str]]
 
 
-class Language(Protocol):
+class OperationCodec(Protocol):
     """How operations are said to one kind of state machine."""
 
     @property
@@ -118,20 +118,20 @@ class Language(Protocol):
         """The result of `setup[number]`."""
         ...
 
-    def knows(self, key: str) -> bool:
-        """Whether `phrase` can speak of this register now."""
+    def can_encode(self, key: str) -> bool:
+        """Whether `encode` can speak of this register now."""
         ...
 
-    def phrase(self, op: ClientOp) -> tuple[RequestKind, str]:
+    def encode(self, op: ClientOperation) -> tuple[RequestKind, str]:
         """The kind of request and its payload, for a key that it knows."""
         ...
 
-    def understand(self, op: ClientOp, result: str) -> str | None:
+    def decode_result(self, op: ClientOperation, result: str) -> str | None:
         """Put the result into `op.output`; returns an error's text if the machine refused."""
         ...
 
 
-class KeyValueLanguage:
+class KeyValueCodec:
     """Speaks to `qcore.machines.register.KeyValueMachine`."""
 
     has_cas = True
@@ -143,10 +143,10 @@ class KeyValueLanguage:
     def take_setup_result(self, number: int, result: str) -> None:
         raise AssertionError("the key-value machine needs no setup")
 
-    def knows(self, key: str) -> bool:
+    def can_encode(self, key: str) -> bool:
         return True
 
-    def phrase(self, op: ClientOp) -> tuple[RequestKind, str]:
+    def encode(self, op: ClientOperation) -> tuple[RequestKind, str]:
         key = self._keys.get(op.key) or self._keys.setdefault(op.key, json.dumps(op.key))
         match op.kind:
             case "read":
@@ -159,7 +159,7 @@ class KeyValueLanguage:
             case _:
                 return "write", f'{{"op":"set","key":{key},"value":{json.dumps(op.value)}}}'
 
-    def understand(self, op: ClientOp, result: str) -> str | None:
+    def decode_result(self, op: ClientOperation, result: str) -> str | None:
         answer = json.loads(result)
         if op.kind == "cas" and (answer["ok"] or "value" in answer):
             op.output = bool(answer["ok"])
@@ -171,7 +171,7 @@ class KeyValueLanguage:
         return None
 
 
-class EntityLanguage:
+class EntityCodec:
     """Speaks to `qcore.machines.entity.entity_store.EntityStore`: register k is a text field of an entity of its own.
 
     The text is the value as JSON; the schema's default, an empty text, stands for a register that was
@@ -211,10 +211,10 @@ class EntityLanguage:
         if number:
             self._ids[self._keys[number - 1]] = answer["response"]
 
-    def knows(self, key: str) -> bool:
+    def can_encode(self, key: str) -> bool:
         return key in self._ids
 
-    def phrase(self, op: ClientOp) -> tuple[RequestKind, str]:
+    def encode(self, op: ClientOperation) -> tuple[RequestKind, str]:
         read = op.kind == "read"
         body: dict[str, object] = {
             "entity_id": self._ids[op.key],
@@ -228,7 +228,7 @@ class EntityLanguage:
         requests = [{"Read" if read else "Write": body}]
         return "read" if read else "write", json.dumps({"UpdateEntity": {"request": requests}})
 
-    def understand(self, op: ClientOp, result: str) -> str | None:
+    def decode_result(self, op: ClientOperation, result: str) -> str | None:
         answer = next(iter(json.loads(result).values()))
         if answer["error"] is not None:
             return str(answer["error"])
@@ -238,7 +238,7 @@ class EntityLanguage:
         return None
 
 
-class OwnLanguage:
+class UserMachineCodec:
     """For a machine of the user's own: there are no registers to speak of."""
 
     has_cas = False
@@ -247,13 +247,13 @@ class OwnLanguage:
     def take_setup_result(self, number: int, result: str) -> None:
         raise AssertionError("a machine of the user's own needs no setup")
 
-    def knows(self, key: str) -> bool:
+    def can_encode(self, key: str) -> bool:
         return False
 
-    def phrase(self, op: ClientOp) -> tuple[RequestKind, str]:
+    def encode(self, op: ClientOperation) -> tuple[RequestKind, str]:
         raise AssertionError(
             "World refuses scenarios that ask a machine of the user's own for registers"
         )
 
-    def understand(self, op: ClientOp, result: str) -> str | None:
+    def decode_result(self, op: ClientOperation, result: str) -> str | None:
         raise AssertionError("plain requests are understood as they are")

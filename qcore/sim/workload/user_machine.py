@@ -11,11 +11,11 @@ from qcore.machines.loader import load_machine
 from qcore.replica.messages import RequestKind
 from qcore.sim.scenario.cluster import RequestSpec
 from qcore.sim.scenario.model import Scenario
-from qcore.sim.workload.operations import Requests
-from qcore.sim.world.hashed_machine import OwnMachine
+from qcore.sim.workload.operations import RequestSource
+from qcore.sim.world.hashed_machine import UserMachine
 
 
-def own_machine(scenario: Scenario) -> OwnMachine | None:
+def load_user_machine(scenario: Scenario) -> UserMachine | None:
     """The machine that a scenario brings along, with what its clients ask; None for the built-in ones.
 
     Raises:
@@ -25,10 +25,10 @@ def own_machine(scenario: Scenario) -> OwnMachine | None:
     if ":" not in name:
         return None
     make = load_machine(name, Path(scenario.source).parent)
-    return OwnMachine(make, draw_from(scenario.workload.requests))
+    return UserMachine(make, weighted_requests(scenario.workload.requests))
 
 
-def draw_from(requests: tuple[RequestSpec, ...]) -> Requests:
+def weighted_requests(requests: tuple[RequestSpec, ...]) -> RequestSource:
     """Draws one of the requests, by weight."""
     sums = list(accumulate(request.weight for request in requests))
 
@@ -40,7 +40,7 @@ def draw_from(requests: tuple[RequestSpec, ...]) -> Requests:
     return draw
 
 
-def checked(requests: Requests) -> Requests:
+def checked_requests(requests: RequestSource) -> RequestSource:
     """The same requests, but what no client could ask is an error that names the function."""
     name = getattr(requests, "__qualname__", repr(requests))
 

@@ -10,14 +10,14 @@ from qcore.errors import SessionExpired
 from qcore.replica.sessions.session_table import open_request, run_request
 from qcore.sim.scenario.cluster import WorkloadSpec
 from qcore.sim.workload.client import Client
-from qcore.sim.workload.operations import ClientOp, Requests
+from qcore.sim.workload.operations import ClientOperation, RequestSource
 from qcore.sim.world.engine import Engine
 from qcore.sim.world.latency import Sampler
 
 _REOPEN_US = 50_000
 
 
-class Load:
+class ClientWorkload:
     """What one client does of its own accord.
 
     Args:
@@ -35,7 +35,7 @@ class Load:
         spec: WorkloadSpec,
         rng: Random,
         stop_us: int,
-        requests: Requests | None = None,
+        requests: RequestSource | None = None,
     ) -> None:
         self._requests = requests
         self._client = client
@@ -71,7 +71,7 @@ class Load:
         if self._engine.now < self._stop_us:
             self._begin(closed=True)
 
-    def _think_then_next(self, _op: ClientOp) -> None:
+    def _think_then_next(self, _op: ClientOperation) -> None:
         self._engine.after(max(1, self._think()), self._next_in_closed_loop)
 
     def _begin(self, *, closed: bool = False) -> None:
@@ -89,7 +89,7 @@ class Load:
         self._values += 1
         value = self._client.number * 1_000_000 + self._values
         if dice < spec.read_fraction + spec.cas_fraction:
-            expected = self._client.seen.get(key)
+            expected = self._client.last_values.get(key)
             self._client.begin(
                 "cas", key, value, expected=expected, timeout_ms=spec.timeout_ms, then=then
             )
@@ -97,7 +97,7 @@ class Load:
             self._client.begin("write", key, value, timeout_ms=spec.timeout_ms, then=then)
 
 
-class SessionLoad(Load):
+class SessionWorkload(ClientWorkload):
     """A client that counts: it opens a session, and then each operation adds 1 to a register, once.
 
     When it hears that its session expired it opens another one; until that is open it begins nothing.
@@ -126,7 +126,7 @@ class SessionLoad(Load):
             hidden=True,
         )
 
-    def _opened(self, op: ClientOp) -> None:
+    def _opened(self, op: ClientOperation) -> None:
         if op.outcome == "ok":
             first = not self.opened
             self.opened += 1
@@ -150,7 +150,7 @@ class SessionLoad(Load):
         acknowledged = next(iter(outstanding), sequence) - 1
         outstanding[sequence] = None
 
-        def done(op: ClientOp) -> None:
+        def done(op: ClientOperation) -> None:
             del outstanding[sequence]
             if op.note == SessionExpired.__name__ and session == self._session:
                 self.expired += 1

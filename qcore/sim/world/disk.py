@@ -68,7 +68,7 @@ class SimDisk:
         return self._state
 
     @property
-    def handed_over(self) -> int:
+    def unsynced_writes(self) -> int:
         """How many writes the operating system has and did not sync yet."""
         return len(self._syncing)
 
@@ -92,14 +92,14 @@ class SimDisk:
         )
 
     def submit(self, write: Write) -> None:
-        """Take a write; it is on its way once `kick` is called."""
+        """Take a write; it is on its way once `start_sync` is called."""
         self._waiting.append(write)
 
     def save_commit(self, commit: int) -> None:
         """Remember the commit index; it is stored with the next write."""
         self._commit = commit
 
-    def kick(self, *, commit_alone: bool = False) -> None:
+    def start_sync(self, *, commit_alone: bool = False) -> None:
         """Begin a sync of everything that waits, unless one is under way.
 
         Args:
@@ -197,7 +197,7 @@ class SimDisk:
         self.syncs += 1
         if writes:
             self.on_durable(writes[-1].write_id)
-        self.kick()
+        self.start_sync()
 
     def _make_durable(self, writes: list[Write], commit: int) -> None:
         for write in writes:

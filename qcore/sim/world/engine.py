@@ -50,7 +50,7 @@ class Engine:
         """Run `action` in `delay_us` microseconds; 0 means after everything already due now."""
         self.env.schedule(Call(lambda _event: action()), NORMAL, delay_us)
 
-    def soon(self, action: Callable[[], object]) -> None:
+    def immediately(self, action: Callable[[], object]) -> None:
         """Run `action` at this very moment, before anything else that is due."""
         self.env.schedule(Call(lambda _event: action()), URGENT, 0)
 

@@ -10,14 +10,14 @@ from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.interface import ApplyContext, RestoresGradually, StateMachine
 from qcore.machines.register import KeyValueMachine
 from qcore.replica.apply.machine_results import digest_of, text_of
-from qcore.sim.workload.operations import EntityLanguage, KeyValueLanguage, Language, Requests
+from qcore.sim.workload.operations import EntityCodec, KeyValueCodec, OperationCodec, RequestSource
 
 #: A digest is taken after every so many log indexes, the same ones on every replica.
 HASH_EVERY = 8
 
 
 @dataclass(slots=True, frozen=True)
-class OwnMachine:
+class UserMachine:
     """A state machine that a user brings along.
 
     Attributes:
@@ -26,7 +26,7 @@ class OwnMachine:
     """
 
     make: Callable[[], StateMachine]
-    requests: Requests
+    requests: RequestSource
 
 
 class HashedMachine:
@@ -96,7 +96,7 @@ class HashedMachine:
         self.restored_hash = self.state_hash()
 
 
-def made_by(make: Callable[[], StateMachine]) -> StateMachine:
+def create_machine(make: Callable[[], StateMachine]) -> StateMachine:
     """A fresh machine.
 
     Raises:
@@ -110,16 +110,16 @@ def made_by(make: Callable[[], StateMachine]) -> StateMachine:
         ) from raised
 
 
-def machine_maker(name: str) -> Callable[[], StateMachine]:
+def machine_factory(name: str) -> Callable[[], StateMachine]:
     """What makes a fresh machine of the kind that a scenario names: `kv` or `entity`."""
     return EntityStore if name == "entity" else KeyValueMachine
 
 
-def language_of(name: str, keys: int) -> Language:
+def codec_for(name: str, keys: int) -> OperationCodec:
     """How the clients speak to that machine.
 
     Args:
         name: `kv` or `entity`.
         keys: how many registers the workload uses.
     """
-    return EntityLanguage(keys) if name == "entity" else KeyValueLanguage()
+    return EntityCodec(keys) if name == "entity" else KeyValueCodec()

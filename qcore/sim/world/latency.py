@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from qcore.errors import ConfigError
-from qcore.sim.scenario.frozen import Frozen
+from qcore.sim.scenario.frozen import FrozenModel
 
 #: Draws one duration in microseconds, never negative.
 Sampler = Callable[[], int]
@@ -18,7 +18,7 @@ Sampler = Callable[[], int]
 _SHAPES = ("fixed", "uniform", "normal", "lognormal", "exponential")
 
 
-class Distribution(Frozen):
+class Distribution(FrozenModel):
     """A distribution of durations in milliseconds.
 
     Written as a number (always the same), `[low, high]` (uniform), or one of

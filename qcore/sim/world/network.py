@@ -4,7 +4,7 @@ Vertices are integers: nodes are positive, client k is -k. Each edge carries a `
 
 A link keeps the order of its messages, as a TCP connection does, unless it reorders: a reordered message
 takes an extra delay and may be overtaken. A cut link loses what is sent into it and what is under way.
-Each link draws latencies from one stream and its mishaps from another.
+Each link draws latencies from one stream and its impairments from another.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Receiver = Callable[[int, object, str], None]
 #: Takes a message from its link, or does not (None); says what it does with it: `held` or `dropped`.
 Interceptor = Callable[["Link", object, str], str | None]
 #: Says whether what a link delivers would be taken at its end.
-Listening = Callable[["Link"], bool]
+HasReceiver = Callable[["Link"], bool]
 #: Told of each message that will not arrive: (link, payload, message id, why).
 DropListener = Callable[["Link", object, str, str], None]
 
@@ -40,7 +40,7 @@ _REORDER_EXTRA = uniform(0, 20)
 
 
 @dataclass(slots=True, frozen=True)
-class Quality:
+class LinkQuality:
     """How a link treats its messages. Probabilities are per message.
 
     Attributes:
@@ -65,18 +65,18 @@ class Link:
     Attributes:
         source, target: the ends.
         cuts: the firings of faults that cut it now; it carries messages while this is empty.
-        blame: the fault that answers for each setting (see `Quality`, in short), for the ledger.
+        faults_by_setting: the fault that answers for each setting (see `LinkQuality`, in short), for the ledger.
     """
 
     __slots__ = (
         "_delay_rng",
-        "_mishap_rng",
-        "blame",
+        "_impairment_rng",
         "busy_until",
         "cuts",
         "extra",
+        "faults_by_setting",
+        "is_unimpaired",
         "last_due",
-        "plain",
         "quality",
         "receive",
         "sample",
@@ -89,35 +89,35 @@ class Link:
         self.target = target
         self.receive = receive
         self.cuts: list[Firing] = []
-        self.blame: dict[str, Fault] = {}
+        self.faults_by_setting: dict[str, Fault] = {}
         self.last_due = 0
         self.busy_until = 0
         self._delay_rng = streams.get(f"link/{source}/{target}/latency")
-        self._mishap_rng = streams.get(f"link/{source}/{target}/mishap")
-        self.set_quality(Quality())
+        self._impairment_rng = streams.get(f"link/{source}/{target}/mishap")
+        self.set_quality(LinkQuality())
 
-    def set_quality(self, quality: Quality) -> None:
+    def set_quality(self, quality: LinkQuality) -> None:
         """Treat messages sent from now on this way."""
         self.quality = quality
-        self.plan()
+        self._update_is_unimpaired()
         self.sample: Sampler = quality.latency.sampler(self._delay_rng)
-        self.extra: Sampler = quality.reorder_extra.sampler(self._mishap_rng)
+        self.extra: Sampler = quality.reorder_extra.sampler(self._impairment_rng)
 
-    def plan(self) -> None:
+    def _update_is_unimpaired(self) -> None:
         """Whether messages take the short way: nothing but latency, for which no fault answers."""
         quality = self.quality
-        self.plain = "latency" not in self.blame and not (
+        self.is_unimpaired = "latency" not in self.faults_by_setting and not (
             quality.loss or quality.duplicate or quality.reorder or quality.bandwidth_bytes_per_s
         )
 
-    def hold_responsible(self, blame: dict[str, Fault]) -> None:
+    def set_faults(self, faults_by_setting: dict[str, Fault]) -> None:
         """These faults answer for these settings from now on, and no others."""
-        self.blame = blame
-        self.plan()
+        self.faults_by_setting = faults_by_setting
+        self._update_is_unimpaired()
 
-    def chance(self, probability: float) -> bool:
-        """Whether a mishap of this probability happens to the message at hand."""
-        return self._mishap_rng.random() < probability
+    def impairs(self, probability: float) -> bool:
+        """Whether an impairment of this probability happens to the message at hand."""
+        return self._impairment_rng.random() < probability
 
 
 class Delivery(Event):
@@ -151,7 +151,7 @@ class Network:
 
     Attributes:
         graph: `networkx.DiGraph`; `graph.edges[a, b]["link"]` is the `Link` from a to b.
-        is_listening: whether what a link delivers would be taken; else no fault of the link makes a difference.
+        has_receiver: whether what a link delivers would be taken; else no fault of the link makes a difference.
         sent, delivered, dropped, duplicated: counts of messages.
     """
 
@@ -160,13 +160,13 @@ class Network:
         self._env = engine.env
         self._streams = streams
         self._on_drop = on_drop
-        self.is_listening: Listening = lambda _link: True
+        self.has_receiver: HasReceiver = lambda _link: True
         self._on_arrival: list[Callable[[Event], None]] = [self._arrive]
         #: Sees each message that enters a link, while some timeline action waits for messages.
         self.intercept: Interceptor | None = None
         self.sent = self.delivered = self.dropped = self.duplicated = 0
 
-    def connect(self, source: int, target: int, receive: Receiver, quality: Quality) -> Link:
+    def connect(self, source: int, target: int, receive: Receiver, quality: LinkQuality) -> Link:
         """Make the link from `source` to `target`; `receive` gets what arrives."""
         link = Link(source, target, receive, self._streams)
         link.set_quality(quality)
@@ -195,19 +195,19 @@ class Network:
                 cuts.append(firing)
         return cut
 
-    def mend(
+    def heal(
         self, firing: Firing | None = None, touching: frozenset[int] | None = None
     ) -> list[tuple[int, int]]:
         """Take back cuts: of one firing or of all, on all links or on those that touch some vertices."""
-        mended = []
+        healed = []
         for link in self.links():
             if touching is not None and not {link.source, link.target} & touching:
                 continue
             kept = [cut for cut in link.cuts if firing is not None and cut is not firing]
             if len(kept) != len(link.cuts):
                 link.cuts = kept
-                mended.append((link.source, link.target))
-        return mended
+                healed.append((link.source, link.target))
+        return healed
 
     def send(self, link: Link, payload: object, message_id: str) -> None:
         """Send a message; it arrives later, or `on_drop` hears why not."""
@@ -216,23 +216,23 @@ class Network:
         if link.cuts:
             self._lose_to_cut(link, payload, message_id)
             return
-        if not link.plain and link.quality.loss and link.chance(link.quality.loss):
+        if not link.is_unimpaired and link.quality.loss and link.impairs(link.quality.loss):
             self.dropped += 1
-            self._acted(link, "loss")
+            self._count_fault(link, "loss")
             self._on_drop(link, payload, message_id, "lost")
             return
         # What arrives in no case is nobody's to take: a fault that takes it would make no difference.
-        if self.intercept is not None and self.is_listening(link):
-            fate = self.intercept(link, payload, message_id)
-            if fate is not None:
-                if fate == "dropped":
+        if self.intercept is not None and self.has_receiver(link):
+            interception = self.intercept(link, payload, message_id)
+            if interception is not None:
+                if interception == "dropped":
                     self.dropped += 1
                     self._on_drop(link, payload, message_id, "dropped by the timeline")
                 return
         now: int = self._env._now  # type: ignore[assignment]  # only integers are ever scheduled
         due = now + delay
-        if not link.plain:
-            due = self._through_mishaps(link, payload, message_id, now, delay)
+        if not link.is_unimpaired:
+            due = self._impaired_arrival(link, payload, message_id, now, delay)
         elif due < link.last_due:
             due = link.last_due
         else:
@@ -246,33 +246,37 @@ class Network:
     def signal(self, link: Link, payload: object) -> None:
         """Tell the other end something that is no message (a connection broke); a cut loses it."""
         if link.cuts:
-            self._blame_cuts(link)
+            self._count_cuts(link)
         else:
             self._env.schedule(Delivery(self._on_arrival, link, payload, ""), NORMAL, link.sample())
 
-    def _through_mishaps(
+    def _impaired_arrival(
         self, link: Link, payload: object, message_id: str, now: int, delay: int
     ) -> int:
         """When the message arrives on a troubled link that did not lose it. Sends the duplicate."""
         quality = link.quality
         due = now + delay
-        self._acted(link, "latency")
+        self._count_fault(link, "latency")
         if quality.bandwidth_bytes_per_s:
             busy = size_bytes(payload) * 1_000_000 // quality.bandwidth_bytes_per_s
             start = max(now, link.busy_until)
             link.busy_until = start + busy
             due += link.busy_until - now
             if link.busy_until > now:
-                self._acted(link, "bandwidth")
-        if quality.duplicate and type(payload) not in _SENT_ONCE and link.chance(quality.duplicate):
+                self._count_fault(link, "bandwidth")
+        if (
+            quality.duplicate
+            and type(payload) not in _SENT_ONCE
+            and link.impairs(quality.duplicate)
+        ):
             self.duplicated += 1
-            self._acted(link, "duplicate")
-            self._acted(link, "reorder_extra")
+            self._count_fault(link, "duplicate")
+            self._count_fault(link, "reorder_extra")
             copy = Delivery(self._on_arrival, link, payload, message_id)
             self._env.schedule(copy, NORMAL, delay + link.extra())
-        if quality.reorder and link.chance(quality.reorder):
-            self._acted(link, "reorder")
-            self._acted(link, "reorder_extra")
+        if quality.reorder and link.impairs(quality.reorder):
+            self._count_fault(link, "reorder")
+            self._count_fault(link, "reorder_extra")
             return due + link.extra()  # not in line: later messages may overtake it
         link.last_due = max(link.last_due, due)
         return link.last_due
@@ -288,18 +292,18 @@ class Network:
 
     def _lose_to_cut(self, link: Link, payload: object, message_id: str) -> None:
         self.dropped += 1
-        self._blame_cuts(link)
+        self._count_cuts(link)
         self._on_drop(link, payload, message_id, "cut")
 
-    def _blame_cuts(self, link: Link) -> None:
-        if self.is_listening(link):
+    def _count_cuts(self, link: Link) -> None:
+        if self.has_receiver(link):
             for fault in dict.fromkeys(firing.fault for firing in link.cuts):
                 fault.acted += 1
 
-    def _acted(self, link: Link, setting: str) -> None:
+    def _count_fault(self, link: Link, setting: str) -> None:
         """Book one message on the fault that answers for a setting, if it makes a difference."""
-        fault = link.blame.get(setting)
-        if fault is not None and self.is_listening(link):
+        fault = link.faults_by_setting.get(setting)
+        if fault is not None and self.has_receiver(link):
             fault.acted += 1
 
 

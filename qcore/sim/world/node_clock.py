@@ -66,6 +66,6 @@ class NodeClock:
         self.drift_ppm = drift_ppm
         self.slowest_ppm = min(self.slowest_ppm, drift_ppm)
 
-    def longest(self, local_us: int) -> int:
+    def max_true_duration(self, local_us: int) -> int:
         """How much true time may have passed at most while the monotonic clock counted `local_us`."""
         return -(-local_us * _MILLION // (_MILLION + min(0, self.slowest_ppm)))

@@ -39,7 +39,7 @@ class StoredIdentity:
         self.known = {}
 
 
-class PeerSessions:
+class PeerConnections:
     """The peers that one life of a simulated node is connected with.
 
     Args:
@@ -64,11 +64,11 @@ class PeerSessions:
         """What this node's program can apply."""
         return self.admission.introduction().support
 
-    def is_connected(self, peer: PeerSessions) -> bool:
+    def is_connected(self, peer: PeerConnections) -> bool:
         """Whether the two lives have accepted each other."""
         return self._accepted.get(peer._node_id) == peer.life
 
-    def connect(self, peer: PeerSessions) -> str | None:
+    def connect(self, peer: PeerConnections) -> str | None:
         """Judge the peer that opens a connection, and let it judge this node; returns why one refuses, or None."""
         try:
             self.admission.admit(peer.admission.introduction())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from qcore.sim.faults.triggers import Hooks
+from qcore.sim.faults.triggers import ArmedTriggers
 from qcore.sim.invariants import Invariants
 from qcore.sim.verdict.monitor import Monitor
-from qcore.sim.verdict.snapshot_histories import Histories
+from qcore.sim.verdict.snapshot_histories import SnapshotHistories
 from qcore.sim.world.engine import Engine
 from qcore.sim.world.network import Network
 from qcore.trace import TraceWriter
@@ -31,10 +31,10 @@ class Services:
     network: Network
     trace: TraceWriter
     monitor: Monitor
-    hooks: Hooks
+    triggers: ArmedTriggers
     invariants: Invariants
     violations: list[Violation]
-    histories: Histories = field(default_factory=Histories)
+    histories: SnapshotHistories = field(default_factory=SnapshotHistories)
 
     def report(self, check: str, node: int, note: str) -> None:
         """A safety property does not hold."""

@@ -41,20 +41,20 @@ from qcore.replica.messages import PeerMessage
 from qcore.replica.replica import Replica
 from qcore.replica.trace_recorder import ReplicaRecorder, describe
 from qcore.sim.faults.ledger import Fault
-from qcore.sim.faults.triggers import Happening, offer
-from qcore.sim.verdict.node_watch import NodeWatch
-from qcore.sim.verdict.snapshot_histories import Past
-from qcore.sim.workload.callers import Callers
+from qcore.sim.faults.triggers import NodeEvent, fire_matching
+from qcore.sim.verdict.node_watch import NodeObserver
+from qcore.sim.verdict.snapshot_histories import NodeHistory
+from qcore.sim.workload.callers import PendingRequests
 from qcore.sim.workload.client import ClientCall
 from qcore.sim.world.disk import SimDisk
 from qcore.sim.world.engine import Call
-from qcore.sim.world.hashed_machine import HashedMachine, made_by
+from qcore.sim.world.hashed_machine import HashedMachine, create_machine
 from qcore.sim.world.network import Link
 from qcore.sim.world.node_clock import NodeClock
-from qcore.sim.world.peer_sessions import PeerSessions
+from qcore.sim.world.peer_sessions import PeerConnections
 from qcore.sim.world.services import Services
 
-_FAR_AWAY_US = 1 << 60
+_NEVER_US = 1 << 60
 #: What a paused process finds in its sockets at most; the rest is lost.
 _PAUSED_QUEUE = 10_000
 
@@ -70,8 +70,8 @@ class SimNode:
         make_machine: a fresh state machine for each life.
 
     Attributes:
-        past: what its state is made of.
-        clock_blame: the faults that set its clock wrong, by what they set.
+        state_history: what its state is made of.
+        clock_faults: the faults that set its clock wrong, by what they set.
         snapshots_installed: how many snapshots it installed from leaders, over all its lives.
     """
 
@@ -88,37 +88,37 @@ class SimNode:
         self.disk = disk
         self.clock = clock
         self.replica: Replica | None = None
-        self.sessions: PeerSessions | None = None
+        self.peer_connections: PeerConnections | None = None
         self._peers: Mapping[int, SimNode] = {}
         self._lives = 0
         self.paused = False
         self.powered = True
-        self.past = Past(self.node_id, services.histories, services.invariants)
-        self.clock_blame: dict[str, Fault] = {}
-        self._owed: list[Fault] = []
+        self.state_history = NodeHistory(self.node_id, services.histories, services.invariants)
+        self.clock_faults: dict[str, Fault] = {}
+        self._backlog_faults: list[Fault] = []
         self._snapshot_source = 0
         self._config = config
         self._services = services
         self._env = services.engine.env
         self._network = services.network
         self._trace = services.trace
-        self._hooks = services.hooks
-        self._watch = NodeWatch(self.node_id, services)
+        self._triggers = services.triggers
+        self._observer = NodeObserver(self.node_id, services)
         self._rng = rng
         self._make_machine = make_machine
         self._recorder = ReplicaRecorder(services.trace, self.node_id)
         self._links: dict[int, Link] = {}
         self._gate = DurabilityGate()
         self._messages_sent = 0
-        self._callers = Callers(self.node_id, services, self._links)
+        self._pending_requests = PendingRequests(self.node_id, services, self._links)
         self.snapshots_installed = 0
         self._backlog: list[ReplicaEvent] = []
-        self._wake_at = _FAR_AWAY_US
+        self._wake_at = _NEVER_US
         disk.on_durable = self._on_durable
         # Any: the argument's type is the key, which a dict's type cannot say.
         self._handlers: dict[type, Callable[[Any], None]] = {
             SendPeer: self._send,
-            Reply: self._callers.reply,
+            Reply: self._pending_requests.reply,
             AppendLog: self._append,
             SaveHardState: self._write,
             TruncateLog: self._truncate,
@@ -126,8 +126,8 @@ class SimNode:
             SaveCommit: self._save_commit,
             Applied: self._on_applied,
             Restored: self._on_restored,
-            RoleChanged: self._watch.on_role,
-            VoteGranted: self._watch.on_vote,
+            RoleChanged: self._observer.on_role,
+            VoteGranted: self._observer.on_vote,
             MembershipChanged: self._on_membership,
         }
 
@@ -140,14 +140,14 @@ class SimNode:
     @property
     def applied(self) -> list[Entry]:
         """The entries that the present life has applied since its last snapshot of another, in order."""
-        return self.past.applied
+        return self.state_history.applied
 
     @property
-    def deeds(self) -> tuple[object, ...]:
+    def visible_state(self) -> tuple[object, ...]:
         """What differs if the replica did anything visible since: role, term, messages and snapshots."""
         core = self.replica.core if self.replica is not None else None
         standing = (core.role, core.term) if core is not None else None
-        return standing, self._messages_sent, self.past.captures
+        return standing, self._messages_sent, self.state_history.captures
 
     def attach(self, peers: Mapping[int, SimNode]) -> None:
         """All links and nodes are in place."""
@@ -160,16 +160,18 @@ class SimNode:
         now = self._now
         durable = self.disk.load()
         self.powered, self.paused = True, False
-        self.past.start(durable.snapshot)
+        self.state_history.start(durable.snapshot)
         self._gate = DurabilityGate()
-        self._callers.forget()
+        self._pending_requests.forget()
         hard_state, end = durable.hard_state, last_index(durable)
         services.trace.up(now, node, hard_state.term, hard_state.commit, end)
         services.invariants.on_start(node, durable)
         services.monitor.node_up(now, node, hard_state.term, min(hard_state.commit, end), end)
         try:
             self._machine = HashedMachine(
-                made_by(self._make_machine), self.past.on_state_hash, self._on_capture
+                create_machine(self._make_machine),
+                self.state_history.on_state_hash,
+                self._on_capture,
             )
             self.replica = Replica(
                 self._config, self._machine, durable, rng=self._rng, now=self.clock.local(now)
@@ -178,7 +180,7 @@ class SimNode:
             self._fail(error)
             return
         self._lives += 1
-        self.sessions = PeerSessions(self.replica, self.disk.identity, self._lives)
+        self.peer_connections = PeerConnections(self.replica, self.disk.identity, self._lives)
         self._note_membership(self.replica.core.membership)
         self._step([])
 
@@ -225,8 +227,8 @@ class SimNode:
             self._trace.up(self._now, self.node_id, core.term, core.commit, core.last_log_index)
             self._services.monitor.node_paused(self._now, self.node_id, False)
             backlog, self._backlog = self._backlog, []
-            owed, self._owed = self._owed, []
-            for fault in owed:
+            backlog_faults, self._backlog_faults = self._backlog_faults, []
+            for fault in backlog_faults:
                 fault.acted += 1
             for event in backlog:
                 if isinstance(event, WriteDurable):
@@ -236,16 +238,16 @@ class SimNode:
     def _die(self, why: str) -> None:
         self.replica = None
         self.paused = False
-        self._backlog, self._owed = [], []
-        self._callers.died()
-        self._wake_at = _FAR_AWAY_US
+        self._backlog, self._backlog_faults = [], []
+        self._pending_requests.died()
+        self._wake_at = _NEVER_US
         self._trace.down(self._now, self.node_id, why)
         self._services.invariants.on_stop(self.node_id)
         self._services.monitor.node_down(self._now, self.node_id)
 
     def _break_connections(self) -> None:
         """The operating system closes a dead process's connections; the other ends notice."""
-        self._callers.break_connections()
+        self._pending_requests.break_connections()
         for peer in sorted(peer for peer in self._links if peer > 0):
             self._network.signal(self._links[peer], PeerUnreachable(self.node_id))
 
@@ -263,26 +265,28 @@ class SimNode:
         name = type(payload).__name__
         now: int = self._env._now  # type: ignore[assignment]  # only integers are ever scheduled
         if isinstance(payload, PeerUnreachable):
-            if self.sessions is not None:
-                self.sessions.disconnect(source)
-            self.hand(PeerSupports(source, None))
-            self.hand(payload)
+            if self.peer_connections is not None:
+                self.peer_connections.disconnect(source)
+            self.deliver_event(PeerSupports(source, None))
+            self.deliver_event(payload)
         elif self.replica is None:
             self._trace.drop(now, self.node_id, source, message_id, name, "node is down")
-        elif (refusal := self.connect(source, is_response=name.endswith("Response"))) is not None:
-            self._trace.drop(now, self.node_id, source, message_id, name, refusal)
+        elif (rejection := self.connect(source, is_response=name.endswith("Response"))) is not None:
+            self._trace.drop(now, self.node_id, source, message_id, name, rejection)
         else:
             self._trace.recv(now, self.node_id, source, message_id, name)
             if type(payload) is InstallSnapshot:
                 self._snapshot_source = source
             event = PeerMessageReceived(source, payload)  # type: ignore[arg-type]  # peers send nothing else
             if self.paused:
-                self.hand(event)
+                self.deliver_event(event)
             else:
                 self._step([event])
-            if self._hooks.receive:
+            if self._triggers.receive:
                 term = getattr(payload, "term", 0)
-                offer(self._hooks.receive, Happening(self.node_id, name, source, term=term))
+                fire_matching(
+                    self._triggers.receive, NodeEvent(self.node_id, name, source, term=term)
+                )
 
     def connect(self, source: int, *, is_response: bool = False) -> str | None:
         """Make sure that a peer is one that this node listens to; returns why it is not, or None.
@@ -290,21 +294,21 @@ class SimNode:
         A response returns on the connection of its request, which its sender has accepted.
         """
         peer = self._peers[source]
-        assert self.sessions is not None, "a running node has them"
-        assert peer.sessions is not None, "the sender ran when it sent"
+        assert self.peer_connections is not None, "a running node has them"
+        assert peer.peer_connections is not None, "the sender ran when it sent"
         if is_response:
-            if peer.sessions.is_connected(self.sessions):
+            if peer.peer_connections.is_connected(self.peer_connections):
                 return None
             return "its connection is gone"
-        if self.sessions.is_connected(peer.sessions):
+        if self.peer_connections.is_connected(peer.peer_connections):
             return None
-        refusal = self.sessions.connect(peer.sessions)
-        if refusal is None:
-            self.hand(PeerSupports(source, peer.sessions.support))
-            peer.hand(PeerSupports(self.node_id, self.sessions.support))
-        return refusal
+        rejection = self.peer_connections.connect(peer.peer_connections)
+        if rejection is None:
+            self.deliver_event(PeerSupports(source, peer.peer_connections.support))
+            peer.deliver_event(PeerSupports(self.node_id, self.peer_connections.support))
+        return rejection
 
-    def hand(self, event: ReplicaEvent, fault: Fault | None = None) -> bool:
+    def deliver_event(self, event: ReplicaEvent, fault: Fault | None = None) -> bool:
         """Give the replica one event, now or when it goes on; False if no process is there to take it.
 
         Args:
@@ -318,7 +322,7 @@ class SimNode:
         elif len(self._backlog) < _PAUSED_QUEUE:
             self._backlog.append(event)
             if fault is not None:
-                self._owed.append(fault)
+                self._backlog_faults.append(fault)
         else:
             return False
         return True
@@ -328,11 +332,11 @@ class SimNode:
         assert isinstance(call, ClientCall)
         if self.replica is None:
             if self.powered:
-                self._callers.refuse(client, call)
+                self._pending_requests.refuse(client, call)
             return
-        self.hand(self._callers.take(client, call))
+        self.deliver_event(self._pending_requests.take(client, call))
 
-    def administer(
+    def receive_admin_request(
         self,
         make: Callable[[int, Membership], ReplicaEvent],
         then: Callable[[Reply | None], None],
@@ -345,8 +349,8 @@ class SimNode:
         """
         if self.replica is None:
             return False
-        request_id = self._callers.take_from_operator(then)
-        return self.hand(make(request_id, self.replica.core.membership))
+        request_id = self._pending_requests.take_admin_request(then)
+        return self.deliver_event(make(request_id, self.replica.core.membership))
 
     def _on_durable(self, write_id: int) -> None:
         if self.replica is None:
@@ -355,9 +359,9 @@ class SimNode:
             self._backlog.append(WriteDurable(write_id))
             return
         self._release(write_id)
-        if self._hooks.durable:
+        if self._triggers.durable:
             end = last_index(self.disk.durable)
-            offer(self._hooks.durable, Happening(self.node_id, index=end))
+            fire_matching(self._triggers.durable, NodeEvent(self.node_id, index=end))
         self._step([WriteDurable(write_id)])
 
     def _release(self, write_id: int) -> None:
@@ -374,7 +378,7 @@ class SimNode:
         replica = self.replica
         assert replica is not None
         now: int = self._env._now  # type: ignore[assignment]  # only integers are ever scheduled
-        for fault in self.clock_blame.values():  # it reads its clock
+        for fault in self.clock_faults.values():  # it reads its clock
             fault.acted += 1
         clock = self.clock
         local = clock.local(now)
@@ -384,14 +388,14 @@ class SimNode:
             self._fail(error)
             return
         if effects:
-            self._carry_out(effects, now)
+            self._execute_effects(effects, now)
         self._set_alarm(now)
 
-    def _carry_out(self, effects: list[ReplicaEffect], now: int) -> None:
+    def _execute_effects(self, effects: list[ReplicaEffect], now: int) -> None:
         node = self.node_id
         self._recorder.effects(now, effects)
-        if self.sessions is not None:
-            self.sessions.admission.follow_committed()
+        if self.peer_connections is not None:
+            self.peer_connections.admission.follow_committed()
         check = self._services.invariants.on_effect
         handlers = self._handlers
         for effect in effects:
@@ -399,7 +403,7 @@ class SimNode:
             handler = handlers.get(type(effect))
             if handler is not None:
                 handler(effect)
-        self.disk.kick()
+        self.disk.start_sync()
 
     def _set_alarm(self, now: int) -> None:
         """Make sure that something wakes the replica at its deadline; early alarms do no harm."""
@@ -416,7 +420,7 @@ class SimNode:
         now = self._now
         if now != self._wake_at:
             return  # overtaken by an earlier alarm, or the process died
-        self._wake_at = _FAR_AWAY_US
+        self._wake_at = _NEVER_US
         replica = self.replica
         if replica is None or self.paused:
             return
@@ -447,19 +451,19 @@ class SimNode:
             self._trace.drop(now, to, self.node_id, message_id, name, "no such node")
             return
         self._network.send(link, message, message_id)
-        if self._hooks.send:
-            offer(self._hooks.send, Happening(self.node_id, name, to, term=term))
+        if self._triggers.send:
+            fire_matching(self._triggers.send, NodeEvent(self.node_id, name, to, term=term))
 
     def _write(self, write: Write) -> None:
         self.disk.submit(write)
 
     def _store_snapshot(self, write: StoreSnapshot) -> None:
         self.disk.submit(write)
-        self.past.stored(write, self._snapshot_source)
+        self.state_history.stored(write, self._snapshot_source)
 
     def _on_capture(self) -> None:
         if self.replica is not None:
-            self.past.on_state_hash(self.replica.applied_index, self._machine.state_hash())
+            self.state_history.on_state_hash(self.replica.applied_index, self._machine.state_hash())
 
     def _append(self, write: AppendLog) -> None:
         self.disk.submit(write)
@@ -472,22 +476,24 @@ class SimNode:
 
     def _save_commit(self, effect: SaveCommit) -> None:
         self.disk.save_commit(effect.commit)
-        self._watch.committed(effect.commit)
+        self._observer.committed(effect.commit)
 
     def _on_applied(self, effect: Applied) -> None:
-        self.past.apply(effect.entry)
-        if self._hooks.apply:
+        self.state_history.apply(effect.entry)
+        if self._triggers.apply:
             entry = effect.entry
-            offer(self._hooks.apply, Happening(self.node_id, term=entry.term, index=entry.index))
+            fire_matching(
+                self._triggers.apply, NodeEvent(self.node_id, term=entry.term, index=entry.index)
+            )
 
     def _on_restored(self, effect: Restored) -> None:
         self.snapshots_installed += 1
-        self.past.restored(effect.snapshot, self._machine.restored_hash)
+        self.state_history.restored(effect.snapshot, self._machine.restored_hash)
 
     def _on_membership(self, effect: MembershipChanged) -> None:
         self._note_membership(effect.membership)
 
     def _note_membership(self, membership: Membership) -> None:
-        if self.sessions is not None:
-            self.sessions.joined(membership.cluster_id)
-        self._watch.membership(membership)
+        if self.peer_connections is not None:
+            self.peer_connections.joined(membership.cluster_id)
+        self._observer.membership(membership)

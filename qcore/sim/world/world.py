@@ -10,31 +10,36 @@ from qcore.core.entry import DurableState, Entry, HardState, Membership
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import ConfigError
 from qcore.machines.interface import StateMachine, support_of
-from qcore.sim.faults.admin_client import Operator, address_of
-from qcore.sim.faults.ledger import Ledger
+from qcore.sim.faults.admin_client import AdminActions, address_of
+from qcore.sim.faults.ledger import FaultLedger
 from qcore.sim.faults.message_faults import MessageActions
-from qcore.sim.faults.network_faults import NetworkActions, changed, mishaps_of, text_of
+from qcore.sim.faults.network_faults import (
+    NetworkActions,
+    impairment_text,
+    impairments_of,
+    with_spec,
+)
 from qcore.sim.faults.node_faults import NodeActions
-from qcore.sim.faults.selection import Namer
-from qcore.sim.faults.standing_faults import Standing
-from qcore.sim.faults.timeline_runner import Timeline
-from qcore.sim.faults.triggers import Hooks
+from qcore.sim.faults.selection import SelectorResolver
+from qcore.sim.faults.standing_faults import StandingFaults
+from qcore.sim.faults.timeline_runner import TimelineRunner
+from qcore.sim.faults.triggers import ArmedTriggers
 from qcore.sim.invariants import Invariants
 from qcore.sim.scenario.cluster import QualitySpec
 from qcore.sim.scenario.load import as_scenario
 from qcore.sim.scenario.model import Scenario
 from qcore.sim.scenario.values import Selector, microseconds
-from qcore.sim.verdict.log_queries import Logs
+from qcore.sim.verdict.log_queries import NodeLogs
 from qcore.sim.verdict.monitor import Monitor
 from qcore.sim.workload.client import Client, ClientAnswer, ClientCall, ReadMix
-from qcore.sim.workload.operations import ClientOp, Language, OwnLanguage
-from qcore.sim.workload.user_machine import own_machine
-from qcore.sim.workload.workload import Load, SessionLoad
+from qcore.sim.workload.operations import ClientOperation, OperationCodec, UserMachineCodec
+from qcore.sim.workload.user_machine import load_user_machine
+from qcore.sim.workload.workload import ClientWorkload, SessionWorkload
 from qcore.sim.world.dialer import Dialer
 from qcore.sim.world.disk import SimDisk
 from qcore.sim.world.engine import Engine
-from qcore.sim.world.hashed_machine import OwnMachine, language_of, machine_maker
-from qcore.sim.world.network import Link, Network, Quality
+from qcore.sim.world.hashed_machine import UserMachine, codec_for, machine_factory
+from qcore.sim.world.network import Link, LinkQuality, Network
 from qcore.sim.world.node_clock import WALL_EPOCH_US, NodeClock
 from qcore.sim.world.random_streams import Streams
 from qcore.sim.world.services import Services
@@ -49,10 +54,11 @@ class World:
         scenario: what is simulated; a scenario, its path, or the name of a shipped one.
         seed: where all randomness comes from.
         trace: where everything that happens is written.
-        own: a machine of the user's own, and what clients ask of it, for a scenario that names none.
+        user_machine: a machine of the user's own, and what clients ask of it, for a scenario that names none.
 
     Raises:
-        ConfigError: the scenario names a machine that cannot be loaded, or one besides `own`, or asks a machine of
+        ConfigError: the scenario names a machine that cannot be loaded, or one besides `user_machine`, or asks a
+        machine of
             the user's own for registers.
     """
 
@@ -61,25 +67,27 @@ class World:
         scenario: Scenario | Path | str,
         seed: int,
         trace: TraceWriter,
-        own: OwnMachine | None = None,
+        user_machine: UserMachine | None = None,
     ) -> None:
         scenario = as_scenario(scenario)
         self.scenario = scenario
-        if own is not None and "machine" in scenario.cluster.model_fields_set:
+        if user_machine is not None and "machine" in scenario.cluster.model_fields_set:
             raise ConfigError(
                 f"two machines: the scenario says cluster.machine {scenario.cluster.machine}, and the caller gives one "
                 "of their own; leave one of them out"
             )
-        self._own = own if own is not None else own_machine(scenario)
-        if self._own is not None:
-            scenario.refuse_registers()
+        self._user_machine = (
+            user_machine if user_machine is not None else load_user_machine(scenario)
+        )
+        if self._user_machine is not None:
+            scenario.reject_registers()
         self.seed = seed
         self.streams = Streams(seed)
         self.engine = Engine()
-        self.ledger = Ledger()
+        self.ledger = FaultLedger()
         self.network = Network(self.engine, self.streams, self._on_drop)
-        self.history: list[ClientOp] = []
-        self.loads: list[Load] = []
+        self.history: list[ClientOperation] = []
+        self.workloads: list[ClientWorkload] = []
         ids = scenario.cluster.nodes
         everyone = scenario.all_nodes
         later = tuple(node for node in everyone if node not in ids)
@@ -88,40 +96,47 @@ class World:
             self.network,
             trace,
             Monitor(ids, self.network, later),
-            Hooks(),
+            ArmedTriggers(),
             Invariants(lambda check, node, note: self.services.report(check, node, note)),
             [],
         )
         self.nodes = {node: self._make_node(node) for node in everyone}
-        self.logs = Logs(self.nodes, self.services.histories)
-        self.services.monitor.watch(self.logs)
-        self.language: Language = (
-            OwnLanguage()
-            if self._own is not None
-            else language_of(scenario.cluster.machine, scenario.workload.keys)
+        self.logs = NodeLogs(self.nodes, self.services.histories)
+        self.services.monitor.set_logs(self.logs)
+        self.codec: OperationCodec = (
+            UserMachineCodec()
+            if self._user_machine is not None
+            else codec_for(scenario.cluster.machine, scenario.workload.keys)
         )
         workload = scenario.workload
         self.clients = [self._make_client(n) for n in range(1, workload.clients + 1)]
-        self.director = self._make_client(workload.clients + 1)
-        self._standing = Standing(self.services)
+        self.timeline_client = self._make_client(workload.clients + 1)
+        self._standing_faults = StandingFaults(self.services)
         self._connect()
-        self.network.is_listening = self._is_listening
-        namer = Namer(self.services.monitor, [client.vertex for client in self.clients])
-        network_actions = NetworkActions(self.services, namer, self._standing)
-        network_actions.remember_normal()
-        self.node_actions = NodeActions(
-            self.services, namer, self.nodes, self.director, self.streams, scenario.cluster
+        self.network.has_receiver = self._has_receiver
+        resolver = SelectorResolver(
+            self.services.monitor, [client.vertex for client in self.clients]
         )
-        self.operator = Operator(self.services, namer, self.nodes)
-        self.timeline = Timeline(
+        network_actions = NetworkActions(self.services, resolver, self._standing_faults)
+        network_actions.remember_base_quality()
+        self.node_actions = NodeActions(
+            self.services,
+            resolver,
+            self.nodes,
+            self.timeline_client,
+            self.streams,
+            scenario.cluster,
+        )
+        self.admin_actions = AdminActions(self.services, resolver, self.nodes)
+        self.timeline_runner = TimelineRunner(
             scenario.timeline,
             self.engine,
-            self.services.hooks,
-            namer,
+            self.services.triggers,
+            resolver,
             network_actions,
             self.node_actions,
-            MessageActions(self.services, namer),
-            self.operator,
+            MessageActions(self.services, resolver),
+            self.admin_actions,
             self.ledger,
             self.streams,
         )
@@ -130,8 +145,8 @@ class World:
         """Let all of it happen, from 0 to the scenario's end."""
         scenario, trace = self.scenario, self.services.trace
         trace.run(0, scenario.name, self.seed, scenario.cluster.nodes)
-        self._standing.changed()
-        self.timeline.schedule()
+        self._standing_faults.links_changed()
+        self.timeline_runner.schedule()
         for number in scenario.cluster.nodes:
             self.nodes[number].start()
         self.services.monitor.start(0)
@@ -140,10 +155,10 @@ class World:
         self.engine.run(scenario.until_us)
 
     @property
-    def register_history(self) -> list[ClientOp]:
+    def register_history(self) -> list[ClientOperation]:
         """The operations on registers: no request to a machine of the user's own, and none of a counter."""
         counters = self.scenario.counters
-        return [op for op in self.history if not op.is_plain and op.key not in counters]
+        return [op for op in self.history if not op.is_raw and op.key not in counters]
 
     # -- parts -----------------------------------------------------------------------------------
 
@@ -167,7 +182,7 @@ class World:
         if spec is not None:
             fault = self.ledger.declare(f"clocks[{node}]")
             if clock.drift_ppm or clock.wall_offset_us:
-                machine.clock_blame["all"] = fault
+                machine.clock_faults["all"] = fault
         return machine
 
     def _first_state(self, node: int) -> DurableState:
@@ -192,9 +207,9 @@ class World:
         return DurableState(HardState(term=1, voted_for=None, commit=len(entries)), None, entries)
 
     def _make_machine(self) -> Callable[[], StateMachine]:
-        if self._own is not None:
-            return self._own.make
-        return machine_maker(self.scenario.cluster.machine)
+        if self._user_machine is not None:
+            return self._user_machine.make
+        return machine_factory(self.scenario.cluster.machine)
 
     def _make_client(self, number: int) -> Client:
         client = Client(
@@ -202,7 +217,7 @@ class World:
             self.engine,
             self.network,
             self.scenario.all_nodes,
-            self.language,
+            self.codec,
             self.services.trace,
             self.history,
             self.streams.get(f"client/{number}/read_kind"),
@@ -213,56 +228,61 @@ class World:
 
     def _connect(self) -> None:
         spec = self.scenario.network
-        quality = changed(Quality(), spec)
+        quality = with_spec(LinkQuality(), spec)
         ids = self.scenario.all_nodes
         for a in ids:
             for b in ids:
                 if a != b:
                     self.network.connect(a, b, self.nodes[b].receive, quality)
-        self._blame("network", spec, list(self.network.links()))
+        self._declare_impairments("network", spec, list(self.network.links()))
         self._connect_clients()
-        self._apply_exceptions()
+        self._apply_link_overrides()
         for node in self.nodes.values():
             node.attach(self.nodes)
-        for client in (*self.clients, self.director):
+        for client in (*self.clients, self.timeline_client):
             client.attach()
 
     def _connect_clients(self) -> None:
         spec = self.scenario.network
         own = spec.clients
         latency = own.latency_ms if own is not None and own.latency_ms else spec.latency_ms
-        quality = Quality(latency=latency, loss=own.loss if own is not None else 0.0)
+        quality = LinkQuality(latency=latency, loss=own.loss if own is not None else 0.0)
         lossy: list[Link] = []
-        for client in (*self.clients, self.director):
+        for client in (*self.clients, self.timeline_client):
             for node in self.nodes.values():
-                lossless = replace(quality, loss=0.0) if client is self.director else quality
+                lossless = replace(quality, loss=0.0) if client is self.timeline_client else quality
                 links = (
                     self.network.connect(client.vertex, node.node_id, node.receive_call, lossless),
                     self.network.connect(node.node_id, client.vertex, client.receive, lossless),
                 )
                 lossy += links
         if own is not None:
-            self._blame("network.clients", QualitySpec(loss=own.loss), lossy)
+            self._declare_impairments("network.clients", QualitySpec(loss=own.loss), lossy)
 
-    def _apply_exceptions(self) -> None:
+    def _apply_link_overrides(self) -> None:
         for number, spec in enumerate(self.scenario.network.links):
             pairs = self._pairs_of(spec.source, spec.target)
             if spec.both:
                 pairs += [(b, a) for a, b in pairs]
             links = [self.network.link(*pair) for pair in pairs]
             for link in links:
-                link.set_quality(changed(link.quality, spec))
-            self._blame(f"network.links[{number}]", spec, links)
+                link.set_quality(with_spec(link.quality, spec))
+            self._declare_impairments(f"network.links[{number}]", spec, links)
 
-    def _blame(self, name: str, spec: QualitySpec, links: Sequence[Link]) -> None:
-        """The links book the mishaps of `spec` on faults of its own, which last as long as nothing overrules them."""
-        mishaps = {
-            mishap: (self.ledger.declare(f"{name}.{mishap}"), text_of(spec, mishap))
-            for mishap in mishaps_of(spec)
+    def _declare_impairments(self, name: str, spec: QualitySpec, links: Sequence[Link]) -> None:
+        """Declare each impairment of `spec` as a fault. It lasts until the timeline overrides it."""
+        impairments = {
+            impairment: (
+                self.ledger.declare(f"{name}.{impairment}"),
+                impairment_text(spec, impairment),
+            )
+            for impairment in impairments_of(spec)
         }
         for link in links:
-            link.blame.update({mishap: fault for mishap, (fault, _) in mishaps.items()})
-        self._standing.add(name, mishaps, links)
+            link.faults_by_setting.update(
+                {impairment: fault for impairment, (fault, _) in impairments.items()}
+            )
+        self._standing_faults.add(name, impairments, links)
 
     def _pairs_of(self, source: Selector, target: Selector) -> list[tuple[int, int]]:
         ids = self.scenario.all_nodes
@@ -280,45 +300,45 @@ class World:
 
     def _start_clients(self) -> None:
         start_us = microseconds(self.scenario.workload.start_ms)
-        if self.language.setup:
+        if self.codec.setup:
             self._set_up(0, start_us)
         else:
             self._start_load(start_us)
 
     def _set_up(self, number: int, start_us: int) -> None:
         """Commit the setup commands one after the other, then let the clients begin."""
-        if number == len(self.language.setup):
+        if number == len(self.codec.setup):
             self._start_load(max(start_us, self.engine.now))
             return
 
-        def done(op: ClientOp) -> None:
+        def done(op: ClientOperation) -> None:
             if op.outcome == "ok":
-                self.language.take_setup_result(number, str(op.output))
+                self.codec.take_setup_result(number, str(op.output))
                 self._set_up(number + 1, start_us)
             else:  # no leader yet, or the answer was lost: setup commands may be repeated
                 self._set_up(number, start_us)
 
-        command = self.language.setup[number]
-        self.director.ask("write", command, timeout_ms=1000, then=done, hidden=True)
+        command = self.codec.setup[number]
+        self.timeline_client.ask("write", command, timeout_ms=1000, then=done, hidden=True)
 
     def _start_load(self, start_us: int) -> None:
         spec = self.scenario.workload
-        if not self.language.has_cas:
+        if not self.codec.has_cas:
             spec = spec.model_copy(update={"cas_fraction": 0.0})
-        kind = SessionLoad if spec.sessions else Load
+        kind = SessionWorkload if spec.sessions else ClientWorkload
         for client in self.clients:
             load = kind(
                 client,
                 self.engine,
                 spec,
                 self.streams.get(f"client/{client.number}"),
-                self.scenario.load_ends_us,
-                self._own.requests if self._own is not None else None,
+                self.scenario.workload_ends_us,
+                self._user_machine.requests if self._user_machine is not None else None,
             )
-            self.loads.append(load)
+            self.workloads.append(load)
             load.start(start_us)
 
-    def _is_listening(self, link: Link) -> bool:
+    def _has_receiver(self, link: Link) -> bool:
         """Whether anything comes of what the link delivers: a client is even told that a process is down."""
         if link.target < 0:
             return True

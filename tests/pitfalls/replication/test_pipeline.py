@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.bench_pipeline_depth import BIG, BURST, SMALL, UNLIMITED, at_depth
-from benchmarks.support.pipeline_model import Latencies, Load, Machine, PipelineModel, percentile
+from benchmarks.support.pipeline_model import Hardware, Latencies, Load, PipelineModel, percentile
 from qcore.core import RaftConfig
 
 DEFAULT = RaftConfig(1)
@@ -41,12 +41,12 @@ def test_a_deep_pipeline_to_a_disk_that_syncs_each_append_costs_much(name: str) 
 def burst_and_reads_beside(config: RaftConfig) -> Latencies:
     """16 MiB of big commands come at once; what is said to a follower later queues behind the window."""
     quiet = replace(config, election_timeout_min_ms=3000, election_timeout_max_ms=6000)
-    return PipelineModel(quiet, Machine()).run(BURST)
+    return PipelineModel(quiet, Hardware()).run(BURST)
 
 
 def longest_wait_us(config: RaftConfig) -> int:
     """A window on the link, the round trip, and one sync that holds back what follows."""
-    machine = Machine()
+    machine = Hardware()
     window = config.max_inflight_bytes + config.max_batch_bytes
     on_the_link = window * 1_000_000 // machine.link_bytes_per_s
     return on_the_link + 2 * machine.link_us + machine.sync_us

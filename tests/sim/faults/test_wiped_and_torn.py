@@ -28,7 +28,7 @@ def disk_with(writes: int) -> SimDisk:
     for index in range(1, writes + 1):
         disk.submit(AppendLog(index, [Entry(index, 1, "command", "", index)]))
     disk.save_commit(writes)
-    disk.kick()
+    disk.start_sync()
     disk.submit(AppendLog(writes + 1, [Entry(writes + 1, 1, "command", "", 1)]))
     return disk
 
@@ -36,7 +36,7 @@ def disk_with(writes: int) -> SimDisk:
 @pytest.mark.parametrize(("survivors", "held"), [(0, 0), (1, 1), (2, 2), (3, 3), (9, 3)])
 def test_the_first_of_the_unsynced_writes_survive_a_power_loss(survivors: int, held: int) -> None:
     disk = disk_with(3)
-    assert disk.handed_over == 3
+    assert disk.unsynced_writes == 3
     assert disk.crash(power_loss=True, survivors=survivors) == 4 - held
     state = disk.load()
     assert [entry.index for entry in state.entries] == list(range(1, held + 1))

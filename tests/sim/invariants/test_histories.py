@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qcore.core.entry import Entry, Membership, Snapshot, SnapshotMeta
-from qcore.sim.verdict.snapshot_histories import Histories, History
+from qcore.sim.verdict.snapshot_histories import EntryHistory, SnapshotHistories
 
 
 def entries(first: int, count: int, term: int) -> list[Entry]:
@@ -20,11 +20,11 @@ def snapshot(index: int, data: str = "state", term: int = 1) -> Snapshot:
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 4)), max_size=40))
 def test_histories_that_share_segments_are_as_good_as_copies(steps: list[tuple[int, int]]) -> None:
     """Each step goes on from some earlier history, so that they branch in every way."""
-    known: list[tuple[History, list[Entry]]] = [(History.unknown(), [])]
+    known: list[tuple[EntryHistory, list[Entry]]] = [(EntryHistory.unknown(), [])]
     for term, (which, count) in enumerate(steps, 1):
         history, model = known[which % len(known)]
         more = entries(len(model) + 1, count, term)
-        known.append((history.continued(more), model + more))
+        known.append((history.extended(more), model + more))
     for history, model in known:
         assert history.through == len(model)
         held = [history.entry_at(index) for index in range(-1, len(model) + 2)]
@@ -32,7 +32,7 @@ def test_histories_that_share_segments_are_as_good_as_copies(steps: list[tuple[i
 
 
 def test_an_unknown_history_holds_nothing_but_can_be_continued() -> None:
-    history = History.unknown(5).continued(entries(6, 2, 1))
+    history = EntryHistory.unknown(5).extended(entries(6, 2, 1))
     assert [history.entry_at(index) is not None for index in range(1, 9)] == [False] * 5 + [
         True,
         True,
@@ -41,9 +41,9 @@ def test_an_unknown_history_holds_nothing_but_can_be_continued() -> None:
 
 
 def test_a_snapshot_continues_the_history_of_the_node_that_sent_it() -> None:
-    histories = Histories()
-    one = History.unknown().continued(entries(1, 3, 1))
-    other = History.unknown().continued(entries(1, 3, 2))
+    histories = SnapshotHistories()
+    one = EntryHistory.unknown().extended(entries(1, 3, 1))
+    other = EntryHistory.unknown().extended(entries(1, 3, 2))
     histories.captured(1, snapshot(3), one)
     histories.captured(2, snapshot(3), other)  # equal to the last bit, and made of other entries
     assert histories.installed(3, snapshot(3), source=2) is other
@@ -53,8 +53,8 @@ def test_a_snapshot_continues_the_history_of_the_node_that_sent_it() -> None:
 
 
 def test_a_snapshot_that_no_node_captured_is_made_of_nothing() -> None:
-    histories = Histories()
-    histories.captured(1, snapshot(3), History.unknown().continued(entries(1, 3, 1)))
+    histories = SnapshotHistories()
+    histories.captured(1, snapshot(3), EntryHistory.unknown().extended(entries(1, 3, 1)))
     for forged in (snapshot(4), snapshot(3, "stat"), snapshot(3, "State"), snapshot(3, term=2)):
         history = histories.installed(2, forged, source=1)
         assert history.through == forged.meta.last_included_index

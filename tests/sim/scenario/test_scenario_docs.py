@@ -8,7 +8,7 @@ import pytest
 
 from qcore.core.config import Safeguards
 from qcore.sim import parse_scenario, run_scenario
-from qcore.sim.scenario.actions.cluster_actions import ACTIONS, OUTCOMES, Operation, PowerLoss
+from qcore.sim.scenario.actions.cluster_actions import ACTIONS, OUTCOMES, OperationAction, PowerLoss
 from qcore.sim.scenario.actions.message_actions import MessageAction
 from qcore.sim.scenario.cluster import ClientLinkSpec, ClusterSpec, NetworkSpec, WorkloadSpec
 from qcore.sim.scenario.expect import VIOLATIONS, ExpectSpec
@@ -44,7 +44,7 @@ def test_every_key_is_documented() -> None:
         ExpectSpec,
         Item,
         Trigger,
-        Operation,
+        OperationAction,
         PowerLoss,
         MessageAction,
     ):

@@ -12,7 +12,7 @@ from qcore.sim.scenario.actions.cluster_actions import (
     Cut,
     Heal,
     LinkChange,
-    Operation,
+    OperationAction,
     Partition,
     Restart,
 )
@@ -89,7 +89,7 @@ def test_kinds_of_actions() -> None:
     assert isinstance(change, LinkChange)
     assert change.both
     assert change.changes() == ["loss"]
-    assert isinstance(read_action, Operation)
+    assert isinstance(read_action, OperationAction)
     assert read_action.key == "7"
 
 

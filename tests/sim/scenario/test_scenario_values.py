@@ -105,5 +105,9 @@ def test_what_a_run_gives_prints_itself_in_a_line() -> None:
     )
     world = World("crash_at_the_end", 1, TraceWriter())
     world.run()
-    for part in (world.logs.log_of(1), world.nodes[1].past.history, world.services.monitor.record):
+    for part in (
+        world.logs.log_of(1),
+        world.nodes[1].state_history.history,
+        world.services.monitor.record,
+    ):
         assert len(repr(part)) < 500, type(part)

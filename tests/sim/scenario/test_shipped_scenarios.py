@@ -8,7 +8,7 @@ import pytest
 
 from qcore.sim import load_scenario, parse_scenario, run_scenario
 from qcore.trace import TraceWriter
-from tests.analysis.pictures import check_pictures
+from tests.analysis.pictures import check_all_figures
 from tests.checkout import SCENARIOS
 from tests.sim.support.scenario_texts import DESIGN_EXAMPLE, failures
 
@@ -85,7 +85,7 @@ def test_a_scenario_shows_what_it_says_and_can_be_drawn(path: Path) -> None:
         assert result.ok, (result.replay, failures(result))
         assert result.metrics["linearizability"]["result"] != "unknown"  # type: ignore[index, call-overload]  # a nested object
         if seed == 1:
-            check_pictures(trace.lines())
+            check_all_figures(trace.lines())
 
 
 @pytest.mark.long
@@ -97,7 +97,7 @@ def test_a_scenario_shows_it_on_many_seeds(path: Path) -> None:
         result = run_scenario(scenario, seed, trace=trace)
         assert result.ok, (result.replay, failures(result))
         if seed < 105:
-            check_pictures(trace.lines())
+            check_all_figures(trace.lines())
 
 
 def test_the_designs_example_passes_as_it_stands() -> None:

@@ -100,8 +100,8 @@ def test_a_node_is_taken_out_at_random_only_if_it_is_a_member() -> None:
     """
     for seed in range(1, 9):
         world, _ = trace(timeline, seed)
-        assert world.operator.ops[0].removed[0] in (1, 2, 3)
-        assert world.operator.ops[0].outcome == "ok"
+        assert world.admin_actions.ops[0].removed[0] in (1, 2, 3)
+        assert world.admin_actions.ops[0].outcome == "ok"
 
 
 # -- until_ms -------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ def test_a_request_of_the_operator_is_given_up() -> None:
         " {at_ms: 1200, remove: 3, until_ms: 2000}]",
         until_ms="5000",
     )
-    (op,) = world.operator.ops
+    (op,) = world.admin_actions.ops
     assert op.outcome == "no_leader"
 
 
@@ -199,7 +199,7 @@ def test_a_node_that_joins_again_begins_on_a_blank_disk(before: str) -> None:
         assert held[1] == DurableState(), "no term, vote, log or snapshot"
         assert world.services.violations == []
         assert world.services.monitor.committed_membership.voters == (1, 2, 3, 4)
-        assert [op.outcome for op in world.operator.ops] == ["ok"] * 3
+        assert [op.outcome for op in world.admin_actions.ops] == ["ok"] * 3
 
 
 # -- keys and machines ----------------------------------------------------------------------------
@@ -316,4 +316,4 @@ def test_an_item_that_could_only_break_the_run_or_do_nothing_is_refused(
 def test_a_request_at_a_node_that_nobody_is_waits() -> None:
     timeline = "[{at_ms: 1000, transfer: {to: 1, at: down, retry: false}}]"
     world, _ = trace(timeline)
-    assert world.operator.ops[0].outcome == "no_leader"
+    assert world.admin_actions.ops[0].outcome == "no_leader"

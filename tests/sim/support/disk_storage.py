@@ -51,7 +51,7 @@ class SimDiskStorage:
             self._disk.submit(write)
         if commit is not None:
             self._disk.save_commit(commit)
-        self._disk.kick(commit_alone=commit is not None)
+        self._disk.start_sync(commit_alone=commit is not None)
         run_until_synced(self._engine, self._disk)
 
     def close(self) -> None:

@@ -20,10 +20,10 @@ from qcore.core.server import Server
 from qcore.machines.interface import ApplyContext
 from qcore.machines.register import KeyValueMachine
 from qcore.sim import World, load_scenario, run_scenario
-from qcore.sim.verdict.expectations import furthest
-from qcore.sim.verdict.log_queries import NodeLog, electable, lost_writes
-from qcore.sim.verdict.snapshot_histories import History
-from qcore.sim.world.hashed_machine import OwnMachine
+from qcore.sim.verdict.expectations import most_advanced_node
+from qcore.sim.verdict.log_queries import LogContents, electable, lost_writes
+from qcore.sim.verdict.snapshot_histories import EntryHistory
+from qcore.sim.world.hashed_machine import UserMachine
 from qcore.trace import TraceWriter
 from tests.checkout import SCENARIOS
 from tests.sim.support.scenario_texts import run, scenario, seen
@@ -38,7 +38,7 @@ FIRST_TWO_LEAD = "{nodes: 3, priorities: {3: 0}}"
 
 def naive(world: World) -> list[int]:
     """The check of 0.1.0: the indexes of the acknowledged writes that it takes for lost."""
-    best = furthest(world)
+    best = most_advanced_node(world)
     if best is None:
         return []
     held = {entry.index: entry.data for entry in best.applied}
@@ -47,7 +47,7 @@ def naive(world: World) -> list[int]:
         for op in world.history
         if op.outcome == "ok"
         and op.request in ("write", "session")
-        and op.index > best.past.restored_through
+        and op.index > best.state_history.restored_through
         and held.get(op.index) != op.payload
     ]
 
@@ -179,7 +179,7 @@ class Forgetting(KeyValueMachine):
 def test_a_snapshot_that_drops_what_was_written_is_lost_and_another_state(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("qcore.sim.world.world.machine_maker", lambda _name: Forgetting)
+    monkeypatch.setattr("qcore.sim.world.world.machine_factory", lambda _name: Forgetting)
     caught = checks()
     assert {"state_hash", "acknowledged_write_lost"} <= caught
 
@@ -209,7 +209,7 @@ class Refusing(KeyValueMachine):
 def test_a_write_that_the_machine_refused_is_acknowledged_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("qcore.sim.world.world.machine_maker", lambda _name: Refusing)
+    monkeypatch.setattr("qcore.sim.world.world.machine_factory", lambda _name: Refusing)
     world = World(scenario(workload=WRITES), 1, TraceWriter())
     world.run()
     refused = [op for op in world.history if op.outcome == "refused" and op.is_acknowledged_write]
@@ -231,7 +231,9 @@ def test_another_entry_with_the_same_text_is_not_the_one_that_was_acknowledged()
         until_ms=4000,
     )
     same = json.dumps({"op": "set", "key": "a", "value": 1})
-    world = World(spec, 1, TraceWriter(), OwnMachine(KeyValueMachine, lambda _rng: ("write", same)))
+    world = World(
+        spec, 1, TraceWriter(), UserMachine(KeyValueMachine, lambda _rng: ("write", same))
+    )
     world.run()
     acknowledged = [op for op in world.history if op.is_acknowledged_write]
     for log in map(world.logs.log_of, world.nodes):
@@ -243,9 +245,10 @@ def test_another_entry_with_the_same_text_is_not_the_one_that_was_acknowledged()
 # -- who can be elected ---------------------------------------------------------------------------
 
 
-def logs(*ends: tuple[int, int]) -> dict[int, NodeLog]:
+def logs(*ends: tuple[int, int]) -> dict[int, LogContents]:
     return {
-        number: NodeLog((), 1, History.unknown(), end) for number, end in enumerate(ends, start=1)
+        number: LogContents((), 1, EntryHistory.unknown(), end)
+        for number, end in enumerate(ends, start=1)
     }
 
 
@@ -273,7 +276,7 @@ def test_who_can_be_elected(
 
 def test_a_log_says_what_it_holds_before_and_after_its_snapshot() -> None:
     entries = [Entry(index, 1, "command", str(index), 0) for index in range(1, 9)]
-    log = NodeLog(entries[5:], 6, History.unknown().continued(entries[:6]), (1, 8))
+    log = LogContents(entries[5:], 6, EntryHistory.unknown().extended(entries[:6]), (1, 8))
     assert [log.entry_at(index) for index in range(10)] == [None, *entries, None]
 
 
@@ -282,7 +285,7 @@ def test_the_machine_of_a_run_may_be_the_users_own() -> None:
         scenario("[{at_ms: 2000, snapshot: all}, {at_ms: 2500, power_loss: all, for_ms: 100}]"),
         1,
         TraceWriter(),
-        OwnMachine(KeyValueMachine, draw),
+        UserMachine(KeyValueMachine, draw),
     )
     world.run()
     assert lost(world) == []

@@ -13,15 +13,15 @@ from qcore.replica.events import ClientRequest
 from qcore.replica.requests.pending import Request
 from qcore.replica.requests.reads import Reads
 from qcore.sim import World, run_scenario
-from qcore.sim.verdict.staleness import StaleRead, Written, check_staleness
+from qcore.sim.verdict.staleness import RegisterWrite, StaleRead, check_staleness
 from qcore.trace import TraceWriter
 from tests.sim.support.scenario_texts import failures, run, scenario
 
 #: 1 is acknowledged at 20, 2 at 40, 3 at 60; then nothing more happens.
 WRITES = [
-    Written("k", 1, 10, 20, 5, "first"),
-    Written("k", 2, 30, 40, 7, "second"),
-    Written("k", 3, 50, 60, 9, "third"),
+    RegisterWrite("k", 1, 10, 20, 5, "first"),
+    RegisterWrite("k", 2, 30, 40, 7, "second"),
+    RegisterWrite("k", 3, 50, 60, 9, "third"),
 ]
 
 
@@ -68,14 +68,14 @@ def test_a_value_that_nobody_asked_to_write_by_then_is_found() -> None:
 
 
 def test_a_write_without_an_answer_may_take_effect_at_any_time_after_its_invocation() -> None:
-    late = [*WRITES, Written("k", 4, 15, None)]
+    late = [*WRITES, RegisterWrite("k", 4, 15, None)]
     assert not check_staleness([read(4, 5000, 0)], late)
     # And it is never missed, for no client knows of it.
     assert not check_staleness([read(3, 5000, 0)], late)
 
 
 def test_of_writes_that_overlap_the_index_says_which_is_older() -> None:
-    overlapping = [Written("k", 1, 10, 90, 8), Written("k", 2, 20, 50, 7)]
+    overlapping = [RegisterWrite("k", 1, 10, 90, 8), RegisterWrite("k", 2, 20, 50, 7)]
     assert not check_staleness([read(1, 500, 0)], overlapping)
     assert check_staleness([read(2, 500, 0)], overlapping)
     without = [replace(write, index=0) for write in overlapping]
@@ -83,10 +83,10 @@ def test_of_writes_that_overlap_the_index_says_which_is_older() -> None:
 
 
 def test_equal_values_are_told_apart_as_json_tells_them() -> None:
-    writes = [Written("k", 1, 10, 20, 5), Written("k", True, 30, 40, 7)]
+    writes = [RegisterWrite("k", 1, 10, 20, 5), RegisterWrite("k", True, 30, 40, 7)]
     assert check_staleness([read(1, 500, 0)], writes)
     # A value that was written twice is as new as its newest write.
-    assert not check_staleness([read(1, 500, 0)], [*writes, Written("k", 1, 50, 60, 9)])
+    assert not check_staleness([read(1, 500, 0)], [*writes, RegisterWrite("k", 1, 50, 60, 9)])
 
 
 def test_registers_are_judged_apart() -> None:
@@ -103,11 +103,11 @@ def test_the_message_names_read_value_write_and_excess() -> None:
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> tuple[list[Written], StaleRead]:
+def histories(draw: st.DrawFn) -> tuple[list[RegisterWrite], StaleRead]:
     """A few writes in an order that really was, of which some were not answered; and a read."""
     amount = draw(st.integers(0, 5))
     indexed = draw(st.booleans())
-    writes: list[Written] = []
+    writes: list[RegisterWrite] = []
     moment = 0
     for number in range(amount):
         moment += draw(st.integers(0, 4))  # when it takes effect
@@ -116,23 +116,23 @@ def histories(draw: st.DrawFn) -> tuple[list[Written], StaleRead]:
         returned = moment + draw(st.integers(0, 6)) if answered else None
         index = number + 1 if indexed and answered else 0
         value = draw(st.integers(0, 3))
-        writes.append(Written("k", value, invoked, returned, index))
+        writes.append(RegisterWrite("k", value, invoked, returned, index))
     served = draw(st.integers(0, 30))
     found = draw(st.sampled_from([None, 0, 1, 2, 3]))
     return writes, StaleRead("k", found, served, draw(st.integers(0, 12)), served + 2)
 
 
 @given(histories())
-def test_it_agrees_with_trying_all_orders(history: tuple[list[Written], StaleRead]) -> None:
+def test_it_agrees_with_trying_all_orders(history: tuple[list[RegisterWrite], StaleRead]) -> None:
     writes, stale_read = history
     assert bool(check_staleness([stale_read], writes)) == (not some_order(writes, stale_read))
 
 
-def some_order(writes: list[Written], stale_read: StaleRead) -> bool:
+def some_order(writes: list[RegisterWrite], stale_read: StaleRead) -> bool:
     """Whether some order of the writes lets the read find its value within its bound."""
     horizon = stale_read.served_us - stale_read.bound_us
-    answered = [write for write in writes if write.returned_us is not None]
-    open_ = [write for write in writes if write.returned_us is None]
+    answered = [write for write in writes if write.return_us is not None]
+    open_ = [write for write in writes if write.return_us is None]
     for amount in range(len(open_) + 1):
         for some in combinations(open_, amount):
             for order in permutations([*answered, *some]):
@@ -141,12 +141,12 @@ def some_order(writes: list[Written], stale_read: StaleRead) -> bool:
                 must = [
                     at
                     for at, write in enumerate(order)
-                    if write.returned_us is not None and write.returned_us < horizon
+                    if write.return_us is not None and write.return_us < horizon
                 ]
                 first = must[-1] if must else -1
                 values = [None if at < 0 else order[at].value for at in range(first, len(order))]
                 asked = [
-                    at < 0 or order[at].invoked_us <= stale_read.returned_us
+                    at < 0 or order[at].invoke_us <= stale_read.return_us
                     for at in range(first, len(order))
                 ]
                 if any(
@@ -157,12 +157,12 @@ def some_order(writes: list[Written], stale_read: StaleRead) -> bool:
     return False
 
 
-def is_true_to_time(order: tuple[Written, ...]) -> bool:
+def is_true_to_time(order: tuple[RegisterWrite, ...]) -> bool:
     return not any(
         (
             later.index < earlier.index
             if earlier.index and later.index
-            else later.returned_us is not None and later.returned_us < earlier.invoked_us
+            else later.return_us is not None and later.return_us < earlier.invoke_us
         )
         for earlier, later in combinations(order, 2)
     )

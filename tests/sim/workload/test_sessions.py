@@ -10,7 +10,7 @@ from qcore.replica.sessions.session import Session
 from qcore.replica.sessions.session_table import SessionTable
 from qcore.sim import World, run_scenario
 from qcore.sim.scenario.load import parse_scenario
-from qcore.sim.workload.workload import SessionLoad
+from qcore.sim.workload.workload import SessionWorkload
 from qcore.trace import TraceWriter
 from tests.checkout import SCENARIOS
 from tests.sim.support.scenario_texts import failures, run, scenario, seen
@@ -85,8 +85,8 @@ def test_a_session_that_expired_is_opened_anew_and_its_increment_counts_nowhere(
     world = World(scenario(workload=idle, until_ms=20_000), 1, TraceWriter())
     world.run()
     refused = [op for op in world.history if op.note == "SessionExpired"]
-    (load,) = world.loads
-    assert isinstance(load, SessionLoad)
+    (load,) = world.workloads
+    assert isinstance(load, SessionWorkload)
     assert len(refused) == load.expired == load.opened - 1 >= 2
     assert all(op.outcome == "refused" for op in refused)
 

@@ -91,7 +91,9 @@ def test_the_timelines_reads_are_of_the_workloads_kind_unless_they_say_otherwise
     mix = "{clients: 0, read_kind: stale_read, max_staleness_ms: 400}"
     world = World(scenario(timeline, workload=mix), 1, TraceWriter())
     world.run()
-    asked = [(one.op.request, one.op.max_staleness_ms) for one in world.node_actions.asked]
+    asked = [
+        (one.op.request, one.op.max_staleness_ms) for one in world.node_actions.timeline_operations
+    ]
     assert asked[:2] == [("stale_read", 400), ("stale_read", 77)]
     assert asked[2] in (("read", 0), ("follower_read", 0))
 

@@ -7,12 +7,12 @@ from itertools import pairwise
 import pytest
 
 from qcore.sim import World
-from qcore.sim.workload.operations import ClientOp
+from qcore.sim.workload.operations import ClientOperation
 from qcore.trace import TraceWriter
 from tests.sim.support.scenario_texts import failures, run, scenario
 
 
-def history(timeline: str = "[]", seed: int = 1, **parts: str) -> list[ClientOp]:
+def history(timeline: str = "[]", seed: int = 1, **parts: str) -> list[ClientOperation]:
     until_ms = int(parts.pop("until_ms", "3000"))
     world = World(scenario(timeline, until_ms=until_ms, **parts), seed, TraceWriter())
     world.run()
@@ -23,7 +23,7 @@ def test_every_operation_ends_in_exactly_one_outcome() -> None:
     ops = history("[{at_ms: 1000, crash: leader, for_ms: 500}, {at_ms: 1700, isolate: leader}]")
     assert len(ops) > 50
     assert {op.outcome for op in ops} <= {"ok", "refused", "unknown"}
-    assert all(op.invoked_us <= op.returned_us <= op.deadline_us for op in ops)
+    assert all(op.invoke_us <= op.return_us <= op.deadline_us for op in ops)
 
 
 def test_open_loop_offers_about_its_rate_whatever_happens() -> None:
@@ -38,7 +38,7 @@ def test_a_closed_loop_has_one_operation_at_a_time() -> None:
     assert len(ops) > 50
     for client in (1, 2):
         mine = [op for op in ops if op.client == client]
-        assert all(a.returned_us < b.invoked_us for a, b in pairwise(mine))
+        assert all(a.return_us < b.invoke_us for a, b in pairwise(mine))
 
 
 def test_fractions_and_keys_are_respected() -> None:
@@ -77,7 +77,7 @@ def test_writes_are_never_sent_again_after_doubt() -> None:
 
 def test_a_client_finds_the_leader_when_its_node_is_down() -> None:
     ops = history("[{at_ms: 1000, crash: 1}]", workload="{clients: 1, rate_per_s: 40}")
-    late = [op for op in ops if op.invoked_us > 2_000_000]
+    late = [op for op in ops if op.invoke_us > 2_000_000]
     assert late
     assert all(op.outcome == "ok" for op in late)
 
@@ -87,7 +87,7 @@ def test_reads_without_a_quorum_are_refused_and_not_served_stale() -> None:
         "[{at_ms: 1000, partition: [[1], [2], [3]]}]",
         workload="{clients: 3, rate_per_s: 60, timeout_ms: 300}",
     )
-    late = [op for op in ops if op.invoked_us > 1_010_000]
+    late = [op for op in ops if op.invoke_us > 1_010_000]
     assert late
     assert not [op for op in late if op.outcome == "ok"]
 

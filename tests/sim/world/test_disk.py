@@ -49,7 +49,7 @@ def test_writes_that_come_during_a_sync_share_the_next_one() -> None:
     engine, disk, durable = make_disk()
     for index in (1, 2, 3):
         disk.submit(append(index))
-        disk.kick()
+        disk.start_sync()
     engine.run(SYNC_US + 1)
     assert durable == [1]
     engine.run(2 * SYNC_US + 1)
@@ -60,7 +60,7 @@ def test_writes_that_come_during_a_sync_share_the_next_one() -> None:
 def test_a_killed_process_keeps_what_the_operating_system_had() -> None:
     engine, disk, durable = make_disk()
     disk.submit(append(1))
-    disk.kick()
+    disk.start_sync()
     disk.submit(append(2))  # waits in the process for the sync to end
     engine.run(SYNC_US // 2)
     assert disk.crash(power_loss=False) == 1
@@ -72,10 +72,10 @@ def test_a_killed_process_keeps_what_the_operating_system_had() -> None:
 def test_a_power_loss_takes_everything_that_was_not_synced() -> None:
     engine, disk, _ = make_disk()
     disk.submit(append(1))
-    disk.kick()
+    disk.start_sync()
     engine.run(SYNC_US + 1)
     disk.submit(append(2))
-    disk.kick()
+    disk.start_sync()
     disk.submit(append(3))
     engine.run(SYNC_US + SYNC_US // 2)
     assert disk.crash(power_loss=True) == 2
@@ -86,11 +86,11 @@ def test_a_power_loss_takes_everything_that_was_not_synced() -> None:
 def test_the_disk_works_again_after_a_crash_in_the_middle_of_a_sync() -> None:
     engine, disk, durable = make_disk()
     disk.submit(append(1))
-    disk.kick()
+    disk.start_sync()
     engine.run(SYNC_US // 2)
     disk.crash(power_loss=True)
     disk.submit(append(1))
-    disk.kick()
+    disk.start_sync()
     engine.run(SYNC_US + 1)
     assert durable == [], "the old sync's end must not speak for the new write"
     engine.run(2 * SYNC_US)
@@ -102,7 +102,7 @@ def test_a_stalled_disk_ends_no_sync_until_it_recovers() -> None:
     fault = Fault("stall")
     disk.stall(Firing(fault))
     disk.submit(append(1))
-    disk.kick()
+    disk.start_sync()
     engine.run(50 * SYNC_US)
     assert durable == []
     assert fault.acted == 1
@@ -124,7 +124,7 @@ def test_a_slow_disk_takes_longer_and_books_it() -> None:
     fault = Fault("slow")
     disk.slow_down(lambda: 9 * SYNC_US, Firing(fault))
     disk.submit(append(1))
-    disk.kick()
+    disk.start_sync()
     engine.run(10 * SYNC_US - 1)
     assert durable == []
     engine.run(10 * SYNC_US + 1)
@@ -136,10 +136,10 @@ def test_the_commit_index_goes_with_the_next_write_and_never_back() -> None:
     engine, disk, _ = make_disk()
     disk.submit(append(1))
     disk.save_commit(1)
-    disk.kick()
+    disk.start_sync()
     engine.run(SYNC_US + 1)
     disk.submit(SaveHardState(2, HardState(2, None, 0)))
-    disk.kick()
+    disk.start_sync()
     engine.run(3 * SYNC_US)
     assert disk.load().hard_state == HardState(2, None, 1)
 
@@ -159,7 +159,7 @@ def test_a_crash_leaves_a_prefix_with_everything_that_was_reported_durable(
     def write(index: int) -> None:
         submitted.append(append(index))
         disk.submit(submitted[-1])
-        disk.kick()
+        disk.start_sync()
 
     for number, gap in enumerate(gaps, start=1):
         due += gap
@@ -182,7 +182,7 @@ def test_latency_is_drawn_for_each_sync() -> None:
     engine = Engine()
     disk = SimDisk(engine, fixed(2).sampler(Random(1)), DurableState())
     disk.submit(append(1))
-    disk.kick()
+    disk.start_sync()
     engine.run(1999)
     assert not disk.is_idle
     engine.run(2001)
@@ -193,10 +193,10 @@ def test_a_wiped_disk_is_blank_and_gives_back_what_it_held() -> None:
     engine, disk, durable = make_disk()
     disk.submit(SaveHardState(1, HardState(3, 2, 0)))
     disk.submit(append(1))
-    disk.kick()
+    disk.start_sync()
     engine.run(SYNC_US + 1)
     disk.submit(append(2))
-    disk.kick()
+    disk.start_sync()
     lost = disk.wipe()
     assert (lost.hard_state.term, indexes(lost)) == (3, [1])
     assert disk.load() == DurableState()
@@ -204,7 +204,7 @@ def test_a_wiped_disk_is_blank_and_gives_back_what_it_held() -> None:
     assert disk.load() == DurableState(), "what was under way does not arrive afterwards"
     assert durable == [1]
     disk.submit(append(1))
-    disk.kick()
+    disk.start_sync()
     engine.run(7 * SYNC_US)
     assert indexes(disk.durable) == [1]
     assert lost.entries is not disk.durable.entries

@@ -1,4 +1,4 @@
-"""The simulated network: order, mishaps, cuts, and that every mishap is booked."""
+"""The simulated network: order, impairments, cuts, and that every impairment is booked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qcore.replica.messages import Forward
 from qcore.sim.faults.ledger import Fault, Firing
 from qcore.sim.world.engine import Engine
 from qcore.sim.world.latency import fixed, uniform
-from qcore.sim.world.network import Link, Network, Quality
+from qcore.sim.world.network import Link, LinkQuality, Network
 from qcore.sim.world.random_streams import Streams
 
 MESSAGE = RequestVoteResponse(1, True)
@@ -21,7 +21,7 @@ MESSAGE = RequestVoteResponse(1, True)
 class Pair:
     """Two vertices, 1 and 2, linked both ways, and what happens between them."""
 
-    def __init__(self, quality: Quality, seed: int = 1) -> None:
+    def __init__(self, quality: LinkQuality, seed: int = 1) -> None:
         self.engine = Engine()
         self.arrivals: list[tuple[int, str]] = []
         self.drops: list[tuple[str, str]] = []
@@ -52,7 +52,7 @@ class Pair:
 
 @given(st.integers(0, 2**32))
 def test_a_link_keeps_the_order_of_its_messages(seed: int) -> None:
-    pair = Pair(Quality(latency=uniform(1, 30)), seed)
+    pair = Pair(LinkQuality(latency=uniform(1, 30)), seed)
     pair.send(50)
     pair.engine.run(1_000_000)
     assert pair.order() == list(range(50))
@@ -62,8 +62,8 @@ def test_a_link_keeps_the_order_of_its_messages(seed: int) -> None:
 
 
 def test_a_reordering_link_does_not() -> None:
-    pair = Pair(Quality(latency=fixed(1), reorder=0.5, reorder_extra=uniform(0, 20)))
-    fault = pair.link.blame["reorder"] = Fault("reorder")
+    pair = Pair(LinkQuality(latency=fixed(1), reorder=0.5, reorder_extra=uniform(0, 20)))
+    fault = pair.link.faults_by_setting["reorder"] = Fault("reorder")
     pair.send(100)
     pair.engine.run(1_000_000)
     assert sorted(pair.order()) == list(range(100))
@@ -72,8 +72,8 @@ def test_a_reordering_link_does_not() -> None:
 
 
 def test_loss_takes_about_its_share_and_books_each() -> None:
-    pair = Pair(Quality(latency=fixed(1), loss=0.3))
-    fault = pair.link.blame["loss"] = Fault("loss")
+    pair = Pair(LinkQuality(latency=fixed(1), loss=0.3))
+    fault = pair.link.faults_by_setting["loss"] = Fault("loss")
     pair.send(2000)
     pair.engine.run(1_000_000)
     assert 500 < fault.acted < 700
@@ -83,8 +83,8 @@ def test_loss_takes_about_its_share_and_books_each() -> None:
 
 
 def test_duplicates_arrive_twice_and_are_booked() -> None:
-    pair = Pair(Quality(latency=fixed(1), duplicate=0.5))
-    fault = pair.link.blame["duplicate"] = Fault("duplicate")
+    pair = Pair(LinkQuality(latency=fixed(1), duplicate=0.5))
+    fault = pair.link.faults_by_setting["duplicate"] = Fault("duplicate")
     pair.send(1000)
     pair.engine.run(1_000_000)
     assert 400 < fault.acted < 600
@@ -92,14 +92,14 @@ def test_duplicates_arrive_twice_and_are_booked() -> None:
 
 
 def test_a_forwarded_request_is_never_duplicated() -> None:
-    pair = Pair(Quality(latency=fixed(1), duplicate=1.0))
+    pair = Pair(LinkQuality(latency=fixed(1), duplicate=1.0))
     pair.send(50, payload=Forward(1, "write", "x", 100))
     pair.engine.run(1_000_000)
     assert len(pair.arrivals) == 50
 
 
 def test_a_cut_loses_what_is_sent_and_what_is_under_way() -> None:
-    pair = Pair(Quality(latency=fixed(5)))
+    pair = Pair(LinkQuality(latency=fixed(5)))
     fault = Fault("cut")
     pair.send(10, gap_us=1000)  # sent at 0 to 9 ms, due at 5 to 14 ms
     pair.engine.at(7500, lambda: pair.network.cut([(1, 2)], Firing(fault)))
@@ -109,7 +109,7 @@ def test_a_cut_loses_what_is_sent_and_what_is_under_way() -> None:
 
 
 def test_a_cut_is_one_way_unless_both_ways_are_cut() -> None:
-    pair = Pair(Quality(latency=fixed(1)))
+    pair = Pair(LinkQuality(latency=fixed(1)))
     pair.network.cut([(1, 2)], Firing(Fault("cut")))
     pair.network.send(pair.network.link(2, 1), MESSAGE, "7")
     pair.network.send(pair.link, MESSAGE, "8")
@@ -118,13 +118,13 @@ def test_a_cut_is_one_way_unless_both_ways_are_cut() -> None:
 
 
 def test_a_link_cut_twice_needs_both_mended() -> None:
-    pair = Pair(Quality(latency=fixed(1)))
+    pair = Pair(LinkQuality(latency=fixed(1)))
     first, second = Firing(Fault("first")), Firing(Fault("second"))
     pair.network.cut([(1, 2)], first)
     pair.network.cut([(1, 2)], second)
-    pair.network.mend(first)
+    pair.network.heal(first)
     pair.network.send(pair.link, MESSAGE, "1")
-    pair.network.mend(second)
+    pair.network.heal(second)
     pair.network.send(pair.link, MESSAGE, "2")
     pair.engine.run(1_000_000)
     assert pair.order() == [2]
@@ -132,8 +132,8 @@ def test_a_link_cut_twice_needs_both_mended() -> None:
 
 
 def test_bandwidth_makes_messages_queue() -> None:
-    pair = Pair(Quality(latency=fixed(1), bandwidth_bytes_per_s=16_000))  # 160 bytes take 10 ms
-    fault = pair.link.blame["bandwidth"] = Fault("bandwidth")
+    pair = Pair(LinkQuality(latency=fixed(1), bandwidth_bytes_per_s=16_000))  # 160 bytes take 10 ms
+    fault = pair.link.faults_by_setting["bandwidth"] = Fault("bandwidth")
     pair.send(3, gap_us=0)
     pair.engine.run(1_000_000)
     assert [time for time, _ in pair.arrivals] == [11_000, 21_000, 31_000]
@@ -143,13 +143,13 @@ def test_bandwidth_makes_messages_queue() -> None:
 def test_a_mishap_draws_from_another_stream_than_latency() -> None:
     """Loss must not reshuffle the latencies of the messages that get through."""
 
-    def arrivals(quality: Quality) -> dict[str, int]:
+    def arrivals(quality: LinkQuality) -> dict[str, int]:
         pair = Pair(quality)
         pair.send(200, gap_us=50_000)
         pair.engine.run(20_000_000)
         return {message_id: time for time, message_id in pair.arrivals}
 
-    calm = Quality(latency=uniform(1, 30))
+    calm = LinkQuality(latency=uniform(1, 30))
     undisturbed, lossy = arrivals(calm), arrivals(replace(calm, loss=0.4))
     assert 0 < len(lossy) < 200
     assert lossy == {message_id: undisturbed[message_id] for message_id in lossy}

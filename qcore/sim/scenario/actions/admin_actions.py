@@ -90,7 +90,7 @@ class AdminAction(Spec):
         return known_outcomes(value, OUTCOMES)
 
 
-class AddLearner(AdminAction):
+class AddLearnerAction(AdminAction):
     """Make a node a learner; done when it has caught up. Short form: its id."""
 
     kind: Literal["add_learner"] = "add_learner"
@@ -102,7 +102,7 @@ class AddLearner(AdminAction):
         return value if isinstance(value, dict) else {"node": value}
 
 
-class ChangeMembers(AdminAction):
+class ChangeMembersAction(AdminAction):
     """Change the voters and learners. Short form: the voters.
 
     Either `voters` says who shall be one, or `add` and `remove` say what is to differ. `learners` are
@@ -127,7 +127,7 @@ class ChangeMembers(AdminAction):
         return _as_tuple(value)
 
     @model_validator(mode="after")
-    def _says_something(self) -> ChangeMembers:
+    def _says_something(self) -> ChangeMembersAction:
         relative = bool(self.add) or self.remove is not None
         if self.voters is not None and relative:
             raise ValueError("give either `voters`, or `add` and `remove`")
@@ -136,7 +136,7 @@ class ChangeMembers(AdminAction):
         return self
 
 
-class Remove(AdminAction):
+class RemoveAction(AdminAction):
     """Take nodes out of the cluster. Short form: the nodes."""
 
     kind: Literal["remove"] = "remove"
@@ -150,7 +150,7 @@ class Remove(AdminAction):
         return {"nodes": value}
 
 
-class Transfer(AdminAction):
+class TransferAction(AdminAction):
     """Hand leadership to a voter, or to the best one (null). Short form: the voter."""
 
     kind: Literal["transfer"] = "transfer"

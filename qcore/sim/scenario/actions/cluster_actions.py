@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from qcore.sim.scenario.actions.admin_actions import (
-    AddLearner,
-    ChangeMembers,
+    AddLearnerAction,
+    ChangeMembersAction,
     Join,
-    Remove,
-    Transfer,
+    RemoveAction,
+    TransferAction,
 )
 from qcore.sim.scenario.actions.message_actions import Drop, Hold, Release
 from qcore.sim.scenario.cluster import QualitySpec
@@ -177,7 +177,7 @@ class LinkChange(QualitySpec):
         return [name for name in QualitySpec.model_fields if getattr(self, name) is not None]
 
     @property
-    def is_calm(self) -> bool:
+    def only_removes_impairments(self) -> bool:
         """Whether it only takes trouble away, and so can never do anything visible."""
         return all(getattr(self, name) in (0, 0.0) for name in self.changes())
 
@@ -265,7 +265,7 @@ class DiskRecover(NodeAction):
     kind: Literal["disk_recover"] = "disk_recover"
 
 
-class Clock(NodeAction):
+class ClockAction(NodeAction):
     """Set the clocks wrong: `offset_ms` moves the wall clock, `drift_ppm` makes all clocks run fast."""
 
     kind: Literal["clock"] = "clock"
@@ -273,26 +273,26 @@ class Clock(NodeAction):
     drift_ppm: Annotated[int, Field(gt=-1_000_000, lt=10_000_000, strict=True)] | None = None
 
     @model_validator(mode="after")
-    def _changes_something(self) -> Clock:
+    def _changes_something(self) -> ClockAction:
         if self.offset_ms is None and self.drift_ppm is None:
             raise ValueError("give offset_ms, drift_ppm, or both")
         return self
 
 
-class Campaign(NodeAction):
+class CampaignAction(NodeAction):
     """Behave as if the election timeout had just passed."""
 
     kind: Literal["campaign"] = "campaign"
 
 
-class TakeSnapshot(NodeAction):
+class TakeSnapshotAction(NodeAction):
     """Capture the state machine and compact the log, keeping `keep_entries`."""
 
     kind: Literal["snapshot"] = "snapshot"
     keep_entries: Annotated[int, Field(ge=0, strict=True)] = 0
 
 
-class Operation(Spec):
+class OperationAction(Spec):
     """One client operation at a given node. `write: leader`, `read: {node: 2, key: k0}`.
 
     Attributes:
@@ -328,7 +328,7 @@ class Operation(Spec):
         return known_outcomes(value, OUTCOMES)
 
     @model_validator(mode="after")
-    def _goes_together(self) -> Operation:
+    def _goes_together(self) -> OperationAction:
         if self.op == "write":
             for name in ("read_kind", "max_staleness_ms", "expect"):
                 if name in self.model_fields_set:
@@ -392,18 +392,18 @@ Action = (
     | DiskStall
     | DiskSlow
     | DiskRecover
-    | Clock
-    | Campaign
-    | TakeSnapshot
-    | Operation
+    | ClockAction
+    | CampaignAction
+    | TakeSnapshotAction
+    | OperationAction
     | Drop
     | Hold
     | Release
     | Join
-    | AddLearner
-    | ChangeMembers
-    | Remove
-    | Transfer
+    | AddLearnerAction
+    | ChangeMembersAction
+    | RemoveAction
+    | TransferAction
 )
 
 #: What a timeline item may say -> the model that reads it.
@@ -431,24 +431,24 @@ ACTIONS: dict[str, type[Action]] = {
     "disk_stall": DiskStall,
     "disk_slow": DiskSlow,
     "disk_recover": DiskRecover,
-    "clock": Clock,
-    "campaign": Campaign,
-    "snapshot": TakeSnapshot,
-    "write": Operation,
-    "read": Operation,
+    "clock": ClockAction,
+    "campaign": CampaignAction,
+    "snapshot": TakeSnapshotAction,
+    "write": OperationAction,
+    "read": OperationAction,
     "drop": Drop,
     "hold": Hold,
     "release": Release,
     "join": Join,
-    "add_learner": AddLearner,
-    "change_members": ChangeMembers,
-    "members": ChangeMembers,
-    "remove": Remove,
-    "transfer": Transfer,
+    "add_learner": AddLearnerAction,
+    "change_members": ChangeMembersAction,
+    "members": ChangeMembersAction,
+    "remove": RemoveAction,
+    "transfer": TransferAction,
 }
 
 #: Actions that can end by themselves, with `for_ms`.
-ENDING = (
+REVERSIBLE = (
     Partition,
     Isolate,
     Cut,
@@ -461,19 +461,19 @@ ENDING = (
     Pause,
     DiskStall,
     DiskSlow,
-    Clock,
+    ClockAction,
     Drop,
     Hold,
 )
 
 #: What `heal` mends.
-HEALED = (Partition, Isolate, Cut, Deaf, Mute, LinkChange)
+HEALABLE = (Partition, Isolate, Cut, Deaf, Mute, LinkChange)
 
 #: Actions on links, which clients have too.
-ON_LINKS = (Partition, Isolate, Cut, Deaf, Mute, Heal, LinkChange)
+LINK_ACTIONS = (Partition, Isolate, Cut, Deaf, Mute, Heal, LinkChange)
 
 #: Actions that take faults back; they may find nothing to do, so they are no faults themselves.
-REMEDIES = (Heal, Restart, Resume, DiskRecover, Release)
+REPAIRS = (Heal, Restart, Resume, DiskRecover, Release)
 
 
 def read_action(key: str, value: object) -> Action:
@@ -486,7 +486,7 @@ def read_action(key: str, value: object) -> Action:
         return LinkChange.model_validate(_quality_value(key, value))
     if key in ("write", "read"):
         fields = value if isinstance(value, dict) else {"node": value}
-        return Operation.model_validate({"op": key, **fields})
+        return OperationAction.model_validate({"op": key, **fields})
     return ACTIONS[key].model_validate(value)
 
 
