@@ -160,7 +160,7 @@ def test_every_package_and_module_has_a_rule() -> None:
     assert {path.stem for path in PACKAGE.glob("*.py")} == set(TOP_LEVEL)
 
 
-def test_the_table_of_the_document_is_what_is_enforced() -> None:
+def test_the_documented_import_table_is_enforced() -> None:
     enforced = {
         package: (INTERNAL[package], EXTERNAL[package] - PYDANTIC_FAMILY - TYPER_FAMILY)
         for package in INTERNAL
@@ -168,7 +168,7 @@ def test_the_table_of_the_document_is_what_is_enforced() -> None:
     assert documented() == enforced
 
 
-def test_what_is_imported_is_required() -> None:
+def test_every_imported_package_is_a_declared_dependency() -> None:
     """Every third-party import is a declared dependency, and every declared one is pinned."""
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
     extras = [line for lines in project["optional-dependencies"].values() for line in lines]
@@ -187,7 +187,7 @@ def test_what_is_imported_is_required() -> None:
 
 
 @pytest.mark.parametrize("module", sorted(TOP_LEVEL))
-def test_a_top_level_module_stands_on_almost_nothing(module: str) -> None:
+def test_a_top_level_module_imports_only_what_it_may(module: str) -> None:
     path = PACKAGE / f"{module}.py"
     for line, name in imports_of(ast.parse(path.read_text()), path):
         ok = name.split(".")[0] in sys.stdlib_module_names or name in TOP_LEVEL[module]
@@ -216,7 +216,7 @@ def test_a_package_imports_only_what_it_may(package: str) -> None:
 
 
 @pytest.mark.parametrize("package", PURE)
-def test_a_pure_package_reads_no_clock_no_entropy_and_prints_nothing(package: str) -> None:
+def test_a_pure_package_uses_no_clock_entropy_or_print(package: str) -> None:
     for path in modules(package):
         tree = ast.parse(path.read_text())
         for line, name in imports_of(tree, path):
@@ -251,7 +251,7 @@ def test_a_pure_package_never_iterates_over_a_set(package: str) -> None:
 
 
 @pytest.mark.parametrize("module", ["qcore", "qcore.cli.main"])
-def test_importing_is_light(module: str) -> None:
+def test_importing_loads_no_heavy_dependency(module: str) -> None:
     """In a fresh interpreter, it brings in none of the heavy dependencies (`qcore version` is quick)."""
     heavy = ["pydantic", "simpy", "websockets", "networkx", "matplotlib", "yaml", "sqlite3"]
     code = f"import {module}, sys; print([m for m in {heavy!r} if m in sys.modules])"

@@ -76,7 +76,7 @@ def stdout_of(command: list[str]) -> str:
 
 
 @every_document
-def test_every_block_is_in_a_language_that_some_test_reads(path: Path) -> None:
+def test_every_code_block_is_in_a_tested_language(path: Path) -> None:
     for block in blocks(path):
         assert block.language in LANGUAGES, f"{name(path)}: unknown block language"
         if block.language not in {SHELL, CONSOLE}:
@@ -85,7 +85,7 @@ def test_every_block_is_in_a_language_that_some_test_reads(path: Path) -> None:
 
 
 @every_document
-def test_commands_that_are_not_typed_name_something(path: Path) -> None:
+def test_commands_that_are_not_run_name_something_real(path: Path) -> None:
     for command in commands(path):
         if named_only(command):
             names_something(command.line)
@@ -97,7 +97,7 @@ READ_FIRST = ("README.md", "docs/operations.md")
 
 @pytest.mark.process
 @pytest.mark.timeout(600)  # dozens of processes one after the other, on whatever machine
-def test_the_commands_of_the_documents_work_one_after_the_other(tmp_path: Path) -> None:
+def test_the_documented_commands_work_in_sequence(tmp_path: Path) -> None:
     """As one user types them into one shell in one directory: no document spoils what another one needs."""
     order = sorted(DOCUMENTS, key=lambda path: (name(path) not in READ_FIRST, name(path)))
     typed = [command for path in order for command in session(path)]
@@ -105,7 +105,7 @@ def test_the_commands_of_the_documents_work_one_after_the_other(tmp_path: Path) 
         compare(ran)
 
 
-def test_each_document_has_nodes_of_its_own() -> None:
+def test_each_document_uses_separate_nodes() -> None:
     """So the documents can be followed in any order, while the nodes of another one still run."""
     used: dict[str, str] = {}
     for path in DOCUMENTS:
@@ -196,7 +196,7 @@ def test_the_programs_and_the_command_of_the_api_page_work(tmp_path: Path) -> No
         assert "Email" in run("-m", *shlex.split(typed[0]))
 
 
-def test_the_picture_of_the_readme_is_that_of_the_demo(tmp_path: Path) -> None:
+def test_the_readme_picture_matches_the_demo(tmp_path: Path) -> None:
     """Up to the last shades of anti-aliasing; another seed's picture differs in many more places."""
     seed = (demo.__defaults__ or ())[0]
 

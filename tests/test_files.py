@@ -32,7 +32,7 @@ def test_a_regular_file_is_read_up_to_its_bound(tmp_path: Path) -> None:
         assert file.read(5) == b"xxxxx"
 
 
-def test_what_is_no_regular_file_is_named(tmp_path: Path) -> None:
+def test_the_error_names_the_kind_of_a_non_regular_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     assert reason(tmp_path / "fifo") == "it is a FIFO, not a regular file"
     assert reason(tmp_path) == "it is a directory, not a regular file"
@@ -42,7 +42,7 @@ def test_what_is_no_regular_file_is_named(tmp_path: Path) -> None:
     assert reason(tmp_path / "loop") == "Too many levels of symbolic links"
 
 
-def test_a_fifo_is_written_to_if_somebody_reads_from_it(tmp_path: Path) -> None:
+def test_a_fifo_is_written_to_only_if_a_process_reads_it(tmp_path: Path) -> None:
     path = tmp_path / "fifo"
     os.mkfifo(path)
     with pytest.raises(OSError, match="no process reads from it"):
@@ -57,7 +57,7 @@ def test_a_fifo_is_written_to_if_somebody_reads_from_it(tmp_path: Path) -> None:
         os.close(reader)
 
 
-def test_a_scenario_without_end_is_refused(tmp_path: Path) -> None:
+def test_an_endless_scenario_file_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "endless.yaml"
     with path.open("wb") as file:
         file.truncate(1 << 40)
@@ -99,7 +99,7 @@ def test_no_command_waits_for_a_fifo(tmp_path: Path) -> None:
             process.wait()
 
 
-def test_a_new_file_is_for_its_owner_alone_and_an_old_one_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_new_file_is_private_and_an_old_one_keeps_its_mode(tmp_path: Path) -> None:
     new, old = tmp_path / "new.jsonl", tmp_path / "old.jsonl"
     old.touch()
     old.chmod(0o644)

@@ -260,7 +260,7 @@ class StateMachineConformance:
 
         self._for_histories(check)
 
-    def test_what_it_says_of_its_work_and_its_commands_is_of_use(self) -> None:
+    def test_reported_cost_and_recognition_have_valid_types(self) -> None:
         """Only for machines that have `last_cost` or `recognises`: an integer, and yes or no to any text."""
         machine = self.make()
         for index, text in enumerate(_STRANGE, start=1):
@@ -275,7 +275,7 @@ class StateMachineConformance:
                 assert isinstance(cost, int), f"last_cost is {cost!r}; expected an integer"
                 assert cost >= 0, f"last_cost is {cost}; expected 0 or more"
 
-    def test_strange_texts_are_answered_and_not_raised(self) -> None:
+    def test_unexpected_texts_are_answered_and_not_raised(self) -> None:
         """A command gives a result whatever it is; a query may raise `StoreError`. Anything else stops a node."""
         machine = self.make()
         for index, text in enumerate(_STRANGE, start=1):
@@ -292,7 +292,7 @@ class StateMachineConformance:
                 )
             _assert_sendable(answer, f"the answer to the query {text!r}")
 
-    def test_restoring_gradually_is_restoring(self) -> None:
+    def test_gradual_restore_equals_restore(self) -> None:
         """Only for machines that have `restore_gradually`; also begun, dropped and begun again."""
         if not isinstance(self.make(), RestoresGradually):
             return

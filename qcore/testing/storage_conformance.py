@@ -69,7 +69,7 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
         assert storage.load() == storage.load()
         storage.close()
 
-    def test_what_is_loaded_belongs_to_the_caller(self) -> None:
+    def test_loaded_state_belongs_to_the_caller(self) -> None:
         storage = self.make()()
         storage.write([hard_state(1), append(1, [1, 1])])
         loaded = storage.load()
@@ -79,7 +79,7 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
         assert (len(again.entries), again.hard_state.term) == (2, 1)
         storage.close()
 
-    def test_what_was_written_belongs_to_the_storage(self) -> None:
+    def test_written_data_belongs_to_the_storage(self) -> None:
         """The core goes on with the lists and objects that it gave away."""
         opener = self.make()
         storage = opener()
@@ -292,7 +292,7 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
         assert state.snapshot == snapshot_write(5, 1, "new" * 100_000)
         assert terms(state) == [(6, 1)]
 
-    def test_leaders_snapshot_resets_a_log_that_is_shorter_or_conflicts(self) -> None:
+    def test_leaders_snapshot_resets_a_short_or_conflicting_log(self) -> None:
         for length in (0, 3, 20):
             opener = self.make()
             calls: list[Sequence[Write]] = [
@@ -327,7 +327,7 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
         assert terms(storage.load()) == [(1, 1)]
         storage.close()
 
-    def test_another_cluster_is_refused_and_both_are_named(self) -> None:
+    def test_another_cluster_is_rejected_naming_both(self) -> None:
         storage = self.make()()
         storage.join_cluster("north")
         message = ""

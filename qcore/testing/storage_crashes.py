@@ -46,7 +46,7 @@ class StorageCrashes:
         """Every file that matters of what `make` made last; none: damage is not tried."""
         return ()
 
-    def test_one_owner_at_a_time(self) -> None:
+    def test_second_open_is_rejected_while_the_first_is_open(self) -> None:
         """A second opening is refused while the first is open, and does it no harm."""
         opener = self.make()
         storage = opener()
@@ -80,7 +80,7 @@ class StorageCrashes:
 
     # --- damage
 
-    def test_changed_bytes_are_noticed_or_harmless(self) -> None:
+    def test_changed_bytes_are_detected_or_harmless(self) -> None:
         """Never is another state loaded than the one that was written, and nothing but a `StorageError` is raised."""
         rng = random.Random(2)
         for number in range(self.damages):
@@ -93,7 +93,7 @@ class StorageCrashes:
                 path.write_bytes(content)
                 _check_loads_or_refuses(opener, expected, path)
 
-    def test_files_that_are_cut_short_or_gone_are_noticed(self) -> None:
+    def test_truncated_or_missing_files_are_detected(self) -> None:
         with self._damaged(0) as (_, _, files):
             count = len(files)
         for position in range(count):

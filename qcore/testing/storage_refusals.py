@@ -41,7 +41,7 @@ class StorageRejections:
         storage.close()
         assert _log_of(reopened(opener)) == _log_of(state), "a part of a refused call was done"
 
-    def test_gap_is_refused_and_the_whole_call_with_it(self) -> None:
+    def test_gap_rejects_the_whole_call(self) -> None:
         opener = self.make()
         storage = opener()
         storage.write([hard_state(1), append(1, [1, 1])])
@@ -53,13 +53,13 @@ class StorageRejections:
         storage.close()
         assert terms(reopened(opener)) == [(1, 1), (2, 1), (3, 1)]
 
-    def test_overwriting_without_truncation_is_refused(self) -> None:
+    def test_overwriting_without_truncation_is_rejected(self) -> None:
         storage = self.make()()
         storage.write([hard_state(1), append(1, [1, 1])])
         assert refuses(storage, [append(2, [1])])
         storage.close()
 
-    def test_truncation_before_the_start_is_refused(self) -> None:
+    def test_truncation_before_the_start_is_rejected(self) -> None:
         storage = self.make()()
         storage.write(
             [hard_state(1), append(1, [1] * 6), StoreSnapshot(3, snapshot_write(4, 1), 4, False)]
@@ -67,16 +67,16 @@ class StorageRejections:
         assert refuses(storage, [TruncateLog(4, 3)])
         storage.close()
 
-    def test_gap_within_an_append_is_refused(self) -> None:
+    def test_gap_within_an_append_is_rejected(self) -> None:
         entries = [Entry(3, 1, "noop", "", 0), Entry(5, 1, "noop", "", 0)]
         self._check_rejection([hard_state(1), append(1, [1, 1])], AppendLog(2, entries))
 
-    def test_falling_terms_are_refused(self) -> None:
+    def test_falling_terms_are_rejected(self) -> None:
         before: list[Write] = [hard_state(4), append(1, [2, 3])]
         self._check_rejection(before, append(3, [2]))
         self._check_rejection(before, append(3, [4, 3]))
 
-    def test_entry_or_snapshot_of_a_term_that_was_not_saved_is_refused(self) -> None:
+    def test_entry_or_snapshot_of_an_unsaved_term_is_rejected(self) -> None:
         """The term is saved first, or a restart could vote in it again (paper, figure 2)."""
         before: list[Write] = [hard_state(1), append(1, [1, 1])]
         self._check_rejection(before, append(3, [10]))
@@ -84,12 +84,12 @@ class StorageRejections:
 
     # --- log and snapshot meet without a gap
 
-    def test_append_that_does_not_follow_the_snapshot_is_refused(self) -> None:
+    def test_append_that_does_not_follow_the_snapshot_is_rejected(self) -> None:
         before: list[Write] = [hard_state(2), StoreSnapshot(3, snapshot_write(10, 2), 10, True)]
         for first in (1, 10, 12):
             self._check_rejection(before, append(first, [2]))
 
-    def test_entries_that_do_not_reach_from_the_snapshot_are_no_log(self) -> None:
+    def test_entries_must_adjoin_the_snapshot(self) -> None:
         """Compaction may not drop entries that no snapshot covers."""
         before: list[Write] = [hard_state(1), append(1, [1] * 8)]
         self._check_rejection(before, StoreSnapshot(3, snapshot_write(4, 1), 6, False))
@@ -100,12 +100,12 @@ class StorageRejections:
         before: list[Write] = [hard_state(1), append(1, [1] * 4)]
         self._check_rejection(before, StoreSnapshot(3, snapshot_write(7, 1), 2, False))
 
-    def test_snapshot_whose_term_contradicts_the_log_is_refused(self) -> None:
+    def test_snapshot_whose_term_contradicts_the_log_is_rejected(self) -> None:
         before: list[Write] = [hard_state(2), append(1, [1, 1, 2, 2])]
         self._check_rejection(before, StoreSnapshot(3, snapshot_write(3, 1), 1, False))
         self._check_rejection(before, StoreSnapshot(3, snapshot_write(2, 2), 1, False))
 
-    def test_truncation_of_what_a_snapshot_covers_is_refused(self) -> None:
+    def test_truncation_of_what_a_snapshot_covers_is_rejected(self) -> None:
         """Also where the entries are still held, for followers that lag."""
         before: list[Write] = [
             hard_state(1),

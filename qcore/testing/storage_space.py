@@ -73,7 +73,7 @@ class StorageSpace:
         assert [entry.index for entry in storage.load().entries] == [1, 2, 3]
         storage.close()
 
-    def test_joining_after_a_refused_call_leaves_the_log_as_it_was(self) -> None:
+    def test_joining_after_a_rejected_call_keeps_the_log(self) -> None:
         opener = self.make()
         storage = opener()
         storage.write([hard_state(1), append(1, [1, 1])], commit=1)

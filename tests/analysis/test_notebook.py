@@ -67,7 +67,7 @@ def pictures(notebook: NotebookNode) -> int:
     return sum("image/png" in out.get("data", {}) for out in outputs)
 
 
-def test_there_are_notebooks() -> None:
+def test_the_elections_notebook_exists() -> None:
     assert "elections.ipynb" in [path.name for path in NOTEBOOKS]
 
 

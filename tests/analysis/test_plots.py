@@ -114,14 +114,14 @@ def test_the_terms_are_steps(tables: TraceTables, ax: Axes) -> None:
     assert ys(line) == [0, 1, 2, 2]
 
 
-def test_the_commits_are_a_line_a_node(tables: TraceTables, ax: Axes) -> None:
+def test_commits_are_drawn_as_one_line_per_node(tables: TraceTables, ax: Axes) -> None:
     plot_commits(tables, ax)
     by_name = {line.get_label(): line for line in ax.lines}
     assert ys(by_name["node 2"]) == [0, 2, 5, 5]
     assert xs(by_name["node 3"]) == [0.0, 0.54, 1.0]
 
 
-def test_the_distribution_reaches_every_share_and_marks_the_median(ax: Axes) -> None:
+def test_the_distribution_is_complete_and_marks_the_median(ax: Axes) -> None:
     plot_leaderless_distribution([400.0, 100.0, 200.0, 300.0], ax)
     line = ax.lines[0]
     assert xs(line) == [100, 100, 200, 300, 400, 400]
@@ -146,7 +146,7 @@ def test_a_wider_second_curve_is_drawn_whole(ax: Axes) -> None:
     check_limits(ax)
 
 
-def test_a_distribution_of_nothing_is_empty_axes(ax: Axes) -> None:
+def test_an_empty_distribution_gives_empty_axes(ax: Axes) -> None:
     assert plot_leaderless_distribution([], ax) is ax
 
 
@@ -155,12 +155,12 @@ def test_percentile(share: float, expected: float) -> None:
     assert percentile([1, 2, 3, 4], share) == expected
 
 
-def test_nothing_has_no_percentile() -> None:
+def test_no_values_have_no_percentile() -> None:
     with pytest.raises(ConfigError, match="no percentile of no values"):
         percentile([], 50)
 
 
-def test_the_latencies_are_a_dot_an_operation(tables: TraceTables, ax: Axes) -> None:
+def test_latencies_are_drawn_as_one_dot_per_operation(tables: TraceTables, ax: Axes) -> None:
     plot_commit_latency(tables, ax)
     good, bad = ax.lines[0], ax.lines[1]
     assert (xs(good), ys(good)) == ([0.15], [12.0])
@@ -170,7 +170,7 @@ def test_the_latencies_are_a_dot_an_operation(tables: TraceTables, ax: Axes) -> 
     assert ax.get_ylabel() == "write latency, ms"
 
 
-def test_the_network_at_a_moment(tables: TraceTables, ax: Axes) -> None:
+def test_the_network_is_drawn_at_a_given_moment(tables: TraceTables, ax: Axes) -> None:
     before, during = network_at(tables, 200), network_at(tables, 400)
     assert before.groups() == [(1, 2, 3)]
     assert during.groups() == [(1,), (2, 3)]
@@ -203,7 +203,7 @@ def test_a_run_becomes_a_picture_file(ending: str, tmp_path: Path) -> None:
     assert content.startswith(b"\x89PNG" if ending == "png" else b"<?xml")
 
 
-def test_what_cannot_be_drawn_or_written_is_named(tmp_path: Path) -> None:
+def test_drawing_and_writing_errors_name_their_cause(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="names no node"):
         save_run_figure([], tmp_path / "run.png")
     with pytest.raises(ConfigError, match="cannot write the picture"):
@@ -236,7 +236,7 @@ def trace_of(nodes: list[int], *, up: bool = True, until_us: int = 0) -> list[st
     ],
     ids=["empty", "header only", "no time", "one node", "hours", "large ids", "40 nodes"],
 )
-def test_what_is_hardly_a_run_is_drawn_too(lines: list[str]) -> None:
+def test_a_nearly_empty_run_is_drawn(lines: list[str]) -> None:
     tables = read_tables(lines)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -247,7 +247,7 @@ def test_what_is_hardly_a_run_is_drawn_too(lines: list[str]) -> None:
     pyplot.close("all")
 
 
-def test_many_names_of_faults_take_a_few_lines_and_say_how_many_found_no_place(ax: Axes) -> None:
+def test_many_fault_names_are_cut_to_a_few_lines_and_a_count(ax: Axes) -> None:
     trace = TraceWriter(keep=True)
     trace.run(0, "x", 1, [1, 2])
     for number in range(12):

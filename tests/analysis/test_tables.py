@@ -61,21 +61,21 @@ def test_roles_over_time(tables: TraceTables) -> None:
     ]
 
 
-def test_who_led(tables: TraceTables) -> None:
+def test_leaderships_are_listed_with_their_spans(tables: TraceTables) -> None:
     assert tables.leaderships == [
         Leadership(1, 1, 100 * MS, 560 * MS),
         Leadership(2, 2, 520 * MS, 1_000 * MS),
     ]
 
 
-def test_a_leader_that_is_cut_off_from_the_majority_does_not_count(tables: TraceTables) -> None:
+def test_a_leader_cut_off_from_the_majority_does_not_count(tables: TraceTables) -> None:
     assert tables.leaderless == [Span(0, 100 * MS), Span(300 * MS, 520 * MS)]
     assert tables.leaderless_after(300 * MS) == Span(300 * MS, 520 * MS)
     assert tables.leaderless_after(520 * MS) is None
     assert tables.leaderless[1].length_us == 220 * MS
 
 
-def test_a_cut_in_one_direction_is_enough_and_crashed_voters_do_not_count() -> None:
+def test_one_way_cuts_and_crashes_leave_the_cluster_leaderless() -> None:
     trace = TraceWriter(keep=True)
     trace.run(0, "x", 1, [1, 2, 3])
     for node in (1, 2, 3):
@@ -104,7 +104,7 @@ def test_links_that_only_got_worse_are_not_cut() -> None:
     assert tables.faults[0].label == "loss 0.5"
 
 
-def test_a_paused_leader_goes_on_as_leader() -> None:
+def test_a_paused_leader_resumes_as_leader() -> None:
     trace = TraceWriter(keep=True)
     trace.run(0, "x", 1, [1])
     trace.up(0, 1, 0, 0, 0)
@@ -139,7 +139,7 @@ def real_node_trace(node: int, *, until_ms: int, restart_ms: int | None = None) 
     return trace.lines()
 
 
-def test_a_killed_process_counts_as_down_from_its_last_word() -> None:
+def test_a_killed_process_is_down_from_its_last_record() -> None:
     silent = merge(real_node_trace(1, until_ms=1_000), real_node_trace(2, until_ms=3_000))
     tables = read_tables(silent)
     assert (tables.name, tables.nodes) == ("node 1, node 2", (1, 2))
@@ -175,7 +175,7 @@ def test_operations(tables: TraceTables) -> None:
     assert tables.operation_latencies_us("write") == [12 * MS]
 
 
-def test_commit_lags_count_each_index_once_a_node(tables: TraceTables) -> None:
+def test_commit_lags_count_each_index_once_per_node(tables: TraceTables) -> None:
     assert tables.commit_lags() == [
         LagRow(2, 1, 160 * MS, 0),
         LagRow(2, 2, 160 * MS, 10 * MS),
@@ -198,7 +198,7 @@ def test_faults(tables: TraceTables) -> None:
     assert crash.label == "crash node 3"
 
 
-def test_faults_of_one_name_end_by_node_and_an_endless_one_lasts() -> None:
+def test_faults_of_one_name_end_per_node_or_at_the_end() -> None:
     trace = TraceWriter(keep=True)
     trace.run(0, "x", 1, [1, 2])
     trace.fault(10, "begin", "crash", [1])
@@ -231,7 +231,7 @@ def test_a_path_lines_and_records_give_the_same_tables(tables: TraceTables, tmp_
     assert read_tables(list(parse_trace(small_trace()))) == tables
 
 
-def test_reading_only_some_kinds_keeps_what_they_tell(tables: TraceTables) -> None:
+def test_reading_only_some_kinds_keeps_their_tables(tables: TraceTables) -> None:
     quick = read_tables(small_trace(), kinds=LEADERSHIP_KINDS)
     assert quick.leaderships == tables.leaderships
     assert quick.leaderless == tables.leaderless
@@ -241,7 +241,7 @@ def test_reading_only_some_kinds_keeps_what_they_tell(tables: TraceTables) -> No
     assert load(records, kinds={"role"}) == [r for r in records if r.kind == "role"]
 
 
-def test_traces_of_several_nodes_become_one_in_time() -> None:
+def test_traces_of_several_nodes_are_merged_by_time() -> None:
     lines = small_trace()
     merged = merge(lines[1::2], lines[0::2])
     times = [record.t_us for record in merged]
@@ -267,7 +267,7 @@ def test_dropped_records_are_a_gap_and_no_fault(kinds: Collection[str] | None) -
     ]
 
 
-def test_a_gap_of_0_1_0_which_names_no_node_is_of_the_node_that_wrote_the_trace() -> None:
+def test_a_gap_without_a_node_belongs_to_the_writer_of_the_trace() -> None:
     lines = [line.replace('"nodes":[1],"links"', '"nodes":[],"links"') for line in trace_with_gap()]
     assert read_tables(lines).gaps[0].nodes == (1,)
 
@@ -317,7 +317,7 @@ def test_an_empty_trace_gives_empty_tables() -> None:
     assert not tables.operations
 
 
-def test_nodes_that_join_later_are_nodes_and_those_that_nobody_started_are_not() -> None:
+def test_only_nodes_that_were_started_are_listed() -> None:
     trace = TraceWriter(keep=True)
     trace.run(0, "x", 1, [1, 2])
     trace.up(500, 4, 0, 0, 0)
@@ -338,7 +338,7 @@ def test_a_simulated_node_that_falls_silent_still_runs() -> None:
         assert spans[-1].role == role
 
 
-def test_tables_print_themselves_in_a_few_lines(tables: TraceTables) -> None:
+def test_tables_have_a_short_repr(tables: TraceTables) -> None:
     assert repr(tables.terms) == f"Rows(TermRow, {', '.join(map(repr, list(tables.terms)))})"
     trace = TraceWriter(keep=True)
     trace.run(0, "x", 1, [1, 2, 3])

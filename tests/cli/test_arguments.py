@@ -22,7 +22,7 @@ from qcore.errors import ConfigError
 from qcore.transport.limits import TransportLimits
 
 
-def test_the_version_is_printed_whichever_way_it_is_asked_for() -> None:
+def test_version_option_and_command_print_the_same() -> None:
     asked = [CliRunner().invoke(app, [argument]) for argument in ("--version", "version")]
     assert [done.exit_code for done in asked] == [0, 0]
     assert asked[0].output == asked[1].output
@@ -51,7 +51,7 @@ def test_a_shell_completes_commands_and_options() -> None:
     assert complete("qcore cluster health --out", 3) == ["--output"]
 
 
-def test_completion_is_installed_under_the_name_of_the_program(tmp_path: Path) -> None:
+def test_completion_is_installed_under_the_program_name(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "qcore", "--install-completion", "bash"],
         env={**os.environ, "HOME": str(tmp_path), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
@@ -96,7 +96,7 @@ def test_a_command_on_standard_input_is_read_up_to_a_bound(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("command", ["perform", "execute"])
-def test_both_commands_read_it(command: str) -> None:
+def test_perform_and_execute_read_standard_input(command: str) -> None:
     done = CliRunner().invoke(app, [command, "-"], b"\xff")
     assert isinstance(done.exception, ConfigError)
     assert "not UTF-8" in str(done.exception)
@@ -110,7 +110,7 @@ def paths_of(command: Callable[..., object]) -> Iterator[tuple[str, object]]:
             yield f"{command.__name__} {name}", getattr(extra[0], "parser", None)
 
 
-def test_the_empty_text_is_no_path_anywhere() -> None:
+def test_every_path_option_rejects_an_empty_text() -> None:
     """`Path("")` is the working directory, and an empty text what a shell variable is that was not set."""
     commands = [
         info.callback
@@ -135,7 +135,7 @@ def test_the_empty_text_is_no_path_anywhere() -> None:
     ],
 )
 @pytest.mark.parametrize("text", ["", " , "])
-def test_an_empty_list_is_not_taken_for_a_list_that_was_not_given(
+def test_an_empty_list_is_rejected_and_not_taken_as_missing(
     option: str, reason: str, text: str
 ) -> None:
     """It would begin a cluster of one node, for good."""

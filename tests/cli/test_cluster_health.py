@@ -38,7 +38,7 @@ def changed(answer: dict[str, Any], **extra: Any) -> dict[str, Any]:
     return other
 
 
-def test_a_sound_cluster_has_no_problem() -> None:
+def test_a_healthy_cluster_has_no_problem() -> None:
     assert find_problems(MEMBERS, [LEADER, FOLLOWER]) == []
 
 
@@ -66,7 +66,7 @@ def test_each_problem_names_the_member() -> None:
         assert expected in problem
 
 
-def test_a_cluster_without_a_leader_is_not_well() -> None:
+def test_a_cluster_without_a_leader_is_unhealthy() -> None:
     assert find_problems(MEMBERS, [{**FOLLOWER, "id": 1}, FOLLOWER]) == ["no member leads"]
 
 
@@ -91,7 +91,7 @@ def test_too_many_voters_of_priority_0_are_a_warning() -> None:
     assert priority_warnings([LEADER, FOLLOWER]) == [], "0.1.0 does not say"
 
 
-def test_the_leader_knows_the_priority_of_one_that_does_not_answer() -> None:
+def test_the_leader_reports_the_priority_of_a_silent_node() -> None:
     leader, follower, _ = with_priorities(1, 0, 0)
     leader["qcore"]["priorities"] = {"1": 1, "2": 0, "3": 0}
     assert len(priority_warnings([leader, follower, TransportError("refused")])) == 1
@@ -99,7 +99,7 @@ def test_the_leader_knows_the_priority_of_one_that_does_not_answer() -> None:
     assert priority_warnings([leader, follower, TransportError("refused")]) == []
 
 
-def test_a_cluster_in_which_no_voter_may_lead_is_told_from_one_that_lost_its_leader() -> None:
+def test_no_electable_voter_differs_from_a_lost_leader() -> None:
     members = {"a:1": 1, "b:1": 2, "c:1": 3}
     one, two, three = with_priorities(1, 0, 0, leader=None)
     assert find_problems(members, [one, two, three]) == ["no member leads"]
@@ -125,7 +125,7 @@ def removed_node(nodes: dict[str, Any]) -> dict[str, Any]:
         ({}, "the node belongs to no cluster"),
     ],
 )
-def test_states_that_nobody_has_shown_are_not_equal(
+def test_states_that_no_member_reports_are_not_equal(
     monkeypatch: pytest.MonkeyPatch, nodes: dict[str, Any], said: str
 ) -> None:
     async def ask_all(endpoints: list[str], timeout_s: float) -> list[Answer]:
@@ -181,7 +181,7 @@ def with_clock(**clock: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_clocks_that_are_far_apart_are_warnings(clock: dict[str, Any], said: list[str]) -> None:
+def test_clocks_that_are_far_apart_cause_a_warning(clock: dict[str, Any], said: list[str]) -> None:
     answers: list[Answer] = [with_clock(**clock), FOLLOWER]
     warnings = clock_warnings(MEMBERS, answers)
     assert len(warnings) == len(said)
@@ -190,7 +190,7 @@ def test_clocks_that_are_far_apart_are_warnings(clock: dict[str, Any], said: lis
     assert find_problems(MEMBERS, answers) == [], "no harm is done yet"
 
 
-def test_nodes_that_do_not_tell_their_clocks_cause_no_warning() -> None:
+def test_nodes_that_report_no_clock_cause_no_warning() -> None:
     """0.1.0 does not; nor does a cluster without a leader, or one that does not answer."""
     assert clock_warnings(MEMBERS, [LEADER, FOLLOWER]) == []
     assert clock_warnings(MEMBERS, [FOLLOWER, TransportError("refused")]) == []

@@ -28,7 +28,7 @@ def write(tmp_path: Path, text: str, name: str = "quick.yaml") -> str:
     return str(path)
 
 
-def test_json_is_exactly_one_object_with_what_was_promised(
+def test_json_output_is_one_object_with_the_documented_keys(
     runner: CliRunner, tmp_path: Path
 ) -> None:
     done = runner.invoke(app, ["run", write(tmp_path, DESIGN_EXAMPLE), "--seed", "7", "-o", "json"])
@@ -48,7 +48,7 @@ def test_json_is_exactly_one_object_with_what_was_promised(
     assert done.stderr == ""
 
 
-def test_a_failure_exits_with_1_and_prints_the_command_that_repeats_it(
+def test_a_failure_exits_with_1_and_prints_the_replay_command(
     runner: CliRunner, tmp_path: Path
 ) -> None:
     path = write(tmp_path, FAILING, "fails.yaml")
@@ -114,7 +114,7 @@ def test_bad_usage_exits_with_2_and_no_traceback(tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_names_and_the_list_work_from_anywhere(tmp_path: Path) -> None:
+def test_names_and_the_list_work_from_any_directory(tmp_path: Path) -> None:
     done = qcore("run", "unsynced_vote", "-o", "json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)

@@ -50,33 +50,33 @@ def ask(client: QcoreClient, to: int | None = 3, timeout_s: float = 20.0) -> Lea
     return asyncio.run(_transferred(client, to, TERM, time.monotonic() + timeout_s))
 
 
-def test_an_answer_that_says_who_leads_is_enough() -> None:
+def test_an_answer_that_names_the_leader_is_enough() -> None:
     moved = Leadership(3, TERM + 1)
     assert ask(Scripted(moved, NotLeader())) == moved
 
 
 @pytest.mark.parametrize("answer", [TransferUnknown("?"), OutcomeUnknown("lost"), None])
-def test_else_the_cluster_is_looked_at_until_another_term_has_a_leader(
+def test_a_transfer_polls_until_a_later_term_has_a_leader(
     answer: QcoreError | None,
 ) -> None:
     seen = (Leadership(1, TERM), NotLeader(), Leadership(3, TERM + 2))
     assert ask(Scripted(answer, *seen)) == Leadership(3, TERM + 2)
 
 
-def test_another_leader_than_the_one_that_was_named_is_a_failure() -> None:
+def test_a_leader_other_than_the_target_is_a_failure() -> None:
     with pytest.raises(TransferFailed, match="node 2 leads in term 5, and not node 3") as raised:
         ask(Scripted(TransferUnknown("?"), Leadership(2, TERM + 1)))
     assert code_of(raised.value) is ExitCode.REFUSED
 
 
-def test_what_is_not_seen_until_the_deadline_is_not_claimed() -> None:
+def test_a_transfer_unconfirmed_at_the_deadline_is_unknown() -> None:
     for seen in (Leadership(1, TERM), NotLeader()):
         with pytest.raises(TransferUnknown) as raised:
             ask(Scripted(TransferUnknown("?"), seen), timeout_s=0.2)
         assert code_of(raised.value) is ExitCode.UNKNOWN
 
 
-def test_a_change_that_is_done_is_not_called_refused_because_nobody_can_be_asked() -> None:
+def test_a_completed_change_is_not_reported_as_rejected() -> None:
     async def work(client: QcoreClient) -> None:
         del client
 

@@ -23,7 +23,7 @@ async def stand_still_in_the_third_turn() -> None:
     asyncio.get_running_loop().call_soon(time.sleep, STANDS_STILL_S)
 
 
-def test_a_client_that_stands_still_while_it_connects_blames_no_node() -> None:
+def test_a_client_that_stalls_while_connecting_blames_no_node() -> None:
     async def scenario() -> None:
         async with (
             node() as first,
@@ -38,7 +38,7 @@ def test_a_client_that_stands_still_while_it_connects_blames_no_node() -> None:
     asyncio.run(scenario())
 
 
-def test_a_client_that_stands_still_while_it_waits_does_not_call_the_outcome_unknown() -> None:
+def test_a_stalled_client_still_takes_an_answer_that_arrived() -> None:
     async def scenario() -> None:
         async with node(0.05) as slow:
             host, port = slow.address.split(":")
@@ -51,9 +51,7 @@ def test_a_client_that_stands_still_while_it_waits_does_not_call_the_outcome_unk
     asyncio.run(scenario())
 
 
-def test_thousands_are_not_repeated_while_there_is_no_leader_and_all_succeed_once_there_is() -> (
-    None
-):
+def test_without_a_leader_the_window_limits_retries() -> None:
     async def scenario() -> None:
         asking = Asking(["a:1"], 20, 5, 1)
         attempts = 0
@@ -79,7 +77,7 @@ def test_thousands_are_not_repeated_while_there_is_no_leader_and_all_succeed_onc
     asyncio.run(scenario())
 
 
-def test_of_a_pause_between_two_looks_little_counts() -> None:
+def test_a_long_pause_adds_little_running_time() -> None:
     running = RunningTime(0.25)
     running.begin(100.0)
     assert running.look(100.25) == 0.25
@@ -95,7 +93,7 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-def test_what_fails_together_halves_the_window_once_and_what_succeeds_opens_it() -> None:
+def test_joint_failures_halve_the_window_once_success_grows_it() -> None:
     async def scenario() -> None:
         window = Window()
         deadline = window.begin() + 60
@@ -152,7 +150,7 @@ def test_the_window_has_bounds() -> None:
     asyncio.run(scenario())
 
 
-def test_a_place_is_not_lost_by_a_request_that_is_cancelled_while_it_waits() -> None:
+def test_a_cancelled_waiting_request_frees_its_place() -> None:
     async def scenario() -> None:
         window = Window()
         now = window.begin()

@@ -69,7 +69,7 @@ def filled_in(value: str) -> dict[str, Any]:
     return {"response": [{"Read": {"value": {"String": value}}}], "error": None}
 
 
-def test_it_follows_the_leader_that_is_named() -> None:
+def test_the_client_follows_a_leader_hint() -> None:
     async def scenario() -> None:
         async with serving(lambda _: CREATED) as leader:
             refuses = refusal(NotLeader(2, leader.address))
@@ -85,7 +85,7 @@ def test_it_follows_the_leader_that_is_named() -> None:
     asyncio.run(scenario())
 
 
-def test_a_node_that_does_not_know_a_request_runs_an_older_qcore() -> None:
+def test_an_unknown_request_is_reported_as_an_older_qcore() -> None:
     async def refuse(connection: ServerConnection) -> None:
         async for frame in connection:
             (name, fields), *_ = json.loads(frame).items()
@@ -105,7 +105,7 @@ def test_a_node_that_does_not_know_a_request_runs_an_older_qcore() -> None:
     asyncio.run(scenario())
 
 
-def test_a_write_whose_answer_is_lost_is_never_repeated() -> None:
+def test_a_write_whose_answer_is_lost_is_never_retried() -> None:
     async def scenario() -> None:
         async with (
             serving(lambda _: None) as one,
@@ -119,7 +119,7 @@ def test_a_write_whose_answer_is_lost_is_never_repeated() -> None:
     asyncio.run(scenario())
 
 
-def test_a_read_whose_answer_is_lost_is_repeated() -> None:
+def test_a_read_whose_answer_is_lost_is_retried() -> None:
     async def scenario() -> None:
         async with (
             serving(lambda number: None if number < 3 else filled_in("seen")) as server,
@@ -131,7 +131,7 @@ def test_a_read_whose_answer_is_lost_is_repeated() -> None:
     asyncio.run(scenario())
 
 
-def test_a_definite_refusal_is_repeated_and_a_store_error_is_not() -> None:
+def test_a_rejection_is_retried_and_a_store_error_is_not() -> None:
     async def scenario() -> None:
         overloaded = refusal(Overloaded("too much"))
         async with (
@@ -153,7 +153,7 @@ def test_a_definite_refusal_is_repeated_and_a_store_error_is_not() -> None:
     asyncio.run(scenario())
 
 
-def test_refusals_end_at_the_deadline_with_their_reason() -> None:
+def test_retries_end_at_the_deadline_with_the_last_reason() -> None:
     async def scenario() -> None:
         refuses = refusal(NotLeader())
         async with (
@@ -167,7 +167,7 @@ def test_refusals_end_at_the_deadline_with_their_reason() -> None:
     asyncio.run(scenario())
 
 
-def test_a_refusal_does_not_hide_that_an_earlier_attempt_may_have_taken_effect() -> None:
+def test_a_rejected_retry_keeps_the_outcome_unknown() -> None:
     """In a session a lost reply is asked for again; when nobody leads until the end, its outcome is still unknown."""
 
     async def scenario() -> None:
@@ -187,7 +187,7 @@ def test_a_refusal_does_not_hide_that_an_earlier_attempt_may_have_taken_effect()
     asyncio.run(scenario())
 
 
-def test_it_goes_on_at_another_node_when_one_is_gone() -> None:
+def test_the_client_moves_on_when_a_node_is_gone() -> None:
     async def scenario() -> None:
         gone = f"127.0.0.1:{free_ports(1)[0]}"
         async with (
@@ -202,7 +202,7 @@ def test_it_goes_on_at_another_node_when_one_is_gone() -> None:
     asyncio.run(scenario())
 
 
-def test_what_a_node_answered_says_more_than_that_another_is_gone() -> None:
+def test_an_answer_outranks_a_connection_error() -> None:
     """Two of three nodes are down: the cluster has no leader, which is not the same as nobody being there."""
 
     async def scenario() -> None:

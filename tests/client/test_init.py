@@ -71,7 +71,7 @@ async def asked(
             yield client
 
 
-def test_a_repeated_init_gets_what_is_left_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_retried_init_gets_the_remaining_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qcore.client.client._INIT_PAUSE_S", 0.1)
 
     async def scenario() -> None:
@@ -84,7 +84,7 @@ def test_a_repeated_init_gets_what_is_left_of_the_time(monkeypatch: pytest.Monke
     asyncio.run(scenario())
 
 
-def test_an_init_is_not_repeated_if_its_answer_could_not_come_in_time(
+def test_an_init_is_not_retried_without_time_for_an_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Cut short, it would leave open whether the cluster begins, and the reason would be lost."""
@@ -99,7 +99,7 @@ def test_an_init_is_not_repeated_if_its_answer_could_not_come_in_time(
     asyncio.run(scenario())
 
 
-def test_an_init_whose_answer_is_lost_is_not_said_to_have_failed() -> None:
+def test_an_init_with_a_lost_answer_has_an_unknown_outcome() -> None:
     async def scenario() -> None:
         async with asked(1.0, lambda _: None) as client:
             with pytest.raises(OutcomeUnknown, match="the cluster may have begun"):
@@ -109,7 +109,7 @@ def test_an_init_whose_answer_is_lost_is_not_said_to_have_failed() -> None:
     asyncio.run(scenario())
 
 
-def test_a_cluster_that_has_begun_is_not_said_to_have_failed_if_it_cannot_be_shown() -> None:
+def test_a_successful_init_is_not_reported_as_failed() -> None:
     async def scenario() -> None:
         async with asked(1.0, lambda _: "Ok") as client:
             (endpoint,) = client.endpoints

@@ -131,9 +131,7 @@ REPEATABLE: dict[str, Ask] = {
 }
 
 
-def test_what_may_be_repeated_ends_at_another_node_and_the_next_request_goes_there_at_once() -> (
-    None
-):
+def test_repeatable_requests_move_off_a_silent_node() -> None:
     async def one(ask: Ask) -> None:
         async with node() as dead, node() as other, client_of(dead, other) as client:
             await client.get_metrics()
@@ -153,7 +151,7 @@ def test_what_may_be_repeated_ends_at_another_node_and_the_next_request_goes_the
     asyncio.run(scenario())
 
 
-def test_a_write_ends_as_unknown_and_so_do_all_that_wait_with_it() -> None:
+def test_writes_at_a_silent_node_get_an_unknown_outcome() -> None:
     async def scenario() -> None:
         async with node() as dead, node() as other, client_of(dead, other) as client:
             await client.get_metrics()
@@ -171,7 +169,7 @@ def test_a_write_ends_as_unknown_and_so_do_all_that_wait_with_it() -> None:
     asyncio.run(scenario())
 
 
-def test_a_node_that_only_takes_long_is_waited_for() -> None:
+def test_the_client_waits_for_a_slow_live_node() -> None:
     """Twice as long as it would take to give up on a dead one."""
 
     async def scenario() -> None:
@@ -187,7 +185,7 @@ def test_a_node_that_only_takes_long_is_waited_for() -> None:
     asyncio.run(scenario())
 
 
-def test_a_first_endpoint_that_is_dead_costs_little_and_once() -> None:
+def test_a_dead_first_endpoint_delays_only_once() -> None:
     async def scenario() -> None:
         async with node() as dead, node() as other, client_of(dead, other) as client:
             dead.stop()
@@ -199,7 +197,7 @@ def test_a_first_endpoint_that_is_dead_costs_little_and_once() -> None:
     asyncio.run(scenario())
 
 
-def test_a_dead_node_is_not_asked_again_because_others_name_it_and_is_once_it_lives() -> None:
+def test_a_dead_node_named_as_leader_is_avoided_until_it_lives() -> None:
     async def scenario() -> None:
         async with node() as leader, node() as follower, client_of(leader, follower) as client:
             await client.get_metrics()
@@ -219,7 +217,7 @@ def test_a_dead_node_is_not_asked_again_because_others_name_it_and_is_once_it_li
     asyncio.run(scenario())
 
 
-def test_a_client_is_closed_soon_although_a_node_is_dead() -> None:
+def test_closing_a_client_does_not_wait_for_a_dead_node() -> None:
     async def scenario() -> None:
         async with node() as dead:
             async with client_of(dead) as client:
@@ -231,7 +229,7 @@ def test_a_client_is_closed_soon_although_a_node_is_dead() -> None:
     asyncio.run(scenario())
 
 
-def test_an_error_of_a_request_sent_before_the_client_moved_does_not_move_it_again() -> None:
+def test_late_errors_of_an_old_node_do_not_move_the_client() -> None:
     async def scenario() -> None:
         endpoints = Endpoints(["a:1", "b:1", "c:1"], Random(1))
         lost = TransportError("lost")
@@ -245,7 +243,7 @@ def test_an_error_of_a_request_sent_before_the_client_moved_does_not_move_it_aga
     asyncio.run(scenario())
 
 
-def test_the_timeout_of_an_operation_holds_although_the_only_node_is_dead() -> None:
+def test_the_timeout_holds_when_the_only_node_is_dead() -> None:
     async def scenario() -> None:
         async with node() as dead, QcoreClient([dead.address], timeout_s=0.6) as client:
             dead.stop()

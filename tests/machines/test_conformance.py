@@ -191,7 +191,7 @@ class RemembersTheVersion(KeyValueMachine):
         (SnapshotsLater, "test_snapshot_is_as_of_the_call_while_commands_go_on"),
         (RestoresOnTop, "test_restored_machine_equals_and_goes_on_equally"),
         (RestoresItsOwnChunksOnly, "test_chunks_may_be_cut_anywhere"),
-        (Raises, "test_strange_texts_are_answered_and_not_raised"),
+        (Raises, "test_unexpected_texts_are_answered_and_not_raised"),
         (CountsQueries, "test_queries_change_nothing"),
         (HashesTheKeysOnly, "test_different_answers_mean_different_hashes"),
         (KnowsWhoItIs, "test_same_commands_give_the_same"),
@@ -199,7 +199,7 @@ class RemembersTheVersion(KeyValueMachine):
         (RemembersTheVersion, "test_an_upgrade_in_the_middle_keeps_what_came_before"),
     ],
 )
-def test_a_broken_promise_is_found(broken: Callable[[], StateMachine], found_by: str) -> None:
+def test_broken_machine_is_found(broken: Callable[[], StateMachine], found_by: str) -> None:
     class Suite(Keys):
         examples = 200
         shrink = False

@@ -134,7 +134,7 @@ TESTS = [name for name in dir(Keys) if name.startswith("test_")]
         (StoresOneLargeChunk, "test_snapshots_can_be_stored", "characters; expected at most 1000"),
     ],
 )
-def test_what_a_machine_must_not_give_is_found_by_one_check(
+def test_invalid_machine_output_is_found_by_one_check(
     broken: Callable[[], StateMachine], found_by: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(suite, "MAX_RESULT_BYTES", 1000)
@@ -182,11 +182,11 @@ class Unsure(Plain):
     ("broken", "found_by", "says"),
     [
         (StoresNames, "test_snapshots_can_be_stored", "has a lone surrogate"),
-        (CountsNothing, "test_what_it_says_of_its_work_and_its_commands_is_of_use", "last_cost is"),
-        (Unsure, "test_what_it_says_of_its_work_and_its_commands_is_of_use", "substring not found"),
+        (CountsNothing, "test_reported_cost_and_recognition_have_valid_types", "last_cost is"),
+        (Unsure, "test_reported_cost_and_recognition_have_valid_types", "substring not found"),
     ],
 )
-def test_what_else_a_machine_must_not_do_is_found(
+def test_other_faults_of_a_machine_are_found(
     broken: Callable[[], StateMachine], found_by: str, says: str
 ) -> None:
     class Suite(Keys):

@@ -55,7 +55,7 @@ class Lines:
 @pytest.mark.parametrize(
     ("make", "bound"), [(entities, LINES_AT_A_TIME), (registers, REGISTERS_AT_A_TIME)]
 )
-def test_each_part_reads_a_bounded_number_of_lines_and_the_last_one_shows_the_state(
+def test_each_part_is_bounded_and_the_last_shows_the_state(
     make: type[EntityStore] | type[KeyValueMachine], bound: int
 ) -> None:
     source = make()
@@ -73,7 +73,7 @@ def test_each_part_reads_a_bounded_number_of_lines_and_the_last_one_shows_the_st
     assert "".join(other.snapshot()) == "".join(source.snapshot())
 
 
-def test_what_a_restore_replaces_is_freed_in_parts() -> None:
+def test_replaced_state_is_freed_in_parts() -> None:
     old = entities(3 * records._DISSOLVED_AT_A_TIME)
     held = old._records
     sizes = [len(held.entities)]
@@ -85,7 +85,7 @@ def test_what_a_restore_replaces_is_freed_in_parts() -> None:
 
 
 @pytest.mark.parametrize("make", [entities, registers])
-def test_one_that_is_dropped_or_fails_changes_nothing(
+def test_dropped_or_failed_restore_changes_nothing(
     make: type[EntityStore] | type[KeyValueMachine],
 ) -> None:
     machine = make()

@@ -22,7 +22,7 @@ def get(machine: KeyValueMachine, key: str) -> Any:
     return json.loads(machine.query(json.dumps({"op": "get", "key": key})))
 
 
-def test_it_is_a_state_machine() -> None:
+def test_register_is_a_state_machine() -> None:
     assert isinstance(KeyValueMachine(), StateMachine)
 
 
@@ -129,7 +129,7 @@ def test_hashes_are_equal_exactly_when_states_are(
     assert (fresh.state_hash() == left.state_hash()) == (contents(fresh) == contents(left))
 
 
-def test_a_snapshot_is_of_the_moment_of_the_call() -> None:
+def test_snapshot_is_as_of_the_call() -> None:
     machine = KeyValueMachine()
     run(machine, op="set", key="a", value=1)
     chunks = machine.snapshot()
@@ -141,7 +141,7 @@ def test_a_snapshot_is_of_the_moment_of_the_call() -> None:
 
 
 @pytest.mark.parametrize("keep", [0, 1, 2])
-def test_a_damaged_snapshot_is_refused_and_changes_nothing(keep: int) -> None:
+def test_damaged_snapshot_is_rejected_and_changes_nothing(keep: int) -> None:
     machine = KeyValueMachine()
     for key in "abc":
         run(machine, op="set", key=key, value=key)

@@ -30,7 +30,7 @@ def test_the_example_is_a_state_machine_of_under_thirty_lines() -> None:
     assert len(code) <= 30
 
 
-def test_the_example_counts_refuses_and_restores() -> None:
+def test_example_counts_rejects_and_restores() -> None:
     machine, other = load_example(), load_example()
     assert machine.apply('{"name": "visits", "by": 2}', ApplyContext(5, 0)) == "2"
     assert machine.apply('{"name": "visits", "by": 3}', ApplyContext(6, 0)) == "5"

@@ -48,7 +48,7 @@ def test_an_address_survives_a_round_trip(text: str, expected: Address) -> None:
         "h\x00:80",
     ],
 )
-def test_what_is_not_an_address_is_refused_with_its_place(text: str) -> None:
+def test_an_invalid_address_is_rejected_with_its_option(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^--ws-addr: "):
         parse_address(text, "--ws-addr")
 
@@ -62,7 +62,7 @@ def test_what_is_not_an_address_is_refused_with_its_place(text: str) -> None:
         ("::1:8080", "an IPv6 address in brackets"),
     ],
 )
-def test_the_refusal_says_how_to_write_it(text: str, advice: str) -> None:
+def test_the_error_shows_how_to_write_an_address(text: str, advice: str) -> None:
     with pytest.raises(ConfigError) as refusal:
         parse_address(text, "--endpoints")
     assert advice in str(refusal.value)
@@ -70,7 +70,7 @@ def test_the_refusal_says_how_to_write_it(text: str, advice: str) -> None:
         assert "IPv6" not in str(refusal.value)
 
 
-def test_port_zero_is_an_address_only_where_a_free_port_can_be_taken() -> None:
+def test_port_zero_is_valid_where_a_free_port_can_be_chosen() -> None:
     assert parse_address("localhost:0", "--ws-addr", allow_port_zero=True).port == 0
 
 
@@ -105,7 +105,7 @@ def make(
         ({"max_command_bytes": 0}, "max_command_bytes"),
     ],
 )
-def test_a_value_out_of_range_is_refused_by_name(changes: dict[str, int], named: str) -> None:
+def test_a_value_out_of_range_is_rejected_by_name(changes: dict[str, int], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         make(**changes)
 

@@ -118,7 +118,7 @@ async def raw_perform(world: Running, request: dict[str, Any]) -> Any:
     return body
 
 
-def test_a_full_disk_refuses_writes_by_name_and_serves_reads_until_there_is_space(
+def test_a_full_disk_rejects_writes_and_serves_reads(
     tmp_path: Path,
 ) -> None:
     async def scenario() -> None:
@@ -232,7 +232,7 @@ def test_a_machine_that_raises_stops_the_node(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_a_users_own_machine_runs_in_a_real_node(tmp_path: Path) -> None:
+def test_a_user_defined_machine_runs_in_a_real_node(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(tmp_path, TextApplication(KeyValueMachine())) as world:
             done = await world.client.perform({"Write": '{"op":"set","key":"k","value":7}'})
@@ -276,7 +276,7 @@ async def flood(world: Running, number: int) -> list[str]:
     return outcomes
 
 
-def test_a_flood_is_cut_into_steps_between_which_the_node_hears_others(tmp_path: Path) -> None:
+def test_a_flood_of_requests_is_split_into_bounded_steps(tmp_path: Path) -> None:
     """A leader that serves thousands of requests in one go is silent for as long, and is deposed."""
 
     async def scenario() -> None:
@@ -291,7 +291,7 @@ def test_a_flood_is_cut_into_steps_between_which_the_node_hears_others(tmp_path:
     asyncio.run(scenario())
 
 
-def test_requests_beyond_the_limit_are_refused_before_they_wait(tmp_path: Path) -> None:
+def test_requests_beyond_the_limit_are_rejected_before_queueing(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(tmp_path, max_pending_requests=10) as world:
             await world.client.set_schema(string_schema("Item", "Name"))
@@ -316,7 +316,7 @@ def test_a_store_error_is_raised_by_the_client(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_a_stopping_node_refuses_new_requests_as_not_leader(tmp_path: Path) -> None:
+def test_a_stopping_node_rejects_new_requests_as_not_leader(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(tmp_path, shutdown_grace_ms=3000) as world:
             await world.client.set_schema(string_schema("Item", "Name"))

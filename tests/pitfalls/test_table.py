@@ -15,6 +15,9 @@ HERE = Path(__file__).parent
 MODULES = {path.stem: path.relative_to(CHECKOUT) for path in HERE.rglob("test_*.py")}
 TEXT = (CHECKOUT / "docs" / "faults.md").read_text()
 
+#: A test with this prefix removes the guard of its row, and shows what breaks.
+WITHOUT_GUARD = "test_without_"
+
 #: number -> (guards, tests), as the table has them.
 ROWS = {
     int(cells[0]): (cells[3], cells[4])
@@ -60,10 +63,10 @@ def test_every_fault_has_its_row() -> None:
 
 
 @pytest.mark.parametrize("number", PLAYED)
-def test_every_row_is_played_right_and_without_its_guard(number: int) -> None:
-    right = [name for name in NAMED[number] if name.endswith("_is_right")]
-    assert right
-    assert len(NAMED[number]) > len(right)
+def test_every_row_is_tested_with_and_without_its_guard(number: int) -> None:
+    broken = [name for name in NAMED[number] if name.partition("::")[2].startswith(WITHOUT_GUARD)]
+    assert broken
+    assert len(NAMED[number]) > len(broken)
 
 
 @pytest.mark.parametrize("number", sorted(ROWS))
@@ -91,11 +94,16 @@ def collected(module: str) -> set[str]:
     return {f"{module}::{one.name}" for one in functions if one.name.startswith("test_")}
 
 
-def test_every_named_test_is_collected_and_every_play_is_named() -> None:
+def test_named_tests_exist_and_every_ablation_is_named() -> None:
     named = {name for names in NAMED.values() for name in names}
     here = {str(path) for path in MODULES.values()}
     modules = sorted({name.partition("::")[0] for name in named} | here)
     found = {name for module in modules for name in collected(module)}
     assert named <= found, sorted(named - found)
-    plays = {name for name in found if name.endswith("_is_right") and name.split("::")[0] in here}
-    assert plays <= named, f"not in the table: {sorted(plays - named)}"
+    without = {
+        name
+        for name in found
+        if name.partition("::")[0] in here and name.partition("::")[2].startswith(WITHOUT_GUARD)
+    }
+    assert without
+    assert without <= named, f"not in the table: {sorted(without - named)}"

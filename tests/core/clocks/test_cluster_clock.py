@@ -94,7 +94,7 @@ def test_a_clock_counts_no_more_than_a_model(steps: list[tuple[int, int]]) -> No
         assert clock.at == now
 
 
-def test_a_clock_says_when_it_will_reach_a_value() -> None:
+def test_clock_predicts_when_it_reaches_a_value() -> None:
     clock = ClusterClock(LIMIT_US)
     clock.begin(1000, 50)
     assert clock.reaches(9000) == 8050
@@ -195,7 +195,7 @@ class Watch:
 
 @settings(max_examples=60, deadline=None)
 @given(st.booleans(), st.lists(trouble, min_size=5, max_size=40))
-def test_the_clock_in_the_log_never_goes_back_nor_counts_more_than_leaders_led(
+def test_logged_clock_is_monotonic_and_counts_only_leading(
     check_quorum: bool, steps: list[tuple[str, int]]
 ) -> None:
     watch = Watch(RaftConfig(1, check_quorum=check_quorum))
@@ -205,7 +205,7 @@ def test_the_clock_in_the_log_never_goes_back_nor_counts_more_than_leaders_led(
         watch.check()
 
 
-def test_a_new_leader_goes_on_from_the_log_and_only_its_own_time_counts() -> None:
+def test_new_leader_continues_the_logged_clock() -> None:
     cluster = cluster_of(3)
     cluster.elect(1)
     assert propose(cluster, 1).clock_us == 1, "an entry of rules 2 never carries 0"
@@ -216,7 +216,7 @@ def test_a_new_leader_goes_on_from_the_log_and_only_its_own_time_counts() -> Non
     assert propose(cluster, 2).clock_us == 20 * 50_000
 
 
-def test_under_rules_1_entries_carry_no_clock_and_it_begins_with_the_raise() -> None:
+def test_clock_starts_when_rules_2_take_effect() -> None:
     cluster = Cluster.of(3)
     cluster.elect(1)
     heartbeats(cluster, 10)
@@ -229,7 +229,7 @@ def test_under_rules_1_entries_carry_no_clock_and_it_begins_with_the_raise() -> 
     assert propose(cluster, 1).clock_us == 500_000
 
 
-def test_a_snapshot_carries_the_clock_to_a_follower_that_leads_next() -> None:
+def test_snapshot_carries_the_clock_to_the_next_leader() -> None:
     cluster = cluster_of(3)
     cluster.isolate(3)
     cluster.elect(1)
@@ -289,7 +289,7 @@ def test_a_stamp_lies_within_the_bound_of_a_quorums_clocks(size: int, data: st.D
         last = stamped
 
 
-def test_the_votes_tell_the_first_leader_of_new_servers_the_time() -> None:
+def test_votes_carry_the_time_to_the_first_leader() -> None:
     """The node that is initialised is 50 years ahead; the others hold nothing that names the rules."""
     cluster = Cluster({node: DurableState() for node in THREE.voters})
     for node_id, node in cluster.nodes.items():
@@ -303,7 +303,7 @@ def test_the_votes_tell_the_first_leader_of_new_servers_the_time() -> None:
     assert cluster.core(1).status().wall_skew_us == 50 * YEAR_US
 
 
-def test_a_cluster_of_one_has_its_own_time() -> None:
+def test_single_node_uses_its_own_wall_clock() -> None:
     cluster = Cluster({1: DurableState()})
     cluster.nodes[1].wall_us = WALL_US
     cluster.step(1, Bootstrap(Membership(voters=(1,)), WALL_US, VERSION_2))
@@ -313,7 +313,7 @@ def test_a_cluster_of_one_has_its_own_time() -> None:
     assert propose(cluster, 1).time_us == WALL_US + YEAR_US
 
 
-def test_clocks_that_are_not_told_yet_stretch_no_stamp() -> None:
+def test_unknown_clocks_do_not_extend_the_time_stamp() -> None:
     """The rules were raised in this term, and nobody answered since; the leader's clock jumps a year ahead."""
     cluster = Cluster.of(3)
     for node in cluster.nodes.values():
@@ -331,7 +331,7 @@ def test_clocks_that_are_not_told_yet_stretch_no_stamp() -> None:
     assert cluster.core(1).status().wall_skew_us == YEAR_US
 
 
-def test_log_time_that_a_wrong_clock_left_behind_is_told() -> None:
+def test_log_time_left_ahead_by_a_wrong_clock_is_reported() -> None:
     """Left by 0.1.0. Time stamps stand still, and the status says by how much they are ahead."""
     log = [
         membership_entry(THREE),
@@ -386,7 +386,7 @@ def new_requests() -> list[AppendEntries | InstallSnapshot | RequestVote]:
     ]
 
 
-def test_a_server_of_rules_1_tells_its_clock_only_to_those_who_understand_it() -> None:
+def test_rules_1_server_sends_its_clock_only_if_understood() -> None:
     server = restored()._server
     server.wall_us = WALL_US
     assert [told(server, request) for request in old_requests()] == [0] * 3
@@ -407,7 +407,7 @@ def test_answers_and_votes_carry_the_clock() -> None:
     assert granted.wall_us == WALL_US
 
 
-def test_a_candidate_of_rules_1_asks_as_0_1_0_did() -> None:
+def test_rules_1_candidate_requests_votes_as_0_1_0_did() -> None:
     cluster = Cluster.of(3)
     cluster.advance(1000)
     cluster.campaign(1)
@@ -421,6 +421,6 @@ def test_a_candidate_of_rules_1_asks_as_0_1_0_did() -> None:
     assert first.rules == 0
 
 
-def test_a_bound_below_one_is_refused() -> None:
+def test_bound_below_one_is_rejected() -> None:
     with pytest.raises(ConfigError, match="max_wall_skew_ms is 0; it must be at least 1"):
         RaftConfig(1, max_wall_skew_ms=0)

@@ -28,7 +28,7 @@ def compacted(late: int = LATE) -> Cluster:
     return cluster
 
 
-def test_a_leader_that_restarts_behind_a_snapshot_goes_on_from_its_time() -> None:
+def test_restarted_leader_continues_from_the_snapshot_time() -> None:
     cluster = compacted()
     cluster.crash(1)
     cluster.restart(1)
@@ -38,7 +38,7 @@ def test_a_leader_that_restarts_behind_a_snapshot_goes_on_from_its_time() -> Non
     assert cluster.core(1).log_entries()[-1].time_us == LATE
 
 
-def test_a_leader_that_installed_a_snapshot_goes_on_from_its_time() -> None:
+def test_leader_continues_from_the_installed_snapshot_time() -> None:
     core = restored()
     effects = receive(core, 2, whole_snapshot(4, 2, 5, 3, THREE, "state", time_us=LATE))
     assert only(effects, StoreSnapshot).snapshot.meta.last_included_time_us == LATE
@@ -90,14 +90,14 @@ def test_times_of_entries_that_a_snapshot_replaced_count_no_more() -> None:
     assert (core._server.last_time_us, core.last_clock_us) == (EARLY, 0)
 
 
-def test_a_snapshot_from_before_1970_is_senseless() -> None:
+def test_snapshot_from_before_1970_is_invalid() -> None:
     core = restored()
     before = core.status()
     core.step(MessageReceived(2, whole_snapshot(1, 2, 5, 1, THREE, "state", time_us=-1)), 0)
     assert core.status().snapshot_index == before.snapshot_index == 0
 
 
-def test_the_watcher_of_the_walks_notices_time_that_goes_back() -> None:
+def test_safety_checks_detect_log_time_that_goes_back() -> None:
     """`Safety` checks it in every random walk; here a snapshot's time is taken away from a server."""
     cluster = compacted()
     cluster.crash(1)
@@ -107,7 +107,7 @@ def test_the_watcher_of_the_walks_notices_time_that_goes_back() -> None:
         cluster.elect(1)
 
 
-def test_the_watcher_of_the_walks_notices_a_cluster_clock_that_goes_back() -> None:
+def test_safety_checks_detect_cluster_clock_that_goes_back() -> None:
     cluster = Cluster.of(1)
     cluster.elect(1)
     cluster.step(1, Propose([ClusterVersion(2, "kv", 1).to_json()], 1, ["version"]))

@@ -35,7 +35,7 @@ def test_p16_a_chain_of_three_keeps_its_leader() -> None:
     assert course.committed > 900
 
 
-def test_p16_a_chain_of_three_without_pre_vote_and_check_quorum_deposes_its_leader() -> None:
+def test_p16_chain_of_three_in_basic_raft_deposes_its_leader() -> None:
     """That the scenario bites: in the basic protocol the end that hears no leader deposes it.
 
     The no-op makes the log of the middle fresher than the ends', so the middle wins in time; a core
@@ -50,7 +50,7 @@ def test_p16_a_chain_of_three_without_pre_vote_and_check_quorum_deposes_its_lead
         assert run_for(cluster, 20_000, propose_every_ms=10**6).changes >= least
 
 
-def test_p16_a_follower_that_can_only_send_disturbs_nobody() -> None:
+def test_p16_follower_that_can_only_send_disrupts_nothing() -> None:
     cluster = running(5, 1)
     term = cluster.core(1).term
     cluster.cut = {(peer, 5) for peer in range(1, 5)}
@@ -77,7 +77,7 @@ def test_a_leader_that_can_only_receive_is_replaced() -> None:
 
 
 @pytest.mark.parametrize("check_quorum", [True, False])
-def test_p10_a_minority_leader_does_not_block_a_connected_majority(check_quorum: bool) -> None:
+def test_p10_minority_leader_does_not_block_the_majority(check_quorum: bool) -> None:
     """2, 3 and the bridge 4 are fully linked; the leader 1 sees the bridge only.
 
     Without CheckQuorum it does: the bridge follows the leader, whose uncommitted entries make its log
@@ -91,7 +91,7 @@ def test_p10_a_minority_leader_does_not_block_a_connected_majority(check_quorum:
     assert course.committed > 400 if check_quorum else course.committed == 0
 
 
-def test_a_rejoining_server_with_a_higher_term_costs_one_election() -> None:
+def test_rejoining_server_with_higher_term_costs_one_election() -> None:
     """It cannot be led before the others have its term; then there is peace."""
     cluster = running(3, 1)
     cluster.nodes[3].durable.hard_state.term = 40
@@ -103,7 +103,7 @@ def test_a_rejoining_server_with_a_higher_term_costs_one_election() -> None:
 
 
 @pytest.mark.parametrize("first", range(0, 120, 30))
-def test_a_fully_linked_majority_always_elects_a_leader_that_lasts(first: int) -> None:
+def test_fully_linked_majority_elects_a_lasting_leader(first: int) -> None:
     """Whatever happened before and whatever the other links do, as long as they do not change."""
     for seed in range(first, first + 30):
         walk = Walk(seed, pre_vote=True, check_quorum=True, size=3 + 2 * (seed % 2))

@@ -51,13 +51,13 @@ def led(memory: Tenures, units: int, *, handed_over: bool, since: int = 0) -> in
     return end
 
 
-def test_a_lost_office_counts_more_than_an_attempt() -> None:
+def test_lost_leadership_counts_more_than_an_attempt() -> None:
     memory = Tenures(UNIT)
     end = led(memory, 5, handed_over=False)
     assert wait_of(memory, 2, end) == FIRST_WAIT << (LOST_AT_LEAST - 1)
 
 
-def test_an_office_handed_over_soon_begins_the_wait_again_and_adds_nothing() -> None:
+def test_early_handover_restarts_the_wait_without_doubling_it() -> None:
     memory = Tenures(UNIT)
     memory.attempted(2, 0)
     end = led(memory, 8, handed_over=True)

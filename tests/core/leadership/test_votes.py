@@ -41,7 +41,9 @@ FRESH = {"same", "longer", "newer term"}
     ("term", "log", "voted_for", "live_leader"),
     list(product((4, 5, 6), LOGS, (None, 2, 3), (False, True))),
 )
-def test_request_vote(term: int, log: str, voted_for: int | None, live_leader: bool) -> None:
+def test_vote_is_granted_only_by_the_rules(
+    term: int, log: str, voted_for: int | None, live_leader: bool
+) -> None:
     """Server 1 in term 5, log ending at 3.2; server 2 asks."""
     core = restored((1, 1, 2), term=5, vote=voted_for)
     if live_leader:
@@ -67,7 +69,9 @@ def test_request_vote(term: int, log: str, voted_for: int | None, live_leader: b
     ("next_term", "log", "voted_for", "live_leader"),
     list(product((5, 6, 7), LOGS, (None, 3), (False, True))),
 )
-def test_pre_vote(next_term: int, log: str, voted_for: int | None, live_leader: bool) -> None:
+def test_pre_vote_is_granted_only_by_the_rules(
+    next_term: int, log: str, voted_for: int | None, live_leader: bool
+) -> None:
     """The same server; nothing changes, whatever the answer."""
     core = restored((1, 1, 2), term=5, vote=voted_for)
     if live_leader:
@@ -82,7 +86,7 @@ def test_pre_vote(next_term: int, log: str, voted_for: int | None, live_leader: 
 
 
 @pytest.mark.parametrize("role", ["pre_candidate", "candidate", "leader"])
-def test_a_higher_term_wins_a_vote_from_any_role_that_hears_no_leader(role: str) -> None:
+def test_higher_term_wins_a_vote_where_no_leader_is_heard(role: str) -> None:
     core = become(restored(config=RaftConfig(node_id=1, check_quorum=False)), role)
     term = core.term + 1
     effects = receive(core, 2, RequestVote(term, 2, 9, 9))
@@ -91,7 +95,7 @@ def test_a_higher_term_wins_a_vote_from_any_role_that_hears_no_leader(role: str)
 
 
 @pytest.mark.parametrize("role", ["candidate", "leader"])
-def test_whoever_voted_for_itself_refuses_the_others_of_its_term(role: str) -> None:
+def test_server_that_voted_for_itself_rejects_others(role: str) -> None:
     core = become(restored(), role)
     effects = receive(core, 2, RequestVote(core.term, 2, 9, 9))
     assert answers(effects, RequestVoteResponse) == [RequestVoteResponse(core.term, False)]
@@ -113,9 +117,7 @@ def test_a_transfer_of_leadership_overrides_the_live_leader() -> None:
 
 
 @pytest.mark.parametrize(("waited_ms", "granted"), [(149, False), (150, True)])
-def test_a_leader_counts_as_live_for_the_shortest_election_timeout(
-    waited_ms: int, granted: bool
-) -> None:
+def test_leader_is_live_for_the_shortest_election_timeout(waited_ms: int, granted: bool) -> None:
     core = restored()
     follow(core, 3, 1)
     now = LATER + waited_ms * 1000
@@ -141,7 +143,7 @@ def test_adopting_a_term_is_not_granting_a_vote() -> None:
     assert answers(effects, RequestVoteResponse) == [RequestVoteResponse(7, True)]
 
 
-def test_a_repeated_request_gets_the_same_vote_and_no_second_write() -> None:
+def test_repeated_request_gets_the_same_vote_without_a_write() -> None:
     core = restored()
     receive(core, 2, RequestVote(4, 2, 9, 9))
     effects = receive(core, 2, RequestVote(4, 2, 9, 9))
@@ -149,7 +151,7 @@ def test_a_repeated_request_gets_the_same_vote_and_no_second_write() -> None:
     assert [type(effect) for effect in effects] == [Send]
 
 
-def test_a_vote_restarts_the_election_timeout_and_a_refusal_does_not() -> None:
+def test_only_a_granted_vote_resets_the_election_timeout() -> None:
     core = restored((1, 1, 2))
     before = core.next_deadline()
     receive(core, 2, RequestVote(4, 2, 1, 1))
@@ -158,7 +160,7 @@ def test_a_vote_restarts_the_election_timeout_and_a_refusal_does_not() -> None:
     assert core.next_deadline() >= LATER + 150_000
 
 
-def test_a_pristine_server_may_vote() -> None:
+def test_server_without_a_configuration_may_vote() -> None:
     """It cannot know who the voters are; whoever asks it does (dissertation, 4.2.2)."""
     effects = receive(pristine(), 2, RequestVote(4, 2, 9, 9))
     assert answers(effects, RequestVoteResponse) == [RequestVoteResponse(4, True)]
@@ -175,7 +177,7 @@ def test_the_first_answer_of_a_voter_counts(granted: bool, role: str) -> None:
 
 
 @pytest.mark.parametrize("stranger", [1, 7])
-def test_the_vote_of_a_stranger_does_not_count(stranger: int) -> None:
+def test_vote_of_a_non_member_does_not_count(stranger: int) -> None:
     core = become(restored(), "candidate")
     receive(core, stranger, RequestVoteResponse(core.term, True))
     assert core.role == "candidate"
@@ -195,7 +197,7 @@ def test_a_pre_vote_for_another_term_does_not_count() -> None:
     assert core.role == "pre_candidate"
 
 
-def test_the_candidates_own_vote_counts_when_it_is_durable() -> None:
+def test_candidates_vote_for_itself_counts_when_it_is_durable() -> None:
     """P1, P9: even with every other vote granted."""
     core = become(restored(), "pre_candidate")
     effects = receive(core, 2, PreVoteResponse(core.term, core.term + 1, True))
@@ -205,7 +207,7 @@ def test_the_candidates_own_vote_counts_when_it_is_durable() -> None:
     assert core.status().role == "leader"
 
 
-def test_refusals_of_a_majority_end_the_attempt() -> None:
+def test_rejections_of_a_majority_end_the_attempt() -> None:
     core = become(restored(), "candidate")
     receive(core, 2, RequestVoteResponse(core.term, False))
     assert core.role == "candidate"
@@ -213,14 +215,14 @@ def test_refusals_of_a_majority_end_the_attempt() -> None:
     assert core.status().role == "follower"
 
 
-def test_a_candidate_that_hears_nothing_tries_again_with_a_pre_vote() -> None:
+def test_candidate_that_hears_nothing_starts_a_pre_vote() -> None:
     core = become(restored(), "candidate")
     term = core.term
     core.step(Tick(), core.next_deadline())
     assert (core.role, core.term) == ("pre_candidate", term)
 
 
-def test_a_vote_asked_for_somebody_else_is_dropped() -> None:
+def test_vote_for_another_candidate_is_dropped() -> None:
     effects = receive(restored(), 2, PreVote(1, 2, 3, 9, 9))
     assert [type(effect) for effect in effects] == [MessageDropped]
 

@@ -105,7 +105,7 @@ def test_the_term_before_the_first_entry_may_be_unknown() -> None:
         lambda log: log.between(4, 6),
     ],
 )
-def test_what_can_only_be_a_bug_is_asserted(misuse: object) -> None:
+def test_impossible_calls_fail_an_assertion(misuse: object) -> None:
     assert callable(misuse)
     with pytest.raises(AssertionError):
         misuse(log_of(2, 3, 3, offset=2, offset_term=1))

@@ -44,7 +44,7 @@ def chunks(text: str = TEXT, size: int = 30) -> list[InstallSnapshot]:
     ]
 
 
-def test_what_came_whole_is_installed_and_its_checksum_is_kept_for_those_it_is_sent_to() -> None:
+def test_complete_snapshot_is_installed_with_its_checksum() -> None:
     core = follower()
     effects = [
         effect for chunk in chunks() for effect in core.step(MessageReceived(1, chunk), 1000)
@@ -56,7 +56,7 @@ def test_what_came_whole_is_installed_and_its_checksum_is_kept_for_those_it_is_s
 
 
 @pytest.mark.parametrize("damaged", [0, 3, -1])
-def test_a_damaged_chunk_is_noticed_and_the_transfer_begins_anew(damaged: int) -> None:
+def test_damaged_chunk_restarts_the_transfer(damaged: int) -> None:
     core = follower()
     messages = chunks()
     data = messages[damaged].data

@@ -16,7 +16,7 @@ ALONE = Membership(voters=(1,))
 
 
 @pytest.mark.parametrize("survive", [0, 1, 2, 3])
-def test_initialising_again_after_a_crash_works_unless_the_first_attempt_did(survive: int) -> None:
+def test_bootstrap_after_a_crash_succeeds_or_already_happened(survive: int) -> None:
     """However many of the writes reached the disk, the node has its configuration or takes one."""
     durable = DurableState()
     core = RaftCore(RaftConfig(1), durable, rng=random.Random(1), now=0)

@@ -13,7 +13,7 @@ members = st.frozensets(st.integers(1, 7), min_size=1)
 
 
 @given(st.lists(st.tuples(members, members), min_size=1, max_size=12))
-def test_joined_is_the_index_since_when_a_member_has_been_one_without_a_break(
+def test_joined_index_is_the_start_of_the_membership(
     changes: list[tuple[frozenset[int], frozenset[int]]],
 ) -> None:
     """Whatever comes and goes, by one entry or by two: compared with a book kept beside."""
@@ -32,5 +32,5 @@ def test_joined_is_the_index_since_when_a_member_has_been_one_without_a_break(
             assert Membership.from_json(now.to_json()) == now
 
 
-def test_a_configuration_without_newcomers_is_written_as_before() -> None:
+def test_configuration_without_new_members_keeps_its_format() -> None:
     assert "joined" not in Membership(voters=(1, 2, 3)).to_json()

@@ -25,7 +25,7 @@ def is_quorum(membership: Membership, nodes: frozenset[int]) -> bool:
 
 
 @given(memberships, st.dictionaries(ids, st.integers(0, 6)))
-def test_the_agreed_value_is_the_highest_that_a_quorum_has_reached(
+def test_agreed_value_is_the_highest_a_quorum_has_reached(
     membership: Membership, values: dict[int, int]
 ) -> None:
     everyone = sorted({*membership.voters, *membership.voters_outgoing})
@@ -54,7 +54,7 @@ def test_acknowledgements_in_any_order_give_the_same_value(
 
 
 @given(memberships, st.dictionaries(ids, st.booleans()))
-def test_votes_win_when_a_quorum_granted_and_lose_when_none_can_any_more(
+def test_votes_win_with_a_quorum_and_lose_when_none_can(
     membership: Membership, votes: dict[int, bool]
 ) -> None:
     granted = frozenset(node for node, vote in votes.items() if vote)
@@ -85,7 +85,7 @@ def test_votes_win_when_a_quorum_granted_and_lose_when_none_can_any_more(
         ((1, 2, 3), (1,), {1: 4, 2: 9, 3: 9}, 4),
     ],
 )
-def test_agreed_values(
+def test_agreed_value_of_known_examples(
     voters: tuple[int, ...], outgoing: tuple[int, ...], values: dict[int, int], agreed: int
 ) -> None:
     assert agreed_value(Membership(voters=voters, voters_outgoing=outgoing), values) == agreed

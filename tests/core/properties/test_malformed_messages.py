@@ -149,7 +149,7 @@ ROLES = ["pristine", "follower", "pre_candidate", "candidate", "leader"]
     st.sampled_from(ROLES),
     st.lists(st.tuples(messages, nodes, st.booleans()), min_size=1, max_size=12),
 )
-def test_no_message_raises_or_moves_the_term_but_by_a_rule(
+def test_no_message_raises_or_moves_the_term_illegally(
     role: str, received: list[tuple[RaftMessage, int, bool]]
 ) -> None:
     core = pristine()
@@ -178,7 +178,7 @@ def test_no_message_raises_or_moves_the_term_but_by_a_rule(
     assert again.status().last_log_index == core.status().last_log_index
 
 
-def test_an_append_that_conflicts_with_a_committed_entry_is_dropped() -> None:
+def test_append_over_a_committed_entry_is_dropped() -> None:
     """It cannot come from a leader; stored, it would leave a log whose terms go back."""
     core = restored((1, 1, 2), term=3, commit=3)
     wrong = [Entry(2, 1, "noop", "", 0), Entry(3, 1, "noop", "", 0), Entry(4, 1, "noop", "", 0)]

@@ -103,7 +103,7 @@ def test_figure_2_all_servers_adopt_a_higher_term_and_follow(
     assert any(isinstance(effect, SaveHardState) for effect in effects)
 
 
-def test_figure_2_a_follower_that_hears_nothing_becomes_a_candidate() -> None:
+def test_figure_2_follower_that_hears_nothing_campaigns() -> None:
     core = restored(config=BASIC)
     effects = core.step(Tick(), core.next_deadline())
     assert only(effects, RoleChanged) == RoleChanged("candidate", 2, None)
@@ -115,14 +115,14 @@ def test_figure_2_a_follower_that_hears_nothing_becomes_a_candidate() -> None:
     assert all(send.after == save.write_id for send in requests)
 
 
-def test_figure_2_a_candidate_whose_timeout_passes_starts_a_new_election() -> None:
+def test_figure_2_candidate_timeout_starts_a_new_election() -> None:
     core = restored(config=BASIC)
     core.step(Tick(), core.next_deadline())
     core.step(Tick(), core.next_deadline())
     assert (core.role, core.term) == ("candidate", 3)
 
 
-def test_figure_2_a_leader_asserts_itself_at_once_and_repeatedly() -> None:
+def test_figure_2_leader_sends_heartbeats_from_the_start() -> None:
     core = become(restored(), "candidate")
     effects = receive(core, 2, RequestVoteResponse(core.term, True))
     assert len(answers(effects, AppendEntries)) == 2
@@ -130,7 +130,7 @@ def test_figure_2_a_leader_asserts_itself_at_once_and_repeatedly() -> None:
     assert len(answers(effects, AppendEntries)) == 2
 
 
-def test_figure_2_a_leader_appends_what_clients_propose_and_others_refuse() -> None:
+def test_figure_2_only_the_leader_appends_proposals() -> None:
     leader = become(restored(), "leader")
     effects = leader.step(Propose(["x"], 7), LATER)
     (entry,) = only(effects, AppendLog).entries
@@ -143,7 +143,7 @@ def test_figure_2_a_leader_appends_what_clients_propose_and_others_refuse() -> N
 # -- 5.1 to 5.5 ----------------------------------------------------------------------------------
 
 
-def test_5_1_terms_only_grow_and_requests_of_old_terms_are_refused() -> None:
+def test_5_1_terms_only_grow_and_old_requests_are_rejected() -> None:
     core = restored((1, 4), term=4)
     effects = receive(core, 2, RequestVote(3, 2, 9, 9))
     assert answers(effects, RequestVoteResponse) == [RequestVoteResponse(4, False)]
@@ -152,7 +152,7 @@ def test_5_1_terms_only_grow_and_requests_of_old_terms_are_refused() -> None:
     assert core.term == 4
 
 
-def test_5_2_each_server_votes_once_a_term_first_come_first_served() -> None:
+def test_5_2_first_candidate_of_a_term_gets_the_only_vote() -> None:
     core = restored()
     first = receive(core, 3, RequestVote(2, 3, 1, 1))
     second = receive(core, 2, RequestVote(2, 2, 9, 9))
@@ -192,14 +192,14 @@ def test_5_3_an_entry_is_committed_once_a_majority_holds_it() -> None:
     assert cluster.core(1).commit == 3
 
 
-def test_5_3_an_append_is_refused_unless_the_previous_entry_matches() -> None:
+def test_5_3_append_is_rejected_on_previous_entry_mismatch() -> None:
     core = restored((1, 1, 2))
     effects = receive(core, 2, AppendEntries(4, 2, 3, 3, 0, []))
     assert not answers(effects, AppendEntriesResponse)[0].success
     assert core.status().last_log_index == 3  # nothing goes before the leader proves a conflict
 
 
-def test_5_3_a_whole_conflicting_term_is_skipped_with_each_refusal() -> None:
+def test_5_3_each_rejection_skips_a_whole_conflicting_term() -> None:
     """A thousand entries of one wrong term cost one probe, not a thousand."""
     wrong, right = [1] + [2] * 1000, [1] + [3] * 1000
     logs = {1: wrong, 2: right, 3: right}
@@ -224,14 +224,14 @@ class RefusalCounter(Cluster):
     ("candidate", "granted"),
     [((3, 2), True), ((4, 2), True), ((1, 3), True), ((2, 2), False), ((9, 1), False)],
 )
-def test_5_4_1_only_a_candidate_with_an_up_to_date_log_gets_the_vote(
+def test_5_4_1_only_an_up_to_date_candidate_gets_the_vote(
     candidate: tuple[int, int], granted: bool
 ) -> None:
     effects = receive(restored((1, 1, 2)), 2, RequestVote(5, 2, *candidate))
     assert answers(effects, RequestVoteResponse)[0].vote_granted == granted
 
 
-def test_5_4_2_entries_of_older_terms_are_committed_only_along_with_an_own_one() -> None:
+def test_5_4_2_older_entries_commit_only_with_a_current_one() -> None:
     core = become(restored((1, 2, 2)), "leader")
     term = core.term
     assert core.log_entries()[-1].term == term  # entry 4, the no-op
@@ -255,7 +255,7 @@ def test_5_5_requests_are_idempotent() -> None:
 # -- 7, 8 and the dissertation -------------------------------------------------------------------
 
 
-def test_7_a_snapshot_replaces_a_log_that_ends_before_it_or_conflicts() -> None:
+def test_7_snapshot_replaces_a_shorter_or_conflicting_log() -> None:
     for terms in ((1, 1), (1, 1, 2, 2, 2, 2)):
         core = restored(terms, term=4)
         effects = receive(core, 2, whole_snapshot(4, 2, 5, 3, THREE, "state"))
@@ -287,7 +287,7 @@ def test_8_a_new_leader_commits_a_noop_and_serves_no_read_before() -> None:
     assert only(effects, ReadReady) == ReadReady(1, 2)
 
 
-def test_4_1_a_configuration_counts_from_when_it_is_appended_and_rolls_back_with_it() -> None:
+def test_4_1_configuration_is_effective_while_in_the_log() -> None:
     core = restored()
     four = Membership(voters=(1, 2, 3, 4))
     entry = Entry(2, 2, "membership", four.to_json(), 0)
@@ -297,7 +297,7 @@ def test_4_1_a_configuration_counts_from_when_it_is_appended_and_rolls_back_with
     assert (core.membership, core.status().membership_index) == (THREE, 1)
 
 
-def test_4_2_3_a_server_that_hears_the_leader_ignores_candidates_and_their_terms() -> None:
+def test_4_2_3_follower_of_a_live_leader_ignores_candidates() -> None:
     core = restored()
     follow(core, 3, 2)
     effects = receive(core, 2, RequestVote(50, 2, 9, 9))
@@ -305,7 +305,7 @@ def test_4_2_3_a_server_that_hears_the_leader_ignores_candidates_and_their_terms
     assert core.term == 2
 
 
-def test_4_4_a_cluster_starts_from_a_configuration_entry_on_one_server() -> None:
+def test_4_4_cluster_starts_from_one_configuration_entry() -> None:
     core = pristine()
     effects = core.step(Bootstrap(THREE, 0), LATER)
     assert [(e.index, e.term, e.kind) for e in only(effects, AppendLog).entries] == [
@@ -335,7 +335,7 @@ def test_6_2_a_leader_that_reaches_a_majority_does_not() -> None:
     assert core.role == "leader"
 
 
-def test_6_4_a_read_is_confirmed_by_a_quorum_that_answered_after_it_came() -> None:
+def test_6_4_read_needs_a_quorum_that_answered_after_it() -> None:
     """P4: an answer to an earlier round, late or repeated, confirms nothing."""
     cluster = Cluster.of(3)
     cluster.elect(1)
@@ -361,7 +361,7 @@ def _answers_to_read(cluster: Cluster) -> list[Envelope]:
     return kept
 
 
-def test_9_6_a_pre_vote_changes_nothing_and_a_cut_off_server_keeps_its_term() -> None:
+def test_9_6_pre_vote_keeps_the_term_of_a_cut_off_server() -> None:
     core = restored()
     for _ in range(20):
         effects = core.step(Tick(), core.next_deadline())

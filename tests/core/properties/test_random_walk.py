@@ -22,7 +22,7 @@ def test_random_walks_are_safe_and_the_cluster_recovers(first: int) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("first", range(1000, 21000, 500))
-def test_many_more_random_walks(first: int) -> None:
+def test_long_random_walks_are_safe(first: int) -> None:
     for seed in range(first, first + 500):
         walk = Walk(seed)
         walk.run(4000)

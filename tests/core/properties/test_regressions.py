@@ -56,7 +56,7 @@ def core_of(state: DurableState, node_id: int = 1) -> RaftCore:
     return core
 
 
-def test_a_full_window_of_lost_appends_whose_log_was_compacted_ends_in_a_snapshot() -> None:
+def test_full_window_of_compacted_appends_ends_in_a_snapshot() -> None:
     """The window waits for appends that are lost and can never be sent again: heartbeats must end the wait."""
     cluster = Cluster.of(3, RaftConfig(node_id=1, max_inflight_messages=2))
     cluster.elect(1)
@@ -76,7 +76,7 @@ def test_a_full_window_of_lost_appends_whose_log_was_compacted_ends_in_a_snapsho
     assert cluster.core(3).commit == cluster.core(1).commit
 
 
-def test_a_snapshot_is_not_sent_again_and_again_to_a_dead_follower() -> None:
+def test_snapshot_is_not_resent_forever_to_a_dead_follower() -> None:
     cluster = Cluster.of(3)
     cluster.elect(1)
     cluster.crash(3)
@@ -101,7 +101,7 @@ def test_a_snapshot_is_not_sent_again_and_again_to_a_dead_follower() -> None:
     assert cluster.core(3).commit == cluster.core(1).commit
 
 
-def test_reads_and_proposals_do_not_send_the_same_batch_again_to_a_dead_follower() -> None:
+def test_same_batch_is_not_resent_to_a_dead_follower() -> None:
     cluster = Cluster.of(3)
     cluster.elect(1)
     cluster.crash(3)
@@ -158,7 +158,7 @@ def test_a_pre_candidate_votes_for_a_candidate_of_its_term() -> None:
     assert core.status().role == "follower"
 
 
-def test_a_snapshot_that_the_undurable_log_covers_is_acknowledged_when_that_is_durable() -> None:
+def test_covered_snapshot_is_acked_once_the_log_is_durable() -> None:
     core = core_of(started(THREE), 2)
     entries = [Entry(2, 2, "noop", "", 0), Entry(3, 2, "command", "x", 0)]
     effects = core.step(MessageReceived(1, AppendEntries(2, 1, 1, 1, 0, entries)), 0)
@@ -204,7 +204,7 @@ def test_trailing_entries_cannot_be_negative() -> None:
         (RequestVote(5, 3, 0, 0), "not the sender"),
     ],
 )
-def test_a_senseless_message_is_dropped_and_traced(
+def test_invalid_message_is_dropped_and_traced(
     message: AppendEntries | InstallSnapshot | RequestVote, reason: str
 ) -> None:
     core = core_of(DurableState())
@@ -216,7 +216,7 @@ def test_a_senseless_message_is_dropped_and_traced(
     assert core.log_entries() == []
 
 
-def test_a_message_from_ones_own_id_is_dropped() -> None:
+def test_message_from_the_same_node_id_is_dropped() -> None:
     core = core_of(started(THREE))
     effects = core.step(MessageReceived(1, AppendEntries(9, 1, 0, 0, 0, [])), 0)
     assert [type(effect) for effect in effects] == [MessageDropped]
@@ -235,7 +235,7 @@ def test_a_message_from_ones_own_id_is_dropped() -> None:
         (Membership(voters=(1,), voters_outgoing=(1, 2)), "joint"),
     ],
 )
-def test_an_unusable_configuration_is_refused_at_bootstrap(
+def test_unusable_configuration_is_rejected_at_bootstrap(
     membership: Membership, reason: str
 ) -> None:
     core = core_of(DurableState())
@@ -245,7 +245,7 @@ def test_an_unusable_configuration_is_refused_at_bootstrap(
     assert core.log_entries() == []
 
 
-def test_a_cluster_is_initialised_once_only() -> None:
+def test_cluster_is_bootstrapped_only_once() -> None:
     core = core_of(DurableState())
     core.step(Bootstrap(Membership(voters=(1,)), 0), 0)
     with pytest.raises(ConfigError, match="already belongs"):
@@ -277,7 +277,7 @@ SNAPSHOT = Snapshot(SnapshotMeta(5, 3, 0, THREE), "state")
         ),
     ],
 )
-def test_log_and_snapshot_that_do_not_fit_are_refused_at_start(
+def test_mismatched_log_and_snapshot_are_rejected_at_start(
     state: DurableState, reason: str
 ) -> None:
     """P11: never a gap unnoticed."""
@@ -285,7 +285,7 @@ def test_log_and_snapshot_that_do_not_fit_are_refused_at_start(
         core_of(state)
 
 
-def test_a_host_that_reports_a_write_never_asked_for_has_a_bug() -> None:
+def test_report_of_an_unknown_write_is_a_driver_bug() -> None:
     core = core_of(started(THREE))
     with pytest.raises(AssertionError, match="durable before it was asked for"):
         core.step(WriteDurable(7), 0)

@@ -144,7 +144,7 @@ def test_without_the_rule_a_property_breaks(rule: str, script: str, violation: s
     ("rule", "script"),
     [("vote_durable_before_reply", UNSYNCED_VOTE), ("one_vote_per_term", TWO_CANDIDATES)],
 )
-def test_a_second_vote_is_seen_before_it_elects(rule: str, script: str) -> None:
+def test_second_vote_is_detected_before_it_elects(rule: str, script: str) -> None:
     (found, *_) = run(script, rule, on=False)
     assert found.startswith("VIOLATION one vote a term: node 2 votes for 1 and 3 in term 2")
 
@@ -170,7 +170,7 @@ def test_without_a_noop_the_older_terms_entries_and_reads_wait(on: bool) -> None
 
 
 @pytest.mark.parametrize("on", [True, False])
-def test_lease_drift_margin(on: bool) -> None:
+def test_drift_margin_rejects_a_lease_that_is_almost_over(on: bool) -> None:
     """Dissertation, 6.4.1: just before the followers' promise runs out, a slow clock may err."""
     config = RaftConfig(1, lease_reads=True, safeguards=Safeguards(lease_drift_margin=on))
     core = become(restored(config=config), "leader")
@@ -186,7 +186,7 @@ def test_lease_drift_margin(on: bool) -> None:
 
 
 @pytest.mark.parametrize("on", [True, False])
-def test_freshness_check(on: bool) -> None:
+def test_freshness_check_ignores_a_leader_without_commits(on: bool) -> None:
     """What a leader says that has not committed in its term makes nobody's state fresh, its own neither."""
     config = RaftConfig(1, safeguards=Safeguards(freshness_check=on))
     follower = restored((1, 1), config=config)
@@ -212,7 +212,7 @@ def test_every_safeguard_has_its_case() -> None:
         ("one_vote_per_term", 20, "one vote a term"),
     ],
 )
-def test_random_walks_find_it_too(rule: str, seeds: int, violation: str) -> None:
+def test_random_walks_find_a_missing_safeguard(rule: str, seeds: int, violation: str) -> None:
     caught = []
     for seed in range(seeds):
         try:

@@ -37,14 +37,14 @@ def leading(*, acknowledged: int) -> RaftCore:
     return core
 
 
-def test_a_late_refusal_of_what_was_acknowledged_since_is_ignored() -> None:
+def test_late_rejection_of_acknowledged_entries_is_ignored() -> None:
     core = leading(acknowledged=4)
     before = core.status()
     assert receive(core, 2, AppendEntriesResponse(core.term, False, 0, 4, 2, 1)) == []
     assert core.status() == before
 
 
-def test_a_refusal_of_something_else_than_the_probe_is_ignored() -> None:
+def test_rejection_of_anything_but_the_probe_is_ignored() -> None:
     core = leading(acknowledged=2)
     refusal = AppendEntriesResponse(core.term, False, 0, 6, 4, 1)
     (probe,) = answers(receive(core, 2, refusal), AppendEntries)
@@ -54,7 +54,7 @@ def test_a_refusal_of_something_else_than_the_probe_is_ignored() -> None:
     assert core.status() == before
 
 
-def test_a_refusal_while_the_snapshot_is_under_way_does_not_send_it_again() -> None:
+def test_rejection_does_not_resend_a_snapshot_in_flight() -> None:
     cluster = Cluster.of(3)
     cluster.elect(1)
     cluster.isolate(3)
@@ -69,14 +69,14 @@ def test_a_refusal_while_the_snapshot_is_under_way_does_not_send_it_again() -> N
     assert core.status().peers[3].state == "snapshot"
 
 
-def test_a_refusal_never_points_before_the_committed_entries() -> None:
+def test_rejection_never_points_before_committed_entries() -> None:
     core = restored((1, 1, 2, 2), term=5, commit=3)
     effects = receive(core, 2, AppendEntries(5, 2, 9, 1, 0, []))
     (refusal,) = answers(effects, AppendEntriesResponse)
     assert (refusal.hint_index, refusal.hint_term) == (3, 2)
 
 
-def test_writes_of_a_log_that_a_snapshot_replaced_do_not_make_the_snapshot_durable() -> None:
+def test_writes_of_a_replaced_log_leave_the_snapshot_undurable() -> None:
     """ABA across a snapshot: entries 2 to 9 are being written when a snapshot through 5 takes their place."""
     core = restored()
     effects = receive(core, 2, AppendEntries(2, 2, 1, 1, 0, entries(2, *[2] * 8)))
@@ -94,14 +94,14 @@ def test_writes_of_a_log_that_a_snapshot_replaced_do_not_make_the_snapshot_durab
     assert answer.match_index == 5
 
 
-def test_a_snapshot_no_newer_than_the_last_or_beyond_what_is_applied_is_not_stored() -> None:
+def test_old_or_unapplied_snapshot_is_not_stored() -> None:
     core = restored((1, 1, 1, 1), commit=3)
     assert any(isinstance(e, StoreSnapshot) for e in core.step(SnapshotTaken(2, "s"), LATER))
     for index in (1, 2, 4, 99):
         assert core.step(SnapshotTaken(index, "s"), LATER) == []
 
 
-def test_a_snapshot_keeps_the_newer_configurations_and_their_roll_back() -> None:
+def test_snapshot_keeps_newer_configurations_and_rollback() -> None:
     core = restored((1, 1), commit=2)
     four = Membership(voters=(1, 2, 3, 4))
     change = Entry(3, 2, "membership", four.to_json(), 0)
@@ -113,7 +113,7 @@ def test_a_snapshot_keeps_the_newer_configurations_and_their_roll_back() -> None
     assert core.membership == THREE
 
 
-def test_an_answer_from_before_a_restart_of_the_leader_confirms_nothing() -> None:
+def test_answer_from_before_leader_restart_confirms_nothing() -> None:
     """The leader of term 2 comes back, and must campaign: an old answer belongs to an old term."""
     cluster = Cluster.of(3)
     cluster.elect(1)
@@ -127,7 +127,7 @@ def test_an_answer_from_before_a_restart_of_the_leader_confirms_nothing() -> Non
     assert core.status() == before
 
 
-def test_an_unreachable_peer_that_is_probed_already_is_not_probed_again() -> None:
+def test_unreachable_peer_in_probe_is_not_probed_again() -> None:
     core = leading(acknowledged=4)
     core.step(PeerUnreachable(2), LATER)
     assert len(answers(core.step(Propose(["d"], 0), LATER), AppendEntries)) == 1
@@ -148,7 +148,7 @@ def test_a_clock_that_goes_back_is_not_followed() -> None:
     assert core.status().quorum_contact_at == start
 
 
-def test_pre_votes_that_come_after_the_deadline_of_a_takeover_count_no_more() -> None:
+def test_pre_votes_after_the_takeover_deadline_do_not_count() -> None:
     """The target's process was paused: that the voters were reachable then says nothing of now."""
     version = Entry(2, 1, "version", ClusterVersion(2, "kv", 1).to_json(), 0)
     core = restored((1,), commit=1)

@@ -10,7 +10,7 @@ from qcore.core.reads.freshness import MAX_ROUND_TIMES
 from tests.core.support.single_core import LATER, become, receive, restored
 
 
-def test_round_times_stay_few_without_reads_and_still_hold_a_lease() -> None:
+def test_few_round_times_suffice_for_a_lease() -> None:
     core = become(restored(config=RaftConfig(1, lease_reads=True)), "leader")
     core.step(WriteDurable(2), LATER)
     now = LATER

@@ -65,7 +65,7 @@ def test_a_newer_term_does_not_end_the_promise_for_pre_votes() -> None:
 
 
 @pytest.mark.parametrize("pre_vote", [True, False])
-def test_a_server_that_is_told_to_campaign_keeps_its_own_promise(pre_vote: bool) -> None:
+def test_campaign_request_does_not_break_the_promise(pre_vote: bool) -> None:
     """With its own vote it could win while the leader still reads under the lease that it gave."""
     core = restored(config=replace(LEASES, pre_vote=pre_vote))
     core.step(Tick(), LATER)
@@ -76,7 +76,7 @@ def test_a_server_that_is_told_to_campaign_keeps_its_own_promise(pre_vote: bool)
         assert core.role.removeprefix("pre_") == role
 
 
-def test_a_transfer_may_be_voted_for_all_the_same() -> None:
+def test_promise_does_not_block_votes_for_a_transfer() -> None:
     """The leader itself gave the lease up when it began the transfer."""
     core = follower_that_learns_of_a_newer_term()
     request = RequestVote(8, 3, 9, 7, leadership_transfer=True)
@@ -85,9 +85,7 @@ def test_a_transfer_may_be_voted_for_all_the_same() -> None:
 
 
 @pytest.mark.parametrize(("term", "granted"), [(0, True), (5, False)])
-def test_a_restarted_server_with_an_empty_log_may_have_promised_too(
-    term: int, granted: bool
-) -> None:
+def test_restarted_server_with_an_empty_log_keeps_a_promise(term: int, granted: bool) -> None:
     """A new voter answers heartbeats, which renew the lease, before it holds a single entry."""
     state = DurableState(HardState(term, None, 0), None, [])
     core = RaftCore(LEASES, state, rng=random.Random(1), now=LATER)
@@ -96,7 +94,7 @@ def test_a_restarted_server_with_an_empty_log_may_have_promised_too(
     assert answer.vote_granted == granted
 
 
-def test_a_restart_amid_a_vote_of_the_same_term_keeps_the_promise() -> None:
+def test_restart_during_a_vote_keeps_the_promise() -> None:
     """The server knows term 7 from a candidate whose request it has not granted."""
     core = restored(term=7, config=LEASES)
     (answer,) = answers(
@@ -178,9 +176,7 @@ def saved(effects: list[Effect]) -> list[int]:
 
 
 @pytest.mark.parametrize(("rules", "stored"), [(1, []), (2, [150])])
-def test_the_first_answer_that_promises_waits_until_that_is_durable(
-    rules: int, stored: list[int]
-) -> None:
+def test_first_promise_is_sent_only_after_it_is_durable(rules: int, stored: list[int]) -> None:
     """By the rules of 0.1.0 nothing is stored: it could not read it."""
     core = restart(LEASES, 0, rules=rules)
     effects = heard(core, LATER + 1)
@@ -222,7 +218,7 @@ def test_a_stored_promise_holds_with_lease_reads_off(check_quorum: bool) -> None
 
 
 @pytest.mark.parametrize("event", [Campaign(), Tick()], ids=["told to campaign", "by itself"])
-def test_a_stored_promise_binds_the_own_vote_with_lease_reads_off(event: Campaign | Tick) -> None:
+def test_stored_promise_blocks_campaigns_with_lease_reads_off(event: Campaign | Tick) -> None:
     quick = RaftConfig(
         1, heartbeat_ms=10, election_timeout_min_ms=20, election_timeout_max_ms=20, pre_vote=False
     )
@@ -232,7 +228,7 @@ def test_a_stored_promise_binds_the_own_vote_with_lease_reads_off(event: Campaig
         assert core.term == term
 
 
-def test_the_leader_itself_may_ask_for_the_vote_that_was_promised_to_it() -> None:
+def test_leaders_transfer_request_overrides_the_promise() -> None:
     """It gave up its lease before."""
     core = restart(RaftConfig(1), 150)
     heard(core, LATER + 1)

@@ -42,7 +42,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("prev", "terms", "leader_commit", "log", "commit", "answer"), CASES)
-def test_an_append(
+def test_append_is_answered_by_figure_2(
     prev: tuple[int, int],
     terms: tuple[int, ...],
     leader_commit: int,
@@ -79,7 +79,7 @@ def test_a_heartbeat_does_not_acknowledge_what_is_not_durable() -> None:
     assert answers(effects, AppendEntriesResponse)[0].match_index == 1
 
 
-def test_a_repeated_append_waits_for_the_disk_like_the_first() -> None:
+def test_repeated_append_waits_for_the_disk_like_the_first() -> None:
     core = restored((1,))
     append = AppendEntries(1, 2, 1, 1, 0, entries(2, 1))
     first = only(receive(core, 2, append), Send)
@@ -95,7 +95,7 @@ def test_a_candidate_follows_the_leader_of_its_term(role: str) -> None:
 
 
 @pytest.mark.parametrize("role", ["follower", "pre_candidate", "candidate", "leader"])
-def test_anybody_follows_the_leader_of_a_later_term(role: str) -> None:
+def test_every_role_follows_a_leader_of_a_later_term(role: str) -> None:
     core = become(restored(), role)
     term = core.term + 3
     follow(core, 3, term)
@@ -103,7 +103,7 @@ def test_anybody_follows_the_leader_of_a_later_term(role: str) -> None:
 
 
 @pytest.mark.parametrize("role", ["follower", "pre_candidate", "candidate", "leader"])
-def test_a_leader_of_an_older_term_is_told(role: str) -> None:
+def test_leader_of_an_older_term_is_rejected(role: str) -> None:
     core = become(restored((5,)), role)
     before = core.status()
     effects = receive(core, 3, AppendEntries(4, 3, 7, 4, 9, [], 2))
@@ -112,14 +112,14 @@ def test_a_leader_of_an_older_term_is_told(role: str) -> None:
     assert core.status() == before
 
 
-def test_a_second_leader_of_ones_own_term_is_ignored() -> None:
+def test_second_leader_of_the_same_term_is_ignored() -> None:
     core = become(restored(), "leader")
     effects = receive(core, 3, AppendEntries(core.term, 3, 0, 0, 0, []))
     assert only(effects, MessageDropped).reason == "a second leader in this term"
     assert core.role == "leader"
 
 
-def test_only_the_leader_puts_off_the_election_timeout() -> None:
+def test_only_the_leader_resets_the_election_timeout() -> None:
     core = restored((5,))
     before = core.next_deadline()
     receive(core, 3, AppendEntries(4, 3, 0, 0, 0, []))
@@ -134,7 +134,7 @@ def test_an_early_tick_does_nothing() -> None:
     assert core.step(Tick(), core.next_deadline()) != []
 
 
-def test_an_answer_of_an_older_term_is_ignored_and_of_a_later_one_deposes() -> None:
+def test_old_term_answer_is_ignored_and_later_term_deposes() -> None:
     core = become(restored(), "leader")
     status = core.status()
     assert receive(core, 2, AppendEntriesResponse(core.term - 1, True, 2, 2, 0, 0)) == []
@@ -144,7 +144,7 @@ def test_an_answer_of_an_older_term_is_ignored_and_of_a_later_one_deposes() -> N
 
 
 @pytest.mark.parametrize("stranger", [7, 99])
-def test_the_answer_of_a_stranger_commits_nothing(stranger: int) -> None:
+def test_answer_of_a_non_member_commits_nothing(stranger: int) -> None:
     core = become(restored(), "leader")
     receive(core, stranger, AppendEntriesResponse(core.term, True, 2, 2, 0, 0))
     assert core.commit == 0

@@ -12,7 +12,7 @@ from tests.core.support.cluster import Cluster
 from tests.core.support.single_core import THREE, entries, only, receive, restored
 
 
-def test_what_a_snapshot_leaves_of_the_log_is_bounded_in_bytes() -> None:
+def test_log_kept_after_a_snapshot_is_bounded_in_bytes() -> None:
     core = restored([1] * 100, term=1, commit=90)
     ten = sum(entry.size_bytes() for entry in core.log_entries()[70:80])
     core.step(SnapshotTaken(80, "x", keep_entries=50, keep_bytes=ten), 1)
@@ -30,7 +30,7 @@ def test_the_newest_entries_within_some_bytes_are_counted() -> None:
     assert log.count_within(3, 1 << 30, 0) == 0
 
 
-def test_a_snapshot_of_more_than_the_limit_is_not_gathered() -> None:
+def test_snapshot_beyond_the_limit_is_not_assembled() -> None:
     core = restored(config=RaftConfig(1, max_snapshot_size=100))
     for total, taken in ((100, True), (101, False)):
         chunk = InstallSnapshot(

@@ -60,7 +60,7 @@ def test_one_acknowledgement_frees_all_that_it_covers() -> None:
     assert list(progress.inflight) == [(9, 10)]
 
 
-def test_an_old_acknowledgement_is_no_news() -> None:
+def test_old_acknowledgement_changes_nothing() -> None:
     progress = replicating()
     assert progress.acknowledged(6)
     assert not progress.acknowledged(6)

@@ -6,7 +6,7 @@ from qcore.core import RaftConfig
 from tests.core.support.cluster import Cluster
 
 
-def test_chunks_are_forgotten_once_the_log_went_past_the_snapshot() -> None:
+def test_chunks_are_dropped_once_the_log_passes_the_snapshot() -> None:
     cluster = Cluster.of(3, RaftConfig(node_id=1, max_snapshot_chunk=5))
     cluster.elect(1)
     cluster.isolate(3)

@@ -62,7 +62,7 @@ def bodies(name: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("number", range(len(bodies(""))))
-def test_a_long_name_is_refused_wherever_it_stands(number: int) -> None:
+def test_long_name_is_rejected_wherever_it_appears(number: int) -> None:
     driver = people()
     driver.create("User")
     before = driver.store.state_hash()
@@ -78,7 +78,7 @@ def test_a_long_name_is_refused_wherever_it_stands(number: int) -> None:
     assert fits["error"] is None or fits["detail"]["code"] != "NameTooLong"
 
 
-def test_under_rules_2_an_entry_with_a_long_name_means_what_it_meant() -> None:
+def test_under_rules_2_a_long_name_keeps_its_meaning() -> None:
     driver = people(rules=2)
     user = driver.create("User")
     long = {"typ": "n" * 5000, "id": 1}
@@ -112,7 +112,7 @@ def test_a_response_is_bounded_by_the_bytes_that_it_really_has(
         ("Friends", {"EntityList": [{"typ": "User", "id": 2**63}] * 45}),
     ],
 )
-def test_bytes_are_those_of_the_json_text(
+def test_value_size_counts_bytes_of_the_json_text(
     name: str, value: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
@@ -294,7 +294,7 @@ def test_a_large_register_is_not_parsed_to_add_to_it(monkeypatch: pytest.MonkeyP
     assert "does not hold an integer" in result
 
 
-def test_one_id_many_times_is_no_way_to_make_a_list_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_duplicate_ids_do_not_make_a_list_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qcore.machines.entity.transaction.MAX_OPERATIONS", 1000)
     driver = people()
     folder = driver.create("Folder")
@@ -317,7 +317,7 @@ def test_a_default_list_of_children_counts_each_time(
     assert code(driver.update(*many)) == "TooManyOperations"
 
 
-def test_a_part_of_a_list_is_not_made_beyond_what_an_answer_may_hold(
+def test_list_slice_is_bounded_by_the_response_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_RESPONSE_BYTES", 1000)
@@ -361,7 +361,7 @@ def test_a_schema_reaches_a_bounded_number_of_fields(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("behavior", ["Add", "Subtract"])
 @pytest.mark.parametrize("condition", ["Always", "Changes"])
-def test_what_is_added_or_subtracted_counts_though_nothing_is_left_of_it(
+def test_list_change_counts_even_without_effect(
     behavior: str, condition: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("qcore.machines.entity.transaction.MAX_OPERATIONS", 200)
@@ -377,7 +377,7 @@ def test_what_is_added_or_subtracted_counts_though_nothing_is_left_of_it(
 # --- refused work -------------------------------------------------------------------------------
 
 
-def test_a_request_that_is_refused_makes_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rejected_request_builds_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else hundreds of them in one frame keep a node for seconds, and each counts as nothing."""
     monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_RESPONSE_BYTES", 10_000)
     driver = people()
@@ -391,7 +391,7 @@ def test_a_request_that_is_refused_makes_no_text(monkeypatch: pytest.MonkeyPatch
     assert code(driver.update(read(user, "Email"), read(user, "Ghost"))) == "FieldNotFound"
 
 
-def test_a_request_that_writes_may_answer_less_than_one_that_reads(
+def test_writing_request_has_a_smaller_response_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Every replica carries it out, and again when it starts."""
@@ -437,7 +437,7 @@ def test_the_earlier_defaults_of_a_type_are_bounded(monkeypatch: pytest.MonkeyPa
     assert codes[10] == "SchemaTooLarge"
 
 
-def test_a_write_to_an_entity_with_many_written_fields_counts_for_more(
+def test_write_to_an_entity_with_many_fields_costs_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("qcore.machines.entity.transaction.MAX_OPERATIONS", 1000)
@@ -464,7 +464,7 @@ def legacy(count: int) -> tuple[Driver, Any]:
     return driver, folder
 
 
-def test_a_list_of_older_rules_takes_its_new_form_once_whatever_becomes_of_the_command(
+def test_older_list_is_converted_once_even_if_commands_fail(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     driver, folder = legacy(100)
@@ -497,7 +497,7 @@ def test_a_list_of_older_rules_takes_its_new_form_once_whatever_becomes_of_the_c
     assert other.state_hash() == driver.store.state_hash()
 
 
-def test_a_long_list_of_older_rules_goes_on_after_another_field_was_written(
+def test_older_long_list_works_after_another_field_is_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its form is that of older rules still, in a record of the newer form; its length is no reason to refuse."""
@@ -534,7 +534,7 @@ def test_a_long_list_of_older_rules_goes_on_after_another_field_was_written(
     assert first not in listed
 
 
-def test_an_older_list_with_one_id_many_times_takes_its_new_form_in_linear_time() -> None:
+def test_older_list_of_duplicates_is_converted_in_linear_time() -> None:
     driver, folder = legacy(1)
     (child,) = driver.value(folder, "Children")["EntityList"]
     driver.rules = 2
@@ -548,7 +548,7 @@ def test_an_older_list_with_one_id_many_times_takes_its_new_form_in_linear_time(
     assert driver.value(folder, "Children->39999:40000") == {"EntityList": [child]}
 
 
-def test_a_command_writes_to_an_older_record_and_to_its_list_of_children() -> None:
+def test_command_writes_an_older_record_and_its_children() -> None:
     driver, folder = legacy(50)
     kept = driver.value(folder, "Children->5:8")["EntityList"]
     answer = driver.update(
@@ -570,7 +570,7 @@ def test_a_command_writes_to_an_older_record_and_to_its_list_of_children() -> No
     assert other.state_hash() == driver.store.state_hash()
 
 
-def test_a_list_of_older_rules_counts_alike_before_and_after_a_restore(
+def test_older_list_counts_the_same_after_a_restore(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whether a replica made it or was given it: else one refuses what the other carries out."""
@@ -599,7 +599,7 @@ def test_the_type_that_an_error_names_does_not_depend_on_history() -> None:
     assert driver.store.apply(command, context) == other.apply(command, context)
 
 
-def test_what_is_freed_does_not_gather() -> None:
+def test_freed_memory_does_not_accumulate() -> None:
     ids = [{"typ": "User", "id": number} for number in range(20_000)]
     driver = Driver(schema("T", None, field("EntityList", "Children", ids)))
     one = driver.create("T")

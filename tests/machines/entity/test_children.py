@@ -23,7 +23,7 @@ STEPS = st.lists(
 
 @settings(max_examples=100, deadline=None)
 @given(STEPS)
-def test_it_holds_what_a_plain_list_would(steps: list[tuple[str, int]]) -> None:
+def test_list_of_children_equals_a_plain_list(steps: list[tuple[str, int]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "LEAF", 3)
         patch.setattr(module, "BRANCH", 4)
@@ -68,7 +68,7 @@ def listed(driver: Driver, one: Any) -> list[int]:
     return [child["id"] for child in driver.value(one, "Children")["EntityList"]]
 
 
-def test_clients_may_write_the_list_and_deleting_a_child_takes_it_off_everywhere() -> None:
+def test_deleted_child_leaves_a_list_that_clients_wrote() -> None:
     driver = people()
     folder = driver.create("Folder")
     a, b, c = (driver.create("User", folder) for _ in range(3))
@@ -92,7 +92,7 @@ def test_clients_may_write_the_list_and_deleting_a_child_takes_it_off_everywhere
     assert listed(driver, folder) == [d["id"]]
 
 
-def test_a_refused_request_leaves_the_list_and_what_is_known_of_it() -> None:
+def test_rejected_request_leaves_the_list_unchanged() -> None:
     driver = people()
     folder = driver.create("Folder")
     child = driver.create("User", folder)

@@ -200,7 +200,7 @@ def test_the_last_id_counts_in_the_hash() -> None:
     assert driver.store.state_hash() != before
 
 
-def test_the_order_in_which_an_entity_got_its_fields_does_not_count_in_the_hash() -> None:
+def test_hash_ignores_the_order_of_field_creation() -> None:
     a, b = field("Int", "A", 0), field("Int", "B", 0)
     hashes = []
     for first in (schema("T", None, a, b), schema("T", None, b, a)):
@@ -218,7 +218,7 @@ def test_whether_a_topology_was_loaded_counts_in_the_hash() -> None:
     assert store.state_hash() != before
 
 
-def test_a_snapshot_is_of_the_moment_of_the_call_and_comes_in_chunks() -> None:
+def test_snapshot_is_as_of_the_call_and_comes_in_chunks() -> None:
     driver = people()
     folder = driver.create("Folder")
     for number in range(2000):
@@ -272,7 +272,7 @@ DAMAGE_1 = [
     ("rules", "damage"),
     [*((3, damage) for damage in DAMAGE), *((2, damage) for damage in DAMAGE_1)],
 )
-def test_a_damaged_snapshot_is_refused_and_changes_nothing(rules: int, damage: Any) -> None:
+def test_damaged_snapshot_is_rejected_and_changes_nothing(rules: int, damage: Any) -> None:
     driver = people(rules)
     before = driver.store.state_hash()
     lines = saved_lines(rules)
@@ -297,7 +297,7 @@ print("".join(store.snapshot()))
 """
 
 
-def test_results_hashes_and_snapshots_do_not_depend_on_the_process_or_its_hash_seed() -> None:
+def test_results_do_not_depend_on_the_process_or_hash_seed() -> None:
     folder, user = {"typ": "Folder", "id": 4}, {"typ": "User", "id": 5}
     topology = (
         "schemas: [{entity_type: T, fields: {A: {default_value: 1, rank: 0}}}]\n"
@@ -333,7 +333,7 @@ def test_results_hashes_and_snapshots_do_not_depend_on_the_process_or_its_hash_s
     assert driver.store.state_hash() in outputs[0]
 
 
-def test_replicas_that_load_a_topology_have_the_same_ids_and_times() -> None:
+def test_replicas_load_a_topology_with_equal_ids_and_times() -> None:
     """Nothing of the loading node, its clock or its dictionary order gets into the entities."""
     text = "schemas: [{entity_type: T, fields: {Name: {default_value: {String: ''}, rank: 0}}}]\n"
     command = parse_topology(text + "tree: [{entity_type: T, name: x}]", "t").command()

@@ -30,14 +30,14 @@ def stamp(index: int) -> dict[str, int]:
     return {"secs_since_epoch": seconds, "nanos_since_epoch": micros * 1000}
 
 
-def test_it_is_a_state_machine() -> None:
+def test_entity_store_is_a_state_machine() -> None:
     assert isinstance(EntityStore(), StateMachine)
 
 
 # --- CreateEntity -------------------------------------------------------------------------------
 
 
-def test_a_new_entity_has_defaults_its_name_and_its_parent_and_is_on_the_parents_list() -> None:
+def test_new_entity_has_defaults_name_and_parent() -> None:
     driver = people()
     folder = driver.create("Folder", None, "Users")
     user = driver.create("User", folder, "Ada")
@@ -59,7 +59,7 @@ def test_a_new_entity_has_defaults_its_name_and_its_parent_and_is_on_the_parents
     }
 
 
-def test_ids_come_from_the_log_position_and_are_never_given_twice() -> None:
+def test_ids_come_from_the_log_and_are_never_reused() -> None:
     driver = people()
     driver.index = 41
     first = driver.create("Folder")
@@ -78,7 +78,7 @@ def test_ids_come_from_the_log_position_and_are_never_given_twice() -> None:
         ("User", {"typ": "Ghost", "id": 1}, "EntityNotFound"),
     ],
 )
-def test_create_refuses_unknown_types_and_parents(
+def test_create_rejects_unknown_types_and_parents(
     entity_type: str, parent: object, expected: str
 ) -> None:
     driver = people()
@@ -95,7 +95,7 @@ def test_an_id_with_another_types_name_is_another_entity() -> None:
     assert not driver.exists({"typ": "Folder", "id": user["id"]})
 
 
-def test_a_parent_must_have_children_and_a_child_need_not_know_its_parent() -> None:
+def test_parent_needs_children_field_but_child_no_parent_field() -> None:
     driver = Driver(
         schema("Box", None, field("EntityList", "Children", [])),
         schema("Leaf", None, field("Int", "N", 0)),
@@ -125,7 +125,7 @@ def test_delete_takes_descendants_and_leaves_the_parents_list() -> None:
     assert code(driver.send("DeleteEntity", entity_id=drop)) == "EntityNotFound"
 
 
-def test_a_reference_to_a_deleted_entity_dangles_and_says_so_when_followed() -> None:
+def test_following_a_reference_to_a_deleted_entity_fails() -> None:
     driver = people()
     boss, user = driver.create("User"), driver.create("User")
     driver.update(write(user, "Manager", {"EntityReference": boss}))
@@ -134,7 +134,7 @@ def test_a_reference_to_a_deleted_entity_dangles_and_says_so_when_followed() -> 
     assert code(driver.update(read(user, "Manager->Name"))) == "DanglingReference"
 
 
-def test_delete_survives_lists_that_lead_in_circles_or_nowhere() -> None:
+def test_delete_survives_cyclic_and_dangling_lists() -> None:
     driver = people()
     one = driver.create("Folder")
     two = driver.create("Folder", one)
@@ -159,7 +159,7 @@ def test_delete_follows_a_child_that_was_moved_to_another_parent() -> None:
     assert driver.value(new, "Children") == {"EntityList": []}
 
 
-def test_a_tree_ten_thousand_deep_is_created_followed_saved_and_deleted() -> None:
+def test_tree_ten_thousand_deep_is_created_and_deleted() -> None:
     driver = people()
     top = parent = driver.create("Folder")
     for _ in range(10_000):
@@ -201,7 +201,7 @@ def test_requests_are_carried_out_in_order_and_filled_in() -> None:
     assert after["Read"]["writer_id"] == user
 
 
-def test_one_refused_request_undoes_those_before_it() -> None:
+def test_one_rejected_request_undoes_those_before_it() -> None:
     driver = people()
     user = driver.create("User")
     before = driver.store.state_hash()
@@ -214,7 +214,7 @@ def test_one_refused_request_undoes_those_before_it() -> None:
     assert driver.value(user, "Age") == {"Int": 18}
 
 
-def test_a_null_value_writes_the_default_and_a_given_time_is_kept() -> None:
+def test_null_writes_the_default_and_keeps_the_given_time() -> None:
     driver = people()
     user = driver.create("User")
     driver.update(write(user, "Email", {"String": "a@b"}))
@@ -266,7 +266,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("name", "value", "behavior", "expected"), REFUSED)
-def test_a_refused_write_is_an_error_value_and_changes_nothing(
+def test_rejected_write_is_an_error_value_without_effect(
     name: str, value: object, behavior: str, expected: str
 ) -> None:
     driver = people()
@@ -299,7 +299,7 @@ ADJUSTED = [
 
 
 @pytest.mark.parametrize(("name", "start", "written", "behavior", "expected"), ADJUSTED)
-def test_adjust_behaviors(
+def test_add_and_subtract_adjust_the_stored_value(
     name: str, start: object, written: object, behavior: str, expected: object
 ) -> None:
     driver = people()
@@ -321,7 +321,7 @@ def test_the_response_to_one_request_is_bounded(monkeypatch: pytest.MonkeyPatch)
 # --- the state machine --------------------------------------------------------------------------
 
 
-def test_what_a_command_changed_can_be_seen_after_it() -> None:
+def test_changes_of_a_command_are_visible_after_it() -> None:
     driver = people()
     folder = driver.create("Folder")
     user = driver.create("User", folder)
@@ -353,7 +353,7 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("text", MALFORMED)
-def test_a_malformed_command_is_an_error_value_and_a_malformed_query_raises(text: str) -> None:
+def test_malformed_command_is_an_error_and_query_raises(text: str) -> None:
     store = EntityStore()
     before = store.state_hash()
     answer = json.loads(store.apply(text, ApplyContext(1, 0)))

@@ -60,7 +60,7 @@ FAILURES = [
 
 
 @pytest.mark.parametrize(("path", "expected"), FAILURES)
-def test_each_failure_has_its_own_error_for_reads_and_writes(path: str, expected: str) -> None:
+def test_each_path_failure_has_a_distinct_error(path: str, expected: str) -> None:
     driver, ada = tree()
     before = driver.store.state_hash()
     answer = driver.update(read(ada, path))
@@ -70,7 +70,7 @@ def test_each_failure_has_its_own_error_for_reads_and_writes(path: str, expected
     assert driver.store.state_hash() == before
 
 
-def test_a_path_from_nowhere() -> None:
+def test_path_from_an_unknown_entity_is_an_error() -> None:
     driver, _ = tree()
     assert code(driver.update(read(GHOST, "Parent->Name"))) == "EntityNotFound"
 

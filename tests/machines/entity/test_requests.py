@@ -138,7 +138,7 @@ INVALID: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("request_", "expected"), INVALID)
-def test_an_invalid_request_is_refused_naming_the_field(request_: Any, expected: str) -> None:
+def test_invalid_request_is_rejected_naming_the_field(request_: Any, expected: str) -> None:
     for form in (json.dumps(request_), request_):
         with pytest.raises(BadRequest) as caught:
             parse_request(form)
@@ -147,12 +147,12 @@ def test_an_invalid_request_is_refused_naming_the_field(request_: Any, expected:
 
 
 @pytest.mark.parametrize("text", ["", "{", "\ud800", "[" * 100_000, '{"Get', b"\xff", "1e999"])
-def test_what_is_not_json_is_refused(text: str | bytes) -> None:
+def test_invalid_json_is_rejected(text: str | bytes) -> None:
     with pytest.raises(BadRequest, match="request"):
         parse_request(text)
 
 
-def test_half_a_character_that_a_lenient_parser_let_through_is_refused() -> None:
+def test_lone_surrogate_from_a_lenient_parser_is_rejected() -> None:
     with pytest.raises(BadRequest, match="surrogate"):
         parse_request({"GetSchema": {"entity_type": "\ud800"}})
 
@@ -166,7 +166,7 @@ def test_the_type_locates_errors_in_one_pass() -> None:
 
 
 @pytest.mark.parametrize("value", [{"Blob": ["x"] * 1000}, {"EntityList": [None] * 1000}])
-def test_of_a_list_of_mistakes_only_the_first_is_reported(value: object) -> None:
+def test_only_the_first_of_several_mistakes_is_reported(value: object) -> None:
     with pytest.raises(ValidationError) as caught:
         TypeAdapter(PerformRequest).validate_python(updating(value=value))
     assert caught.value.error_count() == 1

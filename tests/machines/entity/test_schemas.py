@@ -30,7 +30,7 @@ def test_a_schema_comes_back_as_it_was_sent_with_its_marker() -> None:
     assert driver.send("GetSchema", entity_type="Lock")["response"] == {**lock, "_marker": None}
 
 
-def test_a_complete_schema_has_the_ancestors_fields_first_and_its_own_win() -> None:
+def test_complete_schema_lists_ancestors_first_and_subtype_wins() -> None:
     driver = people()
     driver.set_schema(
         schema("Boss", "User", field("String", "Email", "boss@"), field("Int", "Cars", 2))
@@ -70,7 +70,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("wrong", "expected"), REFUSED)
-def test_a_wrong_schema_is_refused_and_changes_nothing(wrong: Any, expected: str) -> None:
+def test_wrong_schema_is_rejected_and_changes_nothing(wrong: Any, expected: str) -> None:
     driver = people()
     before = driver.store.state_hash()
     assert code(driver.set_schema(wrong)) == expected
@@ -85,7 +85,7 @@ def test_inheritance_has_a_maximal_depth() -> None:
 
 
 @pytest.mark.parametrize("rules", [2, 3])
-def test_existing_entities_of_the_type_and_its_subtypes_are_migrated(rules: int) -> None:
+def test_entities_of_the_type_and_its_subtypes_are_migrated(rules: int) -> None:
     driver = people(rules)
     driver.set_schema(schema("Boss", "User"))
     user, boss, folder = (driver.create(kind) for kind in ("User", "Boss", "Folder"))
@@ -114,7 +114,7 @@ def test_existing_entities_of_the_type_and_its_subtypes_are_migrated(rules: int)
     assert written == ({"Fresh", *USER["fields"]} - {"Email"} if rules < 3 else set())
 
 
-def test_a_choice_that_no_longer_exists_becomes_the_default() -> None:
+def test_removed_choice_becomes_the_default() -> None:
     driver = Driver(schema("T", None, field("Choice", "C", 0, choices=["a", "b", "c"])))
     first, last = driver.create("T"), driver.create("T")
     driver.update(write(first, "C", {"Choice": 1}), write(last, "C", {"Choice": 2}))

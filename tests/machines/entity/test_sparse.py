@@ -69,7 +69,7 @@ def test_both_forms_give_the_same_results_and_answers(
     assert reads_of_all(full) == reads_of_all(sparse) == reads_of_all(risen)
 
 
-def test_a_default_that_changes_stays_with_the_entities_that_began_with_it() -> None:
+def test_entities_keep_the_default_they_began_with() -> None:
     driver = Driver(schema("T", None, field("Int", "N", 1)))
     first = driver.create("T")
     driver.set_schema(schema("T", None, field("Int", "N", 2)))
@@ -90,7 +90,7 @@ def test_a_default_that_changes_stays_with_the_entities_that_began_with_it() -> 
     assert [driver.value(one, "N") for one in (first, second)] == [{"Int": 1}, {"Int": 2}]
 
 
-def test_a_field_that_was_removed_does_not_come_back_with_its_old_value() -> None:
+def test_removed_field_does_not_return_with_its_old_value() -> None:
     driver = Driver(schema("T", None, field("Int", "N", 1), field("Int", "Other", 0)))
     one = driver.create("T")
     driver.update(write(one, "N", {"Int": 5}))
@@ -104,7 +104,7 @@ def test_a_field_that_was_removed_does_not_come_back_with_its_old_value() -> Non
     assert driver.value(one, "Other") == {"Int": 1}
 
 
-def test_what_a_removed_field_held_goes_with_the_next_write() -> None:
+def test_value_of_a_removed_field_is_dropped_by_the_next_write() -> None:
     secret = "a secret " * 100
     driver = Driver(schema("T", None, field("String", "S", ""), field("Int", "N", 0)))
     one = driver.create("T")
@@ -144,7 +144,7 @@ def test_a_new_schema_touches_no_entity(count: int, monkeypatch: pytest.MonkeyPa
     assert driver.store.changes == []
 
 
-def test_a_large_default_is_written_once_however_many_entities_share_it() -> None:
+def test_shared_large_default_is_written_once() -> None:
     """Row D3: 3,000 entities with a default of 1 MB made a copy of 3 GB."""
     large = "x" * 500_000
     driver = Driver(schema("T", None, field("String", "S", large), field("Int", "N", 0)))
@@ -168,7 +168,7 @@ def test_a_large_default_is_written_once_however_many_entities_share_it() -> Non
 
 @settings(max_examples=80, deadline=None)
 @given(st.lists(REQUESTS | CHANGING, max_size=25), st.integers(0, 25))
-def test_bounds_are_met_alike_after_a_restore(requests: list[dict[str, Any]], cut: int) -> None:
+def test_bounds_are_the_same_after_a_restore(requests: list[dict[str, Any]], cut: int) -> None:
     """What counts towards a bound is part of the state."""
     bounds = {
         "schemas.MAX_SCHEMAS_BYTES": 3200,

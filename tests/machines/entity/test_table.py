@@ -17,7 +17,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-def test_it_is_a_dictionary_and_what_was_frozen_stays(steps: list[tuple[str, int]]) -> None:
+def test_table_equals_a_dictionary_and_frozen_copies_stay(steps: list[tuple[str, int]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "PART_BITS", 2)
         table, model, frozen = Table[str](), dict[int, str](), list[tuple[Any, Any]]()

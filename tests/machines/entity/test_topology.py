@@ -130,7 +130,7 @@ def test_a_topology_is_loaded_once() -> None:
     )
 
 
-def test_the_example_loads() -> None:
+def test_example_topology_loads() -> None:
     driver = load(EXAMPLE.read_text())
     answer = driver.update(read({"typ": "Root", "id": 5}, "Children->0->Children->0->Name"))
     assert answer["response"][0]["Read"]["value"] == {"String": "Ada"}
@@ -141,7 +141,7 @@ def test_a_file_without_a_tree_sets_schemas_only() -> None:
     assert load(text).send("GetSchema", entity_type="User")["error"] is None
 
 
-def test_a_wrong_topology_command_is_an_error_value_and_changes_nothing() -> None:
+def test_wrong_topology_command_is_a_harmless_error_value() -> None:
     entity: dict[str, object] = {
         "entity_type": "Ghost",
         "name": "x",
@@ -247,7 +247,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("old", "new", "reason"), WRONG)
-def test_a_mistake_is_refused_with_its_line_and_the_reason(old: str, new: str, reason: str) -> None:
+def test_mistake_is_rejected_with_its_line_and_the_reason(old: str, new: str, reason: str) -> None:
     text, line = changed(old, new)
     with pytest.raises(ConfigError) as caught:
         parse_topology(text, "dir/t.yaml")
@@ -264,13 +264,13 @@ def test_a_mistake_is_refused_with_its_line_and_the_reason(old: str, new: str, r
     ("text", "where"),
     [("", "t:1: the file is empty"), ("[]", "t:1: the file must be a map"), ("a: 1", "t:1:")],
 )
-def test_a_file_of_another_shape_is_refused(text: str, where: str) -> None:
+def test_file_of_another_shape_is_rejected(text: str, where: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_topology(text, "t")
     assert str(caught.value).startswith(where)
 
 
-def test_a_cycle_of_several_types_is_refused() -> None:
+def test_cycle_of_several_types_is_rejected() -> None:
     text = "schemas:\n" + "".join(
         f"  - {{entity_type: {one}, inherit: {two}, fields: {{}}}}\n"
         for one, two in (("A", "B"), ("B", "C"), ("C", "A"))

@@ -196,7 +196,7 @@ class World:
 
 
 @pytest.mark.parametrize("token", ["red", None])
-def test_inits_at_once_at_all_nodes_end_in_one_cluster_or_in_errors_that_help(
+def test_concurrent_inits_end_in_one_cluster_or_clear_errors(
     token: str | None,
 ) -> None:
     lost = 0
@@ -226,7 +226,7 @@ def test_inits_at_once_at_all_nodes_end_in_one_cluster_or_in_errors_that_help(
 
 
 @pytest.mark.parametrize("token", ["red", None])
-def test_kills_amid_inits_never_leave_two_clusters_that_work(token: str | None) -> None:
+def test_kills_during_inits_never_leave_two_working_clusters(token: str | None) -> None:
     for seed in range(80):
         world = World(random.Random(1000 + seed))
         for _ in range(6):
@@ -242,7 +242,7 @@ def test_kills_amid_inits_never_leave_two_clusters_that_work(token: str | None) 
             assert len(firsts) <= 1, "byte for byte"
 
 
-def test_one_token_with_two_lists_is_two_clusters_of_which_one_at_most_forms() -> None:
+def test_one_token_with_two_lists_forms_at_most_one_cluster() -> None:
     for seed in range(40):
         world = World(random.Random(seed))
         world.init(world.machines[0], "red", MEMBERS[:2])
@@ -253,7 +253,7 @@ def test_one_token_with_two_lists_is_two_clusters_of_which_one_at_most_forms() -
         assert len([error for _, error in world.outcomes if error]) >= 1
 
 
-def test_the_cluster_id_of_a_token_says_all_that_is_in_the_first_entries() -> None:
+def test_the_cluster_id_of_a_token_covers_the_first_entries() -> None:
     def made(token: str, members: list[tuple[int, str]], version: ClusterVersion | None) -> str:
         return first_cluster(members, 1, token, version).cluster_id
 
@@ -290,7 +290,7 @@ def answered(
     return machine, [error for _, error in world.outcomes]
 
 
-def test_a_wiped_member_that_gets_the_same_init_again_writes_nothing() -> None:
+def test_a_wiped_member_writes_nothing_on_a_repeated_init() -> None:
     """Else it would hold a log that looks like that of a member, and forget the votes that it gave."""
     plain = Introduction(3, "", support=SUPPORT)
     machine, (error,) = answered({2: f"refused by h:1: node 1 {WAS_WIPED}; ..."}, {3: plain}, "red")
@@ -301,7 +301,7 @@ def test_a_wiped_member_that_gets_the_same_init_again_writes_nothing() -> None:
 
 
 @pytest.mark.parametrize(("token", "written"), [("red", False), (None, True)])
-def test_with_a_token_a_silent_node_may_be_a_member_of_the_very_cluster(
+def test_an_init_with_a_token_needs_answers_from_all_nodes(
     token: str | None, written: bool
 ) -> None:
     """This node was wiped, node 3 is new, and node 2 is down and holds what was acknowledged. Only a token makes the
@@ -324,7 +324,7 @@ def test_with_a_token_a_silent_node_may_be_a_member_of_the_very_cluster(
         "h:1 is node 3, not node 2: check the addresses of the members",
     ],
 )
-def test_no_cluster_begins_with_a_list_that_gives_a_node_the_address_of_another(text: str) -> None:
+def test_an_init_with_the_address_of_another_node_is_rejected(text: str) -> None:
     """A majority accepts. But the node would never join, and nobody would say so."""
     machine, (error,) = answered({2: text}, {3: Introduction(3, "", support=SUPPORT)}, None)
     assert isinstance(error, ConfigError)
@@ -333,7 +333,7 @@ def test_no_cluster_begins_with_a_list_that_gives_a_node_the_address_of_another(
     assert machine.log.is_pristine
 
 
-def test_nothing_is_written_beside_a_cluster_that_exists() -> None:
+def test_an_init_writes_nothing_if_the_cluster_exists() -> None:
     """Nobody remembers this node, and it may have been a member: it is one again if the leader takes it for one."""
     world = World(random.Random(1))
     cluster = first_cluster(MEMBERS, 1, "red", VERSION).cluster_id
@@ -345,7 +345,7 @@ def test_nothing_is_written_beside_a_cluster_that_exists() -> None:
     assert not world.written
 
 
-def test_nodes_that_begin_the_same_cluster_with_another_version_are_named_as_that() -> None:
+def test_an_init_at_nodes_with_another_version_says_so() -> None:
     mine = first_cluster(MEMBERS, 1, "red", VERSION).cluster_id
     other = first_cluster(MEMBERS, 2, "red", ClusterVersion(1)).cluster_id
     text = f"refused by h:1: node 1 belongs to cluster {mine}, node 2 to cluster {other}"
@@ -355,7 +355,7 @@ def test_nodes_that_begin_the_same_cluster_with_another_version_are_named_as_tha
     assert machine.log.is_pristine
 
 
-def test_what_a_refusal_says_decides_whether_it_may_pass() -> None:
+def test_the_reason_of_a_rejection_decides_whether_to_retry() -> None:
     busy = "refused by h:1: node 2 is about to join cluster x and cannot listen"
     foreign = "refused by h:1: node 1 belongs to cluster x, node 3 to cluster y"
     _, (error,) = answered({2: busy, 3: busy}, {}, None)

@@ -28,7 +28,7 @@ async def ask_at_once(address: str, requests: list[dict[str, Any]], **headers: s
     return [answer["detail"]["code"] if answer.get("detail") else "ok" for answer in answers]
 
 
-def test_operators_have_room_for_their_requests_where_others_fill_theirs(tmp_path: Path) -> None:
+def test_admin_requests_have_reserved_room(tmp_path: Path) -> None:
     def several(name: str, **fields: object) -> list[dict[str, Any]]:
         return [{name: {"id": str(number), **fields}} for number in range(4)]
 
@@ -51,7 +51,7 @@ def test_operators_have_room_for_their_requests_where_others_fill_theirs(tmp_pat
     asyncio.run(scenario())
 
 
-def test_a_client_whose_idle_connection_was_closed_notices_nothing(tmp_path: Path) -> None:
+def test_a_client_survives_the_close_of_an_idle_connection(tmp_path: Path) -> None:
     limits = TransportLimits(idle_timeout_s=0.2, ping_interval_s=0.1)
 
     async def scenario() -> None:

@@ -60,7 +60,7 @@ def append(size: int) -> PeerMessageReceived:
     return PeerMessageReceived(2, AppendEntries(1, 2, 0, 0, 0, [entry], 0))
 
 
-def test_requests_of_peers_are_refused_beyond_number_or_bytes() -> None:
+def test_peer_requests_beyond_count_or_bytes_are_rejected() -> None:
     inbox = Inbox(Flow(10, 1000, 1_000_000, 0))
     for number in range(10):
         assert inbox.offer(forward(number, 1), 0)
@@ -73,7 +73,7 @@ def test_requests_of_peers_are_refused_beyond_number_or_bytes() -> None:
         inbox.offer(forward(12, 900), 1000)
 
 
-def test_raft_messages_are_lost_beyond_number_or_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_raft_messages_beyond_count_or_bytes_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inbox_module, "MAX_MESSAGES", 10)
     monkeypatch.setattr(inbox_module, "MAX_MESSAGE_BYTES", 5000)
     inbox = Inbox(Flow(10, 1000, 1_000_000, 0))
@@ -83,7 +83,7 @@ def test_raft_messages_are_lost_beyond_number_or_bytes(monkeypatch: pytest.Monke
     assert inbox.offer(forward(1, 1), 0), "another queue"
 
 
-def test_the_answers_of_peers_count_with_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_of_peers_count_toward_the_byte_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inbox_module, "MAX_MESSAGE_BYTES", 5000)
     inbox = Inbox(Flow(10, 1000, 1_000_000, 0))
     answer = PeerMessageReceived(2, ForwardResponse(1, 1000 * "é"))
@@ -100,7 +100,7 @@ def test_pending_bytes_are_bounded() -> None:
     assert flow.refusal(2000, 1) is None, "alone, one of any size is taken"
 
 
-def test_a_node_without_a_cluster_says_so_and_what_to_do(tmp_path: Path) -> None:
+def test_a_node_without_a_cluster_says_how_to_begin_one(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(tmp_path, begin=False) as world:
             body = await raw_perform(world, {"GetSchema": {"entity_type": "Item"}})
@@ -125,7 +125,7 @@ def test_a_cluster_cannot_begin_at_a_node_that_never_leads(tmp_path: Path) -> No
     asyncio.run(scenario())
 
 
-def test_a_change_that_names_a_node_twice_is_refused(tmp_path: Path) -> None:
+def test_a_change_that_names_a_node_twice_is_rejected(tmp_path: Path) -> None:
     """`[1, 1]` may have been meant as `[1, 2]`: to take it as `[1]` would shrink the cluster."""
 
     async def scenario() -> None:
@@ -156,7 +156,7 @@ def test_a_cluster_has_a_bounded_number_of_members(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_the_metrics_object_is_made_once_for_all_who_ask_together(
+def test_concurrent_metrics_requests_share_one_object(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
@@ -187,7 +187,7 @@ def test_the_metrics_object_is_made_once_for_all_who_ask_together(
     asyncio.run(scenario())
 
 
-def test_init_with_swapped_addresses_is_refused(tmp_path: Path) -> None:
+def test_init_with_swapped_addresses_is_rejected(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(tmp_path, begin=False) as world:
             with pytest.raises(Refused, match="swapped"):

@@ -25,7 +25,7 @@ WRITE = Operation("Write", "write", "command")
         (Stale(500), "stale_read"),
     ],
 )
-def test_a_read_is_served_as_asked(consistency: Consistency, kind: RequestKind) -> None:
+def test_a_read_is_routed_by_its_consistency(consistency: Consistency, kind: RequestKind) -> None:
     limit = 500 if kind == "stale_read" else 0
     assert route(READ, consistency, None) == Route(kind, "query", limit)
     assert counted_as(kind) == "read"
@@ -39,7 +39,7 @@ def test_a_write_goes_through_the_log_and_in_a_session_once() -> None:
     assert counted_as("write") == counted_as("session") == "write"
 
 
-def test_options_that_make_no_sense_are_refused() -> None:
+def test_invalid_request_options_are_rejected() -> None:
     for consistency in ("lease", "follower"):
         with pytest.raises(RemoteProtocolError, match="consistency"):
             route(WRITE, consistency, None)

@@ -137,7 +137,7 @@ async def fill_own(world: Running) -> None:
     ],
     ids=["entities", "kv", "own"],
 )
-def test_the_text_is_the_state(
+def test_a_downloaded_snapshot_restores_the_state(
     tmp_path: Path, application: Application, fill: Any, fresh: StateMachine
 ) -> None:
     async def scenario() -> None:
@@ -177,7 +177,7 @@ def test_a_snapshot_that_is_being_read_outlives_newer_ones(tmp_path: Path) -> No
     asyncio.run(scenario())
 
 
-def test_few_are_kept_and_one_that_was_read_gives_way(tmp_path: Path) -> None:
+def test_a_fully_read_snapshot_makes_room_for_a_new_one(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(tmp_path, TextApplication(KeyValueMachine())) as world:
             taken: list[Json] = []
@@ -210,7 +210,7 @@ def test_one_snapshot_serves_many_readers(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_a_snapshot_that_nobody_reads_is_let_go(tmp_path: Path) -> None:
+def test_an_unread_snapshot_is_released(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(tmp_path, TextApplication(KeyValueMachine())) as world:
             # A minute is too long for a test, and no setting of a node.
@@ -233,7 +233,7 @@ def test_a_snapshot_that_nobody_reads_is_let_go(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_what_makes_no_sense_is_refused_by_name(tmp_path: Path) -> None:
+def test_invalid_snapshot_requests_are_rejected_by_name(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(tmp_path, TextApplication(KeyValueMachine())) as world:
             info = await ask(world, "TakeSnapshot")
@@ -250,7 +250,7 @@ def test_what_makes_no_sense_is_refused_by_name(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_a_node_without_a_state_or_without_space_says_so(tmp_path: Path) -> None:
+def test_a_node_without_state_or_disk_space_takes_no_snapshot(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(tmp_path, TextApplication(KeyValueMachine()), begin=False) as world:
             with pytest.raises(Refused, match="no state yet"):
@@ -330,7 +330,7 @@ class ScriptedNodes:
         )
 
 
-def test_a_piece_that_was_lost_is_asked_for_again(tmp_path: Path) -> None:
+def test_a_lost_piece_is_requested_again(tmp_path: Path) -> None:
     nodes = ScriptedNodes()
     nodes.failures = [TransportError("broken")]
     nodes.save(tmp_path / "copy")
@@ -345,9 +345,7 @@ def test_a_piece_that_was_lost_is_asked_for_again(tmp_path: Path) -> None:
         [SnapshotGone("the node was restarted")],
     ],
 )
-def test_if_the_node_goes_away_the_next_one_begins_anew(
-    tmp_path: Path, failures: list[Exception]
-) -> None:
+def test_a_download_restarts_at_the_next_node(tmp_path: Path, failures: list[Exception]) -> None:
     nodes = ScriptedNodes()
     nodes.failures = failures
     nodes.save(tmp_path / "copy")
@@ -357,7 +355,7 @@ def test_if_the_node_goes_away_the_next_one_begins_anew(
     assert [entry.name for entry in tmp_path.iterdir()] == ["copy"]
 
 
-def test_what_does_not_have_its_checksum_is_not_kept(tmp_path: Path) -> None:
+def test_a_download_with_a_wrong_checksum_is_discarded(tmp_path: Path) -> None:
     nodes = ScriptedNodes()
     nodes.info = {"sha256": "0" * 64}
     with pytest.raises(SnapshotFileError, match="checksum that was promised"):
@@ -368,7 +366,7 @@ def test_what_does_not_have_its_checksum_is_not_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "info", [{"size": "much"}, {"membership": None}, {"characters": None}, {"sha256": 1}]
 )
-def test_a_description_that_makes_no_sense_is_refused(tmp_path: Path, info: Json) -> None:
+def test_an_invalid_snapshot_description_is_rejected(tmp_path: Path, info: Json) -> None:
     nodes = ScriptedNodes()
     nodes.info = info
     with pytest.raises(RemoteProtocolError, match="a:1 describes its snapshot"):
@@ -376,7 +374,7 @@ def test_a_description_that_makes_no_sense_is_refused(tmp_path: Path, info: Json
     assert not list(tmp_path.iterdir())
 
 
-def test_more_text_promised_than_there_is_ends_in_time(tmp_path: Path) -> None:
+def test_a_download_that_stays_incomplete_times_out(tmp_path: Path) -> None:
     nodes = ScriptedNodes()
     nodes.info = {"characters": 100}
     with pytest.raises(SnapshotGone, match="8 of 100 characters"):
@@ -384,7 +382,7 @@ def test_more_text_promised_than_there_is_ends_in_time(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_target_that_exists_is_refused_before_anybody_is_asked(tmp_path: Path) -> None:
+def test_an_existing_target_is_rejected_before_any_request(tmp_path: Path) -> None:
     (tmp_path / "copy").write_text("precious")
     nodes = ScriptedNodes()
     with pytest.raises(ConfigError, match="exists"):

@@ -38,7 +38,7 @@ class World:
         self.proposals[-1](Reply(1, "{}", 3, None))
 
 
-def test_a_leader_proposes_at_once_and_only_once_at_a_time() -> None:
+def test_a_leader_proposes_immediately_and_one_at_a_time() -> None:
     async def scenario() -> None:
         world = World()
         world.loader.role_changed(LEADS)
@@ -61,7 +61,7 @@ def test_a_node_that_joins_later_or_restarts_does_nothing() -> None:
     asyncio.run(scenario())
 
 
-def test_a_follower_waits_and_proposes_only_if_nobody_else_did() -> None:
+def test_a_follower_proposes_only_if_no_other_node_did() -> None:
     async def scenario(others_do: bool) -> int:
         topology_loader._FOLLOWER_DELAY_S = 0.01  # type: ignore[misc] # a test need not wait two seconds
         world = World()
@@ -80,7 +80,7 @@ def test_a_follower_waits_and_proposes_only_if_nobody_else_did() -> None:
         topology_loader._FOLLOWER_DELAY_S = before  # type: ignore[misc] # put back
 
 
-def test_a_refused_proposal_is_repeated_until_the_store_is_loaded() -> None:
+def test_a_rejected_proposal_is_retried_until_it_succeeds() -> None:
     async def scenario() -> None:
         world = World()
         world.loader.role_changed(LEADS)
@@ -91,7 +91,7 @@ def test_a_refused_proposal_is_repeated_until_the_store_is_loaded() -> None:
     asyncio.run(scenario())
 
 
-def test_init_is_answered_when_the_topology_is_there() -> None:
+def test_init_is_answered_once_the_topology_is_loaded() -> None:
     async def scenario() -> None:
         world = World()
         answered: list[bool] = []

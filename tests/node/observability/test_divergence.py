@@ -9,7 +9,7 @@ from qcore.node.observability.metrics import Exposition
 from qcore.node.peers.divergence import Comparison, compare, digests_in, expose
 
 
-def test_members_are_compared_at_the_newest_index_that_both_give() -> None:
+def test_members_are_compared_at_their_newest_common_index() -> None:
     seen = {
         1: {1024: "a", 2048: "b", 2900: "c"},
         2: {1024: "a", 2048: "b", 2890: "d"},
@@ -20,18 +20,18 @@ def test_members_are_compared_at_the_newest_index_that_both_give() -> None:
     assert found.different == 1
 
 
-def test_an_older_difference_that_is_over_counts_no_more() -> None:
+def test_an_older_difference_that_is_over_does_not_count() -> None:
     found = compare({1: {1024: "a", 2048: "b"}, 2: {1024: "x", 2048: "b"}})
     assert (found.differs_at, found.different, found.index) == (None, 0, 2048)
 
 
-def test_a_member_that_is_further_behind_is_compared_with_those_that_share_an_index() -> None:
+def test_a_lagging_member_is_compared_at_an_older_index() -> None:
     found = compare({1: {3072: "c", 4096: "d"}, 2: {4096: "d"}, 3: {3072: "x"}})
     assert (found.compared, found.index, found.differs_at) == ((1, 2, 3), 4096, 3072)
     assert found.different == 1
 
 
-def test_two_pairs_that_share_nothing_are_not_called_compared() -> None:
+def test_members_without_a_common_index_are_not_compared() -> None:
     found = compare({1: {5: "a"}, 2: {5: "a"}, 3: {5: "a"}, 4: {9: "b"}, 5: {8: "c"}})
     assert found.compared == (1, 2, 3)
     assert compare({1: {5: "a"}}).compared == ()
@@ -50,9 +50,7 @@ def test_two_pairs_that_share_nothing_are_not_called_compared() -> None:
         ("text", {}),
     ],
 )  # fmt: skip
-def test_what_another_member_says_is_read_with_care(
-    extra: object, expected: dict[int, str]
-) -> None:
+def test_invalid_digests_from_a_member_are_ignored(extra: object, expected: dict[int, str]) -> None:
     assert digests_in({"qcore": extra}) == expected  # type: ignore[dict-item]  # as it may come
 
 
@@ -62,7 +60,7 @@ def test_health_names_the_index_and_all_digests() -> None:
     assert warnings == []
 
 
-def test_health_does_not_call_equal_what_was_not_compared() -> None:
+def test_health_warns_about_states_that_were_not_compared() -> None:
     seen = {"a:1": {9: "aa"}, "b:1": {9: "aa"}, "c:1": {7: "cc"}, "d:1": {}}
     problems, warnings = state_problems(seen)
     assert problems == []

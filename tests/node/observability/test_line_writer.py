@@ -46,7 +46,7 @@ def read_until(end: int, last: bytes) -> list[str]:
     return data.decode().splitlines()
 
 
-def test_lines_come_out_in_order_and_whole(pipe: tuple[int, int]) -> None:
+def test_lines_are_written_whole_and_in_order(pipe: tuple[int, int]) -> None:
     source, target = pipe
     writer = LineWriter(target, ROOM, missing)
     stream = writer.stream()
@@ -59,7 +59,7 @@ def test_lines_come_out_in_order_and_whole(pipe: tuple[int, int]) -> None:
     assert writer.dropped == 0
 
 
-def test_nobody_waits_for_a_reader_that_stands_still_and_what_is_lost_is_counted_and_said(
+def test_a_stuck_reader_blocks_nothing_and_losses_are_counted(
     pipe: tuple[int, int],
 ) -> None:
     source, target = pipe
@@ -77,7 +77,7 @@ def test_nobody_waits_for_a_reader_that_stands_still_and_what_is_lost_is_counted
     assert writer.dropped == 200
 
 
-def test_a_pipe_that_was_made_non_blocking_by_somebody_else_gets_every_line(
+def test_a_non_blocking_pipe_gets_every_line(
     pipe: tuple[int, int],
 ) -> None:
     source, target = pipe
@@ -104,7 +104,7 @@ def test_without_a_reader_lines_are_dropped_and_writing_goes_on(pipe: tuple[int,
     os.close(fresh)
 
 
-def test_a_trace_says_what_is_missing_in_it(pipe: tuple[int, int]) -> None:
+def test_a_trace_counts_its_missing_records(pipe: tuple[int, int]) -> None:
     source, target = pipe
     os.write(target, b"\n" * PIPE_BYTES)  # full
     errors: list[OSError] = []
@@ -121,7 +121,7 @@ def test_a_trace_says_what_is_missing_in_it(pipe: tuple[int, int]) -> None:
     assert not errors
 
 
-def test_a_trace_whose_file_takes_no_more_ends_with_a_reason() -> None:
+def test_a_trace_on_a_full_disk_ends_with_a_reason() -> None:
     errors: list[OSError] = []
     full = os.open("/dev/full", os.O_WRONLY)
     writer = trace_lines(full, errors.append)
@@ -135,12 +135,12 @@ def test_a_trace_whose_file_takes_no_more_ends_with_a_reason() -> None:
     os.close(full)
 
 
-def test_a_trace_that_cannot_be_opened_is_refused_with_its_option(tmp_path: Path) -> None:
+def test_a_trace_that_cannot_be_opened_names_its_option(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--trace .*missing/trace"):
         open_trace(tmp_path / "missing" / "trace", NodeLog(1))
 
 
-def test_a_trace_that_ends_within_a_line_is_continued_on_a_new_one(tmp_path: Path) -> None:
+def test_a_torn_trace_is_continued_on_a_new_line(tmp_path: Path) -> None:
     path = tmp_path / "trace"
     lives = []
     for torn in (b'{"t_us":1,"kind":"up","no', b""):

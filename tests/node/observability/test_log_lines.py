@@ -57,7 +57,7 @@ def logged(request: pytest.FixtureRequest) -> Logged:
     return Logged(request.param)
 
 
-def test_what_comes_from_outside_stays_on_its_line_and_changes_no_terminal(logged: Logged) -> None:
+def test_foreign_text_is_escaped_and_stays_on_its_line(logged: Logged) -> None:
     logged.say("%s: refused", EVIL, why=EVIL, name="日本")
     (line,) = logged.lines()
     assert line.isprintable()
@@ -74,7 +74,7 @@ def test_a_long_text_is_cut_and_its_length_named(logged: Logged) -> None:
     assert len(line) < 2 * (LONG + SHORT)
 
 
-def test_a_traceback_is_kept_and_forges_nothing(logged: Logged) -> None:
+def test_a_traceback_is_logged_and_forges_no_line(logged: Logged) -> None:
     try:
         raise RuntimeError(EVIL + "x" * 100_000 + "\n" * 100_000)
     except RuntimeError:
@@ -93,7 +93,7 @@ def test_a_traceback_is_kept_and_forges_nothing(logged: Logged) -> None:
     assert __file__ in text
 
 
-def test_lines_that_repeat_come_once_a_minute_with_their_number(logged: Logged) -> None:
+def test_repeated_lines_are_logged_once_a_minute_with_a_count(logged: Logged) -> None:
     for peer in range(500):
         logged.say("role changed", peer=peer)
         logged.say("another", peer=peer)
@@ -115,7 +115,7 @@ def test_lines_that_repeat_come_once_a_minute_with_their_number(logged: Logged) 
     assert logged.lines() == []
 
 
-def test_at_the_end_all_that_was_left_out_is_said() -> None:
+def test_suppressed_lines_are_counted_at_the_end() -> None:
     logged = Logged(TextFormatter)
     for _ in range(BURST + 7):
         logged.say("again")
@@ -131,7 +131,7 @@ def test_debug_lines_are_all_written() -> None:
     assert len(logged.lines()) == BURST * 3
 
 
-def test_a_line_rarer_than_the_rate_is_always_written_and_the_memory_is_bounded() -> None:
+def test_rare_lines_are_always_logged_and_memory_is_bounded() -> None:
     repeats: Repeats[int] = Repeats()
     for minute in range(100):
         assert repeats.admit(0, minute * INTERVAL_S) == 0
@@ -142,7 +142,7 @@ def test_a_line_rarer_than_the_rate_is_always_written_and_the_memory_is_bounded(
     assert sum(number for _, number in repeats.rest()) == MAX_KINDS
 
 
-def test_an_error_that_quotes_what_was_sent_is_cut_before_it_is_sent() -> None:
+def test_an_error_that_quotes_its_input_is_shortened() -> None:
     error = RemoteProtocolError("q" * 10_000_000)
     err, _ = failure(error)
     assert err.text.endswith("... (10000000 characters)")

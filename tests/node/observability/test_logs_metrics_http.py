@@ -60,7 +60,7 @@ def test_a_json_line_is_one_object_with_the_same_facts(capture: Capture) -> None
     }
 
 
-def test_an_unknown_level_is_refused() -> None:
+def test_an_unknown_level_is_rejected() -> None:
     with pytest.raises(ConfigError, match="loud"):
         NodeLog(1).install("text", "loud")
 
@@ -109,7 +109,7 @@ def test_readiness_says_why_not() -> None:
     assert answer(view, "/readyz?verbose").status is HTTPStatus.OK
 
 
-def test_pages() -> None:
+def test_http_pages_are_served() -> None:
     view = View()
     assert answer(view, "/livez").status is HTTPStatus.OK
     assert json.loads(answer(view, "/status").body) == {"id": 1}

@@ -44,7 +44,7 @@ def lines(log: pytest.LogCaptureFixture, level: int) -> list[str]:
     ]
 
 
-def test_the_only_voter_says_at_its_start_that_nobody_may_lead(
+def test_a_sole_voter_of_priority_0_warns_at_startup(
     log: pytest.LogCaptureFixture,
 ) -> None:
     watched = Watched(1)
@@ -55,7 +55,7 @@ def test_the_only_voter_says_at_its_start_that_nobody_may_lead(
     assert "all of the voters [1] have priority 0, so that nobody may lead" in why
 
 
-def test_one_of_two_voters_says_that_one_crash_may_end_all_elections(
+def test_priority_0_on_one_of_two_voters_causes_a_warning(
     log: pytest.LogCaptureFixture,
 ) -> None:
     Watched(1, 2).look(3, leader=2)
@@ -63,7 +63,7 @@ def test_one_of_two_voters_says_that_one_crash_may_end_all_elections(
     assert "[1] of the voters [1, 2] have priority 0 and never lead" in why
 
 
-def test_one_of_three_misses_its_leader_once_and_says_when_there_is_one(
+def test_a_lost_leader_is_logged_once_and_so_is_its_return(
     log: pytest.LogCaptureFixture,
 ) -> None:
     watched = Watched(1, 2, 3)
@@ -79,13 +79,13 @@ def test_one_of_three_misses_its_leader_once_and_says_when_there_is_one(
     assert "a leader is known again" in again
 
 
-def test_a_voter_that_may_lead_and_a_learner_say_nothing(log: pytest.LogCaptureFixture) -> None:
+def test_an_electable_voter_and_a_learner_log_nothing(log: pytest.LogCaptureFixture) -> None:
     Watched(1, 2, 3, priority=1).look(3 * LOOKS)
     Watched(2, 3).look(3 * LOOKS)
     assert log.records == []
 
 
-def test_a_leader_that_lost_its_office_does_not_say_that_all_is_well(
+def test_a_deposed_leader_does_not_log_a_recovery(
     log: pytest.LogCaptureFixture,
 ) -> None:
     watched = Watched(1, 2, 3, priority=1)

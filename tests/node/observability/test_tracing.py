@@ -12,7 +12,7 @@ from qcore.replica.events import ClientRequest, Reply
 from qcore.replica.messages import RequestKind
 
 
-def test_requests_and_their_outcomes_are_operations() -> None:
+def test_requests_and_outcomes_are_traced_as_operations() -> None:
     stream = StringIO()
     trace = NodeTrace(stream, 2)
     cases: list[tuple[RequestKind, QcoreError | None, str, str, str]] = [

@@ -45,7 +45,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records]
 
 
-def test_a_clock_out_of_bounds_gets_one_line_and_its_end_another(
+def test_a_wrong_clock_is_logged_once_and_so_is_its_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "qcore.node")
@@ -60,7 +60,7 @@ def test_a_clock_out_of_bounds_gets_one_line_and_its_end_another(
     assert "agrees with a quorum's again" in lines(caplog)[1]
 
 
-def test_with_a_silent_voter_it_cannot_be_known_which_clock_is_wrong(
+def test_a_silent_voter_leaves_open_which_clock_is_wrong(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "qcore.node")
@@ -75,7 +75,7 @@ def test_with_a_silent_voter_it_cannot_be_known_which_clock_is_wrong(
     assert len(lines(caplog)) == 2
 
 
-def test_one_late_answer_is_no_wrong_clock(caplog: pytest.LogCaptureFixture) -> None:
+def test_one_late_answer_is_not_a_wrong_clock(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "qcore.node")
     watched = Watched()
     for _ in range(5):
@@ -84,7 +84,7 @@ def test_one_late_answer_is_no_wrong_clock(caplog: pytest.LogCaptureFixture) -> 
     assert lines(caplog) == []
 
 
-def test_log_time_that_is_ahead_gets_one_line_and_its_end_another(
+def test_log_time_ahead_is_logged_once_and_so_is_its_end(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "qcore.node")
@@ -96,7 +96,7 @@ def test_log_time_that_is_ahead_gets_one_line_and_its_end_another(
     assert "have reached" in over
 
 
-def test_only_a_leader_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_only_a_leader_logs_a_wrong_clock(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "qcore.node")
     watched = Watched()
     watched.status = replace(watched.status, role="follower")

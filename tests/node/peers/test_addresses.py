@@ -54,7 +54,7 @@ def text_of(host: str) -> str:
     return str(Address(host, 8080))
 
 
-def test_hosts_are_known_in_whichever_spelling() -> None:
+def test_hosts_are_recognised_in_every_spelling() -> None:
     assert [host for host in UNSPECIFIED + LOOPBACK + OTHERS if is_unspecified(host)] == UNSPECIFIED
     assert [host for host in UNSPECIFIED + LOOPBACK + OTHERS if is_loopback(host)] == LOOPBACK
     assert normal_host("2001:DB8:0::7") == "2001:db8::7"
@@ -63,7 +63,7 @@ def test_hosts_are_known_in_whichever_spelling() -> None:
 
 
 @pytest.mark.parametrize("text", [*map(text_of, UNSPECIFIED), "10.0.0.1:0"])
-def test_an_address_that_cannot_be_dialled_is_refused_with_the_way_out(text: str) -> None:
+def test_an_address_no_peer_can_dial_is_rejected_with_advice(text: str) -> None:
     with pytest.raises(ConfigError, match=r"nodes\[1\].*--advertise-addr"):
         member_address(text, "nodes[1]")
 
@@ -85,20 +85,20 @@ def test_loopback_addresses_are_for_clusters_on_one_machine() -> None:
     assert "--advertise-addr" in fault
 
 
-def test_a_new_member_must_fit_the_present_ones_in_both_directions() -> None:
+def test_a_new_members_address_must_fit_the_other_members() -> None:
     assert "of node 2 is a loopback" in str(newcomer_fault(2, "127.0.0.1:1", {1: "10.0.0.1:1"}))
     assert "of node 1 is a loopback" in str(newcomer_fault(2, "10.0.0.1:1", {1: "127.0.0.1:1"}))
     assert "is the address of node 1" in str(newcomer_fault(2, "A:1", {1: "a:1"}))
     assert newcomer_fault(2, "10.0.0.2:1", {1: "10.0.0.1:1", 2: "127.0.0.1:1"}) is None
 
 
-def test_an_advertised_address_must_be_one(tmp_path: Path) -> None:
+def test_an_invalid_advertised_address_is_rejected(tmp_path: Path) -> None:
     for host, port in (("0.0.0.0", 8080), ("::", 8080), ("10.0.0.1", 0)):
         with pytest.raises(ConfigError, match="--advertise-addr"):
             NodeConfig(1, Address("h", 0), tmp_path, advertise_addr=Address(host, port))
 
 
-def test_a_node_that_others_know_by_another_address_says_so(
+def test_a_node_logs_that_members_know_another_address(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The member that was given the list cannot know what the others were started with."""
@@ -136,7 +136,7 @@ def everywhere(directory: Path, advertised: Address | None) -> Node:
     return Node(config, EntityApplication(), MemoryStorage(1), NodeLog(1))
 
 
-def test_a_node_on_every_address_begins_a_cluster_only_with_an_address_of_its_own(
+def test_a_node_on_all_interfaces_needs_an_advertised_address(
     tmp_path: Path,
 ) -> None:
     async def scenario() -> None:
@@ -173,7 +173,7 @@ def test_a_node_on_every_address_begins_a_cluster_only_with_an_address_of_its_ow
     asyncio.run(scenario())
 
 
-def test_an_init_that_reaches_no_majority_says_why_and_writes_nothing(tmp_path: Path) -> None:
+def test_an_init_without_a_majority_says_why_and_writes_nothing(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(tmp_path, begin=False, request_timeout_ms=300) as world:
             client = QcoreClient([world.address], timeout_s=0.6)
@@ -207,7 +207,7 @@ def test_an_init_that_reaches_no_majority_says_why_and_writes_nothing(tmp_path: 
     asyncio.run(scenario())
 
 
-def test_health_reports_addresses_that_nobody_can_dial_and_peers_that_are_others() -> None:
+def test_health_reports_undialable_and_mistaken_addresses() -> None:
     """Such as a cluster that 0.1.0 began at a node which listens on every address."""
     first, second = address_problems({1: "0.0.0.0:8080", 2: "0.0.0.0:8080"})[:2]
     assert "node 1: 0.0.0.0:8080" in first

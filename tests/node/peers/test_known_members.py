@@ -60,7 +60,7 @@ def refusal(path: Path) -> str:
     return text
 
 
-def test_a_member_with_another_incarnation_is_refused_also_after_a_restart(tmp_path: Path) -> None:
+def test_another_incarnation_is_rejected_even_after_a_restart(tmp_path: Path) -> None:
     load_known_members(tmp_path).meet(3, "first", THREE)
     known = load_known_members(tmp_path)
     known.check(3, "first")
@@ -80,13 +80,13 @@ def test_a_member_that_was_removed_may_come_back_as_a_new_one(tmp_path: Path) ->
         known.check(2, "other")
 
 
-def test_a_node_of_a_version_without_incarnations_is_not_refused(tmp_path: Path) -> None:
+def test_a_node_without_an_incarnation_is_accepted(tmp_path: Path) -> None:
     known = load_known_members(tmp_path)
     known.meet(3, "first", THREE)
     known.check(3, "")
 
 
-def test_one_that_was_removed_and_added_again_out_of_sight_is_a_new_member(tmp_path: Path) -> None:
+def test_a_member_added_again_out_of_sight_is_a_new_member(tmp_path: Path) -> None:
     """All that a node may see of it is a snapshot that names the member again."""
     known = load_known_members(tmp_path)
     known.meet(2, "two", THREE)
@@ -98,7 +98,7 @@ def test_one_that_was_removed_and_added_again_out_of_sight_is_a_new_member(tmp_p
         known.check(2, "other")
 
 
-def test_one_met_before_the_own_configuration_knows_it_is_remembered(tmp_path: Path) -> None:
+def test_a_member_met_before_its_configuration_is_remembered(tmp_path: Path) -> None:
     """A node that lags behind is spoken to by members that it does not know yet."""
     known = load_known_members(tmp_path)
     known.meet(4, "four", THREE)
@@ -108,7 +108,7 @@ def test_one_met_before_the_own_configuration_knows_it_is_remembered(tmp_path: P
         known.check(4, "wiped")
 
 
-def test_an_older_configuration_does_not_make_a_node_forget_who_joined_later(
+def test_an_older_configuration_forgets_no_later_member(
     tmp_path: Path,
 ) -> None:
     """After a restart less may be known to be committed than before."""
@@ -123,7 +123,7 @@ def test_an_older_configuration_does_not_make_a_node_forget_who_joined_later(
     known.check(4, "wiped")
 
 
-def test_a_file_of_incarnations_alone_is_understood(tmp_path: Path) -> None:
+def test_a_file_with_incarnations_only_is_read(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_text('{"2":"two","3":"first"}')
     known = load_known_members(tmp_path)
     known.follow(THREE)
@@ -140,7 +140,7 @@ def test_a_damaged_file_stops_the_start_and_is_named(tmp_path: Path, content: by
 
 
 @pytest.mark.parametrize("members", [0, 1, 2])
-def test_every_flipped_bit_is_refused(tmp_path: Path, members: int) -> None:
+def test_every_flipped_bit_is_rejected(tmp_path: Path, members: int) -> None:
     """Else a healthy member would be shut out as wiped, or a wiped one let in."""
     met = {2: KnownMember("two", 17), 3: KnownMember("0123456789abcdef" * 2)}
     load_known_members(tmp_path)._save(dict(list(met.items())[:members]))
@@ -154,14 +154,14 @@ def test_every_flipped_bit_is_refused(tmp_path: Path, members: int) -> None:
     load_known_members(tmp_path)
 
 
-def test_a_file_that_was_cut_short_or_prolonged_is_refused(path: Path) -> None:
+def test_a_truncated_or_extended_file_is_rejected(path: Path) -> None:
     sound = path.read_bytes()
     for content in (*(sound[:length] for length in range(len(sound))), sound + b" ", sound * 2):
         path.write_bytes(content)
         assert "is damaged" in refusal(path)
 
 
-def test_a_refusal_says_what_is_lost_and_what_to_do(path: Path) -> None:
+def test_the_error_of_a_damaged_file_says_what_to_do(path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"first", b"First"))
     text = refusal(path)
     for said in (
@@ -173,7 +173,7 @@ def test_a_refusal_says_what_is_lost_and_what_to_do(path: Path) -> None:
         assert said in text
 
 
-def test_0_1_0_can_go_on_with_the_file_and_give_it_back(path: Path) -> None:
+def test_version_0_1_0_can_read_and_rewrite_the_file(path: Path) -> None:
     """It takes the checksum for a member of id 0, and forgets it with the next configuration, or not yet."""
     seen = FILE_0_1_0.validate_json(path.read_bytes())
     assert seen.pop(0)
@@ -200,7 +200,7 @@ def test_a_file_without_checksum_gets_one_when_it_is_read(tmp_path: Path) -> Non
     assert refused_when_changed(path)
 
 
-def test_a_missing_file_is_made_and_missed_if_there_are_others(tmp_path: Path) -> None:
+def test_a_missing_file_is_created_and_warned_about(tmp_path: Path) -> None:
     said: list[str] = []
     load_known_members(tmp_path, (), said.append)
     assert said == []
@@ -222,7 +222,7 @@ def test_a_full_disk_does_not_stop_a_start(tmp_path: Path) -> None:
     assert [text for text in said if "cannot be written" in text] == said != []
 
 
-def test_what_is_no_file_or_too_large_is_refused_at_once(tmp_path: Path) -> None:
+def test_a_non_regular_or_oversized_file_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / FILE_NAME
     os.mkfifo(path)
     assert "it is a FIFO" in refusal(path)
@@ -235,7 +235,7 @@ def test_what_is_no_file_or_too_large_is_refused_at_once(tmp_path: Path) -> None
     assert f"larger than {MAX_FILE_BYTES} bytes" in refusal(path)
 
 
-def test_what_is_remembered_is_bounded(tmp_path: Path) -> None:
+def test_the_number_of_remembered_members_is_bounded(tmp_path: Path) -> None:
     """Also against peers that say whatever they like: the file can always be written and read."""
     known = load_known_members(tmp_path)
     with pytest.raises(RemoteProtocolError, match=f"has {MAX_INCARNATION + 1} characters"):
@@ -269,7 +269,7 @@ def node_of_three(directory: Path) -> Node:
     return Node(config, TextApplication(KeyValueMachine()), storage, NodeLog(1))
 
 
-def test_a_node_says_what_it_has_forgotten_and_ends_if_it_cannot_know(
+def test_a_missing_file_is_warned_about_and_a_damaged_one_fatal(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def begun() -> Node:
@@ -289,7 +289,7 @@ def test_a_node_says_what_it_has_forgotten_and_ends_if_it_cannot_know(
     assert "the members 2, 3" in record.__dict__["qcore_fields"]["why"]
 
 
-def test_what_could_not_be_saved_is_saved_later() -> None:
+def test_a_failed_save_is_retried_later() -> None:
     """On a full disk: else the file would go on without the members that were met, and its checksum be right."""
     saved: list[dict[int, KnownMember]] = []
     full = True

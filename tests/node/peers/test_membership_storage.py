@@ -30,7 +30,7 @@ def test_a_snapshot_joins_its_cluster() -> None:
     assert storage.identity().cluster_id == "red"
 
 
-def test_a_crash_between_the_two_writes_is_made_good_at_the_next_start() -> None:
+def test_a_crash_between_both_writes_is_repaired_at_startup() -> None:
     inner = MemoryStorage(1)
     inner.write([TERM, CONFIGURATION])  # and the process dies before `join_cluster`
     storage = JoiningStorage(inner)
@@ -50,7 +50,7 @@ class NoSpaceToJoin(MemoryStorage):
         super().join_cluster(cluster_id)
 
 
-def test_a_full_disk_puts_joining_off_and_the_write_stays_done() -> None:
+def test_a_full_disk_delays_joining_and_keeps_the_write() -> None:
     """Reported as `DiskFull`, it would be tried again, and done twice."""
     inner = NoSpaceToJoin(1)
     storage = JoiningStorage(inner)
@@ -64,7 +64,7 @@ def test_a_full_disk_puts_joining_off_and_the_write_stays_done() -> None:
     assert [entry.index for entry in storage.load().entries] == [1, 2]
 
 
-def test_a_full_disk_at_the_start_puts_joining_off_until_a_quiet_moment() -> None:
+def test_a_full_disk_at_startup_delays_joining_until_idle() -> None:
     inner = NoSpaceToJoin(1)
     inner.write([TERM, CONFIGURATION])
     storage = JoiningStorage(inner)
@@ -75,7 +75,7 @@ def test_a_full_disk_at_the_start_puts_joining_off_until_a_quiet_moment() -> Non
     assert inner.identity().cluster_id == "red"
 
 
-def test_another_cluster_is_refused() -> None:
+def test_another_cluster_is_rejected() -> None:
     storage = JoiningStorage(MemoryStorage(1))
     storage.write([TERM, CONFIGURATION])
     with pytest.raises(StorageError, match="red"):

@@ -74,7 +74,7 @@ def test_only_a_leader_that_committed_in_its_term_says_removed(tmp_path: Path) -
         gate.check(Introduction(2, "red", "two"))
 
 
-def test_a_member_of_the_own_cluster_is_remembered_and_a_stranger_is_not(tmp_path: Path) -> None:
+def test_only_members_of_the_same_cluster_are_remembered(tmp_path: Path) -> None:
     _, gate = make(tmp_path)
     gate.admit_answer(Introduction(2, "", "pristine"))
     gate.check(Introduction(2, "", "another"))
@@ -83,7 +83,7 @@ def test_a_member_of_the_own_cluster_is_remembered_and_a_stranger_is_not(tmp_pat
         gate.check(Introduction(2, "", "another"))
 
 
-def test_a_member_that_was_met_before_this_node_joined_is_remembered_while_it_is_connected(
+def test_a_connected_member_met_before_joining_is_remembered(
     tmp_path: Path,
 ) -> None:
     """Nodes that begin a cluster together say Hello before it exists, and maybe never again."""
@@ -99,7 +99,7 @@ def test_a_member_that_was_met_before_this_node_joined_is_remembered_while_it_is
     gate.check(Introduction(3, "red", "second"))
 
 
-def test_a_connection_that_ends_late_does_not_make_a_member_unknown_that_has_another(
+def test_closing_an_old_connection_keeps_its_member_known(
     tmp_path: Path,
 ) -> None:
     """It may stay connected from before the cluster began until its data is wiped, and say Hello only then."""
@@ -121,7 +121,7 @@ def test_a_connection_that_ends_late_does_not_make_a_member_unknown_that_has_ano
     gate.check(Introduction(4, "red", "second"))
 
 
-def test_who_could_not_follow_the_first_entries_is_refused_before_they_are_written(
+def test_an_outdated_peer_is_rejected_before_the_first_entries(
     tmp_path: Path,
 ) -> None:
     """Connected, it would be sent them, and end."""
@@ -133,7 +133,7 @@ def test_who_could_not_follow_the_first_entries_is_refused_before_they_are_writt
         gate.admit_answer(old)
 
 
-def test_a_removal_that_may_be_taken_back_makes_nobody_a_new_member(tmp_path: Path) -> None:
+def test_an_uncommitted_removal_does_not_forget_a_member(tmp_path: Path) -> None:
     """Whoever was wiped meanwhile would be taken for itself if the removal is not committed after all."""
 
     async def scenario() -> None:
@@ -169,7 +169,7 @@ def test_a_removal_that_may_be_taken_back_makes_nobody_a_new_member(tmp_path: Pa
     asyncio.run(scenario())
 
 
-def test_whom_a_node_has_met_is_known_behind_a_snapshot_too(tmp_path: Path) -> None:
+def test_a_member_stays_known_unless_it_joined_again(tmp_path: Path) -> None:
     """A snapshot brings a configuration: it tells by `joined` who is not the member any more that was met."""
     _, gate = make(tmp_path)
     both = Membership(voters=(1, 2), addresses=((1, "a:1"), (2, "b:1")), cluster_id="red")
@@ -184,7 +184,7 @@ def test_whom_a_node_has_met_is_known_behind_a_snapshot_too(tmp_path: Path) -> N
     gate.check(Introduction(2, "red", "another"))
 
 
-def test_a_raise_in_the_log_keeps_an_older_program_out_before_it_is_applied(tmp_path: Path) -> None:
+def test_an_unapplied_upgrade_keeps_an_older_program_out(tmp_path: Path) -> None:
     """It would be sent that entry, write it, and stop when it came to apply it."""
     core, gate = make(tmp_path)
     old = Introduction(2, "red", "two", support=VersionSupport())

@@ -42,7 +42,7 @@ def admission() -> PeerAdmission:
     return PeerAdmission(replica, ClusterIdentity(1, "red"), known, lambda _error: None)
 
 
-def test_a_forward_that_cannot_leave_is_refused_at_once() -> None:
+def test_an_undeliverable_forward_is_rejected_immediately() -> None:
     """It certainly had no effect, so the client may try again instead of waiting for its timeout."""
 
     async def scenario() -> None:
@@ -78,7 +78,7 @@ def test_an_answer_whose_connection_is_gone_is_dropped() -> None:
     asyncio.run(scenario())
 
 
-def test_a_result_that_does_not_fit_is_too_large_and_not_unknown() -> None:
+def test_an_oversized_result_is_too_large_and_not_unknown() -> None:
     """A read has no effect, and a write that has a result took effect: nothing about either is unknown."""
 
     class Narrow:

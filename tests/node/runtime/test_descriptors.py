@@ -12,7 +12,7 @@ KINDS = ("max_clients", "max_handshakes", "reserved_for_peers", "reserved_for_ad
 
 
 @pytest.mark.parametrize("allowed", [LEAST_FILES, 64, 100, 256, 1024, 4096])
-def test_all_kinds_of_connections_fit_together_and_each_has_some(allowed: int) -> None:
+def test_connection_limits_fit_the_file_limit_and_none_is_zero(allowed: int) -> None:
     wanted = TransportLimits(max_clients=10_000)
     limits = fitting_limits(wanted, allowed)
     numbers = [getattr(limits, kind) for kind in KINDS]
@@ -22,11 +22,11 @@ def test_all_kinds_of_connections_fit_together_and_each_has_some(allowed: int) -
     assert all(getattr(limits, kind) <= getattr(wanted, kind) for kind in KINDS)
 
 
-def test_what_fits_is_left_as_it_is() -> None:
+def test_limits_that_fit_are_unchanged() -> None:
     assert fitting_limits(TransportLimits(), 4096) == TransportLimits()
 
 
-def test_fewer_files_than_any_node_needs_are_refused_with_the_numbers() -> None:
+def test_too_few_files_are_rejected_with_the_numbers() -> None:
     with pytest.raises(
         ConfigError, match=rf"may open {LEAST_FILES - 1} files.*at least {LEAST_FILES}"
     ):

@@ -32,7 +32,7 @@ def collector_as_before() -> Iterator[None]:
     gc.collect()
 
 
-def test_what_survived_a_long_collection_is_not_looked_at_again(
+def test_survivors_of_a_long_collection_are_not_scanned_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def scenario() -> None:
@@ -57,7 +57,7 @@ def test_what_survived_a_long_collection_is_not_looked_at_again(
     asyncio.run(scenario())
 
 
-def test_after_many_connections_what_was_put_aside_is_collected_too(
+def test_frozen_objects_are_collected_after_many_connections(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def scenario() -> None:
@@ -82,7 +82,7 @@ def test_after_many_connections_what_was_put_aside_is_collected_too(
     asyncio.run(scenario())
 
 
-def test_no_collection_looks_at_more_than_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_collection_scans_only_new_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     """While a state grows, the collections do not grow with it: each looks at what came since the last."""
     monkeypatch.setattr(garbage_collection, "FREEZE_AFTER_S", 0.0)
 
@@ -105,7 +105,7 @@ def test_no_collection_looks_at_more_than_what_is_new(monkeypatch: pytest.Monkey
     asyncio.run(scenario())
 
 
-def test_a_node_says_when_it_begins_to_capture_its_state(tmp_path: Path) -> None:
+def test_a_node_announces_that_it_takes_a_snapshot(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(tmp_path) as world:
             begun = asyncio.Event()

@@ -53,13 +53,13 @@ def watched(stall: Callable[[], None], warn_after_s: float = 10.0) -> NodeMetric
 
 
 @pytest.mark.parametrize("stall", [sleep, compute])
-def test_a_stall_is_seen_and_is_the_nodes_own(stall: Callable[[], None]) -> None:
+def test_a_stall_is_measured_and_attributed_to_the_node(stall: Callable[[], None]) -> None:
     metrics = watched(stall)
     assert metrics.stall_seconds.largest >= STALL_S - PROBE_INTERVAL_S
     assert metrics.stall_own_seconds.largest > 0
 
 
-def test_waiting_for_a_processor_is_not_the_nodes_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_for_a_cpu_is_not_attributed_to_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
     began = time.monotonic()
     monkeypatch.setattr(RunQueue, "waited_s", lambda _queue: time.monotonic() - began)
     metrics = watched(sleep)
@@ -67,7 +67,7 @@ def test_waiting_for_a_processor_is_not_the_nodes_own(monkeypatch: pytest.Monkey
     assert metrics.stall_own_seconds.largest < STALL_S - PROBE_INTERVAL_S
 
 
-def test_a_process_that_was_stopped_has_no_stall_of_its_own() -> None:
+def test_a_stopped_process_is_not_blamed_for_its_stall() -> None:
     def stopped() -> None:
         time.sleep(STALL_S)
         os.kill(os.getpid(), signal.SIGCONT)  # what ends a SIGSTOP
@@ -78,7 +78,7 @@ def test_a_process_that_was_stopped_has_no_stall_of_its_own() -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells")
-def test_the_kernel_tells_of_waiting_for_a_processor() -> None:
+def test_the_kernel_reports_time_spent_waiting_for_a_cpu() -> None:
     """Two threads of execution bound to one processor: each waits while the other has it."""
     rival = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     allowed = os.sched_getaffinity(0)
@@ -96,7 +96,7 @@ def test_the_kernel_tells_of_waiting_for_a_processor() -> None:
         rival.wait()
 
 
-def test_where_the_system_does_not_tell_every_stall_is_the_nodes_own(
+def test_without_kernel_statistics_the_node_is_blamed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(loop_lag, "_SCHEDULER_STATISTICS", tmp_path / "missing")
@@ -104,7 +104,7 @@ def test_where_the_system_does_not_tell_every_stall_is_the_nodes_own(
     assert metrics.stall_own_seconds.largest == metrics.stall_seconds.largest
 
 
-def test_a_long_stall_gets_a_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_long_stall_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="qcore.node"):
         watched(sleep, warn_after_s=STALL_S / 2)
     (record,) = [item for item in caplog.records if item.getMessage() == "event loop stalled"]

@@ -60,7 +60,7 @@ class InPlace:
         return f"{crc32(chr(10).join(self.lines).encode()):064x}"
 
 
-def test_a_node_that_takes_over_a_snapshot_does_not_ask_its_machine(tmp_path: Path) -> None:
+def test_a_node_does_not_query_its_machine_while_restoring(tmp_path: Path) -> None:
     async def scenario() -> None:
         machine = InPlace()
         config = NodeConfig(node_id=1, ws_addr=Address("127.0.0.1", 0), data_dir=tmp_path)

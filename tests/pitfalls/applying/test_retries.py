@@ -85,7 +85,7 @@ def forgetful(session: Session, *rest: Any) -> Outcome:
 
 @pytest.mark.parametrize("restart", [False, True], ids=["", "after a restart"])
 @pytest.mark.parametrize("snapshot", [False, True], ids=["", "across a snapshot"])
-def test_a_retried_command_counts_once_is_right(snapshot: bool, restart: bool) -> None:
+def test_retried_command_counts_once(snapshot: bool, restart: bool) -> None:
     seen = retry_elsewhere(snapshot=snapshot, restart=restart)
     assert seen.counter == 1
     assert seen.reply.error is None
@@ -94,7 +94,7 @@ def test_a_retried_command_counts_once_is_right(snapshot: bool, restart: bool) -
 
 @pytest.mark.parametrize("restart", [False, True], ids=["", "after a restart"])
 @pytest.mark.parametrize("snapshot", [False, True], ids=["", "across a snapshot"])
-def test_a_retried_command_whose_reply_was_not_recorded_counts_twice(
+def test_without_recorded_reply_retried_command_counts_twice(
     snapshot: bool, restart: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_table, "_run", forgetful)
@@ -103,12 +103,12 @@ def test_a_retried_command_whose_reply_was_not_recorded_counts_twice(
     assert seen.counter == (2 if restart else 3)
 
 
-def test_a_retried_command_outside_a_session_counts_twice() -> None:
+def test_without_session_retried_command_counts_twice() -> None:
     """That is what sessions are for; the client library repeats nothing without one that may have happened."""
     assert retry_elsewhere(snapshot=False, restart=False, in_session=False).counter == 2
 
 
-def test_replies_that_stay_behind_at_a_snapshot_are_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_replies_in_snapshot_the_retry_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even then nothing counts twice in silence: the session is unknown, and the retry says so."""
     monkeypatch.setattr(SessionTable, "dump", lambda _table, _rules: iter(["[]\n"]))
     seen = retry_elsewhere(snapshot=True, restart=True)

@@ -72,16 +72,16 @@ def begin_with_the_outage(clock: ClusterClock, value_us: int, now: int) -> None:
     clock._trusted_until = now + clock._limit_us
 
 
-def test_a_session_survives_an_outage_longer_than_its_lifetime_is_right() -> None:
+def test_session_survives_an_outage_longer_than_its_lifetime() -> None:
     assert an_outage_outlasts_the_lifetime()
 
 
-def test_sessions_by_log_time_expire_in_an_outage() -> None:
+def test_without_cluster_clock_sessions_expire_in_an_outage() -> None:
     """What 0.1.0 does, and what the rules 1 still mean."""
     assert not an_outage_outlasts_the_lifetime(rules=1)
 
 
-def test_a_clock_that_counts_the_outage_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_clock_reset_an_outage_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ClusterClock, "begin", begin_with_the_outage)
     assert not an_outage_outlasts_the_lifetime()
 
@@ -126,18 +126,18 @@ def advance_whatever_happens(
     clock.at = now
 
 
-def test_a_pause_of_the_leader_ends_no_session_is_right() -> None:
+def test_pause_of_the_leader_ends_no_session() -> None:
     assert a_paused_leader_goes_on()
 
 
-def test_a_leader_without_a_quorum_ends_no_session_is_right() -> None:
+def test_leader_without_quorum_ends_no_session() -> None:
     assert an_isolated_leader_without_check_quorum_is_found_again()
 
 
 @pytest.mark.parametrize(
     "play", [a_paused_leader_goes_on, an_isolated_leader_without_check_quorum_is_found_again]
 )
-def test_a_clock_that_counts_while_the_leader_does_nothing_ends_the_session(
+def test_without_quorum_contact_limit_idle_leader_ends_session(
     monkeypatch: pytest.MonkeyPatch, play: Callable[[], bool]
 ) -> None:
     monkeypatch.setattr(ClusterClock, "advance", advance_whatever_happens)
@@ -165,7 +165,7 @@ def an_idle_cluster_holds_sessions() -> tuple[int, int]:
     return left, leader.replica.core.last_log_index - before
 
 
-def test_sessions_expire_on_an_idle_cluster_is_right() -> None:
+def test_sessions_expire_on_an_idle_cluster() -> None:
     left, entries = an_idle_cluster_holds_sessions()
     assert left == 0
     assert entries <= 30, "expiries that are close share a tick"
@@ -191,11 +191,11 @@ def leaders_change_before_anything_expires() -> int:
     return len(leader.replica.sessions)
 
 
-def test_sessions_expire_though_leaders_change_is_right() -> None:
+def test_sessions_expire_despite_leader_changes() -> None:
     assert leaders_change_before_anything_expires() == 0
 
 
-def test_a_clock_that_is_not_logged_keeps_sessions_for_ever(
+def test_without_logged_clock_sessions_never_expire(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(ticks, "MAX_GAP_US", YEARS_50_US)
@@ -237,19 +237,19 @@ def stamped_with_the_own_clock(server: Server, wall_us: int) -> int:
 
 
 @pytest.mark.parametrize("without", [0, 2, 3])
-def test_a_leader_50_years_ahead_moves_neither_log_time_nor_sessions_is_right(without: int) -> None:
+def test_leader_50_years_ahead_moves_no_log_time_or_session(without: int) -> None:
     ahead_us, expired = a_leader_was_50_years_ahead(without=without)
     assert ahead_us <= SECOND_US
     assert expired
 
 
-def test_under_rules_1_a_leader_50_years_ahead_keeps_later_sessions_for_ever() -> None:
+def test_without_rules_2_clock_ahead_keeps_sessions_forever() -> None:
     ahead_us, expired = a_leader_was_50_years_ahead(rules=1)
     assert ahead_us > YEARS_50_US - 3600 * SECOND_US
     assert not expired
 
 
-def test_a_stamp_that_no_quorum_bounds_stays_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_quorum_bound_wrong_time_stays_in_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wall_time, "stamp", stamped_with_the_own_clock)
     ahead_us, expired = a_leader_was_50_years_ahead()
     assert ahead_us > YEARS_50_US - 3600 * SECOND_US
@@ -275,13 +275,13 @@ def trusting_the_later(server: Server, own_us: int) -> tuple[int | None, int | N
     return high, high
 
 
-def test_of_two_clocks_that_differ_the_earlier_bounds_the_stamp_is_right(
+def test_earlier_of_two_clocks_bounds_the_time_stamp(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert two_of_three_clocks_are_known(monkeypatch, cautious=True) <= SECOND_US
 
 
-def test_of_two_clocks_that_differ_the_later_would_move_log_time(
+def test_without_the_earlier_clock_the_later_moves_log_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ahead_us = two_of_three_clocks_are_known(monkeypatch, cautious=False)

@@ -71,7 +71,7 @@ def a_newer_program_replays_older_entries() -> set[str]:
     return {host.replica.machine.state_hash() for host in cluster.hosts.values()}
 
 
-def test_older_entries_keep_their_meaning_is_right() -> None:
+def test_older_entries_keep_their_meaning() -> None:
     assert len(a_newer_program_replays_older_entries()) == 1
 
 
@@ -80,7 +80,7 @@ def newest_for_all(versions: Versions, entry: Entry) -> ApplyContext:
     return ApplyContext(entry.index, entry.time_us, versions.support.machine_max, entry.clock_us)
 
 
-def test_older_entries_under_newer_rules_let_the_replicas_drift_apart(
+def test_without_rules_per_entry_the_replicas_diverge(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Versions, "context_of", newest_for_all)
@@ -118,11 +118,11 @@ def value_of(host: Host) -> str:
     return str(json.loads(host.replica.machine.query(GET))["value"])
 
 
-def test_a_restart_that_forgets_the_machine_is_refused_is_right() -> None:
+def test_restart_that_forgets_the_machine_is_rejected() -> None:
     assert a_restart_forgets_the_machine() == "refused"
 
 
-def test_a_restart_with_another_machine_loses_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_machine_check_restart_loses_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in 0.1.0: nothing looked wrong until the snapshot was taken."""
     monkeypatch.setattr(replica_module, "require_all", lambda durable, support: None)
     monkeypatch.setattr(versions_module, "require", lambda version, support, advice: None)

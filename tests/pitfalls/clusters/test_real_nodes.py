@@ -102,11 +102,11 @@ def a_single_node_is_killed_before_its_sync(
         return told, read(node, entity, "Name") == "new"
 
 
-def test_a_single_real_node_acknowledges_what_is_durable_is_right(tmp_path: Path) -> None:
+def test_real_node_acknowledges_only_what_is_durable(tmp_path: Path) -> None:
     assert a_single_node_is_killed_before_its_sync(tmp_path, 0.7) == (False, False)
 
 
-def test_a_single_real_node_that_answers_before_the_sync_loses_what_it_acknowledged(
+def test_without_sync_real_node_loses_acknowledged_command(
     tmp_path: Path,
 ) -> None:
     seen = a_single_node_is_killed_before_its_sync(tmp_path, 20, "append_durable_before_ack")
@@ -169,11 +169,11 @@ def work_goes_on_elsewhere(
     wait_for(written, 20, "a write at another leader")
 
 
-def test_a_real_leader_with_a_stalled_disk_steps_down_and_answers_is_right(tmp_path: Path) -> None:
+def test_real_leader_with_stalled_disk_steps_down_and_answers(tmp_path: Path) -> None:
     assert a_real_leaders_disk_hangs(tmp_path, 20) == "steps down"
 
 
-def test_a_real_leader_that_does_not_watch_its_disk_stays(tmp_path: Path) -> None:
+def test_without_disk_watch_real_leader_stays(tmp_path: Path) -> None:
     """Several attempts: on a busy machine it may lose its office for another reason."""
     seen: list[str] = []
     while "stays" not in seen and len(seen) < 4:
@@ -183,7 +183,7 @@ def test_a_real_leader_that_does_not_watch_its_disk_stays(tmp_path: Path) -> Non
     assert seen[-1] == "stays"
 
 
-def test_a_real_node_that_writes_on_its_event_loop_falls_silent(tmp_path: Path) -> None:
+def test_without_disk_thread_real_node_falls_silent(tmp_path: Path) -> None:
     """Without the disk thread a stalled disk stops everything: no heartbeat, no step-down, no answer."""
     assert a_real_leaders_disk_hangs(tmp_path, 1.0, "disk_thread") == "falls silent"
 
@@ -253,13 +253,13 @@ def an_increment_is_sent_again_elsewhere(directory: Path, without: str = "") -> 
         return counted
 
 
-def test_an_increment_that_is_sent_again_to_real_nodes_counts_once_is_right(
+def test_increment_resent_to_real_nodes_counts_once(
     tmp_path: Path,
 ) -> None:
     assert an_increment_is_sent_again_elsewhere(tmp_path) == 1
 
 
-def test_an_increment_whose_reply_real_nodes_do_not_record_counts_each_time(
+def test_without_recorded_reply_real_nodes_count_each_retry(
     tmp_path: Path,
 ) -> None:
     assert an_increment_is_sent_again_elsewhere(tmp_path, "recorded_replies") >= 3

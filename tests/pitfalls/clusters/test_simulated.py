@@ -21,7 +21,7 @@ def checks(result: RunResult) -> set[str]:
     return {violation.check for violation in result.violations}
 
 
-def test_stale_reads_while_a_new_leader_cannot_commit_is_right() -> None:
+def test_stale_reads_are_rejected_while_leader_cannot_commit() -> None:
     """They are refused: what the one before acknowledged may lie beyond the commit indexes of all who are left."""
     result = run_scenario(SCENARIOS / "stale_read_bounded.yaml", 3)
     assert result.ok
@@ -32,7 +32,7 @@ def test_stale_reads_while_a_new_leader_cannot_commit_is_right() -> None:
     assert counts["too_stale"]
 
 
-def test_without_the_check_stale_reads_have_no_bound_while_a_new_leader_cannot_commit() -> None:
+def test_without_freshness_check_stale_reads_exceed_their_bound() -> None:
     result = run_scenario(SCENARIOS / "stale_read_unbounded.yaml", 3)
     assert checks(result) == {"stale_read"}
     assert "misses 2" in result.violations[0].note
@@ -46,11 +46,11 @@ def test_the_two_scenarios_differ_in_the_safeguard_only() -> None:
     assert off.cluster.model_copy(update={"safeguards": {}}) == on.cluster
 
 
-def test_reads_at_a_leader_that_was_frozen_is_right() -> None:
+def test_frozen_leader_answers_no_old_values() -> None:
     for seed in range(1, 4):
         assert run_scenario(parse_scenario(FROZEN.format(safeguards="")), seed).ok
 
 
-def test_a_frozen_leader_that_need_not_ask_a_quorum_answers_old_values() -> None:
+def test_without_read_quorum_frozen_leader_answers_old_values() -> None:
     spec = parse_scenario(FROZEN.format(safeguards="read_confirmation: false"))
     assert any(checks(run_scenario(spec, seed)) == {"linearizability"} for seed in range(1, 7))

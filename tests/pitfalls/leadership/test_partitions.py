@@ -28,11 +28,11 @@ def a_leader_sees_only_the_bridge(*, check_quorum: bool = True) -> int:
     return run_for(cluster, 10_000).committed
 
 
-def test_a_minority_leader_gives_up_and_the_connected_majority_works_is_right() -> None:
+def test_minority_leader_steps_down_and_majority_works() -> None:
     assert a_leader_sees_only_the_bridge() > 400
 
 
-def test_a_minority_leader_that_stays_keeps_the_bridges_lease_alive_for_ever(
+def test_without_step_down_the_bridge_rejects_votes_forever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The bridge hears a leader and refuses its vote to 2 and 3, who need it."""
@@ -40,7 +40,7 @@ def test_a_minority_leader_that_stays_keeps_the_bridges_lease_alive_for_ever(
     assert a_leader_sees_only_the_bridge() == 0
 
 
-def test_without_check_quorum_the_minority_leader_blocks_the_majority_too() -> None:
+def test_without_check_quorum_minority_leader_blocks_majority() -> None:
     """The bridge takes the leader's entries, so that its log is fresher than those of 2 and 3."""
     assert a_leader_sees_only_the_bridge(check_quorum=False) == 0
 
@@ -64,12 +64,12 @@ PARTIAL = ("follower_deaf", "chained_3")
 
 
 @pytest.mark.parametrize("name", PARTIAL)
-def test_a_partial_partition_deposes_nobody_is_right(name: str) -> None:
+def test_partial_partition_deposes_no_leader(name: str) -> None:
     assert failed_with(name, guarded=True) == set()
 
 
 @pytest.mark.parametrize("name", PARTIAL)
-def test_a_partial_partition_in_the_basic_protocol_deposes_leader_after_leader(name: str) -> None:
+def test_without_pre_vote_and_check_quorum_leaders_keep_changing(name: str) -> None:
     failed = failed_with(name, guarded=False)
     assert {"same_leader", "no_election_after_first", "max_term_growth"} <= failed
 
@@ -105,31 +105,31 @@ def an_idle_chain(config: RaftConfig) -> int:
 BASIC = RaftConfig(1, pre_vote=False, check_quorum=False)
 
 
-def test_a_deaf_follower_raises_no_term_is_right() -> None:
+def test_deaf_follower_raises_no_term() -> None:
     assert a_deaf_follower(RaftConfig(1)) == (0, 0)
 
 
-def test_a_deaf_follower_of_the_basic_protocol_raises_terms_without_end() -> None:
+def test_without_pre_vote_and_check_quorum_terms_keep_rising() -> None:
     changes, terms = a_deaf_follower(BASIC)
     assert changes > 20
     assert terms > 50
 
 
-def test_without_pre_vote_a_deaf_follower_raises_its_own_term_without_end() -> None:
+def test_without_pre_vote_deaf_follower_keeps_raising_its_term() -> None:
     changes, terms = a_deaf_follower(RaftConfig(1, pre_vote=False))
     assert changes == 0, "whoever hears the leader does not listen"
     assert terms > 50
 
 
-def test_the_end_of_a_chain_deposes_nobody_is_right() -> None:
+def test_end_of_a_chain_deposes_no_leader() -> None:
     assert an_idle_chain(RaftConfig(1)) == 0
 
 
-def test_the_end_of_a_chain_in_the_basic_protocol_deposes_the_leader() -> None:
+def test_without_pre_vote_and_check_quorum_end_deposes_leader() -> None:
     assert an_idle_chain(BASIC) >= 1
 
 
-def test_voters_that_do_not_heed_their_live_leader_let_the_end_of_a_chain_depose_it(
+def test_without_leader_stickiness_chain_end_deposes_leader(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """PreVote alone asks whether a log could win, and it could."""

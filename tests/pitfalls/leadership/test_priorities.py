@@ -62,12 +62,12 @@ def campaign_at_once(server: Server, from_id: int, request: TimeoutNow) -> None:
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_preferred_node_that_cannot_lead_is_left_alone_is_right(name: str) -> None:
+def test_preferred_node_that_cannot_lead_deposes_no_leader(name: str) -> None:
     assert failed(name) == set()
 
 
 @pytest.mark.parametrize("name", ["priority_star", "priority_one_down_one_cut", "priority_pendant"])
-def test_a_target_that_does_not_ask_deposes_the_leader(
+def test_without_pre_vote_transfer_target_deposes_the_leader(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The memory of failures makes it rarer; the first attempt costs an election all the same."""
@@ -75,7 +75,7 @@ def test_a_target_that_does_not_ask_deposes_the_leader(
     assert "max_leader_changes" in failed(name)
 
 
-def test_a_target_that_does_not_ask_deposes_leader_after_leader_without_memory(
+def test_without_pre_vote_and_memory_targets_keep_deposing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     star = "{at_ms: 200, partition: [[1, 2], [1, 3], [1, 4], [1, 5]]}"
@@ -88,11 +88,11 @@ def test_a_target_that_does_not_ask_deposes_leader_after_leader_without_memory(
 HEALTHY = "{at_ms: 1500, write: leader}"
 
 
-def test_a_healthy_preferred_node_takes_over_once_is_right() -> None:
+def test_healthy_preferred_node_takes_over_once() -> None:
     assert changes(HEALTHY) == 1
 
 
-def test_voters_that_do_not_honour_the_leaders_wish_never_let_it_take_over(
+def test_without_transfer_consent_target_never_takes_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(election, "agrees_to_transfer", lambda _server, _request: False)
@@ -108,18 +108,18 @@ BARE_MAJORITY = (
 )
 
 
-def test_a_target_reaches_whom_the_leader_reaches_is_right() -> None:
+def test_transfer_target_must_reach_the_leaders_peers() -> None:
     assert changes(BARE_MAJORITY) == 0
 
 
-def test_a_target_with_a_bare_majority_loses_its_office_with_the_first_crash(
+def test_without_reach_check_first_crash_ends_leadership(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(transfer, "_reached", lambda server: (server.node_id,))
     assert changes(BARE_MAJORITY) >= 2
 
 
-def test_a_target_whose_disk_was_slow_loses_its_office_with_the_next_stall(
+def test_without_disk_check_next_stall_ends_leadership(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(takeover, "able_to_stay", lambda _server: True)
@@ -130,11 +130,11 @@ def test_a_target_whose_disk_was_slow_loses_its_office_with_the_next_stall(
 CRASH_LOOP = "{at_ms: 200, every_ms: 2500, until_ms: 18000, crash: 2, for_ms: 500}"
 
 
-def test_a_node_that_crashes_again_and_again_does_not_take_over_is_right() -> None:
+def test_node_that_keeps_crashing_does_not_take_over() -> None:
     assert changes(CRASH_LOOP, nodes=3) == 0
 
 
-def test_a_node_that_was_away_a_moment_ago_takes_over_and_crashes(
+def test_without_steadiness_check_crashing_node_takes_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(transfer, "_is_steady", lambda _server, _progress: True)
@@ -147,19 +147,19 @@ def test_a_node_that_was_away_a_moment_ago_takes_over_and_crashes(
 CUT_OFF_AGAIN = "{at_ms: 3000, every_ms: 9000, until_ms: 59000, isolate: 2, for_ms: 1000}"
 
 
-def test_a_leader_that_was_lost_soon_is_not_called_back_at_once_is_right() -> None:
+def test_short_lived_leader_waits_before_it_takes_over_again() -> None:
     """Two changes bring node 2 into office and out again, two more come a good while later."""
     assert changes(CUT_OFF_AGAIN, until_ms=60_000) <= 4
 
 
-def test_without_memory_across_terms_it_comes_back_each_time(
+def test_without_memory_across_terms_it_always_returns(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Tenures, "may_try", lambda _memory, _target, _now: True)
     assert changes(CUT_OFF_AGAIN, until_ms=60_000) >= 10
 
 
-def test_a_leader_that_forgets_what_it_saw_as_a_follower_calls_it_back_too(
+def test_without_follower_memory_short_lived_leader_returns(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The failure was seen in an earlier term, by servers that did not lead then."""
@@ -215,19 +215,19 @@ def void_from_the_start(
     START(server, target, by_priority=by_priority, to_the_best=to_the_best)
 
 
-def test_a_transfer_that_asked_no_target_leaves_the_lease_alone_is_right() -> None:
+def test_transfer_that_asked_no_target_keeps_the_lease() -> None:
     assert a_transfer_whose_target_lags(ask=False)
     assert not a_transfer_whose_target_lags(ask=True), "the request may arrive at any later time"
 
 
-def test_a_lease_that_ends_with_the_transfers_beginning_is_lost_for_nothing(
+def test_without_delay_until_asked_the_lease_ends_too_early(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(transfer, "_start", void_from_the_start)
     assert not a_transfer_whose_target_lags(ask=False)
 
 
-def test_no_flag_is_sent_below_rules_2() -> None:
+def test_transfer_flags_are_not_sent_below_rules_2() -> None:
     """0.1.0 refuses fields that it does not know: a mixed cluster transfers as it always did."""
     cluster = Cluster.of(3, RaftConfig(1))
     assert may_lead(cluster, 1)

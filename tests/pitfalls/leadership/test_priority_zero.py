@@ -43,26 +43,26 @@ def changed(zeros: tuple[int, ...], wanted: tuple[int, ...], *, crash: int) -> t
     return "accepted" if isinstance(said, ChangeAccepted) else said.name, course.changes
 
 
-def test_a_change_after_which_no_voter_may_lead_is_refused_is_right() -> None:
+def test_change_that_leaves_no_electable_voter_is_rejected() -> None:
     verdict, elected = changed((2,), (2,), crash=1)
     assert verdict == "priorities"
     assert elected == 1, "3 takes over: the voters are still 1 to 3"
 
 
-def test_a_change_to_voters_that_never_lead_ends_the_cluster(
+def test_without_check_unelectable_voters_end_the_cluster(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(priorities, "fault_of_change", lambda _server, _voters: None)
     assert changed((2,), (2,), crash=1) == ("accepted", 0)
 
 
-def test_a_change_to_half_of_voters_that_never_lead_is_refused_is_right() -> None:
+def test_change_to_half_unelectable_voters_is_rejected() -> None:
     verdict, elected = changed((4, 5), (1, 4, 5), crash=1)
     assert verdict == "priorities"
     assert elected == 1
 
 
-def test_half_of_voters_that_never_lead_stop_a_healthy_cluster_with_one_crash(
+def test_without_check_one_crash_stops_half_unelectable_voters(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(priorities, "fault_of_change", lambda _server, _voters: None)
@@ -96,11 +96,11 @@ def test_a_cluster_does_not_begin_with_a_server_that_never_leads() -> None:
         (0, 0, False),
     ],
 )
-def test_fewer_than_half_and_none_of_two(zeros: int, voters: int, broken: bool) -> None:
+def test_unelectable_voters_are_fewer_than_half(zeros: int, voters: int, broken: bool) -> None:
     assert priorities.too_many(zeros, voters) == broken
 
 
-def test_the_refusal_stands_in_the_list_of_refusals() -> None:
+def test_follower_rejects_before_priorities_are_checked() -> None:
     """The change is looked at after the leader's own state: a follower says that it is one."""
     cluster = Cluster.of(3, RaftConfig(1, priority=0))
     event = ChangeMembership((1,), (), ADDRESSES, 0)

@@ -80,11 +80,11 @@ def in_one_step(current: Membership, event: ChangeMembership, index: int) -> Mem
     return Membership(voters=event.voters, addresses=event.addresses)
 
 
-def test_a_change_before_the_leaders_own_commit_is_refused_is_right() -> None:
+def test_change_before_leaders_own_commit_is_rejected() -> None:
     assert two_leaders_change_one_parent() == "not_ready"
 
 
-def test_the_joint_phase_alone_keeps_two_changes_of_one_parent_apart(
+def test_without_rejection_joint_phase_separates_two_changes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two lines of defence: what follows from one parent needs a majority of the parent, too."""
@@ -92,14 +92,14 @@ def test_the_joint_phase_alone_keeps_two_changes_of_one_parent_apart(
     assert two_leaders_change_one_parent() == "accepted"
 
 
-def test_the_refusal_alone_keeps_two_changes_of_one_parent_apart(
+def test_without_joint_phase_rejection_separates_two_changes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(membership, "planned", in_one_step)
     assert two_leaders_change_one_parent() == "not_ready"
 
 
-def test_one_step_changes_before_the_leaders_own_commit_lose_what_was_committed(
+def test_without_either_guard_committed_entries_are_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(membership, "_why_not", before_its_own_commit)
@@ -108,7 +108,7 @@ def test_one_step_changes_before_the_leaders_own_commit_lose_what_was_committed(
         two_leaders_change_one_parent()
 
 
-def test_a_change_after_the_leaders_own_commit_is_accepted() -> None:
+def test_change_after_leaders_own_commit_is_accepted() -> None:
     """The refusal is for a moment only."""
     cluster = Cluster({node: started(FOUR) for node in FOUR.voters}, RaftConfig(1))
     lead(cluster, 1)

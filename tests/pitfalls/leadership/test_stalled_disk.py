@@ -56,19 +56,19 @@ def wait_for_everything(server: Server, to: int, message: RaftMessage, after: in
 SEND = Server.send
 
 
-def test_a_leader_with_a_stalled_disk_sends_heartbeats_and_steps_down_is_right() -> None:
+def test_leader_with_stalled_disk_heartbeats_and_steps_down() -> None:
     heartbeats, led = the_leaders_disk_hangs()
     assert heartbeats >= 4, "two followers, two intervals"
     assert 3 <= len(led) < 20
 
 
-def test_heartbeats_that_wait_for_the_disk_do_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_direct_sends_heartbeats_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Server, "send", wait_for_everything)
     heartbeats, _ = the_leaders_disk_hangs()
     assert heartbeats == 0
 
 
-def test_a_leader_that_does_not_watch_its_disk_stays_for_ever(
+def test_without_disk_watch_leader_stays_forever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Server, "disk_stalled", lambda _server: False)
@@ -76,11 +76,11 @@ def test_a_leader_that_does_not_watch_its_disk_stays_for_ever(
     assert len(led) == 20
 
 
-def test_a_simulated_cluster_replaces_a_leader_whose_disk_stalls_is_right() -> None:
+def test_simulated_leader_with_stalled_disk_is_replaced() -> None:
     assert run_scenario(SCENARIO, 1).ok
 
 
-def test_a_simulated_cluster_keeps_a_leader_that_does_not_watch_its_disk(
+def test_without_disk_watch_simulated_leader_stays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Server, "disk_stalled", lambda _server: False)

@@ -90,14 +90,14 @@ def stored_nowhere(_server: Server) -> int:
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=list(SETTINGS))
 @pytest.mark.parametrize("campaigner", [2, 3])
-def test_a_promise_outlives_a_restart_with_other_settings_is_right(
+def test_promise_survives_a_restart_with_other_settings(
     settings: RaftConfig, campaigner: int
 ) -> None:
     assert a_follower_restarts_within_its_promise(settings, campaigner), "the lease still holds"
 
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=list(SETTINGS))
-def test_a_promise_that_is_stored_nowhere_lets_a_lease_read_stale(
+def test_without_stored_promise_lease_read_is_stale(
     settings: RaftConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Server, "_promise_to_save", stored_nowhere)
@@ -119,7 +119,7 @@ def campaign_freely(server: Server, *, transfer: bool = False) -> None:
     server.no_vote_before = promised
 
 
-def test_a_promise_that_leaves_the_own_vote_free_lets_a_lease_read_stale(
+def test_without_promise_on_self_vote_lease_read_is_stale(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Server, "reset_election_deadline", draw_freely)
@@ -155,11 +155,11 @@ def promise_at_once(server: Server) -> int:
     return server.promise_ms
 
 
-def test_an_answer_waits_until_its_promise_is_durable_is_right() -> None:
+def test_answer_waits_until_its_promise_is_durable() -> None:
     assert not a_follower_crashes_before_its_promise_is_durable()
 
 
-def test_a_promise_that_leaves_before_it_is_durable_lets_a_lease_read_stale(
+def test_without_durable_promise_lease_read_is_stale(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Server, "promise", promise_at_once)
@@ -204,11 +204,11 @@ def any_promise(_server: Server, response: AppendEntriesResponse) -> int:
     return response.promise_ms
 
 
-def test_a_promise_that_cannot_be_stored_renews_no_lease_is_right() -> None:
+def test_promise_that_cannot_be_stored_renews_no_lease() -> None:
     assert not a_voter_with_an_empty_log_promises()
 
 
-def test_a_promise_that_cannot_be_stored_lets_a_lease_read_stale(
+def test_without_storable_promise_lease_read_is_stale(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(replication, "_lasting_promise", any_promise)

@@ -81,11 +81,11 @@ def reuse_the_number(server: Server) -> None:
         progress.acked_round = 0
 
 
-def test_late_answers_confirm_no_later_read_is_right() -> None:
+def test_late_answers_confirm_no_later_read() -> None:
     assert not late_answers_arrive_after_a_pause()
 
 
-def test_a_read_that_reuses_its_number_is_confirmed_by_late_answers(
+def test_without_new_round_number_late_answers_confirm_a_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(read_index, "_number_round", reuse_the_number)
@@ -122,11 +122,11 @@ def of_any_earlier_term(_core: RaftCore, _from: int, response: AppendEntriesResp
     return response.term <= _core.term
 
 
-def test_answers_of_an_earlier_term_confirm_no_read_is_right() -> None:
+def test_answers_of_an_earlier_term_confirm_no_read() -> None:
     assert not late_answers_arrive_after_leader_changes()
 
 
-def test_answers_of_an_earlier_term_that_count_confirm_the_wrong_read(
+def test_without_term_check_old_answers_confirm_the_wrong_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(RaftCore, "_present_term", of_any_earlier_term)
@@ -171,11 +171,11 @@ def under_the_same_ticket(relay: Relay, request: Request) -> None:
     relay._last_ticket -= 1
 
 
-def test_a_followers_second_try_is_a_read_of_its_own_is_right() -> None:
+def test_followers_retry_is_a_new_read() -> None:
     assert a_follower_asks_again_after_a_leader_change() is None
 
 
-def test_a_followers_second_try_under_the_first_ones_ticket_reads_stale(
+def test_without_new_read_id_followers_retry_reads_stale(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Relay, "pass_on", under_the_same_ticket)
@@ -223,11 +223,11 @@ def a_new_leader_is_read_at_once() -> tuple[bool, bool]:
     return early, is_served(cluster, 2, read_id)
 
 
-def test_a_new_leader_reads_after_its_own_commit_is_right() -> None:
+def test_new_leader_reads_only_after_its_own_commit() -> None:
     assert a_new_leader_is_read_at_once() == (False, True)
 
 
-def test_a_new_leader_that_reads_at_once_reads_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_own_commit_new_leader_reads_stale(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(read_index, "_committed_in_own_term", lambda _server: True)
     with pytest.raises(SafetyViolation, match="stale read: node 2"):
         a_new_leader_is_read_at_once()
@@ -283,17 +283,17 @@ def forgive_at_the_end(server: Server) -> None:
 
 
 @pytest.mark.parametrize("given_up", [False, True], ids=["at once", "given up"])
-def test_a_transfer_voids_the_lease_is_right(given_up: bool) -> None:
+def test_transfer_voids_the_lease(given_up: bool) -> None:
     assert not the_source_of_a_transfer_is_read(given_up=given_up)
 
 
-def test_a_lease_that_outlives_a_transfer_reads_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_voided_lease_transfer_source_reads_stale(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "_ask", ask_without_voiding)
     with pytest.raises(SafetyViolation, match="stale read: node 1"):
         the_source_of_a_transfer_is_read(given_up=False)
 
 
-def test_a_lease_that_returns_when_a_transfer_is_given_up_reads_stale(
+def test_without_lasting_void_aborted_transfer_reads_stale(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(transfer, "advance", forgive_at_the_end)

@@ -150,13 +150,13 @@ def a_new_leaders_entry_is_late(raft: RaftConfig) -> tuple[Answers, Answers]:
     return meanwhile, ask(cluster, 2, 3)
 
 
-def test_a_state_is_fresh_only_by_a_leader_that_committed_in_its_term_is_right() -> None:
+def test_only_leader_that_committed_in_term_makes_state_fresh() -> None:
     meanwhile, then = a_new_leaders_entry_is_late(GUARDED)
     assert meanwhile == {2: "too stale", 3: "too stale"}
     assert then == {2: "new", 3: "new"}
 
 
-def test_a_state_that_is_fresh_by_any_leader_misses_an_acknowledged_write() -> None:
+def test_without_commit_check_fresh_state_misses_a_write() -> None:
     meanwhile, _ = a_new_leaders_entry_is_late(UNGUARDED)
     assert meanwhile == {2: "old", 3: "old"}
 
@@ -186,11 +186,11 @@ def a_followers_disk_hangs(raft: RaftConfig) -> Answers:
     return ask(cluster, 2, 3)
 
 
-def test_a_followers_hanging_disk_makes_no_state_fresh_is_right() -> None:
+def test_hanging_follower_disk_makes_no_state_fresh() -> None:
     assert a_followers_disk_hangs(GUARDED) == {2: "too stale", 3: "too stale"}
 
 
-def test_without_the_check_a_hanging_disk_hides_an_acknowledged_write_for_minutes() -> None:
+def test_without_freshness_check_hanging_disk_hides_a_write() -> None:
     assert a_followers_disk_hangs(UNGUARDED) == {2: "old", 3: "old"}
 
 
@@ -209,11 +209,11 @@ def appends_wait_on_a_link() -> Answers:
     return ask(cluster, 3)
 
 
-def test_a_followers_age_counts_from_its_own_echo_is_right() -> None:
+def test_followers_age_counts_from_its_own_echo() -> None:
     assert appends_wait_on_a_link() == {3: "too stale"}
 
 
-def test_a_followers_age_that_counts_from_the_receipt_is_too_low(
+def test_without_echo_time_followers_age_is_too_low(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(freshness, "heard", at_receipt)
@@ -239,11 +239,11 @@ def answers_wait_on_a_link() -> Answers:
     return ask(cluster, 1)
 
 
-def test_a_leaders_age_counts_from_the_start_of_the_round_is_right() -> None:
+def test_leaders_age_counts_from_the_start_of_the_round() -> None:
     assert answers_wait_on_a_link() == {1: "too stale"}
 
 
-def test_a_leaders_age_that_counts_from_the_answers_is_too_low(
+def test_without_round_start_leaders_age_is_too_low(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(freshness, "confirmed_at", at_answers)
@@ -283,11 +283,11 @@ def ago_unknown(server: Server, progress: Progress) -> tuple[int, bool, int]:
 ECHO_FOR = freshness.echo_for
 
 
-def test_a_follower_adds_how_long_its_leader_has_been_without_a_quorum_is_right() -> None:
+def test_follower_adds_its_leaders_time_without_quorum() -> None:
     assert a_cut_off_leader_tells_its_follower() == {1: "too stale", 3: "too stale"}
 
 
-def test_a_follower_of_a_cut_off_leader_that_only_counts_from_its_echo_reads_stale(
+def test_without_leaders_age_follower_of_cut_off_leader_is_stale(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(freshness, "echo_for", ago_unknown)
@@ -314,11 +314,11 @@ def a_follower_is_behind_after_a_snapshot() -> Answers:
     return ask(cluster, 3)
 
 
-def test_a_follower_that_lags_behind_its_snapshot_is_not_fresh_is_right() -> None:
+def test_follower_behind_its_snapshot_is_not_fresh() -> None:
     assert a_follower_is_behind_after_a_snapshot() == {3: "too stale"}
 
 
-def test_a_follower_that_is_fresh_whatever_it_holds_reads_stale(
+def test_without_lag_check_follower_reads_stale(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(freshness, "heard", whatever_it_holds)
@@ -346,11 +346,11 @@ def much_is_committed_and_not_applied() -> Answers:
     return ask(cluster, 3)
 
 
-def test_what_is_committed_and_not_applied_is_not_in_a_fresh_state_is_right() -> None:
+def test_state_with_unapplied_commits_is_not_fresh() -> None:
     assert much_is_committed_and_not_applied() == {3: "too stale"}
 
 
-def test_a_state_that_is_as_fresh_as_the_log_reads_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_apply_check_fresh_log_reads_stale(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         Reads, "_fresh_at", lambda reads: reads._owner.core.fresh_at(reads._owner.now)
     )
@@ -385,18 +385,18 @@ def in_any_life(server: Server, request: AppendEntries) -> None:
     server.started_at = started_at
 
 
-def test_an_echo_of_an_earlier_life_is_ignored_is_right() -> None:
+def test_echo_of_an_earlier_incarnation_is_ignored() -> None:
     assert an_echo_of_an_earlier_life_comes_late() == {3: "too stale"}
 
 
-def test_an_echo_of_an_earlier_life_that_counts_reads_stale(
+def test_without_incarnation_check_old_echo_reads_stale(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(freshness, "heard", in_any_life)
     assert an_echo_of_an_earlier_life_comes_late() == {3: "old"}
 
 
-def test_a_nodes_clock_begins_elsewhere_in_each_life() -> None:
+def test_clock_starts_elsewhere_in_each_incarnation() -> None:
     """So that after a reboot, too, the clock of the life before has shown nothing that this one's does."""
     command = [sys.executable, "-c", "from qcore.node.runtime.clock import now_us; print(now_us())"]
     shown = [int(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(3)]

@@ -71,14 +71,14 @@ class OrderOfBefore:
 
 
 @pytest.mark.parametrize("membership", [FIVE, JOINT], ids=["simple", "joint"])
-def test_the_quorums_index_under_reordered_acknowledgements_is_right(
+def test_reordered_acks_never_commit_beyond_the_quorum(
     membership: Membership,
 ) -> None:
     committed = [acknowledgements_come_in_any_order(membership, seed) for seed in range(20)]
     assert sum(committed) > 100, "the walks get somewhere"
 
 
-def test_a_quorums_index_from_an_order_that_went_stale_commits_too_much(
+def test_without_resorting_voters_commit_index_is_too_high(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = []
@@ -116,11 +116,11 @@ def figure_8(safeguards: Safeguards) -> bool:
     return cluster.core(3).term_at(2) == 3
 
 
-def test_an_older_terms_entry_is_not_committed_by_counting_is_right() -> None:
+def test_older_term_entry_is_not_committed_by_counting() -> None:
     assert figure_8(Safeguards(noop_on_election=False))
 
 
-def test_an_older_terms_entry_that_is_committed_by_counting_is_overwritten() -> None:
+def test_without_own_term_rule_committed_entry_is_overwritten() -> None:
     counting = Safeguards(noop_on_election=False, commit_own_term_only=False)
     with pytest.raises(SafetyViolation, match=r"leader 5 .* lacks committed entry 2\.2"):
         figure_8(counting)
@@ -168,11 +168,11 @@ def adopting_is_granting(server: Server, from_id: int, request: RequestVote) -> 
     server.voted_for = request.candidate_id
 
 
-def test_adopting_a_term_grants_no_vote_is_right() -> None:
+def test_adopting_a_term_grants_no_vote() -> None:
     assert not a_stale_candidate_asks_twice()
 
 
-def test_a_term_taken_for_a_vote_elects_a_stale_log(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_separate_vote_a_stale_log_is_elected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(election, "on_request_vote", adopting_is_granting)
     with pytest.raises(SafetyViolation, match=r"leader 3 .* lacks committed entry"):
         a_stale_candidate_asks_twice()
@@ -221,11 +221,11 @@ def silent_to_older_terms(server: Server, from_id: int, request: PreVote) -> Non
         ON_PRE_VOTE(server, from_id, request)
 
 
-def test_a_lower_term_is_told_by_the_refused_pre_vote_is_right() -> None:
+def test_rejected_pre_vote_carries_the_higher_term() -> None:
     assert a_lower_term_with_a_longer_log_rejoins() == [1]
 
 
-def test_a_lower_term_that_nobody_tells_deadlocks_the_election(
+def test_without_term_in_rejection_the_election_deadlocks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(election, "on_pre_vote", silent_to_older_terms)
@@ -248,11 +248,11 @@ def a_higher_term_rejoins() -> int:
     return max(node.up.commit for node in cluster.alive()) - cluster.core(3).commit
 
 
-def test_a_leader_of_a_lower_term_is_told_is_right() -> None:
+def test_leader_of_lower_term_learns_the_higher_term() -> None:
     assert a_higher_term_rejoins() <= 2
 
 
-def test_a_leader_that_nobody_tells_of_the_higher_term_never_reaches_that_server(
+def test_without_rejection_old_leader_never_reaches_server(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def silent(_core: RaftCore, _from: int, _message: AppendEntries | InstallSnapshot) -> None:

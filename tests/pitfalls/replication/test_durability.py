@@ -69,11 +69,11 @@ def believe_the_log(
     START(server, config, durable, rng=rng, now=now)
 
 
-def test_term_and_vote_outlive_a_crash_of_all_is_right() -> None:
+def test_term_and_vote_survive_a_crash_of_all_servers() -> None:
     assert all_crash_and_a_stale_log_campaigns()
 
 
-def test_term_and_vote_in_memory_only_are_noticed_at_the_restart(
+def test_without_stored_term_the_restart_detects_the_loss(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A second line of defence: the log knows of terms that the server does not."""
@@ -82,7 +82,7 @@ def test_term_and_vote_in_memory_only_are_noticed_at_the_restart(
         all_crash_and_a_stale_log_campaigns()
 
 
-def test_term_and_vote_in_memory_only_lose_an_acknowledged_command(
+def test_without_stored_term_acknowledged_command_is_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Server, "save_hard_state", keep_in_memory)
@@ -112,11 +112,11 @@ def all_crash_before_the_journal_is_synced(safeguards: Safeguards, *, watched: b
     return acknowledged and not holds(cluster, 3, "x")
 
 
-def test_nothing_is_acknowledged_before_the_journal_is_synced_is_right() -> None:
+def test_no_entry_is_acknowledged_before_the_log_is_synced() -> None:
     assert not all_crash_before_the_journal_is_synced(Safeguards(), watched=True)
 
 
-def test_acknowledging_before_the_journal_is_synced_loses_the_command() -> None:
+def test_without_sync_before_ack_the_command_is_lost() -> None:
     unsynced = Safeguards(append_durable_before_ack=False)
     with pytest.raises(SafetyViolation, match="commit rule"):
         all_crash_before_the_journal_is_synced(unsynced, watched=True)
@@ -144,11 +144,11 @@ def a_vote_is_forgotten(safeguards: Safeguards) -> list[int]:
     return voted
 
 
-def test_a_vote_leaves_once_it_is_synced_is_right() -> None:
+def test_vote_is_sent_only_after_it_is_synced() -> None:
     assert a_vote_is_forgotten(Safeguards()) == []
 
 
-def test_a_vote_that_leaves_unsynced_is_given_twice() -> None:
+def test_without_sync_before_vote_two_votes_are_granted() -> None:
     assert a_vote_is_forgotten(Safeguards(vote_durable_before_reply=False)) == [1, 3]
 
 
@@ -168,7 +168,7 @@ def a_single_node_loses_power(safeguards: Safeguards, *, watched: bool) -> tuple
     return answered, holds(cluster, 1, "x")
 
 
-def test_a_single_node_answers_only_what_is_durable_is_right() -> None:
+def test_single_node_answers_only_what_is_durable() -> None:
     assert a_single_node_loses_power(Safeguards(), watched=True) == (False, False)
     cluster = Cluster.of(1)
     lead(cluster, 1)
@@ -177,7 +177,7 @@ def test_a_single_node_answers_only_what_is_durable_is_right() -> None:
     assert cluster.nodes[1].machine_index == cluster.core(1).last_log_index
 
 
-def test_a_single_node_that_answers_before_the_sync_loses_what_it_acknowledged() -> None:
+def test_without_sync_single_node_loses_acknowledged_command() -> None:
     unsynced = Safeguards(append_durable_before_ack=False)
     with pytest.raises(SafetyViolation, match="commit rule"):
         a_single_node_loses_power(unsynced, watched=True)

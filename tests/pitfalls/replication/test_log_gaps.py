@@ -115,20 +115,18 @@ def what_there_is(log: RaftLog, first: int, last: int) -> list[Entry]:
 
 
 @pytest.mark.parametrize("name", MEETING)
-def test_log_and_snapshot_that_meet_restart_complete_is_right(storage: Open, name: str) -> None:
+def test_adjoining_log_and_snapshot_restart_complete(storage: Open, name: str) -> None:
     assert restarts_from(storage, MEETING[name]) == list(range(1, 13))
 
 
 @pytest.mark.parametrize("name", APART)
-def test_a_write_that_would_tear_log_and_snapshot_apart_is_refused_is_right(
-    storage: Open, name: str
-) -> None:
+def test_write_that_would_open_a_gap_is_rejected(storage: Open, name: str) -> None:
     with pytest.raises(ValueError, match=r"the log (starts|ends) at entry .*the snapshot"):
         restarts_from(storage, APART[name])
 
 
 @pytest.mark.parametrize("name", APART)
-def test_a_gap_on_disk_is_noticed_at_the_start_is_right(
+def test_gap_on_disk_is_detected_at_start(
     storage: Open, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However it came about: here the storage did not look at what it wrote."""
@@ -138,7 +136,7 @@ def test_a_gap_on_disk_is_noticed_at_the_start_is_right(
 
 
 @pytest.mark.parametrize("name", APART)
-def test_sqlite_notices_a_gap_when_it_loads_is_right(
+def test_sqlite_detects_a_gap_when_it_loads(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that was written without the check is refused by the load that has it, and named."""
@@ -156,7 +154,7 @@ def test_sqlite_notices_a_gap_when_it_loads_is_right(
 
 
 @pytest.mark.parametrize("name", APART)
-def test_a_gap_that_nobody_notices_is_a_state_with_a_hole(
+def test_without_gap_check_the_state_has_a_hole(
     storage: Open, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(LogOutline, "_check", lambda _outline: None)

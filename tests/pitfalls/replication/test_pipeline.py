@@ -27,13 +27,13 @@ def default_depth_over_best(load: Load, *, shared_syncs: bool) -> float:
 
 
 @pytest.mark.parametrize("name", LOADS)
-def test_the_depth_of_the_pipeline_costs_no_commit_latency_is_right(name: str) -> None:
+def test_pipeline_depth_adds_no_commit_latency(name: str) -> None:
     """What arrives at a follower while its disk is busy shares one sync, however many appends it is."""
     assert default_depth_over_best(LOADS[name], shared_syncs=True) <= 1.05
 
 
 @pytest.mark.parametrize("name", LOADS)
-def test_a_deep_pipeline_to_a_disk_that_syncs_each_append_costs_much(name: str) -> None:
+def test_without_shared_syncs_a_deep_pipeline_is_slow(name: str) -> None:
     """The fault: every append in the window waits for the syncs of all before it."""
     assert default_depth_over_best(LOADS[name], shared_syncs=False) > 5
 
@@ -52,20 +52,20 @@ def longest_wait_us(config: RaftConfig) -> int:
     return on_the_link + 2 * machine.link_us + machine.sync_us
 
 
-def test_a_read_waits_behind_one_window_at_most_is_right() -> None:
+def test_read_waits_behind_one_window_at_most() -> None:
     assert longest_wait_us(DEFAULT) < DEFAULT.heartbeat_ms * 1000 / 2, "nor does a heartbeat"
     seen = burst_and_reads_beside(DEFAULT)
     assert seen.largest_window_bytes <= DEFAULT.max_inflight_bytes + DEFAULT.max_batch_bytes
     assert max(seen.reads) <= longest_wait_us(DEFAULT)
 
 
-def test_a_read_behind_an_unbounded_window_waits_for_all_of_it() -> None:
+def test_without_window_bound_read_waits_for_everything() -> None:
     seen = burst_and_reads_beside(UNLIMITED)
     assert seen.largest_window_bytes > 8 * DEFAULT.max_inflight_bytes
     assert max(seen.reads) > 5 * longest_wait_us(DEFAULT)
 
 
-def test_the_default_window_costs_no_throughput_in_a_local_network() -> None:
+def test_default_window_costs_no_throughput_on_a_lan() -> None:
     """Why it is not narrower still: half of it would."""
     best = burst_and_reads_beside(UNLIMITED).ended_us
     narrow = replace(DEFAULT, max_inflight_bytes=DEFAULT.max_inflight_bytes // 2)

@@ -73,22 +73,22 @@ def test_every_field_of_every_message_is_attacked() -> None:
     assert deepest in entity_paths
 
 
-def test_no_client_can_bring_down_nodes_with_entities(tmp_path: Path) -> None:
+def test_entity_attacks_bring_down_no_node(tmp_path: Path) -> None:
     attack_entities(tmp_path, full=False)
 
 
 @pytest.mark.long  # most attacks are those above, on the smaller machine
-def test_no_client_can_bring_down_nodes_with_registers(tmp_path: Path) -> None:
+def test_register_attacks_bring_down_no_node(tmp_path: Path) -> None:
     attack_kv(tmp_path, full=False)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_no_client_can_bring_down_nodes_with_entities_at_full_size(tmp_path: Path) -> None:
+def test_entity_attacks_at_full_size_bring_down_no_node(tmp_path: Path) -> None:
     attack_entities(tmp_path, full=True)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-def test_no_client_can_bring_down_nodes_with_registers_at_full_size(tmp_path: Path) -> None:
+def test_register_attacks_at_full_size_bring_down_no_node(tmp_path: Path) -> None:
     attack_kv(tmp_path, full=True)

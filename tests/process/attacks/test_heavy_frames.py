@@ -30,7 +30,7 @@ def judge(seen: Beside, what: str) -> None:
     assert seen.answers > 0
 
 
-def test_heavy_frames_of_four_kinds_stop_nobody(tmp_path: Path) -> None:
+def test_heavy_frames_of_four_kinds_stop_no_node(tmp_path: Path) -> None:
     kinds = ("empty objects", "empty lists in an unknown field", "nested lists", "numbers")
     with cluster_for_frames(tmp_path, *PATIENT) as (cluster, write):
         for size, what in ((16 * MIB - 1024, "16 MiB"), (JUST_BELOW, "just below the limit")):
@@ -42,7 +42,7 @@ def test_heavy_frames_of_four_kinds_stop_nobody(tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(1200)
-def test_heavy_frames_of_every_kind_and_size_stop_nobody(tmp_path: Path) -> None:
+def test_heavy_frames_of_every_kind_and_size_stop_no_node(tmp_path: Path) -> None:
     cases = {
         "at the bounds": heavy_frames.at_the_bounds(),
         "just below the limit": heavy_frames.frames(JUST_BELOW),

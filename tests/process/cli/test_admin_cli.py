@@ -71,7 +71,7 @@ def test_a_member_is_added_promoted_demoted_and_removed(cluster: LocalCluster) -
         (("leader", "transfer", "--to", "9"), 4, "node 9 is not a voter"),
     ],
 )
-def test_a_senseless_change_is_one_line_and_an_exit_code(
+def test_an_invalid_change_is_one_line_and_an_exit_code(
     cluster: LocalCluster, arguments: tuple[str, ...], code: int, named: str
 ) -> None:
     done = qcore(cluster, *arguments)
@@ -80,7 +80,7 @@ def test_a_senseless_change_is_one_line_and_an_exit_code(
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_leadership_is_handed_to_the_node_that_is_named(cluster: LocalCluster) -> None:
+def test_leadership_is_transferred_to_the_named_node(cluster: LocalCluster) -> None:
     old = cluster.wait_leader().node_id
     to = next(node_id for node_id in (1, 2, 3) if node_id != old)
     moved = answer(cluster, "leader", "transfer", "--to", str(to))
@@ -89,7 +89,7 @@ def test_leadership_is_handed_to_the_node_that_is_named(cluster: LocalCluster) -
     assert moved == {"from": old, "to": to, "term": new.status()["current_term"]}
 
 
-def test_health_and_hash_ask_all_members_whoever_is_asked(cluster: LocalCluster) -> None:
+def test_health_and_hash_query_all_members_from_any_endpoint(cluster: LocalCluster) -> None:
     one = cluster.nodes[1].address
     cluster.wait_leader()
     done = qcore(cluster, "cluster", "hash")
@@ -121,7 +121,7 @@ def test_health_and_hash_ask_all_members_whoever_is_asked(cluster: LocalCluster)
         down.start()
 
 
-def test_sigterm_on_the_leader_hands_over_first(cluster: LocalCluster) -> None:
+def test_sigterm_on_the_leader_transfers_leadership_first(cluster: LocalCluster) -> None:
     old = cluster.wait_leader()
     term = old.status()["current_term"]
     assert old.stop() == 0

@@ -34,7 +34,7 @@ def qcore(
     return done
 
 
-def test_a_cluster_from_the_command_line(tmp_path: Path) -> None:
+def test_a_cluster_can_be_run_from_the_command_line(tmp_path: Path) -> None:
     with LocalCluster(tmp_path, size=3, arguments=ARGUMENTS) as cluster:
         cluster.start()
         endpoints = ",".join(cluster.endpoints)
@@ -80,7 +80,7 @@ def test_a_cluster_from_the_command_line(tmp_path: Path) -> None:
     assert_no_traceback(cluster)
 
 
-def test_a_state_machine_of_the_users_own(tmp_path: Path) -> None:
+def test_a_user_defined_machine_runs_from_the_command_line(tmp_path: Path) -> None:
     machine = CHECKOUT / "examples" / "counter_machine.py"
     arguments = (*ARGUMENTS, "--machine", f"{machine}:CounterMachine")
     with LocalCluster(tmp_path, size=3, arguments=arguments) as cluster:
@@ -101,7 +101,7 @@ def test_a_state_machine_of_the_users_own(tmp_path: Path) -> None:
     assert_no_traceback(cluster)
 
 
-def test_nobody_there_is_exit_code_3() -> None:
+def test_no_reachable_node_is_exit_code_3() -> None:
     endpoint = f"127.0.0.1:{free_ports(1)[0]}"
     for command in (["cluster", "status"], ["cluster", "init"], ["perform", '{"GetSchema": {}}']):
         done = qcore(*command, "--endpoints", endpoint, "--timeout", "1")

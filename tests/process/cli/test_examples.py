@@ -17,7 +17,7 @@ from tests.process.support.wire_client import WireClient, string_schema
 pytestmark = pytest.mark.process
 
 
-def test_the_demo_holds(tmp_path: Path) -> None:
+def test_the_demo_passes(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "qcore", "demo", "--out", str(tmp_path)],
         capture_output=True,
@@ -47,7 +47,7 @@ def test_the_example_client_moves_money(ready_cluster: LocalCluster) -> None:
     assert "grace has 30" in done.stdout
 
 
-def test_the_example_client_says_what_is_wrong_without_a_traceback(
+def test_the_example_client_shows_errors_without_a_traceback(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["client.py", "ws://h:1"])
@@ -57,7 +57,7 @@ def test_the_example_client_says_what_is_wrong_without_a_traceback(
     assert "ws://h:1" in str(ended.value.code)
 
 
-def test_a_node_runs_on_a_storage_of_ones_own(tmp_path: Path) -> None:
+def test_a_node_runs_on_a_user_defined_storage(tmp_path: Path) -> None:
     """Killed with -9, it has everything again."""
     (port,) = free_ports(1)
     command = [

@@ -101,7 +101,7 @@ def read_of(item: EntityId) -> dict[str, object]:
     }
 
 
-def test_every_request_goes_on_soon_after_the_leader_went_silent(
+def test_requests_continue_soon_after_the_leader_goes_silent(
     ready_cluster: LocalCluster, tmp_path: Path
 ) -> None:
     """First only for its clients, so that it leads on; then for its peers too."""

@@ -61,7 +61,7 @@ def transfer(cluster: LocalCluster) -> None:
     assert to.status()["current_term"] > term
 
 
-def test_what_is_in_flight_at_a_sigterm_gets_its_result_or_unknown(tmp_path: Path) -> None:
+def test_sigterm_gives_requests_in_flight_a_result_or_unknown(tmp_path: Path) -> None:
     """Every proposal is answered, and the counter agrees with the answers."""
     with begun(tmp_path, size=3, voters=3) as cluster:
         with WireClient(cluster.wait_leader().address) as client:
@@ -139,7 +139,7 @@ def count(cluster: LocalCluster, entity: dict[str, Any]) -> int | None:
     return value
 
 
-def test_priorities_decide_who_leads_and_zero_never_does(tmp_path: Path) -> None:
+def test_priorities_choose_the_leader_and_zero_never_leads(tmp_path: Path) -> None:
     """Node 1 is preferred, node 2 is ordinary, node 3 must not lead."""
     with begun_with_priorities(tmp_path, {1: 5, 2: 1, 3: 0}) as cluster:
         first, second, third = cluster.nodes.values()
@@ -166,7 +166,7 @@ def test_priorities_decide_who_leads_and_zero_never_does(tmp_path: Path) -> None
     assert_no_traceback(cluster)
 
 
-def test_a_cluster_in_which_no_voter_may_lead_says_so_everywhere(tmp_path: Path) -> None:
+def test_a_cluster_without_an_electable_voter_reports_it(tmp_path: Path) -> None:
     """Priorities are settings: two restarts break the rule, the leader says so, and its death stops the cluster."""
     with begun_with_priorities(tmp_path, {1: 5, 2: 1, 3: 1}) as cluster:
         first, second, third = cluster.nodes.values()

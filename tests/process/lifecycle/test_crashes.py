@@ -46,7 +46,7 @@ def test_killing_the_leader_many_times_loses_nothing(ready_cluster: LocalCluster
     kill_leaders(ready_cluster, kills=25, seed=2)
 
 
-def test_killing_all_nodes_at_once_loses_nothing(ready_cluster: LocalCluster) -> None:
+def test_killing_all_nodes_together_loses_nothing(ready_cluster: LocalCluster) -> None:
     cluster = ready_cluster
     with Load(cluster.endpoints) as load:
         for _ in range(2):
@@ -79,7 +79,7 @@ def test_killing_random_nodes_at_random_moments_loses_nothing(ready_cluster: Loc
     cluster.wait_converged()
 
 
-def test_nothing_is_acknowledged_that_only_the_leader_has(ready_cluster: LocalCluster) -> None:
+def test_a_write_only_the_leader_stored_is_not_acknowledged(ready_cluster: LocalCluster) -> None:
     """The leader dies with a write on its own disk and nowhere else: nobody was told that it is done."""
     cluster = ready_cluster
     leader = cluster.wait_leader()

@@ -16,7 +16,7 @@ def warnings_of_readers(node: NodeProcess) -> list[str]:
     return [line for line in node.log_text().splitlines() if "can read the node's data" in line]
 
 
-def test_sighup_stops_a_node_cleanly_unless_it_was_ignored_at_the_start(tmp_path: Path) -> None:
+def test_sighup_stops_a_node_unless_ignored_at_startup(tmp_path: Path) -> None:
     plain, nohup = (
         NodeProcess(node_id, port, tmp_path) for node_id, port in enumerate(free_ports(2), start=1)
     )

@@ -22,7 +22,7 @@ pytestmark = [
 FIRST_THAT_FAILS = 9
 
 
-def test_a_disk_that_is_full_while_a_node_joins(tmp_path: Path) -> None:
+def test_a_node_with_a_full_disk_joins_once_there_is_space(tmp_path: Path) -> None:
     full = tmp_path / "full"
     node = NodeProcess(1, free_ports(1)[0], tmp_path, ARGUMENTS)
     node.environment = failing(

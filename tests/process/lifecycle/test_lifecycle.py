@@ -70,7 +70,7 @@ def test_a_restart_resumes_from_disk(node: NodeProcess) -> None:
     assert after["last_log_index"] > before["last_log_index"]
 
 
-def test_sigterm_ends_with_0_and_answers_what_is_in_progress(cluster: LocalCluster) -> None:
+def test_sigterm_exits_with_0_and_answers_pending_requests(cluster: LocalCluster) -> None:
     initialise(cluster)
     leader = cluster.wait_leader()
     with WireClient(leader.address) as client:
@@ -90,7 +90,7 @@ def test_sigterm_ends_with_0_and_answers_what_is_in_progress(cluster: LocalClust
     cluster.wait_leader()
 
 
-def test_a_second_signal_ends_at_once(cluster: LocalCluster) -> None:
+def test_a_second_signal_stops_a_node_immediately(cluster: LocalCluster) -> None:
     """With its followers gone, a write cannot end, and the first signal waits for it."""
     initialise(cluster)
     leader = cluster.wait_leader()
@@ -120,7 +120,7 @@ def test_a_second_signal_ends_at_once(cluster: LocalCluster) -> None:
         (signal.SIGHUP, 0.3, False),
     ],
 )
-def test_one_signal_that_is_sent_twice_is_no_second_one(
+def test_a_signal_delivered_twice_counts_once(
     second: signal.Signals, after_s: float, ends: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As `timeout` sends it: to the process, and to its group."""
@@ -147,7 +147,7 @@ def test_one_signal_that_is_sent_twice_is_no_second_one(
     assert exits == ([130] if ends else [])
 
 
-def test_a_second_process_on_the_same_directory_is_refused(node: NodeProcess) -> None:
+def test_a_second_process_on_the_same_directory_is_rejected(node: NodeProcess) -> None:
     node.start()
     (port,) = free_ports(1)
     second = start_directly(1, port, node.data_dir)
@@ -157,7 +157,7 @@ def test_a_second_process_on_the_same_directory_is_refused(node: NodeProcess) ->
     assert node.get("/livez")[0] == 200
 
 
-def test_a_directory_of_another_node_is_refused(node: NodeProcess) -> None:
+def test_a_directory_of_another_node_is_rejected(node: NodeProcess) -> None:
     node.start()
     assert node.stop() == 0
     (port,) = free_ports(1)
@@ -167,7 +167,7 @@ def test_a_directory_of_another_node_is_refused(node: NodeProcess) -> None:
     assert "Traceback" not in other.stderr
 
 
-def test_an_address_in_use_is_refused(node: NodeProcess, tmp_path: Path) -> None:
+def test_an_address_in_use_is_rejected(node: NodeProcess, tmp_path: Path) -> None:
     node.start()
     other = start_directly(2, node.port, tmp_path / "other")
     assert other.returncode == 3
@@ -175,7 +175,7 @@ def test_an_address_in_use_is_refused(node: NodeProcess, tmp_path: Path) -> None
     assert "Traceback" not in other.stderr
 
 
-def test_a_start_that_fails_ends_the_disk_thread_before_the_storage(tmp_path: Path) -> None:
+def test_a_failed_start_ends_the_disk_thread_before_the_storage(tmp_path: Path) -> None:
     """Else the thread may be within SQLite when its connection is closed: a segmentation fault."""
     command = [sys.executable, "-m", "tests.process.programs.held_disk_node", str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -183,7 +183,7 @@ def test_a_start_that_fails_ends_the_disk_thread_before_the_storage(tmp_path: Pa
     assert ended.stdout.splitlines() == ["close", "the start failed"]
 
 
-def test_a_damaged_log_is_refused_at_start(node: NodeProcess) -> None:
+def test_a_damaged_log_is_rejected_at_startup(node: NodeProcess) -> None:
     node.start()
     begin_alone(node)
     with WireClient(node.address) as client:
@@ -202,7 +202,7 @@ def test_a_damaged_log_is_refused_at_start(node: NodeProcess) -> None:
     assert str(node.data_dir) in refused.stderr
 
 
-def test_pages_of_a_node_without_a_cluster_and_with_one(node: NodeProcess) -> None:
+def test_http_pages_show_whether_a_node_has_a_cluster(node: NodeProcess) -> None:
     node.start()
     assert node.get("/livez") == (200, "ok\n")
     code, reason = node.get("/readyz")
@@ -297,7 +297,7 @@ def test_a_topology_that_no_frame_can_carry_stops_the_start(tmp_path: Path) -> N
     assert "Traceback" not in refused.stderr
 
 
-def test_a_topology_in_another_encoding_stops_the_start_with_the_line(tmp_path: Path) -> None:
+def test_a_topology_not_in_utf_8_stops_the_start_with_its_line(tmp_path: Path) -> None:
     topology = tmp_path / "latin.yaml"
     topology.write_bytes(TOPOLOGY.replace("Attic", "Gr\u00fcn").encode("latin-1"))
     (port,) = free_ports(1)
@@ -306,7 +306,7 @@ def test_a_topology_in_another_encoding_stops_the_start_with_the_line(tmp_path: 
     assert "latin.yaml:9: not UTF-8" in refused.stderr
 
 
-def test_only_another_node_has_the_topology(tmp_path: Path) -> None:
+def test_a_follower_proposes_a_topology_the_leader_lacks(tmp_path: Path) -> None:
     """The initialised node has no file and leads; a follower that has one proposes it."""
     topology = tmp_path / "topology.yaml"
     topology.write_text(TOPOLOGY)
@@ -366,7 +366,7 @@ def test_a_missing_topology_stops_the_start(tmp_path: Path) -> None:
     assert missing in refused.stderr
 
 
-def test_logs_as_json_name_node_term_and_role(tmp_path: Path) -> None:
+def test_json_logs_name_node_term_and_role(tmp_path: Path) -> None:
     with LocalCluster(tmp_path, size=1, arguments=["--log-format", "json"]) as cluster:
         cluster.start()
         begin_alone(cluster.nodes[1])
@@ -381,7 +381,7 @@ def test_logs_as_json_name_node_term_and_role(tmp_path: Path) -> None:
     assert any(record["role"] == "leader" and record["term"] == 2 for record in records)
 
 
-def test_the_trace_is_readable_and_tells_of_the_election_and_of_what_clients_asked(
+def test_the_trace_shows_the_election_and_client_requests(
     tmp_path: Path,
 ) -> None:
     from qcore.analysis.figure import save_run_figure

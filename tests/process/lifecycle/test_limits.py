@@ -89,7 +89,7 @@ def full_pipe(stack: ExitStack) -> tuple[int, int]:
     return ends
 
 
-def test_a_node_serves_and_stops_though_nobody_reads_what_it_writes(tmp_path: Path) -> None:
+def test_a_node_serves_and_stops_while_its_output_is_not_read(tmp_path: Path) -> None:
     fifo = tmp_path / "trace"
     os.mkfifo(fifo)
     (port,) = free_ports(1)
@@ -126,7 +126,7 @@ def test_a_node_serves_and_stops_though_nobody_reads_what_it_writes(tmp_path: Pa
             assert os.read(source, 1 << 20).strip() == b""  # it never got through
 
 
-def test_with_few_open_files_and_all_places_taken_a_node_serves_its_operator_and_leads_on(
+def test_a_full_node_with_few_files_serves_admin_requests(
     tmp_path: Path,
 ) -> None:
     variables = {"QCORE_MAX_CLIENTS": "2"}
@@ -159,7 +159,7 @@ def test_with_few_open_files_and_all_places_taken_a_node_serves_its_operator_and
     assert text.count("\n") < 30, text
 
 
-def test_fewer_files_than_it_needs_are_a_wrong_configuration(tmp_path: Path) -> None:
+def test_too_few_open_files_are_a_configuration_error(tmp_path: Path) -> None:
     with node(tmp_path, files=30) as started:
         assert started.wait() == 2
         assert "error: this process may open 30 files" in started.log_text()
@@ -175,7 +175,7 @@ def test_the_document_names_every_option_with_its_default() -> None:
     assert rows == {limit.flag: f"{limit.default}" for limit in LIMITS}
 
 
-def test_every_field_has_its_option_and_a_text_of_its_own() -> None:
+def test_every_limit_has_an_option_and_a_help_text() -> None:
     fields = {field.name for field in dataclasses.fields(TransportLimits)}
     assert fields - {limit.name for limit in LIMITS} == set(CLIENT_ONLY)
     assert all(len(limit.text) > 10 for limit in LIMITS), LIMITS
@@ -201,7 +201,7 @@ def test_every_field_has_its_option_and_a_text_of_its_own() -> None:
         (["--max-inflight-bytes", "1.5"], "--max-inflight-bytes"),
     ],
 )
-def test_a_wrong_limit_is_refused_by_the_name_of_its_option(
+def test_an_invalid_limit_is_rejected_by_its_option_name(
     arguments: list[str], named: str, tmp_path: Path
 ) -> None:
     """In this process: it never comes to a node."""

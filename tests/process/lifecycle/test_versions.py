@@ -75,9 +75,7 @@ def upgrade(cluster: LocalCluster, *options: str) -> subprocess.CompletedProcess
 
 
 @pytest.mark.parametrize("how", [pytest.param("stop", marks=pytest.mark.long), "kill"])
-def test_a_restart_that_forgets_the_machine_is_refused_and_writes_nothing(
-    tmp_path: Path, how: str
-) -> None:
+def test_a_restart_with_another_machine_is_rejected(tmp_path: Path, how: str) -> None:
     with LocalCluster(tmp_path, size=3, arguments=[*ARGUMENTS, "--machine", "kv"]) as cluster:
         cluster.start()
         initialise(cluster)
@@ -103,7 +101,7 @@ def test_a_restart_that_forgets_the_machine_is_refused_and_writes_nothing(
 
 @pytest.mark.parametrize("how", [pytest.param("stop", marks=pytest.mark.long), "kill"])
 @pytest.mark.parametrize("what", ["command", "session", "snapshot"])
-def test_data_of_rules_1_is_refused_by_another_machine(tmp_path: Path, what: str, how: str) -> None:
+def test_another_machine_rejects_data_of_rules_1(tmp_path: Path, what: str, how: str) -> None:
     """It does not name its machine: the snapshot does by its form, and without one the commands do."""
     kept = ["--snapshot-entries", "5", "--keep-entries", "0"]
     arguments = [*ARGUMENTS, "--machine", "kv", *(kept if what == "snapshot" else [])]
@@ -136,7 +134,7 @@ def test_data_of_rules_1_is_refused_by_another_machine(tmp_path: Path, what: str
         assert_no_traceback(cluster)
 
 
-def test_data_of_rules_1_of_entities_is_refused_by_the_key_value_machine(tmp_path: Path) -> None:
+def test_the_key_value_machine_rejects_entity_data_of_rules_1(tmp_path: Path) -> None:
     with alone_on_rules_1(tmp_path, [*ARGUMENTS]) as cluster:
         with WireClient(cluster.wait_leader().address) as client:
             client.ask("Perform", request={"SetSchema": {"entity_schema": string_schema("Room")}})
@@ -149,7 +147,7 @@ def test_data_of_rules_1_of_entities_is_refused_by_the_key_value_machine(tmp_pat
         cluster.wait_leader()
 
 
-def test_data_of_rules_1_passes_without_commands_and_with_one_that_is_known(tmp_path: Path) -> None:
+def test_data_of_rules_1_with_one_known_command_is_accepted(tmp_path: Path) -> None:
     """A malformed command is no evidence beside a good one, nor after a snapshot that the machine can read."""
     arguments = [*ARGUMENTS, "--machine", "kv"]
     with alone_on_rules_1(tmp_path, arguments) as cluster:
@@ -186,7 +184,7 @@ def alone_on_rules_1(directory: Path, arguments: list[str]) -> Iterator[LocalClu
         yield cluster
 
 
-def test_a_new_node_with_another_machine_is_kept_out_and_both_sides_say_why(tmp_path: Path) -> None:
+def test_a_new_node_with_another_machine_is_rejected(tmp_path: Path) -> None:
     with LocalCluster(tmp_path, size=3, arguments=[*ARGUMENTS, "--machine", "kv"]) as cluster:
         odd = cluster.nodes[3]
         odd.arguments = [*ARGUMENTS]

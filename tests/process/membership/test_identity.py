@@ -63,7 +63,7 @@ def expect_refusal(client: WireClient, frame: dict[str, Any], *named: str) -> No
     assert closed.value.rcvd.code == 1008
 
 
-def test_a_peer_of_another_cluster_is_refused_and_both_are_named(pair: LocalCluster) -> None:
+def test_a_peer_of_another_cluster_is_rejected_with_both_ids(pair: LocalCluster) -> None:
     node = pair.nodes[1]
     cluster_id = begin_alone(node)
     with WireClient(node.address) as client:
@@ -71,7 +71,7 @@ def test_a_peer_of_another_cluster_is_refused_and_both_are_named(pair: LocalClus
     assert node.status()["current_term"] == 2
 
 
-def test_wrong_version_own_id_and_no_cluster_are_refused(pair: LocalCluster) -> None:
+def test_wrong_version_same_id_and_no_cluster_are_rejected(pair: LocalCluster) -> None:
     node = pair.nodes[1]
     cluster_id = begin_alone(node)
     with WireClient(node.address) as client:
@@ -82,7 +82,7 @@ def test_wrong_version_own_id_and_no_cluster_are_refused(pair: LocalCluster) -> 
         expect_refusal(client, hello(2, ""), "no cluster")
 
 
-def test_a_member_may_speak_after_hello(pair: LocalCluster) -> None:
+def test_a_member_is_answered_after_its_hello(pair: LocalCluster) -> None:
     node = pair.nodes[1]
     initialise(pair)
     status = node.status()
@@ -98,14 +98,14 @@ def test_a_member_may_speak_after_hello(pair: LocalCluster) -> None:
         assert answer == {"term": status["current_term"], "vote_granted": False}
 
 
-def test_the_leader_tells_a_node_that_is_no_member_that_it_was_removed(pair: LocalCluster) -> None:
+def test_the_leader_informs_a_non_member_of_its_removal(pair: LocalCluster) -> None:
     node = pair.nodes[1]
     cluster_id = begin_alone(node)
     with WireClient(node.address) as client:
         expect_refusal(client, hello(2, cluster_id), "node 2", "removed", cluster_id)
 
 
-def test_a_follower_listens_to_a_stranger_only_with_a_newer_configuration(
+def test_a_stranger_needs_a_newer_configuration_to_connect(
     pair: LocalCluster,
 ) -> None:
     """A node that lags behind must listen to a leader that it has not yet been told of."""
@@ -121,7 +121,7 @@ def test_a_follower_listens_to_a_stranger_only_with_a_newer_configuration(
     assert name == "HelloResponse"
 
 
-def test_a_node_without_a_cluster_does_not_listen_to_strangers(pair: LocalCluster) -> None:
+def test_a_node_without_a_cluster_rejects_raft_messages(pair: LocalCluster) -> None:
     node = pair.nodes[1]
     with WireClient(node.address) as client:
         client.send({"RaftVote": {"id": "v", "request": VOTE}})
@@ -159,7 +159,7 @@ def test_a_node_of_another_cluster_cannot_be_taken_over(pair: LocalCluster) -> N
         ([[1, "http://127.0.0.1:1"]], "nodes[0]"),
     ],
 )
-def test_a_senseless_init_is_refused_and_changes_nothing(
+def test_an_invalid_init_is_rejected_and_changes_nothing(
     pair: LocalCluster, nodes: list[object], named: str
 ) -> None:
     node = pair.nodes[1]

@@ -45,7 +45,7 @@ def cluster_ids(cluster: LocalCluster) -> list[str | None]:
     return [node.status()["qcore"]["cluster_id"] for node in cluster.nodes.values()]
 
 
-def test_a_token_makes_one_cluster_of_inits_at_all_nodes_also_if_one_is_killed(
+def test_inits_with_a_token_form_one_cluster_despite_a_kill(
     tmp_path: Path,
 ) -> None:
     with LocalCluster(tmp_path, size=3, arguments=ARGUMENTS) as cluster:
@@ -83,7 +83,7 @@ def test_a_token_makes_one_cluster_of_inits_at_all_nodes_also_if_one_is_killed(
         assert_no_traceback(cluster)
 
 
-def test_without_a_token_inits_at_all_nodes_make_one_cluster_or_none(tmp_path: Path) -> None:
+def test_inits_without_a_token_form_at_most_one_cluster(tmp_path: Path) -> None:
     with LocalCluster(tmp_path, size=3, arguments=ARGUMENTS) as cluster:
         cluster.start()
         answers = init_at_once(cluster)

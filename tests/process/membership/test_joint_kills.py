@@ -56,7 +56,7 @@ def wait_one_configuration(nodes: list[NodeProcess], *allowed: list[int]) -> lis
     return settled_on
 
 
-def test_a_change_that_only_the_dead_leader_knew_is_rolled_back(tmp_path: Path) -> None:
+def test_a_change_only_the_dead_leader_knew_is_rolled_back(tmp_path: Path) -> None:
     with begun(tmp_path, size=4, voters=3, start_all=True, arguments=SLOW) as cluster:
         add_learner(cluster, cluster.nodes[4])
         with Load(cluster.endpoints, clients=3) as load:
@@ -89,7 +89,7 @@ def test_a_change_that_only_the_dead_leader_knew_is_rolled_back(tmp_path: Path) 
     assert_no_traceback(cluster)
 
 
-def test_a_change_that_the_old_majority_knew_is_finished_by_the_next_leader(tmp_path: Path) -> None:
+def test_the_next_leader_finishes_a_change_of_the_old_majority(tmp_path: Path) -> None:
     with begun(tmp_path, size=5, voters=3, start_all=True, arguments=SLOW) as cluster:
         new = [cluster.nodes[4], cluster.nodes[5]]
         for node in new:
@@ -127,7 +127,7 @@ def test_a_change_that_the_old_majority_knew_is_finished_by_the_next_leader(tmp_
     assert_no_traceback(cluster)
 
 
-def test_a_change_that_only_the_new_side_knew_ends_one_way_or_the_other(tmp_path: Path) -> None:
+def test_a_change_only_the_new_side_knew_is_decided_either_way(tmp_path: Path) -> None:
     """The new side alone must not commit it: the old side, which has not heard of it, could go on without."""
     with begun(tmp_path, size=5, voters=3, start_all=True, arguments=SLOW) as cluster:
         new = [cluster.nodes[4], cluster.nodes[5]]
@@ -159,7 +159,7 @@ def test_a_change_that_only_the_new_side_knew_ends_one_way_or_the_other(tmp_path
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(3))
-def test_killing_leaders_at_random_moments_of_changes(
+def test_random_kills_during_changes_lose_nothing(
     tmp_path: Path, seed: int, record_property: Callable[[str, object], None]
 ) -> None:
     """Each kill is sorted by what the dead leader's disk says; enough must have hit the joint phase."""

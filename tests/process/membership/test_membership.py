@@ -20,7 +20,7 @@ from tests.process.support.member_changes import (
 pytestmark = pytest.mark.process
 
 
-def test_growing_to_five_and_shrinking_back_under_load_loses_nothing(tmp_path: Path) -> None:
+def test_growing_and_shrinking_under_load_loses_nothing(tmp_path: Path) -> None:
     with begun(tmp_path, size=5, start_all=True) as cluster:
         with Load(cluster.endpoints, clients=4) as load:
             for voters in ([1, 2, 3], [1, 2, 3, 4, 5]):
@@ -42,7 +42,7 @@ def test_growing_to_five_and_shrinking_back_under_load_loses_nothing(tmp_path: P
     assert_no_traceback(cluster)
 
 
-def test_every_node_is_replaced_one_by_one(tmp_path: Path) -> None:
+def test_replacing_every_node_one_by_one_loses_nothing(tmp_path: Path) -> None:
     with begun(tmp_path, size=6, voters=3, start_all=True) as cluster:
         voters = [1, 2, 3]
         with Load(cluster.endpoints, clients=3) as load:

@@ -41,7 +41,7 @@ def write_something(cluster: LocalCluster, name: str) -> None:
         assert made["error"] is None
 
 
-def test_removed_and_wiped_nodes(tmp_path: Path) -> None:
+def test_removed_and_wiped_nodes_return_only_when_added_again(tmp_path: Path) -> None:
     with begun(tmp_path, size=3, voters=3) as cluster:
         write_something(cluster, "First")
         cluster.wait_converged()

@@ -42,7 +42,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(search)}
 
 
-def test_a_node_stops_although_the_name_of_a_peer_is_being_looked_up(
+def test_a_hanging_peer_lookup_does_not_delay_a_stop(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     port = free_ports(1)[0]
@@ -63,7 +63,7 @@ def test_a_node_stops_although_the_name_of_a_peer_is_being_looked_up(
         node.kill()
 
 
-def test_a_node_stops_although_its_own_name_is_being_looked_up(
+def test_a_hanging_lookup_at_startup_does_not_delay_a_stop(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     log = tmp_path / "log"
@@ -88,7 +88,7 @@ def test_a_node_stops_although_its_own_name_is_being_looked_up(
         started.wait()
 
 
-def test_a_command_ends_at_its_timeout_although_the_name_is_being_looked_up(
+def test_a_hanging_lookup_does_not_outlast_a_command_timeout(
     environment: dict[str, str],
 ) -> None:
     began = time.monotonic()

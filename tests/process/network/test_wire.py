@@ -14,7 +14,7 @@ from tests.process.support.wire_client import WireClient, read_field, string_sch
 pytestmark = pytest.mark.process
 
 
-def test_the_example_of_the_protocol_page(shared_cluster: LocalCluster) -> None:
+def test_the_protocol_page_example_works(shared_cluster: LocalCluster) -> None:
     with WireClient(shared_cluster.endpoints[0]) as client:
         name, value = client.exchange('{"GetMetrics": {"id": "req-1"}}')
         assert name == "GetMetricsResponse"
@@ -53,7 +53,7 @@ def test_metrics_have_every_field_and_agree_on_the_leader(shared_cluster: LocalC
             assert metrics["replication"] is None
 
 
-def test_the_six_commands_at_any_node(shared_cluster: LocalCluster) -> None:
+def test_the_six_commands_work_at_any_node(shared_cluster: LocalCluster) -> None:
     """Schema, entities, writes and reads, each sent to another node than the one before."""
     clients = [WireClient(address) for address in shared_cluster.endpoints]
     try:
@@ -167,7 +167,7 @@ MALFORMED: list[tuple[str | bytes, str | None, str]] = [
 
 
 @pytest.mark.parametrize(("frame", "request_id", "named"), MALFORMED)
-def test_a_malformed_envelope_gets_an_error_and_the_connection_stays_open(
+def test_a_malformed_envelope_does_not_close_the_connection(
     shared_cluster: LocalCluster, frame: str | bytes, request_id: str | None, named: str
 ) -> None:
     with WireClient(shared_cluster.endpoints[0]) as client:
@@ -224,7 +224,7 @@ def test_a_client_cannot_raise_the_term(
     assert shared_cluster.wait_leader().node_id == leader.node_id
 
 
-def test_who_is_no_member_is_refused_by_name(shared_cluster: LocalCluster) -> None:
+def test_a_non_member_is_rejected_by_name(shared_cluster: LocalCluster) -> None:
     """The cluster id is no secret: it must not be enough to raise the term, or to be voted for."""
     before = shared_cluster.wait_leader().status()
     fields = {"protocol": 1, "cluster_id": before["qcore"]["cluster_id"], "node_id": 99}
@@ -241,7 +241,7 @@ def test_who_is_no_member_is_refused_by_name(shared_cluster: LocalCluster) -> No
 
 
 @pytest.mark.parametrize("nodes", [[], [[1, "127.0.0.1:1"]]])
-def test_a_second_init_is_refused(shared_cluster: LocalCluster, nodes: list[object]) -> None:
+def test_a_second_init_is_rejected(shared_cluster: LocalCluster, nodes: list[object]) -> None:
     with WireClient(shared_cluster.endpoints[0]) as client:
         name, value = client.exchange({"Init": {"id": "i", "nodes": nodes}})
         assert name == "InitResponse"
@@ -262,7 +262,7 @@ def test_a_second_init_is_refused(shared_cluster: LocalCluster, nodes: list[obje
         ("TransferLeader", {"to": 9}, "unknown_member"),
     ],
 )
-def test_senseless_changes_are_refused_by_name_and_change_nothing(
+def test_invalid_changes_are_rejected_and_change_nothing(
     shared_cluster: LocalCluster, request_name: str, fields: dict[str, object], named: str
 ) -> None:
     leader = shared_cluster.wait_leader()
@@ -285,7 +285,7 @@ def test_senseless_changes_are_refused_by_name_and_change_nothing(
         ("TransferLeader", {}),
     ],
 )
-def test_a_follower_names_the_leader_to_who_wants_a_change(
+def test_a_follower_names_the_leader_to_admin_requests(
     shared_cluster: LocalCluster, request_name: str, fields: dict[str, object]
 ) -> None:
     leader = shared_cluster.wait_leader()
@@ -298,7 +298,7 @@ def test_a_follower_names_the_leader_to_who_wants_a_change(
 
 
 @pytest.mark.parametrize("name", ["x" * (2 * 1024 * 1024), "\u20ac" * 400_000], ids=["x", "euro"])
-def test_a_too_large_command_is_refused_before_it_is_appended(
+def test_a_too_large_command_is_rejected_before_it_is_appended(
     shared_cluster: LocalCluster, name: str
 ) -> None:
     with WireClient(shared_cluster.endpoints[0]) as client:

@@ -63,7 +63,7 @@ def gauges(node: NodeProcess) -> dict[str, float]:
     return {line[0]: float(line[1]) for line in lines if line[0].startswith("qcore_state_")}
 
 
-def test_a_member_with_another_state_is_found_under_load(tmp_path: Path) -> None:
+def test_a_member_that_diverged_is_found_under_load(tmp_path: Path) -> None:
     arguments = [*ARGUMENTS, "--machine", f"{MACHINE}:OddMachine"]
     with LocalCluster(tmp_path, 3, arguments) as cluster:
         cluster.nodes[3].environment = {"ODD": "yes"}

@@ -140,9 +140,7 @@ def until_it_hits(attempt: Callable[[], bool]) -> None:
     pytest.fail(f"{ATTEMPTS} times the lease had run out before the test could ask")
 
 
-def test_a_lease_read_needs_no_quorum_and_a_linearizable_one_does(
-    leased: LocalCluster, entity: Entity
-) -> None:
+def test_only_a_lease_read_is_served_without_a_quorum(leased: LocalCluster, entity: Entity) -> None:
     """Also what separates ReadIndex from CheckQuorum: a leader in office does not serve a read for that."""
 
     def attempt() -> bool:
@@ -163,7 +161,7 @@ def test_a_lease_read_needs_no_quorum_and_a_linearizable_one_does(
     until_it_hits(attempt)
 
 
-def test_a_lease_that_ran_out_serves_nothing_though_the_leader_is_in_office(
+def test_a_leader_with_an_expired_lease_serves_no_lease_read(
     leased: LocalCluster, entity: Entity
 ) -> None:
     def attempt() -> bool:
@@ -191,7 +189,7 @@ def test_a_transfer_voids_the_lease(leased: LocalCluster, entity: Entity) -> Non
     until_it_hits(attempt)
 
 
-def test_a_leader_that_slept_past_its_lease_serves_no_stale_read_of_any_kind(
+def test_a_leader_paused_past_its_lease_serves_no_stale_read(
     tmp_path: Path,
 ) -> None:
     """The reads are in its socket when it wakes, and more come then; all but the oldest news is wrong."""

@@ -22,7 +22,7 @@ LEASED = (
 QUICK = ("--election-timeout-min-ms", "300", "--election-timeout-max-ms", "600")
 
 
-def test_followers_that_restart_with_lease_reads_off_elect_nobody_within_their_promise(
+def test_a_lease_promise_survives_a_restart_without_lease_reads(
     tmp_path: Path,
 ) -> None:
     """The leader stands still meanwhile. When it wakes, it could read under the lease that it was promised."""

@@ -50,7 +50,7 @@ class Reader(threading.Thread):
             self.told[value_of(reply) or "refused"] += 1
 
 
-def test_a_stale_read_never_misses_a_write_that_is_older_than_its_bound(tmp_path: Path) -> None:
+def test_a_stale_read_never_misses_a_write_older_than_its_bound(tmp_path: Path) -> None:
     """The leader acknowledges a write, and dies with one follower at once. The follower comes back much later."""
     with LocalCluster(tmp_path, size=3) as cluster:
         cluster.start()

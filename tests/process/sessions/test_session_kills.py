@@ -111,7 +111,7 @@ def value_of(body: dict[str, Any]) -> int:
     return value
 
 
-def test_a_reply_that_died_with_the_leader_is_given_by_the_next_one(tmp_path: Path) -> None:
+def test_the_next_leader_gives_a_reply_lost_with_the_old_one(tmp_path: Path) -> None:
     with begun(tmp_path, size=3, voters=3) as cluster:
         counting = Counting(cluster)
 
@@ -139,7 +139,7 @@ def test_a_reply_that_died_with_the_leader_is_given_by_the_next_one(tmp_path: Pa
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(3))
-def test_leaders_killed_around_the_commit(
+def test_increments_count_once_when_leaders_die_around_commits(
     tmp_path: Path, seed: int, record_property: Callable[[str, object], None]
 ) -> None:
     rng = random.Random(seed)

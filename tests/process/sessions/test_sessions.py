@@ -32,7 +32,7 @@ def in_background(work: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def test_every_increment_of_a_session_counts_once_though_leaders_are_killed(
+def test_session_increments_count_once_when_leaders_are_killed(
     ready_cluster: LocalCluster,
 ) -> None:
     cluster = ready_cluster
@@ -80,7 +80,7 @@ def test_every_increment_of_a_session_counts_once_though_leaders_are_killed(
     assert read["response"][0]["Read"]["value"] == {"Int": wanted * clients}
 
 
-def test_a_repeated_number_gets_the_first_reply_and_a_closed_session_is_an_error(
+def test_repeats_get_the_first_reply_closed_sessions_an_error(
     shared_cluster: LocalCluster,
 ) -> None:
     leader = shared_cluster.wait_leader()
@@ -102,7 +102,7 @@ def test_a_repeated_number_gets_the_first_reply_and_a_closed_session_is_an_error
         assert late["CreateEntity"]["detail"]["retryable"] is False
 
 
-def test_the_client_says_that_its_session_is_gone(shared_cluster: LocalCluster) -> None:
+def test_the_client_reports_an_expired_session(shared_cluster: LocalCluster) -> None:
     async def scenario() -> None:
         async with QcoreClient(shared_cluster.endpoints) as client:
             session = ClientSession(client, 987_654)
@@ -114,7 +114,7 @@ def test_the_client_says_that_its_session_is_gone(shared_cluster: LocalCluster) 
     asyncio.run(scenario())
 
 
-def test_every_kind_of_read_sees_an_acknowledged_write_or_says_how_old_it_is(
+def test_every_kind_of_read_sees_an_acknowledged_write(
     shared_cluster: LocalCluster,
 ) -> None:
     cluster = shared_cluster
@@ -150,7 +150,7 @@ def test_every_kind_of_read_sees_an_acknowledged_write_or_says_how_old_it_is(
         ({"session": {"id": 1, "sequence": 1}}, "Perform.session"),
     ],
 )
-def test_senseless_options_are_named(
+def test_invalid_options_are_named_in_the_error(
     shared_cluster: LocalCluster, fields: dict[str, object], named: str
 ) -> None:
     with WireClient(shared_cluster.endpoints[0]) as client:
@@ -166,7 +166,7 @@ def test_senseless_options_are_named(
         assert "Perform.consistency" in value["error"]
 
 
-def test_the_node_of_highest_priority_takes_the_lead_and_serves_lease_reads(tmp_path: Path) -> None:
+def test_the_highest_priority_node_leads_and_serves_lease_reads(tmp_path: Path) -> None:
     with LocalCluster(tmp_path, size=3, arguments=[*ARGUMENTS, "--lease-reads"]) as cluster:
         cluster.nodes[3].arguments += ["--priority", "5"]
         cluster.nodes[2].arguments += ["--priority", "0"]

@@ -93,7 +93,7 @@ def test_a_session_expires_on_an_idle_cluster(ready_cluster: LocalCluster) -> No
     asyncio.run(scenario())
 
 
-def test_a_leader_50_years_ahead_says_so_and_stamps_within_the_bound(
+def test_a_leader_50_years_ahead_warns_and_stamps_true_time(
     wrong_clocks: LocalCluster,
 ) -> None:
     cluster = wrong_clocks

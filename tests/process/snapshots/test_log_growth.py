@@ -55,7 +55,7 @@ def write_at_once(cluster: LocalCluster) -> list[float]:
         return [size for seen in pool.map(write, range(ENTITIES)) for size in seen]
 
 
-def test_a_nodes_log_stays_bounded_under_large_writes_and_its_metrics_say_so(
+def test_large_writes_keep_the_log_of_a_node_bounded(
     tmp_path: Path,
 ) -> None:
     written = ENTITIES * ROUNDS * VALUE

@@ -39,7 +39,7 @@ def interrupted(path: Path, number: signal.Signals, *options: str) -> int:
 
 @pytest.mark.parametrize("options", [(), ("--named",)], ids=["unnamed", "named"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_a_signal_leaves_no_file(
+def test_an_interrupted_save_leaves_no_file(
     tmp_path: Path, number: signal.Signals, options: tuple[str, ...]
 ) -> None:
     path = tmp_path / "state.snapshot"
@@ -47,7 +47,7 @@ def test_a_signal_leaves_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_kill_leaves_nothing_that_the_next_save_does_not_remove(tmp_path: Path) -> None:
+def test_the_next_save_removes_what_a_killed_one_left(tmp_path: Path) -> None:
     path = tmp_path / "state.snapshot"
     interrupted(path, signal.SIGKILL)
     assert list(tmp_path.iterdir()) == []
@@ -58,7 +58,7 @@ def test_kill_leaves_nothing_that_the_next_save_does_not_remove(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_who_is_cancelled_waits_for_the_thread_that_makes_the_file(
+def test_a_cancelled_save_waits_for_its_writer_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else that would make it when nobody is left to remove it."""

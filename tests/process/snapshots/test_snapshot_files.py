@@ -75,7 +75,7 @@ def catch_up(
             sessions.apply(entry, machine, ApplyContext(entry.index, entry.time_us))
 
 
-def test_copies_under_load_are_the_state_at_their_index(tmp_path: Path) -> None:
+def test_snapshots_under_load_hold_the_state_at_their_index(tmp_path: Path) -> None:
     """From the leader and a follower at once, while writes go on. Each copy, carried on by the log behind it, ends in
     the very state that the nodes ended in; and it holds what was acknowledged before it was asked for."""
     with begun(tmp_path, size=3, voters=3) as cluster:
@@ -145,7 +145,7 @@ COUNTER = "examples/counter_machine.py:CounterMachine"
     ],
     ids=["kv", "own"],
 )
-def test_any_machine_can_be_copied_and_a_copy_replaced_by_force(
+def test_any_machine_can_be_saved_and_force_replaces_a_file(
     tmp_path: Path, machine: str, commands: list[str]
 ) -> None:
     with begun(tmp_path, size=1, arguments=("--machine", machine)) as cluster:
@@ -171,7 +171,7 @@ def test_any_machine_can_be_copied_and_a_copy_replaced_by_force(
     assert_no_traceback(cluster)
 
 
-def test_without_a_quorum_only_a_stale_copy_is_given(tmp_path: Path) -> None:
+def test_without_a_quorum_only_a_stale_snapshot_is_saved(tmp_path: Path) -> None:
     with begun(tmp_path, size=2, voters=2) as cluster:
         left = cluster.nodes[1]
         index = cluster.wait_leader().status()["last_applied"]["index"]
@@ -245,7 +245,7 @@ def test_a_damaged_file_is_one_line_and_exit_code_1(
 
 
 @pytest.mark.parametrize("time_us", [9 * 10**18, -(10**18), 10**30])
-def test_a_time_that_no_calendar_has_is_shown_all_the_same(
+def test_a_time_outside_the_calendar_is_shown_in_microseconds(
     sound: Path, typed: Typed, time_us: int
 ) -> None:
     header = replace(verify(sound), last_included_time_us=time_us)
@@ -257,7 +257,7 @@ def test_a_time_that_no_calendar_has_is_shown_all_the_same(
     assert f"{time_us} us since 1970" in out
 
 
-def test_what_cannot_work_says_why(sound: Path, typed: Typed, tmp_path: Path) -> None:
+def test_a_command_that_cannot_work_says_why(sound: Path, typed: Typed, tmp_path: Path) -> None:
     before = sound.read_bytes()
     (port,) = free_ports(1)
     dead = f"127.0.0.1:{port}"

@@ -185,7 +185,7 @@ class Lagging:
         return had
 
 
-def test_kills_between_the_chunks_of_an_installation_do_no_harm(tmp_path: Path) -> None:
+def test_killing_a_receiver_between_chunks_does_no_harm(tmp_path: Path) -> None:
     with begun(tmp_path, size=3, voters=3, arguments=POLICY) as cluster:
         lagging = Lagging(cluster)
         others = cluster.running()
@@ -210,7 +210,7 @@ def test_kills_between_the_chunks_of_an_installation_do_no_harm(tmp_path: Path) 
     assert_no_traceback(cluster)
 
 
-def test_a_leader_killed_between_the_chunks_is_replaced_and_the_next_one_finishes(
+def test_the_next_leader_finishes_an_interrupted_installation(
     tmp_path: Path,
 ) -> None:
     with begun(tmp_path, size=3, voters=3, arguments=POLICY) as cluster:
@@ -236,7 +236,7 @@ def test_a_leader_killed_between_the_chunks_is_replaced_and_the_next_one_finishe
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(3))
-def test_kills_at_random_moments_of_installations(
+def test_random_kills_during_installations_do_no_harm(
     tmp_path: Path, seed: int, record_property: Callable[[str, object], None]
 ) -> None:
     """The receiver or the sender dies at any moment, the last chunk's write to the disk included.

@@ -35,7 +35,7 @@ def write_much(cluster: LocalCluster, kilobytes: int) -> None:
             assert client.perform("UpdateEntity", request=[write])["error"] is None
 
 
-def test_a_follower_that_was_down_while_the_log_was_compacted_catches_up_by_snapshot(
+def test_a_follower_behind_a_compacted_log_gets_a_snapshot(
     tmp_path: Path,
 ) -> None:
     with begun(tmp_path, size=3, voters=3, arguments=POLICY) as cluster:

@@ -70,7 +70,7 @@ class Alone(Cluster):
         return host.step(WriteDurable(newest))
 
 
-def test_what_is_committed_at_once_is_applied_in_bounded_steps() -> None:
+def test_large_commit_is_applied_in_bounded_steps() -> None:
     cluster = Alone()
     host = cluster.host
     first = applied(cluster.commit_at_once(put("k", n) for n in range(ENTRIES)))
@@ -107,14 +107,14 @@ class Laborious(KeyValueMachine):
         return super().query(query)
 
 
-def test_what_a_machine_says_that_its_work_costs_counts() -> None:
+def test_cost_reported_by_the_machine_counts() -> None:
     cluster = Alone(Laborious)
     first = applied(cluster.commit_at_once(put("k", n) for n in range(20)))
     assert first == -(-STEP_COST // 100)
     assert sum(finish(cluster.host)) == 20 - first
 
 
-def test_answers_cost_what_the_machine_says() -> None:
+def test_answers_cost_what_the_machine_reports() -> None:
     cluster = Alone(Laborious)
     host = cluster.host
     host.step(*(ClientRequest(number, "read", get("k"), 60_000) for number in range(10)))
@@ -171,7 +171,7 @@ def test_a_read_waits_until_what_it_must_see_is_applied(kind: str) -> None:
     assert reply.index >= ENTRIES
 
 
-def test_a_stale_read_does_not_pass_for_fresh_while_much_is_not_applied() -> None:
+def test_stale_read_is_rejected_while_entries_wait_to_apply() -> None:
     cluster = Alone()
     host = cluster.host
     cluster.commit_at_once(put("k", n) for n in range(ENTRIES))
@@ -303,13 +303,13 @@ def test_a_crash_while_a_snapshot_is_restored_loses_nothing() -> None:
     assert again.replica.applied_index == leader.replica.applied_index
 
 
-def test_a_machine_without_the_means_is_restored_at_once() -> None:
+def test_machine_without_gradual_restore_restores_in_one_step() -> None:
     _, leader, follower = behind(Plain)
     finish(follower, limit=3)
     assert follower.replica.machine.state_hash() == leader.replica.machine.state_hash()
 
 
-def test_the_host_is_told_of_the_restore_when_it_is_complete() -> None:
+def test_driver_learns_of_a_restore_when_it_is_complete() -> None:
     _, _, follower = behind(Watched)
     told: list[Restored] = []
     while follower.replica.catching_up:
@@ -336,7 +336,7 @@ class Bulky(KeyValueMachine):
             yield self.chunk
 
 
-def test_a_large_text_is_drawn_in_steps_of_their_own() -> None:
+def test_large_snapshot_text_is_built_in_separate_steps() -> None:
     cluster = Cluster(1, Bulky, snapshot_entries=4, rules=LATEST_RULES)
     host = cluster.elect(1)
     host.request(1, put("k", 1))
@@ -356,7 +356,7 @@ def test_a_large_text_is_drawn_in_steps_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "no sessions\n", "[]\nno registers\n"])
-def test_a_snapshot_that_cannot_be_restored_stops_the_node_and_says_why(text: str) -> None:
+def test_snapshot_that_cannot_be_restored_stops_the_node(text: str) -> None:
     """As one of another version of the machine: while it runs, and when it starts."""
     cluster = Cluster(3)
     host = cluster.hosts[1]
@@ -387,7 +387,7 @@ class Unwilling(KeyValueMachine):
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-def test_a_machine_that_fails_to_give_its_state_stops_the_node_and_says_why(
+def test_machine_that_cannot_give_its_state_stops_the_node(
     at_once: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Unwilling, "at_once", at_once)

@@ -94,9 +94,7 @@ def of_kind(error: QcoreError | None, kind: type[QcoreError]) -> str:
     ("what", "says"),
     [("none", "of the type NoneType"), ("surrogate", "lone surrogate, U.DC00, at character 1")],
 )
-def test_a_result_that_cannot_be_sent_is_an_error_and_the_cluster_lives_on(
-    what: str, says: str, rules: int
-) -> None:
+def test_result_that_cannot_be_sent_is_a_replicated_error(what: str, says: str, rules: int) -> None:
     """In a session and outside, through a follower, behind a snapshot, after a restart."""
     cluster = Cluster(machine=Gives, rules=rules)
     leader, follower = cluster.elect(1), cluster.hosts[2]
@@ -124,7 +122,7 @@ def test_an_answer_that_cannot_be_sent_costs_only_that_query() -> None:
     assert ask(host, "count", "read").result == "0"
 
 
-def test_what_a_query_raises_is_told_in_text_that_can_be_sent_and_is_not_long() -> None:
+def test_text_of_a_query_exception_is_sendable_and_bounded() -> None:
     host = Cluster(1, Gives).elect(1)
     for query in ("raise", "refuse"):
         said = of_kind(ask(host, query, "read").error, StoreError)
@@ -136,7 +134,7 @@ def test_what_a_query_raises_is_told_in_text_that_can_be_sent_and_is_not_long() 
 
 
 @pytest.mark.parametrize("letter", ["x", '"', "\x01", "é", "\U0001f600"])
-def test_the_largest_result_fits_into_a_frame_and_one_letter_more_is_refused(letter: str) -> None:
+def test_largest_result_fits_a_frame_and_a_larger_is_rejected(letter: str) -> None:
     """Between nodes, and to a client of a machine whose commands are text."""
     machine = Gives()
     host = Cluster(1, lambda: machine).elect(1)
@@ -170,7 +168,7 @@ def test_a_write_whose_result_is_too_large_is_not_unknown(rules: int) -> None:
     assert (recorded > MAX_RESULT_BYTES) == (rules == 2)
 
 
-def test_both_errors_travel_between_nodes() -> None:
+def test_result_errors_travel_between_nodes() -> None:
     request = Request(1, 2, "write", "", 0)
     for error in (ResultTooLarge("a"), ResultInvalid("b")):
         response = response_of_error(request, error)
@@ -200,7 +198,7 @@ class OneText(Gives):
     ("machine", "says"),
     [(Bytes, "chunk 2 .* of the type bytes"), (Surrogates, "chunk 2 .* U.D800, at character 10")],
 )
-def test_a_snapshot_that_cannot_be_stored_stops_the_node_before_anything_is(
+def test_snapshot_that_cannot_be_stored_stops_the_node(
     machine: Callable[[], Gives], says: str
 ) -> None:
     host = Cluster(1, machine).elect(1)
@@ -220,9 +218,7 @@ def test_a_snapshot_that_is_one_text_is_one_chunk() -> None:
 
 
 @pytest.mark.parametrize("digest", ["", "xyz", "0x1f", 5, "1" * 9 + "\n"])
-def test_a_digest_that_is_none_stops_the_node(
-    digest: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_invalid_digest_stops_the_node(digest: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Gives, "state_hash", lambda _machine: digest)
     with pytest.raises(StateMachineFailed, match="must be hexadecimal"):
         digest_of(Gives())
@@ -237,9 +233,7 @@ def built(effects: Iterable[object]) -> list[int]:
 
 @pytest.mark.parametrize("kind", ["read", "lease_read", "follower_read", "stale_read"])
 @pytest.mark.parametrize("size", [3, 100 * KIB])
-def test_reads_that_come_together_are_answered_in_bounded_steps_and_in_order(
-    kind: RequestKind, size: int
-) -> None:
+def test_simultaneous_reads_are_answered_in_bounded_steps(kind: RequestKind, size: int) -> None:
     cluster = Cluster(1, Gives, max_pending_requests=5000)
     host = cluster.elect(1)
     reads = [ClientRequest(n, kind, f"{size}x", 60_000, 10_000) for n in range(1200)]
@@ -254,7 +248,7 @@ def test_reads_that_come_together_are_answered_in_bounded_steps_and_in_order(
     assert len(host.replica._reads) == 0
 
 
-def test_a_read_that_waits_for_its_turn_and_runs_out_of_time_is_answered_once() -> None:
+def test_read_that_expires_in_the_queue_is_answered_once() -> None:
     cluster = Cluster(1, Gives, max_pending_requests=5000)
     host = cluster.elect(1)
     host.step(*[ClientRequest(n, "read", f"{600 * KIB}x", 100) for n in range(3)])
@@ -266,7 +260,7 @@ def test_a_read_that_waits_for_its_turn_and_runs_out_of_time_is_answered_once() 
     assert len(host.replies) == 3
 
 
-def test_commands_with_large_results_are_applied_in_bounded_steps() -> None:
+def test_large_results_are_applied_in_bounded_steps() -> None:
     cluster = Cluster(1, Gives, max_pending_requests=5000)
     host = cluster.elect(1)
     size = 64 * KIB
@@ -285,14 +279,14 @@ def test_commands_with_large_results_are_applied_in_bounded_steps() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a", '"\\\n\x00\x1f\x7f', "é\U0001f600\u2028", "x" * 1000])
-def test_lengths_are_those_of_the_bytes(text: str) -> None:
+def test_result_length_counts_bytes(text: str) -> None:
     assert utf8_length(text) == len(text.encode())
     assert json_length(text) == len(json.dumps(text, ensure_ascii=False).encode())
     assert lone_surrogate(text) is None
     assert lone_surrogate(text + "\ud800") == len(text)
 
 
-def test_a_request_counts_with_its_bytes() -> None:
+def test_request_size_counts_bytes() -> None:
     cluster = Cluster(1, Gives)
     host = cluster.elect(1)
     limit = host.replica.config.max_command_bytes

@@ -80,7 +80,7 @@ def raised(cluster: Cluster) -> int:
 # -- the rules ---------------------------------------------------------------------------------------
 
 
-def test_the_leader_raises_the_rules_once_every_member_supports_more() -> None:
+def test_leader_raises_the_rules_once_every_member_supports_it() -> None:
     cluster = Cluster(3)
     cluster.elect(1)
     tell(cluster, SUPPORT, 1, 2)
@@ -120,7 +120,7 @@ def test_a_member_whose_connection_is_gone_holds_the_rules_back() -> None:
     assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "kv", 1)]
 
 
-def test_a_new_leader_goes_on_where_the_old_one_stopped_and_the_step_counts_once() -> None:
+def test_raise_continued_by_a_new_leader_counts_once() -> None:
     """Two leaders append the same step; the second finds it done."""
     cluster = Cluster(3)
     cluster.elect(1)
@@ -135,14 +135,14 @@ def test_a_new_leader_goes_on_where_the_old_one_stopped_and_the_step_counts_once
     assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "kv", 1)]
 
 
-def test_a_held_back_program_begins_and_stays_with_the_rules_of_0_1_0() -> None:
+def test_held_back_program_stays_with_the_rules_of_0_1_0() -> None:
     host = alone(KeyValueMachine(), max_rules=1)
     begin(host)
     assert [entry.kind for entry in host.core.log_entries()] == ["membership", "noop"]
     assert host.versions.active == ClusterVersion()
 
 
-def test_a_new_cluster_begins_with_the_newest_rules_and_names_its_machine() -> None:
+def test_new_cluster_records_the_newest_rules_and_its_machine() -> None:
     host = alone(Second())
     begin(host)
     assert [entry.kind for entry in host.core.log_entries()] == ["membership", "version", "noop"]
@@ -178,7 +178,7 @@ def with_rules(cluster: Cluster, max_rules: int) -> None:
 
 
 @pytest.mark.parametrize("lifetime_ms", [1000, 60_000])
-def test_nodes_whose_snapshots_lie_at_different_indexes_agree_after_an_upgrade(
+def test_replicas_with_different_snapshots_agree_after_upgrade(
     lifetime_ms: int,
 ) -> None:
     """One replays nearly all of the older entries with the newer program, one nearly none, one all of them."""
@@ -219,7 +219,7 @@ def test_nodes_whose_snapshots_lie_at_different_indexes_agree_after_an_upgrade(
     assert len(before) == 1
 
 
-def test_a_snapshot_carries_the_version_to_a_node_that_never_saw_its_entry() -> None:
+def test_snapshot_carries_the_version_to_a_lagging_node() -> None:
     cluster = Cluster(3)
     leader = cluster.elect(1)
     cluster.cut = {3}
@@ -279,7 +279,7 @@ def test_a_machine_is_upgraded_across_a_rolling_restart() -> None:
         assert value(host, "n") == 6, "older entries keep their meaning"
 
 
-def test_an_upgrade_that_a_member_does_not_support_is_refused_and_names_it() -> None:
+def test_upgrade_unsupported_by_a_member_is_rejected_naming_it() -> None:
     cluster = Cluster(3, machine=Second)
     tell(cluster, replace(SUPPORT, machine_max=2))
     leader = cluster.elect(1)
@@ -302,7 +302,7 @@ def test_an_upgrade_that_a_member_does_not_support_is_refused_and_names_it() -> 
     ],
     ids=["rules 1", "too new", "one has said nothing"],
 )
-def test_an_upgrade_that_cannot_be_is_refused(
+def test_impossible_upgrade_is_rejected(
     prepare: Callable[[Cluster], None], version: int | None, name: str
 ) -> None:
     cluster = Cluster(3, machine=Second)
@@ -313,7 +313,7 @@ def test_an_upgrade_that_cannot_be_is_refused(
     assert error.name == name
 
 
-def test_an_upgrade_is_the_leaders_business_and_never_goes_back() -> None:
+def test_only_the_leader_upgrades_and_never_backwards() -> None:
     cluster = Cluster(3, machine=Second)
     leader = cluster.elect(1)
     tell(cluster, replace(SUPPORT, machine_max=2))
@@ -387,7 +387,7 @@ def stored(*, snapshot: bool) -> DurableState:
         (KeyValueMachine, 1, "apply rules are version 2, this program supports version 1"),
     ],
 )
-def test_a_program_that_does_not_fit_refuses_to_start(
+def test_incompatible_program_does_not_start(
     machine: type[KeyValueMachine], rules: int, text: str, *, snapshot: bool
 ) -> None:
     with pytest.raises(IncompatibleVersion, match=text):
@@ -403,7 +403,7 @@ def test_a_log_of_0_1_0_counts_as_version_1_of_whatever_machine() -> None:
         alone(Newer(), 2, stored(snapshot=False))
 
 
-def test_a_machine_must_declare_a_name_and_versions_and_the_right_apply() -> None:
+def test_machine_must_declare_name_versions_and_apply() -> None:
     class Nameless(KeyValueMachine):
         name = "machines/mine.py"
 
@@ -432,7 +432,7 @@ def test_a_machine_must_declare_a_name_and_versions_and_the_right_apply() -> Non
             support_of(machine)
 
 
-def test_a_program_that_skips_a_version_of_the_log_refuses_to_start() -> None:
+def test_program_without_a_version_in_the_log_does_not_start() -> None:
     """Where applying begins and ends it could follow: not between."""
     durable = stored(snapshot=False)
     second = Entry(3, 1, "version", ClusterVersion(2, "kv", 2).to_json(), 0)
@@ -454,7 +454,7 @@ def test_an_entry_that_takes_no_effect_keeps_no_program_out() -> None:
     alone(Newer(), 2, durable)
 
 
-def test_under_rules_1_a_program_without_version_1_refuses_to_start() -> None:
+def test_rules_1_program_without_version_1_does_not_start() -> None:
     """These rules know no other: the machine would be asked for a version that it does not declare."""
     durable = stored(snapshot=False)
     durable.entries[1:] = [Entry(2, 1, "command", add("k"), 0)]
@@ -480,7 +480,7 @@ def test_a_raise_that_is_taken_out_of_the_log_counts_no_more() -> None:
     assert core.newest_version == ClusterVersion()
 
 
-def test_an_upgrade_waits_until_the_leader_has_applied_what_is_committed() -> None:
+def test_upgrade_waits_until_the_leader_has_applied_all_commits() -> None:
     """A raise may be among it: the version that is active by then is not known yet."""
     cluster = Cluster(3, machine=Second, rules=2)
     raising = Entry(6000, 1, "version", ClusterVersion(2, "kv", 2).to_json(), 6000, 6000)

@@ -15,12 +15,12 @@ def test_a_member_listens_to_its_own_cluster_only() -> None:
         identity.accept(3, "blue")
 
 
-def test_nobody_may_have_the_own_id() -> None:
+def test_peer_with_the_same_node_id_is_rejected() -> None:
     with pytest.raises(RemoteProtocolError, match="same id"):
         ClusterIdentity(1, "red").accept(1, "red")
 
 
-def test_a_peer_without_a_cluster_is_refused() -> None:
+def test_peer_without_a_cluster_is_rejected() -> None:
     with pytest.raises(RemoteProtocolError, match="belongs to no cluster"):
         ClusterIdentity(1, None).accept(2, "")
 
@@ -39,7 +39,7 @@ def test_a_new_node_listens_to_one_cluster_at_a_time() -> None:
     assert identity.listens_to == "blue"
 
 
-def test_joining_is_once_and_for_all() -> None:
+def test_node_joins_one_cluster_only_once() -> None:
     identity = ClusterIdentity(1, None)
     identity.accept(2, "red")
     assert identity.join("red")

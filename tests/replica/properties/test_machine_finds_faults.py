@@ -284,7 +284,7 @@ def confined(machine: type[ReplicaMachine], rules: tuple[str, ...]) -> type[Repl
     CASES,
     ids=[f"{case[0].__name__}-{case[1].__name__}" for case in CASES],
 )
-def test_the_machine_finds(
+def test_machine_finds_a_broken_rule(
     broken: Callable[[pytest.MonkeyPatch], None],
     machine: type[ReplicaMachine],
     rules: tuple[str, ...],

@@ -365,12 +365,12 @@ def run(machine: type[ReplicaMachine], profile: settings) -> None:
 
 
 @pytest.mark.parametrize("machine", [ReplicaMachine, ReplicaMachineOfFive])
-def test_whatever_happens_clients_are_told_the_truth(machine: type[ReplicaMachine]) -> None:
+def test_clients_get_true_answers_whatever_happens(machine: type[ReplicaMachine]) -> None:
     run(machine, QUICK)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("machine", [ReplicaMachine, ReplicaMachineOfFive])
-def test_whatever_happens_for_long(machine: type[ReplicaMachine]) -> None:
+def test_clients_get_true_answers_whatever_happens_for_long(machine: type[ReplicaMachine]) -> None:
     run(machine, LONG)

@@ -163,7 +163,7 @@ def test_metrics_say_that_it_leads_and_is_not_ready() -> None:
     assert metrics(young.cluster.hosts[3]) == ("Follower", None)
 
 
-def test_readyz_says_what_it_waits_for() -> None:
+def test_readyz_names_what_it_waits_for() -> None:
     young = Young()
 
     def reason() -> str | None:
@@ -192,7 +192,7 @@ def test_status_shows_no_entry_as_committed_that_is_not() -> None:
     [(3, "is_voter"), (4, "Success"), (5, None)],
     ids=["a voter", "a learner already", "a stranger"],
 )
-def test_adding_a_learner_is_refused_whoever_it_is(node_id: int, then: str | None) -> None:
+def test_adding_any_learner_is_rejected(node_id: int, then: str | None) -> None:
     young = Young(learner=True)
     young.cluster.join(5)
     event = AddLearner(50, node_id, ADDRESS.format(node_id), 5000)
@@ -207,7 +207,7 @@ def test_adding_a_learner_is_refused_whoever_it_is(node_id: int, then: str | Non
         assert refused_as(outcome) == "is_voter"
 
 
-def test_a_voter_that_is_not_committed_is_no_voter_yet() -> None:
+def test_uncommitted_voter_is_not_a_voter_yet() -> None:
     """Also later in a term: the configuration may be taken back."""
     cluster = Cluster(rules=2)
     leader = cluster.elect(1)
@@ -222,7 +222,7 @@ def test_a_voter_that_is_not_committed_is_no_voter_yet() -> None:
 
 
 @pytest.mark.parametrize("silent", [False, True])
-def test_a_change_is_refused_before_its_voters_are_looked_at(silent: bool) -> None:
+def test_change_is_rejected_before_its_voters_are_checked(silent: bool) -> None:
     young = Young()
     if silent:
         young.cluster.now += 400_000  # nobody has answered for long
@@ -231,14 +231,14 @@ def test_a_change_is_refused_before_its_voters_are_looked_at(silent: bool) -> No
     assert refused_as(young.outcome()) == "not_ready"
 
 
-def test_an_upgrade_of_the_machine_is_refused() -> None:
+def test_upgrade_of_the_machine_is_rejected() -> None:
     assert refused_as(Young().ask(UpgradeMachine(50, 2, 5000))) == "not_ready"
 
 
 # -- transfers -------------------------------------------------------------------------------------
 
 
-def test_a_transfer_to_itself_succeeds_once_it_is_proved_that_it_leads() -> None:
+def test_transfer_to_itself_waits_for_confirmed_leadership() -> None:
     young = Young()
     assert young.ask(TransferLeader(50, 2, 5000)) is None
     young.commit()
@@ -265,7 +265,7 @@ def test_a_transfer_to_itself_fails_at_a_leader_that_is_cut_off(deposed: bool) -
     assert isinstance(error, NotLeader if deposed else TransferUnknown)
 
 
-def test_proofs_are_bounded_like_every_other_request_about_the_cluster() -> None:
+def test_leadership_confirmations_are_bounded() -> None:
     young = Young()
     for number in range(100, 164):
         young.leader.step(TransferLeader(number, 2, 5000))
@@ -274,7 +274,7 @@ def test_proofs_are_bounded_like_every_other_request_about_the_cluster() -> None
     assert getattr(young.outcome(), "code", "") == "Overloaded"
 
 
-def test_who_is_no_voter_is_not_said_either() -> None:
+def test_transfer_to_a_learner_is_rejected_as_not_ready() -> None:
     assert refused_as(Young(learner=True).ask(TransferLeader(50, 4, 5000))) == "not_ready"
 
 
@@ -307,7 +307,7 @@ def test_a_linearizable_copy_waits() -> None:
     assert reply.index >= young.leader.replica.core.commit - 1, "with the acknowledged write"
 
 
-def test_a_stale_copy_is_what_it_has_applied() -> None:
+def test_stale_copy_is_the_applied_state() -> None:
     young = Young()
     assert young.ask(CopyState(50, 5000, 5000, True)) == ""
     snapshot = young.leader.replica.core.snapshot
@@ -328,7 +328,7 @@ def test_a_linearizable_read_waits_wherever_it_is_asked(kind: RequestKind, node_
     assert value_of(young.outcome(node_id)) == "new"
 
 
-def test_a_stale_read_goes_by_what_it_knew_as_a_follower() -> None:
+def test_stale_read_uses_what_it_knew_as_a_follower() -> None:
     young = Young()
     assert isinstance(young.ask(ClientRequest(50, "stale_read", GET, 5000, 1000)), TooStale)
     young.leader.replies.clear()
@@ -358,7 +358,7 @@ def test_a_write_is_taken_and_answered_once_it_is_committed(
     assert fits(young.outcome(node_id))
 
 
-def test_what_peers_ask_gets_no_answer_either() -> None:
+def test_peer_requests_get_no_answer_before_first_commit() -> None:
     """A follower's `ReadIndex` and `Forward`, as they come over the wire."""
     young = Young()
     young.leader.step(PeerMessageReceived(3, ReadIndex(7, 5000)))

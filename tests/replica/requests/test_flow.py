@@ -157,7 +157,7 @@ def test_pending_requests_are_bounded_by_their_bytes() -> None:
     assert follower.replies[-1].error is None, "taken again once there is room"
 
 
-def test_administrative_requests_are_bounded() -> None:
+def test_admin_requests_are_bounded() -> None:
     cluster = Cluster(size=3)
     leader = cluster.elect(1)
     cluster.cut = {2, 3}
@@ -193,7 +193,7 @@ def test_a_settled_request_does_not_keep_its_payload() -> None:
     assert all(not request.payload for request in held if request.done)
 
 
-def test_a_leader_that_cannot_commit_forgets_reads_whose_time_is_up() -> None:
+def test_leader_that_cannot_commit_forgets_expired_reads() -> None:
     cluster = Cluster(raft=RaftConfig(1, check_quorum=False))
     leader = cluster.elect(1)
     cluster.cut = {2, 3}
@@ -207,7 +207,7 @@ def test_a_leader_that_cannot_commit_forgets_reads_whose_time_is_up() -> None:
     assert waiting + (len(reads.in_flight[2]) if reads.in_flight else 0) <= 1
 
 
-def test_a_follower_that_cannot_apply_forgets_reads_whose_time_is_up() -> None:
+def test_follower_that_cannot_apply_forgets_expired_reads() -> None:
     patient = RaftConfig(1, election_timeout_min_ms=10**8, election_timeout_max_ms=10**8)
     cluster = Cluster(raft=patient)  # the follower keeps its leader all the while
     leader = cluster.elect(1)

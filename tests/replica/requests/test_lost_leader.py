@@ -47,7 +47,7 @@ def abandoned() -> tuple[Cluster, Host]:
     return cluster, follower
 
 
-def test_what_may_be_repeated_goes_to_the_next_leader() -> None:
+def test_repeatable_requests_go_to_the_next_leader() -> None:
     cluster, follower = abandoned()
     cluster.elect(2)
     cluster.settle()
@@ -56,7 +56,7 @@ def test_what_may_be_repeated_goes_to_the_next_leader() -> None:
     assert outcome(follower, 5) is None, "the old leader may still answer"
 
 
-def test_a_write_waits_for_the_old_leader_for_an_election_timeout() -> None:
+def test_write_waits_one_election_timeout_for_the_old_leader() -> None:
     cluster, follower = abandoned()
     cluster.elect(2)
     longest_us = follower.replica.config.raft.election_timeout_max_ms * 1000
@@ -104,7 +104,7 @@ def test_a_repeated_session_command_counts_once() -> None:
     assert outcome(follower, 3) == TWICE
 
 
-def test_a_follower_that_itself_takes_over_serves_them() -> None:
+def test_follower_that_becomes_leader_serves_pending_requests() -> None:
     cluster, follower = abandoned()
     cluster.elect(3)
     cluster.settle()
@@ -112,7 +112,7 @@ def test_a_follower_that_itself_takes_over_serves_them() -> None:
         assert isinstance(outcome(follower, number), str), number
 
 
-def test_a_node_that_is_cut_off_gives_up_within_an_election_timeout() -> None:
+def test_cut_off_node_answers_within_an_election_timeout() -> None:
     cluster, follower = abandoned()
     cluster.cut = {1, 2, 3}
     cluster.now += 1_000_000
@@ -129,7 +129,7 @@ def test_a_node_that_is_cut_off_gives_up_within_an_election_timeout() -> None:
         assert isinstance(outcome(follower, number), OutcomeUnknown)
 
 
-def test_a_leader_that_is_cut_off_gives_up_what_it_appended() -> None:
+def test_cut_off_leader_reports_its_writes_as_unknown() -> None:
     cluster = Cluster()
     leader = cluster.elect(1)
     cluster.cut = {1}
@@ -144,7 +144,7 @@ def test_a_leader_that_is_cut_off_gives_up_what_it_appended() -> None:
     assert isinstance(outcome(leader, 1), OutcomeUnknown)
 
 
-def test_one_that_hears_of_the_next_leader_in_time_waits_for_the_outcome() -> None:
+def test_old_leader_that_hears_of_the_next_learns_the_outcome() -> None:
     cluster = Cluster()
     leader = cluster.elect(1)
     cluster.cut = {1}

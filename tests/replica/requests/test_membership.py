@@ -98,7 +98,7 @@ def failure_of(host: Host, request_id: int) -> str:
     return str(error)
 
 
-def test_a_learner_that_never_answered_is_removed_again_and_the_error_says_why() -> None:
+def test_silent_new_learner_is_removed_with_the_reason() -> None:
     cluster, leader = away()
     cluster.pass_time(100)
     text = failure_of(leader, 100)
@@ -108,7 +108,7 @@ def test_a_learner_that_never_answered_is_removed_again_and_the_error_says_why()
     assert leader.replica.core.membership_index <= leader.replica.core.commit
 
 
-def test_a_removal_that_is_not_known_to_be_committed_is_not_said_to_have_happened() -> None:
+def test_uncommitted_removal_is_not_reported_as_done() -> None:
     cluster, leader = away()
     cluster.cut = {2, 3, 4}
     leader.step()
@@ -118,7 +118,7 @@ def test_a_removal_that_is_not_known_to_be_committed_is_not_said_to_have_happene
     assert "not known to be committed" in failure_of(leader, 100)
 
 
-def test_a_leader_that_is_deposed_does_not_say_that_the_learner_is_gone() -> None:
+def test_deposed_leader_does_not_report_the_learner_removed() -> None:
     cluster, leader = away()
     cluster.cut = {1, 4}
     cluster.pass_time(100)
@@ -129,7 +129,7 @@ def test_a_leader_that_is_deposed_does_not_say_that_the_learner_is_gone() -> Non
     assert cluster.leader().replica.core.membership.learners == (4,)
 
 
-def test_a_learner_that_answered_once_stays_and_the_error_says_how_far_behind_it_is() -> None:
+def test_learner_that_answered_stays_and_error_names_its_lag() -> None:
     cluster = grown()
     leader = cluster.leader()
     leader.step(AddLearner(100, 4, "10.0.0.4:80", 5000))
@@ -144,7 +144,7 @@ def test_a_learner_that_answered_once_stays_and_the_error_says_how_far_behind_it
     assert leader.replica.core.membership.learners == (4,)
 
 
-def test_a_learner_that_was_a_member_before_the_request_is_not_removed() -> None:
+def test_learner_that_was_a_member_before_is_not_removed() -> None:
     """It may hold the log, and be down for a moment: this leader has not heard it, another one may have."""
     cluster = grown()
     cluster.leader().step(AddLearner(100, 4, "10.0.0.4:80", 5000))
@@ -172,9 +172,7 @@ def test_the_last_of_several_requests_for_one_learner_removes_it() -> None:
     assert not leader.replica.core.membership.learners
 
 
-def test_a_request_for_a_learner_that_another_one_added_leaves_it_to_that_one_to_remove_it() -> (
-    None
-):
+def test_learner_is_removed_only_by_the_request_that_added_it() -> None:
     cluster, leader = away(2000)
     leader.step(AddLearner(101, 4, "10.0.0.4:80", 20))
     cluster.pass_time(40)
@@ -183,7 +181,7 @@ def test_a_request_for_a_learner_that_another_one_added_leaves_it_to_that_one_to
     assert failure_of(leader, 100).endswith("it was removed again")
 
 
-def test_a_learner_that_was_made_a_voter_meanwhile_is_not_said_to_be_removed() -> None:
+def test_promoted_learner_is_not_reported_as_removed() -> None:
     cluster = grown()
     leader = cluster.leader()
     cluster.cut = {4}
@@ -210,9 +208,7 @@ def moved(*addresses: str) -> tuple[Cluster, Host]:
     return cluster, leader
 
 
-def test_an_address_where_the_learner_never_answered_is_changed_back_and_the_error_says_why() -> (
-    None
-):
+def test_address_without_an_answer_is_reverted_with_the_reason() -> None:
     cluster, leader = moved("10.0.0.9:80")
     cluster.pass_time(1200)
     text = failure_of(leader, 200)
@@ -223,7 +219,7 @@ def test_an_address_where_the_learner_never_answered_is_changed_back_and_the_err
     assert leader.replica.core.membership_index <= leader.replica.core.commit
 
 
-def test_an_answer_that_the_old_address_may_have_sent_is_none_of_the_new_one() -> None:
+def test_answer_from_the_old_address_does_not_confirm_the_new() -> None:
     cluster, leader = moved("10.0.0.9:80")
     core = leader.replica.core
     cluster.pass_time(900)
@@ -239,7 +235,7 @@ def test_an_answer_that_the_old_address_may_have_sent_is_none_of_the_new_one() -
     assert core.membership.address_of(4) == "10.0.0.4:80"
 
 
-def test_of_several_addresses_the_one_where_the_learner_answered_comes_back() -> None:
+def test_last_address_that_answered_is_restored() -> None:
     cluster, leader = moved("10.0.0.8:80", "10.0.0.9:80")
     cluster.pass_time(1200)
     assert "changed from 10.0.0.4:80, and is changed back if" in failure_of(leader, 200)
@@ -262,7 +258,7 @@ def test_a_learner_keeps_the_address_where_it_has_answered() -> None:
     assert leader.replica.core.membership.address_of(4) == "10.0.0.9:80"
 
 
-def test_the_address_of_before_is_not_given_to_two_members() -> None:
+def test_address_in_use_by_another_member_is_not_restored() -> None:
     cluster, leader = moved("10.0.0.9:80")
     leader.step(AddLearner(300, 5, "10.0.0.4:80", 5000))
     cluster.pass_time(1200)
@@ -270,7 +266,7 @@ def test_the_address_of_before_is_not_given_to_two_members() -> None:
     assert leader.replica.core.membership.address_of(4) == "10.0.0.9:80"
 
 
-def test_growing_from_three_to_five_goes_through_a_joint_phase_and_back_to_a_simple_one() -> None:
+def test_growing_from_three_to_five_uses_a_joint_phase() -> None:
     cluster = grown()
     leader = cluster.leader()
     for node_id in (4, 5):
@@ -320,7 +316,7 @@ def test_removing_the_leader_hands_over_to_a_caught_up_voter() -> None:
     assert last_reply(new).result is not None
 
 
-def test_a_demoted_voter_becomes_a_learner_and_a_promoted_one_a_voter() -> None:
+def test_demotion_makes_a_learner_and_promotion_a_voter() -> None:
     cluster = grown()
     leader = cluster.leader()
     change(leader, [1, 2], [3])
@@ -340,7 +336,7 @@ def test_a_demoted_voter_becomes_a_learner_and_a_promoted_one_a_voter() -> None:
         ([1, 2], [], 77, "changed"),
     ],
 )
-def test_a_senseless_change_is_refused_by_name(
+def test_invalid_change_is_rejected_by_name(
     voters: list[int], learners: list[int], expected: int | None, name: str
 ) -> None:
     cluster = grown()
@@ -353,7 +349,7 @@ def test_a_senseless_change_is_refused_by_name(
     assert leader.replica.core.last_log_index == before
 
 
-def test_a_second_change_while_one_is_pending_is_refused() -> None:
+def test_second_change_while_one_is_pending_is_rejected() -> None:
     cluster = grown()
     leader = cluster.leader()
     cluster.cut = {2, 3}
@@ -364,7 +360,7 @@ def test_a_second_change_while_one_is_pending_is_refused() -> None:
     assert error.name == "pending"
 
 
-def test_a_follower_refuses_changes_and_names_the_leader() -> None:
+def test_follower_rejects_changes_and_names_the_leader() -> None:
     cluster = grown()
     follower = cluster.hosts[2]
     change(follower, [1, 2])
@@ -378,7 +374,7 @@ def test_a_follower_refuses_changes_and_names_the_leader() -> None:
     [({3}, [1, 3], "[3]"), ({3, 4}, [1, 2, 3, 4], "[3, 4]"), ({4}, [1, 4], "[4]")],
     ids=["the wrong one is removed", "half of four", "a learner that is down is promoted"],
 )
-def test_voters_of_whom_a_majority_is_silent_are_refused_before_they_stop_the_cluster(
+def test_voters_with_a_silent_majority_are_rejected(
     cut: set[int], voters: list[int], silent: str
 ) -> None:
     cluster = grown()
@@ -401,9 +397,7 @@ def test_voters_of_whom_a_majority_is_silent_are_refused_before_they_stop_the_cl
     assert leader.replica.core.membership.voters == (1, 2)
 
 
-def test_who_does_not_lead_refers_to_the_leader_also_for_a_learner_that_it_takes_for_a_voter() -> (
-    None
-):
+def test_follower_refers_to_the_leader_for_a_known_voter() -> None:
     """Such as a removed node: in the last configuration that it has heard of, the new one may be a voter."""
     follower = grown().hosts[2]
     follower.step(AddLearner(100, 3, "10.0.0.3:80", 1000))
@@ -412,7 +406,7 @@ def test_who_does_not_lead_refers_to_the_leader_also_for_a_learner_that_it_takes
     assert error.leader_id == 1
 
 
-def test_an_uncommitted_configuration_is_rolled_back_with_its_entry() -> None:
+def test_uncommitted_configuration_rolls_back_with_its_entry() -> None:
     cluster = grown()
     old = cluster.leader()
     cluster.cut = {1}
@@ -428,7 +422,7 @@ def test_an_uncommitted_configuration_is_rolled_back_with_its_entry() -> None:
     assert error.name == "overwritten"
 
 
-def test_a_change_that_a_snapshot_overtook_is_not_said_to_have_happened() -> None:
+def test_change_overtaken_by_a_snapshot_has_unknown_outcome() -> None:
     """The entry at its index is another leader's, and compacted away before the old leader hears of it."""
     cluster = Cluster(snapshot_entries=5)
     old = cluster.elect(1)
@@ -447,7 +441,7 @@ def test_a_change_that_a_snapshot_overtook_is_not_said_to_have_happened() -> Non
     assert isinstance(last_reply(old).error, OutcomeUnknown)
 
 
-def test_a_committed_change_is_done_although_its_entry_was_compacted_away() -> None:
+def test_committed_change_succeeds_though_entry_is_compacted() -> None:
     """The joint configuration was committed here; another leader commits the one that ends the joint phase."""
     cluster = grown()
     old = cluster.leader()
@@ -473,7 +467,7 @@ def test_a_committed_change_is_done_although_its_entry_was_compacted_away() -> N
     assert last_reply(old).result == "Success"
 
 
-def test_a_new_leader_finishes_the_joint_phase_that_the_old_one_left() -> None:
+def test_new_leader_finishes_the_joint_phase_of_the_old_one() -> None:
     cluster = grown()
     old = cluster.leader()
     for node_id in (4, 5):
@@ -501,7 +495,7 @@ def test_leadership_goes_to_the_named_voter_on_request() -> None:
     assert last_reply(leader).result == Leadership(3, new.replica.core.term).to_json()
 
 
-def test_a_transfer_to_a_voter_that_never_leads_is_refused_at_once() -> None:
+def test_transfer_to_a_priority_zero_voter_is_rejected() -> None:
     cluster = grown()
     cluster.raft = replace(cluster.raft, priority=0)
     cluster.restart(3)
@@ -517,7 +511,7 @@ def test_a_transfer_to_a_voter_that_never_leads_is_refused_at_once() -> None:
     assert last_reply(leader).result is not None, "writes do not wait"
 
 
-def test_a_transfer_to_a_dead_voter_is_given_up_and_how_it_ends_is_not_claimed() -> None:
+def test_transfer_to_a_dead_voter_ends_with_unknown_outcome() -> None:
     """The voter was asked: when it lives again it may still take over."""
     cluster = grown()
     leader = cluster.leader()
@@ -536,7 +530,7 @@ def test_a_transfer_to_a_dead_voter_is_given_up_and_how_it_ends_is_not_claimed()
     assert "look who leads" in str(last_reply(leader).error)
 
 
-def test_a_transfer_to_a_voter_without_a_connection_is_refused_at_once_and_says_why() -> None:
+def test_transfer_to_a_disconnected_voter_is_rejected() -> None:
     """Nothing would be sent to it, so that it cannot take over later."""
     cluster = grown()
     leader = cluster.leader()
@@ -573,7 +567,7 @@ def test_a_voter_that_takes_over_late_is_still_reported() -> None:
     assert last_reply(leader).result == Leadership(3, new.replica.core.term).to_json()
 
 
-def test_a_transfer_whose_target_refuses_certainly_failed() -> None:
+def test_transfer_rejected_by_its_target_has_failed() -> None:
     cluster = grown()
     leader = cluster.leader()
     term = leader.replica.core.term
@@ -587,7 +581,7 @@ def test_a_transfer_whose_target_refuses_certainly_failed() -> None:
     assert not leader.replica.core.may_be_taken_over
 
 
-def test_a_refusal_that_comes_late_settles_the_transfer() -> None:
+def test_late_rejection_settles_the_transfer() -> None:
     cluster = grown()
     leader = cluster.leader()
     cluster.cut = {3}
@@ -598,7 +592,7 @@ def test_a_refusal_that_comes_late_settles_the_transfer() -> None:
     assert isinstance(last_reply(leader).error, TransferFailed)
 
 
-def test_a_target_that_was_not_asked_certainly_does_not_take_over() -> None:
+def test_transfer_whose_target_was_not_asked_has_failed() -> None:
     cluster = grown()
     leader = cluster.leader()
     cluster.cut = {3}
@@ -610,7 +604,7 @@ def test_a_target_that_was_not_asked_certainly_does_not_take_over() -> None:
     assert "did not catch up with the log in time" in str(error)
 
 
-def test_a_transfer_that_another_voter_profits_from_says_so() -> None:
+def test_transfer_reports_that_another_voter_won() -> None:
     cluster = grown()
     leader = cluster.leader()
     cluster.cut = {3}
@@ -621,7 +615,7 @@ def test_a_transfer_that_another_voter_profits_from_says_so() -> None:
     assert (error.leader_id, error.term) == (2, new.replica.core.term)
 
 
-def test_a_learner_whose_change_is_not_committed_is_not_called_a_member() -> None:
+def test_uncommitted_learner_is_not_called_a_member() -> None:
     cluster = grown()
     leader = cluster.leader()
     cluster.cut = {2, 3}

@@ -55,7 +55,7 @@ def error_of(reply: Reply) -> QcoreError:
     return reply.error
 
 
-def test_a_write_at_the_leader_is_answered_with_its_result_and_index() -> None:
+def test_leader_answers_a_write_with_its_result_and_index() -> None:
     cluster = Cluster()
     leader = cluster.elect(1)
     leader.request(7, put("x", 5))
@@ -76,7 +76,7 @@ def test_writes_that_arrive_together_share_one_append() -> None:
     assert [value_of(outcomes(leader)[i]) for i in range(10)] == list(range(10))
 
 
-def test_a_follower_forwards_writes_and_reads_and_relays_the_answer() -> None:
+def test_follower_forwards_requests_and_relays_the_answer() -> None:
     cluster = Cluster()
     cluster.elect(1)
     follower = cluster.hosts[2]
@@ -88,7 +88,7 @@ def test_a_follower_forwards_writes_and_reads_and_relays_the_answer() -> None:
     assert value_of(outcomes(follower)[2]) == 9
 
 
-def test_without_a_leader_a_request_is_refused_and_may_be_retried() -> None:
+def test_request_without_a_leader_is_rejected_as_retryable() -> None:
     host = Cluster().hosts[1]
     host.request(1, put("x", 1))
     host.request(2, get("x"), "read")
@@ -99,7 +99,7 @@ def test_without_a_leader_a_request_is_refused_and_may_be_retried() -> None:
         assert error.retryable
 
 
-def test_a_forward_to_a_node_that_no_longer_leads_names_the_new_leader() -> None:
+def test_forward_to_a_deposed_leader_names_the_new_leader() -> None:
     cluster = Cluster()
     cluster.elect(1)
     cluster.cut = {3}
@@ -113,7 +113,7 @@ def test_a_forward_to_a_node_that_no_longer_leads_names_the_new_leader() -> None
     assert (error.leader_id, error.leader_addr) == (2, "10.0.0.2:80")
 
 
-def test_a_write_without_a_quorum_is_unknown_after_its_timeout_and_a_read_may_be_retried() -> None:
+def test_timed_out_write_is_unknown_and_read_is_retryable() -> None:
     cluster = Cluster()
     leader = cluster.elect(1)
     cluster.cut = {2, 3}
@@ -129,7 +129,7 @@ def test_a_write_without_a_quorum_is_unknown_after_its_timeout_and_a_read_may_be
     assert leader.replica.status().pending_writes == leader.replica.status().pending_reads == 0
 
 
-def test_an_overwritten_write_is_dropped_for_certain_once_another_entry_is_committed() -> None:
+def test_overwritten_write_is_dropped_after_the_next_commit() -> None:
     cluster = Cluster()
     old = cluster.elect(1)
     cluster.cut = {1}
@@ -145,7 +145,7 @@ def test_an_overwritten_write_is_dropped_for_certain_once_another_entry_is_commi
     assert old.replica.machine.state_hash() == new.replica.machine.state_hash()
 
 
-def test_a_write_that_a_later_leader_commits_is_answered_by_the_old_one() -> None:
+def test_old_leader_answers_a_write_committed_by_a_later_one() -> None:
     cluster = Cluster()
     old = cluster.elect(1)
     old.request(1, put("x", 1), timeout_ms=60_000)
@@ -164,7 +164,7 @@ def test_a_write_that_a_later_leader_commits_is_answered_by_the_old_one() -> Non
     assert value_of(outcomes(old)[1]) == 1
 
 
-def test_reads_on_their_way_are_passed_on_or_refused_when_leadership_is_lost() -> None:
+def test_lost_leadership_forwards_or_rejects_pending_reads() -> None:
     cluster = Cluster()
     old = cluster.elect(1)
     cluster.cut = {1}
@@ -177,7 +177,7 @@ def test_reads_on_their_way_are_passed_on_or_refused_when_leadership_is_lost() -
     assert error_or_value.error is None or error_or_value.error.retryable
 
 
-def test_a_command_above_the_limit_is_refused_before_it_is_appended() -> None:
+def test_command_above_the_limit_is_rejected_unappended() -> None:
     cluster = Cluster()
     leader = cluster.elect(1)
     before = len(leader.durable.entries)
@@ -189,7 +189,7 @@ def test_a_command_above_the_limit_is_refused_before_it_is_appended() -> None:
     assert len(leader.durable.entries) == before
 
 
-def test_a_full_queue_answers_overloaded_and_takes_requests_again_when_drained() -> None:
+def test_full_queue_answers_overloaded_until_it_drains() -> None:
     cluster = Cluster(max_pending_requests=5)
     leader = cluster.elect(1)
     cluster.cut = {2, 3}
@@ -217,7 +217,7 @@ def test_too_many_uncommitted_bytes_answer_overloaded() -> None:
     assert leader.replica.status().pending_writes == 5 - len(kinds)
 
 
-def test_a_broken_connection_to_the_leader_leaves_forwarded_writes_unknown() -> None:
+def test_lost_connection_leaves_forwarded_writes_unknown() -> None:
     cluster = Cluster()
     cluster.elect(1)
     follower = cluster.hosts[2]
@@ -230,7 +230,7 @@ def test_a_broken_connection_to_the_leader_leaves_forwarded_writes_unknown() -> 
     assert len(outcomes(follower)) == 2
 
 
-def test_a_bad_query_is_an_error_of_the_store_also_when_forwarded() -> None:
+def test_bad_query_is_the_same_error_when_forwarded() -> None:
     cluster = Cluster()
     leader = cluster.elect(1)
     follower = cluster.hosts[3]
@@ -275,7 +275,7 @@ def test_a_machine_that_raises_while_applying_stops_the_node() -> None:
         leader.request(2, "boom")
 
 
-def test_a_machine_that_raises_while_answering_a_query_costs_only_that_query() -> None:
+def test_machine_that_raises_on_a_query_fails_only_that_query() -> None:
     cluster = Cluster(size=1, machine=Exploding)
     leader = cluster.elect(1)
     leader.request(1, "?", "read")
@@ -284,7 +284,7 @@ def test_a_machine_that_raises_while_answering_a_query_costs_only_that_query() -
     assert outcomes(leader)[2].result == "fine"
 
 
-def test_initialising_twice_is_refused() -> None:
+def test_second_bootstrap_is_rejected() -> None:
     cluster = Cluster()
     host = cluster.elect(1)
     host.step(InitCluster(5, Membership(voters=(1,), cluster_id="other"), 1000))
@@ -329,7 +329,7 @@ def test_a_follower_behind_the_compacted_log_gets_the_snapshot() -> None:
     assert lagging.replica.machine.state_hash() == leader.replica.machine.state_hash()
 
 
-def test_entry_times_come_from_the_leaders_wall_clock_and_never_go_back() -> None:
+def test_entry_times_follow_the_leaders_clock_and_never_go_back() -> None:
     cluster = Cluster()
     first = cluster.elect(1)
     first.request(1, put("x", 1))
@@ -341,7 +341,7 @@ def test_entry_times_come_from_the_leaders_wall_clock_and_never_go_back() -> Non
     assert cluster.hosts[2].replica.core.log_entries()[-1].time_us >= newest
 
 
-def test_a_campaign_of_a_single_node_leads_at_once() -> None:
+def test_single_node_that_campaigns_leads_immediately() -> None:
     cluster = Cluster(size=1)
     cluster.hosts[1].step(Campaign())
     cluster.hosts[1].request(1, put("x", 1))

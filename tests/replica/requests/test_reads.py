@@ -36,7 +36,7 @@ def answered(host: Host, request_id: int) -> bool:
     return any(reply.request_id == request_id for reply in host.replies)
 
 
-def test_a_lease_read_is_answered_without_a_message_while_the_lease_holds() -> None:
+def test_lease_read_needs_no_message_while_the_lease_holds() -> None:
     cluster = Cluster(raft=LEASE)
     leader = cluster.elect(1)
     put(cluster, leader, 5)
@@ -71,7 +71,7 @@ def test_a_transfer_voids_the_lease_for_the_rest_of_the_term() -> None:
     assert not answered(leader, 1)
 
 
-def test_a_restarted_server_grants_no_vote_while_its_old_promise_may_run() -> None:
+def test_restarted_server_grants_no_vote_under_an_old_promise() -> None:
     cluster = Cluster(raft=LEASE)
     cluster.elect(1)
     cluster.restart(2)
@@ -96,7 +96,7 @@ def test_without_the_option_a_lease_read_is_confirmed_by_a_round() -> None:
     assert value(leader, 1) == 5
 
 
-def test_a_follower_read_is_served_by_the_follower_at_an_index_of_the_leader() -> None:
+def test_follower_serves_a_read_at_the_leaders_read_index() -> None:
     cluster = Cluster()
     leader = cluster.elect(1)
     follower = cluster.hosts[2]
@@ -118,7 +118,7 @@ def ask_stale(host: Host, request_id: int, staleness_ms: int) -> object:
 
 
 @pytest.mark.parametrize("check_quorum", [True, False])
-def test_a_stale_read_is_answered_at_once_if_fresh_enough_and_refused_if_not(
+def test_stale_read_is_answered_only_if_fresh_enough(
     check_quorum: bool,
 ) -> None:
     cluster = Cluster(raft=RaftConfig(1, check_quorum=check_quorum), rules=2)
@@ -137,7 +137,7 @@ def test_a_stale_read_is_answered_at_once_if_fresh_enough_and_refused_if_not(
     assert isinstance(ask_stale(follower, 4, 549), TooStale)
 
 
-def test_a_leader_knows_how_stale_its_own_state_may_be() -> None:
+def test_leader_knows_how_stale_its_state_may_be() -> None:
     cluster = Cluster(raft=RaftConfig(1, check_quorum=False))
     leader = cluster.elect(1)
     put(cluster, leader, 5)
@@ -157,7 +157,7 @@ def test_a_single_voters_state_is_never_stale() -> None:
     assert ask_stale(leader, 1, 0) == 5
 
 
-def test_what_a_leader_knew_of_its_states_age_it_still_knows_when_it_leads_no_more() -> None:
+def test_deposed_leader_still_knows_the_age_of_its_state() -> None:
     cluster = Cluster()
     old = cluster.elect(1)
     put(cluster, old, 5)
@@ -168,7 +168,7 @@ def test_what_a_leader_knew_of_its_states_age_it_still_knows_when_it_leads_no_mo
     assert isinstance(ask_stale(old, 2, age_ms - 1), TooStale)
 
 
-def test_by_the_rules_of_0_1_0_a_follower_never_knows_how_stale_it_is() -> None:
+def test_under_rules_1_a_follower_never_knows_its_staleness() -> None:
     """Its answers may not carry its clock, because a leader of 0.1.0 would refuse them."""
     cluster = Cluster()
     put(cluster, cluster.elect(1), 5)
@@ -176,13 +176,13 @@ def test_by_the_rules_of_0_1_0_a_follower_never_knows_how_stale_it_is() -> None:
     assert isinstance(ask_stale(cluster.hosts[3], 1, 60_000), TooStale)
 
 
-def test_a_node_that_never_heard_a_leader_refuses_stale_reads() -> None:
+def test_node_that_never_heard_a_leader_rejects_stale_reads() -> None:
     host = Cluster().hosts[1]
     host.step(ClientRequest(1, "stale_read", GET, 1000, 1_000_000))
     assert isinstance(host.replies[-1].error, TooStale)
 
 
-def test_a_caught_up_voter_of_higher_priority_takes_over_and_priority_zero_never_leads() -> None:
+def test_higher_priority_takes_over_and_zero_never_leads() -> None:
     cluster = Cluster()
     cluster.raft = replace(cluster.raft, priority=5)
     cluster.restart(3)

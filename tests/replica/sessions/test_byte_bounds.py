@@ -57,7 +57,7 @@ class Log:
         return int(result)
 
 
-def test_the_recorded_replies_of_all_sessions_are_bounded_in_bytes(
+def test_recorded_replies_of_all_sessions_are_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(session_table, "MAX_REPLY_BYTES", 1000)

@@ -100,7 +100,7 @@ def content(table: SessionTable) -> list[object]:
 
 @settings(max_examples=25, deadline=None)
 @given(tables, st.sampled_from([1, 2, 3]))
-def test_both_forms_keep_everything_and_are_written_in_bounded_parts(
+def test_both_formats_keep_everything_in_bounded_parts(
     drawn: list[tuple[int, dict[int, Result]]], rules: int
 ) -> None:
     table = table_with(drawn)
@@ -156,14 +156,12 @@ def test_a_table_is_restored_in_bounded_parts() -> None:
         "no table\n",
     ],
 )
-def test_what_is_no_table_is_refused(text: str) -> None:
+def test_invalid_table_is_rejected(text: str) -> None:
     with pytest.raises((ValueError, KeyError)):
         restored(text)
 
 
-def test_a_reply_with_a_lone_surrogate_that_0_1_0_recorded_becomes_the_error_that_it_is_now() -> (
-    None
-):
+def test_lone_surrogate_recorded_by_0_1_0_becomes_an_error() -> None:
     """Its own nodes cannot read such a snapshot. This program rescues it."""
     table = restored('[[5,60000,7,0,[[1,"a\\udc00"],[2,"b"]]]]\n', 2)
     result, error = apply(table, entry(9, run_request(5, 1, 0, "again")), Echo(), rules=2)
@@ -326,7 +324,7 @@ def costs_with(many: int, replies: int, monkeypatch: pytest.MonkeyPatch) -> dict
     return costs
 
 
-def test_an_entry_costs_the_same_with_ten_times_the_sessions_and_replies(
+def test_entry_cost_does_not_grow_with_sessions_and_replies(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     small, large = costs_with(50, 5, monkeypatch), costs_with(500, 50, monkeypatch)

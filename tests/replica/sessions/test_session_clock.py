@@ -98,7 +98,7 @@ def test_the_table_equals_a_model_that_looks_at_every_session(
         assert table.next_expiry_us() == min(ends, default=None)
 
 
-def test_a_session_of_long_life_shields_no_other() -> None:
+def test_long_lived_session_shields_no_other() -> None:
     """Under rules 1 it does, as in 0.1.0: sessions are looked at from the least recently used on."""
     left = {}
     for rules in (1, 2):
@@ -111,7 +111,7 @@ def test_a_session_of_long_life_shields_no_other() -> None:
     assert left == {1: 2, 2: 1}
 
 
-def test_sessions_that_are_closed_at_once_leave_nothing_behind() -> None:
+def test_sessions_closed_immediately_leave_nothing_behind() -> None:
     table, machine = SessionTable(), KeyValueMachine()
     table.begin_rules_2(0)
     for index in range(1, 5000, 2):
@@ -192,7 +192,7 @@ def test_snapshots_on_both_sides_of_the_raise_lead_to_one_state() -> None:
     assert open_sessions(restored(outcomes[0][0])) == {13: (7_000, 62 * SECOND_US)}
 
 
-def test_the_model_of_the_random_walks_says_the_same_about_the_raise() -> None:
+def test_model_agrees_with_the_session_table_at_the_raise() -> None:
     model, table, machine = Model(), SessionTable(), KeyValueMachine()
     rules = 1
     for held in history():
@@ -211,7 +211,7 @@ def test_the_model_of_the_random_walks_says_the_same_about_the_raise() -> None:
         assert set(open_sessions(table)) <= set(left)
 
 
-def test_at_the_raise_every_lifetime_begins_again() -> None:
+def test_every_lifetime_restarts_when_the_rules_rise() -> None:
     """Also that of session 4, which had expired behind one of longer life and was still in the table."""
     replica = replica_with(DurableState(HardState(1, None, 7), None, history()[:7]))
     assert open_sessions(replica.sessions) == {
@@ -238,7 +238,7 @@ def ticks_in(cluster: Cluster) -> list[Entry]:
     return [entry for entry in log if entry.data == TICK]
 
 
-def test_a_replica_wants_to_be_stepped_when_a_tick_is_due() -> None:
+def test_next_deadline_is_the_next_due_tick() -> None:
     cluster, _ = with_session(LIFETIME_MIN_MS)
     host = cluster.hosts[1]
     core = host.replica.core
@@ -292,7 +292,7 @@ def test_one_tick_at_a_time_is_under_way() -> None:
     assert len(cluster.hosts[1].replica.sessions) == 0
 
 
-def test_a_tick_that_a_transfer_refuses_is_proposed_later() -> None:
+def test_tick_rejected_during_a_transfer_is_proposed_later() -> None:
     cluster, _ = with_session(1000)
     cluster.pass_time(950)
     cluster.cut = {2}
@@ -326,7 +326,7 @@ def test_a_tick_from_outside_ends_nothing_early(payload: str) -> None:
     assert session in open_sessions(cluster.hosts[1].replica.sessions)
 
 
-def test_under_rules_1_nothing_is_said_that_0_1_0_refuses() -> None:
+def test_under_rules_1_no_message_is_one_that_0_1_0_rejects() -> None:
     """A mixed cluster: an election, sessions, a change of leaders and a snapshot."""
     cluster = Cluster(rules=1, snapshot_entries=5)
     said: list[dict[str, object]] = []

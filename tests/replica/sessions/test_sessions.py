@@ -41,7 +41,7 @@ def count(host: Host) -> object:
     return json.loads(host.replica.machine.query(GET))["value"]
 
 
-def test_a_repeated_sequence_number_gets_the_recorded_reply_and_is_applied_once() -> None:
+def test_repeated_sequence_number_gets_the_recorded_reply() -> None:
     cluster = Cluster()
     leader = cluster.elect(1)
     session = opened(cluster, leader)
@@ -53,7 +53,7 @@ def test_a_repeated_sequence_number_gets_the_recorded_reply_and_is_applied_once(
     assert count(leader) == 2
 
 
-def test_a_retry_at_another_node_after_failover_snapshot_and_restart_is_applied_once() -> None:
+def test_retry_after_failover_and_restart_is_applied_once() -> None:
     cluster = Cluster()
     leader = cluster.elect(1)
     session = opened(cluster, leader)
@@ -111,7 +111,7 @@ def behind_a_snapshot_with_the_clock_set_back(cluster: Cluster, seconds: int) ->
     return cluster.elect(1)
 
 
-def test_a_session_lives_on_behind_a_snapshot_though_the_clock_was_set_back() -> None:
+def test_session_survives_a_clock_set_back_behind_a_snapshot() -> None:
     """Its use at an early time would otherwise be noted, and make it expire too soon."""
     cluster = Cluster(1, rules=1)
     session = opened(cluster, cluster.elect(1), lifetime_ms=2_000)
@@ -122,7 +122,7 @@ def test_a_session_lives_on_behind_a_snapshot_though_the_clock_was_set_back() ->
     assert count(leader) == 2
 
 
-def test_a_session_that_expired_before_a_snapshot_does_not_come_back_to_life() -> None:
+def test_session_expired_before_a_snapshot_stays_expired() -> None:
     cluster = Cluster(1, rules=1)
     leader = cluster.elect(1)
     session = opened(cluster, leader, lifetime_ms=2_000)
@@ -153,7 +153,7 @@ def entry(index: int, data: str, time_us: int = 0) -> Entry:
     return Entry(index, 1, "session", data, time_us)
 
 
-def test_acknowledged_replies_are_forgotten_and_their_numbers_refused() -> None:
+def test_numbers_of_acknowledged_replies_are_rejected() -> None:
     table, machine = SessionTable(), KeyValueMachine()
     apply(table, entry(1, open_request(1000)), machine)
     for number in range(1, 4):
@@ -195,7 +195,7 @@ def test_dump_and_load_keep_everything() -> None:
     assert json.loads(result or "")["value"] == 1
 
 
-def test_garbage_in_a_session_entry_is_an_error_and_changes_nothing() -> None:
+def test_garbage_in_a_session_entry_is_a_harmless_error() -> None:
     table, machine = SessionTable(), KeyValueMachine()
     for data in ("", "[]", '["run",1]', '{"a":1}', '["open","x"]', "[" * 10_000):
         _, error = apply(table, entry(1, data), machine)

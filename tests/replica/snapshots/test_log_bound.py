@@ -60,7 +60,7 @@ class Sized:
     states=st.lists(st.integers(0, 300), min_size=1, max_size=4),
     letter=st.sampled_from("aé漢🚀"),
 )
-def test_the_log_since_the_last_snapshot_is_bounded_though_no_time_passes(
+def test_log_since_the_last_snapshot_is_bounded_without_time(
     policy: int, sizes: list[int], states: list[int], letter: str
 ) -> None:
     """Any sizes of entries and of the state: time stands still, so that only what is appended brings it on."""
@@ -98,7 +98,7 @@ def put(key: str, size: int, letter: str = "v") -> str:
     return json.dumps({"op": "set", "key": key, "value": letter * size}, ensure_ascii=False)
 
 
-def test_a_replica_draws_its_snapshot_with_the_log_and_not_with_the_clock() -> None:
+def test_snapshot_is_built_as_the_log_grows_not_by_the_clock() -> None:
     """The policy counts bytes: of the same number of characters, a text of four bytes each fills it sooner."""
     first: list[int] = []
     for letter in "v🚀":
@@ -113,7 +113,7 @@ def test_a_replica_draws_its_snapshot_with_the_log_and_not_with_the_clock() -> N
     assert first[1] < first[0] / 2
 
 
-def test_a_step_appends_a_bounded_number_of_bytes_and_the_rest_with_the_next() -> None:
+def test_step_appends_bounded_bytes_and_the_next_continues() -> None:
     count = 300
     cluster = Cluster(1, max_pending_requests=count)
     cluster.raft = RaftConfig(1, max_uncommitted_bytes=1 << 30)
@@ -137,7 +137,7 @@ def test_a_step_appends_a_bounded_number_of_bytes_and_the_rest_with_the_next() -
     assert ids == list(range(count)), "in their order"
 
 
-def test_a_leader_appends_no_more_while_much_is_on_its_way_to_the_disk() -> None:
+def test_leader_stops_appending_while_the_disk_is_behind() -> None:
     cluster = Cluster(1, max_pending_requests=5000)
     cluster.raft = RaftConfig(1, max_uncommitted_bytes=1 << 30)
     host = cluster.restart(1)
@@ -168,7 +168,7 @@ def test_the_window_counts_what_is_not_durable() -> None:
     assert full == [False, True, False]
 
 
-def test_a_growing_text_is_the_parts_joined() -> None:
+def test_growing_text_equals_its_joined_parts() -> None:
     parts = ["a" * 100_000, "", "é", "漢字" * 30_000, "🚀", "z" * 70_000]
     text = GrowingText()
     for part in parts:
@@ -177,7 +177,7 @@ def test_a_growing_text_is_the_parts_joined() -> None:
     assert text.take() == "".join(parts)
 
 
-def test_a_follower_that_appends_faster_than_it_applies_does_not_fall_behind() -> None:
+def test_fast_appending_follower_does_not_fall_behind() -> None:
     """Of every message it takes in, it applies as much: else what it has to apply would grow with each."""
     cluster = Cluster(3, KeyValueMachine, max_pending_requests=10_000)
     cluster.raft = RaftConfig(1, max_uncommitted_bytes=1 << 30)
@@ -198,7 +198,7 @@ def test_a_follower_that_appends_faster_than_it_applies_does_not_fall_behind() -
     assert max(behind[6:]) <= max(behind[:6])
 
 
-def test_a_request_whose_time_came_before_its_turn_is_never_appended() -> None:
+def test_request_that_expires_in_the_queue_is_not_appended() -> None:
     cluster = Cluster(1, max_pending_requests=5000)
     cluster.raft = RaftConfig(1, max_uncommitted_bytes=1 << 30)
     cluster.restart(1)
@@ -221,7 +221,7 @@ def test_a_request_whose_time_came_before_its_turn_is_never_appended() -> None:
     assert "" not in written
 
 
-def test_a_snapshot_is_due_after_much_work_though_few_bytes_did_it() -> None:
+def test_snapshot_is_due_after_much_work_on_few_bytes() -> None:
     """A start applies again what came after the snapshot."""
     config = ReplicaConfig(RaftConfig(1), snapshot_entries=50_000, snapshot_bytes=1 << 26)
     snapshotting = Snapshotting(config, 0)

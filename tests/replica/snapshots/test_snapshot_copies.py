@@ -98,7 +98,7 @@ def test_a_copy_holds_all_that_was_acknowledged_before_it(node_id: int) -> None:
     assert reply.index == cluster.leader().replica.applied_index
 
 
-def test_a_follower_that_lags_copies_only_what_the_leader_confirmed() -> None:
+def test_lagging_follower_copies_only_the_confirmed_state() -> None:
     """It has applied less than was acknowledged: it waits for that, and does not hand out the old state."""
     cluster = filled()
     follower = cluster.hosts[3]
@@ -113,7 +113,7 @@ def test_a_follower_that_lags_copies_only_what_the_leader_confirmed() -> None:
     assert "unseen" in copied(follower, reply).query('{"op":"get","key":"unseen"}')
 
 
-def test_it_is_captured_little_by_little_while_writes_go_on() -> None:
+def test_copy_is_captured_gradually_while_writes_continue() -> None:
     cluster = filled()
     leader = cluster.leader()
     state = leader.replica.machine.state_hash()
@@ -130,7 +130,7 @@ def test_it_is_captured_little_by_little_while_writes_go_on() -> None:
     assert copied(leader, reply).state_hash() == state
 
 
-def test_a_snapshot_that_is_there_already_is_enough() -> None:
+def test_existing_snapshot_is_reused_for_the_copy() -> None:
     cluster = filled()
     leader = cluster.leader()
     for request_id in (1, 2):
@@ -167,7 +167,7 @@ def test_the_log_is_compacted_behind_it_as_the_policy_says() -> None:
     assert kept == [index - 1, index], "keep_entries is 2 here"
 
 
-def test_without_a_leader_it_is_refused_and_a_stale_copy_is_not() -> None:
+def test_without_a_leader_only_a_stale_copy_is_possible() -> None:
     cluster = filled()
     alone = left_alone(cluster, 2)
     ask(alone, 1)
@@ -178,7 +178,7 @@ def test_without_a_leader_it_is_refused_and_a_stale_copy_is_not() -> None:
     assert "xxx" in copied(alone, reply).query('{"op":"get","key":"key1"}')
 
 
-def test_an_isolated_leader_cannot_confirm_and_says_so_in_time() -> None:
+def test_isolated_leader_reports_unconfirmed_copy_in_time() -> None:
     cluster = filled()
     cluster.cut = {1}
     leader = cluster.hosts[1]
@@ -188,7 +188,7 @@ def test_an_isolated_leader_cannot_confirm_and_says_so_in_time() -> None:
     assert "stale copy" in str(reply.error)
 
 
-def test_a_capture_that_takes_too_long_says_so_and_goes_on() -> None:
+def test_slow_capture_times_out_and_continues() -> None:
     cluster = filled(size=1, keys=200)
     leader = cluster.leader()
     ask(leader, 1, timeout_ms=2)
@@ -202,7 +202,7 @@ def test_a_capture_that_takes_too_long_says_so_and_goes_on() -> None:
     assert len(leader.snapshots_stored) == 1, "the capture went on for the next who asks"
 
 
-def test_to_confirm_and_to_capture_have_times_of_their_own() -> None:
+def test_confirmation_and_capture_have_separate_timeouts() -> None:
     """A large state may take long; a leader that lost its majority should be left soon for another node."""
     cluster = filled(keys=200)
     leader = cluster.leader()
@@ -219,7 +219,7 @@ def test_to_confirm_and_to_capture_have_times_of_their_own() -> None:
     assert cluster.now - asked_at <= 4000
 
 
-def test_a_node_without_a_state_has_nothing_to_copy() -> None:
+def test_node_without_state_rejects_a_copy() -> None:
     cluster = filled()
     pristine = cluster.join(4)
     ask(pristine, stale=True)
@@ -239,7 +239,7 @@ def test_a_stale_copy_waits_for_the_first_entry_to_be_applied() -> None:
     assert "xxx" in copied(joining, reply).query('{"op":"get","key":"key0"}')
 
 
-def test_a_snapshot_from_the_leader_in_mid_capture_answers_too() -> None:
+def test_installed_snapshot_completes_a_pending_copy() -> None:
     """It takes the place of the state that was being captured, and holds more."""
     cluster = filled(keys=200)
     follower = cluster.hosts[3]
@@ -276,7 +276,7 @@ def test_requests_are_bounded_and_all_get_their_outcome() -> None:
     assert outcome(cluster, leader, 99).error is None, "the places are free again"
 
 
-def test_requests_that_the_leader_refused_do_not_keep_their_place() -> None:
+def test_rejected_requests_free_their_slot() -> None:
     cluster = filled()
     alone = left_alone(cluster, 2)
     for request_id in range(1, 3 * MAX_COPIES):
@@ -293,9 +293,7 @@ STEPS = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(STEPS, st.integers(0, 2**31))
-def test_whatever_happens_a_copy_holds_what_was_acknowledged_when_it_was_asked(
-    steps: list[str], seed: int
-) -> None:
+def test_copy_holds_acknowledged_writes_whatever_happens(steps: list[str], seed: int) -> None:
     cluster = filled(keys=8)
     acknowledged = 0
     promised: dict[tuple[int, int], int] = {}  # node and request -> number of acknowledged writes

@@ -19,7 +19,7 @@ def write(cluster: Cluster, key: str, value: str) -> None:
     assert leader.replies[-1].error is None
 
 
-def test_characters_of_three_bytes_count_as_three_bytes() -> None:
+def test_snapshot_size_counts_bytes_not_characters() -> None:
     cluster = Cluster(snapshot_bytes=1, raft=None)
     cluster.elect(1)
     cluster.cut = {3}

@@ -26,7 +26,7 @@ def test_a_pristine_node_joins_as_a_learner_and_becomes_a_voter() -> None:
     assert result.ok, failures(result)
 
 
-def test_a_node_that_nobody_adds_stays_outside() -> None:
+def test_a_node_that_is_never_added_stays_outside() -> None:
     world = World(scenario("[{at_ms: 500, join: 4}]"), 1, TraceWriter())
     world.run()
     assert voters(world, 1) == (1, 2, 3)
@@ -34,7 +34,7 @@ def test_a_node_that_nobody_adds_stays_outside() -> None:
     assert not world.nodes[4].applied
 
 
-def test_a_node_is_not_part_of_anything_before_it_joins() -> None:
+def test_a_node_that_has_not_joined_is_ignored() -> None:
     result = run(
         "[{at_ms: 500, crash: all, for_ms: 100}, {at_ms: 1500, join: 9}]",
         "{converges: true, final_voters: [1, 2, 3]}",
@@ -51,7 +51,7 @@ def test_a_node_is_not_part_of_anything_before_it_joins() -> None:
         ("{remove: 3, at: follower_1}", "NotLeader"),
     ],
 )
-def test_a_refusal_is_recorded_by_name(change: str, outcome: str) -> None:
+def test_a_rejected_change_is_recorded_by_name(change: str, outcome: str) -> None:
     text = change.replace("}", ", retry: false, outcome: " + outcome + "}")
     result = run(f"[{{at_ms: 1000, change_members: {text}}}]", "{final_voters: [1, 2, 3]}")
     assert result.ok, failures(result)
@@ -61,7 +61,7 @@ def test_a_refusal_is_recorded_by_name(change: str, outcome: str) -> None:
     assert not result.ok
 
 
-def test_a_second_change_is_refused_while_one_is_pending_and_waits_if_retried() -> None:
+def test_a_second_change_is_rejected_or_waits_if_retried() -> None:
     timeline = """
       - {at_ms: 700, transfer: {to: 1, outcome: ok}}
       - {at_ms: 1500, isolate: 1, for_ms: 100}
@@ -108,7 +108,7 @@ def test_final_voters_can_fail() -> None:
         ("[{at_ms: 1, remove: nobody}]", "names no node"),
     ],
 )
-def test_a_senseless_request_is_refused_with_its_line(timeline: str, what: str) -> None:
+def test_an_invalid_request_is_rejected_with_its_line(timeline: str, what: str) -> None:
     with pytest.raises(ConfigError, match=r"test\.yaml:5") as caught:
         scenario(timeline)
     assert what in str(caught.value)

@@ -94,7 +94,7 @@ def test_a_fault_that_makes_a_difference_has_acted(change: str) -> None:
     assert acted(f"[{change}]")[-1] > 0
 
 
-def test_messages_on_links_of_changed_latency_are_counted_one_by_one() -> None:
+def test_messages_on_slowed_links_are_counted_one_by_one() -> None:
     world = World(
         scenario("[{at_ms: 1000, links: {from: 1, to: 2, latency_ms: 40}, for_ms: 500}]"),
         1,
@@ -115,7 +115,7 @@ def test_messages_on_links_of_changed_latency_are_counted_one_by_one() -> None:
     assert len(sent) > 5
 
 
-def test_a_clock_set_on_a_node_that_is_down_acts_when_the_node_runs() -> None:
+def test_a_clock_set_on_a_stopped_node_acts_when_it_runs() -> None:
     late = (
         "[{at_ms: 500, crash: 3, for_ms: 1000}, {at_ms: 1000, clock: {nodes: 3, offset_ms: 9}%s}]"
     )
@@ -123,7 +123,7 @@ def test_a_clock_set_on_a_node_that_is_down_acts_when_the_node_runs() -> None:
     assert acted(late % ", for_ms: 400")[1] == 0, "it was right again before the node ran"
 
 
-def test_a_clock_that_another_action_sets_right_first_has_not_acted() -> None:
+def test_a_clock_replaced_before_its_node_runs_has_not_acted() -> None:
     faults = acted(
         "[{at_ms: 500, crash: 3, for_ms: 1000}, {at_ms: 1000, clock: {nodes: 3, offset_ms: 9}},"
         " {at_ms: 1100, clock: {nodes: 3, offset_ms: 20}}]"
@@ -137,13 +137,13 @@ def test_a_declared_clock_acts_when_it_is_wrong() -> None:
     assert acted("[]", cluster="{nodes: 3, clocks: {2: {}}}") == [0]
 
 
-def test_what_a_paused_process_is_told_acts_when_it_goes_on() -> None:
+def test_an_action_on_a_paused_process_acts_when_it_resumes() -> None:
     told = "[{at_ms: 1000, pause: follower_1, for_ms: %d}, {at_ms: 1100, campaign: %s}]"
     assert acted(told % (500, "paused"))[1] == 1
     assert acted(told % (5000, "paused"))[1] == 0, "it never does"
 
 
-def test_a_node_that_joins_acts_once_and_wipes_nothing_that_was_there() -> None:
+def test_a_join_acts_once_and_wipes_only_a_former_member() -> None:
     timeline = "[{at_ms: 500, wipe: 4, for_ms: 100}, {at_ms: 1000, join: 4}%s]"
     for again, joins, wiped in (("", [0, 1], 0), (", {at_ms: 1500, join: 4}", [0, 1, 1], 0)):
         result = run(timeline % again)
@@ -158,14 +158,14 @@ def test_a_drop_waits_for_a_message_that_would_have_arrived() -> None:
     assert acted(timeline % "[PreVoteResponse, AppendEntries]") == [1, 1]
 
 
-def test_a_cut_that_only_keeps_clients_from_a_refusal_makes_a_difference() -> None:
+def test_a_cut_that_hides_a_refused_connection_has_acted() -> None:
     """A dead process refuses connections; behind a cut a client waits instead."""
     timeline = "[{at_ms: 500, %s: 3}, {at_ms: 600, isolate: {nodes: 3, clients: true}}, {at_ms: 700, read: 3}]"
     assert acted(timeline % "crash")[1] > 0
     assert acted(timeline % "power_loss")[1] == 0
 
 
-def test_faults_of_a_run_are_the_same_again() -> None:
+def test_the_same_seed_counts_the_same_acts() -> None:
     timeline = (
         "[{at_ms: 900, latency_ms: 9, for_ms: 500}, {at_ms: 1000, crash: random, for_ms: 300},"
         " {at_ms: 1100, pause: random, for_ms: 100}]"

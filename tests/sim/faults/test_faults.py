@@ -65,7 +65,7 @@ def test_declared_loss_of_the_network_must_act_too() -> None:
     assert run(network="{latency_ms: 1, loss: 0.1}").ok
 
 
-def test_everything_that_a_cut_does_is_counted() -> None:
+def test_every_message_lost_to_a_cut_is_counted() -> None:
     world, records = trace("[{at_ms: 1000, isolate: leader, for_ms: 1000}]")
     drops = [r for r in records if r.kind == "drop" and r.fields["note"] == "cut"]
     (fault,) = world.ledger
@@ -93,7 +93,7 @@ def test_overlapping_partitions_heal_one_by_one_by_label() -> None:
     assert cut == {(1, 3), (3, 1), (2, 3), (3, 2)}
 
 
-def test_a_node_in_two_groups_is_a_bridge_and_unnamed_nodes_form_a_group() -> None:
+def test_a_node_in_two_partition_groups_is_a_bridge() -> None:
     world, _ = trace(
         "[{at_ms: 500, partition: [[1, 2, 3], [3, 4]]}]", cluster="{nodes: 5}", until_ms="600"
     )
@@ -106,14 +106,14 @@ def test_a_node_in_two_groups_is_a_bridge_and_unnamed_nodes_form_a_group() -> No
     assert open_links == linked | {(b, a) for a, b in linked}
 
 
-def test_clients_can_be_on_a_side() -> None:
+def test_clients_can_be_in_a_partition_group() -> None:
     world, _ = trace("[{at_ms: 500, partition: [[1, client_1], [2, 3, client_2]]}]", until_ms="600")
     cut = {(link.source, link.target) for link in world.network.links() if link.cuts}
     assert {(-1, 2), (2, -1), (-1, 3), (-2, 1), (1, -2)} <= cut
     assert not {(-1, 1), (-2, 2), (-2, 3)} & cut
 
 
-def test_heal_all_also_restores_the_links_qualities() -> None:
+def test_heal_all_also_restores_link_quality() -> None:
     world, _ = trace(
         "[{at_ms: 500, loss: 0.9}, {at_ms: 500, links: {from: 1, to: 2, latency_ms: 50}},"
         " {at_ms: 1500, heal: all}]"
@@ -122,7 +122,7 @@ def test_heal_all_also_restores_the_links_qualities() -> None:
     assert {link.quality.latency.first for link in world.network.links()} == {1.0}
 
 
-def test_a_crashed_leader_is_the_one_that_restart_leader_starts() -> None:
+def test_restart_leader_starts_the_crashed_leader() -> None:
     _, records = trace("[{at_ms: 1000, crash: leader}, {at_ms: 2000, restart: leader}]")
     crashed = leader_at(records, 1_000_000)
     downs = [(r.node, r.t_us) for r in records if r.kind == "down"]
@@ -148,7 +148,7 @@ def test_a_restarted_node_remembers_its_term_and_log() -> None:
     assert all(r.fields["term"] >= 2 and r.fields["last_index"] > 10 for r in again)
 
 
-def test_a_paused_leader_is_replaced_and_steps_down_when_it_goes_on() -> None:
+def test_a_paused_leader_is_replaced_and_steps_down_on_resume() -> None:
     world, records = trace("[{at_ms: 1000, pause: leader, for_ms: 1000}]")
     old = leader_at(records, 1_000_000)
     assert leader_at(records, 1_900_000) != old
@@ -168,7 +168,7 @@ def test_a_stalled_disk_stops_a_nodes_acknowledgements_only() -> None:
     assert result.ok, failures(result)
 
 
-def test_wall_clocks_may_jump_by_an_hour() -> None:
+def test_wall_clock_jumps_of_an_hour_do_no_harm() -> None:
     result = run(
         "[{at_ms: 1000, clock: {nodes: all, offset_ms: 3600000}},"
         " {at_ms: 2000, clock: {nodes: leader, offset_ms: -3600000}}]",
@@ -193,7 +193,7 @@ def test_repeated_items_fire_as_often_as_they_say() -> None:
     assert downs == [500_000, 1_000_000, 1_500_000]
 
 
-def test_a_trigger_fires_on_its_event_and_only_as_often_as_it_may() -> None:
+def test_a_trigger_fires_on_its_event_up_to_its_limit() -> None:
     _, records = trace(
         "[{when: {event: role, role: leader}, crash: leader, for_ms: 200, times: 2}]"
     )
@@ -214,7 +214,7 @@ def test_a_trigger_fires_on_its_event_and_only_as_often_as_it_may() -> None:
         "{event: durable, index: 4}",
     ],
 )
-def test_each_kind_of_event_can_set_something_off(when: str) -> None:
+def test_each_kind_of_event_can_trigger_an_action(when: str) -> None:
     result = run(f"[{{when: {when}, crash: random, for_ms: 100}}]", until_ms="2000")
     assert result.ok, failures(result)
 
@@ -236,7 +236,7 @@ def test_directed_operations_and_campaigns_reach_their_node() -> None:
     assert leader_at(records, 3_000_000) != leader_at(records, 1_900_000)
 
 
-def test_a_snapshot_compacts_and_a_node_that_missed_it_catches_up() -> None:
+def test_a_node_behind_a_compacted_log_catches_up() -> None:
     result = run(
         "[{at_ms: 500, crash: follower_1, for_ms: 1500}, {at_ms: 1800, snapshot: leader}]",
         "{safe: true, converges: true, acknowledged_writes_present: true}",

@@ -45,14 +45,14 @@ def storm(seed: int) -> RunResult:
 
 
 @pytest.mark.parametrize("seed", [3, 4, 5])
-def test_a_storm_of_changes_is_survived(seed: int) -> None:
+def test_a_storm_of_membership_changes_is_safe(seed: int) -> None:
     result = storm(seed)
     assert result.ok, failures(result)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(100, 200))
-def test_many_storms_are_survived(seed: int) -> None:
+def test_many_storms_of_membership_changes_are_safe(seed: int) -> None:
     result = storm(seed)
     assert not result.violations
     assert not [text for text in failures(result) if not text.startswith("every_fault_acted")]

@@ -75,7 +75,7 @@ def test_a_node_or_link_is_free_when_nothing_holds_it(
     assert found == expected
 
 
-def test_what_takes_over_from_a_fault_that_ends_has_acted() -> None:
+def test_a_fault_that_outlasts_another_has_acted() -> None:
     two = "[{at_ms: 1000, %s: 3, for_ms: 500}, {at_ms: 1200, %s: 3, for_ms: %d}]"
     assert acted(two % ("crash", "power_loss", 1500)) == [1, 1]
     assert acted(two % ("pause", "pause", 1500)) == [1, 1]
@@ -83,7 +83,7 @@ def test_what_takes_over_from_a_fault_that_ends_has_acted() -> None:
     assert acted(two % ("pause", "pause", 100)) == [1, 0]
 
 
-def test_the_latest_change_of_links_that_is_in_force_counts() -> None:
+def test_the_newest_active_link_change_applies() -> None:
     timeline = (
         "[{at_ms: 1000, loss: 0.5, for_ms: 1000}, {at_ms: 1500, loss: 0.9, for_ms: 1500},"
         " {at_ms: 1600, loss: 0.7, for_ms: 100}, {at_ms: 1600, latency_ms: 40}]"
@@ -95,7 +95,7 @@ def test_the_latest_change_of_links_that_is_in_force_counts() -> None:
     assert watched(healed, loss, 1100, 1600) == [0.5, 0.0]
 
 
-def test_a_clock_shows_what_the_firings_in_force_set() -> None:
+def test_the_active_clock_faults_set_the_clock() -> None:
     timeline = (
         "[{at_ms: 1000, clock: {nodes: 3, offset_ms: 10}, for_ms: 1000},"
         " {at_ms: 1500, clock: {nodes: 3, drift_ppm: 100, offset_ms: 50}},"

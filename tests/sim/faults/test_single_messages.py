@@ -44,7 +44,7 @@ def test_exactly_the_next_message_is_dropped() -> None:
     assert kinds == {"recv"}
 
 
-def test_a_drop_means_the_ends_and_the_number_that_it_says() -> None:
+def test_a_drop_applies_to_its_link_and_number_only() -> None:
     world, records = trace(
         "[{at_ms: 1000, drop: {message: [AppendEntries, AppendEntriesResponse], from: leader, to: follower_1,"
         " times: 3}}]"
@@ -65,7 +65,7 @@ def test_a_drop_means_the_ends_and_the_number_that_it_says() -> None:
         "for_ms: 1000, until_ms: 1300",
     ],
 )
-def test_a_drop_is_disarmed(end: str) -> None:
+def test_a_drop_stops_when_it_is_disarmed(end: str) -> None:
     _, records = trace(
         f"[{{at_ms: 1000, drop: {{message: AppendEntries, to: follower_1, times: all}}, {end}}}]"
     )
@@ -75,7 +75,7 @@ def test_a_drop_is_disarmed(end: str) -> None:
     assert max(times) < 1_300_000
 
 
-def test_held_messages_arrive_together_in_order_when_they_are_released() -> None:
+def test_held_messages_arrive_in_order_when_released() -> None:
     world, records = trace(
         "[{at_ms: 1000, hold: {message: AppendEntries, from: leader, to: follower_1, times: 3}, label: late},"
         " {at_ms: 1250, release: late}]"
@@ -94,7 +94,7 @@ def test_held_messages_arrive_together_in_order_when_they_are_released() -> None
     assert [fault.acted for fault in world.ledger] == [3, 3]
 
 
-def test_a_cut_that_begins_and_ends_meanwhile_does_not_touch_a_held_message() -> None:
+def test_a_cut_that_ends_before_release_spares_a_held_message() -> None:
     timeline = (
         "[{at_ms: 1000, hold: {message: AppendEntries, to: follower_1}, for_ms: 200},"
         " {at_ms: 1100, isolate: follower_1, for_ms: CUT}]"
@@ -110,7 +110,7 @@ def test_a_cut_that_begins_and_ends_meanwhile_does_not_touch_a_held_message() ->
         assert found == [(fate, 1_200_000, held)]
 
 
-def test_what_a_cut_takes_is_neither_held_nor_dropped() -> None:
+def test_messages_lost_to_a_cut_are_neither_held_nor_dropped() -> None:
     _, records = trace(
         "[{at_ms: 1000, isolate: follower_1, for_ms: 100},"
         " {at_ms: 1000, drop: {message: AppendEntries, to: follower_1}}]"
@@ -121,7 +121,7 @@ def test_what_a_cut_takes_is_neither_held_nor_dropped() -> None:
     assert first.t_us >= 1_100_000
 
 
-def test_entries_tells_appends_from_heartbeats() -> None:
+def test_entries_selects_appends_and_not_heartbeats() -> None:
     result = run(
         "[{at_ms: 1000, hold: {message: AppendEntries, entries: true, times: all}, for_ms: 1000},"
         " {at_ms: 1100, write: {node: leader, key: x, value: 1, timeout_ms: 400, outcome: timeout}},"
@@ -132,7 +132,7 @@ def test_entries_tells_appends_from_heartbeats() -> None:
     assert result.ok, failures(result)
 
 
-def test_a_message_that_never_comes_fails_the_run() -> None:
+def test_a_drop_without_a_matching_message_fails_the_run() -> None:
     result = run("[{at_ms: 1000, drop: TimeoutNow}]", workload=SILENT)
     assert "never acted" in seen(result)["every_fault_acted"]
 
@@ -148,12 +148,12 @@ def test_a_message_that_never_comes_fails_the_run() -> None:
         ("drop: {}", "Field required"),
     ],
 )
-def test_what_no_message_action_may_say(action: str, says: str) -> None:
+def test_invalid_message_actions_are_rejected(action: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         scenario(f"[{{at_ms: 1, {action}}}]")
 
 
-def test_a_held_answer_is_dropped_if_its_sender_was_wiped_meanwhile() -> None:
+def test_a_held_answer_of_a_wiped_sender_is_dropped() -> None:
     """The members refuse what was wiped, so there is no connection on which its answer could return."""
     timeline = (
         "[{at_ms: 1000, hold: {message: AppendEntriesResponse, from: 3, to: leader}, for_ms: 1000},"

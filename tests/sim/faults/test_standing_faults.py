@@ -20,7 +20,7 @@ def windows(timeline: str, network: str = LOSSY) -> list[tuple[str, int, int]]:
     ]
 
 
-def test_a_standing_fault_lasts_until_the_timeline_takes_it_away() -> None:
+def test_a_standing_fault_lasts_until_the_timeline_ends_it() -> None:
     end = windows("[]")[0][2]
     clients = ("network.clients loss 0.05", 0, end)
     assert windows("[]") == [("loss 0.1, duplicate 0.2", 0, end), clients]
@@ -29,7 +29,7 @@ def test_a_standing_fault_lasts_until_the_timeline_takes_it_away() -> None:
     assert [label for label, _, _ in calm] == ["loss 0.1, duplicate 0.2", clients[0]]
 
 
-def test_half_of_it_goes_and_it_comes_back() -> None:
+def test_part_of_a_standing_fault_can_end_and_return() -> None:
     found = windows("[{at_ms: 1000, network: {loss: 0}, for_ms: 500}]")
     assert [window for window in found if not window[0].startswith("network")] == [
         ("loss 0.1, duplicate 0.2", 0, 1000),
@@ -38,7 +38,7 @@ def test_half_of_it_goes_and_it_comes_back() -> None:
     ]
 
 
-def test_what_makes_it_worse_is_a_fault_of_its_own() -> None:
+def test_a_change_that_makes_it_worse_is_a_separate_fault() -> None:
     found = windows("[{at_ms: 1000, loss: 0.4, for_ms: 500}]", "{loss: 0.1}")
     assert [window[:2] for window in found] == [
         ("loss 0.1", 0),

@@ -34,7 +34,7 @@ def disk_with(writes: int) -> SimDisk:
 
 
 @pytest.mark.parametrize(("survivors", "held"), [(0, 0), (1, 1), (2, 2), (3, 3), (9, 3)])
-def test_the_first_of_the_unsynced_writes_survive_a_power_loss(survivors: int, held: int) -> None:
+def test_a_power_loss_may_keep_a_prefix_of_unsynced_writes(survivors: int, held: int) -> None:
     disk = disk_with(3)
     assert disk.unsynced_writes == 3
     assert disk.crash(power_loss=True, survivors=survivors) == 4 - held
@@ -45,13 +45,13 @@ def test_the_first_of_the_unsynced_writes_survive_a_power_loss(survivors: int, h
     assert state.hard_state.commit == (3 if held == 3 else 0)
 
 
-def test_random_survivors_are_any_number() -> None:
+def test_random_survivors_range_from_none_to_all() -> None:
     action = PowerLoss.model_validate({"nodes": 1, "survives": "random"})
     assert {_survivors(action, 3, Random(seed)) for seed in range(40)} == {0, 1, 2, 3}
 
 
 @pytest.mark.parametrize("survives", ["none", "all", "random", 1])
-def test_whatever_survives_nothing_that_was_acknowledged_is_lost(survives: str | int) -> None:
+def test_no_acknowledged_write_is_lost_whatever_survives(survives: str | int) -> None:
     """Also when the first of the writes that one leader sent survive at one node, and others at another."""
     wanted = {"none": 0, "all": "'> 3'", "random": "'> 0'", 1: "'> 0'"}[survives]
     result = run(
@@ -64,7 +64,7 @@ def test_whatever_survives_nothing_that_was_acknowledged_is_lost(survives: str |
     assert result.ok, failures(result)
 
 
-def test_a_wiped_node_starts_blank_and_under_another_identity() -> None:
+def test_a_wiped_node_starts_blank_with_a_new_identity() -> None:
     timeline = "[{at_ms: 1000, wipe: 3}, {at_ms: 1500, restart: 3}]"
     writer = TraceWriter(keep=True)
     world = World(scenario("[{at_ms: 1000, wipe: 3}]", until_ms=1400), 1, writer)
@@ -78,7 +78,7 @@ def test_a_wiped_node_starts_blank_and_under_another_identity() -> None:
     assert result.metrics["disks_wiped"] == 1
 
 
-def test_a_node_that_is_down_loses_its_disk_all_the_same_and_for_ms_starts_it() -> None:
+def test_a_stopped_node_can_be_wiped_and_for_ms_starts_it() -> None:
     world = World(
         scenario("[{at_ms: 900, crash: 3, for_ms: 200}, {at_ms: 1000, wipe: 3, for_ms: 300}]"),
         1,
@@ -92,7 +92,7 @@ def test_a_node_that_is_down_loses_its_disk_all_the_same_and_for_ms_starts_it() 
     )
 
 
-def test_the_members_that_met_a_node_refuse_it_once_it_is_wiped() -> None:
+def test_members_reject_a_known_node_after_it_is_wiped() -> None:
     """What forgot its votes has none (`qcore.replica.peers.peer_admission`)."""
     writer = TraceWriter(keep=True)
     world = World(scenario("[{at_ms: 1500, wipe: follower_1, for_ms: 200}]"), 1, writer)
@@ -103,7 +103,7 @@ def test_the_members_that_met_a_node_refuse_it_once_it_is_wiped() -> None:
     assert not wiped.applied, "its leader sends it nothing"
 
 
-def test_a_wiped_majority_begins_no_second_history_and_its_loss_is_noticed() -> None:
+def test_a_wiped_majority_commits_nothing_and_loss_is_reported() -> None:
     """What it had acknowledged is on one node of three; the other two have no vote any more, so nothing goes on."""
     for seed in (1, 2):
         result = run(
@@ -116,7 +116,7 @@ def test_a_wiped_majority_begins_no_second_history_and_its_loss_is_noticed() -> 
         assert {violation.check for violation in result.violations} == {"acknowledged_write_lost"}
 
 
-def test_a_vote_that_was_cast_before_the_wipe_was_cast() -> None:
+def test_a_vote_cast_before_a_wipe_still_counts() -> None:
     """A blank disk that votes in the same term again has voted twice, although its disk knows nothing of it."""
     from qcore.core.effects import SaveHardState, VoteGranted
     from qcore.core.entry import HardState
@@ -144,6 +144,6 @@ def test_a_vote_that_was_cast_before_the_wipe_was_cast() -> None:
         ("wipe: 9", "node 9 is not in the cluster"),
     ],
 )
-def test_what_no_disk_action_may_say(action: str, says: str) -> None:
+def test_invalid_disk_actions_are_rejected(action: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         scenario(f"[{{at_ms: 1, {action}}}]")

@@ -18,7 +18,7 @@ def snapshot(index: int, data: str = "state", term: int = 1) -> Snapshot:
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 4)), max_size=40))
-def test_histories_that_share_segments_are_as_good_as_copies(steps: list[tuple[int, int]]) -> None:
+def test_histories_that_share_segments_equal_copies(steps: list[tuple[int, int]]) -> None:
     """Each step goes on from some earlier history, so that they branch in every way."""
     known: list[tuple[EntryHistory, list[Entry]]] = [(EntryHistory.unknown(), [])]
     for term, (which, count) in enumerate(steps, 1):
@@ -31,7 +31,7 @@ def test_histories_that_share_segments_are_as_good_as_copies(steps: list[tuple[i
         assert held == [None, None, *model, None]
 
 
-def test_an_unknown_history_holds_nothing_but_can_be_continued() -> None:
+def test_an_unknown_history_is_empty_but_can_be_continued() -> None:
     history = EntryHistory.unknown(5).extended(entries(6, 2, 1))
     assert [history.entry_at(index) is not None for index in range(1, 9)] == [False] * 5 + [
         True,
@@ -40,7 +40,7 @@ def test_an_unknown_history_holds_nothing_but_can_be_continued() -> None:
     ]
 
 
-def test_a_snapshot_continues_the_history_of_the_node_that_sent_it() -> None:
+def test_a_snapshot_continues_the_history_of_its_sender() -> None:
     histories = SnapshotHistories()
     one = EntryHistory.unknown().extended(entries(1, 3, 1))
     other = EntryHistory.unknown().extended(entries(1, 3, 2))
@@ -52,7 +52,7 @@ def test_a_snapshot_continues_the_history_of_the_node_that_sent_it() -> None:
     assert histories.installed(5, snapshot(3), source=1) is one
 
 
-def test_a_snapshot_that_no_node_captured_is_made_of_nothing() -> None:
+def test_a_snapshot_that_no_node_took_has_no_history() -> None:
     histories = SnapshotHistories()
     histories.captured(1, snapshot(3), EntryHistory.unknown().extended(entries(1, 3, 1)))
     for forged in (snapshot(4), snapshot(3, "stat"), snapshot(3, "State"), snapshot(3, term=2)):

@@ -89,7 +89,7 @@ class Cluster:
         self.invariants.on_start(node, state)
 
 
-def test_a_healthy_life_of_a_cluster_reports_nothing() -> None:
+def test_a_healthy_cluster_reports_nothing() -> None:
     cluster = Cluster(1, 2, 3)
     first = [entry(1, 1, kind="noop"), entry(2, 1), entry(3, 1)]
     for node in (2, 3):
@@ -117,7 +117,7 @@ def test_a_healthy_life_of_a_cluster_reports_nothing() -> None:
 # -- election safety -----------------------------------------------------------------------------
 
 
-def test_two_leaders_in_one_term() -> None:
+def test_two_leaders_in_one_term_are_reported() -> None:
     cluster = Cluster(1, 2, 3)
     cluster.role(1, "leader", 4)
     cluster.role(2, "leader", 5)
@@ -126,7 +126,7 @@ def test_two_leaders_in_one_term() -> None:
     assert cluster.reports == [("election_safety", 3, "nodes 2 and 3 both lead term 5")]
 
 
-def test_a_leader_may_say_so_twice_but_not_lead_its_term_again_after_a_restart() -> None:
+def test_leading_a_term_again_after_a_restart_is_reported() -> None:
     cluster = Cluster(1)
     cluster.role(1, "leader", 4)
     cluster.role(1, "leader", 4)
@@ -136,7 +136,7 @@ def test_a_leader_may_say_so_twice_but_not_lead_its_term_again_after_a_restart()
     assert cluster.checks == ["election_safety"]
 
 
-def test_two_votes_in_one_term() -> None:
+def test_two_votes_in_one_term_are_reported() -> None:
     cluster = Cluster(1)
     cluster.vote(1, 7, 2)
     cluster.vote(1, 7, 2)
@@ -156,7 +156,7 @@ def test_a_durable_vote_counts_across_a_restart(later_term: int) -> None:
     assert cluster.checks == ["election_safety"]
 
 
-def test_a_vote_that_left_before_it_was_durable_counts_although_the_disk_forgot_it() -> None:
+def test_a_sent_vote_counts_even_if_the_disk_lost_it() -> None:
     cluster = Cluster(1)
     cluster.vote(1, 7, 2, waits=False)
     cluster.restart(1, DurableState(HardState(6)))
@@ -164,7 +164,7 @@ def test_a_vote_that_left_before_it_was_durable_counts_although_the_disk_forgot_
     assert cluster.reports == [("election_safety", 1, "node 1 voted for 2 and for 3 in term 7")]
 
 
-def test_a_vote_lost_with_its_answer_was_never_cast() -> None:
+def test_an_unsent_vote_that_the_disk_lost_does_not_count() -> None:
     cluster = Cluster(1)
     cluster.vote(1, 7, 2)
     cluster.restart(1, DurableState(HardState(6)))
@@ -172,7 +172,7 @@ def test_a_vote_lost_with_its_answer_was_never_cast() -> None:
     assert cluster.reports == []
 
 
-def test_a_term_that_goes_back() -> None:
+def test_a_term_that_falls_is_reported() -> None:
     cluster = Cluster(1)
     cluster.feed(1, SaveHardState(1, HardState(5)), SaveHardState(2, HardState(4)))
     assert cluster.reports == [("election_safety", 1, "node 1 goes back from term 5 to 4")]
@@ -181,7 +181,7 @@ def test_a_term_that_goes_back() -> None:
 # -- leader append-only --------------------------------------------------------------------------
 
 
-def test_a_leader_that_truncates_its_log() -> None:
+def test_a_leader_that_truncates_its_log_is_reported() -> None:
     cluster = Cluster(1)
     cluster.append(1, entry(1, 1), entry(2, 1))
     cluster.role(1, "leader", 2)
@@ -189,7 +189,7 @@ def test_a_leader_that_truncates_its_log() -> None:
     assert cluster.checks == ["leader_append_only"]
 
 
-def test_a_leader_that_overwrites_its_log() -> None:
+def test_a_leader_that_overwrites_its_log_is_reported() -> None:
     cluster = Cluster(1)
     cluster.append(1, entry(1, 1), entry(2, 1))
     cluster.role(1, "leader", 2)
@@ -197,14 +197,14 @@ def test_a_leader_that_overwrites_its_log() -> None:
     assert cluster.checks == ["leader_append_only"]
 
 
-def test_a_leader_that_installs_a_snapshot_of_another() -> None:
+def test_a_leader_that_installs_a_snapshot_is_reported() -> None:
     cluster = Cluster(1)
     cluster.role(1, "leader", 2)
     cluster.feed(1, StoreSnapshot(1, snapshot(5, 1), 5, reset_log=True))
     assert cluster.checks == ["leader_append_only"]
 
 
-def test_a_leader_compacts_its_log_and_a_former_leader_truncates() -> None:
+def test_compaction_and_truncation_after_leading_are_allowed() -> None:
     cluster = Cluster(1)
     cluster.role(1, "leader", 1)
     cluster.append(1, *(entry(i, 1) for i in range(1, 6)))
@@ -224,7 +224,7 @@ def test_a_leader_compacts_its_log_and_a_former_leader_truncates() -> None:
     [entry(2, 1, "different"), entry(2, 1, kind="noop"), Entry(2, 1, "command", "2@1", 9)],
     ids=["data", "kind", "time"],
 )
-def test_the_same_index_and_term_with_another_entry(other: Entry) -> None:
+def test_two_entries_at_one_index_and_term_are_reported(other: Entry) -> None:
     cluster = Cluster(1, 2)
     cluster.append(1, entry(1, 1), entry(2, 1))
     cluster.append(2, entry(1, 1), other)
@@ -232,7 +232,7 @@ def test_the_same_index_and_term_with_another_entry(other: Entry) -> None:
     assert "node 2 holds (index 2, term 1" in cluster.reports[0][2]
 
 
-def test_the_same_entry_after_another_prefix() -> None:
+def test_equal_entries_after_different_prefixes_are_reported() -> None:
     cluster = Cluster(1, 2)
     cluster.append(1, entry(1, 1), entry(2, 2), entry(3, 3))
     cluster.append(2, entry(1, 1), entry(2, 1), entry(3, 3))
@@ -245,20 +245,20 @@ def test_the_same_entry_after_another_prefix() -> None:
     ]
 
 
-def test_a_gap_in_the_log() -> None:
+def test_a_gap_in_the_log_is_reported() -> None:
     cluster = Cluster(1)
     cluster.append(1, entry(1, 1))
     cluster.append(1, entry(3, 1))
     assert cluster.checks == ["log_matching"]
 
 
-def test_a_term_that_falls_along_the_log() -> None:
+def test_a_term_that_falls_along_the_log_is_reported() -> None:
     cluster = Cluster(1)
     cluster.append(1, entry(1, 3), entry(2, 2))
     assert cluster.checks == ["log_matching"]
 
 
-def test_a_disk_that_changed_an_entry_shows_at_restart() -> None:
+def test_an_entry_that_the_disk_changed_is_reported_at_restart() -> None:
     cluster = Cluster(1)
     log = [entry(1, 1), entry(2, 1)]
     cluster.append(1, *log)
@@ -268,7 +268,7 @@ def test_a_disk_that_changed_an_entry_shows_at_restart() -> None:
     assert cluster.checks == ["log_matching"]
 
 
-def test_logs_match_across_snapshots() -> None:
+def test_logs_are_compared_across_snapshots() -> None:
     cluster = Cluster(1, 2, 3)
     cluster.append(1, entry(1, 1), entry(2, 2), entry(3, 2))
     cluster.feed(2, StoreSnapshot(1, snapshot(2, 2), 2, reset_log=True))
@@ -294,28 +294,28 @@ def committed_cluster() -> Cluster:
     return cluster
 
 
-def test_a_leader_without_a_committed_entry() -> None:
+def test_a_leader_without_a_committed_entry_is_reported() -> None:
     cluster = committed_cluster()
     cluster.role(2, "leader", 3)
     assert cluster.checks == ["leader_completeness"]
     assert "without the committed (index 3, term 2" in cluster.reports[0][2]
 
 
-def test_a_leader_with_another_entry_in_its_place() -> None:
+def test_a_leader_with_a_different_committed_entry_is_reported() -> None:
     cluster = committed_cluster()
     cluster.append(2, entry(3, 3))
     cluster.role(2, "leader", 4)
     assert cluster.checks == ["leader_completeness"]
 
 
-def test_a_complete_leader_and_a_late_leader_of_an_earlier_term_are_right() -> None:
+def test_a_complete_leader_and_a_late_older_leader_are_allowed() -> None:
     cluster = committed_cluster()
     cluster.role(3, "leader", 3)
     cluster.role(2, "leader", 1)  # elected late, before anything was committed in term 2
     assert cluster.reports == []
 
 
-def test_a_leader_whose_snapshot_covers_what_was_committed() -> None:
+def test_a_leader_may_hold_committed_entries_in_a_snapshot() -> None:
     cluster = committed_cluster()
     cluster.feed(2, StoreSnapshot(1, snapshot(3, 2), 3, reset_log=True))
     cluster.role(2, "leader", 3)
@@ -325,7 +325,7 @@ def test_a_leader_whose_snapshot_covers_what_was_committed() -> None:
 # -- state-machine safety ------------------------------------------------------------------------
 
 
-def test_two_servers_apply_different_entries() -> None:
+def test_two_servers_that_apply_differently_are_reported() -> None:
     cluster = Cluster(1, 2)
     for node, term in ((1, 1), (2, 2)):
         cluster.append(node, entry(1, term))
@@ -334,7 +334,7 @@ def test_two_servers_apply_different_entries() -> None:
     assert cluster.checks == ["state_machine_safety"]
 
 
-def test_one_server_applies_another_entry_after_a_restart() -> None:
+def test_applying_another_entry_after_a_restart_is_reported() -> None:
     cluster = Cluster(1)
     cluster.append(1, entry(1, 1))
     cluster.commit(1, 1)
@@ -349,7 +349,9 @@ def test_one_server_applies_another_entry_after_a_restart() -> None:
     [((1, 3), 3), ((1, 2, 2), 3), ((1, 2, 3), 2)],
     ids=["gap", "twice", "uncommitted"],
 )
-def test_out_of_order_or_uncommitted_applies(indexes: tuple[int, ...], commit: int) -> None:
+def test_out_of_order_or_uncommitted_applies_are_reported(
+    indexes: tuple[int, ...], commit: int
+) -> None:
     cluster = Cluster(1)
     cluster.append(1, *(entry(i, 1) for i in (1, 2, 3)))
     cluster.commit(1, commit)
@@ -365,7 +367,7 @@ def test_entries_without_a_command_need_not_be_applied() -> None:
     assert cluster.reports == []
 
 
-def test_a_snapshot_that_ends_with_another_term() -> None:
+def test_a_snapshot_that_ends_with_another_term_is_reported() -> None:
     cluster = Cluster(1, 2)
     cluster.append(1, entry(1, 1))
     cluster.commit(1, 1)
@@ -377,7 +379,7 @@ def test_a_snapshot_that_ends_with_another_term() -> None:
 # -- commit --------------------------------------------------------------------------------------
 
 
-def test_a_commit_index_that_goes_back_or_beyond_the_log() -> None:
+def test_a_commit_index_that_falls_or_overruns_is_reported() -> None:
     cluster = Cluster(1)
     cluster.append(1, entry(1, 1), entry(2, 1))
     cluster.commit(1, 2)
@@ -387,7 +389,7 @@ def test_a_commit_index_that_goes_back_or_beyond_the_log() -> None:
     assert cluster.checks == ["commit_monotonic"] * 2
 
 
-def test_a_committed_entry_that_is_cut_away() -> None:
+def test_truncating_a_committed_entry_is_reported() -> None:
     cluster = Cluster(1)
     cluster.append(1, entry(1, 1), entry(2, 1))
     cluster.commit(1, 1)
@@ -397,7 +399,7 @@ def test_a_committed_entry_that_is_cut_away() -> None:
     assert cluster.checks == ["commit_monotonic"]
 
 
-def test_an_installed_snapshot_is_committed() -> None:
+def test_an_installed_snapshot_counts_as_committed() -> None:
     cluster = Cluster(1)
     cluster.feed(1, StoreSnapshot(1, snapshot(5, 1), 5, reset_log=True), Restored(snapshot(5, 1)))
     cluster.append(1, entry(6, 1))
@@ -406,7 +408,7 @@ def test_an_installed_snapshot_is_committed() -> None:
     assert cluster.checks == ["commit_monotonic"]
 
 
-def test_a_restart_may_forget_the_commit_index_but_not_restore_one_beyond_the_log() -> None:
+def test_a_restored_commit_index_beyond_the_log_is_reported() -> None:
     cluster = Cluster(1)
     cluster.append(1, entry(1, 1))
     cluster.commit(1, 1)
@@ -419,7 +421,7 @@ def test_a_restart_may_forget_the_commit_index_but_not_restore_one_beyond_the_lo
 # -- state hash ----------------------------------------------------------------------------------
 
 
-def test_different_states_at_one_index() -> None:
+def test_different_states_at_one_index_are_reported() -> None:
     cluster = Cluster(1, 2)
     cluster.invariants.on_state_hash(1, 5, "aa")
     cluster.invariants.on_state_hash(2, 5, "aa")

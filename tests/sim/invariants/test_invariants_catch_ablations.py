@@ -70,7 +70,7 @@ def checks(scenario: Scenario, seed: int) -> set[str]:
         ),
     ],
 )
-def test_without_the_safeguard_a_run_breaks_and_with_it_none_does(
+def test_a_run_breaks_only_without_the_safeguard(
     safeguard: str, text: str, expected: set[str]
 ) -> None:
     broken = scenario(text, without=safeguard)

@@ -37,7 +37,7 @@ def match(one: Log, other: Log) -> bool:
 
 @settings(max_examples=600, deadline=None)
 @given(steps)
-def test_the_incremental_check_finds_exactly_what_comparing_all_logs_finds(
+def test_the_incremental_check_equals_comparing_all_logs(
     script: list[Step],
 ) -> None:
     found: list[str] = []

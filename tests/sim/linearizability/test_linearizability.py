@@ -118,7 +118,7 @@ def test_a_linearizable_history_is_accepted(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_history_that_no_order_explains_is_refused(name: str) -> None:
+def test_a_history_that_no_order_explains_is_rejected(name: str) -> None:
     assert not brute_force(BAD[name])
     verdict = check_history(BAD[name])
     assert verdict.result == "violation"
@@ -126,7 +126,7 @@ def test_a_history_that_no_order_explains_is_refused(name: str) -> None:
     assert not verdict.ok
 
 
-def test_the_explanation_names_the_key_the_value_and_the_operation_that_does_not_fit() -> None:
+def test_the_explanation_names_key_value_and_operation() -> None:
     verdict = check_history(BAD["stale_read"])
     assert [o.input for o in verdict.prefix] == ["a", "b"]
     assert verdict.stuck == (BAD["stale_read"][2],)
@@ -150,7 +150,7 @@ def test_keys_are_independent_and_the_bad_one_is_named() -> None:
         (op(1, 1, "cas", "a", 0, 5), "cas takes"),
     ],
 )
-def test_a_senseless_operation_is_refused_by_name(operation: Operation, complaint: str) -> None:
+def test_an_invalid_operation_is_rejected_by_name(operation: Operation, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         check_history([operation])
 
@@ -167,7 +167,7 @@ def test_small_histories_get_the_verdict_of_brute_force(history: list[Operation]
 
 @settings(max_examples=400, deadline=None)
 @given(small_histories(kinds=REGISTER, unique=True))
-def test_unique_values_zones_search_and_brute_force_agree(history: list[Operation]) -> None:
+def test_zones_search_and_brute_force_agree(history: list[Operation]) -> None:
     prepared = KeyHistory.of("x", history)
     expected = brute_force(history)
     assert (search(prepared, 10**6).result == "ok") == expected
@@ -184,7 +184,7 @@ def test_unique_values_zones_search_and_brute_force_agree(history: list[Operatio
     st.sampled_from([0.0, 0.1, 0.5]),
     st.booleans(),
 )
-def test_what_atomic_registers_answer_is_linearizable(
+def test_a_history_of_atomic_registers_is_linearizable(
     seed: int, clients: int, kinds: tuple[OperationKind, ...], unknown: float, unique: bool
 ) -> None:
     if "add" in kinds and "write" in kinds:

@@ -23,7 +23,7 @@ from tests.sim.support.linearizability_histories import atomic_history, op
         (("add", "read"), False),
     ],
 )
-def test_ten_thousand_operations_of_five_clients_on_one_key(
+def test_ten_thousand_operations_on_one_key_are_decided(
     kinds: tuple[OperationKind, ...], unique: bool
 ) -> None:
     history = atomic_history(
@@ -35,7 +35,7 @@ def test_ten_thousand_operations_of_five_clients_on_one_key(
     assert verdict.steps < 500_000
 
 
-def test_a_tenth_of_all_outcomes_unknown() -> None:
+def test_a_history_with_a_tenth_unknown_is_decided() -> None:
     """The shortcuts of the search pay: without them this takes twice the steps, or many more."""
     history = atomic_history(
         Random(7), clients=5, operations=10_000, kinds=("write", "read", "cas"), unknown=0.1
@@ -62,7 +62,7 @@ def unknown_writes(count: int) -> list[Operation]:
     return [op(100 + n, 1, "write", f"lost {n}", 5 + n, None) for n in range(count)]
 
 
-def test_unknown_writes_that_nobody_read_cost_nothing() -> None:
+def test_unknown_writes_that_are_never_read_cost_nothing() -> None:
     history = [op(1, 1, "write", "a", 0, 4), *unknown_writes(200)]
     history += [op(1, 2 + n, "read", "a", 1_000 + 10 * n, 1_005 + 10 * n) for n in range(200)]
     good = check_history(history)
@@ -74,7 +74,7 @@ def test_unknown_writes_that_nobody_read_cost_nothing() -> None:
     assert bad.steps < 5_000
 
 
-def test_the_same_unknown_write_many_times_is_tried_once() -> None:
+def test_equal_unknown_writes_are_tried_once() -> None:
     """Equal values rule out the fast path; equal operations are interchangeable."""
     history = [op(1, 1, "write", 1, 0, 4)]
     history += [op(100 + n, 1, "write", 2, 5, None) for n in range(60)]
@@ -86,7 +86,7 @@ def test_the_same_unknown_write_many_times_is_tried_once() -> None:
     assert verdict.steps < 5_000
 
 
-def test_unknown_increments_do_not_multiply() -> None:
+def test_unknown_increments_do_not_multiply_the_steps() -> None:
     history = [op(100 + n, 1, "add", 1, n, None) for n in range(300)]
     history += [op(1, n, "read", n, 1_000 + 10 * n, 1_005 + 10 * n) for n in range(1, 301)]
     assert check_history(history).result == "ok"
@@ -107,7 +107,7 @@ def hard_history(size: int) -> list[Operation]:
     return history
 
 
-def test_the_end_of_the_budget_is_an_honest_unknown() -> None:
+def test_an_exhausted_budget_gives_the_verdict_unknown() -> None:
     verdict = check_history(hard_history(60), budget=5_000)
     assert verdict.result == "unknown"
     assert verdict.key == "x"
@@ -125,7 +125,7 @@ def test_an_undecided_key_does_not_hide_a_violation_in_another() -> None:
     assert (verdict.result, verdict.key) == ("violation", "zz")
 
 
-def test_a_slow_operation_beside_thousands_of_quick_ones() -> None:
+def test_a_long_open_operation_does_not_slow_the_search() -> None:
     """One operation that stays open must not make each step scan all that passes it by."""
     history = atomic_history(Random(2), clients=4, operations=4_000, kinds=("write", "read"))
     end = max(o.return_us or 0 for o in history)

@@ -17,7 +17,7 @@ def world_of(timeline: str = "[]", **parts: str) -> World:
     return world
 
 
-def test_a_node_has_its_own_settings_and_the_clusters_for_the_rest() -> None:
+def test_node_settings_override_cluster_settings() -> None:
     world = world_of(
         cluster="{nodes: 3, heartbeat_ms: 40, priorities: {1: 3}, safeguards: {noop_on_election: false}, settings: {2:"
         " {election_timeout_ms: [500, 900], priority: 0, lease_reads: true, keep_entries: 7,"
@@ -32,7 +32,7 @@ def test_a_node_has_its_own_settings_and_the_clusters_for_the_rest() -> None:
     assert one.raft.safeguards.freshness_check
 
 
-def test_a_restart_changes_settings_and_keeps_those_that_it_does_not_name() -> None:
+def test_a_restart_changes_only_the_settings_it_names() -> None:
     timeline = (
         "[{at_ms: 500, restart: {nodes: 2, settings: {keep_entries: 5}}},"
         " {at_ms: 1000, crash: {nodes: 2, settings: {priority: 0}}, for_ms: 100},"
@@ -47,7 +47,7 @@ def test_a_restart_changes_settings_and_keeps_those_that_it_does_not_name() -> N
     )
 
 
-def test_a_restart_that_another_item_overtakes_changes_settings_all_the_same() -> None:
+def test_a_restart_overtaken_by_another_still_changes_settings() -> None:
     for other in ("restart: 2", "crash: 2, for_ms: 100"):
         world = world_of(
             "[{at_ms: 1000, restart: {nodes: 2, down_ms: 500, settings: {keep_entries: 5}}},"
@@ -58,7 +58,7 @@ def test_a_restart_that_another_item_overtakes_changes_settings_all_the_same() -
         assert node.replica.config.keep_entries == 5
 
 
-def test_a_node_that_is_to_lead_no_more_after_a_restart_does_not() -> None:
+def test_a_node_restarted_with_priority_0_does_not_lead() -> None:
     result = run(
         "[{at_ms: 1000, restart: {nodes: [1, 2], down_ms: 50, settings: {priority: 0}}}]",
         "{leader_at_end: true, safe: true}",
@@ -72,9 +72,7 @@ def test_a_node_that_is_to_lead_no_more_after_a_restart_does_not() -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 3), (1, 3)])
-def test_a_rolling_upgrade_raises_the_rules_when_the_last_node_supports_them(
-    before: int, after: int
-) -> None:
+def test_the_last_upgraded_node_lets_the_rules_rise(before: int, after: int) -> None:
     old = f"max_rules: {before}, rules: {before}"
     timeline = "[" + ", ".join(
         f"{{at_ms: {600 + 500 * node}, restart: {{nodes: {node}, settings: {{max_rules: {after}}}}}}}"
@@ -125,7 +123,7 @@ def test_the_clock_of_a_node_that_joins_later_may_be_wrong() -> None:
         ("{clocks: {4: {drift_ppm: 1}}}", r"cluster.clocks: node 4 is not in the cluster"),
     ],
 )
-def test_settings_that_no_cluster_may_have(text: str, says: str) -> None:
+def test_invalid_cluster_settings_are_rejected(text: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         scenario(cluster=text)
 
@@ -176,7 +174,7 @@ def test_settings_that_no_cluster_may_have(text: str, says: str) -> None:
         ("[{at_ms: 1, restart: {nodes: 2, settings: {nodes: 3}}}]", "restart.settings.nodes"),
     ],
 )
-def test_settings_that_no_restart_may_give(timeline: str, says: str) -> None:
+def test_invalid_restart_settings_are_rejected(timeline: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         scenario(timeline)
 
@@ -199,11 +197,11 @@ def test_settings_that_no_restart_may_give(timeline: str, says: str) -> None:
         " {at_ms: 2000, restart: {nodes: 2, settings: {check_quorum: false}}}]",
     ],
 )
-def test_settings_that_never_meet_are_no_combination(timeline: str) -> None:
+def test_settings_never_active_together_may_conflict(timeline: str) -> None:
     world_of(timeline)
 
 
-def test_a_restart_gives_its_settings_also_if_another_item_starts_the_node_first() -> None:
+def test_restart_settings_apply_if_another_item_starts_the_node() -> None:
     world = world_of(
         "[{at_ms: 1000, restart: {nodes: 2, down_ms: 500, settings: {keep_entries: 5}}},"
         " {at_ms: 1200, restart: down}]"

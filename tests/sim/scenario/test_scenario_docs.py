@@ -21,14 +21,14 @@ EXAMPLES = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
 
 
 @pytest.mark.parametrize("text", EXAMPLES, ids=[text.split("\n")[0] for text in EXAMPLES])
-def test_an_example_passes(text: str) -> None:
+def test_a_documented_scenario_passes(text: str) -> None:
     scenario = parse_scenario(text, "docs/scenarios.md")
     for seed in range(1, 6):
         result = run_scenario(scenario, seed)
         assert result.ok, (seed, failures(result))
 
 
-def test_the_first_example_is_the_designs() -> None:
+def test_the_first_example_is_the_design_example() -> None:
     assert len(EXAMPLES) == 5
     assert EXAMPLES[0].strip() == DESIGN_EXAMPLE.strip()
 

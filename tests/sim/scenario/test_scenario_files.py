@@ -19,7 +19,7 @@ from qcore.sim.scenario.actions.cluster_actions import (
 from tests.sim.support.scenario_texts import DESIGN_EXAMPLE, scenario
 
 
-def test_the_designs_example_is_read_as_it_stands() -> None:
+def test_the_design_example_is_parsed() -> None:
     read = parse_scenario(DESIGN_EXAMPLE)
     assert read.cluster.nodes == (1, 2, 3, 4, 5)
     assert read.cluster.election_timeout_ms == (150, 300)
@@ -60,14 +60,14 @@ def test_an_almost_empty_scenario_has_sensible_defaults() -> None:
         ("do: [{crash: 1}, {pause: 2}]", "crash: 1\n    pause: 2"),
     ],
 )
-def test_forms_that_mean_the_same(one: str, other: str) -> None:
+def test_equivalent_forms_give_the_same_actions(one: str, other: str) -> None:
     def actions(text: str) -> object:
         return parse_scenario(f"timeline:\n  - at_ms: 1\n    {text}\n").timeline[0].actions
 
     assert actions(one) == actions(other)
 
 
-def test_time_may_be_told_from_the_line_before_and_repeat() -> None:
+def test_times_may_be_relative_and_items_may_repeat() -> None:
     read = scenario(
         "[{at_ms: 100, crash: 1, for_ms: 50}, {after_ms: 200, pause: 2, for_ms: 10},"
         " {at_ms: 500, crash: 3, for_ms: 10, every_ms: 100, times: 3}]"
@@ -76,7 +76,7 @@ def test_time_may_be_told_from_the_line_before_and_repeat() -> None:
     assert read.timeline[2].times == 3
 
 
-def test_kinds_of_actions() -> None:
+def test_each_kind_of_action_is_parsed() -> None:
     read = scenario(
         "[{at_ms: 1, cut: {from: 1, to: rest}}, {at_ms: 1, restart: {nodes: 2, down_ms: 5}},"
         " {at_ms: 1, links: {between: [1, [2, 3]], loss: 0.5}}, {at_ms: 2, read: {node: 1, key: 7}}]"
@@ -258,7 +258,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("text", "says"), BAD, ids=[text[:40] for text, _ in BAD])
-def test_a_bad_scenario_is_refused_with_file_line_and_key(text: str, says: str) -> None:
+def test_a_bad_scenario_is_rejected_with_file_line_and_key(text: str, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_scenario(text, "f.yaml")
     message = str(caught.value)
@@ -266,7 +266,7 @@ def test_a_bad_scenario_is_refused_with_file_line_and_key(text: str, says: str) 
     assert says in message
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_together() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_scenario("network: {loss: 2}\nworkload: {clients: -1}\n", "f.yaml")
     lines = str(caught.value).splitlines()
@@ -274,7 +274,7 @@ def test_all_problems_are_told_at_once() -> None:
     assert lines[1].startswith("f.yaml:2: workload.clients")
 
 
-def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_named_in_the_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"missing\.yaml: No such file"):
         load_scenario(tmp_path / "missing.yaml")
     with pytest.raises(ConfigError, match="cannot read"):

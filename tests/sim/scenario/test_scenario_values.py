@@ -19,7 +19,7 @@ NAME = "crash_at_the_end"
 FILE = SCENARIOS / f"{NAME}.yaml"
 
 
-def test_a_name_a_path_and_a_scenario_are_one() -> None:
+def test_name_path_and_scenario_give_the_same_run() -> None:
     loaded = load_scenario(FILE)
     assert load_scenario(NAME).timeline == load_scenario(Path(NAME)).timeline == loaded.timeline
     runs = [run_scenario(given, 3).trace_sha256 for given in (NAME, str(FILE), FILE, loaded)]
@@ -44,7 +44,7 @@ def test_a_name_a_path_and_a_scenario_are_one() -> None:
         ({"cluster": {}}, "not as dict"),
     ],
 )
-def test_what_is_no_scenario_is_told(given: Any, says: str) -> None:
+def test_an_invalid_scenario_argument_is_rejected(given: Any, says: str) -> None:
     """Any: some break the type on purpose."""
     for take in (load_scenario, run_scenario, lambda one: World(one, 1, TraceWriter())):
         with pytest.raises(ConfigError, match=says):
@@ -71,7 +71,7 @@ def copied(part: Any, **update: object) -> object:
     return part.model_copy(update=update)
 
 
-def test_what_no_scenario_may_say_no_copy_may_say() -> None:
+def test_an_invalid_copy_is_rejected() -> None:
     spec = scenario("[{at_ms: 100, crash: 1}]")
     with pytest.raises(ConfigError, match="Scenario has no untill_ms: did you mean until_ms"):
         copied(spec, untill_ms=500.0)
@@ -93,7 +93,7 @@ def test_what_no_scenario_may_say_no_copy_may_say() -> None:
         copied(spec.timeline[0], actions="crash")
 
 
-def test_what_a_run_gives_prints_itself_in_a_line() -> None:
+def test_the_results_of_a_run_have_a_short_repr() -> None:
     spec = load_scenario("chaos")
     assert repr(spec) == str(spec) == "Scenario('chaos', 5 nodes, 9 timeline items, until 12000 ms)"
     assert repr(scenario().cluster) == "ClusterSpec(nodes=(1, 2, 3))"

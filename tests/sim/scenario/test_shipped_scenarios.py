@@ -70,12 +70,12 @@ REQUIRED = {
 }
 
 
-def test_all_required_scenarios_are_there() -> None:
+def test_all_required_scenarios_exist() -> None:
     assert {path.stem for path in FILES} >= REQUIRED
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_scenario_shows_what_it_says_and_can_be_drawn(path: Path) -> None:
+def test_a_scenario_meets_its_expectations_and_can_be_drawn(path: Path) -> None:
     scenario = load_scenario(path)
     assert scenario.name == path.stem
     assert scenario.summary
@@ -90,7 +90,7 @@ def test_a_scenario_shows_what_it_says_and_can_be_drawn(path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_scenario_shows_it_on_many_seeds(path: Path) -> None:
+def test_a_scenario_meets_its_expectations_on_many_seeds(path: Path) -> None:
     scenario = load_scenario(path)
     for seed in range(100, 300):
         trace = TraceWriter(keep=seed < 105)
@@ -100,7 +100,7 @@ def test_a_scenario_shows_it_on_many_seeds(path: Path) -> None:
             check_all_figures(trace.lines())
 
 
-def test_the_designs_example_passes_as_it_stands() -> None:
+def test_the_design_example_passes() -> None:
     scenario = parse_scenario(DESIGN_EXAMPLE)
     for seed in range(1, 9):
         result = run_scenario(scenario, seed)

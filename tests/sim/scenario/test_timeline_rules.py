@@ -52,7 +52,7 @@ def acted(world: World) -> list[int]:
         "cut: [random, rest]",
     ],
 )
-def test_random_picks_are_of_nodes_on_which_the_action_can_act(action: str) -> None:
+def test_random_picks_choose_nodes_on_which_the_action_acts(action: str) -> None:
     timeline = f"[{{at_ms: 900, power_loss: [1, 2]}}, {{at_ms: 1000, {action}}}]"
     for seed in range(1, 9):
         world, _ = trace(
@@ -65,7 +65,7 @@ def test_random_picks_are_of_nodes_on_which_the_action_can_act(action: str) -> N
         assert acted(world)[1] > 0, seed
 
 
-def test_a_random_pick_that_finds_nobody_waits() -> None:
+def test_a_random_pick_waits_until_a_node_qualifies() -> None:
     _, records = trace(
         "[{at_ms: 1000, crash: all, for_ms: 500}, {at_ms: 1200, crash: random}]", until_ms="2000"
     )
@@ -74,7 +74,7 @@ def test_a_random_pick_that_finds_nobody_waits() -> None:
     assert 1_500_000 <= downs[-1] <= 1_501_000
 
 
-def test_random_picks_differ_from_seed_to_seed_and_repeat_with_the_seed() -> None:
+def test_random_picks_depend_on_the_seed() -> None:
     def picked(seed: int) -> list[int]:
         _, records = trace("[{at_ms: 1000, crash: {random: 2}}]", seed, cluster="{nodes: 5}")
         return [r.node for r in records if r.kind == "down"]
@@ -84,7 +84,7 @@ def test_random_picks_differ_from_seed_to_seed_and_repeat_with_the_seed() -> Non
     assert len({tuple(nodes) for nodes in picks}) > 2
 
 
-def test_partitions_take_nodes_that_are_down_when_too_few_run() -> None:
+def test_partitions_use_stopped_nodes_when_too_few_run() -> None:
     world, _ = trace(
         "[{at_ms: 900, crash: [1, 2, 3]}, {at_ms: 1000, partition: [[majority], [minority]]}]",
         cluster="{nodes: 5}",
@@ -93,7 +93,7 @@ def test_partitions_take_nodes_that_are_down_when_too_few_run() -> None:
     assert any(link.cuts for link in world.network.links())
 
 
-def test_a_node_is_taken_out_at_random_only_if_it_is_a_member() -> None:
+def test_a_random_removal_picks_only_members() -> None:
     timeline = """
       - {at_ms: 500, join: [4, 5]}
       - {at_ms: 1000, remove: {nodes: {random: 1, of: followers}, outcome: ok}}
@@ -109,7 +109,7 @@ def test_a_node_is_taken_out_at_random_only_if_it_is_a_member() -> None:
 NO_LEADER = "{at_ms: 500, partition: [[1], [2], [3]]}, {at_ms: 2500, heal: all}"
 
 
-def test_a_fault_that_waits_for_a_leader_acts_after_the_repair_unless_it_is_disarmed() -> None:
+def test_a_fault_waits_for_a_leader_until_it_is_disarmed() -> None:
     for until, downs in (("", 1), (", until_ms: 2000", 0)):
         timeline = f"[{NO_LEADER}, {{at_ms: 1200, crash: leader{until}}}]"
         world, records = trace(timeline, until_ms="4000")
@@ -124,7 +124,7 @@ def test_a_fault_that_was_disarmed_without_acting_fails_the_run() -> None:
     assert seen(result)["every_fault_acted"] == "timeline[2] crash never acted"
 
 
-def test_a_trigger_is_disarmed_too() -> None:
+def test_until_ms_disarms_a_trigger() -> None:
     item = "{when: {event: role, role: leader}, at_ms: 1000, crash: leader, times: 9%s}"
     always = "[{at_ms: 1500, crash: leader}, {at_ms: 2200, restart: down}, " + item + "]"
     _, without = trace(always % "", until_ms="4000")
@@ -133,14 +133,14 @@ def test_a_trigger_is_disarmed_too() -> None:
     assert len([r for r in disarmed if r.kind == "down"]) == 1
 
 
-def test_a_delay_after_a_trigger_counts_as_well() -> None:
+def test_until_ms_includes_the_delay_after_a_trigger() -> None:
     item = "{when: {event: role, role: leader}, after_ms: 700, crash: leader, until_ms: %d}"
     for until, downs in ((700, 0), (2000, 1)):
         _, records = trace(f"[{item % until}]")
         assert len([r for r in records if r.kind == "down"]) == downs
 
 
-def test_repeats_end_with_it_and_what_has_begun_is_still_taken_back() -> None:
+def test_until_ms_ends_repeats_and_running_faults_still_end() -> None:
     _, records = trace("[{at_ms: 500, crash: 1, for_ms: 200, every_ms: 500, until_ms: 1100}]")
     assert [(r.kind, r.t_us) for r in records if r.node == 1 and r.kind in ("up", "down")][1:] == [
         ("down", 500_000),
@@ -150,7 +150,7 @@ def test_repeats_end_with_it_and_what_has_begun_is_still_taken_back() -> None:
     ]
 
 
-def test_a_request_of_the_operator_is_given_up() -> None:
+def test_until_ms_ends_the_retries_of_an_admin_request() -> None:
     world, _ = trace(
         "[{at_ms: 500, partition: [[1], [2], [3]]}, {at_ms: 2500, heal: all},"
         " {at_ms: 1200, remove: 3, until_ms: 2000}]",
@@ -164,7 +164,7 @@ def test_a_request_of_the_operator_is_given_up() -> None:
 
 
 @pytest.mark.parametrize("who", ["3", "[4, 2]"])
-def test_a_first_member_cannot_join(who: str) -> None:
+def test_an_initial_member_cannot_join(who: str) -> None:
     with pytest.raises(ConfigError, match=r"test\.yaml:5: timeline\[0\]: join") as caught:
         scenario(f"[{{at_ms: 500, join: {who}}}]")
     assert "restart" in str(caught.value)
@@ -192,7 +192,7 @@ def joined_again(before: str, seed: int) -> tuple[World, list[DurableState]]:
 
 
 @pytest.mark.parametrize("before", ["crash: 4", "pause: 4", "write: leader"])
-def test_a_node_that_joins_again_begins_on_a_blank_disk(before: str) -> None:
+def test_a_node_that_joins_again_starts_with_a_blank_disk(before: str) -> None:
     for seed in range(1, 6):
         world, held = joined_again(before, seed)
         assert held[0].entries
@@ -229,7 +229,7 @@ def test_an_operation_waits_until_the_entity_store_is_prepared() -> None:
         ("read: {node: 1, key: 1}", "read: there is no key '1'"),
     ],
 )
-def test_a_key_that_the_workload_does_not_have_is_refused(text: str, says: str) -> None:
+def test_a_key_outside_the_workload_is_rejected(text: str, says: str) -> None:
     with pytest.raises(ConfigError, match=r"test\.yaml:5: timeline\[0\]: " + says):
         scenario(
             f"[{{at_ms: 500, {text}}}]",
@@ -251,7 +251,9 @@ def ask(_rng: Random) -> tuple[Literal["write"], str]:
         ({"workload": "{sessions: true}"}, "sessions adds to registers"),
     ],
 )
-def test_a_machine_of_ones_own_is_not_asked_for_registers(parts: dict[str, str], says: str) -> None:
+def test_register_operations_are_rejected_for_user_machines(
+    parts: dict[str, str], says: str
+) -> None:
     """Before the run, wherever the machine comes from."""
     spec = scenario(**parts)  # type: ignore[arg-type]  # the texts among its parameters
     with pytest.raises(ConfigError, match=says):
@@ -279,7 +281,7 @@ def break_it(rng: Random) -> tuple[Literal["write"], str]:
     return ask(rng)
 
 
-def test_a_machine_that_cannot_be_made_again_stops_its_node_and_not_the_run() -> None:
+def test_a_machine_that_cannot_restart_fails_only_its_node() -> None:
     spec = scenario("[{at_ms: 1000, restart: 2}]")
     result = run_scenario(spec, 1, machine=Fragile, requests=break_it)
     (violation,) = result.violations
@@ -306,14 +308,12 @@ def test_a_machine_that_cannot_be_made_again_stops_its_node_and_not_the_run() ->
         ("{at_ms: 9, crash: 1, until_ms: 8}", "it would never act"),
     ],
 )
-def test_an_item_that_could_only_break_the_run_or_do_nothing_is_refused(
-    item: str, says: str
-) -> None:
+def test_an_item_that_breaks_the_run_or_does_nothing_is_rejected(item: str, says: str) -> None:
     with pytest.raises(ConfigError, match=r"test\.yaml:5: .*" + says):
         scenario(f"[{item}]")
 
 
-def test_a_request_at_a_node_that_nobody_is_waits() -> None:
+def test_an_admin_request_waits_while_no_node_matches_at() -> None:
     timeline = "[{at_ms: 1000, transfer: {to: 1, at: down, retry: false}}]"
     world, _ = trace(timeline)
     assert world.admin_actions.ops[0].outcome == "no_leader"

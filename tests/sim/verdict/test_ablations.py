@@ -39,7 +39,7 @@ def test_the_storm_is_survived_with_all_safeguards_on() -> None:
 @pytest.mark.parametrize(
     "safeguard", ["log_freshness_check", "one_vote_per_term", "append_durable_before_ack"]
 )
-def test_the_storm_catches_the_absence_of_a_safeguard(safeguard: str) -> None:
+def test_the_storm_catches_a_missing_safeguard(safeguard: str) -> None:
     for seed in range(1, 25):
         if storm(f"{safeguard}: false", seed).violations:
             return

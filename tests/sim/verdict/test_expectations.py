@@ -81,7 +81,7 @@ CASES = [
     CASES,
     ids=[f"{case[0]}: {case[1]} {number}" for number, case in enumerate(CASES)],
 )
-def test_an_expectation_holds_and_fails(
+def test_each_expectation_can_hold_and_fail(
     name: str, expected: str, holds: str | None, fails: str | None, workload: str | None
 ) -> None:
     load = workload or "{clients: 2, rate_per_s: 40}"

@@ -65,7 +65,7 @@ def checks() -> set[str]:
 # -- what the naive check takes for lost, and is not ----------------------------------------------
 
 
-def test_what_two_logs_hold_is_not_lost_because_nobody_has_applied_it() -> None:
+def test_an_unapplied_write_in_two_logs_is_not_lost() -> None:
     spec = load_scenario(SCENARIOS / "crash_at_the_end.yaml")
     blamed = 0
     for seed in range(1, 31):
@@ -76,7 +76,7 @@ def test_what_two_logs_hold_is_not_lost_because_nobody_has_applied_it() -> None:
     assert blamed > 5, "the naive check errs on many of these seeds"
 
 
-def test_it_does_not_matter_whether_a_node_runs() -> None:
+def test_acknowledged_writes_are_found_on_stopped_nodes() -> None:
     result = run("[{at_ms: 2500, power_loss: all}]", "{acknowledged_writes_present: true}")
     assert result.ok, seen(result)
     assert "all " in seen(result)["acknowledged_writes_present"]
@@ -95,7 +95,7 @@ def draw(rng: Random) -> tuple[Literal["write"], str]:
     return "write", json.dumps({"op": "set", "key": "a", "value": rng.randrange(1000)})
 
 
-def test_a_machine_that_raises_loses_nothing_that_the_logs_hold() -> None:
+def test_a_machine_that_raises_loses_no_logged_write() -> None:
     for seed in range(1, 6):
         result = run_scenario(
             scenario("[{at_ms: 200, crash: random, for_ms: 100}]"),
@@ -106,7 +106,7 @@ def test_a_machine_that_raises_loses_nothing_that_the_logs_hold() -> None:
         assert {violation.check for violation in result.violations} == {"node_failed"}
 
 
-def test_a_change_of_voters_is_judged_by_the_newest_committed_configuration() -> None:
+def test_loss_is_judged_by_the_newest_committed_configuration() -> None:
     """The first voters are gone and their logs ended long ago: they elect nobody any more."""
     timeline = """
       - {at_ms: 500, join: [4, 5, 6]}
@@ -120,7 +120,7 @@ def test_a_change_of_voters_is_judged_by_the_newest_committed_configuration() ->
 # -- what the naive check misses ------------------------------------------------------------------
 
 
-def test_what_two_blank_disks_could_outvote_is_lost_though_one_node_has_applied_it() -> None:
+def test_a_write_is_lost_if_blank_nodes_can_be_elected() -> None:
     world = World(scenario("[{at_ms: 2500, crash: [2, 3]}]", workload=WRITES), 1, TraceWriter())
 
     def wipe() -> None:
@@ -136,7 +136,7 @@ def test_what_two_blank_disks_could_outvote_is_lost_though_one_node_has_applied_
     assert "node 2 can be elected (its log ends at index 0, term 0)" in lost(world)[0]
 
 
-def test_snapshots_keep_what_they_are_made_of() -> None:
+def test_installed_snapshots_keep_the_history_behind_them() -> None:
     for seed in (1, 2, 3):
         world = World(
             scenario(BEHIND, cluster=FIRST_TWO_LEAD, workload=WRITES), seed, TraceWriter()
@@ -151,7 +151,9 @@ def test_snapshots_keep_what_they_are_made_of() -> None:
             assert not op.is_acknowledged_write or (entry and entry.data == op.payload)
 
 
-def test_an_entry_that_an_installed_snapshot_lacks_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_entry_missing_from_an_installed_snapshot_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The leader labels its snapshot three entries too far: a node that installs it never sees those."""
     assert checks() == set()
     send = Server.send
@@ -176,7 +178,7 @@ class Forgetting(KeyValueMachine):
         return other.snapshot()
 
 
-def test_a_snapshot_that_drops_what_was_written_is_lost_and_another_state(
+def test_a_snapshot_that_drops_writes_is_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("qcore.sim.world.world.machine_factory", lambda _name: Forgetting)
@@ -184,7 +186,7 @@ def test_a_snapshot_that_drops_what_was_written_is_lost_and_another_state(
     assert {"state_hash", "acknowledged_write_lost"} <= caught
 
 
-def test_a_restore_that_loses_a_part_is_lost_and_another_state(
+def test_a_restore_that_drops_a_key_is_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     restore = KeyValueMachine.restore_gradually
@@ -206,7 +208,7 @@ class Refusing(KeyValueMachine):
         return super().apply(command, context)
 
 
-def test_a_write_that_the_machine_refused_is_acknowledged_too(
+def test_a_write_rejected_by_the_machine_is_acknowledged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("qcore.sim.world.world.machine_factory", lambda _name: Refusing)
@@ -221,7 +223,7 @@ def test_a_write_that_the_machine_refused_is_acknowledged_too(
     assert any(refused[0].payload in text for text in lost(world))
 
 
-def test_another_entry_with_the_same_text_is_not_the_one_that_was_acknowledged() -> None:
+def test_an_equal_command_does_not_replace_a_lost_entry() -> None:
     """Every command is the same; the power loss takes acknowledged ones, and later ones take their indexes."""
     spec = scenario(
         "[{at_ms: 2000, power_loss: all, for_ms: 100}]",
@@ -265,7 +267,7 @@ def logs(*ends: tuple[int, int]) -> dict[int, LogContents]:
         ([(0, 0)], (1,), (), [1]),
     ],
 )
-def test_who_can_be_elected(
+def test_only_nodes_with_up_to_date_logs_are_electable(
     ends: Sequence[tuple[int, int]],
     voters: tuple[int, ...],
     outgoing: tuple[int, ...],
@@ -274,13 +276,13 @@ def test_who_can_be_elected(
     assert electable(logs(*ends), Membership(voters, outgoing)) == expected
 
 
-def test_a_log_says_what_it_holds_before_and_after_its_snapshot() -> None:
+def test_a_node_log_gives_entries_on_both_sides_of_a_snapshot() -> None:
     entries = [Entry(index, 1, "command", str(index), 0) for index in range(1, 9)]
     log = LogContents(entries[5:], 6, EntryHistory.unknown().extended(entries[:6]), (1, 8))
     assert [log.entry_at(index) for index in range(10)] == [None, *entries, None]
 
 
-def test_the_machine_of_a_run_may_be_the_users_own() -> None:
+def test_a_run_with_a_user_defined_machine_loses_no_write() -> None:
     world = World(
         scenario("[{at_ms: 2000, snapshot: all}, {at_ms: 2500, power_loss: all, for_ms: 100}]"),
         1,

@@ -53,7 +53,7 @@ def counted(spec: Scenario, seed: int = 1) -> int:
 
 
 @pytest.mark.parametrize("name", ["late_acknowledgement", "resumed_follower"])
-def test_what_a_quorum_holds_is_no_commit_in_a_minority(
+def test_an_entry_held_by_a_quorum_is_no_minority_commit(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     naive = Naive(monkeypatch)
@@ -62,7 +62,7 @@ def test_what_a_quorum_holds_is_no_commit_in_a_minority(
         assert naive.count == seed, "the naive check counts one in each run"
 
 
-def test_a_commit_without_a_quorum_is_counted_though_the_leader_reaches_one(
+def test_a_commit_not_stored_by_a_quorum_is_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def whoever_has_most(_membership: Membership, values: Mapping[int, int]) -> int:
@@ -96,7 +96,7 @@ def test_joint_configurations_need_both_majorities(monkeypatch: pytest.MonkeyPat
     assert counted(spec) > 0
 
 
-def test_a_disk_that_lost_the_entry_does_not_hold_it() -> None:
+def test_a_wiped_disk_does_not_count_toward_the_quorum() -> None:
     """A follower acknowledges and loses its disk while the answer is under way."""
     spec = scenario(
         "[{at_ms: 900, crash: 3}, {at_ms: 1000, write: 1}]",

@@ -26,5 +26,5 @@ def test_general_chaos_finds_a_planted_fault_within_four_seeds(safeguard: str, c
     assert by_check[check]
 
 
-def test_with_all_safeguards_on_it_finds_nothing() -> None:
+def test_chaos_finds_nothing_with_all_safeguards_on() -> None:
     assert find(load_scenario(CHAOS), NONE, range(1, 4)) == ([], {})

@@ -50,7 +50,7 @@ def excess(value: str | int | None, served_us: int, bound_us: int) -> int | None
         (None, 100, 80, None),
     ],
 )
-def test_the_bound_is_met_or_missed_by_a_microsecond(
+def test_the_bound_is_exact_to_the_microsecond(
     value: int | None, served_us: int, bound_us: int, too_old_us: int | None
 ) -> None:
     assert excess(value, served_us, bound_us) == too_old_us
@@ -60,21 +60,21 @@ def test_a_value_may_be_newer_than_its_acknowledgement() -> None:
     assert excess(3, 55, 0) is None
 
 
-def test_a_value_that_nobody_asked_to_write_by_then_is_found() -> None:
+def test_a_value_read_before_it_is_written_is_reported() -> None:
     (unknown,) = check_staleness([read("x", 100, 1000)], WRITES)
     assert unknown.missed is None
     assert "nobody had asked to write by then" in unknown.describe()
     assert check_staleness([read(3, 40, 1000)], WRITES), "the third write begins at 50"
 
 
-def test_a_write_without_an_answer_may_take_effect_at_any_time_after_its_invocation() -> None:
+def test_an_unanswered_write_may_take_effect_at_any_later_time() -> None:
     late = [*WRITES, RegisterWrite("k", 4, 15, None)]
     assert not check_staleness([read(4, 5000, 0)], late)
     # And it is never missed, for no client knows of it.
     assert not check_staleness([read(3, 5000, 0)], late)
 
 
-def test_of_writes_that_overlap_the_index_says_which_is_older() -> None:
+def test_overlapping_writes_are_ordered_by_index() -> None:
     overlapping = [RegisterWrite("k", 1, 10, 90, 8), RegisterWrite("k", 2, 20, 50, 7)]
     assert not check_staleness([read(1, 500, 0)], overlapping)
     assert check_staleness([read(2, 500, 0)], overlapping)
@@ -82,14 +82,14 @@ def test_of_writes_that_overlap_the_index_says_which_is_older() -> None:
     assert not check_staleness([read(1, 500, 0), read(2, 500, 0)], without)
 
 
-def test_equal_values_are_told_apart_as_json_tells_them() -> None:
+def test_values_are_compared_as_json() -> None:
     writes = [RegisterWrite("k", 1, 10, 20, 5), RegisterWrite("k", True, 30, 40, 7)]
     assert check_staleness([read(1, 500, 0)], writes)
     # A value that was written twice is as new as its newest write.
     assert not check_staleness([read(1, 500, 0)], [*writes, RegisterWrite("k", 1, 50, 60, 9)])
 
 
-def test_registers_are_judged_apart() -> None:
+def test_each_register_is_judged_separately() -> None:
     assert not check_staleness([StaleRead("other", None, 500, 0, 501)], WRITES)
     assert check_staleness([StaleRead("other", 3, 500, 0, 501)], WRITES)
 
@@ -123,7 +123,9 @@ def histories(draw: st.DrawFn) -> tuple[list[RegisterWrite], StaleRead]:
 
 
 @given(histories())
-def test_it_agrees_with_trying_all_orders(history: tuple[list[RegisterWrite], StaleRead]) -> None:
+def test_the_checker_agrees_with_trying_all_orders(
+    history: tuple[list[RegisterWrite], StaleRead],
+) -> None:
     writes, stale_read = history
     assert bool(check_staleness([stale_read], writes)) == (not some_order(writes, stale_read))
 
@@ -177,7 +179,7 @@ TROUBLE = (
 
 
 @pytest.mark.parametrize("machine", ["kv", "entity"])
-def test_stale_reads_of_both_machines_are_judged_and_kept(machine: str) -> None:
+def test_stale_reads_of_both_machines_keep_their_bound(machine: str) -> None:
     result = run(
         TROUBLE,
         "{safe: true, min_ok_reads: 50}",
@@ -191,7 +193,7 @@ def test_stale_reads_of_both_machines_are_judged_and_kept(machine: str) -> None:
     assert list(kinds) == ["stale_read"]
 
 
-def test_stale_reads_are_no_part_of_the_linearizable_history() -> None:
+def test_stale_reads_are_not_in_the_linearizable_history() -> None:
     world = World(scenario(workload=STALE), 1, TraceWriter())
     world.run()
     reads = [op for op in world.history if op.kind == "read" and op.outcome == "ok"]
@@ -200,7 +202,7 @@ def test_stale_reads_are_no_part_of_the_linearizable_history() -> None:
 
 
 @pytest.mark.parametrize("machine", ["kv", "entity"])
-def test_a_node_that_serves_whatever_it_has_is_caught(
+def test_a_node_that_ignores_the_bound_is_caught(
     machine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def careless(self: Reads, event: ClientRequest) -> None:

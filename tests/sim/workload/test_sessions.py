@@ -20,7 +20,7 @@ LOSSY = "{latency_ms: 2, clients: {loss: 0.2}}"
 COUNTING = "{clients: 3, rate_per_s: 60, keys: 2, sessions: true, timeout_ms: 20000, stop_ms: 2000}"
 
 
-def test_lost_answers_are_asked_for_again_and_nothing_counts_twice() -> None:
+def test_retries_after_lost_answers_count_nothing_twice() -> None:
     world = World(scenario(network=LOSSY, workload=COUNTING, until_ms=5000), 1, TraceWriter())
     world.run()
     entries = [entry.data for entry in world.nodes[1].applied if entry.kind == "session"]
@@ -36,7 +36,7 @@ def test_lost_answers_are_asked_for_again_and_nothing_counts_twice() -> None:
     assert result.metrics["repeated_requests"] > 10  # type: ignore[operator]  # a number
 
 
-def test_without_recorded_replies_increments_count_twice_and_that_is_noticed(
+def test_double_counting_without_recorded_replies_is_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """P12: the guard is the table of replies."""
@@ -52,7 +52,7 @@ def test_without_recorded_replies_increments_count_twice_and_that_is_noticed(
     assert [e.name for e in result.failed()] == ["exactly_once"]
 
 
-def test_sessions_that_stay_behind_at_a_snapshot_are_noticed(
+def test_a_snapshot_without_the_session_table_is_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """P12 across a snapshot: a table that does not travel with it makes replicas differ."""
@@ -72,7 +72,7 @@ def test_sessions_need_the_key_value_machine() -> None:
         scenario(cluster="{nodes: 3, machine: entity}", workload="{sessions: true}")
 
 
-def test_a_session_that_expired_is_opened_anew_and_its_increment_counts_nowhere() -> None:
+def test_an_increment_in_an_expired_session_is_rejected() -> None:
     """Between two operations lie 0.4 to 1.4 s, and a session may be idle for 1 s."""
     idle = "{clients: 1, sessions: true, session_lifetime_ms: 1000, think_ms: [400, 1400]}"
     result = run(
@@ -91,7 +91,7 @@ def test_a_session_that_expired_is_opened_anew_and_its_increment_counts_nowhere(
     assert all(op.outcome == "refused" for op in refused)
 
 
-def test_sessions_live_as_long_as_the_rules_allow_unless_the_workload_says_less() -> None:
+def test_the_session_lifetime_has_a_default_and_bounds() -> None:
     result = run(
         workload="{clients: 1, sessions: true, think_ms: 1200}", expect="{sessions_expired: 0}"
     )
@@ -102,7 +102,7 @@ def test_sessions_live_as_long_as_the_rules_allow_unless_the_workload_says_less(
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_no_session_ends_while_nothing_is_committed_under_a_leader_that_stays(seed: int) -> None:
+def test_no_session_expires_while_nothing_is_committed(seed: int) -> None:
     """Followers whose disks hang answer heartbeats, and the leader refuses more: no client can use its session."""
     spec = parse_scenario(
         "name: x\nsummary: x\ncluster: {nodes: 3, max_uncommitted_bytes: 6000}\n"
@@ -116,7 +116,7 @@ def test_no_session_ends_while_nothing_is_committed_under_a_leader_that_stays(se
 
 
 @pytest.mark.parametrize("kind", ["read", "stale_read"])
-def test_a_read_of_a_counter_is_not_judged_as_one_of_a_register(kind: str) -> None:
+def test_a_counter_read_is_not_judged_as_a_register_read(kind: str) -> None:
     """It finds a number that nobody asked to write: the increments made it."""
     result = run(
         f"[{{at_ms: 1500, read: {{node: leader, key: k1, read_kind: {kind}, outcome: ok}}}}]",
@@ -139,7 +139,7 @@ def test_a_register_beside_the_counters_is_judged() -> None:
 
 
 @pytest.mark.parametrize("write", ["leader", "{node: leader, key: k1}"])
-def test_a_write_to_a_counter_is_refused(write: str) -> None:
+def test_a_write_to_a_counter_is_rejected(write: str) -> None:
     timeline = f"[{{at_ms: 1000, write: {write}}}]"
     with pytest.raises(ConfigError, match=r"timeline\[0\]: write: k\d is a counter"):
         scenario(timeline, workload=COUNTING)
@@ -149,7 +149,7 @@ def test_a_write_to_a_counter_is_refused(write: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(1, 7))
-def test_a_tick_on_its_way_at_the_end_is_no_difference_between_members(seed: int) -> None:
+def test_a_tick_in_flight_at_the_end_is_no_divergence(seed: int) -> None:
     """Of the first seeds, half end while a tick is not applied everywhere."""
     spec = parse_scenario(
         "name: x\nsummary: x\nworkload: {sessions: true, session_lifetime_ms: 1000, clients: 5, rate_per_s: 60}\n"

@@ -42,7 +42,7 @@ def test_an_operation_is_judged_by_what_its_client_saw(line: str, holds: bool) -
     assert judged(f"{{at_ms: 1500, {line}}}")[0] is holds
 
 
-def test_what_was_seen_names_the_operation_and_the_value() -> None:
+def test_the_result_names_the_operation_and_the_value() -> None:
     _, seen = judged("{at_ms: 1500, read: {node: 2, key: x, expect: 6}}")
     assert seen == "read of x at node 2: found 5"
     _, seen = judged(
@@ -51,7 +51,7 @@ def test_what_was_seen_names_the_operation_and_the_value() -> None:
     assert seen == "stale_read of x at node 2: refused (TooStale)"
 
 
-def test_an_operation_without_an_answer_by_the_end_holds_nothing() -> None:
+def test_an_operation_without_an_answer_by_the_end_fails() -> None:
     ok, seen = judged("{at_ms: 2990, read: {node: 2, key: x, read_kind: read, outcome: ok}}")
     if not ok:
         assert "no outcome yet" in seen
@@ -62,7 +62,7 @@ def test_an_operation_without_an_answer_by_the_end_holds_nothing() -> None:
 
 
 @pytest.mark.parametrize("outcome", ["unknown", "timeout", "connection lost"])
-def test_an_outcome_may_be_told_in_general_or_by_its_reason(outcome: str) -> None:
+def test_an_outcome_may_be_expected_in_general_or_by_reason(outcome: str) -> None:
     crash = outcome == "connection lost"
     line = "crash: leader" if crash else "do: [{isolate: leader}, {pause: leader}]"
     before = f"{{at_ms: 1400, hold: {{message: AppendEntries, entries: true, times: all}}}}, {{at_ms: 1520, {line}}}"
@@ -71,7 +71,7 @@ def test_an_outcome_may_be_told_in_general_or_by_its_reason(outcome: str) -> Non
     assert result.ok, failures(result)
 
 
-def test_each_read_is_of_one_of_the_kinds_that_are_named() -> None:
+def test_each_read_is_of_one_of_the_configured_kinds() -> None:
     mix = "{clients: 3, rate_per_s: 200, read_kind: [read, lease_read, follower_read, stale_read]}"
     world = World(scenario(workload=mix, cluster="{nodes: 3, lease_reads: true}"), 1, TraceWriter())
     world.run()
@@ -83,7 +83,7 @@ def test_each_read_is_of_one_of_the_kinds_that_are_named() -> None:
     assert bounds == {1000}
 
 
-def test_the_timelines_reads_are_of_the_workloads_kind_unless_they_say_otherwise() -> None:
+def test_timeline_reads_default_to_the_workloads_kind() -> None:
     timeline = (
         "[{at_ms: 1000, read: 1}, {at_ms: 1100, read: {node: 1, max_staleness_ms: 77}},"
         " {at_ms: 1200, read: {node: 1, read_kind: [read, follower_read]}}]"
@@ -98,7 +98,7 @@ def test_the_timelines_reads_are_of_the_workloads_kind_unless_they_say_otherwise
     assert asked[2] in (("read", 0), ("follower_read", 0))
 
 
-def test_a_read_that_is_too_stale_here_is_tried_at_another_node() -> None:
+def test_a_too_stale_read_is_retried_at_another_node() -> None:
     result = run(
         "[{at_ms: 1000, isolate: 1, for_ms: 1500}]",
         "{safe: true, min_ok_reads: 100}",
@@ -125,6 +125,6 @@ def test_a_read_that_is_too_stale_here_is_tried_at_another_node() -> None:
         ("read: {node: 1, max_staleness_ms: -1}", "max_staleness_ms"),
     ],
 )
-def test_what_no_operation_may_say(line: str, says: str) -> None:
+def test_invalid_operations_are_rejected(line: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         scenario(f"[{{at_ms: 1, {line}}}]")

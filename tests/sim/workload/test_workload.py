@@ -26,7 +26,7 @@ def test_every_operation_ends_in_exactly_one_outcome() -> None:
     assert all(op.invoke_us <= op.return_us <= op.deadline_us for op in ops)
 
 
-def test_open_loop_offers_about_its_rate_whatever_happens() -> None:
+def test_open_loop_keeps_its_rate_while_all_nodes_are_down() -> None:
     ops = history(
         "[{at_ms: 500, crash: all}]", workload="{clients: 4, rate_per_s: 100}", until_ms="11000"
     )
@@ -54,7 +54,7 @@ def test_fractions_and_keys_are_respected() -> None:
     assert len(set(written)) == len(written), "no value is written twice"
 
 
-def test_writes_are_never_sent_again_after_doubt() -> None:
+def test_writes_with_an_unknown_outcome_are_never_retried() -> None:
     """Client links that lose messages: without an answer the outcome is unknown, and nothing is applied twice."""
     world = World(
         scenario(
@@ -82,7 +82,7 @@ def test_a_client_finds_the_leader_when_its_node_is_down() -> None:
     assert all(op.outcome == "ok" for op in late)
 
 
-def test_reads_without_a_quorum_are_refused_and_not_served_stale() -> None:
+def test_reads_without_a_quorum_are_rejected_not_served_stale() -> None:
     ops = history(
         "[{at_ms: 1000, partition: [[1], [2], [3]]}]",
         workload="{clients: 3, rate_per_s: 60, timeout_ms: 300}",
@@ -105,7 +105,7 @@ def test_the_entity_store_runs_under_faults(seed: int) -> None:
     assert result.ok, failures(result)
 
 
-def test_one_node_alone_works_too() -> None:
+def test_a_single_node_cluster_survives_a_power_loss() -> None:
     result = run(
         "[{at_ms: 1000, power_loss: 1, for_ms: 100}]",
         "{safe: true, writes_succeed_after_heal: true, acknowledged_writes_present: true}",

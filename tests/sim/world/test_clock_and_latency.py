@@ -40,7 +40,7 @@ def test_a_new_drift_neither_jumps_nor_turns_the_clock_back(
     assert clock.local(true_us + 1000) >= shown
 
 
-def test_a_fast_clock_shows_more_and_the_wall_clock_jumps() -> None:
+def test_drift_moves_both_clocks_and_a_jump_only_the_wall_clock() -> None:
     clock = NodeClock(500, drift_ppm=100_000)
     assert clock.local(1_000_000) == 500 + 1_100_000
     assert clock.wall(1_000_000) == WALL_EPOCH_US + 1_100_000
@@ -88,12 +88,12 @@ def test_each_distribution_has_its_shape() -> None:
         (-1, "greater than or equal to 0"),
     ],
 )
-def test_a_bad_distribution_is_refused(spec: object, says: str) -> None:
+def test_a_bad_distribution_is_rejected(spec: object, says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         Holder.model_validate({"latency": spec})
 
 
-def test_the_shortcuts_refuse_negative_durations() -> None:
+def test_the_shortcuts_reject_negative_durations() -> None:
     with pytest.raises(Exception, match="negative"):
         fixed(-1)
     with pytest.raises(Exception, match="low <= high"):

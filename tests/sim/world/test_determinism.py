@@ -65,7 +65,7 @@ def test_two_processes_with_two_hash_seeds_give_one_trace(tmp_path: Path) -> Non
     assert one["trace_sha256"] == trace_of(text(), 11)[1]
 
 
-def test_the_same_seed_gives_the_same_run_and_another_gives_another() -> None:
+def test_the_seed_determines_the_run() -> None:
     assert trace_of(text(), 5) == trace_of(text(), 5)
     assert trace_of(text(), 5)[1] != trace_of(text(), 6)[1]
 
@@ -82,7 +82,7 @@ def test_a_fault_changes_nothing_before_it_happens() -> None:
     assert until(before) == until(after)
 
 
-def test_the_trace_hash_is_the_hash_of_the_lines_and_every_line_is_a_record() -> None:
+def test_the_trace_hash_covers_all_lines_and_each_is_a_record() -> None:
     import hashlib
 
     lines, digest = trace_of(text(), 9)
@@ -96,7 +96,7 @@ def test_the_trace_hash_is_the_hash_of_the_lines_and_every_line_is_a_record() ->
     assert kinds >= {"fault", "op"}
 
 
-def test_every_message_in_the_trace_has_one_fate_or_is_under_way_at_the_end() -> None:
+def test_a_traced_message_is_received_dropped_or_in_flight() -> None:
     lines, _ = trace_of(text("[]"), 3)
     sent: dict[str, int] = {}
     for record in parse_trace(lines):

@@ -45,7 +45,7 @@ def indexes(state: DurableState) -> list[int]:
     return [entry.index for entry in state.entries]
 
 
-def test_writes_that_come_during_a_sync_share_the_next_one() -> None:
+def test_writes_during_a_sync_share_the_next_sync() -> None:
     engine, disk, durable = make_disk()
     for index in (1, 2, 3):
         disk.submit(append(index))
@@ -57,7 +57,7 @@ def test_writes_that_come_during_a_sync_share_the_next_one() -> None:
     assert disk.syncs == 2
 
 
-def test_a_killed_process_keeps_what_the_operating_system_had() -> None:
+def test_a_process_crash_keeps_writes_the_system_already_has() -> None:
     engine, disk, durable = make_disk()
     disk.submit(append(1))
     disk.start_sync()
@@ -69,7 +69,7 @@ def test_a_killed_process_keeps_what_the_operating_system_had() -> None:
     assert durable == [], "nobody lives to hear of the sync"
 
 
-def test_a_power_loss_takes_everything_that_was_not_synced() -> None:
+def test_a_power_loss_loses_every_unsynced_write() -> None:
     engine, disk, _ = make_disk()
     disk.submit(append(1))
     disk.start_sync()
@@ -83,7 +83,7 @@ def test_a_power_loss_takes_everything_that_was_not_synced() -> None:
     assert disk.writes_lost == 2
 
 
-def test_the_disk_works_again_after_a_crash_in_the_middle_of_a_sync() -> None:
+def test_the_disk_works_again_after_a_crash_during_a_sync() -> None:
     engine, disk, durable = make_disk()
     disk.submit(append(1))
     disk.start_sync()
@@ -97,7 +97,7 @@ def test_the_disk_works_again_after_a_crash_in_the_middle_of_a_sync() -> None:
     assert durable == [1]
 
 
-def test_a_stalled_disk_ends_no_sync_until_it_recovers() -> None:
+def test_a_stalled_disk_completes_no_sync_until_it_recovers() -> None:
     engine, disk, durable = make_disk()
     fault = Fault("stall")
     disk.stall(Firing(fault))
@@ -119,7 +119,7 @@ def test_a_stall_without_writes_never_acts() -> None:
     assert fault.acted == 0
 
 
-def test_a_slow_disk_takes_longer_and_books_it() -> None:
+def test_a_slow_disk_delays_syncs_and_the_fault_acts() -> None:
     engine, disk, durable = make_disk()
     fault = Fault("slow")
     disk.slow_down(lambda: 9 * SYNC_US, Firing(fault))
@@ -132,7 +132,7 @@ def test_a_slow_disk_takes_longer_and_books_it() -> None:
     assert fault.acted == 1
 
 
-def test_the_commit_index_goes_with_the_next_write_and_never_back() -> None:
+def test_the_commit_index_joins_the_next_write_and_never_falls() -> None:
     engine, disk, _ = make_disk()
     disk.submit(append(1))
     disk.save_commit(1)
@@ -149,7 +149,7 @@ def test_the_commit_index_goes_with_the_next_write_and_never_back() -> None:
     crash_after=st.integers(0, 30 * SYNC_US),
     power_loss=st.booleans(),
 )
-def test_a_crash_leaves_a_prefix_with_everything_that_was_reported_durable(
+def test_a_crash_keeps_a_prefix_with_all_durable_writes(
     gaps: list[int], crash_after: int, power_loss: bool
 ) -> None:
     engine, disk, durable = make_disk()
@@ -189,7 +189,7 @@ def test_latency_is_drawn_for_each_sync() -> None:
     assert disk.is_idle
 
 
-def test_a_wiped_disk_is_blank_and_gives_back_what_it_held() -> None:
+def test_wiping_a_disk_blanks_it_and_returns_the_old_state() -> None:
     engine, disk, durable = make_disk()
     disk.submit(SaveHardState(1, HardState(3, 2, 0)))
     disk.submit(append(1))

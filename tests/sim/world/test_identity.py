@@ -54,7 +54,7 @@ def test_a_wiped_member_gives_no_vote(seed: int) -> None:
     assert result.ok, result.failed()
 
 
-def test_a_wiped_member_that_is_taken_for_itself_helps_to_lose_what_was_acknowledged(
+def test_accepting_a_wiped_member_loses_acknowledged_writes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(KnownMembers, "check", lambda self, node_id, incarnation: None)
@@ -63,12 +63,12 @@ def test_a_wiped_member_that_is_taken_for_itself_helps_to_lose_what_was_acknowle
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_one_older_program_holds_the_rules_back(seed: int) -> None:
+def test_one_older_program_prevents_a_rules_upgrade(seed: int) -> None:
     result = run(UPGRADE, seed)
     assert result.ok, result.failed()
 
 
-def test_a_leader_that_asks_nobody_raises_the_rules_under_an_older_program(
+def test_raising_the_rules_unasked_fails_an_older_program(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Versions, "_unfit", lambda self, version: None)

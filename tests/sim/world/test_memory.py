@@ -13,7 +13,7 @@ def growth(sizes: list[int]) -> float:
     return max(sizes[half:]) / max(sizes[:half])
 
 
-def test_memory_is_flat_with_a_policy_and_grows_without() -> None:
+def test_memory_stays_flat_only_with_a_snapshot_policy() -> None:
     flat = leader_sizes(12, snapshot_entries=100, rate_per_s=100)
     assert growth(flat) < 1.2, flat
     growing = leader_sizes(12, snapshot_entries=0, rate_per_s=100)

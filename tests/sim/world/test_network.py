@@ -61,7 +61,7 @@ def test_a_link_keeps_the_order_of_its_messages(seed: int) -> None:
     assert times[0] >= 1000
 
 
-def test_a_reordering_link_does_not() -> None:
+def test_a_reordering_link_changes_the_order() -> None:
     pair = Pair(LinkQuality(latency=fixed(1), reorder=0.5, reorder_extra=uniform(0, 20)))
     fault = pair.link.faults_by_setting["reorder"] = Fault("reorder")
     pair.send(100)
@@ -71,7 +71,7 @@ def test_a_reordering_link_does_not() -> None:
     assert 20 < fault.acted < 80
 
 
-def test_loss_takes_about_its_share_and_books_each() -> None:
+def test_loss_drops_about_its_share_and_counts_each_drop() -> None:
     pair = Pair(LinkQuality(latency=fixed(1), loss=0.3))
     fault = pair.link.faults_by_setting["loss"] = Fault("loss")
     pair.send(2000)
@@ -82,7 +82,7 @@ def test_loss_takes_about_its_share_and_books_each() -> None:
     assert {why for _, why in pair.drops} == {"lost"}
 
 
-def test_duplicates_arrive_twice_and_are_booked() -> None:
+def test_duplicates_arrive_twice_and_are_counted() -> None:
     pair = Pair(LinkQuality(latency=fixed(1), duplicate=0.5))
     fault = pair.link.faults_by_setting["duplicate"] = Fault("duplicate")
     pair.send(1000)
@@ -98,7 +98,7 @@ def test_a_forwarded_request_is_never_duplicated() -> None:
     assert len(pair.arrivals) == 50
 
 
-def test_a_cut_loses_what_is_sent_and_what_is_under_way() -> None:
+def test_a_cut_loses_new_messages_and_those_in_flight() -> None:
     pair = Pair(LinkQuality(latency=fixed(5)))
     fault = Fault("cut")
     pair.send(10, gap_us=1000)  # sent at 0 to 9 ms, due at 5 to 14 ms
@@ -117,7 +117,7 @@ def test_a_cut_is_one_way_unless_both_ways_are_cut() -> None:
     assert pair.order() == [7]
 
 
-def test_a_link_cut_twice_needs_both_mended() -> None:
+def test_a_link_cut_twice_stays_cut_until_both_cuts_end() -> None:
     pair = Pair(LinkQuality(latency=fixed(1)))
     first, second = Firing(Fault("first")), Firing(Fault("second"))
     pair.network.cut([(1, 2)], first)
@@ -140,7 +140,7 @@ def test_bandwidth_makes_messages_queue() -> None:
     assert fault.acted == 3, "each takes longer, also the one that need not queue"
 
 
-def test_a_mishap_draws_from_another_stream_than_latency() -> None:
+def test_loss_and_latency_draw_from_separate_streams() -> None:
     """Loss must not reshuffle the latencies of the messages that get through."""
 
     def arrivals(quality: LinkQuality) -> dict[str, int]:
@@ -155,7 +155,7 @@ def test_a_mishap_draws_from_another_stream_than_latency() -> None:
     assert lossy == {message_id: undisturbed[message_id] for message_id in lossy}
 
 
-def test_links_have_streams_of_their_own() -> None:
+def test_each_link_has_separate_random_streams() -> None:
     streams = Streams(5)
     draws = {
         name: streams.get(name).random() for name in ("link/1/2/latency", "link/2/1/latency", "x")

@@ -31,7 +31,7 @@ def ask(rng: Random) -> tuple[Literal["write", "read"], str]:
     return "write", json.dumps({"name": "visits", "by": rng.randrange(1, 5)})
 
 
-def test_the_readmes_machine_runs_under_faults() -> None:
+def test_the_readme_machine_works_under_faults() -> None:
     # Any: an example is loaded as a script, by its path.
     machine: Any = run_path(str(EXAMPLE))["CounterMachine"]
     spec = scenario(
@@ -82,7 +82,7 @@ def test_a_machine_that_breaks_the_rules_is_caught(machine: type[StateMachine], 
     assert check in {violation.check for violation in result.violations}
 
 
-def test_a_machine_that_raises_loses_no_write_and_the_message_names_the_command() -> None:
+def test_an_apply_error_loses_no_write_and_names_the_command() -> None:
     """What was acknowledged is in the logs, though nobody can apply what follows it."""
     result = run_scenario(
         scenario("[]", "{acknowledged_writes_present: true}"),
@@ -104,7 +104,7 @@ class NoHash(KeyValueMachine):
         raise ValueError("no hash today")
 
 
-def test_a_machine_without_a_state_hash_fails_and_is_not_called_equal() -> None:
+def test_a_machine_that_cannot_hash_its_state_fails_the_run() -> None:
     result = run_scenario(
         scenario("[]", "{converges: true}"), 1, machine=NoHash, requests=set_visits
     )
@@ -120,7 +120,7 @@ def test_a_machine_without_a_state_hash_fails_and_is_not_called_equal() -> None:
     assert not short.ok
 
 
-def test_machine_and_requests_belong_together() -> None:
+def test_machine_and_requests_must_be_given_together() -> None:
     with pytest.raises(ConfigError, match="both a machine of your own"):
         run_scenario(scenario(), 1, machine=KeyValueMachine)
 
@@ -140,15 +140,13 @@ def test_machine_and_requests_belong_together() -> None:
         ({"timeline": "[{at_ms: 1000, read: leader}]"}, "read goes to a register"),
     ],
 )
-def test_what_a_scenario_cannot_ask_of_such_a_machine_is_refused_as_in_yaml(
-    parts: dict[str, str], says: str
-) -> None:
+def test_scenario_parts_that_need_registers_are_rejected(parts: dict[str, str], says: str) -> None:
     spec = scenario(**parts)  # type: ignore[arg-type]  # texts only
     with pytest.raises(ConfigError, match=says):
         run_scenario(spec, 1, machine=KeyValueMachine, requests=set_visits)
 
 
-def test_a_scenario_that_names_such_a_machine_gets_no_second_one(tmp_path: Path) -> None:
+def test_a_second_machine_beside_a_user_defined_one_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "own.yaml"
     path.write_text(OWN.format(machine=f"{EXAMPLE}:CounterMachine"))
     with pytest.raises(ConfigError, match=r"two machines: .*CounterMachine, and the caller gives"):
@@ -166,20 +164,20 @@ def test_a_scenario_that_names_such_a_machine_gets_no_second_one(tmp_path: Path)
         (lambda: 1 / 0, "making one raised ZeroDivisionError"),
     ],
 )
-def test_what_makes_no_machine_is_told_before_the_run(machine: Any, says: str) -> None:
+def test_an_invalid_machine_is_rejected_before_the_run(machine: Any, says: str) -> None:
     """Any: they break the type on purpose."""
     with pytest.raises(ConfigError, match=says):
         run_scenario(scenario(), 1, machine=machine, requests=set_visits)
 
 
-def test_a_seed_is_an_integer() -> None:
+def test_a_seed_must_be_an_integer() -> None:
     seeds: list[Any] = ["1", 1.0, True, None]  # they break the type on purpose
     for seed in seeds:
         with pytest.raises(ConfigError, match="a seed is an integer, not"):
             run_scenario(scenario(), seed)
 
 
-def test_stale_reads_that_requests_ask_for_have_the_bound_of_the_workload() -> None:
+def test_requested_stale_reads_use_the_workloads_bound() -> None:
     def stale(_rng: Random) -> tuple[Literal["stale_read"], str]:
         return "stale_read", json.dumps({"op": "get", "key": "visits"})
 
@@ -209,7 +207,7 @@ def raises(_rng: Random) -> object:
         (7, "requests: 7 raised TypeError: 'int' object is not callable"),
     ],
 )
-def test_what_no_client_could_ask_is_told_clearly(requests: Any, says: str) -> None:
+def test_an_invalid_requests_function_is_rejected(requests: Any, says: str) -> None:
     """Any: the functions break the type on purpose."""
     with pytest.raises(ConfigError, match=says):
         run_scenario(scenario(), 1, machine=KeyValueMachine, requests=requests)
@@ -257,7 +255,7 @@ def test_a_scenario_names_a_machine_by_file_or_module(tmp_path: Path) -> None:
         ("broken.py:Machine", "importing it raised ZeroDivisionError"),
     ],
 )
-def test_a_machine_that_cannot_be_used_is_refused(tmp_path: Path, machine: str, says: str) -> None:
+def test_an_unusable_machine_is_rejected(tmp_path: Path, machine: str, says: str) -> None:
     (tmp_path / "mine.py").write_text(
         "class Number: pass\nclass Fails:\n    def __init__(self):\n        raise ValueError('no')\n"
     )
@@ -266,14 +264,14 @@ def test_a_machine_that_cannot_be_used_is_refused(tmp_path: Path, machine: str, 
         run_own(tmp_path, machine)
 
 
-def test_the_readmes_scenario_passes() -> None:
+def test_the_readme_scenario_passes() -> None:
     spec = load_scenario(EXAMPLE.parent / "counter_partition.yaml")
     for seed in (1, 2, 3):
         result = run_scenario(spec, seed)
         assert result.ok, failures(result)
 
 
-def test_stale_reads_of_ones_own_machine_are_not_judged_as_reads_of_a_register(
+def test_stale_reads_of_user_machines_are_not_register_reads(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "stale.yaml"
@@ -302,7 +300,7 @@ class Mute(KeyValueMachine):
     ("machine", "kind", "code"),
     [(Deaf, "reads", "StoreError"), (Mute, "writes", "ResultInvalid")],
 )
-def test_a_run_in_which_a_machine_answers_one_kind_with_errors_only_fails(
+def test_a_run_fails_if_all_requests_of_one_kind_get_errors(
     machine: type[StateMachine], kind: str, code: str
 ) -> None:
     def requests(rng: Random) -> tuple[Literal["write", "read"], str]:
@@ -316,7 +314,7 @@ def test_a_run_in_which_a_machine_answers_one_kind_with_errors_only_fails(
     assert said == f"only errors: {number} {code} of {number}"
 
 
-def test_a_scenario_that_says_which_machine_gets_no_other_one() -> None:
+def test_a_second_machine_beside_a_built_in_one_is_rejected() -> None:
     spec = scenario("[]", until_ms=500)
     named = spec.model_copy(update={"cluster": spec.cluster.model_copy(update={"machine": "kv"})})
     with pytest.raises(ConfigError, match="two machines"):

@@ -161,23 +161,23 @@ class GivesTheCommitIndexUncut(MemoryStorage):
 @pytest.mark.parametrize(
     ("broken", "found_by"),
     [
-        (LooksAtNothing, "test_gap_is_refused_and_the_whole_call_with_it"),
-        (DoesAPartOfARefusedCall, "test_gap_within_an_append_is_refused"),
+        (LooksAtNothing, "test_gap_rejects_the_whole_call"),
+        (DoesAPartOfARefusedCall, "test_gap_within_an_append_is_rejected"),
         (
             KeepsTheLogBehindALeadersSnapshot,
-            "test_leaders_snapshot_resets_a_log_that_is_shorter_or_conflicts",
+            "test_leaders_snapshot_resets_a_short_or_conflicting_log",
         ),
         (NeverDropsEntries, "test_snapshot_replaces_the_prefix_that_it_names"),
         (KeepsTheFirstSnapshot, "test_newer_snapshot_replaces_the_older"),
         (CutsLargeSnapshots, "test_large_snapshot_survives"),
         (TakesNoVoteForNobody, "test_hard_state_survives_and_no_vote_differs_from_any_vote"),
         (LetsTheCommitIndexFall, "test_commit_never_goes_back"),
-        (SharesItsListWithTheCaller, "test_what_is_loaded_belongs_to_the_caller"),
-        (KeepsTheCallersObjects, "test_what_was_written_belongs_to_the_storage"),
+        (SharesItsListWithTheCaller, "test_loaded_state_belongs_to_the_caller"),
+        (KeepsTheCallersObjects, "test_written_data_belongs_to_the_storage"),
         (ForgetsItsLastWrite, "test_truncation_removes_the_tail"),
         (DoesTruncationsLast, "test_writes_of_one_call_happen_in_order"),
-        (BelongsToTheLastCluster, "test_another_cluster_is_refused_and_both_are_named"),
-        (MayBeOpenedTwice, "test_one_owner_at_a_time"),
+        (BelongsToTheLastCluster, "test_another_cluster_is_rejected_naming_both"),
+        (MayBeOpenedTwice, "test_second_open_is_rejected_while_the_first_is_open"),
         (WorksWhenClosed, "test_close_is_idempotent_and_final"),
         (GivesTheCommitIndexUncut, "test_commit_beyond_the_log_is_cut_on_load"),
     ],
@@ -300,7 +300,7 @@ class FullSuite(StorageConformance):
         (SaysThatItIsDoneWithoutSpace, TRIED_AGAIN),
         (EndsOnAFullDisk, TRIED_AGAIN),
         (JoinsAndFindsNoSpace, JOINED),
-        (LosesTheLogWhenItJoins, "test_joining_after_a_refused_call_leaves_the_log_as_it_was"),
+        (LosesTheLogWhenItJoins, "test_joining_after_a_rejected_call_keeps_the_log"),
     ],
 )
 def test_a_fault_on_a_full_disk_is_found(broken: type[MayBeFull], found_by: str) -> None:
@@ -343,7 +343,7 @@ def suite_of(scratch: Path, wrap: type) -> StorageConformance:
     return Suite()
 
 
-def test_the_example_storage_conforms_when_the_documented_command_is_typed(scratch: Path) -> None:
+def test_documented_command_checks_the_example_storage(scratch: Path) -> None:
     suite = EXAMPLES / "test_json_storage.py"
     assert f"pytest examples/{suite.name}" in (EXAMPLES.parent / "docs" / "api.md").read_text()
     done = subprocess.run(

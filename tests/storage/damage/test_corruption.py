@@ -83,14 +83,18 @@ def test_untouched_directories_are_accepted(
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_flipped_bits_after_a_crash(after_crash: Directory, scratch: Path, name: str) -> None:
+def test_flipped_bit_after_a_crash_is_rejected_or_harmless(
+    after_crash: Directory, scratch: Path, name: str
+) -> None:
     seen = flip_sample(after_crash, scratch, name, 300)
     if name != MARK:  # the mark has a second slot: one flip must never stop a sound node
         assert seen["refused"] > 100, seen
     assert seen["same"] > 0, seen
 
 
-def test_flipped_bits_after_a_stop(after_stop: Directory, scratch: Path) -> None:
+def test_flipped_bit_after_a_stop_is_rejected_or_harmless(
+    after_stop: Directory, scratch: Path
+) -> None:
     seen = flip_sample(after_stop, scratch, DATABASE, 300)
     assert seen["refused"] > 100, seen
 
@@ -98,13 +102,15 @@ def test_flipped_bits_after_a_stop(after_stop: Directory, scratch: Path) -> None
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", FILES)
-def test_many_flipped_bits(after_crash: Directory, scratch: Path, name: str) -> None:
+def test_many_flipped_bits_are_rejected_or_harmless(
+    after_crash: Directory, scratch: Path, name: str
+) -> None:
     flip_sample(after_crash, scratch, name, 20_000)
 
 
 # Met in an exhaustive run: SQLite quotes the damaged text, or returns it as bytes.
 @pytest.mark.parametrize(("place", "bit"), [(3591, 7), (3163, 0), (3918, 0)])
-def test_damaged_schema_text_is_refused_without_a_traceback(
+def test_damaged_schema_text_is_rejected_without_a_traceback(
     after_stop: Directory, after_crash: Directory, scratch: Path, place: int, bit: int
 ) -> None:
     for directory in (after_stop, after_crash):
@@ -114,7 +120,7 @@ def test_damaged_schema_text_is_refused_without_a_traceback(
 
 
 @pytest.mark.parametrize("kind", ["stop", "crash"])
-def test_database_cut_short(
+def test_truncated_database_is_rejected(
     kind: str, after_stop: Directory, after_crash: Directory, scratch: Path
 ) -> None:
     directory = after_stop if kind == "stop" else after_crash
@@ -129,7 +135,7 @@ def test_database_cut_short(
         assert length >= 100 or DATABASE in seen
 
 
-def test_write_ahead_file_cut_short(after_crash: Directory, scratch: Path) -> None:
+def test_truncated_write_ahead_file_is_rejected(after_crash: Directory, scratch: Path) -> None:
     """Every length that takes a committed frame is refused; the zeros behind them do not matter."""
     frame = 24 + database.PAGE_SIZE
     content = (after_crash.path / WAL).read_bytes()
@@ -144,7 +150,7 @@ def test_write_ahead_file_cut_short(after_crash: Directory, scratch: Path) -> No
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_missing_file(after_crash: Directory, scratch: Path, name: str) -> None:
+def test_missing_file_is_rejected_by_name(after_crash: Directory, scratch: Path, name: str) -> None:
     copy = after_crash.copy(scratch / "copy")
     (copy.path / name).unlink()
     seen = outcome(copy)
@@ -152,13 +158,13 @@ def test_missing_file(after_crash: Directory, scratch: Path, name: str) -> None:
     assert name in seen
 
 
-def test_whole_log_removed_but_for_the_mark(after_stop: Directory, scratch: Path) -> None:
+def test_mark_without_a_log_is_rejected(after_stop: Directory, scratch: Path) -> None:
     copy = after_stop.copy(scratch / "copy")
     (copy.path / DATABASE).unlink()
     assert "traces of acknowledged writes" in refusal(copy)
 
 
-def test_damage_that_the_mark_cannot_see(after_crash: Directory, scratch: Path) -> None:
+def test_damage_with_an_old_mark_is_rejected(after_crash: Directory, scratch: Path) -> None:
     """After a power loss the mark may be old: then the write-ahead file itself must give it away."""
     frame = 24 + database.PAGE_SIZE
     for number in range(6):  # three transactions of two frames; seven more follow
@@ -172,9 +178,7 @@ def test_damage_that_the_mark_cannot_see(after_crash: Directory, scratch: Path) 
     assert "the header is damaged" in refusal(copy)
 
 
-def test_a_torn_last_transaction_is_what_a_power_loss_leaves(
-    after_crash: Directory, scratch: Path
-) -> None:
+def test_torn_last_transaction_is_dropped(after_crash: Directory, scratch: Path) -> None:
     """It was never acknowledged (the mark does not know it): it is dropped, the rest is there."""
     copy = after_crash.copy(scratch / "copy")
     mark = MarkFile.read(copy.path / MARK)
@@ -196,14 +200,14 @@ def test_a_torn_mark_falls_back_to_the_one_before(after_crash: Directory, scratc
     assert outcome(copy) == "same"
 
 
-def test_a_damaged_mark_is_refused(after_crash: Directory, scratch: Path) -> None:
+def test_damaged_mark_is_rejected(after_crash: Directory, scratch: Path) -> None:
     for content in (b"", bytes(1024), b"qcoremk1".ljust(1024, b"x")):
         copy = after_crash.copy(scratch / "copy")
         (copy.path / MARK).write_bytes(content)
         assert str(copy.path / MARK) in refusal(copy)
 
 
-def test_older_copy_of_the_database_is_refused(
+def test_older_copy_of_the_database_is_rejected(
     after_stop: Directory, after_crash: Directory, scratch: Path
 ) -> None:
     copy = after_crash.copy(scratch / "copy")
@@ -240,7 +244,9 @@ ROW_EDITS = [
 
 
 @pytest.mark.parametrize(("statement", "named"), ROW_EDITS)
-def test_changed_row(after_stop: Directory, scratch: Path, statement: str, named: str) -> None:
+def test_changed_row_is_rejected_by_name(
+    after_stop: Directory, scratch: Path, statement: str, named: str
+) -> None:
     copy = after_stop.copy(scratch / "copy")
     edit(copy, statement)
     text = refusal(copy)
@@ -248,7 +254,7 @@ def test_changed_row(after_stop: Directory, scratch: Path, statement: str, named
     assert str(copy.path / DATABASE) in text
 
 
-def test_swapped_rows(after_stop: Directory, scratch: Path) -> None:
+def test_swapped_rows_are_rejected(after_stop: Directory, scratch: Path) -> None:
     copy = after_stop.copy(scratch / "copy")
     edit(
         copy,
@@ -259,7 +265,9 @@ def test_swapped_rows(after_stop: Directory, scratch: Path) -> None:
     assert "entry 50" in refusal(copy)
 
 
-def test_another_history_with_checksums_of_its_own(after_stop: Directory, scratch: Path) -> None:
+def test_replaced_tail_with_valid_checksums_is_rejected(
+    after_stop: Directory, scratch: Path
+) -> None:
     """As if pages of a discarded tail had come back: each row is sound, only the end does not fit."""
     copy = after_stop.copy(scratch / "copy")
     with closing(sqlite3.connect(copy.path / DATABASE)) as connection:
@@ -271,7 +279,7 @@ def test_another_history_with_checksums_of_its_own(after_stop: Directory, scratc
     assert "entry 90" in refusal(copy)
 
 
-def test_newer_schema_is_refused_by_name(after_stop: Directory, scratch: Path) -> None:
+def test_newer_schema_is_rejected_by_name(after_stop: Directory, scratch: Path) -> None:
     copy = after_stop.copy(scratch / "copy")
     edit(copy, f"PRAGMA user_version = {database.SCHEMA_VERSION + 1}")
     with pytest.raises(StorageError, match=r"schema version 4, this qcore knows up to 3"):
@@ -303,21 +311,21 @@ def test_migrations_run_once_and_all_or_nothing(
     assert ran == [60]
 
 
-def test_files_that_are_no_database(after_stop: Directory, scratch: Path) -> None:
+def test_file_that_is_no_database_is_rejected(after_stop: Directory, scratch: Path) -> None:
     for content in (b"not a database at all. " * 400, bytes(8192)):
         copy = after_stop.copy(scratch / "copy")
         (copy.path / DATABASE).write_bytes(content)
         assert "is not a SQLite database" in refusal(copy)
 
 
-def test_another_nodes_directory(after_stop: Directory, scratch: Path) -> None:
+def test_directory_of_another_node_is_rejected(after_stop: Directory, scratch: Path) -> None:
     copy = after_stop.copy(scratch / "copy")
     with pytest.raises(StorageError, match=f"belongs to node {NODE_ID}, not to node 9"):
         SqliteStorage.open(copy.path, 9)
     assert outcome(copy) == "same"
 
 
-def test_a_refused_directory_is_left_as_it_was(after_crash: Directory, scratch: Path) -> None:
+def test_rejected_directory_is_left_unchanged(after_crash: Directory, scratch: Path) -> None:
     """Evidence must survive: a refusal that goes on to recover or remove files would destroy it."""
     last_page = 32 + 19 * (24 + database.PAGE_SIZE) + 2000
     for name, place in ((WAL, 5000), (WAL, last_page), (DATABASE, 4096)):

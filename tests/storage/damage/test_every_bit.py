@@ -49,7 +49,7 @@ def outcomes(sample: Sample, name: str, bits: Sequence[int]) -> set[str]:
     return {seen.split(":")[0] for _, seen in flips(sample, name, bits)}
 
 
-def test_the_samples_are_what_they_should_be(samples: dict[bool, Sample]) -> None:
+def test_samples_have_the_expected_content(samples: dict[bool, Sample]) -> None:
     for crashed, sample in samples.items():
         assert set(sample.files) == {name for after, name in PLACES if after is crashed}
         assert outcome(sample) == "same"
@@ -66,7 +66,9 @@ def test_the_samples_are_what_they_should_be(samples: dict[bool, Sample]) -> Non
 
 
 @pytest.mark.parametrize(("crashed", "name"), PLACES)
-def test_bits_all_over_a_file(samples: dict[bool, Sample], crashed: bool, name: str) -> None:
+def test_spread_bit_flips_have_an_expected_outcome(
+    samples: dict[bool, Sample], crashed: bool, name: str
+) -> None:
     """Evenly spread over what is used, and over what is not; odd steps, so that no position in a byte is left out."""
     sample = samples[crashed]
     idle = unused(sample.files[name])
@@ -81,7 +83,7 @@ def test_bits_all_over_a_file(samples: dict[bool, Sample], crashed: bool, name: 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("part", range(SLICES))
 @pytest.mark.parametrize(("crashed", "name"), PLACES)
-def test_every_bit_of_a_file(
+def test_every_bit_flip_has_an_expected_outcome(
     samples: dict[bool, Sample], crashed: bool, name: str, part: int
 ) -> None:
     sample = samples[crashed]

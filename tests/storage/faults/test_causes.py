@@ -36,7 +36,7 @@ def of_sqlite(code: int, name: str) -> sqlite3.OperationalError:
         (errno.ENOTDIR, "look what is at that path"),
     ],
 )
-def test_what_the_system_says(number: int, words: str) -> None:
+def test_system_errors_are_explained(number: int, words: str) -> None:
     failure = os_failure(OSError(number, os.strerror(number)), "read /data/log.db")
     assert type(failure) is StorageError
     assert str(failure).startswith(f"cannot read /data/log.db: {os.strerror(number)}: ")
@@ -45,7 +45,7 @@ def test_what_the_system_says(number: int, words: str) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_and_a_full_quota(number: int) -> None:
+def test_full_disk_and_full_quota_are_a_full_disk(number: int) -> None:
     failure = os_failure(OSError(number, os.strerror(number)), "create /data/log.db")
     assert isinstance(failure, DiskFull)
     assert "free some space" in str(failure)
@@ -65,7 +65,7 @@ def test_a_full_disk_and_a_full_quota(number: int) -> None:
         (sqlite3.SQLITE_READONLY, "SQLITE_READONLY", "a missing permission, or a full disk"),
     ],
 )
-def test_what_sqlite_says(tmp_path: Path, code: int, name: str, words: str) -> None:
+def test_sqlite_errors_are_explained(tmp_path: Path, code: int, name: str, words: str) -> None:
     fill(tmp_path).close()
     failure = translate(of_sqlite(code, name), tmp_path / "log.db", "read")
     assert type(failure) is StorageError
@@ -73,18 +73,18 @@ def test_what_sqlite_says(tmp_path: Path, code: int, name: str, words: str) -> N
     assert NEW_DIRECTORY not in str(failure)
 
 
-def test_an_error_without_a_code_is_no_damage(tmp_path: Path) -> None:
+def test_error_without_a_code_is_not_corruption(tmp_path: Path) -> None:
     failure = translate(sqlite3.ProgrammingError("out of luck"), tmp_path / "log.db", "read")
     assert type(failure) is StorageError
 
 
-def test_a_file_that_cannot_be_opened_says_what_the_system_says(tmp_path: Path) -> None:
+def test_file_that_cannot_be_opened_gives_the_system_error(tmp_path: Path) -> None:
     error = of_sqlite(sqlite3.SQLITE_CANTOPEN, "SQLITE_CANTOPEN")
     failure = translate(error, tmp_path / "log.db", "read")
     assert "No such file" in str(failure)
 
 
-def test_corruption_is_believed_only_of_what_can_be_read(tmp_path: Path) -> None:
+def test_corruption_is_reported_only_of_readable_files(tmp_path: Path) -> None:
     fill(tmp_path / "data").close()
     path = tmp_path / "data" / "log.db"
     error = of_sqlite(sqlite3.SQLITE_CORRUPT, "SQLITE_CORRUPT")
@@ -107,7 +107,7 @@ def test_corruption_is_believed_only_of_what_can_be_read(tmp_path: Path) -> None
         ("Page 3: unable to get the page. error code=11",) * 2 + (LogCorrupt, NEW_DIRECTORY),
     ],
 )
-def test_what_the_check_of_all_pages_says(
+def test_results_of_the_page_check_are_classified(
     tmp_path: Path, verdict: str, second: str, kind: type[StorageError], words: str
 ) -> None:
     fill(tmp_path).close()
@@ -116,7 +116,7 @@ def test_what_the_check_of_all_pages_says(
     assert words in str(failure)
 
 
-def test_the_core_gives_the_same_advice() -> None:
+def test_core_and_storage_advise_the_same_on_corruption() -> None:
     """An older copy is no repair: it has forgotten votes."""
     gap = [Entry(index, 1, "command", "x", 0) for index in (1, 3)]
     with pytest.raises(LogCorrupt) as caught:

@@ -112,7 +112,7 @@ def test_a_start_whose_syncs_fail_changes_no_file_from_then_on(
     check_content(directory, 100)
 
 
-def test_the_same_process_opens_it_again_or_says_why_not(library: Path, scratch: Path) -> None:
+def test_same_process_reopens_or_explains_why_not(library: Path, scratch: Path) -> None:
     directory = scratch / "data"
     fill(directory).close()
     _, _, again = run(library, directory, "1", "write", "again")

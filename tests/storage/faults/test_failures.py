@@ -88,7 +88,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield mount
 
 
-def test_a_disk_that_is_really_full(small_disk: Path) -> None:
+def test_full_tmpfs_is_survived(small_disk: Path) -> None:
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(300_000))
     storage = fresh(small_disk / "data")
@@ -130,7 +130,7 @@ def test_no_room_for_the_write_ahead_file_is_a_full_disk(tmp_path: Path) -> None
     assert outcome(directory) == "same"
 
 
-def test_a_start_takes_no_space_that_is_scarce(small_disk: Path) -> None:
+def test_start_takes_no_scarce_space(small_disk: Path) -> None:
     """A write-ahead file of full size would take all that is left, and the log could never be checkpointed."""
     data = small_disk / "data"
     storage = SqliteStorage.open(data, 1, wal_bytes=700_000)  # which would fit
@@ -145,7 +145,7 @@ def test_a_start_takes_no_space_that_is_scarce(small_disk: Path) -> None:
     storage.close()
 
 
-def test_room_that_is_gone_while_it_is_being_filled(
+def test_preallocation_without_space_changes_no_file(
     small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The room was there when it was looked for, and another program took it."""
@@ -160,7 +160,7 @@ def test_room_that_is_gone_while_it_is_being_filled(
         assert os.statvfs(small_disk).f_bavail == before
 
 
-def test_no_space_for_a_new_log(small_disk: Path) -> None:
+def test_new_log_without_space_is_a_full_disk(small_disk: Path) -> None:
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(1_040_000))
     with pytest.raises(DiskFull, match="full"):
@@ -253,7 +253,7 @@ storage.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux" or not shutil.which("cc"), reason="needs cc on Linux")
-def test_a_sync_that_really_fails(tmp_path: Path) -> None:
+def test_failed_libc_sync_is_fatal(tmp_path: Path) -> None:
     """The C library's sync returns EIO once: fatal, and later syncs that succeed change nothing."""
     source, shim, trigger = tmp_path / "shim.c", tmp_path / "shim.so", tmp_path / "trigger"
     source.write_text(SHIM)
@@ -285,7 +285,7 @@ def test_an_idle_moment_moves_the_write_ahead_file(tmp_path: Path) -> None:
     storage.close()
 
 
-def test_refuses_what_could_not_be_stored(tmp_path: Path) -> None:
+def test_write_that_could_not_be_stored_is_rejected(tmp_path: Path) -> None:
     """Before anything is written, and without ending the storage: a bug of the caller, not the disk's."""
     storage = fresh(tmp_path)
     before = storage.load()
@@ -324,7 +324,7 @@ MISFITS = [
 
 
 @pytest.mark.parametrize("writes", MISFITS)
-def test_refuses_what_load_would_refuse(
+def test_write_that_load_would_reject_is_rejected(
     writes: list[AppendLog | TruncateLog | StoreSnapshot | SaveHardState], tmp_path: Path
 ) -> None:
     storage, memory = fresh(tmp_path), MemoryStorage(1)
@@ -338,7 +338,7 @@ def test_refuses_what_load_would_refuse(
         each.close()
 
 
-def test_a_gap_between_snapshot_and_log_is_refused(tmp_path: Path) -> None:
+def test_gap_between_snapshot_and_log_is_rejected(tmp_path: Path) -> None:
     """All checksums are in order: only the structure is wrong."""
     for first in (6, 1):
         directory = tmp_path / str(first)

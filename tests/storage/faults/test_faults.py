@@ -35,7 +35,7 @@ def complaints(sweep: Sweep, cases: list[Case]) -> list[str]:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_a_sample_of_all_that_can_fail(sweep: Sweep, operation: str) -> None:
+def test_sampled_system_call_failures_are_survived(sweep: Sweep, operation: str) -> None:
     cases = list(sweep.cases(operation))
     assert complaints(sweep, cases[:: len(cases) // SAMPLE + 1]) == []
 
@@ -43,12 +43,12 @@ def test_a_sample_of_all_that_can_fail(sweep: Sweep, operation: str) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_all_that_can_fail(sweep: Sweep, operation: str) -> None:
+def test_every_system_call_failure_is_survived(sweep: Sweep, operation: str) -> None:
     assert complaints(sweep, list(sweep.cases(operation))) == []
 
 
 @pytest.mark.parametrize("kind", [EIO, KILL])
-def test_a_write_that_fails_while_a_directory_is_created(sweep: Sweep, kind: int) -> None:
+def test_failed_write_during_creation_is_recovered(sweep: Sweep, kind: int) -> None:
     """The first start that finds a working disk creates it anew."""
     cases = [
         case
@@ -58,7 +58,7 @@ def test_a_write_that_fails_while_a_directory_is_created(sweep: Sweep, kind: int
     assert complaints(sweep, cases[:20]) == []
 
 
-def test_a_disk_that_is_full_at_the_moment_of_joining(sweep: Sweep) -> None:
+def test_join_waits_for_a_full_disk_and_happens_once(sweep: Sweep) -> None:
     """Whichever write finds no space: the node waits, joins, and has done nothing twice."""
     cases = [
         case
@@ -86,7 +86,7 @@ def test_a_disk_that_cannot_be_read_is_not_called_corrupt(
     assert complaints(sweep, cases[:: len(cases) // 16 + 1]) == []
 
 
-def test_half_a_write_is_no_write(sweep: Sweep) -> None:
+def test_short_write_is_completed(sweep: Sweep) -> None:
     """What the system does not take at once is given to it again."""
     cases = [case for case in sweep.cases("create") if (case.call, case.kind) == ("write", SHORT)]
     for case in cases[:24:3]:
@@ -94,7 +94,7 @@ def test_half_a_write_is_no_write(sweep: Sweep) -> None:
         assert (result["outcome"], result["next start"]) == ("done", "done"), result
 
 
-def test_a_full_disk_is_called_one_by_every_start(sweep: Sweep) -> None:
+def test_start_on_a_full_disk_reports_a_full_disk(sweep: Sweep) -> None:
     """SQLite alone would say of a write-ahead file that it cannot make only that it cannot open it."""
     found = [
         sweep.try_out(case.operation, case.call, case.kind, case.nth, case.times)

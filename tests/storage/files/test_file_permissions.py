@@ -56,7 +56,7 @@ def test_new_files_and_directories_are_for_their_owner_alone(tmp_path: Path) -> 
     assert readable_by_others(directory) == []
 
 
-def test_what_was_there_stays_as_it_is_and_is_named(tmp_path: Path) -> None:
+def test_existing_files_keep_their_mode_and_are_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o750)
     SqliteStorage.open(tmp_path, 1).close()
     for name, mode in (("log.db", 0o640), ("log.mark", 0o604)):
@@ -73,7 +73,7 @@ def test_what_was_there_stays_as_it_is_and_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", ["FIFO", "symbolic link", "directory"])
 @pytest.mark.parametrize("begun", [False, True])
-def test_what_is_no_plain_file_is_refused_and_not_opened(
+def test_non_regular_file_is_rejected_unopened(
     tmp_path: Path, name: str, kind: str, begun: bool
 ) -> None:
     directory, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
@@ -120,7 +120,7 @@ def file_size_limit(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_limit_on_the_size_of_files_is_waited_out_like_a_full_disk(tmp_path: Path) -> None:
+def test_file_size_limit_is_waited_out_like_a_full_disk(tmp_path: Path) -> None:
     """SQLite calls it an I/O error, which would end the node."""
     limit, index = 1_000_000, 0
     storage = SqliteStorage.open(tmp_path, 1, wal_bytes=limit // 4)
@@ -150,7 +150,7 @@ def test_a_limit_on_the_size_of_files_is_waited_out_like_a_full_disk(tmp_path: P
         assert [entry.index for entry in again.load().entries] == list(range(1, index + 1))
 
 
-def test_the_system_says_it_by_another_name() -> None:
+def test_efbig_counts_as_a_full_disk() -> None:
     failure = os_failure(OSError(errno.EFBIG, "File too large"), "write log.mark")
     assert isinstance(failure, DiskFull)
     assert "ulimit -f" in str(failure)

@@ -84,7 +84,7 @@ TEXTS = st.text(st.characters(codec="utf-8"), max_size=60)
 
 @settings(max_examples=40)
 @given(TEXTS, st.integers(1, 2**62))
-def test_what_was_written_is_found(scratch: Path, text: str, index: int) -> None:
+def test_written_file_verifies(scratch: Path, text: str, index: int) -> None:
     header = replace(header_of(text), last_included_index=index)
     with SnapshotFileWriter(scratch, header, force=True) as writer:
         writer.write(text)
@@ -93,7 +93,7 @@ def test_what_was_written_is_found(scratch: Path, text: str, index: int) -> None
     assert scratch.read_bytes().partition(b"\n")[2] == text.encode()
 
 
-def test_ordinary_tools_read_it(path: Path) -> None:
+def test_ordinary_tools_read_the_snapshot_file(path: Path) -> None:
     """The format is documented in terms of `head`, `tail` and `sha256sum`."""
     header = write(path, '[]\n{"quoted": "é"}\n')
     (first, body) = path.read_bytes().split(b"\n", 1)
@@ -146,7 +146,7 @@ def test_a_file_that_was_cut_short_anywhere_is_noticed(path: Path) -> None:
 
 @settings(max_examples=100)
 @given(st.data(), TEXTS)
-def test_any_other_content_is_noticed(scratch: Path, data: st.DataObject, text: str) -> None:
+def test_any_changed_content_is_detected(scratch: Path, data: st.DataObject, text: str) -> None:
     """Bytes replaced, removed or put in, anywhere."""
     write(scratch, text, force=True)
     sound = scratch.read_bytes()
@@ -176,7 +176,7 @@ def test_any_other_content_is_noticed(scratch: Path, data: st.DataObject, text: 
         (lambda sound: sound.replace(b'"version":2', b'"version": 2'), "the header was changed"),
     ],
 )  # fmt: skip
-def test_a_refusal_says_what_is_wrong(path: Path, damage: object, named: str) -> None:
+def test_rejection_names_what_is_wrong(path: Path, damage: object, named: str) -> None:
     write(path, '[]\n{"key": "value", "a": 1}')
     assert callable(damage)
     path.write_bytes(damage(path.read_bytes()))
@@ -193,25 +193,25 @@ def rewritten(path: Path, **changes: object) -> None:
     path.write_bytes(json.dumps(fields, separators=(",", ":")).encode() + b"\n" + body)
 
 
-def test_a_newer_format_is_refused_by_name(path: Path) -> None:
+def test_newer_format_is_rejected_by_name(path: Path) -> None:
     write(path, "text")
     rewritten(path, version=3, something="new")
     assert "format version 3, this qcore reads versions 1 to 2" in refusal(path)
 
 
-def test_a_sound_header_that_makes_no_sense_is_refused_by_field(path: Path) -> None:
+def test_invalid_header_is_rejected_naming_the_field(path: Path) -> None:
     for field, value in {"size": "many", "membership": {"voters": "all"}, "extra": 1}.items():
         write(path, "text", force=True)
         rewritten(path, **{field: value})
         assert field in refusal(path)
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_absent_file_is_an_error(tmp_path: Path) -> None:
     assert "No such file" in refusal(tmp_path / "nothing")
     assert "directory" in refusal(tmp_path)
 
 
-def test_what_is_no_regular_file_is_refused_without_waiting_for_it(path: Path) -> None:
+def test_non_regular_file_is_rejected_without_waiting(path: Path) -> None:
     os.mkfifo(path)
     assert "it is a FIFO, not a regular file" in refusal(path)
     path.unlink()
@@ -221,7 +221,7 @@ def test_what_is_no_regular_file_is_refused_without_waiting_for_it(path: Path) -
     assert "it is a device, not a regular file" in refusal(Path("/dev/zero"))
 
 
-def test_a_file_without_end_is_refused_at_once(path: Path) -> None:
+def test_endless_file_is_rejected_immediately(path: Path) -> None:
     """Its size is wrong, or its first line is too long: nothing has to be read for that."""
     write(path, "text")
     with path.open("r+b") as file:
@@ -242,7 +242,7 @@ def rewritten_as(path: Path, body: bytes, **changes: object) -> None:
     rewritten(path, **changes)
 
 
-def test_a_file_that_grows_while_it_is_read_is_refused(
+def test_file_that_grows_while_it_is_read_is_rejected(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever writes to it adds more than is read each time: reading up to the end would never end."""
@@ -277,7 +277,7 @@ def left_over(path: Path) -> list[str]:
     return sorted(entry.name for entry in path.parent.iterdir())
 
 
-def test_what_is_no_regular_file_is_never_replaced(path: Path) -> None:
+def test_non_regular_file_is_never_replaced(path: Path) -> None:
     """A device above all: `--force /dev/null`, run by root, would take it from the whole machine."""
     os.mkfifo(path)
     with pytest.raises(SnapshotFileError, match="is not a regular file"):
@@ -335,9 +335,7 @@ def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     return kind
 
 
-def test_on_any_file_system_a_file_is_made_and_replaced_only_by_force(
-    path: Path, file_system: str
-) -> None:
+def test_existing_file_is_replaced_only_by_force(path: Path, file_system: str) -> None:
     del file_system
     write(path, "first")
     with pytest.raises(ConfigError, match="exists"):
@@ -380,7 +378,7 @@ def killed_while_writing(path: Path, is_unnamed: bool) -> None:
     assert bool(left_over(path)) != is_unnamed
 
 
-def test_what_a_live_writer_writes_is_not_swept_away(path: Path, file_system: str) -> None:
+def test_file_of_a_live_writer_is_not_swept(path: Path, file_system: str) -> None:
     del file_system
     with SnapshotFileWriter(path, header_of("late"), force=True) as writer:
         writer.write("late")
@@ -390,7 +388,7 @@ def test_what_a_live_writer_writes_is_not_swept_away(path: Path, file_system: st
     assert left_over(path) == [path.name]
 
 
-def test_what_only_looks_like_a_leftover_is_left_alone(path: Path) -> None:
+def test_file_that_only_looks_like_a_leftover_stays(path: Path) -> None:
     others = [
         ".other.snapshot.0123abcd.partial",
         f".{path.name}.partial",
@@ -404,7 +402,7 @@ def test_what_only_looks_like_a_leftover_is_left_alone(path: Path) -> None:
     assert left_over(path) == sorted([*others, fifo.name, path.name])
 
 
-def test_by_force_a_link_stays_and_what_it_leads_to_is_replaced(path: Path, tmp_path: Path) -> None:
+def test_force_replaces_the_target_of_a_link(path: Path, tmp_path: Path) -> None:
     place = tmp_path / "elsewhere"
     place.mkdir()
     write(place / "real.snapshot", "first")
@@ -419,7 +417,7 @@ def test_by_force_a_link_stays_and_what_it_leads_to_is_replaced(path: Path, tmp_
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_a_link_to_nothing_is_refused_by_name(path: Path, force: bool) -> None:
+def test_dangling_link_is_rejected_by_name(path: Path, force: bool) -> None:
     for leads_to, said in (
         ("nothing.snapshot", "nothing.snapshot, which is not there"),
         (path.name, "itself"),
@@ -436,7 +434,7 @@ def test_a_link_to_nothing_is_refused_by_name(path: Path, force: bool) -> None:
     assert left_over(path) == [path.name]
 
 
-def test_a_name_that_no_file_can_have_is_refused(path: Path) -> None:
+def test_impossible_file_name_is_rejected(path: Path) -> None:
     with pytest.raises(SnapshotFileError, match="File name too long"):
         write(path.with_name("x" * 300), "text")
     os.mkfifo(path)
@@ -445,7 +443,7 @@ def test_a_name_that_no_file_can_have_is_refused(path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["too short", "text of another content", ""])
-def test_a_text_that_is_not_the_promised_one_leaves_no_file(path: Path, text: str) -> None:
+def test_text_that_differs_from_its_header_leaves_no_file(path: Path, text: str) -> None:
     with SnapshotFileWriter(path, header_of("text of the right length")) as writer:
         writer.write(text.ljust(24) if len(text) > 20 else text)
         with pytest.raises(SnapshotFileError, match="promised"):
@@ -453,7 +451,7 @@ def test_a_text_that_is_not_the_promised_one_leaves_no_file(path: Path, text: st
     assert left_over(path) == []
 
 
-def test_what_is_given_up_in_the_middle_leaves_no_file_and_the_old_one(path: Path) -> None:
+def test_aborted_write_keeps_the_old_file(path: Path) -> None:
     write(path, "old")
     writer = SnapshotFileWriter(path, header_of("new"), force=True)
     with contextlib.suppress(KeyboardInterrupt), writer:
@@ -463,7 +461,7 @@ def test_what_is_given_up_in_the_middle_leaves_no_file_and_the_old_one(path: Pat
     assert left_over(path) == [path.name]
 
 
-def test_a_target_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
+def test_unwritable_target_is_rejected_immediately(tmp_path: Path) -> None:
     for target, named in {
         tmp_path: "is a directory",
         tmp_path / "missing" / "file": "is not a directory: make it first",
@@ -483,7 +481,7 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing(path: Path) -> None:
     assert left_over(path) == []
 
 
-def test_a_copy_of_a_cluster_of_0_1_0_is_written_as_it_wrote_it(path: Path) -> None:
+def test_copy_of_a_0_1_0_cluster_keeps_its_format(path: Path) -> None:
     header = replace(header_of("state"), last_included_clock_us=0, cluster_version=FIRST_VERSION)
     with SnapshotFileWriter(path, header) as writer:
         writer.write("state")

@@ -30,7 +30,7 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
-def test_what_an_attempt_left_is_replaced(tmp_path: Path) -> None:
+def test_leftovers_of_an_attempt_are_replaced(tmp_path: Path) -> None:
     """Every file that one may leave, with anything in it."""
     MarkFile.create(tmp_path / "log.mark")
     for name in ("log.mark.new", "log.db.new", "log.db.new-journal", "log.db.new-wal"):
@@ -43,7 +43,7 @@ def test_what_an_attempt_left_is_replaced(tmp_path: Path) -> None:
     storage.close()
 
 
-def test_what_sqlite_says_that_it_did_is_looked_at(
+def test_journal_mode_that_sqlite_reports_is_verified(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It says which journal mode it ended up with, and does not fail when that is not the one asked for."""
@@ -62,16 +62,14 @@ def test_what_sqlite_says_that_it_did_is_looked_at(
     SqliteStorage.open(tmp_path, 1).close()
 
 
-def test_what_the_system_does_not_take_at_once_is_given_to_it_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_short_write_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda file, data, at: real(file, data[:100], at))
     MarkFile.create(tmp_path / "mark")
     assert (tmp_path / "mark").stat().st_size == 1024
 
 
-def test_a_directory_that_lost_its_log_is_not_created_anew(tmp_path: Path) -> None:
+def test_directory_that_lost_its_log_is_not_recreated(tmp_path: Path) -> None:
     fill(tmp_path).close()
     moved = (tmp_path / "log.db").rename(tmp_path / "moved")
     with pytest.raises(LogCorrupt, match=r"log\.db is missing.*put it back") as caught:
@@ -83,7 +81,7 @@ def test_a_directory_that_lost_its_log_is_not_created_anew(tmp_path: Path) -> No
     storage.close()
 
 
-def test_a_name_that_cannot_be_looked_up_is_not_taken_for_absent(tmp_path: Path) -> None:
+def test_name_that_cannot_be_looked_up_does_not_count_as_absent(tmp_path: Path) -> None:
     """`Path.exists` says no, since Python 3.14; the log would be created anew."""
     assert not is_there(tmp_path / "absent")
     (tmp_path / "file").touch()

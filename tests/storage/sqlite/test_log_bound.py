@@ -96,9 +96,7 @@ class Stream:
 
 
 @pytest.mark.parametrize("size", [len(TEXT), 4 * len(TEXT)], ids=["small", "above the interval"])
-def test_snapshots_are_stored_and_the_log_is_bounded_however_fast_it_grows(
-    tmp_path: Path, size: int
-) -> None:
+def test_log_stays_bounded_however_fast_it_grows(tmp_path: Path, size: int) -> None:
     storage = opened(tmp_path)
     stream = Stream(storage)
     number = index = 1
@@ -136,7 +134,7 @@ def test_snapshots_are_stored_and_the_log_is_bounded_however_fast_it_grows(
     again.close()
 
 
-def test_a_begun_snapshot_is_finished_and_the_newest_comes_after_it(tmp_path: Path) -> None:
+def test_started_snapshot_is_finished_before_the_newest(tmp_path: Path) -> None:
     storage = opened(tmp_path)
     stream = Stream(storage)
     stream.writer.submit([AppendLog(2, [command(index, 2) for index in range(1, 31)])])
@@ -162,7 +160,7 @@ def test_a_begun_snapshot_is_finished_and_the_newest_comes_after_it(tmp_path: Pa
     storage.close()
 
 
-def test_a_truncated_tail_does_not_disturb_a_snapshot_that_is_put_off(tmp_path: Path) -> None:
+def test_truncated_tail_does_not_disturb_a_delayed_snapshot(tmp_path: Path) -> None:
     storage = opened(tmp_path)
     stream = Stream(storage)
     stream.writer.submit([AppendLog(2, [command(index, 2) for index in range(1, 31)])])
@@ -205,7 +203,7 @@ def test_the_log_is_compacted_a_bounded_amount_at_a_time(
     storage.close()
 
 
-def test_a_snapshot_of_a_leader_is_written_in_transactions_of_bounded_size(tmp_path: Path) -> None:
+def test_leaders_snapshot_is_written_in_bounded_transactions(tmp_path: Path) -> None:
     storage = opened(tmp_path)
     stream = Stream(storage)
     leaders = Snapshot(small_snapshot(40).meta, TEXT * 8)
@@ -221,7 +219,7 @@ def test_a_snapshot_of_a_leader_is_written_in_transactions_of_bounded_size(tmp_p
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_footprint_is_that_of_what_the_disk_holds(seed: int) -> None:
+def test_footprint_matches_the_disk(seed: int) -> None:
     rng = random.Random(seed)
     state = DurableState(HardState(2, None, 0))
     meter = FootprintMeter(state)

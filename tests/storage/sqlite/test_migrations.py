@@ -49,7 +49,7 @@ def test_the_snapshot_gets_the_time_of_its_last_entry(tmp_path: Path) -> None:
     assert outcome(directory) == "same"
 
 
-def test_where_that_entry_is_gone_the_next_ones_time_bounds_it(tmp_path: Path) -> None:
+def test_without_that_entry_the_next_ones_time_is_the_bound(tmp_path: Path) -> None:
     path = stopped(tmp_path / "data", layout=2).path
     storage = open_storage(path)
     storage.write([StoreSnapshot(9, snapshot(60, layout=2), 60, False)])
@@ -65,7 +65,7 @@ def test_where_that_entry_is_gone_the_next_ones_time_bounds_it(tmp_path: Path) -
     )
 
 
-def test_behind_an_empty_log_it_is_the_time_of_the_migration(tmp_path: Path) -> None:
+def test_with_an_empty_log_the_time_is_that_of_the_migration(tmp_path: Path) -> None:
     before = time.time_ns() // 1000
     storage = open_storage(tmp_path / "data")
     storage.write([SaveHardState(1, HardState(2, None, 0))])
@@ -80,7 +80,7 @@ def test_behind_an_empty_log_it_is_the_time_of_the_migration(tmp_path: Path) -> 
         assert before <= meta_of(found).last_included_time_us <= time.time_ns() // 1000
 
 
-def test_a_damaged_snapshot_is_refused_and_not_rewritten(tmp_path: Path) -> None:
+def test_damaged_snapshot_is_rejected_and_not_rewritten(tmp_path: Path) -> None:
     directory = stopped(tmp_path / "data", layout=2)
     as_version_1(directory.path, checksum_change=1)
     for _ in ("first", "second"):
@@ -126,7 +126,7 @@ def test_layout_3_is_entered_by_the_first_write_that_needs_it(tmp_path: Path, wr
     storage.close()
 
 
-def test_a_refused_write_does_not_enter_layout_3(tmp_path: Path) -> None:
+def test_rejected_write_does_not_enter_layout_3(tmp_path: Path) -> None:
     directory = stopped(tmp_path / "data", layout=2)
     storage = open_storage(directory.path)
     with pytest.raises(ValueError, match="surrogates"):

@@ -19,7 +19,7 @@ from tests.storage.support.directories import Directory, crashed, open_storage, 
 
 
 @pytest.mark.parametrize("make", [stopped, crashed])
-def test_a_look_sees_what_a_load_sees_and_changes_nothing(
+def test_peek_sees_what_load_sees_and_changes_nothing(
     tmp_path: Path, make: Callable[[Path], Directory]
 ) -> None:
     directory = make(tmp_path / "data")
@@ -31,7 +31,7 @@ def test_a_look_sees_what_a_load_sees_and_changes_nothing(
     assert files(directory.path) == before
 
 
-def test_a_large_snapshot_is_put_together(tmp_path: Path) -> None:
+def test_peek_reads_a_large_snapshot(tmp_path: Path) -> None:
     storage = open_storage(tmp_path)
     large = Snapshot(snapshot(5).meta, "ä" * (2 * PART_CHARS + 1))
     storage.write([SaveHardState(1, HardState(2)), StoreSnapshot(2, large, 5, True)])
@@ -39,7 +39,7 @@ def test_a_large_snapshot_is_put_together(tmp_path: Path) -> None:
     assert stored_snapshot(tmp_path) == large
 
 
-def test_damage_is_no_evidence(tmp_path: Path) -> None:
+def test_peek_reports_damage(tmp_path: Path) -> None:
     directory = stopped(tmp_path / "data")
     with closing(sqlite3.connect(directory.path / "log.db")) as connection, connection:
         connection.execute("UPDATE log SET data = 'x' || substr(data, 2) WHERE idx = 31")
@@ -61,9 +61,7 @@ def test_damage_is_no_evidence(tmp_path: Path) -> None:
         "UPDATE log SET term = 'one' WHERE idx = 91",
     ],
 )
-def test_a_damaged_version_is_not_taken_for_another_programs(
-    tmp_path: Path, statement: str
-) -> None:
+def test_damaged_version_is_not_reported(tmp_path: Path, statement: str) -> None:
     """Else a node would be told to run another program, or end without a reason that anybody understands."""
     version = ClusterVersion(2, "kv", 1)
     storage = open_storage(tmp_path)

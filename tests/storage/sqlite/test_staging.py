@@ -99,7 +99,7 @@ def test_each_transaction_writes_a_bounded_part(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 2, 3, 9])
-def test_it_is_the_same_however_much_was_written_ahead(tmp_path: Path, ahead: int) -> None:
+def test_snapshot_is_the_same_however_much_is_written_ahead(tmp_path: Path, ahead: int) -> None:
     storage = begun(tmp_path)
     snapshot = large(10)
     for _ in range(ahead):
@@ -112,7 +112,7 @@ def test_it_is_the_same_however_much_was_written_ahead(tmp_path: Path, ahead: in
     assert parts_in(tmp_path) == {10: 6}
 
 
-def test_what_was_half_written_when_the_process_ended_is_swept_and_never_read(
+def test_half_written_parts_are_swept_and_never_read(
     tmp_path: Path,
 ) -> None:
     storage = begun(tmp_path)
@@ -132,7 +132,7 @@ def test_what_was_half_written_when_the_process_ended_is_swept_and_never_read(
     assert list(parts_in(tmp_path)) == [12]
 
 
-def test_what_was_begun_of_a_snapshot_that_another_overtook_is_swept_in_the_same_life(
+def test_parts_of_an_overtaken_snapshot_are_swept_before_restart(
     tmp_path: Path,
 ) -> None:
     storage = begun(tmp_path)
@@ -231,7 +231,7 @@ def test_entries_do_not_wait_for_a_large_snapshot(tmp_path: Path) -> None:
     assert [entry.index for entry in state.entries] == list(range(9, 25))
 
 
-def test_a_snapshot_of_the_leader_is_not_put_off(tmp_path: Path) -> None:
+def test_snapshot_of_the_leader_is_not_delayed(tmp_path: Path) -> None:
     """What is appended behind it makes no sense without it."""
     storage = begun(tmp_path)
     storage.said.clear()
@@ -251,7 +251,7 @@ def test_a_snapshot_of_the_leader_is_not_put_off(tmp_path: Path) -> None:
     assert list(parts_in(tmp_path)) == [40], "the one that it overtook is swept"
 
 
-def test_a_newer_snapshot_takes_the_place_of_one_that_is_put_off(tmp_path: Path) -> None:
+def test_newer_snapshot_replaces_a_delayed_one(tmp_path: Path) -> None:
     storage = begun(tmp_path)
     caller = Caller(storage)
     caller.writer.submit([StoreSnapshot(3, large(10), 8, reset_log=False)])
@@ -297,7 +297,7 @@ def parts_of(connection: sqlite3.Connection) -> list[int]:
     return [n for (n,) in connection.execute("SELECT id FROM snapshot_part ORDER BY id")]
 
 
-def test_a_transaction_that_fails_leaves_what_was_written_ahead_before_it() -> None:
+def test_failed_transaction_keeps_earlier_parts() -> None:
     """On a full disk: else each attempt would begin by removing all of it, at one go, and write it anew."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.execute(TABLES["snapshot_part"])
@@ -316,7 +316,7 @@ def test_a_transaction_that_fails_leaves_what_was_written_ahead_before_it() -> N
         assert "".join(part.decode() for (part,) in parts.of(30)) == snapshot.data
 
 
-def test_what_a_crash_left_of_the_same_snapshot_is_removed_in_bounded_steps() -> None:
+def test_parts_left_by_a_crash_are_removed_in_bounded_steps() -> None:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.execute(TABLES["snapshot_part"])
         left = 2 * SWEPT_AT_A_TIME + 1

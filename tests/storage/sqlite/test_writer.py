@@ -104,7 +104,7 @@ def append(index: int, size: int = 60) -> AppendLog:
     return AppendLog(index, [command(index, size=size)])
 
 
-def test_what_gathers_during_a_sync_becomes_one_write(storage: SlowStorage, caller: Caller) -> None:
+def test_submissions_during_a_sync_become_one_write(storage: SlowStorage, caller: Caller) -> None:
     storage.gate.clear()
     caller.writer.submit([append(1)])
     assert storage.entered.acquire(timeout=DEADLINE_S)
@@ -118,7 +118,9 @@ def test_what_gathers_during_a_sync_becomes_one_write(storage: SlowStorage, call
     assert [entry.index for entry in storage.load().entries] == list(range(1, 50))
 
 
-def test_submit_never_blocks_and_counts_what_waits(storage: SlowStorage, caller: Caller) -> None:
+def test_submit_never_blocks_and_counts_pending_writes(
+    storage: SlowStorage, caller: Caller
+) -> None:
     storage.gate.clear()
     for index in range(1, 1001):
         caller.writer.submit([append(index)])
@@ -163,7 +165,7 @@ def test_a_commit_index_that_waits_is_stored_at_the_end(storage: SlowStorage) ->
     assert storage.load().hard_state.commit == 1
 
 
-def test_a_full_disk_is_told_once_and_waited_out(storage: SlowStorage, caller: Caller) -> None:
+def test_full_disk_is_reported_once_and_waited_out(storage: SlowStorage, caller: Caller) -> None:
     storage.failures = [DiskFull("no space") for _ in range(5)]
     caller.writer.submit([append(1)])
     caller.wait_for("full")
@@ -189,7 +191,7 @@ def test_a_really_full_database_is_waited_out(tmp_path: Path) -> None:
     database.close()
 
 
-def test_an_error_is_told_once_and_ends_everything(storage: SlowStorage, caller: Caller) -> None:
+def test_error_is_reported_once_and_ends_everything(storage: SlowStorage, caller: Caller) -> None:
     storage.gate.clear()
     caller.writer.submit([append(1)])
     assert storage.entered.acquire(timeout=DEADLINE_S)
@@ -204,7 +206,7 @@ def test_an_error_is_told_once_and_ends_everything(storage: SlowStorage, caller:
     assert storage.load().entries == []
 
 
-def test_a_bug_is_told_as_an_error_too(storage: SlowStorage, caller: Caller) -> None:
+def test_bug_is_reported_as_an_error_too(storage: SlowStorage, caller: Caller) -> None:
     caller.writer.submit([append(7)])
     while not caller.seen:
         caller._calls.get(timeout=DEADLINE_S)()
@@ -236,7 +238,7 @@ def test_close_does_not_wait_for_a_full_disk(storage: SlowStorage) -> None:
     assert caller.seen == ["full", "error: no space"]
 
 
-def test_a_quiet_moment_is_given_to_the_storage_once(storage: SlowStorage, caller: Caller) -> None:
+def test_storage_is_called_in_an_idle_moment(storage: SlowStorage, caller: Caller) -> None:
     caller.writer.submit([append(1)])
     end = time.monotonic() + DEADLINE_S
     while not storage.idle_moments and time.monotonic() < end:
@@ -246,7 +248,7 @@ def test_a_quiet_moment_is_given_to_the_storage_once(storage: SlowStorage, calle
     assert storage.idle_moments >= 1
 
 
-def test_a_closed_loop_is_no_crash_of_the_thread(storage: SlowStorage) -> None:
+def test_closed_loop_does_not_crash_the_writer_thread(storage: SlowStorage) -> None:
     """Pytest fails on an exception that a thread does not handle."""
 
     def notify(_call: Callable[[], None]) -> None:

@@ -62,7 +62,7 @@ async def library_server(
 
 
 @asynchronous
-async def test_many_requests_at_once_are_matched_when_replies_come_in_random_order() -> None:
+async def test_replies_in_random_order_match_their_requests() -> None:
     handler = RecordingHandler(hold=True)
     async with running_server(handler) as (_, _, address), connected(address) as client:
         requests = [
@@ -102,7 +102,9 @@ async def test_an_error_envelope_is_raised_with_its_detail() -> None:
     ids=["nan", "infinity", "surrogate", "no-json", "own-id", "oversized"],
 )
 @asynchronous
-async def test_fields_that_cannot_be_sent_are_refused_here(fields: dict[str, JsonValue]) -> None:
+async def test_fields_that_cannot_be_sent_are_rejected_locally(
+    fields: dict[str, JsonValue],
+) -> None:
     async with running_server() as (_, handler, address), connected(address) as client:
         with pytest.raises(LocalProtocolError):
             await client.request("Perform", fields)
@@ -112,7 +114,7 @@ async def test_fields_that_cannot_be_sent_are_refused_here(fields: dict[str, Jso
 
 
 @asynchronous
-async def test_no_reply_in_time_is_an_unknown_outcome_and_the_late_reply_is_dropped() -> None:
+async def test_timed_out_request_is_unknown_and_late_reply_is_dropped() -> None:
     handler = RecordingHandler(hold=True)
     pushed: list[str] = []
     async with running_server(handler) as (_, _, address), connected(address) as client:
@@ -128,7 +130,7 @@ async def test_no_reply_in_time_is_an_unknown_outcome_and_the_late_reply_is_drop
 
 
 @asynchronous
-async def test_when_the_connection_is_lost_every_waiting_request_fails_at_once() -> None:
+async def test_lost_connection_fails_every_waiting_request() -> None:
     handler = RecordingHandler(hold=True)
     closed: list[TransportError | None] = []
     async with running_server(handler) as (_, _, address), connected(address) as client:
@@ -148,7 +150,7 @@ async def test_when_the_connection_is_lost_every_waiting_request_fails_at_once()
 
 
 @asynchronous
-async def test_closing_fails_what_waits_and_cancelling_forgets_it() -> None:
+async def test_closing_fails_pending_requests_and_cancelling_drops_it() -> None:
     handler = RecordingHandler(hold=True)
     async with running_server(handler) as (_, _, address):
         client = await ClientConnection.connect(*parse_address(address))
@@ -166,7 +168,7 @@ async def test_closing_fails_what_waits_and_cancelling_forgets_it() -> None:
 
 
 @asynchronous
-async def test_what_the_server_pushes_reaches_the_hook() -> None:
+async def test_pushed_messages_reach_the_hook() -> None:
     pushed: list[tuple[str, dict[str, JsonValue]]] = []
     async with running_server() as (_, handler, address), connected(address) as client:
         client.on_push = lambda name, value: pushed.append((name, value))
@@ -180,7 +182,7 @@ async def test_what_the_server_pushes_reaches_the_hook() -> None:
 
 
 @asynchronous
-async def test_nobody_listens() -> None:
+async def test_connecting_where_no_server_listens_fails() -> None:
     async with running_server() as (_, _, address):
         pass
     with pytest.raises(TransportError, match=f"cannot connect to {address}"):
@@ -198,7 +200,7 @@ async def test_nobody_listens() -> None:
     ],
 )
 @asynchronous
-async def test_whoever_answers_is_no_node(
+async def test_answer_of_another_program_is_an_error(
     answer: bytes, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -215,7 +217,7 @@ async def test_whoever_answers_is_no_node(
 
 
 @asynchronous
-async def test_a_server_that_hangs_up_is_an_error() -> None:
+async def test_server_that_closes_during_the_handshake_is_an_error() -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
         writer.close()
@@ -230,7 +232,7 @@ async def test_a_server_that_hangs_up_is_an_error() -> None:
 
 
 @asynchronous
-async def test_the_library_s_server_is_understood() -> None:
+async def test_client_works_with_the_websockets_server() -> None:
     async def talk(ws: LibraryServerConnection) -> None:
         async for text in ws:
             value = json.loads(text)
@@ -244,7 +246,7 @@ async def test_the_library_s_server_is_understood() -> None:
 
 
 @asynchronous
-async def test_nonsense_from_a_server_is_survived(caplog: pytest.LogCaptureFixture) -> None:
+async def test_invalid_frames_from_a_server_are_survived(caplog: pytest.LogCaptureFixture) -> None:
     nonsense: list[str | bytes] = [
         b"\x00",
         b"",
@@ -276,7 +278,7 @@ async def test_nonsense_from_a_server_is_survived(caplog: pytest.LogCaptureFixtu
 
 
 @asynchronous
-async def test_a_frame_over_the_limit_ends_the_clients_connection_with_1009() -> None:
+async def test_oversized_frame_closes_the_client_with_1009() -> None:
     codes: list[int | None] = []
 
     async def talk(ws: LibraryServerConnection) -> None:
@@ -296,7 +298,7 @@ async def test_a_frame_over_the_limit_ends_the_clients_connection_with_1009() ->
 
 
 @asynchronous
-async def test_a_server_that_goes_away_says_so() -> None:
+async def test_close_reason_of_a_server_is_reported() -> None:
     async with running_server() as (server, _, address), connected(address) as client:
         await client.request("GetMetrics")
         await server.stop()
@@ -306,7 +308,7 @@ async def test_a_server_that_goes_away_says_so() -> None:
 # --- errors and addresses -------------------------------------------------------------------------
 
 
-def test_errors_come_back_as_what_they_were() -> None:
+def test_errors_keep_their_class_over_the_wire() -> None:
     for error in (
         NotLeader(2, "h:1"),
         NotLeader(),
@@ -334,7 +336,7 @@ def test_an_error_of_an_unknown_code_is_still_an_error(detail: object) -> None:
     assert str(error) == "text"
 
 
-def test_a_not_leader_with_nonsense_inside_is_still_one() -> None:
+def test_not_leader_with_invalid_detail_is_still_not_leader() -> None:
     error = error_from_wire("text", {"code": "NotLeader", "leader_id": "x", "leader_addr": 5})
     assert isinstance(error, NotLeader)
     assert (error.leader_id, error.leader_addr, str(error)) == (None, None, "text")
@@ -349,7 +351,7 @@ def test_replies_without_an_error_give_their_value() -> None:
     }
 
 
-def test_addresses() -> None:
+def test_addresses_are_parsed_and_formatted() -> None:
     assert parse_address("localhost:80") == ("localhost", 80)
     assert parse_address("[::1]:8080") == ("::1", 8080)
     assert format_address("::1", 1) == "[::1]:1"

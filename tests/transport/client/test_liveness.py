@@ -52,7 +52,7 @@ def test_a_node_that_does_not_answer_the_ping_is_dead() -> None:
     assert len(line.pings) == 1
 
 
-def test_a_node_that_works_on_a_request_for_long_answers_pings_and_is_waited_for() -> None:
+def test_busy_node_that_answers_pings_is_waited_for() -> None:
     line = Line()
 
     def answer(now: float) -> None:
@@ -88,7 +88,7 @@ def test_time_in_which_this_process_stood_still_does_not_count() -> None:
     assert len(line.pings) == 2, "it is asked once more"
 
 
-def test_a_large_request_on_a_slow_line_is_a_sign_of_life_as_long_as_it_goes_on() -> None:
+def test_progress_of_a_large_request_is_a_sign_of_life() -> None:
     line = Line()
 
     def take(now: float) -> None:
@@ -99,7 +99,7 @@ def test_a_large_request_on_a_slow_line_is_a_sign_of_life_as_long_as_it_goes_on(
     assert 5 < after < 5.1 + SILENT_AFTER_S + PROBE_AFTER_S
 
 
-def test_what_the_kernel_of_a_stopped_process_takes_is_no_sign_of_life() -> None:
+def test_kernel_acks_of_a_stopped_process_are_no_sign_of_life() -> None:
     """The client goes on to send small requests, and each of them is acknowledged."""
     line = Line()
 

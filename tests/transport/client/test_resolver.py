@@ -62,13 +62,13 @@ async def test_a_name_is_looked_up_and_each_address_named_once(service: NameServ
 
 
 @asynchronous
-async def test_an_unknown_host_is_named(service: NameService) -> None:
+async def test_error_names_the_unknown_host(service: NameService) -> None:
     with pytest.raises(TransportError, match=r"cannot look up the host 'nobody': .*not known"):
         await Resolver().addresses("nobody", 20)
 
 
 @asynchronous
-async def test_a_look_up_that_hangs_ends_at_the_deadline_and_says_so(service: NameService) -> None:
+async def test_hanging_lookup_fails_at_the_deadline(service: NameService) -> None:
     resolver = Resolver()
     with pytest.raises(TransportError, match="'hanging': no answer from the name service within"):
         await resolver.addresses("hanging", 0.05)
@@ -78,7 +78,7 @@ async def test_a_look_up_that_hangs_ends_at_the_deadline_and_says_so(service: Na
 
 
 @asynchronous
-async def test_all_who_ask_for_a_host_share_one_look_up(service: NameService) -> None:
+async def test_requests_for_one_host_share_one_lookup(service: NameService) -> None:
     resolver = Resolver()
     asking = [asyncio.ensure_future(resolver.addresses("hanging", 20)) for _ in range(10)]
     await until(lambda: service.asked == ["hanging"], "the look-up began")
@@ -90,7 +90,7 @@ async def test_all_who_ask_for_a_host_share_one_look_up(service: NameService) ->
 
 
 @asynchronous
-async def test_look_ups_are_bounded_and_the_rest_wait_for_their_turn(service: NameService) -> None:
+async def test_lookups_are_bounded_and_the_rest_wait(service: NameService) -> None:
     resolver = Resolver(max_threads=2)
     asking = [asyncio.ensure_future(resolver.addresses(f"hang{n}", 20)) for n in range(6)]
     await until(lambda: service.at_work == 2, "all threads hang")
@@ -102,7 +102,7 @@ async def test_look_ups_are_bounded_and_the_rest_wait_for_their_turn(service: Na
     assert "hang6" not in service.asked
 
 
-def test_a_loop_that_is_closed_meanwhile_disturbs_nobody(service: NameService) -> None:
+def test_loop_closed_during_a_lookup_does_no_harm(service: NameService) -> None:
     resolver = Resolver()
 
     async def ask() -> None:
@@ -126,7 +126,7 @@ async def _free(resolver: Resolver) -> None:
 
 
 @asynchronous
-async def test_an_unknown_host_to_listen_on_is_not_blamed_on_another_process() -> None:
+async def test_unknown_listen_host_is_not_blamed_on_a_process() -> None:
     with pytest.raises(TransportError) as raised:
         await Server(CODEC, RecordingHandler()).start("nobody.invalid", 0)
     text = str(raised.value)
@@ -135,7 +135,7 @@ async def test_an_unknown_host_to_listen_on_is_not_blamed_on_another_process() -
 
 
 @asynchronous
-async def test_a_taken_port_is_blamed_on_another_process_and_a_foreign_address_is_not() -> None:
+async def test_only_a_taken_port_is_blamed_on_another_process() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
         pytest.raises(TransportError, match="another process uses the port"),

@@ -73,7 +73,7 @@ def test_an_array_comes_back_in_order(messages: list[object]) -> None:
 
 @given(message=st.one_of([strategy_for(cls) for cls in CODEC.registry.values()]))
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_what_a_peer_says_is_wrapped_and_unwrapped(message: object) -> None:
+def test_peer_messages_are_wrapped_and_unwrapped(message: object) -> None:
     inner = unwrap(message)
     if inner is not None:
         wrap = wrap_response if is_peer_response(inner) else wrap_request
@@ -227,7 +227,7 @@ def test_a_bad_field_is_named_and_the_senders_id_echoed(
         ("{" + '"' + "k" * 100_000 + '":1}', "unknown message type"),
     ],
 )
-def test_what_has_no_readable_id_gets_a_fresh_one(frame: str, reason: str) -> None:
+def test_message_without_readable_id_gets_a_fresh_one(frame: str, reason: str) -> None:
     first, second = only(frame).reply, only(frame).reply
     assert reason in first.error
     assert first.id != second.id
@@ -236,7 +236,7 @@ def test_what_has_no_readable_id_gets_a_fresh_one(frame: str, reason: str) -> No
 
 
 @pytest.mark.parametrize("frame", [b"\xff\xfe\x00", b'{"GetMetrics":{"id":"\xff"}}', b"\x00"])
-def test_what_is_not_utf8_is_named(frame: bytes) -> None:
+def test_invalid_utf8_is_named(frame: bytes) -> None:
     assert "not valid JSON" in only(frame).reply.error
 
 
@@ -299,7 +299,7 @@ def test_thousands_of_wrong_elements_cost_one_error(frame: bytes, item: bytes, f
     assert raised.value.error_count() < 20
 
 
-def test_a_malformed_envelope_of_a_known_type_says_so() -> None:
+def test_malformed_envelope_of_a_known_type_is_named() -> None:
     assert only('{"RaftVote":{"id":"1","request":{"term":-1}}}').type_name == "RaftVote"
     assert only('{"Nothing":{"id":"1"}}').type_name is None
 
@@ -333,12 +333,12 @@ def test_an_applications_message_is_validated_as_strictly() -> None:
         {"GetMetrics": {"id": "1"}},
     ],
 )
-def test_what_cannot_be_sent_is_a_local_error(message: object) -> None:
+def test_unsendable_message_is_a_local_error(message: object) -> None:
     with pytest.raises(LocalProtocolError):
         CODEC.encode(message)
 
 
-def test_a_registry_of_classes_without_an_id_is_refused() -> None:
+def test_registry_of_classes_without_an_id_is_rejected() -> None:
     with pytest.raises(TypeError, match="no field `id`"):
         Codec({**REGISTRY, "Vote": RequestVote})
     with pytest.raises(TypeError, match="twice"):

@@ -24,7 +24,7 @@ from qcore.transport.wire import INT_LIMIT
         ("consistency", {"stale": -1}, False),
     ],
 )
-def test_a_number_beyond_64_bits_is_refused_at_the_edge(
+def test_number_beyond_64_bits_is_rejected_at_the_edge(
     field: str, value: object, taken: bool
 ) -> None:
     body = {"id": "1", "request": {"Write": "x"}, field: value}
@@ -36,7 +36,7 @@ def test_a_number_beyond_64_bits_is_refused_at_the_edge(
         assert f"Perform.{field}." in str(message.reply.detail["field"])
 
 
-def test_a_number_of_a_million_digits_is_refused_at_once() -> None:
+def test_number_of_a_million_digits_is_rejected_immediately() -> None:
     frame = b'{"Perform":{"id":"1","request":{"Write":"x"},"session":{"id":1,"sequence":%b}}}'
     (message,) = Codec({"Perform": TextPerform}).decode(frame % (b"9" * 1_000_000))
     assert isinstance(message, Malformed)

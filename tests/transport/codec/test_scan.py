@@ -96,7 +96,7 @@ class _Pairs(list[tuple[str, JsonValue]]):
 
 
 @given(_VALUES, _WAYS)
-def test_it_counts_what_a_parser_counts(value: JsonValue, way: dict[str, object]) -> None:
+def test_scan_counts_what_a_parser_counts(value: JsonValue, way: dict[str, object]) -> None:
     text = json.dumps(value, **way)  # type: ignore[arg-type]  # the keywords of `_WAYS`
     data = text.encode()
     exact = SlowCounter().count(text)
@@ -112,7 +112,7 @@ def test_it_counts_what_a_parser_counts(value: JsonValue, way: dict[str, object]
 
 
 @given(_VALUES, _WAYS)
-def test_a_frame_that_is_too_small_to_be_looked_at_exceeds_nothing(
+def test_frame_too_small_to_be_scanned_exceeds_no_bound(
     value: JsonValue, way: dict[str, object]
 ) -> None:
     text = json.dumps(value, **way)  # type: ignore[arg-type]  # the keywords of `_WAYS`
@@ -124,7 +124,7 @@ def test_a_frame_that_is_too_small_to_be_looked_at_exceeds_nothing(
 
 
 @given(st.binary(max_size=200) | st.text(alphabet='"\\[]{},:0 ', max_size=60).map(str.encode))
-def test_nothing_that_is_no_json_makes_it_fail(data: bytes) -> None:
+def test_invalid_json_does_not_make_the_scan_fail(data: bytes) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(frame_bounds, "_PART_BYTES", 3)
         find_excess(data, FrameBounds(*[0] * 6))
@@ -132,7 +132,7 @@ def test_nothing_that_is_no_json_makes_it_fail(data: bytes) -> None:
         head_of(data)
 
 
-def test_what_stops_being_json_is_counted_up_to_there() -> None:
+def test_invalid_json_is_counted_up_to_the_fault() -> None:
     bounds = FrameBounds(*[10] * 6)
     assert find_excess(b"[" + b"{}," * 20 + b"nonsense", bounds) == Excess("objects and lists", 10)
     assert find_excess(b"[" + b"0," * 20 + b'"', bounds) == Excess("values", 10)
@@ -142,7 +142,7 @@ def test_what_stops_being_json_is_counted_up_to_there() -> None:
     assert find_excess(b'"' * MIB + b"," * 20, replace(bounds, total=MIB)) is None
 
 
-def test_no_json_text_is_taken_for_structure() -> None:
+def test_json_strings_do_not_count_as_structure() -> None:
     bounds = FrameBounds.for_commands(MIB)
     inner = json.dumps([{"a": 0}] * 60_000)
     text = json.dumps({"Perform": {"id": "1", "request": {"Write": f"x {inner}"}}}).encode()
@@ -273,7 +273,7 @@ def appended(entries: list[Entry]) -> RaftAppend:
     )
 
 
-def test_the_fullest_frames_of_peers_are_half_of_what_they_may_be() -> None:
+def test_fullest_peer_frames_use_half_of_their_bounds() -> None:
     """Also those of 0.1.0, and of a newer node that adds fields."""
     big, bounds = 2**63 - 1, FrameBounds.for_peers()
     half = FrameBounds(*[getattr(bounds, name) // 2 for name in _NAMES])
@@ -332,7 +332,7 @@ def test_many_small_commands_pass_together() -> None:
         assert find_excess(frame, FrameBounds.for_commands(size)) is None
 
 
-def test_a_large_frame_with_a_fault_is_not_parsed_again_for_its_id(
+def test_large_invalid_frame_is_not_parsed_again_for_its_id(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     frame = b'{"GetMetrics":{"id":"12","x":"%b"}}' % (b"x" * 100_000)
@@ -348,7 +348,7 @@ def test_a_large_frame_of_an_unknown_type_is_not_parsed(monkeypatch: pytest.Monk
     assert (reply.id, reply.error) == ("12", "Fetch: unknown message type")
 
 
-def test_in_a_large_array_the_envelopes_that_are_understood_are_taken() -> None:
+def test_valid_envelopes_of_a_large_array_are_accepted() -> None:
     good = b'{"Perform":{"id":"1","request":{"a":{"b":"%b"}}}}' % (b"x" * 300_000)
     bad = b'{"Fetch":{"id":"2"}}'
     reply = b'{"InitResponse":{"id":"3","response":{"Ok":null}}}'
@@ -384,7 +384,7 @@ def test_many_unknown_fields_stop_the_validation(frame: bytes) -> None:
     ), "each frame is counted by itself"
 
 
-def test_of_many_faults_none_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_faults_are_not_described(monkeypatch: pytest.MonkeyPatch) -> None:
     """A dataclass alone has no place to stop; to list its errors costs more than to find them."""
     monkeypatch.setattr(diagnosis, "_most_telling", None)  # to choose among them would fail
     reply = only(b'{"Perform":{"id":"12","request":null,%b}}' % KEYS, ENTITY_CODEC).reply

@@ -87,7 +87,7 @@ def send_vote(pool: PeerPool, peer_id: int = 1) -> bool:
 
 
 @asynchronous
-async def test_requests_go_out_and_responses_come_back_on_one_connection() -> None:
+async def test_requests_and_responses_share_one_connection() -> None:
     async with running_server() as (server, handler, address):
         async with pool_of({1: address}) as (pool, peers):
             await until(lambda: peers.connected, "connected")
@@ -110,7 +110,7 @@ async def test_requests_go_out_and_responses_come_back_on_one_connection() -> No
 
 
 @asynchronous
-async def test_what_is_sent_in_one_turn_travels_in_few_frames() -> None:
+async def test_messages_of_one_turn_travel_in_few_frames() -> None:
     async with running_server() as (server, _, address), pool_of({1: address}) as (pool, peers):
         await until(lambda: peers.connected, "connected")
         before = server.stats.frames_received
@@ -121,7 +121,7 @@ async def test_what_is_sent_in_one_turn_travels_in_few_frames() -> None:
 
 
 @asynchronous
-async def test_a_peer_gets_in_when_clients_hold_every_place() -> None:
+async def test_peer_connects_when_clients_hold_every_place() -> None:
     limits = TransportLimits(max_clients=1)
     async with running_server(limits=limits) as (server, _, address), plain(address):
         await until(lambda: server.stats.clients == 1, "the only place is taken")
@@ -136,7 +136,7 @@ async def test_a_peer_gets_in_when_clients_hold_every_place() -> None:
 
 
 @asynchronous
-async def test_a_peer_that_is_down_is_reported_once_and_found_when_it_comes() -> None:
+async def test_down_peer_is_reported_once_and_found_when_it_starts() -> None:
     async with running_server() as (_, _, address):
         pass  # now the address is free, and nobody listens
     async with pool_of({1: address}) as (pool, peers):
@@ -182,7 +182,7 @@ async def _restarted(address: str) -> Server:
 
 
 @asynchronous
-async def test_waking_ends_the_pause() -> None:
+async def test_wake_ends_the_reconnect_pause() -> None:
     limits = TransportLimits(backoff_min_s=50, backoff_max_s=50)
     async with running_server() as (_, _, address):
         pass
@@ -232,7 +232,7 @@ async def test_a_bad_address_is_reported_not_raised() -> None:
 
 
 @asynchronous
-async def test_a_peer_of_another_cluster_is_refused_naming_both(
+async def test_peer_of_another_cluster_is_rejected_naming_both(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with (
@@ -252,7 +252,7 @@ async def test_a_peer_of_another_cluster_is_refused_naming_both(
 
 
 @asynchronous
-async def test_the_wrong_node_at_an_address_is_noticed() -> None:
+async def test_wrong_node_at_an_address_is_detected() -> None:
     async with (
         running_server(RecordingHandler(node_id=7)) as (_, _, address),
         pool_of({1: address}) as (pool, _),
@@ -290,7 +290,7 @@ def hello_response(**changes: object) -> str:
     ],
 )
 @asynchronous
-async def test_strange_answers_to_hello(
+async def test_unexpected_answers_to_hello_are_errors(
     answer: str | bytes, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def talk(ws: LibraryServerConnection) -> None:
@@ -313,7 +313,7 @@ async def test_strange_answers_to_hello(
 
 
 @asynchronous
-async def test_a_server_that_never_answers_hello_is_given_up() -> None:
+async def test_server_that_never_answers_hello_is_disconnected() -> None:
     async def talk(ws: LibraryServerConnection) -> None:
         async for _ in ws:
             pass
@@ -329,7 +329,7 @@ async def test_a_server_that_never_answers_hello_is_given_up() -> None:
 
 
 @asynchronous
-async def test_a_close_with_1008_instead_of_an_answer_is_a_refusal() -> None:
+async def test_close_with_1008_instead_of_an_answer_is_a_rejection() -> None:
     async def talk(ws: LibraryServerConnection) -> None:
         await ws.recv()
         await ws.close(1008, "go away")
@@ -344,7 +344,7 @@ async def test_a_close_with_1008_instead_of_an_answer_is_a_refusal() -> None:
 
 
 @asynchronous
-async def test_nonsense_and_requests_on_our_own_connection_are_not_delivered(
+async def test_invalid_frames_and_requests_are_not_delivered(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def talk(ws: LibraryServerConnection) -> None:
@@ -373,7 +373,7 @@ async def test_nonsense_and_requests_on_our_own_connection_are_not_delivered(
 
 
 @asynchronous
-async def test_a_peer_that_stops_reading_costs_bounded_memory_and_then_its_connection() -> None:
+async def test_peer_that_stops_reading_is_dropped_in_bounded_memory() -> None:
     hold = asyncio.Event()
 
     async def talk(ws: LibraryServerConnection) -> None:
@@ -417,7 +417,7 @@ async def test_the_queue_is_bounded_in_messages() -> None:
 
 
 @asynchronous
-async def test_a_message_that_is_too_large_is_dropped_and_said(
+async def test_oversized_message_is_dropped_and_reported(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     limits = TransportLimits(max_frame_bytes=1000)

@@ -49,7 +49,7 @@ def drop(connections: list[ServerConnection]) -> None:
 )
 @pytest.mark.parametrize("slice_s", [SLICE_S, 1e-9, 0.0])
 @asynchronous
-async def test_many_that_hold_little_each_are_bounded_together(
+async def test_many_small_holders_are_bounded_together(
     data: bytes, slice_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -70,7 +70,7 @@ async def test_many_that_hold_little_each_are_bounded_together(
 
 
 @asynchronous
-async def test_as_many_are_dropped_as_needed() -> None:
+async def test_only_as_many_connections_are_dropped_as_needed() -> None:
     async with clients(11, LIMITS) as (server, _, connections):
         *most, last = connections
         for connection in most:
@@ -84,7 +84,7 @@ async def test_as_many_are_dropped_as_needed() -> None:
 
 
 @asynchronous
-async def test_messages_of_a_frame_that_is_taken_in_part_count() -> None:
+async def test_unhandled_messages_of_a_partly_read_frame_count() -> None:
     async with clients(1) as (server, handler, (connection,)):
 
         def slow(_: object, message: object) -> None:
@@ -104,7 +104,7 @@ async def test_messages_of_a_frame_that_is_taken_in_part_count() -> None:
 
 
 @asynchronous
-async def test_small_replies_that_are_not_read_count_and_are_forgotten_at_the_end() -> None:
+async def test_unread_small_replies_count_until_the_connection_ends() -> None:
     async with running_server() as (server, handler, address):
         deaf = await open_deaf(address)
         await until(lambda: handler.opened, "the connection is open")
@@ -122,7 +122,7 @@ async def test_small_replies_that_are_not_read_count_and_are_forgotten_at_the_en
 
 
 @asynchronous
-async def test_nothing_is_kept_of_what_comes_after_a_close() -> None:
+async def test_frames_after_a_close_are_not_kept() -> None:
     async with clients(1) as (_, _, (connection,)):
         connection.close()
         connection.data_received(masked(b"x" * 1000) * 100)
@@ -134,7 +134,7 @@ async def test_nothing_is_kept_of_what_comes_after_a_close() -> None:
 
 
 @asynchronous
-async def test_an_end_that_was_reset_while_it_waited_costs_itself_only(
+async def test_reset_connection_affects_no_other(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def reset() -> None:

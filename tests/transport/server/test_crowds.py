@@ -47,7 +47,7 @@ async def connect(address: str, *, admin: bool = False) -> ClientConnection:
 
 
 @asynchronous
-async def test_clients_that_take_all_their_places_leave_those_of_operators_and_pages() -> None:
+async def test_full_clients_leave_room_for_admin_and_http() -> None:
     limits = TransportLimits(max_clients=2, reserved_for_admin=1)
     async with (
         running_server(limits=limits) as (server, _, address),
@@ -64,7 +64,7 @@ async def test_clients_that_take_all_their_places_leave_those_of_operators_and_p
 
 
 @asynchronous
-async def test_of_strangers_that_take_the_operators_places_the_idlest_gives_way() -> None:
+async def test_idlest_admin_connection_gives_way_to_a_new_one() -> None:
     handler = RecordingHandler(hold=True)
     limits = TransportLimits(reserved_for_admin=2)
     async with running_server(handler, limits) as (server, _, address):
@@ -86,7 +86,7 @@ async def test_of_strangers_that_take_the_operators_places_the_idlest_gives_way(
 
 
 @asynchronous
-async def test_a_peer_is_no_operator_and_a_role_of_another_name_no_more_than_a_client() -> None:
+async def test_unknown_role_is_a_client_and_a_peer_is_no_admin() -> None:
     limits = TransportLimits(max_clients=1, reserved_for_admin=1)
     headers = {"additional_headers": {ROLE_HEADER: "king"}}
     async with running_server(limits=limits) as (server, _, address), plain(address, **headers):
@@ -101,7 +101,7 @@ async def test_a_peer_is_no_operator_and_a_role_of_another_name_no_more_than_a_c
 
 
 @asynchronous
-async def test_a_client_without_a_request_is_closed_and_says_why() -> None:
+async def test_idle_client_is_closed_with_a_reason() -> None:
     async with running_server(limits=IDLE) as (_, handler, address), plain(address) as ws:
         await ask(ws, METRICS)
         with pytest.raises(ConnectionClosed) as closed:
@@ -113,7 +113,7 @@ async def test_a_client_without_a_request_is_closed_and_says_why() -> None:
 
 
 @asynchronous
-async def test_who_waits_for_an_answer_sends_requests_or_is_a_peer_is_not_idle() -> None:
+async def test_busy_clients_and_peers_are_not_idle() -> None:
     handler = RecordingHandler(hold=True)
     async with (
         running_server(handler, IDLE) as (server, _, address),
@@ -162,7 +162,7 @@ async def test_idle_connections_stay_where_no_time_is_set() -> None:
 
 
 @asynchronous
-async def test_a_request_that_meets_the_close_had_no_effect_and_its_sender_knows() -> None:
+async def test_request_that_meets_the_close_is_known_to_have_no_effect() -> None:
     async with running_server() as (server, handler, address):
         connection = await connect(address)
         await until(lambda: handler.opened, "opened")
@@ -189,7 +189,7 @@ async def test_a_server_that_stops_leaves_the_outcome_unknown() -> None:
             await asked
 
 
-def test_no_time_is_negative_or_endless() -> None:
+def test_idle_timeout_must_be_finite_and_not_negative() -> None:
     for value in (-1.0, float("nan"), float("inf")):
         with pytest.raises(ConfigError, match="idle_timeout_s"):
             TransportLimits(idle_timeout_s=value)
@@ -218,7 +218,7 @@ def no_more_files() -> Iterator[None]:
 
 @pytest.mark.parametrize("spare", [True, False])
 @asynchronous
-async def test_without_a_descriptor_connections_wait_or_are_sent_away_and_later_served(
+async def test_without_descriptors_connections_wait_or_are_closed(
     spare: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     loop = asyncio.get_running_loop()

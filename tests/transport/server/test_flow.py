@@ -180,7 +180,7 @@ def masked(text: bytes) -> bytes:
 
 
 @asynchronous
-async def test_a_client_that_never_reads_is_stopped_and_dropped_with_bounded_memory(
+async def test_client_that_never_reads_is_dropped_in_bounded_memory(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     limits = TransportLimits(send_stall_s=0.8)
@@ -210,7 +210,7 @@ async def test_a_client_that_never_reads_is_stopped_and_dropped_with_bounded_mem
 
 
 @asynchronous
-async def test_what_is_pushed_to_a_client_that_never_reads_is_bounded() -> None:
+async def test_pushes_to_a_client_that_never_reads_are_bounded() -> None:
     limits = TransportLimits(max_queue_bytes=2 * MIB)
     async with running_server(limits=limits) as (server, handler, address):
         deaf = await open_deaf(address)
@@ -228,7 +228,7 @@ async def test_what_is_pushed_to_a_client_that_never_reads_is_bounded() -> None:
 
 
 @asynchronous
-async def test_what_is_held_for_all_clients_together_is_bounded() -> None:
+async def test_memory_held_for_all_clients_is_bounded() -> None:
     limits = TransportLimits(max_queue_bytes=16 * MIB, max_clients_bytes=24 * MIB)
     async with running_server(limits=limits) as (server, handler, address):
         deaf = [await open_deaf(address) for _ in range(4)]
@@ -247,7 +247,7 @@ async def test_what_is_held_for_all_clients_together_is_bounded() -> None:
 
 
 @asynchronous
-async def test_the_heaviest_unfinished_message_gives_way() -> None:
+async def test_heaviest_unfinished_message_is_dropped_first() -> None:
     """Each is within what one message may take; in one frame, or in fragments that never end."""
     limits = TransportLimits(max_client_frame_bytes=16 * MIB, max_clients_bytes=8 * MIB)
     async with running_server(limits=limits) as (server, handler, address):
@@ -266,7 +266,7 @@ async def test_the_heaviest_unfinished_message_gives_way() -> None:
 
 
 @asynchronous
-async def test_a_client_that_sends_everything_before_it_reads_is_served() -> None:
+async def test_client_that_sends_everything_before_reading_is_served() -> None:
     limits = TransportLimits(max_queue_bytes=16 * MIB)
     handler = RecordingHandler(blob="x" * 16_000)
     async with running_server(handler, limits) as (_, _, address):
@@ -335,7 +335,7 @@ async def test_a_close_that_is_never_answered_ends_in_time() -> None:
 
 
 @asynchronous
-async def test_what_was_queued_goes_out_before_the_close() -> None:
+async def test_queued_replies_are_sent_before_the_close() -> None:
     async with running_server() as (_, handler, address), plain(address) as ws:
         await until(lambda: handler.opened, "the connection is open")
         for number in range(3):
@@ -358,7 +358,7 @@ def test_a_reason_is_clipped_at_a_character() -> None:
 )
 @pytest.mark.parametrize("end", [b"\x88\x80\0\0\0\0", b"\x88\x82\0\0\0\0\x03\xe8", b"\xff\xff"])
 @asynchronous
-async def test_a_request_and_the_end_in_one_packet(
+async def test_frames_and_close_in_one_packet_end_the_connection(
     request_frame: bytes, end: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with running_server() as (_, handler, address):
@@ -374,7 +374,7 @@ async def test_a_request_and_the_end_in_one_packet(
 
 
 @asynchronous
-async def test_a_half_closed_connection_is_let_go() -> None:
+async def test_half_closed_connection_is_closed() -> None:
     async with running_server() as (_, handler, address):
         reader, writer = await open_raw(address)
         writer.write(UPGRADE)
@@ -388,7 +388,7 @@ async def test_a_half_closed_connection_is_let_go() -> None:
 
 
 @asynchronous
-async def test_replies_are_not_lost_when_many_clients_talk_at_once() -> None:
+async def test_no_reply_is_lost_with_many_concurrent_clients() -> None:
     async def client(address: str) -> None:
         async with plain(address) as ws:
             for number in range(20):

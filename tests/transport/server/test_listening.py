@@ -58,7 +58,7 @@ async def test_a_free_port_is_one_port_on_all_addresses() -> None:
 
 
 @asynchronous
-async def test_a_given_port_that_one_address_has_not_is_refused() -> None:
+async def test_port_that_one_address_cannot_use_is_rejected() -> None:
     with socket.socket(socket.AF_INET6) as other:
         other.bind(("::1", 0))
         other.listen()

@@ -60,7 +60,7 @@ async def test_replies_may_come_in_any_order_and_are_matched_by_id() -> None:
 
 
 @asynchronous
-async def test_who_sends_no_arrays_gets_none_even_when_replies_pile_up() -> None:
+async def test_client_that_sends_no_arrays_receives_none() -> None:
     async with running_server() as (_, _, address), plain(address) as ws:
         for number in range(50):
             await ws.send(json.dumps({"GetMetrics": {"id": str(number)}}))
@@ -180,7 +180,7 @@ async def test_a_raft_message_without_hello_is_closed_with_1008(
     ],
 )
 @asynchronous
-async def test_a_refused_hello_is_answered_and_closed_with_1008(
+async def test_rejected_hello_is_answered_and_closed_with_1008(
     change: dict[str, Any], words: list[str]
 ) -> None:
     async with running_server() as (_, handler, address), plain(address) as ws:
@@ -219,7 +219,7 @@ async def test_a_malformed_hello_makes_no_peer() -> None:
 
 
 @asynchronous
-async def test_replies_sent_to_a_server_are_refused_and_errors_are_not_answered() -> None:
+async def test_server_rejects_replies_and_does_not_answer_errors() -> None:
     async with running_server() as (_, handler, address), plain(address) as ws:
         reply = await ask(ws, {"InitResponse": {"id": "1", "response": {"Ok": None}}})
         assert reply["Error"]["id"] == "1"
@@ -279,7 +279,7 @@ async def test_one_peer_cannot_hold_more_than_a_few_connections() -> None:
     ids=lambda value: str(value)[:40],
 )
 @asynchronous
-async def test_http(
+async def test_http_requests_get_the_documented_status(
     request_head: bytes, status: int, words: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with running_server() as (server, _, address):
@@ -332,7 +332,7 @@ async def test_a_head_in_many_pieces_is_understood() -> None:
 
 @pytest.mark.parametrize("path", ["/", "/ws", "/?x=1"])
 @asynchronous
-async def test_websocket_paths(path: str) -> None:
+async def test_websocket_is_served_at_the_documented_paths(path: str) -> None:
     async with running_server() as (_, _, address):
         from websockets.asyncio.client import connect
 
@@ -373,7 +373,7 @@ async def test_a_port_in_use_is_a_clear_error() -> None:
 
 
 @asynchronous
-async def test_a_bug_of_the_application_costs_one_connection() -> None:
+async def test_application_bug_closes_only_one_connection() -> None:
     async with running_server() as (_, _, address):
         async with plain(address) as ws:
             await ws.send(json.dumps({"Perform": {"id": "1", "request": {"Fail": {}}}}))
@@ -385,7 +385,7 @@ async def test_a_bug_of_the_application_costs_one_connection() -> None:
 
 
 @asynchronous
-async def test_nagle_is_off() -> None:
+async def test_connections_use_tcp_nodelay() -> None:
     async with running_server() as (server, _, address), plain(address) as ws:
         await ask(ws, {"GetMetrics": {"id": "1"}})
         (connection,) = server.connections()
@@ -398,7 +398,7 @@ async def test_nagle_is_off() -> None:
 
 
 @asynchronous
-async def test_clients_beyond_the_cap_get_503_while_peers_and_probes_get_in() -> None:
+async def test_excess_clients_get_503_while_peers_and_probes_connect() -> None:
     limits = TransportLimits(max_clients=3)
     async with running_server(limits=limits) as (server, _, address):
         sockets = [await plain(address) for _ in range(3)]
@@ -419,7 +419,7 @@ async def test_clients_beyond_the_cap_get_503_while_peers_and_probes_get_in() ->
 
 
 @asynchronous
-async def test_connections_that_only_claim_to_be_peers_are_bounded_and_timed_out() -> None:
+async def test_unproven_peers_are_bounded_and_timed_out() -> None:
     limits = TransportLimits(max_clients=1, reserved_for_peers=3, hello_timeout_s=0.3)
     async with running_server(limits=limits) as (server, _, address):
         claim = {"Qcore-Role": "peer"}

@@ -88,7 +88,7 @@ async def clients(
 
 
 @asynchronous
-async def test_large_frames_of_several_clients_have_a_turn_of_their_own_each() -> None:
+async def test_each_large_frame_has_a_separate_turn() -> None:
     async with clients(4) as (server, handler, connections), counted() as ticks:
         decoded: list[int] = []
         decode = server.codec.decode
@@ -111,7 +111,7 @@ async def test_large_frames_of_several_clients_have_a_turn_of_their_own_each() -
 
 
 @asynchronous
-async def test_what_others_send_is_answered_between_large_frames() -> None:
+async def test_other_clients_are_answered_between_large_frames() -> None:
     async with clients(3) as (_, handler, connections):
         first, second, third = connections
         first.data_received(frame(HEAVY) * 3)
@@ -123,7 +123,7 @@ async def test_what_others_send_is_answered_between_large_frames() -> None:
 
 
 @asynchronous
-async def test_after_a_large_frame_that_took_long_comes_as_long_a_rest() -> None:
+async def test_slow_large_frame_is_followed_by_an_equal_pause() -> None:
     async with clients(2) as (server, handler, connections), counted() as ticks:
         decoded: list[int] = []
         decode = server.codec.decode
@@ -220,7 +220,7 @@ async def test_a_connection_that_ends_while_it_waits_is_forgotten() -> None:
 
 
 @asynchronous
-async def test_a_peer_waits_for_nobody() -> None:
+async def test_peer_does_not_wait_for_a_turn() -> None:
     async with (
         running_server() as (server, handler, address),
         plain(address) as one,
@@ -295,7 +295,7 @@ class Waiting:
 
 @pytest.mark.parametrize("heavy", [False, True])
 @asynchronous
-async def test_operators_go_before_clients_and_those_that_used_much_behind(heavy: bool) -> None:
+async def test_admins_go_before_clients_and_heavy_users_last(heavy: bool) -> None:
     turns, served = Turns(), list[str]()
     long = 1000 * turns_module.LATELY_S
     earlier = Waiting("was busy", served, used_s=1.0)
@@ -314,7 +314,7 @@ async def test_operators_go_before_clients_and_those_that_used_much_behind(heavy
     assert served == ["operator", "was busy", "modest", "busy", "busy operator"]
 
 
-def test_those_that_used_much_are_not_passed_over_for_ever() -> None:
+def test_heavy_users_are_not_starved() -> None:
     queue, served = Queue(), list[str]()
     queue.add(Waiting("busy", served), busy=True)
     for _ in range(6):
@@ -399,7 +399,7 @@ async def test_after_hello_a_frame_has_the_limit_of_peers() -> None:
 
 
 @asynchronous
-async def test_a_refused_hello_changes_no_limit() -> None:
+async def test_rejected_hello_changes_no_limit() -> None:
     async with running_server(limits=SMALL) as (server, _, address), plain(address) as ws:
         (connection,) = server.connections()
         wrong = {"Hello": {**HELLO["Hello"], "cluster_id": "another"}}
