@@ -92,7 +92,7 @@ class Cluster:
 
     @property
     def committed(self) -> int:
-        return self.cores[1].commit
+        return self.cores[1].commit_index
 
 
 def last_write(effects: list[Effect]) -> int:

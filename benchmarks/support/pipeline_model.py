@@ -131,7 +131,7 @@ class PipelineModel:
         for core in self._cores.values():
             core.initial_effects()
         self._step(LEADER, Campaign())
-        while self._cores[LEADER].commit < 2:
+        while self._cores[LEADER].commit_index < 2:
             self._next()
 
     def run(self, load: Load) -> Latencies:

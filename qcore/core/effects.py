@@ -121,7 +121,7 @@ class ProposalAccepted:
 
 
 @dataclass(slots=True)
-class ProposalRefused:
+class ProposalRejected:
     """Nothing of one `Propose` was appended."""
 
     reason: Literal["not_leader", "overloaded", "transferring"]
@@ -136,7 +136,7 @@ class ChangeAccepted:
 
 
 @dataclass(slots=True)
-class ChangeRefused:
+class ChangeRejected:
     """The change was not begun. `name` is stable, `reason` is for people."""
 
     name: str
@@ -151,7 +151,7 @@ class TransferStarted:
 
 
 @dataclass(slots=True)
-class TransferRefused:
+class TransferRejected:
     """The transfer was not begun. `name` is stable, `reason` is for people."""
 
     name: str
@@ -167,7 +167,7 @@ class ReadReady:
 
 
 @dataclass(slots=True)
-class ReadRefused:
+class ReadRejected:
     """This node is not (or no longer) the leader; the read may be tried elsewhere."""
 
     read_id: int
@@ -192,12 +192,12 @@ Effect = (
     | VoteGranted
     | MembershipChanged
     | ProposalAccepted
-    | ProposalRefused
+    | ProposalRejected
     | ChangeAccepted
-    | ChangeRefused
+    | ChangeRejected
     | TransferStarted
-    | TransferRefused
+    | TransferRejected
     | ReadReady
-    | ReadRefused
+    | ReadRejected
     | MessageDropped
 )

@@ -108,7 +108,7 @@ class Membership:
             sorted({*self.voters, *self.voters_outgoing, *self.learners, *self.learners_next})
         )
 
-    def fault(self) -> str | None:
+    def invalid_reason(self) -> str | None:
         """Why this cannot be the configuration of a cluster, or None if it can."""
         if not self.voters:
             return "it has no voters"

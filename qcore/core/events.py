@@ -31,7 +31,7 @@ class WriteDurable:
 
 @dataclass(slots=True)
 class Propose:
-    """Append these commands if this node leads. Answered by `ProposalAccepted` or `ProposalRefused`.
+    """Append these commands if this node leads. Answered by `ProposalAccepted` or `ProposalRejected`.
 
     All or none are appended. `wall_us` stamps the entries. `kinds`, if given, says of each whether it is
     a `command` (the default), a `session` or a `version` entry.
@@ -44,7 +44,7 @@ class Propose:
 
 @dataclass(slots=True)
 class ReadRequested:
-    """A linearizable read wants an index to wait for. Answered by `ReadReady` or `ReadRefused`.
+    """A linearizable read wants an index to wait for. Answered by `ReadReady` or `ReadRejected`.
 
     `read_id` must be new for each event: a retry is another read. With `lease` the leader's lease
     answers at once while it holds; else, and without, a round of heartbeats confirms the read.
@@ -55,7 +55,7 @@ class ReadRequested:
 
 
 @dataclass(slots=True)
-class ReadAbandoned:
+class ReadCancelled:
     """Nobody waits for this read any more. It gets no answer; without this, it would be kept until it gets one."""
 
     read_id: int
@@ -63,7 +63,7 @@ class ReadAbandoned:
 
 @dataclass(slots=True)
 class ChangeMembership:
-    """Make these the voters and learners. Answered by `ChangeAccepted` or `ChangeRefused`.
+    """Make these the voters and learners. Answered by `ChangeAccepted` or `ChangeRejected`.
 
     Attributes:
         voters, learners: the whole sets that shall be in force in the end.
@@ -83,7 +83,7 @@ class ChangeMembership:
 
 @dataclass(slots=True)
 class LeaveJoint:
-    """Leave the joint phase of a change that asked to stay in it. Answered by `ChangeAccepted` or `ChangeRefused`.
+    """Leave the joint phase of a change that asked to stay in it. Answered by `ChangeAccepted` or `ChangeRejected`.
 
     Any later leader can be told. `wall_us` stamps the entry.
     """
@@ -93,7 +93,7 @@ class LeaveJoint:
 
 @dataclass(slots=True)
 class TransferLeadership:
-    """Hand over to a voter (None: the best one). Answered by `TransferStarted` or `TransferRefused`.
+    """Hand over to a voter (None: the best one). Answered by `TransferStarted` or `TransferRejected`.
 
     That it worked shows in a `RoleChanged` with another leader; it is given up after an election timeout.
     """
@@ -149,7 +149,7 @@ Event = (
     | WriteDurable
     | Propose
     | ReadRequested
-    | ReadAbandoned
+    | ReadCancelled
     | Bootstrap
     | Campaign
     | PeerUnreachable

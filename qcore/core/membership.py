@@ -9,52 +9,52 @@
 
 A change that leaves the voters as they are (learners come or go) needs no joint phase: it moves no quorum.
 A server uses the newest configuration in its log, committed or not; one that is truncated away is
-rolled back by `Server.truncate`.
+rolled back by `RaftServer.truncate`.
 """
 
 from __future__ import annotations
 
 from typing import TypeVar
 
-from qcore.core.effects import ChangeAccepted, ChangeRefused
+from qcore.core.effects import ChangeAccepted, ChangeRejected
 from qcore.core.entry import Membership
 from qcore.core.events import ChangeMembership, LeaveJoint
 from qcore.core.leadership import priorities, transfer
 from qcore.core.log import replication
-from qcore.core.server import Server
+from qcore.core.server import RaftServer
 
 T = TypeVar("T")
 
 
-def change(server: Server, event: ChangeMembership) -> None:
+def change(server: RaftServer, event: ChangeMembership) -> None:
     """Begin the change, or refuse it by name."""
-    refusal = _why_not(server, event)
-    if refusal is not None:
-        server.emit(ChangeRefused(*refusal))
+    rejection = _change_rejection(server, event)
+    if rejection is not None:
+        server.emit(ChangeRejected(*rejection))
         return
     index = server.log.last_index + 1
     server.emit(ChangeAccepted(index, server.term))
-    _append(server, planned(server.membership, event, index), event.wall_us)
+    _append(server, first_configuration(server.membership, event, index), event.wall_us)
 
 
-def leave(server: Server, event: LeaveJoint) -> None:
+def leave(server: RaftServer, event: LeaveJoint) -> None:
     """Leave a joint phase that does not end by itself, or refuse by name."""
-    refusal = _unable(server)
-    if refusal is None and not server.membership.is_joint:
-        refusal = "not_joint", "there is no joint configuration to leave"
-    elif refusal is None and server.membership_index > server.commit:
-        refusal = (
+    rejection = _leader_rejection(server)
+    if rejection is None and not server.membership.is_joint:
+        rejection = "not_joint", "there is no joint configuration to leave"
+    elif rejection is None and server.membership_index > server.commit_index:
+        rejection = (
             "pending",
             f"the joint configuration at index {server.membership_index} is not committed yet: retry in a moment",
         )
-    if refusal is not None:
-        server.emit(ChangeRefused(*refusal))
+    if rejection is not None:
+        server.emit(ChangeRejected(*rejection))
         return
     server.emit(ChangeAccepted(server.log.last_index + 1, server.term))
-    _append(server, left(server.membership), event.wall_us)
+    _append(server, configuration_after_joint(server.membership), event.wall_us)
 
 
-def planned(current: Membership, event: ChangeMembership, index: int) -> Membership:
+def first_configuration(current: Membership, event: ChangeMembership, index: int) -> Membership:
     """The configuration to append first, at `index`: joint if the voters change, else already the final one."""
     voters = tuple(sorted({*event.voters}))
     learners = tuple(sorted({*event.learners}))
@@ -82,7 +82,7 @@ def planned(current: Membership, event: ChangeMembership, index: int) -> Members
     )
 
 
-def left(joint: Membership) -> Membership:
+def configuration_after_joint(joint: Membership) -> Membership:
     """The configuration after the joint phase."""
     learners = tuple(sorted({*joint.learners, *joint.learners_next}))
     members = sorted({*joint.voters, *learners})
@@ -95,15 +95,18 @@ def left(joint: Membership) -> Membership:
     )
 
 
-def advance(server: Server) -> None:
+def advance(server: RaftServer) -> None:
     """On a leader, after each event: take the next step of a change whose configuration is committed."""
-    if server.membership_index > server.commit or server.commit < server.first_own_index:
+    if (
+        server.membership_index > server.commit_index
+        or server.commit_index < server.term_start_index
+    ):
         return
     if server.membership.is_joint:
         if server.membership.auto_leave:
-            _append(server, left(server.membership), 0)
+            _append(server, configuration_after_joint(server.membership), 0)
         else:
-            server.settled_index = server.membership_index
+            server.settled_membership_index = server.membership_index
         return
     members = server.membership.members()
     gone = [peer for peer in server.progress if peer not in members]
@@ -112,26 +115,26 @@ def advance(server: Server) -> None:
         replication.send_heartbeat(server, peer, server.progress[peer])
         del server.progress[peer]
     if server.membership.is_voter(server.node_id):
-        server.settled_index = server.membership_index
+        server.settled_membership_index = server.membership_index
     else:
-        transfer.hand_over(server)
+        transfer.transfer_on_removal(server)
 
 
-def _append(server: Server, membership: Membership, wall_us: int) -> None:
-    replication.append_own(server, "membership", [membership.to_json()], wall_us)
+def _append(server: RaftServer, membership: Membership, wall_us: int) -> None:
+    replication.append_as_leader(server, "membership", [membership.to_json()], wall_us)
     replication.broadcast(server)
     replication.maybe_commit(server)
 
 
-def _why_not(server: Server, event: ChangeMembership) -> tuple[str, str] | None:
-    """Name and reason of the refusal, or None."""
+def _change_rejection(server: RaftServer, event: ChangeMembership) -> tuple[str, str] | None:
+    """Name and reason of the rejection, or None."""
     current = server.membership
     known = {*dict(current.addresses), *dict(event.addresses)}
     strangers = sorted({*event.voters, *event.learners} - known)
     both = sorted({*event.voters} & {*event.learners})
-    if (refusal := _unable(server)) is not None:
-        return refusal
-    if server.membership_index > server.commit or current.is_joint:
+    if (rejection := _leader_rejection(server)) is not None:
+        return rejection
+    if server.membership_index > server.commit_index or current.is_joint:
         return (
             "pending",
             f"the change at index {server.membership_index} is not finished: wait for it",
@@ -147,20 +150,22 @@ def _why_not(server: Server, event: ChangeMembership) -> tuple[str, str] | None:
         return "unknown_member", f"no address is known for {strangers}: add them as learners first"
     if both:
         return "contradiction", f"{both} cannot be voters and learners at once"
-    if (fault := priorities.fault_of_change(server, event.voters)) is not None:
+    if (fault := priorities.change_rejection(server, event.voters)) is not None:
         return "priorities", fault
-    if (fault := planned(current, event, server.log.last_index + 1).fault()) is not None:
+    if (
+        fault := first_configuration(current, event, server.log.last_index + 1).invalid_reason()
+    ) is not None:
         return "invalid", f"no cluster can have this configuration: {fault}"
     return None
 
 
-def _unable(server: Server) -> tuple[str, str] | None:
+def _leader_rejection(server: RaftServer) -> tuple[str, str] | None:
     """Why this server can begin nothing at all: name and reason, or None."""
     if server.role != "leader":
         return "not_leader", "this node is not the leader"
     if server.transfer is not None:
         return "transferring", "leadership is being transferred: retry in a moment"
-    if server.commit < server.first_own_index:
+    if server.commit_index < server.term_start_index:
         # Without this, two leaders could start different changes from one configuration, with
         # majorities that do not overlap.
         return (

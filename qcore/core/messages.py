@@ -17,9 +17,9 @@ from qcore.core.entry import Entry, Membership
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 
 #: Fields that 0.1.0 refuses. They are 0 (and not written) until the log holds an entry that raises the rules to 2.
-Since2 = Annotated[int, Field(exclude_if=not_)]
-Flag2 = Annotated[bool, Field(exclude_if=not_)]
-Ids2 = Annotated[tuple[int, ...], Field(exclude_if=not_)]
+IntSinceRules2 = Annotated[int, Field(exclude_if=not_)]
+BoolSinceRules2 = Annotated[bool, Field(exclude_if=not_)]
+IdsSinceRules2 = Annotated[tuple[int, ...], Field(exclude_if=not_)]
 
 
 def is_first_version(version: ClusterVersion) -> bool:
@@ -27,7 +27,7 @@ def is_first_version(version: ClusterVersion) -> bool:
     return version == FIRST_VERSION
 
 
-Version2 = Annotated[ClusterVersion, Field(exclude_if=is_first_version)]
+VersionSinceRules2 = Annotated[ClusterVersion, Field(exclude_if=is_first_version)]
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class RequestVote:
     last_log_index: int
     last_log_term: int
     leadership_transfer: bool = False
-    rules: Since2 = 0
+    rules: IntSinceRules2 = 0
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ class RequestVoteResponse:
 
     term: int
     vote_granted: bool
-    wall_us: Since2 = 0
+    wall_us: IntSinceRules2 = 0
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ class PreVote:
     candidate_id: int
     last_log_index: int
     last_log_term: int
-    leadership_transfer: Flag2 = False
+    leadership_transfer: BoolSinceRules2 = False
 
 
 @dataclass(slots=True)
@@ -105,9 +105,9 @@ class AppendEntries:
     leader_commit: int
     entries: list[Entry]
     round: int = 0
-    echo_us: Since2 = 0
-    is_current: Flag2 = False
-    confirmed_ago_us: Since2 = 0
+    echo_us: IntSinceRules2 = 0
+    is_current: BoolSinceRules2 = False
+    confirmed_ago_us: IntSinceRules2 = 0
 
 
 @dataclass(slots=True)
@@ -132,8 +132,8 @@ class AppendEntriesResponse:
     round: int = 0
     priority: int = 1
     promise_ms: int = 0
-    sent_us: Since2 = 0
-    wall_us: Since2 = 0
+    sent_us: IntSinceRules2 = 0
+    wall_us: IntSinceRules2 = 0
 
 
 @dataclass(slots=True)
@@ -155,8 +155,8 @@ class InstallSnapshot:
     checksum: int
     data: str
     round: int = 0
-    last_included_clock_us: Since2 = 0
-    version: Version2 = FIRST_VERSION
+    last_included_clock_us: IntSinceRules2 = 0
+    version: VersionSinceRules2 = FIRST_VERSION
 
 
 @dataclass(slots=True)
@@ -176,8 +176,8 @@ class InstallSnapshotResponse:
     round: int = 0
     priority: int = 1
     promise_ms: int = 0
-    sent_us: Since2 = 0
-    wall_us: Since2 = 0
+    sent_us: IntSinceRules2 = 0
+    wall_us: IntSinceRules2 = 0
 
 
 @dataclass(slots=True)
@@ -189,7 +189,7 @@ class TimeoutNow:
 
     term: int
     leader_id: int
-    must_reach: Ids2 = ()
+    must_reach: IdsSinceRules2 = ()
 
 
 @dataclass(slots=True)

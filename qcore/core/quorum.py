@@ -15,7 +15,7 @@ from qcore.core.entry import Membership
 VoteResult = Literal["won", "lost", "pending"]
 
 
-def agreed_value(membership: Membership, values: Mapping[int, int]) -> int:
+def quorum_value(membership: Membership, values: Mapping[int, int]) -> int:
     """The highest value that a quorum has reached or passed.
 
     Serves for the commit index (values: durable match indexes), for read rounds (values: rounds

@@ -15,7 +15,7 @@ from __future__ import annotations
 import random
 
 from qcore.core import membership
-from qcore.core.clocks.cluster_clock import CLOCK_GRAIN_US
+from qcore.core.clocks.cluster_clock import CLOCK_GRANULARITY_US
 from qcore.core.config import RaftConfig
 from qcore.core.effects import Effect, MessageDropped, Role
 from qcore.core.entry import DurableState, Entry, EntryKind, Membership, Snapshot
@@ -28,7 +28,7 @@ from qcore.core.events import (
     MessageReceived,
     PeerUnreachable,
     Propose,
-    ReadAbandoned,
+    ReadCancelled,
     ReadRequested,
     SnapshotTaken,
     Tick,
@@ -51,9 +51,9 @@ from qcore.core.messages import (
     TimeoutNowResponse,
 )
 from qcore.core.reads import freshness, read_index
-from qcore.core.server import Server
-from qcore.core.status import CoreStatus, clock_of, status_of
-from qcore.core.version import ClusterVersion, effective
+from qcore.core.server import RaftServer
+from qcore.core.status import CoreStatus, cluster_clock_us, status_of
+from qcore.core.version import ClusterVersion, activated_versions
 from qcore.errors import ConfigError
 
 
@@ -73,8 +73,8 @@ class RaftCore:
     def __init__(
         self, config: RaftConfig, durable: DurableState, *, rng: random.Random, now: int
     ) -> None:
-        self._server = Server(config, durable, rng=rng, now=now)
-        self._server.announce()
+        self._server = RaftServer(config, durable, rng=rng, now=now)
+        self._server.emit_role_change()
         self._server.apply_committed()
         self._initial_effects: list[Effect] = self._server.effects
 
@@ -99,7 +99,7 @@ class RaftCore:
             server.now = now
         if wall_us:
             server.wall_us = wall_us
-        if server.role == "leader" and server.now - server.clock.at >= CLOCK_GRAIN_US:
+        if server.role == "leader" and server.now - server.clock.updated_at >= CLOCK_GRANULARITY_US:
             self._advance_clock()
         effects: list[Effect] = []
         server.effects = effects
@@ -114,12 +114,12 @@ class RaftCore:
                 replication.propose(server, event)
             case ReadRequested(read_id=read_id):
                 read_index.on_read_requested(server, read_id, lease=event.lease)
-            case ReadAbandoned(read_id=read_id):
-                read_index.abandon(server, read_id)
+            case ReadCancelled(read_id=read_id):
+                read_index.cancel(server, read_id)
             case PeerUnreachable(peer_id=peer_id):
                 replication.on_unreachable(server, peer_id)
             case Campaign():
-                if server.role != "leader" and not election.owes_a_lease(server):
+                if server.role != "leader" and not election.is_bound_by_lease(server):
                     election.campaign(server)
             case SnapshotTaken():
                 compaction.on_snapshot_taken(server, event)
@@ -132,7 +132,7 @@ class RaftCore:
             case TransferLeadership(to=to):
                 transfer.begin(server, to)
         if server.role == "leader":
-            if server.settled_index != server.membership_index:
+            if server.settled_membership_index != server.membership_index:
                 membership.advance(server)
             if server.transfer is not None:
                 transfer.advance(server)
@@ -159,7 +159,7 @@ class RaftCore:
     @property
     def newest_version(self) -> ClusterVersion:
         """The version that will be active once all that the log holds is applied, committed or not."""
-        return effective(version for _, version in self._server.versions)[-1]
+        return activated_versions(version for _, version in self._server.versions)[-1]
 
     @property
     def rules(self) -> int:
@@ -178,12 +178,12 @@ class RaftCore:
     def has_committed_in_term(self) -> bool:
         """True on a leader that has committed an entry of its own term: only then it knows what is committed."""
         server = self._server
-        return server.role == "leader" and server.commit >= server.first_own_index
+        return server.role == "leader" and server.commit_index >= server.term_start_index
 
     @property
     def clock_us(self) -> int:
         """On a leader the cluster clock at its last step; elsewhere its newest value in log or snapshot, µs."""
-        return clock_of(self._server)
+        return cluster_clock_us(self._server)
 
     @property
     def last_clock_us(self) -> int:
@@ -195,9 +195,9 @@ class RaftCore:
         """How far from a quorum's wall clocks a time stamp may be, µs."""
         return self._server.max_wall_skew_us
 
-    def clock_reaches(self, clock_us: int) -> int:
+    def time_when_clock_shows(self, clock_us: int) -> int:
         """On a leader: when the cluster clock will show this if it goes on in office, µs on the monotonic clock."""
-        return self._server.clock.reaches(clock_us)
+        return self._server.clock.time_when(clock_us)
 
     @property
     def transferring(self) -> bool:
@@ -205,14 +205,14 @@ class RaftCore:
         return self._server.transfer is not None
 
     @property
-    def may_be_taken_over(self) -> bool:
+    def has_unanswered_timeout_now(self) -> bool:
         """True on a leader that asked a voter to take over which has not refused: it may do so at any later time."""
-        return bool(self._server.asked_to_take_over)
+        return bool(self._server.unanswered_timeout_now)
 
     @property
-    def transfer_end(self) -> str:
+    def last_transfer_failure(self) -> str:
         """How the last transfer of this server ended, if not with another leader; for people."""
-        return self._server.transfer_end
+        return self._server.last_transfer_failure
 
     @property
     def transfer_deadline(self) -> int | None:
@@ -220,12 +220,12 @@ class RaftCore:
         transfer = self._server.transfer
         return None if transfer is None else transfer.deadline
 
-    def match_of(self, peer_id: int) -> int | None:
+    def match_index_of(self, peer_id: int) -> int | None:
         """On a leader, how far the peer's durable log is known to agree; None for a stranger."""
         progress = self._server.progress.get(peer_id)
         return None if progress is None else progress.match
 
-    def answered_at(self, peer_id: int) -> int | None:
+    def last_answer_at(self, peer_id: int) -> int | None:
         """On a leader, when the peer last answered (or the leader came to know it), µs; None for a stranger."""
         progress = self._server.progress.get(peer_id)
         return None if progress is None else progress.last_answer_at
@@ -236,9 +236,9 @@ class RaftCore:
         An answer to the round in which the address was changed does not count: the old one may have sent it.
         """
         progress = self._server.progress.get(peer_id)
-        return progress is not None and progress.acked_round > progress.moved_in_round
+        return progress is not None and progress.acked_round > progress.address_changed_in_round
 
-    def fresh_at(self, now: int) -> int | None:
+    def fresh_as_of(self, now: int) -> int | None:
         """As of which moment on this server's clock the committed state is known to be, µs; None if not at all.
 
         `now` is what that clock shows.
@@ -246,11 +246,11 @@ class RaftCore:
         Whatever was acknowledged to anybody before that moment is covered by the commit index; see
         `qcore.core.reads.freshness`.
         """
-        return freshness.fresh_at(self._server, now)
+        return freshness.fresh_as_of(self._server, now)
 
     @property
-    def commit(self) -> int:
-        return self._server.commit
+    def commit_index(self) -> int:
+        return self._server.commit_index
 
     @property
     def role(self) -> Role:
@@ -278,7 +278,7 @@ class RaftCore:
         """The newest committed configuration, with its index: unlike the one in force it is never taken back."""
         server = self._server
         return next(
-            (held for held in reversed(server.memberships) if held[0] <= server.commit),
+            (held for held in reversed(server.memberships) if held[0] <= server.commit_index),
             server.memberships[0],
         )
 
@@ -303,28 +303,28 @@ class RaftCore:
 
     def _advance_clock(self) -> None:
         server = self._server
-        if server.counts_clock:
-            server.clock.advance(server.now, self._followed_at)
+        if server.uses_cluster_clock:
+            server.clock.advance(server.now, self._quorum_active_at)
         else:
-            server.clock.hold(server.now)
+            server.clock.skip_to(server.now)
 
-    def _followed_at(self) -> int:
+    def _quorum_active_at(self) -> int:
         """When a quorum was last known to follow this leader, µs.
 
         To answer heartbeats is not enough: where disks hang, a quorum answers, and no client gets anything done.
         """
         server = self._server
         contact = election.quorum_contact_at(server)
-        if server.commit < server.log.last_index:
-            return min(contact, server.commit_moved_at)
+        if server.commit_index < server.log.last_index:
+            return min(contact, server.commit_advanced_at)
         return contact
 
     def _on_tick(self) -> None:
         server = self._server
         if server.now < server.next_deadline():
             return
-        if server.takeover is not None:
-            takeover.give_up(server)
+        if server.incoming_transfer is not None:
+            takeover.reject_transfer(server)
             if server.now < server.next_deadline():
                 return
         if server.role != "leader":
@@ -332,11 +332,11 @@ class RaftCore:
         elif election.check_quorum(server):
             read_index.begin_heartbeat_round(server)
             replication.heartbeat(server)
-            transfer.heed_priorities(server)
+            transfer.transfer_by_priority(server)
 
     def _on_write_durable(self, write_id: int) -> None:
         server = self._server
-        server.write_durable(write_id)
+        server.mark_durable(write_id)
         if server.role == "candidate":
             election.count_own_vote(server)
         elif server.role == "leader":
@@ -361,7 +361,7 @@ class RaftCore:
             )
         if initial.is_joint:
             raise ConfigError("a cluster begins with a simple configuration, this one is joint")
-        if (fault := initial.fault()) is not None:
+        if (fault := initial.invalid_reason()) is not None:
             raise ConfigError(f"this configuration cannot be used: {fault}")
         server.term = 1
         server.voted_for = None
@@ -375,9 +375,9 @@ class RaftCore:
         # get none, and the leader's first one comes when the votes have told the others' clocks.
         alone = len(initial.voters) == 1
         unstamped = event.version is not None and event.version.rules >= 2 and not alone
-        replication.append_own(server, kinds, data, 0 if unstamped else event.wall_us)
+        replication.append_as_leader(server, kinds, data, 0 if unstamped else event.wall_us)
         server.uncommitted_bytes = 0
-        server.announce()
+        server.emit_role_change()
         election.campaign(server)
 
     # -- messages --------------------------------------------------------------------------------
@@ -391,7 +391,7 @@ class RaftCore:
             case AppendEntries() | InstallSnapshot():
                 self._on_leader_message(from_id, message)
             case AppendEntriesResponse() | InstallSnapshotResponse():
-                if self._present_term(from_id, message):
+                if self._is_current_term(from_id, message):
                     replication.on_response(server, from_id, message)
             case RequestVote() | PreVote():
                 if message.candidate_id != from_id:
@@ -402,8 +402,8 @@ class RaftCore:
                     self._on_request_vote(from_id, message)
             case PreVoteResponse():
                 # A grant speaks of the next term and carries the voter's own, which may lag behind.
-                if message.term <= server.term or self._present_term(from_id, message):
-                    if server.takeover is not None:
+                if message.term <= server.term or self._is_current_term(from_id, message):
+                    if server.incoming_transfer is not None:
                         takeover.on_pre_vote_response(server, from_id, message)
                     else:
                         election.on_pre_vote_response(server, from_id, message)
@@ -413,10 +413,10 @@ class RaftCore:
                 else:
                     server.emit(MessageDropped(from_id, message, "leader_id is not the sender"))
             case TimeoutNowResponse():
-                if self._present_term(from_id, message):
+                if self._is_current_term(from_id, message):
                     transfer.on_timeout_now_response(server, from_id, message)
             case RequestVoteResponse():
-                if self._present_term(from_id, message):
+                if self._is_current_term(from_id, message):
                     election.on_request_vote_response(server, from_id, message)
 
     def _on_leader_message(self, from_id: int, message: AppendEntries | InstallSnapshot) -> None:
@@ -426,7 +426,7 @@ class RaftCore:
         elif message.term < 1:
             server.emit(MessageDropped(from_id, message, "nobody leads before term 1"))
         elif message.term < server.term:
-            self._refuse_old_leader(from_id, message)
+            self._reject_stale_leader(from_id, message)
         elif message.term == server.term and server.role == "leader":
             server.emit(MessageDropped(from_id, message, "a second leader in this term"))
         else:
@@ -445,10 +445,10 @@ class RaftCore:
                 )
                 return
             if request.leadership_transfer and request.term == server.term + 1:
-                server.tenures.ended(server.now, handed_over=True)
+                server.transfer_backoff.on_term_ended(server.now, by_transfer=True)
             election.become_follower(server, request.term, None)
         if request.leadership_transfer and server.membership.is_voter(from_id):
-            server.tenures.attempted(from_id, server.now)
+            server.transfer_backoff.on_attempt(from_id, server.now)
         election.on_request_vote(server, from_id, request)
 
     def _follow(self, from_id: int, message: AppendEntries | InstallSnapshot) -> None:
@@ -460,14 +460,14 @@ class RaftCore:
         ):
             election.become_follower(server, message.term, from_id)
         server.last_leader_contact = server.now
-        server.tenures.heard(server.now)
+        server.transfer_backoff.on_leader_message(server.now)
         server.reset_election_deadline()
         if isinstance(message, AppendEntries):
             replication.on_append_entries(server, from_id, message)
         else:
             compaction.on_install_snapshot(server, from_id, message)
 
-    def _refuse_old_leader(self, from_id: int, message: AppendEntries | InstallSnapshot) -> None:
+    def _reject_stale_leader(self, from_id: int, message: AppendEntries | InstallSnapshot) -> None:
         """Tell a leader of an older term that its time is over; it steps down when it sees our term."""
         server = self._server
         response: AppendEntriesResponse | InstallSnapshotResponse
@@ -481,7 +481,7 @@ class RaftCore:
             )
         server.send(from_id, response, server.after_hard_state)
 
-    def _present_term(
+    def _is_current_term(
         self,
         from_id: int,
         response: AppendEntriesResponse

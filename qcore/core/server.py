@@ -1,6 +1,6 @@
 """The state of one Raft server, and the primitives that every part of the algorithm shares.
 
-The parts (`election`, `replication`, `reads`, `snapshots`) are functions over a `Server`. They change it and
+The parts (`election`, `replication`, `reads`, `snapshots`) are functions over a `RaftServer`. They change it and
 emit effects through the primitives here, which keep the durability rules in one place.
 """
 
@@ -26,8 +26,8 @@ from qcore.core.effects import (
     TruncateLog,
 )
 from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapshot, SnapshotMeta
-from qcore.core.leadership.tenure import Tenures
-from qcore.core.log.growing_text import GrowingText
+from qcore.core.leadership.tenure import TransferBackoff
+from qcore.core.log.growing_text import TextBuilder
 from qcore.core.log.progress import Progress
 from qcore.core.log.restore import (
     restored_clock_us,
@@ -44,7 +44,7 @@ from qcore.core.version import ClusterVersion
 NEVER = 1 << 62
 
 #: Since these rules a promise to a leader's lease is durable before it is made.
-RULES_OF_STORED_PROMISES = 2
+PROMISES_STORED_SINCE_RULES = 2
 
 
 @dataclass(slots=True)
@@ -75,26 +75,26 @@ class ReadRounds:
 
 
 @dataclass(slots=True)
-class Transfer:
+class OutgoingTransfer:
     """Leadership on its way to `target`, given up at `deadline` (µs).
 
     Attributes:
         by_priority: it was not asked for; the target has a higher priority.
-        to_the_best: no target was named, so that another one may be asked if this one refuses.
-        asked: the target was asked to take over.
-        refused: targets that could not.
+        may_retarget: no target was named, so that another one may be asked if this one refuses.
+        timeout_now_sent: the target was asked to take over.
+        rejected_by: targets that could not.
     """
 
     target: int
     deadline: int
     by_priority: bool = False
-    to_the_best: bool = False
-    asked: bool = False
-    refused: list[int] = field(default_factory=list)
+    may_retarget: bool = False
+    timeout_now_sent: bool = False
+    rejected_by: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)
-class Takeover:
+class IncomingTransfer:
     """This follower was asked to take over and finds out whether it could win (see `qcore.core.leadership.takeover`).
 
     Attributes:
@@ -117,16 +117,16 @@ class IncomingSnapshot:
     meta: SnapshotMeta
     total: int
     checksum: int
-    text: GrowingText = field(default_factory=GrowingText)
+    text: TextBuilder = field(default_factory=TextBuilder)
     received: int = 0
     received_checksum: int = 0
 
 
-class Server:
+class RaftServer:
     """All that one server knows. `term`, `voted_for`, the log and the snapshot are durable; the rest is not.
 
     Attributes:
-        commit, applied: highest index known committed; highest index handed out to be applied.
+        commit_index, applying_index: highest index known committed; highest index emitted in an `Apply`.
         durable_index: highest index up to which the own log is on stable storage.
         memberships: the configurations in the log as (index, membership), oldest first; the last one is in
             force from the moment it is appended (dissertation 4.1), and returns to the one before if truncated away.
@@ -135,8 +135,8 @@ class Server:
         last_clock_us: likewise the newest value of the cluster clock.
         clock: on a leader, the cluster clock as it goes on from there.
         stamped_at: on a leader, when it last appended an entry of its own, or was elected, µs on its clock.
-        vote_clocks: on a candidate, how far each voter's wall clock is ahead of the own monotonic clock, µs.
-        commit_moved_at: when the commit index last rose, or when the first entry beyond it was appended, µs.
+        voter_wall_offset_us: on a candidate, how far each voter's wall clock is ahead of the own monotonic clock, µs.
+        commit_advanced_at: when the commit index last rose, or when the first entry beyond it was appended, µs.
         versions: the versions of the cluster that log and snapshot name, committed or not, as (index, version), oldest
             first; never empty. Those of removed entries are taken back.
         rules: the newest apply rules among them: every member supports them, so message fields and formats that
@@ -161,73 +161,73 @@ class Server:
         self.snapshot: Snapshot | None = durable.snapshot
         self.log = restored_log(durable)
         floor = durable.snapshot.meta.last_included_index if durable.snapshot else 0
-        self.applied = floor
-        self.commit = max(floor, min(durable.hard_state.commit, self.log.last_index))
+        self.applying_index = floor
+        self.commit_index = max(floor, min(durable.hard_state.commit, self.log.last_index))
         self.memberships = restored_memberships(durable)
         self.last_time_us = restored_time_us(durable)
         self.last_clock_us = restored_clock_us(durable)
         self.versions = restored_versions(durable)
         self.rules = 0
-        self._versions_changed()
-        self.commit_moved_at = now
+        self._update_rules()
+        self.commit_advanced_at = now
 
         self.role: Role = "follower"
         self.leader_id: int | None = None
         self.last_leader_contact: int | None = None
-        self._announced: tuple[Role, int, int | None] | None = None
+        self._emitted_role: tuple[Role, int, int | None] | None = None
 
         self.last_write_id = 0
         self.durable_write_id = 0
-        self.hard_state_write = 0
+        self.hard_state_write_id = 0
         self.durable_index = self.log.last_index
         self._pending_appends: deque[tuple[int, int]] = deque()  # (write id, last index)
 
         self.votes: dict[int, bool] = {}
-        self.vote_clocks: dict[int, int | None] = {}
-        self.own_vote_write = 0
+        self.voter_wall_offset_us: dict[int, int | None] = {}
+        self.own_vote_write_id = 0
         self.progress: dict[int, Progress] = {}
         self.uncommitted_bytes = 0
-        self.first_own_index = 0
+        self.term_start_index = 0
         self.reads = ReadRounds()
-        self.transfer: Transfer | None = None
+        self.transfer: OutgoingTransfer | None = None
         #: On a leader: voters that were asked to take over in this term and have not refused, and how often.
-        self.asked_to_take_over: dict[int, int] = {}
+        self.unanswered_timeout_now: dict[int, int] = {}
         #: How its last transfer ended, for people.
-        self.transfer_end = ""
-        self.takeover: Takeover | None = None
+        self.last_transfer_failure = ""
+        self.incoming_transfer: IncomingTransfer | None = None
         self.incoming_snapshot: IncomingSnapshot | None = None
         self.lease_void = False
         #: On a leader: the configuration of this index is committed and nothing is left to do for it.
-        self.settled_index = -1
+        self.settled_membership_index = -1
         #: As of which moment the committed state is known to be, and (commit index, moment) that would renew it.
-        self.fresh_at: int | None = None
-        self.fresh_when: tuple[int, int] | None = None
-        self.next_priority_transfer = NEVER
+        self.fresh_as_of: int | None = None
+        self.pending_freshness: tuple[int, int] | None = None
+        self.next_priority_transfer_at = NEVER
         self._unsynced: deque[tuple[int, int]] = deque()  # (write id, when it was issued)
 
         #: What this server's answers promise to a leader's lease: see `AppendEntriesResponse`.
         self.promise_ms = config.election_timeout_min_ms if config.lease_reads else 0
         #: What the disk is told of promises: those of the life before, and those of the newest `SaveHardState`.
-        self.former_promise_ms = self.saved_promise_ms = durable.hard_state.promise_ms
+        self.previous_promise_ms = self.stored_promise_ms = durable.hard_state.promise_ms
         self.heartbeat_us = config.heartbeat_ms * 1000
         self.election_timeout_min_us = config.election_timeout_min_ms * 1000
         self.election_timeout_max_us = config.election_timeout_max_ms * 1000
         self.max_wall_skew_us = config.max_wall_skew_ms * 1000
         self.clock = ClusterClock(self.election_timeout_max_us)
         self.stamped_at = now
-        self.tenures = Tenures(self.election_timeout_max_us)
+        self.transfer_backoff = TransferBackoff(self.election_timeout_max_us)
         self._syncs = RecentSyncs(self.election_timeout_max_us)
         self.heartbeat_deadline = NEVER
         # A lease counts on promises of the life before, whatever the settings are now: give no vote until they have
         # run out. Under rules 1 they were not stored, so that only the present settings tell how long they are. A new
         # voter answers heartbeats before it holds any entry, so a term is enough to have promised.
-        promised_ms = self.former_promise_ms
+        promised_ms = self.previous_promise_ms
         if self.log.last_index > 0 or self.term > 0:
             promised_ms = max(promised_ms, self.promise_ms)
         self.no_vote_before = now + promised_ms * 1000
         self.election_deadline = 0
         self.reset_election_deadline()
-        self.role = self.idle_role()
+        self.role = self.passive_role()
 
     # -- membership ------------------------------------------------------------------------------
 
@@ -255,15 +255,15 @@ class Server:
         """
         if self.membership.is_voter(self.node_id):
             return True
-        removed = self.membership_index > self.commit and len(self.memberships) > 1
+        removed = self.membership_index > self.commit_index and len(self.memberships) > 1
         return removed and self.memberships[-2][1].is_voter(self.node_id)
 
-    def idle_role(self) -> Role:
+    def passive_role(self) -> Role:
         """What this server is when it neither campaigns nor leads."""
         return "follower" if self.is_electable() else "learner"
 
     @property
-    def counts_clock(self) -> bool:
+    def uses_cluster_clock(self) -> bool:
         """Whether entries carry the cluster clock: from rules 2 on, and then for ever."""
         return self.rules >= 2 or self.last_clock_us > 0
 
@@ -286,38 +286,38 @@ class Server:
 
     def save_hard_state(self) -> None:
         """Term or vote changed: what is said in the new term waits until that is durable."""
-        self.hard_state_write = self.next_write_id()
-        self.saved_promise_ms = self._promise_to_save()
-        hard_state = HardState(self.term, self.voted_for, self.commit, self.saved_promise_ms)
-        self.emit(SaveHardState(self.hard_state_write, hard_state))
+        self.hard_state_write_id = self.next_write_id()
+        self.stored_promise_ms = self._promise_to_store()
+        hard_state = HardState(self.term, self.voted_for, self.commit_index, self.stored_promise_ms)
+        self.emit(SaveHardState(self.hard_state_write_id, hard_state))
 
-    def promise(self) -> int:
+    def make_lease_promise(self) -> int:
         """What an answer to the leader promises its lease, ms. Call it before the answer's `after` is determined.
 
         The promise is durable before the answer leaves, so that it outlives a restart with any settings
         (dissertation 6.4.1 leaves that to the implementation).
         """
-        if self.promise_ms > self.saved_promise_ms and self.rules >= RULES_OF_STORED_PROMISES:
+        if self.promise_ms > self.stored_promise_ms and self.rules >= PROMISES_STORED_SINCE_RULES:
             self.save_hard_state()
         return self.promise_ms
 
-    def _promise_to_save(self) -> int:
+    def _promise_to_store(self) -> int:
         """The longest promise that may still run, ms: this life's, and until that has passed, the former one's."""
-        if self.rules < RULES_OF_STORED_PROMISES and not self.saved_promise_ms:
+        if self.rules < PROMISES_STORED_SINCE_RULES and not self.stored_promise_ms:
             return 0  # 0.1.0 could not read it
-        former_runs = self.now < self.started_at + self.former_promise_ms * 1000
-        return max(self.promise_ms, self.former_promise_ms if former_runs else 0)
+        former_runs = self.now < self.started_at + self.previous_promise_ms * 1000
+        return max(self.promise_ms, self.previous_promise_ms if former_runs else 0)
 
     @property
     def after_hard_state(self) -> int:
         """The write that must be durable before anything is said in the present term."""
-        return self.hard_state_write if self.config.safeguards.vote_durable_before_reply else 0
+        return self.hard_state_write_id if self.config.safeguards.vote_durable_before_reply else 0
 
-    def announce(self) -> None:
+    def emit_role_change(self) -> None:
         """Tell the host if role, term or known leader changed since the last time."""
         present = (self.role, self.term, self.leader_id)
-        if present != self._announced:
-            self._announced = present
+        if present != self._emitted_role:
+            self._emitted_role = present
             self.emit(RoleChanged(*present))
 
     # -- the log ---------------------------------------------------------------------------------
@@ -325,8 +325,8 @@ class Server:
     def append(self, entries: Sequence[Entry]) -> None:
         """Add entries to the log; they count as durable once the host says so."""
         held = list(entries)
-        if self.commit == self.log.last_index:
-            self.commit_moved_at = self.now
+        if self.commit_index == self.log.last_index:
+            self.commit_advanced_at = self.now
         self.log.append(held)
         self.last_time_us = max(self.last_time_us, held[-1].time_us)
         self.last_clock_us = max(self.last_clock_us, held[-1].clock_us)
@@ -341,15 +341,15 @@ class Server:
                 self._set_membership(entry.index, Membership.from_json(entry.data))
             elif entry.kind == "version":
                 self.versions.append((entry.index, ClusterVersion.from_json(entry.data)))
-                self._versions_changed()
+                self._update_rules()
 
     def truncate(self, from_index: int) -> None:
         """Remove uncommitted entries; a configuration among them is rolled back."""
-        assert from_index > self.commit, "truncation of committed entries"
+        assert from_index > self.commit_index, "truncation of committed entries"
         self.log.truncate(from_index)
         self.emit(TruncateLog(self.next_write_id(), from_index))
         keep = from_index - 1
-        self._take_back_times()
+        self._reset_log_times()
         # An append of the removed entries may still become durable later. That must not make
         # other entries at the same indexes count as durable, so its claim is cut back too.
         self.durable_index = min(self.durable_index, keep)
@@ -359,14 +359,14 @@ class Server:
         if self.versions[-1][0] >= from_index:
             while self.versions[-1][0] >= from_index:
                 self.versions.pop()
-            self._versions_changed()
+            self._update_rules()
         if self.memberships[-1][0] >= from_index:
             while self.memberships[-1][0] >= from_index:
                 self.memberships.pop()
             self.emit(MembershipChanged(self.membership, self.membership_index))
-            self._refresh_idle_role()
+            self._refresh_passive_role()
 
-    def _take_back_times(self) -> None:
+    def _reset_log_times(self) -> None:
         """Entries were removed that were not committed.
 
         Their times count no more: else a wrong clock of a deposed leader would stay.
@@ -386,22 +386,22 @@ class Server:
         index = snapshot.meta.last_included_index
         self.snapshot = snapshot
         self.log.reset(index, snapshot.meta.last_included_term)
-        self._take_back_times()
+        self._reset_log_times()
         self.versions = [(index, snapshot.meta.version)]
-        self._versions_changed()
-        self.commit = self.applied = index
+        self._update_rules()
+        self.commit_index = self.applying_index = index
         self._pending_appends.clear()
         self.durable_index = 0 if self.config.safeguards.append_durable_before_ack else index
         self._pending_appends.append((self.last_write_id, index))
         self.memberships = []
         self._set_membership(index, snapshot.meta.membership)
 
-    def write_durable(self, write_id: int) -> None:
+    def mark_durable(self, write_id: int) -> None:
         """Every write up to `write_id` is on stable storage."""
         assert write_id <= self.last_write_id, "durable before it was asked for"
         self.durable_write_id = max(self.durable_write_id, write_id)
         while self._unsynced and self._unsynced[0][0] <= write_id:
-            self._syncs.note(self.now - self._unsynced.popleft()[1], self.now)
+            self._syncs.record(self.now - self._unsynced.popleft()[1], self.now)
         while self._pending_appends and self._pending_appends[0][0] <= write_id:
             self.durable_index = max(self.durable_index, self._pending_appends.popleft()[1])
 
@@ -418,46 +418,46 @@ class Server:
 
     def commit_to(self, index: int) -> None:
         """Everything up to `index` is committed: hand it out to be applied."""
-        if index <= self.commit:
+        if index <= self.commit_index:
             return
         assert index <= self.log.last_index, "commit beyond the log"
-        removal = self.commit < self.membership_index <= index
-        self.commit = index
-        self.commit_moved_at = self.now
+        removal = self.commit_index < self.membership_index <= index
+        self.commit_index = index
+        self.commit_advanced_at = self.now
         incoming = self.incoming_snapshot
         if incoming is not None and incoming.meta.last_included_index <= index:
             self.incoming_snapshot = None  # entries from elsewhere overtook it
         self.emit(SaveCommit(index))
         self.apply_committed()
         if removal:
-            self._refresh_idle_role()
+            self._refresh_passive_role()
 
     def apply_committed(self) -> None:
-        if self.applied < self.commit:
-            self.emit(Apply(self.log.between(self.applied + 1, self.commit)))
-            self.applied = self.commit
+        if self.applying_index < self.commit_index:
+            self.emit(Apply(self.log.between(self.applying_index + 1, self.commit_index)))
+            self.applying_index = self.commit_index
 
-    def _versions_changed(self) -> None:
+    def _update_rules(self) -> None:
         self.rules = max(version.rules for _, version in self.versions)
 
     def _set_membership(self, index: int, membership: Membership) -> None:
         self.memberships.append((index, membership))
-        self.tenures.keep(membership.members())
+        self.transfer_backoff.retain(membership.members())
         self.emit(MembershipChanged(membership, index))
-        self._refresh_idle_role()
+        self._refresh_passive_role()
         if self.role == "leader":
             for peer in self.peers():
                 if peer not in self.progress:
                     self.progress[peer] = Progress(self.log.last_index, self.now)
                 elif membership.address_of(peer) != self.memberships[-2][1].address_of(peer):
-                    self.progress[peer].moved_in_round = self.reads.round
+                    self.progress[peer].address_changed_in_round = self.reads.round
             # Removed peers stay until the change is committed (see `membership.advance`): one
             # of them may be needed to get there, and all should hear of it.
 
-    def _refresh_idle_role(self) -> None:
+    def _refresh_passive_role(self) -> None:
         if self.role in ("follower", "learner"):
-            self.role = self.idle_role()
-            self.announce()
+            self.role = self.passive_role()
+            self.emit_role_change()
 
     # -- deadlines -------------------------------------------------------------------------------
 
@@ -475,6 +475,6 @@ class Server:
             return self.heartbeat_deadline
         if not self.is_electable():
             return NEVER
-        if self.takeover is not None:
-            return min(self.election_deadline, self.takeover.deadline)
+        if self.incoming_transfer is not None:
+            return min(self.election_deadline, self.incoming_transfer.deadline)
         return self.election_deadline

@@ -10,7 +10,7 @@ from qcore.core.effects import Role
 from qcore.core.entry import Membership
 from qcore.core.leadership import election, priorities
 from qcore.core.log.progress import Progress, ProgressState
-from qcore.core.server import Server
+from qcore.core.server import RaftServer
 
 
 @dataclass(slots=True, frozen=True)
@@ -66,8 +66,8 @@ class CoreStatus:
     term: int
     voted_for: int | None
     leader_id: int | None
-    commit: int
-    applied: int
+    commit_index: int
+    applied_index: int
     last_log_index: int
     last_log_term: int
     first_log_index: int
@@ -87,7 +87,7 @@ class CoreStatus:
     log_time_ahead_us: int | None = None
 
 
-def status_of(server: Server) -> CoreStatus:
+def status_of(server: RaftServer) -> CoreStatus:
     """An immutable picture of the server."""
     meta = server.snapshot.meta if server.snapshot else None
     leads = server.role == "leader"
@@ -97,8 +97,8 @@ def status_of(server: Server) -> CoreStatus:
         term=server.term,
         voted_for=server.voted_for,
         leader_id=server.leader_id,
-        commit=server.commit,
-        applied=server.applied,
+        commit_index=server.commit_index,
+        applied_index=server.applying_index,
         last_log_index=server.log.last_index,
         last_log_term=server.log.last_term,
         first_log_index=server.log.offset + 1,
@@ -128,21 +128,21 @@ def status_of(server: Server) -> CoreStatus:
                 server, server.membership.voters + server.membership.voters_outgoing
             )
         ),
-        priority_fault=priorities.fault_of_present(server),
-        clock_us=clock_of(server),
-        wall_skew_us=wall_time.own_skew_us(server),
+        priority_fault=priorities.effective_fault(server),
+        clock_us=cluster_clock_us(server),
+        wall_skew_us=wall_time.leader_skew_us(server),
         log_time_ahead_us=wall_time.log_time_ahead_us(server),
     )
 
 
-def clock_of(server: Server) -> int:
+def cluster_clock_us(server: RaftServer) -> int:
     """On a leader the cluster clock at its last step; elsewhere its newest value in log or snapshot, µs."""
-    if server.role != "leader" or not server.counts_clock:
+    if server.role != "leader" or not server.uses_cluster_clock:
         return server.last_clock_us
     return max(server.clock.value_us, server.last_clock_us)
 
 
-def _wall_offset(server: Server, progress: Progress) -> int | None:
+def _wall_offset(server: RaftServer, progress: Progress) -> int | None:
     if progress.wall_offset_us is None or not server.wall_us:
         return None
     return progress.wall_offset_us + server.now - server.wall_us
@@ -156,7 +156,7 @@ def _outgoing(progress: Progress) -> SnapshotProgress | None:
     return SnapshotProgress(snapshot.meta.last_included_index, transfer.offset, len(snapshot.data))
 
 
-def _incoming(server: Server) -> SnapshotProgress | None:
+def _incoming(server: RaftServer) -> SnapshotProgress | None:
     incoming = server.incoming_snapshot
     if incoming is None:
         return None

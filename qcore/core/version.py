@@ -68,7 +68,7 @@ class ClusterVersion:
         return not other_machine and not back
 
 
-def effective(versions: Iterable[ClusterVersion]) -> list[ClusterVersion]:
+def activated_versions(versions: Iterable[ClusterVersion]) -> list[ClusterVersion]:
     """Those versions of a log, oldest first, that are active one after the other when it is applied."""
     found: list[ClusterVersion] = []
     for version in versions:
@@ -97,7 +97,7 @@ class VersionSupport:
     machine_min: int = 1
     machine_max: int = 1
 
-    def fault_with(self, active: ClusterVersion) -> str | None:
+    def incompatibility_with(self, active: ClusterVersion) -> str | None:
         """Why this program cannot be a member of a cluster of that version, or None if it can."""
         if not self.rules_min <= active.rules <= self.rules_max:
             return (

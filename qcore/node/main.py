@@ -33,9 +33,9 @@ from qcore.node.observability.logs import LAST_LINES_S, NodeLog
 from qcore.node.observability.tracing import trace_lines
 from qcore.node.runtime.file_descriptors import fit_to_open_files
 from qcore.node.runtime.garbage_collection import Garbage
-from qcore.replica.apply.active_version import require
+from qcore.replica.apply.active_version import check_supported
 from qcore.replica.sessions.session_table import command_in
-from qcore.replica.snapshotting import try_restoring
+from qcore.replica.snapshotting import check_restorable
 from qcore.storage.files.synced_files import readable_by_others
 from qcore.storage.interface import LogStorage
 from qcore.storage.sqlite.inspection import first_entries, stored_snapshot, stored_version
@@ -104,7 +104,7 @@ def run_node(
         support = support_of(application.machine, config.max_rules)
         stored = stored_version(config.data_dir)
         if stored is not None:
-            require(stored, support)
+            check_supported(stored, support)
         if stored is None or not stored.machine:
             _require_own_data(config.data_dir, application.machine)
         storage = open_storage(config.data_dir, config.node_id)
@@ -206,7 +206,7 @@ def _require_own_data(directory: Path, machine: StateMachine) -> None:
 def _unreadable(snapshot: Snapshot, machine: StateMachine) -> str | None:
     """How this machine fails to read the snapshot, or None. What it is left with is replaced when the node starts."""
     try:
-        try_restoring(snapshot.data, machine)  # the node restores all of it soon enough
+        check_restorable(snapshot.data, machine)  # the node restores all of it soon enough
     except StateMachineFailed as error:
         through = snapshot.meta.last_included_index
         return (

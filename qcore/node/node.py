@@ -161,12 +161,12 @@ class Node:
             self._links,
         )
         self._address_fault: str | None = None
-        self._replica.fault_of = self._links.fault_of
+        self._replica.connection_problem = self._links.connection_problem
         self._topology = self._topology_loader(application)
         self._chores = [
             Chore(_HASH_INTERVAL_S, self._keep_hash_fresh),
             # What could not be saved on a full disk is saved once there is room.
-            Chore(_SAVE_AGAIN_S, self._admission.save_again),
+            Chore(_SAVE_AGAIN_S, self._admission.retry_save),
             Chore(_TELL_REPEATS_S, log.tell_repeats),
             Chore(
                 priority_watch.INTERVAL_S,
@@ -346,7 +346,7 @@ class Node:
         """See `Outlet`."""
         if self._trace is not None:
             self._trace.effects(effects)
-        self._admission.follow_committed()
+        self._admission.on_committed_membership()
         if self._replica.busy != self._busy:
             self._busy = not self._busy
             if self._busy:
@@ -505,7 +505,7 @@ class Node:
 
     def _status(self) -> CoreStatus:
         """The core's, but what it handed out to be applied counts as applied only once it is."""
-        return replace(self._replica.core.status(), applied=self._replica.applied_index)
+        return replace(self._replica.core.status(), applied_index=self._replica.applied_index)
 
     def _around(self) -> status.Around:
         stats = self._server.stats

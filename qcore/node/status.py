@@ -127,7 +127,7 @@ def metrics_object(
             "committed": status.leader_id is not None,
         },
         "last_log_index": status.last_log_index or None,
-        "last_applied": leaders.log_id(core.term_at(status.applied), status.applied),
+        "last_applied": leaders.log_id(core.term_at(status.applied_index), status.applied_index),
         "snapshot": leaders.log_id(status.snapshot_term, status.snapshot_index),
         "purged": leaders.log_id(
             core.term_at(status.first_log_index - 1), status.first_log_index - 1
@@ -171,8 +171,8 @@ def metrics_object(
             "role": status.role,
             "removed": around.removed,
             "leader_ready": core.has_committed_in_term if leads else None,
-            "commit_index": status.commit,
-            "applied_index": status.applied,
+            "commit_index": status.commit_index,
+            "applied_index": status.applied_index,
             "durable_index": status.durable_index,
             "first_log_index": status.first_log_index,
             "stored": {
@@ -410,8 +410,8 @@ def _raft(page: Exposition, status: CoreStatus) -> None:
         "term": ("Current term.", status.term),
         "leader_id": ("Node id of the known leader, 0 while none is known.", status.leader_id or 0),
         "is_leader": ("1 on the leader.", int(status.role == "leader")),
-        "commit_index": ("Highest committed index.", status.commit),
-        "applied_index": ("Highest applied index.", status.applied),
+        "commit_index": ("Highest committed index.", status.commit_index),
+        "applied_index": ("Highest applied index.", status.applied_index),
         "last_log_index": ("Highest index in the log.", status.last_log_index),
         "first_log_index": ("Lowest index in the log.", status.first_log_index),
         "durable_index": ("Highest index on this node's stable storage.", status.durable_index),

@@ -97,7 +97,7 @@ class UpgradeMachine:
 
 
 @dataclass(slots=True)
-class PeerSupports:
+class PeerVersionSupport:
     """What a member said in its `Hello` that it can apply; None once it is not connected any more."""
 
     peer_id: int
@@ -119,14 +119,14 @@ class InitCluster:
 
 
 @dataclass(slots=True)
-class TakeSnapshot:
+class TriggerSnapshot:
     """Capture the state machine and compact the log, keeping `keep_entries` entries before it."""
 
     keep_entries: int = 0
 
 
 @dataclass(slots=True)
-class CopyState:
+class RequestSnapshot:
     """Have a snapshot that holds all that was acknowledged so far; answered by a `Reply` with its index.
 
     The snapshot is then the core's newest, or an older one than that. It is captured little by little and
@@ -149,12 +149,12 @@ ReplicaEvent = (
     | ClientRequest
     | InitCluster
     | UpgradeMachine
-    | PeerSupports
+    | PeerVersionSupport
     | ChangeMembers
     | AddLearner
     | TransferLeader
-    | TakeSnapshot
-    | CopyState
+    | TriggerSnapshot
+    | RequestSnapshot
     | Tick
     | WriteDurable
     | Campaign

@@ -10,19 +10,19 @@ from qcore.core.events import Event
 from qcore.core.raft import RaftCore
 from qcore.errors import NotLeader, QcoreError
 from qcore.replica.messages import PeerMessage
-from qcore.replica.requests.pending import Request
+from qcore.replica.requests.pending import PendingRequest
 
 
-class Owner(Protocol):
+class ReplicaContext(Protocol):
     """The replica, as its parts see it."""
 
     core: RaftCore
     applied_index: int
     #: What the host knows of a peer that it has no connection to; None if it has one, or does not say.
-    fault_of: Callable[[int], str | None]
+    connection_problem: Callable[[int], str | None]
 
     @property
-    def catching_up(self) -> bool:
+    def has_apply_backlog(self) -> bool:
         """True while something committed is not applied yet."""
         ...
 
@@ -44,39 +44,39 @@ class Owner(Protocol):
         """Send to a peer, at once."""
         ...
 
-    def open_request(self, request_id: int, timeout_ms: int) -> Request:
+    def start_request(self, request_id: int, timeout_ms: int) -> PendingRequest:
         """A local request with its deadline armed."""
         ...
 
-    def serve(self, request: Request) -> None:
+    def serve(self, request: PendingRequest) -> None:
         """Answer a read from the state as it is now."""
         ...
 
-    def begin_again(self, request: Request) -> None:
+    def resubmit(self, request: PendingRequest) -> None:
         """Treat it as if it had just come; its deadline stays."""
         ...
 
-    def hurry(self, request: Request) -> None:
+    def shorten_deadline(self, request: PendingRequest) -> None:
         """Give up on it after one more election timeout, if not before."""
         ...
 
-    def copy(self, request: Request) -> None:
+    def snapshot_confirmed(self, request: PendingRequest) -> None:
         """Have the state as it is now captured; the request's reads are confirmed."""
         ...
 
-    def prove_leadership(self, request: Request) -> None:
+    def confirm_leadership(self, request: PendingRequest) -> None:
         """End the request once a quorum confirms that this node leads."""
         ...
 
-    def succeed(self, request: Request, result: str, index: int) -> None:
+    def succeed(self, request: PendingRequest, result: str, index: int) -> None:
         """Give the request its result as its one outcome."""
         ...
 
-    def fail(self, request: Request, error: QcoreError) -> None:
+    def fail(self, request: PendingRequest, error: QcoreError) -> None:
         """Give the request an error as its one outcome."""
         ...
 
-    def why_silent(self, peer_id: int) -> str:
+    def silence_reason(self, peer_id: int) -> str:
         """What the host knows of a peer that does not answer, in words."""
         ...
 

@@ -10,15 +10,15 @@ from qcore.core.effects import (
     AppendLog,
     Apply,
     ChangeAccepted,
-    ChangeRefused,
+    ChangeRejected,
     Effect,
     ProposalAccepted,
-    ProposalRefused,
+    ProposalRejected,
     ReadReady,
-    ReadRefused,
+    ReadRejected,
     RestoreMachine,
     Send,
-    TransferRefused,
+    TransferRejected,
     TransferStarted,
 )
 from qcore.core.entry import DurableState, Entry, EntryKind, Snapshot
@@ -44,8 +44,8 @@ from qcore.errors import (
     QcoreError,
 )
 from qcore.machines.interface import StateMachine, support_of
-from qcore.replica.apply.active_version import Versions, require_all
-from qcore.replica.apply.apply_backlog import Backlog, cost_of, work_counter
+from qcore.replica.apply.active_version import Versions, check_all_supported
+from qcore.replica.apply.apply_backlog import ApplyBacklog, cost_of, work_counter
 from qcore.replica.apply.apply_entry import apply_entry
 from qcore.replica.apply.state_digests import StateDigests
 from qcore.replica.config import ReplicaConfig
@@ -55,17 +55,17 @@ from qcore.replica.events import (
     Applied,
     ChangeMembers,
     ClientRequest,
-    CopyState,
     InitCluster,
     PeerMessageReceived,
-    PeerSupports,
+    PeerVersionSupport,
     ReplicaEffect,
     ReplicaEvent,
     Reply,
+    RequestSnapshot,
     Restored,
     SendPeer,
-    TakeSnapshot,
     TransferLeader,
+    TriggerSnapshot,
     UpgradeMachine,
     VersionRaised,
 )
@@ -76,20 +76,20 @@ from qcore.replica.messages import (
     ReadIndex,
     ReadIndexResponse,
 )
-from qcore.replica.requests.admission import Admission, error_of_expiry, error_of_lost_leader
+from qcore.replica.requests.admission import RequestAdmission, expiry_error, lost_leader_error
 from qcore.replica.requests.forwarded_errors import response_of_error, response_of_result
-from qcore.replica.requests.membership_requests import Admin
-from qcore.replica.requests.pending import Deadlines, Request, Task
+from qcore.replica.requests.forwarder import Forwarder
+from qcore.replica.requests.membership_requests import AdminRequests
+from qcore.replica.requests.pending import AnyRequestKind, PendingRequest, RequestDeadlines
 from qcore.replica.requests.reads import Reads
-from qcore.replica.requests.relay import Relay
-from qcore.replica.requests.state_copies import StateCopies
+from qcore.replica.requests.state_copies import SnapshotRequests
 from qcore.replica.sessions.session_table import SessionTable
-from qcore.replica.sessions.ticks import Ticks
-from qcore.replica.snapshotting import Snapshotting, restore_snapshot, restored_size
+from qcore.replica.sessions.ticks import SessionTicks
+from qcore.replica.snapshotting import SnapshotBuilder, restore_all, restore_snapshot
 
 #: What one step appends to the log at most, in bytes of requests (a single larger one goes alone): what follows
 #: from it, in the same step, is bounded too.
-STEP_BYTES = 1024 * 1024
+MAX_STEP_BYTES = 1024 * 1024
 
 _NO_CLUSTER = (
     "this node belongs to no cluster yet: begin one with Init (`qcore cluster init`), or add this node to one "
@@ -143,36 +143,38 @@ class Replica:
         self._now = now
         self._wall_us = 0
         #: What the host knows of a peer that it has no connection to, for the texts of errors; None if nothing.
-        self.fault_of: Callable[[int], str | None] = lambda peer_id: None
+        self.connection_problem: Callable[[int], str | None] = lambda peer_id: None
         self._out: list[ReplicaEffect] = []
-        self._batch: list[Request] = []
-        self._writes: dict[int, Request] = {}  # by log index
-        self._relay = Relay(self, rng)
+        self._batch: list[PendingRequest] = []
+        self._writes: dict[int, PendingRequest] = {}  # by log index
+        self._forwarder = Forwarder(self, rng)
         self._leader_id: int | None = None
         self._leader_lost_at: int | None = None
-        self._reads = Reads(self, self._relay, machine)
-        self._deadlines = Deadlines()
+        self._reads = Reads(self, self._forwarder, machine)
+        self._deadlines = RequestDeadlines()
         self._disk_window = DiskWindow()
-        self._admission = Admission(config, now)
-        self._copies = StateCopies(self, self._reads, config.raft.election_timeout_max_ms * 1000)
+        self._admission = RequestAdmission(config, now)
+        self._snapshot_requests = SnapshotRequests(
+            self, self._reads, config.raft.election_timeout_max_ms * 1000
+        )
         self.sessions = SessionTable()
-        self._ticks = Ticks(self, self.sessions, config.raft.heartbeat_ms * 1000)
+        self._session_ticks = SessionTicks(self, self.sessions, config.raft.heartbeat_ms * 1000)
         self.versions = Versions(self, support_of(machine, config.max_rules))
-        require_all(durable, self.versions.support)
+        check_all_supported(durable, self.versions.support)
         self.applied_index = 0
         self.digests = StateDigests(machine)
         self._work = work_counter(machine)
-        self._backlog = Backlog(self._apply, self._reads.ready)
+        self._backlog = ApplyBacklog(self._apply, self._reads.ready)
         size = 0
         if durable.snapshot is not None:
             # All at once: nobody waits for a node that starts.
-            size = restored_size(restore_snapshot(durable.snapshot.data, machine, self.sessions))
-            self.versions.restored(durable.snapshot.meta.version)
-            self.sessions.restored(self.versions.active.rules)
+            size = restore_all(restore_snapshot(durable.snapshot.data, machine, self.sessions))
+            self.versions.on_restored(durable.snapshot.meta.version)
+            self.sessions.on_restored(self.versions.active.rules)
             self.applied_index = durable.snapshot.meta.last_included_index
-        self._snapshotting = Snapshotting(config, self.applied_index, size)
+        self._snapshot_builder = SnapshotBuilder(config, self.applied_index, size)
         self.core = RaftCore(config.raft, durable, rng=rng, now=now)
-        self._admin = Admin(self, config)
+        self._admin = AdminRequests(self, config)
         self._carry_out(self.core.initial_effects())
         while self._backlog.busy:
             self._backlog.begin_step()
@@ -204,10 +206,10 @@ class Replica:
             self._admin.advance()
         if not self.versions.idle:
             self.versions.advance(wall_us)
-        if self.sessions.counts_clock:
-            self._ticks.advance(wall_us)
-        if self._snapshotting.active or self._copies.waiting:
-            self._snapshot_on()
+        if self.sessions.uses_cluster_clock:
+            self._session_ticks.advance(wall_us)
+        if self._snapshot_builder.active or self._snapshot_requests.waiting:
+            self._continue_snapshot()
         if self._deadlines.next_deadline() <= self._now:
             self._expire()
         out, self._out = self._out, []
@@ -222,8 +224,8 @@ class Replica:
             self._patience_ends_at(),
             self.core.next_deadline(),
             self._deadlines.next_deadline(),
-            self._snapshotting.next_deadline(),
-            self._ticks.next_deadline(),
+            self._snapshot_builder.next_deadline(),
+            self._session_ticks.next_deadline(),
         )
 
     def status(self) -> ReplicaStatus:
@@ -232,7 +234,7 @@ class Replica:
             self.core.status(),
             len(self._writes),
             len(self._reads),
-            len(self._relay),
+            len(self._forwarder),
             self.versions.active,
         )
 
@@ -251,7 +253,7 @@ class Replica:
                     )
             case PeerUnreachable(peer_id=peer_id):
                 self.step_core(event)
-                self._relay.on_unreachable(peer_id)
+                self._forwarder.on_unreachable(peer_id)
             case WriteDurable(write_id=write_id):
                 self._disk_window.durable(write_id)
                 self.step_core(event)
@@ -267,14 +269,14 @@ class Replica:
                 self._admin.transfer(event)
             case UpgradeMachine():
                 self.versions.upgrade(event)
-            case PeerSupports():
-                self.versions.on_supports(event)
-            case CopyState():
-                self._copies.begin(event)
-            case TakeSnapshot(keep_entries=keep_entries):
+            case PeerVersionSupport():
+                self.versions.on_peer_version_support(event)
+            case RequestSnapshot():
+                self._snapshot_requests.begin(event)
+            case TriggerSnapshot(keep_entries=keep_entries):
                 if not self._backlog.restoring:
                     self._begin_snapshot(keep_entries)
-                    self._snapshot_on(everything=True)
+                    self._continue_snapshot(everything=True)
 
     def _on_peer_message(self, from_id: int, message: PeerMessage) -> None:
         if isinstance(message, Forward):
@@ -282,11 +284,11 @@ class Replica:
                 message.forward_id, from_id, message.kind, message.payload, message.timeout_ms
             )
         elif isinstance(message, ForwardResponse):
-            self._relay.on_forward_response(message)
+            self._forwarder.on_forward_response(message)
         elif isinstance(message, ReadIndex):
             self._accept(message.read_id, from_id, "read_index", "", message.timeout_ms)
         elif isinstance(message, ReadIndexResponse):
-            self._relay.on_read_index_response(message)
+            self._forwarder.on_read_index_response(message)
         else:
             self.step_core(MessageReceived(from_id, message))
 
@@ -294,15 +296,15 @@ class Replica:
         self,
         request_id: int,
         from_peer: int | None,
-        kind: Task,
+        kind: AnyRequestKind,
         payload: str,
         timeout_ms: int,
     ) -> None:
         deadline = self._now + timeout_ms * 1000
-        request = Request(request_id, from_peer, kind, payload, deadline)
-        refusal = self._admission.take(request, self._now)
-        if refusal is not None:
-            self.fail(request, refusal)
+        request = PendingRequest(request_id, from_peer, kind, payload, deadline)
+        rejection = self._admission.take(request, self._now)
+        if rejection is not None:
+            self.fail(request, rejection)
         else:
             self._deadlines.sweep(self._admission.waiting)
             self._deadlines.add(request)
@@ -312,11 +314,13 @@ class Replica:
                 self._reads.begin(request)
 
     def _init_cluster(self, event: InitCluster, wall_us: int) -> None:
-        request = self.open_request(event.request_id, event.timeout_ms)
+        request = self.start_request(event.request_id, event.timeout_ms)
         stamp_us = 0 if event.same_everywhere else wall_us
         try:
             effects = self.core.step(
-                Bootstrap(event.membership, stamp_us, self.versions.first()), self._now, wall_us
+                Bootstrap(event.membership, stamp_us, self.versions.initial_version()),
+                self._now,
+                wall_us,
             )
         except ConfigError as error:
             self.fail(request, error)
@@ -333,7 +337,7 @@ class Replica:
             return
         if self.core.role != "leader":
             for request in batch:
-                self._relay.pass_on(request)
+                self._forwarder.forward(request)
             return
         kinds: list[EntryKind] | None = None
         if any(request.kind == "session" for request in batch):
@@ -341,27 +345,27 @@ class Replica:
         effects = self.core.step(
             Propose([request.payload for request in batch], wall_us, kinds), self._now, wall_us
         )
-        verdict = effects[0]
-        if isinstance(verdict, ProposalAccepted):
+        outcome = effects[0]
+        if isinstance(outcome, ProposalAccepted):
             for position, request in enumerate(batch):
-                request.index = verdict.first_index + position
-                request.term = verdict.term
+                request.index = outcome.first_index + position
+                request.term = outcome.term
                 self._writes[request.index] = request
         else:
-            assert isinstance(verdict, ProposalRefused), "the verdict on a proposal comes first"
-            error = self._admission.no_proposals(verdict, self.core.transfer_deadline, self._now)
+            assert isinstance(outcome, ProposalRejected), "the outcome of a proposal comes first"
+            error = self._admission.overload_error(outcome, self.core.transfer_deadline, self._now)
             for request in batch:
                 self.fail(request, error)
         self._carry_out(effects)
 
-    def _next_batch(self) -> list[Request]:
+    def _next_batch(self) -> list[PendingRequest]:
         """The oldest requests that wait to be appended, and no more bytes of them than one step may append."""
-        batch: list[Request] = []
+        batch: list[PendingRequest] = []
         size = 0
         if self._must_wait_for_disk:
             return batch  # the next `WriteDurable` brings the next step
         for request in self._batch:
-            if batch and size + (request.size or 0) > STEP_BYTES:
+            if batch and size + (request.size or 0) > MAX_STEP_BYTES:
                 break
             size += request.size or 0
             batch.append(request)
@@ -386,7 +390,7 @@ class Replica:
             self._out.append(VersionRaised(active, entry.index))
         self.applied_index = entry.index
         self.digests.applied(entry.index)
-        self._snapshotting.applied(entry, cost)
+        self._snapshot_builder.applied(entry, cost)
         self._out.append(Applied(entry))
         request = self._writes.pop(entry.index, None)
         if request is None:
@@ -418,27 +422,27 @@ class Replica:
                     self._out.append(effect)
                     size = sum(entry.size_bytes() for entry in entries)
                     self._disk_window.appended(effect.write_id, size)
-                    self._snapshotting.appended(size)
+                    self._snapshot_builder.appended(size)
                     self._backlog.appended(entries)
                 case Apply(entries=entries):
                     self._backlog.add(entries)
-                    self._relay.on_applied()
+                    self._forwarder.on_applied()
                 case ReadReady(read_id=read_id, index=index):
                     if index <= self.readable_index:
                         self._reads.ready(read_id)
                     else:
-                        self._backlog.hold(index, read_id)
-                case ReadRefused(read_id=read_id):
-                    self._reads.refused(read_id)
+                        self._backlog.wait_for(index, read_id)
+                case ReadRejected(read_id=read_id):
+                    self._reads.rejected(read_id)
                 case RestoreMachine(snapshot=snapshot):
                     self._begin_restore(snapshot)
                 case (
                     ProposalAccepted()
-                    | ProposalRefused()
+                    | ProposalRejected()
                     | ChangeAccepted()
-                    | ChangeRefused()
+                    | ChangeRejected()
                     | TransferStarted()
-                    | TransferRefused()
+                    | TransferRejected()
                 ):
                     pass  # dealt with where the request was made
                 case _:
@@ -449,17 +453,17 @@ class Replica:
 
         def restored() -> None:
             self.applied_index = index
-            self.versions.restored(snapshot.meta.version)
-            self.sessions.restored(self.versions.active.rules)
+            self.versions.on_restored(snapshot.meta.version)
+            self.sessions.on_restored(self.versions.active.rules)
             self._out.append(Restored(snapshot))
 
         def restore() -> Iterator[None]:
-            self._snapshotting.size = yield from restore_snapshot(
+            self._snapshot_builder.size = yield from restore_snapshot(
                 snapshot.data, self.machine, self.sessions
             )
 
-        self._snapshotting.replaced(index)
-        self.digests.replaced()
+        self._snapshot_builder.on_replaced(index)
+        self.digests.on_replaced()
         self._backlog.replace(restore(), restored)
         self._after_applying()
         for covered in [at for at in self._writes if at <= index]:
@@ -476,11 +480,11 @@ class Replica:
 
     def _after_applying(self) -> None:
         """Serve the reads that waited for what was applied."""
-        self._relay.on_applied()
+        self._forwarder.on_applied()
         self._backlog.reached(self.readable_index)
 
     @property
-    def catching_up(self) -> bool:
+    def has_apply_backlog(self) -> bool:
         """True while something committed is not applied yet: the rest comes with the next steps."""
         return self._backlog.busy
 
@@ -497,17 +501,17 @@ class Replica:
     @property
     def busy(self) -> bool:
         """True while the replica works off more than one step can take: a snapshot, or a long catch-up."""
-        return self._backlog.busy or self._snapshotting.capturing
+        return self._backlog.busy or self._snapshot_builder.capturing
 
     # -- snapshots -------------------------------------------------------------------------------
 
     @property
     def snapshot_size(self) -> int:
         """Bytes of the newest snapshot's text; 0 without one, and while one of the leader is taken over."""
-        return self._snapshotting.size
+        return self._snapshot_builder.size
 
     def _begin_snapshot(self, keep_entries: int) -> None:
-        self._snapshotting.begin(
+        self._snapshot_builder.begin(
             self.machine,
             self.sessions,
             self.applied_index,
@@ -516,19 +520,19 @@ class Replica:
             self._now,
         )
 
-    def _snapshot_on(self, *, everything: bool = False) -> None:
-        """Begin a snapshot if the policy or a `CopyState` asks for one; go on with the one that was begun."""
+    def _continue_snapshot(self, *, everything: bool = False) -> None:
+        """Begin a snapshot if the policy or a `RequestSnapshot` asks for one; go on with the one that was begun."""
         if self._backlog.restoring:
             return  # the state is that of no index
-        self._copies.settle()
-        wanted = self._copies.waiting and not self._snapshotting.capturing
-        if wanted or self._snapshotting.due(self.applied_index):
+        self._snapshot_requests.settle()
+        wanted = self._snapshot_requests.waiting and not self._snapshot_builder.capturing
+        if wanted or self._snapshot_builder.due(self.applied_index):
             self._begin_snapshot(self.config.keep_entries)
-        if self._snapshotting.capturing:
-            taken = self._snapshotting.draw(self._now, everything=everything)
+        if self._snapshot_builder.capturing:
+            taken = self._snapshot_builder.build_step(self._now, everything=everything)
             if taken is not None:
                 self.step_core(taken)
-                self._copies.settle()
+                self._snapshot_requests.settle()
 
     # -- a leader that is lost -------------------------------------------------------------------
 
@@ -543,28 +547,28 @@ class Replica:
             self._leader_id = leader_id
             self._leader_lost_at = self._now if leader_id is None else None
             if leader_id is not None:
-                self._relay.leader_changed(leader_id)
+                self._forwarder.leader_changed(leader_id)
         if self._patience_ends_at() > self._now:
             return
         self._leader_lost_at = None
-        for request in [*self._writes.values(), *self._relay.waiting()]:
+        for request in [*self._writes.values(), *self._forwarder.waiting()]:
             self._forget(request)
-            self.fail(request, error_of_lost_leader(request))
+            self.fail(request, lost_leader_error(request))
 
     def _patience_ends_at(self) -> int:
         """When to give up on commands that wait for a leader, µs."""
-        if self._leader_lost_at is None or not (self._writes or len(self._relay)):
+        if self._leader_lost_at is None or not (self._writes or len(self._forwarder)):
             return NEVER
         return self._leader_lost_at + self.config.raft.election_timeout_max_ms * 1000
 
-    def begin_again(self, request: Request) -> None:
+    def resubmit(self, request: PendingRequest) -> None:
         """Treat it as if it had just come; its deadline stays."""
         if request.kind in ("write", "session"):
             self._batch.append(request)
         else:
             self._reads.begin(request)
 
-    def hurry(self, request: Request) -> None:
+    def shorten_deadline(self, request: PendingRequest) -> None:
         """Give up on it after one more election timeout, if not before."""
         longest_us = self.config.raft.election_timeout_max_ms * 1000
         if request.deadline > self._now + longest_us:
@@ -576,56 +580,56 @@ class Replica:
     def _expire(self) -> None:
         for request in self._deadlines.expired(self._now):
             if request.done:
-                continue  # it was hurried, and stood here twice
+                continue  # it was given a shorter deadline, and stood here twice
             if request.deadline > self._now:
                 self._deadlines.add(request)  # it was given more time meanwhile
                 continue
             error = (
                 self._admin.expire(request)
-                or self._copies.expire(request)
+                or self._snapshot_requests.expire(request)
                 or self.versions.expire(request)
             )
             if request.deadline > self._now:
                 self._deadlines.add(request)  # what was begun for it has to be undone first
                 continue
             self._forget(request)
-            self.fail(request, error or error_of_expiry(request))
+            self.fail(request, error or expiry_error(request))
 
-    def _forget(self, request: Request) -> None:
+    def _forget(self, request: PendingRequest) -> None:
         if self._writes.get(request.index) is request:
             del self._writes[request.index]
         self._reads.forget(request)
-        self._relay.forget(request)
+        self._forwarder.forget(request)
 
     @property
     def now(self) -> int:
         return self._now
 
-    def copy(self, request: Request) -> None:
+    def snapshot_confirmed(self, request: PendingRequest) -> None:
         """Have the state as it is now captured; the request's reads are confirmed."""
-        self._copies.confirmed(request)
+        self._snapshot_requests.confirmed(request)
 
-    def serve(self, request: Request) -> None:
+    def serve(self, request: PendingRequest) -> None:
         """Answer a read from the state as it is now."""
         self._reads.serve(request)
 
-    def prove_leadership(self, request: Request) -> None:
+    def confirm_leadership(self, request: PendingRequest) -> None:
         """End the request once a quorum confirms that this node leads."""
-        request.kind = "proof"
+        request.kind = "leadership_check"
         self._reads.begin(request)
 
     def send(self, to: int, message: PeerMessage) -> None:
         """Send to a peer, at once."""
         self._out.append(SendPeer(to, message, 0))
 
-    def open_request(self, request_id: int, timeout_ms: int) -> Request:
+    def start_request(self, request_id: int, timeout_ms: int) -> PendingRequest:
         """A local request about the cluster, with its deadline armed."""
-        request = Request(request_id, None, "write", "", self._now + timeout_ms * 1000)
+        request = PendingRequest(request_id, None, "write", "", self._now + timeout_ms * 1000)
         self._deadlines.sweep(self._admission.waiting + self.config.max_admin_requests)
         self._deadlines.add(request)
         return request
 
-    def succeed(self, request: Request, result: str, index: int) -> None:
+    def succeed(self, request: PendingRequest, result: str, index: int) -> None:
         """Give the request its result as its one outcome."""
         self._admission.release(request, self._now)
         if request.from_peer is None:
@@ -633,7 +637,7 @@ class Replica:
         else:
             self.send(request.from_peer, response_of_result(request, result, index))
 
-    def fail(self, request: Request, error: QcoreError) -> None:
+    def fail(self, request: PendingRequest, error: QcoreError) -> None:
         """Give the request an error as its one outcome."""
         self._admission.release(request, self._now)
         if request.from_peer is None:
@@ -641,9 +645,9 @@ class Replica:
         else:
             self.send(request.from_peer, response_of_error(request, error))
 
-    def why_silent(self, peer_id: int) -> str:
-        """See `Owner`."""
-        return self.fault_of(peer_id) or "it does not answer"
+    def silence_reason(self, peer_id: int) -> str:
+        """See `ReplicaContext`."""
+        return self.connection_problem(peer_id) or "it does not answer"
 
     def not_leader(self) -> NotLeader:
         """The error that names the leader as this node knows it."""

@@ -24,13 +24,13 @@ from zlib import crc32
 
 from qcore.core.entry import Entry
 from qcore.core.events import SnapshotTaken
-from qcore.core.log.growing_text import GrowingText
+from qcore.core.log.growing_text import TextBuilder
 from qcore.core.server import NEVER
 from qcore.core.text_size import lone_surrogate, utf8_length
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import StateMachineFailed
 from qcore.machines.interface import RestoresGradually, StateMachine
-from qcore.replica.apply.machine_results import text_of
+from qcore.replica.apply.machine_results import exception_text
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.sessions.session_table import SessionTable
 
@@ -43,7 +43,7 @@ _PAUSE_US = 1_000
 _RESTORE_CHARS = 64 * 1024
 
 
-class Snapshotting:
+class SnapshotBuilder:
     """Decides when, and draws the text of, one snapshot at a time.
 
     Args:
@@ -63,14 +63,14 @@ class Snapshotting:
         self._work_since = 0
         self.size = size
         self._chunks: Iterator[str] | None = None
-        self._text = GrowingText()
-        self._drawn_bytes = 0
+        self._text = TextBuilder()
+        self._built_bytes = 0
         self._appended_bytes = 0
         self._checksum = 0
         self._index = 0
         self._keep_entries = 0
         self._version = FIRST_VERSION
-        self._next_draw = NEVER
+        self._next_chunk_at = NEVER
 
     @property
     def active(self) -> bool:
@@ -83,7 +83,7 @@ class Snapshotting:
 
     def next_deadline(self) -> int:
         """When to draw on, µs."""
-        return self._next_draw
+        return self._next_chunk_at
 
     def applied(self, entry: Entry, cost: int) -> None:
         """Count an applied entry towards the policy.
@@ -125,19 +125,19 @@ class Snapshotting:
         Raises:
             StateMachineFailed: the machine raised instead.
         """
-        self.abandon()  # first: what a machine gives may end with what it gave before
+        self.discard()  # first: what a machine gives may end with what it gave before
         table = sessions.dump(version.rules)
         self._chunks = chain(table, _captured(machine))
-        self._text = GrowingText()
-        self._drawn_bytes = self._appended_bytes = self._checksum = 0
-        self._draw(next(table))
+        self._text = TextBuilder()
+        self._built_bytes = self._appended_bytes = self._checksum = 0
+        self._add_chunk(next(table))
         self._index = applied_index
         self._keep_entries = keep_entries
         self._version = version
         self._bytes_since = self._work_since = 0
-        self._next_draw = now
+        self._next_chunk_at = now
 
-    def draw(self, now: int, *, everything: bool = False) -> SnapshotTaken | None:
+    def build_step(self, now: int, *, everything: bool = False) -> SnapshotTaken | None:
         """Draw what is owed, at least a chunk if it is time for one, or all; returns the snapshot when it is complete.
 
         Raises:
@@ -145,45 +145,45 @@ class Snapshotting:
         """
         if self._chunks is None:
             return None
-        if not (everything or self._owes or now >= self._next_draw):
+        if not (everything or self._is_behind_log or now >= self._next_chunk_at):
             return None
         for chunk in self._chunks:
-            self._draw(chunk)
-            if not (everything or self._owes):
-                self._next_draw = now + _PAUSE_US
+            self._add_chunk(chunk)
+            if not (everything or self._is_behind_log):
+                self._next_chunk_at = now + _PAUSE_US
                 return None
-        self.size = self._drawn_bytes
+        self.size = self._built_bytes
         taken = SnapshotTaken(
             self._index,
-            self._text.take(),
+            self._text.build(),
             self._keep_entries,
             self._checksum,
             self._config.keep_bytes,
             self._version,
         )
-        self.abandon()
+        self.discard()
         self._covered_index = self._index
         return taken
 
     @property
-    def _owes(self) -> bool:
-        return self._drawn_bytes < self._appended_bytes
+    def _is_behind_log(self) -> bool:
+        return self._built_bytes < self._appended_bytes
 
-    def _draw(self, text: str) -> None:
+    def _add_chunk(self, text: str) -> None:
         self._text.add(text)
         data = text.encode()
-        self._drawn_bytes += len(data)
+        self._built_bytes += len(data)
         self._checksum = crc32(data, self._checksum)
 
-    def abandon(self) -> None:
+    def discard(self) -> None:
         """Forget what was drawn: a snapshot from the leader took the state's place."""
         self._chunks = None
-        self._text = GrowingText()
-        self._next_draw = NEVER
+        self._text = TextBuilder()
+        self._next_chunk_at = NEVER
 
-    def replaced(self, index: int) -> None:
+    def on_replaced(self, index: int) -> None:
         """The state becomes that of a snapshot through `index`; set `size` once all of its text was restored."""
-        self.abandon()
+        self.discard()
         self._covered_index = index
         self._bytes_since = self._work_since = 0
         self.size = 0
@@ -228,7 +228,8 @@ def _guarded(chunks: Iterable[str]) -> Iterator[str]:
 
 def _no_snapshot(raised: Exception) -> StateMachineFailed:
     return StateMachineFailed(
-        f"taking a snapshot raised {type(raised).__name__}: {text_of(raised)}; this node stops: the state machine "
+        f"taking a snapshot raised {type(raised).__name__}: {exception_text(raised)}; this node stops: the state "
+        f"machine "
         "must give its state whenever it is asked to"
     )
 
@@ -236,7 +237,7 @@ def _no_snapshot(raised: Exception) -> StateMachineFailed:
 def restore_snapshot(
     data: str, machine: StateMachine, sessions: SessionTable
 ) -> Generator[None, None, int]:
-    """Give sessions and machine the state that `Snapshotting` drew, a bounded part for each item.
+    """Give sessions and machine the state that `SnapshotBuilder` drew, a bounded part for each item.
 
     Returns:
         bytes of the text. They are counted on the way: those of a large text at once would take long.
@@ -250,12 +251,12 @@ def restore_snapshot(
         return utf8_length(data[:begin]) + size
 
 
-def restored_size(restoring: Generator[None, None, int]) -> int:
+def restore_all(restoring: Generator[None, None, int]) -> int:
     """Restore all of it at once; returns its bytes."""
     return _last_value(restoring)
 
 
-def try_restoring(data: str, machine: StateMachine) -> None:
+def check_restorable(data: str, machine: StateMachine) -> None:
     """Whether the machine understands the text of a snapshot. It is left with a part of that state.
 
     Of a machine that restores gradually, only the first part is tried.
@@ -300,6 +301,7 @@ def _restoring() -> Iterator[None]:
         yield
     except Exception as raised:  # the boundary to the user's own code
         raise StateMachineFailed(
-            f"restoring a snapshot raised {type(raised).__name__}: {text_of(raised)}; this node stops: does it run "
+            f"restoring a snapshot raised {type(raised).__name__}: {exception_text(raised)}; this node stops: does "
+            f"it run "
             "another version of the state machine than the node that took the snapshot?"
         ) from raised

@@ -34,10 +34,10 @@ from qcore.replica.messages import (
 from qcore.trace import TraceWriter
 
 
-class ReplicaRecorder:
+class ReplicaTracer:
     """Writes what one replica does to a trace.
 
-    The host records sends, receipts and drops itself, when they happen, with `describe`.
+    The host records sends, receipts and drops itself, when they happen, with `trace_fields`.
     """
 
     def __init__(self, trace: TraceWriter, node_id: int) -> None:
@@ -96,7 +96,7 @@ class ReplicaRecorder:
         )
 
 
-def describe(message: PeerMessage) -> tuple[str, int, str]:
+def trace_fields(message: PeerMessage) -> tuple[str, int, str]:
     """Name, term (0 where there is none) and a short note of a message, free of quotes."""
     match message:
         case AppendEntries():

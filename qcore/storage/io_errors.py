@@ -15,7 +15,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from qcore.core.log.restore import REMEDY
+from qcore.core.log.restore import RECOVERY_ADVICE
 from qcore.errors import DiskFull, LogCorrupt, StorageError
 
 CHECK_DISK: Final = (
@@ -153,7 +153,7 @@ def damage(path: Path, text: str, connection: sqlite3.Connection | None = None) 
         return StorageError(
             f"{text}; but all of it is sound when it is read again: an I/O error: {CHECK_DISK}"
         )
-    return LogCorrupt(f"{text}. {REMEDY}")
+    return LogCorrupt(f"{text}. {RECOVERY_ADVICE}")
 
 
 def verdict_on(connection: sqlite3.Connection) -> str:

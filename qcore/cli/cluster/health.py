@@ -295,7 +295,7 @@ def priority_warnings(answers: list[Answer]) -> list[str]:
 
     A member says its own priority; for one that does not answer the leader may know it. Unknown ones may lead.
     """
-    from qcore.core.leadership.priorities import too_many
+    from qcore.core.leadership.priorities import too_many_zero_priorities
 
     views = [answer for answer in answers if not isinstance(answer, QcoreError)]
     zeros = _never_lead(views)
@@ -304,7 +304,7 @@ def priority_warnings(answers: list[Answer]) -> list[str]:
         zeros += [int(member) for member, priority in told.items() if priority == 0]
     for voters in _newest_configs(views):
         found = [voter for voter in voters if voter in zeros]
-        if too_many(len(found), len(voters)):
+        if too_many_zero_priorities(len(found), len(voters)):
             return [
                 f"{found} of the voters {voters} have priority 0 and never lead; they must be fewer than half: "
                 "one crash can leave no node that may lead"

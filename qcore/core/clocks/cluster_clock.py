@@ -24,7 +24,7 @@ from collections.abc import Callable
 from typing import Final
 
 #: A leader's clock goes on once that much time has passed, µs: a busy leader takes many steps in that time.
-CLOCK_GRAIN_US: Final = 1000
+CLOCK_GRANULARITY_US: Final = 1000
 
 
 class ClusterClock:
@@ -34,49 +34,52 @@ class ClusterClock:
         limit_us: the longest time without a step, or without a quorum that follows, that counts.
 
     Attributes:
-        value_us: the clock as of `at`.
-        at: up to when the leader's monotonic clock has been looked at, µs: within `CLOCK_GRAIN_US` of its last step.
+        value_us: the clock as of `updated_at`.
+        updated_at: up to when the leader's monotonic clock has been looked at, µs: within `CLOCK_GRANULARITY_US` of
+        its last step.
     """
 
-    __slots__ = ("_limit_us", "_trusted_until", "at", "value_us")
+    __slots__ = ("_limit_us", "_trusted_until", "updated_at", "value_us")
 
     def __init__(self, limit_us: int) -> None:
         self._limit_us = limit_us
         self._trusted_until = 0
         self.value_us = 0
-        self.at = 0
+        self.updated_at = 0
 
     def begin(self, value_us: int, now: int) -> None:
         """A term begins, with a quorum's votes at `now`; the log's newest value is `value_us`."""
         self.value_us = value_us
-        self.at = now
+        self.updated_at = now
         self._trusted_until = now + self._limit_us
 
-    def hold(self, now: int) -> None:
+    def skip_to(self, now: int) -> None:
         """Time passes that does not count."""
-        self.at = max(self.at, now)
+        self.updated_at = max(self.updated_at, now)
 
-    def advance(self, now: int, followed_at: Callable[[], int]) -> None:
+    def advance(self, now: int, quorum_active_at: Callable[[], int]) -> None:
         """A step of the leader begins. Call it before the step's event changes anything.
 
         Args:
             now: µs on the leader's monotonic clock.
-            followed_at: when a quorum was last known to follow this leader. It is asked for only where an
+            quorum_active_at: when a quorum was last known to follow this leader. It is asked for only where an
                 earlier answer does not suffice, because this is done at every step.
         """
-        end = min(now, self.at + self._limit_us)
+        end = min(now, self.updated_at + self._limit_us)
         if end > self._trusted_until:
-            self._trusted_until = followed_at() + self._limit_us
+            self._trusted_until = quorum_active_at() + self._limit_us
             end = min(end, self._trusted_until)
-        if end > self.at:
-            self.value_us += end - self.at
-        self.hold(now)
+        if end > self.updated_at:
+            self.value_us += end - self.updated_at
+        self.skip_to(now)
 
-    def reaches(self, value_us: int) -> int:
+    def time_when(self, value_us: int) -> int:
         """When the clock will have this value if the leader goes on in office, µs on its monotonic clock.
 
         A value to come is not reached before the clock is next looked at: an entry that is appended earlier would
         carry the old one.
         """
         missing = value_us - self.value_us
-        return self.at + max(CLOCK_GRAIN_US, missing) if missing > 0 else self.at
+        return (
+            self.updated_at + max(CLOCK_GRANULARITY_US, missing) if missing > 0 else self.updated_at
+        )

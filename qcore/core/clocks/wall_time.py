@@ -28,7 +28,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from qcore.core import quorum
 from qcore.core.messages import AppendEntries, InstallSnapshot, RequestVote
-from qcore.core.server import Server
+from qcore.core.server import RaftServer
 
 #: Further away than any clock, µs.
 _FAR = 1 << 62
@@ -37,7 +37,9 @@ _FAR = 1 << 62
 # -- what a server says of its clock --------------------------------------------------------------
 
 
-def told(server: Server, request: AppendEntries | InstallSnapshot | RequestVote) -> int:
+def response_wall_us(
+    server: RaftServer, request: AppendEntries | InstallSnapshot | RequestVote
+) -> int:
     """This server's wall clock for its answer; 0 if the sender would refuse an answer with that field.
 
     A server that holds no entry yet does not know the cluster's rules. It answers with its clock if the request
@@ -54,7 +56,7 @@ def told(server: Server, request: AppendEntries | InstallSnapshot | RequestVote)
     return server.wall_us if new else 0
 
 
-def offset(server: Server, wall_us: int) -> int | None:
+def offset_from_monotonic(server: RaftServer, wall_us: int) -> int | None:
     """How far a wall clock that was told just now is ahead of the own monotonic clock, µs; None if it was not told."""
     return wall_us - server.now if wall_us > 0 else None
 
@@ -62,7 +64,7 @@ def offset(server: Server, wall_us: int) -> int | None:
 # -- what the leader knows of the others' clocks ----------------------------------------------------
 
 
-def bounds(server: Server, own_us: int) -> tuple[int | None, int | None]:
+def bounds(server: RaftServer, own_us: int) -> tuple[int | None, int | None]:
     """The bounds low and high at this moment, µs since the Unix epoch; None where a quorum has not told.
 
     Args:
@@ -71,15 +73,15 @@ def bounds(server: Server, own_us: int) -> tuple[int | None, int | None]:
     offsets = _offsets(server, own_us)
     membership = server.membership
     voters = membership.voters + membership.voters_outgoing
-    low = quorum.agreed_value(membership, {v: offsets.get(v, -_FAR) for v in voters})
-    high = -quorum.agreed_value(membership, {v: -offsets.get(v, _FAR) for v in voters})
+    low = quorum.quorum_value(membership, {v: offsets.get(v, -_FAR) for v in voters})
+    high = -quorum.quorum_value(membership, {v: -offsets.get(v, _FAR) for v in voters})
     return (
         None if low <= -_FAR else low + server.now,
         None if high >= _FAR else high + server.now,
     )
 
 
-def own_skew_us(server: Server) -> int | None:
+def leader_skew_us(server: RaftServer) -> int | None:
     """How far a leader's wall clock is ahead of the quorum's, µs: of `low`, or behind `high` if it is not ahead.
 
     None on others, under rules 1, and while a quorum's clocks are not known.
@@ -117,7 +119,7 @@ def quorum_within(
     )
 
 
-def log_time_ahead_us(server: Server) -> int | None:
+def log_time_ahead_us(server: RaftServer) -> int | None:
     """How far the newest time stamp is ahead of a quorum's clocks, µs, if that is more than the bound; else None.
 
     A leader of 0.1.0 stamped with its own clock, however wrong. Time stamps stand still until the clocks come up.
@@ -131,7 +133,7 @@ def log_time_ahead_us(server: Server) -> int | None:
     return server.last_time_us - high
 
 
-def _offsets(server: Server, own_us: int) -> dict[int, int]:
+def _offsets(server: RaftServer, own_us: int) -> dict[int, int]:
     offsets = {
         peer: progress.wall_offset_us
         for peer, progress in server.progress.items()
@@ -145,7 +147,7 @@ def _offsets(server: Server, own_us: int) -> dict[int, int]:
 # -- stamps ---------------------------------------------------------------------------------------
 
 
-def stamp(server: Server, wall_us: int) -> int:
+def stamp(server: RaftServer, wall_us: int) -> int:
     """The time stamp of an entry that this leader appends now, µs since the Unix epoch.
 
     Args:
@@ -170,7 +172,7 @@ def stamp(server: Server, wall_us: int) -> int:
     return max(stamped, last)
 
 
-def _quorum_agrees(server: Server, own_us: int) -> bool:
+def _quorum_agrees(server: RaftServer, own_us: int) -> bool:
     """Whether the clocks of a quorum are known and within the bound of the own one. Then no clamp would change it.
 
     This is the usual case, and cheaper than the bounds.
@@ -182,7 +184,7 @@ def _quorum_agrees(server: Server, own_us: int) -> bool:
     )
 
 
-def _majority_agrees(server: Server, voters: tuple[int, ...], own_offset: int) -> bool:
+def _majority_agrees(server: RaftServer, voters: tuple[int, ...], own_offset: int) -> bool:
     missing, bound = len(voters) // 2 + 1, server.max_wall_skew_us
     for voter in voters:
         if voter == server.node_id:

@@ -15,23 +15,23 @@ from qcore.core.log import replication
 from qcore.core.log.progress import Progress
 from qcore.core.messages import PreVote, PreVoteResponse, RequestVote, RequestVoteResponse
 from qcore.core.reads import freshness, read_index
-from qcore.core.server import NEVER, Server
+from qcore.core.server import NEVER, RaftServer
 
 
-def campaign(server: Server, *, transfer: bool = False) -> None:
+def campaign(server: RaftServer, *, transfer: bool = False) -> None:
     """The election timeout passed: seek leadership, with or without a pre-vote first.
 
     With `transfer` the leader itself asked for it: pre-votes were asked for before, and voters need not wait
     for the leader's silence (dissertation 3.10, 4.2.3).
     """
-    server.takeover = None
+    server.incoming_transfer = None
     server.reset_election_deadline()
     if not server.is_electable() or (server.now < server.no_vote_before and not transfer):
         return
     server.leader_id = None
     server.last_leader_contact = None
     if not may_campaign(server):
-        server.announce()  # the leader is gone for this server, too
+        server.emit_role_change()  # the leader is gone for this server, too
         return
     if server.config.pre_vote and not transfer:
         _ask_pre_votes(server)
@@ -39,20 +39,20 @@ def campaign(server: Server, *, transfer: bool = False) -> None:
         _ask_votes(server, transfer=transfer)
 
 
-def may_campaign(server: Server) -> bool:
+def may_campaign(server: RaftServer) -> bool:
     """A voter of positive priority whose disk works."""
     return server.is_electable() and server.config.priority > 0 and not server.disk_stalled()
 
 
-def _ask_pre_votes(server: Server) -> None:
+def _ask_pre_votes(server: RaftServer) -> None:
     server.role = "pre_candidate"
     server.votes = {server.node_id: True}
-    server.announce()
+    server.emit_role_change()
     send_pre_votes(server)
     _count_votes(server)
 
 
-def send_pre_votes(server: Server, *, transfer: bool = False) -> None:
+def send_pre_votes(server: RaftServer, *, transfer: bool = False) -> None:
     """Ask every voter whether it would vote for this server; with `transfer`, because the leader wants it."""
     _send_to_voters(
         server,
@@ -67,16 +67,16 @@ def send_pre_votes(server: Server, *, transfer: bool = False) -> None:
     )
 
 
-def _ask_votes(server: Server, *, transfer: bool = False) -> None:
-    server.tenures.ended(server.now, handed_over=transfer)
+def _ask_votes(server: RaftServer, *, transfer: bool = False) -> None:
+    server.transfer_backoff.on_term_ended(server.now, by_transfer=transfer)
     server.term += 1
     server.voted_for = server.node_id
     server.role = "candidate"
     server.votes = {}
-    server.vote_clocks = {}
+    server.voter_wall_offset_us = {}
     server.save_hard_state()
-    server.own_vote_write = server.after_hard_state
-    server.announce()
+    server.own_vote_write_id = server.after_hard_state
+    server.emit_role_change()
     server.emit(VoteGranted(server.term, server.node_id))
     _send_to_voters(
         server,
@@ -92,20 +92,20 @@ def _ask_votes(server: Server, *, transfer: bool = False) -> None:
     count_own_vote(server)
 
 
-def _send_to_voters(server: Server, request: PreVote | RequestVote) -> None:
+def _send_to_voters(server: RaftServer, request: PreVote | RequestVote) -> None:
     for peer in server.peers():
         if server.membership.is_voter(peer):
             server.send(peer, request, server.after_hard_state)
 
 
-def count_own_vote(server: Server) -> None:
+def count_own_vote(server: RaftServer) -> None:
     """The candidate's own vote counts, like any other, once it is durable."""
-    if server.role == "candidate" and server.durable_write_id >= server.own_vote_write:
+    if server.role == "candidate" and server.durable_write_id >= server.own_vote_write_id:
         server.votes[server.node_id] = True
         _count_votes(server)
 
 
-def _count_votes(server: Server) -> None:
+def _count_votes(server: RaftServer) -> None:
     result = quorum.vote_result(server.membership, server.votes)
     if result == "lost":
         become_follower(server, server.term, None)
@@ -115,13 +115,13 @@ def _count_votes(server: Server) -> None:
         _become_leader(server)
 
 
-def become_follower(server: Server, term: int, leader_id: int | None) -> None:
+def become_follower(server: RaftServer, term: int, leader_id: int | None) -> None:
     """Follow `leader_id` (None: whoever wins) in `term`, which is the present one or a later one."""
     assert term >= server.term, "terms never go back"
     was_leader = server.role == "leader"
-    server.takeover = None
+    server.incoming_transfer = None
     if term > server.term:
-        server.tenures.ended(server.now, handed_over=False)
+        server.transfer_backoff.on_term_ended(server.now, by_transfer=False)
         server.term = term
         server.voted_for = None
         server.save_hard_state()
@@ -130,12 +130,12 @@ def become_follower(server: Server, term: int, leader_id: int | None) -> None:
         promised = server.last_leader_contact + server.election_timeout_min_us
         server.no_vote_before = max(server.no_vote_before, promised)
     if was_leader:
-        freshness.stepping_down(server)
-    server.role = server.idle_role()
+        freshness.on_step_down(server)
+    server.role = server.passive_role()
     server.leader_id = leader_id
     server.last_leader_contact = None if leader_id is None else server.now
     if leader_id is not None:
-        server.tenures.began(leader_id, term, server.now)
+        server.transfer_backoff.on_leader(leader_id, term, server.now)
     server.votes = {}
     if was_leader:
         # A candidate that loses keeps the deadline that it drew when it began (paper, 5.2): drawing
@@ -145,11 +145,11 @@ def become_follower(server: Server, term: int, leader_id: int | None) -> None:
         server.progress = {}
         server.uncommitted_bytes = 0
         server.transfer = None
-        read_index.refuse_all(server)
-    server.announce()
+        read_index.reject_all(server)
+    server.emit_role_change()
 
 
-def _become_leader(server: Server) -> None:
+def _become_leader(server: RaftServer) -> None:
     server.role = "leader"
     server.leader_id = server.node_id
     server.last_leader_contact = server.now
@@ -158,21 +158,21 @@ def _become_leader(server: Server) -> None:
         peer: Progress(server.log.last_index + 1, server.now) for peer in server.peers()
     }
     for peer, progress in server.progress.items():
-        progress.wall_offset_us = server.vote_clocks.get(peer)
+        progress.wall_offset_us = server.voter_wall_offset_us.get(peer)
     server.clock.begin(server.last_clock_us, server.now)
     server.stamped_at = server.now
     server.uncommitted_bytes = 0
     server.transfer = None
-    server.asked_to_take_over = {}
+    server.unanswered_timeout_now = {}
     server.lease_void = False
-    server.settled_index = -1
-    server.next_priority_transfer = server.now + 2 * server.election_timeout_max_us
+    server.settled_membership_index = -1
+    server.next_priority_transfer_at = server.now + 2 * server.election_timeout_max_us
     read_index.begin_term(server)
-    server.first_own_index = server.log.last_index + 1
+    server.term_start_index = server.log.last_index + 1
     server.heartbeat_deadline = server.now + server.heartbeat_us
-    server.announce()
+    server.emit_role_change()
     if server.config.safeguards.noop_on_election:
-        replication.append_own(server, "noop", [""], 0)
+        replication.append_as_leader(server, "noop", [""], 0)
     replication.broadcast(server, allow_empty=True)
     replication.maybe_commit(server)
 
@@ -180,7 +180,7 @@ def _become_leader(server: Server) -> None:
 # -- requests ------------------------------------------------------------------------------------
 
 
-def hears_live_leader(server: Server) -> bool:
+def hears_live_leader(server: RaftServer) -> bool:
     """True while a vote for anybody else would only disturb a leader that works (dissertation 4.2.3).
 
     Being heard counts only with CheckQuorum: without it, a leader that lost its quorum would stay protected for ever.
@@ -197,14 +197,14 @@ def hears_live_leader(server: Server) -> bool:
     return contact is not None and server.now < contact + server.election_timeout_min_us
 
 
-def owes_a_lease(server: Server) -> bool:
+def is_bound_by_lease(server: RaftServer) -> bool:
     """True while a leader may read under a lease that rests on this server: not even its own vote is free."""
     if server.now < server.no_vote_before:
         return True
     return server.config.lease_reads and hears_live_leader(server)
 
 
-def agrees_to_transfer(server: Server, request: PreVote) -> bool:
+def agrees_to_transfer(server: RaftServer, request: PreVote) -> bool:
     """True if a pre-vote may be granted although a leader lives, because the leader wants it.
 
     The leader knows best: it agrees while it is handing over to this candidate. A voter takes the candidate's word.
@@ -216,16 +216,16 @@ def agrees_to_transfer(server: Server, request: PreVote) -> bool:
     return server.transfer is not None and server.transfer.target == request.candidate_id
 
 
-def on_pre_vote(server: Server, from_id: int, request: PreVote) -> None:
+def on_pre_vote(server: RaftServer, from_id: int, request: PreVote) -> None:
     """Say whether the candidate would get this server's vote; changes no term, vote or role."""
     if request.leadership_transfer and server.membership.is_voter(from_id):
-        server.tenures.attempted(from_id, server.now)
+        server.transfer_backoff.on_attempt(from_id, server.now)
     granted = (
         request.next_term > server.term
         and _log_is_up_to_date(server, request.last_log_index, request.last_log_term)
         and (agrees_to_transfer(server, request) or not hears_live_leader(server))
     )
-    # A refusal carries our term: a candidate that lags behind adopts it and can win the next
+    # A rejection carries our term: a candidate that lags behind adopts it and can win the next
     # time. Without that, a server with the freshest log and an old term could never be elected.
     server.send(
         from_id,
@@ -234,7 +234,7 @@ def on_pre_vote(server: Server, from_id: int, request: PreVote) -> None:
     )
 
 
-def on_request_vote(server: Server, from_id: int, request: RequestVote) -> None:
+def on_request_vote(server: RaftServer, from_id: int, request: RequestVote) -> None:
     """A request for the present term; newer and older terms were dealt with before."""
     safeguards = server.config.safeguards
     free = server.voted_for in (None, request.candidate_id)
@@ -256,12 +256,12 @@ def on_request_vote(server: Server, from_id: int, request: RequestVote) -> None:
         server.reset_election_deadline()
     server.send(
         from_id,
-        RequestVoteResponse(server.term, granted, wall_time.told(server, request)),
+        RequestVoteResponse(server.term, granted, wall_time.response_wall_us(server, request)),
         server.after_hard_state,
     )
 
 
-def _log_is_up_to_date(server: Server, last_index: int, last_term: int) -> bool:
+def _log_is_up_to_date(server: RaftServer, last_index: int, last_term: int) -> bool:
     """Would a leader with this log hold everything committed? (paper, 5.4.1)"""
     if not server.config.safeguards.log_freshness_check:
         return True
@@ -271,33 +271,37 @@ def _log_is_up_to_date(server: Server, last_index: int, last_term: int) -> bool:
 # -- answers -------------------------------------------------------------------------------------
 
 
-def on_pre_vote_response(server: Server, from_id: int, response: PreVoteResponse) -> None:
+def on_pre_vote_response(server: RaftServer, from_id: int, response: PreVoteResponse) -> None:
     if server.role == "pre_candidate" and response.next_term == server.term + 1:
         server.votes.setdefault(from_id, response.vote_granted)
         _count_votes(server)
 
 
-def on_request_vote_response(server: Server, from_id: int, response: RequestVoteResponse) -> None:
+def on_request_vote_response(
+    server: RaftServer, from_id: int, response: RequestVoteResponse
+) -> None:
     if server.role == "candidate" and response.term == server.term:
         server.votes.setdefault(from_id, response.vote_granted)
-        server.vote_clocks[from_id] = wall_time.offset(server, response.wall_us)
+        server.voter_wall_offset_us[from_id] = wall_time.offset_from_monotonic(
+            server, response.wall_us
+        )
         _count_votes(server)
 
 
 # -- CheckQuorum ---------------------------------------------------------------------------------
 
 
-def quorum_contact_at(server: Server) -> int:
+def quorum_contact_at(server: RaftServer) -> int:
     """When this leader was last known to be in contact with a quorum, µs.
 
     The newest time at or after which a quorum, itself included, had answered.
     """
     contacts = {peer: progress.last_answer_at for peer, progress in server.progress.items()}
     contacts[server.node_id] = server.now
-    return quorum.agreed_value(server.membership, contacts)
+    return quorum.quorum_value(server.membership, contacts)
 
 
-def check_quorum(server: Server) -> bool:
+def check_quorum(server: RaftServer) -> bool:
     """Step down if no quorum answered, or the own disk hung, for a whole election timeout (6.2).
 
     Returns:

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from qcore.core.server import Server
+from qcore.core.server import RaftServer
 
 
-def never_lead(server: Server, voters: Iterable[int]) -> list[int]:
+def never_lead(server: RaftServer, voters: Iterable[int]) -> list[int]:
     """Those of the voters that are known to have priority 0, sorted; a leader knows most."""
     found: list[int] = []
     for voter in sorted({*voters}):
@@ -25,12 +25,12 @@ def never_lead(server: Server, voters: Iterable[int]) -> list[int]:
     return found
 
 
-def too_many(zeros: int, voters: int) -> bool:
+def too_many_zero_priorities(zeros: int, voters: int) -> bool:
     """Whether so many voters of priority 0 are half of all voters or more."""
     return 2 * zeros >= voters > 0
 
 
-def fault_of_change(server: Server, wanted: Sequence[int]) -> str | None:
+def change_rejection(server: RaftServer, wanted: Sequence[int]) -> str | None:
     """Why the leader must not make these the voters, or None.
 
     A change that lowers the share of such voters is allowed while the rule is broken: it may be the way out. One that
@@ -39,7 +39,7 @@ def fault_of_change(server: Server, wanted: Sequence[int]) -> str | None:
     voters = sorted({*wanted})
     current = server.membership.voters
     zeros = never_lead(server, voters)
-    if tuple(voters) == current or not too_many(len(zeros), len(voters)):
+    if tuple(voters) == current or not too_many_zero_priorities(len(zeros), len(voters)):
         return None
     if len(zeros) == len(voters):
         return (
@@ -52,7 +52,7 @@ def fault_of_change(server: Server, wanted: Sequence[int]) -> str | None:
     return _fault(zeros, voters)
 
 
-def fault_of_present(server: Server) -> str | None:
+def effective_fault(server: RaftServer) -> str | None:
     """Why the voters in force are no good choice, as far as known here, or None. Each majority of a joint phase counts.
 
     A server that does not lead knows its own priority only: that is enough for one or two voters.
@@ -60,7 +60,7 @@ def fault_of_present(server: Server) -> str | None:
     membership = server.membership
     for voters in (membership.voters, membership.voters_outgoing):
         zeros = never_lead(server, voters)
-        if too_many(len(zeros), len(voters)):
+        if too_many_zero_priorities(len(zeros), len(voters)):
             return _fault(zeros, sorted(voters))
     return None
 

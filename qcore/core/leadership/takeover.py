@@ -17,21 +17,21 @@ from __future__ import annotations
 from qcore.core import quorum
 from qcore.core.leadership import election
 from qcore.core.messages import PreVoteResponse, TimeoutNow, TimeoutNowResponse
-from qcore.core.server import Server, Takeover
+from qcore.core.server import IncomingTransfer, RaftServer
 
 
-def on_timeout_now(server: Server, from_id: int, request: TimeoutNow) -> None:
+def on_timeout_now(server: RaftServer, from_id: int, request: TimeoutNow) -> None:
     """The leader of the current term asks this server to take over."""
     leads = request.term == server.term and server.leader_id == from_id
     able = leads and election.may_campaign(server)
-    if not able or (request.must_reach and not able_to_stay(server)):
+    if not able or (request.must_reach and not has_fast_disk(server)):
         _answer(server, from_id, accepted=False)
     elif server.rules < 2:
         # The answer comes first: it belongs to the term in which it was asked.
         _answer(server, from_id, accepted=True)
         election.campaign(server, transfer=True)
     else:
-        server.takeover = Takeover(
+        server.incoming_transfer = IncomingTransfer(
             leader_id=from_id,
             must_reach=request.must_reach,
             deadline=server.now + server.election_timeout_min_us // 2,
@@ -41,7 +41,7 @@ def on_timeout_now(server: Server, from_id: int, request: TimeoutNow) -> None:
         _decide(server)
 
 
-def able_to_stay(server: Server) -> bool:
+def has_fast_disk(server: RaftServer) -> bool:
     """Whether this server's disk was quick lately: no sync took as long as the shortest election timeout.
 
     A sync is counted from when the write was issued, so that the wait for the one before is part of it.
@@ -49,28 +49,28 @@ def able_to_stay(server: Server) -> bool:
     return server.slowest_sync_us() < server.election_timeout_min_us
 
 
-def on_pre_vote_response(server: Server, from_id: int, response: PreVoteResponse) -> None:
+def on_pre_vote_response(server: RaftServer, from_id: int, response: PreVoteResponse) -> None:
     """A voter's answer, in the current term."""
-    takeover = server.takeover
+    takeover = server.incoming_transfer
     if takeover is None or response.next_term != server.term + 1:
         return
     if server.now >= takeover.deadline:
-        give_up(server)  # this process was paused: what the answer says is old
+        reject_transfer(server)  # this process was paused: what the answer says is old
         return
     takeover.votes.setdefault(from_id, response.vote_granted)
     _decide(server)
 
 
-def give_up(server: Server) -> None:
+def reject_transfer(server: RaftServer) -> None:
     """The deadline passed, or the leader fell silent, before enough voters answered."""
-    takeover = server.takeover
+    takeover = server.incoming_transfer
     assert takeover is not None, "there is a takeover to give up"
-    server.takeover = None
+    server.incoming_transfer = None
     _answer(server, takeover.leader_id, accepted=False)
 
 
-def _decide(server: Server) -> None:
-    takeover = server.takeover
+def _decide(server: RaftServer) -> None:
+    takeover = server.incoming_transfer
     assert takeover is not None, "there is a takeover to decide"
     needed = [
         takeover.votes.get(voter)
@@ -79,11 +79,11 @@ def _decide(server: Server) -> None:
     ]
     result = quorum.vote_result(server.membership, takeover.votes)
     if result == "lost" or False in needed:
-        give_up(server)
+        reject_transfer(server)
     elif result == "won" and None not in needed:
         _answer(server, takeover.leader_id, accepted=True)
         election.campaign(server, transfer=True)
 
 
-def _answer(server: Server, leader_id: int, *, accepted: bool) -> None:
+def _answer(server: RaftServer, leader_id: int, *, accepted: bool) -> None:
     server.send(leader_id, TimeoutNowResponse(server.term, accepted), server.after_hard_state)

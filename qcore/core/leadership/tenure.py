@@ -11,9 +11,10 @@ the next leader would try again at once. So every server remembers, for each oth
 | it led and handed over soon | every server that heard it lead | the attempt stays a failure; the wait begins again |
 | it led for long | every server that heard it lead | proof: all is forgotten |
 
-A server with failures is not asked by priority again before a wait is over. The wait is `FIRST_WAIT` election timeouts
-after one failure and doubles with each further one, up to `LONGEST_WAIT_US`. To prove itself a server must lead for
-`LONG_TENURE` election timeouts, and for as long as its present wait. "Election timeout" is the longest one here.
+A server with failures is not asked by priority again before a wait is over. The wait is `FIRST_BACKOFF` election
+timeouts
+after one failure and doubles with each further one, up to `MAX_BACKOFF_US`. To prove itself a server must lead for
+`PROOF_TIMEOUTS` election timeouts, and for as long as its present wait. "Election timeout" is the longest one here.
 
 The memory is volatile, and no two servers need the same: it decides only when a leader tries, never who may win.
 A transfer that an operator asks for does not consult it.
@@ -26,14 +27,14 @@ from dataclasses import dataclass
 from typing import Final
 
 #: Election timeouts to wait after the first failure.
-FIRST_WAIT: Final = 10
+FIRST_BACKOFF: Final = 10
 #: No wait is longer than this, µs.
-LONGEST_WAIT_US: Final = 600_000_000
+MAX_BACKOFF_US: Final = 600_000_000
 #: A server that led for so many election timeouts has proved itself.
-LONG_TENURE: Final = 100
+PROOF_TIMEOUTS: Final = 100
 #: How many failures a lost office adds, and how many there are then at least.
-LOST_OFFICE: Final = 3
-LOST_AT_LEAST: Final = 4
+FAILURES_OF_LOST_TERM: Final = 3
+MIN_FAILURES_OF_LOST_TERM: Final = 4
 #: Within so many election timeouts, two signs of an attempt are signs of one attempt.
 _SAME_ATTEMPT: Final = 2
 
@@ -57,7 +58,7 @@ class _Tenure:
     heard_at: int
 
 
-class Tenures:
+class TransferBackoff:
     """One server's memory of the others' attempts to lead.
 
     Args:
@@ -71,12 +72,12 @@ class Tenures:
         self._failures: dict[int, _Failures] = {}
         self._tenure: _Tenure | None = None
 
-    def may_try(self, target: int, now: int) -> bool:
+    def allows_transfer_to(self, target: int, now: int) -> bool:
         """Whether a leader may ask this server to take over because of its priority."""
         failures = self._failures.get(target)
         return failures is None or now >= failures.retry_at
 
-    def attempted(self, target: int, now: int) -> None:
+    def on_attempt(self, target: int, now: int) -> None:
         """The server was asked to take over, or asks for votes because it was."""
         failures = self._failures.get(target)
         if failures is None:
@@ -85,13 +86,13 @@ class Tenures:
             return
         self._fail(failures, failures.count + 1, now)
 
-    def began(self, leader_id: int, term: int, now: int) -> None:
+    def on_leader(self, leader_id: int, term: int, now: int) -> None:
         """This server learns who leads in a term."""
         tenure = self._tenure
         if tenure is None or (tenure.leader_id, tenure.term) != (leader_id, term):
             self._tenure = _Tenure(leader_id, term, now, now)
 
-    def heard(self, now: int) -> None:
+    def on_leader_message(self, now: int) -> None:
         """The leader said something."""
         tenure = self._tenure
         if tenure is None:
@@ -100,26 +101,28 @@ class Tenures:
         if self._failures and now - tenure.since >= self._proof_us(tenure.leader_id):
             self._failures.pop(tenure.leader_id, None)
 
-    def ended(self, now: int, *, handed_over: bool) -> None:
+    def on_term_ended(self, now: int, *, by_transfer: bool) -> None:
         """The term of the leader that was heard last is over.
 
         Args:
             now: µs.
-            handed_over: the leader itself asked another server to take over.
+            by_transfer: the leader itself asked another server to take over.
         """
         tenure, self._tenure = self._tenure, None
         if tenure is None or tenure.heard_at - tenure.since >= self._proof_us(tenure.leader_id):
             return
         failures = self._failures.get(tenure.leader_id)
-        if handed_over:
+        if by_transfer:
             if failures is not None:
                 self._fail(failures, failures.count, now)
             return
         if failures is None:
             failures = self._failures[tenure.leader_id] = _Failures(0, now, now)
-        self._fail(failures, max(failures.count + LOST_OFFICE, LOST_AT_LEAST), now)
+        self._fail(
+            failures, max(failures.count + FAILURES_OF_LOST_TERM, MIN_FAILURES_OF_LOST_TERM), now
+        )
 
-    def keep(self, members: Collection[int]) -> None:
+    def retain(self, members: Collection[int]) -> None:
         """Forget servers that are no members: the memory is no larger than the configuration."""
         for server_id in [known for known in self._failures if known not in members]:
             del self._failures[server_id]
@@ -131,10 +134,10 @@ class Tenures:
 
     def _wait_us(self, count: int) -> int:
         # The shift is bounded: beyond it the longest wait holds anyway.
-        return min(LONGEST_WAIT_US, FIRST_WAIT * self._unit_us << min(count - 1, 40))
+        return min(MAX_BACKOFF_US, FIRST_BACKOFF * self._unit_us << min(count - 1, 40))
 
     def _proof_us(self, leader_id: int) -> int:
         """For how long a server must lead to be trusted again."""
         failures = self._failures.get(leader_id)
         wait_us = 0 if failures is None else self._wait_us(failures.count)
-        return max(LONG_TENURE * self._unit_us, wait_us)
+        return max(PROOF_TIMEOUTS * self._unit_us, wait_us)

@@ -9,19 +9,19 @@ from qcore.core.clocks import wall_time
 from qcore.core.effects import MessageDropped, RestoreMachine, StoreSnapshot
 from qcore.core.entry import Snapshot, SnapshotMeta
 from qcore.core.events import SnapshotTaken
-from qcore.core.log.progress import Progress, SnapshotTransfer
+from qcore.core.log.progress import OutgoingSnapshot, Progress
 from qcore.core.messages import InstallSnapshot, InstallSnapshotResponse
 from qcore.core.reads import freshness
-from qcore.core.server import IncomingSnapshot, Server
+from qcore.core.server import IncomingSnapshot, RaftServer
 
 T = TypeVar("T")
 
 
-def on_snapshot_taken(server: Server, event: SnapshotTaken) -> None:
+def on_snapshot_taken(server: RaftServer, event: SnapshotTaken) -> None:
     """The own state machine was captured: store that and drop the log behind it."""
     known = server.snapshot.meta.last_included_index if server.snapshot else 0
     last = server.log.entry(event.index)
-    if event.index <= known or event.index > server.applied or last is None:
+    if event.index <= known or event.index > server.applying_index or last is None:
         return
     membership = server.membership_at(event.index)
     meta = SnapshotMeta(
@@ -47,7 +47,7 @@ def _forget_before(history: list[tuple[int, T]], index: int) -> None:
     del history[: covered - 1]
 
 
-def send_to_active(server: Server, peer: int, progress: Progress) -> None:
+def send_to_active(server: RaftServer, peer: int, progress: Progress) -> None:
     """Send the snapshot if the follower answered lately: to a dead one it would go again and again.
 
     A follower that is silent still gets heartbeats, and its first answer brings us back here.
@@ -56,19 +56,19 @@ def send_to_active(server: Server, peer: int, progress: Progress) -> None:
         send_snapshot(server, peer, progress)
 
 
-def send_snapshot(server: Server, peer: int, progress: Progress) -> None:
+def send_snapshot(server: RaftServer, peer: int, progress: Progress) -> None:
     """The follower needs entries that are gone: begin to send the snapshot that replaced them."""
     snapshot = server.snapshot
     assert snapshot is not None, "entries are missing and no snapshot replaces them"
     checksum = snapshot.checksum
     if checksum is None:
         checksum = crc32(snapshot.data.encode())
-    transfer = SnapshotTransfer(snapshot, checksum, 0, server.now)
+    transfer = OutgoingSnapshot(snapshot, checksum, 0, server.now)
     progress.become_snapshot(transfer)
     _send_chunk(server, peer, progress, transfer)
 
 
-def resend_if_due(server: Server, peer: int, progress: Progress) -> None:
+def resend_if_due(server: RaftServer, peer: int, progress: Progress) -> None:
     """A chunk that was not answered for an election timeout is taken as lost.
 
     So is a snapshot that a newer one superseded and behind which the log cannot go on. A follower
@@ -87,7 +87,7 @@ def resend_if_due(server: Server, peer: int, progress: Progress) -> None:
 
 
 def on_install_snapshot_response(
-    server: Server, from_id: int, progress: Progress, response: InstallSnapshotResponse
+    server: RaftServer, from_id: int, progress: Progress, response: InstallSnapshotResponse
 ) -> None:
     """The follower holds more of the snapshot, or all of it: send the next chunk, or entries again.
 
@@ -98,7 +98,7 @@ def on_install_snapshot_response(
         return
     index = transfer.snapshot.meta.last_included_index
     if response.match_index >= index:
-        progress.acknowledged(min(response.match_index, server.log.last_index))
+        progress.update_match(min(response.match_index, server.log.last_index))
         progress.become_replicate(progress.match + 1)
     elif response.last_included_index == index and response.match_index == 0:
         if _superseded(server, transfer):
@@ -108,15 +108,17 @@ def on_install_snapshot_response(
             _send_chunk(server, from_id, progress, transfer)
 
 
-def _is_active(server: Server, progress: Progress) -> bool:
+def _is_active(server: RaftServer, progress: Progress) -> bool:
     return server.now - progress.last_answer_at < server.election_timeout_max_us
 
 
-def _superseded(server: Server, transfer: SnapshotTransfer) -> bool:
+def _superseded(server: RaftServer, transfer: OutgoingSnapshot) -> bool:
     return server.log.term(transfer.snapshot.meta.last_included_index) is None
 
 
-def _send_chunk(server: Server, peer: int, progress: Progress, transfer: SnapshotTransfer) -> None:
+def _send_chunk(
+    server: RaftServer, peer: int, progress: Progress, transfer: OutgoingSnapshot
+) -> None:
     transfer.sent_at = progress.last_sent_at = server.now
     meta, data = transfer.snapshot.meta, transfer.snapshot.data
     end = transfer.offset + server.config.max_snapshot_chunk
@@ -143,14 +145,14 @@ def _send_chunk(server: Server, peer: int, progress: Progress, transfer: Snapsho
 # -- the follower --------------------------------------------------------------------------------
 
 
-def on_install_snapshot(server: Server, from_id: int, request: InstallSnapshot) -> None:
+def on_install_snapshot(server: RaftServer, from_id: int, request: InstallSnapshot) -> None:
     """A chunk from the present term's leader, who was noted as such before."""
     index, term = request.last_included_index, request.last_included_term
     senseless = (
         not 1 <= term <= request.term
         or request.last_included_time_us < 0
         or request.last_included_clock_us < 0
-        or request.membership.fault() is not None
+        or request.membership.invalid_reason() is not None
         or request.offset < 0
         or request.offset + len(request.data) > request.total
         or request.total > server.config.max_snapshot_size
@@ -158,11 +160,11 @@ def on_install_snapshot(server: Server, from_id: int, request: InstallSnapshot) 
     if senseless:
         server.emit(MessageDropped(from_id, request, "the snapshot chunk is senseless"))
         return
-    if index <= server.commit or server.log.matches(index, term):
+    if index <= server.commit_index or server.log.matches(index, term):
         # The log already holds what the snapshot replaces: it only proves that this is committed.
         server.incoming_snapshot = None
         server.commit_to(index)
-        _answer(server, from_id, request, request.total, server.commit)
+        _answer(server, from_id, request, request.total, server.commit_index)
         return
     incoming = _collect(server, request)
     if incoming.received < incoming.total:
@@ -173,7 +175,7 @@ def on_install_snapshot(server: Server, from_id: int, request: InstallSnapshot) 
         server.emit(MessageDropped(from_id, request, "the snapshot's checksum is wrong"))
         _answer(server, from_id, request, 0, 0)
         return
-    snapshot = Snapshot(incoming.meta, incoming.text.take(), incoming.checksum)
+    snapshot = Snapshot(incoming.meta, incoming.text.build(), incoming.checksum)
     server.emit(
         StoreSnapshot(server.next_write_id(), snapshot, compact_through=index, reset_log=True)
     )
@@ -182,7 +184,7 @@ def on_install_snapshot(server: Server, from_id: int, request: InstallSnapshot) 
     _answer(server, from_id, request, request.total, index)
 
 
-def _collect(server: Server, request: InstallSnapshot) -> IncomingSnapshot:
+def _collect(server: RaftServer, request: InstallSnapshot) -> IncomingSnapshot:
     """Keep the chunk if it is the next one. A chunk of another snapshot supersedes what is held."""
     meta = SnapshotMeta(
         request.last_included_index,
@@ -209,11 +211,11 @@ def _collect(server: Server, request: InstallSnapshot) -> IncomingSnapshot:
 
 
 def _answer(
-    server: Server, from_id: int, request: InstallSnapshot, next_offset: int, match_index: int
+    server: RaftServer, from_id: int, request: InstallSnapshot, next_offset: int, match_index: int
 ) -> None:
     """Say how far the snapshot or the log is; a claim about the log waits until it is durable."""
     durable = match_index <= server.durable_index
-    promise_ms = server.promise()
+    promise_ms = server.make_lease_promise()
     server.send(
         from_id,
         InstallSnapshotResponse(
@@ -224,8 +226,8 @@ def _answer(
             round=request.round,
             priority=server.config.priority,
             promise_ms=promise_ms,
-            sent_us=freshness.answer_time(server),
-            wall_us=wall_time.told(server, request),
+            sent_us=freshness.response_clock_us(server),
+            wall_us=wall_time.response_wall_us(server, request),
         ),
         server.after_hard_state if durable else server.last_write_id,
     )

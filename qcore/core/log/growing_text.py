@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 
 
-class GrowingText:
+class TextBuilder:
     """A text that is put together from parts, in steps of bounded cost.
 
     `"".join(parts)` holds everything twice, and for a large text takes long. Here the text grows in place: CPython
@@ -25,7 +25,7 @@ class GrowingText:
         self.length += len(part)
         self._grow.send(part)
 
-    def take(self) -> str:
+    def build(self) -> str:
         """The whole text, without copying it. Nothing can be added after that."""
         try:
             self._grow.send(None)

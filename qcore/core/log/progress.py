@@ -22,7 +22,7 @@ NOT_YET: Final = -(1 << 62)
 
 
 @dataclass(slots=True)
-class SnapshotTransfer:
+class OutgoingSnapshot:
     """A snapshot on its way to one follower, a chunk at a time.
 
     Attributes:
@@ -45,14 +45,14 @@ class Progress:
         match: highest index known to be durable in the follower's log.
         next: the next index to send.
         acked_round: the newest read round that the follower has answered; -1 if none in this term.
-        moved_in_round: the round in which its address was changed; -1 if it was not since this leader began.
-        followed_at: when that round began, µs; `NOT_YET` if there is none.
+        address_changed_in_round: the round in which its address was changed; -1 if it was not since this leader began.
+        acked_round_started_at: when that round began, µs; `NOT_YET` if there is none.
         echo_us: the follower's clock as its newest answer told it; 0 if it did not.
         echo_arrived_at: when that answer arrived, µs.
         last_answer_at: when the follower last answered, µs (or when this leader began).
-        answers_since: since when it answers without a break of an election timeout, µs; None if there was no break
+        answering_since: since when it answers without a break of an election timeout, µs; None if there was no break
             since this leader began.
-        silent_beats: heartbeats of the leader since it last answered.
+        unanswered_heartbeats: heartbeats of the leader since it last answered.
         last_sent_at: when an append last went out, µs.
         priority: the follower's, as it told with its last answer.
         promise_ms: for how long the follower grants nobody else a vote, as it told with its last answer.
@@ -62,23 +62,23 @@ class Progress:
 
     __slots__ = (
         "acked_round",
-        "answers_since",
+        "acked_round_started_at",
+        "address_changed_in_round",
+        "answering_since",
         "echo_arrived_at",
         "echo_us",
-        "followed_at",
         "inflight",
         "inflight_bytes",
         "last_answer_at",
         "last_sent_at",
         "match",
-        "moved_in_round",
         "next",
         "priority",
         "probe_sent",
         "promise_ms",
-        "silent_beats",
         "snapshot",
         "state",
+        "unanswered_heartbeats",
         "wall_offset_us",
     )
 
@@ -87,30 +87,30 @@ class Progress:
         self.match = 0
         self.next = next_index
         self.probe_sent = False
-        self.snapshot: SnapshotTransfer | None = None
+        self.snapshot: OutgoingSnapshot | None = None
         self.inflight: deque[tuple[int, int]] = deque()  # (last index, bytes) of each append
         self.inflight_bytes = 0
         self.acked_round = -1
-        self.moved_in_round = -1
-        self.followed_at = NOT_YET
+        self.address_changed_in_round = -1
+        self.acked_round_started_at = NOT_YET
         self.echo_us = 0
         self.echo_arrived_at = now
         self.last_answer_at = now
-        self.answers_since: int | None = None
-        self.silent_beats = 0
+        self.answering_since: int | None = None
+        self.unanswered_heartbeats = 0
         self.last_sent_at = -1
         self.priority = 1
         self.promise_ms = 0
         self.wall_offset_us: int | None = None
 
-    def answered(self, now: int, longest_silence_us: int) -> None:
+    def record_answer(self, now: int, longest_silence_us: int) -> None:
         """The follower answered, whatever it said.
 
         A break counts only if the leader was at work meanwhile: after its own pause everyone seems to have been silent.
         """
-        if self.silent_beats >= 3 and now - self.last_answer_at >= longest_silence_us:
-            self.answers_since = now
-        self.silent_beats = 0
+        if self.unanswered_heartbeats >= 3 and now - self.last_answer_at >= longest_silence_us:
+            self.answering_since = now
+        self.unanswered_heartbeats = 0
         self.last_answer_at = now
 
     def paused(self, max_messages: int, max_bytes: int) -> bool:
@@ -119,7 +119,7 @@ class Progress:
             return len(self.inflight) >= max_messages or self.inflight_bytes >= max_bytes
         return self.state == "snapshot" or self.probe_sent
 
-    def sent(self, last_index: int, size: int) -> None:
+    def record_sent(self, last_index: int, size: int) -> None:
         """An append that ends at `last_index` went out."""
         if self.state == "replicate":
             self.next = last_index + 1
@@ -128,7 +128,7 @@ class Progress:
         else:
             self.probe_sent = True
 
-    def acknowledged(self, match_index: int) -> bool:
+    def update_match(self, match_index: int) -> bool:
         """The follower durably holds everything up to `match_index`. True if that is news."""
         while self.inflight and self.inflight[0][0] <= match_index:
             self.inflight_bytes -= self.inflight.popleft()[1]
@@ -146,7 +146,7 @@ class Progress:
         self._enter("replicate")
         self.next = max(next_index, self.match + 1)
 
-    def become_snapshot(self, transfer: SnapshotTransfer) -> None:
+    def become_snapshot(self, transfer: OutgoingSnapshot) -> None:
         self._enter("snapshot")
         self.snapshot = transfer
         self.next = transfer.snapshot.meta.last_included_index + 1

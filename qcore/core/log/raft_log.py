@@ -105,7 +105,7 @@ class RaftLog:
         self.offset = self.last_index = index
         self.offset_term = term
 
-    def last_not_after_term(self, index: int, term: int) -> int:
+    def find_conflict_by_term(self, index: int, term: int) -> int:
         """The largest index up to `index` whose entry's term is not above `term`.
 
         Two logs that disagree at a place can agree only at or before such an index, so a

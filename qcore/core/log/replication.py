@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qcore.core import quorum
 from qcore.core.clocks import wall_time
-from qcore.core.effects import MessageDropped, ProposalAccepted, ProposalRefused
+from qcore.core.effects import MessageDropped, ProposalAccepted, ProposalRejected
 from qcore.core.entry import ENTRY_OVERHEAD_BYTES, Entry, EntryKind, Membership
 from qcore.core.events import Propose
 from qcore.core.log import compaction
@@ -15,39 +15,39 @@ from qcore.core.messages import (
     InstallSnapshotResponse,
 )
 from qcore.core.reads import freshness
-from qcore.core.server import RULES_OF_STORED_PROMISES, Server
+from qcore.core.server import PROMISES_STORED_SINCE_RULES, RaftServer
 from qcore.core.version import ClusterVersion
 
 # -- the leader ----------------------------------------------------------------------------------
 
 
-def propose(server: Server, event: Propose) -> None:
+def propose(server: RaftServer, event: Propose) -> None:
     """Append clients' commands, all or none."""
     if server.role != "leader":
-        server.emit(ProposalRefused("not_leader"))
+        server.emit(ProposalRejected("not_leader"))
         return
     if server.transfer is not None:
-        server.emit(ProposalRefused("transferring"))
+        server.emit(ProposalRejected("transferring"))
         return
     size = sum(map(len, event.commands)) + ENTRY_OVERHEAD_BYTES * len(event.commands)
     if server.uncommitted_bytes and (
         server.uncommitted_bytes + size > server.config.max_uncommitted_bytes
     ):
         # An idle leader takes even one oversized batch: otherwise it could never be proposed.
-        server.emit(ProposalRefused("overloaded"))
+        server.emit(ProposalRejected("overloaded"))
         return
     first = server.log.last_index + 1
     server.emit(ProposalAccepted(first, len(event.commands), server.term))
     if not event.commands:
         return
-    append_own(server, event.kinds or "command", event.commands, event.wall_us)
+    append_as_leader(server, event.kinds or "command", event.commands, event.wall_us)
     broadcast(server)
     if server.durable_index == server.log.last_index:  # only with that safeguard off
         maybe_commit(server)
 
 
-def append_own(
-    server: Server, kinds: EntryKind | list[EntryKind], data: list[str], wall_us: int
+def append_as_leader(
+    server: RaftServer, kinds: EntryKind | list[EntryKind], data: list[str], wall_us: int
 ) -> None:
     """Append entries of the current term to the leader's log; their times never go back.
 
@@ -59,7 +59,9 @@ def append_own(
         kinds = [kinds] * len(data)
     time_us = wall_time.stamp(server, wall_us)
     server.stamped_at = server.now
-    clock_us = max(server.clock.value_us, server.last_clock_us, 1) if server.counts_clock else 0
+    clock_us = (
+        max(server.clock.value_us, server.last_clock_us, 1) if server.uses_cluster_clock else 0
+    )
     first = server.log.last_index + 1
     made = [
         Entry(first + position, server.term, kind, text, time_us, clock_us)
@@ -69,14 +71,14 @@ def append_own(
     server.append(made)
 
 
-def broadcast(server: Server, *, allow_empty: bool = False) -> None:
+def broadcast(server: RaftServer, *, allow_empty: bool = False) -> None:
     """Send every follower what it may be sent now."""
     for peer, progress in server.progress.items():
         send_appends(server, peer, progress, allow_empty=allow_empty)
 
 
 def send_appends(
-    server: Server, peer: int, progress: Progress, *, allow_empty: bool = False
+    server: RaftServer, peer: int, progress: Progress, *, allow_empty: bool = False
 ) -> None:
     """Fill the follower's window with batches; in the probe state send one and wait."""
     config = server.config
@@ -91,11 +93,11 @@ def send_appends(
         entries = server.log.batch(progress.next, config.max_batch_bytes)
         _send_append(server, peer, progress, prev_log_index, prev_log_term, entries)
         if entries:
-            progress.sent(entries[-1].index, sum(entry.size_bytes() for entry in entries))
+            progress.record_sent(entries[-1].index, sum(entry.size_bytes() for entry in entries))
         allow_empty = False
 
 
-def heartbeat(server: Server) -> None:
+def heartbeat(server: RaftServer) -> None:
     """The heartbeat interval passed: nobody is left without a message for longer than that.
 
     A peer that was sent an append in the last half interval is skipped, and the next heartbeat comes
@@ -106,14 +108,14 @@ def heartbeat(server: Server) -> None:
     recently = server.now - server.heartbeat_us // 2
     oldest = server.now
     for peer, progress in server.progress.items():
-        progress.silent_beats += 1
+        progress.unanswered_heartbeats += 1
         if progress.last_sent_at <= recently:
             send_heartbeat(server, peer, progress)
         oldest = min(oldest, progress.last_sent_at)
     server.heartbeat_deadline = oldest + server.heartbeat_us
 
 
-def send_heartbeat(server: Server, peer: int, progress: Progress) -> None:
+def send_heartbeat(server: RaftServer, peer: int, progress: Progress) -> None:
     if progress.state == "snapshot":
         compaction.resend_if_due(server, peer, progress)
         prev_log_index = progress.match
@@ -131,7 +133,7 @@ def send_heartbeat(server: Server, peer: int, progress: Progress) -> None:
 
 
 def _send_append(
-    server: Server,
+    server: RaftServer,
     peer: int,
     progress: Progress,
     prev_log_index: int,
@@ -139,7 +141,7 @@ def _send_append(
     entries: list[Entry],
 ) -> None:
     progress.last_sent_at = server.now
-    echo_us, is_current, confirmed_ago_us = freshness.echo_for(server, progress)
+    echo_us, is_current, confirmed_ago_us = freshness.echo_fields(server, progress)
     server.send(
         peer,
         AppendEntries(
@@ -147,7 +149,7 @@ def _send_append(
             leader_id=server.node_id,
             prev_log_index=prev_log_index,
             prev_log_term=prev_log_term,
-            leader_commit=server.commit,
+            leader_commit=server.commit_index,
             entries=entries,
             round=server.reads.round,
             echo_us=echo_us,
@@ -157,7 +159,7 @@ def _send_append(
     )
 
 
-def on_unreachable(server: Server, peer: int) -> None:
+def on_unreachable(server: RaftServer, peer: int) -> None:
     """What is in flight to the peer is probably lost: probe, or send the present chunk of its snapshot again."""
     progress = server.progress.get(peer)
     if progress is None:
@@ -169,18 +171,18 @@ def on_unreachable(server: Server, peer: int) -> None:
 
 
 def on_response(
-    server: Server, from_id: int, response: AppendEntriesResponse | InstallSnapshotResponse
+    server: RaftServer, from_id: int, response: AppendEntriesResponse | InstallSnapshotResponse
 ) -> None:
     """An answer in the present term."""
     progress = server.progress.get(from_id)
     if server.role != "leader" or progress is None:
         return
-    progress.answered(server.now, server.election_timeout_max_us)
+    progress.record_answer(server.now, server.election_timeout_max_us)
     progress.priority = response.priority
     progress.promise_ms = _lasting_promise(server, response)
     if response.wall_us:
         progress.wall_offset_us = response.wall_us - server.now
-    freshness.answered(server, progress, response.round, response.sent_us)
+    freshness.on_answer(server, progress, response.round, response.sent_us)
     if isinstance(response, InstallSnapshotResponse):
         before = progress.match
         compaction.on_install_snapshot_response(server, from_id, progress, response)
@@ -196,20 +198,20 @@ def on_response(
 
 
 def _lasting_promise(
-    server: Server, response: AppendEntriesResponse | InstallSnapshotResponse
+    server: RaftServer, response: AppendEntriesResponse | InstallSnapshotResponse
 ) -> int:
     """The promise that a lease may rest on: once the rules have promises stored, only one that is.
 
     An answer without its sender's clock is of a server that does not know these rules yet.
     """
     stored = response.sent_us > 0
-    return response.promise_ms if stored or server.rules < RULES_OF_STORED_PROMISES else 0
+    return response.promise_ms if stored or server.rules < PROMISES_STORED_SINCE_RULES else 0
 
 
 def _on_accepted(
-    server: Server, from_id: int, progress: Progress, response: AppendEntriesResponse
+    server: RaftServer, from_id: int, progress: Progress, response: AppendEntriesResponse
 ) -> None:
-    news = progress.acknowledged(response.match_index)
+    news = progress.update_match(response.match_index)
     if progress.state == "probe":
         # The follower's log agrees at least up to where the append began.
         agreed = min(max(response.match_index, response.prev_log_index), server.log.last_index)
@@ -224,7 +226,7 @@ def _on_accepted(
 
 
 def _on_rejected(
-    server: Server, from_id: int, progress: Progress, response: AppendEntriesResponse
+    server: RaftServer, from_id: int, progress: Progress, response: AppendEntriesResponse
 ) -> None:
     stale = (
         response.prev_log_index <= progress.match
@@ -233,25 +235,25 @@ def _on_rejected(
     )
     if stale:
         return
-    guess = server.log.last_not_after_term(
+    guess = server.log.find_conflict_by_term(
         min(response.hint_index, response.prev_log_index - 1), response.hint_term
     )
     progress.become_probe(guess + 1)
     send_appends(server, from_id, progress, allow_empty=True)
 
 
-def maybe_commit(server: Server) -> None:
+def maybe_commit(server: RaftServer) -> None:
     """Commit what a quorum holds durably, if it is of the current term (paper, 5.4.2 and figure 8)."""
-    if server.commit == server.log.last_index:
+    if server.commit_index == server.log.last_index:
         return
     matches = {peer: progress.match for peer, progress in server.progress.items()}
     matches[server.node_id] = server.durable_index
-    index = quorum.agreed_value(server.membership, matches)
-    if index <= server.commit:
+    index = quorum.quorum_value(server.membership, matches)
+    if index <= server.commit_index:
         return
     if server.config.safeguards.commit_own_term_only and not server.log.matches(index, server.term):
         return
-    committed = server.log.between(server.commit + 1, index)
+    committed = server.log.between(server.commit_index + 1, index)
     freed = sum(entry.size_bytes() for entry in committed)
     server.uncommitted_bytes = max(0, server.uncommitted_bytes - freed)
     server.commit_to(index)
@@ -260,36 +262,38 @@ def maybe_commit(server: Server) -> None:
 # -- the follower --------------------------------------------------------------------------------
 
 
-def on_append_entries(server: Server, from_id: int, request: AppendEntries) -> None:
+def on_append_entries(server: RaftServer, from_id: int, request: AppendEntries) -> None:
     """An append or heartbeat of the current term's leader, who was noted as such before."""
-    fault = _fault_in(request)
+    fault = _malformed_reason(request)
     if fault is not None:
         server.emit(MessageDropped(from_id, request, fault))
         return
     prev_log_index, entries = request.prev_log_index, request.entries
-    if prev_log_index < server.commit:
+    if prev_log_index < server.commit_index:
         # What is committed here agrees with any leader's log (leader completeness), also where
         # a snapshot already replaced the entries.
-        known = server.commit - prev_log_index
-        if len(entries) >= known and not server.log.matches(server.commit, entries[known - 1].term):
+        known = server.commit_index - prev_log_index
+        if len(entries) >= known and not server.log.matches(
+            server.commit_index, entries[known - 1].term
+        ):
             server.emit(MessageDropped(from_id, request, "conflicts with a committed entry"))
             return
         entries = entries[known:]
-        prev_log_index = min(server.commit, prev_log_index + len(request.entries))
+        prev_log_index = min(server.commit_index, prev_log_index + len(request.entries))
     elif not server.log.matches(prev_log_index, request.prev_log_term):
-        freshness.heard(server, request)
+        freshness.on_append_entries(server, request)
         _reject(server, from_id, request)
         return
     _store(server, entries)
     agreed = prev_log_index + len(entries)
     server.commit_to(min(request.leader_commit, agreed))
-    freshness.heard(server, request)
+    freshness.on_append_entries(server, request)
     # Whatever is committed agrees too (leader completeness). So a heartbeat's answer also makes up for
     # the lost acknowledgement of a snapshot, which then need not be sent again.
-    _accept(server, from_id, request, max(agreed, server.commit))
+    _accept(server, from_id, request, max(agreed, server.commit_index))
 
 
-def _fault_in(request: AppendEntries) -> str | None:
+def _malformed_reason(request: AppendEntries) -> str | None:
     """Why no leader would send this, or None."""
     index, term = request.prev_log_index, request.prev_log_term
     if index < 0 or term < 0:
@@ -304,7 +308,7 @@ def _fault_in(request: AppendEntries) -> str | None:
         term = entry.term
         if entry.kind == "membership":
             try:
-                fault = Membership.from_json(entry.data).fault()
+                fault = Membership.from_json(entry.data).invalid_reason()
             except ValueError:
                 fault = "it cannot be read"
             if fault is not None:
@@ -317,7 +321,7 @@ def _fault_in(request: AppendEntries) -> str | None:
     return None
 
 
-def _store(server: Server, entries: list[Entry]) -> None:
+def _store(server: RaftServer, entries: list[Entry]) -> None:
     """Append what is new, after removing what conflicts (paper, figure 2, AppendEntries 3 and 4).
 
     All entries lie after the commit index, so nothing committed is ever removed.
@@ -332,8 +336,8 @@ def _store(server: Server, entries: list[Entry]) -> None:
         break
 
 
-def _accept(server: Server, from_id: int, request: AppendEntries, agreed: int) -> None:
-    promise_ms = server.promise()
+def _accept(server: RaftServer, from_id: int, request: AppendEntries, agreed: int) -> None:
+    promise_ms = server.make_lease_promise()
     durable = server.config.safeguards.append_durable_before_ack
     if request.entries and agreed > server.durable_index:
         match_index, after = agreed, server.last_write_id if durable else 0
@@ -353,20 +357,20 @@ def _accept(server: Server, from_id: int, request: AppendEntries, agreed: int) -
             round=request.round,
             priority=server.config.priority,
             promise_ms=promise_ms,
-            sent_us=freshness.answer_time(server),
-            wall_us=wall_time.told(server, request),
+            sent_us=freshness.response_clock_us(server),
+            wall_us=wall_time.response_wall_us(server, request),
         ),
         after,
     )
 
 
-def _reject(server: Server, from_id: int, request: AppendEntries) -> None:
+def _reject(server: RaftServer, from_id: int, request: AppendEntries) -> None:
     log = server.log
-    hint_index = log.last_not_after_term(
+    hint_index = log.find_conflict_by_term(
         min(request.prev_log_index, log.last_index), request.prev_log_term
     )
-    hint_index = max(hint_index, server.commit)
-    promise_ms = server.promise()
+    hint_index = max(hint_index, server.commit_index)
+    promise_ms = server.make_lease_promise()
     server.send(
         from_id,
         AppendEntriesResponse(
@@ -379,8 +383,8 @@ def _reject(server: Server, from_id: int, request: AppendEntries) -> None:
             round=request.round,
             priority=server.config.priority,
             promise_ms=promise_ms,
-            sent_us=freshness.answer_time(server),
-            wall_us=wall_time.told(server, request),
+            sent_us=freshness.response_clock_us(server),
+            wall_us=wall_time.response_wall_us(server, request),
         ),
         server.after_hard_state,
     )

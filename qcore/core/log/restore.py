@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 #: What to do about a damaged log: how the text of every `LogCorrupt` ends. An older copy is no repair, since it
 #: forgets votes and entries; and nothing is to be deleted that somebody may still want to look at.
-REMEDY: Final = (
+RECOVERY_ADVICE: Final = (
     "Do not restore an older copy (it would take back acknowledged writes and votes): remove this node from the "
     "cluster, move its data directory aside, and add the node again with an empty one"
 )
@@ -35,12 +35,14 @@ def restored_log(durable: DurableState) -> RaftLog:
     for before, entry in pairwise(entries):
         if entry.index != before.index + 1:
             raise LogCorrupt(
-                f"the log has entry {entry.index} right after entry {before.index}: entries are missing. {REMEDY}"
+                f"the log has entry {entry.index} right after entry {before.index}: entries are missing. "
+                f"{RECOVERY_ADVICE}"
             )
     if snapshot is None:
         if entries and entries[0].index != 1:
             raise LogCorrupt(
-                f"the log starts at entry {entries[0].index} and there is no snapshot of what came before. {REMEDY}"
+                f"the log starts at entry {entries[0].index} and there is no snapshot of what came before. "
+                f"{RECOVERY_ADVICE}"
             )
         return RaftLog(entries)
     meta = snapshot.meta
@@ -50,7 +52,7 @@ def restored_log(durable: DurableState) -> RaftLog:
     if first > meta.last_included_index + 1 or last < meta.last_included_index:
         raise LogCorrupt(
             f"the snapshot ends at {meta.last_included_index}, the log holds {first} to {last}: they do not meet. "
-            f"{REMEDY}"
+            f"{RECOVERY_ADVICE}"
         )
     if first == meta.last_included_index + 1:
         return RaftLog(entries, offset=first - 1, offset_term=meta.last_included_term)
@@ -58,7 +60,7 @@ def restored_log(durable: DurableState) -> RaftLog:
     if not log.matches(meta.last_included_index, meta.last_included_term):
         raise LogCorrupt(
             f"the snapshot's last entry {meta.last_included_index} has term {meta.last_included_term}, the log "
-            f"disagrees. {REMEDY}"
+            f"disagrees. {RECOVERY_ADVICE}"
         )
     return log
 
@@ -73,7 +75,7 @@ def _check_terms(durable: DurableState) -> None:
         if after < before:
             raise LogCorrupt(
                 f"term {after} comes after term {before} in the log or as the server's own: something was lost. "
-                f"{REMEDY}"
+                f"{RECOVERY_ADVICE}"
             )
 
 
@@ -128,6 +130,6 @@ def _history(
                 found.append((entry.index, parse(entry.data)))
             except ValueError as error:
                 raise LogCorrupt(
-                    f"entry {entry.index} should hold {what} and does not ({error}). {REMEDY}"
+                    f"entry {entry.index} should hold {what} and does not ({error}). {RECOVERY_ADVICE}"
                 ) from error
     return found

@@ -1,6 +1,6 @@
 """How slow this server's disk was lately.
 
-A server whose disk is slow can follow and cannot lead for long: `Server.disk_stalled` deposes it. So a server does
+A server whose disk is slow can follow and cannot lead for long: `RaftServer.disk_stalled` deposes it. So a server does
 not take over by priority while it remembers a slow sync (see `qcore.core.leadership.takeover`).
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 #: For how many of the longest election timeouts a sync is remembered at least; twice as long at most.
-REMEMBERED: Final = 15
+REMEMBERED_TIMEOUTS: Final = 15
 
 
 class RecentSyncs:
@@ -19,28 +19,28 @@ class RecentSyncs:
         election_timeout_us: the longest election timeout.
     """
 
-    __slots__ = ("_before", "_began", "_lately", "_span_us")
+    __slots__ = ("_began", "_current_us", "_previous_us", "_span_us")
 
     def __init__(self, election_timeout_us: int) -> None:
-        self._span_us = REMEMBERED * election_timeout_us
+        self._span_us = REMEMBERED_TIMEOUTS * election_timeout_us
         self._began = 0
-        self._lately = 0  # the slowest since `_began`
-        self._before = 0  # the slowest of the span before that
+        self._current_us = 0  # the slowest since `_began`
+        self._previous_us = 0  # the slowest of the span before that
 
-    def note(self, took_us: int, now: int) -> None:
+    def record(self, took_us: int, now: int) -> None:
         """A write became durable, so long after it was issued."""
         self._turn(now)
-        if took_us > self._lately:
-            self._lately = took_us
+        if took_us > self._current_us:
+            self._current_us = took_us
 
     def slowest_us(self, now: int) -> int:
         """How long the slowest of the syncs took that are remembered, µs; 0 if there was none."""
         self._turn(now)
-        return max(self._lately, self._before)
+        return max(self._current_us, self._previous_us)
 
     def _turn(self, now: int) -> None:
         elapsed = now - self._began
         if elapsed >= self._span_us:
-            self._before = self._lately if elapsed < 2 * self._span_us else 0
-            self._lately = 0
+            self._previous_us = self._current_us if elapsed < 2 * self._span_us else 0
+            self._current_us = 0
             self._began = now

@@ -31,7 +31,7 @@ from typing import Final
 from qcore.core import quorum
 from qcore.core.log.progress import NOT_YET, Progress
 from qcore.core.messages import AppendEntries
-from qcore.core.server import Server
+from qcore.core.server import RaftServer
 
 #: The newest rules of 0.1.0, under which followers do not learn how old their state is.
 _FIRST_RULES: Final = 1
@@ -45,7 +45,7 @@ _NUMBER = itemgetter(0)
 # -- the leader ----------------------------------------------------------------------------------
 
 
-def round_begins(server: Server) -> None:
+def record_round_start(server: RaftServer) -> None:
     """The round `server.reads.round` begins now.
 
     Of older rounds every second one is forgotten when there are many. An answer to a forgotten round counts for the
@@ -60,28 +60,30 @@ def round_begins(server: Server) -> None:
         times[:half] = times[:half:2]
 
 
-def answered(server: Server, progress: Progress, round_number: int, sent_us: int) -> None:
+def on_answer(server: RaftServer, progress: Progress, round_number: int, sent_us: int) -> None:
     """A follower answered a message of this round of the current term; its clock showed `sent_us`."""
     reads = server.reads
     if progress.acked_round < round_number:
         progress.acked_round = min(round_number, reads.round)
         position = bisect_right(reads.round_times, progress.acked_round, key=_NUMBER)
         if position:
-            progress.followed_at = max(progress.followed_at, reads.round_times[position - 1][1])
+            progress.acked_round_started_at = max(
+                progress.acked_round_started_at, reads.round_times[position - 1][1]
+            )
             reads.confirmed = None
     # Not the highest: the follower's clock begins elsewhere after a restart.
     progress.echo_us = sent_us
     progress.echo_arrived_at = server.now
 
 
-def confirmed_at(server: Server, now: int) -> int | None:
+def confirmed_at(server: RaftServer, now: int) -> int | None:
     """When a quorum is known to have followed this leader, µs; None if no round was answered by one."""
     known = server.reads.confirmed  # asked for with every append
     if known is not None and known[0] == server.membership_index:
         return known[1]
-    followed = {peer: progress.followed_at for peer, progress in server.progress.items()}
+    followed = {peer: progress.acked_round_started_at for peer, progress in server.progress.items()}
     followed[server.node_id] = now
-    moment = quorum.agreed_value(server.membership, followed)
+    moment = quorum.quorum_value(server.membership, followed)
     if moment == NOT_YET:
         return None
     if moment != now:  # it depends on the answers only, not on this server's own clock
@@ -89,9 +91,9 @@ def confirmed_at(server: Server, now: int) -> int | None:
     return moment
 
 
-def echo_for(server: Server, progress: Progress) -> tuple[int, bool, int]:
+def echo_fields(server: RaftServer, progress: Progress) -> tuple[int, bool, int]:
     """The fields `echo_us`, `is_current` and `confirmed_ago_us` of an append to this follower."""
-    if server.rules <= _FIRST_RULES or server.commit < server.first_own_index:
+    if server.rules <= _FIRST_RULES or server.commit_index < server.term_start_index:
         return 0, False, 0
     moment = confirmed_at(server, server.now)
     if moment is None or not progress.echo_us:
@@ -99,29 +101,29 @@ def echo_for(server: Server, progress: Progress) -> tuple[int, bool, int]:
     return progress.echo_us, True, max(0, progress.echo_arrived_at - moment)
 
 
-def stepping_down(server: Server) -> None:
+def on_step_down(server: RaftServer) -> None:
     """What the leader knows of its state's age stays true when it leads no more."""
     if server.config.safeguards.freshness_check:
-        server.fresh_at = fresh_at(server, server.now)
+        server.fresh_as_of = fresh_as_of(server, server.now)
 
 
 # -- the follower --------------------------------------------------------------------------------
 
 
-def answer_time(server: Server) -> int:
+def response_clock_us(server: RaftServer) -> int:
     """The field `sent_us` of an answer to the leader."""
     return server.now if server.rules > _FIRST_RULES else 0
 
 
-def heard(server: Server, request: AppendEntries) -> None:
+def on_append_entries(server: RaftServer, request: AppendEntries) -> None:
     """The leader's append was dealt with: its commit index and its echo may tell how fresh the state is.
 
     Where the commit index is still ahead of this log, moment and index are remembered until the log gets there: one
     pair at a time, so that a follower that always lags a little still learns its age.
     """
     if not server.config.safeguards.freshness_check:
-        if server.commit >= request.leader_commit:
-            server.fresh_at = server.now
+        if server.commit_index >= request.leader_commit:
+            server.fresh_as_of = server.now
         return
     echo_us, ago_us = request.echo_us, request.confirmed_ago_us
     if not request.is_current or ago_us < 0 or not server.started_at <= echo_us <= server.now:
@@ -130,50 +132,50 @@ def heard(server: Server, request: AppendEntries) -> None:
         return  # the leader has no answer of ours yet
     moment = echo_us - _at_most_here(server, ago_us)
     _reach(server)
-    if server.commit >= request.leader_commit:
+    if server.commit_index >= request.leader_commit:
         _fresher(server, moment)
-    elif server.fresh_when is None:
-        server.fresh_when = (request.leader_commit, moment)
+    elif server.pending_freshness is None:
+        server.pending_freshness = (request.leader_commit, moment)
 
 
-def _at_most_here(server: Server, there_us: int) -> int:
+def _at_most_here(server: RaftServer, there_us: int) -> int:
     """How much time may have passed on this clock while `there_us` passed on the leader's."""
     percent = 100 - server.config.max_clock_drift_percent
     return -(-there_us * 100 // percent)
 
 
-def _reach(server: Server) -> None:
+def _reach(server: RaftServer) -> None:
     """The commit index may have come to where the state is known to be fresh."""
-    if server.fresh_when is not None and server.fresh_when[0] <= server.commit:
-        _fresher(server, server.fresh_when[1])
-        server.fresh_when = None
+    if server.pending_freshness is not None and server.pending_freshness[0] <= server.commit_index:
+        _fresher(server, server.pending_freshness[1])
+        server.pending_freshness = None
 
 
-def _fresher(server: Server, moment: int) -> None:
-    if server.fresh_at is None or server.fresh_at < moment:
-        server.fresh_at = moment
+def _fresher(server: RaftServer, moment: int) -> None:
+    if server.fresh_as_of is None or server.fresh_as_of < moment:
+        server.fresh_as_of = moment
 
 
 # -- either --------------------------------------------------------------------------------------
 
 
-def fresh_at(server: Server, now: int) -> int | None:
+def fresh_as_of(server: RaftServer, now: int) -> int | None:
     """As of which moment on this server's clock, which shows `now`, the committed state is known to be, µs.
 
     None if not at all. What was learned stays true: it survives elections, and is only forgotten in a restart.
     """
     if not server.config.safeguards.freshness_check:
-        return _last_contact(server, now) if server.role == "leader" else server.fresh_at
+        return _last_contact(server, now) if server.role == "leader" else server.fresh_as_of
     _reach(server)
-    if server.role == "leader" and server.commit >= server.first_own_index:
+    if server.role == "leader" and server.commit_index >= server.term_start_index:
         moment = confirmed_at(server, now)
         if moment is not None:
             _fresher(server, moment)
-    return server.fresh_at
+    return server.fresh_as_of
 
 
-def _last_contact(server: Server, now: int) -> int:
+def _last_contact(server: RaftServer, now: int) -> int:
     """What 0.1.0 went by: when a quorum's answers arrived, whenever they were sent."""
     contacts = {peer: progress.last_answer_at for peer, progress in server.progress.items()}
     contacts[server.node_id] = now
-    return quorum.agreed_value(server.membership, contacts)
+    return quorum.quorum_value(server.membership, contacts)

@@ -12,26 +12,26 @@ one, however late or often it arrives. Reads that come while a round is in fligh
 from __future__ import annotations
 
 from qcore.core import quorum
-from qcore.core.effects import ReadReady, ReadRefused
+from qcore.core.effects import ReadReady, ReadRejected
 from qcore.core.log import replication
 from qcore.core.log.progress import NOT_YET
 from qcore.core.reads import freshness
-from qcore.core.server import Server
+from qcore.core.server import RaftServer
 
 
-def begin_term(server: Server) -> None:
+def begin_term(server: RaftServer) -> None:
     """A new leader starts counting its rounds again: its first messages belong to round 0."""
     server.reads.round = 0
     server.reads.round_times = []
     server.reads.confirmed = None
-    freshness.round_begins(server)
+    freshness.record_round_start(server)
 
 
-def on_read_requested(server: Server, read_id: int, *, lease: bool = False) -> None:
+def on_read_requested(server: RaftServer, read_id: int, *, lease: bool = False) -> None:
     if server.role != "leader":
-        server.emit(ReadRefused(read_id))
+        server.emit(ReadRejected(read_id))
     elif lease and holds_lease(server):
-        server.emit(ReadReady(read_id, server.commit))
+        server.emit(ReadReady(read_id, server.commit_index))
     elif not _committed_in_own_term(server):
         server.reads.awaiting_commit[read_id] = None
     else:
@@ -39,7 +39,7 @@ def on_read_requested(server: Server, read_id: int, *, lease: bool = False) -> N
         advance(server)
 
 
-def abandon(server: Server, read_id: int) -> None:
+def cancel(server: RaftServer, read_id: int) -> None:
     """Forget a read that nobody waits for. A leader that cannot commit would keep all that ever came."""
     reads = server.reads
     reads.awaiting_commit.pop(read_id, None)
@@ -48,7 +48,7 @@ def abandon(server: Server, read_id: int) -> None:
         reads.in_flight[2].pop(read_id, None)
 
 
-def advance(server: Server) -> None:
+def advance(server: RaftServer) -> None:
     """Something happened on a leader that may let reads go on: a commit, an answer, a new read."""
     reads = server.reads
     if reads.awaiting_commit and _committed_in_own_term(server):
@@ -60,12 +60,12 @@ def advance(server: Server) -> None:
         _finish_round(server)
 
 
-def begin_heartbeat_round(server: Server) -> None:
+def begin_heartbeat_round(server: RaftServer) -> None:
     """At each heartbeat: a round whose confirmation renews the lease, and tells how fresh the state is."""
     _number_round(server)
 
 
-def holds_lease(server: Server) -> bool:
+def holds_lease(server: RaftServer) -> bool:
     """True while no other server can have been elected (dissertation 6.4.1).
 
     A quorum answered a message sent at a known time; from then on each of them refuses votes for the minimum
@@ -76,30 +76,30 @@ def holds_lease(server: Server) -> bool:
     config = server.config
     if not config.lease_reads or server.lease_void or not _committed_in_own_term(server):
         return False
-    begun_at = quorum.agreed_value(server.membership, _promised_since(server))
+    begun_at = quorum.quorum_value(server.membership, _promised_since(server))
     length = server.election_timeout_min_us
     if config.safeguards.lease_drift_margin:
         length = length * (100 - config.max_clock_drift_percent) // 100
     return server.now < begun_at + length
 
 
-def refuse_all(server: Server) -> None:
+def reject_all(server: RaftServer) -> None:
     """Leadership is lost: no read on its way can be confirmed here."""
     reads = server.reads
     in_flight = reads.in_flight[2] if reads.in_flight else {}
     for read_id in [*in_flight, *reads.queued, *reads.awaiting_commit]:
-        server.emit(ReadRefused(read_id))
+        server.emit(ReadRejected(read_id))
     reads.in_flight = None
     reads.queued = {}
     reads.awaiting_commit = {}
 
 
-def _finish_round(server: Server) -> None:
+def _finish_round(server: RaftServer) -> None:
     """If a quorum has answered the round in flight, its reads may be served."""
     if server.reads.in_flight is None:
         return
     round_number, commit, read_ids = server.reads.in_flight
-    answered = quorum.agreed_value(server.membership, _acknowledged_rounds(server))
+    answered = quorum.quorum_value(server.membership, _acknowledged_rounds(server))
     if answered < round_number and server.config.safeguards.read_confirmation:
         return
     server.reads.in_flight = None
@@ -107,37 +107,37 @@ def _finish_round(server: Server) -> None:
         server.emit(ReadReady(read_id, commit))
 
 
-def _begin_round(server: Server) -> None:
+def _begin_round(server: RaftServer) -> None:
     reads = server.reads
     _number_round(server)
-    reads.in_flight = (reads.round, server.commit, reads.queued)
+    reads.in_flight = (reads.round, server.commit_index, reads.queued)
     reads.queued = {}
     for peer, progress in server.progress.items():
         if server.membership.is_voter(peer):  # nobody else's answer confirms anything
             replication.send_heartbeat(server, peer, progress)
 
 
-def _number_round(server: Server) -> None:
+def _number_round(server: RaftServer) -> None:
     server.reads.round += 1
-    freshness.round_begins(server)
+    freshness.record_round_start(server)
 
 
-def _acknowledged_rounds(server: Server) -> dict[int, int]:
+def _acknowledged_rounds(server: RaftServer) -> dict[int, int]:
     rounds = {peer: progress.acked_round for peer, progress in server.progress.items()}
     rounds[server.node_id] = server.reads.round
     return rounds
 
 
-def _promised_since(server: Server) -> dict[int, int]:
+def _promised_since(server: RaftServer) -> dict[int, int]:
     """When the newest round began that each voter answered, if its promise lasts as long as the lease counts on."""
     needed = server.config.election_timeout_min_ms
     since = {
-        peer: progress.followed_at if progress.promise_ms >= needed else NOT_YET
+        peer: progress.acked_round_started_at if progress.promise_ms >= needed else NOT_YET
         for peer, progress in server.progress.items()
     }
     since[server.node_id] = server.now
     return since
 
 
-def _committed_in_own_term(server: Server) -> bool:
-    return server.commit >= server.first_own_index
+def _committed_in_own_term(server: RaftServer) -> bool:
+    return server.commit_index >= server.term_start_index

@@ -169,11 +169,11 @@ class ManagementDesk:
         self, message: OpenSession | KeepSession | CloseSession
     ) -> tuple[MakeEvent, MakeReply]:
         if isinstance(message, OpenSession):
-            payload = session_table.open_request(message.lifetime_ms)
+            payload = session_table.open_session_payload(message.lifetime_ms)
         elif isinstance(message, KeepSession):
-            payload = session_table.keep_request(message.session)
+            payload = session_table.keep_session_payload(message.session)
         else:
-            payload = session_table.close_request(message.session)
+            payload = session_table.close_session_payload(message.session)
 
         def reply(result: str | None, error: QcoreError | None) -> object:
             if isinstance(message, OpenSession):

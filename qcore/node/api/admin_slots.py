@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from qcore.node.config import NodeConfig
-from qcore.replica.requests.flow_control import Flow
-from qcore.replica.requests.state_copies import MAX_COPIES
+from qcore.replica.requests.flow_control import FlowControl
+from qcore.replica.requests.state_copies import MAX_SNAPSHOT_REQUESTS
 from qcore.transport.server.server import ServerConnection
 from qcore.transport.wire import CloseSession, KeepSession, OpenSession, TakeSnapshot
 
@@ -17,20 +17,20 @@ class Places:
 
     Args:
         config: `max_session_requests`, `max_admin_requests`.
-        longest_us: the longest hint, see `Flow`.
+        longest_us: the longest hint, see `FlowControl`.
         now: µs.
     """
 
     def __init__(self, config: NodeConfig, longest_us: int, now: int) -> None:
-        def flow(number: int) -> Flow:
-            return Flow(max(1, number), 1, longest_us, now)
+        def flow(number: int) -> FlowControl:
+            return FlowControl(max(1, number), 1, longest_us, now)
 
         self._sessions = flow(config.max_session_requests)
         self._changes = flow(config.max_admin_requests * 3 // 4)
-        self._copies = flow(MAX_COPIES * 3 // 4)
+        self._copies = flow(MAX_SNAPSHOT_REQUESTS * 3 // 4)
         self._admin = flow(config.max_admin_requests)
 
-    def of(self, connection: ServerConnection, message: object) -> Flow:
+    def of(self, connection: ServerConnection, message: object) -> FlowControl:
         """Where a request counts."""
         if connection.admin:
             return self._admin

@@ -38,7 +38,7 @@ from qcore.replica.events import ClientRequest, InitCluster, ReplicaEvent, Reply
 from qcore.replica.messages import RequestKind
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.replica import Replica
-from qcore.replica.requests.flow_control import Flow
+from qcore.replica.requests.flow_control import FlowControl
 from qcore.shown import ERROR, cut
 from qcore.transport.codec.codec import encode_reply
 from qcore.transport.perform_options import Consistency, SessionUse
@@ -100,12 +100,14 @@ class RequestDesk:
         self._timeout_ms = config.request_timeout_ms
         self._max_command_bytes = config.max_command_bytes
         longest_us, now = config.election_timeout_max_ms * 1000, now_us()
-        self._flow = Flow(config.max_pending_requests, config.max_pending_bytes, longest_us, now)
+        self._flow = FlowControl(
+            config.max_pending_requests, config.max_pending_bytes, longest_us, now
+        )
         self._places = Places(config, longest_us, now)
         self._request_ids = count(1)
         #: request id -> connection, envelope id, command name, kind, bytes, arrival µs. A tuple: it is on the hot path.
         self._performs: dict[int, tuple[ServerConnection, str, str, RequestKind, int, int]] = {}
-        self._callbacks: dict[int, tuple[Flow | None, Callable[[Reply], None]]] = {}
+        self._callbacks: dict[int, tuple[FlowControl | None, Callable[[Reply], None]]] = {}
         self._metrics_json: str | None = None
         self._refuse_all: QcoreError | None = None
         self._refuse_writes: QcoreError | None = None
@@ -116,7 +118,7 @@ class RequestDesk:
             replica.core,
             links,
             self._write_first,
-            replica.versions.first,
+            replica.versions.initial_version,
             config.request_timeout_ms,
             never_leads=config.priority == 0,
             advertised=None if config.advertise_addr is None else str(config.advertise_addr),
@@ -142,7 +144,7 @@ class RequestDesk:
                 pass  # somebody could not read our reply; there is nothing to answer
             case _:
                 flow = self._places.of(connection, message)
-                refusals = (self._refuse_all or flow.refusal(0, now_us()), self._refuse_writes)
+                refusals = (self._refuse_all or flow.rejection(0, now_us()), self._refuse_writes)
                 ask = partial(self.ask, flow=flow)
                 if not self._management.take(connection, message, *refusals, ask):
                     self._not_a_request(connection, message)
@@ -165,7 +167,7 @@ class RequestDesk:
         self,
         event: Callable[[int], ReplicaEvent],
         done: Callable[[Reply], None],
-        flow: Flow | None = None,
+        flow: FlowControl | None = None,
     ) -> None:
         """Give the replica the event made for a fresh request id; `done` gets its outcome. `flow` counts it."""
         request_id = next(self._request_ids)
@@ -186,7 +188,7 @@ class RequestDesk:
             refusal = self._refuse_writes
         now, size = now_us(), utf8_length(asked.payload)
         if refusal is None:
-            refusal = self._too_large(operation.payload) or self._flow.refusal(size, now)
+            refusal = self._too_large(operation.payload) or self._flow.rejection(size, now)
         if refusal is not None:
             response = self._application.failure(operation.name, refusal)
             self._answer(connection, message.id, operation.name, response)

@@ -25,9 +25,9 @@ from qcore.node.api.member_addresses import member_address, same_address
 from qcore.node.peers.peer_messages import Standing
 from qcore.replica.events import Reply
 from qcore.replica.peers.identity import (
-    BELONGS_ELSEWHERE,
-    LISTENS_ELSEWHERE,
-    SAME_ID,
+    DUPLICATE_NODE_ID,
+    IN_OTHER_CLUSTER,
+    JOINING_OTHER_CLUSTER,
     ClusterIdentity,
 )
 from qcore.replica.peers.known_members import WAS_WIPED
@@ -43,7 +43,7 @@ _COMMIT_MS: Final = 1000
 #: So long a majority waits for what the other nodes have to say: they may belong to a cluster already, µs.
 _HEAR_ALL_US: Final = 1_000_000
 #: Parts of refusals that show that the list itself is wrong: whoever said so would never join.
-_WRONG_LIST: Final = (BELONGS_ELSEWHERE, SAME_ID, IS_ANOTHER_NODE)
+_WRONG_LIST: Final = (IN_OTHER_CLUSTER, DUPLICATE_NODE_ID, IS_ANOTHER_NODE)
 _WAY_OUT: Final = (
     "If another Init is under way, wait: its cluster takes in the nodes that it names. Else start the nodes that do "
     "not answer, and repeat this Init; give it to one node only, or to several with one --init-token. A node that "
@@ -87,7 +87,7 @@ class FirstLog(Protocol):
         ...
 
     @property
-    def commit(self) -> int:
+    def commit_index(self) -> int:
         """How much of the log is committed."""
         ...
 
@@ -182,7 +182,7 @@ class Initialiser:
         pending.waiting.append(done)
         self._pending = pending
         if pending.offers:
-            self._identity.offer(plan.cluster_id)
+            self._identity.begin_init(plan.cluster_id)
             own_id = self._identity.node_id
             members = dict(plan.membership.addresses)
             self._links.ask({node: members[node] for node in members if node != own_id})
@@ -259,10 +259,11 @@ class Initialiser:
                 "initialised once. If it is the one that you mean, there is nothing to do: look at `qcore cluster "
                 "status`. If not, stop the node, give it an empty data directory, and initialise it then"
             )
-        if identity.listens_to not in (None, plan.cluster_id):
+        if identity.joining_cluster_id not in (None, plan.cluster_id):
             raise ChangeRefused(
                 "initialising",
-                f"node {identity.node_id} {LISTENS_ELSEWHERE} {identity.listens_to}, which another node has begun or "
+                f"node {identity.node_id} {JOINING_OTHER_CLUSTER} {identity.joining_cluster_id}, which another node "
+                f"has begun or "
                 f"is about to begin; nothing was written. {_WAY_OUT}",
             )
         why_not = self._why_not_first()
@@ -302,7 +303,7 @@ class Initialiser:
                     "Init began; this one has changed nothing"
                 )
             )
-        elif self._core.commit > 0:
+        elif self._core.commit_index > 0:
             self._finish(None)
         elif now >= pending.deadline:
             self._finish(self._not_committed(pending.plan))
@@ -367,7 +368,7 @@ class Initialiser:
         if pending is None:
             return
         if self._identity.cluster_id is None:
-            self._identity.withdraw()
+            self._identity.end_init()
             self._links.ask({})
         for done in pending.waiting:
             done(error)
@@ -380,7 +381,7 @@ class Initialiser:
         wrong_list = _list_is_wrong(refusals)
         why = (
             "a node that belongs to another cluster cannot be among them"
-            if BELONGS_ELSEWHERE in said
+            if IN_OTHER_CLUSTER in said
             else "the list gives a node an address that is not its own"
             if wrong_list
             else f"{_needed(plan)} of the {len(members)} nodes have to accept the new cluster first"
@@ -398,7 +399,7 @@ class Initialiser:
             )
         if wrong_list:
             return ConfigError(text)
-        if LISTENS_ELSEWHERE in said:
+        if JOINING_OTHER_CLUSTER in said:
             return ChangeRefused("initialising", text)
         if len(refusals) <= len(members) - _needed(plan):
             return ChangeRefused("unreachable", text)

@@ -8,7 +8,7 @@ from typing import Final
 from qcore.errors import RemoteProtocolError
 from qcore.node.application import Operation
 from qcore.replica.messages import RequestKind
-from qcore.replica.sessions.session_table import run_request
+from qcore.replica.sessions.session_table import session_command_payload
 from qcore.transport.perform_options import Consistency, SessionUse, Stale
 
 _READ_KINDS: Final[dict[str, RequestKind]] = {
@@ -40,7 +40,9 @@ def route(operation: Operation, consistency: Consistency, session: SessionUse | 
             )
         if session is None:
             return Route("write", operation.payload)
-        once = run_request(session.id, session.sequence, session.acknowledged, operation.payload)
+        once = session_command_payload(
+            session.id, session.sequence, session.acknowledged, operation.payload
+        )
         return Route("session", once)
     if session is not None:
         raise RemoteProtocolError(

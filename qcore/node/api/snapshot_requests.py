@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from qcore.core.entry import Snapshot
 from qcore.core.raft import RaftCore
 from qcore.errors import Overloaded, QcoreError, Refused, SnapshotGone
-from qcore.replica.events import CopyState, ReplicaEvent, Reply
+from qcore.replica.events import ReplicaEvent, Reply, RequestSnapshot
 from qcore.transport.server.server import ServerConnection
 from qcore.transport.wire import (
     Ok,
@@ -138,7 +138,7 @@ class SnapshotDesk:
             return
         timeout_ms = min(message.timeout_ms or DEFAULT_TIMEOUT_MS, LONGEST_TIMEOUT_MS)
         event: Callable[[int], ReplicaEvent] = partial(
-            CopyState, timeout_ms=timeout_ms, confirm_ms=self._confirm_ms, stale=message.stale
+            RequestSnapshot, timeout_ms=timeout_ms, confirm_ms=self._confirm_ms, stale=message.stale
         )
         ask(event, lambda reply: self._taken(connection, reply, answer))
 

@@ -12,7 +12,7 @@ from qcore.node.observability.line_writer import LineWriter
 from qcore.node.runtime.clock import wall_us
 from qcore.replica.events import ClientRequest, ReplicaEffect, ReplicaEvent, Reply
 from qcore.replica.messages import PeerMessage
-from qcore.replica.trace_recorder import ReplicaRecorder, describe
+from qcore.replica.trace_recorder import ReplicaTracer, trace_fields
 from qcore.trace import MISSING, TextSink, TraceWriter
 from qcore.transport.wire import is_peer_response
 
@@ -61,7 +61,7 @@ class NodeTrace:
 
     def __init__(self, stream: TextSink, node_id: int) -> None:
         self._writer = TraceWriter(stream)
-        self._recorder = ReplicaRecorder(self._writer, node_id)
+        self._recorder = ReplicaTracer(self._writer, node_id)
         self._node_id = node_id
         self._first_op = wall_us()  # so that no other life of this node uses the same numbers
         self._asked: dict[int, str] = {}  # request id -> write or read
@@ -70,7 +70,7 @@ class NodeTrace:
         """The header, and that this server came up."""
         now = wall_us()
         self._writer.run(now, f"node {self._node_id}", 0, [self._node_id])
-        self._writer.up(now, self._node_id, status.term, status.commit, status.last_log_index)
+        self._writer.up(now, self._node_id, status.term, status.commit_index, status.last_log_index)
 
     def stopped(self, why: str) -> None:
         """This server stops."""
@@ -122,21 +122,21 @@ class NodeTrace:
 
     def sent(self, to: int, message_id: str, message: PeerMessage) -> None:
         """A message left."""
-        name, term, note = describe(message)
+        name, term, note = trace_fields(message)
         requester = to if is_peer_response(message) else self._node_id
         trace_id = _trace_id(requester, message_id, message)
         self._writer.send(wall_us(), self._node_id, to, trace_id, name, term, note)
 
     def received(self, from_id: int, message_id: str, message: PeerMessage) -> None:
         """A message arrived."""
-        name, _, _ = describe(message)
+        name, _, _ = trace_fields(message)
         requester = self._node_id if is_peer_response(message) else from_id
         trace_id = _trace_id(requester, message_id, message)
         self._writer.recv(wall_us(), self._node_id, from_id, trace_id, name)
 
     def dropped(self, to: int, message: PeerMessage) -> None:
         """A message could not leave."""
-        name, _, _ = describe(message)
+        name, _, _ = trace_fields(message)
         self._writer.drop(wall_us(), to, self._node_id, "", name, "no connection or a full queue")
 
     def flush(self) -> None:

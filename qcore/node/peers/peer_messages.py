@@ -29,11 +29,11 @@ from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.observability.tracing import NodeTrace
 from qcore.replica import messages as replica_messages
-from qcore.replica.events import PeerMessageReceived, PeerSupports, ReplicaEvent
+from qcore.replica.events import PeerMessageReceived, PeerVersionSupport, ReplicaEvent
 from qcore.replica.messages import ForwardResponse, PeerMessage, ReadIndexResponse, RequestKind
-from qcore.replica.peers.identity import Introduction
+from qcore.replica.peers.identity import PeerHello
 from qcore.replica.peers.peer_admission import PeerAdmission
-from qcore.replica.requests.forwarded_errors import refusal_of
+from qcore.replica.requests.forwarded_errors import rejection_response
 from qcore.transport.peers.peer_pool import PeerPool
 from qcore.transport.server.server import ServerConnection
 from qcore.transport.wire import (
@@ -83,7 +83,7 @@ class Standing:
     """
 
     address: str
-    introduction: Introduction | None
+    introduction: PeerHello | None
     fault: str | None
     refused: bool
 
@@ -99,10 +99,10 @@ class Identified(Protocol):
     id: str
 
 
-def introduction_of(message: Hello | HelloReply) -> Introduction:
+def introduction_of(message: Hello | HelloReply) -> PeerHello:
     """What a peer says of itself."""
     support = VersionSupport(*message.rules, message.machine, *message.machine_versions)
-    return Introduction(
+    return PeerHello(
         message.node_id,
         message.cluster_id,
         message.incarnation,
@@ -144,7 +144,7 @@ class PeerLinks:
         self._asked: dict[
             int, str
         ] = {}  # those that an `Init` of this node names, before it has begun
-        self._introduced: dict[int, Introduction] = {}  # who answered on our own connections
+        self._introduced: dict[int, PeerHello] = {}  # who answered on our own connections
         #: Called when a connection to a peer stands, or could not be made.
         self.on_standing: Callable[[], None] = lambda: None
         self._unanswered: dict[tuple[int, type], deque[_Origin]] = {}
@@ -160,7 +160,7 @@ class PeerLinks:
 
     def hello(self, message_id: str) -> Hello:
         """This node's introduction."""
-        own = self._admission.introduction()
+        own = self._admission.hello()
         return Hello(
             id=message_id,
             protocol=PROTOCOL_VERSION,
@@ -200,7 +200,7 @@ class PeerLinks:
         """Keep connections to these nodes (id -> address) as well, before there is a configuration; none: no more."""
         for peer in self._asked:
             if peer not in nodes:
-                self._admission.closed(peer, answered=True)
+                self._admission.on_closed(peer, answered=True)
         self._asked = dict(nodes)
         self._connect([])
 
@@ -217,7 +217,7 @@ class PeerLinks:
             for state in self._pool.peer_states()
         }
 
-    def fault_of(self, peer_id: int) -> str | None:
+    def connection_problem(self, peer_id: int) -> str | None:
         """Why there is no connection to this peer, or None if there is one, or none is wanted."""
         standing = self.standings().get(peer_id)
         if standing is None or standing.introduction is not None:
@@ -262,7 +262,7 @@ class PeerLinks:
                 message_id = None
                 if isinstance(message, replica_messages.Forward | replica_messages.ReadIndex):
                     # It certainly did not leave: the client may try again at once, instead of waiting for its timeout.
-                    self._post(PeerMessageReceived(to, refusal_of(message, NotLeader())))
+                    self._post(PeerMessageReceived(to, rejection_response(message, NotLeader())))
         if message_id is None:
             self._metrics.peer_messages_dropped += 1
         else:
@@ -326,9 +326,9 @@ class PeerLinks:
 
     def on_unreachable(self, peer_id: int) -> None:
         """What was in flight to the peer is lost."""
-        self._log.warning("peer unreachable", peer=peer_id, why=self.fault_of(peer_id))
-        self._admission.closed(peer_id, answered=True)
-        self._post(PeerSupports(peer_id, None))
+        self._log.warning("peer unreachable", peer=peer_id, why=self.connection_problem(peer_id))
+        self._admission.on_closed(peer_id, answered=True)
+        self._post(PeerVersionSupport(peer_id, None))
         self._post(PeerUnreachable(peer_id))
         self.on_standing()
 
@@ -350,10 +350,10 @@ class PeerLinks:
         except RemoteProtocolError:
             self._metrics.refused_peers += 1  # the server puts it into the log
             raise
-        self._post(PeerSupports(peer.node_id, peer.support))
+        self._post(PeerVersionSupport(peer.node_id, peer.support))
         if self._pool is not None:
             self._pool.wake(hello.node_id)
-        own = self._admission.introduction()
+        own = self._admission.hello()
         return HelloReply(
             protocol=PROTOCOL_VERSION,
             cluster_id=own.cluster_id,
@@ -369,9 +369,9 @@ class PeerLinks:
     def _check_reply(self, reply: HelloReply) -> None:
         """See `PeerPool.check_reply`."""
         peer = introduction_of(reply)
-        self._admission.admit_answer(peer)
+        self._admission.admit_dialled(peer)
         self._introduced[peer.node_id] = peer
-        self._post(PeerSupports(peer.node_id, peer.support))
+        self._post(PeerVersionSupport(peer.node_id, peer.support))
 
     def on_message(self, connection: ServerConnection, message: object) -> bool:
         """Take a message between nodes; False if it is none.
@@ -401,7 +401,7 @@ class PeerLinks:
         if peer is None:
             return
         self._identity.release(peer.cluster_id)
-        self._admission.closed(peer.node_id)
+        self._admission.on_closed(peer.node_id)
         for key, waiting in list(self._unanswered.items()):
             if key[0] == peer.node_id:
                 kept = [origin for origin in waiting if origin[0] is not connection]

@@ -42,7 +42,7 @@ def removal(
     if refusal is not None and REMOVED in refusal:
         return refusal
     membership = core.membership
-    if membership.is_empty or core.membership_index > core.commit or core.role == "leader":
+    if membership.is_empty or core.membership_index > core.commit_index or core.role == "leader":
         return None
     contact = core.last_leader_contact
     if node_id in membership.members() or (contact is not None and now - contact < silence_us):

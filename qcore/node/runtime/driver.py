@@ -44,8 +44,8 @@ from qcore.replica.events import (
 )
 from qcore.replica.messages import Forward, PeerMessage, ReadIndex
 from qcore.replica.replica import Replica
-from qcore.replica.requests.flow_control import Flow
-from qcore.replica.requests.forwarded_errors import refusal_of
+from qcore.replica.requests.flow_control import FlowControl
+from qcore.replica.requests.forwarded_errors import rejection_response
 
 #: A deadline further away than this needs no timer, µs.
 _FAR_US: Final = 3_600_000_000
@@ -114,7 +114,7 @@ class ReplicaHost:
         self._loop = asyncio.get_running_loop()
         config = replica.config
         self._inbox = Inbox(
-            Flow(
+            FlowControl(
                 config.max_pending_requests,
                 config.max_pending_bytes,
                 config.raft.election_timeout_max_ms * 1000,
@@ -162,7 +162,7 @@ class ReplicaHost:
             assert isinstance(event, PeerMessageReceived), "only peers' requests are refused here"
             message = event.message
             assert isinstance(message, Forward | ReadIndex), "only requests are refused here"
-            self._outlet.send_peer(event.from_id, refusal_of(message, refusal))
+            self._outlet.send_peer(event.from_id, rejection_response(message, refusal))
         if not self._drain_scheduled:
             self._drain_scheduled = True
             self._loop.call_soon(self._drain)

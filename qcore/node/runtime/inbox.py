@@ -9,7 +9,7 @@ from qcore.core.messages import AppendEntries, InstallSnapshot
 from qcore.core.text_size import utf8_length
 from qcore.replica.events import ClientRequest, PeerMessageReceived, ReplicaEvent
 from qcore.replica.messages import Forward, ForwardResponse, PeerMessage, ReadIndex
-from qcore.replica.requests.flow_control import Flow
+from qcore.replica.requests.flow_control import FlowControl
 
 #: Requests, and other events, that one step takes at most.
 _MAX_STEP_REQUESTS: Final = 256
@@ -30,7 +30,7 @@ class Inbox:
         forwards: how many requests of peers may wait.
     """
 
-    def __init__(self, forwards: Flow) -> None:
+    def __init__(self, forwards: FlowControl) -> None:
         self._forwards = forwards
         self._requests: deque[tuple[ReplicaEvent, int]] = deque()
         self._events: deque[tuple[ReplicaEvent, int]] = deque()
@@ -56,9 +56,9 @@ class Inbox:
         message = event.message
         size = _size(message)
         if isinstance(message, Forward | ReadIndex):
-            refusal = self._forwards.refusal(size, now)
-            if refusal is not None:
-                raise refusal
+            rejection = self._forwards.rejection(size, now)
+            if rejection is not None:
+                raise rejection
             self._forwards.take(size)
             self._requests.append((event, size))
             return True

@@ -18,27 +18,30 @@ from qcore.core.effects import ProposalAccepted
 from qcore.core.entry import DurableState, Entry
 from qcore.core.events import Propose
 from qcore.core.log.restore import restored_versions
-from qcore.core.version import FIRST_VERSION, ClusterVersion, VersionSupport, effective
+from qcore.core.version import FIRST_VERSION, ClusterVersion, VersionSupport, activated_versions
 from qcore.errors import ChangeRefused, IncompatibleVersion, OutcomeUnknown, QcoreError
 from qcore.machines.interface import ApplyContext
-from qcore.replica.events import PeerSupports, UpgradeMachine
-from qcore.replica.owner import Owner
-from qcore.replica.requests.pending import Request
+from qcore.replica.events import PeerVersionSupport, UpgradeMachine
+from qcore.replica.owner import ReplicaContext
+from qcore.replica.requests.pending import PendingRequest
 
 #: From these rules on the log says which state machine the cluster runs.
-RULES_OF_MACHINES: Final = 2
-STOPPED: Final = (
+MACHINE_RECORDED_SINCE_RULES: Final = 2
+ADVICE_STOPPED: Final = (
     "start this node with the state machine and the program that the cluster runs; it has applied nothing of that "
     "version"
 )
-UNTOUCHED: Final = "start this node with the state machine and the program that the cluster runs; its data is as it was"
+ADVICE_UNTOUCHED: Final = (
+    "start this node with the state machine and the program that the cluster runs; "
+    "its data is as it was"
+)
 
 
 class Versions:
     """The active version, what the members support, and the requests to raise it.
 
     Args:
-        owner: the replica.
+        replica: the replica.
         support: what this program can apply.
 
     Attributes:
@@ -46,40 +49,40 @@ class Versions:
         members: what each member says that it supports, as far as it is connected; without this node.
     """
 
-    def __init__(self, owner: Owner, support: VersionSupport) -> None:
-        self._owner = owner
+    def __init__(self, replica: ReplicaContext, support: VersionSupport) -> None:
+        self._replica = replica
         self.support = support
         self.active = FIRST_VERSION
         self.members: dict[int, VersionSupport] = {}
         self._appended_term = 0  # in which this leader appended a raise that is not applied yet
-        self._upgrades: list[tuple[Request, int]] = []
+        self._upgrades: list[tuple[PendingRequest, int]] = []
 
     @property
     def idle(self) -> bool:
         """Whether there is nothing to raise."""
         return self.active.rules >= self.support.rules_max and not self._upgrades
 
-    def first(self) -> ClusterVersion | None:
+    def initial_version(self) -> ClusterVersion | None:
         """The version that a new cluster begins with; None for rules 1, whose logs do not say."""
         support = self.support
         if support.rules_max == FIRST_VERSION.rules:
             return None
         return ClusterVersion(support.rules_max, support.machine, support.machine_max)
 
-    def context_of(self, entry: Entry) -> ApplyContext:
+    def apply_context(self, entry: Entry) -> ApplyContext:
         """What the state machine is told with the command of an entry."""
         active = self.active
         return ApplyContext(
             entry.index, entry.time_us, active.machine_version, entry.clock_us, active.rules
         )
 
-    def restored(self, version: ClusterVersion) -> None:
+    def on_restored(self, version: ClusterVersion) -> None:
         """The state is now that of a snapshot with this version.
 
         Raises:
             IncompatibleVersion: this program cannot apply what follows it.
         """
-        require(version, self.support, STOPPED)
+        check_supported(version, self.support, ADVICE_STOPPED)
         self.active = version
 
     def apply(self, entry: Entry) -> str:
@@ -91,11 +94,11 @@ class Versions:
         asked = ClusterVersion.from_json(entry.data)
         self._appended_term = 0
         if asked.takes_effect_after(self.active):
-            require(asked, self.support, STOPPED)
+            check_supported(asked, self.support, ADVICE_STOPPED)
             self.active = asked
         return self.active.to_json()
 
-    def on_supports(self, event: PeerSupports) -> None:
+    def on_peer_version_support(self, event: PeerVersionSupport) -> None:
         """A member said what it supports, or its connection is gone."""
         if event.support is None:
             self.members.pop(event.peer_id, None)
@@ -106,19 +109,19 @@ class Versions:
 
     def upgrade(self, event: UpgradeMachine) -> None:
         """Take a request to raise the state machine's version; it ends in one `Reply`."""
-        request = self._owner.open_request(event.request_id, event.timeout_ms)
+        request = self._replica.start_request(event.request_id, event.timeout_ms)
         wanted = event.version or self.support.machine_max
-        refusal = self._why_no_upgrade(wanted)
-        if refusal is not None:
-            self._owner.fail(request, refusal)
+        rejection = self._upgrade_rejection(wanted)
+        if rejection is not None:
+            self._replica.fail(request, rejection)
         elif wanted == self.active.machine_version:
-            self._owner.succeed(request, self.active.to_json(), self._owner.applied_index)
+            self._replica.succeed(request, self.active.to_json(), self._replica.applied_index)
         else:
             self._upgrades.append((request, wanted))
 
     def advance(self, wall_us: int) -> None:
         """After each step: settle the requests that are done, and append the next raise if it is time."""
-        core = self._owner.core
+        core = self._replica.core
         self._upgrades = [item for item in self._upgrades if not self._settled(*item)]
         if not self._is_current or self._appended_term == core.term:
             return
@@ -130,32 +133,34 @@ class Versions:
             step = replace(active, machine_version=active.machine_version + 1)
         else:
             return
-        if self._unfit(step) is None:
-            effects = self._owner.step_core(Propose([step.to_json()], wall_us, ["version"]))
+        if self._unsupported_reason(step) is None:
+            effects = self._replica.step_core(Propose([step.to_json()], wall_us, ["version"]))
             if isinstance(effects[0], ProposalAccepted):
                 self._appended_term = core.term
 
-    def expire(self, request: Request) -> QcoreError | None:
+    def expire(self, request: PendingRequest) -> QcoreError | None:
         """The error for a request of this kind whose deadline came; None if it is not one."""
         for item in self._upgrades:
             if item[0] is request:
                 self._upgrades.remove(item)
-                unfit = self._unfit(replace(self.active, machine_version=item[1]))
-                why = "" if unfit is None else f" ({unfit})"
+                unsupported = self._unsupported_reason(
+                    replace(self.active, machine_version=item[1])
+                )
+                why = "" if unsupported is None else f" ({unsupported})"
                 return OutcomeUnknown(
                     f"the state machine's version was not raised in time{why}; it may still be: look at the cluster's "
                     "status"
                 )
         return None
 
-    def _settled(self, request: Request, wanted: int) -> bool:
-        owner = self._owner
+    def _settled(self, request: PendingRequest, wanted: int) -> bool:
+        replica = self._replica
         if request.done:
             return True
         if self.active.machine_version >= wanted:
-            owner.succeed(request, self.active.to_json(), owner.applied_index)
-        elif owner.core.role != "leader":
-            owner.fail(
+            replica.succeed(request, self.active.to_json(), replica.applied_index)
+        elif replica.core.role != "leader":
+            replica.fail(
                 request,
                 OutcomeUnknown(
                     "this node lost the leadership before the state machine's version was raised: look at the "
@@ -169,12 +174,12 @@ class Versions:
     @property
     def _is_current(self) -> bool:
         """Whether `active` is what this leader's log says: it may hold a raise that is committed and not applied."""
-        return self._owner.core.has_committed_in_term and not self._owner.catching_up
+        return self._replica.core.has_committed_in_term and not self._replica.has_apply_backlog
 
-    def _why_no_upgrade(self, wanted: int) -> QcoreError | None:
-        core, active = self._owner.core, self.active
+    def _upgrade_rejection(self, wanted: int) -> QcoreError | None:
+        core, active = self._replica.core, self.active
         if core.role != "leader":
-            return self._owner.not_leader()
+            return self._replica.not_leader()
         if not self._is_current:
             return ChangeRefused(
                 "not_ready",
@@ -192,24 +197,26 @@ class Versions:
                 f"version {active.machine_version} of state machine {active.machine!r} is active, and versions never "
                 "go back",
             )
-        unfit = self._unfit(replace(active, machine_version=wanted))
-        return None if unfit is None else ChangeRefused("unsupported", unfit)
+        unsupported = self._unsupported_reason(replace(active, machine_version=wanted))
+        return None if unsupported is None else ChangeRefused("unsupported", unsupported)
 
-    def _unfit(self, version: ClusterVersion) -> str | None:
+    def _unsupported_reason(self, version: ClusterVersion) -> str | None:
         """Why some member could not apply this version, or None."""
-        core = self._owner.core
+        core = self._replica.core
         for member in core.membership.members():
             support = self.support if member == core.node_id else self.members.get(member)
             if support is None:
-                why = self._owner.why_silent(member)
+                why = self._replica.silence_reason(member)
                 return f"node {member} is not connected ({why}): what it supports is not known"
-            fault = support.fault_with(version)
+            fault = support.incompatibility_with(version)
             if fault is not None:
                 return f"node {member} cannot follow: {fault}: upgrade it first"
         return None
 
 
-def require(version: ClusterVersion, support: VersionSupport, advice: str = UNTOUCHED) -> None:
+def check_supported(
+    version: ClusterVersion, support: VersionSupport, advice: str = ADVICE_UNTOUCHED
+) -> None:
     """Stop a program that cannot apply this version.
 
     Args:
@@ -220,29 +227,29 @@ def require(version: ClusterVersion, support: VersionSupport, advice: str = UNTO
     Raises:
         IncompatibleVersion: says what is active and what is supported.
     """
-    fault = support.fault_with(version)
+    fault = support.incompatibility_with(version)
     if fault is not None:
         raise IncompatibleVersion(f"{fault}: {advice}")
 
 
-def require_all(durable: DurableState, support: VersionSupport) -> None:
+def check_all_supported(durable: DurableState, support: VersionSupport) -> None:
     """Compare every version that a node's log and snapshot name, committed or not, with what its program supports.
 
     Raises:
         IncompatibleVersion: as `require`.
         LogCorrupt: an entry of kind `version` holds none.
     """
-    versions = effective(version for _, version in restored_versions(durable))
+    versions = activated_versions(version for _, version in restored_versions(durable))
     if not durable.entries and durable.snapshot is None:
         return
     for version in versions:
-        require(version, support)
+        check_supported(version, support)
     if (
-        versions[-1].rules < RULES_OF_MACHINES
+        versions[-1].rules < MACHINE_RECORDED_SINCE_RULES
         and support.machine_min > versions[-1].machine_version
     ):
         raise IncompatibleVersion(
             f"the cluster's apply rules are version {versions[-1].rules}: they know version "
             f"{versions[-1].machine_version} of a state machine only, and this program's {support.machine!r} does not "
-            f"support it: {UNTOUCHED}"
+            f"support it: {ADVICE_UNTOUCHED}"
         )

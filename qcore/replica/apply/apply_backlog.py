@@ -18,9 +18,9 @@ from qcore.machines.interface import CountsWork, StateMachine
 
 #: What one step applies at most: entries, and one more for each KiB that they hold or that their results have, and what
 #: the machine says that they cost (`CountsWork`). The last one of a step may exceed it.
-STEP_COST = 512
+MAX_STEP_COST = 512
 #: What one part of a snapshot's restore counts for.
-RESTORE_COST = STEP_COST // 2
+RESTORE_COST = MAX_STEP_COST // 2
 
 
 def cost_of(text: str) -> int:
@@ -40,7 +40,7 @@ def work_counter(machine: StateMachine) -> Callable[[], int]:
     return lambda: 0
 
 
-class Backlog:
+class ApplyBacklog:
     """Entries and a snapshot on their way into the state machine, and the reads that wait for them.
 
     Args:
@@ -55,7 +55,7 @@ class Backlog:
         self._restoring: Iterator[None] | None = None
         self._restored: Callable[[], None] | None = None
         self._reads: list[tuple[int, int]] = []  # (index to wait for, ticket)
-        self._left = STEP_COST
+        self._left = MAX_STEP_COST
 
     @property
     def busy(self) -> bool:
@@ -69,7 +69,7 @@ class Backlog:
 
     def begin_step(self) -> None:
         """A new step may do its full share again."""
-        self._left = STEP_COST
+        self._left = MAX_STEP_COST
 
     def appended(self, entries: Sequence[Entry]) -> None:
         """The log has grown in this step: as much more may be applied in it, if so much waits.
@@ -121,7 +121,7 @@ class Backlog:
         while self._entries and self._left > 0 and self._restoring is None:
             self._apply_one(self._entries.popleft())
 
-    def hold(self, index: int, ticket: int) -> None:
+    def wait_for(self, index: int, ticket: int) -> None:
         """Serve this read once `index` is applied."""
         heapq.heappush(self._reads, (index, ticket))
 

@@ -8,8 +8,13 @@ from qcore.core.entry import Entry
 from qcore.errors import IncompatibleVersion, StateMachineFailed
 from qcore.machines.interface import StateMachine
 from qcore.replica.apply.active_version import Versions
-from qcore.replica.apply.machine_results import Result, result_of_command, text_of, within_bound
-from qcore.replica.sessions.session_table import Outcome, SessionTable
+from qcore.replica.apply.machine_results import (
+    Result,
+    exception_text,
+    result_of_command,
+    within_bound,
+)
+from qcore.replica.sessions.session_table import ApplyOutcome, SessionTable
 
 #: So much of a command is shown in an error.
 _SHOWN_CHARS: Final = 80
@@ -17,7 +22,7 @@ _SHOWN_CHARS: Final = 80
 
 def apply_entry(
     entry: Entry, machine: StateMachine, sessions: SessionTable, versions: Versions
-) -> Outcome:
+) -> ApplyOutcome:
     """Apply one committed entry; returns its result or its error, the same on every replica.
 
     A result that cannot be sent is an error. From rules 3 on, a session also records it as one; before, it recorded
@@ -29,9 +34,11 @@ def apply_entry(
     """
     try:
         if entry.kind == "command":
-            return _reply(result_of_command(machine.apply(entry.data, versions.context_of(entry))))
+            return _reply(
+                result_of_command(machine.apply(entry.data, versions.apply_context(entry)))
+            )
         if entry.kind == "session":
-            result, error = sessions.apply(entry, machine, versions.context_of(entry))
+            result, error = sessions.apply(entry, machine, versions.apply_context(entry))
             return (None, error) if result is None else _reply(result)
         if entry.kind == "version":
             before = versions.active.rules
@@ -44,7 +51,8 @@ def apply_entry(
     except Exception as raised:  # the boundary to the user's own code
         raise StateMachineFailed(
             f"applying entry {entry.index}, the {entry.kind} {_short(entry.data)}, raised {type(raised).__name__}: "
-            f"{text_of(raised)}; a state machine must return an error result instead, so this node stops before it "
+            f"{exception_text(raised)}; a state machine must return an error result instead, so this node stops "
+            f"before it "
             "differs from the others"
         ) from raised
     return "", None
@@ -54,6 +62,6 @@ def _short(text: str) -> str:
     return ascii(text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + "...")
 
 
-def _reply(result: Result) -> Outcome:
+def _reply(result: Result) -> ApplyOutcome:
     bounded = within_bound(result)
     return (bounded, None) if isinstance(bounded, str) else (None, bounded)

@@ -55,7 +55,8 @@ def digest_of(machine: StateMachine) -> str:
         raise
     except Exception as raised:  # the boundary to the user's own code
         raise StateMachineFailed(
-            f"state_hash() of the state machine {machine.name!r} raised {type(raised).__name__}: {text_of(raised)}"
+            f"state_hash() of the state machine {machine.name!r} raised {type(raised).__name__}: "
+            f"{exception_text(raised)}"
         ) from raised
     if isinstance(digest, str) and _DIGEST.fullmatch(digest):
         return digest
@@ -64,7 +65,7 @@ def digest_of(machine: StateMachine) -> str:
     )
 
 
-def text_of(raised: BaseException) -> str:
+def exception_text(raised: BaseException) -> str:
     """What an exception of the machine's says, as text of a bounded length that can be sent."""
     try:
         text = str(raised)[:_MAX_TEXT]

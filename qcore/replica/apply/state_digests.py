@@ -48,6 +48,6 @@ class StateDigests:
         if len(self._kept) > DIGESTS_KEPT:
             del self._kept[next(iter(self._kept))]
 
-    def replaced(self) -> None:
+    def on_replaced(self) -> None:
         """Another state takes the place of this one: what was kept tells nothing about it."""
         self._kept.clear()

@@ -16,16 +16,16 @@ from typing import Final
 from qcore.core.version import VersionSupport
 from qcore.errors import RemoteProtocolError
 
-#: Part of each refusal by a node, or of one, that belongs to another cluster. 0.1.0 says the same.
-BELONGS_ELSEWHERE: Final = "belongs to cluster"
-#: Part of the refusal by a node that is dialled by itself, or by another one with its id. 0.1.0 says the same.
-SAME_ID: Final = "two nodes have the same id"
-#: Part of each refusal that passes by itself. 0.1.0 says the same.
-LISTENS_ELSEWHERE: Final = "is about to join cluster"
+#: Part of each rejection by a node, or of one, that belongs to another cluster. 0.1.0 says the same.
+IN_OTHER_CLUSTER: Final = "belongs to cluster"
+#: Part of the rejection by a node that is dialled by itself, or by another one with its id. 0.1.0 says the same.
+DUPLICATE_NODE_ID: Final = "two nodes have the same id"
+#: Part of each rejection that passes by itself. 0.1.0 says the same.
+JOINING_OTHER_CLUSTER: Final = "is about to join cluster"
 
 
 @dataclass(slots=True, frozen=True)
-class Introduction:
+class PeerHello:
     """What a node says of itself when a connection to a peer begins.
 
     Attributes:
@@ -56,9 +56,9 @@ class ClusterIdentity:
         self.incarnation = incarnation
         self.node_id = node_id
         self.cluster_id = cluster_id
-        self._listens_to: str | None = None
-        self._listening_connections = 0
-        self._offered: str | None = None
+        self._joining_cluster_id: str | None = None
+        self._joining_connections = 0
+        self._init_cluster_id: str | None = None
 
     def join(self, cluster_id: str) -> bool:
         """Belong to this cluster from now on; False if that was so before.
@@ -73,50 +73,50 @@ class ClusterIdentity:
                 f"node {self.node_id} belongs to cluster {self.cluster_id} and cannot join {cluster_id}"
             )
         self.cluster_id = cluster_id
-        self._listens_to = self._offered = None
+        self._joining_cluster_id = self._init_cluster_id = None
         return True
 
-    def offer(self, cluster_id: str) -> None:
+    def begin_init(self, cluster_id: str) -> None:
         """Say that this node belongs to a cluster that it is about to begin, and listen to no other.
 
-        Until `withdraw`, or until it belongs to a cluster.
+        Until `end_init`, or until it belongs to a cluster.
 
         Raises:
             RemoteProtocolError: it belongs to a cluster, or listens to another one.
         """
-        present = self.cluster_id or self._listens_to
+        present = self.cluster_id or self._joining_cluster_id
         if self.cluster_id is not None or present not in (None, cluster_id):
             raise RemoteProtocolError(
                 f"node {self.node_id} cannot begin cluster {cluster_id}: it listens to {present}"
             )
-        self._offered = cluster_id
+        self._init_cluster_id = cluster_id
 
-    def withdraw(self) -> None:
+    def end_init(self) -> None:
         """Offer no cluster any more."""
-        self._offered = None
+        self._init_cluster_id = None
 
     @property
-    def is_offering(self) -> bool:
+    def is_in_init(self) -> bool:
         """Whether this node is about to begin a cluster."""
-        return self._offered is not None
+        return self._init_cluster_id is not None
 
     @property
-    def introduced_as(self) -> str:
+    def hello_cluster_id(self) -> str:
         """The cluster that this node names to peers: its own, or the one that it offers; empty if there is none."""
-        return self.cluster_id or self._offered or ""
+        return self.cluster_id or self._init_cluster_id or ""
 
     def accept(self, node_id: int, cluster_id: str) -> None:
-        """`examine` a peer and listen to it; a peer of a node without a cluster must be `release`d later.
+        """`check_peer` a peer and listen to it; a peer of a node without a cluster must be `release`d later.
 
         Raises:
-            RemoteProtocolError: see `examine`.
+            RemoteProtocolError: see `check_peer`.
         """
-        self.examine(node_id, cluster_id)
+        self.check_peer(node_id, cluster_id)
         if self.cluster_id is None:
-            self._listens_to = cluster_id
-            self._listening_connections += 1
+            self._joining_cluster_id = cluster_id
+            self._joining_connections += 1
 
-    def examine(self, node_id: int, cluster_id: str) -> None:
+    def check_peer(self, node_id: int, cluster_id: str) -> None:
         """Decide on a peer by its id and its cluster.
 
         Raises:
@@ -124,7 +124,7 @@ class ClusterIdentity:
         """
         if node_id == self.node_id:
             raise RemoteProtocolError(
-                f"the peer says that it is node {node_id}, and so does this node: {SAME_ID}, "
+                f"the peer says that it is node {node_id}, and so does this node: {DUPLICATE_NODE_ID}, "
                 "or a node has dialled itself; check --id and the addresses given to Init"
             )
         if not cluster_id:
@@ -134,25 +134,28 @@ class ClusterIdentity:
         if self.cluster_id is not None:
             if cluster_id != self.cluster_id:
                 raise RemoteProtocolError(
-                    f"node {node_id} {BELONGS_ELSEWHERE} {cluster_id}, node {self.node_id} to cluster "
+                    f"node {node_id} {IN_OTHER_CLUSTER} {cluster_id}, node {self.node_id} to cluster "
                     f"{self.cluster_id}; check the addresses, or give the node that moves an empty data directory"
                 )
             return
-        for present, why in ((self._listens_to, ""), (self._offered, " by an Init of its own")):
+        for present, why in (
+            (self._joining_cluster_id, ""),
+            (self._init_cluster_id, " by an Init of its own"),
+        ):
             if present not in (None, cluster_id):
                 raise RemoteProtocolError(
-                    f"node {self.node_id} {LISTENS_ELSEWHERE} {present}{why} and cannot listen to node "
+                    f"node {self.node_id} {JOINING_OTHER_CLUSTER} {present}{why} and cannot listen to node "
                     f"{node_id} of cluster {cluster_id}"
                 )
 
     def release(self, cluster_id: str) -> None:
         """A connection accepted before has closed; the last one frees a node that was not made a member."""
-        if self._listens_to == cluster_id:
-            self._listening_connections -= 1
-            if self._listening_connections == 0:
-                self._listens_to = None
+        if self._joining_cluster_id == cluster_id:
+            self._joining_connections -= 1
+            if self._joining_connections == 0:
+                self._joining_cluster_id = None
 
     @property
-    def listens_to(self) -> str | None:
+    def joining_cluster_id(self) -> str | None:
         """The cluster that speaks to this node while it belongs to none."""
-        return self._listens_to
+        return self._joining_cluster_id

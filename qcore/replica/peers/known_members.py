@@ -20,7 +20,7 @@ MAX_INCARNATION: Final = 128
 #: Part of what a member is told whose data was wiped. 0.1.0 says the same.
 WAS_WIPED: Final = "was wiped: its data directory is not the one that this node has met before"
 #: How many nodes are remembered that the configuration does not know (yet).
-MAX_STRANGERS: Final = 1000
+MAX_KNOWN_NON_MEMBERS: Final = 1000
 
 
 @dataclass(slots=True, frozen=True)
@@ -41,7 +41,7 @@ class KnownMembers:
 
     Args:
         known: what was remembered before.
-        save: makes a changed memory durable; what it raises reaches the caller of `meet` and `follow`.
+        save: makes a changed memory durable; what it raises reaches the caller of `remember` and `retain`.
     """
 
     def __init__(
@@ -70,25 +70,29 @@ class KnownMembers:
                 "removed from the cluster and added again"
             )
 
-    def meet(self, node_id: int, incarnation: str, membership: Membership) -> None:
+    def remember(self, node_id: int, incarnation: str, membership: Membership) -> None:
         """Remember a member of this node's cluster, or one that its configuration does not know yet.
 
-        Of the latter `MAX_STRANGERS` are remembered. Another is met when it connects after it has joined.
+        Of the latter `MAX_KNOWN_NON_MEMBERS` are remembered. Another is met when it connects after it has joined.
 
         Raises:
-            StorageError: it could not be written down; it is remembered until this process ends, and `save_again`
+            StorageError: it could not be written down; it is remembered until this process ends, and `retry_save`
                 tries again.
         """
         known = self._known.get(node_id)
         if incarnation and (known is None or known.incarnation != incarnation):
             is_member = node_id in membership.members()
-            if not is_member and known is None and self._strangers(membership) >= MAX_STRANGERS:
+            if (
+                not is_member
+                and known is None
+                and self._strangers(membership) >= MAX_KNOWN_NON_MEMBERS
+            ):
                 return
             joined = membership.joined_at(node_id) if is_member else None
             self._known[node_id] = KnownMember(incarnation, joined)
             self._store()
 
-    def follow(self, membership: Membership, index: int | None = None) -> None:
+    def retain(self, membership: Membership, index: int | None = None) -> None:
         """Forget those that are no longer the members that they were: they may return as new ones.
 
         Args:
@@ -97,7 +101,7 @@ class KnownMembers:
                 are kept: after a restart a node may know less to be committed than before.
 
         Raises:
-            StorageError: as `meet`.
+            StorageError: as `remember`.
         """
         kept: dict[int, KnownMember] = {}
         members = membership.members()
@@ -111,7 +115,7 @@ class KnownMembers:
             self._known = kept
             self._store()
 
-    def save_again(self) -> None:
+    def retry_save(self) -> None:
         """Write down what could not be written down before, if anything.
 
         Raises:

@@ -16,8 +16,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from qcore.errors import RemoteProtocolError, StorageError
-from qcore.replica.peers.identity import ClusterIdentity, Introduction
-from qcore.replica.peers.known_members import MAX_STRANGERS, KnownMembers
+from qcore.replica.peers.identity import ClusterIdentity, PeerHello
+from qcore.replica.peers.known_members import MAX_KNOWN_NON_MEMBERS, KnownMembers
 from qcore.replica.replica import Replica
 
 
@@ -45,28 +45,28 @@ class PeerAdmission:
         self._on_unsaved = on_unsaved
         self._followed_index = 0  # there is no configuration at 0
         #: Those that are connected, and named a cluster before this node belonged to one.
-        self._early: dict[int, Introduction] = {}
+        self._early: dict[int, PeerHello] = {}
         #: Of these, the connections that they opened, and those whose connection this node opened.
         self._early_opened: Counter[int] = Counter()
         self._early_answered: set[int] = set()
 
-    def introduction(self) -> Introduction:
+    def hello(self) -> PeerHello:
         """This node, as it says Hello now."""
-        return Introduction(
+        return PeerHello(
             self.identity.node_id,
-            self.identity.introduced_as,
+            self.identity.hello_cluster_id,
             self.identity.incarnation,
             self._core.membership_index,
             self._replica.versions.support,
         )
 
-    def admit(self, peer: Introduction) -> None:
+    def admit(self, peer: PeerHello) -> None:
         """Decide on a peer that opened a connection. A node without a cluster must `release` it later.
 
         Raises:
             RemoteProtocolError: the peer is refused; the text goes to the peer.
         """
-        self.identity.examine(peer.node_id, peer.cluster_id)
+        self.identity.check_peer(peer.node_id, peer.cluster_id)
         self.check(peer)
         self._check_member(peer)
         self.identity.accept(peer.node_id, peer.cluster_id)
@@ -74,7 +74,7 @@ class PeerAdmission:
             self._early_opened[peer.node_id] += 1
         self._meet(peer)
 
-    def admit_answer(self, peer: Introduction) -> None:
+    def admit_dialled(self, peer: PeerHello) -> None:
         """Decide on a peer that answered on a connection which this node opened.
 
         Raises:
@@ -85,7 +85,7 @@ class PeerAdmission:
             self._early_answered.add(peer.node_id)
         self._meet(peer)
 
-    def check(self, peer: Introduction) -> None:
+    def check(self, peer: PeerHello) -> None:
         """What holds in both directions: neither removed nor wiped, and able to apply what this node applies.
 
         Raises:
@@ -102,7 +102,7 @@ class PeerAdmission:
         if peer.cluster_id in ("", own or peer.cluster_id):
             self._check_version(peer)
 
-    def follow_committed(self) -> None:
+    def on_committed_membership(self) -> None:
         """Forget those who left, once another configuration is committed.
 
         One that is not committed may be taken back, and with it a removal: the member is then the one that was met.
@@ -120,18 +120,18 @@ class PeerAdmission:
         if index != self._followed_index:
             self._followed_index = index
             try:
-                self._known.follow(membership, index)
+                self._known.retain(membership, index)
             except StorageError as error:
                 self._on_unsaved(error)
 
-    def save_again(self) -> None:
+    def retry_save(self) -> None:
         """Try again to write down what could not be written down. Call now and then."""
         try:
-            self._known.save_again()
+            self._known.retry_save()
         except StorageError as error:
             self._on_unsaved(error)
 
-    def closed(self, node_id: int, *, answered: bool = False) -> None:
+    def on_closed(self, node_id: int, *, answered: bool = False) -> None:
         """A connection with this node has ended. While it has another one, it is the one that was met.
 
         Args:
@@ -145,24 +145,24 @@ class PeerAdmission:
         else:
             del self._early_opened[node_id]
         if node_id not in self._early_answered and node_id not in self._early_opened:
-            self.gone(node_id)
+            self.on_all_closed(node_id)
 
-    def gone(self, node_id: int) -> None:
+    def on_all_closed(self, node_id: int) -> None:
         """All connections with this node have ended: before the next one its data may be wiped."""
         self._early.pop(node_id, None)
         del self._early_opened[node_id]
         self._early_answered.discard(node_id)
 
-    def _meet(self, peer: Introduction) -> None:
+    def _meet(self, peer: PeerHello) -> None:
         if (
             self.identity.cluster_id is None
             and peer.cluster_id
-            and len(self._early) < MAX_STRANGERS
+            and len(self._early) < MAX_KNOWN_NON_MEMBERS
         ):
             self._early[peer.node_id] = peer
         if peer.cluster_id and peer.cluster_id == self.identity.cluster_id:
             try:
-                self._known.meet(peer.node_id, peer.incarnation, self._core.membership)
+                self._known.remember(peer.node_id, peer.incarnation, self._core.membership)
             except StorageError as error:
                 self._on_unsaved(error)
 
@@ -173,10 +173,10 @@ class PeerAdmission:
         it could never catch up.
         """
         core = self._core
-        certain = core.has_committed_in_term and core.membership_index <= core.commit
+        certain = core.has_committed_in_term and core.membership_index <= core.commit_index
         return certain and node_id not in core.membership.members()
 
-    def _check_member(self, peer: Introduction) -> None:
+    def _check_member(self, peer: PeerHello) -> None:
         """Refuse a node that is no member. One of another cluster is refused elsewhere, with a better reason."""
         core, own = self._core, self.identity
         if peer.cluster_id != own.cluster_id or core.membership.is_empty:
@@ -192,12 +192,12 @@ class PeerAdmission:
             f"{own.node_id} knows the members {others}"
         )
 
-    def _check_version(self, peer: Introduction) -> None:
+    def _check_version(self, peer: PeerHello) -> None:
         versions = self._replica.versions
         # The newest in the log, not the one applied so far: the peer will be sent that entry. A node that is about to
         # begin a cluster has none yet.
-        newest = versions.first() if self.identity.is_offering else None
-        fault = peer.support.fault_with(newest or self._core.newest_version)
+        newest = versions.initial_version() if self.identity.is_in_init else None
+        fault = peer.support.incompatibility_with(newest or self._core.newest_version)
         if fault is None and peer.support.machine not in ("", versions.support.machine):
             # Not recorded yet (rules 1, or a node without a log): two programs that differ must not meet all the same.
             fault = (

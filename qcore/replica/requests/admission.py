@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qcore.core.effects import ProposalRefused
+from qcore.core.effects import ProposalRejected
 from qcore.core.text_size import utf8_length
 from qcore.errors import (
     DeadlineExceeded,
@@ -14,11 +14,11 @@ from qcore.errors import (
     TransferUnknown,
 )
 from qcore.replica.config import ReplicaConfig
-from qcore.replica.requests.flow_control import DrainMeter, Flow, retry_after_ms
-from qcore.replica.requests.pending import Request
+from qcore.replica.requests.flow_control import DrainMeter, FlowControl, retry_after_ms
+from qcore.replica.requests.pending import PendingRequest
 
 
-class Admission:
+class RequestAdmission:
     """The limits of one replica: the size of a request, and the number and bytes of those that wait.
 
     Args:
@@ -29,7 +29,7 @@ class Admission:
     def __init__(self, config: ReplicaConfig, now: int) -> None:
         self._config = config
         self._longest_us = config.raft.election_timeout_max_ms * 1000
-        self._flow = Flow(
+        self._flow = FlowControl(
             config.max_pending_requests, config.max_pending_bytes, self._longest_us, now
         )
         self._committed_bytes = DrainMeter(now)
@@ -39,18 +39,18 @@ class Admission:
         """Requests that were taken and have no outcome yet."""
         return self._flow.requests
 
-    def take(self, request: Request, now: int) -> QcoreError | None:
+    def take(self, request: PendingRequest, now: int) -> QcoreError | None:
         """Take the request, or say why not."""
         size, limit = utf8_length(request.payload), self._config.max_command_bytes
         if size > limit:
             return TooLarge(f"the request has {size} bytes, the limit is {limit}: split it")
-        refusal = self._flow.refusal(size, now)
-        if refusal is None:
+        rejection = self._flow.rejection(size, now)
+        if rejection is None:
             self._flow.take(size)
             request.size = size
-        return refusal
+        return rejection
 
-    def release(self, request: Request, now: int) -> None:
+    def release(self, request: PendingRequest, now: int) -> None:
         """The request waits no longer. Its deadline may be held for a while yet, its payload must not be."""
         if request.size is not None:
             self._flow.release(request.size, now)
@@ -62,8 +62,8 @@ class Admission:
         """A write of so many bytes was committed."""
         self._committed_bytes.drained(size, now)
 
-    def no_proposals(
-        self, refused: ProposalRefused, transfer_deadline: int | None, now: int
+    def overload_error(
+        self, refused: ProposalRejected, transfer_deadline: int | None, now: int
     ) -> Overloaded:
         """The error for writes that the core did not append, with a hint when it will again.
 
@@ -81,13 +81,13 @@ class Admission:
         return Overloaded.because(why, retry_after_ms(left_us, self._longest_us))
 
 
-def error_of_expiry(request: Request) -> QcoreError:
+def expiry_error(request: PendingRequest) -> QcoreError:
     """What to say when a request's time is up and it has no outcome."""
     if request.kind in ("write", "session"):
         return OutcomeUnknown(
             "the command was not committed in time: it may or may not take effect later"
         )
-    if request.kind == "proof":
+    if request.kind == "leadership_check":
         return TransferUnknown(
             "no quorum confirmed in time that this node leads: look who leads now"
         )
@@ -96,7 +96,7 @@ def error_of_expiry(request: Request) -> QcoreError:
     )
 
 
-def error_of_lost_leader(request: Request) -> QcoreError:
+def lost_leader_error(request: PendingRequest) -> QcoreError:
     """What to say of a request that waits at a node which lost its leader and found no other in time."""
     if request.kind in ("write", "session"):
         return OutcomeUnknown(

@@ -1,6 +1,7 @@
 """Flow control: how many requests, and how many bytes of them, may wait; and when to come back if there is no room.
 
-A refusal names a time after which a retry is worth its cost. That time is measured, not configured: it is how long the
+A rejection names a time after which a retry is worth its cost. That time is measured, not configured: it is how long
+the
 queue that is full needs to drain by half, at the rate at which it drained lately. By half, and not by the one
 request that was refused: whoever is refused in an overload is one of many, and if all came back as soon as there
 is room for one, all but one would be refused again. The time is never longer than an election timeout: after that
@@ -58,7 +59,7 @@ def retry_after_ms(time_us: int | None, longest_us: int) -> int:
     return max(1, -(-waited_us // 1000))
 
 
-class Flow:
+class FlowControl:
     """The requests that have no outcome yet, by number and by bytes, and whether one more may join them.
 
     Args:
@@ -79,7 +80,7 @@ class Flow:
         self.requests = 0
         self.bytes = 0
 
-    def refusal(self, size: int, now: int) -> Overloaded | None:
+    def rejection(self, size: int, now: int) -> Overloaded | None:
         """Why a request of `size` bytes cannot be taken now, with a hint when it may be; None if it can."""
         if self.requests >= self._max_requests:
             self._note(now)

@@ -17,7 +17,7 @@ from qcore.errors import (
     TooLarge,
 )
 from qcore.replica.messages import Forward, ForwardResponse, ReadIndex, ReadIndexResponse
-from qcore.replica.requests.pending import Request
+from qcore.replica.requests.pending import PendingRequest
 
 _BY_CODE: dict[str, type[QcoreError]] = {
     error.__name__: error
@@ -36,7 +36,7 @@ _BY_CODE: dict[str, type[QcoreError]] = {
 
 
 def response_of_result(
-    request: Request, result: str, index: int
+    request: PendingRequest, result: str, index: int
 ) -> ForwardResponse | ReadIndexResponse:
     """The message that carries a result back to the replica which passed the request on."""
     if request.kind == "read_index":
@@ -44,7 +44,9 @@ def response_of_result(
     return ForwardResponse(request.request_id, result, index)
 
 
-def response_of_error(request: Request, error: QcoreError) -> ForwardResponse | ReadIndexResponse:
+def response_of_error(
+    request: PendingRequest, error: QcoreError
+) -> ForwardResponse | ReadIndexResponse:
     """The message that carries `error` back to the replica which passed the request on."""
     response: ForwardResponse | ReadIndexResponse
     if request.kind == "read_index":
@@ -59,13 +61,13 @@ def response_of_error(request: Request, error: QcoreError) -> ForwardResponse | 
     return response
 
 
-def refusal_of(
+def rejection_response(
     message: Forward | ReadIndex, error: QcoreError
 ) -> ForwardResponse | ReadIndexResponse:
     """The message that refuses a peer's request which was not taken at all."""
     if isinstance(message, ReadIndex):
-        return response_of_error(Request(message.read_id, None, "read_index", "", 0), error)
-    return response_of_error(Request(message.forward_id, None, message.kind, "", 0), error)
+        return response_of_error(PendingRequest(message.read_id, None, "read_index", "", 0), error)
+    return response_of_error(PendingRequest(message.forward_id, None, message.kind, "", 0), error)
 
 
 def error_of_response(response: ForwardResponse | ReadIndexResponse) -> QcoreError:

@@ -9,13 +9,14 @@ from typing import Literal
 from qcore.core.server import NEVER
 from qcore.replica.messages import RequestKind
 
-#: What a replica does for a request. The last three never travel as such: a peer's `ReadIndex`, a `CopyState`, and
+#: What a replica does for a request. The last three never travel as such: a peer's `ReadIndex`, a `RequestSnapshot`,
+#: and
 #: the proof that this node leads.
-Task = RequestKind | Literal["read_index", "copy", "proof"]
+AnyRequestKind = RequestKind | Literal["read_index", "snapshot", "leadership_check"]
 
 
 @dataclass(slots=True, eq=False)
-class Request:
+class PendingRequest:
     """One request on its way, from a client of this node or forwarded by a peer.
 
     Attributes:
@@ -26,13 +27,14 @@ class Request:
         index, term: where a write was appended; 0 before that.
         ticket: the key under which a read or a forwarded request waits; 0 before that.
         forwarded_to: the leader that the request was passed on to, if any.
-        size: bytes that it counts for in `qcore.replica.requests.flow_control.Flow`; None if it does not count there.
+        size: bytes that it counts for in `qcore.replica.requests.flow_control.FlowControl`; None if it does not count
+        there.
         done: the outcome was given.
     """
 
     request_id: int
     from_peer: int | None
-    kind: Task
+    kind: AnyRequestKind
     payload: str
     deadline: int
     index: int = 0
@@ -43,14 +45,14 @@ class Request:
     done: bool = False
 
 
-class Deadlines:
+class RequestDeadlines:
     """Requests by deadline. A finished request is dropped when its turn comes or at a sweep."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, int, Request]] = []
+        self._heap: list[tuple[int, int, PendingRequest]] = []
         self._sequence = 0
 
-    def add(self, request: Request) -> None:
+    def add(self, request: PendingRequest) -> None:
         """Also again, after its deadline was changed."""
         self._sequence += 1
         heapq.heappush(self._heap, (request.deadline, self._sequence, request))
@@ -62,9 +64,9 @@ class Deadlines:
             heapq.heappop(heap)
         return heap[0][0] if heap else NEVER
 
-    def expired(self, now: int) -> list[Request]:
+    def expired(self, now: int) -> list[PendingRequest]:
         """Remove and return the unfinished requests whose deadline has come, earliest first."""
-        due: list[Request] = []
+        due: list[PendingRequest] = []
         while self.next_deadline() <= now:
             due.append(heapq.heappop(self._heap)[2])
         return due

@@ -5,41 +5,43 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from qcore.core.events import ReadAbandoned, ReadRequested
+from qcore.core.events import ReadCancelled, ReadRequested
 from qcore.errors import DeadlineExceeded, StoreError, TooStale
 from qcore.machines.interface import StateMachine
 from qcore.replica.apply.apply_backlog import cost_of, work_counter
-from qcore.replica.apply.machine_results import answer_to_query, text_of
+from qcore.replica.apply.machine_results import answer_to_query, exception_text
 from qcore.replica.events import ClientRequest
 from qcore.replica.leadership import Leadership
-from qcore.replica.owner import Owner
-from qcore.replica.requests.pending import Request
-from qcore.replica.requests.relay import Relay
+from qcore.replica.owner import ReplicaContext
+from qcore.replica.requests.forwarder import Forwarder
+from qcore.replica.requests.pending import PendingRequest
 
 #: What one step answers at most: reads, and one more for each KiB of the answers. The last one may exceed it; the
 #: others are answered in the next steps, in their order.
-READ_COST: Final = 512
+MAX_READ_COST: Final = 512
 
 
 class Reads:
     """The reads of one replica that wait for the core's leave, by ticket.
 
     Args:
-        owner: the replica.
-        relay: takes the reads that the leader must help with.
+        replica: the replica.
+        forwarder: takes the reads that the leader must help with.
         machine: what is read.
     """
 
-    def __init__(self, owner: Owner, relay: Relay, machine: StateMachine) -> None:
-        self._owner = owner
-        self._relay = relay
+    def __init__(
+        self, replica: ReplicaContext, forwarder: Forwarder, machine: StateMachine
+    ) -> None:
+        self._replica = replica
+        self._forwarder = forwarder
         self._machine = machine
-        self._waiting: dict[int, Request] = {}
+        self._waiting: dict[int, PendingRequest] = {}
         self._last_ticket = 0
         #: What may be answered, and waits for a step with room. A stale read is judged when its turn comes.
-        self._due: deque[tuple[Request | ClientRequest, int]] = deque()  # and its deadline
+        self._due: deque[tuple[PendingRequest | ClientRequest, int]] = deque()  # and its deadline
         self._work = work_counter(machine)
-        self._left = READ_COST
+        self._left = MAX_READ_COST
 
     def __len__(self) -> int:
         """Reads that wait, for the core or for a step that answers them."""
@@ -52,24 +54,24 @@ class Reads:
 
     def begin_step(self) -> None:
         """A new step may do its full share again: answer those that are due first."""
-        self._left = READ_COST
-        while self._due and self._left > 0 and self._owner.readable_index >= 0:
+        self._left = MAX_READ_COST
+        while self._due and self._left > 0 and self._replica.readable_index >= 0:
             due, deadline = self._due.popleft()
             if isinstance(due, ClientRequest):
-                self._answer_stale(due, late=deadline <= self._owner.now)
+                self._answer_stale(due, late=deadline <= self._replica.now)
             elif not due.done:
                 self._answer(due)
 
-    def begin(self, request: Request) -> None:
+    def begin(self, request: PendingRequest) -> None:
         """Ask the core when the read may be served; a follower asks its leader."""
-        owner = self._owner
-        if owner.core.role != "leader":
-            self._relay.pass_on(request)
+        replica = self._replica
+        if replica.core.role != "leader":
+            self._forwarder.forward(request)
             return
         self._last_ticket += 1
         request.ticket = self._last_ticket
         self._waiting[request.ticket] = request
-        owner.step_core(ReadRequested(request.ticket, lease=request.kind == "lease_read"))
+        replica.step_core(ReadRequested(request.ticket, lease=request.kind == "lease_read"))
 
     def ready(self, ticket: int) -> None:
         """The core gives leave: everything that the read must see is applied."""
@@ -77,41 +79,41 @@ class Reads:
         if request is not None:
             self.serve(request)
 
-    def refused(self, ticket: int) -> None:
+    def rejected(self, ticket: int) -> None:
         """This node does not lead (any more): the leader may serve the read."""
         request = self._waiting.pop(ticket, None)
         if request is not None:
-            self._relay.pass_on(request)
+            self._forwarder.forward(request)
 
-    def forget(self, request: Request) -> None:
+    def forget(self, request: PendingRequest) -> None:
         """The request's outcome was given without the core."""
         if self._waiting.get(request.ticket) is request:
             del self._waiting[request.ticket]
-            self._owner.step_core(ReadAbandoned(request.ticket))
+            self._replica.step_core(ReadCancelled(request.ticket))
 
     def begin_stale(self, event: ClientRequest) -> None:
         """Answer from this node's own state, if it is known to be fresh enough."""
         if self._left > 0:
             self._answer_stale(event)
         else:
-            self._due.append((event, self._owner.now + event.timeout_ms * 1000))
+            self._due.append((event, self._replica.now + event.timeout_ms * 1000))
 
     def _answer_stale(self, event: ClientRequest, *, late: bool = False) -> None:
-        owner = self._owner
+        replica = self._replica
         # It waits for nobody, so it needs no deadline and takes nobody's place.
-        request = Request(event.request_id, None, "read", event.payload, owner.now)
+        request = PendingRequest(event.request_id, None, "read", event.payload, replica.now)
         if late:
-            owner.fail(
+            replica.fail(
                 request, DeadlineExceeded("the node could not answer the read in time: retry")
             )
             return
-        fresh_at = self._fresh_at()
-        age_us = None if fresh_at is None else owner.now - fresh_at
+        fresh_as_of = self._fresh_as_of()
+        age_us = None if fresh_as_of is None else replica.now - fresh_as_of
         if age_us is not None and age_us <= event.max_staleness_ms * 1000:
             self._answer(request)
         else:
             age = "of unknown age" if age_us is None else f"up to {age_us // 1000} ms old"
-            owner.fail(
+            replica.fail(
                 request,
                 TooStale(
                     f"the state here is {age}, {event.max_staleness_ms} ms are allowed: ask another node, or "
@@ -119,43 +121,47 @@ class Reads:
                 ),
             )
 
-    def _fresh_at(self) -> int | None:
+    def _fresh_as_of(self) -> int | None:
         """As of which moment the state is known to be, µs; None if not at all."""
-        owner = self._owner
+        replica = self._replica
         # What is committed and not applied is not in the state, however fresh the core is.
-        return None if owner.catching_up else owner.core.fresh_at(owner.now)
+        return None if replica.has_apply_backlog else replica.core.fresh_as_of(replica.now)
 
-    def serve(self, request: Request) -> None:
+    def serve(self, request: PendingRequest) -> None:
         """Answer a read from the state as it is now, or in one of the next steps from a later one."""
-        owner = self._owner
-        if request.kind == "copy":
-            owner.copy(request)
+        replica = self._replica
+        if request.kind == "snapshot":
+            replica.snapshot_confirmed(request)
             return
-        if request.kind == "proof":
-            owner.succeed(request, Leadership.of(owner.core).to_json(), owner.core.commit)
+        if request.kind == "leadership_check":
+            replica.succeed(
+                request, Leadership.of(replica.core).to_json(), replica.core.commit_index
+            )
             return
         if request.kind == "read_index":
-            owner.succeed(request, "", owner.applied_index)
+            replica.succeed(request, "", replica.applied_index)
             return
         if self._left > 0:
             self._answer(request)
         else:
             self._due.append((request, request.deadline))
 
-    def _answer(self, request: Request) -> None:
-        owner = self._owner
+    def _answer(self, request: PendingRequest) -> None:
+        replica = self._replica
         self._left -= 1
         try:
             result = answer_to_query(self._machine.query(request.payload))
         except StoreError as error:
-            result = error if text_of(error) == str(error) else StoreError(text_of(error))
+            result = (
+                error if exception_text(error) == str(error) else StoreError(exception_text(error))
+            )
         except Exception as error:  # noqa: BLE001 - the user's own code; a read changes nothing
             result = StoreError(
-                f"the state machine failed on the query: {type(error).__name__}: {text_of(error)}"
+                f"the state machine failed on the query: {type(error).__name__}: {exception_text(error)}"
             )
         self._left -= self._work()
         if isinstance(result, str):
             self._left -= cost_of(result)
-            owner.succeed(request, result, owner.applied_index)
+            replica.succeed(request, result, replica.applied_index)
         else:
-            owner.fail(request, result)
+            replica.fail(request, result)

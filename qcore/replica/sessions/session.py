@@ -21,7 +21,7 @@ class Session:
         lifetime_ms: how long it may be idle.
         last_used_us: log time of its last entry; from rules 2 on, the cluster clock at its last entry.
         replies: by sequence number, those the client has not acknowledged.
-        forgotten: every sequence number up to this one is done with.
+        acknowledged_through: every sequence number up to this one is done with.
         generation: of the table, when this object was made; see `SessionTable.dump`.
         characters: of all replies. Up to rules 2, this is what the bounds count.
         size_bytes: of all replies, as a snapshot of rules 3 holds them. From rules 3 on, the bounds count this.
@@ -31,7 +31,7 @@ class Session:
     lifetime_ms: int
     last_used_us: int
     replies: dict[int, Result] = field(default_factory=dict)
-    forgotten: int = 0
+    acknowledged_through: int = 0
     generation: int = 0
     characters: int = 0
     size_bytes: int = 0
@@ -39,10 +39,14 @@ class Session:
 
     @classmethod
     def restored(
-        cls, lifetime_ms: int, last_used_us: int, forgotten: int, replies: list[tuple[int, Result]]
+        cls,
+        lifetime_ms: int,
+        last_used_us: int,
+        acknowledged_through: int,
+        replies: list[tuple[int, Result]],
     ) -> Session:
         """A session as a snapshot has it."""
-        session = cls(lifetime_ms, last_used_us, forgotten=forgotten)
+        session = cls(lifetime_ms, last_used_us, acknowledged_through=acknowledged_through)
         for number, reply in replies:
             session.record(number, reply)
         return session
@@ -53,7 +57,7 @@ class Session:
             self.lifetime_ms,
             self.last_used_us,
             dict(self.replies),
-            self.forgotten,
+            self.acknowledged_through,
             generation,
             self.characters,
             self.size_bytes,
@@ -64,11 +68,11 @@ class Session:
         """Whether it was idle for longer than its lifetime."""
         return time_us - self.last_used_us > self.lifetime_ms * 1000
 
-    def expires_us(self) -> int:
+    def expires_at_us(self) -> int:
         """The first moment at which it has expired."""
         return self.last_used_us + self.lifetime_ms * 1000 + 1
 
-    def held(self, rules: int) -> int:
+    def reply_size(self, rules: int) -> int:
         """How much the replies count for under these rules."""
         return self.size_bytes if rules >= 3 else self.characters
 
@@ -85,7 +89,7 @@ class Session:
             reply = self.replies.pop(heapq.heappop(numbers), None)
             if reply is not None:
                 self._count(reply, -1)
-        self.forgotten = max(self.forgotten, number)
+        self.acknowledged_through = max(self.acknowledged_through, number)
 
     def _count(self, reply: Result, sign: int) -> None:
         text = reply if isinstance(reply, str) else str(reply)

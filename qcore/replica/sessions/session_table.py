@@ -74,28 +74,28 @@ MAX_EXPIRED_AT_ONCE: Final = 256
 NUMBER_LIMIT: Final = 2**63
 
 #: Data of the session entry that the leader appends when an expiry is due.
-TICK: Final = '["tick"]'
+SESSION_TICK: Final = '["tick"]'
 
 
-Outcome = tuple[str | None, QcoreError | None]
+ApplyOutcome = tuple[str | None, QcoreError | None]
 
 
 class SessionTable:
     """All open sessions, least recently used first.
 
     Attributes:
-        counts_clock: True once rules 2 are in effect: lifetimes run by the cluster clock.
+        uses_cluster_clock: True once rules 2 are in effect: lifetimes run by the cluster clock.
     """
 
     def __init__(self) -> None:
         self._sessions: OrderedDict[int, Session] = OrderedDict()
         #: Those that hold replies, in the same order.
-        self._holders: OrderedDict[int, None] = OrderedDict()
+        self._with_replies: OrderedDict[int, None] = OrderedDict()
         self._characters = self._size_bytes = 0
         #: Goes up with each dump that begins. A session of an older generation is part of a dump: it is copied before
         #: it changes.
         self._generation = 0
-        self.counts_clock = False
+        self.uses_cluster_clock = False
         #: Under rules 2, a heap of (not before this, session): one item or more for each session. A session that was
         #: used since has an item that is too early, and gets another one when that comes up. Derived from the table,
         #: and no part of the state.
@@ -104,7 +104,7 @@ class SessionTable:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def apply(self, entry: Entry, machine: StateMachine, context: ApplyContext) -> Outcome:
+    def apply(self, entry: Entry, machine: StateMachine, context: ApplyContext) -> ApplyOutcome:
         """Carry out an entry of kind `session`: its result or its error, the same on every replica."""
         rules = context.rules
         time_us = self._expire_by(entry, rules)
@@ -112,7 +112,7 @@ class SessionTable:
             request = _parse(entry.data, rules)
         except ValueError as error:
             return None, StoreError(f"not a session request: {error}")
-        if isinstance(request, _Tick):
+        if isinstance(request, _SessionTick):
             return "null", None
         if isinstance(request, _Open):
             return self._open(entry.index, request.lifetime_ms, time_us)
@@ -123,8 +123,8 @@ class SessionTable:
             self._uncount(session)
             outcome = _run(session, request, context, machine)
             self._count(request.session_id, session)
-            if self._held(rules) > MAX_REPLY_BYTES:
-                self._shed(request.session_id, rules)
+            if self._reply_size(rules) > MAX_REPLY_BYTES:
+                self._evict(request.session_id, rules)
             return outcome
         if isinstance(request, _Close):
             self._drop(request.session_id)
@@ -146,13 +146,13 @@ class SessionTable:
             clock_us: the cluster clock of that entry.
         """
         for session_id in [*self._sessions]:
-            self._own(session_id).last_used_us = clock_us
-        self.counts_clock = True
+            self._copy_on_write(session_id).last_used_us = clock_us
+        self.uses_cluster_clock = True
         self._rebuild_expiries()
 
-    def restored(self, rules: int) -> None:
+    def on_restored(self, rules: int) -> None:
         """The table was loaded from a snapshot of these rules."""
-        self.counts_clock = rules >= 2
+        self.uses_cluster_clock = rules >= 2
         self._rebuild_expiries()
 
     def next_expiry_us(self) -> int | None:
@@ -163,8 +163,8 @@ class SessionTable:
             session = sessions.get(session_id)
             if session is None:
                 heapq.heappop(expiries)
-            elif session.expires_us() > due:
-                heapq.heapreplace(expiries, (session.expires_us(), session_id))
+            elif session.expires_at_us() > due:
+                heapq.heapreplace(expiries, (session.expires_at_us(), session_id))
             else:
                 return due
         return None
@@ -181,7 +181,7 @@ class SessionTable:
             ValueError: the text does not begin with a table.
         """
         self._sessions.clear()
-        self._holders.clear()
+        self._with_replies.clear()
         self._characters = self._size_bytes = 0
         return (yield from read_table(text, self._add))
 
@@ -191,14 +191,14 @@ class SessionTable:
         self._sessions[session_id] = session
         self._count(session_id, session)
 
-    def _own(self, session_id: int) -> Session:
+    def _copy_on_write(self, session_id: int) -> Session:
         """The session, to be changed: no dump holds this object."""
         session = self._sessions[session_id]
         if session.generation != self._generation:
             session = self._sessions[session_id] = session.copy(self._generation)
         return session
 
-    def _held(self, rules: int) -> int:
+    def _reply_size(self, rules: int) -> int:
         """How much all replies count for under these rules."""
         return self._size_bytes if rules >= 3 else self._characters
 
@@ -207,23 +207,23 @@ class SessionTable:
         self._characters += session.characters
         self._size_bytes += session.size_bytes
         if session.replies:
-            self._holders[session_id] = None
+            self._with_replies[session_id] = None
         else:
-            self._holders.pop(session_id, None)
+            self._with_replies.pop(session_id, None)
 
     def _uncount(self, session: Session) -> None:
         self._characters -= session.characters
         self._size_bytes -= session.size_bytes
 
-    def _open(self, session_id: int, lifetime_ms: int, time_us: int) -> Outcome:
+    def _open(self, session_id: int, lifetime_ms: int, time_us: int) -> ApplyOutcome:
         lifetime_ms = min(max(lifetime_ms, LIFETIME_MIN_MS), LIFETIME_MAX_MS)
         session = self._sessions[session_id] = Session(
             lifetime_ms, time_us, generation=self._generation
         )
         while len(self._sessions) > MAX_SESSIONS:
             self._drop(next(iter(self._sessions)))
-        if self.counts_clock:
-            heapq.heappush(self._expiries, (session.expires_us(), session_id))
+        if self.uses_cluster_clock:
+            heapq.heappush(self._expiries, (session.expires_at_us(), session_id))
             if len(self._expiries) > 2 * len(self._sessions) + 64:
                 self._rebuild_expiries()  # most are of sessions that were closed long before their end
         return str(session_id), None
@@ -235,11 +235,11 @@ class SessionTable:
         if session.expired(time_us):
             self._drop(session_id)
             return None
-        session = self._own(session_id)
+        session = self._copy_on_write(session_id)
         session.last_used_us = time_us
         self._sessions.move_to_end(session_id)
-        if session_id in self._holders:
-            self._holders.move_to_end(session_id)
+        if session_id in self._with_replies:
+            self._with_replies.move_to_end(session_id)
         return session
 
     def _expire_by(self, entry: Entry, rules: int) -> int:
@@ -247,8 +247,8 @@ class SessionTable:
         if rules < 2:
             self._expire_in_order(entry.time_us)
             return entry.time_us
-        if not self.counts_clock:  # a table that has seen neither the raise nor a snapshot
-            self.restored(rules)
+        if not self.uses_cluster_clock:  # a table that has seen neither the raise nor a snapshot
+            self.on_restored(rules)
         clock_us, left = entry.clock_us, MAX_EXPIRED_AT_ONCE if rules >= 3 else len(self._sessions)
         while left and (due := self.next_expiry_us()) is not None and due <= clock_us:
             self._drop(heapq.heappop(self._expiries)[1])
@@ -257,8 +257,8 @@ class SessionTable:
 
     def _rebuild_expiries(self) -> None:
         self._expiries = []
-        if self.counts_clock:
-            self._expiries = [(held.expires_us(), key) for key, held in self._sessions.items()]
+        if self.uses_cluster_clock:
+            self._expiries = [(held.expires_at_us(), key) for key, held in self._sessions.items()]
             heapq.heapify(self._expiries)
 
     def _expire_in_order(self, time_us: int) -> None:
@@ -270,34 +270,36 @@ class SessionTable:
                 return
             self._drop(oldest)
 
-    def _shed(self, kept: int, rules: int) -> None:
+    def _evict(self, kept: int, rules: int) -> None:
         """Drop the least recently used of the sessions that hold replies, until the rest fits."""
-        while self._held(rules) > MAX_REPLY_BYTES:
-            oldest = next(iter(self._holders), kept)
+        while self._reply_size(rules) > MAX_REPLY_BYTES:
+            oldest = next(iter(self._with_replies), kept)
             if oldest == kept:  # the most recently used one
                 return
             self._drop(oldest)
 
     def _drop(self, session_id: int) -> None:
         self._uncount(self._sessions.pop(session_id))
-        self._holders.pop(session_id, None)
+        self._with_replies.pop(session_id, None)
 
 
-def _run(session: Session, request: _Run, context: ApplyContext, machine: StateMachine) -> Outcome:
+def _run(
+    session: Session, request: _Run, context: ApplyContext, machine: StateMachine
+) -> ApplyOutcome:
     sequence = request.sequence
     session.acknowledge(request.acknowledged)
     recorded = session.replies.get(sequence)
     if recorded is not None:
         return _outcome(recorded)
-    if sequence <= session.forgotten:
+    if sequence <= session.acknowledged_through:
         return None, SequenceRefused(
-            f"number {sequence} was acknowledged, up to {session.forgotten}: its reply is gone"
+            f"number {sequence} was acknowledged, up to {session.acknowledged_through}: its reply is gone"
         )
     if len(session.replies) >= MAX_REPLIES:
         return None, SequenceRefused(
             f"{MAX_REPLIES} replies are not acknowledged: acknowledge them before sending more"
         )
-    held = session.held(context.rules)
+    held = session.reply_size(context.rules)
     if held >= MAX_SESSION_REPLY_BYTES:
         return None, SequenceRefused(
             f"{len(session.replies)} replies of {held} bytes are not acknowledged: acknowledge them "
@@ -310,7 +312,7 @@ def _run(session: Session, request: _Run, context: ApplyContext, machine: StateM
     return _outcome(result)
 
 
-def _outcome(result: Result) -> Outcome:
+def _outcome(result: Result) -> ApplyOutcome:
     return (result, None) if isinstance(result, str) else (None, result)
 
 
@@ -322,7 +324,7 @@ def _expired(session_id: int) -> SessionExpired:
 
 
 @dataclass(slots=True)
-class _Tick:
+class _SessionTick:
     pass
 
 
@@ -349,22 +351,22 @@ class _Run:
     command: str
 
 
-def open_request(lifetime_ms: int) -> str:
+def open_session_payload(lifetime_ms: int) -> str:
     """Payload of a `session` request that opens a session."""
     return json.dumps(["open", lifetime_ms])
 
 
-def keep_request(session_id: int) -> str:
+def keep_session_payload(session_id: int) -> str:
     """Payload of a `session` request that keeps a session alive."""
     return json.dumps(["keep", session_id])
 
 
-def close_request(session_id: int) -> str:
+def close_session_payload(session_id: int) -> str:
     """Payload of a `session` request that closes a session."""
     return json.dumps(["close", session_id])
 
 
-def run_request(session_id: int, sequence: int, acknowledged: int, command: str) -> str:
+def session_command_payload(session_id: int, sequence: int, acknowledged: int, command: str) -> str:
     """Payload of a `session` request that applies a command once."""
     return json.dumps(["run", session_id, sequence, acknowledged, command])
 
@@ -381,7 +383,7 @@ def command_in(entry: Entry) -> str | None:
     return None
 
 
-def _parse(data: str, rules: int) -> _Open | _Keep | _Close | _Run | _Tick:
+def _parse(data: str, rules: int) -> _Open | _Keep | _Close | _Run | _SessionTick:
     """Raises ValueError: the entry is not one of the requests of these rules."""
     request = from_json(data)
     if rules >= 3 and isinstance(request, list):
@@ -406,5 +408,5 @@ def _parse(data: str, rules: int) -> _Open | _Keep | _Close | _Run | _Tick:
         ]:
             return _Run(session_id, sequence, acknowledged, command)
         case ["tick"] if rules >= 2:
-            return _Tick()
+            return _SessionTick()
     raise ValueError("expected one of open, keep, close, run with its arguments")

@@ -3,9 +3,9 @@
 The table comes first, the state machine's own text follows. There are two forms, told apart by the first character:
 
 - Rules 1 and 2: one line of JSON as qcore 0.1.0 writes it, a list of
-  `[id, lifetime_ms, last_used_us, forgotten, replies]`.
+  `[id, lifetime_ms, last_used_us, acknowledged_through, replies]`.
 - From rules 3 on: a line `{"sessions": N}`. Then for each session a line
-  `[id, lifetime_ms, last_used_us, forgotten, R]`, and lines with lists of replies until there are R.
+  `[id, lifetime_ms, last_used_us, acknowledged_through, R]`, and lines with lists of replies until there are R.
 
 A reply is `[number, text]`. An error in a result's place (`qcore.replica.apply.machine_results`) is `[number, text,
 code]` in the
@@ -76,7 +76,7 @@ def _new_form(rows: Sequence[tuple[int, Session]]) -> Iterator[str]:
     yield f'{{"sessions":{len(rows)}}}\n'
     for key, held in rows:
         times = f"{held.lifetime_ms},{held.last_used_us}"
-        yield f"[{key},{times},{held.forgotten},{len(held.replies)}]\n"
+        yield f"[{key},{times},{held.acknowledged_through},{len(held.replies)}]\n"
         size = 0
         for number, reply in held.replies.items():
             comma = "," if size else "["
@@ -104,11 +104,17 @@ def _read_new_form(text: str, add: Add) -> Generator[None, None, int]:
     for _ in range(sessions):
         line, at = _line(text, at)
         match line:
-            case [int() as key, int() as life, int() as used, int() as forgotten, int() as count]:
+            case [
+                int() as key,
+                int() as life,
+                int() as used,
+                int() as acknowledged_through,
+                int() as count,
+            ]:
                 pass
             case _:
                 raise ValueError("a line of the session table is no session")
-        session = Session(life, used, forgotten=forgotten)
+        session = Session(life, used, acknowledged_through=acknowledged_through)
         while len(session.replies) < count:
             line, at = _line(text, at)
             if not isinstance(line, list) or not line:
@@ -149,7 +155,7 @@ def _old_form(rows: Sequence[tuple[int, Session]]) -> Iterator[str]:
     yield "["
     for position, (key, held) in enumerate(rows):
         before = "," if position else ""
-        yield f"{before}[{key},{held.lifetime_ms},{held.last_used_us},{held.forgotten},["
+        yield f"{before}[{key},{held.lifetime_ms},{held.last_used_us},{held.acknowledged_through},["
         comma = ""
         for number, reply in held.replies.items():
             if isinstance(reply, str):
@@ -168,8 +174,14 @@ def _read_old_form(text: str, add: Add) -> Generator[None, None, int]:
     while more:
         row, at = _row_at(text, at)
         match row:
-            case [int() as key, int() as life, int() as used, int() as forgotten, list() as pairs]:
-                add(key, Session.restored(life, used, forgotten, _old_replies(pairs)))
+            case [
+                int() as key,
+                int() as life,
+                int() as used,
+                int() as acknowledged_through,
+                list() as pairs,
+            ]:
+                add(key, Session.restored(life, used, acknowledged_through, _old_replies(pairs)))
             case _:
                 raise ValueError("a row of the session table is no session")
         more = text.startswith(",", at)

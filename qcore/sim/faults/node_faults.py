@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 
 from qcore.core.events import Campaign
-from qcore.replica.events import ReplicaEvent, TakeSnapshot
+from qcore.replica.events import ReplicaEvent, TriggerSnapshot
 from qcore.sim.faults.ledger import Fault, Firing
 from qcore.sim.faults.selection import ActionNotReady, SelectorResolver
 from qcore.sim.scenario.actions.admin_actions import Join
@@ -341,7 +341,7 @@ class NodeActions:
 
     def snapshot(self, action: TakeSnapshotAction, fault: Fault, rng: Random) -> None:
         for node in self._resolver.resolve(action.nodes, rng, among=self._running()):
-            self._deliver_event(node, TakeSnapshot(action.keep_entries), fault)
+            self._deliver_event(node, TriggerSnapshot(action.keep_entries), fault)
 
     def _deliver_event(self, node: int, event: ReplicaEvent, fault: Fault) -> None:
         """Hand an event to a replica; the fault acts if the replica does anything about it."""

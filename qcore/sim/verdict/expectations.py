@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from qcore.errors import StateMachineFailed
-from qcore.replica.sessions.session_table import TICK
+from qcore.replica.sessions.session_table import SESSION_TICK
 from qcore.sim.faults.node_faults import TimelineOperation
 from qcore.sim.linearizability import LinearizabilityVerdict
 from qcore.sim.scenario.expect import ExpectSpec
@@ -157,7 +157,7 @@ def _index_without_ticks(world: World, index: int) -> int:
         best.replica.core.log_entries() if best is not None and best.replica is not None else []
     )
     for entry in reversed(entries):
-        if entry.index == index and entry.data == TICK:
+        if entry.index == index and entry.data == SESSION_TICK:
             index -= 1
     return index
 

@@ -7,7 +7,7 @@ import math
 from random import Random
 
 from qcore.errors import SessionExpired
-from qcore.replica.sessions.session_table import open_request, run_request
+from qcore.replica.sessions.session_table import open_session_payload, session_command_payload
 from qcore.sim.scenario.cluster import WorkloadSpec
 from qcore.sim.workload.client import Client
 from qcore.sim.workload.operations import ClientOperation, RequestSource
@@ -119,7 +119,7 @@ class SessionWorkload(ClientWorkload):
     def _open(self) -> None:
         self._client.ask(
             "session",
-            open_request(self._spec.session_lifetime_ms),
+            open_session_payload(self._spec.session_lifetime_ms),
             timeout_ms=self._spec.timeout_ms,
             attempt_ms=self._spec.attempt_ms,
             then=self._opened,
@@ -162,7 +162,7 @@ class SessionWorkload(ClientWorkload):
         command = json.dumps({"op": "add", "key": key, "amount": 1})
         self._client.ask(
             "session",
-            run_request(session, sequence, acknowledged, command),
+            session_command_payload(session, sequence, acknowledged, command),
             timeout_ms=self._spec.timeout_ms,
             attempt_ms=self._spec.attempt_ms,
             then=done,

@@ -9,7 +9,7 @@ from qcore.errors import StateMachineFailed
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.interface import ApplyContext, RestoresGradually, StateMachine
 from qcore.machines.register import KeyValueMachine
-from qcore.replica.apply.machine_results import digest_of, text_of
+from qcore.replica.apply.machine_results import digest_of, exception_text
 from qcore.sim.workload.operations import EntityCodec, KeyValueCodec, OperationCodec, RequestSource
 
 #: A digest is taken after every so many log indexes, the same ones on every replica.
@@ -106,7 +106,7 @@ def create_machine(make: Callable[[], StateMachine]) -> StateMachine:
         return make()
     except Exception as raised:  # the boundary to the user's own code
         raise StateMachineFailed(
-            f"making the state machine raised {type(raised).__name__}: {text_of(raised)}"
+            f"making the state machine raised {type(raised).__name__}: {exception_text(raised)}"
         ) from raised
 
 

@@ -62,7 +62,7 @@ class PeerConnections:
     @property
     def support(self) -> VersionSupport:
         """What this node's program can apply."""
-        return self.admission.introduction().support
+        return self.admission.hello().support
 
     def is_connected(self, peer: PeerConnections) -> bool:
         """Whether the two lives have accepted each other."""
@@ -71,8 +71,8 @@ class PeerConnections:
     def connect(self, peer: PeerConnections) -> str | None:
         """Judge the peer that opens a connection, and let it judge this node; returns why one refuses, or None."""
         try:
-            self.admission.admit(peer.admission.introduction())
-            peer.admission.admit_answer(self.admission.introduction())
+            self.admission.admit(peer.admission.hello())
+            peer.admission.admit_dialled(self.admission.hello())
         except RemoteProtocolError as error:
             return str(error)
         self._accepted[peer._node_id] = peer.life
@@ -80,9 +80,9 @@ class PeerConnections:
 
     def disconnect(self, peer_id: int) -> None:
         """The peer's process died: the next message begins another connection."""
-        self.admission.gone(peer_id)
+        self.admission.on_all_closed(peer_id)
         if self._accepted.pop(peer_id, None) is not None:
-            self.admission.identity.release(self.admission.identity.listens_to or "")
+            self.admission.identity.release(self.admission.identity.joining_cluster_id or "")
 
     def joined(self, cluster_id: str) -> None:
         """The node's log names its cluster."""

@@ -30,7 +30,7 @@ from qcore.replica.durability_gate import DurabilityGate
 from qcore.replica.events import (
     Applied,
     PeerMessageReceived,
-    PeerSupports,
+    PeerVersionSupport,
     ReplicaEffect,
     ReplicaEvent,
     Reply,
@@ -39,7 +39,7 @@ from qcore.replica.events import (
 )
 from qcore.replica.messages import PeerMessage
 from qcore.replica.replica import Replica
-from qcore.replica.trace_recorder import ReplicaRecorder, describe
+from qcore.replica.trace_recorder import ReplicaTracer, trace_fields
 from qcore.sim.faults.ledger import Fault
 from qcore.sim.faults.triggers import NodeEvent, fire_matching
 from qcore.sim.verdict.node_watch import NodeObserver
@@ -106,7 +106,7 @@ class SimNode:
         self._observer = NodeObserver(self.node_id, services)
         self._rng = rng
         self._make_machine = make_machine
-        self._recorder = ReplicaRecorder(services.trace, self.node_id)
+        self._recorder = ReplicaTracer(services.trace, self.node_id)
         self._links: dict[int, Link] = {}
         self._gate = DurabilityGate()
         self._messages_sent = 0
@@ -224,7 +224,9 @@ class SimNode:
             replica = self.replica
             assert replica is not None
             core = replica.core.status()
-            self._trace.up(self._now, self.node_id, core.term, core.commit, core.last_log_index)
+            self._trace.up(
+                self._now, self.node_id, core.term, core.commit_index, core.last_log_index
+            )
             self._services.monitor.node_paused(self._now, self.node_id, False)
             backlog, self._backlog = self._backlog, []
             backlog_faults, self._backlog_faults = self._backlog_faults, []
@@ -267,7 +269,7 @@ class SimNode:
         if isinstance(payload, PeerUnreachable):
             if self.peer_connections is not None:
                 self.peer_connections.disconnect(source)
-            self.deliver_event(PeerSupports(source, None))
+            self.deliver_event(PeerVersionSupport(source, None))
             self.deliver_event(payload)
         elif self.replica is None:
             self._trace.drop(now, self.node_id, source, message_id, name, "node is down")
@@ -304,8 +306,8 @@ class SimNode:
             return None
         rejection = self.peer_connections.connect(peer.peer_connections)
         if rejection is None:
-            self.deliver_event(PeerSupports(source, peer.peer_connections.support))
-            peer.deliver_event(PeerSupports(self.node_id, self.peer_connections.support))
+            self.deliver_event(PeerVersionSupport(source, peer.peer_connections.support))
+            peer.deliver_event(PeerVersionSupport(self.node_id, self.peer_connections.support))
         return rejection
 
     def deliver_event(self, event: ReplicaEvent, fault: Fault | None = None) -> bool:
@@ -395,7 +397,7 @@ class SimNode:
         node = self.node_id
         self._recorder.effects(now, effects)
         if self.peer_connections is not None:
-            self.peer_connections.admission.follow_committed()
+            self.peer_connections.admission.on_committed_membership()
         check = self._services.invariants.on_effect
         handlers = self._handlers
         for effect in effects:
@@ -443,7 +445,7 @@ class SimNode:
     def _transmit(self, to: int, message: PeerMessage) -> None:
         self._messages_sent += 1
         message_id = f"{self.node_id}-{self._messages_sent}"
-        name, term, note = describe(message)
+        name, term, note = trace_fields(message)
         now: int = self._env._now  # type: ignore[assignment]  # only integers are ever scheduled
         self._trace.send(now, self.node_id, to, message_id, name, term, note)
         link = self._links.get(to)

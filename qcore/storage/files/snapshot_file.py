@@ -30,7 +30,7 @@ from typing import IO, Final, Self
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from qcore.core.entry import Membership
-from qcore.core.messages import Since2, Version2
+from qcore.core.messages import IntSinceRules2, VersionSinceRules2
 from qcore.core.version import FIRST_VERSION
 from qcore.errors import ConfigError, SnapshotFileError
 from qcore.files import open_regular
@@ -70,8 +70,8 @@ class SnapshotHeader:
     membership: Membership
     size: int
     sha256: str
-    last_included_clock_us: Since2 = 0
-    cluster_version: Version2 = FIRST_VERSION
+    last_included_clock_us: IntSinceRules2 = 0
+    cluster_version: VersionSinceRules2 = FIRST_VERSION
 
     def line(self) -> bytes:
         """The first line of the file, with its newline."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from qcore.core.entry import Entry, EntryKind, Membership, Snapshot, SnapshotMeta
-from qcore.core.log.restore import REMEDY
+from qcore.core.log.restore import RECOVERY_ADVICE
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import LogCorrupt
 
@@ -238,4 +238,4 @@ def _joined(path: Path, what: str, checksums: bytes, parts: Iterable[tuple[Colum
 
 def corrupt(path: Path, what: str, why: str) -> LogCorrupt:
     """The error for a file that does not hold what was written to it."""
-    return LogCorrupt(f"{path}: {what}: {why}. {REMEDY}")
+    return LogCorrupt(f"{path}: {what}: {why}. {RECOVERY_ADVICE}")

@@ -14,7 +14,7 @@ import uuid
 from contextlib import closing
 from pathlib import Path
 
-from qcore.core.log.restore import REMEDY
+from qcore.core.log.restore import RECOVERY_ADVICE
 from qcore.errors import LogCorrupt, StorageError
 from qcore.storage.files.synced_files import (
     DIRECTORY_MODE,
@@ -55,7 +55,7 @@ def create(path: Path, mark_path: Path, wal_path: Path, node_id: int) -> None:
     if is_there(wal_path) or (is_there(mark_path) and MarkFile.read(mark_path).sequence > 0):
         raise LogCorrupt(
             f"{path} is missing, but the directory holds traces of acknowledged writes: if somebody moved it, put it "
-            f"back as it was. Else: {REMEDY}"
+            f"back as it was. Else: {RECOVERY_ADVICE}"
         )
     _sync_ancestors(path.parent)
     MarkFile.create(mark_path)

@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from qcore.core.log.restore import REMEDY
+from qcore.core.log.restore import RECOVERY_ADVICE
 from qcore.errors import LogCorrupt, StorageError
 from qcore.storage.files.synced_files import remove
 from qcore.storage.interface import Identity
@@ -112,9 +112,11 @@ def check_header(path: Path) -> None:
         raise os_failure(error, f"read {path}") from error
     if len(header) < _HEADER_BYTES:
         what = "is empty" if not header else f"was cut short: {len(header)} bytes are left"
-        raise LogCorrupt(f"{path} {what}. {REMEDY}")
+        raise LogCorrupt(f"{path} {what}. {RECOVERY_ADVICE}")
     if not header.startswith(b"SQLite format 3\0"):
-        raise LogCorrupt(f"{path} is not a SQLite database (or its first bytes changed). {REMEDY}")
+        raise LogCorrupt(
+            f"{path} is not a SQLite database (or its first bytes changed). {RECOVERY_ADVICE}"
+        )
     for offset, form, expected, name in _HEADER_FIELDS:
         (seen,) = struct.unpack_from(form, header, offset)
         if seen != expected:

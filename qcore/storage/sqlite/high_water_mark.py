@@ -17,7 +17,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from qcore.core.log.restore import REMEDY
+from qcore.core.log.restore import RECOVERY_ADVICE
 from qcore.errors import LogCorrupt
 from qcore.storage.files.synced_files import new_private, write_all
 from qcore.storage.io_errors import is_full, os_failure
@@ -79,13 +79,13 @@ class MarkFile:
         try:
             content = path.read_bytes()
         except FileNotFoundError:
-            raise LogCorrupt(f"{path} is missing: {REMEDY}") from None
+            raise LogCorrupt(f"{path} is missing: {RECOVERY_ADVICE}") from None
         except OSError as error:
             raise os_failure(error, f"read {path}") from error
         marks = [mark for offset in _SLOT_OFFSETS if (mark := _decode(content, offset))]
         if not marks:
             raise LogCorrupt(
-                f"{path} is damaged: no readable mark in {len(content)} bytes. {REMEDY}"
+                f"{path} is damaged: no readable mark in {len(content)} bytes. {RECOVERY_ADVICE}"
             )
         return max(marks, key=lambda mark: mark.sequence)
 
@@ -135,7 +135,7 @@ def check_sequence(path: Path, sequence: int | None, promised: Mark) -> None:
         raise LogCorrupt(
             f"{path}: its last write has number {sequence}, but number {promised.sequence} "
             f"(log up to entry {promised.last_index}) was acknowledged: {path}-wal was cut short, "
-            f"damaged or removed. {REMEDY}"
+            f"damaged or removed. {RECOVERY_ADVICE}"
         )
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from qcore.core.log.restore import REMEDY
+from qcore.core.log.restore import RECOVERY_ADVICE
 from qcore.errors import LogCorrupt
 from qcore.storage.io_errors import os_failure
 
@@ -71,7 +71,9 @@ def _check(path: Path, file: BinaryIO, page_size: int) -> None:
     if not is_sound:
         # The header is synced before any frame: a bad one is legal only while there is no frame.
         if any(frame.salt != (0, 0) for frame in _frame_headers(file, page_size, 1)):
-            raise LogCorrupt(f"{path}: the header is damaged and frames follow it. {REMEDY}")
+            raise LogCorrupt(
+                f"{path}: the header is damaged and frames follow it. {RECOVERY_ADVICE}"
+            )
         return
     last_commit = _last_sound_commit(file, page_size, word_format, (salt1, salt2), sums)
     seen_commit = False
@@ -82,7 +84,7 @@ def _check(path: Path, file: BinaryIO, page_size: int) -> None:
             raise LogCorrupt(
                 f"{path}: frame {last_commit + 1} (or one soon after it) is damaged: the sound part "
                 f"ends there, but committed transactions follow, up to frame {frame.number} "
-                f"at least. {REMEDY}"
+                f"at least. {RECOVERY_ADVICE}"
             )
         seen_commit = frame.is_commit
 

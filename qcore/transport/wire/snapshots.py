@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from qcore.core.entry import Membership
-from qcore.core.messages import Since2, Version2
+from qcore.core.messages import IntSinceRules2, VersionSinceRules2
 from qcore.core.version import FIRST_VERSION
 from qcore.transport.wire.common import (
     INT_LIMIT,
@@ -56,8 +56,8 @@ class SnapshotInfo:
     characters: int
     size: int
     sha256: str
-    last_included_clock_us: Since2 = 0
-    version: Version2 = FIRST_VERSION
+    last_included_clock_us: IntSinceRules2 = 0
+    version: VersionSinceRules2 = FIRST_VERSION
 
 
 @dataclass(slots=True)

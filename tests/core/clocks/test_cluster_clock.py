@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qcore.core import DurableState, Entry, HardState, Membership, RaftConfig
-from qcore.core.clocks.cluster_clock import CLOCK_GRAIN_US, ClusterClock
-from qcore.core.clocks.wall_time import told
+from qcore.core.clocks.cluster_clock import CLOCK_GRANULARITY_US, ClusterClock
+from qcore.core.clocks.wall_time import response_wall_us
 from qcore.core.events import Bootstrap, Propose
 from qcore.core.messages import (
     AppendEntries,
@@ -91,17 +91,17 @@ def test_a_clock_counts_no_more_than_a_model(steps: list[tuple[int, int]]) -> No
         clock.advance(now, lambda contact=contact: contact)  # type: ignore[misc] # bound for the loop
         assert value <= clock.value_us <= expected
         assert clock.value_us - value <= min(elapsed, LIMIT_US)
-        assert clock.at == now
+        assert clock.updated_at == now
 
 
 def test_clock_predicts_when_it_reaches_a_value() -> None:
     clock = ClusterClock(LIMIT_US)
     clock.begin(1000, 50)
-    assert clock.reaches(9000) == 8050
-    assert clock.reaches(900) == 50, "it has passed that already"
-    assert clock.reaches(1400) == 50 + CLOCK_GRAIN_US, "not before it is next looked at"
+    assert clock.time_when(9000) == 8050
+    assert clock.time_when(900) == 50, "it has passed that already"
+    assert clock.time_when(1400) == 50 + CLOCK_GRANULARITY_US, "not before it is next looked at"
     clock.advance(1150, lambda: 1150)
-    assert clock.reaches(9000) == 8050
+    assert clock.time_when(9000) == 8050
 
 
 # -- the clock in the log ---------------------------------------------------------------------------
@@ -389,10 +389,10 @@ def new_requests() -> list[AppendEntries | InstallSnapshot | RequestVote]:
 def test_rules_1_server_sends_its_clock_only_if_understood() -> None:
     server = restored()._server
     server.wall_us = WALL_US
-    assert [told(server, request) for request in old_requests()] == [0] * 3
-    assert [told(server, request) for request in new_requests()] == [WALL_US] * 5
+    assert [response_wall_us(server, request) for request in old_requests()] == [0] * 3
+    assert [response_wall_us(server, request) for request in new_requests()] == [WALL_US] * 5
     server.rules = 2
-    assert [told(server, request) for request in old_requests()] == [WALL_US] * 3
+    assert [response_wall_us(server, request) for request in old_requests()] == [WALL_US] * 3
 
 
 def test_answers_and_votes_carry_the_clock() -> None:

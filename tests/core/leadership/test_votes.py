@@ -44,7 +44,7 @@ FRESH = {"same", "longer", "newer term"}
 def test_vote_is_granted_only_by_the_rules(
     term: int, log: str, voted_for: int | None, live_leader: bool
 ) -> None:
-    """Server 1 in term 5, log ending at 3.2; server 2 asks."""
+    """RaftServer 1 in term 5, log ending at 3.2; server 2 asks."""
     core = restored((1, 1, 2), term=5, vote=voted_for)
     if live_leader:
         follow(core, 3, 5)

@@ -69,7 +69,7 @@ def agrees_with(log: RaftLog, model: dict[int, int], offset: int) -> None:
             # By definition: the largest index up to `start`, or else the compaction point.
             fitting = [i for i, t in model.items() if i <= start and t <= limit_term and i > offset]
             expected = max(fitting, default=min(start, offset))
-            assert log.last_not_after_term(start, limit_term) == expected
+            assert log.find_conflict_by_term(start, limit_term) == expected
 
 
 @given(st.lists(st.integers(0, 100), max_size=12), st.integers(1, 400), st.integers(1, 13))
@@ -93,7 +93,7 @@ def test_the_term_before_the_first_entry_may_be_unknown() -> None:
     log = log_of(3, 3, offset=5, offset_term=None)
     assert log.term(5) is None
     assert not log.matches(5, 3)
-    assert log.last_not_after_term(7, 2) == 5
+    assert log.find_conflict_by_term(7, 2) == 5
 
 
 @pytest.mark.parametrize(

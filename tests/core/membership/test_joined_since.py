@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from qcore.core import Membership
 from qcore.core.events import ChangeMembership
-from qcore.core.membership import left, planned
+from qcore.core.membership import configuration_after_joint, first_configuration
 
 members = st.frozensets(st.integers(1, 7), min_size=1)
 
@@ -22,9 +22,9 @@ def test_joined_index_is_the_start_of_the_membership(
     index = 1
     for voters, others in changes:
         event = ChangeMembership(tuple(voters), tuple(others - voters), (), 0)
-        steps = [planned(now, event, index + 1)]
+        steps = [first_configuration(now, event, index + 1)]
         if steps[0].is_joint:
-            steps.append(left(steps[0]))
+            steps.append(configuration_after_joint(steps[0]))
         for now in steps:
             index += 1
             since = {member: since.get(member, index) for member in now.members()}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qcore.core import Membership
-from qcore.core.quorum import agreed_value, vote_result
+from qcore.core.quorum import quorum_value, vote_result
 
 ids = st.integers(1, 9)
 voter_set = st.lists(ids, min_size=1, max_size=7, unique=True).map(lambda v: tuple(sorted(v)))
@@ -35,7 +35,7 @@ def test_agreed_value_is_the_highest_a_quorum_has_reached(
         for subset in combinations(everyone, size)
         if is_quorum(membership, frozenset(subset))
     )
-    assert agreed_value(membership, values) == best
+    assert quorum_value(membership, values) == best
 
 
 @given(memberships, st.lists(st.tuples(ids, st.integers(0, 6)), max_size=20))
@@ -47,10 +47,10 @@ def test_acknowledgements_in_any_order_give_the_same_value(
     backward: dict[int, int] = {}
     for node, value in reports:
         forward[node] = max(forward.get(node, 0), value)
-        agreed_value(membership, forward)
+        quorum_value(membership, forward)
     for node, value in reversed(reports):
         backward[node] = max(backward.get(node, 0), value)
-    assert agreed_value(membership, forward) == agreed_value(membership, backward)
+    assert quorum_value(membership, forward) == quorum_value(membership, backward)
 
 
 @given(memberships, st.dictionaries(ids, st.booleans()))
@@ -88,4 +88,4 @@ def test_votes_win_with_a_quorum_and_lose_when_none_can(
 def test_agreed_value_of_known_examples(
     voters: tuple[int, ...], outgoing: tuple[int, ...], values: dict[int, int], agreed: int
 ) -> None:
-    assert agreed_value(Membership(voters=voters, voters_outgoing=outgoing), values) == agreed
+    assert quorum_value(Membership(voters=voters, voters_outgoing=outgoing), values) == agreed

@@ -163,9 +163,9 @@ def test_no_message_raises_or_moves_the_term_illegally(
         after = core.status()
         disk.store(effects)
         assert after.term in allowed_terms(before.term, before.role, message)
-        assert after.commit >= before.commit
-        assert after.commit <= after.last_log_index
-        assert after.applied == after.commit
+        assert after.commit_index >= before.commit_index
+        assert after.commit_index <= after.last_log_index
+        assert after.applied_index == after.commit_index
         if any(isinstance(effect, MessageDropped) for effect in effects):
             assert after.last_log_index == before.last_log_index
         if sender == 1:

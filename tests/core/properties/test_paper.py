@@ -9,9 +9,9 @@ from qcore.core.effects import (
     AppendLog,
     Apply,
     Effect,
-    ProposalRefused,
+    ProposalRejected,
     ReadReady,
-    ReadRefused,
+    ReadRejected,
     RestoreMachine,
     RoleChanged,
     SaveHardState,
@@ -137,7 +137,7 @@ def test_figure_2_only_the_leader_appends_proposals() -> None:
     assert (entry.term, entry.kind, entry.data, entry.time_us) == (leader.term, "command", "x", 7)
     for role in ("follower", "pre_candidate", "candidate"):
         core = become(restored(), role)
-        assert core.step(Propose(["x"], 7), LATER) == [ProposalRefused("not_leader")]
+        assert core.step(Propose(["x"], 7), LATER) == [ProposalRejected("not_leader")]
 
 
 # -- 5.1 to 5.5 ----------------------------------------------------------------------------------
@@ -185,11 +185,11 @@ def test_5_3_an_entry_is_committed_once_a_majority_holds_it() -> None:
     cluster.isolate(5)
     cluster.propose(1, "x")
     cluster.settle()
-    assert cluster.core(1).commit == 3
+    assert cluster.core(1).commit_index == 3
     cluster.isolate(3)
     cluster.propose(1, "y")
     cluster.settle()
-    assert cluster.core(1).commit == 3
+    assert cluster.core(1).commit_index == 3
 
 
 def test_5_3_append_is_rejected_on_previous_entry_mismatch() -> None:
@@ -214,10 +214,10 @@ class RefusalCounter(Cluster):
 
     refusals = 0
 
-    def hand_over(self, envelope: Envelope) -> list[Effect]:
+    def deliver_envelope(self, envelope: Envelope) -> list[Effect]:
         message = envelope.message
         self.refusals += isinstance(message, AppendEntriesResponse) and not message.success
-        return super().hand_over(envelope)
+        return super().deliver_envelope(envelope)
 
 
 @pytest.mark.parametrize(
@@ -236,10 +236,10 @@ def test_5_4_2_older_entries_commit_only_with_a_current_one() -> None:
     term = core.term
     assert core.log_entries()[-1].term == term  # entry 4, the no-op
     receive(core, 2, AppendEntriesResponse(term, True, 3, 3, 0, 0))
-    assert core.commit == 0
+    assert core.commit_index == 0
     receive(core, 2, AppendEntriesResponse(term, True, 4, 4, 0, 0))
     receive(core, 3, AppendEntriesResponse(term, True, 4, 4, 0, 0))
-    assert core.commit == 4
+    assert core.commit_index == 4
 
 
 def test_5_5_requests_are_idempotent() -> None:
@@ -262,7 +262,7 @@ def test_7_snapshot_replaces_a_shorter_or_conflicting_log() -> None:
         assert only(effects, StoreSnapshot).reset_log
         assert only(effects, RestoreMachine).snapshot.data == "state"
         assert core.log_entries() == []
-        assert (core.commit, core.status().last_log_term) == (5, 3)
+        assert (core.commit_index, core.status().last_log_term) == (5, 3)
 
 
 def test_7_a_snapshot_of_a_prefix_keeps_what_follows() -> None:
@@ -270,7 +270,7 @@ def test_7_a_snapshot_of_a_prefix_keeps_what_follows() -> None:
     effects = receive(core, 2, whole_snapshot(4, 2, 3, 3, THREE, "state"))
     assert not any(isinstance(effect, StoreSnapshot | RestoreMachine) for effect in effects)
     assert core.status().last_log_index == 4
-    assert core.commit == 3
+    assert core.commit_index == 3
 
 
 def test_8_a_new_leader_commits_a_noop_and_serves_no_read_before() -> None:
@@ -321,7 +321,7 @@ def test_6_2_a_leader_that_reaches_no_majority_steps_down() -> None:
     while core.role == "leader":
         effects = core.step(Tick(), core.next_deadline())
         assert core.next_deadline() < start + 2_000_000
-    assert ReadRefused(1) in effects
+    assert ReadRejected(1) in effects
     assert core.leader_id is None
 
 
@@ -345,7 +345,7 @@ def test_6_4_read_needs_a_quorum_that_answered_after_it() -> None:
     cluster.network.clear()
     served = len(cluster.nodes[1].reads_ready)
     for envelope in old * 3:
-        cluster.hand_over(envelope)
+        cluster.deliver_envelope(envelope)
     assert len(cluster.nodes[1].reads_ready) == served
     cluster.timeout(1)
     cluster.settle()
@@ -404,10 +404,10 @@ def test_10_2_1_the_leader_counts_itself_only_when_durable(first: str) -> None:
     acknowledged = AppendEntriesResponse(core.term, True, 2, 2, 0, 0)
     if first == "leader":
         make_durable(core, effects)
-        assert core.commit == 0
+        assert core.commit_index == 0
         receive(core, 2, acknowledged)
     else:
         receive(core, 2, acknowledged)
-        assert core.commit == 0
+        assert core.commit_index == 0
         make_durable(core, effects)
-    assert core.commit == 2
+    assert core.commit_index == 2

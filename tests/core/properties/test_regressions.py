@@ -66,14 +66,14 @@ def test_full_window_of_compacted_appends_ends_in_a_snapshot() -> None:
         cluster.settle()
     status = cluster.core(1).status()
     assert status.peers[3].inflight_messages == 2
-    assert status.commit == status.last_log_index
+    assert status.commit_index == status.last_log_index
     cluster.take_snapshot(1)
     assert cluster.core(1).status().first_log_index > status.peers[3].next
     cluster.cut.clear()
     for _ in range(3):
         cluster.timeout(1)
         cluster.settle()
-    assert cluster.core(3).commit == cluster.core(1).commit
+    assert cluster.core(3).commit_index == cluster.core(1).commit_index
 
 
 def test_snapshot_is_not_resent_forever_to_a_dead_follower() -> None:
@@ -98,7 +98,7 @@ def test_snapshot_is_not_resent_forever_to_a_dead_follower() -> None:
     for _ in range(3):
         cluster.timeout(1)
         cluster.settle()
-    assert cluster.core(3).commit == cluster.core(1).commit
+    assert cluster.core(3).commit_index == cluster.core(1).commit_index
 
 
 def test_same_batch_is_not_resent_to_a_dead_follower() -> None:
@@ -164,7 +164,7 @@ def test_covered_snapshot_is_acked_once_the_log_is_durable() -> None:
     effects = core.step(MessageReceived(1, AppendEntries(2, 1, 1, 1, 0, entries)), 0)
     write_id = max(effect.write_id for effect in effects if isinstance(effect, AppendLog))
     effects = core.step(MessageReceived(1, whole_snapshot(2, 1, 3, 2, THREE, "state")), 0)
-    assert core.commit == 3
+    assert core.commit_index == 3
     assert sends(effects, 1) == [Send(1, InstallSnapshotResponse(2, 3, 5, 3), write_id)]
 
 

@@ -96,7 +96,7 @@ FIGURE_8 = """
     stabilize 3 4 5
 """
 
-#: Server 1 is cut off, 2 and 3 elect another leader and commit, and 1 is asked for a linearizable read.
+#: RaftServer 1 is cut off, 2 and 3 elect another leader and commit, and 1 is asked for a linearizable read.
 UNCONFIRMED_READ = """
     nodes 3 {rule}
     lead 1
@@ -165,7 +165,7 @@ def test_without_a_noop_the_older_terms_entries_and_reads_wait(on: bool) -> None
         "stabilize",
     ):
         script.run(line)
-    assert (script.cluster.core(1).commit >= 3) == on
+    assert (script.cluster.core(1).commit_index >= 3) == on
     assert bool(script.cluster.nodes[1].reads_ready) == on
 
 
@@ -191,11 +191,11 @@ def test_freshness_check_ignores_a_leader_without_commits(on: bool) -> None:
     config = RaftConfig(1, safeguards=Safeguards(freshness_check=on))
     follower = restored((1, 1), config=config)
     receive(follower, 2, AppendEntries(2, 2, 2, 1, 0, []))
-    assert (follower.fresh_at(LATER) is None) == on
+    assert (follower.fresh_as_of(LATER) is None) == on
     leader = become(restored((1, 1), config=config), "leader")
     receive(leader, 2, AppendEntriesResponse(leader.term, True, 2, 2, 0, 0, 0))
-    assert leader.commit < leader.last_log_index
-    assert (leader.fresh_at(LATER) is None) == on
+    assert leader.commit_index < leader.last_log_index
+    assert (leader.fresh_as_of(LATER) is None) == on
 
 
 def test_every_safeguard_has_its_case() -> None:

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 )
 
 from qcore.core import DurableState, Membership, RaftConfig, Safeguards
-from qcore.core.effects import ChangeRefused
+from qcore.core.effects import ChangeRejected
 from qcore.core.events import (
     ChangeMembership,
     LeaveJoint,
@@ -34,7 +34,7 @@ from qcore.core.events import (
 from tests.core.support.cluster import Cluster, Node, begun
 from tests.core.support.membership_changes import KINDS, ChangeKind, changed
 from tests.core.support.recovery import recover
-from tests.core.support.safety_checks import SafetyViolation, demand
+from tests.core.support.safety_checks import SafetyViolation, require
 
 picks = st.integers(0, 10_000)
 
@@ -211,9 +211,9 @@ class RaftMachine(RuleBasedStateMachine):
             index = {"none": None, "right": core.membership_index}.get(expected, 1 << 20)
             may = (
                 expected != "wrong"
-                and core.membership_index <= core.commit
+                and core.membership_index <= core.commit_index
                 and not core.membership.is_joint
-                and core.term_at(core.commit) == core.term
+                and core.term_at(core.commit_index) == core.term
             )
             addresses = tuple((node_id, f"h{node_id}:1") for node_id in self.cluster.nodes)
             verdict, *_ = self.cluster.step(
@@ -222,8 +222,9 @@ class RaftMachine(RuleBasedStateMachine):
                     voters, learners, addresses, 0, expected_index=index, auto_leave=auto_leave
                 ),
             )
-            demand(
-                may or isinstance(verdict, ChangeRefused), f"leader {leader} must refuse the change"
+            require(
+                may or isinstance(verdict, ChangeRejected),
+                f"leader {leader} must refuse the change",
             )
 
     @rule()

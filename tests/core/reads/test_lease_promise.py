@@ -132,7 +132,7 @@ def test_a_leader_counts_only_on_promises_as_long_as_its_lease(
                 make_durable(other, taken)
                 for response in answers(taken, AppendEntriesResponse):
                     effects += receive(leader, 2, response, now)
-    assert leader.commit >= 2
+    assert leader.commit_index >= 2
     served = leader.step(ReadRequested(1, lease=True), now)
     assert any(isinstance(effect, ReadReady) for effect in served) == held
 

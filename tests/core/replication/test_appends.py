@@ -54,7 +54,7 @@ def test_append_is_answered_by_figure_2(
     message = AppendEntries(5, 2, *prev, leader_commit, entries(prev[0] + 1, *terms), 17)
     effects = receive(core, 2, message)
     assert tuple(entry.term for entry in core.log_entries()) == log
-    assert core.commit == commit
+    assert core.commit_index == commit
     assert core.leader_id == 2
     (response,) = answers(effects, AppendEntriesResponse)
     assert (response.term, response.prev_log_index, response.round) == (5, prev[0], 17)
@@ -147,7 +147,7 @@ def test_old_term_answer_is_ignored_and_later_term_deposes() -> None:
 def test_answer_of_a_non_member_commits_nothing(stranger: int) -> None:
     core = become(restored(), "leader")
     receive(core, stranger, AppendEntriesResponse(core.term, True, 2, 2, 0, 0))
-    assert core.commit == 0
+    assert core.commit_index == 0
     assert stranger not in core.status().peers
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qcore.core.entry import Membership, Snapshot, SnapshotMeta
-from qcore.core.log.progress import Progress, SnapshotTransfer
+from qcore.core.log.progress import OutgoingSnapshot, Progress
 
 BIG = 1 << 30
 
@@ -21,7 +21,7 @@ def test_a_probe_sends_one_append_and_waits() -> None:
     progress = Progress(5, now=0)
     assert progress.state == "probe"
     assert not progress.paused(16, BIG)
-    progress.sent(7, 100)
+    progress.record_sent(7, 100)
     assert progress.paused(16, BIG)
     assert progress.next == 5  # whether it arrives is to be seen
     progress.become_probe(3)
@@ -31,23 +31,23 @@ def test_a_probe_sends_one_append_and_waits() -> None:
 
 def test_a_replicating_follower_has_a_window_of_messages() -> None:
     progress = replicating()
-    progress.sent(5, 10)
+    progress.record_sent(5, 10)
     assert not progress.paused(2, BIG)
-    progress.sent(6, 10)
+    progress.record_sent(6, 10)
     assert progress.paused(2, BIG)
     assert progress.next == 7
-    assert progress.acknowledged(5)
+    assert progress.update_match(5)
     assert not progress.paused(2, BIG)
     assert progress.inflight_bytes == 10
 
 
 def test_a_replicating_follower_has_a_window_of_bytes() -> None:
     progress = replicating()
-    progress.sent(5, 99)
+    progress.record_sent(5, 99)
     assert not progress.paused(16, 100)
-    progress.sent(6, 1)
+    progress.record_sent(6, 1)
     assert progress.paused(16, 100)
-    progress.acknowledged(6)
+    progress.update_match(6)
     assert progress.inflight_bytes == 0
     assert not progress.paused(16, 100)
 
@@ -55,36 +55,36 @@ def test_a_replicating_follower_has_a_window_of_bytes() -> None:
 def test_one_acknowledgement_frees_all_that_it_covers() -> None:
     progress = replicating()
     for index in range(5, 10):
-        progress.sent(index, 10)
-    assert progress.acknowledged(8)
+        progress.record_sent(index, 10)
+    assert progress.update_match(8)
     assert list(progress.inflight) == [(9, 10)]
 
 
 def test_old_acknowledgement_changes_nothing() -> None:
     progress = replicating()
-    assert progress.acknowledged(6)
-    assert not progress.acknowledged(6)
-    assert not progress.acknowledged(4)
+    assert progress.update_match(6)
+    assert not progress.update_match(6)
+    assert not progress.update_match(4)
     assert progress.match == 6
 
 
 def test_next_never_falls_to_what_is_matched() -> None:
     progress = replicating()
-    progress.acknowledged(9)
+    progress.update_match(9)
     progress.become_probe(2)
     assert progress.next == 10
     progress.become_replicate(1)
     assert progress.next == 10
 
 
-def transfer_of(index: int) -> SnapshotTransfer:
+def transfer_of(index: int) -> OutgoingSnapshot:
     meta = SnapshotMeta(index, 1, 0, Membership(voters=(1,)))
-    return SnapshotTransfer(Snapshot(meta, "state"), 0, 0, 0)
+    return OutgoingSnapshot(Snapshot(meta, "state"), 0, 0, 0)
 
 
 def test_a_snapshot_pauses_all_but_heartbeats() -> None:
     progress = replicating()
-    progress.sent(5, 10)
+    progress.record_sent(5, 10)
     progress.become_snapshot(transfer_of(20))
     assert progress.paused(16, BIG)
     assert progress.snapshot is not None
@@ -112,9 +112,9 @@ def test_match_stays_below_next_and_the_window_adds_up(done: list[tuple[str, int
     for action, number in done:
         match action:
             case "sent" if not progress.paused(4, 200):
-                progress.sent(progress.next + number - 1, number * 10)
+                progress.record_sent(progress.next + number - 1, number * 10)
             case "acknowledged":
-                progress.acknowledged(number)
+                progress.update_match(number)
                 highest = max(highest, number)
             case "probe":
                 progress.become_probe(number)

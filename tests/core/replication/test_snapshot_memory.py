@@ -25,5 +25,5 @@ def test_chunks_are_dropped_once_the_log_passes_the_snapshot() -> None:
     cluster.timeout(2)
     cluster.settle()
 
-    assert cluster.core(3).commit >= 4
+    assert cluster.core(3).commit_index >= 4
     assert cluster.core(3).status().incoming_snapshot is None

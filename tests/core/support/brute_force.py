@@ -15,9 +15,9 @@ from qcore.core.effects import SaveCommit, Write
 from qcore.core.log.durable_state import apply_write
 from tests.core.support.safety_checks import (
     SafetyViolation,
-    demand,
     holds_durably,
     majorities,
+    require,
     voter_sets,
 )
 
@@ -45,7 +45,7 @@ def configuration_of(state: DurableState) -> tuple[int, Membership]:
     return index, membership
 
 
-def agreed_by_enumeration(membership: Membership, values: Mapping[int, int]) -> int:
+def quorum_value_by_enumeration(membership: Membership, values: Mapping[int, int]) -> int:
     """The highest value that all members of some majority have reached, in each voter set."""
     return max(
         value
@@ -85,16 +85,16 @@ def check_node(
 def _check_log(node_id: int, core: RaftCore, image: DurableState) -> None:
     status = core.status()
     said = (image.hard_state.term, image.hard_state.voted_for)
-    demand(
+    require(
         said == (status.term, status.voted_for),
         f"hard state: node {node_id} is at {(status.term, status.voted_for)}, its disk is told {said}",
     )
-    demand(
+    require(
         core.log_entries() == image.entries,
         f"durable log: node {node_id} holds entries that differ from those its disk is told to hold",
     )
     covered = image.snapshot.meta.last_included_index if image.snapshot else 0
-    demand(
+    require(
         status.snapshot_index == covered,
         f"snapshot: node {node_id} has one through {status.snapshot_index}, its disk one through {covered}",
     )
@@ -106,7 +106,7 @@ def check_leader(node_id: int, core: RaftCore, durable: Mapping[int, DurableStat
     Raises:
         SafetyViolation: it does not.
     """
-    if core.role != "leader" or core.commit == core.last_log_index:
+    if core.role != "leader" or core.commit_index == core.last_log_index:
         return  # with everything committed there is nothing to count
     status = core.status()
     matches = {peer: progress.match for peer, progress in status.peers.items()}
@@ -114,14 +114,14 @@ def check_leader(node_id: int, core: RaftCore, durable: Mapping[int, DurableStat
         state, term = durable.get(peer), core.term_at(match)
         # A peer whose disk knows a newer term may have replaced what it acknowledged in this one.
         if match and term and state is not None and state.hard_state.term <= status.term:
-            demand(
+            require(
                 holds_durably(state, match, term),
                 f"match: leader {node_id} counts {match} at node {peer}, whose disk does not hold it",
             )
     matches[node_id] = status.durable_index
-    reachable = agreed_by_enumeration(status.membership, matches)
-    if reachable > status.commit and core.term_at(reachable) == status.term:
+    reachable = quorum_value_by_enumeration(status.membership, matches)
+    if reachable > status.commit_index and core.term_at(reachable) == status.term:
         raise SafetyViolation(
-            f"commit index: leader {node_id} is at {status.commit}, a quorum holds {reachable} "
+            f"commit index: leader {node_id} is at {status.commit_index}, a quorum holds {reachable} "
             f"({matches}, {status.membership})"
         )

@@ -261,9 +261,9 @@ class Cluster:
     def deliver(self, position: int = 0) -> list[Effect]:
         """Hand over the message at this position of the network; it is lost if the receiver is down."""
         envelope = self.network.pop(position)
-        return self.hand_over(envelope)
+        return self.deliver_envelope(envelope)
 
-    def hand_over(self, envelope: Envelope) -> list[Effect]:
+    def deliver_envelope(self, envelope: Envelope) -> list[Effect]:
         receiver = self.nodes.get(envelope.to)
         lost = (envelope.source, envelope.to) in self.cut
         if lost or receiver is None or receiver.core is None:

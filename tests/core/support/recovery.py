@@ -59,7 +59,7 @@ def _works(cluster: Cluster) -> bool:
     cluster.read(leader.node_id)
     cluster.settle()
     return (
-        all(node.up.commit >= index - 1 for node in members)
-        and leader.up.commit >= index
+        all(node.up.commit_index >= index - 1 for node in members)
+        and leader.up.commit_index >= index
         and len(leader.reads_ready) > ready
     )

@@ -36,7 +36,7 @@ def chain(digest: int, entry: Entry) -> int:
     return zlib.crc32(f"{entry.index}/{entry.term}/{entry.kind}/{entry.data}".encode(), digest)
 
 
-def demand(holds: bool, text: str) -> None:
+def require(holds: bool, text: str) -> None:
     if not holds:
         raise SafetyViolation(text)
 
@@ -63,7 +63,7 @@ class Safety:
     """Observer of every step of every core; raises `SafetyViolation`.
 
     Args:
-        watch_votes: also demand one vote a term of each server, which is not a property of figure 3 but
+        watch_votes: also require one vote a term of each server, which is not a property of figure 3 but
             how election safety comes about. Without it a broken vote is seen only once it elects.
     """
 
@@ -83,7 +83,7 @@ class Safety:
     # -- one step --------------------------------------------------------------------------------
 
     def before(self, core: RaftCore) -> Before:
-        return Before(core.role, core.term, core.commit, core.membership)
+        return Before(core.role, core.term, core.commit_index, core.membership)
 
     def after(
         self,
@@ -93,8 +93,8 @@ class Safety:
         before: Before,
         effects: list[Effect],
     ) -> None:
-        demand(core.term >= before.term, f"node {node_id}: the term went back")
-        demand(core.commit >= before.commit, f"node {node_id}: the commit index went back")
+        require(core.term >= before.term, f"node {node_id}: the term went back")
+        require(core.commit_index >= before.commit, f"node {node_id}: the commit index went back")
         for effect in effects:
             match effect:
                 case AppendLog(entries=entries):
@@ -103,7 +103,7 @@ class Safety:
                     self._log_time(node_id, applied)
                 case TruncateLog() | StoreSnapshot(reset_log=True):
                     still = before.role == "leader" and core.role == "leader"
-                    demand(not still, f"leader append-only: leader {node_id} removes entries")
+                    require(not still, f"leader append-only: leader {node_id} removes entries")
                 case _:
                     pass
         if core.role == "leader":
@@ -111,10 +111,10 @@ class Safety:
                 self._elected(node_id, core)
         else:
             self.leaders.pop(node_id, None)
-        if core.commit > before.commit:
+        if core.commit_index > before.commit:
             self._commits(node_id, core, before.commit)
         leads = core.role == "leader" or (before.role == "leader" and before.term == core.term)
-        if leads and core.commit > before.commit:
+        if leads and core.commit_index > before.commit:
             self._durable_at_a_quorum(durable, node_id, core, before.membership, effects)
 
     def restarted(self, node_id: int, core: RaftCore) -> None:
@@ -128,7 +128,7 @@ class Safety:
     def _elected(self, node_id: int, core: RaftCore) -> None:
         """Election safety, and leader completeness at the moment of election."""
         other = self.leader_of_term.setdefault(core.term, node_id)
-        demand(
+        require(
             other == node_id, f"election safety: {other} and {node_id} both lead term {core.term}"
         )
         self.leaders[node_id] = (core.term, core)
@@ -139,7 +139,7 @@ class Safety:
     def _holds(self, node_id: int, core: RaftCore, index: int, term: int) -> None:
         if index < core.status().first_log_index:
             return  # compacted: the digest of the state speaks for it
-        demand(
+        require(
             core.term_at(index) == term,
             f"leader completeness: leader {node_id} of term {core.term} lacks committed entry {index}.{term}",
         )
@@ -157,13 +157,13 @@ class Safety:
             return
         content = (entry.kind, entry.data, entry.time_us, previous)
         known = self.known_entries.setdefault((entry.index, entry.term), content)
-        demand(
+        require(
             known == content,
             f"log matching: node {node_id} holds {entry.index}.{entry.term} as {content}, elsewhere it is {known}",
         )
 
     def _commits(self, node_id: int, core: RaftCore, previous: int) -> None:
-        for index in range(previous + 1, core.commit + 1):
+        for index in range(previous + 1, core.commit_index + 1):
             term = core.term_at(index)
             if term is None:
                 continue
@@ -173,12 +173,12 @@ class Safety:
                 for leader_id, (leader_term, leader) in self.leaders.items():
                     if leader_term > core.term:
                         self._holds(leader_id, leader, index, term)
-            demand(
+            require(
                 known.entry_term == term,
                 f"state machine safety: node {node_id} commits {index}.{term}, "
                 f"elsewhere {index}.{known.entry_term} is committed",
             )
-        self.highest_commit = max(self.highest_commit, core.commit)
+        self.highest_commit = max(self.highest_commit, core.commit_index)
 
     def _durable_at_a_quorum(
         self,
@@ -204,7 +204,7 @@ class Safety:
                         n for n, state in durable.items() if holds_durably(state, index, term)
                     }
                     for voters in voter_sets(membership):
-                        demand(
+                        require(
                             any(holders.issuperset(quorum) for quorum in majorities(voters)),
                             f"commit rule: leader {node_id} commits {index}.{term}, on disk only at "
                             f"{sorted(holders)} of the voters {list(voters)}",
@@ -215,20 +215,20 @@ class Safety:
     def applied(self, node_id: int, index: int, digest: int) -> None:
         """State machine safety: one state for each index, by log or by snapshot."""
         known = self.state_at.setdefault(index, digest)
-        demand(known == digest, f"state machine safety: node {node_id} differs at index {index}")
+        require(known == digest, f"state machine safety: node {node_id} differs at index {index}")
 
     def _log_time(self, node_id: int, entries: list[Entry]) -> None:
         """Neither log time nor the cluster clock goes back: client sessions expire by one of them."""
         for entry in entries:
             before = self.time_at.get(entry.index - 1, entry.time_us)
             self.time_at[entry.index] = entry.time_us
-            demand(
+            require(
                 before <= entry.time_us,
                 f"log time: node {node_id} applies entry {entry.index} of {entry.time_us} µs after one of {before}",
             )
             clock = self.clock_at.get(entry.index - 1, entry.clock_us)
             self.clock_at[entry.index] = entry.clock_us
-            demand(
+            require(
                 clock <= entry.clock_us,
                 f"cluster clock: node {node_id} applies entry {entry.index} of {entry.clock_us} µs after {clock}",
             )
@@ -239,7 +239,7 @@ class Safety:
         message = send.message
         if self.watch_votes and isinstance(message, RequestVoteResponse) and message.vote_granted:
             other = self.vote_sent.setdefault((node_id, message.term), send.to)
-            demand(
+            require(
                 other == send.to,
                 f"one vote a term: node {node_id} votes for {other} and {send.to} in term {message.term}",
             )
@@ -251,7 +251,7 @@ class Safety:
         least = self.reads.pop((node_id, incarnation, ready.read_id), None)
         if least is None:
             raise SafetyViolation(f"read {ready.read_id} of node {node_id} was answered twice")
-        demand(
+        require(
             ready.index >= least,
             f"stale read: node {node_id} serves index {ready.index}, {least} was committed when it was asked",
         )

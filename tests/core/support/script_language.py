@@ -48,7 +48,7 @@ from qcore.core.events import (
 from tests.core.support.cluster import Cluster, Envelope, Node, begun, started
 from tests.core.support.safety_checks import SafetyViolation
 from tests.core.support.script_output import (
-    LOUD,
+    SHOWN_WHEN_QUIET,
     effect_text,
     log_text,
     membership_text,
@@ -65,7 +65,7 @@ class ScriptError(Exception):
     """A script cannot be understood."""
 
 
-class NothingThereError(Exception):
+class NoSuchMessageError(Exception):
     """There is no such message: printed, so that the script shows where."""
 
 
@@ -79,7 +79,7 @@ class ScriptCluster(Cluster):
         if not hasattr(self, "lines"):
             self.lines = []
         for effect in effects:
-            if not self.quiet or isinstance(effect, LOUD):
+            if not self.quiet or isinstance(effect, SHOWN_WHEN_QUIET):
                 self.lines.append(f"{node.node_id}: {effect_text(effect)}")
         super()._carry_out(node, effects)
 
@@ -94,7 +94,7 @@ class Script:
     def __init__(self) -> None:
         self._cluster: ScriptCluster | None = None
         self.stalled: set[int] = set()
-        self.aside: list[Envelope] = []
+        self.held: list[Envelope] = []
         self.membership = Membership()
         self.commands: dict[str, Callable[[list[str], dict[str, str]], list[str] | None]] = {
             name.removeprefix("do_"): getattr(self, name)
@@ -123,7 +123,7 @@ class Script:
             printed = self.commands[name](arguments, options) or []
         except SafetyViolation as violation:
             printed = [f"VIOLATION {violation}"]
-        except NothingThereError as nothing:
+        except NoSuchMessageError as nothing:
             printed = [str(nothing)]
         return [*self.cluster.lines, *printed]
 
@@ -132,7 +132,7 @@ class Script:
     def do_nodes(self, words: list[str], options: dict[str, str]) -> None:
         size = int(words[0])
         self.stalled.clear()
-        self.aside.clear()
+        self.held.clear()
         priorities = ids(options.pop("priorities", None))
         voters = ids(options.pop("voters", None)) or tuple(range(1, size + 1))
         self.membership = Membership(
@@ -274,7 +274,7 @@ class Script:
             if (envelope.source, envelope.to) == (source, to)
         ]
         if not found:
-            raise NothingThereError(f"nothing is on its way {words[0]}")
+            raise NoSuchMessageError(f"nothing is on its way {words[0]}")
         return found[: int(words[1])] if len(words) > 1 else found
 
     def do_deliver(self, words: list[str], options: dict[str, str]) -> None:
@@ -282,20 +282,20 @@ class Script:
         chosen = [network[position] for position in self._on_link(words)]
         self.cluster.network = [e for e in network if all(e is not other for other in chosen)]
         for envelope in chosen:
-            self.cluster.hand_over(envelope)
+            self.cluster.deliver_envelope(envelope)
 
     def do_hold(self, words: list[str], options: dict[str, str]) -> None:
         network = self.cluster.network
         chosen = [network[position] for position in self._on_link(words)]
         self.cluster.network = [e for e in network if all(e is not other for other in chosen)]
-        self.aside += chosen
+        self.held += chosen
 
     def do_release(self, words: list[str], options: dict[str, str]) -> None:
         source, to = map(int, words[0].split("->"))
-        chosen = [e for e in self.aside if (e.source, e.to) == (source, to)]
+        chosen = [e for e in self.held if (e.source, e.to) == (source, to)]
         if not chosen:
-            raise NothingThereError(f"nothing is held {words[0]}")
-        self.aside = [e for e in self.aside if (e.source, e.to) != (source, to)]
+            raise NoSuchMessageError(f"nothing is held {words[0]}")
+        self.held = [e for e in self.held if (e.source, e.to) != (source, to)]
         self.cluster.network += chosen
 
     def do_late(self, words: list[str], options: dict[str, str]) -> None:

@@ -7,21 +7,21 @@ from qcore.core.effects import (
     AppendLog,
     Apply,
     ChangeAccepted,
-    ChangeRefused,
+    ChangeRejected,
     Effect,
     MembershipChanged,
     MessageDropped,
     ProposalAccepted,
-    ProposalRefused,
+    ProposalRejected,
     ReadReady,
-    ReadRefused,
+    ReadRejected,
     RestoreMachine,
     RoleChanged,
     SaveCommit,
     SaveHardState,
     Send,
     StoreSnapshot,
-    TransferRefused,
+    TransferRejected,
     TransferStarted,
     TruncateLog,
     VoteGranted,
@@ -60,7 +60,7 @@ def membership_text(membership: Membership) -> str:
         if ids:
             parts.append(f"{name.removeprefix('voters_')} " + ",".join(map(str, ids)))
     if not membership.auto_leave:
-        parts.append("until told")
+        parts.append("until LeaveJoint")
     return " ".join(parts)
 
 
@@ -107,11 +107,11 @@ def message_text(message: RaftMessage) -> str:
 
 
 def _accepted(accepted: bool) -> str:
-    return "accepted" if accepted else "refused"
+    return "accepted" if accepted else "rejected"
 
 
 def _granted(granted: bool) -> str:
-    return "granted" if granted else "refused"
+    return "granted" if granted else "rejected"
 
 
 def _part(message: InstallSnapshot) -> str:
@@ -157,36 +157,36 @@ def effect_text(effect: Effect) -> str:
             return f"members at {index}: {membership_text(membership)}"
         case ProposalAccepted(first_index=first, count=count, term=term):
             return f"accepted {first}..{first + count - 1} in t{term}"
-        case ProposalRefused(reason=reason):
-            return f"refused: {reason}"
+        case ProposalRejected(reason=reason):
+            return f"rejected: {reason}"
         case ReadReady(read_id=read_id, index=index):
             return f"read {read_id} ready at {index}"
-        case ReadRefused(read_id=read_id):
-            return f"read {read_id} refused"
+        case ReadRejected(read_id=read_id):
+            return f"read {read_id} rejected"
         case ChangeAccepted(index=index, term=term):
             return f"change begins at {index} in t{term}"
-        case ChangeRefused(name=name, reason=reason):
-            return f"change refused ({name}): {reason}"
+        case ChangeRejected(name=name, reason=reason):
+            return f"change rejected ({name}): {reason}"
         case TransferStarted(target=target):
             return f"transfer to {target} begins"
-        case TransferRefused(name=name, reason=reason):
-            return f"transfer refused ({name}): {reason}"
+        case TransferRejected(name=name, reason=reason):
+            return f"transfer rejected ({name}): {reason}"
         case MessageDropped(from_id=from_id, reason=reason):
             return f"ignored from {from_id}: {reason}"
 
 
 #: What a script shows when it asks to be `quiet`.
-LOUD = (
+SHOWN_WHEN_QUIET = (
     RoleChanged,
     TruncateLog,
     StoreSnapshot,
     RestoreMachine,
     MembershipChanged,
-    ProposalRefused,
+    ProposalRejected,
     ReadReady,
-    ReadRefused,
-    ChangeRefused,
-    TransferRefused,
+    ReadRejected,
+    ChangeRejected,
+    TransferRejected,
     MessageDropped,
 )
 
@@ -194,7 +194,7 @@ LOUD = (
 def status_text(core: RaftCore) -> str:
     status = core.status()
     last = f"{status.last_log_index}.{status.last_log_term}"
-    text = f"{status.role} t{status.term} leader {status.leader_id or '-'} last {last} commit {status.commit}"
+    text = f"{status.role} t{status.term} leader {status.leader_id or '-'} last {last} commit {status.commit_index}"
     if status.durable_index != status.last_log_index:
         text += f" durable {status.durable_index}"
     if core.transferring:

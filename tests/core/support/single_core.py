@@ -34,7 +34,7 @@ def restored(
     config: RaftConfig | None = None,
     membership: Membership = THREE,
 ) -> RaftCore:
-    """Server 1 of three with a log of these terms, just started, long ago enough."""
+    """RaftServer 1 of three with a log of these terms, just started, long ago enough."""
     state = started(membership, terms, term)
     state.hard_state = HardState(state.hard_state.term, vote, commit)
     core = RaftCore(config or RaftConfig(node_id=1), state, rng=random.Random(3), now=0)

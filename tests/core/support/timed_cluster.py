@@ -8,7 +8,7 @@ from tests.core.support.cluster import Cluster
 
 
 @dataclass(slots=True)
-class Course:
+class RunSummary:
     """What happened while time passed.
 
     Attributes:
@@ -22,13 +22,13 @@ class Course:
     highest_term: int
 
 
-def run_for(cluster: Cluster, milliseconds: int, *, propose_every_ms: int = 20) -> Course:
+def run_for(cluster: Cluster, milliseconds: int, *, propose_every_ms: int = 20) -> RunSummary:
     """Run all clocks together for so long, a client proposing to whoever leads."""
     now = max(node.now for node in cluster.nodes.values())
     end = now + milliseconds * 1000
     next_proposal = now + propose_every_ms * 1000
     known_leaders = {(n, cluster.core(n).term) for n in cluster.leaders()}
-    before = max(node.up.commit for node in cluster.alive())
+    before = max(node.up.commit_index for node in cluster.alive())
     changes = 0
     while now < end:
         due = min(node.up.next_deadline() for node in cluster.alive())
@@ -46,8 +46,8 @@ def run_for(cluster: Cluster, milliseconds: int, *, propose_every_ms: int = 20) 
         leaders = {(n, cluster.core(n).term) for n in cluster.leaders()}
         changes += len(leaders - known_leaders)
         known_leaders |= leaders
-    return Course(
+    return RunSummary(
         changes,
-        max(node.up.commit for node in cluster.alive()) - before,
+        max(node.up.commit_index for node in cluster.alive()) - before,
         max(node.up.term for node in cluster.alive()),
     )

@@ -21,7 +21,7 @@ from qcore.node.api.first_cluster import first_cluster
 from qcore.node.api.init_request import Initialiser
 from qcore.node.peers.peer_messages import Standing
 from qcore.replica.events import Reply
-from qcore.replica.peers.identity import ClusterIdentity, Introduction
+from qcore.replica.peers.identity import ClusterIdentity, PeerHello
 from qcore.replica.peers.known_members import WAS_WIPED
 
 MEMBERS = [(1, "10.0.0.1:80"), (2, "10.0.0.2:80"), (3, "10.0.0.3:80")]
@@ -35,7 +35,7 @@ class Log:
     """A node's log, as far as an `Init` sees it."""
 
     first: str = ""
-    commit: int = 0
+    commit_index: int = 0
 
     @property
     def is_pristine(self) -> bool:
@@ -101,21 +101,21 @@ class Machine:
         """Say Hello, if that is wanted; a node of a cluster then brings its log to one without."""
         if other.node_id not in self.asked or other.node_id in self.open:
             return
-        said, address = self.identity.introduced_as, other.address
+        said, address = self.identity.hello_cluster_id, other.address
         try:
             other.identity.accept(self.node_id, said)
         except RemoteProtocolError as error:
             self.known[other.node_id] = Standing(address, None, f"refused: {error}", refused=True)
             return
         self.open[other.node_id] = (other, other.identity, said)
-        answer = other.identity.introduced_as
+        answer = other.identity.hello_cluster_id
         if answer and answer != said:
             self.close(other.node_id)
             fault = f"it belongs to {answer}"
             self.known[other.node_id] = Standing(address, None, fault, refused=True)
             return
         index = 1 if other.log.first else 0
-        peer = Introduction(other.node_id, answer, membership_index=index, support=SUPPORT)
+        peer = PeerHello(other.node_id, answer, membership_index=index, support=SUPPORT)
         self.known[other.node_id] = Standing(address, peer, None, refused=False)
 
     def replicate(self) -> None:
@@ -129,7 +129,7 @@ class Machine:
         holders = self.world.holders(self.identity.cluster_id)
         if len(holders) > len(MEMBERS) // 2:
             for machine in holders:
-                machine.log.commit = 1
+                machine.log.commit_index = 1
                 done, machine.settled = machine.settled, lambda reply: None
                 done(Reply(1, "", 1, None))
 
@@ -275,7 +275,7 @@ def test_the_cluster_id_of_a_token_covers_the_first_entries() -> None:
 
 
 def answered(
-    refusals: Mapping[int, str], members: Mapping[int, Introduction], token: str | None
+    refusals: Mapping[int, str], members: Mapping[int, PeerHello], token: str | None
 ) -> tuple[Machine, list[QcoreError | None]]:
     """An `Init` at node 1, whose peers answer like this."""
     world = World(random.Random(1))
@@ -292,12 +292,12 @@ def answered(
 
 def test_a_wiped_member_writes_nothing_on_a_repeated_init() -> None:
     """Else it would hold a log that looks like that of a member, and forget the votes that it gave."""
-    plain = Introduction(3, "", support=SUPPORT)
+    plain = PeerHello(3, "", support=SUPPORT)
     machine, (error,) = answered({2: f"refused by h:1: node 1 {WAS_WIPED}; ..."}, {3: plain}, "red")
     assert isinstance(error, ConfigError)
     assert "was wiped" in str(error)
     assert machine.log.is_pristine
-    assert machine.identity.introduced_as == ""
+    assert machine.identity.hello_cluster_id == ""
 
 
 @pytest.mark.parametrize(("token", "written"), [("red", False), (None, True)])
@@ -307,7 +307,7 @@ def test_an_init_with_a_token_needs_answers_from_all_nodes(
     """This node was wiped, node 3 is new, and node 2 is down and holds what was acknowledged. Only a token makes the
     same id of it, under which the two logs would meet.
     """
-    plain = Introduction(3, "", support=SUPPORT)
+    plain = PeerHello(3, "", support=SUPPORT)
     machine, outcomes = answered({}, {3: plain}, token)
     assert machine.log.is_pristine is not written
     if not written:
@@ -326,7 +326,7 @@ def test_an_init_with_a_token_needs_answers_from_all_nodes(
 )
 def test_an_init_with_the_address_of_another_node_is_rejected(text: str) -> None:
     """A majority accepts. But the node would never join, and nobody would say so."""
-    machine, (error,) = answered({2: text}, {3: Introduction(3, "", support=SUPPORT)}, None)
+    machine, (error,) = answered({2: text}, {3: PeerHello(3, "", support=SUPPORT)}, None)
     assert isinstance(error, ConfigError)
     assert "gives a node an address that is not its own" in str(error)
     assert text in str(error)
@@ -337,8 +337,8 @@ def test_an_init_writes_nothing_if_the_cluster_exists() -> None:
     """Nobody remembers this node, and it may have been a member: it is one again if the leader takes it for one."""
     world = World(random.Random(1))
     cluster = first_cluster(MEMBERS, 1, "red", VERSION).cluster_id
-    member = Introduction(2, cluster, membership_index=1, support=SUPPORT)
-    plain = Introduction(3, "", support=SUPPORT)
+    member = PeerHello(2, cluster, membership_index=1, support=SUPPORT)
+    plain = PeerHello(3, "", support=SUPPORT)
     machine, (error,) = answered({}, {2: member, 3: plain}, "red")
     assert isinstance(error, OutcomeUnknown)
     assert machine.log.is_pristine
@@ -361,7 +361,7 @@ def test_the_reason_of_a_rejection_decides_whether_to_retry() -> None:
     _, (error,) = answered({2: busy, 3: busy}, {}, None)
     assert isinstance(error, ChangeRefused)
     assert error.name == "initialising"
-    accepts = Introduction(2, "", support=SUPPORT)
+    accepts = PeerHello(2, "", support=SUPPORT)
     machine, (error,) = answered({3: foreign}, {2: accepts}, None)
     assert isinstance(error, ConfigError), "also if a majority accepts"
     assert machine.log.is_pristine

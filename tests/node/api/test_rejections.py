@@ -22,7 +22,7 @@ from qcore.node.runtime import inbox as inbox_module
 from qcore.node.runtime.inbox import Inbox
 from qcore.replica.events import ClientRequest, PeerMessageReceived
 from qcore.replica.messages import Forward, ForwardResponse
-from qcore.replica.requests.flow_control import Flow
+from qcore.replica.requests.flow_control import FlowControl
 from qcore.transport.codec.codec import Codec, Malformed
 from qcore.transport.wire import REGISTRY
 from tests.node.test_node import raw_perform, running
@@ -61,7 +61,7 @@ def append(size: int) -> PeerMessageReceived:
 
 
 def test_peer_requests_beyond_count_or_bytes_are_rejected() -> None:
-    inbox = Inbox(Flow(10, 1000, 1_000_000, 0))
+    inbox = Inbox(FlowControl(10, 1000, 1_000_000, 0))
     for number in range(10):
         assert inbox.offer(forward(number, 1), 0)
     with pytest.raises(Overloaded):
@@ -76,7 +76,7 @@ def test_peer_requests_beyond_count_or_bytes_are_rejected() -> None:
 def test_raft_messages_beyond_count_or_bytes_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inbox_module, "MAX_MESSAGES", 10)
     monkeypatch.setattr(inbox_module, "MAX_MESSAGE_BYTES", 5000)
-    inbox = Inbox(Flow(10, 1000, 1_000_000, 0))
+    inbox = Inbox(FlowControl(10, 1000, 1_000_000, 0))
     assert [inbox.offer(append(1), 0) for _ in range(12)] == [True] * 10 + [False] * 2
     assert len(inbox.take(0)) == 10
     assert [inbox.offer(append(2000), 0) for _ in range(4)] == [True, True, False, False]
@@ -85,7 +85,7 @@ def test_raft_messages_beyond_count_or_bytes_are_dropped(monkeypatch: pytest.Mon
 
 def test_answers_of_peers_count_toward_the_byte_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inbox_module, "MAX_MESSAGE_BYTES", 5000)
-    inbox = Inbox(Flow(10, 1000, 1_000_000, 0))
+    inbox = Inbox(FlowControl(10, 1000, 1_000_000, 0))
     answer = PeerMessageReceived(2, ForwardResponse(1, 1000 * "é"))
     assert [inbox.offer(answer, 0) for _ in range(4)] == [True, True, False, False]
     assert len(inbox.take(0)) == 2
@@ -93,11 +93,11 @@ def test_answers_of_peers_count_toward_the_byte_limit(monkeypatch: pytest.Monkey
 
 
 def test_pending_bytes_are_bounded() -> None:
-    flow = Flow(100, 1000, 1_000_000, 0)
+    flow = FlowControl(100, 1000, 1_000_000, 0)
     flow.take(900)
-    assert flow.refusal(200, 0) is not None
+    assert flow.rejection(200, 0) is not None
     flow.release(900, 1)
-    assert flow.refusal(2000, 1) is None, "alone, one of any size is taken"
+    assert flow.rejection(2000, 1) is None, "alone, one of any size is taken"
 
 
 def test_a_node_without_a_cluster_says_how_to_begin_one(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from qcore.node.observability.logs import NodeLog
 from qcore.node.peers.known_members_file import FILE_NAME, MAX_FILE_BYTES, load_known_members
 from qcore.replica.peers.known_members import (
     MAX_INCARNATION,
-    MAX_STRANGERS,
+    MAX_KNOWN_NON_MEMBERS,
     KnownMember,
     KnownMembers,
 )
@@ -39,8 +39,8 @@ FILE_0_1_0 = TypeAdapter(dict[int, KnownMember | str])
 def path(tmp_path: Path) -> Path:
     """A file that remembers the members 2 and 3."""
     known = load_known_members(tmp_path)
-    known.meet(2, "two", Membership(voters=(1, 2, 3), joined=((2, 17),)))
-    known.meet(3, "first", THREE)
+    known.remember(2, "two", Membership(voters=(1, 2, 3), joined=((2, 17),)))
+    known.remember(3, "first", THREE)
     return tmp_path / FILE_NAME
 
 
@@ -61,7 +61,7 @@ def refusal(path: Path) -> str:
 
 
 def test_another_incarnation_is_rejected_even_after_a_restart(tmp_path: Path) -> None:
-    load_known_members(tmp_path).meet(3, "first", THREE)
+    load_known_members(tmp_path).remember(3, "first", THREE)
     known = load_known_members(tmp_path)
     known.check(3, "first")
     known.check(4, "stranger")
@@ -71,9 +71,9 @@ def test_another_incarnation_is_rejected_even_after_a_restart(tmp_path: Path) ->
 
 def test_a_member_that_was_removed_may_come_back_as_a_new_one(tmp_path: Path) -> None:
     known = load_known_members(tmp_path)
-    known.meet(2, "two", THREE)
-    known.meet(3, "first", THREE)
-    known.follow(Membership(voters=(1, 2)))
+    known.remember(2, "two", THREE)
+    known.remember(3, "first", THREE)
+    known.retain(Membership(voters=(1, 2)))
     known = load_known_members(tmp_path)
     known.check(3, "second")
     with pytest.raises(RemoteProtocolError):
@@ -82,16 +82,16 @@ def test_a_member_that_was_removed_may_come_back_as_a_new_one(tmp_path: Path) ->
 
 def test_a_node_without_an_incarnation_is_accepted(tmp_path: Path) -> None:
     known = load_known_members(tmp_path)
-    known.meet(3, "first", THREE)
+    known.remember(3, "first", THREE)
     known.check(3, "")
 
 
 def test_a_member_added_again_out_of_sight_is_a_new_member(tmp_path: Path) -> None:
     """All that a node may see of it is a snapshot that names the member again."""
     known = load_known_members(tmp_path)
-    known.meet(2, "two", THREE)
-    known.meet(3, "first", THREE)
-    known.follow(Membership(voters=(1, 2, 3), joined=((3, 17),)))
+    known.remember(2, "two", THREE)
+    known.remember(3, "first", THREE)
+    known.retain(Membership(voters=(1, 2, 3), joined=((3, 17),)))
     known = load_known_members(tmp_path)
     known.check(3, "second")
     with pytest.raises(RemoteProtocolError):
@@ -101,9 +101,9 @@ def test_a_member_added_again_out_of_sight_is_a_new_member(tmp_path: Path) -> No
 def test_a_member_met_before_its_configuration_is_remembered(tmp_path: Path) -> None:
     """A node that lags behind is spoken to by members that it does not know yet."""
     known = load_known_members(tmp_path)
-    known.meet(4, "four", THREE)
-    known.follow(Membership(voters=(1, 2, 3), learners=(4,), joined=((4, 9),)))
-    known.follow(Membership(voters=(1, 2, 3, 4), joined=((4, 9),)))
+    known.remember(4, "four", THREE)
+    known.retain(Membership(voters=(1, 2, 3), learners=(4,), joined=((4, 9),)))
+    known.retain(Membership(voters=(1, 2, 3, 4), joined=((4, 9),)))
     with pytest.raises(RemoteProtocolError):
         known.check(4, "wiped")
 
@@ -113,20 +113,20 @@ def test_an_older_configuration_forgets_no_later_member(
 ) -> None:
     """After a restart less may be known to be committed than before."""
     known = load_known_members(tmp_path)
-    known.meet(3, "first", THREE)
-    known.meet(4, "four", Membership(voters=(1, 2, 3, 4), joined=((4, 9),)))
-    known.follow(THREE, 8)
+    known.remember(3, "first", THREE)
+    known.remember(4, "four", Membership(voters=(1, 2, 3, 4), joined=((4, 9),)))
+    known.retain(THREE, 8)
     for node_id in (3, 4):
         with pytest.raises(RemoteProtocolError):
             known.check(node_id, "wiped")
-    known.follow(THREE, 9)
+    known.retain(THREE, 9)
     known.check(4, "wiped")
 
 
 def test_a_file_with_incarnations_only_is_read(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_text('{"2":"two","3":"first"}')
     known = load_known_members(tmp_path)
-    known.follow(THREE)
+    known.retain(THREE)
     known = load_known_members(tmp_path)
     with pytest.raises(RemoteProtocolError):
         known.check(3, "second")
@@ -241,19 +241,20 @@ def test_the_number_of_remembered_members_is_bounded(tmp_path: Path) -> None:
     with pytest.raises(RemoteProtocolError, match=f"has {MAX_INCARNATION + 1} characters"):
         known.check(2, "x" * (MAX_INCARNATION + 1))
     strangers = {
-        node_id: KnownMember("\1" * MAX_INCARNATION) for node_id in range(10, MAX_STRANGERS + 10)
+        node_id: KnownMember("\1" * MAX_INCARNATION)
+        for node_id in range(10, MAX_KNOWN_NON_MEMBERS + 10)
     }
     saved: list[int] = []
     crowded = KnownMembers(strangers, lambda met: saved.append(len(met)))
-    crowded.meet(9, "one too many", THREE)
+    crowded.remember(9, "one too many", THREE)
     crowded.check(9, "another")
-    crowded.meet(3, "first", THREE)
+    crowded.remember(3, "first", THREE)
     with pytest.raises(RemoteProtocolError, match="was wiped"):
         crowded.check(3, "another")
-    assert saved == [MAX_STRANGERS + 1]
+    assert saved == [MAX_KNOWN_NON_MEMBERS + 1]
     load_known_members(tmp_path)._save(strangers)
     assert (tmp_path / FILE_NAME).stat().st_size < MAX_FILE_BYTES / 2
-    assert len(json.loads((tmp_path / FILE_NAME).read_bytes())) == MAX_STRANGERS + 1
+    assert len(json.loads((tmp_path / FILE_NAME).read_bytes())) == MAX_KNOWN_NON_MEMBERS + 1
     load_known_members(tmp_path)
 
 
@@ -302,11 +303,11 @@ def test_a_failed_save_is_retried_later() -> None:
     membership = Membership(voters=(1, 2), addresses=((1, "a:1"), (2, "b:2")), cluster_id="c")
     known = KnownMembers({}, save)
     with pytest.raises(DiskFull):
-        known.meet(2, "incarnation", membership)
+        known.remember(2, "incarnation", membership)
     with pytest.raises(DiskFull):
-        known.save_again()
+        known.retry_save()
     full = False
-    known.save_again()
+    known.retry_save()
     assert [sorted(one) for one in saved] == [[2]]
-    known.save_again()
+    known.retry_save()
     assert len(saved) == 1, "once is enough"

@@ -24,7 +24,7 @@ from qcore.node.observability.logs import NodeLog
 from qcore.node.peers.known_members_file import load_known_members
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import PeerMessageReceived
-from qcore.replica.peers.identity import ClusterIdentity, Introduction
+from qcore.replica.peers.identity import ClusterIdentity, PeerHello
 from qcore.replica.peers.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
 from qcore.storage.memory import MemoryStorage
@@ -59,28 +59,28 @@ def pristine(directory: Path) -> tuple[ClusterIdentity, PeerAdmission]:
 def test_only_a_leader_that_committed_in_its_term_says_removed(tmp_path: Path) -> None:
     core, gate = make(tmp_path)
     gate.check(
-        Introduction(2, "red", "two")
+        PeerHello(2, "red", "two")
     )  # a follower may lag behind: the node may have been added again
     effects = core.step(Campaign(), 1_000_000)
     led_unsure = False
-    while core.term_at(core.commit) != core.term:
+    while core.term_at(core.commit_index) != core.term:
         led_unsure |= core.role == "leader"
-        gate.check(Introduction(2, "red", "two"))
+        gate.check(PeerHello(2, "red", "two"))
         last_write = max(getattr(effect, "write_id", 0) for effect in effects)
         effects = core.step(WriteDurable(last_write), 1_000_000)
     assert led_unsure, "elected, and not sure before its first entry was committed"
-    assert core.term_at(core.commit) == core.term
+    assert core.term_at(core.commit_index) == core.term
     with pytest.raises(RemoteProtocolError, match="node 2 was removed from cluster red"):
-        gate.check(Introduction(2, "red", "two"))
+        gate.check(PeerHello(2, "red", "two"))
 
 
 def test_only_members_of_the_same_cluster_are_remembered(tmp_path: Path) -> None:
     _, gate = make(tmp_path)
-    gate.admit_answer(Introduction(2, "", "pristine"))
-    gate.check(Introduction(2, "", "another"))
-    gate.admit_answer(Introduction(2, "red", "two"))
+    gate.admit_dialled(PeerHello(2, "", "pristine"))
+    gate.check(PeerHello(2, "", "another"))
+    gate.admit_dialled(PeerHello(2, "red", "two"))
     with pytest.raises(RemoteProtocolError, match="wiped"):
-        gate.check(Introduction(2, "", "another"))
+        gate.check(PeerHello(2, "", "another"))
 
 
 def test_a_connected_member_met_before_joining_is_remembered(
@@ -89,14 +89,14 @@ def test_a_connected_member_met_before_joining_is_remembered(
     """Nodes that begin a cluster together say Hello before it exists, and maybe never again."""
     identity, gate = pristine(tmp_path)
     for peer in (2, 3):
-        gate.admit(Introduction(peer, "red", "first"))
-    gate.closed(3)
-    gate.follow_committed()
+        gate.admit(PeerHello(peer, "red", "first"))
+    gate.on_closed(3)
+    gate.on_committed_membership()
     identity.join("red")
-    gate.follow_committed()
+    gate.on_committed_membership()
     with pytest.raises(RemoteProtocolError, match="node 2 was wiped"):
-        gate.check(Introduction(2, "red", "second"))
-    gate.check(Introduction(3, "red", "second"))
+        gate.check(PeerHello(2, "red", "second"))
+    gate.check(PeerHello(3, "red", "second"))
 
 
 def test_closing_an_old_connection_keeps_its_member_known(
@@ -105,20 +105,20 @@ def test_closing_an_old_connection_keeps_its_member_known(
     """It may stay connected from before the cluster began until its data is wiped, and say Hello only then."""
     identity, gate = pristine(tmp_path)
     for peer in (2, 3, 4):
-        gate.admit(Introduction(peer, "red", "first"))
-    gate.admit(Introduction(2, "red", "first"))  # it reconnects before the end of the old one shows
-    gate.closed(2)
-    gate.admit_answer(Introduction(3, "red", "first"))
-    gate.closed(3)
-    gate.admit_answer(Introduction(4, "red", "first"))
-    gate.closed(4)
-    gate.closed(4, answered=True)
+        gate.admit(PeerHello(peer, "red", "first"))
+    gate.admit(PeerHello(2, "red", "first"))  # it reconnects before the end of the old one shows
+    gate.on_closed(2)
+    gate.admit_dialled(PeerHello(3, "red", "first"))
+    gate.on_closed(3)
+    gate.admit_dialled(PeerHello(4, "red", "first"))
+    gate.on_closed(4)
+    gate.on_closed(4, answered=True)
     identity.join("red")
-    gate.follow_committed()
+    gate.on_committed_membership()
     for peer in (2, 3):
         with pytest.raises(RemoteProtocolError, match=f"node {peer} was wiped"):
-            gate.check(Introduction(peer, "red", "second"))
-    gate.check(Introduction(4, "red", "second"))
+            gate.check(PeerHello(peer, "red", "second"))
+    gate.check(PeerHello(4, "red", "second"))
 
 
 def test_an_outdated_peer_is_rejected_before_the_first_entries(
@@ -126,11 +126,11 @@ def test_an_outdated_peer_is_rejected_before_the_first_entries(
 ) -> None:
     """Connected, it would be sent them, and end."""
     identity, gate = pristine(tmp_path)
-    old = Introduction(2, "", "two", support=VersionSupport(1, 1))
-    gate.admit_answer(old)
-    identity.offer("red")
+    old = PeerHello(2, "", "two", support=VersionSupport(1, 1))
+    gate.admit_dialled(old)
+    identity.begin_init("red")
     with pytest.raises(RemoteProtocolError, match="this program supports version 1"):
-        gate.admit_answer(old)
+        gate.admit_dialled(old)
 
 
 def test_an_uncommitted_removal_does_not_forget_a_member(tmp_path: Path) -> None:
@@ -153,17 +153,17 @@ def test_an_uncommitted_removal_does_not_forget_a_member(tmp_path: Path) -> None
             node._host.post(PeerMessageReceived(2, message))
             async with asyncio.timeout(20):
                 core = node._replica.core
-                while core.commit < commit or core.last_log_index < index + len(held):  # noqa: ASYNC110 - the node steps meanwhile
+                while core.commit_index < commit or core.last_log_index < index + len(held):  # noqa: ASYNC110 - the node steps meanwhile
                     await asyncio.sleep(0)
 
         await append(0, 1, three)
-        node._admission.admit_answer(Introduction(3, "red", "first"))
+        node._admission.admit_dialled(PeerHello(3, "red", "first"))
         await append(1, 1, two)
         assert node._replica.core.membership == two
         with pytest.raises(RemoteProtocolError, match="wiped"):
-            node._admission.check(Introduction(3, "red", "second"))
+            node._admission.check(PeerHello(3, "red", "second"))
         await append(2, 2)
-        node._admission.check(Introduction(3, "red", "second"))
+        node._admission.check(PeerHello(3, "red", "second"))
         await node.stop()
 
     asyncio.run(scenario())
@@ -173,28 +173,28 @@ def test_a_member_stays_known_unless_it_joined_again(tmp_path: Path) -> None:
     """A snapshot brings a configuration: it tells by `joined` who is not the member any more that was met."""
     _, gate = make(tmp_path)
     both = Membership(voters=(1, 2), addresses=((1, "a:1"), (2, "b:1")), cluster_id="red")
-    gate.admit_answer(Introduction(2, "red", "two"))
-    gate._known.follow(both)
+    gate.admit_dialled(PeerHello(2, "red", "two"))
+    gate._known.retain(both)
     with pytest.raises(RemoteProtocolError):
-        gate.check(Introduction(2, "red", "another"))
-    gate._known.follow(both)
+        gate.check(PeerHello(2, "red", "another"))
+    gate._known.retain(both)
     with pytest.raises(RemoteProtocolError):
-        gate.check(Introduction(2, "red", "another"))
-    gate._known.follow(replace(both, joined=((2, 30),)))
-    gate.check(Introduction(2, "red", "another"))
+        gate.check(PeerHello(2, "red", "another"))
+    gate._known.retain(replace(both, joined=((2, 30),)))
+    gate.check(PeerHello(2, "red", "another"))
 
 
 def test_an_unapplied_upgrade_keeps_an_older_program_out(tmp_path: Path) -> None:
     """It would be sent that entry, write it, and stop when it came to apply it."""
     core, gate = make(tmp_path)
-    old = Introduction(2, "red", "two", support=VersionSupport())
+    old = PeerHello(2, "red", "two", support=VersionSupport())
     gate.check(old)
     raising = Entry(2, 2, "version", ClusterVersion(2, "kv", 1).to_json(), 5)
     core.step(
         MessageReceived(2, AppendEntries(2, 2, 1, 1, 1, [raising])),
         1_000_000,
     )
-    assert core.commit == 1
+    assert core.commit_index == 1
     with pytest.raises(RemoteProtocolError, match="apply rules are version 2, this program"):
         gate.check(old)
     core.step(

@@ -9,11 +9,16 @@ from typing import Any
 import pytest
 
 from qcore.errors import SessionExpired
-from qcore.replica.events import Reply, TakeSnapshot
+from qcore.replica.events import Reply, TriggerSnapshot
 from qcore.replica.messages import ForwardResponse
 from qcore.replica.sessions import session_table
 from qcore.replica.sessions.session import Session
-from qcore.replica.sessions.session_table import Outcome, SessionTable, open_request, run_request
+from qcore.replica.sessions.session_table import (
+    ApplyOutcome,
+    SessionTable,
+    open_session_payload,
+    session_command_payload,
+)
 from tests.pitfalls.support.cluster_steps import deliver_all_but
 from tests.replica.support.cluster import Cluster, Host
 
@@ -50,10 +55,10 @@ def retry_elsewhere(*, snapshot: bool, restart: bool, in_session: bool = True) -
     """
     cluster = Cluster()
     leader = cluster.elect(1)
-    leader.request(1, open_request(60_000), "session")
+    leader.request(1, open_session_payload(60_000), "session")
     cluster.settle()
     session = int(leader.replies[-1].result or 0)
-    payload = run_request(session, 1, 0, ADD) if in_session else ADD
+    payload = session_command_payload(session, 1, 0, ADD) if in_session else ADD
     cluster.hosts[3].request(2, payload, "session" if in_session else "write", 60_000)
     (lost,) = deliver_all_but(cluster, ForwardResponse)
     assert isinstance(lost, ForwardResponse)
@@ -62,7 +67,7 @@ def retry_elsewhere(*, snapshot: bool, restart: bool, in_session: bool = True) -
     assert not cluster.hosts[3].replies, "the client was told nothing"
     if snapshot:
         for host in cluster.hosts.values():
-            host.step(TakeSnapshot())
+            host.step(TriggerSnapshot())
             assert host.durable.snapshot is not None
     if restart:
         for node_id in cluster.hosts:
@@ -76,7 +81,7 @@ def retry_elsewhere(*, snapshot: bool, restart: bool, in_session: bool = True) -
 RUN_ONCE = session_table._run
 
 
-def forgetful(session: Session, *rest: Any) -> Outcome:
+def forgetful(session: Session, *rest: Any) -> ApplyOutcome:
     """The reply is not recorded."""
     outcome = RUN_ONCE(session, *rest)
     session.replies.clear()

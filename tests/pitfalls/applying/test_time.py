@@ -10,12 +10,16 @@ import pytest
 from qcore.core import RaftConfig
 from qcore.core.clocks import wall_time
 from qcore.core.clocks.cluster_clock import ClusterClock
-from qcore.core.server import Server
+from qcore.core.server import RaftServer
 from qcore.errors import SessionExpired
 from qcore.replica.events import ClientRequest, Reply
 from qcore.replica.sessions import ticks
-from qcore.replica.sessions.session_table import keep_request, open_request, run_request
-from qcore.replica.sessions.ticks import Ticks
+from qcore.replica.sessions.session_table import (
+    keep_session_payload,
+    open_session_payload,
+    session_command_payload,
+)
+from qcore.replica.sessions.ticks import SessionTicks
 from tests.replica.support.cluster import WALL_US, Cluster, Host
 
 ADD = json.dumps({"op": "add", "key": "n", "amount": 1})
@@ -30,13 +34,13 @@ def ask(cluster: Cluster, host: Host, payload: str, request_id: int = 1) -> Repl
 
 
 def opened(cluster: Cluster, host: Host, lifetime_s: int) -> int:
-    reply = ask(cluster, host, open_request(lifetime_s * 1000))
+    reply = ask(cluster, host, open_session_payload(lifetime_s * 1000))
     assert reply.result is not None, reply.error
     return int(reply.result)
 
 
 def is_open(cluster: Cluster, host: Host, session: int) -> bool:
-    reply = ask(cluster, host, keep_request(session))
+    reply = ask(cluster, host, keep_session_payload(session))
     assert reply.error is None or isinstance(reply.error, SessionExpired)
     return reply.error is None
 
@@ -53,22 +57,26 @@ def an_outage_outlasts_the_lifetime(rules: int = 2) -> bool:
     cluster = Cluster(rules=rules)
     leader = cluster.elect(1)
     session = opened(cluster, leader, 60)
-    assert ask(cluster, leader, run_request(session, 1, 0, ADD)).error is None
+    assert ask(cluster, leader, session_command_payload(session, 1, 0, ADD)).error is None
     cluster.cut = {1, 2, 3}
     for attempt in range(120):
         cluster.pass_time(1000)
         for host in cluster.hosts.values():
-            host.step(ClientRequest(10 + attempt, "session", run_request(session, 2, 0, ADD), 500))
+            host.step(
+                ClientRequest(
+                    10 + attempt, "session", session_command_payload(session, 2, 0, ADD), 500
+                )
+            )
     assert not [h for h in cluster.hosts.values() if h.replica.core.role == "leader"]
     cluster.cut = set()
     new = cluster.elect(2)
-    return ask(cluster, new, run_request(session, 2, 0, ADD), 1000).error is None
+    return ask(cluster, new, session_command_payload(session, 2, 0, ADD), 1000).error is None
 
 
 def begin_with_the_outage(clock: ClusterClock, value_us: int, now: int) -> None:
     """The clock of a new leader counts the time since the cluster began, outages included."""
     clock.value_us = max(value_us, now)
-    clock.at = now
+    clock.updated_at = now
     clock._trusted_until = now + clock._limit_us
 
 
@@ -122,8 +130,8 @@ def an_isolated_leader_without_check_quorum_is_found_again() -> bool:
 def advance_whatever_happens(
     clock: ClusterClock, now: int, _quorum_contact_at: Callable[[], int]
 ) -> None:
-    clock.value_us += now - clock.at
-    clock.at = now
+    clock.value_us += now - clock.updated_at
+    clock.updated_at = now
 
 
 def test_pause_of_the_leader_ends_no_session() -> None:
@@ -172,7 +180,7 @@ def test_sessions_expire_on_an_idle_cluster() -> None:
 
 
 def test_without_ticks_sessions_stay_on_an_idle_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Ticks, "advance", lambda _ticks, _wall_us: None)
+    monkeypatch.setattr(SessionTicks, "advance", lambda _ticks, _wall_us: None)
     assert an_idle_cluster_holds_sessions() == (600, 0)
 
 
@@ -198,7 +206,7 @@ def test_sessions_expire_despite_leader_changes() -> None:
 def test_without_logged_clock_sessions_never_expire(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ticks, "MAX_GAP_US", YEARS_50_US)
+    monkeypatch.setattr(ticks, "MAX_CLOCK_GAP_US", YEARS_50_US)
     assert leaders_change_before_anything_expires() == 1
 
 
@@ -232,7 +240,7 @@ def a_leader_was_50_years_ahead(rules: int = 2, *, without: int = 0) -> tuple[in
     return newest - WALL_US - cluster.now, expired
 
 
-def stamped_with_the_own_clock(server: Server, wall_us: int) -> int:
+def stamped_with_the_own_clock(server: RaftServer, wall_us: int) -> int:
     return max(wall_us or server.wall_us, server.last_time_us)
 
 
@@ -270,7 +278,7 @@ def two_of_three_clocks_are_known(monkeypatch: pytest.MonkeyPatch, *, cautious: 
 BOUNDS = wall_time.bounds
 
 
-def trusting_the_later(server: Server, own_us: int) -> tuple[int | None, int | None]:
+def trusting_the_later(server: RaftServer, own_us: int) -> tuple[int | None, int | None]:
     high = BOUNDS(server, own_us)[1]
     return high, high
 

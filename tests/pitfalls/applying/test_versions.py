@@ -15,7 +15,7 @@ from qcore.machines.register import KeyValueMachine
 from qcore.replica import replica as replica_module
 from qcore.replica.apply import active_version as versions_module
 from qcore.replica.apply.active_version import Versions
-from qcore.replica.events import PeerSupports, TakeSnapshot, UpgradeMachine
+from qcore.replica.events import PeerVersionSupport, TriggerSnapshot, UpgradeMachine
 from tests.replica.support.cluster import Cluster, Host
 
 ADD = json.dumps({"op": "add", "key": "n", "amount": 1})
@@ -50,7 +50,7 @@ def a_newer_program_replays_older_entries() -> set[str]:
         cluster.settle()
         cluster.pass_time(50)
         if number in (2, 6):
-            cluster.hosts[2 if number == 2 else 3].step(TakeSnapshot())
+            cluster.hosts[2 if number == 2 else 3].step(TriggerSnapshot())
     cluster.machine = Doubling
     for node_id in cluster.hosts:
         cluster.restart(node_id)
@@ -59,7 +59,7 @@ def a_newer_program_replays_older_entries() -> set[str]:
     support = VersionSupport(1, LATEST_RULES, "kv", 1, 2)
     for host in cluster.hosts.values():
         for other in cluster.hosts:
-            host.step(PeerSupports(other, support))
+            host.step(PeerVersionSupport(other, support))
     cluster.pass_time(200)
     leader.step(UpgradeMachine(50, 2, 1000))
     cluster.settle()
@@ -83,7 +83,7 @@ def newest_for_all(versions: Versions, entry: Entry) -> ApplyContext:
 def test_without_rules_per_entry_the_replicas_diverge(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Versions, "context_of", newest_for_all)
+    monkeypatch.setattr(Versions, "apply_context", newest_for_all)
     assert len(a_newer_program_replays_older_entries()) > 1
 
 
@@ -106,7 +106,7 @@ def a_restart_forgets_the_machine() -> str:
     except IncompatibleVersion:
         return "refused"
     cluster.elect(1)
-    host.step(TakeSnapshot(keep_entries=0))
+    host.step(TriggerSnapshot(keep_entries=0))
     cluster.machine = KeyValueMachine
     try:
         return value_of(cluster.restart(1))
@@ -124,6 +124,6 @@ def test_restart_that_forgets_the_machine_is_rejected() -> None:
 
 def test_without_machine_check_restart_loses_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in 0.1.0: nothing looked wrong until the snapshot was taken."""
-    monkeypatch.setattr(replica_module, "require_all", lambda durable, support: None)
-    monkeypatch.setattr(versions_module, "require", lambda version, support, advice: None)
+    monkeypatch.setattr(replica_module, "check_all_supported", lambda durable, support: None)
+    monkeypatch.setattr(versions_module, "check_supported", lambda version, support, advice: None)
     assert a_restart_forgets_the_machine() == "gone"

@@ -7,9 +7,9 @@ import pytest
 from qcore.core import Membership, RaftConfig
 from qcore.core.events import TransferLeadership
 from qcore.core.leadership import election, takeover, transfer
-from qcore.core.leadership.tenure import Tenures
+from qcore.core.leadership.tenure import TransferBackoff
 from qcore.core.messages import PreVote, TimeoutNow, TimeoutNowResponse
-from qcore.core.server import Server
+from qcore.core.server import RaftServer
 from qcore.sim import parse_scenario, run_scenario
 from tests.checkout import SCENARIOS
 from tests.core.support.cluster import Cluster, begun
@@ -51,7 +51,7 @@ until_ms: {until_ms}
     return counted
 
 
-def campaign_at_once(server: Server, from_id: int, request: TimeoutNow) -> None:
+def campaign_at_once(server: RaftServer, from_id: int, request: TimeoutNow) -> None:
     """As a target did in 0.1.0."""
     if request.term == server.term and server.leader_id == from_id:
         server.send(from_id, TimeoutNowResponse(server.term, accepted=True))
@@ -81,7 +81,7 @@ def test_without_pre_vote_and_memory_targets_keep_deposing(
     star = "{at_ms: 200, partition: [[1, 2], [1, 3], [1, 4], [1, 5]]}"
     assert changes(star) == 0
     monkeypatch.setattr(takeover, "on_timeout_now", campaign_at_once)
-    monkeypatch.setattr(Tenures, "may_try", lambda _memory, _target, _now: True)
+    monkeypatch.setattr(TransferBackoff, "allows_transfer_to", lambda _memory, _target, _now: True)
     assert changes(star) > 20
 
 
@@ -122,7 +122,7 @@ def test_without_reach_check_first_crash_ends_leadership(
 def test_without_disk_check_next_stall_ends_leadership(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(takeover, "able_to_stay", lambda _server: True)
+    monkeypatch.setattr(takeover, "has_fast_disk", lambda _server: True)
     assert "max_leader_changes" in failed("priority_slow_disk")
 
 
@@ -143,7 +143,7 @@ def test_without_steadiness_check_crashing_node_takes_over(
 
 # -- failures are remembered -------------------------------------------------------------------------
 
-#: Node 2 leads each time when it is cut off, and seems well in between for longer than `STEADY`.
+#: Node 2 leads each time when it is cut off, and seems well in between for longer than `STEADY_TIMEOUTS`.
 CUT_OFF_AGAIN = "{at_ms: 3000, every_ms: 9000, until_ms: 59000, isolate: 2, for_ms: 1000}"
 
 
@@ -155,7 +155,7 @@ def test_short_lived_leader_waits_before_it_takes_over_again() -> None:
 def test_without_memory_across_terms_it_always_returns(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Tenures, "may_try", lambda _memory, _target, _now: True)
+    monkeypatch.setattr(TransferBackoff, "allows_transfer_to", lambda _memory, _target, _now: True)
     assert changes(CUT_OFF_AGAIN, until_ms=60_000) >= 10
 
 
@@ -164,12 +164,12 @@ def test_without_follower_memory_short_lived_leader_returns(
 ) -> None:
     """The failure was seen in an earlier term, by servers that did not lead then."""
 
-    def forget(memory: Tenures, now: int, *, handed_over: bool) -> None:
-        del now, handed_over
+    def forget(memory: TransferBackoff, now: int, *, by_transfer: bool) -> None:
+        del now, by_transfer
         memory._failures.clear()
         memory._tenure = None
 
-    monkeypatch.setattr(Tenures, "ended", forget)
+    monkeypatch.setattr(TransferBackoff, "on_term_ended", forget)
     assert changes(CUT_OFF_AGAIN, until_ms=60_000) >= 10
 
 
@@ -208,11 +208,11 @@ START = transfer._start
 
 
 def void_from_the_start(
-    server: Server, target: int, *, by_priority: bool, to_the_best: bool = False
+    server: RaftServer, target: int, *, by_priority: bool, may_retarget: bool = False
 ) -> None:
     """As 0.1.0 did."""
     server.lease_void = True
-    START(server, target, by_priority=by_priority, to_the_best=to_the_best)
+    START(server, target, by_priority=by_priority, may_retarget=may_retarget)
 
 
 def test_transfer_that_asked_no_target_keeps_the_lease() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qcore.core import Membership, RaftConfig, membership
-from qcore.core.effects import ChangeAccepted, ChangeRefused
+from qcore.core.effects import ChangeAccepted, ChangeRejected
 from qcore.core.entry import DurableState
 from qcore.core.events import Bootstrap, ChangeMembership
 from qcore.core.leadership import priorities
@@ -35,7 +35,7 @@ def changed(zeros: tuple[int, ...], wanted: tuple[int, ...], *, crash: int) -> t
     (said, *_) = [
         effect
         for effect in cluster.step(1, ChangeMembership(wanted, (), ADDRESSES, 0))
-        if isinstance(effect, ChangeAccepted | ChangeRefused)
+        if isinstance(effect, ChangeAccepted | ChangeRejected)
     ]
     run_for(cluster, 1000)
     cluster.crash(crash)
@@ -52,7 +52,7 @@ def test_change_that_leaves_no_electable_voter_is_rejected() -> None:
 def test_without_check_unelectable_voters_end_the_cluster(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(priorities, "fault_of_change", lambda _server, _voters: None)
+    monkeypatch.setattr(priorities, "change_rejection", lambda _server, _voters: None)
     assert changed((2,), (2,), crash=1) == ("accepted", 0)
 
 
@@ -65,7 +65,7 @@ def test_change_to_half_unelectable_voters_is_rejected() -> None:
 def test_without_check_one_crash_stops_half_unelectable_voters(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(priorities, "fault_of_change", lambda _server, _voters: None)
+    monkeypatch.setattr(priorities, "change_rejection", lambda _server, _voters: None)
     assert changed((4, 5), (1, 4, 5), crash=1) == ("accepted", 0)
 
 
@@ -97,13 +97,13 @@ def test_a_cluster_does_not_begin_with_a_server_that_never_leads() -> None:
     ],
 )
 def test_unelectable_voters_are_fewer_than_half(zeros: int, voters: int, broken: bool) -> None:
-    assert priorities.too_many(zeros, voters) == broken
+    assert priorities.too_many_zero_priorities(zeros, voters) == broken
 
 
 def test_follower_rejects_before_priorities_are_checked() -> None:
     """The change is looked at after the leader's own state: a follower says that it is one."""
     cluster = Cluster.of(3, RaftConfig(1, priority=0))
     event = ChangeMembership((1,), (), ADDRESSES, 0)
-    refusal = membership._why_not(cluster.core(2)._server, event)
+    refusal = membership._change_rejection(cluster.core(2)._server, event)
     assert refusal is not None
     assert refusal[0] == "not_leader"

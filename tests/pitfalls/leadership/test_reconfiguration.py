@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from qcore.core import DurableState, Membership, RaftConfig, membership
-from qcore.core.effects import ChangeAccepted, ChangeRefused, Effect
+from qcore.core.effects import ChangeAccepted, ChangeRejected, Effect
 from qcore.core.events import ChangeMembership
-from qcore.core.server import Server
+from qcore.core.server import RaftServer
 from tests.core.support.cluster import Cluster, started
 from tests.core.support.safety_checks import SafetyViolation
 from tests.pitfalls.support.cluster_steps import lead, may_lead
@@ -22,14 +22,14 @@ def change_to(cluster: Cluster, leader: int, *voters: int) -> list[Effect]:
 
 def verdict(effects: list[Effect]) -> str:
     """`accepted`, or the name of the refusal."""
-    (found,) = [e for e in effects if isinstance(e, ChangeAccepted | ChangeRefused)]
+    (found,) = [e for e in effects if isinstance(e, ChangeAccepted | ChangeRejected)]
     return "accepted" if isinstance(found, ChangeAccepted) else found.name
 
 
 def two_leaders_change_one_parent() -> str:
     """copycat#23, braft#182: of voters 1 to 4, leader 1 adds 5; leader 2, elected since, removes 1.
 
-    Neither hears of the other's change. Server 2 proposes before anything of its own term is committed,
+    Neither hears of the other's change. RaftServer 2 proposes before anything of its own term is committed,
     and whatever it can commit with 3 alone it commits. Then 1 campaigns with what 4 and 5 hold.
 
     Returns:
@@ -40,7 +40,7 @@ def two_leaders_change_one_parent() -> str:
     lead(cluster, 1)
     cluster.timeout(1)
     cluster.settle()
-    assert cluster.core(2).commit >= 1, "the parent is known to be committed"
+    assert cluster.core(2).commit_index >= 1, "the parent is known to be committed"
     cluster.cut = {(a, b) for a in (1, 5) for b in (2, 3, 4)}
     assert verdict(change_to(cluster, 1, 1, 2, 3, 4, 5)) == "accepted"
     cluster.settle()
@@ -62,15 +62,15 @@ def two_leaders_change_one_parent() -> str:
     return told
 
 
-WHY_NOT = membership._why_not
+WHY_NOT = membership._change_rejection
 
 
-def before_its_own_commit(server: Server, event: ChangeMembership) -> tuple[str, str] | None:
+def before_its_own_commit(server: RaftServer, event: ChangeMembership) -> tuple[str, str] | None:
     """As if the leader had committed in its own term already."""
-    first = server.first_own_index
-    server.first_own_index = 0
+    first = server.term_start_index
+    server.term_start_index = 0
     refusal = WHY_NOT(server, event)
-    server.first_own_index = first
+    server.term_start_index = first
     return refusal
 
 
@@ -88,22 +88,22 @@ def test_without_rejection_joint_phase_separates_two_changes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two lines of defence: what follows from one parent needs a majority of the parent, too."""
-    monkeypatch.setattr(membership, "_why_not", before_its_own_commit)
+    monkeypatch.setattr(membership, "_change_rejection", before_its_own_commit)
     assert two_leaders_change_one_parent() == "accepted"
 
 
 def test_without_joint_phase_rejection_separates_two_changes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(membership, "planned", in_one_step)
+    monkeypatch.setattr(membership, "first_configuration", in_one_step)
     assert two_leaders_change_one_parent() == "not_ready"
 
 
 def test_without_either_guard_committed_entries_are_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(membership, "_why_not", before_its_own_commit)
-    monkeypatch.setattr(membership, "planned", in_one_step)
+    monkeypatch.setattr(membership, "_change_rejection", before_its_own_commit)
+    monkeypatch.setattr(membership, "first_configuration", in_one_step)
     with pytest.raises(SafetyViolation, match=r"leader 1 .* lacks committed entry"):
         two_leaders_change_one_parent()
 

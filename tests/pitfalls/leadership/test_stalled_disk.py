@@ -6,11 +6,11 @@ import pytest
 
 from qcore.core import RaftConfig
 from qcore.core.messages import AppendEntries, RaftMessage
-from qcore.core.server import Server
+from qcore.core.server import RaftServer
 from qcore.sim import run_scenario
 from tests.checkout import SCENARIOS
 from tests.core.support.cluster import Cluster
-from tests.pitfalls.support.cluster_steps import lead, take_aside
+from tests.pitfalls.support.cluster_steps import hold_back, lead
 
 SCENARIO = SCENARIOS / "leader_disk_stall.yaml"
 
@@ -31,11 +31,11 @@ def the_leaders_disk_hangs() -> tuple[int, list[int]]:
     began = cluster.nodes[1].now
     for number in range(20):
         cluster.timeout(1)
-        sent = take_aside(cluster, lambda sent: isinstance(sent.message, AppendEntries))
+        sent = hold_back(cluster, lambda sent: isinstance(sent.message, AppendEntries))
         if cluster.nodes[1].now - began < cluster.nodes[1].config.election_timeout_min_ms * 1000:
             heartbeats += len(sent)
         for heartbeat in sent:
-            cluster.hand_over(heartbeat)
+            cluster.deliver_envelope(heartbeat)
         for node_id in (2, 3):
             cluster.persist(node_id)
         while cluster.network:
@@ -47,13 +47,13 @@ def the_leaders_disk_hangs() -> tuple[int, list[int]]:
     return heartbeats, led
 
 
-def wait_for_everything(server: Server, to: int, message: RaftMessage, after: int = 0) -> None:
+def wait_for_everything(server: RaftServer, to: int, message: RaftMessage, after: int = 0) -> None:
     """Whatever is said waits for all that was written before."""
     del after
     SEND(server, to, message, server.last_write_id)
 
 
-SEND = Server.send
+SEND = RaftServer.send
 
 
 def test_leader_with_stalled_disk_heartbeats_and_steps_down() -> None:
@@ -63,7 +63,7 @@ def test_leader_with_stalled_disk_heartbeats_and_steps_down() -> None:
 
 
 def test_without_direct_sends_heartbeats_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Server, "send", wait_for_everything)
+    monkeypatch.setattr(RaftServer, "send", wait_for_everything)
     heartbeats, _ = the_leaders_disk_hangs()
     assert heartbeats == 0
 
@@ -71,7 +71,7 @@ def test_without_direct_sends_heartbeats_wait_for_the_disk(monkeypatch: pytest.M
 def test_without_disk_watch_leader_stays_forever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Server, "disk_stalled", lambda _server: False)
+    monkeypatch.setattr(RaftServer, "disk_stalled", lambda _server: False)
     _, led = the_leaders_disk_hangs()
     assert len(led) == 20
 
@@ -83,5 +83,5 @@ def test_simulated_leader_with_stalled_disk_is_replaced() -> None:
 def test_without_disk_watch_simulated_leader_stays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Server, "disk_stalled", lambda _server: False)
+    monkeypatch.setattr(RaftServer, "disk_stalled", lambda _server: False)
     assert "leader_changes" in {failed.name for failed in run_scenario(SCENARIO, 1).failed()}

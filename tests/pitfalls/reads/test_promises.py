@@ -17,10 +17,10 @@ from qcore.core.events import Tick
 from qcore.core.leadership import election
 from qcore.core.log import replication
 from qcore.core.messages import AppendEntries, AppendEntriesResponse
-from qcore.core.server import Server
+from qcore.core.server import RaftServer
 from tests.core.support.cluster import Cluster, Envelope
 from tests.core.support.safety_checks import SafetyViolation
-from tests.pitfalls.support.cluster_steps import is_served, lead, lease_read, take_aside
+from tests.pitfalls.support.cluster_steps import hold_back, is_served, lead, lease_read
 
 LEASES = RaftConfig(1, lease_reads=True)
 SHORTER = replace(LEASES, election_timeout_min_ms=60, election_timeout_max_ms=61)
@@ -84,7 +84,7 @@ def a_follower_restarts_within_its_promise(settings: RaftConfig, campaigner: int
     return is_served(cluster, 1, lease_read(cluster, 1))
 
 
-def stored_nowhere(_server: Server) -> int:
+def stored_nowhere(_server: RaftServer) -> int:
     return 0
 
 
@@ -100,7 +100,7 @@ def test_promise_survives_a_restart_with_other_settings(
 def test_without_stored_promise_lease_read_is_stale(
     settings: RaftConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Server, "_promise_to_save", stored_nowhere)
+    monkeypatch.setattr(RaftServer, "_promise_to_store", stored_nowhere)
     with pytest.raises(SafetyViolation, match="stale read: node 1"):
         a_follower_restarts_within_its_promise(settings)
 
@@ -108,11 +108,11 @@ def test_without_stored_promise_lease_read_is_stale(
 CAMPAIGN: Callable[..., None] = election.campaign
 
 
-def draw_freely(server: Server) -> None:
+def draw_freely(server: RaftServer) -> None:
     server.election_deadline = server.now + server.election_timeout_min_us
 
 
-def campaign_freely(server: Server, *, transfer: bool = False) -> None:
+def campaign_freely(server: RaftServer, *, transfer: bool = False) -> None:
     """Only votes for others are promised away."""
     promised, server.no_vote_before = server.no_vote_before, 0
     CAMPAIGN(server, transfer=transfer)
@@ -122,7 +122,7 @@ def campaign_freely(server: Server, *, transfer: bool = False) -> None:
 def test_without_promise_on_self_vote_lease_read_is_stale(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Server, "reset_election_deadline", draw_freely)
+    monkeypatch.setattr(RaftServer, "reset_election_deadline", draw_freely)
     monkeypatch.setattr(election, "campaign", campaign_freely)
     with pytest.raises(SafetyViolation, match="stale read: node 1"):
         a_follower_restarts_within_its_promise(SHORTER, campaigner=2)
@@ -151,7 +151,7 @@ def a_follower_crashes_before_its_promise_is_durable() -> bool:
     return is_served(cluster, 1, lease_read(cluster, 1))
 
 
-def promise_at_once(server: Server) -> int:
+def promise_at_once(server: RaftServer) -> int:
     return server.promise_ms
 
 
@@ -162,7 +162,7 @@ def test_answer_waits_until_its_promise_is_durable() -> None:
 def test_without_durable_promise_lease_read_is_stale(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Server, "promise", promise_at_once)
+    monkeypatch.setattr(RaftServer, "make_lease_promise", promise_at_once)
     with pytest.raises(SafetyViolation, match="stale read: node 1"):
         a_follower_crashes_before_its_promise_is_durable()
 
@@ -187,7 +187,7 @@ def a_voter_with_an_empty_log_promises() -> bool:
     for _ in range(2):
         heartbeat(cluster)
         for _ in range(2):  # the heartbeat, and its answer
-            take_aside(cluster, holds_entries)
+            hold_back(cluster, holds_entries)
             if cluster.network:
                 cluster.deliver()
     restart(cluster, 2, replace(LEASES, lease_reads=False))
@@ -200,7 +200,7 @@ def holds_entries(sent: Envelope) -> bool:
     return sent.to == 3 or (isinstance(sent.message, AppendEntries) and bool(sent.message.entries))
 
 
-def any_promise(_server: Server, response: AppendEntriesResponse) -> int:
+def any_promise(_server: RaftServer, response: AppendEntriesResponse) -> int:
     return response.promise_ms
 
 

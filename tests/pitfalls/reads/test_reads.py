@@ -15,20 +15,20 @@ from qcore.core.messages import (
     TimeoutNow,
 )
 from qcore.core.reads import read_index
-from qcore.core.server import Server
+from qcore.core.server import RaftServer
 from qcore.errors import DeadlineExceeded
 from qcore.replica.events import PeerMessageReceived
 from qcore.replica.messages import ReadIndexResponse
-from qcore.replica.requests.pending import Request
-from qcore.replica.requests.relay import Relay
+from qcore.replica.requests.forwarder import Forwarder
+from qcore.replica.requests.pending import PendingRequest
 from tests.core.support.cluster import Cluster, Envelope
 from tests.core.support.safety_checks import SafetyViolation
 from tests.pitfalls.support.cluster_steps import (
     deliver_all_but,
+    hold_back,
     is_served,
     lead,
     lease_read,
-    take_aside,
 )
 from tests.replica.support import cluster as replicas
 
@@ -43,7 +43,7 @@ def commit_new_at(cluster: Cluster, node_id: int, without: int) -> None:
     lead(cluster, node_id)
     cluster.propose(node_id, "new")
     cluster.settle()
-    assert cluster.core(node_id).commit == cluster.core(node_id).last_log_index
+    assert cluster.core(node_id).commit_index == cluster.core(node_id).last_log_index
 
 
 def late_answers_arrive_after_a_pause() -> bool:
@@ -58,9 +58,9 @@ def late_answers_arrive_after_a_pause() -> bool:
     cluster = Cluster.of(3)
     lead(cluster, 1)
     first = cluster.read(1)
-    heartbeats = take_aside(cluster, lambda sent: isinstance(sent.message, AppendEntries))
+    heartbeats = hold_back(cluster, lambda sent: isinstance(sent.message, AppendEntries))
     for heartbeat in heartbeats:
-        cluster.hand_over(heartbeat)
+        cluster.deliver_envelope(heartbeat)
     copies = [Envelope(sent.source, sent.to, sent.message) for sent in cluster.network]
     cluster.settle()
     assert is_served(cluster, 1, first)
@@ -70,11 +70,11 @@ def late_answers_arrive_after_a_pause() -> bool:
     cluster.settle()
     cluster.cut.clear()
     for copy in copies:
-        cluster.hand_over(copy)
+        cluster.deliver_envelope(copy)
     return is_served(cluster, 1, again)
 
 
-def reuse_the_number(server: Server) -> None:
+def reuse_the_number(server: RaftServer) -> None:
     """A read that is tried again keeps the number of the first attempt, and forgets who answered."""
     server.reads.round = max(server.reads.round, 1)
     for progress in server.progress.values():
@@ -104,9 +104,9 @@ def late_answers_arrive_after_leader_changes() -> bool:
     cluster = Cluster.of(3)
     lead(cluster, 1)
     cluster.read(1)
-    for heartbeat in take_aside(cluster, lambda sent: isinstance(sent.message, AppendEntries)):
-        cluster.hand_over(heartbeat)
-    late = take_aside(cluster, lambda sent: sent.to == 1)
+    for heartbeat in hold_back(cluster, lambda sent: isinstance(sent.message, AppendEntries)):
+        cluster.deliver_envelope(heartbeat)
+    late = hold_back(cluster, lambda sent: sent.to == 1)
     lead(cluster, 2)
     lead(cluster, 1)
     commit_new_at(cluster, 3, without=1)
@@ -114,7 +114,7 @@ def late_answers_arrive_after_leader_changes() -> bool:
     cluster.settle()
     cluster.cut.clear()
     for answer in late:
-        cluster.hand_over(answer)
+        cluster.deliver_envelope(answer)
     return is_served(cluster, 1, again)
 
 
@@ -129,7 +129,7 @@ def test_answers_of_an_earlier_term_confirm_no_read() -> None:
 def test_without_term_check_old_answers_confirm_the_wrong_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(RaftCore, "_present_term", of_any_earlier_term)
+    monkeypatch.setattr(RaftCore, "_is_current_term", of_any_earlier_term)
     with pytest.raises(SafetyViolation, match="stale read: node 1"):
         late_answers_arrive_after_leader_changes()
 
@@ -163,12 +163,12 @@ def a_follower_asks_again_after_a_leader_change() -> object:
     return json.loads(results[0] or "null")["value"] if results else None
 
 
-PASS_ON = Relay.pass_on
+PASS_ON = Forwarder.forward
 
 
-def under_the_same_ticket(relay: Relay, request: Request) -> None:
-    PASS_ON(relay, request)
-    relay._last_ticket -= 1
+def under_the_same_ticket(forwarder: Forwarder, request: PendingRequest) -> None:
+    PASS_ON(forwarder, request)
+    forwarder._last_ticket -= 1
 
 
 def test_followers_retry_is_a_new_read() -> None:
@@ -178,7 +178,7 @@ def test_followers_retry_is_a_new_read() -> None:
 def test_without_new_read_id_followers_retry_reads_stale(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Relay, "pass_on", under_the_same_ticket)
+    monkeypatch.setattr(Forwarder, "forward", under_the_same_ticket)
     assert a_follower_asks_again_after_a_leader_change() == 1
 
 
@@ -195,7 +195,7 @@ def a_new_leader_is_read_at_once() -> tuple[bool, bool]:
     lead(cluster, 1)
     cluster.propose(1, "acknowledged")
     cluster.persist(1)
-    while cluster.core(1).commit < cluster.core(1).last_log_index:
+    while cluster.core(1).commit_index < cluster.core(1).last_log_index:
         cluster.deliver()
         cluster.persist(2)
         cluster.persist(3)
@@ -208,12 +208,12 @@ def a_new_leader_is_read_at_once() -> tuple[bool, bool]:
     for _ in range(50):
         cluster.persist(2)
         cluster.persist(3)
-        late += take_aside(
+        late += hold_back(
             cluster,
             lambda sent: isinstance(sent.message, AppendEntries) and bool(sent.message.entries),
         )
         if not read_id and cluster.core(2).role == "leader":
-            assert cluster.core(2).commit < cluster.core(2).last_log_index - 1
+            assert cluster.core(2).commit_index < cluster.core(2).last_log_index - 1
             read_id = cluster.read(2)
         elif cluster.network:
             cluster.deliver()
@@ -251,14 +251,14 @@ def the_source_of_a_transfer_is_read(*, given_up: bool) -> bool:
     cluster.settle()
     assert is_served(cluster, 1, lease_read(cluster, 1)), "it has a lease"
     cluster.step(1, TransferLeadership(2))
-    (order,) = take_aside(cluster, lambda sent: isinstance(sent.message, TimeoutNow))
+    (order,) = hold_back(cluster, lambda sent: isinstance(sent.message, TimeoutNow))
     if given_up:
         for _ in range(10):
             cluster.advance(50)
             cluster.timeout(1)
             cluster.settle()
         assert not cluster.core(1).transferring
-    cluster.hand_over(order)
+    cluster.deliver_envelope(order)
     cluster.isolate(1)
     cluster.settle()
     assert cluster.leaders() == [1, 2]
@@ -270,12 +270,12 @@ def the_source_of_a_transfer_is_read(*, given_up: bool) -> bool:
 ASK, ADVANCE = transfer._ask, transfer.advance
 
 
-def ask_without_voiding(server: Server, target: int, *, by_priority: bool) -> None:
+def ask_without_voiding(server: RaftServer, target: int, *, by_priority: bool) -> None:
     ASK(server, target, by_priority=by_priority)
     server.lease_void = False
 
 
-def forgive_at_the_end(server: Server) -> None:
+def forgive_at_the_end(server: RaftServer) -> None:
     """The lease counts again once the transfer was given up."""
     ADVANCE(server)
     if server.transfer is None:

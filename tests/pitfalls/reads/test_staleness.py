@@ -19,9 +19,9 @@ from qcore.core.events import Campaign, Tick
 from qcore.core.log.progress import Progress
 from qcore.core.messages import AppendEntries, AppendEntriesResponse
 from qcore.core.reads import freshness
-from qcore.core.server import Server
+from qcore.core.server import RaftServer
 from qcore.errors import TooStale
-from qcore.replica.apply.apply_backlog import STEP_COST
+from qcore.replica.apply.apply_backlog import MAX_STEP_COST
 from qcore.replica.events import ClientRequest, PeerMessageReceived, SendPeer
 from qcore.replica.requests.reads import Reads
 from tests.replica.support.cluster import Cluster, Host
@@ -102,24 +102,24 @@ def has_entries(mail: Mail) -> bool:
     return isinstance(mail[1].message, AppendEntries) and bool(mail[1].message.entries)
 
 
-def at_receipt(server: Server, request: AppendEntries) -> None:
+def at_receipt(server: RaftServer, request: AppendEntries) -> None:
     """A follower's state is as fresh as the message that it got, whenever that was sent."""
-    if request.is_current and server.commit >= request.leader_commit:
-        server.fresh_at = server.now
+    if request.is_current and server.commit_index >= request.leader_commit:
+        server.fresh_as_of = server.now
 
 
-def at_answers(server: Server, now: int) -> int | None:
+def at_answers(server: RaftServer, now: int) -> int | None:
     """A leader's state is as fresh as the answers that it got, whenever they were sent."""
     return freshness._last_contact(server, now)
 
 
-def whatever_it_holds(server: Server, request: AppendEntries) -> None:
+def whatever_it_holds(server: RaftServer, request: AppendEntries) -> None:
     """The follower need not have come to the leader's commit index."""
-    request.leader_commit = min(request.leader_commit, server.commit)
+    request.leader_commit = min(request.leader_commit, server.commit_index)
     HEARD(server, request)
 
 
-HEARD = freshness.heard
+HEARD = freshness.on_append_entries
 
 # -- a new leader that has not committed in its term -----------------------------------------------
 
@@ -216,7 +216,7 @@ def test_followers_age_counts_from_its_own_echo() -> None:
 def test_without_echo_time_followers_age_is_too_low(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(freshness, "heard", at_receipt)
+    monkeypatch.setattr(freshness, "on_append_entries", at_receipt)
     assert appends_wait_on_a_link() == {3: "old"}
 
 
@@ -274,13 +274,13 @@ def a_cut_off_leader_tells_its_follower() -> Answers:
     return ask(cluster, 1, 3)
 
 
-def ago_unknown(server: Server, progress: Progress) -> tuple[int, bool, int]:
+def ago_unknown(server: RaftServer, progress: Progress) -> tuple[int, bool, int]:
     """The leader does not add how long ago a quorum was known to follow it."""
     echo_us, is_current, _ = ECHO_FOR(server, progress)
     return echo_us, is_current, 0
 
 
-ECHO_FOR = freshness.echo_for
+ECHO_FOR = freshness.echo_fields
 
 
 def test_follower_adds_its_leaders_time_without_quorum() -> None:
@@ -290,7 +290,7 @@ def test_follower_adds_its_leaders_time_without_quorum() -> None:
 def test_without_leaders_age_follower_of_cut_off_leader_is_stale(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(freshness, "echo_for", ago_unknown)
+    monkeypatch.setattr(freshness, "echo_fields", ago_unknown)
     assert a_cut_off_leader_tells_its_follower() == {1: "too stale", 3: "old"}
 
 
@@ -310,7 +310,7 @@ def a_follower_is_behind_after_a_snapshot() -> Answers:
     heartbeats(cluster, cluster.hosts[1], has_entries)
     behind, core = cluster.hosts[3].replica.core, cluster.hosts[1].replica.core
     assert behind.snapshot is not None
-    assert behind.commit < core.commit
+    assert behind.commit_index < core.commit_index
     return ask(cluster, 3)
 
 
@@ -321,7 +321,7 @@ def test_follower_behind_its_snapshot_is_not_fresh() -> None:
 def test_without_lag_check_follower_reads_stale(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(freshness, "heard", whatever_it_holds)
+    monkeypatch.setattr(freshness, "on_append_entries", whatever_it_holds)
     assert a_follower_is_behind_after_a_snapshot() == {3: "old"}
 
 
@@ -329,20 +329,20 @@ def much_is_committed_and_not_applied() -> Answers:
     """Node 3 was away and learns of all at once; it applies it over several steps, and is asked after the first."""
     cluster = begun(GUARDED)
     cluster.cut = {3}
-    for number in range(STEP_COST):
+    for number in range(MAX_STEP_COST):
         put(cluster, 1, "old", f"other{number}")
     put(cluster, 1, "new")
     cluster.pass_time(2 * BOUND_MS)
     cluster.cut = set()
     leader, behind = cluster.hosts[1], cluster.hosts[3]
     behind.stalled = True  # so that nothing but messages makes it step
-    while not behind.replica.catching_up:
+    while not behind.replica.has_apply_backlog:
         if not cluster.mail:
             cluster.now += 50_000
             leader.step(Tick())
         from_id, send = cluster.mail.popleft()
         cluster.hosts[send.to].step(PeerMessageReceived(from_id, send.message))
-    assert behind.replica.core.commit == leader.replica.core.commit
+    assert behind.replica.core.commit_index == leader.replica.core.commit_index
     return ask(cluster, 3)
 
 
@@ -352,7 +352,7 @@ def test_state_with_unapplied_commits_is_not_fresh() -> None:
 
 def test_without_apply_check_fresh_log_reads_stale(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        Reads, "_fresh_at", lambda reads: reads._owner.core.fresh_at(reads._owner.now)
+        Reads, "_fresh_as_of", lambda reads: reads._replica.core.fresh_as_of(reads._replica.now)
     )
     assert much_is_committed_and_not_applied() == {3: "old"}
 
@@ -378,7 +378,7 @@ def an_echo_of_an_earlier_life_comes_late() -> Answers:
     return ask(cluster, 3)
 
 
-def in_any_life(server: Server, request: AppendEntries) -> None:
+def in_any_life(server: RaftServer, request: AppendEntries) -> None:
     """An echo counts whenever this server's clock is said to have shown it."""
     started_at, server.started_at = server.started_at, 0
     HEARD(server, request)
@@ -392,7 +392,7 @@ def test_echo_of_an_earlier_incarnation_is_ignored() -> None:
 def test_without_incarnation_check_old_echo_reads_stale(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(freshness, "heard", in_any_life)
+    monkeypatch.setattr(freshness, "on_append_entries", in_any_life)
     assert an_echo_of_an_earlier_life_comes_late() == {3: "old"}
 
 

@@ -10,11 +10,11 @@ from qcore.core import Membership, RaftConfig, RaftCore, Safeguards, quorum
 from qcore.core.leadership import election
 from qcore.core.messages import AppendEntries, InstallSnapshot, PreVote, RequestVote
 from qcore.core.messages import RequestVoteResponse as Vote
-from qcore.core.server import Server
+from qcore.core.server import RaftServer
 from tests.core.support.cluster import Cluster, started
 from tests.core.support.safety_checks import SafetyViolation, majorities, voter_sets
 from tests.core.support.timed_cluster import run_for
-from tests.pitfalls.support.cluster_steps import lead, take_aside
+from tests.pitfalls.support.cluster_steps import hold_back, lead
 
 FIVE = Membership(voters=(1, 2, 3, 4, 5))
 JOINT = Membership(voters=(1, 2, 3, 4, 5), voters_outgoing=(1, 2, 6))
@@ -42,7 +42,7 @@ def acknowledgements_come_in_any_order(membership: Membership, seed: int) -> int
         elif cluster.network:
             cluster.deliver(rng.randrange(len(cluster.network)))
         commits_what_a_quorum_holds(cluster.core(1))
-    return cluster.core(1).commit
+    return cluster.core(1).commit_index
 
 
 def commits_what_a_quorum_holds(leader: RaftCore) -> None:
@@ -54,7 +54,9 @@ def commits_what_a_quorum_holds(leader: RaftCore) -> None:
         max(min(held[voter] for voter in majority) for majority in majorities(voters))
         for voters in voter_sets(status.membership)
     )
-    assert leader.commit == agreed, f"commit {leader.commit}, a quorum holds {agreed}: {held}"
+    assert leader.commit_index == agreed, (
+        f"commit {leader.commit_index}, a quorum holds {agreed}: {held}"
+    )
 
 
 class OrderOfBefore:
@@ -98,7 +100,7 @@ def test_without_resorting_voters_commit_index_is_too_high(
 def figure_8(safeguards: Safeguards) -> bool:
     """logcabin#44: the paper's figure 8, steps c and d.
 
-    Server 1 leads again, in term 4, and brings its entry of term 2 to a majority; then it crashes, and 5,
+    RaftServer 1 leads again, in term 4, and brings its entry of term 2 to a majority; then it crashes, and 5,
     whose entry is of term 3, is elected.
 
     Returns:
@@ -140,17 +142,17 @@ def a_stale_candidate_asks_twice() -> bool:
     cluster.isolate(3)
     cluster.propose(1, "acknowledged")
     cluster.settle()
-    assert cluster.core(1).commit == cluster.core(1).last_log_index
+    assert cluster.core(1).commit_index == cluster.core(1).last_log_index
     cluster.cut.clear()
     cluster.advance(1000)
     cluster.campaign(3)
     cluster.persist(3)
-    (request,) = take_aside(cluster, lambda sent: sent.to == 2)
+    (request,) = hold_back(cluster, lambda sent: sent.to == 2)
     cluster.network.clear()
-    cluster.hand_over(request)
+    cluster.deliver_envelope(request)
     cluster.persist(2)
     cluster.network.clear()  # the refusal is lost, or the candidate would know
-    cluster.hand_over(request)
+    cluster.deliver_envelope(request)
     cluster.settle()
     assert cluster.core(2).term == cluster.core(3).term
     return cluster.core(3).role == "leader"
@@ -159,7 +161,7 @@ def a_stale_candidate_asks_twice() -> bool:
 ON_REQUEST_VOTE = election.on_request_vote
 
 
-def adopting_is_granting(server: Server, from_id: int, request: RequestVote) -> None:
+def adopting_is_granting(server: RaftServer, from_id: int, request: RequestVote) -> None:
     """A voter notes the candidate whose term it adopted as the one that it voted for."""
     if request.term == server.term and server.voted_for == request.candidate_id:
         server.send(from_id, Vote(server.term, True), server.after_hard_state)
@@ -184,7 +186,7 @@ def test_without_separate_vote_a_stale_log_is_elected(monkeypatch: pytest.Monkey
 def a_lower_term_with_a_longer_log_rejoins() -> list[int]:
     """etcd#8501: the leader crashes, and of the two that are left only the one in a lower term can win.
 
-    Server 1 led term 2 and has an entry more than the others; 3 was elected in term 3 with 2's vote,
+    RaftServer 1 led term 2 and has an entry more than the others; 3 was elected in term 3 with 2's vote,
     and crashed before it replicated anything.
 
     Returns:
@@ -215,7 +217,7 @@ def a_lower_term_with_a_longer_log_rejoins() -> list[int]:
 ON_PRE_VOTE = election.on_pre_vote
 
 
-def silent_to_older_terms(server: Server, from_id: int, request: PreVote) -> None:
+def silent_to_older_terms(server: RaftServer, from_id: int, request: PreVote) -> None:
     """A request of an older term is dropped without an answer."""
     if request.term >= server.term:
         ON_PRE_VOTE(server, from_id, request)
@@ -245,7 +247,7 @@ def a_higher_term_rejoins() -> int:
     cluster.crash(3)
     cluster.restart(3)
     run_for(cluster, 10_000)
-    return max(node.up.commit for node in cluster.alive()) - cluster.core(3).commit
+    return max(node.up.commit_index for node in cluster.alive()) - cluster.core(3).commit_index
 
 
 def test_leader_of_lower_term_learns_the_higher_term() -> None:
@@ -258,5 +260,5 @@ def test_without_rejection_old_leader_never_reaches_server(
     def silent(_core: RaftCore, _from: int, _message: AppendEntries | InstallSnapshot) -> None:
         """An append of an older term is dropped without an answer."""
 
-    monkeypatch.setattr(RaftCore, "_refuse_old_leader", silent)
+    monkeypatch.setattr(RaftCore, "_reject_stale_leader", silent)
     assert a_higher_term_rejoins() > 100

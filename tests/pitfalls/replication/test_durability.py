@@ -8,7 +8,7 @@ import pytest
 
 from qcore.core import DurableState, RaftConfig, Safeguards
 from qcore.core.log.durable_state import last_index
-from qcore.core.server import Server
+from qcore.core.server import RaftServer
 from qcore.errors import LogCorrupt
 from tests.core.support.cluster import Cluster
 from tests.core.support.safety_checks import SafetyViolation
@@ -20,7 +20,7 @@ def all_crash_and_a_stale_log_campaigns(
 ) -> bool:
     """PySyncObj#84: everybody crashes, two work on in a low term, then the third's stale log campaigns.
 
-    Server 3 is elected in term 4 and appends what nobody else gets. After the crash 1 and 2 have entries of
+    RaftServer 3 is elected in term 4 and appends what nobody else gets. After the crash 1 and 2 have entries of
     term 3 at most, and know of term 4 only if it is on their disks.
 
     Returns:
@@ -46,7 +46,7 @@ def all_crash_and_a_stale_log_campaigns(
     lead(cluster, 1)
     cluster.propose(1, "acknowledged")
     cluster.settle()
-    assert cluster.core(1).commit == cluster.core(1).last_log_index
+    assert cluster.core(1).commit_index == cluster.core(1).last_log_index
     cluster.restart(3)
     cluster.crash(1)
     leader = 3 if may_lead(cluster, 3) else 2
@@ -54,15 +54,15 @@ def all_crash_and_a_stale_log_campaigns(
     return holds(cluster, leader, "acknowledged")
 
 
-def keep_in_memory(_server: Server) -> None:
+def keep_in_memory(_server: RaftServer) -> None:
     """Term and vote are never written, and nothing that is said waits for them."""
 
 
-START = Server.__init__
+START = RaftServer.__init__
 
 
 def believe_the_log(
-    server: Server, config: RaftConfig, durable: DurableState, *, rng: Random, now: int
+    server: RaftServer, config: RaftConfig, durable: DurableState, *, rng: Random, now: int
 ) -> None:
     """The term of a restarted server is that of its last entry, as if nothing had come after."""
     durable.hard_state.term = durable.entries[-1].term
@@ -77,7 +77,7 @@ def test_without_stored_term_the_restart_detects_the_loss(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A second line of defence: the log knows of terms that the server does not."""
-    monkeypatch.setattr(Server, "save_hard_state", keep_in_memory)
+    monkeypatch.setattr(RaftServer, "save_hard_state", keep_in_memory)
     with pytest.raises(LogCorrupt, match="something was lost"):
         all_crash_and_a_stale_log_campaigns()
 
@@ -85,8 +85,8 @@ def test_without_stored_term_the_restart_detects_the_loss(
 def test_without_stored_term_acknowledged_command_is_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Server, "save_hard_state", keep_in_memory)
-    monkeypatch.setattr(Server, "__init__", believe_the_log)
+    monkeypatch.setattr(RaftServer, "save_hard_state", keep_in_memory)
+    monkeypatch.setattr(RaftServer, "__init__", believe_the_log)
     with pytest.raises(SafetyViolation, match="node 2 votes for 3 and 1 in term 4"):
         all_crash_and_a_stale_log_campaigns()
     assert not all_crash_and_a_stale_log_campaigns(check_safety=False)
@@ -104,7 +104,7 @@ def all_crash_before_the_journal_is_synced(safeguards: Safeguards, *, watched: b
     cluster.propose(1, "x")
     while cluster.network:
         cluster.deliver()
-    acknowledged = cluster.core(1).commit == cluster.core(1).last_log_index
+    acknowledged = cluster.core(1).commit_index == cluster.core(1).last_log_index
     crash_all(cluster)
     for node_id in (1, 2, 3):
         cluster.restart(node_id)
@@ -124,7 +124,7 @@ def test_without_sync_before_ack_the_command_is_lost() -> None:
 
 
 def a_vote_is_forgotten(safeguards: Safeguards) -> list[int]:
-    """Server 2 votes for 1, loses power before the vote is synced, comes back and is asked by 3.
+    """RaftServer 2 votes for 1, loses power before the vote is synced, comes back and is asked by 3.
 
     Returns:
         whom 2 voted for in term 2.
@@ -137,7 +137,7 @@ def a_vote_is_forgotten(safeguards: Safeguards) -> list[int]:
         cluster.persist(candidate)
         (request,) = [sent for sent in cluster.network if sent.to == 2]
         cluster.network.clear()
-        cluster.hand_over(request)
+        cluster.deliver_envelope(request)
         voted += [sent.to for sent in cluster.network]
         cluster.crash(2)
         cluster.restart(2)

@@ -28,7 +28,7 @@ def may_lead(cluster: Cluster, node_id: int, attempts: int = 5) -> bool:
     return False
 
 
-def take_aside(cluster: Cluster, wanted: Callable[[Envelope], bool]) -> list[Envelope]:
+def hold_back(cluster: Cluster, wanted: Callable[[Envelope], bool]) -> list[Envelope]:
     """Remove messages from the network: they are late, or lost."""
     taken = [envelope for envelope in cluster.network if wanted(envelope)]
     cluster.network = [envelope for envelope in cluster.network if not wanted(envelope)]

@@ -25,7 +25,7 @@ from typing import Any
 from qcore.cli.main import main
 from qcore.core.config import Safeguards
 from qcore.core.effects import Write
-from qcore.core.server import Server
+from qcore.core.server import RaftServer
 from qcore.node.config import NodeConfig
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.sessions import session_table
@@ -63,7 +63,7 @@ def without_append_durable_before_ack() -> None:
 
 
 def without_disk_stalled() -> None:
-    put(Server, "disk_stalled", lambda _server: False)
+    put(RaftServer, "disk_stalled", lambda _server: False)
 
 
 def without_disk_thread() -> None:
@@ -81,7 +81,7 @@ def without_disk_thread() -> None:
 def without_recorded_replies() -> None:
     run_once = session_table._run
 
-    def forgetful(session: Session, *rest: Any) -> session_table.Outcome:
+    def forgetful(session: Session, *rest: Any) -> session_table.ApplyOutcome:
         outcome = run_once(session, *rest)
         session.replies.clear()
         return outcome

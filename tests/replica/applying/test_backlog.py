@@ -15,18 +15,18 @@ from qcore.core.version import LATEST_RULES
 from qcore.errors import StateMachineFailed
 from qcore.machines.interface import ApplyContext
 from qcore.machines.register import REGISTERS_AT_A_TIME, KeyValueMachine
-from qcore.replica.apply.apply_backlog import RESTORE_COST, STEP_COST
+from qcore.replica.apply.apply_backlog import MAX_STEP_COST, RESTORE_COST
 from qcore.replica.events import (
     Applied,
     ClientRequest,
     PeerMessageReceived,
     ReplicaEffect,
     Restored,
-    TakeSnapshot,
+    TriggerSnapshot,
 )
 from tests.replica.support.cluster import Cluster, Host
 
-ENTRIES = 5 * STEP_COST // 2
+ENTRIES = 5 * MAX_STEP_COST // 2
 
 
 def put(key: str, value: object) -> str:
@@ -44,7 +44,7 @@ def applied(effects: Iterable[ReplicaEffect]) -> int:
 def finish(host: Host, limit: int = 1000) -> list[int]:
     """Step until nothing is left to apply; how many entries each step applied."""
     counts: list[int] = []
-    while host.replica.catching_up:
+    while host.replica.has_apply_backlog:
         assert host.replica.next_deadline() <= host.cluster.now, "nobody would wake it"
         counts.append(applied(host.step(Tick())))
         assert len(counts) < limit, "it never ends"
@@ -74,10 +74,10 @@ def test_large_commit_is_applied_in_bounded_steps() -> None:
     cluster = Alone()
     host = cluster.host
     first = applied(cluster.commit_at_once(put("k", n) for n in range(ENTRIES)))
-    assert first == STEP_COST
-    assert host.replica.core.commit > host.replica.applied_index
-    assert [*finish(host)] == [STEP_COST, ENTRIES - 2 * STEP_COST]
-    assert host.replica.applied_index == host.replica.core.commit
+    assert first == MAX_STEP_COST
+    assert host.replica.core.commit_index > host.replica.applied_index
+    assert [*finish(host)] == [MAX_STEP_COST, ENTRIES - 2 * MAX_STEP_COST]
+    assert host.replica.applied_index == host.replica.core.commit_index
     assert sorted(reply.request_id for reply in host.replies) == list(range(ENTRIES))
     assert [reply.result for reply in host.replies] == [
         json.dumps({"ok": True, "value": n}, separators=(",", ":")) for n in range(ENTRIES)
@@ -90,7 +90,7 @@ def test_large_commands_count_for_more() -> None:
     first = applied(cluster.commit_at_once([payload] * 200))
     counts = [first, *finish(cluster.host)]
     assert sum(counts) == 200
-    assert max(counts) * (1 + len(payload) // 1024) <= STEP_COST + 4
+    assert max(counts) * (1 + len(payload) // 1024) <= MAX_STEP_COST + 4
 
 
 class Laborious(KeyValueMachine):
@@ -110,7 +110,7 @@ class Laborious(KeyValueMachine):
 def test_cost_reported_by_the_machine_counts() -> None:
     cluster = Alone(Laborious)
     first = applied(cluster.commit_at_once(put("k", n) for n in range(20)))
-    assert first == -(-STEP_COST // 100)
+    assert first == -(-MAX_STEP_COST // 100)
     assert sum(finish(cluster.host)) == 20 - first
 
 
@@ -146,7 +146,7 @@ def test_a_step_that_takes_more_events_applies_no_more() -> None:
         cluster.mail.clear()
         counts = [applied(follower.step(*mail)), *finish(follower)]
         mail.clear()
-        assert max(counts) <= STEP_COST
+        assert max(counts) <= MAX_STEP_COST
         for from_id, send in [*cluster.mail]:
             if send.to == 1:
                 leader.step(PeerMessageReceived(from_id, send.message))
@@ -163,7 +163,7 @@ def test_a_read_waits_until_what_it_must_see_is_applied(kind: str) -> None:
     cluster.commit_at_once(put("k", n) for n in range(ENTRIES))
     host.replies.clear()
     host.step(ClientRequest(9000, kind, get("k"), 1000))  # type: ignore[arg-type]  # one of the kinds
-    assert host.replica.catching_up
+    assert host.replica.has_apply_backlog
     assert [reply.request_id for reply in host.replies if reply.request_id == 9000] == []
     finish(host)
     (reply,) = [reply for reply in host.replies if reply.request_id == 9000]
@@ -242,7 +242,7 @@ def behind(machine: type[Watched] | type[Plain]) -> tuple[Cluster, Host, Host]:
             inner.apply(put(f"k{number}", number), ApplyContext(1, 1))
     leader.request(2, put("new", 2))
     cluster.settle()
-    leader.step(TakeSnapshot(keep_entries=0))
+    leader.step(TriggerSnapshot(keep_entries=0))
     cluster.cut = set()
     follower = cluster.hosts[3]
     while not follower.replica.core.status().snapshot_index:
@@ -258,11 +258,11 @@ def test_a_large_snapshot_is_restored_in_bounded_parts() -> None:
     _, leader, follower = behind(Watched)
     machine = follower.replica.machine
     assert isinstance(machine, Watched)
-    a_step = STEP_COST // RESTORE_COST
+    a_step = MAX_STEP_COST // RESTORE_COST
     parts = [machine.parts]
     assert 0 < parts[0] <= 2 * a_step  # the last chunk, then the news that it is on disk
     while parts[-1] < REGISTERS // REGISTERS_AT_A_TIME:
-        assert follower.replica.catching_up
+        assert follower.replica.has_apply_backlog
         follower.step(Tick())
         parts.append(machine.parts)
         assert parts[-1] - parts[-2] <= a_step
@@ -280,8 +280,8 @@ def test_while_a_snapshot_is_restored_reads_and_entries_wait() -> None:
     cluster.settle()
     cluster.pass_time(100)
     follower.step(ClientRequest(9001, "stale_read", get("old"), 5000, max_staleness_ms=60_000))
-    follower.step(TakeSnapshot())
-    if follower.replica.catching_up:  # every step restores a part
+    follower.step(TriggerSnapshot())
+    if follower.replica.has_apply_backlog:  # every step restores a part
         assert follower.replica.applied_index == before
         assert [reply.request_id for reply in follower.replies] == [9001]
         assert follower.replies[0].error is not None
@@ -296,9 +296,9 @@ def test_while_a_snapshot_is_restored_reads_and_entries_wait() -> None:
 def test_a_crash_while_a_snapshot_is_restored_loses_nothing() -> None:
     cluster, leader, follower = behind(Watched)
     follower.step(Tick())
-    assert follower.replica.catching_up
+    assert follower.replica.has_apply_backlog
     again = cluster.restart(3)
-    assert not again.replica.catching_up
+    assert not again.replica.has_apply_backlog
     assert again.replica.machine.state_hash() == leader.replica.machine.state_hash()
     assert again.replica.applied_index == leader.replica.applied_index
 
@@ -312,7 +312,7 @@ def test_machine_without_gradual_restore_restores_in_one_step() -> None:
 def test_driver_learns_of_a_restore_when_it_is_complete() -> None:
     _, _, follower = behind(Watched)
     told: list[Restored] = []
-    while follower.replica.catching_up:
+    while follower.replica.has_apply_backlog:
         assert told == []
         told = [effect for effect in follower.step(Tick()) if isinstance(effect, Restored)]
     assert len(told) == 1

@@ -11,7 +11,7 @@ from qcore.machines.interface import ApplyContext
 from qcore.machines.register import KeyValueMachine
 from qcore.replica.apply.machine_results import digest_of
 from qcore.replica.apply.state_digests import DIGEST_INTERVAL, DIGESTS_KEPT, StateDigests
-from qcore.replica.events import ClientRequest, TakeSnapshot
+from qcore.replica.events import ClientRequest, TriggerSnapshot
 from tests.replica.support.cluster import Cluster
 
 
@@ -40,7 +40,7 @@ def test_replicas_that_never_stop_at_an_index_have_its_digest() -> None:
     write_until(cluster, 3 * DIGEST_INTERVAL, rng, written)
     cluster.cut = set()
     cluster.pass_time(500)
-    while cluster.hosts[3].replica.catching_up:
+    while cluster.hosts[3].replica.has_apply_backlog:
         cluster.hosts[3].step()
 
     machine = KeyValueMachine()
@@ -65,10 +65,10 @@ def test_a_snapshot_that_replaces_the_state_ends_the_record() -> None:
     assert list(behind.digests.kept) == [DIGEST_INTERVAL]
     cluster.cut = {3}
     write_until(cluster, 2 * DIGEST_INTERVAL, rng, written)
-    leader.step(TakeSnapshot(keep_entries=0))
+    leader.step(TriggerSnapshot(keep_entries=0))
     cluster.cut = set()
     cluster.pass_time(500)
-    while behind.catching_up:
+    while behind.has_apply_backlog:
         cluster.hosts[3].step()
     assert behind.applied_index == leader.replica.applied_index
     assert not behind.digests.kept

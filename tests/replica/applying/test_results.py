@@ -19,14 +19,14 @@ from qcore.errors import (
 )
 from qcore.machines.interface import MAX_RESULT_BYTES, ApplyContext
 from qcore.node.application import TextApplication
-from qcore.replica.apply.apply_backlog import STEP_COST
+from qcore.replica.apply.apply_backlog import MAX_STEP_COST
 from qcore.replica.apply.machine_results import digest_of
-from qcore.replica.events import Applied, ClientRequest, Reply, TakeSnapshot
+from qcore.replica.events import Applied, ClientRequest, Reply, TriggerSnapshot
 from qcore.replica.messages import ForwardResponse, RequestKind
 from qcore.replica.requests.forwarded_errors import error_of_response, response_of_error
-from qcore.replica.requests.pending import Request
-from qcore.replica.requests.reads import READ_COST
-from qcore.replica.sessions.session_table import open_request, run_request
+from qcore.replica.requests.pending import PendingRequest
+from qcore.replica.requests.reads import MAX_READ_COST
+from qcore.replica.sessions.session_table import open_session_payload, session_command_payload
 from qcore.transport import wire
 from qcore.transport.codec.codec import Codec, encode_reply
 from qcore.transport.limits import TransportLimits
@@ -100,13 +100,13 @@ def test_result_that_cannot_be_sent_is_a_replicated_error(what: str, says: str, 
     leader, follower = cluster.elect(1), cluster.hosts[2]
     bare = of_kind(ask(follower, what, "write").error, ResultInvalid)
     assert "the command took effect" in bare
-    session = int(ask(leader, open_request(60_000)).result or 0)
-    command = run_request(session, 1, 0, what)
+    session = int(ask(leader, open_session_payload(60_000)).result or 0)
+    command = session_command_payload(session, 1, 0, what)
     first = of_kind(ask(leader, command).error, ResultInvalid)
     assert first == bare
     for host in cluster.hosts.values():
         cluster.pass_time(100)
-        host.step(TakeSnapshot())
+        host.step(TriggerSnapshot())
     for node_id in cluster.hosts:
         cluster.restart(node_id)
     cluster.elect(3)
@@ -159,9 +159,9 @@ def test_a_write_whose_result_is_too_large_is_not_unknown(rules: int) -> None:
     leader, follower = cluster.elect(1), cluster.hosts[3]
     large = f"{MAX_RESULT_BYTES}x"
     assert "took effect" in of_kind(ask(follower, large, "write").error, ResultTooLarge)
-    session = int(ask(leader, open_request(60_000)).result or 0)
+    session = int(ask(leader, open_session_payload(60_000)).result or 0)
     for _ in range(2):
-        error = ask(follower, run_request(session, 1, 0, large)).error
+        error = ask(follower, session_command_payload(session, 1, 0, large)).error
         assert "took effect" in of_kind(error, ResultTooLarge)
     assert ask(leader, "count", "read").result == "2"
     recorded = len(text_of(leader.replica.sessions))
@@ -169,7 +169,7 @@ def test_a_write_whose_result_is_too_large_is_not_unknown(rules: int) -> None:
 
 
 def test_result_errors_travel_between_nodes() -> None:
-    request = Request(1, 2, "write", "", 0)
+    request = PendingRequest(1, 2, "write", "", 0)
     for error in (ResultTooLarge("a"), ResultInvalid("b")):
         response = response_of_error(request, error)
         assert repr(error_of_response(response)) == repr(error)
@@ -203,7 +203,7 @@ def test_snapshot_that_cannot_be_stored_stops_the_node(
 ) -> None:
     host = Cluster(1, machine).elect(1)
     with pytest.raises(StateMachineFailed, match=says):
-        host.step(TakeSnapshot())
+        host.step(TriggerSnapshot())
     assert host.durable.snapshot is None
 
 
@@ -243,8 +243,8 @@ def test_simultaneous_reads_are_answered_in_bounded_steps(kind: RequestKind, siz
     assert [reply.request_id for reply in host.replies] == list(range(1200))
     assert {reply.result for reply in host.replies} == {size * "x"}
     for step in steps:
-        assert 0 < len(step) <= READ_COST
-        assert sum(step) <= READ_COST * KIB + size
+        assert 0 < len(step) <= MAX_READ_COST
+        assert sum(step) <= MAX_READ_COST * KIB + size
     assert len(host.replica._reads) == 0
 
 
@@ -272,7 +272,7 @@ def test_large_results_are_applied_in_bounded_steps() -> None:
         assert sum(isinstance(effect, Applied) for effect in effects) == len(steps[-1])
         assert len(steps) < 50, "it never ends"
     assert [reply.request_id for reply in host.replies] == list(range(100))
-    assert max(map(sum, steps)) <= STEP_COST * KIB + size
+    assert max(map(sum, steps)) <= MAX_STEP_COST * KIB + size
 
 
 # -- texts ---------------------------------------------------------------------------------------------

@@ -24,13 +24,13 @@ from qcore.replica.events import (
     AddLearner,
     InitCluster,
     PeerMessageReceived,
-    PeerSupports,
+    PeerVersionSupport,
     Reply,
-    TakeSnapshot,
+    TriggerSnapshot,
     UpgradeMachine,
 )
 from qcore.replica.replica import Replica
-from qcore.replica.sessions.session_table import open_request, run_request
+from qcore.replica.sessions.session_table import open_session_payload, session_command_payload
 from tests.replica.support.client_sessions import text_of
 from tests.replica.support.cluster import Cluster, Host
 
@@ -62,7 +62,7 @@ def tell(cluster: Cluster, support: VersionSupport | None, *of: int) -> None:
     for host in cluster.hosts.values():
         for node_id in of or tuple(cluster.hosts):
             if node_id != host.node_id:
-                host.step(PeerSupports(node_id, support))
+                host.step(PeerVersionSupport(node_id, support))
     cluster.settle()
     cluster.pass_time(100)
 
@@ -186,17 +186,17 @@ def test_replicas_with_different_snapshots_agree_after_upgrade(
     cluster.max_rules = 1
     with_rules(cluster, 1)
     leader = cluster.elect(1)
-    leader.request(1, open_request(lifetime_ms), "session")
+    leader.request(1, open_session_payload(lifetime_ms), "session")
     cluster.settle()
     session = int(leader.replies[-1].result or 0)
     for number in range(1, 13):
-        leader.request(number + 1, run_request(session, number, 0, add("n")), "session")
+        leader.request(number + 1, session_command_payload(session, number, 0, add("n")), "session")
         cluster.settle()
         cluster.pass_time(300)
         if number == 4:
-            cluster.hosts[2].step(TakeSnapshot())
+            cluster.hosts[2].step(TriggerSnapshot())
         if number == 9:
-            cluster.hosts[3].step(TakeSnapshot())
+            cluster.hosts[3].step(TriggerSnapshot())
     taken = [host.durable.snapshot for host in cluster.hosts.values()]
     assert [snapshot is not None for snapshot in taken] == [False, True, True]
     before = {value(host, "n") for host in cluster.hosts.values()}
@@ -205,7 +205,7 @@ def test_replicas_with_different_snapshots_agree_after_upgrade(
     leader = cluster.elect(1)
     tell(cluster, SUPPORT)
     assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "kv", 1)]
-    leader.request(90, run_request(session, 13, 0, add("n")), "session")
+    leader.request(90, session_command_payload(session, 13, 0, add("n")), "session")
     cluster.settle()
     cluster.pass_time(2000)
     leader.request(91, json.dumps({"op": "set", "key": "after", "value": 1}))
@@ -227,7 +227,7 @@ def test_snapshot_carries_the_version_to_a_lagging_node() -> None:
     for number in range(8):
         leader.request(number, add("n"))
         cluster.settle()
-    leader.step(TakeSnapshot())
+    leader.step(TriggerSnapshot())
     assert cluster.hosts[3].replica.versions.active == ClusterVersion()
     cluster.cut = set()
     cluster.pass_time(1000)
@@ -260,8 +260,8 @@ def test_a_machine_is_upgraded_across_a_rolling_restart() -> None:
             leader = cluster.elect(2)
         cluster.restart(node_id)
         for other in cluster.hosts.values():
-            other.step(PeerSupports(node_id, newer))
-            cluster.hosts[node_id].step(PeerSupports(other.node_id, newer))
+            other.step(PeerVersionSupport(node_id, newer))
+            cluster.hosts[node_id].step(PeerVersionSupport(other.node_id, newer))
         leader.request(1, add("n"))
         cluster.settle()
         cluster.pass_time(100)
@@ -334,7 +334,7 @@ def test_a_new_node_without_the_old_version_needs_a_snapshot(compacted: bool) ->
     leader.request(1, add("n"))
     cluster.settle()
     assert upgraded(leader).error is None
-    leader.step(TakeSnapshot(0 if compacted else 1000))
+    leader.step(TriggerSnapshot(0 if compacted else 1000))
     cluster.machine = Newer
     joins = cluster.join(4)
     leader.step(AddLearner(100, 4, "10.0.0.4:80", 5000))
@@ -495,7 +495,7 @@ def test_upgrade_waits_until_the_leader_has_applied_all_commits() -> None:
     while not leader.replica.core.has_committed_in_term:
         source, send = cluster.mail.popleft()
         cluster.hosts[send.to].step(PeerMessageReceived(source, send.message))
-    assert leader.replica.catching_up
+    assert leader.replica.has_apply_backlog
     early = upgraded(leader, 1).error
     assert isinstance(early, ChangeRefused)
     assert early.name == "not_ready"

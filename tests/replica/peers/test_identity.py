@@ -36,7 +36,7 @@ def test_a_new_node_listens_to_one_cluster_at_a_time() -> None:
         identity.accept(4, "blue")
     identity.release("red")
     identity.accept(4, "blue")
-    assert identity.listens_to == "blue"
+    assert identity.joining_cluster_id == "blue"
 
 
 def test_node_joins_one_cluster_only_once() -> None:
@@ -53,21 +53,21 @@ def test_node_joins_one_cluster_only_once() -> None:
 
 def test_a_node_that_offers_a_cluster_listens_to_no_other_one() -> None:
     identity = ClusterIdentity(1, None)
-    identity.offer("red")
-    assert identity.introduced_as == "red"
+    identity.begin_init("red")
+    assert identity.hello_cluster_id == "red"
     with pytest.raises(
         RemoteProtocolError, match="about to join cluster red by an Init of its own"
     ):
         identity.accept(2, "blue")
     identity.accept(2, "red")
-    identity.withdraw()
-    assert identity.introduced_as == ""
+    identity.end_init()
+    assert identity.hello_cluster_id == ""
     with pytest.raises(RemoteProtocolError, match="about to join cluster red"):
         identity.accept(3, "blue")
     with pytest.raises(RemoteProtocolError, match="cannot begin cluster blue: it listens to red"):
-        identity.offer("blue")
+        identity.begin_init("blue")
     identity.release("red")
-    identity.offer("blue")
+    identity.begin_init("blue")
     identity.join("blue")
     with pytest.raises(RemoteProtocolError, match="cannot begin"):
-        identity.offer("red")
+        identity.begin_init("red")

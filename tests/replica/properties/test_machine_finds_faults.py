@@ -19,11 +19,11 @@ from qcore.core.leadership import election, transfer
 from qcore.core.messages import AppendEntries
 from qcore.core.quorum import VoteResult
 from qcore.core.reads import freshness, read_index
-from qcore.core.server import Server
+from qcore.core.server import RaftServer
 from qcore.machines.interface import ApplyContext, StateMachine
 from qcore.replica.sessions import session_table
 from qcore.replica.sessions.session import Session
-from qcore.replica.sessions.session_table import Outcome, SessionTable
+from qcore.replica.sessions.session_table import ApplyOutcome, SessionTable
 from tests.core.support.safety_checks import SafetyViolation
 from tests.replica.properties.test_state_machine import (
     QUICK,
@@ -96,9 +96,9 @@ class SkewedWithoutMargin(Skewed):
 def followers_count_from_the_receipt(patch: pytest.MonkeyPatch) -> None:
     """An append that waited on a link makes the state look younger than it is."""
 
-    def wrong(server: Server, request: AppendEntries) -> None:
-        if request.is_current and server.commit >= request.leader_commit:
-            server.fresh_at = server.now
+    def wrong(server: RaftServer, request: AppendEntries) -> None:
+        if request.is_current and server.commit_index >= request.leader_commit:
+            server.fresh_as_of = server.now
 
     patch.setattr(freshness, "heard", wrong)
 
@@ -109,7 +109,7 @@ def commands_run_again(patch: pytest.MonkeyPatch) -> None:
 
     def wrong(
         session: Session, request: session_table._Run, context: ApplyContext, machine: StateMachine
-    ) -> Outcome:
+    ) -> ApplyOutcome:
         session.replies.pop(request.sequence, None)
         return right(session, request, context, machine)
 
@@ -132,7 +132,7 @@ def sessions_stay_behind(patch: pytest.MonkeyPatch) -> None:
 def every_read_is_confirmed(patch: pytest.MonkeyPatch) -> None:
     """P4: a leader serves reads without asking whether it still leads."""
 
-    def wrong(server: Server) -> dict[int, int]:
+    def wrong(server: RaftServer) -> dict[int, int]:
         return dict.fromkeys([*server.progress, server.node_id], server.reads.round)
 
     patch.setattr(read_index, "_acknowledged_rounds", wrong)
@@ -147,39 +147,39 @@ def one_half_decides(patch: pytest.MonkeyPatch) -> None:
     def votes(membership: Membership, votes: dict[int, bool]) -> VoteResult:
         return quorum._majority_vote(membership.voters, votes)
 
-    patch.setattr(quorum, "agreed_value", value)
+    patch.setattr(quorum, "quorum_value", value)
     patch.setattr(quorum, "vote_result", votes)
 
 
 def snapshots_have_no_membership(patch: pytest.MonkeyPatch) -> None:
     """A server that installs a snapshot goes by the configuration that it knew."""
-    right = Server.reset_log
+    right = RaftServer.reset_log
 
-    def wrong(server: Server, snapshot: Snapshot) -> None:
+    def wrong(server: RaftServer, snapshot: Snapshot) -> None:
         before = server.memberships
         right(server, snapshot)
         server.memberships = before
 
-    patch.setattr(Server, "reset_log", wrong)
+    patch.setattr(RaftServer, "reset_log", wrong)
 
 
 def configurations_stay(patch: pytest.MonkeyPatch) -> None:
     """P8: a configuration that is truncated away stays in force."""
-    right = Server.truncate
+    right = RaftServer.truncate
 
-    def wrong(server: Server, from_index: int) -> None:
+    def wrong(server: RaftServer, from_index: int) -> None:
         before = list(server.memberships)
         right(server, from_index)
         server.memberships = before
 
-    patch.setattr(Server, "truncate", wrong)
+    patch.setattr(RaftServer, "truncate", wrong)
 
 
 def transfers_keep_the_lease(patch: pytest.MonkeyPatch) -> None:
     """P6: the old leader reads under its lease while the target has won."""
     right = transfer._ask
 
-    def wrong(server: Server, target: int, *, by_priority: bool) -> None:
+    def wrong(server: RaftServer, target: int, *, by_priority: bool) -> None:
         right(server, target, by_priority=by_priority)
         server.lease_void = False
 
@@ -190,7 +190,7 @@ def restarts_break_promises(patch: pytest.MonkeyPatch) -> None:
     """A restarted server votes against the lease that it had promised to respect."""
     right = election.hears_live_leader
 
-    def wrong(server: Server) -> bool:
+    def wrong(server: RaftServer) -> bool:
         server.no_vote_before = 0
         return right(server)
 

@@ -1,7 +1,7 @@
 """Hypothesis plays the network, disks, clocks, operators and clients of a cluster of whole replicas.
 
 Membership changes, snapshots, transfers, sessions, and reads of all kinds go on at once. What is checked after every
-step is told in `tests.replica.support.faulty_cluster` and `tests.replica.support.witness`. At the end of each example
+step is told in `tests.replica.support.faulty_cluster` and `tests.replica.support.checker`. At the end of each example
 the trouble
 stops, and the cluster must elect, commit, serve and come to one state.
 """
@@ -25,9 +25,13 @@ from hypothesis.stateful import (
 
 from qcore.core import RaftConfig, Safeguards
 from qcore.core.events import PeerUnreachable
-from qcore.replica.events import TakeSnapshot
+from qcore.replica.events import TriggerSnapshot
 from qcore.replica.messages import RequestKind
-from qcore.replica.sessions.session_table import close_request, keep_request, open_request
+from qcore.replica.sessions.session_table import (
+    close_session_payload,
+    keep_session_payload,
+    open_session_payload,
+)
 from tests.core.support.membership_changes import KINDS, ChangeKind, changed
 from tests.replica.support.client_sessions import ClientSession, opened
 from tests.replica.support.faulty_cluster import Host, Settings, World
@@ -243,10 +247,10 @@ class ReplicaMachine(RuleBasedStateMachine):
     @rule(pick=picks, lifetime_ms=st.sampled_from([1000, 2000, 60_000]))
     def open_session(self, pick: int, lifetime_ms: int) -> None:
         if host := self._alive(pick):
-            self.world.request(host, "session", open_request(lifetime_ms))
+            self.world.request(host, "session", open_session_payload(lifetime_ms))
 
     def _session(self, pick: int) -> ClientSession | None:
-        self.sessions = opened(self.world.witness, self.sessions)
+        self.sessions = opened(self.world.checker, self.sessions)
         return self.sessions[pick % len(self.sessions)] if self.sessions else None
 
     @rule(pick=picks, which=picks, acknowledge=st.booleans())
@@ -255,7 +259,7 @@ class ReplicaMachine(RuleBasedStateMachine):
         host, session = self._alive(pick), self._session(which)
         if host and session:
             session.last_sequence += 1
-            up_to = session.acknowledgeable(self.world.witness) if acknowledge else 0
+            up_to = session.acknowledgeable(self.world.checker) if acknowledge else 0
             payload = session.increment(session.last_sequence, up_to)
             self.world.request(host, "session", payload)
 
@@ -271,7 +275,7 @@ class ReplicaMachine(RuleBasedStateMachine):
     def keep_or_close(self, pick: int, which: int, close: bool) -> None:
         host, session = self._alive(pick), self._session(which)
         if host and session:
-            payload = (close_request if close else keep_request)(session.session_id)
+            payload = (close_session_payload if close else keep_session_payload)(session.session_id)
             self.world.request(host, "session", payload)
 
     # -- disks and crashes -----------------------------------------------------------------------
@@ -300,7 +304,7 @@ class ReplicaMachine(RuleBasedStateMachine):
     @rule(pick=picks, keep=st.integers(0, 2))
     def take_a_snapshot(self, pick: int, keep: int) -> None:
         if host := self._alive(pick):
-            self.world.step(host, TakeSnapshot(keep))
+            self.world.step(host, TriggerSnapshot(keep))
 
     # -- operators -------------------------------------------------------------------------------
 

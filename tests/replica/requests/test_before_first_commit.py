@@ -21,15 +21,15 @@ from qcore.replica.events import (
     AddLearner,
     ChangeMembers,
     ClientRequest,
-    CopyState,
     PeerMessageReceived,
     ReplicaEvent,
+    RequestSnapshot,
     TransferLeader,
     UpgradeMachine,
 )
 from qcore.replica.leadership import Leadership
 from qcore.replica.messages import Forward, ReadIndex, RequestKind
-from qcore.replica.sessions.session_table import open_request
+from qcore.replica.sessions.session_table import open_session_payload
 from qcore.storage.log_size import Footprint
 from tests.replica.support.cluster import Cluster, Host
 
@@ -88,7 +88,7 @@ class Young:
         self.deliver()
         core = self.leader.replica.core
         assert core.role == "leader"
-        assert core.commit < core.last_log_index - 1, (
+        assert core.commit_index < core.last_log_index - 1, (
             "an acknowledged entry is behind its commit index"
         )
 
@@ -178,10 +178,10 @@ def test_readyz_names_what_it_waits_for() -> None:
 def test_status_shows_no_entry_as_committed_that_is_not() -> None:
     young = Young()
     status = young.leader.replica.status().core
-    assert young.leader.replica.applied_index == status.commit
-    assert status.commit < status.last_log_index
+    assert young.leader.replica.applied_index == status.commit_index
+    assert status.commit_index < status.last_log_index
     index, _ = young.leader.replica.core.committed_membership
-    assert index <= status.commit
+    assert index <= status.commit_index
 
 
 # -- members ---------------------------------------------------------------------------------------
@@ -297,22 +297,22 @@ def test_a_transfer_to_another_voter_begins() -> None:
 
 def test_a_linearizable_copy_waits() -> None:
     young = Young()
-    assert young.ask(CopyState(50, 5000, 5000, False)) is None
+    assert young.ask(RequestSnapshot(50, 5000, 5000, False)) is None
     young.commit()
     for _ in range(10):
         young.cluster.now += 1000
         young.leader.step(Tick())
     assert young.outcome() == ""
     reply = next(reply for reply in young.leader.replies if reply.request_id == 50)
-    assert reply.index >= young.leader.replica.core.commit - 1, "with the acknowledged write"
+    assert reply.index >= young.leader.replica.core.commit_index - 1, "with the acknowledged write"
 
 
 def test_stale_copy_is_the_applied_state() -> None:
     young = Young()
-    assert young.ask(CopyState(50, 5000, 5000, True)) == ""
+    assert young.ask(RequestSnapshot(50, 5000, 5000, True)) == ""
     snapshot = young.leader.replica.core.snapshot
     assert snapshot is not None
-    assert snapshot.meta.last_included_index == young.leader.replica.core.commit
+    assert snapshot.meta.last_included_index == young.leader.replica.core.commit_index
     assert '"old"' in snapshot.data
 
 
@@ -345,7 +345,7 @@ def test_stale_read_uses_what_it_knew_as_a_follower() -> None:
     ("kind", "payload", "fits"),
     [
         ("write", SET, lambda result: value_of(result) == "later"),
-        ("session", open_request(60_000), lambda result: int(str(result)) > 0),
+        ("session", open_session_payload(60_000), lambda result: int(str(result)) > 0),
     ],
     ids=["write", "session"],
 )

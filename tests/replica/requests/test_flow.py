@@ -13,10 +13,10 @@ from qcore.core.events import Tick
 from qcore.errors import Overloaded
 from qcore.replica.events import AddLearner, ClientRequest, TransferLeader
 from qcore.replica.messages import ForwardResponse, ReadIndexResponse
-from qcore.replica.requests.admission import Admission
-from qcore.replica.requests.flow_control import DrainMeter, Flow, retry_after_ms
+from qcore.replica.requests.admission import RequestAdmission
+from qcore.replica.requests.flow_control import DrainMeter, FlowControl, retry_after_ms
 from qcore.replica.requests.forwarded_errors import error_of_response, response_of_error
-from qcore.replica.requests.pending import Request
+from qcore.replica.requests.pending import PendingRequest
 from tests.replica.support.cluster import Cluster, Host
 
 
@@ -28,7 +28,7 @@ def get(key: str) -> str:
     return json.dumps({"op": "get", "key": key})
 
 
-def refusals(host: Host) -> list[Overloaded]:
+def rejections(host: Host) -> list[Overloaded]:
     return [reply.error for reply in host.replies if isinstance(reply.error, Overloaded)]
 
 
@@ -66,7 +66,7 @@ def test_a_hint_is_from_a_millisecond_to_an_election_timeout(
 def test_a_faster_queue_asks_to_come_back_sooner() -> None:
     hints = []
     for pause_us in (1000, 10_000):
-        flow = Flow(10, 1000, 1_000_000, 0)
+        flow = FlowControl(10, 1000, 1_000_000, 0)
         now = 0
         for _ in range(100):
             flow.take(1)
@@ -74,9 +74,9 @@ def test_a_faster_queue_asks_to_come_back_sooner() -> None:
             flow.release(1, now)
         for _ in range(10):
             flow.take(1)
-        refusal = flow.refusal(1, now)
-        assert refusal is not None
-        hints.append(refusal.retry_after_ms)
+        rejection = flow.rejection(1, now)
+        assert rejection is not None
+        hints.append(rejection.retry_after_ms)
     assert hints == [5, 50], "half of ten requests, at one every 1 and every 10 ms"
 
 
@@ -90,10 +90,10 @@ def test_a_queue_that_does_not_move_asks_for_an_election_timeout() -> None:
     cluster.cut = {2, 3}
     for number in range(6):
         leader.request(number, put("x"), timeout_ms=60_000)
-    (refusal,) = refusals(leader)
-    assert refusal.retry_after_ms == cluster.raft.election_timeout_max_ms
-    assert f"retry in {refusal.retry_after_ms} ms" in str(refusal)
-    assert refusal.detail()["retry_after_ms"] == refusal.retry_after_ms
+    (rejection,) = rejections(leader)
+    assert rejection.retry_after_ms == cluster.raft.election_timeout_max_ms
+    assert f"retry in {rejection.retry_after_ms} ms" in str(rejection)
+    assert rejection.detail()["retry_after_ms"] == rejection.retry_after_ms
 
 
 def test_during_a_transfer_the_hint_is_what_is_left_of_it() -> None:
@@ -103,8 +103,8 @@ def test_during_a_transfer_the_hint_is_what_is_left_of_it() -> None:
     leader.step(TransferLeader(1, 2, 5000))
     cluster.now += 100_000
     leader.request(2, put("x"))
-    (refusal,) = refusals(leader)
-    assert refusal.retry_after_ms == cluster.raft.election_timeout_max_ms - 100
+    (rejection,) = rejections(leader)
+    assert rejection.retry_after_ms == cluster.raft.election_timeout_max_ms - 100
 
 
 def test_a_hint_travels_with_a_forwarded_request() -> None:
@@ -119,14 +119,14 @@ def test_a_hint_travels_with_a_forwarded_request() -> None:
     follower = cluster.hosts[2]
     follower.request(2, put("y", 200), timeout_ms=60_000)
     cluster.settle()
-    (refusal,) = refusals(follower)
-    assert refusal.retry_after_ms >= 1
-    assert "not committed" in str(refusal)
+    (rejection,) = rejections(follower)
+    assert rejection.retry_after_ms >= 1
+    assert "not committed" in str(rejection)
 
 
 def test_a_hint_survives_both_kinds_of_responses() -> None:
     for kind in ("write", "read_index"):
-        request = Request(7, 2, kind, "", 0)
+        request = PendingRequest(7, 2, kind, "", 0)
         response = response_of_error(request, Overloaded.because("full", 123))
         assert isinstance(response, ForwardResponse | ReadIndexResponse)
         error = error_of_response(response)
@@ -146,11 +146,11 @@ def test_pending_requests_are_bounded_by_their_bytes() -> None:
     cluster.elect(1)
     follower = cluster.hosts[2]
     config = replace(follower.replica.config, max_pending_bytes=5000)
-    follower.replica._admission = Admission(config, cluster.now)
+    follower.replica._admission = RequestAdmission(config, cluster.now)
     for number in range(8):
         follower.request(number, put("x", 1000), timeout_ms=60_000)
-    assert len(refusals(follower)) == 4, "four of about 1,040 bytes fit into 5,000"
-    assert "bytes are waiting" in str(refusals(follower)[0])
+    assert len(rejections(follower)) == 4, "four of about 1,040 bytes fit into 5,000"
+    assert "bytes are waiting" in str(rejections(follower)[0])
     cluster.settle()
     follower.request(9, put("x", 1000))
     cluster.settle()
@@ -164,11 +164,11 @@ def test_admin_requests_are_bounded() -> None:
     limit = leader.replica.config.max_admin_requests
     for number in range(limit + 5):
         leader.step(AddLearner(number, 4, "10.0.0.4:80", 60_000))
-    assert len(refusals(leader)) == 5
-    assert refusals(leader)[0].retry_after_ms == cluster.raft.election_timeout_max_ms
+    assert len(rejections(leader)) == 5
+    assert rejections(leader)[0].retry_after_ms == cluster.raft.election_timeout_max_ms
     for number in range(100, 110):
         leader.step(TransferLeader(number, 2, 60_000))
-    assert len(refusals(leader)) == 15
+    assert len(rejections(leader)) == 15
 
 
 def test_stale_reads_leave_nothing_behind() -> None:
@@ -217,10 +217,10 @@ def test_follower_that_cannot_apply_forgets_expired_reads() -> None:
         for _, send in list(cluster.mail):
             ticket = getattr(send.message, "read_id", None)
             if ticket is not None:
-                follower.replica._relay.on_read_index_response(ReadIndexResponse(ticket, 10**6))
+                follower.replica._forwarder.on_read_index_response(ReadIndexResponse(ticket, 10**6))
         cluster.mail.clear()
         cluster.now += 20_000
         follower.step(Tick())
     assert leader.replica.core.leader_id == follower.replica.core.leader_id == 1
-    assert len(follower.replica._relay._reads) < 200
+    assert len(follower.replica._forwarder._reads) < 200
     assert len({reply.request_id for reply in follower.replies}) == 1000

@@ -8,7 +8,7 @@ from qcore.core.events import Tick
 from qcore.errors import NotLeader, OutcomeUnknown, ProposalDropped, QcoreError
 from qcore.replica.events import PeerMessageReceived
 from qcore.replica.messages import Forward, ForwardResponse
-from qcore.replica.sessions.session_table import open_request, run_request
+from qcore.replica.sessions.session_table import open_session_payload, session_command_payload
 from tests.replica.support.cluster import Cluster, Host
 
 PUT = json.dumps({"op": "set", "key": "x", "value": 1})
@@ -34,13 +34,13 @@ def abandoned() -> tuple[Cluster, Host]:
     cluster = Cluster()
     cluster.elect(1)
     follower = cluster.hosts[3]
-    follower.request(1, open_request(60_000), "session", PATIENT_MS)
+    follower.request(1, open_session_payload(60_000), "session", PATIENT_MS)
     cluster.settle()
     session = int(str(outcome(follower, 1)))
     cluster.cut = {1}
     follower.request(2, GET, "read", PATIENT_MS)
     follower.request(3, GET, "follower_read", PATIENT_MS)
-    follower.request(4, run_request(session, 1, 0, ADD), "session", PATIENT_MS)
+    follower.request(4, session_command_payload(session, 1, 0, ADD), "session", PATIENT_MS)
     follower.request(5, PUT, "write", PATIENT_MS)
     cluster.settle()
     assert all(outcome(follower, number) is None for number in (2, 3, 4, 5))
@@ -87,10 +87,10 @@ def test_a_repeated_session_command_counts_once() -> None:
     cluster = Cluster()
     cluster.elect(1)
     follower = cluster.hosts[3]
-    follower.request(1, open_request(60_000), "session", PATIENT_MS)
+    follower.request(1, open_session_payload(60_000), "session", PATIENT_MS)
     cluster.settle()
     session = int(str(outcome(follower, 1)))
-    follower.request(2, run_request(session, 1, 0, ADD), "session", PATIENT_MS)
+    follower.request(2, session_command_payload(session, 1, 0, ADD), "session", PATIENT_MS)
     while cluster.mail:  # everything gets through but the answer to the forward
         from_id, send = cluster.mail.popleft()
         if not isinstance(send.message, ForwardResponse):
@@ -99,7 +99,7 @@ def test_a_repeated_session_command_counts_once() -> None:
     cluster.elect(2)
     cluster.settle()
     assert outcome(follower, 2) == ONCE
-    follower.request(3, run_request(session, 2, 1, ADD), "session", PATIENT_MS)
+    follower.request(3, session_command_payload(session, 2, 1, ADD), "session", PATIENT_MS)
     cluster.settle()
     assert outcome(follower, 3) == TWICE
 

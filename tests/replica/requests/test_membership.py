@@ -22,8 +22,8 @@ from qcore.replica.events import (
     ChangeMembers,
     PeerMessageReceived,
     Reply,
-    TakeSnapshot,
     TransferLeader,
+    TriggerSnapshot,
 )
 from qcore.replica.leadership import Leadership
 from tests.replica.support.cluster import Cluster, Host
@@ -85,7 +85,7 @@ def away(timeout_ms: int = 1000) -> tuple[Cluster, Host]:
     cluster = grown()
     leader = cluster.leader()
     cluster.cut = {4}
-    leader.replica.fault_of = lambda peer: f"nobody listens at node {peer}"
+    leader.replica.connection_problem = lambda peer: f"nobody listens at node {peer}"
     leader.step(AddLearner(100, 4, "10.0.0.4:80", timeout_ms))
     assert leader.replica.core.membership.learners == (4,)
     cluster.pass_time(timeout_ms - 50)
@@ -105,7 +105,7 @@ def test_silent_new_learner_is_removed_with_the_reason() -> None:
     assert "nobody listens at node 4" in text
     assert text.endswith("it was removed again")
     assert not leader.replica.core.membership.learners
-    assert leader.replica.core.membership_index <= leader.replica.core.commit
+    assert leader.replica.core.membership_index <= leader.replica.core.commit_index
 
 
 def test_uncommitted_removal_is_not_reported_as_done() -> None:
@@ -200,7 +200,7 @@ def moved(*addresses: str) -> tuple[Cluster, Host]:
     leader.step(AddLearner(100, 4, "10.0.0.4:80", 5000))
     cluster.pass_time(200)
     cluster.cut = {4}
-    leader.replica.fault_of = lambda peer: f"that is not node {peer}"
+    leader.replica.connection_problem = lambda peer: f"that is not node {peer}"
     for number, address in enumerate(addresses):
         leader.step(AddLearner(200 + number, 4, address, 1000))
         cluster.pass_time(100)
@@ -216,7 +216,7 @@ def test_address_without_an_answer_is_reverted_with_the_reason() -> None:
     assert text.endswith("changed from 10.0.0.4:80 to 10.0.0.9:80 and back again")
     assert leader.replica.core.membership.address_of(4) == "10.0.0.4:80"
     assert leader.replica.core.membership.learners == (4,)
-    assert leader.replica.core.membership_index <= leader.replica.core.commit
+    assert leader.replica.core.membership_index <= leader.replica.core.commit_index
 
 
 def test_answer_from_the_old_address_does_not_confirm_the_new() -> None:
@@ -230,7 +230,7 @@ def test_answer_from_the_old_address_does_not_confirm_the_new() -> None:
     )  # what the leader sent last, to the address that is the old one now
     late = AppendEntriesResponse(core.term, True, before, before, before, core.term, newest)
     leader.step(PeerMessageReceived(4, late))
-    assert core.match_of(4) == before, "it is taken"
+    assert core.match_index_of(4) == before, "it is taken"
     cluster.pass_time(1200)
     assert core.membership.address_of(4) == "10.0.0.4:80"
 
@@ -295,7 +295,7 @@ def test_the_joint_phase_needs_a_majority_of_both() -> None:
     change(leader, [1, 4, 5])
     cluster.pass_time(100)
     assert is_joint(leader), "no majority of the outgoing voters"
-    assert leader.replica.core.commit < leader.replica.core.membership_index
+    assert leader.replica.core.commit_index < leader.replica.core.membership_index
     cluster.cut = set()
     cluster.pass_time(200)
     assert leader.replica.core.membership.voters == (1, 4, 5)
@@ -432,11 +432,11 @@ def test_change_overtaken_by_a_snapshot_has_unknown_outcome() -> None:
     for number in range(20):
         new.request(number, put("k", number))
         cluster.settle()
-    new.step(TakeSnapshot(0))
+    new.step(TriggerSnapshot(0))
     assert new.replica.core.status().first_log_index > old.replica.core.membership_index
     cluster.cut = set()
     cluster.pass_time(500)
-    assert old.replica.core.commit == new.replica.core.commit
+    assert old.replica.core.commit_index == new.replica.core.commit_index
     assert old.replica.core.membership.voters == (1, 2, 3)
     assert isinstance(last_reply(old).error, OutcomeUnknown)
 
@@ -450,7 +450,7 @@ def test_committed_change_succeeds_though_entry_is_compacted() -> None:
         cluster.pass_time(200)
     change(old, [1, 2, 3, 4, 5])
     joint_index = old.replica.core.membership_index
-    while old.replica.core.commit < joint_index:
+    while old.replica.core.commit_index < joint_index:
         from_id, send = cluster.mail.popleft()
         cluster.hosts[send.to].step(PeerMessageReceived(from_id, send.message))
     cluster.mail.clear()
@@ -459,7 +459,7 @@ def test_committed_change_succeeds_though_entry_is_compacted() -> None:
     for number in range(20):
         new.request(number, put("k", number))
         cluster.settle()
-    new.step(TakeSnapshot(0))
+    new.step(TriggerSnapshot(0))
     cluster.cut = set()
     cluster.pass_time(500)
     assert old.replica.core.term_at(joint_index) is None
@@ -535,7 +535,9 @@ def test_transfer_to_a_disconnected_voter_is_rejected() -> None:
     cluster = grown()
     leader = cluster.leader()
     cluster.cut = {3}
-    leader.replica.fault_of = lambda peer: "cannot connect to 10.0.0.3:80" if peer == 3 else None
+    leader.replica.connection_problem = lambda peer: (
+        "cannot connect to 10.0.0.3:80" if peer == 3 else None
+    )
     cluster.pass_time(600)
     leader.step(TransferLeader(50, 3, 2000))
     error = last_reply(leader).error
@@ -543,7 +545,7 @@ def test_transfer_to_a_disconnected_voter_is_rejected() -> None:
     assert error.name == "unreachable"
     assert "node 3 is not connected" in str(error)
     assert "cannot connect to 10.0.0.3:80" in str(error)
-    assert not leader.replica.core.may_be_taken_over
+    assert not leader.replica.core.has_unanswered_timeout_now
     leader.step(TransferLeader(51, 2, 2000))
     cluster.pass_time(100)
     assert cluster.leader().node_id == 2
@@ -578,7 +580,7 @@ def test_transfer_rejected_by_its_target_has_failed() -> None:
     assert isinstance(error, TransferFailed)
     assert str(error).startswith("node 3 refused to take over")
     assert (error.leader_id, error.term) == (1, term)
-    assert not leader.replica.core.may_be_taken_over
+    assert not leader.replica.core.has_unanswered_timeout_now
 
 
 def test_late_rejection_settles_the_transfer() -> None:

@@ -22,7 +22,7 @@ from qcore.errors import (
     TooLarge,
 )
 from qcore.machines.interface import ApplyContext
-from qcore.replica.events import ClientRequest, InitCluster, Reply, TakeSnapshot
+from qcore.replica.events import ClientRequest, InitCluster, Reply, TriggerSnapshot
 from tests.replica.support.cluster import WALL_US, Cluster, Host
 
 
@@ -297,7 +297,7 @@ def test_a_restart_restores_the_machine_from_snapshot_and_log() -> None:
     for i in range(5):
         leader.request(i, put(f"k{i}", i))
         cluster.settle()
-    leader.step(TakeSnapshot(keep_entries=2))
+    leader.step(TriggerSnapshot(keep_entries=2))
     leader.request(10, put("after", 1))
     cluster.settle()
     expected = leader.replica.machine.state_hash()
@@ -318,7 +318,7 @@ def test_a_follower_behind_the_compacted_log_gets_the_snapshot() -> None:
     for i in range(5):
         leader.request(i, put(f"k{i}", i))
         cluster.settle()
-    leader.step(TakeSnapshot())
+    leader.step(TriggerSnapshot())
     cluster.cut = set()
     cluster.pass_time(500)
     leader.request(9, put("after", 1))

@@ -14,7 +14,11 @@ from qcore.replica import durability_gate
 from qcore.replica.durability_gate import DurabilityGate
 from qcore.replica.events import SendPeer
 from qcore.replica.sessions import session_table
-from qcore.replica.sessions.session_table import SessionTable, open_request, run_request
+from qcore.replica.sessions.session_table import (
+    SessionTable,
+    open_session_payload,
+    session_command_payload,
+)
 from tests.replica.support.client_sessions import apply, restored, text_of
 
 
@@ -47,12 +51,12 @@ class Log:
         self.table = SessionTable()
         self.index = 0
 
-    def apply(self, data: str) -> session_table.Outcome:
+    def apply(self, data: str) -> session_table.ApplyOutcome:
         self.index += 1
         return apply(self.table, Entry(self.index, 1, "session", data, self.index), Echo())
 
     def open(self) -> int:
-        result, _ = self.apply(open_request(60_000))
+        result, _ = self.apply(open_session_payload(60_000))
         assert result is not None
         return int(result)
 
@@ -64,13 +68,23 @@ def test_recorded_replies_of_all_sessions_are_bounded(
     log = Log()
     names = [log.open() for _ in range(20)]
     for name in names:
-        assert log.apply(run_request(name, 1, 0, "r" * 300)) == ("r" * 300, None)
+        assert log.apply(session_command_payload(name, 1, 0, "r" * 300)) == ("r" * 300, None)
     assert len(log.table) == 3, "three replies of 300 fit"
-    assert isinstance(log.apply(run_request(names[0], 1, 0, "r"))[1], SessionExpired)
-    assert log.apply(run_request(names[-1], 1, 0, "r" * 300)) == ("r" * 300, None), "recorded"
+    assert isinstance(log.apply(session_command_payload(names[0], 1, 0, "r"))[1], SessionExpired)
+    assert log.apply(session_command_payload(names[-1], 1, 0, "r" * 300)) == ("r" * 300, None), (
+        "recorded"
+    )
     other = restored(text_of(log.table, 1), 1)
-    apply(other, Entry(99, 1, "session", run_request(names[-1], 2, 0, "s" * 300), 99), Echo())
-    apply(log.table, Entry(99, 1, "session", run_request(names[-1], 2, 0, "s" * 300), 99), Echo())
+    apply(
+        other,
+        Entry(99, 1, "session", session_command_payload(names[-1], 2, 0, "s" * 300), 99),
+        Echo(),
+    )
+    apply(
+        log.table,
+        Entry(99, 1, "session", session_command_payload(names[-1], 2, 0, "s" * 300), 99),
+        Echo(),
+    )
     assert text_of(other) == text_of(log.table), "a replica that restored a snapshot drops the same"
 
 
@@ -78,12 +92,14 @@ def test_one_session_must_acknowledge_large_replies(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(session_table, "MAX_SESSION_REPLY_BYTES", 500)
     log = Log()
     name = log.open()
-    assert log.apply(run_request(name, 1, 0, "r" * 300))[1] is None
-    assert log.apply(run_request(name, 2, 0, "r" * 300))[1] is None
-    refused = log.apply(run_request(name, 3, 0, "r"))[1]
+    assert log.apply(session_command_payload(name, 1, 0, "r" * 300))[1] is None
+    assert log.apply(session_command_payload(name, 2, 0, "r" * 300))[1] is None
+    refused = log.apply(session_command_payload(name, 3, 0, "r"))[1]
     assert isinstance(refused, SequenceRefused)
     assert "600 bytes" in str(refused)
-    assert log.apply(run_request(name, 3, 2, "r")) == ("r", None), "after it acknowledged"
+    assert log.apply(session_command_payload(name, 3, 2, "r")) == ("r", None), (
+        "after it acknowledged"
+    )
 
 
 def test_sends_that_wait_for_a_hanging_disk_are_bounded() -> None:

@@ -19,18 +19,18 @@ from qcore.core.events import Tick
 from qcore.core.version import LATEST_RULES, VersionSupport
 from qcore.errors import ResultInvalid, ResultTooLarge, SequenceRefused, SessionExpired, StoreError
 from qcore.replica.apply.machine_results import Result
-from qcore.replica.events import ClientRequest, PeerSupports, TakeSnapshot
+from qcore.replica.events import ClientRequest, PeerVersionSupport, TriggerSnapshot
 from qcore.replica.sessions import session_table
 from qcore.replica.sessions.session import REPLY_OVERHEAD_BYTES, Session
 from qcore.replica.sessions.session_table import (
     MAX_EXPIRED_AT_ONCE,
     MAX_REPLIES,
-    TICK,
+    SESSION_TICK,
     SessionTable,
-    close_request,
-    keep_request,
-    open_request,
-    run_request,
+    close_session_payload,
+    keep_session_payload,
+    open_session_payload,
+    session_command_payload,
 )
 from qcore.replica.sessions.session_text import PART_CHARS
 from tests.replica.sessions.test_byte_bounds import Echo
@@ -56,12 +56,12 @@ class Log:
         self.rules = rules
         self.index = 0
 
-    def apply(self, data: str) -> session_table.Outcome:
+    def apply(self, data: str) -> session_table.ApplyOutcome:
         self.index += 1
         return apply(self.table, entry(self.index, data), Echo(), rules=self.rules)
 
     def open(self) -> int:
-        return int(self.apply(open_request(3_600_000))[0] or 0)
+        return int(self.apply(open_session_payload(3_600_000))[0] or 0)
 
 
 # -- the two forms ------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ def content(table: SessionTable) -> list[object]:
             key,
             s.lifetime_ms,
             s.last_used_us,
-            s.forgotten,
+            s.acknowledged_through,
             [(n, repr(r)) for n, r in s.replies.items()],
         )
         for key, s in table._sessions.items()
@@ -109,7 +109,7 @@ def test_both_formats_keep_everything_in_bounded_parts(
     other = restored(text, rules)
     assert content(other) == content(table)
     assert (other._characters, other._size_bytes) == (table._characters, table._size_bytes)
-    assert [*other._holders] == [*table._holders]
+    assert [*other._with_replies] == [*table._with_replies]
     longest = max(
         (len(json.dumps(str(r))) for _, replies in drawn for r in replies.values()), default=0
     )
@@ -164,11 +164,16 @@ def test_invalid_table_is_rejected(text: str) -> None:
 def test_lone_surrogate_recorded_by_0_1_0_becomes_an_error() -> None:
     """Its own nodes cannot read such a snapshot. This program rescues it."""
     table = restored('[[5,60000,7,0,[[1,"a\\udc00"],[2,"b"]]]]\n', 2)
-    result, error = apply(table, entry(9, run_request(5, 1, 0, "again")), Echo(), rules=2)
+    result, error = apply(
+        table, entry(9, session_command_payload(5, 1, 0, "again")), Echo(), rules=2
+    )
     assert result is None
     assert isinstance(error, ResultInvalid)
     assert "took effect" in str(error)
-    assert apply(table, entry(10, run_request(5, 2, 0, "again")), Echo(), rules=2)[0] == "b"
+    assert (
+        apply(table, entry(10, session_command_payload(5, 2, 0, "again")), Echo(), rules=2)[0]
+        == "b"
+    )
     restored(text_of(table, 3))
 
 
@@ -177,7 +182,7 @@ def test_a_dump_is_of_its_call_while_sessions_go_on() -> None:
     names = [log.open() for _ in range(40)]
     for name in names:
         for number in (1, 2):
-            log.apply(run_request(name, number, 0, f"{name}.{number}" + "r" * 2000))
+            log.apply(session_command_payload(name, number, 0, f"{name}.{number}" + "r" * 2000))
     for rules in (1, 3):
         expected, parts = text_of(log.table, rules), log.table.dump(rules)
         drawn = [next(parts)]
@@ -188,10 +193,10 @@ def test_a_dump_is_of_its_call_while_sessions_go_on() -> None:
             log.apply(
                 draw.choice(
                     [
-                        run_request(name, number, number - 1, "other" * 100),
-                        keep_request(name),
-                        close_request(name),
-                        open_request(5000),
+                        session_command_payload(name, number, number - 1, "other" * 100),
+                        keep_session_payload(name),
+                        close_session_payload(name),
+                        open_session_payload(5000),
                     ]
                 )
             )
@@ -211,7 +216,7 @@ def test_from_rules_3_on_the_bounds_count_bytes(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(session_table, "MAX_REPLY_BYTES", 4 * size)
         log = Log(rules)
         for name in [log.open() for _ in range(20)]:
-            assert log.apply(run_request(name, 1, 0, reply))[0] == reply
+            assert log.apply(session_command_payload(name, 1, 0, reply))[0] == reply
         left[rules] = len(log.table)
         assert log.table._characters == 50 * left[rules]
         assert log.table._size_bytes == size * left[rules]
@@ -220,10 +225,10 @@ def test_from_rules_3_on_the_bounds_count_bytes(monkeypatch: pytest.MonkeyPatch)
     log = Log(3)
     name = log.open()
     for number in (1, 2):
-        log.apply(run_request(name, number, 0, reply))
-    said = str(log.apply(run_request(name, 3, 0, reply))[1])
+        log.apply(session_command_payload(name, number, 0, reply))
+    said = str(log.apply(session_command_payload(name, 3, 0, reply))[1])
     assert f"2 replies of {2 * size} bytes" in said
-    assert log.apply(run_request(name, 3, 1, reply))[0] == reply
+    assert log.apply(session_command_payload(name, 3, 1, reply))[0] == reply
 
 
 def test_counts_stay_exact_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,9 +241,11 @@ def test_counts_stay_exact_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> 
             name, number = draw.choice(names), draw.randrange(1, 60)
             request = draw.choices(
                 [
-                    run_request(name, number, draw.choice([0, 0, number - 1, number]), "é" * 40),
-                    close_request(name),
-                    open_request(60_000),
+                    session_command_payload(
+                        name, number, draw.choice([0, 0, number - 1, number]), "é" * 40
+                    ),
+                    close_session_payload(name),
+                    open_session_payload(60_000),
                 ],
                 [20, 1, 1],
             )[0]
@@ -253,7 +260,9 @@ def test_counts_stay_exact_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> 
             len(json.dumps(str(reply), ensure_ascii=False).encode()) + REPLY_OVERHEAD_BYTES
             for reply in replies
         )
-        assert [*log.table._holders] == [k for k, s in log.table._sessions.items() if s.replies]
+        assert [*log.table._with_replies] == [
+            k for k, s in log.table._sessions.items() if s.replies
+        ]
         assert replies
 
 
@@ -262,7 +271,7 @@ def test_from_rules_3_on_numbers_have_63_bits() -> None:
         log = Log(rules)
         name = log.open()
         for number, taken in ((2**63 - 1, True), (2**63, rules < 3)):
-            _, error = log.apply(run_request(name, number, 0, "x"))
+            _, error = log.apply(session_command_payload(name, number, 0, "x"))
             assert (error is None) == taken
             assert error is None or isinstance(error, StoreError)
         for data in (f'["open",{2**63}]', f'["run",{name},1,-1,"x"]', '["open",true]'):
@@ -297,7 +306,7 @@ def filled(many: int, replies: int) -> Log:
     for key in range(1, many + 1):
         numbered: list[tuple[int, Result]] = [(n, "r") for n in range(1, replies + 1)]
         log.table._add(key, Session.restored(3_600_000, 0, 0, numbered))
-    log.table.restored(3)
+    log.table.on_restored(3)
     log.index = many
     return log
 
@@ -310,17 +319,17 @@ def costs_with(many: int, replies: int, monkeypatch: pytest.MonkeyPatch) -> dict
         return lines_run(lambda: log.apply(data))
 
     costs = {
-        "run, and one must go": cost(run_request(many, replies + 1, 0, "r")),
-        "run, acknowledging one": cost(run_request(many - 1, replies + 1, 1, "r")),
-        "again": cost(run_request(many, replies + 1, 0, "r")),
-        "open": cost(open_request(60_000)),
-        "keep": cost(keep_request(many - 2)),
-        "close": cost(close_request(many - 3)),
-        "tick": cost(TICK),
+        "run, and one must go": cost(session_command_payload(many, replies + 1, 0, "r")),
+        "run, acknowledging one": cost(session_command_payload(many - 1, replies + 1, 1, "r")),
+        "again": cost(session_command_payload(many, replies + 1, 0, "r")),
+        "open": cost(open_session_payload(60_000)),
+        "keep": cost(keep_session_payload(many - 2)),
+        "close": cost(close_session_payload(many - 3)),
+        "tick": cost(SESSION_TICK),
         "begin of a snapshot": lines_run(lambda: log.table.dump(3)),
     }
     # The snapshot is not drawn yet: what changes is copied first.
-    costs["run meanwhile"] = cost(run_request(many - 4, replies + 1, 0, "r"))
+    costs["run meanwhile"] = cost(session_command_payload(many - 4, replies + 1, 0, "r"))
     return costs
 
 
@@ -335,13 +344,13 @@ def test_entry_cost_does_not_grow_with_sessions_and_replies(
 def test_an_entry_drops_a_bounded_number_of_expired_sessions() -> None:
     log = filled(1000, 1)
     log.index = 10**10
-    assert log.apply(TICK) == ("null", None)
+    assert log.apply(SESSION_TICK) == ("null", None)
     assert len(log.table) == 1000 - MAX_EXPIRED_AT_ONCE
-    refused = log.apply(run_request(999, 2, 0, "x"))[1]
+    refused = log.apply(session_command_payload(999, 2, 0, "x"))[1]
     assert isinstance(refused, SessionExpired), "no entry uses one that has expired"
     other = restored(text_of(log.table))
     for table in (log.table, other):
-        apply(table, entry(log.index + 1, TICK), Echo(), rules=3)
+        apply(table, entry(log.index + 1, SESSION_TICK), Echo(), rules=3)
     assert text_of(other) == text_of(log.table), "a replica that restored a snapshot drops the same"
 
 
@@ -349,8 +358,10 @@ def test_the_leader_ticks_until_all_that_has_expired_is_gone() -> None:
     cluster = Cluster(1, max_pending_requests=2000, rules=3)
     host = cluster.elect(1)
     many = 2 * MAX_EXPIRED_AT_ONCE + 10
-    host.step(*[ClientRequest(n, "session", open_request(1000), 60_000) for n in range(many)])
-    while host.replica.catching_up:
+    host.step(
+        *[ClientRequest(n, "session", open_session_payload(1000), 60_000) for n in range(many)]
+    )
+    while host.replica.has_apply_backlog:
         host.step(Tick())
     assert len(host.replica.sessions) == many
     cluster.pass_time(2000)
@@ -377,36 +388,38 @@ def test_data_of_rules_2_goes_on_and_is_raised_to_3() -> None:
         cluster.settle()
         return host.replies[-1].result
 
-    session = int(ask(leader, open_request(60_000)) or 0)
-    assert ask(leader, run_request(session, 1, 0, "é\x01")) == "é\x01"
+    session = int(ask(leader, open_session_payload(60_000)) or 0)
+    assert ask(leader, session_command_payload(session, 1, 0, "é\x01")) == "é\x01"
     for host in cluster.hosts.values():
         cluster.pass_time(50)
-        host.step(TakeSnapshot())
+        host.step(TriggerSnapshot())
         assert host.durable.snapshot is not None
         assert host.durable.snapshot.data.startswith("[[")
     cluster.max_rules = LATEST_RULES
     for node_id in cluster.hosts:
         cluster.restart(node_id)
     leader = cluster.elect(2)
-    assert ask(leader, run_request(session, 1, 0, "lost")) == "é\x01"
+    assert ask(leader, session_command_payload(session, 1, 0, "lost")) == "é\x01"
     support = VersionSupport(1, LATEST_RULES, "echo", 1, 1)
     for host in cluster.hosts.values():
         for node_id in cluster.hosts:
-            host.step(PeerSupports(node_id, support))
+            host.step(PeerVersionSupport(node_id, support))
     cluster.settle()
     cluster.pass_time(100)
     assert {host.replica.versions.active.rules for host in cluster.hosts.values()} == {3}
-    assert ask(leader, run_request(session, 1, 0, "lost")) == "é\x01", "no retry counts twice"
+    assert ask(leader, session_command_payload(session, 1, 0, "lost")) == "é\x01", (
+        "no retry counts twice"
+    )
     cluster.pass_time(100)
     for node_id, host in [*cluster.hosts.items()]:
-        host.step(TakeSnapshot())
+        host.step(TriggerSnapshot())
         assert host.durable.snapshot is not None
         assert host.durable.snapshot.data.startswith('{"sessions":1}\n')
         cluster.restart(node_id)
     tables = {text_of(host.replica.sessions) for host in cluster.hosts.values()}
     assert len(tables) == 1
     leader = cluster.elect(3)
-    assert ask(leader, run_request(session, 1, 0, "lost")) == "é\x01"
+    assert ask(leader, session_command_payload(session, 1, 0, "lost")) == "é\x01"
 
 
 def test_parts_of_a_large_table_are_drawn_a_step_each() -> None:
@@ -414,15 +427,15 @@ def test_parts_of_a_large_table_are_drawn_a_step_each() -> None:
     host = cluster.elect(1)
     table = table_with([(0, dict.fromkeys(range(1, MAX_REPLIES), "r" * 1000))] * 4)
     host.replica.sessions = table
-    host.replica._ticks._sessions = table
-    capturing = host.replica._snapshotting
+    host.replica._session_ticks._sessions = table
+    capturing = host.replica._snapshot_builder
     host.replica._begin_snapshot(0)
     drawn: list[int] = []
     while capturing.capturing:
-        before = capturing._drawn_bytes
+        before = capturing._built_bytes
         cluster.now += 1000
         host.step(Tick())
-        drawn.append(capturing._drawn_bytes - before)
+        drawn.append(capturing._built_bytes - before)
     assert host.durable.snapshot is not None
     assert len(drawn) >= 15
     assert max(drawn) < 2 * 64 * 1024

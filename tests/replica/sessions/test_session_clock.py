@@ -18,18 +18,18 @@ from qcore.core.version import ClusterVersion
 from qcore.errors import SessionExpired, StoreError
 from qcore.machines.register import KeyValueMachine
 from qcore.replica import Replica, ReplicaConfig
-from qcore.replica.events import ClientRequest, SendPeer, TakeSnapshot, TransferLeader
+from qcore.replica.events import ClientRequest, SendPeer, TransferLeader, TriggerSnapshot
 from qcore.replica.sessions.session_table import (
     LIFETIME_MIN_MS,
     MAX_SESSIONS,
-    TICK,
+    SESSION_TICK,
     SessionTable,
-    close_request,
-    keep_request,
-    open_request,
-    run_request,
+    close_session_payload,
+    keep_session_payload,
+    open_session_payload,
+    session_command_payload,
 )
-from qcore.replica.sessions.ticks import GRAIN_US, MAX_GAP_US
+from qcore.replica.sessions.ticks import EXPIRY_GRANULARITY_US, MAX_CLOCK_GAP_US
 from tests.replica.support.client_sessions import apply, restored, text_of
 from tests.replica.support.cluster import Cluster
 from tests.replica.support.state_model import Model
@@ -77,11 +77,11 @@ def test_the_table_equals_a_model_that_looks_at_every_session(
         session = list(model)[which % len(model)] if model else 999
         model = {key: held for key, held in model.items() if clock_us - held[1] <= held[0] * 1000}
         data = {
-            "open": open_request(1000 * (1 + which)),
-            "keep": keep_request(session),
-            "close": close_request(session),
-            "run": run_request(session, index, index - 1, ADD),
-            "tick": TICK,
+            "open": open_session_payload(1000 * (1 + which)),
+            "keep": keep_session_payload(session),
+            "close": close_session_payload(session),
+            "run": session_command_payload(session, index, index - 1, ADD),
+            "tick": SESSION_TICK,
             "garbage": "[]",
         }[what]
         _, error = apply(table, entry(index, data, clock_us), machine, rules=2)
@@ -103,9 +103,9 @@ def test_long_lived_session_shields_no_other() -> None:
     left = {}
     for rules in (1, 2):
         table, machine = SessionTable(), KeyValueMachine()
-        made = [open_request(60_000), open_request(1000), TICK]
+        made = [open_session_payload(60_000), open_session_payload(1000), SESSION_TICK]
         for index, data in enumerate(made, start=1):
-            at = index * SECOND_US * (2 if data == TICK else 1)
+            at = index * SECOND_US * (2 if data == SESSION_TICK else 1)
             apply(table, Entry(index, 1, "session", data, at, at), machine, rules=rules)
         left[rules] = len(table)
     assert left == {1: 2, 2: 1}
@@ -115,8 +115,8 @@ def test_sessions_closed_immediately_leave_nothing_behind() -> None:
     table, machine = SessionTable(), KeyValueMachine()
     table.begin_rules_2(0)
     for index in range(1, 5000, 2):
-        apply(table, entry(index, open_request(86_400_000), index), machine, rules=2)
-        apply(table, entry(index + 1, close_request(index), index), machine, rules=2)
+        apply(table, entry(index, open_session_payload(86_400_000), index), machine, rules=2)
+        apply(table, entry(index + 1, close_session_payload(index), index), machine, rules=2)
     assert len(table) == 0
     assert len(table._expiries) <= 70
 
@@ -124,13 +124,13 @@ def test_sessions_closed_immediately_leave_nothing_behind() -> None:
 def test_the_bound_on_sessions_holds_under_rules_2() -> None:
     table, machine = SessionTable(), KeyValueMachine()
     for index in range(1, MAX_SESSIONS + 3):
-        apply(table, entry(index, open_request(1000), index), machine, rules=2)
+        apply(table, entry(index, open_session_payload(1000), index), machine, rules=2)
     assert len(table) == MAX_SESSIONS
     assert 1 not in open_sessions(table)
 
 
 def test_a_tick_is_no_request_under_rules_1() -> None:
-    _, error = apply(SessionTable(), entry(1, TICK, 0), KeyValueMachine(), rules=1)
+    _, error = apply(SessionTable(), entry(1, SESSION_TICK, 0), KeyValueMachine(), rules=1)
     assert isinstance(error, StoreError)
 
 
@@ -146,18 +146,20 @@ def history() -> list[Entry]:
         at = len(log) + 1
         log.append(Entry(at, 1, kind, data, time_s * SECOND_US, int(clock_s * SECOND_US)))
 
-    add("session", open_request(5_000), 100, 0)  # 2: used until the end
-    add("session", open_request(60_000), 101, 0)  # 3: expires under rules 2
-    add("session", open_request(1_000), 102, 0)  # 4: has expired at the raise, behind session 3
-    add("session", run_request(2, 1, 0, ADD), 104, 0)
-    add("session", run_request(3, 1, 0, ADD), 104, 0)
+    add("session", open_session_payload(5_000), 100, 0)  # 2: used until the end
+    add("session", open_session_payload(60_000), 101, 0)  # 3: expires under rules 2
+    add(
+        "session", open_session_payload(1_000), 102, 0
+    )  # 4: has expired at the raise, behind session 3
+    add("session", session_command_payload(2, 1, 0, ADD), 104, 0)
+    add("session", session_command_payload(3, 1, 0, ADD), 104, 0)
     add("version", VERSION_2.to_json(), 900, 0)  # 7: by log time all would have expired
-    add("session", run_request(3, 2, 1, ADD), 901, 1)
-    add("session", run_request(2, 2, 0, ADD), 902, 4)
+    add("session", session_command_payload(3, 2, 1, ADD), 901, 1)
+    add("session", session_command_payload(2, 2, 0, ADD), 902, 4)
     add("command", ADD, 990, 5)
-    add("session", keep_request(2), 990, 8)
-    add("session", TICK, 991, 61.5)
-    add("session", open_request(7_000), 992, 62)
+    add("session", keep_session_payload(2), 990, 8)
+    add("session", SESSION_TICK, 991, 61.5)
+    add("session", open_session_payload(7_000), 992, 62)
     return log
 
 
@@ -173,7 +175,7 @@ def snapshot_at(index: int) -> Snapshot:
     replica = replica_with(DurableState(HardState(1, None, index), None, log))
     (stored,) = [
         effect
-        for effect in replica.step([TakeSnapshot()], 0, 1)
+        for effect in replica.step([TriggerSnapshot()], 0, 1)
         if isinstance(effect, StoreSnapshot)
     ]
     return stored.snapshot
@@ -227,7 +229,7 @@ def test_every_lifetime_restarts_when_the_rules_rise() -> None:
 def with_session(lifetime_ms: int = 30_000, **settings: int) -> tuple[Cluster, int]:
     cluster = Cluster(rules=2, **settings)  # type: ignore[arg-type] # numbers only
     leader = cluster.elect(1)
-    leader.step(ClientRequest(1, "session", open_request(lifetime_ms), 1000))
+    leader.step(ClientRequest(1, "session", open_session_payload(lifetime_ms), 1000))
     cluster.settle()
     assert leader.replies[-1].result is not None
     return cluster, int(leader.replies[-1].result)
@@ -235,7 +237,7 @@ def with_session(lifetime_ms: int = 30_000, **settings: int) -> tuple[Cluster, i
 
 def ticks_in(cluster: Cluster) -> list[Entry]:
     log = cluster.leader().replica.core.log_entries()
-    return [entry for entry in log if entry.data == TICK]
+    return [entry for entry in log if entry.data == SESSION_TICK]
 
 
 def test_next_deadline_is_the_next_due_tick() -> None:
@@ -243,10 +245,10 @@ def test_next_deadline_is_the_next_due_tick() -> None:
     host = cluster.hosts[1]
     core = host.replica.core
     due_clock = core.clock_us + LIFETIME_MIN_MS * 1000 + 1
-    due_clock = -(-due_clock // GRAIN_US) * GRAIN_US
-    while host.replica._ticks.next_deadline() > cluster.now:
+    due_clock = -(-due_clock // EXPIRY_GRANULARITY_US) * EXPIRY_GRANULARITY_US
+    while host.replica._session_ticks.next_deadline() > cluster.now:
         expected = cluster.now + due_clock - core.clock_us
-        assert host.replica._ticks.next_deadline() == expected
+        assert host.replica._session_ticks.next_deadline() == expected
         assert host.replica.next_deadline() <= expected
         cluster.pass_time(50)
         if ticks_in(cluster):
@@ -268,13 +270,13 @@ def test_without_a_session_there_is_no_tick() -> None:
 def test_with_a_session_the_clock_is_logged_now_and_then() -> None:
     cluster, _ = with_session(86_400_000)
     cluster.pass_time(60_000)
-    assert len(ticks_in(cluster)) == 60_000_000 // MAX_GAP_US
+    assert len(ticks_in(cluster)) == 60_000_000 // MAX_CLOCK_GAP_US
 
 
 def test_under_rules_1_there_is_no_tick() -> None:
     cluster = Cluster(rules=1)
     leader = cluster.elect(1)
-    leader.step(ClientRequest(1, "session", open_request(1000), 1000))
+    leader.step(ClientRequest(1, "session", open_session_payload(1000), 1000))
     cluster.pass_time(60_000)
     assert ticks_in(cluster) == []
     assert len(leader.replica.sessions) == 1
@@ -301,7 +303,7 @@ def test_tick_rejected_during_a_transfer_is_proposed_later() -> None:
     cluster.now += 150_000
     cluster.hosts[1].step()
     assert ticks_in(cluster) == []
-    assert cluster.hosts[1].replica._ticks.next_deadline() > cluster.now, (
+    assert cluster.hosts[1].replica._session_ticks.next_deadline() > cluster.now, (
         "it does not try in a loop"
     )
     cluster.pass_time(1000)
@@ -311,13 +313,13 @@ def test_tick_rejected_during_a_transfer_is_proposed_later() -> None:
 def test_a_session_that_is_used_before_the_tick_is_applied_stays() -> None:
     """The tick is decided where it is applied, by its own clock."""
     table, machine = SessionTable(), KeyValueMachine()
-    apply(table, entry(1, open_request(1000), 0), machine, rules=2)
-    apply(table, entry(2, keep_request(1), 900_000), machine, rules=2)
-    assert apply(table, entry(3, TICK, 1_000_001), machine, rules=2) == ("null", None)
+    apply(table, entry(1, open_session_payload(1000), 0), machine, rules=2)
+    apply(table, entry(2, keep_session_payload(1), 900_000), machine, rules=2)
+    assert apply(table, entry(3, SESSION_TICK, 1_000_001), machine, rules=2) == ("null", None)
     assert len(table) == 1
 
 
-@pytest.mark.parametrize("payload", [TICK, '[ "tick" ]'])
+@pytest.mark.parametrize("payload", [SESSION_TICK, '[ "tick" ]'])
 def test_a_tick_from_outside_ends_nothing_early(payload: str) -> None:
     """No client's request becomes one; if it did, it would do no harm."""
     cluster, session = with_session(1000)
@@ -340,7 +342,7 @@ def test_under_rules_1_no_message_is_one_that_0_1_0_rejects() -> None:
     leader = cluster.elect(1)
     cluster.cut = {3}
     for number in range(1, 20):
-        leader.step(ClientRequest(number, "session", open_request(1000), 1000))
+        leader.step(ClientRequest(number, "session", open_session_payload(1000), 1000))
         cluster.settle()
     cluster.cut = set()
     cluster.pass_time(2000)
@@ -370,14 +372,14 @@ def test_one_expiry_is_one_tick_however_fast_the_disk(phase_us: int) -> None:
         ]
         for effect in effects:
             if isinstance(effect, AppendLog):
-                ticks += sum(entry.data == TICK for entry in effect.entries)
+                ticks += sum(entry.data == SESSION_TICK for entry in effect.entries)
         if writes:
             effects = replica.step([WriteDurable(max(writes))], now, now)  # at once
         elif replica.core.has_committed_in_term and not asked:
             asked = True
             now += phase_us
             effects = replica.step(
-                [ClientRequest(1, "session", open_request(LIFETIME_MIN_MS), 1000)], now, now
+                [ClientRequest(1, "session", open_session_payload(LIFETIME_MIN_MS), 1000)], now, now
             )
         else:
             now = max(now, replica.next_deadline())

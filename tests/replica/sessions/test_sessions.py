@@ -8,15 +8,15 @@ from qcore.core.config import RaftConfig
 from qcore.core.entry import Entry
 from qcore.errors import SequenceRefused, SessionExpired, StoreError
 from qcore.machines.register import KeyValueMachine
-from qcore.replica.events import ClientRequest, Reply, TakeSnapshot
+from qcore.replica.events import ClientRequest, Reply, TriggerSnapshot
 from qcore.replica.sessions.session_table import (
     MAX_REPLIES,
     MAX_SESSIONS,
     SessionTable,
-    close_request,
-    keep_request,
-    open_request,
-    run_request,
+    close_session_payload,
+    keep_session_payload,
+    open_session_payload,
+    session_command_payload,
 )
 from tests.replica.support.client_sessions import apply, restored, text_of
 from tests.replica.support.cluster import Cluster, Host
@@ -32,7 +32,7 @@ def ask(cluster: Cluster, host: Host, payload: str, request_id: int = 1) -> Repl
 
 
 def opened(cluster: Cluster, host: Host, lifetime_ms: int = 60_000) -> int:
-    reply = ask(cluster, host, open_request(lifetime_ms))
+    reply = ask(cluster, host, open_session_payload(lifetime_ms))
     assert reply.result is not None
     return int(reply.result)
 
@@ -45,11 +45,11 @@ def test_repeated_sequence_number_gets_the_recorded_reply() -> None:
     cluster = Cluster()
     leader = cluster.elect(1)
     session = opened(cluster, leader)
-    first = ask(cluster, leader, run_request(session, 1, 0, ADD))
-    again = ask(cluster, leader, run_request(session, 1, 0, ADD))
+    first = ask(cluster, leader, session_command_payload(session, 1, 0, ADD))
+    again = ask(cluster, leader, session_command_payload(session, 1, 0, ADD))
     assert first.result == again.result
     assert count(leader) == 1
-    assert ask(cluster, leader, run_request(session, 2, 0, ADD)).error is None
+    assert ask(cluster, leader, session_command_payload(session, 2, 0, ADD)).error is None
     assert count(leader) == 2
 
 
@@ -57,14 +57,14 @@ def test_retry_after_failover_and_restart_is_applied_once() -> None:
     cluster = Cluster()
     leader = cluster.elect(1)
     session = opened(cluster, leader)
-    ask(cluster, leader, run_request(session, 1, 0, ADD))
+    ask(cluster, leader, session_command_payload(session, 1, 0, ADD))
     for host in list(cluster.hosts.values()):
         cluster.pass_time(100)
-        host.step(TakeSnapshot())
+        host.step(TriggerSnapshot())
     for node_id in (1, 2, 3):
         cluster.restart(node_id)
     new = cluster.elect(2)
-    reply = ask(cluster, cluster.hosts[3], run_request(session, 1, 0, ADD))
+    reply = ask(cluster, cluster.hosts[3], session_command_payload(session, 1, 0, ADD))
     assert reply.error is None
     assert count(new) == 1
 
@@ -74,14 +74,14 @@ def test_a_snapshot_sent_to_a_follower_carries_the_sessions() -> None:
     leader = cluster.elect(1)
     cluster.cut = {3}
     session = opened(cluster, leader)
-    ask(cluster, leader, run_request(session, 1, 0, ADD))
-    leader.step(TakeSnapshot())
+    ask(cluster, leader, session_command_payload(session, 1, 0, ADD))
+    leader.step(TriggerSnapshot())
     cluster.cut = set()
     cluster.pass_time(600)
     assert cluster.hosts[3].durable.snapshot is not None, "sent in chunks of 16 characters"
     cluster.cut = {1}
     third = cluster.elect(3)
-    assert ask(cluster, third, run_request(session, 1, 0, ADD)).error is None
+    assert ask(cluster, third, session_command_payload(session, 1, 0, ADD)).error is None
     assert count(third) == 1
 
 
@@ -90,11 +90,11 @@ def test_an_expired_session_is_an_explicit_error_by_log_time() -> None:
     leader = cluster.elect(1)
     session = opened(cluster, leader, lifetime_ms=1000)
     cluster.pass_time(900)
-    assert ask(cluster, leader, keep_request(session)).error is None
+    assert ask(cluster, leader, keep_session_payload(session)).error is None
     cluster.pass_time(900)
-    assert ask(cluster, leader, run_request(session, 1, 0, ADD)).error is None
+    assert ask(cluster, leader, session_command_payload(session, 1, 0, ADD)).error is None
     cluster.pass_time(1200)
-    reply = ask(cluster, leader, run_request(session, 1, 0, ADD))
+    reply = ask(cluster, leader, session_command_payload(session, 1, 0, ADD))
     assert isinstance(reply.error, SessionExpired)
     assert count(leader) == 1
     for host in cluster.hosts.values():
@@ -104,7 +104,7 @@ def test_an_expired_session_is_an_explicit_error_by_log_time() -> None:
 
 def behind_a_snapshot_with_the_clock_set_back(cluster: Cluster, seconds: int) -> Host:
     """All that is left of the log is a snapshot, the leader restarts, and its wall clock goes back."""
-    cluster.hosts[1].step(TakeSnapshot(keep_entries=0))
+    cluster.hosts[1].step(TriggerSnapshot(keep_entries=0))
     assert cluster.hosts[1].durable.entries == []
     cluster.restart(1)
     cluster.wall_us -= seconds * 1_000_000 + 1_000_000  # `elect` lets a second pass
@@ -116,9 +116,9 @@ def test_session_survives_a_clock_set_back_behind_a_snapshot() -> None:
     cluster = Cluster(1, rules=1)
     session = opened(cluster, cluster.elect(1), lifetime_ms=2_000)
     leader = behind_a_snapshot_with_the_clock_set_back(cluster, 5)
-    assert ask(cluster, leader, run_request(session, 1, 0, ADD)).error is None
+    assert ask(cluster, leader, session_command_payload(session, 1, 0, ADD)).error is None
     cluster.pass_time(6_000)  # by the wall clock one second after the session was opened
-    assert ask(cluster, leader, run_request(session, 2, 0, ADD)).error is None
+    assert ask(cluster, leader, session_command_payload(session, 2, 0, ADD)).error is None
     assert count(leader) == 2
 
 
@@ -129,7 +129,7 @@ def test_session_expired_before_a_snapshot_stays_expired() -> None:
     cluster.pass_time(4_000)
     leader.request(2, ADD)  # log time passes the session's end, and nobody looks at the session
     leader = behind_a_snapshot_with_the_clock_set_back(cluster, 4)
-    reply = ask(cluster, leader, run_request(session, 1, 0, ADD))
+    reply = ask(cluster, leader, session_command_payload(session, 1, 0, ADD))
     assert isinstance(reply.error, SessionExpired)
     assert count(leader) == 1
 
@@ -137,7 +137,7 @@ def test_session_expired_before_a_snapshot_stays_expired() -> None:
 def test_an_expired_session_is_the_same_error_through_a_follower() -> None:
     cluster = Cluster()
     cluster.elect(1)
-    reply = ask(cluster, cluster.hosts[2], run_request(77, 1, 0, ADD))
+    reply = ask(cluster, cluster.hosts[2], session_command_payload(77, 1, 0, ADD))
     assert isinstance(reply.error, SessionExpired)
 
 
@@ -145,8 +145,10 @@ def test_a_closed_session_is_gone() -> None:
     cluster = Cluster()
     leader = cluster.elect(1)
     session = opened(cluster, leader)
-    assert ask(cluster, leader, close_request(session)).error is None
-    assert isinstance(ask(cluster, leader, run_request(session, 1, 0, ADD)).error, SessionExpired)
+    assert ask(cluster, leader, close_session_payload(session)).error is None
+    assert isinstance(
+        ask(cluster, leader, session_command_payload(session, 1, 0, ADD)).error, SessionExpired
+    )
 
 
 def entry(index: int, data: str, time_us: int = 0) -> Entry:
@@ -155,13 +157,13 @@ def entry(index: int, data: str, time_us: int = 0) -> Entry:
 
 def test_numbers_of_acknowledged_replies_are_rejected() -> None:
     table, machine = SessionTable(), KeyValueMachine()
-    apply(table, entry(1, open_request(1000)), machine)
+    apply(table, entry(1, open_session_payload(1000)), machine)
     for number in range(1, 4):
-        apply(table, entry(1 + number, run_request(1, number, 0, ADD)), machine)
-    result, error = apply(table, entry(9, run_request(1, 4, 2, ADD)), machine)
+        apply(table, entry(1 + number, session_command_payload(1, number, 0, ADD)), machine)
+    result, error = apply(table, entry(9, session_command_payload(1, 4, 2, ADD)), machine)
     assert error is None
     assert result is not None
-    _, error = apply(table, entry(10, run_request(1, 2, 2, ADD)), machine)
+    _, error = apply(table, entry(10, session_command_payload(1, 2, 2, ADD)), machine)
     assert isinstance(error, SequenceRefused)
     assert json.loads(machine.query(GET))["value"] == 4
 
@@ -169,13 +171,15 @@ def test_numbers_of_acknowledged_replies_are_rejected() -> None:
 def test_the_table_is_bounded_in_sessions_and_in_replies() -> None:
     table, machine = SessionTable(), KeyValueMachine()
     for index in range(1, MAX_SESSIONS + 3):
-        apply(table, entry(index, open_request(1000)), machine)
+        apply(table, entry(index, open_session_payload(1000)), machine)
     assert len(table) == MAX_SESSIONS
-    _, error = apply(table, entry(MAX_SESSIONS + 3, keep_request(1)), machine)
+    _, error = apply(table, entry(MAX_SESSIONS + 3, keep_session_payload(1)), machine)
     assert isinstance(error, SessionExpired), "the least recently used made room"
     last = MAX_SESSIONS + 2
     outcomes = [
-        apply(table, entry(MAX_SESSIONS + 10 + n, run_request(last, n, 0, ADD)), machine)[1]
+        apply(
+            table, entry(MAX_SESSIONS + 10 + n, session_command_payload(last, n, 0, ADD)), machine
+        )[1]
         for n in range(1, MAX_REPLIES + 2)
     ]
     assert outcomes[:-1] == [None] * MAX_REPLIES
@@ -184,13 +188,13 @@ def test_the_table_is_bounded_in_sessions_and_in_replies() -> None:
 
 def test_dump_and_load_keep_everything() -> None:
     table, machine = SessionTable(), KeyValueMachine()
-    apply(table, entry(1, open_request(5000), 7), machine)
-    apply(table, entry(2, open_request(9000), 8), machine)
-    apply(table, entry(3, run_request(1, 5, 3, ADD), 9), machine)
+    apply(table, entry(1, open_session_payload(5000), 7), machine)
+    apply(table, entry(2, open_session_payload(9000), 8), machine)
+    apply(table, entry(3, session_command_payload(1, 5, 3, ADD), 9), machine)
     for rules in (2, 3):
         copy = restored(text_of(table, rules), 1)
         assert text_of(copy) == text_of(table)
-    result, error = apply(copy, entry(4, run_request(1, 5, 3, ADD), 10), machine)
+    result, error = apply(copy, entry(4, session_command_payload(1, 5, 3, ADD), 10), machine)
     assert error is None
     assert json.loads(result or "")["value"] == 1
 

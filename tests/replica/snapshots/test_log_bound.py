@@ -12,17 +12,17 @@ from qcore.core.config import RaftConfig
 from qcore.core.effects import AppendLog
 from qcore.core.entry import ENTRY_OVERHEAD_BYTES, Entry
 from qcore.core.events import Tick, WriteDurable
-from qcore.core.log.growing_text import GrowingText
+from qcore.core.log.growing_text import TextBuilder
 from qcore.core.version import FIRST_VERSION
 from qcore.machines.interface import ApplyContext
 from qcore.machines.register import KeyValueMachine
 from qcore.replica import replica as replica_module
-from qcore.replica.apply.apply_backlog import STEP_COST
+from qcore.replica.apply.apply_backlog import MAX_STEP_COST
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.disk_window import DISK_WINDOW_BYTES, DiskWindow
 from qcore.replica.events import ClientRequest
 from qcore.replica.sessions.session_table import SessionTable
-from qcore.replica.snapshotting import Snapshotting
+from qcore.replica.snapshotting import SnapshotBuilder
 from tests.replica.support.cluster import Cluster
 
 CHUNK = 1000
@@ -64,7 +64,7 @@ def test_log_since_the_last_snapshot_is_bounded_without_time(
     policy: int, sizes: list[int], states: list[int], letter: str
 ) -> None:
     """Any sizes of entries and of the state: time stands still, so that only what is appended brings it on."""
-    snapshotting = Snapshotting(ReplicaConfig(RaftConfig(1), snapshot_bytes=policy), 0)
+    snapshotting = SnapshotBuilder(ReplicaConfig(RaftConfig(1), snapshot_bytes=policy), 0)
     machine, sessions = Sized(0), SessionTable()
     log: list[int] = []  # bytes by entry
     covered = taken_count = 0
@@ -82,7 +82,7 @@ def test_log_since_the_last_snapshot_is_bounded_without_time(
         if snapshotting.due(index):
             snapshotting.begin(machine, sessions, index, 0, FIRST_VERSION, 0)
         if snapshotting.capturing:
-            taken = snapshotting.draw(0)
+            taken = snapshotting.build_step(0)
             if taken is not None:
                 assert len(taken.data) == machine.chunks * CHUNK + 3
                 covered, state = taken.index, len(taken.data)
@@ -127,11 +127,11 @@ def test_step_appends_bounded_bytes_and_the_next_continues() -> None:
     appended = [
         effect.entries for effects in steps for effect in effects if isinstance(effect, AppendLog)
     ]
-    at_once = replica_module.STEP_BYTES // len(command)
+    at_once = replica_module.MAX_STEP_BYTES // len(command)
     assert [len(entries) for entries in appended] == [at_once, count - at_once]
     host.stalled = False
     host.step(WriteDurable(host.unsynced[-1]))
-    while host.replica.catching_up:
+    while host.replica.has_apply_backlog:
         host.step(Tick())
     ids = [reply.request_id for reply in host.replies if reply.error is None]
     assert ids == list(range(count)), "in their order"
@@ -170,11 +170,11 @@ def test_the_window_counts_what_is_not_durable() -> None:
 
 def test_growing_text_equals_its_joined_parts() -> None:
     parts = ["a" * 100_000, "", "é", "漢字" * 30_000, "🚀", "z" * 70_000]
-    text = GrowingText()
+    text = TextBuilder()
     for part in parts:
         text.add(part)
     assert text.length == sum(map(len, parts))
-    assert text.take() == "".join(parts)
+    assert text.build() == "".join(parts)
 
 
 def test_fast_appending_follower_does_not_fall_behind() -> None:
@@ -186,14 +186,14 @@ def test_fast_appending_follower_does_not_fall_behind() -> None:
     leader = cluster.elect(1)
     follower = cluster.hosts[2]
     behind: list[int] = []
-    at_once = 3 * STEP_COST
+    at_once = 3 * MAX_STEP_COST
     for turn in range(12):
         first = turn * at_once
         leader.step(
             *(ClientRequest(first + at, "write", put("k", 1), 60_000) for at in range(at_once))
         )
         cluster.settle()
-        behind.append(follower.replica.core.commit - follower.replica.applied_index)
+        behind.append(follower.replica.core.commit_index - follower.replica.applied_index)
     assert max(behind) <= 3 * at_once
     assert max(behind[6:]) <= max(behind[:6])
 
@@ -214,7 +214,7 @@ def test_request_that_expires_in_the_queue_is_not_appended() -> None:
     assert [reply.request_id for reply in host.replies if reply.error is not None] == [count]
     host.stalled = False
     host.step(WriteDurable(host.unsynced[-1]))
-    while host.replica.catching_up or host.replica.core.last_log_index == late:
+    while host.replica.has_apply_backlog or host.replica.core.last_log_index == late:
         host.step(Tick())
     written = [entry.data for entry in host.replica.core.log_entries() if entry.kind == "command"]
     assert put("late", 1) not in written
@@ -224,13 +224,13 @@ def test_request_that_expires_in_the_queue_is_not_appended() -> None:
 def test_snapshot_is_due_after_much_work_on_few_bytes() -> None:
     """A start applies again what came after the snapshot."""
     config = ReplicaConfig(RaftConfig(1), snapshot_entries=50_000, snapshot_bytes=1 << 26)
-    snapshotting = Snapshotting(config, 0)
+    snapshotting = SnapshotBuilder(config, 0)
     entry = Entry(1, 1, "command", "x", 0)
     for index in range(1, 100):
         snapshotting.applied(entry, 2_000)
         assert not snapshotting.due(index)
     snapshotting.applied(entry, 2_000)
     assert snapshotting.due(100)
-    idle = Snapshotting(ReplicaConfig(RaftConfig(1)), 0)
+    idle = SnapshotBuilder(ReplicaConfig(RaftConfig(1)), 0)
     idle.applied(entry, 10**9)
     assert not idle.due(1), "no policy"

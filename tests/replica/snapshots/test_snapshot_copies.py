@@ -12,8 +12,8 @@ from qcore.core.events import Campaign, Tick
 from qcore.core.messages import AppendEntries
 from qcore.errors import DeadlineExceeded, NotLeader, Overloaded, Refused
 from qcore.machines.register import KeyValueMachine
-from qcore.replica.events import CopyState, PeerMessageReceived, Reply
-from qcore.replica.requests.state_copies import MAX_COPIES
+from qcore.replica.events import PeerMessageReceived, Reply, RequestSnapshot
+from qcore.replica.requests.state_copies import MAX_SNAPSHOT_REQUESTS
 from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.snapshotting import restore_snapshot
 from tests.replica.support.cluster import Cluster, Host
@@ -50,7 +50,7 @@ def ask(
     timeout_ms: int = 1000,
     confirm_ms: int = 1000,
 ) -> None:
-    host.step(CopyState(request_id, timeout_ms, confirm_ms, stale))
+    host.step(RequestSnapshot(request_id, timeout_ms, confirm_ms, stale))
 
 
 def outcome(cluster: Cluster, host: Host, request_id: int = 1) -> Reply:
@@ -232,10 +232,12 @@ def test_a_stale_copy_waits_for_the_first_entry_to_be_applied() -> None:
     core = cluster.leader().replica.core
     joining = cluster.join(4)
     log = core.log_entries()
-    append = AppendEntries(core.term, core.node_id, 0, 0, core.commit, log)
-    joining.step(PeerMessageReceived(core.node_id, append), CopyState(1, 1000, 1000, stale=True))
+    append = AppendEntries(core.term, core.node_id, 0, 0, core.commit_index, log)
+    joining.step(
+        PeerMessageReceived(core.node_id, append), RequestSnapshot(1, 1000, 1000, stale=True)
+    )
     reply = outcome(cluster, joining)
-    assert reply.index == core.commit
+    assert reply.index == core.commit_index
     assert "xxx" in copied(joining, reply).query('{"op":"get","key":"key0"}')
 
 
@@ -262,12 +264,12 @@ def test_requests_are_bounded_and_all_get_their_outcome() -> None:
     cluster = filled()
     leader = cluster.leader()
     cluster.cut = {1}  # nothing is confirmed
-    for request_id in range(1, MAX_COPIES + 2):
+    for request_id in range(1, MAX_SNAPSHOT_REQUESTS + 2):
         ask(leader, request_id, timeout_ms=50)
-    refused = outcome(cluster, leader, MAX_COPIES + 1).error
+    refused = outcome(cluster, leader, MAX_SNAPSHOT_REQUESTS + 1).error
     assert isinstance(refused, Overloaded)
     assert 1 <= refused.retry_after_ms <= 50
-    for request_id in range(1, MAX_COPIES + 1):
+    for request_id in range(1, MAX_SNAPSHOT_REQUESTS + 1):
         assert isinstance(outcome(cluster, leader, request_id).error, DeadlineExceeded)
     cluster.cut = set()
     cluster.pass_time(100)
@@ -279,7 +281,7 @@ def test_requests_are_bounded_and_all_get_their_outcome() -> None:
 def test_rejected_requests_free_their_slot() -> None:
     cluster = filled()
     alone = left_alone(cluster, 2)
-    for request_id in range(1, 3 * MAX_COPIES):
+    for request_id in range(1, 3 * MAX_SNAPSHOT_REQUESTS):
         ask(alone, request_id)
         assert isinstance(outcome(cluster, alone, request_id).error, NotLeader)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from qcore.core.text_size import utf8_length
-from qcore.replica.events import TakeSnapshot
+from qcore.replica.events import TriggerSnapshot
 from tests.replica.support.cluster import Cluster
 
 
@@ -26,7 +26,7 @@ def test_snapshot_size_counts_bytes_not_characters() -> None:
     for number in range(20):
         write(cluster, f"k{number}", "語" * 1000)
     leader = cluster.leader()
-    leader.step(TakeSnapshot(keep_entries=0))
+    leader.step(TriggerSnapshot(keep_entries=0))
     snapshot = leader.snapshots_stored[-1].snapshot
     size = utf8_length(snapshot.data)
     assert size > 2 * len(snapshot.data)
@@ -35,7 +35,7 @@ def test_snapshot_size_counts_bytes_not_characters() -> None:
     cluster.cut = set()
     cluster.pass_time(500)
     installed = cluster.hosts[3]
-    while installed.replica.catching_up:
+    while installed.replica.has_apply_backlog:
         installed.step()
     restarted = cluster.restart(2)
     for host in (leader, installed, restarted):

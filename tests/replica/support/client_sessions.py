@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from qcore.core.entry import Entry
 from qcore.core.version import LATEST_RULES
 from qcore.machines.interface import ApplyContext, StateMachine
-from qcore.replica.sessions.session_table import Outcome, SessionTable, run_request
-from tests.replica.support.witness import Witness
+from qcore.replica.sessions.session_table import ApplyOutcome, SessionTable, session_command_payload
+from tests.replica.support.checker import ClientChecker
 
 
 @dataclass(slots=True)
@@ -23,20 +23,20 @@ class ClientSession:
     def increment(self, sequence: int, acknowledged: int) -> str:
         """The command of this sequence number, the same each time but for what is acknowledged."""
         command = json.dumps({"op": "add", "key": f"n{self.session_id}", "amount": 1})
-        return run_request(self.session_id, sequence, acknowledged, command)
+        return session_command_payload(self.session_id, sequence, acknowledged, command)
 
-    def acknowledgeable(self, witness: Witness) -> int:
+    def acknowledgeable(self, checker: ClientChecker) -> int:
         """Up to which sequence number the client has every reply."""
         number = 0
-        while (self.session_id, number + 1) in witness.replies:
+        while (self.session_id, number + 1) in checker.replies:
             number += 1
         return number
 
 
-def opened(witness: Witness, known: list[ClientSession]) -> list[ClientSession]:
+def opened(checker: ClientChecker, known: list[ClientSession]) -> list[ClientSession]:
     """Those `known`, and one for each session that a client was told of since."""
     ids = {session.session_id for session in known}
-    new = [number for number in witness.sessions_told if number not in ids]
+    new = [number for number in checker.acknowledged_sessions if number not in ids]
     return [*known, *[ClientSession(number) for number in new]]
 
 
@@ -56,11 +56,13 @@ def restored(text: str, rules: int = LATEST_RULES) -> SessionTable:
     for _ in load():
         pass
     assert ends == [len(text)], "nothing is left for the machine"
-    table.restored(rules)
+    table.on_restored(rules)
     return table
 
 
-def apply(table: SessionTable, entry: Entry, machine: StateMachine, *, rules: int = 1) -> Outcome:
+def apply(
+    table: SessionTable, entry: Entry, machine: StateMachine, *, rules: int = 1
+) -> ApplyOutcome:
     """Apply an entry of kind `session` under these rules, as a replica would."""
     context = ApplyContext(entry.index, entry.time_us, clock_us=entry.clock_us, rules=rules)
     return table.apply(entry, machine, context)

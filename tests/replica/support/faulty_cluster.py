@@ -2,7 +2,7 @@
 
 Nothing happens by itself. After each step of a replica `tests.core.support.safety_checks` checks the paper's
 properties,
-`tests.core.support.brute_force` works out log, configuration and commit index anew, and `Witness` compares what
+`tests.core.support.brute_force` works out log, configuration and commit index anew, and `ClientChecker` compares what
 clients were told with what was committed.
 """
 
@@ -57,8 +57,8 @@ from qcore.replica.messages import (
 )
 from tests.core.support.brute_force import check_leader, check_node
 from tests.core.support.safety_checks import Safety
+from tests.replica.support.checker import ClientChecker
 from tests.replica.support.client_sessions import text_of
-from tests.replica.support.witness import Witness
 
 WALL_US = 1_700_000_000_000_000
 TIMEOUT_MS = 500
@@ -139,7 +139,7 @@ class World:
         self.network: list[Envelope] = []
         self.cut: set[tuple[int, int]] = set()  # (source, to): lost on arrival
         self.safety = Safety()
-        self.witness = Witness()
+        self.checker = ClientChecker()
         voters = tuple(range(1, settings.voters + 1))
         everyone = tuple(range(1, settings.voters + settings.spares + 1))
         self.addresses = tuple((node_id, f"h{node_id}:1") for node_id in everyone)
@@ -207,12 +207,12 @@ class World:
                     if host.gate.admit(effect):
                         self._post(host, effect)
                 case Applied(entry=entry):
-                    self.witness.applied(host.node_id, entry)
+                    self.checker.applied(host.node_id, entry)
                 case Restored():
                     pass  # the state is looked at after the step
                 case Reply():
                     key = (host.node_id, host.incarnation, effect.request_id)
-                    self.witness.replied(key, effect, self.now)
+                    self.checker.replied(key, effect, self.now)
                 case _:
                     pass
 
@@ -224,10 +224,10 @@ class World:
             return  # a snapshot is being taken over: the state is that of no index
         registers = {
             key: json.loads(replica.machine.query(json.dumps({"op": "get", "key": key})))["value"]
-            for key in self.witness.model.registers[replica.applied_index]
+            for key in self.checker.model.registers[replica.applied_index]
         }
         digest = f"{replica.machine.state_hash()} {text_of(replica.sessions)}"
-        self.witness.state(host.node_id, replica.applied_index, digest, registers)
+        self.checker.state(host.node_id, replica.applied_index, digest, registers)
 
     def _post(self, host: Host, send: SendPeer) -> None:
         if isinstance(send.message, RequestVoteResponse):
@@ -249,11 +249,11 @@ class World:
         stale_from: int = 0,
         wanted: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
     ) -> None:
-        """A client of this node, which is up, asks; the witness waits for the outcome."""
+        """A client of this node, which is up, asks; the checker waits for the outcome."""
         host = self.hosts[node_id]
         key = (node_id, host.incarnation, event.request_id)
         payload = event.payload if isinstance(event, ClientRequest) else ""
-        self.witness.asked(key, kind, payload, stale_from, wanted)
+        self.checker.asked(key, kind, payload, stale_from, wanted)
         self.step(host, event)
 
     def request(
@@ -338,7 +338,7 @@ class World:
         host.replica = None
         host.writes.clear()
         host.gate = DurabilityGate()
-        self.witness.crashed(host.node_id)
+        self.checker.crashed(host.node_id)
 
     def restart(self, node_id: int) -> None:
         """Start a replica from what its disk holds."""

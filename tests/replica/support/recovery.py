@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from qcore.replica.sessions.session_table import open_request
-from tests.core.support.safety_checks import demand
+from qcore.replica.sessions.session_table import open_session_payload
+from tests.core.support.safety_checks import require
 from tests.replica.support.client_sessions import ClientSession, opened
 from tests.replica.support.faulty_cluster import TIMEOUT_MS, Host, World
 
@@ -14,7 +14,7 @@ PATIENCE = 60
 
 
 def recover(world: World) -> None:
-    """Heal the world, and demand a leader, a commit, reads, one increment, and one state hash.
+    """Heal the world, and require a leader, a commit, reads, one increment, and one state hash.
 
     Raises:
         AssertionError: it does not come back to work.
@@ -36,7 +36,7 @@ def recover(world: World) -> None:
         raise AssertionError(
             [(host.up.core.status(), host.up.applied_index) for host in world.alive()]
         )
-    world.witness.finish()
+    world.checker.finish()
 
 
 def _heal(world: World) -> None:
@@ -65,7 +65,7 @@ def _one_leader(world: World) -> Host | None:
         return None
     leader, core = leaders[-1], leaders[-1].up.core
     terms = [world.hosts[member].up.core.term for member in core.membership.members()]
-    settled = core.membership_index <= core.commit and not core.membership.is_joint
+    settled = core.membership_index <= core.commit_index and not core.membership.is_joint
     return leader if settled and max(terms) <= core.term else None
 
 
@@ -73,10 +73,10 @@ def _serves(world: World) -> bool:
     """One round of work at every member: it may be held up by an election, so it is only counted."""
     leader = _one_leader(world)
     assert leader is not None
-    witness = world.witness
-    known = opened(witness, [])
+    checker = world.checker
+    known = opened(checker, [])
     asked = {"write": 1, "session": 2, "read": 1, "lease_read": 1, "follower_read": 1}
-    before = {kind: witness.counts.get(kind, 0) for kind in asked}
+    before = {kind: checker.counts.get(kind, 0) for kind in asked}
     for member in leader.up.core.membership.members():
         host = world.hosts[member]
         for kind in ("read", "lease_read", "follower_read"):
@@ -84,10 +84,10 @@ def _serves(world: World) -> bool:
         world.settle()
     last = {"op": "set", "key": "x", "value": -world.now}
     world.request(leader, "write", json.dumps(last))
-    world.request(leader, "session", open_request(60_000))
+    world.request(leader, "session", open_session_payload(60_000))
     world.settle()
     world.run(200)
-    new = [session for session in opened(witness, known) if session not in known]
+    new = [session for session in opened(checker, known) if session not in known]
     leader_now = _one_leader(world)
     if not new or leader_now is None:
         return False
@@ -96,7 +96,7 @@ def _serves(world: World) -> bool:
             world.request(host, "session", ClientSession(new[-1].session_id).increment(1, 0))
     world.request(leader_now, "session", ClientSession(new[-1].session_id).increment(1, 0))
     world.run(200)
-    return all(witness.counts.get(kind, 0) >= before[kind] + n for kind, n in asked.items())
+    return all(checker.counts.get(kind, 0) >= before[kind] + n for kind, n in asked.items())
 
 
 def _agreed(world: World) -> bool:
@@ -112,5 +112,5 @@ def _agreed(world: World) -> bool:
     if any(replica.applied_index < leader.up.core.last_log_index for replica in members):
         return False
     hashes = {replica.machine.state_hash() for replica in members}
-    demand(len(hashes) == 1, f"one state hash: there are {hashes}")
+    require(len(hashes) == 1, f"one state hash: there are {hashes}")
     return True

@@ -80,12 +80,12 @@ def test_a_change_needs_the_old_majority_too(monkeypatch: pytest.MonkeyPatch) ->
     for seed in (1, 2, 3):
         result = run_scenario(scenario, seed)
         assert result.ok, failures(result)
-    planned = membership.planned
+    planned = membership.first_configuration
 
     def at_once(current: Membership, event: ChangeMembership, index: int) -> Membership:
         joint = planned(current, event, index)
-        return membership.left(joint) if joint.is_joint else joint
+        return membership.configuration_after_joint(joint) if joint.is_joint else joint
 
-    monkeypatch.setattr(membership, "planned", at_once)
+    monkeypatch.setattr(membership, "first_configuration", at_once)
     checks = {violation.check for violation in run_scenario(scenario, 1).violations}
     assert "state_machine_safety" in checks, checks

@@ -16,7 +16,7 @@ import pytest
 
 from qcore.core.entry import Entry, Membership
 from qcore.core.messages import InstallSnapshot, RaftMessage
-from qcore.core.server import Server
+from qcore.core.server import RaftServer
 from qcore.machines.interface import ApplyContext
 from qcore.machines.register import KeyValueMachine
 from qcore.sim import World, load_scenario, run_scenario
@@ -156,14 +156,14 @@ def test_an_entry_missing_from_an_installed_snapshot_is_lost(
 ) -> None:
     """The leader labels its snapshot three entries too far: a node that installs it never sees those."""
     assert checks() == set()
-    send = Server.send
+    send = RaftServer.send
 
-    def too_far(server: Server, to: int, message: RaftMessage, after: int = 0) -> None:
+    def too_far(server: RaftServer, to: int, message: RaftMessage, after: int = 0) -> None:
         if isinstance(message, InstallSnapshot):
             message = replace(message, last_included_index=message.last_included_index + 3)
         send(server, to, message, after)
 
-    monkeypatch.setattr(Server, "send", too_far)
+    monkeypatch.setattr(RaftServer, "send", too_far)
     caught = checks()
     assert "acknowledged_write_lost" in caught
 

@@ -71,7 +71,7 @@ def test_a_commit_not_stored_by_a_quorum_is_counted(
     spec = scenario(workload="{clients: 2, rate_per_s: 40, read_fraction: 0}")
     assert counted(spec) == 0
     naive = Naive(monkeypatch)
-    monkeypatch.setattr(quorum, "agreed_value", whoever_has_most)
+    monkeypatch.setattr(quorum, "quorum_value", whoever_has_most)
     assert counted(spec) > 20
     assert naive.count == 0
 
@@ -87,12 +87,12 @@ def test_joint_configurations_need_both_majorities(monkeypatch: pytest.MonkeyPat
     """
     spec = scenario(timeline, cluster="{nodes: 3, priorities: {2: 0, 3: 0}}")
     assert counted(spec) == 0
-    agreed = quorum.agreed_value
+    agreed = quorum.quorum_value
 
     def incoming(membership: Membership, values: Mapping[int, int]) -> int:
         return agreed(Membership(membership.voters), values)
 
-    monkeypatch.setattr(quorum, "agreed_value", incoming)
+    monkeypatch.setattr(quorum, "quorum_value", incoming)
     assert counted(spec) > 0
 
 

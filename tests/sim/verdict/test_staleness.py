@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qcore.replica.events import ClientRequest
-from qcore.replica.requests.pending import Request
+from qcore.replica.requests.pending import PendingRequest
 from qcore.replica.requests.reads import Reads
 from qcore.sim import World, run_scenario
 from qcore.sim.verdict.staleness import RegisterWrite, StaleRead, check_staleness
@@ -206,7 +206,7 @@ def test_a_node_that_ignores_the_bound_is_caught(
     machine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def careless(self: Reads, event: ClientRequest) -> None:
-        self.serve(Request(event.request_id, None, "read", event.payload, self._owner.now))
+        self.serve(PendingRequest(event.request_id, None, "read", event.payload, self._replica.now))
 
     monkeypatch.setattr(Reads, "begin_stale", careless)
     result = run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qcore.core.leadership import transfer
-from qcore.core.server import Server
+from qcore.core.server import RaftServer
 from qcore.sim import load_scenario, run_scenario
 from tests.checkout import SCENARIOS
 from tests.sim.support.scenario_texts import failures, run
@@ -31,7 +31,7 @@ def test_a_lease_that_outlives_a_transfer_is_caught(monkeypatch: pytest.MonkeyPa
     assert run_scenario(path, 1).ok
     ask = transfer._ask
 
-    def forgetful(server: Server, target: int, *, by_priority: bool) -> None:
+    def forgetful(server: RaftServer, target: int, *, by_priority: bool) -> None:
         ask(server, target, by_priority=by_priority)
         server.lease_void = False
 

@@ -71,5 +71,5 @@ def test_one_older_program_prevents_a_rules_upgrade(seed: int) -> None:
 def test_raising_the_rules_unasked_fails_an_older_program(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Versions, "_unfit", lambda self, version: None)
+    monkeypatch.setattr(Versions, "_unsupported_reason", lambda self, version: None)
     assert any("node_failed" in checks(run(UPGRADE, seed)) for seed in (1, 2, 3))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from qcore.core.entry import DurableState, Entry, HardState
-from qcore.core.log.restore import REMEDY, restored_log
+from qcore.core.log.restore import RECOVERY_ADVICE, restored_log
 from qcore.errors import DiskFull, LogCorrupt, StorageError
 from qcore.storage.io_errors import os_failure, structure_failure, translate
 from tests.storage.support.directories import fill
@@ -121,6 +121,6 @@ def test_core_and_storage_advise_the_same_on_corruption() -> None:
     gap = [Entry(index, 1, "command", "x", 0) for index in (1, 3)]
     with pytest.raises(LogCorrupt) as caught:
         restored_log(DurableState(HardState(1), None, gap))
-    assert str(caught.value).endswith(REMEDY)
-    assert "Do not restore an older copy" in REMEDY
-    assert "backup" not in REMEDY
+    assert str(caught.value).endswith(RECOVERY_ADVICE)
+    assert "Do not restore an older copy" in RECOVERY_ADVICE
+    assert "backup" not in RECOVERY_ADVICE

@@ -7,60 +7,62 @@ import random
 
 from qcore.errors import NotLeader, OutcomeUnknown
 from qcore.replica.messages import Forward, ForwardResponse, ReadIndex, ReadIndexResponse
-from qcore.replica.owner import Owner
+from qcore.replica.owner import ReplicaContext
 from qcore.replica.requests.forwarded_errors import error_of_response
-from qcore.replica.requests.pending import Request
+from qcore.replica.requests.pending import PendingRequest
 
 
-class Relay:
+class Forwarder:
     """The requests of one replica that wait for the leader's answer, by ticket.
 
     Args:
-        owner: the replica.
+        replica: the replica.
         rng: draws the first ticket, so that an answer to a ticket of the previous life matches nothing.
     """
 
-    def __init__(self, owner: Owner, rng: random.Random) -> None:
-        self._owner = owner
-        self._passed_on: dict[int, Request] = {}
-        self._reads: list[tuple[int, int, Request]] = []  # follower reads, by index to wait for
+    def __init__(self, replica: ReplicaContext, rng: random.Random) -> None:
+        self._replica = replica
+        self._forwarded: dict[int, PendingRequest] = {}
+        self._reads: list[
+            tuple[int, int, PendingRequest]
+        ] = []  # follower reads, by index to wait for
         self._reads_done = 0  # of these, those that were answered meanwhile: their time was up
         self._last_ticket = rng.getrandbits(48)
 
     def __len__(self) -> int:
         """Requests that wait for the leader."""
-        return len(self._passed_on)
+        return len(self._forwarded)
 
-    def pass_on(self, request: Request) -> None:
+    def forward(self, request: PendingRequest) -> None:
         """Pass a client's request on to the leader, once; a peer's is refused with the leader's address."""
-        owner = self._owner
-        leader_id = owner.core.leader_id
+        replica = self._replica
+        leader_id = replica.core.leader_id
         if (
             leader_id is None
-            or leader_id == owner.core.node_id
+            or leader_id == replica.core.node_id
             or request.from_peer
-            or request.kind == "proof"  # that this node leads
+            or request.kind == "leadership_check"  # that this node leads
         ):
-            owner.fail(request, owner.not_leader())
+            replica.fail(request, replica.not_leader())
             return
         self._last_ticket += 1
         request.forwarded_to = leader_id
         request.ticket = self._last_ticket
-        self._passed_on[request.ticket] = request
-        timeout_ms = max(1, (request.deadline - owner.now) // 1000)
-        if request.kind == "follower_read" or request.kind == "copy":
-            owner.send(leader_id, ReadIndex(request.ticket, timeout_ms))
+        self._forwarded[request.ticket] = request
+        timeout_ms = max(1, (request.deadline - replica.now) // 1000)
+        if request.kind == "follower_read" or request.kind == "snapshot":
+            replica.send(leader_id, ReadIndex(request.ticket, timeout_ms))
         else:
             assert request.kind != "read_index", "a peer's request is never passed on"
-            owner.send(
+            replica.send(
                 leader_id, Forward(request.ticket, request.kind, request.payload, timeout_ms)
             )
 
-    def forget(self, request: Request) -> None:
+    def forget(self, request: PendingRequest) -> None:
         """The request's outcome was given without the leader: an answer would come too late."""
-        if self._passed_on.get(request.ticket) is request:
-            del self._passed_on[request.ticket]
-        elif request.kind in ("follower_read", "copy"):
+        if self._forwarded.get(request.ticket) is request:
+            del self._forwarded[request.ticket]
+        elif request.kind in ("follower_read", "snapshot"):
             # It waits for its index, which may never come: a node that cannot follow must not gather them.
             self._reads_done += 1
             if self._reads_done > 64 + len(self._reads) // 2:
@@ -71,23 +73,23 @@ class Relay:
                 self._reads_done = 0
 
     def on_forward_response(self, response: ForwardResponse) -> None:
-        request = self._passed_on.pop(response.forward_id, None)
+        request = self._forwarded.pop(response.forward_id, None)
         if request is None:
             return  # too late: the client has been told that the outcome is unknown
         if response.result is not None:
-            self._owner.succeed(request, response.result, response.index)
+            self._replica.succeed(request, response.result, response.index)
         else:
-            self._owner.fail(request, error_of_response(response))
+            self._replica.fail(request, error_of_response(response))
 
     def on_read_index_response(self, response: ReadIndexResponse) -> None:
-        request = self._passed_on.pop(response.read_id, None)
+        request = self._forwarded.pop(response.read_id, None)
         if request is None:
             return  # too late
         if response.index is not None:
             heapq.heappush(self._reads, (response.index, request.ticket, request))
             self.on_applied()
         else:
-            self._owner.fail(request, error_of_response(response))
+            self._replica.fail(request, error_of_response(response))
 
     def leader_changed(self, leader_id: int) -> None:
         """Another node leads: the one that was asked may never answer.
@@ -95,37 +97,37 @@ class Relay:
         What may be repeated goes to the new leader. A write may be in the old leader's log: its answer is waited for a
         little longer.
         """
-        for ticket, request in list(self._passed_on.items()):
+        for ticket, request in list(self._forwarded.items()):
             if request.forwarded_to == leader_id:
                 continue
             if request.kind == "write":
-                self._owner.hurry(request)
+                self._replica.shorten_deadline(request)
             else:
-                del self._passed_on[ticket]
-                self._owner.begin_again(request)
+                del self._forwarded[ticket]
+                self._replica.resubmit(request)
 
-    def waiting(self) -> list[Request]:
+    def waiting(self) -> list[PendingRequest]:
         """The requests that wait for the leader's answer."""
-        return list(self._passed_on.values())
+        return list(self._forwarded.values())
 
     def on_applied(self) -> None:
         """Serve the follower reads whose index has been applied."""
-        while self._reads and self._reads[0][0] <= self._owner.readable_index:
+        while self._reads and self._reads[0][0] <= self._replica.readable_index:
             request = heapq.heappop(self._reads)[2]
             if request.done:
                 self._reads_done = max(0, self._reads_done - 1)
             else:
-                self._owner.serve(request)
+                self._replica.serve(request)
 
     def on_unreachable(self, peer_id: int) -> None:
         """The connection to `peer_id` broke: what was passed on to it gets no answer."""
-        lost = [key for key, held in self._passed_on.items() if held.forwarded_to == peer_id]
+        lost = [key for key, held in self._forwarded.items() if held.forwarded_to == peer_id]
         for key in lost:
-            request = self._passed_on.pop(key)
+            request = self._forwarded.pop(key)
             if request.kind not in ("write", "session"):
-                self._owner.fail(request, NotLeader())
+                self._replica.fail(request, NotLeader())
             else:
-                self._owner.fail(
+                self._replica.fail(
                     request,
                     OutcomeUnknown(
                         f"the connection to the leader, node {peer_id}, broke: the command may or may not take effect"

@@ -24,7 +24,7 @@ from qcore.errors import (
 )
 from qcore.replica.events import Reply
 from qcore.replica.messages import RequestKind
-from tests.core.support.safety_checks import demand
+from tests.core.support.safety_checks import require
 from tests.replica.support.state_model import Model
 
 AskKind = RequestKind | str
@@ -52,7 +52,7 @@ ERRORS: dict[AskKind, tuple[type[QcoreError], ...]] = {
 
 
 @dataclass(slots=True)
-class Ask:
+class ClientOperation:
     """A request without an outcome.
 
     Attributes:
@@ -69,18 +69,20 @@ class Ask:
     wanted: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
 
-class Witness:
+class ClientChecker:
     """Hears of every request, outcome and applied entry, and raises `SafetyViolation` where they do not fit."""
 
     def __init__(self) -> None:
         self.model = Model()
-        self.asks: dict[tuple[int, int, int], Ask] = {}  # (node, incarnation, request id)
+        self.asks: dict[
+            tuple[int, int, int], ClientOperation
+        ] = {}  # (node, incarnation, request id)
         self.answered = 0
         self._floors: list[tuple[int, int]] = [(-(1 << 60), 0)]  # (true µs, index)
         self._without_effect: set[str] = set()
         self._state_at: dict[int, str] = {}
         self.replies: dict[tuple[int, int], str] = {}  # (session, sequence) -> the one result
-        self.sessions_told: list[int] = []
+        self.acknowledged_sessions: list[int] = []
         self.counts: dict[str, int] = {}
 
     # -- the log ---------------------------------------------------------------------------------
@@ -90,30 +92,32 @@ class Witness:
         entries = self.model.entries
         if entry.index <= len(entries):
             known = entries[entry.index - 1]
-            demand(known == entry, f"state machine safety: {node_id} applies {entry}, not {known}")
+            require(known == entry, f"state machine safety: {node_id} applies {entry}, not {known}")
             return
         if entries:
             before = entries[-1].time_us
-            demand(
+            require(
                 entry.time_us >= before,
                 f"log time: entry {entry.index} is of {entry.time_us}, the one before of {before}",
             )
             clock = entries[-1].clock_us
-            demand(
+            require(
                 entry.clock_us >= clock,
                 f"cluster clock: entry {entry.index} is of {entry.clock_us}, the one before of {clock}",
             )
         refused = entry.kind == "command" and entry.data in self._without_effect
-        demand(not refused, f"retryable: {entry.data} was refused as without effect and is applied")
+        require(
+            not refused, f"retryable: {entry.data} was refused as without effect and is applied"
+        )
         self.model.apply(entry)
 
     def state(self, node_id: int, index: int, digest: str, registers: dict[str, int]) -> None:
         """A node's whole state at `index`, sessions included, and its registers as clients see them."""
         known = self._state_at.setdefault(index, digest)
-        demand(known == digest, f"state machine safety: node {node_id} differs at index {index}")
+        require(known == digest, f"state machine safety: node {node_id} differs at index {index}")
         expected = self.model.registers[index]
         held = {key: registers.get(key, 0) for key in expected}
-        demand(
+        require(
             held == expected,
             f"exactly once: node {node_id} holds {held} at index {index}, the log makes it {expected}",
         )
@@ -128,7 +132,7 @@ class Witness:
         stale_from: int = 0,
         wanted: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
     ) -> None:
-        self.asks[key] = Ask(kind, payload, self.floor, stale_from, wanted)
+        self.asks[key] = ClientOperation(kind, payload, self.floor, stale_from, wanted)
 
     @property
     def floor(self) -> int:
@@ -143,7 +147,7 @@ class Witness:
         """A request's outcome."""
         ask = self.asks.pop(key, None)
         if ask is None:
-            demand(False, f"one outcome: {reply} at node {key[0]} answers nothing that is open")
+            require(False, f"one outcome: {reply} at node {key[0]} answers nothing that is open")
             return
         self.answered += 1
         if reply.error is not None:
@@ -164,36 +168,36 @@ class Witness:
             case _:
                 pass
 
-    def _failed(self, ask: Ask, error: QcoreError) -> None:
+    def _failed(self, ask: ClientOperation, error: QcoreError) -> None:
         allowed = ERRORS[ask.kind]
         name = f"{ask.kind} {error.code}"
         self.counts[name] = self.counts.get(name, 0) + 1
-        demand(isinstance(error, allowed), f"outcome: a {ask.kind} ends in {error!r}")
+        require(isinstance(error, allowed), f"outcome: a {ask.kind} ends in {error!r}")
         if isinstance(error, SessionExpired | SequenceRefused):
             told = [self.model.outcomes[i].error for i in self._indexes_of(ask)]
-            demand(
+            require(
                 type(error) in told,
                 f"session: {ask.payload} ends in {error!r}, the log says {told}",
             )
         elif error.retryable and ask.kind == "write":
-            demand(
+            require(
                 not self._indexes_of(ask),
                 f"retryable: {ask.payload} is applied and refused as without effect: {error!r}",
             )
             self._without_effect.add(ask.payload)
 
-    def _written(self, ask: Ask, result: str, index: int, now: int) -> None:
+    def _written(self, ask: ClientOperation, result: str, index: int, now: int) -> None:
         outcome = self.model.outcomes.get(index)
         if outcome is None or outcome.error or self.model.entries[index - 1].data != ask.payload:
-            demand(
+            require(
                 False, f"outcome: {ask.payload} succeeds at index {index}, which holds {outcome}"
             )
             return
-        demand(
+        require(
             outcome.result == result,
             f"outcome: {ask.payload} gets {result} at index {index}, it should be {outcome.result}",
         )
-        demand(index > ask.floor, f"order: {ask.payload} is at {index}, asked after {ask.floor}")
+        require(index > ask.floor, f"order: {ask.payload} is at {index}, asked after {ask.floor}")
         self._told(index, now)
         if ask.kind == "session":
             self._in_session(ask.payload, result)
@@ -201,18 +205,18 @@ class Witness:
     def _in_session(self, payload: str, result: str) -> None:
         match json.loads(payload):
             case ["open", _]:
-                self.sessions_told.append(int(result))
+                self.acknowledged_sessions.append(int(result))
             case ["run", session_id, sequence, *_]:
                 first = self.replies.setdefault((session_id, sequence), result)
-                demand(first == result, f"exactly once: {payload} got {first}, and now {result}")
+                require(first == result, f"exactly once: {payload} got {first}, and now {result}")
             case _:
                 pass
 
-    def _read(self, ask: Ask, result: str, least: int, now: int | None) -> None:
+    def _read(self, ask: ClientOperation, result: str, least: int, now: int | None) -> None:
         key, value = json.loads(ask.payload)["key"], json.loads(result)["value"] or 0
         registers = self.model.registers
         seen = [at for at in range(least, len(registers)) if registers[at].get(key, 0) == value]
-        demand(
+        require(
             bool(seen),
             f"stale read: a {ask.kind} of {key} gives {value}, at index {least} it was "
             f"{registers[least].get(key, 0)} and it never was {value} since",
@@ -224,7 +228,7 @@ class Witness:
         if index > self.floor:
             self._floors.append((now, index))
 
-    def _changed(self, ask: Ask) -> None:
+    def _changed(self, ask: ClientOperation) -> None:
         """A change that succeeded is a simple configuration in the committed log, newer than the request."""
         assert ask.wanted is not None
         newer = [
@@ -232,18 +236,18 @@ class Witness:
             for entry in self.model.entries[ask.floor :]
             if entry.kind == "membership"
         ]
-        demand(
+        require(
             any((m.voters, m.learners) == ask.wanted for m in newer if not m.is_joint),
             f"change: {ask.wanted} is reported as done, committed since was {newer}",
         )
 
-    def _indexes_of(self, ask: Ask) -> list[int]:
+    def _indexes_of(self, ask: ClientOperation) -> list[int]:
         return [entry.index for entry in self.model.entries if entry.data == ask.payload]
 
     def finish(self) -> None:
         """At the end, all deadlines past: nothing is open, every increment counted once."""
-        demand(not self.asks, f"one outcome: {len(self.asks)} requests never got one: {self.asks}")
+        require(not self.asks, f"one outcome: {len(self.asks)} requests never got one: {self.asks}")
         twice = {key: times for key, times in self.model.runs.items() if times != 1}
-        demand(not twice, f"exactly once: {twice}")
+        require(not twice, f"exactly once: {twice}")
         missing = [key for key in self.replies if key not in self.model.runs]
-        demand(not missing, f"exactly once: {missing} were acknowledged and never applied")
+        require(not missing, f"exactly once: {missing} were acknowledged and never applied")
