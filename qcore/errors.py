@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Self
 
-Scalar = str | int | float | bool | None
+DetailValue = str | int | float | bool | None
 
 
 class QcoreError(Exception):
@@ -24,7 +24,7 @@ class QcoreError(Exception):
         """The stable name of the error's kind: the class name."""
         return type(self).__name__
 
-    def detail(self) -> dict[str, Scalar]:
+    def detail(self) -> dict[str, DetailValue]:
         """The structured form that accompanies the text on the wire."""
         return {"code": self.code, "retryable": self.retryable}
 
@@ -75,7 +75,7 @@ class NotLeader(ProposalError):
         )
         super().__init__(text or f"this node is not the leader; {where}")
 
-    def detail(self) -> dict[str, Scalar]:
+    def detail(self) -> dict[str, DetailValue]:
         return {
             **super().detail(),
             "leader_id": self.leader_id,
@@ -106,7 +106,7 @@ class ChangeRefused(ProposalError):
         self.name = name
         super().__init__(f"refused ({name}): {reason}")
 
-    def detail(self) -> dict[str, Scalar]:
+    def detail(self) -> dict[str, DetailValue]:
         return {**super().detail(), "name": self.name}
 
 
@@ -135,7 +135,7 @@ class TransferFailed(ProposalError):
         self.term = term
         super().__init__(text)
 
-    def detail(self) -> dict[str, Scalar]:
+    def detail(self) -> dict[str, DetailValue]:
         return {**super().detail(), "leader_id": self.leader_id, "term": self.term}
 
 
@@ -190,7 +190,7 @@ class Overloaded(ProposalError):
         """The error with the usual text around the reason."""
         return cls(f"{why}; nothing was appended: retry in {retry_after_ms} ms", retry_after_ms)
 
-    def detail(self) -> dict[str, Scalar]:
+    def detail(self) -> dict[str, DetailValue]:
         return {**super().detail(), "retry_after_ms": self.retry_after_ms}
 
 

@@ -41,7 +41,7 @@ def read_regular(path: Path | str, limit: int) -> bytes:
     return content
 
 
-def open_at_once(path: str, flags: int) -> int:
+def open_nonblocking(path: str, flags: int) -> int:
     """An `opener` for `open(path, "w")` and the like. A FIFO is opened if somebody reads from it; nobody is waited for.
 
     A new file is for its owner alone.
@@ -59,7 +59,7 @@ def open_at_once(path: str, flags: int) -> int:
     return file
 
 
-def kind_of(mode: int) -> str | None:
+def special_file_kind(mode: int) -> str | None:
     """What stands in the place of a regular file, with its article; None for a regular file."""
     if stat.S_ISREG(mode):
         return None
@@ -75,7 +75,7 @@ def kind_of(mode: int) -> str | None:
 
 
 def _require_regular(status: os.stat_result) -> None:
-    kind = kind_of(status.st_mode)
+    kind = special_file_kind(status.st_mode)
     if kind is None:
         return
     number = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Final
 
 #: Characters of a name, an id or an address that are shown.
-SHORT: Final = 200
+MAX_NAME_CHARS: Final = 200
 #: Characters of a whole sentence.
-LONG: Final = 1000
+MAX_SENTENCE_CHARS: Final = 1000
 #: Characters of an error that is sent to whoever asked.
-ERROR: Final = 2000
+MAX_ERROR_CHARS: Final = 2000
 
 
-def cut(text: str, limit: int = SHORT) -> str:
+def truncate(text: str, limit: int = MAX_NAME_CHARS) -> str:
     """The first `limit` characters, and how many there are if that is not all."""
     return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
 
 
-def escaped(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     """The text with everything that is not printable written as an escape: newlines, terminal codes, marks that turn
     the direction of writing, halves of a surrogate pair."""
     if text.isprintable():
@@ -25,6 +25,6 @@ def escaped(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def shown(text: str, limit: int = SHORT) -> str:
-    """`cut` and `escaped`."""
-    return escaped(cut(text, limit))
+def printable(text: str, limit: int = MAX_NAME_CHARS) -> str:
+    """`truncate` and `escape_unprintable`."""
+    return escape_unprintable(truncate(text, limit))

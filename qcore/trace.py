@@ -2,7 +2,7 @@
 
 Every record is one line, one JSON object. The first three keys are always `t_us` (microseconds:
 simulated time, or Unix time on real nodes), `kind`, and `node` (0 where no node is meant). The rest depends on
-the kind, in the order of `FIELDS`.
+the kind, in the order of `RECORD_FIELDS`.
 
 | kind | meaning |
 |---|---|
@@ -36,7 +36,7 @@ from qcore.errors import ConfigError
 SCHEMA_VERSION: Final = 1
 
 #: The keys of each kind after `t_us`, `kind` and `node`, in order.
-FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
+RECORD_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "run": ("schema", "name", "seed", "nodes"),
     "up": ("term", "commit", "last_index"),
     "down": ("why",),
@@ -55,9 +55,9 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 #: The name in a record `fault` that says, in their place, that records of these nodes are missing.
-MISSING: Final = "trace"
+RECORDS_MISSING_FAULT: Final = "trace"
 #: Its note where a line was cut short.
-CUT_SHORT: Final = "records are missing here: a line was cut short, by a kill or a full disk"
+TRUNCATED_NOTE: Final = "records are missing here: a line was cut short, by a kill or a full disk"
 
 _BEGINNING: Final = '{"t_us":'
 _FLUSH_LINES: Final = 512
@@ -66,7 +66,7 @@ _text = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
 
 @dataclass(slots=True, frozen=True)
 class TraceRecord:
-    """One line of a trace, read back. `fields` holds the keys of `FIELDS[kind]`."""
+    """One line of a trace, read back. `fields` holds the keys of `RECORD_FIELDS[kind]`."""
 
     t_us: int
     kind: str
@@ -264,7 +264,7 @@ class TraceWriter:
 def parse_trace(lines: Iterable[str]) -> Iterator[TraceRecord]:
     """Read records back.
 
-    In the place of a line that was cut short stands a record of kind `fault` that says so (`CUT_SHORT`).
+    In the place of a line that was cut short stands a record of kind `fault` that says so (`TRUNCATED_NOTE`).
 
     Raises:
         ConfigError: a line is not a record of this schema; names the line's number and what is wrong.
@@ -273,9 +273,15 @@ def parse_trace(lines: Iterable[str]) -> Iterator[TraceRecord]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        raw, is_cut_short = _read_line(line, number)
-        if is_cut_short and last_us is not None:  # else nothing came before that could go on
-            note = {"phase": "act", "fault": MISSING, "nodes": [], "links": [], "note": CUT_SHORT}
+        raw, is_truncated = _read_line(line, number)
+        if is_truncated and last_us is not None:  # else nothing came before that could go on
+            note = {
+                "phase": "act",
+                "fault": RECORDS_MISSING_FAULT,
+                "nodes": [],
+                "links": [],
+                "note": TRUNCATED_NOTE,
+            }
             yield TraceRecord(last_us, "fault", 0, note)
         if raw is None:
             continue
@@ -283,7 +289,7 @@ def parse_trace(lines: Iterable[str]) -> Iterator[TraceRecord]:
             raise ConfigError(f"trace line {number} is not an object")
         try:
             kind = raw["kind"]
-            keys = FIELDS[kind]
+            keys = RECORD_FIELDS[kind]
             record = TraceRecord(raw["t_us"], kind, raw["node"], {key: raw[key] for key in keys})
         except (KeyError, TypeError) as error:
             raise ConfigError(f"trace line {number} lacks or does not know {error}") from None
@@ -295,13 +301,13 @@ def parse_trace(lines: Iterable[str]) -> Iterator[TraceRecord]:
         yield record
 
 
-def is_cut_short(line: str) -> bool:
+def is_truncated(line: str) -> bool:
     """Whether a line that is not JSON begins as a record does, or is the zeros that a power cut may leave."""
     text = line.strip().strip("\0")
     return text.startswith(_BEGINNING) or _BEGINNING.startswith(text)
 
 
-def goes_on_after_a_cut(line: str) -> int:
+def next_record_start(line: str) -> int:
     """Where the next record begins in a line that was cut short and then appended to, as 0.1.0 did; -1: nowhere."""
     return line.find(_BEGINNING, 1)
 
@@ -315,9 +321,9 @@ def _read_line(line: str, number: int) -> tuple[object, bool]:
     try:
         return json.loads(line), False
     except (ValueError, RecursionError) as error:
-        if not is_cut_short(line):
+        if not is_truncated(line):
             raise ConfigError(f"trace line {number} is not JSON: {error}") from None
-    start = goes_on_after_a_cut(line)
+    start = next_record_start(line)
     return (None if start < 0 else _read_line(line[start:], number)[0]), True
 
 

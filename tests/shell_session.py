@@ -33,7 +33,7 @@ echo "$seen"; test "$again" -lt 100
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
+class CommandResult:
     """What a command did: its exit code (of a background job: that it could be started) and its stdout."""
 
     command: Command
@@ -79,7 +79,9 @@ def prepare(directory: Path) -> dict[str, str]:
     }
 
 
-def type_all(typed: Sequence[Command], directory: Path, timeout_s: float) -> list[Ran]:
+def run_commands(
+    typed: Sequence[Command], directory: Path, timeout_s: float
+) -> list[CommandResult]:
     """Run the commands in `directory` in one shell, and end what they left running."""
     environment = prepare(directory)
     ports = Ports([command.line for command in typed])
@@ -107,13 +109,13 @@ def type_all(typed: Sequence[Command], directory: Path, timeout_s: float) -> lis
     except subprocess.TimeoutExpired:
         shell.send_signal(signal.SIGTERM)  # its trap ends the nodes
         raise
-    ran: list[Ran] = []
+    ran: list[CommandResult] = []
     for number, command in enumerate(typed):
         code = directory / f".code-{number}"
         assert code.exists(), f"the shell ended before {command.line!r}:\n{errors}"
         text = (directory / f".output-{number}").read_text()
         exit_code = int(code.read_text())
         assert exit_code == 0, f"{command.line}\nexit code {exit_code}\n{text}\n{errors}"
-        ran.append(Ran(command, exit_code, ports.restore(text)))
+        ran.append(CommandResult(command, exit_code, ports.restore(text)))
     assert "Traceback" not in errors, errors
     return ran

@@ -30,7 +30,7 @@ from tests.documents import (
     read,
     spans,
 )
-from tests.shell_session import Ran, type_all
+from tests.shell_session import CommandResult, run_commands
 
 every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=name)
 
@@ -101,7 +101,7 @@ def test_the_documented_commands_work_in_sequence(tmp_path: Path) -> None:
     """As one user types them into one shell in one directory: no document spoils what another one needs."""
     order = sorted(DOCUMENTS, key=lambda path: (name(path) not in READ_FIRST, name(path)))
     typed = [command for path in order for command in session(path)]
-    for ran in type_all(typed, tmp_path, timeout_s=540):
+    for ran in run_commands(typed, tmp_path, timeout_s=540):
         compare(ran)
 
 
@@ -116,7 +116,7 @@ def test_each_document_uses_separate_nodes() -> None:
                 )
 
 
-def compare(ran: Ran) -> None:
+def compare(ran: CommandResult) -> None:
     """The output is what the document shows, up to ids, hashes, who leads, and `...`."""
     if not ran.command.output:
         return

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from qcore.errors import ConfigError
-from qcore.files import open_at_once, open_regular, read_regular
+from qcore.files import open_nonblocking, open_regular, read_regular
 from qcore.sim import load_scenario
 from qcore.sim.scenario.load import MAX_FILE_BYTES
 
@@ -46,10 +46,10 @@ def test_a_fifo_is_written_to_only_if_a_process_reads_it(tmp_path: Path) -> None
     path = tmp_path / "fifo"
     os.mkfifo(path)
     with pytest.raises(OSError, match="no process reads from it"):
-        open(path, "a", opener=open_at_once)  # noqa: SIM115 - it does not open
+        open(path, "a", opener=open_nonblocking)  # noqa: SIM115 - it does not open
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        with open(path, "a", opener=open_at_once) as stream:
+        with open(path, "a", opener=open_nonblocking) as stream:
             assert os.get_blocking(stream.fileno())
             stream.write("a line")
         assert os.read(reader, 100) == b"a line"
@@ -106,7 +106,7 @@ def test_a_new_file_is_private_and_an_old_one_keeps_its_mode(tmp_path: Path) -> 
     before = os.umask(0)
     try:
         for path in (new, old):
-            with open(path, "a", opener=open_at_once) as stream:
+            with open(path, "a", opener=open_nonblocking) as stream:
                 stream.write("{}\n")
     finally:
         os.umask(before)

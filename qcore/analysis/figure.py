@@ -11,7 +11,7 @@ from qcore.analysis.records import TraceSource
 from qcore.analysis.style import MS, TEXT_COLOUR
 from qcore.analysis.tables import TraceTables, read_tables
 from qcore.errors import ConfigError
-from qcore.shown import cut
+from qcore.shown import truncate
 
 #: A longer name of a run does not fit above the picture, characters.
 _LONGEST_NAME = 80
@@ -38,7 +38,7 @@ def run_figure(table: TraceTables, *, at_ms: float | None = None) -> Figure:
     network = draw_network(table, moment, figure.add_subplot(grid[:, 1]))
     network.set_title(f"{network.get_title()} (dotted line)", fontsize=10, color=TEXT_COLOUR)
     timeline.axvline(moment / MS, color=TEXT_COLOUR, linewidth=0.8, linestyle=":", zorder=3)
-    name = cut(table.name, _LONGEST_NAME)
+    name = truncate(table.name, _LONGEST_NAME)
     title = f"{name}, seed {table.seed}" if table.seed else name
     figure.suptitle(title, color=TEXT_COLOUR, fontsize=12)
     return figure

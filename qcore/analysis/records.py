@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from qcore.errors import ConfigError
 from qcore.trace import (
-    CUT_SHORT,
-    FIELDS,
-    MISSING,
+    RECORD_FIELDS,
+    RECORDS_MISSING_FAULT,
+    TRUNCATED_NOTE,
     TraceRecord,
-    goes_on_after_a_cut,
+    next_record_start,
     parse_trace,
 )
 
@@ -34,7 +34,8 @@ _TIME: Final = re.compile(r'\{"t_us":(\d+),')
 def load(source: TraceSource, *, kinds: Collection[str] | None = None) -> list[TraceRecord]:
     """The records of a trace, in time.
 
-    Where records are missing, because their file took them too slowly or a line was cut short, a fault `MISSING`
+    Where records are missing, because their file took them too slowly or a line was cut short, a fault
+    `RECORDS_MISSING_FAULT`
     begins with the last record before, and ends with the first one after.
 
     Args:
@@ -46,7 +47,7 @@ def load(source: TraceSource, *, kinds: Collection[str] | None = None) -> list[T
         ConfigError: the file cannot be read, a line is not a record, or a kind does not exist.
     """
     if kinds is not None:
-        unknown = sorted(set(kinds) - set(FIELDS))
+        unknown = sorted(set(kinds) - set(RECORD_FIELDS))
         if unknown:
             raise ConfigError(f"no such kind of trace record: {', '.join(unknown)}")
     if isinstance(source, Path | str):
@@ -103,7 +104,7 @@ def _with_gaps(
             continue
         before_us = next(us for us in (time_before(), last_us, record.t_us) if us is not None)
         cells = {**record.fields, "nodes": record.fields["nodes"] or nodes}
-        is_cut = cells["note"] == CUT_SHORT
+        is_cut = cells["note"] == TRUNCATED_NOTE
         begin_us = before_us if is_cut else min(before_us, record.t_us)
         yield replace(record, t_us=begin_us, fields={**cells, "phase": "begin"})
         end = replace(record, fields={**cells, "phase": "end"})
@@ -114,7 +115,7 @@ def _with_gaps(
 
 
 def _says_missing(kind: str, cells: Mapping[str, Any]) -> bool:
-    return kind == "fault" and cells["fault"] == MISSING and cells["phase"] == "act"
+    return kind == "fault" and cells["fault"] == RECORDS_MISSING_FAULT and cells["phase"] == "act"
 
 
 class _Lines:
@@ -147,11 +148,11 @@ class _Lines:
             kind = line[start + len(_KIND_KEY) : start + 24].partition('"')[0]
             # A line without the key, or with a kind that does not exist, is for the parser to refuse, and one that
             # was cut short for it to say so.
-            is_other = start >= 0 and kind in FIELDS and kind not in kinds
+            is_other = start >= 0 and kind in RECORD_FIELDS and kind not in kinds
             yield "" if is_other and _is_whole(line) else line
 
 
 def _is_whole(line: str) -> bool:
     """Whether a line ends as records do: without parsing it, which would take as long as to read it."""
     last = line.rstrip()[-2:]
-    return last[1:] == "}" and last[0] in _LAST and goes_on_after_a_cut(line) < 0
+    return last[1:] == "}" and last[0] in _LAST and next_record_start(line) < 0

@@ -27,7 +27,7 @@ from qcore.analysis.spans import (
     leaderships,
     role_spans,
 )
-from qcore.trace import MISSING, TraceRecord
+from qcore.trace import RECORDS_MISSING_FAULT, TraceRecord
 
 Scalar = str | int | None
 
@@ -212,7 +212,7 @@ def read_tables(source: TraceSource, *, kinds: Collection[str] | None = None) ->
     voters = _voters(records) or nodes
     spans = role_spans(records, origin, end)
     windows = fault_windows(records, origin, end)
-    faults = [window for window in windows if window.fault != MISSING]
+    faults = [window for window in windows if window.fault != RECORDS_MISSING_FAULT]
     return TraceTables(
         name=", ".join(sorted({header["name"] for header in headers})),
         seed=headers[0]["seed"] if headers else 0,
@@ -240,7 +240,7 @@ def read_tables(source: TraceSource, *, kinds: Collection[str] | None = None) ->
             (
                 GapRow(window.start_us, window.end_us, window.nodes, window.note)
                 for window in windows
-                if window.fault == MISSING
+                if window.fault == RECORDS_MISSING_FAULT
             ),
         ),
         violations=Rows(

@@ -28,13 +28,13 @@ class ExitCode(IntEnum):
     FAILED = 1
     USAGE = 2
     CANNOT_CONNECT = 3
-    REFUSED = 4
+    REJECTED = 4
     UNHEALTHY = 5
     UNKNOWN = 6
     INTERRUPTED = 130
 
 
-def code_of(error: QcoreError) -> ExitCode:
+def exit_code_of(error: QcoreError) -> ExitCode:
     """The exit code for an error that ends a command."""
     match error:
         case ConfigError():
@@ -44,9 +44,9 @@ def code_of(error: QcoreError) -> ExitCode:
         case OutcomeUnknown():
             return ExitCode.UNKNOWN
         case ProposalError() | StoreError() | ProtocolError() | Refused() | Unsupported():
-            return ExitCode.REFUSED
+            return ExitCode.REJECTED
         case SnapshotGone():
-            return ExitCode.REFUSED
+            return ExitCode.REJECTED
         case StorageError() | StateMachineFailed() | IncompatibleVersion():
             return ExitCode.UNHEALTHY
         case _:

@@ -65,12 +65,12 @@ class Limit:
 
 def limits_of(cls: type[object], names: Iterable[str]) -> list[Limit]:
     """The options for some fields of a configuration class, in order, with the texts of its docstring."""
-    texts = _texts(inspect.getdoc(cls) or "")
+    texts = _attribute_texts(inspect.getdoc(cls) or "")
     defaults: dict[str, Any] = {each.name: each.default for each in fields(cast(Any, cls))}
     return [Limit(name, defaults[name], texts.get(name, "")) for name in names]
 
 
-def _texts(docstring: str) -> dict[str, str]:
+def _attribute_texts(docstring: str) -> dict[str, str]:
     """What `Attributes:` says of each name; several names may share a text."""
     section = docstring.partition("Attributes:\n")[2].partition("\n\n")[0]
     found: dict[str, str] = {}
@@ -118,7 +118,9 @@ def with_limits(command: F) -> F:
 def _option(limit: Limit) -> Any:  # typer's class of options has no name that is public
     # Of the other times `TransportLimits` refuses 0: an option's range can only say from where on, inclusive.
     least = 1 if isinstance(limit.default, int) else 0 if limit.name in OR_NEVER else None
-    return typer.Option(limit.flag, envvar=limit.variable, min=least, help=_with_flags(limit.text))
+    return typer.Option(
+        limit.flag, envvar=limit.variable, min=least, help=_name_options(limit.text)
+    )
 
 
 def node_limits(limits: dict[str, Number]) -> dict[str, Any]:
@@ -129,13 +131,13 @@ def node_limits(limits: dict[str, Number]) -> dict[str, Any]:
     """
     connections: dict[str, Any] = {limit.name: limits[limit.name] for limit in TRANSPORT}
     with_flags = {name: limits[name] for name in NODE_LIMITS}
-    return {**with_flags, "limits": naming_flags(lambda: TransportLimits(**connections))}
+    return {**with_flags, "limits": with_option_names(lambda: TransportLimits(**connections))}
 
 
 _T = TypeVar("_T")
 
 
-def naming_flags(make: Callable[[], _T]) -> _T:
+def with_option_names(make: Callable[[], _T]) -> _T:
     """What `make` gives; an error of the configuration names the options instead of the fields.
 
     Raises:
@@ -144,15 +146,15 @@ def naming_flags(make: Callable[[], _T]) -> _T:
     try:
         return make()
     except ConfigError as error:
-        raise ConfigError(_with_flags(str(error))) from None
+        raise ConfigError(_name_options(str(error))) from None
 
 
-def _with_flags(text: str) -> str:
+def _name_options(text: str) -> str:
     """The text with the option in the place of each field."""
     return re.sub(r"\b\w+\b", lambda word: _FLAGS.get(word[0], word[0]), text)
 
 
-class LimitsApart(TyperCommand):
+class LimitsInOwnSection(TyperCommand):
     """A command whose help shows the limits in a section of their own, after the rest.
 
     (`Any`: typer's classes of contexts and formatters have no name that all supported versions export.)

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from qcore.cli.exits import ExitCode, code_of
+from qcore.cli.exits import ExitCode, exit_code_of
 from qcore.errors import QcoreError
-from qcore.shown import escaped
+from qcore.shown import escape_unprintable
 
 #: group -> (module with a typer `app`, one line of help). The order is the order of `--help`.
 GROUPS: Final[dict[str, tuple[str, str]]] = {
@@ -109,9 +109,9 @@ def main() -> None:
         app(prog_name="qcore")
     except QcoreError as error:
         # It may quote what a node said, and that a stranger: no codes reach the terminal.
-        text = "\n".join(escaped(line) for line in str(error).split("\n"))
+        text = "\n".join(escape_unprintable(line) for line in str(error).split("\n"))
         print(f"error: {text}", file=sys.stderr)
-        sys.exit(code_of(error))
+        sys.exit(exit_code_of(error))
     except BrokenPipeError:
         # The reader of our output (`| head`) went away; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qcore.cli.limit_options import LimitsApart, naming_flags, node_limits, with_limits
-from qcore.cli.options import DEFAULT_ENDPOINT, given_path
+from qcore.cli.limit_options import LimitsInOwnSection, node_limits, with_limits, with_option_names
+from qcore.cli.options import DEFAULT_ENDPOINT, non_empty_path
 from qcore.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _group() -> None:
     """Run a node."""
 
 
-@app.command(cls=LimitsApart)
+@app.command(cls=LimitsInOwnSection)
 @with_limits
 def start(
     node_id: Annotated[
@@ -58,7 +58,7 @@ def start(
         typer.Option(
             "--data-dir",
             envvar="QCORE_DATA_DIR",
-            parser=given_path,
+            parser=non_empty_path,
             metavar="PATH",
             help="Directory of the durable log; made if missing.",
         ),
@@ -84,7 +84,7 @@ def start(
         typer.Option(
             "--config-file",
             envvar="QCORE_CONFIG_FILE",
-            parser=given_path,
+            parser=non_empty_path,
             metavar="PATH",
             help="Topology that is loaded once, when the cluster is first initialised.",
         ),
@@ -94,7 +94,7 @@ def start(
         typer.Option(
             "--trace",
             envvar="QCORE_TRACE",
-            parser=given_path,
+            parser=non_empty_path,
             metavar="FILE",
             help="Write the trace of this node to FILE.",
         ),
@@ -262,7 +262,7 @@ def start(
         advertise_addr=_advertised(advertise_addr),
         **node_limits(limits),
     )
-    config = naming_flags(make)
+    config = with_option_names(make)
 
     def listening(address: str) -> None:
         print(f"qcore node {node_id} listens on {address}", flush=True)

@@ -40,7 +40,7 @@ TimeoutOption = Annotated[
 DEFAULT_ENDPOINT = "127.0.0.1:8080"
 
 
-def given_path(text: str | Path) -> Path:
+def non_empty_path(text: str | Path) -> Path:
     """A path that was given: the empty text is none, as that of a shell variable that is not set.
 
     For `Path` it would be the working directory. Used as a `parser` of typer's options.

@@ -51,4 +51,4 @@ def perform(
     ((_, body),) = response.items()
     if body.get("error") is not None:
         print(f"error: {body['error']}", file=sys.stderr)
-        raise typer.Exit(ExitCode.REFUSED)
+        raise typer.Exit(ExitCode.REJECTED)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qcore.cli.exits import ExitCode
-from qcore.cli.options import OutputFormat, OutputOption, given_path
+from qcore.cli.options import OutputFormat, OutputOption, non_empty_path
 
 if TYPE_CHECKING:
     from qcore.sim.verdict.result import RunResult
@@ -44,7 +44,7 @@ def run(
         typer.Option(
             "--trace",
             envvar="QCORE_TRACE",
-            parser=given_path,
+            parser=non_empty_path,
             metavar="PATH",
             help="Write the trace (JSON lines) to this file.",
         ),
@@ -66,12 +66,12 @@ def run(
         from qcore.cli.verdict import print_verdict
 
         print_verdict(result, loaded.summary)
-    _advise(result, trace)
+    _print_next_steps(result, trace)
     if not result.ok:
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _advise(result: RunResult, trace: Path | None) -> None:
+def _print_next_steps(result: RunResult, trace: Path | None) -> None:
     if trace is not None:
         print(f"trace written to {trace}", file=sys.stderr)
     if not result.ok:
@@ -85,7 +85,7 @@ def list_scenarios(
         typer.Option(
             "--dir",
             envvar="QCORE_SCENARIOS",
-            parser=given_path,
+            parser=non_empty_path,
             metavar="PATH",
             help="Where the scenario files are (scenarios/).",
         ),

@@ -9,8 +9,8 @@ from random import Random
 from typing import Any, Final, TypeAlias, TypeVar
 
 from qcore.client.endpoints import Endpoints
-from qcore.client.errors import pause_after
-from qcore.client.request_window import Window
+from qcore.client.errors import retry_delay
+from qcore.client.request_window import ConcurrencyLimit
 from qcore.errors import (
     ChangeRefused,
     NotLeader,
@@ -19,7 +19,7 @@ from qcore.errors import (
     QcoreError,
     TransportError,
 )
-from qcore.transport.connection.client_connection import ErrorReply, NotTaken
+from qcore.transport.connection.client_connection import ErrorReply, RequestNotReceived
 
 #: JSON as it comes off the wire; its shape depends on the message.
 Json: TypeAlias = Any
@@ -28,7 +28,7 @@ _BACKOFF_FIRST_S: Final = 0.02
 _BACKOFF_LAST_S: Final = 0.5
 
 #: However little time is left, an attempt gets this.
-LEAST_ATTEMPT_S: Final = 0.05
+MIN_ATTEMPT_S: Final = 0.05
 
 #: How often a message is sent to a node that closes each connection as idle.
 _ATTEMPTS_WHEN_IDLE: Final = 2
@@ -37,12 +37,12 @@ _ATTEMPTS_WHEN_IDLE: Final = 2
 _NEVER_SENT_HINT_MS: Final = 1000
 
 #: Refusals of a change that pass by themselves in a moment.
-_PASSING: Final = ("not_ready", "transferring", "pending")
+_TRANSIENT: Final = ("not_ready", "transferring", "pending")
 
 _T = TypeVar("_T")
 
 
-class Asking:
+class RequestSender:
     """The nodes, and the rules of asking them again.
 
     Args:
@@ -69,14 +69,14 @@ class Asking:
     ) -> None:
         self._rng = Random()
         self.endpoints = Endpoints(endpoints, self._rng, silent_after_s, admin=admin)
-        self._window = Window()
-        self._any_node_window = Window()
+        self._limit = ConcurrencyLimit()
+        self._any_node_limit = ConcurrencyLimit()
         #: The kind and text of the last failed attempt of any request; None once one succeeds.
         self._last_failure: tuple[type[QcoreError], str] | None = None
         self._timeout_s = timeout_s
         self._attempt_timeout_s = attempt_timeout_s
 
-    async def retried(
+    async def send_with_retries(
         self,
         ask: Callable[[str, float], Awaitable[_T]],
         *,
@@ -90,56 +90,56 @@ class Asking:
             any_node: it needs no leader, and does not wait behind requests that do.
             repeatable: an unknown outcome is no reason to stop: to ask again cannot apply it twice.
         """
-        window = self._any_node_window if any_node else self._window
-        began = window.begin()
+        limit = self._any_node_limit if any_node else self._limit
+        began = limit.begin()
         deadline = began + self._timeout_s
         pause = _BACKOFF_FIRST_S
         unknown: OutcomeUnknown | None = None  # an earlier attempt may have taken effect
         answered: QcoreError | None = None
         last: QcoreError | None = None
-        has_place = False
+        has_slot = False
         try:
             while True:
-                if not has_place:
-                    has_place = await window.enter(deadline, again=last is not None)
-                    if not has_place:
+                if not has_slot:
+                    has_slot = await limit.acquire(deadline, again=last is not None)
+                    if not has_slot:
                         final = unknown or answered or last or self._not_sent()
-                        raise _tried(final, window.now() - began)
-                endpoint, era = self.endpoints.choose(), window.era
+                        raise _tried(final, limit.now() - began)
+                endpoint, generation = self.endpoints.choose(), limit.generation
                 try:
-                    left_s = max(LEAST_ATTEMPT_S, deadline - window.now())
+                    left_s = max(MIN_ATTEMPT_S, deadline - limit.now())
                     result = await ask(endpoint, min(left_s, self._attempt_timeout_s))
-                    window.succeeded()
+                    limit.succeeded()
                     self._last_failure = None
                     return result
                 except QcoreError as error:
-                    passing = isinstance(error, ChangeRefused) and error.name in _PASSING
+                    transient = isinstance(error, ChangeRefused) and error.name in _TRANSIENT
                     is_unknown = isinstance(error, OutcomeUnknown)
-                    if not passing and (error.retryable or is_unknown):
-                        self.endpoints.look_elsewhere(endpoint, error)  # also for the next request
+                    if not transient and (error.retryable or is_unknown):
+                        self.endpoints.prefer_another(endpoint, error)  # also for the next request
                         self._last_failure = (type(error), str(error))
                     if isinstance(error, NotLeader | Overloaded | TransportError):
-                        window.failed(era)  # it came back at once, and would again and again
+                        limit.failed(generation)  # it came back at once, and would again and again
                     if repeatable and isinstance(error, OutcomeUnknown):
                         unknown = error
-                    elif not (error.retryable or passing):
+                    elif not (error.retryable or transient):
                         raise
                     last, answered = error, _answer(error, answered)
                     pause = min(pause * 2, _BACKOFF_LAST_S)
-                    delay = pause_after(error, pause, self._rng)
-                    if window.now() + delay >= deadline:
+                    delay = retry_delay(error, pause, self._rng)
+                    if limit.now() + delay >= deadline:
                         # That the last attempt was refused says nothing of the ones before.
-                        raise _tried(unknown or answered or error, window.now() - began) from None
-                if window.is_crowded():
+                        raise _tried(unknown or answered or error, limit.now() - began) from None
+                if limit.is_over_limit():
                     # Too many to be repeated all at once: it waits until others succeed.
-                    window.leave()
-                    has_place = False
+                    limit.release()
+                    has_slot = False
                 else:
                     await asyncio.sleep(delay)
         finally:
-            if has_place:
-                window.leave()
-            window.end()
+            if has_slot:
+                limit.release()
+            limit.end()
 
     def _not_sent(self) -> QcoreError:
         """Why a request never had its turn."""
@@ -172,17 +172,17 @@ class Asking:
             OutcomeUnknown: it did not answer.
             RemoteProtocolError: it did not understand.
         """
-        window, endpoints = self._window, self.endpoints
-        deadline = window.begin() + left_s
+        limit, endpoints = self._limit, self.endpoints
+        deadline = limit.begin() + left_s
         try:
             for attempt in itertools.count(1):
                 connection = endpoints.connected(endpoint)
                 if connection is None:
                     connection = await endpoints.connect(endpoint, left_s, patience_s)
-                    left_s = max(LEAST_ATTEMPT_S, deadline - window.now())
+                    left_s = max(MIN_ATTEMPT_S, deadline - limit.now())
                 try:
                     return await connection.request(name, fields, timeout_s=left_s)
-                except NotTaken:
+                except RequestNotReceived:
                     if attempt == _ATTEMPTS_WHEN_IDLE:
                         raise
         except ErrorReply as error:
@@ -191,7 +191,7 @@ class Asking:
             text = f"{error}: the node at {endpoint} runs an older qcore, which has no such request: upgrade it first"
             raise ErrorReply(text, error.detail()) from None
         finally:
-            window.end()
+            limit.end()
         raise AssertionError("the loop ends by itself")
 
 

@@ -7,7 +7,7 @@
         value = await client.read(user, "Email")
 
 It keeps one connection to each node that it talks to, shared by all requests in flight; follows the
-leader; and repeats a request only when that cannot apply it twice: after a definite refusal
+leader; and repeats a request only when that cannot apply it twice: after a definite rejection
 (`NotLeader`, or `Overloaded`, after which it waits as long as the node asked), or a read. When it cannot know
 whether a write took effect it says so with `OutcomeUnknown`, and the caller decides.
 
@@ -26,9 +26,9 @@ from types import TracebackType
 from typing import Final, Literal, Self, TypeAlias
 
 from qcore.client import snapshot_download
-from qcore.client.ask import LEAST_ATTEMPT_S, Asking, Json
+from qcore.client.ask import MIN_ATTEMPT_S, Json, RequestSender
 from qcore.client.endpoints import PATIENCE_S
-from qcore.client.errors import error_from
+from qcore.client.errors import decode_error
 from qcore.core.version import ClusterVersion
 from qcore.errors import (
     ChangeRefused,
@@ -48,14 +48,14 @@ EntityId: TypeAlias = Mapping[str, str | int]
 Value: TypeAlias = Mapping[str, Json] | None
 
 #: The pause before the node that `Init` is for is dialled again.
-_NOT_THERE_PAUSE_S: Final = 0.5
+_INIT_RECONNECT_PAUSE_S: Final = 0.5
 #: Refusals of an `Init` that pass by themselves, which has written nothing then, and the longest pause before it is
 #: repeated, about.
-_INIT_PASSES: Final = ("initialising", "unreachable")
+_INIT_TRANSIENT: Final = ("initialising", "unreachable")
 _INIT_PAUSE_S: Final = 1.0
 
 
-def _only_reads(request: Mapping[str, Json]) -> bool:
+def _is_read(request: Mapping[str, Json]) -> bool:
     """Whether the request is a linearizable read, and so may be repeated."""
     if "UpdateEntity" in request:
         return all("Read" in item for item in request["UpdateEntity"]["request"])
@@ -86,7 +86,9 @@ class QcoreClient:
         silent_after_s: float = 1.0,
         admin: bool = False,
     ) -> None:
-        self._asking = Asking(endpoints, timeout_s, attempt_timeout_s, silent_after_s, admin=admin)
+        self._sender = RequestSender(
+            endpoints, timeout_s, attempt_timeout_s, silent_after_s, admin=admin
+        )
         self._timeout_s = timeout_s
         self._attempt_timeout_s = attempt_timeout_s
 
@@ -103,7 +105,7 @@ class QcoreClient:
 
     async def close(self) -> None:
         """Close every connection; requests in progress fail."""
-        await self._asking.endpoints.close()
+        await self._sender.endpoints.close()
 
     # -- the entity store ------------------------------------------------------------------------
 
@@ -210,7 +212,7 @@ class QcoreClient:
             RemoteProtocolError: the request is malformed; the text names the field.
             TransportError: no node could be reached.
         """
-        repeatable = session is not None or _only_reads(request)
+        repeatable = session is not None or _is_read(request)
         fields: dict[str, Json] = {"request": dict(request)}
         if consistency is not None:
             fields["consistency"] = consistency
@@ -222,7 +224,7 @@ class QcoreClient:
 
         # A mapping is a stale read.
         any_node = isinstance(consistency, Mapping)
-        return await self._asking.retried(ask, repeatable=repeatable, any_node=any_node)
+        return await self._sender.send_with_retries(ask, repeatable=repeatable, any_node=any_node)
 
     async def _value(
         self, command: str, fields: Mapping[str, Json] | str, consistency: Json = None
@@ -231,7 +233,7 @@ class QcoreClient:
         response = await self.perform({command: fields}, consistency=consistency)
         body = response[command]
         if body["error"] is not None:
-            raise error_from(body["error"], body.get("detail"))
+            raise decode_error(body["error"], body.get("detail"))
         return body.get("response")
 
     # -- a state machine of your own -------------------------------------------------------------
@@ -278,30 +280,33 @@ class QcoreClient:
         fields: dict[str, Json] = {"nodes": [[node_id, address] for node_id, address in nodes]}
         if token is not None:
             fields["token"] = token
-        target = endpoint or self._asking.endpoints.given[0]
+        target = endpoint or self._sender.endpoints.configured[0]
         deadline = time.monotonic() + self._timeout_s
         while True:
             asked_at = time.monotonic()
             try:
                 reply = await self.request(
-                    target, "Init", fields, max(LEAST_ATTEMPT_S, deadline - asked_at)
+                    target, "Init", fields, max(MIN_ATTEMPT_S, deadline - asked_at)
                 )
                 response = reply["response"]
                 if "Err" not in response:
                     return
-                raise error_from(response["Err"], reply.get("detail"))
-            except ChangeRefused as refusal:
+                raise decode_error(response["Err"], reply.get("detail"))
+            except ChangeRefused as rejection:
                 pause_s = _INIT_PAUSE_S * (0.2 + random.random())
                 now = time.monotonic()
                 # The node takes about as long the next time.
-                if refusal.name not in _INIT_PASSES or now + pause_s + now - asked_at >= deadline:
+                if (
+                    rejection.name not in _INIT_TRANSIENT
+                    or now + pause_s + now - asked_at >= deadline
+                ):
                     raise
             except ConnectionLost as error:
                 raise OutcomeUnknown(
                     f"{error}: the cluster may have begun: look at `qcore cluster status`"
                 ) from None
             except TransportError as error:
-                pause_s = _NOT_THERE_PAUSE_S
+                pause_s = _INIT_RECONNECT_PAUSE_S
                 if not error.retryable or time.monotonic() + pause_s >= deadline:
                     raise
             except ErrorReply as error:
@@ -324,8 +329,8 @@ class QcoreClient:
         """
         fields: dict[str, Json] = {"node_id": node_id, "node_addr": address}
         # To repeat it changes nothing: a learner that is there is waited for.
-        fields["timeout_ms"] = self._patience_ms()
-        await self._of_leader("AddLearner", fields, repeatable=True)
+        fields["timeout_ms"] = self._node_timeout_ms()
+        await self._request_leader("AddLearner", fields, repeatable=True)
 
     async def change_membership(
         self,
@@ -345,12 +350,12 @@ class QcoreClient:
             ChangeRefused: not begun; says why.
             OutcomeUnknown: begun, and maybe finished later: look at the members.
         """
-        fields: dict[str, Json] = {"members": list(voters), "timeout_ms": self._patience_ms()}
+        fields: dict[str, Json] = {"members": list(voters), "timeout_ms": self._node_timeout_ms()}
         if learners is not None:
             fields["learners"] = list(learners)
         if expected_index is not None:
             fields["expected_index"] = expected_index
-        await self._of_leader("ChangeMembership", fields)
+        await self._request_leader("ChangeMembership", fields)
 
     async def transfer_leader(self, to: int | None = None) -> Leadership | None:
         """Hand leadership to a voter, by default the best one.
@@ -363,7 +368,7 @@ class QcoreClient:
             OutcomeUnknown: it may still move, or has moved: look who leads. As `TransferUnknown` if the leader said so.
             ChangeRefused: there is nobody to take over.
         """
-        detail = (await self._reply_of_leader("TransferLeader", {"to": to})).get("detail") or {}
+        detail = (await self._leader_reply("TransferLeader", {"to": to})).get("detail") or {}
         leader_id, term = detail.get("leader_id"), detail.get("term")
         return None if leader_id is None or term is None else Leadership(leader_id, term)
 
@@ -374,8 +379,8 @@ class QcoreClient:
             ChangeRefused: a member does not support it, or is not connected; says which.
             OutcomeUnknown: it may still be raised: look at the metrics.
         """
-        fields = {"version": version, "timeout_ms": self._patience_ms()}
-        active = await self._of_leader("UpgradeMachine", fields, repeatable=True)
+        fields = {"version": version, "timeout_ms": self._node_timeout_ms()}
+        active = await self._request_leader("UpgradeMachine", fields, repeatable=True)
         return ClusterVersion(active["rules"], active["machine"], active["machine_version"])
 
     async def save_snapshot(
@@ -402,15 +407,15 @@ class QcoreClient:
         """
         target = Path(path)
         return await snapshot_download.save_snapshot(
-            self._asking.send,
-            self._asking.endpoints,
+            self._sender.send,
+            self._sender.endpoints,
             target,
             stale=stale,
             force=force,
             timeout_s=timeout_s,
         )
 
-    def _patience_ms(self) -> int:
+    def _node_timeout_ms(self) -> int:
         """What a node may take for a change, so that its answer comes before we give up."""
         return max(1, int(self._attempt_timeout_s * 900))
 
@@ -436,7 +441,7 @@ class QcoreClient:
             known = metrics["membership_config"]["membership"]["nodes"].get(str(leader), {})
             raise NotLeader(leader, known.get("addr"))
 
-        return await self._asking.retried(ask, any_node=True)
+        return await self._sender.send_with_retries(ask, any_node=True)
 
     async def session_request(self, name: str, fields: Mapping[str, Json]) -> Json:
         """`OpenSession`, `KeepSession` or `CloseSession`, repeated until it is answered.
@@ -450,54 +455,54 @@ class QcoreClient:
 
         async def ask(endpoint: str, left_s: float) -> Json:
             try:
-                reply = await self._asking.send(endpoint, name, fields, left_s)
+                reply = await self._sender.send(endpoint, name, fields, left_s)
             except (ConnectionLost, OutcomeUnknown) as error:
                 raise DeadlineExceeded(str(error)) from None
             response = reply["response"]
             if "Err" not in response:
                 return response["Ok"]
-            refusal = error_from(response["Err"], reply.get("detail"))
-            if isinstance(refusal, OutcomeUnknown):
-                raise DeadlineExceeded(str(refusal))
-            raise refusal
+            rejection = decode_error(response["Err"], reply.get("detail"))
+            if isinstance(rejection, OutcomeUnknown):
+                raise DeadlineExceeded(str(rejection))
+            raise rejection
 
-        return await self._asking.retried(ask)
+        return await self._sender.send_with_retries(ask)
 
-    async def _of_leader(
+    async def _request_leader(
         self, name: str, fields: Mapping[str, Json], *, repeatable: bool = False
     ) -> Json:
         """The `Ok` of a request that only the leader takes, wherever it is."""
-        reply = await self._reply_of_leader(name, fields, repeatable=repeatable)
+        reply = await self._leader_reply(name, fields, repeatable=repeatable)
         return reply["response"]["Ok"]
 
-    async def _reply_of_leader(
+    async def _leader_reply(
         self, name: str, fields: Mapping[str, Json], *, repeatable: bool = False
     ) -> dict[str, Json]:
         """The whole reply, if it is no error."""
 
         async def ask(endpoint: str, left_s: float) -> dict[str, Json]:
             try:
-                reply = await self._asking.send(endpoint, name, fields, left_s)
+                reply = await self._sender.send(endpoint, name, fields, left_s)
             except ConnectionLost as error:
                 raise OutcomeUnknown(f"{error}: look whether it took effect") from None
             response = reply["response"]
             if "Err" in response:
-                raise error_from(response["Err"], reply.get("detail"))
+                raise decode_error(response["Err"], reply.get("detail"))
             return reply
 
-        return await self._asking.retried(ask, repeatable=repeatable)
+        return await self._sender.send_with_retries(ask, repeatable=repeatable)
 
     async def get_metrics(self, endpoint: str | None = None) -> dict[str, Json]:
         """The metrics object of one node; of any one that answers if none is named."""
         if endpoint is None:
-            return await self._asking.retried(self._metrics_of, any_node=True)
+            return await self._sender.send_with_retries(self._metrics_of, any_node=True)
         reply = await self.request(endpoint, "GetMetrics", {})
         metrics: dict[str, Json] = reply["response"]
         return metrics
 
     async def _metrics_of(self, endpoint: str, left_s: float) -> dict[str, Json]:
         try:
-            reply = await self._asking.send(endpoint, "GetMetrics", {}, left_s)
+            reply = await self._sender.send(endpoint, "GetMetrics", {}, left_s)
         except (ConnectionLost, OutcomeUnknown) as error:
             raise TransportError(str(error)) from None  # it only reads: ask again
         metrics: dict[str, Json] = reply["response"]
@@ -514,7 +519,7 @@ class QcoreClient:
             RemoteProtocolError: it did not understand.
         """
         timeout_s = self._attempt_timeout_s if timeout_s is None else timeout_s
-        return await self._asking.send(endpoint, name, fields, timeout_s, patience_s=PATIENCE_S)
+        return await self._sender.send(endpoint, name, fields, timeout_s, patience_s=PATIENCE_S)
 
     # -- one attempt -----------------------------------------------------------------------------
 
@@ -523,7 +528,7 @@ class QcoreClient:
     ) -> Json:
         """Ask one node once; raises retryable errors only where a retry is harmless."""
         try:
-            reply = await self._asking.send(endpoint, "Perform", fields, left_s)
+            reply = await self._sender.send(endpoint, "Perform", fields, left_s)
         except (OutcomeUnknown, ConnectionLost) as error:
             if repeatable and "session" not in fields:
                 raise DeadlineExceeded(str(error)) from None
@@ -531,7 +536,7 @@ class QcoreClient:
         response: Json = reply["response"]
         ((_, body),) = response.items()
         if body.get("error") is not None:
-            refusal = error_from(body["error"], body.get("detail"))
-            if isinstance(refusal, ProposalError | DiskFull):
-                raise refusal
+            rejection = decode_error(body["error"], body.get("detail"))
+            if isinstance(rejection, ProposalError | DiskFull):
+                raise rejection
         return response

@@ -14,7 +14,7 @@ from qcore.transport.resolver import resolver
 
 #: How often those who wait are looked over, and what one look counts at most. A dial needs several turns of the event
 #: loop: while they are slow because this process is busy, the node is not to blame.
-_LOOK_S: Final = 0.02
+_POLL_INTERVAL_S: Final = 0.02
 _COUNTED_S: Final = 0.05
 
 #: How long an attempt may take.
@@ -29,7 +29,7 @@ class Dial:
     Args:
         endpoint: the node.
         connect: opens the connection to a node in so many seconds.
-        given_up: called when somebody's patience has ended.
+        on_silent: called when somebody's patience has ended.
         ended: called at the end of the attempt, whatever it is.
     """
 
@@ -37,12 +37,12 @@ class Dial:
         self,
         endpoint: str,
         connect: Callable[[str, float], Awaitable[ClientConnection]],
-        given_up: Callable[[str], None],
+        on_silent: Callable[[str], None],
         ended: Callable[[str], None],
     ) -> None:
         self._endpoint = endpoint
         self._connect = connect
-        self._given_up = given_up
+        self._on_silent = on_silent
         self._ended = ended
         self._loop = asyncio.get_running_loop()
         self._time = RunningTime(_COUNTED_S)
@@ -70,17 +70,17 @@ class Dial:
             TransportError: the node cannot be reached, or has not answered in this time.
         """
         # Not `shield`: to leave it costs a search among all who wait.
-        mine: asyncio.Future[ClientConnection] = self._loop.create_future()
-        self._waiting[mine] = (patience_s, self._counted_s + left_s)
+        waiter: asyncio.Future[ClientConnection] = self._loop.create_future()
+        self._waiting[waiter] = (patience_s, self._counted_s + left_s)
         try:
-            return await mine
+            return await waiter
         finally:
-            self._waiting.pop(mine, None)
+            self._waiting.pop(waiter, None)
 
     async def _run(self) -> ClientConnection:
         self._began = began = self._loop.time()
         self._time.begin(began)
-        self._timer = self._loop.call_later(_LOOK_S, self._look)
+        self._timer = self._loop.call_later(_POLL_INTERVAL_S, self._poll)
         while True:
             try:
                 return await self._connect(self._endpoint, _CONNECT_TIMEOUT_S)
@@ -91,27 +91,27 @@ class Dial:
                     raise
                 began += stood_still_s  # the attempt had no time: another one
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         now = self._loop.time()
-        self._timer = self._loop.call_later(_LOOK_S, self._look)
+        self._timer = self._loop.call_later(_POLL_INTERVAL_S, self._poll)
         counted_s = self._counted_s = self._time.look(now)
         over = [
-            (mine, counted_s >= patience_s)
-            for mine, (patience_s, until) in self._waiting.items()
+            (waiter, counted_s >= patience_s)
+            for waiter, (patience_s, until) in self._waiting.items()
             if counted_s >= patience_s or counted_s >= until
         ]
         if not over:
             return
         if any(is_silent for _, is_silent in over):
-            self._given_up(self._endpoint)
+            self._on_silent(self._endpoint)
         text = self._no_answer(now - self._began)
-        for mine, _ in over:
-            if not mine.done():
-                mine.set_exception(TransportError(text))
+        for waiter, _ in over:
+            if not waiter.done():
+                waiter.set_exception(TransportError(text))
 
     def _no_answer(self, waited_s: float) -> str:
         text = f"no answer from {self._endpoint} within {waited_s:.3g} s"
-        if resolver.is_busy_with(parse_address(self._endpoint, "endpoint").host):
+        if resolver.is_resolving(parse_address(self._endpoint, "endpoint").host):
             return f"{text}: the name service has not answered yet"
         return text
 
@@ -120,14 +120,14 @@ class Dial:
             self._timer.cancel()
         self._ended(self._endpoint)
         error = None if task.cancelled() else task.exception()
-        for mine in self._waiting:
-            if mine.done():
+        for waiter in self._waiting:
+            if waiter.done():
                 continue
             if task.cancelled():
-                mine.cancel()
+                waiter.cancel()
             elif isinstance(error, TransportError):
-                mine.set_exception(TransportError(str(error)))  # each its own, to be extended
+                waiter.set_exception(TransportError(str(error)))  # each its own, to be extended
             elif error is not None:
-                mine.set_exception(error)
+                waiter.set_exception(error)
             else:
-                mine.set_result(task.result())
+                waiter.set_result(task.result())

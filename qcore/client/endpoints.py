@@ -14,7 +14,7 @@ from typing import Final
 
 from qcore.client.dial import Dial
 from qcore.errors import ConfigError, NotLeader, QcoreError, TransportError
-from qcore.shown import cut
+from qcore.shown import truncate
 from qcore.transport.address import parse_address
 from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.limits import TransportLimits
@@ -33,13 +33,13 @@ class Endpoints:
     """Connections that are opened when they are needed, and shared by all requests in flight.
 
     Args:
-        given: `host:port` of some nodes; others are found when a node names the leader.
+        configured: `host:port` of some nodes; others are found when a node names the leader.
         rng: chooses among them.
         silent_after_s: how long a node may leave a ping unanswered while a request waits.
         admin: take the places that nodes keep for operators.
 
     Attributes:
-        given: the same, as they are written canonically.
+        configured: the same, as they are written canonically.
 
     Raises:
         ConfigError: an endpoint is not `host:port`, or there is none.
@@ -47,21 +47,21 @@ class Endpoints:
 
     def __init__(
         self,
-        given: Sequence[str],
+        configured: Sequence[str],
         rng: Random,
         silent_after_s: float = 1.0,
         *,
         admin: bool = False,
     ) -> None:
-        if isinstance(given, str) or not isinstance(given, Iterable):
+        if isinstance(configured, str) or not isinstance(configured, Iterable):
             # A text is a sequence, too: of its characters.
             raise ConfigError(
-                f"endpoints: {cut(repr(given))} is no list: give several host:port, ['127.0.0.1:8080']"
+                f"endpoints: {truncate(repr(configured))} is no list: give several host:port, ['127.0.0.1:8080']"
             )
-        self.given = [str(parse_address(text, "endpoints")) for text in given]
-        if not self.given:
+        self.configured = [str(parse_address(text, "endpoints")) for text in configured]
+        if not self.configured:
             raise ConfigError("no endpoints: give at least one host:port")
-        self._preferred = self.given[0]
+        self._preferred = self.configured[0]
         self._rng = rng
         self._limits = replace(TransportLimits(), silent_after_s=silent_after_s)
         self._admin = admin
@@ -87,7 +87,7 @@ class Endpoints:
                 self._preferred = self._rng.choice(others)
         return self._preferred
 
-    def look_elsewhere(self, asked: str, error: QcoreError) -> None:
+    def prefer_another(self, asked: str, error: QcoreError) -> None:
         """The node that was asked is not the one to ask next: the leader that it named is, or another one."""
         if asked != self._preferred:
             return  # another request has moved on meanwhile
@@ -96,12 +96,12 @@ class Endpoints:
                 self._preferred = error.leader_addr
                 return
             asked = error.leader_addr
-        others = self._others(asked) or [each for each in self.given if each != asked]
+        others = self._others(asked) or [each for each in self.configured if each != asked]
         if others:
             self._preferred = self._rng.choice(others)
 
     def _others(self, asked: str) -> list[str]:
-        return [each for each in self.given if each != asked and not self._is_suspected(each)]
+        return [each for each in self.configured if each != asked and not self._is_suspected(each)]
 
     def _is_suspected(self, endpoint: str) -> bool:
         """Whether it gave no sign of life when last asked. If so, it is asked for one again, in the background."""
@@ -166,7 +166,7 @@ class Endpoints:
         self._suspected.pop(endpoint, None)
 
         def ended(error: TransportError | None) -> None:
-            if connection.fell_silent:
+            if connection.was_unresponsive:
                 self._suspect(endpoint)
 
         connection.on_close = ended

@@ -10,12 +10,12 @@ from qcore import errors
 from qcore.errors import (
     ChangeRefused,
     ConfigError,
+    DetailValue,
     NotLeader,
     Overloaded,
     QcoreError,
     Refused,
     RemoteProtocolError,
-    Scalar,
     StoreError,
     TransferFailed,
 )
@@ -27,7 +27,7 @@ _BY_CODE: Final[dict[str, type[QcoreError]]] = {
 }
 
 
-def error_from(text: str, detail: Mapping[str, Scalar] | None) -> QcoreError:
+def decode_error(text: str, detail: Mapping[str, DetailValue] | None) -> QcoreError:
     """The exception for an error text and its `detail`.
 
     Kinds of `StoreError` that only the store knows become a plain `StoreError`. A `ConfigError` of the
@@ -63,7 +63,7 @@ def error_from(text: str, detail: Mapping[str, Scalar] | None) -> QcoreError:
     return known(text) if known is not None else StoreError(text)
 
 
-def pause_after(error: QcoreError, pause_s: float, rng: random.Random) -> float:
+def retry_delay(error: QcoreError, pause_s: float, rng: random.Random) -> float:
     """How long to wait, seconds, before a request that ended in `error` is repeated.
 
     At random, so that clients spread out. Whoever is overloaded says when a retry is worth its cost: the wait is

@@ -14,24 +14,24 @@ from typing import Final
 from qcore.transport.connection.running_time import RunningTime
 
 #: Requests under way, at most; and when no node takes any. A node takes 8,192 by default.
-MOST: Final = 4096
-LEAST: Final = 64
+MAX_IN_FLIGHT: Final = 4096
+MIN_IN_FLIGHT: Final = 64
 
 #: How often the time is looked at.
-_LOOK_S: Final = 0.02
+_POLL_INTERVAL_S: Final = 0.02
 
 
-class Window:
+class ConcurrencyLimit:
     """Places of requests under way, and their common clock, which stands still when this process does."""
 
     def __init__(self) -> None:
         self._time = RunningTime()
         self._operations = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._size = MOST
-        self._taken = 0
+        self._size = MAX_IN_FLIGHT
+        self._in_flight = 0
         #: Counts the times that it was halved.
-        self.era = 0
+        self.generation = 0
         #: Who waits for a place, and when the time of each is over. One that has left is done.
         self._queue: deque[tuple[asyncio.Future[bool], float]] = deque()
         self._next_end = math.inf
@@ -44,7 +44,7 @@ class Window:
         now = loop.time()
         if self._operations == 0:
             self._time.begin(now)
-            self._timer = loop.call_later(_LOOK_S, self._look)
+            self._timer = loop.call_later(_POLL_INTERVAL_S, self._poll)
         self._operations += 1
         return self._time.at(now)
 
@@ -59,59 +59,59 @@ class Window:
         """The time, seconds, while an operation is in progress."""
         return self._time.at(asyncio.get_running_loop().time())
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(_LOOK_S, self._look)
+        self._timer = loop.call_later(_POLL_INTERVAL_S, self._poll)
         now = self._time.look(loop.time())
         if now < self._next_end:
             return
-        for mine, end in self._queue:
-            if end <= now and not mine.done():
-                mine.set_result(False)
+        for waiter, end in self._queue:
+            if end <= now and not waiter.done():
+                waiter.set_result(False)
         self._queue = deque(each for each in self._queue if not each[0].done())
         self._next_end = min((end for _, end in self._queue), default=math.inf)
 
     # -- the places ----------------------------------------------------------------------------------
 
-    def is_crowded(self) -> bool:
+    def is_over_limit(self) -> bool:
         """Whether more requests are under way than should be, since it was halved."""
-        return self._taken > self._size
+        return self._in_flight > self._size
 
-    async def enter(self, deadline: float, *, again: bool = False) -> bool:
+    async def acquire(self, deadline: float, *, again: bool = False) -> bool:
         """Take a place once there is one; False if there was none before the deadline.
 
         Args:
             deadline: by the clock of the window.
             again: it had a place before, and goes before those that had none.
         """
-        if not self._queue and self._taken < self._size:
-            self._taken += 1
+        if not self._queue and self._in_flight < self._size:
+            self._in_flight += 1
             return True
-        mine: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        (self._queue.appendleft if again else self._queue.append)((mine, deadline))
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        (self._queue.appendleft if again else self._queue.append)((waiter, deadline))
         self._next_end = min(self._next_end, deadline)
         try:
-            return await mine
+            return await waiter
         except asyncio.CancelledError:
-            if not mine.cancelled() and mine.result():
-                self.leave()  # it had got a place in the same turn
+            if not waiter.cancelled() and waiter.result():
+                self.release()  # it had got a place in the same turn
             raise
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Give the place back."""
-        self._taken -= 1
-        while self._queue and self._taken < self._size:
-            mine, _ = self._queue.popleft()
-            if not mine.done():
-                self._taken += 1
-                mine.set_result(True)
+        self._in_flight -= 1
+        while self._queue and self._in_flight < self._size:
+            waiter, _ = self._queue.popleft()
+            if not waiter.done():
+                self._in_flight += 1
+                waiter.set_result(True)
 
     def succeeded(self) -> None:
         """A request was taken: another one may be."""
-        self._size = min(MOST, self._size + 1)
+        self._size = min(MAX_IN_FLIGHT, self._size + 1)
 
-    def failed(self, era: int) -> None:
-        """A request that began in this era was not taken. What began together halves the window once."""
-        if era == self.era:
-            self.era += 1
-            self._size = max(LEAST, min(self._size, self._taken) // 2)
+    def failed(self, generation: int) -> None:
+        """A request that began in this generation was not taken. What began together halves the window once."""
+        if generation == self.generation:
+            self.generation += 1
+            self._size = max(MIN_IN_FLIGHT, min(self._size, self._in_flight) // 2)

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from qcore.client.endpoints import Endpoints
-from qcore.client.errors import error_from, pause_after
+from qcore.client.errors import decode_error, retry_delay
 from qcore.errors import (
     DeadlineExceeded,
     OutcomeUnknown,
@@ -65,22 +65,24 @@ async def save_snapshot(
         endpoint = endpoints.choose()
         attempt += 1
         remaining = deadline - time.monotonic()
-        budget_s = max(_ATTEMPT_S, remaining / max(1, len(endpoints.given) - attempt + 1))
-        source = _Source(request, endpoint, min(budget_s, remaining), deadline)
+        budget_s = max(_ATTEMPT_S, remaining / max(1, len(endpoints.configured) - attempt + 1))
+        source = _SnapshotSource(request, endpoint, min(budget_s, remaining), deadline)
         try:
             return await _save_from(source, path, stale=stale, force=force)
         except QcoreError as error:
-            endpoints.look_elsewhere(endpoint, error)
-            passing = isinstance(error, TransportError | OutcomeUnknown | SnapshotGone)
-            delay = pause_after(error, _PAUSE_S, rng)
+            endpoints.prefer_another(endpoint, error)
+            transient = isinstance(error, TransportError | OutcomeUnknown | SnapshotGone)
+            delay = retry_delay(error, _PAUSE_S, rng)
             patient = source.ready or isinstance(error, Overloaded)
             last = deadline if patient else min(deadline, started + _PATIENCE_S)
-            if not (error.retryable or passing) or time.monotonic() + delay >= last:
+            if not (error.retryable or transient) or time.monotonic() + delay >= last:
                 raise
         await asyncio.sleep(delay)
 
 
-async def _save_from(source: _Source, path: Path, *, stale: bool, force: bool) -> SnapshotHeader:
+async def _save_from(
+    source: _SnapshotSource, path: Path, *, stale: bool, force: bool
+) -> SnapshotHeader:
     info = await source.take(stale=stale)
     header = SnapshotHeader(
         info.membership.cluster_id,
@@ -122,7 +124,7 @@ async def _in_thread(work: Callable[[], T]) -> T:
         raise
 
 
-class _Source:
+class _SnapshotSource:
     """The node that a copy is made from.
 
     Args:
@@ -196,6 +198,6 @@ class _Source:
         reply = await self._request(self._endpoint, name, fields, timeout_s)
         response: dict[str, Any] = reply["response"]
         if "Err" in response:
-            raise error_from(response["Err"], reply.get("detail"))
+            raise decode_error(response["Err"], reply.get("detail"))
         value: dict[str, Any] = response["Ok"]
         return value

@@ -51,7 +51,7 @@ class CoreStatus:
     """An immutable picture of a server. Times in µs; `peers` and `quorum_contact_at` on leaders only.
 
     `priority` is the server's own. `never_lead` are the voters that it knows to have priority 0; a leader knows most.
-    `priority_fault` says that these are too many, and what to do (see `qcore.core.leadership.priorities`).
+    `priority_problem` says that these are too many, and what to do (see `qcore.core.leadership.priorities`).
 
     Attributes:
         clock_us: on a leader the cluster clock, elsewhere its newest value in log or snapshot; 0 under rules 1.
@@ -81,7 +81,7 @@ class CoreStatus:
     incoming_snapshot: SnapshotProgress | None
     priority: int = 1
     never_lead: tuple[int, ...] = ()
-    priority_fault: str | None = None
+    priority_problem: str | None = None
     clock_us: int = 0
     wall_skew_us: int | None = None
     log_time_ahead_us: int | None = None
@@ -128,7 +128,7 @@ def status_of(server: RaftServer) -> CoreStatus:
                 server, server.membership.voters + server.membership.voters_outgoing
             )
         ),
-        priority_fault=priorities.effective_fault(server),
+        priority_problem=priorities.effective_fault(server),
         clock_us=cluster_clock_us(server),
         wall_skew_us=wall_time.leader_skew_us(server),
         log_time_ahead_us=wall_time.log_time_ahead_us(server),

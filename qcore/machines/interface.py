@@ -108,7 +108,7 @@ class StateMachine(Protocol):
 
 
 @runtime_checkable
-class RestoresGradually(Protocol):
+class SupportsGradualRestore(Protocol):
     """What a machine with a large state may have on top of `StateMachine`: the node goes on while it restores."""
 
     def restore_gradually(self, chunks: Iterable[str]) -> Iterator[None]:
@@ -121,7 +121,7 @@ class RestoresGradually(Protocol):
 
 
 @runtime_checkable
-class Recognises(Protocol):
+class SupportsCommandCheck(Protocol):
     """What a machine may have on top of `StateMachine`: it tells its own commands from those of other machines.
 
     Data of apply rules 1 does not say which machine wrote it. A node with a machine that has this refuses to start
@@ -134,7 +134,7 @@ class Recognises(Protocol):
 
 
 @runtime_checkable
-class CountsWork(Protocol):
+class SupportsWorkCost(Protocol):
     """What a machine whose commands differ much in their cost may have on top of `StateMachine`.
 
     A step of the replica applies and answers a bounded amount, and the rest comes in the next steps, so that
@@ -149,7 +149,7 @@ class CountsWork(Protocol):
     def last_cost(self) -> int: ...
 
 
-def support_of(machine: StateMachine, rules_max: int = LATEST_RULES) -> VersionSupport:
+def version_support(machine: StateMachine, rules_max: int = LATEST_RULES) -> VersionSupport:
     """What a program with this machine can apply.
 
     Args:

@@ -25,23 +25,25 @@ MAX_VALUE_BYTES: Final = MIB
 MAX_RESPONSE_BYTES: Final = 8 * MIB
 MAX_WRITE_RESPONSE_BYTES: Final = 2 * MIB
 #: Steps of one request. A read or a write counts as one, and one more for each reference that its path follows,
-#: and for each `IDS_READ` ids of a part of a list. A write to `Children` counts one more for each `IDS_A_STEP` ids, any
-#: that adds or subtracts one for each `BYTES_A_STEP` of the two values, and one to an entity with many written fields
-#: one for each `FIELDS_COPIED` of them. A deleted entity counts as one, and one more for each `FIELDS_A_STEP` of its
+#: and for each `IDS_READ_PER_STEP` ids of a part of a list. A write to `Children` counts one more for each
+#: `IDS_PER_STEP` ids, any
+#: that adds or subtracts one for each `BYTES_PER_STEP` of the two values, and one to an entity with many written fields
+#: one for each `FIELDS_COPIED_PER_STEP` of them. A deleted entity counts as one, and one more for each
+#: `FIELDS_PER_STEP` of its
 #: fields. A schema counts one for each type below it, for each field of these that changes or has changed before, and
-#: for each `PLAIN_A_STEP` of the others.
+#: for each `PLAIN_FIELDS_PER_STEP` of the others.
 MAX_OPERATIONS: Final = 20_000
-FIELDS_A_STEP: Final = 8
-FIELDS_COPIED: Final = 64
-IDS_A_STEP: Final = 2
-IDS_READ: Final = 8
-BYTES_A_STEP: Final = 256
-PLAIN_A_STEP: Final = 16
+FIELDS_PER_STEP: Final = 8
+FIELDS_COPIED_PER_STEP: Final = 64
+IDS_PER_STEP: Final = 2
+IDS_READ_PER_STEP: Final = 8
+BYTES_PER_STEP: Final = 256
+PLAIN_FIELDS_PER_STEP: Final = 16
 
 #: A type's complete schema, inherited fields included: how many fields, and how large.
 MAX_FIELDS: Final = 1024
 #: Defaults of one type's fields that only entities from before they changed still read.
-MAX_EARLIER: Final = 4096
+MAX_EARLIER_DEFAULTS: Final = 4096
 MAX_SCHEMA_BYTES: Final = MIB
 #: All types together: how many, how large their own schemas are (with the defaults that older entities still have), and
 #: how many fields their complete schemas have.

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from qcore.errors import ConfigError
-from qcore.machines.interface import StateMachine, support_of
+from qcore.machines.interface import StateMachine, version_support
 
 #: What a state machine consists of.
 _PARTS = ("name", "versions", "apply", "query", "snapshot", "restore", "state_hash")
@@ -70,7 +70,7 @@ def checked_factory(made: object, name: str) -> Callable[[], StateMachine]:
             f"{', '.join(_PARTS)}"
         )
     assert isinstance(machine, StateMachine), "it has all parts"
-    support_of(machine)
+    version_support(machine)
     make: Callable[[], StateMachine] = made
     return make
 

@@ -26,8 +26,8 @@ _FIELDS = {
     "get": {"op", "key"},
 }
 #: Registers that are restored before an item, and about how many characters of them: some milliseconds.
-REGISTERS_AT_A_TIME = 1000
-CHARS_AT_A_TIME = 256 * 1024
+REGISTERS_PER_STEP = 1000
+CHARS_PER_STEP = 256 * 1024
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 _INT_CHARS = 20  # of the longest integer of 64 bits, with its sign
 #: Unknown fields that an error shows, and characters of each.
@@ -122,14 +122,14 @@ class KeyValueMachine:
         for number, key in enumerate(_read_snapshot(to_lines(chunks), registers), start=1):
             digest.touch(key)
             pending += len(registers[key])
-            if number % REGISTERS_AT_A_TIME == 0 or pending >= CHARS_AT_A_TIME:
+            if number % REGISTERS_PER_STEP == 0 or pending >= CHARS_PER_STEP:
                 pending = 0
                 digest.hexdigest(lambda key: _register_text(key, registers))
                 yield
         old, self._registers, self._digest = self._registers, registers, digest
         # Freeing a large state at once takes long, too.
         while old:
-            for _ in range(min(len(old), REGISTERS_AT_A_TIME)):
+            for _ in range(min(len(old), REGISTERS_PER_STEP)):
                 old.popitem()
             yield
 

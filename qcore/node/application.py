@@ -21,7 +21,7 @@ from qcore.machines.entity.perform_requests import PerformRequest, encode_reques
 from qcore.machines.entity.topology.topology_file import parse_topology
 from qcore.machines.interface import StateMachine
 from qcore.replica.messages import RequestKind
-from qcore.shown import ERROR, cut
+from qcore.shown import MAX_ERROR_CHARS, truncate
 from qcore.transport.perform_options import Consistency, SessionUse
 from qcore.transport.wire import MessageId
 
@@ -120,7 +120,10 @@ class EntityApplication:
 
     def failure(self, name: str, error: QcoreError) -> str:
         """The command's own shape, with the error's text and detail."""
-        body: dict[str, object] = {"error": cut(str(error), ERROR), "detail": error.detail()}
+        body: dict[str, object] = {
+            "error": truncate(str(error), MAX_ERROR_CHARS),
+            "detail": error.detail(),
+        }
         if name == "UpdateEntity":
             body = {"response": [], **body}
         elif name in ("CreateEntity", "GetSchema", "GetCompleteSchema"):
@@ -181,7 +184,7 @@ class TextApplication:
 
     def failure(self, name: str, error: QcoreError) -> str:
         """`{"Write": {"response": null, "error": text, "detail": {...}}}`, and likewise for `Read`."""
-        text = cut(str(error), ERROR)
+        text = truncate(str(error), MAX_ERROR_CHARS)
         return json.dumps({name: {"response": None, "error": text, "detail": error.detail()}})
 
     def topology_command(self, text: str, source: str) -> str:

@@ -137,7 +137,7 @@ class NodeConfig:
                 max_inflight_bytes=self.max_inflight_bytes,
                 max_snapshot_size=self.max_snapshot_size,
             ),
-            # The door for clients is `RequestDesk`; behind it the topology must pass as well.
+            # The door for clients is `RequestHandler`; behind it the topology must pass as well.
             max_command_bytes=max(self.max_command_bytes, MAX_TOPOLOGY_BYTES),
             max_pending_requests=self.max_pending_requests,
             max_pending_bytes=self.max_pending_bytes,

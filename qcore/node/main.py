@@ -23,16 +23,16 @@ from qcore.errors import (
     StateMachineFailed,
     StorageError,
 )
-from qcore.files import open_at_once, open_regular
-from qcore.machines.interface import Recognises, StateMachine, support_of
+from qcore.files import open_nonblocking, open_regular
+from qcore.machines.interface import StateMachine, SupportsCommandCheck, version_support
 from qcore.node.application import Application, EntityApplication
 from qcore.node.config import NodeConfig
 from qcore.node.node import Node
 from qcore.node.observability.line_writer import LineWriter
-from qcore.node.observability.logs import LAST_LINES_S, NodeLog
+from qcore.node.observability.logs import FINAL_FLUSH_S, NodeLog
 from qcore.node.observability.tracing import trace_lines
 from qcore.node.runtime.file_descriptors import fit_to_open_files
-from qcore.node.runtime.garbage_collection import Garbage
+from qcore.node.runtime.garbage_collection import CollectorControl
 from qcore.replica.apply.active_version import check_supported
 from qcore.replica.sessions.session_table import command_in
 from qcore.replica.snapshotting import check_restorable
@@ -50,13 +50,13 @@ EXIT_FORCED: Final = 130
 _SWITCH_INTERVAL_S: Final = 0.0005
 
 #: Where a log does not name its machine: how many of its first entries are looked at for a command of this one.
-_ENTRIES_JUDGED: Final = 1000
+_MAX_ENTRIES_CHECKED: Final = 1000
 
 #: How long the end of the process waits for a slow trace file, seconds.
-_LAST_RECORDS_S: Final = 2.0
+_FINAL_TRACE_FLUSH_S: Final = 2.0
 
 #: A signal that comes again within this time is the first one, sent twice, seconds.
-_ECHO_S: Final = 0.2
+_REPEAT_S: Final = 0.2
 
 _T = TypeVar("_T")
 
@@ -97,16 +97,16 @@ def run_node(
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     application = application or EntityApplication()
     with ExitStack() as stack:
-        stack.callback(log.tell_repeats, all_of_them=True)
-        trace = None if config.trace_file is None else open_trace(config.trace_file, log)
+        stack.callback(log.report_suppressed, all_of_them=True)
+        trace = None if config.trace_file is None else open_trace_writer(config.trace_file, log)
         if trace is not None:
-            stack.callback(trace.close, _LAST_RECORDS_S)
-        support = support_of(application.machine, config.max_rules)
+            stack.callback(trace.close, _FINAL_TRACE_FLUSH_S)
+        support = version_support(application.machine, config.max_rules)
         stored = stored_version(config.data_dir)
         if stored is not None:
             check_supported(stored, support)
         if stored is None or not stored.machine:
-            _require_own_data(config.data_dir, application.machine)
+            _require_data_of_machine(config.data_dir, application.machine)
         storage = open_storage(config.data_dir, config.node_id)
         stack.callback(storage.close)
         _warn_of_readers(config.data_dir, log)
@@ -121,7 +121,7 @@ def run_node(
                 "trace": lambda: 0 if trace is None else trace.dropped,
             }
             stop = _stop_on_signals(log)
-            garbage = Garbage(node.metrics, node.connections_accepted, node.may_pause)
+            garbage = CollectorControl(node.metrics, node.connections_accepted, node.may_pause)
             garbage.start()
             node.on_busy = garbage.freeze
             try:
@@ -129,20 +129,20 @@ def run_node(
                 await node.stop()
             except BaseException as error:
                 # The storage is closed on the way out, and the disk thread may be at work in it.
-                await node.end_disk()
-                if node.disk_hangs:
+                await node.stop_writer()
+                if node.disk_hung:
                     log.error("the node ends", why=str(error))
                 raise
             finally:
-                if node.disk_hangs:
-                    log.tell_repeats(all_of_them=True)
-                    log.flush(LAST_LINES_S)
+                if node.disk_hung:
+                    log.report_suppressed(all_of_them=True)
+                    log.flush(FINAL_FLUSH_S)
                     os._exit(EXIT_UNHEALTHY)  # to close the storage would wait for the disk, too
             garbage.stop()
             return node.failure
 
         async def serve(node: Node, stop: asyncio.Event) -> None:
-            bound = await _unless(stop, node.start())
+            bound = await _run_unless(stop, node.start())
             if bound is None:
                 return
             version, data_dir = qcore.__version__, str(config.data_dir)
@@ -151,9 +151,9 @@ def run_node(
             log.info("listening", addr=bound, version=version, data_dir=data_dir)
             if on_listening is not None:
                 on_listening(bound)
-            await _first(stop, node.failed)
-            if node.removed is not None:
-                removed.append(node.removed)
+            await _wait_for_any(stop, node.failed)
+            if node.removal_reason is not None:
+                removed.append(node.removal_reason)
 
         removed: list[str] = []
 
@@ -177,7 +177,7 @@ def _warn_of_readers(directory: Path, log: NodeLog) -> None:
         )
 
 
-def _require_own_data(directory: Path, machine: StateMachine) -> None:
+def _require_data_of_machine(directory: Path, machine: StateMachine) -> None:
     """Refuse data that names no machine (apply rules 1) and is plainly of another one.
 
     A snapshot decides: of one that this machine can read, later commands may all be malformed, and are its own still.
@@ -191,7 +191,7 @@ def _require_own_data(directory: Path, machine: StateMachine) -> None:
         snapshot = stored_snapshot(directory)
         if snapshot is not None:
             found = _unreadable(snapshot, machine)
-        elif isinstance(machine, Recognises):
+        elif isinstance(machine, SupportsCommandCheck):
             found = _foreign_commands(directory, machine)
     except StorageError:
         return  # opening it will say why
@@ -215,10 +215,10 @@ def _unreadable(snapshot: Snapshot, machine: StateMachine) -> str | None:
     return None
 
 
-def _foreign_commands(directory: Path, machine: Recognises) -> str | None:
+def _foreign_commands(directory: Path, machine: SupportsCommandCheck) -> str | None:
     """That the log's first commands are all unknown to this machine, or None if there are none or it knows one."""
     seen: list[int] = []
-    with closing(first_entries(directory, ("command", "session"), _ENTRIES_JUDGED)) as entries:
+    with closing(first_entries(directory, ("command", "session"), _MAX_ENTRIES_CHECKED)) as entries:
         for entry in entries:
             command = command_in(entry)
             if command is None:
@@ -254,14 +254,14 @@ def _profiled(node_id: int) -> Iterator[None]:
         profile.dump_stats(Path(directory) / f"node{node_id}.prof")
 
 
-def open_trace(path: Path, log: NodeLog) -> LineWriter:
+def open_trace_writer(path: Path, log: NodeLog) -> LineWriter:
     """The writer of a trace that is appended to a file.
 
     Raises:
         ConfigError: the file cannot be opened.
     """
     try:
-        file = open_at_once(str(path), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        file = open_nonblocking(str(path), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     except OSError as error:
         raise ConfigError(f"--trace {path}: {error.strerror}") from None
 
@@ -288,7 +288,7 @@ def _ends_within_a_line(file: int, path: Path) -> bool:
 def _stop_on_signals(log: NodeLog) -> asyncio.Event:
     """An event that the first SIGTERM, SIGINT or SIGHUP sets; a second SIGTERM or SIGINT ends the process on the spot.
 
-    `timeout` of coreutils signals the process and then its group: the same signal within `_ECHO_S` is the first one.
+    `timeout` of coreutils signals the process and then its group: the same signal within `_REPEAT_S` is the first one.
     A terminal that closes sends SIGHUP, often twice: once by the kernel and once by the shell. So it never counts as
     the second. It stays ignored where it was at the start, as under `nohup`.
     """
@@ -301,9 +301,9 @@ def _stop_on_signals(log: NodeLog) -> asyncio.Event:
         if number != signal.SIGHUP:
             if first is None:
                 first = number, loop.time()
-            elif first[0] != number or loop.time() - first[1] >= _ECHO_S:
+            elif first[0] != number or loop.time() - first[1] >= _REPEAT_S:
                 log.warning("second signal: exit at once", signal=number.name)
-                log.flush(LAST_LINES_S)
+                log.flush(FINAL_FLUSH_S)
                 os._exit(EXIT_FORCED)
         if not stop.is_set():
             log.info("signal: shutting down", signal=number.name)
@@ -317,7 +317,7 @@ def _stop_on_signals(log: NodeLog) -> asyncio.Event:
     return stop
 
 
-async def _unless(stop: asyncio.Event, work: Coroutine[object, object, _T]) -> _T | None:
+async def _run_unless(stop: asyncio.Event, work: Coroutine[object, object, _T]) -> _T | None:
     """The result of the work, or None if the event was set before it ended."""
     job, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     try:
@@ -328,7 +328,7 @@ async def _unless(stop: asyncio.Event, work: Coroutine[object, object, _T]) -> _
         stopped.cancel()
 
 
-async def _first(*events: asyncio.Event) -> None:
+async def _wait_for_any(*events: asyncio.Event) -> None:
     """Wait until one of the events is set."""
     waits = [asyncio.ensure_future(event.wait()) for event in events]
     try:

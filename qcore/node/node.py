@@ -24,24 +24,24 @@ from qcore.errors import (
 from qcore.files import read_regular
 from qcore.node import status
 from qcore.node.api import http_pages
-from qcore.node.api.client_requests import RequestDesk
-from qcore.node.api.member_addresses import advertised_fault
+from qcore.node.api.client_requests import RequestHandler
+from qcore.node.api.member_addresses import advertised_address_problem
 from qcore.node.application import Application
 from qcore.node.config import MAX_TOPOLOGY_BYTES, NodeConfig
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.observability.tracing import FLUSH_INTERVAL_S, NodeTrace
-from qcore.node.observability.wall_clock_watch import WallWatch
+from qcore.node.observability.wall_clock_watch import WallClockWatch
 from qcore.node.peers import priority_watch, removal_watch
 from qcore.node.peers.divergence import DivergenceWatch
 from qcore.node.peers.joining_storage import JoiningStorage
 from qcore.node.peers.known_members_file import load_known_members
-from qcore.node.peers.peer_messages import PeerLinks
+from qcore.node.peers.peer_messages import PeerRouter
 from qcore.node.runtime.clock import now_us
-from qcore.node.runtime.driver import ReplicaHost
+from qcore.node.runtime.driver import ReplicaDriver
 from qcore.node.runtime.loop_lag import LoopLag
-from qcore.node.runtime.periodic import Chore
-from qcore.node.runtime.shutdown import disk_ends, hand_over
+from qcore.node.runtime.periodic import PeriodicTask
+from qcore.node.runtime.shutdown import drain_writer, transfer_before_stop
 from qcore.node.topology_loader import TopologyLoader
 from qcore.replica.apply.machine_results import digest_of
 from qcore.replica.events import ReplicaEffect, Reply, VersionRaised
@@ -50,7 +50,7 @@ from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.peers.peer_admission import PeerAdmission
 from qcore.replica.replica import Replica
 from qcore.storage.group_commit import GroupCommitWriter
-from qcore.storage.interface import Incarnate, LogStorage
+from qcore.storage.interface import HasIncarnation, LogStorage
 from qcore.trace import TextSink
 from qcore.transport.codec.codec import Codec
 from qcore.transport.codec.frame_bounds import FrameBounds
@@ -59,13 +59,13 @@ from qcore.transport.server.server import HttpResponse, Server, ServerConnection
 from qcore.transport.wire import REGISTRY, Hello, HelloReply
 
 #: A larger topology file is not read: whitespace and comments included, several times what the command may take.
-_MAX_CONFIG_BYTES: Final = 8 * MAX_TOPOLOGY_BYTES
+_MAX_TOPOLOGY_FILE_BYTES: Final = 8 * MAX_TOPOLOGY_BYTES
 #: How often the state's digest is brought up to date.
 _HASH_INTERVAL_S: Final = 0.1
 #: How often it is tried to save what could not be saved before.
-_SAVE_AGAIN_S: Final = 5.0
+_SAVE_RETRY_S: Final = 5.0
 #: How often it is looked for kinds of log lines of which some were left out, and that have ended.
-_TELL_REPEATS_S: Final = 10.0
+_REPORT_SUPPRESSED_S: Final = 10.0
 
 
 class Node:
@@ -74,7 +74,7 @@ class Node:
     Args:
         config: settings.
         application: what is replicated.
-        storage: opened; to be closed once `end_disk` has ended, if `start` was called.
+        storage: opened; to be closed once `stop_writer` has ended, if `start` was called.
         log: installed.
         trace: takes the lines of the trace, and never waits; or None.
 
@@ -96,12 +96,12 @@ class Node:
         self._log = log
         self._metrics = NodeMetrics()
         self._started_at = time.monotonic()
-        self._leaders = status.LeaderMemory()
+        self._leaders = status.LeaderHistory()
         self._failure: BaseException | None = None
         self._stopping = False
         self.failed = asyncio.Event()
-        #: After `end_disk` or `stop`: the disk thread did not end, so that the storage must not be touched any more.
-        self.disk_hangs = False
+        #: After `stop_writer` or `stop`: the disk thread did not end, so that the storage must not be touched any more.
+        self.disk_hung = False
 
         rng = (
             random.Random()
@@ -120,7 +120,7 @@ class Node:
         self._identity = ClusterIdentity(
             config.node_id,
             durable_storage.identity().cluster_id,
-            storage.incarnation if isinstance(storage, Incarnate) else "",
+            storage.incarnation if isinstance(storage, HasIncarnation) else "",
         )
         self._writer = GroupCommitWriter(
             durable_storage,
@@ -131,7 +131,7 @@ class Node:
             on_snapshot_stored=self._on_snapshot_stored,
             loaded=loaded,
         )
-        self._host = ReplicaHost(self._replica, self._writer, self, self._metrics)
+        self._driver = ReplicaDriver(self._replica, self._writer, self, self._metrics)
         self._admission = PeerAdmission(
             self._replica,
             self._identity,
@@ -142,48 +142,55 @@ class Node:
             ),
             lambda error: log.warning("the members met could not be saved", why=str(error)),
         )
-        self._links = PeerLinks(self._admission, self._host.post, log, self._metrics, self._trace)
+        self._peers = PeerRouter(
+            self._admission, self._driver.post, log, self._metrics, self._trace
+        )
         codec = Codec(
             {**REGISTRY, "Perform": application.perform_type},
             FrameBounds.for_commands(config.max_command_bytes),
         )
-        self._pool = PeerPool(codec, self._links, self._links.hello, rng, config.limits)
-        self._links.use_pool(self._pool)
+        self._pool = PeerPool(codec, self._peers, self._peers.hello, rng, config.limits)
+        self._peers.use_pool(self._pool)
         self._server = Server(codec, self, config.limits)
-        self._desk = RequestDesk(
+        self._requests = RequestHandler(
             application,
             self._identity,
-            self._host.post if self._trace is None else self._trace.listening(self._host.post),
+            self._driver.post
+            if self._trace is None
+            else self._trace.traced_post(self._driver.post),
             self.metrics_object,
             self._metrics,
             config,
             self._replica,
-            self._links,
+            self._peers,
         )
-        self._address_fault: str | None = None
-        self._replica.connection_problem = self._links.connection_problem
+        self._address_problem: str | None = None
+        self._replica.connection_problem = self._peers.connection_problem
         self._topology = self._topology_loader(application)
-        self._chores = [
-            Chore(_HASH_INTERVAL_S, self._keep_hash_fresh),
+        self._periodic_tasks = [
+            PeriodicTask(_HASH_INTERVAL_S, self._refresh_state_hash),
             # What could not be saved on a full disk is saved once there is room.
-            Chore(_SAVE_AGAIN_S, self._admission.retry_save),
-            Chore(_TELL_REPEATS_S, log.tell_repeats),
-            Chore(
-                priority_watch.INTERVAL_S,
-                priority_watch.PriorityWatch(self._replica.core.status, log).look,
+            PeriodicTask(_SAVE_RETRY_S, self._admission.retry_save),
+            PeriodicTask(_REPORT_SUPPRESSED_S, log.report_suppressed),
+            PeriodicTask(
+                priority_watch.CHECK_INTERVAL_S,
+                priority_watch.PriorityWatch(self._replica.core.status, log).check,
             ),
-            Chore(
-                removal_watch.INTERVAL_S, removal_watch.RemovalWatch(lambda: self.removed, log).look
+            PeriodicTask(
+                removal_watch.CHECK_INTERVAL_S,
+                removal_watch.RemovalWatch(lambda: self.removal_reason, log).check,
             ),
         ]
         if self._trace is not None:
-            self._chores.append(Chore(FLUSH_INTERVAL_S, self._trace.flush))
-        self._hashed_at = -1
+            self._periodic_tasks.append(PeriodicTask(FLUSH_INTERVAL_S, self._trace.flush))
+        self._hashed_entries = -1
         #: Called when a snapshot begins to be captured, or a long catch-up to be worked off.
         self.on_busy: Callable[[], None] = lambda: None
         self._busy = False
         self._lag = LoopLag(self._metrics, log, config.heartbeat_ms / 2000)
-        self._clocks = WallWatch(self._replica.core.status, log, config.max_wall_skew_ms * 1000)
+        self._clocks = WallClockWatch(
+            self._replica.core.status, log, config.max_wall_skew_ms * 1000
+        )
         self._divergence = DivergenceWatch(
             self._replica.core.status, self._digests, log, lambda: self._identity.cluster_id
         )
@@ -193,7 +200,7 @@ class Node:
         if path is None:
             return None
         try:
-            data = read_regular(path, _MAX_CONFIG_BYTES)
+            data = read_regular(path, _MAX_TOPOLOGY_FILE_BYTES)
         except OSError as error:
             raise ConfigError(f"--config-file {path}: {error.strerror}") from None
         try:
@@ -208,8 +215,8 @@ class Node:
                 f"{path}: the topology is a command of {size} bytes, the limit is {MAX_TOPOLOGY_BYTES}: "
                 "take out a part of the tree and create it with `Perform` once the cluster runs"
             )
-        loader = TopologyLoader(command, application.is_pristine, self._desk.submit, self._log)
-        self._desk.after_init = loader.after_init
+        loader = TopologyLoader(command, application.is_pristine, self._requests.submit, self._log)
+        self._requests.after_init = loader.after_init
         return loader
 
     # -- life ------------------------------------------------------------------------------------
@@ -224,14 +231,14 @@ class Node:
         address = self._config.ws_addr
         bound = await self._server.start(address.host, address.port)
         self._writer.start()  # not before all that a start may fail at is behind it
-        self._desk.initialiser.listens_on(bound)
+        self._requests.initialiser.listening_on(bound)
         if self._trace is not None:
             self._trace.started(self._replica.core.status())
         core = self._replica.core
-        self._follow(core.membership)
-        self._host.start()
-        for chore in self._chores:
-            chore.start()
+        self._use_membership(core.membership)
+        self._driver.start()
+        for task in self._periodic_tasks:
+            task.start()
         self._lag.start()
         self._clocks.start()
         self._divergence.start()
@@ -240,39 +247,41 @@ class Node:
     async def stop(self) -> None:
         """Refuse new requests, settle those in progress, and close everything."""
         self._stopping = True
-        self._log.info("stopping", requests_in_progress=self._desk.in_progress)
+        self._log.info("stopping", requests_in_progress=self._requests.in_progress)
         if self._failure is None:
             timeout_ms = 2 * self._config.election_timeout_max_ms
-            await hand_over(self._replica.core, self._desk.ask, timeout_ms, self._log)
-        self._desk.close()
+            await transfer_before_stop(
+                self._replica.core, self._requests.submit_event, timeout_ms, self._log
+            )
+        self._requests.close()
         if self._topology is not None:
             self._topology.stop()
         if self._failure is None:
-            await self._settle()
-        self._desk.abandon("the node is shutting down: the request may or may not take effect")
+            await self._await_requests()
+        self._requests.abandon("the node is shutting down: the request may or may not take effect")
         await self._divergence.stop()
         await self._server.stop()
-        self._links.stop()
+        self._peers.stop()
         await self._pool.close()
-        self._host.stop()
-        await self.end_disk()
+        self._driver.stop()
+        await self.stop_writer()
         self._lag.stop()
         self._clocks.stop()
-        for chore in self._chores:
-            chore.stop()
+        for task in self._periodic_tasks:
+            task.stop()
         if self._trace is not None:
             self._trace.stopped("stopped" if self._failure is None else str(self._failure))
         self._log.info("stopped")
 
-    async def end_disk(self) -> None:
+    async def stop_writer(self) -> None:
         """End the disk thread: only then may the storage be closed, however the node ends. Idempotent."""
-        self.disk_hangs = self.disk_hangs or not await disk_ends(self._writer, self._log)
+        self.disk_hung = self.disk_hung or not await drain_writer(self._writer, self._log)
 
-    async def _settle(self) -> None:
+    async def _await_requests(self) -> None:
         """Give the requests in progress some time to end."""
         # A poll: an event would cost every reply, and this happens once in the life of a node.
         for _ in range(self._config.shutdown_grace_ms // 10):
-            if not self._desk.in_progress:
+            if not self._requests.in_progress:
                 return
             await asyncio.sleep(0.01)
 
@@ -295,25 +304,25 @@ class Node:
         return self._failure
 
     @property
-    def removed(self) -> str | None:
+    def removal_reason(self) -> str | None:
         """Why this node is no member of its cluster any more, or None."""
-        return removal_watch.removal(
+        return removal_watch.removal_reason(
             self._replica.core,
             self._config.node_id,
             self._identity.cluster_id,
-            self._links.refusal(),
+            self._peers.rejection(),
             now_us(),
             2000 * self._config.election_timeout_max_ms,
         )
 
-    def _keep_hash_fresh(self) -> None:
+    def _refresh_state_hash(self) -> None:
         """Digest what changed, little by little: else whoever asks next would stall the loop for all of it."""
-        if self._metrics.entries_applied != self._hashed_at and self._state_hash():
-            self._hashed_at = self._metrics.entries_applied
+        if self._metrics.entries_applied != self._hashed_entries and self._state_hash():
+            self._hashed_entries = self._metrics.entries_applied
 
     def _state_hash(self) -> str:
         """The machine's digest. Empty while a snapshot is taken over: the state is that of no index then, and the
-        machine must not be asked (see `RestoresGradually`)."""
+        machine must not be asked (see `SupportsGradualRestore`)."""
         if self._replica.restoring or self._failure is not None:
             return ""
         try:
@@ -330,20 +339,20 @@ class Node:
             digests[self._replica.applied_index] = digest
         return digests
 
-    # -- what the host says (Outlet) ---------------------------------------------------------------
+    # -- what the host says (EffectHandler) ---------------------------------------------------------------
 
     def send_peer(self, to: int, message: PeerMessage) -> None:
-        """See `Outlet`."""
-        self._links.send(to, message)
+        """See `EffectHandler`."""
+        self._peers.send(to, message)
 
     def reply(self, reply: Reply) -> None:
-        """See `Outlet`."""
+        """See `EffectHandler`."""
         if self._trace is not None:
-            self._trace.answered(reply)
-        self._desk.on_reply(reply)
+            self._trace.request_ended(reply)
+        self._requests.on_reply(reply)
 
-    def stepped(self, effects: Sequence[ReplicaEffect]) -> None:
-        """See `Outlet`."""
+    def on_step(self, effects: Sequence[ReplicaEffect]) -> None:
+        """See `EffectHandler`."""
         if self._trace is not None:
             self._trace.effects(effects)
         self._admission.on_committed_membership()
@@ -353,10 +362,10 @@ class Node:
                 self.on_busy()
 
     def role_changed(self, change: RoleChanged) -> None:
-        """See `Outlet`."""
+        """See `EffectHandler`."""
         self._metrics.role_changes += 1
         if self._log.role == "leader" and change.role == "learner":
-            self._left_as_leader()
+            self._end_requests_if_removed()
         self._leaders.note(change)
         self._log.term, self._log.role = change.term, change.role
         self._log.info("role changed", leader=change.leader_id)
@@ -364,7 +373,7 @@ class Node:
             self._topology.role_changed(change)
 
     def version_raised(self, raised: VersionRaised) -> None:
-        """See `Outlet`."""
+        """See `EffectHandler`."""
         version = raised.version
         self._log.info(
             "version raised",
@@ -374,8 +383,8 @@ class Node:
             machine_version=version.machine_version,
         )
 
-    def snapshot_taken(self, write: StoreSnapshot) -> None:
-        """See `Outlet`."""
+    def on_snapshot(self, write: StoreSnapshot) -> None:
+        """See `EffectHandler`."""
         snapshot = write.snapshot
         self._log.info(
             "snapshot installed" if write.reset_log else "snapshot taken",
@@ -383,26 +392,26 @@ class Node:
             characters=len(snapshot.data),
         )
 
-    def _left_as_leader(self) -> None:
+    def _end_requests_if_removed(self) -> None:
         """This leader may have removed itself: nobody will tell it what becomes of the writes that it took."""
         if self._config.node_id in self._replica.core.membership.members():
             return  # only demoted
         why = "this node led and left the cluster: the request may or may not take effect"
         # Not now: the reply to the change itself is still to come, with this same step.
-        asyncio.get_running_loop().call_soon(self._desk.abandon, why)
+        asyncio.get_running_loop().call_soon(self._requests.abandon, why)
 
     def membership_changed(self, change: MembershipChanged) -> None:
-        """See `Outlet`."""
+        """See `EffectHandler`."""
         self._log.info(
             "configuration changed",
             index=change.index,
             voters=",".join(map(str, change.membership.voters)),
             learners=",".join(map(str, change.membership.learners)),
         )
-        self._follow(change.membership)
+        self._use_membership(change.membership)
 
     def fatal(self, error: BaseException) -> None:
-        """See `Outlet`."""
+        """See `EffectHandler`."""
         if self._failure is not None:
             return
         self._failure = error
@@ -410,26 +419,28 @@ class Node:
         if not isinstance(error, QcoreError):
             # A bug, not something that a peer or client sent: whoever repairs it needs the place.
             self._log.bug("internal error", error)
-        self._host.stop()
+        self._driver.stop()
         self.failed.set()
 
-    def _follow(self, membership: Membership) -> None:
+    def _use_membership(self, membership: Membership) -> None:
         """Belong to the configuration's cluster and keep connections to its members."""
         if membership.is_empty:
             return
         if self._identity.join(membership.cluster_id):
             self._log.info("joined cluster", cluster_id=membership.cluster_id)
-        self._links.follow(membership)
+        self._peers.set_membership(membership)
         advertised = self._config.advertise_addr
-        fault = advertised and advertised_fault(self._config.node_id, membership, str(advertised))
-        if fault and fault != self._address_fault:
-            self._log.warning("others know this node by another address", why=fault)
-        self._address_fault = fault
+        problem = advertised and advertised_address_problem(
+            self._config.node_id, membership, str(advertised)
+        )
+        if problem and problem != self._address_problem:
+            self._log.warning("others know this node by another address", why=problem)
+        self._address_problem = problem
 
     # -- what the disk thread says -------------------------------------------------------------------
 
     def _on_durable(self, write_id: int) -> None:
-        self._host.on_durable(write_id)
+        self._driver.on_durable(write_id)
 
     def _on_snapshot_stored(self, index: int) -> None:
         self._metrics.snapshots_stored += 1
@@ -437,7 +448,7 @@ class Node:
         self._log.info("snapshot stored", index=index, log_bytes=self._writer.footprint.log_bytes)
 
     def _on_disk_full(self, why: DiskFull | None) -> None:
-        self._desk.refuse_writes(
+        self._requests.reject_writes(
             why and DiskFull(f"no space is left for the log in {self._config.data_dir}: {why}")
         )
         if why is not None:
@@ -456,23 +467,23 @@ class Node:
 
     def on_hello(self, connection: ServerConnection, hello: Hello) -> HelloReply:
         """See `ServerHandler`."""
-        return self._links.on_hello(hello)
+        return self._peers.on_hello(hello)
 
     def on_message(self, connection: ServerConnection, message: object) -> None:
         """See `ServerHandler`."""
-        if not self._links.on_message(connection, message):
-            self._desk.on_message(connection, message)
+        if not self._peers.on_message(connection, message):
+            self._requests.on_message(connection, message)
 
     def on_close(self, connection: ServerConnection, error: TransportError | None) -> None:
         """See `ServerHandler`."""
-        self._links.on_close(connection)
+        self._peers.on_close(connection)
         if error is not None:
             say = self._log.debug if connection.peer is None else self._log.info
             say("connection lost", remote=connection.remote, why=str(error))
 
     def on_http(self, path: str) -> HttpResponse | None:
         """See `ServerHandler`."""
-        answer = http_pages.answer(self, path)
+        answer = http_pages.respond(self, path)
         return HttpResponse(answer.status, answer.body.encode(), answer.content_type)
 
     # -- what the pages ask (NodeView) -----------------------------------------------------------------
@@ -480,7 +491,7 @@ class Node:
     def unready_reason(self) -> str | None:
         """See `NodeView`."""
         core = self._replica.core
-        return status.unready_reason(core.status(), core.has_committed_in_term, self._around())
+        return status.unready_reason(core.status(), core.has_committed_in_term, self._node_status())
 
     def metrics_object(self) -> dict[str, JsonValue]:
         """See `NodeView`."""
@@ -488,7 +499,7 @@ class Node:
             self._replica.core,
             self._status(),
             self._leaders,
-            self._around(),
+            self._node_status(),
             self._state_hash(),
             now_us(),
         )
@@ -498,7 +509,7 @@ class Node:
         return status.exposition(
             self._status(),
             self._metrics,
-            self._around(),
+            self._node_status(),
             self._pool.peer_states(),
             self._server.stats,
         )
@@ -507,23 +518,23 @@ class Node:
         """The core's, but what it handed out to be applied counts as applied only once it is."""
         return replace(self._replica.core.status(), applied_index=self._replica.applied_index)
 
-    def _around(self) -> status.Around:
+    def _node_status(self) -> status.NodeStatus:
         stats = self._server.stats
-        return status.Around(
+        return status.NodeStatus(
             cluster_id=self._identity.cluster_id,
             stopping=self._stopping,
             failure=None if self._failure is None else str(self._failure),
-            refusals=self._links.refusals(),
-            removed=self.removed,
-            address=self._desk.initialiser.own_address,
-            disk_full=self._desk.refuses_writes,
+            rejections=self._peers.rejections(),
+            removal_reason=self.removal_reason,
+            address=self._requests.initialiser.own_address,
+            disk_full=self._requests.rejects_writes,
             stored=self._writer.footprint,
             snapshot_stored_at=self._metrics.snapshot_stored_at,
             longest_stall_s=self._metrics.stall_seconds.largest,
             queues={
-                "inbox": self._host.inbox_length,
-                "requests": self._desk.in_progress,
-                "writes": self._host.writes_in_flight,
+                "inbox": self._driver.inbox_length,
+                "requests": self._requests.in_progress,
+                "writes": self._driver.writes_in_flight,
             },
             connections={"clients": stats.clients, "peers": stats.peers},
             started_at=self._started_at,

@@ -17,7 +17,7 @@ from qcore.core.status import CoreStatus, SnapshotProgress
 from qcore.core.version import ClusterVersion, VersionSupport
 from qcore.node.observability.metrics import Exposition, NodeMetrics
 from qcore.node.peers import divergence
-from qcore.node.peers.peer_messages import first_refusal
+from qcore.node.peers.peer_messages import first_rejection
 from qcore.storage.log_size import Footprint
 from qcore.transport.peers.peer_pool import PeerState
 from qcore.transport.server.server import ServerStats
@@ -32,7 +32,7 @@ STATES: Final[dict[Role, str]] = {
 }
 
 
-class LeaderMemory:
+class LeaderHistory:
     """Which node led in which term, as far as this node has seen it: log ids on the wire name both.
 
     Holds the newest terms only; an older one is answered with 0, which is no node's id.
@@ -59,15 +59,15 @@ class LeaderMemory:
 
 
 @dataclass(slots=True, frozen=True)
-class Around:
+class NodeStatus:
     """What a node knows besides its Raft status.
 
     Attributes:
         cluster_id: the cluster it belongs to, or None.
         stopping: the node is shutting down.
         failure: why the node has stopped working, or None.
-        refusals: by id, what stands between this node and each member that it has reached and does not get on with.
-        removed: why this node is no member of its cluster any more, or None.
+        rejections: by id, what stands between this node and each member that it has reached and does not get on with.
+        removal_reason: why this node is no member of its cluster any more, or None.
         address: what others are to dial; empty before the node listens.
         disk_full: writes are refused for lack of space.
         stored: what of log and snapshots is on disk.
@@ -85,8 +85,8 @@ class Around:
     cluster_id: str | None
     stopping: bool
     failure: str | None
-    refusals: Mapping[int, str]
-    removed: str | None
+    rejections: Mapping[int, str]
+    removal_reason: str | None
     address: str
     disk_full: bool
     stored: Footprint
@@ -101,23 +101,25 @@ class Around:
     comparison: divergence.Comparison[int] | None
 
     @property
-    def refusal(self) -> str | None:
+    def rejection(self) -> str | None:
         """Why a member will have nothing to do with this node (removed, wiped), or None."""
-        return first_refusal(self.refusals)
+        return first_rejection(self.rejections)
 
 
 def metrics_object(
     core: RaftCore,
     status: CoreStatus,
-    leaders: LeaderMemory,
-    around: Around,
+    leaders: LeaderHistory,
+    node_status: NodeStatus,
     state_hash: str,
     now: int,
 ) -> dict[str, JsonValue]:
     """The object of `GetMetricsResponse`; `now` in µs on the core's clock."""
     leads = status.role == "leader"
     voted_for = status.leader_id or status.voted_for or 0
-    running: JsonValue = {"Ok": None} if around.failure is None else {"Err": around.failure}
+    running: JsonValue = (
+        {"Ok": None} if node_status.failure is None else {"Err": node_status.failure}
+    )
     return {
         "running_state": running,
         "id": status.node_id,
@@ -132,7 +134,7 @@ def metrics_object(
         "purged": leaders.log_id(
             core.term_at(status.first_log_index - 1), status.first_log_index - 1
         ),
-        "state": "Shutdown" if around.stopping else STATES[status.role],
+        "state": "Shutdown" if node_status.stopping else STATES[status.role],
         "current_leader": status.leader_id,
         "millis_since_quorum_ack": (
             max(0, now - status.quorum_contact_at) // 1000
@@ -155,31 +157,31 @@ def metrics_object(
         ),
         "qcore": {
             "version": qcore.__version__,
-            "cluster_id": around.cluster_id,
-            "address": around.address,
-            "peer_refusals": {str(peer): text for peer, text in around.refusals.items()},
+            "cluster_id": node_status.cluster_id,
+            "address": node_status.address,
+            "peer_refusals": {str(peer): text for peer, text in node_status.rejections.items()},
             "apply_rules": {
-                "active": around.version.rules,
-                "supported": [around.support.rules_min, around.support.rules_max],
+                "active": node_status.version.rules,
+                "supported": [node_status.support.rules_min, node_status.support.rules_max],
             },
             "machine": {
-                "name": around.version.machine or around.support.machine,
-                "recorded": bool(around.version.machine),
-                "active": around.version.machine_version,
-                "supported": [around.support.machine_min, around.support.machine_max],
+                "name": node_status.version.machine or node_status.support.machine,
+                "recorded": bool(node_status.version.machine),
+                "active": node_status.version.machine_version,
+                "supported": [node_status.support.machine_min, node_status.support.machine_max],
             },
             "role": status.role,
-            "removed": around.removed,
+            "removed": node_status.removal_reason,
             "leader_ready": core.has_committed_in_term if leads else None,
             "commit_index": status.commit_index,
             "applied_index": status.applied_index,
             "durable_index": status.durable_index,
             "first_log_index": status.first_log_index,
             "stored": {
-                "first_log_index": around.stored.first_index,
-                "last_log_index": around.stored.last_index,
-                "log_bytes": around.stored.log_bytes,
-                "snapshot_index": around.stored.snapshot_index,
+                "first_log_index": node_status.stored.first_index,
+                "last_log_index": node_status.stored.last_index,
+                "log_bytes": node_status.stored.log_bytes,
+                "snapshot_index": node_status.stored.snapshot_index,
             },
             "membership_index": status.membership_index,
             "priority": status.priority,
@@ -194,16 +196,16 @@ def metrics_object(
                 },
             },
             "state_hash": state_hash,
-            "state_digests": {str(index): digest for index, digest in around.digests.items()},
+            "state_digests": {str(index): digest for index, digest in node_status.digests.items()},
             "state_comparison": (
-                None if around.comparison is None else around.comparison.as_json()
+                None if node_status.comparison is None else node_status.comparison.as_json()
             ),
-            "disk_full": around.disk_full,
+            "disk_full": node_status.disk_full,
             "clock": _clock(core, status),
-            "event_loop_stall_seconds_max": round(around.longest_stall_s, 6),
-            "queues": dict(around.queues),
-            "connections": dict(around.connections),
-            "uptime_seconds": round(time.monotonic() - around.started_at, 3),
+            "event_loop_stall_seconds_max": round(node_status.longest_stall_s, 6),
+            "queues": dict(node_status.queues),
+            "connections": dict(node_status.connections),
+            "uptime_seconds": round(time.monotonic() - node_status.started_at, 3),
         },
     }
 
@@ -248,28 +250,28 @@ def _transfer(progress: SnapshotProgress | None) -> JsonValue:
     return {"index": progress.index, "offset": progress.offset, "total": progress.total}
 
 
-def unready_reason(status: CoreStatus, leader_ready: bool, around: Around) -> str | None:
+def unready_reason(status: CoreStatus, leader_ready: bool, node_status: NodeStatus) -> str | None:
     """Why requests cannot be served here now; None when they can."""
-    if around.failure is not None:
-        return f"the node has failed: {around.failure}"
-    if around.stopping:
+    if node_status.failure is not None:
+        return f"the node has failed: {node_status.failure}"
+    if node_status.stopping:
         return "the node is shutting down"
-    if around.removed is not None:
-        return around.removed
+    if node_status.removal_reason is not None:
+        return node_status.removal_reason
     if status.membership.is_empty:
         return "the node belongs to no cluster yet: send Init, or add it to a cluster"
     if status.node_id not in status.membership.members():
-        return f"node {status.node_id} is no member of cluster {around.cluster_id} as far as its log goes"
+        return f"node {status.node_id} is no member of cluster {node_status.cluster_id} as far as its log goes"
     if status.leader_id is None:
-        said = f"; {around.refusal}" if around.refusal else ""
-        if around.disk_full:
+        said = f"; {node_status.rejection}" if node_status.rejection else ""
+        if node_status.disk_full:
             said = f"; the disk is full: this node takes no writes, and cannot vote or lead{said}"
         if status.priority == 0:
             said = f"; this node has priority 0 and never leads{said}"
         return f"no leader is known in term {status.term}{said}"
     if status.role == "leader" and not leader_ready:
         return "elected, and the first entry of the term is not committed yet"
-    if around.disk_full:
+    if node_status.disk_full:
         return "the disk is full: writes are refused; reads are served as long as there is a leader"
     return None
 
@@ -277,7 +279,7 @@ def unready_reason(status: CoreStatus, leader_ready: bool, around: Around) -> st
 def exposition(
     status: CoreStatus,
     metrics: NodeMetrics,
-    around: Around,
+    node_status: NodeStatus,
     peers: Sequence[PeerState],
     stats: ServerStats,
 ) -> str:
@@ -285,34 +287,36 @@ def exposition(
     page = Exposition()
     build = {
         "version": qcore.__version__,
-        "cluster_id": around.cluster_id or "",
-        "machine": around.support.machine,
+        "cluster_id": node_status.cluster_id or "",
+        "machine": node_status.support.machine,
     }
     page.family("qcore_build_info", "gauge", "Version, cluster and state machine.", [(build, 1)])
-    uptime = time.monotonic() - around.started_at
+    uptime = time.monotonic() - node_status.started_at
     page.gauge("qcore_uptime_seconds", "Time since the process started serving.", uptime)
-    page.gauge("qcore_apply_rules", "Active apply rules of the cluster.", around.version.rules)
+    page.gauge("qcore_apply_rules", "Active apply rules of the cluster.", node_status.version.rules)
     page.gauge(
-        "qcore_apply_rules_supported", "Newest apply rules known here.", around.support.rules_max
+        "qcore_apply_rules_supported",
+        "Newest apply rules known here.",
+        node_status.support.rules_max,
     )
     page.gauge(
         "qcore_machine_version",
         "Active version of the state machine.",
-        around.version.machine_version,
+        node_status.version.machine_version,
     )
     page.gauge(
         "qcore_machine_version_supported",
         "Newest version of the state machine known here.",
-        around.support.machine_max,
+        node_status.support.machine_max,
     )
     _raft(page, status)
     page.gauge(
         "qcore_raft_removed",
         "1 once this node is no member of its cluster any more.",
-        int(around.removed is not None),
+        int(node_status.removal_reason is not None),
     )
     _clocks(page, status)
-    divergence.expose(page, around.comparison)
+    divergence.add_gauges(page, node_status.comparison)
     _peers(page, peers)
     page.family(
         "qcore_requests_total",
@@ -339,20 +343,22 @@ def exposition(
         [({}, metrics.commit_seconds)],
     )
     _stalls(page, metrics)
-    page.gauge("qcore_storage_disk_full", "1 while writes wait for space.", int(around.disk_full))
-    _stored(page, status, around)
+    page.gauge(
+        "qcore_storage_disk_full", "1 while writes wait for space.", int(node_status.disk_full)
+    )
+    _stored(page, status, node_status)
     _counters(page, metrics, stats)
     page.family(
         "qcore_queue_length",
         "gauge",
         "Items in each queue.",
-        [({"queue": name}, length) for name, length in around.queues.items()],
+        [({"queue": name}, length) for name, length in node_status.queues.items()],
     )
     page.family(
         "qcore_connections",
         "gauge",
         "Open connections to this node.",
-        [({"kind": kind}, number) for kind, number in around.connections.items()],
+        [({"kind": kind}, number) for kind, number in node_status.connections.items()],
     )
     return page.text()
 
@@ -381,9 +387,9 @@ def _stalls(page: Exposition, metrics: NodeMetrics) -> None:
         page.gauge(f"{name}_max", f"{text}: the longest since the start.", histogram.largest)
 
 
-def _stored(page: Exposition, status: CoreStatus, around: Around) -> None:
+def _stored(page: Exposition, status: CoreStatus, node_status: NodeStatus) -> None:
     """What is on disk, beside what is in memory: a large snapshot is stored some time after it was captured."""
-    stored = around.stored
+    stored = node_status.stored
     gauges = {
         "qcore_log_bytes": ("Bytes of the entries that are on disk.", stored.log_bytes),
         "qcore_log_first_index": ("Lowest index of the log on disk.", stored.first_index),
@@ -398,7 +404,7 @@ def _stored(page: Exposition, status: CoreStatus, around: Around) -> None:
         ),
         "qcore_snapshot_stored_timestamp_seconds": (
             "When this process last stored a snapshot, seconds since the Unix epoch, or 0.",
-            around.snapshot_stored_at,
+            node_status.snapshot_stored_at,
         ),
     }
     for name, (text, value) in gauges.items():
@@ -492,7 +498,7 @@ def _counters(page: Exposition, metrics: NodeMetrics, stats: ServerStats) -> Non
             metrics.peer_messages_dropped,
         ),
         "qcore_snapshots_stored": ("Snapshots stored on disk.", metrics.snapshots_stored),
-        "qcore_peers_refused": ("Peers whose Hello was refused.", metrics.refused_peers),
+        "qcore_peers_refused": ("Peers whose Hello was refused.", metrics.rejected_peers),
         "qcore_frames_received": ("Frames from clients and peers.", stats.frames_received),
         "qcore_malformed_envelopes": (
             "Envelopes that could not be understood.",

@@ -22,7 +22,7 @@ from qcore.replica.messages import RequestKind
 
 _FOLLOWER_DELAY_S: Final = 2.0
 _RETRY_DELAY_S: Final = 0.5
-_INIT_WAITS_S: Final = 10.0
+_INIT_TIMEOUT_S: Final = 10.0
 
 Submit = Callable[[RequestKind, str, Callable[[Reply], None]], None]
 
@@ -32,16 +32,16 @@ class TopologyLoader:
 
     Args:
         command: the log command that loads it.
-        is_wanted: whether the store is still as new.
+        is_pristine: whether the store is still as new.
         submit: proposes a command and calls back with the outcome.
         log: where to say so.
     """
 
     def __init__(
-        self, command: str, is_wanted: Callable[[], bool], submit: Submit, log: NodeLog
+        self, command: str, is_pristine: Callable[[], bool], submit: Submit, log: NodeLog
     ) -> None:
         self._command = command
-        self._is_wanted = is_wanted
+        self._is_pristine = is_pristine
         self._submit = submit
         self._log = log
         self._proposing = False
@@ -68,7 +68,7 @@ class TopologyLoader:
         whoever sent `Init` must not wait for ever.
         """
         self._waiting.append(done)
-        asyncio.get_running_loop().call_later(_INIT_WAITS_S, self._finish)
+        asyncio.get_running_loop().call_later(_INIT_TIMEOUT_S, self._finish)
         self._propose()
 
     def _arm(self, delay_s: float) -> None:
@@ -86,7 +86,7 @@ class TopologyLoader:
         self._disarm()
         if self._proposing or self._stopped:
             return
-        if not self._is_wanted():
+        if not self._is_pristine():
             self._finish()
             return
         self._proposing = True

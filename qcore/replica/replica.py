@@ -43,7 +43,7 @@ from qcore.errors import (
     ProposalDropped,
     QcoreError,
 )
-from qcore.machines.interface import StateMachine, support_of
+from qcore.machines.interface import StateMachine, version_support
 from qcore.replica.apply.active_version import Versions, check_all_supported
 from qcore.replica.apply.apply_backlog import ApplyBacklog, cost_of, work_counter
 from qcore.replica.apply.apply_entry import apply_entry
@@ -159,7 +159,7 @@ class Replica:
         )
         self.sessions = SessionTable()
         self._session_ticks = SessionTicks(self, self.sessions, config.raft.heartbeat_ms * 1000)
-        self.versions = Versions(self, support_of(machine, config.max_rules))
+        self.versions = Versions(self, version_support(machine, config.max_rules))
         check_all_supported(durable, self.versions.support)
         self.applied_index = 0
         self.digests = StateDigests(machine)

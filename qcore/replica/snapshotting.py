@@ -29,7 +29,7 @@ from qcore.core.server import NEVER
 from qcore.core.text_size import lone_surrogate, utf8_length
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import StateMachineFailed
-from qcore.machines.interface import RestoresGradually, StateMachine
+from qcore.machines.interface import StateMachine, SupportsGradualRestore
 from qcore.replica.apply.machine_results import exception_text
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.sessions.session_table import SessionTable
@@ -280,7 +280,7 @@ def _restore_machine(data: str, begin: int, machine: StateMachine) -> Generator[
             size += utf8_length(chunk)
             yield chunk
 
-    if isinstance(machine, RestoresGradually):
+    if isinstance(machine, SupportsGradualRestore):
         yield from machine.restore_gradually(chunks())
     else:
         machine.restore(chunks())

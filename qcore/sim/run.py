@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from qcore.errors import ConfigError
-from qcore.files import open_at_once
+from qcore.files import open_nonblocking
 from qcore.machines.interface import StateMachine
 from qcore.machines.loader import checked_factory
 from qcore.sim.linearizability import LinearizabilityVerdict, check_history
@@ -118,7 +118,9 @@ def _writer(trace: TraceWriter | Path | str | IO[str] | None) -> Iterator[TraceW
         yield trace
     elif isinstance(trace, Path | str):
         try:
-            with open(trace, "w", encoding="utf-8", newline="\n", opener=open_at_once) as stream:
+            with open(
+                trace, "w", encoding="utf-8", newline="\n", opener=open_nonblocking
+            ) as stream:
                 yield TraceWriter(stream)
         except OSError as error:
             raise ConfigError(f"cannot write the trace {trace}: {error.strerror}") from None

@@ -25,28 +25,28 @@ from qcore.core.entry import Snapshot
 from qcore.storage.log_size import FootprintMeter
 
 #: A snapshot with fewer characters is stored with the rest of its batch.
-WRITE_AHEAD_FROM: Final = 1 << 20
+BACKGROUND_SNAPSHOT_MIN_CHARS: Final = 1 << 20
 #: Bytes of log after which one transaction is done here: it writes as many characters of a snapshot.
 ASSIST_BYTES: Final = 512 << 10
 #: Bytes of log that one transaction removes behind a snapshot.
-COMPACTED_AT_A_TIME: Final = 8 << 20
+COMPACTED_BYTES_PER_TRANSACTION: Final = 8 << 20
 
 
 @runtime_checkable
-class WritesAhead(Protocol):
+class SupportsSnapshotParts(Protocol):
     """A storage that takes a large snapshot in parts, so that what clients wait for need not wait for it."""
 
-    def write_ahead(self, snapshot: Snapshot) -> bool:
+    def write_snapshot_parts(self, snapshot: Snapshot) -> bool:
         """Write the next parts of a snapshot whose `StoreSnapshot` comes later; False if none is left."""
         ...
 
-    def sweep(self) -> bool:
+    def remove_stale_parts(self) -> bool:
         """Remove some of what earlier snapshots left; False if nothing is left."""
         ...
 
 
 @runtime_checkable
-class StoresInParts(WritesAhead, Protocol):
+class SnapshotPartsStorage(SupportsSnapshotParts, Protocol):
     """Such a storage, as far as it is used here."""
 
     def write(self, writes: list[Write]) -> None:
@@ -54,7 +54,7 @@ class StoresInParts(WritesAhead, Protocol):
         ...
 
 
-class Background:
+class BackgroundSnapshots:
     """The snapshots of one log that are put off, and what superseded ones left.
 
     Args:
@@ -62,34 +62,34 @@ class Background:
         meter: knows what of the log is on disk.
     """
 
-    def __init__(self, storage: StoresInParts, meter: FootprintMeter) -> None:
+    def __init__(self, storage: SnapshotPartsStorage, meter: FootprintMeter) -> None:
         self._storage = storage
         self._meter = meter
         self._begun: StoreSnapshot | None = None
         self._whole = False  # all parts of that are written
         self._waiting: StoreSnapshot | None = None
-        self._sweeping = True
-        self._owed_bytes = 0
+        self._removing_stale_parts = True
+        self._bytes_behind = 0
 
     @property
-    def busy(self) -> bool:
+    def has_work(self) -> bool:
         """Whether there is anything to do."""
-        return self._sweeping or self.stores
+        return self._removing_stale_parts or self.is_storing
 
     @property
-    def stores(self) -> bool:
+    def is_storing(self) -> bool:
         """Whether a snapshot is being stored, or waits for that."""
         return self._begun is not None or self._waiting is not None
 
-    def put_off(self, writes: Iterable[Write]) -> list[Write]:
+    def defer_snapshots(self, writes: Iterable[Write]) -> list[Write]:
         """Take the snapshots that may be stored late out of the writes; returns what must be written now."""
         now: list[Write] = []
         for write in writes:
             if not isinstance(write, StoreSnapshot):
                 now.append(write)
-            elif write.reset_log or len(write.snapshot.data) < WRITE_AHEAD_FROM:
-                self.abandon()  # superseded: what is stored must not go back to an older one
-                self._sweeping = True
+            elif write.reset_log or len(write.snapshot.data) < BACKGROUND_SNAPSHOT_MIN_CHARS:
+                self.discard_pending()  # superseded: what is stored must not go back to an older one
+                self._removing_stale_parts = True
                 now.append(write)
             else:
                 self._waiting = write
@@ -97,14 +97,14 @@ class Background:
 
     def appended(self, size: int) -> None:
         """The log on disk has grown by so many bytes."""
-        self._owed_bytes += size
+        self._bytes_behind += size
 
     @property
-    def owes(self) -> bool:
+    def is_behind(self) -> bool:
         """Whether something must be done before more of the log is written."""
-        if not self.busy:
-            self._owed_bytes = 0
-        return self._owed_bytes >= ASSIST_BYTES
+        if not self.has_work:
+            self._bytes_behind = 0
+        return self._bytes_behind >= ASSIST_BYTES
 
     def work(self) -> None:
         """Do one transaction's worth.
@@ -113,11 +113,11 @@ class Background:
             DiskFull: nothing was done; it may be tried again.
             StorageError: the disk failed.
         """
-        if self._begun is None and self._sweeping:
-            self._sweeping = self._storage.sweep()
+        if self._begun is None and self._removing_stale_parts:
+            self._removing_stale_parts = self._storage.remove_stale_parts()
         else:
             self._store()
-        self._owed_bytes = max(0, self._owed_bytes - ASSIST_BYTES)
+        self._bytes_behind = max(0, self._bytes_behind - ASSIST_BYTES)
 
     def _store(self) -> None:
         if self._begun is None:
@@ -125,22 +125,24 @@ class Background:
         begun = self._begun
         assert begun is not None, "called only if there is something to store"
         if not self._whole:
-            self._whole = not self._storage.write_ahead(begun.snapshot)
+            self._whole = not self._storage.write_snapshot_parts(begun.snapshot)
             if not self._whole:
                 return
         # Each of these writes is a whole state: after the first one the snapshot is stored, the others compact.
-        through = self._meter.through(begun.compact_through, COMPACTED_AT_A_TIME)
+        through = self._meter.compaction_index(
+            begun.compact_through, COMPACTED_BYTES_PER_TRANSACTION
+        )
         write = replace(begun, compact_through=through)
         self._storage.write([write])
         self._meter.written([write])
         if through >= begun.compact_through:
-            self._begun, self._sweeping = None, True
+            self._begun, self._removing_stale_parts = None, True
 
-    def abandon(self) -> None:
+    def discard_pending(self) -> None:
         """Forget the snapshots that wait: the stored one stays, and the entries after it."""
         self._begun = self._waiting = None
 
-    def give_up(self) -> None:
+    def stop(self) -> None:
         """Do nothing more: the disk is full, and the writer is being closed."""
-        self.abandon()
-        self._sweeping = False
+        self.discard_pending()
+        self._removing_stale_parts = False

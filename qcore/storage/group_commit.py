@@ -22,7 +22,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 from qcore.core.effects import AppendLog, StoreSnapshot, Write
 from qcore.core.entry import DurableState
 from qcore.errors import DiskFull, StorageError
-from qcore.storage.background_writes import Background, WritesAhead
+from qcore.storage.background_writes import BackgroundSnapshots, SupportsSnapshotParts
 from qcore.storage.interface import LogStorage
 from qcore.storage.log_size import Footprint, FootprintMeter
 
@@ -40,7 +40,7 @@ Notify = Callable[[Callable[[], None]], object]
 
 
 @runtime_checkable
-class Tidies(Protocol):
+class SupportsIdleWork(Protocol):
     """A storage that has work for quiet moments, such as a checkpoint."""
 
     def idle(self) -> None:
@@ -49,7 +49,7 @@ class Tidies(Protocol):
 
 
 @dataclass(slots=True, frozen=True)
-class Pending:
+class PendingWrites:
     """What was submitted and is not durable yet: the caller's measure for refusing more work."""
 
     writes: int
@@ -111,7 +111,9 @@ class GroupCommitWriter:
         self._meter = FootprintMeter(storage.load() if loaded is None else loaded)
         self._footprint = self._meter.footprint
         self._background = (
-            Background(storage, self._meter) if isinstance(storage, WritesAhead) else None
+            BackgroundSnapshots(storage, self._meter)
+            if isinstance(storage, SupportsSnapshotParts)
+            else None
         )
         self._thread = threading.Thread(target=self._run, name="qcore-storage", daemon=True)
 
@@ -120,10 +122,10 @@ class GroupCommitWriter:
         self._thread.start()
 
     @property
-    def pending(self) -> Pending:
+    def pending(self) -> PendingWrites:
         """What is submitted and not durable yet."""
         with self._counts:
-            return Pending(self._pending_writes, self._pending_bytes)
+            return PendingWrites(self._pending_writes, self._pending_bytes)
 
     @property
     def footprint(self) -> Footprint:
@@ -202,7 +204,7 @@ class GroupCommitWriter:
 
     def _finish(self) -> None:
         """At the end, store what waited: snapshots and the commit index. A help, not a duty."""
-        while self._background is not None and self._background.stores:
+        while self._background is not None and self._background.is_storing:
             self._work(self._background)
         with suppress(DiskFull):
             if self._lazy_commit is not None:
@@ -210,19 +212,19 @@ class GroupCommitWriter:
 
     # -- in the background -----------------------------------------------------------------------
 
-    def _keep_pace(self, background: Background, log_bytes: int) -> None:
+    def _keep_pace(self, background: BackgroundSnapshots, log_bytes: int) -> None:
         """After each batch do one transaction's worth of what nobody waits for, or as much as the batch calls for."""
         background.appended(log_bytes)
-        if background.busy:
+        if background.has_work:
             self._work(background)
-        while background.owes:
+        while background.is_behind:
             self._work(background)
 
-    def _work(self, background: Background) -> None:
+    def _work(self, background: BackgroundSnapshots) -> None:
         try:
             self._until_space(background.work)
         except DiskFull:  # and the writer is being closed: the older snapshot stays
-            background.give_up()
+            background.stop()
         self._look()
 
     def _look(self) -> None:
@@ -234,12 +236,12 @@ class GroupCommitWriter:
 
     def _next(self) -> _Submission | None:
         """The next submission, or None at the end; tidies the storage when none comes for a while."""
-        while self._background is not None and self._background.busy:
+        while self._background is not None and self._background.has_work:
             try:
                 return self._queue.get_nowait()
             except Empty:
                 self._work(self._background)
-        if not isinstance(self._storage, Tidies):
+        if not isinstance(self._storage, SupportsIdleWork):
             return self._queue.get()
         try:
             return self._queue.get(timeout=IDLE_AFTER_S)
@@ -269,12 +271,12 @@ class GroupCommitWriter:
     def _write(self, batch: _Submission) -> None:
         """Make the batch durable."""
         storage, writes = self._storage, batch.writes
-        if self._background is not None and isinstance(storage, WritesAhead):
-            writes = self._background.put_off(writes)
+        if self._background is not None and isinstance(storage, SupportsSnapshotParts):
+            writes = self._background.defer_snapshots(writes)
             for write in writes:
                 if isinstance(write, StoreSnapshot) and write.reset_log:
                     # What follows rests on it, so all wait for it: but in transactions of bounded size.
-                    while self._until_space(partial(storage.write_ahead, write.snapshot)):
+                    while self._until_space(partial(storage.write_snapshot_parts, write.snapshot)):
                         pass
         if writes or batch.commit is not None:
             self._until_space(partial(storage.write, writes, batch.commit))

@@ -27,7 +27,7 @@ class Identity:
 
 
 @runtime_checkable
-class Incarnate(Protocol):
+class HasIncarnation(Protocol):
     """A storage that knows its incarnation: a random name, drawn when its directory was made."""
 
     @property

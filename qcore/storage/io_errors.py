@@ -18,7 +18,7 @@ from typing import Final
 from qcore.core.log.restore import RECOVERY_ADVICE
 from qcore.errors import DiskFull, LogCorrupt, StorageError
 
-CHECK_DISK: Final = (
+DISK_ADVICE: Final = (
     "check the disk, its cables and the system's log, then start the node again; "
     "leave the data directory as it is: what it holds may be whole"
 )
@@ -50,7 +50,7 @@ def is_full(error: OSError) -> bool:
     return error.errno in _NO_SPACE
 
 
-def os_failure(error: OSError, action: str) -> StorageError:
+def error_from_os(error: OSError, action: str) -> StorageError:
     """qcore's error for one of the system's.
 
     Args:
@@ -71,17 +71,17 @@ def os_failure(error: OSError, action: str) -> StorageError:
     if error.errno in _IN_THE_WAY:
         return StorageError(f"{text}: look what is at that path")
     if error.errno == errno.EIO:
-        return StorageError(f"{text}: an I/O error: {CHECK_DISK}")
-    return StorageError(f"{text}: {CHECK_DISK}")
+        return StorageError(f"{text}: an I/O error: {DISK_ADVICE}")
+    return StorageError(f"{text}: {DISK_ADVICE}")
 
 
-def disk_failed(error: BaseException) -> bool:
+def is_io_error(error: BaseException) -> bool:
     """Whether the error is one of SQLite's that says that the disk did not do what it was told."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF == sqlite3.SQLITE_IOERR
 
 
-def translate(
+def error_from_sqlite(
     error: sqlite3.Error | UnicodeDecodeError | MemoryError,
     path: Path,
     action: str,
@@ -98,7 +98,9 @@ def translate(
         connection: on which; None if it is closed.
     """
     if isinstance(error, UnicodeDecodeError):
-        return damage(path, f"cannot {action} {path}: its schema holds no text ({error})")
+        return error_from_corruption(
+            path, f"cannot {action} {path}: its schema holds no text ({error})"
+        )
     if isinstance(error, MemoryError):
         return StorageError(f"cannot {action} {path}: {_EXHAUSTED[errno.ENOMEM]}")
     code = getattr(error, "sqlite_errorcode", None)
@@ -119,7 +121,7 @@ def translate(
                 path, text, action
             )  # SQLite fell back to reading only, so it may not lock
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-            return damage(path, text, connection)
+            return error_from_corruption(path, text, connection)
         case sqlite3.SQLITE_NOMEM:
             return StorageError(f"{text}: {_EXHAUSTED[errno.ENOMEM]}")
         case sqlite3.SQLITE_IOERR if code == sqlite3.SQLITE_IOERR_WRITE and _at_limit(path):
@@ -128,7 +130,7 @@ def translate(
                 f"{_size_limit()} bytes): raise it"
             )
         case sqlite3.SQLITE_IOERR:
-            return StorageError(f"{text}: an I/O error: {CHECK_DISK}")
+            return StorageError(f"{text}: an I/O error: {DISK_ADVICE}")
         case _:
             return StorageError(
                 f"{text}: nothing says that the data is damaged; leave it as it is, check the disk, and report this "
@@ -136,7 +138,9 @@ def translate(
             )
 
 
-def damage(path: Path, text: str, connection: sqlite3.Connection | None = None) -> StorageError:
+def error_from_corruption(
+    path: Path, text: str, connection: sqlite3.Connection | None = None
+) -> StorageError:
     """The error for a database that does not hold what was written to it, once it is sure that it can be read.
 
     SQLite itself calls it corruption when the system answers a read with an I/O error (`SQLITE_IOERR_CORRUPTFS`).
@@ -148,15 +152,15 @@ def damage(path: Path, text: str, connection: sqlite3.Connection | None = None) 
     """
     unreadable = _first_unreadable(path)
     if unreadable is not None:
-        return StorageError(f"{text}; and {unreadable}: an I/O error: {CHECK_DISK}")
+        return StorageError(f"{text}; and {unreadable}: an I/O error: {DISK_ADVICE}")
     if connection is not None and _is_sound(connection):
         return StorageError(
-            f"{text}; but all of it is sound when it is read again: an I/O error: {CHECK_DISK}"
+            f"{text}; but all of it is sound when it is read again: an I/O error: {DISK_ADVICE}"
         )
     return LogCorrupt(f"{text}. {RECOVERY_ADVICE}")
 
 
-def verdict_on(connection: sqlite3.Connection) -> str:
+def quick_check(connection: sqlite3.Connection) -> str:
     """SQLite's own check of every page: reads the whole file, as `load` does anyway; "ok" if it is content.
 
     It does not fail: a page that the disk could not read is one of its complaints.
@@ -167,12 +171,12 @@ def verdict_on(connection: sqlite3.Connection) -> str:
 
 def _is_sound(connection: sqlite3.Connection) -> bool:
     try:
-        return verdict_on(connection) == "ok"
+        return quick_check(connection) == "ok"
     except (sqlite3.Error, UnicodeDecodeError, MemoryError):
         return False
 
 
-def structure_failure(path: Path, verdict: str, second: str) -> StorageError:
+def error_from_structure_check(path: Path, verdict: str, second: str) -> StorageError:
     """What it means that SQLite's check of every page is not content.
 
     Args:
@@ -182,14 +186,14 @@ def structure_failure(path: Path, verdict: str, second: str) -> StorageError:
     """
     codes = [int(code) & 0xFF for code in _PAGE_NOT_READ.findall(verdict)]
     if sqlite3.SQLITE_IOERR in codes:
-        return StorageError(f"cannot read {path}: {verdict}: an I/O error: {CHECK_DISK}")
+        return StorageError(f"cannot read {path}: {verdict}: an I/O error: {DISK_ADVICE}")
     if sqlite3.SQLITE_NOMEM in codes:
         return StorageError(f"cannot read {path}: {verdict}: {_EXHAUSTED[errno.ENOMEM]}")
     if verdict != second:
         return StorageError(
-            f"{path} reads differently each time ({verdict!r}, then {second!r}): an I/O error: {CHECK_DISK}"
+            f"{path} reads differently each time ({verdict!r}, then {second!r}): an I/O error: {DISK_ADVICE}"
         )
-    return damage(path, f"{path}: the database structure: {verdict}")
+    return error_from_corruption(path, f"{path}: the database structure: {verdict}")
 
 
 def _size_limit() -> int | None:
@@ -219,7 +223,7 @@ def _not_opened(path: Path, text: str, action: str) -> StorageError:
         if not os.access(path.parent, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        return os_failure(error, f"{action} {path}")
+        return error_from_os(error, f"{action} {path}")
     return StorageError(
         f"{text}: it can be opened and written now. It may have been an I/O error, a missing permission, or a full "
         "disk: look into the system's log, then start the node again"

@@ -61,7 +61,7 @@ class FootprintMeter:
                 case SaveHardState():
                     pass
 
-    def through(self, limit: int, max_bytes: int) -> int:
+    def compaction_index(self, limit: int, max_bytes: int) -> int:
         """Up to which index, at most `limit`, to compact the log so that about `max_bytes` go; one entry at least."""
         index, size = self._first - 1, 0
         for entry_size in self._sizes:

@@ -32,11 +32,11 @@ from qcore.errors import StoreError
 from qcore.machines.interface import (
     MAX_RESULT_BYTES,
     ApplyContext,
-    CountsWork,
-    Recognises,
-    RestoresGradually,
     StateMachine,
-    support_of,
+    SupportsCommandCheck,
+    SupportsGradualRestore,
+    SupportsWorkCost,
+    version_support,
 )
 
 #: One command as the log would have it: its text, how far its index is from the one before, the same of its time in µs.
@@ -83,7 +83,7 @@ class StateMachineConformance:
 
     def test_name_and_versions_are_declared(self) -> None:
         """What a cluster records of its machine; `apply` takes a command and a context."""
-        support_of(self.make())
+        version_support(self.make())
 
     def test_an_upgrade_in_the_middle_keeps_what_came_before(self) -> None:
         """The first version's commands, then the last version's; a node may begin at a snapshot in between."""
@@ -264,13 +264,13 @@ class StateMachineConformance:
         """Only for machines that have `last_cost` or `recognises`: an integer, and yes or no to any text."""
         machine = self.make()
         for index, text in enumerate(_STRANGE, start=1):
-            if isinstance(machine, Recognises):
+            if isinstance(machine, SupportsCommandCheck):
                 known = machine.recognises(text)
                 assert isinstance(known, bool), (
                     f"recognises gave {known!r} for {text!r}; expected True or False"
                 )
             machine.apply(text, ApplyContext(index, index))
-            if isinstance(machine, CountsWork):
+            if isinstance(machine, SupportsWorkCost):
                 cost: object = machine.last_cost
                 assert isinstance(cost, int), f"last_cost is {cost!r}; expected an integer"
                 assert cost >= 0, f"last_cost is {cost}; expected 0 or more"
@@ -294,7 +294,7 @@ class StateMachineConformance:
 
     def test_gradual_restore_equals_restore(self) -> None:
         """Only for machines that have `restore_gradually`; also begun, dropped and begun again."""
-        if not isinstance(self.make(), RestoresGradually):
+        if not isinstance(self.make(), SupportsGradualRestore):
             return
 
         def check(steps: Steps, others: Steps) -> None:
@@ -302,7 +302,7 @@ class StateMachineConformance:
             self._apply(original, steps)
             self._apply(used, others)
             text = "".join(original.snapshot())
-            assert isinstance(used, RestoresGradually)
+            assert isinstance(used, SupportsGradualRestore)
             for _ in zip(range(1), used.restore_gradually([text]), strict=False):
                 pass
             for _ in used.restore_gradually([text]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from qcore.errors import ConfigError
-from qcore.shown import cut
+from qcore.shown import truncate
 
 #: The longest host, characters: that of a name in DNS.
 _MAX_HOST: Final = 253
@@ -34,9 +34,9 @@ def parse_address(text: str, where: str = "address", *, allow_port_zero: bool = 
     """
     if not isinstance(text, str):  # a program without types may give anything
         raise ConfigError(
-            f"{where}: {cut(repr(text))} is no text; give host:port, '127.0.0.1:8080'"
+            f"{where}: {truncate(repr(text))} is no text; give host:port, '127.0.0.1:8080'"
         )
-    shown = repr(cut(text))
+    shown = repr(truncate(text))
     scheme, separator, rest = text.partition("://")
     if separator:
         plain = rest.partition("/")[0]

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import qcore.errors
 from qcore.errors import (
     ChangeRefused,
+    DetailValue,
     NotLeader,
     Overloaded,
     QcoreError,
     RemoteProtocolError,
-    Scalar,
 )
 
 
@@ -27,7 +27,7 @@ class ErrorReply(RemoteProtocolError):
         super().__init__(text if isinstance(text, str) else "an error without a text")
         self._detail = _scalars(detail)
 
-    def detail(self) -> dict[str, Scalar]:
+    def detail(self) -> dict[str, DetailValue]:
         return {**super().detail(), **self._detail}
 
 
@@ -77,7 +77,7 @@ def raise_for_error(reply: Mapping[str, object]) -> object:
     return response
 
 
-def _scalars(detail: object) -> dict[str, Scalar]:
+def _scalars(detail: object) -> dict[str, DetailValue]:
     """What of a `detail` has the right shape: it comes from outside."""
     if not isinstance(detail, dict):
         return {}

@@ -21,15 +21,15 @@ from qcore.errors import TransportError
 MAX_THREADS: Final = 8
 
 #: The addresses of a host, or why there are none.
-Found = list[str] | OSError | UnicodeError
+LookupResult = list[str] | OSError | UnicodeError
 
 
-class _LookUp:
+class _Lookup:
     """One look-up of a host, for everybody who asks for it meanwhile."""
 
     def __init__(self, host: str) -> None:
         self.host = host
-        self.waiting: list[Callable[[Found], None]] = []
+        self.waiting: list[Callable[[LookupResult], None]] = []
 
 
 class Resolver:
@@ -44,8 +44,8 @@ class Resolver:
     def __init__(self, max_threads: int = MAX_THREADS) -> None:
         self._max_threads = max_threads
         self._lock = threading.Lock()
-        self._running: dict[str, _LookUp] = {}
-        self._queue: deque[_LookUp] = deque()
+        self._running: dict[str, _Lookup] = {}
+        self._queue: deque[_Lookup] = deque()
         self._threads = 0
 
     async def addresses(self, host: str, timeout_s: float) -> list[str]:
@@ -57,17 +57,17 @@ class Resolver:
         if _is_address(host):
             return [host]
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Found] = loop.create_future()
+        answer: asyncio.Future[LookupResult] = loop.create_future()
 
-        def settle(found: Found) -> None:
+        def settle(found: LookupResult) -> None:
             if not answer.done():
                 answer.set_result(found)
 
-        def tell(found: Found) -> None:
+        def deliver(found: LookupResult) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(settle, found)
 
-        self._ask(host, tell)
+        self._ask(host, deliver)
         try:
             async with asyncio.timeout(timeout_s):
                 found = await answer
@@ -76,34 +76,34 @@ class Resolver:
                 f"cannot look up the host {host!r}: no answer from the name service within {timeout_s:g} s"
             ) from None
         finally:
-            self._leave(host, tell)
+            self._stop_waiting(host, deliver)
         if isinstance(found, list):
             return found
         raise TransportError(f"cannot look up the host {host!r}: {found}") from None
 
-    def is_busy_with(self, host: str) -> bool:
+    def is_resolving(self, host: str) -> bool:
         """Whether this host is being looked up, or waits for it."""
         with self._lock:
             return host in self._running
 
-    def _ask(self, host: str, tell: Callable[[Found], None]) -> None:
+    def _ask(self, host: str, deliver: Callable[[LookupResult], None]) -> None:
         with self._lock:
             look_up = self._running.get(host)
             if look_up is None:
-                look_up = self._running[host] = _LookUp(host)
+                look_up = self._running[host] = _Lookup(host)
                 self._queue.append(look_up)
                 if self._threads < self._max_threads:
                     self._threads += 1
                     threading.Thread(target=self._work, name="qcore-resolver", daemon=True).start()
-            look_up.waiting.append(tell)
+            look_up.waiting.append(deliver)
 
-    def _leave(self, host: str, tell: Callable[[Found], None]) -> None:
+    def _stop_waiting(self, host: str, deliver: Callable[[LookupResult], None]) -> None:
         """Somebody waits no longer; a look-up that has not begun and that nobody waits for is dropped."""
         with self._lock:
             look_up = self._running.get(host)
-            if look_up is None or tell not in look_up.waiting:
+            if look_up is None or deliver not in look_up.waiting:
                 return
-            look_up.waiting.remove(tell)
+            look_up.waiting.remove(deliver)
             if not look_up.waiting and look_up in self._queue:
                 self._queue.remove(look_up)
                 del self._running[host]
@@ -116,12 +116,12 @@ class Resolver:
                     self._threads -= 1
                     return
                 look_up = self._queue.popleft()
-            found = _look_up(look_up.host)
+            found = _lookup(look_up.host)
             with self._lock:
                 del self._running[look_up.host]
                 waiting, look_up.waiting = look_up.waiting, []
-            for tell in waiting:
-                tell(found)
+            for deliver in waiting:
+                deliver(found)
 
 
 def _is_address(host: str) -> bool:
@@ -132,7 +132,7 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _look_up(host: str) -> Found:
+def _lookup(host: str) -> LookupResult:
     try:
         infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:  # UnicodeError: a name that IDNA cannot encode

@@ -24,7 +24,7 @@ from qcore.analysis.tables import (
     read_tables,
 )
 from qcore.errors import ConfigError
-from qcore.trace import CUT_SHORT, TraceWriter, parse_trace
+from qcore.trace import TRUNCATED_NOTE, TraceWriter, parse_trace
 from tests.analysis.synthetic import MS, cut_off, small_trace, trace_with_gap
 
 
@@ -289,10 +289,12 @@ def test_a_line_that_was_cut_short_is_a_gap(
     life, later = trace_with_gap()[:4], trace_with_gap(origin_us=1000 * MS)[:4]
     path = tmp_path / "trace.jsonl"
     path.write_text("\n".join([*life, torn]))
-    assert read_tables(path, kinds=kinds).gaps == [GapRow(100 * MS, 100 * MS, (1,), CUT_SHORT)]
+    assert read_tables(path, kinds=kinds).gaps == [GapRow(100 * MS, 100 * MS, (1,), TRUNCATED_NOTE)]
     for between in ("\n", "") if torn.startswith('{"t_us":') else ("\n",):
         path.write_text("\n".join([*life, torn + between + later[0], *later[1:]]))
-        assert read_tables(path, kinds=kinds).gaps == [GapRow(100 * MS, 1000 * MS, (1,), CUT_SHORT)]
+        assert read_tables(path, kinds=kinds).gaps == [
+            GapRow(100 * MS, 1000 * MS, (1,), TRUNCATED_NOTE)
+        ]
         assert [record.kind for record in load(path, kinds=kinds)].count("run") == 2
 
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import qcore
 from qcore.cli.exits import ExitCode
 from qcore.cli.main import GROUPS, app
-from qcore.cli.options import given_path
+from qcore.cli.options import non_empty_path
 from qcore.cli.stdin import argument_or_stdin
 from qcore.errors import ConfigError
 from qcore.transport.limits import TransportLimits
@@ -119,7 +119,7 @@ def test_every_path_option_rejects_an_empty_text() -> None:
     ]
     parsers = dict(path for command in commands for path in paths_of(command))
     assert {"start data_dir", "save file", "run trace", "demo out"} <= set(parsers)
-    assert {name for name, parser in parsers.items() if parser is not given_path} == set()
+    assert {name for name, parser in parsers.items() if parser is not non_empty_path} == set()
     done = CliRunner().invoke(app, ["node", "start", "--id", "1", "--data-dir", ""])
     assert done.exit_code == ExitCode.USAGE
     assert "'--data-dir'" in done.output

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from qcore.cli.cluster import cluster as cluster_cli
-from qcore.cli.cluster.cluster import Answer
-from qcore.cli.cluster.health import clock_warnings, find_problems, priority_warnings
+from qcore.cli.cluster.cluster import MetricsOrError
+from qcore.cli.cluster.health import clock_warnings, member_problems, priority_warnings
 from qcore.cli.exits import ExitCode
 from qcore.errors import TransportError
 
@@ -39,11 +39,11 @@ def changed(answer: dict[str, Any], **extra: Any) -> dict[str, Any]:
 
 
 def test_a_healthy_cluster_has_no_problem() -> None:
-    assert find_problems(MEMBERS, [LEADER, FOLLOWER]) == []
+    assert member_problems(MEMBERS, [LEADER, FOLLOWER]) == []
 
 
 def test_each_problem_names_the_member() -> None:
-    cases: list[tuple[Answer, str]] = [
+    cases: list[tuple[MetricsOrError, str]] = [
         (TransportError("refused"), "b:1 does not answer: refused"),
         (changed(FOLLOWER, disk_full=True), "b:1 has no space on its disk"),
         (
@@ -62,12 +62,12 @@ def test_each_problem_names_the_member() -> None:
         ),
     ]
     for answer, expected in cases:
-        (problem,) = find_problems(MEMBERS, [LEADER, answer])
+        (problem,) = member_problems(MEMBERS, [LEADER, answer])
         assert expected in problem
 
 
 def test_a_cluster_without_a_leader_is_unhealthy() -> None:
-    assert find_problems(MEMBERS, [{**FOLLOWER, "id": 1}, FOLLOWER]) == ["no member leads"]
+    assert member_problems(MEMBERS, [{**FOLLOWER, "id": 1}, FOLLOWER]) == ["no member leads"]
 
 
 def with_priorities(*own: int, leader: int | None = 1) -> list[dict[str, Any]]:
@@ -102,12 +102,12 @@ def test_the_leader_reports_the_priority_of_a_silent_node() -> None:
 def test_no_electable_voter_differs_from_a_lost_leader() -> None:
     members = {"a:1": 1, "b:1": 2, "c:1": 3}
     one, two, three = with_priorities(1, 0, 0, leader=None)
-    assert find_problems(members, [one, two, three]) == ["no member leads"]
-    gone, lost, why = find_problems(members, [TransportError("refused"), two, three])
+    assert member_problems(members, [one, two, three]) == ["no member leads"]
+    gone, lost, why = member_problems(members, [TransportError("refused"), two, three])
     assert (gone, lost) == ("a:1 does not answer: refused", "no member leads")
     assert why.startswith("no voter may lead: all voters that answer ([2, 3]) have priority 0: ")
     assert "start one of [1]" in why
-    *_, why = find_problems(members, [*with_priorities(0, 0, 0, leader=None)])
+    *_, why = member_problems(members, [*with_priorities(0, 0, 0, leader=None)])
     assert "have priority 0: restart one of them" in why
 
 
@@ -128,11 +128,11 @@ def removed_node(nodes: dict[str, Any]) -> dict[str, Any]:
 def test_states_that_no_member_reports_are_not_equal(
     monkeypatch: pytest.MonkeyPatch, nodes: dict[str, Any], said: str
 ) -> None:
-    async def ask_all(endpoints: list[str], timeout_s: float) -> list[Answer]:
+    async def metrics_of_all(endpoints: list[str], timeout_s: float) -> list[MetricsOrError]:
         knows = removed_node(nodes)
         return [knows if one == "c:1" else TransportError("refused") for one in endpoints]
 
-    monkeypatch.setattr(cluster_cli, "ask_all", ask_all)
+    monkeypatch.setattr(cluster_cli, "metrics_of_all", metrics_of_all)
     arguments = ["hash", "--endpoints", "c:1", "--timeout", "0.1"]
     done = CliRunner().invoke(cluster_cli.app, arguments)
     assert done.exit_code == ExitCode.UNHEALTHY
@@ -182,12 +182,12 @@ def with_clock(**clock: Any) -> dict[str, Any]:
     ],
 )
 def test_clocks_that_are_far_apart_cause_a_warning(clock: dict[str, Any], said: list[str]) -> None:
-    answers: list[Answer] = [with_clock(**clock), FOLLOWER]
+    answers: list[MetricsOrError] = [with_clock(**clock), FOLLOWER]
     warnings = clock_warnings(MEMBERS, answers)
     assert len(warnings) == len(said)
     for warning, start in zip(warnings, said, strict=True):
         assert warning.startswith(start)
-    assert find_problems(MEMBERS, answers) == [], "no harm is done yet"
+    assert member_problems(MEMBERS, answers) == [], "no harm is done yet"
 
 
 def test_nodes_that_report_no_clock_cause_no_warning() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from qcore.cli.cluster.leader import _transferred
-from qcore.cli.cluster.member import Members, Unshown, _then_look
-from qcore.cli.exits import ExitCode, code_of
+from qcore.cli.cluster.leader import _transfer_and_confirm
+from qcore.cli.cluster.member import Members, ResultNotShown, _then_read_members
+from qcore.cli.exits import ExitCode, exit_code_of
 from qcore.client.client import QcoreClient
 from qcore.errors import NotLeader, OutcomeUnknown, QcoreError, TransferFailed, TransferUnknown
 from qcore.replica.leadership import Leadership
@@ -47,7 +47,7 @@ class Scripted(QcoreClient):
 
 
 def ask(client: QcoreClient, to: int | None = 3, timeout_s: float = 20.0) -> Leadership:
-    return asyncio.run(_transferred(client, to, TERM, time.monotonic() + timeout_s))
+    return asyncio.run(_transfer_and_confirm(client, to, TERM, time.monotonic() + timeout_s))
 
 
 def test_an_answer_that_names_the_leader_is_enough() -> None:
@@ -66,14 +66,14 @@ def test_a_transfer_polls_until_a_later_term_has_a_leader(
 def test_a_leader_other_than_the_target_is_a_failure() -> None:
     with pytest.raises(TransferFailed, match="node 2 leads in term 5, and not node 3") as raised:
         ask(Scripted(TransferUnknown("?"), Leadership(2, TERM + 1)))
-    assert code_of(raised.value) is ExitCode.REFUSED
+    assert exit_code_of(raised.value) is ExitCode.REJECTED
 
 
 def test_a_transfer_unconfirmed_at_the_deadline_is_unknown() -> None:
     for seen in (Leadership(1, TERM), NotLeader()):
         with pytest.raises(TransferUnknown) as raised:
             ask(Scripted(TransferUnknown("?"), seen), timeout_s=0.2)
-        assert code_of(raised.value) is ExitCode.UNKNOWN
+        assert exit_code_of(raised.value) is ExitCode.UNKNOWN
 
 
 def test_a_completed_change_is_not_reported_as_rejected() -> None:
@@ -81,8 +81,8 @@ def test_a_completed_change_is_not_reported_as_rejected() -> None:
         del client
 
     async def both() -> Members:
-        return await _then_look(work)(Scripted(None, NotLeader()))
+        return await _then_read_members(work)(Scripted(None, NotLeader()))
 
-    with pytest.raises(Unshown, match="the change is done") as raised:
+    with pytest.raises(ResultNotShown, match="the change is done") as raised:
         asyncio.run(both())
-    assert code_of(raised.value) is ExitCode.FAILED
+    assert exit_code_of(raised.value) is ExitCode.FAILED

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 
-from qcore.client.ask import Asking
+from qcore.client.ask import RequestSender
 from qcore.client.client import QcoreClient
-from qcore.client.request_window import LEAST, MOST, Window
+from qcore.client.request_window import MAX_IN_FLIGHT, MIN_IN_FLIGHT, ConcurrencyLimit
 from qcore.errors import NotLeader
 from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.connection.running_time import RunningTime
@@ -53,7 +53,7 @@ def test_a_stalled_client_still_takes_an_answer_that_arrived() -> None:
 
 def test_without_a_leader_the_window_limits_retries() -> None:
     async def scenario() -> None:
-        asking = Asking(["a:1"], 20, 5, 1)
+        asking = RequestSender(["a:1"], 20, 5, 1)
         attempts = 0
         leads = False
 
@@ -69,10 +69,10 @@ def test_without_a_leader_the_window_limits_retries() -> None:
                     leads = failures == 4
                     raise NotLeader
 
-            await asking.retried(ask)
+            await asking.send_with_retries(ask)
 
         await asyncio.gather(*(operation() for _ in range(2000)))
-        assert attempts < 2 * 2000 + 4 * LEAST, "three times as many without a window"
+        assert attempts < 2 * 2000 + 4 * MIN_IN_FLIGHT, "three times as many without a window"
 
     asyncio.run(scenario())
 
@@ -95,30 +95,30 @@ async def turns() -> None:
 
 def test_joint_failures_halve_the_window_once_success_grows_it() -> None:
     async def scenario() -> None:
-        window = Window()
-        deadline = window.begin() + 60
+        limit = ConcurrencyLimit()
+        deadline = limit.begin() + 60
         for _ in range(1000):
-            assert await window.enter(deadline)
-        assert not window.is_crowded()
+            assert await limit.acquire(deadline)
+        assert not limit.is_over_limit()
         for _ in range(1000):
-            window.failed(0)
-        assert window.is_crowded()
-        later = [asyncio.ensure_future(window.enter(deadline)) for _ in range(3)]
+            limit.failed(0)
+        assert limit.is_over_limit()
+        later = [asyncio.ensure_future(limit.acquire(deadline)) for _ in range(3)]
         await turns()
-        again = asyncio.ensure_future(window.enter(deadline, again=True))
+        again = asyncio.ensure_future(limit.acquire(deadline, again=True))
         for _ in range(500):
             await turns()
             assert not again.done()
-            window.leave()
-        assert not window.is_crowded()
-        window.leave()
+            limit.release()
+        assert not limit.is_over_limit()
+        limit.release()
         await turns()
         assert [each.done() for each in (again, *later)] == [True, False, False, False]
-        window.succeeded()
-        window.leave()
+        limit.succeeded()
+        limit.release()
         await turns()
         assert [each.done() for each in later] == [True, True, False], "one more than left"
-        window.end()
+        limit.end()
         later[2].cancel()
 
     asyncio.run(scenario())
@@ -126,25 +126,25 @@ def test_joint_failures_halve_the_window_once_success_grows_it() -> None:
 
 def test_the_window_has_bounds() -> None:
     async def scenario() -> None:
-        window = Window()
-        deadline = window.begin() + 60
-        window.succeeded()
+        limit = ConcurrencyLimit()
+        deadline = limit.begin() + 60
+        limit.succeeded()
         for _ in range(20):
-            window.failed(window.era)
-        for _ in range(LEAST):
-            await window.enter(deadline)
-        waits = asyncio.ensure_future(window.enter(deadline))
+            limit.failed(limit.generation)
+        for _ in range(MIN_IN_FLIGHT):
+            await limit.acquire(deadline)
+        waits = asyncio.ensure_future(limit.acquire(deadline))
         await turns()
         assert not waits.done()
-        for _ in range(2 * MOST):
-            window.succeeded()
-        window.leave()
-        for _ in range(MOST - LEAST):
-            await window.enter(deadline)
-        over = asyncio.ensure_future(window.enter(deadline))
+        for _ in range(2 * MAX_IN_FLIGHT):
+            limit.succeeded()
+        limit.release()
+        for _ in range(MAX_IN_FLIGHT - MIN_IN_FLIGHT):
+            await limit.acquire(deadline)
+        over = asyncio.ensure_future(limit.acquire(deadline))
         await turns()
         assert (waits.done(), over.done()) == (True, False)
-        window.end()
+        limit.end()
         over.cancel()
 
     asyncio.run(scenario())
@@ -152,21 +152,21 @@ def test_the_window_has_bounds() -> None:
 
 def test_a_cancelled_waiting_request_frees_its_place() -> None:
     async def scenario() -> None:
-        window = Window()
-        now = window.begin()
-        for _ in range(MOST):
-            await window.enter(now + 60)
+        limit = ConcurrencyLimit()
+        now = limit.begin()
+        for _ in range(MAX_IN_FLIGHT):
+            await limit.acquire(now + 60)
         early, gone, got, last = (
-            asyncio.ensure_future(window.enter(now + s)) for s in (0.01, 60, 60, 60)
+            asyncio.ensure_future(limit.acquire(now + s)) for s in (0.01, 60, 60, 60)
         )
         assert not await early
         gone.cancel()
         await turns()
-        window.leave()  # `got` has a place now, and is cancelled before it knows
+        limit.release()  # `got` has a place now, and is cancelled before it knows
         got.cancel()
         await turns()
         assert got.cancelled()
         assert await last
-        window.end()
+        limit.end()
 
     asyncio.run(scenario())

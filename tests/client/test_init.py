@@ -12,8 +12,8 @@ from typing import Literal
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from qcore.cli.cluster.cluster import begun
-from qcore.cli.cluster.member import Unshown
+from qcore.cli.cluster.cluster import initialise
+from qcore.cli.cluster.member import ResultNotShown
 from qcore.client.ask import Json
 from qcore.client.client import QcoreClient
 from qcore.errors import ChangeRefused, OutcomeUnknown
@@ -113,7 +113,7 @@ def test_a_successful_init_is_not_reported_as_failed() -> None:
     async def scenario() -> None:
         async with asked(1.0, lambda _: "Ok") as client:
             (endpoint,) = client.endpoints
-            with pytest.raises(Unshown, match="the cluster has begun"):
-                await begun(client, [(1, endpoint)], endpoint, None)
+            with pytest.raises(ResultNotShown, match="the cluster has begun"):
+                await initialise(client, [(1, endpoint)], endpoint, None)
 
     asyncio.run(scenario())

@@ -233,11 +233,11 @@ def test_late_errors_of_an_old_node_do_not_move_the_client() -> None:
     async def scenario() -> None:
         endpoints = Endpoints(["a:1", "b:1", "c:1"], Random(1))
         lost = TransportError("lost")
-        endpoints.look_elsewhere("a:1", lost)
+        endpoints.prefer_another("a:1", lost)
         chosen = endpoints.choose()
         assert chosen != "a:1"
         for _ in range(10):
-            endpoints.look_elsewhere("a:1", lost)
+            endpoints.prefer_another("a:1", lost)
             assert endpoints.choose() == chosen
 
     asyncio.run(scenario())

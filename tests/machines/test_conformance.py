@@ -15,7 +15,7 @@ from qcore.machines.interface import ApplyContext, StateMachine
 from qcore.machines.register import KeyValueMachine
 from qcore.testing.state_machine_conformance import StateMachineConformance
 from tests.examples import load_example
-from tests.machines.entity.driver import FOLDER, OBJECT, USER, read, write
+from tests.machines.entity.harness import FOLDER, OBJECT, USER, read, write
 
 CounterMachine = load_example("counter_machine").CounterMachine
 

@@ -10,12 +10,12 @@ import pytest
 from qcore.errors import StoreError
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.entity.state import records
-from qcore.machines.entity.state.snapshot_reader import LINES_AT_A_TIME
-from qcore.machines.interface import ApplyContext, RestoresGradually, StateMachine
-from qcore.machines.register import REGISTERS_AT_A_TIME, KeyValueMachine
+from qcore.machines.entity.state.snapshot_reader import LINES_PER_STEP
+from qcore.machines.interface import ApplyContext, StateMachine, SupportsGradualRestore
+from qcore.machines.register import REGISTERS_PER_STEP, KeyValueMachine
 from tests.process.support.wire_client import string_schema
 
-COUNT = 10 * REGISTERS_AT_A_TIME // 4
+COUNT = 10 * REGISTERS_PER_STEP // 4
 
 
 def entities(count: int = COUNT) -> EntityStore:
@@ -53,14 +53,14 @@ class Lines:
 
 
 @pytest.mark.parametrize(
-    ("make", "bound"), [(entities, LINES_AT_A_TIME), (registers, REGISTERS_AT_A_TIME)]
+    ("make", "bound"), [(entities, LINES_PER_STEP), (registers, REGISTERS_PER_STEP)]
 )
 def test_each_part_is_bounded_and_the_last_shows_the_state(
     make: type[EntityStore] | type[KeyValueMachine], bound: int
 ) -> None:
     source = make()
     other = type(source)()
-    assert isinstance(other, RestoresGradually)
+    assert isinstance(other, SupportsGradualRestore)
     empty = other.state_hash()
     lines = Lines(source)
     taken = 0
@@ -74,12 +74,12 @@ def test_each_part_is_bounded_and_the_last_shows_the_state(
 
 
 def test_replaced_state_is_freed_in_parts() -> None:
-    old = entities(3 * records._DISSOLVED_AT_A_TIME)
+    old = entities(3 * records._FREED_PER_STEP)
     held = old._records
     sizes = [len(held.entities)]
     for _ in old.restore_gradually(entities(2).snapshot()):
         sizes.append(len(held.entities))
-        assert sizes[-2] - sizes[-1] <= records._DISSOLVED_AT_A_TIME
+        assert sizes[-2] - sizes[-1] <= records._FREED_PER_STEP
     assert sizes[-1] == 0
     assert old.state_hash() == entities(2).state_hash()
 

@@ -23,7 +23,7 @@ from qcore.node.application import Application, EntityApplication, TextApplicati
 from qcore.node.config import NodeConfig
 from qcore.node.node import Node
 from qcore.node.observability.logs import NodeLog
-from qcore.node.runtime.shutdown import disk_ends
+from qcore.node.runtime.shutdown import drain_writer
 from qcore.storage.group_commit import GroupCommitWriter
 from qcore.storage.interface import Identity, LogStorage
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
@@ -365,9 +365,9 @@ def test_a_disk_that_hangs_does_not_hold_up_a_stop(tmp_path: Path) -> None:
         )
         writer.start()
         writer.submit([SaveHardState(1, HardState(1, None))])
-        assert not await disk_ends(writer, NodeLog(1), patience_s=0.05)
+        assert not await drain_writer(writer, NodeLog(1), timeout_s=0.05)
         disk.go_on.set()
-        assert await disk_ends(writer, NodeLog(1), patience_s=20)
+        assert await drain_writer(writer, NodeLog(1), timeout_s=20)
         assert disk.load().hard_state.term == 1
         disk.close()
 

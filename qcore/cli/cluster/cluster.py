@@ -80,7 +80,7 @@ def init(
 
     async def work() -> dict[str, Any]:
         async with QcoreClient(targets, timeout_s=timeout, admin=True) as client:
-            return await begun(client, members, targets[0], init_token)
+            return await initialise(client, members, targets[0], init_token)
 
     metrics = run(work())
     cluster_id = metrics["qcore"]["cluster_id"]
@@ -92,21 +92,23 @@ def init(
         print(f"cluster {cluster_id} begins with node {names}")
 
 
-async def begun(
+async def initialise(
     client: QcoreClient, members: list[tuple[int, str]], endpoint: str, token: str | None
 ) -> dict[str, Any]:
     """Begin the cluster; returns the metrics object of the node that was asked.
 
     Raises:
-        Unshown: it has begun, and the node did not answer afterwards.
+        ResultNotShown: it has begun, and the node did not answer afterwards.
     """
-    from qcore.cli.cluster.member import Unshown
+    from qcore.cli.cluster.member import ResultNotShown
 
     await client.init(members, endpoint=endpoint, token=token)
     try:
         return await client.get_metrics(endpoint)
     except QcoreError as error:
-        raise Unshown(f"the cluster has begun, but its id cannot be shown: {error}") from None
+        raise ResultNotShown(
+            f"the cluster has begun, but its id cannot be shown: {error}"
+        ) from None
 
 
 def _check_token(token: str, members: list[tuple[int, str]]) -> None:
@@ -140,7 +142,7 @@ def status(
     from qcore.cli.runner import run
 
     targets = split_endpoints(endpoints)
-    answers = run(ask_all(targets, timeout))
+    answers = run(metrics_of_all(targets, timeout))
     healthy = is_healthy(answers)
     if output is OutputFormat.json:
         body = [
@@ -188,14 +190,14 @@ def upgrade(
         print(f"version {active.machine_version} of state machine {active.machine} is active")
 
 
-Answer = dict[str, Any] | QcoreError
+MetricsOrError = dict[str, Any] | QcoreError
 
 
-async def ask_all(endpoints: list[str], timeout_s: float) -> list[Answer]:
+async def metrics_of_all(endpoints: list[str], timeout_s: float) -> list[MetricsOrError]:
     """The metrics of each node, or why there are none; all asked at once."""
     from qcore.client.client import QcoreClient
 
-    async def ask(client: QcoreClient, endpoint: str) -> Answer:
+    async def ask(client: QcoreClient, endpoint: str) -> MetricsOrError:
         try:
             return await client.get_metrics(endpoint)
         except QcoreError as error:
@@ -205,7 +207,7 @@ async def ask_all(endpoints: list[str], timeout_s: float) -> list[Answer]:
         return await asyncio.gather(*(ask(client, endpoint) for endpoint in endpoints))
 
 
-def is_healthy(answers: list[Answer]) -> bool:
+def is_healthy(answers: list[MetricsOrError]) -> bool:
     """All nodes answered, are of one cluster, and know the same leader in the same term."""
     views: set[tuple[str | None, int | None, int]] = set()
     for answer in answers:
@@ -250,7 +252,7 @@ _COLUMNS = (
 )
 
 
-def table(endpoints: list[str], answers: list[Answer]) -> str:
+def table(endpoints: list[str], answers: list[MetricsOrError]) -> str:
     """The answers as aligned columns."""
     rows: list[tuple[str, ...]] = [_COLUMNS]
     for endpoint, answer in zip(endpoints, answers, strict=True):
@@ -297,7 +299,7 @@ def aligned(rows: Sequence[tuple[str, ...]]) -> str:
     )
 
 
-def _json_of(answer: Answer) -> dict[str, Any]:
+def _json_of(answer: MetricsOrError) -> dict[str, Any]:
     if isinstance(answer, QcoreError):
         return {"error": str(answer), "detail": answer.detail()}
     return {"metrics": answer}

@@ -21,7 +21,7 @@ from qcore.cli.options import (
 from qcore.errors import ConfigError, QcoreError
 
 if TYPE_CHECKING:
-    from qcore.cli.cluster.cluster import Answer
+    from qcore.cli.cluster.cluster import MetricsOrError
 
 #: A member that lags by more entries than this is reported. It may still be catching up.
 _MAX_LAG = 10_000
@@ -44,7 +44,7 @@ def health(
     """
     from qcore.cli.runner import run
 
-    problems, warnings = run(_examine(split_endpoints(endpoints), timeout))
+    problems, warnings = run(_check_members(split_endpoints(endpoints), timeout))
     if output is OutputFormat.json:
         body = {"healthy": not problems, "problems": problems, "warnings": warnings}
         print(json.dumps(body))
@@ -84,9 +84,9 @@ async def _nodes(endpoints: list[str], timeout_s: float) -> dict[int, str]:
     Raises:
         TransportError: no node answered.
     """
-    from qcore.cli.cluster.cluster import ask_all
+    from qcore.cli.cluster.cluster import metrics_of_all
 
-    answers = await ask_all(endpoints, timeout_s)
+    answers = await metrics_of_all(endpoints, timeout_s)
     views = [answer for answer in answers if not isinstance(answer, QcoreError)]
     if not views:
         raise next(answer for answer in answers if isinstance(answer, QcoreError))
@@ -95,16 +95,16 @@ async def _nodes(endpoints: list[str], timeout_s: float) -> dict[int, str]:
     return {node_id: nodes[str(node_id)]["addr"] for node_id in sorted(int(key) for key in nodes)}
 
 
-async def _examine(endpoints: list[str], timeout_s: float) -> tuple[list[str], list[str]]:
+async def _check_members(endpoints: list[str], timeout_s: float) -> tuple[list[str], list[str]]:
     """Problems and warnings, one line each."""
-    from qcore.cli.cluster.cluster import ask_all
+    from qcore.cli.cluster.cluster import metrics_of_all
 
     nodes = await _nodes(endpoints, timeout_s)
     if not nodes:
         return [_NO_CLUSTER], []
     members = {address: node_id for node_id, address in nodes.items()}
     asked = list({**dict.fromkeys(endpoints), **dict.fromkeys(members)})
-    said = dict(zip(asked, await ask_all(asked, timeout_s), strict=True))
+    said = dict(zip(asked, await metrics_of_all(asked, timeout_s), strict=True))
     answers = [said[address] for address in members]
     problems, warnings = removed_nodes({endpoint: said[endpoint] for endpoint in endpoints})
     differences, uncompared = await _compare(members, answers, timeout_s)
@@ -112,12 +112,12 @@ async def _examine(endpoints: list[str], timeout_s: float) -> tuple[list[str], l
     return [
         *problems,
         *address_problems(nodes),
-        *find_problems(members, answers),
+        *member_problems(members, answers),
         *differences,
     ], warnings
 
 
-def removed_nodes(answers: dict[str, Answer]) -> tuple[list[str], list[str]]:
+def removed_nodes(answers: dict[str, MetricsOrError]) -> tuple[list[str], list[str]]:
     """Which of the nodes that were named belong to the cluster no more: problems if there is no other, or warnings."""
     views = {
         endpoint: answer
@@ -134,27 +134,29 @@ def removed_nodes(answers: dict[str, Answer]) -> tuple[list[str], list[str]]:
 
 
 async def _compare(
-    members: dict[str, int], answers: list[Answer], timeout_s: float
+    members: dict[str, int], answers: list[MetricsOrError], timeout_s: float
 ) -> tuple[list[str], list[str]]:
     """How the states of the members differ, and which could not be compared; a line each.
 
     Members that have the same digests on record are compared by what they answered. Others (0.1.0, or with too few
     entries for a record) are asked again for a while: they may be seen at one index.
     """
-    from qcore.cli.cluster.cluster import ask_all
+    from qcore.cli.cluster.cluster import metrics_of_all
 
     seen: dict[str, dict[int, str]] = {}
     deadline = time.monotonic() + min(timeout_s, _COMPARE_S)
     while True:
-        _note(seen, members, answers)
+        _collect_digests(seen, members, answers)
         problems, warnings = state_problems(seen)
         if not warnings or time.monotonic() > deadline:
             return problems, warnings
         await asyncio.sleep(_POLL_S)
-        answers = await ask_all(list(members), min(timeout_s, _ANSWER_S))
+        answers = await metrics_of_all(list(members), min(timeout_s, _ANSWER_S))
 
 
-def _note(seen: dict[str, dict[int, str]], members: dict[str, int], answers: list[Answer]) -> None:
+def _collect_digests(
+    seen: dict[str, dict[int, str]], members: dict[str, int], answers: list[MetricsOrError]
+) -> None:
     """Keep the digests that each member gave, by index; those that gave an answer at all are in `seen`."""
     from qcore.node.peers.divergence import digests_in
 
@@ -185,7 +187,7 @@ def state_problems(seen: dict[str, dict[int, str]]) -> tuple[list[str], list[str
 
 def address_problems(nodes: dict[int, str]) -> list[str]:
     """What is wrong with the addresses of the members (id -> address), one line each. 0.1.0 took any."""
-    from qcore.node.api.member_addresses import member_address, members_fault
+    from qcore.node.api.member_addresses import member_address, members_problem
 
     problems: list[str] = []
     for node_id, address in nodes.items():
@@ -193,13 +195,13 @@ def address_problems(nodes: dict[int, str]) -> list[str]:
             member_address(address, f"node {node_id}")
         except ConfigError as error:
             problems.append(f"{error}; remove the node and add it again with that address")
-    fault = members_fault(nodes)
-    if fault is not None:
-        problems.append(f"the configuration of the cluster: {fault}")
+    problem = members_problem(nodes)
+    if problem is not None:
+        problems.append(f"the configuration of the cluster: {problem}")
     return problems
 
 
-def find_problems(members: dict[str, int], answers: list[Answer]) -> list[str]:
+def member_problems(members: dict[str, int], answers: list[MetricsOrError]) -> list[str]:
     """What is wrong, one line each, from what every member (address and id) answered."""
     problems: list[str] = []
     views: dict[str, dict[str, Any]] = {}
@@ -242,7 +244,7 @@ def find_problems(members: dict[str, int], answers: list[Answer]) -> list[str]:
     return problems
 
 
-def clock_warnings(members: dict[str, int], answers: list[Answer]) -> list[str]:
+def clock_warnings(members: dict[str, int], answers: list[MetricsOrError]) -> list[str]:
     """What does no harm yet, one line each: wall clocks that the leader finds far from a quorum's.
 
     Where no quorum is known to agree, one line for all of them: any may be the wrong one.
@@ -273,24 +275,24 @@ def clock_warnings(members: dict[str, int], answers: list[Answer]) -> list[str]:
         ]
     else:
         warnings = [
-            f"{names[node_id]}: its wall clock is {_apart(skews[node_id])} a quorum's: "
+            f"{names[node_id]}: its wall clock is {_offset(skews[node_id])} a quorum's: "
             "check its time synchronisation"
             for node_id in far
         ]
     ahead = clock["log_time_ahead_us"]
     if ahead is not None:
         warnings.append(
-            f"the newest time stamp in the log is {_apart(ahead)} a quorum's clocks: time stamps stand still until "
+            f"the newest time stamp in the log is {_offset(ahead)} a quorum's clocks: time stamps stand still until "
             "these reach it (sessions are not affected)"
         )
     return warnings
 
 
-def _apart(ahead_us: int) -> str:
+def _offset(ahead_us: int) -> str:
     return f"{abs(ahead_us) / 1e6:.1f} s {'ahead of' if ahead_us > 0 else 'behind'}"
 
 
-def priority_warnings(answers: list[Answer]) -> list[str]:
+def priority_warnings(answers: list[MetricsOrError]) -> list[str]:
     """What may go wrong, one line each: too many voters of priority 0 (the rule of `qcore.core.leadership.priorities`).
 
     A member says its own priority; for one that does not answer the leader may know it. Unknown ones may lead.
@@ -347,7 +349,7 @@ async def _hashes(endpoints: list[str], timeout_s: float) -> tuple[int | None, d
     record (0.1.0) are asked until there is an index at which all were seen. Without one in time: None, and
     what each said last.
     """
-    from qcore.cli.cluster.cluster import ask_all
+    from qcore.cli.cluster.cluster import metrics_of_all
 
     deadline = time.monotonic() + timeout_s
     nodes = await _nodes(endpoints, min(timeout_s, _ANSWER_S))
@@ -358,13 +360,13 @@ async def _hashes(endpoints: list[str], timeout_s: float) -> tuple[int | None, d
         raise ConfigError("two members have one address: `qcore cluster health` says which")
     seen: dict[str, dict[int, str]] = {address: {} for address in members}
     while True:
-        answers = await ask_all(list(members), _ANSWER_S)
+        answers = await metrics_of_all(list(members), _ANSWER_S)
         silent = {
             address
             for address, answer in zip(members, answers, strict=True)
             if isinstance(answer, QcoreError)
         }
-        _note(seen, members, answers)
+        _collect_digests(seen, members, answers)
         common = set.intersection(*(set(said) for said in seen.values())) if seen else set()
         if common:
             index = max(common)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from qcore.replica.leadership import Leadership
 
 #: The pause between two looks at who leads.
-_LOOK_PAUSE_S: Final = 0.1
+_POLL_INTERVAL_S: Final = 0.1
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Move the leadership.")
 
@@ -58,7 +58,9 @@ def transfer(
         deadline = time.monotonic() + timeout
         async with QcoreClient(targets, timeout_s=timeout, admin=True) as client:
             before = await client.leader_metrics()
-            return before["id"], await _transferred(client, to, before["current_term"], deadline)
+            return before["id"], await _transfer_and_confirm(
+                client, to, before["current_term"], deadline
+            )
 
     before, after = run(work())
     if output is OutputFormat.json:
@@ -67,7 +69,7 @@ def transfer(
         print(f"node {after.leader_id} leads in term {after.term}; before it was node {before}")
 
 
-async def _transferred(
+async def _transfer_and_confirm(
     client: QcoreClient, to: int | None, term: int, deadline: float
 ) -> Leadership:
     """Ask for the transfer. If the answer does not tell what became of it, look at the cluster until the deadline.
@@ -94,7 +96,7 @@ async def _transferred(
         unknown = TransferUnknown(
             "the leader did not answer in time, and may still hand over: look who leads"
         )
-    led = await _later_leader(client, term, deadline)
+    led = await _leader_after_term(client, term, deadline)
     if led is None:
         raise unknown
     if to not in (None, led.leader_id):
@@ -106,7 +108,7 @@ async def _transferred(
     return led
 
 
-async def _later_leader(client: QcoreClient, term: int, deadline: float) -> Leadership | None:
+async def _leader_after_term(client: QcoreClient, term: int, deadline: float) -> Leadership | None:
     """Who leads in a term after this one; None if nobody is seen to until the deadline."""
     from qcore.errors import QcoreError
     from qcore.replica.leadership import Leadership
@@ -119,5 +121,5 @@ async def _later_leader(client: QcoreClient, term: int, deadline: float) -> Lead
                 metrics = await client.leader_metrics()
             if metrics["current_term"] > term:
                 return Leadership(metrics["id"], metrics["current_term"])
-        await asyncio.sleep(_LOOK_PAUSE_S)
+        await asyncio.sleep(_POLL_INTERVAL_S)
     return None

@@ -29,7 +29,7 @@ app = typer.Typer(
 IdsArgument = Annotated[list[int], typer.Argument(metavar="ID...", min=1, help="Node ids.")]
 
 
-class Unshown(QcoreError):
+class ResultNotShown(QcoreError):
     """What was asked for is done; only the look at the result failed."""
 
 
@@ -82,7 +82,7 @@ def list_(
     output: OutputOption = OutputFormat.table,
 ) -> None:
     """Show the members: voters, learners, and how far behind each is."""
-    _show(_run(endpoints, timeout, _look), output)
+    _show(_run(endpoints, timeout, _read_members), output)
 
 
 @app.command()
@@ -94,14 +94,14 @@ def add(
     output: OutputOption = OutputFormat.table,
 ) -> None:
     """Add a node as a learner, and wait until it has caught up. It has no vote before it is promoted."""
-    node_id, address = _parse(member)
+    node_id, address = _parse_member(member)
 
     async def work(client: QcoreClient) -> None:
         await client.add_learner(node_id, address)
         if voter:
             await _change(client, add={node_id})
 
-    _show(_run(endpoints, timeout, _then_look(work)), output)
+    _show(_run(endpoints, timeout, _then_read_members(work)), output)
 
 
 @app.command()
@@ -112,7 +112,7 @@ def promote(
     output: OutputOption = OutputFormat.table,
 ) -> None:
     """Make learners voters, all in one change."""
-    work = _then_look(lambda client: _change(client, add=set(ids)))
+    work = _then_read_members(lambda client: _change(client, add=set(ids)))
     _show(_run(endpoints, timeout, work), output)
 
 
@@ -124,7 +124,7 @@ def demote(
     output: OutputOption = OutputFormat.table,
 ) -> None:
     """Make voters learners, all in one change."""
-    work = _then_look(lambda client: _change(client, demote=set(ids)))
+    work = _then_read_members(lambda client: _change(client, demote=set(ids)))
     _show(_run(endpoints, timeout, work), output)
 
 
@@ -136,7 +136,7 @@ def remove(
     output: OutputOption = OutputFormat.table,
 ) -> None:
     """Remove members, all in one change. Stop their processes afterwards."""
-    work = _then_look(lambda client: _change(client, remove=set(ids)))
+    work = _then_read_members(lambda client: _change(client, remove=set(ids)))
     _show(_run(endpoints, timeout, work), output)
 
 
@@ -149,7 +149,7 @@ def replace(
     output: OutputOption = OutputFormat.table,
 ) -> None:
     """Replace a voter: the new node catches up as a learner first, then both change places at once."""
-    node_id, address = _parse(new)
+    node_id, address = _parse_member(new)
     if node_id == old:
         raise ConfigError(
             f"{new}: the new node needs an id of its own; to move a node, remove it and add it again"
@@ -162,19 +162,19 @@ def replace(
         await client.add_learner(node_id, address)
         await _change(client, add={node_id}, remove={old})
 
-    _show(_run(endpoints, timeout, _then_look(work)), output)
+    _show(_run(endpoints, timeout, _then_read_members(work)), output)
 
 
 # -- inside --------------------------------------------------------------------------------------
 
-_NOBODY: frozenset[int] = frozenset()
+_NONE: frozenset[int] = frozenset()
 
 
 async def _change(
     client: QcoreClient,
-    add: set[int] | frozenset[int] = _NOBODY,
-    demote: set[int] | frozenset[int] = _NOBODY,
-    remove: set[int] | frozenset[int] = _NOBODY,
+    add: set[int] | frozenset[int] = _NONE,
+    demote: set[int] | frozenset[int] = _NONE,
+    remove: set[int] | frozenset[int] = _NONE,
 ) -> None:
     """Change the configuration that the leader has now, or be refused if it changes meanwhile.
 
@@ -200,19 +200,21 @@ def _require(ids: set[int] | frozenset[int], allowed: set[int], problem: str) ->
         raise ChangeRefused("unknown_member", f"node {node_id} {problem}")
 
 
-async def _look(client: QcoreClient) -> Members:
+async def _read_members(client: QcoreClient) -> Members:
     return members_of(await client.leader_metrics())
 
 
-def _then_look(
+def _then_read_members(
     work: Callable[[QcoreClient], Awaitable[None]],
 ) -> Callable[[QcoreClient], Awaitable[Members]]:
     async def both(client: QcoreClient) -> Members:
         await work(client)
         try:
-            return await _look(client)
+            return await _read_members(client)
         except QcoreError as error:
-            raise Unshown(f"the change is done, but the members cannot be shown: {error}") from None
+            raise ResultNotShown(
+                f"the change is done, but the members cannot be shown: {error}"
+            ) from None
 
     return both
 
@@ -234,7 +236,7 @@ def _run(
     return run(with_client())
 
 
-def _parse(text: str) -> tuple[int, str]:
+def _parse_member(text: str) -> tuple[int, str]:
     from qcore.cli.cluster.cluster import parse_nodes
 
     pairs = parse_nodes(text, "member")

@@ -15,7 +15,7 @@ from qcore.cli.options import (
     OutputFormat,
     OutputOption,
     TimeoutOption,
-    given_path,
+    non_empty_path,
     split_endpoints,
 )
 from qcore.errors import DeadlineExceeded, NotLeader, Refused
@@ -33,7 +33,7 @@ app = typer.Typer(
 @app.command()
 def save(
     file: Annotated[
-        Path, typer.Argument(parser=given_path, metavar="FILE", help="The file to write.")
+        Path, typer.Argument(parser=non_empty_path, metavar="FILE", help="The file to write.")
     ],
     stale: Annotated[
         bool,
@@ -83,7 +83,7 @@ def save(
 @app.command()
 def status(
     file: Annotated[
-        Path, typer.Argument(parser=given_path, metavar="FILE", help="The file to check.")
+        Path, typer.Argument(parser=non_empty_path, metavar="FILE", help="The file to check.")
     ],
     output: OutputOption = OutputFormat.table,
 ) -> None:

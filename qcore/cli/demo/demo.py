@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from qcore.cli.exits import ExitCode
-from qcore.cli.options import given_path
+from qcore.cli.options import non_empty_path
 from qcore.errors import ConfigError
 
 app = typer.Typer(rich_markup_mode=None)
@@ -30,7 +30,7 @@ def demo(
         typer.Option(
             "--out",
             envvar="QCORE_OUT",
-            parser=given_path,
+            parser=non_empty_path,
             metavar="PATH",
             help="Where the picture and trace go.",
         ),
@@ -40,7 +40,7 @@ def demo(
         typer.Option(
             "--config-file",
             envvar="QCORE_CONFIG_FILE",
-            parser=given_path,
+            parser=non_empty_path,
             metavar="PATH",
             help="Topology of the real cluster.",
         ),
@@ -49,9 +49,9 @@ def demo(
     """Show the simulator and a real cluster surviving the loss of their leader (about ten seconds)."""
     if not config_file.exists():
         raise ConfigError(f"{config_file} is not here: run the demo in a checkout of qcore")
-    ok = simulated(seed, out)
+    ok = run_simulation(seed, out)
     print()
-    ok = real(config_file) and ok
+    ok = run_real_cluster(config_file) and ok
     print()
     print("Everything held." if ok else "Something did NOT hold; see above.")
     if not ok:
@@ -61,7 +61,7 @@ def demo(
 # --- part 1 ---------------------------------------------------------------------------------------
 
 
-def simulated(seed: int, out: Path) -> bool:
+def run_simulation(seed: int, out: Path) -> bool:
     """Run the scenario, print its verdict, and draw it."""
     from qcore.analysis.figure import save_run_figure
     from qcore.sim.run import run_scenario
@@ -93,7 +93,7 @@ def simulated(seed: int, out: Path) -> bool:
 # --- part 2 ---------------------------------------------------------------------------------------
 
 
-def real(config_file: Path) -> bool:
+def run_real_cluster(config_file: Path) -> bool:
     """Three processes, a topology, writes, kill -9 of the leader, and the account afterwards."""
     from qcore.cli.demo.demo_load import Writers, count_present
     from qcore.cli.demo.processes import LocalCluster
@@ -106,7 +106,7 @@ def real(config_file: Path) -> bool:
     ):
         cluster.start()
         print(f"   nodes 1, 2 and 3 listen on {', '.join(cluster.endpoints)}")
-        cluster_id = begin(cluster.endpoints, cluster.members)
+        cluster_id = initialise(cluster.endpoints, cluster.members)
         leader = cluster.wait_leader()
         print(f"   cluster {cluster_id} has begun, node {leader.node_id} leads")
         print(f"   {config_file} went through the log: {cluster.wait_converged()[:12]} everywhere")
@@ -145,7 +145,7 @@ def real(config_file: Path) -> bool:
         return ok and present == total
 
 
-def begin(endpoints: Sequence[str], members: Sequence[tuple[int, str]]) -> str:
+def initialise(endpoints: Sequence[str], members: Sequence[tuple[int, str]]) -> str:
     """Initialise the cluster; returns its id."""
     import asyncio
 

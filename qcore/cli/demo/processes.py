@@ -24,11 +24,11 @@ from qcore.errors import QcoreError
 
 #: Below the range from which Linux picks the local ports of outgoing connections, so that nobody takes
 #: a node's port while the node is down.
-_PORTS = range(20_000, 32_000)
+_PORT_RANGE = range(20_000, 32_000)
 #: Processes that run side by side draw from different parts of it, as far as their numbers differ: a port that looks
 #: free may belong to a node of another one, which is down for a moment.
-_PARTS = 12
-_given: set[int] = set()
+_PORT_SHARES = 12
+_used_ports: set[int] = set()
 
 _T = TypeVar("_T")
 
@@ -40,22 +40,22 @@ class ProcessError(QcoreError):
 def free_ports(count: int) -> list[int]:
     """Ports on 127.0.0.1 that nobody listens on right now, and that this process was not given before."""
     chooser = random.SystemRandom()
-    width = len(_PORTS) // _PARTS
-    first = os.getpid() % _PARTS * width
-    part = _PORTS[first : first + width]
-    if len(_given) + count > width // 2:
-        _given.clear()
+    width = len(_PORT_RANGE) // _PORT_SHARES
+    first = os.getpid() % _PORT_SHARES * width
+    part = _PORT_RANGE[first : first + width]
+    if len(_used_ports) + count > width // 2:
+        _used_ports.clear()
     ports: list[int] = []
     while len(ports) < count:
         port = chooser.choice(part)
-        if port in _given:
+        if port in _used_ports:
             continue
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        _given.add(port)
+        _used_ports.add(port)
         ports.append(port)
     return ports
 

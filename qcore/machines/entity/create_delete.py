@@ -12,7 +12,7 @@ from qcore.machines.entity.state.records import Entity, Field
 from qcore.machines.entity.state.type_registry import Slot
 from qcore.machines.entity.store_errors import AlreadyLoaded, FieldNotFound, SchemaInvalid, quoted
 from qcore.machines.entity.transaction import CHILDREN, Transaction
-from qcore.machines.limits import FIELDS_A_STEP, MAX_OPERATIONS
+from qcore.machines.limits import FIELDS_PER_STEP, MAX_OPERATIONS
 
 
 def create_entity(
@@ -63,7 +63,7 @@ def _descendants(transaction: Transaction, top: Entity) -> dict[EntityId, Entity
     to_visit = [top]
     while to_visit:
         entity = to_visit.pop()
-        transaction.count(1 + len(entity.fields) // FIELDS_A_STEP)
+        transaction.count(1 + len(entity.fields) // FIELDS_PER_STEP)
         for child_id in transaction.targets(entity, CHILDREN):
             child = None if child_id in found else transaction.find(child_id)
             if child is None:
@@ -96,10 +96,10 @@ def set_schemas(transaction: Transaction, changed: list[EntitySchema]) -> None:
     for ever, from rules 3 on until the choice exists again.
 
     Raises:
-        StoreError: what `Schemas.change` raises.
+        StoreError: what `Schemas.plan_change` raises.
     """
     before = transaction.schemas
-    change = before.change(changed, transaction.moment, transaction.oldest)
+    change = before.plan_change(changed, transaction.moment, transaction.oldest)
     transaction.operations += change.operations
     transaction.change_schemas(change)
     if transaction.sparse:
@@ -144,7 +144,7 @@ def load_topology(transaction: Transaction, body: LoadTopologyBody) -> list[Enti
     if transaction.loaded:
         raise AlreadyLoaded("a topology was loaded before: it is loaded once, by the first node")
     set_schemas(transaction, [schema_from_json(schema) for schema in body["schemas"]])
-    transaction.see_new_schemas()
+    transaction.use_new_schemas()
     ids = [transaction.new_id(entity["entity_type"]) for entity in body["entities"]]
     children = _children_by_parent(body["entities"], ids)
     for position, json in enumerate(body["entities"]):

@@ -14,7 +14,7 @@ from qcore.machines.entity.create_delete import (
     set_schemas,
 )
 from qcore.machines.entity.name_bounds import check_names
-from qcore.machines.entity.perform_requests import Command, only_reads, parse_command
+from qcore.machines.entity.perform_requests import Command, is_read_only, parse_command
 from qcore.machines.entity.state.entity_schema import schema_from_json, schema_to_json
 from qcore.machines.entity.state.entity_snapshot import snapshot_lines
 from qcore.machines.entity.state.field_values import id_from_json, id_to_json
@@ -29,7 +29,7 @@ from qcore.machines.snapshot_chunks import to_chunks, to_lines
 
 _NANOS_PER_MICRO = 1000
 #: Steps (`MAX_OPERATIONS`) that take about as long as a small command does.
-_STEPS_A_COST = 16
+_STEPS_PER_COST_UNIT = 16
 
 
 class EntityStore:
@@ -45,7 +45,7 @@ class EntityStore:
 
     def __init__(self) -> None:
         self._records = Records()
-        #: See `CountsWork`.
+        #: See `SupportsWorkCost`.
         self.last_cost = 0
         #: What the last command did, in order; empty if it failed or only read.
         self.changes: list[EntityChange] = []
@@ -64,12 +64,12 @@ class EntityStore:
         time_ns = context.time_us * _NANOS_PER_MICRO
         transaction = Transaction(self._records, context.index, time_ns, sparse=sparse)
         text, done = _attempt(transaction, request)
-        self.last_cost = (transaction.operations + transaction.uncounted) // _STEPS_A_COST
+        self.last_cost = (transaction.operations + transaction.uncounted) // _STEPS_PER_COST_UNIT
         if done:
             transaction.commit()
             self.changes = transaction.changes
         else:
-            transaction.refuse()
+            transaction.roll_back()
         return text
 
     def recognises(self, command: str) -> bool:
@@ -89,11 +89,11 @@ class EntityStore:
         """
         request = parse_command(query)
         check_names(request, query)
-        if not only_reads(request):
+        if not is_read_only(request):
             raise BadRequest("query: the request changes the state; send it as a command")
         transaction = Transaction(self._records, 0, 0, sparse=True)
         text, _ = _attempt(transaction, request)
-        self.last_cost = (transaction.operations + transaction.uncounted) // _STEPS_A_COST
+        self.last_cost = (transaction.operations + transaction.uncounted) // _STEPS_PER_COST_UNIT
         return text
 
     def field_changes(self) -> Iterator[FieldChange]:
@@ -128,7 +128,7 @@ class EntityStore:
         old, self._records = self._records, reader.records
         self.changes = []
         # Freeing a large state at once takes long, too.
-        yield from old.dissolve()
+        yield from old.free_gradually()
 
     def state_hash(self) -> str:
         """A digest of the state; costs time only for what changed since the last call."""

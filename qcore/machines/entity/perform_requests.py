@@ -170,7 +170,7 @@ def parse_request(request: str | bytes | Mapping[str, object]) -> tuple[RequestK
 
 def encode_request(request: PerformRequest) -> tuple[RequestKind, str]:
     """Like `parse_request`, for a request that was validated as a `PerformRequest` before."""
-    kind: RequestKind = "read" if only_reads(request) else "write"
+    kind: RequestKind = "read" if is_read_only(request) else "write"
     try:
         text = to_json(request).decode()
     except PydanticSerializationError as error:  # parsed by a lenient parser: json.loads
@@ -196,7 +196,7 @@ def encode_topology(body: LoadTopologyBody) -> str:
     return to_json({"LoadTopology": body}).decode()
 
 
-def only_reads(request: PerformRequest | Command) -> bool:
+def is_read_only(request: PerformRequest | Command) -> bool:
     """Whether the request changes nothing, so that it need not go through the log."""
     if "UpdateEntity" in request:
         return all("Read" in item for item in request["UpdateEntity"]["request"])

@@ -11,9 +11,9 @@ from qcore.machines.entity.state.records import (
     Entity,
     EntityChange,
     Field,
-    Places,
+    Positions,
     Records,
-    places_of,
+    positions_by_child,
     positions_of,
 )
 from qcore.machines.entity.state.type_registry import Moment, SchemaChange, Slot
@@ -23,11 +23,11 @@ from qcore.machines.entity.store_errors import (
     TooManyOperations,
     quoted,
 )
-from qcore.machines.limits import FIELDS_COPIED, IDS_A_STEP, MAX_OPERATIONS
+from qcore.machines.limits import FIELDS_COPIED_PER_STEP, IDS_PER_STEP, MAX_OPERATIONS
 
 CHILDREN = "Children"
 #: A list of older rules with more children takes its new form also where the command is refused.
-CONVERTED_EACH_TIME = 64
+MAX_RECONVERTED_CHILDREN = 64
 
 
 class Transaction:
@@ -56,10 +56,10 @@ class Transaction:
         self._written: dict[int, dict[str, Field | None]] = {}
         self._schema_change: SchemaChange | None = None
         #: By parent, where children stand now that stood elsewhere before; None: nowhere.
-        self._places: dict[int, dict[EntityId, Places | None]] = {}
-        self._new_places: dict[int, None] = {}  # parents whose list was made anew
+        self._child_positions: dict[int, dict[EntityId, Positions | None]] = {}
+        self._replaced_lists: dict[int, None] = {}  # parents whose list was made anew
         #: Committed records whose list of children was given its new form, and where the children stand in it.
-        self._converted: dict[int, tuple[Entity, dict[EntityId, Places]]] = {}
+        self._converted: dict[int, tuple[Entity, dict[EntityId, Positions]]] = {}
         #: Steps so far; see `MAX_OPERATIONS`.
         self.operations = 0
         #: Steps that do not count towards that: what is done once in the life of an entity.
@@ -152,17 +152,17 @@ class Transaction:
         return EntityId(entity_type, self._last_id)
 
     def change_schemas(self, change: SchemaChange) -> None:
-        """New schemas, which this command itself does not see (see `see_new_schemas`)."""
+        """New schemas, which this command itself does not see (see `use_new_schemas`)."""
         self._schema_change = change
 
-    def see_new_schemas(self) -> None:
+    def use_new_schemas(self) -> None:
         """From now on this command sees the schemas that it set; costs a copy of the table of types."""
         if self._schema_change is not None:
             self.schemas = self.schemas.after(self._schema_change)
 
     @property
     def moment(self) -> Moment | None:
-        """When schemas change with this command, as `Schemas.change` takes it."""
+        """When schemas change with this command, as `Schemas.plan_change` takes it."""
         if not self.sparse:
             return None
         return Moment(self._index, self._last_id, self.time_ns)
@@ -188,8 +188,8 @@ class Transaction:
         if entity.created_ns is None:
             entity = self._pending.get(entity.entity_id.id) or self._made_sparse(entity)
         entity_id, fields, created_under, created_ns = entity
-        if len(fields) > FIELDS_COPIED:
-            self.count(len(fields) // FIELDS_COPIED)
+        if len(fields) > FIELDS_COPIED_PER_STEP:
+            self.count(len(fields) // FIELDS_COPIED_PER_STEP)
         if len(fields) > len(self.schemas.slots(entity_id.typ)):
             fields = self._without_removed(entity)
         fields = {**fields, name: field}
@@ -244,7 +244,7 @@ class Transaction:
         children: tuple[EntityId, ...] | ChildList
         if self.sparse:
             held = self._child_list(parent)
-            self._add_place(parent.entity_id.id, child, held.next_position)
+            self._add_position(parent.entity_id.id, child, held.next_position)
             children = held.appended(child)
         else:
             children = (*self.targets(parent, CHILDREN), child)
@@ -254,7 +254,7 @@ class Transaction:
         """A parent's list and some more; the caller writes it."""
         held = self._child_list(parent)
         for position, child in enumerate(children, start=held.next_position):
-            self._add_place(parent.entity_id.id, child, position)
+            self._add_position(parent.entity_id.id, child, position)
         return held.extended(children)
 
     def without_children(self, parent: Entity, children: Iterable[EntityId]) -> ChildList:
@@ -262,21 +262,21 @@ class Transaction:
         made = self._child_list(parent)
         number = parent.entity_id.id
         for child in children:
-            places = self._place(number, child)
-            if places is not None:
-                self.count(len(positions_of(places)) // IDS_A_STEP)
-                for position in positions_of(places):
+            child_positions = self._positions_of(number, child)
+            if child_positions is not None:
+                self.count(len(positions_of(child_positions)) // IDS_PER_STEP)
+                for position in positions_of(child_positions):
                     made = made.without(position)
-                self._places.setdefault(number, {})[child] = None
+                self._child_positions.setdefault(number, {})[child] = None
         return made
 
     def new_children(self, parent: Entity, children: tuple[EntityId, ...]) -> ChildList:
         """A list in the place of the parent's; the caller writes it."""
         number = parent.entity_id.id
-        self._new_places[number] = None
-        self._places[number] = {}
+        self._replaced_lists[number] = None
+        self._child_positions[number] = {}
         for position, child in enumerate(children):
-            self._add_place(number, child, position)
+            self._add_position(number, child, position)
         return ChildList.of(children)
 
     def write_children(
@@ -312,7 +312,7 @@ class Transaction:
         written = parent.fields.get(CHILDREN)
         if written is not None and written.value.data is held:
             return self._convert(parent.entity_id.id, held)
-        self.count(len(held) // IDS_A_STEP)
+        self.count(len(held) // IDS_PER_STEP)
         return self.new_children(parent, held)
 
     def _convert(self, number: int, held: tuple[EntityId, ...]) -> ChildList:
@@ -324,16 +324,16 @@ class Transaction:
         committed = self._records.entities[number]
         known = self._converted.get(number)
         if known is None:
-            if len(held) > CONVERTED_EACH_TIME:
-                self.uncounted += len(held) // IDS_A_STEP
+            if len(held) > MAX_RECONVERTED_CHILDREN:
+                self.uncounted += len(held) // IDS_PER_STEP
             else:
-                self.count(len(held) // IDS_A_STEP)
+                self.count(len(held) // IDS_PER_STEP)
             value = Value("EntityList", ChildList.of(held))
             field = committed.fields[CHILDREN]._replace(value=value)
             converted = committed._replace(fields={**committed.fields, CHILDREN: field})
             if converted.created_ns is None:
                 converted = self._made_sparse(converted)
-            known = self._converted[number] = (converted, places_of(held))
+            known = self._converted[number] = (converted, positions_by_child(held))
         field = known[0].fields[CHILDREN]
         pending = self._pending.setdefault(number, known[0])
         if pending is not None and pending.fields[CHILDREN].value.data is held:
@@ -342,38 +342,41 @@ class Transaction:
         assert isinstance(children, ChildList), "that is what it was converted to"
         return children
 
-    def _add_place(self, parent: int, child: EntityId, position: int) -> None:
-        before = self._place(parent, child)
-        places: Places = position
+    def _add_position(self, parent: int, child: EntityId, position: int) -> None:
+        before = self._positions_of(parent, child)
+        child_positions: Positions = position
         if before is not None:
-            self.count(1 + len(positions_of(before)) // IDS_A_STEP)
-            places = (*positions_of(before), position)
-        self._places.setdefault(parent, {})[child] = places
+            self.count(1 + len(positions_of(before)) // IDS_PER_STEP)
+            child_positions = (*positions_of(before), position)
+        self._child_positions.setdefault(parent, {})[child] = child_positions
 
-    def _place(self, parent: int, child: EntityId) -> Places | None:
-        changed = self._places.get(parent)
+    def _positions_of(self, parent: int, child: EntityId) -> Positions | None:
+        changed = self._child_positions.get(parent)
         if changed is not None and child in changed:
             return changed[child]
-        if parent in self._new_places:
+        if parent in self._replaced_lists:
             return None
         if parent in self._converted:
             return self._converted[parent][1].get(child)
-        return self._records.places.get(parent, {}).get(child)
+        return self._records.child_positions.get(parent, {}).get(child)
 
     # -- ending ----------------------------------------------------------------------------------
 
-    def refuse(self) -> None:
+    def roll_back(self) -> None:
         """Forget the changes. A long list that was converted on the way says the same as before, and stays."""
-        self._keep_converted(CONVERTED_EACH_TIME)
+        self._keep_converted(MAX_RECONVERTED_CHILDREN)
 
     def _keep_converted(self, beyond: int) -> None:
         """Keep the new form of lists with more than so many children."""
         records = self._records
-        for number, (entity, places) in self._converted.items():
+        for number, (entity, child_positions) in self._converted.items():
             old = records.entities.get(number)
-            if old is not None and sum(len(positions_of(at)) for at in places.values()) > beyond:
+            if (
+                old is not None
+                and sum(len(positions_of(at)) for at in child_positions.values()) > beyond
+            ):
                 records.put(entity, old, {CHILDREN: old.fields[CHILDREN]})
-                records.places[number] = places
+                records.child_positions[number] = child_positions
                 records.sparse = True
 
     def commit(self) -> None:
@@ -388,24 +391,24 @@ class Transaction:
                 records.put(entity, old, self._written.get(number, {}))
             elif old is not None:
                 records.remove(old)
-        for parent in self._new_places:
-            records.forget_places(parent)
-        for parent, changed in self._places.items():
+        for parent in self._replaced_lists:
+            records.forget_positions(parent)
+        for parent, changed in self._child_positions.items():
             if parent in records.entities:
-                self._commit_places(records.places.setdefault(parent, {}), changed)
-        records.clear_up()
+                self._commit_positions(records.child_positions.setdefault(parent, {}), changed)
+        records.free_some()
         records.last_id = self._last_id
         records.loaded = self.loaded
         records.sparse = records.sparse or self.sparse
 
-    def _commit_places(
-        self, places: dict[EntityId, Places], changed: dict[EntityId, Places | None]
+    def _commit_positions(
+        self, child_positions: dict[EntityId, Positions], changed: dict[EntityId, Positions | None]
     ) -> None:
         for child, place in changed.items():
             if place is None:
-                places.pop(child, None)
+                child_positions.pop(child, None)
             else:
-                places[child] = place
+                child_positions[child] = place
 
 
 def _is_default(entity: Entity, name: str, slot: Slot, field: Field) -> bool:

@@ -34,9 +34,9 @@ from qcore.machines.entity.state.records import Field
 from qcore.machines.entity.store_errors import BadPath, ResponseTooLarge, ValueTooLarge, quoted
 from qcore.machines.entity.transaction import CHILDREN, Transaction
 from qcore.machines.limits import (
-    BYTES_A_STEP,
-    IDS_A_STEP,
-    IDS_READ,
+    BYTES_PER_STEP,
+    IDS_PER_STEP,
+    IDS_READ_PER_STEP,
     MAX_RESPONSE_BYTES,
     MAX_VALUE_BYTES,
     MAX_WRITE_RESPONSE_BYTES,
@@ -120,7 +120,7 @@ def _read(transaction: Transaction, read: ReadBody, room: int) -> Field:
     start, stop = target.part
     # No more than what is one too many for the response.
     part = slice_of(_ids(field.value), start, min(stop, start + room // LEAST_ID_BYTES + 1))
-    transaction.count(len(part) // IDS_READ)
+    transaction.count(len(part) // IDS_READ_PER_STEP)
     return field._replace(value=Value("EntityList", part))
 
 
@@ -140,7 +140,7 @@ def _write(transaction: Transaction, write: WriteBody) -> Field:
         return _write_children(transaction, write, target, written, old)
     if write["adjust_behavior"] != "Set":
         work = value_bytes(old.value) + value_bytes(written)
-        transaction.count(work // BYTES_A_STEP)
+        transaction.count(work // BYTES_PER_STEP)
     value = adjust(old.value, written, write["adjust_behavior"])
     if write["push_condition"] == "Changes" and same_value(value, old.value):
         return old
@@ -159,7 +159,7 @@ def _write_children(
     """Write the list of children, whose length has no bound: only what was written is gone through."""
     ids, held = tuple(_ids(written)), _ids(old.value)
     entity, behavior = target.entity, write["adjust_behavior"]
-    transaction.count(len(ids) // IDS_A_STEP)
+    transaction.count(len(ids) // IDS_PER_STEP)
     unchanged = write["push_condition"] == "Changes"
     if behavior == "Set":
         if unchanged and equal_ids(held, ids, len(held)):

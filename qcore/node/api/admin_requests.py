@@ -15,8 +15,8 @@ from qcore.core.raft import RaftCore
 from qcore.core.version import ClusterVersion
 from qcore.errors import ConfigError, QcoreError
 from qcore.node.api.first_cluster import MAX_MEMBERS
-from qcore.node.api.member_addresses import member_address, newcomer_fault, same_address
-from qcore.node.api.snapshot_requests import SnapshotDesk
+from qcore.node.api.member_addresses import member_address, new_member_problem, same_address
+from qcore.node.api.snapshot_requests import SnapshotRequestHandler
 from qcore.replica import events
 from qcore.replica.events import ReplicaEvent, Reply
 from qcore.replica.leadership import Leadership
@@ -44,17 +44,17 @@ from qcore.transport.wire import (
 )
 
 #: How long a membership change may take whose sender does not say: a learner may need a snapshot first.
-CHANGE_TIMEOUT_MS: Final = 10_000
+DEFAULT_CHANGE_TIMEOUT_MS: Final = 10_000
 #: The most that a sender may ask for.
-LONGEST_TIMEOUT_MS: Final = 3_600_000
+MAX_TIMEOUT_MS: Final = 3_600_000
 
-Ask = Callable[[Callable[[int], ReplicaEvent], Callable[[Reply], None]], None]
+SubmitEvent = Callable[[Callable[[int], ReplicaEvent], Callable[[Reply], None]], None]
 MakeEvent = Callable[[int], ReplicaEvent]
 #: Makes the wire's reply from the replica's result, or from the error.
 MakeReply = Callable[[str | None, QcoreError | None], object]
 
 
-class ManagementDesk:
+class AdminRequestHandler:
     """Takes management and session messages.
 
     Args:
@@ -65,37 +65,37 @@ class ManagementDesk:
     def __init__(self, core: RaftCore, timeout_ms: int) -> None:
         self._core = core
         self._timeout_ms = timeout_ms
-        self._snapshots = SnapshotDesk(core, timeout_ms)
+        self._snapshots = SnapshotRequestHandler(core, timeout_ms)
 
-    def take(
+    def handle(
         self,
         connection: ServerConnection,
         message: object,
-        refuse_all: QcoreError | None,
-        refuse_writes: QcoreError | None,
-        ask: Ask,
+        reject_all: QcoreError | None,
+        reject_writes: QcoreError | None,
+        submit_event: SubmitEvent,
     ) -> bool:
         """Take a message of this kind and return True, or False if it is none.
 
         Args:
             connection: where it came from, and where the answer goes.
             message: any message of the wire.
-            refuse_all: answer with this error, whatever is asked (shutting down).
-            refuse_writes: the same for what goes through the log (disk full).
-            ask: gives the replica an event with a fresh request id, and calls back with its outcome.
+            reject_all: answer with this error, whatever is asked (shutting down).
+            reject_writes: the same for what goes through the log (disk full).
+            submit_event: gives the replica an event with a fresh request id, and calls back with its outcome.
         """
-        refusal = refuse_all or refuse_writes
-        if self._snapshots.take(connection, message, refusal, ask):
+        rejection = reject_all or reject_writes
+        if self._snapshots.handle(connection, message, rejection, submit_event):
             return True
         match message:
             case TransferLeader():
-                refusal = refuse_all
+                rejection = reject_all
                 event, reply = self._transfer(message)
             case AddLearner():
-                event, reply, fault = self._add_learner(message)
-                refusal = refusal or fault
+                event, reply, problem = self._add_learner(message)
+                rejection = rejection or problem
             case ChangeMembership():
-                refusal = refusal or _senseless(message)
+                rejection = rejection or _invalid_change(message)
                 event, reply = self._change(message)
             case UpgradeMachine():
                 event, reply = _upgrade(message)
@@ -103,18 +103,18 @@ class ManagementDesk:
                 event, reply = self._session(message)
             case _:
                 return False
-        if refusal is not None:
-            connection.send(reply(None, refusal))
+        if rejection is not None:
+            connection.send(reply(None, rejection))
         else:
-            ask(event, lambda done: connection.send(reply(done.result, done.error)))
+            submit_event(event, lambda done: connection.send(reply(done.result, done.error)))
         return True
 
     def _add_learner(self, message: AddLearner) -> tuple[MakeEvent, MakeReply, ConfigError | None]:
-        fault: ConfigError | None = None
+        problem: ConfigError | None = None
         try:
             address = _checked_address(message, self._core.membership)
         except ConfigError as error:
-            address, fault = "", error
+            address, problem = "", error
         event = partial(
             events.AddLearner,
             node_id=message.node_id,
@@ -127,7 +127,7 @@ class ManagementDesk:
                 return AddLearnerResponse(message.id, *failure(error))
             return AddLearnerResponse(message.id, Ok("Success"))
 
-        return event, reply, fault
+        return event, reply, problem
 
     def _change(self, message: ChangeMembership) -> tuple[MakeEvent, MakeReply]:
         """The learners that stay are those of the configuration seen here, which must still hold then."""
@@ -208,11 +208,11 @@ def _upgrade(message: UpgradeMachine) -> tuple[MakeEvent, MakeReply]:
 
 
 def _timeout_ms(message: AddLearner | ChangeMembership | UpgradeMachine) -> int:
-    asked = CHANGE_TIMEOUT_MS if message.timeout_ms is None else message.timeout_ms
-    return min(asked, LONGEST_TIMEOUT_MS)
+    asked = DEFAULT_CHANGE_TIMEOUT_MS if message.timeout_ms is None else message.timeout_ms
+    return min(asked, MAX_TIMEOUT_MS)
 
 
-def _senseless(message: ChangeMembership) -> ConfigError | None:
+def _invalid_change(message: ChangeMembership) -> ConfigError | None:
     """Why nobody can have meant this, or None.
 
     A node named twice is a slip of the pen: what was meant may be another, larger cluster.
@@ -240,7 +240,7 @@ def _checked_address(message: AddLearner, membership: Membership) -> str:
     present = membership.address_of(message.node_id)
     if present is not None and same_address(present, address):
         return present
-    fault = newcomer_fault(message.node_id, address, dict(membership.addresses))
-    if fault is not None:
-        raise ConfigError(f"node_addr: {fault}")
+    problem = new_member_problem(message.node_id, address, dict(membership.addresses))
+    if problem is not None:
+        raise ConfigError(f"node_addr: {problem}")
     return address

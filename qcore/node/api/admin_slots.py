@@ -9,7 +9,7 @@ from qcore.transport.server.server import ServerConnection
 from qcore.transport.wire import CloseSession, KeepSession, OpenSession, TakeSnapshot
 
 
-class Places:
+class RequestQuotas:
     """The requests in progress that are no reads or writes of clients.
 
     The replica bounds changes and copies of the state, whoever asks for them: at this door all but operators together
@@ -17,20 +17,20 @@ class Places:
 
     Args:
         config: `max_session_requests`, `max_admin_requests`.
-        longest_us: the longest hint, see `FlowControl`.
+        max_retry_us: the longest hint, see `FlowControl`.
         now: µs.
     """
 
-    def __init__(self, config: NodeConfig, longest_us: int, now: int) -> None:
+    def __init__(self, config: NodeConfig, max_retry_us: int, now: int) -> None:
         def flow(number: int) -> FlowControl:
-            return FlowControl(max(1, number), 1, longest_us, now)
+            return FlowControl(max(1, number), 1, max_retry_us, now)
 
         self._sessions = flow(config.max_session_requests)
         self._changes = flow(config.max_admin_requests * 3 // 4)
         self._copies = flow(MAX_SNAPSHOT_REQUESTS * 3 // 4)
         self._admin = flow(config.max_admin_requests)
 
-    def of(self, connection: ServerConnection, message: object) -> FlowControl:
+    def flow_for(self, connection: ServerConnection, message: object) -> FlowControl:
         """Where a request counts."""
         if connection.admin:
             return self._admin

@@ -25,21 +25,21 @@ from qcore.errors import (
     StoreError,
     TooLarge,
 )
-from qcore.node.api.admin_requests import ManagementDesk
-from qcore.node.api.admin_slots import Places
+from qcore.node.api.admin_requests import AdminRequestHandler
+from qcore.node.api.admin_slots import RequestQuotas
 from qcore.node.api.init_request import Initialiser
-from qcore.node.api.perform_routing import counted_as, route
+from qcore.node.api.perform_routing import metric_kind, replica_request
 from qcore.node.application import Application
 from qcore.node.config import NodeConfig
 from qcore.node.observability.metrics import NodeMetrics
-from qcore.node.peers.peer_messages import PeerLinks
+from qcore.node.peers.peer_messages import PeerRouter
 from qcore.node.runtime.clock import now_us
 from qcore.replica.events import ClientRequest, InitCluster, ReplicaEvent, Reply
 from qcore.replica.messages import RequestKind
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.replica import Replica
 from qcore.replica.requests.flow_control import FlowControl
-from qcore.shown import ERROR, cut
+from qcore.shown import MAX_ERROR_CHARS, truncate
 from qcore.transport.codec.codec import encode_reply
 from qcore.transport.perform_options import Consistency, SessionUse
 from qcore.transport.server.server import ServerConnection
@@ -54,7 +54,7 @@ from qcore.transport.wire import (
 )
 
 #: How often an `Init` that is under way is looked at.
-_INIT_LOOKS_S: Final = 0.1
+_INIT_CHECK_S: Final = 0.1
 
 
 class PerformEnvelope(Protocol):
@@ -66,7 +66,7 @@ class PerformEnvelope(Protocol):
     session: SessionUse | None
 
 
-class RequestDesk:
+class RequestHandler:
     """Keeps the requests in progress.
 
     Args:
@@ -78,7 +78,7 @@ class RequestDesk:
         config: how long a request may take, how large it may be, and how many of them, and bytes of them, may be in
             progress: more are refused, before they wait anywhere.
         replica: looked at for the configuration in force.
-        links: to the other nodes.
+        peers: to the other nodes.
     """
 
     def __init__(
@@ -90,9 +90,9 @@ class RequestDesk:
         metrics: NodeMetrics,
         config: NodeConfig,
         replica: Replica,
-        links: PeerLinks,
+        peers: PeerRouter,
     ) -> None:
-        self._management = ManagementDesk(replica.core, config.request_timeout_ms)
+        self._admin_requests = AdminRequestHandler(replica.core, config.request_timeout_ms)
         self._application = application
         self._post = post
         self._metrics_object = metrics_object
@@ -103,27 +103,29 @@ class RequestDesk:
         self._flow = FlowControl(
             config.max_pending_requests, config.max_pending_bytes, longest_us, now
         )
-        self._places = Places(config, longest_us, now)
+        self._quotas = RequestQuotas(config, longest_us, now)
         self._request_ids = count(1)
         #: request id -> connection, envelope id, command name, kind, bytes, arrival µs. A tuple: it is on the hot path.
-        self._performs: dict[int, tuple[ServerConnection, str, str, RequestKind, int, int]] = {}
+        self._client_requests: dict[
+            int, tuple[ServerConnection, str, str, RequestKind, int, int]
+        ] = {}
         self._callbacks: dict[int, tuple[FlowControl | None, Callable[[Reply], None]]] = {}
         self._metrics_json: str | None = None
-        self._refuse_all: QcoreError | None = None
-        self._refuse_writes: QcoreError | None = None
+        self._reject_all: QcoreError | None = None
+        self._reject_writes: QcoreError | None = None
         #: Called when this node's `Init` has committed, with a function to call when the reply may go out.
         self.after_init: Callable[[Callable[[], None]], None] = lambda done: done()
         self.initialiser = Initialiser(
             identity,
             replica.core,
-            links,
-            self._write_first,
+            peers,
+            self._write_first_entries,
             replica.versions.initial_version,
             config.request_timeout_ms,
             never_leads=config.priority == 0,
             advertised=None if config.advertise_addr is None else str(config.advertise_addr),
         )
-        links.on_standing = self.advance_init
+        peers.on_connection_change = self.advance_init
         self._init_timer: asyncio.TimerHandle | None = None
 
     # -- incoming --------------------------------------------------------------------------------
@@ -143,10 +145,10 @@ class RequestDesk:
             case Error():
                 pass  # somebody could not read our reply; there is nothing to answer
             case _:
-                flow = self._places.of(connection, message)
-                refusals = (self._refuse_all or flow.rejection(0, now_us()), self._refuse_writes)
-                ask = partial(self.ask, flow=flow)
-                if not self._management.take(connection, message, *refusals, ask):
+                flow = self._quotas.flow_for(connection, message)
+                rejections = (self._reject_all or flow.rejection(0, now_us()), self._reject_writes)
+                submit_event = partial(self.submit_event, flow=flow)
+                if not self._admin_requests.handle(connection, message, *rejections, submit_event):
                     self._not_a_request(connection, message)
 
     def _metrics_text(self) -> str:
@@ -161,9 +163,11 @@ class RequestDesk:
 
     def submit(self, kind: RequestKind, payload: str, done: Callable[[Reply], None]) -> None:
         """A request of the node's own, forwarded like any other. `done` gets its outcome."""
-        self.ask(lambda number: ClientRequest(number, kind, payload, self._timeout_ms), done)
+        self.submit_event(
+            lambda number: ClientRequest(number, kind, payload, self._timeout_ms), done
+        )
 
-    def ask(
+    def submit_event(
         self,
         event: Callable[[int], ReplicaEvent],
         done: Callable[[Reply], None],
@@ -179,23 +183,25 @@ class RequestDesk:
     def _perform(self, connection: ServerConnection, message: PerformEnvelope) -> None:
         try:
             operation = self._application.operation(message.request)
-            asked = route(operation, message.consistency, message.session)
+            asked = replica_request(operation, message.consistency, message.session)
         except (StoreError, RemoteProtocolError) as error:
-            connection.send(Error(message.id, cut(str(error), ERROR), error.detail()))
+            connection.send(
+                Error(message.id, truncate(str(error), MAX_ERROR_CHARS), error.detail())
+            )
             return
-        refusal = self._refuse_all
-        if refusal is None and operation.kind == "write":
-            refusal = self._refuse_writes
+        rejection = self._reject_all
+        if rejection is None and operation.kind == "write":
+            rejection = self._reject_writes
         now, size = now_us(), utf8_length(asked.payload)
-        if refusal is None:
-            refusal = self._too_large(operation.payload) or self._flow.rejection(size, now)
-        if refusal is not None:
-            response = self._application.failure(operation.name, refusal)
+        if rejection is None:
+            rejection = self._too_large(operation.payload) or self._flow.rejection(size, now)
+        if rejection is not None:
+            response = self._application.failure(operation.name, rejection)
             self._answer(connection, message.id, operation.name, response)
             return
         request_id = next(self._request_ids)
         self._flow.take(size)
-        self._performs[request_id] = (
+        self._client_requests[request_id] = (
             connection,
             message.id,
             operation.name,
@@ -225,37 +231,39 @@ class RequestDesk:
             else:
                 self.after_init(lambda: connection.send(InitResponse(message.id, Ok(None))))
 
-        if self._refuse_all is not None:
-            settled(self._refuse_all)
+        if self._reject_all is not None:
+            settled(self._reject_all)
             return
         self.initialiser.begin(message.nodes, message.token, now_us(), settled)
-        self._init_later()
+        self._schedule_init_check()
 
     def advance_init(self) -> None:
         """A connection to another node changed: an `Init` may go on."""
         self.initialiser.advance(now_us())
 
-    def _init_later(self) -> None:
+    def _schedule_init_check(self) -> None:
         """Have an `Init` that is under way looked at now and then, for its deadline and for what links do not say."""
         if self._init_timer is not None:
             self._init_timer.cancel()
             self._init_timer = None
         if self.initialiser.waiting:
             loop = asyncio.get_running_loop()
-            self._init_timer = loop.call_later(_INIT_LOOKS_S, self._look_at_init)
+            self._init_timer = loop.call_later(_INIT_CHECK_S, self._check_init)
 
-    def _look_at_init(self) -> None:
+    def _check_init(self) -> None:
         self.advance_init()
-        self._init_later()
+        self._schedule_init_check()
 
-    def _write_first(
+    def _write_first_entries(
         self,
         membership: Membership,
         same_everywhere: bool,
         timeout_ms: int,
         done: Callable[[Reply], None],
     ) -> None:
-        self.ask(lambda number: InitCluster(number, membership, timeout_ms, same_everywhere), done)
+        self.submit_event(
+            lambda number: InitCluster(number, membership, timeout_ms, same_everywhere), done
+        )
 
     def _not_a_request(self, connection: ServerConnection, message: object) -> None:
         """A known message that makes no sense here, such as a response."""
@@ -267,7 +275,7 @@ class RequestDesk:
 
     def on_reply(self, reply: Reply) -> None:
         """The replica's outcome of a request."""
-        perform = self._performs.pop(reply.request_id, None)
+        perform = self._client_requests.pop(reply.request_id, None)
         if perform is None:
             asked = self._callbacks.pop(reply.request_id, None)
             if asked is not None:
@@ -287,7 +295,7 @@ class RequestDesk:
             response = self._application.failure(name, error)
             outcome = "unknown" if isinstance(error, OutcomeUnknown) else "refused"
         self._answer(connection, message_id, name, response)
-        self._metrics.count_request(counted_as(kind), outcome, (now - arrived) / 1e6)
+        self._metrics.count_request(metric_kind(kind), outcome, (now - arrived) / 1e6)
 
     def _answer(
         self, connection: ServerConnection, message_id: str, name: str, response: str
@@ -304,26 +312,26 @@ class RequestDesk:
     @property
     def in_progress(self) -> int:
         """Requests without an outcome."""
-        return len(self._performs) + len(self._callbacks) + self.initialiser.waiting
+        return len(self._client_requests) + len(self._callbacks) + self.initialiser.waiting
 
     @property
-    def refuses_writes(self) -> bool:
+    def rejects_writes(self) -> bool:
         """True while writes are refused for a full disk."""
-        return self._refuse_writes is not None
+        return self._reject_writes is not None
 
-    def refuse_writes(self, error: QcoreError | None) -> None:
+    def reject_writes(self, error: QcoreError | None) -> None:
         """Refuse writes with this error (a full disk), or take them again."""
-        self._refuse_writes = error
+        self._reject_writes = error
 
     def close(self) -> None:
         """Take no more requests; those in progress go on."""
-        self._refuse_all = NotLeader()
+        self._reject_all = NotLeader()
         self.initialiser.stop()
         if self._init_timer is not None:
             self._init_timer.cancel()
 
     def abandon(self, why: str) -> None:
         """End every request in progress: what it did is unknown."""
-        for request_id in [*self._performs, *self._callbacks]:
+        for request_id in [*self._client_requests, *self._callbacks]:
             self.on_reply(Reply(request_id, None, 0, OutcomeUnknown(why)))
         self.initialiser.abandon(OutcomeUnknown(why))

@@ -12,17 +12,17 @@ from uuid import uuid4
 from qcore.core.entry import Membership
 from qcore.core.version import ClusterVersion
 from qcore.errors import ConfigError
-from qcore.node.api.member_addresses import member_address, members_fault
+from qcore.node.api.member_addresses import member_address, members_problem
 
 #: Voters and learners of one cluster, at most: a configuration is part of many messages.
 MAX_MEMBERS: Final = 255
 
 #: Characters of a cluster id made from a token that depend on token and members; the others depend on the version.
-_ASKED: Final = 24
+_TOKEN_PART_LENGTH: Final = 24
 
 
 @dataclass(slots=True, frozen=True)
-class FirstCluster:
+class NewCluster:
     """A cluster that is to begin.
 
     Without a token the cluster id is random. With one it is a digest of the token, the members and the version that the
@@ -44,19 +44,19 @@ class FirstCluster:
     @property
     def token_part(self) -> str:
         """The part of the cluster id that does not depend on the version that the log begins with."""
-        return self.cluster_id[:_ASKED]
+        return self.cluster_id[:_TOKEN_PART_LENGTH]
 
-    def began(self, cluster_id: str) -> bool:
+    def is_cluster(self, cluster_id: str) -> bool:
         """Whether a cluster was begun by this very `Init`, maybe at a node of another program version."""
-        return self.by_token and cluster_id[:_ASKED] == self.token_part
+        return self.by_token and cluster_id[:_TOKEN_PART_LENGTH] == self.token_part
 
 
-def first_cluster(
+def new_cluster(
     nodes: Sequence[tuple[int, str]],
     own_id: int,
     token: str | None = None,
     version: ClusterVersion | None = None,
-) -> FirstCluster:
+) -> NewCluster:
     """The cluster of these nodes.
 
     Args:
@@ -81,20 +81,20 @@ def first_cluster(
             f"nodes: this is node {own_id}, and it is not among {sorted(addresses)}; "
             "send Init to one of the nodes that it names"
         )
-    if (fault := members_fault(addresses)) is not None:
-        raise ConfigError(f"nodes: {fault}")
+    if (problem := members_problem(addresses)) is not None:
+        raise ConfigError(f"nodes: {problem}")
     members = sorted(addresses.items())
     membership = Membership(
         voters=tuple(node_id for node_id, _ in members),
         addresses=tuple(members),
         cluster_id=uuid4().hex if token is None else _digest_id(token, members, version),
     )
-    return FirstCluster(membership, token is not None)
+    return NewCluster(membership, token is not None)
 
 
 def _digest_id(
     token: str, members: Sequence[tuple[int, str]], version: ClusterVersion | None
 ) -> str:
-    asked = hashlib.sha256(json.dumps([token, members]).encode()).hexdigest()[:_ASKED]
+    asked = hashlib.sha256(json.dumps([token, members]).encode()).hexdigest()[:_TOKEN_PART_LENGTH]
     begins = "" if version is None else version.to_json()
-    return asked + hashlib.sha256(begins.encode()).hexdigest()[: 32 - _ASKED]
+    return asked + hashlib.sha256(begins.encode()).hexdigest()[: 32 - _TOKEN_PART_LENGTH]

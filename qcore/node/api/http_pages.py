@@ -35,7 +35,7 @@ class NodeView(Protocol):
 
 
 @dataclass(slots=True, frozen=True)
-class HttpAnswer:
+class TextResponse:
     """Status, type and body of one answer."""
 
     status: HTTPStatus
@@ -43,7 +43,7 @@ class HttpAnswer:
     body: str
 
 
-def answer(view: NodeView, path: str) -> HttpAnswer:
+def respond(view: NodeView, path: str) -> TextResponse:
     """Answer a GET of `path` (the query is ignored).
 
     - `/livez`: 200 while the process serves its event loop.
@@ -53,19 +53,19 @@ def answer(view: NodeView, path: str) -> HttpAnswer:
     """
     match path.partition("?")[0]:
         case "/livez":
-            return HttpAnswer(HTTPStatus.OK, _TEXT, "ok\n")
+            return TextResponse(HTTPStatus.OK, _TEXT, "ok\n")
         case "/readyz":
             reason = view.unready_reason()
             if reason is None:
-                return HttpAnswer(HTTPStatus.OK, _TEXT, "ok\n")
-            return HttpAnswer(HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, f"{reason}\n")
+                return TextResponse(HTTPStatus.OK, _TEXT, "ok\n")
+            return TextResponse(HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, f"{reason}\n")
         case "/status":
             body = json.dumps(view.metrics_object(), indent=1)
-            return HttpAnswer(HTTPStatus.OK, _JSON, body + "\n")
+            return TextResponse(HTTPStatus.OK, _JSON, body + "\n")
         case "/metrics":
-            return HttpAnswer(HTTPStatus.OK, CONTENT_TYPE, view.exposition())
+            return TextResponse(HTTPStatus.OK, CONTENT_TYPE, view.exposition())
         case other:
-            return HttpAnswer(
+            return TextResponse(
                 HTTPStatus.NOT_FOUND,
                 _TEXT,
                 f"no such page: {json.dumps(other)}; there are /livez, /readyz, /status and /metrics, "

@@ -20,9 +20,9 @@ from typing import Final, Protocol
 from qcore.core.entry import Membership
 from qcore.core.version import ClusterVersion
 from qcore.errors import ChangeRefused, ConfigError, NotLeader, OutcomeUnknown, QcoreError
-from qcore.node.api.first_cluster import FirstCluster, first_cluster
+from qcore.node.api.first_cluster import NewCluster, new_cluster
 from qcore.node.api.member_addresses import member_address, same_address
-from qcore.node.peers.peer_messages import Standing
+from qcore.node.peers.peer_messages import ConnectionStatus
 from qcore.replica.events import Reply
 from qcore.replica.peers.identity import (
     DUPLICATE_NODE_ID,
@@ -31,27 +31,27 @@ from qcore.replica.peers.identity import (
     ClusterIdentity,
 )
 from qcore.replica.peers.known_members import WAS_WIPED
-from qcore.transport.peers.peer_link import IS_ANOTHER_NODE
+from qcore.transport.peers.peer_link import WRONG_NODE_HINT
 
 #: Called with the outcome: None, or the error.
 Done = Callable[[QcoreError | None], None]
 #: Writes the first entries; the flag: several nodes write them, so that they must be the same everywhere.
-Write = Callable[[Membership, bool, int, Callable[[Reply], None]], None]
+WriteFirstEntries = Callable[[Membership, bool, int, Callable[[Reply], None]], None]
 
 #: The least time that is left for the first commit, ms.
-_COMMIT_MS: Final = 1000
+_MIN_COMMIT_MS: Final = 1000
 #: So long a majority waits for what the other nodes have to say: they may belong to a cluster already, µs.
-_HEAR_ALL_US: Final = 1_000_000
-#: Parts of refusals that show that the list itself is wrong: whoever said so would never join.
-_WRONG_LIST: Final = (IN_OTHER_CLUSTER, DUPLICATE_NODE_ID, IS_ANOTHER_NODE)
-_WAY_OUT: Final = (
+_WAIT_FOR_ALL_US: Final = 1_000_000
+#: Parts of rejections that show that the list itself is wrong: whoever said so would never join.
+_WRONG_LIST: Final = (IN_OTHER_CLUSTER, DUPLICATE_NODE_ID, WRONG_NODE_HINT)
+_ADVICE: Final = (
     "If another Init is under way, wait: its cluster takes in the nodes that it names. Else start the nodes that do "
     "not answer, and repeat this Init; give it to one node only, or to several with one --init-token. A node that "
     "belongs to another cluster moves with an empty data directory only"
 )
 
 
-def _needed(plan: FirstCluster) -> int:
+def _required_acceptances(plan: NewCluster) -> int:
     """How many nodes, the one that writes included, must have accepted the cluster before.
 
     With a token it is all of them: the same `Init` may be given to a member that was wiped. A majority that accepts
@@ -62,23 +62,23 @@ def _needed(plan: FirstCluster) -> int:
     return members if plan.by_token else members // 2 + 1
 
 
-def _list_is_wrong(refusals: Mapping[int, str]) -> bool:
-    return any(part in text for text in refusals.values() for part in _WRONG_LIST)
+def _list_is_wrong(rejections: Mapping[int, str]) -> bool:
+    return any(part in text for text in rejections.values() for part in _WRONG_LIST)
 
 
-class Links(Protocol):
-    """What `Initialiser` needs of `qcore.node.peers.peer_messages.PeerLinks`."""
+class PeerConnections(Protocol):
+    """What `Initialiser` needs of `qcore.node.peers.peer_messages.PeerRouter`."""
 
-    def ask(self, nodes: Mapping[int, str]) -> None:
+    def connect_to(self, nodes: Mapping[int, str]) -> None:
         """Connect to these nodes; none: no more."""
         ...
 
-    def standings(self) -> dict[int, Standing]:
+    def connection_statuses(self) -> dict[int, ConnectionStatus]:
         """How the connection to each stands."""
         ...
 
 
-class FirstLog(Protocol):
+class LogState(Protocol):
     """What `Initialiser` looks at of `qcore.core.raft.RaftCore`."""
 
     @property
@@ -102,7 +102,7 @@ class _Pending:
         wrote: the first entries are on their way to the disk.
     """
 
-    plan: FirstCluster
+    plan: NewCluster
     began_at: int
     deadline: int
     offers: bool
@@ -116,8 +116,8 @@ class Initialiser:
     Args:
         identity: of this node.
         core: looked at for what is in the log.
-        links: to the other nodes.
-        write: see `Write`.
+        peers: connections to the other nodes.
+        write: see `WriteFirstEntries`.
         first_version: what a log begins with here.
         timeout_ms: how long one `Init` may take.
         never_leads: this node has priority 0.
@@ -130,9 +130,9 @@ class Initialiser:
     def __init__(
         self,
         identity: ClusterIdentity,
-        core: FirstLog,
-        links: Links,
-        write: Write,
+        core: LogState,
+        peers: PeerConnections,
+        write: WriteFirstEntries,
         first_version: Callable[[], ClusterVersion | None],
         timeout_ms: int,
         *,
@@ -141,7 +141,7 @@ class Initialiser:
     ) -> None:
         self._identity = identity
         self._core = core
-        self._links = links
+        self._peers = peers
         self._write = write
         self._first_version = first_version
         self._timeout_ms = timeout_ms
@@ -150,7 +150,7 @@ class Initialiser:
         self.own_address = advertised or ""
         self._pending: _Pending | None = None
 
-    def listens_on(self, address: str) -> None:
+    def listening_on(self, address: str) -> None:
         """The node listens at this address, which others dial unless the operator gave another one."""
         self.own_address = self._advertised or address
 
@@ -185,7 +185,7 @@ class Initialiser:
             self._identity.begin_init(plan.cluster_id)
             own_id = self._identity.node_id
             members = dict(plan.membership.addresses)
-            self._links.ask({node: members[node] for node in members if node != own_id})
+            self._peers.connect_to({node: members[node] for node in members if node != own_id})
         self.advance(now)
 
     def advance(self, now: int) -> None:
@@ -202,7 +202,7 @@ class Initialiser:
             self._finish(
                 ChangeRefused(
                     "unreachable",
-                    f"{self._why_not_first()}, so it waits for another node to begin the cluster, and was not "
+                    f"{self._why_it_cannot_begin()}, so it waits for another node to begin the cluster, and was not "
                     f"made a member in time: give the same Init to {self._others(pending.plan)}",
                 )
             )
@@ -218,7 +218,7 @@ class Initialiser:
 
     # -- what is asked ---------------------------------------------------------------------------
 
-    def _planned(self, nodes: Sequence[tuple[int, str]], token: str | None) -> FirstCluster:
+    def _planned(self, nodes: Sequence[tuple[int, str]], token: str | None) -> NewCluster:
         own_id, own = self._identity.node_id, self.own_address
         if token == "":
             raise ConfigError(
@@ -229,7 +229,7 @@ class Initialiser:
                 "a token is for one Init that is given to several nodes, and this one names none: name all voters"
             )
         listed = nodes or [(own_id, member_address(own, f"the address of node {own_id}"))]
-        plan = first_cluster(listed, own_id, token, self._first_version())
+        plan = new_cluster(listed, own_id, token, self._first_version())
         for node_id, address in plan.membership.addresses:
             if node_id != own_id and same_address(address, own):
                 raise ConfigError(
@@ -244,7 +244,7 @@ class Initialiser:
             )
         return plan
 
-    def _may_offer(self, plan: FirstCluster) -> bool:
+    def _may_offer(self, plan: NewCluster) -> bool:
         """Whether this node may begin the cluster itself; if not, it waits until it is a member of it.
 
         Raises:
@@ -252,7 +252,7 @@ class Initialiser:
         """
         identity = self._identity
         if identity.cluster_id is not None:
-            if plan.began(identity.cluster_id):
+            if plan.is_cluster(identity.cluster_id):
                 return False
             raise ConfigError(
                 f"node {identity.node_id} is already a member of cluster {identity.cluster_id}; a cluster is "
@@ -264,14 +264,14 @@ class Initialiser:
                 "initialising",
                 f"node {identity.node_id} {JOINING_OTHER_CLUSTER} {identity.joining_cluster_id}, which another node "
                 f"has begun or "
-                f"is about to begin; nothing was written. {_WAY_OUT}",
+                f"is about to begin; nothing was written. {_ADVICE}",
             )
-        why_not = self._why_not_first()
+        why_not = self._why_it_cannot_begin()
         if why_not is not None and not plan.by_token:
             raise ConfigError(why_not + ": send Init to another node")
         return why_not is None
 
-    def _why_not_first(self) -> str | None:
+    def _why_it_cannot_begin(self) -> str | None:
         """Why this node cannot be the one that begins a cluster, or None if it can."""
         node_id = self._identity.node_id
         if self._never_leads:
@@ -281,7 +281,7 @@ class Initialiser:
             return f"node {node_id} has taken part in an election of a cluster before, and can only join one"
         return None
 
-    def _join_pending(self, pending: _Pending, plan: FirstCluster, done: Done) -> None:
+    def _join_pending(self, pending: _Pending, plan: NewCluster, done: Done) -> None:
         if plan.cluster_id == pending.plan.cluster_id:
             pending.waiting.append(done)
             return
@@ -289,14 +289,14 @@ class Initialiser:
             ChangeRefused(
                 "initialising",
                 f"node {self._identity.node_id} is being initialised by another Init; this one has changed nothing. "
-                f"{_WAY_OUT}",
+                f"{_ADVICE}",
             )
         )
 
     # -- what comes of it ------------------------------------------------------------------------
 
     def _await_commit(self, pending: _Pending, cluster_id: str, now: int) -> None:
-        if not pending.plan.began(cluster_id):
+        if not pending.plan.is_cluster(cluster_id):
             self._finish(
                 ConfigError(
                     f"node {self._identity.node_id} was made a member of cluster {cluster_id} meanwhile, which another "
@@ -311,49 +311,49 @@ class Initialiser:
     def _await_acceptance(self, pending: _Pending, now: int) -> None:
         members = pending.plan.membership.voters
         others = [node for node in members if node != self._identity.node_id]
-        standings = self._links.standings()
-        refusals: dict[int, str] = {}
+        connection_statuses = self._peers.connection_statuses()
+        rejections: dict[int, str] = {}
         accepted, exists, all_heard = 1, False, True
         for node in others:
-            standing = standings.get(node)
-            if standing is None or standing.introduction is None:
-                if standing is None or standing.fault is None:
+            connection = connection_statuses.get(node)
+            if connection is None or connection.introduction is None:
+                if connection is None or connection.problem is None:
                     all_heard = False
-                elif standing.refused:
-                    refusals[node] = standing.fault
+                elif connection.rejected:
+                    rejections[node] = connection.problem
                 continue
             accepted += 1
-            exists = exists or standing.introduction.membership_index > 0
-        needed = _needed(pending.plan)
+            exists = exists or connection.introduction.membership_index > 0
+        needed = _required_acceptances(pending.plan)
         if exists:
             # Never write beside a cluster that exists: this node may have been part of it, and wiped.
             if now >= pending.deadline:
                 self._finish(
                     OutcomeUnknown(
                         f"cluster {pending.plan.cluster_id} has begun, and node {self._identity.node_id} was not made "
-                        f"a member in time; it may still be: {self._found(pending.plan, refusals)}"
+                        f"a member in time; it may still be: {self._report(pending.plan, rejections)}"
                     )
                 )
-        elif any(WAS_WIPED in text for text in refusals.values()):
+        elif any(WAS_WIPED in text for text in rejections.values()):
             self._finish(
                 ConfigError(
                     f"cluster {pending.plan.cluster_id} exists already, and node {self._identity.node_id} was wiped "
-                    f"since: {self._found(pending.plan, refusals)}. Nothing was written. Remove the wiped node from "
+                    f"since: {self._report(pending.plan, rejections)}. Nothing was written. Remove the wiped node from "
                     "the cluster and add it again; for a new cluster give another token"
                 )
             )
-        elif _list_is_wrong(refusals):
+        elif _list_is_wrong(rejections):
             # A majority may accept. But that node would never join, and may have been begun with others of the list.
-            self._finish(self._not_accepted(pending.plan, refusals))
+            self._finish(self._not_accepted(pending.plan, rejections))
         elif accepted >= needed:
-            if all_heard or now >= pending.began_at + _HEAR_ALL_US:
+            if all_heard or now >= pending.began_at + _WAIT_FOR_ALL_US:
                 self._begin_cluster(pending, now)
-        elif len(refusals) > len(members) - needed or now >= pending.deadline:
-            self._finish(self._not_accepted(pending.plan, refusals))
+        elif len(rejections) > len(members) - needed or now >= pending.deadline:
+            self._finish(self._not_accepted(pending.plan, rejections))
 
     def _begin_cluster(self, pending: _Pending, now: int) -> None:
         pending.wrote = True
-        left_ms = max(_COMMIT_MS, (pending.deadline - now) // 1000)
+        left_ms = max(_MIN_COMMIT_MS, (pending.deadline - now) // 1000)
 
         def settled(reply: Reply) -> None:
             error = reply.error
@@ -369,28 +369,28 @@ class Initialiser:
             return
         if self._identity.cluster_id is None:
             self._identity.end_init()
-            self._links.ask({})
+            self._peers.connect_to({})
         for done in pending.waiting:
             done(error)
 
     # -- what is said ----------------------------------------------------------------------------
 
-    def _not_accepted(self, plan: FirstCluster, refusals: Mapping[int, str]) -> QcoreError:
+    def _not_accepted(self, plan: NewCluster, rejections: Mapping[int, str]) -> QcoreError:
         members = plan.membership.voters
-        said = " ".join(refusals.values())
-        wrong_list = _list_is_wrong(refusals)
+        said = " ".join(rejections.values())
+        wrong_list = _list_is_wrong(rejections)
         why = (
             "a node that belongs to another cluster cannot be among them"
             if IN_OTHER_CLUSTER in said
             else "the list gives a node an address that is not its own"
             if wrong_list
-            else f"{_needed(plan)} of the {len(members)} nodes have to accept the new cluster first"
+            else f"{_required_acceptances(plan)} of the {len(members)} nodes have to accept the new cluster first"
         )
         if plan.by_token and not wrong_list:
             why += ", all of them: with a token, one that is silent may be a member of this very cluster already"
         text = (
-            f"node {self._identity.node_id} has not begun the cluster, since {why}: {self._found(plan, refusals)}. "
-            f"Nothing was written here. {_WAY_OUT}"
+            f"node {self._identity.node_id} has not begun the cluster, since {why}: {self._report(plan, rejections)}. "
+            f"Nothing was written here. {_ADVICE}"
         )
         if plan.by_token and said.count(plan.token_part) > said.count(plan.cluster_id):
             text += (
@@ -401,36 +401,36 @@ class Initialiser:
             return ConfigError(text)
         if JOINING_OTHER_CLUSTER in said:
             return ChangeRefused("initialising", text)
-        if len(refusals) <= len(members) - _needed(plan):
+        if len(rejections) <= len(members) - _required_acceptances(plan):
             return ChangeRefused("unreachable", text)
         return ConfigError(text)
 
-    def _not_committed(self, plan: FirstCluster) -> OutcomeUnknown:
+    def _not_committed(self, plan: NewCluster) -> OutcomeUnknown:
         return OutcomeUnknown(
             f"node {self._identity.node_id} belongs to cluster {self._identity.cluster_id or plan.cluster_id}, and its "
-            f"first configuration was not committed in time: {self._found(plan, {})}. The cluster goes on as soon as "
+            f"first configuration was not committed in time: {self._report(plan, {})}. The cluster goes on as soon as "
             "a majority of its nodes reach each other: look at `qcore cluster status`"
         )
 
-    def _found(self, plan: FirstCluster, refusals: Mapping[int, str]) -> str:
+    def _report(self, plan: NewCluster, rejections: Mapping[int, str]) -> str:
         """What is known of each other node."""
-        standings = self._links.standings()
+        connection_statuses = self._peers.connection_statuses()
         said: list[str] = []
         for node, address in plan.membership.addresses:
             if node == self._identity.node_id:
                 continue
-            standing = standings.get(node)
-            if node in refusals:
-                what = refusals[node]
-            elif standing is not None and standing.introduction is not None:
+            connection = connection_statuses.get(node)
+            if node in rejections:
+                what = rejections[node]
+            elif connection is not None and connection.introduction is not None:
                 what = "it answers"
-            elif standing is not None and standing.fault:
-                what = standing.fault
+            elif connection is not None and connection.problem:
+                what = connection.problem
             else:
                 what = "it has not answered yet"
             said.append(f"node {node} at {address}: {what}")
         return "; ".join(said) or "there is no other node"
 
-    def _others(self, plan: FirstCluster) -> str:
+    def _others(self, plan: NewCluster) -> str:
         others = [node for node in plan.membership.voters if node != self._identity.node_id]
         return f"one of the nodes {others}"

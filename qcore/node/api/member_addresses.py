@@ -49,7 +49,7 @@ def same_address(one: str, other: str) -> bool:
     return one == other or _key(one) == _key(other)
 
 
-def members_fault(addresses: Mapping[int, str]) -> str | None:
+def members_problem(addresses: Mapping[int, str]) -> str | None:
     """Why these members (id -> address) cannot be in one configuration, or None if they can."""
     taken: dict[tuple[str, int], int] = {}
     local = [node_id for node_id, text in addresses.items() if is_local(text)]
@@ -58,11 +58,11 @@ def members_fault(addresses: Mapping[int, str]) -> str | None:
         if other != node_id:
             return f"{text} is given to two nodes, {other} and {node_id}"
     if local and len(local) < len(addresses):
-        return loopback_fault(local[0], addresses[local[0]])
+        return loopback_problem(local[0], addresses[local[0]])
     return None
 
 
-def newcomer_fault(node_id: int, address: str, present: Mapping[int, str]) -> str | None:
+def new_member_problem(node_id: int, address: str, present: Mapping[int, str]) -> str | None:
     """Why a new member with this address cannot be added to the present ones, or None if it can."""
     others = {member: text for member, text in present.items() if member != node_id}
     for member, text in others.items():
@@ -70,11 +70,11 @@ def newcomer_fault(node_id: int, address: str, present: Mapping[int, str]) -> st
             return f"{address} is the address of node {member}"
         if is_local(text) != is_local(address):
             local = (member, text) if is_local(text) else (node_id, address)
-            return loopback_fault(*local)
+            return loopback_problem(*local)
     return None
 
 
-def advertised_fault(node_id: int, membership: Membership, advertised: str) -> str | None:
+def advertised_address_problem(node_id: int, membership: Membership, advertised: str) -> str | None:
     """What is wrong with the address that the configuration has for a node which was started with another one."""
     configured = membership.address_of(node_id)
     if configured is None or same_address(configured, advertised):
@@ -90,7 +90,7 @@ def is_local(address: str) -> bool:
     return is_loopback(_key(address)[0])
 
 
-def loopback_fault(node_id: int, address: str) -> str:
+def loopback_problem(node_id: int, address: str) -> str:
     """Why the loopback address of this member cannot stand beside one that is none."""
     return (
         f"{address} of node {node_id} is a loopback address, which on every other machine is that machine itself; "

@@ -19,7 +19,7 @@ _READ_KINDS: Final[dict[str, RequestKind]] = {
 
 
 @dataclass(slots=True, frozen=True)
-class Route:
+class ReplicaRequest:
     """What the replica is asked: see `qcore.replica.events.ClientRequest`."""
 
     kind: RequestKind
@@ -27,7 +27,9 @@ class Route:
     max_staleness_ms: int = 0
 
 
-def route(operation: Operation, consistency: Consistency, session: SessionUse | None) -> Route:
+def replica_request(
+    operation: Operation, consistency: Consistency, session: SessionUse | None
+) -> ReplicaRequest:
     """How to carry out the operation.
 
     Raises:
@@ -39,20 +41,20 @@ def route(operation: Operation, consistency: Consistency, session: SessionUse | 
                 "Perform.consistency: it is for reads; this request writes: leave it out"
             )
         if session is None:
-            return Route("write", operation.payload)
+            return ReplicaRequest("write", operation.payload)
         once = session_command_payload(
             session.id, session.sequence, session.acknowledged, operation.payload
         )
-        return Route("session", once)
+        return ReplicaRequest("session", once)
     if session is not None:
         raise RemoteProtocolError(
             "Perform.session: it is for writes; a read may be repeated without one: leave it out"
         )
     if isinstance(consistency, Stale):
-        return Route("stale_read", operation.payload, consistency.stale)
-    return Route(_READ_KINDS[consistency], operation.payload)
+        return ReplicaRequest("stale_read", operation.payload, consistency.stale)
+    return ReplicaRequest(_READ_KINDS[consistency], operation.payload)
 
 
-def counted_as(kind: RequestKind) -> str:
+def metric_kind(kind: RequestKind) -> str:
     """`write` or `read`, for the counters."""
     return "write" if kind in ("write", "session") else "read"

@@ -30,11 +30,11 @@ from qcore.transport.wire import (
 )
 
 if TYPE_CHECKING:
-    from qcore.node.api.admin_requests import Ask
+    from qcore.node.api.admin_requests import SubmitEvent
 
 #: How long a snapshot may take to be captured whose sender does not say; and the most that may be asked for.
 DEFAULT_TIMEOUT_MS: Final = 60_000
-LONGEST_TIMEOUT_MS: Final = 3_600_000
+MAX_TIMEOUT_MS: Final = 3_600_000
 #: Snapshots that are kept for readers; beyond them `Overloaded`.
 MAX_PINS: Final = 4
 #: A snapshot that nobody read for so long is let go.
@@ -44,7 +44,7 @@ READ_CHARS: Final = 128 * 1024
 #: Characters that are digested in one turn of the event loop: about a millisecond's worth.
 DIGEST_CHARS: Final = 256 * 1024
 #: When to come back if every place is taken: readers that are at work need about as long, or longer.
-_CROWDED_MS: Final = 1000
+_RETRY_AFTER_MS: Final = 1000
 
 
 @dataclass(slots=True)
@@ -80,7 +80,7 @@ class _Pin:
         )
 
 
-class SnapshotDesk:
+class SnapshotRequestHandler:
     """Takes `TakeSnapshot` and `ReadSnapshot`. Make it inside the event loop.
 
     Args:
@@ -97,21 +97,25 @@ class SnapshotDesk:
         self._pins: dict[int, _Pin] = {}  # by last included index
         self._sweeping = False
 
-    def take(
-        self, connection: ServerConnection, message: object, refusal: QcoreError | None, ask: Ask
+    def handle(
+        self,
+        connection: ServerConnection,
+        message: object,
+        rejection: QcoreError | None,
+        submit_event: SubmitEvent,
     ) -> bool:
         """Take a message of this kind and return True, or False if it is none.
 
         Args:
             connection: where it came from, and where the answer goes.
             message: any message of the wire.
-            refusal: answer with this error if it would begin something.
-            ask: gives the replica an event with a fresh request id, and calls back with its outcome.
+            rejection: answer with this error if it would begin something.
+            submit_event: gives the replica an event with a fresh request id, and calls back with its outcome.
         """
         match message:
             case TakeSnapshot():
-                refusal = refusal or self._overloaded(connection)
-                self._take_snapshot(connection, message, refusal, ask)
+                rejection = rejection or self._overloaded(connection)
+                self._take_snapshot(connection, message, rejection, submit_event)
             case ReadSnapshot():
                 self._read(connection, message)
             case _:
@@ -124,8 +128,8 @@ class SnapshotDesk:
         self,
         connection: ServerConnection,
         message: TakeSnapshot,
-        refusal: QcoreError | None,
-        ask: Ask,
+        rejection: QcoreError | None,
+        submit_event: SubmitEvent,
     ) -> None:
         def answer(outcome: SnapshotInfo | QcoreError) -> None:
             if isinstance(outcome, QcoreError):
@@ -133,14 +137,14 @@ class SnapshotDesk:
             else:
                 connection.send(TakeSnapshotResponse(message.id, Ok(outcome)))
 
-        if refusal is not None:
-            answer(refusal)
+        if rejection is not None:
+            answer(rejection)
             return
-        timeout_ms = min(message.timeout_ms or DEFAULT_TIMEOUT_MS, LONGEST_TIMEOUT_MS)
+        timeout_ms = min(message.timeout_ms or DEFAULT_TIMEOUT_MS, MAX_TIMEOUT_MS)
         event: Callable[[int], ReplicaEvent] = partial(
             RequestSnapshot, timeout_ms=timeout_ms, confirm_ms=self._confirm_ms, stale=message.stale
         )
-        ask(event, lambda reply: self._taken(connection, reply, answer))
+        submit_event(event, lambda reply: self._taken(connection, reply, answer))
 
     def _taken(
         self,
@@ -157,9 +161,9 @@ class SnapshotDesk:
         index = snapshot.meta.last_included_index
         pin = self._pins.get(index)
         if pin is None:
-            crowded = self._overloaded(connection)
-            if crowded is not None:
-                answer(crowded)
+            overloaded = self._overloaded(connection)
+            if overloaded is not None:
+                answer(overloaded)
                 return
             pin = self._pin(snapshot)
         pin.readers += 1
@@ -174,9 +178,9 @@ class SnapshotDesk:
         if len(self._pins) < places or any(pin.readers == 0 for pin in self._pins.values()):
             return None
         return Overloaded(
-            f"{len(self._pins)} copies of the state are being read here: retry in {_CROWDED_MS} ms, or ask "
+            f"{len(self._pins)} copies of the state are being read here: retry in {_RETRY_AFTER_MS} ms, or ask "
             "another node",
-            _CROWDED_MS,
+            _RETRY_AFTER_MS,
         )
 
     def _pin(self, snapshot: Snapshot) -> _Pin:

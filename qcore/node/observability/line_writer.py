@@ -51,9 +51,9 @@ class LineWriter:
         self._file = file
         self._limit = limit_bytes
         self._failed = failed
-        self._unsaid = 0  # of the dropped ones
+        self._unreported = 0  # of the dropped ones
         self._queue: deque[bytes] = deque()
-        self._held = 0
+        self._queued_bytes = 0
         self._torn = is_torn  # the last write ended within a line
         self._ended = False
         # Reentrant: the garbage collector may run within `put`, and what it finds may log.
@@ -69,19 +69,19 @@ class LineWriter:
         """Take one or several lines, each with its newline; or drop them all if there is no room."""
         with self._changed:
             # Once lines were dropped, half of the room must be free again: else every other line would be missing.
-            limit = self._limit // 2 if self._unsaid else self._limit
-            if self._ended or self._held + len(lines) > limit:
+            limit = self._limit // 2 if self._unreported else self._limit
+            if self._ended or self._queued_bytes + len(lines) > limit:
                 self._drop(lines)
                 return
-            if self._unsaid:
-                self._say_missing()
+            if self._unreported:
+                self._report_dropped()
             self._append(lines)
             self._changed.notify_all()
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until all lines are written, at most so long; says whether they are."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._held or self._ended, timeout_s)
+            return self._changed.wait_for(lambda: not self._queued_bytes or self._ended, timeout_s)
 
     def close(self, timeout_s: float) -> None:
         """Write what waits, at most so long, and take no more lines."""
@@ -93,7 +93,7 @@ class LineWriter:
     def stream(self) -> TextIO:
         """A text file whose lines go here."""
         return io.TextIOWrapper(
-            io.BufferedWriter(_Lines(self), 1),
+            io.BufferedWriter(_LineStream(self), 1),
             encoding="utf-8",
             errors="backslashreplace",
             newline="\n",
@@ -104,15 +104,15 @@ class LineWriter:
 
     def _append(self, lines: bytes) -> None:
         self._queue.append(lines)
-        self._held += len(lines)
+        self._queued_bytes += len(lines)
 
     def _drop(self, lines: bytes) -> None:
         number = lines.count(b"\n")
         self.dropped += number
-        self._unsaid += number
+        self._unreported += number
 
-    def _say_missing(self) -> None:
-        number, self._unsaid = self._unsaid, 0
+    def _report_dropped(self) -> None:
+        number, self._unreported = self._unreported, 0
         self._append((self.missing(number) + "\n").encode(errors="backslashreplace"))
 
     # -- the thread ------------------------------------------------------------------------------
@@ -128,11 +128,11 @@ class LineWriter:
             if error is not None and self._failed is None:
                 time.sleep(_PAUSE_S)
             with self._changed:
-                self._held -= len(chunk)
+                self._queued_bytes -= len(chunk)
                 if error is not None and self._failed is not None:
-                    self._give_up()
-                elif self._unsaid and not self._queue and error is None:
-                    self._say_missing()
+                    self._drop_all()
+                elif self._unreported and not self._queue and error is None:
+                    self._report_dropped()
                 self._changed.notify_all()
             if error is not None and self._failed is not None:
                 self._failed(error)
@@ -167,20 +167,20 @@ class LineWriter:
             return error
         return None
 
-    def _give_up(self) -> None:
+    def _drop_all(self) -> None:
         self._ended = True
         for lines in self._queue:
             self._drop(lines)
         self._queue.clear()
-        self._held = 0
+        self._queued_bytes = 0
 
 
-class _Lines(io.RawIOBase):
+class _LineStream(io.RawIOBase):
     """The bytes below `LineWriter.stream`: what comes in one piece ends with a line, as a rule."""
 
     def __init__(self, writer: LineWriter) -> None:
         self.writer = writer
-        self._begun = b""
+        self._partial_line = b""
 
     def writable(self) -> bool:
         return True
@@ -192,14 +192,14 @@ class _Lines(io.RawIOBase):
         piece = bytes(data)  # type: ignore[call-overload]  # a buffer, as `RawIOBase` has it
         size = len(piece)
         end = piece.rfind(b"\n") + 1
-        if not end and len(self._begun) + len(piece) > _CHUNK_BYTES:
+        if not end and len(self._partial_line) + len(piece) > _CHUNK_BYTES:
             piece, end = (
                 piece + b"\n",
                 len(piece) + 1,
             )  # a line of any length is no line: it ends here
         if end:
-            self.writer.put(self._begun + piece[:end])
-            self._begun = piece[end:]
+            self.writer.put(self._partial_line + piece[:end])
+            self._partial_line = piece[end:]
         else:
-            self._begun += piece
+            self._partial_line += piece
         return size

@@ -21,20 +21,20 @@ import time
 from collections.abc import Callable
 from typing import Final, TextIO
 
-from qcore.errors import ConfigError, Scalar
+from qcore.errors import ConfigError, DetailValue
 from qcore.node.config import LogFormat
 from qcore.node.observability.line_writer import LineWriter
-from qcore.node.observability.repeated_lines import Repeats
-from qcore.shown import LONG, cut, escaped, shown
+from qcore.node.observability.repeated_lines import RepeatLimiter
+from qcore.shown import MAX_SENTENCE_CHARS, escape_unprintable, printable, truncate
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 _FIELDS: Final = "qcore_fields"
 #: Bytes of lines that wait to be written, of each of stdout and stderr.
-_WAITING_BYTES: Final = 1024 * 1024
+_MAX_QUEUED_BYTES: Final = 1024 * 1024
 #: Lines of a traceback, from its end, which says most.
-_TRACEBACK: Final = 100
+_MAX_TRACEBACK_LINES: Final = 100
 #: How long the end of the process waits for its last lines, seconds.
-LAST_LINES_S: Final = 0.5
+FINAL_FLUSH_S: Final = 0.5
 #: What a line of a kind is known by: its logger, level and text.
 _Kind = tuple[str, int, str]
 
@@ -49,19 +49,19 @@ class NodeLog:
         self._logger = logging.getLogger("qcore.node")
         self._handler: LineHandler | None = None
 
-    def debug(self, event: str, **fields: Scalar) -> None:
+    def debug(self, event: str, **fields: DetailValue) -> None:
         """Log at level debug."""
         self._put(logging.DEBUG, event, fields)
 
-    def info(self, event: str, **fields: Scalar) -> None:
+    def info(self, event: str, **fields: DetailValue) -> None:
         """Log at level info."""
         self._put(logging.INFO, event, fields)
 
-    def warning(self, event: str, **fields: Scalar) -> None:
+    def warning(self, event: str, **fields: DetailValue) -> None:
         """Log at level warning."""
         self._put(logging.WARNING, event, fields)
 
-    def error(self, event: str, **fields: Scalar) -> None:
+    def error(self, event: str, **fields: DetailValue) -> None:
         """Log at level error."""
         self._put(logging.ERROR, event, fields)
 
@@ -69,13 +69,13 @@ class NodeLog:
         """Log at level error, with the traceback: for whoever repairs it."""
         self._logger.error(event, exc_info=error)
 
-    def _put(self, level: int, event: str, fields: dict[str, Scalar]) -> None:
+    def _put(self, level: int, event: str, fields: dict[str, DetailValue]) -> None:
         if self._logger.isEnabledFor(level):
             self._logger.log(level, event, extra={_FIELDS: fields})
 
     def install(self, log_format: LogFormat, level: str) -> None:
         """Send all logging of the process to stderr in this format, and warnings too. Nobody waits for stdout or
-        stderr from now on: see `take_over_output`.
+        stderr from now on: see `redirect_output`.
 
         Raises:
             ConfigError: the level is unknown.
@@ -83,7 +83,7 @@ class NodeLog:
         if level not in LEVELS:
             raise ConfigError(f"--log-level is {level!r}; choose one of {', '.join(LEVELS)}")
         formatter = JsonFormatter(self) if log_format == "json" else TextFormatter(self)
-        writer = take_over_output()
+        writer = redirect_output()
         self._handler = LineHandler(writer, formatter)
         writer.missing = self._handler.missing
         root = logging.getLogger()
@@ -98,10 +98,10 @@ class NodeLog:
         """Lines that were not written because nobody took them in time."""
         return 0 if self._handler is None else self._handler.writer.dropped
 
-    def tell_repeats(self, *, all_of_them: bool = False) -> None:
+    def report_suppressed(self, *, all_of_them: bool = False) -> None:
         """Say how many lines were left out of kinds that have ended; or of all kinds, at the end."""
         if self._handler is not None:
-            self._handler.tell_repeats(all_of_them=all_of_them)
+            self._handler.report_suppressed(all_of_them=all_of_them)
 
     def flush(self, timeout_s: float) -> None:
         """Wait until all lines are written, at most so long."""
@@ -109,14 +109,14 @@ class NodeLog:
             self._handler.writer.flush(timeout_s)
 
 
-def take_over_output() -> LineWriter:
+def redirect_output() -> LineWriter:
     """Have stdout and stderr of this process written by threads of their own; returns the writer of stderr.
 
     Whatever the process prints, tracebacks and the last error of a command included, goes that way: it never waits, and
-    the end of the process waits only `LAST_LINES_S`. A second call does nothing.
+    the end of the process waits only `FINAL_FLUSH_S`. A second call does nothing.
     """
-    out = _taken_over(sys.stdout)
-    err = _taken_over(sys.stderr)
+    out = _redirected(sys.stdout)
+    err = _redirected(sys.stderr)
     if out is not None:
         sys.stdout = out
     if err is not None:
@@ -129,7 +129,7 @@ _writers: Final[dict[int, LineWriter]] = {}
 _streams: Final[list[TextIO]] = []
 
 
-def _taken_over(stream: TextIO | None) -> TextIO | None:
+def _redirected(stream: TextIO | None) -> TextIO | None:
     """The stream that takes the place of this one; None if it did already."""
     if id(stream) in _writers:
         return None
@@ -140,12 +140,12 @@ def _taken_over(stream: TextIO | None) -> TextIO | None:
     if stream is not None:
         stream.flush()
     writer = LineWriter(
-        file, _WAITING_BYTES, lambda number: f"{number} lines are missing here: nobody took them"
+        file, _MAX_QUEUED_BYTES, lambda number: f"{number} lines are missing here: nobody took them"
     )
     made = writer.stream()
     _writers[id(made)] = writer
     _streams.append(made)
-    atexit.register(writer.flush, LAST_LINES_S)
+    atexit.register(writer.flush, FINAL_FLUSH_S)
     return made
 
 
@@ -168,7 +168,7 @@ class LineHandler(logging.Handler):
         self.writer = writer
         self.setFormatter(formatter)
         self._clock = clock
-        self._repeats: Repeats[_Kind] = Repeats()
+        self._repeats: RepeatLimiter[_Kind] = RepeatLimiter()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record, or count it. Debug lines are all written: whoever asks for them wants them."""
@@ -186,11 +186,15 @@ class LineHandler(logging.Handler):
         except Exception:  # noqa: BLE001 - as every handler of `logging`: a bad record must not end the caller
             self.handleError(record)
 
-    def tell_repeats(self, *, all_of_them: bool) -> None:
-        """See `NodeLog.tell_repeats`."""
+    def report_suppressed(self, *, all_of_them: bool) -> None:
+        """See `NodeLog.report_suppressed`."""
         self.acquire()
         try:
-            said = self._repeats.rest() if all_of_them else self._repeats.overdue(self._clock())
+            said = (
+                self._repeats.all_suppressed()
+                if all_of_them
+                else self._repeats.ended_kinds(self._clock())
+            )
             for (name, level, text), number in said:
                 record = logging.LogRecord(name, level, "", 0, "lines left out", (), None)
                 setattr(record, _FIELDS, {"like": text, "number": number})
@@ -218,15 +222,15 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line for one record."""
-        line: dict[str, Scalar] = {
+        line: dict[str, DetailValue] = {
             "ts": _timestamp(record.created),
             "level": record.levelname.lower(),
             "node": self._log.node_id,
             "term": self._log.term,
             "role": self._log.role,
-            "event": shown(record.getMessage(), LONG),
+            "event": printable(record.getMessage(), MAX_SENTENCE_CHARS),
             **{
-                key: shown(value) if isinstance(value, str) else value
+                key: printable(value) if isinstance(value, str) else value
                 for key, value in _fields_of(record).items()
             },
         }
@@ -248,7 +252,8 @@ class TextFormatter(logging.Formatter):
         fields = "".join(f" {key}={_value(value)}" for key, value in _fields_of(record).items())
         line = (
             f"{_timestamp(record.created)} {record.levelname:<7} "
-            f"node={log.node_id} term={log.term} role={log.role} {shown(record.getMessage(), LONG)}{fields}"
+            f"node={log.node_id} term={log.term} role={log.role} "
+            f"{printable(record.getMessage(), MAX_SENTENCE_CHARS)}{fields}"
         )
         if record.exc_info:
             line += "".join(
@@ -257,7 +262,7 @@ class TextFormatter(logging.Formatter):
         return line
 
 
-def _fields_of(record: logging.LogRecord) -> dict[str, Scalar]:
+def _fields_of(record: logging.LogRecord) -> dict[str, DetailValue]:
     fields = getattr(record, _FIELDS, None)
     return fields if isinstance(fields, dict) else {}
 
@@ -267,12 +272,12 @@ def _timestamp(created: float) -> str:
     return f"{whole}.{int(created * 1000) % 1000:03d}Z"
 
 
-def _value(value: Scalar) -> str:
+def _value(value: DetailValue) -> str:
     """A field's value, quoted when it would not read as one word."""
     if isinstance(value, str):
-        text = cut(value)
+        text = truncate(value)
         plain = text and all(c.isprintable() and c not in ' "=' for c in text)
-        return text if plain else escaped(json.dumps(text, ensure_ascii=False))
+        return text if plain else escape_unprintable(json.dumps(text, ensure_ascii=False))
     if isinstance(value, float):
         return f"{value:.3f}"
     return json.dumps(value)
@@ -281,7 +286,7 @@ def _value(value: Scalar) -> str:
 def _traceback(text: str) -> list[str]:
     """Its lines, escaped: what an exception says may come from outside."""
     lines = text.split("\n")
-    left_out = len(lines) - _TRACEBACK
+    left_out = len(lines) - _MAX_TRACEBACK_LINES
     if left_out > 0:
         lines = [f"... ({left_out} lines left out)", *lines[left_out:]]
-    return [shown(line, LONG) for line in lines]
+    return [printable(line, MAX_SENTENCE_CHARS) for line in lines]

@@ -64,7 +64,7 @@ class NodeMetrics:
         entries_applied: entries applied to the state machine.
         peer_messages_sent, peer_messages_received, peer_messages_dropped: messages between nodes; dropped
             are those without a usable connection or with a full queue.
-        refused_peers: peers whose `Hello` was refused.
+        rejected_peers: peers whose `Hello` was refused.
         stall_seconds: how late a timer of the event loop was, every 10 ms; see `qcore.node.runtime.loop_lag`.
         stall_own_seconds: that without the time that the node waited for a processor.
         gc_pause_seconds: computing time of each run of Python's cyclic garbage collector.
@@ -89,7 +89,7 @@ class NodeMetrics:
     peer_messages_sent: int = 0
     peer_messages_received: int = 0
     peer_messages_dropped: int = 0
-    refused_peers: int = 0
+    rejected_peers: int = 0
     stall_seconds: Histogram = field(default_factory=lambda: Histogram(STALL_BUCKETS))
     stall_own_seconds: Histogram = field(default_factory=lambda: Histogram(STALL_BUCKETS))
     gc_pause_seconds: Histogram = field(default_factory=lambda: Histogram(STALL_BUCKETS))

@@ -23,10 +23,10 @@ class _Kind:
     left: float
     at: float
     written_at: float
-    left_out: int = 0
+    suppressed: int = 0
 
 
-class Repeats(Generic[K]):
+class RepeatLimiter(Generic[K]):
     """Decides which lines are written. Times are seconds of a clock that never goes back."""
 
     def __init__(self) -> None:
@@ -44,33 +44,33 @@ class Repeats(Generic[K]):
         kind.left = min(float(BURST), kind.left + (now - kind.at) / INTERVAL_S)
         kind.at = now
         if kind.left < 1:
-            kind.left_out += 1
+            kind.suppressed += 1
             return None
         kind.left -= 1
         kind.written_at = now
-        left_out, kind.left_out = kind.left_out, 0
-        return left_out
+        suppressed, kind.suppressed = kind.suppressed, 0
+        return suppressed
 
-    def overdue(self, now: float) -> list[tuple[K, int]]:
+    def ended_kinds(self, now: float) -> list[tuple[K, int]]:
         """Kinds of which lines were left out, and none written for longer than the interval: those have ended."""
-        said, self._forgotten = self._forgotten, []
+        reported, self._forgotten = self._forgotten, []
         for key, kind in self._kinds.items():
-            if kind.left_out and now - kind.written_at >= INTERVAL_S + 1:
-                said.append((key, kind.left_out))
-                kind.left_out, kind.written_at = 0, now
-        return said
+            if kind.suppressed and now - kind.written_at >= INTERVAL_S + 1:
+                reported.append((key, kind.suppressed))
+                kind.suppressed, kind.written_at = 0, now
+        return reported
 
-    def rest(self) -> list[tuple[K, int]]:
-        """All that was left out and not said: for the end."""
-        said = self._forgotten + [
-            (key, kind.left_out) for key, kind in self._kinds.items() if kind.left_out
+    def all_suppressed(self) -> list[tuple[K, int]]:
+        """All that was left out and not reported: for the end."""
+        reported = self._forgotten + [
+            (key, kind.suppressed) for key, kind in self._kinds.items() if kind.suppressed
         ]
         self._kinds.clear()
         self._forgotten = []
-        return said
+        return reported
 
     def _forget(self) -> None:
         oldest = next(iter(self._kinds))
-        left_out = self._kinds.pop(oldest).left_out
-        if left_out:
-            self._forgotten.append((oldest, left_out))
+        suppressed = self._kinds.pop(oldest).suppressed
+        if suppressed:
+            self._forgotten.append((oldest, suppressed))

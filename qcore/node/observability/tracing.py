@@ -13,19 +13,19 @@ from qcore.node.runtime.clock import wall_us
 from qcore.replica.events import ClientRequest, ReplicaEffect, ReplicaEvent, Reply
 from qcore.replica.messages import PeerMessage
 from qcore.replica.trace_recorder import ReplicaTracer, trace_fields
-from qcore.trace import MISSING, TextSink, TraceWriter
+from qcore.trace import RECORDS_MISSING_FAULT, TextSink, TraceWriter
 from qcore.transport.wire import is_peer_response
 
 #: How often the node should call `flush`: what a kill -9 may cost the trace, seconds.
 FLUSH_INTERVAL_S: Final = 0.2
 #: Bytes of records that wait for a slow file.
-_WAITING_BYTES: Final = 8 * 1024 * 1024
+_MAX_QUEUED_BYTES: Final = 8 * 1024 * 1024
 
 
 def trace_lines(
     file: int,
     failed: Callable[[OSError], None],
-    limit_bytes: int = _WAITING_BYTES,
+    limit_bytes: int = _MAX_QUEUED_BYTES,
     *,
     nodes: Sequence[int] = (),
     is_torn: bool = False,
@@ -47,7 +47,7 @@ def trace_lines(
 def _missing(nodes: Sequence[int], number: int) -> str:
     writer = TraceWriter(keep=True)
     note = f"{number} records are missing here: the file took them too slowly"
-    writer.fault(wall_us(), "act", MISSING, nodes, note=note)
+    writer.fault(wall_us(), "act", RECORDS_MISSING_FAULT, nodes, note=note)
     return writer.lines()[0]
 
 
@@ -63,8 +63,8 @@ class NodeTrace:
         self._writer = TraceWriter(stream)
         self._recorder = ReplicaTracer(self._writer, node_id)
         self._node_id = node_id
-        self._first_op = wall_us()  # so that no other life of this node uses the same numbers
-        self._asked: dict[int, str] = {}  # request id -> write or read
+        self._operation_base = wall_us()  # so that no other life of this node uses the same numbers
+        self._operations: dict[int, str] = {}  # request id -> write or read
 
     def started(self, status: CoreStatus) -> None:
         """The header, and that this server came up."""
@@ -81,16 +81,16 @@ class NodeTrace:
         """What one step of the replica gave."""
         self._recorder.effects(wall_us(), effects)
 
-    def listening(self, post: Callable[[ReplicaEvent], None]) -> Callable[[ReplicaEvent], None]:
+    def traced_post(self, post: Callable[[ReplicaEvent], None]) -> Callable[[ReplicaEvent], None]:
         """`post`, which tells the trace first what it takes."""
 
-        def told(event: ReplicaEvent) -> None:
-            self.asked(event)
+        def post_traced(event: ReplicaEvent) -> None:
+            self.request_began(event)
             post(event)
 
-        return told
+        return post_traced
 
-    def asked(self, event: ReplicaEvent) -> None:
+    def request_began(self, event: ReplicaEvent) -> None:
         """A client's request is on its way to the replica; of what it says the trace holds the length only.
 
         As client it names this node: who asked is known by connections, which the trace does not tell apart.
@@ -98,13 +98,13 @@ class NodeTrace:
         if not isinstance(event, ClientRequest):
             return
         op = "write" if event.kind in ("write", "session") else "read"
-        self._asked[event.request_id] = op
+        self._operations[event.request_id] = op
         note = f"{event.kind}, {len(event.payload)} characters"
         self._op(event.request_id, "invoke", op, note)
 
-    def answered(self, reply: Reply) -> None:
+    def request_ended(self, reply: Reply) -> None:
         """A request ended; with an error after which it may have had an effect, its outcome is unknown."""
-        op = self._asked.pop(reply.request_id, None)
+        op = self._operations.pop(reply.request_id, None)
         if op is None:
             return  # not a client's
         error = reply.error
@@ -117,7 +117,7 @@ class NodeTrace:
         self._op(reply.request_id, phase, op, "" if error is None else error.code)
 
     def _op(self, request_id: int, phase: str, op: str, note: str) -> None:
-        node, number = self._node_id, self._first_op + request_id
+        node, number = self._node_id, self._operation_base + request_id
         self._writer.op(wall_us(), node, phase, node, number, op, "", None, note)
 
     def sent(self, to: int, message_id: str, message: PeerMessage) -> None:

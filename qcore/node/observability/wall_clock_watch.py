@@ -11,19 +11,19 @@ from qcore.core.status import CoreStatus
 from qcore.node.observability.logs import NodeLog
 
 #: How often the clocks are compared, seconds.
-LOOK_INTERVAL_S: Final = 1.0
+CHECK_INTERVAL_S: Final = 1.0
 #: A clock must be wrong at so many looks in a row: one answer that was long under way is no wrong clock.
-LOOKS: Final = 3
-_WRONG: Final = (
+CONSECUTIVE_CHECKS: Final = 3
+_CLOCK_WRONG: Final = (
     "the wall clock of this leader is far from a quorum's: time stamps are held within the bound"
 )
-_UNSURE: Final = (
+_NO_AGREEMENT: Final = (
     "the wall clocks of this leader and of others are far apart, and no quorum is known to agree: it cannot be known "
     "which is wrong; time stamps follow the earlier"
 )
 
 
-class WallWatch:
+class WallClockWatch:
     """Compares clocks once a second, on a leader, and logs one line when they differ and one when they agree again.
 
     Args:
@@ -37,14 +37,14 @@ class WallWatch:
         self._log = log
         self._bound_us = bound_us
         self._timer: asyncio.TimerHandle | None = None
-        self._far = 0
-        self._said_skew = ""
-        self._said_ahead = False
+        self._checks_beyond_bound = 0
+        self._logged_skew = ""
+        self._logged_ahead = False
 
     def start(self) -> None:
         """Begin to look, on the running event loop."""
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(LOOK_INTERVAL_S, self._look_again)
+        self._timer = loop.call_later(CHECK_INTERVAL_S, self._check_again)
 
     def stop(self) -> None:
         """Look no longer."""
@@ -52,29 +52,31 @@ class WallWatch:
             self._timer.cancel()
             self._timer = None
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Compare once."""
         status = self._status()
         if status.role != "leader":
-            self._far, self._said_skew, self._said_ahead = 0, "", False
+            self._checks_beyond_bound, self._logged_skew, self._logged_ahead = 0, "", False
             return
-        self._look_at_skew(status, status.wall_skew_us)
-        self._look_at_log_time(status.log_time_ahead_us)
+        self._check_skew(status, status.wall_skew_us)
+        self._check_log_time(status.log_time_ahead_us)
 
-    def _look_at_skew(self, status: CoreStatus, skew_us: int | None) -> None:
+    def _check_skew(self, status: CoreStatus, skew_us: int | None) -> None:
         if skew_us is None:
             return
-        self._far = self._far + 1 if abs(skew_us) > self._bound_us else 0
-        text = _WRONG if self._quorum_agrees(status) else _UNSURE
-        if self._far >= LOOKS and self._said_skew != text:
-            self._said_skew = text
+        self._checks_beyond_bound = (
+            self._checks_beyond_bound + 1 if abs(skew_us) > self._bound_us else 0
+        )
+        text = _CLOCK_WRONG if self._quorum_agrees(status) else _NO_AGREEMENT
+        if self._checks_beyond_bound >= CONSECUTIVE_CHECKS and self._logged_skew != text:
+            self._logged_skew = text
             self._log.warning(
                 text,
                 ahead_seconds=skew_us / 1e6,
                 bound_seconds=self._bound_us / 1e6,
             )
-        elif self._far == 0 and self._said_skew:
-            self._said_skew = ""
+        elif self._checks_beyond_bound == 0 and self._logged_skew:
+            self._logged_skew = ""
             self._log.info("the wall clock of this leader agrees with a quorum's again")
 
     def _quorum_agrees(self, status: CoreStatus) -> bool:
@@ -87,18 +89,18 @@ class WallWatch:
             (membership.voters, membership.voters_outgoing), clocks, self._bound_us
         )
 
-    def _look_at_log_time(self, ahead_us: int | None) -> None:
-        if ahead_us is not None and not self._said_ahead:
-            self._said_ahead = True
+    def _check_log_time(self, ahead_us: int | None) -> None:
+        if ahead_us is not None and not self._logged_ahead:
+            self._logged_ahead = True
             self._log.warning(
                 "the newest time stamp in the log is ahead of a quorum's clocks: time stamps stand still until these "
                 "reach it",
                 ahead_seconds=ahead_us / 1e6,
             )
-        elif ahead_us is None and self._said_ahead:
-            self._said_ahead = False
+        elif ahead_us is None and self._logged_ahead:
+            self._logged_ahead = False
             self._log.info("a quorum's clocks have reached the newest time stamp in the log")
 
-    def _look_again(self) -> None:
-        self.look()
+    def _check_again(self) -> None:
+        self.check()
         self.start()

@@ -24,13 +24,13 @@ from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import Exposition
 
 #: How often a leader compares, seconds.
-LOOK_INTERVAL_S: Final = 2.0
+CHECK_INTERVAL_S: Final = 2.0
 #: One answer of one member, seconds.
 _ANSWER_S: Final = 2.0
 #: A difference that lasts gets a line so often, seconds.
-SAY_AGAIN_S: Final = 60.0
+LOG_AGAIN_S: Final = 60.0
 #: More digests of one member are not looked at: several times what a member gives.
-_MOST_DIGESTS: Final = 64
+_MAX_DIGESTS: Final = 64
 
 #: How a member is named: by its id, or by its address.
 M = TypeVar("M", int, str)
@@ -107,7 +107,7 @@ def digests_in(metrics: Mapping[str, JsonValue]) -> dict[int, str]:
         return found
     kept = extra.get("state_digests")
     if isinstance(kept, dict):
-        for index, digest in list(kept.items())[-_MOST_DIGESTS:]:
+        for index, digest in list(kept.items())[-_MAX_DIGESTS:]:
             if index.isascii() and index.isdigit() and len(index) <= 20 and isinstance(digest, str):
                 found[int(index)] = digest
     applied, digest = extra.get("applied_index"), extra.get("state_hash")
@@ -117,7 +117,7 @@ def digests_in(metrics: Mapping[str, JsonValue]) -> dict[int, str]:
     return found
 
 
-def expose(page: Exposition, found: Comparison[int] | None) -> None:
+def add_gauges(page: Exposition, found: Comparison[int] | None) -> None:
     """The gauges. Only a leader compares: elsewhere, and before the first comparison, they have no sample."""
     values = (
         (0, 0, 0, 0)
@@ -161,7 +161,7 @@ class DivergenceWatch:
         self._addresses: dict[int, str] = {}
         self._task: asyncio.Task[None] | None = None
         self._found: Comparison[int] | None = None
-        self._said_at: float | None = None
+        self._logged_at: float | None = None
 
     @property
     def found(self) -> Comparison[int] | None:
@@ -170,7 +170,7 @@ class DivergenceWatch:
 
     def start(self) -> None:
         """Begin to look, on the running event loop."""
-        self._task = asyncio.get_running_loop().create_task(self._look_for_ever())
+        self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
         """Look no longer, and close the connections. Idempotent."""
@@ -180,11 +180,11 @@ class DivergenceWatch:
             self._task = None
         await self._forget()
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Compare once."""
         status = self._status()
         if status.role != "leader":
-            self._found, self._said_at = None, None
+            self._found, self._logged_at = None, None
             await self._forget()
             return
         others = {
@@ -207,7 +207,7 @@ class DivergenceWatch:
         own.update(self._own())  # a member without a record may have been asked just now
         seen = {status.node_id: own, **dict(zip(others, answers, strict=True))}
         self._found = self._newest(compare(seen))
-        self._say(self._found)
+        self._log_difference(self._found)
 
     def _newest(self, found: Comparison[int]) -> Comparison[int]:
         """A difference is not over because one of its members is silent."""
@@ -234,14 +234,14 @@ class DivergenceWatch:
             return {}  # another node has its address
         return digests_in(metrics)
 
-    def _say(self, found: Comparison[int]) -> None:
+    def _log_difference(self, found: Comparison[int]) -> None:
         now = asyncio.get_running_loop().time()
         if found.differs_at is None:
-            if self._said_at is not None:
-                self._said_at = None
+            if self._logged_at is not None:
+                self._logged_at = None
                 self._log.info("the states of the members are equal again", index=found.index)
-        elif self._said_at is None or now - self._said_at >= SAY_AGAIN_S:
-            self._said_at = now
+        elif self._logged_at is None or now - self._logged_at >= LOG_AGAIN_S:
+            self._logged_at = now
             self._log.error(
                 "the states of the members differ: see `qcore cluster health` and docs/operations.md",
                 index=found.differs_at,
@@ -253,7 +253,7 @@ class DivergenceWatch:
         if client is not None:
             await client.close()
 
-    async def _look_for_ever(self) -> None:
+    async def _run(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_INTERVAL_S)
-            await self.look()
+            await asyncio.sleep(CHECK_INTERVAL_S)
+            await self.check()

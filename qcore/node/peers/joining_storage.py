@@ -8,8 +8,8 @@ from contextlib import suppress
 from qcore.core.effects import AppendLog, StoreSnapshot, Write
 from qcore.core.entry import DurableState, Membership, Snapshot
 from qcore.errors import DiskFull
-from qcore.storage.background_writes import WritesAhead
-from qcore.storage.group_commit import Tidies
+from qcore.storage.background_writes import SupportsSnapshotParts
+from qcore.storage.group_commit import SupportsIdleWork
 from qcore.storage.interface import Identity, LogStorage
 
 
@@ -57,18 +57,20 @@ class JoiningStorage:
         self._find(_memberships(writes))
         self._join()
 
-    def write_ahead(self, snapshot: Snapshot) -> bool:
-        """See `WritesAhead`."""
-        return isinstance(self._inner, WritesAhead) and self._inner.write_ahead(snapshot)
+    def write_snapshot_parts(self, snapshot: Snapshot) -> bool:
+        """See `SupportsSnapshotParts`."""
+        return isinstance(self._inner, SupportsSnapshotParts) and self._inner.write_snapshot_parts(
+            snapshot
+        )
 
-    def sweep(self) -> bool:
-        """See `WritesAhead`."""
-        return isinstance(self._inner, WritesAhead) and self._inner.sweep()
+    def remove_stale_parts(self) -> bool:
+        """See `SupportsSnapshotParts`."""
+        return isinstance(self._inner, SupportsSnapshotParts) and self._inner.remove_stale_parts()
 
     def idle(self) -> None:
         """Pass a quiet moment on."""
         self._join()
-        if isinstance(self._inner, Tidies):
+        if isinstance(self._inner, SupportsIdleWork):
             self._inner.idle()
 
     def close(self) -> None:

@@ -25,7 +25,7 @@ from pydantic import TypeAdapter, ValidationError
 from qcore.errors import StorageError
 from qcore.files import read_regular
 from qcore.replica.peers.known_members import KnownMember, KnownMembers
-from qcore.storage.files.synced_files import new_private, sync_path
+from qcore.storage.files.synced_files import create_private_file, sync_path
 
 FILE_NAME: Final = "peers.json"
 #: A larger file is not read. A member takes some 80 bytes, and `KnownMembers` bounds what it remembers.
@@ -146,7 +146,7 @@ def _save(path: Path, known: Mapping[int, KnownMember]) -> None:
         )
     fresh = path.with_suffix(".new")
     try:
-        with os.fdopen(new_private(fresh), "wb") as file:
+        with os.fdopen(create_private_file(fresh), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -54,7 +54,7 @@ from qcore.transport.wire import (
 )
 
 #: Class of a Raft request on the wire -> class of the core message that answers it.
-_ANSWERED_BY: Final[dict[type, type]] = {
+_RESPONSE_TYPES: Final[dict[type, type]] = {
     RaftAppend: AppendEntriesResponse,
     RaftVote: RequestVoteResponse,
     RaftPreVote: PreVoteResponse,
@@ -64,36 +64,36 @@ _ANSWERED_BY: Final[dict[type, type]] = {
 }
 
 #: Unanswered Raft requests remembered for each peer and kind. The core may leave one without an answer.
-_REMEMBERED: Final = 64
+_MAX_UNANSWERED: Final = 64
 
 #: How long the connection to a peer is kept after it left the configuration.
-_FAREWELL_S: Final = 5.0
+_DEPARTED_KEPT_S: Final = 5.0
 
-_Origin = tuple[ServerConnection, str]
+_RequestOrigin = tuple[ServerConnection, str]
 
 
 @dataclass(slots=True, frozen=True)
-class Standing:
+class ConnectionStatus:
     """How this node's connection to a peer stands.
 
     Attributes:
         introduction: what the peer said of itself; None while there is no connection.
-        fault: why there is none; None while there is one, or before the first attempt has ended.
-        refused: the peer was reached, and one side does not accept the other.
+        problem: why there is none; None while there is one, or before the first attempt has ended.
+        rejected: the peer was reached, and one side does not accept the other.
     """
 
     address: str
     introduction: PeerHello | None
-    fault: str | None
-    refused: bool
+    problem: str | None
+    rejected: bool
 
 
-def first_refusal(faults: Mapping[int, str]) -> str | None:
+def first_rejection(problems: Mapping[int, str]) -> str | None:
     """The first of what stands between a node and its peers that is a peer's refusal, or None."""
-    return next((text for text in faults.values() if text.startswith("refused by")), None)
+    return next((text for text in problems.values() if text.startswith("refused by")), None)
 
 
-class Identified(Protocol):
+class HasMessageId(Protocol):
     """Any message of the wire."""
 
     id: str
@@ -111,7 +111,7 @@ def introduction_of(message: Hello | HelloReply) -> PeerHello:
     )
 
 
-class PeerLinks:
+class PeerRouter:
     """Routes messages between the replica and its peers.
 
     A response goes back on the connection that its request came over, with the request's id. Responses
@@ -141,15 +141,15 @@ class PeerLinks:
         self._pool: PeerPool | None = None
         self._members: dict[int, str] = {}  # id -> address, without this node
         self._departed: dict[int, str] = {}  # those that left a moment ago
-        self._asked: dict[
+        self._init_nodes: dict[
             int, str
         ] = {}  # those that an `Init` of this node names, before it has begun
         self._introduced: dict[int, PeerHello] = {}  # who answered on our own connections
         #: Called when a connection to a peer stands, or could not be made.
-        self.on_standing: Callable[[], None] = lambda: None
-        self._unanswered: dict[tuple[int, type], deque[_Origin]] = {}
+        self.on_connection_change: Callable[[], None] = lambda: None
+        self._unanswered: dict[tuple[int, type], deque[_RequestOrigin]] = {}
         #: By peer and forward id. Every forward is answered once, so this is as long as the replica's queues.
-        self._forwards: dict[tuple[int, int], tuple[_Origin, RequestKind]] = {}
+        self._forwards: dict[tuple[int, int], tuple[_RequestOrigin, RequestKind]] = {}
 
     # -- outgoing --------------------------------------------------------------------------------
 
@@ -174,7 +174,7 @@ class PeerLinks:
             machine_versions=(own.support.machine_min, own.support.machine_max),
         )
 
-    def follow(self, membership: Membership) -> None:
+    def set_membership(self, membership: Membership) -> None:
         """Keep connections to the other members of this configuration.
 
         One that left it is kept a little longer, so that it hears of its removal.
@@ -189,26 +189,26 @@ class PeerLinks:
             if peer not in members:
                 self._departed[peer] = address
                 loop = asyncio.get_running_loop()
-                loop.call_later(_FAREWELL_S, self._forget, peer, address)
+                loop.call_later(_DEPARTED_KEPT_S, self._forget, peer, address)
         for peer in members:
             self._departed.pop(peer, None)
         new = [peer for peer in members if peer not in self._members]
-        self._members, self._asked = members, {}
+        self._members, self._init_nodes = members, {}
         self._connect(new)
 
-    def ask(self, nodes: Mapping[int, str]) -> None:
+    def connect_to(self, nodes: Mapping[int, str]) -> None:
         """Keep connections to these nodes (id -> address) as well, before there is a configuration; none: no more."""
-        for peer in self._asked:
+        for peer in self._init_nodes:
             if peer not in nodes:
                 self._admission.on_closed(peer, answered=True)
-        self._asked = dict(nodes)
+        self._init_nodes = dict(nodes)
         self._connect([])
 
-    def standings(self) -> dict[int, Standing]:
+    def connection_statuses(self) -> dict[int, ConnectionStatus]:
         """How the connection to each peer stands."""
         assert self._pool is not None, "use_pool comes first"
         return {
-            state.peer_id: Standing(
+            state.peer_id: ConnectionStatus(
                 state.address,
                 self._introduced.get(state.peer_id) if state.connected else None,
                 None if state.connected else state.last_error,
@@ -219,22 +219,22 @@ class PeerLinks:
 
     def connection_problem(self, peer_id: int) -> str | None:
         """Why there is no connection to this peer, or None if there is one, or none is wanted."""
-        standing = self.standings().get(peer_id)
-        if standing is None or standing.introduction is not None:
+        connection = self.connection_statuses().get(peer_id)
+        if connection is None or connection.introduction is not None:
             return None
-        return standing.fault or "there is no connection to it yet"
+        return connection.problem or "there is no connection to it yet"
 
-    def refusals(self) -> dict[int, str]:
+    def rejections(self) -> dict[int, str]:
         """What stands between this node and each member that it has reached and does not get on with, by id."""
         return {
-            peer: standing.fault
-            for peer, standing in self.standings().items()
-            if standing.refused and standing.fault and peer in self._members
+            peer: connection.problem
+            for peer, connection in self.connection_statuses().items()
+            if connection.rejected and connection.problem and peer in self._members
         }
 
-    def refusal(self) -> str | None:
+    def rejection(self) -> str | None:
         """Why a member will have nothing to do with this node (removed, wiped), or None."""
-        return first_refusal(self.refusals())
+        return first_rejection(self.rejections())
 
     def stop(self) -> None:
         """Make no connection any more; the pool may be closed."""
@@ -247,7 +247,7 @@ class PeerLinks:
 
     def _connect(self, new: Sequence[int]) -> None:
         assert self._pool is not None, "use_pool comes first"
-        self._pool.set_peers({**self._departed, **self._asked, **self._members})
+        self._pool.set_peers({**self._departed, **self._init_nodes, **self._members})
         for peer in new:
             self._pool.wake(peer)  # it may have been here before, and refused
 
@@ -301,9 +301,9 @@ class PeerLinks:
             connection.send(wrap_response(message_id, refusal))
         return message_id
 
-    def _oldest(self, peer_id: int, answered_by: type) -> _Origin | None:
+    def _oldest(self, peer_id: int, response_type: type) -> _RequestOrigin | None:
         """Where the oldest request without an answer came from, as far as its connection is open."""
-        waiting = self._unanswered.get((peer_id, answered_by))
+        waiting = self._unanswered.get((peer_id, response_type))
         while waiting:
             origin = waiting.popleft()
             if origin[0].is_open:
@@ -321,7 +321,7 @@ class PeerLinks:
     def _received(self, peer_id: int, message: object, inner: PeerMessage) -> None:
         self._metrics.peer_messages_received += 1
         if self._trace is not None:
-            self._trace.received(peer_id, cast(Identified, message).id, inner)
+            self._trace.received(peer_id, cast(HasMessageId, message).id, inner)
         self._post(PeerMessageReceived(peer_id, inner))
 
     def on_unreachable(self, peer_id: int) -> None:
@@ -330,11 +330,11 @@ class PeerLinks:
         self._admission.on_closed(peer_id, answered=True)
         self._post(PeerVersionSupport(peer_id, None))
         self._post(PeerUnreachable(peer_id))
-        self.on_standing()
+        self.on_connection_change()
 
     def on_connected(self, peer_id: int) -> None:
         """Our connection to the peer stands; the transport has said so in the log."""
-        self.on_standing()
+        self.on_connection_change()
 
     # -- incoming: connections of peers ------------------------------------------------------------
 
@@ -348,7 +348,7 @@ class PeerLinks:
         try:
             self._admission.admit(peer)
         except RemoteProtocolError:
-            self._metrics.refused_peers += 1  # the server puts it into the log
+            self._metrics.rejected_peers += 1  # the server puts it into the log
             raise
         self._post(PeerVersionSupport(peer.node_id, peer.support))
         if self._pool is not None:
@@ -382,15 +382,15 @@ class PeerLinks:
         peer = connection.peer
         if inner is None or peer is None:
             return False
-        origin = (connection, cast(Identified, message).id)
+        origin = (connection, cast(HasMessageId, message).id)
         if isinstance(message, Forward):
             forward = message.request
             self._forwards[peer.node_id, forward.forward_id] = (origin, forward.kind)
-        elif (answered_by := _ANSWERED_BY.get(type(message))) is not None:
-            key = (peer.node_id, answered_by)
+        elif (response_type := _RESPONSE_TYPES.get(type(message))) is not None:
+            key = (peer.node_id, response_type)
             waiting = self._unanswered.get(key)
             if waiting is None:
-                waiting = self._unanswered[key] = deque(maxlen=_REMEMBERED)
+                waiting = self._unanswered[key] = deque(maxlen=_MAX_UNANSWERED)
             waiting.append(origin)
         self._received(peer.node_id, message, inner)
         return True

@@ -20,10 +20,10 @@ from typing import Final
 from qcore.core.status import CoreStatus
 from qcore.node.observability.logs import NodeLog
 
-#: How often the node is to `look`, seconds.
-INTERVAL_S: Final = 1.0
+#: How often the node is to `check`, seconds.
+CHECK_INTERVAL_S: Final = 1.0
 #: There must be no leader at so many looks in a row: an election takes some time.
-LOOKS: Final = 5
+CONSECUTIVE_CHECKS: Final = 5
 
 
 class PriorityWatch:
@@ -38,46 +38,46 @@ class PriorityWatch:
         self._status = status
         self._log = log
         self._led = False
-        self._said_fault: str | None = None
-        self._said_own = False
-        self._leaderless = 0
+        self._logged_problem: str | None = None
+        self._logged_own = False
+        self._checks_without_leader = 0
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Write a line for each thing that has changed."""
         status = self._status()
         never_leads = status.priority == 0 and status.node_id in status.never_lead
-        self._look_at_own(status, never_leads)
-        self._look_at_all(status)
-        self._look_for_leader(status, never_leads)
+        self._check_own_priority(status, never_leads)
+        self._check_all_priorities(status)
+        self._check_leader(status, never_leads)
 
-    def _look_at_own(self, status: CoreStatus, never_leads: bool) -> None:
-        if never_leads and not self._said_own:
+    def _check_own_priority(self, status: CoreStatus, never_leads: bool) -> None:
+        if never_leads and not self._logged_own:
             self._log.info(
                 "this voter has priority 0 and never leads", voters=str([*status.membership.voters])
             )
-        self._said_own = never_leads
+        self._logged_own = never_leads
 
-    def _look_at_all(self, status: CoreStatus) -> None:
-        leads, fault = status.role == "leader", status.priority_fault
+    def _check_all_priorities(self, status: CoreStatus) -> None:
+        leads, problem = status.role == "leader", status.priority_problem
         if leads != self._led:
             # A node that leads no longer has forgotten the others' priorities: that is no end of the fault.
-            self._led, self._said_fault = leads, None
-        if fault == self._said_fault:
+            self._led, self._logged_problem = leads, None
+        if problem == self._logged_problem:
             return
-        self._said_fault = fault
-        if fault is None:
+        self._logged_problem = problem
+        if problem is None:
             self._log.info("priorities are well again: enough voters may lead")
         else:
-            self._log.warning("too many voters never lead", why=fault)
+            self._log.warning("too many voters never lead", why=problem)
 
-    def _look_for_leader(self, status: CoreStatus, never_leads: bool) -> None:
+    def _check_leader(self, status: CoreStatus, never_leads: bool) -> None:
         if not never_leads or status.leader_id is not None:
-            if self._leaderless >= LOOKS and never_leads:
+            if self._checks_without_leader >= CONSECUTIVE_CHECKS and never_leads:
                 self._log.info("a leader is known again", leader=status.leader_id)
-            self._leaderless = 0
+            self._checks_without_leader = 0
             return
-        self._leaderless += 1
-        if self._leaderless == LOOKS:
+        self._checks_without_leader += 1
+        if self._checks_without_leader == CONSECUTIVE_CHECKS:
             self._log.warning(
                 "no leader is known, and this voter has priority 0: nobody may lead unless another voter has a "
                 "higher one",

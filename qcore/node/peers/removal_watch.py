@@ -11,18 +11,18 @@ from typing import Final
 from qcore.core.raft import RaftCore
 from qcore.node.observability.logs import NodeLog
 
-#: How often the node is to `look`, seconds.
-INTERVAL_S: Final = 1.0
+#: How often the node is to `check`, seconds.
+CHECK_INTERVAL_S: Final = 1.0
 #: What a leader says to a member that it has removed.
 REMOVED: Final = "was removed from cluster"
 _WHAT_TO_DO: Final = "stop it, or give it an empty data directory and add it again"
 
 
-def removal(
+def removal_reason(
     core: RaftCore,
     node_id: int,
     cluster_id: str | None,
-    refusal: str | None,
+    rejection: str | None,
     now: int,
     silence_us: int,
 ) -> str | None:
@@ -35,12 +35,12 @@ def removal(
         core: this node's.
         node_id: this node's.
         cluster_id: of the cluster that it belongs to, or belonged to.
-        refusal: what a member said that will have nothing to do with this node.
+        rejection: what a member said that will have nothing to do with this node.
         now: µs on the core's clock.
         silence_us: a leader that was heard within so long counts as one that sends more.
     """
-    if refusal is not None and REMOVED in refusal:
-        return refusal
+    if rejection is not None and REMOVED in rejection:
+        return rejection
     membership = core.membership
     if membership.is_empty or core.membership_index > core.commit_index or core.role == "leader":
         return None
@@ -54,20 +54,20 @@ class RemovalWatch:
     """Logs when the node was removed and when it is a member again.
 
     Args:
-        reason: see `removal`.
+        reason: see `removal_reason`.
         log: takes the lines.
     """
 
     def __init__(self, reason: Callable[[], str | None], log: NodeLog) -> None:
         self._reason = reason
         self._log = log
-        self._said = False
+        self._was_logged = False
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Write a line if something has changed."""
         why = self._reason()
-        if why is not None and not self._said:
+        if why is not None and not self._was_logged:
             self._log.error("this node was removed: it takes part in nothing", why=why)
-        elif why is None and self._said:
+        elif why is None and self._was_logged:
             self._log.info("this node is a member again")
-        self._said = why is not None
+        self._was_logged = why is not None

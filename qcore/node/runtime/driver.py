@@ -48,18 +48,18 @@ from qcore.replica.requests.flow_control import FlowControl
 from qcore.replica.requests.forwarded_errors import rejection_response
 
 #: A deadline further away than this needs no timer, µs.
-_FAR_US: Final = 3_600_000_000
+_MAX_TIMER_US: Final = 3_600_000_000
 
 
-class Disk(Protocol):
+class WriteQueue(Protocol):
     """What the host needs of the disk thread (`qcore.storage.group_commit.GroupCommitWriter`)."""
 
     def submit(self, writes: Sequence[Write], commit: int | None = None) -> None:
-        """Make the writes durable in order; `ReplicaHost.on_durable` is called later."""
+        """Make the writes durable in order; `ReplicaDriver.on_durable` is called later."""
         ...
 
 
-class Outlet(Protocol):
+class EffectHandler(Protocol):
     """Where the host takes what the replica wants to say. Called on the event loop; must be quick."""
 
     def send_peer(self, to: int, message: PeerMessage) -> None:
@@ -82,11 +82,11 @@ class Outlet(Protocol):
         """Another version of the cluster is active."""
         ...
 
-    def snapshot_taken(self, write: StoreSnapshot) -> None:
+    def on_snapshot(self, write: StoreSnapshot) -> None:
         """A snapshot, the node's own or the leader's, is on its way to the disk."""
         ...
 
-    def stepped(self, effects: Sequence[ReplicaEffect]) -> None:
+    def on_step(self, effects: Sequence[ReplicaEffect]) -> None:
         """One step was taken; called before its effects are carried out, for the trace."""
         ...
 
@@ -95,20 +95,22 @@ class Outlet(Protocol):
         ...
 
 
-class ReplicaHost:
+class ReplicaDriver:
     """Drives one replica from the running event loop.
 
     Args:
         replica: the replica; nobody else may step it.
-        disk: takes the writes.
-        outlet: takes everything else.
+        writer: takes the writes.
+        handler: takes everything else.
         metrics: counts.
     """
 
-    def __init__(self, replica: Replica, disk: Disk, outlet: Outlet, metrics: NodeMetrics) -> None:
+    def __init__(
+        self, replica: Replica, writer: WriteQueue, handler: EffectHandler, metrics: NodeMetrics
+    ) -> None:
         self._replica = replica
-        self._disk = disk
-        self._outlet = outlet
+        self._writer = writer
+        self._handler = handler
         self._metrics = metrics
         self._gate = DurabilityGate()
         self._loop = asyncio.get_running_loop()
@@ -121,7 +123,7 @@ class ReplicaHost:
                 now_us(),
             )
         )
-        self._drain_scheduled = False
+        self._step_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0
         self._writes_in_flight: deque[tuple[int, int]] = deque()  # (last write id, submitted at µs)
@@ -158,14 +160,14 @@ class ReplicaHost:
         try:
             if not self._inbox.offer(event, now_us()):
                 self._metrics.peer_messages_dropped += 1
-        except Overloaded as refusal:
+        except Overloaded as rejection:
             assert isinstance(event, PeerMessageReceived), "only peers' requests are refused here"
             message = event.message
             assert isinstance(message, Forward | ReadIndex), "only requests are refused here"
-            self._outlet.send_peer(event.from_id, rejection_response(message, refusal))
-        if not self._drain_scheduled:
-            self._drain_scheduled = True
-            self._loop.call_soon(self._drain)
+            self._handler.send_peer(event.from_id, rejection_response(message, rejection))
+        if not self._step_scheduled:
+            self._step_scheduled = True
+            self._loop.call_soon(self._step)
 
     def on_durable(self, write_id: int) -> None:
         """Every write up to `write_id` is on stable storage. Call on the event loop."""
@@ -174,28 +176,28 @@ class ReplicaHost:
         while in_flight and in_flight[0][0] <= write_id:
             self._metrics.commit_seconds.observe((now - in_flight.popleft()[1]) / 1e6)
         for send in self._gate.release(write_id):
-            self._outlet.send_peer(send.to, send.message)
+            self._handler.send_peer(send.to, send.message)
         self.post(WriteDurable(write_id))
 
-    def _drain(self) -> None:
-        self._drain_scheduled = False
+    def _step(self) -> None:
+        self._step_scheduled = False
         if self._stopped:
             return
         now = now_us()
         events = self._inbox.take(now)
         if self._inbox:
-            self._drain_scheduled = True
-            self._loop.call_soon(self._drain)
+            self._step_scheduled = True
+            self._loop.call_soon(self._step)
         self._metrics.step_events.observe(len(events))
         try:
             effects = self._replica.step(events, now, wall_us())
-            self._outlet.stepped(effects)
-            self._carry_out(effects, now)
+            self._handler.on_step(effects)
+            self._execute(effects, now)
             self._note_leader_contact()
         except Exception as error:  # noqa: BLE001 - whatever it is, the replica is no longer to be trusted
             # Bad input never raises out of `step`: this is a bug, or the user's machine broke its contract.
             self.stop()
-            self._outlet.fatal(error)
+            self._handler.fatal(error)
             return
         self._arm(now)
 
@@ -207,34 +209,34 @@ class ReplicaHost:
             if contact is not None and before is not None:
                 self._metrics.leader_gap_seconds.observe((contact - before) / 1e6)
 
-    def _carry_out(self, effects: Sequence[ReplicaEffect], now: int) -> None:
+    def _execute(self, effects: Sequence[ReplicaEffect], now: int) -> None:
         writes: list[Write] = []
         commit: int | None = None
-        outlet = self._outlet
+        handler = self._handler
         gate = self._gate
         applied = 0
         for effect in effects:
             match effect:
                 case SendPeer(to=to, message=message):
                     if gate.admit(effect):
-                        outlet.send_peer(to, message)
+                        handler.send_peer(to, message)
                 case Reply():
-                    outlet.reply(effect)
+                    handler.reply(effect)
                 case Applied():
                     applied += 1
                 case AppendLog() | SaveHardState() | TruncateLog():
                     writes.append(effect)
                 case StoreSnapshot():
                     writes.append(effect)
-                    outlet.snapshot_taken(effect)
+                    handler.on_snapshot(effect)
                 case SaveCommit(commit=commit):
                     pass
                 case RoleChanged():
-                    outlet.role_changed(effect)
+                    handler.role_changed(effect)
                 case MembershipChanged():
-                    outlet.membership_changed(effect)
+                    handler.membership_changed(effect)
                 case VersionRaised():
-                    outlet.version_raised(effect)
+                    handler.version_raised(effect)
                 case Restored() | VoteGranted() | MessageDropped():
                     pass  # for traces only
         self._metrics.entries_applied += applied
@@ -245,10 +247,10 @@ class ReplicaHost:
         if writes:
             self._writes_in_flight.append((writes[-1].write_id, now))
         try:
-            self._disk.submit(writes, commit)
+            self._writer.submit(writes, commit)
         except StorageError as error:
             self.stop()
-            self._outlet.fatal(error)
+            self._handler.fatal(error)
 
     # -- timer -----------------------------------------------------------------------------------
 
@@ -264,7 +266,7 @@ class ReplicaHost:
                 return
             self._timer.cancel()
             self._timer = None
-        if deadline - now < _FAR_US:
+        if deadline - now < _MAX_TIMER_US:
             self._timer_at = deadline
             self._timer = self._loop.call_later(max(0, deadline - now) / 1e6, self._on_timer)
 

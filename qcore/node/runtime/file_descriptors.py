@@ -12,20 +12,20 @@ from qcore.transport.limits import TransportLimits
 
 #: Besides connections: the log and its parts, the lock, the event loop, output, a trace, snapshots on their way, names
 #: that are looked up, and what is accepted in one turn of the event loop.
-OWN_FILES: Final = 32
+BASE_FILES: Final = 32
 
-#: Kind of connection -> the least that a node needs. Links: to and from the other members, three for each.
-_LEAST: Final = {
-    "links": 12,
+#: Kind of connection -> the least that a node needs. Peers: to and from the other members, three for each.
+_MINIMA: Final = {
+    "peers": 12,
     "max_handshakes": 4,
     "reserved_for_peers": 4,
     "reserved_for_admin": 2,
     "max_clients": 4,
 }
 #: The least number of files that a node needs.
-LEAST_FILES: Final = OWN_FILES + sum(_LEAST.values())
+MIN_FILES: Final = BASE_FILES + sum(_MINIMA.values())
 #: Links of 16 members: kept free where there is room.
-_LINKS: Final = 45
+_MEMBER_CONNECTIONS: Final = 45
 
 
 def fit_to_open_files(limits: TransportLimits, log: NodeLog) -> TransportLimits:
@@ -36,15 +36,19 @@ def fit_to_open_files(limits: TransportLimits, log: NodeLog) -> TransportLimits:
     Raises:
         ConfigError: not even the least number of connections fits.
     """
-    needed = OWN_FILES + _LINKS + sum(getattr(limits, name) for name in _LEAST if name != "links")
+    needed = (
+        BASE_FILES
+        + _MEMBER_CONNECTIONS
+        + sum(getattr(limits, name) for name in _MINIMA if name != "peers")
+    )
     allowed = _raise_to(needed)
     if allowed >= needed:
         return limits
     fitting = fitting_limits(limits, allowed)
     lowered = {
         name: f"{getattr(limits, name)} to {getattr(fitting, name)}"
-        for name in _LEAST
-        if name != "links" and getattr(fitting, name) < getattr(limits, name)
+        for name in _MINIMA
+        if name != "peers" and getattr(fitting, name) < getattr(limits, name)
     }
     log.warning(
         "connections are limited by the number of open files (ulimit -n)",
@@ -61,21 +65,21 @@ def fitting_limits(limits: TransportLimits, allowed: int) -> TransportLimits:
     Raises:
         ConfigError: see `fit_to_open_files`.
     """
-    if allowed < LEAST_FILES:
+    if allowed < MIN_FILES:
         raise ConfigError(
-            f"this process may open {allowed} files (ulimit -n), and a node needs at least {LEAST_FILES}: {OWN_FILES} "
-            f"of its own, {_LEAST['links']} for the other members, and the rest for clients and administration; raise "
+            f"this process may open {allowed} files (ulimit -n), and a node needs at least {MIN_FILES}: {BASE_FILES} "
+            f"of its own, {_MINIMA['peers']} for the other members, and the rest for clients and administration; raise "
             "the limit"
         )
-    room = allowed - OWN_FILES
-    more = (room - sum(_LEAST.values())) // 8
+    room = allowed - BASE_FILES
+    more = (room - sum(_MINIMA.values())) // 8
     share = {
-        name: min(_LINKS if name == "links" else getattr(limits, name), least + more)
-        for name, least in _LEAST.items()
+        name: min(_MEMBER_CONNECTIONS if name == "peers" else getattr(limits, name), least + more)
+        for name, least in _MINIMA.items()
         if name != "max_clients"
     }
     rest = room - sum(share.values())
-    del share["links"]
+    del share["peers"]
     return replace(limits, max_clients=min(limits.max_clients, rest), **share)
 
 

@@ -31,7 +31,7 @@ THOROUGH_AFTER_CONNECTIONS: Final = 20_000
 _LOOK_INTERVAL_S: Final = 5.0
 
 
-class Garbage:
+class CollectorControl:
     """Governs the collector of this process, from `start` to `stop`.
 
     Args:

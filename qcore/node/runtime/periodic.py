@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 
-class Chore:
+class PeriodicTask:
     """Calls `work` at once and then at intervals, from `start` to `stop`.
 
     Args:

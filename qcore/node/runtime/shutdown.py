@@ -12,22 +12,24 @@ from qcore.errors import OutcomeUnknown
 from qcore.node.observability.logs import NodeLog
 from qcore.replica.events import ReplicaEvent, Reply, TransferLeader
 from qcore.replica.leadership import Leadership
-from qcore.storage.group_commit import GroupCommitWriter, Pending
+from qcore.storage.group_commit import GroupCommitWriter, PendingWrites
 from qcore.storage.log_size import Footprint
 
 #: How long a disk may make no progress before a node that stops ends without it.
-DISK_PATIENCE_S: Final = 10.0
+DISK_HANG_TIMEOUT_S: Final = 10.0
 _DISK_POLL_S: Final = 0.005
 
-Ask = Callable[[Callable[[int], ReplicaEvent], Callable[[Reply], None]], None]
+SubmitEvent = Callable[[Callable[[int], ReplicaEvent], Callable[[Reply], None]], None]
 
 
-async def hand_over(core: RaftCore, ask: Ask, timeout_ms: int, log: NodeLog) -> None:
+async def transfer_before_stop(
+    core: RaftCore, submit_event: SubmitEvent, timeout_ms: int, log: NodeLog
+) -> None:
     """On a leader: let another voter take over, so that nobody waits for an election timeout.
 
     Args:
         core: of this node.
-        ask: gives the replica an event, and calls back with its outcome.
+        submit_event: gives the replica an event, and calls back with its outcome.
         timeout_ms: how long to wait for that.
         log: where to say what is known of how it ended.
     """
@@ -39,7 +41,7 @@ async def hand_over(core: RaftCore, ask: Ask, timeout_ms: int, log: NodeLog) -> 
         if not over.done():
             over.set_result(reply)
 
-    ask(lambda number: TransferLeader(number, None, timeout_ms), settle)
+    submit_event(lambda number: TransferLeader(number, None, timeout_ms), settle)
     await asyncio.wait([over], timeout=timeout_ms / 1000)
     unknown = "whether another node takes over the leadership is not known"
     if not over.done():
@@ -56,24 +58,24 @@ async def hand_over(core: RaftCore, ask: Ask, timeout_ms: int, log: NodeLog) -> 
         log.warning("leadership was not handed over", why=str(reply.error))
 
 
-async def disk_ends(
-    writer: GroupCommitWriter, log: NodeLog, patience_s: float = DISK_PATIENCE_S
+async def drain_writer(
+    writer: GroupCommitWriter, log: NodeLog, timeout_s: float = DISK_HANG_TIMEOUT_S
 ) -> bool:
-    """Let the disk thread write what is queued; False if the disk makes no progress for `patience_s`.
+    """Let the disk thread write what is queued; False if the disk makes no progress for `timeout_s`.
 
     Polled, and not awaited in an executor: asyncio joins an executor's threads at exit, however long they hang. After
     False the storage must not be touched any more.
     """
-    seen: tuple[Pending, Footprint] | None = None
+    seen: tuple[PendingWrites, Footprint] | None = None
     since = 0.0
     while not writer.close(timeout_s=0):
         state = (writer.pending, writer.footprint)
         if state != seen:
             seen, since = state, time.monotonic()
-        elif time.monotonic() - since >= patience_s:
+        elif time.monotonic() - since >= timeout_s:
             log.error(
                 "the disk hangs: the node ends without it; nothing that was acknowledged is lost",
-                waited_s=patience_s,
+                waited_s=timeout_s,
             )
             return False
         await asyncio.sleep(_DISK_POLL_S)

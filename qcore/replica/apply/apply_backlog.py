@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from qcore.core.entry import Entry
 from qcore.core.text_size import utf8_length
-from qcore.machines.interface import CountsWork, StateMachine
+from qcore.machines.interface import StateMachine, SupportsWorkCost
 
 #: What one step applies at most: entries, and one more for each KiB that they hold or that their results have, and what
-#: the machine says that they cost (`CountsWork`). The last one of a step may exceed it.
+#: the machine says that they cost (`SupportsWorkCost`). The last one of a step may exceed it.
 MAX_STEP_COST = 512
 #: What one part of a snapshot's restore counts for.
 RESTORE_COST = MAX_STEP_COST // 2
@@ -30,7 +30,7 @@ def cost_of(text: str) -> int:
 
 def work_counter(machine: StateMachine) -> Callable[[], int]:
     """A function that says what the machine's last command or query counts for in a step, besides its texts."""
-    if isinstance(machine, CountsWork):
+    if isinstance(machine, SupportsWorkCost):
 
         def last_cost() -> int:
             cost: object = machine.last_cost

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from qcore.errors import ConfigError
 from qcore.files import read_regular
-from qcore.shown import shown
+from qcore.shown import printable
 from qcore.sim.scenario.catalogue import find_scenario
 from qcore.sim.scenario.model import Scenario
 
@@ -44,7 +44,7 @@ def load_scenario(path: Path | str) -> Scenario:
         raise ConfigError(f"{file}: not UTF-8 text: {error.reason}") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         why = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError(f"cannot read the scenario {shown(str(file))}: {why}") from None
+        raise ConfigError(f"cannot read the scenario {printable(str(file))}: {why}") from None
     return parse_scenario(text, str(file))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from qcore.errors import StateMachineFailed
 from qcore.machines.entity.entity_store import EntityStore
-from qcore.machines.interface import ApplyContext, RestoresGradually, StateMachine
+from qcore.machines.interface import ApplyContext, StateMachine, SupportsGradualRestore
 from qcore.machines.register import KeyValueMachine
 from qcore.replica.apply.machine_results import digest_of, exception_text
 from qcore.sim.workload.operations import EntityCodec, KeyValueCodec, OperationCodec, RequestSource
@@ -89,7 +89,7 @@ class HashedMachine:
 
     def restore_gradually(self, chunks: Iterable[str]) -> Iterator[None]:
         """In parts if the machine can, else at once: as it is driven without the wrapper."""
-        if isinstance(self._inner, RestoresGradually):
+        if isinstance(self._inner, SupportsGradualRestore):
             yield from self._inner.restore_gradually(chunks)
         else:
             self._inner.restore(chunks)

@@ -9,7 +9,7 @@ from pathlib import Path
 from qcore.core.entry import DurableState, Entry, HardState, Membership
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import ConfigError
-from qcore.machines.interface import StateMachine, support_of
+from qcore.machines.interface import StateMachine, version_support
 from qcore.sim.faults.admin_client import AdminActions, address_of
 from qcore.sim.faults.ledger import FaultLedger
 from qcore.sim.faults.message_faults import MessageActions
@@ -201,7 +201,7 @@ class World:
         entries = [Entry(1, 1, "membership", membership.to_json(), WALL_EPOCH_US)]
         rules = self.scenario.cluster.rules
         if rules > FIRST_VERSION.rules:
-            support = support_of(self._make_machine()())
+            support = version_support(self._make_machine()())
             version = ClusterVersion(rules, support.machine, support.machine_max)
             entries.append(Entry(2, 1, "version", version.to_json(), WALL_EPOCH_US))
         return DurableState(HardState(term=1, voted_for=None, commit=len(entries)), None, entries)

@@ -28,7 +28,7 @@ _NO_UNNAMED_FILES: Final = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.
 _ATTEMPTS: Final = 10
 
 
-class NewFile:
+class AtomicFile:
     """A file on its way to a name. Write to `file`, then `publish`; `discard` in any case.
 
     Args:

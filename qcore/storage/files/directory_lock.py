@@ -9,7 +9,7 @@ from pathlib import Path
 
 from qcore.errors import DataDirLocked
 from qcore.storage.files.synced_files import FILE_MODE
-from qcore.storage.io_errors import is_full, os_failure
+from qcore.storage.io_errors import error_from_os, is_full
 
 LOCK_FILE = "qcore.lock"
 
@@ -32,7 +32,9 @@ class DirectoryLock:
         try:
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
         except OSError as error:
-            raise os_failure(error, f"use data directory {directory}: open {self._path}") from error
+            raise error_from_os(
+                error, f"use data directory {directory}: open {self._path}"
+            ) from error
         try:
             self._acquire(directory)
         except BaseException:
@@ -44,7 +46,7 @@ class DirectoryLock:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise os_failure(error, f"lock {self._path}") from error
+                raise error_from_os(error, f"lock {self._path}") from error
             raise DataDirLocked(
                 f"data directory {directory} is in use by process {self._owner() or 'unknown'}: "
                 "stop that process, or give this node another data directory"
@@ -55,7 +57,7 @@ class DirectoryLock:
         except OSError as error:
             # The lock is held. Who holds it is for people to read, and nothing to stop for on a full disk.
             if not is_full(error):
-                raise os_failure(error, f"write {self._path}") from error
+                raise error_from_os(error, f"write {self._path}") from error
 
     def _owner(self) -> str | None:
         """The process id in the file; None if it cannot be read, or was not written whole."""

@@ -34,7 +34,7 @@ from qcore.core.messages import IntSinceRules2, VersionSinceRules2
 from qcore.core.version import FIRST_VERSION
 from qcore.errors import ConfigError, SnapshotFileError
 from qcore.files import open_regular
-from qcore.storage.files.atomic_file import NewFile
+from qcore.storage.files.atomic_file import AtomicFile
 
 FORMAT: Final = "qcore-snapshot"
 #: Version 2 adds the cluster clock and the version of the cluster. A copy of a cluster whose rules are those of 0.1.0
@@ -119,7 +119,7 @@ class SnapshotFileWriter:
         self._size = 0
         self._digest = hashlib.sha256()
         try:
-            self._new = NewFile(check_target(target, force=force))
+            self._new = AtomicFile(check_target(target, force=force))
         except OSError as error:
             raise _cannot("write", target, error) from error
         try:

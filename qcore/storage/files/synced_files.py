@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from qcore.errors import StorageError
-from qcore.files import kind_of
-from qcore.storage.io_errors import is_full, os_failure
+from qcore.files import special_file_kind
+from qcore.storage.io_errors import error_from_os, is_full
 
 #: Of the room that filling a write-ahead file would take, as much again must stay free: the log's own growth at a
 #: checkpoint needs some, and a node that takes all that is left can never be checkpointed.
@@ -21,7 +21,7 @@ FILE_MODE: Final = 0o600
 DIRECTORY_MODE: Final = 0o700
 
 
-def is_there(path: Path) -> bool:
+def path_exists(path: Path) -> bool:
     """Whether the name exists.
 
     Not `Path.exists`: since Python 3.14 that answers "no" when the disk cannot tell, and a log that seems absent is
@@ -35,11 +35,11 @@ def is_there(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        raise os_failure(error, f"look for {path}") from error
+        raise error_from_os(error, f"look for {path}") from error
     return True
 
 
-def require_plain(path: Path) -> None:
+def require_regular_file(path: Path) -> None:
     """Refuse what has the name of one of a node's own files and is none, before anything opens it.
 
     To open a FIFO waits for its other end. And SQLite keeps the write-ahead file of a linked database beside the file
@@ -53,8 +53,8 @@ def require_plain(path: Path) -> None:
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
-        raise os_failure(error, f"look for {path}") from error
-    kind = kind_of(mode)
+        raise error_from_os(error, f"look for {path}") from error
+    kind = special_file_kind(mode)
     if stat.S_ISLNK(mode):
         raise StorageError(
             f"{path} is a symbolic link, and a node's files must be in its data directory themselves: move the files "
@@ -66,7 +66,7 @@ def require_plain(path: Path) -> None:
         )
 
 
-def new_private(path: Path) -> int:
+def create_private_file(path: Path) -> int:
     """Open a new file for its owner alone, to read and write, in the place of whatever a crash left under the name.
 
     Raises:
@@ -114,7 +114,7 @@ def remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise os_failure(error, f"remove {path}") from error
+        raise error_from_os(error, f"remove {path}") from error
 
 
 def open_and_sync(path: Path) -> None:
@@ -139,7 +139,7 @@ def sync_path(path: Path) -> None:
     try:
         open_and_sync(path)
     except OSError as error:
-        raise os_failure(error, f"sync {path}") from error
+        raise error_from_os(error, f"sync {path}") from error
 
 
 def preallocate(path: Path, size: int) -> None:
@@ -158,11 +158,11 @@ def preallocate(path: Path, size: int) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise os_failure(error, f"open {path}") from error
+        raise error_from_os(error, f"open {path}") from error
     try:
         _fill(file, size)
     except OSError as error:
-        raise os_failure(error, f"fill {path}") from error
+        raise error_from_os(error, f"fill {path}") from error
     finally:
         os.close(file)
 

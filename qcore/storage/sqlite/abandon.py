@@ -21,7 +21,7 @@ from qcore.errors import StorageError
 _abandoned: set[tuple[int, int]] = set()
 
 
-def give_up(connection: sqlite3.Connection, path: Path) -> None:
+def abandon_connection(connection: sqlite3.Connection, path: Path) -> None:
     """End the use of a connection; neither now nor later is anything written through it.
 
     Other processes can open the database from now on. On Python 3.11 this one cannot, until it ends.
@@ -43,7 +43,7 @@ def give_up(connection: sqlite3.Connection, path: Path) -> None:
         os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
 
 
-def require_not_given_up(path: Path) -> None:
+def require_not_abandoned(path: Path) -> None:
     """Refuse a database that this process has let go of and cannot open again.
 
     Raises:

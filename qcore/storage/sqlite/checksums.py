@@ -81,16 +81,18 @@ def decode_entries(
     expected, term_before = first_index, 0
     for index, term, kind, time_us, data, checksum in rows:
         if index != expected:
-            raise corrupt(path, f"entry {expected}", f"missing, entry {index!r} comes instead")
+            raise log_corrupt(path, f"entry {expected}", f"missing, entry {index!r} comes instead")
         try:
             computed = crc32(data, crc32(pack(index, term, kind, time_us), previous))  # type: ignore[arg-type]  # a wrong type raises, below
         except (struct.error, TypeError):
-            raise corrupt(path, f"entry {expected}", "a column has the wrong type") from None
+            raise log_corrupt(path, f"entry {expected}", "a column has the wrong type") from None
         if computed != checksum:
-            raise corrupt(path, f"entry {expected}", f"checksum {checksum!r}, computed {computed}")
+            raise log_corrupt(
+                path, f"entry {expected}", f"checksum {checksum!r}, computed {computed}"
+            )
         entry = _entry(path, index, term, kind, time_us, data)
         if entry.term < term_before:
-            raise corrupt(
+            raise log_corrupt(
                 path, f"entry {expected}", f"term {entry.term} follows term {term_before}"
             )
         entries.append(entry)
@@ -114,7 +116,7 @@ def _entry(
         text = data[_CLOCK.size :].decode()
         return Entry(index, term, KINDS[kind - HAS_CLOCK], text, time_us, clock_us)
     except (IndexError, UnicodeDecodeError, struct.error) as error:
-        raise corrupt(path, f"entry {index}", f"unreadable: {error}") from error
+        raise log_corrupt(path, f"entry {index}", f"unreadable: {error}") from error
 
 
 def fields_checksum(*fields: Column) -> int:
@@ -205,7 +207,7 @@ def decode_snapshot(
     index, term, time_us, membership, number, data, checksum = row
     what = f"the snapshot through entry {index!r}"
     if fields_checksum(index, term, time_us, membership, number, data) != checksum:
-        raise corrupt(path, what, "its checksum is wrong")
+        raise log_corrupt(path, what, "its checksum is wrong")
     if not (
         isinstance(index, int)
         and isinstance(term, int)
@@ -214,13 +216,13 @@ def decode_snapshot(
         and isinstance(number, int)
         and isinstance(data, bytes)
     ):
-        raise corrupt(path, what, "a column has the wrong type")
+        raise log_corrupt(path, what, "a column has the wrong type")
     try:
         meta = decode_meta(index, term, time_us, membership.decode())
         text = _joined(path, what, data, parts) if number else data.decode()
         return Snapshot(meta, text)
     except (ValidationError, UnicodeDecodeError) as error:
-        raise corrupt(path, what, f"unreadable: {error}") from error
+        raise log_corrupt(path, what, f"unreadable: {error}") from error
 
 
 def _joined(path: Path, what: str, checksums: bytes, parts: Iterable[tuple[Column, ...]]) -> str:
@@ -229,13 +231,13 @@ def _joined(path: Path, what: str, checksums: bytes, parts: Iterable[tuple[Colum
     for position, (part,) in enumerate(parts):
         expected = checksums[4 * position : 4 * position + 4]
         if not isinstance(part, bytes) or part_checksum(part) != expected:
-            raise corrupt(path, what, f"part {position + 1} is not the one that was written")
+            raise log_corrupt(path, what, f"part {position + 1} is not the one that was written")
         found.append(part.decode())
     if 4 * len(found) != len(checksums):
-        raise corrupt(path, what, f"{len(found)} of {len(checksums) // 4} parts are left")
+        raise log_corrupt(path, what, f"{len(found)} of {len(checksums) // 4} parts are left")
     return "".join(found)
 
 
-def corrupt(path: Path, what: str, why: str) -> LogCorrupt:
+def log_corrupt(path: Path, what: str, why: str) -> LogCorrupt:
     """The error for a file that does not hold what was written to it."""
     return LogCorrupt(f"{path}: {what}: {why}. {RECOVERY_ADVICE}")

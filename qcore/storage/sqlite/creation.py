@@ -18,13 +18,13 @@ from qcore.core.log.restore import RECOVERY_ADVICE
 from qcore.errors import LogCorrupt, StorageError
 from qcore.storage.files.synced_files import (
     DIRECTORY_MODE,
-    is_there,
-    new_private,
+    create_private_file,
+    path_exists,
     remove,
     sync_path,
 )
 from qcore.storage.interface import Identity
-from qcore.storage.io_errors import CHECK_DISK, os_failure, translate
+from qcore.storage.io_errors import DISK_ADVICE, error_from_os, error_from_sqlite
 from qcore.storage.sqlite import database
 from qcore.storage.sqlite.high_water_mark import MarkFile
 from qcore.storage.sqlite.state_row import StoredState
@@ -40,7 +40,7 @@ def make_directory(directory: Path) -> None:
     try:
         directory.mkdir(DIRECTORY_MODE, parents=True, exist_ok=True)
     except OSError as error:
-        failure = os_failure(error, f"make data directory {directory}")
+        failure = error_from_os(error, f"make data directory {directory}")
         raise type(failure)(f"{failure} (or choose another directory)") from error
 
 
@@ -52,7 +52,7 @@ def create(path: Path, mark_path: Path, wal_path: Path, node_id: int) -> None:
         DiskFull: no space.
         StorageError: a file cannot be written.
     """
-    if is_there(wal_path) or (is_there(mark_path) and MarkFile.read(mark_path).sequence > 0):
+    if path_exists(wal_path) or (path_exists(mark_path) and MarkFile.read(mark_path).sequence > 0):
         raise LogCorrupt(
             f"{path} is missing, but the directory holds traces of acknowledged writes: if somebody moved it, put it "
             f"back as it was. Else: {RECOVERY_ADVICE}"
@@ -62,7 +62,7 @@ def create(path: Path, mark_path: Path, wal_path: Path, node_id: int) -> None:
     _create_database(path, node_id)
 
 
-def make_wal(path: Path, wal_path: Path) -> None:
+def ensure_wal(path: Path, wal_path: Path) -> None:
     """Have an empty write-ahead file if there is none. SQLite would make it, but not say why it cannot.
 
     Raises:
@@ -73,7 +73,7 @@ def make_wal(path: Path, wal_path: Path) -> None:
         mode = stat.S_IMODE(path.stat().st_mode)
         os.close(os.open(wal_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode))
     except OSError as error:
-        raise os_failure(error, f"open {wal_path}") from error
+        raise error_from_os(error, f"open {wal_path}") from error
 
 
 def _sync_ancestors(directory: Path) -> None:
@@ -95,30 +95,30 @@ def _create_database(path: Path, node_id: int) -> None:
         remove(leftover)
     try:
         # SQLite says only that it cannot open a file. The system says why.
-        os.close(new_private(new))
+        os.close(create_private_file(new))
     except OSError as error:
-        raise os_failure(error, f"create {new}") from error
+        raise error_from_os(error, f"create {new}") from error
     try:
         with closing(sqlite3.connect(new, isolation_level=None)) as connection:
             mode = _build(connection, node_id)
     except (sqlite3.Error, MemoryError) as error:
-        failure = translate(error, new, "create the database")
+        failure = error_from_sqlite(error, new, "create the database")
         if isinstance(failure, LogCorrupt):
             # Nobody but this process has had the file: what it wrote did not come back.
-            failure = StorageError(f"cannot create {new}: {error}: an I/O error: {CHECK_DISK}")
+            failure = StorageError(f"cannot create {new}: {error}: an I/O error: {DISK_ADVICE}")
         raise failure from error
-    unfinished = [str(side) for side in sides if is_there(side)]
+    unfinished = [str(side) for side in sides if path_exists(side)]
     if mode != "wal" or unfinished:
         raise StorageError(
             f"cannot create {new}: SQLite gave up half-way, probably after an I/O error (journal mode {mode!r}, "
-            f"left over: {unfinished}): {CHECK_DISK}"
+            f"left over: {unfinished}): {DISK_ADVICE}"
         )
     sync_path(new)
     database.check_header(new)
     try:
         new.rename(path)
     except OSError as error:
-        raise os_failure(error, f"rename {new} to {path}") from error
+        raise error_from_os(error, f"rename {new} to {path}") from error
 
 
 def _build(connection: sqlite3.Connection, node_id: int) -> object:

@@ -12,14 +12,14 @@ from qcore.errors import LogCorrupt, StorageError
 from qcore.storage.files.synced_files import remove
 from qcore.storage.interface import Identity
 from qcore.storage.io_errors import (
-    disk_failed,
-    os_failure,
-    structure_failure,
-    translate,
-    verdict_on,
+    error_from_os,
+    error_from_sqlite,
+    error_from_structure_check,
+    is_io_error,
+    quick_check,
 )
-from qcore.storage.sqlite.abandon import give_up
-from qcore.storage.sqlite.checksums import Column, corrupt, fields_checksum
+from qcore.storage.sqlite.abandon import abandon_connection
+from qcore.storage.sqlite.checksums import Column, fields_checksum, log_corrupt
 from qcore.storage.sqlite.migrations import MIGRATIONS
 
 #: The newest layout that this program reads and writes, and the one that it gives to a new database. Layout 3 is
@@ -109,7 +109,7 @@ def check_header(path: Path) -> None:
         with path.open("rb") as file:
             header = file.read(_HEADER_BYTES)
     except OSError as error:
-        raise os_failure(error, f"read {path}") from error
+        raise error_from_os(error, f"read {path}") from error
     if len(header) < _HEADER_BYTES:
         what = "is empty" if not header else f"was cut short: {len(header)} bytes are left"
         raise LogCorrupt(f"{path} {what}. {RECOVERY_ADVICE}")
@@ -120,7 +120,7 @@ def check_header(path: Path) -> None:
     for offset, form, expected, name in _HEADER_FIELDS:
         (seen,) = struct.unpack_from(form, header, offset)
         if seen != expected:
-            raise corrupt(path, "the file header", f"{name} is {seen}, must be {expected}")
+            raise log_corrupt(path, "the file header", f"{name} is {seen}, must be {expected}")
     (version,) = struct.unpack_from(">I", header, 60)
     _check_version(path, version)
 
@@ -161,7 +161,7 @@ def inspect(path: Path) -> Inspection:
     except (sqlite3.Error, UnicodeDecodeError, MemoryError) as error:
         if getattr(error, "sqlite_errorcode", None) in _NO_ROOM_TO_INSPECT:
             return Inspection(False, None)
-        raise translate(error, path, "open the database", connection) from error
+        raise error_from_sqlite(error, path, "open the database", connection) from error
     finally:
         if connection is not None:
             connection.close()
@@ -184,21 +184,21 @@ def connect(path: Path, *, inspected: bool) -> sqlite3.Connection:
             path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=64
         )
     except sqlite3.Error as error:
-        raise translate(error, path, "open the database") from error
+        raise error_from_sqlite(error, path, "open the database") from error
     try:
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}").fetchall()
         (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
         if mode != "wal":
-            raise corrupt(path, "the journal mode", f"is {mode!r}, must be 'wal'")
+            raise log_corrupt(path, "the journal mode", f"is {mode!r}, must be 'wal'")
         if not inspected:
             _check_structure(path, connection)
         _migrate(path, connection)
         _check_tables(path, connection)
     except (sqlite3.Error, UnicodeDecodeError, MemoryError) as error:
-        failure = translate(error, path, "open the database", connection)
-        if disk_failed(error):
-            give_up(connection, path)
+        failure = error_from_sqlite(error, path, "open the database", connection)
+        if is_io_error(error):
+            abandon_connection(connection, path)
         else:
             connection.close()
         raise failure from error
@@ -210,9 +210,9 @@ def connect(path: Path, *, inspected: bool) -> sqlite3.Connection:
 
 def _check_structure(path: Path, connection: sqlite3.Connection) -> None:
     """SQLite's own check of every page: reads the whole file, as `load` does anyway."""
-    verdict = verdict_on(connection)
+    verdict = quick_check(connection)
     if verdict != "ok":
-        raise structure_failure(path, verdict, verdict_on(connection))
+        raise error_from_structure_check(path, verdict, quick_check(connection))
 
 
 def _check_version(path: Path, version: int) -> None:
@@ -222,7 +222,7 @@ def _check_version(path: Path, version: int) -> None:
             "start the node with the newer qcore that wrote it"
         )
     if version < 1:
-        raise corrupt(path, "the file header", f"schema version is {version}")
+        raise log_corrupt(path, "the file header", f"schema version is {version}")
 
 
 def _migrate(path: Path, connection: sqlite3.Connection) -> None:
@@ -245,7 +245,7 @@ def _check_tables(path: Path, connection: sqlite3.Connection) -> None:
     strange = [repr(name) for name, sql in found.items() if tables.get(name) != sql]
     if missing or strange:
         why = f"missing tables: {missing}, changed or unknown ones: {strange}"
-        raise corrupt(path, "the schema", why)
+        raise log_corrupt(path, "the schema", why)
 
 
 def enter_layout_3(connection: sqlite3.Connection, state_row: tuple[Column, ...]) -> None:
@@ -280,8 +280,8 @@ def read_meta(connection: sqlite3.Connection, path: Path) -> tuple[Identity, str
         "SELECT node_id, cluster_id, incarnation, checksum FROM meta"
     ).fetchall()
     if len(rows) != 1:
-        raise corrupt(path, "table 'meta'", f"has {len(rows)} rows, must have 1")
+        raise log_corrupt(path, "table 'meta'", f"has {len(rows)} rows, must have 1")
     node_id, cluster_id, incarnation, checksum = rows[0]
     if fields_checksum(node_id, cluster_id, incarnation) != checksum:
-        raise corrupt(path, "the identity in table 'meta'", "its checksum is wrong")
+        raise log_corrupt(path, "the identity in table 'meta'", "its checksum is wrong")
     return Identity(node_id, cluster_id), incarnation

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from qcore.core.log.restore import RECOVERY_ADVICE
 from qcore.errors import LogCorrupt
-from qcore.storage.files.synced_files import new_private, write_all
-from qcore.storage.io_errors import is_full, os_failure
+from qcore.storage.files.synced_files import create_private_file, write_all
+from qcore.storage.io_errors import error_from_os, is_full
 
 #: magic, sequence number of the commit, last log index after it, crc32 of these.
 _SLOT = struct.Struct("<8sqqI")
@@ -46,7 +46,7 @@ class MarkFile:
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
-            raise os_failure(error, f"open {path}") from error
+            raise error_from_os(error, f"open {path}") from error
 
     @staticmethod
     def create(path: Path) -> None:
@@ -58,7 +58,7 @@ class MarkFile:
         """
         new = path.with_name(path.name + ".new")
         try:
-            file = new_private(new)
+            file = create_private_file(new)
             try:
                 write_all(file, _encode(Mark(0, 0)).ljust(_FILE_BYTES, b"\0"), 0)
                 os.fsync(file)
@@ -66,7 +66,7 @@ class MarkFile:
                 os.close(file)
             new.rename(path)
         except OSError as error:
-            raise os_failure(error, f"create {path}") from error
+            raise error_from_os(error, f"create {path}") from error
 
     @staticmethod
     def read(path: Path) -> Mark:
@@ -81,7 +81,7 @@ class MarkFile:
         except FileNotFoundError:
             raise LogCorrupt(f"{path} is missing: {RECOVERY_ADVICE}") from None
         except OSError as error:
-            raise os_failure(error, f"read {path}") from error
+            raise error_from_os(error, f"read {path}") from error
         marks = [mark for offset in _SLOT_OFFSETS if (mark := _decode(content, offset))]
         if not marks:
             raise LogCorrupt(
@@ -100,7 +100,7 @@ class MarkFile:
         except OSError as error:
             # On a full copy-on-write disk the mark stays where it is, which is still a true bound.
             if not is_full(error):
-                raise os_failure(error, f"write {self._path}") from error
+                raise error_from_os(error, f"write {self._path}") from error
 
     def sync(self) -> None:
         """Make the mark itself durable.
@@ -111,7 +111,7 @@ class MarkFile:
         try:
             os.fdatasync(self._file)
         except OSError as error:
-            raise os_failure(error, f"sync {self._path}") from error
+            raise error_from_os(error, f"sync {self._path}") from error
 
     def close(self) -> None:
         """Close the file. Idempotent."""

@@ -15,8 +15,8 @@ from pathlib import Path
 from qcore.core.entry import Entry, EntryKind, Snapshot
 from qcore.core.version import ClusterVersion
 from qcore.errors import StorageError
-from qcore.storage.files.synced_files import is_there, remove, require_plain
-from qcore.storage.io_errors import translate
+from qcore.storage.files.synced_files import path_exists, remove, require_regular_file
+from qcore.storage.io_errors import error_from_sqlite
 from qcore.storage.sqlite.checksums import (
     KIND_CODES,
     SnapshotRow,
@@ -108,20 +108,20 @@ def _reading(directory: Path) -> Iterator[sqlite3.Connection]:
     """
     path = (directory / DATABASE_FILE).absolute()
     for suffix in ("", "-wal", "-shm"):
-        require_plain(path.with_name(path.name + suffix))
-    if not is_there(path):
+        require_regular_file(path.with_name(path.name + suffix))
+    if not path_exists(path):
         raise StorageError(f"{path} does not exist")
     index_path, wal_path = path.with_name(path.name + "-shm"), path.with_name(path.name + "-wal")
-    had_index = is_there(index_path)
+    had_index = path_exists(index_path)
     # Without a write-ahead file SQLite would make one, if it is not told that nothing changes.
-    options = "mode=ro" if is_there(wal_path) else "mode=ro&immutable=1"
+    options = "mode=ro" if path_exists(wal_path) else "mode=ro&immutable=1"
     try:
         with closing(
             sqlite3.connect(f"{path.as_uri()}?{options}", uri=True, timeout=0)
         ) as connection:
             yield connection
     except (sqlite3.Error, UnicodeDecodeError, MemoryError) as error:
-        raise translate(error, path, "read") from error
+        raise error_from_sqlite(error, path, "read") from error
     finally:
         if not had_index:
             remove(index_path)

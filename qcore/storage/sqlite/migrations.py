@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from qcore.storage.sqlite.checksums import corrupt, fields_checksum
+from qcore.storage.sqlite.checksums import fields_checksum, log_corrupt
 
 Migration = Callable[[Path, sqlite3.Connection], None]
 
@@ -33,7 +33,9 @@ def _add_snapshot_time(path: Path, connection: sqlite3.Connection) -> None:
     connection.execute(_PART_TABLE_2)
     for index, term, membership, data, checksum in rows:
         if fields_checksum(index, term, membership, data) != checksum:
-            raise corrupt(path, f"the snapshot through entry {index!r}", "its checksum is wrong")
+            raise log_corrupt(
+                path, f"the snapshot through entry {index!r}", "its checksum is wrong"
+            )
         fields = (index, term, _time_of(connection, index), membership, 0, data)
         connection.execute(
             "INSERT INTO snapshot VALUES (1, ?, ?, ?, ?, ?, ?, ?)",

@@ -1,7 +1,7 @@
 """Snapshots in parts: a large one is written ahead, part by part, between the transactions that clients wait for.
 
 Parts belong to the snapshot with their `last_index` once its row in table `snapshot` says so, and only if it
-does: what a crash left half written is neither read nor in the way, and `sweep` removes it.
+does: what a crash left half written is neither read nor in the way, and `remove_stale_parts` removes it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from qcore.storage.sqlite.checksums import SnapshotRow, part_checksum, snapshot_
 #: Characters in a part. A snapshot with no more is kept in its row.
 PART_CHARS: Final = 256 * 1024
 #: Parts that one transaction writes.
-PARTS_AT_A_TIME: Final = 2
+PARTS_PER_TRANSACTION: Final = 2
 #: Parts that one transaction removes: that costs a fraction of writing them.
-SWEPT_AT_A_TIME: Final = 16
+REMOVED_PARTS_PER_TRANSACTION: Final = 16
 
 
 class SnapshotParts:
@@ -28,33 +28,34 @@ class SnapshotParts:
         self._connection = connection
         self._snapshot: Snapshot | None = None
         self._checksums: list[bytes] = []
-        self._written_ahead: tuple[Snapshot | None, list[bytes]] = (None, [])
+        self._uncommitted_parts: tuple[Snapshot | None, list[bytes]] = (None, [])
         self._may_have_garbage = True  # what an earlier process left
 
-    def write_ahead(self, snapshot: Snapshot) -> int:
+    def write_snapshot_parts(self, snapshot: Snapshot) -> int:
         """Write the next parts of a snapshot; another one that was begun is given up.
 
         Returns:
-            about how many bytes that made; 0 if nothing is left to write ahead. Call `committed` once they are durable.
+            about how many bytes that made; 0 if nothing is left to write ahead. Call `confirm` once they are durable.
 
         Raises:
             ValueError: the text cannot be encoded.
         """
         done = self._checksums if self._snapshot is snapshot else []
         if not done and len(snapshot.data) > PART_CHARS:
-            removed = self._remove(snapshot.meta.last_included_index, SWEPT_AT_A_TIME)
+            removed = self._remove(snapshot.meta.last_included_index, REMOVED_PARTS_PER_TRANSACTION)
             if removed:
-                self._written_ahead = (snapshot, [])
+                self._uncommitted_parts = (snapshot, [])
                 return removed
-        written = list(self._write(snapshot, len(done), PARTS_AT_A_TIME))
-        self._written_ahead = (snapshot, [*done, *(part for _, part in written)])
+        written = list(self._write(snapshot, len(done), PARTS_PER_TRANSACTION))
+        self._uncommitted_parts = (snapshot, [*done, *(part for _, part in written)])
         return sum(size for size, _ in written)
 
-    def committed(self) -> None:
-        """The transaction of the last `write_ahead` is durable. One that failed leaves what was written before it."""
-        self._snapshot, self._checksums = self._written_ahead
+    def confirm(self) -> None:
+        """The transaction of the last `write_snapshot_parts` is durable. One that failed leaves what was written
+        before it."""
+        self._snapshot, self._checksums = self._uncommitted_parts
 
-    def unwritten(self) -> None:
+    def discard_unfinished(self) -> None:
         """What was written ahead of a snapshot is of no use any more."""
         self._snapshot, self._checksums = None, []
 
@@ -66,7 +67,7 @@ class SnapshotParts:
         """
         self._may_have_garbage = True
         if self._snapshot is not snapshot:
-            self.unwritten()  # another one that was begun is superseded: neither its text nor its parts are kept
+            self.discard_unfinished()  # a newer snapshot supersedes the unfinished one
         done = self._checksums
         if not done:
             self._remove(snapshot.meta.last_included_index)
@@ -81,7 +82,7 @@ class SnapshotParts:
             "SELECT data FROM snapshot_part WHERE last_index = ? ORDER BY id", (last_index,)
         )
 
-    def sweep(self, last_index: int | None) -> bool:
+    def remove_stale_parts(self, last_index: int | None) -> bool:
         """Remove some parts that belong neither to the snapshot with this last index nor to one being written ahead.
 
         Returns:
@@ -92,7 +93,7 @@ class SnapshotParts:
         begun = None if self._snapshot is None else self._snapshot.meta.last_included_index
         found = self._connection.execute(
             "SELECT id FROM snapshot_part WHERE last_index IS NOT ? AND last_index IS NOT ? LIMIT ?",
-            (last_index, begun, SWEPT_AT_A_TIME),
+            (last_index, begun, REMOVED_PARTS_PER_TRANSACTION),
         ).fetchall()
         self._connection.executemany("DELETE FROM snapshot_part WHERE id = ?", found)
         self._may_have_garbage = bool(found)

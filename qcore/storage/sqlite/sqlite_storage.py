@@ -29,21 +29,26 @@ from qcore.core.effects import AppendLog, SaveHardState, StoreSnapshot, Truncate
 from qcore.core.entry import DurableState, Entry, HardState, Snapshot
 from qcore.errors import DiskFull, StorageError
 from qcore.storage.files.directory_lock import LOCK_FILE, DirectoryLock
-from qcore.storage.files.synced_files import is_there, preallocate, require_plain, sync_path
+from qcore.storage.files.synced_files import (
+    path_exists,
+    preallocate,
+    require_regular_file,
+    sync_path,
+)
 from qcore.storage.interface import Identity
-from qcore.storage.io_errors import disk_failed, os_failure, translate
+from qcore.storage.io_errors import error_from_os, error_from_sqlite, is_io_error
 from qcore.storage.log_outline import LogOutline
 from qcore.storage.memory import check_cluster
 from qcore.storage.sqlite import database
-from qcore.storage.sqlite.abandon import give_up, require_not_given_up
+from qcore.storage.sqlite.abandon import abandon_connection, require_not_abandoned
 from qcore.storage.sqlite.checksums import (
-    corrupt,
     decode_entries,
     decode_snapshot,
     entry_rows,
+    log_corrupt,
     needs_layout_3,
 )
-from qcore.storage.sqlite.creation import create, make_directory, make_wal
+from qcore.storage.sqlite.creation import create, ensure_wal, make_directory
 from qcore.storage.sqlite.high_water_mark import Mark, MarkFile, check_sequence
 from qcore.storage.sqlite.snapshot_parts import SnapshotParts
 from qcore.storage.sqlite.state_row import StoredState
@@ -110,13 +115,13 @@ class SqliteStorage:
         directory = Path(data_dir).absolute()
         make_directory(directory)
         for name in (LOCK_FILE, *_FILES):
-            require_plain(directory / name)
+            require_regular_file(directory / name)
         lock = DirectoryLock(directory)
         try:
             return cls._open_locked(directory, node_id, lock, wal_bytes)
         except OSError as error:
             lock.release()
-            raise os_failure(error, f"use data directory {directory}") from error
+            raise error_from_os(error, f"use data directory {directory}") from error
         except BaseException:
             lock.release()
             raise
@@ -127,18 +132,18 @@ class SqliteStorage:
     ) -> Self:
         path, mark_path = directory / DATABASE_FILE, directory / MARK_FILE
         wal_path = directory / (DATABASE_FILE + "-wal")
-        if not is_there(path):
+        if not path_exists(path):
             create(path, mark_path, wal_path, node_id)
-        require_not_given_up(path)
+        require_not_abandoned(path)
         promised = MarkFile.read(mark_path)
         database.check_header(path)
         check_wal(wal_path, database.PAGE_SIZE)
         inspected = False
-        if is_there(wal_path) and wal_path.stat().st_size > 0:
+        if path_exists(wal_path) and wal_path.stat().st_size > 0:
             inspection = database.inspect(path)
             inspected = inspection.is_done
             check_sequence(path, inspection.sequence, promised)
-        make_wal(path, wal_path)
+        ensure_wal(path, wal_path)
         # Every time: the attempt that made the files may have ended before their names were durable.
         sync_path(directory)
         mark = MarkFile(mark_path)
@@ -152,8 +157,8 @@ class SqliteStorage:
             storage._check_owner(node_id)
             check_sequence(path, storage._stored.sequence, promised)
         except (sqlite3.Error, UnicodeDecodeError, MemoryError) as error:
-            failure = translate(error, path, "read", connection)
-            give_up(connection, path) if disk_failed(error) else connection.close()
+            failure = error_from_sqlite(error, path, "read", connection)
+            abandon_connection(connection, path) if is_io_error(error) else connection.close()
             mark.close()
             raise failure from error
         except BaseException:
@@ -166,7 +171,7 @@ class SqliteStorage:
             preallocate(wal_path, wal_bytes)
         except BaseException:
             # A write or a sync failed: SQLite's last words would be more of them.
-            give_up(connection, path)
+            abandon_connection(connection, path)
             mark.close()
             raise
         return storage
@@ -211,11 +216,11 @@ class SqliteStorage:
         try:
             state = self._read_all()
         except (sqlite3.Error, UnicodeDecodeError, MemoryError) as error:
-            raise translate(error, self._path, "read", self._connection) from error
+            raise error_from_sqlite(error, self._path, "read", self._connection) from error
         try:
             self._outline = LogOutline.of(state)
         except ValueError as error:
-            raise corrupt(self._path, "log, hard state and snapshot", str(error)) from error
+            raise log_corrupt(self._path, "log, hard state and snapshot", str(error)) from error
         return state
 
     def _read_all(self) -> DurableState:
@@ -225,9 +230,11 @@ class SqliteStorage:
         entries, chain = decode_entries(self._path, rows, stored.first_index, stored.base_chain)
         last = entries[-1].index if entries else stored.first_index - 1
         if last != stored.last_index:
-            raise corrupt(self._path, f"entry {last + 1}", f"missing, up to {stored.last_index}")
+            raise log_corrupt(
+                self._path, f"entry {last + 1}", f"missing, up to {stored.last_index}"
+            )
         if chain != stored.chain:
-            raise corrupt(self._path, f"entry {last}", "it is not the one last written")
+            raise log_corrupt(self._path, f"entry {last}", "it is not the one last written")
         commit = min(stored.commit, stored.last_index)
         hard = HardState(stored.term, stored.voted_for, commit, stored.promise_ms or 0)
         return DurableState(hard, snapshot, entries)
@@ -235,7 +242,7 @@ class SqliteStorage:
     def _read_state(self) -> StoredState:
         rows = self._connection.execute("SELECT * FROM state").fetchall()
         if len(rows) != 1:
-            raise corrupt(self._path, "table 'state'", f"has {len(rows)} rows, must have 1")
+            raise log_corrupt(self._path, "table 'state'", f"has {len(rows)} rows, must have 1")
         return StoredState.from_row(self._path, rows[0][1:])
 
     def _read_snapshot(self, stored: StoredState) -> Snapshot | None:
@@ -243,7 +250,7 @@ class SqliteStorage:
             "SELECT last_index, last_term, last_time_us, membership, parts, data, checksum FROM snapshot"
         ).fetchall()
         if len(rows) != stored.has_snapshot:
-            raise corrupt(self._path, "the snapshot", f"{len(rows)} found")
+            raise log_corrupt(self._path, "the snapshot", f"{len(rows)} found")
         return decode_snapshot(self._path, rows[0], self._parts.of(rows[0][0])) if rows else None
 
     def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
@@ -356,7 +363,7 @@ class SqliteStorage:
         if self._written_bytes >= self._wal_bytes:
             self._checkpoint()
 
-    def write_ahead(self, snapshot: Snapshot) -> bool:
+    def write_snapshot_parts(self, snapshot: Snapshot) -> bool:
         """Write the next parts of a large snapshot that a `StoreSnapshot` will name; a crash may lose them.
 
         Returns:
@@ -370,18 +377,18 @@ class SqliteStorage:
         self._require_usable()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            written = self._parts.write_ahead(snapshot)
+            written = self._parts.write_snapshot_parts(snapshot)
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._fail(error)
         except ValueError:
             self._roll_back()
             raise
-        self._parts.committed()
+        self._parts.confirm()
         self._after_commit(written)
         return written > 0
 
-    def sweep(self) -> bool:
+    def remove_stale_parts(self) -> bool:
         """Remove some of what superseded snapshots left.
 
         Returns:
@@ -398,7 +405,7 @@ class SqliteStorage:
         current = outline.snapshot_index if self._stored.has_snapshot else None
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            removed = self._parts.sweep(current)
+            removed = self._parts.remove_stale_parts(current)
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             self._fail(error)
@@ -422,7 +429,7 @@ class SqliteStorage:
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             self._mark.sync()
         except sqlite3.Error as error:
-            failure = translate(error, self._path, "checkpoint", self._connection)
+            failure = error_from_sqlite(error, self._path, "checkpoint", self._connection)
             # On a full disk the write-ahead file simply goes on growing until a later attempt.
             if not isinstance(failure, DiskFull):
                 self._failure = failure
@@ -447,7 +454,7 @@ class SqliteStorage:
                 self._connection.execute("ROLLBACK")
         except sqlite3.Error as second:
             failed = f"and the rollback failed: {second}"
-        failure = translate(error, self._path, "write to", self._connection)
+        failure = error_from_sqlite(error, self._path, "write to", self._connection)
         if failed is not None:
             failure = StorageError(f"{failure}; {failed}")
         if not isinstance(failure, DiskFull):
@@ -482,7 +489,7 @@ class SqliteStorage:
             if self._failure is None:
                 self._connection.close()
             else:
-                give_up(self._connection, self._path)
+                abandon_connection(self._connection, self._path)
             self._mark.close()
             self._lock.release()
 

@@ -7,7 +7,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from qcore.storage.sqlite.checksums import Column, corrupt
+from qcore.storage.sqlite.checksums import Column, log_corrupt
 
 _UPDATE_2 = (
     "UPDATE state SET sequence=?, term=?, voted_for=?, commit_index=?, first_index=?, "
@@ -100,4 +100,4 @@ class StoredState:
                     return stored
             except struct.error:
                 pass  # a number out of range: as wrong as a checksum
-        raise corrupt(path, "the hard state", "its checksum is wrong")
+        raise log_corrupt(path, "the hard state", "its checksum is wrong")

@@ -22,7 +22,7 @@ from typing import BinaryIO
 
 from qcore.core.log.restore import RECOVERY_ADVICE
 from qcore.errors import LogCorrupt
-from qcore.storage.io_errors import os_failure
+from qcore.storage.io_errors import error_from_os
 
 HEADER_BYTES = 32
 FRAME_HEADER_BYTES = 24
@@ -57,7 +57,7 @@ def check_wal(path: Path, page_size: int) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise os_failure(error, f"read {path}") from error
+        raise error_from_os(error, f"read {path}") from error
 
 
 def _check(path: Path, file: BinaryIO, page_size: int) -> None:

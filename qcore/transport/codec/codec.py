@@ -13,7 +13,7 @@ from pydantic_core import PydanticSerializationError, SchemaSerializer
 from qcore.errors import LocalProtocolError, RemoteProtocolError
 from qcore.transport.codec.diagnosis import (
     MAX_ERROR_LENGTH,
-    TOO_MANY_FAULTS,
+    TOO_MANY_PROBLEMS,
     DuplicateScanner,
     Problem,
     commands_of,
@@ -22,7 +22,7 @@ from qcore.transport.codec.diagnosis import (
     duplicate_key,
     name_command,
 )
-from qcore.transport.codec.frame_bounds import FrameBounds, find_excess, head_of
+from qcore.transport.codec.frame_bounds import FrameBounds, envelope_head, find_excess
 from qcore.transport.codec.validators import MAX_ENVELOPES, TooManyUnknownFields, build_validators
 from qcore.transport.limits import DEFAULT_COMMAND_BYTES
 from qcore.transport.wire import Error
@@ -121,7 +121,7 @@ class Codec:
         except ValidationError as error:
             return [self._malformed(self._id_of_one(data), describe(error))]
         except TooManyUnknownFields:
-            return [self._malformed(self._id_of_one(data), TOO_MANY_FAULTS)]
+            return [self._malformed(self._id_of_one(data), TOO_MANY_PROBLEMS)]
         messages: list[object] = []
         flawed = False
         for envelope in envelopes:
@@ -165,7 +165,7 @@ class Codec:
             return
         heads = self._validators.ids_of_many.validate_json(data)
         problems: dict[int, Problem] = {}
-        otherwise = TOO_MANY_FAULTS
+        otherwise = TOO_MANY_PROBLEMS
         if len(data) <= self._harmless_bytes:
             self._unknown.seen = 0
             try:
@@ -260,7 +260,7 @@ def _is_array(data: bytes | bytearray) -> bool:
 
 def _cheap_head(data: bytes | bytearray) -> dict[str, dict[str, str | None]] | None:
     """What the beginning of a frame says of the first envelope, as `FrameValidators.id_of_one` would."""
-    head = head_of(data)
+    head = envelope_head(data)
     return None if head is None else {head[0]: {"id": head[1]}}
 
 

@@ -32,8 +32,8 @@ class Problem:
 
 
 #: Of more faults in one frame none is described: only all together can be asked for, and each costs a microsecond.
-MAX_FAULTS = 10_000
-TOO_MANY_FAULTS = Problem(
+MAX_PROBLEMS = 10_000
+TOO_MANY_PROBLEMS = Problem(
     "",
     "not understood: the frame is too large, or has too many faults, to say why: send less of it",
 )
@@ -41,8 +41,8 @@ TOO_MANY_FAULTS = Problem(
 
 def describe(error: ValidationError) -> Problem:
     """The fault that says most, of those in a failed validation of one envelope."""
-    if error.error_count() > MAX_FAULTS:
-        return TOO_MANY_FAULTS
+    if error.error_count() > MAX_PROBLEMS:
+        return TOO_MANY_PROBLEMS
     return _most_telling(
         error.errors(include_url=False, include_input=False, include_context=False), skip=0
     )
@@ -53,7 +53,7 @@ def describe_elements(error: ValidationError) -> dict[int, Problem]:
 
     Empty if there are too many to tell.
     """
-    if error.error_count() > MAX_FAULTS:
+    if error.error_count() > MAX_PROBLEMS:
         return {}
     by_index: dict[int, list[Any]] = {}
     for line in error.errors(include_url=False, include_input=False, include_context=False):

@@ -152,7 +152,7 @@ def find_excess(data: bytes | bytearray, bounds: FrameBounds) -> Excess | None:
     return None
 
 
-def head_of(data: bytes | bytearray) -> tuple[str, str | None] | None:
+def envelope_head(data: bytes | bytearray) -> tuple[str, str | None] | None:
     """The first envelope's type and, if it is the first field, its `id`.
 
     None if they cannot be read without parsing.

@@ -43,7 +43,7 @@ class UnknownFields:
     def __init__(self) -> None:
         self.seen = 0
 
-    def refuse(self, value: object) -> object:
+    def reject(self, value: object) -> object:
         self.seen += 1
         if self.seen > MAX_UNKNOWN_FIELDS:
             raise TooManyUnknownFields
@@ -74,7 +74,7 @@ class UnknownFields:
         config = node.get("config") or {}
         if node.get("extra_behavior", config.get("extra_fields_behavior")) == "forbid":
             node["extra_behavior"] = "allow"
-            node["extras_schema"] = core_schema.no_info_plain_validator_function(self.refuse)
+            node["extras_schema"] = core_schema.no_info_plain_validator_function(self.reject)
 
 
 @dataclass(slots=True, frozen=True)

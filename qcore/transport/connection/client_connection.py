@@ -36,7 +36,7 @@ logger = logging.getLogger("qcore.transport")
 Fields = Mapping[str, JsonValue]
 
 #: How often requests are looked over for those that have waited too long.
-SWEEP_S = 0.02
+DEADLINE_CHECK_S = 0.02
 
 
 #: The longest pause that is asked of a caller of a connection that is full.
@@ -49,7 +49,7 @@ class ConnectionLost(TransportError):
     retryable = False
 
 
-class NotTaken(TransportError):
+class RequestNotReceived(TransportError):
     """The node closed the idle connection before the request reached it: it certainly had no effect."""
 
 
@@ -69,20 +69,20 @@ class ClientConnection:
     Attributes:
         on_push: called with (type name, value) for an envelope that answers no request.
         on_close: called once with the reason (None after an orderly close).
-        fell_silent: it was dropped because the node gave no sign of life while a request waited.
+        was_unresponsive: it was dropped because the node gave no sign of life while a request waited.
     """
 
     def __init__(self, wire: _ClientWire) -> None:
         self.on_push: Callable[[str, dict[str, JsonValue]], None] | None = None
         self.on_close: Callable[[TransportError | None], None] | None = None
-        self.fell_silent = False
+        self.was_unresponsive = False
         self._wire = wire
         limits = wire.limits
         self._liveness = Liveness(wire, limits.probe_after_s, limits.silent_after_s)
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[str, _Waiting] = {}
         self._time = RunningTime()
-        self._sweeper: asyncio.TimerHandle | None = None
+        self._deadline_timer: asyncio.TimerHandle | None = None
         self._ids = itertools.count(1)
         self._last_reply_s = 0.0
         wire.owner = self
@@ -137,21 +137,21 @@ class ClientConnection:
                 was not sent.
             ConnectionLost: the connection ended before the reply came, or the node gave no sign of life; likewise (a
                 `TransportError`).
-            NotTaken: the node closed the connection as idle before the request reached it: send it again.
+            RequestNotReceived: the node closed the connection as idle before the request reached it: send it again.
             TransportError: the connection was closed already; nothing was sent.
         """
         if not self._wire.is_open:
             raise TransportError(f"the connection to {self.remote} is closed: connect again")
         request_id = str(next(self._ids))
         data = _encode(type_name, request_id, fields or {})
-        self._refuse_too_many(len(data))
+        self._reject_if_full(len(data))
         self._wire.send_encoded(data)
         reply: asyncio.Future[dict[str, JsonValue]] = self._loop.create_future()
         now = self._loop.time()
-        if self._sweeper is None:
+        if self._deadline_timer is None:
             self._time.begin(now)
             self._liveness.begin(now)
-            self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+            self._deadline_timer = self._loop.call_later(DEADLINE_CHECK_S, self._check_deadlines)
         deadline = self._time.at(now) + timeout_s
         self._waiting[request_id] = _Waiting(reply, now, deadline, type_name)
         try:
@@ -159,7 +159,7 @@ class ClientConnection:
         finally:
             self._waiting.pop(request_id, None)
 
-    def _refuse_too_many(self, size: int) -> None:
+    def _reject_if_full(self, size: int) -> None:
         """Bound what waits here: for the socket to take it, and for replies."""
         limits, unsent = self._wire.limits, self._wire.unsent_bytes()
         waiting = len(self._waiting)
@@ -215,18 +215,18 @@ class ClientConnection:
         for waiting in self._waiting.values():
             if not waiting.reply.done():
                 waiting.reply.set_exception(
-                    NotTaken(f"{reason}; the request was not taken: send it again")
+                    RequestNotReceived(f"{reason}; the request was not taken: send it again")
                     if idle
                     else ConnectionLost(f"{reason}; the request may or may not have had effect")
                 )
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        if self._deadline_timer is not None:
+            self._deadline_timer.cancel()
         if self.on_close is not None:
             self.on_close(error)
 
-    def _sweep(self) -> None:
+    def _check_deadlines(self) -> None:
         """Fail what has waited for too long. One timer for all: one for each would cost more than it."""
-        self._sweeper = None
+        self._deadline_timer = None
         now = self._loop.time()
         running_s = self._time.look(now)
         for waiting in self._waiting.values():
@@ -240,12 +240,12 @@ class ClientConnection:
         if not self._waiting:
             return
         if self._liveness.is_dead(now):
-            self.fell_silent = True
+            self.was_unresponsive = True
             limits = self._wire.limits
             after_s = limits.probe_after_s + limits.silent_after_s
             self._wire.abort(f"no sign of life from {self.remote} for {after_s:g} s")
         else:
-            self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+            self._deadline_timer = self._loop.call_later(DEADLINE_CHECK_S, self._check_deadlines)
 
 
 class _ClientWire(OutgoingConnection):
@@ -292,4 +292,10 @@ def _encode(type_name: str, request_id: str, fields: Fields) -> bytes:
     return data
 
 
-__all__ = ["ClientConnection", "ConnectionLost", "ErrorReply", "NotTaken", "RemoteProtocolError"]
+__all__ = [
+    "ClientConnection",
+    "ConnectionLost",
+    "ErrorReply",
+    "RemoteProtocolError",
+    "RequestNotReceived",
+]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from qcore.transport.connection.running_time import STOOD_STILL_S
+from qcore.transport.connection.running_time import STALL_THRESHOLD_S
 
 #: Fewer bytes than this are taken by the other machine's kernel even if nobody reads them: no sign of life.
-_MUCH_UNTAKEN: Final = 64 * 1024
+_MUCH_UNACKNOWLEDGED: Final = 64 * 1024
 
 
-class Line(Protocol):
+class MonitoredConnection(Protocol):
     """What is watched: a connection."""
 
     @property
@@ -18,7 +18,7 @@ class Line(Protocol):
         """When the last bytes came, by the loop's clock."""
         ...
 
-    def untaken_bytes(self) -> int:
+    def unacknowledged_bytes(self) -> int:
         """Sent and not acknowledged by the other machine."""
         ...
 
@@ -39,40 +39,42 @@ class Liveness:
         silent_after_s: silence after the ping that proves it dead.
     """
 
-    def __init__(self, line: Line, probe_after_s: float, silent_after_s: float) -> None:
+    def __init__(
+        self, line: MonitoredConnection, probe_after_s: float, silent_after_s: float
+    ) -> None:
         self._line = line
         self._probe_after_s = probe_after_s
         self._silent_after_s = silent_after_s
         self._looked_at = 0.0
         self._counts_from = 0.0
-        self._untaken = 0
+        self._unacknowledged = 0
         self._pinged = False
 
     def begin(self, now: float) -> None:
         """Somebody begins to wait, and nobody did before."""
         self._looked_at = self._counts_from = now
-        self._untaken = 0
+        self._unacknowledged = 0
         self._pinged = False
 
     def is_dead(self, now: float) -> bool:
         """Look, every few milliseconds while somebody waits; pings when it is time for that."""
         line = self._line
-        late, self._looked_at = now - self._looked_at > STOOD_STILL_S, now
+        late, self._looked_at = now - self._looked_at > STALL_THRESHOLD_S, now
         if late or line.last_received >= self._counts_from:
             self._counts_from = now if late else line.last_received
             self._pinged = False
         silent_s = now - self._counts_from
         if silent_s < self._probe_after_s and not self._pinged:
             return False
-        untaken = line.untaken_bytes()
-        if _MUCH_UNTAKEN <= untaken < self._untaken:
+        unacknowledged = line.unacknowledged_bytes()
+        if _MUCH_UNACKNOWLEDGED <= unacknowledged < self._unacknowledged:
             self._counts_from = now
             silent_s = 0.0
-        self._untaken = untaken
+        self._unacknowledged = unacknowledged
         if not self._pinged:
             self._pinged = True
             self._counts_from = now
             line.ping()
-            self._untaken = line.untaken_bytes()
+            self._unacknowledged = line.unacknowledged_bytes()
             return False
         return silent_s >= self._silent_after_s

@@ -14,7 +14,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.uri import parse_uri
 
 from qcore.errors import TransportError
-from qcore.shown import cut
+from qcore.shown import truncate
 from qcore.transport.address import format_address
 from qcore.transport.connection.connection import Connection, library_logger
 from qcore.transport.limits import TransportLimits
@@ -53,7 +53,7 @@ class OutgoingConnection(Connection):
             self._client.send_ping(b"")
             self._write(self._client.data_to_send())
 
-    def untaken_bytes(self) -> int:
+    def unacknowledged_bytes(self) -> int:
         """Sent by the owner and not yet acknowledged by the other machine, as far as the system tells."""
         transport = self._transport
         if transport is None:
@@ -148,4 +148,4 @@ def _explain(address: str, error: Exception) -> str:
     if isinstance(error, InvalidStatus):
         body = bytes(error.response.body).decode(errors="replace").strip()[:200]
         return f"{address} refused the connection: HTTP {error.response.status_code}: {body}"
-    return f"{address} is not a qcore node: {cut(str(error))}"
+    return f"{address} is not a qcore node: {truncate(str(error))}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 #: A look that comes so much later than the one before shows that this process itself stood still.
-STOOD_STILL_S: Final = 0.25
+STALL_THRESHOLD_S: Final = 0.25
 
 
 class RunningTime:
@@ -15,7 +15,7 @@ class RunningTime:
         most_s: what a pause between two looks counts at most.
     """
 
-    def __init__(self, most_s: float = STOOD_STILL_S) -> None:
+    def __init__(self, most_s: float = STALL_THRESHOLD_S) -> None:
         self._most_s = most_s
         self._counted_s = 0.0
         self._looked_at = 0.0

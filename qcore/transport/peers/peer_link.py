@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from qcore.errors import ConfigError, RemoteProtocolError, TransportError
-from qcore.shown import LONG, cut
+from qcore.shown import MAX_SENTENCE_CHARS, truncate
 from qcore.transport.address import parse_address
 from qcore.transport.codec.codec import Malformed
 from qcore.transport.connection.outgoing import PEER, OutgoingConnection, open_connection
@@ -30,7 +30,7 @@ logger = logging.getLogger("qcore.transport")
 _POLICY_VIOLATION = 1008
 
 #: Part of what is said of an address where another node listens than the one that was meant.
-IS_ANOTHER_NODE: Final = "check the addresses of the members"
+WRONG_NODE_HINT: Final = "check the addresses of the members"
 
 #: A request belongs on the connection that its sender opened and said Hello on.
 _NOT_FOR_US = (Hello, *PEER_REQUESTS)
@@ -63,45 +63,45 @@ class PeerState:
     refused: bool = False
 
 
-class HelloRefused(RemoteProtocolError):
+class HelloRejected(RemoteProtocolError):
     """The peer does not accept this node, or is not the node that was meant."""
 
 
 class PeerConnection(OutgoingConnection):
-    """One connection of a link, from the attempt to the end."""
+    """One connection of a connector, from the attempt to the end."""
 
-    def __init__(self, link: PeerLink, host: str, port: int) -> None:
-        super().__init__(host, port, link.pool.limits, role=PEER)
+    def __init__(self, connector: PeerConnector, host: str, port: int) -> None:
+        super().__init__(host, port, connector.pool.limits, role=PEER)
         self.answer: asyncio.Future[HelloResponse] = self._loop.create_future()
-        self._link = link
+        self._connector = connector
 
     def _frame_received(self, data: bytes | bytearray, is_text: bool) -> None:
-        codec = self._link.pool.codec
+        codec = self._connector.pool.codec
         if not is_text:
-            logger.warning("node %d sent a binary frame: ignored", self._link.peer_id)
+            logger.warning("node %d sent a binary frame: ignored", self._connector.peer_id)
             return
         for message in codec.decode(data, from_peer=True):
             if not self._open:
                 return
             if self.answer.done():
-                self._link.received_message(message)
+                self._connector.received_message(message)
             elif isinstance(message, HelloResponse):
                 self.answer.set_result(message)
             elif isinstance(message, Error):
                 self.answer.set_result(HelloResponse(message.id, Err(message.error)))
             else:
-                self._link.received_message(message)
+                self._connector.received_message(message)
 
     def _closed(self, error: TransportError | None) -> None:
         super()._closed(error)
         self.answer.cancel()
 
 
-class PeerLink:
+class PeerConnector:
     """Keeps one peer connected, until stopped.
 
     Attributes:
-        task: runs as long as the link does.
+        task: runs as long as the connector does.
     """
 
     def __init__(self, pool: PeerPool, peer_id: int, address: str) -> None:
@@ -114,7 +114,7 @@ class PeerLink:
         self.last_error: str | None = None
         self._connection: PeerConnection | None = None
         self._refused = False
-        self._told_unreachable = False
+        self._reported_unreachable = False
         self._stopped = False
         self._retry_in_s: float | None = None
         self._wake = asyncio.Event()
@@ -125,7 +125,7 @@ class PeerLink:
 
     # --- sending and receiving --------------------------------------------------------------------
 
-    def offer(self, envelope: bytes) -> bool:
+    def try_send(self, envelope: bytes) -> bool:
         """Queue an envelope if there is a connection and room.
 
         Raises:
@@ -161,7 +161,7 @@ class PeerLink:
             self.received += 1
             try:
                 self.pool.handler.on_peer_message(self.peer_id, message)
-            except Exception:  # boundary to the application: its bug must not stop the link
+            except Exception:  # boundary to the application: its bug must not stop the connector
                 logger.exception("handling a message of node %d failed", self.peer_id)
 
     def state(self) -> PeerState:
@@ -200,7 +200,7 @@ class PeerLink:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("the link to node %d ended by a bug", self.peer_id, exc_info=error)
+            logger.error("the connection to node %d ended by a bug", self.peer_id, exc_info=error)
 
     async def _run(self) -> None:
         limits = self.pool.limits
@@ -212,7 +212,7 @@ class PeerLink:
                 await self._connect_and_serve()
                 self.last_error = "closed by the peer"
                 refused = False
-            except (TransportError, HelloRefused, ConfigError) as error:
+            except (TransportError, HelloRejected, ConfigError) as error:
                 refused = not isinstance(error, TransportError)
                 if str(error) != self.last_error and not self._stopped:
                     logger.warning("node %d at %s: %s", self.peer_id, self.address, error)
@@ -220,7 +220,7 @@ class PeerLink:
             self._refused = refused
             if self._stopped:
                 return
-            self._tell_unreachable()
+            self._report_unreachable()
             if loop.time() - started > limits.backoff_max_s:
                 backoff = limits.backoff_min_s  # it was a real connection, or a slow attempt
             await self._pause(limits.refused_backoff_s if refused else backoff)
@@ -231,7 +231,7 @@ class PeerLink:
 
         Raises:
             TransportError: not reachable, or the connection broke.
-            HelloRefused: one side does not accept the other.
+            HelloRejected: one side does not accept the other.
             ConfigError: the address is not one.
         """
         host, port = parse_address(self.address)
@@ -240,10 +240,10 @@ class PeerLink:
             lambda: PeerConnection(self, host, port), host, port, limits.handshake_timeout_s
         )
         try:
-            await self._say_hello(connection)
+            await self._exchange_hello(connection)
             logger.info("connected to node %d at %s", self.peer_id, self.address)
             self._connection = connection
-            self._told_unreachable = False
+            self._reported_unreachable = False
             self.last_error = None
             self.pool.handler.on_connected(self.peer_id)
             error = await asyncio.shield(connection.ended)
@@ -253,7 +253,7 @@ class PeerLink:
             self._connection = None
             connection.close()
 
-    async def _say_hello(self, connection: PeerConnection) -> None:
+    async def _exchange_hello(self, connection: PeerConnection) -> None:
         hello = self.pool.hello(self.pool.next_id())
         connection.send_encoded(self.pool.codec.encode(hello))
         timeout_s = self.pool.limits.hello_timeout_s
@@ -265,36 +265,38 @@ class PeerLink:
             return
         received = connection.close_received
         if received is not None and received[0] == _POLICY_VIOLATION:
-            raise HelloRefused(f"refused by {self.address}: {received[1]}")
+            raise HelloRejected(f"refused by {self.address}: {received[1]}")
         error = connection.ended.result()
         raise error or TransportError(f"{self.address} hung up instead of answering Hello")
 
     def _check(self, hello: Hello, answer: HelloResponse) -> None:
         """Whether the right node of the right cluster answered."""
         if isinstance(answer.response, Err):
-            raise HelloRefused(f"refused by {self.address}: {cut(answer.response.text, LONG)}")
+            raise HelloRejected(
+                f"refused by {self.address}: {truncate(answer.response.text, MAX_SENTENCE_CHARS)}"
+            )
         reply = answer.response.value
         if reply.protocol != PROTOCOL_VERSION:
-            raise HelloRefused(
+            raise HelloRejected(
                 f"{self.address} speaks protocol {reply.protocol}, this node {PROTOCOL_VERSION}"
             )
         if reply.node_id != self.peer_id:
-            raise HelloRefused(
-                f"{self.address} is node {reply.node_id}, not node {self.peer_id}: {IS_ANOTHER_NODE}"
+            raise HelloRejected(
+                f"{self.address} is node {reply.node_id}, not node {self.peer_id}: {WRONG_NODE_HINT}"
             )
         if hello.cluster_id and reply.cluster_id and hello.cluster_id != reply.cluster_id:
-            raise HelloRefused(
+            raise HelloRejected(
                 f"node {self.peer_id} at {self.address} belongs to cluster {reply.cluster_id!r}, this "
                 f"node to {hello.cluster_id!r}"
             )
         try:
             self.pool.check_reply(reply)
         except RemoteProtocolError as error:
-            raise HelloRefused(str(error)) from None
+            raise HelloRejected(str(error)) from None
 
-    def _tell_unreachable(self) -> None:
-        if not self._told_unreachable:
-            self._told_unreachable = True
+    def _report_unreachable(self) -> None:
+        if not self._reported_unreachable:
+            self._reported_unreachable = True
             self.pool.handler.on_unreachable(self.peer_id)
 
     async def _pause(self, pause_s: float) -> None:

@@ -12,7 +12,7 @@ from typing import Protocol
 from qcore.errors import LocalProtocolError
 from qcore.transport.codec.codec import Codec
 from qcore.transport.limits import TransportLimits
-from qcore.transport.peers.peer_link import PeerLink, PeerState
+from qcore.transport.peers.peer_link import PeerConnector, PeerState
 from qcore.transport.wire import Hello, HelloReply, PeerRequest
 
 logger = logging.getLogger("qcore.transport")
@@ -57,18 +57,18 @@ class PeerPool:
         self.limits = limits or TransportLimits()
         #: Looks at who answered our `Hello`; raises `RemoteProtocolError` to have nothing to do with it.
         self.check_reply: Callable[[HelloReply], None] = lambda reply: None
-        self._links: dict[int, PeerLink] = {}
+        self._connectors: dict[int, PeerConnector] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._ids = itertools.count(1)
 
     def set_peers(self, peers: Mapping[int, str]) -> None:
         """Connect to these (id -> `host:port`), and drop those not named. Needs a running loop."""
-        for peer_id in [*self._links]:
-            if self._links[peer_id].address != peers.get(peer_id):
-                self._end(self._links.pop(peer_id))
+        for peer_id in [*self._connectors]:
+            if self._connectors[peer_id].address != peers.get(peer_id):
+                self._end(self._connectors.pop(peer_id))
         for peer_id, address in peers.items():
-            if peer_id not in self._links:
-                self._links[peer_id] = PeerLink(self, peer_id, address)
+            if peer_id not in self._connectors:
+                self._connectors[peer_id] = PeerConnector(self, peer_id, address)
 
     def send(self, peer_id: int, message: PeerRequest) -> bool:
         """Queue a message; False if it was dropped: not connected, unknown peer, or a full queue.
@@ -76,25 +76,25 @@ class PeerPool:
         A lost message is normal for Raft. `on_unreachable` was or will be called, unless the queue is
         full or the message cannot be sent at all (which is logged).
         """
-        link = self._links.get(peer_id)
-        if link is None:
+        connector = self._connectors.get(peer_id)
+        if connector is None:
             return False
-        if not link.connected:
-            link.dropped += 1  # before the cost of encoding
+        if not connector.connected:
+            connector.dropped += 1  # before the cost of encoding
             return False
         try:
-            return link.offer(self.codec.encode(message))
+            return connector.try_send(self.codec.encode(message))
         except LocalProtocolError as error:
-            link.dropped += 1
-            link.last_error = str(error)
+            connector.dropped += 1
+            connector.last_error = str(error)
             logger.error("a message to node %d was dropped: %s", peer_id, error)
             return False
 
     def wake(self, peer_id: int) -> None:
         """Try now if waiting to reconnect: the peer has shown that it lives."""
-        link = self._links.get(peer_id)
-        if link is not None:
-            link.wake()
+        connector = self._connectors.get(peer_id)
+        if connector is not None:
+            connector.wake()
 
     def next_id(self) -> str:
         """A fresh message id, unique within this pool."""
@@ -102,21 +102,21 @@ class PeerPool:
 
     def peer_states(self) -> list[PeerState]:
         """By peer id."""
-        return [self._links[peer_id].state() for peer_id in sorted(self._links)]
+        return [self._connectors[peer_id].state() for peer_id in sorted(self._connectors)]
 
     async def close(self) -> None:
         """Close every connection and stop connecting."""
-        for link in self._links.values():
-            self._end(link)
-        self._links.clear()
+        for connector in self._connectors.values():
+            self._end(connector)
+        self._connectors.clear()
         if self._ending:
             await asyncio.wait(self._ending)
 
-    def _end(self, link: PeerLink) -> None:
-        link.stop()
+    def _end(self, connector: PeerConnector) -> None:
+        connector.stop()
         # Kept until it is done: the event loop itself holds tasks weakly.
-        self._ending.add(link.task)
-        link.task.add_done_callback(self._ending.discard)
+        self._ending.add(connector.task)
+        connector.task.add_done_callback(self._ending.discard)
 
 
 __all__ = ["PeerHandler", "PeerPool", "PeerState"]

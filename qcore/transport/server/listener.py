@@ -26,7 +26,7 @@ _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 #: How long nothing is accepted after that, if those who wait cannot even be sent away, seconds.
 _PAUSE_S: Final = 1.0
 #: How often it is logged, seconds.
-_SAY_S: Final = 60.0
+_LOG_INTERVAL_S: Final = 60.0
 
 
 class Listener:
@@ -48,7 +48,7 @@ class Listener:
         self._paused: dict[socket.socket, asyncio.TimerHandle] = {}
         self._spare = -1
         self._failures = 0  # since the last line
-        self._said_at = float("-inf")
+        self._logged_at = float("-inf")
 
     def start(self, addresses: Sequence[str], port: int) -> int:
         """Bind and listen on IP addresses; returns the port, which is a free one if 0 was given.
@@ -127,13 +127,13 @@ class Listener:
         self._failures += 1
         self._refused()
         now = self._loop.time()
-        if now - self._said_at >= _SAY_S:
+        if now - self._logged_at >= _LOG_INTERVAL_S:
             logger.error(
                 "connections cannot be accepted: %s; %d refused since the last such line",
                 os.strerror(error.errno or 0),
                 self._failures,
             )
-            self._said_at, self._failures = now, 0
+            self._logged_at, self._failures = now, 0
         if not (error.errno in _EXHAUSTED and self._send_away(listening)):
             # Else the socket would stay readable, and the loop would do nothing but try.
             self._loop.remove_reader(listening)

@@ -15,7 +15,7 @@ from qcore.transport.resolver import resolver
 from qcore.transport.server.handler import HttpResponse, PeerIdentity, ServerHandler, ServerStats
 from qcore.transport.server.listener import Listener
 from qcore.transport.server.server_connection import ServerConnection
-from qcore.transport.server.turns import Turns
+from qcore.transport.server.turns import TurnScheduler
 from qcore.transport.wire import PEER_REQUESTS, PEER_RESPONSES, Error, Hello
 
 logger = logging.getLogger("qcore.transport")
@@ -58,7 +58,7 @@ class Server:
             and cls not in (Error, Hello, *PEER_REQUESTS, *PEER_RESPONSES)
         )
         self.counts = ServerStats()
-        self.turns = Turns()
+        self.turns = TurnScheduler()
         self._listener: Listener | None = None
         # Dictionaries as ordered sets: oldest first.
         self._handshaking: dict[ServerConnection, None] = {}
@@ -141,12 +141,14 @@ class Server:
         if connection.admin:
             while len(self._admins) >= self.limits.reserved_for_admin:
                 # Whoever waits for an answer stays, as long as another does not.
-                idlest = min(self._admins, key=lambda each: (each.owed > 0, each.last_request))
+                idlest = min(
+                    self._admins, key=lambda each: (each.unanswered > 0, each.last_request)
+                )
                 del self._admins[idlest]
                 idlest.abort("another operator's connection took this place")
                 self.counts.connections_refused += 1
             return not self._stopping
-        if connection.announced:
+        if connection.announced_as_peer:
             while len(self._announced) >= self.limits.reserved_for_peers:
                 oldest = next(iter(self._announced))
                 del self._announced[oldest]
@@ -158,7 +160,7 @@ class Server:
             return False
         return True
 
-    def note_held(self, connection: ServerConnection, held_bytes: int) -> None:
+    def update_held_bytes(self, connection: ServerConnection, held_bytes: int) -> None:
         """A client's connection holds so many bytes now."""
         self._held_bytes += held_bytes - self._held.get(connection, 0)
         self._held[connection] = held_bytes
@@ -191,7 +193,7 @@ class Server:
         self._group_of(connection)[connection] = None
 
     def _group_of(self, connection: ServerConnection) -> dict[ServerConnection, None]:
-        if connection.announced:
+        if connection.announced_as_peer:
             return self._announced
         return self._admins if connection.admin else self._clients
 

@@ -72,11 +72,11 @@ class ServerConnection(Connection):
         connection_id: unique within this process.
         remote: `host:port` of the other end.
         peer: who it is, once its `Hello` was accepted; None for a client.
-        announced: it said in its HTTP request that it is a peer.
+        announced_as_peer: it said in its HTTP request that it is a peer.
         admin: it said there that it is an operator's.
-        owed: requests that came over it and were not answered yet.
+        unanswered: requests that came over it and were not answered yet.
         last_request: when the last one came, or else when it was opened, by the loop's clock.
-        used_s, used_since: what its frames used of the event loop since then, seconds; see `Turns`.
+        used_s, used_since: what its frames used of the event loop since then, seconds; see `TurnScheduler`.
     """
 
     def __init__(self, server: Server) -> None:
@@ -88,9 +88,9 @@ class ServerConnection(Connection):
         super().__init__(self._protocol, server.limits)
         self.connection_id = next(_connection_ids)
         self.peer: PeerIdentity | None = None
-        self.announced = False
+        self.announced_as_peer = False
         self.admin = False
-        self.owed = 0
+        self.unanswered = 0
         self.last_request = 0.0
         self.used_s = 0.0
         self.used_since = 0.0
@@ -119,8 +119,8 @@ class ServerConnection(Connection):
         self.send_encoded(self._server.codec.encode(message))
 
     def send_encoded(self, envelope: bytes) -> None:
-        if self.owed:  # a server sends nothing that is no answer, except to peers
-            self.owed -= 1
+        if self.unanswered:  # a server sends nothing that is no answer, except to peers
+            self.unanswered -= 1
         super().send_encoded(envelope)
 
     # --- the opening: an HTTP request -------------------------------------------------------------
@@ -168,7 +168,7 @@ class ServerConnection(Connection):
         if path not in WEBSOCKET_PATHS:
             return reject(404, f"WebSocket connections go to {' or '.join(WEBSOCKET_PATHS)}\n")
         said = request.headers.get_all(ROLE_HEADER)
-        self.announced, self.admin = said == [PEER], said == [ADMIN]
+        self.announced_as_peer, self.admin = said == [PEER], said == [ADMIN]
         if not self._server.admit(self):
             return reject(503, "too many connections: try again later\n")
         return self._protocol.accept(request)
@@ -210,7 +210,7 @@ class ServerConnection(Connection):
         self._cancel_deadline()
         self._opened()
         self._server.connection_opened(self)
-        if self.announced:
+        if self.announced_as_peer:
             self._set_deadline(self._limits.hello_timeout_s, self._hello_overdue)
         self._guard(lambda: self._server.handler.on_open(self))
 
@@ -253,7 +253,7 @@ class ServerConnection(Connection):
             self._open
             and idle_s
             and self.peer is None
-            and not self.owed
+            and not self.unanswered
             and not self._backlog
             and not self._waits
             and not self._unread
@@ -278,7 +278,7 @@ class ServerConnection(Connection):
         if self._waits or not turns.begin(self._last_received):
             self._unread += data
             self._wait(heavy=False)
-            self._note_held()
+            self._report_held_bytes()
             return
         self._first = True
         if len(data) <= _PARSED_AT_ONCE_BYTES:
@@ -287,11 +287,11 @@ class ServerConnection(Connection):
             self._unread += data
             self._take_unread()
             if self._unread:
-                self._note_held()
+                self._report_held_bytes()
         turns.end(self, self._loop.time())
 
-    def go_on(self, *, heavy: bool) -> None:
-        """Take frames that waited. Called by the server's `Turns`."""
+    def resume_frames(self, *, heavy: bool) -> None:
+        """Take frames that waited. Called by the server's `TurnScheduler`."""
         self._waits = False
         self._may_take_heavy = heavy
         rest, self._rest, self._rest_bytes = self._rest, [], 0
@@ -301,13 +301,13 @@ class ServerConnection(Connection):
         self._take_unread()
         self._may_take_heavy = False
         self._pause_or_resume_reading()
-        self._note_held()
+        self._report_held_bytes()
 
     def _take_unread(self) -> None:
         """Parse what came in parts: of the smallest frames, even one part holds thousands."""
         size = _PARSED_AT_ONCE_BYTES
         while self._unread and self._open and not self._waits and not self._read_paused:
-            if self._server.turns.over(self._loop.time()):
+            if self._server.turns.slice_used(self._loop.time()):
                 self._wait(heavy=False)
                 return
             part = bytes(self._unread[:size])
@@ -329,7 +329,7 @@ class ServerConnection(Connection):
             self._may_take_heavy = False
         elif self._first:
             self._first = False  # the turn has just begun
-        elif self._server.turns.over(self._loop.time()):
+        elif self._server.turns.slice_used(self._loop.time()):
             self._wait(heavy=False)
             return True
         return False
@@ -353,18 +353,18 @@ class ServerConnection(Connection):
         self._unread.clear()
         self._rest.clear()
         self._rest_bytes = 0
-        self._server.turns.leave(self)
+        self._server.turns.forget(self)
 
     # --- messages ---------------------------------------------------------------------------------
 
-    def _note_held(self) -> None:
+    def _report_held_bytes(self) -> None:
         if self.peer is None and self._transport is not None:
             held = self.held_bytes()
             if held < _NOTED_BYTES:
                 held = 0
             if held != self._noted_bytes:
                 self._noted_bytes = held
-                self._server.note_held(self, held)
+                self._server.update_held_bytes(self, held)
 
     def _pauses_reading(self) -> bool:
         # Not towards peers: two nodes that both wait for the other to read would wait for ever.
@@ -394,7 +394,7 @@ class ServerConnection(Connection):
             if (
                 number % _MESSAGES_AT_ONCE == _MESSAGES_AT_ONCE - 1
                 and self.peer is None
-                and server.turns.over(self._loop.time())
+                and server.turns.slice_used(self._loop.time())
             ):
                 self._rest = messages[number:]
                 self._rest_bytes = len(self._rest) * self._message_bytes
@@ -403,7 +403,7 @@ class ServerConnection(Connection):
             kind = type(message)
             if kind in server.requests:
                 server.counts.messages_received += 1
-                self.owed += 1
+                self.unanswered += 1
                 server.handler.on_message(self, message)
             elif kind in _PEER_ONLY:
                 self._take_peer_message(message)
@@ -431,13 +431,13 @@ class ServerConnection(Connection):
             self._violation(malformed.type_name)
             return
         logger.debug("%s sent what cannot be understood: %s", self.remote, malformed.reply.error)
-        self.owed += 1
+        self.unanswered += 1
         self.send(malformed.reply)
 
     def _refuse_message(self, message: object, text: str) -> None:
         self._server.counts.malformed_received += 1
         error = RemoteProtocolError(text)
-        self.owed += 1
+        self.unanswered += 1
         self.send(Error(str(getattr(message, "id", "")), text, error.detail()))
 
     def _violation(self, type_name: str) -> None:

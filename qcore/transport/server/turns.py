@@ -20,11 +20,12 @@ logger = logging.getLogger("qcore.transport")
 SLICE_S: Final = 0.01
 
 #: Of that, a connection gets so much at once as long as it counts as modest, seconds.
-MODEST_S: Final = 0.001
+LIGHT_SLICE_S: Final = 0.001
 
-#: A connection that used a whole slice, or had more waiting than `MODEST_S` was enough for, waits behind those that did
+#: A connection that used a whole slice, or had more waiting than `LIGHT_SLICE_S` was enough for, waits behind those
+#: that did
 #: not, for this long, seconds.
-LATELY_S: Final = 1.0
+BUSY_WINDOW_S: Final = 1.0
 
 #: Time is counted from turn to turn until it is this much: a timer in every turn would cost more than small frames.
 _COUNT_FROM_S: Final = 0.001
@@ -40,57 +41,57 @@ _REST_FROM_S: Final = 0.005
 _PASSED_OVER: Final = 3
 
 
-class Waits(Protocol):
+class WaitingConnection(Protocol):
     """A connection with frames that wait.
 
     Attributes:
         admin: it is an operator's.
-        used_s, used_since: what it used of the event loop since then, seconds; kept by `Turns`.
+        used_s, used_since: what it used of the event loop since then, seconds; kept by `TurnScheduler`.
     """
 
     admin: bool
     used_s: float
     used_since: float
 
-    def go_on(self, *, heavy: bool) -> None:
-        """Take frames until `Turns.over`; and the first one whatever its size, if `heavy`."""
+    def resume_frames(self, *, heavy: bool) -> None:
+        """Take frames until `TurnScheduler.slice_used`; and the first one whatever its size, if `heavy`."""
 
     def abort(self, reason: str) -> None:
         """Drop the connection."""
 
 
-class Queue:
+class ConnectionQueue:
     """Connections that wait: operators first, then those that used little lately, then the others."""
 
     def __init__(self) -> None:
         # Dictionaries as ordered sets: first come, first served.
-        self._operators: dict[Waits, None] = {}
-        self._modest: dict[Waits, None] = {}
-        self._busy: dict[Waits, None] = {}
+        self._admins: dict[WaitingConnection, None] = {}
+        self._light_use: dict[WaitingConnection, None] = {}
+        self._busy: dict[WaitingConnection, None] = {}
         self._passed_over = 0
 
     def __len__(self) -> int:
-        return len(self._operators) + len(self._modest) + len(self._busy)
+        return len(self._admins) + len(self._light_use) + len(self._busy)
 
-    def add(self, connection: Waits, *, busy: bool) -> None:
+    def add(self, connection: WaitingConnection, *, busy: bool) -> None:
         """Put the connection behind those like it."""
         if busy:
             self._busy[connection] = None
         else:
-            (self._operators if connection.admin else self._modest)[connection] = None
+            (self._admins if connection.admin else self._light_use)[connection] = None
 
-    def discard(self, connection: Waits) -> None:
+    def discard(self, connection: WaitingConnection) -> None:
         """Forget the connection."""
-        for queue in (self._operators, self._modest, self._busy):
+        for queue in (self._admins, self._light_use, self._busy):
             queue.pop(connection, None)
 
     def begin_turn(self) -> None:
         """Some are taken now. If busy ones were passed over too often, one of them is the first."""
         self._passed_over += bool(self._busy)
 
-    def pop(self) -> Waits:
+    def pop(self) -> WaitingConnection:
         """The next one. There must be one."""
-        queue = self._operators or self._modest
+        queue = self._admins or self._light_use
         if self._busy and (not queue or self._passed_over > _PASSED_OVER):
             queue, self._passed_over = self._busy, 0
         first = next(iter(queue))
@@ -98,17 +99,17 @@ class Queue:
         return first
 
 
-class Turns:
+class TurnScheduler:
     """The turns of one server. Made before there is an event loop; used within one."""
 
     def __init__(self) -> None:
-        self._light = Queue()
-        self._heavy = Queue()
+        self._light = ConnectionQueue()
+        self._heavy = ConnectionQueue()
         self._heavy_from = 0.0
         self._spent_s = 0.0
         self._until_s = SLICE_S
         self._began = 0.0
-        self._served: Waits | None = None
+        self._served: WaitingConnection | None = None
         self._soon: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -123,11 +124,11 @@ class Turns:
         self._until_s = SLICE_S
         return self._spent_s < SLICE_S
 
-    def over(self, now: float) -> bool:
+    def slice_used(self, now: float) -> bool:
         """Whether the connection that took frames since `begin` must leave the rest of them for later."""
         return self._spent_s + now - self._began >= self._until_s
 
-    def end(self, connection: Waits, now: float) -> None:
+    def end(self, connection: WaitingConnection, now: float) -> None:
         """The connection takes no more frames in this turn."""
         self._spent_s += now - self._began
         if self._spent_s >= _COUNT_FROM_S:
@@ -135,21 +136,21 @@ class Turns:
             self._expect_turn()
         self._began = now
 
-    def wait(self, connection: Waits, *, heavy: bool) -> None:
-        """Call the connection's `go_on` in a later turn."""
+    def wait(self, connection: WaitingConnection, *, heavy: bool) -> None:
+        """Call the connection's `resume_frames` in a later turn."""
         now = asyncio.get_running_loop().time()
         if connection is self._served and not heavy:
             connection.used_s, connection.used_since = SLICE_S, now  # what it got was not enough
         (self._heavy if heavy else self._light).add(connection, busy=_is_busy(connection, now))
         self._expect_turn()
 
-    def leave(self, connection: Waits) -> None:
+    def forget(self, connection: WaitingConnection) -> None:
         """The connection is gone."""
         self._light.discard(connection)
         self._heavy.discard(connection)
 
-    def _note_use(self, connection: Waits, now: float) -> None:
-        if now - connection.used_since >= LATELY_S:
+    def _note_use(self, connection: WaitingConnection, now: float) -> None:
+        if now - connection.used_since >= BUSY_WINDOW_S:
             connection.used_since, connection.used_s = now, 0.0
         connection.used_s += now - self._began
 
@@ -180,14 +181,14 @@ class Turns:
         self._timer = None
         self._expect_turn()
 
-    def _serve(self, waiting: Queue, now: float, *, heavy: bool) -> float:
+    def _serve(self, waiting: ConnectionQueue, now: float, *, heavy: bool) -> float:
         first = waiting.pop()
         self._began = now
         self._served = first
         busy = _is_busy(first, now)
-        self._until_s = SLICE_S if busy else min(SLICE_S, self._spent_s + MODEST_S)
+        self._until_s = SLICE_S if busy else min(SLICE_S, self._spent_s + LIGHT_SLICE_S)
         try:
-            first.go_on(heavy=heavy)
+            first.resume_frames(heavy=heavy)
         except Exception:  # boundary: a bug that one connection meets must not end the turns of all
             logger.exception("going on with a client's frames failed")
             first.abort("internal error: see the server's log")
@@ -199,5 +200,5 @@ class Turns:
         return now
 
 
-def _is_busy(connection: Waits, now: float) -> bool:
-    return connection.used_s >= SLICE_S and now - connection.used_since < LATELY_S
+def _is_busy(connection: WaitingConnection, now: float) -> bool:
+    return connection.used_s >= SLICE_S and now - connection.used_since < BUSY_WINDOW_S

@@ -7,8 +7,8 @@ from typing import Annotated, Generic, TypeVar
 
 from pydantic import Field
 
-from qcore.errors import QcoreError, Scalar
-from qcore.shown import ERROR, cut
+from qcore.errors import DetailValue, QcoreError
+from qcore.shown import MAX_ERROR_CHARS, truncate
 
 #: The version of this protocol, said in `Hello`.
 PROTOCOL_VERSION = 1
@@ -25,7 +25,7 @@ NodeId = PositiveInt
 SessionId = PositiveInt
 TimeoutMs = PositiveInt
 VersionNumber = Annotated[int, Field(ge=1, lt=2**31)]
-Detail = dict[str, Scalar]
+Detail = dict[str, DetailValue]
 
 T = TypeVar("T")
 
@@ -58,4 +58,4 @@ def failure(error: QcoreError) -> tuple[Err, Detail]:
 
     Use: `InitResponse(request.id, *failure(error))`.
     """
-    return Err(cut(str(error), ERROR)), error.detail()
+    return Err(truncate(str(error), MAX_ERROR_CHARS)), error.detail()

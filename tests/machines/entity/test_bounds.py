@@ -16,7 +16,16 @@ from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.records import positions_of
 from qcore.machines.interface import ApplyContext
 from qcore.machines.register import KeyValueMachine
-from tests.machines.entity.driver import OBJECT, Driver, code, field, people, read, schema, write
+from tests.machines.entity.harness import (
+    OBJECT,
+    StoreHarness,
+    code,
+    field,
+    people,
+    read,
+    schema,
+    write,
+)
 
 LONG = "x" * 1000
 
@@ -63,27 +72,27 @@ def bodies(name: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("number", range(len(bodies(""))))
 def test_long_name_is_rejected_wherever_it_appears(number: int) -> None:
-    driver = people()
-    driver.create("User")
-    before = driver.store.state_hash()
+    harness = people()
+    harness.create("User")
+    before = harness.store.state_hash()
     request = bodies("n" * (limits.MAX_NAME_BYTES + 1))[number]
     with pytest.raises(StoreError, match=r"name .* has 257 bytes; the limit is 256"):
         parse_request(json.dumps(request))  # before it is appended
-    assert apply(driver.store, request)["detail"]["code"] == "NameTooLong"
-    assert driver.store.state_hash() == before
+    assert apply(harness.store, request)["detail"]["code"] == "NameTooLong"
+    assert harness.store.state_hash() == before
     # Of characters with several bytes, fewer are too many; and what just fits is taken for what it is.
     wide = bodies("é" * (limits.MAX_NAME_BYTES // 2 + 1))[number]
-    assert apply(driver.store, wide)["detail"]["code"] == "NameTooLong"
-    fits = apply(driver.store, bodies("n" * limits.MAX_NAME_BYTES)[number])
+    assert apply(harness.store, wide)["detail"]["code"] == "NameTooLong"
+    fits = apply(harness.store, bodies("n" * limits.MAX_NAME_BYTES)[number])
     assert fits["error"] is None or fits["detail"]["code"] != "NameTooLong"
 
 
 def test_under_rules_2_a_long_name_keeps_its_meaning() -> None:
-    driver = people(rules=2)
-    user = driver.create("User")
+    harness = people(rules=2)
+    user = harness.create("User")
     long = {"typ": "n" * 5000, "id": 1}
     request = {"UpdateEntity": {"request": [write(user, "Manager", {"EntityReference": long})]}}
-    assert apply(driver.store, request, rules=2)["error"] is None
+    assert apply(harness.store, request, rules=2)["error"] is None
 
 
 def test_a_response_is_bounded_by_the_bytes_that_it_really_has(
@@ -91,15 +100,15 @@ def test_a_response_is_bounded_by_the_bytes_that_it_really_has(
 ) -> None:
     """Row D1: a reference with a long type counted as 40 bytes, and the writer's id as none."""
     monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_RESPONSE_BYTES", 50_000)
-    driver = people(rules=2)
-    user = driver.create("User")
+    harness = people(rules=2)
+    user = harness.create("User")
     long = {"typ": "n" * 9000, "id": 1}
     item = write(user, "Manager", {"EntityReference": long}, writer_id=long)
-    apply(driver.store, {"UpdateEntity": {"request": [item]}}, rules=2)
-    assert driver.value(user, "Manager") == {"EntityReference": long}
+    apply(harness.store, {"UpdateEntity": {"request": [item]}}, rules=2)
+    assert harness.value(user, "Manager") == {"EntityReference": long}
     reads = {"UpdateEntity": {"request": [read(user, "Manager")] * 4}}
-    assert apply(driver.store, reads)["detail"]["code"] == "ResponseTooLarge"
-    query = json.loads(driver.store.query(json.dumps(reads)))["UpdateEntity"]
+    assert apply(harness.store, reads)["detail"]["code"] == "ResponseTooLarge"
+    query = json.loads(harness.store.query(json.dumps(reads)))["UpdateEntity"]
     assert query["detail"]["code"] == "ResponseTooLarge"
 
 
@@ -117,13 +126,13 @@ def test_value_size_counts_bytes_of_the_json_text(
 ) -> None:
     size = len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
     assert size > 1700
-    driver = people()
-    user = driver.create("User")
-    driver.update(write(user, name, value))
+    harness = people()
+    user = harness.create("User")
+    harness.update(write(user, name, value))
     monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_RESPONSE_BYTES", 3 * size)
-    assert driver.update(*[read(user, name)] * 3)["error"] is None
+    assert harness.update(*[read(user, name)] * 3)["error"] is None
     monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_RESPONSE_BYTES", 3 * size - 1)
-    assert code(driver.update(*[read(user, name)] * 3)) == "ResponseTooLarge"
+    assert code(harness.update(*[read(user, name)] * 3)) == "ResponseTooLarge"
 
 
 @pytest.mark.parametrize(
@@ -142,40 +151,40 @@ def test_a_value_cannot_be_added_to_beyond_its_bound(
     name: str, start: object, more: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_VALUE_BYTES", 1000)
-    driver = people()
-    user = driver.create("User")
-    assert driver.update(write(user, name, start))["error"] is None
-    before = driver.store.state_hash()
-    answer = driver.update(write(user, name, more, adjust_behavior="Add"))
+    harness = people()
+    user = harness.create("User")
+    assert harness.update(write(user, name, start))["error"] is None
+    before = harness.store.state_hash()
+    answer = harness.update(write(user, name, more, adjust_behavior="Add"))
     assert code(answer) == "ValueTooLarge"
-    assert driver.store.state_hash() == before
+    assert harness.store.state_hash() == before
 
 
 def test_the_steps_of_one_request_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qcore.machines.entity.transaction.MAX_OPERATIONS", 50)
-    driver = people()
-    top = bottom = driver.create("Folder")
+    harness = people()
+    top = bottom = harness.create("Folder")
     for _ in range(6):
-        bottom = driver.create("Folder", bottom)
+        bottom = harness.create("Folder", bottom)
     path = "Children->0->" * 6 + "Name"
-    assert driver.update(*[read(top, path)] * 7)["error"] is None
-    assert code(driver.update(*[read(top, path)] * 8)) == "TooManyOperations"
-    assert code(driver.update(*[write(top, "Name", None)] * 51)) == "TooManyOperations"
+    assert harness.update(*[read(top, path)] * 7)["error"] is None
+    assert code(harness.update(*[read(top, path)] * 8)) == "TooManyOperations"
+    assert code(harness.update(*[write(top, "Name", None)] * 51)) == "TooManyOperations"
 
 
 def test_a_subtree_is_deleted_in_bounded_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qcore.machines.entity.transaction.MAX_OPERATIONS", 50)
-    driver = people()
-    top = driver.create("Folder")
-    folders = [driver.create("Folder", top) for _ in range(2)]
+    harness = people()
+    top = harness.create("Folder")
+    folders = [harness.create("Folder", top) for _ in range(2)]
     for folder in folders:
         for _ in range(30):
-            driver.create("User", folder)
-    before = driver.store.state_hash()
-    assert code(driver.send("DeleteEntity", entity_id=top)) == "TooManyOperations"
-    assert driver.store.state_hash() == before
+            harness.create("User", folder)
+    before = harness.store.state_hash()
+    assert code(harness.send("DeleteEntity", entity_id=top)) == "TooManyOperations"
+    assert harness.store.state_hash() == before
     for one in (*folders, top):
-        assert driver.send("DeleteEntity", entity_id=one) == {"error": None}
+        assert harness.send("DeleteEntity", entity_id=one) == {"error": None}
 
 
 # --- schemas ------------------------------------------------------------------------------------
@@ -184,9 +193,9 @@ def test_a_subtree_is_deleted_in_bounded_parts(monkeypatch: pytest.MonkeyPatch) 
 def test_a_complete_schema_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Row D3: 90 ancestors with defaults of 1 MB made a reply of 90 MB."""
     monkeypatch.setattr("qcore.machines.entity.state.type_registry.MAX_SCHEMA_BYTES", 10_000)
-    driver = Driver(schema("T0", None))
+    harness = StoreHarness(schema("T0", None))
     answers = [
-        driver.set_schema(schema(f"T{n}", f"T{n - 1}", field("String", f"F{n}", LONG)))
+        harness.set_schema(schema(f"T{n}", f"T{n - 1}", field("String", f"F{n}", LONG)))
         for n in range(1, 12)
     ]
     codes = [code(answer) for answer in answers]
@@ -194,17 +203,17 @@ def test_a_complete_schema_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert codes[8] == "SchemaTooLarge"
     # Nor can it grow from above, where the types below inherit the rest.
     assert (
-        code(driver.set_schema(schema("T0", None, field("String", "G", LONG * 3))))
+        code(harness.set_schema(schema("T0", None, field("String", "G", LONG * 3))))
         == "SchemaTooLarge"
     )
 
 
 def test_the_number_of_fields_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qcore.machines.entity.state.type_registry.MAX_FIELDS", 5)
-    driver = Driver(OBJECT)
+    harness = StoreHarness(OBJECT)
     two = [field("Int", "A", 0), field("Int", "B", 0)]
-    assert driver.set_schema(schema("T", "Object", *two)) == {"error": None}
-    assert code(driver.set_schema(schema("U", "T", field("Int", "C", 0)))) == "SchemaTooLarge"
+    assert harness.set_schema(schema("T", "Object", *two)) == {"error": None}
+    assert code(harness.set_schema(schema("U", "T", field("Int", "C", 0)))) == "SchemaTooLarge"
 
 
 @pytest.mark.parametrize(
@@ -215,37 +224,39 @@ def test_all_schemas_together_are_bounded(
     bound: str, value: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(f"qcore.machines.entity.state.type_registry.{bound}", value)
-    driver = Driver(OBJECT)
-    codes = [code(driver.set_schema(schema(f"T{n}", "Object"))) for n in range(30)]
+    harness = StoreHarness(OBJECT)
+    codes = [code(harness.set_schema(schema(f"T{n}", "Object"))) for n in range(30)]
     assert codes[0] is None
     assert codes[-1] == "SchemaTooLarge"
-    before = driver.store.state_hash()
+    before = harness.store.state_hash()
     # What is there can still be changed, and made smaller.
-    assert driver.set_schema(schema("Object", None, field("String", "Name", ""))) == {"error": None}
-    assert driver.store.state_hash() != before
+    assert harness.set_schema(schema("Object", None, field("String", "Name", ""))) == {
+        "error": None
+    }
+    assert harness.store.state_hash() != before
 
 
 def test_defaults_that_older_entities_still_read_are_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("qcore.machines.entity.state.type_registry.MAX_SCHEMAS_BYTES", 20_000)
-    driver = Driver(schema("T", None, field("String", "S", "")))
+    harness = StoreHarness(schema("T", None, field("String", "S", "")))
     made, codes = [], []
     for number in range(40):
-        made.append(driver.create("T"))
+        made.append(harness.create("T"))
         default = f"{number} {LONG}"
-        codes.append(code(driver.set_schema(schema("T", None, field("String", "S", default)))))
+        codes.append(code(harness.set_schema(schema("T", None, field("String", "S", default)))))
     assert codes[0] is None
     assert codes[-1] == "SchemaTooLarge"
     for one in made[:20]:
-        driver.send("DeleteEntity", entity_id=one)
+        harness.send("DeleteEntity", entity_id=one)
     # Nobody reads the oldest ones any more.
-    assert driver.set_schema(schema("T", None, field("String", "S", "new"))) == {"error": None}
+    assert harness.set_schema(schema("T", None, field("String", "S", "new"))) == {"error": None}
 
 
 def test_a_default_is_bounded_as_a_value_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qcore.machines.entity.state.type_registry.MAX_VALUE_BYTES", 900)
-    answer = Driver().set_schema(schema("T", None, field("String", "S", LONG)))
+    answer = StoreHarness().set_schema(schema("T", None, field("String", "S", LONG)))
     assert code(answer) == "ValueTooLarge"
 
 
@@ -253,11 +264,11 @@ def test_a_default_is_bounded_as_a_value_is(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_each_part_of_a_restore_is_bounded_in_bytes() -> None:
-    driver = Driver(schema("T", None, field("String", "S", "")))
+    harness = StoreHarness(schema("T", None, field("String", "S", "")))
     for number in range(40):
-        one = driver.create("T")
-        driver.update(write(one, "S", {"String": str(number) + "y" * 100_000}))
-    text = "".join(driver.store.snapshot())
+        one = harness.create("T")
+        harness.update(write(one, "S", {"String": str(number) + "y" * 100_000}))
+    text = "".join(harness.store.snapshot())
     taken = [0]
 
     def chunks() -> Any:
@@ -296,13 +307,13 @@ def test_a_large_register_is_not_parsed_to_add_to_it(monkeypatch: pytest.MonkeyP
 
 def test_duplicate_ids_do_not_make_a_list_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qcore.machines.entity.transaction.MAX_OPERATIONS", 1000)
-    driver = people()
-    folder = driver.create("Folder")
+    harness = people()
+    folder = harness.create("Folder")
     ghost = {"typ": "User", "id": 9}
-    assert driver.update(write(folder, "Children", {"EntityList": [ghost] * 20}))["error"] is None
+    assert harness.update(write(folder, "Children", {"EntityList": [ghost] * 20}))["error"] is None
     for behavior in ("Set", "Add"):
         many = write(folder, "Children", {"EntityList": [ghost] * 500}, adjust_behavior=behavior)
-        assert code(driver.update(many)) == "TooManyOperations"
+        assert code(harness.update(many)) == "TooManyOperations"
 
 
 @pytest.mark.parametrize("behavior", ["Set", "Add"])
@@ -311,21 +322,21 @@ def test_a_default_list_of_children_counts_each_time(
 ) -> None:
     monkeypatch.setattr("qcore.machines.entity.transaction.MAX_OPERATIONS", 1000)
     ids = [{"typ": "User", "id": number} for number in range(300)]
-    driver = Driver(schema("T", None, field("EntityList", "Children", ids)))
-    one = driver.create("T")
+    harness = StoreHarness(schema("T", None, field("EntityList", "Children", ids)))
+    one = harness.create("T")
     many = [write(one, "Children", None, adjust_behavior=behavior)] * 9
-    assert code(driver.update(*many)) == "TooManyOperations"
+    assert code(harness.update(*many)) == "TooManyOperations"
 
 
 def test_list_slice_is_bounded_by_the_response_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_RESPONSE_BYTES", 1000)
-    driver = people()
-    folder = driver.create("Folder")
+    harness = people()
+    folder = harness.create("Folder")
     for _ in range(200):
-        driver.create("User", folder)
-    assert len(driver.value(folder, "Children->0:30")["EntityList"]) == 30
+        harness.create("User", folder)
+    assert len(harness.value(folder, "Children->0:30")["EntityList"]) == 30
     asked: list[int] = []
     real = ChildList.slice
 
@@ -334,7 +345,7 @@ def test_list_slice_is_bounded_by_the_response_limit(
         return real(held, start, stop)
 
     monkeypatch.setattr(ChildList, "slice", slice_of)
-    assert code(driver.update(read(folder, "Children->0:999999"))) == "ResponseTooLarge"
+    assert code(harness.update(read(folder, "Children->0:999999"))) == "ResponseTooLarge"
     assert asked[0] < 60
 
 
@@ -345,18 +356,18 @@ def test_a_schema_reaches_a_bounded_number_of_fields(monkeypatch: pytest.MonkeyP
     def base(default: int) -> Any:
         return schema("Base", None, *(field("Int", f"F{n}", default) for n in range(20)))
 
-    driver = Driver(base(0))
+    harness = StoreHarness(base(0))
     for number in range(8):
-        driver.set_schema(schema(f"T{number}", "Base"))
-    assert driver.set_schema(base(1)) == {"error": None}
+        harness.set_schema(schema(f"T{number}", "Base"))
+    assert harness.set_schema(base(1)) == {"error": None}
     for number in range(8):
-        driver.create(f"T{number}")
-    before = driver.store.state_hash()
-    assert code(driver.set_schema(base(2))) == "TooManyOperations"
-    assert driver.store.state_hash() == before
+        harness.create(f"T{number}")
+    before = harness.store.state_hash()
+    assert code(harness.set_schema(base(2))) == "TooManyOperations"
+    assert harness.store.state_hash() == before
     one_more = base(1)
     one_more["fields"].update(field("Int", "More", 0))
-    assert driver.set_schema(one_more) == {"error": None}
+    assert harness.set_schema(one_more) == {"error": None}
 
 
 @pytest.mark.parametrize("behavior", ["Add", "Subtract"])
@@ -366,12 +377,12 @@ def test_list_change_counts_even_without_effect(
 ) -> None:
     monkeypatch.setattr("qcore.machines.entity.transaction.MAX_OPERATIONS", 200)
     ids = [{"typ": "User", "id": number} for number in range(1000)]
-    driver = Driver(schema("T", None, field("EntityList", "L", ids)))
-    one = driver.create("T")
-    driver.update(write(one, "L", {"EntityList": []}))
+    harness = StoreHarness(schema("T", None, field("EntityList", "L", ids)))
+    one = harness.create("T")
+    harness.update(write(one, "L", {"EntityList": []}))
     more = {"adjust_behavior": behavior, "push_condition": condition}
-    assert driver.update(write(one, "L", None, **more))["error"] is None
-    assert code(driver.update(*[write(one, "L", None, **more)] * 9)) == "TooManyOperations"
+    assert harness.update(write(one, "L", None, **more))["error"] is None
+    assert code(harness.update(*[write(one, "L", None, **more)] * 9)) == "TooManyOperations"
 
 
 # --- refused work -------------------------------------------------------------------------------
@@ -380,15 +391,15 @@ def test_list_change_counts_even_without_effect(
 def test_rejected_request_builds_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else hundreds of them in one frame keep a node for seconds, and each counts as nothing."""
     monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_RESPONSE_BYTES", 10_000)
-    driver = people()
-    user = driver.create("User")
-    driver.update(write(user, "Email", {"String": "y" * 900}))
+    harness = people()
+    user = harness.create("User")
+    harness.update(write(user, "Email", {"String": "y" * 900}))
     monkeypatch.setattr(
         "qcore.machines.entity.update_fields.value_to_json",
         lambda value: pytest.fail("text was made"),
     )
-    assert code(driver.update(*[read(user, "Email")] * 20)) == "ResponseTooLarge"
-    assert code(driver.update(read(user, "Email"), read(user, "Ghost"))) == "FieldNotFound"
+    assert code(harness.update(*[read(user, "Email")] * 20)) == "ResponseTooLarge"
+    assert code(harness.update(read(user, "Email"), read(user, "Ghost"))) == "FieldNotFound"
 
 
 def test_writing_request_has_a_smaller_response_bound(
@@ -396,22 +407,22 @@ def test_writing_request_has_a_smaller_response_bound(
 ) -> None:
     """Every replica carries it out, and again when it starts."""
     monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_WRITE_RESPONSE_BYTES", 5000)
-    driver = people()
-    user = driver.create("User")
-    driver.update(write(user, "Email", {"String": "y" * 900}))
+    harness = people()
+    user = harness.create("User")
+    harness.update(write(user, "Email", {"String": "y" * 900}))
     reads = [read(user, "Email")] * 6
-    assert driver.update(*reads)["error"] is None
-    before = driver.store.state_hash()
-    assert code(driver.update(*reads, write(user, "Age", {"Int": 1}))) == "ResponseTooLarge"
-    assert driver.store.state_hash() == before
+    assert harness.update(*reads)["error"] is None
+    before = harness.store.state_hash()
+    assert code(harness.update(*reads, write(user, "Age", {"Int": 1}))) == "ResponseTooLarge"
+    assert harness.store.state_hash() == before
 
 
 def test_a_schema_that_many_types_inherit_costs_a_step_for_each() -> None:
-    driver = Driver(schema("Base", None))
+    harness = StoreHarness(schema("Base", None))
     for number in range(160):
-        driver.set_schema(schema(f"T{number}", "Base"))
-    driver.set_schema(schema("Base", None))
-    assert driver.store.last_cost >= 10
+        harness.set_schema(schema(f"T{number}", "Base"))
+    harness.set_schema(schema("Base", None))
+    assert harness.store.last_cost >= 10
 
 
 def test_ids_that_are_taken_away_count_though_they_are_not_there(
@@ -419,20 +430,20 @@ def test_ids_that_are_taken_away_count_though_they_are_not_there(
 ) -> None:
     monkeypatch.setattr("qcore.machines.entity.transaction.MAX_OPERATIONS", 1000)
     ids = [{"typ": "User", "id": number} for number in range(300)]
-    driver = Driver(schema("T", None, field("EntityList", "Children", ids)))
-    one = driver.create("T")
-    driver.update(write(one, "Children", {"EntityList": []}))
+    harness = StoreHarness(schema("T", None, field("EntityList", "Children", ids)))
+    one = harness.create("T")
+    harness.update(write(one, "Children", {"EntityList": []}))
     more = {"adjust_behavior": "Subtract", "push_condition": "Changes"}
-    assert code(driver.update(*[write(one, "Children", None, **more)] * 9)) == "TooManyOperations"
+    assert code(harness.update(*[write(one, "Children", None, **more)] * 9)) == "TooManyOperations"
 
 
 def test_the_earlier_defaults_of_a_type_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qcore.machines.entity.state.type_registry.MAX_EARLIER", 10)
-    driver = Driver(schema("T", None, field("Int", "N", 0)))
+    monkeypatch.setattr("qcore.machines.entity.state.type_registry.MAX_EARLIER_DEFAULTS", 10)
+    harness = StoreHarness(schema("T", None, field("Int", "N", 0)))
     codes = []
     for number in range(1, 15):
-        driver.create("T")
-        codes.append(code(driver.set_schema(schema("T", None, field("Int", "N", number)))))
+        harness.create("T")
+        codes.append(code(harness.set_schema(schema("T", None, field("Int", "N", number)))))
     assert codes[:10] == [None] * 10
     assert codes[10] == "SchemaTooLarge"
 
@@ -442,32 +453,32 @@ def test_write_to_an_entity_with_many_fields_costs_more(
 ) -> None:
     monkeypatch.setattr("qcore.machines.entity.transaction.MAX_OPERATIONS", 1000)
     names = [f"F{number}" for number in range(640)]
-    driver = Driver(schema("T", None, *(field("Int", name, 0) for name in names)))
-    one = driver.create("T")
-    assert driver.update(*(write(one, name, {"Int": 1}) for name in names[:100]))["error"] is None
+    harness = StoreHarness(schema("T", None, *(field("Int", name, 0) for name in names)))
+    one = harness.create("T")
+    assert harness.update(*(write(one, name, {"Int": 1}) for name in names[:100]))["error"] is None
     for start in range(100, 640, 60):
-        driver.update(*(write(one, name, {"Int": 1}) for name in names[start : start + 60]))
+        harness.update(*(write(one, name, {"Int": 1}) for name in names[start : start + 60]))
     many = [write(one, "F0", {"Int": number}) for number in range(100)]
-    assert code(driver.update(*many)) == "TooManyOperations"
+    assert code(harness.update(*many)) == "TooManyOperations"
 
 
 # --- what was there before rules 3 ----------------------------------------------------------------
 
 
-def legacy(count: int) -> tuple[Driver, Any]:
+def legacy(count: int) -> tuple[StoreHarness, Any]:
     """A parent whose children were created under rules 2; the rules are 3 now."""
-    driver = people(rules=2)
-    folder = driver.create("Folder")
+    harness = people(rules=2)
+    folder = harness.create("Folder")
     for _ in range(count):
-        driver.create("User", folder)
-    driver.rules = 3
-    return driver, folder
+        harness.create("User", folder)
+    harness.rules = 3
+    return harness, folder
 
 
 def test_older_list_is_converted_once_even_if_commands_fail(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    driver, folder = legacy(100)
+    harness, folder = legacy(100)
     made: list[int] = []
     real = ChildList.of.__func__  # type: ignore[attr-defined]  # a class method
 
@@ -482,19 +493,19 @@ def test_older_list_is_converted_once_even_if_commands_fail(
         write(folder, "Children", ghost, adjust_behavior="Subtract", push_condition="Changes"),
         read(folder, "Ghost"),
     ]
-    before = driver.value(folder, "Children")
+    before = harness.value(folder, "Children")
     for _ in range(5):
-        assert code(driver.update(*refused)) == "FieldNotFound"
+        assert code(harness.update(*refused)) == "FieldNotFound"
     assert len(made) == 1
-    assert driver.value(folder, "Children") == before
+    assert harness.value(folder, "Children") == before
     other = EntityStore()
-    other.restore(driver.store.snapshot())
-    assert other.state_hash() == driver.store.state_hash()
-    for store in (driver.store, other):
-        driver.store = store
-        driver.index = 2000
-        driver.send("DeleteEntity", entity_id=before["EntityList"][3])
-    assert other.state_hash() == driver.store.state_hash()
+    other.restore(harness.store.snapshot())
+    assert other.state_hash() == harness.store.state_hash()
+    for store in (harness.store, other):
+        harness.store = store
+        harness.index = 2000
+        harness.send("DeleteEntity", entity_id=before["EntityList"][3])
+    assert other.state_hash() == harness.store.state_hash()
 
 
 def test_older_long_list_works_after_another_field_is_written(
@@ -502,11 +513,11 @@ def test_older_long_list_works_after_another_field_is_written(
 ) -> None:
     """Its form is that of older rules still, in a record of the newer form; its length is no reason to refuse."""
     monkeypatch.setattr("qcore.machines.entity.transaction.MAX_OPERATIONS", 60)
-    driver, folder = legacy(500)
-    assert driver.update(write(folder, "Name", {"String": "new"}))["error"] is None
+    harness, folder = legacy(500)
+    assert harness.update(write(folder, "Name", {"String": "new"}))["error"] is None
     other = EntityStore()
-    other.restore(driver.store.snapshot())
-    first = driver.value(folder, "Children->0:1")["EntityList"][0]
+    other.restore(harness.store.snapshot())
+    first = harness.value(folder, "Children->0:1")["EntityList"][0]
     refused = {
         "UpdateEntity": {
             "request": [
@@ -518,92 +529,92 @@ def test_older_long_list_works_after_another_field_is_written(
     }
     create = {"CreateEntity": {"entity_type": "User", "parent_id": folder, "name": "one more"}}
     delete = {"DeleteEntity": {"entity_id": first}}
-    stores = (driver.store, other)
+    stores = (harness.store, other)
     for position, request in enumerate((refused, create, delete), start=1000):
         results = {
             store.apply(json.dumps(request), ApplyContext(position, position)) for store in stores
         }
         assert len(results) == 1
         assert ('"error":null' in results.pop()) == (request is not refused)
-        assert driver.store.state_hash() == other.state_hash()
+        assert harness.store.state_hash() == other.state_hash()
         again = EntityStore()
-        again.restore(driver.store.snapshot())
+        again.restore(harness.store.snapshot())
         assert again.state_hash() == other.state_hash()
-    assert driver.value(folder, "Name") == {"String": "new"}
-    assert len(listed := driver.value(folder, "Children")["EntityList"]) == 500
+    assert harness.value(folder, "Name") == {"String": "new"}
+    assert len(listed := harness.value(folder, "Children")["EntityList"]) == 500
     assert first not in listed
 
 
 def test_older_list_of_duplicates_is_converted_in_linear_time() -> None:
-    driver, folder = legacy(1)
-    (child,) = driver.value(folder, "Children")["EntityList"]
-    driver.rules = 2
+    harness, folder = legacy(1)
+    (child,) = harness.value(folder, "Children")["EntityList"]
+    harness.rules = 2
     many = {"EntityList": [child] * 40_000}
-    assert driver.update(write(folder, "Children", many))["error"] is None
-    driver.rules = 3
-    driver.create("User", folder)
-    places = driver.store._records.places[folder["id"]]
-    assert {len(positions_of(at)) for at in places.values()} == {40_000, 1}
-    driver.update(write(folder, "Name", {"String": "still there"}))
-    assert driver.value(folder, "Children->39999:40000") == {"EntityList": [child]}
+    assert harness.update(write(folder, "Children", many))["error"] is None
+    harness.rules = 3
+    harness.create("User", folder)
+    child_positions = harness.store._records.child_positions[folder["id"]]
+    assert {len(positions_of(at)) for at in child_positions.values()} == {40_000, 1}
+    harness.update(write(folder, "Name", {"String": "still there"}))
+    assert harness.value(folder, "Children->39999:40000") == {"EntityList": [child]}
 
 
 def test_command_writes_an_older_record_and_its_children() -> None:
-    driver, folder = legacy(50)
-    kept = driver.value(folder, "Children->5:8")["EntityList"]
-    answer = driver.update(
+    harness, folder = legacy(50)
+    kept = harness.value(folder, "Children->5:8")["EntityList"]
+    answer = harness.update(
         write(folder, "Name", {"String": "both"}),
         write(folder, "Children", {"EntityList": kept[:1]}, adjust_behavior="Subtract"),
         write(folder, "Children", {"EntityList": kept[:1]}, adjust_behavior="Add"),
         read(folder, "Name"),
     )
     assert answer["error"] is None
-    assert driver.value(folder, "Name") == {"String": "both"}
-    assert driver.value(folder, "Children->49:50") == {"EntityList": kept[:1]}
+    assert harness.value(folder, "Name") == {"String": "both"}
+    assert harness.value(folder, "Children->49:50") == {"EntityList": kept[:1]}
     other = EntityStore()
-    other.restore(driver.store.snapshot())
-    assert other.state_hash() == driver.store.state_hash()
-    for store in (driver.store, other):
-        driver.store, driver.index = store, 3000
-        driver.send("DeleteEntity", entity_id=kept[0])
-        assert driver.value(folder, "Children->49:50") == {"EntityList": []}
-    assert other.state_hash() == driver.store.state_hash()
+    other.restore(harness.store.snapshot())
+    assert other.state_hash() == harness.store.state_hash()
+    for store in (harness.store, other):
+        harness.store, harness.index = store, 3000
+        harness.send("DeleteEntity", entity_id=kept[0])
+        assert harness.value(folder, "Children->49:50") == {"EntityList": []}
+    assert other.state_hash() == harness.store.state_hash()
 
 
 def test_older_list_counts_the_same_after_a_restore(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whether a replica made it or was given it: else one refuses what the other carries out."""
-    driver, folder = legacy(100)
+    harness, folder = legacy(100)
     other = EntityStore()
-    other.restore(driver.store.snapshot())
+    other.restore(harness.store.snapshot())
     request = json.dumps({"UpdateEntity": {"request": [read(folder, "Children")]}})
-    size = len(json.dumps(driver.value(folder, "Children"), separators=(",", ":")))
+    size = len(json.dumps(harness.value(folder, "Children"), separators=(",", ":")))
     for bound in range(size - 40, size + 40):
         monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_RESPONSE_BYTES", bound)
-        answers = {store.query(request) for store in (driver.store, other)}
+        answers = {store.query(request) for store in (harness.store, other)}
         assert len(answers) == 1
         assert ("ResponseTooLarge" in answers.pop()) == (bound < size)
 
 
 def test_the_type_that_an_error_names_does_not_depend_on_history() -> None:
     wide = [field("Int", f"F{number}", 0) for number in range(600)]
-    driver = Driver(schema("B", None), schema("T1", "B", *wide), schema("T2", "B", *wide))
-    driver.set_schema(schema("T1", None, *wide))
-    driver.set_schema(schema("T1", "B", *wide))  # now T2 was first to inherit
+    harness = StoreHarness(schema("B", None), schema("T1", "B", *wide), schema("T2", "B", *wide))
+    harness.set_schema(schema("T1", None, *wide))
+    harness.set_schema(schema("T1", "B", *wide))  # now T2 was first to inherit
     other = EntityStore()
-    other.restore(driver.store.snapshot())
+    other.restore(harness.store.snapshot())
     more = schema("B", None, *(field("Int", f"G{number}", 0) for number in range(600)))
     context = ApplyContext(1000, 1)
     command = parse_request(json.dumps({"SetSchema": {"entity_schema": more}}))[1]
-    assert driver.store.apply(command, context) == other.apply(command, context)
+    assert harness.store.apply(command, context) == other.apply(command, context)
 
 
 def test_freed_memory_does_not_accumulate() -> None:
     ids = [{"typ": "User", "id": number} for number in range(20_000)]
-    driver = Driver(schema("T", None, field("EntityList", "Children", ids)))
-    one = driver.create("T")
+    harness = StoreHarness(schema("T", None, field("EntityList", "Children", ids)))
+    one = harness.create("T")
     for _ in range(60):
-        assert driver.update(write(one, "Children", None))["error"] is None
-    held = driver.store._records._refuse
+        assert harness.update(write(one, "Children", None))["error"] is None
+    held = harness.store._records._discarded
     assert sum(map(len, held)) < 10 * len(ids)

@@ -13,7 +13,7 @@ from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.entity.state import child_list as module
 from qcore.machines.entity.state.child_list import ChildList
 from qcore.machines.entity.state.entity_id import EntityId
-from tests.machines.entity.driver import Driver, code, people, read, write
+from tests.machines.entity.harness import StoreHarness, code, people, read, write
 
 STEPS = st.lists(
     st.tuples(st.sampled_from(["append", "append", "append", "remove"]), st.integers(0, 400)),
@@ -64,72 +64,72 @@ def test_positions_must_grow(entries: list[tuple[int, int]], following: int | No
         ChildList.restored([(at, EntityId("T", n)) for at, n in entries], following)
 
 
-def listed(driver: Driver, one: Any) -> list[int]:
-    return [child["id"] for child in driver.value(one, "Children")["EntityList"]]
+def listed(harness: StoreHarness, one: Any) -> list[int]:
+    return [child["id"] for child in harness.value(one, "Children")["EntityList"]]
 
 
 def test_deleted_child_leaves_a_list_that_clients_wrote() -> None:
-    driver = people()
-    folder = driver.create("Folder")
-    a, b, c = (driver.create("User", folder) for _ in range(3))
-    driver.update(write(folder, "Children", {"EntityList": [c, a, a, b, a]}))
-    assert listed(driver, folder) == [one["id"] for one in (c, a, a, b, a)]
+    harness = people()
+    folder = harness.create("Folder")
+    a, b, c = (harness.create("User", folder) for _ in range(3))
+    harness.update(write(folder, "Children", {"EntityList": [c, a, a, b, a]}))
+    assert listed(harness, folder) == [one["id"] for one in (c, a, a, b, a)]
     added = write(folder, "Children", {"EntityList": [b]}, adjust_behavior="Add")
-    answer = driver.update(added, read(folder, "Children->2:4"))
+    answer = harness.update(added, read(folder, "Children->2:4"))
     assert answer["response"][1]["Read"]["value"] == {"EntityList": [a, b]}
-    driver.send("DeleteEntity", entity_id=a)
-    assert listed(driver, folder) == [one["id"] for one in (c, b, b)]
+    harness.send("DeleteEntity", entity_id=a)
+    assert listed(harness, folder) == [one["id"] for one in (c, b, b)]
     gone = write(folder, "Children", {"EntityList": [b]}, adjust_behavior="Subtract")
-    driver.update(gone)
-    assert listed(driver, folder) == [c["id"]]
-    d = driver.create("User", folder)
-    assert listed(driver, folder) == [c["id"], d["id"]]
+    harness.update(gone)
+    assert listed(harness, folder) == [c["id"]]
+    d = harness.create("User", folder)
+    assert listed(harness, folder) == [c["id"], d["id"]]
     other = EntityStore()
-    other.restore(driver.store.snapshot())
-    assert other.state_hash() == driver.store.state_hash()
-    driver.store = other
-    driver.send("DeleteEntity", entity_id=c)
-    assert listed(driver, folder) == [d["id"]]
+    other.restore(harness.store.snapshot())
+    assert other.state_hash() == harness.store.state_hash()
+    harness.store = other
+    harness.send("DeleteEntity", entity_id=c)
+    assert listed(harness, folder) == [d["id"]]
 
 
 def test_rejected_request_leaves_the_list_unchanged() -> None:
-    driver = people()
-    folder = driver.create("Folder")
-    child = driver.create("User", folder)
-    before = driver.store.state_hash()
+    harness = people()
+    folder = harness.create("Folder")
+    child = harness.create("User", folder)
+    before = harness.store.state_hash()
     for behavior in ("Set", "Add", "Subtract"):
-        answer = driver.update(
+        answer = harness.update(
             write(folder, "Children", {"EntityList": [child]}, adjust_behavior=behavior),
             read(folder, "Ghost"),
         )
         assert code(answer) == "FieldNotFound"
-    assert driver.store.state_hash() == before
-    driver.send("DeleteEntity", entity_id=child)
-    assert listed(driver, folder) == []
+    assert harness.store.state_hash() == before
+    harness.send("DeleteEntity", entity_id=child)
+    assert listed(harness, folder) == []
 
 
 def test_a_part_of_any_list_can_be_read_and_not_be_written() -> None:
-    driver = people()
-    folder = driver.create("Folder")
-    users = [driver.create("User", folder) for _ in range(5)]
-    driver.update(write(users[0], "Friends", {"EntityList": users}))
-    assert driver.value(users[0], "Friends->1:3") == {"EntityList": users[1:3]}
-    assert driver.value(users[0], "Parent->Children->3:99") == {"EntityList": users[3:]}
-    assert driver.value(folder, "Children->5:9") == {"EntityList": []}
-    assert code(driver.update(write(folder, "Children->0:1", {"EntityList": []}))) == "BadPath"
-    assert code(driver.update(read(folder, "Children->0:1->Name"))) == "IndexMissing"
+    harness = people()
+    folder = harness.create("Folder")
+    users = [harness.create("User", folder) for _ in range(5)]
+    harness.update(write(users[0], "Friends", {"EntityList": users}))
+    assert harness.value(users[0], "Friends->1:3") == {"EntityList": users[1:3]}
+    assert harness.value(users[0], "Parent->Children->3:99") == {"EntityList": users[3:]}
+    assert harness.value(folder, "Children->5:9") == {"EntityList": []}
+    assert code(harness.update(write(folder, "Children->0:1", {"EntityList": []}))) == "BadPath"
+    assert code(harness.update(read(folder, "Children->0:1->Name"))) == "IndexMissing"
 
 
 def test_a_list_that_older_rules_made_goes_on_under_new_ones() -> None:
-    driver = people(rules=2)
-    folder = driver.create("Folder")
-    users = [driver.create("User", folder) for _ in range(300)]
-    driver.rules = 3
-    users.append(driver.create("User", folder))
-    driver.send("DeleteEntity", entity_id=users.pop(7))
-    assert listed(driver, folder) == [one["id"] for one in users]
+    harness = people(rules=2)
+    folder = harness.create("Folder")
+    users = [harness.create("User", folder) for _ in range(300)]
+    harness.rules = 3
+    users.append(harness.create("User", folder))
+    harness.send("DeleteEntity", entity_id=users.pop(7))
+    assert listed(harness, folder) == [one["id"] for one in users]
     other = EntityStore()
-    other.restore(driver.store.snapshot())
-    assert other.state_hash() == driver.store.state_hash()
-    assert driver.send("DeleteEntity", entity_id=folder) == {"error": None}
-    assert not any(driver.exists(one) for one in users)
+    other.restore(harness.store.snapshot())
+    assert other.state_hash() == harness.store.state_hash()
+    assert harness.send("DeleteEntity", entity_id=folder) == {"error": None}
+    assert not any(harness.exists(one) for one in users)

@@ -17,12 +17,12 @@ from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.entity.topology.topology_file import parse_topology
 from qcore.machines.interface import ApplyContext
 from qcore.machines.snapshot_chunks import CHUNK_CHARS
-from tests.machines.entity.driver import (
+from tests.machines.entity.harness import (
     EPOCH_US,
     FOLDER,
     OBJECT,
     USER,
-    Driver,
+    StoreHarness,
     field,
     people,
     read,
@@ -162,14 +162,14 @@ def test_hashes_are_equal_exactly_when_snapshots_are(
 
 
 def test_an_undone_change_gives_the_same_hash_as_no_change() -> None:
-    driver = people()
-    user = driver.create("User")
-    before = driver.store.state_hash()
-    (original,) = driver.update(read(user, "Age"))["response"]
-    driver.update(write(user, "Age", {"Int": 5}))
-    assert driver.store.state_hash() != before
-    driver.update(write(user, "Age", {"Int": 18}, write_time=original["Read"]["write_time"]))
-    assert driver.store.state_hash() == before
+    harness = people()
+    user = harness.create("User")
+    before = harness.store.state_hash()
+    (original,) = harness.update(read(user, "Age"))["response"]
+    harness.update(write(user, "Age", {"Int": 5}))
+    assert harness.store.state_hash() != before
+    harness.update(write(user, "Age", {"Int": 18}, write_time=original["Read"]["write_time"]))
+    assert harness.store.state_hash() == before
 
 
 @pytest.mark.parametrize(
@@ -181,33 +181,33 @@ def test_an_undone_change_gives_the_same_hash_as_no_change() -> None:
     ],
 )
 def test_value_writer_and_time_all_count_in_the_hash(change: dict[str, object]) -> None:
-    driver = people()
-    user = driver.create("User")
-    (original,) = driver.update(read(user, "Age"))["response"]
-    before = driver.store.state_hash()
+    harness = people()
+    user = harness.create("User")
+    (original,) = harness.update(read(user, "Age"))["response"]
+    before = harness.store.state_hash()
     same = {name: original["Read"][name] for name in ("value", "write_time", "writer_id")}
-    driver.update(write(user, "Age", **same))
-    assert driver.store.state_hash() == before
-    driver.update(write(user, "Age", **{**same, **change}))
-    assert driver.store.state_hash() != before
+    harness.update(write(user, "Age", **same))
+    assert harness.store.state_hash() == before
+    harness.update(write(user, "Age", **{**same, **change}))
+    assert harness.store.state_hash() != before
 
 
 def test_the_last_id_counts_in_the_hash() -> None:
     """Two stores that would give the next entity different ids are not equal."""
-    driver = people()
-    before = driver.store.state_hash()
-    driver.send("DeleteEntity", entity_id=driver.create("User"))
-    assert driver.store.state_hash() != before
+    harness = people()
+    before = harness.store.state_hash()
+    harness.send("DeleteEntity", entity_id=harness.create("User"))
+    assert harness.store.state_hash() != before
 
 
 def test_hash_ignores_the_order_of_field_creation() -> None:
     a, b = field("Int", "A", 0), field("Int", "B", 0)
     hashes = []
     for first in (schema("T", None, a, b), schema("T", None, b, a)):
-        driver = Driver(first)
-        driver.create("T")
-        driver.set_schema(schema("T", None, a, b))
-        hashes.append(driver.store.state_hash())
+        harness = StoreHarness(first)
+        harness.create("T")
+        harness.set_schema(schema("T", None, a, b))
+        hashes.append(harness.store.state_hash())
     assert hashes[0] == hashes[1]
 
 
@@ -219,15 +219,15 @@ def test_whether_a_topology_was_loaded_counts_in_the_hash() -> None:
 
 
 def test_snapshot_is_as_of_the_call_and_comes_in_chunks() -> None:
-    driver = people()
-    folder = driver.create("Folder")
+    harness = people()
+    folder = harness.create("Folder")
     for number in range(2000):
-        driver.create("User", folder, f"user \u2028 {number}")
-    before = driver.store.state_hash()
-    chunks = driver.store.snapshot()
-    driver.send("DeleteEntity", entity_id=folder)
-    driver.set_schema(schema("User", None))
-    driver.create("Folder")
+        harness.create("User", folder, f"user \u2028 {number}")
+    before = harness.store.state_hash()
+    chunks = harness.store.snapshot()
+    harness.send("DeleteEntity", entity_id=folder)
+    harness.set_schema(schema("User", None))
+    harness.create("Folder")
     saved = list(chunks)
     assert len(saved) > 3
     assert max(map(len, saved)) < 2 * CHUNK_CHARS
@@ -237,10 +237,10 @@ def test_snapshot_is_as_of_the_call_and_comes_in_chunks() -> None:
 
 
 def saved_lines(rules: int) -> list[str]:
-    driver = people(rules)
-    user = driver.create("User", driver.create("Folder"))
-    driver.update(write(user, "Email", {"String": "x" * 1000}))
-    return "".join(driver.store.snapshot()).rstrip("\n").split("\n")
+    harness = people(rules)
+    user = harness.create("User", harness.create("Folder"))
+    harness.update(write(user, "Email", {"String": "x" * 1000}))
+    return "".join(harness.store.snapshot()).rstrip("\n").split("\n")
 
 
 DAMAGE = [
@@ -273,13 +273,13 @@ DAMAGE_1 = [
     [*((3, damage) for damage in DAMAGE), *((2, damage) for damage in DAMAGE_1)],
 )
 def test_damaged_snapshot_is_rejected_and_changes_nothing(rules: int, damage: Any) -> None:
-    driver = people(rules)
-    before = driver.store.state_hash()
+    harness = people(rules)
+    before = harness.store.state_hash()
     lines = saved_lines(rules)
     assert damage(lines) != lines, "nothing was damaged"
     with pytest.raises(StoreError, match="restore"):
-        driver.store.restore([line + "\n" for line in damage(lines)])
-    assert driver.store.state_hash() == before
+        harness.store.restore([line + "\n" for line in damage(lines)])
+    assert harness.store.state_hash() == before
 
 
 PROGRAM = """
@@ -327,10 +327,10 @@ def test_results_do_not_depend_on_the_process_or_hash_seed() -> None:
         )
         outputs.append(finished.stdout)
     assert outputs[0] == outputs[1]
-    driver = Driver()
+    harness = StoreHarness()
     for index, command in enumerate(log, start=1):
-        driver.store.apply(command, ApplyContext(index, 1_700_000_000_000_000 + index))
-    assert driver.store.state_hash() in outputs[0]
+        harness.store.apply(command, ApplyContext(index, 1_700_000_000_000_000 + index))
+    assert harness.store.state_hash() in outputs[0]
 
 
 def test_replicas_load_a_topology_with_equal_ids_and_times() -> None:

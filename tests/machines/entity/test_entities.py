@@ -9,11 +9,11 @@ import pytest
 from qcore.errors import StoreError
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.interface import ApplyContext, StateMachine
-from tests.machines.entity.driver import (
+from tests.machines.entity.harness import (
     EPOCH_US,
     OBJECT,
     USER,
-    Driver,
+    StoreHarness,
     code,
     field,
     people,
@@ -38,36 +38,36 @@ def test_entity_store_is_a_state_machine() -> None:
 
 
 def test_new_entity_has_defaults_name_and_parent() -> None:
-    driver = people()
-    folder = driver.create("Folder", None, "Users")
-    user = driver.create("User", folder, "Ada")
-    assert driver.value(user, "Name") == {"String": "Ada"}
-    assert driver.value(user, "Parent") == {"EntityReference": folder}
-    assert driver.value(user, "Key") == {"Blob": [1]}
-    assert driver.value(user, "Joined") == {
+    harness = people()
+    folder = harness.create("Folder", None, "Users")
+    user = harness.create("User", folder, "Ada")
+    assert harness.value(user, "Name") == {"String": "Ada"}
+    assert harness.value(user, "Parent") == {"EntityReference": folder}
+    assert harness.value(user, "Key") == {"Blob": [1]}
+    assert harness.value(user, "Joined") == {
         "Timestamp": {"secs_since_epoch": 1, "nanos_since_epoch": 5}
     }
-    assert driver.value(folder, "Parent") == {"EntityReference": None}
-    assert driver.value(folder, "Children") == {"EntityList": [user]}
-    (filled,) = driver.update(read(user, "Age"))["response"]
+    assert harness.value(folder, "Parent") == {"EntityReference": None}
+    assert harness.value(folder, "Children") == {"EntityList": [user]}
+    (filled,) = harness.update(read(user, "Age"))["response"]
     assert filled["Read"] == {
         "entity_id": user,
         "field_type": "Age",
         "value": {"Int": 18},
-        "write_time": stamp(driver.index),
+        "write_time": stamp(harness.index),
         "writer_id": None,
     }
 
 
 def test_ids_come_from_the_log_and_are_never_reused() -> None:
-    driver = people()
-    driver.index = 41
-    first = driver.create("Folder")
+    harness = people()
+    harness.index = 41
+    first = harness.create("Folder")
     assert first == {"typ": "Folder", "id": 42}
-    assert driver.send("DeleteEntity", entity_id=first) == {"error": None}
+    assert harness.send("DeleteEntity", entity_id=first) == {"error": None}
     # The same position again, as after a topology that made many entities at once.
-    driver.index = 41
-    assert driver.create("User") == {"typ": "User", "id": 43}
+    harness.index = 41
+    assert harness.create("User") == {"typ": "User", "id": 43}
 
 
 @pytest.mark.parametrize(
@@ -81,105 +81,105 @@ def test_ids_come_from_the_log_and_are_never_reused() -> None:
 def test_create_rejects_unknown_types_and_parents(
     entity_type: str, parent: object, expected: str
 ) -> None:
-    driver = people()
-    before = driver.store.state_hash()
-    answer = driver.send("CreateEntity", entity_type=entity_type, parent_id=parent, name="x")
+    harness = people()
+    before = harness.store.state_hash()
+    answer = harness.send("CreateEntity", entity_type=entity_type, parent_id=parent, name="x")
     assert answer["response"] is None
     assert code(answer) == expected
-    assert driver.store.state_hash() == before
+    assert harness.store.state_hash() == before
 
 
 def test_an_id_with_another_types_name_is_another_entity() -> None:
-    driver = people()
-    user = driver.create("User")
-    assert not driver.exists({"typ": "Folder", "id": user["id"]})
+    harness = people()
+    user = harness.create("User")
+    assert not harness.exists({"typ": "Folder", "id": user["id"]})
 
 
 def test_parent_needs_children_field_but_child_no_parent_field() -> None:
-    driver = Driver(
+    harness = StoreHarness(
         schema("Box", None, field("EntityList", "Children", [])),
         schema("Leaf", None, field("Int", "N", 0)),
     )
-    box = driver.create("Box")
-    leaf = driver.create("Leaf", box)
-    assert driver.value(box, "Children->0->N") == {"Int": 0}
-    answer = driver.send("CreateEntity", entity_type="Leaf", parent_id=leaf, name="x")
+    box = harness.create("Box")
+    leaf = harness.create("Leaf", box)
+    assert harness.value(box, "Children->0->N") == {"Int": 0}
+    answer = harness.send("CreateEntity", entity_type="Leaf", parent_id=leaf, name="x")
     assert code(answer) == "FieldNotFound"
     # The leaf has no Parent field, and is taken off the box's list all the same.
-    assert driver.send("DeleteEntity", entity_id=leaf) == {"error": None}
-    assert driver.value(box, "Children") == {"EntityList": []}
+    assert harness.send("DeleteEntity", entity_id=leaf) == {"error": None}
+    assert harness.value(box, "Children") == {"EntityList": []}
 
 
 # --- DeleteEntity -------------------------------------------------------------------------------
 
 
 def test_delete_takes_descendants_and_leaves_the_parents_list() -> None:
-    driver = people()
-    root = driver.create("Folder")
-    keep, drop = driver.create("Folder", root), driver.create("Folder", root)
-    below = driver.create("User", driver.create("Folder", drop))
-    assert driver.send("DeleteEntity", entity_id=drop) == {"error": None}
-    assert not driver.exists(drop)
-    assert not driver.exists(below)
-    assert driver.value(root, "Children") == {"EntityList": [keep]}
-    assert code(driver.send("DeleteEntity", entity_id=drop)) == "EntityNotFound"
+    harness = people()
+    root = harness.create("Folder")
+    keep, drop = harness.create("Folder", root), harness.create("Folder", root)
+    below = harness.create("User", harness.create("Folder", drop))
+    assert harness.send("DeleteEntity", entity_id=drop) == {"error": None}
+    assert not harness.exists(drop)
+    assert not harness.exists(below)
+    assert harness.value(root, "Children") == {"EntityList": [keep]}
+    assert code(harness.send("DeleteEntity", entity_id=drop)) == "EntityNotFound"
 
 
 def test_following_a_reference_to_a_deleted_entity_fails() -> None:
-    driver = people()
-    boss, user = driver.create("User"), driver.create("User")
-    driver.update(write(user, "Manager", {"EntityReference": boss}))
-    driver.send("DeleteEntity", entity_id=boss)
-    assert driver.value(user, "Manager") == {"EntityReference": boss}
-    assert code(driver.update(read(user, "Manager->Name"))) == "DanglingReference"
+    harness = people()
+    boss, user = harness.create("User"), harness.create("User")
+    harness.update(write(user, "Manager", {"EntityReference": boss}))
+    harness.send("DeleteEntity", entity_id=boss)
+    assert harness.value(user, "Manager") == {"EntityReference": boss}
+    assert code(harness.update(read(user, "Manager->Name"))) == "DanglingReference"
 
 
 def test_delete_survives_cyclic_and_dangling_lists() -> None:
-    driver = people()
-    one = driver.create("Folder")
-    two = driver.create("Folder", one)
-    driver.update(write(two, "Children", {"EntityList": [one, two, NOWHERE]}))
-    assert driver.send("DeleteEntity", entity_id=two) == {"error": None}
-    assert not driver.exists(one)
-    assert not driver.exists(two)
+    harness = people()
+    one = harness.create("Folder")
+    two = harness.create("Folder", one)
+    harness.update(write(two, "Children", {"EntityList": [one, two, NOWHERE]}))
+    assert harness.send("DeleteEntity", entity_id=two) == {"error": None}
+    assert not harness.exists(one)
+    assert not harness.exists(two)
 
 
 def test_delete_follows_a_child_that_was_moved_to_another_parent() -> None:
-    driver = people()
-    old, new = driver.create("Folder"), driver.create("Folder")
-    child = driver.create("User", old)
-    driver.update(
+    harness = people()
+    old, new = harness.create("Folder"), harness.create("Folder")
+    child = harness.create("User", old)
+    harness.update(
         write(old, "Children", {"EntityList": [child]}, adjust_behavior="Subtract"),
         write(new, "Children", {"EntityList": [child]}, adjust_behavior="Add"),
         write(child, "Parent", {"EntityReference": new}),
     )
-    driver.send("DeleteEntity", entity_id=old)
-    assert driver.exists(child)
-    driver.send("DeleteEntity", entity_id=child)
-    assert driver.value(new, "Children") == {"EntityList": []}
+    harness.send("DeleteEntity", entity_id=old)
+    assert harness.exists(child)
+    harness.send("DeleteEntity", entity_id=child)
+    assert harness.value(new, "Children") == {"EntityList": []}
 
 
 def test_tree_ten_thousand_deep_is_created_and_deleted() -> None:
-    driver = people()
-    top = parent = driver.create("Folder")
+    harness = people()
+    top = parent = harness.create("Folder")
     for _ in range(10_000):
-        parent = driver.create("Folder", parent)
-    driver.update(write(parent, "Name", {"String": "bottom"}))
-    assert driver.value(top, "Children->0->" * 10_000 + "Name") == {"String": "bottom"}
+        parent = harness.create("Folder", parent)
+    harness.update(write(parent, "Name", {"String": "bottom"}))
+    assert harness.value(top, "Children->0->" * 10_000 + "Name") == {"String": "bottom"}
     other = EntityStore()
-    other.restore(driver.store.snapshot())
-    assert other.state_hash() == driver.store.state_hash()
-    assert driver.send("DeleteEntity", entity_id=top) == {"error": None}
-    assert not driver.exists(parent)
+    other.restore(harness.store.snapshot())
+    assert other.state_hash() == harness.store.state_hash()
+    assert harness.send("DeleteEntity", entity_id=top) == {"error": None}
+    assert not harness.exists(parent)
 
 
 # --- UpdateEntity -------------------------------------------------------------------------------
 
 
 def test_requests_are_carried_out_in_order_and_filled_in() -> None:
-    driver = people()
-    user = driver.create("User")
-    answer = driver.update(
+    harness = people()
+    user = harness.create("User")
+    answer = harness.update(
         read(user, "Age"),
         write(user, "Age", {"Int": 2}, adjust_behavior="Add", writer_id=user),
         read(user, "Age"),
@@ -193,53 +193,53 @@ def test_requests_are_carried_out_in_order_and_filled_in() -> None:
         "value": {"Int": 20},
         "push_condition": "Always",
         "adjust_behavior": "Add",
-        "write_time": stamp(driver.index),
+        "write_time": stamp(harness.index),
         "writer_id": user,
     }
     assert after["Read"]["value"] == {"Int": 20}
-    assert after["Read"]["write_time"] == stamp(driver.index)
+    assert after["Read"]["write_time"] == stamp(harness.index)
     assert after["Read"]["writer_id"] == user
 
 
 def test_one_rejected_request_undoes_those_before_it() -> None:
-    driver = people()
-    user = driver.create("User")
-    before = driver.store.state_hash()
+    harness = people()
+    user = harness.create("User")
+    before = harness.store.state_hash()
     requests = [write(user, "Age", {"Int": 1}), write(user, "Ghost", {"Int": 1})]
-    answer = driver.update(*requests)
+    answer = harness.update(*requests)
     assert code(answer) == "FieldNotFound"
     assert answer["response"] == requests
-    assert driver.store.changes == []
-    assert driver.store.state_hash() == before
-    assert driver.value(user, "Age") == {"Int": 18}
+    assert harness.store.changes == []
+    assert harness.store.state_hash() == before
+    assert harness.value(user, "Age") == {"Int": 18}
 
 
 def test_null_writes_the_default_and_keeps_the_given_time() -> None:
-    driver = people()
-    user = driver.create("User")
-    driver.update(write(user, "Email", {"String": "a@b"}))
+    harness = people()
+    user = harness.create("User")
+    harness.update(write(user, "Email", {"String": "a@b"}))
     time = {"secs_since_epoch": 7, "nanos_since_epoch": 123_456_789}
-    driver.update(write(user, "Email", None, write_time=time))
-    (filled,) = driver.update(read(user, "Email"))["response"]
+    harness.update(write(user, "Email", None, write_time=time))
+    (filled,) = harness.update(read(user, "Email"))["response"]
     assert filled["Read"]["value"] == {"String": "?"}
     assert filled["Read"]["write_time"] == time
 
 
 def test_changes_leaves_value_time_and_writer_alone_when_equal() -> None:
-    driver = people()
-    user = driver.create("User")
-    before = driver.store.state_hash()
-    driver.update(write(user, "Age", {"Int": 18}, push_condition="Changes", writer_id=user))
-    driver.update(
+    harness = people()
+    user = harness.create("User")
+    before = harness.store.state_hash()
+    harness.update(write(user, "Age", {"Int": 18}, push_condition="Changes", writer_id=user))
+    harness.update(
         write(user, "Age", {"Int": 0}, push_condition="Changes", adjust_behavior="Add"),
         write(user, "Email", None, push_condition="Changes"),
     )
-    assert driver.store.state_hash() == before
-    assert driver.store.changes == []
-    driver.update(write(user, "Age", {"Int": 18}, push_condition="Always", writer_id=user))
-    assert driver.store.state_hash() != before
-    driver.update(write(user, "Age", {"Int": 19}, push_condition="Changes"))
-    assert driver.value(user, "Age") == {"Int": 19}
+    assert harness.store.state_hash() == before
+    assert harness.store.changes == []
+    harness.update(write(user, "Age", {"Int": 18}, push_condition="Always", writer_id=user))
+    assert harness.store.state_hash() != before
+    harness.update(write(user, "Age", {"Int": 19}, push_condition="Changes"))
+    assert harness.value(user, "Age") == {"Int": 19}
 
 
 REFUSED = [
@@ -269,18 +269,18 @@ REFUSED = [
 def test_rejected_write_is_an_error_value_without_effect(
     name: str, value: object, behavior: str, expected: str
 ) -> None:
-    driver = people()
-    user = driver.create("User")
-    before = driver.store.state_hash()
-    assert code(driver.update(write(user, name, value, adjust_behavior=behavior))) == expected
-    assert driver.store.state_hash() == before
+    harness = people()
+    user = harness.create("User")
+    before = harness.store.state_hash()
+    assert code(harness.update(write(user, name, value, adjust_behavior=behavior))) == expected
+    assert harness.store.state_hash() == before
 
 
 def test_a_sum_of_floats_must_stay_finite() -> None:
-    driver = people()
-    user = driver.create("User")
-    driver.update(write(user, "Score", {"Float": 1.7e308}))
-    answer = driver.update(write(user, "Score", {"Float": 1.7e308}, adjust_behavior="Add"))
+    harness = people()
+    user = harness.create("User")
+    harness.update(write(user, "Score", {"Float": 1.7e308}))
+    answer = harness.update(write(user, "Score", {"Float": 1.7e308}, adjust_behavior="Add"))
     assert code(answer) == "ValueOutOfRange"
 
 
@@ -302,41 +302,41 @@ ADJUSTED = [
 def test_add_and_subtract_adjust_the_stored_value(
     name: str, start: object, written: object, behavior: str, expected: object
 ) -> None:
-    driver = people()
-    user = driver.create("User")
-    driver.update(write(user, name, start))
-    assert driver.update(write(user, name, written, adjust_behavior=behavior))["error"] is None
-    assert driver.value(user, name) == expected
+    harness = people()
+    user = harness.create("User")
+    harness.update(write(user, name, start))
+    assert harness.update(write(user, name, written, adjust_behavior=behavior))["error"] is None
+    assert harness.value(user, name) == expected
 
 
 def test_the_response_to_one_request_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_RESPONSE_BYTES", 1000)
-    driver = people()
-    user = driver.create("User")
-    driver.update(write(user, "Email", {"String": "x" * 600}))
-    assert driver.update(read(user, "Email"))["error"] is None
-    assert code(driver.update(read(user, "Email"), read(user, "Email"))) == "ResponseTooLarge"
+    harness = people()
+    user = harness.create("User")
+    harness.update(write(user, "Email", {"String": "x" * 600}))
+    assert harness.update(read(user, "Email"))["error"] is None
+    assert code(harness.update(read(user, "Email"), read(user, "Email"))) == "ResponseTooLarge"
 
 
 # --- the state machine --------------------------------------------------------------------------
 
 
 def test_changes_of_a_command_are_visible_after_it() -> None:
-    driver = people()
-    folder = driver.create("Folder")
-    user = driver.create("User", folder)
-    created = [(str(c.entity_id), c.field_type) for c in driver.store.field_changes()]
+    harness = people()
+    folder = harness.create("Folder")
+    user = harness.create("User", folder)
+    created = [(str(c.entity_id), c.field_type) for c in harness.store.field_changes()]
     assert (f"User${user['id']}", "Age") in created
     assert created[-1] == (f"Folder${folder['id']}", "Children")
-    driver.update(write(user, "Age", {"Int": 1}), write(user, "Age", {"Int": 1}))
-    first, second = driver.store.field_changes()
+    harness.update(write(user, "Age", {"Int": 1}), write(user, "Age", {"Int": 1}))
+    first, second = harness.store.field_changes()
     assert first.old is not None
     assert first.new is not None
     assert (first.old.value.data, first.new.value.data) == (18, 1)
     assert second.old == first.new
-    driver.update(read(user, "Age"))
-    driver.send("DeleteEntity", entity_id=user)
-    gone = {c.field_type for c in driver.store.field_changes() if c.new is None}
+    harness.update(read(user, "Age"))
+    harness.send("DeleteEntity", entity_id=user)
+    gone = {c.field_type for c in harness.store.field_changes() if c.new is None}
     assert gone == set(OBJECT["fields"]) | set(USER["fields"])
 
 
@@ -370,6 +370,6 @@ def test_a_query_does_not_write() -> None:
 
 
 def test_a_read_may_also_go_through_the_log() -> None:
-    driver = people()
+    harness = people()
     query = '{"GetSchema":{"entity_type":"Folder"}}'
-    assert driver.store.apply(query, ApplyContext(9, 0)) == driver.store.query(query)
+    assert harness.store.apply(query, ApplyContext(9, 0)) == harness.store.query(query)

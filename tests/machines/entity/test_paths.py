@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from tests.machines.entity.driver import Driver, code, people, read, write
+from tests.machines.entity.harness import StoreHarness, code, people, read, write
 
 GHOST = {"typ": "User", "id": 999}
 
 
-def tree() -> tuple[Driver, object]:
+def tree() -> tuple[StoreHarness, object]:
     """Ada works for Bob, who has no manager; her friends are Bob and a ghost."""
-    driver = people()
-    folder = driver.create("Folder", None, "Users")
-    ada, bob = driver.create("User", folder, "Ada"), driver.create("User", folder, "Bob")
-    driver.update(
+    harness = people()
+    folder = harness.create("Folder", None, "Users")
+    ada, bob = harness.create("User", folder, "Ada"), harness.create("User", folder, "Bob")
+    harness.update(
         write(ada, "Manager", {"EntityReference": bob}),
         write(ada, "Friends", {"EntityList": [bob, GHOST]}),
     )
-    return driver, ada
+    return harness, ada
 
 
 @pytest.mark.parametrize(
@@ -32,8 +32,8 @@ def tree() -> tuple[Driver, object]:
     ],
 )
 def test_a_path_leads_to_a_field(path: str, expected: str) -> None:
-    driver, ada = tree()
-    assert driver.value(ada, path) == {"String": expected}
+    harness, ada = tree()
+    assert harness.value(ada, path) == {"String": expected}
 
 
 FAILURES = [
@@ -61,21 +61,21 @@ FAILURES = [
 
 @pytest.mark.parametrize(("path", "expected"), FAILURES)
 def test_each_path_failure_has_a_distinct_error(path: str, expected: str) -> None:
-    driver, ada = tree()
-    before = driver.store.state_hash()
-    answer = driver.update(read(ada, path))
+    harness, ada = tree()
+    before = harness.store.state_hash()
+    answer = harness.update(read(ada, path))
     assert code(answer) == expected
     assert len(answer["error"]) < 400
-    assert code(driver.update(write(ada, path, None))) == expected
-    assert driver.store.state_hash() == before
+    assert code(harness.update(write(ada, path, None))) == expected
+    assert harness.store.state_hash() == before
 
 
 def test_path_from_an_unknown_entity_is_an_error() -> None:
-    driver, _ = tree()
-    assert code(driver.update(read(GHOST, "Parent->Name"))) == "EntityNotFound"
+    harness, _ = tree()
+    assert code(harness.update(read(GHOST, "Parent->Name"))) == "EntityNotFound"
 
 
 def test_a_write_goes_where_the_path_leads() -> None:
-    driver, ada = tree()
-    driver.update(write(ada, "Manager->Parent->Children->0->Email", {"String": "new"}))
-    assert driver.value(ada, "Email") == {"String": "new"}
+    harness, ada = tree()
+    harness.update(write(ada, "Manager->Parent->Children->0->Email", {"String": "new"}))
+    assert harness.value(ada, "Email") == {"String": "new"}

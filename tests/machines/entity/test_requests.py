@@ -15,7 +15,7 @@ from qcore.machines.entity.perform_requests import (
     parse_request,
 )
 from qcore.machines.entity.store_errors import BadRequest
-from tests.machines.entity.driver import USER, field, read, schema, write
+from tests.machines.entity.harness import USER, field, read, schema, write
 
 ID = {"typ": "User", "id": 1}
 CREATE = {"entity_type": "User", "parent_id": ID, "name": "Ada"}

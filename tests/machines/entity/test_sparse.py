@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.interface import ApplyContext
 from qcore.machines.state_digest import digest_term
-from tests.machines.entity.driver import EPOCH_US, Driver, field, people, read, schema, write
+from tests.machines.entity.harness import EPOCH_US, StoreHarness, field, people, read, schema, write
 from tests.machines.entity.test_determinism import REQUESTS, START
 
 _KINDS = [
@@ -70,67 +70,67 @@ def test_both_forms_give_the_same_results_and_answers(
 
 
 def test_entities_keep_the_default_they_began_with() -> None:
-    driver = Driver(schema("T", None, field("Int", "N", 1)))
-    first = driver.create("T")
-    driver.set_schema(schema("T", None, field("Int", "N", 2)))
-    second = driver.create("T")
-    driver.set_schema(schema("T", None, field("Int", "N", 3), field("Int", "M", 7)))
-    driver.set_schema(schema("T", None, field("Int", "N", 4), field("Int", "M", 8)))
-    third = driver.create("T")
-    assert [driver.value(one, "N") for one in (first, second, third)] == [
+    harness = StoreHarness(schema("T", None, field("Int", "N", 1)))
+    first = harness.create("T")
+    harness.set_schema(schema("T", None, field("Int", "N", 2)))
+    second = harness.create("T")
+    harness.set_schema(schema("T", None, field("Int", "N", 3), field("Int", "M", 7)))
+    harness.set_schema(schema("T", None, field("Int", "N", 4), field("Int", "M", 8)))
+    third = harness.create("T")
+    assert [harness.value(one, "N") for one in (first, second, third)] == [
         {"Int": 1},
         {"Int": 2},
         {"Int": 4},
     ]
-    assert [driver.value(one, "M") for one in (first, third)] == [{"Int": 7}, {"Int": 8}]
+    assert [harness.value(one, "M") for one in (first, third)] == [{"Int": 7}, {"Int": 8}]
     other = EntityStore()
-    other.restore(driver.store.snapshot())
-    assert other.state_hash() == driver.store.state_hash()
-    driver.store = other
-    assert [driver.value(one, "N") for one in (first, second)] == [{"Int": 1}, {"Int": 2}]
+    other.restore(harness.store.snapshot())
+    assert other.state_hash() == harness.store.state_hash()
+    harness.store = other
+    assert [harness.value(one, "N") for one in (first, second)] == [{"Int": 1}, {"Int": 2}]
 
 
 def test_removed_field_does_not_return_with_its_old_value() -> None:
-    driver = Driver(schema("T", None, field("Int", "N", 1), field("Int", "Other", 0)))
-    one = driver.create("T")
-    driver.update(write(one, "N", {"Int": 5}))
-    driver.set_schema(schema("T", None, field("Int", "Other", 0)))
-    driver.set_schema(schema("T", None, field("Int", "N", 9), field("Int", "Other", 0)))
-    assert driver.value(one, "N") == {"Int": 9}
-    driver.update(write(one, "N", {"Int": 6}), write(one, "Other", {"Int": 1}))
-    driver.set_schema(schema("T", None, field("String", "N", "text"), field("Int", "Other", 0)))
-    driver.set_schema(schema("T", None, field("Int", "N", 3), field("Int", "Other", 0)))
-    assert driver.value(one, "N") == {"Int": 3}
-    assert driver.value(one, "Other") == {"Int": 1}
+    harness = StoreHarness(schema("T", None, field("Int", "N", 1), field("Int", "Other", 0)))
+    one = harness.create("T")
+    harness.update(write(one, "N", {"Int": 5}))
+    harness.set_schema(schema("T", None, field("Int", "Other", 0)))
+    harness.set_schema(schema("T", None, field("Int", "N", 9), field("Int", "Other", 0)))
+    assert harness.value(one, "N") == {"Int": 9}
+    harness.update(write(one, "N", {"Int": 6}), write(one, "Other", {"Int": 1}))
+    harness.set_schema(schema("T", None, field("String", "N", "text"), field("Int", "Other", 0)))
+    harness.set_schema(schema("T", None, field("Int", "N", 3), field("Int", "Other", 0)))
+    assert harness.value(one, "N") == {"Int": 3}
+    assert harness.value(one, "Other") == {"Int": 1}
 
 
 def test_value_of_a_removed_field_is_dropped_by_the_next_write() -> None:
     secret = "a secret " * 100
-    driver = Driver(schema("T", None, field("String", "S", ""), field("Int", "N", 0)))
-    one = driver.create("T")
-    driver.update(write(one, "S", {"String": secret}), write(one, "N", {"Int": 1}))
-    driver.set_schema(schema("T", None, field("Int", "N", 0)))
-    driver.update(write(one, "N", {"Int": 2}))
-    assert secret not in "".join(driver.store.snapshot())
+    harness = StoreHarness(schema("T", None, field("String", "S", ""), field("Int", "N", 0)))
+    one = harness.create("T")
+    harness.update(write(one, "S", {"String": secret}), write(one, "N", {"Int": 1}))
+    harness.set_schema(schema("T", None, field("Int", "N", 0)))
+    harness.update(write(one, "N", {"Int": 2}))
+    assert secret not in "".join(harness.store.snapshot())
 
 
 def test_a_choice_reads_as_the_default_while_it_does_not_exist() -> None:
     three, two = ["a", "b", "c"], ["a", "b"]
-    driver = Driver(schema("T", None, field("Choice", "C", 0, choices=three)))
-    one = driver.create("T")
-    driver.update(write(one, "C", {"Choice": 2}))
-    driver.set_schema(schema("T", None, field("Choice", "C", 1, choices=two)))
-    assert driver.value(one, "C") == {"Choice": 1}
-    driver.set_schema(schema("T", None, field("Choice", "C", 1, choices=three)))
-    assert driver.value(one, "C") == {"Choice": 2}
+    harness = StoreHarness(schema("T", None, field("Choice", "C", 0, choices=three)))
+    one = harness.create("T")
+    harness.update(write(one, "C", {"Choice": 2}))
+    harness.set_schema(schema("T", None, field("Choice", "C", 1, choices=two)))
+    assert harness.value(one, "C") == {"Choice": 1}
+    harness.set_schema(schema("T", None, field("Choice", "C", 1, choices=three)))
+    assert harness.value(one, "C") == {"Choice": 2}
 
 
 @pytest.mark.parametrize("count", [10, 2000])
 def test_a_new_schema_touches_no_entity(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    driver = people()
+    harness = people()
     for _ in range(count):
-        driver.create("User")
-    driver.store.state_hash()
+        harness.create("User")
+    harness.store.state_hash()
     digested: list[bytes] = []
 
     def term(text: bytes) -> int:
@@ -138,30 +138,30 @@ def test_a_new_schema_touches_no_entity(count: int, monkeypatch: pytest.MonkeyPa
         return digest_term(text)
 
     monkeypatch.setattr("qcore.machines.entity.state.records.digest_term", term)
-    driver.set_schema(schema("Object", None, field("String", "Name", ""), field("Int", "New", 1)))
-    driver.store.state_hash()
+    harness.set_schema(schema("Object", None, field("String", "Name", ""), field("Int", "New", 1)))
+    harness.store.state_hash()
     assert digested == []
-    assert driver.store.changes == []
+    assert harness.store.changes == []
 
 
 def test_shared_large_default_is_written_once() -> None:
     """Row D3: 3,000 entities with a default of 1 MB made a copy of 3 GB."""
     large = "x" * 500_000
-    driver = Driver(schema("T", None, field("String", "S", large), field("Int", "N", 0)))
+    harness = StoreHarness(schema("T", None, field("String", "S", large), field("Int", "N", 0)))
     for _ in range(50):
-        one = driver.create("T")
+        one = harness.create("T")
     # Also where it was written, with null, which stands for the default.
     for _ in range(50):
-        one = driver.create("T")
-        driver.update(write(one, "S", None), write(one, "N", {"Int": 1}))
-    driver.set_schema(schema("T", None, field("String", "S", "small"), field("Int", "N", 0)))
-    text = "".join(driver.store.snapshot())
+        one = harness.create("T")
+        harness.update(write(one, "S", None), write(one, "N", {"Int": 1}))
+    harness.set_schema(schema("T", None, field("String", "S", "small"), field("Int", "N", 0)))
+    text = "".join(harness.store.snapshot())
     assert len(text) < 1_000_000 + 100 * 300
     other = EntityStore()
     other.restore([text])
-    assert other.state_hash() == driver.store.state_hash()
-    driver.store = other
-    assert driver.value(one, "S") == {"String": large}
+    assert other.state_hash() == harness.store.state_hash()
+    harness.store = other
+    assert harness.value(one, "S") == {"String": large}
     # Restored, they share it still.
     assert len("".join(other.snapshot())) == len(text)
 

@@ -37,7 +37,7 @@ def test_table_equals_a_dictionary_and_frozen_copies_stay(steps: list[tuple[str,
             assert isinstance(held, FrozenTable)
             assert len(held) == len(then)
             assert sorted(held.values()) == sorted(then.values())
-        for _ in table.dissolve():
+        for _ in table.free_gradually():
             assert len(table) <= len(model)
         assert len(table) == 0
 

@@ -12,7 +12,7 @@ from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.entity.topology.topology_file import parse_topology
 from qcore.machines.interface import ApplyContext
 from tests.checkout import EXAMPLES
-from tests.machines.entity.driver import EPOCH_US, Driver, code, read
+from tests.machines.entity.harness import EPOCH_US, StoreHarness, code, read
 
 EXAMPLE = EXAMPLES / "topology.yaml"
 
@@ -67,23 +67,23 @@ def _parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(yaml, "__with_libyaml__", False)
 
 
-def load(text: str) -> Driver:
-    driver = Driver()
-    driver.index = 5
+def load(text: str) -> StoreHarness:
+    harness = StoreHarness()
+    harness.index = 5
     answer = json.loads(
-        driver.store.apply(parse_topology(text, "t").command(), ApplyContext(5, EPOCH_US))
+        harness.store.apply(parse_topology(text, "t").command(), ApplyContext(5, EPOCH_US))
     )
     assert answer["LoadTopology"]["error"] is None
-    return driver
+    return harness
 
 
 def test_the_tree_is_created_in_order_with_its_attributes() -> None:
-    driver = load(GOOD)
+    harness = load(GOOD)
     root, user = {"typ": "Object", "id": 5}, {"typ": "User", "id": 6}
     leaf, second = {"typ": "Leaf", "id": 7}, {"typ": "User", "id": 8}
-    assert driver.value(root, "Children") == {"EntityList": [user, second]}
-    assert driver.value(user, "Children") == {"EntityList": [leaf]}
-    assert driver.value(user, "Parent") == {"EntityReference": root}
+    assert harness.value(root, "Children") == {"EntityList": [user, second]}
+    assert harness.value(user, "Children") == {"EntityList": [leaf]}
+    assert harness.value(user, "Parent") == {"EntityReference": root}
     expected = {
         "Name": {"String": "no"},
         "Email": {"String": "a@b"},
@@ -96,7 +96,7 @@ def test_the_tree_is_created_in_order_with_its_attributes() -> None:
         "Manager": {"EntityReference": {"typ": "User", "id": 9}},
         "Friends": {"EntityList": []},
     }
-    assert {name: driver.value(user, name) for name in expected} == expected
+    assert {name: harness.value(user, name) for name in expected} == expected
     defaults = {
         "Email": {"String": "?"},
         "Active": {"Bool": True},
@@ -107,23 +107,23 @@ def test_the_tree_is_created_in_order_with_its_attributes() -> None:
         "Key": {"Blob": [0, 255]},
         "Friends": {"EntityList": [{"typ": "User", "id": 1}]},
     }
-    assert {name: driver.value(second, name) for name in defaults} == defaults
-    schema = driver.send("GetSchema", entity_type="User")["response"]
+    assert {name: harness.value(second, name) for name in defaults} == defaults
+    schema = harness.send("GetSchema", entity_type="User")["response"]
     assert schema["fields"]["Age"]["Int"]["write_permission"] == {"typ": "User", "id": 7}
     # New entities do not take the ids of the loaded ones.
-    assert driver.create("User")["id"] == 10
+    assert harness.create("User")["id"] == 10
 
 
 def test_a_topology_is_loaded_once() -> None:
-    driver = load(GOOD)
-    before = driver.store.state_hash()
+    harness = load(GOOD)
+    before = harness.store.state_hash()
     command = parse_topology("schemas: []", "t").command()
     for _ in range(2):
-        answer = json.loads(driver.store.apply(command, ApplyContext(9, EPOCH_US)))["LoadTopology"]
+        answer = json.loads(harness.store.apply(command, ApplyContext(9, EPOCH_US)))["LoadTopology"]
         assert (answer["response"], code(answer)) == (None, "AlreadyLoaded")
-        assert driver.store.state_hash() == before
+        assert harness.store.state_hash() == before
     other = EntityStore()
-    other.restore(driver.store.snapshot())
+    other.restore(harness.store.snapshot())
     assert (
         json.loads(other.apply(command, ApplyContext(9, EPOCH_US)))["LoadTopology"]["error"]
         is not None
@@ -131,8 +131,8 @@ def test_a_topology_is_loaded_once() -> None:
 
 
 def test_example_topology_loads() -> None:
-    driver = load(EXAMPLE.read_text())
-    answer = driver.update(read({"typ": "Root", "id": 5}, "Children->0->Children->0->Name"))
+    harness = load(EXAMPLE.read_text())
+    answer = harness.update(read({"typ": "Root", "id": 5}, "Children->0->Children->0->Name"))
     assert answer["response"][0]["Read"]["value"] == {"String": "Ada"}
 
 

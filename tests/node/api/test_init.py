@@ -17,9 +17,9 @@ from qcore.errors import (
     QcoreError,
     RemoteProtocolError,
 )
-from qcore.node.api.first_cluster import first_cluster
+from qcore.node.api.first_cluster import new_cluster
 from qcore.node.api.init_request import Initialiser
-from qcore.node.peers.peer_messages import Standing
+from qcore.node.peers.peer_messages import ConnectionStatus
 from qcore.replica.events import Reply
 from qcore.replica.peers.identity import ClusterIdentity, PeerHello
 from qcore.replica.peers.known_members import WAS_WIPED
@@ -55,23 +55,23 @@ class Machine:
         cluster = Membership.from_json(self.log.first).cluster_id if self.log.first else None
         self.identity = ClusterIdentity(self.node_id, cluster)
         self.asked: dict[int, str] = {}
-        self.known: dict[int, Standing] = {}
+        self.known: dict[int, ConnectionStatus] = {}
         self.open: dict[int, tuple[Machine, ClusterIdentity, str]] = {}
         self.settled: Callable[[Reply], None] = lambda reply: None
         self.init = Initialiser(
             self.identity, self.log, self, self.write, lambda: VERSION, TIMEOUT_MS
         )
-        self.init.listens_on(dict(MEMBERS)[self.node_id])
+        self.init.listening_on(dict(MEMBERS)[self.node_id])
 
-    # -- Links -----------------------------------------------------------------------------------
+    # -- PeerConnections -----------------------------------------------------------------------------------
 
-    def ask(self, nodes: Mapping[int, str]) -> None:
+    def connect_to(self, nodes: Mapping[int, str]) -> None:
         for peer in [*self.open]:
             if peer not in nodes:
                 self.close(peer)
         self.asked, self.known = dict(nodes), {}
 
-    def standings(self) -> dict[int, Standing]:
+    def connection_statuses(self) -> dict[int, ConnectionStatus]:
         return self.known
 
     def close(self, peer: int) -> None:
@@ -105,18 +105,20 @@ class Machine:
         try:
             other.identity.accept(self.node_id, said)
         except RemoteProtocolError as error:
-            self.known[other.node_id] = Standing(address, None, f"refused: {error}", refused=True)
+            self.known[other.node_id] = ConnectionStatus(
+                address, None, f"refused: {error}", rejected=True
+            )
             return
         self.open[other.node_id] = (other, other.identity, said)
         answer = other.identity.hello_cluster_id
         if answer and answer != said:
             self.close(other.node_id)
-            fault = f"it belongs to {answer}"
-            self.known[other.node_id] = Standing(address, None, fault, refused=True)
+            problem = f"it belongs to {answer}"
+            self.known[other.node_id] = ConnectionStatus(address, None, problem, rejected=True)
             return
         index = 1 if other.log.first else 0
         peer = PeerHello(other.node_id, answer, membership_index=index, support=SUPPORT)
-        self.known[other.node_id] = Standing(address, peer, None, refused=False)
+        self.known[other.node_id] = ConnectionStatus(address, peer, None, rejected=False)
 
     def replicate(self) -> None:
         """What a leader does: only a cluster that a majority of its members holds commits."""
@@ -255,7 +257,7 @@ def test_one_token_with_two_lists_forms_at_most_one_cluster() -> None:
 
 def test_the_cluster_id_of_a_token_covers_the_first_entries() -> None:
     def made(token: str, members: list[tuple[int, str]], version: ClusterVersion | None) -> str:
-        return first_cluster(members, 1, token, version).cluster_id
+        return new_cluster(members, 1, token, version).cluster_id
 
     one = made("red", MEMBERS, VERSION)
     assert one == made("red", MEMBERS[::-1], VERSION)
@@ -268,23 +270,23 @@ def test_the_cluster_id_of_a_token_covers_the_first_entries() -> None:
         made("red", MEMBERS, ClusterVersion(2, "kv", 1)),
     ]
     assert len({one, *others}) == 6
-    assert first_cluster(MEMBERS, 1).cluster_id != first_cluster(MEMBERS, 1).cluster_id
-    upgraded = first_cluster(MEMBERS, 1, "red", ClusterVersion(3, "kv", 2))
-    assert upgraded.began(one), "a newer program knows the cluster by its token"
-    assert not first_cluster(MEMBERS, 1, "blue", VERSION).began(one)
+    assert new_cluster(MEMBERS, 1).cluster_id != new_cluster(MEMBERS, 1).cluster_id
+    upgraded = new_cluster(MEMBERS, 1, "red", ClusterVersion(3, "kv", 2))
+    assert upgraded.is_cluster(one), "a newer program knows the cluster by its token"
+    assert not new_cluster(MEMBERS, 1, "blue", VERSION).is_cluster(one)
 
 
 def answered(
-    refusals: Mapping[int, str], members: Mapping[int, PeerHello], token: str | None
+    rejections: Mapping[int, str], members: Mapping[int, PeerHello], token: str | None
 ) -> tuple[Machine, list[QcoreError | None]]:
     """An `Init` at node 1, whose peers answer like this."""
     world = World(random.Random(1))
     machine = world.machines[0]
     world.init(machine, token, MEMBERS)
-    for peer, text in refusals.items():
-        machine.known[peer] = Standing("h:1", None, text, refused=True)
+    for peer, text in rejections.items():
+        machine.known[peer] = ConnectionStatus("h:1", None, text, rejected=True)
     for peer, introduction in members.items():
-        machine.known[peer] = Standing("h:1", introduction, None, refused=False)
+        machine.known[peer] = ConnectionStatus("h:1", introduction, None, rejected=False)
     machine.init.advance(world.now)
     machine.init.advance(world.now + TIMEOUT_MS * 1000)
     return machine, [error for _, error in world.outcomes]
@@ -336,7 +338,7 @@ def test_an_init_with_the_address_of_another_node_is_rejected(text: str) -> None
 def test_an_init_writes_nothing_if_the_cluster_exists() -> None:
     """Nobody remembers this node, and it may have been a member: it is one again if the leader takes it for one."""
     world = World(random.Random(1))
-    cluster = first_cluster(MEMBERS, 1, "red", VERSION).cluster_id
+    cluster = new_cluster(MEMBERS, 1, "red", VERSION).cluster_id
     member = PeerHello(2, cluster, membership_index=1, support=SUPPORT)
     plain = PeerHello(3, "", support=SUPPORT)
     machine, (error,) = answered({}, {2: member, 3: plain}, "red")
@@ -346,8 +348,8 @@ def test_an_init_writes_nothing_if_the_cluster_exists() -> None:
 
 
 def test_an_init_at_nodes_with_another_version_says_so() -> None:
-    mine = first_cluster(MEMBERS, 1, "red", VERSION).cluster_id
-    other = first_cluster(MEMBERS, 2, "red", ClusterVersion(1)).cluster_id
+    mine = new_cluster(MEMBERS, 1, "red", VERSION).cluster_id
+    other = new_cluster(MEMBERS, 2, "red", ClusterVersion(1)).cluster_id
     text = f"refused by h:1: node 1 belongs to cluster {mine}, node 2 to cluster {other}"
     machine, (error,) = answered({2: text, 3: text}, {}, "red")
     assert isinstance(error, ConfigError)

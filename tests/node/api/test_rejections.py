@@ -11,7 +11,7 @@ import pytest
 from pydantic import JsonValue
 from websockets.asyncio.client import connect
 
-from qcore.client.errors import error_from, pause_after
+from qcore.client.errors import decode_error, retry_delay
 from qcore.core.entry import Entry
 from qcore.core.messages import AppendEntries
 from qcore.errors import NotLeader, Overloaded, Refused
@@ -30,14 +30,14 @@ from tests.node.test_node import raw_perform, running
 
 def test_a_client_waits_as_long_as_an_overloaded_node_asks() -> None:
     original = Overloaded.because("full", 700)
-    error = error_from(str(original), original.detail())
+    error = decode_error(str(original), original.detail())
     assert isinstance(error, Overloaded)
     assert error.retry_after_ms == 700
     assert str(error) == str(original)
     for number in range(50):
         rng = random.Random(number)
-        assert 0.7 <= pause_after(error, 0.02, rng) <= 1.05
-        assert pause_after(NotLeader(), 0.02, rng) <= 0.02
+        assert 0.7 <= retry_delay(error, 0.02, rng) <= 1.05
+        assert retry_delay(NotLeader(), 0.02, rng) <= 0.02
 
 
 def test_an_unknown_command_is_named_with_the_known_ones() -> None:
@@ -107,7 +107,7 @@ def test_a_node_without_a_cluster_says_how_to_begin_one(tmp_path: Path) -> None:
             assert body["detail"]["code"] == "NotLeader"
             assert "belongs to no cluster" in body["error"]
             assert "qcore cluster init" in body["error"]
-            error = error_from(body["error"], body["detail"])
+            error = decode_error(body["error"], body["detail"])
             assert str(error) == body["error"], "the client's error says the same"
 
     asyncio.run(scenario())

@@ -14,7 +14,7 @@ import pytest
 
 from qcore.client import snapshot_download
 from qcore.client.endpoints import Endpoints
-from qcore.client.errors import error_from
+from qcore.client.errors import decode_error
 from qcore.errors import (
     ConfigError,
     DiskFull,
@@ -46,7 +46,7 @@ async def ask(world: Running, name: str, **fields: object) -> Json:
     reply = await world.client.request(world.address, name, fields)
     response = reply["response"]
     if "Err" in response:
-        raise error_from(response["Err"], reply.get("detail"))
+        raise decode_error(response["Err"], reply.get("detail"))
     value: Json = response["Ok"]
     return value
 
@@ -214,15 +214,15 @@ def test_an_unread_snapshot_is_released(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(tmp_path, TextApplication(KeyValueMachine())) as world:
             # A minute is too long for a test, and no setting of a node.
-            world.node._desk._management._snapshots._idle_s = 0.2
+            world.node._requests._admin_requests._snapshots._idle_s = 0.2
             await put(world, "n", "1")
             info = await ask(world, "TakeSnapshot")
             index = info["last_included_index"]
-            desk = world.node._desk._management._snapshots
-            assert list(desk._pins) == [index]
+            snapshot_requests = world.node._requests._admin_requests._snapshots
+            assert list(snapshot_requests._pins) == [index]
 
             async def let_go() -> bool:
-                return not desk._pins
+                return not snapshot_requests._pins
 
             await eventually(let_go)
             with pytest.raises(SnapshotGone, match=f"through entry {index}"):

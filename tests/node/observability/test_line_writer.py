@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from qcore.errors import ConfigError
-from qcore.node.main import open_trace
+from qcore.node.main import open_trace_writer
 from qcore.node.observability.line_writer import LineWriter
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.tracing import NodeTrace, trace_lines
@@ -137,14 +137,14 @@ def test_a_trace_on_a_full_disk_ends_with_a_reason() -> None:
 
 def test_a_trace_that_cannot_be_opened_names_its_option(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--trace .*missing/trace"):
-        open_trace(tmp_path / "missing" / "trace", NodeLog(1))
+        open_trace_writer(tmp_path / "missing" / "trace", NodeLog(1))
 
 
 def test_a_torn_trace_is_continued_on_a_new_line(tmp_path: Path) -> None:
     path = tmp_path / "trace"
     lives = []
     for torn in (b'{"t_us":1,"kind":"up","no', b""):
-        writer = open_trace(path, NodeLog(1))
+        writer = open_trace_writer(path, NodeLog(1))
         NodeTrace(writer.stream(), 1).stopped("x")
         writer.close(WAIT_S)
         os.close(writer.fileno())

@@ -13,8 +13,8 @@ from qcore.machines.register import KeyValueMachine
 from qcore.node.application import EntityApplication, TextApplication
 from qcore.node.observability.line_writer import LineWriter
 from qcore.node.observability.logs import JsonFormatter, LineHandler, NodeLog, TextFormatter
-from qcore.node.observability.repeated_lines import BURST, INTERVAL_S, MAX_KINDS, Repeats
-from qcore.shown import ERROR, LONG, SHORT
+from qcore.node.observability.repeated_lines import BURST, INTERVAL_S, MAX_KINDS, RepeatLimiter
+from qcore.shown import MAX_ERROR_CHARS, MAX_NAME_CHARS, MAX_SENTENCE_CHARS
 from qcore.transport.address import parse_address
 from qcore.transport.wire import failure
 
@@ -66,12 +66,12 @@ def test_foreign_text_is_escaped_and_stays_on_its_line(logged: Logged) -> None:
 
 
 def test_a_long_text_is_cut_and_its_length_named(logged: Logged) -> None:
-    logged.say("%s", "m" * 10_000_000, why="w" * 10_000_000, fine="f" * SHORT)
+    logged.say("%s", "m" * 10_000_000, why="w" * 10_000_000, fine="f" * MAX_NAME_CHARS)
     (line,) = logged.lines()
-    assert "m" * LONG + "... (10000000 characters)" in line
-    assert "w" * SHORT + "... (10000000 characters)" in line
-    assert "f" * SHORT in line
-    assert len(line) < 2 * (LONG + SHORT)
+    assert "m" * MAX_SENTENCE_CHARS + "... (10000000 characters)" in line
+    assert "w" * MAX_NAME_CHARS + "... (10000000 characters)" in line
+    assert "f" * MAX_NAME_CHARS in line
+    assert len(line) < 2 * (MAX_SENTENCE_CHARS + MAX_NAME_CHARS)
 
 
 def test_a_traceback_is_logged_and_forges_no_line(logged: Logged) -> None:
@@ -106,12 +106,12 @@ def test_repeated_lines_are_logged_once_a_minute_with_a_count(logged: Logged) ->
         left_out = 500 - BURST if minute == 1 else 499
         assert str(left_out) in line.partition("more_like_this")[2]
     logged.clock.now += INTERVAL_S + 2
-    logged.handler.tell_repeats(all_of_them=False)
+    logged.handler.report_suppressed(all_of_them=False)
     lines = logged.lines()
     assert len(lines) == 2  # both kinds have ended
     assert any("role changed" in line and "499" in line for line in lines)
     assert any("another" in line and str(500 - BURST) in line for line in lines)
-    logged.handler.tell_repeats(all_of_them=True)
+    logged.handler.report_suppressed(all_of_them=True)
     assert logged.lines() == []
 
 
@@ -119,7 +119,7 @@ def test_suppressed_lines_are_counted_at_the_end() -> None:
     logged = Logged(TextFormatter)
     for _ in range(BURST + 7):
         logged.say("again")
-    logged.handler.tell_repeats(all_of_them=True)
+    logged.handler.report_suppressed(all_of_them=True)
     assert logged.lines()[-1].endswith("lines left out like=again number=7")
 
 
@@ -132,14 +132,14 @@ def test_debug_lines_are_all_written() -> None:
 
 
 def test_rare_lines_are_always_logged_and_memory_is_bounded() -> None:
-    repeats: Repeats[int] = Repeats()
+    repeats: RepeatLimiter[int] = RepeatLimiter()
     for minute in range(100):
         assert repeats.admit(0, minute * INTERVAL_S) == 0
     for kind in range(MAX_KINDS):
         for _ in range(BURST + 1):
             repeats.admit(kind + 1, 6000.0)
     assert len(repeats._kinds) == MAX_KINDS
-    assert sum(number for _, number in repeats.rest()) == MAX_KINDS
+    assert sum(number for _, number in repeats.all_suppressed()) == MAX_KINDS
 
 
 def test_an_error_that_quotes_its_input_is_shortened() -> None:
@@ -147,10 +147,10 @@ def test_an_error_that_quotes_its_input_is_shortened() -> None:
     err, _ = failure(error)
     assert err.text.endswith("... (10000000 characters)")
     for application in (EntityApplication(), TextApplication(KeyValueMachine())):
-        assert len(json.dumps(application.failure("Write", error))) < 2 * ERROR
+        assert len(json.dumps(application.failure("Write", error))) < 2 * MAX_ERROR_CHARS
     with pytest.raises(ConfigError) as refused:
         parse_address("h" * 10_000_000, "node_addr")
-    assert len(str(refused.value)) < 2 * SHORT
+    assert len(str(refused.value)) < 2 * MAX_NAME_CHARS
     for host in ("h" * 254, "a\x1b[0m"):
         with pytest.raises(ConfigError, match="node_addr"):
             parse_address(f"{host}:80", "node_addr")

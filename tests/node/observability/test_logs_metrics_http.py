@@ -10,7 +10,7 @@ import pytest
 from pydantic import JsonValue
 
 from qcore.errors import ConfigError
-from qcore.node.api.http_pages import answer
+from qcore.node.api.http_pages import respond
 from qcore.node.observability.logs import JsonFormatter, NodeLog, TextFormatter
 from qcore.node.observability.metrics import Exposition, Histogram
 
@@ -103,17 +103,17 @@ class View:
 
 def test_readiness_says_why_not() -> None:
     view = View()
-    assert answer(view, "/readyz").status is HTTPStatus.SERVICE_UNAVAILABLE
-    assert answer(view, "/readyz").body == "no leader is known\n"
+    assert respond(view, "/readyz").status is HTTPStatus.SERVICE_UNAVAILABLE
+    assert respond(view, "/readyz").body == "no leader is known\n"
     view.reason = None
-    assert answer(view, "/readyz?verbose").status is HTTPStatus.OK
+    assert respond(view, "/readyz?verbose").status is HTTPStatus.OK
 
 
 def test_http_pages_are_served() -> None:
     view = View()
-    assert answer(view, "/livez").status is HTTPStatus.OK
-    assert json.loads(answer(view, "/status").body) == {"id": 1}
-    assert answer(view, "/metrics").body == "x 1\n"
-    missing = answer(view, "/nope\n")
+    assert respond(view, "/livez").status is HTTPStatus.OK
+    assert json.loads(respond(view, "/status").body) == {"id": 1}
+    assert respond(view, "/metrics").body == "x 1\n"
+    missing = respond(view, "/nope\n")
     assert missing.status is HTTPStatus.NOT_FOUND
     assert '"/nope\\n"' in missing.body

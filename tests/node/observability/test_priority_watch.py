@@ -10,7 +10,7 @@ import pytest
 from qcore.core import Membership, RaftConfig
 from qcore.core.status import CoreStatus
 from qcore.node.observability.logs import NodeLog
-from qcore.node.peers.priority_watch import LOOKS, PriorityWatch
+from qcore.node.peers.priority_watch import CONSECUTIVE_CHECKS, PriorityWatch
 from tests.core.support.single_core import restored
 
 
@@ -26,7 +26,7 @@ class Watched:
     def look(self, times: int = 1, *, leader: int | None = None) -> None:
         self.status = replace(self.status, leader_id=leader)
         for _ in range(times):
-            self.watch.look()
+            self.watch.check()
 
 
 @pytest.fixture
@@ -67,10 +67,10 @@ def test_a_lost_leader_is_logged_once_and_so_is_its_return(
     log: pytest.LogCaptureFixture,
 ) -> None:
     watched = Watched(1, 2, 3)
-    watched.look(LOOKS - 1)
+    watched.look(CONSECUTIVE_CHECKS - 1)
     watched.look(1, leader=2)
     assert lines(log, logging.WARNING) == [], "an election takes some time"
-    watched.look(3 * LOOKS)
+    watched.look(3 * CONSECUTIVE_CHECKS)
     (why,) = lines(log, logging.WARNING)
     assert "nobody may lead unless another voter has a higher one" in why
     watched.look(3, leader=2)
@@ -80,8 +80,8 @@ def test_a_lost_leader_is_logged_once_and_so_is_its_return(
 
 
 def test_an_electable_voter_and_a_learner_log_nothing(log: pytest.LogCaptureFixture) -> None:
-    Watched(1, 2, 3, priority=1).look(3 * LOOKS)
-    Watched(2, 3).look(3 * LOOKS)
+    Watched(1, 2, 3, priority=1).look(3 * CONSECUTIVE_CHECKS)
+    Watched(2, 3).look(3 * CONSECUTIVE_CHECKS)
     assert log.records == []
 
 
@@ -90,11 +90,11 @@ def test_a_deposed_leader_does_not_log_a_recovery(
 ) -> None:
     watched = Watched(1, 2, 3, priority=1)
     follows = watched.status
-    leads = replace(follows, role="leader", never_lead=(2, 3), priority_fault="two of three")
+    leads = replace(follows, role="leader", never_lead=(2, 3), priority_problem="two of three")
     for watched.status in (leads, leads, follows, leads):
-        watched.watch.look()
+        watched.watch.check()
     assert len(lines(log, logging.WARNING)) == 2
     assert lines(log, logging.INFO) == []
-    watched.status = replace(leads, never_lead=(), priority_fault=None)
-    watched.watch.look()
+    watched.status = replace(leads, never_lead=(), priority_problem=None)
+    watched.watch.check()
     assert "well again" in lines(log, logging.INFO)[0]

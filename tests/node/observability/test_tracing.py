@@ -22,13 +22,13 @@ def test_requests_and_outcomes_are_traced_as_operations() -> None:
         ("stale_read", NotLeader(1), "read", "refused", "NotLeader"),
     ]
     for number, (kind, _, _, _, _) in enumerate(cases):
-        trace.asked(ClientRequest(number, kind, "secret" * 20, 1000))
-    trace.asked(ClientRequest(99, "read", "?", 1000))
+        trace.request_began(ClientRequest(number, kind, "secret" * 20, 1000))
+    trace.request_began(ClientRequest(99, "read", "?", 1000))
     for number, (_, error, _, _, _) in enumerate(cases):
         result = "secret" if error is None else None
-        trace.answered(Reply(number, result, 7, error))
-    trace.asked(Tick())  # not a client's
-    trace.answered(Reply(1234, "", 0, None))
+        trace.request_ended(Reply(number, result, 7, error))
+    trace.request_began(Tick())  # not a client's
+    trace.request_ended(Reply(1234, "", 0, None))
     trace.flush()
     operations = read_tables(stream.getvalue().splitlines()).operations
     assert [(row.op, row.outcome, row.note) for row in operations] == [
@@ -40,6 +40,6 @@ def test_requests_and_outcomes_are_traced_as_operations() -> None:
     assert "secret" not in stream.getvalue()
     # The next life of the node begins to count again, and is not taken for the first.
     again = NodeTrace(stream, 2)
-    again.asked(ClientRequest(0, "write", "x", 1000))
+    again.request_began(ClientRequest(0, "write", "x", 1000))
     again.flush()
     assert len(read_tables(stream.getvalue().splitlines()).operations) == len(operations) + 1

@@ -11,7 +11,7 @@ import pytest
 from qcore.core import DurableState, Membership, RaftConfig, RaftCore
 from qcore.core.status import CoreStatus, PeerStatus
 from qcore.node.observability.logs import NodeLog
-from qcore.node.observability.wall_clock_watch import LOOKS, WallWatch
+from qcore.node.observability.wall_clock_watch import CONSECUTIVE_CHECKS, WallClockWatch
 
 BOUND_US = 1_000_000
 
@@ -25,7 +25,7 @@ class Watched:
             core.status(), role="leader", wall_skew_us=0, membership=Membership(voters=(1, 2, 3))
         )
         self.others(0, 0)
-        self.watch = WallWatch(lambda: self.status, NodeLog(1), BOUND_US)
+        self.watch = WallClockWatch(lambda: self.status, NodeLog(1), BOUND_US)
 
     def others(self, *offsets_us: int | None) -> None:
         """How far the clocks of nodes 2 and 3 are ahead of the leader's, as far as they have told."""
@@ -38,7 +38,7 @@ class Watched:
     def look(self, times: int = 1, **changes: int | None) -> None:
         self.status = replace(self.status, **changes)  # type: ignore[arg-type] # the two times only
         for _ in range(times):
-            self.watch.look()
+            self.watch.check()
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -79,7 +79,7 @@ def test_one_late_answer_is_not_a_wrong_clock(caplog: pytest.LogCaptureFixture) 
     caplog.set_level(logging.INFO, "qcore.node")
     watched = Watched()
     for _ in range(5):
-        watched.look(LOOKS - 1, wall_skew_us=5 * BOUND_US)
+        watched.look(CONSECUTIVE_CHECKS - 1, wall_skew_us=5 * BOUND_US)
         watched.look(1, wall_skew_us=0)
     assert lines(caplog) == []
 

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from qcore.cli.cluster.health import address_problems, find_problems
+from qcore.cli.cluster.health import address_problems, member_problems
 from qcore.client.client import QcoreClient
 from qcore.core.effects import MembershipChanged
 from qcore.core.entry import Membership
 from qcore.errors import ChangeRefused, ConfigError, NotCaughtUp, Refused
 from qcore.node.address_kind import is_loopback, is_unspecified, normal_host
 from qcore.node.api.member_addresses import (
-    advertised_fault,
+    advertised_address_problem,
     member_address,
-    members_fault,
-    newcomer_fault,
+    members_problem,
+    new_member_problem,
     same_address,
 )
 from qcore.node.application import EntityApplication
@@ -73,23 +73,23 @@ def test_two_spellings_of_one_address_are_one() -> None:
     assert same_address("localhost:80", "127.0.0.1:80")
     assert same_address("A.example:80", "a.example.:80")
     assert not same_address("a:80", "a:81")
-    assert "two nodes, 1 and 2" in str(members_fault({1: "A:1", 2: "a:1"}))
+    assert "two nodes, 1 and 2" in str(members_problem({1: "A:1", 2: "a:1"}))
 
 
 def test_loopback_addresses_are_for_clusters_on_one_machine() -> None:
-    assert members_fault({1: "127.0.0.1:1", 2: "localhost:2", 3: "[::1]:3"}) is None
-    assert members_fault({1: "127.0.0.1:1"}) is None
-    fault = members_fault({1: "10.0.0.1:1", 2: "127.0.0.1:1"})
-    assert fault is not None
-    assert "127.0.0.1:1 of node 2 is a loopback address" in fault
-    assert "--advertise-addr" in fault
+    assert members_problem({1: "127.0.0.1:1", 2: "localhost:2", 3: "[::1]:3"}) is None
+    assert members_problem({1: "127.0.0.1:1"}) is None
+    problem = members_problem({1: "10.0.0.1:1", 2: "127.0.0.1:1"})
+    assert problem is not None
+    assert "127.0.0.1:1 of node 2 is a loopback address" in problem
+    assert "--advertise-addr" in problem
 
 
 def test_a_new_members_address_must_fit_the_other_members() -> None:
-    assert "of node 2 is a loopback" in str(newcomer_fault(2, "127.0.0.1:1", {1: "10.0.0.1:1"}))
-    assert "of node 1 is a loopback" in str(newcomer_fault(2, "10.0.0.1:1", {1: "127.0.0.1:1"}))
-    assert "is the address of node 1" in str(newcomer_fault(2, "A:1", {1: "a:1"}))
-    assert newcomer_fault(2, "10.0.0.2:1", {1: "10.0.0.1:1", 2: "127.0.0.1:1"}) is None
+    assert "of node 2 is a loopback" in str(new_member_problem(2, "127.0.0.1:1", {1: "10.0.0.1:1"}))
+    assert "of node 1 is a loopback" in str(new_member_problem(2, "10.0.0.1:1", {1: "127.0.0.1:1"}))
+    assert "is the address of node 1" in str(new_member_problem(2, "A:1", {1: "a:1"}))
+    assert new_member_problem(2, "10.0.0.2:1", {1: "10.0.0.1:1", 2: "127.0.0.1:1"}) is None
 
 
 def test_an_invalid_advertised_address_is_rejected(tmp_path: Path) -> None:
@@ -103,11 +103,11 @@ def test_a_node_logs_that_members_know_another_address(
 ) -> None:
     """The member that was given the list cannot know what the others were started with."""
     member = Membership(voters=(1,), addresses=((1, "10.9.9.9:7"),), cluster_id="red")
-    assert advertised_fault(1, member, "10.9.9.9:7") is None
-    assert advertised_fault(2, member, "10.1.2.3:7") is None
-    fault = str(advertised_fault(1, member, "10.1.2.3:7"))
-    assert "10.9.9.9:7 for node 1" in fault
-    assert "--advertise-addr 10.1.2.3:7" in fault
+    assert advertised_address_problem(1, member, "10.9.9.9:7") is None
+    assert advertised_address_problem(2, member, "10.1.2.3:7") is None
+    problem = str(advertised_address_problem(1, member, "10.1.2.3:7"))
+    assert "10.9.9.9:7 for node 1" in problem
+    assert "--advertise-addr 10.1.2.3:7" in problem
 
     async def scenario() -> None:
         node = everywhere(tmp_path, Address("10.1.2.3", 7))
@@ -199,7 +199,7 @@ def test_an_init_without_a_majority_says_why_and_writes_nothing(tmp_path: Path) 
             with pytest.raises(
                 NotCaughtUp, match=r"cannot connect to 127\.0\.0\.1:1.*removed again"
             ):
-                await client._of_leader("AddLearner", fields)
+                await client._request_leader("AddLearner", fields)
             nodes = (await client.get_metrics())["membership_config"]["membership"]["nodes"]
             assert list(nodes) == ["1"]
             await client.close()
@@ -215,5 +215,5 @@ def test_health_reports_undialable_and_mistaken_addresses() -> None:
     assert "two nodes" in address_problems({1: "0.0.0.0:8080", 2: "0.0.0.0:8080"})[2]
     assert address_problems({1: "127.0.0.1:1", 2: "127.0.0.1:2"}) == []
     refused = {"1": "refused by a:1: the peer says that it is node 2, and so does this node"}
-    (problem,) = find_problems(MEMBERS, [LEADER, changed(FOLLOWER, peer_refusals=refused)])
+    (problem,) = member_problems(MEMBERS, [LEADER, changed(FOLLOWER, peer_refusals=refused)])
     assert problem.startswith("b:1 has no connection to node 1: refused by a:1")

@@ -12,7 +12,7 @@ from qcore.errors import LocalProtocolError
 from qcore.machines.register import KeyValueMachine
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
-from qcore.node.peers.peer_messages import PeerLinks
+from qcore.node.peers.peer_messages import PeerRouter
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import PeerMessageReceived, ReplicaEvent
 from qcore.replica.messages import (
@@ -48,11 +48,11 @@ def test_an_undeliverable_forward_is_rejected_immediately() -> None:
     async def scenario() -> None:
         posted: list[ReplicaEvent] = []
         metrics = NodeMetrics()
-        links = PeerLinks(admission(), posted.append, NodeLog(1), metrics)
-        pool = PeerPool(Codec(REGISTRY), links, links.hello, random.Random(1))
-        links.use_pool(pool)
-        links.send(2, Forward(77, "write", "command", 1000))
-        links.send(2, ReadIndex(78, 1000))
+        router = PeerRouter(admission(), posted.append, NodeLog(1), metrics)
+        pool = PeerPool(Codec(REGISTRY), router, router.hello, random.Random(1))
+        router.use_pool(pool)
+        router.send(2, Forward(77, "write", "command", 1000))
+        router.send(2, ReadIndex(78, 1000))
         for event, kind in zip(posted, (ForwardResponse, ReadIndexResponse), strict=True):
             assert isinstance(event, PeerMessageReceived)
             assert event.from_id == 2
@@ -68,10 +68,10 @@ def test_an_undeliverable_forward_is_rejected_immediately() -> None:
 def test_an_answer_whose_connection_is_gone_is_dropped() -> None:
     async def scenario() -> None:
         metrics = NodeMetrics()
-        links = PeerLinks(admission(), lambda event: None, NodeLog(1), metrics)
-        pool = PeerPool(Codec(REGISTRY), links, links.hello, random.Random(1))
-        links.use_pool(pool)
-        links.send(2, ForwardResponse(5, "result"))
+        router = PeerRouter(admission(), lambda event: None, NodeLog(1), metrics)
+        pool = PeerPool(Codec(REGISTRY), router, router.hello, random.Random(1))
+        router.use_pool(pool)
+        router.send(2, ForwardResponse(5, "result"))
         assert metrics.peer_messages_dropped == 1
         await pool.close()
 
@@ -97,13 +97,13 @@ def test_an_oversized_result_is_too_large_and_not_unknown() -> None:
                 raise LocalProtocolError("a message of 99 bytes exceeds the limit of a frame")
             self.sent.append(response)
 
-    links = PeerLinks(admission(), lambda event: None, NodeLog(1), NodeMetrics())
+    router = PeerRouter(admission(), lambda event: None, NodeLog(1), NodeMetrics())
     connection = Narrow()
     kinds: tuple[RequestKind, ...] = ("read", "write", "session")
     for number, kind in enumerate(kinds):
         request = wire.Forward(str(number), Forward(number, kind, "q", 1000))
-        assert links.on_message(cast(ServerConnection, connection), request)
-        links.send(2, ForwardResponse(number, "x" * 99, 7))
+        assert router.on_message(cast(ServerConnection, connection), request)
+        router.send(2, ForwardResponse(number, "x" * 99, 7))
     codes = [response.error_code for response in connection.sent]
     assert codes == 3 * ["ResultTooLarge"]
     assert ["took effect" in str(response.error_text) for response in connection.sent] == [

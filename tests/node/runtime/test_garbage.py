@@ -12,7 +12,7 @@ import pytest
 
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.runtime import garbage_collection
-from qcore.node.runtime.garbage_collection import Garbage
+from qcore.node.runtime.garbage_collection import CollectorControl
 from tests.node.test_node import running
 from tests.process.support.wire_client import string_schema
 
@@ -37,7 +37,7 @@ def test_survivors_of_a_long_collection_are_not_scanned_again(
 ) -> None:
     async def scenario() -> None:
         metrics, thresholds = NodeMetrics(), gc.get_threshold()
-        keeper = Garbage(metrics, lambda: 0, lambda: True)
+        keeper = CollectorControl(metrics, lambda: 0, lambda: True)
         keeper.start()
         monkeypatch.setattr(garbage_collection, "FREEZE_AFTER_S", 1000.0)
         state = [[number] for number in range(10_000)]
@@ -63,7 +63,7 @@ def test_frozen_objects_are_collected_after_many_connections(
     async def scenario() -> None:
         monkeypatch.setattr(garbage_collection, "_LOOK_INTERVAL_S", 0.001)
         connections, may_pause = 0, False
-        keeper = Garbage(NodeMetrics(), lambda: connections, lambda: may_pause)
+        keeper = CollectorControl(NodeMetrics(), lambda: connections, lambda: may_pause)
         knot = Knot()
         seen = weakref.ref(knot)
         keeper.start()  # puts the knot aside
@@ -87,7 +87,7 @@ def test_each_collection_scans_only_new_objects(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(garbage_collection, "FREEZE_AFTER_S", 0.0)
 
     async def scenario() -> None:
-        keeper = Garbage(NodeMetrics(), lambda: 0, lambda: True)
+        keeper = CollectorControl(NodeMetrics(), lambda: 0, lambda: True)
         keeper.start()
         looked_at: list[int] = []
 

@@ -23,7 +23,7 @@ LINES = 200
 
 
 class InPlace:
-    """A machine that restores line by line into its only state, as `RestoresGradually` allows."""
+    """A machine that restores line by line into its only state, as `SupportsGradualRestore` allows."""
 
     name = "inplace"
     versions = (1, 1)
@@ -73,14 +73,14 @@ def test_a_node_does_not_query_its_machine_while_restoring(tmp_path: Path) -> No
         chunk = InstallSnapshot(
             2, 2, 500, 2, 0, membership, 0, len(data), crc32(data.encode()), data
         )
-        node._host.post(PeerMessageReceived(2, chunk))
+        node._driver.post(PeerMessageReceived(2, chunk))
         said: list[tuple[int, str]] = []
         async with asyncio.timeout(20):
             while not said or said[-1][0] < 500:
                 await asyncio.sleep(0)
                 status = cast("dict[str, Any]", node.metrics_object()["qcore"])
                 said.append((status["applied_index"], status["state_hash"]))
-                node._keep_hash_fresh()
+                node._refresh_state_hash()
         assert machine.lines is not None
         assert (0, "") in said, "nobody looked in the middle of it"
         assert said[-1] == (500, machine.state_hash())

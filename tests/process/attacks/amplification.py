@@ -77,7 +77,7 @@ class Outcome:
         return row + "".join(f"\n    FAILED: {failure}" for failure in self.failures)
 
 
-class Arena:
+class AttackContext:
     """The cluster under attack, and what attacks need.
 
     Args:
@@ -164,7 +164,7 @@ class Arena:
                 self.replies[_code(name, body)] += 1
 
 
-Attack: TypeAlias = Callable[[Arena], None]
+Attack: TypeAlias = Callable[[AttackContext], None]
 
 
 def _code(name: str, body: Json) -> str:
@@ -254,13 +254,13 @@ def observe(cluster: LocalCluster) -> dict[int, _Seen]:
     return wait_for(lambda: _settled(cluster), SETTLE_S, "the nodes to be done with an attack")
 
 
-def strike(arena: Arena, attack: Attack) -> Outcome:
+def run_attack(context: AttackContext, attack: Attack) -> Outcome:
     """Carry out one attack and say what it did; afterwards the cluster is whole again."""
-    cluster, outcome, before = arena.cluster, Outcome(attack.__name__), arena.seen
+    cluster, outcome, before = context.cluster, Outcome(attack.__name__), context.seen
     began = time.monotonic()
-    arena.replies = outcome.replies
+    context.replies = outcome.replies
     try:
-        attack(arena)
+        attack(context)
     except OSError as error:
         outcome.failures.append(f"a node took no connection: {error}")
     outcome.seconds = time.monotonic() - began
@@ -272,12 +272,14 @@ def strike(arena: Arena, attack: Attack) -> Outcome:
     outcome.settling = time.monotonic() - began - outcome.seconds
     for node in cluster.nodes.values():
         outcome.peak_mib = max(outcome.peak_mib, _peak_mib(node))
-        _judge(node, before.get(node.node_id), after.get(node.node_id), outcome)
-    arena.seen = _mend(arena) if outcome.failures else after
+        _compare(node, before.get(node.node_id), after.get(node.node_id), outcome)
+    context.seen = _restart_ended(context) if outcome.failures else after
     return outcome
 
 
-def _judge(node: NodeProcess, before: _Seen | None, after: _Seen | None, outcome: Outcome) -> None:
+def _compare(
+    node: NodeProcess, before: _Seen | None, after: _Seen | None, outcome: Outcome
+) -> None:
     if not node.running:
         last = node.log_tail(1)[-300:]
         outcome.failures.append(f"node {node.node_id} ended: {last}")
@@ -294,9 +296,9 @@ def _judge(node: NodeProcess, before: _Seen | None, after: _Seen | None, outcome
             outcome.own_ms = max(outcome.own_ms or 0.0, after.own_ms)
 
 
-def _mend(arena: Arena) -> dict[int, _Seen]:
+def _restart_ended(context: AttackContext) -> dict[int, _Seen]:
     """Start what ended again, so that the next attack finds three nodes."""
-    cluster = arena.cluster
+    cluster = context.cluster
     for node in cluster.nodes.values():
         if not node.running:
             try:
@@ -305,7 +307,7 @@ def _mend(arena: Arena) -> dict[int, _Seen]:
                 raise AssertionError(
                     f"node {node.node_id} does not start again: {error}"
                 ) from error
-    arena.leader = cluster.wait_leader(60)
+    context.leader = cluster.wait_leader(60)
     return observe(cluster)
 
 
@@ -315,35 +317,35 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def play(arena: Arena, attacks: Sequence[Attack]) -> list[Outcome]:
+def run_attacks(context: AttackContext, attacks: Sequence[Attack]) -> list[Outcome]:
     """Carry out the attacks in turn and print a table."""
     outcomes = []
     for attack in attacks:
-        outcome = strike(arena, attack)
+        outcome = run_attack(context, attack)
         say(outcome.row())
         outcomes.append(outcome)
     return outcomes
 
 
-def check_restart(arena: Arena, write: Callable[[Arena], None]) -> None:
+def check_restart(context: AttackContext, write: Callable[[AttackContext], None]) -> None:
     """A normal write works; the nodes agree; killed all at once, they come back and agree on the same."""
-    cluster = arena.cluster
-    write(arena)
+    cluster = context.cluster
+    write(context)
     state = cluster.wait_converged(SETTLE_S)
     for node in cluster.nodes.values():
         node.kill()
     began = time.monotonic()
     cluster.start()
-    arena.leader = cluster.wait_leader(60)
+    context.leader = cluster.wait_leader(60)
     # Until the new leader commits, all may still be at the index of a snapshot.
     same = "the state that they had before they were killed"
     wait_for(lambda: cluster.wait_converged(SETTLE_S) == state, SETTLE_S, same)
-    write(arena)
+    write(context)
     cluster.wait_converged(SETTLE_S)
     say(f"killed and back with the same state after {time.monotonic() - began:.1f} s")
 
 
-def verdict(outcomes: Sequence[Outcome]) -> None:
+def assert_no_failures(outcomes: Sequence[Outcome]) -> None:
     """Fails if any attack succeeded."""
     failed = [outcome.row() for outcome in outcomes if outcome.failures]
     assert not failed, "\n".join(failed)

@@ -8,18 +8,18 @@ from __future__ import annotations
 import json
 
 from qcore.cli.demo.processes import NodeProcess
-from tests.process.attacks.amplification import Arena, Attack
+from tests.process.attacks.amplification import Attack, AttackContext
 from tests.process.attacks.attacker import Json
 from tests.process.attacks.entity_requests import field, read, set_schema, update, write
 
 _CONSISTENCIES: tuple[object, ...] = ("linearizable", "lease", "follower", {"stale": 60_000})
 
 
-def _large_entity(arena: Arena, text: str) -> Json:
+def _large_entity(context: AttackContext, text: str) -> Json:
     """An entity whose field `Text` holds this text."""
-    arena.perform(set_schema("Large", field("String", "Text", ""), field("Int", "Count", 0)))
-    entity = arena.create("Large")
-    arena.perform(update(write(entity, "Text", {"String": text})))
+    context.perform(set_schema("Large", field("String", "Text", ""), field("Int", "Count", 0)))
+    entity = context.create("Large")
+    context.perform(update(write(entity, "Text", {"String": text})))
     return entity
 
 
@@ -30,85 +30,85 @@ def _frame(requests: list[Json], **options: object) -> str:
     )
 
 
-def _flood(arena: Arena, frame: str) -> None:
+def _flood(context: AttackContext, frame: str) -> None:
     """Send it for a while to a node that leads and one that does not."""
-    nodes: tuple[NodeProcess, ...] = (arena.leader, arena.follower)
+    nodes: tuple[NodeProcess, ...] = (context.leader, context.follower)
     for node in nodes:
-        arena.flood([frame], node)
+        context.flood([frame], node)
 
 
 # --- reads ------------------------------------------------------------------------------------------
 
 
-def large_reads_by_the_hundred(arena: Arena) -> None:
+def large_reads_by_the_hundred(context: AttackContext) -> None:
     """Each read is answered with several MB; one frame holds hundreds; nobody takes the replies."""
-    entity = _large_entity(arena, "x" * 900_000)
+    entity = _large_entity(context, "x" * 900_000)
     one = update(*[read(entity, "Text")] * 7)
     for consistency in _CONSISTENCIES:
-        _flood(arena, _frame([one] * arena.scale(40, 400), consistency=consistency))
+        _flood(context, _frame([one] * context.scale(40, 400), consistency=consistency))
 
 
-def large_reads_taken_by_the_client(arena: Arena) -> None:
+def large_reads_taken_by_the_client(context: AttackContext) -> None:
     """The same, and the client reads all replies."""
-    entity = _large_entity(arena, "\\" * 450_000)
-    one = update(*[read(entity, "Text")] * arena.scale(3, 7))
-    for node in (arena.leader, arena.follower):
+    entity = _large_entity(context, "\\" * 450_000)
+    one = update(*[read(entity, "Text")] * context.scale(3, 7))
+    for node in (context.leader, context.follower):
         for consistency in _CONSISTENCIES:
-            arena.perform(*[one] * arena.scale(2, 60), node=node, consistency=consistency)
+            context.perform(*[one] * context.scale(2, 60), node=node, consistency=consistency)
 
 
-def large_writes_by_the_hundred(arena: Arena) -> None:
+def large_writes_by_the_hundred(context: AttackContext) -> None:
     """Writes that are answered with several MB each, through the leader and a follower."""
-    entity = _large_entity(arena, "x" * 900_000)
+    entity = _large_entity(context, "x" * 900_000)
     one = update(
-        *[read(entity, "Text")] * arena.scale(3, 7), write(entity, "Count", {"Int": 1}, "Add")
+        *[read(entity, "Text")] * context.scale(3, 7), write(entity, "Count", {"Int": 1}, "Add")
     )
-    for node in (arena.leader, arena.follower):
-        arena.flood([_frame([one] * arena.scale(10, 400))], node)
-        arena.perform(*[one] * arena.scale(2, 60), node=node)
+    for node in (context.leader, context.follower):
+        context.flood([_frame([one] * context.scale(10, 400))], node)
+        context.perform(*[one] * context.scale(2, 60), node=node)
 
 
-def large_commands_by_the_hundred(arena: Arena) -> None:
+def large_commands_by_the_hundred(context: AttackContext) -> None:
     """Commands of nearly 1 MB, as fast as a node takes them, through both."""
-    entity = _large_entity(arena, "")
+    entity = _large_entity(context, "")
     for text in ("x" * 950_000, "\0" * 150_000, "\U0001d518" * 75_000):
         frame = _frame([update(write(entity, "Text", {"String": text}))])
-        _flood(arena, frame)
+        _flood(context, frame)
 
 
-def errors_that_repeat_what_was_sent(arena: Arena) -> None:
+def errors_that_repeat_what_was_sent(context: AttackContext) -> None:
     """Refused requests whose answers hold the request, or a part of it, by the hundred."""
     entity = {"typ": "Nobody", "id": 2**64 - 1}
     one = update(write(entity, "\\" * 200, {"String": "\0" * 30_000}))
-    _flood(arena, _frame([one] * 4))
-    _flood(arena, json.dumps([{"x" * 200: {"id": "\\" * 1000}}] * 1000))
-    _flood(arena, _frame([{"Nonsense": "\0" * 1000}] * 100))
+    _flood(context, _frame([one] * 4))
+    _flood(context, json.dumps([{"x" * 200: {"id": "\\" * 1000}}] * 1000))
+    _flood(context, _frame([{"Nonsense": "\0" * 1000}] * 100))
 
 
 # --- sessions ---------------------------------------------------------------------------------------
 
 
-def sessions_with_replies_that_grow(arena: Arena) -> None:
+def sessions_with_replies_that_grow(context: AttackContext) -> None:
     """Replies of astral characters, which a dump may escape to 12 bytes each, kept for many sessions."""
-    entity = _large_entity(arena, "\U0001d518" * 200_000)
+    entity = _large_entity(context, "\U0001d518" * 200_000)
     one = update(*[read(entity, "Text")] * 7, write(entity, "Count", {"Int": 1}, "Add"))
-    for _ in range(arena.scale(2, 40)):
-        session = (arena.ask("OpenSession", lifetime_ms=3_600_000) or {}).get("Ok")
+    for _ in range(context.scale(2, 40)):
+        session = (context.ask("OpenSession", lifetime_ms=3_600_000) or {}).get("Ok")
         if session is None:
             continue
-        with arena.connect() as attacker:
-            for sequence in range(1, arena.scale(3, 8)):
+        with context.connect() as attacker:
+            for sequence in range(1, context.scale(3, 8)):
                 used = {"id": session, "sequence": sequence}
-                arena.count(attacker.requests([{"request": one, "session": used}], 40))
-    arena.ask("TakeSnapshot", timeout_ms=20_000)
+                context.count(attacker.requests([{"request": one, "session": used}], 40))
+    context.ask("TakeSnapshot", timeout_ms=20_000)
 
 
-def sessions_by_the_thousand(arena: Arena) -> None:
+def sessions_by_the_thousand(context: AttackContext) -> None:
     """More sessions than fit, each with a reply; numbers as large as they may be; commands again and again."""
-    entity = _large_entity(arena, "\0" * 10_000)
+    entity = _large_entity(context, "\0" * 10_000)
     one = update(read(entity, "Text"), write(entity, "Count", {"Int": 1}, "Add"))
-    count = arena.scale(100, 12_000)
-    with arena.connect() as attacker:
+    count = context.scale(100, 12_000)
+    with context.connect() as attacker:
         for start in range(0, count, 100):
             opens = [
                 {"OpenSession": {"id": str(n), "lifetime_ms": 2**62}}
@@ -117,30 +117,30 @@ def sessions_by_the_thousand(arena: Arena) -> None:
             attacker.send(json.dumps(opens))
             attacker.run(len(opens), 40)
             bodies = [body for reply in attacker.replies for body in reply.values()]
-            arena.count(attacker.replies)
+            context.count(attacker.replies)
             sessions = [body["response"].get("Ok") for body in bodies if "response" in body]
             fields = [
                 {"request": one, "session": {"id": session, "sequence": 2**62 - n}}
                 for n, session in enumerate(sessions)
                 if session is not None
             ]
-            arena.count(attacker.requests(fields, 40))
-    session = (arena.ask("OpenSession", lifetime_ms=60_000) or {}).get("Ok")
+            context.count(attacker.requests(fields, 40))
+    session = (context.ask("OpenSession", lifetime_ms=60_000) or {}).get("Ok")
     if session is not None:
         for acknowledged in (0, 2**62, 2**63 - 1):
             used = {"id": session, "sequence": 2**62, "acknowledged": acknowledged}
-            arena.perform(*[one] * arena.scale(50, 300), session=used)
-        arena.perform(*[one] * arena.scale(50, 300), session={"id": 2**62, "sequence": 1})
-    arena.ask("TakeSnapshot", timeout_ms=20_000)
+            context.perform(*[one] * context.scale(50, 300), session=used)
+        context.perform(*[one] * context.scale(50, 300), session={"id": 2**62, "sequence": 1})
+    context.ask("TakeSnapshot", timeout_ms=20_000)
 
 
 # --- snapshots and members --------------------------------------------------------------------------
 
 
-def snapshots_by_the_hundred(arena: Arena) -> None:
+def snapshots_by_the_hundred(context: AttackContext) -> None:
     """`TakeSnapshot` and `ReadSnapshot` side by side, on all nodes, and nobody takes the replies."""
-    for node in arena.cluster.nodes.values():
-        info = (arena.ask("TakeSnapshot", node, timeout_ms=20_000, stale=True) or {}).get(
+    for node in context.cluster.nodes.values():
+        info = (context.ask("TakeSnapshot", node, timeout_ms=20_000, stale=True) or {}).get(
             "Ok"
         ) or {}
         index = info.get("last_included_index", 1)
@@ -150,35 +150,35 @@ def snapshots_by_the_hundred(arena: Arena) -> None:
             for n in range(500)
             for offset in (0, n * 1000, 2**62)
         ]
-        arena.flood([json.dumps(takes), json.dumps(reads)], node)
+        context.flood([json.dumps(takes), json.dumps(reads)], node)
 
 
-def members_by_the_thousand(arena: Arena) -> None:
+def members_by_the_thousand(context: AttackContext) -> None:
     """`Init`, `AddLearner` and `ChangeMembership` with very many nodes and very long addresses."""
     address = "x" * 5_000 + ":1"
     many = [[n, address] for n in range(1, 200)]
     numbers = list(range(1, 100_000))
     wrong_index = 2**62
-    for node in (arena.leader, arena.follower):
-        arena.ask("Init", node, nodes=many)
-        arena.ask("Init", node, nodes=[[n, "127.0.0.1:1"] for n in range(1, 50_000)])
-        arena.ask("ChangeMembership", node, members=numbers, expected_index=wrong_index)
-        arena.ask("ChangeMembership", node, members=numbers)
-        arena.ask("ChangeMembership", node, members=[1, 2, 3], learners=numbers)
-        arena.ask("AddLearner", node, node_id=9, node_addr="x" * 900_000 + ":1", timeout_ms=500)
+    for node in (context.leader, context.follower):
+        context.ask("Init", node, nodes=many)
+        context.ask("Init", node, nodes=[[n, "127.0.0.1:1"] for n in range(1, 50_000)])
+        context.ask("ChangeMembership", node, members=numbers, expected_index=wrong_index)
+        context.ask("ChangeMembership", node, members=numbers)
+        context.ask("ChangeMembership", node, members=[1, 2, 3], learners=numbers)
+        context.ask("AddLearner", node, node_id=9, node_addr="x" * 900_000 + ":1", timeout_ms=500)
         learners = [
             {"ChangeMembership": {"id": str(n), "members": numbers[:1000], "timeout_ms": 2**62}}
             for n in range(100)
         ]
-        arena.flood([json.dumps(learners)], node)
-    arena.ask("ChangeMembership", members=[1, 2, 3], learners=[])
+        context.flood([json.dumps(learners)], node)
+    context.ask("ChangeMembership", members=[1, 2, 3], learners=[])
 
 
-def metrics_by_the_thousand(arena: Arena) -> None:
+def metrics_by_the_thousand(context: AttackContext) -> None:
     """The one request that every node answers by itself, 4,096 times in a frame."""
-    frame = json.dumps([{"GetMetrics": {"id": "\\" * 300}}] * arena.scale(500, 4096))
-    for node in arena.cluster.nodes.values():
-        arena.flood([frame], node)
+    frame = json.dumps([{"GetMetrics": {"id": "\\" * 300}}] * context.scale(500, 4096))
+    for node in context.cluster.nodes.values():
+        context.flood([frame], node)
 
 
 ATTACKS: tuple[Attack, ...] = (

@@ -5,7 +5,7 @@ The first ones are what stopped nodes of version 0.1.0, each exactly as it was f
 
 from __future__ import annotations
 
-from tests.process.attacks.amplification import Arena, Attack
+from tests.process.attacks.amplification import Attack, AttackContext
 from tests.process.attacks.attacker import Json
 from tests.process.attacks.entity_requests import (
     create,
@@ -30,44 +30,44 @@ def _ids(response: list[Json]) -> list[Json]:
 # --- found in 0.1.0 ---------------------------------------------------------------------------------
 
 
-def references_with_a_long_type_name(arena: Arena) -> None:
+def references_with_a_long_type_name(context: AttackContext) -> None:
     """3,000 reads of a reference with a name of 900 kB, as one write, and as one read."""
-    arena.perform(set_schema("Link", field("EntityReference", "Target", None)))
-    link = arena.create("Link")
+    context.perform(set_schema("Link", field("EntityReference", "Target", None)))
+    link = context.create("Link")
     target = {"EntityReference": {"typ": "x" * 900_000, "id": 1}}
-    arena.perform(update(write(link, "Target", target)))
+    context.perform(update(write(link, "Target", target)))
     reads = [read(link, "Target")] * 3000
-    arena.perform(update(*reads, write(link, "Target", {"EntityReference": None})))
-    arena.perform(update(write(link, "Target", target)))
-    arena.perform(update(*reads))
+    context.perform(update(*reads, write(link, "Target", {"EntityReference": None})))
+    context.perform(update(write(link, "Target", target)))
+    context.perform(update(*reads))
 
 
-def writers_with_a_long_type_name(arena: Arena) -> None:
+def writers_with_a_long_type_name(context: AttackContext) -> None:
     """The same through `writer_id`."""
-    arena.perform(set_schema("Link", field("EntityReference", "Target", None)))
-    link = arena.create("Link")
+    context.perform(set_schema("Link", field("EntityReference", "Target", None)))
+    link = context.create("Link")
     writer = {"typ": "\0" * 150_000, "id": 1}
     none = {"EntityReference": None}
-    arena.perform(update(write(link, "Target", none, writer=writer)))
+    context.perform(update(write(link, "Target", none, writer=writer)))
     reads = [read(link, "Target")] * 3000
-    arena.perform(update(*reads, write(link, "Target", none)))
-    arena.perform(update(write(link, "Target", none, writer=writer)))
-    arena.perform(update(*reads))
+    context.perform(update(*reads, write(link, "Target", none)))
+    context.perform(update(write(link, "Target", none, writer=writer)))
+    context.perform(update(*reads))
 
 
-def creates_with_a_large_default(arena: Arena) -> None:
+def creates_with_a_large_default(context: AttackContext) -> None:
     """A type with a default of 1 MB and 3,000 creates, while the state is copied and read."""
-    arena.perform(set_schema("Fat", field("String", "Text", "x" * (_LARGE - 1000))))
-    made = _ids(arena.perform(*[create("Fat")] * arena.scale(200, 3000)))
-    arena.ask("TakeSnapshot", timeout_ms=20_000)
+    context.perform(set_schema("Fat", field("String", "Text", "x" * (_LARGE - 1000))))
+    made = _ids(context.perform(*[create("Fat")] * context.scale(200, 3000)))
+    context.ask("TakeSnapshot", timeout_ms=20_000)
     if made:
-        arena.perform(update(*[read(one, "Text") for one in made[:3000]]))
-        arena.perform(*[update(write(one, "Text", None)) for one in made[:100]])
+        context.perform(update(*[read(one, "Text") for one in made[:3000]]))
+        context.perform(*[update(write(one, "Text", None)) for one in made[:100]])
 
 
-def ancestors_with_large_defaults(arena: Arena) -> None:
+def ancestors_with_large_defaults(context: AttackContext) -> None:
     """90 ancestors with defaults of 1 MB; the complete schema of the last, and an entity of it."""
-    count = arena.scale(10, 90)
+    count = context.scale(10, 90)
     schemas = [
         set_schema(
             f"Level{n}",
@@ -76,96 +76,98 @@ def ancestors_with_large_defaults(arena: Arena) -> None:
         )
         for n in range(count)
     ]
-    arena.perform(*schemas)
+    context.perform(*schemas)
     for n in (count - 1, count // 2, 0):
-        arena.perform(*[{"GetCompleteSchema": {"entity_type": f"Level{n}"}}] * 5)
-        arena.perform(*[create(f"Level{n}")] * 5)
+        context.perform(*[{"GetCompleteSchema": {"entity_type": f"Level{n}"}}] * 5)
+        context.perform(*[create(f"Level{n}")] * 5)
 
 
-def schema_of_many_entities(arena: Arena) -> None:
+def schema_of_many_entities(context: AttackContext) -> None:
     """`SetSchema` of a type that has many entities: another default, another kind, one field less."""
     one, other = field("Int", "Count", 1), field("String", "Text", "x")
-    arena.perform(set_schema("Crowd", one, other))
-    arena.perform(*[create("Crowd")] * arena.scale(2_000, 150_000))
+    context.perform(set_schema("Crowd", one, other))
+    context.perform(*[create("Crowd")] * context.scale(2_000, 150_000))
     for fields in (
         (field("Int", "Count", 2), other),
         (field("String", "Count", "now a text"), other),
         (one,),
         (one, other, field("Blob", "Bytes", [1] * 100)),
     ):
-        arena.perform(set_schema("Crowd", *fields))
+        context.perform(set_schema("Crowd", *fields))
 
 
-def many_children(arena: Arena) -> None:
+def many_children(context: AttackContext) -> None:
     """100,000 creates under one parent; its list read whole, in parts, by index, written, deleted."""
-    arena.perform(
+    context.perform(
         set_schema("Tree", field("EntityList", "Children", []), field("String", "Name", ""))
     )
-    root = arena.create("Tree")
-    count = arena.scale(1_000, 100_000)
-    made = _ids(arena.perform(*[create("Tree", root)] * count))
-    arena.perform(update(read(root, "Children")), update(*[read(root, "Children")] * 3000))
-    arena.perform(update(*[read(root, f"Children->0:{count}")] * 3000))
-    arena.perform(update(*[read(root, f"Children->{count - 2}->Name")] * 5000))
-    arena.perform(*[delete(child) for child in made[: count // 4]])
-    arena.perform(update(write(root, "Children", None)))
-    arena.perform(delete(root))
+    root = context.create("Tree")
+    count = context.scale(1_000, 100_000)
+    made = _ids(context.perform(*[create("Tree", root)] * count))
+    context.perform(update(read(root, "Children")), update(*[read(root, "Children")] * 3000))
+    context.perform(update(*[read(root, f"Children->0:{count}")] * 3000))
+    context.perform(update(*[read(root, f"Children->{count - 2}->Name")] * 5000))
+    context.perform(*[delete(child) for child in made[: count // 4]])
+    context.perform(update(write(root, "Children", None)))
+    context.perform(delete(root))
 
 
 # --- values -----------------------------------------------------------------------------------------
 
 
-def adds_that_double(arena: Arena) -> None:
+def adds_that_double(context: AttackContext) -> None:
     """`Add` of a large default, thousands of times in one small request, for each kind that adds."""
-    ids = [{"typ": "", "id": number} for number in range(arena.scale(10_000, 30_000))]
+    ids = [{"typ": "", "id": number} for number in range(context.scale(10_000, 30_000))]
     kinds: dict[str, object] = {"String": "x" * 900_000, "Blob": [1] * 400_000, "EntityList": ids}
     for kind, default in kinds.items():
-        arena.perform(set_schema(f"Add{kind}", field(kind, "Sum", default)))
-        entity = arena.create(f"Add{kind}")
+        context.perform(set_schema(f"Add{kind}", field(kind, "Sum", default)))
+        entity = context.create(f"Add{kind}")
         adds = [write(entity, "Sum", None, "Add")] * 3000
-        arena.perform(update(*adds))
-        arena.perform(*[update(add) for add in adds[: arena.scale(3, 30)]])
-        arena.perform(update(*[write(entity, "Sum", None, "Subtract")] * 3000))
+        context.perform(update(*adds))
+        context.perform(*[update(add) for add in adds[: context.scale(3, 30)]])
+        context.perform(update(*[write(entity, "Sum", None, "Subtract")] * 3000))
 
 
-def null_writes_of_a_large_default(arena: Arena) -> None:
+def null_writes_of_a_large_default(context: AttackContext) -> None:
     """Each write names nothing and is answered with 900 kB."""
-    arena.perform(set_schema("Default", field("String", "Text", "\\" * 450_000)))
-    entity = arena.create("Default")
-    arena.perform(*[update(*[write(entity, "Text", None)] * 3000)] * arena.scale(2, 5))
+    context.perform(set_schema("Default", field("String", "Text", "\\" * 450_000)))
+    entity = context.create("Default")
+    context.perform(*[update(*[write(entity, "Text", None)] * 3000)] * context.scale(2, 5))
 
 
-def lists_of_children_that_clients_write(arena: Arena) -> None:
+def lists_of_children_that_clients_write(context: AttackContext) -> None:
     """Lists as long as a command: of one id, of many, of an ancestor; added, subtracted, as a default."""
-    many: list[Json] = [{"typ": "", "id": number} for number in range(arena.scale(10_000, 40_000))]
-    same: list[Json] = [{"typ": "", "id": 1}] * arena.scale(10_000, 50_000)
-    arena.perform(set_schema("List", field("EntityList", "Children", [])))
-    arena.perform(set_schema("Listed", field("EntityList", "Children", many)))
-    one, other = arena.create("List"), arena.create("Listed")
+    many: list[Json] = [
+        {"typ": "", "id": number} for number in range(context.scale(10_000, 40_000))
+    ]
+    same: list[Json] = [{"typ": "", "id": 1}] * context.scale(10_000, 50_000)
+    context.perform(set_schema("List", field("EntityList", "Children", [])))
+    context.perform(set_schema("Listed", field("EntityList", "Children", many)))
+    one, other = context.create("List"), context.create("Listed")
     for ids in (many, same):
         value = {"EntityList": ids}
-        arena.perform(update(write(one, "Children", value)))
-        arena.perform(update(write(one, "Children", value, "Add")))
-        arena.perform(update(write(one, "Children", value, "Subtract")))
-    arena.perform(update(*[write(other, "Children", None)] * 3000))
-    arena.perform(update(*[write(other, "Children", None, "Add")] * 3000))
-    arena.perform(
+        context.perform(update(write(one, "Children", value)))
+        context.perform(update(write(one, "Children", value, "Add")))
+        context.perform(update(write(one, "Children", value, "Subtract")))
+    context.perform(update(*[write(other, "Children", None)] * 3000))
+    context.perform(update(*[write(other, "Children", None, "Add")] * 3000))
+    context.perform(
         create("List", other), update(write(one, "Children", {"EntityList": [one] * 9000}))
     )
-    arena.perform(delete(one), delete(other))
+    context.perform(delete(one), delete(other))
 
 
-def paths(arena: Arena) -> None:
+def paths(context: AttackContext) -> None:
     """Paths with very many segments, empty ones, huge indexes; thousands in a request."""
-    arena.perform(
+    context.perform(
         set_schema(
             "Round", field("EntityReference", "Next", None), field("EntityList", "Children", [])
         )
     )
-    entity = arena.create("Round")
+    entity = context.create("Round")
     itself = {"EntityReference": entity}
-    arena.perform(update(write(entity, "Next", itself)))
-    arena.perform(update(write(entity, "Children", {"EntityList": [entity] * 100})))
+    context.perform(update(write(entity, "Next", itself)))
+    context.perform(update(write(entity, "Children", {"EntityList": [entity] * 100})))
     for path in (
         "Next->" * 160_000 + "Next",
         "Next->" * 19_000 + "Next",
@@ -176,67 +178,67 @@ def paths(arena: Arena) -> None:
         f"Children->0:{'9' * 18}",
         "Children->" * 90_000,
     ):
-        arena.perform(*[update(read(entity, path))] * arena.scale(1, 10))
-        arena.perform(update(write(entity, path, itself)))
-    arena.perform(update(*[read(entity, "Next->" * 10 + "Children->0:100")] * 5000))
-    arena.perform(delete(entity))
+        context.perform(*[update(read(entity, path))] * context.scale(1, 10))
+        context.perform(update(write(entity, path, itself)))
+    context.perform(update(*[read(entity, "Next->" * 10 + "Children->0:100")] * 5000))
+    context.perform(delete(entity))
 
 
-def circles_of_children(arena: Arena) -> None:
+def circles_of_children(context: AttackContext) -> None:
     """Lists that lead round: each of many entities lists all of them; deleting one meets them all."""
-    arena.perform(set_schema("Circle", field("EntityList", "Children", [])))
-    made = _ids(arena.perform(*[create("Circle")] * arena.scale(60, 200)))
+    context.perform(set_schema("Circle", field("EntityList", "Children", [])))
+    made = _ids(context.perform(*[create("Circle")] * context.scale(60, 200)))
     everyone = {"EntityList": made}
-    arena.perform(*[update(write(one, "Children", everyone)) for one in made])
-    arena.perform(*[delete(one) for one in made])
+    context.perform(*[update(write(one, "Children", everyone)) for one in made])
+    context.perform(*[delete(one) for one in made])
 
 
 # --- types ------------------------------------------------------------------------------------------
 
 
-def many_types_below_a_wide_one(arena: Arena) -> None:
+def many_types_below_a_wide_one(context: AttackContext) -> None:
     """A type with 1,000 fields, subtypes by the thousand, an entity of each; then the base changes."""
-    count = arena.scale(110, 2_000)
+    count = context.scale(110, 2_000)
 
     def base(default: int) -> Json:
         return set_schema("Wide", *(field("Int", f"F{n}", default) for n in range(1000)))
 
-    arena.perform(base(0))
-    arena.perform(*(set_schema(f"Sub{n}", inherit="Wide") for n in range(count)))
-    arena.perform(*(create(f"Sub{n}") for n in range(count)))
-    for default in range(1, arena.scale(3, 30)):
-        arena.perform(base(default))
-    arena.perform(*[{"GetCompleteSchema": {"entity_type": "Sub1"}}] * arena.scale(10, 100))
-    arena.perform(set_schema("Wide"))
+    context.perform(base(0))
+    context.perform(*(set_schema(f"Sub{n}", inherit="Wide") for n in range(count)))
+    context.perform(*(create(f"Sub{n}") for n in range(count)))
+    for default in range(1, context.scale(3, 30)):
+        context.perform(base(default))
+    context.perform(*[{"GetCompleteSchema": {"entity_type": "Sub1"}}] * context.scale(10, 100))
+    context.perform(set_schema("Wide"))
 
 
-def schemas_of_every_size(arena: Arena) -> None:
+def schemas_of_every_size(context: AttackContext) -> None:
     """Choices, names, fields and ancestors by the thousand, and a circle of inheritance."""
     choice = field("Choice", "Pick", 0)
     choice["Choice"]["choices"] = [str(n) for n in range(90_000)]
-    arena.perform(set_schema("Chooser", choice))
-    arena.perform(*[create("Chooser")] * 100, *[{"GetSchema": {"entity_type": "Chooser"}}] * 20)
-    arena.perform(set_schema("x" * 900_000), create("x" * 900_000))
-    arena.perform(set_schema("Widest", *(field("Bool", f"F{n}", True) for n in range(7_000))))
+    context.perform(set_schema("Chooser", choice))
+    context.perform(*[create("Chooser")] * 100, *[{"GetSchema": {"entity_type": "Chooser"}}] * 20)
+    context.perform(set_schema("x" * 900_000), create("x" * 900_000))
+    context.perform(set_schema("Widest", *(field("Bool", f"F{n}", True) for n in range(7_000))))
     chain = [set_schema(f"Chain{n}", inherit=f"Chain{n - 1}" if n else None) for n in range(150)]
-    arena.perform(*chain, set_schema("Chain0", inherit="Chain99"))
-    arena.perform(*(set_schema(f"Many{n}") for n in range(arena.scale(500, 12_000))))
+    context.perform(*chain, set_schema("Chain0", inherit="Chain99"))
+    context.perform(*(set_schema(f"Many{n}") for n in range(context.scale(500, 12_000))))
 
 
-def defaults_that_older_entities_keep(arena: Arena) -> None:
+def defaults_that_older_entities_keep(context: AttackContext) -> None:
     """Another large default again and again, with an entity created between two."""
-    for n in range(arena.scale(10, 300)):
-        arena.perform(
+    for n in range(context.scale(10, 300)):
+        context.perform(
             set_schema("Old", field("String", "Text", f"{n}" + "x" * 500_000)), create("Old")
         )
 
 
-def large_names_of_entities(arena: Arena) -> None:
+def large_names_of_entities(context: AttackContext) -> None:
     """Names of 1 MB of what grows when escaped."""
-    arena.perform(set_schema("Named", field("String", "Name", "")))
-    made = _ids(arena.perform(*[create("Named", name="\0" * 160_000)] * arena.scale(10, 60)))
-    arena.perform(update(*[read(one, "Name") for one in made * 50]))
-    arena.perform(*map(delete, made))
+    context.perform(set_schema("Named", field("String", "Name", "")))
+    made = _ids(context.perform(*[create("Named", name="\0" * 160_000)] * context.scale(10, 60)))
+    context.perform(update(*[read(one, "Name") for one in made * 50]))
+    context.perform(*map(delete, made))
 
 
 ATTACKS: tuple[Attack, ...] = (

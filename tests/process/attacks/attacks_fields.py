@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from qcore.node.application import EntityPerform, TextPerform
 from qcore.transport.wire import PEER_RESPONSES, REGISTRY
-from tests.process.attacks.amplification import Arena
+from tests.process.attacks.amplification import AttackContext
 from tests.process.attacks.attacker import Attacker, Json
 
 #: Stands where the hostile value goes.
@@ -192,10 +192,10 @@ def hostile_frames(perform: type, size: int, *, every: bool) -> Iterator[str]:
             yield text.replace(_HOLE_TEXT, value)
 
 
-def attack_every_field(arena: Arena, perform: type) -> None:
+def attack_every_field(context: AttackContext, perform: type) -> None:
     """Send them all, to the leader and a follower in turn, and wait for each reply."""
-    frames = hostile_frames(perform, arena.scale(30_000, 400_000), every=arena.full)
-    nodes = [arena.leader, arena.follower]
+    frames = hostile_frames(perform, context.scale(30_000, 400_000), every=context.full)
+    nodes = [context.leader, context.follower]
     attackers = [Attacker(node.address) for node in nodes]
     for number, frame in enumerate(frames):
         at = number % len(nodes)
@@ -205,17 +205,17 @@ def attack_every_field(arena: Arena, perform: type) -> None:
         attackers[at].send(frame)
         # An `Error` is never answered.
         expected = 0 if frame.startswith('{"Error"') else 1
-        arena.replies["no reply"] += not attackers[at].run(expected, 30)
-        arena.count(attackers[at].replies)
+        context.replies["no reply"] += not attackers[at].run(expected, 30)
+        context.count(attackers[at].replies)
     for attacker in attackers:
         attacker.close()
 
 
-def every_field_of_every_message(arena: Arena) -> None:
+def every_field_of_every_message(context: AttackContext) -> None:
     """With the requests of the entity store."""
-    attack_every_field(arena, EntityPerform)
+    attack_every_field(context, EntityPerform)
 
 
-def every_field_of_text_requests(arena: Arena) -> None:
+def every_field_of_text_requests(context: AttackContext) -> None:
     """With the requests of a machine whose commands are text."""
-    attack_every_field(arena, TextPerform)
+    attack_every_field(context, TextPerform)

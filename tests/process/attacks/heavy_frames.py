@@ -35,7 +35,7 @@ _PERFORM = b'{"Perform":{"id":"heavy","request":'
 
 
 @dataclass(slots=True, frozen=True)
-class Beside:
+class ClientImpact:
     """What happened beside an attack.
 
     Attributes:
@@ -200,13 +200,13 @@ def stall_ms(node: NodeProcess) -> float:
     return float(found[1]) * 1000
 
 
-def beside(
+def measure_impact(
     cluster: LocalCluster,
     write: Json,
     *frames: bytes,
     connections: int = 1,
     seconds: float = 2.0,
-) -> Beside:
+) -> ClientImpact:
     """Write at every node in turn while all nodes are attacked."""
     before = terms(cluster)
     addresses = [node.address for node in cluster.nodes.values()]
@@ -225,7 +225,7 @@ def beside(
         client.close()
     peak = max(peak_mib(node) for node in cluster.nodes.values())
     stall = max(stall_ms(node) for node in cluster.nodes.values())
-    return Beside(answers, worst * 1000, terms(cluster) - before, peak, stall)
+    return ClientImpact(answers, worst * 1000, terms(cluster) - before, peak, stall)
 
 
 @contextmanager
@@ -256,13 +256,13 @@ def main() -> None:
         cluster_for_frames(Path(directory)) as (cluster, write),
     ):
         time.sleep(1)
-        say(f"idle: {beside(cluster, write).row()}")
+        say(f"idle: {measure_impact(cluster, write).row()}")
         for size, by_name in cases.items():
             for name, frame in by_name.items():
                 for connections in (1, 4):
                     if only and size not in only:
                         continue
-                    seen = beside(cluster, write, frame, connections=connections)
+                    seen = measure_impact(cluster, write, frame, connections=connections)
                     say(f"{size:20} {name:32} x{connections}: {seen.row()}")
 
 

@@ -15,22 +15,28 @@ import pytest
 from qcore.machines.entity.perform_requests import PerformRequest
 from qcore.node.application import EntityPerform, TextPerform
 from tests.process.attacks import attacks_cluster, attacks_entities, attacks_fields, attacks_kv
-from tests.process.attacks.amplification import Arena, check_restart, limited_cluster, play, verdict
+from tests.process.attacks.amplification import (
+    AttackContext,
+    assert_no_failures,
+    check_restart,
+    limited_cluster,
+    run_attacks,
+)
 from tests.process.attacks.entity_requests import create, field, read, set_schema, update, write
 from tests.process.conftest import assert_no_traceback
 
 pytestmark = pytest.mark.process
 
 
-def write_entity(arena: Arena) -> None:
+def write_entity(context: AttackContext) -> None:
     """A write as any client sends it, read back from every node."""
-    arena.perform(set_schema("Normal", field("String", "Text", "")))
-    (made,) = arena.perform(create("Normal"))
+    context.perform(set_schema("Normal", field("String", "Text", "")))
+    (made,) = context.perform(create("Normal"))
     entity = made["CreateEntity"]["response"]
-    (written,) = arena.perform(update(write(entity, "Text", {"String": "still here"})))
+    (written,) = context.perform(update(write(entity, "Text", {"String": "still here"})))
     assert written["UpdateEntity"]["error"] is None, written
-    for node in arena.cluster.nodes.values():
-        (seen,) = arena.perform(update(read(entity, "Text")), node=node)
+    for node in context.cluster.nodes.values():
+        (seen,) = context.perform(update(read(entity, "Text")), node=node)
         assert seen["UpdateEntity"]["response"][0]["Read"]["value"] == {"String": "still here"}, (
             seen
         )
@@ -43,20 +49,20 @@ def attack_entities(directory: Path, *, full: bool) -> None:
         *attacks_cluster.ATTACKS,
     )
     with limited_cluster(directory) as cluster:
-        arena = Arena(cluster, full=full)
-        outcomes = play(arena, attacks)
-        check_restart(arena, write_entity)
-    verdict(outcomes)
+        context = AttackContext(cluster, full=full)
+        outcomes = run_attacks(context, attacks)
+        check_restart(context, write_entity)
+    assert_no_failures(outcomes)
     assert_no_traceback(cluster)
 
 
 def attack_kv(directory: Path, *, full: bool) -> None:
     attacks = (attacks_fields.every_field_of_text_requests, *attacks_kv.ATTACKS)
     with limited_cluster(directory, "--machine", "kv") as cluster:
-        arena = Arena(cluster, full=full)
-        outcomes = play(arena, attacks)
-        check_restart(arena, attacks_kv.write_register)
-    verdict(outcomes)
+        context = AttackContext(cluster, full=full)
+        outcomes = run_attacks(context, attacks)
+        check_restart(context, attacks_kv.write_register)
+    assert_no_failures(outcomes)
     assert_no_traceback(cluster)
 
 

@@ -8,7 +8,13 @@ import pytest
 
 from tests.process.attacks import heavy_frames
 from tests.process.attacks.amplification import say
-from tests.process.attacks.heavy_frames import JUST_BELOW, MIB, Beside, beside, cluster_for_frames
+from tests.process.attacks.heavy_frames import (
+    JUST_BELOW,
+    MIB,
+    ClientImpact,
+    cluster_for_frames,
+    measure_impact,
+)
 from tests.process.conftest import assert_no_traceback
 
 pytestmark = pytest.mark.process
@@ -22,7 +28,7 @@ MAX_WORST_MS = 3000
 PATIENT = ("--election-timeout-min-ms", "1000", "--election-timeout-max-ms", "2000")
 
 
-def judge(seen: Beside, what: str) -> None:
+def judge(seen: ClientImpact, what: str) -> None:
     say(f"{what:55} {seen.row()}")
     assert seen.elections == 0, f"{what}: {seen}"
     assert seen.peak_mib < MAX_PEAK_MIB, f"{what}: {seen}"
@@ -35,7 +41,7 @@ def test_heavy_frames_of_four_kinds_stop_no_node(tmp_path: Path) -> None:
     with cluster_for_frames(tmp_path, *PATIENT) as (cluster, write):
         for size, what in ((16 * MIB - 1024, "16 MiB"), (JUST_BELOW, "just below the limit")):
             frames = heavy_frames.frames(size)
-            seen = beside(cluster, write, *(frames[kind] for kind in kinds), seconds=1.0)
+            seen = measure_impact(cluster, write, *(frames[kind] for kind in kinds), seconds=1.0)
             judge(seen, f"four kinds at once, {what}")
     assert_no_traceback(cluster)
 
@@ -53,6 +59,6 @@ def test_heavy_frames_of_every_kind_and_size_stop_no_node(tmp_path: Path) -> Non
         for size, by_name in cases.items():
             for name, frame in by_name.items():
                 for connections in (1, 4):
-                    seen = beside(cluster, write, frame, connections=connections)
+                    seen = measure_impact(cluster, write, frame, connections=connections)
                     judge(seen, f"{name}, {size}, x{connections}")
     assert_no_traceback(cluster)

@@ -12,7 +12,7 @@ import pytest
 
 from qcore.cli.demo.processes import LocalCluster
 from tests.process.conftest import assert_no_traceback
-from tests.process.support.member_changes import begun, wait_configs
+from tests.process.support.member_changes import initialised_cluster, wait_configs
 
 pytestmark = pytest.mark.process
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.process
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     """Three voters and a started node that belongs to nobody."""
-    with begun(tmp_path_factory.mktemp("admin"), size=4, voters=3) as nodes:
+    with initialised_cluster(tmp_path_factory.mktemp("admin"), size=4, voters=3) as nodes:
         nodes.nodes[4].start()
         yield nodes
     assert_no_traceback(nodes)

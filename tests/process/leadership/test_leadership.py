@@ -14,7 +14,7 @@ import pytest
 from qcore.cli.demo.processes import LocalCluster, wait_for
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
 from tests.process.support.load import Load, increment, schema_of_item
-from tests.process.support.member_changes import begun
+from tests.process.support.member_changes import initialised_cluster
 from tests.process.support.wire_client import WireClient, read_field
 
 pytestmark = pytest.mark.process
@@ -24,7 +24,7 @@ IN_FLIGHT = 100
 
 
 def test_transfers_and_sigterms_under_load_lose_nothing(tmp_path: Path) -> None:
-    with begun(tmp_path, size=3, voters=3) as cluster:
+    with initialised_cluster(tmp_path, size=3, voters=3) as cluster:
         with Load(cluster.endpoints, clients=4) as load:
             for _ in range(2):
                 load.wait_acknowledged(30)
@@ -63,7 +63,7 @@ def transfer(cluster: LocalCluster) -> None:
 
 def test_sigterm_gives_requests_in_flight_a_result_or_unknown(tmp_path: Path) -> None:
     """Every proposal is answered, and the counter agrees with the answers."""
-    with begun(tmp_path, size=3, voters=3) as cluster:
+    with initialised_cluster(tmp_path, size=3, voters=3) as cluster:
         with WireClient(cluster.wait_leader().address) as client:
             client.perform("SetSchema", entity_schema=schema_of_item())
             made = client.perform("CreateEntity", entity_type="Item", parent_id=None, name="x")

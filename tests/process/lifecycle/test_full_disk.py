@@ -10,11 +10,11 @@ import pytest
 from qcore.cli.demo.processes import NodeProcess, free_ports, wait_for
 from tests.process.conftest import ARGUMENTS
 from tests.process.support.wire_client import WireClient
-from tests.storage.faults import build, failing, why_not
+from tests.storage.faults import build, failing, unavailable_reason
 
 pytestmark = [
     pytest.mark.process,
-    pytest.mark.skipif(why_not() is not None, reason=why_not() or ""),
+    pytest.mark.skipif(unavailable_reason() is not None, reason=unavailable_reason() or ""),
 ]
 
 

@@ -19,10 +19,10 @@ from tests.process.conftest import assert_no_traceback
 from tests.process.support.load import Load
 from tests.process.support.member_changes import (
     add_learner,
-    begun,
     change,
     configs_of,
     configuration_on_disk,
+    initialised_cluster,
     last_role,
     start_together,
     wait_configs,
@@ -57,7 +57,7 @@ def wait_one_configuration(nodes: list[NodeProcess], *allowed: list[int]) -> lis
 
 
 def test_a_change_only_the_dead_leader_knew_is_rolled_back(tmp_path: Path) -> None:
-    with begun(tmp_path, size=4, voters=3, start_all=True, arguments=SLOW) as cluster:
+    with initialised_cluster(tmp_path, size=4, voters=3, start_all=True, arguments=SLOW) as cluster:
         add_learner(cluster, cluster.nodes[4])
         with Load(cluster.endpoints, clients=3) as load:
             load.wait_acknowledged(20)
@@ -90,7 +90,7 @@ def test_a_change_only_the_dead_leader_knew_is_rolled_back(tmp_path: Path) -> No
 
 
 def test_the_next_leader_finishes_a_change_of_the_old_majority(tmp_path: Path) -> None:
-    with begun(tmp_path, size=5, voters=3, start_all=True, arguments=SLOW) as cluster:
+    with initialised_cluster(tmp_path, size=5, voters=3, start_all=True, arguments=SLOW) as cluster:
         new = [cluster.nodes[4], cluster.nodes[5]]
         for node in new:
             add_learner(cluster, node)
@@ -129,7 +129,7 @@ def test_the_next_leader_finishes_a_change_of_the_old_majority(tmp_path: Path) -
 
 def test_a_change_only_the_new_side_knew_is_decided_either_way(tmp_path: Path) -> None:
     """The new side alone must not commit it: the old side, which has not heard of it, could go on without."""
-    with begun(tmp_path, size=5, voters=3, start_all=True, arguments=SLOW) as cluster:
+    with initialised_cluster(tmp_path, size=5, voters=3, start_all=True, arguments=SLOW) as cluster:
         new = [cluster.nodes[4], cluster.nodes[5]]
         for node in new:
             add_learner(cluster, node)
@@ -165,7 +165,7 @@ def test_random_kills_during_changes_lose_nothing(
     """Each kill is sorted by what the dead leader's disk says; enough must have hit the joint phase."""
     rng = random.Random(seed)
     died: Counter[str] = Counter()
-    with begun(tmp_path, size=5, voters=3, start_all=True) as cluster:
+    with initialised_cluster(tmp_path, size=5, voters=3, start_all=True) as cluster:
         for node_id in (4, 5):
             add_learner(cluster, cluster.nodes[node_id])
         voters = [1, 2, 3]

@@ -10,9 +10,9 @@ from tests.process.conftest import assert_no_traceback
 from tests.process.support.load import Load
 from tests.process.support.member_changes import (
     add_learner,
-    begun,
     change,
     configs_of,
+    initialised_cluster,
     wait_configs,
     wait_removed,
 )
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.process
 
 
 def test_growing_and_shrinking_under_load_loses_nothing(tmp_path: Path) -> None:
-    with begun(tmp_path, size=5, start_all=True) as cluster:
+    with initialised_cluster(tmp_path, size=5, start_all=True) as cluster:
         with Load(cluster.endpoints, clients=4) as load:
             for voters in ([1, 2, 3], [1, 2, 3, 4, 5]):
                 for node_id in voters[-2:]:
@@ -43,7 +43,7 @@ def test_growing_and_shrinking_under_load_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_replacing_every_node_one_by_one_loses_nothing(tmp_path: Path) -> None:
-    with begun(tmp_path, size=6, voters=3, start_all=True) as cluster:
+    with initialised_cluster(tmp_path, size=6, voters=3, start_all=True) as cluster:
         voters = [1, 2, 3]
         with Load(cluster.endpoints, clients=3) as load:
             for old, new in ((1, 4), (2, 5), (3, 6)):

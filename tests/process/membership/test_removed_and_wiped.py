@@ -11,7 +11,12 @@ from typer.testing import CliRunner
 from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
 from qcore.cli.main import app
 from tests.process.conftest import assert_no_traceback
-from tests.process.support.member_changes import add_learner, begun, change, configs_of
+from tests.process.support.member_changes import (
+    add_learner,
+    change,
+    configs_of,
+    initialised_cluster,
+)
 from tests.process.support.wire_client import WireClient, string_schema
 
 pytestmark = pytest.mark.process
@@ -42,7 +47,7 @@ def write_something(cluster: LocalCluster, name: str) -> None:
 
 
 def test_removed_and_wiped_nodes_return_only_when_added_again(tmp_path: Path) -> None:
-    with begun(tmp_path, size=3, voters=3) as cluster:
+    with initialised_cluster(tmp_path, size=3, voters=3) as cluster:
         write_something(cluster, "First")
         cluster.wait_converged()
         leader = cluster.wait_leader()

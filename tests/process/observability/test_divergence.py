@@ -64,7 +64,7 @@ def gauges(node: NodeProcess) -> dict[str, float]:
 
 
 def test_a_member_that_diverged_is_found_under_load(tmp_path: Path) -> None:
-    arguments = [*ARGUMENTS, "--machine", f"{MACHINE}:OddMachine"]
+    arguments = [*ARGUMENTS, "--machine", f"{MACHINE}:DivergingMachine"]
     with LocalCluster(tmp_path, 3, arguments) as cluster:
         cluster.nodes[3].environment = {"ODD": "yes"}
         cluster.start()

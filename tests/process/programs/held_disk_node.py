@@ -19,15 +19,15 @@ from qcore.transport.address import Address
 begun, closed = threading.Event(), threading.Event()
 
 
-class HeldStorage(SqliteStorage):
+class SlowStorage(SqliteStorage):
     """Its background work takes long: it ends early only if the storage is closed meanwhile."""
 
-    def sweep(self) -> bool:
+    def remove_stale_parts(self) -> bool:
         begun.set()
         if closed.wait(0.3):
             sys.stdout.write("closed under the disk thread\n")
             return False
-        return super().sweep()
+        return super().remove_stale_parts()
 
     def close(self) -> None:
         sys.stdout.write("close\n")
@@ -44,7 +44,7 @@ def fail(_address: str) -> NoReturn:
 def main() -> None:
     config = NodeConfig(1, Address("127.0.0.1", 0), Path(sys.argv[1]))
     try:
-        run_node(config, on_listening=fail, open_storage=HeldStorage.open)
+        run_node(config, on_listening=fail, open_storage=SlowStorage.open)
     except ConfigError as error:
         sys.stdout.write(f"{error}\n")
 

@@ -10,7 +10,7 @@ from json import dumps, loads
 from qcore.machines.interface import ApplyContext
 
 
-class OddMachine:
+class DivergingMachine:
     """Counts its commands, and remembers what ODD was at each `drift`."""
 
     name = "odd"

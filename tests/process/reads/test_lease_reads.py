@@ -17,7 +17,7 @@ import pytest
 from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
 from tests.process.conftest import assert_no_traceback
 from tests.process.support.load import schema_of_item
-from tests.process.support.member_changes import begun
+from tests.process.support.member_changes import initialised_cluster
 from tests.process.support.wire_client import WireClient, read_field, write_field
 
 pytestmark = pytest.mark.process
@@ -36,7 +36,9 @@ Entity = dict[str, Any]
 def leased(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     """Three nodes with lease reads and slow elections."""
     directory = tmp_path_factory.mktemp("leased")
-    with begun(directory, size=3, voters=3, arguments=("--lease-reads", *TIMING)) as cluster:
+    with initialised_cluster(
+        directory, size=3, voters=3, arguments=("--lease-reads", *TIMING)
+    ) as cluster:
         yield cluster
     assert_no_traceback(cluster)
 
@@ -199,7 +201,7 @@ def test_a_leader_paused_past_its_lease_serves_no_stale_read(
         "follower": "follower",
         "stale": {"stale": 100},
     }
-    with begun(tmp_path, size=3, voters=3, arguments=("--lease-reads",)) as cluster:
+    with initialised_cluster(tmp_path, size=3, voters=3, arguments=("--lease-reads",)) as cluster:
         old = cluster.wait_leader()
         entity = make_entity(old)
         others = [node for node in cluster.running() if node is not old]

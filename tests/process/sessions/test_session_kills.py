@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
 from tests.process.conftest import assert_no_traceback
 from tests.process.support.load import increment, schema_of_item
-from tests.process.support.member_changes import begun
+from tests.process.support.member_changes import initialised_cluster
 from tests.process.support.wire_client import WireClient, read_field, string_schema
 
 pytestmark = pytest.mark.process
@@ -112,7 +112,7 @@ def value_of(body: dict[str, Any]) -> int:
 
 
 def test_the_next_leader_gives_a_reply_lost_with_the_old_one(tmp_path: Path) -> None:
-    with begun(tmp_path, size=3, voters=3) as cluster:
+    with initialised_cluster(tmp_path, size=3, voters=3) as cluster:
         counting = Counting(cluster)
 
         def committed() -> None:
@@ -144,7 +144,7 @@ def test_increments_count_once_when_leaders_die_around_commits(
 ) -> None:
     rng = random.Random(seed)
     died: Counter[str] = Counter()
-    with begun(tmp_path, size=3, voters=3) as cluster:
+    with initialised_cluster(tmp_path, size=3, voters=3) as cluster:
         counting = Counting(cluster)
         for _ in range(40):
             pause_s = rng.random() * 0.006  # around the time that a commit takes
@@ -159,7 +159,7 @@ def test_increments_count_once_when_leaders_die_around_commits(
 
 def test_sessions_survive_a_snapshot_and_a_restart_of_all_nodes(tmp_path: Path) -> None:
     policy = ("--snapshot-entries", "30", "--keep-entries", "0")
-    with begun(tmp_path, size=3, voters=3, arguments=policy) as cluster:
+    with initialised_cluster(tmp_path, size=3, voters=3, arguments=policy) as cluster:
         counting = Counting(cluster)
         short_lived = counting.open(1_000)
         replies = [counting.repeat(counting.session, sequence) for sequence in (1, 2, 3)]

@@ -10,7 +10,7 @@ import pytest
 
 from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
 from tests.process.conftest import assert_no_traceback
-from tests.process.support.member_changes import begun, on_disk
+from tests.process.support.member_changes import initialised_cluster, on_disk
 from tests.process.support.wire_client import WireClient, string_schema, write_field
 
 pytestmark = pytest.mark.process
@@ -60,7 +60,7 @@ def test_large_writes_keep_the_log_of_a_node_bounded(
 ) -> None:
     written = ENTITIES * ROUNDS * VALUE
     assert written / 4 > BOUND, "else the test shows nothing"
-    with begun(tmp_path, size=1, arguments=POLICY) as cluster:
+    with initialised_cluster(tmp_path, size=1, arguments=POLICY) as cluster:
         node = cluster.nodes[1]
         sizes = write_at_once(cluster)
         assert max(sizes) <= BOUND

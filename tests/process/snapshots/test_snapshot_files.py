@@ -28,7 +28,7 @@ from qcore.storage.files.snapshot_file import SnapshotFileWriter, SnapshotHeader
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from tests.process.conftest import assert_no_traceback
 from tests.process.support.load import Load
-from tests.process.support.member_changes import begun
+from tests.process.support.member_changes import initialised_cluster
 from tests.process.support.wire_client import WireClient, read_field, string_schema, write_field
 
 pytestmark = pytest.mark.process
@@ -78,7 +78,7 @@ def catch_up(
 def test_snapshots_under_load_hold_the_state_at_their_index(tmp_path: Path) -> None:
     """From the leader and a follower at once, while writes go on. Each copy, carried on by the log behind it, ends in
     the very state that the nodes ended in; and it holds what was acknowledged before it was asked for."""
-    with begun(tmp_path, size=3, voters=3) as cluster:
+    with initialised_cluster(tmp_path, size=3, voters=3) as cluster:
         leader = cluster.wait_leader()
         follower = next(node for node in cluster.running() if node is not leader)
         with WireClient(leader.address) as client:
@@ -148,7 +148,7 @@ COUNTER = "examples/counter_machine.py:CounterMachine"
 def test_any_machine_can_be_saved_and_force_replaces_a_file(
     tmp_path: Path, machine: str, commands: list[str]
 ) -> None:
-    with begun(tmp_path, size=1, arguments=("--machine", machine)) as cluster:
+    with initialised_cluster(tmp_path, size=1, arguments=("--machine", machine)) as cluster:
         node = cluster.nodes[1]
         fill(node, commands)
         file = tmp_path / "state.snapshot"
@@ -172,7 +172,7 @@ def test_any_machine_can_be_saved_and_force_replaces_a_file(
 
 
 def test_without_a_quorum_only_a_stale_snapshot_is_saved(tmp_path: Path) -> None:
-    with begun(tmp_path, size=2, voters=2) as cluster:
+    with initialised_cluster(tmp_path, size=2, voters=2) as cluster:
         left = cluster.nodes[1]
         index = cluster.wait_leader().status()["last_applied"]["index"]
         cluster.wait_converged()

@@ -21,7 +21,7 @@ from qcore.core.config import RaftConfig
 from qcore.core.log.durable_state import last_index
 from tests.process.conftest import assert_no_traceback
 from tests.process.support.load import Load
-from tests.process.support.member_changes import begun, on_disk
+from tests.process.support.member_changes import initialised_cluster, on_disk
 from tests.process.support.wire_client import WireClient, string_schema, write_field
 
 pytestmark = pytest.mark.process
@@ -186,7 +186,7 @@ class Lagging:
 
 
 def test_killing_a_receiver_between_chunks_does_no_harm(tmp_path: Path) -> None:
-    with begun(tmp_path, size=3, voters=3, arguments=POLICY) as cluster:
+    with initialised_cluster(tmp_path, size=3, voters=3, arguments=POLICY) as cluster:
         lagging = Lagging(cluster)
         others = cluster.running()
         with Load([node.address for node in others], clients=3, pause_s=0.01) as load:
@@ -213,7 +213,7 @@ def test_killing_a_receiver_between_chunks_does_no_harm(tmp_path: Path) -> None:
 def test_the_next_leader_finishes_an_interrupted_installation(
     tmp_path: Path,
 ) -> None:
-    with begun(tmp_path, size=3, voters=3, arguments=POLICY) as cluster:
+    with initialised_cluster(tmp_path, size=3, voters=3, arguments=POLICY) as cluster:
         lagging = Lagging(cluster)
         with Load(cluster.endpoints, clients=3, pause_s=0.01) as load:
             for _ in range(5):
@@ -245,7 +245,7 @@ def test_random_kills_during_installations_do_no_harm(
     """
     rng = random.Random(seed)
     died: Counter[str] = Counter()
-    with begun(tmp_path, size=3, voters=3, arguments=POLICY) as cluster:
+    with initialised_cluster(tmp_path, size=3, voters=3, arguments=POLICY) as cluster:
         lagging = Lagging(cluster)
         with Load(cluster.endpoints, clients=2, pause_s=0.02) as load:
             for round_number in range(1, 9):

@@ -9,7 +9,7 @@ import pytest
 from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
 from tests.process.conftest import assert_no_traceback
 from tests.process.support.load import Load
-from tests.process.support.member_changes import add_learner, begun, change
+from tests.process.support.member_changes import add_learner, change, initialised_cluster
 from tests.process.support.wire_client import WireClient, string_schema, write_field
 
 pytestmark = pytest.mark.process
@@ -38,7 +38,7 @@ def write_much(cluster: LocalCluster, kilobytes: int) -> None:
 def test_a_follower_behind_a_compacted_log_gets_a_snapshot(
     tmp_path: Path,
 ) -> None:
-    with begun(tmp_path, size=3, voters=3, arguments=POLICY) as cluster:
+    with initialised_cluster(tmp_path, size=3, voters=3, arguments=POLICY) as cluster:
         write_much(cluster, 1500)
         leader = cluster.wait_leader()
         away = next(node for node in cluster.running() if node is not leader)
@@ -65,7 +65,7 @@ def test_a_follower_behind_a_compacted_log_gets_a_snapshot(
 
 
 def test_a_new_node_joins_by_snapshot(tmp_path: Path) -> None:
-    with begun(tmp_path, size=2, voters=1, arguments=POLICY) as cluster:
+    with initialised_cluster(tmp_path, size=2, voters=1, arguments=POLICY) as cluster:
         write_much(cluster, 1500)
         wait_for(lambda: purged(cluster.nodes[1]) > 0, 20, "the log to be compacted")
         new = cluster.nodes[2]

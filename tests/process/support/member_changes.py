@@ -18,7 +18,7 @@ from tests.process.support.wire_client import WireClient
 CHANGE_TIMEOUT_S = 30.0
 
 
-def begun(
+def initialised_cluster(
     directory: Path,
     size: int,
     voters: int = 1,

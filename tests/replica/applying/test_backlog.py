@@ -14,7 +14,7 @@ from qcore.core.messages import InstallSnapshot
 from qcore.core.version import LATEST_RULES
 from qcore.errors import StateMachineFailed
 from qcore.machines.interface import ApplyContext
-from qcore.machines.register import REGISTERS_AT_A_TIME, KeyValueMachine
+from qcore.machines.register import REGISTERS_PER_STEP, KeyValueMachine
 from qcore.replica.apply.apply_backlog import MAX_STEP_COST, RESTORE_COST
 from qcore.replica.events import (
     Applied,
@@ -187,7 +187,7 @@ def test_stale_read_is_rejected_while_entries_wait_to_apply() -> None:
 
 # -- snapshots ---------------------------------------------------------------------------------------
 
-REGISTERS = 10 * REGISTERS_AT_A_TIME
+REGISTERS = 10 * REGISTERS_PER_STEP
 
 
 class Watched(KeyValueMachine):
@@ -261,7 +261,7 @@ def test_a_large_snapshot_is_restored_in_bounded_parts() -> None:
     a_step = MAX_STEP_COST // RESTORE_COST
     parts = [machine.parts]
     assert 0 < parts[0] <= 2 * a_step  # the last chunk, then the news that it is on disk
-    while parts[-1] < REGISTERS // REGISTERS_AT_A_TIME:
+    while parts[-1] < REGISTERS // REGISTERS_PER_STEP:
         assert follower.replica.has_apply_backlog
         follower.step(Tick())
         parts.append(machine.parts)

@@ -17,7 +17,7 @@ from qcore.core.events import Campaign, MessageReceived, Tick
 from qcore.core.messages import AppendEntries, AppendEntriesResponse
 from qcore.core.version import LATEST_RULES, ClusterVersion, VersionSupport
 from qcore.errors import ChangeRefused, ConfigError, IncompatibleVersion, NotLeader
-from qcore.machines.interface import ApplyContext, StateMachine, support_of
+from qcore.machines.interface import ApplyContext, StateMachine, version_support
 from qcore.machines.register import KeyValueMachine
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import (
@@ -429,7 +429,7 @@ def test_machine_must_declare_name_versions_and_apply() -> None:
     ]
     for machine, text in cases:
         with pytest.raises(ConfigError, match=text):
-            support_of(machine)
+            version_support(machine)
 
 
 def test_program_without_a_version_in_the_log_does_not_start() -> None:

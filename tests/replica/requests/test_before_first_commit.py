@@ -16,7 +16,7 @@ from qcore.core.events import Campaign, Tick
 from qcore.core.messages import AppendEntries
 from qcore.core.version import ClusterVersion, VersionSupport
 from qcore.errors import ChangeRefused, NotLeader, TooStale, TransferUnknown
-from qcore.node.status import Around, LeaderMemory, metrics_object, unready_reason
+from qcore.node.status import LeaderHistory, NodeStatus, metrics_object, unready_reason
 from qcore.replica.events import (
     AddLearner,
     ChangeMembers,
@@ -36,12 +36,12 @@ from tests.replica.support.cluster import Cluster, Host
 GET = json.dumps({"op": "get", "key": "x"})
 SET = json.dumps({"op": "set", "key": "x", "value": "later"})
 ADDRESS = "10.0.0.{}:80"
-AROUND = Around(
+NODE_STATUS = NodeStatus(
     cluster_id="test",
     stopping=False,
     failure=None,
-    refusals={},
-    removed=None,
+    rejections={},
+    removal_reason=None,
     address="10.0.0.1:80",
     disk_full=False,
     stored=Footprint(1, 0, 0, 0),
@@ -152,7 +152,9 @@ def test_metrics_say_that_it_leads_and_is_not_ready() -> None:
 
     def metrics(host: Host) -> tuple[object, object]:
         core = host.replica.core
-        page = metrics_object(core, core.status(), LeaderMemory(), AROUND, "", young.cluster.now)
+        page = metrics_object(
+            core, core.status(), LeaderHistory(), NODE_STATUS, "", young.cluster.now
+        )
         assert isinstance(page["qcore"], dict)
         return page["state"], page["qcore"]["leader_ready"]
 
@@ -168,7 +170,7 @@ def test_readyz_names_what_it_waits_for() -> None:
 
     def reason() -> str | None:
         core = young.leader.replica.core
-        return unready_reason(core.status(), core.has_committed_in_term, AROUND)
+        return unready_reason(core.status(), core.has_committed_in_term, NODE_STATUS)
 
     assert reason() == "elected, and the first entry of the term is not committed yet"
     young.commit()

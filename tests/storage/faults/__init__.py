@@ -23,7 +23,7 @@ ROOT: Final = HERE.parent.parent.parent
 
 
 @cache
-def why_not() -> str | None:
+def unavailable_reason() -> str | None:
     """Why the layer cannot be used on this machine, or None."""
     if sys.platform != "linux":
         return "the layer needs Linux"

@@ -76,13 +76,13 @@ class Case:
         return None if named else f"not called what it is: {outcome}"
 
 
-class Sweep:
+class FaultRunner:
     """A process with the layer, and what it has tried."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def try_out(
+    def run_case(
         self, operation: str, call: str, kind: int, nth: int = 1, times: int = ONCE
     ) -> dict[str, object]:
         """What came of one case."""
@@ -97,7 +97,7 @@ class Sweep:
 
     def cases(self, operation: str) -> Iterator[Case]:
         """Every call of an operation, with all that it can come to, once and for ever."""
-        result = self.try_out(operation, "open", 0)
+        result = self.run_case(operation, "open", 0)
         assert (result["outcome"], result["next start"]) == ("done", "done"), result
         calls = result["calls"]
         assert isinstance(calls, dict)
@@ -109,13 +109,13 @@ class Sweep:
 
     def complaint(self, case: Case) -> str | None:
         """What is wrong with what came of a case, or None."""
-        result = self.try_out(case.operation, case.call, case.kind, case.nth, case.times)
+        result = self.run_case(case.operation, case.call, case.kind, case.nth, case.times)
         found = case.complaint(str(result["outcome"]), str(result["next start"]))
         return None if found is None else f"{case}: {found}"
 
 
 @contextmanager
-def sweeping(directory: Path, library: Path | None = None) -> Iterator[Sweep]:
+def fault_runner(directory: Path, library: Path | None = None) -> Iterator[FaultRunner]:
     """A sweep in an empty directory, until it is left."""
     work = directory / "work"
     work.mkdir(parents=True)
@@ -129,7 +129,7 @@ def sweeping(directory: Path, library: Path | None = None) -> Iterator[Sweep]:
         env=environment(library),
     )
     try:
-        yield Sweep(process)
+        yield FaultRunner(process)
     finally:
         assert process.stdin is not None
         process.stdin.close()

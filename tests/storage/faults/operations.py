@@ -30,7 +30,7 @@ TEXT: Final = "all that there is " * 30_000
 
 
 @dataclass
-class World:
+class OperationContext:
     """What an operation gets, and what it may say.
 
     Attributes:
@@ -82,12 +82,12 @@ class Operation:
         held: what was acknowledged before.
     """
 
-    run: Callable[[World], None]
+    run: Callable[[OperationContext], None]
     template: str
     held: dict[str, int | str] = field(default_factory=dict)
 
 
-def create(world: World) -> None:
+def create(world: OperationContext) -> None:
     world.arm()
     storage = world.open()
     world.write(
@@ -97,7 +97,7 @@ def create(world: World) -> None:
     storage.close()
 
 
-def restart(world: World) -> None:
+def restart(world: OperationContext) -> None:
     world.arm()
     storage = world.open()
     state = storage.load()
@@ -105,14 +105,14 @@ def restart(world: World) -> None:
     storage.close()
 
 
-def load(world: World) -> None:
+def load(world: OperationContext) -> None:
     storage = world.open()
     world.arm()
     assert storage.load().entries[-1].index == 90
     storage.close()
 
 
-def write(world: World) -> None:
+def write(world: OperationContext) -> None:
     storage = world.open()
     storage.load()
     world.arm()
@@ -124,7 +124,7 @@ def write(world: World) -> None:
     storage.close()
 
 
-def join(world: World) -> None:
+def join(world: OperationContext) -> None:
     inner = world.open()
     storage = JoiningStorage(inner)
     storage.load()
@@ -139,7 +139,7 @@ def join(world: World) -> None:
     world.say("cluster", "red")
 
 
-def store_snapshot(world: World) -> None:
+def store_snapshot(world: OperationContext) -> None:
     storage = world.open()
     storage.load()
     large = Snapshot(snapshot(85).meta, "x" * (2 * PART_CHARS + 1))
@@ -147,17 +147,17 @@ def store_snapshot(world: World) -> None:
     ahead = True
     while ahead:
         try:
-            ahead = storage.write_ahead(large)
+            ahead = storage.write_snapshot_parts(large)
         except DiskFull:
             world.disarm()
     world.write(storage, [StoreSnapshot(1, large, 80, False)])
-    while storage.sweep():
+    while storage.remove_stale_parts():
         pass
     world.write(storage, [AppendLog(1, [command(91)])])
     storage.close()
 
 
-def look(world: World) -> None:
+def look(world: OperationContext) -> None:
     """A look before the start, whatever comes of it, changes nothing for the start."""
     world.arm()
     for one in (
@@ -175,7 +175,7 @@ def look(world: World) -> None:
     storage.close()
 
 
-def save(world: World) -> None:
+def save(world: OperationContext) -> None:
     header = SnapshotHeader(
         "red", 9, 2, 0, RED, len(TEXT), hashlib.sha256(TEXT.encode()).hexdigest()
     )
@@ -209,7 +209,7 @@ def make_templates(root: Path) -> None:
     shutil.rmtree(root / "crashed/below/data.live")
 
 
-def check(world: World, held: dict[str, int | str]) -> None:
+def check(world: OperationContext, held: dict[str, int | str]) -> None:
     """The next start, with nothing failing: it works, and has all that was acknowledged, as it was written."""
     if "saved" in held or (world.directory / "below" / "copy").exists():
         verify(world.directory / "below" / "copy")

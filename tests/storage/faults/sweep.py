@@ -18,7 +18,7 @@ from pathlib import Path
 
 from qcore.errors import QcoreError
 from tests.storage.faults.cases import KINDS
-from tests.storage.faults.operations import OPERATIONS, World, check, make_templates
+from tests.storage.faults.operations import OPERATIONS, OperationContext, check, make_templates
 
 LAYER = ctypes.CDLL(None)
 Say = Callable[[object], None]
@@ -73,7 +73,7 @@ def run(root: Path, case: list[object]) -> dict[str, object]:
     numbers = (int(str(kind)), int(str(nth)), int(str(times)))
 
     def attempt(say: Say) -> None:
-        world = World(
+        world = OperationContext(
             directory,
             lambda: plan(str(directory / "below"), call, *numbers),
             lambda: plan("", "", 0, 0, 0),
@@ -94,7 +94,7 @@ def run(root: Path, case: list[object]) -> dict[str, object]:
             result[what] = value
         else:
             held[what] = value
-    again = World(directory, lambda: None, lambda: None, lambda _what, _value: None)
+    again = OperationContext(directory, lambda: None, lambda: None, lambda _what, _value: None)
     (next_start,), _ = in_child(lambda say: say(outcome_of(lambda: check(again, held))))
     return {"case": case, "held": held, "next start": next_start, **result}
 

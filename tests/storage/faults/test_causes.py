@@ -12,7 +12,7 @@ import pytest
 from qcore.core.entry import DurableState, Entry, HardState
 from qcore.core.log.restore import RECOVERY_ADVICE, restored_log
 from qcore.errors import DiskFull, LogCorrupt, StorageError
-from qcore.storage.io_errors import os_failure, structure_failure, translate
+from qcore.storage.io_errors import error_from_os, error_from_sqlite, error_from_structure_check
 from tests.storage.support.directories import fill
 
 NEW_DIRECTORY = "add the node again with an empty one"
@@ -37,7 +37,7 @@ def of_sqlite(code: int, name: str) -> sqlite3.OperationalError:
     ],
 )
 def test_system_errors_are_explained(number: int, words: str) -> None:
-    failure = os_failure(OSError(number, os.strerror(number)), "read /data/log.db")
+    failure = error_from_os(OSError(number, os.strerror(number)), "read /data/log.db")
     assert type(failure) is StorageError
     assert str(failure).startswith(f"cannot read /data/log.db: {os.strerror(number)}: ")
     assert words in str(failure)
@@ -46,7 +46,7 @@ def test_system_errors_are_explained(number: int, words: str) -> None:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_full_disk_and_full_quota_are_a_full_disk(number: int) -> None:
-    failure = os_failure(OSError(number, os.strerror(number)), "create /data/log.db")
+    failure = error_from_os(OSError(number, os.strerror(number)), "create /data/log.db")
     assert isinstance(failure, DiskFull)
     assert "free some space" in str(failure)
 
@@ -67,20 +67,22 @@ def test_full_disk_and_full_quota_are_a_full_disk(number: int) -> None:
 )
 def test_sqlite_errors_are_explained(tmp_path: Path, code: int, name: str, words: str) -> None:
     fill(tmp_path).close()
-    failure = translate(of_sqlite(code, name), tmp_path / "log.db", "read")
+    failure = error_from_sqlite(of_sqlite(code, name), tmp_path / "log.db", "read")
     assert type(failure) is StorageError
     assert words in str(failure)
     assert NEW_DIRECTORY not in str(failure)
 
 
 def test_error_without_a_code_is_not_corruption(tmp_path: Path) -> None:
-    failure = translate(sqlite3.ProgrammingError("out of luck"), tmp_path / "log.db", "read")
+    failure = error_from_sqlite(
+        sqlite3.ProgrammingError("out of luck"), tmp_path / "log.db", "read"
+    )
     assert type(failure) is StorageError
 
 
 def test_file_that_cannot_be_opened_gives_the_system_error(tmp_path: Path) -> None:
     error = of_sqlite(sqlite3.SQLITE_CANTOPEN, "SQLITE_CANTOPEN")
-    failure = translate(error, tmp_path / "log.db", "read")
+    failure = error_from_sqlite(error, tmp_path / "log.db", "read")
     assert "No such file" in str(failure)
 
 
@@ -88,13 +90,15 @@ def test_corruption_is_reported_only_of_readable_files(tmp_path: Path) -> None:
     fill(tmp_path / "data").close()
     path = tmp_path / "data" / "log.db"
     error = of_sqlite(sqlite3.SQLITE_CORRUPT, "SQLITE_CORRUPT")
-    assert isinstance(translate(error, path, "read"), LogCorrupt)
+    assert isinstance(error_from_sqlite(error, path, "read"), LogCorrupt)
     with sqlite3.connect(path) as connection:  # whose pages are all sound
-        assert "sound when it is read again" in str(translate(error, path, "read", connection))
+        assert "sound when it is read again" in str(
+            error_from_sqlite(error, path, "read", connection)
+        )
     connection.close()
     path.rename(tmp_path / "moved")
     path.mkdir()  # a read of it fails
-    assert "cannot be read to its end" in str(translate(error, path, "read"))
+    assert "cannot be read to its end" in str(error_from_sqlite(error, path, "read"))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +115,7 @@ def test_results_of_the_page_check_are_classified(
     tmp_path: Path, verdict: str, second: str, kind: type[StorageError], words: str
 ) -> None:
     fill(tmp_path).close()
-    failure = structure_failure(tmp_path / "log.db", verdict, second)
+    failure = error_from_structure_check(tmp_path / "log.db", verdict, second)
     assert type(failure) is kind
     assert words in str(failure)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
-from tests.storage.faults import ROOT, build, environment, why_not
+from tests.storage.faults import ROOT, build, environment, unavailable_reason
 from tests.storage.support.directories import NODE_ID, command, crashed, fill
 
-pytestmark = pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
+pytestmark = pytest.mark.skipif(unavailable_reason() is not None, reason=unavailable_reason() or "")
 
 FILES = ("log.db", "log.db-wal")
 

@@ -12,30 +12,30 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.faults import why_not
-from tests.storage.faults.cases import FOR_EVER, KILL, ONCE, SHORT, Case, Sweep, sweeping
+from tests.storage.faults import unavailable_reason
+from tests.storage.faults.cases import FOR_EVER, KILL, ONCE, SHORT, Case, FaultRunner, fault_runner
 from tests.storage.faults.operations import OPERATIONS
 
-pytestmark = pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
+pytestmark = pytest.mark.skipif(unavailable_reason() is not None, reason=unavailable_reason() or "")
 
 #: Of each operation, in the short run.
 SAMPLE = 16
 
 
 @pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory, memory_root: Path) -> Iterator[Sweep]:
+def sweep(tmp_path_factory: pytest.TempPathFactory, memory_root: Path) -> Iterator[FaultRunner]:
     """Syncs cost nothing in memory, and fail there when they are told to as they do anywhere."""
-    with sweeping(memory_root / "faults") as each:
+    with fault_runner(memory_root / "faults") as each:
         yield each
 
 
-def complaints(sweep: Sweep, cases: list[Case]) -> list[str]:
+def complaints(sweep: FaultRunner, cases: list[Case]) -> list[str]:
     assert cases
     return [found for case in cases if (found := sweep.complaint(case)) is not None]
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_sampled_system_call_failures_are_survived(sweep: Sweep, operation: str) -> None:
+def test_sampled_system_call_failures_are_survived(sweep: FaultRunner, operation: str) -> None:
     cases = list(sweep.cases(operation))
     assert complaints(sweep, cases[:: len(cases) // SAMPLE + 1]) == []
 
@@ -43,12 +43,12 @@ def test_sampled_system_call_failures_are_survived(sweep: Sweep, operation: str)
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_every_system_call_failure_is_survived(sweep: Sweep, operation: str) -> None:
+def test_every_system_call_failure_is_survived(sweep: FaultRunner, operation: str) -> None:
     assert complaints(sweep, list(sweep.cases(operation))) == []
 
 
 @pytest.mark.parametrize("kind", [EIO, KILL])
-def test_failed_write_during_creation_is_recovered(sweep: Sweep, kind: int) -> None:
+def test_failed_write_during_creation_is_recovered(sweep: FaultRunner, kind: int) -> None:
     """The first start that finds a working disk creates it anew."""
     cases = [
         case
@@ -58,7 +58,7 @@ def test_failed_write_during_creation_is_recovered(sweep: Sweep, kind: int) -> N
     assert complaints(sweep, cases[:20]) == []
 
 
-def test_join_waits_for_a_full_disk_and_happens_once(sweep: Sweep) -> None:
+def test_join_waits_for_a_full_disk_and_happens_once(sweep: FaultRunner) -> None:
     """Whichever write finds no space: the node waits, joins, and has done nothing twice."""
     cases = [
         case
@@ -67,7 +67,7 @@ def test_join_waits_for_a_full_disk_and_happens_once(sweep: Sweep) -> None:
     ]
     assert len(cases) > 8
     for case in cases:
-        result = sweep.try_out(case.operation, case.call, case.kind, case.nth, case.times)
+        result = sweep.run_case(case.operation, case.call, case.kind, case.nth, case.times)
         assert (result["outcome"], result["next start"]) == ("done", "done"), result
         assert result["held"] == {"term": 2, "last": 2, "cluster": "red"}
 
@@ -75,7 +75,7 @@ def test_join_waits_for_a_full_disk_and_happens_once(sweep: Sweep) -> None:
 @pytest.mark.parametrize("operation", ["create", "restart after a crash"])
 @pytest.mark.parametrize("times", [ONCE, FOR_EVER])
 def test_a_disk_that_cannot_be_read_is_not_called_corrupt(
-    sweep: Sweep, operation: str, times: int
+    sweep: FaultRunner, operation: str, times: int
 ) -> None:
     """SQLite calls it so, where a page of the database or of the write-ahead file is concerned."""
     cases = [
@@ -86,18 +86,18 @@ def test_a_disk_that_cannot_be_read_is_not_called_corrupt(
     assert complaints(sweep, cases[:: len(cases) // 16 + 1]) == []
 
 
-def test_short_write_is_completed(sweep: Sweep) -> None:
+def test_short_write_is_completed(sweep: FaultRunner) -> None:
     """What the system does not take at once is given to it again."""
     cases = [case for case in sweep.cases("create") if (case.call, case.kind) == ("write", SHORT)]
     for case in cases[:24:3]:
-        result = sweep.try_out(case.operation, case.call, case.kind, case.nth, case.times)
+        result = sweep.run_case(case.operation, case.call, case.kind, case.nth, case.times)
         assert (result["outcome"], result["next start"]) == ("done", "done"), result
 
 
-def test_start_on_a_full_disk_reports_a_full_disk(sweep: Sweep) -> None:
+def test_start_on_a_full_disk_reports_a_full_disk(sweep: FaultRunner) -> None:
     """SQLite alone would say of a write-ahead file that it cannot make only that it cannot open it."""
     found = [
-        sweep.try_out(case.operation, case.call, case.kind, case.nth, case.times)
+        sweep.run_case(case.operation, case.call, case.kind, case.nth, case.times)
         for case in sweep.cases("restart")
         if (case.call, case.kind, case.times) == ("open", ENOSPC, FOR_EVER)
     ]
@@ -106,6 +106,6 @@ def test_start_on_a_full_disk_reports_a_full_disk(sweep: Sweep) -> None:
     assert [text for text in outcomes if not text.startswith("DiskFull: ")] == []
 
 
-def test_a_start_does_not_need_the_block_for_its_process_id(sweep: Sweep) -> None:
-    result = sweep.try_out("restart", "write", ENOSPC, nth=1, times=ONCE)
+def test_a_start_does_not_need_the_block_for_its_process_id(sweep: FaultRunner) -> None:
+    result = sweep.run_case("restart", "write", ENOSPC, nth=1, times=ONCE)
     assert (result["outcome"], result["next start"]) == ("done", "done")

@@ -17,7 +17,7 @@ from qcore.core.entry import HardState
 from qcore.errors import DiskFull, LogCorrupt, StorageError
 from qcore.node.peers.known_members_file import load_known_members
 from qcore.storage.files.synced_files import readable_by_others
-from qcore.storage.io_errors import os_failure
+from qcore.storage.io_errors import error_from_os
 from qcore.storage.sqlite.inspection import stored_version
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from tests.storage.support.directories import command
@@ -151,6 +151,6 @@ def test_file_size_limit_is_waited_out_like_a_full_disk(tmp_path: Path) -> None:
 
 
 def test_efbig_counts_as_a_full_disk() -> None:
-    failure = os_failure(OSError(errno.EFBIG, "File too large"), "write log.mark")
+    failure = error_from_os(OSError(errno.EFBIG, "File too large"), "write log.mark")
     assert isinstance(failure, DiskFull)
     assert "ulimit -f" in str(failure)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from qcore.errors import LogCorrupt, StorageError
-from qcore.storage.files.synced_files import is_there
+from qcore.storage.files.synced_files import path_exists
 from qcore.storage.sqlite import creation
 from qcore.storage.sqlite.high_water_mark import MarkFile
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
@@ -83,12 +83,12 @@ def test_directory_that_lost_its_log_is_not_recreated(tmp_path: Path) -> None:
 
 def test_name_that_cannot_be_looked_up_does_not_count_as_absent(tmp_path: Path) -> None:
     """`Path.exists` says no, since Python 3.14; the log would be created anew."""
-    assert not is_there(tmp_path / "absent")
+    assert not path_exists(tmp_path / "absent")
     (tmp_path / "file").touch()
-    assert not is_there(tmp_path / "file" / "below")
-    assert is_there(tmp_path / "file")
+    assert not path_exists(tmp_path / "file" / "below")
+    assert path_exists(tmp_path / "file")
     with pytest.raises(StorageError, match="cannot look for"):
-        is_there(tmp_path / ("x" * 300))
+        path_exists(tmp_path / ("x" * 300))
 
 
 def test_a_new_directory_is_durable_with_all_its_parents(tmp_path: Path, synced: list[int]) -> None:

@@ -17,7 +17,7 @@ from qcore.core.entry import DurableState, Entry, HardState, Snapshot
 from qcore.core.log.durable_state import apply_write
 from qcore.errors import StorageError
 from qcore.storage import background_writes, group_commit
-from qcore.storage.background_writes import ASSIST_BYTES, WRITE_AHEAD_FROM
+from qcore.storage.background_writes import ASSIST_BYTES, BACKGROUND_SNAPSHOT_MIN_CHARS
 from qcore.storage.group_commit import GroupCommitWriter
 from qcore.storage.log_size import FootprintMeter
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
@@ -28,7 +28,7 @@ VALUE = "v" * (ASSIST_BYTES // 2)
 #: Entries between two snapshots, and behind one.
 INTERVAL, KEPT = 16, 4
 SNAPSHOTS = 20
-TEXT = "s" * (WRITE_AHEAD_FROM * 2)
+TEXT = "s" * (BACKGROUND_SNAPSHOT_MIN_CHARS * 2)
 
 
 class Measured(SqliteStorage):
@@ -42,8 +42,8 @@ class Measured(SqliteStorage):
         super().write(writes, commit)
         self._look()
 
-    def write_ahead(self, snapshot: Snapshot) -> bool:
-        more = super().write_ahead(snapshot)
+    def write_snapshot_parts(self, snapshot: Snapshot) -> bool:
+        more = super().write_snapshot_parts(snapshot)
         self._look()
         return more
 
@@ -139,7 +139,9 @@ def test_started_snapshot_is_finished_before_the_newest(tmp_path: Path) -> None:
     stream = Stream(storage)
     stream.writer.submit([AppendLog(2, [command(index, 2) for index in range(1, 31)])])
     taken = {
-        index: Snapshot(small_snapshot(index).meta, f"{index:08}" * (WRITE_AHEAD_FROM // 8))
+        index: Snapshot(
+            small_snapshot(index).meta, f"{index:08}" * (BACKGROUND_SNAPSHOT_MIN_CHARS // 8)
+        )
         for index in (10, 15, 20)
     }
     stream.writer.submit([StoreSnapshot(3, taken[10], 8, reset_log=False)])
@@ -180,7 +182,9 @@ def test_truncated_tail_does_not_disturb_a_delayed_snapshot(tmp_path: Path) -> N
 def test_the_log_is_compacted_a_bounded_amount_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(background_writes, "COMPACTED_AT_A_TIME", 3 * command(1, 2).size_bytes())
+    monkeypatch.setattr(
+        background_writes, "COMPACTED_BYTES_PER_TRANSACTION", 3 * command(1, 2).size_bytes()
+    )
     storage = opened(tmp_path)
     lengths: list[int] = []
     plain = Measured.write

@@ -18,8 +18,8 @@ from qcore.storage.group_commit import GroupCommitWriter
 from qcore.storage.sqlite.database import TABLES
 from qcore.storage.sqlite.snapshot_parts import (
     PART_CHARS,
-    PARTS_AT_A_TIME,
-    SWEPT_AT_A_TIME,
+    PARTS_PER_TRANSACTION,
+    REMOVED_PARTS_PER_TRANSACTION,
     SnapshotParts,
 )
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
@@ -43,14 +43,14 @@ class Watched(SqliteStorage):
         self._say(",".join(type(write).__name__ for write in writes))
         super().write(writes, commit)
 
-    def write_ahead(self, snapshot: Snapshot) -> bool:
+    def write_snapshot_parts(self, snapshot: Snapshot) -> bool:
         self._say("part")
-        return super().write_ahead(snapshot)
+        return super().write_snapshot_parts(snapshot)
 
-    def sweep(self) -> bool:
-        more = super().sweep()
+    def remove_stale_parts(self) -> bool:
+        more = super().remove_stale_parts()
         if more:
-            self._say("sweep")
+            self._say("remove_stale_parts")
         return more
 
     def _say(self, what: str) -> None:
@@ -85,10 +85,10 @@ def test_each_transaction_writes_a_bounded_part(tmp_path: Path) -> None:
     storage = begun(tmp_path)
     snapshot = large(10)
     calls = 0
-    while storage.write_ahead(snapshot):
+    while storage.write_snapshot_parts(snapshot):
         calls += 1
         number = storage._connection.execute("SELECT count(*) FROM snapshot_part").fetchone()[0]
-        assert number <= calls * PARTS_AT_A_TIME
+        assert number <= calls * PARTS_PER_TRANSACTION
     assert calls == 3
     assert storage.load().snapshot is None, "not before its row says so"
     storage.write([StoreSnapshot(3, snapshot, 8, reset_log=False)])
@@ -103,7 +103,7 @@ def test_snapshot_is_the_same_however_much_is_written_ahead(tmp_path: Path, ahea
     storage = begun(tmp_path)
     snapshot = large(10)
     for _ in range(ahead):
-        storage.write_ahead(snapshot)
+        storage.write_snapshot_parts(snapshot)
     storage.write([StoreSnapshot(3, snapshot, 8, reset_log=False)])
     state = storage.load()
     assert state.snapshot == snapshot
@@ -117,8 +117,8 @@ def test_half_written_parts_are_swept_and_never_read(
 ) -> None:
     storage = begun(tmp_path)
     storage.write([StoreSnapshot(3, large(5, "o"), 4, reset_log=False)])
-    storage.write_ahead(large(10))
-    storage.write_ahead(large(12))
+    storage.write_snapshot_parts(large(10))
+    storage.write_snapshot_parts(large(12))
     storage.close()
     assert parts_in(tmp_path) == {5: 6, 10: 2, 12: 2}
     again = begun_again(tmp_path)
@@ -126,7 +126,7 @@ def test_half_written_parts_are_swept_and_never_read(
     # The same snapshot again, taken by the next life: its text may be cut elsewhere.
     again.write([StoreSnapshot(4, large(12, "xy"), 4, reset_log=False)])
     assert again.load().snapshot == large(12, "xy")
-    while again.sweep():
+    while again.remove_stale_parts():
         pass
     again.close()
     assert list(parts_in(tmp_path)) == [12]
@@ -136,11 +136,11 @@ def test_parts_of_an_overtaken_snapshot_are_swept_before_restart(
     tmp_path: Path,
 ) -> None:
     storage = begun(tmp_path)
-    storage.write_ahead(large(10))
-    storage.write_ahead(large(10))
+    storage.write_snapshot_parts(large(10))
+    storage.write_snapshot_parts(large(10))
     leaders = large(40)
     storage.write([StoreSnapshot(3, leaders, 40, reset_log=True)])
-    while storage.sweep():
+    while storage.remove_stale_parts():
         pass
     assert storage.load().snapshot == leaders
     storage.close()
@@ -245,7 +245,7 @@ def test_snapshot_of_the_leader_is_not_delayed(tmp_path: Path) -> None:
     state = again.load()
     assert state.snapshot == large(40)
     assert [entry.index for entry in state.entries] == [41]
-    while again.sweep():
+    while again.remove_stale_parts():
         pass
     again.close()
     assert list(parts_in(tmp_path)) == [40], "the one that it overtook is swept"
@@ -302,16 +302,16 @@ def test_failed_transaction_keeps_earlier_parts() -> None:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.execute(TABLES["snapshot_part"])
         parts, snapshot = SnapshotParts(connection), large(30)
-        assert parts.write_ahead(snapshot)
-        parts.committed()
+        assert parts.write_snapshot_parts(snapshot)
+        parts.confirm()
         before = parts_of(connection)
         for _ in range(3):
             connection.execute("BEGIN")
-            parts.write_ahead(snapshot)
+            parts.write_snapshot_parts(snapshot)
             connection.execute("ROLLBACK")
         assert parts_of(connection) == before
-        while parts.write_ahead(snapshot):
-            parts.committed()
+        while parts.write_snapshot_parts(snapshot):
+            parts.confirm()
         parts.row(snapshot)
         assert "".join(part.decode() for (part,) in parts.of(30)) == snapshot.data
 
@@ -319,17 +319,17 @@ def test_failed_transaction_keeps_earlier_parts() -> None:
 def test_parts_left_by_a_crash_are_removed_in_bounded_steps() -> None:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.execute(TABLES["snapshot_part"])
-        left = 2 * SWEPT_AT_A_TIME + 1
+        left = 2 * REMOVED_PARTS_PER_TRANSACTION + 1
         connection.executemany(
             "INSERT INTO snapshot_part (last_index, data) VALUES (30, ?)", [(b"old",)] * left
         )
         parts, snapshot = SnapshotParts(connection), large(30)
         counts = [left]
-        while counts[-1] and parts.write_ahead(snapshot):
-            parts.committed()
+        while counts[-1] and parts.write_snapshot_parts(snapshot):
+            parts.confirm()
             counts.append(sum(1 for (part,) in parts.of(30) if part == b"old"))
         removed = [before - after for before, after in pairwise(counts)]
-        assert removed == [SWEPT_AT_A_TIME, SWEPT_AT_A_TIME, 1]
-        while parts.write_ahead(snapshot):
-            parts.committed()
+        assert removed == [REMOVED_PARTS_PER_TRANSACTION, REMOVED_PARTS_PER_TRANSACTION, 1]
+        while parts.write_snapshot_parts(snapshot):
+            parts.confirm()
         assert "".join(part.decode() for (part,) in parts.of(30)) == snapshot.data

@@ -15,7 +15,7 @@ from qcore.core.effects import AppendLog, SaveHardState, Write
 from qcore.core.entry import HardState
 from qcore.errors import DiskFull, StorageError
 from qcore.storage import group_commit as writer_module
-from qcore.storage.group_commit import GroupCommitWriter, Pending
+from qcore.storage.group_commit import GroupCommitWriter, PendingWrites
 from qcore.storage.memory import MemoryStorage
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from tests.storage.support.directories import command
@@ -129,7 +129,7 @@ def test_submit_never_blocks_and_counts_pending_writes(
     assert caller.seen == []
     storage.gate.set()
     caller.wait_for(1000)
-    assert caller.writer.pending == Pending(0, 0)
+    assert caller.writer.pending == PendingWrites(0, 0)
 
 
 def test_a_batch_is_bounded(storage: SlowStorage, caller: Caller) -> None:
@@ -226,7 +226,7 @@ def test_close_drains_and_is_final(storage: SlowStorage) -> None:
     caller.close()
     assert caller.seen[-1] == 100
     assert len(storage.load().entries) == 100
-    assert caller.writer.pending == Pending(0, 0)
+    assert caller.writer.pending == PendingWrites(0, 0)
 
 
 def test_close_does_not_wait_for_a_full_disk(storage: SlowStorage) -> None:

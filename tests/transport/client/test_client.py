@@ -33,8 +33,8 @@ from qcore.transport.limits import MIB, TransportLimits
 from qcore.transport.reply_errors import error_from_wire, raise_for_error
 from tests.transport.support.endpoints import (
     RecordingHandler,
-    assert_quiet,
-    asynchronous,
+    assert_no_errors_logged,
+    async_test,
     running_server,
     until,
 )
@@ -61,7 +61,7 @@ async def library_server(
 # --- requests -------------------------------------------------------------------------------------
 
 
-@asynchronous
+@async_test
 async def test_replies_in_random_order_match_their_requests() -> None:
     handler = RecordingHandler(hold=True)
     async with running_server(handler) as (_, _, address), connected(address) as client:
@@ -78,7 +78,7 @@ async def test_replies_in_random_order_match_their_requests() -> None:
         assert [reply["response"] for reply in replies] == [*range(500)]
 
 
-@asynchronous
+@async_test
 async def test_an_error_envelope_is_raised_with_its_detail() -> None:
     async with running_server() as (_, _, address), connected(address) as client:
         with pytest.raises(ErrorReply, match=r"GetMetrics\.extra: unknown field") as raised:
@@ -101,7 +101,7 @@ async def test_an_error_envelope_is_raised_with_its_detail() -> None:
     ],
     ids=["nan", "infinity", "surrogate", "no-json", "own-id", "oversized"],
 )
-@asynchronous
+@async_test
 async def test_fields_that_cannot_be_sent_are_rejected_locally(
     fields: dict[str, JsonValue],
 ) -> None:
@@ -113,7 +113,7 @@ async def test_fields_that_cannot_be_sent_are_rejected_locally(
         assert len(handler.messages) == 1
 
 
-@asynchronous
+@async_test
 async def test_timed_out_request_is_unknown_and_late_reply_is_dropped() -> None:
     handler = RecordingHandler(hold=True)
     pushed: list[str] = []
@@ -129,7 +129,7 @@ async def test_timed_out_request_is_unknown_and_late_reply_is_dropped() -> None:
         assert client._waiting == {}, "nothing is kept of requests that are over"
 
 
-@asynchronous
+@async_test
 async def test_lost_connection_fails_every_waiting_request() -> None:
     handler = RecordingHandler(hold=True)
     closed: list[TransportError | None] = []
@@ -149,7 +149,7 @@ async def test_lost_connection_fails_every_waiting_request() -> None:
             await client.request("GetMetrics")
 
 
-@asynchronous
+@async_test
 async def test_closing_fails_pending_requests_and_cancelling_drops_it() -> None:
     handler = RecordingHandler(hold=True)
     async with running_server(handler) as (_, _, address):
@@ -167,7 +167,7 @@ async def test_closing_fails_pending_requests_and_cancelling_drops_it() -> None:
         assert handler.closed[0][1] is None
 
 
-@asynchronous
+@async_test
 async def test_pushed_messages_reach_the_hook() -> None:
     pushed: list[tuple[str, dict[str, JsonValue]]] = []
     async with running_server() as (_, handler, address), connected(address) as client:
@@ -181,7 +181,7 @@ async def test_pushed_messages_reach_the_hook() -> None:
 # --- connecting -----------------------------------------------------------------------------------
 
 
-@asynchronous
+@async_test
 async def test_connecting_where_no_server_listens_fails() -> None:
     async with running_server() as (_, _, address):
         pass
@@ -199,7 +199,7 @@ async def test_connecting_where_no_server_listens_fails() -> None:
         (b"\xff" * 20_000, "not a qcore node"),
     ],
 )
-@asynchronous
+@async_test
 async def test_answer_of_another_program_is_an_error(
     answer: bytes, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -213,10 +213,10 @@ async def test_answer_of_another_program_is_an_error(
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(TransportError, match=words):
             await ClientConnection.connect("127.0.0.1", port, timeout_s=0.3)
-    assert_quiet(caplog)
+    assert_no_errors_logged(caplog)
 
 
-@asynchronous
+@async_test
 async def test_server_that_closes_during_the_handshake_is_an_error() -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
@@ -231,7 +231,7 @@ async def test_server_that_closes_during_the_handshake_is_an_error() -> None:
 # --- somebody else's server -----------------------------------------------------------------------
 
 
-@asynchronous
+@async_test
 async def test_client_works_with_the_websockets_server() -> None:
     async def talk(ws: LibraryServerConnection) -> None:
         async for text in ws:
@@ -245,7 +245,7 @@ async def test_client_works_with_the_websockets_server() -> None:
         assert [reply["response"] for reply in replies] == [f"Type{n}" for n in range(100)]
 
 
-@asynchronous
+@async_test
 async def test_invalid_frames_from_a_server_are_survived(caplog: pytest.LogCaptureFixture) -> None:
     nonsense: list[str | bytes] = [
         b"\x00",
@@ -274,10 +274,10 @@ async def test_invalid_frames_from_a_server_are_survived(caplog: pytest.LogCaptu
         with pytest.raises(ErrorReply, match="without a text"):
             await client.request("First")
         assert (await client.request("Second"))["response"] is None
-    assert_quiet(caplog)
+    assert_no_errors_logged(caplog)
 
 
-@asynchronous
+@async_test
 async def test_oversized_frame_closes_the_client_with_1009() -> None:
     codes: list[int | None] = []
 
@@ -297,7 +297,7 @@ async def test_oversized_frame_closes_the_client_with_1009() -> None:
         assert codes == [1009]
 
 
-@asynchronous
+@async_test
 async def test_close_reason_of_a_server_is_reported() -> None:
     async with running_server() as (server, _, address), connected(address) as client:
         await client.request("GetMetrics")

@@ -21,7 +21,7 @@ class Line:
         self.pings: list[float] = []
         self.now = 0.0
 
-    def untaken_bytes(self) -> int:
+    def unacknowledged_bytes(self) -> int:
         return self.untaken
 
     def ping(self) -> None:

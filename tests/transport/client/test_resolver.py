@@ -12,7 +12,7 @@ import pytest
 from qcore.errors import TransportError
 from qcore.transport.resolver import Resolver
 from qcore.transport.server.server import Server
-from tests.transport.support.endpoints import CODEC, RecordingHandler, asynchronous, until
+from tests.transport.support.endpoints import CODEC, RecordingHandler, async_test, until
 
 INFO = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.7", 0))
 
@@ -48,7 +48,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> NameService:
     return made
 
 
-@asynchronous
+@async_test
 async def test_an_address_is_not_looked_up(service: NameService) -> None:
     resolver = Resolver()
     for address in ("127.0.0.1", "::1", "fe80::1%1", "0.0.0.0"):
@@ -56,28 +56,28 @@ async def test_an_address_is_not_looked_up(service: NameService) -> None:
     assert service.asked == []
 
 
-@asynchronous
+@async_test
 async def test_a_name_is_looked_up_and_each_address_named_once(service: NameService) -> None:
     assert await Resolver().addresses("somebody", 20) == ["192.0.2.7"]
 
 
-@asynchronous
+@async_test
 async def test_error_names_the_unknown_host(service: NameService) -> None:
     with pytest.raises(TransportError, match=r"cannot look up the host 'nobody': .*not known"):
         await Resolver().addresses("nobody", 20)
 
 
-@asynchronous
+@async_test
 async def test_hanging_lookup_fails_at_the_deadline(service: NameService) -> None:
     resolver = Resolver()
     with pytest.raises(TransportError, match="'hanging': no answer from the name service within"):
         await resolver.addresses("hanging", 0.05)
-    assert resolver.is_busy_with("hanging")
+    assert resolver.is_resolving("hanging")
     service.go_on.set()
-    await until(lambda: not resolver.is_busy_with("hanging"), "the look-up ended")
+    await until(lambda: not resolver.is_resolving("hanging"), "the look-up ended")
 
 
-@asynchronous
+@async_test
 async def test_requests_for_one_host_share_one_lookup(service: NameService) -> None:
     resolver = Resolver()
     asking = [asyncio.ensure_future(resolver.addresses("hanging", 20)) for _ in range(10)]
@@ -89,7 +89,7 @@ async def test_requests_for_one_host_share_one_lookup(service: NameService) -> N
     assert service.asked == ["hanging"]
 
 
-@asynchronous
+@async_test
 async def test_lookups_are_bounded_and_the_rest_wait(service: NameService) -> None:
     resolver = Resolver(max_threads=2)
     asking = [asyncio.ensure_future(resolver.addresses(f"hang{n}", 20)) for n in range(6)]
@@ -122,10 +122,10 @@ def test_loop_closed_during_a_lookup_does_no_harm(service: NameService) -> None:
 
 
 async def _free(resolver: Resolver) -> None:
-    await until(lambda: not resolver.is_busy_with("hanging"), "the look-up ended")
+    await until(lambda: not resolver.is_resolving("hanging"), "the look-up ended")
 
 
-@asynchronous
+@async_test
 async def test_unknown_listen_host_is_not_blamed_on_a_process() -> None:
     with pytest.raises(TransportError) as raised:
         await Server(CODEC, RecordingHandler()).start("nobody.invalid", 0)
@@ -134,7 +134,7 @@ async def test_unknown_listen_host_is_not_blamed_on_a_process() -> None:
     assert "process" not in text
 
 
-@asynchronous
+@async_test
 async def test_only_a_taken_port_is_blamed_on_another_process() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,

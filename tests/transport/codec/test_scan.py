@@ -20,7 +20,7 @@ from qcore.node.application import EntityPerform
 from qcore.replica import messages as replica_messages
 from qcore.transport.codec import diagnosis, frame_bounds
 from qcore.transport.codec.codec import Codec, Malformed
-from qcore.transport.codec.frame_bounds import Excess, FrameBounds, find_excess, head_of
+from qcore.transport.codec.frame_bounds import Excess, FrameBounds, envelope_head, find_excess
 from qcore.transport.codec.validators import MAX_ENVELOPES, MAX_UNKNOWN_FIELDS
 from qcore.transport.connection.connection import BATCH_MESSAGES
 from qcore.transport.limits import KIB, MIB, TransportLimits, frame_bytes_for
@@ -129,7 +129,7 @@ def test_invalid_json_does_not_make_the_scan_fail(data: bytes) -> None:
         patch.setattr(frame_bounds, "_PART_BYTES", 3)
         find_excess(data, FrameBounds(*[0] * 6))
         find_excess(data, FrameBounds(*[3] * 6))
-        head_of(data)
+        envelope_head(data)
 
 
 def test_invalid_json_is_counted_up_to_the_fault() -> None:
@@ -200,7 +200,7 @@ def test_the_largest_command_of_every_shape_passes(size: int) -> None:
 def test_the_head_is_read_if_it_is_written_plainly(
     frame: bytes, head: tuple[str, str | None] | None
 ) -> None:
-    assert head_of(frame) == head
+    assert envelope_head(frame) == head
 
 
 def only(frame: bytes, codec: Codec = CODEC) -> Malformed:
@@ -411,7 +411,7 @@ def test_the_bounds_are_documented() -> None:
     assert peers.values == peers.containers == peers.keys == peers.total // 4 == 131_064
     assert peers.digits == 873_760
     assert "| 131,064 each; 524,256; 873,760 |" in document
-    faults = f"| {MAX_UNKNOWN_FIELDS:,}; {diagnosis.MAX_FAULTS:,} |"
+    faults = f"| {MAX_UNKNOWN_FIELDS:,}; {diagnosis.MAX_PROBLEMS:,} |"
     assert faults in document
     limits = TransportLimits()
     assert limits.max_client_frame_bytes == frame_bytes_for(MIB) == 6 * MIB + 64 * KIB

@@ -30,8 +30,8 @@ from qcore.transport.wire import Error, Hello, RaftVote, unwrap, wrap_request
 from tests.transport.support.endpoints import (
     CODEC,
     RecordingHandler,
-    assert_quiet,
-    asynchronous,
+    assert_no_errors_logged,
+    async_test,
     plain,
     running_server,
     until,
@@ -86,7 +86,7 @@ def send_vote(pool: PeerPool, peer_id: int = 1) -> bool:
 # --- the ordinary case ----------------------------------------------------------------------------
 
 
-@asynchronous
+@async_test
 async def test_requests_and_responses_share_one_connection() -> None:
     async with running_server() as (server, handler, address):
         async with pool_of({1: address}) as (pool, peers):
@@ -109,7 +109,7 @@ async def test_requests_and_responses_share_one_connection() -> None:
         assert handler.closed[0][1] is None
 
 
-@asynchronous
+@async_test
 async def test_messages_of_one_turn_travel_in_few_frames() -> None:
     async with running_server() as (server, _, address), pool_of({1: address}) as (pool, peers):
         await until(lambda: peers.connected, "connected")
@@ -120,7 +120,7 @@ async def test_messages_of_one_turn_travel_in_few_frames() -> None:
         assert server.stats.frames_received - before <= 3
 
 
-@asynchronous
+@async_test
 async def test_peer_connects_when_clients_hold_every_place() -> None:
     limits = TransportLimits(max_clients=1)
     async with running_server(limits=limits) as (server, _, address), plain(address):
@@ -135,7 +135,7 @@ async def test_peer_connects_when_clients_hold_every_place() -> None:
 # --- peers that come and go -----------------------------------------------------------------------
 
 
-@asynchronous
+@async_test
 async def test_down_peer_is_reported_once_and_found_when_it_starts() -> None:
     async with running_server() as (_, _, address):
         pass  # now the address is free, and nobody listens
@@ -157,7 +157,7 @@ async def test_down_peer_is_reported_once_and_found_when_it_starts() -> None:
             await until(lambda: peers.messages, "answered")
 
 
-@asynchronous
+@async_test
 async def test_a_server_that_restarts_is_found_again(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     async with running_server() as (server, _, address), pool_of({1: address}) as (pool, peers):
@@ -172,7 +172,7 @@ async def test_a_server_that_restarts_is_found_again(caplog: pytest.LogCaptureFi
             server = await _restarted(address)
         await until(lambda: only(pool).connected, "connected")
         await server.stop()
-    assert_quiet(caplog)
+    assert_no_errors_logged(caplog)
 
 
 async def _restarted(address: str) -> Server:
@@ -181,7 +181,7 @@ async def _restarted(address: str) -> Server:
     return server
 
 
-@asynchronous
+@async_test
 async def test_wake_ends_the_reconnect_pause() -> None:
     limits = TransportLimits(backoff_min_s=50, backoff_max_s=50)
     async with running_server() as (_, _, address):
@@ -195,7 +195,7 @@ async def test_wake_ends_the_reconnect_pause() -> None:
             await until(lambda: peers.connected, "connected long before the pause was over")
 
 
-@asynchronous
+@async_test
 async def test_peers_are_added_moved_and_removed() -> None:
     first, second = RecordingHandler(), RecordingHandler()
     async with (
@@ -219,7 +219,7 @@ async def test_peers_are_added_moved_and_removed() -> None:
         assert peers.unreachable == []
 
 
-@asynchronous
+@async_test
 async def test_a_bad_address_is_reported_not_raised() -> None:
     async with pool_of({1: "nonsense", 3: "h\u0300" * 100 + ":1"}) as (pool, peers):
         await until(lambda: len(peers.unreachable) == 2, "reported")
@@ -231,7 +231,7 @@ async def test_a_bad_address_is_reported_not_raised() -> None:
 # --- Hello ----------------------------------------------------------------------------------------
 
 
-@asynchronous
+@async_test
 async def test_peer_of_another_cluster_is_rejected_naming_both(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -248,10 +248,10 @@ async def test_peer_of_another_cluster_is_rejected_naming_both(
         assert peers.connected == []
         assert not send_vote(pool)
         assert handler.messages == []
-    assert_quiet(caplog)
+    assert_no_errors_logged(caplog)
 
 
-@asynchronous
+@async_test
 async def test_wrong_node_at_an_address_is_detected() -> None:
     async with (
         running_server(RecordingHandler(node_id=7)) as (_, _, address),
@@ -289,7 +289,7 @@ def hello_response(**changes: object) -> str:
         ("", "did not answer Hello within 0.3 s"),
     ],
 )
-@asynchronous
+@async_test
 async def test_unexpected_answers_to_hello_are_errors(
     answer: str | bytes, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -309,10 +309,10 @@ async def test_unexpected_answers_to_hello_are_errors(
         assert re.search(words, str(only(pool).last_error)), only(pool).last_error
         assert peers.connected == []
         assert peers.unreachable == [1]
-    assert_quiet(caplog)
+    assert_no_errors_logged(caplog)
 
 
-@asynchronous
+@async_test
 async def test_server_that_never_answers_hello_is_disconnected() -> None:
     async def talk(ws: LibraryServerConnection) -> None:
         async for _ in ws:
@@ -328,7 +328,7 @@ async def test_server_that_never_answers_hello_is_disconnected() -> None:
         assert "did not answer Hello within 0.2 s" in str(only(pool).last_error)
 
 
-@asynchronous
+@async_test
 async def test_close_with_1008_instead_of_an_answer_is_a_rejection() -> None:
     async def talk(ws: LibraryServerConnection) -> None:
         await ws.recv()
@@ -343,7 +343,7 @@ async def test_close_with_1008_instead_of_an_answer_is_a_rejection() -> None:
 # --- what comes back ------------------------------------------------------------------------------
 
 
-@asynchronous
+@async_test
 async def test_invalid_frames_and_requests_are_not_delivered(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -366,13 +366,13 @@ async def test_invalid_frames_and_requests_are_not_delivered(
         await until(lambda: len(peers.messages) == 2, "the last message")
         assert peers.messages[0] == (1, Error("1", "what?"))
         assert unwrap(peers.messages[1][1]) == RequestVoteResponse(1, True)
-    assert_quiet(caplog)
+    assert_no_errors_logged(caplog)
 
 
 # --- peers that do not read -----------------------------------------------------------------------
 
 
-@asynchronous
+@async_test
 async def test_peer_that_stops_reading_is_dropped_in_bounded_memory() -> None:
     hold = asyncio.Event()
 
@@ -401,7 +401,7 @@ async def test_peer_that_stops_reading_is_dropped_in_bounded_memory() -> None:
         hold.set()
 
 
-@asynchronous
+@async_test
 async def test_the_queue_is_bounded_in_messages() -> None:
     limits = TransportLimits(max_peer_queue_messages=10)
     async with (
@@ -416,7 +416,7 @@ async def test_the_queue_is_bounded_in_messages() -> None:
         assert send_vote(pool)
 
 
-@asynchronous
+@async_test
 async def test_oversized_message_is_dropped_and_reported(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -17,8 +17,8 @@ from tests.transport.server.test_flow import masked, open_deaf
 from tests.transport.server.test_server import UPGRADE
 from tests.transport.server.test_turns import HEAVY, clients, frame
 from tests.transport.support.endpoints import (
-    assert_quiet,
-    asynchronous,
+    assert_no_errors_logged,
+    async_test,
     open_raw,
     running_server,
     until,
@@ -48,7 +48,7 @@ def drop(connections: list[ServerConnection]) -> None:
     ids=["unfinished", "fragments", "waits for its turn"],
 )
 @pytest.mark.parametrize("slice_s", [SLICE_S, 1e-9, 0.0])
-@asynchronous
+@async_test
 async def test_many_small_holders_are_bounded_together(
     data: bytes, slice_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,7 +69,7 @@ async def test_many_small_holders_are_bounded_together(
         drop(connections)
 
 
-@asynchronous
+@async_test
 async def test_only_as_many_connections_are_dropped_as_needed() -> None:
     async with clients(11, LIMITS) as (server, _, connections):
         *most, last = connections
@@ -83,7 +83,7 @@ async def test_only_as_many_connections_are_dropped_as_needed() -> None:
         drop(connections)
 
 
-@asynchronous
+@async_test
 async def test_unhandled_messages_of_a_partly_read_frame_count() -> None:
     async with clients(1) as (server, handler, (connection,)):
 
@@ -103,7 +103,7 @@ async def test_unhandled_messages_of_a_partly_read_frame_count() -> None:
         assert connection.held_bytes() == server._held_bytes == 0
 
 
-@asynchronous
+@async_test
 async def test_unread_small_replies_count_until_the_connection_ends() -> None:
     async with running_server() as (server, handler, address):
         deaf = await open_deaf(address)
@@ -121,7 +121,7 @@ async def test_unread_small_replies_count_until_the_connection_ends() -> None:
         assert server._held_bytes == 0
 
 
-@asynchronous
+@async_test
 async def test_frames_after_a_close_are_not_kept() -> None:
     async with clients(1) as (_, _, (connection,)):
         connection.close()
@@ -133,7 +133,7 @@ async def test_frames_after_a_close_are_not_kept() -> None:
 # --- each ends ------------------------------------------------------------------------------------
 
 
-@asynchronous
+@async_test
 async def test_reset_connection_affects_no_other(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -158,10 +158,10 @@ async def test_reset_connection_affects_no_other(
         assert server.turns.waiting == 0
         assert errors == []
         assert connections[2].is_open
-    assert_quiet(caplog)
+    assert_no_errors_logged(caplog)
 
 
-@asynchronous
+@async_test
 async def test_half_closed_only_when_all_is_written() -> None:
     waiting: list[int] = []
     async with running_server() as (_, handler, address):
@@ -191,7 +191,7 @@ async def test_half_closed_only_when_all_is_written() -> None:
         await until(lambda: handler.closed, "the connection is gone")
 
 
-@asynchronous
+@async_test
 async def test_a_connection_that_closes_is_read_again() -> None:
     async with clients(1) as (_, handler, (connection,)):
         assert connection._transport is not None

@@ -15,7 +15,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from qcore.errors import ConfigError
 from qcore.transport.address import parse_address
-from qcore.transport.connection.client_connection import ClientConnection, ConnectionLost, NotTaken
+from qcore.transport.connection.client_connection import (
+    ClientConnection,
+    ConnectionLost,
+    RequestNotReceived,
+)
 from qcore.transport.connection.outgoing import ADMIN, GOING_AWAY, IDLE_REASON, ROLE_HEADER
 from qcore.transport.limits import TransportLimits
 from qcore.transport.wire import GetMetricsResponse
@@ -24,7 +28,7 @@ from tests.transport.support.endpoints import (
     HELLO,
     RecordingHandler,
     ask,
-    asynchronous,
+    async_test,
     http,
     open_raw,
     plain,
@@ -46,7 +50,7 @@ async def connect(address: str, *, admin: bool = False) -> ClientConnection:
 # --- places for operators -------------------------------------------------------------------------
 
 
-@asynchronous
+@async_test
 async def test_full_clients_leave_room_for_admin_and_http() -> None:
     limits = TransportLimits(max_clients=2, reserved_for_admin=1)
     async with (
@@ -63,7 +67,7 @@ async def test_full_clients_leave_room_for_admin_and_http() -> None:
         await operator.close()
 
 
-@asynchronous
+@async_test
 async def test_idlest_admin_connection_gives_way_to_a_new_one() -> None:
     handler = RecordingHandler(hold=True)
     limits = TransportLimits(reserved_for_admin=2)
@@ -85,7 +89,7 @@ async def test_idlest_admin_connection_gives_way_to_a_new_one() -> None:
             await operator.close()
 
 
-@asynchronous
+@async_test
 async def test_unknown_role_is_a_client_and_a_peer_is_no_admin() -> None:
     limits = TransportLimits(max_clients=1, reserved_for_admin=1)
     headers = {"additional_headers": {ROLE_HEADER: "king"}}
@@ -100,7 +104,7 @@ async def test_unknown_role_is_a_client_and_a_peer_is_no_admin() -> None:
 # --- idle connections -----------------------------------------------------------------------------
 
 
-@asynchronous
+@async_test
 async def test_idle_client_is_closed_with_a_reason() -> None:
     async with running_server(limits=IDLE) as (_, handler, address), plain(address) as ws:
         await ask(ws, METRICS)
@@ -112,7 +116,7 @@ async def test_idle_client_is_closed_with_a_reason() -> None:
         assert handler.closed[0][1] is None
 
 
-@asynchronous
+@async_test
 async def test_busy_clients_and_peers_are_not_idle() -> None:
     handler = RecordingHandler(hold=True)
     async with (
@@ -136,7 +140,7 @@ async def test_busy_clients_and_peers_are_not_idle() -> None:
 
 
 @pytest.mark.parametrize("piece", [b"x", b"\x00\x81\0\0\0\0x"], ids=["frame", "fragments"])
-@asynchronous
+@async_test
 async def test_a_large_request_that_comes_slowly_is_not_idle(piece: bytes) -> None:
     limits = TransportLimits(idle_timeout_s=0.4, ping_interval_s=0.1)
     async with running_server(limits=limits) as (server, _, address), plain(address):
@@ -153,7 +157,7 @@ async def test_a_large_request_that_comes_slowly_is_not_idle(piece: bytes) -> No
         writer.close()
 
 
-@asynchronous
+@async_test
 async def test_idle_connections_stay_where_no_time_is_set() -> None:
     limits = TransportLimits(idle_timeout_s=0, ping_interval_s=0.05)
     async with running_server(limits=limits) as (server, _, address), plain(address):
@@ -161,7 +165,7 @@ async def test_idle_connections_stay_where_no_time_is_set() -> None:
         assert server.stats.clients == 1
 
 
-@asynchronous
+@async_test
 async def test_request_that_meets_the_close_is_known_to_have_no_effect() -> None:
     async with running_server() as (server, handler, address):
         connection = await connect(address)
@@ -170,13 +174,13 @@ async def test_request_that_meets_the_close_is_known_to_have_no_effect() -> None
         asked = asyncio.ensure_future(connection.request("GetMetrics"))
         await asyncio.sleep(0)  # sent
         other_end.close(GOING_AWAY, IDLE_REASON)  # before the request arrives
-        with pytest.raises(NotTaken) as refused:
+        with pytest.raises(RequestNotReceived) as refused:
             await asked
         assert refused.value.retryable
         assert handler.messages == []
 
 
-@asynchronous
+@async_test
 async def test_a_server_that_stops_leaves_the_outcome_unknown() -> None:
     async with running_server() as (server, handler, address):
         connection = await connect(address)
@@ -217,7 +221,7 @@ def no_more_files() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("spare", [True, False])
-@asynchronous
+@async_test
 async def test_without_descriptors_connections_wait_or_are_closed(
     spare: bool, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -22,8 +22,8 @@ from tests.transport.server.test_server import UPGRADE
 from tests.transport.support.endpoints import (
     RecordingHandler,
     ask,
-    assert_quiet,
-    asynchronous,
+    assert_no_errors_logged,
+    async_test,
     next_object,
     open_raw,
     plain,
@@ -55,7 +55,7 @@ from tests.transport.support.endpoints import (
     ],
     ids=lambda value: str(value)[:30],
 )
-@asynchronous
+@async_test
 async def test_a_bad_frame_gets_an_error_and_the_connection_stays_open(
     frame: str | bytes, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -66,10 +66,10 @@ async def test_a_bad_frame_gets_an_error_and_the_connection_stays_open(
         assert handler.messages == []
         assert "GetMetricsResponse" in await ask(ws, {"GetMetrics": {"id": "after"}})
         assert server.stats.malformed_received == 1
-    assert_quiet(caplog)
+    assert_no_errors_logged(caplog)
 
 
-@asynchronous
+@async_test
 async def test_text_that_is_not_utf8_gets_an_error_too() -> None:
     async with running_server() as (_, _, address):
         reader, writer = await open_raw(address)
@@ -81,7 +81,7 @@ async def test_text_that_is_not_utf8_gets_an_error_too() -> None:
         writer.close()
 
 
-@asynchronous
+@async_test
 async def test_fuzzed_frames_leave_the_server_and_its_neighbours_alone(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -104,10 +104,10 @@ async def test_fuzzed_frames_leave_the_server_and_its_neighbours_alone(
                 assert answers or ws.close_code == 1008
             assert "GetMetricsResponse" in await ask(neighbour, {"GetMetrics": {"id": "1"}})
         assert server.stats.malformed_received > 500
-    assert_quiet(caplog)
+    assert_no_errors_logged(caplog)
 
 
-@asynchronous
+@async_test
 async def test_a_thousand_bad_envelopes_leave_no_memory_behind() -> None:
     frame = json.dumps([{"Nothing": {"id": "x" * 100, "field": [1, 2, 3] * 50}}] * 20)
     async with running_server() as (_, _, address), plain(address) as ws:
@@ -128,7 +128,7 @@ async def test_a_thousand_bad_envelopes_leave_no_memory_behind() -> None:
 
 
 @pytest.mark.parametrize("fragments", [1, 3])
-@asynchronous
+@async_test
 async def test_a_frame_over_the_limit_is_closed_with_1009(
     fragments: int, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -146,10 +146,10 @@ async def test_a_frame_over_the_limit_is_closed_with_1009(
         assert "broke the protocol" in str(handler.closed[0][1])
         assert "GetMetricsResponse" in await ask(neighbour, {"GetMetrics": {"id": "1"}})
         assert handler.messages == [GetMetrics("1")]
-    assert_quiet(caplog)
+    assert_no_errors_logged(caplog)
 
 
-@asynchronous
+@async_test
 async def test_a_frame_just_under_the_default_limit_is_read() -> None:
     async with running_server() as (server, _, address), plain(address, max_size=None) as ws:
         size = server.limits.max_client_frame_bytes
@@ -179,7 +179,7 @@ def masked(text: bytes) -> bytes:
     return b"\x81" + head + b"\0\0\0\0" + text
 
 
-@asynchronous
+@async_test
 async def test_client_that_never_reads_is_dropped_in_bounded_memory(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -206,10 +206,10 @@ async def test_client_that_never_reads_is_dropped_in_bounded_memory(
         assert 0 < untaken <= 300 * 1024, "frames of one read wait, and no more is read"
         assert "GetMetricsResponse" in await ask(neighbour, {"GetMetrics": {"id": "1"}})
         deaf.close()
-    assert_quiet(caplog)
+    assert_no_errors_logged(caplog)
 
 
-@asynchronous
+@async_test
 async def test_pushes_to_a_client_that_never_reads_are_bounded() -> None:
     limits = TransportLimits(max_queue_bytes=2 * MIB)
     async with running_server(limits=limits) as (server, handler, address):
@@ -227,7 +227,7 @@ async def test_pushes_to_a_client_that_never_reads_are_bounded() -> None:
         deaf.close()
 
 
-@asynchronous
+@async_test
 async def test_memory_held_for_all_clients_is_bounded() -> None:
     limits = TransportLimits(max_queue_bytes=16 * MIB, max_clients_bytes=24 * MIB)
     async with running_server(limits=limits) as (server, handler, address):
@@ -246,7 +246,7 @@ async def test_memory_held_for_all_clients_is_bounded() -> None:
             each.close()
 
 
-@asynchronous
+@async_test
 async def test_heaviest_unfinished_message_is_dropped_first() -> None:
     """Each is within what one message may take; in one frame, or in fragments that never end."""
     limits = TransportLimits(max_client_frame_bytes=16 * MIB, max_clients_bytes=8 * MIB)
@@ -265,7 +265,7 @@ async def test_heaviest_unfinished_message_is_dropped_first() -> None:
         other.close()
 
 
-@asynchronous
+@async_test
 async def test_client_that_sends_everything_before_reading_is_served() -> None:
     limits = TransportLimits(max_queue_bytes=16 * MIB)
     handler = RecordingHandler(blob="x" * 16_000)
@@ -292,7 +292,7 @@ async def test_client_that_sends_everything_before_reading_is_served() -> None:
 IMPATIENT = TransportLimits(ping_interval_s=0.1, dead_after_s=0.6)
 
 
-@asynchronous
+@async_test
 async def test_silence_is_answered_by_pings_and_a_dead_end_is_dropped() -> None:
     async with running_server(limits=IMPATIENT) as (_, handler, address):
         reader, writer = await open_raw(address)
@@ -306,7 +306,7 @@ async def test_silence_is_answered_by_pings_and_a_dead_end_is_dropped() -> None:
         writer.close()
 
 
-@asynchronous
+@async_test
 async def test_a_silent_end_that_answers_pings_stays() -> None:
     async with (
         running_server(limits=IMPATIENT) as (_, handler, address),
@@ -317,7 +317,7 @@ async def test_a_silent_end_that_answers_pings_stays() -> None:
         assert handler.closed == []
 
 
-@asynchronous
+@async_test
 async def test_a_close_that_is_never_answered_ends_in_time() -> None:
     limits = TransportLimits(close_timeout_s=0.3)
     async with running_server(limits=limits) as (_, handler, address):
@@ -334,7 +334,7 @@ async def test_a_close_that_is_never_answered_ends_in_time() -> None:
         writer.close()
 
 
-@asynchronous
+@async_test
 async def test_queued_replies_are_sent_before_the_close() -> None:
     async with running_server() as (_, handler, address), plain(address) as ws:
         await until(lambda: handler.opened, "the connection is open")
@@ -357,7 +357,7 @@ def test_a_reason_is_clipped_at_a_character() -> None:
     [b'{"GetMetrics":{"id":"1"}}', b'{"RaftVote":{"id":"1"}}', b"nonsense", b"[" * 100],
 )
 @pytest.mark.parametrize("end", [b"\x88\x80\0\0\0\0", b"\x88\x82\0\0\0\0\x03\xe8", b"\xff\xff"])
-@asynchronous
+@async_test
 async def test_frames_and_close_in_one_packet_end_the_connection(
     request_frame: bytes, end: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -370,10 +370,10 @@ async def test_frames_and_close_in_one_packet_end_the_connection(
             assert b"\x88" in await reader.read()
         writer.close()
         await until(lambda: handler.closed, "the connection is gone")
-    assert_quiet(caplog)
+    assert_no_errors_logged(caplog)
 
 
-@asynchronous
+@async_test
 async def test_half_closed_connection_is_closed() -> None:
     async with running_server() as (_, handler, address):
         reader, writer = await open_raw(address)
@@ -387,7 +387,7 @@ async def test_half_closed_connection_is_closed() -> None:
         writer.close()
 
 
-@asynchronous
+@async_test
 async def test_no_reply_is_lost_with_many_concurrent_clients() -> None:
     async def client(address: str) -> None:
         async with plain(address) as ws:

@@ -10,7 +10,7 @@ import pytest
 from qcore.errors import TransportError
 from qcore.transport.address import parse_address
 from qcore.transport.server.server import Server
-from tests.transport.support.endpoints import CODEC, RecordingHandler, asynchronous
+from tests.transport.support.endpoints import CODEC, RecordingHandler, async_test
 
 
 def has_ipv6() -> bool:
@@ -46,7 +46,7 @@ def reachable(host: str, port: int) -> bool:
         return probe.connect_ex((host, port)) == 0
 
 
-@asynchronous
+@async_test
 async def test_a_free_port_is_one_port_on_all_addresses() -> None:
     server = Server(CODEC, RecordingHandler())
     _, port = parse_address(await server.start("both.test", 0))
@@ -57,7 +57,7 @@ async def test_a_free_port_is_one_port_on_all_addresses() -> None:
         await server.stop()
 
 
-@asynchronous
+@async_test
 async def test_port_that_one_address_cannot_use_is_rejected() -> None:
     with socket.socket(socket.AF_INET6) as other:
         other.bind(("::1", 0))

@@ -21,8 +21,8 @@ from tests.transport.support.endpoints import (
     VOTE,
     RecordingHandler,
     ask,
-    assert_quiet,
-    asynchronous,
+    assert_no_errors_logged,
+    async_test,
     http,
     next_object,
     open_raw,
@@ -35,7 +35,7 @@ from tests.transport.support.endpoints import (
 # --- requests and replies -------------------------------------------------------------------------
 
 
-@asynchronous
+@async_test
 async def test_a_request_of_another_library_is_answered() -> None:
     async with running_server() as (_, handler, address), plain(address) as ws:
         reply = await ask(ws, {"GetMetrics": {"id": "req-1"}})
@@ -45,7 +45,7 @@ async def test_a_request_of_another_library_is_answered() -> None:
         assert handler.messages[0] == GetMetrics("req-1")
 
 
-@asynchronous
+@async_test
 async def test_replies_may_come_in_any_order_and_are_matched_by_id() -> None:
     handler = RecordingHandler(hold=True)
     async with running_server(handler) as (_, _, address), plain(address) as ws:
@@ -59,7 +59,7 @@ async def test_replies_may_come_in_any_order_and_are_matched_by_id() -> None:
         assert replies == [str(number) for number in reversed(range(20))]
 
 
-@asynchronous
+@async_test
 async def test_client_that_sends_no_arrays_receives_none() -> None:
     async with running_server() as (_, _, address), plain(address) as ws:
         for number in range(50):
@@ -68,7 +68,7 @@ async def test_client_that_sends_no_arrays_receives_none() -> None:
             assert (await next_object(ws))["GetMetricsResponse"]["id"] == str(number)
 
 
-@asynchronous
+@async_test
 async def test_an_array_is_answered_in_arrays_with_every_id() -> None:
     async with running_server() as (_, _, address), plain(address) as ws:
         requests: list[Any] = [{"GetMetrics": {"id": str(number)}} for number in range(600)]
@@ -87,7 +87,7 @@ async def test_an_array_is_answered_in_arrays_with_every_id() -> None:
         assert 3 <= frames < 20, "arrays, of a bounded size"
 
 
-@asynchronous
+@async_test
 async def test_a_fragmented_message_is_put_together() -> None:
     async def pieces() -> Any:
         for piece in ('{"GetMet', "", 'rics":{"id":', '"ä1"}}'):
@@ -98,7 +98,7 @@ async def test_a_fragmented_message_is_put_together() -> None:
         assert (await next_object(ws))["GetMetricsResponse"]["id"] == "ä1"
 
 
-@asynchronous
+@async_test
 async def test_ping_is_answered_and_a_normal_close_is_orderly() -> None:
     async with running_server() as (_, handler, address):
         async with plain(address) as ws:
@@ -108,7 +108,7 @@ async def test_ping_is_answered_and_a_normal_close_is_orderly() -> None:
         assert ws.close_code == 1000
 
 
-@asynchronous
+@async_test
 async def test_a_connection_torn_down_without_a_close_is_reported() -> None:
     async with running_server() as (_, handler, address):
         async with plain(address) as ws:
@@ -121,7 +121,7 @@ async def test_a_connection_torn_down_without_a_close_is_reported() -> None:
 # --- Hello and what only peers may send -----------------------------------------------------------
 
 
-@asynchronous
+@async_test
 async def test_after_hello_a_peer_is_known_and_its_votes_arrive() -> None:
     async with running_server() as (server, handler, address), plain(address) as ws:
         reply = await ask(ws, HELLO)
@@ -155,7 +155,7 @@ PEER_ONLY: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("envelope", PEER_ONLY, ids=json.dumps)
 @pytest.mark.parametrize("before", [[], [{"GetMetrics": {"id": "1"}}]], ids=["first", "second"])
-@asynchronous
+@async_test
 async def test_a_raft_message_without_hello_is_closed_with_1008(
     envelope: dict[str, Any], before: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -168,7 +168,7 @@ async def test_a_raft_message_without_hello_is_closed_with_1008(
         assert server.stats.policy_violations == 1
         async with plain(address) as other:
             await ask(other, {"GetMetrics": {"id": "still here"}})
-    assert_quiet(caplog)
+    assert_no_errors_logged(caplog)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ async def test_a_raft_message_without_hello_is_closed_with_1008(
         ({"role": "client"}, ["role 'client'"]),
     ],
 )
-@asynchronous
+@async_test
 async def test_rejected_hello_is_answered_and_closed_with_1008(
     change: dict[str, Any], words: list[str]
 ) -> None:
@@ -198,7 +198,7 @@ async def test_rejected_hello_is_answered_and_closed_with_1008(
         assert handler.messages == []
 
 
-@asynchronous
+@async_test
 async def test_a_malformed_hello_makes_no_peer() -> None:
     async with running_server() as (_, handler, address), plain(address) as ws:
         reply = await ask(ws, {"Hello": {"id": "h", "protocol": 1, "cluster_id": "c1"}})
@@ -218,7 +218,7 @@ async def test_a_malformed_hello_makes_no_peer() -> None:
         assert handler.hellos == []
 
 
-@asynchronous
+@async_test
 async def test_server_rejects_replies_and_does_not_answer_errors() -> None:
     async with running_server() as (_, handler, address), plain(address) as ws:
         reply = await ask(ws, {"InitResponse": {"id": "1", "response": {"Ok": None}}})
@@ -230,7 +230,7 @@ async def test_server_rejects_replies_and_does_not_answer_errors() -> None:
         assert handler.messages == [GetMetrics("3")]
 
 
-@asynchronous
+@async_test
 async def test_one_peer_cannot_hold_more_than_a_few_connections() -> None:
     async with running_server() as (server, _, address):
         sockets = [await plain(address) for _ in range(7)]
@@ -278,7 +278,7 @@ async def test_one_peer_cannot_hold_more_than_a_few_connections() -> None:
     ],
     ids=lambda value: str(value)[:40],
 )
-@asynchronous
+@async_test
 async def test_http_requests_get_the_documented_status(
     request_head: bytes, status: int, words: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -291,11 +291,11 @@ async def test_http_requests_get_the_documented_status(
         assert b"Content-Length: %d" % len(body) in head
         await until(lambda: server.stats.handshaking == 0, "the connection is gone")
     if status != 500:
-        assert_quiet(caplog)
+        assert_no_errors_logged(caplog)
 
 
 @pytest.mark.parametrize(("path", "status"), [(b"/livez", 200), (b"/nothing", 404), (b"/", 426)])
-@asynchronous
+@async_test
 async def test_an_answer_to_head_is_that_to_get_without_its_body(path: bytes, status: int) -> None:
     async with running_server() as (_, _, address):
         answers = [
@@ -310,7 +310,7 @@ async def test_an_answer_to_head_is_that_to_get_without_its_body(path: bytes, st
     assert not nothing
 
 
-@asynchronous
+@async_test
 async def test_head_opens_no_websocket() -> None:
     async with running_server() as (server, _, address):
         answer = await http(address, UPGRADE.replace(b"GET", b"HEAD"))
@@ -318,7 +318,7 @@ async def test_head_opens_no_websocket() -> None:
         assert server.stats.clients == 0
 
 
-@asynchronous
+@async_test
 async def test_a_head_in_many_pieces_is_understood() -> None:
     async with running_server() as (_, _, address):
         reader, writer = await open_raw(address)
@@ -331,7 +331,7 @@ async def test_a_head_in_many_pieces_is_understood() -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/ws", "/?x=1"])
-@asynchronous
+@async_test
 async def test_websocket_is_served_at_the_documented_paths(path: str) -> None:
     async with running_server() as (_, _, address):
         from websockets.asyncio.client import connect
@@ -344,7 +344,7 @@ async def test_websocket_is_served_at_the_documented_paths(path: str) -> None:
 # --- life and death -------------------------------------------------------------------------------
 
 
-@asynchronous
+@async_test
 async def test_stop_closes_with_1001_and_frees_the_port() -> None:
     handler = RecordingHandler()
     async with running_server(handler) as (server, _, address):
@@ -363,7 +363,7 @@ async def test_stop_closes_with_1001_and_frees_the_port() -> None:
             assert again == address
 
 
-@asynchronous
+@async_test
 async def test_a_port_in_use_is_a_clear_error() -> None:
     async with running_server() as (_, _, address):
         with pytest.raises(TransportError, match=r"cannot listen on 127\.0\.0\.1:"):
@@ -372,7 +372,7 @@ async def test_a_port_in_use_is_a_clear_error() -> None:
             )
 
 
-@asynchronous
+@async_test
 async def test_application_bug_closes_only_one_connection() -> None:
     async with running_server() as (_, _, address):
         async with plain(address) as ws:
@@ -384,7 +384,7 @@ async def test_application_bug_closes_only_one_connection() -> None:
             await ask(ws, {"GetMetrics": {"id": "1"}})
 
 
-@asynchronous
+@async_test
 async def test_connections_use_tcp_nodelay() -> None:
     async with running_server() as (server, _, address), plain(address) as ws:
         await ask(ws, {"GetMetrics": {"id": "1"}})
@@ -397,7 +397,7 @@ async def test_connections_use_tcp_nodelay() -> None:
 # --- too many connections -------------------------------------------------------------------------
 
 
-@asynchronous
+@async_test
 async def test_excess_clients_get_503_while_peers_and_probes_connect() -> None:
     limits = TransportLimits(max_clients=3)
     async with running_server(limits=limits) as (server, _, address):
@@ -418,7 +418,7 @@ async def test_excess_clients_get_503_while_peers_and_probes_connect() -> None:
             await ws.close()
 
 
-@asynchronous
+@async_test
 async def test_unproven_peers_are_bounded_and_timed_out() -> None:
     limits = TransportLimits(max_clients=1, reserved_for_peers=3, hello_timeout_s=0.3)
     async with running_server(limits=limits) as (server, _, address):
@@ -433,7 +433,7 @@ async def test_unproven_peers_are_bounded_and_timed_out() -> None:
             await ask(peer, VOTE)
 
 
-@asynchronous
+@async_test
 async def test_half_open_handshakes_are_bounded_and_timed_out(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -450,10 +450,10 @@ async def test_half_open_handshakes_are_bounded_and_timed_out(
         await until(lambda: server.stats.handshaking == 0, "half-open handshakes are gone")
         for _, writer in raw:
             writer.close()
-    assert_quiet(caplog)
+    assert_no_errors_logged(caplog)
 
 
-@asynchronous
+@async_test
 async def test_hundreds_of_clients_may_connect_in_the_same_moment() -> None:
     """A client library's pool, or a cluster of clients after a restart: nobody is turned away."""
     async with running_server() as (_, _, address):
@@ -514,7 +514,7 @@ def close_code_of(stream: bytes) -> int | None:
     ids=lambda value: str(value)[:40],
 )
 @pytest.mark.parametrize("together", [True, False], ids=["with the handshake", "after it"])
-@asynchronous
+@async_test
 async def test_broken_frames_are_closed_with_the_codes_of_the_standard(
     frames: bytes, code: int, together: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -533,4 +533,4 @@ async def test_broken_frames_are_closed_with_the_codes_of_the_standard(
         await ask(neighbour, {"GetMetrics": {"id": "1"}})
         assert server.stats.clients == 1
         assert handler.messages == [GetMetrics("1")]
-    assert_quiet(caplog)
+    assert_no_errors_logged(caplog)

@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosedError
 from qcore.transport.limits import MIB, TransportLimits
 from qcore.transport.server import turns as turns_module
 from qcore.transport.server.server import Server, ServerConnection
-from qcore.transport.server.turns import HEAVY_BYTES, SLICE_S, Queue, Turns
+from qcore.transport.server.turns import HEAVY_BYTES, SLICE_S, ConnectionQueue, TurnScheduler
 from qcore.transport.wire import Init
 from tests.transport.server.test_flow import masked
 from tests.transport.support.endpoints import (
@@ -23,7 +23,7 @@ from tests.transport.support.endpoints import (
     VOTE,
     RecordingHandler,
     ask,
-    asynchronous,
+    async_test,
     next_object,
     plain,
     running_server,
@@ -87,7 +87,7 @@ async def clients(
 # --- one frame and many ---------------------------------------------------------------------------
 
 
-@asynchronous
+@async_test
 async def test_each_large_frame_has_a_separate_turn() -> None:
     async with clients(4) as (server, handler, connections), counted() as ticks:
         decoded: list[int] = []
@@ -110,7 +110,7 @@ async def test_each_large_frame_has_a_separate_turn() -> None:
         assert server.turns.waiting == 0
 
 
-@asynchronous
+@async_test
 async def test_other_clients_are_answered_between_large_frames() -> None:
     async with clients(3) as (_, handler, connections):
         first, second, third = connections
@@ -122,7 +122,7 @@ async def test_other_clients_are_answered_between_large_frames() -> None:
         assert Init in map(type, handler.messages[:2])
 
 
-@asynchronous
+@async_test
 async def test_slow_large_frame_is_followed_by_an_equal_pause() -> None:
     async with clients(2) as (server, handler, connections), counted() as ticks:
         decoded: list[int] = []
@@ -142,7 +142,7 @@ async def test_slow_large_frame_is_followed_by_an_equal_pause() -> None:
         assert decoded[1] - decoded[0] > 10
 
 
-@asynchronous
+@async_test
 async def test_the_order_within_a_connection_is_kept() -> None:
     async with clients(1) as (_, handler, (connection,)):
         small = [masked(b'{"Perform":{"id":"%d","request":{}}}' % number) for number in range(9)]
@@ -166,7 +166,7 @@ async def test_the_order_within_a_connection_is_kept() -> None:
     ],
     ids=["empty", "pings", "fragments", "no envelope", "requests"],
 )
-@asynchronous
+@async_test
 async def test_many_small_frames_in_one_read_are_taken_in_parts(
     flood: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,7 +175,7 @@ async def test_many_small_frames_in_one_read_are_taken_in_parts(
         began = ticks.count
         # Short, so that the fastest machine needs many: all of it is tens of milliseconds' work.
         monkeypatch.setattr(turns_module, "SLICE_S", 0.001)
-        monkeypatch.setattr(turns_module, "MODEST_S", 0.0005)
+        monkeypatch.setattr(turns_module, "LIGHT_SLICE_S", 0.0005)
         flooding.data_received(flood * (96 * 1024 // len(flood)))
         assert server.turns.waiting == 1, "the rest of it waits"
         other.data_received(masked(b'{"Perform":{"id":"other","request":{}}}'))
@@ -186,7 +186,7 @@ async def test_many_small_frames_in_one_read_are_taken_in_parts(
         assert flooding.is_open
 
 
-@asynchronous
+@async_test
 async def test_many_messages_in_one_frame_are_handled_in_parts() -> None:
     async with clients(1) as (server, handler, (connection,)):
         began = time.monotonic()
@@ -207,7 +207,7 @@ async def test_many_messages_in_one_frame_are_handled_in_parts() -> None:
         assert server.turns.waiting == 0
 
 
-@asynchronous
+@async_test
 async def test_a_connection_that_ends_while_it_waits_is_forgotten() -> None:
     async with clients(1) as (server, handler, (connection,)):
         connection.data_received(frame(HEAVY) * 2)
@@ -219,7 +219,7 @@ async def test_a_connection_that_ends_while_it_waits_is_forgotten() -> None:
         assert not handler.messages
 
 
-@asynchronous
+@async_test
 async def test_peer_does_not_wait_for_a_turn() -> None:
     async with (
         running_server() as (server, handler, address),
@@ -241,7 +241,7 @@ async def test_peer_does_not_wait_for_a_turn() -> None:
 
 def test_turns_serve_in_order_and_one_large_frame_at_a_time() -> None:
     async def body() -> None:
-        turns = Turns()
+        turns = TurnScheduler()
         served: list[tuple[str, bool]] = []
 
         class Named:
@@ -251,7 +251,7 @@ def test_turns_serve_in_order_and_one_large_frame_at_a_time() -> None:
             def __init__(self, name: str) -> None:
                 self.name = name
 
-            def go_on(self, *, heavy: bool) -> None:
+            def resume_frames(self, *, heavy: bool) -> None:
                 served.append((self.name, heavy))
 
             def abort(self, reason: str) -> None:
@@ -262,7 +262,7 @@ def test_turns_serve_in_order_and_one_large_frame_at_a_time() -> None:
         turns.wait(second, heavy=False)
         turns.wait(third, heavy=True)
         turns.wait(gone, heavy=True)
-        turns.leave(gone)
+        turns.forget(gone)
         assert served == []
         await until(lambda: not turns.waiting, "all are served")
         assert served == [("a", True), ("b", False), ("c", True)]
@@ -274,7 +274,7 @@ def test_turns_serve_in_order_and_one_large_frame_at_a_time() -> None:
 
 
 class Waiting:
-    """A connection for `Turns` alone, of a client that used so much lately."""
+    """A connection for `TurnScheduler` alone, of a client that used so much lately."""
 
     def __init__(self, name: str, served: list[str], *, admin: bool = False, used_s: float = 0.0):
         self.name = name
@@ -284,7 +284,7 @@ class Waiting:
         self.aborted = ""
         self._served = served
 
-    def go_on(self, *, heavy: bool) -> None:
+    def resume_frames(self, *, heavy: bool) -> None:
         if self.name == "broken":
             raise RuntimeError("a bug")
         self._served.append(self.name)
@@ -294,10 +294,10 @@ class Waiting:
 
 
 @pytest.mark.parametrize("heavy", [False, True])
-@asynchronous
+@async_test
 async def test_admins_go_before_clients_and_heavy_users_last(heavy: bool) -> None:
-    turns, served = Turns(), list[str]()
-    long = 1000 * turns_module.LATELY_S
+    turns, served = TurnScheduler(), list[str]()
+    long = 1000 * turns_module.BUSY_WINDOW_S
     earlier = Waiting("was busy", served, used_s=1.0)
     earlier.used_since -= long
     for each in (
@@ -309,26 +309,26 @@ async def test_admins_go_before_clients_and_heavy_users_last(heavy: bool) -> Non
     ):
         turns.wait(each, heavy=heavy)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(turns_module, "LATELY_S", long)  # however long this takes
+        patch.setattr(turns_module, "BUSY_WINDOW_S", long)  # however long this takes
         await until(lambda: not turns.waiting, "all are served")
     assert served == ["operator", "was busy", "modest", "busy", "busy operator"]
 
 
 def test_heavy_users_are_not_starved() -> None:
-    queue, served = Queue(), list[str]()
+    queue, served = ConnectionQueue(), list[str]()
     queue.add(Waiting("busy", served), busy=True)
     for _ in range(6):
         queue.add(Waiting("modest", served), busy=False)
         queue.begin_turn()
-        queue.pop().go_on(heavy=False)
+        queue.pop().resume_frames(heavy=False)
     assert served == [*["modest"] * 3, "busy", *["modest"] * 2]
 
 
-@asynchronous
+@async_test
 async def test_a_bug_that_one_connection_meets_ends_no_turns(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    turns, served = Turns(), list[str]()
+    turns, served = TurnScheduler(), list[str]()
     broken, other = Waiting("broken", served), Waiting("other", served)
     turns.wait(broken, heavy=True)
     turns.wait(broken, heavy=False)
@@ -340,7 +340,7 @@ async def test_a_bug_that_one_connection_meets_ends_no_turns(
     await until(lambda: served == ["other", "other"], "there are more turns")
 
 
-@asynchronous
+@async_test
 async def test_one_small_request_does_not_wait_behind_all_that_flood() -> None:
     async with clients(10) as (server, handler, connections), counted():
         *flooding, small = connections
@@ -354,7 +354,7 @@ async def test_one_small_request_does_not_wait_behind_all_that_flood() -> None:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(server.codec, "decode", slow)
-            patch.setattr(turns_module, "LATELY_S", 1000.0)
+            patch.setattr(turns_module, "BUSY_WINDOW_S", 1000.0)
             for number, connection in enumerate(flooding):
                 connection.data_received(masked(b'{"Flood%d":{}}' % number) * 24)
             await until(lambda: len(set(decoded)) == 9, "each had a turn")
@@ -371,7 +371,7 @@ SMALL = TransportLimits(max_client_frame_bytes=10_000, max_frame_bytes=100_000)
 
 
 @pytest.mark.parametrize("announced", [False, True])
-@asynchronous
+@async_test
 async def test_before_hello_every_frame_has_the_limit_of_clients(announced: bool) -> None:
     headers = {"Qcore-Role": "peer"} if announced else {}
     async with (
@@ -385,7 +385,7 @@ async def test_before_hello_every_frame_has_the_limit_of_clients(announced: bool
         assert not handler.messages
 
 
-@asynchronous
+@async_test
 async def test_after_hello_a_frame_has_the_limit_of_peers() -> None:
     async with running_server(limits=SMALL) as (_, handler, address), plain(address) as ws:
         await ask(ws, HELLO)
@@ -398,7 +398,7 @@ async def test_after_hello_a_frame_has_the_limit_of_peers() -> None:
         assert len(handler.messages) == 1
 
 
-@asynchronous
+@async_test
 async def test_rejected_hello_changes_no_limit() -> None:
     async with running_server(limits=SMALL) as (server, _, address), plain(address) as ws:
         (connection,) = server.connections()

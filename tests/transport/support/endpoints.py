@@ -58,7 +58,7 @@ CODEC = Codec({**REGISTRY, "Perform": Perform})
 P = ParamSpec("P")
 
 
-def asynchronous(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+def async_test(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
     """Run a coroutine test in its own event loop, with a deadline."""
 
     @functools.wraps(test)
@@ -204,7 +204,7 @@ async def http(address: str, request: bytes) -> bytes:
         writer.close()
 
 
-def assert_quiet(caplog: pytest.LogCaptureFixture) -> None:
+def assert_no_errors_logged(caplog: pytest.LogCaptureFixture) -> None:
     """Nothing that a peer sends may print a traceback."""
     loud = [
         record

@@ -30,7 +30,7 @@ from qcore.machines.entity.state.type_registry import Schemas, Slot
 
 FORMAT: Final = "qcore-entities"
 #: Children in a line.
-CHILDREN_AT_A_TIME: Final = 1000
+CHILDREN_PER_LINE: Final = 1000
 
 
 def snapshot_lines(records: Records) -> Iterator[str]:
@@ -114,7 +114,7 @@ class _Writer:
         for _, field in fields:
             if isinstance(field.value.data, ChildList):
                 entries = field.value.data.entries()
-                while part := list(islice(entries, CHILDREN_AT_A_TIME)):
+                while part := list(islice(entries, CHILDREN_PER_LINE)):
                     rows = [(position, child.typ, child.id) for position, child in part]
                     yield _text(("children", rows))
 

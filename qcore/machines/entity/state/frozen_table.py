@@ -62,7 +62,7 @@ class Table(Generic[V]):
         self._shared = dict.fromkeys(self._parts)
         return FrozenTable([self._parts[key] for key in sorted(self._parts)], self._length)
 
-    def dissolve(self) -> Iterator[None]:
+    def free_gradually(self) -> Iterator[None]:
         """Forget everything, a part before each item."""
         while self._parts:
             _, part = self._parts.popitem()

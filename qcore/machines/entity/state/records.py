@@ -31,8 +31,8 @@ from qcore.machines.entity.state.frozen_table import Table
 from qcore.machines.entity.state.type_registry import SchemaChange, Schemas, Slot
 from qcore.machines.state_digest import StateDigest, digest_term
 
-#: Places of children that are freed in one go.
-_DISSOLVED_AT_A_TIME: Final = 2048
+#: Positions of children that are freed in one go.
+_FREED_PER_STEP: Final = 2048
 _MASK: Final = (1 << 256) - 1
 
 
@@ -122,30 +122,32 @@ def _shown(entity: Entity | None, name: str, slot: Slot | None) -> Field | None:
 
 
 #: Where in a list of children an id stands: one position, or several where a client wrote it more than once.
-Places = int | tuple[int, ...]
+Positions = int | tuple[int, ...]
 
 
-def add_place(places: dict[EntityId, Places], child: EntityId, position: int) -> None:
+def add_position(
+    child_positions: dict[EntityId, Positions], child: EntityId, position: int
+) -> None:
     """Note one more position of a child."""
-    before = places.get(child)
-    places[child] = position if before is None else (*positions_of(before), position)
+    before = child_positions.get(child)
+    child_positions[child] = position if before is None else (*positions_of(before), position)
 
 
-def places_of(children: Iterable[EntityId]) -> dict[EntityId, Places]:
+def positions_by_child(children: Iterable[EntityId]) -> dict[EntityId, Positions]:
     """Where each of the children of a new list stands; linear also where one stands there many times."""
-    places: dict[EntityId, Places] = {}
+    child_positions: dict[EntityId, Positions] = {}
     several: dict[EntityId, list[int]] = {}
     for position, child in enumerate(children):
-        before = places.setdefault(child, position)
+        before = child_positions.setdefault(child, position)
         if before != position:
             several.setdefault(child, [*positions_of(before)]).append(position)
-    places.update({child: tuple(positions) for child, positions in several.items()})
-    return places
+    child_positions.update({child: tuple(positions) for child, positions in several.items()})
+    return child_positions
 
 
-def positions_of(places: Places) -> tuple[int, ...]:
+def positions_of(child_positions: Positions) -> tuple[int, ...]:
     """All of the positions."""
-    return (places,) if isinstance(places, int) else places
+    return (child_positions,) if isinstance(child_positions, int) else child_positions
 
 
 class Records:
@@ -163,8 +165,8 @@ class Records:
         #: Whether a command of rules 3 was applied: new records are sparse, and so is the snapshot's text.
         self.sparse = False
         #: By parent, where each child stands in its list. Derived from the lists, for quick removal.
-        self.places: dict[int, dict[EntityId, Places]] = {}
-        self._refuse: list[dict[EntityId, Places]] = []
+        self.child_positions: dict[int, dict[EntityId, Positions]] = {}
+        self._discarded: list[dict[EntityId, Positions]] = []
         self._full_digest: StateDigest[int] = StateDigest()
         self._schema_digest: StateDigest[str] = StateDigest()
         self._sparse_sum = 0
@@ -195,33 +197,33 @@ class Records:
             for name, field in written.items():
                 self._note(entity, name, field)
 
-    def forget_places(self, parent: int) -> None:
+    def forget_positions(self, parent: int) -> None:
         """Nothing is known any more of where a parent's children stand."""
-        places = self.places.pop(parent, None)
-        if places:
-            self._refuse.append(places)
+        child_positions = self.child_positions.pop(parent, None)
+        if child_positions:
+            self._discarded.append(child_positions)
 
-    def clear_up(self) -> None:
+    def free_some(self) -> None:
         """Free a little of what nobody needs any more: to free a long list at once takes long."""
-        if self._refuse:
-            self._clear_up()
+        if self._discarded:
+            self._free_some()
 
-    def _clear_up(self) -> None:
+    def _free_some(self) -> None:
         # More where there is more, so that it does not gather; still far less than what made it.
-        for _ in range(1 + len(self._refuse) // 4):
-            places = self._refuse[-1]
-            for _ in range(min(len(places), _DISSOLVED_AT_A_TIME + len(places) // 4)):
-                places.popitem()
-            if not places:
-                self._refuse.pop()
-                if not self._refuse:
+        for _ in range(1 + len(self._discarded) // 4):
+            child_positions = self._discarded[-1]
+            for _ in range(min(len(child_positions), _FREED_PER_STEP + len(child_positions) // 4)):
+                child_positions.popitem()
+            if not child_positions:
+                self._discarded.pop()
+                if not self._discarded:
                     return
 
     def remove(self, entity: Entity) -> None:
         """Take an entity away."""
         number = entity.entity_id.id
         del self.entities[number]
-        self.forget_places(number)
+        self.forget_positions(number)
         of_type = self.by_type[entity.entity_id.typ]
         del of_type[number]
         if not of_type:
@@ -252,12 +254,12 @@ class Records:
         """The least number of an entity of exactly this type, or None."""
         return next(iter(self.by_type.get(entity_type, ())), None)
 
-    def dissolve(self) -> Iterator[None]:
+    def free_gradually(self) -> Iterator[None]:
         """Forget the entities, a bounded number before each item. For records that nobody uses any more."""
-        yield from self.entities.dissolve()
-        self._refuse += self.places.values()
-        while self._refuse:
-            self._clear_up()
+        yield from self.entities.free_gradually()
+        self._discarded += self.child_positions.values()
+        while self._discarded:
+            self._free_some()
             yield
 
     def state_hash(self) -> str:

@@ -28,13 +28,13 @@ from qcore.machines.entity.state.field_values import (
     id_from_json,
     value_from_json,
 )
-from qcore.machines.entity.state.records import Entity, Field, Places, Records, add_place
+from qcore.machines.entity.state.records import Entity, Field, Positions, Records, add_position
 from qcore.machines.entity.state.type_registry import SlotHistory
 from qcore.machines.entity.store_errors import SchemaInvalid, quoted
 
 #: Lines that are read before an item, and about how many characters of them: some milliseconds.
-LINES_AT_A_TIME: Final = 128
-CHARS_AT_A_TIME: Final = 256 * 1024
+LINES_PER_STEP: Final = 128
+CHARS_PER_STEP: Final = 256 * 1024
 
 _Count = Annotated[int, Constraint(ge=0)]
 
@@ -116,7 +116,7 @@ class SnapshotReader:
                     yield from records.schemas.restore(self._schemas, self._histories)
                     records.schemas_restored()
                 pending += len(line)
-                if number % LINES_AT_A_TIME == 0 or pending >= CHARS_AT_A_TIME:
+                if number % LINES_PER_STEP == 0 or pending >= CHARS_PER_STEP:
                     pending = 0
                     records.state_hash()  # else all that is new would be digested in one go later
                     yield
@@ -192,11 +192,11 @@ class SnapshotReader:
     def _end_entity(self) -> None:
         if self._open is None:
             return
-        entity, places = self._open.end()
+        entity, child_positions = self._open.end()
         self.records.schemas.slots(entity.entity_id.typ)  # refuses an unknown type
         self.records.put(entity, None, {})
-        if places is not None:
-            self.records.places[entity.entity_id.id] = places
+        if child_positions is not None:
+            self.records.child_positions[entity.entity_id.id] = child_positions
         self._open = None
 
 
@@ -209,7 +209,7 @@ class _OpenEntity:
         self._entity = Entity(entity_id, {}, created_under, created_ns)
         self._listed: tuple[str, int, int] | None = None  # field, length, next position
         self._builder = ChildListBuilder()
-        self._places: dict[EntityId, Places] = {}
+        self._child_positions: dict[EntityId, Positions] = {}
         self._count = 0
 
     def field(
@@ -229,10 +229,10 @@ class _OpenEntity:
         for position, typ, number in rows:
             child = EntityId(typ, number)
             self._builder.add(position, child)
-            add_place(self._places, child, position)
+            add_position(self._child_positions, child, position)
         self._count += len(rows)
 
-    def end(self) -> tuple[Entity, dict[EntityId, Places] | None]:
+    def end(self) -> tuple[Entity, dict[EntityId, Positions] | None]:
         """The record, and where its children stand if it has a list of them."""
         if self._listed is None:
             if self._count:
@@ -244,7 +244,7 @@ class _OpenEntity:
         children = ChildList(*self._builder.parts(next_position))
         fields = self._entity.fields
         fields[name] = fields[name]._replace(value=Value("EntityList", children))
-        return self._entity, self._places
+        return self._entity, self._child_positions
 
 
 def _full_record(

@@ -32,14 +32,14 @@ from qcore.machines.entity.store_errors import (
 )
 from qcore.machines.limits import (
     MAX_COMPLETE_FIELDS,
-    MAX_EARLIER,
+    MAX_EARLIER_DEFAULTS,
     MAX_FIELDS,
     MAX_OPERATIONS,
     MAX_SCHEMA_BYTES,
     MAX_SCHEMAS_BYTES,
     MAX_TYPES,
     MAX_VALUE_BYTES,
-    PLAIN_A_STEP,
+    PLAIN_FIELDS_PER_STEP,
 )
 
 #: Types above a type, at most.
@@ -48,7 +48,7 @@ MAX_INHERITANCE_DEPTH: Final = 100
 _TYPE_BYTES: Final = 128
 _EARLIER_BYTES: Final = 128
 #: Types whose complete schemas are made before an item of `Schemas.restore`.
-_TYPES_AT_A_TIME: Final = 50
+_TYPES_PER_STEP: Final = 50
 
 
 #: What a `Slot` has after its size.
@@ -184,7 +184,7 @@ class Schemas:
 
     # -- changing --------------------------------------------------------------------------------
 
-    def change(
+    def plan_change(
         self,
         changed: Iterable[EntitySchema],
         moment: Moment | None = None,
@@ -252,7 +252,7 @@ class Schemas:
             check_schema(new[name])
             self.check_lineage(name, new)
             planner.complete(name)
-            if number % _TYPES_AT_A_TIME == 0:
+            if number % _TYPES_PER_STEP == 0:
                 yield
         self.adopt(SchemaChange(new, planner.done))
 
@@ -371,7 +371,7 @@ class _Planner:
             {key: self._own_slot(field, known.get(key)) for key, field in schema.fields.items()}
         )
         if self._moment is not None:
-            self._count(name, 1 + len(slots) // PLAIN_A_STEP)
+            self._count(name, 1 + len(slots) // PLAIN_FIELDS_PER_STEP)
             self._check_bounds(name, slots, before)
         size, own_bytes, earlier = _TYPE_BYTES, _TYPE_BYTES + 2 * len(name), 0
         for key, slot in slots.items():
@@ -398,10 +398,10 @@ class _Planner:
             raise SchemaTooLarge(
                 f"the complete schema of {quoted(name)} would have {size} bytes; the limit is {MAX_SCHEMA_BYTES}"
             )
-        if self._moment is not None and earlier > MAX_EARLIER:
+        if self._moment is not None and earlier > MAX_EARLIER_DEFAULTS:
             raise SchemaTooLarge(
                 f"{quoted(name)} would keep {earlier} earlier defaults for entities that still read them; the limit is "
-                f"{MAX_EARLIER}"
+                f"{MAX_EARLIER_DEFAULTS}"
             )
         return CompleteType(slots, above.depth + 1, size, own_bytes)
 

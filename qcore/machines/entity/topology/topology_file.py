@@ -27,11 +27,11 @@ from qcore.machines.entity.state.field_values import Value, value_to_json
 from qcore.machines.entity.state.type_registry import Moment, Schemas
 from qcore.machines.entity.store_errors import quoted
 from qcore.machines.entity.topology.yaml_tree import (
-    Mapping,
+    MappingNode,
     Node,
-    Scalar,
-    Sequence,
-    fail,
+    ScalarNode,
+    SequenceNode,
+    error_at_line,
     parse_yaml,
 )
 from qcore.machines.entity.topology.yaml_values import ValueReader
@@ -61,7 +61,7 @@ def parse_topology(text: str, source: str) -> Topology:
     """
     top = _Checker(source).mapping(parse_yaml(text, source), "the file", ("schemas",), ("tree",))
     schemas = _SchemaChecker(source).check(top["schemas"])
-    entities = _TreeChecker(source, schemas).check(top.get("tree", Scalar(1, None)))
+    entities = _TreeChecker(source, schemas).check(top.get("tree", ScalarNode(1, None)))
     return Topology([schema_to_json(schema) for schema in schemas.own.values()], entities)
 
 
@@ -75,40 +75,42 @@ class _Checker:
         self, node: Node, what: str, required: tuple[str, ...], optional: tuple[str, ...]
     ) -> dict[str, Node]:
         """A map with all of the required keys and none but these."""
-        if not isinstance(node, Mapping):
+        if not isinstance(node, MappingNode):
             keys = ", ".join(required)
-            raise fail(self.source, node.line, f"{what} must be a map with the keys {keys}")
+            raise error_at_line(
+                self.source, node.line, f"{what} must be a map with the keys {keys}"
+            )
         for key, line in node.key_lines.items():
             if key not in required and key not in optional:
                 known = ", ".join(required + optional)
-                raise fail(
+                raise error_at_line(
                     self.source, line, f"{what}: unknown key {quoted(key)}; known are {known}"
                 )
         for key in required:
             if key not in node.entries:
-                raise fail(self.source, node.line, f"{what}: key '{key}' is missing")
+                raise error_at_line(self.source, node.line, f"{what}: key '{key}' is missing")
         return node.entries
 
-    def any_mapping(self, node: Node, what: str) -> Mapping:
+    def any_mapping(self, node: Node, what: str) -> MappingNode:
         """A map with any keys; null is an empty one."""
-        if isinstance(node, Scalar) and node.value is None:
-            return Mapping(node.line)
-        if not isinstance(node, Mapping):
-            raise fail(self.source, node.line, f"{what} must be a map")
+        if isinstance(node, ScalarNode) and node.value is None:
+            return MappingNode(node.line)
+        if not isinstance(node, MappingNode):
+            raise error_at_line(self.source, node.line, f"{what} must be a map")
         return node
 
     def sequence(self, node: Node, what: str) -> list[Node]:
         """A list; null is an empty one."""
-        if isinstance(node, Scalar) and node.value is None:
+        if isinstance(node, ScalarNode) and node.value is None:
             return []
-        if not isinstance(node, Sequence):
-            raise fail(self.source, node.line, f"{what} must be a list")
+        if not isinstance(node, SequenceNode):
+            raise error_at_line(self.source, node.line, f"{what} must be a list")
         return node.items
 
     def text(self, node: Node, what: str) -> str:
         """A text."""
-        if not isinstance(node, Scalar) or not isinstance(node.value, str):
-            raise fail(self.source, node.line, f"{what} must be a text; quote it")
+        if not isinstance(node, ScalarNode) or not isinstance(node.value, str):
+            raise error_at_line(self.source, node.line, f"{what} must be a text; quote it")
         return node.value
 
 
@@ -126,7 +128,7 @@ class _SchemaChecker(_Checker):
         schemas = [self._schema(entry, values) for entry in entries]
         for schema, entry in zip(schemas, entries, strict=True):
             if schema.inherit is not None and schema.inherit not in lines:
-                raise fail(
+                raise error_at_line(
                     self.source,
                     entry["inherit"].line,
                     f"{quoted(schema.entity_type)} inherits from unknown type {quoted(schema.inherit)}",
@@ -140,7 +142,7 @@ class _SchemaChecker(_Checker):
             name = self.text(node, "entity_type")
             if name in lines:
                 first = lines[name]
-                raise fail(
+                raise error_at_line(
                     self.source,
                     node.line,
                     f"type {quoted(name)} is already defined in line {first}",
@@ -155,18 +157,18 @@ class _SchemaChecker(_Checker):
             try:
                 registry.check_lineage(name, own)
             except StoreError as error:
-                raise fail(self.source, lines[name], str(error)) from error
+                raise error_at_line(self.source, lines[name], str(error)) from error
         try:
-            registry.adopt(registry.change(schemas, Moment(0, 0, 0)))
+            registry.adopt(registry.plan_change(schemas, Moment(0, 0, 0)))
         except StoreError as error:
-            raise fail(self.source, 1, str(error)) from error
+            raise error_at_line(self.source, 1, str(error)) from error
         return registry
 
     def _schema(self, entry: dict[str, Node], values: ValueReader) -> EntitySchema:
         name = self.text(entry["entity_type"], "entity_type")
         inherit = entry.get("inherit")
         parent = None
-        if inherit is not None and not (isinstance(inherit, Scalar) and inherit.value is None):
+        if inherit is not None and not (isinstance(inherit, ScalarNode) and inherit.value is None):
             parent = self.text(inherit, "inherit")
         nodes = self.any_mapping(entry["fields"], "fields")
         fields: dict[str, FieldSchema] = {}
@@ -181,22 +183,24 @@ class _SchemaChecker(_Checker):
         try:
             check_schema(schema)
         except StoreError as error:
-            raise fail(self.source, line, str(error)) from error
+            raise error_at_line(self.source, line, str(error)) from error
 
     def _field(self, name: str, node: Node, values: ValueReader) -> FieldSchema:
         optional = ("choices", "read_permission", "write_permission")
         what = f"field {quoted(name)}"
         entry = self.mapping(node, what, ("default_value", "rank"), optional)
-        absent = Scalar(node.line, None)
+        absent = ScalarNode(node.line, None)
         choices_node = entry.get("choices", absent)
         choices = tuple(
             self.text(item, "a choice") for item in self.sequence(choices_node, "choices")
         )
         default = values.value(entry["default_value"], None, choices)
         if default.kind == "Choice" and not choices:
-            raise fail(self.source, node.line, f"{what}: a Choice needs its choices")
+            raise error_at_line(self.source, node.line, f"{what}: a Choice needs its choices")
         if default.kind != "Choice" and choices:
-            raise fail(self.source, choices_node.line, f"{what}: only a Choice has choices")
+            raise error_at_line(
+                self.source, choices_node.line, f"{what}: only a Choice has choices"
+            )
         return FieldSchema(
             kind=default.kind,
             field_type=name,
@@ -238,10 +242,12 @@ class _TreeChecker(_Checker):
                     name: value_to_json(value) for name, value in self._attributes(entry, schema)
                 },
             }
-            children = self.sequence(entry.get("children", Scalar(node.line, None)), "children")
+            children = self.sequence(entry.get("children", ScalarNode(node.line, None)), "children")
             if children and "Children" not in schema.fields:
                 reason = f"type {quoted(schema.entity_type)} has no field Children"
-                raise fail(self.source, children[0].line, f"{reason}, so that it has no children")
+                raise error_at_line(
+                    self.source, children[0].line, f"{reason}, so that it has no children"
+                )
             to_visit += [(child, count) for child in reversed(children)]
             count += 1
 
@@ -249,20 +255,22 @@ class _TreeChecker(_Checker):
         try:
             return self._schemas.complete(self.text(node, "entity_type"))
         except StoreError as error:
-            raise fail(self.source, node.line, str(error)) from error
+            raise error_at_line(self.source, node.line, str(error)) from error
 
     def _attributes(
         self, entry: dict[str, Node], schema: EntitySchema
     ) -> Iterator[tuple[str, Value]]:
-        absent = Scalar(0, None)
+        absent = ScalarNode(0, None)
         attributes = self.any_mapping(entry.get("attributes", absent), "attributes")
         for name, node in attributes.entries.items():
             line = attributes.key_lines[name]
             if name in BUILT_IN:
-                raise fail(self.source, line, f"attribute {name} is set by the tree itself")
+                raise error_at_line(
+                    self.source, line, f"attribute {name} is set by the tree itself"
+                )
             field = schema.fields.get(name)
             if field is None:
-                raise fail(
+                raise error_at_line(
                     self.source,
                     line,
                     f"type {quoted(schema.entity_type)} has no field {quoted(name)}",
@@ -271,5 +279,5 @@ class _TreeChecker(_Checker):
             try:
                 field.accept(value)
             except StoreError as error:
-                raise fail(self.source, node.line, str(error)) from error
+                raise error_at_line(self.source, node.line, str(error)) from error
             yield name, value

@@ -38,7 +38,7 @@ ScalarValue: TypeAlias = str | bool | int | float | None
 
 
 @dataclass(slots=True)
-class Scalar:
+class ScalarNode:
     """A single value."""
 
     line: int
@@ -46,7 +46,7 @@ class Scalar:
 
 
 @dataclass(slots=True)
-class Sequence:
+class SequenceNode:
     """A list."""
 
     line: int
@@ -54,7 +54,7 @@ class Sequence:
 
 
 @dataclass(slots=True)
-class Mapping:
+class MappingNode:
     """A map. `key_lines` has the line of each key."""
 
     line: int
@@ -62,10 +62,10 @@ class Mapping:
     key_lines: dict[str, int] = field(default_factory=dict)
 
 
-Node: TypeAlias = Scalar | Sequence | Mapping
+Node: TypeAlias = ScalarNode | SequenceNode | MappingNode
 
 
-def fail(source: str, line: int, reason: str) -> ConfigError:
+def error_at_line(source: str, line: int, reason: str) -> ConfigError:
     """The error for a place in a file: `source:line: reason`."""
     return ConfigError(f"{source}:{line}: {reason}")
 
@@ -85,15 +85,17 @@ def parse_yaml(text: str, source: str) -> Node:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = 1 if mark is None else mark.line + 1
-        raise fail(source, line, f"not YAML: {error.problem or error.context}") from error
+        raise error_at_line(source, line, f"not YAML: {error.problem or error.context}") from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise fail(source, line, f"not YAML: {error.reason}") from error
+        raise error_at_line(source, line, f"not YAML: {error.reason}") from error
     except yaml.YAMLError as error:
-        raise fail(source, 1, f"not YAML: {error}") from error
+        raise error_at_line(source, 1, f"not YAML: {error}") from error
     except UnicodeEncodeError as error:
         line = text.count("\n", 0, error.start) + 1
-        raise fail(source, line, "not YAML: half a character (a lone surrogate)") from error
+        raise error_at_line(
+            source, line, "not YAML: half a character (a lone surrogate)"
+        ) from error
 
 
 def _events(text: str) -> Iterator[Event]:
@@ -108,9 +110,9 @@ class _Composer:
 
     def __init__(self, source: str) -> None:
         self._source = source
-        self._open: list[Sequence | Mapping] = []
+        self._open: list[SequenceNode | MappingNode] = []
         self._keys: list[
-            Scalar | None
+            ScalarNode | None
         ] = []  # of each open container: the key that waits for a value
         self._root: Node | None = None
 
@@ -119,31 +121,35 @@ class _Composer:
             line = 1 if event.start_mark is None else event.start_mark.line + 1
             match event:
                 case DocumentStartEvent() if self._root is not None:
-                    raise fail(self._source, line, "a second document begins; only one is allowed")
+                    raise error_at_line(
+                        self._source, line, "a second document begins; only one is allowed"
+                    )
                 case AliasEvent():
-                    raise fail(self._source, line, f"alias *{event.anchor}: write the value out")
+                    raise error_at_line(
+                        self._source, line, f"alias *{event.anchor}: write the value out"
+                    )
                 case ScalarEvent() | SequenceStartEvent() | MappingStartEvent():
                     self._begin(event, line)
                 case SequenceEndEvent() | MappingEndEvent():
                     self._open.pop()
                     self._keys.pop()
         if self._root is None:
-            raise fail(self._source, 1, "the file is empty")
+            raise error_at_line(self._source, 1, "the file is empty")
         return self._root
 
     def _begin(
         self, event: ScalarEvent | SequenceStartEvent | MappingStartEvent, line: int
     ) -> None:
         if event.tag is not None:
-            raise fail(self._source, line, f"tag {event.tag}: tags are not used here")
+            raise error_at_line(self._source, line, f"tag {event.tag}: tags are not used here")
         match event:
             case ScalarEvent():
                 self._place(self._scalar(event, line), line)
                 return
             case SequenceStartEvent():
-                node: Sequence | Mapping = Sequence(line)
+                node: SequenceNode | MappingNode = SequenceNode(line)
             case _:
-                node = Mapping(line)
+                node = MappingNode(line)
         self._place(node, line)
         self._open.append(node)
         self._keys.append(None)
@@ -154,7 +160,7 @@ class _Composer:
             self._root = node
             return
         container = self._open[-1]
-        if isinstance(container, Sequence):
+        if isinstance(container, SequenceNode):
             container.items.append(node)
             return
         key = self._keys[-1]
@@ -164,31 +170,35 @@ class _Composer:
             container.entries[str(key.value)] = node
             self._keys[-1] = None
 
-    def _key(self, container: Mapping, node: Node, line: int) -> Scalar:
-        if not isinstance(node, Scalar) or not isinstance(node.value, str):
-            raise fail(self._source, line, "a key must be a text; quote it")
+    def _key(self, container: MappingNode, node: Node, line: int) -> ScalarNode:
+        if not isinstance(node, ScalarNode) or not isinstance(node.value, str):
+            raise error_at_line(self._source, line, "a key must be a text; quote it")
         if node.value in container.key_lines:
             first = container.key_lines[node.value]
-            raise fail(
+            raise error_at_line(
                 self._source, line, f"key '{node.value}' is given twice, first in line {first}"
             )
         container.key_lines[node.value] = line
         return node
 
-    def _scalar(self, event: ScalarEvent, line: int) -> Scalar:
+    def _scalar(self, event: ScalarEvent, line: int) -> ScalarNode:
         text = event.value
         if _SURROGATE.search(text):  # from an escape; PyYAML's Python parser lets it through
-            raise fail(self._source, line, "half a character (a lone surrogate) is no text")
+            raise error_at_line(
+                self._source, line, "half a character (a lone surrogate) is no text"
+            )
         if not event.implicit[0]:  # quoted, or a block
-            return Scalar(line, text)
+            return ScalarNode(line, text)
         if text in _NULL:
-            return Scalar(line, None)
+            return ScalarNode(line, None)
         if text in _BOOL:
-            return Scalar(line, _BOOL[text])
+            return ScalarNode(line, _BOOL[text])
         if _NOT_FINITE.fullmatch(text):
-            raise fail(self._source, line, f"{text}: NaN and infinity are refused")
+            raise error_at_line(self._source, line, f"{text}: NaN and infinity are refused")
         if _FLOAT.fullmatch(text):
             if len(text) > _MAX_DIGITS:
-                raise fail(self._source, line, f"the number has more than {_MAX_DIGITS} digits")
-            return Scalar(line, int(text) if _INT.fullmatch(text) else float(text))
-        return Scalar(line, text)
+                raise error_at_line(
+                    self._source, line, f"the number has more than {_MAX_DIGITS} digits"
+                )
+            return ScalarNode(line, int(text) if _INT.fullmatch(text) else float(text))
+        return ScalarNode(line, text)

@@ -11,7 +11,13 @@ from qcore.errors import ConfigError
 from qcore.machines.entity.state.entity_id import EntityId
 from qcore.machines.entity.state.field_values import INT_MAX, INT_MIN, Kind, Value
 from qcore.machines.entity.store_errors import quoted
-from qcore.machines.entity.topology.yaml_tree import Mapping, Node, Scalar, Sequence, fail
+from qcore.machines.entity.topology.yaml_tree import (
+    MappingNode,
+    Node,
+    ScalarNode,
+    SequenceNode,
+    error_at_line,
+)
 
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 _ENTITY_ID = re.compile(r"(?P<typ>[^$]+)\$(?P<id>[0-9]{1,19})", re.ASCII)
@@ -45,9 +51,9 @@ class ValueReader:
         Raises:
             ConfigError: it is none of these, or out of range.
         """
-        if isinstance(node, Scalar):
+        if isinstance(node, ScalarNode):
             return self._bare(node, expected)
-        if not isinstance(node, Mapping) or len(node.entries) != 1:
+        if not isinstance(node, MappingNode) or len(node.entries) != 1:
             raise self._fail(node, 'a value is a map with one key, its kind: {String: "text"}')
         tag, inner = next(iter(node.entries.items()))
         if tag not in _KINDS:
@@ -56,7 +62,7 @@ class ValueReader:
 
     def integer(self, node: Node, what: str) -> int:
         """A whole number of 64 bits."""
-        value = node.value if isinstance(node, Scalar) else None
+        value = node.value if isinstance(node, ScalarNode) else None
         if type(value) is not int:
             raise self._fail(node, f"{what} must be a whole number")
         if not INT_MIN <= value <= INT_MAX:
@@ -65,11 +71,11 @@ class ValueReader:
 
     def reference(self, node: Node) -> EntityId | None:
         """A `Type$id`, or null."""
-        if isinstance(node, Scalar) and node.value is None:
+        if isinstance(node, ScalarNode) and node.value is None:
             return None
         return self._entity_id(node)
 
-    def _bare(self, node: Scalar, expected: Kind | None) -> Value:
+    def _bare(self, node: ScalarNode, expected: Kind | None) -> Value:
         match node.value:
             case bool() as flag:
                 return Value("Bool", flag)
@@ -107,12 +113,12 @@ class ValueReader:
                 return Value(kind, bytes(self._byte(item) for item in self._items(node, kind)))
 
     def _bool(self, node: Node) -> bool:
-        if not isinstance(node, Scalar) or not isinstance(node.value, bool):
+        if not isinstance(node, ScalarNode) or not isinstance(node.value, bool):
             raise self._fail(node, "a Bool must be true or false")
         return node.value
 
     def _float(self, node: Node) -> float:
-        value = node.value if isinstance(node, Scalar) else None
+        value = node.value if isinstance(node, ScalarNode) else None
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self._fail(node, "a Float must be a number")
         number = float(value)
@@ -121,12 +127,12 @@ class ValueReader:
         return number
 
     def _string(self, node: Node) -> str:
-        if not isinstance(node, Scalar) or not isinstance(node.value, str):
+        if not isinstance(node, ScalarNode) or not isinstance(node.value, str):
             raise self._fail(node, "a String must be a text; quote it")
         return node.value
 
     def _choice(self, node: Node, choices: tuple[str, ...]) -> int:
-        if isinstance(node, Scalar) and isinstance(node.value, str):
+        if isinstance(node, ScalarNode) and isinstance(node.value, str):
             if node.value in choices:
                 return choices.index(node.value)
             raise self._fail(
@@ -135,7 +141,7 @@ class ValueReader:
         return self.integer(node, "a Choice is one of the choices, or its position, which")
 
     def _items(self, node: Node, kind: Kind) -> list[Node]:
-        if not isinstance(node, Sequence):
+        if not isinstance(node, SequenceNode):
             raise self._fail(node, f"{kind} must be a list")
         return node.items
 
@@ -146,7 +152,7 @@ class ValueReader:
         return value
 
     def _entity_id(self, node: Node) -> EntityId:
-        text = node.value if isinstance(node, Scalar) else None
+        text = node.value if isinstance(node, ScalarNode) else None
         found = _ENTITY_ID.fullmatch(text) if isinstance(text, str) else None
         if found is None:
             raise self._fail(node, "an entity is named by a text such as User$123")
@@ -157,7 +163,7 @@ class ValueReader:
         return EntityId(found["typ"], int(found["id"]))
 
     def _timestamp(self, node: Node) -> int:
-        if isinstance(node, Mapping) and sorted(node.entries) == [
+        if isinstance(node, MappingNode) and sorted(node.entries) == [
             "nanos_since_epoch",
             "secs_since_epoch",
         ]:
@@ -168,7 +174,7 @@ class ValueReader:
                     node, "seconds must not be negative, nanoseconds from 0 to 999999999"
                 )
             return seconds * _NANOS_PER_SECOND + nanos
-        text = node.value if isinstance(node, Scalar) else None
+        text = node.value if isinstance(node, ScalarNode) else None
         time_ns = _parse_rfc3339(text) if isinstance(text, str) else None
         if time_ns is None:
             raise self._fail(
@@ -177,7 +183,7 @@ class ValueReader:
         return time_ns
 
     def _fail(self, node: Node, reason: str) -> ConfigError:
-        return fail(self._source, node.line, reason)
+        return error_at_line(self._source, node.line, reason)
 
 
 def _parse_rfc3339(text: str) -> int | None:

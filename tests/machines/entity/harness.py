@@ -80,7 +80,7 @@ def write(entity_id: object, path: str, value: object, **more: object) -> dict[s
     return {"Write": body}
 
 
-class Driver:
+class StoreHarness:
     """A store and the position of its log."""
 
     def __init__(self, *schemas: dict[str, Any], rules: int = LATEST_RULES) -> None:
@@ -124,9 +124,9 @@ class Driver:
         return answer["error"] is None
 
 
-def people(rules: int = LATEST_RULES) -> Driver:
-    """A driver with the schemas above."""
-    return Driver(OBJECT, FOLDER, USER, rules=rules)
+def people(rules: int = LATEST_RULES) -> StoreHarness:
+    """A harness with the schemas above."""
+    return StoreHarness(OBJECT, FOLDER, USER, rules=rules)
 
 
 def code(answer: Any) -> str | None:
