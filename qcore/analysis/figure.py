@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qcore.analysis.network import draw_network
+from qcore.analysis.network_plot import draw_network
 from qcore.analysis.plots import plot_commits, plot_timeline
 from qcore.analysis.records import TraceSource
 from qcore.analysis.style import MS, TEXT_COLOUR

@@ -21,7 +21,7 @@ from qcore.core.entry import Membership
 from qcore.core.events import ChangeMembership, LeaveJoint
 from qcore.core.leadership import priorities, transfer
 from qcore.core.log import replication
-from qcore.core.server import RaftServer
+from qcore.core.raft_server import RaftServer
 
 T = TypeVar("T")
 

@@ -50,8 +50,8 @@ from qcore.core.messages import (
     TimeoutNow,
     TimeoutNowResponse,
 )
+from qcore.core.raft_server import RaftServer
 from qcore.core.reads import freshness, read_index
-from qcore.core.server import RaftServer
 from qcore.core.status import CoreStatus, cluster_clock_us, status_of
 from qcore.core.version import ClusterVersion, activated_versions
 from qcore.errors import ConfigError
@@ -141,7 +141,7 @@ class RaftCore:
         return effects
 
     def next_deadline(self) -> int:
-        """When to step `Tick` at the latest, µs; `qcore.core.server.NEVER` if nothing is due."""
+        """When to step `Tick` at the latest, µs; `qcore.core.raft_server.NEVER` if nothing is due."""
         return self._server.next_deadline()
 
     @property

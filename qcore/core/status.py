@@ -10,7 +10,7 @@ from qcore.core.effects import Role
 from qcore.core.entry import Membership
 from qcore.core.leadership import election, priorities
 from qcore.core.log.progress import Progress, ProgressState
-from qcore.core.server import RaftServer
+from qcore.core.raft_server import RaftServer
 
 
 @dataclass(slots=True, frozen=True)

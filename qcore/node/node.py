@@ -22,7 +22,7 @@ from qcore.errors import (
     TransportError,
 )
 from qcore.files import read_regular
-from qcore.node import status
+from qcore.node import node_status
 from qcore.node.api import http_pages
 from qcore.node.api.client_requests import RequestHandler
 from qcore.node.api.member_addresses import advertised_address_problem
@@ -96,7 +96,7 @@ class Node:
         self._log = log
         self._metrics = NodeMetrics()
         self._started_at = time.monotonic()
-        self._leaders = status.LeaderHistory()
+        self._leaders = node_status.LeaderHistory()
         self._failure: BaseException | None = None
         self._stopping = False
         self.failed = asyncio.Event()
@@ -491,11 +491,13 @@ class Node:
     def unready_reason(self) -> str | None:
         """See `NodeView`."""
         core = self._replica.core
-        return status.unready_reason(core.status(), core.has_committed_in_term, self._node_status())
+        return node_status.unready_reason(
+            core.status(), core.has_committed_in_term, self._node_status()
+        )
 
     def metrics_object(self) -> dict[str, JsonValue]:
         """See `NodeView`."""
-        return status.metrics_object(
+        return node_status.metrics_object(
             self._replica.core,
             self._status(),
             self._leaders,
@@ -506,7 +508,7 @@ class Node:
 
     def exposition(self) -> str:
         """See `NodeView`."""
-        return status.exposition(
+        return node_status.exposition(
             self._status(),
             self._metrics,
             self._node_status(),
@@ -518,9 +520,9 @@ class Node:
         """The core's, but what it handed out to be applied counts as applied only once it is."""
         return replace(self._replica.core.status(), applied_index=self._replica.applied_index)
 
-    def _node_status(self) -> status.NodeStatus:
+    def _node_status(self) -> node_status.NodeStatus:
         stats = self._server.stats
-        return status.NodeStatus(
+        return node_status.NodeStatus(
             cluster_id=self._identity.cluster_id,
             stopping=self._stopping,
             failure=None if self._failure is None else str(self._failure),

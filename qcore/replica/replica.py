@@ -33,7 +33,7 @@ from qcore.core.events import (
     WriteDurable,
 )
 from qcore.core.raft import RaftCore
-from qcore.core.server import NEVER
+from qcore.core.raft_server import NEVER
 from qcore.core.status import CoreStatus
 from qcore.core.version import ClusterVersion
 from qcore.errors import (

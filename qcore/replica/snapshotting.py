@@ -25,7 +25,7 @@ from zlib import crc32
 from qcore.core.entry import Entry
 from qcore.core.events import SnapshotTaken
 from qcore.core.log.growing_text import TextBuilder
-from qcore.core.server import NEVER
+from qcore.core.raft_server import NEVER
 from qcore.core.text_size import lone_surrogate, utf8_length
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import StateMachineFailed

@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyArrowPatch
 
 from qcore.analysis.figure import run_figure, save_run_figure
-from qcore.analysis.network import draw_network, network_at
+from qcore.analysis.network_plot import draw_network, network_at
 from qcore.analysis.plots import (
     percentile,
     plot_commit_latency,

@@ -9,7 +9,7 @@ import pytest
 
 from qcore.errors import StoreError
 from qcore.machines.entity.entity_store import EntityStore
-from qcore.machines.entity.state import records
+from qcore.machines.entity.state import entity_records
 from qcore.machines.entity.state.snapshot_reader import LINES_PER_STEP
 from qcore.machines.interface import ApplyContext, StateMachine, SupportsGradualRestore
 from qcore.machines.register import REGISTERS_PER_STEP, KeyValueMachine
@@ -74,12 +74,12 @@ def test_each_part_is_bounded_and_the_last_shows_the_state(
 
 
 def test_replaced_state_is_freed_in_parts() -> None:
-    old = entities(3 * records._FREED_PER_STEP)
+    old = entities(3 * entity_records._FREED_PER_STEP)
     held = old._records
     sizes = [len(held.entities)]
     for _ in old.restore_gradually(entities(2).snapshot()):
         sizes.append(len(held.entities))
-        assert sizes[-2] - sizes[-1] <= records._FREED_PER_STEP
+        assert sizes[-2] - sizes[-1] <= entity_records._FREED_PER_STEP
     assert sizes[-1] == 0
     assert old.state_hash() == entities(2).state_hash()
 

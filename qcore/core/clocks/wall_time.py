@@ -28,7 +28,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from qcore.core import quorum
 from qcore.core.messages import AppendEntries, InstallSnapshot, RequestVote
-from qcore.core.server import RaftServer
+from qcore.core.raft_server import RaftServer
 
 #: Further away than any clock, µs.
 _FAR = 1 << 62

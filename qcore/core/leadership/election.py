@@ -14,8 +14,8 @@ from qcore.core.effects import VoteGranted
 from qcore.core.log import replication
 from qcore.core.log.progress import Progress
 from qcore.core.messages import PreVote, PreVoteResponse, RequestVote, RequestVoteResponse
+from qcore.core.raft_server import NEVER, RaftServer
 from qcore.core.reads import freshness, read_index
-from qcore.core.server import NEVER, RaftServer
 
 
 def campaign(server: RaftServer, *, transfer: bool = False) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from qcore.core.server import RaftServer
+from qcore.core.raft_server import RaftServer
 
 
 def never_lead(server: RaftServer, voters: Iterable[int]) -> list[int]:

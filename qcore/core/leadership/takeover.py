@@ -17,7 +17,7 @@ from __future__ import annotations
 from qcore.core import quorum
 from qcore.core.leadership import election
 from qcore.core.messages import PreVoteResponse, TimeoutNow, TimeoutNowResponse
-from qcore.core.server import IncomingTransfer, RaftServer
+from qcore.core.raft_server import IncomingTransfer, RaftServer
 
 
 def on_timeout_now(server: RaftServer, from_id: int, request: TimeoutNow) -> None:

@@ -26,7 +26,7 @@ from qcore.core.leadership import election, priorities
 from qcore.core.log import replication
 from qcore.core.log.progress import Progress
 from qcore.core.messages import TimeoutNow, TimeoutNowResponse
-from qcore.core.server import OutgoingTransfer, RaftServer
+from qcore.core.raft_server import OutgoingTransfer, RaftServer
 
 #: A voter that was silent must have answered for so many of the longest election timeouts to take over by priority.
 STEADY_TIMEOUTS: Final = 20

@@ -11,8 +11,8 @@ from qcore.core.entry import Snapshot, SnapshotMeta
 from qcore.core.events import SnapshotTaken
 from qcore.core.log.progress import OutgoingSnapshot, Progress
 from qcore.core.messages import InstallSnapshot, InstallSnapshotResponse
+from qcore.core.raft_server import IncomingSnapshot, RaftServer
 from qcore.core.reads import freshness
-from qcore.core.server import IncomingSnapshot, RaftServer
 
 T = TypeVar("T")
 

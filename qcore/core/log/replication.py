@@ -14,8 +14,8 @@ from qcore.core.messages import (
     AppendEntriesResponse,
     InstallSnapshotResponse,
 )
+from qcore.core.raft_server import PROMISES_STORED_SINCE_RULES, RaftServer
 from qcore.core.reads import freshness
-from qcore.core.server import PROMISES_STORED_SINCE_RULES, RaftServer
 from qcore.core.version import ClusterVersion
 
 # -- the leader ----------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from typing import Final
 from qcore.core import quorum
 from qcore.core.log.progress import NOT_YET, Progress
 from qcore.core.messages import AppendEntries
-from qcore.core.server import RaftServer
+from qcore.core.raft_server import RaftServer
 
 #: The newest rules of 0.1.0, under which followers do not learn how old their state is.
 _FIRST_RULES: Final = 1

@@ -15,8 +15,8 @@ from qcore.core import quorum
 from qcore.core.effects import ReadReady, ReadRejected
 from qcore.core.log import replication
 from qcore.core.log.progress import NOT_YET
+from qcore.core.raft_server import RaftServer
 from qcore.core.reads import freshness
-from qcore.core.server import RaftServer
 
 
 def begin_term(server: RaftServer) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from qcore.machines.entity.perform_requests import LoadTopologyBody, TopologyEntityJson
 from qcore.machines.entity.state.entity_id import EntityId
+from qcore.machines.entity.state.entity_records import Entity, Field
 from qcore.machines.entity.state.entity_schema import EntitySchema, schema_from_json
 from qcore.machines.entity.state.field_values import Kind, Value, measured, value_from_json
-from qcore.machines.entity.state.records import Entity, Field
 from qcore.machines.entity.state.type_registry import Slot
 from qcore.machines.entity.store_errors import AlreadyLoaded, FieldNotFound, SchemaInvalid, quoted
 from qcore.machines.entity.transaction import CHILDREN, Transaction

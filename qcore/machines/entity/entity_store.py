@@ -15,10 +15,10 @@ from qcore.machines.entity.create_delete import (
 )
 from qcore.machines.entity.name_bounds import check_names
 from qcore.machines.entity.perform_requests import Command, is_read_only, parse_command
+from qcore.machines.entity.state.entity_records import EntityChange, FieldChange, Records
 from qcore.machines.entity.state.entity_schema import schema_from_json, schema_to_json
 from qcore.machines.entity.state.entity_snapshot import snapshot_lines
 from qcore.machines.entity.state.field_values import id_from_json, id_to_json
-from qcore.machines.entity.state.records import EntityChange, FieldChange, Records
 from qcore.machines.entity.state.snapshot_reader import SnapshotReader
 from qcore.machines.entity.store_errors import BadRequest, NameTooLong
 from qcore.machines.entity.transaction import Transaction

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from qcore.machines.entity.state.child_list import ChildList, slice_of
 from qcore.machines.entity.state.entity_id import EntityId
-from qcore.machines.entity.state.records import Entity
+from qcore.machines.entity.state.entity_records import Entity
 from qcore.machines.entity.store_errors import (
     BadPath,
     DanglingReference,

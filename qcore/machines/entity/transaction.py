@@ -6,8 +6,7 @@ from collections.abc import Iterable
 
 from qcore.machines.entity.state.child_list import ChildList
 from qcore.machines.entity.state.entity_id import EntityId
-from qcore.machines.entity.state.field_values import Value, measured, same_value
-from qcore.machines.entity.state.records import (
+from qcore.machines.entity.state.entity_records import (
     Entity,
     EntityChange,
     Field,
@@ -16,6 +15,7 @@ from qcore.machines.entity.state.records import (
     positions_by_child,
     positions_of,
 )
+from qcore.machines.entity.state.field_values import Value, measured, same_value
 from qcore.machines.entity.state.type_registry import Moment, SchemaChange, Slot
 from qcore.machines.entity.store_errors import (
     EntityNotFound,

@@ -17,6 +17,7 @@ from qcore.machines.entity.state.child_list import (
     slice_of,
 )
 from qcore.machines.entity.state.entity_id import EntityId
+from qcore.machines.entity.state.entity_records import Field
 from qcore.machines.entity.state.field_values import (
     Value,
     adjust,
@@ -30,7 +31,6 @@ from qcore.machines.entity.state.field_values import (
     value_from_json,
     value_to_json,
 )
-from qcore.machines.entity.state.records import Field
 from qcore.machines.entity.store_errors import BadPath, ResponseTooLarge, ValueTooLarge, quoted
 from qcore.machines.entity.transaction import CHILDREN, Transaction
 from qcore.machines.limits import (

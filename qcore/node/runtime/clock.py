@@ -13,7 +13,7 @@ _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 # The system's clock begins at 0 with each boot, so a late echo of what this node said before a reboot could look like
 # one of this life, and the state younger than it is (`qcore.core.reads.freshness`). So each process begins anywhere.
 # The
-# values stay below 2**60 for centuries, far from `qcore.core.server.NEVER`.
+# values stay below 2**60 for centuries, far from `qcore.core.raft_server.NEVER`.
 _BASE_US: Final = (1 << 58) + secrets.randbits(59)
 
 

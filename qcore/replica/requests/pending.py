@@ -6,7 +6,7 @@ import heapq
 from dataclasses import dataclass
 from typing import Literal
 
-from qcore.core.server import NEVER
+from qcore.core.raft_server import NEVER
 from qcore.replica.messages import RequestKind
 
 #: What a replica does for a request. The last three never travel as such: a peer's `ReadIndex`, a `RequestSnapshot`,

@@ -57,7 +57,7 @@ from qcore.core.version import FIRST_VERSION
 from qcore.errors import QcoreError, SequenceRefused, SessionExpired, StoreError
 from qcore.machines.interface import ApplyContext, StateMachine
 from qcore.replica.apply.machine_results import Result, result_of_command, within_bound
-from qcore.replica.sessions.session import Session
+from qcore.replica.sessions.client_session import Session
 from qcore.replica.sessions.session_text import read_table, table_text
 
 #: Bounds of the table. Part of the replicated rules: the same on every replica, not configuration.

@@ -23,7 +23,7 @@ from pydantic_core import from_json
 
 from qcore.errors import ResultInvalid, ResultTooLarge
 from qcore.replica.apply.machine_results import Result, result_of_command
-from qcore.replica.sessions.session import Session
+from qcore.replica.sessions.client_session import Session
 
 #: About how many characters are written, or read, in one part. One reply may be longer.
 PART_CHARS: Final = 32 * 1024

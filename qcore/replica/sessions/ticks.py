@@ -20,7 +20,7 @@ from typing import Final
 
 from qcore.core.effects import ProposalAccepted
 from qcore.core.events import Propose
-from qcore.core.server import NEVER
+from qcore.core.raft_server import NEVER
 from qcore.replica.owner import ReplicaContext
 from qcore.replica.sessions.session_table import SESSION_TICK, SessionTable
 

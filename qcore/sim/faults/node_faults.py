@@ -29,8 +29,8 @@ from qcore.sim.scenario.actions.cluster_actions import (
 from qcore.sim.scenario.cluster import ClusterSpec
 from qcore.sim.scenario.settings import NO_SETTINGS, NodeSettings
 from qcore.sim.scenario.values import microseconds
-from qcore.sim.workload.client import Client, ReadMix
 from qcore.sim.workload.operations import ClientOperation
+from qcore.sim.workload.sim_client import Client, ReadMix
 from qcore.sim.world.random_streams import Streams
 from qcore.sim.world.services import Services
 from qcore.sim.world.sim_node import SimNode

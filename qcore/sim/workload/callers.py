@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from qcore.replica.events import ClientRequest, Reply
-from qcore.sim.workload.client import ClientAnswer, ClientCall
+from qcore.sim.workload.sim_client import ClientAnswer, ClientCall
 from qcore.sim.world.network import Link
 from qcore.sim.world.services import Services
 

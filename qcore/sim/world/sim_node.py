@@ -45,7 +45,7 @@ from qcore.sim.faults.triggers import NodeEvent, fire_matching
 from qcore.sim.verdict.node_watch import NodeObserver
 from qcore.sim.verdict.snapshot_histories import NodeHistory
 from qcore.sim.workload.callers import PendingRequests
-from qcore.sim.workload.client import ClientCall
+from qcore.sim.workload.sim_client import ClientCall
 from qcore.sim.world.disk import SimDisk
 from qcore.sim.world.engine import Call
 from qcore.sim.world.hashed_machine import HashedMachine, create_machine

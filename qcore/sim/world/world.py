@@ -31,8 +31,8 @@ from qcore.sim.scenario.model import Scenario
 from qcore.sim.scenario.values import Selector, microseconds
 from qcore.sim.verdict.log_queries import NodeLogs
 from qcore.sim.verdict.monitor import Monitor
-from qcore.sim.workload.client import Client, ClientAnswer, ClientCall, ReadMix
 from qcore.sim.workload.operations import ClientOperation, OperationCodec, UserMachineCodec
+from qcore.sim.workload.sim_client import Client, ClientAnswer, ClientCall, ReadMix
 from qcore.sim.workload.user_machine import load_user_machine
 from qcore.sim.workload.workload import ClientWorkload, SessionWorkload
 from qcore.sim.world.dialer import Dialer

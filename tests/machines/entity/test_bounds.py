@@ -13,7 +13,7 @@ from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.entity.perform_requests import parse_request
 from qcore.machines.entity.state.child_list import ChildList
 from qcore.machines.entity.state.entity_id import EntityId
-from qcore.machines.entity.state.records import positions_of
+from qcore.machines.entity.state.entity_records import positions_of
 from qcore.machines.interface import ApplyContext
 from qcore.machines.register import KeyValueMachine
 from tests.machines.entity.harness import (

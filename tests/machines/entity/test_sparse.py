@@ -137,7 +137,7 @@ def test_a_new_schema_touches_no_entity(count: int, monkeypatch: pytest.MonkeyPa
         digested.append(text)
         return digest_term(text)
 
-    monkeypatch.setattr("qcore.machines.entity.state.records.digest_term", term)
+    monkeypatch.setattr("qcore.machines.entity.state.entity_records.digest_term", term)
     harness.set_schema(schema("Object", None, field("String", "Name", ""), field("Int", "New", 1)))
     harness.store.state_hash()
     assert digested == []

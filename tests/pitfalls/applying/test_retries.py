@@ -12,7 +12,7 @@ from qcore.errors import SessionExpired
 from qcore.replica.events import Reply, TriggerSnapshot
 from qcore.replica.messages import ForwardResponse
 from qcore.replica.sessions import session_table
-from qcore.replica.sessions.session import Session
+from qcore.replica.sessions.client_session import Session
 from qcore.replica.sessions.session_table import (
     ApplyOutcome,
     SessionTable,

@@ -10,7 +10,7 @@ import pytest
 from qcore.core import RaftConfig
 from qcore.core.clocks import wall_time
 from qcore.core.clocks.cluster_clock import ClusterClock
-from qcore.core.server import RaftServer
+from qcore.core.raft_server import RaftServer
 from qcore.errors import SessionExpired
 from qcore.replica.events import ClientRequest, Reply
 from qcore.replica.sessions import ticks

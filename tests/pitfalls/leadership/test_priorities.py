@@ -9,7 +9,7 @@ from qcore.core.events import TransferLeadership
 from qcore.core.leadership import election, takeover, transfer
 from qcore.core.leadership.tenure import TransferBackoff
 from qcore.core.messages import PreVote, TimeoutNow, TimeoutNowResponse
-from qcore.core.server import RaftServer
+from qcore.core.raft_server import RaftServer
 from qcore.sim import parse_scenario, run_scenario
 from tests.checkout import SCENARIOS
 from tests.core.support.cluster import Cluster, begun

@@ -7,7 +7,7 @@ import pytest
 from qcore.core import DurableState, Membership, RaftConfig, membership
 from qcore.core.effects import ChangeAccepted, ChangeRejected, Effect
 from qcore.core.events import ChangeMembership
-from qcore.core.server import RaftServer
+from qcore.core.raft_server import RaftServer
 from tests.core.support.cluster import Cluster, started
 from tests.core.support.safety_checks import SafetyViolation
 from tests.pitfalls.support.cluster_steps import lead, may_lead

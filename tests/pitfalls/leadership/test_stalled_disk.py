@@ -6,7 +6,7 @@ import pytest
 
 from qcore.core import RaftConfig
 from qcore.core.messages import AppendEntries, RaftMessage
-from qcore.core.server import RaftServer
+from qcore.core.raft_server import RaftServer
 from qcore.sim import run_scenario
 from tests.checkout import SCENARIOS
 from tests.core.support.cluster import Cluster

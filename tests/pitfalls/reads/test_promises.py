@@ -17,7 +17,7 @@ from qcore.core.events import Tick
 from qcore.core.leadership import election
 from qcore.core.log import replication
 from qcore.core.messages import AppendEntries, AppendEntriesResponse
-from qcore.core.server import RaftServer
+from qcore.core.raft_server import RaftServer
 from tests.core.support.cluster import Cluster, Envelope
 from tests.core.support.safety_checks import SafetyViolation
 from tests.pitfalls.support.cluster_steps import hold_back, is_served, lead, lease_read

@@ -14,8 +14,8 @@ from qcore.core.messages import (
     AppendEntriesResponse,
     TimeoutNow,
 )
+from qcore.core.raft_server import RaftServer
 from qcore.core.reads import read_index
-from qcore.core.server import RaftServer
 from qcore.errors import DeadlineExceeded
 from qcore.replica.events import PeerMessageReceived
 from qcore.replica.messages import ReadIndexResponse

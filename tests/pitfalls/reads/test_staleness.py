@@ -18,8 +18,8 @@ from qcore.core import RaftConfig, Safeguards
 from qcore.core.events import Campaign, Tick
 from qcore.core.log.progress import Progress
 from qcore.core.messages import AppendEntries, AppendEntriesResponse
+from qcore.core.raft_server import RaftServer
 from qcore.core.reads import freshness
-from qcore.core.server import RaftServer
 from qcore.errors import TooStale
 from qcore.replica.apply.apply_backlog import MAX_STEP_COST
 from qcore.replica.events import ClientRequest, PeerMessageReceived, SendPeer

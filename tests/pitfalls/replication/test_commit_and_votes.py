@@ -10,7 +10,7 @@ from qcore.core import Membership, RaftConfig, RaftCore, Safeguards, quorum
 from qcore.core.leadership import election
 from qcore.core.messages import AppendEntries, InstallSnapshot, PreVote, RequestVote
 from qcore.core.messages import RequestVoteResponse as Vote
-from qcore.core.server import RaftServer
+from qcore.core.raft_server import RaftServer
 from tests.core.support.cluster import Cluster, started
 from tests.core.support.safety_checks import SafetyViolation, majorities, voter_sets
 from tests.core.support.timed_cluster import run_for

@@ -8,7 +8,7 @@ import pytest
 
 from qcore.core import DurableState, RaftConfig, Safeguards
 from qcore.core.log.durable_state import last_index
-from qcore.core.server import RaftServer
+from qcore.core.raft_server import RaftServer
 from qcore.errors import LogCorrupt
 from tests.core.support.cluster import Cluster
 from tests.core.support.safety_checks import SafetyViolation

@@ -18,7 +18,7 @@ from qcore.core import (
     Snapshot,
     SnapshotMeta,
 )
-from qcore.core import server as server_module
+from qcore.core import raft_server as server_module
 from qcore.core.effects import (
     AppendLog,
     Apply,

@@ -25,11 +25,11 @@ from typing import Any
 from qcore.cli.main import main
 from qcore.core.config import Safeguards
 from qcore.core.effects import Write
-from qcore.core.server import RaftServer
+from qcore.core.raft_server import RaftServer
 from qcore.node.config import NodeConfig
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.sessions import session_table
-from qcore.replica.sessions.session import Session
+from qcore.replica.sessions.client_session import Session
 from qcore.storage.group_commit import GroupCommitWriter
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 

@@ -18,11 +18,11 @@ from qcore.core import Membership, Safeguards, Snapshot, quorum
 from qcore.core.leadership import election, transfer
 from qcore.core.messages import AppendEntries
 from qcore.core.quorum import VoteResult
+from qcore.core.raft_server import RaftServer
 from qcore.core.reads import freshness, read_index
-from qcore.core.server import RaftServer
 from qcore.machines.interface import ApplyContext, StateMachine
 from qcore.replica.sessions import session_table
-from qcore.replica.sessions.session import Session
+from qcore.replica.sessions.client_session import Session
 from qcore.replica.sessions.session_table import ApplyOutcome, SessionTable
 from tests.core.support.safety_checks import SafetyViolation
 from tests.replica.properties.test_state_machine import (

@@ -21,7 +21,7 @@ from qcore.errors import ResultInvalid, ResultTooLarge, SequenceRefused, Session
 from qcore.replica.apply.machine_results import Result
 from qcore.replica.events import ClientRequest, PeerVersionSupport, TriggerSnapshot
 from qcore.replica.sessions import session_table
-from qcore.replica.sessions.session import REPLY_OVERHEAD_BYTES, Session
+from qcore.replica.sessions.client_session import REPLY_OVERHEAD_BYTES, Session
 from qcore.replica.sessions.session_table import (
     MAX_EXPIRED_AT_ONCE,
     MAX_REPLIES,

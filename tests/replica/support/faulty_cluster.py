@@ -29,7 +29,7 @@ from qcore.core.effects import (
 from qcore.core.events import Tick, WriteDurable
 from qcore.core.log.durable_state import apply_write
 from qcore.core.messages import RequestVoteResponse
-from qcore.core.server import NEVER
+from qcore.core.raft_server import NEVER
 from qcore.core.version import ClusterVersion
 from qcore.machines.register import KeyValueMachine
 from qcore.replica import DurabilityGate, Replica, ReplicaConfig

@@ -16,7 +16,7 @@ import pytest
 
 from qcore.core.entry import Entry, Membership
 from qcore.core.messages import InstallSnapshot, RaftMessage
-from qcore.core.server import RaftServer
+from qcore.core.raft_server import RaftServer
 from qcore.machines.interface import ApplyContext
 from qcore.machines.register import KeyValueMachine
 from qcore.sim import World, load_scenario, run_scenario

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qcore.core.leadership import transfer
-from qcore.core.server import RaftServer
+from qcore.core.raft_server import RaftServer
 from qcore.sim import load_scenario, run_scenario
 from tests.checkout import SCENARIOS
 from tests.sim.support.scenario_texts import failures, run

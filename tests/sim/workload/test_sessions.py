@@ -6,7 +6,7 @@ import pytest
 
 from qcore.errors import ConfigError
 from qcore.replica.sessions import session_table
-from qcore.replica.sessions.session import Session
+from qcore.replica.sessions.client_session import Session
 from qcore.replica.sessions.session_table import SessionTable
 from qcore.sim import World, run_scenario
 from qcore.sim.scenario.load import parse_scenario

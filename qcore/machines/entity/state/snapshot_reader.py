@@ -12,6 +12,13 @@ from typing_extensions import TypedDict
 from qcore.errors import StoreError
 from qcore.machines.entity.state.child_list import ChildList, ChildListBuilder
 from qcore.machines.entity.state.entity_id import EntityId
+from qcore.machines.entity.state.entity_records import (
+    Entity,
+    Field,
+    Positions,
+    Records,
+    add_position,
+)
 from qcore.machines.entity.state.entity_schema import (
     EntitySchema,
     EntitySchemaJson,
@@ -28,7 +35,6 @@ from qcore.machines.entity.state.field_values import (
     id_from_json,
     value_from_json,
 )
-from qcore.machines.entity.state.records import Entity, Field, Positions, Records, add_position
 from qcore.machines.entity.state.type_registry import SlotHistory
 from qcore.machines.entity.store_errors import SchemaInvalid, quoted
 
