@@ -126,10 +126,10 @@ def modules(package: str) -> list[Path]:
 def documented() -> dict[str, tuple[set[str], set[str]]]:
     """The table of ARCHITECTURE.md: package -> what it may import from qcore, and from third parties."""
     text = (PACKAGE.parent / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    section = text.split("## Import rules")[1].split("\n## ")[0]
+    section = text.split("## Packages")[1].split("\n## ")[0]
     table: dict[str, tuple[set[str], set[str]]] = {}
     for package, internal, external in re.findall(
-        r"^\| `(\w+)` \| ([^|]*) \| ([^|]*) \|$", section, re.MULTILINE
+        r"^\| `(\w+)` \| [^|]* \| ([^|]*) \| ([^|]*) \|$", section, re.MULTILINE
     ):
         named = set(re.findall(r"`([\w.]+)`", internal))
         table[package] = (named, {name for name in external.strip().split(", ") if name != "–"})
