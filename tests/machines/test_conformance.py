@@ -188,15 +188,15 @@ class RemembersTheVersion(KeyValueMachine):
 @pytest.mark.parametrize(
     ("broken", "found_by"),
     [
-        (SnapshotsLater, "test_snapshot_is_as_of_the_call_while_commands_go_on"),
-        (RestoresOnTop, "test_restored_machine_equals_and_goes_on_equally"),
+        (SnapshotsLater, "test_snapshot_keeps_the_state_of_its_call"),
+        (RestoresOnTop, "test_restored_machine_equals_the_original_and_stays_equal"),
         (RestoresItsOwnChunksOnly, "test_chunks_may_be_cut_anywhere"),
-        (Raises, "test_unexpected_texts_are_answered_and_not_raised"),
+        (Raises, "test_unexpected_texts_are_answered_without_raising"),
         (CountsQueries, "test_queries_change_nothing"),
         (HashesTheKeysOnly, "test_different_answers_mean_different_hashes"),
-        (KnowsWhoItIs, "test_same_commands_give_the_same"),
+        (KnowsWhoItIs, "test_same_commands_give_the_same_state"),
         (Nameless, "test_name_and_versions_are_declared"),
-        (RemembersTheVersion, "test_an_upgrade_in_the_middle_keeps_what_came_before"),
+        (RemembersTheVersion, "test_an_upgrade_keeps_the_earlier_state"),
     ],
 )
 def test_broken_machine_is_found(broken: Callable[[], StateMachine], found_by: str) -> None:

@@ -171,12 +171,12 @@ def test_shared_large_default_is_written_once() -> None:
 def test_bounds_are_the_same_after_a_restore(requests: list[dict[str, Any]], cut: int) -> None:
     """What counts towards a bound is part of the state."""
     bounds = {
-        "schemas.MAX_SCHEMAS_BYTES": 3200,
-        "schemas.MAX_SCHEMA_BYTES": 1500,
-        "schemas.MAX_COMPLETE_FIELDS": 24,
-        "schemas.MAX_OPERATIONS": 12,
+        "state.type_registry.MAX_SCHEMAS_BYTES": 3200,
+        "state.type_registry.MAX_SCHEMA_BYTES": 1500,
+        "state.type_registry.MAX_COMPLETE_FIELDS": 24,
+        "state.type_registry.MAX_OPERATIONS": 12,
         "transaction.MAX_OPERATIONS": 6,
-        "update.MAX_RESPONSE_BYTES": 1200,
+        "update_fields.MAX_RESPONSE_BYTES": 1200,
     }
     steady, restored = EntityStore(), EntityStore()
     log = [json.dumps(request) for request in [*START, *requests]]
@@ -185,7 +185,7 @@ def test_bounds_are_the_same_after_a_restore(requests: list[dict[str, Any]], cut
             context = ApplyContext(position, EPOCH_US + position)
             if position == len(START):
                 for name, bound in bounds.items():
-                    patch.setattr(f"qcore.machines.{name}", bound)
+                    patch.setattr(f"qcore.machines.entity.{name}", bound)
             if position == min(cut, len(log)) + 1:
                 restored = EntityStore()
                 restored.restore(steady.snapshot())

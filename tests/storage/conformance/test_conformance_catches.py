@@ -167,10 +167,10 @@ class GivesTheCommitIndexUncut(MemoryStorage):
             KeepsTheLogBehindALeadersSnapshot,
             "test_leaders_snapshot_resets_a_short_or_conflicting_log",
         ),
-        (NeverDropsEntries, "test_snapshot_replaces_the_prefix_that_it_names"),
+        (NeverDropsEntries, "test_snapshot_replaces_the_named_prefix"),
         (KeepsTheFirstSnapshot, "test_newer_snapshot_replaces_the_older"),
         (CutsLargeSnapshots, "test_large_snapshot_survives"),
-        (TakesNoVoteForNobody, "test_hard_state_survives_and_no_vote_differs_from_any_vote"),
+        (TakesNoVoteForNobody, "test_hard_state_survives_with_or_without_a_vote"),
         (LetsTheCommitIndexFall, "test_commit_never_goes_back"),
         (SharesItsListWithTheCaller, "test_loaded_state_belongs_to_the_caller"),
         (KeepsTheCallersObjects, "test_written_data_belongs_to_the_storage"),
@@ -179,7 +179,7 @@ class GivesTheCommitIndexUncut(MemoryStorage):
         (BelongsToTheLastCluster, "test_another_cluster_is_rejected_naming_both"),
         (MayBeOpenedTwice, "test_second_open_is_rejected_while_the_first_is_open"),
         (WorksWhenClosed, "test_close_is_idempotent_and_final"),
-        (GivesTheCommitIndexUncut, "test_commit_beyond_the_log_is_cut_on_load"),
+        (GivesTheCommitIndexUncut, "test_commit_beyond_the_log_is_lowered_on_load"),
     ],
 )
 def test_a_fault_is_found(broken: type[MemoryStorage], found_by: str) -> None:
@@ -271,8 +271,8 @@ class LosesTheLogWhenItJoins(MayBeFull):
         self._outline = LogOutline()
 
 
-TRIED_AGAIN = "test_a_call_that_finds_no_space_is_tried_again_and_done_once"
-JOINED = "test_joining_without_space_happens_or_may_be_tried_again"
+TRIED_AGAIN = "test_a_call_without_space_may_be_tried_again"
+JOINED = "test_joining_without_space_succeeds_or_may_be_tried_again"
 
 
 class FullSuite(StorageConformance):
@@ -386,4 +386,4 @@ def test_a_file_without_a_checksum_is_found(scratch: Path, monkeypatch: pytest.M
 
 def test_a_missing_lock_is_found(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_storage.fcntl, "flock", lambda _file, _how: None)
-    assert failures(suite_of(scratch, json_storage.JsonStorage), "test_one_owner")
+    assert failures(suite_of(scratch, json_storage.JsonStorage), "test_second_open")

@@ -119,7 +119,7 @@ def test_same_process_reopens_or_explains_why_not(library: Path, scratch: Path) 
     if sys.version_info >= (3, 12):
         assert again == ""
     else:
-        assert "end the process, and start it anew" in again
+        assert "end the process, and start it again" in again
 
 
 def test_another_process_opens_it_while_the_first_lives(library: Path, scratch: Path) -> None:

@@ -55,7 +55,7 @@ def test_journal_mode_that_sqlite_reports_is_verified(
 
     with monkeypatch.context() as patched:
         patched.setattr(creation, "_build", without_wal)
-        with pytest.raises(StorageError, match=r"gave up half-way.*'delete'") as caught:
+        with pytest.raises(StorageError, match=r"stopped half-way.*'delete'") as caught:
             SqliteStorage.open(tmp_path, 1)
     assert not isinstance(caught.value, LogCorrupt)
     assert not (tmp_path / "log.db").exists()
