@@ -69,7 +69,7 @@ def error_from_os(error: OSError, action: str) -> StorageError:
     if error.errno in _EXHAUSTED:
         return StorageError(f"{text}: {_EXHAUSTED[error.errno]}")
     if error.errno in _IN_THE_WAY:
-        return StorageError(f"{text}: look what is at that path")
+        return StorageError(f"{text}: check what is at that path")
     if error.errno == errno.EIO:
         return StorageError(f"{text}: an I/O error: {DISK_ADVICE}")
     return StorageError(f"{text}: {DISK_ADVICE}")

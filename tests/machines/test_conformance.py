@@ -1,4 +1,4 @@
-"""The public suite for state machines: on all that come with qcore, and on some that break one promise each."""
+"""The public suite for state machines, run on qcore's machines, and on machines that each break one promise."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CounterMachine = load_example("counter_machine").CounterMachine
 
 
 class Keys(StateMachineConformance):
-    """Commands and queries of the key-value machine."""
+    """The suite with commands and queries of the key-value machine."""
 
     def make(self) -> StateMachine:
         return KeyValueMachine()
@@ -39,7 +39,7 @@ class Keys(StateMachineConformance):
 
 
 class TestKeyValueMachine(Keys):
-    """The key-value machine."""
+    """Runs the inherited suite."""
 
 
 class TestEntityStore(StateMachineConformance):
@@ -86,7 +86,7 @@ class TestEntityStore(StateMachineConformance):
 
 
 class TestCounterMachine(StateMachineConformance):
-    """The example of the README."""
+    """The example in the README."""
 
     def make(self) -> StateMachine:
         machine: StateMachine = CounterMachine()
@@ -112,14 +112,14 @@ def payload(request: object) -> str:
 
 
 class SnapshotsLater(KeyValueMachine):
-    """The snapshot is of the moment at which it is read."""
+    """The snapshot holds the state when it is read, not when it was taken."""
 
     def snapshot(self) -> Iterator[str]:
         yield from super().snapshot()
 
 
 class RestoresOnTop(KeyValueMachine):
-    """What was there before stays."""
+    """Keeps the state from before the restore."""
 
     def restore(self, chunks: Iterable[str]) -> None:
         before = dict(self._registers)
@@ -156,15 +156,15 @@ class HashesTheKeysOnly(KeyValueMachine):
         return "".join(sorted(self._registers)).encode().hex() or "0"
 
 
-_lives = iter(range(10**9))
+_serial_numbers = iter(range(10**9))
 
 
-class KnowsWhoItIs(KeyValueMachine):
-    """An id that is drawn when the object is made."""
+class ResultsDependOnTheObject(KeyValueMachine):
+    """Puts a number of the object into its results."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._id = next(_lives)
+        self._id = next(_serial_numbers)
 
     def apply(self, command: str, context: ApplyContext) -> str:
         return f"{self._id} {super().apply(command, context)}"
@@ -175,7 +175,7 @@ class Nameless(KeyValueMachine):
 
 
 class RemembersTheVersion(KeyValueMachine):
-    """A node that begins at a snapshot does not know which version came before."""
+    """A node that starts from a snapshot does not know the version before it."""
 
     versions = (1, 2)
     seen = 0
@@ -194,7 +194,7 @@ class RemembersTheVersion(KeyValueMachine):
         (Raises, "test_unexpected_texts_are_answered_without_raising"),
         (CountsQueries, "test_queries_change_nothing"),
         (HashesTheKeysOnly, "test_different_answers_mean_different_hashes"),
-        (KnowsWhoItIs, "test_same_commands_give_the_same_state"),
+        (ResultsDependOnTheObject, "test_same_commands_give_the_same_state"),
         (Nameless, "test_name_and_versions_are_declared"),
         (RemembersTheVersion, "test_an_upgrade_keeps_the_earlier_state"),
     ],

@@ -1,4 +1,4 @@
-"""Each check of what a machine gives back finds a machine that only it finds: all other tests of the suite pass."""
+"""Each check of a machine's output finds a machine that only this check finds: all other tests of the suite pass."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def field_of(command: str, name: str) -> object:
 
 
 class Plain:
-    """Holds what JSON can say, lone surrogates too, and writes it as JSON: it has no fault."""
+    """A correct machine: it holds any JSON value, including lone surrogates, and writes it as JSON."""
 
     name = "kv"
     versions = (1, 1)
@@ -55,7 +55,7 @@ class Plain:
 
 
 class GivesTextsBack(Plain):
-    """What the client wrote, and not as JSON."""
+    """Returns the client's text, not as JSON."""
 
     def apply(self, command: str, context: ApplyContext) -> str:
         result = super().apply(command, context)
@@ -98,14 +98,14 @@ class HashesToAName(Plain):
 
 
 class StoresTexts(Plain):
-    """A snapshot with the texts themselves: it can be restored, and it cannot be stored."""
+    """The snapshot has the texts without escapes, so it can be restored but not stored."""
 
     def snapshot(self) -> Iterable[str]:
         return [json.dumps(self.held, sort_keys=True, ensure_ascii=False)]
 
 
 class StoresOneText(Plain):
-    """A text is an iterable of its characters."""
+    """Returns a text, which is an iterable of its characters."""
 
     def snapshot(self) -> Iterable[str]:
         return "".join(super().snapshot())
@@ -141,7 +141,7 @@ def test_invalid_machine_output_is_found_by_one_check(
     monkeypatch.setattr(suite, "MAX_CHUNK_CHARS", 1000)
 
     class Suite(Keys):
-        examples = 300  # ends with the first that fails
+        examples = 300  # it ends with the first failure
         shrink = False
 
         def make(self) -> StateMachine:
@@ -156,7 +156,7 @@ def test_invalid_machine_output_is_found_by_one_check(
 
 
 class StoresNames(Plain):
-    """The names of the fields that a client sent get into the snapshot, and not as JSON."""
+    """The snapshot has the names of the client's fields, not as JSON."""
 
     names = ""
 
