@@ -55,7 +55,7 @@ class KeyValueMachine:
     Query: `{"op": "get", "key": k}`.
 
     Results: `{"ok": true, "value": v}` with the register's value after the command, or `{"ok": false, "error": text}`
-    if the command changed nothing. A failed `cas` also has `value`, the register's actual value.
+    if the command failed and changed nothing. A failed `cas` also has `value`, the register's actual value.
     """
 
     name = "kv"

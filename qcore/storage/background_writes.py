@@ -27,7 +27,7 @@ from qcore.storage.log_size import FootprintMeter
 BACKGROUND_SNAPSHOT_MIN_CHARS: Final = 1 << 20
 #: After this many bytes of log one transaction is done here. It writes as many characters of a snapshot.
 ASSIST_BYTES: Final = 512 << 10
-#: Bytes of log that one transaction removes behind a snapshot.
+#: Bytes of log that one transaction compacts after a snapshot.
 COMPACTED_BYTES_PER_TRANSACTION: Final = 8 << 20
 
 

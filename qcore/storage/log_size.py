@@ -1,4 +1,4 @@
-"""Counts how much of the log is on disk from the writes, because asking the database would take long."""
+"""Tracks how much of the log is on disk by counting the writes, because asking the database would take long."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Footprint:
 
 
 class FootprintMeter:
-    """Follows the writes of one log.
+    """Counts the writes of one log.
 
     Args:
         state: what the disk holds at first.

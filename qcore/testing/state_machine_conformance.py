@@ -186,7 +186,7 @@ class StateMachineConformance:
         self._for_histories(check)
 
     def test_restored_machine_equals_the_original_and_stays_equal(self) -> None:
-        """The machine that restores may have another state before, which must disappear."""
+        """The machine may hold another state before `restore`, which must disappear."""
 
         def check(steps: Steps, others: Steps, more: Steps) -> None:
             original, used = self.make(), self.make()

@@ -111,14 +111,14 @@ def payload(request: object) -> str:
 # -- machines that break a promise ------------------------------------------------------------------
 
 
-class SnapshotsLater(KeyValueMachine):
+class SnapshotsTheLaterState(KeyValueMachine):
     """The snapshot holds the state when it is read, not when it was taken."""
 
     def snapshot(self) -> Iterator[str]:
         yield from super().snapshot()
 
 
-class RestoresOnTop(KeyValueMachine):
+class KeepsTheStateAtARestore(KeyValueMachine):
     """Keeps the state from before the restore."""
 
     def restore(self, chunks: Iterable[str]) -> None:
@@ -130,7 +130,7 @@ class RestoresOnTop(KeyValueMachine):
                 super().apply(json.dumps(command), ApplyContext(1, 1))
 
 
-class RestoresItsOwnChunksOnly(KeyValueMachine):
+class RestoresOnlyWholeChunks(KeyValueMachine):
     def restore(self, chunks: Iterable[str]) -> None:
         pieces = list(chunks)
         assert all(piece.endswith("\n") for piece in pieces), "cut elsewhere"
@@ -143,7 +143,7 @@ class Raises(KeyValueMachine):
         return super().apply(command, context)
 
 
-class CountsQueries(KeyValueMachine):
+class QueriesChangeTheAnswer(KeyValueMachine):
     asked = 0
 
     def query(self, query: str) -> str:
@@ -151,7 +151,7 @@ class CountsQueries(KeyValueMachine):
         return f"{super().query(query)} {self.asked}"
 
 
-class HashesTheKeysOnly(KeyValueMachine):
+class HashesOnlyTheKeys(KeyValueMachine):
     def state_hash(self) -> str:
         return "".join(sorted(self._registers)).encode().hex() or "0"
 
@@ -170,7 +170,7 @@ class ResultsDependOnTheObject(KeyValueMachine):
         return f"{self._id} {super().apply(command, context)}"
 
 
-class Nameless(KeyValueMachine):
+class HasAnInvalidName(KeyValueMachine):
     name = "machines/mine.py"
 
 
@@ -188,14 +188,14 @@ class RemembersTheVersion(KeyValueMachine):
 @pytest.mark.parametrize(
     ("broken", "found_by"),
     [
-        (SnapshotsLater, "test_snapshot_keeps_the_state_of_its_call"),
-        (RestoresOnTop, "test_restored_machine_equals_the_original_and_stays_equal"),
-        (RestoresItsOwnChunksOnly, "test_chunks_may_be_cut_anywhere"),
+        (SnapshotsTheLaterState, "test_snapshot_keeps_the_state_of_its_call"),
+        (KeepsTheStateAtARestore, "test_restored_machine_equals_the_original_and_stays_equal"),
+        (RestoresOnlyWholeChunks, "test_chunks_may_be_cut_anywhere"),
         (Raises, "test_unexpected_texts_are_answered_without_raising"),
-        (CountsQueries, "test_queries_change_nothing"),
-        (HashesTheKeysOnly, "test_different_answers_mean_different_hashes"),
+        (QueriesChangeTheAnswer, "test_queries_change_nothing"),
+        (HashesOnlyTheKeys, "test_different_answers_mean_different_hashes"),
         (ResultsDependOnTheObject, "test_same_commands_give_the_same_state"),
-        (Nameless, "test_name_and_versions_are_declared"),
+        (HasAnInvalidName, "test_name_and_versions_are_declared"),
         (RemembersTheVersion, "test_an_upgrade_keeps_the_earlier_state"),
     ],
 )

@@ -2,8 +2,8 @@
 
 Until then it has no name, if the file system supports that (`O_TMPFILE`, Linux), so a killed writer leaves nothing.
 Elsewhere, and for the moment in which it replaces another file, its name is `.NAME.xxxxxxxx.partial` beside the
-target. Its writer holds a lock on it, which ends with the process. By that the next writer of the same target
-recognises the leftovers of dead writers, and removes them.
+target. Its writer holds a lock on it, which ends with the process. So the next writer of the same target can recognise
+the leftovers of dead writers and remove them.
 """
 
 from __future__ import annotations

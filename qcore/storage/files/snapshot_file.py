@@ -174,12 +174,12 @@ class SnapshotFileWriter:
     def _check(self) -> None:
         if self._size != self._header.size:
             raise SnapshotFileError(
-                f"{self._target}: {self._size} bytes came, {self._header.size} were promised; nothing was kept: "
+                f"{self._target}: {self._size} bytes arrived, {self._header.size} were promised; nothing was kept: "
                 "try again"
             )
         if self._digest.hexdigest() != self._header.sha256:
             raise SnapshotFileError(
-                f"{self._target}: the state does not have the promised checksum; nothing was kept: try again"
+                f"{self._target}: the state does not have the checksum that was promised; nothing was kept: try again"
             )
 
 
@@ -265,15 +265,15 @@ def verify(path: Path) -> SnapshotHeader:
     return header
 
 
-def _check_size(path: Path, size: int, promised: int) -> None:
+def _check_size(path: Path, size: int, expected: int) -> None:
     """Check the size before the state is read: a wrong size needs no checksum."""
-    if size < promised:
+    if size < expected:
         raise SnapshotFileError(
-            f"{path} was cut short: {size} of {promised} bytes of the state are there: {_SAVE_AGAIN}"
+            f"{path} was cut short: {size} of {expected} bytes of the state are there: {_SAVE_AGAIN}"
         )
-    if size > promised:
+    if size > expected:
         raise SnapshotFileError(
-            f"{path}: {size - promised} bytes follow the {promised} bytes of the state: {_SAVE_AGAIN}"
+            f"{path}: {size - expected} bytes follow the {expected} bytes of the state: {_SAVE_AGAIN}"
         )
 
 
@@ -304,9 +304,9 @@ def _header(path: Path, file: IO[bytes]) -> SnapshotHeader:
         raise SnapshotFileError(
             f"{path} is not a snapshot file: its first line is no header (or was changed)"
         )
-    promised = fields.pop("header_sha256", None)
-    whole = {**fields, "header_sha256": promised}
-    if promised != _digest(fields) or line != _encode(whole) + b"\n":
+    digest = fields.pop("header_sha256", None)
+    whole = {**fields, "header_sha256": digest}
+    if digest != _digest(fields) or line != _encode(whole) + b"\n":
         raise SnapshotFileError(
             f"{path}: the header was changed: it does not have its checksum: {_SAVE_AGAIN}"
         )

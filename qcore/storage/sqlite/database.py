@@ -89,7 +89,7 @@ _PRAGMAS = (
 
 #: A reader needs a shared-memory file of 32 KiB, for which a full disk has no room. If the database itself cannot be
 #: opened, `connect` finds that out.
-_NO_ROOM_TO_INSPECT = (
+_NO_SPACE_TO_CHECK = (
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_IOERR_SHMOPEN,
@@ -126,8 +126,8 @@ def check_header(path: Path) -> None:
 
 
 @dataclass(slots=True, frozen=True)
-class Inspection:
-    """The result of `inspect`.
+class StructureCheck:
+    """The result of `check_read_only`.
 
     Attributes:
         is_done: the structure was checked; False if a full disk prevented that.
@@ -138,7 +138,7 @@ class Inspection:
     sequence: int | None
 
 
-def inspect(path: Path) -> Inspection:
+def check_read_only(path: Path) -> StructureCheck:
     """Check a database that has a write-ahead file, without changing either.
 
     Closing a connection that may write would copy the sound frames into the database and remove the file, together
@@ -154,13 +154,13 @@ def inspect(path: Path) -> Inspection:
         connection = sqlite3.connect(uri, uri=True, timeout=0)
         _check_structure(path, connection)
         if connection.execute("PRAGMA user_version").fetchone()[0] < FIRST_WRITTEN_VERSION:
-            return Inspection(True, None)
+            return StructureCheck(True, None)
         row = connection.execute("SELECT sequence FROM state").fetchone()
         known = row is not None and isinstance(row[0], int)
-        return Inspection(True, row[0] if known else None)
+        return StructureCheck(True, row[0] if known else None)
     except (sqlite3.Error, UnicodeDecodeError, MemoryError) as error:
-        if getattr(error, "sqlite_errorcode", None) in _NO_ROOM_TO_INSPECT:
-            return Inspection(False, None)
+        if getattr(error, "sqlite_errorcode", None) in _NO_SPACE_TO_CHECK:
+            return StructureCheck(False, None)
         raise error_from_sqlite(error, path, "open the database", connection) from error
     finally:
         if connection is not None:
@@ -168,12 +168,12 @@ def inspect(path: Path) -> Inspection:
         remove(path.with_name(path.name + "-shm"))
 
 
-def connect(path: Path, *, inspected: bool) -> sqlite3.Connection:
+def connect(path: Path, *, is_checked: bool) -> sqlite3.Connection:
     """Open the database, recover its write-ahead file, check its structure and migrate it.
 
     Args:
         path: the file.
-        inspected: whether its structure has already been checked.
+        is_checked: whether its structure has already been checked.
 
     Raises:
         LogCorrupt: the file is damaged.
@@ -191,7 +191,7 @@ def connect(path: Path, *, inspected: bool) -> sqlite3.Connection:
         (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
         if mode != "wal":
             raise log_corrupt(path, "the journal mode", f"is {mode!r}, must be 'wal'")
-        if not inspected:
+        if not is_checked:
             _check_structure(path, connection)
         _migrate(path, connection)
         _check_tables(path, connection)

@@ -120,21 +120,21 @@ class MarkFile:
             self._file = -1
 
 
-def check_sequence(path: Path, sequence: int | None, promised: Mark) -> None:
+def check_sequence(path: Path, sequence: int | None, mark: Mark) -> None:
     """Refuse a database that holds less than was acknowledged.
 
     Args:
         path: the database.
         sequence: number of its last transaction; None if unknown.
-        promised: the mark.
+        mark: the mark of the database.
 
     Raises:
         LogCorrupt: acknowledged transactions are missing.
     """
-    if sequence is not None and sequence < promised.sequence:
+    if sequence is not None and sequence < mark.sequence:
         raise LogCorrupt(
-            f"{path}: its last write has number {sequence}, but number {promised.sequence} "
-            f"(log up to entry {promised.last_index}) was acknowledged: {path}-wal was cut short, "
+            f"{path}: its last write has number {sequence}, but number {mark.sequence} "
+            f"(log up to entry {mark.last_index}) was acknowledged: {path}-wal was cut short, "
             f"damaged or removed. {RECOVERY_ADVICE}"
         )
 

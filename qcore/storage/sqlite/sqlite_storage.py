@@ -126,27 +126,27 @@ class SqliteStorage:
         if not path_exists(path):
             create(path, mark_path, wal_path, node_id)
         require_not_abandoned(path)
-        promised = MarkFile.read(mark_path)
+        acknowledged = MarkFile.read(mark_path)
         database.check_header(path)
         check_wal(wal_path, database.PAGE_SIZE)
-        inspected = False
+        is_checked = False
         if path_exists(wal_path) and wal_path.stat().st_size > 0:
-            inspection = database.inspect(path)
-            inspected = inspection.is_done
-            check_sequence(path, inspection.sequence, promised)
+            check = database.check_read_only(path)
+            is_checked = check.is_done
+            check_sequence(path, check.sequence, acknowledged)
         ensure_wal(path, wal_path)
         # Every time: the attempt that created the files may have ended before their names were durable.
         sync_path(directory)
         mark = MarkFile(mark_path)
         try:
-            connection = database.connect(path, inspected=inspected)
+            connection = database.connect(path, is_checked=is_checked)
         except BaseException:
             mark.close()
             raise
         try:
             storage = cls(directory, connection, mark, lock, wal_bytes)
             storage._check_owner(node_id)
-            check_sequence(path, storage._stored.sequence, promised)
+            check_sequence(path, storage._stored.sequence, acknowledged)
         except (sqlite3.Error, UnicodeDecodeError, MemoryError) as error:
             failure = error_from_sqlite(error, path, "read", connection)
             abandon_connection(connection, path) if is_io_error(error) else connection.close()

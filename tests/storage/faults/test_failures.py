@@ -311,7 +311,7 @@ def test_write_that_could_not_be_stored_is_rejected(tmp_path: Path) -> None:
     storage.close()
 
 
-MISFITS = [
+INVALID_WRITES = [
     [AppendLog(1, [command(3), command(5)])],
     [AppendLog(1, [command(3, term=1), command(4, term=3)])],
     [AppendLog(1, [command(3), command(4, term=1)])],
@@ -326,7 +326,7 @@ MISFITS = [
 ]
 
 
-@pytest.mark.parametrize("writes", MISFITS)
+@pytest.mark.parametrize("writes", INVALID_WRITES)
 def test_write_that_load_would_reject_is_rejected(
     writes: list[AppendLog | TruncateLog | StoreSnapshot | SaveHardState], tmp_path: Path
 ) -> None:

@@ -204,7 +204,7 @@ class Records:
             self._discarded.append(child_positions)
 
     def free_some(self) -> None:
-        """Free some discarded objects. To free a long list in one step takes long."""
+        """Free some discarded objects. Freeing a long list in one step would take long."""
         if self._discarded:
             self._free_some()
 
