@@ -1,13 +1,13 @@
-"""A client of a running cluster: schema, entities, writes, reads, and an honest unknown outcome.
+"""A client of a running cluster: it sets a schema, creates entities, writes, reads, and handles an unknown outcome.
 
-Start a node and give it a cluster first:
+First start a node and initialise a cluster:
 
     qcore node start --id 1 --ws-addr 127.0.0.1:8080 --data-dir data/1 &
     qcore cluster init --endpoints 127.0.0.1:8080
     python examples/client.py 127.0.0.1:8080
 """
 
-# ruff: noqa: T201 - an example talks to the person who runs it
+# ruff: noqa: T201 - an example prints for the person who runs it
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ ACCOUNT = {
 
 
 async def deposit(client: QcoreClient, account: EntityId, amount: int) -> None:
-    """Add to a balance. An unknown outcome is not repeated blindly: that could add twice."""
+    """Add to a balance. After an unknown outcome do not simply repeat: that could add twice."""
     try:
         await client.write(account, "Balance", {"Int": amount}, adjust_behavior="Add")
     except OutcomeUnknown as error:
         balance = await client.read(account, "Balance")
-        print(f"not known whether {amount} was added ({error}); the balance is {balance}")
+        print(f"it is unknown whether {amount} was added ({error}); the balance is {balance}")
 
 
 async def main(endpoints: list[str]) -> None:
-    """Create two accounts, move money atomically, read it back."""
+    """Create two accounts, move money atomically, and read it back."""
     async with QcoreClient(endpoints) as client:
         await client.set_schema(ACCOUNT)
         ada = await client.create_entity("Account", "ada")
@@ -53,7 +53,7 @@ async def main(endpoints: list[str]) -> None:
 
         await asyncio.gather(*(deposit(client, ada, 10) for _ in range(10)))
 
-        # One update is one log entry: both writes take effect, or none.
+        # One update is one log entry: both writes take effect, or neither.
         await client.update([change(ada, 30, "Subtract"), change(grace, 30, "Add")])
 
         for account in (ada, grace):

@@ -1,6 +1,6 @@
-"""Bring your own storage: all of a node's durable state in one JSON file, replaced whole by each write.
+"""A custom storage: a node's whole durable state in one JSON file, which each write replaces.
 
-Right for a small log on any file system; slow for a large one. `test_json_storage.py` runs qcore's suite on it.
+It suits a small log on any file system, and is slow for a large one. `test_json_storage.py` runs qcore's suite on it.
 """
 
 import fcntl
@@ -22,7 +22,7 @@ from qcore.storage.log_outline import LogOutline
 
 @dataclass
 class Content:
-    """What is in the file."""
+    """The content of the file."""
 
     identity: Identity
     state: DurableState = field(default_factory=DurableState)
@@ -82,13 +82,13 @@ class JsonStorage:
     def close(self) -> None:
         if not self._closed:
             self._closed = True
-            os.close(self._directory)  # and with it the lock
+            os.close(self._directory)  # this also releases the lock
 
     def _read(self, node_id: int) -> Content:
         begun = self._path.with_suffix(".begun")
         if not self._path.exists():
             if begun.exists():
-                raise LogCorrupt(f"{self._path} is gone: restore it, or make this a new node")
+                raise LogCorrupt(f"{self._path} is missing: restore it, or start a new node")
             content = Content(Identity(node_id, None))
             self._replace(content)
             begun.touch()
@@ -100,21 +100,21 @@ class JsonStorage:
         try:
             content = _CONTENT.validate_json(text)
         except ValidationError as error:
-            raise LogCorrupt(f"{self._path} is no log: {error}") from None
+            raise LogCorrupt(f"{self._path} is not a log: {error}") from None
         if content.identity.node_id != node_id:
             raise StorageError(f"{self._path} belongs to node {content.identity.node_id}")
         return content
 
     def _replace(self, content: Content) -> None:
-        """Write a new file and put it in the old one's place: a crash leaves one or the other."""
+        """Write a new file and replace the old one by it: a crash leaves one or the other."""
         text = _CONTENT.dump_json(content)
-        fresh = self._path.with_suffix(".new")
+        new = self._path.with_suffix(".new")
         try:
-            with open(fresh, "wb") as file:
+            with open(new, "wb") as file:
                 file.write(b"%08x\n" % crc32(text) + text)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(fresh, self._path)
+            os.replace(new, self._path)
             os.fsync(self._directory)
         except OSError as error:
             raise StorageError(f"{self._path} cannot be written: {error.strerror}") from error

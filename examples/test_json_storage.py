@@ -1,4 +1,4 @@
-"""qcore's storage suite on a storage of one's own: `pytest examples/test_json_storage.py`."""
+"""Runs qcore's storage suite on a custom storage: `pytest examples/test_json_storage.py`."""
 
 import tempfile
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from qcore.testing.storage_conformance import NODE_ID, Opener, StorageConformanc
 
 
 class TestJsonStorage(StorageConformance):
-    outlives_process = True  # so processes that write are killed with -9 as well
+    outlives_process = True  # so the suite also kills writing processes with -9
 
     @pytest.fixture(autouse=True)
     def _use(self, tmp_path: Path) -> None:

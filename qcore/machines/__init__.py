@@ -1,1 +1,1 @@
-"""Replicated state machines: the public protocol, the entity store, and a key-value machine."""
+"""State machines: the interface for users' machines, the entity store, and a key-value machine."""

@@ -1,37 +1,38 @@
-"""Bounds of the machines that come with qcore: what one command or query may make a replica build.
+"""Limits of the machines in qcore: how much one command or query may make a replica build.
 
-They hold for commands from apply rules 3 on, and for queries always. They are part of the replicated rules, the same
-on every replica, and no settings: a bound that differed between two replicas would let them drift apart. A command
-beyond one of them is refused with an error value and changes nothing. Bytes are those of the JSON text as UTF-8.
+They apply to commands since apply rules 3, and to queries always. They are part of the replicated rules and equal on
+every replica. They are not settings: replicas with different limits would diverge. A command that exceeds one fails
+with an error result and changes nothing. Sizes in bytes are those of the JSON text as UTF-8.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-#: The first apply rules under which the bounds hold.
+#: The first apply rules with these limits.
 BOUNDED_RULES: Final = 3
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 
-#: A type's name, or a field's.
+#: The name of a type or a field.
 MAX_NAME_BYTES: Final = 256
-#: One value: of a field, a schema's default, or a register. The list of an entity's children may be longer: it grows
-#: by `CreateEntity`, and a step never handles all of it.
+#: One value: of a field, a schema's default, or a register. The list of an entity's children may be longer, because it
+#: grows by `CreateEntity`, and a step never handles all of it.
 MAX_VALUE_BYTES: Final = MIB
-#: The values that one request reads, below a frame (16 MiB). Of a request that also writes, which every replica carries
-#: out, and again when it starts: the values that it reads and those that its writes leave.
+#: The values that one request reads; less than a frame (16 MiB). A request that also writes has the smaller limit,
+#: because every replica executes it, and again when it starts. It counts the values read and those written.
 MAX_RESPONSE_BYTES: Final = 8 * MIB
 MAX_WRITE_RESPONSE_BYTES: Final = 2 * MIB
-#: Steps of one request. A read or a write counts as one, and one more for each reference that its path follows,
-#: and for each `IDS_READ_PER_STEP` ids of a part of a list. A write to `Children` counts one more for each
-#: `IDS_PER_STEP` ids, any
-#: that adds or subtracts one for each `BYTES_PER_STEP` of the two values, and one to an entity with many written fields
-#: one for each `FIELDS_COPIED_PER_STEP` of them. A deleted entity counts as one, and one more for each
-#: `FIELDS_PER_STEP` of its
-#: fields. A schema counts one for each type below it, for each field of these that changes or has changed before, and
-#: for each `PLAIN_FIELDS_PER_STEP` of the others.
+#: Steps of one request, each about the same amount of work:
+#: - A read or a write: 1, and 1 for each reference that its path follows, and 1 for each `IDS_READ_PER_STEP` ids of a
+#:   part of a list.
+#: - A write to `Children`: also 1 for each `IDS_PER_STEP` ids. Another write that adds or subtracts: also 1 for each
+#:   `BYTES_PER_STEP` of the two values. A write to an entity with many written fields: also 1 for each
+#:   `FIELDS_COPIED_PER_STEP` of them.
+#: - A deleted entity: 1, and 1 for each `FIELDS_PER_STEP` of its fields.
+#: - A schema: 1 for each type below it, 1 for each field of these types that changes or has changed before, and 1 for
+#:   each `PLAIN_FIELDS_PER_STEP` of the other fields.
 MAX_OPERATIONS: Final = 20_000
 FIELDS_PER_STEP: Final = 8
 FIELDS_COPIED_PER_STEP: Final = 64
@@ -40,13 +41,14 @@ IDS_READ_PER_STEP: Final = 8
 BYTES_PER_STEP: Final = 256
 PLAIN_FIELDS_PER_STEP: Final = 16
 
-#: A type's complete schema, inherited fields included: how many fields, and how large.
+#: A type's complete schema, including inherited fields: the number of fields.
 MAX_FIELDS: Final = 1024
-#: Defaults of one type's fields that only entities from before they changed still read.
+#: Earlier defaults of one type's fields that older entities still read.
 MAX_EARLIER_DEFAULTS: Final = 4096
+#: Size of a type's complete schema.
 MAX_SCHEMA_BYTES: Final = MIB
-#: All types together: how many, how large their own schemas are (with the defaults that older entities still have), and
-#: how many fields their complete schemas have.
+#: All types together: their number, the size of their schemas without inherited fields (but with the earlier defaults
+#: that older entities still read), and the number of fields in their complete schemas.
 MAX_TYPES: Final = 10_000
 MAX_SCHEMAS_BYTES: Final = 16 * MIB
 MAX_COMPLETE_FIELDS: Final = 100_000

@@ -1,4 +1,4 @@
-"""Loads a user's state machine: `file.py:Class` or `module:Class`, for real nodes and for scenarios."""
+"""Loads a user's state machine, `file.py:Class` or `module:Class`, for real nodes and for scenarios."""
 
 from __future__ import annotations
 
@@ -12,53 +12,53 @@ from types import ModuleType
 from qcore.errors import ConfigError
 from qcore.machines.interface import StateMachine, version_support
 
-#: What a state machine consists of.
+#: The attributes of a state machine.
 _PARTS = ("name", "versions", "apply", "query", "snapshot", "restore", "state_hash")
 
 
 def load_machine(name: str, directory: Path) -> Callable[[], StateMachine]:
-    """The class that `name` means.
+    """Return the class or function that `name` refers to.
 
     Args:
         name: `file.py:Class` or `package.module:Class`.
-        directory: where a relative file is looked for first; then the working directory.
+        directory: a relative file is first looked up here, then in the working directory.
 
     Raises:
-        ConfigError: there is no such file, module or class, importing it failed, or it lacks a method
-            of `StateMachine`.
+        ConfigError: there is no such file, module or class, the import failed, or the class lacks a part of
+            `StateMachine`.
     """
     where, _, class_name = name.rpartition(":")
     try:
         module = _load_file(where, directory) if where.endswith(".py") else _load_module(where)
     except ConfigError:
         raise
-    except Exception as error:  # the boundary to the user's own code, which may raise anything
+    except Exception as error:  # the boundary to the user's code, which may raise anything
         raise ConfigError(
             f"machine {name}: importing it raised {type(error).__name__}: {error}"
         ) from error
-    made = getattr(module, class_name, None)
-    if not callable(made):
+    factory = getattr(module, class_name, None)
+    if not callable(factory):
         raise ConfigError(f"machine {name}: {where} has no class {class_name}")
-    return checked_factory(made, name)
+    return checked_factory(factory, name)
 
 
-def checked_factory(made: object, name: str) -> Callable[[], StateMachine]:
-    """What makes machines, after it has made one that has all that a state machine needs.
+def checked_factory(factory: object, name: str) -> Callable[[], StateMachine]:
+    """Return the factory after a test: it must make an object with all parts of a state machine.
 
     Args:
-        made: a class, or a function without arguments.
-        name: what to call it in errors.
+        factory: a class, or a function without arguments.
+        name: the machine's name in errors.
 
     Raises:
-        ConfigError: it makes none.
+        ConfigError: it does not make a state machine.
     """
-    if not callable(made):
+    if not callable(factory):
         raise ConfigError(
-            f"machine {name} is no class but of the type {type(made).__name__}: each node makes a machine of its own, "
+            f"machine {name} is not a class but a {type(factory).__name__}: each node makes its machine, "
             "so give the class, or a function that makes one"
         )
     try:
-        machine = made()
+        machine = factory()
     except Exception as error:  # as above
         raise ConfigError(
             f"machine {name}: making one raised {type(error).__name__}: {error}"
@@ -71,7 +71,7 @@ def checked_factory(made: object, name: str) -> Callable[[], StateMachine]:
         )
     assert isinstance(machine, StateMachine), "it has all parts"
     version_support(machine)
-    make: Callable[[], StateMachine] = made
+    make: Callable[[], StateMachine] = factory
     return make
 
 
@@ -81,11 +81,11 @@ def _load_file(where: str, directory: Path) -> ModuleType:
     if path is None:
         tried = " or ".join(dict.fromkeys(map(str, candidates)))
         raise ConfigError(f"machine: there is no file {tried}")
-    spec = importlib.util.spec_from_file_location(f"qcore_own_machine_{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(f"qcore_user_machine_{path.stem}", path)
     assert spec is not None, "a file that ends in .py has a loader"
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[module.__name__] = module  # dataclasses and typing look their module up there
+    sys.modules[module.__name__] = module  # dataclasses and typing look up their module there
     spec.loader.exec_module(module)
     return module
 

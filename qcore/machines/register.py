@@ -1,4 +1,4 @@
-"""A key-value register machine: small, fast, and the one that simulations and examples use."""
+"""The key-value state machine: small and fast. Simulations and examples use it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qcore.machines.limits import BOUNDED_RULES, MAX_VALUE_BYTES
 from qcore.machines.snapshot_chunks import to_chunks, to_lines
 from qcore.machines.state_digest import StateDigest
 
-#: The fields of each command and query, `op` included.
+#: The fields of each command and query, including `op`.
 _FIELDS = {
     "set": {"op", "key", "value"},
     "cas": {"op", "key", "old", "new"},
@@ -25,38 +25,37 @@ _FIELDS = {
     "delete": {"op", "key"},
     "get": {"op", "key"},
 }
-#: Registers that are restored before an item, and about how many characters of them: some milliseconds.
+#: Limits of the work before each item of a gradual restore, some milliseconds: registers, and roughly their characters.
 REGISTERS_PER_STEP = 1000
 CHARS_PER_STEP = 256 * 1024
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
-_INT_CHARS = 20  # of the longest integer of 64 bits, with its sign
-#: Unknown fields that an error shows, and characters of each.
+_INT_CHARS = 20  # the longest integer of 64 bits, with its sign
+#: How many unknown fields an error shows, and how many characters of each.
 _SHOWN_NAMES, _SHOWN_CHARS = 3, 80
 _ABSENT = "null"
 _HEADER = {"format": "qcore-kv", "version": 1}
 
-# Sorted keys make equal values equal texts; allow_nan=False refuses 1e999, which parses as infinity.
+# Sorted keys make equal values equal texts. allow_nan=False rejects 1e999, which parses as infinity.
 _encode = JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
 ).encode
 
 
 class KeyValueMachine:
-    """Registers by key, each holding a JSON value; a register that was never set holds null.
+    """Registers by key, each with a JSON value. A register that was never set has the value null.
 
     Commands (JSON text):
 
-    - `{"op": "set", "key": k, "value": v}`; setting null is the same as deleting.
-    - `{"op": "cas", "key": k, "old": a, "new": b}`: set to `b` if the value is `a`. The comparison is
-      of JSON, so that 1, 1.0 and true differ.
+    - `{"op": "set", "key": k, "value": v}`. Setting null is the same as deleting.
+    - `{"op": "cas", "key": k, "old": a, "new": b}`: set to `b` if the value is `a`. The comparison is of JSON values,
+      so 1, 1.0 and true differ.
     - `{"op": "add", "key": k, "amount": n}`: integers of 64 bits; null counts as 0.
     - `{"op": "delete", "key": k}`.
 
     Query: `{"op": "get", "key": k}`.
 
-    Results: `{"ok": true, "value": v}` with the register's value after the command, or
-    `{"ok": false, "error": text}`, which changed nothing; a failed `cas` also has `value`, the
-    register's actual value.
+    Results: `{"ok": true, "value": v}` with the register's value after the command, or `{"ok": false, "error": text}`
+    if the command failed and changed nothing. A failed `cas` also has `value`, the register's actual value.
     """
 
     name = "kv"
@@ -67,7 +66,7 @@ class KeyValueMachine:
         self._digest: StateDigest[str] = StateDigest()
 
     def apply(self, command: str, context: ApplyContext) -> str:
-        """Carry out a command; see the class for their forms. Never raises."""
+        """Apply a command; see the class for the forms. Never raises."""
         bounded = context.rules >= BOUNDED_RULES
         try:
             request = _parse(command, bounded=bounded)
@@ -76,7 +75,7 @@ class KeyValueMachine:
             return f'{{"ok":false,"error":{_encode(str(error))}}}'
 
     def recognises(self, command: str) -> bool:
-        """Whether `apply` knows the form of the command."""
+        """Whether the text has the form of a command."""
         try:
             _parse(command)
         except StoreError:
@@ -95,7 +94,7 @@ class KeyValueMachine:
         return self._value(str(request["key"]))
 
     def snapshot(self) -> Iterable[str]:
-        """The registers as of this call, in chunks."""
+        """Return the registers as of this call, in chunks."""
         registers = self._registers.copy()
         header = _encode({**_HEADER, "registers": len(registers)})
         lines = (f"[{_encode(key)},{text}]" for key, text in registers.items())
@@ -111,7 +110,7 @@ class KeyValueMachine:
             pass
 
     def restore_gradually(self, chunks: Iterable[str]) -> Iterator[None]:
-        """`restore`, a bounded number of registers before each item; the state changes at the end.
+        """Like `restore`, with a bounded number of registers before each item. The state changes at the end.
 
         Raises:
             StoreError: see `restore`.
@@ -127,14 +126,14 @@ class KeyValueMachine:
                 digest.hexdigest(lambda key: _register_text(key, registers))
                 yield
         old, self._registers, self._digest = self._registers, registers, digest
-        # Freeing a large state at once takes long, too.
+        # Freeing a large state in one step would also take long.
         while old:
             for _ in range(min(len(old), REGISTERS_PER_STEP)):
                 old.popitem()
             yield
 
     def state_hash(self) -> str:
-        """A digest of the registers; costs time only for those that changed since the last call."""
+        """Return a digest of the registers. It costs time only for those that changed since the last call."""
         registers = self._registers
         return self._digest.hexdigest(lambda key: _register_text(key, registers))
 
@@ -171,7 +170,7 @@ class KeyValueMachine:
 
     def _sum(self, key: str, amount: JsonValue, *, bounded: bool) -> str:
         text = self._registers.get(key, "0")
-        # A long text is not parsed only to see that it is no integer of 64 bits.
+        # A long text is not an integer of 64 bits, so do not parse it.
         current = None if bounded and len(text) > _INT_CHARS else json.loads(text)
         if type(current) is not int:
             raise StoreError("add: the register does not hold an integer")
@@ -184,10 +183,10 @@ class KeyValueMachine:
 
 
 def _parse(text: str, *, bounded: bool = True) -> dict[str, JsonValue]:
-    """The command or query with `op` known, `key` a text, and exactly the fields of its `op`.
+    """Return the command or query. Its `op` is known, `key` is a text, and it has exactly the fields of its `op`.
 
     Args:
-        bounded: an error shows a part of what was sent; under apply rules 1 and 2 it showed all of it.
+        bounded: shorten what an error shows of the request; under apply rules 1 and 2 it shows all of it.
     """
     try:
         request = from_json(text)
@@ -226,7 +225,7 @@ def _register_text(key: str, registers: dict[str, str]) -> str:
 
 
 def _read_snapshot(lines: Iterator[str], registers: dict[str, str]) -> Iterator[str]:
-    """Fill `registers`, and give each key."""
+    """Fill `registers`, and yield each key."""
     try:
         header = from_json(next(lines, "null"))
         if not isinstance(header, dict) or not _HEADER.items() <= header.items():

@@ -1,10 +1,10 @@
-"""A snapshot as text: lines of JSON, grouped into chunks of bounded size."""
+"""Converts a snapshot between lines of JSON and chunks of bounded size."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-#: Characters in a chunk, about: a chunk ends with the line that reaches this size.
+#: Characters in a chunk, roughly: a chunk ends with the line that reaches this size.
 CHUNK_CHARS = 64 * 1024
 
 
@@ -23,10 +23,10 @@ def to_chunks(lines: Iterable[str]) -> Iterator[str]:
 
 
 def to_lines(chunks: Iterable[str]) -> Iterator[str]:
-    """Inverse of `to_chunks`. The chunks may have been joined or cut anywhere on their way."""
+    """Inverse of `to_chunks`. The chunks may have been joined or cut anywhere on the way."""
     rest: list[str] = []
     for chunk in chunks:
-        # Not splitlines(): that also cuts at U+2028 and others, which JSON strings may contain.
+        # Not splitlines(), which also splits at U+2028 and others. JSON strings may contain these.
         first, *others = chunk.split("\n")
         rest.append(first)
         if others:

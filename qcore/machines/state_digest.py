@@ -1,4 +1,4 @@
-"""An incremental digest of a keyed state: only what changed since the last call is digested again."""
+"""An incremental digest of a state by keys: only parts that changed since the last call are digested again."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _MASK = (1 << 8 * _BYTES) - 1
 class StateDigest(Generic[Key]):
     """The sum, modulo 2**256, of the digests of a state's parts.
 
-    A sum does not depend on the order of its terms, so that neither history nor dictionary order nor
-    `PYTHONHASHSEED` can show in it, and one changed part costs two digests whatever the size of the
-    state (an additive multiset hash; Bellare and Micciancio, 1997: "AdHash"). It detects replicas that
-    drifted apart; it does not defend against someone who forges a state on purpose.
+    A sum does not depend on the order of its terms, so history, dictionary order and `PYTHONHASHSEED` cannot affect
+    it. One changed part costs two digests, whatever the size of the state (an additive multiset hash; Bellare and
+    Micciancio, 1997: "AdHash"). It detects replicas that have diverged. It is no defence against a state that was
+    forged on purpose.
     """
 
     def __init__(self) -> None:
@@ -27,20 +27,20 @@ class StateDigest(Generic[Key]):
         self._dirty: dict[Key, None] = {}
 
     def touch(self, key: Key) -> None:
-        """The part may have changed or appeared: digest it at the next `hexdigest`."""
+        """Mark a part that may have changed or appeared. The next `hexdigest` digests it."""
         self._dirty[key] = None
 
     def drop(self, key: Key) -> None:
-        """The part is gone."""
+        """Remove a part."""
         self._sum = (self._sum - self._terms.pop(key, 0)) & _MASK
         self._dirty.pop(key, None)
 
     def hexdigest(self, text_of: Callable[[Key], str]) -> str:
-        """The digest as 64 hexadecimal digits.
+        """Return the digest as 64 hexadecimal digits.
 
         Args:
-            text_of: the canonical text of a part; it must contain the key, so that equal parts under
-                different keys count as different.
+            text_of: returns the canonical text of a part. It must contain the key, so that equal parts with different
+                keys have different digests.
         """
         if self._dirty:
             total, terms = self._sum, self._terms
@@ -54,5 +54,5 @@ class StateDigest(Generic[Key]):
 
 
 def digest_term(text: bytes) -> int:
-    """What a part with this canonical text adds to such a sum."""
+    """The contribution of a part with this canonical text to the sum."""
     return int.from_bytes(blake2b(text, digest_size=_BYTES).digest())

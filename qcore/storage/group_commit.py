@@ -1,12 +1,11 @@
-"""`GroupCommitWriter`: takes writes off an event loop and makes many of them durable with one sync.
+"""`GroupCommitWriter`: takes writes from an event loop and makes many of them durable with one sync.
 
-While one transaction is being synced, all that is submitted gathers for the next: the batch size
-follows the load by itself, and a lone write waits for nothing. The module knows threads and no event
-loop: the caller gives a `notify` such as `loop.call_soon_threadsafe`.
+While one transaction is being synced, new submissions gather for the next one. So the batch size follows the load,
+and a lone write does not wait. The module uses a thread and knows no event loop: the caller passes a `notify` such
+as `loop.call_soon_threadsafe`.
 
-A caller that computes in pure Python for milliseconds holds the interpreter's lock and delays the
-writer's thread by up to `sys.getswitchinterval()` (5 ms by default) after each sync. A host should lower
-it, say to 0.5 ms.
+A caller that computes in pure Python for milliseconds holds the interpreter's lock. It delays the writer's thread
+by up to `sys.getswitchinterval()` (5 ms by default) after each sync. A driver should lower it, for example to 0.5 ms.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ from qcore.storage.background_writes import BackgroundSnapshots, SupportsSnapsho
 from qcore.storage.interface import LogStorage
 from qcore.storage.log_size import Footprint, FootprintMeter
 
-#: What one transaction gathers at most, in bytes (one submission may be larger).
+#: The most that one transaction gathers, in bytes. A single submission may be larger.
 MAX_BATCH_BYTES = 4 << 20
-#: Pause between two attempts while the disk is full.
+#: Pause between attempts while the disk is full.
 DISK_FULL_RETRY_S = 0.25
-#: After this time without a write, the storage may tidy up.
+#: After this time without a write, the storage may do its idle work.
 IDLE_AFTER_S = 0.05
-#: Bytes counted for a write on top of the entries or the snapshot that it holds.
+#: Bytes counted for each write, besides its entries or snapshot.
 WRITE_OVERHEAD_BYTES = 64
 
 _T = TypeVar("_T")
@@ -41,16 +40,16 @@ Notify = Callable[[Callable[[], None]], object]
 
 @runtime_checkable
 class SupportsIdleWork(Protocol):
-    """A storage that has work for quiet moments, such as a checkpoint."""
+    """A storage that has work for idle moments, such as a checkpoint."""
 
     def idle(self) -> None:
-        """Do it now. Raises `StorageError` if the disk fails."""
+        """Do that work. Raises `StorageError` if the disk fails."""
         ...
 
 
 @dataclass(slots=True, frozen=True)
 class PendingWrites:
-    """What was submitted and is not durable yet: the caller's measure for refusing more work."""
+    """The writes that are submitted and not yet durable. The caller limits its load by them."""
 
     writes: int
     bytes: int
@@ -67,18 +66,18 @@ class _Submission:
 
 
 class GroupCommitWriter:
-    """A thread that owns a storage's `write`. From `start` until `close` has ended nobody else may use the storage.
+    """A thread that owns a storage's `write`. Nothing else may use the storage between `start` and the end of `close`.
 
     All callbacks run through `notify`, in order. None runs after `on_error` has.
 
     Args:
         storage: an open storage.
-        notify: hands a callable to the caller's thread or loop; must be thread-safe.
-        on_durable: called with the id of the newest write that is durable, and all before it.
-        on_error: called once, with the error after which nothing is written any more.
-        on_disk_full: called with the reason when a write is waiting for space, with None when it was done.
-        on_snapshot_stored: called with the last index that the stored snapshot covers, whenever that has changed.
-        loaded: what the storage holds, if that was loaded already.
+        notify: runs a callable in the caller's thread or loop; must be thread-safe.
+        on_durable: called with the id of the newest durable write. All writes before it are durable, too.
+        on_error: called once, with the error that stops the writer.
+        on_disk_full: called with the error when a write begins to wait for space, and with None when it is done.
+        on_snapshot_stored: called with the last index of the stored snapshot whenever that index has changed.
+        loaded: what the storage holds, if the caller has already loaded it.
         retry_s: pause between attempts while the disk is full, seconds.
     """
 
@@ -118,12 +117,12 @@ class GroupCommitWriter:
         self._thread = threading.Thread(target=self._run, name="qcore-storage", daemon=True)
 
     def start(self) -> None:
-        """Begin to write: what is submitted before waits until then. Whoever starts it must close it."""
+        """Begin to write. Earlier submissions wait for this. After `start` the writer must be closed."""
         self._thread.start()
 
     @property
     def pending(self) -> PendingWrites:
-        """What is submitted and not durable yet."""
+        """What is submitted and not yet durable."""
         with self._counts:
             return PendingWrites(self._pending_writes, self._pending_bytes)
 
@@ -133,12 +132,12 @@ class GroupCommitWriter:
         return self._footprint
 
     def submit(self, writes: Sequence[Write], commit: int | None = None) -> None:
-        """Queue writes, with ids that grow. Never blocks.
+        """Queue writes whose ids grow. Never blocks.
 
-        A commit index without writes is kept for the next write, or for `close`: it needs no sync.
+        A commit index without writes waits for the next write or for `close`, because it needs no sync.
 
         Raises:
-            StorageError: the writer is closed, or has failed.
+            StorageError: the writer is closed or has failed.
         """
         if self._failure is not None:
             raise StorageError(f"storage has failed, nothing is written: {self._failure}")
@@ -147,7 +146,7 @@ class GroupCommitWriter:
         if not writes:
             self._lazy_commit = commit if commit is not None else self._lazy_commit
             return
-        # The commit index only grows: one that comes with the writes supersedes one that waited.
+        # The commit index only grows: one that comes with writes supersedes one that waits.
         commit = self._lazy_commit if commit is None else commit
         self._lazy_commit = None
         sizes = [(size_bytes(write), isinstance(write, StoreSnapshot)) for write in writes]
@@ -161,16 +160,16 @@ class GroupCommitWriter:
         )
 
     def close(self, timeout_s: float | None = None) -> bool:
-        """Write what is queued, then end the thread; the storage stays open. Idempotent.
+        """Write what is queued, then end the thread. The storage stays open. Idempotent.
 
-        While the disk is full one last attempt is made; what cannot be written is reported to `on_error`. Without a
+        While the disk is full, one last attempt is made, and `on_error` reports what could not be written. Without
         `start` there is no thread, and nothing is written.
 
         Args:
-            timeout_s: how long to wait for the thread; None for as long as it takes.
+            timeout_s: how long to wait for the thread, seconds; None for no limit.
 
         Returns:
-            False if the thread has not ended in time: the storage must not be used then.
+            False if the thread has not ended in time. The storage must not be used then.
         """
         if not self._closing.is_set():
             self._closing.set()
@@ -184,7 +183,7 @@ class GroupCommitWriter:
             self._serve()
         except StorageError as error:
             self._fail(error)
-        except Exception as error:  # noqa: BLE001  # the thread's boundary: the node must hear of a bug
+        except Exception as error:  # noqa: BLE001  # the thread's boundary: a bug must reach the node
             self._fail(StorageError(f"the storage writer failed: {error!r}"))
 
     def _serve(self) -> None:
@@ -203,7 +202,10 @@ class GroupCommitWriter:
                 self._keep_pace(self._background, batch.log_bytes)
 
     def _finish(self) -> None:
-        """At the end, store what waited: snapshots and the commit index. A help, not a duty."""
+        """At the end, store the snapshots and the commit index that still wait.
+
+        Safety does not need this: it only saves work at the next start.
+        """
         while self._background is not None and self._background.is_storing:
             self._work(self._background)
         with suppress(DiskFull):
@@ -213,7 +215,7 @@ class GroupCommitWriter:
     # -- in the background -----------------------------------------------------------------------
 
     def _keep_pace(self, background: BackgroundSnapshots, log_bytes: int) -> None:
-        """After each batch do one transaction's worth of what nobody waits for, or as much as the batch calls for."""
+        """After each batch do one transaction of background work, or as many as the size of the batch demands."""
         background.appended(log_bytes)
         if background.has_work:
             self._work(background)
@@ -223,19 +225,19 @@ class GroupCommitWriter:
     def _work(self, background: BackgroundSnapshots) -> None:
         try:
             self._until_space(background.work)
-        except DiskFull:  # and the writer is being closed: the older snapshot stays
+        except DiskFull:  # the writer is being closed: the older snapshot stays
             background.stop()
-        self._look()
+        self._update_footprint()
 
-    def _look(self) -> None:
-        """Say what is on disk now."""
+    def _update_footprint(self) -> None:
+        """Publish what is now on disk."""
         before, self._footprint = self._footprint, self._meter.footprint
         index = self._footprint.snapshot_index
         if index != before.snapshot_index:
             self._notify(partial(self._on_snapshot_stored, index))
 
     def _next(self) -> _Submission | None:
-        """The next submission, or None at the end; tidies the storage when none comes for a while."""
+        """The next submission, or None at the end. Uses the time without submissions for background and idle work."""
         while self._background is not None and self._background.has_work:
             try:
                 return self._queue.get_nowait()
@@ -250,7 +252,7 @@ class GroupCommitWriter:
         return self._queue.get()
 
     def _gather(self, first: _Submission) -> tuple[_Submission, _Submission | None, bool]:
-        """Merge what is queued: the batch, what did not fit any more, whether the end was seen."""
+        """Merge what is queued. Returns the batch, a submission that no longer fits, and whether the end was seen."""
         batch = first
         while True:
             try:
@@ -275,16 +277,16 @@ class GroupCommitWriter:
             writes = self._background.defer_snapshots(writes)
             for write in writes:
                 if isinstance(write, StoreSnapshot) and write.reset_log:
-                    # What follows rests on it, so all wait for it: but in transactions of bounded size.
+                    # All later writes rest on this snapshot, so they wait for it. Its transactions stay bounded.
                     while self._until_space(partial(storage.write_snapshot_parts, write.snapshot)):
                         pass
         if writes or batch.commit is not None:
             self._until_space(partial(storage.write, writes, batch.commit))
             self._meter.written(writes)
-            self._look()
+            self._update_footprint()
 
     def _until_space(self, action: Callable[[], _T]) -> _T:
-        """Do something to the storage; waits for space as long as it takes, or until `close`."""
+        """Run an action on the storage. While the disk is full, repeat it until it succeeds or `close` is called."""
         is_full = False
         while True:
             last_attempt = self._closing.is_set()
@@ -310,13 +312,13 @@ class GroupCommitWriter:
 
     def _fail(self, error: StorageError) -> None:
         self._failure = error
-        # A loop that is closed already raises RuntimeError: then there is nobody left to tell.
+        # A closed loop raises RuntimeError: then no caller is left to notify.
         with suppress(RuntimeError):
             self._notify(partial(self._on_error, error))
 
 
 def size_bytes(write: Write) -> int:
-    """About how many bytes a write adds to the disk."""
+    """Roughly how many bytes a write adds to the disk."""
     if isinstance(write, AppendLog):
         return WRITE_OVERHEAD_BYTES + sum(entry.size_bytes() for entry in write.entries)
     if isinstance(write, StoreSnapshot):

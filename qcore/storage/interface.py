@@ -1,6 +1,7 @@
-"""What a node needs from its storage. `qcore.core.log.durable_state.apply_write` defines what each write means.
+"""What a node needs from its storage.
 
-`qcore.testing.storage_conformance` tries an implementation against all of this.
+`qcore.core.log.durable_state.apply_write` defines what each write means. `qcore.testing.storage_conformance` tests an
+implementation against the whole contract.
 """
 
 from __future__ import annotations
@@ -11,24 +12,43 @@ from typing import Protocol, runtime_checkable
 
 from qcore.core.effects import Write
 from qcore.core.entry import DurableState
+from qcore.errors import StorageError
 
 
 @dataclass(slots=True, frozen=True)
 class Identity:
-    """Whose data this is. Written once each, never changed.
+    """Whose data this is. Each field is written once and never changed.
 
     Attributes:
-        node_id: the server that the data belongs to.
-        cluster_id: the cluster it joined, or None while pristine.
+        node_id: the node that the data belongs to.
+        cluster_id: the cluster that the node has joined; None while the node is pristine.
     """
 
     node_id: int
     cluster_id: str | None
 
+    def require_can_join(self, cluster_id: str, where: str) -> None:
+        """Refuse a cluster id that is empty or differs from the stored one.
+
+        Args:
+            cluster_id: the cluster to join.
+            where: the place of the data, for messages.
+
+        Raises:
+            StorageError: names both clusters and the place.
+        """
+        if not cluster_id:
+            raise StorageError(f"{where}: a cluster id must not be empty")
+        if self.cluster_id not in (None, cluster_id):
+            raise StorageError(
+                f"{where} belongs to cluster {self.cluster_id!r} and cannot join {cluster_id!r}: "
+                "use an empty data directory for the other cluster"
+            )
+
 
 @runtime_checkable
 class HasIncarnation(Protocol):
-    """A storage that knows its incarnation: a random name, drawn when its directory was made."""
+    """A storage that knows its incarnation: a random name, chosen when its data directory was created."""
 
     @property
     def incarnation(self) -> str: ...
@@ -38,7 +58,7 @@ class HasIncarnation(Protocol):
 class LogStorage(Protocol):
     """A synchronous durable log. Not thread-safe: one caller at a time.
 
-    One owner at a time, too: opening the same data again before `close` raises a `StorageError`.
+    The data also has one owner at a time: opening it again before `close` raises a `StorageError`.
     """
 
     def identity(self) -> Identity:
@@ -46,35 +66,35 @@ class LogStorage(Protocol):
         ...
 
     def join_cluster(self, cluster_id: str) -> None:
-        """Remember durably which cluster this node belongs to.
+        """Durably record which cluster this node belongs to.
 
         Raises:
-            StorageError: it already belongs to another; both are named.
+            StorageError: it already belongs to another cluster; names both.
         """
         ...
 
     def load(self) -> DurableState:
-        """All that was made durable, checked. The caller may change what it gets.
+        """Return everything that is durable, verified. The caller may change the result.
 
-        The commit index is cut to the log's end.
+        A commit index beyond the log's end is lowered to it.
 
         Raises:
-            LogCorrupt: a checksum, a gap or a structure is wrong; names the file and the entry.
+            LogCorrupt: a checksum or the structure is wrong, or there is a gap; names the file and the entry.
         """
         ...
 
     def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
-        """Carry out the writes, in order, atomically; durable when this returns.
+        """Do the writes atomically and in order. They are durable when this returns.
 
         Args:
-            writes: may be empty. The caller goes on with its lists and objects.
-            commit: the newest commit index to store along, if any; a smaller one than stored changes nothing.
+            writes: may be empty. The caller may reuse its lists and objects afterwards.
+            commit: the newest commit index, to be stored along. One below the stored index changes nothing.
 
         Raises:
-            ValueError: a write does not fit the log (`qcore.storage.log_outline.LogOutline` says which); nothing was
-                written.
+            ValueError: a write does not fit the log, as `qcore.storage.log_outline.LogOutline` defines it; nothing
+                was written.
             DiskFull: nothing was written; the same writes may be tried again.
-            StorageError: nothing is known of the writes; the node must stop (no retry after a failed sync).
+            StorageError: whether the writes are on disk is unknown; the node must stop (no retry after a failed sync).
         """
         ...
 

@@ -1,8 +1,8 @@
-"""Errors by their names: an I/O error, a full disk, a permission, a busy file, damage. Each with advice that fits it.
+"""Turns errors of SQLite and of the system into qcore's: each names its cause and has fitting advice.
 
-Damage is the only one that calls for a new data directory, so nothing is called damage that may be something else:
-before SQLite's word for it is taken, the files are read to their ends. A disk that cannot read its blocks has an
-I/O error; what is on them may be whole.
+The causes are an I/O error, a full disk, a permission, a busy file and damage. Only damage calls for a new data
+directory, so no other cause may be reported as damage. SQLite's word for it is not enough: the files are read to
+their ends first. A disk that cannot read its blocks has an I/O error; the blocks may still be whole.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _PERMISSIONS: Final = (
     "and whether its file system is mounted read-only"
 )
 _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-#: A file that is so close below the limit of its process could not take another page, bytes.
+#: A file this close below the size limit of its process has no room for another page, bytes.
 _AT_LIMIT: Final = 64 * 1024
 _FORBIDDEN: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
-#: About names rather than the disk.
+#: These errors are about names rather than the disk.
 _IN_THE_WAY: Final = (
     *(errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR),
     *(errno.ENAMETOOLONG, errno.ELOOP),
@@ -40,22 +40,22 @@ _EXHAUSTED: Final = {
     errno.ENFILE: "the system has too many files open: close some, or raise its limit",
     errno.ENOMEM: "the system is out of memory: free some, then start the node again",
 }
-#: How `quick_check` says that a page was not read: the rest of its words are about what pages hold.
+#: How `quick_check` reports a page that was not read. Its other complaints are about the content of pages.
 _PAGE_NOT_READ: Final = re.compile(r"error code=(\d+)")
 _READ_BYTES: Final = 1 << 20
 
 
 def is_full(error: OSError) -> bool:
-    """Whether the error says that no space is left, none of this user's quota, or that a file may not grow."""
+    """Whether there is no space left, the user's quota is used up, or a file may not grow."""
     return error.errno in _NO_SPACE
 
 
 def error_from_os(error: OSError, action: str) -> StorageError:
-    """qcore's error for one of the system's.
+    """Return qcore's error for an error of the system.
 
     Args:
-        error: what the system said.
-        action: what could not be done, and to which file: `read /data/log.db`.
+        error: the system's error.
+        action: what failed, with the file: `read /data/log.db`.
     """
     text = f"cannot {action}: {error.strerror or error}"
     if error.errno == errno.EFBIG:
@@ -69,14 +69,14 @@ def error_from_os(error: OSError, action: str) -> StorageError:
     if error.errno in _EXHAUSTED:
         return StorageError(f"{text}: {_EXHAUSTED[error.errno]}")
     if error.errno in _IN_THE_WAY:
-        return StorageError(f"{text}: look what is at that path")
+        return StorageError(f"{text}: check what is at that path")
     if error.errno == errno.EIO:
         return StorageError(f"{text}: an I/O error: {DISK_ADVICE}")
     return StorageError(f"{text}: {DISK_ADVICE}")
 
 
 def is_io_error(error: BaseException) -> bool:
-    """Whether the error is one of SQLite's that says that the disk did not do what it was told."""
+    """Whether this is an error of SQLite about I/O: the disk did not do what SQLite asked."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF == sqlite3.SQLITE_IOERR
 
@@ -87,15 +87,15 @@ def error_from_sqlite(
     action: str,
     connection: sqlite3.Connection | None = None,
 ) -> StorageError:
-    """qcore's error for one of SQLite's: which file, what was tried, why it failed, what to do.
+    """Return qcore's error for an error of SQLite. It names the file, the action, the cause and what to do.
 
-    A `UnicodeDecodeError` comes from SQLite's message when that quotes damaged text.
+    A `UnicodeDecodeError` comes from an SQLite message that quotes damaged text.
 
     Args:
-        error: what SQLite said.
+        error: SQLite's error.
         path: the database.
-        action: what was tried.
-        connection: on which; None if it is closed.
+        action: what failed.
+        connection: the one that failed; None if it is closed.
     """
     if isinstance(error, UnicodeDecodeError):
         return error_from_corruption(
@@ -113,13 +113,12 @@ def error_from_sqlite(
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return StorageError(f"{text}: another program has the file open; close it")
         case sqlite3.SQLITE_READONLY if code == sqlite3.SQLITE_READONLY_DBMOVED:
-            return StorageError(f"{text}: somebody moved or removed the file; put it back")
+            return StorageError(f"{text}: the file was moved or removed; put it back")
         case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
             return _not_opened(path, text, action)
         case sqlite3.SQLITE_IOERR if code == sqlite3.SQLITE_IOERR_LOCK:
-            return _not_opened(
-                path, text, action
-            )  # SQLite fell back to reading only, so it may not lock
+            # SQLite has fallen back to read-only, so it may not lock.
+            return _not_opened(path, text, action)
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             return error_from_corruption(path, text, connection)
         case sqlite3.SQLITE_NOMEM:
@@ -141,14 +140,14 @@ def error_from_sqlite(
 def error_from_corruption(
     path: Path, text: str, connection: sqlite3.Connection | None = None
 ) -> StorageError:
-    """The error for a database that does not hold what was written to it, once it is sure that it can be read.
+    """Return the error for a database with wrong content. It is damage only if all files can be read to their ends.
 
-    SQLite itself calls it corruption when the system answers a read with an I/O error (`SQLITE_IOERR_CORRUPTFS`).
+    SQLite reports corruption even when the system answers a read with an I/O error (`SQLITE_IOERR_CORRUPTFS`).
 
     Args:
         path: the database.
-        text: what was seen, with the file's name.
-        connection: on which, to look again; None if it is closed.
+        text: the complaint, with the file's name.
+        connection: used to check the database again; None if it is closed.
     """
     unreadable = _first_unreadable(path)
     if unreadable is not None:
@@ -161,9 +160,9 @@ def error_from_corruption(
 
 
 def quick_check(connection: sqlite3.Connection) -> str:
-    """SQLite's own check of every page: reads the whole file, as `load` does anyway; "ok" if it is content.
+    """Let SQLite check every page. Reads the whole file, as `load` does anyway. Returns "ok" if all is well.
 
-    It does not fail: a page that the disk could not read is one of its complaints.
+    It raises no error for a page that the disk cannot read: that is one of its complaints.
     """
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     return " ".join(str(verdict).split())
@@ -177,12 +176,12 @@ def _is_sound(connection: sqlite3.Connection) -> bool:
 
 
 def error_from_structure_check(path: Path, verdict: str, second: str) -> StorageError:
-    """What it means that SQLite's check of every page is not content.
+    """Return the error for a failed `quick_check`.
 
     Args:
         path: the database.
-        verdict: what `quick_check` said.
-        second: what it said when it was asked again.
+        verdict: the result of `quick_check`.
+        second: the result of a second call.
     """
     codes = [int(code) & 0xFF for code in _PAGE_NOT_READ.findall(verdict)]
     if sqlite3.SQLITE_IOERR in codes:
@@ -197,24 +196,24 @@ def error_from_structure_check(path: Path, verdict: str, second: str) -> Storage
 
 
 def _size_limit() -> int | None:
-    """How large this process may make a file, bytes."""
+    """The largest size to which this process may write a file, bytes."""
     limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     return None if limit == resource.RLIM_INFINITY else limit
 
 
 def _at_limit(path: Path) -> bool:
-    """Whether a write failed because a file is as large as it may be: SQLite calls that an I/O error."""
+    """Whether a write failed because a file has reached the size limit. SQLite calls that an I/O error."""
     limit = _size_limit()
     if limit is None:
         return False
     try:
         return any(os.stat(each).st_size + _AT_LIMIT > limit for each in _files(path))
     except OSError:
-        return False  # then it may be anything
+        return False  # the cause remains unknown
 
 
 def _not_opened(path: Path, text: str, action: str) -> StorageError:
-    """SQLite says only that it could not open a file, or not for writing: ask the system why."""
+    """SQLite reports only that it could not open a file, or not for writing. Ask the system for the reason."""
     try:
         for each in _files(path):
             os.stat(each)
@@ -237,7 +236,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _first_unreadable(path: Path) -> str | None:
-    """The first file of the two that cannot be read to its end, and why not."""
+    """The first of the files that cannot be read to its end, with the reason."""
     for each in _files(path):
         try:
             file = os.open(each, os.O_RDONLY | os.O_CLOEXEC)

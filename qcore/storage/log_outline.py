@@ -1,4 +1,4 @@
-"""The shape of a log without its contents: enough to refuse a write that does not fit, before it starts."""
+"""The shape of a log without its contents: enough to reject a write that does not fit before it starts."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from qcore.core.entry import DurableState, Entry, Snapshot
 class LogOutline:
     """Bounds, terms and snapshot position of a durable state, kept in a few integers.
 
-    `after` accepts what `qcore.core.log.durable_state.apply_write` accepts, and refuses besides it what
-    would make a state that no `load` may return: a gap inside an append or between snapshot and
-    log, terms that fall (paper, section 5.4.1: log matching), an entry newer than the hard
-    state's term (paper, figure 2: the term is saved first).
+    `after` accepts only what `qcore.core.log.durable_state.apply_write` accepts. It also rejects writes whose result no
+    `load` may return: a gap inside an append or between snapshot and log, terms that fall (paper, section
+    5.4.1: log matching), an entry newer than the hard state's term (paper, figure 2: the term is saved first).
 
     Attributes:
-        first_index: index of the first entry that the log holds or would hold.
+        first_index: index of the first entry, or the one that the next entry would have.
         last_index: index of the last entry, or of the snapshot's last, or 0.
         hard_term: the hard state's term.
         snapshot_index: the snapshot's last included index, or 0.
         snapshot_term: the snapshot's last included term, or 0.
-        runs: `(index, term)` of each entry at which the term differs from the entry before.
+        runs: `(index, term)` of each entry whose term differs from the one before.
     """
 
     first_index: int = 1
@@ -40,7 +39,7 @@ class LogOutline:
         """The outline of a whole state.
 
         Raises:
-            ValueError: the state is not one that a log may have.
+            ValueError: no valid log has this state.
         """
         outline = cls(hard_term=state.hard_state.term)
         if state.entries:
@@ -53,10 +52,10 @@ class LogOutline:
         return outline
 
     def after(self, writes: Sequence[Write]) -> LogOutline:
-        """The outline once all the writes are done; this one stays as it is.
+        """The outline after all the writes. This one does not change.
 
         Raises:
-            ValueError: a write does not fit; none must be carried out.
+            ValueError: a write does not fit; none may be carried out.
         """
         result = LogOutline(
             self.first_index,
@@ -153,7 +152,7 @@ class LogOutline:
         self._check_snapshot_term()
 
     def _check_snapshot_term(self) -> None:
-        """The snapshot's last entry and its neighbour in the log must not contradict each other."""
+        """Check that the terms of the snapshot's last entry and of its neighbour in the log agree."""
         if self.first_index > self.snapshot_index:
             if self.runs[0][1] < self.snapshot_term:
                 raise ValueError(

@@ -1,4 +1,4 @@
-"""How much of the log is on disk: counted along with what is written, because to ask the database would take long."""
+"""Tracks how much of the log is on disk by counting the writes, because asking the database would take long."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from qcore.core.entry import DurableState, Entry
 
 @dataclass(slots=True, frozen=True)
 class Footprint:
-    """What the disk holds.
+    """How much of a log the disk holds.
 
     Attributes:
-        first_index: of the log's first entry, or what the next one would have.
-        last_index: of the last entry, or of the snapshot's last, or 0.
-        log_bytes: of the entries, with `qcore.core.entry.ENTRY_OVERHEAD_BYTES` each.
+        first_index: index of the first entry, or the one that the next entry would have.
+        last_index: index of the last entry, or of the snapshot's last, or 0.
+        log_bytes: size of the entries, including `qcore.core.entry.ENTRY_OVERHEAD_BYTES` for each.
         snapshot_index: the last index that the stored snapshot covers, or 0.
     """
 
@@ -28,10 +28,10 @@ class Footprint:
 
 
 class FootprintMeter:
-    """Follows the writes of one log.
+    """Counts the writes of one log.
 
     Args:
-        state: what the disk held at first.
+        state: what the disk holds at first.
     """
 
     def __init__(self, state: DurableState) -> None:
@@ -39,17 +39,17 @@ class FootprintMeter:
         if state.snapshot is not None:
             self._snapshot_index = state.snapshot.meta.last_included_index
         self._first = state.entries[0].index if state.entries else self._snapshot_index + 1
-        self._sizes: array[int] = array("Q", map(Entry.size_bytes, state.entries))  # by entry
+        self._sizes: array[int] = array("Q", map(Entry.size_bytes, state.entries))  # one per entry
         self._bytes = sum(self._sizes)
 
     @property
     def footprint(self) -> Footprint:
-        """As of the last write."""
+        """The footprint after the last write."""
         last = self._first + len(self._sizes) - 1
         return Footprint(self._first, last, self._bytes, self._snapshot_index)
 
     def written(self, writes: Iterable[Write]) -> None:
-        """These are on disk now."""
+        """Count writes that are now on disk."""
         for write in writes:
             match write:
                 case AppendLog(entries=entries):
@@ -62,7 +62,7 @@ class FootprintMeter:
                     pass
 
     def compaction_index(self, limit: int, max_bytes: int) -> int:
-        """Up to which index, at most `limit`, to compact the log so that about `max_bytes` go; one entry at least."""
+        """The index, at most `limit`, through which compaction removes about `max_bytes`, and at least one entry."""
         index, size = self._first - 1, 0
         for entry_size in self._sizes:
             if index >= limit or (size and size + entry_size > max_bytes):

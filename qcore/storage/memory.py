@@ -16,10 +16,10 @@ from qcore.storage.log_outline import LogOutline
 class MemoryStorage:
     """A `LogStorage` that keeps everything in this object.
 
-    What was written outlives `close()`, as a file would: call `reopen()` to play a restart.
+    Its content outlives `close()`, like a file. Call `reopen()` to simulate a restart.
 
     Args:
-        node_id: the server that the data belongs to.
+        node_id: the node that the data belongs to.
     """
 
     def __init__(self, node_id: int) -> None:
@@ -34,11 +34,11 @@ class MemoryStorage:
     def join_cluster(self, cluster_id: str) -> None:
         """See `LogStorage.join_cluster`."""
         self._require_open()
-        check_cluster(self._identity, cluster_id, "this memory storage")
+        self._identity.require_can_join(cluster_id, "this memory storage")
         self._identity = Identity(self._identity.node_id, cluster_id)
 
     def load(self) -> DurableState:
-        """A copy of all that was written; the stored commit index is cut to the log's end."""
+        """A copy of everything written. A commit index beyond the log's end is lowered to it."""
         self._require_open()
         hard_state = replace(
             self._state.hard_state,
@@ -60,11 +60,11 @@ class MemoryStorage:
             self._state.hard_state.commit = max(self._state.hard_state.commit, commit)
 
     def close(self) -> None:
-        """End the use of the object until `reopen`. Idempotent."""
+        """Close the storage until `reopen`. Idempotent."""
         self._closed = True
 
     def reopen(self) -> MemoryStorage:
-        """The same data after a restart.
+        """Return the same data, as after a restart.
 
         Raises:
             StorageError: the object is still open.
@@ -77,18 +77,3 @@ class MemoryStorage:
     def _require_open(self) -> None:
         if self._closed:
             raise StorageError("this memory storage is closed: call reopen() first")
-
-
-def check_cluster(identity: Identity, cluster_id: str, where: str) -> None:
-    """Refuse a cluster id that is empty or differs from the one already stored.
-
-    Raises:
-        StorageError: names both clusters and `where` the data is.
-    """
-    if not cluster_id:
-        raise StorageError(f"{where}: a cluster id must not be empty")
-    if identity.cluster_id not in (None, cluster_id):
-        raise StorageError(
-            f"{where} belongs to cluster {identity.cluster_id!r} and cannot join {cluster_id!r}: "
-            "use an empty data directory for the other cluster"
-        )

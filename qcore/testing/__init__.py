@@ -1,1 +1,1 @@
-"""Test suites that a user's own implementation can run. They need the development dependencies."""
+"""Test suites for state machines and storages that users write. They need the development dependencies."""

@@ -1,4 +1,4 @@
-"""What every `StateMachine` must do, as a suite that any implementation can run. Needs `hypothesis`.
+"""The suite that every `StateMachine` must pass. Needs `hypothesis`.
 
 Subclass `StateMachineConformance` in a test module, override `make`, `commands` and `queries`, and let pytest
 collect it:
@@ -13,8 +13,8 @@ collect it:
         def queries(self) -> Sequence[str]:
             return ["a", "b", "c"]
 
-What the suite cannot try is another process: that the same commands give the same state under any
-`PYTHONHASHSEED`. Replicas that differ show it as different state hashes (`qcore cluster hash`).
+The suite runs in one process, so it cannot test that the same commands give the same state under any
+`PYTHONHASHSEED`. Replicas whose states differ have different state hashes (`qcore cluster hash`).
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ from qcore.machines.interface import (
     version_support,
 )
 
-#: One command as the log would have it: its text, how far its index is from the one before, the same of its time in µs.
+#: One command: its text, and the distances of its index and of its time in µs from those of the command before.
 MachineStep = tuple[str, int, int]
 Steps = list[MachineStep]
 
-#: Texts that are commands of nobody's, probably.
-_STRANGE = ("", "null", "[]", "{}", "\0", "{", "\ud7ff", '{"a": ' * 50, "9" * 5000, "\U0001f600")
+#: Texts that are probably commands of no machine.
+_UNEXPECTED = ("", "null", "[]", "{}", "\0", "{", "\ud7ff", '{"a": ' * 50, "9" * 5000, "\U0001f600")
 
 
-#: The largest chunk of a snapshot, characters: a node draws one in one step, and answers nobody meanwhile.
+#: The largest chunk of a snapshot, characters. A node takes a chunk in one step and answers no request meanwhile.
 MAX_CHUNK_CHARS: Final = 4 * 1024 * 1024
 
-#: A lone surrogate, as JSON can say it and UTF-8 cannot.
+#: A lone surrogate, which JSON can express and UTF-8 cannot.
 _SURROGATE: Final = "\ud800"
 _DIGEST: Final = re.compile(r"[0-9a-fA-F]+")
 
@@ -58,35 +58,35 @@ _DIGEST: Final = re.compile(r"[0-9a-fA-F]+")
 class StateMachineConformance:
     """Override `make`, `commands` and `queries`."""
 
-    #: How many random histories each test tries.
+    #: How many random histories each test runs.
     examples = 30
-    #: Whether a history that fails is made as short as can be, which may take some seconds.
+    #: Whether to shorten a history that fails as far as possible, which may take some seconds.
     shrink = True
-    #: The active version of the machine, where a test applies commands.
+    #: The active version of the machine while a test applies commands.
     _version = 1
 
     def make(self) -> StateMachine:
-        """A new machine without state."""
+        """Return a new machine without state."""
         raise NotImplementedError("override make() and return a new machine")
 
     def commands(self) -> st.SearchStrategy[str]:
-        """Commands, good ones and bad ones, that meet each other often."""
+        """Return a strategy of valid and invalid commands that often affect the same data."""
         raise NotImplementedError("override commands() and return a strategy of commands")
 
     def queries(self) -> Sequence[str]:
-        """Queries whose answers together tell states apart."""
+        """Return queries whose answers together distinguish states."""
         raise NotImplementedError("override queries() and return some queries")
 
     def prelude(self) -> Sequence[str]:
-        """Commands before every history, without which most others mean nothing."""
+        """Return commands to apply before every history, if most others have no effect without them."""
         return ()
 
     def test_name_and_versions_are_declared(self) -> None:
-        """What a cluster records of its machine; `apply` takes a command and a context."""
+        """A cluster records both, and `apply` takes a command and a context."""
         version_support(self.make())
 
-    def test_an_upgrade_in_the_middle_keeps_what_came_before(self) -> None:
-        """The first version's commands, then the last version's; a node may begin at a snapshot in between."""
+    def test_an_upgrade_keeps_the_earlier_state(self) -> None:
+        """Apply commands with the first version, then with the last. A node may start from a snapshot in between."""
         first, last = self.make().versions
 
         def check(steps: Steps, more: Steps) -> None:
@@ -104,8 +104,8 @@ class StateMachineConformance:
 
         self._for_histories(check)
 
-    def test_same_commands_give_the_same(self) -> None:
-        """Results, answers and hash: nothing but commands, indexes and times may matter."""
+    def test_same_commands_give_the_same_state(self) -> None:
+        """Results, answers and hash may depend only on commands, indexes and times."""
 
         def check(steps: Steps) -> None:
             one, other = self.make(), self.make()
@@ -116,10 +116,10 @@ class StateMachineConformance:
         self._for_histories(check)
 
     def test_results_can_be_sent(self) -> None:
-        """Text without lone surrogates, of at most `MAX_RESULT_BYTES`, also of commands that hold a lone surrogate.
+        """A result has no lone surrogate and at most `MAX_RESULT_BYTES`, even if the command has a lone surrogate.
 
-        JSON can say a lone surrogate (`"\\ud800"`), and a client may send it. A machine that reads JSON and gives
-        such a text back must write it as JSON, too.
+        JSON can express a lone surrogate (`"\\ud800"`), and a client may send one. A machine that reads JSON and
+        returns such a text must also write it as JSON.
         """
 
         def check(steps: Steps) -> None:
@@ -130,7 +130,7 @@ class StateMachineConformance:
         self._for_histories(check)
 
     def test_answers_can_be_sent(self) -> None:
-        """The same for `query`, and for the text of a `StoreError`."""
+        """The same holds for `query` and for the text of a `StoreError`."""
 
         def check(steps: Steps) -> None:
             machine = self.make()
@@ -163,7 +163,7 @@ class StateMachineConformance:
         self._for_histories(check)
 
     def test_snapshots_can_be_stored(self) -> None:
-        """Chunks of text without lone surrogates, none of them larger than a node can draw in one step."""
+        """Chunks are text without lone surrogates, and a node can take each one in one step."""
 
         def check(steps: Steps) -> None:
             machine = self.make()
@@ -179,14 +179,14 @@ class StateMachineConformance:
                 what = f"chunk {number} of the snapshot"
                 _assert_text(chunk, what)
                 assert len(chunk) <= MAX_CHUNK_CHARS, (
-                    f"{what} has {len(chunk)} characters; expected at most {MAX_CHUNK_CHARS}: a node draws a chunk in "
-                    "one step and answers nobody meanwhile, so cut the state into chunks of some 64 KiB"
+                    f"{what} has {len(chunk)} characters; expected at most {MAX_CHUNK_CHARS}: a node takes a chunk in "
+                    "one step and answers no request meanwhile, so cut the state into chunks of about 64 KiB"
                 )
 
         self._for_histories(check)
 
-    def test_restored_machine_equals_and_goes_on_equally(self) -> None:
-        """Also where the machine that restores had another state, which must be gone."""
+    def test_restored_machine_equals_the_original_and_stays_equal(self) -> None:
+        """The machine may hold another state before `restore`, which must disappear."""
 
         def check(steps: Steps, others: Steps, more: Steps) -> None:
             original, used = self.make(), self.make()
@@ -201,7 +201,7 @@ class StateMachineConformance:
         self._for_histories(check)
 
     def test_chunks_may_be_cut_anywhere(self) -> None:
-        """A snapshot travels as one text, so `restore` may get it in other pieces."""
+        """A snapshot travels as one text, so `restore` may get it in other chunks."""
 
         def check(steps: Steps) -> None:
             original, whole, cut = self.make(), self.make(), self.make()
@@ -214,8 +214,8 @@ class StateMachineConformance:
 
         self._for_histories(check)
 
-    def test_snapshot_is_as_of_the_call_while_commands_go_on(self) -> None:
-        """Its chunks are drawn in between the commands that come after."""
+    def test_snapshot_keeps_the_state_of_its_call(self) -> None:
+        """Commands are applied while its chunks are taken."""
 
         def check(steps: Steps, more: Steps) -> None:
             machine, then = self.make(), self.make()
@@ -251,7 +251,7 @@ class StateMachineConformance:
             before = machine.state_hash(), "".join(machine.snapshot())
             first, again = self._answers(machine), self._answers(machine)
             assert again == first, (
-                f"asked again, it answers {again!r}; expected {first!r} as before"
+                f"the second time, the answers are {again!r}; expected {first!r} as before"
             )
             after = machine.state_hash(), "".join(machine.snapshot())
             assert after == before, (
@@ -261,9 +261,9 @@ class StateMachineConformance:
         self._for_histories(check)
 
     def test_reported_cost_and_recognition_have_valid_types(self) -> None:
-        """Only for machines that have `last_cost` or `recognises`: an integer, and yes or no to any text."""
+        """For machines with `last_cost` or `recognises`: an integer, and a bool for any text."""
         machine = self.make()
-        for index, text in enumerate(_STRANGE, start=1):
+        for index, text in enumerate(_UNEXPECTED, start=1):
             if isinstance(machine, SupportsCommandCheck):
                 known = machine.recognises(text)
                 assert isinstance(known, bool), (
@@ -275,10 +275,10 @@ class StateMachineConformance:
                 assert isinstance(cost, int), f"last_cost is {cost!r}; expected an integer"
                 assert cost >= 0, f"last_cost is {cost}; expected 0 or more"
 
-    def test_unexpected_texts_are_answered_and_not_raised(self) -> None:
-        """A command gives a result whatever it is; a query may raise `StoreError`. Anything else stops a node."""
+    def test_unexpected_texts_are_answered_without_raising(self) -> None:
+        """A command gives a result whatever its text. A query may raise `StoreError`. Anything else stops a node."""
         machine = self.make()
-        for index, text in enumerate(_STRANGE, start=1):
+        for index, text in enumerate(_UNEXPECTED, start=1):
             _assert_sendable(
                 machine.apply(text, ApplyContext(index, index)),
                 f"the result of the command {text!r}",
@@ -288,12 +288,12 @@ class StateMachineConformance:
             except StoreError as error:
                 answer = str(error)
                 assert answer, (
-                    f"the query {text!r} is refused without a text; expected one that says why"
+                    f"the StoreError for the query {text!r} has no text; expected one with the reason"
                 )
             _assert_sendable(answer, f"the answer to the query {text!r}")
 
     def test_gradual_restore_equals_restore(self) -> None:
-        """Only for machines that have `restore_gradually`; also begun, dropped and begun again."""
+        """For machines with `restore_gradually`. It may also be begun, abandoned and begun again."""
         if not isinstance(self.make(), SupportsGradualRestore):
             return
 
@@ -314,7 +314,7 @@ class StateMachineConformance:
     # -- inside ----------------------------------------------------------------------------------
 
     def _for_histories(self, check: Callable[..., None]) -> None:
-        """Try `check` with random histories, one for each of its arguments, under the first and the last version."""
+        """Run `check` with random histories, one for each argument, under the first and the last version."""
         first, last = self.make().versions
 
         def check_drawn(drawn: tuple[Steps, ...]) -> None:
@@ -348,7 +348,7 @@ class StateMachineConformance:
         return results
 
     def _context(self, index: int, time_us: int) -> ApplyContext:
-        """The cluster clock goes on with the wall clock here."""
+        """The context of a command. The cluster clock keeps pace with the wall clock here."""
         return ApplyContext(index, time_us, self._version, time_us - 1_600_000_000_000_000)
 
     def _answers(self, machine: StateMachine) -> list[str]:
@@ -371,7 +371,7 @@ class StateMachineConformance:
 
 
 def _with_surrogates(steps: Steps) -> Steps:
-    """The steps, and after each whose command is JSON the same with a lone surrogate in the place of each text."""
+    """Return the steps. After each JSON command insert variants, each with a lone surrogate in place of one text."""
     found: Steps = []
     for command, index_gap, time_gap in steps:
         found.append((command, index_gap, time_gap))
@@ -384,7 +384,7 @@ def _with_surrogates(steps: Steps) -> Steps:
 
 
 def _replaced(value: object) -> Iterator[object]:
-    """The JSON value with the name of one of its fields replaced, for each in turn; then with one of its texts."""
+    """Yield the JSON value with one field name replaced, for each name, then with one text replaced, for each text."""
     if isinstance(value, str):
         yield _SURROGATE
     elif isinstance(value, list):
@@ -418,5 +418,5 @@ def _assert_sendable(value: object, what: str) -> None:
     assert isinstance(value, str)
     size = json_length(value)
     assert size <= MAX_RESULT_BYTES, (
-        f"{what} has {size} bytes as JSON; expected at most {MAX_RESULT_BYTES}: give an error result, or a part"
+        f"{what} has {size} bytes as JSON; expected at most {MAX_RESULT_BYTES}: return an error result, or a part"
     )

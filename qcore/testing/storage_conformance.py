@@ -1,4 +1,4 @@
-"""What every `LogStorage` must do, as a suite that any implementation can run. Needs `hypothesis`.
+"""The suite that every `LogStorage` must pass. Needs `hypothesis`.
 
 Subclass `StorageConformance` in a test module, override `make`, and let pytest collect it (or call the
 `test_*` methods by hand):
@@ -8,8 +8,8 @@ Subclass `StorageConformance` in a test module, override `make`, and let pytest 
             self.directory = tempfile.mkdtemp()
             return lambda: MyStorage.open(self.directory, node_id=NODE_ID)
 
-What the suite cannot try, because only you know how: that `write` raises `StorageError` after a failed sync and never
-writes again, and that data survive a power loss (`kill -9` does not lose what the operating system holds).
+The suite cannot test two duties, because only you know how: after a failed sync, `write` must raise `StorageError` and
+never write again; and data must survive a power loss (`kill -9` does not lose what the operating system holds).
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from qcore.errors import StorageError
 from qcore.storage.interface import Identity, LogStorage
 from qcore.testing.storage_crashes import StorageCrashes
 from qcore.testing.storage_histories import StorageModel, StorageStep, histories
-from qcore.testing.storage_refusals import StorageRejections
+from qcore.testing.storage_rejections import StorageRejections
 from qcore.testing.storage_space import StorageSpace
 from qcore.testing.storage_tools import (
     NODE_ID,
     Opener,
     append,
     hard_state,
-    refuses,
+    rejects,
     reopened,
     snapshot_write,
     terms,
@@ -44,21 +44,21 @@ __all__ = ["NODE_ID", "Opener", "StorageConformance", "failures"]
 
 
 class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
-    """Override `make`. Each test makes its own storage, writes, and looks again after a restart.
+    """Override `make`. Each test creates a storage, writes, and checks it after a restart.
 
     For a storage whose data outlive the process set `outlives_process`, and override `files`: then the suite
-    also kills processes that write with -9, and damages the files. Where you can take its space away, override
-    `no_space`: then it also finds out what the storage makes of a full disk.
+    also kills writing processes with -9, and damages the files. If you can take a storage's space away, override
+    `no_space`: then the suite also tests it on a full disk.
     """
 
-    #: How many random histories are tried.
+    #: How many random histories are run.
     examples = 60
 
     def make(self) -> Opener:
         """An opener of new, empty data of node `NODE_ID`."""
         raise NotImplementedError("override make() and return an opener of a new, empty storage")
 
-    # --- what is written is there again
+    # --- written data survive a restart
 
     def test_new_storage_is_empty(self) -> None:
         assert reopened(self.make()) == DurableState()
@@ -80,7 +80,7 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
         storage.close()
 
     def test_written_data_belongs_to_the_storage(self) -> None:
-        """The core goes on with the lists and objects that it gave away."""
+        """The core goes on using the lists and objects that it passes."""
         opener = self.make()
         storage = opener()
         hard, entries = HardState(1, 3, 0), append(1, [1, 1]).entries
@@ -108,7 +108,7 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
         state = written(opener, [[hard_state(2**62), AppendLog(2, entries)]])
         assert state.entries == entries
 
-    def test_hard_state_survives_and_no_vote_differs_from_any_vote(self) -> None:
+    def test_hard_state_survives_with_or_without_a_vote(self) -> None:
         for vote in (None, 0, 3, 2**60):
             opener = self.make()
             state = written(opener, [[SaveHardState(1, HardState(5, vote, 0))]])
@@ -146,7 +146,7 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
 
     # --- commit index
 
-    def test_commit_goes_along_with_writes_or_alone(self) -> None:
+    def test_commit_is_stored_with_or_without_writes(self) -> None:
         opener = self.make()
         storage = opener()
         storage.write([hard_state(1), append(1, [1, 1, 1])], commit=1)
@@ -164,7 +164,7 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
         storage.close()
         assert reopened(opener).hard_state.commit == 3
 
-    def test_commit_beyond_the_log_is_cut_on_load(self) -> None:
+    def test_commit_beyond_the_log_is_lowered_on_load(self) -> None:
         opener = self.make()
         state = written(opener, [[hard_state(1), append(1, [1, 1])]], commit=9)
         assert state.hard_state.commit == 2
@@ -176,7 +176,7 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
         state = written(opener, [[hard_state(1), append(1, [1] * 5)], [TruncateLog(3, 4)]])
         assert terms(state) == [(1, 1), (2, 1), (3, 1)]
 
-    def test_truncation_of_everything_and_a_new_beginning(self) -> None:
+    def test_log_can_begin_again_after_truncation_of_everything(self) -> None:
         opener = self.make()
         calls: list[Sequence[Write]] = [
             [hard_state(3), append(1, [1, 2])],
@@ -192,7 +192,7 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
 
     # --- snapshots
 
-    def test_snapshot_replaces_the_prefix_that_it_names(self) -> None:
+    def test_snapshot_replaces_the_named_prefix(self) -> None:
         opener = self.make()
         state = written(
             opener,
@@ -226,7 +226,7 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
             assert written(opener, calls).snapshot == expected
 
     def test_large_snapshot_survives(self) -> None:
-        """Several megabytes, which a storage may keep in pieces, and characters of one to four bytes at every seam."""
+        """It has several megabytes, which a storage may keep in parts, and characters of one to four bytes."""
         for character in ("x", "ü", "漢", "\U0001f600"):
             data = character * 1_500_000 + "end"
             opener = self.make()
@@ -243,8 +243,8 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
         ]
         assert written(opener, calls).snapshot == snapshot_write(2, 1, "")
 
-    def test_snapshot_and_everything_else_of_one_call_come_together(self) -> None:
-        """A snapshot, the log behind it, the term and the commit index: one state after a restart."""
+    def test_snapshot_and_other_writes_of_one_call_are_one_state(self) -> None:
+        """A snapshot, the log after it, the term and the commit index are all there after a restart."""
         opener = self.make()
         calls: list[Sequence[Write]] = [
             [hard_state(1), append(1, [1] * 5)],
@@ -262,7 +262,7 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
         assert state.hard_state == HardState(2, 3, 4)
 
     def test_snapshot_may_leave_entries_that_it_covers(self) -> None:
-        """A leader keeps some for followers that lag; the log then starts before the snapshot ends."""
+        """A leader keeps some for followers that lag. The log then starts before the snapshot ends."""
         opener = self.make()
         calls: list[Sequence[Write]] = [
             [hard_state(2), append(1, [1, 1, 1, 2, 2])],
@@ -303,7 +303,7 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
             assert (state.snapshot, state.entries) == (snapshot_write(10, 4), [])
             assert terms(written(opener, [[append(11, [4])]])) == [(11, 4)]
 
-    def test_truncation_of_all_that_follows_a_snapshot(self) -> None:
+    def test_truncation_of_everything_after_a_snapshot(self) -> None:
         opener = self.make()
         calls: list[Sequence[Write]] = [
             [hard_state(2), append(1, [1] * 6), StoreSnapshot(3, snapshot_write(4, 1), 4, False)],
@@ -348,19 +348,19 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
         storage.close()
         storage.close()
         for use in (storage.load, lambda: storage.write([hard_state(2)])):
-            refused = False
+            rejected = False
             try:
                 use()
             except StorageError:
-                refused = True
-            assert refused, "a closed storage must refuse to be used"
+                rejected = True
+            assert rejected, "a closed storage must raise StorageError when it is used"
 
     # --- random histories
 
     def test_random_histories_agree_with_the_model(self) -> None:
-        """After each call, and after each restart, the storage holds what `apply_write` makes."""
+        """After each call and each restart, the storage holds the state that `apply_write` produces."""
 
-        # Nested, because Hypothesis refuses one `@given` method that several subclasses inherit.
+        # Nested, because Hypothesis accepts no `@given` method that several subclasses inherit.
         @settings(
             max_examples=self.examples,
             deadline=None,
@@ -377,7 +377,7 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
         storage, model = opener(), StorageModel()
         try:
             for step in history:
-                model = _take(step, storage, model)
+                model = _run(step, storage, model)
                 if step.reopen:
                     storage.close()
                     storage = opener()
@@ -388,8 +388,8 @@ class StorageConformance(StorageRejections, StorageCrashes, StorageSpace):
         assert reopened(opener) == model.state
 
 
-def _take(step: StorageStep, storage: LogStorage, model: StorageModel) -> StorageModel:
-    """Carry one step out on both; returns the model of what must be there afterwards."""
+def _run(step: StorageStep, storage: LogStorage, model: StorageModel) -> StorageModel:
+    """Run one step on both. Returns the model of the expected state."""
     after = model.copy()
     writes = [after.make(choice) for choice in step.choices]
     if step.invalid_write:
@@ -397,19 +397,19 @@ def _take(step: StorageStep, storage: LogStorage, model: StorageModel) -> Storag
     commit = None if step.advance_commit is None else after.advance_commit(step.advance_commit)
     note(f"write({writes}, {commit}), invalid_write={step.invalid_write}, reopen={step.reopen}")
     if step.invalid_write:
-        assert refuses(storage, writes, commit), "a write with a gap was accepted"
+        assert rejects(storage, writes, commit), "a write with a gap was accepted"
         return model
     storage.write(writes, commit)
     return after
 
 
 def failures(suite: StorageConformance, prefix: str = "test_") -> dict[str, Exception]:
-    """Run the tests of a suite whose names begin with `prefix` by hand; returns what failed, by the test's name."""
+    """Run the tests of a suite whose names begin with `prefix`. Returns the failures by the test's name."""
     failed: dict[str, Exception] = {}
     for name in sorted(dir(suite)):
         if name.startswith(prefix):
             try:
                 getattr(suite, name)()
-            except Exception as error:  # noqa: BLE001 - an own storage may raise anything: that is the finding
+            except Exception as error:  # noqa: BLE001 - a storage may raise anything: that is the finding
                 failed[name] = error
     return failed

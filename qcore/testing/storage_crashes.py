@@ -1,4 +1,4 @@
-"""Processes that die with -9 amid their writes, files that are damaged, and a second owner."""
+"""Tests that kill a writing process with -9, damage files, and open a storage twice."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from qcore.testing.storage_tools import (
     snapshot_write,
 )
 
-#: A child that did not report for so long has hung, seconds.
-_PATIENCE_S = 30.0
+#: A child that reports nothing for this time has hung, seconds.
+_REPORT_TIMEOUT_S = 30.0
 
 
 class StorageCrashes:
-    """Part of `StorageConformance`."""
+    """A part of `StorageConformance`."""
 
-    #: Whether the data are still there when the process has ended.
+    #: Whether the data survive the end of the process.
     outlives_process = False
-    #: How many processes are killed, and how many bytes are changed.
+    #: How many processes are killed, and how many bits are flipped.
     kills = 8
     damages = 60
 
@@ -43,11 +43,11 @@ class StorageCrashes:
         raise NotImplementedError
 
     def files(self) -> Sequence[Path]:
-        """Every file that matters of what `make` made last; none: damage is not tried."""
+        """Every file that matters of the last `make`. Without files the damage tests do nothing."""
         return ()
 
     def test_second_open_is_rejected_while_the_first_is_open(self) -> None:
-        """A second opening is refused while the first is open, and does it no harm."""
+        """It does no harm to the first."""
         opener = self.make()
         storage = opener()
         storage.write([hard_state(1), append(1, [1])])
@@ -56,7 +56,7 @@ class StorageCrashes:
         except StorageError:
             pass
         else:
-            raise AssertionError("opened twice at the same time")
+            raise AssertionError("the same data was opened twice at the same time")
         storage.write([append(2, [1])])
         storage.close()
         assert len(reopened(opener).entries) == 2
@@ -64,7 +64,7 @@ class StorageCrashes:
     # --- kill -9
 
     def test_a_killed_writer_leaves_the_state_before_or_after_a_call(self) -> None:
-        """What was reported is there; of the call at the kill all or nothing. Snapshots and resets included."""
+        """Every reported call is there, and the interrupted call is there whole or not at all. Includes snapshots."""
         if not self.outlives_process:
             return
         rng = random.Random(1)
@@ -74,14 +74,14 @@ class StorageCrashes:
             reported = _killed_writer(opener, rng.random() * 0.05)
             state = reopened(opener)
             candidates = [_state_after(calls) for calls in (reported, reported + 1)]
-            assert state in candidates, f"after {reported} calls: {_sketch(state)}"
+            assert state in candidates, f"after {reported} reported calls: {_summary(state)}"
             acted += reported > 0
         assert acted, "every writer was killed before it had written anything"
 
     # --- damage
 
     def test_changed_bytes_are_detected_or_harmless(self) -> None:
-        """Never is another state loaded than the one that was written, and nothing but a `StorageError` is raised."""
+        """No other state than the written one is ever loaded, and only `StorageError` is raised."""
         rng = random.Random(2)
         for number in range(self.damages):
             with self._damaged(number) as (opener, expected, files):
@@ -109,7 +109,7 @@ class StorageCrashes:
 
     @contextmanager
     def _damaged(self, number: int) -> Iterator[tuple[Opener, DurableState, list[Path]]]:
-        """New data with a snapshot and a log, closed; its state, and its files that are not empty."""
+        """Yield new data with a snapshot and a log, closed; its state, and its files that are not empty."""
         opener = self.make()
         storage = opener()
         for call in range(2 + number % 5):
@@ -136,12 +136,12 @@ def _check_loads_or_refuses(opener: Opener, expected: DurableState, path: Path) 
     finally:
         storage.close()
     assert state == expected, (
-        f"{path.name} was damaged, and another state was loaded: {_sketch(state)}"
+        f"{path.name} was damaged, and another state was loaded: {_summary(state)}"
     )
 
 
 def _call(number: int) -> list[Write]:
-    """The writes of one call: each kind has its turn, in an endless history of terms 1, 2, 3, ..."""
+    """The writes of one call. All kinds take turns, in an endless history of terms 1, 2, 3, ..."""
     turn, kind = divmod(number, 5)
     base, term = 10 * turn, turn + 1
     match kind:
@@ -171,17 +171,17 @@ def _state_after(calls: int) -> DurableState:
     return state
 
 
-def _sketch(state: DurableState) -> str:
+def _summary(state: DurableState) -> str:
     snapshot = state.snapshot.meta.last_included_index if state.snapshot else None
     log = f"{state.entries[0].index} to {state.entries[-1].index}" if state.entries else "empty"
     return f"{state.hard_state}, snapshot through {snapshot}, log {log}"
 
 
 def _killed_writer(opener: Opener, after_s: float) -> int:
-    """Have a child write, and kill it this long after its first report; returns how many calls it reported."""
+    """Let a child write, and kill it `after_s` after its first report. Returns how many calls it reported."""
     reader, writer = os.pipe()
     with warnings.catch_warnings():
-        # The child uses nothing but the storage, and never returns to the threads that it lacks.
+        # The child uses only the storage, so it does not miss the threads that fork does not copy.
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
@@ -200,12 +200,12 @@ def _killed_writer(opener: Opener, after_s: float) -> int:
 
 
 def _read_some(reader: int) -> bytes:
-    ready, _, _ = select.select([reader], [], [], _PATIENCE_S)
+    ready, _, _ = select.select([reader], [], [], _REPORT_TIMEOUT_S)
     return os.read(reader, 1 << 16) if ready else b""
 
 
 def _write_until_killed(opener: Opener, writer: int) -> None:
-    """In the child: one byte to the parent for each call that returned."""
+    """In the child: write for ever, and send one byte to the parent for each call that returned."""
     try:
         storage = opener()
         number = 0
@@ -214,4 +214,4 @@ def _write_until_killed(opener: Opener, writer: int) -> None:
             os.write(writer, b".")
             number += 1
     finally:
-        os._exit(1)  # whatever happened, the parent's own program must not run here
+        os._exit(1)  # in any case: the parent's program must not run here

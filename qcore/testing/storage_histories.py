@@ -1,4 +1,4 @@
-"""Hypothesis strategies for histories that a Raft core could give to its storage. Needs `hypothesis`."""
+"""Hypothesis strategies for histories of writes that a Raft core could make. Needs `hypothesis`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from qcore.core.entry import (
 from qcore.core.log.durable_state import apply_write, first_index, last_index
 from qcore.core.version import ClusterVersion
 
-#: Any text that UTF-8 can carry, NUL and the astral planes included.
+#: Any text that UTF-8 can carry, including NUL and the astral planes.
 texts = st.text(st.characters(codec="utf-8"), max_size=40)
 _kinds: st.SearchStrategy[EntryKind] = st.sampled_from(
     ["command", "noop", "membership", "session", "version"]
@@ -30,7 +30,7 @@ _small = st.integers(0, 6)
 
 @dataclass(slots=True, frozen=True)
 class WriteChoice:
-    """One raw choice; `StorageModel.make` turns it into a write that fits the state at that moment."""
+    """One raw choice. `StorageModel.make` turns it into a write that fits the state at that moment."""
 
     action: Literal["save", "append", "truncate", "compact", "install"]
     first: int
@@ -41,12 +41,12 @@ class WriteChoice:
 
 @dataclass(slots=True, frozen=True)
 class StorageStep:
-    """One call of `write`, and what else happens around it.
+    """One call of `write`, and what happens around it.
 
     Attributes:
         choices: the writes of the call.
-        advance_commit: by how much the commit index moves, at most; None for no commit.
-        invalid_write: add a write at the end that does not fit, so that the call must do nothing.
+        advance_commit: by how much, at most, the commit index grows; None to pass no commit index.
+        invalid_write: add a final write that does not fit, so the call must do nothing.
         reopen: close and open the storage after the call.
     """
 
@@ -58,7 +58,7 @@ class StorageStep:
 
 choices = st.builds(
     WriteChoice,
-    # Appends come first, because Hypothesis shrinks towards the first; what empties the log is rare.
+    # Appends come first, because Hypothesis shrinks towards the first. Actions that empty the log are rare.
     st.sampled_from(["append"] * 3 + ["save", "truncate"] + ["compact"] * 4 + ["install"]),
     _small,
     _small,
@@ -77,36 +77,36 @@ histories = st.lists(steps, min_size=1, max_size=12)
 
 @dataclass(slots=True)
 class StorageModel:
-    """The reference: `apply_write` on an in-memory state, and writes that keep Raft's own rules.
+    """The reference: `apply_write` on an in-memory state, and writes that obey Raft's rules.
 
-    Terms and commit index never fall, nothing committed is truncated, a snapshot of its own covers
-    only committed entries, and one of the leader's goes beyond them.
+    Terms and the commit index never fall, and no committed entry is truncated. A node's own snapshot covers only
+    committed entries; a snapshot from the leader goes beyond them.
     """
 
     state: DurableState = field(default_factory=DurableState)
     next_write_id: int = 1
 
     def copy(self) -> StorageModel:
-        """A copy that further writes do not change."""
+        """Return a copy that further writes do not change."""
         state = DurableState(
             replace(self.state.hard_state), self.state.snapshot, list(self.state.entries)
         )
         return StorageModel(state, self.next_write_id)
 
     def make(self, choice: WriteChoice) -> Write:
-        """The write that the choice means now; the model has carried it out."""
+        """Return the write that the choice means now. The model has then applied it."""
         write = self._make(choice)
         apply_write(self.state, write)
         return write
 
     def invalid_write(self) -> Write:
-        """A write that leaves a gap, which every storage must refuse."""
+        """Return a write that leaves a gap, which every storage must reject."""
         gap = last_index(self.state) + 2
         term = self.state.hard_state.term
         return AppendLog(self._write_id(), [Entry(gap, term, "command", "invalid_write", 0)])
 
     def advance_commit(self, by: int) -> int:
-        """Move the commit index, as the newest one that goes along with the writes."""
+        """Advance the commit index, and return the one to pass along with the writes."""
         hard = self.state.hard_state
         hard.commit = max(hard.commit, min(hard.commit + by, last_index(self.state)))
         return hard.commit

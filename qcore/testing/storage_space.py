@@ -1,4 +1,4 @@
-"""A full disk: a call is refused whole, may be tried again, and is then done once. And joining a cluster."""
+"""Tests of a full disk: a call fails as a whole, may be tried again, and is then done once. Also of joining then."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from qcore.core.entry import DurableState, Entry
 from qcore.core.log.durable_state import apply_write
 from qcore.errors import DiskFull
 from qcore.storage.interface import Identity, LogStorage
-from qcore.testing.storage_tools import NODE_ID, Opener, append, hard_state, refuses, reopened
+from qcore.testing.storage_tools import NODE_ID, Opener, append, hard_state, rejects, reopened
 
-#: So many entries of so many characters need space that a storage cannot have kept in reserve.
+#: This many entries of this many characters need space that a storage cannot have reserved.
 _ENTRIES, _CHARS = 60, 20_000
 
 
 class StorageSpace:
-    """Part of `StorageConformance`."""
+    """A part of `StorageConformance`."""
 
     def make(self) -> Opener:
         """See `StorageConformance.make`."""
         raise NotImplementedError
 
     def no_space(self, storage: LogStorage) -> AbstractContextManager[None] | None:
-        """A context in which this open storage finds no space for `_ENTRIES` entries; None: a full disk is not tried.
+        """A context in which this open storage has no space for `_ENTRIES` entries; None to skip the tests.
 
-        Override it with a small file system, a quota, or a limit of your storage's own.
+        Override it with a small file system, a quota, or a limit of your storage.
         """
         return None
 
-    def test_a_call_that_finds_no_space_is_tried_again_and_done_once(self) -> None:
+    def test_a_call_without_space_may_be_tried_again(self) -> None:
         opener = self.make()
         storage = opener()
         first: list[Write] = [hard_state(1), append(1, [1, 1])]
@@ -40,7 +40,7 @@ class StorageSpace:
         if full is not None:
             with full:
                 for _ in range(3):
-                    assert _finds_no_space(storage, call), "took a call that it had no space for"
+                    assert _finds_no_space(storage, call), "accepted a call without space for it"
                     assert storage.load() == before, "a part of a call without space was done"
         storage.write(call, commit=3)
         expected = DurableState()
@@ -51,7 +51,7 @@ class StorageSpace:
         storage.close()
         assert reopened(opener) == expected
 
-    def test_joining_without_space_happens_or_may_be_tried_again(self) -> None:
+    def test_joining_without_space_succeeds_or_may_be_tried_again(self) -> None:
         opener = self.make()
         storage = opener()
         storage.write([hard_state(1), append(1, [1, 1])])
@@ -63,7 +63,7 @@ class StorageSpace:
                 try:
                     storage.join_cluster("north")
                 except DiskFull:
-                    assert storage.identity().cluster_id is None, "joined and raised DiskFull"
+                    assert storage.identity().cluster_id is None, "joined in spite of DiskFull"
         storage.join_cluster("north")
         assert storage.load() == before
         storage.write([append(3, [1])])
@@ -78,7 +78,7 @@ class StorageSpace:
         storage = opener()
         storage.write([hard_state(1), append(1, [1, 1])], commit=1)
         before = storage.load()
-        assert refuses(storage, [append(3, [1]), append(9, [1])])
+        assert rejects(storage, [append(3, [1]), append(9, [1])])
         storage.join_cluster("north")
         assert storage.load() == before
         storage.close()

@@ -1,4 +1,4 @@
-"""What the tests of the storage suite share: writes that a core could make, and opening again."""
+"""Helpers of the storage suite: writes that a core could make, and opening again."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from qcore.core.entry import DurableState, Entry, HardState, Membership, Snapsho
 from qcore.core.log.durable_state import last_index
 from qcore.storage.interface import LogStorage
 
-#: Opens the same data each time it is called. It is called again only after `close`.
+#: Opens the same data at each call. It is called again only after `close`.
 Opener = Callable[[], LogStorage]
 
 #: The node id that `make` must give to its storages.
 NODE_ID = 7
 
 
-def refuses(storage: LogStorage, writes: Sequence[Write], commit: int | None = None) -> bool:
-    """Whether the storage says that these writes do not fit its log."""
+def rejects(storage: LogStorage, writes: Sequence[Write], commit: int | None = None) -> bool:
+    """Whether the storage reports that these writes do not fit its log."""
     with suppress(ValueError):
         storage.write(writes, commit)
         return False
@@ -28,7 +28,7 @@ def refuses(storage: LogStorage, writes: Sequence[Write], commit: int | None = N
 def written(
     opener: Opener, calls: Sequence[Sequence[Write]], commit: int | None = None
 ) -> DurableState:
-    """Open, make each call, close; what is there after a restart."""
+    """Open, make each call and close. Returns the state after a restart."""
     storage = opener()
     for writes in calls:
         storage.write(writes, commit)
@@ -37,7 +37,7 @@ def written(
 
 
 def reopened(opener: Opener) -> DurableState:
-    """What is there after a restart."""
+    """Return the state after a restart."""
     storage = opener()
     state = storage.load()
     storage.close()

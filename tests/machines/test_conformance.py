@@ -1,4 +1,4 @@
-"""The public suite for state machines: on all that come with qcore, and on some that break one promise each."""
+"""The public suite for state machines, run on qcore's machines, and on machines that each break one promise."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CounterMachine = load_example("counter_machine").CounterMachine
 
 
 class Keys(StateMachineConformance):
-    """Commands and queries of the key-value machine."""
+    """The suite with commands and queries of the key-value machine."""
 
     def make(self) -> StateMachine:
         return KeyValueMachine()
@@ -39,7 +39,7 @@ class Keys(StateMachineConformance):
 
 
 class TestKeyValueMachine(Keys):
-    """The key-value machine."""
+    """Runs the inherited suite."""
 
 
 class TestEntityStore(StateMachineConformance):
@@ -86,7 +86,7 @@ class TestEntityStore(StateMachineConformance):
 
 
 class TestCounterMachine(StateMachineConformance):
-    """The example of the README."""
+    """The example in the README."""
 
     def make(self) -> StateMachine:
         machine: StateMachine = CounterMachine()
@@ -111,15 +111,15 @@ def payload(request: object) -> str:
 # -- machines that break a promise ------------------------------------------------------------------
 
 
-class SnapshotsLater(KeyValueMachine):
-    """The snapshot is of the moment at which it is read."""
+class SnapshotsTheLaterState(KeyValueMachine):
+    """The snapshot holds the state when it is read, not when it was taken."""
 
     def snapshot(self) -> Iterator[str]:
         yield from super().snapshot()
 
 
-class RestoresOnTop(KeyValueMachine):
-    """What was there before stays."""
+class KeepsTheStateAtARestore(KeyValueMachine):
+    """Keeps the state from before the restore."""
 
     def restore(self, chunks: Iterable[str]) -> None:
         before = dict(self._registers)
@@ -130,7 +130,7 @@ class RestoresOnTop(KeyValueMachine):
                 super().apply(json.dumps(command), ApplyContext(1, 1))
 
 
-class RestoresItsOwnChunksOnly(KeyValueMachine):
+class RestoresOnlyWholeChunks(KeyValueMachine):
     def restore(self, chunks: Iterable[str]) -> None:
         pieces = list(chunks)
         assert all(piece.endswith("\n") for piece in pieces), "cut elsewhere"
@@ -143,7 +143,7 @@ class Raises(KeyValueMachine):
         return super().apply(command, context)
 
 
-class CountsQueries(KeyValueMachine):
+class QueriesChangeTheAnswer(KeyValueMachine):
     asked = 0
 
     def query(self, query: str) -> str:
@@ -151,31 +151,31 @@ class CountsQueries(KeyValueMachine):
         return f"{super().query(query)} {self.asked}"
 
 
-class HashesTheKeysOnly(KeyValueMachine):
+class HashesOnlyTheKeys(KeyValueMachine):
     def state_hash(self) -> str:
         return "".join(sorted(self._registers)).encode().hex() or "0"
 
 
-_lives = iter(range(10**9))
+_serial_numbers = iter(range(10**9))
 
 
-class KnowsWhoItIs(KeyValueMachine):
-    """An id that is drawn when the object is made."""
+class ResultsDependOnTheObject(KeyValueMachine):
+    """Puts a number of the object into its results."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._id = next(_lives)
+        self._id = next(_serial_numbers)
 
     def apply(self, command: str, context: ApplyContext) -> str:
         return f"{self._id} {super().apply(command, context)}"
 
 
-class Nameless(KeyValueMachine):
+class HasAnInvalidName(KeyValueMachine):
     name = "machines/mine.py"
 
 
 class RemembersTheVersion(KeyValueMachine):
-    """A node that begins at a snapshot does not know which version came before."""
+    """A node that starts from a snapshot does not know the version before it."""
 
     versions = (1, 2)
     seen = 0
@@ -188,15 +188,15 @@ class RemembersTheVersion(KeyValueMachine):
 @pytest.mark.parametrize(
     ("broken", "found_by"),
     [
-        (SnapshotsLater, "test_snapshot_is_as_of_the_call_while_commands_go_on"),
-        (RestoresOnTop, "test_restored_machine_equals_and_goes_on_equally"),
-        (RestoresItsOwnChunksOnly, "test_chunks_may_be_cut_anywhere"),
-        (Raises, "test_unexpected_texts_are_answered_and_not_raised"),
-        (CountsQueries, "test_queries_change_nothing"),
-        (HashesTheKeysOnly, "test_different_answers_mean_different_hashes"),
-        (KnowsWhoItIs, "test_same_commands_give_the_same"),
-        (Nameless, "test_name_and_versions_are_declared"),
-        (RemembersTheVersion, "test_an_upgrade_in_the_middle_keeps_what_came_before"),
+        (SnapshotsTheLaterState, "test_snapshot_keeps_the_state_of_its_call"),
+        (KeepsTheStateAtARestore, "test_restored_machine_equals_the_original_and_stays_equal"),
+        (RestoresOnlyWholeChunks, "test_chunks_may_be_cut_anywhere"),
+        (Raises, "test_unexpected_texts_are_answered_without_raising"),
+        (QueriesChangeTheAnswer, "test_queries_change_nothing"),
+        (HashesOnlyTheKeys, "test_different_answers_mean_different_hashes"),
+        (ResultsDependOnTheObject, "test_same_commands_give_the_same_state"),
+        (HasAnInvalidName, "test_name_and_versions_are_declared"),
+        (RemembersTheVersion, "test_an_upgrade_keeps_the_earlier_state"),
     ],
 )
 def test_broken_machine_is_found(broken: Callable[[], StateMachine], found_by: str) -> None:

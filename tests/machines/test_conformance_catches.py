@@ -1,4 +1,4 @@
-"""Each check of what a machine gives back finds a machine that only it finds: all other tests of the suite pass."""
+"""Each check of a machine's output finds a machine that only this check finds: all other tests of the suite pass."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def field_of(command: str, name: str) -> object:
 
 
 class Plain:
-    """Holds what JSON can say, lone surrogates too, and writes it as JSON: it has no fault."""
+    """A correct machine: it holds any JSON value, including lone surrogates, and writes it as JSON."""
 
     name = "kv"
     versions = (1, 1)
@@ -54,8 +54,8 @@ class Plain:
         return sha256(json.dumps(self.held, sort_keys=True).encode()).hexdigest()
 
 
-class GivesTextsBack(Plain):
-    """What the client wrote, and not as JSON."""
+class ReturnsTextsUnescaped(Plain):
+    """Returns the client's text, not as JSON."""
 
     def apply(self, command: str, context: ApplyContext) -> str:
         result = super().apply(command, context)
@@ -63,25 +63,25 @@ class GivesTextsBack(Plain):
         return value if isinstance(value, str) else result
 
 
-class GivesNothing(Plain):
+class ReturnsNone(Plain):
     def apply(self, command: str, context: ApplyContext) -> str:
         result = super().apply(command, context)
         return result if field_of(result, "value") != 1 else None  # type: ignore[return-value] # the fault
 
 
-class GivesALot(Plain):
+class ReturnsTooMuch(Plain):
     def apply(self, command: str, context: ApplyContext) -> str:
         result = super().apply(command, context)
         return result.ljust(2000) if field_of(result, "value") == 1 else result
 
 
-class AnswersWithTexts(Plain):
+class AnswersWithUnescapedTexts(Plain):
     def query(self, query: str) -> str:
         value = json.loads(super().query(query))
         return value if isinstance(value, str) else json.dumps(value)
 
 
-class AnswersALot(Plain):
+class AnswersTooMuch(Plain):
     def query(self, query: str) -> str:
         answer = super().query(query)
         return answer if answer == "null" else answer.ljust(2000)
@@ -97,15 +97,15 @@ class HashesToAName(Plain):
         return f"sha256:{super().state_hash()}"
 
 
-class StoresTexts(Plain):
-    """A snapshot with the texts themselves: it can be restored, and it cannot be stored."""
+class StoresUnescapedTexts(Plain):
+    """The snapshot has the texts without escapes, so it can be restored but not stored."""
 
     def snapshot(self) -> Iterable[str]:
         return [json.dumps(self.held, sort_keys=True, ensure_ascii=False)]
 
 
 class StoresOneText(Plain):
-    """A text is an iterable of its characters."""
+    """Returns a text, which is an iterable of its characters."""
 
     def snapshot(self) -> Iterable[str]:
         return "".join(super().snapshot())
@@ -122,14 +122,26 @@ TESTS = [name for name in dir(Keys) if name.startswith("test_")]
 @pytest.mark.parametrize(
     ("broken", "found_by", "says"),
     [
-        (GivesTextsBack, "test_results_can_be_sent", "a lone surrogate, U.D800, at character 0"),
-        (GivesNothing, "test_results_can_be_sent", "is of the type NoneType; expected text"),
-        (GivesALot, "test_results_can_be_sent", "bytes as JSON; expected at most 1000"),
-        (AnswersWithTexts, "test_answers_can_be_sent", "the answer to the query .* a lone surro"),
-        (AnswersALot, "test_answers_can_be_sent", "bytes as JSON; expected at most 1000"),
+        (
+            ReturnsTextsUnescaped,
+            "test_results_can_be_sent",
+            "a lone surrogate, U.D800, at character 0",
+        ),
+        (ReturnsNone, "test_results_can_be_sent", "is of the type NoneType; expected text"),
+        (ReturnsTooMuch, "test_results_can_be_sent", "bytes as JSON; expected at most 1000"),
+        (
+            AnswersWithUnescapedTexts,
+            "test_answers_can_be_sent",
+            "the answer to the query .* a lone surro",
+        ),
+        (AnswersTooMuch, "test_answers_can_be_sent", "bytes as JSON; expected at most 1000"),
         (HashesToANumber, "test_the_hash_is_hexadecimal", "of the type int; expected hexadecimal"),
         (HashesToAName, "test_the_hash_is_hexadecimal", "gave 'sha256:.*; expected hexadecimal"),
-        (StoresTexts, "test_snapshots_can_be_stored", "chunk 1 of the snapshot has a lone surro"),
+        (
+            StoresUnescapedTexts,
+            "test_snapshots_can_be_stored",
+            "chunk 1 of the snapshot has a lone surro",
+        ),
         (StoresOneText, "test_snapshots_can_be_stored", "gave a text; expected chunks of text"),
         (StoresOneLargeChunk, "test_snapshots_can_be_stored", "characters; expected at most 1000"),
     ],
@@ -141,7 +153,7 @@ def test_invalid_machine_output_is_found_by_one_check(
     monkeypatch.setattr(suite, "MAX_CHUNK_CHARS", 1000)
 
     class Suite(Keys):
-        examples = 300  # ends with the first that fails
+        examples = 300  # it ends with the first failure
         shrink = False
 
         def make(self) -> StateMachine:
@@ -155,8 +167,8 @@ def test_invalid_machine_output_is_found_by_one_check(
             getattr(Suite(), name)()
 
 
-class StoresNames(Plain):
-    """The names of the fields that a client sent get into the snapshot, and not as JSON."""
+class StoresUnescapedNames(Plain):
+    """The snapshot has the names of the client's fields, not as JSON."""
 
     names = ""
 
@@ -169,11 +181,11 @@ class StoresNames(Plain):
         return [*super().snapshot(), self.names]
 
 
-class CountsNothing(Plain):
+class ReportsNoCost(Plain):
     last_cost = None
 
 
-class Unsure(Plain):
+class RaisesInRecognises(Plain):
     def recognises(self, command: str) -> bool:
         return command.index("{") == 0
 
@@ -181,9 +193,13 @@ class Unsure(Plain):
 @pytest.mark.parametrize(
     ("broken", "found_by", "says"),
     [
-        (StoresNames, "test_snapshots_can_be_stored", "has a lone surrogate"),
-        (CountsNothing, "test_reported_cost_and_recognition_have_valid_types", "last_cost is"),
-        (Unsure, "test_reported_cost_and_recognition_have_valid_types", "substring not found"),
+        (StoresUnescapedNames, "test_snapshots_can_be_stored", "has a lone surrogate"),
+        (ReportsNoCost, "test_reported_cost_and_recognition_have_valid_types", "last_cost is"),
+        (
+            RaisesInRecognises,
+            "test_reported_cost_and_recognition_have_valid_types",
+            "substring not found",
+        ),
     ],
 )
 def test_other_faults_of_a_machine_are_found(

@@ -1,4 +1,4 @@
-"""Restoring a large state in parts: bounded, equal to restoring at once, and nothing shows before the end."""
+"""Gradual restore of a large state: bounded parts, the same result as `restore`, and no effect before the end."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def registers(count: int = COUNT) -> KeyValueMachine:
 
 
 class Lines:
-    """The lines of a snapshot, one a chunk; counts those that were asked for."""
+    """The lines of a snapshot, one in each chunk. Counts the lines taken."""
 
     def __init__(self, machine: StateMachine) -> None:
         self.lines = "".join(machine.snapshot()).splitlines(keepends=True)
@@ -55,7 +55,7 @@ class Lines:
 @pytest.mark.parametrize(
     ("make", "bound"), [(entities, LINES_PER_STEP), (registers, REGISTERS_PER_STEP)]
 )
-def test_each_part_is_bounded_and_the_last_shows_the_state(
+def test_each_part_is_bounded_and_only_the_last_has_an_effect(
     make: type[EntityStore] | type[KeyValueMachine], bound: int
 ) -> None:
     source = make()
@@ -65,7 +65,7 @@ def test_each_part_is_bounded_and_the_last_shows_the_state(
     lines = Lines(source)
     taken = 0
     for _ in other.restore_gradually(lines):
-        assert lines.taken - taken <= bound + 2  # the header, and the one read ahead
+        assert lines.taken - taken <= bound + 2  # the header, and one line read ahead
         if (taken := lines.taken) < len(lines.lines):
             assert other.state_hash() == empty
     assert taken >= len(lines.lines) - bound
@@ -85,7 +85,7 @@ def test_replaced_state_is_freed_in_parts() -> None:
 
 
 @pytest.mark.parametrize("make", [entities, registers])
-def test_dropped_or_failed_restore_changes_nothing(
+def test_abandoned_or_failed_restore_changes_nothing(
     make: type[EntityStore] | type[KeyValueMachine],
 ) -> None:
     machine = make()

@@ -1,9 +1,9 @@
-"""The key-value machine: every command, every refusal, and its hash and snapshots."""
+"""The key-value machine: every command, every error, its hash and its snapshots."""
 
 from __future__ import annotations
 
 import json
-from typing import Any  # JSON results are compared as they come
+from typing import Any  # JSON results are compared without a type
 
 import pytest
 from hypothesis import given

@@ -12,9 +12,9 @@ import pytest
 
 @pytest.fixture(scope="module")
 def memory_root() -> Iterator[Path]:
-    """A directory on a file system in memory, if there is one: thousands of syncs cost nothing there.
+    """A directory on a file system in memory, if there is one, where thousands of syncs cost nothing.
 
-    For tests of what is in the files. What depends on syncs and crashes uses `tmp_path`.
+    For tests of the files' content. Tests of syncs and crashes use `tmp_path`.
     """
     shm = Path("/dev/shm")
     root = shm if os.access(shm, os.W_OK) else None
@@ -24,6 +24,6 @@ def memory_root() -> Iterator[Path]:
 
 @pytest.fixture
 def scratch(memory_root: Path) -> Iterator[Path]:
-    """An empty directory of this test under `memory_root`."""
+    """An empty directory for one test, under `memory_root`."""
     with tempfile.TemporaryDirectory(dir=memory_root) as name:
         yield Path(name)

@@ -1,1 +1,1 @@
-"""The entity store: a typed tree of entities as a state machine."""
+"""The entity store, a typed tree of entities: the state machine, its requests and its errors."""

@@ -1,4 +1,4 @@
-"""CreateEntity, DeleteEntity, SetSchema and LoadTopology: what comes into being, changes shape and goes."""
+"""The requests CreateEntity, DeleteEntity, SetSchema and LoadTopology."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qcore.machines.limits import FIELDS_PER_STEP, MAX_OPERATIONS
 def create_entity(
     transaction: Transaction, entity_type: str, parent_id: EntityId | None, name: str
 ) -> EntityId:
-    """Create an entity with its type's defaults, under a parent or at the top.
+    """Create an entity with its type's defaults, under a parent or at the top level.
 
     Raises:
         TypeNotFound: the type has no schema.
@@ -39,13 +39,13 @@ def create_entity(
 
 
 def delete_entity(transaction: Transaction, entity_id: EntityId) -> None:
-    """Delete an entity and its descendants, and take them off the lists of parents that remain.
+    """Delete an entity and its descendants, and remove them from the lists of parents that remain.
 
-    References to them elsewhere stay and dangle; following one is an error of its own.
+    Other references to them stay. Following one is an error (`DanglingReference`).
 
     Raises:
         EntityNotFound: there is no such entity.
-        TooManyOperations: it has too many descendants to be deleted in one step.
+        TooManyOperations: it has too many descendants to delete in one step.
     """
     doomed = _descendants(transaction, transaction.get(entity_id))
     lists = _parents(transaction, doomed)
@@ -58,7 +58,7 @@ def delete_entity(transaction: Transaction, entity_id: EntityId) -> None:
 
 
 def _descendants(transaction: Transaction, top: Entity) -> dict[EntityId, Entity]:
-    """The entity and all below it. Lists that clients wrote may lead round in a circle or nowhere."""
+    """The entity and all entities below it. Lists that clients wrote may contain cycles or missing entities."""
     found = {top.entity_id: top}
     to_visit = [top]
     while to_visit:
@@ -72,14 +72,14 @@ def _descendants(transaction: Transaction, top: Entity) -> dict[EntityId, Entity
                 found[child_id] = child
                 to_visit.append(child)
                 if len(to_visit) > MAX_OPERATIONS:
-                    transaction.count(len(to_visit))  # each would count, later
+                    transaction.count(len(to_visit))  # each of them would count later
     return found
 
 
 def _parents(
     transaction: Transaction, doomed: Mapping[EntityId, Entity]
 ) -> dict[EntityId, dict[EntityId, None]]:
-    """Whoever may list some of these as children, in a fixed order, and which."""
+    """The entities that may list some of `doomed` as children, in a fixed order, each with those children."""
     parents: dict[EntityId, dict[EntityId, None]] = {}
     for entity in doomed.values():
         for parent in (entity.created_under, transaction.reference(entity, "Parent")):
@@ -89,14 +89,14 @@ def _parents(
 
 
 def set_schemas(transaction: Transaction, changed: list[EntitySchema]) -> None:
-    """Add or replace schemas, and give the existing entities their new fields.
+    """Add or replace schemas, and give existing entities their new fields.
 
-    A new field, and one whose kind changed, reads as the default; a removed field goes with its value; other values
-    stay, also where the default changed. A choice that no longer exists reads as the default: under apply rules 1 and 2
-    for ever, from rules 3 on until the choice exists again.
+    A new field, or one whose kind changed, reads as the default. A removed field disappears with its value. Other
+    values stay, even if the default changed. A choice that no longer exists reads as the default: under apply rules 1
+    and 2 for ever, since rules 3 until the choice exists again.
 
     Raises:
-        StoreError: what `Schemas.plan_change` raises.
+        StoreError: see `Schemas.plan_change`.
     """
     before = transaction.schemas
     change = before.plan_change(changed, transaction.moment, transaction.oldest)
@@ -105,7 +105,7 @@ def set_schemas(transaction: Transaction, changed: list[EntitySchema]) -> None:
     if transaction.sparse:
         return
     after = before.after(change)
-    for entity_type in after.own:  # in the order of types, which decides that of the changes
+    for entity_type in after.own:  # the order of types decides the order of the changes
         complete = change.complete.get(entity_type)
         if complete is None:
             continue
@@ -120,7 +120,7 @@ def set_schemas(transaction: Transaction, changed: list[EntitySchema]) -> None:
 
 
 def _shape(slots: Mapping[str, Slot]) -> dict[str, tuple[Kind, int]]:
-    """What decides whether an entity's values fit: kinds, and how many choices there are."""
+    """What decides whether an entity's values still fit: the kinds, and the numbers of choices."""
     return {name: (slot.schema.kind, len(slot.schema.choices)) for name, slot in slots.items()}
 
 
@@ -139,7 +139,7 @@ def load_topology(transaction: Transaction, body: LoadTopologyBody) -> list[Enti
 
     Raises:
         AlreadyLoaded: a topology was loaded before.
-        StoreError: the topology is wrong; `topology.parse_topology` finds that earlier, with the line.
+        StoreError: the topology is invalid; `topology_file.parse_topology` finds that earlier, with the line.
     """
     if transaction.loaded:
         raise AlreadyLoaded("a topology was loaded before: it is loaded once, by the first node")
@@ -176,7 +176,7 @@ def _loaded_entity(
     parent = None if json["parent"] is None else ids[json["parent"]]
     entity = _new_entity(transaction, slots, ids[position], parent, json["name"])
     for name, value_json in json["attributes"].items():
-        slot = transaction.slot(entity, name)  # refuses an unknown one
+        slot = transaction.slot(entity, name)  # raises for an unknown field
         value = value_from_json(value_json)
         slot.schema.accept(value)
         entity.fields[name] = Field(value, transaction.time_ns, None, slot.generation)
@@ -205,7 +205,7 @@ def _new_entity(
     parent_id: EntityId | None,
     name: str,
 ) -> Entity:
-    """A record with `Name` and `Parent`, and with all defaults if it is full. Its fields may still be set."""
+    """A record with `Name` and `Parent`; a full one also has all defaults. The caller may still set its fields."""
     now = transaction.time_ns
     fields: dict[str, Field] = {}
     if not transaction.sparse:

@@ -1,4 +1,4 @@
-"""The entity store: a typed tree of entities as a replicated state machine."""
+"""`EntityStore`: the entity store as a state machine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from qcore.machines.limits import BOUNDED_RULES
 from qcore.machines.snapshot_chunks import to_chunks, to_lines
 
 _NANOS_PER_MICRO = 1000
-#: Steps (`MAX_OPERATIONS`) that take about as long as a small command does.
+#: Steps (`MAX_OPERATIONS`) that take about as long as one small command.
 _STEPS_PER_COST_UNIT = 16
 
 
@@ -36,7 +36,7 @@ class EntityStore:
     """Entities with typed fields, described by schemas that inherit from each other.
 
     Commands and results are the JSON of `Perform.request` and `PerformResponse.response` (docs/wire.md). An
-    error is a value: beside the text `error` stands `detail`, with the error's `code`. A command
+    error is a result, too: it has the text in `error`, and in `detail` the error's `code`. A command
     takes effect as a whole or not at all.
     """
 
@@ -47,11 +47,11 @@ class EntityStore:
         self._records = Records()
         #: See `SupportsWorkCost`.
         self.last_cost = 0
-        #: What the last command did, in order; empty if it failed or only read.
+        #: The changes of the last command, in order; empty if it failed or only read.
         self.changes: list[EntityChange] = []
 
     def apply(self, command: str, context: ApplyContext) -> str:
-        """Carry out a command of `parse_request`, or a topology. Never raises."""
+        """Apply a command from `parse_request`, or a topology. Never raises."""
         self.changes = []
         self.last_cost = 0
         sparse = context.rules >= BOUNDED_RULES
@@ -73,7 +73,7 @@ class EntityStore:
         return text
 
     def recognises(self, command: str) -> bool:
-        """Whether `apply` knows the form of the command."""
+        """Whether the text has the form of a command."""
         try:
             parse_command(command)
         except BadRequest:
@@ -81,11 +81,11 @@ class EntityStore:
         return True
 
     def query(self, query: str) -> str:
-        """Answer a read of `parse_request`.
+        """Answer a read from `parse_request`.
 
         Raises:
-            BadRequest: the query is malformed or would change something.
-            NameTooLong: it names a type or a field whose name is too long.
+            BadRequest: the query is malformed or would change the state.
+            NameTooLong: the name of a type or field in it is too long.
         """
         request = parse_command(query)
         check_names(request, query)
@@ -97,14 +97,14 @@ class EntityStore:
         return text
 
     def field_changes(self) -> Iterator[FieldChange]:
-        """The fields that the last command wrote, in order: what notifications are made of."""
+        """Yield the fields that the last command wrote, in order. Notifications are made from them."""
         for change in self.changes:
             entity = change.old or change.new
             assert entity is not None, "an entity was there before or is there now"
             yield from change.fields(self._records.schemas.slots(entity.entity_id.typ))
 
     def snapshot(self) -> Iterable[str]:
-        """The state as of this call, in chunks. What is written meanwhile copies the part that it touches."""
+        """Return the state as of this call, in chunks. A later write copies only the part that it changes."""
         return to_chunks(snapshot_lines(self._records))
 
     def restore(self, chunks: Iterable[str]) -> None:
@@ -117,7 +117,7 @@ class EntityStore:
             pass
 
     def restore_gradually(self, chunks: Iterable[str]) -> Iterator[None]:
-        """`restore`, a bounded number of entities before each item; the state changes at the end.
+        """Like `restore`, with a bounded number of entities before each item. The state changes at the end.
 
         Raises:
             StoreError: see `restore`.
@@ -127,16 +127,16 @@ class EntityStore:
             yield
         old, self._records = self._records, reader.records
         self.changes = []
-        # Freeing a large state at once takes long, too.
+        # Freeing a large state in one step would also take long.
         yield from old.free_gradually()
 
     def state_hash(self) -> str:
-        """A digest of the state; costs time only for what changed since the last call."""
+        """Return a digest of the state. It costs time only for what changed since the last call."""
         return self._records.state_hash()
 
 
 def _attempt(transaction: Transaction, request: Command) -> tuple[str, bool]:
-    """The result as JSON text, and whether it is no error."""
+    """Execute a request. Returns the result as JSON text, and whether it succeeded."""
     kind = next(iter(request))
     try:
         if "UpdateEntity" in request:
@@ -171,7 +171,7 @@ def _perform(transaction: Transaction, request: Command) -> dict[str, object]:
 
 
 def _without_effect(request: Command) -> dict[str, object]:
-    """What stands beside an error: the requests as they came, or null where there is a response."""
+    """The fields beside an error: the requests unchanged, or a null response for kinds that have one."""
     if "UpdateEntity" in request:
         return {"response": request["UpdateEntity"]["request"]}
     return {} if "DeleteEntity" in request or "SetSchema" in request else {"response": None}

@@ -1,4 +1,4 @@
-"""Indirection paths: `Parent->Name`, `Children->0->Email`, and parts of a list: `Children->0:100`."""
+"""Resolves paths such as `Parent->Name`, `Children->0->Email`, and parts of a list: `Children->0:100`."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _PART: Final = re.compile(r"([0-9]{1,18}):([0-9]{1,18})", re.ASCII)
 
 
 class Target(NamedTuple):
-    """Where a path ends: a field of an entity (which need not have it), or a part of a list in it.
+    """The end of a path: a field of an entity (which may lack it), or a part of the list in that field.
 
-    `part` is the first index and the one behind the last, or None for the whole field.
+    `part` has the first index and the index after the last; None means the whole field.
     """
 
     entity: Entity
@@ -36,17 +36,17 @@ class Target(NamedTuple):
 
 
 def resolve(view: Transaction, start: EntityId, path: str) -> Target:
-    """Follow a path to the field it names.
+    """Follow a path to the field that it names.
 
-    Each segment but the last is a reference, which is followed, or a list of entities, whose next
-    segment is an index from 0. The last segment is a field, or a part of the list before it: `first:end`.
+    Each segment but the last is a reference, which is followed, or a list of entities. After a list comes an index,
+    counted from 0. The last segment is a field, or a part of the list before it: `first:end`.
 
     Raises:
         EntityNotFound: the start does not exist.
         FieldNotFound: a segment names a field that its entity does not have.
         TooManyOperations: the request takes too many steps.
         EmptyReference, DanglingReference, NotAReference, IndexMissing, IndexNegative,
-        IndexOutOfBounds, BadPath: see these.
+        IndexOutOfBounds, BadPath: see these classes.
     """
     entity = view.get(start)
     if SEPARATOR not in path:
@@ -95,7 +95,7 @@ def _pick(targets: tuple[EntityId, ...] | ChildList, segment: str, where: str) -
         )
     if segment.startswith("-"):
         raise IndexNegative(f"{where} is indexed by {quoted(segment)}; indexes begin at 0")
-    # Not int() at once: Python refuses to convert thousands of digits.
+    # int() only after the check: Python refuses to convert thousands of digits.
     if len(digits.lstrip("0")) > 18 or int(digits.lstrip("0") or "0") >= len(targets):
         raise IndexOutOfBounds(
             f"{where} is indexed by {quoted(segment)} and has {len(targets)} entries"

@@ -1,4 +1,4 @@
-"""The bound on the names in a request: of types and of fields."""
+"""Checks the length of the names of types and fields in a request."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Final
 from qcore.machines.entity.store_errors import NameTooLong, quoted
 from qcore.machines.limits import MAX_NAME_BYTES
 
-#: What a long name is in a JSON text without escapes; of other characters than ASCII fewer make as many bytes.
+#: A string that may be a long name, in a JSON text without escapes. Non-ASCII characters take up to four bytes each.
 _LONG_RUN: Final = re.compile(f'"[^"]{{{MAX_NAME_BYTES + 1},}}')
 _LONG_WIDE_RUN: Final = re.compile(f'"[^"]{{{MAX_NAME_BYTES // 4 + 1},}}')
 
 
 def check_names(request: Mapping[str, object], text: str) -> None:
-    """Refuse a request with a name that is too long, wherever in it.
+    """Reject a request that contains a name that is too long.
 
     Args:
         request: validated as a `Command` or a `PerformRequest`.
-        text: its JSON text: most can be seen to hold no long string at all.
+        text: its JSON text. Most texts obviously contain no long string, which saves the search.
 
     Raises:
-        NameTooLong: says which.
+        NameTooLong: quotes the name.
     """
     run = _LONG_RUN if text.isascii() else _LONG_WIDE_RUN
     if "\\" not in text and run.search(text) is None:
@@ -35,7 +35,7 @@ def check_names(request: Mapping[str, object], text: str) -> None:
 
 
 def _names(request: Mapping[str, object]) -> Iterator[str]:
-    """Every name of a type or a field in the request; a path is bounded by the steps that it takes."""
+    """Yield every name of a type or a field in the request. Paths are bounded by the steps that they take."""
     to_visit: list[object] = [request]
     while to_visit:
         match to_visit.pop():

@@ -1,7 +1,7 @@
-"""The requests of `Perform` (docs/wire.md), and how a host turns one into a log command.
+"""The requests of `Perform` (docs/wire.md), and how a node turns one into a log command.
 
-The host calls `parse_request` with what a client sent and gets `("write" | "read", payload)` for its
-replica. `PerformRequest` is the same check as a type, for a host that validates whole envelopes.
+A node passes a client's request to `parse_request` and gets `("write" | "read", payload)` for its replica.
+`PerformRequest` is the same check as a type, for validating whole envelopes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from qcore.machines.entity.store_errors import BadRequest, quoted
 
 @with_config(STRICT)
 class ReadBody(TypedDict):
-    """Read a field. The last three are null in a request, and filled in by the response."""
+    """Read a field. The last three fields are null in a request. The response fills them in."""
 
     entity_id: EntityIdJson
     field_type: str
@@ -61,7 +61,7 @@ FieldRequest = Annotated[_FieldRequest, AfterValidator(exactly_one_key)]
 
 @with_config(STRICT)
 class UpdateEntityBody(TypedDict):
-    """Reads and writes, carried out in order, all or none of them."""
+    """Reads and writes, executed in order, all or none of them."""
 
     request: Annotated[list[FieldRequest], FailFast()]
 
@@ -91,7 +91,7 @@ class SetSchemaBody(TypedDict):
 
 @with_config(STRICT)
 class TypeBody(TypedDict):
-    """Ask for a type's schema, own or complete."""
+    """Get a type's schema, its own or the complete one."""
 
     entity_type: str
 
@@ -112,7 +112,7 @@ PerformRequest = Annotated[_PerformRequest, AfterValidator(exactly_one_key)]
 
 @with_config(STRICT)
 class TopologyEntityJson(TypedDict):
-    """An entity of a topology; `parent` is the position of its parent in the list, before its own."""
+    """An entity of a topology. `parent` is the list position of its parent, which comes before the entity."""
 
     entity_type: str
     name: str
@@ -122,7 +122,7 @@ class TopologyEntityJson(TypedDict):
 
 @with_config(STRICT)
 class LoadTopologyBody(TypedDict):
-    """Schemas and a tree of entities, flattened so that its depth does not matter."""
+    """Schemas and a tree of entities, flattened so that the depth of the tree does not matter."""
 
     schemas: list[EntitySchemaJson]
     entities: list[TopologyEntityJson]
@@ -133,7 +133,7 @@ class _Command(_PerformRequest, total=False):
     LoadTopology: LoadTopologyBody
 
 
-#: What the log may contain: also the topology, which no client can send.
+#: What the log may contain: these requests and the topology, which no client can send.
 Command = Annotated[_Command, AfterValidator(exactly_one_key)]
 
 RequestKind = Literal["write", "read"]
@@ -145,18 +145,18 @@ _command_adapter: TypeAdapter[_Command] = TypeAdapter(Command)
 
 
 def parse_request(request: str | bytes | Mapping[str, object]) -> tuple[RequestKind, str]:
-    """Check a client's request and say where it goes.
+    """Check a client's request and decide where it goes.
 
     Args:
         request: the value of `Perform.request`, as JSON text or already parsed.
 
     Returns:
-        `write` with the command for the log, or `read` with the query for the state machine; both as
+        `write` with the command for the log, or `read` with the query for the state machine. Both are
         canonical JSON text (known fields in fixed order, no spaces).
 
     Raises:
         BadRequest: the request does not have the right shape; the text names the field.
-        NameTooLong: it names a type or a field whose name is too long.
+        NameTooLong: the name of a type or field in it is too long.
     """
     try:
         if isinstance(request, str | bytes):
@@ -169,7 +169,7 @@ def parse_request(request: str | bytes | Mapping[str, object]) -> tuple[RequestK
 
 
 def encode_request(request: PerformRequest) -> tuple[RequestKind, str]:
-    """Like `parse_request`, for a request that was validated as a `PerformRequest` before."""
+    """Like `parse_request`, for a request that is already validated as a `PerformRequest`."""
     kind: RequestKind = "read" if is_read_only(request) else "write"
     try:
         text = to_json(request).decode()
@@ -180,7 +180,7 @@ def encode_request(request: PerformRequest) -> tuple[RequestKind, str]:
 
 
 def parse_command(text: str) -> Command:
-    """What a log entry or a query holds.
+    """Parse a command from the log, or a query.
 
     Raises:
         BadRequest: the text is not a command.
@@ -192,19 +192,19 @@ def parse_command(text: str) -> Command:
 
 
 def encode_topology(body: LoadTopologyBody) -> str:
-    """The log command that loads a topology."""
+    """Return the log command that loads a topology."""
     return to_json({"LoadTopology": body}).decode()
 
 
 def is_read_only(request: PerformRequest | Command) -> bool:
-    """Whether the request changes nothing, so that it need not go through the log."""
+    """Whether the request changes nothing and so need not go through the log."""
     if "UpdateEntity" in request:
         return all("Read" in item for item in request["UpdateEntity"]["request"])
     return "GetSchema" in request or "GetCompleteSchema" in request
 
 
 def _explain(error: ValidationError, root: str) -> str:
-    """The first few errors, as `request.CreateEntity.name: missing field`."""
+    """Format the first few errors, as in `request.CreateEntity.name: missing field`."""
     details = error.errors(include_url=False, include_context=False, include_input=False)
     return "; ".join(_explain_one(detail, root) for detail in details[:_ERRORS_SHOWN])
 

@@ -1,6 +1,6 @@
-"""The kinds of `StoreError`. Their texts are results: the same on every replica, in any process.
+"""The kinds of `StoreError`. Their texts are results: equal on every replica, in any process.
 
-The `code` of a kind, its class name, goes to the client beside the text (`detail`).
+The `code` of a kind is its class name. Clients receive it beside the text (`detail`).
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ _SHOWN_CHARS = 80
 
 
 def quoted(text: str) -> str:
-    """A client's text for use in an error: in double quotes, escaped and cut to a bounded length.
+    """Prepare a client's text for an error: in double quotes, escaped and cut to a bounded length.
 
-    Not `repr`, whose escapes depend on the Unicode tables of the interpreter.
+    Not `repr`: its escapes depend on the Unicode tables of the interpreter.
     """
     return _encode(text if len(text) <= _SHOWN_CHARS else text[: _SHOWN_CHARS - 3] + "...")
 
 
 class BadRequest(StoreError):
-    """The request does not have the shape of WIRE's `Perform`; the text names the field."""
+    """The request does not have the shape of `Perform` (docs/wire.md); the text names the field."""
 
 
 class EntityNotFound(StoreError):
@@ -42,7 +42,7 @@ class KindMismatch(StoreError):
 
 
 class ValueOutOfRange(StoreError):
-    """The value cannot be held: integer or float overflow, or a choice that does not exist."""
+    """The value cannot be stored: integer or float overflow, or a choice that does not exist."""
 
 
 class NotAdjustable(StoreError):
@@ -58,7 +58,7 @@ class EmptyReference(StoreError):
 
 
 class DanglingReference(StoreError):
-    """A path follows a reference to an entity that does not exist (any more)."""
+    """A path follows a reference to an entity that does not exist or no longer exists."""
 
 
 class NotAReference(StoreError):
@@ -66,7 +66,7 @@ class NotAReference(StoreError):
 
 
 class IndexMissing(StoreError):
-    """A path goes through a list of entities without saying which one."""
+    """A path goes through a list of entities without an index."""
 
 
 class IndexNegative(StoreError):
@@ -90,24 +90,24 @@ class InheritanceCycle(StoreError):
 
 
 class AlreadyLoaded(StoreError):
-    """A topology was loaded before; it is loaded once in the life of a cluster."""
+    """A topology was loaded before. It is loaded once in the life of a cluster."""
 
 
 class ResponseTooLarge(StoreError):
-    """The values that one request reads are too large to send together."""
+    """The values that one request reads are too large for one response."""
 
 
 class NameTooLong(StoreError):
-    """The name of a type or a field is longer than one may be."""
+    """The name of a type or a field exceeds the limit."""
 
 
 class ValueTooLarge(StoreError):
-    """A value is larger than one field may hold."""
+    """A value exceeds the limit for one field."""
 
 
 class SchemaTooLarge(StoreError):
-    """A schema, or all of them together, would exceed a bound."""
+    """A schema, or all schemas together, would exceed a limit."""
 
 
 class TooManyOperations(StoreError):
-    """One request asks for more steps than a replica takes in one go."""
+    """One request takes more steps than a replica does in one go."""

@@ -1,4 +1,4 @@
-"""A command's view of the records: it sees its own changes, which others see only after `commit`."""
+"""A command's view of the records. It sees its changes; others see them only after `commit`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from qcore.machines.entity.store_errors import (
 from qcore.machines.limits import FIELDS_COPIED_PER_STEP, IDS_PER_STEP, MAX_OPERATIONS
 
 CHILDREN = "Children"
-#: A list of older rules with more children takes its new form also where the command is refused.
+#: A longer list of older rules keeps its new form even if the command fails.
 MAX_RECONVERTED_CHILDREN = 64
 
 
@@ -37,8 +37,7 @@ class Transaction:
         records: the committed state.
         index: position of the log entry; 0 for a query.
         time_ns: time of the log entry, nanoseconds since the Unix epoch.
-        sparse: whether new records are sparse, and the bounds of `qcore.machines.limits` hold: from apply rules 3 on,
-        and
+        sparse: whether new records are sparse and the limits of `qcore.machines.limits` apply: since apply rules 3, and
             for a query.
     """
 
@@ -47,7 +46,7 @@ class Transaction:
         self.sparse = sparse
         self.schemas = records.schemas
         self.loaded = records.loaded
-        #: What the command did so far, in order.
+        #: The changes of the command, in order.
         self.changes: list[EntityChange] = []
         self._records = records
         self._index = index
@@ -55,21 +54,21 @@ class Transaction:
         self._pending: dict[int, Entity | None] = {}  # None: deleted
         self._written: dict[int, dict[str, Field | None]] = {}
         self._schema_change: SchemaChange | None = None
-        #: By parent, where children stand now that stood elsewhere before; None: nowhere.
+        #: By parent, the new positions of children whose positions have changed; None: no longer in the list.
         self._child_positions: dict[int, dict[EntityId, Positions | None]] = {}
-        self._replaced_lists: dict[int, None] = {}  # parents whose list was made anew
-        #: Committed records whose list of children was given its new form, and where the children stand in it.
+        self._replaced_lists: dict[int, None] = {}  # parents whose list was replaced
+        #: Committed records whose list of children has been converted, and the children's positions in it.
         self._converted: dict[int, tuple[Entity, dict[EntityId, Positions]]] = {}
-        #: Steps so far; see `MAX_OPERATIONS`.
+        #: Steps of the request until now; see `MAX_OPERATIONS`.
         self.operations = 0
-        #: Steps that do not count towards that: what is done once in the life of an entity.
+        #: Steps that do not count towards that limit, because they occur once in the life of an entity.
         self.uncounted = 0
 
     def count(self, operations: int) -> None:
         """Count steps of the request.
 
         Raises:
-            TooManyOperations: it makes more than a request may.
+            TooManyOperations: it takes more than a request may.
         """
         self.operations += operations
         if self.sparse and self.operations > MAX_OPERATIONS:
@@ -78,19 +77,19 @@ class Transaction:
                 "entities deleted): split it"
             )
 
-    # -- looking ---------------------------------------------------------------------------------
+    # -- reading ---------------------------------------------------------------------------------
 
     def find(self, entity_id: EntityId) -> Entity | None:
-        """The entity as this command sees it, or None."""
+        """Return the entity as this command sees it, or None."""
         number = entity_id.id
         entity = self._records.entities.get(number)
         if number in self._pending:
             entity = self._pending[number]
-        # A number with another type's name is another entity, one that does not exist.
+        # The same number with another type's name means another entity, which does not exist.
         return entity if entity is None or entity.entity_id.typ == entity_id.typ else None
 
     def get(self, entity_id: EntityId) -> Entity:
-        """The entity as this command sees it.
+        """Return the entity as this command sees it.
 
         Raises:
             EntityNotFound: there is none.
@@ -101,7 +100,7 @@ class Transaction:
         return entity
 
     def slot(self, entity: Entity, name: str) -> Slot:
-        """What the entity's type says of a field.
+        """Return the slot of a field of the entity's type.
 
         Raises:
             FieldNotFound: the type does not have it.
@@ -114,7 +113,7 @@ class Transaction:
         return slot
 
     def field(self, entity: Entity, name: str) -> Field:
-        """A field of an entity, written or not.
+        """Return a field of an entity, whether it was written or not.
 
         Raises:
             FieldNotFound: its type does not have it.
@@ -122,16 +121,16 @@ class Transaction:
         return entity.field(name, self.slot(entity, name))
 
     def targets(self, entity: Entity, name: str) -> tuple[EntityId, ...] | ChildList:
-        """The ids in a list of entities; none if the type has no such field, or it is no list."""
+        """The ids in a list of entities; none if the type has no such field or it is not a list."""
         slot = self.schemas.slots(entity.entity_id.typ).get(name)
         data = None if slot is None else entity.field(name, slot).value.data
         if isinstance(data, ChildList):
             return data
-        # An EntityId is a tuple too.
+        # An EntityId is also a tuple.
         return data if isinstance(data, tuple) and not isinstance(data, EntityId) else ()
 
     def reference(self, entity: Entity, name: str) -> EntityId | None:
-        """The id in a reference; None if the type has no such field, it is no reference, or it refers to nothing."""
+        """The id in a reference; None if the type has no such field, it is not a reference, or it is null."""
         slot = self.schemas.slots(entity.entity_id.typ).get(name)
         data = None if slot is None else entity.field(name, slot).value.data
         return data if isinstance(data, EntityId) else None
@@ -141,28 +140,28 @@ class Transaction:
         records = self._records
         return [records.entities[n] for typ in entity_types for n in records.by_type.get(typ, {})]
 
-    # -- changing --------------------------------------------------------------------------------
+    # -- writing ---------------------------------------------------------------------------------
 
     def new_id(self, entity_type: str) -> EntityId:
-        """An id that no entity ever had: at least the entry's index, and more than any before.
+        """Return an id that no entity has ever had: at least the entry's index, and more than any before.
 
-        It is decided by the log alone, and stays far below 2**53, the limit of JSON numbers elsewhere.
+        Only the log decides it. It stays far below 2**53, the limit of JSON numbers in other languages.
         """
         self._last_id = max(self._last_id + 1, self._index)
         return EntityId(entity_type, self._last_id)
 
     def change_schemas(self, change: SchemaChange) -> None:
-        """New schemas, which this command itself does not see (see `use_new_schemas`)."""
+        """Set new schemas. This command does not see them (see `use_new_schemas`)."""
         self._schema_change = change
 
     def use_new_schemas(self) -> None:
-        """From now on this command sees the schemas that it set; costs a copy of the table of types."""
+        """Make this command see the schemas that it has set. Costs a copy of the table of types."""
         if self._schema_change is not None:
             self.schemas = self.schemas.after(self._schema_change)
 
     @property
     def moment(self) -> Moment | None:
-        """When schemas change with this command, as `Schemas.plan_change` takes it."""
+        """The moment of this command for `Schemas.plan_change`."""
         if not self.sparse:
             return None
         return Moment(self._index, self._last_id, self.time_ns)
@@ -172,7 +171,7 @@ class Transaction:
         return self._records.oldest(entity_type)
 
     def add(self, entity: Entity) -> None:
-        """A new entity."""
+        """Add an entity."""
         self._pending[entity.entity_id.id] = entity
         self.changes.append(EntityChange(None, entity))
 
@@ -180,7 +179,7 @@ class Transaction:
         """Replace one field.
 
         Args:
-            slot: what the entity's type says of the field.
+            slot: the field's slot in the entity's type.
         """
         if not self.sparse:
             self.reshape(entity, {**entity.fields, name: field})
@@ -211,21 +210,21 @@ class Transaction:
         self.changes.append(EntityChange(entity, changed))
 
     def delete(self, entity: Entity) -> None:
-        """Take an entity away."""
+        """Delete an entity."""
         self._pending[entity.entity_id.id] = None
         self.changes.append(EntityChange(entity, None))
 
     def _made_sparse(self, entity: Entity) -> Entity:
-        """A full record in the other form: its fields count as written."""
+        """Convert a full record to a sparse one. All its fields count as written."""
         fields = {
             name: field._replace(value=measured(field.value))
             for name, field in entity.fields.items()
         }
-        # The time is never looked at: the record holds every field that it began with.
+        # The time is never read, because the record holds every field of its creation.
         return entity._replace(fields=fields, created_ns=0)
 
     def _without_removed(self, entity: Entity) -> dict[str, Field]:
-        """The fields that the type still has, in their present life."""
+        """The fields that the type still has, in their current generation."""
         slots = self.schemas.slots(entity.entity_id.typ)
         written = self._written.setdefault(entity.entity_id.id, {})
         kept: dict[str, Field] = {}
@@ -251,14 +250,14 @@ class Transaction:
         self.write_children(parent, children, self.time_ns, None)
 
     def append_children(self, parent: Entity, children: tuple[EntityId, ...]) -> ChildList:
-        """A parent's list and some more; the caller writes it."""
+        """Return a parent's list with more children. The caller writes it."""
         held = self._child_list(parent)
         for position, child in enumerate(children, start=held.next_position):
             self._add_position(parent.entity_id.id, child, position)
         return held.extended(children)
 
     def without_children(self, parent: Entity, children: Iterable[EntityId]) -> ChildList:
-        """A parent's list without some ids, wherever they stand in it; the caller writes it."""
+        """Return a parent's list without some ids, wherever they occur in it. The caller writes it."""
         made = self._child_list(parent)
         number = parent.entity_id.id
         for child in children:
@@ -271,7 +270,7 @@ class Transaction:
         return made
 
     def new_children(self, parent: Entity, children: tuple[EntityId, ...]) -> ChildList:
-        """A list in the place of the parent's; the caller writes it."""
+        """Return a list that replaces the parent's. The caller writes it."""
         number = parent.entity_id.id
         self._replaced_lists[number] = None
         self._child_positions[number] = {}
@@ -286,14 +285,14 @@ class Transaction:
         time_ns: int,
         writer: EntityId | None,
     ) -> Field:
-        """Write a parent's list of children; returns the field."""
+        """Write a parent's list of children. Returns the field."""
         slot = self.slot(parent, CHILDREN)
         field = Field(Value("EntityList", children), time_ns, writer, slot.generation)
         self.write(parent, CHILDREN, slot, field)
         return field
 
     def drop_children(self, parent: Entity, doomed: Iterable[EntityId]) -> None:
-        """Take deleted entities off the list of a parent, if they are on it."""
+        """Remove deleted entities from a parent's list, if they are in it."""
         held = self.targets(parent, CHILDREN)
         if isinstance(held, ChildList) or (self.sparse and held):
             left = self.without_children(parent, doomed)
@@ -316,9 +315,9 @@ class Transaction:
         return self.new_children(parent, held)
 
     def _convert(self, number: int, held: tuple[EntityId, ...]) -> ChildList:
-        """Give a list that older rules made its new form, however long it is.
+        """Convert a list from older rules to the new form, however long it is.
 
-        A long one once, whatever becomes of the command: it is the committed record that changes its form, and what
+        A long list is converted once, whether the command succeeds or not. The committed record changes its form; what
         this command wrote to it is not part of that.
         """
         committed = self._records.entities[number]
@@ -339,7 +338,7 @@ class Transaction:
         if pending is not None and pending.fields[CHILDREN].value.data is held:
             self._pending[number] = pending._replace(fields={**pending.fields, CHILDREN: field})
         children = field.value.data
-        assert isinstance(children, ChildList), "that is what it was converted to"
+        assert isinstance(children, ChildList), "the list has been converted to a ChildList"
         return children
 
     def _add_position(self, parent: int, child: EntityId, position: int) -> None:
@@ -363,11 +362,11 @@ class Transaction:
     # -- ending ----------------------------------------------------------------------------------
 
     def roll_back(self) -> None:
-        """Forget the changes. A long list that was converted on the way says the same as before, and stays."""
+        """Drop the changes. A long list that was converted means the same as before, and stays converted."""
         self._keep_converted(MAX_RECONVERTED_CHILDREN)
 
     def _keep_converted(self, beyond: int) -> None:
-        """Keep the new form of lists with more than so many children."""
+        """Keep the converted form of lists with more than `beyond` children."""
         records = self._records
         for number, (entity, child_positions) in self._converted.items():
             old = records.entities.get(number)
@@ -381,7 +380,7 @@ class Transaction:
 
     def commit(self) -> None:
         """Make the changes the committed state."""
-        self._keep_converted(0)  # first what was converted: the changes come on top
+        self._keep_converted(0)  # before the changes, which build on it
         records = self._records
         if self._schema_change is not None:
             records.adopt(self._schema_change)
@@ -412,7 +411,7 @@ class Transaction:
 
 
 def _is_default(entity: Entity, name: str, slot: Slot, field: Field) -> bool:
-    """Whether the entity would have just this field if nobody had written it: then it need not be kept."""
+    """Whether the field would read the same if no client had written it. Then it need not be kept."""
     if field.writer_id is not None:
         return False
     default = entity._replace(fields={}).field(name, slot)

@@ -1,4 +1,4 @@
-"""UpdateEntity: reads and writes of fields."""
+"""The request UpdateEntity: reads and writes of fields."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ from qcore.machines.limits import (
     MAX_WRITE_RESPONSE_BYTES,
 )
 
-#: A list with more ids than this is made text without an object for each.
+#: The JSON text of a list with more ids than this is built without an object for each id.
 _LONG_LIST: Final = 64
 
 
 def update_entity(transaction: Transaction, requests: list[FieldRequest]) -> list[str]:
-    """Carry out reads and writes in order; later ones see what earlier ones wrote.
+    """Execute reads and writes in order. Later ones see what earlier ones wrote.
 
     Returns:
-        the requests, with value, time and writer as the fields have them then, each as JSON text.
+        the requests, each as JSON text with the value, time and writer that the field then has.
 
     Raises:
-        StoreError: one of them is refused; the caller must not commit the transaction.
+        StoreError: one of them failed; the caller must not commit the transaction.
     """
     fields: list[Field] = []
     writes = any("Write" in request for request in requests)
@@ -67,7 +67,7 @@ def update_entity(transaction: Transaction, requests: list[FieldRequest]) -> lis
             field = _write(transaction, request["Write"])
         room = _take(transaction, room, bound, field)
         fields.append(field)
-    # Only now: of a request that is refused, no text is made.
+    # Only now, so that a request that fails costs no text.
     return [
         _item("Read", request["Read"], field)
         if "Read" in request
@@ -77,7 +77,7 @@ def update_entity(transaction: Transaction, requests: list[FieldRequest]) -> lis
 
 
 def _take(transaction: Transaction, room: int, bound: int, field: Field) -> int:
-    """What is left of the response's bytes after this field; counted before its JSON is built."""
+    """Return the bytes that are left for the response after this field. Counts them before the JSON is built."""
     if transaction.sparse:
         writer = field.writer_id
         room -= value_bytes(field.value)
@@ -93,7 +93,7 @@ def _take(transaction: Transaction, room: int, bound: int, field: Field) -> int:
 
 
 def _item(kind: str, request: ReadBody | WriteBody, field: Field) -> str:
-    """A request with what the field holds, as JSON text."""
+    """Return a request with the content of the field, as JSON text."""
     data = field.value.data
     is_long = isinstance(data, tuple | ChildList) and len(data) > _LONG_LIST
     filled = {
@@ -104,7 +104,7 @@ def _item(kind: str, request: ReadBody | WriteBody, field: Field) -> str:
     }
     text = to_json({kind: filled}).decode()
     if is_long:
-        # Objects for each id, only to make text of them, would take many times as long.
+        # An object for each id, only to turn it into text, would take many times as long.
         before, after = to_json(request["field_type"]).decode() + ',"value":', "null"
         start = text.index(before + after) + len(before)
         ids = f'{{"EntityList":{ids_text(_ids(field.value))}}}'
@@ -118,7 +118,7 @@ def _read(transaction: Transaction, read: ReadBody, room: int) -> Field:
     if target.part is None:
         return field
     start, stop = target.part
-    # No more than what is one too many for the response.
+    # Read at most one id more than the response can hold.
     part = slice_of(_ids(field.value), start, min(stop, start + room // LEAST_ID_BYTES + 1))
     transaction.count(len(part) // IDS_READ_PER_STEP)
     return field._replace(value=Value("EntityList", part))
@@ -156,7 +156,7 @@ def _write(transaction: Transaction, write: WriteBody) -> Field:
 def _write_children(
     transaction: Transaction, write: WriteBody, target: Target, written: Value, old: Field
 ) -> Field:
-    """Write the list of children, whose length has no bound: only what was written is gone through."""
+    """Write the list of children, whose length is unbounded, so process only the ids in the request."""
     ids, held = tuple(_ids(written)), _ids(old.value)
     entity, behavior = target.entity, write["adjust_behavior"]
     transaction.count(len(ids) // IDS_PER_STEP)
@@ -185,10 +185,10 @@ def _time_and_writer(transaction: Transaction, write: WriteBody) -> tuple[int, E
 
 
 def _ids(value: Value) -> tuple[EntityId, ...] | ChildList:
-    """What a list of entities holds."""
+    """The content of a list of entities."""
     data = value.data
     if isinstance(data, ChildList):
         return data
-    assert isinstance(data, tuple), "a list of entities is one of the two"
-    assert not isinstance(data, EntityId), "a reference is no list"
+    assert isinstance(data, tuple), "a list of entities is a ChildList or a tuple"
+    assert not isinstance(data, EntityId), "a reference is not a list"
     return data

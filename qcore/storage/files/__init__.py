@@ -1,1 +1,1 @@
-"""Plain files beside the database: written whole, synced, locked."""
+"""Plain files beside the database: written whole, synced and locked."""

@@ -1,9 +1,9 @@
-"""A file that appears under its name when it is whole, or not at all, whatever ends its writer.
+"""A file that appears under its name whole or not at all, however its writer ends.
 
-Until then it has no name, where the file system can do that (`O_TMPFILE`, Linux): a writer that is killed leaves
-nothing. Elsewhere, and for the moment in which it replaces another file, it is `.NAME.xxxxxxxx.partial` beside the
-target. Its writer holds a lock on it, which ends with the process: so the next writer of the same target tells what a
-dead one left, and removes that.
+Until then it has no name, if the file system supports that (`O_TMPFILE`, Linux), so a killed writer leaves nothing.
+Elsewhere, and for the moment in which it replaces another file, its name is `.NAME.xxxxxxxx.partial` beside the
+target. Its writer holds a lock on it, which ends with the process. So the next writer of the same target can recognise
+the leftovers of dead writers and remove them.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from typing import IO, Final
 
 from qcore.storage.files.synced_files import open_and_sync
 
-#: Only its owner may read it, until somebody decides otherwise.
+#: Only the owner may read the file, until the operator changes that.
 _MODE: Final = 0o600
-#: What a file system says that cannot hold a file without a name. An old kernel takes the flag for another.
+#: Errors of a file system that cannot hold a file without a name. An old kernel takes the flag for another one.
 _NO_UNNAMED_FILES: Final = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)
-#: Attempts at a name that no other process takes or removes at this very moment.
+#: Attempts to find a name that no other process takes or removes at the same moment.
 _ATTEMPTS: Final = 10
 
 
 class AtomicFile:
-    """A file on its way to a name. Write to `file`, then `publish`; `discard` in any case.
+    """A file on its way to a name. Write to `file`, then call `publish`; call `discard` in any case.
 
     Args:
-        target: its name to be, in a directory that exists; no symbolic link.
+        target: its future name, in an existing directory; no symbolic link.
 
     Attributes:
-        file: to write to.
+        file: the open file.
 
     Raises:
-        OSError: it cannot be made there.
+        OSError: it cannot be created there.
     """
 
     def __init__(self, target: Path) -> None:
         self._target = target
-        _sweep(target)
+        _remove_leftovers(target)
         self._name: Path | None = None
         file = _unnamed(target.parent)
         if file is None:
@@ -54,11 +54,11 @@ class AtomicFile:
         """Make the content durable and give it its name.
 
         Args:
-            replace: another file of this name, if there is one.
+            replace: replace an existing file of this name.
 
         Raises:
-            FileExistsError: there is one by now, and it may not be replaced.
-            OSError: the disk failed; whether the name is there is unknown.
+            FileExistsError: there is a file of this name, and it may not be replaced.
+            OSError: the disk failed; whether the file has its name is unknown.
         """
         self.file.flush()
         os.fsync(self.file.fileno())
@@ -69,7 +69,7 @@ class AtomicFile:
         open_and_sync(self._target.parent)
 
     def discard(self) -> None:
-        """Close the file, and remove what has not got its name. Idempotent."""
+        """Close the file, and remove it unless it was published. Idempotent."""
         with contextlib.suppress(OSError):
             self.file.close()
         if self._name is not None:
@@ -77,7 +77,7 @@ class AtomicFile:
                 self._name.unlink(missing_ok=True)
 
     def _link(self) -> None:
-        """Never over another file, not even one made just now."""
+        """Give the file its name. Never replaces another file, not even one created just now."""
         try:
             if self._name is None:
                 _link_unnamed(self.file.fileno(), self._target)
@@ -86,14 +86,14 @@ class AtomicFile:
         except FileExistsError:
             raise
         except OSError:
-            # A file system without hard links: the check comes as close to the renaming as it can.
+            # The file system has no hard links: check as shortly before the renaming as possible.
             name = self._with_name()
             if os.path.lexists(self._target):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
             os.rename(name, self._target)
 
     def _with_name(self) -> Path:
-        """Give it a name beside the target if it has none."""
+        """Give the file a name beside the target if it has none."""
         if self._name is not None:
             return self._name
         with contextlib.suppress(OSError):
@@ -103,7 +103,7 @@ class AtomicFile:
             _link_unnamed(self.file.fileno(), name)
             self._name = name
             return name
-        # It cannot be linked for whatever reason: copied, it can be renamed.
+        # It cannot be linked. A copy with a name can be renamed.
         self._name, file = _named(self._target)
         with os.fdopen(file, "wb") as copy:
             self.file.seek(0)
@@ -114,7 +114,7 @@ class AtomicFile:
 
 
 def _unnamed(directory: Path) -> int | None:
-    """An open file without a name, or None where there is no such thing."""
+    """An open file without a name, or None if the system has no such files."""
     flag = getattr(os, "O_TMPFILE", None)
     if flag is None:
         return None
@@ -135,7 +135,7 @@ def _path_of(file: int) -> str:
 
 
 def _link_unnamed(file: int, name: Path) -> None:
-    # With a directory Python calls linkat(2), which can follow the link in /proc; link(2) would name that link itself.
+    # With a directory Python calls linkat(2), which can follow the link in /proc. link(2) would link to that link.
     directory = os.open(name.parent, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.link(_path_of(file), name, src_dir_fd=directory, follow_symlinks=True)
@@ -148,25 +148,25 @@ def _partial_name(target: Path) -> Path:
 
 
 def _named(target: Path) -> tuple[Path, int]:
-    """A new file beside the target, locked where there are locks."""
+    """A new file beside the target, locked if the file system has locks."""
     for _ in range(_ATTEMPTS):
         name = _partial_name(target)
         file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(file)  # another writer took it for a leftover, and removes it
+            os.close(file)  # another writer took it for a leftover and removes it
             continue
         except OSError:
-            return name, file  # no locks here, for others neither: nobody takes it for a leftover
+            return name, file  # no locks here for any process: no writer takes it for a leftover
         if os.fstat(file).st_nlink:
             return name, file
         os.close(file)
     raise OSError(errno.EBUSY, "other processes keep removing what is written there")
 
 
-def _sweep(target: Path) -> None:
-    """Remove what dead writers of the same target left. What cannot be removed is in nobody's way."""
+def _remove_leftovers(target: Path) -> None:
+    """Remove what dead writers of the same target left. A leftover that cannot be removed does no harm."""
     leftover = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.partial")
     with contextlib.suppress(OSError), os.scandir(target.parent) as entries:
         for entry in entries:

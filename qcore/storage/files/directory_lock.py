@@ -1,4 +1,4 @@
-"""One process per data directory: an advisory lock that dies with its owner."""
+"""Allows one process per data directory: an advisory lock that ends with its owner."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ LOCK_FILE = "qcore.lock"
 class DirectoryLock:
     """Holds `flock` on `<directory>/qcore.lock`, whose text is the owner's process id.
 
-    The kernel releases the lock when the process ends, however it ends; the file itself stays,
-    because removing it would let two processes lock two different files of the same name. Network
-    file systems without `flock` support are refused by the error that they return.
+    The kernel releases the lock when the process ends, however it ends. The file stays, because removing it would
+    let two processes lock two different files of the same name. A network file system without `flock` support is
+    refused with the error that it returns.
 
     Raises:
-        DataDirLocked: another process (or another storage of this one) holds it; names which.
+        DataDirLocked: another process, or another storage of this one, holds the lock; names the process.
         DiskFull: no space for the lock file.
         StorageError: the directory cannot be written, or its file system has no locks.
     """
@@ -52,23 +52,23 @@ class DirectoryLock:
                 "stop that process, or give this node another data directory"
             ) from None
         try:
-            # Padded and in place, so that a restart needs no free block on a full disk.
+            # Padded and in place, so a restart needs no free block on a full disk.
             os.pwrite(self._file, f"{os.getpid():<15}\n".encode(), 0)
         except OSError as error:
-            # The lock is held. Who holds it is for people to read, and nothing to stop for on a full disk.
+            # The lock is held. The process id is for humans only: a full disk is no reason to stop.
             if not is_full(error):
                 raise error_from_os(error, f"write {self._path}") from error
 
     def _owner(self) -> str | None:
-        """The process id in the file; None if it cannot be read, or was not written whole."""
+        """The process id in the file; None if it cannot be read or is incomplete."""
         try:
             text = os.pread(self._file, 32, 0).decode("ascii", "replace")
         except OSError:
-            return None  # that the directory is in use is known, and is what matters
+            return None  # the lock itself proves that the directory is in use
         return text.strip() if text.endswith("\n") else None
 
     def release(self) -> None:
-        """Let others have the directory. Idempotent."""
+        """Release the lock. Idempotent."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1

@@ -1,16 +1,16 @@
-r"""A snapshot in a file: a copy of a cluster's state that outlives the cluster.
+r"""A snapshot in a file: a backup of a cluster's state that outlives the cluster.
 
-The first line is JSON and says what the file holds; the snapshot's text follows, as UTF-8, up to the end of the file:
+The first line is JSON and describes the content. The snapshot's text follows as UTF-8, up to the end of the file:
 
     {"format":"qcore-snapshot","version":2,"cluster_id":...,"header_sha256":"..."}\n
     <size bytes of text>
 
-The header's keys are the fields of `SnapshotHeader`, after `format` and `version` and before `header_sha256`, which is
-the SHA-256 of the line without that key. So whatever changes, be it a bit, is noticed. `head -1 FILE` shows the header,
-and `tail -n +2 FILE | sha256sum` its `sha256`.
+The header's keys are the fields of `SnapshotHeader`, after `format` and `version` and before `header_sha256`. That key
+is the SHA-256 of the line without it, so every flipped bit is detected. `head -1 FILE` shows the header, and
+`tail -n +2 FILE | sha256sum` computes its `sha256`.
 
-A file appears when it is whole (`qcore.storage.files.atomic_file`): the target is as it was, or is all that was
-written.
+A file appears when it is whole (`qcore.storage.files.atomic_file`): the target either stays as it was or holds
+everything.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from qcore.files import open_regular
 from qcore.storage.files.atomic_file import AtomicFile
 
 FORMAT: Final = "qcore-snapshot"
-#: Version 2 adds the cluster clock and the version of the cluster. A copy of a cluster whose rules are those of 0.1.0
-#: has neither, and is written as version 1.
+#: Version 2 adds the cluster clock and the cluster version. A backup of a cluster with the rules of 0.1.0 has neither
+#: and is written as version 1.
 VERSION: Final = 2
-#: A header is a few hundred bytes; a line longer than this is none.
+#: A header has a few hundred bytes. A longer line than this is no header.
 MAX_HEADER_BYTES: Final = 1 << 20
-#: Bytes that are read at a time.
+#: Bytes to read at a time.
 READ_BYTES: Final = 1 << 20
 
-_TAKE_ANEW = "take the snapshot anew, or use another copy"
+_SAVE_AGAIN = "save the snapshot again, or use another backup"
 
 
 @with_config(ConfigDict(extra="forbid", strict=True))
@@ -55,12 +55,12 @@ class SnapshotHeader:
 
     Attributes:
         cluster_id: whose state it is.
-        last_included_index, last_included_term, last_included_time_us: the last entry of the log that is part of it.
+        last_included_index, last_included_term, last_included_time_us: of the last log entry that the state includes.
         membership: the configuration at that entry, with the members' addresses.
-        size: length of the text in bytes.
-        sha256: of the text.
-        last_included_clock_us: the cluster clock at the last entry.
-        cluster_version: the version of the cluster as of that entry.
+        size: length of the text, bytes.
+        sha256: digest of the text.
+        last_included_clock_us: the cluster clock at the last entry, microseconds.
+        cluster_version: the cluster version at that entry.
     """
 
     cluster_id: str
@@ -91,7 +91,7 @@ def _header_adapter() -> TypeAdapter[SnapshotHeader]:
 
 
 def _encode(fields: dict[str, object]) -> bytes:
-    """The one way in which a header is written: whatever reads differently was changed."""
+    """The one way to write a header. A header that reads differently was changed."""
     return json.dumps(fields, separators=(",", ":")).encode()
 
 
@@ -100,16 +100,16 @@ def _digest(fields: dict[str, object]) -> str:
 
 
 class SnapshotFileWriter:
-    """Writes one file, as a context manager: the target appears with `finish`, or not at all.
+    """Writes one file, as a context manager. `finish` makes the target appear; without it nothing appears.
 
     Args:
-        target: the file to make.
-        header: what will be written; `finish` holds the text to it.
+        target: the file to create.
+        header: describes the text; `finish` checks the text against it.
         force: replace the target if it exists.
 
     Raises:
         ConfigError: the target exists.
-        SnapshotFileError: it cannot be written there.
+        SnapshotFileError: the file cannot be written there.
     """
 
     def __init__(self, target: Path, header: SnapshotHeader, *, force: bool = False) -> None:
@@ -139,7 +139,7 @@ class SnapshotFileWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Remove what was written unless it was finished."""
+        """Remove what was written unless `finish` has succeeded."""
         self._new.discard()
 
     def write(self, text: str) -> None:
@@ -160,8 +160,8 @@ class SnapshotFileWriter:
         """Make the file durable and give it its name.
 
         Raises:
-            SnapshotFileError: the text is not the one that the header promises, or the disk failed.
-            ConfigError: the target exists by now.
+            SnapshotFileError: the text does not match the header, or the disk failed.
+            ConfigError: the target was created in the meantime.
         """
         self._check()
         try:
@@ -174,31 +174,31 @@ class SnapshotFileWriter:
     def _check(self) -> None:
         if self._size != self._header.size:
             raise SnapshotFileError(
-                f"{self._target}: {self._size} bytes came, {self._header.size} were promised; nothing was kept: "
+                f"{self._target}: {self._size} bytes arrived, {self._header.size} were promised; nothing was kept: "
                 "try again"
             )
         if self._digest.hexdigest() != self._header.sha256:
             raise SnapshotFileError(
-                f"{self._target}: what came does not have the checksum that was promised; nothing was kept: try again"
+                f"{self._target}: the state does not have the checksum that was promised; nothing was kept: try again"
             )
 
 
 def check_target(target: Path, *, force: bool) -> Path:
-    """Refuse a target at once that could not be written in the end.
+    """Refuse a target that cannot be written, before anything is written.
 
     Returns:
-        the file to write: of a symbolic link the one that it leads to, so that the link stays.
+        the file to write. For a symbolic link it is the file that the link leads to, so the link stays.
 
     Raises:
         ConfigError: it exists and may not be replaced.
-        SnapshotFileError: it is a directory, a device or the like, a link to nothing, or there is no directory for it.
+        SnapshotFileError: it is a directory, a device or the like, or a link to nothing, or its directory is missing.
     """
     try:
         file = _destination(target) if target.is_symlink() else target
         if file.is_dir():
             raise SnapshotFileError(f"{target} is a directory: name a file in it")
         if file.exists() and not file.is_file():
-            # The file gets its name by renaming: that would put it in a device's place, `/dev/null` for one.
+            # The file gets its name by renaming: that would replace a device such as `/dev/null`.
             raise SnapshotFileError(f"{target} is not a regular file: give the name of one")
         if not file.parent.is_dir():
             raise SnapshotFileError(f"{target}: {file.parent} is not a directory: make it first")
@@ -210,10 +210,10 @@ def check_target(target: Path, *, force: bool) -> Path:
 
 
 def _destination(link: Path) -> Path:
-    """Where a symbolic link leads in the end.
+    """Return where a symbolic link finally leads.
 
     Raises:
-        SnapshotFileError: nowhere.
+        SnapshotFileError: it leads nowhere.
     """
     try:
         return Path(os.path.realpath(link, strict=True))
@@ -230,26 +230,26 @@ def _destination(link: Path) -> Path:
 
 
 def read_header(path: Path) -> SnapshotHeader:
-    """What the file says of itself. Its text is not looked at.
+    """Read the header. The text is not checked.
 
     Raises:
-        SnapshotFileError: it cannot be read, is no snapshot file, or its header was changed.
+        SnapshotFileError: the file cannot be read, is no snapshot file, or its header was changed.
     """
     with _opened(path) as file:
         return _header(path, file)
 
 
 def verify(path: Path) -> SnapshotHeader:
-    """Read the whole file, a part at a time, and hold it to its checksums.
+    """Read the whole file part by part and check it against its checksums.
 
     Raises:
-        SnapshotFileError: it is not what was written; says what is wrong.
+        SnapshotFileError: the file is not what was written; names the difference.
     """
     with _opened(path) as file:
         header = _header(path, file)
         try:
             _check_size(path, os.fstat(file.fileno()).st_size - file.tell(), header.size)
-            # Not up to the end of the file, which may never come while somebody writes to it.
+            # Do not read to the end of the file: it may never come if another process appends to it.
             size, digest = 0, hashlib.sha256()
             while part := file.read(min(READ_BYTES, header.size - size)):
                 size += len(part)
@@ -260,20 +260,20 @@ def verify(path: Path) -> SnapshotHeader:
     if digest.hexdigest() != header.sha256:
         raise SnapshotFileError(
             f"{path}: the state was changed: its sha256 is {digest.hexdigest()}, it was {header.sha256} when it "
-            f"was written: {_TAKE_ANEW}"
+            f"was written: {_SAVE_AGAIN}"
         )
     return header
 
 
-def _check_size(path: Path, size: int, promised: int) -> None:
-    """Before a byte of the state is read: a wrong size needs no checksum."""
-    if size < promised:
+def _check_size(path: Path, size: int, expected: int) -> None:
+    """Check the size before the state is read: a wrong size needs no checksum."""
+    if size < expected:
         raise SnapshotFileError(
-            f"{path} was cut short: {size} of {promised} bytes of the state are there: {_TAKE_ANEW}"
+            f"{path} was cut short: {size} of {expected} bytes of the state are there: {_SAVE_AGAIN}"
         )
-    if size > promised:
+    if size > expected:
         raise SnapshotFileError(
-            f"{path}: {size - promised} bytes follow the {promised} bytes of the state: {_TAKE_ANEW}"
+            f"{path}: {size - expected} bytes follow the {expected} bytes of the state: {_SAVE_AGAIN}"
         )
 
 
@@ -294,21 +294,21 @@ def _header(path: Path, file: IO[bytes]) -> SnapshotHeader:
     except OSError as error:
         raise _cannot("read", path, error) from error
     if not line:
-        raise SnapshotFileError(f"{path} is empty: {_TAKE_ANEW}")
+        raise SnapshotFileError(f"{path} is empty: {_SAVE_AGAIN}")
     fields = _fields(line)
     if fields is None or fields.get("format") != FORMAT:
         if FORMAT.encode() in line:
             raise SnapshotFileError(
-                f"{path}: the header was cut short or changed: it cannot be read: {_TAKE_ANEW}"
+                f"{path}: the header was cut short or changed: it cannot be read: {_SAVE_AGAIN}"
             )
         raise SnapshotFileError(
             f"{path} is not a snapshot file: its first line is no header (or was changed)"
         )
-    promised = fields.pop("header_sha256", None)
-    whole = {**fields, "header_sha256": promised}
-    if promised != _digest(fields) or line != _encode(whole) + b"\n":
+    digest = fields.pop("header_sha256", None)
+    whole = {**fields, "header_sha256": digest}
+    if digest != _digest(fields) or line != _encode(whole) + b"\n":
         raise SnapshotFileError(
-            f"{path}: the header was changed: it does not have its checksum: {_TAKE_ANEW}"
+            f"{path}: the header was changed: it does not have its checksum: {_SAVE_AGAIN}"
         )
     version = fields.pop("version", None)
     if version not in range(1, VERSION + 1):
@@ -322,7 +322,7 @@ def _header(path: Path, file: IO[bytes]) -> SnapshotHeader:
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
         raise SnapshotFileError(
-            f"{path}: the header is senseless at {where!r}: {error.errors()[0]['msg']}"
+            f"{path}: the header is invalid at {where!r}: {error.errors()[0]['msg']}"
         ) from error
 
 

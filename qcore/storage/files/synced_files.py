@@ -1,4 +1,4 @@
-"""Plain files, done so that every failure is seen: a short write, a missing sync, a name that cannot be looked up."""
+"""Operations on plain files that report every failure: a short write, a failed sync, a name that cannot be read."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from qcore.errors import StorageError
 from qcore.files import special_file_kind
 from qcore.storage.io_errors import error_from_os, is_full
 
-#: Of the room that filling a write-ahead file would take, as much again must stay free: the log's own growth at a
-#: checkpoint needs some, and a node that takes all that is left can never be checkpointed.
+#: The disk must have this many times the space that filling a write-ahead file takes. The database itself grows at a
+#: checkpoint, and a node that takes all the space can never be checkpointed.
 _ROOM_FACTOR: Final = 2
 _PIECE_BYTES: Final = 1 << 20
-#: New files of a node are for its owner alone, and so is a new data directory.
+#: Only the owner may use a node's new files and its new data directory.
 FILE_MODE: Final = 0o600
 DIRECTORY_MODE: Final = 0o700
 
@@ -24,8 +24,8 @@ DIRECTORY_MODE: Final = 0o700
 def path_exists(path: Path) -> bool:
     """Whether the name exists.
 
-    Not `Path.exists`: since Python 3.14 that answers "no" when the disk cannot tell, and a log that seems absent is
-    created anew.
+    Not `Path.exists`: since Python 3.14 that returns False if the disk fails, and then a log that seems absent would be
+    created again.
 
     Raises:
         StorageError: it cannot be found out.
@@ -40,13 +40,13 @@ def path_exists(path: Path) -> bool:
 
 
 def require_regular_file(path: Path) -> None:
-    """Refuse what has the name of one of a node's own files and is none, before anything opens it.
+    """Refuse a path of a node's file that is not a regular file, before it is opened.
 
-    To open a FIFO waits for its other end. And SQLite keeps the write-ahead file of a linked database beside the file
-    that the link leads to, so that here it would be missing.
+    Opening a FIFO waits for its other end. And SQLite keeps the write-ahead file of a linked database beside the file
+    that the link leads to, so it would be missing here.
 
     Raises:
-        StorageError: says what it is.
+        StorageError: names what it is.
     """
     try:
         mode = os.lstat(path).st_mode
@@ -62,22 +62,22 @@ def require_regular_file(path: Path) -> None:
         )
     if kind is not None:
         raise StorageError(
-            f"{path} is {kind}, not a regular file: nothing was opened; look who made it, and move it away"
+            f"{path} is {kind}, not a regular file: nothing was opened; find out what created it, and move it away"
         )
 
 
 def create_private_file(path: Path) -> int:
-    """Open a new file for its owner alone, to read and write, in the place of whatever a crash left under the name.
+    """Open a new file with mode 0600 for reading and writing. It replaces what a crash left under the name.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     path.unlink(missing_ok=True)
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
 
 
 def readable_by_others(directory: Path) -> list[str]:
-    """The files in a directory that not only their owner may read, sorted; as far as that can be found out."""
+    """The files in a directory that others than their owner may read, sorted, as far as that can be found out."""
     found: list[str] = []
     try:
         through = os.stat(directory).st_mode & 0o011
@@ -87,15 +87,15 @@ def readable_by_others(directory: Path) -> list[str]:
                 if stat.S_ISREG(mode) and mode >> 2 & through:
                     found.append(entry.name)
     except OSError:
-        return found  # the same question is asked where it matters, and says why
+        return found  # the code that needs the directory meets the same error and reports it
     return sorted(found)
 
 
 def write_all(file: int, data: bytes, offset: int) -> None:
-    """Write all of it: the system may write less than it is given, and says no more than how much.
+    """Write all data: the system may write less than it is given, and reports only how much.
 
     Raises:
-        OSError: it could not be written; a part of it may have been.
+        OSError: the data could not be written; a part of it may have been.
     """
     view = memoryview(data)
     while view:
@@ -131,7 +131,7 @@ def open_and_sync(path: Path) -> None:
 
 
 def sync_path(path: Path) -> None:
-    """The same, for what a node must not forget.
+    """Like `open_and_sync`, for data that a node must not forget.
 
     Raises:
         StorageError: the sync failed.
@@ -145,13 +145,13 @@ def sync_path(path: Path) -> None:
 def preallocate(path: Path, size: int) -> None:
     """Fill a write-ahead file with zeros up to `size` bytes.
 
-    A sync that changes neither a file's length nor its blocks costs about half of one that does.
-    SQLite reuses the file from its start after each checkpoint; this gives it the room from the first
-    commit on. A frame of zeros is not a valid frame, so that recovery stops before it. Where the disk has not
-    twice as much room, or turns out to have less while this writes, the file stays as it was: nothing depends on this.
+    A sync that changes neither a file's length nor its blocks costs about half of one that does. SQLite reuses the file
+    from its start after each checkpoint, and this gives it the space from the first commit on. A frame of zeros is not
+    a valid frame, so recovery stops before it. If the disk has less than twice the space, or runs out of it during the
+    write, the file stays as it was: nothing depends on this.
 
     Raises:
-        StorageError: the disk failed, in another way than for lack of space.
+        StorageError: the disk failed for another reason than lack of space.
     """
     try:
         file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
@@ -168,15 +168,15 @@ def preallocate(path: Path, size: int) -> None:
 
 
 def _fill(file: int, size: int) -> None:
-    present = os.fstat(file).st_size
+    size_before = os.fstat(file).st_size
     room = os.fstatvfs(file)
-    if present >= size or room.f_bavail * room.f_frsize < _ROOM_FACTOR * (size - present):
+    if size_before >= size or room.f_bavail * room.f_frsize < _ROOM_FACTOR * (size - size_before):
         return
     try:
-        for start in range(present, size, _PIECE_BYTES):
+        for start in range(size_before, size, _PIECE_BYTES):
             write_all(file, bytes(min(_PIECE_BYTES, size - start)), start)
     except OSError as error:
-        os.ftruncate(file, present)
+        os.ftruncate(file, size_before)
         if not is_full(error):
             raise
     os.fsync(file)

@@ -1,1 +1,1 @@
-"""The durable log in one SQLite file."""
+"""The durable log in one SQLite database: its layout, its checks when it is opened, its transactions."""

@@ -1,10 +1,10 @@
-"""Letting go of a database after the disk has failed, without one more write.
+"""Ends the use of a database after the disk has failed, without another write.
 
-When SQLite closes the last connection it moves the write-ahead file's content into the database and removes the file.
-After a failed sync that is wrong: the pages in memory were never confirmed, the good ones on the disk may be the only
-ones there are, and the write-ahead file is what the next start recovers from. Python 3.12 can tell SQLite to leave
-the files alone. Python 3.11 cannot, and has no other way to keep a closing connection from writing: there the
-connection is never closed. The kernel closes its files when the process ends, without a word of SQLite's.
+When the last connection closes, SQLite moves the write-ahead file's content into the database and removes the file.
+After a failed sync that is wrong. The pages in memory were never confirmed, the good ones on the disk may be the only
+copies, and the next start recovers from the write-ahead file. Python 3.12 can make SQLite leave the files alone.
+Python 3.11 cannot, and it has no other way to keep a closing connection from writing, so there the connection is
+never closed. The kernel closes its files when the process ends, and SQLite does not run.
 """
 
 from __future__ import annotations
@@ -22,37 +22,37 @@ _abandoned: set[tuple[int, int]] = set()
 
 
 def abandon_connection(connection: sqlite3.Connection, path: Path) -> None:
-    """End the use of a connection; neither now nor later is anything written through it.
+    """End the use of a connection. Nothing is ever written through it again.
 
-    Other processes can open the database from now on. On Python 3.11 this one cannot, until it ends.
+    Other processes can then open the database. On Python 3.11 this process cannot.
 
     Args:
-        connection: not used any more, by anybody.
+        connection: not used by any other code.
         path: the database.
     """
     if sys.version_info >= (3, 12):
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
         connection.close()
         return
-    # One reference for ever: the garbage collector and the interpreter's end would close it, too.
+    # Keep one reference for ever: the garbage collector and the interpreter's end would also close it.
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
-    with suppress(OSError):  # a disk that cannot even say which file it is: nobody will open that
+    with suppress(OSError):  # a disk that cannot even identify the file: no later open can succeed
         status = os.stat(path)
         _abandoned.add((status.st_dev, status.st_ino))
-        # To close any descriptor of a file drops all locks of the process on it, SQLite's included.
+        # Closing any descriptor of a file drops all locks of the process on it, including SQLite's.
         os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
 
 
 def require_not_abandoned(path: Path) -> None:
-    """Refuse a database that this process has let go of and cannot open again.
+    """Refuse a database that this process has abandoned and cannot open again.
 
     Raises:
-        StorageError: says so.
-        OSError: the file cannot be looked at.
+        StorageError: this process has abandoned the database.
+        OSError: the file cannot be examined.
     """
     status = os.stat(path)
     if (status.st_dev, status.st_ino) in _abandoned:
         raise StorageError(
             f"{path} failed earlier in this process, which cannot open it again (on Python 3.11): "
-            "check the disk, end the process, and start it anew"
+            "check the disk, end the process, and start it again"
         )

@@ -1,4 +1,4 @@
-"""Checksums of what the database holds, and the decoding that verifies them."""
+"""Checksums of the rows in the database, and the decoding that verifies them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from qcore.core.log.restore import RECOVERY_ADVICE
 from qcore.core.version import FIRST_VERSION, ClusterVersion
 from qcore.errors import LogCorrupt
 
-#: What SQLite may give back for a column.
+#: A value that SQLite may return for a column.
 Column = int | float | str | bytes | None
 EntryRow = tuple[int, int, int, int, bytes, int]
 SnapshotRow = tuple[int, int, int, bytes, int, bytes, int]
 
-#: A kind is stored as its position here, plus `HAS_CLOCK` where the cluster clock comes before the data.
+#: A kind is stored as its position here, plus `HAS_CLOCK` if the cluster clock comes before the data.
 KINDS: tuple[EntryKind, ...] = ("command", "noop", "membership", "session", "version")
 HAS_CLOCK = 16
 _CLOCK = struct.Struct("<q")
@@ -30,11 +30,11 @@ _ENTRY_HEAD = struct.Struct("<qqBq")
 
 
 def entry_rows(entries: Sequence[Entry], previous: int) -> tuple[list[EntryRow], int]:
-    """Rows for the log table, each with a checksum that continues the one before.
+    """Rows for table `log`. Each checksum continues that of the row before.
 
     Args:
         entries: consecutive entries.
-        previous: checksum of the row before the first of them.
+        previous: checksum of the row before the first one.
 
     Returns:
         the rows, and the checksum of the last.
@@ -62,19 +62,19 @@ def entry_rows(entries: Sequence[Entry], previous: int) -> tuple[list[EntryRow],
 def decode_entries(
     path: Path, rows: Iterable[tuple[Column, ...]], first_index: int, previous: int
 ) -> tuple[list[Entry], int]:
-    """Verify and decode rows of the log table, in the order of their index.
+    """Verify and decode rows of table `log`, ordered by index.
 
     Args:
         path: the database, for messages.
         rows: `(idx, term, kind, time_us, data, checksum)`.
-        first_index: what the first index must be.
-        previous: checksum of the row before the first.
+        first_index: the index that the first row must have.
+        previous: checksum of the row before the first one.
 
     Returns:
         the entries, and the checksum of the last.
 
     Raises:
-        LogCorrupt: a row is missing, changed, or out of place; names the file and the entry.
+        LogCorrupt: a row is missing, changed or out of place; names the file and the entry.
     """
     entries: list[Entry] = []
     pack, crc32 = _ENTRY_HEAD.pack, zlib.crc32
@@ -103,7 +103,7 @@ def decode_entries(
 def _entry(
     path: Path, index: Column, term: Column, kind: Column, time_us: Column, data: Column
 ) -> Entry:
-    """Build an entry from columns whose checksum holds."""
+    """Build an entry from columns with a correct checksum."""
     assert isinstance(index, int)
     assert isinstance(term, int)
     assert isinstance(kind, int)
@@ -120,7 +120,7 @@ def _entry(
 
 
 def fields_checksum(*fields: Column) -> int:
-    """crc32 of the fields with their types and lengths, so that no two different rows agree by design."""
+    """crc32 of the fields with their types and lengths, so that different rows have different input."""
     checksum = 0
     for value in fields:
         content = value if isinstance(value, bytes) else str(value).encode()
@@ -130,12 +130,12 @@ def fields_checksum(*fields: Column) -> int:
 
 
 def snapshot_row(meta: SnapshotMeta, parts: int, data: bytes) -> SnapshotRow:
-    """The snapshot as a row: last index, term and time, membership, number of parts, data, checksum.
+    """The row of a snapshot: last index, term and time, membership, number of parts, data, checksum.
 
     Args:
-        meta: what it covers.
-        parts: how many rows of table `snapshot_part` hold the text; 0 if `data` does.
-        data: the text as UTF-8, or the parts' `part_checksum`, one after the other.
+        meta: what the snapshot covers.
+        parts: how many rows of table `snapshot_part` hold the text; 0 if `data` holds it.
+        data: the text as UTF-8, or the concatenated `part_checksum` of all parts.
     """
     fields = (
         meta.last_included_index,
@@ -150,7 +150,7 @@ def snapshot_row(meta: SnapshotMeta, parts: int, data: bytes) -> SnapshotRow:
 
 @dataclass(slots=True)
 class _Configuration:
-    """What stands in place of the bare membership once the cluster's rules are above those of 0.1.0."""
+    """Replaces the bare membership once the snapshot has a cluster clock or a version that 0.1.0 does not know."""
 
     membership: Membership
     clock_us: int
@@ -162,7 +162,7 @@ _CONFIGURATION_START = '{"membership":'
 
 
 def needs_layout_3(meta: SnapshotMeta) -> bool:
-    """Whether the snapshot says what 0.1.0 could not read."""
+    """Whether the snapshot holds something that 0.1.0 cannot read."""
     return bool(meta.last_included_clock_us) or meta.version != FIRST_VERSION
 
 
@@ -175,10 +175,10 @@ def _configuration(meta: SnapshotMeta) -> bytes:
 
 
 def decode_meta(index: int, term: int, time_us: int, text: str) -> SnapshotMeta:
-    """What a snapshot covers, from the columns of its row.
+    """Decode what a snapshot covers from the columns of its row.
 
     Raises:
-        pydantic.ValidationError: the text is none that `snapshot_row` made.
+        pydantic.ValidationError: `snapshot_row` did not make this text.
     """
     if not text.startswith(_CONFIGURATION_START):
         return SnapshotMeta(index, term, time_us, Membership.from_json(text))
@@ -199,10 +199,10 @@ def decode_snapshot(
     Args:
         path: the database, for messages.
         row: see `snapshot_row`.
-        parts: `(data,)` of each part with this snapshot's last index, in their order.
+        parts: `(data,)` of each part with this snapshot's last index, in order.
 
     Raises:
-        LogCorrupt: it was changed; names the file and the snapshot's last entry.
+        LogCorrupt: the row was changed; names the file and the snapshot's last entry.
     """
     index, term, time_us, membership, number, data, checksum = row
     what = f"the snapshot through entry {index!r}"
@@ -226,7 +226,7 @@ def decode_snapshot(
 
 
 def _joined(path: Path, what: str, checksums: bytes, parts: Iterable[tuple[Column, ...]]) -> str:
-    """The text of a snapshot that is kept in parts."""
+    """Join the text of a snapshot that is kept in parts."""
     found: list[str] = []
     for position, (part,) in enumerate(parts):
         expected = checksums[4 * position : 4 * position + 4]
@@ -239,5 +239,5 @@ def _joined(path: Path, what: str, checksums: bytes, parts: Iterable[tuple[Colum
 
 
 def log_corrupt(path: Path, what: str, why: str) -> LogCorrupt:
-    """The error for a file that does not hold what was written to it."""
+    """Return the error for a file that does not hold what was written to it."""
     return LogCorrupt(f"{path}: {what}: {why}. {RECOVERY_ADVICE}")

@@ -1,8 +1,8 @@
-"""A new data directory: every file appears whole or not at all, and the log itself last.
+"""Creates a new data directory: every file appears whole or not at all, and the log appears last.
 
-Until `log.db` has its name nothing can have been acknowledged from the directory, so whatever an attempt that ended
-in between has left is replaced by the next one. It may end at any system call: each file is built under the name
-`<file>.new`, synced, and renamed, and SQLite's word that it is done is not taken but looked at.
+Until `log.db` has its name, nothing can have been acknowledged from the directory. So a new attempt may replace
+everything that an interrupted one has left. An attempt may end at any system call: each file is built under the name
+`<file>.new`, synced and renamed. SQLite's report that it is done is not enough: the result is checked.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from qcore.storage.sqlite.state_row import StoredState
 
 
 def make_directory(directory: Path) -> None:
-    """Make the directory, for its owner alone, and its parents, as the umask says. One that is there stays as it is.
+    """Create the directory with mode 0700, and its parents with the umask's mode. An existing one stays as it is.
 
     Raises:
         DiskFull: no space.
-        StorageError: it cannot be made, or the path is a file.
+        StorageError: it cannot be created, or the path is a file.
     """
     try:
         directory.mkdir(DIRECTORY_MODE, parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def make_directory(directory: Path) -> None:
 
 
 def create(path: Path, mark_path: Path, wal_path: Path, node_id: int) -> None:
-    """Create mark and database in a directory without a database, the mark first.
+    """Create the mark and then the database, in a directory without a database.
 
     Raises:
         LogCorrupt: the directory is not new: its database was removed.
@@ -54,7 +54,7 @@ def create(path: Path, mark_path: Path, wal_path: Path, node_id: int) -> None:
     """
     if path_exists(wal_path) or (path_exists(mark_path) and MarkFile.read(mark_path).sequence > 0):
         raise LogCorrupt(
-            f"{path} is missing, but the directory holds traces of acknowledged writes: if somebody moved it, put it "
+            f"{path} is missing, but the directory holds traces of acknowledged writes: if it was moved, put it "
             f"back as it was. Else: {RECOVERY_ADVICE}"
         )
     _sync_ancestors(path.parent)
@@ -63,11 +63,11 @@ def create(path: Path, mark_path: Path, wal_path: Path, node_id: int) -> None:
 
 
 def ensure_wal(path: Path, wal_path: Path) -> None:
-    """Have an empty write-ahead file if there is none. SQLite would make it, but not say why it cannot.
+    """Create an empty write-ahead file if there is none. SQLite would do so, but would not report why it failed.
 
     Raises:
         DiskFull: no space.
-        StorageError: it cannot be made.
+        StorageError: it cannot be created.
     """
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -77,9 +77,9 @@ def ensure_wal(path: Path, wal_path: Path) -> None:
 
 
 def _sync_ancestors(directory: Path) -> None:
-    """Make the names of the directory and its parents durable, whichever attempt has made them.
+    """Make the names of the directory and its parents durable, whichever attempt created them.
 
-    Those on other file systems were not made by this program, nor those that it may not read.
+    Parents on other file systems, or without permissions for this process, were not created by this program.
     """
     device = directory.stat().st_dev
     for parent in directory.parents:
@@ -94,7 +94,7 @@ def _create_database(path: Path, node_id: int) -> None:
     for leftover in (new, *sides):
         remove(leftover)
     try:
-        # SQLite says only that it cannot open a file. The system says why.
+        # If it fails, SQLite reports only that it cannot open a file. The system reports the reason.
         os.close(create_private_file(new))
     except OSError as error:
         raise error_from_os(error, f"create {new}") from error
@@ -104,13 +104,13 @@ def _create_database(path: Path, node_id: int) -> None:
     except (sqlite3.Error, MemoryError) as error:
         failure = error_from_sqlite(error, new, "create the database")
         if isinstance(failure, LogCorrupt):
-            # Nobody but this process has had the file: what it wrote did not come back.
+            # No other process has had the file: the disk did not return what this one wrote.
             failure = StorageError(f"cannot create {new}: {error}: an I/O error: {DISK_ADVICE}")
         raise failure from error
     unfinished = [str(side) for side in sides if path_exists(side)]
     if mode != "wal" or unfinished:
         raise StorageError(
-            f"cannot create {new}: SQLite gave up half-way, probably after an I/O error (journal mode {mode!r}, "
+            f"cannot create {new}: SQLite stopped half-way, probably after an I/O error (journal mode {mode!r}, "
             f"left over: {unfinished}): {DISK_ADVICE}"
         )
     sync_path(new)
@@ -122,9 +122,9 @@ def _create_database(path: Path, node_id: int) -> None:
 
 
 def _build(connection: sqlite3.Connection, node_id: int) -> object:
-    """Fill a new database; returns the journal mode that it ended up with."""
+    """Fill a new database. Returns its final journal mode."""
     state_row = StoredState().row()
-    # If this fails the file is thrown away, and else it is synced as a whole: no journal, no syncs.
+    # If this fails, the file is discarded; otherwise it is synced as a whole. So no journal and no syncs are needed.
     connection.execute("PRAGMA journal_mode=MEMORY").fetchall()
     connection.execute("PRAGMA synchronous=OFF").fetchall()
     connection.execute(f"PRAGMA page_size={database.PAGE_SIZE}").fetchall()

@@ -1,4 +1,4 @@
-"""The database file: its tables, its version, how it is created, opened and refused."""
+"""The database file: its tables and layouts, how it is opened, and when it is refused."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from qcore.storage.sqlite.abandon import abandon_connection
 from qcore.storage.sqlite.checksums import Column, fields_checksum, log_corrupt
 from qcore.storage.sqlite.migrations import MIGRATIONS
 
-#: The newest layout that this program reads and writes, and the one that it gives to a new database. Layout 3 is
-#: entered by the first write that needs it (`SqliteStorage.write`): until then 0.1.0 can go on with the file.
+#: The newest layout that this program reads and writes. A new database has `FIRST_WRITTEN_VERSION`. The first write
+#: that needs layout 3 enters it (`SqliteStorage.write`); until then 0.1.0 can still use the file.
 SCHEMA_VERSION = 3
 FIRST_WRITTEN_VERSION = 2
 #: "qcor": marks the file as qcore's in its header (SQLite's `application_id`).
@@ -55,7 +55,7 @@ TABLES = {
     ),
 }
 
-#: Table `state` since layout 3: it remembers the promise to a leader's lease.
+#: Table `state` since layout 3: it holds the promise to a leader's lease.
 STATE_TABLE_3 = TABLES["state"].replace("checksum", "promise_ms INTEGER NOT NULL, checksum")
 
 #: Fixed bytes of SQLite's file header: offset, struct format, value, name
@@ -72,13 +72,13 @@ _HEADER_FIELDS = (
 )
 _HEADER_BYTES = 100
 
-# Every one is set at each open: most are not remembered by the file.
+# All are set at each open, because the file does not store most of them.
 _PRAGMAS = (
     "locking_mode=EXCLUSIVE",  # no shared-memory file, no lock calls at each transaction
     "synchronous=FULL",  # a commit returns after its sync; NORMAL would not be durable
     "fullfsync=ON",  # macOS only: a sync that the drive obeys
     "checkpoint_fullfsync=ON",
-    "wal_autocheckpoint=0",  # SQLite ignores errors of its own checkpoints; ours are checked
+    "wal_autocheckpoint=0",  # SQLite ignores errors of automatic checkpoints; ours are checked
     "journal_size_limit=67108864",
     "cell_size_check=ON",
     "trusted_schema=OFF",
@@ -87,9 +87,9 @@ _PRAGMAS = (
 )
 
 
-#: A reader needs a shared-memory file of 32 KiB, which a full disk has no room for. If it is the database that cannot
-#: be opened, that is found out without this look.
-_NO_ROOM_TO_INSPECT = (
+#: A reader needs a shared-memory file of 32 KiB, for which a full disk has no room. If the database itself cannot be
+#: opened, `connect` finds that out.
+_NO_SPACE_TO_CHECK = (
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_IOERR_SHMOPEN,
@@ -99,7 +99,7 @@ _NO_ROOM_TO_INSPECT = (
 
 
 def check_header(path: Path) -> None:
-    """Look at the file's first bytes before SQLite does.
+    """Check the file's first bytes before SQLite reads them.
 
     Raises:
         LogCorrupt: it is empty, cut short, no SQLite database, or changed.
@@ -126,8 +126,8 @@ def check_header(path: Path) -> None:
 
 
 @dataclass(slots=True, frozen=True)
-class Inspection:
-    """What `inspect` saw.
+class StructureCheck:
+    """The result of `check_read_only`.
 
     Attributes:
         is_done: the structure was checked; False if a full disk prevented that.
@@ -138,11 +138,11 @@ class Inspection:
     sequence: int | None
 
 
-def inspect(path: Path) -> Inspection:
-    """Look at a database that has a write-ahead file, without changing either.
+def check_read_only(path: Path) -> StructureCheck:
+    """Check a database that has a write-ahead file, without changing either.
 
-    Closing a connection that may write would copy the sound frames over and remove the file, the
-    damaged frames with it. So whatever may lead to a refusal is looked at first, read-only.
+    Closing a connection that may write would copy the sound frames into the database and remove the file, together
+    with the damaged frames. So everything that may lead to a refusal is first checked read-only.
 
     Raises:
         LogCorrupt: the file is damaged.
@@ -154,13 +154,13 @@ def inspect(path: Path) -> Inspection:
         connection = sqlite3.connect(uri, uri=True, timeout=0)
         _check_structure(path, connection)
         if connection.execute("PRAGMA user_version").fetchone()[0] < FIRST_WRITTEN_VERSION:
-            return Inspection(True, None)
+            return StructureCheck(True, None)
         row = connection.execute("SELECT sequence FROM state").fetchone()
         known = row is not None and isinstance(row[0], int)
-        return Inspection(True, row[0] if known else None)
+        return StructureCheck(True, row[0] if known else None)
     except (sqlite3.Error, UnicodeDecodeError, MemoryError) as error:
-        if getattr(error, "sqlite_errorcode", None) in _NO_ROOM_TO_INSPECT:
-            return Inspection(False, None)
+        if getattr(error, "sqlite_errorcode", None) in _NO_SPACE_TO_CHECK:
+            return StructureCheck(False, None)
         raise error_from_sqlite(error, path, "open the database", connection) from error
     finally:
         if connection is not None:
@@ -168,12 +168,12 @@ def inspect(path: Path) -> Inspection:
         remove(path.with_name(path.name + "-shm"))
 
 
-def connect(path: Path, *, inspected: bool) -> sqlite3.Connection:
-    """Open the database, recover its write-ahead file, check its structure, migrate it.
+def connect(path: Path, *, is_checked: bool) -> sqlite3.Connection:
+    """Open the database, recover its write-ahead file, check its structure and migrate it.
 
     Args:
         path: the file.
-        inspected: its structure was checked already.
+        is_checked: whether its structure has already been checked.
 
     Raises:
         LogCorrupt: the file is damaged.
@@ -191,7 +191,7 @@ def connect(path: Path, *, inspected: bool) -> sqlite3.Connection:
         (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
         if mode != "wal":
             raise log_corrupt(path, "the journal mode", f"is {mode!r}, must be 'wal'")
-        if not inspected:
+        if not is_checked:
             _check_structure(path, connection)
         _migrate(path, connection)
         _check_tables(path, connection)
@@ -209,7 +209,7 @@ def connect(path: Path, *, inspected: bool) -> sqlite3.Connection:
 
 
 def _check_structure(path: Path, connection: sqlite3.Connection) -> None:
-    """SQLite's own check of every page: reads the whole file, as `load` does anyway."""
+    """Let SQLite check every page."""
     verdict = quick_check(connection)
     if verdict != "ok":
         raise error_from_structure_check(path, verdict, quick_check(connection))
@@ -249,10 +249,10 @@ def _check_tables(path: Path, connection: sqlite3.Connection) -> None:
 
 
 def enter_layout_3(connection: sqlite3.Connection, state_row: tuple[Column, ...]) -> None:
-    """Give the database layout 3, inside the open transaction.
+    """Migrate the database to layout 3, inside the open transaction.
 
     Args:
-        connection: of a database of layout 2.
+        connection: to a database of layout 2.
         state_row: the new row of table `state`.
     """
     connection.execute("DROP TABLE state")
@@ -263,7 +263,7 @@ def enter_layout_3(connection: sqlite3.Connection, state_row: tuple[Column, ...]
 
 
 def put_meta(connection: sqlite3.Connection, identity: Identity, incarnation: str) -> None:
-    """Write the row that says whose data this is."""
+    """Write the row that holds the identity."""
     fields = (identity.node_id, identity.cluster_id, incarnation)
     connection.execute(
         "INSERT OR REPLACE INTO meta VALUES (1, ?, ?, ?, ?)", (*fields, fields_checksum(*fields))
@@ -271,7 +271,7 @@ def put_meta(connection: sqlite3.Connection, identity: Identity, incarnation: st
 
 
 def read_meta(connection: sqlite3.Connection, path: Path) -> tuple[Identity, str]:
-    """Whose data this is, and the random text that its creation chose.
+    """Return whose data this is, and its incarnation.
 
     Raises:
         LogCorrupt: the row is missing or was changed.

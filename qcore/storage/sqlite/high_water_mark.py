@@ -1,12 +1,12 @@
-"""The high-water mark: a lower bound, kept outside the database, of what was made durable.
+"""The high-water mark: a lower bound, kept outside the database, of what is durable.
 
-SQLite ignores every write-ahead frame from the first damaged one on, as it must after a power
-loss. A flipped bit there would silently take back acknowledged writes. So each commit gets a
-sequence number, stored in the database in the same transaction, and after the commit the number is
-also written here. A database that holds less than its mark has lost acknowledged writes.
+SQLite ignores every write-ahead frame from the first damaged one on, as it must after a power loss. A flipped bit
+there would silently take back acknowledged writes. So each commit gets a sequence number. The database stores it in
+the same transaction, and after the commit it is also written here. A database that holds less than its mark has lost
+acknowledged writes.
 
-The mark is written after the commit and is synced only now and then. It may therefore lag, but
-never lead, after a crash of any kind: it never refuses a sound database.
+The mark is written after the commit and is synced only now and then. So after any crash it may lag, but it can never
+lead: it never refuses a sound database.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from qcore.errors import LogCorrupt
 from qcore.storage.files.synced_files import create_private_file, write_all
 from qcore.storage.io_errors import error_from_os, is_full
 
-#: magic, sequence number of the commit, last log index after it, crc32 of these.
+#: Magic, sequence number of the commit, last log index after it, crc32 of these.
 _SLOT = struct.Struct("<8sqqI")
 _MAGIC = b"qcoremk1"
-#: Two slots in two disk sectors, used in turn: a torn write can only spoil the newer one.
+#: Two slots in two disk sectors, used in turn, so a torn write spoils only the newer one.
 _SLOT_OFFSETS = (0, 512)
 _FILE_BYTES = 1024
 
 
 @dataclass(slots=True, frozen=True)
 class Mark:
-    """A commit that was durable: its sequence number, and the last log index after it."""
+    """A durable commit: its sequence number, and the last log index after it."""
 
     sequence: int
     last_index: int
 
 
 class MarkFile:
-    """The open mark file. One `pwrite` of 28 bytes a commit, no sync of its own."""
+    """The open mark file. Each commit costs one `pwrite` of 28 bytes and no extra sync."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -50,7 +50,7 @@ class MarkFile:
 
     @staticmethod
     def create(path: Path) -> None:
-        """Make a durable mark file that stands at 0; replaces one that is there. Its name is not synced.
+        """Create a durable mark file with sequence number 0, or replace an existing one. Its name is not synced.
 
         Raises:
             DiskFull: no space.
@@ -70,7 +70,7 @@ class MarkFile:
 
     @staticmethod
     def read(path: Path) -> Mark:
-        """The newest readable slot.
+        """Return the mark of the newest readable slot.
 
         Raises:
             LogCorrupt: the file is missing, or neither slot is sound.
@@ -90,7 +90,7 @@ class MarkFile:
         return max(marks, key=lambda mark: mark.sequence)
 
     def advance(self, mark: Mark) -> None:
-        """Remember a commit that is durable already.
+        """Record a commit that is already durable.
 
         Raises:
             StorageError: the file cannot be written.
@@ -98,7 +98,7 @@ class MarkFile:
         try:
             write_all(self._file, _encode(mark), _SLOT_OFFSETS[mark.sequence & 1])
         except OSError as error:
-            # On a full copy-on-write disk the mark stays where it is, which is still a true bound.
+            # On a full copy-on-write disk the mark stays as it is, which is still a true bound.
             if not is_full(error):
                 raise error_from_os(error, f"write {self._path}") from error
 
@@ -120,21 +120,21 @@ class MarkFile:
             self._file = -1
 
 
-def check_sequence(path: Path, sequence: int | None, promised: Mark) -> None:
+def check_sequence(path: Path, sequence: int | None, mark: Mark) -> None:
     """Refuse a database that holds less than was acknowledged.
 
     Args:
         path: the database.
-        sequence: number of its last transaction; None if that is not known yet.
-        promised: its mark.
+        sequence: number of its last transaction; None if unknown.
+        mark: the mark of the database.
 
     Raises:
         LogCorrupt: acknowledged transactions are missing.
     """
-    if sequence is not None and sequence < promised.sequence:
+    if sequence is not None and sequence < mark.sequence:
         raise LogCorrupt(
-            f"{path}: its last write has number {sequence}, but number {promised.sequence} "
-            f"(log up to entry {promised.last_index}) was acknowledged: {path}-wal was cut short, "
+            f"{path}: its last write has number {sequence}, but number {mark.sequence} "
+            f"(log up to entry {mark.last_index}) was acknowledged: {path}-wal was cut short, "
             f"damaged or removed. {RECOVERY_ADVICE}"
         )
 

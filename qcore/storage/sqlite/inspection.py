@@ -1,8 +1,8 @@
-"""A look at a stored log before it is opened: which cluster it belongs to, and what it holds.
+"""Reads a stored log before it is opened: which version of the cluster it names, and what it holds.
 
-Opening a log moves what a crash left in its write-ahead file, and takes its lock. A node that is not the one that
-the data needs must end before that, so this reads without changing anything. What it returns is verified: it is judged,
-and a changed bit must not be taken for another program's data.
+Opening a log takes its lock and moves the content that a crash left in the write-ahead file. A program that
+does not fit the data must end before that, so this code reads without changing anything. It verifies what it returns:
+the caller relies on it, and must not take a flipped bit for another program's data.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SNAPSHOT = (
     "SELECT last_index, last_term, last_time_us, membership, parts, data, checksum FROM snapshot"
 )
 _PARTS = "SELECT data FROM snapshot_part WHERE last_index = ? ORDER BY id"
-#: Each entry, and the checksum before it, which its own continues.
+#: Each entry, with the checksum before it, which the entry's checksum continues.
 _ENTRIES = (
     "SELECT idx, term, kind, time_us, data, checksum, "
     "coalesce((SELECT checksum FROM log AS before WHERE before.idx = log.idx - 1), "
@@ -40,11 +40,11 @@ _ENTRIES = (
 
 
 def stored_version(directory: Path) -> ClusterVersion | None:
-    """The newest version that the log in a data directory names, committed or not.
+    """The newest cluster version that the log in a data directory names, committed or not.
 
     Returns:
-        None if there is no log, if it names no version, or if it cannot be read now or was damaged: opening it will
-        say why.
+        None if there is no log, if it names no version, or if it is damaged or cannot be read now. Opening it will
+        report the reason.
     """
     try:
         with closing(_entries(directory, ("version",), "DESC", 1)) as found:
@@ -58,7 +58,7 @@ def stored_version(directory: Path) -> ClusterVersion | None:
 
 
 def _version_of(row: SnapshotRow) -> ClusterVersion | None:
-    """The version in the row of a snapshot, whose text is not looked at; None if the row was changed."""
+    """The version in the row of a snapshot, without its text; None if the row was changed."""
     index, term, time_us, membership, _, _, checksum = row
     if fields_checksum(*row[:-1]) != checksum or not isinstance(membership, bytes):
         return None
@@ -80,7 +80,7 @@ def stored_snapshot(directory: Path) -> Snapshot | None:
 
 
 def first_entries(directory: Path, kinds: tuple[EntryKind, ...], limit: int) -> Generator[Entry]:
-    """The first entries of these kinds, one at a time: a log may be larger than the memory. Close it when done.
+    """Yield the first entries of these kinds one by one, because a log may exceed the memory. Close it when done.
 
     Raises:
         StorageError: they cannot be read now.
@@ -101,10 +101,10 @@ def _entries(
 
 @contextmanager
 def _reading(directory: Path) -> Iterator[sqlite3.Connection]:
-    """The log of a data directory, for reading; nothing that SQLite makes for that stays.
+    """Open the log of a data directory read-only. Files that SQLite creates for that are removed.
 
     Raises:
-        StorageError: there is none, or it cannot be read now.
+        StorageError: there is no log, or it cannot be read now.
     """
     path = (directory / DATABASE_FILE).absolute()
     for suffix in ("", "-wal", "-shm"):
@@ -113,7 +113,7 @@ def _reading(directory: Path) -> Iterator[sqlite3.Connection]:
         raise StorageError(f"{path} does not exist")
     index_path, wal_path = path.with_name(path.name + "-shm"), path.with_name(path.name + "-wal")
     had_index = path_exists(index_path)
-    # Without a write-ahead file SQLite would make one, if it is not told that nothing changes.
+    # Without a write-ahead file SQLite would create one, unless it knows that nothing changes.
     options = "mode=ro" if path_exists(wal_path) else "mode=ro&immutable=1"
     try:
         with closing(

@@ -1,7 +1,7 @@
-"""What brings a database of an older layout to the present one, one version at a time.
+"""Migrates a database of an older layout, one version at a time.
 
-Each step runs inside one transaction, before anything else reads the tables. It verifies what it
-rewrites: a row that was damaged must not get a checksum that says it is sound.
+All steps run inside one transaction, before anything else reads the tables. A step verifies what it rewrites: a
+damaged row must not get a correct checksum.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PART_TABLE_2 = "CREATE TABLE snapshot_part (id INTEGER PRIMARY KEY, last_index 
 
 
 def _add_snapshot_time(path: Path, connection: sqlite3.Connection) -> None:
-    """1 to 2: a snapshot knows the log time of its last entry, and a large one is kept in parts."""
+    """1 to 2: a snapshot has the log time of its last entry, and a large one is kept in parts."""
     rows = connection.execute(
         "SELECT last_index, last_term, membership, data, checksum FROM snapshot"
     ).fetchall()
@@ -44,10 +44,10 @@ def _add_snapshot_time(path: Path, connection: sqlite3.Connection) -> None:
 
 
 def _time_of(connection: sqlite3.Connection, index: int) -> int:
-    """The log time of the entry at `index`, or a bound that no later entry goes below.
+    """The log time of the entry at `index`, or a bound below which no later entry goes.
 
-    That is the next entry's time where the snapshot's last one is gone, and now where the log is
-    empty: the best that an old layout leaves, since the time was not kept.
+    If the snapshot's last entry is gone, the bound is the next entry's time; if the log is empty, it is now. An old
+    layout did not keep the time, so there is no better value.
     """
     row = connection.execute(
         "SELECT time_us FROM log WHERE idx >= ? ORDER BY idx LIMIT 1", (index,)
@@ -55,5 +55,5 @@ def _time_of(connection: sqlite3.Connection, index: int) -> int:
     return time.time_ns() // 1000 if row is None else int(row[0])
 
 
-#: version n -> what brings a database of version n to n + 1.
+#: Version n: the step from version n to n + 1.
 MIGRATIONS: dict[int, Migration] = {1: _add_snapshot_time}

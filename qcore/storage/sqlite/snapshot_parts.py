@@ -1,7 +1,7 @@
 """Snapshots in parts: a large one is written ahead, part by part, between the transactions that clients wait for.
 
-Parts belong to the snapshot with their `last_index` once its row in table `snapshot` says so, and only if it
-does: what a crash left half written is neither read nor in the way, and `remove_stale_parts` removes it.
+Parts belong to a snapshot only once its row in table `snapshot` has their `last_index`. Parts of a half-written
+snapshot that a crash left are not read and do no harm. `remove_stale_parts` removes them.
 """
 
 from __future__ import annotations
@@ -13,29 +13,30 @@ from typing import Final
 from qcore.core.entry import Snapshot
 from qcore.storage.sqlite.checksums import SnapshotRow, part_checksum, snapshot_row
 
-#: Characters in a part. A snapshot with no more is kept in its row.
+#: Characters in a part. A snapshot of at most this length is kept in its row.
 PART_CHARS: Final = 256 * 1024
 #: Parts that one transaction writes.
 PARTS_PER_TRANSACTION: Final = 2
-#: Parts that one transaction removes: that costs a fraction of writing them.
+#: Parts that one transaction removes. Removing costs a fraction of writing.
 REMOVED_PARTS_PER_TRANSACTION: Final = 16
 
 
 class SnapshotParts:
-    """Table `snapshot_part`, through a connection that the caller has a transaction open on."""
+    """Table `snapshot_part`, through a connection on which the caller has opened a transaction."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._snapshot: Snapshot | None = None
         self._checksums: list[bytes] = []
         self._uncommitted_parts: tuple[Snapshot | None, list[bytes]] = (None, [])
-        self._may_have_garbage = True  # what an earlier process left
+        self._may_have_stale_parts = True  # an earlier process may have left some
 
     def write_snapshot_parts(self, snapshot: Snapshot) -> int:
-        """Write the next parts of a snapshot; another one that was begun is given up.
+        """Write the next parts of a snapshot. Another one that was begun is abandoned.
 
         Returns:
-            about how many bytes that made; 0 if nothing is left to write ahead. Call `confirm` once they are durable.
+            roughly how many bytes were written or removed; 0 if nothing is left to do. Call `confirm` once they are
+            durable.
 
         Raises:
             ValueError: the text cannot be encoded.
@@ -51,21 +52,23 @@ class SnapshotParts:
         return sum(size for size, _ in written)
 
     def confirm(self) -> None:
-        """The transaction of the last `write_snapshot_parts` is durable. One that failed leaves what was written
-        before it."""
+        """Record that the transaction of the last `write_snapshot_parts` is durable.
+
+        If a transaction fails, the record of earlier parts stays.
+        """
         self._snapshot, self._checksums = self._uncommitted_parts
 
     def discard_unfinished(self) -> None:
-        """What was written ahead of a snapshot is of no use any more."""
+        """Forget the parts that were written ahead of a snapshot."""
         self._snapshot, self._checksums = None, []
 
     def row(self, snapshot: Snapshot) -> SnapshotRow:
-        """What goes into table `snapshot`; writes the parts that were not written ahead.
+        """Return the row for table `snapshot`. Write the parts that were not written ahead.
 
         Raises:
             ValueError: the text cannot be encoded.
         """
-        self._may_have_garbage = True
+        self._may_have_stale_parts = True
         if self._snapshot is not snapshot:
             self.discard_unfinished()  # a newer snapshot supersedes the unfinished one
         done = self._checksums
@@ -77,18 +80,18 @@ class SnapshotParts:
         return snapshot_row(snapshot.meta, len(checksums), b"".join(checksums))
 
     def of(self, last_index: int) -> Iterator[tuple[bytes]]:
-        """The parts of a snapshot, in order."""
+        """The parts of a snapshot in order."""
         return self._connection.execute(
             "SELECT data FROM snapshot_part WHERE last_index = ? ORDER BY id", (last_index,)
         )
 
     def remove_stale_parts(self, last_index: int | None) -> bool:
-        """Remove some parts that belong neither to the snapshot with this last index nor to one being written ahead.
+        """Remove some parts that belong neither to the snapshot with this last index nor to the one being written.
 
         Returns:
-            True if any were left to remove.
+            False if there was none to remove.
         """
-        if not self._may_have_garbage:
+        if not self._may_have_stale_parts:
             return False
         begun = None if self._snapshot is None else self._snapshot.meta.last_included_index
         found = self._connection.execute(
@@ -96,13 +99,13 @@ class SnapshotParts:
             (last_index, begun, REMOVED_PARTS_PER_TRANSACTION),
         ).fetchall()
         self._connection.executemany("DELETE FROM snapshot_part WHERE id = ?", found)
-        self._may_have_garbage = bool(found)
-        return self._may_have_garbage
+        self._may_have_stale_parts = bool(found)
+        return self._may_have_stale_parts
 
     def _write(
         self, snapshot: Snapshot, first: int, limit: int | None = None
     ) -> Iterator[tuple[int, bytes]]:
-        """Insert parts from number `first` on; gives the size and the checksum of each."""
+        """Insert parts from number `first` on. Yields the size and the checksum of each."""
         data, index = snapshot.data, snapshot.meta.last_included_index
         if len(data) <= PART_CHARS:
             return
@@ -115,7 +118,7 @@ class SnapshotParts:
             yield len(part), part_checksum(part)
 
     def _remove(self, last_index: int, limit: int = -1) -> int:
-        """Remove parts with this last index, all or so many; returns how many there were."""
+        """Remove parts with this last index, all or at most `limit`. Returns how many were removed."""
         found = self._connection.execute(
             "SELECT id FROM snapshot_part WHERE last_index = ? LIMIT ?", (last_index, limit)
         ).fetchall()

@@ -20,11 +20,11 @@ _PROMISE = struct.Struct("<q")
 
 @dataclass(slots=True)
 class StoredState:
-    """The single row of table `state`: the hard state and the log's bounds and checksum ends.
+    """The fields of the row.
 
-    `sequence` counts transactions. `base_chain` is the checksum before the first entry, `chain` that
-    of the last. `first_index` is where the log starts or would start. `promise_ms` is None in layout 2, which
-    does not keep it.
+    `sequence` counts transactions. `base_chain` is the checksum before the first entry, `chain` that of the last.
+    `first_index` is the index of the first entry, or the one that it would have. `promise_ms` is None in layout 2,
+    which does not store it.
     """
 
     sequence: int = 0
@@ -40,7 +40,7 @@ class StoredState:
 
     @property
     def update(self) -> str:
-        """The statement that takes what `row` returns."""
+        """The SQL statement for the values that `row` returns."""
         return _UPDATE_2 if self.promise_ms is None else _UPDATE_3
 
     def row(self) -> tuple[Column, ...]:
@@ -89,7 +89,7 @@ class StoredState:
         """Verify and decode what `row` made.
 
         Raises:
-            LogCorrupt: it was changed.
+            LogCorrupt: the row was changed.
         """
         *fields, checksum = row
         if all(type(f) is int for i, f in enumerate(fields) if i != 2 or f is not None):
@@ -99,5 +99,5 @@ class StoredState:
                 if stored._checksum() == checksum:
                     return stored
             except struct.error:
-                pass  # a number out of range: as wrong as a checksum
+                pass  # a number out of range is as wrong as a checksum
         raise log_corrupt(path, "the hard state", "its checksum is wrong")

@@ -1,15 +1,14 @@
-"""Reads SQLite's write-ahead file before SQLite does, to tell damage from the trace of a crash.
+"""Reads SQLite's write-ahead file before SQLite does, to distinguish damage from the trace of a crash.
 
-SQLite's recovery stops at the first frame whose checksum is wrong and forgets it and all that
-follow; it cannot know better. qcore can: it syncs after every transaction, so that at a crash or
-a power loss at most *one* transaction, the last, can be unsynced, incomplete or torn. Hence, if
-behind the sound part there is a commit frame of the same generation (salt) and yet another such
-frame behind that, synced transactions are damaged. The format is documented at
-https://www.sqlite.org/fileformat2.html#the_write_ahead_log .
+SQLite's recovery stops at the first frame with a wrong checksum and forgets it and all frames after it. SQLite cannot
+know better, but qcore can. It syncs after every transaction, so a crash or a power loss can leave at most *one*
+transaction, the last, unsynced, incomplete or torn. Suppose the sound part is followed by a commit frame of the same
+generation (salt), and another such frame follows that one: then synced transactions are damaged. The format is
+documented at https://www.sqlite.org/fileformat2.html#the_write_ahead_log .
 
-What this cannot see: damage to the very last transaction looks like a torn one (and so does damage to
-the commit frame of the last but one). The high-water mark (`qcore.storage.sqlite.high_water_mark`) sees those,
-unless a power loss took the newest marks.
+This check has a limit: damage to the very last transaction looks like a torn one, and so does damage to the commit
+frame of the last but one. The high-water mark (`qcore.storage.sqlite.high_water_mark`) detects both, unless a power
+loss took the newest marks.
 """
 
 from __future__ import annotations
@@ -41,10 +40,10 @@ class _Frame:
 
 
 def check_wal(path: Path, page_size: int) -> None:
-    """Check the write-ahead file as a crash could have left it; changes nothing.
+    """Check the write-ahead file against the states in which a crash could have left it. Changes nothing.
 
     Args:
-        path: the `-wal` file; one that is absent or empty is fine.
+        path: the `-wal` file; it may be absent or empty.
         page_size: of the database, bytes.
 
     Raises:
@@ -69,7 +68,7 @@ def _check(path: Path, file: BinaryIO, page_size: int) -> None:
     sums = _checksum(word_format, header[:24], 0, 0)
     is_sound = magic in (_MAGIC_LITTLE, _MAGIC_BIG) and size == page_size and sums == (sum1, sum2)
     if not is_sound:
-        # The header is synced before any frame: a bad one is legal only while there is no frame.
+        # The header is synced before any frame. A bad header is legal only if no frame follows.
         if any(frame.salt != (0, 0) for frame in _frame_headers(file, page_size, 1)):
             raise LogCorrupt(
                 f"{path}: the header is damaged and frames follow it. {RECOVERY_ADVICE}"
@@ -113,7 +112,7 @@ def _last_sound_commit(
 
 
 def _frame_headers(file: BinaryIO, page_size: int, first: int) -> Iterator[_Frame]:
-    """The headers of all frames from number `first` to the file's end, sound or not."""
+    """The headers of all frames from number `first` to the end of the file, sound or not."""
     stride = FRAME_HEADER_BYTES + page_size
     number = first
     while True:

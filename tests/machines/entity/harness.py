@@ -1,9 +1,9 @@
-"""Drives an entity store the way a host does, with requests as Python values."""
+"""Drives an entity store like a node, with requests as Python values."""
 
 from __future__ import annotations
 
 import json
-from typing import Any  # requests and results are JSON, compared as they come
+from typing import Any  # requests and results are JSON, compared without a type
 
 from qcore.core.version import LATEST_RULES
 from qcore.machines.entity.entity_store import EntityStore
@@ -81,7 +81,7 @@ def write(entity_id: object, path: str, value: object, **more: object) -> dict[s
 
 
 class StoreHarness:
-    """A store and the position of its log."""
+    """A store and the last index of its log."""
 
     def __init__(self, *schemas: dict[str, Any], rules: int = LATEST_RULES) -> None:
         self.store = EntityStore()
@@ -91,7 +91,7 @@ class StoreHarness:
             assert self.set_schema(one) == {"error": None}
 
     def send(self, kind: str, **fields: object) -> Any:
-        """Send a request as a client would; returns what stands under the response's tag."""
+        """Send a request like a client. Returns the content of the response under its tag."""
         way, payload = parse_request(json.dumps({kind: fields}))
         if way == "read":
             result = self.store.query(payload)
@@ -130,6 +130,6 @@ def people(rules: int = LATEST_RULES) -> StoreHarness:
 
 
 def code(answer: Any) -> str | None:
-    """The code of an answer's error."""
+    """The code of a response's error."""
     assert ("detail" in answer) == (answer["error"] is not None)
     return answer["detail"]["code"] if "detail" in answer else None

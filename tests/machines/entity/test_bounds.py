@@ -1,4 +1,4 @@
-"""What one command may make a store build: bounded before it is built, in real bytes, from apply rules 3 on."""
+"""Limits of what one command may make a store build: checked before it is built, in real bytes, since rules 3."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LONG = "x" * 1000
 
 
 def apply(store: EntityStore, request: object, rules: int = 3) -> Any:
-    """What a log entry does that no bound has stopped before it was appended."""
+    """Apply a log entry that no check has stopped before it was appended."""
     (answer,) = json.loads(
         store.apply(json.dumps(request), ApplyContext(1000, 1, rules=rules))
     ).values()
@@ -39,7 +39,7 @@ def apply(store: EntityStore, request: object, rules: int = 3) -> Any:
 
 
 def bodies(name: str) -> list[dict[str, Any]]:
-    """A request for each place where the name of a type or a field can stand."""
+    """A request for each place where the name of a type or a field may occur."""
     user = {"typ": "User", "id": 4}
     named = {"typ": name, "id": 4}
     permission = field("Int", "N", 0, read_permission=named)
@@ -80,7 +80,7 @@ def test_long_name_is_rejected_wherever_it_appears(number: int) -> None:
         parse_request(json.dumps(request))  # before it is appended
     assert apply(harness.store, request)["detail"]["code"] == "NameTooLong"
     assert harness.store.state_hash() == before
-    # Of characters with several bytes, fewer are too many; and what just fits is taken for what it is.
+    # Fewer characters of several bytes are too long. A name of the maximum length is accepted.
     wide = bodies("é" * (limits.MAX_NAME_BYTES // 2 + 1))[number]
     assert apply(harness.store, wide)["detail"]["code"] == "NameTooLong"
     fits = apply(harness.store, bodies("n" * limits.MAX_NAME_BYTES)[number])
@@ -95,7 +95,7 @@ def test_under_rules_2_a_long_name_keeps_its_meaning() -> None:
     assert apply(harness.store, request, rules=2)["error"] is None
 
 
-def test_a_response_is_bounded_by_the_bytes_that_it_really_has(
+def test_a_response_is_bounded_by_its_real_bytes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Row D1: a reference with a long type counted as 40 bytes, and the writer's id as none."""
@@ -147,7 +147,7 @@ def test_value_size_counts_bytes_of_the_json_text(
         ),
     ],
 )
-def test_a_value_cannot_be_added_to_beyond_its_bound(
+def test_adding_cannot_exceed_the_limit_of_a_value(
     name: str, start: object, more: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_VALUE_BYTES", 1000)
@@ -201,7 +201,7 @@ def test_a_complete_schema_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     codes = [code(answer) for answer in answers]
     assert codes[:8] == [None] * 8
     assert codes[8] == "SchemaTooLarge"
-    # Nor can it grow from above, where the types below inherit the rest.
+    # It cannot grow through an ancestor either.
     assert (
         code(harness.set_schema(schema("T0", None, field("String", "G", LONG * 3))))
         == "SchemaTooLarge"
@@ -229,7 +229,7 @@ def test_all_schemas_together_are_bounded(
     assert codes[0] is None
     assert codes[-1] == "SchemaTooLarge"
     before = harness.store.state_hash()
-    # What is there can still be changed, and made smaller.
+    # An existing schema can still be changed or made smaller.
     assert harness.set_schema(schema("Object", None, field("String", "Name", ""))) == {
         "error": None
     }
@@ -250,11 +250,11 @@ def test_defaults_that_older_entities_still_read_are_bounded(
     assert codes[-1] == "SchemaTooLarge"
     for one in made[:20]:
         harness.send("DeleteEntity", entity_id=one)
-    # Nobody reads the oldest ones any more.
+    # No entity reads the oldest defaults any more.
     assert harness.set_schema(schema("T", None, field("String", "S", "new"))) == {"error": None}
 
 
-def test_a_default_is_bounded_as_a_value_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_default_is_bounded_like_a_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qcore.machines.entity.state.type_registry.MAX_VALUE_BYTES", 900)
     answer = StoreHarness().set_schema(schema("T", None, field("String", "S", LONG)))
     assert code(answer) == "ValueTooLarge"
@@ -337,20 +337,20 @@ def test_list_slice_is_bounded_by_the_response_limit(
     for _ in range(200):
         harness.create("User", folder)
     assert len(harness.value(folder, "Children->0:30")["EntityList"]) == 30
-    asked: list[int] = []
+    requested: list[int] = []
     real = ChildList.slice
 
     def slice_of(held: ChildList, start: int, stop: int) -> tuple[EntityId, ...]:
-        asked.append(stop - start)
+        requested.append(stop - start)
         return real(held, start, stop)
 
     monkeypatch.setattr(ChildList, "slice", slice_of)
     assert code(harness.update(read(folder, "Children->0:999999"))) == "ResponseTooLarge"
-    assert asked[0] < 60
+    assert requested[0] < 60
 
 
 def test_a_schema_reaches_a_bounded_number_of_fields(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether or not there are entities: fields that change count in full, others a little."""
+    """With or without entities: fields that change count fully, others a little."""
     monkeypatch.setattr("qcore.machines.entity.state.type_registry.MAX_OPERATIONS", 100)
 
     def base(default: int) -> Any:
@@ -385,18 +385,18 @@ def test_list_change_counts_even_without_effect(
     assert code(harness.update(*[write(one, "L", None, **more)] * 9)) == "TooManyOperations"
 
 
-# --- refused work -------------------------------------------------------------------------------
+# --- rejected work ------------------------------------------------------------------------------
 
 
 def test_rejected_request_builds_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else hundreds of them in one frame keep a node for seconds, and each counts as nothing."""
+    """Otherwise hundreds of them in one frame would occupy a node for seconds, and none would count."""
     monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_RESPONSE_BYTES", 10_000)
     harness = people()
     user = harness.create("User")
     harness.update(write(user, "Email", {"String": "y" * 900}))
     monkeypatch.setattr(
         "qcore.machines.entity.update_fields.value_to_json",
-        lambda value: pytest.fail("text was made"),
+        lambda value: pytest.fail("text was built"),
     )
     assert code(harness.update(*[read(user, "Email")] * 20)) == "ResponseTooLarge"
     assert code(harness.update(read(user, "Email"), read(user, "Ghost"))) == "FieldNotFound"
@@ -405,7 +405,7 @@ def test_rejected_request_builds_no_text(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_writing_request_has_a_smaller_response_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Every replica carries it out, and again when it starts."""
+    """Every replica executes it, and again when it starts."""
     monkeypatch.setattr("qcore.machines.entity.update_fields.MAX_WRITE_RESPONSE_BYTES", 5000)
     harness = people()
     user = harness.create("User")
@@ -425,7 +425,7 @@ def test_a_schema_that_many_types_inherit_costs_a_step_for_each() -> None:
     assert harness.store.last_cost >= 10
 
 
-def test_ids_that_are_taken_away_count_though_they_are_not_there(
+def test_absent_ids_that_are_subtracted_count_as_steps(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("qcore.machines.entity.transaction.MAX_OPERATIONS", 1000)
@@ -462,11 +462,11 @@ def test_write_to_an_entity_with_many_fields_costs_more(
     assert code(harness.update(*many)) == "TooManyOperations"
 
 
-# --- what was there before rules 3 ----------------------------------------------------------------
+# --- data from before rules 3 ---------------------------------------------------------------------
 
 
 def legacy(count: int) -> tuple[StoreHarness, Any]:
-    """A parent whose children were created under rules 2; the rules are 3 now."""
+    """A parent whose children were created under rules 2. The rules are 3 now."""
     harness = people(rules=2)
     folder = harness.create("Folder")
     for _ in range(count):
@@ -489,13 +489,13 @@ def test_older_list_is_converted_once_even_if_commands_fail(
 
     monkeypatch.setattr(ChildList, "of", classmethod(of))
     ghost = {"EntityList": [{"typ": "User", "id": 99_999}]}
-    refused = [
+    rejected = [
         write(folder, "Children", ghost, adjust_behavior="Subtract", push_condition="Changes"),
         read(folder, "Ghost"),
     ]
     before = harness.value(folder, "Children")
     for _ in range(5):
-        assert code(harness.update(*refused)) == "FieldNotFound"
+        assert code(harness.update(*rejected)) == "FieldNotFound"
     assert len(made) == 1
     assert harness.value(folder, "Children") == before
     other = EntityStore()
@@ -511,14 +511,14 @@ def test_older_list_is_converted_once_even_if_commands_fail(
 def test_older_long_list_works_after_another_field_is_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its form is that of older rules still, in a record of the newer form; its length is no reason to refuse."""
+    """The list has the form of older rules, in a record of the newer form. Its length is no reason to reject."""
     monkeypatch.setattr("qcore.machines.entity.transaction.MAX_OPERATIONS", 60)
     harness, folder = legacy(500)
     assert harness.update(write(folder, "Name", {"String": "new"}))["error"] is None
     other = EntityStore()
     other.restore(harness.store.snapshot())
     first = harness.value(folder, "Children->0:1")["EntityList"][0]
-    refused = {
+    rejected = {
         "UpdateEntity": {
             "request": [
                 write(folder, "Name", {"String": "not this one"}),
@@ -530,12 +530,12 @@ def test_older_long_list_works_after_another_field_is_written(
     create = {"CreateEntity": {"entity_type": "User", "parent_id": folder, "name": "one more"}}
     delete = {"DeleteEntity": {"entity_id": first}}
     stores = (harness.store, other)
-    for position, request in enumerate((refused, create, delete), start=1000):
+    for position, request in enumerate((rejected, create, delete), start=1000):
         results = {
             store.apply(json.dumps(request), ApplyContext(position, position)) for store in stores
         }
         assert len(results) == 1
-        assert ('"error":null' in results.pop()) == (request is not refused)
+        assert ('"error":null' in results.pop()) == (request is not rejected)
         assert harness.store.state_hash() == other.state_hash()
         again = EntityStore()
         again.restore(harness.store.snapshot())
@@ -584,7 +584,7 @@ def test_command_writes_an_older_record_and_its_children() -> None:
 def test_older_list_counts_the_same_after_a_restore(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whether a replica made it or was given it: else one refuses what the other carries out."""
+    """Whether a replica built the list or restored it: otherwise one rejects what the other executes."""
     harness, folder = legacy(100)
     other = EntityStore()
     other.restore(harness.store.snapshot())
@@ -597,11 +597,11 @@ def test_older_list_counts_the_same_after_a_restore(
         assert ("ResponseTooLarge" in answers.pop()) == (bound < size)
 
 
-def test_the_type_that_an_error_names_does_not_depend_on_history() -> None:
+def test_the_type_in_an_error_does_not_depend_on_history() -> None:
     wide = [field("Int", f"F{number}", 0) for number in range(600)]
     harness = StoreHarness(schema("B", None), schema("T1", "B", *wide), schema("T2", "B", *wide))
     harness.set_schema(schema("T1", None, *wide))
-    harness.set_schema(schema("T1", "B", *wide))  # now T2 was first to inherit
+    harness.set_schema(schema("T1", "B", *wide))  # now T2 became a subtype first
     other = EntityStore()
     other.restore(harness.store.snapshot())
     more = schema("B", None, *(field("Int", f"G{number}", 0) for number in range(600)))

@@ -1,4 +1,4 @@
-"""The list of children: as a plain list, only cheap."""
+"""The list of children behaves like a plain list, but costs little."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_rejected_request_leaves_the_list_unchanged() -> None:
     assert listed(harness, folder) == []
 
 
-def test_a_part_of_any_list_can_be_read_and_not_be_written() -> None:
+def test_a_part_of_any_list_can_be_read_but_not_written() -> None:
     harness = people()
     folder = harness.create("Folder")
     users = [harness.create("User", folder) for _ in range(5)]
@@ -120,7 +120,7 @@ def test_a_part_of_any_list_can_be_read_and_not_be_written() -> None:
     assert code(harness.update(read(folder, "Children->0:1->Name"))) == "IndexMissing"
 
 
-def test_a_list_that_older_rules_made_goes_on_under_new_ones() -> None:
+def test_a_list_from_older_rules_works_under_new_ones() -> None:
     harness = people(rules=2)
     folder = harness.create("Folder")
     users = [harness.create("User", folder) for _ in range(300)]

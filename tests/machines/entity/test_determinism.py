@@ -1,4 +1,4 @@
-"""Properties of the entity store as a replicated state machine."""
+"""Properties of the entity store that replication needs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.machines.entity.harness import (
 )
 
 TYPES = st.sampled_from(["Object", "Folder", "User", "Extra"])
-#: Ids that exist, existed or never will: the three schemas take the first positions.
+#: Ids of entities that exist, have existed or will never exist: the three schemas take the first positions.
 IDS = st.builds(lambda typ, n: {"typ": typ, "id": n}, TYPES, st.integers(4, 14))
 PATHS = st.sampled_from(
     [
@@ -88,7 +88,7 @@ REQUESTS: st.SearchStrategy[dict[str, Any]] = st.one_of(
         st.lists(WRITES | st.builds(read, IDS, PATHS), min_size=1, max_size=4),
     ),
 )
-#: A prefix that makes most of what follows meaningful.
+#: Commands that give most later ones an effect.
 START = [
     {"SetSchema": {"entity_schema": OBJECT}},
     {"SetSchema": {"entity_schema": FOLDER}},
@@ -105,12 +105,12 @@ def recut(chunks: list[str], size: int) -> list[str]:
 
 @settings(max_examples=150)
 @given(st.lists(REQUESTS, max_size=20), st.data())
-def test_same_log_same_results_and_hashes_also_across_a_snapshot(
+def test_same_log_gives_same_results_even_across_a_snapshot(
     requests: list[dict[str, Any]], data: st.DataObject
 ) -> None:
-    """One replica hashes at every step, one only at the end, one was restored halfway.
+    """One replica computes the hash at every step, one only at the end, and one is restored halfway.
 
-    The apply rules rise somewhere on the way.
+    The apply rules rise at some point.
     """
     log = [json.dumps(request) for request in [*START, *requests]]
     halfway = data.draw(st.integers(0, len(log)))
@@ -140,7 +140,7 @@ def test_same_log_same_results_and_hashes_also_across_a_snapshot(
     if halfway == len(log):
         restored.restore(steady.snapshot())
     assert steady.state_hash() == lazy.state_hash() == restored.state_hash()
-    # A snapshot is canonical: whoever takes it.
+    # A snapshot is canonical: every replica takes the same one.
     assert list(lazy.snapshot()) == list(steady.snapshot()) == list(restored.snapshot())
 
 
@@ -153,7 +153,7 @@ def test_hashes_are_equal_exactly_when_snapshots_are(
     for requests in (one, two):
         store = EntityStore()
         for request in [*START, *requests]:
-            # One position and time for all: so different histories can end in one state.
+            # The same position and time for all commands, so different histories can end in one state.
             store.apply(json.dumps(request), ApplyContext(1, EPOCH_US))
             store.state_hash()
         stores.append(store)
@@ -180,7 +180,7 @@ def test_an_undone_change_gives_the_same_hash_as_no_change() -> None:
         {"write_time": {"secs_since_epoch": 0, "nanos_since_epoch": 1}},
     ],
 )
-def test_value_writer_and_time_all_count_in_the_hash(change: dict[str, object]) -> None:
+def test_value_writer_and_time_all_affect_the_hash(change: dict[str, object]) -> None:
     harness = people()
     user = harness.create("User")
     (original,) = harness.update(read(user, "Age"))["response"]
@@ -192,7 +192,7 @@ def test_value_writer_and_time_all_count_in_the_hash(change: dict[str, object]) 
     assert harness.store.state_hash() != before
 
 
-def test_the_last_id_counts_in_the_hash() -> None:
+def test_the_last_id_affects_the_hash() -> None:
     """Two stores that would give the next entity different ids are not equal."""
     harness = people()
     before = harness.store.state_hash()
@@ -211,7 +211,7 @@ def test_hash_ignores_the_order_of_field_creation() -> None:
     assert hashes[0] == hashes[1]
 
 
-def test_whether_a_topology_was_loaded_counts_in_the_hash() -> None:
+def test_loading_a_topology_affects_the_hash() -> None:
     store = EntityStore()
     before = store.state_hash()
     store.apply(parse_topology("schemas: []", "t").command(), ApplyContext(1, 0))
@@ -334,7 +334,7 @@ def test_results_do_not_depend_on_the_process_or_hash_seed() -> None:
 
 
 def test_replicas_load_a_topology_with_equal_ids_and_times() -> None:
-    """Nothing of the loading node, its clock or its dictionary order gets into the entities."""
+    """Neither the loading node nor its clock or dictionary order affects the entities."""
     text = "schemas: [{entity_type: T, fields: {Name: {default_value: {String: ''}, rank: 0}}}]\n"
     command = parse_topology(text + "tree: [{entity_type: T, name: x}]", "t").command()
     one, two = EntityStore(), EntityStore()

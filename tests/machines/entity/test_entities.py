@@ -1,4 +1,4 @@
-"""CreateEntity, DeleteEntity and UpdateEntity."""
+"""The requests CreateEntity, DeleteEntity and UpdateEntity."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_ids_come_from_the_log_and_are_never_reused() -> None:
     first = harness.create("Folder")
     assert first == {"typ": "Folder", "id": 42}
     assert harness.send("DeleteEntity", entity_id=first) == {"error": None}
-    # The same position again, as after a topology that made many entities at once.
+    # The same position again, as after a topology that created many entities together.
     harness.index = 41
     assert harness.create("User") == {"typ": "User", "id": 43}
 
@@ -105,7 +105,7 @@ def test_parent_needs_children_field_but_child_no_parent_field() -> None:
     assert harness.value(box, "Children->0->N") == {"Int": 0}
     answer = harness.send("CreateEntity", entity_type="Leaf", parent_id=leaf, name="x")
     assert code(answer) == "FieldNotFound"
-    # The leaf has no Parent field, and is taken off the box's list all the same.
+    # The leaf has no Parent field, but is removed from the box's list all the same.
     assert harness.send("DeleteEntity", entity_id=leaf) == {"error": None}
     assert harness.value(box, "Children") == {"EntityList": []}
 
@@ -113,7 +113,7 @@ def test_parent_needs_children_field_but_child_no_parent_field() -> None:
 # --- DeleteEntity -------------------------------------------------------------------------------
 
 
-def test_delete_takes_descendants_and_leaves_the_parents_list() -> None:
+def test_delete_removes_descendants_and_the_parents_list_entry() -> None:
     harness = people()
     root = harness.create("Folder")
     keep, drop = harness.create("Folder", root), harness.create("Folder", root)
@@ -176,7 +176,7 @@ def test_tree_ten_thousand_deep_is_created_and_deleted() -> None:
 # --- UpdateEntity -------------------------------------------------------------------------------
 
 
-def test_requests_are_carried_out_in_order_and_filled_in() -> None:
+def test_requests_are_executed_in_order_and_filled_in() -> None:
     harness = people()
     user = harness.create("User")
     answer = harness.update(
@@ -225,7 +225,7 @@ def test_null_writes_the_default_and_keeps_the_given_time() -> None:
     assert filled["Read"]["write_time"] == time
 
 
-def test_changes_leaves_value_time_and_writer_alone_when_equal() -> None:
+def test_push_condition_changes_ignores_an_equal_value() -> None:
     harness = people()
     user = harness.create("User")
     before = harness.store.state_hash()
@@ -242,7 +242,7 @@ def test_changes_leaves_value_time_and_writer_alone_when_equal() -> None:
     assert harness.value(user, "Age") == {"Int": 19}
 
 
-REFUSED = [
+REJECTED = [
     ("Age", {"String": "1"}, "Set", "KindMismatch"),
     ("Age", {"Float": 1.0}, "Add", "KindMismatch"),
     ("Ghost", {"Int": 1}, "Set", "FieldNotFound"),
@@ -265,7 +265,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value", "behavior", "expected"), REFUSED)
+@pytest.mark.parametrize(("name", "value", "behavior", "expected"), REJECTED)
 def test_rejected_write_is_an_error_value_without_effect(
     name: str, value: object, behavior: str, expected: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""Indirection paths: each way to follow one, and each way to fail."""
+"""Indirection paths: every way to follow one, and every way to fail."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ GHOST = {"typ": "User", "id": 999}
 
 
 def tree() -> tuple[StoreHarness, object]:
-    """Ada works for Bob, who has no manager; her friends are Bob and a ghost."""
+    """Bob is Ada's manager and has none. Ada's friends are Bob and an entity that does not exist."""
     harness = people()
     folder = harness.create("Folder", None, "Users")
     ada, bob = harness.create("User", folder, "Ada"), harness.create("User", folder, "Bob")
@@ -75,7 +75,7 @@ def test_path_from_an_unknown_entity_is_an_error() -> None:
     assert code(harness.update(read(GHOST, "Parent->Name"))) == "EntityNotFound"
 
 
-def test_a_write_goes_where_the_path_leads() -> None:
+def test_a_write_goes_to_the_end_of_the_path() -> None:
     harness, ada = tree()
     harness.update(write(ada, "Manager->Parent->Children->0->Email", {"String": "new"}))
     assert harness.value(ada, "Email") == {"String": "new"}

@@ -1,4 +1,4 @@
-"""From a client's `Perform.request` to a command or query, and errors that name the field."""
+"""Conversion of a client's `Perform.request` to a command or query, and errors that name the field."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_payload_is_canonical() -> None:
     assert parse_request(shuffled)[1] == (
         '{"CreateEntity":{"entity_type":"User","parent_id":null,"name":"Ada"}}'
     )
-    # A whole number is a Float where a Float stands.
+    # An integer is valid as a Float.
     request = {"UpdateEntity": {"request": [write(ID, "Score", {"Float": 1})]}}
     assert '{"Float":1.0}' in parse_request(request)[1]
 

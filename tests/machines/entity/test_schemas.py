@@ -1,4 +1,4 @@
-"""SetSchema, GetSchema and GetCompleteSchema: inheritance, refusals and migration."""
+"""The requests SetSchema, GetSchema and GetCompleteSchema: inheritance, errors and migration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.machines.entity.harness import (
 )
 
 
-def test_a_schema_comes_back_as_it_was_sent_with_its_marker() -> None:
+def test_a_schema_is_returned_as_it_was_sent_with_its_marker() -> None:
     harness = people()
     answer = harness.send("GetSchema", entity_type="User")
     assert answer == {"response": {**USER, "_marker": None}, "error": None}
@@ -39,7 +39,7 @@ def test_complete_schema_lists_ancestors_first_and_subtype_wins() -> None:
     assert list(complete["fields"]) == [*OBJECT["fields"], *USER["fields"], "Cars"]
     assert complete["fields"]["Email"]["String"]["default_value"] == "boss@"
     assert (complete["entity_type"], complete["inherit"]) == ("Boss", "User")
-    # A change of the grandparent reaches it.
+    # A change of an ancestor affects the complete schema.
     harness.set_schema(schema("Object", None, field("String", "Title", "")))
     complete = harness.send("GetCompleteSchema", entity_type="Boss")["response"]
     assert list(complete["fields"]) == ["Title", *USER["fields"], "Cars"]
@@ -52,7 +52,7 @@ def test_an_unknown_type_is_an_error_value(kind: str) -> None:
     assert code(answer) == "TypeNotFound"
 
 
-REFUSED = [
+REJECTED = [
     (schema("New", "Ghost"), "UnknownParentType"),
     (schema("New", "New"), "InheritanceCycle"),
     (schema("Object", "User"), "InheritanceCycle"),
@@ -69,7 +69,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("wrong", "expected"), REFUSED)
+@pytest.mark.parametrize(("wrong", "expected"), REJECTED)
 def test_wrong_schema_is_rejected_and_changes_nothing(wrong: Any, expected: str) -> None:
     harness = people()
     before = harness.store.state_hash()
@@ -110,7 +110,7 @@ def test_entities_of_the_type_and_its_subtypes_are_migrated(rules: int) -> None:
     assert fresh["Read"]["write_time"]["nanos_since_epoch"] == migrated * 1000
     assert code(harness.update(read(folder, "Fresh"))) == "FieldNotFound"
     written = {c.field_type for c in harness.store.field_changes()}
-    # Since rules 3 a schema touches no entity, however many there are.
+    # Since rules 3 a schema changes no entity, however many there are.
     assert written == ({"Fresh", *USER["fields"]} - {"Email"} if rules < 3 else set())
 
 

@@ -1,4 +1,4 @@
-"""Sparse records (apply rules 3) read as full ones (rules 2) do, and cost nothing when a schema changes."""
+"""Sparse records (apply rules 3) read like full ones (rules 2), and cost nothing when a schema changes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CHANGING = st.builds(
 
 
 def reads_of_all(store: EntityStore) -> list[str]:
-    """What every field of every entity that may exist reads as."""
+    """Read every field of every entity that may exist."""
     names = ["Name", "Age", "Email", "Friends", "Children", "Parent", "Role"]
     answers = []
     for typ in ("Object", "Folder", "User", "Extra"):
@@ -46,7 +46,7 @@ def reads_of_all(store: EntityStore) -> list[str]:
 
 
 def meaning(result: str) -> str:
-    """A result; of an error the code alone: of several types that are wrong, rules 3 may name another one."""
+    """A result; for an error only the code, because rules 3 may name another one of several invalid types."""
     (answer,) = json.loads(result).values()
     return str(answer["detail"]["code"]) if answer["error"] is not None else result
 
@@ -56,7 +56,7 @@ def meaning(result: str) -> str:
 def test_both_forms_give_the_same_results_and_answers(
     requests: list[dict[str, Any]], raised: int
 ) -> None:
-    """Also where the rules rise on the way."""
+    """Also if the rules rise in between."""
     log = [json.dumps(request) for request in [*START, *requests]]
     full, sparse, risen = EntityStore(), EntityStore(), EntityStore()
     for position, command in enumerate(log, start=1):
@@ -69,7 +69,7 @@ def test_both_forms_give_the_same_results_and_answers(
     assert reads_of_all(full) == reads_of_all(sparse) == reads_of_all(risen)
 
 
-def test_entities_keep_the_default_they_began_with() -> None:
+def test_entities_keep_the_default_of_their_creation() -> None:
     harness = StoreHarness(schema("T", None, field("Int", "N", 1)))
     first = harness.create("T")
     harness.set_schema(schema("T", None, field("Int", "N", 2)))
@@ -126,7 +126,7 @@ def test_a_choice_reads_as_the_default_while_it_does_not_exist() -> None:
 
 
 @pytest.mark.parametrize("count", [10, 2000])
-def test_a_new_schema_touches_no_entity(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_schema_changes_no_entity(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     harness = people()
     for _ in range(count):
         harness.create("User")
@@ -150,7 +150,7 @@ def test_shared_large_default_is_written_once() -> None:
     harness = StoreHarness(schema("T", None, field("String", "S", large), field("Int", "N", 0)))
     for _ in range(50):
         one = harness.create("T")
-    # Also where it was written, with null, which stands for the default.
+    # Also if a client wrote null, which means the default.
     for _ in range(50):
         one = harness.create("T")
         harness.update(write(one, "S", None), write(one, "N", {"Int": 1}))
@@ -162,21 +162,21 @@ def test_shared_large_default_is_written_once() -> None:
     assert other.state_hash() == harness.store.state_hash()
     harness.store = other
     assert harness.value(one, "S") == {"String": large}
-    # Restored, they share it still.
+    # After a restore they still share it.
     assert len("".join(other.snapshot())) == len(text)
 
 
 @settings(max_examples=80, deadline=None)
 @given(st.lists(REQUESTS | CHANGING, max_size=25), st.integers(0, 25))
 def test_bounds_are_the_same_after_a_restore(requests: list[dict[str, Any]], cut: int) -> None:
-    """What counts towards a bound is part of the state."""
+    """Everything that counts towards a limit is part of the state."""
     bounds = {
-        "schemas.MAX_SCHEMAS_BYTES": 3200,
-        "schemas.MAX_SCHEMA_BYTES": 1500,
-        "schemas.MAX_COMPLETE_FIELDS": 24,
-        "schemas.MAX_OPERATIONS": 12,
+        "state.type_registry.MAX_SCHEMAS_BYTES": 3200,
+        "state.type_registry.MAX_SCHEMA_BYTES": 1500,
+        "state.type_registry.MAX_COMPLETE_FIELDS": 24,
+        "state.type_registry.MAX_OPERATIONS": 12,
         "transaction.MAX_OPERATIONS": 6,
-        "update.MAX_RESPONSE_BYTES": 1200,
+        "update_fields.MAX_RESPONSE_BYTES": 1200,
     }
     steady, restored = EntityStore(), EntityStore()
     log = [json.dumps(request) for request in [*START, *requests]]
@@ -185,7 +185,7 @@ def test_bounds_are_the_same_after_a_restore(requests: list[dict[str, Any]], cut
             context = ApplyContext(position, EPOCH_US + position)
             if position == len(START):
                 for name, bound in bounds.items():
-                    patch.setattr(f"qcore.machines.{name}", bound)
+                    patch.setattr(f"qcore.machines.entity.{name}", bound)
             if position == min(cut, len(log)) + 1:
                 restored = EntityStore()
                 restored.restore(steady.snapshot())

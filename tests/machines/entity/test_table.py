@@ -1,8 +1,8 @@
-"""The table of entities: a dictionary whose frozen copies cost nothing and never change."""
+"""The table of entities is like a dictionary. Its frozen copies cost nothing and never change."""
 
 from __future__ import annotations
 
-from typing import Any  # the payload is of no matter
+from typing import Any  # the values do not matter
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Topology files: what is accepted, what is refused and in which line, and loading through the log."""
+"""Topology files: accepted files, errors with their lines, and loading through the log."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ tree:
 
 @pytest.fixture(params=["C parser", "Python parser"], autouse=True)
 def _parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """PyYAML has two parsers, and machines without the one in C."""
+    """PyYAML has two parsers, and some machines lack the one in C."""
     if request.param == "Python parser":
         monkeypatch.setattr(yaml, "__with_libyaml__", False)
 
@@ -110,7 +110,7 @@ def test_the_tree_is_created_in_order_with_its_attributes() -> None:
     assert {name: harness.value(second, name) for name in defaults} == defaults
     schema = harness.send("GetSchema", entity_type="User")["response"]
     assert schema["fields"]["Age"]["Int"]["write_permission"] == {"typ": "User", "id": 7}
-    # New entities do not take the ids of the loaded ones.
+    # New entities do not get the ids of the loaded ones.
     assert harness.create("User")["id"] == 10
 
 
@@ -194,7 +194,7 @@ WRONG = [
     ("{entity_type: Leaf, inherit: null, fields: {}}", "{entity_type: L$, fields: {}}", "'$'"),
     ("{entity_type: Leaf, inherit: null, fields: {}}", "{entity_type: L, fields: []}", "fields must be a map"),
     ("{entity_type: Leaf, inherit: null, fields: {}}", "{entity_type: L, inherit: L, fields: {}}", "itself"),
-    ("{Choice: Off}", "{Choice: Maybe}", 'unknown choice "Maybe"; known are On, Off'),
+    ("{Choice: Off}", "{Choice: Maybe}", 'unknown choice "Maybe"; known choices: On, Off'),
     ("{Choice: Off}", "{Choice: 2}", "choices 0 to 1, not 2"),
     ("choices: [On, Off]", "choices: null", "unknown choice"),
     ("{Choice: Off}, rank: 7, choices: [On, Off]", "{Choice: 0}, rank: 7", "needs its choices"),
@@ -254,10 +254,10 @@ def test_mistake_is_rejected_with_its_line_and_the_reason(old: str, new: str, re
     message = str(caught.value)
     assert reason in message
     where, _, _ = message.partition(": ")
-    source, _, said = where.partition(":")
+    source, _, line_text = where.partition(":")
     assert source == "dir/t.yaml"
-    # An unclosed bracket is noticed in the line after it.
-    assert int(said) in ({line, line + 1} if reason == "not YAML" else {line})
+    # An unclosed bracket is only detected in the next line.
+    assert int(line_text) in ({line, line + 1} if reason == "not YAML" else {line})
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from qcore.sim.world.engine import Engine
 from qcore.sim.world.latency import uniform
 from qcore.storage.interface import Identity
 from qcore.storage.log_outline import LogOutline
-from qcore.storage.memory import check_cluster
 
 
 class SimDiskStorage:
@@ -35,7 +34,7 @@ class SimDiskStorage:
 
     def join_cluster(self, cluster_id: str) -> None:
         self._require_open()
-        check_cluster(self._identity, cluster_id, "this simulated disk")
+        self._identity.require_can_join(cluster_id, "this simulated disk")
         self._identity = Identity(self._identity.node_id, cluster_id)
 
     def load(self) -> DurableState:

@@ -159,7 +159,7 @@ def test_a_second_machine_beside_a_user_defined_one_is_rejected(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("machine", "says"),
     [
-        (KeyValueMachine(), "is no class but of the type KeyValueMachine: each node makes"),
+        (KeyValueMachine(), "is not a class but a KeyValueMachine: each node makes"),
         (dict, "machine dict lacks name, versions, apply"),
         (lambda: 1 / 0, "making one raised ZeroDivisionError"),
     ],

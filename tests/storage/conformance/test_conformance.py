@@ -1,4 +1,4 @@
-"""The public conformance suite on the two storages that come with qcore."""
+"""The public conformance suite on qcore's two storages."""
 
 from __future__ import annotations
 

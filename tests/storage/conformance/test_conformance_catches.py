@@ -1,4 +1,4 @@
-"""The public suite finds what is wrong with a storage: each of these has one fault, and fails a test by name."""
+"""The public suite finds faults: each storage here has one fault, and fails the test that is named for it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tests.checkout import EXAMPLES
 from tests.examples import load_example
 
 
-class LooksAtNothing(MemoryStorage):
-    """Carries out whatever comes."""
+class AcceptsInvalidWrites(MemoryStorage):
+    """Accepts every write."""
 
     def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
         self._outline = LogOutline(1, last_index(self._state))
@@ -36,15 +36,15 @@ class LooksAtNothing(MemoryStorage):
         super().write([], commit)
 
 
-class DoesAPartOfARefusedCall(MemoryStorage):
+class AppliesAPartOfARejectedCall(MemoryStorage):
     def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
         for write in writes:
             super().write([write])
         super().write([], commit)
 
 
-class KeepsTheLogBehindALeadersSnapshot(MemoryStorage):
-    """The snapshot is taken, and the conflicting log is not thrown away."""
+class KeepsTheLogAfterALeadersSnapshot(MemoryStorage):
+    """Stores the snapshot, but does not discard the conflicting log."""
 
     def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
         tail = list(self._state.entries)
@@ -54,7 +54,7 @@ class KeepsTheLogBehindALeadersSnapshot(MemoryStorage):
 
 
 class NeverDropsEntries(MemoryStorage):
-    """Compaction forgets to compact."""
+    """Ignores the order to compact."""
 
     def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
         for_the_log = [
@@ -71,8 +71,8 @@ class KeepsTheFirstSnapshot(MemoryStorage):
         self._state.snapshot = first or self._state.snapshot
 
 
-class CutsLargeSnapshots(MemoryStorage):
-    """As a storage does whose rows have a largest size that nobody checks."""
+class TruncatesLargeSnapshots(MemoryStorage):
+    """Like a storage with a maximum row size that it does not check."""
 
     def load(self) -> DurableState:
         state = super().load()
@@ -81,7 +81,7 @@ class CutsLargeSnapshots(MemoryStorage):
         return state
 
 
-class TakesNoVoteForNobody(MemoryStorage):
+class ConfusesVoteZeroWithNoVote(MemoryStorage):
     def load(self) -> DurableState:
         state = super().load()
         vote = state.hard_state.voted_for or None
@@ -89,7 +89,7 @@ class TakesNoVoteForNobody(MemoryStorage):
         return state
 
 
-class LetsTheCommitIndexFall(MemoryStorage):
+class LowersTheStoredCommitIndex(MemoryStorage):
     def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
         super().write(writes, commit)
         if commit is not None:
@@ -110,8 +110,8 @@ class KeepsTheCallersObjects(MemoryStorage):
                 self._state.hard_state = write.hard_state
 
 
-class ForgetsItsLastWrite(MemoryStorage):
-    """What was not synced is gone after a restart."""
+class LosesItsLastWrite(MemoryStorage):
+    """Loses the unsynced last write at a restart."""
 
     def __init__(self, node_id: int) -> None:
         super().__init__(node_id)
@@ -128,14 +128,14 @@ class ForgetsItsLastWrite(MemoryStorage):
 
 
 class DoesTruncationsLast(MemoryStorage):
-    """Sorts a call by kind, as if its order did not matter."""
+    """Sorts a call by kind, as if the order did not matter."""
 
     def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
         in_wrong_order = sorted(writes, key=lambda write: isinstance(write, TruncateLog))
         super().write(in_wrong_order, commit)
 
 
-class BelongsToTheLastCluster(MemoryStorage):
+class JoinsAnyCluster(MemoryStorage):
     def join_cluster(self, cluster_id: str) -> None:
         self._identity = Identity(self._identity.node_id, cluster_id)
 
@@ -151,7 +151,7 @@ class WorksWhenClosed(MemoryStorage):
         pass
 
 
-class GivesTheCommitIndexUncut(MemoryStorage):
+class LoadsTheCommitIndexAsStored(MemoryStorage):
     def load(self) -> DurableState:
         state = super().load()
         state.hard_state = replace(self._state.hard_state)
@@ -161,25 +161,25 @@ class GivesTheCommitIndexUncut(MemoryStorage):
 @pytest.mark.parametrize(
     ("broken", "found_by"),
     [
-        (LooksAtNothing, "test_gap_rejects_the_whole_call"),
-        (DoesAPartOfARefusedCall, "test_gap_within_an_append_is_rejected"),
+        (AcceptsInvalidWrites, "test_gap_rejects_the_whole_call"),
+        (AppliesAPartOfARejectedCall, "test_gap_within_an_append_is_rejected"),
         (
-            KeepsTheLogBehindALeadersSnapshot,
+            KeepsTheLogAfterALeadersSnapshot,
             "test_leaders_snapshot_resets_a_short_or_conflicting_log",
         ),
-        (NeverDropsEntries, "test_snapshot_replaces_the_prefix_that_it_names"),
+        (NeverDropsEntries, "test_snapshot_replaces_the_named_prefix"),
         (KeepsTheFirstSnapshot, "test_newer_snapshot_replaces_the_older"),
-        (CutsLargeSnapshots, "test_large_snapshot_survives"),
-        (TakesNoVoteForNobody, "test_hard_state_survives_and_no_vote_differs_from_any_vote"),
-        (LetsTheCommitIndexFall, "test_commit_never_goes_back"),
+        (TruncatesLargeSnapshots, "test_large_snapshot_survives"),
+        (ConfusesVoteZeroWithNoVote, "test_hard_state_survives_with_or_without_a_vote"),
+        (LowersTheStoredCommitIndex, "test_commit_never_goes_back"),
         (SharesItsListWithTheCaller, "test_loaded_state_belongs_to_the_caller"),
         (KeepsTheCallersObjects, "test_written_data_belongs_to_the_storage"),
-        (ForgetsItsLastWrite, "test_truncation_removes_the_tail"),
+        (LosesItsLastWrite, "test_truncation_removes_the_tail"),
         (DoesTruncationsLast, "test_writes_of_one_call_happen_in_order"),
-        (BelongsToTheLastCluster, "test_another_cluster_is_rejected_naming_both"),
+        (JoinsAnyCluster, "test_another_cluster_is_rejected_naming_both"),
         (MayBeOpenedTwice, "test_second_open_is_rejected_while_the_first_is_open"),
         (WorksWhenClosed, "test_close_is_idempotent_and_final"),
-        (GivesTheCommitIndexUncut, "test_commit_beyond_the_log_is_cut_on_load"),
+        (LoadsTheCommitIndexAsStored, "test_commit_beyond_the_log_is_lowered_on_load"),
     ],
 )
 def test_a_fault_is_found(broken: type[MemoryStorage], found_by: str) -> None:
@@ -210,7 +210,7 @@ def test_a_sound_storage_has_no_failures() -> None:
 
 
 class MayBeFull(MemoryStorage):
-    """Sound: refuses whole calls while it is told that there is no space."""
+    """A correct storage that rejects whole calls while `is_full` is set."""
 
     is_full = False
 
@@ -227,28 +227,28 @@ class MayBeFull(MemoryStorage):
             raise DiskFull("no space")
 
 
-class DoesAPartBeforeItFindsNoSpace(MayBeFull):
+class AppliesAPartWithoutSpace(MayBeFull):
     def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
         if self.is_full:
             MemoryStorage.write(self, writes[:1])
         super().write(writes, commit)
 
 
-class DoesAllBeforeItFindsNoSpace(MayBeFull):
-    """What it did last, such as joining a cluster, was one too many. The call is then done a second time."""
+class AppliesAllWithoutSpace(MayBeFull):
+    """Applies the call before it reports that there is no space. So the call is then done twice."""
 
     def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
         MemoryStorage.write(self, writes, commit)
         self._find_space()
 
 
-class SaysThatItIsDoneWithoutSpace(MayBeFull):
+class IgnoresWritesWithoutSpace(MayBeFull):
     def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
         if not self.is_full:
             super().write(writes, commit)
 
 
-class EndsOnAFullDisk(MayBeFull):
+class FailsForEverOnAFullDisk(MayBeFull):
     failed = False
 
     def _find_space(self) -> None:
@@ -258,7 +258,7 @@ class EndsOnAFullDisk(MayBeFull):
         super()._find_space()
 
 
-class JoinsAndFindsNoSpace(MayBeFull):
+class JoinsWithoutSpace(MayBeFull):
     def join_cluster(self, cluster_id: str) -> None:
         MemoryStorage.join_cluster(self, cluster_id)
         self._find_space()
@@ -271,8 +271,8 @@ class LosesTheLogWhenItJoins(MayBeFull):
         self._outline = LogOutline()
 
 
-TRIED_AGAIN = "test_a_call_that_finds_no_space_is_tried_again_and_done_once"
-JOINED = "test_joining_without_space_happens_or_may_be_tried_again"
+TRIED_AGAIN = "test_a_call_without_space_may_be_tried_again"
+JOINED = "test_joining_without_space_succeeds_or_may_be_tried_again"
 
 
 class FullSuite(StorageConformance):
@@ -295,11 +295,11 @@ class FullSuite(StorageConformance):
 @pytest.mark.parametrize(
     ("broken", "found_by"),
     [
-        (DoesAPartBeforeItFindsNoSpace, TRIED_AGAIN),
-        (DoesAllBeforeItFindsNoSpace, TRIED_AGAIN),
-        (SaysThatItIsDoneWithoutSpace, TRIED_AGAIN),
-        (EndsOnAFullDisk, TRIED_AGAIN),
-        (JoinsAndFindsNoSpace, JOINED),
+        (AppliesAPartWithoutSpace, TRIED_AGAIN),
+        (AppliesAllWithoutSpace, TRIED_AGAIN),
+        (IgnoresWritesWithoutSpace, TRIED_AGAIN),
+        (FailsForEverOnAFullDisk, TRIED_AGAIN),
+        (JoinsWithoutSpace, JOINED),
         (LosesTheLogWhenItJoins, "test_joining_after_a_rejected_call_keeps_the_log"),
     ],
 )
@@ -314,7 +314,7 @@ def test_a_sound_storage_on_a_full_disk_has_no_failures() -> None:
     assert failures(FullSuite()) == {}
 
 
-# -- on files: the storage of the examples, sound and with three faults -----------------------------
+# -- on files: the storage of the examples, correct and with three faults -----------------------------
 
 json_storage = load_example("json_storage")
 
@@ -361,7 +361,7 @@ def test_documented_command_checks_the_example_storage(scratch: Path) -> None:
 def test_a_file_that_is_written_in_place_is_found(
     scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed between two parts of its write it leaves half a file."""
+    """A kill between two parts of a write leaves half a file."""
 
     def in_place(self: object, content: object) -> None:
         text = json_storage._CONTENT.dump_json(content)
@@ -386,4 +386,4 @@ def test_a_file_without_a_checksum_is_found(scratch: Path, monkeypatch: pytest.M
 
 def test_a_missing_lock_is_found(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_storage.fcntl, "flock", lambda _file, _how: None)
-    assert failures(suite_of(scratch, json_storage.JsonStorage), "test_one_owner")
+    assert failures(suite_of(scratch, json_storage.JsonStorage), "test_second_open")

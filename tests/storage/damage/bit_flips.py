@@ -1,8 +1,8 @@
-"""Small data directories in which every bit can be flipped, and what a node then makes of them.
+"""Small data directories in which every bit can be flipped, and what a node does with them.
 
-Small, because a page of SQLite has 32,768 bits and each of them costs an opening or two; yet with all that a directory
-may hold: entries of every kind, one that spills into an overflow page, a snapshot in parts, parts that an older
-one left, free pages, and after a crash a write-ahead file with all kinds of writes.
+They are small, because a page of SQLite has 32,768 bits and each of them costs an opening or two. Yet they hold
+everything that a directory may hold: entries of every kind, one that spills into an overflow page, a snapshot in
+parts, parts of an older snapshot, free pages, and after a crash a write-ahead file with all kinds of writes.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ WAL_BYTES = 36_000
 MEMBERS = Membership(voters=(1, 2, 3), addresses=((1, "a:1"), (2, "b:1")), cluster_id="north")
 VERSION = ClusterVersion(2, "kv", 1)
 MET = {2: KnownMember("0123456789abcdef" * 2, 17), 3: KnownMember("fedcba9876543210" * 2, 17)}
-#: Kinds that the log's first look is for.
-_JUDGED: tuple[EntryKind, ...] = ("command", "session")
+#: The kinds of entries that a node inspects before it opens the log.
+_INSPECTED: tuple[EntryKind, ...] = ("command", "session")
 
 
 @dataclass(frozen=True)
 class Start:
-    """All that a node finds in its directory when it starts."""
+    """Everything that a node finds in its directory at a start."""
 
     owner: tuple[object, str]
     log: DurableState
     met: object
     version: ClusterVersion | None
     snapshot: Snapshot | None
-    judged: list[Entry]
+    inspected: list[Entry]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Sample:
 
     Attributes:
         files: the content of each file.
-        start: what a node finds there.
+        start: what a node finds in the directory.
     """
 
     path: Path
@@ -71,7 +71,7 @@ class Sample:
     start: Start
 
     def restore(self) -> None:
-        """Make every file what it was."""
+        """Restore the content of every file."""
         for name in os.listdir(self.path):
             if name not in self.files:
                 (self.path / name).unlink()
@@ -82,7 +82,7 @@ class Sample:
 
 
 def make(path: Path, *, crashed: bool) -> Sample:
-    """A directory with the log behind a snapshot, as a clean stop or a crash leaves it."""
+    """Create a directory with a log and a snapshot, as a clean stop or a crash leaves it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(snapshot_parts, "PART_CHARS", PART_CHARS)
         live = path.with_name(path.name + ".live")
@@ -92,7 +92,7 @@ def make(path: Path, *, crashed: bool) -> Sample:
         load_known_members(live)._save(MET)
         storage = _open(live)
         if crashed:
-            _go_on(storage)
+            _write_more(storage)
             shutil.copytree(live, path)
         storage.close()
         if not crashed:
@@ -145,8 +145,8 @@ def _fill(storage: SqliteStorage) -> None:
     storage.load()
 
 
-def _go_on(storage: SqliteStorage) -> None:
-    """Writes that stay in the write-ahead file."""
+def _write_more(storage: SqliteStorage) -> None:
+    """Make writes that stay in the write-ahead file."""
     storage.load()
     storage.write([SaveHardState(7, HardState(3, 1, 8, 400))])
     storage.write([AppendLog(8, [_entry(10), _entry(11)])], commit=9)
@@ -154,25 +154,25 @@ def _go_on(storage: SqliteStorage) -> None:
 
 
 def _start(path: Path) -> Start:
-    """What a node finds when it starts, in its order.
+    """Return what a node finds at a start, read in the node's order.
 
     Raises:
         StorageError: it does not start.
     """
     version = stored_version(path)
-    assert version in (None, VERSION), "the node would be told to run another program"
+    assert version in (None, VERSION), "the node would demand another program"
     snapshot = stored_snapshot(path)
-    with closing(first_entries(path, _JUDGED, 10)) as entries:
-        judged = list(entries)
+    with closing(first_entries(path, _INSPECTED, 10)) as entries:
+        inspected = list(entries)
     with closing(_open(path)) as storage:
         log = storage.load()
         owner = storage.identity(), storage.incarnation
     known = load_known_members(path)._known
-    return Start(owner, log, known, version, snapshot, judged)
+    return Start(owner, log, known, version, snapshot, inspected)
 
 
 def outcome(sample: Sample, *, briefly: bool = False) -> str:
-    """Start on the directory, write, and start again: `same`, or `refused: ...` by an error that names a file of it.
+    """Start on the directory, write, start again. Returns `same`, or `refused: ...` with an error that names a file.
 
     Args:
         sample: the directory.
@@ -200,7 +200,7 @@ def outcome(sample: Sample, *, briefly: bool = False) -> str:
 
 
 def unused(content: bytes) -> bytearray:
-    """For each byte whether it is deep in a run of zeros: almost certainly space that nothing uses."""
+    """For each byte, whether it is inside a run of zeros. Almost certainly nothing uses such a byte."""
     marks = bytearray(len(content))
     for run in re.finditer(rb"\0{64,}", content):
         marks[run.start() + 16 : run.end() - 16] = b"\1" * (len(run[0]) - 32)
@@ -208,9 +208,9 @@ def unused(content: bytes) -> bytearray:
 
 
 def flips(sample: Sample, name: str, bits: Iterable[int]) -> Iterator[tuple[int, str]]:
-    """Flip one bit of a file at a time; the bit's number, and what came of it.
+    """Flip the bits of a file one at a time. Yields the bit's number and the outcome.
 
-    In unused space all bits are alike: there the log is opened and loaded for each, the rest is tried for a few.
+    In unused space all bits are alike. There, most of them are only tested by opening and loading the log.
     """
     path, sound = sample.path / name, sample.files[name]
     idle = unused(sound)

@@ -1,4 +1,4 @@
-"""Damage on real files: refused with the file and the reason, or without any effect."""
+"""Damage to real files: it is refused with the file and the reason, or it has no effect."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def after_crash(memory_root: Path) -> Directory:
 
 
 def edit(directory: Directory, *statements: str) -> None:
-    """Change the database with SQLite itself: valid pages, wrong content."""
+    """Change the database with SQLite: valid pages with wrong content."""
     with closing(sqlite3.connect(directory.path / DATABASE)) as connection:
         for statement in statements:
             connection.execute(statement)
@@ -52,7 +52,7 @@ def edit(directory: Directory, *statements: str) -> None:
 
 
 def refusal(directory: Directory) -> str:
-    """Open and load; the text of the `LogCorrupt` that must come."""
+    """Open and load, which must raise `LogCorrupt`. Returns its text."""
     with pytest.raises(LogCorrupt) as caught:  # noqa: PT012  # either of the two may refuse
         storage = open_storage(directory.path)
         try:
@@ -63,7 +63,7 @@ def refusal(directory: Directory) -> str:
 
 
 def flip_sample(directory: Directory, scratch: Path, name: str, samples: int) -> Counter[str]:
-    """Flip one bit at a time at sampled places and the whole header; how often each outcome came."""
+    """Flip one bit at a time, in the whole header and at sampled places. Returns how often each outcome occurred."""
     choose = random.Random(f"{name} {samples}")
     size = (directory.path / name).stat().st_size
     places = [*range(100), *(choose.randrange(size) for _ in range(samples))]
@@ -87,7 +87,7 @@ def test_flipped_bit_after_a_crash_is_rejected_or_harmless(
     after_crash: Directory, scratch: Path, name: str
 ) -> None:
     seen = flip_sample(after_crash, scratch, name, 300)
-    if name != MARK:  # the mark has a second slot: one flip must never stop a sound node
+    if name != MARK:  # the mark has a second slot, so one flip must never stop a sound node
         assert seen["refused"] > 100, seen
     assert seen["same"] > 0, seen
 
@@ -108,7 +108,7 @@ def test_many_flipped_bits_are_rejected_or_harmless(
     flip_sample(after_crash, scratch, name, 20_000)
 
 
-# Met in an exhaustive run: SQLite quotes the damaged text, or returns it as bytes.
+# Found in an exhaustive run: SQLite quotes the damaged text, or returns it as bytes.
 @pytest.mark.parametrize(("place", "bit"), [(3591, 7), (3163, 0), (3918, 0)])
 def test_damaged_schema_text_is_rejected_without_a_traceback(
     after_stop: Directory, after_crash: Directory, scratch: Path, place: int, bit: int
@@ -130,13 +130,13 @@ def test_truncated_database_is_rejected(
         with (copy.path / DATABASE).open("r+b") as file:
             file.truncate(length)
         seen = outcome(copy)
-        # After a crash a page that is gone may be in the write-ahead file still.
+        # After a crash the write-ahead file may still hold a missing page.
         assert kind == "crash" or seen.startswith("refused"), (length, seen)
         assert length >= 100 or DATABASE in seen
 
 
 def test_truncated_write_ahead_file_is_rejected(after_crash: Directory, scratch: Path) -> None:
-    """Every length that takes a committed frame is refused; the zeros behind them do not matter."""
+    """Every length that cuts a committed frame is refused. The zeros after the frames do not matter."""
     frame = 24 + database.PAGE_SIZE
     content = (after_crash.path / WAL).read_bytes()
     used = 32 + frame * sum(
@@ -165,7 +165,7 @@ def test_mark_without_a_log_is_rejected(after_stop: Directory, scratch: Path) ->
 
 
 def test_damage_with_an_old_mark_is_rejected(after_crash: Directory, scratch: Path) -> None:
-    """After a power loss the mark may be old: then the write-ahead file itself must give it away."""
+    """After a power loss the mark may be old. Then the write-ahead file itself must reveal the damage."""
     frame = 24 + database.PAGE_SIZE
     for number in range(6):  # three transactions of two frames; seven more follow
         copy = after_crash.copy(scratch / "copy")
@@ -179,7 +179,7 @@ def test_damage_with_an_old_mark_is_rejected(after_crash: Directory, scratch: Pa
 
 
 def test_torn_last_transaction_is_dropped(after_crash: Directory, scratch: Path) -> None:
-    """It was never acknowledged (the mark does not know it): it is dropped, the rest is there."""
+    """It was never acknowledged, and the mark does not know it. The rest is there."""
     copy = after_crash.copy(scratch / "copy")
     mark = MarkFile.read(copy.path / MARK)
     MarkFile.create(copy.path / MARK)
@@ -268,7 +268,7 @@ def test_swapped_rows_are_rejected(after_stop: Directory, scratch: Path) -> None
 def test_replaced_tail_with_valid_checksums_is_rejected(
     after_stop: Directory, scratch: Path
 ) -> None:
-    """As if pages of a discarded tail had come back: each row is sound, only the end does not fit."""
+    """As if pages of a discarded tail had come back: each row is correct, but the end does not fit."""
     copy = after_stop.copy(scratch / "copy")
     with closing(sqlite3.connect(copy.path / DATABASE)) as connection:
         (before,) = connection.execute("SELECT checksum FROM log WHERE idx = 80").fetchone()
@@ -294,7 +294,7 @@ def test_migrations_run_once_and_all_or_nothing(
 
     def failing(_path: Path, connection: sqlite3.Connection) -> None:
         connection.execute("UPDATE log SET kind = 2 WHERE idx = 50")
-        raise sqlite3.OperationalError("out of luck")
+        raise sqlite3.OperationalError("injected failure")
 
     def working(_path: Path, connection: sqlite3.Connection) -> None:
         ran.append(connection.execute("SELECT count(*) FROM log").fetchone()[0])
@@ -302,7 +302,7 @@ def test_migrations_run_once_and_all_or_nothing(
     monkeypatch.setattr(database, "SCHEMA_VERSION", 4)
     monkeypatch.setattr(database, "FIRST_WRITTEN_VERSION", 4)
     monkeypatch.setitem(MIGRATIONS, 3, failing)
-    with pytest.raises(StorageError, match="out of luck"):
+    with pytest.raises(StorageError, match="injected failure"):
         open_storage(copy.path)
     monkeypatch.setitem(MIGRATIONS, 3, working)
     assert outcome(copy) == "same"
@@ -311,7 +311,7 @@ def test_migrations_run_once_and_all_or_nothing(
     assert ran == [60]
 
 
-def test_file_that_is_no_database_is_rejected(after_stop: Directory, scratch: Path) -> None:
+def test_file_that_is_not_a_database_is_rejected(after_stop: Directory, scratch: Path) -> None:
     for content in (b"not a database at all. " * 400, bytes(8192)):
         copy = after_stop.copy(scratch / "copy")
         (copy.path / DATABASE).write_bytes(content)
@@ -326,7 +326,7 @@ def test_directory_of_another_node_is_rejected(after_stop: Directory, scratch: P
 
 
 def test_rejected_directory_is_left_unchanged(after_crash: Directory, scratch: Path) -> None:
-    """Evidence must survive: a refusal that goes on to recover or remove files would destroy it."""
+    """Evidence must survive: a refusal that recovers or removes files would destroy it."""
     last_page = 32 + 19 * (24 + database.PAGE_SIZE) + 2000
     for name, place in ((WAL, 5000), (WAL, last_page), (DATABASE, 4096)):
         copy = after_crash.copy(scratch / "copy")

@@ -1,10 +1,10 @@
-"""Any bit of any durable file, flipped: the node is refused by a file's name, or starts with what was written.
+"""Any flipped bit in any durable file: the node refuses to start and names a file, or starts with what was written.
 
-Never with another meaning, never with another kind of error, never without an end. A snapshot copy has its own
-test (`test_snapshot_file.py`: `test_every_flipped_bit_is_noticed`): each of its bits is refused.
+Never does the content get another meaning, never is there another kind of error, and a start always ends. A snapshot
+file has a separate test (`test_snapshot_file.py`: `test_every_flipped_bit_is_detected`): all its bits count.
 
-What is harmless is said in docs/storage.md: unused bytes and free pages of the database, fields of its header that
-SQLite does not need, frames behind the last one, one slot of the mark, the lock file.
+docs/storage.md lists the harmless bits: unused bytes and free pages of the database, fields of its header that
+SQLite does not need, frames after the last transaction, one slot of the mark, the lock file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 from tests.checkout import DOCS
 from tests.storage.damage.bit_flips import Sample, flips, make, outcome, unused
 
-#: Parts of the campaign, so that it may run in several processes.
+#: Parts of the campaign, so that it can run in several processes.
 SLICES = 8
 DATABASE, WAL, MARK, PEERS, LOCK = "log.db", "log.db-wal", "log.mark", "peers.json", "qcore.lock"
 PLACES = [
@@ -35,7 +35,7 @@ def samples(memory_root: Path) -> dict[bool, Sample]:
     }
 
 
-#: What comes of the bits of a file. The mark has a second slot: one flip must never stop a sound node.
+#: The possible outcomes for each file. The mark has a second slot, so one flip must never stop a sound node.
 OUTCOMES = {
     DATABASE: {"same", "refused"},
     WAL: {"same", "refused"},
@@ -69,7 +69,7 @@ def test_samples_have_the_expected_content(samples: dict[bool, Sample]) -> None:
 def test_spread_bit_flips_have_an_expected_outcome(
     samples: dict[bool, Sample], crashed: bool, name: str
 ) -> None:
-    """Evenly spread over what is used, and over what is not; odd steps, so that no position in a byte is left out."""
+    """Evenly spread over used and unused bytes. The steps are odd, so every position in a byte occurs."""
     sample = samples[crashed]
     idle = unused(sample.files[name])
     bits = range(8 * len(idle))

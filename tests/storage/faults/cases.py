@@ -1,4 +1,4 @@
-"""Which cases there are, and what may come of each."""
+"""The cases, and the allowed outcomes of each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHORT: Final = -1
 KILL: Final = -2
 NAMES: Final = {EIO: "EIO", ENOSPC: "ENOSPC", EACCES: "EACCES", SHORT: "short", KILL: "kill"}
 
-#: What each kind of call can come to.
+#: The ways in which each kind of call can fail.
 KINDS: Final = {
     "open": (EIO, ENOSPC, EACCES, KILL),
     "read": (EIO, SHORT),
@@ -37,14 +37,14 @@ KINDS: Final = {
 ONCE: Final = 1
 FOR_EVER: Final = 0
 
-#: SQLite does not say why it could not open a file; if the system has no reason any more, the three are named.
+#: SQLite does not report why it could not open a file. If the system no longer has a reason, the three are named.
 _IO_ERROR: Final = ("I/O error", "Input/output error")
-_NOT_SAID: Final = "It may have been an I/O error, a missing permission, or a full disk"
+_UNKNOWN_CAUSE: Final = "It may have been an I/O error, a missing permission, or a full disk"
 
 
 @dataclass(frozen=True)
 class Case:
-    """The `nth` call of a kind and, `times` being 0, all that follow come to `kind`."""
+    """The `nth` call of one kind fails as `kind` says; if `times` is 0, so do all later ones."""
 
     operation: str
     call: str
@@ -57,7 +57,7 @@ class Case:
         return f"{self.operation}: {self.call} {self.nth} {NAMES[self.kind]} {how}"
 
     def complaint(self, outcome: str, next_start: str) -> str | None:
-        """What is wrong with what came of it, or None."""
+        """What is wrong with the outcome, or None."""
         if next_start != "done":
             return f"the next start: {next_start}"
         if outcome == "done" or (outcome == "killed" and self.kind == KILL):
@@ -69,15 +69,15 @@ class Case:
                 "DiskFull"
             )
         elif self.kind == ENOSPC:
-            named = outcome.startswith("DiskFull") or _NOT_SAID in outcome
+            named = outcome.startswith("DiskFull") or _UNKNOWN_CAUSE in outcome
             named = named or (outcome.startswith("SnapshotFileError") and "No space" in outcome)
         else:
             named = self.kind == EACCES and "ermission" in outcome
-        return None if named else f"not called what it is: {outcome}"
+        return None if named else f"the error does not name its cause: {outcome}"
 
 
 class FaultRunner:
-    """A process with the layer, and what it has tried."""
+    """A process with the layer that runs cases."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -85,7 +85,7 @@ class FaultRunner:
     def run_case(
         self, operation: str, call: str, kind: int, nth: int = 1, times: int = ONCE
     ) -> dict[str, object]:
-        """What came of one case."""
+        """Run one case and return its result."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps([operation, call, kind, nth, times]) + "\n")
@@ -96,7 +96,7 @@ class FaultRunner:
         return result
 
     def cases(self, operation: str) -> Iterator[Case]:
-        """Every call of an operation, with all that it can come to, once and for ever."""
+        """Every call of an operation with every way to fail, once and for ever."""
         result = self.run_case(operation, "open", 0)
         assert (result["outcome"], result["next start"]) == ("done", "done"), result
         calls = result["calls"]
@@ -108,7 +108,7 @@ class FaultRunner:
                         yield Case(operation, call, kind, nth, times)
 
     def complaint(self, case: Case) -> str | None:
-        """What is wrong with what came of a case, or None."""
+        """What is wrong with the outcome of a case, or None."""
         result = self.run_case(case.operation, case.call, case.kind, case.nth, case.times)
         found = case.complaint(str(result["outcome"]), str(result["next start"]))
         return None if found is None else f"{case}: {found}"
@@ -116,7 +116,7 @@ class FaultRunner:
 
 @contextmanager
 def fault_runner(directory: Path, library: Path | None = None) -> Iterator[FaultRunner]:
-    """A sweep in an empty directory, until it is left."""
+    """A sweep in an empty directory, which ends with the context."""
     work = directory / "work"
     work.mkdir(parents=True)
     library = library or build(directory)

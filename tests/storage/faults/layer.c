@@ -1,7 +1,7 @@
 /* Makes chosen system calls on the files below one directory fail: see `__init__.py`.
  *
- * Put before the C library with LD_PRELOAD. The plan is set by `fault_plan` from within the process, or by the
- * variables FAULT_DIR, FAULT_CALL, FAULT_KIND, FAULT_NTH, FAULT_TIMES, FAULT_WHILE of its environment.
+ * Put before the C library with LD_PRELOAD. `fault_plan`, called inside the process, sets the plan, or the environment
+ * does: FAULT_DIR, FAULT_CALL, FAULT_KIND, FAULT_NTH, FAULT_TIMES, FAULT_WHILE.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -31,7 +31,7 @@ static const char *const calls[] = {"open", "read", "write", "sync", "truncate",
 enum { CALLS = sizeof calls / sizeof *calls };
 static long counts[CALLS];
 
-/* From now on the calls `first`, `first` + 1, ... of this name below `where` fail; kind NONE only counts. */
+/* From now on the calls `first`, `first` + 1, ... with this name below `where` fail. Kind NONE only counts. */
 void fault_plan(const char *where, const char *call, int what, long first, long how_often)
 {
     snprintf(directory, sizeof directory, "%s", where);
@@ -39,7 +39,7 @@ void fault_plan(const char *where, const char *call, int what, long first, long 
     kind = what, nth = first, times = how_often, seen = 0;
 }
 
-/* How many calls of this name there were since the process began to look. */
+/* The number of calls with this name since the start of the process. */
 long fault_count(const char *call)
 {
     for (int at = 0; at < CALLS; at++)
@@ -64,7 +64,7 @@ static int below(const char *path)
     return length && path && !strncmp(path, directory, length) && (!path[length] || path[length] == '/');
 }
 
-/* Whether this call is to fail. SHORT and errno are left to the caller. */
+/* How this call fails, or NONE. The caller executes SHORT and an errno. */
 static int hit(const char *call, const char *path)
 {
     int saved = errno;
@@ -144,7 +144,7 @@ OPEN(open64)
 OPENAT(openat)
 OPENAT(openat64)
 
-/* A short one does half of what it was asked for, and says so. */
+/* A short call does half of what was requested, and reports that. */
 #define TRANSFER(symbol, call, buffer, offsets, arguments)              \
     ssize_t symbol(int file, buffer data, size_t size COMMA_##offsets)  \
     {                                                                   \

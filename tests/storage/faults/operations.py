@@ -1,4 +1,4 @@
-"""What is tried while system calls fail. Each operation says what it was told is durable, as it goes."""
+"""The operations that are tested while system calls fail. Each reports what was acknowledged."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from qcore.storage.sqlite.snapshot_parts import PART_CHARS
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from tests.storage.support.directories import NODE_ID, command, crashed, snapshot, stopped
 
-#: Two checkpoints in what `write` does.
+#: Small enough for two checkpoints in `write`.
 WAL_BYTES: Final = 60_000
-#: A full disk is waited out, and has space again after so many attempts.
-PATIENCE: Final = 3
+#: A full disk has space again after this many attempts.
+ATTEMPTS_ON_A_FULL_DISK: Final = 3
 RED: Final = Membership(voters=(NODE_ID,), addresses=((NODE_ID, "a:1"),), cluster_id="red")
-TEXT: Final = "all that there is " * 30_000
+TEXT: Final = "the whole state of it " * 30_000
 
 
 @dataclass
 class OperationContext:
-    """What an operation gets, and what it may say.
+    """The input of an operation, and its way to report.
 
     Attributes:
-        directory: of the case, made from a template.
+        directory: the directory of the case, a copy of a template.
         arm: from now on calls fail as planned.
         disarm: from now on nothing fails.
-        say: what was acknowledged: `last` and `term` of the log, `snapshot`, `cluster`, `saved`.
+        report: report what was acknowledged: `last` and `term` of the log, `snapshot`, `cluster`, `saved`.
     """
 
     directory: Path
     arm: Callable[[], None]
     disarm: Callable[[], None]
-    say: Callable[[str, int | str], None]
+    report: Callable[[str, int | str], None]
 
     @property
     def data(self) -> Path:
@@ -53,32 +53,32 @@ class OperationContext:
         return SqliteStorage.open(self.data, NODE_ID, wal_bytes=wal_bytes)
 
     def write(self, storage: LogStorage, writes: list[Write]) -> None:
-        """As the writer does: wait for space, and then go on."""
-        for attempt in range(PATIENCE + 1):
-            if attempt == PATIENCE:
+        """Write like the node's writer: wait for space, then continue."""
+        for attempt in range(ATTEMPTS_ON_A_FULL_DISK + 1):
+            if attempt == ATTEMPTS_ON_A_FULL_DISK:
                 self.disarm()
             try:
                 storage.write(writes)
                 break
             except DiskFull:
-                if attempt == PATIENCE:
+                if attempt == ATTEMPTS_ON_A_FULL_DISK:
                     raise
         for write in writes:
             if isinstance(write, AppendLog):
-                self.say("last", write.entries[-1].index)
+                self.report("last", write.entries[-1].index)
             elif isinstance(write, SaveHardState):
-                self.say("term", write.hard_state.term)
+                self.report("term", write.hard_state.term)
             elif isinstance(write, StoreSnapshot):
-                self.say("snapshot", write.snapshot.meta.last_included_index)
+                self.report("snapshot", write.snapshot.meta.last_included_index)
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One thing to try.
+    """One operation.
 
     Attributes:
-        run: does it.
-        template: what the directory holds before: "nothing", "blank", "stopped" or "crashed".
+        run: executes it.
+        template: the content of the directory at first: "nothing", "blank", "stopped" or "crashed".
         held: what was acknowledged before.
     """
 
@@ -87,103 +87,103 @@ class Operation:
     held: dict[str, int | str] = field(default_factory=dict)
 
 
-def create(world: OperationContext) -> None:
-    world.arm()
-    storage = world.open()
-    world.write(
+def create(context: OperationContext) -> None:
+    context.arm()
+    storage = context.open()
+    context.write(
         storage,
         [SaveHardState(1, HardState(2, 1, 0)), AppendLog(2, [command(1), command(2)])],
     )
     storage.close()
 
 
-def restart(world: OperationContext) -> None:
-    world.arm()
-    storage = world.open()
+def restart(context: OperationContext) -> None:
+    context.arm()
+    storage = context.open()
     state = storage.load()
-    world.write(storage, [AppendLog(1, [command(last_index(state) + 1)])])
+    context.write(storage, [AppendLog(1, [command(last_index(state) + 1)])])
     storage.close()
 
 
-def load(world: OperationContext) -> None:
-    storage = world.open()
-    world.arm()
+def load(context: OperationContext) -> None:
+    storage = context.open()
+    context.arm()
     assert storage.load().entries[-1].index == 90
     storage.close()
 
 
-def write(world: OperationContext) -> None:
-    storage = world.open()
+def write(context: OperationContext) -> None:
+    storage = context.open()
     storage.load()
-    world.arm()
+    context.arm()
     for index in range(91, 131, 8):
-        world.write(
+        context.write(
             storage, [AppendLog(1, [command(i, size=1500) for i in range(index, index + 8)])]
         )
     storage.idle()
     storage.close()
 
 
-def join(world: OperationContext) -> None:
-    inner = world.open()
+def join(context: OperationContext) -> None:
+    inner = context.open()
     storage = JoiningStorage(inner)
     storage.load()
-    world.arm()
+    context.arm()
     configuration = Entry(1, 2, "membership", RED.to_json(), 5)
-    world.write(
+    context.write(
         storage, [SaveHardState(1, HardState(2, NODE_ID, 0)), AppendLog(2, [configuration])]
     )
     assert storage.identity().cluster_id == "red"
-    world.write(storage, [AppendLog(2, [command(2)])])
+    context.write(storage, [AppendLog(2, [command(2)])])
     storage.close()
-    world.say("cluster", "red")
+    context.report("cluster", "red")
 
 
-def store_snapshot(world: OperationContext) -> None:
-    storage = world.open()
+def store_snapshot(context: OperationContext) -> None:
+    storage = context.open()
     storage.load()
     large = Snapshot(snapshot(85).meta, "x" * (2 * PART_CHARS + 1))
-    world.arm()
+    context.arm()
     ahead = True
     while ahead:
         try:
             ahead = storage.write_snapshot_parts(large)
         except DiskFull:
-            world.disarm()
-    world.write(storage, [StoreSnapshot(1, large, 80, False)])
+            context.disarm()
+    context.write(storage, [StoreSnapshot(1, large, 80, False)])
     while storage.remove_stale_parts():
         pass
-    world.write(storage, [AppendLog(1, [command(91)])])
+    context.write(storage, [AppendLog(1, [command(91)])])
     storage.close()
 
 
-def look(world: OperationContext) -> None:
-    """A look before the start, whatever comes of it, changes nothing for the start."""
-    world.arm()
+def inspect(context: OperationContext) -> None:
+    """Inspection before the start changes nothing for the start, whatever its outcome."""
+    context.arm()
     for one in (
-        lambda: stored_version(world.data),
-        lambda: stored_snapshot(world.data),
-        lambda: list(first_entries(world.data, ("command",), 5)),
+        lambda: stored_version(context.data),
+        lambda: stored_snapshot(context.data),
+        lambda: list(first_entries(context.data, ("command",), 5)),
     ):
         try:
             one()
         except StorageError as error:
-            world.say("seen", f"{type(error).__name__}: {error}")
-    world.disarm()
-    storage = world.open()
+            context.report("seen", f"{type(error).__name__}: {error}")
+    context.disarm()
+    storage = context.open()
     assert last_index(storage.load()) == 100
     storage.close()
 
 
-def save(world: OperationContext) -> None:
+def save(context: OperationContext) -> None:
     header = SnapshotHeader(
         "red", 9, 2, 0, RED, len(TEXT), hashlib.sha256(TEXT.encode()).hexdigest()
     )
-    world.arm()
-    with SnapshotFileWriter(world.directory / "below" / "copy", header) as file:
+    context.arm()
+    with SnapshotFileWriter(context.directory / "below" / "copy", header) as file:
         file.write(TEXT)
         file.finish()
-    world.say("saved", 1)
+    context.report("saved", 1)
 
 
 OPERATIONS: Final = {
@@ -194,13 +194,13 @@ OPERATIONS: Final = {
     "write": Operation(write, "stopped", {"last": 90}),
     "join": Operation(join, "blank"),
     "store a snapshot": Operation(store_snapshot, "stopped", {"last": 90}),
-    "look": Operation(look, "crashed", {"last": 100}),
+    "inspect": Operation(inspect, "crashed", {"last": 100}),
     "save": Operation(save, "nothing"),
 }
 
 
 def make_templates(root: Path) -> None:
-    """The directories that operations begin with."""
+    """Create the directories with which operations begin."""
     for name in ("nothing", "blank", "stopped", "crashed"):
         (root / name / "below").mkdir(parents=True)
     SqliteStorage.open(root / "blank/below/data", NODE_ID, wal_bytes=WAL_BYTES).close()
@@ -209,11 +209,11 @@ def make_templates(root: Path) -> None:
     shutil.rmtree(root / "crashed/below/data.live")
 
 
-def check(world: OperationContext, held: dict[str, int | str]) -> None:
-    """The next start, with nothing failing: it works, and has all that was acknowledged, as it was written."""
-    if "saved" in held or (world.directory / "below" / "copy").exists():
-        verify(world.directory / "below" / "copy")
-    storage = JoiningStorage(world.open())
+def check(context: OperationContext, held: dict[str, int | str]) -> None:
+    """The next start without faults: it works, and finds everything that was acknowledged unchanged."""
+    if "saved" in held or (context.directory / "below" / "copy").exists():
+        verify(context.directory / "below" / "copy")
+    storage = JoiningStorage(context.open())
     state = storage.load()
     last = last_index(state)
     assert last >= int(held.get("last", 0)), f"the log ends at {last}: {held} was acknowledged"

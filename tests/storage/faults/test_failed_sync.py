@@ -1,4 +1,4 @@
-"""After a failed sync nothing is written any more, neither by `close` nor by the end of the process."""
+"""After a failed sync nothing more is written, neither by `close` nor by the end of the process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(unavailable_reason() is not None, reason=unavail
 
 FILES = ("log.db", "log.db-wal")
 
-#: Arguments: directory, which sync fails (those that follow would do), and when they begin to count: "open" or "write".
+#: Arguments: directory; which sync fails (later ones succeed); when the count begins: "open" or "write".
 CHILD = """
 import ctypes, json, pathlib, sys
 from qcore.core.effects import AppendLog
@@ -66,7 +66,7 @@ def run(library: Path, directory: Path, *arguments: str) -> tuple[str, dict[str,
     return outcome, files, again
 
 
-def now(directory: Path) -> dict[str, str]:
+def content_of(directory: Path) -> dict[str, str]:
     return {name: (directory / name).read_bytes().hex() for name in FILES}
 
 
@@ -86,28 +86,28 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_closing_after_a_failed_write_changes_no_file(library: Path, scratch: Path) -> None:
-    """SQLite would move the write-ahead file's content into the database, and remove it."""
+    """SQLite would move the write-ahead file's content into the database and remove the file."""
     directory = scratch / "data"
     fill(directory).close()
     outcome, files, _ = run(library, directory, "1", "write")
     assert "I/O error" in outcome
-    assert now(directory) == files
+    assert content_of(directory) == files
     assert files["log.db-wal"]
     check_content(directory, 90)
 
 
 @pytest.mark.parametrize("nth", [2, 4])
-def test_a_start_whose_syncs_fail_changes_no_file_from_then_on(
+def test_a_start_changes_no_file_after_a_failed_sync(
     library: Path, scratch: Path, nth: int
 ) -> None:
-    """The first is qcore's own of the directory. Then come SQLite's: of the write-ahead file, of the directory once
-    more, whose failure it passes over, and of the database.
+    """The first sync is qcore's, of the directory. Then come SQLite's: of the write-ahead file, of the directory again
+    (SQLite ignores a failure of this one), and of the database.
     """
     directory = crashed(scratch / "data").path
     wal_before = (directory / "log.db-wal").read_bytes()
     outcome, files, _ = run(library, directory, str(nth), "open")
     assert "I/O error" in outcome
-    assert now(directory) == files
+    assert content_of(directory) == files
     assert (directory / "log.db-wal").read_bytes().startswith(wal_before)
     check_content(directory, 100)
 
@@ -119,18 +119,18 @@ def test_same_process_reopens_or_explains_why_not(library: Path, scratch: Path) 
     if sys.version_info >= (3, 12):
         assert again == ""
     else:
-        assert "end the process, and start it anew" in again
+        assert "end the process, and start it again" in again
 
 
 def test_another_process_opens_it_while_the_first_lives(library: Path, scratch: Path) -> None:
-    """The locks are gone with `close`, though on Python 3.11 the connection is not."""
+    """`close` releases the locks, even though Python 3.11 keeps the connection open."""
     directory = scratch / "data"
     fill(directory).close()
     opener = (
         "import sys; from tests.storage.support.directories import open_storage\n"
         "open_storage(sys.argv[1]).close(); print('opened')"
     )
-    # To look into the files would drop the locks as well.
+    # Reading the files would also drop the locks.
     code = CHILD.replace("(directory / name).read_bytes().hex()", "''") + (
         "import subprocess\n"
         f"print(subprocess.check_output([sys.executable, '-c', {opener!r}, str(directory)], text=True))\n"

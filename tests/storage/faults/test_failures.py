@@ -1,4 +1,4 @@
-"""A full disk is waited out, a failed sync ends the storage."""
+"""The storage waits for space on a full disk, rejects invalid writes, and ends after a failed sync."""
 
 from __future__ import annotations
 
@@ -31,43 +31,43 @@ def fresh(directory: Path, wal_bytes: int = 50_000) -> SqliteStorage:
 
 
 def fill_up(storage: SqliteStorage) -> AppendLog:
-    """Append until the disk is full; the append that was refused."""
+    """Append until the disk is full. Returns the append that failed."""
     for first in range(len(storage.load().entries) + 1, 100_000, 20):
-        refused = AppendLog(first, [command(i, size=3000) for i in range(first, first + 20)])
+        failed = AppendLog(first, [command(i, size=3000) for i in range(first, first + 20)])
         try:
-            storage.write([refused], commit=first)
+            storage.write([failed], commit=first)
         except DiskFull:
-            return refused
+            return failed
     raise AssertionError("the disk never got full")
 
 
-def check_recovery(storage: SqliteStorage, refused: AppendLog, before: DurableState) -> None:
-    """After space returned: nothing of the refused append is there, and it can be done now."""
+def check_recovery(storage: SqliteStorage, failed: AppendLog, before: DurableState) -> None:
+    """Once there is space again: no part of the failed append is there, and it now succeeds."""
     assert storage.load() == before
-    storage.write([refused])
-    assert storage.load().entries == before.entries + refused.entries
+    storage.write([failed])
+    assert storage.load().entries == before.entries + failed.entries
 
 
-def test_page_limit_reads_as_a_full_disk_and_is_survived(tmp_path: Path) -> None:
+def test_page_limit_counts_as_a_full_disk_and_is_survived(tmp_path: Path) -> None:
     storage = fresh(tmp_path)
     storage._connection.execute("PRAGMA max_page_count = 200")
-    refused = fill_up(storage)
+    failed = fill_up(storage)
     before = storage.load()
     for _ in range(3):
         with pytest.raises(DiskFull):
-            storage.write([refused, SaveHardState(9, HardState(9, 9, 0))])
+            storage.write([failed, SaveHardState(9, HardState(9, 9, 0))])
     assert storage.load() == before
     storage._connection.execute("PRAGMA max_page_count = 1000000")
-    check_recovery(storage, refused, before)
+    check_recovery(storage, failed, before)
     storage.close()
     storage = SqliteStorage.open(tmp_path, 1)
-    assert storage.load().entries == before.entries + refused.entries
+    assert storage.load().entries == before.entries + failed.entries
     storage.close()
 
 
 @contextmanager
 def mounted(mount: Path, options: str) -> Iterator[Path]:
-    """A file system of its own in memory, which needs root."""
+    """A separate file system in memory, which needs root."""
     mount.mkdir()
     command_line = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(mount)]
     if (
@@ -92,24 +92,24 @@ def test_full_tmpfs_is_survived(small_disk: Path) -> None:
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(300_000))
     storage = fresh(small_disk / "data")
-    refused = fill_up(storage)
+    failed = fill_up(storage)
     before = storage.load()
     with pytest.raises(DiskFull, match=r"log\.db"):
         storage.join_cluster("c" * 700_000)
     assert storage.identity().cluster_id is None
     ballast.unlink()
-    check_recovery(storage, refused, before)
+    check_recovery(storage, failed, before)
     fill_up(storage)
     content = storage.load()
     storage.close()
-    # A full disk does not keep the node from starting.
+    # A full disk does not prevent the next start.
     storage = SqliteStorage.open(small_disk / "data", 1)
     assert storage.load() == content
     storage.close()
 
 
 def test_a_start_after_a_crash_needs_no_new_file(tmp_path: Path) -> None:
-    """The look at what the crash left wants a file of shared memory, and is done without where there is no room."""
+    """The inspection after a crash wants a file of shared memory. Without space the node starts without it."""
     directory = crashed(tmp_path / "data")
     files_and_directories = len(list(directory.path.iterdir())) + 2
     with mounted(tmp_path / "disk", f"nr_inodes={files_and_directories}") as disk:
@@ -120,7 +120,7 @@ def test_a_start_after_a_crash_needs_no_new_file(tmp_path: Path) -> None:
 
 
 def test_no_room_for_the_write_ahead_file_is_a_full_disk(tmp_path: Path) -> None:
-    """SQLite says only that it cannot open it."""
+    """SQLite reports only that it cannot open the file."""
     directory = stopped(tmp_path / "data")
     files_and_directories = len(list(directory.path.iterdir())) + 2
     with mounted(tmp_path / "disk", f"nr_inodes={files_and_directories}") as disk:
@@ -131,16 +131,16 @@ def test_no_room_for_the_write_ahead_file_is_a_full_disk(tmp_path: Path) -> None
 
 
 def test_start_takes_no_scarce_space(small_disk: Path) -> None:
-    """A write-ahead file of full size would take all that is left, and the log could never be checkpointed."""
+    """A write-ahead file of full size would take all the space, and the log could never be checkpointed."""
     data = small_disk / "data"
-    storage = SqliteStorage.open(data, 1, wal_bytes=700_000)  # which would fit
+    storage = SqliteStorage.open(data, 1, wal_bytes=700_000)  # this size would fit
     room = os.statvfs(small_disk)
     assert room.f_bavail * room.f_frsize > 900_000
     storage.write([SaveHardState(1, HardState(2, 1, 0))])
     storage.write([AppendLog(2, [command(i, size=3000) for i in range(1, 101)])])
     storage.close()
     assert not (data / "log.db-wal").exists(), "it could not be checkpointed"
-    storage = SqliteStorage.open(data, 1)  # with more than there is
+    storage = SqliteStorage.open(data, 1)  # the default size exceeds the disk
     assert len(storage.load().entries) == 100
     storage.close()
 
@@ -148,13 +148,16 @@ def test_start_takes_no_scarce_space(small_disk: Path) -> None:
 def test_preallocation_without_space_changes_no_file(
     small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The room was there when it was looked for, and another program took it."""
+    """The space was there when it was checked, and then another program took it."""
     monkeypatch.setattr(synced_files, "_ROOM_FACTOR", 0)
     file = small_disk / "wal"
     file.write_bytes(b"frames")
     (small_disk / "ballast").write_bytes(bytes(200_000))
     before = os.statvfs(small_disk).f_bavail
-    for size in (8 << 20, 1 << 20):  # the second in one piece, which the system writes in part
+    for size in (
+        8 << 20,
+        1 << 20,
+    ):  # the second in one piece, of which the system writes only a part
         synced_files.preallocate(file, size)
         assert file.read_bytes() == b"frames"
         assert os.statvfs(small_disk).f_bavail == before
@@ -254,7 +257,7 @@ storage.close()
 
 @pytest.mark.skipif(sys.platform != "linux" or not shutil.which("cc"), reason="needs cc on Linux")
 def test_failed_libc_sync_is_fatal(tmp_path: Path) -> None:
-    """The C library's sync returns EIO once: fatal, and later syncs that succeed change nothing."""
+    """The C library's sync returns EIO once. That is fatal, even if later syncs succeed."""
     source, shim, trigger = tmp_path / "shim.c", tmp_path / "shim.so", tmp_path / "trigger"
     source.write_text(SHIM)
     subprocess.run(["cc", "-shared", "-fPIC", "-o", shim, source], check=True)
@@ -266,10 +269,10 @@ def test_failed_libc_sync_is_fatal(tmp_path: Path) -> None:
         text=True,
         check=True,
     )
-    first, failed, refused = done.stdout.splitlines()
+    first, failed, rejected = done.stdout.splitlines()
     assert first == "written"
     assert "SQLITE_IOERR_FSYNC" in failed
-    assert "failed earlier" in refused
+    assert "failed earlier" in rejected
     storage = SqliteStorage.open(tmp_path / "data", 1)
     assert storage.load().entries[0].index == 1
     storage.close()
@@ -286,7 +289,7 @@ def test_an_idle_moment_moves_the_write_ahead_file(tmp_path: Path) -> None:
 
 
 def test_write_that_could_not_be_stored_is_rejected(tmp_path: Path) -> None:
-    """Before anything is written, and without ending the storage: a bug of the caller, not the disk's."""
+    """It is rejected before anything is written, and the storage remains usable: it is a bug of the caller."""
     storage = fresh(tmp_path)
     before = storage.load()
     for bad in (
@@ -295,7 +298,7 @@ def test_write_that_could_not_be_stored_is_rejected(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError):
             storage.write([AppendLog(2, [bad])])
-        # The refusal comes late here, when a part was carried out already.
+        # The rejection comes late here: a part of the call has already been executed.
         with pytest.raises(ValueError):
             storage.write([AppendLog(2, [command(1)]), TruncateLog(3, 1), AppendLog(4, [bad])])
         with pytest.raises(ValueError):
@@ -308,7 +311,7 @@ def test_write_that_could_not_be_stored_is_rejected(tmp_path: Path) -> None:
     storage.close()
 
 
-MISFITS = [
+INVALID_WRITES = [
     [AppendLog(1, [command(3), command(5)])],
     [AppendLog(1, [command(3, term=1), command(4, term=3)])],
     [AppendLog(1, [command(3), command(4, term=1)])],
@@ -323,7 +326,7 @@ MISFITS = [
 ]
 
 
-@pytest.mark.parametrize("writes", MISFITS)
+@pytest.mark.parametrize("writes", INVALID_WRITES)
 def test_write_that_load_would_reject_is_rejected(
     writes: list[AppendLog | TruncateLog | StoreSnapshot | SaveHardState], tmp_path: Path
 ) -> None:
@@ -339,7 +342,7 @@ def test_write_that_load_would_reject_is_rejected(
 
 
 def test_gap_between_snapshot_and_log_is_rejected(tmp_path: Path) -> None:
-    """All checksums are in order: only the structure is wrong."""
+    """All checksums are correct: only the structure is wrong."""
     for first in (6, 1):
         directory = tmp_path / str(first)
         storage = fresh(directory)

@@ -1,7 +1,7 @@
 """Every operation of the storage, with each of its system calls failing: the layer is in `tests/storage/faults`.
 
-Whatever fails, one of two things comes of it: the operation is done, or it ends with an error that is called what it
-is. Nothing that was acknowledged is lost, and the next start works.
+Whatever fails, there are two allowed outcomes: the operation succeeds, or it ends with an error that names the cause.
+No acknowledged data is lost, and the next start works.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from tests.storage.faults.operations import OPERATIONS
 
 pytestmark = pytest.mark.skipif(unavailable_reason() is not None, reason=unavailable_reason() or "")
 
-#: Of each operation, in the short run.
+#: Cases of each operation in the short run.
 SAMPLE = 16
 
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory, memory_root: Path) -> Iterator[FaultRunner]:
-    """Syncs cost nothing in memory, and fail there when they are told to as they do anywhere."""
+    """In memory, syncs cost nothing, and the layer makes them fail as on any disk."""
     with fault_runner(memory_root / "faults") as each:
         yield each
 
@@ -49,7 +49,7 @@ def test_every_system_call_failure_is_survived(sweep: FaultRunner, operation: st
 
 @pytest.mark.parametrize("kind", [EIO, KILL])
 def test_failed_write_during_creation_is_recovered(sweep: FaultRunner, kind: int) -> None:
-    """The first start that finds a working disk creates it anew."""
+    """The first start with a working disk creates the data again."""
     cases = [
         case
         for case in sweep.cases("create")
@@ -59,7 +59,7 @@ def test_failed_write_during_creation_is_recovered(sweep: FaultRunner, kind: int
 
 
 def test_join_waits_for_a_full_disk_and_happens_once(sweep: FaultRunner) -> None:
-    """Whichever write finds no space: the node waits, joins, and has done nothing twice."""
+    """Whichever write finds no space, the node waits and joins, and does nothing twice."""
     cases = [
         case
         for case in sweep.cases("join")
@@ -77,7 +77,7 @@ def test_join_waits_for_a_full_disk_and_happens_once(sweep: FaultRunner) -> None
 def test_a_disk_that_cannot_be_read_is_not_called_corrupt(
     sweep: FaultRunner, operation: str, times: int
 ) -> None:
-    """SQLite calls it so, where a page of the database or of the write-ahead file is concerned."""
+    """SQLite does, if a page of the database or of the write-ahead file cannot be read."""
     cases = [
         case
         for case in sweep.cases(operation)
@@ -87,7 +87,7 @@ def test_a_disk_that_cannot_be_read_is_not_called_corrupt(
 
 
 def test_short_write_is_completed(sweep: FaultRunner) -> None:
-    """What the system does not take at once is given to it again."""
+    """The rest of a short write is written again."""
     cases = [case for case in sweep.cases("create") if (case.call, case.kind) == ("write", SHORT)]
     for case in cases[:24:3]:
         result = sweep.run_case(case.operation, case.call, case.kind, case.nth, case.times)
@@ -95,7 +95,7 @@ def test_short_write_is_completed(sweep: FaultRunner) -> None:
 
 
 def test_start_on_a_full_disk_reports_a_full_disk(sweep: FaultRunner) -> None:
-    """SQLite alone would say of a write-ahead file that it cannot make only that it cannot open it."""
+    """If SQLite cannot create a write-ahead file, it reports only that it cannot open it."""
     found = [
         sweep.run_case(case.operation, case.call, case.kind, case.nth, case.times)
         for case in sweep.cases("restart")

@@ -1,4 +1,4 @@
-"""The files of a node: for their owner alone, plain ones, and as large as the process may make them."""
+"""A node's files: only their owner may use them, they are regular files, and they obey the file-size limit."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_existing_files_keep_their_mode_and_are_named(tmp_path: Path) -> None:
         (tmp_path / name).chmod(mode)
     SqliteStorage.open(tmp_path, 1).close()
     assert modes(tmp_path)["log.db"] == 0o640
-    assert readable_by_others(tmp_path) == ["log.db"]  # others than the group do not get in
+    assert readable_by_others(tmp_path) == ["log.db"]  # only the group can enter the directory
     tmp_path.chmod(0o700)
     assert readable_by_others(tmp_path) == []
     assert readable_by_others(tmp_path / "nothing") == []
@@ -88,14 +88,14 @@ def test_non_regular_file_is_rejected_unopened(
     elif kind == "directory":
         path.mkdir()
     else:
-        path.symlink_to(elsewhere)  # one that leads nowhere, too
+        path.symlink_to(elsewhere)  # it may lead nowhere
     before = sorted(each.name for each in directory.iterdir())
     assert stored_version(directory) is None
     with pytest.raises(StorageError, match=f"{name} is a {kind}") as refusal:
         SqliteStorage.open(directory, 1)
     assert not isinstance(refusal.value, LogCorrupt)
     assert sorted(each.name for each in directory.iterdir()) == before, (
-        "it made or removed something"
+        "it created or removed a file"
     )
 
 
@@ -121,7 +121,7 @@ def file_size_limit(size: int) -> Iterator[None]:
 
 
 def test_file_size_limit_is_waited_out_like_a_full_disk(tmp_path: Path) -> None:
-    """SQLite calls it an I/O error, which would end the node."""
+    """SQLite reports an I/O error, which would end the node."""
     limit, index = 1_000_000, 0
     storage = SqliteStorage.open(tmp_path, 1, wal_bytes=limit // 4)
     storage.write([SaveHardState(1, HardState(2))])
@@ -130,16 +130,15 @@ def test_file_size_limit_is_waited_out_like_a_full_disk(tmp_path: Path) -> None:
         storage.write([AppendLog(index + 1, [command(index, size=20_000)])])
 
     with file_size_limit(limit):
-        refused: list[DiskFull] = []
-        while (
-            not refused
-        ):  # through checkpoints that fail, until the write-ahead file may not grow either
+        rejected: list[DiskFull] = []
+        # Checkpoints fail, until the write-ahead file may not grow either.
+        while not rejected:
             index += 1
             try:
                 append()
             except DiskFull as error:
-                refused.append(error)
-        assert f"ulimit -f, {limit} bytes" in str(refused[0])
+                rejected.append(error)
+        assert f"ulimit -f, {limit} bytes" in str(rejected[0])
         assert (tmp_path / "log.db").stat().st_size > limit - 70_000
         assert (tmp_path / "log.db-wal").stat().st_size > limit - 70_000
         with pytest.raises(DiskFull):

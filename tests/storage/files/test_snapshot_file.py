@@ -1,4 +1,4 @@
-"""A snapshot file is what was written, or it is refused by name; a target is whole, or as it was."""
+"""A snapshot file is exactly what was written, or it is refused by name. A target is whole or unchanged."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def write(path: Path, text: str, *, force: bool = False) -> SnapshotHeader:
 
 
 def refusal(path: Path) -> str:
-    """Why the file is refused; it must be, and by its name."""
+    """The reason why the file is refused. It must be refused, and by its name."""
     with pytest.raises(SnapshotFileError) as caught:
         verify(path)
     text = str(caught.value)
@@ -71,7 +71,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def scratch() -> Iterator[Path]:
-    """One directory for all examples of a property."""
+    """One file for all examples of a property."""
     with TemporaryDirectory() as directory:
         yield Path(directory) / "state.snapshot"
 
@@ -110,7 +110,7 @@ def test_ordinary_tools_read_the_snapshot_file(path: Path) -> None:
     assert digest.decode() == header.sha256 == hashlib.sha256(body).hexdigest()
 
 
-def test_only_its_owner_may_read_it(path: Path) -> None:
+def test_only_the_owner_may_read_a_snapshot_file(path: Path) -> None:
     write(path, "secrets")
     assert path.stat().st_mode & 0o777 == 0o600
 
@@ -124,7 +124,7 @@ def test_a_large_file_is_read_in_parts(path: Path, monkeypatch: pytest.MonkeyPat
 # -- damage --------------------------------------------------------------------------------------
 
 
-def test_every_flipped_bit_is_noticed(path: Path) -> None:
+def test_every_flipped_bit_is_detected(path: Path) -> None:
     write(path, '[]\n{"key": "value", "é": 1}\n')
     sound = path.read_bytes()
     with path.open("r+b", buffering=0) as file:
@@ -136,7 +136,7 @@ def test_every_flipped_bit_is_noticed(path: Path) -> None:
     verify(path)
 
 
-def test_a_file_that_was_cut_short_anywhere_is_noticed(path: Path) -> None:
+def test_a_truncated_file_is_detected(path: Path) -> None:
     write(path, '[]\n{"key": "value"}\n')
     sound = path.read_bytes()
     for length in reversed(range(len(sound))):
@@ -147,7 +147,7 @@ def test_a_file_that_was_cut_short_anywhere_is_noticed(path: Path) -> None:
 @settings(max_examples=100)
 @given(st.data(), TEXTS)
 def test_any_changed_content_is_detected(scratch: Path, data: st.DataObject, text: str) -> None:
-    """Bytes replaced, removed or put in, anywhere."""
+    """Bytes are replaced, removed or inserted anywhere."""
     write(scratch, text, force=True)
     sound = scratch.read_bytes()
     start = data.draw(st.integers(0, len(sound)))
@@ -184,7 +184,7 @@ def test_rejection_names_what_is_wrong(path: Path, damage: object, named: str) -
 
 
 def rewritten(path: Path, **changes: object) -> None:
-    """The file with another header that has a sound checksum, as another program could write it."""
+    """Give the file another header with a correct checksum, as another program could write it."""
     first, body = path.read_bytes().split(b"\n", 1)
     fields = {**json.loads(first), **changes}
     del fields["header_sha256"]
@@ -222,7 +222,7 @@ def test_non_regular_file_is_rejected_without_waiting(path: Path) -> None:
 
 
 def test_endless_file_is_rejected_immediately(path: Path) -> None:
-    """Its size is wrong, or its first line is too long: nothing has to be read for that."""
+    """The size is wrong, or the first line is too long. Neither needs a read of the file."""
     write(path, "text")
     with path.open("r+b") as file:
         file.truncate(1 << 43)
@@ -245,7 +245,7 @@ def rewritten_as(path: Path, body: bytes, **changes: object) -> None:
 def test_file_that_grows_while_it_is_read_is_rejected(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever writes to it adds more than is read each time: reading up to the end would never end."""
+    """The other writer adds more than each read takes, so reading to the end would never end."""
     write(path, "0123456789" * 10)
     monkeypatch.setattr(snapshot_file, "READ_BYTES", 10)
     sound = hashlib.sha256
@@ -278,7 +278,7 @@ def left_over(path: Path) -> list[str]:
 
 
 def test_non_regular_file_is_never_replaced(path: Path) -> None:
-    """A device above all: `--force /dev/null`, run by root, would take it from the whole machine."""
+    """Above all a device: `--force /dev/null`, run by root, would remove it from the machine."""
     os.mkfifo(path)
     with pytest.raises(SnapshotFileError, match="is not a regular file"):
         write(path, "some state", force=True)
@@ -307,7 +307,7 @@ def test_a_file_that_appeared_meanwhile_is_not_replaced(path: Path) -> None:
 
 @pytest.fixture(params=["unnamed", "named", "no proc", "no links", "no locks"])
 def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """File systems that can do less and less of what a new file would like to have."""
+    """File systems that lack a feature for new files, one each."""
     kind: str = request.param
     real_open, real_link = os.open, os.link
 
@@ -354,7 +354,7 @@ def test_existing_file_is_replaced_only_by_force(path: Path, file_system: str) -
 
 
 def test_a_writer_that_is_killed_leaves_nothing(path: Path, file_system: str) -> None:
-    """Or nothing that the next writer of the same file does not remove."""
+    """Or only files that the next writer of the same target removes."""
     killed_while_writing(path, file_system == "unnamed" or file_system == "no proc")
     write(path, "text")
     expected = [path.name] if file_system != "no locks" else left_over(path)
@@ -378,7 +378,7 @@ def killed_while_writing(path: Path, is_unnamed: bool) -> None:
     assert bool(left_over(path)) != is_unnamed
 
 
-def test_file_of_a_live_writer_is_not_swept(path: Path, file_system: str) -> None:
+def test_file_of_a_live_writer_is_not_removed(path: Path, file_system: str) -> None:
     del file_system
     with SnapshotFileWriter(path, header_of("late"), force=True) as writer:
         writer.write("late")
@@ -395,7 +395,7 @@ def test_file_that_only_looks_like_a_leftover_stays(path: Path) -> None:
         f"{path.name}.0123abcd.partial",
     ]
     for name in others:
-        (path.parent / name).write_text("somebody's")
+        (path.parent / name).write_text("another user's")
     fifo = path.parent / f".{path.name}.0123abcd.partial"
     os.mkfifo(fifo)
     write(path, "text")
@@ -418,13 +418,13 @@ def test_force_replaces_the_target_of_a_link(path: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("force", [False, True])
 def test_dangling_link_is_rejected_by_name(path: Path, force: bool) -> None:
-    for leads_to, said in (
+    for leads_to, shown in (
         ("nothing.snapshot", "nothing.snapshot, which is not there"),
         (path.name, "itself"),
         ("nowhere/file", "nowhere/file, which is not there"),
     ):
         path.symlink_to(leads_to)
-        with pytest.raises(SnapshotFileError, match=f"is a symbolic link to {said}: remove it"):
+        with pytest.raises(SnapshotFileError, match=f"is a symbolic link to {shown}: remove it"):
             write(path, "text", force=force)
         assert os.readlink(path) == leads_to
         path.unlink()
@@ -471,7 +471,7 @@ def test_unwritable_target_is_rejected_immediately(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_one_clear_error_and_leaves_nothing(path: Path) -> None:
-    """`/dev/full` refuses every byte, as a full disk does."""
+    """`/dev/full` accepts no byte, like a full disk."""
     writer = SnapshotFileWriter(path, header_of("text"))
     with writer:
         writer._new.file = open("/dev/full", "wb")  # noqa: SIM115 - closed by the writer
@@ -481,7 +481,7 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing(path: Path) -> None:
     assert left_over(path) == []
 
 
-def test_copy_of_a_0_1_0_cluster_keeps_its_format(path: Path) -> None:
+def test_backup_of_a_0_1_0_cluster_keeps_its_format(path: Path) -> None:
     header = replace(header_of("state"), last_included_clock_us=0, cluster_version=FIRST_VERSION)
     with SnapshotFileWriter(path, header) as writer:
         writer.write("state")

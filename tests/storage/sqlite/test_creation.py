@@ -1,4 +1,4 @@
-"""A data directory whose creation was cut short is created by the next start; one that lost its log is not."""
+"""An interrupted creation is completed by the next start. A directory that lost its log is not created again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.storage.support.directories import command, fill
 
 @pytest.fixture
 def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The inode of everything that Python syncs, in order."""
+    """The inodes that Python syncs, in order."""
     seen: list[int] = []
     real = os.fsync
 
@@ -31,7 +31,7 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_leftovers_of_an_attempt_are_replaced(tmp_path: Path) -> None:
-    """Every file that one may leave, with anything in it."""
+    """An attempt may leave each of these files, with any content."""
     MarkFile.create(tmp_path / "log.mark")
     for name in ("log.mark.new", "log.db.new", "log.db.new-journal", "log.db.new-wal"):
         (tmp_path / name).write_bytes(b"anything" * 600)
@@ -46,7 +46,7 @@ def test_leftovers_of_an_attempt_are_replaced(tmp_path: Path) -> None:
 def test_journal_mode_that_sqlite_reports_is_verified(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It says which journal mode it ended up with, and does not fail when that is not the one asked for."""
+    """SQLite returns the journal mode that it has set, and raises no error if that is not the requested one."""
     build = creation._build
 
     def without_wal(connection: sqlite3.Connection, node_id: int) -> object:
@@ -55,7 +55,7 @@ def test_journal_mode_that_sqlite_reports_is_verified(
 
     with monkeypatch.context() as patched:
         patched.setattr(creation, "_build", without_wal)
-        with pytest.raises(StorageError, match=r"gave up half-way.*'delete'") as caught:
+        with pytest.raises(StorageError, match=r"stopped half-way.*'delete'") as caught:
             SqliteStorage.open(tmp_path, 1)
     assert not isinstance(caught.value, LogCorrupt)
     assert not (tmp_path / "log.db").exists()
@@ -82,7 +82,7 @@ def test_directory_that_lost_its_log_is_not_recreated(tmp_path: Path) -> None:
 
 
 def test_name_that_cannot_be_looked_up_does_not_count_as_absent(tmp_path: Path) -> None:
-    """`Path.exists` says no, since Python 3.14; the log would be created anew."""
+    """Since Python 3.14 `Path.exists` returns False here, and the log would be created again."""
     assert not path_exists(tmp_path / "absent")
     (tmp_path / "file").touch()
     assert not path_exists(tmp_path / "file" / "below")
@@ -92,7 +92,7 @@ def test_name_that_cannot_be_looked_up_does_not_count_as_absent(tmp_path: Path) 
 
 
 def test_a_new_directory_is_durable_with_all_its_parents(tmp_path: Path, synced: list[int]) -> None:
-    """Also when an earlier attempt made them, and ended before it had synced them."""
+    """Also if an earlier attempt created them and ended before it had synced them."""
     directory = tmp_path / "a" / "b" / "data"
     directory.mkdir(parents=True)
     SqliteStorage.open(directory, 1).close()
@@ -101,7 +101,7 @@ def test_a_new_directory_is_durable_with_all_its_parents(tmp_path: Path, synced:
 
 
 def test_every_start_syncs_the_names_in_the_directory(tmp_path: Path, synced: list[int]) -> None:
-    """The start that made the log may have ended before it could; nothing may rest on a name that is not durable."""
+    """The start that created the log may have ended before it synced them. No write may rest on such a name."""
     SqliteStorage.open(tmp_path, 1).close()
     synced.clear()
     SqliteStorage.open(tmp_path, 1).close()

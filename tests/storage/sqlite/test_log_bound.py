@@ -1,4 +1,4 @@
-"""The log on disk stays bounded under a steady stream of large entries, with the real writer and the real database."""
+"""The log on disk stays bounded under a steady stream of large entries, with the real writer and a real database."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from tests.storage.support.directories import command
 from tests.storage.support.directories import snapshot as small_snapshot
 
 VALUE = "v" * (ASSIST_BYTES // 2)
-#: Entries between two snapshots, and behind one.
+#: Entries between two snapshots, and entries kept after one.
 INTERVAL, KEPT = 16, 4
 SNAPSHOTS = 20
 TEXT = "s" * (BACKGROUND_SNAPSHOT_MIN_CHARS * 2)
 
 
 class Measured(SqliteStorage):
-    """Looks at its tables after each transaction. The first write waits until all is submitted."""
+    """Measures its tables after each transaction. The first write waits until everything is submitted."""
 
     begin: threading.Event
     most_log = most_parts = most_wal = 0
@@ -40,14 +40,14 @@ class Measured(SqliteStorage):
     def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
         assert self.begin.wait(20)
         super().write(writes, commit)
-        self._look()
+        self._measure()
 
     def write_snapshot_parts(self, snapshot: Snapshot) -> bool:
         more = super().write_snapshot_parts(snapshot)
-        self._look()
+        self._measure()
         return more
 
-    def _look(self) -> None:
+    def _measure(self) -> None:
         (log,) = self._connection.execute("SELECT sum(length(data)) FROM log").fetchone()
         (parts,) = self._connection.execute(
             "SELECT sum(length(data)) FROM snapshot_part"
@@ -73,7 +73,7 @@ def entry(index: int, text: str = VALUE) -> Entry:
 
 
 class Stream:
-    """Everything that is to be written waits in the writer's queue before the first write ends: no pause helps."""
+    """All writes wait in the writer's queue before the first one ends, so the writer never has a pause."""
 
     def __init__(self, storage: Measured) -> None:
         self.stored: list[int] = []
@@ -110,14 +110,14 @@ def test_log_stays_bounded_however_fast_it_grows(tmp_path: Path, size: int) -> N
         stream.writer.submit([StoreSnapshot(number, taken, index - 1 - KEPT, reset_log=False)])
     storage.begin.set()
     stream.wait(number)
-    before_the_end = list(stream.stored)
+    stored_before_the_end = list(stream.stored)
     assert stream.writer.close(60)
     assert stream.errors == []
     interval = INTERVAL * len(VALUE)
-    assert len(before_the_end) >= SNAPSHOTS * interval // (4 * size + 2 * interval), (
-        "not at the end"
+    assert len(stored_before_the_end) >= SNAPSHOTS * interval // (4 * size + 2 * interval), (
+        "snapshots must not wait for the end"
     )
-    # What stays, what came until a snapshot was captured, while it waited for the one before, and while it was stored.
+    # What is kept, and what arrived while a snapshot was captured, waited for the one before, and was stored.
     bound = KEPT * len(VALUE) + interval + 8 * size // 3 + group_commit.MAX_BATCH_BYTES
     assert storage.most_log <= bound < SNAPSHOTS * interval / 2
     assert storage.most_parts <= 2 * size, "superseded parts are removed in time"
@@ -146,7 +146,7 @@ def test_started_snapshot_is_finished_before_the_newest(tmp_path: Path) -> None:
     }
     stream.writer.submit([StoreSnapshot(3, taken[10], 8, reset_log=False)])
     storage.begin.set()
-    stream.wait(3)  # whatever follows comes after a part of the first one
+    stream.wait(3)  # from here on a part of the first snapshot is written
     storage.begin.clear()
     stream.writer.submit([AppendLog(4, [command(31, 2)])])
     stream.writer.submit([StoreSnapshot(5, taken[15], 12, reset_log=False)])
@@ -203,7 +203,7 @@ def test_the_log_is_compacted_a_bounded_amount_at_a_time(
     stream.wait(3)
     assert stream.writer.close(60)
     assert lengths == [27, 24, 21, 18, 15, 12, 10]
-    assert stream.stored == [28], "told once"
+    assert stream.stored == [28], "reported once"
     storage.close()
 
 
@@ -218,7 +218,7 @@ def test_leaders_snapshot_is_written_in_bounded_transactions(tmp_path: Path) -> 
     assert stream.writer.close(60)
     assert stream.stored == [40]
     assert storage.load().snapshot == leaders
-    assert storage.most_wal < 12 << 20, "one transaction would have written all of it there"
+    assert storage.most_wal < 12 << 20, "a single transaction would have written all of it there"
     storage.close()
 
 

@@ -1,4 +1,4 @@
-"""A data directory of an older layout: brought to the present one, or refused while it is still as it was."""
+"""A data directory of an older layout is migrated, or refused and left as it was."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SNAPSHOT_TABLE_1 = (
 
 
 def as_version_1(directory: Path, *, checksum_change: int = 0) -> None:
-    """Give the database the layout that version 1 wrote: its snapshot knows no time."""
+    """Give the database the layout of version 1, whose snapshot has no time."""
     with closing(sqlite3.connect(directory / DATABASE)) as connection:
         fields = connection.execute(
             "SELECT last_index, last_term, membership, data FROM snapshot"
@@ -49,19 +49,19 @@ def test_the_snapshot_gets_the_time_of_its_last_entry(tmp_path: Path) -> None:
     assert outcome(directory) == "same"
 
 
-def test_without_that_entry_the_next_ones_time_is_the_bound(tmp_path: Path) -> None:
+def test_without_that_entry_the_next_entrys_time_is_the_bound(tmp_path: Path) -> None:
     path = stopped(tmp_path / "data", layout=2).path
     storage = open_storage(path)
     storage.write([StoreSnapshot(9, snapshot(60, layout=2), 60, False)])
-    present = storage.load()
+    current = storage.load()
     storage.close()
     as_version_1(path)
     storage = open_storage(path)
     migrated = storage.load()
     storage.close()
-    assert migrated.entries == present.entries
+    assert migrated.entries == current.entries
     assert meta_of(migrated) == replace(
-        meta_of(present), last_included_time_us=present.entries[0].time_us
+        meta_of(current), last_included_time_us=current.entries[0].time_us
     )
 
 
@@ -106,7 +106,7 @@ def layout_of(directory: Path) -> int:
     ids=["promise", "version", "clock", "snapshot"],
 )
 def test_layout_3_is_entered_by_the_first_write_that_needs_it(tmp_path: Path, write: Write) -> None:
-    """Until then 0.1.0, which knows layout 2, can go on with the file."""
+    """Until then 0.1.0, which knows layout 2, can use the file."""
     directory = stopped(tmp_path / "data", layout=2)
     assert layout_of(directory.path) == 2
     storage = open_storage(directory.path)

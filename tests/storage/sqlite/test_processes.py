@@ -42,10 +42,10 @@ def start_writer(directory: Path, seed: int) -> subprocess.Popen[str]:
 
 
 def kill(process: subprocess.Popen[str]) -> str:
-    """Kill -9 and wait; what it had still said on stdout."""
+    """Kill -9 and wait. Returns the rest of its output."""
     process.send_signal(signal.SIGKILL)
     assert process.stdout is not None
-    # Not `communicate`: it passes over the lines that `readline` has buffered already.
+    # Not `communicate`, which skips the lines that `readline` has already buffered.
     rest = process.stdout.read()
     process.stdout.close()
     process.wait()
@@ -53,13 +53,13 @@ def kill(process: subprocess.Popen[str]) -> str:
 
 
 def crash_cycles(directory: Path, cycles: int) -> None:
-    """Write in a process, kill it at a random moment, look whether all it reported is there."""
+    """Write in a process, kill it at a random moment, and check that all it reported is there."""
     choose = random.Random(cycles)
     for cycle in range(cycles):
         process = start_writer(directory, seed=cycle)
         lines = [read_line(process) for _ in range(choose.randrange(1, 120))]
         lines += kill(process).splitlines(keepends=True)
-        # A line may be cut by the kill; without its end it was not said.
+        # The kill may cut a line. A line without its end reports nothing.
         reported = [line.split() for line in lines if line.endswith("\n")]
         assert all(len(words) == 2 and words[0].isdigit() for words in reported), lines[:5]
         index, term = map(int, reported[-1])
@@ -67,7 +67,7 @@ def crash_cycles(directory: Path, cycles: int) -> None:
         state = storage.load()
         storage.close()
         assert state.hard_state.term >= term
-        # At most one write happened that was not reported: it may have cut two entries, added 19.
+        # At most one write was not reported: it may have removed two entries and added 19.
         assert index - 2 <= last_index(state) <= index + 19
         assert [e for e in state.entries if e != entry(e.index, e.term)] == []
         if state.hard_state.term == term:
@@ -86,7 +86,7 @@ def test_kill_9_loses_nothing_in_many_rounds(tmp_path: Path) -> None:
 
 
 def test_kill_9_during_creation_leaves_a_usable_directory(tmp_path: Path) -> None:
-    """Whatever moment it hits: the next start creates or opens the log."""
+    """The next start creates or opens the log, whatever the moment of the kill."""
     code = (
         "import sys; from qcore.storage.sqlite.sqlite_storage import SqliteStorage\n"
         "print('ready', flush=True); SqliteStorage.open(sys.argv[1], 1, wal_bytes=0)"
@@ -96,7 +96,7 @@ def test_kill_9_during_creation_leaves_a_usable_directory(tmp_path: Path) -> Non
         directory = tmp_path / str(attempt)
         process = start("-c", code, str(directory))
         assert read_line(process) == "ready\n"
-        # Not a wait for something to happen: any moment of the creation is a good one to kill.
+        # Not a wait for an event: any moment of the creation is good for a kill.
         with suppress(subprocess.TimeoutExpired):
             process.wait(choose.uniform(0, 0.004))
         assert kill(process) == ""
@@ -145,7 +145,7 @@ def test_unusable_directory_is_rejected_by_name(tmp_path: Path) -> None:
 
 @pytest.fixture
 def read_only() -> Iterator[list[Path]]:
-    """A used, an empty and an absent directory that an ordinary user may read and not write."""
+    """A used, an empty and an absent directory that an ordinary user may read but not write."""
     with tempfile.TemporaryDirectory(prefix="qcore-read-only-") as name:
         used, empty = Path(name, "used"), Path(name, "empty")
         SqliteStorage.open(used, NODE_ID).close()

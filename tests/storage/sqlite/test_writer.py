@@ -1,4 +1,4 @@
-"""Group commit with its real thread: order, batching, back-pressure, full disks, failures, the end."""
+"""Group commit with its real thread: order, batches, backpressure, full disks, failures, the end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DEADLINE_S = 20.0
 
 
 class SlowStorage(MemoryStorage):
-    """A real memory storage whose writes wait for a gate, and fail first as they are told to."""
+    """A memory storage whose writes wait for a gate, and first raise the errors in `failures`."""
 
     def __init__(self) -> None:
         super().__init__(1)
@@ -60,7 +60,7 @@ class CrampedStorage(SqliteStorage):
 
 
 class Caller:
-    """The caller's side: callbacks run on its own thread, when it waits, and are written down."""
+    """The caller of a writer. Callbacks run on its thread while it waits, and are recorded."""
 
     def __init__(self, storage: SlowStorage | SqliteStorage) -> None:
         self.seen: list[object] = []
@@ -76,12 +76,12 @@ class Caller:
         self.writer.start()
 
     def wait_for(self, wanted: object) -> None:
-        """Run callbacks until `wanted` was seen."""
+        """Run callbacks until `wanted` has been seen."""
         while wanted not in self.seen:
             self._calls.get(timeout=DEADLINE_S)()
 
     def close(self) -> None:
-        """Close the writer and run what it has still called."""
+        """Close the writer and run its last callbacks."""
         assert self.writer.close(DEADLINE_S)
         while not self._calls.empty():
             self._calls.get()()
@@ -157,7 +157,7 @@ def test_a_commit_index_alone_waits_for_the_next_write(
     assert storage.batches[1:] == [([3], 2)]
 
 
-def test_a_commit_index_that_waits_is_stored_at_the_end(storage: SlowStorage) -> None:
+def test_a_waiting_commit_index_is_stored_at_the_end(storage: SlowStorage) -> None:
     caller = Caller(storage)
     caller.writer.submit([append(1)])
     caller.writer.submit([], commit=1)

@@ -1,7 +1,7 @@
-"""Run as a process: writes in a loop, and says on stdout what is durable, until it is killed.
+"""Run as a process: writes in a loop until it is killed, and reports on stdout what is durable.
 
-Arguments: data directory, seed. Prints `<index> <term>` after each write: the log's last entry now.
-What it writes follows from the seed and the log's length alone, so that the reader can check it.
+Arguments: data directory, seed. Prints `<index> <term>` of the log's last entry after each write.
+The writes depend only on the seed and the log's length, so the reader can check them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main() -> None:
         writes: list[Write] = []
         action = choose.random()
         if action < 0.1 and last > covered + 3:
-            # The new term's leader overwrites a little of the tail.
+            # The leader of a new term overwrites a little of the tail.
             last -= choose.randrange(1, 3)
             term += 1
             writes += [SaveHardState(1, HardState(term, None, 0)), TruncateLog(2, last + 1)]

@@ -1,4 +1,4 @@
-"""Data directories with a known content, as a clean stop or a crash leaves them."""
+"""Data directories with known content, as a clean stop or a crash leaves them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from qcore.errors import StorageError
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 
 NODE_ID = 3
-#: Small enough that a directory is copied and opened in milliseconds.
+#: Small, so a directory is copied and opened in milliseconds.
 WAL_BYTES = 60_000
-#: Holds the ten transactions of `crashed` without a checkpoint.
+#: Large enough for the ten transactions of `crashed` without a checkpoint.
 CRASHED_WAL_BYTES = 150_000
 
 FILES = ("log.db", "log.db-wal", "log.mark")
@@ -41,7 +41,7 @@ def snapshot(index: int, term: int = 2, layout: int = 3) -> Snapshot:
 
 @dataclass(frozen=True)
 class Directory:
-    """A directory that no process uses, and what `load` must find in it."""
+    """A directory that no process uses, and the state that `load` must find in it."""
 
     path: Path
     content: DurableState
@@ -53,7 +53,7 @@ class Directory:
 
 
 def stopped(path: Path, layout: int = 3) -> Directory:
-    """A log of entries 31..90 behind a snapshot through 40, closed in good order."""
+    """A directory with the entries 31..90 and a snapshot through 40, after a clean stop."""
     storage = fill(path, layout)
     content = storage.load()
     storage.close()
@@ -61,14 +61,14 @@ def stopped(path: Path, layout: int = 3) -> Directory:
 
 
 def crashed(path: Path) -> Directory:
-    """The same, and ten more transactions that are in the write-ahead file only."""
+    """The same with ten more transactions, which are only in the write-ahead file."""
     live = path.with_name(path.name + ".live")
     fill(live).close()
     storage = SqliteStorage.open(live, NODE_ID, wal_bytes=CRASHED_WAL_BYTES)
     for index in range(91, 101):
         storage.write([AppendLog(index, [command(index)])], commit=index - 1)
     content = storage.load()
-    # What a process leaves that dies now: all that it wrote is in the files, synced or not.
+    # A process that dies now leaves all that it wrote in the files, synced or not.
     shutil.copytree(live, path)
     storage.close()
     return Directory(path, content)
@@ -103,10 +103,10 @@ def fill(path: Path, layout: int = 3) -> SqliteStorage:
 
 
 def outcome(directory: Directory) -> str:
-    """Open and load the directory and go on writing: `refused: ...`, or `same`; anything else fails.
+    """Open and load the directory and write to it. Returns `refused: ...` or `same`; anything else fails.
 
-    A refusal must name a file of the directory. What is not refused must be exactly what was
-    written, and must carry on to work.
+    A refusal must name a file of the directory. A directory that is not refused must hold exactly what was written
+    and must remain usable.
     """
     try:
         storage = open_storage(directory.path)

@@ -1,1 +1,1 @@
-"""What the entity store holds: entities, types, values, and their snapshot."""
+"""The content of the entity store: entities, types, values, and their snapshot."""

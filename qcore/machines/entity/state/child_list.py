@@ -1,8 +1,8 @@
-"""The list of an entity's children: immutable, and yet cheap to append to and to take from, however long it is.
+"""The list of an entity's children: immutable, but cheap to append to and to remove from, however long it is.
 
 Each entry has a position, a number that grows along the list and is never used twice. The list is a tree of three
 levels: leaves of entries, branches of leaves, and a root of branches. A change makes a new list that shares all leaves
-and branches but one with the old one, so that a snapshot keeps the old list for nothing.
+and branches but one with the old list. So a snapshot keeps the old list at no cost.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic_core import to_json
 
 from qcore.machines.entity.state.entity_id import EntityId
 
-#: Entries of a leaf, and leaves of a branch, at most.
+#: Maximum number of entries in a leaf, and of leaves in a branch.
 LEAF: Final = 256
 BRANCH: Final = 128
 #: Length of the shortest id and its comma as JSON text.
@@ -39,8 +39,8 @@ class ChildList:
     """An immutable list of entity ids.
 
     Attributes:
-        next_position: position of the next entry; every entry's is below it.
-        json_bytes: length of its JSON text, in bytes.
+        next_position: position of the next entry. All entries have lower positions.
+        json_bytes: length of the list's JSON text in bytes.
         digest_sum: sum, modulo 2**256, of the digests of all entries with their positions.
     """
 
@@ -62,19 +62,19 @@ class ChildList:
 
     @classmethod
     def of(cls, ids: Iterable[EntityId]) -> Self:
-        """A list of these, at the positions 0, 1, 2, ..."""
+        """Return a list of these ids, at the positions 0, 1, 2, ..."""
         return cls.restored(enumerate(ids), None)
 
     @classmethod
     def restored(cls, entries: Iterable[tuple[int, EntityId]], next_position: int | None) -> Self:
-        """The list with these entries.
+        """Return the list with these entries.
 
         Args:
-            entries: positions, which grow, and ids.
-            next_position: position of the next entry; None for one after the last.
+            entries: positions, in growing order, and ids.
+            next_position: position of the next entry; None for the one after the last.
 
         Raises:
-            ValueError: the positions do not grow, or reach `next_position`.
+            ValueError: the positions do not grow, or one reaches `next_position`.
         """
         builder = ChildListBuilder()
         for position, entity_id in entries:
@@ -90,13 +90,13 @@ class ChildList:
                 yield from leaf.ids
 
     def entries(self) -> Iterator[tuple[int, EntityId]]:
-        """Positions and ids, in order."""
+        """Yield positions and ids in order."""
         for branch in self._root:
             for leaf in branch.leaves:
                 yield from zip(leaf.positions, leaf.ids, strict=True)
 
     def slice(self, start: int, stop: int) -> tuple[EntityId, ...]:
-        """The ids with the indexes from `start` to before `stop`; fewer at the end of the list."""
+        """Return the ids from index `start` to before `stop`. There are fewer at the end of the list."""
         found: list[EntityId] = []
         skip, left = start, min(stop, self._length) - start
         for branch in self._root:
@@ -115,7 +115,7 @@ class ChildList:
         return tuple(found)
 
     def appended(self, entity_id: EntityId) -> ChildList:
-        """This list and one more entry, at `next_position`."""
+        """Return this list with one more entry, at `next_position`."""
         position = self.next_position
         root = self._root
         if not root:
@@ -140,7 +140,7 @@ class ChildList:
         )
 
     def extended(self, ids: Iterable[EntityId]) -> ChildList:
-        """This list and more entries, at the next positions."""
+        """Return this list with more entries, at the next positions."""
         builder = ChildListBuilder(self._root, self._length, self.json_bytes, self.digest_sum)
         position = self.next_position
         for entity_id in ids:
@@ -149,10 +149,10 @@ class ChildList:
         return ChildList(*builder.parts(position))
 
     def without(self, position: int) -> ChildList:
-        """This list without the entry at that position.
+        """Return this list without the entry at a position.
 
         Raises:
-            KeyError: there is none.
+            KeyError: there is no such entry.
         """
         number = bisect_right(self._root, position, key=_first_of_branch) - 1
         if number < 0:
@@ -178,10 +178,10 @@ class ChildList:
 
 
 class ChildListBuilder:
-    """Makes a `ChildList`, entry by entry.
+    """Builds a `ChildList` entry by entry.
 
     Args:
-        root, length, json_bytes, digest_sum: of a list that it begins with.
+        root, length, json_bytes, digest_sum: of the list to begin with.
     """
 
     def __init__(
@@ -205,10 +205,10 @@ class ChildListBuilder:
             self._last = positions[-1]
 
     def add(self, position: int, entity_id: EntityId) -> None:
-        """The next entry.
+        """Add the next entry.
 
         Raises:
-            ValueError: its position is not above the one before.
+            ValueError: its position is not above that of the entry before.
         """
         if position <= self._last:
             raise ValueError(f"position {position} of a child follows position {self._last}")
@@ -222,7 +222,7 @@ class ChildListBuilder:
             self._end_leaf()
 
     def parts(self, next_position: int | None) -> tuple[tuple[_Branch, ...], int, int, int, int]:
-        """What `ChildList` is made of; see `ChildList.restored`."""
+        """Return the arguments of `ChildList`; see `ChildList.restored`."""
         after = self._last + 1
         if next_position is not None and next_position < after:
             raise ValueError(f"the next position {next_position} of a child is taken")
@@ -248,12 +248,12 @@ class ChildListBuilder:
 def slice_of(
     targets: tuple[EntityId, ...] | ChildList, start: int, stop: int
 ) -> tuple[EntityId, ...]:
-    """The ids with the indexes from `start` to before `stop`, of a list of either kind."""
+    """Return the ids from index `start` to before `stop` of a list in either form."""
     return targets.slice(start, stop) if isinstance(targets, ChildList) else targets[start:stop]
 
 
 def ids_text(targets: Iterable[EntityId]) -> str:
-    """Ids as the JSON text of a list."""
+    """Return ids as the JSON text of a list."""
     names: dict[str, str] = {}
     parts: list[str] = []
     for typ, number in targets:
@@ -265,7 +265,7 @@ def ids_text(targets: Iterable[EntityId]) -> str:
 
 
 def equal_ids(one: Iterable[EntityId], other: tuple[EntityId, ...], length: int) -> bool:
-    """Whether a list of `length` ids holds the same ids in the same order as the other one."""
+    """Whether a list of `length` ids holds the same ids in the same order as the other list."""
     return length == len(other) and all(
         left == right for left, right in zip(one, islice(other, length), strict=True)
     )
@@ -280,7 +280,7 @@ def _first_of_leaf(leaf: _Leaf) -> int:
 
 
 def id_bytes(entity_id: EntityId) -> int:
-    """Length of `{"typ":...,"id":...}` and a comma."""
+    """Length of `{"typ":...,"id":...}` and a comma, in bytes."""
     typ = entity_id.typ
     name = len(typ) + 2 if typ.isalnum() and typ.isascii() else len(to_json(typ))
     return name + len(str(entity_id.id)) + 15

@@ -1,4 +1,4 @@
-"""How an entity is named."""
+"""The identifier of an entity."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class EntityId(NamedTuple):
-    """Names an entity: its type and a number that is unique among all types."""
+    """An entity's type, and a number that is unique among all types."""
 
     typ: str
     id: int

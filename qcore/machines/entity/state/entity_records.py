@@ -1,10 +1,10 @@
-"""What the entity store remembers.
+"""The records of the entity store: entities, with indexes over them, and their digest.
 
-Records are immutable: a write replaces the entity's record, never changes it. So a snapshot needs no copy of them,
-and a transaction that fails is simply forgotten.
+Records are immutable: a write replaces the entity's record and never changes it. So a snapshot needs no copy of the
+records, and a transaction that fails is simply dropped.
 
 A record has one of two forms. Under apply rules 1 and 2 it is *full*: it holds every field of its type, and a new
-schema rewrites all entities of the type. From rules 3 on it is *sparse*: it holds the fields that were written, and
+schema rewrites all entities of the type. Since rules 3 it is *sparse*: it holds the fields that were written, and
 the type knows the rest (`qcore.machines.entity.state.type_registry`). A full record becomes sparse when a command of
 rules 3 writes to it.
 """
@@ -31,15 +31,15 @@ from qcore.machines.entity.state.frozen_table import Table
 from qcore.machines.entity.state.type_registry import SchemaChange, Schemas, Slot
 from qcore.machines.state_digest import StateDigest, digest_term
 
-#: Positions of children that are freed in one go.
+#: How many positions of children are freed in one step.
 _FREED_PER_STEP: Final = 2048
 _MASK: Final = (1 << 256) - 1
 
 
 class Field(NamedTuple):
-    """A field's value, when it was written (nanoseconds since the Unix epoch) and by whom.
+    """A field's value, its write time (nanoseconds since the Unix epoch), and its writer.
 
-    `generation` is that of the field's slot when it was written; see `qcore.machines.entity.state.type_registry.Slot`.
+    `generation` is that of the field's slot at the write; see `qcore.machines.entity.state.type_registry.Slot`.
     """
 
     value: Value
@@ -49,13 +49,13 @@ class Field(NamedTuple):
 
 
 class Entity(NamedTuple):
-    """An entity. `fields` must not be changed: make a new record.
+    """An entity. Do not change `fields`: make a new record.
 
     Attributes:
-        entity_id: its name.
-        fields: those that it holds itself. It may hold fields that its type no longer has.
-        created_under: the parent that it was created with; its type need not have a `Parent` field.
-        created_ns: of a sparse record, when it was created, nanoseconds since the Unix epoch; None: the record is full.
+        entity_id: the entity's type and number.
+        fields: the fields that the record holds. Some may no longer belong to the type.
+        created_under: the parent at its creation. The type need not have a `Parent` field.
+        created_ns: the creation time of a sparse record, nanoseconds since the Unix epoch; None for a full record.
     """
 
     entity_id: EntityId
@@ -64,7 +64,7 @@ class Entity(NamedTuple):
     created_ns: int | None = None
 
     def field(self, name: str, slot: Slot) -> Field:
-        """The field with this slot of the entity's type: as it was written, or its default."""
+        """Return the field with this slot of the entity's type: as it was written, or its default."""
         field = self.fields.get(name)
         if field is not None and field.generation == slot.generation:
             if slot.schema.kind != "Choice" or slot.schema.fits(field.value):
@@ -78,7 +78,7 @@ class Entity(NamedTuple):
 
 
 class FieldChange(NamedTuple):
-    """A field that a command wrote. `old` is None when it came into being, `new` when it went."""
+    """A field that a command changed. `old` is None for a new field, `new` for one that was deleted."""
 
     entity_id: EntityId
     field_type: str
@@ -87,16 +87,16 @@ class FieldChange(NamedTuple):
 
 
 class EntityChange(NamedTuple):
-    """One step of a command: an entity before (None: created) and after (None: deleted)."""
+    """One step of a command: an entity before it (None: created) and after it (None: deleted)."""
 
     old: Entity | None
     new: Entity | None
 
     def fields(self, slots: Mapping[str, Slot]) -> Iterator[FieldChange]:
-        """The fields that were written, also those written with an equal value, by name.
+        """Yield the written fields by name, including those written with an equal value.
 
         Args:
-            slots: of the entity's type.
+            slots: the slots of the entity's type.
         """
         entity = self.old or self.new
         assert entity is not None, "an entity was there before or is there now"
@@ -113,7 +113,7 @@ class EntityChange(NamedTuple):
 
 
 def _shown(entity: Entity | None, name: str, slot: Slot | None) -> Field | None:
-    """A field as a reader saw it; None if the entity was not there, or did not have it."""
+    """A field as a reader sees it; None if there is no entity, or it does not have the field."""
     if entity is None:
         return None
     if slot is None or entity.created_ns is None:
@@ -121,20 +121,20 @@ def _shown(entity: Entity | None, name: str, slot: Slot | None) -> Field | None:
     return entity.field(name, slot)
 
 
-#: Where in a list of children an id stands: one position, or several where a client wrote it more than once.
+#: The positions of an id in a list of children: one, or several if a client wrote the id more than once.
 Positions = int | tuple[int, ...]
 
 
 def add_position(
     child_positions: dict[EntityId, Positions], child: EntityId, position: int
 ) -> None:
-    """Note one more position of a child."""
+    """Record one more position of a child."""
     before = child_positions.get(child)
     child_positions[child] = position if before is None else (*positions_of(before), position)
 
 
 def positions_by_child(children: Iterable[EntityId]) -> dict[EntityId, Positions]:
-    """Where each of the children of a new list stands; linear also where one stands there many times."""
+    """Return the positions of each child in a new list. Takes linear time even if one child occurs many times."""
     child_positions: dict[EntityId, Positions] = {}
     several: dict[EntityId, list[int]] = {}
     for position, child in enumerate(children):
@@ -146,31 +146,31 @@ def positions_by_child(children: Iterable[EntityId]) -> dict[EntityId, Positions
 
 
 def positions_of(child_positions: Positions) -> tuple[int, ...]:
-    """All of the positions."""
+    """Return all positions as a tuple."""
     return (child_positions,) if isinstance(child_positions, int) else child_positions
 
 
 class Records:
-    """The committed state. Changed only by `Transaction.commit`, and by what restores a snapshot."""
+    """The committed state. Only `Transaction.commit` and the restore of a snapshot change it."""
 
     def __init__(self) -> None:
         self.entities: Table[Entity] = Table()
-        #: Ids by exact type, oldest first (a dictionary as an ordered set).
+        #: Ids by exact type, oldest first (a dictionary used as an ordered set).
         self.by_type: dict[str, dict[int, None]] = {}
         self.schemas = Schemas()
-        #: The last id given out. Part of the state: it decides the next one.
+        #: The last id assigned. It is part of the state, because it decides the next id.
         self.last_id = 0
-        #: Whether a topology was loaded.
+        #: Whether a topology has been loaded.
         self.loaded = False
-        #: Whether a command of rules 3 was applied: new records are sparse, and so is the snapshot's text.
+        #: Whether a command of rules 3 has been applied. Then new records and the snapshot's text are sparse.
         self.sparse = False
-        #: By parent, where each child stands in its list. Derived from the lists, for quick removal.
+        #: By parent, the positions of each child in its list. Derived from the lists, for fast removal.
         self.child_positions: dict[int, dict[EntityId, Positions]] = {}
         self._discarded: list[dict[EntityId, Positions]] = []
         self._full_digest: StateDigest[int] = StateDigest()
         self._schema_digest: StateDigest[str] = StateDigest()
         self._sparse_sum = 0
-        #: Fields of sparse records that changed since they were digested, and what they were. "" is the record's head.
+        #: Parts of sparse records that changed since the last digest, as they were then. "" means the record's head.
         self._dirty: dict[tuple[int, str], tuple[EntityId, Entity | Field | None]] = {}
 
     def put(self, entity: Entity, old: Entity | None, written: dict[str, Field | None]) -> None:
@@ -179,7 +179,7 @@ class Records:
         Args:
             entity: the record.
             old: the record that it replaces.
-            written: what the fields that differ were before; of use only where both records are sparse.
+            written: the changed fields as they were before; used only if both records are sparse.
         """
         number = entity.entity_id.id
         self.entities[number] = entity
@@ -198,18 +198,18 @@ class Records:
                 self._note(entity, name, field)
 
     def forget_positions(self, parent: int) -> None:
-        """Nothing is known any more of where a parent's children stand."""
+        """Forget the positions of a parent's children."""
         child_positions = self.child_positions.pop(parent, None)
         if child_positions:
             self._discarded.append(child_positions)
 
     def free_some(self) -> None:
-        """Free a little of what nobody needs any more: to free a long list at once takes long."""
+        """Free some discarded objects. Freeing a long list in one step would take long."""
         if self._discarded:
             self._free_some()
 
     def _free_some(self) -> None:
-        # More where there is more, so that it does not gather; still far less than what made it.
+        # Free more if there is more, so that it does not accumulate; this still costs far less than its creation.
         for _ in range(1 + len(self._discarded) // 4):
             child_positions = self._discarded[-1]
             for _ in range(min(len(child_positions), _FREED_PER_STEP + len(child_positions) // 4)):
@@ -220,7 +220,7 @@ class Records:
                     return
 
     def remove(self, entity: Entity) -> None:
-        """Take an entity away."""
+        """Delete an entity."""
         number = entity.entity_id.id
         del self.entities[number]
         self.forget_positions(number)
@@ -236,17 +236,17 @@ class Records:
             self._note(entity, name, field)
 
     def _note(self, entity: Entity, name: str, old: Entity | Field | None) -> None:
-        """A part of a sparse record changes: remember what it was when it was last digested."""
+        """A part of a sparse record changes: remember its state at the last digest."""
         self._dirty.setdefault((entity.entity_id.id, name), (entity.entity_id, old))
 
     def adopt(self, change: SchemaChange) -> None:
-        """Make new schemas the present ones."""
+        """Apply a change of schemas."""
         self.schemas.adopt(change)
         for name in change.complete:
             self._schema_digest.touch(name)
 
     def schemas_restored(self) -> None:
-        """The schemas were filled from a snapshot."""
+        """Record that the schemas were filled from a snapshot."""
         for name in self.schemas.own:
             self._schema_digest.touch(name)
 
@@ -255,7 +255,7 @@ class Records:
         return next(iter(self.by_type.get(entity_type, ())), None)
 
     def free_gradually(self) -> Iterator[None]:
-        """Forget the entities, a bounded number before each item. For records that nobody uses any more."""
+        """Free the entities, a bounded number before each item. For records that are no longer used."""
         yield from self.entities.free_gradually()
         self._discarded += self.child_positions.values()
         while self._discarded:
@@ -263,14 +263,13 @@ class Records:
             yield
 
     def state_hash(self) -> str:
-        """A digest of all of it as 64 hexadecimal digits."""
+        """Return a digest of the whole state as 64 hexadecimal digits."""
         self._digest_dirty()
         entities = self._full_digest.hexdigest(lambda number: entity_text(self.entities[number]))
         schemas = self._schema_digest.hexdigest(lambda name: schema_text(self.schemas, name))
         parts = f"{entities} {schemas} {self.last_id} {self.loaded}"
-        if (
-            self._sparse_sum
-        ):  # else no record is sparse: a command that changes nothing changes no digest
+        # Without sparse records nothing is added: a command that changes nothing must not change the digest.
+        if self._sparse_sum:
             parts += f" {self._sparse_sum:064x}"
         return blake2b(parts.encode(), digest_size=32).hexdigest()
 
@@ -291,7 +290,7 @@ class Records:
 
 
 def entity_text(entity: Entity) -> str:
-    """A full record as canonical JSON text: fields sorted by name."""
+    """Return a full record as canonical JSON text: fields sorted by name."""
     fields = [
         (name, value_to_json(field.value), field.time_ns, id_to_json(field.writer_id))
         for name, field in sorted(entity.fields.items())
@@ -302,7 +301,7 @@ def entity_text(entity: Entity) -> str:
 
 
 def part_text(entity_id: EntityId, name: str, part: Entity | Field) -> bytes:
-    """One field of a sparse record as canonical text, or its head, whose name is empty."""
+    """Return one field of a sparse record as canonical text, or its head for an empty name."""
     if isinstance(part, Entity):
         return to_json((entity_id, part.created_under, part.created_ns))
     value, time_ns, writer_id, generation = part
@@ -312,7 +311,7 @@ def part_text(entity_id: EntityId, name: str, part: Entity | Field) -> bytes:
 
 
 def digest_data(value: Value) -> object:
-    """What stands for a value in a digest: of a large one, its own digest."""
+    """Return what represents a value in a digest: the value, or the digest of a large one."""
     if isinstance(value, LargeValue):
         return {"#": value.digest}
     if isinstance(value.data, ChildList):
@@ -322,7 +321,7 @@ def digest_data(value: Value) -> object:
 
 
 def schema_text(schemas: Schemas, entity_type: str) -> str:
-    """A type as JSON text: its own schema, and the slots of its complete schema that are not plain."""
+    """Return a type as JSON text: its own schema, and the slots of its complete schema that are not plain."""
     text = own_schema_text(schemas.get(entity_type))
     slots = [
         (
@@ -337,5 +336,5 @@ def schema_text(schemas: Schemas, entity_type: str) -> str:
 
 
 def own_schema_text(schema: EntitySchema) -> str:
-    """A schema as JSON text, fields in their order, which clients see."""
+    """Return a schema as JSON text. The fields keep their order, which clients see."""
     return to_json(schema_to_json(schema)).decode()

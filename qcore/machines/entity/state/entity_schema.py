@@ -1,4 +1,4 @@
-"""The schema of one entity type: as it is on the wire, and as the store holds it."""
+"""The schema of one entity type: its form on the wire, its form in the store, and the conversion between them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from qcore.machines.entity.state.field_values import (
 )
 from qcore.machines.entity.store_errors import SchemaInvalid, quoted
 
-#: The fields that the store itself sets, and the kind each must have.
+#: The fields that the store itself sets, with their kinds.
 BUILT_IN: dict[str, Kind] = {
     "Name": "String",
     "Parent": "EntityReference",
     "Children": "EntityList",
 }
 
-# --- as they are on the wire --------------------------------------------------------------------
+# --- the form on the wire -----------------------------------------------------------------------
 
 
 class _Common(TypedDict):
@@ -108,7 +108,7 @@ FieldSchemaJson = Annotated[_FieldSchemaJson, AfterValidator(exactly_one_key)]
 
 @with_config(STRICT)
 class EntitySchemaJson(TypedDict):
-    """A type's own schema. `_marker` is optional when sent to us, and always in what we send."""
+    """A type's own schema. `_marker` is optional in requests. Responses always have it."""
 
     entity_type: str
     inherit: str | None
@@ -116,11 +116,11 @@ class EntitySchemaJson(TypedDict):
     _marker: NotRequired[None]
 
 
-# --- as the store holds them --------------------------------------------------------------------
+# --- the form in the store ----------------------------------------------------------------------
 
 
 class FieldSchema(NamedTuple):
-    """What a field holds. `choices` is empty unless `kind` is Choice."""
+    """The schema of one field. `choices` is empty unless `kind` is Choice."""
 
     kind: Kind
     field_type: str
@@ -131,7 +131,7 @@ class FieldSchema(NamedTuple):
     choices: tuple[str, ...]
 
     def accept(self, value: Value) -> None:
-        """Refuse a value that the field cannot hold.
+        """Reject a value that the field cannot hold.
 
         Raises:
             KindMismatch, ValueOutOfRange: see `check_kind`.
@@ -140,7 +140,7 @@ class FieldSchema(NamedTuple):
             check_kind(value, self.kind, self.choices, f"field {quoted(self.field_type)}")
 
     def fits(self, value: Value) -> bool:
-        """Whether `accept` would take the value."""
+        """Whether `accept` accepts the value."""
         if value.kind != self.kind:
             return False
         if self.kind != "Choice" or not isinstance(value.data, int):
@@ -149,7 +149,7 @@ class FieldSchema(NamedTuple):
 
 
 class EntitySchema(NamedTuple):
-    """A type: its own fields, or with those of its ancestors before them (a complete schema)."""
+    """A type with its own fields, or with its ancestors' fields before them (a complete schema)."""
 
     entity_type: str
     inherit: str | None
@@ -157,7 +157,7 @@ class EntitySchema(NamedTuple):
 
 
 def check_schema(schema: EntitySchema) -> None:
-    """Refuse a schema that is wrong by itself, whatever the other types are.
+    """Reject a schema that is invalid by itself, whatever the other types are.
 
     Raises:
         SchemaInvalid: a name cannot be used, or a built-in field has the wrong kind.
@@ -181,11 +181,11 @@ def check_schema(schema: EntitySchema) -> None:
         field.accept(field.default)
 
 
-# --- from one to the other ----------------------------------------------------------------------
+# --- conversion ---------------------------------------------------------------------------------
 
 
 def schema_from_json(json: EntitySchemaJson) -> EntitySchema:
-    """The wire form, validated before, as the store holds it."""
+    """Convert a validated wire form to the store's form."""
     fields = {name: _field_from_json(field) for name, field in json["fields"].items()}
     return EntitySchema(json["entity_type"], json["inherit"], fields)
 
@@ -193,7 +193,7 @@ def schema_from_json(json: EntitySchemaJson) -> EntitySchema:
 def _field_from_json(json: FieldSchemaJson) -> FieldSchema:
     choices: tuple[str, ...] = ()
     body: _Common
-    # One branch a kind: that is how a type checker sees that the default belongs to the kind.
+    # One branch for each kind, so a type checker sees that the default belongs to the kind.
     if "String" in json:
         body, default = json["String"], value_from_json({"String": json["String"]["default_value"]})
     elif "Int" in json:
@@ -240,6 +240,7 @@ def schema_to_json(schema: EntitySchema) -> EntitySchemaJson:
 
 
 def field_to_json(field: FieldSchema) -> FieldSchemaJson:
+    """Convert a field's schema to its wire form."""
     body: dict[str, object] = {
         "field_type": field.field_type,
         "default_value": data_to_json(field.default),
@@ -249,5 +250,5 @@ def field_to_json(field: FieldSchema) -> FieldSchemaJson:
     }
     if field.kind == "Choice":
         body["choices"] = list(field.choices)
-    # A type checker cannot see that kind and default belong together; `check_schema` saw to it.
+    # A type checker cannot see that kind and default belong together; `check_schema` has checked it.
     return cast("FieldSchemaJson", {field.kind: body})

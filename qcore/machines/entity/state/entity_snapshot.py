@@ -1,13 +1,13 @@
-"""The entity store's records as lines of text. `qcore.machines.entity.state.snapshot_reader` reads them.
+"""Writes the entity store's records as lines of text. `qcore.machines.entity.state.snapshot_reader` reads them.
 
-The first line is a header. It counts types and entities, so that a snapshot cut short is noticed even without the
-checksums of the storage. Version 1, which 0.1.0 reads and writes, follows with a line for each schema and each
-entity. It is written until a command of apply rules 3 was applied. Version 2 has lines of these kinds:
+The first line is a header. It counts types and entities, so a snapshot that is cut short is detected even without the
+checksums of the storage. Version 1, which 0.1.0 reads and writes, continues with a line for each schema and each
+entity. It is written until a command of apply rules 3 has been applied. Version 2 has lines of these kinds:
 
-| line | holds |
+| line | content |
 |---|---|
-| `["type", schema, slots]` | a type's own schema, and those fields of its complete schema that are not plain (`Slot`) |
-| `["value", value]` | a large value; later lines name it by its digest, `{"ref": digest}`, however many share it |
+| `["type", schema, slots]` | a type's own schema, and the fields of its complete schema that are not plain (`Slot`) |
+| `["value", value]` | a large value; later lines refer to it by its digest, `{"ref": digest}`, however many share it |
 | `["entity", id, created under, created at, fields]` | a sparse record |
 | `["children", [[position, type, number], ...]]` | a part of the list of children of the entity before |
 | `["full", id, created under, fields]` | a full record |
@@ -40,7 +40,7 @@ CHILDREN_PER_LINE: Final = 1000
 
 
 def snapshot_lines(records: Records) -> Iterator[str]:
-    """The records as of this call; the lines are made as they are consumed.
+    """Yield the records as of this call as lines, which are built as they are consumed.
 
     The call itself copies the list of the parts of the table of entities, and the table of types.
     """
@@ -85,7 +85,7 @@ def _lines_2(
 
 
 class _Writer:
-    """Makes the lines of version 2. Knows which large values it has written."""
+    """Builds the lines of version 2. Remembers which large values it has written."""
 
     def __init__(self) -> None:
         self._written: set[str] = set()
@@ -104,7 +104,7 @@ class _Writer:
         yield _text(("type", schema_to_json(schemas.get(entity_type)), rows))
 
     def entity_lines(self, entity: Entity) -> Iterator[str]:
-        # By name, so that the text does not depend on the order in which they were written.
+        # Sorted by name, so the text does not depend on the order of the writes.
         fields = sorted(entity.fields.items())
         for _, field in fields:
             yield from self._value_line(field.value)
@@ -140,7 +140,7 @@ def _parts(field: Field) -> tuple[object, ...]:
 
 
 def _stored(value: Value) -> object:
-    """What stands for a value in a line."""
+    """Return what represents a value in a line."""
     if isinstance(value, LargeValue):
         return {"ref": value.digest}
     if isinstance(value.data, ChildList):

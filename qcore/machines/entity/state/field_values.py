@@ -1,4 +1,4 @@
-"""Entity ids and field values: how the store holds them, and their JSON form on the wire."""
+"""Field values: their form in the store, their JSON form on the wire, and how a write combines them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ AdjustBehavior = Literal["Set", "Add", "Subtract"]
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 _NANOS_PER_SECOND = 1_000_000_000
 
-# --- as the store holds them --------------------------------------------------------------------
+# --- the form in the store ----------------------------------------------------------------------
 
 
 Data: TypeAlias = (
@@ -40,7 +40,7 @@ Data: TypeAlias = (
 
 
 class Value(NamedTuple):
-    """A field's value. Immutable; equal when kind and data are.
+    """A field's value. Immutable. Values are equal if kind and data are.
 
     `data` by kind: Blob bytes; Bool bool; Choice int; EntityList tuple of `EntityId`, or a `ChildList` in the field
     `Children`; EntityReference `EntityId` or None; Float finite float; Int int of 64 bits; String str;
@@ -51,14 +51,14 @@ class Value(NamedTuple):
     data: Data
 
 
-#: Length of what stands around the ids of a list, without its brackets.
+#: Length of the JSON around the ids of a list, without its brackets.
 _LIST_BYTES: Final = len('{"EntityList":}')
-#: A value whose JSON text is longer than this is a `LargeValue`, bytes.
+#: A value with a longer JSON text than this is a `LargeValue`, bytes.
 SMALL_BYTES: Final = 512
 
 
 class LargeValue(Value):
-    """A value with its size and digest, which are computed once: many fields may share one.
+    """A value with its size and digest. They are computed once, because many fields may share a value.
 
     Attributes:
         size: length of its JSON text in bytes.
@@ -70,12 +70,12 @@ class LargeValue(Value):
 
 
 def measured(value: Value) -> Value:
-    """The same value, as a `LargeValue` if it is one. Every value that the store holds has been through this."""
+    """Return the value, as a `LargeValue` if it is large. Every value in the store must have passed through this."""
     match value.data:
         case None | bool() | int() | float() | ChildList():
             return value
         case str() as text if 6 * len(text) + 32 <= SMALL_BYTES:
-            return value  # No character has more than six bytes in JSON.
+            return value  # no character takes more than six bytes in JSON
         case bytes() as blob if 4 * len(blob) + 32 <= SMALL_BYTES:
             return value
         case EntityId(typ=typ) if 6 * len(typ) + 64 <= SMALL_BYTES:
@@ -94,14 +94,14 @@ def measured(value: Value) -> Value:
 
 
 def same_value(one: Value, other: Value) -> bool:
-    """Whether two values are equal; of large ones only the digests are compared."""
+    """Whether two values are equal. Compares large values by their digests."""
     if isinstance(one, LargeValue) and isinstance(other, LargeValue):
         return one.digest == other.digest
     return one == other
 
 
 def value_bytes(value: Value) -> int:
-    """At least as many bytes as the value's JSON text has, and exactly as many if it is large."""
+    """An upper bound of the length of the value's JSON text in bytes; exact for a large value."""
     if isinstance(value, LargeValue):
         return value.size
     if value.kind != "EntityList":
@@ -110,22 +110,22 @@ def value_bytes(value: Value) -> int:
         case ChildList() as children:
             return children.json_bytes + _LIST_BYTES
         case tuple() as targets:
-            # Exact, as of a `LargeValue`: what counts must not depend on whether this one has been measured.
+            # Exact, as for a `LargeValue`: the count must not depend on whether this value has been measured.
             return _LIST_BYTES + 2 + max(0, sum(map(id_bytes, targets)) - 1)
     return SMALL_BYTES
 
 
-# --- as they are on the wire --------------------------------------------------------------------
+# --- the form on the wire -----------------------------------------------------------------------
 
 #: Every object on the wire: exact types, no unknown fields.
 STRICT = ConfigDict(strict=True, extra="forbid")
 
 
 def exactly_one_key(value: Mapping[str, object]) -> Mapping[str, object]:
-    """Externally tagged values are objects with one key, the tag. A pydantic validator.
+    """Check that a mapping has one key. A pydantic validator for externally tagged values, whose key is the tag.
 
-    Tags are the optional keys of a `TypedDict`, so that one pass of pydantic-core validates the whole
-    and an error's location is the field's path. A union would try its members one after the other.
+    The tags are the optional keys of a `TypedDict`, so one pass of pydantic-core validates the whole value, and the
+    location of an error is the field's path. A union would try its members one after the other.
     """
     if len(value) != 1:
         raise PydanticCustomError("one_key", "expected an object with exactly one key")
@@ -155,7 +155,7 @@ class TimestampJson(TypedDict):
 
 @with_config(STRICT)
 class ValueTags(TypedDict, total=False):
-    """The tags of a value, of which one is there."""
+    """The tags of a value. Exactly one is present."""
 
     Blob: Annotated[list[Byte], FailFast()]
     Bool: bool
@@ -173,17 +173,17 @@ ValueJson = Annotated[ValueTags, AfterValidator(exactly_one_key)]
 
 
 def id_from_json(json: EntityIdJson) -> EntityId:
-    """The wire form, validated before, as the store holds it."""
+    """Convert a validated wire form to the store's form."""
     return EntityId(json["typ"], json["id"])
 
 
 def id_to_json(entity_id: EntityId | None) -> EntityIdJson | None:
-    """Inverse of `id_from_json`; None stays None."""
+    """Inverse of `id_from_json`. None stays None."""
     return None if entity_id is None else {"typ": entity_id.typ, "id": entity_id.id}
 
 
 def time_from_json(json: TimestampJson) -> int:
-    """Nanoseconds since the Unix epoch."""
+    """Convert a time to nanoseconds since the Unix epoch."""
     return json["secs_since_epoch"] * _NANOS_PER_SECOND + json["nanos_since_epoch"]
 
 
@@ -194,7 +194,7 @@ def time_to_json(time_ns: int) -> TimestampJson:
 
 
 def value_from_json(json: ValueJson) -> Value:
-    """The wire form, validated before, as the store holds it."""
+    """Convert a validated wire form to the store's form."""
     if "String" in json:
         return measured(Value("String", json["String"]))
     if "Int" in json:
@@ -217,7 +217,7 @@ def value_from_json(json: ValueJson) -> Value:
 
 
 def data_to_json(value: Value) -> object:
-    """The untagged wire form of a value, as in a schema's `default_value`."""
+    """Return the untagged wire form of a value, as in a schema's `default_value`."""
     match value.data:
         case EntityId() as target:
             return id_to_json(target)
@@ -233,12 +233,12 @@ def data_to_json(value: Value) -> object:
 
 def value_to_json(value: Value) -> ValueJson:
     """Inverse of `value_from_json`."""
-    # A type checker cannot see that kind and data belong together; `Value` promises it.
+    # A type checker cannot see that kind and data belong together; `Value` guarantees it.
     return cast("ValueJson", {value.kind: data_to_json(value)})
 
 
 def size_estimate(value: Value) -> int:
-    """How many bytes apply rules 1 and 2 count for a value, which may be far fewer than it has."""
+    """The bytes that apply rules 1 and 2 count for a value. It may really have far more."""
     match value.data:
         case bytes() as blob:
             return 4 * len(blob)
@@ -252,14 +252,14 @@ def size_estimate(value: Value) -> int:
             return 20
 
 
-# --- what a write does with them ----------------------------------------------------------------
+# --- how a write combines them ------------------------------------------------------------------
 
 
 def adjust(old: Value, new: Value, behavior: AdjustBehavior) -> Value:
-    """The value that a write leaves, from the stored one and the written one, both of one kind.
+    """Return the value after a write, from the stored and the written value, both of the same kind.
 
     Raises:
-        NotAdjustable: the kind cannot be added or subtracted.
+        NotAdjustable: values of this kind cannot be added or subtracted.
         ValueOutOfRange: the result does not fit.
     """
     match behavior:
@@ -312,10 +312,10 @@ def _checked(value: Value) -> Value:
 
 
 def check_kind(value: Value, kind: Kind, choices: tuple[str, ...], where: str) -> None:
-    """Refuse a value that a field of this kind cannot hold.
+    """Reject a value that a field of this kind cannot hold.
 
     Args:
-        choices: the names of a Choice field's values, else empty.
+        choices: the names of a Choice field's values; empty for other kinds.
         where: names the field in the error.
 
     Raises:
@@ -324,7 +324,7 @@ def check_kind(value: Value, kind: Kind, choices: tuple[str, ...], where: str) -
     """
     if value.kind != kind:
         raise KindMismatch(f"{where} holds {kind}, the value is {value.kind}")
-    # Without names only the default choice exists.
+    # Without names, the default is the only choice.
     if kind == "Choice" and isinstance(value.data, int):
         count = max(len(choices), 1)
         if not 0 <= value.data < count:

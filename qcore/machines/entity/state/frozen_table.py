@@ -1,4 +1,4 @@
-"""A table by number that can be frozen at once: what is written later copies only the part that it touches."""
+"""A table by number that can be frozen in one step. A later write copies only the part that it changes."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Final, Generic, TypeVar
 
 V = TypeVar("V")
 
-#: Numbers of one part: 2 to the power of this.
+#: A part holds 2 to the power of this many numbers.
 PART_BITS: Final = 11
 
 
 class Table(Generic[V]):
-    """A dictionary of numbers that grow, in parts of at most `1 << PART_BITS` of them."""
+    """A dictionary with growing numbers as keys, in parts of at most `1 << PART_BITS` numbers."""
 
     def __init__(self) -> None:
         self._parts: dict[int, dict[int, V]] = {}
-        self._shared: dict[int, None] = {}  # parts that a frozen table refers to, too
+        self._shared: dict[int, None] = {}  # parts that a frozen table also refers to
         self._length = 0
 
     def __len__(self) -> int:
@@ -26,7 +26,7 @@ class Table(Generic[V]):
         return self.get(number) is not None
 
     def get(self, number: int) -> V | None:
-        """What stands under this number, or None."""
+        """Return the value with this number, or None."""
         part = self._parts.get(number >> PART_BITS)
         return None if part is None else part.get(number)
 
@@ -34,21 +34,21 @@ class Table(Generic[V]):
         return self._parts[number >> PART_BITS][number]
 
     def __setitem__(self, number: int, value: V) -> None:
-        part = self._own(number >> PART_BITS)
+        part = self._writable_part(number >> PART_BITS)
         before = len(part)
         part[number] = value
         self._length += len(part) - before
 
     def __delitem__(self, number: int) -> None:
         key = number >> PART_BITS
-        part = self._own(key)
+        part = self._writable_part(key)
         del part[number]
         self._length -= 1
         if not part:
             del self._parts[key]
 
-    def _own(self, key: int) -> dict[int, V]:
-        """The part with this key, to be changed."""
+    def _writable_part(self, key: int) -> dict[int, V]:
+        """Return the part with this key. Copies it first if a frozen table shares it."""
         part = self._parts.get(key)
         if part is None:
             part = self._parts[key] = {}
@@ -58,12 +58,12 @@ class Table(Generic[V]):
         return part
 
     def frozen(self) -> FrozenTable[V]:
-        """The table as of this call; costs a copy of the list of its parts."""
+        """Return the table as of this call. Costs a copy of the list of parts."""
         self._shared = dict.fromkeys(self._parts)
         return FrozenTable([self._parts[key] for key in sorted(self._parts)], self._length)
 
     def free_gradually(self) -> Iterator[None]:
-        """Forget everything, a part before each item."""
+        """Forget everything, one part before each item."""
         while self._parts:
             _, part = self._parts.popitem()
             self._length -= len(part)
@@ -72,7 +72,7 @@ class Table(Generic[V]):
 
 
 class FrozenTable(Generic[V]):
-    """What a table held when it was frozen."""
+    """The content of a table when it was frozen."""
 
     def __init__(self, parts: list[dict[int, V]], length: int) -> None:
         self._parts = parts
@@ -82,7 +82,7 @@ class FrozenTable(Generic[V]):
         return self._length
 
     def values(self) -> Iterator[V]:
-        """The values, by number as far as they were added in that order. Lets go of each part once it was given."""
+        """Yield the values, sorted by part and in insertion order inside a part. Drops each part after its values."""
         parts = self._parts
         parts.reverse()
         while parts:

@@ -1,4 +1,4 @@
-"""The entity store's records from the lines of `qcore.machines.entity.state.entity_snapshot`, in parts."""
+"""Reads the entity store's records from the lines of `qcore.machines.entity.state.entity_snapshot`, step by step."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from qcore.machines.entity.state.field_values import (
 from qcore.machines.entity.state.type_registry import SlotHistory
 from qcore.machines.entity.store_errors import SchemaInvalid, quoted
 
-#: Lines that are read before an item, and about how many characters of them: some milliseconds.
+#: Limits of the work before each item, some milliseconds: lines, and roughly their characters.
 LINES_PER_STEP: Final = 128
 CHARS_PER_STEP: Final = 256 * 1024
 
@@ -57,7 +57,7 @@ class _Header(TypedDict):
 
 @with_config(STRICT)
 class _StoredTags(ValueTags, total=False):
-    """A value, the digest of one that had a line of its own, or length and next position of a list of children."""
+    """A value, the digest of one that has a separate line, or length and next position of a list of children."""
 
     ref: str
     children: tuple[_Count, _Count]
@@ -86,10 +86,10 @@ _full_line_2: TypeAdapter[_FullLine2] = TypeAdapter(_FullLine2, config=STRICT)
 
 
 class SnapshotReader:
-    """Inverse of `snapshot_lines`, in parts."""
+    """Inverse of `snapshot_lines`, step by step."""
 
     def __init__(self) -> None:
-        #: Whole once `read` is at its end.
+        #: Complete at the end of `read`.
         self.records = Records()
         self._schemas: list[EntitySchema] = []
         self._histories: dict[str, dict[str, SlotHistory]] = {}
@@ -100,7 +100,7 @@ class SnapshotReader:
         """Read everything, a bounded number of lines before each item.
 
         Raises:
-            StoreError: a line is missing, extra or malformed; the text names it.
+            StoreError: a line is missing, extra or malformed; names the line.
         """
         number = 0
         header: _Header | None = None
@@ -124,7 +124,7 @@ class SnapshotReader:
                 pending += len(line)
                 if number % LINES_PER_STEP == 0 or pending >= CHARS_PER_STEP:
                     pending = 0
-                    records.state_hash()  # else all that is new would be digested in one go later
+                    records.state_hash()  # otherwise all new records would be digested in one step later
                     yield
             self._end_entity()
         except (ValidationError, StoreError, ValueError, KeyError) as error:
@@ -159,12 +159,12 @@ class SnapshotReader:
         elif line.startswith('["value"'):
             value = value_from_json(_value_line.validate_json(line)[1])
             if not isinstance(value, LargeValue):
-                raise ValueError("a small value has a line of its own")
+                raise ValueError("a small value has a separate line")
             self._values[value.digest] = value
         elif line.startswith('["full"'):
             _, entity_id, created_under, full_fields = _full_line_2.validate_json(line)
             entity = _full_record(entity_id, created_under, full_fields)
-            self.records.schemas.slots(entity.entity_id.typ)  # refuses an unknown type
+            self.records.schemas.slots(entity.entity_id.typ)  # raises for an unknown type
             self.records.put(entity, None, {})
         else:
             _, schema_json, slots = _type_line.validate_json(line)
@@ -185,7 +185,7 @@ class SnapshotReader:
         return tuple(found)
 
     def _value(self, stored: _Stored) -> Value | tuple[int, int]:
-        """A value, or length and next position of a list of children."""
+        """Return a value, or length and next position of a list of children."""
         if "ref" in stored:
             return self._values[stored["ref"]]
         if "children" in stored:
@@ -199,7 +199,7 @@ class SnapshotReader:
         if self._open is None:
             return
         entity, child_positions = self._open.end()
-        self.records.schemas.slots(entity.entity_id.typ)  # refuses an unknown type
+        self.records.schemas.slots(entity.entity_id.typ)  # raises for an unknown type
         self.records.put(entity, None, {})
         if child_positions is not None:
             self.records.child_positions[entity.entity_id.id] = child_positions
@@ -207,7 +207,7 @@ class SnapshotReader:
 
 
 class _OpenEntity:
-    """A sparse record whose list of children may follow."""
+    """A sparse record that is being read. Its list of children may follow."""
 
     def __init__(
         self, entity_id: EntityId, created_under: EntityId | None, created_ns: int
@@ -239,7 +239,7 @@ class _OpenEntity:
         self._count += len(rows)
 
     def end(self) -> tuple[Entity, dict[EntityId, Positions] | None]:
-        """The record, and where its children stand if it has a list of them."""
+        """Return the record, and the positions of its children if it has a list of them."""
         if self._listed is None:
             if self._count:
                 raise ValueError("children of an entity that has none")

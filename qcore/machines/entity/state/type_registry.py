@@ -1,8 +1,8 @@
-"""All entity types: inheritance between them, and since when their entities have which field.
+"""The registry of all entity types: their inheritance, and since when their entities have which field.
 
-A new schema touches no entity. An entity keeps the fields that were written. Every other field reads as the default
-that its type had when the entity got the field. So a type remembers, for each field of its complete schema, since when
-its entities have it, and the earlier defaults that older entities still read (a `Slot`).
+A new schema changes no entity. An entity keeps the fields that were written. Every other field reads as the default
+that its type had when the entity got the field. So for each field of a type's complete schema, a `Slot` remembers since
+when the entities have the field, and the earlier defaults that older entities still read.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ from qcore.machines.limits import (
     PLAIN_FIELDS_PER_STEP,
 )
 
-#: Types above a type, at most.
+#: Maximum number of types above a type.
 MAX_INHERITANCE_DEPTH: Final = 100
-#: Bytes counted for a type on top of its fields, and for an earlier default on top of a large value.
+#: Bytes counted for a type besides its fields, and for an earlier default besides its value.
 _TYPE_BYTES: Final = 128
 _EARLIER_BYTES: Final = 128
-#: Types whose complete schemas are made before an item of `Schemas.restore`.
+#: How many complete types are built before an item of `Schemas.restore`.
 _TYPES_PER_STEP: Final = 50
 
 
-#: What a `Slot` has after its size.
+#: The fields of a `Slot` after its size.
 SlotHistory = tuple[int, int, int, tuple[tuple[int, Value], ...]]
 
 
@@ -59,13 +59,13 @@ class Slot(NamedTuple):
     """One field of a complete schema.
 
     Attributes:
-        schema: what it holds now.
+        schema: the field's current schema.
         size: length of the schema's JSON text in bytes.
-        generation: number of the field's life: a value that was written in another life of it, before it was removed or
-            changed its kind, does not count. 0 for a field that the type had before its first entity.
-        since_id: entities with an id up to this one got the field when that life began; later ones at their creation.
-        since_ns: when that life began, nanoseconds since the Unix epoch.
-        earlier: defaults that it had before, oldest first, each with the last id of an entity that reads it.
+        generation: changes when the field is removed and added again, or its kind changes. A value of another
+            generation does not count. It is 0 for a field that the type had before its first entity.
+        since_id: entities with an id up to this one got the field when the generation began; later ones at creation.
+        since_ns: when the generation began, nanoseconds since the Unix epoch.
+        earlier: earlier defaults, oldest first, each with the last id of an entity that reads it.
     """
 
     schema: FieldSchema
@@ -77,15 +77,16 @@ class Slot(NamedTuple):
 
     @property
     def is_plain(self) -> bool:
-        """Whether every entity of the type has the field since its creation, with the present default."""
+        """Whether every entity of the type has had the field since its creation, with the current default."""
         return self.generation == 0 and not self.earlier
 
     @property
     def history(self) -> SlotHistory:
+        """The fields of the slot after its size."""
         return self.generation, self.since_id, self.since_ns, self.earlier
 
     def default_of(self, number: int) -> Value:
-        """What the field reads as on the entity with this number while nobody has written it."""
+        """The value of the field on the entity with this number while no client has written it."""
         if self.earlier:
             at = bisect_left(self.earlier, number, key=_last_id)
             if at < len(self.earlier) and self.schema.fits(self.earlier[at][1]):
@@ -98,13 +99,13 @@ def _last_id(item: tuple[int, Value]) -> int:
 
 
 class CompleteType(NamedTuple):
-    """A type with what it inherits.
+    """A type with the fields that it inherits.
 
     Attributes:
-        slots: its fields by name, those of its ancestors first; its own win.
+        slots: its fields by name, ancestors' fields first. The type's own field replaces an inherited one.
         depth: how many types are above it.
-        size: length of the complete schema's JSON text, about.
-        own_bytes: the same of its own fields, and of the earlier defaults that it keeps.
+        size: rough length of the complete schema's JSON text in bytes.
+        own_bytes: the same for its own fields and the earlier defaults that it keeps.
     """
 
     slots: Mapping[str, Slot]
@@ -114,7 +115,7 @@ class CompleteType(NamedTuple):
 
 
 class Moment(NamedTuple):
-    """When schemas change: the log index, the last id given out before, nanoseconds since the Unix epoch."""
+    """When schemas change: the log index, the last id assigned before, the time in ns since the Unix epoch."""
 
     at: int
     last_id: int
@@ -122,7 +123,7 @@ class Moment(NamedTuple):
 
 
 class SchemaChange(NamedTuple):
-    """What `Schemas.adopt` takes: the new schemas, the complete types that they change, and the steps that it took."""
+    """The argument of `Schemas.adopt`: the new schemas, the complete types that change, and the steps to plan them."""
 
     own: dict[str, EntitySchema]
     complete: dict[str, CompleteType]
@@ -130,7 +131,7 @@ class SchemaChange(NamedTuple):
 
 
 class Schemas:
-    """Every type's schema, own and complete. Changed only by `adopt` and `restore`."""
+    """The schemas of all types, own and complete. Only `adopt` and `restore` change them."""
 
     def __init__(self) -> None:
         self.own: dict[str, EntitySchema] = {}
@@ -140,18 +141,18 @@ class Schemas:
         self._complete_fields = 0
 
     def after(self, change: SchemaChange) -> Schemas:
-        """These schemas with a change, to look at; copies the table of types."""
+        """Return a read-only copy with a change. Copies the table of types."""
         seen = Schemas()
         seen.own = {**self.own, **change.own}
         seen._complete = {**self._complete, **change.complete}
         return seen
 
     def frozen(self) -> Schemas:
-        """These schemas as they are now, to look at; copies the table of types."""
+        """Return a read-only copy. Copies the table of types."""
         return self.after(SchemaChange({}, {}))
 
     def get(self, entity_type: str) -> EntitySchema:
-        """The type's own schema.
+        """Return the type's own schema.
 
         Raises:
             TypeNotFound: there is none.
@@ -162,7 +163,7 @@ class Schemas:
         return schema
 
     def slots(self, entity_type: str) -> Mapping[str, Slot]:
-        """The fields of the complete schema.
+        """Return the fields of the complete schema.
 
         Raises:
             TypeNotFound: there is none.
@@ -173,7 +174,7 @@ class Schemas:
         return found.slots
 
     def complete(self, entity_type: str) -> EntitySchema:
-        """The type's schema with all inherited fields, ancestors first; a type's own field wins.
+        """Return the type's schema with all inherited fields, ancestors first. The type's own field wins.
 
         Raises:
             TypeNotFound: there is none.
@@ -190,24 +191,24 @@ class Schemas:
         moment: Moment | None = None,
         oldest: Callable[[str], int | None] = lambda _: None,
     ) -> SchemaChange:
-        """What adding or replacing some schemas means; nothing is changed yet.
+        """Return the effect of adding or replacing some schemas. Nothing is changed yet.
 
         Args:
             changed: the schemas.
-            moment: when, which also holds the schemas to the bounds; None for apply rules 1 and 2, under which
-                entities are rewritten at once and nothing is bounded.
-            oldest: the least number of an entity of exactly this type, or None.
+            moment: when they change. With it the limits apply; None for apply rules 1 and 2, under which all entities
+                are rewritten immediately and nothing is limited.
+            oldest: returns the least number of an entity of exactly this type, or None.
 
         Raises:
             UnknownParentType: an ancestor has no schema.
             InheritanceCycle: a type is its own ancestor.
-            SchemaInvalid: what `check_schema` refuses, or there are too many ancestors.
-            SchemaTooLarge, ValueTooLarge, TooManyOperations: a bound is exceeded.
+            SchemaInvalid: `check_schema` rejects a schema, or there are too many ancestors.
+            SchemaTooLarge, ValueTooLarge, TooManyOperations: a limit is exceeded.
         """
         new = {schema.entity_type: schema for schema in changed}
         for schema in new.values():
             check_schema(schema)
-        # Rules 1 and 2 went through all types, and named the first that is wrong.
+        # Rules 1 and 2 checked all types and named the first invalid one.
         for name in new if moment is not None else {**self.own, **new}:
             self.check_lineage(name, new)
         planner = _Planner(self.own, self._complete, new, moment, oldest)
@@ -218,7 +219,7 @@ class Schemas:
         return result
 
     def adopt(self, change: SchemaChange) -> None:
-        """Make a change the present state."""
+        """Apply a planned change."""
         for name, schema in change.own.items():
             before = self.own.get(name)
             if before is not None and before.inherit is not None:
@@ -241,10 +242,10 @@ class Schemas:
 
         Args:
             schemas: all of them.
-            histories: by type, those of the fields of its complete schema that are not plain.
+            histories: by type, the histories of the fields of its complete schema that are not plain.
 
         Raises:
-            StoreError: as `change`, without the bounds.
+            StoreError: see `plan_change`, without the limits.
         """
         new = {schema.entity_type: schema for schema in schemas}
         planner = _Planner({}, {}, new, None, lambda _: None, histories)
@@ -257,10 +258,10 @@ class Schemas:
         self.adopt(SchemaChange(new, planner.done))
 
     def check_lineage(self, entity_type: str, new: Mapping[str, EntitySchema]) -> None:
-        """Refuse a type whose ancestors are wrong, where `new` replaces some schemas.
+        """Reject a type whose ancestors are invalid, if `new` replaces some schemas.
 
         Raises:
-            UnknownParentType, InheritanceCycle, SchemaInvalid: see `change`.
+            UnknownParentType, InheritanceCycle, SchemaInvalid: see `plan_change`.
         """
         chain: dict[str, None] = {}
         last, current = entity_type, entity_type
@@ -280,11 +281,11 @@ class Schemas:
             last, current = current, schema.inherit
 
     def _affected(self, new: Mapping[str, EntitySchema]) -> list[str]:
-        """The changed types and all that inherit from any of them."""
+        """Return the changed types and all types that inherit from them."""
         found = dict.fromkeys(new)
         to_visit = list(new)
         while to_visit:
-            # Sorted: the order in which types came to be one another's is not part of the state.
+            # Sorted, because the order in which types became subtypes is not part of the state.
             for name in sorted(self._subtypes.get(to_visit.pop(), ())):
                 if name not in found:
                     found[name] = None
@@ -303,13 +304,13 @@ class Schemas:
             ("bytes of schemas", own_bytes, self._own_bytes, MAX_SCHEMAS_BYTES),
             ("fields in all complete schemas", fields, self._complete_fields, MAX_COMPLETE_FIELDS),
         ):
-            # What older rules allowed may be there already, and may shrink.
+            # Older rules may have allowed more. Such a total may stay or shrink.
             if seen > bound and seen > before:
                 raise SchemaTooLarge(f"there would be {seen} {what}; the limit is {bound}")
 
 
 class _Planner:
-    """Makes complete types, parents before what inherits from them."""
+    """Builds complete types, parents before the types that inherit from them."""
 
     def __init__(
         self,
@@ -337,8 +338,8 @@ class _Planner:
         return self.done
 
     def complete(self, name: str) -> CompleteType:
-        """The type and, before it, those above it that change."""
-        # Not by recursion: a list of the types that are to be made, which is short (`MAX_INHERITANCE_DEPTH`).
+        """Build the type, and before it the types above it that change."""
+        # Without recursion: the list of types to build stays short (`MAX_INHERITANCE_DEPTH`).
         waiting = [name]
         while waiting:
             current = waiting[-1]
@@ -419,10 +420,10 @@ class _Planner:
         return Slot(field, len(to_json(field_to_json(field))))
 
     def _slot(self, wanted: Slot, known: Slot | None, oldest: int | None) -> Slot:
-        """The field as the type's entities have it, from what its schema, or an ancestor's, now says."""
+        """Return the field's new slot, from its current schema or an ancestor's."""
         moment = self._moment
         if moment is None or oldest is None:
-            # There is no entity that would have it from before, or it was rewritten.
+            # No older entity has the field, or it was rewritten.
             return wanted if wanted.is_plain else Slot(wanted.schema, wanted.size)
         if known is None or known.schema.kind != wanted.schema.kind:
             return Slot(wanted.schema, wanted.size, moment.at, moment.last_id, moment.time_ns)
@@ -468,6 +469,6 @@ def _too_deep(entity_type: str) -> SchemaInvalid:
     )
 
 
-#: Stands above a type that inherits from nothing: its depth makes the type's own 0.
+#: Above a type that inherits from nothing: its depth gives the type the depth 0.
 _ROOT: Final = CompleteType({}, -1, 0, 0)
 _NOTHING: Final = CompleteType({}, 0, 0, 0)

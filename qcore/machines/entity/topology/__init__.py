@@ -1,1 +1,1 @@
-"""Topology files: the first entities of a cluster, written as YAML."""
+"""Topology files: the first entities of a cluster, written in YAML."""

@@ -1,7 +1,7 @@
-"""The topology file (as examples/topology.yaml): from YAML text to one command for the log.
+"""Converts a topology file (such as examples/topology.yaml) from YAML text to one command for the log.
 
-Every error is a `ConfigError` of the form `file:line: reason`. What is accepted here is accepted by the
-store: `LoadTopology` cannot fail on it, save that a topology was loaded before.
+Every error is a `ConfigError` of the form `file:line: reason`. The store accepts what this module accepts:
+`LoadTopology` fails only if a topology was loaded before.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from qcore.machines.entity.topology.yaml_values import ValueReader
 
 
 class Topology(NamedTuple):
-    """A checked topology: schemas, and entities of which each comes after its parent."""
+    """A checked topology: schemas, and entities, each of which comes after its parent."""
 
     schemas: list[EntitySchemaJson]
     entities: list[TopologyEntityJson]
 
     def command(self) -> str:
-        """The log command that loads it."""
+        """Return the log command that loads the topology."""
         body: LoadTopologyBody = {"schemas": self.schemas, "entities": self.entities}
         return encode_topology(body)
 
@@ -54,10 +54,10 @@ def parse_topology(text: str, source: str) -> Topology:
 
     Args:
         text: the file's content.
-        source: its name, for errors.
+        source: the file's name, for errors.
 
     Raises:
-        ConfigError: something is wrong; `source:line: reason`.
+        ConfigError: the file is invalid; `source:line: reason`.
     """
     top = _Checker(source).mapping(parse_yaml(text, source), "the file", ("schemas",), ("tree",))
     schemas = _SchemaChecker(source).check(top["schemas"])
@@ -74,7 +74,7 @@ class _Checker:
     def mapping(
         self, node: Node, what: str, required: tuple[str, ...], optional: tuple[str, ...]
     ) -> dict[str, Node]:
-        """A map with all of the required keys and none but these."""
+        """Return the entries of a map with all required keys and no unknown ones."""
         if not isinstance(node, MappingNode):
             keys = ", ".join(required)
             raise error_at_line(
@@ -84,7 +84,7 @@ class _Checker:
             if key not in required and key not in optional:
                 known = ", ".join(required + optional)
                 raise error_at_line(
-                    self.source, line, f"{what}: unknown key {quoted(key)}; known are {known}"
+                    self.source, line, f"{what}: unknown key {quoted(key)}; known keys: {known}"
                 )
         for key in required:
             if key not in node.entries:
@@ -92,7 +92,7 @@ class _Checker:
         return node.entries
 
     def any_mapping(self, node: Node, what: str) -> MappingNode:
-        """A map with any keys; null is an empty one."""
+        """Return a map with any keys; null is an empty one."""
         if isinstance(node, ScalarNode) and node.value is None:
             return MappingNode(node.line)
         if not isinstance(node, MappingNode):
@@ -100,7 +100,7 @@ class _Checker:
         return node
 
     def sequence(self, node: Node, what: str) -> list[Node]:
-        """A list; null is an empty one."""
+        """Return the items of a list; null is an empty one."""
         if isinstance(node, ScalarNode) and node.value is None:
             return []
         if not isinstance(node, SequenceNode):
@@ -108,7 +108,7 @@ class _Checker:
         return node.items
 
     def text(self, node: Node, what: str) -> str:
-        """A text."""
+        """Return a text."""
         if not isinstance(node, ScalarNode) or not isinstance(node.value, str):
             raise error_at_line(self.source, node.line, f"{what} must be a text; quote it")
         return node.value
@@ -246,7 +246,7 @@ class _TreeChecker(_Checker):
             if children and "Children" not in schema.fields:
                 reason = f"type {quoted(schema.entity_type)} has no field Children"
                 raise error_at_line(
-                    self.source, children[0].line, f"{reason}, so that it has no children"
+                    self.source, children[0].line, f"{reason}, so it cannot have children"
                 )
             to_visit += [(child, count) for child in reversed(children)]
             count += 1

@@ -1,8 +1,8 @@
-"""YAML as a tree of nodes that know their line, for error messages that say where.
+"""Parses YAML into a tree of nodes that know their line, so that errors can name it.
 
-Differences from PyYAML's own composer: it does not recurse, so that a deep file cannot overflow the stack;
-plain scalars follow the YAML 1.2 core schema (`no` and `Off` are texts, `010` is ten); keys are texts and
-unique; aliases and tags are refused.
+It differs from PyYAML's composer. It does not recurse, so a deep file cannot overflow the stack. Plain scalars follow
+the YAML 1.2 core schema (`no` and `Off` are texts, `010` is ten). Keys are texts and unique. Aliases and tags are
+refused.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ Node: TypeAlias = ScalarNode | SequenceNode | MappingNode
 
 
 def error_at_line(source: str, line: int, reason: str) -> ConfigError:
-    """The error for a place in a file: `source:line: reason`."""
+    """Return the error for a place in a file: `source:line: reason`."""
     return ConfigError(f"{source}:{line}: {reason}")
 
 
@@ -75,10 +75,10 @@ def parse_yaml(text: str, source: str) -> Node:
 
     Args:
         text: the file's content.
-        source: its name, for errors.
+        source: the file's name, for errors.
 
     Raises:
-        ConfigError: the text is not YAML, or uses what is refused; `source:line: reason`.
+        ConfigError: the text is not YAML, or uses a feature that is refused; `source:line: reason`.
     """
     try:
         return _Composer(source).compose(_events(text))
@@ -99,21 +99,20 @@ def parse_yaml(text: str, source: str) -> Node:
 
 
 def _events(text: str) -> Iterator[Event]:
-    # The C parser is ten times as fast; PyYAML can be built without it.
+    # The C parser is ten times as fast, but PyYAML can be built without it.
     loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
     events: Iterator[Event] = yaml.parse(text, Loader=loader)
     return events
 
 
 class _Composer:
-    """Builds the tree from events. The open containers are its stack."""
+    """Builds the tree from events. Its stack is the list of open containers."""
 
     def __init__(self, source: str) -> None:
         self._source = source
         self._open: list[SequenceNode | MappingNode] = []
-        self._keys: list[
-            ScalarNode | None
-        ] = []  # of each open container: the key that waits for a value
+        #: For each open container, the key that waits for a value.
+        self._keys: list[ScalarNode | None] = []
         self._root: Node | None = None
 
     def compose(self, events: Iterator[Event]) -> Node:
@@ -155,7 +154,7 @@ class _Composer:
         self._keys.append(None)
 
     def _place(self, node: Node, line: int) -> None:
-        """Put a node where it belongs: into the innermost open container, or at the root."""
+        """Put a node into the innermost open container, or at the root."""
         if not self._open:
             self._root = node
             return

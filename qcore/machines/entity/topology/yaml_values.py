@@ -1,4 +1,4 @@
-"""Field values in a topology file: tagged as on the wire, or in the shorter forms that the file allows."""
+"""Reads field values of a topology file: tagged as on the wire, or in the shorter forms that the file allows."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ValueReader:
 
     Args:
         source: the file's name, for errors.
-        types: the entity types that a `Type$id` may name.
+        types: the entity types that a `Type$id` may refer to.
     """
 
     def __init__(self, source: str, types: Container[str]) -> None:
@@ -42,14 +42,14 @@ class ValueReader:
         self._types = types
 
     def value(self, node: Node, expected: Kind | None, choices: tuple[str, ...]) -> Value:
-        """A tagged value, or a bare Bool, Int or Float.
+        """Read a tagged value, or a bare Bool, Int or Float.
 
         Args:
-            expected: the field's kind, where it is known: then a bare 5 may be a Float.
-            choices: the field's choices, which a Choice may be named after.
+            expected: the field's kind, if known: then a bare 5 may be a Float.
+            choices: the names of the field's choices.
 
         Raises:
-            ConfigError: it is none of these, or out of range.
+            ConfigError: it is not such a value, or it is out of range.
         """
         if isinstance(node, ScalarNode):
             return self._bare(node, expected)
@@ -57,11 +57,11 @@ class ValueReader:
             raise self._fail(node, 'a value is a map with one key, its kind: {String: "text"}')
         tag, inner = next(iter(node.entries.items()))
         if tag not in _KINDS:
-            raise self._fail(node, f"unknown kind {quoted(tag)}; known are {', '.join(_KINDS)}")
+            raise self._fail(node, f"unknown kind {quoted(tag)}; known kinds: {', '.join(_KINDS)}")
         return self._tagged(tag, inner, choices)
 
     def integer(self, node: Node, what: str) -> int:
-        """A whole number of 64 bits."""
+        """Read an integer of 64 bits."""
         value = node.value if isinstance(node, ScalarNode) else None
         if type(value) is not int:
             raise self._fail(node, f"{what} must be a whole number")
@@ -70,7 +70,7 @@ class ValueReader:
         return value
 
     def reference(self, node: Node) -> EntityId | None:
-        """A `Type$id`, or null."""
+        """Read a `Type$id` or null."""
         if isinstance(node, ScalarNode) and node.value is None:
             return None
         return self._entity_id(node)
@@ -136,7 +136,7 @@ class ValueReader:
             if node.value in choices:
                 return choices.index(node.value)
             raise self._fail(
-                node, f"unknown choice {quoted(node.value)}; known are {', '.join(choices)}"
+                node, f"unknown choice {quoted(node.value)}; known choices: {', '.join(choices)}"
             )
         return self.integer(node, "a Choice is one of the choices, or its position, which")
 
@@ -187,7 +187,7 @@ class ValueReader:
 
 
 def _parse_rfc3339(text: str) -> int | None:
-    """Nanoseconds since the Unix epoch, or None if the text is no time since then (RFC 3339, 5.6)."""
+    """Return nanoseconds since the Unix epoch; None if the text is not a time since then (RFC 3339, 5.6)."""
     found = _RFC3339.fullmatch(text)
     if found is None:
         return None

@@ -1,4 +1,4 @@
-"""Large snapshots are stored little by little, between the writes that clients wait for, and whole or not at all."""
+"""Large snapshots are stored part by part, between the writes that clients wait for, and whole or not at all."""
 
 from __future__ import annotations
 
@@ -34,35 +34,35 @@ def large(index: int, letter: str = "é") -> Snapshot:
 
 
 class Watched(SqliteStorage):
-    """Writes down what each transaction was for, and can find the disk full."""
+    """Records the purpose of each transaction, and can report a full disk."""
 
-    said: list[str]
+    recorded: list[str]
     full = 0
 
     def write(self, writes: Sequence[Write], commit: int | None = None) -> None:
-        self._say(",".join(type(write).__name__ for write in writes))
+        self._record(",".join(type(write).__name__ for write in writes))
         super().write(writes, commit)
 
     def write_snapshot_parts(self, snapshot: Snapshot) -> bool:
-        self._say("part")
+        self._record("part")
         return super().write_snapshot_parts(snapshot)
 
     def remove_stale_parts(self) -> bool:
         more = super().remove_stale_parts()
         if more:
-            self._say("remove_stale_parts")
+            self._record("remove_stale_parts")
         return more
 
-    def _say(self, what: str) -> None:
+    def _record(self, what: str) -> None:
         if self.full:
             self.full -= 1
-            raise DiskFull("planted")
-        self.said.append(what)
+            raise DiskFull("injected")
+        self.recorded.append(what)
 
 
 def begun(path: Path) -> Watched:
     storage = Watched.open(path, 1)
-    storage.said = []
+    storage.recorded = []
     storage.load()
     storage.write([SaveHardState(1, HardState(2, None, 20)), AppendLog(2, entries(1, 20))])
     return storage
@@ -73,7 +73,7 @@ def entries(first: int, last: int) -> list[Entry]:
 
 
 def parts_in(path: Path) -> dict[int, int]:
-    """How many parts the database holds of which snapshot."""
+    """How many parts of each snapshot the database holds."""
     with closing(sqlite3.connect(path / "log.db")) as connection:
         rows = connection.execute(
             "SELECT last_index, count(*) FROM snapshot_part GROUP BY last_index"
@@ -90,7 +90,7 @@ def test_each_transaction_writes_a_bounded_part(tmp_path: Path) -> None:
         number = storage._connection.execute("SELECT count(*) FROM snapshot_part").fetchone()[0]
         assert number <= calls * PARTS_PER_TRANSACTION
     assert calls == 3
-    assert storage.load().snapshot is None, "not before its row says so"
+    assert storage.load().snapshot is None, "the snapshot has no row yet"
     storage.write([StoreSnapshot(3, snapshot, 8, reset_log=False)])
     storage.close()
     again = SqliteStorage.open(tmp_path, 1)
@@ -112,7 +112,7 @@ def test_snapshot_is_the_same_however_much_is_written_ahead(tmp_path: Path, ahea
     assert parts_in(tmp_path) == {10: 6}
 
 
-def test_half_written_parts_are_swept_and_never_read(
+def test_half_written_parts_are_removed_and_never_read(
     tmp_path: Path,
 ) -> None:
     storage = begun(tmp_path)
@@ -123,7 +123,7 @@ def test_half_written_parts_are_swept_and_never_read(
     assert parts_in(tmp_path) == {5: 6, 10: 2, 12: 2}
     again = begun_again(tmp_path)
     assert again.load().snapshot == large(5, "o")
-    # The same snapshot again, taken by the next life: its text may be cut elsewhere.
+    # The next process takes the same snapshot again: its text may be cut elsewhere.
     again.write([StoreSnapshot(4, large(12, "xy"), 4, reset_log=False)])
     assert again.load().snapshot == large(12, "xy")
     while again.remove_stale_parts():
@@ -132,7 +132,7 @@ def test_half_written_parts_are_swept_and_never_read(
     assert list(parts_in(tmp_path)) == [12]
 
 
-def test_parts_of_an_overtaken_snapshot_are_swept_before_restart(
+def test_superseded_parts_are_removed_before_a_restart(
     tmp_path: Path,
 ) -> None:
     storage = begun(tmp_path)
@@ -166,7 +166,7 @@ def begun_again(path: Path) -> SqliteStorage:
         "UPDATE snapshot SET parts = 0",
     ],
 )
-def test_a_changed_part_is_noticed(tmp_path: Path, change: str) -> None:
+def test_a_changed_part_is_detected(tmp_path: Path, change: str) -> None:
     storage = begun(tmp_path)
     storage.write([StoreSnapshot(3, large(10), 8, reset_log=False)])
     storage.close()
@@ -183,7 +183,7 @@ def test_a_changed_part_is_noticed(tmp_path: Path, change: str) -> None:
 
 
 class Caller:
-    """A host that waits for what it wrote."""
+    """A driver that waits for its writes."""
 
     def __init__(self, storage: SqliteStorage) -> None:
         self.calls: SimpleQueue[object] = SimpleQueue()
@@ -192,7 +192,7 @@ class Caller:
         self.errors: list[Exception] = []
         self.writer = GroupCommitWriter(
             storage,
-            lambda call: call(),  # on the writer's own thread: the order is what is looked at
+            lambda call: call(),  # on the writer's thread, because the test checks the order
             on_durable=lambda number: self.calls.put(number),
             on_error=self.errors.append,
             on_disk_full=self.full.append,
@@ -215,7 +215,7 @@ class Caller:
 
 def test_entries_do_not_wait_for_a_large_snapshot(tmp_path: Path) -> None:
     storage = begun(tmp_path)
-    storage.said.clear()
+    storage.recorded.clear()
     caller = Caller(storage)
     caller.writer.submit([StoreSnapshot(3, large(10), 8, reset_log=False)])
     for number in range(4, 8):
@@ -223,18 +223,18 @@ def test_entries_do_not_wait_for_a_large_snapshot(tmp_path: Path) -> None:
         caller.writer.submit([AppendLog(number, entries(17 + number, 17 + number))])
     caller.wait(7)
     caller.end(storage)
-    at = storage.said.index("StoreSnapshot")
-    assert storage.said[:at].count("part") == 4
-    assert "AppendLog" in storage.said[:at], "they went in between"
+    at = storage.recorded.index("StoreSnapshot")
+    assert storage.recorded[:at].count("part") == 4
+    assert "AppendLog" in storage.recorded[:at], "entries were written in between"
     state = begun_again(tmp_path).load()
     assert state.snapshot == large(10)
     assert [entry.index for entry in state.entries] == list(range(9, 25))
 
 
 def test_snapshot_of_the_leader_is_not_delayed(tmp_path: Path) -> None:
-    """What is appended behind it makes no sense without it."""
+    """The entries after it depend on it."""
     storage = begun(tmp_path)
-    storage.said.clear()
+    storage.recorded.clear()
     caller = Caller(storage)
     caller.writer.submit([StoreSnapshot(3, large(10), 8, reset_log=False)])
     caller.writer.submit([StoreSnapshot(4, large(40), 40, reset_log=True)])
@@ -248,7 +248,7 @@ def test_snapshot_of_the_leader_is_not_delayed(tmp_path: Path) -> None:
     while again.remove_stale_parts():
         pass
     again.close()
-    assert list(parts_in(tmp_path)) == [40], "the one that it overtook is swept"
+    assert list(parts_in(tmp_path)) == [40], "the parts of the superseded snapshot are removed"
 
 
 def test_newer_snapshot_replaces_a_delayed_one(tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ def parts_of(connection: sqlite3.Connection) -> list[int]:
 
 
 def test_failed_transaction_keeps_earlier_parts() -> None:
-    """On a full disk: else each attempt would begin by removing all of it, at one go, and write it anew."""
+    """On a full disk each attempt would otherwise remove all parts in one step and write them again."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.execute(TABLES["snapshot_part"])
         parts, snapshot = SnapshotParts(connection), large(30)

@@ -1,4 +1,4 @@
-"""A look at a directory that nobody opens: it sees what a load would see, and changes nothing."""
+"""The inspection of a directory without opening it: it sees what `load` would see, and changes nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.storage.support.directories import Directory, crashed, open_storage, 
 
 
 @pytest.mark.parametrize("make", [stopped, crashed])
-def test_peek_sees_what_load_sees_and_changes_nothing(
+def test_inspection_sees_what_load_sees_and_changes_nothing(
     tmp_path: Path, make: Callable[[Path], Directory]
 ) -> None:
     directory = make(tmp_path / "data")
@@ -31,7 +31,7 @@ def test_peek_sees_what_load_sees_and_changes_nothing(
     assert files(directory.path) == before
 
 
-def test_peek_reads_a_large_snapshot(tmp_path: Path) -> None:
+def test_inspection_reads_a_large_snapshot(tmp_path: Path) -> None:
     storage = open_storage(tmp_path)
     large = Snapshot(snapshot(5).meta, "ä" * (2 * PART_CHARS + 1))
     storage.write([SaveHardState(1, HardState(2)), StoreSnapshot(2, large, 5, True)])
@@ -39,7 +39,7 @@ def test_peek_reads_a_large_snapshot(tmp_path: Path) -> None:
     assert stored_snapshot(tmp_path) == large
 
 
-def test_peek_reports_damage(tmp_path: Path) -> None:
+def test_inspection_reports_damage(tmp_path: Path) -> None:
     directory = stopped(tmp_path / "data")
     with closing(sqlite3.connect(directory.path / "log.db")) as connection, connection:
         connection.execute("UPDATE log SET data = 'x' || substr(data, 2) WHERE idx = 31")
@@ -62,7 +62,7 @@ def test_peek_reports_damage(tmp_path: Path) -> None:
     ],
 )
 def test_damaged_version_is_not_reported(tmp_path: Path, statement: str) -> None:
-    """Else a node would be told to run another program, or end without a reason that anybody understands."""
+    """Otherwise a node would demand another program, or end for a reason that no operator understands."""
     version = ClusterVersion(2, "kv", 1)
     storage = open_storage(tmp_path)
     storage.write([SaveHardState(1, HardState(2)), StoreSnapshot(2, snapshot(90), 90, True)])

@@ -1,4 +1,4 @@
-"""Each failure has its name and the advice that fits it; only damage calls for a new directory."""
+"""Each error names its cause and has fitting advice. Only damage calls for a new directory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NEW_DIRECTORY = "add the node again with an empty one"
 
 
 def of_sqlite(code: int, name: str) -> sqlite3.OperationalError:
-    error = sqlite3.OperationalError("what SQLite says")
+    error = sqlite3.OperationalError("a message of SQLite")
     error.sqlite_errorcode, error.sqlite_errorname = code, name
     return error
 
@@ -33,7 +33,7 @@ def of_sqlite(code: int, name: str) -> sqlite3.OperationalError:
         (errno.EMFILE, "too many files open"),
         (errno.ENOMEM, "out of memory"),
         (errno.ESTALE, "check the disk"),
-        (errno.ENOTDIR, "look what is at that path"),
+        (errno.ENOTDIR, "check what is at that path"),
     ],
 )
 def test_system_errors_are_explained(number: int, words: str) -> None:
@@ -75,7 +75,7 @@ def test_sqlite_errors_are_explained(tmp_path: Path, code: int, name: str, words
 
 def test_error_without_a_code_is_not_corruption(tmp_path: Path) -> None:
     failure = error_from_sqlite(
-        sqlite3.ProgrammingError("out of luck"), tmp_path / "log.db", "read"
+        sqlite3.ProgrammingError("a message without a code"), tmp_path / "log.db", "read"
     )
     assert type(failure) is StorageError
 
@@ -91,13 +91,13 @@ def test_corruption_is_reported_only_of_readable_files(tmp_path: Path) -> None:
     path = tmp_path / "data" / "log.db"
     error = of_sqlite(sqlite3.SQLITE_CORRUPT, "SQLITE_CORRUPT")
     assert isinstance(error_from_sqlite(error, path, "read"), LogCorrupt)
-    with sqlite3.connect(path) as connection:  # whose pages are all sound
+    with sqlite3.connect(path) as connection:  # all its pages are sound
         assert "sound when it is read again" in str(
             error_from_sqlite(error, path, "read", connection)
         )
     connection.close()
     path.rename(tmp_path / "moved")
-    path.mkdir()  # a read of it fails
+    path.mkdir()  # a directory cannot be read
     assert "cannot be read to its end" in str(error_from_sqlite(error, path, "read"))
 
 
@@ -121,7 +121,7 @@ def test_results_of_the_page_check_are_classified(
 
 
 def test_core_and_storage_advise_the_same_on_corruption() -> None:
-    """An older copy is no repair: it has forgotten votes."""
+    """An older copy is not a repair: it has forgotten votes."""
     gap = [Entry(index, 1, "command", "x", 0) for index in (1, 3)]
     with pytest.raises(LogCorrupt) as caught:
         restored_log(DurableState(HardState(1), None, gap))

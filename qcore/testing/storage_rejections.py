@@ -1,6 +1,6 @@
-"""Writes that do not fit: refused with `ValueError`, and nothing of the whole call is done.
+"""Tests of writes that do not fit: the storage raises `ValueError` and does nothing of the whole call.
 
-A core never makes them; a host that loses or reorders writes does, and then a log with a hole would go
+A core never makes such writes, but a driver that loses or reorders writes does. A log with a hole would then go
 unnoticed until it is needed. `qcore.storage.log_outline.LogOutline` does these checks for any storage.
 """
 
@@ -14,7 +14,7 @@ from qcore.testing.storage_tools import (
     Opener,
     append,
     hard_state,
-    refuses,
+    rejects,
     reopened,
     snapshot_write,
     terms,
@@ -22,32 +22,32 @@ from qcore.testing.storage_tools import (
 
 
 class StorageRejections:
-    """Part of `StorageConformance`."""
+    """A part of `StorageConformance`."""
 
     def make(self) -> Opener:
         """See `StorageConformance.make`."""
         raise NotImplementedError
 
     def _check_rejection(self, before: Sequence[Write], invalid_write: Write) -> None:
-        """After `before`, a call that ends in the misfit does nothing; the storage goes on."""
+        """After `before`, a call that ends with `invalid_write` does nothing, and the storage remains usable."""
         opener = self.make()
         storage = opener()
         storage.write(before)
         state = storage.load()
-        good_first: list[Write] = [hard_state(8, vote=2), invalid_write]
-        assert refuses(storage, good_first, commit=2), f"accepted: {invalid_write}"
-        assert storage.load() == state, "a part of a refused call was done"
+        call: list[Write] = [hard_state(8, vote=2), invalid_write]
+        assert rejects(storage, call, commit=2), f"accepted: {invalid_write}"
+        assert storage.load() == state, "a part of a rejected call was done"
         storage.write([hard_state(9)])
         storage.close()
-        assert _log_of(reopened(opener)) == _log_of(state), "a part of a refused call was done"
+        assert _log_of(reopened(opener)) == _log_of(state), "a part of a rejected call was done"
 
     def test_gap_rejects_the_whole_call(self) -> None:
         opener = self.make()
         storage = opener()
         storage.write([hard_state(1), append(1, [1, 1])])
         before = storage.load()
-        refused: list[Write] = [hard_state(9, vote=2), append(3, [9]), append(7, [9])]
-        assert refuses(storage, refused, commit=2)
+        call: list[Write] = [hard_state(9, vote=2), append(3, [9]), append(7, [9])]
+        assert rejects(storage, call, commit=2)
         assert storage.load() == before
         storage.write([append(3, [1])])
         storage.close()
@@ -56,7 +56,7 @@ class StorageRejections:
     def test_overwriting_without_truncation_is_rejected(self) -> None:
         storage = self.make()()
         storage.write([hard_state(1), append(1, [1, 1])])
-        assert refuses(storage, [append(2, [1])])
+        assert rejects(storage, [append(2, [1])])
         storage.close()
 
     def test_truncation_before_the_start_is_rejected(self) -> None:
@@ -64,7 +64,7 @@ class StorageRejections:
         storage.write(
             [hard_state(1), append(1, [1] * 6), StoreSnapshot(3, snapshot_write(4, 1), 4, False)]
         )
-        assert refuses(storage, [TruncateLog(4, 3)])
+        assert rejects(storage, [TruncateLog(4, 3)])
         storage.close()
 
     def test_gap_within_an_append_is_rejected(self) -> None:
@@ -77,12 +77,12 @@ class StorageRejections:
         self._check_rejection(before, append(3, [4, 3]))
 
     def test_entry_or_snapshot_of_an_unsaved_term_is_rejected(self) -> None:
-        """The term is saved first, or a restart could vote in it again (paper, figure 2)."""
+        """The term is saved first: otherwise the node could vote in it again after a restart (paper, figure 2)."""
         before: list[Write] = [hard_state(1), append(1, [1, 1])]
         self._check_rejection(before, append(3, [10]))
         self._check_rejection(before, StoreSnapshot(3, snapshot_write(9, 10), 9, True))
 
-    # --- log and snapshot meet without a gap
+    # --- log and snapshot adjoin without a gap
 
     def test_append_that_does_not_follow_the_snapshot_is_rejected(self) -> None:
         before: list[Write] = [hard_state(2), StoreSnapshot(3, snapshot_write(10, 2), 10, True)]
@@ -90,13 +90,13 @@ class StorageRejections:
             self._check_rejection(before, append(first, [2]))
 
     def test_entries_must_adjoin_the_snapshot(self) -> None:
-        """Compaction may not drop entries that no snapshot covers."""
+        """Compaction must not drop entries that no snapshot covers."""
         before: list[Write] = [hard_state(1), append(1, [1] * 8)]
         self._check_rejection(before, StoreSnapshot(3, snapshot_write(4, 1), 6, False))
         self._check_rejection(before, StoreSnapshot(3, snapshot_write(4, 1), 8, False))
 
     def test_snapshot_beyond_the_log_needs_a_reset(self) -> None:
-        """Else entries would be left that end before the snapshot does."""
+        """Otherwise entries would remain that end before the snapshot does."""
         before: list[Write] = [hard_state(1), append(1, [1] * 4)]
         self._check_rejection(before, StoreSnapshot(3, snapshot_write(7, 1), 2, False))
 
@@ -105,8 +105,8 @@ class StorageRejections:
         self._check_rejection(before, StoreSnapshot(3, snapshot_write(3, 1), 1, False))
         self._check_rejection(before, StoreSnapshot(3, snapshot_write(2, 2), 1, False))
 
-    def test_truncation_of_what_a_snapshot_covers_is_rejected(self) -> None:
-        """Also where the entries are still held, for followers that lag."""
+    def test_truncation_of_entries_under_a_snapshot_is_rejected(self) -> None:
+        """Also if the entries are still there for followers that lag."""
         before: list[Write] = [
             hard_state(1),
             append(1, [1] * 6),
