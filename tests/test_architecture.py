@@ -16,7 +16,7 @@ FOUNDATION = {
     "qcore",
     "qcore.errors",
     "qcore.files",
-    "qcore.shown",
+    "qcore.display",
     "qcore.trace",
     "qcore.__version__",
 }

@@ -12,8 +12,8 @@ import typer
 from typer.core import TyperGroup
 
 from qcore.cli.exits import ExitCode, exit_code_of
+from qcore.display import escape_unprintable
 from qcore.errors import QcoreError
-from qcore.shown import escape_unprintable
 
 #: group -> (module with a typer `app`, one line of help). The order is the order of `--help`.
 GROUPS: Final[dict[str, tuple[str, str]]] = {
