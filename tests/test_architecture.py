@@ -50,9 +50,9 @@ INTERNAL: dict[str, set[str]] = {
 TOP_LEVEL: dict[str, set[str]] = {
     "__init__": {"qcore.errors"},
     "__main__": {"qcore.cli.main"},
+    "display": set(),
     "errors": set(),
     "files": set(),
-    "shown": set(),
     "trace": {"qcore.errors"},
 }
 

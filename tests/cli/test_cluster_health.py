@@ -9,8 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from qcore.cli.cluster import cluster as cluster_cli
-from qcore.cli.cluster.cluster import MetricsOrError
-from qcore.cli.cluster.health import clock_warnings, member_problems, priority_warnings
+from qcore.cli.cluster import health
+from qcore.cli.cluster.health_checks import clock_warnings, member_problems, priority_warnings
+from qcore.cli.cluster.node_metrics import MetricsOrError
 from qcore.cli.exits import ExitCode
 from qcore.errors import TransportError
 
@@ -132,7 +133,7 @@ def test_states_that_no_member_reports_are_not_equal(
         knows = removed_node(nodes)
         return [knows if one == "c:1" else TransportError("refused") for one in endpoints]
 
-    monkeypatch.setattr(cluster_cli, "metrics_of_all", metrics_of_all)
+    monkeypatch.setattr(health, "metrics_of_all", metrics_of_all)
     arguments = ["hash", "--endpoints", "c:1", "--timeout", "0.1"]
     done = CliRunner().invoke(cluster_cli.app, arguments)
     assert done.exit_code == ExitCode.UNHEALTHY

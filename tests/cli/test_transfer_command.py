@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from qcore.cli.cluster.leader import _transfer_and_confirm
-from qcore.cli.cluster.member import Members, ResultNotShown, _then_read_members
-from qcore.cli.exits import ExitCode, exit_code_of
+from qcore.cli.cluster.member import Members, _then_read_members
+from qcore.cli.exits import ExitCode, ResultNotShown, exit_code_of
 from qcore.client.client import QcoreClient
 from qcore.errors import NotLeader, OutcomeUnknown, QcoreError, TransferFailed, TransferUnknown
 from qcore.replica.leadership import Leadership

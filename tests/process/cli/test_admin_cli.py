@@ -67,7 +67,7 @@ def test_a_member_is_added_promoted_demoted_and_removed(cluster: LocalCluster) -
         (("member", "promote", "9"), 4, "node 9 is not a member"),
         (("member", "remove", "1", "2", "3"), 4, "at least one voter"),
         (("member", "add", "5"), 2, "ID=host:port"),
-        (("member", "replace", "1", "1=127.0.0.1:1"), 2, "id of its own"),
+        (("member", "replace", "1", "1=127.0.0.1:1"), 2, "needs another id"),
         (("leader", "transfer", "--to", "9"), 4, "node 9 is not a voter"),
     ],
 )

@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 from websockets.exceptions import InvalidStatus
 
 from qcore.cli.demo.processes import NodeProcess, free_ports, wait_for
-from qcore.cli.limit_options import LIMITS
-from qcore.cli.node import app as node_app
+from qcore.cli.node.limit_options import LIMITS
+from qcore.cli.node.start import app as node_app
 from qcore.node.config import NodeConfig
 from qcore.transport.limits import CLIENT_ONLY, TransportLimits
 from tests.checkout import CHECKOUT
