@@ -175,8 +175,8 @@ def upgrade(
 ) -> None:
     """Raise the active version of the state machine.
 
-    Every member must support the version. The upgrade cannot be undone. `qcore cluster status` shows the active version and the versions that
-    each node supports.
+    Every member must support the version. The upgrade cannot be undone. `qcore cluster status` shows
+    the active version, and the versions that each node supports.
     """
     from qcore.cli.runner import run
     from qcore.client.client import QcoreClient
