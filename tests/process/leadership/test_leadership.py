@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import pytest
 
 from qcore.cli.demo.processes import LocalCluster, wait_for
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
+from tests.process.support.commands import run_qcore
 from tests.process.support.load import Load, increment, schema_of_item
 from tests.process.support.member_changes import initialised_cluster
 from tests.process.support.wire_client import WireClient, read_field
@@ -47,15 +46,8 @@ def transfer(cluster: LocalCluster) -> None:
     leader = cluster.wait_leader()
     to = next(node for node in cluster.running() if node is not leader)
     term = leader.status()["current_term"]
-    endpoints = ",".join(cluster.endpoints)
-    command = ("leader", "transfer", "--to", str(to.node_id), "--endpoints", endpoints)
-    done = subprocess.run(
-        [sys.executable, "-m", "qcore", *command],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    target = str(to.node_id)
+    done = run_qcore("leader", "transfer", "--to", target, endpoints=cluster.endpoints)
     assert done.returncode == 0, done.stderr
     assert f"node {to.node_id} leads" in done.stdout
     assert to.status()["current_term"] > term
@@ -154,7 +146,10 @@ def test_priorities_choose_the_leader_and_zero_never_leads(tmp_path: Path) -> No
             # priority again. A command does not wait.
             first.start()
             cluster.wait_converged()
-            assert command_of(cluster, "leader", "transfer", "--to", "1").returncode == 0
+            assert (
+                run_qcore("leader", "transfer", "--to", "1", endpoints=cluster.endpoints).returncode
+                == 0
+            )
             wait_for(lambda: cluster.leader() is first, 30, "node 1 to take over again")
             load.wait_acknowledged(20)
         load.read_all()
@@ -182,7 +177,7 @@ def test_a_cluster_without_an_electable_voter_reports_it(tmp_path: Path) -> None
         code, said = health(cluster)
         assert code == 0, said
         assert "warning: [2, 3] of the voters [1, 2, 3] have priority 0 and never lead" in said
-        refused = member_command(cluster, "demote", "1")
+        refused = run_qcore("member", "demote", "1", endpoints=cluster.endpoints)
         assert refused.returncode == 4
         assert "priorities" in refused.stderr
         assert "no node could ever lead again" in refused.stderr
@@ -207,24 +202,9 @@ def test_a_cluster_without_an_electable_voter_reports_it(tmp_path: Path) -> None
 
 
 def health(cluster: LocalCluster) -> tuple[int, str]:
-    """Exit code and output of `qcore cluster health`."""
-    done = command_of(cluster, "cluster", "health")
+    """The exit code and output of `qcore cluster health`."""
+    done = run_qcore("cluster", "health", endpoints=cluster.endpoints)
     return done.returncode, done.stdout
-
-
-def member_command(cluster: LocalCluster, *words: str) -> subprocess.CompletedProcess[str]:
-    return command_of(cluster, "member", *words)
-
-
-def command_of(cluster: LocalCluster, *words: str) -> subprocess.CompletedProcess[str]:
-    """What an operator would type."""
-    return subprocess.run(
-        [sys.executable, "-m", "qcore", *words, "--endpoints", ",".join(cluster.endpoints)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def begun_with_priorities(directory: Path, priorities: dict[int, int]) -> LocalCluster:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +25,7 @@ from qcore.replica.snapshotting import restore_snapshot
 from qcore.storage.files.snapshot_file import SnapshotFileWriter, SnapshotHeader, verify
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from tests.process.conftest import assert_no_traceback
+from tests.process.support.commands import run_qcore, run_qcore_json
 from tests.process.support.load import Load
 from tests.process.support.member_changes import initialised_cluster
 from tests.process.support.wire_client import WireClient, read_field, string_schema, write_field
@@ -34,24 +33,8 @@ from tests.process.support.wire_client import WireClient, read_field, string_sch
 pytestmark = pytest.mark.process
 
 
-def qcore(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "qcore", "snapshot", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-        env={**os.environ, **environment},
-    )
-    assert "Traceback" not in done.stderr
-    return done
-
-
-def answer(*arguments: str, **environment: str) -> Any:
-    """The JSON that the command prints; it must succeed."""
-    done = qcore(*arguments, "-o", "json", **environment)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+def snapshot_json(*arguments: str, **environment: str) -> Any:
+    return run_qcore_json("snapshot", *arguments, environment=environment)
 
 
 def state_in(path: Path, machine: StateMachine) -> SessionTable:
@@ -96,7 +79,9 @@ def test_snapshots_under_load_hold_the_state_at_their_index(tmp_path: Path) -> N
             with ThreadPoolExecutor() as pool:
                 saved = list(
                     pool.map(
-                        lambda file, node: answer("save", str(file), "--endpoints", node.address),
+                        lambda file, node: snapshot_json(
+                            "save", str(file), "--endpoints", node.address
+                        ),
                         files,
                         [leader, follower],
                     )
@@ -107,7 +92,7 @@ def test_snapshots_under_load_hold_the_state_at_their_index(tmp_path: Path) -> N
         cluster.wait_converged()
         status = leader.status()
         for file, shown in zip(files, saved, strict=True):
-            assert {**shown, "checksum_ok": True} == answer("status", str(file))
+            assert {**shown, "checksum_ok": True} == snapshot_json("status", str(file))
             assert [member["address"] for member in shown["members"]] == cluster.endpoints
 
         final, final_hash = status["last_applied"]["index"], status["qcore"]["state_hash"]
@@ -152,7 +137,7 @@ def test_any_machine_can_be_saved_and_force_replaces_a_file(
         node = cluster.nodes[1]
         fill(node, commands)
         file = tmp_path / "state.snapshot"
-        shown = answer("save", str(file), "--endpoints", node.address)
+        shown = snapshot_json("save", str(file), "--endpoints", node.address)
         status = node.status()
         assert shown["index"] == status["last_applied"]["index"] == status["snapshot"]["index"]
         fresh = KeyValueMachine() if machine == "kv" else load_machine(machine, Path())()
@@ -160,11 +145,11 @@ def test_any_machine_can_be_saved_and_force_replaces_a_file(
         assert fresh.state_hash() == status["qcore"]["state_hash"]
 
         fill(node, commands[:1])
-        assert qcore("save", str(file), "--endpoints", node.address).returncode == 2
+        assert run_qcore("snapshot", "save", str(file), "--endpoints", node.address).returncode == 2
         assert verify(file).last_included_index == shown["index"]
-        newer = answer("save", str(file), "--endpoints", node.address, QCORE_FORCE="1")
+        newer = snapshot_json("save", str(file), "--endpoints", node.address, QCORE_FORCE="1")
         assert newer["index"] > shown["index"]
-        table = qcore("status", str(file)).stdout
+        table = run_qcore("snapshot", "status", str(file)).stdout
         assert f"INDEX     {newer['index']}\n" in table
         assert "CHECKSUM  ok\n" in table
         assert f"1 at {node.address}" in table
@@ -178,12 +163,12 @@ def test_without_a_quorum_only_a_stale_snapshot_is_saved(tmp_path: Path) -> None
         cluster.wait_converged()
         cluster.nodes[2].kill()
         file = str(tmp_path / "state.snapshot")
-        refused = qcore("save", file, "--endpoints", left.address, "--timeout", "3")
+        refused = run_qcore("snapshot", "save", file, "--endpoints", left.address, "--timeout", "3")
         assert refused.returncode == 4, refused.stderr
         assert "--stale copies what a node has" in refused.stderr
         assert len(refused.stderr.splitlines()) == 1
         assert not Path(file).exists()
-        shown = answer("save", file, "--endpoints", left.address, QCORE_STALE="1")
+        shown = snapshot_json("save", file, "--endpoints", left.address, QCORE_STALE="1")
         assert shown["index"] >= index
     assert_no_traceback(cluster)
 
