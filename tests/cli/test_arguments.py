@@ -1,4 +1,4 @@
-"""What every command line tool does: `--version`, completion, and a request on standard input, which has a bound."""
+"""`--version`, shell completion, and arguments: standard input with its limit, empty paths and lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`qcore sim`: what goes to stdout, what to stderr, and how it exits."""
+"""`qcore sim`: stdout, stderr and exit codes."""
 
 from __future__ import annotations
 

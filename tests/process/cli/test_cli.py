@@ -1,4 +1,4 @@
-"""The command line against real nodes: results on stdout, errors on stderr, and the exit codes."""
+"""The `qcore` command against real nodes: results on stdout, errors on stderr, and exit codes."""
 
 from __future__ import annotations
 

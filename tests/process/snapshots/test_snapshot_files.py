@@ -1,4 +1,4 @@
-"""`qcore snapshot save|status` against real nodes: under load, from leader and follower, for every kind of machine."""
+"""`qcore snapshot save|status` with real nodes: under load, from leader and follower, with every state machine."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def snapshot_json(*arguments: str, **environment: str) -> Any:
 
 
 def state_in(path: Path, machine: StateMachine) -> SessionTable:
-    """Restore the file's state into the machine; returns the sessions."""
+    """Restore the machine from the file, and return the sessions."""
     text = path.read_bytes().partition(b"\n")[2].decode()
     sessions = SessionTable()
     for _ in restore_snapshot(text, machine, sessions):
@@ -50,7 +50,7 @@ def catch_up(
     machine: StateMachine, sessions: SessionTable, log: DurableState, first: int, last: int
 ) -> None:
     """Apply the log's entries from `first` to `last`, as a replica would."""
-    assert log.entries[0].index <= first, "the log was compacted beyond the copy"
+    assert log.entries[0].index <= first, "the log was compacted beyond the snapshot"
     for entry in log.entries[first - log.entries[0].index : last - log.entries[0].index + 1]:
         if entry.kind == "command":
             machine.apply(entry.data, ApplyContext(entry.index, entry.time_us))
@@ -59,8 +59,11 @@ def catch_up(
 
 
 def test_snapshots_under_load_hold_the_state_at_their_index(tmp_path: Path) -> None:
-    """From the leader and a follower at once, while writes go on. Each copy, carried on by the log behind it, ends in
-    the very state that the nodes ended in; and it holds what was acknowledged before it was asked for."""
+    """The leader and a follower save concurrently while clients write.
+
+    Each snapshot, followed by the rest of the log, ends in the state of the nodes. It holds every write that was
+    acknowledged before the save began.
+    """
     with initialised_cluster(tmp_path, size=3, voters=3) as cluster:
         leader = cluster.wait_leader()
         follower = next(node for node in cluster.running() if node is not leader)
@@ -173,21 +176,21 @@ def test_without_a_quorum_only_a_stale_snapshot_is_saved(tmp_path: Path) -> None
     assert_no_traceback(cluster)
 
 
-# -- without a node: in this process, for speed --------------------------------------------------
+# -- in this process, without a node -------------------------------------------------------------
 
 
 @pytest.fixture
-def sound(tmp_path: Path) -> Path:
-    """A snapshot file as it should be."""
+def valid_file(tmp_path: Path) -> Path:
+    """A valid snapshot file."""
     text = '[]\n{"key": "value"}\n'
     data = text.encode()
     membership = Membership(voters=(1,), addresses=((1, "a:1"),), cluster_id="north")
     digest = hashlib.sha256(data).hexdigest()
     header = SnapshotHeader("north", 7, 2, 1_700_000_000_000_000, membership, len(data), digest)
-    with SnapshotFileWriter(tmp_path / "sound.snapshot", header) as writer:
+    with SnapshotFileWriter(tmp_path / "valid.snapshot", header) as writer:
         writer.write(text)
         writer.finish()
-    return tmp_path / "sound.snapshot"
+    return tmp_path / "valid.snapshot"
 
 
 Typed = Callable[..., tuple[int, str, str]]
@@ -217,40 +220,42 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     ],
 )  # fmt: skip
 def test_a_damaged_file_is_one_line_and_exit_code_1(
-    sound: Path, typed: Typed, damage: Callable[[bytes], bytes], named: str
+    valid_file: Path, typed: Typed, damage: Callable[[bytes], bytes], named: str
 ) -> None:
-    assert typed("status", str(sound))[0] == 0
-    sound.write_bytes(damage(sound.read_bytes()))
-    code, out, error = typed("status", str(sound))
+    assert typed("status", str(valid_file))[0] == 0
+    valid_file.write_bytes(damage(valid_file.read_bytes()))
+    code, out, error = typed("status", str(valid_file))
     assert code == 1
     assert named in error
-    assert str(sound) in error
+    assert str(valid_file) in error
     assert len(error.splitlines()) == 1
     assert out == ""
 
 
 @pytest.mark.parametrize("time_us", [9 * 10**18, -(10**18), 10**30])
 def test_a_time_outside_the_calendar_is_shown_in_microseconds(
-    sound: Path, typed: Typed, time_us: int
+    valid_file: Path, typed: Typed, time_us: int
 ) -> None:
-    header = replace(verify(sound), last_included_time_us=time_us)
-    with SnapshotFileWriter(sound, header, force=True) as writer:
+    header = replace(verify(valid_file), last_included_time_us=time_us)
+    with SnapshotFileWriter(valid_file, header, force=True) as writer:
         writer.write('[]\n{"key": "value"}\n')
         writer.finish()
-    code, out, error = typed("status", str(sound))
+    code, out, error = typed("status", str(valid_file))
     assert (code, error) == (0, "")
     assert f"{time_us} us since 1970" in out
 
 
-def test_a_command_that_cannot_work_says_why(sound: Path, typed: Typed, tmp_path: Path) -> None:
-    before = sound.read_bytes()
+def test_a_command_that_cannot_work_says_why(
+    valid_file: Path, typed: Typed, tmp_path: Path
+) -> None:
+    before = valid_file.read_bytes()
     (port,) = free_ports(1)
     dead = f"127.0.0.1:{port}"
     new = str(tmp_path / "new.snapshot")
     for arguments, expected, named in (
         (("status", str(tmp_path / "none")), 1, "No such file"),
         (("status", str(tmp_path)), 1, "directory"),
-        (("save", str(sound), "--endpoints", dead), 2, "--force"),
+        (("save", str(valid_file), "--endpoints", dead), 2, "--force"),
         (("save", str(tmp_path / "no" / "f"), "--endpoints", dead), 1, "is not a directory"),
         (("save", new, "--endpoints", "nonsense"), 2, "host:port"),
         (("save", new, "--endpoints", dead, "--timeout", "0.5"), 3, dead),
@@ -260,5 +265,5 @@ def test_a_command_that_cannot_work_says_why(sound: Path, typed: Typed, tmp_path
         assert named in error
         assert len(error.splitlines()) == 1
         assert out == ""
-    assert sound.read_bytes() == before
+    assert valid_file.read_bytes() == before
     assert not Path(new).exists()
