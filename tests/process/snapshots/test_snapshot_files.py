@@ -193,11 +193,13 @@ def valid_file(tmp_path: Path) -> Path:
     return tmp_path / "valid.snapshot"
 
 
-Typed = Callable[..., tuple[int, str, str]]
+SnapshotCommand = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
+def snapshot_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> SnapshotCommand:
     """Runs `qcore snapshot ...`: exit code, stdout, stderr."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
@@ -220,11 +222,14 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     ],
 )  # fmt: skip
 def test_a_damaged_file_is_one_line_and_exit_code_1(
-    valid_file: Path, typed: Typed, damage: Callable[[bytes], bytes], named: str
+    valid_file: Path,
+    snapshot_command: SnapshotCommand,
+    damage: Callable[[bytes], bytes],
+    named: str,
 ) -> None:
-    assert typed("status", str(valid_file))[0] == 0
+    assert snapshot_command("status", str(valid_file))[0] == 0
     valid_file.write_bytes(damage(valid_file.read_bytes()))
-    code, out, error = typed("status", str(valid_file))
+    code, out, error = snapshot_command("status", str(valid_file))
     assert code == 1
     assert named in error
     assert str(valid_file) in error
@@ -234,19 +239,19 @@ def test_a_damaged_file_is_one_line_and_exit_code_1(
 
 @pytest.mark.parametrize("time_us", [9 * 10**18, -(10**18), 10**30])
 def test_a_time_outside_the_calendar_is_shown_in_microseconds(
-    valid_file: Path, typed: Typed, time_us: int
+    valid_file: Path, snapshot_command: SnapshotCommand, time_us: int
 ) -> None:
     header = replace(verify(valid_file), last_included_time_us=time_us)
     with SnapshotFileWriter(valid_file, header, force=True) as writer:
         writer.write('[]\n{"key": "value"}\n')
         writer.finish()
-    code, out, error = typed("status", str(valid_file))
+    code, out, error = snapshot_command("status", str(valid_file))
     assert (code, error) == (0, "")
     assert f"{time_us} us since 1970" in out
 
 
 def test_a_command_that_cannot_work_says_why(
-    valid_file: Path, typed: Typed, tmp_path: Path
+    valid_file: Path, snapshot_command: SnapshotCommand, tmp_path: Path
 ) -> None:
     before = valid_file.read_bytes()
     (port,) = free_ports(1)
@@ -260,7 +265,7 @@ def test_a_command_that_cannot_work_says_why(
         (("save", new, "--endpoints", "nonsense"), 2, "host:port"),
         (("save", new, "--endpoints", dead, "--timeout", "0.5"), 3, dead),
     ):
-        code, out, error = typed(*arguments)
+        code, out, error = snapshot_command(*arguments)
         assert code == expected, (arguments, error)
         assert named in error
         assert len(error.splitlines()) == 1
