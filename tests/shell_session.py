@@ -79,13 +79,13 @@ def prepare(directory: Path) -> dict[str, str]:
 
 
 def run_commands(
-    typed: Sequence[Command], directory: Path, timeout_s: float
+    commands: Sequence[Command], directory: Path, timeout_s: float
 ) -> list[CommandResult]:
     """Run the commands in `directory` in one shell, and end the processes that they leave behind."""
     environment = prepare(directory)
-    ports = Ports([command.line for command in typed])
+    ports = Ports([command.line for command in commands])
     script = [_PRELUDE]
-    for number, command in enumerate(typed):
+    for number, command in enumerate(commands):
         output, code = directory / f".output-{number}", directory / f".code-{number}"
         line = ports.put(command.line)
         if line.startswith("qcore cluster status"):
@@ -93,6 +93,7 @@ def run_commands(
         if line.startswith("kill "):
             # The documents promise that SIGTERM stops a node cleanly, so the exit code of the job counts.
             line = f"job=$(jobs -p {line.split()[1]}) && {line} && wait $job"
+        # `jobs` drops finished jobs from the shell's list, as an interactive shell does before each prompt.
         script.append(f'{{ {line}\n}} > "{output}"\necho $? > "{code}"\njobs > /dev/null\n')
     shell = subprocess.Popen(
         ["bash", "-c", "\n".join(script)],
@@ -109,7 +110,7 @@ def run_commands(
         shell.send_signal(signal.SIGTERM)  # its trap ends the nodes
         raise
     ran: list[CommandResult] = []
-    for number, command in enumerate(typed):
+    for number, command in enumerate(commands):
         code = directory / f".code-{number}"
         assert code.exists(), f"the shell ended before {command.line!r}:\n{errors}"
         text = (directory / f".output-{number}").read_text()

@@ -100,8 +100,8 @@ READ_FIRST = ("README.md", "docs/operations.md")
 def test_the_documented_commands_work_in_sequence(tmp_path: Path) -> None:
     """One user runs them in one shell in one directory: no document breaks another one."""
     order = sorted(DOCUMENTS, key=lambda path: (name(path) not in READ_FIRST, name(path)))
-    typed = [command for path in order for command in session(path)]
-    for ran in run_commands(typed, tmp_path, timeout_s=540):
+    in_order = [command for path in order for command in session(path)]
+    for ran in run_commands(in_order, tmp_path, timeout_s=540):
         compare(ran)
 
 
@@ -178,8 +178,8 @@ def test_the_programs_and_the_command_of_the_api_page_work(tmp_path: Path) -> No
     library, plain = [block.text for block in blocks(path) if block.language == "python"]
     program = "import asyncio\nfrom qcore.client.client import QcoreClient\n\nasync def main():\n"
     program += "".join(f"    {line}\n" for line in library.splitlines()) + "\nasyncio.run(main())\n"
-    typed = [command for command in spans(path) if command.startswith("qcore perform ")]
-    assert len(typed) == 1
+    examples = [command for command in spans(path) if command.startswith("qcore perform ")]
+    assert len(examples) == 1
     with LocalCluster(
         tmp_path, 1, ["--config-file", str(CHECKOUT / "examples/topology.yaml")]
     ) as cluster:
@@ -193,7 +193,7 @@ def test_the_programs_and_the_command_of_the_api_page_work(tmp_path: Path) -> No
         run("-m", "qcore", "cluster", "init", "--endpoints", endpoint)
         assert "ada@example.org" in run("-c", program)
         assert "GetMetricsResponse" in run("-c", plain)
-        assert "Email" in run("-m", *shlex.split(typed[0]))
+        assert "Email" in run("-m", *shlex.split(examples[0]))
 
 
 def test_the_readme_picture_matches_the_demo(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def wait_for(probe: Callable[[], _T | None], timeout_s: float, what: str) -> _T:
         if result:
             return result
         if time.monotonic() > deadline:
-            raise ProcessError(f"waited {timeout_s:g} s for {what}")
+            raise ProcessError(f"timed out after {timeout_s:g} s while waiting for {what}")
         time.sleep(0.02)
 
 
