@@ -155,7 +155,7 @@ def replace(
     timeout: TimeoutOption = 60.0,
     output: OutputOption = OutputFormat.table,
 ) -> None:
-    """Replace a voter by a new node.
+    """Replace a voter with a new node.
 
     The new node first catches up as a learner. Then one membership change promotes it and removes
     the old voter.

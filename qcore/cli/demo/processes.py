@@ -87,7 +87,7 @@ class NodeProcess:
         environment: variables in addition to those of this process.
 
     Attributes:
-        program: the program that Python runs. Tests replace it by a node with a planted fault.
+        program: the program that Python runs. Tests substitute a node with a planted fault.
     """
 
     def __init__(

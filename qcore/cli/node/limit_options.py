@@ -140,7 +140,7 @@ _T = TypeVar("_T")
 
 
 def with_option_names(make: Callable[[], _T]) -> _T:
-    """Call `make`. In its errors, replace the names of fields by the names of options.
+    """Call `make`. In its errors, replace the names of fields with those of options.
 
     Raises:
         ConfigError: from `make`.
@@ -152,7 +152,7 @@ def with_option_names(make: Callable[[], _T]) -> _T:
 
 
 def _name_options(text: str) -> str:
-    """Replace the names of fields in the text by the names of options."""
+    """Replace the names of fields in the text with those of options."""
     return re.sub(r"\b\w+\b", lambda word: _FLAGS.get(word[0], word[0]), text)
 
 

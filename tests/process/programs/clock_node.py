@@ -16,7 +16,7 @@ from qcore.node.runtime.clock import wall_us
 
 
 def wrong_clock(path: Path) -> None:
-    """Replace the wall clock of the driver by one that is ahead as the file states."""
+    """Replace the wall clock of the driver with one that is ahead by the number in the file."""
     looked_at, ahead_us = 0.0, 0
 
     def wrong() -> int:

@@ -36,7 +36,7 @@ class DivergingMachine:
         return [dumps([self._count, self._seen])]
 
     def restore(self, chunks: Iterable[str]) -> None:
-        """Replace the state by that of a snapshot."""
+        """Replace the state with that of a snapshot."""
         self._count, self._seen = loads("".join(chunks))
 
     def state_hash(self) -> str:
