@@ -1,10 +1,11 @@
-"""The exception tree of qcore, and the structured detail that goes over the wire with an error.
+"""The exceptions of qcore, and the structured detail that accompanies an error on the wire.
 
-Every error says what was wrong, where, and what to do. `QcoreError.detail()` is the value of the
-`detail` key next to an error text on the wire: at least `code` (the class name) and `retryable`.
+Every message states what went wrong, where, and what to do. `QcoreError.detail()` is the value of the `detail` key
+beside an error text on the wire. It holds at least `code` and `retryable`. `code` is the name of the class, so a class
+must keep its name.
 
-`retryable` means: the operation has certainly had no effect, so that sending it again cannot
-apply it twice. `OutcomeUnknown` is the proposal error that is never retryable in that sense.
+`retryable` means that the operation certainly had no effect, so sending it again cannot apply it twice.
+`OutcomeUnknown` is never retryable in that sense.
 """
 
 from __future__ import annotations
@@ -15,47 +16,47 @@ DetailValue = str | int | float | bool | None
 
 
 class QcoreError(Exception):
-    """Root of every error that qcore raises on purpose."""
+    """The base class of every error that qcore raises deliberately."""
 
     retryable: ClassVar[bool] = False
 
     @property
     def code(self) -> str:
-        """The stable name of the error's kind: the class name."""
+        """The class name. It is part of the wire protocol."""
         return type(self).__name__
 
     def detail(self) -> dict[str, DetailValue]:
-        """The structured form that accompanies the text on the wire."""
+        """The structured detail that accompanies the text on the wire."""
         return {"code": self.code, "retryable": self.retryable}
 
 
 class ConfigError(QcoreError):
-    """A configuration value, scenario or topology file is wrong; says which field and why."""
+    """A configuration value, scenario or topology file is wrong. The message names the field and the reason."""
 
 
 class ProtocolError(QcoreError):
-    """Somebody broke the wire protocol."""
+    """A message violates the wire protocol."""
 
 
 class LocalProtocolError(ProtocolError):
-    """This program tried to send something the protocol does not allow: a bug or a bad argument."""
+    """This program tried to send something that the protocol does not allow: a bug or a bad argument."""
 
 
 class RemoteProtocolError(ProtocolError):
-    """The other end sent something the protocol does not allow."""
+    """The other end sent something that the protocol does not allow."""
 
 
 class ProposalError(QcoreError):
-    """A request to the replicated state machine did not end in a committed result."""
+    """A request to the cluster did not end in a committed result."""
 
 
 class NotLeader(ProposalError):
-    """The node is not the leader and could not forward; nothing was applied.
+    """The node is not the leader and could not forward the request. Nothing was applied.
 
     Args:
-        leader_id: the leader's node id, or None while none is known.
+        leader_id: the leader's node id, or None while no leader is known.
         leader_addr: the leader's `host:port`, or None.
-        text: what to say instead of the usual text.
+        text: replaces the default message.
     """
 
     retryable = True
@@ -84,23 +85,23 @@ class NotLeader(ProposalError):
 
 
 class ProposalDropped(ProposalError):
-    """The entry was overwritten by another leader's committed entry: it was certainly not applied."""
+    """Another leader's committed entry replaced the entry, so it was certainly not applied."""
 
     retryable = True
 
 
 class OutcomeUnknown(ProposalError):
-    """The request may or may not take effect: its result did not arrive in time."""
+    """The result did not arrive in time. The request may or may not take effect."""
 
 
 class DeadlineExceeded(ProposalError):
-    """A read could not be confirmed in time. Reads have no effect, so it may simply be repeated."""
+    """A read could not be confirmed in time. A read has no effect, so it is safe to repeat."""
 
     retryable = True
 
 
 class ChangeRefused(ProposalError):
-    """A membership change or a transfer was not begun; `name` says why in one stable word."""
+    """A membership change or leadership transfer was rejected. `name` gives the reason as one stable word."""
 
     def __init__(self, name: str, reason: str) -> None:
         self.name = name
@@ -111,23 +112,23 @@ class ChangeRefused(ProposalError):
 
 
 class IncompatibleVersion(QcoreError):
-    """This program runs another state machine than the cluster, or cannot apply the active version."""
+    """The program runs another state machine than the cluster, or does not support the active version."""
 
 
 class NotCaughtUp(ProposalError):
-    """A learner was added but did not catch up in time.
+    """A new learner did not catch up in time.
 
-    It stays a learner and goes on catching up; or it never answered, and was removed again, or has again the address
-    that it had before: the text says which.
+    Either it remains a learner and keeps catching up; or it never answered, so the leader removed it again or
+    restored its previous address. The message states which.
     """
 
 
 class TransferFailed(ProposalError):
-    """Leadership did not go where it was asked to, and by this request it will not; says why.
+    """The leadership did not move as requested, and this request will not move it any more.
 
     Args:
         text: what happened instead.
-        leader_id, term: who leads, as far as the node knows.
+        leader_id, term: the leader and its term, as far as the node knows them.
     """
 
     def __init__(self, text: str, leader_id: int | None = None, term: int | None = None) -> None:
@@ -140,43 +141,42 @@ class TransferFailed(ProposalError):
 
 
 class TransferUnknown(OutcomeUnknown):
-    """A transfer of leadership is still under way, or how it ended is not known: look who leads."""
+    """A leadership transfer is still in progress, or its outcome is unknown. Check which node leads."""
 
 
 class SessionExpired(ProposalError):
-    """The client session is not open. Its earlier commands may have been applied."""
+    """The client session is not open. Commands sent in it earlier may have been applied."""
 
 
 class SequenceRefused(ProposalError):
-    """The session's sequence number was acknowledged before, or too many are not acknowledged."""
+    """The client has already acknowledged this sequence number, or too many results await acknowledgement."""
 
 
 class TooStale(ProposalError):
-    """The replica cannot answer a stale read within the staleness asked for. Try another, or a fresher kind."""
+    """The state of this node is older than the stale read allows. Try another node or another kind of read."""
 
     retryable = True
 
 
 class TooLarge(ProposalError):
-    """The command exceeds the size limit; it was refused before it was appended."""
+    """The command exceeds the size limit. It was rejected before it was appended."""
 
 
 class ResultTooLarge(ProposalError):
-    """The state machine's result is too large to be sent. A command took effect all the same: look at the state."""
+    """The result of the state machine is too large to send. A command still took effect: read the state."""
 
 
 class ResultInvalid(ProposalError):
-    """The state machine's result is no text that can be sent: a fault of the machine. A command took effect."""
+    """The result of the state machine is not text that can be sent: a bug in the machine. A command took effect."""
 
 
 class Overloaded(ProposalError):
-    """A queue is full, or leadership is changing hands; nothing was appended.
+    """A queue is full, or a leadership transfer is in progress. Nothing was appended.
 
     Args:
-        text: what is full, and when to come back.
-        retry_after_ms: retry after so long, at least 1; see `qcore.replica.requests.flow_control` for how it is
-        found. Wait a random
-            time longer, so that not everybody who was refused comes back at once.
+        text: what is full, and when to retry.
+        retry_after_ms: how long to wait before a retry, at least 1. `qcore.replica.requests.flow_control` computes
+            it. Add a random time, so that the rejected clients do not all retry together.
     """
 
     retryable = True
@@ -187,7 +187,7 @@ class Overloaded(ProposalError):
 
     @classmethod
     def because(cls, why: str, retry_after_ms: int) -> Self:
-        """The error with the usual text around the reason."""
+        """The error with the default message around the reason."""
         return cls(f"{why}; nothing was appended: retry in {retry_after_ms} ms", retry_after_ms)
 
     def detail(self) -> dict[str, DetailValue]:
@@ -195,55 +195,55 @@ class Overloaded(ProposalError):
 
 
 class StorageError(QcoreError):
-    """The durable log cannot be read or written; the message names the file."""
+    """The durable log cannot be read or written. The message names the file."""
 
 
 class SnapshotGone(QcoreError):
-    """The snapshot that is to be read is not held (any more): have it taken anew."""
+    """The node does not hold (or no longer holds) the snapshot to read. Request a new one."""
 
 
 class SnapshotFileError(QcoreError):
-    """A snapshot file cannot be read or written, or does not hold what was written; says which file and why."""
+    """A snapshot file cannot be read or written, or is damaged. The message names the file and the reason."""
 
 
 class LogCorrupt(StorageError):
-    """A checksum or structure check failed: the file was truncated or changed."""
+    """A checksum or a structural check failed: the file was truncated or changed."""
 
 
 class LogCompacted(StorageError):
-    """The requested entries are older than the log's start; a snapshot holds their effect."""
+    """The requested entries are compacted. A snapshot holds their effect."""
 
 
 class DiskFull(StorageError):
-    """No space is left for the write, which had no effect; reads go on where there is a leader."""
+    """No space is left for the write, which had no effect. Reads continue while there is a leader."""
 
     retryable = True
 
 
 class DataDirLocked(StorageError):
-    """Another process uses the data directory; the message says which."""
+    """Another process uses the data directory. The message names it."""
 
 
 class TransportError(QcoreError):
-    """A connection could not be made, broke, or stalled past its time limit."""
+    """A connection could not be opened, broke, or made no progress within its timeout."""
 
     retryable = True
 
 
 class Refused(QcoreError):
-    """A node refused a request for a reason of its own; the text is the node's."""
+    """A node rejected a request for a reason that has no error class here. The message is the node's."""
 
 
 class Unsupported(QcoreError):
-    """The request is part of the protocol, and this version cannot carry it out."""
+    """The request is part of the protocol, but this version cannot execute it."""
 
 
 class StateMachineFailed(QcoreError):
-    """A state machine raised while it applied a committed command or restored a snapshot: the node must stop.
+    """A state machine raised while it applied a committed command or restored a snapshot. The node must stop.
 
-    Going on would let this replica differ from the others without anybody noticing.
+    If it continued, its state could silently diverge from that of the other replicas.
     """
 
 
 class StoreError(QcoreError):
-    """A command to the entity store is refused; the same text on every replica."""
+    """The entity store rejects a command. The text is replicated, so it must be the same on every replica."""

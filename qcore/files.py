@@ -1,4 +1,4 @@
-"""Files that a user names: opened without waiting for another process, read with a bound."""
+"""Opens files that a user names, without blocking on a FIFO or device, and reads them up to a limit."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from typing import IO
 
 
 def open_regular(path: Path | str) -> IO[bytes]:
-    """Open a file for reading, if it is a regular one.
+    """Open a regular file for reading; follow symbolic links.
 
-    Opening a FIFO waits until somebody writes to it, and a device may never end: neither is opened. Symbolic links are
-    followed.
+    FIFOs and devices are not opened: opening a FIFO blocks until a process writes to it, and a device may never end.
 
     Raises:
-        OSError: it cannot be opened, or is no regular file; `strerror` says which.
+        OSError: the file cannot be opened or is not regular; `strerror` states which.
     """
     _require_regular(os.stat(path))
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        _require_regular(os.fstat(file))  # another file may have taken its place
+        _require_regular(os.fstat(file))  # the path may name another file by now
         return os.fdopen(file, "rb")
     except BaseException:
         os.close(file)
@@ -29,10 +28,10 @@ def open_regular(path: Path | str) -> IO[bytes]:
 
 
 def read_regular(path: Path | str, limit: int) -> bytes:
-    """The content of a regular file of at most `limit` bytes.
+    """Return the content of a regular file of at most `limit` bytes.
 
     Raises:
-        OSError: as `open_regular`, or the file is larger.
+        OSError: as for `open_regular`, or the file is larger.
     """
     with open_regular(path) as file:
         content = file.read(limit + 1)
@@ -42,12 +41,12 @@ def read_regular(path: Path | str, limit: int) -> bytes:
 
 
 def open_nonblocking(path: str, flags: int) -> int:
-    """An `opener` for `open(path, "w")` and the like. A FIFO is opened if somebody reads from it; nobody is waited for.
+    """Open a file for writing without blocking. Use it as the `opener` of `open(path, "w")`.
 
-    A new file is for its owner alone.
+    A FIFO is opened only if a process is reading from it. A new file is accessible to its owner only.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: the file cannot be opened.
     """
     try:
         file = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
@@ -60,7 +59,7 @@ def open_nonblocking(path: str, flags: int) -> int:
 
 
 def special_file_kind(mode: int) -> str | None:
-    """What stands in the place of a regular file, with its article; None for a regular file."""
+    """Name the kind of a file that is not regular, with its article; None for a regular file."""
     if stat.S_ISREG(mode):
         return None
     kinds = (

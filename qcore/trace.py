@@ -1,25 +1,25 @@
-"""The one trace schema, for simulated and real nodes: JSON lines with a stable key order.
+"""The trace format of simulated and real nodes, its writer and its reader: JSON lines with a stable key order.
 
-Every record is one line, one JSON object. The first three keys are always `t_us` (microseconds:
-simulated time, or Unix time on real nodes), `kind`, and `node` (0 where no node is meant). The rest depends on
-the kind, in the order of `RECORD_FIELDS`.
+Every record is one JSON object on one line. The first three keys are always `t_us` (microseconds: simulated time, or
+Unix time on real nodes), `kind`, and `node` (0 if the record concerns no single node). The remaining keys depend on the
+kind; `RECORD_FIELDS` gives their order.
 
 | kind | meaning |
 |---|---|
-| run | the header: schema version, what ran, with which seed and nodes |
-| up, down | a server started (with its restored term, commit and last index); stopped, crashed or paused (`why`) |
-| role | role, term or known leader changed |
-| vote | the server gave its vote in a term |
-| config | the configuration in force |
+| run | the header: schema version, name, seed and nodes |
+| up, down | a node started (with restored term, commit and last index); stopped, crashed or paused (`why`) |
+| role | the role, the term or the known leader changed |
+| vote | the node gave its vote in a term |
+| config | the effective configuration changed |
 | commit | the commit index moved |
-| apply | one entry was applied |
-| send, recv, drop | a message left, arrived, was lost; `id` ties them together; `note` says why or what |
-| fault | a fault began, ended, or acted; with the name `trace`: records are missing here |
-| op | a client operation: invoke, then ok, refused or unknown |
-| bad | a malformed or senseless message was ignored |
+| apply | an entry was applied |
+| send, recv, drop | a message was sent, received, lost (one `id`); `note` summarises it, or states why it was lost |
+| fault | a fault began, ended or acted; with the name `trace`: records are missing here |
+| op | a client operation: `invoke`, then `ok`, `refused` or `unknown` |
+| bad | a malformed or invalid message was ignored |
 | violation | an invariant or the linearizability check failed |
 
-The SHA-256 over all lines (each ending in a newline) is the trace hash of a run.
+The trace hash of a run is the SHA-256 of all lines, each with its newline.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ RECORD_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "violation": ("check", "note"),
 }
 
-#: The name in a record `fault` that says, in their place, that records of these nodes are missing.
+#: The fault name of a record that stands in the place of missing records.
 RECORDS_MISSING_FAULT: Final = "trace"
-#: Its note where a line was cut short.
+#: The note of such a record in the place of a truncated line.
 TRUNCATED_NOTE: Final = "records are missing here: a line was cut short, by a kill or a full disk"
 
 _BEGINNING: Final = '{"t_us":'
@@ -66,35 +66,35 @@ _text = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
 
 @dataclass(slots=True, frozen=True)
 class TraceRecord:
-    """One line of a trace, read back. `fields` holds the keys of `RECORD_FIELDS[kind]`."""
+    """One parsed line of a trace. `fields` holds the keys of `RECORD_FIELDS[kind]`."""
 
     t_us: int
     kind: str
     node: int
-    fields: Mapping[str, Any]  # JSON of a shape that depends on the kind
+    fields: Mapping[str, Any]  # the JSON types depend on the kind
 
 
 class TextSink(Protocol):
-    """Where the lines go: a text file, as a rule."""
+    """The output of a `TraceWriter`, usually a text file."""
 
     def write(self, text: str, /) -> object:
-        """Take some whole lines."""
+        """Accept one or more complete lines."""
         ...
 
     def flush(self) -> object:
-        """Give what was taken to whoever reads it."""
+        """Make the accepted lines visible to readers."""
         ...
 
 
 class TraceWriter:
-    """Writes records, hashes them, and keeps or forwards the lines.
+    """Formats and hashes records, and keeps their lines or writes them to a stream.
 
     Args:
-        stream: what to write to, or None.
-        keep: keep the lines in memory, for `lines()`.
+        stream: the output, or None.
+        keep: keep the lines in memory for `lines()`.
 
-    The methods are on the simulator's hot path, so they format by hand; all texts that a caller passes
-    as `note` go through the JSON encoder, and names are plain identifiers.
+    The methods are on the simulator's hot path, so they format JSON by hand. Unless a docstring says otherwise, a
+    `note` passes through the JSON encoder; names must be plain identifiers.
     """
 
     def __init__(self, stream: TextSink | None = None, *, keep: bool = False) -> None:
@@ -159,7 +159,7 @@ class TraceWriter:
     def send(
         self, t_us: int, node: int, to: int, message_id: str, message: str, term: int, note: str
     ) -> None:
-        """`note` here is a plain summary without quotes or backslashes, as `summary.note_of` makes it."""
+        """`note` must be a plain summary without quotes or backslashes. It bypasses the JSON encoder."""
         self._put(
             f'{{"t_us":{t_us},"kind":"send","node":{node},"to":{to},"id":"{message_id}",'
             f'"message":"{message}","term":{term},"note":"{note}"}}'
@@ -174,7 +174,7 @@ class TraceWriter:
     def drop(
         self, t_us: int, node: int, from_node: int, message_id: str, message: str, note: str
     ) -> None:
-        """The message `message_id` from `from_node` will not reach `node`; `note` says why."""
+        """The message `message_id` from `from_node` does not reach `node`; `note` states why."""
         self._put(
             f'{{"t_us":{t_us},"kind":"drop","node":{node},"from":{from_node},"id":"{message_id}",'
             f'"message":"{message}","note":{_text(note)}}}'
@@ -189,7 +189,7 @@ class TraceWriter:
         links: Iterable[tuple[int, int]] = (),
         note: str = "",
     ) -> None:
-        """`phase` is `begin`, `end` or `act`; `links` are the directed links that it cuts or spoils."""
+        """`phase` is `begin`, `end` or `act`; `links` are the directed links that the fault affects."""
         self._put(
             f'{{"t_us":{t_us},"kind":"fault","node":0,"phase":"{phase}","fault":{_text(fault)},'
             f'"nodes":{_text(list(nodes))},"links":{_text([list(link) for link in links])},'
@@ -208,7 +208,7 @@ class TraceWriter:
         value: str | int | None,
         note: str = "",
     ) -> None:
-        """`phase` is `invoke`, `ok`, `refused` or `unknown`; `value` is what was written or read."""
+        """`phase` is `invoke`, `ok`, `refused` or `unknown`; `value` is the value written or read."""
         value_text = str(value) if type(value) is int else _text(value)
         note_text = _text(note) if note else '""'
         self._put(
@@ -232,17 +232,17 @@ class TraceWriter:
     # -- output ----------------------------------------------------------------------------------
 
     def sha256(self) -> str:
-        """The hash over all lines so far, as hexadecimal text."""
+        """The trace hash of all lines written until now, in hexadecimal."""
         self.flush()
         return self._hash.hexdigest()
 
     def lines(self) -> list[str]:
-        """All lines so far, without newlines. Empty unless made with `keep=True`."""
+        """All lines written until now, without newlines. Empty unless `keep` is true."""
         self.flush()
         return self._kept
 
     def flush(self) -> None:
-        """Hash, keep and write what is pending."""
+        """Hash, keep and write the pending lines."""
         if not self._pending:
             return
         block = "\n".join(self._pending) + "\n"
@@ -262,19 +262,21 @@ class TraceWriter:
 
 
 def parse_trace(lines: Iterable[str]) -> Iterator[TraceRecord]:
-    """Read records back.
+    """Parse the lines of a trace into records.
 
-    In the place of a line that was cut short stands a record of kind `fault` that says so (`TRUNCATED_NOTE`).
+    A truncated line yields a record of kind `fault` with the note `TRUNCATED_NOTE`.
 
     Raises:
-        ConfigError: a line is not a record of this schema; names the line's number and what is wrong.
+        ConfigError: a line is not a record of this schema. The message names the line number and the fault.
     """
     last_us: int | None = None
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        raw, is_truncated = _read_line(line, number)
-        if is_truncated and last_us is not None:  # else nothing came before that could go on
+        raw, truncated = _read_line(line, number)
+        if (
+            truncated and last_us is not None
+        ):  # without a previous record there is no time for this one
             note = {
                 "phase": "act",
                 "fault": RECORDS_MISSING_FAULT,
@@ -302,21 +304,21 @@ def parse_trace(lines: Iterable[str]) -> Iterator[TraceRecord]:
 
 
 def is_truncated(line: str) -> bool:
-    """Whether a line that is not JSON begins as a record does, or is the zeros that a power cut may leave."""
+    """Whether a line that is not JSON is the beginning of a record, or the zeros that a power loss may leave."""
     text = line.strip().strip("\0")
     return text.startswith(_BEGINNING) or _BEGINNING.startswith(text)
 
 
 def next_record_start(line: str) -> int:
-    """Where the next record begins in a line that was cut short and then appended to, as 0.1.0 did; -1: nowhere."""
+    """The offset of the next record in a truncated line that was appended to, as 0.1.0 did; -1 if there is none."""
     return line.find(_BEGINNING, 1)
 
 
 def _read_line(line: str, number: int) -> tuple[object, bool]:
-    """The JSON value in a line, None if there is no whole one, and whether the line was cut short.
+    """The JSON value in a line (None if it holds no complete one), and whether the line is truncated.
 
     Raises:
-        ConfigError: it is no part of a trace.
+        ConfigError: the line is not part of a trace.
     """
     try:
         return json.loads(line), False
@@ -328,13 +330,13 @@ def _read_line(line: str, number: int) -> tuple[object, bool]:
 
 
 def read_trace(path: Path | str) -> list[TraceRecord]:
-    """All records of a trace file.
+    """Return all records of a trace file.
 
     Raises:
-        ConfigError: the file cannot be read or holds a bad line; names both.
+        ConfigError: the file cannot be read or holds a bad line. The message names the file and the line.
     """
     try:
-        # What is not UTF-8 is no record either: the parser says in which line.
+        # Text that is not UTF-8 is not a record either: the parser reports its line.
         with open(path, encoding="utf-8", errors="replace") as stream:
             return list(parse_trace(stream))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Where the checkout's files are, for tests in any folder."""
+"""The path of the checkout, for tests in any folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documents of the project as data: their code blocks, commands, links and code spans."""
+"""Parses the documents of the project into code blocks, commands, links and code spans."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DOCUMENTS = sorted(
     [*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/*.md"), *CHECKOUT.glob("benchmarks/*.md")]
 )
 
-#: Blocks in these languages hold commands: in `console` those behind `$ `, what follows is output.
+#: Blocks in these languages hold commands. In `console` a command follows `$ `, and its output follows the command.
 SHELL, CONSOLE = "sh", "console"
 LANGUAGES = {SHELL, CONSOLE, "python", "yaml", "json", "text", ""}
 
@@ -22,7 +22,7 @@ _BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block: its language (the first word after the fence), its text, and what stands before it."""
+    """A fenced block: its language (the first word after the fence), its text, and the text before it."""
 
     language: str
     text: str
@@ -78,6 +78,6 @@ def spans(path: Path) -> Iterator[str]:
 
 
 def links(path: Path) -> list[str]:
-    """Targets of links and images that are files of the project."""
+    """The targets of links and images that are files of the project."""
     targets = re.findall(r"\]\(([^)\s]+)\)", _BLOCK.sub("", read(path)))
     return [target.split("#")[0] for target in targets if not re.match(r"[a-z]+:|#", target)]

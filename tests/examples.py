@@ -1,4 +1,4 @@
-"""The programs of `examples/` as modules, as a user's own file would be loaded."""
+"""Loads the programs of `examples/` as modules, as qcore loads a user's file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.checkout import EXAMPLES
 
 
 def load_example(name: str) -> ModuleType:
-    """The module `examples/<name>.py`."""
+    """Load the module `examples/<name>.py`."""
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None

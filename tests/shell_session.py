@@ -1,4 +1,4 @@
-"""The commands of a document, typed one after the other into one shell, with ports that are free."""
+"""Runs the commands of a document one after the other in one shell, with free ports."""
 
 from __future__ import annotations
 
@@ -19,13 +19,12 @@ from tests.documents import Command
 _ADDRESS = re.compile(r"127\.0\.0\.1:(\d+)")
 _CURL = "import sys, urllib.request as u; print(u.urlopen(sys.argv[-1]).read().decode(), end='')"
 
-#: Prints what the next output belongs to and runs what a person at a prompt would; `jobs` drops finished jobs
-#: from the shell's list, as an interactive shell does before each prompt.
+#: Turns on job control, and ends the remaining jobs when the shell ends.
 _PRELUDE = """
 set -m
 trap 'kill -KILL $(jobs -p) 2>/dev/null' EXIT
 """
-#: A status taken while the followers still catch up says so and exits with 5; a person looks again.
+#: While the followers still catch up, `status` exits with 5. The session repeats it, as a user would.
 _AGAIN = """
 for again in $(seq 100); do seen=$({command}) && break; sleep 0.1; done
 echo "$seen"; test "$again" -lt 100
@@ -34,7 +33,7 @@ echo "$seen"; test "$again" -lt 100
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """What a command did: its exit code (of a background job: that it could be started) and its stdout."""
+    """The stdout of a command and its exit code. For a background job, 0 means that it was started."""
 
     command: Command
     exit_code: int
@@ -42,7 +41,7 @@ class CommandResult:
 
 
 class Ports:
-    """Gives each documented port of 127.0.0.1 a free one, the same each time."""
+    """Maps each documented port of 127.0.0.1 to a free port, always to the same one."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         documented = sorted({port for text in texts for port in _ADDRESS.findall(text)})
@@ -58,7 +57,7 @@ class Ports:
 
 
 def prepare(directory: Path) -> dict[str, str]:
-    """Put into `directory` what a checkout offers to commands; returns their environment."""
+    """Put the files that commands need into `directory`, and return the environment for the commands."""
     for part in ("examples", "scenarios", "benchmarks"):
         shutil.copytree(CHECKOUT / part, directory / part)
     programs = directory / ".programs"
@@ -80,20 +79,21 @@ def prepare(directory: Path) -> dict[str, str]:
 
 
 def run_commands(
-    typed: Sequence[Command], directory: Path, timeout_s: float
+    commands: Sequence[Command], directory: Path, timeout_s: float
 ) -> list[CommandResult]:
-    """Run the commands in `directory` in one shell, and end what they left running."""
+    """Run the commands in `directory` in one shell, and end the processes that they leave behind."""
     environment = prepare(directory)
-    ports = Ports([command.line for command in typed])
+    ports = Ports([command.line for command in commands])
     script = [_PRELUDE]
-    for number, command in enumerate(typed):
+    for number, command in enumerate(commands):
         output, code = directory / f".output-{number}", directory / f".code-{number}"
         line = ports.put(command.line)
         if line.startswith("qcore cluster status"):
             line = _AGAIN.format(command=line)
         if line.startswith("kill "):
-            # The documents promise that SIGTERM stops cleanly: the exit code of the job counts.
+            # The documents promise that SIGTERM stops a node cleanly, so the exit code of the job counts.
             line = f"job=$(jobs -p {line.split()[1]}) && {line} && wait $job"
+        # `jobs` drops finished jobs from the shell's list, as an interactive shell does before each prompt.
         script.append(f'{{ {line}\n}} > "{output}"\necho $? > "{code}"\njobs > /dev/null\n')
     shell = subprocess.Popen(
         ["bash", "-c", "\n".join(script)],
@@ -110,7 +110,7 @@ def run_commands(
         shell.send_signal(signal.SIGTERM)  # its trap ends the nodes
         raise
     ran: list[CommandResult] = []
-    for number, command in enumerate(typed):
+    for number, command in enumerate(commands):
         code = directory / f".code-{number}"
         assert code.exists(), f"the shell ended before {command.line!r}:\n{errors}"
         text = (directory / f".output-{number}").read_text()

@@ -1,4 +1,4 @@
-"""The import rules of ARCHITECTURE.md and the determinism bans, read from the source."""
+"""Enforces the import rules of ARCHITECTURE.md, and the bans that keep pure packages deterministic."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FOUNDATION = {
     "qcore",
     "qcore.errors",
     "qcore.files",
-    "qcore.shown",
+    "qcore.display",
     "qcore.trace",
     "qcore.__version__",
 }
@@ -46,13 +46,13 @@ INTERNAL: dict[str, set[str]] = {
     "testing": {"core", "storage.interface", "machines.interface"},
 }
 
-#: The modules beside the packages, and what of qcore they may import; of others, the standard library.
+#: The modules beside the packages, and what they may import from qcore in addition to the standard library.
 TOP_LEVEL: dict[str, set[str]] = {
     "__init__": {"qcore.errors"},
     "__main__": {"qcore.cli.main"},
+    "display": set(),
     "errors": set(),
     "files": set(),
-    "shown": set(),
     "trace": {"qcore.errors"},
 }
 
@@ -71,7 +71,7 @@ EXTERNAL: dict[str, set[str]] = {
     "testing": {"hypothesis", "pytest"},
 }
 
-#: What pydantic and typer themselves are made of comes with them.
+#: The dependencies of pydantic and typer come with them.
 PYDANTIC_FAMILY = {"pydantic_core", "typing_extensions"}
 TYPER_FAMILY = {"click"}
 
@@ -252,7 +252,7 @@ def test_a_pure_package_never_iterates_over_a_set(package: str) -> None:
 
 @pytest.mark.parametrize("module", ["qcore", "qcore.cli.main"])
 def test_importing_loads_no_heavy_dependency(module: str) -> None:
-    """In a fresh interpreter, it brings in none of the heavy dependencies (`qcore version` is quick)."""
+    """In a fresh interpreter, it loads none of the heavy dependencies, so `qcore version` is fast."""
     heavy = ["pydantic", "simpy", "websockets", "networkx", "matplotlib", "yaml", "sqlite3"]
     code = f"import {module}, sys; print([m for m in {heavy!r} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""The documents are true: their commands run, their links lead somewhere, the code they show is the code there is."""
+"""The documents are true: their commands run, their links have targets, and their code is the code of the project."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from tests.shell_session import CommandResult, run_commands
 
 every_document = pytest.mark.parametrize("path", DOCUMENTS, ids=name)
 
-#: Too long for a test, or they change this very environment; what they name must exist.
+#: These programs take too long for a test or change its environment. Their targets and options must exist.
 NAMED_ONLY = {"make", "pip", "pytest"}
 
 
 def session(path: Path) -> list[Command]:
-    """The commands of a document that are typed for real."""
+    """The commands of a document that are run."""
     return [command for command in commands(path) if not named_only(command)]
 
 
@@ -47,8 +47,8 @@ def named_only(command: Command) -> bool:
     return command.program in NAMED_ONLY or command.line.startswith("python -m benchmarks")
 
 
-def names_something(line: str) -> None:
-    """Fails unless what a command of `NAMED_ONLY` names exists."""
+def assert_target_exists(line: str) -> None:
+    """Fail unless the targets and options of a command of `NAMED_ONLY` exist."""
     program, *arguments = shlex.split(line, comments=True)
     if program == "make":
         done = subprocess.run(
@@ -88,25 +88,25 @@ def test_every_code_block_is_in_a_tested_language(path: Path) -> None:
 def test_commands_that_are_not_run_name_something_real(path: Path) -> None:
     for command in commands(path):
         if named_only(command):
-            names_something(command.line)
+            assert_target_exists(command.line)
 
 
-#: In the order in which a newcomer meets them: the others are named by these.
+#: A newcomer reads these first, in this order. They link to the others.
 READ_FIRST = ("README.md", "docs/operations.md")
 
 
 @pytest.mark.process
-@pytest.mark.timeout(600)  # dozens of processes one after the other, on whatever machine
+@pytest.mark.timeout(600)  # dozens of processes, one after the other, on any machine
 def test_the_documented_commands_work_in_sequence(tmp_path: Path) -> None:
-    """As one user types them into one shell in one directory: no document spoils what another one needs."""
+    """One user runs them in one shell in one directory: no document breaks another one."""
     order = sorted(DOCUMENTS, key=lambda path: (name(path) not in READ_FIRST, name(path)))
-    typed = [command for path in order for command in session(path)]
-    for ran in run_commands(typed, tmp_path, timeout_s=540):
+    in_order = [command for path in order for command in session(path)]
+    for ran in run_commands(in_order, tmp_path, timeout_s=540):
         compare(ran)
 
 
 def test_each_document_uses_separate_nodes() -> None:
-    """So the documents can be followed in any order, while the nodes of another one still run."""
+    """So a reader can follow the documents in any order, while the nodes of another one still run."""
     used: dict[str, str] = {}
     for path in DOCUMENTS:
         for command in session(path):
@@ -117,7 +117,7 @@ def test_each_document_uses_separate_nodes() -> None:
 
 
 def compare(ran: CommandResult) -> None:
-    """The output is what the document shows, up to ids, hashes, who leads, and `...`."""
+    """The output is as documented, except for ids, hashes, the leader, and `...`."""
     if not ran.command.output:
         return
 
@@ -131,7 +131,7 @@ def compare(ran: CommandResult) -> None:
     assert len(seen) == len(shown), (ran.command.line, ran.output)
     for expected, line in zip(shown, seen, strict=True):
         pattern = r"\S+".join(re.escape(part) for part in expected.split("..."))
-        # Term and leader depend on how the election went.
+        # Term and leader depend on the election.
         pattern = re.sub(r"(Role)\\? ?(\d+)\\ \d+", r"\1\\ ?\\d+\\ \\d+", pattern)
         assert re.fullmatch(pattern, line), (ran.command.line, expected, line)
 
@@ -141,7 +141,7 @@ def test_commands_in_running_text_exist(path: Path) -> None:
     for span in spans(path):
         program = span.split()[0]
         if program in NAMED_ONLY and " " in span:
-            names_something(span)
+            assert_target_exists(span)
         elif program == "qcore" and " " in span and "COMMAND" not in span:
             words = shlex.split(span)[1:]
             group = [word for word in words if re.fullmatch(r"[a-z|]+", word)][:2]
@@ -151,7 +151,7 @@ def test_commands_in_running_text_exist(path: Path) -> None:
                 for flag in re.findall(r"(?<= )--?[a-z][a-z-]*", span):
                     assert flag in known, f"{name(path)}: {span}"
         elif span.startswith("python -m "):
-            names_something(re.sub(r" [A-Z]+\b", "", span))
+            assert_target_exists(re.sub(r" [A-Z]+\b", "", span))
 
 
 @every_document
@@ -178,8 +178,8 @@ def test_the_programs_and_the_command_of_the_api_page_work(tmp_path: Path) -> No
     library, plain = [block.text for block in blocks(path) if block.language == "python"]
     program = "import asyncio\nfrom qcore.client.client import QcoreClient\n\nasync def main():\n"
     program += "".join(f"    {line}\n" for line in library.splitlines()) + "\nasyncio.run(main())\n"
-    typed = [command for command in spans(path) if command.startswith("qcore perform ")]
-    assert len(typed) == 1
+    examples = [command for command in spans(path) if command.startswith("qcore perform ")]
+    assert len(examples) == 1
     with LocalCluster(
         tmp_path, 1, ["--config-file", str(CHECKOUT / "examples/topology.yaml")]
     ) as cluster:
@@ -193,11 +193,11 @@ def test_the_programs_and_the_command_of_the_api_page_work(tmp_path: Path) -> No
         run("-m", "qcore", "cluster", "init", "--endpoints", endpoint)
         assert "ada@example.org" in run("-c", program)
         assert "GetMetricsResponse" in run("-c", plain)
-        assert "Email" in run("-m", *shlex.split(typed[0]))
+        assert "Email" in run("-m", *shlex.split(examples[0]))
 
 
 def test_the_readme_picture_matches_the_demo(tmp_path: Path) -> None:
-    """Up to the last shades of anti-aliasing; another seed's picture differs in many more places."""
+    """Shades of anti-aliasing may differ. The picture of another seed differs in many more pixels."""
     seed = (demo.__defaults__ or ())[0]
 
     def picture(of_seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:

@@ -1,4 +1,4 @@
-"""Files that a user names: what is no file is refused, and nothing waits for a process that never comes."""
+"""Files that a user names: only regular files are opened, and no command blocks on a FIFO."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_fifo_is_written_to_only_if_a_process_reads_it(tmp_path: Path) -> None
     path = tmp_path / "fifo"
     os.mkfifo(path)
     with pytest.raises(OSError, match="no process reads from it"):
-        open(path, "a", opener=open_nonblocking)  # noqa: SIM115 - it does not open
+        open(path, "a", opener=open_nonblocking)  # noqa: SIM115 - the file does not open
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         with open(path, "a", opener=open_nonblocking) as stream:
@@ -67,7 +67,7 @@ def test_an_endless_scenario_file_is_rejected(tmp_path: Path) -> None:
 
 @pytest.mark.process
 def test_no_command_waits_for_a_fifo(tmp_path: Path) -> None:
-    """Each of them would stand still without a word."""
+    """Otherwise each of them would hang silently."""
     fifo = str(tmp_path / "fifo")
     os.mkfifo(fifo)
     node = ["node", "start", "--id", "1", "--ws-addr", "127.0.0.1:0", "--data-dir"]
@@ -88,9 +88,9 @@ def test_no_command_waits_for_a_fifo(tmp_path: Path) -> None:
         for arguments, _, _ in commands
     ]
     try:
-        for process, (arguments, code, said) in zip(running, commands, strict=True):
+        for process, (arguments, code, reason) in zip(running, commands, strict=True):
             _, error = process.communicate(timeout=60)
-            assert (process.returncode, said in error) == (code, True), (arguments, error)
+            assert (process.returncode, reason in error) == (code, True), (arguments, error)
             assert fifo in error
             assert "Traceback" not in error
     finally:

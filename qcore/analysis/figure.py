@@ -10,8 +10,8 @@ from qcore.analysis.plots import plot_commits, plot_timeline
 from qcore.analysis.records import TraceSource
 from qcore.analysis.style import MS, TEXT_COLOUR
 from qcore.analysis.tables import TraceTables, read_tables
+from qcore.display import truncate
 from qcore.errors import ConfigError
-from qcore.shown import truncate
 
 #: A longer name of a run does not fit above the picture, characters.
 _LONGEST_NAME = 80

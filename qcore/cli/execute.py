@@ -1,4 +1,4 @@
-"""`qcore execute`: one command or query to a node that runs a state machine of your own."""
+"""`qcore execute`: sends one command or query to a custom state machine."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ def execute(
     command: Annotated[
         str,
         typer.Argument(
-            help="The command, as the state machine reads it, or - to read it from standard input."
+            help="The command in the format of the state machine, or - to read it from standard input."
         ),
     ],
     read: Annotated[
-        bool, typer.Option("--read", help="It is a query: read linearizably, change nothing.")
+        bool, typer.Option("--read", help="Send a query instead: a linearizable read.")
     ] = False,
     endpoints: EndpointsOption = DEFAULT_ENDPOINT,
     timeout: TimeoutOption = 15.0,
 ) -> None:
-    """Send a command to a state machine started with --machine, and print its result."""
+    """Send one command to a custom state machine and print the result.
+
+    The nodes run the machine with `qcore node start --machine`.
+    """
     from qcore.cli.runner import run
     from qcore.client.client import QcoreClient
 

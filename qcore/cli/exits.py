@@ -1,4 +1,4 @@
-"""Exit codes of the command line, and which error ends in which."""
+"""The exit codes of the `qcore` command, and the mapping from errors to them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from qcore.errors import (
 
 
 class ExitCode(IntEnum):
-    """What a `qcore` process says when it ends."""
+    """The exit code of a `qcore` process."""
 
     DONE = 0
     FAILED = 1
@@ -34,8 +34,12 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
+class ResultNotShown(QcoreError):
+    """The requested change is done, but reading the result afterwards failed."""
+
+
 def exit_code_of(error: QcoreError) -> ExitCode:
-    """The exit code for an error that ends a command."""
+    """The exit code of a command that ends with this error."""
     match error:
         case ConfigError():
             return ExitCode.USAGE

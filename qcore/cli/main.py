@@ -1,4 +1,4 @@
-"""The `qcore` command: mounts one module per command group, each imported only when it is used."""
+"""The `qcore` command: finds the module of a command group, and imports it only when the group is used."""
 
 from __future__ import annotations
 
@@ -12,36 +12,35 @@ import typer
 from typer.core import TyperGroup
 
 from qcore.cli.exits import ExitCode, exit_code_of
+from qcore.display import escape_unprintable
 from qcore.errors import QcoreError
-from qcore.shown import escape_unprintable
 
-#: group -> (module with a typer `app`, one line of help). The order is the order of `--help`.
+#: Group -> (module with a typer `app`, one line of help), in the order of `--help`.
 GROUPS: Final[dict[str, tuple[str, str]]] = {
     "demo": (
         "qcore.cli.demo.demo",
-        "A simulated partition, then a real cluster that loses its leader.",
+        "Simulate a partition, then kill -9 the leader of a real cluster.",
     ),
-    "node": ("qcore.cli.node", "Run a node."),
-    "cluster": ("qcore.cli.cluster.cluster", "Initialise a cluster and look at it."),
-    "member": ("qcore.cli.cluster.member", "Show and change who belongs to a cluster."),
-    "leader": ("qcore.cli.cluster.leader", "Move the leadership."),
+    "node": ("qcore.cli.node.start", "Run a node."),
+    "cluster": ("qcore.cli.cluster.cluster", "Initialise, inspect and upgrade a cluster."),
+    "member": ("qcore.cli.cluster.member", "Show and change the members of a cluster."),
+    "leader": ("qcore.cli.cluster.leader", "Transfer the leadership."),
     "snapshot": (
         "qcore.cli.cluster.snapshot",
-        "Copy a cluster's state into a file, and check such a file.",
+        "Back up a cluster's state to a file, and check such a file.",
     ),
     "perform": ("qcore.cli.perform", "Send one request to the entity store."),
-    "execute": ("qcore.cli.execute", "Send one command to a state machine of your own."),
-    "sim": ("qcore.cli.sim", "Run scenarios in the deterministic simulator."),
+    "execute": ("qcore.cli.execute", "Send one command to a custom state machine."),
+    "sim": ("qcore.cli.sim.scenarios", "Run scenarios in the deterministic simulator."),
     "version": ("qcore.cli.version", "Print the version."),
 }
 
 
 class LazyGroup(TyperGroup):
-    """A command group that imports a subcommand's module only when that subcommand is named.
+    """A command group that imports the module of a subcommand only when that subcommand is used.
 
-    `qcore version` must not pay for the simulator, and a mistake in one group must not take down
-    the others. (`Any` below: typer's context and command classes have no name that all supported
-    versions export.)
+    So `qcore version` does not load the simulator, and a bug in one group does not break the others. (`Any`: no name
+    of typer's context and command classes is exported by all supported versions.)
     """
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -49,7 +48,7 @@ class LazyGroup(TyperGroup):
         return list(GROUPS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command, imported now; None when there is no such name."""
+        """Import and return the command; None if there is no such name."""
         entry = GROUPS.get(cmd_name)
         if entry is None:
             return None
@@ -61,7 +60,7 @@ class LazyGroup(TyperGroup):
         return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """List the groups for `--help` without importing any of them."""
+        """List the groups for `--help` without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in GROUPS.items()])
 
@@ -78,15 +77,15 @@ app = typer.Typer(
 
 def _print_version(asked: bool) -> None:
     if asked:
-        from qcore.cli.version import line
+        from qcore.cli.version import version_line
 
-        print(line())
+        print(version_line())
         raise typer.Exit
 
 
 @app.callback()
 def _root(
-    version: Annotated[  # used by its callback
+    version: Annotated[  # the callback prints it
         bool,
         typer.Option(
             "--version",
@@ -104,19 +103,19 @@ def _root(
 
 
 def main() -> None:
-    """Entry point of the `qcore` script; exits with one of `ExitCode`."""
+    """The entry point of the `qcore` script. Exits with an `ExitCode`."""
     try:
         app(prog_name="qcore")
     except QcoreError as error:
-        # It may quote what a node said, and that a stranger: no codes reach the terminal.
+        # The message may quote untrusted text from a node: no control codes may reach the terminal.
         text = "\n".join(escape_unprintable(line) for line in str(error).split("\n"))
         print(f"error: {text}", file=sys.stderr)
         sys.exit(exit_code_of(error))
     except BrokenPipeError:
-        # The reader of our output (`| head`) went away; there is nobody left to tell.
+        # The reader of our output (such as `| head`) is gone, so there is no place to report this.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(ExitCode.FAILED)
-    except Exception as error:  # noqa: BLE001 - the outermost boundary: a bug becomes one readable message
+    except Exception as error:  # noqa: BLE001 - the outermost boundary turns a bug into a readable message
         if os.environ.get("QCORE_DEBUG"):
             traceback.print_exc()
         print(

@@ -1,4 +1,4 @@
-"""Options that several command groups share."""
+"""Command-line options that several command groups share, and their parsers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qcore.errors import ConfigError
 
 
 class OutputFormat(StrEnum):
-    """How a result is printed on stdout."""
+    """The format of a result on stdout."""
 
     table = "table"
     json = "json"
@@ -20,7 +20,7 @@ class OutputFormat(StrEnum):
 
 OutputOption = Annotated[
     OutputFormat,
-    typer.Option("--output", "-o", envvar="QCORE_OUTPUT", help="How to print the result."),
+    typer.Option("--output", "-o", envvar="QCORE_OUTPUT", help="Format of the output."),
 ]
 
 EndpointsOption = Annotated[
@@ -28,38 +28,38 @@ EndpointsOption = Annotated[
     typer.Option(
         "--endpoints",
         envvar="QCORE_ENDPOINTS",
-        help="Nodes to talk to: host:port, separated by commas.",
+        help="Addresses of nodes: host:port, separated by commas.",
     ),
 ]
 
 TimeoutOption = Annotated[
     float,
-    typer.Option("--timeout", envvar="QCORE_TIMEOUT", min=0.1, help="Give up after S seconds."),
+    typer.Option("--timeout", envvar="QCORE_TIMEOUT", min=0.1, help="Timeout in seconds."),
 ]
 
 DEFAULT_ENDPOINT = "127.0.0.1:8080"
 
 
 def non_empty_path(text: str | Path) -> Path:
-    """A path that was given: the empty text is none, as that of a shell variable that is not set.
+    """Parse a path option of typer, and reject empty text.
 
-    For `Path` it would be the working directory. Used as a `parser` of typer's options.
+    An unset shell variable gives empty text, and `Path` would take it for the working directory.
 
     Raises:
-        typer.BadParameter: it is empty.
+        typer.BadParameter: the text is empty.
     """
     if not str(text).strip():
-        raise typer.BadParameter("it is empty: give a path")
+        raise typer.BadParameter("the path is empty")
     return Path(text)
 
 
 def split_endpoints(text: str) -> list[str]:
-    """`host:port` texts from a comma-separated list.
+    """Split a comma-separated list of `host:port` addresses.
 
     Raises:
         ConfigError: the list is empty or an item is not host:port.
     """
-    from qcore.transport.address import parse_address  # imported late: keeps `qcore version` fast
+    from qcore.transport.address import parse_address  # a late import keeps `qcore version` fast
 
     endpoints = [item.strip() for item in text.split(",") if item.strip()]
     if not endpoints:

@@ -1,4 +1,4 @@
-"""`qcore perform`: one request to the entity store, as JSON in and JSON out."""
+"""`qcore perform`: sends one JSON request to the entity store and prints the JSON response."""
 
 from __future__ import annotations
 

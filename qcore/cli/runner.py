@@ -1,4 +1,4 @@
-"""Runs a command's coroutine with a client, and turns Ctrl-C, SIGTERM and SIGHUP into their exit code."""
+"""Runs the coroutine of a command, and turns Ctrl-C, SIGTERM and SIGHUP into the exit code for interruption."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ _T = TypeVar("_T")
 
 
 def run(coroutine: Coroutine[object, object, _T]) -> _T:
-    """Run to the end.
+    """Run the coroutine to its end and return its result.
+
+    A second signal ends the process immediately.
 
     Raises:
-        typer.Exit: interrupted from the keyboard, by SIGTERM or by SIGHUP, after the coroutine has cleaned up. A second
-            signal ends the process at once.
+        typer.Exit: Ctrl-C, SIGTERM or SIGHUP interrupted the coroutine, and it has cleaned up.
     """
     try:
         return asyncio.run(_until_terminated(coroutine))
@@ -33,7 +34,7 @@ async def _until_terminated(coroutine: Coroutine[object, object, _T]) -> _T:
     assert task is not None
 
     handled = [signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # ignored under nohup
         handled.append(signal.SIGHUP)
 
     def on_signal() -> None:
@@ -41,7 +42,7 @@ async def _until_terminated(coroutine: Coroutine[object, object, _T]) -> _T:
             loop.remove_signal_handler(number)
         task.cancel()
 
-    if threading.current_thread() is threading.main_thread():  # no other may handle signals
+    if threading.current_thread() is threading.main_thread():  # only this thread may set handlers
         for number in handled:
             loop.add_signal_handler(number, on_signal)
     return await coroutine

@@ -1,4 +1,4 @@
-"""A request or command that is given as an argument, or as `-` on standard input."""
+"""Reads a request or command from an argument, or from standard input if the argument is `-`."""
 
 from __future__ import annotations
 
@@ -8,29 +8,28 @@ from qcore.errors import ConfigError
 
 
 def argument_or_stdin(argument: str, what: str) -> str:
-    """The argument itself; for `-` what standard input holds, without the newline at its end.
+    """Return the argument, or for `-` the content of standard input without its final newline.
 
     Args:
-        argument: as given.
-        what: what it is, for an error.
+        argument: of the command line.
+        what: names the argument in an error.
 
     Raises:
-        ConfigError: it is no UTF-8 text, or standard input is closed or holds more than a node takes in a
-            frame by default.
+        ConfigError: the text is not UTF-8, or standard input is closed or exceeds the default size limit of a frame.
     """
     from qcore.transport.limits import TransportLimits
 
     limit = TransportLimits().max_frame_bytes
     try:
         if argument != "-":
-            argument.encode()  # what is no UTF-8 on the command line arrives as lone surrogates
+            argument.encode()  # bytes that are not UTF-8 arrive as lone surrogates
             return argument
         if sys.stdin is None:
-            raise ConfigError(f"the {what} is to come from standard input, which is closed")
+            raise ConfigError(f"cannot read the {what}: standard input is closed")
         given = sys.stdin.buffer.read(limit + 1)
         if len(given) > limit:
             raise ConfigError(
-                f"the {what} on standard input is larger than {limit} bytes, the most that this command sends"
+                f"the {what} on standard input is larger than the limit of {limit} bytes"
             )
         return given.decode().removesuffix("\n")
     except UnicodeError as error:

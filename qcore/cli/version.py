@@ -19,9 +19,9 @@ def version(output: OutputOption = OutputFormat.table) -> None:
     if output is OutputFormat.json:
         print(json.dumps({"qcore": qcore.__version__, "python": platform.python_version()}))
     else:
-        print(line())
+        print(version_line())
 
 
-def line() -> str:
-    """What `qcore version` and `qcore --version` print."""
+def version_line() -> str:
+    """The output of `qcore version` and `qcore --version`."""
     return f"qcore {qcore.__version__} (Python {platform.python_version()})"

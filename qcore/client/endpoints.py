@@ -13,8 +13,8 @@ from random import Random
 from typing import Final
 
 from qcore.client.dial import Dial
+from qcore.display import truncate
 from qcore.errors import ConfigError, NotLeader, QcoreError, TransportError
-from qcore.shown import truncate
 from qcore.transport.address import parse_address
 from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.limits import TransportLimits

@@ -15,13 +15,13 @@ from typing import Any, Protocol
 from pydantic import with_config
 from typing_extensions import TypedDict
 
+from qcore.display import MAX_ERROR_CHARS, truncate
 from qcore.errors import ConfigError, QcoreError, StoreError
 from qcore.machines.entity.entity_store import EntityStore
 from qcore.machines.entity.perform_requests import PerformRequest, encode_request
 from qcore.machines.entity.topology.topology_file import parse_topology
 from qcore.machines.interface import StateMachine
 from qcore.replica.messages import RequestKind
-from qcore.shown import MAX_ERROR_CHARS, truncate
 from qcore.transport.perform_options import Consistency, SessionUse
 from qcore.transport.wire import MessageId
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from qcore.display import truncate
 from qcore.errors import ConfigError
-from qcore.shown import truncate
 
 #: The longest host, characters: that of a name in DNS.
 _MAX_HOST: Final = 253

@@ -1,4 +1,4 @@
-"""What every command line tool does: `--version`, completion, and a request on standard input, which has a bound."""
+"""`--version`, shell completion, and arguments: standard input with its limit, empty paths and lists."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_completion_is_installed_under_the_program_name(tmp_path: Path) -> None:
 
 
 class Stdin:
-    """Standard input with these bytes."""
+    """Standard input that holds these bytes."""
 
     def __init__(self, held: bytes) -> None:
         self.held = held
@@ -85,7 +85,7 @@ def test_a_command_on_standard_input_is_read_up_to_a_bound(monkeypatch: pytest.M
     assert argument_or_stdin("as it is\n", "command") == "as it is\n"
     assert reading(monkeypatch, b"one line\n") == "one line"
     assert reading(monkeypatch, b"x" * limit) == "x" * limit
-    with pytest.raises(ConfigError, match=f"larger than {limit} bytes"):
+    with pytest.raises(ConfigError, match=f"larger than the limit of {limit} bytes"):
         reading(monkeypatch, b"x" * (limit + 1))
     with pytest.raises(ConfigError, match="not UTF-8"):
         reading(monkeypatch, b"\xff")
@@ -103,7 +103,7 @@ def test_perform_and_execute_read_standard_input(command: str) -> None:
 
 
 def paths_of(command: Callable[..., object]) -> Iterator[tuple[str, object]]:
-    """The parameters of a command that are paths, and what parses each."""
+    """The path parameters of a command, each with its parser."""
     for name, hint in get_type_hints(command, include_extras=True).items():
         kind, *extra = get_args(hint) if get_origin(hint) is Annotated else (hint,)
         if Path in (kind, *get_args(kind)):
@@ -111,7 +111,7 @@ def paths_of(command: Callable[..., object]) -> Iterator[tuple[str, object]]:
 
 
 def test_every_path_option_rejects_an_empty_text() -> None:
-    """`Path("")` is the working directory, and an empty text what a shell variable is that was not set."""
+    """`Path("")` is the working directory, and an unset shell variable expands to an empty text."""
     commands = [
         info.callback
         for module, _ in GROUPS.values()
@@ -123,7 +123,7 @@ def test_every_path_option_rejects_an_empty_text() -> None:
     done = CliRunner().invoke(app, ["node", "start", "--id", "1", "--data-dir", ""])
     assert done.exit_code == ExitCode.USAGE
     assert "'--data-dir'" in done.output
-    assert "it is empty: give a path" in done.output
+    assert "the path is empty" in done.output
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_every_path_option_rejects_an_empty_text() -> None:
 def test_an_empty_list_is_rejected_and_not_taken_as_missing(
     option: str, reason: str, text: str
 ) -> None:
-    """It would begin a cluster of one node, for good."""
+    """Else the command would initialise a cluster of one node, permanently."""
     given = "" if option == "--init-token" else text
     done = CliRunner().invoke(app, ["cluster", "init", option, given])
     assert isinstance(done.exception, ConfigError)

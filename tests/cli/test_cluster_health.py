@@ -1,4 +1,4 @@
-"""What `qcore cluster health` finds wrong in the answers of the members."""
+"""`qcore cluster health`: the problems and warnings that it finds in the members' metrics."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from qcore.cli.cluster import cluster as cluster_cli
-from qcore.cli.cluster.cluster import MetricsOrError
-from qcore.cli.cluster.health import clock_warnings, member_problems, priority_warnings
+from qcore.cli.cluster import health
+from qcore.cli.cluster.health_checks import clock_warnings, member_problems, priority_warnings
+from qcore.cli.cluster.node_metrics import MetricsOrError
 from qcore.cli.exits import ExitCode
 from qcore.errors import TransportError
 
@@ -70,11 +71,11 @@ def test_a_cluster_without_a_leader_is_unhealthy() -> None:
     assert member_problems(MEMBERS, [{**FOLLOWER, "id": 1}, FOLLOWER]) == ["no member leads"]
 
 
-def with_priorities(*own: int, leader: int | None = 1) -> list[dict[str, Any]]:
-    """The answers of nodes 1 to n, which have these priorities of their own."""
-    voters = list(range(1, len(own) + 1))
+def with_priorities(*priorities: int, leader: int | None = 1) -> list[dict[str, Any]]:
+    """The metrics of nodes 1 to n, which have these priorities."""
+    voters = list(range(1, len(priorities) + 1))
     answers = []
-    for node, priority in zip(voters, own, strict=True):
+    for node, priority in zip(voters, priorities, strict=True):
         answer = changed(LEADER if node == leader else FOLLOWER, priority=priority)
         answer.update(id=node, current_leader=leader)
         answer["membership_config"]["membership"]["configs"] = [voters]
@@ -88,7 +89,7 @@ def test_too_many_voters_of_priority_0_are_a_warning() -> None:
     assert warning.startswith("[2, 3] of the voters [1, 2, 3] have priority 0 and never lead")
     (warning,) = priority_warnings([*with_priorities(1, 0)])
     assert "[2] of the voters [1, 2]" in warning
-    assert priority_warnings([LEADER, FOLLOWER]) == [], "0.1.0 does not say"
+    assert priority_warnings([LEADER, FOLLOWER]) == [], "0.1.0 reports no priority"
 
 
 def test_the_leader_reports_the_priority_of_a_silent_node() -> None:
@@ -112,13 +113,13 @@ def test_no_electable_voter_differs_from_a_lost_leader() -> None:
 
 
 def removed_node(nodes: dict[str, Any]) -> dict[str, Any]:
-    """What a node says that was removed, or never added: it alone answers."""
+    """The metrics of a node that was removed or never added."""
     membership = {"configs": [[]], "nodes": nodes}
     return {**FOLLOWER, "membership_config": {"membership": membership}}
 
 
 @pytest.mark.parametrize(
-    ("nodes", "said"),
+    ("nodes", "expected"),
     [
         ({"1": {"addr": "a:1"}, "2": {"addr": "b:1"}}, "a:1  -  unreachable"),
         ({"1": {"addr": "a:1"}, "3": {"addr": "c:1"}}, "c:1  -  it answers, and names no index"),
@@ -126,34 +127,34 @@ def removed_node(nodes: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_states_that_no_member_reports_are_not_equal(
-    monkeypatch: pytest.MonkeyPatch, nodes: dict[str, Any], said: str
+    monkeypatch: pytest.MonkeyPatch, nodes: dict[str, Any], expected: str
 ) -> None:
     async def metrics_of_all(endpoints: list[str], timeout_s: float) -> list[MetricsOrError]:
         knows = removed_node(nodes)
         return [knows if one == "c:1" else TransportError("refused") for one in endpoints]
 
-    monkeypatch.setattr(cluster_cli, "metrics_of_all", metrics_of_all)
+    monkeypatch.setattr(health, "metrics_of_all", metrics_of_all)
     arguments = ["hash", "--endpoints", "c:1", "--timeout", "0.1"]
     done = CliRunner().invoke(cluster_cli.app, arguments)
     assert done.exit_code == ExitCode.UNHEALTHY
-    assert said in done.output
+    assert expected in done.output
 
 
 def with_clock(**clock: Any) -> dict[str, Any]:
-    """What the leader of three voters says."""
-    sound = {
+    """The metrics of the leader of three voters."""
+    defaults = {
         "wall_skew_us": 0,
         "max_wall_skew_us": 1_000_000,
         "log_time_ahead_us": None,
         "peer_wall_offsets_us": {"2": 0, "3": 0},
     }
-    leader = changed(LEADER, clock={**sound, **clock})
+    leader = changed(LEADER, clock={**defaults, **clock})
     leader["membership_config"]["membership"]["configs"] = [[1, 2, 3]]
     return leader
 
 
 @pytest.mark.parametrize(
-    ("clock", "said"),
+    ("clock", "expected"),
     [
         ({}, []),
         ({"wall_skew_us": 900_000, "peer_wall_offsets_us": {"2": -900_000, "3": None}}, []),
@@ -169,7 +170,7 @@ def with_clock(**clock: Any) -> dict[str, Any]:
             ["b:1: its wall clock is 5.0 s behind a quorum's"],
         ),
         (
-            # Node 3 is silent: the leader's clock may be the right one.
+            # Node 3 is silent, so the leader's clock may be right.
             {"wall_skew_us": -5_000_000, "peer_wall_offsets_us": {"2": 5_000_000, "3": None}},
             ["the wall clocks of a:1, b:1 are up to 5.0 s apart, and no quorum"],
         ),
@@ -181,16 +182,18 @@ def with_clock(**clock: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_clocks_that_are_far_apart_cause_a_warning(clock: dict[str, Any], said: list[str]) -> None:
-    answers: list[MetricsOrError] = [with_clock(**clock), FOLLOWER]
-    warnings = clock_warnings(MEMBERS, answers)
-    assert len(warnings) == len(said)
-    for warning, start in zip(warnings, said, strict=True):
+def test_clocks_that_are_far_apart_cause_a_warning(
+    clock: dict[str, Any], expected: list[str]
+) -> None:
+    responses: list[MetricsOrError] = [with_clock(**clock), FOLLOWER]
+    warnings = clock_warnings(MEMBERS, responses)
+    assert len(warnings) == len(expected)
+    for warning, start in zip(warnings, expected, strict=True):
         assert warning.startswith(start)
-    assert member_problems(MEMBERS, answers) == [], "no harm is done yet"
+    assert member_problems(MEMBERS, responses) == [], "a clock is not a problem yet"
 
 
 def test_nodes_that_report_no_clock_cause_no_warning() -> None:
-    """0.1.0 does not; nor does a cluster without a leader, or one that does not answer."""
+    """These are nodes of 0.1.0, and clusters without a leader."""
     assert clock_warnings(MEMBERS, [LEADER, FOLLOWER]) == []
     assert clock_warnings(MEMBERS, [FOLLOWER, TransportError("refused")]) == []

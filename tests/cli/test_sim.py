@@ -1,4 +1,4 @@
-"""`qcore sim`: what goes to stdout, what to stderr, and how it exits."""
+"""`qcore sim`: stdout, stderr and exit codes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from qcore.cli.sim import app
+from qcore.cli.sim.scenarios import app
 from tests.sim.support.scenario_texts import DESIGN_EXAMPLE
 
 QUICK = "cluster: {nodes: 3}\nuntil_ms: 1500\n"

@@ -1,4 +1,4 @@
-"""What `qcore leader transfer` says when the leader's answer does not tell what became of it."""
+"""`qcore leader transfer` when the response of the leader leaves the outcome unknown."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any
 import pytest
 
 from qcore.cli.cluster.leader import _transfer_and_confirm
-from qcore.cli.cluster.member import Members, ResultNotShown, _then_read_members
-from qcore.cli.exits import ExitCode, exit_code_of
+from qcore.cli.cluster.member import Members, _then_read_members
+from qcore.cli.exits import ExitCode, ResultNotShown, exit_code_of
 from qcore.client.client import QcoreClient
 from qcore.errors import NotLeader, OutcomeUnknown, QcoreError, TransferFailed, TransferUnknown
 from qcore.replica.leadership import Leadership
 
-#: The term in which the old leader, node 1, leads.
+#: The term of the old leader, node 1.
 TERM = 4
 
 
 class Scripted(QcoreClient):
-    """Answers from a script, without any node.
+    """A client that responds from a script, without any node.
 
     Args:
-        answer: to the transfer.
-        seen: who is seen to lead, in which term, or why nobody is; the last one stays.
+        answer: the response to the transfer.
+        seen: the leaders that successive queries see, or their errors; the last one repeats.
     """
 
     def __init__(

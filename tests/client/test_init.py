@@ -13,7 +13,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from qcore.cli.cluster.cluster import initialise
-from qcore.cli.cluster.member import ResultNotShown
+from qcore.cli.exits import ResultNotShown
 from qcore.client.ask import Json
 from qcore.client.client import QcoreClient
 from qcore.errors import ChangeRefused, OutcomeUnknown

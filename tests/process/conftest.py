@@ -1,4 +1,4 @@
-"""Fixtures that start real nodes, and always end them; no node may ever log a traceback."""
+"""Fixtures that start real nodes and always end them. No node may ever log a traceback."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ARGUMENTS = (*TIMING, *TIMING_MAX)
 
 
 def assert_no_traceback(cluster: LocalCluster) -> None:
-    """Fails if any node of the cluster ever logged a traceback."""
+    """Fail if any node of the cluster ever logged a traceback."""
     for node in cluster.nodes.values():
         text = node.log_text()
         assert "Traceback" not in text, f"node {node.node_id} logged a traceback:\n{text[-4000:]}"
@@ -41,7 +41,7 @@ def ready_cluster(cluster: LocalCluster) -> LocalCluster:
 
 @pytest.fixture(scope="module")
 def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    """Three nodes with a leader, one cluster for the tests of a module that leave it intact."""
+    """Three nodes with a leader, shared by the tests of a module. Every test must leave them intact."""
     directory = tmp_path_factory.mktemp("cluster")
     with LocalCluster(directory, size=3, arguments=ARGUMENTS) as nodes:
         nodes.start()
@@ -51,7 +51,7 @@ def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCl
 
 
 def initialise(cluster: LocalCluster) -> None:
-    """Send `Init` with all nodes to the first, and wait until all have applied it."""
+    """Send `Init` with all nodes to the first node, and wait until all have applied it."""
     nodes = [[node_id, address] for node_id, address in cluster.members]
     with WireClient(cluster.endpoints[0]) as client:
         assert client.ask("Init", nodes=nodes) == {"Ok": None}

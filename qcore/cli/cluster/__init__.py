@@ -1,1 +1,1 @@
-"""Commands for a running cluster."""
+"""Commands that send admin requests to a running cluster."""

@@ -1,17 +1,17 @@
-"""`qcore cluster init` and `qcore cluster status`; `health` and `hash` are in `qcore.cli.cluster.health`."""
+"""`qcore cluster init`, `status` and `upgrade`; `qcore.cli.cluster.health` has `health` and `hash`."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from qcore.cli.cluster.health import hash_, health
-from qcore.cli.exits import ExitCode
+from qcore.cli.cluster.node_list import parse_nodes
+from qcore.cli.cluster.node_metrics import MetricsOrError, metrics_of_all
+from qcore.cli.exits import ExitCode, ResultNotShown
 from qcore.cli.options import (
     DEFAULT_ENDPOINT,
     EndpointsOption,
@@ -20,13 +20,14 @@ from qcore.cli.options import (
     TimeoutOption,
     split_endpoints,
 )
+from qcore.cli.table import aligned
 from qcore.errors import ConfigError, QcoreError
 
 if TYPE_CHECKING:
     from qcore.client.client import QcoreClient
 
 app = typer.Typer(
-    rich_markup_mode=None, no_args_is_help=True, help="Initialise a cluster and look at it."
+    rich_markup_mode=None, no_args_is_help=True, help="Initialise, inspect and upgrade a cluster."
 )
 app.command()(health)
 app.command("hash")(hash_)
@@ -39,7 +40,7 @@ def init(
         typer.Option(
             "--nodes",
             envvar="QCORE_NODES",
-            help="The voters: ID=host:port, separated by commas; by default the one node at the endpoint.",
+            help="The voters: ID=host:port, separated by commas. Default: only the node at the endpoint.",
         ),
     ] = None,
     init_token: Annotated[
@@ -47,16 +48,17 @@ def init(
         typer.Option(
             "--init-token",
             envvar="QCORE_INIT_TOKEN",
-            help="A text of your own, new for each cluster: the same command may then be given to several nodes.",
+            help="Any text, unique to this cluster. It makes it safe to send the same command to several nodes.",
         ),
     ] = None,
     endpoints: EndpointsOption = DEFAULT_ENDPOINT,
     timeout: TimeoutOption = 15.0,
     output: OutputOption = OutputFormat.table,
 ) -> None:
-    """Begin a cluster. The request goes to the first endpoint, which must be one of the nodes.
+    """Initialise a new cluster.
 
-    Give it to one node only; or, with --init-token, to as many of them as you like.
+    The request goes to the first endpoint, which must be one of the nodes. Send it to only one
+    node, or use --init-token to send it to any number of them.
     """
     from qcore.cli.runner import run
     from qcore.client.client import QcoreClient
@@ -64,7 +66,7 @@ def init(
     targets = split_endpoints(endpoints)
     members = [] if nodes is None else parse_nodes(nodes)
     if nodes is not None and not members:
-        # As of a shell variable that is not set: a cluster of one node is not what was meant, and for good.
+        # Probably an unset shell variable. A cluster of one node would be wrong, and permanent.
         raise ConfigError(
             "--nodes is empty: name the voters, 1=HOST:PORT,2=HOST:PORT,..., or leave the option out to begin with "
             "the one node at the endpoint"
@@ -72,7 +74,7 @@ def init(
     if init_token is not None:
         _check_token(init_token, members)
     if len(targets) > 1 and not members:
-        # It would begin a cluster of the first node alone, for good, while the user means all of them.
+        # The user means all these nodes. A cluster of the first one alone would be permanent.
         raise ConfigError(
             f"--endpoints names {len(targets)} nodes, but there is no --nodes: name the voters with "
             "--nodes 1=HOST:PORT,2=HOST:PORT,..., or give one endpoint to begin with that node alone"
@@ -95,13 +97,11 @@ def init(
 async def initialise(
     client: QcoreClient, members: list[tuple[int, str]], endpoint: str, token: str | None
 ) -> dict[str, Any]:
-    """Begin the cluster; returns the metrics object of the node that was asked.
+    """Initialise the cluster, and return the metrics object of the node at `endpoint`.
 
     Raises:
-        ResultNotShown: it has begun, and the node did not answer afterwards.
+        ResultNotShown: the cluster is initialised, but the node did not answer afterwards.
     """
-    from qcore.cli.cluster.member import ResultNotShown
-
     await client.init(members, endpoint=endpoint, token=token)
     try:
         return await client.get_metrics(endpoint)
@@ -112,10 +112,10 @@ async def initialise(
 
 
 def _check_token(token: str, members: list[tuple[int, str]]) -> None:
-    """Whether a node would take this token.
+    """Check the token before it is sent.
 
     Raises:
-        ConfigError: it would not.
+        ConfigError: a node would reject the token.
     """
     from qcore.transport.wire import MAX_TOKEN_LENGTH
 
@@ -125,7 +125,7 @@ def _check_token(token: str, members: list[tuple[int, str]]) -> None:
         )
     if not members:
         raise ConfigError(
-            "--init-token is for one command that is given to several nodes: name all voters with --nodes"
+            "--init-token is for one command that is sent to several nodes: name all voters with --nodes"
         )
 
 
@@ -135,27 +135,27 @@ def status(
     timeout: TimeoutOption = 5.0,
     output: OutputOption = OutputFormat.table,
 ) -> None:
-    """Show what each node says of itself.
+    """Show the state of each node at the endpoints.
 
     Exit code 0: every node answered and follows one leader; 3: no node answered; 5: anything else.
     """
     from qcore.cli.runner import run
 
     targets = split_endpoints(endpoints)
-    answers = run(metrics_of_all(targets, timeout))
-    healthy = is_healthy(answers)
+    responses = run(metrics_of_all(targets, timeout))
+    healthy = is_healthy(responses)
     if output is OutputFormat.json:
         body = [
-            {"endpoint": target, "ok": not isinstance(answer, QcoreError), **_json_of(answer)}
-            for target, answer in zip(targets, answers, strict=True)
+            {"endpoint": target, "ok": not isinstance(response, QcoreError), **_as_json(response)}
+            for target, response in zip(targets, responses, strict=True)
         ]
         print(json.dumps({"healthy": healthy, "nodes": body}))
     else:
-        print(table(targets, answers))
-    for target, answer in zip(targets, answers, strict=True):
-        if isinstance(answer, QcoreError):
-            print(f"error: {target}: {answer}", file=sys.stderr)
-    if all(isinstance(answer, QcoreError) for answer in answers):
+        print(status_table(targets, responses))
+    for target, response in zip(targets, responses, strict=True):
+        if isinstance(response, QcoreError):
+            print(f"error: {target}: {response}", file=sys.stderr)
+    if all(isinstance(response, QcoreError) for response in responses):
         raise typer.Exit(ExitCode.CANNOT_CONNECT)
     if not healthy:
         raise typer.Exit(ExitCode.UNHEALTHY)
@@ -165,15 +165,18 @@ def status(
 def upgrade(
     to: Annotated[
         int | None,
-        typer.Option("--to", min=1, help="The version; by default the newest that the leader has."),
+        typer.Option(
+            "--to", min=1, help="The version. Default: the newest one that the leader supports."
+        ),
     ] = None,
     endpoints: EndpointsOption = DEFAULT_ENDPOINT,
     timeout: TimeoutOption = 15.0,
     output: OutputOption = OutputFormat.table,
 ) -> None:
-    """Raise the active version of the state machine, once every member supports it.
+    """Raise the active version of the state machine.
 
-    There is no way back. `qcore cluster status` shows what is active and what each member supports.
+    Every member must support the version. The upgrade cannot be undone. `qcore cluster status` shows
+    the active version, and the versions that each node supports.
     """
     from qcore.cli.runner import run
     from qcore.client.client import QcoreClient
@@ -190,52 +193,18 @@ def upgrade(
         print(f"version {active.machine_version} of state machine {active.machine} is active")
 
 
-MetricsOrError = dict[str, Any] | QcoreError
-
-
-async def metrics_of_all(endpoints: list[str], timeout_s: float) -> list[MetricsOrError]:
-    """The metrics of each node, or why there are none; all asked at once."""
-    from qcore.client.client import QcoreClient
-
-    async def ask(client: QcoreClient, endpoint: str) -> MetricsOrError:
-        try:
-            return await client.get_metrics(endpoint)
-        except QcoreError as error:
-            return error
-
-    async with QcoreClient(endpoints, attempt_timeout_s=timeout_s, admin=True) as client:
-        return await asyncio.gather(*(ask(client, endpoint) for endpoint in endpoints))
-
-
-def is_healthy(answers: list[MetricsOrError]) -> bool:
-    """All nodes answered, are of one cluster, and know the same leader in the same term."""
+def is_healthy(responses: list[MetricsOrError]) -> bool:
+    """Whether all nodes answered, belong to one cluster, and know the same leader in the same term."""
     views: set[tuple[str | None, int | None, int]] = set()
-    for answer in answers:
-        if isinstance(answer, QcoreError):
+    for response in responses:
+        if isinstance(response, QcoreError):
             return False
-        extra = answer["qcore"]
+        extra = response["qcore"]
         if extra.get("removed"):
             return False
-        views.add((extra["cluster_id"], answer["current_leader"], answer["current_term"]))
+        views.add((extra["cluster_id"], response["current_leader"], response["current_term"]))
     cluster_id, leader, _ = next(iter(views))
     return len(views) == 1 and cluster_id is not None and leader is not None
-
-
-def parse_nodes(text: str, what: str = "--nodes") -> list[tuple[int, str]]:
-    """`1=host:port,2=host:port` as pairs; `what` names the text in an error.
-
-    Raises:
-        ConfigError: an item is not of that form.
-    """
-    from qcore.transport.address import parse_address
-
-    pairs: list[tuple[int, str]] = []
-    for item in filter(None, (part.strip() for part in text.split(","))):
-        number, equals, address = item.partition("=")
-        if not (equals and number.isascii() and number.isdigit() and int(number) > 0):
-            raise ConfigError(f"{what}: {item!r} is not ID=host:port, for example 1=127.0.0.1:8080")
-        pairs.append((int(number), str(parse_address(address, f"{what} {number}"))))
-    return pairs
 
 
 _COLUMNS = (
@@ -252,34 +221,34 @@ _COLUMNS = (
 )
 
 
-def table(endpoints: list[str], answers: list[MetricsOrError]) -> str:
-    """The answers as aligned columns."""
+def status_table(endpoints: list[str], responses: list[MetricsOrError]) -> str:
+    """The responses as a table, one row for each endpoint."""
     rows: list[tuple[str, ...]] = [_COLUMNS]
-    for endpoint, answer in zip(endpoints, answers, strict=True):
-        if isinstance(answer, QcoreError):
+    for endpoint, response in zip(endpoints, responses, strict=True):
+        if isinstance(response, QcoreError):
             rows.append((endpoint, "-", "unreachable", *["-"] * 7))
             continue
-        extra = answer["qcore"]
-        leader = answer["current_leader"]
+        extra = response["qcore"]
+        leader = response["current_leader"]
         rows.append(
             (
                 endpoint,
-                str(answer["id"]),
-                "removed" if extra.get("removed") else answer["state"],
-                str(answer["current_term"]),
+                str(response["id"]),
+                "removed" if extra.get("removed") else response["state"],
+                str(response["current_term"]),
                 "-" if leader is None else str(leader),
                 str(extra["commit_index"]),
                 str(extra["applied_index"]),
                 extra["state_hash"][:12],
-                _active(extra.get("apply_rules")),
+                _active_version(extra.get("apply_rules")),
                 _machine(extra.get("machine")),
             )
         )
     return aligned(rows)
 
 
-def _active(versions: dict[str, Any] | None) -> str:
-    """`2`, or `1 of 1-2` where the node supports more than the active one; `?` of a node of 0.1.0."""
+def _active_version(versions: dict[str, Any] | None) -> str:
+    """`2`, or `1 of 1-2` if the node supports a newer version than the active one; `?` for a node of 0.1.0."""
     if versions is None:
         return "?"
     active, (low, high) = versions["active"], versions["supported"]
@@ -287,19 +256,10 @@ def _active(versions: dict[str, Any] | None) -> str:
 
 
 def _machine(machine: dict[str, Any] | None) -> str:
-    return "?" if machine is None else f"{machine['name']} {_active(machine)}"
+    return "?" if machine is None else f"{machine['name']} {_active_version(machine)}"
 
 
-def aligned(rows: Sequence[tuple[str, ...]]) -> str:
-    """Rows as columns under each other."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
-
-
-def _json_of(answer: MetricsOrError) -> dict[str, Any]:
-    if isinstance(answer, QcoreError):
-        return {"error": str(answer), "detail": answer.detail()}
-    return {"metrics": answer}
+def _as_json(response: MetricsOrError) -> dict[str, Any]:
+    if isinstance(response, QcoreError):
+        return {"error": str(response), "detail": response.detail()}
+    return {"metrics": response}

@@ -1,4 +1,4 @@
-"""`qcore leader transfer`: hand leadership over."""
+"""`qcore leader transfer`."""
 
 from __future__ import annotations
 
@@ -23,31 +23,33 @@ if TYPE_CHECKING:
     from qcore.client.client import QcoreClient
     from qcore.replica.leadership import Leadership
 
-#: The pause between two looks at who leads.
+#: The pause between two queries for the leader.
 _POLL_INTERVAL_S: Final = 0.1
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Move the leadership.")
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Transfer the leadership.")
 
 
 @app.callback()
 def _group() -> None:
-    """Move the leadership."""
+    """Transfer the leadership."""
 
 
 @app.command()
 def transfer(
     to: Annotated[
         int | None,
-        typer.Option("--to", min=1, help="The voter that takes over; by default the best one."),
+        typer.Option(
+            "--to", min=1, help="The new leader, a voter. Default: the most suitable voter."
+        ),
     ] = None,
     endpoints: EndpointsOption = DEFAULT_ENDPOINT,
     timeout: TimeoutOption = 15.0,
     output: OutputOption = OutputFormat.table,
 ) -> None:
-    """Hand leadership to another voter and wait until it leads.
+    """Transfer the leadership to another voter and wait until that voter leads.
 
-    Exit code 4: it did not move, or not to that voter, and by this command it will not. Exit code 6: it may still move;
-    `qcore cluster status` shows who leads.
+    Exit code 4: the leadership did not move, or not to that voter, and this command will not move
+    it any more; 6: it may still move. `qcore cluster status` shows which node leads.
     """
     from qcore.cli.runner import run
     from qcore.client.client import QcoreClient
@@ -72,13 +74,17 @@ def transfer(
 async def _transfer_and_confirm(
     client: QcoreClient, to: int | None, term: int, deadline: float
 ) -> Leadership:
-    """Ask for the transfer. If the answer does not tell what became of it, look at the cluster until the deadline.
+    """Request the transfer. If the response leaves the outcome unknown, poll the cluster until the deadline.
 
     Args:
-        client: of the cluster.
-        to: as the command line says.
-        term: in which the present leader leads.
-        deadline: by `time.monotonic`.
+        client: connected to the cluster.
+        to: the target, or None.
+        term: the term of the current leader.
+        deadline: of the clock `time.monotonic`.
+
+    Raises:
+        TransferFailed: another node than the target leads.
+        OutcomeUnknown: no new leader was seen before the deadline.
     """
     from qcore.errors import OutcomeUnknown, TransferFailed, TransferUnknown
 
@@ -89,12 +95,14 @@ async def _transfer_and_confirm(
             moved = await client.transfer_leader(to)
         if moved is not None:
             return moved
-        unknown = TransferUnknown("the leadership moved, and who leads now is not known: look")
+        unknown = TransferUnknown(
+            "the leadership moved, but the new leader is not known: check which node leads"
+        )
     except OutcomeUnknown as error:
         unknown = error
     except TimeoutError:
         unknown = TransferUnknown(
-            "the leader did not answer in time, and may still hand over: look who leads"
+            "the leader did not answer in time, and may still transfer the leadership: check which node leads"
         )
     led = await _leader_after_term(client, term, deadline)
     if led is None:
@@ -109,14 +117,13 @@ async def _transfer_and_confirm(
 
 
 async def _leader_after_term(client: QcoreClient, term: int, deadline: float) -> Leadership | None:
-    """Who leads in a term after this one; None if nobody is seen to until the deadline."""
+    """The leader of a later term; None if no such leader is seen before the deadline."""
     from qcore.errors import QcoreError
     from qcore.replica.leadership import Leadership
 
     while (left_s := deadline - time.monotonic()) > 0:
-        with contextlib.suppress(
-            QcoreError, TimeoutError
-        ):  # nobody leads, or can be reached, at this moment
+        # There may be no leader, or no reachable node, at this moment.
+        with contextlib.suppress(QcoreError, TimeoutError):
             async with asyncio.timeout(left_s):
                 metrics = await client.leader_metrics()
             if metrics["current_term"] > term:

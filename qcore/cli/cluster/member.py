@@ -1,4 +1,4 @@
-"""`qcore member`: who belongs to the cluster, and changes of that."""
+"""`qcore member`: shows and changes the members of a cluster."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qcore.cli.cluster.node_list import parse_nodes
+from qcore.cli.exits import ResultNotShown
 from qcore.cli.options import (
     DEFAULT_ENDPOINT,
     EndpointsOption,
@@ -17,34 +19,31 @@ from qcore.cli.options import (
     TimeoutOption,
     split_endpoints,
 )
+from qcore.cli.table import aligned
 from qcore.errors import ChangeRefused, ConfigError, QcoreError
 
 if TYPE_CHECKING:
     from qcore.client.client import QcoreClient
 
 app = typer.Typer(
-    rich_markup_mode=None, no_args_is_help=True, help="Show and change who belongs to a cluster."
+    rich_markup_mode=None, no_args_is_help=True, help="Show and change the members of a cluster."
 )
 
 IdsArgument = Annotated[list[int], typer.Argument(metavar="ID...", min=1, help="Node ids.")]
 
 
-class ResultNotShown(QcoreError):
-    """What was asked for is done; only the look at the result failed."""
-
-
 @dataclass(slots=True, frozen=True)
 class Members:
-    """The configuration in force, as the leader sees it.
+    """The leader's effective configuration, and the progress of the members.
 
     Attributes:
         voters, learners: ids.
         addresses: `host:port` by id.
-        index: log index of the configuration: a change may insist on it.
-        is_joint: a change is under way.
-        leader: id of the leader.
-        last_index: end of the leader's log.
-        matched: how far each other member has the log, by id.
+        index: the log index of the configuration; a change can require that it is still the effective one.
+        is_joint: whether a membership change is in progress.
+        leader: the leader's id.
+        last_index: the last index of the leader's log.
+        matched: the match index of each other member, by id.
     """
 
     voters: list[int]
@@ -58,7 +57,7 @@ class Members:
 
 
 def members_of(metrics: dict[str, Any]) -> Members:
-    """Read the leader's metrics object."""
+    """Extract the members from the leader's metrics object."""
     membership = metrics["membership_config"]["membership"]
     return Members(
         voters=membership["configs"][0],
@@ -81,19 +80,24 @@ def list_(
     timeout: TimeoutOption = 15.0,
     output: OutputOption = OutputFormat.table,
 ) -> None:
-    """Show the members: voters, learners, and how far behind each is."""
+    """List the members, and how far each is behind the leader."""
     _show(_run(endpoints, timeout, _read_members), output)
 
 
 @app.command()
 def add(
-    member: Annotated[str, typer.Argument(metavar="ID=HOST:PORT", help="The started, new node.")],
-    voter: Annotated[bool, typer.Option("--voter", help="Make it a voter at once.")] = False,
+    member: Annotated[
+        str, typer.Argument(metavar="ID=HOST:PORT", help="The new node. It must be running.")
+    ],
+    voter: Annotated[bool, typer.Option("--voter", help="Then promote it to a voter.")] = False,
     endpoints: EndpointsOption = DEFAULT_ENDPOINT,
     timeout: TimeoutOption = 60.0,
     output: OutputOption = OutputFormat.table,
 ) -> None:
-    """Add a node as a learner, and wait until it has caught up. It has no vote before it is promoted."""
+    """Add a node as a learner and wait until it has caught up.
+
+    A learner has no vote until it is promoted.
+    """
     node_id, address = _parse_member(member)
 
     async def work(client: QcoreClient) -> None:
@@ -111,7 +115,7 @@ def promote(
     timeout: TimeoutOption = 60.0,
     output: OutputOption = OutputFormat.table,
 ) -> None:
-    """Make learners voters, all in one change."""
+    """Make learners voters, all in one membership change."""
     work = _then_read_members(lambda client: _change(client, add=set(ids)))
     _show(_run(endpoints, timeout, work), output)
 
@@ -123,7 +127,7 @@ def demote(
     timeout: TimeoutOption = 60.0,
     output: OutputOption = OutputFormat.table,
 ) -> None:
-    """Make voters learners, all in one change."""
+    """Make voters learners, all in one membership change."""
     work = _then_read_members(lambda client: _change(client, demote=set(ids)))
     _show(_run(endpoints, timeout, work), output)
 
@@ -135,24 +139,31 @@ def remove(
     timeout: TimeoutOption = 60.0,
     output: OutputOption = OutputFormat.table,
 ) -> None:
-    """Remove members, all in one change. Stop their processes afterwards."""
+    """Remove members, all in one membership change. Stop their processes afterwards."""
     work = _then_read_members(lambda client: _change(client, remove=set(ids)))
     _show(_run(endpoints, timeout, work), output)
 
 
 @app.command()
 def replace(
-    old: Annotated[int, typer.Argument(metavar="OLD_ID", min=1, help="The member that goes.")],
-    new: Annotated[str, typer.Argument(metavar="ID=HOST:PORT", help="The started, new node.")],
+    old: Annotated[int, typer.Argument(metavar="OLD_ID", min=1, help="The voter to remove.")],
+    new: Annotated[
+        str,
+        typer.Argument(metavar="ID=HOST:PORT", help="The new node. It must be running."),
+    ],
     endpoints: EndpointsOption = DEFAULT_ENDPOINT,
     timeout: TimeoutOption = 60.0,
     output: OutputOption = OutputFormat.table,
 ) -> None:
-    """Replace a voter: the new node catches up as a learner first, then both change places at once."""
+    """Replace a voter with a new node.
+
+    The new node first catches up as a learner. Then one membership change promotes it and removes
+    the old voter.
+    """
     node_id, address = _parse_member(new)
     if node_id == old:
         raise ConfigError(
-            f"{new}: the new node needs an id of its own; to move a node, remove it and add it again"
+            f"{new}: the new node needs another id; to move a node, remove it and add it again"
         )
 
     async def work(client: QcoreClient) -> None:
@@ -165,7 +176,7 @@ def replace(
     _show(_run(endpoints, timeout, _then_read_members(work)), output)
 
 
-# -- inside --------------------------------------------------------------------------------------
+# -- implementation ------------------------------------------------------------------------------
 
 _NONE: frozenset[int] = frozenset()
 
@@ -176,14 +187,14 @@ async def _change(
     demote: set[int] | frozenset[int] = _NONE,
     remove: set[int] | frozenset[int] = _NONE,
 ) -> None:
-    """Change the configuration that the leader has now, or be refused if it changes meanwhile.
+    """Change the leader's effective configuration. The change is rejected if that configuration changes meanwhile.
 
     Raises:
-        ChangeRefused: a node is not what it must be for this.
+        ChangeRefused: a node does not have the role that the change requires, or another change is in progress.
     """
     members = members_of(await client.leader_metrics())
     if members.is_joint:
-        raise ChangeRefused("pending", "another change is under way: wait for it")
+        raise ChangeRefused("pending", "another change is in progress: wait until it ends")
     voters, learners = set(members.voters), set(members.learners)
     _require(add, learners | voters, "is not a member: add it first")
     _require(demote, voters, "is not a voter")
@@ -207,7 +218,7 @@ async def _read_members(client: QcoreClient) -> Members:
 def _then_read_members(
     work: Callable[[QcoreClient], Awaitable[None]],
 ) -> Callable[[QcoreClient], Awaitable[Members]]:
-    async def both(client: QcoreClient) -> Members:
+    async def work_and_read(client: QcoreClient) -> Members:
         await work(client)
         try:
             return await _read_members(client)
@@ -216,7 +227,7 @@ def _then_read_members(
                 f"the change is done, but the members cannot be shown: {error}"
             ) from None
 
-    return both
+    return work_and_read
 
 
 def _run(
@@ -237,8 +248,6 @@ def _run(
 
 
 def _parse_member(text: str) -> tuple[int, str]:
-    from qcore.cli.cluster.cluster import parse_nodes
-
     pairs = parse_nodes(text, "member")
     if len(pairs) != 1:
         raise ConfigError(f"{text!r} is not one ID=host:port, for example 4=127.0.0.1:8084")
@@ -248,7 +257,9 @@ def _parse_member(text: str) -> tuple[int, str]:
 def _show(members: Members, output: OutputFormat) -> None:
     rows: list[dict[str, Any]] = []
     for node_id, address in sorted(members.addresses.items()):
-        at = members.last_index if node_id == members.leader else members.matched.get(node_id, 0)
+        match_index = (
+            members.last_index if node_id == members.leader else members.matched.get(node_id, 0)
+        )
         role = "voter" if node_id in members.voters else "learner"
         if role == "learner" and node_id not in members.learners:
             role = "leaving"
@@ -258,16 +269,14 @@ def _show(members: Members, output: OutputFormat) -> None:
                 "address": address,
                 "role": role,
                 "leader": node_id == members.leader,
-                "match_index": at,
-                "behind": max(0, members.last_index - at),
+                "match_index": match_index,
+                "behind": max(0, members.last_index - match_index),
             }
         )
     if output is OutputFormat.json:
         body = {"membership_index": members.index, "joint": members.is_joint, "members": rows}
         print(json.dumps(body))
         return
-    from qcore.cli.cluster.cluster import aligned
-
     lines = [("ID", "ADDRESS", "ROLE", "LEADER", "MATCH", "BEHIND")]
     lines += [
         (

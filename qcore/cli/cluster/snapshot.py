@@ -1,4 +1,4 @@
-"""`qcore snapshot`: copies of a cluster's state in files."""
+"""`qcore snapshot`: backups of a cluster's state in files."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from qcore.cli.options import (
     non_empty_path,
     split_endpoints,
 )
+from qcore.cli.table import aligned
 from qcore.errors import DeadlineExceeded, NotLeader, Refused
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="Copy a cluster's state into a file, and check such a file.",
+    help="Back up a cluster's state to a file, and check such a file.",
 )
 
 
@@ -40,7 +41,7 @@ def save(
         typer.Option(
             "--stale",
             envvar="QCORE_STALE",
-            help="Take what the node has applied: for a cluster without a leader or quorum.",
+            help="Copy what the node has applied. Works without a leader or quorum.",
         ),
     ] = False,
     force: Annotated[
@@ -50,9 +51,10 @@ def save(
     timeout: TimeoutOption = 300.0,
     output: OutputOption = OutputFormat.table,
 ) -> None:
-    """Copy the state into FILE while the cluster goes on: all that was acknowledged before is in it.
+    """Back up the state to FILE while the cluster keeps serving.
 
-    The first endpoint that can do it makes the copy, leader or not. Its log is compacted on the way.
+    The backup holds every write acknowledged before the command began. The first endpoint that can
+    do so takes the snapshot, whether it leads or not, and compacts its log.
     """
     from qcore.cli.runner import run
     from qcore.client.client import QcoreClient
@@ -67,7 +69,7 @@ def save(
                 if stale:
                     raise
                 raise Refused(
-                    f"{error} (--stale copies what a node has, without a leader or quorum)"
+                    f"{error} (--stale copies what a node has applied, without a leader or quorum)"
                 ) from error
 
     header = run(work())
@@ -87,15 +89,16 @@ def status(
     ],
     output: OutputOption = OutputFormat.table,
 ) -> None:
-    """Read FILE whole, check it, and show what it holds. Exit code 1: it is not what was written."""
+    """Read and check the whole FILE, and show what it holds.
+
+    Exit code 1: the file is damaged.
+    """
     from qcore.storage.files.snapshot_file import verify
 
     header = verify(file)
     if output is OutputFormat.json:
         print(json.dumps({**_as_json(file, header), "checksum_ok": True}))
         return
-    from qcore.cli.cluster.cluster import aligned
-
     membership = header.membership
     members = [
         f"{node_id} at {membership.address_of(node_id) or '-'}"
@@ -147,7 +150,7 @@ def _machine(header: SnapshotHeader) -> str:
 
 
 def _time(header: SnapshotHeader) -> str:
-    """The log time of the last entry; as a number if the calendar has no such time."""
+    """The time stamp of the last entry; as a number if it is outside the range of the calendar."""
     try:
         moment = datetime.fromtimestamp(header.last_included_time_us / 1e6, UTC)
     except (ValueError, OverflowError, OSError):

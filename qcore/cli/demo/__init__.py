@@ -1,1 +1,1 @@
-"""`qcore demo`, and the real processes that it starts."""
+"""`qcore demo`, and the node processes that it starts."""

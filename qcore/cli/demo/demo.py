@@ -1,4 +1,4 @@
-"""`qcore demo`: the same Raft core in the simulator, and as three real processes that lose their leader."""
+"""`qcore demo`: runs the same Raft core in the simulator, and as a real cluster whose leader is killed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TOPOLOGY = Path("examples/topology.yaml")
 @app.command()
 def demo(
     seed: Annotated[
-        int, typer.Option("--seed", envvar="QCORE_SEED", help="Seed of the simulated part.")
+        int, typer.Option("--seed", envvar="QCORE_SEED", help="Seed of the simulation.")
     ] = 7,
     out: Annotated[
         Path,
@@ -32,7 +32,7 @@ def demo(
             envvar="QCORE_OUT",
             parser=non_empty_path,
             metavar="PATH",
-            help="Where the picture and trace go.",
+            help="The directory for the picture and the trace.",
         ),
     ] = Path("out"),
     config_file: Annotated[
@@ -42,13 +42,16 @@ def demo(
             envvar="QCORE_CONFIG_FILE",
             parser=non_empty_path,
             metavar="PATH",
-            help="Topology of the real cluster.",
+            help="Topology file of the real cluster.",
         ),
     ] = _TOPOLOGY,
 ) -> None:
-    """Show the simulator and a real cluster surviving the loss of their leader (about ten seconds)."""
+    """Show how a simulated and a real cluster survive the loss of their leader.
+
+    Takes about ten seconds.
+    """
     if not config_file.exists():
-        raise ConfigError(f"{config_file} is not here: run the demo in a checkout of qcore")
+        raise ConfigError(f"{config_file} does not exist: run the demo in a checkout of qcore")
     ok = run_simulation(seed, out)
     print()
     ok = run_real_cluster(config_file) and ok
@@ -62,7 +65,7 @@ def demo(
 
 
 def run_simulation(seed: int, out: Path) -> bool:
-    """Run the scenario, print its verdict, and draw it."""
+    """Run the scenario, print its verdict and draw the run. Return whether the verdict is PASS."""
     from qcore.analysis.figure import save_run_figure
     from qcore.sim.run import run_scenario
     from qcore.sim.scenario.load import load_scenario
@@ -86,7 +89,7 @@ def run_simulation(seed: int, out: Path) -> bool:
     )
     print(f"   trace SHA-256 {result.trace_sha256}")
     picture = save_run_figure(trace, out / f"{_SCENARIO}.png")
-    print(f"   who led when, as a picture: {picture}")
+    print(f"   a picture of the leaders over time: {picture}")
     return result.ok
 
 
@@ -94,11 +97,11 @@ def run_simulation(seed: int, out: Path) -> bool:
 
 
 def run_real_cluster(config_file: Path) -> bool:
-    """Three processes, a topology, writes, kill -9 of the leader, and the account afterwards."""
+    """Kill -9 the leader of a real cluster while clients write. Return whether no acknowledged write is lost."""
     from qcore.cli.demo.demo_load import Writers, count_present
     from qcore.cli.demo.processes import LocalCluster
 
-    print("2. For real: three processes, WebSocket between them, an SQLite log each")
+    print("2. For real: three processes, connected by WebSocket, each with a log in SQLite")
     arguments = ["--config-file", str(config_file.absolute())]
     with (
         tempfile.TemporaryDirectory(prefix="qcore-demo-") as directory,
@@ -109,14 +112,16 @@ def run_real_cluster(config_file: Path) -> bool:
         cluster_id = initialise(cluster.endpoints, cluster.members)
         leader = cluster.wait_leader()
         print(f"   cluster {cluster_id} has begun, node {leader.node_id} leads")
-        print(f"   {config_file} went through the log: {cluster.wait_converged()[:12]} everywhere")
+        print(
+            f"   {config_file} is loaded through the log: state {cluster.wait_converged()[:12]} everywhere"
+        )
         with Writers(cluster.endpoints) as writers:
             writers.wait_for(300)
             print(f"   8 clients write; {writers.acknowledged} writes are acknowledged")
             leader = cluster.wait_leader()
             leader.kill()
             killed = time.monotonic()
-            print(f"   kill -9 of the leader, node {leader.node_id}, in the middle of it")
+            print(f"   kill -9 the leader, node {leader.node_id}, while the clients write")
             writers.wait_for(1)
             print(
                 f"   the next write is acknowledged {1000 * (time.monotonic() - killed):.0f} ms later"
@@ -125,13 +130,11 @@ def run_real_cluster(config_file: Path) -> bool:
             successor = cluster.wait_leader()
             print(f"   node {successor.node_id} leads now; {writers.acknowledged} are acknowledged")
             leader.start()
-            print(f"   node {leader.node_id} starts again from its disk")
+            print(f"   node {leader.node_id} restarts from its disk")
             writers.wait_for(300)
         digest = cluster.wait_converged()
         total = writers.acknowledged
-        print(
-            f"   {total} acknowledged, {writers.unknown} with unknown outcome (told so, and honest)"
-        )
+        print(f"   {total} writes acknowledged, {writers.unknown} reported as unknown outcome")
         ok = True
         for node in cluster.nodes.values():
             status = node.status()
@@ -141,12 +144,12 @@ def run_real_cluster(config_file: Path) -> bool:
             )
             ok = ok and status["qcore"]["state_hash"] == digest
         present = count_present(cluster.endpoints, writers.created)
-        print(f"   read back: {present} of {total} acknowledged writes are there")
+        print(f"   read back: {present} of {total} acknowledged writes are present")
         return ok and present == total
 
 
 def initialise(endpoints: Sequence[str], members: Sequence[tuple[int, str]]) -> str:
-    """Initialise the cluster; returns its id."""
+    """Initialise the cluster and return its id."""
     import asyncio
 
     from qcore.client.client import QcoreClient

@@ -1,4 +1,4 @@
-"""The clients of the demo: they create entities side by side and remember what was acknowledged."""
+"""The clients of the demo. They create entities concurrently and remember which were acknowledged."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _READ_BATCH = 100
 
 
 class Writers:
-    """Clients in a background thread, each creating one `User` after the other.
+    """Clients in a background thread, each of which creates one `User` after another.
 
-    A context manager: entering starts them, leaving lets them finish their present request.
+    As a context manager, it starts the clients on entry. On exit it lets them finish their current requests.
 
     Attributes:
         created: name and id of every entity whose creation was acknowledged.
-        unknown: requests whose outcome the cluster could not tell.
+        unknown: the number of requests whose outcome is unknown.
     """
 
     def __init__(self, endpoints: Sequence[str]) -> None:
@@ -48,14 +48,14 @@ class Writers:
 
     @property
     def acknowledged(self) -> int:
-        """How many writes were acknowledged so far."""
+        """The number of writes acknowledged until now."""
         return len(self.created)
 
     def wait_for(self, number: int, timeout_s: float = 60.0) -> None:
         """Wait until this many more writes are acknowledged.
 
         Raises:
-            QcoreError: they were not in time.
+            QcoreError: the timeout ended first.
         """
         goal = self.acknowledged + number
         deadline = time.monotonic() + timeout_s
@@ -83,7 +83,7 @@ class Writers:
 
 
 def count_present(endpoints: Sequence[str], created: Sequence[tuple[str, EntityId]]) -> int:
-    """How many of the entities are there, under their name, by linearizable reads."""
+    """Count the entities that linearizable reads find, each with its name."""
 
     async def present(client: QcoreClient, name: str, entity_id: EntityId) -> bool:
         try:

@@ -1,7 +1,7 @@
-"""Real node processes on the loopback interface, for the demo, the tests and the benchmarks.
+"""Runs real node processes on the loopback interface, for the demo, the tests and the benchmarks.
 
-Everything here is synchronous and uses the operating system's own means: `kill -9` is SIGKILL, a
-pause is SIGSTOP. A cluster is a context manager and leaves no process behind.
+Everything here is synchronous and uses real signals: `kill -9` is SIGKILL, a pause is SIGSTOP. A cluster is a context
+manager and leaves no process behind.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from typing import Any, Self, TypeVar
 
 from qcore.errors import QcoreError
 
-#: Below the range from which Linux picks the local ports of outgoing connections, so that nobody takes
-#: a node's port while the node is down.
+#: Below the range from which Linux picks the local ports of outgoing connections. So no connection takes a node's port
+#: while the node is down.
 _PORT_RANGE = range(20_000, 32_000)
-#: Processes that run side by side draw from different parts of it, as far as their numbers differ: a port that looks
-#: free may belong to a node of another one, which is down for a moment.
+#: Concurrent test processes draw from different parts of the range, chosen by process id: a port that looks free may
+#: belong to a node of another test process, and that node may be down for a moment.
 _PORT_SHARES = 12
 _used_ports: set[int] = set()
 
@@ -34,11 +34,11 @@ _T = TypeVar("_T")
 
 
 class ProcessError(QcoreError):
-    """A node process did not do what was expected; the message holds the end of its log."""
+    """A node process did not behave as expected. The message may hold the end of its output."""
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on 127.0.0.1 that nobody listens on right now, and that this process was not given before."""
+    """Find ports on 127.0.0.1 that are free, and that this process has not received before."""
     chooser = random.SystemRandom()
     width = len(_PORT_RANGE) // _PORT_SHARES
     first = os.getpid() % _PORT_SHARES * width
@@ -61,10 +61,10 @@ def free_ports(count: int) -> list[int]:
 
 
 def wait_for(probe: Callable[[], _T | None], timeout_s: float, what: str) -> _T:
-    """Poll `probe` until it gives something true.
+    """Poll `probe` until it returns a true value, and return that value.
 
     Raises:
-        ProcessError: it did not within `timeout_s`; names `what`.
+        ProcessError: the timeout ended first. The message names `what`.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -72,22 +72,22 @@ def wait_for(probe: Callable[[], _T | None], timeout_s: float, what: str) -> _T:
         if result:
             return result
         if time.monotonic() > deadline:
-            raise ProcessError(f"waited {timeout_s:g} s in vain for {what}")
+            raise ProcessError(f"timed out after {timeout_s:g} s while waiting for {what}")
         time.sleep(0.02)
 
 
 class NodeProcess:
-    """One `qcore node start` process that can be killed, paused and started again.
+    """One `qcore node start` process, which can be killed, paused and restarted.
 
     Args:
         node_id: the node's id.
-        port: where it listens on 127.0.0.1.
-        directory: holds the data directory and the log; kept over restarts.
+        port: the port on 127.0.0.1 on which the node listens.
+        directory: holds the data directory and the output, and is kept over restarts.
         arguments: further options of `qcore node start`.
-        environment: variables on top of this process's own.
+        environment: variables in addition to those of this process.
 
     Attributes:
-        program: what Python runs; tests put a node with a planted fault in its place.
+        program: the program that Python runs. Tests substitute a node with a planted fault.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class NodeProcess:
 
     @property
     def running(self) -> bool:
-        """True while the process exists (a paused one exists)."""
+        """Whether the process exists. A paused process exists."""
         return self._process is not None and self._process.poll() is None
 
     @property
@@ -124,8 +124,8 @@ class NodeProcess:
         return self._process.pid
 
     def spawn(self) -> None:
-        """Start the process and return at once."""
-        assert not self.running, f"node {self.node_id} runs already"
+        """Start the process without waiting for it."""
+        assert not self.running, f"node {self.node_id} is already running"
         with open(self.log_path, "ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -137,14 +137,14 @@ class NodeProcess:
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **self.environment},
-                start_new_session=True,  # a Ctrl-C at the terminal is ours to handle, not the nodes'
+                start_new_session=True,  # a Ctrl-C at the terminal must not reach the nodes
             )
 
     def start(self, timeout_s: float = 30.0) -> None:
         """Start the process and wait until it listens.
 
         Raises:
-            ProcessError: it ended or did not listen in time.
+            ProcessError: the process ended, or did not listen in time.
         """
         self.spawn()
         self.wait_live(timeout_s)
@@ -168,31 +168,31 @@ class NodeProcess:
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """SIGKILL: no last word, no flush."""
+        """Send SIGKILL and wait for the end of the process."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def pause(self) -> None:
-        """SIGSTOP: the process stands still when this returns, and its connections stay open."""
+        """Send SIGSTOP and wait until the process has stopped. Its connections stay open."""
         self.signal(signal.SIGSTOP)
         os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
 
     def resume(self) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
         self.signal(signal.SIGCONT)
 
     def stop(self, timeout_s: float = 30.0) -> int:
-        """SIGTERM; returns the exit code."""
+        """Send SIGTERM and return the exit code."""
         assert self._process is not None, "not started"
         self._process.terminate()
         return self.wait(timeout_s)
 
     def wait(self, timeout_s: float = 30.0) -> int:
-        """Wait for the process to end; returns the exit code.
+        """Wait for the process to end and return the exit code.
 
         Raises:
-            ProcessError: it did not end in time.
+            ProcessError: the process did not end in time.
         """
         assert self._process is not None, "not started"
         try:
@@ -203,7 +203,7 @@ class NodeProcess:
             ) from None
 
     def get(self, path: str, timeout_s: float = 2.0) -> tuple[int, str]:
-        """HTTP GET; returns the status and the body, or status 0 and the reason if nobody answers."""
+        """Send an HTTP GET. Return the status and the body, or 0 and the reason if the node does not answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
         try:
             connection.request("GET", path)
@@ -215,7 +215,7 @@ class NodeProcess:
             connection.close()
 
     def status(self) -> dict[str, Any]:
-        """What `/status` says; empty while nobody answers."""
+        """The metrics object from `/status`; empty while the node does not answer."""
         code, body = self.get("/status")
         if code != 200:
             return {}
@@ -223,23 +223,23 @@ class NodeProcess:
         return decoded
 
     def log_text(self) -> str:
-        """All that the process wrote, over all its lives."""
+        """All output of the process, over all restarts."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     def log_tail(self, lines: int = 15) -> str:
-        """The end of the log, for error messages."""
+        """The end of the output, for error messages."""
         return "\n".join(self.log_text().splitlines()[-lines:])
 
 
 class LocalCluster:
-    """Several node processes with their data below one directory.
+    """Several node processes with their data in one directory.
 
         with LocalCluster(directory, size=3) as cluster:
             cluster.start()
 
     Args:
         directory: an existing directory.
-        size: number of nodes, with ids from 1.
+        size: the number of nodes; their ids begin with 1.
         arguments: further options of every `qcore node start`.
         environment: further variables of every process.
     """
@@ -275,11 +275,11 @@ class LocalCluster:
 
     @property
     def members(self) -> list[tuple[int, str]]:
-        """`(id, address)` of all nodes, as `Init` takes them."""
+        """`(id, address)` of all nodes: the argument of `Init`."""
         return [(node.node_id, node.address) for node in self.nodes.values()]
 
     def start(self) -> None:
-        """Start every node that does not run, together, and wait until they listen."""
+        """Start all nodes that are not running, in parallel, and wait until they listen."""
         idle = [node for node in self.nodes.values() if not node.running]
         for node in idle:
             node.spawn()
@@ -291,7 +291,7 @@ class LocalCluster:
         return [node for node in self.nodes.values() if node.running]
 
     def leader(self) -> NodeProcess | None:
-        """The running node that says it leads, in the highest term; None while there is none."""
+        """The running node that reports itself leader in the highest term; None if there is none."""
         leading: list[tuple[int, int]] = []
         for node in self.running():
             status = node.status()
@@ -300,18 +300,18 @@ class LocalCluster:
         return self.nodes[max(leading)[1]] if leading else None
 
     def wait_leader(self, timeout_s: float = 30.0) -> NodeProcess:
-        """Wait until a node leads and returns it.
+        """Wait until a node leads, and return it.
 
         Raises:
-            ProcessError: none did in time.
+            ProcessError: no node led in time.
         """
         return wait_for(self.leader, timeout_s, "a leader")
 
     def wait_converged(self, timeout_s: float = 30.0) -> str:
-        """Wait until all running nodes have applied the same entries; returns their common state hash.
+        """Wait until all running nodes have applied the same entries, and return their common state hash.
 
         Raises:
-            ProcessError: they did not in time; lists what each said last.
+            ProcessError: the nodes did not converge in time. The message lists their last positions.
         """
         seen: list[tuple[int, int, str]] = []
 

@@ -16,6 +16,7 @@ from pydantic import JsonValue
 
 from qcore.core.entry import Membership
 from qcore.core.text_size import utf8_length
+from qcore.display import MAX_ERROR_CHARS, truncate
 from qcore.errors import (
     LocalProtocolError,
     NotLeader,
@@ -39,7 +40,6 @@ from qcore.replica.messages import RequestKind
 from qcore.replica.peers.identity import ClusterIdentity
 from qcore.replica.replica import Replica
 from qcore.replica.requests.flow_control import FlowControl
-from qcore.shown import MAX_ERROR_CHARS, truncate
 from qcore.transport.codec.codec import encode_reply
 from qcore.transport.perform_options import Consistency, SessionUse
 from qcore.transport.server.server import ServerConnection

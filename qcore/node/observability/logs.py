@@ -6,7 +6,7 @@
 
 The text of an event is constant and what varies goes into fields, so that logs can be searched.
 Whatever a peer or client caused is one line without a traceback. Texts are cut and their control characters escaped
-(`qcore.shown`), lines that repeat are counted (`qcore.node.observability.repeated_lines`), and nobody waits for
+(`qcore.display`), lines that repeat are counted (`qcore.node.observability.repeated_lines`), and nobody waits for
 whoever reads them
 (`qcore.node.observability.line_writer`).
 """
@@ -21,11 +21,11 @@ import time
 from collections.abc import Callable
 from typing import Final, TextIO
 
+from qcore.display import MAX_SENTENCE_CHARS, escape_unprintable, printable, truncate
 from qcore.errors import ConfigError, DetailValue
 from qcore.node.config import LogFormat
 from qcore.node.observability.line_writer import LineWriter
 from qcore.node.observability.repeated_lines import RepeatLimiter
-from qcore.shown import MAX_SENTENCE_CHARS, escape_unprintable, printable, truncate
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 _FIELDS: Final = "qcore_fields"

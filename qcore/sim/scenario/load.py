@@ -10,9 +10,9 @@ from typing import Final, get_args, get_origin
 import yaml
 from pydantic import ValidationError
 
+from qcore.display import printable
 from qcore.errors import ConfigError
 from qcore.files import read_regular
-from qcore.shown import printable
 from qcore.sim.scenario.catalogue import find_scenario
 from qcore.sim.scenario.model import Scenario
 

@@ -13,8 +13,8 @@ from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidStatus
 from websockets.uri import parse_uri
 
+from qcore.display import truncate
 from qcore.errors import TransportError
-from qcore.shown import truncate
 from qcore.transport.address import format_address
 from qcore.transport.connection.connection import Connection, library_logger
 from qcore.transport.limits import TransportLimits

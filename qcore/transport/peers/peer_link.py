@@ -8,8 +8,8 @@ from asyncio import FIRST_COMPLETED
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from qcore.display import MAX_SENTENCE_CHARS, truncate
 from qcore.errors import ConfigError, RemoteProtocolError, TransportError
-from qcore.shown import MAX_SENTENCE_CHARS, truncate
 from qcore.transport.address import parse_address
 from qcore.transport.codec.codec import Malformed
 from qcore.transport.connection.outgoing import PEER, OutgoingConnection, open_connection

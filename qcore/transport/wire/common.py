@@ -7,8 +7,8 @@ from typing import Annotated, Generic, TypeVar
 
 from pydantic import Field
 
+from qcore.display import MAX_ERROR_CHARS, truncate
 from qcore.errors import DetailValue, QcoreError
-from qcore.shown import MAX_ERROR_CHARS, truncate
 
 #: The version of this protocol, said in `Hello`.
 PROTOCOL_VERSION = 1

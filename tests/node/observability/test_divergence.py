@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qcore.cli.cluster.health import state_problems
+from qcore.cli.cluster.health_checks import state_problems
 from qcore.node.observability.metrics import Exposition
 from qcore.node.peers.divergence import Comparison, add_gauges, compare, digests_in
 

@@ -8,13 +8,13 @@ import os
 
 import pytest
 
+from qcore.display import MAX_ERROR_CHARS, MAX_NAME_CHARS, MAX_SENTENCE_CHARS
 from qcore.errors import ConfigError, RemoteProtocolError
 from qcore.machines.register import KeyValueMachine
 from qcore.node.application import EntityApplication, TextApplication
 from qcore.node.observability.line_writer import LineWriter
 from qcore.node.observability.logs import JsonFormatter, LineHandler, NodeLog, TextFormatter
 from qcore.node.observability.repeated_lines import BURST, INTERVAL_S, MAX_KINDS, RepeatLimiter
-from qcore.shown import MAX_ERROR_CHARS, MAX_NAME_CHARS, MAX_SENTENCE_CHARS
 from qcore.transport.address import parse_address
 from qcore.transport.wire import failure
 

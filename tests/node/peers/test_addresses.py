@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qcore.cli.cluster.health import address_problems, member_problems
+from qcore.cli.cluster.health_checks import address_problems, member_problems
 from qcore.client.client import QcoreClient
 from qcore.core.effects import MembershipChanged
 from qcore.core.entry import Membership

@@ -1,8 +1,8 @@
-"""Attacks on a cluster of three real nodes, one after the other, and what each did to the nodes.
+"""Runs attacks on a cluster of three real nodes, one after the other, and observes their effect on the nodes.
 
-An attack is what one client without credentials can send. It is a failure of the nodes if a process ends, if there is
-an election, or if the nodes do not answer, agree and take a write afterwards. What an attack is answered is none: most
-are refused. Each node may only grow by a fixed size (`limited_node`).
+An attack is anything that one client without credentials can send. The nodes fail if a process ends, if there is an
+election, or if the nodes do not answer, agree and accept a write afterwards. The responses to an attack do not matter:
+most are rejections. The address space of each node is limited (`limited_node`).
 """
 
 from __future__ import annotations
@@ -23,20 +23,19 @@ from tests.process.attacks.attacker import Attacker, Json
 from tests.process.conftest import initialise
 from tests.process.programs.limited_node import VARIABLE
 
-#: What a node may grow by, MiB. An idle one takes 0.2 GiB.
+#: The limit of a node's growth, MiB. An idle node uses 0.2 GiB.
 ADDRESS_SPACE_MIB = 1280
-#: No stall may be longer than the election timeout. It leaves a busy machine room: without the bounds the attacks stall
-#: a node for many times as long, or end it.
+#: No stall may exceed the election timeout. It allows for a busy machine: without the bounds, a node stalls many times
+#: longer, or ends.
 TIMING = (
     *("--heartbeat-ms", "100"),
     *("--election-timeout-min-ms", "3000", "--election-timeout-max-ms", "4500"),
 )
-#: Small enough that snapshots are taken, stored and sent all the time.
+#: Small enough that nodes take, store and send snapshots continuously.
 SNAPSHOTS = ("--snapshot-entries", "400", "--snapshot-bytes", "8000000", "--keep-entries", "50")
-#: How long the nodes may take to be done with an attack before that counts as a failure. They may be busy: what they
-#: were asked, in steps that each end soon.
+#: How long the nodes may take to finish the work of an attack. They may be busy with it, in steps that each end soon.
 SETTLE_S = 600.0
-#: How often a flood's frames are sent at most, in a short run and a long one.
+#: The maximum number of rounds of a flood, in a short run and a full one.
 _ROUNDS = (2, 1000)
 #: How long an attack waits for one reply.
 REPLY_S = 40.0
@@ -45,15 +44,15 @@ _PROGRAM = Path(__file__).parents[1] / "programs" / "limited_node.py"
 
 @dataclass(slots=True)
 class Outcome:
-    """What an attack did.
+    """The effect of an attack.
 
     Attributes:
-        failures: what the nodes did that they must not do; empty if they stood it.
-        seconds: how long the attack took; `settling`: and the nodes afterwards, until they were idle.
-        replies: how often each answer came, by error code.
+        failures: the failures of the nodes; empty if they withstood the attack.
+        seconds: the duration of the attack; `settling`: the time afterwards until the nodes were idle.
+        replies: the number of replies, by error code.
         stall_ms: the longest stall of an event loop since the node's start, if the attack made it longer; `own_ms`:
             without the time that the node waited for a processor.
-        peak_mib: the most that a node had mapped so far.
+        peak_mib: the largest address space of a node until now.
     """
 
     attack: str
@@ -66,7 +65,7 @@ class Outcome:
     peak_mib: int = 0
 
     def row(self) -> str:
-        """One line of a table."""
+        """A line of the table."""
         stall = "" if self.stall_ms is None else f"{self.stall_ms:.0f}"
         own = "" if self.own_ms is None else f"{self.own_ms:.0f}"
         replies = ", ".join(f"{name} {count}" for name, count in self.replies.most_common(5))
@@ -78,14 +77,14 @@ class Outcome:
 
 
 class AttackContext:
-    """The cluster under attack, and what attacks need.
+    """The cluster under attack, and helpers for attacks.
 
     Args:
         cluster: three running nodes with a leader.
         full: attack with the sizes of the long campaign.
 
     Attributes:
-        replies: how often each answer came in the present attack.
+        replies: the number of replies in the current attack, by error code.
     """
 
     def __init__(self, cluster: LocalCluster, *, full: bool) -> None:
@@ -93,7 +92,7 @@ class AttackContext:
         self.full = full
         self.replies: Counter[str] = Counter()
         self.leader = cluster.wait_leader()
-        #: The nodes after the last attack, which the next one must find.
+        #: The state of the nodes after the last attack. The next attack must find them so.
         self.seen = observe(cluster)
 
     @property
@@ -102,7 +101,7 @@ class AttackContext:
         return next(n for n in self.cluster.nodes.values() if n is not self.leader)
 
     def scale(self, short: int, full: int) -> int:
-        """A size by the kind of run."""
+        """The size for this kind of run."""
         return full if self.full else short
 
     @contextmanager
@@ -114,11 +113,11 @@ class AttackContext:
     def perform(
         self, *requests: Json, node: NodeProcess | None = None, **options: Any
     ) -> list[Any]:
-        """Send `Perform`s with these requests at once; returns the responses that came.
+        """Send `Perform`s with these requests together, and return the responses that arrived.
 
         Args:
             requests: the values of `Perform.request`.
-            node: whom to ask; None: the leader.
+            node: the receiver; None: the leader.
             options: further fields of each `Perform`.
         """
         with self.connect(node) as attacker:
@@ -129,7 +128,7 @@ class AttackContext:
         return [body.get("response") for reply in replies for body in reply.values()]
 
     def ask(self, name: str, /, node: NodeProcess | None = None, **fields: Any) -> Any:
-        """Send one message; returns `response` of its reply, or None if none came."""
+        """Send one message, and return `response` of its reply, or None without a reply."""
         with self.connect(node) as attacker:
             attacker.send(json.dumps({name: {"id": "1", **fields}}))
             attacker.run(1, REPLY_S)
@@ -138,7 +137,7 @@ class AttackContext:
         return next((body.get("response") for r in replies for body in r.values()), None)
 
     def create(self, entity_type: str, parent: Json | None = None, name: str = "x") -> Json:
-        """An entity that the attack needs; its id."""
+        """Create an entity that the attack needs, and return its id."""
         request = {"entity_type": entity_type, "parent_id": parent, "name": name}
         (response,) = self.perform({"CreateEntity": request})
         created: Json | None = response["CreateEntity"]["response"]
@@ -146,7 +145,7 @@ class AttackContext:
         return created
 
     def flood(self, frames: Sequence[str], node: NodeProcess) -> None:
-        """Send frames over and over for a while, and read no reply."""
+        """Send frames repeatedly for a while, and read no reply."""
         deadline = time.monotonic() + (4.0 if self.full else 0.2)
         rounds = self.scale(*_ROUNDS)
         with self.connect(node) as attacker:
@@ -158,7 +157,7 @@ class AttackContext:
                     self.replies["not taken"] += 1
 
     def count(self, replies: Iterable[Json]) -> None:
-        """Count answers by their error's code."""
+        """Count the replies by their error codes."""
         for reply in replies:
             for name, body in reply.items():
                 self.replies[_code(name, body)] += 1
@@ -168,7 +167,7 @@ Attack: TypeAlias = Callable[[AttackContext], None]
 
 
 def _code(name: str, body: Json) -> str:
-    """What a reply says in one word."""
+    """The error code of a reply, `error` or `ok`."""
     response = body.get("response")
     candidates = [body]
     if isinstance(response, dict):
@@ -199,8 +198,8 @@ def limited_cluster(directory: Path, *arguments: str) -> Iterator[LocalCluster]:
 
 
 @dataclass(slots=True, frozen=True)
-class _Seen:
-    """One node at one time."""
+class _NodeState:
+    """The state of one node at one time."""
 
     pid: int
     term: int
@@ -212,8 +211,8 @@ class _Seen:
 _OWN_STALL = re.compile(r"^qcore_event_loop_stall_own_seconds_max (\S+)$", re.MULTILINE)
 
 
-def _look(node: NodeProcess) -> _Seen | None:
-    """None while it does not answer, or is not done with what it has."""
+def _state_of(node: NodeProcess) -> _NodeState | None:
+    """The state of an idle node; None while the node does not answer or still has work."""
     if not node.running:
         return None
     code, body = node.get("/status", timeout_s=20)
@@ -221,12 +220,12 @@ def _look(node: NodeProcess) -> _Seen | None:
     if code != 200 or own_stall is None:
         return None
     status = json.loads(body)
-    own = status["qcore"]
-    if own["applied_index"] < own["commit_index"] or any(own["queues"].values()):
+    extra = status["qcore"]
+    if extra["applied_index"] < extra["commit_index"] or any(extra["queues"].values()):
         return None
-    stall_ms = 1000 * own["event_loop_stall_seconds_max"]
+    stall_ms = 1000 * extra["event_loop_stall_seconds_max"]
     own_ms = 1000 * float(own_stall[1])
-    return _Seen(node.pid, status["current_term"], status["current_leader"], stall_ms, own_ms)
+    return _NodeState(node.pid, status["current_term"], status["current_leader"], stall_ms, own_ms)
 
 
 def _peak_mib(node: NodeProcess) -> int:
@@ -238,31 +237,33 @@ def _peak_mib(node: NodeProcess) -> int:
     return 0
 
 
-def _settled(cluster: LocalCluster) -> dict[int, _Seen] | None:
-    seen = {node.node_id: _look(node) for node in cluster.nodes.values()}
+def _settled(cluster: LocalCluster) -> dict[int, _NodeState] | None:
+    seen = {node.node_id: _state_of(node) for node in cluster.nodes.values()}
     if any(node.running and seen[node.node_id] is None for node in cluster.nodes.values()):
         return None
     return {node_id: one for node_id, one in seen.items() if one is not None} or None
 
 
-def observe(cluster: LocalCluster) -> dict[int, _Seen]:
-    """The nodes that run, once all of them are idle.
+def observe(cluster: LocalCluster) -> dict[int, _NodeState]:
+    """Wait until all running nodes are idle, and return their states.
 
     Raises:
-        ProcessError: they are not in time.
+        ProcessError: the nodes were not idle in time.
     """
-    return wait_for(lambda: _settled(cluster), SETTLE_S, "the nodes to be done with an attack")
+    return wait_for(
+        lambda: _settled(cluster), SETTLE_S, "the nodes to finish the work of an attack"
+    )
 
 
 def run_attack(context: AttackContext, attack: Attack) -> Outcome:
-    """Carry out one attack and say what it did; afterwards the cluster is whole again."""
+    """Run one attack and return its effect. Afterwards all nodes run."""
     cluster, outcome, before = context.cluster, Outcome(attack.__name__), context.seen
     began = time.monotonic()
     context.replies = outcome.replies
     try:
         attack(context)
     except OSError as error:
-        outcome.failures.append(f"a node took no connection: {error}")
+        outcome.failures.append(f"a node accepted no connection: {error}")
     outcome.seconds = time.monotonic() - began
     try:
         after = observe(cluster)
@@ -278,13 +279,13 @@ def run_attack(context: AttackContext, attack: Attack) -> Outcome:
 
 
 def _compare(
-    node: NodeProcess, before: _Seen | None, after: _Seen | None, outcome: Outcome
+    node: NodeProcess, before: _NodeState | None, after: _NodeState | None, outcome: Outcome
 ) -> None:
     if not node.running:
         last = node.log_tail(1)[-300:]
         outcome.failures.append(f"node {node.node_id} ended: {last}")
     elif before is not None and after is not None:
-        assert before.pid == after.pid, "nobody started it again"
+        assert before.pid == after.pid, "the node must not have been restarted"
         if (before.term, before.leader) != (after.term, after.leader):
             outcome.failures.append(
                 f"node {node.node_id} saw an election: term {before.term}, leader {before.leader} became "
@@ -296,39 +297,37 @@ def _compare(
             outcome.own_ms = max(outcome.own_ms or 0.0, after.own_ms)
 
 
-def _restart_ended(context: AttackContext) -> dict[int, _Seen]:
-    """Start what ended again, so that the next attack finds three nodes."""
+def _restart_ended(context: AttackContext) -> dict[int, _NodeState]:
+    """Restart the nodes that ended, so that the next attack finds three nodes."""
     cluster = context.cluster
     for node in cluster.nodes.values():
         if not node.running:
             try:
                 node.start()
             except ProcessError as error:
-                raise AssertionError(
-                    f"node {node.node_id} does not start again: {error}"
-                ) from error
+                raise AssertionError(f"node {node.node_id} does not restart: {error}") from error
     context.leader = cluster.wait_leader(60)
     return observe(cluster)
 
 
-def say(line: str) -> None:
-    """Show progress with `pytest -s`, and all of it with a failure."""
+def report(line: str) -> None:
+    """Print progress. pytest shows it with `-s`, or after a failure."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
 def run_attacks(context: AttackContext, attacks: Sequence[Attack]) -> list[Outcome]:
-    """Carry out the attacks in turn and print a table."""
+    """Run the attacks one after the other and print a table."""
     outcomes = []
     for attack in attacks:
         outcome = run_attack(context, attack)
-        say(outcome.row())
+        report(outcome.row())
         outcomes.append(outcome)
     return outcomes
 
 
 def check_restart(context: AttackContext, write: Callable[[AttackContext], None]) -> None:
-    """A normal write works; the nodes agree; killed all at once, they come back and agree on the same."""
+    """Check that a write works and the nodes agree, and that they have the same state after kill -9 of all of them."""
     cluster = context.cluster
     write(context)
     state = cluster.wait_converged(SETTLE_S)
@@ -337,15 +336,15 @@ def check_restart(context: AttackContext, write: Callable[[AttackContext], None]
     began = time.monotonic()
     cluster.start()
     context.leader = cluster.wait_leader(60)
-    # Until the new leader commits, all may still be at the index of a snapshot.
-    same = "the state that they had before they were killed"
+    # Until the new leader commits, all nodes may still be at the index of a snapshot.
+    same = "the state from before the kill"
     wait_for(lambda: cluster.wait_converged(SETTLE_S) == state, SETTLE_S, same)
     write(context)
     cluster.wait_converged(SETTLE_S)
-    say(f"killed and back with the same state after {time.monotonic() - began:.1f} s")
+    report(f"killed, and restarted with the same state after {time.monotonic() - began:.1f} s")
 
 
 def assert_no_failures(outcomes: Sequence[Outcome]) -> None:
-    """Fails if any attack succeeded."""
+    """Fail if any attack succeeded."""
     failed = [outcome.row() for outcome in outcomes if outcome.failures]
     assert not failed, "\n".join(failed)

@@ -1,7 +1,7 @@
-"""A client that means harm: it sends frames without waiting, and reads replies only if it wants to.
+"""A hostile client: it sends frames without waiting, and reads replies only on demand.
 
-It speaks just enough WebSocket for that. Every call ends: a server that takes nothing more, or that drops the
-connection, is a result and no error.
+It implements just enough of WebSocket. Every call ends: a server that accepts nothing more or drops the connection is a
+result, not an error.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ Json: TypeAlias = dict[str, Any]
 
 _TEXT, _CLOSE, _PING = 1, 8, 9
 _READ_BYTES = 1 << 20
-#: Envelopes that share a frame in `requests`, and about how many characters of them.
+#: The maximum number of envelopes in a frame of `requests`, and the approximate maximum of characters.
 _BATCH, _BATCH_CHARS = 200, 500_000
-#: How many requests wait for a reply at once: fewer than a node takes before it calls itself overloaded.
+#: The maximum number of requests in progress: fewer than make a node overloaded.
 _WINDOW = 4_000
 
 
@@ -33,8 +33,8 @@ class Attacker:
         address: `host:port`.
 
     Attributes:
-        closed: the server ended the connection, with `close_code` if it said one.
-        replies: envelopes received and not yet taken, in order.
+        closed: the server ended the connection, with `close_code` if it sent one.
+        replies: received envelopes that were not yet processed, in order.
     """
 
     def __init__(self, address: str) -> None:
@@ -75,12 +75,12 @@ class Attacker:
         self.close()
 
     def close(self) -> None:
-        """End the connection without a word. Idempotent."""
+        """End the connection without a close frame. Idempotent."""
         self.closed = True
         self._socket.close()
 
     def send(self, text: str | bytes) -> None:
-        """Queue a text frame; `run` sends it."""
+        """Queue a text frame, which `run` sends."""
         payload = text.encode() if isinstance(text, str) else text
         size = len(payload)
         if size < 126:
@@ -93,15 +93,15 @@ class Attacker:
         self._out += [memoryview(head + bytes(4)), memoryview(payload)]
 
     def run(self, replies: int, timeout_s: float, *, read: bool = True) -> bool:
-        """Send what is queued, and read, until `replies` envelopes wait in `replies`.
+        """Send the queued frames, and read until there are `replies` envelopes.
 
         Args:
-            replies: enough of them; 0 only sends.
-            timeout_s: end after this long in any case.
-            read: False takes nothing from the socket, so that replies pile up at the server.
+            replies: the number of envelopes to wait for; 0 only sends.
+            timeout_s: the timeout of the call.
+            read: False reads nothing from the socket, so that replies accumulate at the server.
 
         Returns:
-            whether all was sent and enough replies came.
+            whether everything was sent and enough replies arrived.
         """
         deadline = time.monotonic() + timeout_s
         while not self.closed:
@@ -124,11 +124,11 @@ class Attacker:
         return not self._out and len(self.replies) >= replies
 
     def requests(self, requests: Iterable[Json], timeout_s: float) -> list[Json]:
-        """Send `Perform`s with these fields in large frames; returns the responses, as many as came.
+        """Send `Perform`s with these fields in large frames, and return the responses that arrived.
 
         Args:
             requests: the fields of each, without `id`.
-            timeout_s: for all together.
+            timeout_s: the timeout for all of them together.
         """
         deadline = time.monotonic() + timeout_s
         self.replies.clear()
@@ -179,7 +179,7 @@ class Attacker:
                 self.replies += decoded if isinstance(decoded, list) else [decoded]
 
     def _next_frame(self) -> tuple[int, bytes] | None:
-        """Opcode and payload. A server of ours sends every message in one frame."""
+        """The opcode and payload of the next frame. qcore sends every message in one frame."""
         if len(self._in) < 2:
             return None
         size, at = self._in[1] & 0x7F, 2

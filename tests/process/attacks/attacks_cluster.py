@@ -1,6 +1,6 @@
-"""Attacks on what surrounds the state machine: reads by the hundred, sessions, snapshots, members.
+"""Attacks on everything around the state machine: reads, sessions, snapshots, members.
 
-They run with the entity store, which gives them large values to be answered with.
+They run with the entity store, which can return large values.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _CONSISTENCIES: tuple[object, ...] = ("linearizable", "lease", "follower", {"sta
 
 
 def _large_entity(context: AttackContext, text: str) -> Json:
-    """An entity whose field `Text` holds this text."""
+    """Create an entity whose field `Text` holds this text."""
     context.perform(set_schema("Large", field("String", "Text", ""), field("Int", "Count", 0)))
     entity = context.create("Large")
     context.perform(update(write(entity, "Text", {"String": text})))
@@ -31,7 +31,7 @@ def _frame(requests: list[Json], **options: object) -> str:
 
 
 def _flood(context: AttackContext, frame: str) -> None:
-    """Send it for a while to a node that leads and one that does not."""
+    """Send the frame for a while to the leader and a follower."""
     nodes: tuple[NodeProcess, ...] = (context.leader, context.follower)
     for node in nodes:
         context.flood([frame], node)
@@ -41,7 +41,7 @@ def _flood(context: AttackContext, frame: str) -> None:
 
 
 def large_reads_by_the_hundred(context: AttackContext) -> None:
-    """Each read is answered with several MB; one frame holds hundreds; nobody takes the replies."""
+    """One frame holds hundreds of reads, each with a result of several MB. The client reads no reply."""
     entity = _large_entity(context, "x" * 900_000)
     one = update(*[read(entity, "Text")] * 7)
     for consistency in _CONSISTENCIES:
@@ -49,7 +49,7 @@ def large_reads_by_the_hundred(context: AttackContext) -> None:
 
 
 def large_reads_taken_by_the_client(context: AttackContext) -> None:
-    """The same, and the client reads all replies."""
+    """The same, but the client reads all replies."""
     entity = _large_entity(context, "\\" * 450_000)
     one = update(*[read(entity, "Text")] * context.scale(3, 7))
     for node in (context.leader, context.follower):
@@ -58,7 +58,7 @@ def large_reads_taken_by_the_client(context: AttackContext) -> None:
 
 
 def large_writes_by_the_hundred(context: AttackContext) -> None:
-    """Writes that are answered with several MB each, through the leader and a follower."""
+    """Writes with results of several MB each, through the leader and a follower."""
     entity = _large_entity(context, "x" * 900_000)
     one = update(
         *[read(entity, "Text")] * context.scale(3, 7), write(entity, "Count", {"Int": 1}, "Add")
@@ -69,7 +69,7 @@ def large_writes_by_the_hundred(context: AttackContext) -> None:
 
 
 def large_commands_by_the_hundred(context: AttackContext) -> None:
-    """Commands of nearly 1 MB, as fast as a node takes them, through both."""
+    """Commands of nearly 1 MB, as fast as a node accepts them, through the leader and a follower."""
     entity = _large_entity(context, "")
     for text in ("x" * 950_000, "\0" * 150_000, "\U0001d518" * 75_000):
         frame = _frame([update(write(entity, "Text", {"String": text}))])
@@ -77,8 +77,8 @@ def large_commands_by_the_hundred(context: AttackContext) -> None:
 
 
 def errors_that_repeat_what_was_sent(context: AttackContext) -> None:
-    """Refused requests whose answers hold the request, or a part of it, by the hundred."""
-    entity = {"typ": "Nobody", "id": 2**64 - 1}
+    """Hundreds of rejected requests whose errors quote the request, or a part of it."""
+    entity = {"typ": "Unknown", "id": 2**64 - 1}
     one = update(write(entity, "\\" * 200, {"String": "\0" * 30_000}))
     _flood(context, _frame([one] * 4))
     _flood(context, json.dumps([{"x" * 200: {"id": "\\" * 1000}}] * 1000))
@@ -89,7 +89,7 @@ def errors_that_repeat_what_was_sent(context: AttackContext) -> None:
 
 
 def sessions_with_replies_that_grow(context: AttackContext) -> None:
-    """Replies of astral characters, which a dump may escape to 12 bytes each, kept for many sessions."""
+    """Many sessions keep replies of astral characters, each of which an escape may turn into 12 bytes."""
     entity = _large_entity(context, "\U0001d518" * 200_000)
     one = update(*[read(entity, "Text")] * 7, write(entity, "Count", {"Int": 1}, "Add"))
     for _ in range(context.scale(2, 40)):
@@ -104,7 +104,7 @@ def sessions_with_replies_that_grow(context: AttackContext) -> None:
 
 
 def sessions_by_the_thousand(context: AttackContext) -> None:
-    """More sessions than fit, each with a reply; numbers as large as they may be; commands again and again."""
+    """More sessions than fit, each with a reply; the largest valid numbers; repeated commands."""
     entity = _large_entity(context, "\0" * 10_000)
     one = update(read(entity, "Text"), write(entity, "Count", {"Int": 1}, "Add"))
     count = context.scale(100, 12_000)
@@ -138,7 +138,7 @@ def sessions_by_the_thousand(context: AttackContext) -> None:
 
 
 def snapshots_by_the_hundred(context: AttackContext) -> None:
-    """`TakeSnapshot` and `ReadSnapshot` side by side, on all nodes, and nobody takes the replies."""
+    """Concurrent `TakeSnapshot` and `ReadSnapshot` on all nodes. The client reads no reply."""
     for node in context.cluster.nodes.values():
         info = (context.ask("TakeSnapshot", node, timeout_ms=20_000, stale=True) or {}).get(
             "Ok"
@@ -175,7 +175,7 @@ def members_by_the_thousand(context: AttackContext) -> None:
 
 
 def metrics_by_the_thousand(context: AttackContext) -> None:
-    """The one request that every node answers by itself, 4,096 times in a frame."""
+    """`GetMetrics`, which every node answers without the leader, 4,096 times in a frame."""
     frame = json.dumps([{"GetMetrics": {"id": "\\" * 300}}] * context.scale(500, 4096))
     for node in context.cluster.nodes.values():
         context.flood([frame], node)

@@ -1,6 +1,6 @@
-"""Attacks on the entity store: little that is sent, much that is built, applied, kept or answered.
+"""Attacks on the entity store: small requests with much work, memory, state or output.
 
-The first ones are what stopped nodes of version 0.1.0, each exactly as it was found.
+The first ones stopped nodes of version 0.1.0, and are kept exactly as they were found.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from tests.process.attacks.entity_requests import (
     write,
 )
 
-#: Nearly as much as one command may hold.
+#: Nearly the maximum size of a command.
 _LARGE = 1_000_000
 
 
 def _ids(response: list[Json]) -> list[Json]:
-    """What `CreateEntity`s answered."""
+    """The ids in the responses to `CreateEntity`."""
     bodies = [one["CreateEntity"]["response"] for one in response if one and "CreateEntity" in one]
     return [body for body in bodies if body is not None]
 
@@ -31,7 +31,7 @@ def _ids(response: list[Json]) -> list[Json]:
 
 
 def references_with_a_long_type_name(context: AttackContext) -> None:
-    """3,000 reads of a reference with a name of 900 kB, as one write, and as one read."""
+    """3,000 reads of a reference with a name of 900 kB, in one write, and in one read."""
     context.perform(set_schema("Link", field("EntityReference", "Target", None)))
     link = context.create("Link")
     target = {"EntityReference": {"typ": "x" * 900_000, "id": 1}}
@@ -56,7 +56,7 @@ def writers_with_a_long_type_name(context: AttackContext) -> None:
 
 
 def creates_with_a_large_default(context: AttackContext) -> None:
-    """A type with a default of 1 MB and 3,000 creates, while the state is copied and read."""
+    """A type with a default of 1 MB and 3,000 entities of it, while clients take snapshots and read."""
     context.perform(set_schema("Fat", field("String", "Text", "x" * (_LARGE - 1000))))
     made = _ids(context.perform(*[create("Fat")] * context.scale(200, 3000)))
     context.ask("TakeSnapshot", timeout_ms=20_000)
@@ -66,7 +66,7 @@ def creates_with_a_large_default(context: AttackContext) -> None:
 
 
 def ancestors_with_large_defaults(context: AttackContext) -> None:
-    """90 ancestors with defaults of 1 MB; the complete schema of the last, and an entity of it."""
+    """90 ancestors with defaults of 1 MB; then the complete schema of the last type, and an entity of it."""
     count = context.scale(10, 90)
     schemas = [
         set_schema(
@@ -83,7 +83,7 @@ def ancestors_with_large_defaults(context: AttackContext) -> None:
 
 
 def schema_of_many_entities(context: AttackContext) -> None:
-    """`SetSchema` of a type that has many entities: another default, another kind, one field less."""
+    """`SetSchema` of a type with many entities: another default, another kind, one field less."""
     one, other = field("Int", "Count", 1), field("String", "Text", "x")
     context.perform(set_schema("Crowd", one, other))
     context.perform(*[create("Crowd")] * context.scale(2_000, 150_000))
@@ -97,7 +97,7 @@ def schema_of_many_entities(context: AttackContext) -> None:
 
 
 def many_children(context: AttackContext) -> None:
-    """100,000 creates under one parent; its list read whole, in parts, by index, written, deleted."""
+    """100,000 entities under one parent; its list is read in full, in parts and by index, then written and deleted."""
     context.perform(
         set_schema("Tree", field("EntityList", "Children", []), field("String", "Name", ""))
     )
@@ -116,7 +116,7 @@ def many_children(context: AttackContext) -> None:
 
 
 def adds_that_double(context: AttackContext) -> None:
-    """`Add` of a large default, thousands of times in one small request, for each kind that adds."""
+    """Thousands of `Add` of a large default in one small request, for each kind that supports `Add`."""
     ids = [{"typ": "", "id": number} for number in range(context.scale(10_000, 30_000))]
     kinds: dict[str, object] = {"String": "x" * 900_000, "Blob": [1] * 400_000, "EntityList": ids}
     for kind, default in kinds.items():
@@ -129,14 +129,14 @@ def adds_that_double(context: AttackContext) -> None:
 
 
 def null_writes_of_a_large_default(context: AttackContext) -> None:
-    """Each write names nothing and is answered with 900 kB."""
+    """Each write has no value and returns 900 kB."""
     context.perform(set_schema("Default", field("String", "Text", "\\" * 450_000)))
     entity = context.create("Default")
     context.perform(*[update(*[write(entity, "Text", None)] * 3000)] * context.scale(2, 5))
 
 
 def lists_of_children_that_clients_write(context: AttackContext) -> None:
-    """Lists as long as a command: of one id, of many, of an ancestor; added, subtracted, as a default."""
+    """Lists as large as a command: of one id, of many, of an ancestor; added, subtracted, and as a default."""
     many: list[Json] = [
         {"typ": "", "id": number} for number in range(context.scale(10_000, 40_000))
     ]
@@ -158,7 +158,7 @@ def lists_of_children_that_clients_write(context: AttackContext) -> None:
 
 
 def paths(context: AttackContext) -> None:
-    """Paths with very many segments, empty ones, huge indexes; thousands in a request."""
+    """Paths with very many segments, empty segments and huge indexes, thousands in a request."""
     context.perform(
         set_schema(
             "Round", field("EntityReference", "Next", None), field("EntityList", "Children", [])
@@ -185,7 +185,7 @@ def paths(context: AttackContext) -> None:
 
 
 def circles_of_children(context: AttackContext) -> None:
-    """Lists that lead round: each of many entities lists all of them; deleting one meets them all."""
+    """Cyclic lists: each of many entities lists all of them, so a deletion visits them all."""
     context.perform(set_schema("Circle", field("EntityList", "Children", [])))
     made = _ids(context.perform(*[create("Circle")] * context.scale(60, 200)))
     everyone = {"EntityList": made}
@@ -197,7 +197,7 @@ def circles_of_children(context: AttackContext) -> None:
 
 
 def many_types_below_a_wide_one(context: AttackContext) -> None:
-    """A type with 1,000 fields, subtypes by the thousand, an entity of each; then the base changes."""
+    """A type with 1,000 fields, thousands of subtypes with an entity each; then the base type changes."""
     count = context.scale(110, 2_000)
 
     def base(default: int) -> Json:
@@ -213,7 +213,7 @@ def many_types_below_a_wide_one(context: AttackContext) -> None:
 
 
 def schemas_of_every_size(context: AttackContext) -> None:
-    """Choices, names, fields and ancestors by the thousand, and a circle of inheritance."""
+    """Thousands of choices, names, fields and ancestors, and a cycle of inheritance."""
     choice = field("Choice", "Pick", 0)
     choice["Choice"]["choices"] = [str(n) for n in range(90_000)]
     context.perform(set_schema("Chooser", choice))
@@ -226,7 +226,7 @@ def schemas_of_every_size(context: AttackContext) -> None:
 
 
 def defaults_that_older_entities_keep(context: AttackContext) -> None:
-    """Another large default again and again, with an entity created between two."""
+    """The large default changes repeatedly, and an entity is created after each change."""
     for n in range(context.scale(10, 300)):
         context.perform(
             set_schema("Old", field("String", "Text", f"{n}" + "x" * 500_000)), create("Old")
@@ -234,7 +234,7 @@ def defaults_that_older_entities_keep(context: AttackContext) -> None:
 
 
 def large_names_of_entities(context: AttackContext) -> None:
-    """Names of 1 MB of what grows when escaped."""
+    """Names of 1 MB of characters that grow when escaped."""
     context.perform(set_schema("Named", field("String", "Name", "")))
     made = _ids(context.perform(*[create("Named", name="\0" * 160_000)] * context.scale(10, 60)))
     context.perform(update(*[read(one, "Name") for one in made * 50]))

@@ -1,7 +1,7 @@
 """Every message that a client can send, and every field of it, with every hostile value.
 
-Nothing here is written down by hand: messages come from the registry of the wire protocol, fields from the JSON
-schemas of their classes. A new message or field is attacked without anybody thinking of it.
+No message is listed by hand. Messages come from the registry of the wire protocol, and fields from the JSON schemas of
+their classes, so a new message or field is attacked automatically.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from qcore.transport.wire import PEER_RESPONSES, REGISTRY
 from tests.process.attacks.amplification import AttackContext
 from tests.process.attacks.attacker import Attacker, Json
 
-#: Stands where the hostile value goes.
+#: The placeholder of the hostile value.
 HOLE: Final = "@@@"
 _HOLE_TEXT: Final = json.dumps(HOLE)
 
-#: Fields that must have a certain value, so that the message does no harm that its sender may do: hand over the
-#: leadership, or shrink the cluster.
+#: Values of fields that keep a message from effects that any client may cause: a leadership transfer or a smaller
+#: cluster.
 HARMLESS: Final[dict[str, Json]] = {
     "ChangeMembership": {"expected_index": 2**62},
     "TransferLeader": {"to": 2**62},
@@ -30,10 +30,10 @@ HARMLESS: Final[dict[str, Json]] = {
 
 
 def messages(perform: type) -> dict[str, type]:
-    """What anyone may send, by name: requests of clients, and of peers, which a node must refuse.
+    """The messages that any client may send, by name: requests of clients, and of peers, which a node must reject.
 
     Args:
-        perform: the application's own request.
+        perform: the class of the application's requests.
     """
     names = {name: cls for name, cls in REGISTRY.items() if not name.endswith("Response")}
     assert not set(names.values()) & set(PEER_RESPONSES)
@@ -41,7 +41,7 @@ def messages(perform: type) -> dict[str, type]:
 
 
 def hostile_values(size: int) -> dict[str, str]:
-    """JSON texts of about this many bytes, by what they are."""
+    """JSON texts of about this many bytes, by name."""
     depth = size // 2
     return {
         "long text": f'"{"x" * size}"',
@@ -82,10 +82,10 @@ class Shapes:
         self._definitions: Json = self._schema.get("$defs", {})
 
     def holes(self, fixed: Json) -> Iterator[tuple[str, Any, Any]]:
-        """The path of each place, the message with a hole there, and a valid value for it.
+        """The path of each place, the message with a hole there, and a valid value for the hole.
 
         Args:
-            fixed: fields that have these values.
+            fixed: values of fields that must not vary.
         """
         for path, message, valid in self._holes(self._schema, ""):
             if isinstance(message, dict) and path.split(".")[1] not in fixed:
@@ -145,7 +145,7 @@ class Shapes:
 
     def _holes_of_object(self, schema: Json, path: str) -> Iterator[tuple[str, Any, Any]]:
         properties: Json = schema.get("properties", {})
-        # Without a required field it is one of several tags: exactly one may be there.
+        # Without required fields, the object holds exactly one of several tags.
         rest = self._valid(schema) if schema.get("required") else {}
         for name, part in properties.items():
             for inner, value, valid in self._holes(part, f"{path}.{name}"):
@@ -164,7 +164,7 @@ class Shapes:
 
 
 def places(perform: type) -> Iterator[tuple[str, str, Any]]:
-    """Every place in every message: its name, the frame's text with a hole, and a valid value."""
+    """Every place in every message: its name, the text of the frame with a hole, and a valid value."""
     for name, cls in messages(perform).items():
         for path, message, valid in Shapes(cls).holes(HARMLESS.get(name, {})):
             yield f"{name}{path}", json.dumps({name: message}), valid
@@ -178,8 +178,8 @@ def hostile_frames(perform: type, size: int, *, every: bool) -> Iterator[str]:
 
     Args:
         perform: see `messages`.
-        size: about so many bytes each.
-        every: each place with each value, and with many copies of a valid one; else with one of them, in turn.
+        size: the approximate size of each frame in bytes.
+        every: combine each place with each value, and with many copies of a valid one; else with one of them, in turn.
     """
     values = list(hostile_values(size).values())
     for number, (_, text, valid) in enumerate(places(perform)):
@@ -188,18 +188,18 @@ def hostile_frames(perform: type, size: int, *, every: bool) -> Iterator[str]:
         chosen = [*values, copies]
         for value in chosen if every else (chosen[number % len(chosen)],):
             if f"{_HOLE_TEXT}:" in text and not value.startswith('"'):
-                value = json.dumps(value)  # a key is a text
+                value = json.dumps(value)  # a key must be text
             yield text.replace(_HOLE_TEXT, value)
 
 
 def attack_every_field(context: AttackContext, perform: type) -> None:
-    """Send them all, to the leader and a follower in turn, and wait for each reply."""
+    """Send all frames, to the leader and a follower in turn, and wait for each reply."""
     frames = hostile_frames(perform, context.scale(30_000, 400_000), every=context.full)
     nodes = [context.leader, context.follower]
     attackers = [Attacker(node.address) for node in nodes]
     for number, frame in enumerate(frames):
         at = number % len(nodes)
-        if attackers[at].closed:  # what only a peer may send ends the connection
+        if attackers[at].closed:  # a message of peers ends the connection
             attackers[at] = Attacker(nodes[at].address)
         attackers[at].replies.clear()
         attackers[at].send(frame)
@@ -212,10 +212,10 @@ def attack_every_field(context: AttackContext, perform: type) -> None:
 
 
 def every_field_of_every_message(context: AttackContext) -> None:
-    """With the requests of the entity store."""
+    """Attack with the requests of the entity store."""
     attack_every_field(context, EntityPerform)
 
 
 def every_field_of_text_requests(context: AttackContext) -> None:
-    """With the requests of a machine whose commands are text."""
+    """Attack with the requests of a machine whose commands are text."""
     attack_every_field(context, TextPerform)

@@ -25,7 +25,7 @@ def get(key: str = "k") -> Json:
 
 
 def large_registers(context: AttackContext) -> None:
-    """Registers as large as a command, set, read by the hundred, compared, added to."""
+    """Registers as large as a command: set, read hundreds of times, compared, added to."""
     for text in ("x" * 990_000, "\0" * 160_000, "\U0001d518" * 80_000, "\\" * 480_000):
         context.perform(command("set", value=text))
         context.perform(*[command("cas", old="no", new="x")] * context.scale(20, 200))
@@ -35,7 +35,7 @@ def large_registers(context: AttackContext) -> None:
 
 
 def numbers_that_grow(context: AttackContext) -> None:
-    """Numbers whose canonical text is several times as long as what was sent."""
+    """Numbers whose canonical text is several times as long as the text that was sent."""
     for item in ("1e15", "9" * 4000, "1e308", "-0.0", "1E-7", "9" * 400_000):
         numbers = ",".join([item] * (950_000 // (len(item) + 1)))
         context.perform(raw(f'{{"op":"set","key":"k","value":[{numbers}]}}'))
@@ -45,7 +45,7 @@ def numbers_that_grow(context: AttackContext) -> None:
 
 
 def commands_of_any_form(context: AttackContext) -> None:
-    """Depth, width, unknown and repeated fields, text that is no JSON."""
+    """Deep and wide JSON, unknown and repeated fields, text that is not JSON."""
     for value in (
         "[" * 150 + "]" * 150,
         "[" * 450_000 + "]" * 450_000,
@@ -63,7 +63,7 @@ def commands_of_any_form(context: AttackContext) -> None:
 
 
 def replies_of_sessions(context: AttackContext) -> None:
-    """Large replies that grow when escaped, kept for many sessions; then copies of the state."""
+    """Many sessions keep large replies that grow when escaped; then clients take snapshots."""
     context.perform(command("set", value="\U0001d518" * 80_000))
     large_set = command("set", value="\0" * 150_000)
     for _ in range(context.scale(4, 100)):
@@ -81,7 +81,7 @@ def replies_of_sessions(context: AttackContext) -> None:
 
 
 def write_register(context: AttackContext) -> None:
-    """A write as any client sends it, read back from every node."""
+    """Write as any client does, and read the value back from every node."""
     (written,) = context.perform(command("set", key="normal", value="still here"))
     assert '"ok":true' in written["Write"]["response"], written
     for node in context.cluster.nodes.values():

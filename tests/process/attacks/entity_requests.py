@@ -1,4 +1,4 @@
-"""Requests of the entity store, in short, for attacks that build many."""
+"""Short builders for requests of the entity store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.process.support.wire_client import read_field, write_field
 
 
 def field(kind: str, name: str, default: object) -> Json:
-    """A field's schema."""
+    """The schema of a field."""
     body = {"field_type": name, "default_value": default, "rank": 0}
     return {kind: {**body, "read_permission": None, "write_permission": None}}
 
@@ -47,7 +47,7 @@ def read(entity: Json, path: str) -> Json:
 def write(
     entity: Json, path: str, value: Any, behavior: str = "Set", writer: Json | None = None
 ) -> Json:
-    """An item of `UpdateEntity` that writes; None: the default."""
+    """An item of `UpdateEntity` that writes; the value None stands for the default."""
     item = write_field(entity, path, value)
     item["Write"] |= {"adjust_behavior": behavior, "writer_id": writer}
     return item

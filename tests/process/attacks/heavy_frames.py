@@ -1,8 +1,8 @@
-"""Frames that are much work for their size, and what they do to the clients beside them.
+"""Frames that cause much work for their size, and their impact on other clients.
 
     python -m tests.process.attacks.heavy_frames
 
-plays all of them at full size against three nodes with the settings that nodes have by default, and prints a table.
+sends all of them at full size to three nodes with default settings, and prints a table.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from pathlib import Path
 
 from qcore.cli.demo.processes import LocalCluster, NodeProcess
 from tests.process.attacks import entity_requests
-from tests.process.attacks.amplification import say
+from tests.process.attacks.amplification import report
 from tests.process.attacks.attacker import Attacker, Json
 from tests.process.conftest import initialise
 from tests.process.support.wire_client import WireClient
 
 MIB = 1024 * 1024
-#: Just below what a client's frame may have by default.
+#: Just below the default size limit of a client's frame.
 JUST_BELOW = 6 * MIB + 60 * 1024
 
 _OWN_STALL = re.compile(r"^qcore_event_loop_stall_own_seconds_max (\S+)$", re.MULTILINE)
@@ -36,13 +36,13 @@ _PERFORM = b'{"Perform":{"id":"heavy","request":'
 
 @dataclass(slots=True, frozen=True)
 class ClientImpact:
-    """What happened beside an attack.
+    """The impact of an attack.
 
     Attributes:
-        answers, worst_ms: writes of another client, and the slowest of them.
-        elections: how many terms began.
-        peak_mib: the most memory that a node has had since it started.
-        stall_ms: the longest time since a node's start that its event loop was kept, without waits for a processor.
+        answers, worst_ms: the number of writes of another client, and the duration of the slowest one.
+        elections: the number of new terms.
+        peak_mib: the largest memory of a node since its start.
+        stall_ms: the longest stall of a node's event loop since its start, without waits for a processor.
     """
 
     answers: int
@@ -59,13 +59,13 @@ class ClientImpact:
 
 
 def repeated(begin: bytes, item: bytes, end: bytes, size: int) -> bytes:
-    """`begin`, as many items with commas between them as `size` bytes hold, and `end`."""
+    """`begin`, as many comma-separated items as fit into `size` bytes, and `end`."""
     number = max(1, (size - len(begin) - len(end) + 1) // (len(item) + 1))
     return begin + b",".join([item] * number) + end
 
 
 def update(value: bytes) -> tuple[bytes, bytes]:
-    """What stands before and behind a part of the value of a valid write."""
+    """The text before and after the part `HERE` of the value of a valid write."""
     begin, _, end = value.partition(b"HERE")
     before = _PERFORM + b'{"UpdateEntity":{"request":[{"Write":{"entity_id":{"typ":"T","id":1},'
     before += (
@@ -76,7 +76,7 @@ def update(value: bytes) -> tuple[bytes, bytes]:
 
 
 def frames(size: int) -> dict[str, bytes]:
-    """By name: frames of about so many bytes."""
+    """Frames of about this many bytes, by name."""
     half = size // 2
     blob, text = update(b'{"Blob":[HERE]}'), update(b'{"String":"HERE"}')
     keys, lists = (_PERFORM + b'{"X":{', b"}}}}"), update(b'{"EntityList":[HERE]}')
@@ -105,9 +105,9 @@ def frames(size: int) -> dict[str, bytes]:
 
 
 def at_the_bounds() -> dict[str, bytes]:
-    """As much of each kind as one frame may hold, so that it is parsed.
+    """The largest frame of each kind that is still parsed.
 
-    None becomes a command: what the log and the state machines make of the largest commands is not the frames' matter.
+    None of them becomes a command: this test is not about the log and the state machines.
     """
     wanted = {
         "empty lists in an unknown field": 220_000,
@@ -122,16 +122,16 @@ def at_the_bounds() -> dict[str, bytes]:
     parsed = {name: frames(size)[name] for name, size in wanted.items()}
     return {name: frame[:-1] + b',"Unknown":{}}' for name, frame in parsed.items()} | {
         "bad envelopes": parsed["bad envelopes"],
-        # Each needs four bytes for every character.
+        # Each text needs four bytes for every character.
         "texts": b'{"GetMetrics":{"id":"heavy","Unknown":[%b]}}'
         % b",".join('"\U0001f600123456%x"'.encode() % number for number in range(290_000)),
     }
 
 
-# --- the attack: a process of its own, so that it does not slow down the client beside it -------------
+# --- the attack: a separate process, so that it does not slow down the other client -------------------
 
 
-def _send_again_and_again(address: str, frame: bytes, until: float) -> None:
+def _send_repeatedly(address: str, frame: bytes, until: float) -> None:
     while time.monotonic() < until:
         try:
             with Attacker(address) as attacker:
@@ -140,7 +140,7 @@ def _send_again_and_again(address: str, frame: bytes, until: float) -> None:
                     attacker.run(1, until - time.monotonic())
                     attacker.replies.clear()
         except OSError:
-            time.sleep(0.01)  # closed while it was opened, or while we sent
+            time.sleep(0.01)  # the node closed the connection during the handshake or while we sent
 
 
 def _attack(
@@ -148,7 +148,7 @@ def _attack(
 ) -> None:
     until = time.monotonic() + seconds
     threads = [
-        threading.Thread(target=_send_again_and_again, args=(address, frame, until))
+        threading.Thread(target=_send_repeatedly, args=(address, frame, until))
         for address in addresses
         for frame in frames
         for _ in range(connections)
@@ -163,7 +163,7 @@ def _attack(
 def attacked(
     addresses: Sequence[str], frames: Sequence[bytes], *, connections: int, seconds: float
 ) -> Iterator[multiprocessing.process.BaseProcess]:
-    """Each of the nodes gets each of the frames over so many connections at once, over and over."""
+    """Send each frame to each node repeatedly, over this many connections in parallel."""
     process = multiprocessing.get_context("spawn").Process(
         target=_attack, args=(addresses, frames, connections, seconds), daemon=True
     )
@@ -175,7 +175,7 @@ def attacked(
         process.join()
 
 
-# --- the client beside it ----------------------------------------------------------------------------
+# --- the other client --------------------------------------------------------------------------------
 
 
 def terms(cluster: LocalCluster) -> int:
@@ -186,7 +186,7 @@ def terms(cluster: LocalCluster) -> int:
 
 
 def peak_mib(node: NodeProcess) -> float:
-    """The most memory that the node has had, MiB."""
+    """The largest memory of the node since its start, MiB."""
     for line in Path(f"/proc/{node.pid}/status").read_text().splitlines():
         if line.startswith("VmHWM"):
             return int(line.split()[1]) / 1024
@@ -194,9 +194,9 @@ def peak_mib(node: NodeProcess) -> float:
 
 
 def stall_ms(node: NodeProcess) -> float:
-    """The longest stall of the node's own making since it started, ms."""
+    """The longest stall since the node's start, without waits for a processor, ms."""
     found = _OWN_STALL.search(node.get("/metrics", timeout_s=20)[1])
-    assert found is not None, "no such metric"
+    assert found is not None, "the metric is missing"
     return float(found[1]) * 1000
 
 
@@ -207,7 +207,7 @@ def measure_impact(
     connections: int = 1,
     seconds: float = 2.0,
 ) -> ClientImpact:
-    """Write at every node in turn while all nodes are attacked."""
+    """Write at every node in turn while all nodes are attacked, and measure the impact."""
     before = terms(cluster)
     addresses = [node.address for node in cluster.nodes.values()]
     answers, worst = 0, 0.0
@@ -230,7 +230,7 @@ def measure_impact(
 
 @contextmanager
 def cluster_for_frames(directory: Path, *arguments: str) -> Iterator[tuple[LocalCluster, Json]]:
-    """Three nodes of the entity store with a leader, and a write that they take."""
+    """Three nodes of the entity store with a leader, and a valid write for them."""
     with LocalCluster(directory, 3, arguments) as cluster:
         cluster.start()
         initialise(cluster)
@@ -243,7 +243,7 @@ def cluster_for_frames(directory: Path, *arguments: str) -> Iterator[tuple[Local
 
 
 def main() -> None:
-    """Play everything and print what happened."""
+    """Run all attacks and print their impact."""
     cases = {
         "at the bounds": at_the_bounds(),
         "just below the limit": frames(JUST_BELOW),
@@ -256,14 +256,14 @@ def main() -> None:
         cluster_for_frames(Path(directory)) as (cluster, write),
     ):
         time.sleep(1)
-        say(f"idle: {measure_impact(cluster, write).row()}")
+        report(f"idle: {measure_impact(cluster, write).row()}")
         for size, by_name in cases.items():
             for name, frame in by_name.items():
                 for connections in (1, 4):
                     if only and size not in only:
                         continue
-                    seen = measure_impact(cluster, write, frame, connections=connections)
-                    say(f"{size:20} {name:32} x{connections}: {seen.row()}")
+                    impact = measure_impact(cluster, write, frame, connections=connections)
+                    report(f"{size:20} {name:32} x{connections}: {impact.row()}")
 
 
 if __name__ == "__main__":

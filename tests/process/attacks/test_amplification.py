@@ -1,7 +1,7 @@
-"""What one client sends can end no node, cost no leader its office, and keep no node from starting again.
+"""One client can end no node, depose no leader, and prevent no node from restarting.
 
-Every attack meets three real nodes with little address space (`amplification`). The short run has small sizes; the
-long one plays what stopped version 0.1.0 at full size.
+Every attack hits three real nodes with limited address space (`amplification`). The short run uses small sizes. The
+long run uses the full sizes, which stopped version 0.1.0.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.process
 
 
 def write_entity(context: AttackContext) -> None:
-    """A write as any client sends it, read back from every node."""
+    """Write as any client does, and read the value back from every node."""
     context.perform(set_schema("Normal", field("String", "Text", "")))
     (made,) = context.perform(create("Normal"))
     entity = made["CreateEntity"]["response"]
@@ -83,7 +83,7 @@ def test_entity_attacks_bring_down_no_node(tmp_path: Path) -> None:
     attack_entities(tmp_path, full=False)
 
 
-@pytest.mark.long  # most attacks are those above, on the smaller machine
+@pytest.mark.long  # most attacks of the test above, on the smaller machine
 def test_register_attacks_bring_down_no_node(tmp_path: Path) -> None:
     attack_kv(tmp_path, full=False)
 

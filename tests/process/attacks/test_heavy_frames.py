@@ -1,4 +1,4 @@
-"""Frames that are much work for their size: no node loses its leader or takes much memory, and others are served."""
+"""Heavy frames cause no election and use little memory, and the nodes keep serving other clients."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.attacks import heavy_frames
-from tests.process.attacks.amplification import say
+from tests.process.attacks.amplification import report
 from tests.process.attacks.heavy_frames import (
     JUST_BELOW,
     MIB,
@@ -19,21 +19,21 @@ from tests.process.conftest import assert_no_traceback
 
 pytestmark = pytest.mark.process
 
-#: A node takes 50 MiB when it is idle.
+#: An idle node uses 50 MiB.
 MAX_PEAK_MIB = 250
-#: For one answer to the client beside it. The machine may be busy; before there were bounds it took seconds.
+#: For one answer to the other client, on a busy machine. Without the bounds an answer took seconds.
 MAX_WORST_MS = 3000
 
-#: The timing of a node by default is for an idle machine.
+#: The default timing is for an idle machine.
 PATIENT = ("--election-timeout-min-ms", "1000", "--election-timeout-max-ms", "2000")
 
 
-def judge(seen: ClientImpact, what: str) -> None:
-    say(f"{what:55} {seen.row()}")
-    assert seen.elections == 0, f"{what}: {seen}"
-    assert seen.peak_mib < MAX_PEAK_MIB, f"{what}: {seen}"
-    assert seen.worst_ms < MAX_WORST_MS, f"{what}: {seen}"
-    assert seen.answers > 0
+def check(impact: ClientImpact, what: str) -> None:
+    report(f"{what:55} {impact.row()}")
+    assert impact.elections == 0, f"{what}: {impact}"
+    assert impact.peak_mib < MAX_PEAK_MIB, f"{what}: {impact}"
+    assert impact.worst_ms < MAX_WORST_MS, f"{what}: {impact}"
+    assert impact.answers > 0
 
 
 def test_heavy_frames_of_four_kinds_stop_no_node(tmp_path: Path) -> None:
@@ -41,8 +41,8 @@ def test_heavy_frames_of_four_kinds_stop_no_node(tmp_path: Path) -> None:
     with cluster_for_frames(tmp_path, *PATIENT) as (cluster, write):
         for size, what in ((16 * MIB - 1024, "16 MiB"), (JUST_BELOW, "just below the limit")):
             frames = heavy_frames.frames(size)
-            seen = measure_impact(cluster, write, *(frames[kind] for kind in kinds), seconds=1.0)
-            judge(seen, f"four kinds at once, {what}")
+            impact = measure_impact(cluster, write, *(frames[kind] for kind in kinds), seconds=1.0)
+            check(impact, f"four kinds together, {what}")
     assert_no_traceback(cluster)
 
 
@@ -59,6 +59,6 @@ def test_heavy_frames_of_every_kind_and_size_stop_no_node(tmp_path: Path) -> Non
         for size, by_name in cases.items():
             for name, frame in by_name.items():
                 for connections in (1, 4):
-                    seen = measure_impact(cluster, write, frame, connections=connections)
-                    judge(seen, f"{name}, {size}, x{connections}")
+                    impact = measure_impact(cluster, write, frame, connections=connections)
+                    check(impact, f"{name}, {size}, x{connections}")
     assert_no_traceback(cluster)

@@ -1,9 +1,8 @@
-"""The command line against real nodes: results on stdout, errors on stderr, and the exit codes."""
+"""The `qcore` command against real nodes: results on stdout, errors on stderr, and exit codes."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,25 +12,9 @@ import pytest
 from qcore.cli.demo.processes import LocalCluster, free_ports
 from tests.checkout import CHECKOUT
 from tests.process.conftest import ARGUMENTS, assert_no_traceback
+from tests.process.support.commands import run_qcore
 
 pytestmark = pytest.mark.process
-
-
-def qcore(
-    *arguments: str, environment: dict[str, str] | None = None, stdin: str = ""
-) -> subprocess.CompletedProcess[str]:
-    """Run the command; a traceback is never right."""
-    done = subprocess.run(
-        [sys.executable, "-m", "qcore", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        input=stdin,
-        env={**os.environ, **(environment or {})},
-    )
-    assert "Traceback" not in done.stderr
-    return done
 
 
 def test_a_cluster_can_be_run_from_the_command_line(tmp_path: Path) -> None:
@@ -40,19 +23,21 @@ def test_a_cluster_can_be_run_from_the_command_line(tmp_path: Path) -> None:
         endpoints = ",".join(cluster.endpoints)
         nodes = ",".join(f"{node_id}={address}" for node_id, address in cluster.members)
 
-        before = qcore("cluster", "status", "--endpoints", endpoints)
+        before = run_qcore("cluster", "status", "--endpoints", endpoints)
         assert before.returncode == 5
 
-        begun = qcore("cluster", "init", "--endpoints", endpoints, "--nodes", nodes, "-o", "json")
+        begun = run_qcore(
+            "cluster", "init", "--endpoints", endpoints, "--nodes", nodes, "-o", "json"
+        )
         assert begun.returncode == 0, begun.stderr
         cluster_id = json.loads(begun.stdout)["cluster_id"]
-        again = qcore("cluster", "init", "--endpoints", endpoints, "--nodes", nodes)
+        again = run_qcore("cluster", "init", "--endpoints", endpoints, "--nodes", nodes)
         assert again.returncode == 4
         assert cluster_id in again.stderr
         cluster.wait_leader()
         cluster.wait_converged()
 
-        status = qcore(
+        status = run_qcore(
             "cluster", "status", "-o", "json", environment={"QCORE_ENDPOINTS": endpoints}
         )
         assert status.returncode == 0, status.stderr
@@ -60,21 +45,21 @@ def test_a_cluster_can_be_run_from_the_command_line(tmp_path: Path) -> None:
         assert body["healthy"]
         assert [node["metrics"]["id"] for node in body["nodes"]] == [1, 2, 3]
 
-        table = qcore("cluster", "status", "--endpoints", endpoints).stdout.splitlines()
+        table = run_qcore("cluster", "status", "--endpoints", endpoints).stdout.splitlines()
         assert table[0].split()[:3] == ["ENDPOINT", "NODE", "STATE"]
         assert sorted(line.split()[2] for line in table[1:]) == ["Follower", "Follower", "Leader"]
 
-        ask = '{"GetSchema": {"entity_type": "Nothing"}}'
-        unknown = qcore("perform", ask, "--endpoints", endpoints)
+        request = '{"GetSchema": {"entity_type": "Nothing"}}'
+        unknown = run_qcore("perform", request, "--endpoints", endpoints)
         assert unknown.returncode == 4
         assert "Nothing" in unknown.stderr
         assert json.loads(unknown.stdout)["GetSchema"]["response"] is None
-        malformed = qcore("perform", '{"GetSchema": {}}', "--endpoints", endpoints)
+        malformed = run_qcore("perform", '{"GetSchema": {}}', "--endpoints", endpoints)
         assert malformed.returncode == 4
         assert "entity_type" in malformed.stderr
 
         cluster.nodes[3].kill()
-        degraded = qcore("cluster", "status", "--endpoints", endpoints)
+        degraded = run_qcore("cluster", "status", "--endpoints", endpoints)
         assert degraded.returncode == 5
         assert cluster.nodes[3].address in degraded.stderr
     assert_no_traceback(cluster)
@@ -87,15 +72,19 @@ def test_a_user_defined_machine_runs_from_the_command_line(tmp_path: Path) -> No
         cluster.start()
         endpoints = ",".join(cluster.endpoints)
         nodes = ",".join(f"{node_id}={address}" for node_id, address in cluster.members)
-        assert qcore("cluster", "init", "--endpoints", endpoints, "--nodes", nodes).returncode == 0
+        assert (
+            run_qcore("cluster", "init", "--endpoints", endpoints, "--nodes", nodes).returncode == 0
+        )
         add = '{"name": "visits", "by": 2}'
         for expected in ("2", "4"):
-            done = qcore("execute", add, "--endpoints", endpoints)
+            done = run_qcore("execute", add, "--endpoints", endpoints)
             assert (done.returncode, done.stdout) == (0, f"{expected}\n"), done.stderr
-        read = qcore("execute", "--read", "visits", "--endpoints", cluster.endpoints[2])
+        read = run_qcore("execute", "--read", "visits", "--endpoints", cluster.endpoints[2])
         assert read.stdout == "4\n"
         cluster.wait_converged()
-        wrong = qcore("perform", '{"GetSchema": {"entity_type": "A"}}', "--endpoints", endpoints)
+        wrong = run_qcore(
+            "perform", '{"GetSchema": {"entity_type": "A"}}', "--endpoints", endpoints
+        )
         assert wrong.returncode == 4
         assert "GetSchema" in wrong.stderr
     assert_no_traceback(cluster)
@@ -104,7 +93,7 @@ def test_a_user_defined_machine_runs_from_the_command_line(tmp_path: Path) -> No
 def test_no_reachable_node_is_exit_code_3() -> None:
     endpoint = f"127.0.0.1:{free_ports(1)[0]}"
     for command in (["cluster", "status"], ["cluster", "init"], ["perform", '{"GetSchema": {}}']):
-        done = qcore(*command, "--endpoints", endpoint, "--timeout", "1")
+        done = run_qcore(*command, "--endpoints", endpoint, "--timeout", "1")
         assert done.returncode == 3, done
         assert endpoint in done.stderr
 
@@ -131,7 +120,7 @@ def test_no_reachable_node_is_exit_code_3() -> None:
     ],
 )
 def test_wrong_usage_is_exit_code_2(arguments: list[str], named: str) -> None:
-    done = qcore(*arguments)
+    done = run_qcore(*arguments)
     assert done.returncode == 2
     assert named in done.stderr
     assert done.stdout == ""
@@ -153,7 +142,7 @@ def test_version_imports_nothing_heavy() -> None:
 
 
 def test_help_lists_every_group() -> None:
-    done = qcore("--help")
+    done = run_qcore("--help")
     assert done.returncode == 0
     for group in ("demo", "node", "cluster", "sim", "version"):
         assert f"  {group}" in done.stdout

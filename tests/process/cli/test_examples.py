@@ -1,4 +1,4 @@
-"""What a newcomer runs first: the demo and the example client."""
+"""The demo and the examples, which a newcomer runs first."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_the_example_client_shows_errors_without_a_traceback(
 
 
 def test_a_node_runs_on_a_user_defined_storage(tmp_path: Path) -> None:
-    """Killed with -9, it has everything again."""
+    """After kill -9 and a restart, no data is lost."""
     (port,) = free_ports(1)
     command = [
         sys.executable,
@@ -68,12 +68,12 @@ def test_a_node_runs_on_a_user_defined_storage(tmp_path: Path) -> None:
         str(tmp_path),
     ]
     address = f"127.0.0.1:{port}"
-    for life in (1, 2):
+    for start in (1, 2):
         process = subprocess.Popen(command, cwd=CHECKOUT, stderr=subprocess.DEVNULL)
         try:
             client = wait_for(lambda: connected(address), 30, "the node to listen")
             with client:
-                if life == 1:
+                if start == 1:
                     assert client.ask("Init", nodes=[]) == {"Ok": None}
                     client.perform("SetSchema", entity_schema=string_schema("Kept", "Name"))
                 else:

@@ -1,4 +1,4 @@
-"""Clients of a cluster whose leader goes silent: a stopped process, and a network that swallows everything."""
+"""Clients of a cluster whose leader falls silent: its process is paused, or the network loses all of its messages."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from tests.process.support.load import increment, schema_of_item
 
 pytestmark = pytest.mark.process
 
-#: An election, and what a client may need after it, on a busy machine. 0.1.0 needed 8 to 18 s.
+#: The time for an election and for the client afterwards, on a busy machine. 0.1.0 needed 8 to 18 s.
 SOON_S = 5.0
 
-Ask = Callable[[QcoreClient], Awaitable[object]]
+Request = Callable[[QcoreClient], Awaitable[object]]
 
 
-class Line:
-    """A TCP proxy in front of a node. Cut, it takes bytes and connections, forwards nothing and ends nothing."""
+class Proxy:
+    """A TCP proxy in front of a node. After `cut` it accepts data but forwards nothing, and closes nothing."""
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._whole = asyncio.Event()
-        self._whole.set()
+        self._connected = asyncio.Event()
+        self._connected.set()
         self.address = ""
 
     def cut(self) -> None:
-        self._whole.clear()
+        self._connected.clear()
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
@@ -44,14 +44,14 @@ class Line:
             try:
                 with contextlib.suppress(OSError):
                     while data := await reader.read(65536):
-                        await self._whole.wait()
+                        await self._connected.wait()
                         writer.write(data)
             finally:
                 writer.close()
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            there, to_node = await asyncio.open_connection("127.0.0.1", self._port)
-            for job in (pump(reader, to_node), pump(there, writer)):
+            from_node, to_node = await asyncio.open_connection("127.0.0.1", self._port)
+            for job in (pump(reader, to_node), pump(from_node, writer)):
                 pumps.add(asyncio.create_task(job))
 
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -63,11 +63,13 @@ class Line:
             for task in pumps:
                 task.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
-            await asyncio.sleep(0)  # what was closed is taken apart in the next turn
+            await asyncio.sleep(0)  # the loop closes the connections in its next turn
 
 
-def asks(item: EntityId, directory: Path, sessions: dict[str, ClientSession]) -> dict[str, Ask]:
-    """Every kind of request that may be repeated."""
+def repeatable_requests(
+    item: EntityId, directory: Path, sessions: dict[str, ClientSession]
+) -> dict[str, Request]:
+    """One request of every kind that may be repeated."""
     read = {"UpdateEntity": {"request": [read_of(item)]}}
     write = {"UpdateEntity": {"request": increment(dict(item))}}
 
@@ -104,7 +106,7 @@ def read_of(item: EntityId) -> dict[str, object]:
 def test_requests_continue_soon_after_the_leader_goes_silent(
     ready_cluster: LocalCluster, tmp_path: Path
 ) -> None:
-    """First only for its clients, so that it leads on; then for its peers too."""
+    """First only the clients lose the leader, so it keeps leading; then its peers lose it too."""
     for fault in ("cut", "stop"):
         leader = ready_cluster.wait_leader()
         try:
@@ -118,10 +120,10 @@ async def lose_the_leader(
 ) -> None:
     others = [node for node in cluster.running() if node is not leader]
     async with contextlib.AsyncExitStack() as stack:
-        line = Line(leader.port)
-        await stack.enter_async_context(line.serving())
-        at_leader = [line.address, *(node.address for node in others)]
-        at_follower = [others[0].address, line.address, others[1].address]
+        proxy = Proxy(leader.port)
+        await stack.enter_async_context(proxy.serving())
+        at_leader = [proxy.address, *(node.address for node in others)]
+        at_follower = [others[0].address, proxy.address, others[1].address]
 
         async def client(endpoints: list[str]) -> QcoreClient:
             return await stack.enter_async_context(QcoreClient(endpoints, timeout_s=20))
@@ -132,21 +134,21 @@ async def lose_the_leader(
         waiting: dict[str, Awaitable[object]] = {}
         for place in (at_leader, at_follower):
             sessions: dict[str, ClientSession] = {}
-            for name, ask in asks(item, directory, sessions).items():
-                asking = await client(place)
+            for name, request in repeatable_requests(item, directory, sessions).items():
+                sender = await client(place)
                 if name in ("write", "keep"):
-                    sessions[name] = await ClientSession.open(asking)
-                await ask(asking)
-                waiting[f"{name} at {place[0]}"] = ask(asking)
+                    sessions[name] = await ClientSession.open(sender)
+                await request(sender)
+                waiting[f"{name} at {place[0]}"] = request(sender)
         writing, idle = await client(at_leader), await client(at_leader)
         await asyncio.gather(writing.get_metrics(), idle.get_metrics())
         if fault == "stop":
             leader.pause()
         else:
-            line.cut()
+            proxy.cut()
         unknown = asyncio.ensure_future(writing.create_entity("Item", f"{fault} y"))
         outcomes = await asyncio.gather(
-            *(within_reason(ask) for ask in waiting.values()), return_exceptions=True
+            *(soon(request) for request in waiting.values()), return_exceptions=True
         )
         late = {
             name: str(outcome)
@@ -155,11 +157,11 @@ async def lose_the_leader(
         }
         assert not late
         with pytest.raises(OutcomeUnknown):
-            await within_reason(unknown)
-        await within_reason(writing.create_entity("Item", f"{fault} z"))
-        await within_reason(idle.get_schema("Item"))
+            await soon(unknown)
+        await soon(writing.create_entity("Item", f"{fault} z"))
+        await soon(idle.get_schema("Item"))
 
 
-async def within_reason(work: Awaitable[object]) -> None:
+async def soon(work: Awaitable[object]) -> None:
     async with asyncio.timeout(SOON_S):
         await work

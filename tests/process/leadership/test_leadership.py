@@ -1,10 +1,8 @@
-"""Leadership moves on request, on SIGTERM and by priority, under load: nothing is lost, nothing counts twice."""
+"""The leadership moves on request, on SIGTERM and by priority, under load. No write is lost or applied twice."""
 
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,13 +11,14 @@ import pytest
 
 from qcore.cli.demo.processes import LocalCluster, wait_for
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
+from tests.process.support.commands import run_qcore
 from tests.process.support.load import Load, increment, schema_of_item
 from tests.process.support.member_changes import initialised_cluster
 from tests.process.support.wire_client import WireClient, read_field
 
 pytestmark = pytest.mark.process
 
-#: Requests that wait in the leader when it is told to stop.
+#: The number of requests in progress when the leader gets the signal to stop.
 IN_FLIGHT = 100
 
 
@@ -43,26 +42,19 @@ def test_transfers_and_sigterms_under_load_lose_nothing(tmp_path: Path) -> None:
 
 
 def transfer(cluster: LocalCluster) -> None:
-    """Move the leadership with the command that an operator would type."""
+    """Transfer the leadership with the command."""
     leader = cluster.wait_leader()
     to = next(node for node in cluster.running() if node is not leader)
     term = leader.status()["current_term"]
-    endpoints = ",".join(cluster.endpoints)
-    command = ("leader", "transfer", "--to", str(to.node_id), "--endpoints", endpoints)
-    done = subprocess.run(
-        [sys.executable, "-m", "qcore", *command],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    target = str(to.node_id)
+    done = run_qcore("leader", "transfer", "--to", target, endpoints=cluster.endpoints)
     assert done.returncode == 0, done.stderr
     assert f"node {to.node_id} leads" in done.stdout
     assert to.status()["current_term"] > term
 
 
 def test_sigterm_gives_requests_in_flight_a_result_or_unknown(tmp_path: Path) -> None:
-    """Every proposal is answered, and the counter agrees with the answers."""
+    """Every proposal gets a reply, and the counter agrees with the replies."""
     with initialised_cluster(tmp_path, size=3, voters=3) as cluster:
         with WireClient(cluster.wait_leader().address) as client:
             client.perform("SetSchema", entity_schema=schema_of_item())
@@ -74,14 +66,14 @@ def test_sigterm_gives_requests_in_flight_a_result_or_unknown(tmp_path: Path) ->
         for _ in range(6):
             outcomes, values = stop_with_work_in_flight(cluster, request)
             assert outcomes.keys() <= {"ok", "OutcomeUnknown"}, outcomes
-            assert len(values) == outcomes["ok"], "two increments were answered the same"
+            assert len(values) == outcomes["ok"], "two increments got the same reply"
             assert seen.isdisjoint(values)
             seen |= values
             unknown += outcomes["OutcomeUnknown"]
             cluster.start()
             if len(seen) >= 2 * IN_FLIGHT:
                 break
-        assert seen, "the leader was deposed before its followers woke, each time"
+        assert seen, "each time, the leader was deposed before its followers resumed"
         cluster.wait_leader()
         final = wait_for(lambda: count(cluster, entity), 30, "a read")
         assert max(seen) <= final
@@ -93,7 +85,7 @@ def test_sigterm_gives_requests_in_flight_a_result_or_unknown(tmp_path: Path) ->
 def stop_with_work_in_flight(
     cluster: LocalCluster, request: dict[str, Any]
 ) -> tuple[Counter[str], set[int]]:
-    """SIGTERM a leader whose followers stand still, so that nothing it was given can be done before the signal."""
+    """Send SIGTERM to a leader whose followers are paused, so no request can complete before the signal."""
     leader = cluster.wait_leader()
     followers = [node for node in cluster.running() if node is not leader]
     with WireClient(leader.address) as client:
@@ -105,18 +97,22 @@ def stop_with_work_in_flight(
             wait_for(lambda: waiting in leader.get("/status")[1], 20, "the requests to arrive")
             since = len(leader.log_text())
             leader.signal(signal.SIGTERM)
-            wait_for(lambda: "stopping" in leader.log_text()[since:], 20, "the signal to be seen")
+            wait_for(
+                lambda: "stopping" in leader.log_text()[since:],
+                20,
+                "the node to receive the signal",
+            )
         finally:
             for node in followers:
                 node.resume()
         replies = [envelope["PerformResponse"] for envelope in client.receive_all(IN_FLIGHT)]
     assert leader.wait() == 0
     assert sorted(int(reply["id"]) for reply in replies) == list(range(IN_FLIGHT))
-    return sort_out(replies)
+    return outcomes_and_counts(replies)
 
 
-def sort_out(replies: list[dict[str, Any]]) -> tuple[Counter[str], set[int]]:
-    """How many replies there are of each outcome, and the counts that the successful ones were answered."""
+def outcomes_and_counts(replies: list[dict[str, Any]]) -> tuple[Counter[str], set[int]]:
+    """The number of replies of each outcome, and the counts in the successful replies."""
     outcomes: Counter[str] = Counter()
     values: set[int] = set()
     for reply in replies:
@@ -130,7 +126,7 @@ def sort_out(replies: list[dict[str, Any]]) -> tuple[Counter[str], set[int]]:
 
 
 def count(cluster: LocalCluster, entity: dict[str, Any]) -> int | None:
-    """The counter, read linearizably; None while nobody answers."""
+    """The counter, by a linearizable read; None while no node answers."""
     with WireClient(cluster.wait_leader().address) as client:
         body = client.perform("UpdateEntity", request=[read_field(entity, "Count")])
     if body["error"] is not None:
@@ -140,21 +136,24 @@ def count(cluster: LocalCluster, entity: dict[str, Any]) -> int | None:
 
 
 def test_priorities_choose_the_leader_and_zero_never_leads(tmp_path: Path) -> None:
-    """Node 1 is preferred, node 2 is ordinary, node 3 must not lead."""
+    """Node 1 has a high priority, node 2 the default, node 3 must not lead."""
     with begun_with_priorities(tmp_path, {1: 5, 2: 1, 3: 0}) as cluster:
         first, second, third = cluster.nodes.values()
         with Load(cluster.endpoints, clients=3) as load:
             wait_for(lambda: cluster.leader() is first, 30, "node 1 to lead")
             load.wait_acknowledged(20)
 
-            first.kill()  # of the two that are left only one may lead
+            first.kill()  # only one of the other two may lead
             wait_for(lambda: cluster.leader() is second, 30, "node 2 to lead")
             load.wait_acknowledged(100)
-            # It led for a short time only and was lost, so the others let it wait before they hand over by
-            # priority again. A command does not wait.
+            # Node 1 was lost after a short leadership, so it must wait before it takes over by priority again. A
+            # command does not wait.
             first.start()
             cluster.wait_converged()
-            assert command_of(cluster, "leader", "transfer", "--to", "1").returncode == 0
+            assert (
+                run_qcore("leader", "transfer", "--to", "1", endpoints=cluster.endpoints).returncode
+                == 0
+            )
             wait_for(lambda: cluster.leader() is first, 30, "node 1 to take over again")
             load.wait_acknowledged(20)
         load.read_all()
@@ -167,7 +166,7 @@ def test_priorities_choose_the_leader_and_zero_never_leads(tmp_path: Path) -> No
 
 
 def test_a_cluster_without_an_electable_voter_reports_it(tmp_path: Path) -> None:
-    """Priorities are settings: two restarts break the rule, the leader says so, and its death stops the cluster."""
+    """Two restarts with priority 0 break the rule. The leader reports it, and its death leaves no electable voter."""
     with begun_with_priorities(tmp_path, {1: 5, 2: 1, 3: 1}) as cluster:
         first, second, third = cluster.nodes.values()
         wait_for(lambda: cluster.leader() is first, 30, "node 1 to lead")
@@ -179,20 +178,20 @@ def test_a_cluster_without_an_electable_voter_reports_it(tmp_path: Path) -> None
             cluster.wait_converged()
         wait_for(lambda: "too many voters never lead" in first.log_text(), 20, "the leader's log")
         assert "qcore_raft_priority_zero_voters 2" in first.get("/metrics")[1]
-        code, said = health(cluster)
-        assert code == 0, said
-        assert "warning: [2, 3] of the voters [1, 2, 3] have priority 0 and never lead" in said
-        refused = member_command(cluster, "demote", "1")
-        assert refused.returncode == 4
-        assert "priorities" in refused.stderr
-        assert "no node could ever lead again" in refused.stderr
+        code, output = health(cluster)
+        assert code == 0, output
+        assert "warning: [2, 3] of the voters [1, 2, 3] have priority 0 and never lead" in output
+        rejected = run_qcore("member", "demote", "1", endpoints=cluster.endpoints)
+        assert rejected.returncode == 4
+        assert "priorities" in rejected.stderr
+        assert "no node could ever lead again" in rejected.stderr
         first.kill()
         wait_for(lambda: "never leads" in second.get("/readyz")[1], 20, "node 2 to miss its leader")
-        code, said = health(cluster)
+        code, output = health(cluster)
         assert code == 5
         assert (
             "no voter may lead: all voters that answer ([2, 3]) have priority 0: start one of [1]"
-            in said
+            in output
         )
         first.start()
         cluster.wait_leader()
@@ -200,35 +199,20 @@ def test_a_cluster_without_an_electable_voter_reports_it(tmp_path: Path) -> None
         first.arguments += ["--priority", "0"]
         first.start()
         for node in cluster.nodes.values():
-            wait_for(lambda: "nobody may lead unless" in node.log_text(), 30, "its warning")  # noqa: B023 - at once
+            wait_for(lambda: "nobody may lead unless" in node.log_text(), 30, "its warning")  # noqa: B023 - called within this turn of the loop
             assert "this voter has priority 0 and never leads" in node.log_text()
             assert "qcore_raft_priority_zero_voters 1" in node.get("/metrics")[1]
     assert_no_traceback(cluster)
 
 
 def health(cluster: LocalCluster) -> tuple[int, str]:
-    """Exit code and output of `qcore cluster health`."""
-    done = command_of(cluster, "cluster", "health")
+    """The exit code and output of `qcore cluster health`."""
+    done = run_qcore("cluster", "health", endpoints=cluster.endpoints)
     return done.returncode, done.stdout
 
 
-def member_command(cluster: LocalCluster, *words: str) -> subprocess.CompletedProcess[str]:
-    return command_of(cluster, "member", *words)
-
-
-def command_of(cluster: LocalCluster, *words: str) -> subprocess.CompletedProcess[str]:
-    """What an operator would type."""
-    return subprocess.run(
-        [sys.executable, "-m", "qcore", *words, "--endpoints", ",".join(cluster.endpoints)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 def begun_with_priorities(directory: Path, priorities: dict[int, int]) -> LocalCluster:
-    """A running cluster whose nodes have these priorities."""
+    """A running cluster of nodes with these priorities."""
     cluster = LocalCluster(directory, size=len(priorities), arguments=ARGUMENTS)
     for node_id, priority in priorities.items():
         cluster.nodes[node_id].arguments += ["--priority", str(priority)]

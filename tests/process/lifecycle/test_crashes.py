@@ -1,4 +1,4 @@
-"""Nodes killed with -9 or paused under concurrent load: nothing acknowledged is lost."""
+"""Nodes are killed with -9 or paused under concurrent load. No acknowledged write is lost."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ pytestmark = pytest.mark.process
 
 
 def kill_leaders(cluster: LocalCluster, kills: int, seed: int) -> Load:
-    """Kill the leader again and again at random moments under load, each time starting it anew."""
+    """Kill and restart the leader repeatedly, at random moments, under load."""
     rng = random.Random(seed)
     with Load(cluster.endpoints) as load:
         for _ in range(kills):
             load.wait_acknowledged(20)
-            time.sleep(rng.random() * 0.2)  # the moment is random; nothing depends on it
+            time.sleep(rng.random() * 0.2)  # the moment is random, and nothing depends on it
             leader = cluster.wait_leader()
             leader.kill()
             load.wait_acknowledged(20)
@@ -80,7 +80,7 @@ def test_killing_random_nodes_at_random_moments_loses_nothing(ready_cluster: Loc
 
 
 def test_a_write_only_the_leader_stored_is_not_acknowledged(ready_cluster: LocalCluster) -> None:
-    """The leader dies with a write on its own disk and nowhere else: nobody was told that it is done."""
+    """The leader dies with a write that only its disk holds. The write was not acknowledged."""
     cluster = ready_cluster
     leader = cluster.wait_leader()
     followers = [node for node in cluster.nodes.values() if node is not leader]
@@ -97,7 +97,7 @@ def test_a_write_only_the_leader_stored_is_not_acknowledged(ready_cluster: Local
         )
         leader.kill()
         with pytest.raises(ConnectionClosed):
-            client.receive()  # what it had sent would still be in the socket
+            client.receive()  # bytes that it sent would still be in the socket
     assert on_disk(leader).entries[-1].index > before
     for node in followers:
         node.resume()

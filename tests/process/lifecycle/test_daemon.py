@@ -1,4 +1,4 @@
-"""A node as a daemon: it outlives no terminal unless it is told to, and says who else can read its data."""
+"""A node as a daemon: SIGHUP stops it unless ignored, and it warns if other users can read its data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_sighup_stops_a_node_unless_ignored_at_startup(tmp_path: Path) -> None:
     plain.spawn()
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        nohup.spawn()  # inherits that
+        nohup.spawn()  # the node inherits this
     finally:
         signal.signal(signal.SIGHUP, before)
     try:
@@ -32,16 +32,16 @@ def test_sighup_stops_a_node_unless_ignored_at_startup(tmp_path: Path) -> None:
             node.signal(signal.SIGHUP)
             node.signal(
                 signal.SIGHUP
-            )  # a shell sends it again: it does not count as the second signal
+            )  # a shell sends the signal twice: this must not count as the second signal
         assert plain.wait() == 0
         assert "signal=SIGHUP" in plain.log_text()
         assert "stopped" in plain.log_text()
-        wait_for(lambda: nohup.get("/livez")[0] == 200, 10, "the other one, which goes on")
+        wait_for(lambda: nohup.get("/livez")[0] == 200, 10, "the other node, which keeps running")
         assert nohup.stop() == 0
         assert "SIGHUP" not in nohup.log_text()
         assert warnings_of_readers(nohup) == []
 
-        # As 0.1.0 made them: they stay so, and the node says it.
+        # The modes that 0.1.0 used: the node keeps them and warns.
         nohup.data_dir.chmod(0o755)
         (nohup.data_dir / "log.db").chmod(0o644)
         nohup.start()

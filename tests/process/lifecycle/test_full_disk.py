@@ -1,4 +1,4 @@
-"""A node whose disk is full at the moment of joining its cluster waits, joins, and has done nothing twice."""
+"""A node whose disk is full when it joins its cluster waits, joins later, and applies nothing twice."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = [
 ]
 
 
-#: The writes before it are the first configuration; this one is the beginning of what says whose it is.
+#: The writes before this one are the first configuration. This one begins the node's identity.
 FIRST_THAT_FAILS = 9
 
 

@@ -1,4 +1,4 @@
-"""Start, stop, restart: what a node keeps, what it refuses, and how it ends."""
+"""Start, stop and restart of a node: the data that it keeps, the starts that it refuses, and its exit codes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ tree:
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[NodeProcess]:
-    """One node that is not started."""
+    """One stopped node."""
     with LocalCluster(tmp_path, size=1, arguments=ARGUMENTS) as cluster:
         yield cluster.nodes[1]
     assert_no_traceback(cluster)
@@ -91,7 +91,7 @@ def test_sigterm_exits_with_0_and_answers_pending_requests(cluster: LocalCluster
 
 
 def test_a_second_signal_stops_a_node_immediately(cluster: LocalCluster) -> None:
-    """With its followers gone, a write cannot end, and the first signal waits for it."""
+    """Without its followers, the leader cannot complete a write, and the first signal waits for the write."""
     initialise(cluster)
     leader = cluster.wait_leader()
     with WireClient(leader.address) as client:
@@ -104,9 +104,11 @@ def test_a_second_signal_stops_a_node_immediately(cluster: LocalCluster) -> None
         waiting = '"requests": 1'
         wait_for(lambda: waiting in leader.get("/status")[1], 20, "the write to arrive")
         leader.signal(signal.SIGTERM)
-        wait_for(lambda: "shutting down" in leader.log_text(), 20, "the first signal to be seen")
+        wait_for(
+            lambda: "shutting down" in leader.log_text(), 20, "the node to receive the first signal"
+        )
         assert leader.running
-        time.sleep(0.3)  # at once it would be taken for the first one, sent twice
+        time.sleep(0.3)  # an immediate second signal would count as a duplicate of the first
         leader.signal(signal.SIGTERM)
         assert leader.wait(3) == 130
 
@@ -123,7 +125,7 @@ def test_a_second_signal_stops_a_node_immediately(cluster: LocalCluster) -> None
 def test_a_signal_delivered_twice_counts_once(
     second: signal.Signals, after_s: float, ends: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As `timeout` sends it: to the process, and to its group."""
+    """`timeout` sends a signal to the process and to its group."""
     exits: list[int] = []
     handlers: dict[int, Callable[[], object]] = {}
     now = 100.0
@@ -176,7 +178,7 @@ def test_an_address_in_use_is_rejected(node: NodeProcess, tmp_path: Path) -> Non
 
 
 def test_a_failed_start_ends_the_disk_thread_before_the_storage(tmp_path: Path) -> None:
-    """Else the thread may be within SQLite when its connection is closed: a segmentation fault."""
+    """Otherwise the thread may use SQLite while its connection is closed: a segmentation fault."""
     command = [sys.executable, "-m", "tests.process.programs.held_disk_node", str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 0, ended.stderr
@@ -253,7 +255,7 @@ def test_the_topology_is_loaded_once_and_equally_everywhere(tmp_path: Path) -> N
         with WireClient(cluster.endpoints[2]) as client:
             assert find_rooms(client) == {"Attic": 3, "Cellar": -1}
             index = client.ask("GetMetrics")["last_log_index"]
-            assert index <= 5, "configuration, no-op, and one topology for each node at most"
+            assert index <= 5, "the configuration, a no-op, and at most one topology for each node"
         for node in cluster.nodes.values():
             node.kill()
         cluster.start()
@@ -307,7 +309,7 @@ def test_a_topology_not_in_utf_8_stops_the_start_with_its_line(tmp_path: Path) -
 
 
 def test_a_follower_proposes_a_topology_the_leader_lacks(tmp_path: Path) -> None:
-    """The initialised node has no file and leads; a follower that has one proposes it."""
+    """The initialised node leads and has no file. A follower that has one proposes it."""
     topology = tmp_path / "topology.yaml"
     topology.write_text(TOPOLOGY)
     with LocalCluster(tmp_path, size=3, arguments=ARGUMENTS) as cluster:
@@ -326,7 +328,7 @@ def test_a_follower_proposes_a_topology_the_leader_lacks(tmp_path: Path) -> None
 
 
 def find_rooms(client: WireClient) -> dict[str, int]:
-    """Rooms by name, with their floor; ids begin at the topology's log index, which is small."""
+    """The floors of the rooms, by name. Ids begin at the topology's log index, which is small."""
     found: dict[str, int] = {}
     for candidate in range(1, 20):
         entity = {"typ": "Room", "id": candidate}
@@ -374,7 +376,7 @@ def test_json_logs_name_node_term_and_role(tmp_path: Path) -> None:
         assert cluster.nodes[1].stop() == 0
         lines = cluster.nodes[1].log_text().splitlines()
     records = [json.loads(line) for line in lines if line.startswith("{")]
-    assert len(records) >= len(lines) - 1  # all but the line on stdout
+    assert len(records) >= len(lines) - 1  # all lines but the one on stdout
     assert all(
         {"ts", "level", "node", "term", "role", "event"} <= set(record) for record in records
     )
@@ -438,7 +440,7 @@ def test_the_trace_shows_the_election_and_client_requests(
 
 
 def node_command(node_id: int, port: int, data_dir: Path, *options: str) -> list[str]:
-    """The command line of a node."""
+    """The command that starts a node."""
     return [
         *(sys.executable, "-m", "qcore", "node", "start", "--id", str(node_id)),
         *("--ws-addr", f"127.0.0.1:{port}", "--data-dir", str(data_dir), *options),
@@ -448,7 +450,7 @@ def node_command(node_id: int, port: int, data_dir: Path, *options: str) -> list
 def start_directly(
     node_id: int, port: int, data_dir: Path, *options: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a node that is expected to end by itself."""
+    """Run a node that must end by itself."""
     return subprocess.run(
         node_command(node_id, port, data_dir, *options),
         capture_output=True,

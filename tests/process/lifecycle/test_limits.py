@@ -1,4 +1,4 @@
-"""Real nodes at their limits: no reader of their output, few open files, more clients than places."""
+"""Real nodes at their limits: output without a reader, few open files, too many clients."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from typer.testing import CliRunner
 from websockets.exceptions import InvalidStatus
 
 from qcore.cli.demo.processes import NodeProcess, free_ports, wait_for
-from qcore.cli.limit_options import LIMITS
-from qcore.cli.node import app as node_app
+from qcore.cli.node.limit_options import LIMITS
+from qcore.cli.node.start import app as node_app
 from qcore.node.config import NodeConfig
 from qcore.transport.limits import CLIENT_ONLY, TransportLimits
 from tests.checkout import CHECKOUT
 from tests.process.conftest import ARGUMENTS
+from tests.process.support.commands import run_qcore
 from tests.process.support.wire_client import WireClient, string_schema
 
-#: Linux: sets what a pipe holds.
+#: Linux: sets the capacity of a pipe.
 F_SETPIPE_SZ = 1031
 PAGE = 4096
 
@@ -35,7 +36,7 @@ PAGE = 4096
 def node(
     directory: Path, *arguments: str, environment: dict[str, str] | None = None, files: int = 0
 ) -> Iterator[NodeProcess]:
-    """A node of its own cluster; `files`: how many it may open."""
+    """A node for a cluster of one node, which may open `files` files."""
     (port,) = free_ports(1)
     started = NodeProcess(1, port, directory, [*ARGUMENTS, *arguments], environment)
     if files:
@@ -47,7 +48,7 @@ def node(
         started.kill()
 
 
-#: What Python runs: a node that may open so many files.
+#: The program of a node that may open only this many files.
 LIMITED = (
     "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (%d, %d));"
     "from qcore.cli.main import main; main()"
@@ -55,32 +56,22 @@ LIMITED = (
 
 
 def begin(started: NodeProcess) -> None:
-    """Wait until it listens, and begin a cluster."""
+    """Wait until the node listens, and initialise a cluster."""
     started.wait_live()
     with WireClient(started.address) as client:
         assert client.ask("Init", nodes=[]) == {"Ok": None}
     wait_for(lambda: started.status().get("state") == "Leader", 20, "a leader")
 
 
-def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "qcore", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
-
-
 def metric(started: NodeProcess, name: str) -> float:
-    """A sample without labels of the page."""
+    """The value of a metric without labels."""
     match = re.search(rf"^{name} (\S+)$", started.get("/metrics")[1], re.MULTILINE)
     assert match is not None, name
     return float(match[1])
 
 
 def full_pipe(stack: ExitStack) -> tuple[int, int]:
-    """A pipe that takes nothing until somebody reads."""
+    """A pipe that accepts nothing until a process reads from it."""
     ends = os.pipe()
     for end in ends:
         stack.callback(os.close, end)
@@ -112,7 +103,7 @@ def test_a_node_serves_and_stops_while_its_output_is_not_read(tmp_path: Path) ->
         wait_for(lambda: seen.get("/livez")[0] == 200, 30, "the node to listen")
         with WireClient(seen.address) as client:
             assert client.ask("Init", nodes=[]) == {"Ok": None}
-            # A debug line each: more than its queue holds.
+            # A debug line for each: more than the queue holds.
             for _ in range(30):
                 client.send([{"GetMetrics": {"id": 1}}] * 256)
                 client.receive_all(256)
@@ -123,7 +114,7 @@ def test_a_node_serves_and_stops_while_its_output_is_not_read(tmp_path: Path) ->
         assert process.wait(15) == 0
         os.set_blocking(source, False)
         with suppress(BlockingIOError):
-            assert os.read(source, 1 << 20).strip() == b""  # it never got through
+            assert os.read(source, 1 << 20).strip() == b""  # it was never forwarded
 
 
 def test_a_full_node_with_few_files_serves_admin_requests(
@@ -143,7 +134,7 @@ def test_a_full_node_with_few_files_serves_admin_requests(
             with WireClient(started.address) as client, WireClient(started.address):
                 with pytest.raises(InvalidStatus, match="503"):
                     WireClient(started.address)
-                health = cli("cluster", "health", "--endpoints", started.address)
+                health = run_qcore("cluster", "health", "--endpoints", started.address)
                 assert (health.returncode, health.stdout) == (0, "healthy\n")
                 for page in ("/livez", "/readyz", "/status", "/metrics"):
                     assert started.get(page)[0] == 200
@@ -179,7 +170,7 @@ def test_every_limit_has_an_option_and_a_help_text() -> None:
     fields = {field.name for field in dataclasses.fields(TransportLimits)}
     assert fields - {limit.name for limit in LIMITS} == set(CLIENT_ONLY)
     assert all(len(limit.text) > 10 for limit in LIMITS), LIMITS
-    # Names that are no fields are a typing error in the table.
+    # A name that is not a field is a typing error in the table.
     assert {limit.name for limit in LIMITS} <= fields | {
         field.name for field in dataclasses.fields(NodeConfig)
     }
@@ -204,11 +195,11 @@ def test_every_limit_has_an_option_and_a_help_text() -> None:
 def test_an_invalid_limit_is_rejected_by_its_option_name(
     arguments: list[str], named: str, tmp_path: Path
 ) -> None:
-    """In this process: it never comes to a node."""
-    refused = CliRunner().invoke(
+    """Runs in this process, because no node starts."""
+    result = CliRunner().invoke(
         node_app, ["start", "--id", "1", "--data-dir", str(tmp_path / "data"), *arguments]
     )
-    said = f"{refused.output} {refused.exception}"
-    assert refused.exit_code != 0
-    assert named in said
+    text = f"{result.output} {result.exception}"
+    assert result.exit_code != 0
+    assert named in text
     assert not (tmp_path / "data").exists()

@@ -1,11 +1,10 @@
-"""Real nodes and the version of their cluster: another machine, a rolling upgrade of the machine, an odd node out."""
+"""Cluster versions with real nodes: another state machine, and a rolling upgrade of the state machine."""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
 from qcore.core.version import LATEST_RULES
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
+from tests.process.support.commands import run_qcore
 from tests.process.support.wire_client import WireClient, string_schema
 
 pytestmark = pytest.mark.process
@@ -34,7 +34,7 @@ class Machine(KeyValueMachine):
 
 
 def content_of(node: NodeProcess) -> dict[str, str]:
-    """The digest of each file of the data directory but the lock, which names the process that holds it."""
+    """The digest of each file of the data directory, except for the lock, which holds the process id."""
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(node.data_dir.iterdir())
@@ -42,13 +42,11 @@ def content_of(node: NodeProcess) -> dict[str, str]:
     }
 
 
-def refused(node: NodeProcess, *arguments: str) -> str:
-    """Start the node with these options; it must end by itself with code 5. Returns what it said."""
-    command = [sys.executable, "-m", "qcore", "node", "start", "--id", str(node.node_id)]
-    command += ["--ws-addr", node.address, "--data-dir", str(node.data_dir), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+def refused_start(node: NodeProcess, *arguments: str) -> str:
+    """Start the node with these options. It must end with code 5. Return its stderr."""
+    place = ("--ws-addr", node.address, "--data-dir", str(node.data_dir))
+    done = run_qcore("node", "start", "--id", str(node.node_id), *place, *arguments)
     assert done.returncode == 5, done
-    assert "Traceback" not in done.stderr
     return done.stderr
 
 
@@ -69,9 +67,7 @@ def write(cluster: LocalCluster, command: str, in_session: bool = False) -> str:
 
 
 def upgrade(cluster: LocalCluster, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "qcore", "cluster", "upgrade", *options, "--endpoints"]
-    command.append(",".join(cluster.endpoints))
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return run_qcore("cluster", "upgrade", *options, endpoints=cluster.endpoints)
 
 
 @pytest.mark.parametrize("how", [pytest.param("stop", marks=pytest.mark.long), "kill"])
@@ -87,11 +83,11 @@ def test_a_restart_with_another_machine_is_rejected(tmp_path: Path, how: str) ->
         else:
             node.kill()
         before = content_of(node)
-        said = refused(node)
-        assert "the cluster's state machine is 'kv', this program runs 'entity'" in said
+        error = refused_start(node)
+        assert "the cluster's state machine is 'kv', this program runs 'entity'" in error
         assert content_of(node) == before
-        said = refused(node, "--machine", "kv", "--max-rules", "1")
-        assert f"apply rules are version {LATEST_RULES}, this program supports version 1" in said
+        error = refused_start(node, "--machine", "kv", "--max-rules", "1")
+        assert f"apply rules are version {LATEST_RULES}, this program supports version 1" in error
         assert content_of(node) == before
         node.start()
         execute(cluster, "b")
@@ -102,7 +98,7 @@ def test_a_restart_with_another_machine_is_rejected(tmp_path: Path, how: str) ->
 @pytest.mark.parametrize("how", [pytest.param("stop", marks=pytest.mark.long), "kill"])
 @pytest.mark.parametrize("what", ["command", "session", "snapshot"])
 def test_another_machine_rejects_data_of_rules_1(tmp_path: Path, what: str, how: str) -> None:
-    """It does not name its machine: the snapshot does by its form, and without one the commands do."""
+    """Such data do not name their machine. The format of the snapshot reveals it, or else the commands."""
     kept = ["--snapshot-entries", "5", "--keep-entries", "0"]
     arguments = [*ARGUMENTS, "--machine", "kv", *(kept if what == "snapshot" else [])]
     with alone_on_rules_1(tmp_path, arguments) as cluster:
@@ -112,20 +108,20 @@ def test_another_machine_rejects_data_of_rules_1(tmp_path: Path, what: str, how:
         node = cluster.nodes[1]
         if what == "snapshot":
             wait_for(lambda: node.status()["snapshot"] is not None, 20, "a snapshot")
-            execute(cluster, "b")  # on the disk after the snapshot
+            execute(cluster, "b")  # on disk after the snapshot
         if how == "stop":
             node.stop()
         else:
             node.kill()
         before = content_of(node)
-        said = refused(node)
-        assert "this program runs 'entity'; start this node with the --machine" in said
+        error = refused_start(node)
+        assert "this program runs 'entity'; start this node with the --machine" in error
         found = (
             "the snapshot through entry"
             if what == "snapshot"
             else "understands none of the commands in entries"
         )
-        assert found in said
+        assert found in error
         assert content_of(node) == before
         node.arguments = arguments
         node.start()
@@ -141,14 +137,16 @@ def test_the_key_value_machine_rejects_entity_data_of_rules_1(tmp_path: Path) ->
         node = cluster.nodes[1]
         node.stop()
         before = content_of(node)
-        assert "understands none of the commands in entries" in refused(node, "--machine", "kv")
+        assert "understands none of the commands in entries" in refused_start(
+            node, "--machine", "kv"
+        )
         assert content_of(node) == before
         node.start()
         cluster.wait_leader()
 
 
 def test_data_of_rules_1_with_one_known_command_is_accepted(tmp_path: Path) -> None:
-    """A malformed command is no evidence beside a good one, nor after a snapshot that the machine can read."""
+    """A malformed command proves nothing if there is a valid one, or a snapshot that the machine can read."""
     arguments = [*ARGUMENTS, "--machine", "kv"]
     with alone_on_rules_1(tmp_path, arguments) as cluster:
         node = cluster.nodes[1]
@@ -176,7 +174,7 @@ def test_data_of_rules_1_with_one_known_command_is_accepted(tmp_path: Path) -> N
 
 @contextmanager
 def alone_on_rules_1(directory: Path, arguments: list[str]) -> Iterator[LocalCluster]:
-    """A cluster of one node whose data does not name its machine."""
+    """A cluster of one node whose data do not name their machine."""
     arguments = [*arguments, "--max-rules", "1"]
     with LocalCluster(directory, size=1, arguments=arguments) as cluster:
         cluster.start()
@@ -194,9 +192,13 @@ def test_a_new_node_with_another_machine_is_rejected(tmp_path: Path) -> None:
             assert client.ask("Init", nodes=nodes) == {"Ok": None}
         execute(cluster, "a")
         leader = cluster.wait_leader()
-        wait_for(lambda: "it runs the state machine 'kv'" in odd.log_text(), 20, "the odd node")
+        wait_for(
+            lambda: "it runs the state machine 'kv'" in odd.log_text(),
+            20,
+            "the node with another machine",
+        )
         wait_for(lambda: "state machine" in leader.log_text(), 20, "the leader")
-        assert odd.status()["last_log_index"] is None, "nothing was written to it"
+        assert odd.status()["last_log_index"] is None, "nothing was written to its log"
         odd.stop()
         odd.arguments = [*ARGUMENTS, "--machine", "kv"]
         odd.start()
@@ -220,10 +222,12 @@ def test_a_machine_is_upgraded_across_a_rolling_restart(tmp_path: Path) -> None:
             shutil.rmtree(code.parent / "__pycache__", ignore_errors=True)
             node.start()
             cluster.wait_converged()
-        early = upgrade(cluster, "--to", "2")  # if node 3 leads, its own newest is 1
+        early = upgrade(
+            cluster, "--to", "2"
+        )  # if node 3 leads, the newest version that it supports is 1
         assert early.returncode == 4
         assert "node 3 cannot follow" in early.stderr or "supports version 1" in early.stderr
-        assert "true" in execute(cluster, "b"), "version 1 goes on meanwhile"
+        assert "true" in execute(cluster, "b"), "version 1 is still active"
         nodes[2].stop()
         nodes[2].start()
         cluster.wait_converged()
@@ -236,7 +240,7 @@ def test_a_machine_is_upgraded_across_a_rolling_restart(tmp_path: Path) -> None:
             assert node.status()["qcore"]["machine"]["active"] == 2
         code.write_text(MACHINE.format(newest=1))
         nodes[0].stop()
-        assert "supports version 1 of state machine 'mine', and not version 2" in refused(
+        assert "supports version 1 of state machine 'mine', and not version 2" in refused_start(
             nodes[0], "--machine", f"{code}:Machine"
         )
         assert_no_traceback(cluster)

@@ -1,4 +1,4 @@
-"""Who may speak to a node as a peer: its own cluster, and nobody else."""
+"""A node accepts only peers of its cluster."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pair(tmp_path: Path) -> Iterator[LocalCluster]:
 
 
 def begin_alone(node: NodeProcess) -> str:
-    """Make the node a cluster of its own; returns the cluster id."""
+    """Initialise the node as a cluster of one node, and return the cluster id."""
     with WireClient(node.address) as client:
         assert client.ask("Init", nodes=[]) == {"Ok": None}
         cluster_id: str = client.ask("GetMetrics")["qcore"]["cluster_id"]
@@ -52,7 +52,7 @@ def hello(node_id: int, cluster_id: str, protocol: int = 1) -> dict[str, Any]:
 
 
 def expect_refusal(client: WireClient, frame: dict[str, Any], *named: str) -> None:
-    """The frame is answered by an `Err` that names these, and the connection is closed with 1008."""
+    """Expect an `Err` that contains these texts, and a connection that is closed with 1008."""
     name, value = client.exchange(frame)
     assert name == "HelloResponse"
     for word in named:
@@ -94,7 +94,7 @@ def test_a_member_is_answered_after_its_hello(pair: LocalCluster) -> None:
         assert name == "RaftVoteResponse"
         assert value["id"] == "v"
         answer = value["response"]["Ok"]
-        assert answer.pop("wall_us") > 0, "to a peer of rules 2 or later it tells its clock"
+        assert answer.pop("wall_us") > 0, "to a peer of rules 2 or later it sends its clock"
         assert answer == {"term": status["current_term"], "vote_granted": False}
 
 
@@ -108,7 +108,7 @@ def test_the_leader_informs_a_non_member_of_its_removal(pair: LocalCluster) -> N
 def test_a_stranger_needs_a_newer_configuration_to_connect(
     pair: LocalCluster,
 ) -> None:
-    """A node that lags behind must listen to a leader that it has not yet been told of."""
+    """A lagging node must accept a leader that is not in its configuration yet."""
     initialise(pair)
     follower = next(n for n in pair.nodes.values() if n.status()["state"] == "Follower")
     cluster_id = follower.status()["qcore"]["cluster_id"]
@@ -131,15 +131,17 @@ def test_a_node_without_a_cluster_rejects_raft_messages(pair: LocalCluster) -> N
 
 
 def test_a_node_of_another_cluster_cannot_be_taken_over(pair: LocalCluster) -> None:
-    """Node 1 is told to begin a cluster with node 2, which has one: neither harms the other."""
+    """Node 1 is to begin a cluster with node 2, which has one already: neither harms the other."""
     first, second = pair.nodes[1], pair.nodes[2]
     cluster_id = begin_alone(second)
     with WireClient(first.address) as client:
         answer = client.ask("Init", nodes=[[1, first.address], [2, second.address]])
     assert "Err" in answer
-    wait_for(lambda: cluster_id in first.log_text(), 20, "node 1 to say which cluster refused it")
+    wait_for(
+        lambda: cluster_id in first.log_text(), 20, "node 1 to name the cluster that rejected it"
+    )
     refused = "Hello of node 1 refused"
-    wait_for(lambda: refused in second.log_text(), 20, "node 2 to say whom it refused")
+    wait_for(lambda: refused in second.log_text(), 20, "node 2 to name the node that it rejected")
     status = second.status()
     assert status["qcore"]["cluster_id"] == cluster_id
     assert status["state"] == "Leader"

@@ -1,4 +1,4 @@
-"""`Init` at three real nodes at once, with and without a token, with kill -9 in the middle."""
+"""Concurrent `Init` at three real nodes, with and without a token, with kill -9 in between."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tests.process.support.wire_client import WireClient
 pytestmark = pytest.mark.process
 
 
-def init_at_once(cluster: LocalCluster, **fields: object) -> list[dict[str, Any]]:
-    """Send the same `Init` to all nodes before any of them has answered; returns the answers."""
+def init_concurrently(cluster: LocalCluster, **fields: object) -> list[dict[str, Any]]:
+    """Send the same `Init` to all nodes before any of them answers, and return the answers."""
     clients = [WireClient(node.address) for node in cluster.nodes.values()]
     for client in clients:
         client.send({"Init": {"id": "i", "nodes": cluster.members, **fields}})
@@ -33,7 +33,7 @@ def init_at_once(cluster: LocalCluster, **fields: object) -> list[dict[str, Any]
 
 
 def init_as_documented(cluster: LocalCluster, token: str) -> int:
-    """The exit code of the command in the operator's document, with these nodes and this token."""
+    """The exit code of the command in docs/operations.md, with these nodes and this token."""
     operations = CHECKOUT / "docs" / "operations.md"
     (line,) = [span for span in spans(operations) if "--init-token blue-1" in span]
     for node in cluster.nodes.values():
@@ -58,11 +58,11 @@ def test_inits_with_a_token_form_one_cluster_despite_a_kill(
         first.start()
         for client in clients:
             client.close()
-        assert init_at_once(cluster, token="red") == 3 * [{"Ok": None}]
-        assert init_at_once(cluster, token="red") == 3 * [{"Ok": None}]
+        assert init_concurrently(cluster, token="red") == 3 * [{"Ok": None}]
+        assert init_concurrently(cluster, token="red") == 3 * [{"Ok": None}]
         assert init_as_documented(cluster, "red") == 0, "and again"
         assert len(set(cluster_ids(cluster))) == 1
-        for answer in init_at_once(cluster, token="blue"):
+        for answer in init_concurrently(cluster, token="blue"):
             assert "is already a member of cluster" in answer["Err"]
         cluster.wait_converged()
         for node in cluster.nodes.values():
@@ -86,13 +86,13 @@ def test_inits_with_a_token_form_one_cluster_despite_a_kill(
 def test_inits_without_a_token_form_at_most_one_cluster(tmp_path: Path) -> None:
     with LocalCluster(tmp_path, size=3, arguments=ARGUMENTS) as cluster:
         cluster.start()
-        answers = init_at_once(cluster)
+        answers = init_concurrently(cluster)
         assert len({found for found in cluster_ids(cluster) if found}) <= 1
         for answer in answers:
             assert "Ok" in answer or "--init-token" in answer["Err"] or "already" in answer["Err"]
 
         def begun() -> bool:
-            """What a user does who is told to repeat it at one node."""
+            """Repeat the request at one node, as the error advises."""
             with WireClient(cluster.endpoints[0]) as client:
                 answer = client.ask("Init", nodes=cluster.members)
             return "Ok" in answer or "already a member" in answer["Err"]

@@ -1,7 +1,7 @@
-"""The leader dies with -9 in the joint phase of a membership change, at moments that the tests prove.
+"""kill -9 hits the leader in the joint phase of a membership change, and the tests prove that it did.
 
-A leader whose change lacks a majority of one side cannot leave the joint phase, so holding back that side holds the
-leader there; afterwards its disk says in which configuration it died.
+A leader cannot leave the joint configuration without a majority of either side. So a test pauses the nodes of one side
+to keep the leader there. Afterwards the leader's disk shows the configuration in which it died.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from tests.process.support.wire_client import WireClient
 
 pytestmark = pytest.mark.process
 
-#: A leader that hears nobody stays in office for so long, which is ample to look at it.
+#: An election timeout so long that a leader without responses keeps leading while the test inspects it.
 SLOW = ("--election-timeout-min-ms", "600", "--election-timeout-max-ms", "1000")
 
 
 def joint_and_durable(node: NodeProcess) -> bool:
-    """Whether the node has a joint configuration, on its disk too."""
+    """Whether the node has a joint configuration, and has it on disk."""
     status = node.status()
     if not status or len(status["membership_config"]["membership"]["configs"]) != 2:
         return False
@@ -44,7 +44,7 @@ def joint_and_durable(node: NodeProcess) -> bool:
 
 
 def wait_one_configuration(nodes: list[NodeProcess], *allowed: list[int]) -> list[int]:
-    """Wait until all are in the same simple configuration; it must be one of these."""
+    """Wait until all nodes have the same configuration, not joint, and return it. It must be allowed."""
 
     def settled() -> list[int] | None:
         seen = [configs_of(node) for node in nodes]
@@ -64,7 +64,7 @@ def test_a_change_only_the_dead_leader_knew_is_rolled_back(tmp_path: Path) -> No
             leader = cluster.wait_leader()
             others = [node for node in cluster.running() if node is not leader]
             with WireClient(leader.address) as client:
-                # It finds the request when it wakes, and nobody is left to tell.
+                # The node reads the request when it resumes, but its sender is gone.
                 leader.pause()
                 client.send({"ChangeMembership": {"id": "c", "members": [1, 2, 3, 4]}})
                 for node in others:
@@ -76,12 +76,14 @@ def test_a_change_only_the_dead_leader_knew_is_rolled_back(tmp_path: Path) -> No
             assert (died_in.voters, died_in.voters_outgoing) == ((1, 2, 3, 4), (1, 2, 3))
 
             for node in others:
-                assert not configuration_on_disk(node).is_joint, "nobody had heard of it"
+                assert not configuration_on_disk(node).is_joint, (
+                    "no other node had received the change"
+                )
             start_together(others)
             load.wait_acknowledged(20)
             assert [configs_of(node) for node in others] == [[[1, 2, 3]]] * 3
             leader.start()
-            wait_configs(cluster, [1, 2, 3])  # the old leader's log had the joint one
+            wait_configs(cluster, [1, 2, 3])  # the old leader's log held the joint configuration
             load.wait_acknowledged(20)
         load.read_all()
         load.check()
@@ -99,7 +101,7 @@ def test_the_next_leader_finishes_a_change_of_the_old_majority(tmp_path: Path) -
             leader = cluster.wait_leader()
             followers = [cluster.nodes[n] for n in (1, 2, 3) if cluster.nodes[n] is not leader]
             target = [leader.node_id, 4, 5]
-            # Of the new side only the leader is awake: what is proposed is stored and not committed.
+            # On the new side only the leader runs: the proposal is stored but not committed.
             for node in new:
                 node.pause()
             with WireClient(leader.address) as client:
@@ -108,7 +110,7 @@ def test_the_next_leader_finishes_a_change_of_the_old_majority(tmp_path: Path) -
                     lambda: all(map(joint_and_durable, (leader, *followers))), 20, "the joint phase"
                 )
                 leader.kill()
-            assert last_role(leader) == "leader", "it led until it died"
+            assert last_role(leader) == "leader", "the node led until it died"
             died_in = configuration_on_disk(leader)
             assert (died_in.voters, died_in.voters_outgoing) == (tuple(target), (1, 2, 3))
 
@@ -118,7 +120,7 @@ def test_the_next_leader_finishes_a_change_of_the_old_majority(tmp_path: Path) -
             wait_one_configuration(new, target)
             leader.start()
             for node in followers:
-                node.kill()  # they are not needed any more
+                node.kill()  # these nodes are no longer needed
             load.wait_acknowledged(20)
         load.read_all()
         load.check()
@@ -128,7 +130,7 @@ def test_the_next_leader_finishes_a_change_of_the_old_majority(tmp_path: Path) -
 
 
 def test_a_change_only_the_new_side_knew_is_decided_either_way(tmp_path: Path) -> None:
-    """The new side alone must not commit it: the old side, which has not heard of it, could go on without."""
+    """The new side alone must not commit the change: the old side has not received it and could continue without it."""
     with initialised_cluster(tmp_path, size=5, voters=3, start_all=True, arguments=SLOW) as cluster:
         new = [cluster.nodes[4], cluster.nodes[5]]
         for node in new:
@@ -162,7 +164,7 @@ def test_a_change_only_the_new_side_knew_is_decided_either_way(tmp_path: Path) -
 def test_random_kills_during_changes_lose_nothing(
     tmp_path: Path, seed: int, record_property: Callable[[str, object], None]
 ) -> None:
-    """Each kill is sorted by what the dead leader's disk says; enough must have hit the joint phase."""
+    """The dead leader's disk shows the phase of each kill. Enough kills must have hit the joint phase."""
     rng = random.Random(seed)
     died: Counter[str] = Counter()
     with initialised_cluster(tmp_path, size=5, voters=3, start_all=True) as cluster:
@@ -192,7 +194,7 @@ def test_random_kills_during_changes_lose_nothing(
 def kill_while_changing(
     cluster: LocalCluster, rng: random.Random, voters: list[int], target: list[int]
 ) -> str:
-    """Ask for the change, kill the leader soon after; returns where it stood: before, joint or after."""
+    """Request the change, kill the leader soon after, and return the phase: before, joint or after."""
     learners = [n for n in range(1, 6) if n not in target]
 
     def leading_voter() -> NodeProcess | None:
@@ -206,7 +208,7 @@ def kill_while_changing(
             node.pause()
         request = {"id": "c", "members": target, "learners": learners}
         client.send({"ChangeMembership": request})
-        time.sleep(rng.random() * 0.03)  # the moment is random; nothing depends on it
+        time.sleep(rng.random() * 0.03)  # the moment is random, and nothing depends on it
         leader.kill()
         for node in held:
             node.resume()
@@ -217,5 +219,5 @@ def kill_while_changing(
 
 
 def change_keeping_all(cluster: LocalCluster, voters: list[int]) -> None:
-    """Whoever left the cluster on the way is a learner again."""
+    """Change the voters; nodes that are no longer voters become learners."""
     change(cluster, voters, learners=[n for n in range(1, 6) if n not in voters])

@@ -1,4 +1,4 @@
-"""Real nodes join and leave under load; nothing acknowledged is lost."""
+"""Real nodes join and leave under load. No acknowledged write is lost."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_growing_and_shrinking_under_load_loses_nothing(tmp_path: Path) -> None:
                     add_learner(cluster, cluster.nodes[node_id])
                 change(cluster, voters)
                 load.wait_acknowledged(30)
-            change(cluster, [3, 4, 5])  # the first leader is among those that leave
+            change(cluster, [3, 4, 5])  # the first leader is among the removed nodes
             load.wait_acknowledged(30)
             for node_id in (1, 2):
                 wait_removed(cluster.nodes[node_id])

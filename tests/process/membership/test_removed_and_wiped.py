@@ -1,4 +1,4 @@
-"""Nodes that come back and should not: removed ones are told so, wiped ones wait until they are added again."""
+"""Removed and wiped nodes that restart: a removed node learns that it was removed, a wiped one waits to be added."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from tests.process.support.wire_client import WireClient, string_schema
 pytestmark = pytest.mark.process
 
 
-def said(node: NodeProcess, text: str, since: int = 0) -> bool:
+def logged(node: NodeProcess, text: str, since: int = 0) -> bool:
     return text in node.log_text()[since:]
 
 
-def says_that_it_was_removed(node: NodeProcess, since: int) -> None:
-    """In its log (once), its pages, and to whoever asks it for the health of its cluster."""
-    wait_for(lambda: said(node, "this node was removed", since), 30, "a line in the log")
+def assert_reports_removal(node: NodeProcess, since: int) -> None:
+    """Check its log lines (once), its pages, and the output of `qcore cluster health` for it."""
+    wait_for(lambda: logged(node, "this node was removed", since), 30, "a line in the log")
     assert node.log_text()[since:].count("this node was removed") == 1
     assert f"node {node.node_id}" in node.status()["qcore"]["removed"]
     assert "\nqcore_raft_removed 1\n" in node.get("/metrics")[1]
-    asked = CliRunner().invoke(app, ["cluster", "health", "--endpoints", node.address])
-    assert asked.exit_code == 5
-    assert f"{node.address} was removed" in asked.output
-    shown = CliRunner().invoke(app, ["cluster", "status", "--endpoints", node.address])
-    assert shown.exit_code == 5
-    assert " removed " in shown.output
+    health = CliRunner().invoke(app, ["cluster", "health", "--endpoints", node.address])
+    assert health.exit_code == 5
+    assert f"{node.address} was removed" in health.output
+    status = CliRunner().invoke(app, ["cluster", "status", "--endpoints", node.address])
+    assert status.exit_code == 5
+    assert " removed " in status.output
 
 
 def write_something(cluster: LocalCluster, name: str) -> None:
@@ -55,37 +55,41 @@ def test_removed_and_wiped_nodes_return_only_when_added_again(tmp_path: Path) ->
         others = [node for node in cluster.running() if node is not outcast]
         rest = [node.node_id for node in others]
 
-        # Removed while it is down, so it has not heard of it: when it comes back it is told.
+        # The node is removed while it is down. When it returns, the leader informs it.
         outcast.kill()
         change(cluster, rest)
         write_something(cluster, "Second")
         term = leader.status()["current_term"]
         since = len(outcast.log_text())
         outcast.start()
-        wait_for(lambda: said(outcast, "was removed from cluster", since), 30, "the verdict")
-        assert leader.status()["current_term"] == term, "it disturbed the others"
+        wait_for(lambda: logged(outcast, "was removed from cluster", since), 30, "the verdict")
+        assert leader.status()["current_term"] == term, "the removed node caused an election"
         code, reason = outcast.get("/readyz")
         assert code == 503
         assert "was removed from cluster" in reason
-        says_that_it_was_removed(outcast, since)
-        assert outcast.stop() == 5, "a removed node is not done"
+        assert_reports_removal(outcast, since)
+        assert outcast.stop() == 5, "a removed node does not end with 0"
 
-        # As the verdict says: wiped and added again it is welcome.
+        # As the log line advises: wiped and added again, the node is accepted.
         shutil.rmtree(outcast.data_dir)
         add_learner(cluster, outcast)
         change(cluster, [1, 2, 3])
         cluster.wait_converged()
 
-        # Wiped while it is a voter: nobody speaks to it, over restarts of the others too.
+        # Wiped while it is a voter: all others reject it, even after they restart.
         outcast.kill()
         shutil.rmtree(outcast.data_dir)
         since = len(leader.log_text())
         outcast.start()
-        wait_for(lambda: said(leader, f"node {outcast.node_id} was wiped", since), 30, "a refusal")
+        wait_for(
+            lambda: logged(leader, f"node {outcast.node_id} was wiped", since), 30, "a refusal"
+        )
         leader.kill()
         since = len(leader.log_text())
         leader.start()
-        wait_for(lambda: said(leader, f"node {outcast.node_id} was wiped", since), 30, "a refusal")
+        wait_for(
+            lambda: logged(leader, f"node {outcast.node_id} was wiped", since), 30, "a refusal"
+        )
         write_something(cluster, "Third")
         status = outcast.status()
         assert (status["current_term"], status["qcore"]["cluster_id"]) == (0, None)
@@ -97,16 +101,16 @@ def test_removed_and_wiped_nodes_return_only_when_added_again(tmp_path: Path) ->
         cluster.wait_converged()
         assert configs_of(outcast) == [[1, 2, 3]]
 
-        # Removed while it runs: it knows, and says so.
-        wait_for(lambda: outcast.get("/readyz")[0] == 200, 30, "it to be ready")
+        # Removed while it runs: it learns this and reports it.
+        wait_for(lambda: outcast.get("/readyz")[0] == 200, 30, "the node to be ready")
         change(cluster, rest)
         since = len(outcast.log_text())
-        wait_for(lambda: "is no member" in outcast.get("/readyz")[1], 30, "it to know")
-        says_that_it_was_removed(outcast, since)
+        wait_for(lambda: "is no member" in outcast.get("/readyz")[1], 30, "the node to learn of it")
+        assert_reports_removal(outcast, since)
 
-        # It goes on running, and can be added again as it is.
+        # The node keeps running, and can be added again as it is.
         add_learner(cluster, outcast)
-        wait_for(lambda: said(outcast, "this node is a member again", since), 30, "its return")
+        wait_for(lambda: logged(outcast, "this node is a member again", since), 30, "its return")
         assert outcast.status()["qcore"]["removed"] is None
         assert outcast.stop() == 0
     assert_no_traceback(cluster)

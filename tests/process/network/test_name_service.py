@@ -1,4 +1,4 @@
-"""A name service that hangs, seen by real processes: nothing waits for it beyond its deadline."""
+"""A name service that hangs: no process waits for it beyond a deadline."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ socket.getaddrinfo = hang
 
 ASKS = "asks the name service"
 
-#: What a stop or a deadline may cost on a busy machine, seconds.
+#: The longest time of a stop or a deadline on a busy machine, seconds.
 SOON_S = 15.0
 
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """Of a process in which the look-up of `hanging.example` hangs."""
+    """The environment of a process in which the look-up of `hanging.example` hangs."""
     (tmp_path / "sitecustomize.py").write_text(HANGING)
     search = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {"PYTHONPATH": os.pathsep.join(search)}
@@ -46,7 +46,10 @@ def test_a_hanging_peer_lookup_does_not_delay_a_stop(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     port = free_ports(1)[0]
-    named = ["--advertise-addr", f"node1.example:{port}"]  # members on loopback have no others
+    named = [
+        "--advertise-addr",
+        f"node1.example:{port}",
+    ]  # members on loopback accept only loopback members
     node = NodeProcess(1, port, tmp_path, named, environment=environment)
     try:
         node.start()

@@ -1,4 +1,4 @@
-"""The messages of the wire protocol, sent verbatim by a raw WebSocket client to a real cluster."""
+"""A raw WebSocket client sends messages of the wire protocol verbatim to a real cluster."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_metrics_have_every_field_and_agree_on_the_leader(shared_cluster: LocalC
 
 
 def test_the_six_commands_work_at_any_node(shared_cluster: LocalCluster) -> None:
-    """Schema, entities, writes and reads, each sent to another node than the one before."""
+    """Schema, entities, writes and reads, each sent to the next node."""
     clients = [WireClient(address) for address in shared_cluster.endpoints]
     try:
         folder = string_schema("Folder", "Name", "Note")
@@ -225,7 +225,7 @@ def test_a_client_cannot_raise_the_term(
 
 
 def test_a_non_member_is_rejected_by_name(shared_cluster: LocalCluster) -> None:
-    """The cluster id is no secret: it must not be enough to raise the term, or to be voted for."""
+    """The cluster id is not secret: knowing it must not suffice to raise the term or to get a vote."""
     before = shared_cluster.wait_leader().status()
     fields = {"protocol": 1, "cluster_id": before["qcore"]["cluster_id"], "node_id": 99}
     for node in shared_cluster.nodes.values():

@@ -1,43 +1,28 @@
-"""A member whose state differs is found while clients write: by `cluster health`, a metric and the log."""
+"""A divergent member is reported while clients write: by `cluster health`, a metric and a log line."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from qcore.cli.demo.processes import LocalCluster, NodeProcess, wait_for
-from qcore.cli.main import app
 from qcore.client.client import QcoreClient
 from qcore.replica.apply.state_digests import DIGEST_INTERVAL
 from tests.process.conftest import ARGUMENTS, assert_no_traceback
+from tests.process.support.commands import run_qcore, run_qcore_json
 
 pytestmark = pytest.mark.process
 MACHINE = Path(__file__).parents[1] / "programs" / "odd_machine.py"
 
 
-def qcore(cluster: LocalCluster, *arguments: str, stdin: str = "") -> tuple[int, str]:
-    """Exit code and output of a command, in this process: the nodes are what is slow enough."""
-    done = CliRunner().invoke(app, [*arguments, "--endpoints", ",".join(cluster.endpoints)], stdin)
-    return done.exit_code, done.output
-
-
-def asked(cluster: LocalCluster, *arguments: str) -> tuple[int, Any]:
-    """Exit code and answer of a command that prints JSON."""
-    code, output = qcore(cluster, *arguments, "-o", "json")
-    return code, json.loads(output)
-
-
 @contextmanager
 def writers(cluster: LocalCluster) -> Iterator[None]:
-    """Clients that write without a pause, so that no two members are seen at one index."""
+    """Clients that write without a pause, so no two members are seen at the same index."""
     stop = threading.Event()
 
     async def write() -> None:
@@ -69,7 +54,8 @@ def test_a_member_that_diverged_is_found_under_load(tmp_path: Path) -> None:
         cluster.nodes[3].environment = {"ODD": "yes"}
         cluster.start()
         nodes = ",".join(f"{node}={address}" for node, address in cluster.members)
-        qcore(cluster, "cluster", "init", "--nodes", nodes)
+        endpoints = cluster.endpoints
+        run_qcore_json("cluster", "init", "--nodes", nodes, endpoints=endpoints)
         cluster.wait_leader()
         cluster.wait_converged()
         with writers(cluster):
@@ -81,13 +67,12 @@ def test_a_member_that_diverged_is_found_under_load(tmp_path: Path) -> None:
                 30,
                 "a record of digests",
             )
-            code, said = asked(cluster, "cluster", "health")
-            assert (code, said["problems"], said["warnings"]) == (0, [], [])
-            code, said = asked(cluster, "cluster", "hash")
-            assert (code, said["equal"]) == (0, True)
+            health = run_qcore_json("cluster", "health", endpoints=endpoints)
+            assert (health["problems"], health["warnings"]) == ([], [])
+            assert run_qcore_json("cluster", "hash", endpoints=endpoints)["equal"] is True
 
-            _, answer = qcore(cluster, "execute", "-", stdin="drift\n")
-            drifted_at = int(answer)  # as many commands; the index is a few more
+            done = run_qcore("execute", "-", endpoints=endpoints, stdin="drift\n")
+            drifted_at = int(done.stdout)  # the number of commands; the index is slightly higher
             wait_for(
                 lambda: all(
                     any(
@@ -98,14 +83,12 @@ def test_a_member_that_diverged_is_found_under_load(tmp_path: Path) -> None:
                 30,
                 "a newer digest",
             )
-            code, said = asked(cluster, "cluster", "health")
-            assert code == 5
-            assert any(
-                "the states of the members differ at index" in text for text in said["problems"]
-            )
-            assert any(cluster.nodes[3].address in text for text in said["problems"])
-            code, said = asked(cluster, "cluster", "hash")
-            assert (code, said["equal"]) == (5, False)
+            health = run_qcore_json("cluster", "health", endpoints=endpoints, expected_code=5)
+            problems = health["problems"]
+            assert any("the states of the members differ at index" in text for text in problems)
+            assert any(cluster.nodes[3].address in text for text in problems)
+            hashes = run_qcore_json("cluster", "hash", endpoints=endpoints, expected_code=5)
+            assert hashes["equal"] is False
 
             leader = cluster.wait_leader()
             wait_for(
@@ -120,7 +103,7 @@ def test_a_member_that_diverged_is_found_under_load(tmp_path: Path) -> None:
                     assert node.status()["qcore"]["state_comparison"] is None
                     assert not gauges(node)
         lines = [line for line in leader.log_text().splitlines() if "members differ" in line]
-        assert len(lines) == 1  # and not one each time
+        assert len(lines) == 1  # not one for each comparison
         assert "index=" in lines[0]
         assert all(f"node_{node}=" in lines[0] for node in (1, 2, 3))
     assert_no_traceback(cluster)

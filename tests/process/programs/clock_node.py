@@ -1,6 +1,7 @@
-"""Run as a process in place of `qcore`: a node whose wall clock is wrong.
+"""A program that runs in place of `qcore`: a node whose wall clock is wrong.
 
-The file `<data directory>.ahead` holds by how many seconds the clock is ahead; without it the clock is right.
+The file `<data directory>.ahead` holds the number of seconds by which the clock is ahead. Without the file the clock is
+right.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from qcore.node.runtime.clock import wall_us
 
 
 def wrong_clock(path: Path) -> None:
-    """Have the node's host read a wall clock that the file puts ahead."""
+    """Replace the wall clock of the driver with one that is ahead by the number in the file."""
     looked_at, ahead_us = 0.0, 0
 
     def wrong() -> int:
@@ -25,7 +26,7 @@ def wrong_clock(path: Path) -> None:
             ahead_us = int(path.read_text()) * 1_000_000 if path.exists() else 0
         return wall_us() + ahead_us
 
-    driver.wall_us = wrong  # type: ignore[attr-defined] # the name that the host imported
+    driver.wall_us = wrong  # type: ignore[attr-defined] # the name that the driver imports
 
 
 if __name__ == "__main__":

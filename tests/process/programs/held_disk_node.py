@@ -1,6 +1,6 @@
 """A node whose start fails while its disk thread works: `python -m tests.process.programs.held_disk_node DIRECTORY`.
 
-Prints whether the storage was closed under that work.
+Prints whether the storage was closed during that work.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ begun, closed = threading.Event(), threading.Event()
 
 
 class SlowStorage(SqliteStorage):
-    """Its background work takes long: it ends early only if the storage is closed meanwhile."""
+    """A storage whose background work takes long, and ends early only if the storage is closed meanwhile."""
 
     def remove_stale_parts(self) -> bool:
         begun.set()
@@ -36,7 +36,7 @@ class SlowStorage(SqliteStorage):
 
 
 def fail(_address: str) -> NoReturn:
-    """What the program around a node may do as soon as it listens."""
+    """The callback of a program that fails as soon as the node listens."""
     assert begun.wait(20)
     raise ConfigError("the start failed")
 

@@ -1,7 +1,7 @@
-"""Run as a process in place of `qcore`: a node whose address space is limited.
+"""A program that runs in place of `qcore`: a node whose address space is limited.
 
-The variable `QCORE_TEST_ADDRESS_SPACE_MIB` says by how much the node may grow beyond an interpreter that has loaded
-all of qcore: whatever the platform's libraries and allocator reserve, the room for the node's own work is the same.
+The variable `QCORE_TEST_ADDRESS_SPACE_MIB` limits the node's growth beyond an interpreter that has loaded all of qcore.
+So the node has the same room for its work, whatever the libraries and the allocator of the platform reserve.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ _MIB = 1024 * 1024
 
 
 def address_space_bytes() -> int:
-    """What this process has mapped now."""
+    """The size of the address space that this process has mapped."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     return pages * resource.getpagesize()
 
 
 def limit_address_space(mib: int) -> None:
-    """Allow this process `mib` MiB beyond what it has mapped; an allocation beyond it fails."""
+    """Allow this process to map `mib` MiB more. An allocation beyond the limit fails."""
     limit = address_space_bytes() + mib * _MIB
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 

@@ -1,4 +1,4 @@
-"""A node whose log is in the example's storage: `python -m tests.process.programs.node_on_json PORT DIRECTORY`."""
+"""A node that uses the example storage: `python -m tests.process.programs.node_on_json PORT DIRECTORY`."""
 
 from __future__ import annotations
 

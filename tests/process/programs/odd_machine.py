@@ -1,4 +1,4 @@
-"""A state machine with a fault: on a node with ODD in its environment the command `drift` does something else."""
+"""A faulty state machine: on a node with ODD in its environment, the command `drift` has another effect."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qcore.machines.interface import ApplyContext
 
 
 class DivergingMachine:
-    """Counts its commands, and remembers what ODD was at each `drift`."""
+    """Counts its commands, and remembers the value of ODD at each `drift`."""
 
     name = "odd"
     versions = (1, 1)
@@ -28,17 +28,17 @@ class DivergingMachine:
         return str(self._count)
 
     def query(self, query: str) -> str:
-        """How many commands there were."""
+        """The number of commands."""
         return str(self._count)
 
     def snapshot(self) -> Iterable[str]:
-        """All of it."""
+        """The state as text."""
         return [dumps([self._count, self._seen])]
 
     def restore(self, chunks: Iterable[str]) -> None:
-        """The inverse."""
+        """Replace the state with that of a snapshot."""
         self._count, self._seen = loads("".join(chunks))
 
     def state_hash(self) -> str:
-        """Of all of it."""
+        """The digest of the state."""
         return sha256("".join(self.snapshot()).encode()).hexdigest()

@@ -1,6 +1,6 @@
-"""Run as a process: saves a snapshot to the file given, of a node that sends the first half and falls silent.
+"""A program that saves a snapshot of a node which sends the first half and then falls silent.
 
-With `--named` the file system is one that cannot hold a file without a name.
+With `--named` the file system does not support unnamed files.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TEXT = "half of the state; " * 2
 async def answer(
     endpoint: str, name: str, fields: Mapping[str, Any], wait_s: float
 ) -> dict[str, Any]:
-    """What the node says."""
+    """The responses of the node."""
     del endpoint, wait_s
     if name == "TakeSnapshot":
         info = {
@@ -49,12 +49,12 @@ async def answer(
 
 
 def no_unnamed_files(directory: Path) -> None:
-    """In place of `new_file._unnamed`."""
+    """A replacement for `new_file._unnamed`."""
     del directory
 
 
 def main() -> None:
-    """Save it."""
+    """Save the snapshot."""
     if "--named" in sys.argv:
         atomic_file._unnamed = no_unnamed_files
     path = Path(sys.argv[1])
@@ -64,7 +64,7 @@ def main() -> None:
                 answer, Endpoints(["a:1"], Random()), path, stale=False, force=False, timeout_s=60
             )
         )
-    except typer.Exit as ended:  # what the command line does with it
+    except typer.Exit as ended:  # as the command does
         sys.exit(ended.exit_code)
 
 

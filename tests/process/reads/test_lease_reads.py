@@ -1,8 +1,8 @@
-"""Reads on real nodes whose followers stand still: what may be answered, and what must not.
+"""Reads on real nodes whose followers are paused: which reads the leader may serve, and which it must not.
 
-SIGSTOP holds the followers back while their connections stay open, so nothing but their silence tells the leader
-that it is alone. The leader stays in office for the longest election timeout; its lease is over much sooner.
-Requests of one connection are taken in order, so a later request's answer shows that an earlier one waits.
+SIGSTOP pauses the followers while their connections stay open, so the leader notices only their silence. It keeps
+leading for the longest election timeout, but its lease expires much sooner. A node processes the requests of one
+connection in order, so the answer to a later request shows that an earlier one waits.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from tests.process.support.wire_client import WireClient, read_field, write_fiel
 
 pytestmark = pytest.mark.process
 
-#: Of the whole election timeout, what a follower's promise is worth to a lease: 90 % of the shortest one.
+#: The duration of a lease: 90 % of the shortest election timeout.
 SHORTEST_S, LONGEST_S = 1.5, 3.0
 LEASE_S = 0.9 * SHORTEST_S
 TIMING = ("--election-timeout-min-ms", "1500", "--election-timeout-max-ms", "3000")
-#: A machine that is busy elsewhere may let a lease run out before the test has asked; then it tries again.
+#: On a busy machine, a lease may expire before the test sends its request. Then the test tries again.
 ATTEMPTS = 10
 
 Entity = dict[str, Any]
@@ -64,15 +64,15 @@ def read(entity: Entity, message_id: str, consistency: object) -> dict[str, Any]
 
 
 def value_of(reply: dict[str, Any]) -> str | None:
-    """The value that a read was answered; None if it was refused."""
+    """The value that a read returned; None if it was rejected."""
     body = reply["response"]["UpdateEntity"]
     return None if body["error"] is not None else body["response"][0]["Read"]["value"]["String"]
 
 
-class Alone:
-    """A connection to a leader whose followers stand still from the moment of entering.
+class IsolatedLeader:
+    """A connection to a leader whose followers are paused on entry.
 
-    Leaving wakes them, and waits until the cluster serves again.
+    The exit resumes them and waits until the cluster serves again.
     """
 
     def __init__(self, cluster: LocalCluster, entity: Entity) -> None:
@@ -87,7 +87,7 @@ class Alone:
     def followers(self) -> list[NodeProcess]:
         return self._followers
 
-    def __enter__(self) -> Alone:
+    def __enter__(self) -> IsolatedLeader:
         self.client.send(read(self._entity, "warm", "linearizable"))
         self.await_answer("warm")
         for node in self._followers:
@@ -112,14 +112,14 @@ class Alone:
 
     @property
     def elapsed_s(self) -> float:
-        """Since the last follower stood still: an upper bound on how old the youngest promise is."""
+        """The time since the last follower was paused: an upper bound on the age of the newest promise."""
         return time.monotonic() - self._since
 
     def ask(self, message_id: str, consistency: object) -> None:
         self.client.send(read(self._entity, message_id, consistency))
 
     def await_answer(self, message_id: str) -> dict[str, Any]:
-        """Receive until this answer is there; the others are in `answers` then."""
+        """Receive until this answer arrives. `answers` then holds the others."""
         while message_id not in self.answers:
             for envelope in self.client.receive_all(1):
                 ((_, reply),) = envelope.items()
@@ -127,74 +127,76 @@ class Alone:
         return self.answers[message_id]
 
     def await_lease_read(self, message_id: str) -> bool:
-        """Whether this lease read is answered while the lease may hold."""
+        """Whether this lease read is answered while the lease may be valid."""
         self.ask(message_id, "lease")
         self.ask(f"after {message_id}", {"stale": 60_000})
         self.await_answer(f"after {message_id}")
         return message_id in self.answers and value_of(self.answers[message_id]) is not None
 
 
-def until_it_hits(attempt: Callable[[], bool]) -> None:
-    """Repeat an attempt that came too late for the lease."""
+def retry_within_lease(attempt: Callable[[], bool]) -> None:
+    """Repeat an attempt that was too late for the lease."""
     for _ in range(ATTEMPTS):
         if attempt():
             return
-    pytest.fail(f"{ATTEMPTS} times the lease had run out before the test could ask")
+    pytest.fail(f"{ATTEMPTS} times the lease expired before the test could send its request")
 
 
 def test_only_a_lease_read_is_served_without_a_quorum(leased: LocalCluster, entity: Entity) -> None:
-    """Also what separates ReadIndex from CheckQuorum: a leader in office does not serve a read for that."""
+    """Check quorum is not enough: a leader that still leads serves no linearizable read without a quorum."""
 
     def attempt() -> bool:
-        with Alone(leased, entity) as alone:
-            alone.ask("linearizable", "linearizable")
-            alone.ask("follower", "follower")
-            served = alone.await_lease_read("lease")
-            in_office = bool(alone.leader.status()["state"] == "Leader")
-            assert "linearizable" not in alone.answers, "answered though no quorum was asked"
-            assert "follower" not in alone.answers, "answered though no quorum was asked"
-            if alone.elapsed_s > LEASE_S:
-                return False  # too late to tell
-            assert in_office
-            assert served, "the lease held, and the read was not answered"
-            assert value_of(alone.answers["lease"]) == "old"
+        with IsolatedLeader(leased, entity) as isolated:
+            isolated.ask("linearizable", "linearizable")
+            isolated.ask("follower", "follower")
+            served = isolated.await_lease_read("lease")
+            leads = bool(isolated.leader.status()["state"] == "Leader")
+            assert "linearizable" not in isolated.answers, "answered without a quorum"
+            assert "follower" not in isolated.answers, "answered without a quorum"
+            if isolated.elapsed_s > LEASE_S:
+                return False  # too late to decide
+            assert leads
+            assert served, "the lease was valid, but the read was not answered"
+            assert value_of(isolated.answers["lease"]) == "old"
             return True
 
-    until_it_hits(attempt)
+    retry_within_lease(attempt)
 
 
 def test_a_leader_with_an_expired_lease_serves_no_lease_read(
     leased: LocalCluster, entity: Entity
 ) -> None:
     def attempt() -> bool:
-        with Alone(leased, entity) as alone:
-            while alone.elapsed_s <= SHORTEST_S:  # the lease's own length: there is nothing to poll
+        with IsolatedLeader(leased, entity) as isolated:
+            while (
+                isolated.elapsed_s <= SHORTEST_S
+            ):  # the lease must expire: there is nothing to poll
                 time.sleep(0.05)
-            assert not alone.await_lease_read("late"), "served without a lease"
-            in_office = bool(alone.leader.status()["state"] == "Leader")
-            # In the end it is refused, or given up: never served while the others stand still.
-            assert value_of(alone.await_answer("late")) is None
-            return in_office
+            assert not isolated.await_lease_read("late"), "served without a lease"
+            leads = bool(isolated.leader.status()["state"] == "Leader")
+            # In the end the read is rejected or times out. It is never served while the followers are paused.
+            assert value_of(isolated.await_answer("late")) is None
+            return leads
 
-    until_it_hits(attempt)
+    retry_within_lease(attempt)
 
 
 def test_a_transfer_voids_the_lease(leased: LocalCluster, entity: Entity) -> None:
     def attempt() -> bool:
-        with Alone(leased, entity) as alone:
-            served = alone.await_lease_read("before")
-            to = alone.followers[0].node_id
-            alone.client.send({"TransferLeader": {"id": "transfer", "to": to}})
-            assert not alone.await_lease_read("after"), "served though a transfer had begun"
-            return served and alone.elapsed_s < LEASE_S
+        with IsolatedLeader(leased, entity) as isolated:
+            served = isolated.await_lease_read("before")
+            to = isolated.followers[0].node_id
+            isolated.client.send({"TransferLeader": {"id": "transfer", "to": to}})
+            assert not isolated.await_lease_read("after"), "served although a transfer had begun"
+            return served and isolated.elapsed_s < LEASE_S
 
-    until_it_hits(attempt)
+    retry_within_lease(attempt)
 
 
 def test_a_leader_paused_past_its_lease_serves_no_stale_read(
     tmp_path: Path,
 ) -> None:
-    """The reads are in its socket when it wakes, and more come then; all but the oldest news is wrong."""
+    """Reads wait in its socket when it resumes, and more follow. None may miss the write at the new leader."""
     kinds: dict[str, object] = {
         "linearizable": "linearizable",
         "lease": "lease",
@@ -211,7 +213,7 @@ def test_a_leader_paused_past_its_lease_serves_no_stale_read(
                 for name, consistency in kinds.items():
                     client.send(read(entity, f"{name} early", consistency))
                 write_elsewhere(others, entity, "new")
-                time.sleep(0.15)  # now what was true before is too old for a stale read as well
+                time.sleep(0.15)  # now the earlier state is too old for a stale read as well
             finally:
                 old.resume()
             for number in range(5):
@@ -224,10 +226,10 @@ def test_a_leader_paused_past_its_lease_serves_no_stale_read(
             served: set[str] = set()
 
             def all_served() -> bool:
-                """In the end every kind is answered here; else the test would show nothing."""
+                """In the end this node answers every kind of read. Otherwise the test proves nothing."""
                 for name, consistency in kinds.items():
                     wide = {"stale": 60_000} if name == "stale" else consistency
-                    _, reply = client.exchange(read(entity, f"{name} at last", wide))
+                    _, reply = client.exchange(read(entity, f"{name} in the end", wide))
                     if value_of(reply) is not None:
                         assert value_of(reply) == "new"
                         served.add(name)
@@ -249,4 +251,4 @@ def write_elsewhere(nodes: list[NodeProcess], entity: Entity, value: str) -> Non
                     return bool(client.perform("UpdateEntity", request=[write])["error"] is None)
         return False
 
-    wait_for(written, 30, "another node to take a write")
+    wait_for(written, 30, "another node to accept a write")

@@ -1,4 +1,4 @@
-"""A promise to a leader's lease on real nodes: it is on the disk, and outlives a restart with lease reads off."""
+"""A promise of real nodes is durable, and binds them even after a restart without lease reads."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ LEASED = (
     "--lease-reads",
     *("--election-timeout-min-ms", "3000", "--election-timeout-max-ms", "4000"),
 )
-#: The same cluster's nodes with settings by which they would elect another leader at once.
+#: Settings with which the restarted nodes would elect another leader immediately.
 QUICK = ("--election-timeout-min-ms", "300", "--election-timeout-max-ms", "600")
 
 
 def test_a_lease_promise_survives_a_restart_without_lease_reads(
     tmp_path: Path,
 ) -> None:
-    """The leader stands still meanwhile. When it wakes, it could read under the lease that it was promised."""
+    """The leader is paused meanwhile. When it resumes, it could serve a read by the promised lease."""
     with LocalCluster(tmp_path, size=3, arguments=LEASED) as cluster:
         cluster.start()
         initialise(cluster)
@@ -50,5 +50,5 @@ def test_a_lease_promise_survives_a_restart_without_lease_reads(
         cluster.wait_converged()
         for node in followers:
             node.kill()
-            assert on_disk(node).hard_state.promise_ms == 0, "it has passed"
+            assert on_disk(node).hard_state.promise_ms == 0, "the promise has expired"
     assert_no_traceback(cluster)

@@ -1,4 +1,4 @@
-"""Reads of bounded staleness on real nodes, by default settings, after those who know of a write were killed."""
+"""Stale reads on real nodes with default settings, after the nodes that know of a write were killed."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from tests.process.support.wire_client import WireClient, write_field
 
 pytestmark = pytest.mark.process
 
-#: The bound of the reads, and how long the cluster is without a majority.
+#: The staleness bound of the reads, and the time during which the cluster has no majority.
 BOUND_MS = 1500
 OUTAGE_S = 2.5
-#: Followers hear of a commit with the next heartbeat at the latest, up to 100 ms after the write.
+#: Followers learn of a commit by the next heartbeat, at most 100 ms after the write.
 KILLED_AFTER_S = 0.018
 
 
 class Reader(threading.Thread):
-    """Reads from one node all the time, also while it is away, and counts what it was told."""
+    """Reads from one node continuously, even while it is down, and counts the answers."""
 
     def __init__(self, node: NodeProcess, entity: Entity) -> None:
         super().__init__()
         self._node = node
         self._entity = entity
-        self.told: Counter[str] = Counter()
+        self.values: Counter[str] = Counter()
         self.enough = threading.Event()
 
     def run(self) -> None:
@@ -47,11 +47,11 @@ class Reader(threading.Thread):
         while not self.enough.is_set():
             number += 1
             _, reply = client.exchange(read(self._entity, str(number), {"stale": BOUND_MS}))
-            self.told[value_of(reply) or "refused"] += 1
+            self.values[value_of(reply) or "refused"] += 1
 
 
 def test_a_stale_read_never_misses_a_write_older_than_its_bound(tmp_path: Path) -> None:
-    """The leader acknowledges a write, and dies with one follower at once. The follower comes back much later."""
+    """The leader acknowledges a write, and is killed together with one follower. The follower returns much later."""
     with LocalCluster(tmp_path, size=3) as cluster:
         cluster.start()
         initialise(cluster)
@@ -72,13 +72,15 @@ def test_a_stale_read_never_misses_a_write_older_than_its_bound(tmp_path: Path) 
         try:
             one.start()
             wait_for(
-                lambda: all(reader.told["new"] for reader in readers), 30, "both to know the write"
+                lambda: all(reader.values["new"] for reader in readers),
+                30,
+                "both to know the write",
             )
         finally:
             for reader in readers:
                 reader.enough.set()
             for reader in readers:
                 reader.join(10)
-        assert [reader.told["old"] for reader in readers] == [0, 0], [r.told for r in readers]
-        assert readers[1].told["refused"], "the node that lived on knew that it was too old"
+        assert [reader.values["old"] for reader in readers] == [0, 0], [r.values for r in readers]
+        assert readers[1].values["refused"], "the remaining node knew that its state was too old"
     assert_no_traceback(cluster)

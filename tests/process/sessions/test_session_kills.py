@@ -1,4 +1,4 @@
-"""Leaders die with -9 between a session's command and its reply; the session's memory survives everything else too."""
+"""kill -9 hits leaders between a session's command and its reply. Sessions also survive snapshots and restarts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Entity = dict[str, Any]
 
 
 class Counting:
-    """A counter, a session, and what became of its commands."""
+    """A counter, a session, and the outcomes of its commands."""
 
     def __init__(self, cluster: LocalCluster) -> None:
         self.cluster = cluster
@@ -42,12 +42,12 @@ class Counting:
         return session
 
     def command(self, session: int, sequence: int) -> dict[str, Any]:
-        """The fields of a `Perform` that adds one and reads what that gives."""
+        """The fields of a `Perform` that adds one and reads the result."""
         request = {"UpdateEntity": {"request": increment(self.entity)}}
         return {"request": request, "session": {"id": session, "sequence": sequence}}
 
     def repeat(self, session: int, sequence: int) -> dict[str, Any]:
-        """Send the command again and again, anywhere, until its fate is certain; returns the reply's body."""
+        """Send the command repeatedly, to any node, until its outcome is known. Return the body of the reply."""
 
         def certain() -> dict[str, Any] | None:
             for node in self.cluster.running():
@@ -62,7 +62,7 @@ class Counting:
         return wait_for(certain, 30, f"a reply to number {sequence}")
 
     def count(self) -> int:
-        """The counter, read linearizably."""
+        """The counter, by a linearizable read."""
 
         def read() -> dict[str, int] | None:
             leader = self.cluster.leader()
@@ -82,7 +82,7 @@ class Counting:
         """Send the next command to the leader, wait, kill the leader, repeat the command elsewhere.
 
         Returns:
-            what had become of it when the leader died: `replied`, `applied` (and not replied), or `nothing`.
+            the state of the command when the leader died: `replied`, `applied` (without a reply), or `nothing`.
         """
         self.sequence += 1
         leader = self.cluster.wait_leader()
@@ -93,13 +93,15 @@ class Counting:
             wait()
             leader.kill()
             with suppress(ConnectionClosed):
-                (envelope,) = client.receive_all(1)  # what it had sent is still in the socket
+                (envelope,) = client.receive_all(
+                    1
+                )  # the bytes that it sent are still in the socket
                 reply = envelope["PerformResponse"]["response"]["UpdateEntity"]
         before = self.count()
         again = self.repeat(self.session, self.sequence)
         assert value_of(again) == self.sequence == self.count()
         if reply is not None:
-            assert reply == again, "the repetition was answered otherwise"
+            assert reply == again, "the repeated command got another reply"
             return "replied"
         assert before in (self.sequence, self.sequence - 1)
         return "applied" if before == self.sequence else "nothing"
@@ -116,7 +118,7 @@ def test_the_next_leader_gives_a_reply_lost_with_the_old_one(tmp_path: Path) -> 
         counting = Counting(cluster)
 
         def committed() -> None:
-            """The reply is under way, or was lost; the client has not looked."""
+            """The reply may be on its way or lost: the client has not read it."""
             leader = cluster.wait_leader()
             goal = leader.status()["last_log_index"]
             others = [node for node in cluster.running() if node is not leader]
@@ -129,7 +131,7 @@ def test_the_next_leader_gives_a_reply_lost_with_the_old_one(tmp_path: Path) -> 
         assert counting.kill_after(committed) in ("replied", "applied")
         cluster.start()
         for pause_s in (0.0, 0.003):
-            counting.kill_after(lambda: time.sleep(pause_s))  # noqa: B023 - called at once
+            counting.kill_after(lambda: time.sleep(pause_s))  # noqa: B023 - called within this turn of the loop
             cluster.start()
         cluster.wait_converged()
         assert counting.count() == 3
@@ -148,7 +150,7 @@ def test_increments_count_once_when_leaders_die_around_commits(
         counting = Counting(cluster)
         for _ in range(40):
             pause_s = rng.random() * 0.006  # around the time that a commit takes
-            died[counting.kill_after(lambda: time.sleep(pause_s))] += 1  # noqa: B023 - called at once
+            died[counting.kill_after(lambda: time.sleep(pause_s))] += 1  # noqa: B023 - called within this turn of the loop
             cluster.start()
         cluster.wait_converged()
         assert counting.count() == 40

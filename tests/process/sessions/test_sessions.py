@@ -1,4 +1,4 @@
-"""Sessions and read consistency over the wire, with real nodes."""
+"""Sessions and kinds of reads over the wire, with real nodes."""
 
 from __future__ import annotations
 

@@ -1,10 +1,8 @@
-"""Time with real nodes: sessions across an outage and on an idle cluster, a leader with a wrong wall clock."""
+"""Time on real nodes: sessions during an outage and on an idle cluster, and a leader with a wrong wall clock."""
 
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +15,7 @@ from qcore.client.client import QcoreClient
 from qcore.client.session import ClientSession
 from qcore.errors import SessionExpired
 from tests.process.conftest import ARGUMENTS, assert_no_traceback, initialise
+from tests.process.support.commands import run_qcore
 from tests.process.support.load import increment, schema_of_item
 from tests.process.support.wire_client import WireClient
 
@@ -29,7 +28,7 @@ LIFETIME_S = 2.0
 
 @pytest.fixture
 def wrong_clocks(tmp_path: Path) -> Iterator[LocalCluster]:
-    """A cluster whose nodes' wall clocks can be set, see `clock_node`."""
+    """A cluster of nodes whose wall clocks can be set (`clock_node`)."""
     with LocalCluster(tmp_path, 3, ARGUMENTS) as cluster:
         for node in cluster.nodes.values():
             node.program = (PROGRAM,)
@@ -44,7 +43,7 @@ def set_ahead(node: NodeProcess, seconds: int) -> None:
 
 
 def test_a_session_survives_an_outage_longer_than_its_lifetime(ready_cluster: LocalCluster) -> None:
-    """Two of three nodes are killed, and started again after twice the lifetime. The client tries all the time."""
+    """Two of three nodes are killed, and restart after twice the lifetime. The client retries continuously."""
     cluster = ready_cluster
 
     async def scenario() -> None:
@@ -66,7 +65,7 @@ def test_a_session_survives_an_outage_longer_than_its_lifetime(ready_cluster: Lo
             body = answer["UpdateEntity"]
             assert body["error"] is None, body
             assert body["response"][1]["Read"]["value"] == {"Int": 2}, (
-                "once, however often it was sent"
+                "applied once, however often it was sent"
             )
 
     asyncio.run(scenario())
@@ -107,7 +106,7 @@ def test_a_leader_50_years_ahead_warns_and_stamps_true_time(
         assert written["error"] is None
         read = written["response"][1]["Read"]
         assert abs(read["write_time"]["secs_since_epoch"] - time.time()) < 10, (
-            "stamped near the true time"
+            "the time stamp is near the true time"
         )
     clock = leader.status()["qcore"]["clock"]
     assert clock["wall_skew_us"] > (YEARS_50_S - 60) * 1_000_000
@@ -117,10 +116,8 @@ def test_a_leader_50_years_ahead_warns_and_stamps_true_time(
     followers = [node for node in cluster.nodes.values() if node is not leader]
     for node in followers:
         assert f'qcore_peer_wall_clock_offset_seconds{{peer="{node.node_id}"}} -1576' in page
-    health = subprocess.run(
-        [sys.executable, "-m", "qcore", "cluster", "health", "--endpoints", leader.address],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    health = run_qcore("cluster", "health", endpoints=[leader.address])
+    assert health.returncode == 0, health.stdout
     assert f"warning: {leader.address}: its wall clock is 1576" in health.stdout
     assert "ahead of a quorum's" in health.stdout
     set_ahead(leader, 0)

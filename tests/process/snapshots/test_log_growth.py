@@ -1,4 +1,4 @@
-"""A real node under a stream of large writes: the log on its disk, and what it loads at a restart, stay small."""
+"""A real node under a stream of large writes: the log on disk, which a restart loads, stays small."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ pytestmark = pytest.mark.process
 
 SNAPSHOT_BYTES, KEEP_BYTES = 1_000_000, 200_000
 POLICY = ("--snapshot-bytes", str(SNAPSHOT_BYTES), "--keep-bytes", str(KEEP_BYTES))
-#: Four entities with a value each: a snapshot that is stored in parts.
+#: Four entities, each with a large value: their snapshot is stored in parts.
 VALUE, ENTITIES, ROUNDS = 400_000, 4, 30
 STATE = ENTITIES * VALUE
-#: What `docs/operations.md` states, and one transaction's worth on top.
+#: The bound of `docs/limits.md`, plus one transaction.
 BOUND = KEEP_BYTES + 4 * max(SNAPSHOT_BYTES, STATE) + 4_000_000
 
 
 def metrics(node: NodeProcess) -> dict[str, float]:
-    """The samples without labels."""
+    """The metrics without labels."""
     status, body = node.get("/metrics")
     assert status == 200
     return {name: float(value) for name, value in re.findall(r"^(\w+) (\S+)$", body, re.MULTILINE)}
 
 
-def write_at_once(cluster: LocalCluster) -> list[float]:
-    """Write to each entity in turn from a connection of its own, all at once; gives the log's bytes seen meanwhile."""
+def write_concurrently(cluster: LocalCluster) -> list[float]:
+    """Write to all entities concurrently, each over a separate connection. Return the sizes of the log meanwhile."""
     node = cluster.wait_leader()
     with WireClient(node.address) as client:
         client.perform("SetSchema", entity_schema=string_schema("Big", "Name", "Text"))
@@ -59,10 +59,10 @@ def test_large_writes_keep_the_log_of_a_node_bounded(
     tmp_path: Path,
 ) -> None:
     written = ENTITIES * ROUNDS * VALUE
-    assert written / 4 > BOUND, "else the test shows nothing"
+    assert written / 4 > BOUND, "otherwise the test proves nothing"
     with initialised_cluster(tmp_path, size=1, arguments=POLICY) as cluster:
         node = cluster.nodes[1]
-        sizes = write_at_once(cluster)
+        sizes = write_concurrently(cluster)
         assert max(sizes) <= BOUND
         seen = metrics(node)
         assert 0 < seen["qcore_snapshot_stored_index"] <= seen["qcore_snapshot_captured_index"]
@@ -81,6 +81,6 @@ def test_large_writes_keep_the_log_of_a_node_bounded(
         cluster.wait_leader()
         covered = state.snapshot.meta.last_included_index
         again = metrics(node)
-        assert again["qcore_snapshot_stored_index"] >= covered, "it is known from the start"
+        assert again["qcore_snapshot_stored_index"] >= covered, "the metric is known from the start"
         wait_for(lambda: metrics(node)["qcore_log_bytes"] <= BOUND, 20, "a bounded log")
     assert_no_traceback(cluster)

@@ -1,4 +1,4 @@
-"""A save that a signal ends leaves no file behind; what kill -9 leaves, if anything, the next save removes."""
+"""A save that a signal interrupts leaves no file behind. If kill -9 leaves one, the next save removes it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.process
 
 
 def interrupted(path: Path, number: signal.Signals, *options: str) -> int:
-    """Save into the file, and send the signal when half of it is written; returns the exit code."""
+    """Save to the file, send the signal when half of it is written, and return the exit code."""
     command = [sys.executable, "-m", "tests.process.programs.save_snapshot", str(path), *options]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -53,7 +53,9 @@ def test_the_next_save_removes_what_a_killed_one_left(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     interrupted(path, signal.SIGKILL, "--named")
     interrupted(path, signal.SIGKILL, "--named")
-    assert len(list(tmp_path.iterdir())) == 1, "the second removed what the first left"
+    assert len(list(tmp_path.iterdir())) == 1, (
+        "the second save removed the file that the first one left"
+    )
     write(path, "text")
     assert list(tmp_path.iterdir()) == [path]
 
@@ -61,7 +63,7 @@ def test_the_next_save_removes_what_a_killed_one_left(tmp_path: Path) -> None:
 def test_a_cancelled_save_waits_for_its_writer_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else that would make it when nobody is left to remove it."""
+    """Otherwise the thread could create the file after the cleanup."""
     monkeypatch.setattr(atomic_file, "_unnamed", no_unnamed_files)
     begun, go_on = threading.Event(), threading.Event()
 

@@ -1,11 +1,9 @@
-"""`qcore snapshot save|status` against real nodes: under load, from leader and follower, for every kind of machine."""
+"""`qcore snapshot save|status` with real nodes: under load, from leader and follower, with every state machine."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +25,7 @@ from qcore.replica.snapshotting import restore_snapshot
 from qcore.storage.files.snapshot_file import SnapshotFileWriter, SnapshotHeader, verify
 from qcore.storage.sqlite.sqlite_storage import SqliteStorage
 from tests.process.conftest import assert_no_traceback
+from tests.process.support.commands import run_qcore, run_qcore_json
 from tests.process.support.load import Load
 from tests.process.support.member_changes import initialised_cluster
 from tests.process.support.wire_client import WireClient, read_field, string_schema, write_field
@@ -34,28 +33,12 @@ from tests.process.support.wire_client import WireClient, read_field, string_sch
 pytestmark = pytest.mark.process
 
 
-def qcore(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "qcore", "snapshot", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-        env={**os.environ, **environment},
-    )
-    assert "Traceback" not in done.stderr
-    return done
-
-
-def answer(*arguments: str, **environment: str) -> Any:
-    """The JSON that the command prints; it must succeed."""
-    done = qcore(*arguments, "-o", "json", **environment)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+def snapshot_json(*arguments: str, **environment: str) -> Any:
+    return run_qcore_json("snapshot", *arguments, environment=environment)
 
 
 def state_in(path: Path, machine: StateMachine) -> SessionTable:
-    """Restore the file's state into the machine; returns the sessions."""
+    """Restore the machine from the file, and return the sessions."""
     text = path.read_bytes().partition(b"\n")[2].decode()
     sessions = SessionTable()
     for _ in restore_snapshot(text, machine, sessions):
@@ -67,7 +50,7 @@ def catch_up(
     machine: StateMachine, sessions: SessionTable, log: DurableState, first: int, last: int
 ) -> None:
     """Apply the log's entries from `first` to `last`, as a replica would."""
-    assert log.entries[0].index <= first, "the log was compacted beyond the copy"
+    assert log.entries[0].index <= first, "the log was compacted beyond the snapshot"
     for entry in log.entries[first - log.entries[0].index : last - log.entries[0].index + 1]:
         if entry.kind == "command":
             machine.apply(entry.data, ApplyContext(entry.index, entry.time_us))
@@ -76,8 +59,11 @@ def catch_up(
 
 
 def test_snapshots_under_load_hold_the_state_at_their_index(tmp_path: Path) -> None:
-    """From the leader and a follower at once, while writes go on. Each copy, carried on by the log behind it, ends in
-    the very state that the nodes ended in; and it holds what was acknowledged before it was asked for."""
+    """The leader and a follower save concurrently while clients write.
+
+    Each snapshot, followed by the rest of the log, ends in the state of the nodes. It holds every write that was
+    acknowledged before the save began.
+    """
     with initialised_cluster(tmp_path, size=3, voters=3) as cluster:
         leader = cluster.wait_leader()
         follower = next(node for node in cluster.running() if node is not leader)
@@ -96,7 +82,9 @@ def test_snapshots_under_load_hold_the_state_at_their_index(tmp_path: Path) -> N
             with ThreadPoolExecutor() as pool:
                 saved = list(
                     pool.map(
-                        lambda file, node: answer("save", str(file), "--endpoints", node.address),
+                        lambda file, node: snapshot_json(
+                            "save", str(file), "--endpoints", node.address
+                        ),
                         files,
                         [leader, follower],
                     )
@@ -107,7 +95,7 @@ def test_snapshots_under_load_hold_the_state_at_their_index(tmp_path: Path) -> N
         cluster.wait_converged()
         status = leader.status()
         for file, shown in zip(files, saved, strict=True):
-            assert {**shown, "checksum_ok": True} == answer("status", str(file))
+            assert {**shown, "checksum_ok": True} == snapshot_json("status", str(file))
             assert [member["address"] for member in shown["members"]] == cluster.endpoints
 
         final, final_hash = status["last_applied"]["index"], status["qcore"]["state_hash"]
@@ -152,7 +140,7 @@ def test_any_machine_can_be_saved_and_force_replaces_a_file(
         node = cluster.nodes[1]
         fill(node, commands)
         file = tmp_path / "state.snapshot"
-        shown = answer("save", str(file), "--endpoints", node.address)
+        shown = snapshot_json("save", str(file), "--endpoints", node.address)
         status = node.status()
         assert shown["index"] == status["last_applied"]["index"] == status["snapshot"]["index"]
         fresh = KeyValueMachine() if machine == "kv" else load_machine(machine, Path())()
@@ -160,11 +148,11 @@ def test_any_machine_can_be_saved_and_force_replaces_a_file(
         assert fresh.state_hash() == status["qcore"]["state_hash"]
 
         fill(node, commands[:1])
-        assert qcore("save", str(file), "--endpoints", node.address).returncode == 2
+        assert run_qcore("snapshot", "save", str(file), "--endpoints", node.address).returncode == 2
         assert verify(file).last_included_index == shown["index"]
-        newer = answer("save", str(file), "--endpoints", node.address, QCORE_FORCE="1")
+        newer = snapshot_json("save", str(file), "--endpoints", node.address, QCORE_FORCE="1")
         assert newer["index"] > shown["index"]
-        table = qcore("status", str(file)).stdout
+        table = run_qcore("snapshot", "status", str(file)).stdout
         assert f"INDEX     {newer['index']}\n" in table
         assert "CHECKSUM  ok\n" in table
         assert f"1 at {node.address}" in table
@@ -178,38 +166,40 @@ def test_without_a_quorum_only_a_stale_snapshot_is_saved(tmp_path: Path) -> None
         cluster.wait_converged()
         cluster.nodes[2].kill()
         file = str(tmp_path / "state.snapshot")
-        refused = qcore("save", file, "--endpoints", left.address, "--timeout", "3")
+        refused = run_qcore("snapshot", "save", file, "--endpoints", left.address, "--timeout", "3")
         assert refused.returncode == 4, refused.stderr
         assert "--stale copies what a node has" in refused.stderr
         assert len(refused.stderr.splitlines()) == 1
         assert not Path(file).exists()
-        shown = answer("save", file, "--endpoints", left.address, QCORE_STALE="1")
+        shown = snapshot_json("save", file, "--endpoints", left.address, QCORE_STALE="1")
         assert shown["index"] >= index
     assert_no_traceback(cluster)
 
 
-# -- without a node: in this process, for speed --------------------------------------------------
+# -- in this process, without a node -------------------------------------------------------------
 
 
 @pytest.fixture
-def sound(tmp_path: Path) -> Path:
-    """A snapshot file as it should be."""
+def valid_file(tmp_path: Path) -> Path:
+    """A valid snapshot file."""
     text = '[]\n{"key": "value"}\n'
     data = text.encode()
     membership = Membership(voters=(1,), addresses=((1, "a:1"),), cluster_id="north")
     digest = hashlib.sha256(data).hexdigest()
     header = SnapshotHeader("north", 7, 2, 1_700_000_000_000_000, membership, len(data), digest)
-    with SnapshotFileWriter(tmp_path / "sound.snapshot", header) as writer:
+    with SnapshotFileWriter(tmp_path / "valid.snapshot", header) as writer:
         writer.write(text)
         writer.finish()
-    return tmp_path / "sound.snapshot"
+    return tmp_path / "valid.snapshot"
 
 
-Typed = Callable[..., tuple[int, str, str]]
+SnapshotCommand = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
+def snapshot_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> SnapshotCommand:
     """Runs `qcore snapshot ...`: exit code, stdout, stderr."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
@@ -232,48 +222,53 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     ],
 )  # fmt: skip
 def test_a_damaged_file_is_one_line_and_exit_code_1(
-    sound: Path, typed: Typed, damage: Callable[[bytes], bytes], named: str
+    valid_file: Path,
+    snapshot_command: SnapshotCommand,
+    damage: Callable[[bytes], bytes],
+    named: str,
 ) -> None:
-    assert typed("status", str(sound))[0] == 0
-    sound.write_bytes(damage(sound.read_bytes()))
-    code, out, error = typed("status", str(sound))
+    assert snapshot_command("status", str(valid_file))[0] == 0
+    valid_file.write_bytes(damage(valid_file.read_bytes()))
+    code, out, error = snapshot_command("status", str(valid_file))
     assert code == 1
     assert named in error
-    assert str(sound) in error
+    assert str(valid_file) in error
     assert len(error.splitlines()) == 1
     assert out == ""
 
 
 @pytest.mark.parametrize("time_us", [9 * 10**18, -(10**18), 10**30])
 def test_a_time_outside_the_calendar_is_shown_in_microseconds(
-    sound: Path, typed: Typed, time_us: int
+    valid_file: Path, snapshot_command: SnapshotCommand, time_us: int
 ) -> None:
-    header = replace(verify(sound), last_included_time_us=time_us)
-    with SnapshotFileWriter(sound, header, force=True) as writer:
+    header = replace(verify(valid_file), last_included_time_us=time_us)
+    with SnapshotFileWriter(valid_file, header, force=True) as writer:
         writer.write('[]\n{"key": "value"}\n')
         writer.finish()
-    code, out, error = typed("status", str(sound))
+    code, out, error = snapshot_command("status", str(valid_file))
     assert (code, error) == (0, "")
     assert f"{time_us} us since 1970" in out
 
 
-def test_a_command_that_cannot_work_says_why(sound: Path, typed: Typed, tmp_path: Path) -> None:
-    before = sound.read_bytes()
+def test_a_command_that_cannot_work_says_why(
+    valid_file: Path, snapshot_command: SnapshotCommand, tmp_path: Path
+) -> None:
+    before = valid_file.read_bytes()
     (port,) = free_ports(1)
     dead = f"127.0.0.1:{port}"
     new = str(tmp_path / "new.snapshot")
     for arguments, expected, named in (
         (("status", str(tmp_path / "none")), 1, "No such file"),
         (("status", str(tmp_path)), 1, "directory"),
-        (("save", str(sound), "--endpoints", dead), 2, "--force"),
+        (("save", str(valid_file), "--endpoints", dead), 2, "--force"),
         (("save", str(tmp_path / "no" / "f"), "--endpoints", dead), 1, "is not a directory"),
         (("save", new, "--endpoints", "nonsense"), 2, "host:port"),
         (("save", new, "--endpoints", dead, "--timeout", "0.5"), 3, dead),
     ):
-        code, out, error = typed(*arguments)
+        code, out, error = snapshot_command(*arguments)
         assert code == expected, (arguments, error)
         assert named in error
         assert len(error.splitlines()) == 1
         assert out == ""
-    assert sound.read_bytes() == before
+    assert valid_file.read_bytes() == before
     assert not Path(new).exists()

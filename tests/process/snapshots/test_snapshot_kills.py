@@ -1,8 +1,8 @@
-"""Nodes die with -9 while a snapshot is on its way, at moments that the tests prove.
+"""kill -9 hits nodes during the transfer of a snapshot, and the tests prove that it did.
 
-A snapshot of several megabytes goes in dozens of chunks, one in flight at a time. The test stops the receiver (or
-the sender) in between with SIGSTOP, makes sure from the other side's metrics that the transfer
-was neither at its beginning nor complete, and only then kills.
+A snapshot of several megabytes is sent in dozens of chunks, one at a time. The test pauses the receiver or the sender
+with SIGSTOP, checks in the metrics of the other side that the transfer is neither at its beginning nor complete, and
+only then kills the node.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ pytestmark = pytest.mark.process
 
 #: Characters of one chunk on real nodes.
 CHUNK = RaftConfig(node_id=1).max_snapshot_chunk
-#: A snapshot comes when so much was written; the small writes of the load hardly count.
+#: A node takes a snapshot after this many bytes. The small writes of the load hardly count.
 SNAPSHOT_BYTES = 8_000_000
 POLICY = ("--snapshot-entries", "0", "--snapshot-bytes", str(SNAPSHOT_BYTES), "--keep-entries", "5")
-#: One write.
+#: The size of one write.
 TEXT = 500_000
 
 
 def make_big(cluster: LocalCluster) -> list[dict[str, Any]]:
-    """Entities to which `write_megabytes` writes."""
+    """Create the entities to which `write_megabytes` writes."""
     with WireClient(cluster.wait_leader().address) as client:
         client.perform("SetSchema", entity_schema=string_schema("Big", "Name", "Text"))
         made = [
@@ -47,45 +47,45 @@ def make_big(cluster: LocalCluster) -> list[dict[str, Any]]:
 
 
 def write_megabytes(cluster: LocalCluster, big: list[dict[str, Any]], letter: str) -> None:
-    """Write more than the policy allows, so that every running node takes a snapshot."""
+    """Write so much that every running node takes a snapshot."""
     with WireClient(cluster.wait_leader().address) as client:
         for number, entity in enumerate(big):
-            # Each another one: a value that several entities hold is in the snapshot once.
+            # All values differ: a snapshot holds a value that several entities share only once.
             text = f"{number} ".ljust(TEXT, letter)
             write = write_field(entity, "Text", {"String": text})
             assert client.perform("UpdateEntity", request=[write])["error"] is None
 
 
 def snapshot_index(node: NodeProcess) -> int:
-    """The last entry that the node's newest snapshot covers; 0 without one."""
+    """The last index that the node's newest snapshot covers; 0 without one."""
     log_id = node.status().get("snapshot")
     return 0 if log_id is None else int(log_id["index"])
 
 
 def wait_compacted(nodes: list[NodeProcess], beyond: int) -> None:
-    """Wait until these have dropped all up to `beyond`: who has no more needs their snapshot."""
+    """Wait until these nodes have compacted their logs up to `beyond`, so that a node behind needs a snapshot."""
 
     def compacted() -> bool:
         return all(
             node.status().get("qcore", {}).get("first_log_index", 0) > beyond + 1 for node in nodes
         )
 
-    wait_for(compacted, 30, f"the log up to {beyond} to be dropped")
+    wait_for(compacted, 30, f"the log to be compacted up to {beyond}")
 
 
 def wait_installed(node: NodeProcess, beyond: int) -> None:
-    """Wait until the node has a snapshot that goes beyond this index."""
+    """Wait until the node has a snapshot beyond this index."""
     wait_for(lambda: snapshot_index(node) > beyond, 60, "the snapshot to be installed")
 
 
 def snapshot_on_disk(node: NodeProcess) -> int:
-    """The last entry of the snapshot that the dead node has; loading it checks every checksum."""
+    """The last index of the dead node's snapshot. Loading it verifies every checksum."""
     snapshot = on_disk(node).snapshot
     return 0 if snapshot is None else snapshot.meta.last_included_index
 
 
 def receiving(node: NodeProcess) -> dict[str, int] | None:
-    """The snapshot that comes in at the node."""
+    """The snapshot that the node receives."""
     transfers = node.status().get("qcore", {}).get("snapshot_transfers", {})
     held: dict[str, int] | None = transfers.get("receiving")
     return held
@@ -101,14 +101,14 @@ def sending(node: NodeProcess, to: NodeProcess) -> dict[str, int] | None:
 def freeze_receiver(
     leader: NodeProcess, node: NodeProcess, share: float, had: int
 ) -> dict[str, int] | None:
-    """Stop the node, whose log ended at `had`, when at least `share` of a snapshot has come in, and not all.
+    """Pause the node, whose log ended at `had`, when it has received at least `share` of a snapshot but not all.
 
     Returns:
-        the transfer as the leader sees it, the node stopped; None if it was complete too soon.
+        the transfer as the leader sees it, with the node paused; None if the transfer completed too soon.
     """
     seen: dict[str, int] | None = None
     deadline = time.monotonic() + 30
-    while seen is None:  # without a pause: on a quick machine a chunk takes but milliseconds
+    while seen is None:  # no pause: on a fast machine a chunk takes only milliseconds
         status = node.status()
         log_id = status.get("snapshot")
         if log_id is not None and log_id["index"] > had:
@@ -117,20 +117,20 @@ def freeze_receiver(
         held = transfers.get("receiving")
         if held is not None and held["offset"] >= max(1, share * held["total"]):
             seen = held
-        assert time.monotonic() < deadline, f"not {share:.0%} of a snapshot came in"
+        assert time.monotonic() < deadline, f"the node did not receive {share:.0%} of a snapshot"
     node.pause()
     held = sending(leader, node)
-    # One chunk may be in flight. What the leader knows cannot grow further now.
+    # One chunk may be in flight. The progress that the leader knows cannot grow any more.
     if held is None or held["index"] != seen["index"] or held["offset"] + CHUNK >= held["total"]:
         return None
     return held
 
 
 def kill_receiver(leader: NodeProcess, node: NodeProcess, share: float) -> bool:
-    """Start the node, and kill it between two chunks, at `share` or a little later; its disk must not know of them.
+    """Start the node and kill it between two chunks, at `share` or slightly later. Its disk must not hold any chunk.
 
     Returns:
-        False if the snapshot was there before the node could be stopped. It is killed nevertheless.
+        False if the snapshot was complete before the node could be paused. It is killed nevertheless.
     """
     before = on_disk(node)
     node.start()
@@ -144,16 +144,16 @@ def kill_receiver(leader: NodeProcess, node: NodeProcess, share: float) -> bool:
 
 
 def kill_sender(leader: NodeProcess, node: NodeProcess, had: int) -> bool:
-    """Start the node, whose log ended at `had`; kill the leader while the node has some of the snapshot, not all.
+    """Start the node, whose log ended at `had`, and kill the leader while the node has only a part of the snapshot.
 
     Returns:
-        False if the snapshot was there before the leader could be stopped; then it goes on.
+        False if the snapshot was complete before the leader could be paused; then the leader continues.
     """
     node.start()
-    wait_for(lambda: receiving(node) or snapshot_index(node) > had, 30, "a first chunk to come in")
+    wait_for(lambda: receiving(node) or snapshot_index(node) > had, 30, "a first chunk to arrive")
     leader.pause()
     seen: list[dict[str, int] | None] = [None, receiving(node)]
-    while seen[0] != seen[1]:  # what is on its way arrives
+    while seen[0] != seen[1]:  # chunks in flight arrive
         time.sleep(0.05)
         seen = [seen[1], receiving(node)]
     held = seen[0]
@@ -165,7 +165,7 @@ def kill_sender(leader: NodeProcess, node: NodeProcess, had: int) -> bool:
 
 
 class Lagging:
-    """A cluster of three of which one node is dead and needs a snapshot, again and again."""
+    """A cluster of three in which one node repeatedly dies and falls behind the compacted log."""
 
     def __init__(self, cluster: LocalCluster) -> None:
         self.cluster = cluster
@@ -177,7 +177,7 @@ class Lagging:
         self.node.kill()
 
     def fall_behind(self) -> int:
-        """With the node dead, have the others compact what it lacks; returns the end of its log."""
+        """While the node is dead, make the others compact the entries that it lacks. Return the end of its log."""
         state = on_disk(self.node)
         had = last_index(state)
         write_megabytes(self.cluster, self._big, next(self._letters))
@@ -239,9 +239,9 @@ def test_the_next_leader_finishes_an_interrupted_installation(
 def test_random_kills_during_installations_do_no_harm(
     tmp_path: Path, seed: int, record_property: Callable[[str, object], None]
 ) -> None:
-    """The receiver or the sender dies at any moment, the last chunk's write to the disk included.
+    """The receiver or the sender dies at a random moment, possibly while the receiver stores the snapshot.
 
-    Whatever the moment, the receiver's disk holds the old state or the new one.
+    At every moment the receiver's disk holds the old state or the new one.
     """
     rng = random.Random(seed)
     died: Counter[str] = Counter()
@@ -267,7 +267,7 @@ def test_random_kills_during_installations_do_no_harm(
 
 
 def kill_somewhere(cluster: LocalCluster, away: NodeProcess, rng: random.Random) -> str:
-    """Start the node that lacks a snapshot, kill it or its leader on the way; says which, and what is on its disk."""
+    """Start the node that needs a snapshot, and kill it or its leader. Return which, and the state on its disk."""
     before = snapshot_on_disk(away)
     away.start()
     leader = cluster.wait_leader()
@@ -278,7 +278,7 @@ def kill_somewhere(cluster: LocalCluster, away: NodeProcess, rng: random.Random)
         held = sending(leader, away)
         if held is None or held["offset"] + CHUNK >= held["total"]:
             break
-    time.sleep(rng.random() * (0.3 if not (at_the_end or kills_sender) else 0.1))  # any moment
+    time.sleep(rng.random() * (0.3 if not (at_the_end or kills_sender) else 0.1))  # a random moment
     if kills_sender:
         leader.kill()
         in_time = snapshot_index(away) <= before

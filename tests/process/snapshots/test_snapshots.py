@@ -1,4 +1,4 @@
-"""Logs that are compacted under real nodes: restarts, and followers that missed too much."""
+"""Real nodes compact their logs: restarts, and followers that need a snapshot."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def purged(node: NodeProcess) -> int:
 
 
 def write_much(cluster: LocalCluster, kilobytes: int) -> None:
-    """Fill the store so that its snapshot needs several chunks."""
+    """Write so much that a snapshot needs several chunks."""
     with WireClient(cluster.wait_leader().address) as client:
         client.perform("SetSchema", entity_schema=string_schema("Big", "Name", "Text"))
         for number in range(kilobytes // 50):
             made = client.perform("CreateEntity", entity_type="Big", parent_id=None, name="x")
-            # Quotes, so that the text grows when it is escaped: twice, in the frames.
+            # Quotes make the text grow, because frames escape it twice.
             text = {"String": f'{number}"' * 10_000}
             write = write_field(made["response"], "Text", text)
             assert client.perform("UpdateEntity", request=[write])["error"] is None
@@ -45,17 +45,21 @@ def test_a_follower_behind_a_compacted_log_gets_a_snapshot(
         had = away.status()["last_log_index"]
         away.kill()
         with Load([node.address for node in cluster.running()], clients=4) as load:
-            wait_for(lambda: purged(leader) > had, 30, "the leader to drop what the node lacks")
+            wait_for(
+                lambda: purged(leader) > had,
+                30,
+                "the leader to compact the entries that the node lacks",
+            )
             away.start()
             load.wait_acknowledged(20)
         load.read_all()
         load.check()
         cluster.wait_converged()
         status = away.status()
-        assert status["snapshot"]["index"] > had, "it could not have come by log"
+        assert status["snapshot"]["index"] > had, "the log could not have brought it"
         assert status["qcore"]["first_log_index"] > had
 
-        # All have a log that begins with a snapshot now, and resume from it.
+        # Now all logs begin after a snapshot, from which the nodes resume.
         for node in cluster.nodes.values():
             node.kill()
         cluster.start()

@@ -1,9 +1,9 @@
-"""Concurrent clients in a background thread, and the history of what they saw.
+"""Concurrent clients in a background thread, and the history of their operations.
 
-Two kinds run side by side. Plain clients write, read and add to registers; what they saw must be linearizable,
-which implies that no acknowledged write was lost. Clients with a session only count: each increment is repeated
-until its reply comes, and the replies of all of them together must be 1, 2, 3, ... without a gap (an
-increment that counted twice) and without a repetition (one that was lost, or answered wrongly).
+There are two kinds. Plain clients write, read and add to registers. Their history must be linearizable, which implies
+that no acknowledged write is lost. Clients with a session only increment one counter, and repeat each increment until
+its reply arrives. All their replies together must be 1, 2, 3, ...: a gap means that an increment was applied twice, and
+a repetition means that one was lost or got a wrong reply.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from qcore.sim.linearizability import Operation, check_history
 from qcore.sim.linearizability.operation import OperationKind, Value
 from tests.process.support.wire_client import read_field, string_schema, write_field
 
-#: One operation is given up after this long; longer than any outage that a test makes.
+#: The timeout of an operation, longer than any outage in a test.
 OPERATION_TIMEOUT_S = 20.0
-#: An increment with a session is repeated for this long. One without a reply then fails the test.
+#: How long an increment in a session is repeated. Without a reply by then, the test fails.
 INCREMENT_TIMEOUT_S = 60.0
 _ATTEMPT_TIMEOUT_S = 2.0
 
@@ -47,40 +47,42 @@ def schema_of_item() -> dict[str, object]:
 
 
 def increment(entity: Mapping[str, str | int]) -> list[dict[str, Any]]:
-    """Requests of an `UpdateEntity` that adds one to the counter and reads what that gives."""
+    """The requests of an `UpdateEntity` that adds one to the counter and reads the result."""
     write = write_field(dict(entity), "Count", {"Int": 1})
     write["Write"]["adjust_behavior"] = "Add"
     return [write, read_field(dict(entity), "Count")]
 
 
 def check_counts(counted: Sequence[Sequence[int]], final: int) -> None:
-    """Fails unless every increment counted exactly once.
+    """Fail unless every increment was applied exactly once.
 
     Args:
-        counted: by client, the count that each acknowledged increment was answered.
-        final: the counter's value after the last of them; no increment is without a reply.
+        counted: by client, the replies to its increments: the counter after each.
+        final: the counter after the last increment. Every increment must have a reply.
     """
     for number, counts in enumerate(counted):
         assert list(counts) == sorted(counts), f"client {number} saw the counter fall: {counts}"
     replies = Counter(count for counts in counted for count in counts)
     twice = [count for count, times in sorted(replies.items()) if times > 1]
-    assert not twice, f"increments were lost: several were answered {twice[:10]}"
+    assert not twice, f"increments were lost: several replies were {twice[:10]}"
     missing = sorted(set(range(1, final + 1)) - set(replies))
-    assert not missing, f"increments counted twice: nobody was answered {missing[:10]}"
-    assert len(replies) == final, f"{len(replies)} increments were acknowledged, {final} are there"
+    assert not missing, f"increments were applied twice: no reply was {missing[:10]}"
+    assert len(replies) == final, (
+        f"{len(replies)} increments were acknowledged, but the counter is {final}"
+    )
 
 
 class Load:
-    """Clients that write, read and add to a few registers until told to stop.
+    """Clients that write, read and add to a few registers until they are stopped.
 
-    A context manager: entering creates the entities and starts the clients, leaving stops them.
+    As a context manager, it creates the entities and starts the clients on entry, and stops the clients on exit.
 
     Args:
-        endpoints: of all nodes.
-        clients: how many run at once, each with its own connections.
-        items: how many entities, each with a text register and a counter.
-        pause_s: between two operations of a client.
-        sessions: how many further clients count, each with a session of its own.
+        endpoints: the addresses of all nodes.
+        clients: the number of concurrent plain clients, each with separate connections.
+        items: the number of entities, each with a text register and a counter.
+        pause_s: the pause between two operations of a client.
+        sessions: the number of clients that increment, each in a separate session.
     """
 
     def __init__(
@@ -94,7 +96,7 @@ class Load:
         self._endpoints = list(endpoints)
         self._clients = clients
         self._sessions = sessions
-        #: What the increments with a session were answered, in order, by client.
+        #: The replies to the increments, in order, by client.
         self.counted: list[list[int]] = [[] for _ in range(sessions)]
         self._counter: EntityId = {}
         self._final_count: int | None = None
@@ -121,7 +123,7 @@ class Load:
         self.stop()
 
     def stop(self) -> None:
-        """Let every client finish its operation, then end. Raises what a client raised."""
+        """Let every client finish its operation, then stop it. Re-raise the error of a client."""
         self._stop.set()
         self._thread.join(OPERATION_TIMEOUT_S + 10)
         assert not self._thread.is_alive(), "the clients did not stop"
@@ -130,11 +132,11 @@ class Load:
 
     @property
     def increments(self) -> int:
-        """How many increments with a session were acknowledged."""
+        """The number of acknowledged increments in sessions."""
         return sum(map(len, self.counted))
 
     def wait_acknowledged(self, number: int, timeout_s: float = 60.0) -> None:
-        """Wait until this many more operations were acknowledged, and some increments with a session too."""
+        """Wait until this many more operations are acknowledged, and also some increments in sessions."""
         goal = self.outcomes["ok"] + number
         increments = self.increments + (1 + number // 10 if self._sessions else 0)
         deadline = time.monotonic() + timeout_s
@@ -147,26 +149,26 @@ class Load:
             time.sleep(0.01)
 
     def read_all(self) -> None:
-        """Read everything once more, as one last client; every read must succeed."""
+        """Read everything once more, as a further client. Every read must succeed."""
         asyncio.run(self._read_all())
 
     def check(self) -> None:
-        """Fails unless the plain clients' history is linearizable and every increment counted once.
+        """Fail unless the history is linearizable and every increment was applied exactly once.
 
-        Call `read_all` first: a history without a last read says nothing about its last writes.
+        Call `read_all` first: without final reads, a history proves nothing about its last writes.
         """
-        assert self._final_count is not None, "read_all comes first"
+        assert self._final_count is not None, "call read_all first"
         verdict = check_history(self._operations)
         assert verdict.ok, f"{verdict.result} at {verdict.key}: {verdict.explanation}"
         check_counts(self.counted, self._final_count)
 
-    # -- inside ----------------------------------------------------------------------------------
+    # -- implementation --------------------------------------------------------------------------
 
     def _guard(self, target: Callable[[], None]) -> Callable[[], None]:
         def run() -> None:
             try:
                 target()
-            except BaseException as error:  # noqa: BLE001 - handed to the test's own thread by `stop`
+            except BaseException as error:  # noqa: BLE001 - `stop` raises it in the thread of the test
                 self._failure = error
 
         return run
@@ -202,7 +204,7 @@ class Load:
                 await asyncio.sleep(self._pause_s)
 
     async def _count(self, number: int) -> None:
-        """Increment until told to stop; the reply of each increment is the count that it made."""
+        """Increment until the clients are stopped. Each reply is the counter after the increment."""
         turned = self._endpoints[number % len(self._endpoints) :] + self._endpoints
         endpoints = list(dict.fromkeys(turned))
         request = {"UpdateEntity": {"request": increment(self._counter)}}
@@ -240,7 +242,7 @@ class Load:
         kind: OperationKind,
         counter: bool,
     ) -> None:
-        """Carry out one operation and put it into the history."""
+        """Execute one operation and add it to the history."""
         entity = dict(self._entities[item])
         field = "Count" if counter else "Text"
         argument: Value = 1 if kind == "add" else f"{number}.{op_id}" if kind == "write" else None
@@ -266,7 +268,7 @@ class Load:
             return_us = time.monotonic_ns() // 1000
             if kind != "write":
                 ((_, output),) = response[-1]["Read"]["value"].items()
-                # The checker's registers begin with None, the fields with their default.
+                # The checker's registers begin with None, but the fields with their default.
                 output = None if output in ("", 0) and kind == "read" else output
         self.outcomes[outcome] += 1
         key = f"{item}.{field}"

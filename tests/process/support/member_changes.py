@@ -1,4 +1,4 @@
-"""Clusters that grow and shrink: what the tests of membership changes have in common."""
+"""Helpers for tests of membership changes: clusters that grow and shrink."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def initialised_cluster(
     *,
     start_all: bool = False,
 ) -> LocalCluster:
-    """A cluster object of `size` nodes of which the first `voters` run and are initialised.
+    """A cluster object of `size` nodes, of which the first `voters` are running and initialised.
 
-    With `start_all` the others run too, and belong to nobody.
+    With `start_all` the other nodes run too, without a cluster.
     """
     cluster = LocalCluster(directory, size=size, arguments=[*ARGUMENTS, *arguments])
     last = size if start_all else voters
@@ -41,7 +41,7 @@ def initialised_cluster(
 
 
 def wait_removed(node: NodeProcess) -> None:
-    """Wait until the node knows that it was removed: not before the leader has been silent for a while."""
+    """Wait until the node knows that it was removed. This takes a while, because it first misses the leader."""
     wait_for(lambda: node.status()["qcore"]["removed"], 30, f"the removal of node {node.node_id}")
 
 
@@ -54,7 +54,7 @@ def start_together(nodes: Sequence[NodeProcess]) -> None:
 
 
 def add_learner(cluster: LocalCluster, node: NodeProcess) -> None:
-    """Start the node if need be, add it, and wait until it has caught up."""
+    """Start the node if necessary, add it, and wait until it has caught up."""
     if not node.running:
         node.start()
 
@@ -66,7 +66,7 @@ def add_learner(cluster: LocalCluster, node: NodeProcess) -> None:
 
 
 def change(cluster: LocalCluster, voters: Sequence[int], **options: Any) -> None:
-    """Change the voters and wait until that is committed."""
+    """Change the voters and wait until the change is committed."""
 
     async def work() -> None:
         async with client_of(cluster) as client:
@@ -76,7 +76,7 @@ def change(cluster: LocalCluster, voters: Sequence[int], **options: Any) -> None
 
 
 def client_of(cluster: LocalCluster) -> QcoreClient:
-    """A client that is patient with changes."""
+    """A client with timeouts that are long enough for membership changes."""
     endpoints = [node.address for node in cluster.running()]
     return QcoreClient(
         endpoints, timeout_s=CHANGE_TIMEOUT_S, attempt_timeout_s=CHANGE_TIMEOUT_S / 2
@@ -84,7 +84,7 @@ def client_of(cluster: LocalCluster) -> QcoreClient:
 
 
 def configs_of(node: NodeProcess) -> list[list[int]]:
-    """The configuration that the node is in; two lists while joint."""
+    """The voters of the node's effective configuration: two lists if it is joint."""
     status = node.status()
     configs: list[list[int]] = (
         status["membership_config"]["membership"]["configs"] if status else []
@@ -93,18 +93,18 @@ def configs_of(node: NodeProcess) -> list[list[int]]:
 
 
 def wait_configs(cluster: LocalCluster, voters: Sequence[int]) -> None:
-    """Wait until all these nodes are in the simple configuration of these voters."""
+    """Wait until these voters all have the configuration of exactly these voters, not joint."""
     nodes = [cluster.nodes[node_id] for node_id in voters]
     wait_for(
         lambda: all(configs_of(node) == [list(voters)] for node in nodes),
         CHANGE_TIMEOUT_S,
-        f"all of {list(voters)} to be in the configuration {list(voters)}",
+        f"all of {list(voters)} to have the configuration {list(voters)}",
     )
 
 
 def on_disk(node: NodeProcess) -> DurableState:
-    """What a node that does not run left on its disk."""
-    assert not node.running, f"node {node.node_id} runs"
+    """The durable state of a stopped node."""
+    assert not node.running, f"node {node.node_id} is running"
     storage = SqliteStorage.open(node.data_dir, node.node_id)
     try:
         return storage.load()
@@ -113,16 +113,16 @@ def on_disk(node: NodeProcess) -> DurableState:
 
 
 def configuration_on_disk(node: NodeProcess) -> Membership:
-    """The newest configuration that a node that does not run has in its log or snapshot."""
+    """The newest configuration in the log or snapshot of a stopped node."""
     state = on_disk(node)
     for entry in reversed(state.entries):
         if entry.kind == "membership":
             return Membership.from_json(entry.data)
-    assert state.snapshot is not None, "no configuration at all"
+    assert state.snapshot is not None, "neither log nor snapshot holds a configuration"
     return state.snapshot.meta.membership
 
 
 def last_role(node: NodeProcess) -> str:
-    """The role that the last line of the node's log names."""
+    """The role in the last log line of the node."""
     words = [word for word in node.log_text().split() if word.startswith("role=")]
     return words[-1].removeprefix("role=")

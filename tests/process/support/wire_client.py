@@ -1,4 +1,4 @@
-"""A raw WebSocket client: what a foreign client would send, frame by frame, without qcore's own code."""
+"""A raw WebSocket client that sends arbitrary frames and uses no code of qcore."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class WireClient:
         self._stack.close()
 
     def send(self, frame: str | bytes | object) -> None:
-        """Send a text or binary frame, or anything else as JSON text."""
+        """Send a text or binary frame; send anything else as JSON text."""
         self.socket.send(frame if isinstance(frame, str | bytes) else json.dumps(frame))
 
     def receive(self) -> Any:
@@ -51,7 +51,7 @@ class WireClient:
         return json.loads(self.socket.recv(self.timeout_s))
 
     def receive_all(self, number: int) -> list[dict[str, Any]]:
-        """The next `number` envelopes, however they are grouped into frames."""
+        """The next `number` envelopes, whatever their grouping into frames."""
         envelopes: list[dict[str, Any]] = []
         while len(envelopes) < number:
             frame = self.receive()
@@ -60,21 +60,21 @@ class WireClient:
         return envelopes
 
     def exchange(self, frame: str | bytes | object) -> tuple[str, dict[str, Any]]:
-        """Send one frame; returns the name and the value of the one envelope that comes back."""
+        """Send one frame, and return the name and the value of the one envelope in reply."""
         self.send(frame)
         (envelope,) = self.receive_all(1)
         ((name, value),) = envelope.items()
         return name, value
 
     def ask(self, name: str, /, **fields: object) -> Any:
-        """Send a request; returns `response` of its reply, which must carry the same id."""
+        """Send a request, and return `response` of its reply, which must carry the same id."""
         request_id = f"test-{next(self._ids)}"
         reply, value = self.exchange({name: {"id": request_id, **fields}})
         assert (reply, value["id"]) == (f"{name}Response", request_id), (reply, value)
         return value["response"]
 
     def perform(self, command: str, /, **fields: object) -> Any:
-        """Send one `Perform`; returns what is below the command's name in the response."""
+        """Send one `Perform`, and return the value under the command's name in the response."""
         return self.ask("Perform", request={command: fields})[command]
 
 

@@ -1,30 +1,32 @@
-"""Texts from outside as they may be shown, in a log line, an error, a page: cut, and without control characters."""
+"""Makes untrusted text safe to display in log lines, errors and pages: truncated, without control characters."""
 
 from __future__ import annotations
 
 from typing import Final
 
-#: Characters of a name, an id or an address that are shown.
+#: Displayed characters of a name, an id or an address.
 MAX_NAME_CHARS: Final = 200
-#: Characters of a whole sentence.
+#: Displayed characters of a sentence.
 MAX_SENTENCE_CHARS: Final = 1000
-#: Characters of an error that is sent to whoever asked.
+#: Characters of an error that is sent to the client.
 MAX_ERROR_CHARS: Final = 2000
 
 
 def truncate(text: str, limit: int = MAX_NAME_CHARS) -> str:
-    """The first `limit` characters, and how many there are if that is not all."""
+    """The first `limit` characters, followed by the full length if the text is longer."""
     return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
 
 
 def escape_unprintable(text: str) -> str:
-    """The text with everything that is not printable written as an escape: newlines, terminal codes, marks that turn
-    the direction of writing, halves of a surrogate pair."""
+    """Escape every unprintable character.
+
+    These include newlines, terminal control codes, bidirectional text marks and lone surrogates.
+    """
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def printable(text: str, limit: int = MAX_NAME_CHARS) -> str:
-    """`truncate` and `escape_unprintable`."""
+    """Truncate the text, then escape its unprintable characters."""
     return escape_unprintable(truncate(text, limit))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qcore.cli.limit_options import LimitsInOwnSection, node_limits, with_limits, with_option_names
+from qcore.cli.node.limit_options import LimitsSection, node_limits, with_limits, with_option_names
 from qcore.cli.options import DEFAULT_ENDPOINT, non_empty_path
 from qcore.errors import ConfigError
 
@@ -21,14 +21,14 @@ app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Run a node.
 
 
 class LogFormatChoice(StrEnum):
-    """How log lines look."""
+    """The format of log lines."""
 
     text = "text"
     json = "json"
 
 
 class LogLevelChoice(StrEnum):
-    """The least level that is logged."""
+    """The lowest level that is logged."""
 
     debug = "debug"
     info = "info"
@@ -37,7 +37,7 @@ class LogLevelChoice(StrEnum):
 
 
 class StorageChoice(StrEnum):
-    """Where the durable log is kept."""
+    """The kind of durable log."""
 
     sqlite = "sqlite"
 
@@ -47,7 +47,7 @@ def _group() -> None:
     """Run a node."""
 
 
-@app.command(cls=LimitsInOwnSection)
+@app.command(cls=LimitsSection)
 @with_limits
 def start(
     node_id: Annotated[
@@ -60,7 +60,7 @@ def start(
             envvar="QCORE_DATA_DIR",
             parser=non_empty_path,
             metavar="PATH",
-            help="Directory of the durable log; made if missing.",
+            help="Data directory; created if it does not exist.",
         ),
     ],
     ws_addr: Annotated[
@@ -68,7 +68,7 @@ def start(
         typer.Option(
             "--ws-addr",
             envvar="QCORE_WS_ADDR",
-            help="host:port to listen on; port 0 takes a free one.",
+            help="host:port to listen on. Port 0 picks a free port.",
         ),
     ] = DEFAULT_ENDPOINT,
     advertise_addr: Annotated[
@@ -76,7 +76,7 @@ def start(
         typer.Option(
             "--advertise-addr",
             envvar="QCORE_ADVERTISE_ADDR",
-            help="host:port at which others reach this node; by default where it listens.",
+            help="host:port at which others reach this node. Default: the address on which it listens.",
         ),
     ] = None,
     config_file: Annotated[
@@ -86,7 +86,7 @@ def start(
             envvar="QCORE_CONFIG_FILE",
             parser=non_empty_path,
             metavar="PATH",
-            help="Topology that is loaded once, when the cluster is first initialised.",
+            help="Topology file, loaded once when the cluster is initialised.",
         ),
     ] = None,
     trace: Annotated[
@@ -101,11 +101,11 @@ def start(
     ] = None,
     log_format: Annotated[
         LogFormatChoice,
-        typer.Option("--log-format", envvar="QCORE_LOG_FORMAT", help="Form of the log."),
+        typer.Option("--log-format", envvar="QCORE_LOG_FORMAT", help="Format of log lines."),
     ] = LogFormatChoice.text,
     log_level: Annotated[
         LogLevelChoice,
-        typer.Option("--log-level", envvar="QCORE_LOG_LEVEL", help="Least level that is logged."),
+        typer.Option("--log-level", envvar="QCORE_LOG_LEVEL", help="Lowest level that is logged."),
     ] = LogLevelChoice.info,
     heartbeat_ms: Annotated[
         int,
@@ -113,7 +113,7 @@ def start(
             "--heartbeat-ms",
             envvar="QCORE_HEARTBEAT_MS",
             min=1,
-            help="Interval of the leader's heartbeats.",
+            help="Interval between the leader's heartbeats.",
         ),
     ] = 100,
     election_timeout_min_ms: Annotated[
@@ -122,7 +122,7 @@ def start(
             "--election-timeout-min-ms",
             envvar="QCORE_ELECTION_TIMEOUT_MIN_MS",
             min=1,
-            help="Shortest silence after which a node campaigns.",
+            help="Shortest election timeout.",
         ),
     ] = 500,
     election_timeout_max_ms: Annotated[
@@ -131,7 +131,7 @@ def start(
             "--election-timeout-max-ms",
             envvar="QCORE_ELECTION_TIMEOUT_MAX_MS",
             min=1,
-            help="Longest silence after which a node campaigns.",
+            help="Longest election timeout.",
         ),
     ] = 1000,
     snapshot_entries: Annotated[
@@ -140,7 +140,7 @@ def start(
             "--snapshot-entries",
             envvar="QCORE_SNAPSHOT_ENTRIES",
             min=0,
-            help="Take a snapshot after so many entries; 0: not for that.",
+            help="Take a snapshot after this many entries; 0 disables this trigger.",
         ),
     ] = 50_000,
     snapshot_bytes: Annotated[
@@ -149,7 +149,8 @@ def start(
             "--snapshot-bytes",
             envvar="QCORE_SNAPSHOT_BYTES",
             min=0,
-            help="Take a snapshot after so many bytes of entries, or half its own; 0: not for that.",
+            help="Take a snapshot after this many bytes of entries, but at least half the size of the last snapshot; 0 "
+            "disables this trigger.",
         ),
     ] = 64 * 1024 * 1024,
     keep_entries: Annotated[
@@ -158,7 +159,7 @@ def start(
             "--keep-entries",
             envvar="QCORE_KEEP_ENTRIES",
             min=0,
-            help="Entries before a snapshot that stay in the log for slow followers.",
+            help="Entries covered by a snapshot that stay in the log for slow followers.",
         ),
     ] = 5_000,
     keep_bytes: Annotated[
@@ -167,7 +168,7 @@ def start(
             "--keep-bytes",
             envvar="QCORE_KEEP_BYTES",
             min=0,
-            help="Bytes of such entries that stay at most.",
+            help="Maximum size of these entries.",
         ),
     ] = 64 * 1024 * 1024,
     priority: Annotated[
@@ -176,7 +177,7 @@ def start(
             "--priority",
             envvar="QCORE_PRIORITY",
             min=0,
-            help="A node of higher priority takes over the leadership; 0 never leads.",
+            help="A node of higher priority takes over the leadership; with 0 it never leads.",
         ),
     ] = 1,
     lease_reads: Annotated[
@@ -184,7 +185,7 @@ def start(
         typer.Option(
             "--lease-reads/--no-lease-reads",
             envvar="QCORE_LEASE_READS",
-            help="Allow reads under the leader's lease; the same on all nodes.",
+            help="Allow lease reads. Set this to the same value on all nodes.",
         ),
     ] = False,
     max_rules: Annotated[
@@ -193,7 +194,7 @@ def start(
             "--max-rules",
             envvar="QCORE_MAX_RULES",
             min=1,
-            help="Hold the cluster's apply rules back, so that an older qcore can still take over.",
+            help="Highest apply rules that this node supports. A lower number keeps a way back to an older qcore.",
         ),
     ] = None,
     max_wall_skew_ms: Annotated[
@@ -202,7 +203,7 @@ def start(
             "--max-wall-skew-ms",
             envvar="QCORE_MAX_WALL_SKEW_MS",
             min=1,
-            help="How far from a quorum's clocks a time stamp may be.",
+            help="Maximum difference between a time stamp and a quorum's wall clocks.",
         ),
     ] = 1000,
     machine: Annotated[
@@ -210,7 +211,7 @@ def start(
         typer.Option(
             "--machine",
             envvar="QCORE_MACHINE",
-            help="What is replicated: entity, kv, or your own as FILE.py:CLASS or MODULE:CLASS.",
+            help="The state machine: entity, kv, or a custom one as FILE.py:CLASS or MODULE:CLASS.",
         ),
     ] = "entity",
     storage: Annotated[
@@ -222,22 +223,24 @@ def start(
         typer.Option(
             "--uvloop/--no-uvloop",
             envvar="QCORE_UVLOOP",
-            help="Event loop; by default uvloop when it is installed.",
+            help="Use uvloop as the event loop. Default: if it is installed.",
         ),
     ] = None,
     **limits: int | float,
 ) -> None:
-    """Run a node until SIGTERM, SIGINT or SIGHUP; a second SIGTERM or SIGINT stops it at once.
+    """Run a node until SIGTERM, SIGINT or SIGHUP.
 
-    A new node waits to be initialised (`qcore cluster init`) or added to a cluster. A node that was
-    part of a cluster before resumes from its data directory.
+    A new node waits until it is initialised (`qcore cluster init`) or added to a cluster (`qcore
+    member add`). A member of a cluster resumes from its data directory.
+
+    A signal stops the node cleanly. A second SIGTERM or SIGINT ends the process immediately.
     """
     from qcore.core.version import LATEST_RULES
     from qcore.node.config import NodeConfig
     from qcore.node.main import run_node
     from qcore.transport.address import parse_address
 
-    del storage  # one kind so far; the option fixes the name for scripts
+    del storage  # there is only one kind; the option reserves the name for scripts
     make = partial(
         NodeConfig,
         node_id=node_id,
@@ -277,10 +280,10 @@ def _advertised(text: str | None) -> Address | None:
 
 
 def _application(machine: str) -> Application:
-    """The state machine with its requests.
+    """The application that serves this state machine.
 
     Raises:
-        ConfigError: the name is unknown, or there is no such file, module or class.
+        ConfigError: the name is unknown, or the file, module or class does not exist.
     """
     from qcore.node.application import EntityApplication, TextApplication
 

@@ -30,13 +30,12 @@ def _group() -> None:
 @app.command()
 def run(
     scenario: Annotated[
-        str, typer.Argument(metavar="FILE", help="A scenario file, or the name of a shipped one.")
+        str,
+        typer.Argument(metavar="FILE", help="A scenario file, or the name of a shipped scenario."),
     ],
     seed: Annotated[
         int,
-        typer.Option(
-            "--seed", envvar="QCORE_SEED", help="Where all randomness of the run comes from."
-        ),
+        typer.Option("--seed", envvar="QCORE_SEED", help="Decides every random choice of the run."),
     ] = 1,
     output: OutputOption = OutputFormat.table,
     trace: Annotated[
@@ -50,11 +49,11 @@ def run(
         ),
     ] = None,
 ) -> None:
-    """Simulate one scenario with one seed and judge the run.
+    """Run one scenario with one seed and print the verdict.
 
-    Exits with 0 if every expectation holds, with 1 if not, with 2 if the scenario is unusable.
+    Exit code 0: no violation, and every expectation held; 1: otherwise; 2: the scenario is invalid.
     """
-    # Imported late: `qcore version` must not pay for SimPy and pydantic.
+    # A late import: `--help` must not load SimPy and pydantic.
     from qcore.sim.run import run_scenario
     from qcore.sim.scenario.load import load_scenario
 
@@ -63,7 +62,7 @@ def run(
     if output is OutputFormat.json:
         print(json.dumps(result.to_json(), indent=2))
     else:
-        from qcore.cli.verdict import print_verdict
+        from qcore.cli.sim.verdict import print_verdict
 
         print_verdict(result, loaded.summary)
     _print_next_steps(result, trace)
@@ -87,12 +86,12 @@ def list_scenarios(
             envvar="QCORE_SCENARIOS",
             parser=non_empty_path,
             metavar="PATH",
-            help="Where the scenario files are (scenarios/).",
+            help="The directory of the scenario files. Default: scenarios/.",
         ),
     ] = None,
     output: OutputOption = OutputFormat.table,
 ) -> None:
-    """List the scenarios, with what each shows."""
+    """List the scenarios, each with a summary."""
     from qcore.sim.scenario.catalogue import scenario_files
     from qcore.sim.scenario.load import load_scenario
 

@@ -1,4 +1,4 @@
-"""A simulated run's verdict for people: readable at a glance, coloured on a terminal, plain elsewhere."""
+"""Prints the verdict of a simulated run for humans, in colour on a terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHOWN_VIOLATIONS = 5
 
 def print_verdict(result: RunResult, summary: str = "") -> None:
     """Print the verdict to stdout."""
-    # soft_wrap: a pipe gets whole lines, a terminal breaks them itself.
+    # soft_wrap: a pipe gets unbroken lines, and a terminal wraps them itself.
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
     for line in _lines(result, summary):
         console.print(line)

@@ -1,7 +1,7 @@
-"""The options of `qcore node start` that set limits: one for each field of the configuration classes.
+"""Generates the options of `qcore node start` that set limits, one for each field of the configuration classes.
 
-A field that is added to `TransportLimits` has its option at once: its name, its default and its text in the docstring
-are all there is to say.
+A new field of `TransportLimits` gets its option without further code. The field gives the name and the default, and the
+docstring of the class gives the help text.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from qcore.errors import ConfigError
 from qcore.node.config import NodeConfig
 from qcore.transport.limits import CLIENT_ONLY, OR_NEVER, TransportLimits
 
-#: Fields of `NodeConfig` that are limits. Its other fields are options of their own in `qcore.cli.node`.
+#: The fields of `NodeConfig` that are limits. `qcore.cli.node.start` declares the options for its other fields.
 NODE_LIMITS: Final = (
     "max_command_bytes",
     "max_pending_requests",
@@ -40,12 +40,12 @@ F = TypeVar("F", bound=Callable[..., Any])  # any command
 
 @dataclass(slots=True, frozen=True)
 class Limit:
-    """One option.
+    """An option that sets a limit.
 
     Attributes:
-        name: of the field, and of the parameter.
-        default: what holds without the option.
-        text: what it bounds.
+        name: the name of the field and of the command's parameter.
+        default: the value without the option.
+        text: the help text.
     """
 
     name: str
@@ -54,24 +54,24 @@ class Limit:
 
     @property
     def flag(self) -> str:
-        """`--max-clients` for `max_clients`."""
+        """The option, such as `--max-clients` for `max_clients`."""
         return "--" + self.name.replace("_", "-")
 
     @property
     def variable(self) -> str:
-        """The environment variable, `QCORE_MAX_CLIENTS`."""
+        """The environment variable, such as `QCORE_MAX_CLIENTS`."""
         return "QCORE_" + self.name.upper()
 
 
 def limits_of(cls: type[object], names: Iterable[str]) -> list[Limit]:
-    """The options for some fields of a configuration class, in order, with the texts of its docstring."""
+    """The options for the named fields of a configuration class, in order, with the texts of its docstring."""
     texts = _attribute_texts(inspect.getdoc(cls) or "")
     defaults: dict[str, Any] = {each.name: each.default for each in fields(cast(Any, cls))}
     return [Limit(name, defaults[name], texts.get(name, "")) for name in names]
 
 
 def _attribute_texts(docstring: str) -> dict[str, str]:
-    """What `Attributes:` says of each name; several names may share a text."""
+    """The text of each name in the section `Attributes:`. Several names may share a text."""
     section = docstring.partition("Attributes:\n")[2].partition("\n\n")[0]
     found: dict[str, str] = {}
     for names, text in re.findall(r"^    (\w[\w, ]*): ((?:.|\n     )*)", section, re.MULTILINE):
@@ -83,10 +83,10 @@ def _attribute_texts(docstring: str) -> dict[str, str]:
 TRANSPORT: Final = limits_of(
     TransportLimits, [each.name for each in fields(TransportLimits) if each.name not in CLIENT_ONLY]
 )
-#: All of them.
+#: All limits.
 LIMITS: Final = [*limits_of(NodeConfig, NODE_LIMITS), *TRANSPORT]
 
-#: The option of each number that the configuration's errors name. Not of a field that is a plain word too.
+#: The option of each number that errors of the configuration may name. Fields that are also plain words are left out.
 _FLAGS: Final = {
     name: "--" + name.replace("_", "-")
     for name in (
@@ -98,9 +98,11 @@ _FLAGS: Final = {
 
 
 def with_limits(command: F) -> F:
-    """Give a command, which takes them as `**limits`, an option for each limit."""
-    given = inspect.signature(command, eval_str=True)
-    own = [each for each in given.parameters.values() if each.kind is not each.VAR_KEYWORD]
+    """Decorate a command that takes `**limits`: give it an option for each limit."""
+    declared = inspect.signature(command, eval_str=True)
+    parameters = [
+        each for each in declared.parameters.values() if each.kind is not each.VAR_KEYWORD
+    ]
     options = [
         inspect.Parameter(
             limit.name,
@@ -110,24 +112,24 @@ def with_limits(command: F) -> F:
         )
         for limit in LIMITS
     ]
-    # Where typer looks for the parameters.
-    command.__signature__ = given.replace(parameters=[*own, *options])  # type: ignore[attr-defined]  # any callable may have one
+    # Typer reads the parameters from here.
+    command.__signature__ = declared.replace(parameters=[*parameters, *options])  # type: ignore[attr-defined]  # any callable may have this attribute
     return command
 
 
-def _option(limit: Limit) -> Any:  # typer's class of options has no name that is public
-    # Of the other times `TransportLimits` refuses 0: an option's range can only say from where on, inclusive.
-    least = 1 if isinstance(limit.default, int) else 0 if limit.name in OR_NEVER else None
+def _option(limit: Limit) -> Any:  # typer's class of options has no public name
+    # A range of an option is inclusive, so for the other times `TransportLimits` itself rejects 0.
+    minimum = 1 if isinstance(limit.default, int) else 0 if limit.name in OR_NEVER else None
     return typer.Option(
-        limit.flag, envvar=limit.variable, min=least, help=_name_options(limit.text)
+        limit.flag, envvar=limit.variable, min=minimum, help=_name_options(limit.text)
     )
 
 
 def node_limits(limits: dict[str, Number]) -> dict[str, Any]:
-    """The fields of `NodeConfig` for what the options of `with_limits` gave.
+    """Convert the values of the options into fields of `NodeConfig`.
 
     Raises:
-        ConfigError: a value is out of range or contradicts another; names the options.
+        ConfigError: a value is out of range or contradicts another. The message names the options.
     """
     connections: dict[str, Any] = {limit.name: limits[limit.name] for limit in TRANSPORT}
     with_flags = {name: limits[name] for name in NODE_LIMITS}
@@ -138,10 +140,10 @@ _T = TypeVar("_T")
 
 
 def with_option_names(make: Callable[[], _T]) -> _T:
-    """What `make` gives; an error of the configuration names the options instead of the fields.
+    """Call `make`. In its errors, replace the names of fields with those of options.
 
     Raises:
-        ConfigError: `make` did.
+        ConfigError: from `make`.
     """
     try:
         return make()
@@ -150,24 +152,24 @@ def with_option_names(make: Callable[[], _T]) -> _T:
 
 
 def _name_options(text: str) -> str:
-    """The text with the option in the place of each field."""
+    """Replace the names of fields in the text with those of options."""
     return re.sub(r"\b\w+\b", lambda word: _FLAGS.get(word[0], word[0]), text)
 
 
-class LimitsInOwnSection(TyperCommand):
-    """A command whose help shows the limits in a section of their own, after the rest.
+class LimitsSection(TyperCommand):
+    """A command whose help lists the limits in a separate section, after the other options.
 
-    (`Any`: typer's classes of contexts and formatters have no name that all supported versions export.)
+    (`Any`: no name of typer's context and formatter classes is exported by all supported versions.)
     """
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write both sections."""
         names = {limit.name for limit in LIMITS}
-        for title, apart in (("Options", False), ("Limits (docs/limits.md)", True)):
+        for title, is_limit in (("Options", False), ("Limits (docs/limits.md)", True)):
             records = [
                 record
                 for parameter in self.get_params(ctx)
-                if (parameter.name in names) == apart
+                if (parameter.name in names) == is_limit
                 and (record := parameter.get_help_record(ctx)) is not None
             ]
             with formatter.section(title):

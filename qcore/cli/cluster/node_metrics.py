@@ -1,0 +1,39 @@
+"""Fetches the metrics objects of several nodes concurrently, and finds the node that knows most."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from qcore.errors import QcoreError
+
+if TYPE_CHECKING:
+    from qcore.client.client import QcoreClient
+
+Metrics = dict[str, Any]
+MetricsOrError = Metrics | QcoreError
+
+
+async def metrics_of_all(endpoints: list[str], timeout_s: float) -> list[MetricsOrError]:
+    """Fetch the metrics object of each node, or the error, in the order of the endpoints."""
+    from qcore.client.client import QcoreClient
+
+    async def fetch(client: QcoreClient, endpoint: str) -> MetricsOrError:
+        try:
+            return await client.get_metrics(endpoint)
+        except QcoreError as error:
+            return error
+
+    async with QcoreClient(endpoints, attempt_timeout_s=timeout_s, admin=True) as client:
+        return await asyncio.gather(*(fetch(client, endpoint) for endpoint in endpoints))
+
+
+def successful(responses: Sequence[MetricsOrError]) -> list[Metrics]:
+    """The metrics objects among the responses."""
+    return [response for response in responses if not isinstance(response, QcoreError)]
+
+
+def best_informed(metrics: Sequence[Metrics]) -> Metrics:
+    """The metrics object of a leader, or else of the node with the highest commit index."""
+    return max(metrics, key=lambda each: (each["state"] == "Leader", each["qcore"]["commit_index"]))

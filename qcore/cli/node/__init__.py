@@ -1,0 +1,1 @@
+"""`qcore node start` and its options."""

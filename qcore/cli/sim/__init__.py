@@ -1,0 +1,1 @@
+"""`qcore sim`: commands that run and list scenarios."""
