@@ -22,7 +22,7 @@ from qcore.transport.codec import diagnosis, frame_bounds
 from qcore.transport.codec.codec import Codec, Malformed
 from qcore.transport.codec.frame_bounds import Excess, FrameBounds, envelope_head, find_excess
 from qcore.transport.codec.validators import MAX_ENVELOPES, MAX_UNKNOWN_FIELDS
-from qcore.transport.connection.connection import BATCH_MESSAGES
+from qcore.transport.connection.framing import BATCH_MESSAGES
 from qcore.transport.limits import KIB, MIB, TransportLimits, frame_bytes_for
 from qcore.transport.wire import REGISTRY, Forward, RaftAppend, RaftSnapshot
 from tests.checkout import CHECKOUT

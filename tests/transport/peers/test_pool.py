@@ -26,7 +26,7 @@ from qcore.transport.address import format_address
 from qcore.transport.limits import TransportLimits
 from qcore.transport.peers.peer_pool import PeerPool, PeerState
 from qcore.transport.server.server import Server
-from qcore.transport.wire import Error, Hello, RaftVote, unwrap, wrap_request
+from qcore.transport.wire import Error, Hello, HelloReply, RaftVote, unwrap, wrap_request
 from tests.transport.support.endpoints import (
     CODEC,
     RecordingHandler,
@@ -47,6 +47,9 @@ class RecordingPeers:
     messages: list[tuple[int, object]] = field(default_factory=list)
     unreachable: list[int] = field(default_factory=list)
     connected: list[int] = field(default_factory=list)
+
+    def on_hello_reply(self, reply: HelloReply) -> None:
+        return
 
     def on_peer_message(self, peer_id: int, message: object) -> None:
         self.messages.append((peer_id, message))
@@ -279,7 +282,7 @@ def hello_response(**changes: object) -> str:
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (hello_response(protocol=2), "speaks protocol 2, this node 1"),
+        (hello_response(protocol=2), "uses protocol 2, this node 1"),
         (hello_response(cluster_id="c9"), "belongs to cluster 'c9', this node to 'c1'"),
         (hello_response(node_id=0), "did not answer Hello"),
         ('{"HelloResponse":{"id":"1","response":{"Err":"no room"}}}', "refused by .*: no room"),

@@ -11,7 +11,8 @@ import pytest
 
 from qcore.transport.limits import MIB, TransportLimits
 from qcore.transport.server import turns as turns_module
-from qcore.transport.server.server import Server, ServerConnection
+from qcore.transport.server.accepted_connection import AcceptedConnection
+from qcore.transport.server.server import Server
 from qcore.transport.server.turns import HEAVY_BYTES, SLICE_S
 from tests.transport.server.test_flow import masked, open_deaf
 from tests.transport.server.test_server import UPGRADE
@@ -33,7 +34,7 @@ def held(server: Server) -> int:
     return sum(each.held_bytes() for each in server.connections())
 
 
-def drop(connections: list[ServerConnection]) -> None:
+def drop(connections: list[AcceptedConnection]) -> None:
     """In the middle of a frame no close is heard, and the other end would wait for its answer."""
     for connection in connections:
         connection.abort("test")
@@ -108,7 +109,7 @@ async def test_unread_small_replies_count_until_the_connection_ends() -> None:
     async with running_server() as (server, handler, address):
         deaf = await open_deaf(address)
         await until(lambda: handler.opened, "the connection is open")
-        (connection,) = handler.opened
+        (connection,) = server.connections()
         while not connection._write_paused:
             connection.send_encoded(b'"' + b"x" * 100_000 + b'"')
             await asyncio.sleep(0)
@@ -164,11 +165,11 @@ async def test_reset_connection_affects_no_other(
 @async_test
 async def test_half_closed_only_when_all_is_written() -> None:
     waiting: list[int] = []
-    async with running_server() as (_, handler, address):
+    async with running_server() as (server, handler, address):
         reader, writer = await open_raw(address)
         writer.write(UPGRADE)
         await reader.readuntil(b"\r\n\r\n")
-        (connection,) = handler.opened
+        (connection,) = server.connections()
         transport = connection._transport
         assert transport is not None
         write_eof = transport.write_eof

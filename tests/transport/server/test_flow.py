@@ -14,7 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from qcore.errors import TransportError
-from qcore.transport.connection.connection import clip_reason
+from qcore.transport.connection.framing import clip_reason
 from qcore.transport.limits import MIB, TransportLimits
 from qcore.transport.wire import GetMetrics
 from tests.transport.codec.test_codec_fuzz import PIECES, SEEDS, mutate
@@ -215,7 +215,7 @@ async def test_pushes_to_a_client_that_never_reads_are_bounded() -> None:
     async with running_server(limits=limits) as (server, handler, address):
         deaf = await open_deaf(address)
         await until(lambda: handler.opened, "the connection is open")
-        connection = handler.opened[0]
+        (connection,) = server.connections()
         for _ in range(200):
             connection.send_encoded(b'"' + b"x" * 100_000 + b'"')
             await asyncio.sleep(0)

@@ -223,7 +223,7 @@ async def test_server_rejects_replies_and_does_not_answer_errors() -> None:
     async with running_server() as (_, handler, address), plain(address) as ws:
         reply = await ask(ws, {"InitResponse": {"id": "1", "response": {"Ok": None}}})
         assert reply["Error"]["id"] == "1"
-        assert "not replies" in reply["Error"]["error"]
+        assert "not responses" in reply["Error"]["error"]
         await ws.send(json.dumps({"Error": {"id": "2", "error": "your fault"}}))
         reply = await ask(ws, {"GetMetrics": {"id": "3"}})
         assert "GetMetricsResponse" in reply

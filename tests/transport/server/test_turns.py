@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosedError
 
 from qcore.transport.limits import MIB, TransportLimits
 from qcore.transport.server import turns as turns_module
+from qcore.transport.server.accepted_connection import AcceptedConnection
 from qcore.transport.server.server import Server, ServerConnection
 from qcore.transport.server.turns import HEAVY_BYTES, SLICE_S, ConnectionQueue, TurnScheduler
 from qcore.transport.wire import Init
@@ -69,7 +70,7 @@ def frame(text: bytes) -> bytes:
 @contextlib.asynccontextmanager
 async def clients(
     number: int, limits: TransportLimits | None = None
-) -> AsyncIterator[tuple[Server, RecordingHandler, list[ServerConnection]]]:
+) -> AsyncIterator[tuple[Server, RecordingHandler, list[AcceptedConnection]]]:
     """A server and its ends of so many connections.
 
     What they receive is given to them directly, so that it is known to come in one turn of the event loop.
@@ -335,7 +336,7 @@ async def test_a_bug_that_one_connection_meets_ends_no_turns(
     turns.wait(other, heavy=False)
     await until(lambda: served == ["other"], "the other is served")
     assert "internal error" in broken.aborted
-    assert "going on with a client's frames failed" in caplog.text
+    assert "handling a client's waiting frames failed" in caplog.text
     turns.wait(other, heavy=True)
     await until(lambda: served == ["other", "other"], "there are more turns")
 
