@@ -377,7 +377,7 @@ def test_many_unknown_fields_stop_the_validation(frame: bytes) -> None:
     reply = only(frame % KEYS, ENTITY_CODEC).reply
     assert reply.id == "12" or frame.startswith(b"[")
     assert ENTITY_CODEC._unknown.seen == MAX_UNKNOWN_FIELDS + 1
-    assert "too many faults" in reply.error
+    assert "too many problems" in reply.error
     assert (
         "unknown command"
         in only(b'{"Perform":{"id":"1","request":{"X":0}}}', ENTITY_CODEC).reply.error
@@ -386,9 +386,9 @@ def test_many_unknown_fields_stop_the_validation(frame: bytes) -> None:
 
 def test_many_faults_are_not_described(monkeypatch: pytest.MonkeyPatch) -> None:
     """A dataclass alone has no place to stop; to list its errors costs more than to find them."""
-    monkeypatch.setattr(diagnosis, "_most_telling", None)  # to choose among them would fail
+    monkeypatch.setattr(diagnosis, "_most_informative", None)  # to choose among them would fail
     reply = only(b'{"Perform":{"id":"12","request":null,%b}}' % KEYS, ENTITY_CODEC).reply
-    assert (reply.id, "too many faults" in reply.error) == ("12", True)
+    assert (reply.id, "too many problems" in reply.error) == ("12", True)
 
 
 def test_the_bounds_are_documented() -> None:

@@ -45,7 +45,7 @@ from tests.transport.support.endpoints import (
         ("{}", "exactly one key"),
         ('{"Nothing":{"id":"1"}}', "Nothing: unknown message type"),
         ('{"GetMetrics":{}}', "GetMetrics.id"),
-        ('{"GetMetrics":{"id":"1","id":"2"}}', "stands twice"),
+        ('{"GetMetrics":{"id":"1","id":"2"}}', "occurs twice"),
         ('{"GetMetrics":{"id":"\\ud800"}}', "not valid JSON"),
         ("[" * 50_000, "recursion limit"),
         ("7" * 1_000_000, "out of range"),
