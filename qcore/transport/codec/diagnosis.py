@@ -116,7 +116,7 @@ def _reason(kind: str, message: str, depth: int) -> str:
     return re.sub(r"^\w+ should", "must", message)
 
 
-# --- duplicate keys --------------------------------------------------------------------------------
+# --- duplicate keys -------------------------------------------------------------------------------
 
 
 class _WithDuplicateKey(dict[str, object]):

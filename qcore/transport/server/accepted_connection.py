@@ -248,7 +248,7 @@ class AcceptedConnection(Connection):
         unfinished = self._ws.reader.buffer or self._fragments is not None
         return self._last_received if unfinished else self.last_request
 
-    # --- turns: for clients, not for peers ---------------------------------------------------------
+    # --- turns: for clients, not for peers --------------------------------------------------------
 
     def _receive(self, data: bytes) -> None:
         if self.peer is not None and not self._waits:

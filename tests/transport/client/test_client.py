@@ -1,4 +1,4 @@
-"""The client's connection, against our server and against the `websockets` library's."""
+"""The client's connection, with qcore's server and with the server of the library `websockets`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def connected(address: str, **options: Any) -> AsyncIterator[ClientConnect
 async def library_server(
     talk: Callable[[LibraryServerConnection], Coroutine[Any, Any, None]],
 ) -> AsyncIterator[str]:
-    """Somebody else's server."""
+    """A server of the library `websockets`."""
     async with serve(talk, "127.0.0.1", 0) as server:
         yield format_address(*next(iter(server.sockets)).getsockname()[:2])
 
@@ -126,7 +126,7 @@ async def test_timed_out_request_is_unknown_and_late_reply_is_dropped() -> None:
         connection.send_encoded(late)
         assert (await client.request("GetMetrics"))["response"] == {"id": 1, "blob": ""}
         assert pushed == []
-        assert client._waiting == {}, "nothing is kept of requests that are over"
+        assert client._waiting == {}, "nothing is kept of completed requests"
 
 
 @async_test
@@ -168,7 +168,7 @@ async def test_closing_fails_pending_requests_and_cancelling_drops_it() -> None:
 
 
 @async_test
-async def test_pushed_messages_reach_the_hook() -> None:
+async def test_pushed_messages_reach_on_push() -> None:
     pushed: list[tuple[str, dict[str, JsonValue]]] = []
     async with running_server() as (_, handler, address), connected(address) as client:
         client.on_push = lambda name, value: pushed.append((name, value))
@@ -228,7 +228,7 @@ async def test_server_that_closes_during_the_handshake_is_an_error() -> None:
             await ClientConnection.connect("127.0.0.1", port)
 
 
-# --- somebody else's server -----------------------------------------------------------------------
+# --- the library's server -------------------------------------------------------------------------
 
 
 @async_test

@@ -1,4 +1,4 @@
-"""Host names: IP addresses are never looked up, and a name service that hangs holds up nobody."""
+"""The resolver: IP addresses are never looked up, and a hanging name service blocks no other look-up."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INFO = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.7", 0))
 
 
 class NameService:
-    """In place of `socket.getaddrinfo`: hosts that begin with `hang` wait for `go_on`."""
+    """Replaces `socket.getaddrinfo`: hosts that begin with `hang` wait for `go_on`."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -36,7 +36,7 @@ class NameService:
             self.go_on.wait(30)
         with self._lock:
             self.at_work -= 1
-        if host == "nobody":
+        if host == "unknown":
             raise socket.gaierror(-2, "Name or service not known")
         return [INFO, INFO]
 
@@ -58,13 +58,13 @@ async def test_an_address_is_not_looked_up(service: NameService) -> None:
 
 @async_test
 async def test_a_name_is_looked_up_and_each_address_named_once(service: NameService) -> None:
-    assert await Resolver().addresses("somebody", 20) == ["192.0.2.7"]
+    assert await Resolver().addresses("known", 20) == ["192.0.2.7"]
 
 
 @async_test
 async def test_error_names_the_unknown_host(service: NameService) -> None:
-    with pytest.raises(TransportError, match=r"cannot look up the host 'nobody': .*not known"):
-        await Resolver().addresses("nobody", 20)
+    with pytest.raises(TransportError, match=r"cannot look up the host 'unknown': .*not known"):
+        await Resolver().addresses("unknown", 20)
 
 
 @async_test
@@ -82,7 +82,7 @@ async def test_requests_for_one_host_share_one_lookup(service: NameService) -> N
     resolver = Resolver()
     asking = [asyncio.ensure_future(resolver.addresses("hanging", 20)) for _ in range(10)]
     await until(lambda: service.asked == ["hanging"], "the look-up began")
-    asking[0].cancel()  # one who gives up takes nothing from the others
+    asking[0].cancel()  # a caller that times out does not affect the others
     await asyncio.wait(asking[:1])
     service.go_on.set()
     assert await asyncio.gather(*asking[1:]) == [["192.0.2.7"]] * 9
@@ -95,7 +95,7 @@ async def test_lookups_are_bounded_and_the_rest_wait(service: NameService) -> No
     asking = [asyncio.ensure_future(resolver.addresses(f"hang{n}", 20)) for n in range(6)]
     await until(lambda: service.at_work == 2, "all threads hang")
     with pytest.raises(TransportError, match="'hang6'"):
-        await resolver.addresses("hang6", 0.05)  # dropped before its turn came
+        await resolver.addresses("hang6", 0.05)  # dropped before its turn
     service.go_on.set()
     assert await asyncio.gather(*asking) == [["192.0.2.7"]] * 6
     assert service.most_at_work == 2
@@ -128,9 +128,9 @@ async def _free(resolver: Resolver) -> None:
 @async_test
 async def test_unknown_listen_host_is_not_blamed_on_a_process() -> None:
     with pytest.raises(TransportError) as raised:
-        await Server(CODEC, RecordingHandler()).start("nobody.invalid", 0)
+        await Server(CODEC, RecordingHandler()).start("unknown.invalid", 0)
     text = str(raised.value)
-    assert text.startswith("cannot listen on nobody.invalid:0: cannot look up the host")
+    assert text.startswith("cannot listen on unknown.invalid:0: cannot look up the host")
     assert "process" not in text
 
 

@@ -1,4 +1,4 @@
-"""Numbers of sessions and reads are bounded where a client's frame is understood, before they reach the log."""
+"""The numbers of sessions and reads are bounded where a client's frame is decoded, before they reach the log."""
 
 from __future__ import annotations
 

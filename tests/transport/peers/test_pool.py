@@ -1,4 +1,4 @@
-"""Pooled peer connections against real servers that come, go, refuse and fall silent."""
+"""A pool of peer connections, tested with real servers that start, stop, refuse and fall silent."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ VOTE = RequestVote(5, 2, 0, 0)
 
 @dataclass
 class RecordingPeers:
-    """What a pool tells its owner."""
+    """Records the calls of a pool."""
 
     messages: list[tuple[int, object]] = field(default_factory=list)
     unreachable: list[int] = field(default_factory=list)
@@ -86,7 +86,7 @@ def send_vote(pool: PeerPool, peer_id: int = 1) -> bool:
     return pool.send(peer_id, wrap_request(pool.next_id(), VOTE))
 
 
-# --- the ordinary case ----------------------------------------------------------------------------
+# --- the normal case ------------------------------------------------------------------------------
 
 
 @async_test
@@ -141,7 +141,7 @@ async def test_peer_connects_when_clients_hold_every_place() -> None:
 @async_test
 async def test_down_peer_is_reported_once_and_found_when_it_starts() -> None:
     async with running_server() as (_, _, address):
-        pass  # now the address is free, and nobody listens
+        pass  # now the address is free, and no server listens
     async with pool_of({1: address}) as (pool, peers):
         assert not send_vote(pool)
         await until(lambda: peers.unreachable, "reported")
@@ -161,7 +161,7 @@ async def test_down_peer_is_reported_once_and_found_when_it_starts() -> None:
 
 
 @async_test
-async def test_a_server_that_restarts_is_found_again(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_server_that_restarts_is_connected_again(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     async with running_server() as (server, _, address), pool_of({1: address}) as (pool, peers):
         for number in range(3):
@@ -246,7 +246,7 @@ async def test_peer_of_another_cluster_is_rejected_naming_both(
         state = only(pool)
         assert "'other'" in str(state.last_error)
         assert "'c1'" in str(state.last_error)
-        assert (state.retry_in_s or 0) >= 2.5, "no hurry after a refusal"
+        assert (state.retry_in_s or 0) >= 2.5, "a long pause after a refusal"
         assert peers.unreachable == [1]
         assert peers.connected == []
         assert not send_vote(pool)
@@ -269,7 +269,7 @@ Talk = Callable[[LibraryServerConnection], Coroutine[Any, Any, None]]
 
 @contextlib.asynccontextmanager
 async def library_server(talk: Talk) -> AsyncIterator[str]:
-    """Somebody else's server."""
+    """A server of the library `websockets`."""
     async with serve(talk, "127.0.0.1", 0, close_timeout=1) as server:
         yield format_address(*next(iter(server.sockets)).getsockname()[:2])
 
@@ -306,7 +306,7 @@ async def test_unexpected_answers_to_hello_are_errors(
         library_server(talk) as address,
         pool_of({1: address}, limits=limits) as (pool, peers),
     ):
-        await until(lambda: only(pool).retry_in_s is not None, "given up")
+        await until(lambda: only(pool).retry_in_s is not None, "the attempt failed")
         import re
 
         assert re.search(words, str(only(pool).last_error)), only(pool).last_error
@@ -327,7 +327,7 @@ async def test_server_that_never_answers_hello_is_disconnected() -> None:
         pool_of({1: address}, limits=limits) as (pool, peers),
     ):
         assert not send_vote(pool)
-        await until(lambda: peers.unreachable, "given up")
+        await until(lambda: peers.unreachable, "the attempt failed")
         assert "did not answer Hello within 0.2 s" in str(only(pool).last_error)
 
 
@@ -343,7 +343,7 @@ async def test_close_with_1008_instead_of_an_answer_is_a_rejection() -> None:
         assert (only(pool).retry_in_s or 0) >= 2.5
 
 
-# --- what comes back ------------------------------------------------------------------------------
+# --- messages from a peer -------------------------------------------------------------------------
 
 
 @async_test
@@ -415,7 +415,7 @@ async def test_the_queue_is_bounded_in_messages() -> None:
         sent = [send_vote(pool) for _ in range(50)]
         assert 10 <= sum(sent) < 20
         assert not sent[-1]
-        await until(lambda: len(peers.messages) == sum(sent), "those that were sent")
+        await until(lambda: len(peers.messages) == sum(sent), "the messages that were sent")
         assert send_vote(pool)
 
 

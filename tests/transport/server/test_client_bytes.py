@@ -1,4 +1,4 @@
-"""What clients' connections hold together is counted as it is in memory, and bounded; and each of them ends."""
+"""The memory that clients' connections hold together is counted and bounded, and every connection ends."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def held(server: Server) -> int:
 
 
 def drop(connections: list[AcceptedConnection]) -> None:
-    """In the middle of a frame no close is heard, and the other end would wait for its answer."""
+    """Abort: within a frame no close frame is read, so the other end would wait for an answer."""
     for connection in connections:
         connection.abort("test")
 
@@ -55,16 +55,16 @@ async def test_many_small_holders_are_bounded_together(
 ) -> None:
     monkeypatch.setattr(
         turns_module, "SLICE_S", slice_s
-    )  # 0: all wait at once; 1e-9: after they began
+    )  # 0: all wait from the start; 1e-9: after they began
     async with clients(30, LIMITS) as (server, handler, connections):
         for connection in connections:
-            server.turns._spent_s = 0.0  # as in a turn of its own
+            server.turns._spent_s = 0.0  # as in a separate turn
             connection.data_received(data)
             assert held(server) <= LIMITS.max_clients_bytes
         await until(lambda: handler.closed, "some were dropped")
         assert all("the most of all clients" in str(error) for _, error in handler.closed)
         assert len(server.connections()) >= LIMITS.max_clients_bytes // (len(data) * 2)
-        # The library's objects are freed by the collector, some time: their memory is needed now.
+        # The garbage collector frees the library's objects late, but their memory is needed now.
         buffers = [connection._ws.reader.buffer for connection in connections]
         assert sum(buffer.__alloc__() for buffer in buffers) <= LIMITS.max_clients_bytes
         drop(connections)
@@ -80,7 +80,7 @@ async def test_only_as_many_connections_are_dropped_as_needed() -> None:
         server.limits = replace(LIMITS, max_clients_bytes=MIB // 2)
         last.data_received(UNFINISHED[:30_000])
         assert held(server) <= MIB // 2
-        assert last.is_open, "those that hold most go first"
+        assert last.is_open, "those that hold most are dropped first"
         drop(connections)
 
 
@@ -199,5 +199,5 @@ async def test_a_connection_that_closes_is_read_again() -> None:
         connection.pause_writing()
         assert not connection._transport.is_reading()
         connection.close()
-        assert connection._transport.is_reading(), "or its end would not be seen"
+        assert connection._transport.is_reading(), "otherwise its end would not be noticed"
         await until(lambda: handler.closed, "the other end answered")

@@ -1,4 +1,4 @@
-"""Malformed and oversized frames, ends that do not read, ends that are dead: bounded, named, survived."""
+"""A server survives malformed and oversized frames, and clients that do not read or are dead; each error is named."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.transport.support.endpoints import (
     until,
 )
 
-# --- frames that are not understood: the connection stays open ------------------------------------
+# --- invalid frames: the connection stays open ----------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ async def test_text_that_is_not_utf8_gets_an_error_too() -> None:
 
 
 @async_test
-async def test_fuzzed_frames_leave_the_server_and_its_neighbours_alone(
+async def test_fuzzed_frames_do_not_affect_other_connections(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rng = random.Random(7)
@@ -91,7 +91,7 @@ async def test_fuzzed_frames_leave_the_server_and_its_neighbours_alone(
         for number in range(40):
             async with plain(address) as ws:
                 reading = asyncio.ensure_future(read_to_the_end(ws))
-                with contextlib.suppress(ConnectionClosed):  # 1008: it became a peer's message
+                with contextlib.suppress(ConnectionClosed):  # 1008: it became a message of a peer
                     for _ in range(50):
                         frame = mutate(
                             rng, rng.choice(clients) if number % 2 else rng.choice(PIECES)
@@ -108,7 +108,7 @@ async def test_fuzzed_frames_leave_the_server_and_its_neighbours_alone(
 
 
 @async_test
-async def test_a_thousand_bad_envelopes_leave_no_memory_behind() -> None:
+async def test_a_thousand_invalid_envelopes_leak_no_memory() -> None:
     frame = json.dumps([{"Nothing": {"id": "x" * 100, "field": [1, 2, 3] * 50}}] * 20)
     async with running_server() as (_, _, address), plain(address) as ws:
         await ws.send(frame)
@@ -121,7 +121,7 @@ async def test_a_thousand_bad_envelopes_leave_no_memory_behind() -> None:
                 base = tracemalloc.get_traced_memory()[0]
         grown = tracemalloc.get_traced_memory()[0] - base
         tracemalloc.stop()
-        assert grown < 200_000, f"{grown} bytes more after 1000 bad envelopes"
+        assert grown < 200_000, f"{grown} bytes more after 1000 invalid envelopes"
 
 
 # --- sizes ----------------------------------------------------------------------------------------
@@ -138,11 +138,11 @@ async def test_a_frame_over_the_limit_is_closed_with_1009(
     pieces: Any = [text[at : at + step] for at in range(0, len(text), step)]
     async with running_server(limits=limits) as (_, handler, address), plain(address) as neighbour:
         async with plain(address) as ws:
-            with contextlib.suppress(ConnectionClosed):  # the server may be quicker
+            with contextlib.suppress(ConnectionClosed):  # the server may close first
                 await ws.send(text if fragments == 1 else pieces)
             assert await read_to_the_end(ws) == []
             assert ws.close_code == 1009
-        await until(lambda: handler.closed, "the server gave the connection up")
+        await until(lambda: handler.closed, "the server dropped the connection")
         assert "broke the protocol" in str(handler.closed[0][1])
         assert "GetMetricsResponse" in await ask(neighbour, {"GetMetrics": {"id": "1"}})
         assert handler.messages == [GetMetrics("1")]
@@ -161,7 +161,7 @@ async def test_a_frame_just_under_the_default_limit_is_read() -> None:
 
 
 async def open_deaf(address: str) -> socket.socket:
-    """A WebSocket connection with a small receive buffer that nobody reads from."""
+    """A WebSocket connection with a small receive buffer that is never read."""
     host, port = address.split(":")
     deaf = socket.socket()
     deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -203,7 +203,7 @@ async def test_client_that_never_reads_is_dropped_in_bounded_memory(
                 untaken = max(untaken, len(connection._unread) + connection._backlog_bytes)
         assert "has read nothing for 0.8 s" in str(handler.closed[0][1])
         assert unsent < limits.max_queue_bytes + MIB
-        assert 0 < untaken <= 300 * 1024, "frames of one read wait, and no more is read"
+        assert 0 < untaken <= 300 * 1024, "frames of one read wait, and reading is paused"
         assert "GetMetricsResponse" in await ask(neighbour, {"GetMetrics": {"id": "1"}})
         deaf.close()
     assert_no_errors_logged(caplog)
@@ -241,14 +241,14 @@ async def test_memory_held_for_all_clients_is_bounded() -> None:
             assert held < limits.max_clients_bytes + MIB
         await until(lambda: handler.closed, "one was dropped")
         assert all("the most of all clients" in str(error) for _, error in handler.closed)
-        assert server.connections(), "not more than necessary"
+        assert server.connections(), "no more than necessary"
         for each in deaf:
             each.close()
 
 
 @async_test
 async def test_heaviest_unfinished_message_is_dropped_first() -> None:
-    """Each is within what one message may take; in one frame, or in fragments that never end."""
+    """Each is within the limit of one message, as one frame or as endless fragments."""
     limits = TransportLimits(max_client_frame_bytes=16 * MIB, max_clients_bytes=8 * MIB)
     async with running_server(limits=limits) as (server, handler, address):
         _, one = await open_raw(address)
@@ -300,7 +300,9 @@ async def test_silence_is_answered_by_pings_and_a_dead_end_is_dropped() -> None:
         await reader.readuntil(b"\r\n\r\n")
         async with asyncio.timeout(10):
             rest = await reader.read()
-        assert set(rest) == {0x89, 0x00}, "pings, and no close frame: nobody would read it"
+        assert set(rest) == {0x89, 0x00}, (
+            "pings, and no close frame: the dead end would not read it"
+        )
         await until(lambda: handler.closed, "the connection was dropped")
         assert "no sign of life" in str(handler.closed[0][1])
         writer.close()
