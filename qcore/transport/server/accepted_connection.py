@@ -222,7 +222,7 @@ class AcceptedConnection(Connection):
             self._deadline = None
 
     def _handshake_overdue(self) -> None:
-        self.abort(f"{self.remote} sent no whole HTTP request in time")
+        self.abort(f"{self.remote} sent no complete HTTP request in time")
 
     def _hello_overdue(self) -> None:
         self.close(_POLICY_VIOLATION, "no Hello in time from a connection announced as a peer's")
@@ -449,7 +449,7 @@ class AcceptedConnection(Connection):
         try:
             step()
         except Exception:  # boundary to the application
-            logger.exception("handling what %s sent failed", self.remote)
+            logger.exception("handling a message of %s failed", self.remote)
             self.close(_INTERNAL_ERROR, "internal error: see the server's log")
 
     # --- the end ----------------------------------------------------------------------------------

@@ -153,7 +153,7 @@ class Server:
                     self._admins, key=lambda each: (each.unanswered > 0, each.last_request)
                 )
                 del self._admins[idlest]
-                idlest.abort("another operator's connection took this place")
+                idlest.abort("another admin connection took this place")
                 self.counts.connections_refused += 1
             return not self._stopping
         if connection.announced_as_peer:

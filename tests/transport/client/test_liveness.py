@@ -17,12 +17,12 @@ class SimulatedConnection:
 
     def __init__(self) -> None:
         self.last_received = 0.0
-        self.untaken = 0
+        self.unacknowledged = 0
         self.pings: list[float] = []
         self.now = 0.0
 
     def unacknowledged_bytes(self) -> int:
-        return self.untaken
+        return self.unacknowledged
 
     def ping(self) -> None:
         self.pings.append(self.now)
@@ -94,10 +94,10 @@ def test_pauses_of_this_process_do_not_count() -> None:
 def test_progress_of_a_large_request_is_a_sign_of_life() -> None:
     connection = SimulatedConnection()
 
-    def take(now: float) -> None:
-        connection.untaken = max(1_000_000, 4_000_000 - int(now * 600_000))
+    def acknowledge(now: float) -> None:
+        connection.unacknowledged = max(1_000_000, 4_000_000 - int(now * 600_000))
 
-    after = watch(connection, 60, take)
+    after = watch(connection, 60, acknowledge)
     assert after is not None
     assert 5 < after < 5.1 + SILENT_AFTER_S + PROBE_AFTER_S
 
@@ -107,7 +107,7 @@ def test_kernel_acks_of_a_stopped_process_are_no_sign_of_life() -> None:
     connection = SimulatedConnection()
 
     def send(now: float) -> None:
-        connection.untaken = 300 if int(now / LOOK_S) % 2 else 0
+        connection.unacknowledged = 300 if int(now / LOOK_S) % 2 else 0
 
     after = watch(connection, 10, send)
     assert after is not None

@@ -52,8 +52,8 @@ _WAYS = st.sampled_from(
 
 
 @dataclass
-class SlowCounter:
-    """Counts while the standard library parses."""
+class ReferenceCounter:
+    """Counts with the parser of the standard library."""
 
     values: int = 0
     containers: int = 0
@@ -99,11 +99,10 @@ class _Pairs(list[tuple[str, JsonValue]]):
 def test_scan_counts_what_a_parser_counts(value: JsonValue, way: dict[str, object]) -> None:
     text = json.dumps(value, **way)  # type: ignore[arg-type]  # the keywords of `_WAYS`
     data = text.encode()
-    exact = SlowCounter().count(text)
+    exact = ReferenceCounter().count(text)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            frame_bounds, "_PART_BYTES", 5
-        )  # every position is a border between parts once
+        # So small that every position is a border between parts once.
+        patch.setattr(frame_bounds, "_PART_BYTES", 5)
         assert find_excess(data, exact) is None, "exactly at the bound"
         for name in _NAMES:
             count = getattr(exact, name)
@@ -118,7 +117,7 @@ def test_frame_too_small_to_be_scanned_exceeds_no_bound(
     value: JsonValue, way: dict[str, object]
 ) -> None:
     text = json.dumps(value, **way)  # type: ignore[arg-type]  # the keywords of `_WAYS`
-    exact = SlowCounter().count(text)
+    exact = ReferenceCounter().count(text)
     for name in _NAMES:
         size = len(text.encode())
         bounds = replace(_AMPLE, **{name: max(0, getattr(exact, name) - 1)})

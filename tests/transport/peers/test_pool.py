@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import random
+import re
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -264,13 +265,13 @@ async def test_wrong_node_at_an_address_is_detected() -> None:
         assert "is node 7, not node 1" in str(only(pool).last_error)
 
 
-Talk = Callable[[LibraryServerConnection], Coroutine[Any, Any, None]]
+LibraryHandler = Callable[[LibraryServerConnection], Coroutine[Any, Any, None]]
 
 
 @contextlib.asynccontextmanager
-async def library_server(talk: Talk) -> AsyncIterator[str]:
+async def library_server(handle: LibraryHandler) -> AsyncIterator[str]:
     """A server of the library `websockets`."""
-    async with serve(talk, "127.0.0.1", 0, close_timeout=1) as server:
+    async with serve(handle, "127.0.0.1", 0, close_timeout=1) as server:
         yield format_address(*next(iter(server.sockets)).getsockname()[:2])
 
 
@@ -296,19 +297,17 @@ def hello_response(**changes: object) -> str:
 async def test_unexpected_answers_to_hello_are_errors(
     answer: str | bytes, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def talk(ws: LibraryServerConnection) -> None:
+    async def handle(ws: LibraryServerConnection) -> None:
         assert "Hello" in json.loads(await ws.recv())
         await ws.send(answer)
         await ws.wait_closed()
 
     limits = TransportLimits(hello_timeout_s=0.3)
     async with (
-        library_server(talk) as address,
+        library_server(handle) as address,
         pool_of({1: address}, limits=limits) as (pool, peers),
     ):
         await until(lambda: only(pool).retry_in_s is not None, "the attempt failed")
-        import re
-
         assert re.search(words, str(only(pool).last_error)), only(pool).last_error
         assert peers.connected == []
         assert peers.unreachable == [1]
@@ -317,13 +316,13 @@ async def test_unexpected_answers_to_hello_are_errors(
 
 @async_test
 async def test_server_that_never_answers_hello_is_disconnected() -> None:
-    async def talk(ws: LibraryServerConnection) -> None:
+    async def handle(ws: LibraryServerConnection) -> None:
         async for _ in ws:
             pass
 
     limits = TransportLimits(hello_timeout_s=0.2)
     async with (
-        library_server(talk) as address,
+        library_server(handle) as address,
         pool_of({1: address}, limits=limits) as (pool, peers),
     ):
         assert not send_vote(pool)
@@ -333,11 +332,11 @@ async def test_server_that_never_answers_hello_is_disconnected() -> None:
 
 @async_test
 async def test_close_with_1008_instead_of_an_answer_is_a_rejection() -> None:
-    async def talk(ws: LibraryServerConnection) -> None:
+    async def handle(ws: LibraryServerConnection) -> None:
         await ws.recv()
         await ws.close(1008, "go away")
 
-    async with library_server(talk) as address, pool_of({1: address}) as (pool, _):
+    async with library_server(handle) as address, pool_of({1: address}) as (pool, _):
         await until(lambda: only(pool).retry_in_s is not None, "refused")
         assert "go away" in str(only(pool).last_error)
         assert (only(pool).retry_in_s or 0) >= 2.5
@@ -350,7 +349,7 @@ async def test_close_with_1008_instead_of_an_answer_is_a_rejection() -> None:
 async def test_invalid_frames_and_requests_are_not_delivered(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def talk(ws: LibraryServerConnection) -> None:
+    async def handle(ws: LibraryServerConnection) -> None:
         await ws.recv()
         await ws.send(hello_response())
         await ws.recv()
@@ -364,7 +363,7 @@ async def test_invalid_frames_and_requests_are_not_delivered(
         )
         await ws.wait_closed()
 
-    async with library_server(talk) as address, pool_of({1: address}) as (pool, peers):
+    async with library_server(handle) as address, pool_of({1: address}) as (pool, peers):
         await until(lambda: send_vote(pool), "connected")
         await until(lambda: len(peers.messages) == 2, "the last message")
         assert peers.messages[0] == (1, Error("1", "what?"))
@@ -379,7 +378,7 @@ async def test_invalid_frames_and_requests_are_not_delivered(
 async def test_peer_that_stops_reading_is_dropped_in_bounded_memory() -> None:
     hold = asyncio.Event()
 
-    async def talk(ws: LibraryServerConnection) -> None:
+    async def handle(ws: LibraryServerConnection) -> None:
         await ws.recv()
         await ws.send(hello_response())
         ws.transport.pause_reading()
@@ -388,7 +387,7 @@ async def test_peer_that_stops_reading_is_dropped_in_bounded_memory() -> None:
     limits = TransportLimits(send_stall_s=0.4, max_queue_bytes=4 * 1024 * 1024)
     entry = Entry(1, 1, "command", "x" * 100_000, 7)
     async with (
-        library_server(talk) as address,
+        library_server(handle) as address,
         pool_of({1: address}, limits=limits) as (pool, peers),
     ):
         await until(lambda: peers.connected, "connected")

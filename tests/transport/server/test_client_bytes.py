@@ -53,9 +53,8 @@ def drop(connections: list[AcceptedConnection]) -> None:
 async def test_many_small_holders_are_bounded_together(
     data: bytes, slice_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        turns_module, "SLICE_S", slice_s
-    )  # 0: all wait from the start; 1e-9: after they began
+    # 0: all connections wait from the start; 1e-9: after they began.
+    monkeypatch.setattr(turns_module, "SLICE_S", slice_s)
     async with clients(30, LIMITS) as (server, handler, connections):
         for connection in connections:
             server.turns._spent_s = 0.0  # as in a separate turn
@@ -96,9 +95,9 @@ async def test_unhandled_messages_of_a_partly_read_frame_count() -> None:
             patch.setattr(handler, "on_message", slow)
             text = b"[%b]" % b",".join([b'{"Perform":{"id":"1","request":{}}}'] * 200)
             connection.data_received(masked(text))
-            taken = len(handler.messages)
-            assert taken < 200
-            assert connection.held_bytes() > len(text) * (200 - taken) // 200
+            handled = len(handler.messages)
+            assert handled < 200
+            assert connection.held_bytes() > len(text) * (200 - handled) // 200
             await until(lambda: len(handler.messages) == 200, "all are handled")
         await until(lambda: server.turns.waiting == 0, "nothing waits")
         assert connection.held_bytes() == server._held_bytes == 0
@@ -174,12 +173,12 @@ async def test_half_closed_only_when_all_is_written() -> None:
         assert transport is not None
         write_eof = transport.write_eof
 
-        def noted() -> None:
+        def record_waiting() -> None:
             waiting.append(transport.get_write_buffer_size())
             write_eof()
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(transport, "write_eof", noted)
+            patch.setattr(transport, "write_eof", record_waiting)
             while not connection._write_paused:
                 connection.send_encoded(b'"' + b"x" * 100_000 + b'"')
             connection.data_received(CLOSE)

@@ -60,11 +60,11 @@ async def test_full_clients_leave_room_for_admin_and_http() -> None:
     ):
         with pytest.raises(InvalidStatus, match="503"):
             await plain(address)
-        operator = await connect(address, admin=True)
-        assert (await operator.request("GetMetrics"))["response"] == {"id": 1, "blob": ""}
+        admin = await connect(address, admin=True)
+        assert (await admin.request("GetMetrics"))["response"] == {"id": 1, "blob": ""}
         assert b"200 OK" in await http(address, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
         assert server.stats.clients == 3
-        await operator.close()
+        await admin.close()
 
 
 @async_test
@@ -77,16 +77,16 @@ async def test_idlest_admin_connection_gives_way_to_a_new_one() -> None:
             await first.send(json.dumps(HOLD))
             await ask(second, METRICS)  # later than the first, which waits for its reply
             await until(lambda: handler.held, "the request arrived")
-            operator = await connect(address, admin=True)
+            admin = await connect(address, admin=True)
             with pytest.raises(ConnectionClosed):
                 async with asyncio.timeout(5):
                     await second.recv()
-            assert (await operator.request("GetMetrics"))["response"]["id"] == 1  # type: ignore[index,call-overload]  # JSON
+            assert (await admin.request("GetMetrics"))["response"]["id"] == 1  # type: ignore[index,call-overload]  # JSON
             connection, _ = handler.held[0]
             connection.send(GetMetricsResponse("held", {}))
             assert "GetMetricsResponse" in json.loads(await first.recv())
             assert server.stats.clients == 2
-            await operator.close()
+            await admin.close()
 
 
 @async_test

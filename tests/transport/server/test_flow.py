@@ -87,7 +87,7 @@ async def test_fuzzed_frames_do_not_affect_other_connections(
 ) -> None:
     rng = random.Random(7)
     clients = [seed for seed in SEEDS[:-1] if b"Raft" not in seed and b"Forward" not in seed]
-    async with running_server() as (server, _, address), plain(address) as neighbour:
+    async with running_server() as (server, _, address), plain(address) as other:
         for number in range(40):
             async with plain(address) as ws:
                 reading = asyncio.ensure_future(read_to_the_end(ws))
@@ -102,7 +102,7 @@ async def test_fuzzed_frames_do_not_affect_other_connections(
                 answers = await reading
                 assert ws.close_code in (1000, 1008)
                 assert answers or ws.close_code == 1008
-            assert "GetMetricsResponse" in await ask(neighbour, {"GetMetrics": {"id": "1"}})
+            assert "GetMetricsResponse" in await ask(other, {"GetMetrics": {"id": "1"}})
         assert server.stats.malformed_received > 500
     assert_no_errors_logged(caplog)
 
@@ -136,7 +136,7 @@ async def test_a_frame_over_the_limit_is_closed_with_1009(
     text = '{"GetMetrics":{"id":"%s"}}' % ("x" * 100_000)
     step = len(text) // fragments + 1
     pieces: Any = [text[at : at + step] for at in range(0, len(text), step)]
-    async with running_server(limits=limits) as (_, handler, address), plain(address) as neighbour:
+    async with running_server(limits=limits) as (_, handler, address), plain(address) as other:
         async with plain(address) as ws:
             with contextlib.suppress(ConnectionClosed):  # the server may close first
                 await ws.send(text if fragments == 1 else pieces)
@@ -144,7 +144,7 @@ async def test_a_frame_over_the_limit_is_closed_with_1009(
             assert ws.close_code == 1009
         await until(lambda: handler.closed, "the server dropped the connection")
         assert "broke the protocol" in str(handler.closed[0][1])
-        assert "GetMetricsResponse" in await ask(neighbour, {"GetMetrics": {"id": "1"}})
+        assert "GetMetricsResponse" in await ask(other, {"GetMetrics": {"id": "1"}})
         assert handler.messages == [GetMetrics("1")]
     assert_no_errors_logged(caplog)
 
@@ -187,11 +187,11 @@ async def test_client_that_never_reads_is_dropped_in_bounded_memory(
     handler = RecordingHandler(blob="x" * 50_000)
     async with (
         running_server(handler, limits) as (server, _, address),
-        plain(address, max_size=None) as neighbour,
+        plain(address, max_size=None) as other,
     ):
         deaf = await open_deaf(address)
         request = masked(b'{"GetMetrics":{"id":"%b"}}' % (b"-" * 1000)) * 200
-        position = unsent = untaken = 0
+        position = unsent = unhandled = 0
         while len(handler.closed) == 0:
             try:
                 position = (position + deaf.send(request[position:])) % len(request)
@@ -200,11 +200,11 @@ async def test_client_that_never_reads_is_dropped_in_bounded_memory(
             await asyncio.sleep(0)
             for connection in server.connections():
                 unsent = max(unsent, connection.unsent_bytes())
-                untaken = max(untaken, len(connection._unread) + connection._backlog_bytes)
+                unhandled = max(unhandled, len(connection._unread) + connection._backlog_bytes)
         assert "has read nothing for 0.8 s" in str(handler.closed[0][1])
         assert unsent < limits.max_queue_bytes + MIB
-        assert 0 < untaken <= 300 * 1024, "frames of one read wait, and reading is paused"
-        assert "GetMetricsResponse" in await ask(neighbour, {"GetMetrics": {"id": "1"}})
+        assert 0 < unhandled <= 300 * 1024, "frames of one read wait, and reading is paused"
+        assert "GetMetricsResponse" in await ask(other, {"GetMetrics": {"id": "1"}})
         deaf.close()
     assert_no_errors_logged(caplog)
 

@@ -518,7 +518,7 @@ def close_code_of(stream: bytes) -> int | None:
 async def test_broken_frames_are_closed_with_the_codes_of_the_standard(
     frames: bytes, code: int, together: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with running_server() as (server, handler, address), plain(address) as neighbour:
+    async with running_server() as (server, handler, address), plain(address) as other:
         reader, writer = await open_raw(address)
         payload = frames + b"\0" * 130 * (frames[:1] == b"\x89")
         writer.write(UPGRADE + payload if together else UPGRADE)
@@ -530,7 +530,7 @@ async def test_broken_frames_are_closed_with_the_codes_of_the_standard(
         assert close_code_of(stream) == code
         writer.close()
         await until(lambda: handler.closed, "the server dropped the connection")
-        await ask(neighbour, {"GetMetrics": {"id": "1"}})
+        await ask(other, {"GetMetrics": {"id": "1"}})
         assert server.stats.clients == 1
         assert handler.messages == [GetMetrics("1")]
     assert_no_errors_logged(caplog)

@@ -94,12 +94,12 @@ async def test_each_large_frame_has_a_separate_turn() -> None:
         decoded: list[int] = []
         decode = server.codec.decode
 
-        def noted(data: bytes | bytearray, *, from_peer: bool = False) -> list[object]:
+        def record_turn(data: bytes | bytearray, *, from_peer: bool = False) -> list[object]:
             decoded.append(ticks.count)
             return decode(data, from_peer=from_peer)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(server.codec, "decode", noted)
+            patch.setattr(server.codec, "decode", record_turn)
             for connection in connections:
                 connection.data_received(frame(HEAVY) * 2)
             assert not handler.messages, "nothing is parsed before the next turn"
@@ -303,26 +303,26 @@ async def test_admins_go_before_clients_and_heavy_users_last(heavy: bool) -> Non
     earlier.used_since -= long
     for each in (
         Waiting("busy", served, used_s=SLICE_S),
-        Waiting("busy operator", served, used_s=SLICE_S, admin=True),
+        Waiting("busy admin", served, used_s=SLICE_S, admin=True),
         earlier,
-        Waiting("modest", served),
-        Waiting("operator", served, admin=True),
+        Waiting("light", served),
+        Waiting("admin", served, admin=True),
     ):
         turns.wait(each, heavy=heavy)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(turns_module, "BUSY_WINDOW_S", long)  # however slow the machine is
         await until(lambda: not turns.waiting, "all are served")
-    assert served == ["operator", "was busy", "modest", "busy", "busy operator"]
+    assert served == ["admin", "was busy", "light", "busy", "busy admin"]
 
 
 def test_heavy_users_are_not_starved() -> None:
     queue, served = ConnectionQueue(), list[str]()
     queue.add(Waiting("busy", served), busy=True)
     for _ in range(6):
-        queue.add(Waiting("modest", served), busy=False)
+        queue.add(Waiting("light", served), busy=False)
         queue.begin_turn()
         queue.pop().resume_frames(heavy=False)
-    assert served == [*["modest"] * 3, "busy", *["modest"] * 2]
+    assert served == [*["light"] * 3, "busy", *["light"] * 2]
 
 
 @async_test
