@@ -1,4 +1,4 @@
-"""`host:port` texts: on the command line, in memberships, from clients. One rule for all of them."""
+"""Addresses as `host:port` texts. One rule for the command line, configurations of a cluster, and clients."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def parse_address(text: str, where: str = "address", *, allow_port_zero: bool = 
         allow_port_zero: port 0 asks the system for a free port.
 
     Raises:
-        ConfigError: the text is not an address; says what is expected.
+        ConfigError: the text is not an address; the error states what is expected.
     """
     if not isinstance(text, str):  # a program without types may give anything
         raise ConfigError(
-            f"{where}: {truncate(repr(text))} is no text; give host:port, '127.0.0.1:8080'"
+            f"{where}: {truncate(repr(text))} is not a text; give host:port, '127.0.0.1:8080'"
         )
     shown = repr(truncate(text))
     scheme, separator, rest = text.partition("://")

@@ -1,4 +1,4 @@
-"""Time and size limits of connections. Every wait ends and every queue is bounded."""
+"""The limits of connections: times, sizes and numbers. Every wait ends, and every queue is bounded."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ from qcore.errors import ConfigError
 KIB = 1024
 MIB = 1024 * 1024
 
-#: What a client's command may have unless a node says otherwise.
+#: The size of the largest command of a client, unless configured otherwise.
 DEFAULT_COMMAND_BYTES = MIB
 
 
 def frame_bytes_for(max_command_bytes: int) -> int:
-    """The size of a client's frame that carries any command of at most so many bytes: every byte of a text may be
-    written as an escape of six, and the envelope needs some."""
+    """The size of a client's frame that can carry any command of at most this many bytes.
+
+    Every byte of a text may be written as an escape of six bytes, and the envelope needs some bytes, too.
+    """
     return 6 * max_command_bytes + 64 * KIB
 
 
-#: Times for which 0 means never.
+#: Limits for which 0 means never.
 OR_NEVER = ("idle_timeout_s",)
 
-#: Limits that only a client looks at.
+#: Limits that only a client uses.
 CLIENT_ONLY = ("max_client_requests", "probe_after_s", "silent_after_s")
 
 
@@ -33,35 +35,37 @@ class TransportLimits:
 
     Attributes:
         max_frame_bytes: a larger incoming frame closes the connection with 1009.
-        max_client_frame_bytes: the same for a client, and for a peer before its `Hello` is accepted. It must carry a
-            command of `max_command_bytes` with six bytes for one; above `max_frame_bytes` it has no effect.
-        max_queue_bytes: sent and not yet taken by the socket; beyond it the connection is dropped.
+        max_client_frame_bytes: the same for a client, and for a peer before its `Hello` is accepted. Such a frame must
+            be able to carry a command of `max_command_bytes` at six bytes for each. Above `max_frame_bytes` the value
+            has no effect.
+        max_queue_bytes: bytes sent and not accepted by the socket; beyond it the connection is dropped.
         ping_interval_s: after this long without a byte from the other end, ping.
         dead_after_s: after this long without a byte from the other end, drop the connection.
         probe_after_s: of a client: with a request outstanding and nothing received for this long, ping.
         silent_after_s: of a client: with such a ping unanswered for this long, drop the connection.
-        send_stall_s: after this long in which the other end took nothing of what waits, drop it.
+        send_stall_s: after this long in which the other end accepted none of the waiting bytes, drop the connection.
         close_timeout_s: how long a closing handshake may take.
-        handshake_timeout_s: how long a connection may take to become one (TCP, HTTP).
-        hello_timeout_s: how long a peer may take to say or answer `Hello`.
-        max_clients: connections without an accepted `Hello`; beyond it 503.
-        max_handshakes: connections that have not finished their HTTP request; the oldest gives way.
-        reserved_for_peers: connections beyond `max_clients` for those that announce themselves as peers.
-        reserved_for_admin: connections beyond `max_clients` for those that announce themselves as an operator's; the
-            one without a request for longest gives way.
-        idle_timeout_s: a client without a request in progress that has sent none for so long is closed with 1001;
+        handshake_timeout_s: how long the opening of a connection may take (TCP, HTTP).
+        hello_timeout_s: how long a peer may take to send or answer `Hello`.
+        max_clients: connections of clients; a further one gets HTTP 503.
+        max_handshakes: connections that have not finished their HTTP request; beyond it the oldest is dropped.
+        reserved_for_peers: connections beyond `max_clients` that announce themselves as peers.
+        reserved_for_admin: connections beyond `max_clients` that announce themselves as admin connections; beyond it,
+            the one without a request for the longest time is dropped.
+        idle_timeout_s: a client that has no request in progress and has sent none for this long is closed with 1001;
             0 for never.
-        backoff_min_s, backoff_max_s: pause before reconnecting to a peer, doubling, jittered.
-        refused_backoff_s: the same after a peer refused our `Hello`.
-        max_peer_queue_messages: sent to one peer within one turn of the event loop or while its socket
-            is full; beyond it messages are dropped.
+        backoff_min_s, backoff_max_s: the pause before reconnecting to a peer; it doubles from one to the other, with
+            jitter.
+        refused_backoff_s: the same pause after a peer refused our `Hello`.
+        max_peer_queue_messages: messages to one peer in one turn of the event loop or while its socket is full; beyond
+            it messages are dropped.
         max_clients_bytes: memory held for all clients of a server together: replies that they do not read, frames that
-            they do not finish, frames that wait. Beyond it the connections that hold most are dropped.
-        max_client_requests: of a client: requests on one connection that wait for replies; beyond it `Overloaded`.
+            they do not finish, and frames that wait. Beyond it, the connections that hold most are dropped.
+        max_client_requests: of a client: requests of one connection that wait for replies; beyond it `Overloaded`.
 
     Raises:
         ConfigError: a value is not positive or not finite, `dead_after_s` leaves no time to answer a ping, or
-            `backoff_max_s` is below `backoff_min_s`; the message names it.
+            `backoff_max_s` is below `backoff_min_s`; the text names the field.
     """
 
     max_frame_bytes: int = 16 * MIB

@@ -1,4 +1,4 @@
-"""The optional fields of `Perform` that are the same for every application: consistency and session."""
+"""The optional fields of `Perform` that every application has: consistency and session."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _Number = Annotated[int, Field(ge=0, lt=INT_LIMIT)]
 
 @dataclass(slots=True)
 class Stale:
-    """Read this node's own state at once, if it is at most `stale` milliseconds old."""
+    """Read this node's state immediately, if it is at most `stale` milliseconds old."""
 
     stale: _Number
 
 
 #: How a read is served:
 #:
-#: - `linearizable`: it reflects every write acknowledged before; confirmed by a quorum.
-#: - `lease`: the same without asking the quorum, as long as clocks keep their bound (`--lease-reads`).
-#: - `follower`: linearizable too, from this node's state, at an index that the leader confirms.
-#: - `{"stale": MS}`: from this node's state at once.
+#: - `linearizable`: the read reflects every write acknowledged before it began; a quorum confirms the leader.
+#: - `lease`: the same without asking a quorum, as long as the clocks keep their bound (`--lease-reads`).
+#: - `follower`: also linearizable; from this node's state, at an index that the leader confirms.
+#: - `{"stale": MS}`: from this node's state, immediately.
 Consistency = Literal["linearizable", "lease", "follower"] | Stale
 
 
@@ -33,9 +33,9 @@ class SessionUse:
     """Apply the command once, however often it is sent.
 
     Attributes:
-        id: of the session.
-        sequence: number of the command in the session; a repeated one gets the first one's reply.
-        acknowledged: the client has the replies up to this number: they may be forgotten.
+        id: the session's id.
+        sequence: the command's number in the session. A repeated command gets the reply of the first one.
+        acknowledged: the client has received the replies up to this number, so they may be forgotten.
     """
 
     id: SessionId

@@ -1,4 +1,4 @@
-"""Errors that came over the wire, as exceptions again."""
+"""Turns errors that arrive in replies into exceptions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qcore.errors import (
 
 
 class ErrorReply(RemoteProtocolError):
-    """The other end did not understand an envelope of ours; `detail()` is what it said about it.
+    """The other end did not understand an envelope that this end sent; `detail()` includes its explanation.
 
     Args:
         text: the `error` of the `Error` envelope.
@@ -32,12 +32,12 @@ class ErrorReply(RemoteProtocolError):
 
 
 def error_from_wire(text: str, detail: object = None) -> QcoreError:
-    """The exception that an error text and its `detail` stand for.
+    """The exception for an error text and its `detail`.
 
     Args:
-        text: of `Err` or `error`.
-        detail: the value of the sibling key; without one, or with an unknown `code`, the result is a
-            plain `QcoreError`.
+        text: the text in `Err` or `error`.
+        detail: the value of the key `detail` beside it. Without one, or with an unknown `code`, the result is a plain
+            `QcoreError`.
     """
     values = _scalars(detail)
     code = values.get("code")
@@ -62,10 +62,10 @@ def error_from_wire(text: str, detail: object = None) -> QcoreError:
 
 
 def raise_for_error(reply: Mapping[str, object]) -> object:
-    """The value in `response` of a reply: what is in `Ok`, or the response itself if it is bare.
+    """The value in `response` of a reply: the one in `Ok`, or the response itself if it has no `Ok` around it.
 
     Raises:
-        QcoreError: the response is an `Err`; its class is the one named by `detail`.
+        QcoreError: the response is an `Err`; `detail` names the class of the exception.
     """
     response = reply.get("response")
     if isinstance(response, dict) and len(response) == 1:
@@ -78,7 +78,7 @@ def raise_for_error(reply: Mapping[str, object]) -> object:
 
 
 def _scalars(detail: object) -> dict[str, DetailValue]:
-    """What of a `detail` has the right shape: it comes from outside."""
+    """The valid part of a `detail`, which comes from outside."""
     if not isinstance(detail, dict):
         return {}
     return {

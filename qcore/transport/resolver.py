@@ -1,7 +1,7 @@
-"""Host names to IP addresses, so that a name server that hangs holds up nobody.
+"""Looks up host names in daemon threads, so that a hanging name server blocks neither the event loop nor an exit.
 
-asyncio looks names up in its default executor, whose threads are joined when the loop ends: a look-up that hangs then
-keeps the process alive. Here daemon threads do it. IP addresses need no look-up and never wait.
+asyncio looks names up in its default executor. Its threads are joined when the event loop ends, so a look-up that hangs
+keeps the process alive. IP addresses need no look-up and never wait.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final
 
 from qcore.errors import TransportError
 
-#: Look-ups that run at the same time, at most; the others wait for their turn.
+#: Look-ups that run at the same time, at most; others wait for their turn.
 MAX_THREADS: Final = 8
 
 #: The addresses of a host, or why there are none.
@@ -25,7 +25,7 @@ LookupResult = list[str] | OSError | UnicodeError
 
 
 class _Lookup:
-    """One look-up of a host, for everybody who asks for it meanwhile."""
+    """One look-up of a host, shared by all callers that ask for it meanwhile."""
 
     def __init__(self, host: str) -> None:
         self.host = host
@@ -33,7 +33,7 @@ class _Lookup:
 
 
 class Resolver:
-    """Looks host names up in threads of its own, one look-up a host at a time.
+    """Looks up host names in threads, at most one look-up per host at a time.
 
     Any event loop of the process may use it.
 
@@ -49,10 +49,10 @@ class Resolver:
         self._threads = 0
 
     async def addresses(self, host: str, timeout_s: float) -> list[str]:
-        """The IP addresses of a host, in the order of preference; of an IP address, itself.
+        """The IP addresses of a host, in order of preference; an IP address gives itself.
 
         Raises:
-            TransportError: there is no such host, or no answer in time; names the host.
+            TransportError: there is no such host, or no answer in time; the text names the host.
         """
         if _is_address(host):
             return [host]
@@ -64,7 +64,9 @@ class Resolver:
                 answer.set_result(found)
 
         def deliver(found: LookupResult) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            with contextlib.suppress(
+                RuntimeError
+            ):  # the event loop is closed: no caller waits any more
                 loop.call_soon_threadsafe(settle, found)
 
         self._ask(host, deliver)
@@ -82,7 +84,7 @@ class Resolver:
         raise TransportError(f"cannot look up the host {host!r}: {found}") from None
 
     def is_resolving(self, host: str) -> bool:
-        """Whether this host is being looked up, or waits for it."""
+        """Whether a look-up of this host runs or waits for its turn."""
         with self._lock:
             return host in self._running
 
@@ -98,7 +100,7 @@ class Resolver:
             look_up.waiting.append(deliver)
 
     def _stop_waiting(self, host: str, deliver: Callable[[LookupResult], None]) -> None:
-        """Somebody waits no longer; a look-up that has not begun and that nobody waits for is dropped."""
+        """One caller stops waiting. A look-up that has not begun and has no callers left is dropped."""
         with self._lock:
             look_up = self._running.get(host)
             if look_up is None or deliver not in look_up.waiting:
@@ -109,7 +111,7 @@ class Resolver:
                 del self._running[host]
 
     def _work(self) -> None:
-        """A thread's life: as long as something is queued."""
+        """Run look-ups in this thread until the queue is empty."""
         while True:
             with self._lock:
                 if not self._queue:
@@ -135,11 +137,11 @@ def _is_address(host: str) -> bool:
 def _lookup(host: str) -> LookupResult:
     try:
         infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:  # UnicodeError: a name that IDNA cannot encode
+    except (OSError, UnicodeError) as error:  # UnicodeError: IDNA cannot encode the name
         return error
     addresses = [str(info[4][0]) for info in infos]
     return list(dict.fromkeys(addresses))
 
 
-#: The one of this process.
+#: The resolver of this process.
 resolver: Final = Resolver()

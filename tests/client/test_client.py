@@ -248,8 +248,8 @@ def test_concurrent_requests_share_one_connection() -> None:
         ("127.0.0.1:8080", "'127.0.0.1:8080' is no list: give several host:port"),
         (5, "5 is no list"),
         (None, "None is no list"),
-        ([5], "5 is no text; give host:port"),
-        ([None], "None is no text"),
+        ([5], "5 is not a text; give host:port"),
+        ([None], "None is not a text"),
     ],
 )
 def test_endpoints_are_checked(endpoints: list[str], reason: str) -> None:
@@ -262,5 +262,5 @@ def test_the_endpoint_of_one_request_is_checked() -> None:
         async with QcoreClient(["127.0.0.1:1"]) as client:
             await client.get_metrics(5)  # type: ignore[arg-type]  # as a program without types may
 
-    with pytest.raises(ConfigError, match="5 is no text; give host:port"):
+    with pytest.raises(ConfigError, match="5 is not a text; give host:port"):
         asyncio.run(ask())

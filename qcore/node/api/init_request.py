@@ -31,7 +31,7 @@ from qcore.replica.peers.identity import (
     ClusterIdentity,
 )
 from qcore.replica.peers.known_members import WAS_WIPED
-from qcore.transport.peers.peer_link import WRONG_NODE_HINT
+from qcore.transport.peers.peer_connector import WRONG_NODE_HINT
 
 #: Called with the outcome: None, or the error.
 Done = Callable[[QcoreError | None], None]

@@ -156,7 +156,6 @@ class PeerRouter:
     def use_pool(self, pool: PeerPool) -> None:
         """Send through this pool, whose handler this object is."""
         self._pool = pool
-        pool.check_reply = self._check_reply
 
     def hello(self, message_id: str) -> Hello:
         """This node's introduction."""
@@ -312,6 +311,13 @@ class PeerRouter:
 
     # -- incoming: our own connections (PeerHandler) -----------------------------------------------
 
+    def on_hello_reply(self, reply: HelloReply) -> None:
+        """A peer has answered our `Hello`: accept or refuse it."""
+        peer = introduction_of(reply)
+        self._admission.admit_dialled(peer)
+        self._introduced[peer.node_id] = peer
+        self._post(PeerVersionSupport(peer.node_id, peer.support))
+
     def on_peer_message(self, peer_id: int, message: object) -> None:
         """A message came back on our own connection."""
         inner = unwrap(message)
@@ -365,13 +371,6 @@ class PeerRouter:
             machine=own.support.machine,
             machine_versions=(own.support.machine_min, own.support.machine_max),
         )
-
-    def _check_reply(self, reply: HelloReply) -> None:
-        """See `PeerPool.check_reply`."""
-        peer = introduction_of(reply)
-        self._admission.admit_dialled(peer)
-        self._introduced[peer.node_id] = peer
-        self._post(PeerVersionSupport(peer.node_id, peer.support))
 
     def on_message(self, connection: ServerConnection, message: object) -> bool:
         """Take a message between nodes; False if it is none.

@@ -1,1 +1,1 @@
-"""Frames to messages and back, validated and bounded."""
+"""Frames to messages and back: validated strictly, bounded, and with errors that name the field."""

@@ -1,4 +1,4 @@
-"""Frames to messages and back: strict validation, once, at the edge."""
+"""The codec: frames to messages and back, with one strict validation where a frame arrives."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _NOT_ONE_KEY = Problem("", "an envelope is an object with exactly one key, the m
 
 @dataclass(slots=True)
 class Malformed:
-    """An envelope that could not be understood.
+    """An envelope that is not valid.
 
     Attributes:
-        reply: what to answer: the sender's id if it could be read, else a fresh one, and a text that
-            names the field.
+        reply: the answer to it, with the sender's id if that could be read, else a new one, and a text that names the
+            field.
         type_name: the envelope's key if it names a known type, else None.
     """
 
@@ -48,7 +48,7 @@ class Malformed:
 
 @dataclass(slots=True, frozen=True)
 class _Encoder:
-    """How to write one message class: `prefix`, the fields, a closing brace."""
+    """How to encode one message class: `prefix`, the fields, a closing brace."""
 
     prefix: bytes
     serializer: SchemaSerializer
@@ -56,7 +56,7 @@ class _Encoder:
 
 
 class Codec:
-    """Decodes and encodes frames of the message types it was given.
+    """Decodes and encodes frames of the message types in its registry.
 
     Args:
         registry: name on the wire -> dataclass with an `id: str` field. See `wire.REGISTRY`.
@@ -67,7 +67,7 @@ class Codec:
         peer_bounds: what one frame of a peer may hold.
 
     Raises:
-        TypeError: a class of the registry is not a dataclass with an `id`, or stands there twice.
+        TypeError: a class of the registry is not a dataclass with an `id`, or is registered twice.
     """
 
     def __init__(self, registry: Mapping[str, type], bounds: FrameBounds | None = None) -> None:
@@ -96,20 +96,20 @@ class Codec:
     # --- decoding ---------------------------------------------------------------------------------
 
     def decode(self, data: bytes | bytearray, *, from_peer: bool = False) -> list[object]:
-        """The messages of one text frame, in order; `Malformed` in the place of each bad envelope.
+        """The messages of one text frame, in order, with a `Malformed` in the place of each invalid envelope.
 
         Never raises, whatever `data` is.
 
         Args:
             data: the frame's payload.
-            from_peer: other bounds hold (see `peer_bounds`), and objects with a key twice are not refused (the last
-                one counts), which costs as much again as the validation.
+            from_peer: whether a peer sent it. Then `peer_bounds` hold, and duplicate keys in an object are not rejected
+                (the last one counts): the check for them costs as much as the validation.
         """
         one, many = self._one, self._many
         if len(data) > (self._harmless_peer_bytes if from_peer else self._harmless_bytes):
-            refused = self._refuse_unparsed(data, self.peer_bounds if from_peer else self.bounds)
-            if refused is not None:
-                return [refused]
+            rejected = self._reject_unparsed(data, self.peer_bounds if from_peer else self.bounds)
+            if rejected is not None:
+                return [rejected]
             if not from_peer:
                 one, many = self._validators.one_request, self._validators.many_requests
         self._unknown.seen = 0
@@ -123,27 +123,27 @@ class Codec:
         except TooManyUnknownFields:
             return [self._malformed(self._id_of_one(data), TOO_MANY_PROBLEMS)]
         messages: list[object] = []
-        flawed = False
+        has_invalid = False
         for envelope in envelopes:
             if envelope is None or len(envelope) != 1:
-                flawed = True
+                has_invalid = True
                 messages.append(None)
             else:
                 messages += envelope.values()
-        if flawed:
+        if has_invalid:
             self._diagnose(data, messages)
         if not from_peer:
-            self._refuse_duplicates(data, messages)
+            self._reject_duplicates(data, messages)
         return messages
 
     def decode_binary(self, data: bytes | bytearray) -> Malformed:
-        """The answer to a binary frame; its sender's id is used if there is one inside."""
+        """The answer to a binary frame, with the sender's id if the frame holds one."""
         problem = Problem("", "binary frames are not understood: send JSON in text frames")
         small = len(data) <= self._harmless_bytes
         return self._malformed(self._id_of_one(data) if small else _cheap_head(data), problem)
 
-    def _refuse_unparsed(self, data: bytes | bytearray, bounds: FrameBounds) -> Malformed | None:
-        """The answer to a large frame that is not worth parsing."""
+    def _reject_unparsed(self, data: bytes | bytearray, bounds: FrameBounds) -> Malformed | None:
+        """The answer to a large frame that must not be parsed, or None."""
         head = _cheap_head(data)
         excess = find_excess(data, bounds)
         if excess is not None:
@@ -182,8 +182,8 @@ class Codec:
                 problem = problems.get(index, otherwise)
                 messages[index] = self._malformed(heads[index], problem)
 
-    def _refuse_duplicates(self, data: bytes | bytearray, messages: list[object]) -> None:
-        """Put a `Malformed` in the place of each message in which an object has a key twice."""
+    def _reject_duplicates(self, data: bytes | bytearray, messages: list[object]) -> None:
+        """Put a `Malformed` in the place of each message that has an object with a duplicate key."""
         tree = self._duplicates.scan(data)
         if tree is None:
             return
@@ -193,17 +193,17 @@ class Codec:
             if key is not None and not isinstance(messages[index], Malformed):
                 message_id = getattr(messages[index], "id", None)
                 type_name = next(iter(element))
-                problem = Problem(key[:60], "the key stands twice in one object")
+                problem = Problem(key[:60], "the key occurs twice in one object")
                 messages[index] = self._malformed({type_name: {"id": message_id}}, problem)
 
     def _id_of_one(self, data: bytes | bytearray) -> object:
-        """Of a frame that is one envelope."""
+        """The id in a frame that is one envelope, as `_malformed` takes it."""
         if _is_array(data):
-            return None  # to be told so by the validator would cost a copy of all of it
+            return None  # the validator's error would hold a copy of the array
         if len(data) > self._harmless_bytes:
             head = _cheap_head(data)
             if head is not None and None not in [body["id"] for body in head.values()]:
-                return head  # to parse such a frame again takes long
+                return head  # parsing such a frame again takes long
         try:
             return self._validators.id_of_one.validate_json(data)
         except ValidationError:
@@ -213,8 +213,8 @@ class Codec:
         """Build the answer.
 
         Args:
-            head: what could be read of the envelope: `{type name: {"id": ...} or None}`, or None.
-            problem: what is wrong with it.
+            head: the readable part of the envelope: `{type name: {"id": ...} or None}`, or None.
+            problem: what is wrong with the envelope.
         """
         message_id = type_name = None
         for name, body in head.items() if isinstance(head, dict) else ():
@@ -242,7 +242,7 @@ class Codec:
             raise LocalProtocolError(
                 f"{type(message).__name__} is not a message of this codec: register it"
             )
-        omit = _NO_DETAIL if encoder.has_detail and message.detail is None else None  # type: ignore[attr-defined]  # has_detail says so
+        omit = _NO_DETAIL if encoder.has_detail and message.detail is None else None  # type: ignore[attr-defined]  # see has_detail
         try:
             body = encoder.serializer.to_json(
                 message, by_alias=True, exclude=omit, warnings="error"
@@ -259,13 +259,13 @@ def _is_array(data: bytes | bytearray) -> bool:
 
 
 def _cheap_head(data: bytes | bytearray) -> dict[str, dict[str, str | None]] | None:
-    """What the beginning of a frame says of the first envelope, as `FrameValidators.id_of_one` would."""
+    """The type and id of the first envelope, from the beginning of a frame; as from `FrameValidators.id_of_one`."""
     head = envelope_head(data)
     return None if head is None else {head[0]: {"id": head[1]}}
 
 
 def encode_reply(name: str, message_id: str, response_json: str) -> bytes:
-    """`{name: {"id": message_id, "response": ...}}` around a response that is JSON text already."""
+    """The envelope `{name: {"id": message_id, "response": ...}}` for a response that is JSON text already."""
     return f'{{"{name}":{{"id":{json.dumps(message_id)},"response":{response_json}}}}}'.encode()
 
 

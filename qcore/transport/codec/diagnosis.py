@@ -1,4 +1,4 @@
-"""What is wrong with a frame, in words that name the field."""
+"""Describes what is wrong with an invalid frame, with the path of the field."""
 
 from __future__ import annotations
 
@@ -11,47 +11,48 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from pydantic import ValidationError
 
-#: Error texts are clipped to this many characters: they quote what the sender chose.
+#: Error texts are clipped to this many characters: they quote texts of the sender.
 MAX_ERROR_LENGTH = 400
 _MAX_FIELD_LENGTH = 200
 _MAX_KEY_LENGTH = 60
 
-#: Errors that every other branch of a union gives too.
+#: Errors that the wrong branches of a union cause, too.
 _WRONG_BRANCH = ("missing", "unexpected_keyword_argument", "extra_forbidden")
 
 
 @dataclass(slots=True, frozen=True)
 class Problem:
-    """One fault: the path of the field (empty: the whole envelope), and what is wrong with it."""
+    """One problem: the path of the field (empty: the whole envelope), and what is wrong with it."""
 
     field: str
     reason: str
 
     def text(self) -> str:
+        """The error text for the sender."""
         return f"{self.field}: {self.reason}" if self.field else self.reason
 
 
-#: Of more faults in one frame none is described: only all together can be asked for, and each costs a microsecond.
+#: With more problems in one frame, none is described: pydantic gives them only all together, at a microsecond each.
 MAX_PROBLEMS = 10_000
 TOO_MANY_PROBLEMS = Problem(
     "",
-    "not understood: the frame is too large, or has too many faults, to say why: send less of it",
+    "not understood: the frame is too large, or has too many problems, to describe one: send less in a frame",
 )
 
 
 def describe(error: ValidationError) -> Problem:
-    """The fault that says most, of those in a failed validation of one envelope."""
+    """The most informative problem of a failed validation of one envelope."""
     if error.error_count() > MAX_PROBLEMS:
         return TOO_MANY_PROBLEMS
-    return _most_telling(
+    return _most_informative(
         error.errors(include_url=False, include_input=False, include_context=False), skip=0
     )
 
 
 def describe_elements(error: ValidationError) -> dict[int, Problem]:
-    """The same for a failed validation of an array of envelopes: index -> fault.
+    """The same for a failed validation of an array of envelopes: index -> problem.
 
-    Empty if there are too many to tell.
+    Empty if there are too many problems to describe.
     """
     if error.error_count() > MAX_PROBLEMS:
         return {}
@@ -60,11 +61,11 @@ def describe_elements(error: ValidationError) -> dict[int, Problem]:
         index = line["loc"][0]
         assert isinstance(index, int)
         by_index.setdefault(index, []).append(line)
-    return {index: _most_telling(lines, skip=1) for index, lines in by_index.items()}
+    return {index: _most_informative(lines, skip=1) for index, lines in by_index.items()}
 
 
 def commands_of(registry: Mapping[str, type]) -> tuple[str, ...]:
-    """The commands that `Perform.request` may be, if the registry has a `Perform` whose requests are named by a key."""
+    """The commands that `Perform.request` may hold, if the registry has a `Perform` with one key for each command."""
     perform = registry.get("Perform")
     if perform is None:
         return ()
@@ -75,15 +76,15 @@ def commands_of(registry: Mapping[str, type]) -> tuple[str, ...]:
 
 
 def name_command(problem: Problem, commands: tuple[str, ...]) -> Problem:
-    """An unknown key in the place of a command is an unknown command: say so, and which there are."""
+    """Describe an unknown key in the place of a command as an unknown command, with a list of the known ones."""
     parent, _, _ = problem.field.rpartition(".")
     if parent != "Perform.request" or problem.reason != "unknown field" or not commands:
         return problem
     return Problem(problem.field, f"unknown command: there are {', '.join(commands)}")
 
 
-def _most_telling(lines: Iterable[Any], skip: int) -> Problem:
-    """The first of the deepest errors: in a union the branch that got furthest was meant."""
+def _most_informative(lines: Iterable[Any], skip: int) -> Problem:
+    """The first of the deepest errors: in a union, the sender probably meant the branch that got furthest."""
     line = max(lines, key=lambda each: (len(each["loc"]), each["type"] not in _WRONG_BRANCH))
     path = _path(line["loc"][skip:])
     return Problem(
@@ -92,7 +93,7 @@ def _most_telling(lines: Iterable[Any], skip: int) -> Problem:
 
 
 def _path(loc: tuple[int | str, ...]) -> list[str]:
-    """The keys and indexes down to the field; pydantic's mark for the union's branch is left out."""
+    """The keys and indexes down to the field, without pydantic's label of a union's branch."""
     parts = [str(part)[:_MAX_KEY_LENGTH] for part in loc]
     return [
         part
@@ -115,11 +116,11 @@ def _reason(kind: str, message: str, depth: int) -> str:
     return re.sub(r"^\w+ should", "must", message)
 
 
-# --- keys that stand twice ------------------------------------------------------------------------
+# --- duplicate keys -------------------------------------------------------------------------------
 
 
-class _Doubled(dict[str, object]):
-    """An object in which `key` stood more than once."""
+class _WithDuplicateKey(dict[str, object]):
+    """An object in which `key` occurred more than once."""
 
     __slots__ = ("key",)
 
@@ -129,15 +130,15 @@ class _Doubled(dict[str, object]):
 
 
 class DuplicateScanner:
-    """Parses JSON that is known to be valid, marking the objects in which a key stands twice."""
+    """Parses JSON that is known to be valid, and marks the objects in which a key occurs twice."""
 
     def __init__(self) -> None:
         self._found = False
-        # Kept, because making a decoder costs as much as scanning a small message.
+        # Kept: making a decoder costs as much as scanning a small message.
         self._decoder = json.JSONDecoder(object_pairs_hook=self._object_of)
 
     def scan(self, data: bytes | bytearray) -> object:
-        """The value, for `duplicate_key`, if anything was marked; else None."""
+        """The value, for `duplicate_key`, if any object is marked; else None."""
         self._found = False
         value: object = self._decoder.decode(data.decode())
         return value if self._found else None
@@ -152,15 +153,15 @@ class DuplicateScanner:
             if key in seen:
                 break
             seen.add(key)
-        return _Doubled(pairs, key)
+        return _WithDuplicateKey(pairs, key)
 
 
 def duplicate_key(value: object) -> str | None:
-    """A key that stands twice somewhere within a value made by `DuplicateScanner`."""
+    """A key that occurs twice in one object, anywhere within a value of `DuplicateScanner.scan`."""
     waiting = [value]
     while waiting:
         each = waiting.pop()
-        if isinstance(each, _Doubled):
+        if isinstance(each, _WithDuplicateKey):
             return each.key
         if isinstance(each, dict):
             waiting += each.values()

@@ -1,8 +1,8 @@
-"""How much is in a frame, counted before it is parsed.
+"""Counts what a large frame holds before it is parsed.
 
-Parsing costs time and memory for each value, not for each byte: 6 MiB of `[{},{},...]` cost a hundred times as much
-as a text of 6 MiB. So a large frame is counted first. Counting bytes is cheap, and gives an upper bound, because
-what looks like a value may stand in a text. Only where the upper bound is too large are the texts left out.
+Parsing costs time and memory for each value, not for each byte: 6 MiB of `[{},{},...]` cost a hundred times as much as
+a text of 6 MiB. So a large frame is counted first. Counting bytes is cheap and gives an upper bound, because what looks
+like a value may be part of a text. Texts are left out only if the upper bound is too large.
 """
 
 from __future__ import annotations
@@ -18,45 +18,45 @@ from qcore.core.entry import ENTRY_OVERHEAD_BYTES
 from qcore.transport.limits import KIB
 from qcore.transport.wire import MAX_ID_LENGTH
 
-#: What is given to `bytes.translate` to count by deleting.
+#: Bytes that are counted by deleting them with `bytes.translate`.
 _VALUES = b",[{"
 _DIGITS = b"0123456789"
 _STRUCTURE = _VALUES + b':"'
 
-#: What an object or list adds to `FrameBounds.total` beside the value that it is: an empty object takes a parser 500
+#: What an object or list adds to `FrameBounds.total`, besides counting as a value: an empty object costs a parser 500
 #: bytes, an empty list as much time as three texts.
 _CONTAINER = 3
-#: The same for a text: each becomes an object of its own, and to find where it ends takes time too.
+#: The same for a text: each becomes a Python object, and finding its end takes time, too.
 _TEXT = 2
 
-#: Entries of an append, if all are empty.
+#: The number of entries in an append if all are empty.
 _ENTRIES = MAX_BATCH_BYTES // ENTRY_OVERHEAD_BYTES
 
-#: Texts are left out of so much at once, bytes: it bounds the memory that this takes.
+#: Texts are left out of a frame in parts of this size, bytes, which bounds the memory for it.
 _PART_BYTES = 64 * KIB
 
-#: The first key of the first envelope and, if it comes first in there, its id. Both without escapes.
+#: The first key of the first envelope, and the envelope's id if it is the first field. Both without escapes.
 _HEAD = re.compile(
     rb'[ \t\r\n]*+(?:\[[ \t\r\n]*+)?+\{[ \t\r\n]*+"([^"\\\x00-\x1f]{1,64})"[ \t\r\n]*+:'
     rb'(?:[ \t\r\n]*+\{[ \t\r\n]*+"id"[ \t\r\n]*+:[ \t\r\n]*+"([^"\\\x00-\x1f]{0,%d})")?+'
     % (4 * MAX_ID_LENGTH)
 )
-#: So much of a frame is looked at for the above.
+#: Bytes of a frame that are searched for it.
 _HEAD_BYTES = 8 * KIB
 
 
 @dataclass(slots=True, frozen=True)
 class FrameBounds:
-    """What one frame may hold, white space and the content of texts aside.
+    """What one frame may hold, apart from white space and the content of texts.
 
     Attributes:
         values: commas, and beginnings of objects and lists.
         containers: objects and lists.
         keys: colons.
         escapes: backslashes.
-        digits: of numbers.
-        total: values, keys, two for each text (a key is one too), and three for each object or list. A frame with
-            as much as it may have of each of them would cost several times as much as any command.
+        digits: digits of numbers.
+        total: values, keys, two for each text (a key is a text, too), and three for each object or list. A frame that
+            reached the bounds of all of them would cost several times as much as any command.
     """
 
     values: int
@@ -68,13 +68,13 @@ class FrameBounds:
 
     @classmethod
     def for_commands(cls, max_command_bytes: int) -> Self:
-        """Bounds that let the largest command through, and many small ones together.
+        """Bounds that the largest command and a batch of many small ones satisfy.
 
         Args:
-            max_command_bytes: of the command as it is stored: JSON without spaces.
+            max_command_bytes: the size of the largest command as it is stored: JSON without spaces.
         """
         return cls(
-            # `0,` is the shortest value of a list.
+            # `0,` is the shortest value in a list.
             values=max_command_bytes // 2 + 64 * KIB,
             # `{"typ":"T","id":0},` is the shortest object of the store's requests: 19 bytes, and 14 of `total`.
             containers=max_command_bytes // 18 + 16 * KIB,
@@ -87,10 +87,10 @@ class FrameBounds:
 
     @classmethod
     def for_peers(cls) -> Self:
-        """Bounds for members of the cluster: twice or more of what an append of nothing but empty entries holds.
+        """Bounds for members of the cluster: at least twice what an append of only empty entries holds.
 
-        Nothing else that a member sends holds more. Commands, results and pieces of snapshots are texts, of which the
-        size of a frame is the bound.
+        No other message of a member holds more. Commands, results and snapshot chunks are texts, which the size of a
+        frame bounds.
         """
         return cls(
             values=24 * _ENTRIES,
@@ -103,7 +103,7 @@ class FrameBounds:
 
     @property
     def harmless_bytes(self) -> int:
-        """A frame of this size can exceed none of the bounds."""
+        """A frame of at most this size cannot exceed any of the bounds."""
         # The shortest key is `"":0`.
         most = self.total // (1 + _CONTAINER)
         return min(self.values, self.containers, 4 * self.keys, self.escapes, self.digits, most)
@@ -111,20 +111,21 @@ class FrameBounds:
 
 @dataclass(slots=True, frozen=True)
 class Excess:
-    """A frame holds more than it may: `limit` of `what`."""
+    """A frame holds more than the allowed `limit` of `what`."""
 
     what: str
     limit: int
 
     def text(self) -> str:
-        return f"more than {self.limit} {self.what} in one frame: send less at once"
+        """The error text for the sender."""
+        return f"more than {self.limit} {self.what} in one frame: send less in a frame"
 
 
 def find_excess(data: bytes | bytearray, bounds: FrameBounds) -> Excess | None:
     """What the frame holds too much of, or None.
 
-    For JSON it is exact. Of anything else it counts right up to where it stops being JSON, which is where a parser
-    stops. Depth is not counted: the parser stops at the first value that is too deep, which costs no more.
+    The answer is exact for JSON. Other data is counted correctly up to the point where it stops being JSON, which is
+    where a parser stops. Depth is not counted: the parser stops at the first value that is too deep, at no extra cost.
     """
     if len(data) <= bounds.harmless_bytes:
         return None
@@ -136,7 +137,7 @@ def find_excess(data: bytes | bytearray, bounds: FrameBounds) -> Excess | None:
         return None
     if _excess(_count(data), data.count(b'"') // 2 + 1, bounds) is None:
         return None
-    # Removing the pairs first leaves a backslash before a quote only where the quote is part of a text.
+    # Once pairs of backslashes are removed, a backslash precedes a quote only if the quote is part of a text.
     plain = data.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in data else data
     totals = _Counts(0, 0, 0, 0)
     quotes = 0
@@ -148,7 +149,7 @@ def find_excess(data: bytes | bytearray, bounds: FrameBounds) -> Excess | None:
         if excess is not None:
             return excess
         if quotes // 2 > totals.values + totals.keys + 1:
-            return None  # no JSON: something stands before every text
+            return None  # not JSON: in JSON, a byte that is counted precedes each text
     return None
 
 
@@ -179,9 +180,9 @@ class _Counts(NamedTuple):
 
 
 def _is_sparse(data: bytes | bytearray, bounds: FrameBounds) -> bool:
-    """Whether so little is in it that it exceeds no bound but those of escapes and digits, whatever each byte is.
+    """Whether the frame exceeds no bound except perhaps those of escapes and digits, even if texts are counted.
 
-    The common answer of honest frames, for which this passes over the data once or twice.
+    This is true for nearly all honest frames, and needs one or two passes over the data.
     """
     least = min(bounds.values, bounds.containers, bounds.keys)
     most = _number_of(data, _STRUCTURE)
@@ -193,7 +194,7 @@ def _is_sparse(data: bytes | bytearray, bounds: FrameBounds) -> bool:
 
 
 def _count(data: bytes | bytearray) -> _Counts:
-    """As if nothing stood in a text."""
+    """Counts as if there were no texts."""
     return _Counts(
         values=_number_of(data, _VALUES),
         containers=data.count(b"[") + data.count(b"{"),

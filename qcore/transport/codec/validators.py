@@ -1,10 +1,10 @@
-"""From message classes to pydantic-core validators of whole frames.
+"""Builds pydantic-core validators of whole frames from the message classes.
 
-A frame is validated in one pass: an envelope is a typed dictionary with one optional key for each
-message type, so that no Python object is made for the wrapper's content before it is checked. What is
-added to pydantic's own schema of each class: strictness, unknown fields refused, bounds for integers,
-and validation that stops: sequences at their first error, and a frame at so many unknown fields (else a hostile list
-of a million wrong elements would cost a million error objects).
+A frame is validated in one pass. An envelope is a typed dictionary with one optional key for each message type, so no
+Python object is made for the content of the wrapper before it is checked. To pydantic's schema of each class, this
+module adds strictness, rejection of unknown fields, bounds for integers, and early ends of a validation: a sequence
+stops at its first error, and a frame at a number of unknown fields. Otherwise a hostile list of a million wrong
+elements would cost a million error objects.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from pydantic_core import CoreSchema, PydanticKnownError, SchemaValidator, core_
 
 from qcore.transport.wire import INT_LIMIT, MAX_ID_LENGTH, PEER_REQUESTS
 
-#: More envelopes in one array frame are refused: each costs an answer.
+#: An array frame with more envelopes is rejected: each envelope costs a reply.
 MAX_ENVELOPES = 4096
 
-#: Validation of a frame stops at so many unknown fields. Two for each envelope are more than honest mistakes make.
+#: The validation of a frame stops at this many unknown fields. Honest mistakes make fewer than two for each envelope.
 MAX_UNKNOWN_FIELDS = 2 * MAX_ENVELOPES
 
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 _SEQUENCES = frozenset({"list", "tuple", "set", "frozenset", "dict"})
-_OWN_MODULES = ("qcore.core.", "qcore.replica.", "qcore.transport.")
+_QCORE_MODULES = ("qcore.core.", "qcore.replica.", "qcore.transport.")
 
 
 class TooManyUnknownFields(Exception):
@@ -37,22 +37,23 @@ class UnknownFields:
     """Validates the value of an unknown field: always an error.
 
     Attributes:
-        seen: so many in the present frame.
+        seen: the number of unknown fields in the current frame.
     """
 
     def __init__(self) -> None:
         self.seen = 0
 
     def reject(self, value: object) -> object:
+        """Reject the value of an unknown field."""
         self.seen += 1
         if self.seen > MAX_UNKNOWN_FIELDS:
             raise TooManyUnknownFields
         raise PydanticKnownError("extra_forbidden")
 
     def replaced(self, node: dict[str, Any]) -> CoreSchema:
-        """A dataclass's core schema with a place for this: a typed dictionary, from which the object is made.
+        """Replace a dataclass's core schema by one that calls `reject`: a typed dictionary, then the object.
 
-        For a valid value it takes a little longer.
+        It is a little slower for a valid value.
         """
         fields = {
             each["name"]: core_schema.typed_dict_field(
@@ -70,7 +71,7 @@ class UnknownFields:
         )
 
     def replace_forbid(self, node: dict[str, Any]) -> None:
-        """Let a typed dictionary's core schema that forbids extra keys refuse them here."""
+        """If a typed dictionary's core schema forbids extra keys, make it call `reject` for them."""
         config = node.get("config") or {}
         if node.get("extra_behavior", config.get("extra_fields_behavior")) == "forbid":
             node["extra_behavior"] = "allow"
@@ -83,13 +84,13 @@ class FrameValidators:
 
     Attributes:
         one: a frame that is one envelope -> `{type name: message}`.
-        many: a frame that is an array -> a list of those, None in the place of each bad one.
-        one_request, many_requests: the same for large frames of clients: what only a peer may send, and replies, are
-            unknown types. Replies have unions of whole objects, in which each unknown field costs most.
-        diagnose_many: the same, raising a `ValidationError` that names the index of each bad one.
-        id_of_one, ids_of_many: no more than the ids: `{any name: {"id": ...} or None}`.
-        unknown: counts while all but the last two validate; to be set to 0 before. They may raise
-            `TooManyUnknownFields`.
+        many: a frame that is an array -> a list of those, with None in the place of each invalid one.
+        one_request, many_requests: the same for large frames of clients. Messages that only a peer may send, and
+            replies, are unknown types here: replies have unions of whole objects, in which unknown fields cost most.
+        diagnose_many: like `many`, but raises a `ValidationError` that names the index of each invalid one.
+        id_of_one, ids_of_many: only the ids: `{any name: {"id": ...} or None}`.
+        unknown: counts unknown fields during all validations except the last two, which may therefore raise
+            `TooManyUnknownFields`. Set its count to 0 before each.
     """
 
     one: SchemaValidator
@@ -103,7 +104,7 @@ class FrameValidators:
 
 
 def build_validators(registry: Mapping[str, type]) -> FrameValidators:
-    """Validators for frames of the registered message types."""
+    """The validators for frames of the registered message types."""
     definitions: dict[str, CoreSchema] = {}
     unknown = UnknownFields()
     fields = {
@@ -173,55 +174,55 @@ def _many(envelope: CoreSchema) -> CoreSchema:
 
 
 def _or_none(schema: CoreSchema) -> CoreSchema:
-    """`schema`, with None in the place of a value that does not pass."""
+    """`schema`, with None in the place of an invalid value."""
     return core_schema.with_default_schema(schema, default=None, on_error="default")
 
 
 def _strict_schema(
     cls: type, definitions: dict[str, CoreSchema], unknown: UnknownFields, *, union: bool
 ) -> CoreSchema:
-    """pydantic's schema of a message class, hardened; what it shares goes into `definitions`."""
-    # The list is there because TypeAdapter takes no config for a dataclass itself, while a dataclass
-    # without a config of its own inherits the one around it.
+    """pydantic's schema of a message class, hardened. Shared definitions are added to `definitions`."""
+    # A list, because TypeAdapter accepts no config for a dataclass itself, while a dataclass without a config inherits
+    # that of the type around it.
     adapter: TypeAdapter[Any] = TypeAdapter(list[cls], config=_STRICT)  # type: ignore[valid-type]  # made at run time
     schema: Any = adapter.core_schema
     if schema["type"] == "definitions":
         for definition in schema["definitions"]:
-            _harden(definition, unknown, own=False, union=union)
+            _harden(definition, unknown, in_qcore=False, union=union)
             definitions[definition["ref"]] = definition
         schema = schema["schema"]
     items: CoreSchema = schema["items_schema"]
-    _harden(items, unknown, own=False, union=union)
+    _harden(items, unknown, in_qcore=False, union=union)
     return items
 
 
-def _is_own(node: dict[str, Any]) -> bool:
+def _is_from_qcore(node: dict[str, Any]) -> bool:
     module: str = node["cls"].__module__
-    return module.startswith(_OWN_MODULES)
+    return module.startswith(_QCORE_MODULES)
 
 
-def _harden(node: Any, unknown: UnknownFields, own: bool, *, union: bool) -> None:
+def _harden(node: Any, unknown: UnknownFields, in_qcore: bool, *, union: bool) -> None:
     """Bound integers, errors and unknown fields, in place, all the way down a core schema.
 
     Args:
         node: a part of a core schema: nested dictionaries and lists of many kinds.
-        unknown: counts the unknown fields of typed dictionaries. A dataclass has no place for it.
-        own: inside a class of qcore's protocol, where no integer is negative.
-        union: count the unknown fields of the dataclasses of unions too, in which they cost more. Not in replies: there
-            the wrong branch of a union has an unknown field each time.
+        unknown: counts the unknown fields of typed dictionaries. A dataclass cannot count them.
+        in_qcore: whether the node is inside a class of qcore's protocol, where no integer is negative.
+        union: whether to count the unknown fields of the dataclasses of unions, too, in which they cost more. Not for
+            replies: there, the wrong branch of a union always has an unknown field.
     """
     if isinstance(node, list | tuple):
         for part in node:
-            _harden(part, unknown, own, union=union)
+            _harden(part, unknown, in_qcore, union=union)
         return
     if not isinstance(node, dict):
         return
     kind = node.get("type")
     if kind == "dataclass":
-        own = _is_own(node)
+        in_qcore = _is_from_qcore(node)
     elif kind == "int":
         if "ge" not in node and "gt" not in node:
-            node["ge"] = 0 if own else -INT_LIMIT
+            node["ge"] = 0 if in_qcore else -INT_LIMIT
         if "le" not in node and "lt" not in node:
             node["lt"] = INT_LIMIT
     elif kind in _SEQUENCES:
@@ -229,10 +230,10 @@ def _harden(node: Any, unknown: UnknownFields, own: bool, *, union: bool) -> Non
     elif kind == "typed-dict":
         unknown.replace_forbid(node)
     elif kind == "union" and union:
-        for place, choice in enumerate(node["choices"]):
-            # What is a pair already has a label, and was replaced before.
+        for position, choice in enumerate(node["choices"]):
+            # A pair has a label: it was replaced before.
             if isinstance(choice, dict) and choice["type"] == "dataclass":
-                _harden(choice, unknown, own, union=union)
-                node["choices"][place] = (unknown.replaced(choice), choice["cls"].__name__)
+                _harden(choice, unknown, in_qcore, union=union)
+                node["choices"][position] = (unknown.replaced(choice), choice["cls"].__name__)
     for part in node.values():
-        _harden(part, unknown, own, union=union)
+        _harden(part, unknown, in_qcore, union=union)

@@ -1,1 +1,1 @@
-"""One WebSocket connection: frames, liveness, and the side that opens it."""
+"""One WebSocket connection: its frames, its liveness, and the end that opens it."""

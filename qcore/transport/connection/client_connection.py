@@ -1,4 +1,4 @@
-"""A client's connection: many requests in flight, matched by id. Plain JSON values."""
+"""A client's connection: many requests in flight, matched with their replies by id; values are plain JSON."""
 
 from __future__ import annotations
 
@@ -35,16 +35,15 @@ logger = logging.getLogger("qcore.transport")
 
 Fields = Mapping[str, JsonValue]
 
-#: How often requests are looked over for those that have waited too long.
+#: How often the deadlines of the waiting requests are checked, seconds.
 DEADLINE_CHECK_S = 0.02
 
-
-#: The longest pause that is asked of a caller of a connection that is full.
+#: The longest pause that a full connection suggests to its caller, milliseconds.
 _LONGEST_HINT_MS = 1000
 
 
 class ConnectionLost(TransportError):
-    """The connection ended before the reply came: the request may or may not have had effect."""
+    """The connection ended before the reply arrived: the request may or may not have had effect."""
 
     retryable = False
 
@@ -55,7 +54,7 @@ class RequestNotReceived(TransportError):
 
 @dataclass(slots=True)
 class _Waiting:
-    """A request without its reply yet. `deadline` is in seconds of this process's running time."""
+    """A request that waits for its reply. `deadline` is in seconds of `RunningTime`."""
 
     reply: asyncio.Future[dict[str, JsonValue]]
     began: float
@@ -69,7 +68,7 @@ class ClientConnection:
     Attributes:
         on_push: called with (type name, value) for an envelope that answers no request.
         on_close: called once with the reason (None after an orderly close).
-        was_unresponsive: it was dropped because the node gave no sign of life while a request waited.
+        was_unresponsive: the connection was dropped because the node gave no sign of life while a request waited.
     """
 
     def __init__(self, wire: _ClientWire) -> None:
@@ -97,10 +96,10 @@ class ClientConnection:
         limits: TransportLimits | None = None,
         admin: bool = False,
     ) -> ClientConnection:
-        """Open a connection; with `admin` for an operator, whose place a node keeps.
+        """Open a connection. With `admin`, it is an admin connection, for which a node reserves a place.
 
         Raises:
-            TransportError: no answer in time, refused, or not a qcore node; says which.
+            TransportError: no answer in time, refused, or not a qcore node; the text states which.
         """
         chosen = limits or TransportLimits()
         role = ADMIN if admin else None
@@ -124,20 +123,20 @@ class ClientConnection:
     ) -> dict[str, JsonValue]:
         """Send `{type_name: {"id": ..., **fields}}` and return the reply's value.
 
-        Of the time in which this process stood still, little counts for `timeout_s`.
+        Pauses of this process hardly count towards `timeout_s`.
 
-        The value holds `id`, `response` and perhaps `detail`. An `Err` in `response` is returned, not
-        raised: `qcore.transport.reply_errors.raise_for_error` does that.
+        The value holds `id`, `response` and perhaps `detail`. An `Err` in `response` is returned, not raised:
+        `qcore.transport.reply_errors.raise_for_error` raises it.
 
         Raises:
             ErrorReply: the node answered with an `Error` envelope (a `RemoteProtocolError`).
             LocalProtocolError: the fields cannot be sent as JSON.
             OutcomeUnknown: no reply in time; the request may or may not have had effect.
-            Overloaded: too many requests wait for replies on this connection, or too many bytes to be sent; this one
-                was not sent.
-            ConnectionLost: the connection ended before the reply came, or the node gave no sign of life; likewise (a
-                `TransportError`).
-            RequestNotReceived: the node closed the connection as idle before the request reached it: send it again.
+            Overloaded: too many requests of this connection wait for replies, or too many bytes wait to be sent; this
+                request was not sent.
+            ConnectionLost: the connection ended before the reply arrived, or the node gave no sign of life; the request
+                may or may not have had effect (a `TransportError`).
+            RequestNotReceived: the node closed the idle connection before the request reached it: send it again.
             TransportError: the connection was closed already; nothing was sent.
         """
         if not self._wire.is_open:
@@ -160,24 +159,24 @@ class ClientConnection:
             self._waiting.pop(request_id, None)
 
     def _reject_if_full(self, size: int) -> None:
-        """Bound what waits here: for the socket to take it, and for replies."""
+        """Bound the bytes that wait to be sent and the requests that wait for replies."""
         limits, unsent = self._wire.limits, self._wire.unsent_bytes()
         waiting = len(self._waiting)
         if unsent and unsent + size > limits.max_queue_bytes:
             why = f"{unsent} bytes wait to be sent to {self.remote}"
         elif waiting >= limits.max_client_requests:
-            why = f"{waiting} requests wait for replies of {self.remote}"
+            why = f"{waiting} requests wait for replies from {self.remote}"
         else:
             return
-        # The last reply took so long with this many in front of it: half of them are gone in half the time.
+        # The last reply needed this long with as many requests before it: half of them are done in half the time.
         hint_ms = int(self._last_reply_s * 500)
         raise Overloaded.because(why, min(max(1, hint_ms), _LONGEST_HINT_MS))
 
     async def close(self, timeout_s: float | None = None) -> None:
-        """Close; requests still waiting fail with `ConnectionLost`.
+        """Close the connection. Requests that still wait fail with `ConnectionLost`.
 
         Args:
-            timeout_s: how long to wait for the node's part in it; None: as long as the connection's limits allow.
+            timeout_s: how long to wait for the node's close frame; None: as long as the connection's limits allow.
         """
         self._wire.close()
         if not (await asyncio.wait([self._wire.ended], timeout=timeout_s))[0]:
@@ -187,7 +186,7 @@ class ClientConnection:
     # --- called by the wire -----------------------------------------------------------------------
 
     def received(self, envelope: object) -> bool:
-        """Take one envelope: a reply, or something pushed. False if it is no envelope."""
+        """Handle one envelope, a reply or a pushed one. Returns False if the value is not an envelope."""
         if not (isinstance(envelope, dict) and len(envelope) == 1):
             return False
         ((name, value),) = envelope.items()
@@ -196,7 +195,7 @@ class ClientConnection:
         request_id = value.get("id")
         waiting = self._waiting.get(request_id) if isinstance(request_id, str) else None
         if waiting is None:
-            # The late reply to a request that timed out is nobody's.
+            # A late reply to a request that timed out is dropped.
             if self.on_push is not None and not name.endswith("Response"):
                 self.on_push(name, value)
         elif not waiting.reply.done():
@@ -209,13 +208,13 @@ class ClientConnection:
         return True
 
     def ended(self, error: TransportError | None) -> None:
-        """The connection is gone: nobody needs to wait any longer."""
+        """The connection is gone: all waiting requests fail."""
         reason = str(error) if error is not None else f"the connection to {self.remote} was closed"
         idle = self._wire.close_received == (GOING_AWAY, IDLE_REASON)
         for waiting in self._waiting.values():
             if not waiting.reply.done():
                 waiting.reply.set_exception(
-                    RequestNotReceived(f"{reason}; the request was not taken: send it again")
+                    RequestNotReceived(f"{reason}; the request was not received: send it again")
                     if idle
                     else ConnectionLost(f"{reason}; the request may or may not have had effect")
                 )
@@ -225,7 +224,7 @@ class ClientConnection:
             self.on_close(error)
 
     def _check_deadlines(self) -> None:
-        """Fail what has waited for too long. One timer for all: one for each would cost more than it."""
+        """Fail the requests whose deadline has passed. One timer serves all: one for each would cost more."""
         self._deadline_timer = None
         now = self._loop.time()
         running_s = self._time.look(now)
@@ -249,7 +248,7 @@ class ClientConnection:
 
 
 class _ClientWire(OutgoingConnection):
-    """The connection below a `ClientConnection`."""
+    """The WebSocket connection below a `ClientConnection`."""
 
     def __init__(self, host: str, port: int, limits: TransportLimits, role: str | None) -> None:
         super().__init__(host, port, limits, role)
@@ -257,17 +256,17 @@ class _ClientWire(OutgoingConnection):
 
     def _frame_received(self, data: bytes | bytearray, is_text: bool) -> None:
         if self.owner is None:
-            return  # nothing was asked yet
+            return  # no request was sent yet
         try:
             value = from_json(data) if is_text else None
         except ValueError as error:
             logger.warning("%s sent a frame that is not JSON: %s", self.remote, error)
             return
-        strange = 0
+        invalid = 0
         for envelope in value if isinstance(value, list) else (value,):
-            strange += not self.owner.received(envelope)
-        if strange:  # one line, however many there are
-            logger.warning("%s sent what is no envelope (%d): ignored", self.remote, strange)
+            invalid += not self.owner.received(envelope)
+        if invalid:  # one log line, however many there are
+            logger.warning("%s sent %d invalid envelopes: ignored", self.remote, invalid)
 
     def _closed(self, error: TransportError | None) -> None:
         super()._closed(error)
@@ -286,7 +285,7 @@ def _encode(type_name: str, request_id: str, fields: Fields) -> bytes:
     try:
         data = to_json({type_name: {"id": request_id, **fields}}, inf_nan_mode="constants")
         if b"NaN" in data or b"Infinity" in data:
-            json.dumps(fields, allow_nan=False)  # tells a number from a text that says so
+            json.dumps(fields, allow_nan=False)  # distinguishes a number from a text
     except (PydanticSerializationError, ValueError, TypeError) as error:
         raise LocalProtocolError(f"a {type_name} cannot be sent as JSON: {error}") from None
     return data

@@ -1,6 +1,6 @@
-"""One WebSocket connection over a plain asyncio transport: frames in, frames out, every wait bounded.
+"""One end of a WebSocket connection over an asyncio transport; every wait and every queue is bounded.
 
-The WebSocket protocol itself is `websockets`' Sans-I/O layer; this module drives it from an
+The WebSocket protocol itself is the sans-I/O layer of the library `websockets`. This module drives it from an
 `asyncio.Protocol`, which costs a fraction of the library's coroutine API per message.
 """
 
@@ -16,53 +16,41 @@ from websockets.protocol import Protocol as WebSocketProtocol
 
 from qcore.errors import LocalProtocolError, TransportError
 from qcore.transport.address import format_address
+from qcore.transport.connection.framing import (
+    allocated,
+    batch_envelopes,
+    clip_reason,
+    memory_of,
+    payload,
+)
 from qcore.transport.limits import TransportLimits
 
 logger = logging.getLogger("qcore.transport")
 
-#: The library's own log has one line per connection and tracebacks about what peers do wrong: here the
-#: side that knows what a connection is for says what there is to say.
+#: The library logs a line for each connection, and a traceback for each error of the other end. Both are switched off:
+#: the owner of a connection knows what it is for, and logs what matters.
 library_logger = logging.getLogger("qcore.transport.websockets")
 library_logger.setLevel(logging.CRITICAL)
-
-#: Envelopes are put together into array frames of about this size: big enough to make the cost per
-#: frame vanish, small enough not to delay a ping behind it.
-BATCH_BYTES = 64 * 1024
-BATCH_MESSAGES = 256
 
 #: A queue of more than this does not wait for the end of the turn.
 FLUSH_BYTES = 256 * 1024
 
-#: What a parsed frame holds beside its data, and a queued envelope beside its text, at most, bytes.
-_FRAME_BYTES = 200
+#: The memory of a queued envelope besides its text, at most, bytes.
 _ENVELOPE_BYTES = 64
 
-#: A message sent so soon after the one before waits for the end of the turn, with those that follow.
+#: A message sent this soon after the previous one waits for the end of the turn, together with those that follow.
 SAME_BURST_S = 50e-6
-
-#: The longest reason that fits into a close frame, in bytes.
-_MAX_REASON_BYTES = 123
-
-
-def clip_reason(reason: str) -> str:
-    """What of a reason fits into a close frame."""
-    return reason.encode(errors="replace")[:_MAX_REASON_BYTES].decode(errors="ignore")
-
-
-def allocated(buffer: bytearray | None) -> int:
-    """The memory behind a buffer that grows: up to an eighth more than what is in it."""
-    return buffer.__alloc__() if buffer else 0
 
 
 class Connection(asyncio.Protocol):
-    """Base of the two ends of a connection. A subclass does the opening handshake and takes frames.
+    """Base class of both ends of a connection. A subclass does the opening handshake and handles frames.
 
     Subclasses implement `_handshake_received`, `_frame_received` and `_closed`, and call `_opened`.
 
     Attributes:
         remote: `host:port` of the other end, once connected.
-        batches: whether the other end understands array frames; envelopes queued in one turn of the
-            event loop then go out in one frame.
+        batches: whether the other end understands array frames. If so, envelopes queued in one turn of the event loop
+            are sent in one frame.
     """
 
     def __init__(self, ws: WebSocketProtocol, limits: TransportLimits) -> None:
@@ -89,7 +77,7 @@ class Connection(asyncio.Protocol):
         self._pinged_at = -1.0
         self._backlog: list[Event] = []
         self._backlog_bytes = 0
-        self._noted_bytes = 0
+        self._reported_bytes = 0
         self._fragments: bytearray | None = None
         self._fragments_are_text = True
         self._timer: asyncio.TimerHandle | None = None
@@ -105,13 +93,13 @@ class Connection(asyncio.Protocol):
 
     @property
     def last_received(self) -> float:
-        """When the last bytes came from the other end, by the loop's clock; before the first, when it was opened."""
+        """When the last bytes arrived, or else when the connection was opened; by the event loop's clock."""
         return self._last_received
 
     def send_encoded(self, envelope: bytes) -> None:
-        """Send an envelope (JSON): at once, or with others at the end of this turn of the event loop.
+        """Send an envelope (JSON), now or together with others at the end of this turn of the event loop.
 
-        On a connection that is closed already it does nothing.
+        On a closed connection this does nothing.
 
         Raises:
             qcore.errors.LocalProtocolError: the envelope is larger than a frame may be.
@@ -139,8 +127,8 @@ class Connection(asyncio.Protocol):
         elif not self._flush_expected:
             now = self._loop.time()
             if now - self._last_flush > SAME_BURST_S:
-                # The first of what may become a burst does not wait for the rest: a lone message has
-                # the shortest way, and a burst costs one frame more.
+                # The first message of a possible burst does not wait for the rest: a single message takes the
+                # shortest way, and a burst costs one more frame.
                 self._last_flush = now
                 self._flush()
             else:
@@ -149,17 +137,20 @@ class Connection(asyncio.Protocol):
 
     @property
     def limits(self) -> TransportLimits:
-        """The limits that it was made with."""
+        """The limits given to the constructor."""
         return self._limits
 
     def unsent_bytes(self) -> int:
-        """Sent by the owner and not yet taken by the operating system."""
+        """Bytes that the owner has sent and the operating system has not accepted yet."""
         if self._transport is None:
             return 0
         return self._queue_bytes + self._transport.get_write_buffer_size()
 
     def held_bytes(self) -> int:
-        """Sent and not taken, and received and not handled: the memory that it takes, not only the bytes in use."""
+        """The memory of what is sent but not accepted by the system, and of what is received but not handled.
+
+        This is allocated memory, not only the bytes in use.
+        """
         return (
             self.unsent_bytes()
             + _ENVELOPE_BYTES * len(self._queue)
@@ -169,11 +160,11 @@ class Connection(asyncio.Protocol):
         )
 
     def queued_messages(self) -> int:
-        """Envelopes that wait for the end of this turn, or for the other end to read."""
+        """The number of envelopes that wait for the end of this turn, or for the other end to read."""
         return len(self._queue)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Send what is queued, then close; the reason is clipped to what a close frame holds.
+        """Send what is queued, then close. The reason is clipped to the size of a close frame.
 
         A second call does nothing. The connection is dropped if the other end does not answer in time.
         """
@@ -185,7 +176,7 @@ class Connection(asyncio.Protocol):
         self._after_protocol_step()
 
     def abort(self, reason: str) -> None:
-        """Drop the connection at once, without a closing handshake."""
+        """Drop the connection immediately, without a closing handshake."""
         if self._error is None:
             self._error = TransportError(reason)
         self._open = False
@@ -197,38 +188,38 @@ class Connection(asyncio.Protocol):
     # --- for subclasses ---------------------------------------------------------------------------
 
     def _handshake_received(self, data: bytes) -> None:
-        """Bytes that came while the connection was not yet open."""
+        """Handle bytes that arrived before the connection was open."""
         raise NotImplementedError
 
     def _frame_received(self, data: bytes | bytearray, is_text: bool) -> None:
-        """A whole data frame (its fragments put together)."""
+        """Handle a complete data frame, assembled from its fragments."""
         raise NotImplementedError
 
     def _closed(self, error: TransportError | None) -> None:
-        """The connection is gone; `error` is None after an orderly close. Called exactly once."""
+        """Handle the end of the connection; `error` is None after an orderly close. Called exactly once."""
         raise NotImplementedError
 
     def _opened(self) -> None:
-        """The opening handshake is done."""
+        """Note that the opening handshake is complete."""
         self._open = True
         self._last_received = self._loop.time()
         self._arm_timer()
 
     def _report_held_bytes(self) -> None:
-        """`held_bytes` may have changed."""
+        """Called when `held_bytes` may have changed."""
 
     def _must_wait(self, frame: Frame) -> bool:
-        """Whether this frame and those behind it must not be delivered now. The subclass goes on with them later."""
+        """Whether this frame and all later ones must wait. The subclass resumes their delivery."""
         return False
 
     def _pauses_reading(self) -> bool:
-        """Whether to take no further frames while the other end does not read."""
+        """Whether to stop handling frames while the other end does not read."""
         return False
 
     # --- asyncio.Protocol -------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # A cast and not an assertion: uvloop's transports only look like asyncio's.
+        # A cast, not an assertion: uvloop's transports do not inherit from asyncio's.
         self._transport = cast(asyncio.Transport, transport)
         address = transport.get_extra_info("peername")
         if isinstance(address, tuple) and len(address) >= 2:
@@ -239,7 +230,7 @@ class Connection(asyncio.Protocol):
         if self._open:
             self._receive(data)
         elif self._ws.state >= OPEN or self._error is not None:
-            # Closing: the library waits for the close frame or the end of the stream; nobody wants other frames.
+            # Closing: the library waits for the close frame or the end of the stream; other frames are ignored.
             if self._error is None:
                 self._ws.receive_data(data)
                 self._ws.events_received()
@@ -252,7 +243,7 @@ class Connection(asyncio.Protocol):
         self._ws.receive_eof()
         self._after_protocol_step()
         self._open = False
-        # asyncio closes the transport now, but only once it could write what waits.
+        # asyncio closes the transport now, but only after it has written everything that waits.
         self._expect_end()
 
     def pause_writing(self) -> None:
@@ -270,7 +261,9 @@ class Connection(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             return
         if self._eof_due:
-            self._loop.call_soon(self._half_close)  # the transport is in the middle of a write
+            self._loop.call_soon(
+                self._half_close
+            )  # later: the transport is in the middle of a write
         self._read_paused = False
         self._pause_or_resume_reading()
         self._flush()
@@ -285,23 +278,24 @@ class Connection(asyncio.Protocol):
         for timer in (self._timer, self._close_timer):
             if timer is not None:
                 timer.cancel()
-        self._ws.reader.discard()  # the library's objects refer to each other, and stay for a while
+        # The library's objects form a reference cycle and are freed late: release the buffer now.
+        self._ws.reader.discard()
         self._closed(self._reason_of_end(exc))
-        # Its traceback leads back to the protocol: without the cycle both go at once.
+        # The traceback refers back to the protocol: break this cycle, so that both are freed now.
         self._ws.parser_exc = None
 
     # --- receiving --------------------------------------------------------------------------------
 
     def _receive(self, data: bytes) -> None:
-        """Take what came on the open connection."""
+        """Handle bytes that arrived on the open connection."""
         ws = self._ws
         ws.receive_data(data)
         self._deliver_and_flush()
-        if ws.reader.buffer or self._noted_bytes or self._backlog or self._fragments is not None:
+        if ws.reader.buffer or self._reported_bytes or self._backlog or self._fragments is not None:
             self._report_held_bytes()
 
     def _pause_or_resume_reading(self) -> None:
-        """Read from the socket unless the other end does not read, or waits for its turn."""
+        """Read from the socket unless the other end does not read or must wait for its turn."""
         reads = not (self._read_paused or self._waits)
         if reads == self._reading or self._transport is None or self._transport.is_closing():
             return
@@ -313,13 +307,13 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _deliver_and_flush(self) -> None:
-        """Hand over what came; what is sent meanwhile goes out together afterwards."""
+        """Deliver the received frames, then send together whatever was sent meanwhile."""
         self._flush_expected = True
         self._deliver_frames()
         self._flush()
 
     def _deliver_frames(self) -> None:
-        """Hand over what the protocol has parsed, then write what it wants to say itself."""
+        """Deliver the frames that the protocol has parsed, then write the protocol's answers (pong, close)."""
         events = self._ws.events_received()
         if self._backlog:
             events, self._backlog = self._backlog + events, []
@@ -330,7 +324,7 @@ class Connection(asyncio.Protocol):
             if isinstance(event, Frame):
                 if self._read_paused or self._must_wait(event):
                     self._backlog = events[number:]
-                    self._backlog_bytes = sum(map(_bytes_of, self._backlog))
+                    self._backlog_bytes = sum(map(memory_of, self._backlog))
                     break
                 self._deliver(event)
         self._after_protocol_step()
@@ -339,12 +333,12 @@ class Connection(asyncio.Protocol):
         opcode = frame.opcode
         if opcode is Opcode.TEXT or opcode is Opcode.BINARY:
             if frame.fin:
-                self._frame_received(_payload(frame), opcode is Opcode.TEXT)
+                self._frame_received(payload(frame), opcode is Opcode.TEXT)
             else:
                 self._fragments = bytearray(frame.data)
                 self._fragments_are_text = opcode is Opcode.TEXT
         elif opcode is Opcode.CONT and self._fragments is not None:
-            # The library has checked the order of fragments and the size of the whole.
+            # The library has checked the order of the fragments and their total size.
             self._fragments += frame.data
             if frame.fin:
                 whole, self._fragments = self._fragments, None
@@ -359,37 +353,26 @@ class Connection(asyncio.Protocol):
             self._write(self._ws.data_to_send())
 
     def _can_send(self) -> bool:
-        """Whether the protocol takes another frame.
+        """Whether the protocol accepts another frame.
 
-        It may not although the connection is open for its owner: frames that came together with the
-        other end's close frame are still being delivered.
+        It may not while the connection is still open for its owner: frames that arrived together with the other end's
+        close frame are still being delivered.
         """
         return self._open and self._ws.state is OPEN and self._transport is not None
 
     def _write_frames(self) -> None:
-        """Turn the queue into frames."""
+        """Turn the queued envelopes into frames."""
         queue, self._queue = self._queue, []
         self._queue_bytes = 0
         if not self.batches or len(queue) == 1:
             for envelope in queue:
                 self._ws.send_text(envelope)
             return
-        batch: list[bytes] = []
-        size = 0
-        for envelope in queue:
-            if batch and (size + len(envelope) > BATCH_BYTES or len(batch) == BATCH_MESSAGES):
-                self._send_batch(batch)
-                batch, size = [], 0
-            batch.append(envelope)
-            size += len(envelope)
-        if batch:
-            self._send_batch(batch)
-
-    def _send_batch(self, batch: list[bytes]) -> None:
-        self._ws.send_text(batch[0] if len(batch) == 1 else b"[%b]" % b",".join(batch))
+        for text in batch_envelopes(queue):
+            self._ws.send_text(text)
 
     def _write(self, chunks: list[bytes]) -> None:
-        """Give the transport what the protocol produced; `SEND_EOF` half-closes."""
+        """Write the protocol's output to the transport; `SEND_EOF` half-closes."""
         transport = self._transport
         if transport is None or transport.is_closing() or not chunks:
             return
@@ -403,20 +386,19 @@ class Connection(asyncio.Protocol):
             if not transport.get_write_buffer_size():
                 self._half_close()
             else:
-                # Not `write_eof` yet: what goes wrong there would be an exception in the event loop, seen by nobody.
+                # No `write_eof` yet: its error would be an exception in the event loop that no caller sees.
                 self._eof_due = True
-                transport.set_write_buffer_limits(
-                    high=0
-                )  # so `resume_writing` comes when all is written
+                # `resume_writing` is then called once everything is written.
+                transport.set_write_buffer_limits(high=0)
 
     def _half_close(self) -> None:
-        """Say that no more comes. All that was written must have been taken."""
+        """End the sending direction. The system must have accepted everything that was written."""
         self._eof_due = False
         if self._transport is None or self._transport.is_closing():
             return
         try:
             self._transport.write_eof()
-        except OSError:  # the other end is gone: it answered what it got last with a reset
+        except OSError:  # the other end is gone: it answered the last bytes with a reset
             self._transport.abort()
 
     def _discard_queue(self) -> None:
@@ -428,9 +410,10 @@ class Connection(asyncio.Protocol):
     # --- the end ----------------------------------------------------------------------------------
 
     def _after_protocol_step(self) -> None:
-        """Notice that the protocol wants to end, and write what it produced."""
+        """Write the protocol's output, and prepare for the end if the protocol is closing."""
         if self._ws.state is not OPEN:
-            # Before writing: even if that fails, the end comes in time. It is seen by reading, so nothing may wait.
+            # Before writing: the end then comes in time even if the write fails. It is noticed by reading, so reading
+            # must not be paused.
             self._open = False
             self._discard_queue()
             self._read_paused = self._waits = False
@@ -475,13 +458,13 @@ class Connection(asyncio.Protocol):
         self._timer = self._loop.call_later(pause, self._check_life)
 
     def _check_life(self) -> None:
-        """Ping after silence; give up on an end that is dead or does not read."""
+        """Ping after silence; drop the connection if the other end is dead or does not read."""
         if not self._open or self._transport is None:
             return
         limits = self._limits
         now = self._loop.time()
         if not self._reading:
-            self._last_received = now  # nobody looks for its signs of life
+            self._last_received = now  # its signs of life are not read
         if self._write_paused:
             unsent = self._transport.get_write_buffer_size()
             if unsent < self._unsent_bytes:
@@ -491,7 +474,7 @@ class Connection(asyncio.Protocol):
                 self.abort(f"{self.remote} has read nothing for {limits.send_stall_s:g} s")
                 return
         elif self._pinged_at > self._last_received:
-            # Counted from the ping: had this process itself been suspended, silence would prove nothing.
+            # Counted from the ping: if this process itself was suspended, silence before the ping proves nothing.
             if now - self._pinged_at >= limits.dead_after_s - limits.ping_interval_s:
                 self.abort(f"no sign of life from {self.remote} for {limits.dead_after_s:g} s")
                 return
@@ -500,15 +483,6 @@ class Connection(asyncio.Protocol):
             self._ws.send_ping(b"")
             self._write(self._ws.data_to_send())
         self._arm_timer()
-
-
-def _payload(frame: Frame) -> bytes | bytearray:
-    # A memoryview occurs only for compressed frames that are sent.
-    return frame.data if isinstance(frame.data, bytes | bytearray) else bytes(frame.data)
-
-
-def _bytes_of(event: Event) -> int:
-    return len(event.data) + _FRAME_BYTES if isinstance(event, Frame) else 0
 
 
 def _close_text(close: Close) -> str:

@@ -1,4 +1,4 @@
-"""Tells a node that is slow from one that is dead, while somebody waits for its reply."""
+"""Distinguishes a slow node from a dead one while requests wait for its replies."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from typing import Final, Protocol
 
 from qcore.transport.connection.running_time import STALL_THRESHOLD_S
 
-#: Fewer bytes than this are taken by the other machine's kernel even if nobody reads them: no sign of life.
+#: The kernel of the other machine accepts fewer bytes than this even if no process reads them: no sign of life.
 _MUCH_UNACKNOWLEDGED: Final = 64 * 1024
 
 
 class MonitoredConnection(Protocol):
-    """What is watched: a connection."""
+    """What `Liveness` needs of the connection that it watches."""
 
     @property
     def last_received(self) -> float:
-        """When the last bytes came, by the loop's clock."""
+        """When the last bytes arrived, by the event loop's clock."""
         ...
 
     def unacknowledged_bytes(self) -> int:
-        """Sent and not acknowledged by the other machine."""
+        """Bytes sent and not acknowledged by the other machine."""
         ...
 
     def ping(self) -> None:
@@ -28,21 +28,21 @@ class MonitoredConnection(Protocol):
 
 
 class Liveness:
-    """Judges one connection. A node that works on a request for long still answers a ping at once.
+    """Watches one connection. Even a node that works long on a request answers a ping immediately.
 
-    A sign of life is any byte received. Another one is that the other machine goes on to take what is much: behind a
-    large request on a slow line a ping waits for its turn. Times during which this process stood still do not count.
+    Every byte received is a sign of life. So is it when the other machine keeps acknowledging a large amount of data: a
+    ping behind a large request waits for it on a slow network. Pauses of this process do not count.
 
     Args:
-        line: the connection.
-        probe_after_s: silence after which it is pinged.
-        silent_after_s: silence after the ping that proves it dead.
+        connection: what to watch.
+        probe_after_s: silence after which the node is pinged.
+        silent_after_s: silence after the ping that proves the node dead.
     """
 
     def __init__(
-        self, line: MonitoredConnection, probe_after_s: float, silent_after_s: float
+        self, connection: MonitoredConnection, probe_after_s: float, silent_after_s: float
     ) -> None:
-        self._line = line
+        self._connection = connection
         self._probe_after_s = probe_after_s
         self._silent_after_s = silent_after_s
         self._looked_at = 0.0
@@ -51,22 +51,22 @@ class Liveness:
         self._pinged = False
 
     def begin(self, now: float) -> None:
-        """Somebody begins to wait, and nobody did before."""
+        """The first request begins to wait."""
         self._looked_at = self._counts_from = now
         self._unacknowledged = 0
         self._pinged = False
 
     def is_dead(self, now: float) -> bool:
-        """Look, every few milliseconds while somebody waits; pings when it is time for that."""
-        line = self._line
+        """Whether the node is dead. Pings it when due. Call it every few milliseconds while a request waits."""
+        connection = self._connection
         late, self._looked_at = now - self._looked_at > STALL_THRESHOLD_S, now
-        if late or line.last_received >= self._counts_from:
-            self._counts_from = now if late else line.last_received
+        if late or connection.last_received >= self._counts_from:
+            self._counts_from = now if late else connection.last_received
             self._pinged = False
         silent_s = now - self._counts_from
         if silent_s < self._probe_after_s and not self._pinged:
             return False
-        unacknowledged = line.unacknowledged_bytes()
+        unacknowledged = connection.unacknowledged_bytes()
         if _MUCH_UNACKNOWLEDGED <= unacknowledged < self._unacknowledged:
             self._counts_from = now
             silent_s = 0.0
@@ -74,7 +74,7 @@ class Liveness:
         if not self._pinged:
             self._pinged = True
             self._counts_from = now
-            line.ping()
-            self._unacknowledged = line.unacknowledged_bytes()
+            connection.ping()
+            self._unacknowledged = connection.unacknowledged_bytes()
             return False
         return silent_s >= self._silent_after_s

@@ -1,4 +1,4 @@
-"""The side that opens a connection."""
+"""The end that opens a connection: look-up, connect, opening handshake."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from qcore.transport.connection.connection import Connection, library_logger
 from qcore.transport.limits import TransportLimits
 from qcore.transport.resolver import resolver
 
-#: The header with which a node announces that it will say `Hello`, or an operator's program what it is for.
+#: The HTTP header that announces a connection's role.
 ROLE_HEADER = "Qcore-Role"
 
-#: Its values.
+#: Its values: a node that will send `Hello`, or an admin connection.
 PEER, ADMIN = "peer", "admin"
 
 #: The code of a close frame from an end that goes away.
 GOING_AWAY = 1001
 
-#: With this reason, and code 1001, a server closes a connection on which no request was in progress for long. Whatever
-#: the client had sent and got no answer to was not looked at.
+#: A server closes a connection with this reason and code 1001 when no request has been in progress for long. It has not
+#: handled any request that it did not answer.
 IDLE_REASON = "idle: no request for too long; connect again"
 
 
 class OutgoingConnection(Connection):
-    """A connection opened by this program. Subclasses take frames and the end."""
+    """A connection that this process opens. Subclasses handle its frames and its end."""
 
     def __init__(self, host: str, port: int, limits: TransportLimits, role: str | None) -> None:
         uri = parse_uri(f"ws://{format_address(host, port)}/")
@@ -48,25 +48,25 @@ class OutgoingConnection(Connection):
         self._role = role
 
     def ping(self) -> None:
-        """Ask for a sign of life, whatever else is on its way."""
+        """Send a ping, whatever else is queued."""
         if self._can_send():
             self._client.send_ping(b"")
             self._write(self._client.data_to_send())
 
     def unacknowledged_bytes(self) -> int:
-        """Sent by the owner and not yet acknowledged by the other machine, as far as the system tells."""
+        """Bytes sent by the owner and not yet acknowledged by the other machine, as far as the system reports it."""
         transport = self._transport
         if transport is None:
             return 0
         fileno = transport.get_extra_info("socket").fileno()
         try:
             unacknowledged = fcntl.ioctl(fileno, termios.TIOCOUTQ, bytes(4))
-        except OSError:  # a system that does not tell
+        except OSError:  # the system does not report it
             return self.unsent_bytes()
         return self.unsent_bytes() + int.from_bytes(unacknowledged, sys.byteorder)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        address = self.remote  # the name that was asked for says more than the number behind it
+        address = self.remote  # the name that was asked for is clearer than its IP address
         super().connection_made(transport)
         self.remote = address
         request = self._client.connect()
@@ -88,7 +88,7 @@ class OutgoingConnection(Connection):
     def _closed(self, error: TransportError | None) -> None:
         if not self.opened.done():
             self.opened.set_exception(error or TransportError(f"{self.remote} hung up"))
-            self.opened.exception()  # read here: nobody may be waiting for it any more
+            self.opened.exception()  # marks it as read: the caller may have stopped waiting
         if not self.ended.done():
             self.ended.set_result(error)
 
@@ -97,10 +97,10 @@ C = TypeVar("C", bound=OutgoingConnection)
 
 
 async def open_connection(factory: Callable[[], C], host: str, port: int, timeout_s: float) -> C:
-    """Look the host up, connect and do the opening handshake. Of several addresses the first that answers is taken.
+    """Look up the host, connect, and do the opening handshake. Of several addresses, use the first that answers.
 
     Raises:
-        TransportError: no such host, refused, unreachable, no WebSocket server, or not done in time; says which.
+        TransportError: no such host, refused, unreachable, no WebSocket server, or not in time; the text states which.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
@@ -112,7 +112,7 @@ async def open_connection(factory: Callable[[], C], host: str, port: int, timeou
         address = addresses.pop(0)
         left_s = max(0.0, deadline - loop.time())
         try:
-            # Each address gets its share, so that a silent one leaves time for the next.
+            # Each address gets its share of the time, so that a silent one leaves some for the next.
             return await _open(factory, host, address, port, left_s / (len(addresses) + 1))
         except TransportError:
             if not addresses:
@@ -141,7 +141,7 @@ async def _open(
         raise TransportError(f"cannot connect to {name}: {error}") from None
     finally:
         if connection is not None and not done:
-            connection.abort("given up while connecting")
+            connection.abort("abandoned while connecting")
 
 
 def _explain(address: str, error: Exception) -> str:

@@ -1,18 +1,18 @@
-"""How long another process was waited for, without the moments in which this one stood still."""
+"""A clock for waiting that hardly counts the pauses of this process itself."""
 
 from __future__ import annotations
 
 from typing import Final
 
-#: A look that comes so much later than the one before shows that this process itself stood still.
+#: A look at the clock this long after the previous one shows that this process itself was paused, seconds.
 STALL_THRESHOLD_S: Final = 0.25
 
 
 class RunningTime:
-    """Counts seconds by looks at the clock. A long pause between two looks is this process's own, and counts little.
+    """Counts seconds by regular looks at the clock. A long time between two looks is a pause of this process.
 
     Args:
-        most_s: what a pause between two looks counts at most.
+        most_s: the most that the time between two looks counts.
     """
 
     def __init__(self, most_s: float = STALL_THRESHOLD_S) -> None:
@@ -21,15 +21,15 @@ class RunningTime:
         self._looked_at = 0.0
 
     def begin(self, now: float) -> None:
-        """Count from now on; nobody looked before."""
+        """Count from now on, as if this was the first look."""
         self._looked_at = now
 
     def look(self, now: float) -> float:
-        """The seconds counted so far. Call it every few milliseconds."""
+        """The seconds counted until now. Call it every few milliseconds."""
         self._counted_s = self.at(now)
         self._looked_at = now
         return self._counted_s
 
     def at(self, now: float) -> float:
-        """The seconds counted so far, between two looks."""
+        """The seconds counted until `now`, without a look."""
         return self._counted_s + min(now - self._looked_at, self._most_s)

@@ -1,1 +1,1 @@
-"""Persistent connections to the other members."""
+"""The persistent outgoing connections to the peers."""

@@ -1,1 +1,1 @@
-"""The side that accepts connections, and how it shares the event loop between clients."""
+"""The listening side of the transport: the server, its connections, and their turns on the event loop."""

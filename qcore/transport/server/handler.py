@@ -1,28 +1,71 @@
-"""What a server tells the program behind it, and what it is told."""
+"""The interface between a server and the program behind it: the handler, the connection that it sees, the counters."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from qcore.errors import TransportError
 from qcore.transport.wire import Hello, HelloReply
 
-if TYPE_CHECKING:
-    from qcore.transport.server.server_connection import ServerConnection
-
 
 @dataclass(slots=True, frozen=True)
 class PeerIdentity:
-    """Who is at the other end, as said by its accepted `Hello`."""
+    """The node at the other end, as given by its accepted `Hello`."""
 
     node_id: int
     cluster_id: str
 
 
+class ServerConnection(Protocol):
+    """One accepted WebSocket connection, as a handler sees it.
+
+    Attributes:
+        connection_id: unique within this process.
+        remote: `host:port` of the other end.
+        admin: the other end announced an admin connection.
+    """
+
+    connection_id: int
+    remote: str
+    admin: bool
+
+    @property
+    def peer(self) -> PeerIdentity | None:
+        """The node at the other end, once its `Hello` is accepted; None for a client."""
+        ...
+
+    @property
+    def is_open(self) -> bool:
+        """Whether messages can be sent and received."""
+        ...
+
+    def send(self, message: object) -> None:
+        """Queue a message of the codec. It is sent at the end of this turn of the event loop.
+
+        On a closed connection this does nothing.
+
+        Raises:
+            qcore.errors.LocalProtocolError: the message cannot be encoded, or is too large.
+        """
+
+    def send_encoded(self, envelope: bytes) -> None:
+        """Queue a message that is encoded already.
+
+        Raises:
+            qcore.errors.LocalProtocolError: the envelope is larger than a frame may be.
+        """
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Send what is queued, then close. A second call does nothing."""
+
+    def abort(self, reason: str) -> None:
+        """Drop the connection immediately, without a closing handshake."""
+
+
 @dataclass(slots=True, frozen=True)
 class HttpResponse:
-    """Answer to a plain HTTP GET."""
+    """The response to a plain HTTP GET."""
 
     status: int
     body: bytes
@@ -31,7 +74,7 @@ class HttpResponse:
 
 @dataclass(slots=True)
 class ServerStats:
-    """Counts since the start, and present numbers (the last three), for `/metrics`."""
+    """Counts since the start, and three current numbers (the last fields), for `/metrics`."""
 
     connections_accepted: int = 0
     connections_refused: int = 0
@@ -46,23 +89,23 @@ class ServerStats:
 
 
 class ServerHandler(Protocol):
-    """What a `Server` calls, on the event loop. Must be quick: never persist or apply inside."""
+    """What a `Server` calls on the event loop. Every method must be quick: it must neither persist nor apply."""
 
     def on_open(self, connection: ServerConnection) -> None:
         """A WebSocket connection was opened."""
 
     def on_hello(self, connection: ServerConnection, hello: Hello) -> HelloReply:
-        """A peer introduces itself (the protocol version was checked already).
+        """A peer introduces itself. The server has checked the protocol version.
 
         Raises:
-            QcoreError: refuse it: the text goes to the peer, and the connection is closed with 1008.
+            QcoreError: to refuse the peer. It gets the text, and the connection is closed with 1008.
         """
 
     def on_message(self, connection: ServerConnection, message: object) -> None:
-        """A message arrived: of the codec's registry, not malformed, allowed on this connection."""
+        """A message arrived. It is in the codec's registry, well-formed, and allowed on this connection."""
 
     def on_close(self, connection: ServerConnection, error: TransportError | None) -> None:
-        """The connection is gone; None after an orderly close."""
+        """The connection ended; `error` is None after an orderly close."""
 
     def on_http(self, path: str) -> HttpResponse | None:
         """Answer `GET path` (without its query); None: 404."""

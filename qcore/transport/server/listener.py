@@ -1,6 +1,6 @@
-"""Accepts connections, and goes on in peace when the system has no descriptor left for one more.
+"""The listener: it accepts TCP connections, and keeps working when the system has no file descriptor left.
 
-The event loops' own servers fall short there: asyncio's tries again hundreds of times at once, each with a traceback.
+The servers of the event loops do not: asyncio's tries again hundreds of times in a row, each time with a traceback.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ logger = logging.getLogger("qcore.transport")
 
 #: Connections that the operating system holds until they are accepted.
 _BACKLOG: Final = 256
-#: How often a free port is looked for that is free on all addresses of a host.
+#: Attempts to find a port that is free on all addresses of a host.
 _FREE_PORT_ATTEMPTS: Final = 20
-#: Accepted in one turn of the event loop, and at most on their way to their protocol.
+#: Connections accepted in one turn of the event loop, and at most waiting for their protocol.
 ACCEPTS_PER_TURN: Final = 8
-#: Without the descriptor for one more connection, of a process or of the system, or the memory.
+#: Errors that mean that descriptors (of the process or the system) or memory are exhausted.
 _EXHAUSTED: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-#: How long nothing is accepted after that, if those who wait cannot even be sent away, seconds.
+#: The pause after such an error if waiting connections cannot even be closed, seconds.
 _PAUSE_S: Final = 1.0
-#: How often it is logged, seconds.
+#: The time between two log lines about it, seconds.
 _LOG_INTERVAL_S: Final = 60.0
 
 
@@ -34,7 +34,7 @@ class Listener:
 
     Args:
         factory: makes the protocol of a connection.
-        refused: called for each connection that could not be taken.
+        refused: called for each connection that could not be accepted.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class Listener:
         self._opening: set[asyncio.Task[None]] = set()
         self._paused: dict[socket.socket, asyncio.TimerHandle] = {}
         self._spare = -1
-        self._failures = 0  # since the last line
+        self._failures = 0  # since the last log line
         self._logged_at = float("-inf")
 
     def start(self, addresses: Sequence[str], port: int) -> int:
-        """Bind and listen on IP addresses; returns the port, which is a free one if 0 was given.
+        """Bind and listen on IP addresses. Returns the port, a free one if 0 was given.
 
         Raises:
             OSError: an address cannot be bound.
@@ -71,12 +71,15 @@ class Listener:
         return bound
 
     def _bind(self, addresses: Sequence[str], port: int) -> int:
-        """Listen on one port of all addresses; returns it. A free one is free on the first, and maybe not on others."""
+        """Listen on one port of all addresses, and return it.
+
+        With port 0, the system chooses one that is free on the first address, and perhaps not on the others.
+        """
         for host in dict.fromkeys(addresses):
             family, _, _, _, address = socket.getaddrinfo(
                 host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
             )[0]
-            # The event loops turn Nagle's algorithm off where they see that a socket is one of TCP.
+            # With IPPROTO_TCP given, the event loops recognise TCP and switch Nagle's algorithm off.
             listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
             self._sockets.append(listening)
             listening.setblocking(False)
@@ -89,7 +92,7 @@ class Listener:
         return port
 
     def close(self) -> None:
-        """Listen no more. Connections that were taken stay."""
+        """Stop listening. Accepted connections stay open."""
         for timer in self._paused.values():
             timer.cancel()
         for listening in self._sockets:
@@ -117,7 +120,7 @@ class Listener:
     async def _open(self, accepted: socket.socket) -> None:
         try:
             await self._loop.connect_accepted_socket(self._factory, accepted)
-        except OSError as error:  # it was closed meanwhile, or there is no memory for it
+        except OSError as error:  # it was closed meanwhile, or memory is exhausted
             logger.debug("an accepted connection could not be opened: %s", error)
             accepted.close()
 
@@ -129,18 +132,18 @@ class Listener:
         now = self._loop.time()
         if now - self._logged_at >= _LOG_INTERVAL_S:
             logger.error(
-                "connections cannot be accepted: %s; %d refused since the last such line",
+                "connections cannot be accepted: %s; %d refused since the last line like this",
                 os.strerror(error.errno or 0),
                 self._failures,
             )
             self._logged_at, self._failures = now, 0
-        if not (error.errno in _EXHAUSTED and self._send_away(listening)):
-            # Else the socket would stay readable, and the loop would do nothing but try.
+        if not (error.errno in _EXHAUSTED and self._accept_and_close(listening)):
+            # Otherwise the socket would stay readable, and the event loop would only repeat the attempt.
             self._loop.remove_reader(listening)
-            self._paused[listening] = self._loop.call_later(_PAUSE_S, self._again, listening)
+            self._paused[listening] = self._loop.call_later(_PAUSE_S, self._resume, listening)
 
-    def _send_away(self, listening: socket.socket) -> bool:
-        """Use the spare descriptor to take one connection and close it: whoever it is need not wait in vain."""
+    def _accept_and_close(self, listening: socket.socket) -> bool:
+        """Accept one connection with the spare descriptor and close it, so that its client does not wait."""
         self._keep_spare()
         if self._spare < 0:
             return False
@@ -149,7 +152,7 @@ class Listener:
         try:
             listening.accept()[0].close()
         except BlockingIOError:
-            pass  # it went away by itself
+            pass  # the client is gone already
         except OSError:
             return False
         finally:
@@ -163,6 +166,6 @@ class Listener:
             except OSError:
                 self._spare = -1
 
-    def _again(self, listening: socket.socket) -> None:
+    def _resume(self, listening: socket.socket) -> None:
         del self._paused[listening]
         self._loop.add_reader(listening, self._accept, listening)

@@ -1,4 +1,4 @@
-"""The listening side: WebSocket and HTTP on one port."""
+"""The server: WebSocket and HTTP on one port, and limits on how many connections of each kind there are."""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ from qcore.transport.codec.codec import Codec
 from qcore.transport.connection.outgoing import GOING_AWAY
 from qcore.transport.limits import TransportLimits
 from qcore.transport.resolver import resolver
-from qcore.transport.server.handler import HttpResponse, PeerIdentity, ServerHandler, ServerStats
+from qcore.transport.server.accepted_connection import AcceptedConnection
+from qcore.transport.server.handler import (
+    HttpResponse,
+    PeerIdentity,
+    ServerConnection,
+    ServerHandler,
+    ServerStats,
+)
 from qcore.transport.server.listener import Listener
-from qcore.transport.server.server_connection import ServerConnection
 from qcore.transport.server.turns import TurnScheduler
 from qcore.transport.wire import PEER_REQUESTS, PEER_RESPONSES, Error, Hello
 
 logger = logging.getLogger("qcore.transport")
 
-#: Connections kept for one peer; a node needs one, and has two for a moment when it reconnects.
+#: Connections kept for one peer. A node needs one, and has two for a moment while it reconnects.
 _CONNECTIONS_PER_PEER = 4
 
 _TRY_AGAIN_LATER = 1013
@@ -29,18 +35,22 @@ _TRY_AGAIN_LATER = 1013
 class Server:
     """Listens for WebSocket connections (on `/` and `/ws`) and plain HTTP GETs.
 
-    Numbers are bounded by kind, so that a flood of one kind does not shut out the others: connections
-    that have not finished their HTTP request (the oldest gives way), clients (503 beyond the
-    limit), connections that announced themselves as an operator's (the one idle for longest gives way), those that
-    announced themselves as peers and have not said Hello (the oldest gives way), and accepted peers.
+    The number of connections is bounded by kind, so that a flood of one kind does not shut out the others. Beyond its
+    bound, each kind has its rule:
+
+    - unfinished HTTP requests: the oldest is dropped;
+    - clients: the new one gets HTTP 503;
+    - announced admin connections: the one that has been idle for longest is dropped;
+    - announced peers without an accepted `Hello`: the oldest is dropped;
+    - accepted connections of one peer: the oldest is closed.
 
     Args:
-        codec: the messages understood.
-        handler: who handles them.
+        codec: the messages that the server understands.
+        handler: handles the messages.
         limits: sizes, times and numbers of connections.
 
     Attributes:
-        requests: classes of messages that anybody may send.
+        requests: classes of messages that any client may send.
         counts: the counters behind `stats`.
         turns: share the event loop between the clients.
     """
@@ -61,30 +71,30 @@ class Server:
         self.turns = TurnScheduler()
         self._listener: Listener | None = None
         # Dictionaries as ordered sets: oldest first.
-        self._handshaking: dict[ServerConnection, None] = {}
-        self._clients: dict[ServerConnection, None] = {}
-        self._admins: dict[ServerConnection, None] = {}
-        self._announced: dict[ServerConnection, None] = {}
-        self._peers: dict[int, dict[ServerConnection, None]] = {}
-        #: What clients' connections hold, as they said when it changed; the sum.
-        self._held: dict[ServerConnection, int] = {}
+        self._handshaking: dict[AcceptedConnection, None] = {}
+        self._clients: dict[AcceptedConnection, None] = {}
+        self._admins: dict[AcceptedConnection, None] = {}
+        self._announced: dict[AcceptedConnection, None] = {}
+        self._peers: dict[int, dict[AcceptedConnection, None]] = {}
+        #: The memory that each client's connection holds, as last reported by it, and the sum.
+        self._held: dict[AcceptedConnection, int] = {}
         self._held_bytes = 0
         self._stopping = False
         self._all_gone = asyncio.Event()
 
     @property
     def stats(self) -> ServerStats:
-        """Counts so far; the present numbers are up to date."""
+        """Counts since the start, and current numbers."""
         self.counts.clients = len(self._clients) + len(self._admins) + len(self._announced)
         self.counts.peers = sum(map(len, self._peers.values()))
         self.counts.handshaking = len(self._handshaking)
         return self.counts
 
     async def start(self, host: str, port: int) -> str:
-        """Listen, and return the address `host:port` (the port chosen, if 0 was given).
+        """Listen. Returns the address `host:port`, with the chosen port if 0 was given.
 
         Raises:
-            TransportError: there is no such host, or the address cannot be bound; says which.
+            TransportError: there is no such host, or the address cannot be bound; the text states which.
         """
         where = f"cannot listen on {format_address(host, port)}"
         try:
@@ -93,7 +103,7 @@ class Server:
             raise TransportError(
                 f"{where}: {error}; give an IP address of this machine, or a name that it knows"
             ) from None
-        self._listener = Listener(lambda: ServerConnection(self), self._not_accepted)
+        self._listener = Listener(lambda: AcceptedConnection(self), self._count_not_accepted)
         try:
             bound = self._listener.start(addresses, port)
         except OSError as error:
@@ -113,18 +123,16 @@ class Server:
         # Each connection has its own deadline for the closing handshake, so this ends.
         await self._all_gone.wait()
 
-    def connections(self) -> list[ServerConnection]:
+    def connections(self) -> list[AcceptedConnection]:
         """The open WebSocket connections, oldest first."""
-        everyone = [*self._clients, *self._admins, *self._announced]
+        found = [*self._clients, *self._admins, *self._announced]
         for connections in self._peers.values():
-            everyone += connections
-        return sorted(
-            (each for each in everyone if each.is_open), key=lambda each: each.connection_id
-        )
+            found += connections
+        return sorted((each for each in found if each.is_open), key=lambda each: each.connection_id)
 
     # --- called by the connections ----------------------------------------------------------------
 
-    def connection_made(self, connection: ServerConnection) -> None:
+    def connection_made(self, connection: AcceptedConnection) -> None:
         """A TCP connection was accepted."""
         self.counts.connections_accepted += 1
         self._handshaking[connection] = None
@@ -136,23 +144,23 @@ class Server:
             del self._handshaking[oldest]
             oldest.abort("too many unfinished handshakes")
 
-    def admit(self, connection: ServerConnection) -> bool:
-        """Whether one more WebSocket connection is allowed; makes room among operators and announced peers."""
+    def admit(self, connection: AcceptedConnection) -> bool:
+        """Whether one more WebSocket connection is allowed. Makes room among admin connections and announced peers."""
         if connection.admin:
             while len(self._admins) >= self.limits.reserved_for_admin:
-                # Whoever waits for an answer stays, as long as another does not.
+                # One with a request in progress is dropped only if all have one.
                 idlest = min(
                     self._admins, key=lambda each: (each.unanswered > 0, each.last_request)
                 )
                 del self._admins[idlest]
-                idlest.abort("another operator's connection took this place")
+                idlest.abort("another admin connection took this place")
                 self.counts.connections_refused += 1
             return not self._stopping
         if connection.announced_as_peer:
             while len(self._announced) >= self.limits.reserved_for_peers:
                 oldest = next(iter(self._announced))
                 del self._announced[oldest]
-                oldest.abort("too many connections that announced a peer and said no Hello")
+                oldest.abort("too many connections that announced a peer and sent no Hello")
                 self.counts.connections_refused += 1
             return not self._stopping
         if self._stopping or len(self._clients) >= self.limits.max_clients:
@@ -160,15 +168,15 @@ class Server:
             return False
         return True
 
-    def update_held_bytes(self, connection: ServerConnection, held_bytes: int) -> None:
-        """A client's connection holds so many bytes now."""
+    def update_held_bytes(self, connection: AcceptedConnection, held_bytes: int) -> None:
+        """A client's connection now holds this much memory."""
         self._held_bytes += held_bytes - self._held.get(connection, 0)
         self._held[connection] = held_bytes
         if self._held_bytes > self.limits.max_clients_bytes:
             self._shed()
 
     def _shed(self) -> None:
-        """Drop those that hold most, until all together hold no more than they may."""
+        """Drop the connections that hold most, until the rest is within the limit."""
         limit = self.limits.max_clients_bytes
         held = {each: each.held_bytes() for each in self._held}
         total = sum(held.values())
@@ -179,26 +187,26 @@ class Server:
             self.counts.connections_refused += 1
             heaviest.abort(
                 f"{heaviest.remote} holds {held[heaviest]} bytes in unread replies and unfinished messages, the "
-                f"most of all clients, who together may hold {limit}"
+                f"most of all clients; the limit for all of them together is {limit}"
             )
             held[heaviest] = 0
         self._held, self._held_bytes = held, total
 
-    def _forget_held(self, connection: ServerConnection) -> None:
+    def _forget_held(self, connection: AcceptedConnection) -> None:
         self._held_bytes -= self._held.pop(connection, 0)
 
-    def connection_opened(self, connection: ServerConnection) -> None:
-        """The WebSocket handshake is done."""
+    def connection_opened(self, connection: AcceptedConnection) -> None:
+        """The WebSocket handshake is complete."""
         self._handshaking.pop(connection, None)
         self._group_of(connection)[connection] = None
 
-    def _group_of(self, connection: ServerConnection) -> dict[ServerConnection, None]:
+    def _group_of(self, connection: AcceptedConnection) -> dict[AcceptedConnection, None]:
         if connection.announced_as_peer:
             return self._announced
         return self._admins if connection.admin else self._clients
 
-    def peer_accepted(self, connection: ServerConnection, node_id: int) -> None:
-        """The connection's `Hello` was accepted: what it holds is no longer a client's."""
+    def peer_accepted(self, connection: AcceptedConnection, node_id: int) -> None:
+        """The connection's `Hello` was accepted. The memory that it holds no longer counts as a client's."""
         self._forget_held(connection)
         self._group_of(connection).pop(connection, None)
         connections = self._peers.setdefault(node_id, {})
@@ -208,7 +216,7 @@ class Server:
             del connections[oldest]
             oldest.close(_TRY_AGAIN_LATER, "superseded by newer connections of the same node")
 
-    def connection_closed(self, connection: ServerConnection) -> None:
+    def connection_closed(self, connection: AcceptedConnection) -> None:
         """The TCP connection is gone."""
         self._forget_held(connection)
         for group in (self._handshaking, self._clients, self._admins, self._announced):
@@ -220,7 +228,7 @@ class Server:
                 self._peers.pop(connection.peer.node_id, None)
         self._check_all_gone()
 
-    def _not_accepted(self) -> None:
+    def _count_not_accepted(self) -> None:
         self.counts.connections_refused += 1
 
     def _check_all_gone(self) -> None:
@@ -235,7 +243,7 @@ def _advice(error: OSError) -> str:
         case errno.EADDRINUSE:
             return "another process uses the port: stop it, or choose another port"
         case errno.EADDRNOTAVAIL | None:
-            return "the host is not one of this machine's: choose an address of this machine"
+            return "the host is not an address of this machine: choose one that is"
         case errno.EACCES:
             return "this user may not listen on that port: choose one from 1024 on"
         case _:

@@ -1,9 +1,10 @@
-"""Shares the event loop between a server's clients, and leaves most of it to everything else.
+"""The turn scheduler: it shares the event loop between a server's clients, and leaves most of it to everything else.
 
-Heartbeats, peers' messages, the disk and clients' frames share one event loop. Whatever clients send, they get a slice
-of each turn of it together. What is left of a connection's frames waits for one of the next turns, in order, and the
-connection is not read meanwhile. Who used little lately goes before who used much (as in the packet scheduler
-fq_codel), so that one small request does not wait behind the frames of hundreds that never pause.
+Heartbeats, messages of peers, the disk and clients' frames share one event loop. All clients together get one slice of
+each turn of the loop, whatever they send. The frames of a connection that are left over wait for a later turn, in
+order, and meanwhile the connection is not read. A connection that has recently used little goes before one that has
+used much (as in the packet scheduler fq_codel), so that one small request does not wait behind the frames of hundreds
+of clients that never pause.
 """
 
 from __future__ import annotations
@@ -12,41 +13,42 @@ import asyncio
 import logging
 from typing import Final, Protocol
 
-from qcore.transport.connection.connection import BATCH_BYTES
+from qcore.transport.connection.framing import BATCH_BYTES
 
 logger = logging.getLogger("qcore.transport")
 
-#: So long clients' frames may keep one turn of the event loop, together, seconds. It ends with a frame.
+#: The slice: how long clients' frames may occupy one turn of the event loop, together, seconds. It ends between frames.
 SLICE_S: Final = 0.01
 
-#: Of that, a connection gets so much at once as long as it counts as modest, seconds.
+#: The part of the slice that a connection with light use gets in one turn, seconds.
 LIGHT_SLICE_S: Final = 0.001
 
-#: A connection that used a whole slice, or had more waiting than `LIGHT_SLICE_S` was enough for, waits behind those
-#: that did
-#: not, for this long, seconds.
+#: A connection is busy once it has used a whole slice, or once `LIGHT_SLICE_S` was not enough for its waiting frames.
+#: For this long it then waits behind those that are not busy, seconds.
 BUSY_WINDOW_S: Final = 1.0
 
-#: Time is counted from turn to turn until it is this much: a timer in every turn would cost more than small frames.
+#: The time used is counted over several turns until it is this much, seconds: a callback in every turn would cost more
+#: than small frames do.
 _COUNT_FROM_S: Final = 0.001
 
-#: A larger frame has a turn of its own, bytes. The client library puts small requests together up to `BATCH_BYTES`.
+#: A larger frame is heavy and gets a separate turn, bytes. The client library batches small requests up to
+#: `BATCH_BYTES`.
 HEAVY_BYTES: Final = BATCH_BYTES + 4096
 
-#: After a heavy frame that took longer, the next one waits for as long as it took, seconds: a request of another client
-#: needs several turns at several nodes, and finds one without a heavy frame at each.
+#: After a heavy frame that took longer than this, the next one waits for as long as that one took, seconds. A request
+#: of another client needs several turns at several nodes; it then finds one without a heavy frame at each.
 _REST_FROM_S: Final = 0.005
 
-#: Those that used much are passed over in so many turns at most: however many others there are, they go on too.
-_PASSED_OVER: Final = 3
+#: Busy connections are passed over in this many turns at most, so that they progress however many others there are.
+_MAX_PASSED_OVER: Final = 3
 
 
 class WaitingConnection(Protocol):
     """A connection with frames that wait.
 
     Attributes:
-        admin: it is an operator's.
-        used_s, used_since: what it used of the event loop since then, seconds; kept by `TurnScheduler`.
+        admin: it is an admin connection.
+        used_s, used_since: the time that it used of the event loop since then, seconds; kept by `TurnScheduler`.
     """
 
     admin: bool
@@ -54,14 +56,14 @@ class WaitingConnection(Protocol):
     used_since: float
 
     def resume_frames(self, *, heavy: bool) -> None:
-        """Take frames until `TurnScheduler.slice_used`; and the first one whatever its size, if `heavy`."""
+        """Handle frames until `TurnScheduler.slice_used`. With `heavy`, handle the first one whatever its size."""
 
     def abort(self, reason: str) -> None:
         """Drop the connection."""
 
 
 class ConnectionQueue:
-    """Connections that wait: operators first, then those that used little lately, then the others."""
+    """Connections that wait: admin connections first, then those with light use, then busy ones."""
 
     def __init__(self) -> None:
         # Dictionaries as ordered sets: first come, first served.
@@ -74,7 +76,7 @@ class ConnectionQueue:
         return len(self._admins) + len(self._light_use) + len(self._busy)
 
     def add(self, connection: WaitingConnection, *, busy: bool) -> None:
-        """Put the connection behind those like it."""
+        """Put the connection behind those of its kind."""
         if busy:
             self._busy[connection] = None
         else:
@@ -86,13 +88,13 @@ class ConnectionQueue:
             queue.pop(connection, None)
 
     def begin_turn(self) -> None:
-        """Some are taken now. If busy ones were passed over too often, one of them is the first."""
+        """Note that connections are taken now. If busy ones were passed over too often, one of them comes first."""
         self._passed_over += bool(self._busy)
 
     def pop(self) -> WaitingConnection:
-        """The next one. There must be one."""
+        """Remove and return the next connection. There must be one."""
         queue = self._admins or self._light_use
-        if self._busy and (not queue or self._passed_over > _PASSED_OVER):
+        if self._busy and (not queue or self._passed_over > _MAX_PASSED_OVER):
             queue, self._passed_over = self._busy, 0
         first = next(iter(queue))
         del queue[first]
@@ -100,7 +102,7 @@ class ConnectionQueue:
 
 
 class TurnScheduler:
-    """The turns of one server. Made before there is an event loop; used within one."""
+    """The turns of one server. It can be made before the event loop runs, and is used within it."""
 
     def __init__(self) -> None:
         self._light = ConnectionQueue()
@@ -115,21 +117,21 @@ class TurnScheduler:
 
     @property
     def waiting(self) -> int:
-        """Connections that wait."""
+        """The number of connections that wait."""
         return len(self._light) + len(self._heavy)
 
     def begin(self, now: float) -> bool:
-        """A connection begins to take frames; False if it must wait for the next turn instead."""
+        """A connection is about to handle frames. False if it must wait for the next turn instead."""
         self._began = now
         self._until_s = SLICE_S
         return self._spent_s < SLICE_S
 
     def slice_used(self, now: float) -> bool:
-        """Whether the connection that took frames since `begin` must leave the rest of them for later."""
+        """Whether the connection that has handled frames since `begin` must leave the rest for a later turn."""
         return self._spent_s + now - self._began >= self._until_s
 
     def end(self, connection: WaitingConnection, now: float) -> None:
-        """The connection takes no more frames in this turn."""
+        """The connection handles no more frames in this turn."""
         self._spent_s += now - self._began
         if self._spent_s >= _COUNT_FROM_S:
             self._note_use(connection, now)
@@ -140,7 +142,7 @@ class TurnScheduler:
         """Call the connection's `resume_frames` in a later turn."""
         now = asyncio.get_running_loop().time()
         if connection is self._served and not heavy:
-            connection.used_s, connection.used_since = SLICE_S, now  # what it got was not enough
+            connection.used_s, connection.used_since = SLICE_S, now  # its slice was not enough
         (self._heavy if heavy else self._light).add(connection, busy=_is_busy(connection, now))
         self._expect_turn()
 
@@ -189,8 +191,8 @@ class TurnScheduler:
         self._until_s = SLICE_S if busy else min(SLICE_S, self._spent_s + LIGHT_SLICE_S)
         try:
             first.resume_frames(heavy=heavy)
-        except Exception:  # boundary: a bug that one connection meets must not end the turns of all
-            logger.exception("going on with a client's frames failed")
+        except Exception:  # boundary: a bug in one connection must not stop the turns of all
+            logger.exception("handling a client's waiting frames failed")
             first.abort("internal error: see the server's log")
         self._served = None
         now = asyncio.get_running_loop().time()

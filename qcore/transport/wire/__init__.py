@@ -1,11 +1,11 @@
-"""The messages of the wire: one slotted dataclass each, named as on the wire, one module for each kind.
+"""The messages of the wire: each is a slotted dataclass with its name on the wire; one module for each kind.
 
-Every message carries `id`: chosen by the sender of a request, echoed by its reply. A reply holds
-its result as `Ok` or `Err`; an error's structured form goes into `detail`, beside the text's key.
+Every message has an `id`. The sender of a request chooses it, and the reply repeats it. A reply holds its result as
+`Ok` or `Err`. The structured form of an error is in `detail`, beside the key of the text.
 
-`REGISTRY` maps the name on the wire to the class, for `qcore.transport.codec.codec.Codec`. An application
-adds its own: `Codec({**REGISTRY, "Perform": Perform})`, where `Perform` is a dataclass with an
-`id: str` and whatever fields it wants, validated strictly.
+`REGISTRY` maps the name on the wire to the class, for `qcore.transport.codec.codec.Codec`. An application adds its
+messages: `Codec({**REGISTRY, "Perform": Perform})`, where `Perform` is a dataclass with an `id: str` and any other
+fields, which are validated strictly.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ from qcore.transport.wire.snapshots import (
     TakeSnapshotResponse,
 )
 
-#: Name on the wire -> class, of every message that transport itself knows.
+#: Name on the wire -> class, of every message that the transport itself knows.
 REGISTRY: dict[str, type] = {
     message_type.__name__: message_type
     for message_type in (

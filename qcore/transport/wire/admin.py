@@ -1,4 +1,4 @@
-"""Messages about the cluster itself: its members, its leader, its metrics."""
+"""Admin requests and `GetMetrics`: messages about the members, the leader and the version of a cluster."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qcore.transport.wire.common import (
     VersionNumber,
 )
 
-#: Longest `token` of an `Init`, in characters.
+#: The longest `token` of an `Init`, in characters.
 MAX_TOKEN_LENGTH = 256
 InitToken = Annotated[str, Field(max_length=MAX_TOKEN_LENGTH)]
 
@@ -29,11 +29,11 @@ def _absent(value: object) -> bool:
 
 @dataclass(slots=True)
 class Init:
-    """Begin a cluster of `nodes`, pairs of id and `host:port`; empty: of this node alone.
+    """Initialise a cluster of `nodes`, pairs of id and `host:port`; if empty, of this node alone.
 
     Attributes:
-        token: names the cluster, so that several nodes may be given the same `Init`. Left out where there is none:
-            0.1.0 does not know it.
+        token: names the cluster, so that the same `Init` may be sent to several nodes. Left out if there is none: 0.1.0
+            does not know it.
     """
 
     id: MessageId
@@ -50,10 +50,10 @@ class InitResponse:
 
 @dataclass(slots=True)
 class AddLearner:
-    """Add a member that receives the log and does not vote; answered once it has caught up.
+    """Add a member that receives the log and does not vote. The reply comes once it has caught up.
 
     Attributes:
-        timeout_ms: how long to wait for that; None: the node's own limit.
+        timeout_ms: how long to wait for that; None: the node's limit.
     """
 
     id: MessageId
@@ -71,12 +71,12 @@ class AddLearnerResponse:
 
 @dataclass(slots=True)
 class ChangeMembership:
-    """Make `members`, each a voter or learner that exists, the voters.
+    """Make `members` the voters. Each must be a current voter or learner.
 
     Attributes:
-        learners: exactly these are the learners afterwards; None: those that there are and are not made voters.
-        expected_index: refuse unless the configuration in force is the one at this log index.
-        timeout_ms: how long to wait for the final configuration; None: the node's own limit.
+        learners: exactly these are the learners afterwards; None: the current ones that do not become voters.
+        expected_index: reject the change unless the effective configuration is the one at this log index.
+        timeout_ms: how long to wait for the final configuration; None: the node's limit.
     """
 
     id: MessageId
@@ -95,7 +95,7 @@ class ChangeMembershipResponse:
 
 @dataclass(slots=True)
 class TransferLeader:
-    """Hand leadership to the voter `to`; None: to the best one."""
+    """Transfer leadership to the voter `to`; None: to the most suitable one."""
 
     id: MessageId
     to: NodeId | None = None
@@ -110,10 +110,10 @@ class TransferLeaderResponse:
 
 @dataclass(slots=True)
 class UpgradeMachine:
-    """Raise the state machine's active version; None: to the newest that the leader supports.
+    """Raise the active version of the state machine; None: to the newest one that the leader supports.
 
     Attributes:
-        timeout_ms: how long to wait for that; None: the node's own limit.
+        timeout_ms: how long to wait for that; None: the node's limit.
     """
 
     id: MessageId
@@ -123,7 +123,7 @@ class UpgradeMachine:
 
 @dataclass(slots=True)
 class ActiveVersion:
-    """The version of a cluster: see `qcore.core.version.ClusterVersion`."""
+    """The cluster version, see `qcore.core.version.ClusterVersion`."""
 
     rules: VersionNumber
     machine: str
@@ -144,7 +144,7 @@ class GetMetrics:
 
 @dataclass(slots=True)
 class GetMetricsResponse:
-    """`response` is the metrics object itself."""
+    """`response` is the metrics object itself, without `Ok`."""
 
     id: MessageId
     response: dict[str, JsonValue]

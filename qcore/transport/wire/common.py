@@ -1,4 +1,4 @@
-"""What the messages of the wire are made of: ids, numbers, results and errors."""
+"""The parts that messages of the wire share: ids, numbers, results and errors."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pydantic import Field
 from qcore.display import MAX_ERROR_CHARS, truncate
 from qcore.errors import DetailValue, QcoreError
 
-#: The version of this protocol, said in `Hello`.
+#: The version of this protocol, as sent in `Hello`.
 PROTOCOL_VERSION = 1
 
-#: Integers on the wire are below this, so that every JSON reader with 64 bits can hold them.
+#: Integers on the wire are below this, so that 64-bit JSON parsers can read them.
 INT_LIMIT = 2**63
 
-#: Longest `id`, in characters.
+#: The longest `id`, in characters.
 MAX_ID_LENGTH = 1024
 
 MessageId = Annotated[str, Field(max_length=MAX_ID_LENGTH)]
@@ -39,14 +39,14 @@ class Ok(Generic[T]):
 
 @dataclass(slots=True)
 class Err:
-    """A failure in words: `{"Err": "text"}`."""
+    """An error text: `{"Err": "text"}`."""
 
     text: Annotated[str, Field(alias="Err")]
 
 
 @dataclass(slots=True)
 class Error:
-    """Answer to an envelope that could not be understood; the connection stays open."""
+    """The answer to an invalid envelope. The connection stays open."""
 
     id: MessageId
     error: str
@@ -54,7 +54,7 @@ class Error:
 
 
 def failure(error: QcoreError) -> tuple[Err, Detail]:
-    """`response` and `detail` of a reply that reports `error`, whose text may quote what was sent: it is cut.
+    """`response` and `detail` of a reply that reports `error`. The text is truncated: it may quote the request.
 
     Use: `InitResponse(request.id, *failure(error))`.
     """

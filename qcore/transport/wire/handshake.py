@@ -1,4 +1,4 @@
-"""How a node introduces itself to a peer."""
+"""The handshake between peers: `Hello` and its response."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from qcore.transport.wire.common import (
 )
 
 VersionRange = tuple[VersionNumber, VersionNumber]
-#: They are kept and shown: what is longer is nobody's id.
+#: Ids and versions are stored and logged, so their length is bounded.
 Name = Annotated[str, Field(max_length=256)]
 MachineName = Annotated[str, Field(max_length=64)]
 
-#: For the messages that introduce a node: whoever does not know a field yet must still understand them.
+#: For the messages of the handshake: an older node must accept fields that it does not know.
 _EXTENSIBLE = ConfigDict(strict=True, extra="ignore")
 
 
@@ -30,21 +30,20 @@ _EXTENSIBLE = ConfigDict(strict=True, extra="ignore")
 class Hello:
     """A node's first message on a connection that it opens to a peer.
 
-    Fields that a later protocol adds are ignored, so that an old node can answer by name that it
-    does not speak that version.
+    Fields that a later protocol adds are ignored, so that an old node can answer that it does not support that version.
 
     Attributes:
         protocol: `PROTOCOL_VERSION` of the sender.
         cluster_id: the sender's cluster; empty while it belongs to none.
         node_id: the sender.
         role: `peer`.
-        version: the sender's software version, for people.
-        incarnation: names the sender's data directory; another one means that it was wiped.
-        membership_index: log index of the sender's effective configuration. A node that is no
-            member of the receiver's is accepted only with a newer one: it may have been added meanwhile.
+        version: the sender's software version, for humans.
+        incarnation: names the sender's data directory. A new one means that the node was wiped.
+        membership_index: log index of the sender's effective configuration. A node that is not a member of the
+            receiver's configuration is accepted only with a newer one: it may have been added meanwhile.
         rules: first and last apply rules that the sender supports (`qcore.core.version`).
-        machine: name of its state machine; empty from version 0.1.0, which does not say.
-        machine_versions: first and last version of that machine that it supports.
+        machine: name of its state machine; empty from version 0.1.0, which does not send it.
+        machine_versions: first and last version of that state machine that it supports.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _EXTENSIBLE
@@ -64,7 +63,7 @@ class Hello:
 
 @dataclass(slots=True)
 class HelloReply:
-    """Who answered a `Hello`, in the same terms; `cluster_id` is empty while the node belongs to no cluster."""
+    """The identity of the node that answers a `Hello`; the fields have the same meaning as there."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _EXTENSIBLE
 
@@ -81,7 +80,7 @@ class HelloReply:
 
 @dataclass(slots=True)
 class HelloResponse:
-    """Answer to `Hello`. After an `Err` the connection is closed with 1008."""
+    """The response to `Hello`. After an `Err` the connection is closed with 1008."""
 
     id: MessageId
     response: Ok[HelloReply] | Err

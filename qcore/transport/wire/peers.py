@@ -1,4 +1,4 @@
-"""Messages between nodes: each carries one of the replica's."""
+"""Messages between peers: each carries one message of a replica."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class RaftSnapshotResponse:
 
 @dataclass(slots=True)
 class RaftTimeoutNow:
-    """The leader asks the receiver to take over."""
+    """The leader asks the receiver to campaign immediately (leadership transfer)."""
 
     id: MessageId
     request: TimeoutNow
@@ -118,7 +118,7 @@ class ForwardResponse:
     detail: Detail | None = None
 
 
-#: What a peer alone may send; from a connection without an accepted `Hello` it closes with 1008.
+#: Messages that only a peer may send. A connection that sends one without an accepted `Hello` is closed with 1008.
 PEER_REQUESTS: tuple[type, ...] = (
     RaftVote,
     RaftPreVote,
@@ -154,7 +154,7 @@ PeerResponse = (
 
 
 def is_peer_response(message: PeerMessage) -> bool:
-    """Whether the replica's message answers another (and goes back with that one's id)."""
+    """Whether the replica's message is a response, which is sent with the id of its request."""
     return isinstance(message, _RESPONSES)
 
 
@@ -215,7 +215,7 @@ def unwrap(message: object) -> PeerMessage | None:
     return None
 
 
-# Tuples of their own, not `PEER_REQUESTS`, so that the type checker sees the members.
+# Separate tuples besides `PEER_REQUESTS`, so that the type checker knows their members.
 _REQUEST_TYPES = (
     RaftAppend,
     RaftVote,

@@ -1,4 +1,4 @@
-"""Messages about client sessions; `Perform` itself belongs to the application."""
+"""Messages that open, keep and close client sessions. `Perform` itself belongs to the application."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from qcore.transport.wire.common import Detail, Err, MessageId, Ok, SessionId, T
 
 @dataclass(slots=True)
 class OpenSession:
-    """Open a client session that may be idle for `lifetime_ms`; the result is its id."""
+    """Open a client session that may be idle for `lifetime_ms`. The result is its id."""
 
     id: MessageId
     lifetime_ms: TimeoutMs
@@ -24,7 +24,7 @@ class OpenSessionResponse:
 
 @dataclass(slots=True)
 class KeepSession:
-    """The session is still in use."""
+    """Keep the session alive: it is still in use."""
 
     id: MessageId
     session: SessionId
@@ -39,7 +39,7 @@ class KeepSessionResponse:
 
 @dataclass(slots=True)
 class CloseSession:
-    """The session is not needed any more."""
+    """Close the session: it is not needed any more."""
 
     id: MessageId
     session: SessionId

@@ -1,4 +1,4 @@
-"""Messages that copy a node's state: have it captured, then read it piece by piece."""
+"""Messages that copy a node's state: take a snapshot, then read it chunk by chunk."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from qcore.transport.wire.common import (
 
 @dataclass(slots=True)
 class TakeSnapshot:
-    """Have a snapshot that holds all that was acknowledged before, and keep it readable for a while.
+    """Take a snapshot that holds everything acknowledged before this request, and keep it readable for a while.
 
-    Any member takes it. The snapshot is captured little by little and becomes the node's own.
+    Any member accepts this request. It captures the state gradually and also uses the snapshot to compact its log.
 
     Attributes:
-        timeout_ms: how long to wait for that; None: the node's own limit.
-        stale: what the node has applied is recent enough: needs no leader and no quorum.
+        timeout_ms: how long to wait for the snapshot; None: the node's limit.
+        stale: whether the state that the node has applied is recent enough. Then neither leader nor quorum is needed.
     """
 
     id: MessageId
@@ -39,7 +39,7 @@ class TakeSnapshot:
 
 @dataclass(slots=True)
 class SnapshotInfo:
-    """Which snapshot can be read now.
+    """Describes the snapshot that can now be read.
 
     Attributes:
         last_included_index, last_included_term, last_included_time_us, membership, last_included_clock_us, version:
@@ -69,7 +69,7 @@ class TakeSnapshotResponse:
 
 @dataclass(slots=True)
 class ReadSnapshot:
-    """Some of the text of a snapshot that `TakeSnapshot` named, from `offset` on."""
+    """Read a chunk of the text of a snapshot that `TakeSnapshot` named, from `offset` on."""
 
     id: MessageId
     last_included_index: PositiveInt
@@ -78,7 +78,7 @@ class ReadSnapshot:
 
 @dataclass(slots=True)
 class SnapshotChunk:
-    """The characters from `offset` on, as many as the node sends at once; none at the end."""
+    """The characters from `offset` on, as many as fit into one chunk; none at the end."""
 
     offset: int
     data: str

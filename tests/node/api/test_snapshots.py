@@ -278,7 +278,7 @@ def test_the_documented_limits_are_the_real_ones() -> None:
     document = " ".join((DOCS / "wire.md").read_text().split())
     assert f"up to {READ_CHARS:,} at a time" in document
     assert f"`timeout_ms` is optional ({DEFAULT_TIMEOUT_MS:,})" in document
-    assert f"until {IDLE_S:g} s after its last use, and at most {MAX_PINS} at once" in document
+    assert f"until {IDLE_S:g} s after its last use, and at most {MAX_PINS} at a time" in document
 
 
 # -- the other end: a node that goes away, or talks nonsense --------------------------------------

@@ -1,4 +1,4 @@
-"""The client's connection, against our server and against the `websockets` library's."""
+"""The client's connection, with qcore's server and with the server of the library `websockets`."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ async def connected(address: str, **options: Any) -> AsyncIterator[ClientConnect
 
 @contextlib.asynccontextmanager
 async def library_server(
-    talk: Callable[[LibraryServerConnection], Coroutine[Any, Any, None]],
+    handle: Callable[[LibraryServerConnection], Coroutine[Any, Any, None]],
 ) -> AsyncIterator[str]:
-    """Somebody else's server."""
-    async with serve(talk, "127.0.0.1", 0) as server:
+    """A server of the library `websockets`."""
+    async with serve(handle, "127.0.0.1", 0) as server:
         yield format_address(*next(iter(server.sockets)).getsockname()[:2])
 
 
@@ -126,7 +126,7 @@ async def test_timed_out_request_is_unknown_and_late_reply_is_dropped() -> None:
         connection.send_encoded(late)
         assert (await client.request("GetMetrics"))["response"] == {"id": 1, "blob": ""}
         assert pushed == []
-        assert client._waiting == {}, "nothing is kept of requests that are over"
+        assert client._waiting == {}, "nothing is kept of completed requests"
 
 
 @async_test
@@ -168,7 +168,7 @@ async def test_closing_fails_pending_requests_and_cancelling_drops_it() -> None:
 
 
 @async_test
-async def test_pushed_messages_reach_the_hook() -> None:
+async def test_pushed_messages_reach_on_push() -> None:
     pushed: list[tuple[str, dict[str, JsonValue]]] = []
     async with running_server() as (_, handler, address), connected(address) as client:
         client.on_push = lambda name, value: pushed.append((name, value))
@@ -203,13 +203,13 @@ async def test_connecting_where_no_server_listens_fails() -> None:
 async def test_answer_of_another_program_is_an_error(
     answer: bytes, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(answer)
         with contextlib.suppress(ConnectionError):
             await reader.read()
         writer.close()
 
-    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(TransportError, match=words):
             await ClientConnection.connect("127.0.0.1", port, timeout_s=0.3)
@@ -218,29 +218,29 @@ async def test_answer_of_another_program_is_an_error(
 
 @async_test
 async def test_server_that_closes_during_the_handshake_is_an_error() -> None:
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
         writer.close()
 
-    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(TransportError, match=f"127.0.0.1:{port}"):
             await ClientConnection.connect("127.0.0.1", port)
 
 
-# --- somebody else's server -----------------------------------------------------------------------
+# --- the library's server -------------------------------------------------------------------------
 
 
 @async_test
 async def test_client_works_with_the_websockets_server() -> None:
-    async def talk(ws: LibraryServerConnection) -> None:
+    async def handle(ws: LibraryServerConnection) -> None:
         async for text in ws:
             value = json.loads(text)
             for envelope in value if isinstance(value, list) else [value]:
                 ((name, body),) = envelope.items()
                 await ws.send(json.dumps({f"{name}Response": {"id": body["id"], "response": name}}))
 
-    async with library_server(talk) as address, connected(address) as client:
+    async with library_server(handle) as address, connected(address) as client:
         replies = await asyncio.gather(*(client.request(f"Type{n}") for n in range(100)))
         assert [reply["response"] for reply in replies] == [f"Type{n}" for n in range(100)]
 
@@ -262,14 +262,14 @@ async def test_invalid_frames_from_a_server_are_survived(caplog: pytest.LogCaptu
         '[{"AResponse":{"id":null}},7,{"B":{"id":"1"}}]',
     ]
 
-    async def talk(ws: LibraryServerConnection) -> None:
+    async def handle(ws: LibraryServerConnection) -> None:
         async for text in ws:
             for piece in nonsense if "First" in str(text) else ():
                 await ws.send(piece)
             if "Second" in str(text):
                 await ws.send('{"SecondResponse":{"id":"2","response":null}}')
 
-    async with library_server(talk) as address, connected(address) as client:
+    async with library_server(handle) as address, connected(address) as client:
         client.on_push = lambda name, value: None
         with pytest.raises(ErrorReply, match="without a text"):
             await client.request("First")
@@ -281,14 +281,14 @@ async def test_invalid_frames_from_a_server_are_survived(caplog: pytest.LogCaptu
 async def test_oversized_frame_closes_the_client_with_1009() -> None:
     codes: list[int | None] = []
 
-    async def talk(ws: LibraryServerConnection) -> None:
+    async def handle(ws: LibraryServerConnection) -> None:
         with contextlib.suppress(ConnectionClosedError):
             async for _ in ws:
                 await ws.send("x" * 200_000)
         codes.append(ws.close_code)
 
     limits = TransportLimits(max_frame_bytes=100_000)
-    async with library_server(talk) as address:
+    async with library_server(handle) as address:
         client = await ClientConnection.connect(*parse_address(address), limits=limits)
         with pytest.raises(ConnectionLost, match="broke the protocol"):
             await client.request("GetMetrics")

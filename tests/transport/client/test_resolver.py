@@ -1,4 +1,4 @@
-"""Host names: IP addresses are never looked up, and a name service that hangs holds up nobody."""
+"""The resolver: IP addresses are never looked up, and a hanging name service blocks no other look-up."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ INFO = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.7", 0))
 
 
 class NameService:
-    """In place of `socket.getaddrinfo`: hosts that begin with `hang` wait for `go_on`."""
+    """Replaces `socket.getaddrinfo`: hosts that begin with `hang` wait for `release`."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
-        self.at_work = 0
-        self.most_at_work = 0
-        self.go_on = threading.Event()
+        self.running = 0
+        self.max_running = 0
+        self.release = threading.Event()
         self._lock = threading.Lock()
 
     def __call__(self, host: str, port: object, **options: object) -> list[object]:
         with self._lock:
             self.asked.append(host)
-            self.at_work += 1
-            self.most_at_work = max(self.most_at_work, self.at_work)
+            self.running += 1
+            self.max_running = max(self.max_running, self.running)
         if host.startswith("hang"):
-            self.go_on.wait(30)
+            self.release.wait(30)
         with self._lock:
-            self.at_work -= 1
-        if host == "nobody":
+            self.running -= 1
+        if host == "unknown":
             raise socket.gaierror(-2, "Name or service not known")
         return [INFO, INFO]
 
@@ -58,13 +58,13 @@ async def test_an_address_is_not_looked_up(service: NameService) -> None:
 
 @async_test
 async def test_a_name_is_looked_up_and_each_address_named_once(service: NameService) -> None:
-    assert await Resolver().addresses("somebody", 20) == ["192.0.2.7"]
+    assert await Resolver().addresses("known", 20) == ["192.0.2.7"]
 
 
 @async_test
 async def test_error_names_the_unknown_host(service: NameService) -> None:
-    with pytest.raises(TransportError, match=r"cannot look up the host 'nobody': .*not known"):
-        await Resolver().addresses("nobody", 20)
+    with pytest.raises(TransportError, match=r"cannot look up the host 'unknown': .*not known"):
+        await Resolver().addresses("unknown", 20)
 
 
 @async_test
@@ -73,7 +73,7 @@ async def test_hanging_lookup_fails_at_the_deadline(service: NameService) -> Non
     with pytest.raises(TransportError, match="'hanging': no answer from the name service within"):
         await resolver.addresses("hanging", 0.05)
     assert resolver.is_resolving("hanging")
-    service.go_on.set()
+    service.release.set()
     await until(lambda: not resolver.is_resolving("hanging"), "the look-up ended")
 
 
@@ -82,9 +82,9 @@ async def test_requests_for_one_host_share_one_lookup(service: NameService) -> N
     resolver = Resolver()
     asking = [asyncio.ensure_future(resolver.addresses("hanging", 20)) for _ in range(10)]
     await until(lambda: service.asked == ["hanging"], "the look-up began")
-    asking[0].cancel()  # one who gives up takes nothing from the others
+    asking[0].cancel()  # a caller that times out does not affect the others
     await asyncio.wait(asking[:1])
-    service.go_on.set()
+    service.release.set()
     assert await asyncio.gather(*asking[1:]) == [["192.0.2.7"]] * 9
     assert service.asked == ["hanging"]
 
@@ -93,12 +93,12 @@ async def test_requests_for_one_host_share_one_lookup(service: NameService) -> N
 async def test_lookups_are_bounded_and_the_rest_wait(service: NameService) -> None:
     resolver = Resolver(max_threads=2)
     asking = [asyncio.ensure_future(resolver.addresses(f"hang{n}", 20)) for n in range(6)]
-    await until(lambda: service.at_work == 2, "all threads hang")
+    await until(lambda: service.running == 2, "all threads hang")
     with pytest.raises(TransportError, match="'hang6'"):
-        await resolver.addresses("hang6", 0.05)  # dropped before its turn came
-    service.go_on.set()
+        await resolver.addresses("hang6", 0.05)  # dropped before its turn
+    service.release.set()
     assert await asyncio.gather(*asking) == [["192.0.2.7"]] * 6
-    assert service.most_at_work == 2
+    assert service.max_running == 2
     assert "hang6" not in service.asked
 
 
@@ -114,7 +114,7 @@ def test_loop_closed_during_a_lookup_does_no_harm(service: NameService) -> None:
     threading.excepthook = seen.append
     try:
         asyncio.run(ask())
-        service.go_on.set()
+        service.release.set()
         asyncio.run(_free(resolver))
     finally:
         threading.excepthook = hook
@@ -128,9 +128,9 @@ async def _free(resolver: Resolver) -> None:
 @async_test
 async def test_unknown_listen_host_is_not_blamed_on_a_process() -> None:
     with pytest.raises(TransportError) as raised:
-        await Server(CODEC, RecordingHandler()).start("nobody.invalid", 0)
+        await Server(CODEC, RecordingHandler()).start("unknown.invalid", 0)
     text = str(raised.value)
-    assert text.startswith("cannot listen on nobody.invalid:0: cannot look up the host")
+    assert text.startswith("cannot listen on unknown.invalid:0: cannot look up the host")
     assert "process" not in text
 
 
@@ -141,5 +141,5 @@ async def test_only_a_taken_port_is_blamed_on_another_process() -> None:
         pytest.raises(TransportError, match="another process uses the port"),
     ):
         await Server(CODEC, RecordingHandler()).start("127.0.0.1", taken.getsockname()[1])
-    with pytest.raises(TransportError, match="the host is not one of this machine's"):
+    with pytest.raises(TransportError, match="the host is not an address of this machine"):
         await Server(CODEC, RecordingHandler()).start("192.0.2.1", 0)

@@ -1,4 +1,4 @@
-"""Round trips of every message, and what each kind of bad frame is told."""
+"""Round trips of every message, and the error for each kind of invalid frame."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ APPEND = RaftAppend(
 
 
 def only(data: bytes | str, codec: Codec = CODEC) -> Malformed:
-    """Decode a frame that holds nothing but one bad envelope."""
+    """Decode a frame that holds only one invalid envelope."""
     decoded = codec.decode(data.encode() if isinstance(data, str) else data)
     assert len(decoded) == 1
     assert isinstance(decoded[0], Malformed), decoded
@@ -52,7 +52,7 @@ def only(data: bytes | str, codec: Codec = CODEC) -> Malformed:
 @pytest.mark.parametrize("name", [*CODEC.registry])
 @given(data=st.data())
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_every_message_comes_back_equal(name: str, data: st.DataObject) -> None:
+def test_every_message_survives_a_round_trip(name: str, data: st.DataObject) -> None:
     message = data.draw(strategy_for(CODEC.registry[name]))
     encoded = CODEC.encode(message)
     assert [*json.loads(encoded)] == [name]
@@ -66,7 +66,7 @@ def test_every_message_comes_back_equal(name: str, data: st.DataObject) -> None:
     )
 )
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_an_array_comes_back_in_order(messages: list[object]) -> None:
+def test_an_array_is_decoded_in_order(messages: list[object]) -> None:
     frame = b"[" + b",".join(map(CODEC.encode, messages)) + b"]"
     assert CODEC.decode(frame) == messages
 
@@ -116,7 +116,7 @@ def test_the_shapes_on_the_wire_are_those_of_the_protocol() -> None:
         assert json.loads(CODEC.encode(message)) == shape
 
 
-def test_a_reply_around_ready_json_is_an_envelope() -> None:
+def test_reply_around_encoded_json_is_an_envelope() -> None:
     encoded = encode_reply("PerformResponse", 'a"b', '{"SetSchema":{"error":null}}')
     assert json.loads(encoded) == {
         "PerformResponse": {"id": 'a"b', "response": {"SetSchema": {"error": None}}}
@@ -130,7 +130,7 @@ def test_hello_of_a_later_protocol_is_still_understood() -> None:
     assert CODEC.decode(text) == [Hello("1", 9, "c", 2)]
 
 
-# --- bad envelopes --------------------------------------------------------------------------------
+# --- invalid envelopes ----------------------------------------------------------------------------
 
 
 def changed(**fields: object) -> str:
@@ -174,9 +174,9 @@ def entry(**fields: object) -> str:
         ('{"Nothing":{"id":"12"}}', "Nothing", "unknown message type"),
         ('{"GetMetrics":{"id":"12"},"Init":{"id":"b","nodes":[]}}', "", "exactly one key"),
         ('{"GetMetrics":{"id":"12"},"Nothing":{}}', "Nothing", "unknown message type"),
-        ('{"GetMetrics":{"id":"12","id":"12"}}', "id", "stands twice"),
-        ('{"GetMetrics":{"id":"12"},"GetMetrics":{"id":"12"}}', "GetMetrics", "stands twice"),
-        (changed().replace('"term": 3', '"term": 3, "term": 4', 1), "term", "stands twice"),
+        ('{"GetMetrics":{"id":"12","id":"12"}}', "id", "occurs twice"),
+        ('{"GetMetrics":{"id":"12"},"GetMetrics":{"id":"12"}}', "GetMetrics", "occurs twice"),
+        (changed().replace('"term": 3', '"term": 3, "term": 4', 1), "term", "occurs twice"),
         ('{"InitResponse":{"id":"12","response":{}}}', "InitResponse.response.Ok", "missing"),
         ('{"InitResponse":{"id":"12","response":{"Err":1}}}', "InitResponse.response.Err", "str"),
     ],
@@ -227,7 +227,7 @@ def test_a_bad_field_is_named_and_the_senders_id_echoed(
         ("{" + '"' + "k" * 100_000 + '":1}', "unknown message type"),
     ],
 )
-def test_message_without_readable_id_gets_a_fresh_one(frame: str, reason: str) -> None:
+def test_error_without_a_readable_id_gets_a_new_one(frame: str, reason: str) -> None:
     first, second = only(frame).reply, only(frame).reply
     assert reason in first.error
     assert first.id != second.id
@@ -240,7 +240,7 @@ def test_invalid_utf8_is_named(frame: bytes) -> None:
     assert "not valid JSON" in only(frame).reply.error
 
 
-def test_a_bad_element_does_not_spoil_its_neighbours() -> None:
+def test_an_invalid_element_does_not_affect_the_others() -> None:
     good = '{"GetMetrics":{"id":"%s"}}'
     frame = ",".join(
         [
@@ -311,7 +311,7 @@ def test_a_binary_frame_is_answered_with_its_senders_id() -> None:
     assert CODEC.decode_binary(b"\x00\xff").reply.id
 
 
-def test_an_applications_message_is_validated_as_strictly() -> None:
+def test_application_messages_are_validated_strictly() -> None:
     good = b'{"Perform":{"id":"1","request":{"GetSchema":{"entity_type":"User","x":null,"n":-5}}}}'
     assert CODEC.decode(good) == [
         Perform("1", {"GetSchema": {"entity_type": "User", "x": None, "n": -5}})
@@ -328,7 +328,7 @@ def test_an_applications_message_is_validated_as_strictly() -> None:
     [
         GetMetrics("\ud800"),
         GetMetrics(5),  # type: ignore[arg-type]  # the point of the test
-        RaftVote("1", RequestVote("x", 1, 2, 3)),  # type: ignore[arg-type]  # likewise
+        RaftVote("1", RequestVote("x", 1, 2, 3)),  # type: ignore[arg-type]  # the point of the test
         object(),
         {"GetMetrics": {"id": "1"}},
     ],

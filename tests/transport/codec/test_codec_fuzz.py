@@ -1,4 +1,4 @@
-"""Whatever comes, the codec answers with messages or named errors, and never raises."""
+"""Whatever a frame holds, the codec returns messages or errors that name the field, and never raises."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ PIECES = [
 
 
 def check(data: bytes) -> None:
-    """The property: a list of messages of the registry, or errors that can be sent back."""
+    """Check the property: a list of messages of the registry, or of errors that can be sent back."""
     for from_peer in (False, True):
         decoded = CODEC.decode(data, from_peer=from_peer)
         assert decoded
         for each in decoded:
             if isinstance(each, Malformed):
                 answer = json.loads(CODEC.encode(each.reply))["Error"]
-                assert isinstance(answer["id"], str)  # empty if the sender chose that
+                assert isinstance(answer["id"], str)  # empty only if the sender chose that
                 assert answer["error"]
             else:
                 assert type(each) in CODEC.registry.values()

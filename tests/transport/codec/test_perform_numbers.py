@@ -1,4 +1,4 @@
-"""Numbers of sessions and reads are bounded where a client's frame is understood, before they reach the log."""
+"""The numbers of sessions and reads are bounded where a client's frame is decoded, before they reach the log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qcore.transport.wire import INT_LIMIT
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "taken"),
+    ("field", "value", "accepted"),
     [
         ("session", {"id": 1, "sequence": 1, "acknowledged": INT_LIMIT - 1}, True),
         ("session", {"id": 1, "sequence": 1, "acknowledged": INT_LIMIT}, False),
@@ -25,12 +25,12 @@ from qcore.transport.wire import INT_LIMIT
     ],
 )
 def test_number_beyond_64_bits_is_rejected_at_the_edge(
-    field: str, value: object, taken: bool
+    field: str, value: object, accepted: bool
 ) -> None:
     body = {"id": "1", "request": {"Write": "x"}, field: value}
     codec = Codec({"Perform": TextPerform})
     (message,) = codec.decode(json.dumps({"Perform": body}).encode())
-    assert isinstance(message, TextPerform if taken else Malformed), message
+    assert isinstance(message, TextPerform if accepted else Malformed), message
     if isinstance(message, Malformed):
         assert message.reply.detail is not None
         assert f"Perform.{field}." in str(message.reply.detail["field"])

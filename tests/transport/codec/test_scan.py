@@ -1,4 +1,4 @@
-"""What is counted in a frame before it is parsed: exactly what a parser would count, however it is written."""
+"""The scan of a frame before parsing counts exactly what a parser would, however the frame is written."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from qcore.transport.codec import diagnosis, frame_bounds
 from qcore.transport.codec.codec import Codec, Malformed
 from qcore.transport.codec.frame_bounds import Excess, FrameBounds, envelope_head, find_excess
 from qcore.transport.codec.validators import MAX_ENVELOPES, MAX_UNKNOWN_FIELDS
-from qcore.transport.connection.connection import BATCH_MESSAGES
+from qcore.transport.connection.framing import BATCH_MESSAGES
 from qcore.transport.limits import KIB, MIB, TransportLimits, frame_bytes_for
 from qcore.transport.wire import REGISTRY, Forward, RaftAppend, RaftSnapshot
 from tests.checkout import CHECKOUT
@@ -34,7 +34,7 @@ TOGETHER = "values, keys and texts together"
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
 _AMPLE = FrameBounds(*[10**9] * 6)
 _NAMES = [each.name for each in fields(FrameBounds)]
-#: Texts with what could be taken for something else.
+#: Texts with content that looks like structure.
 _TRICKY = st.text(alphabet='a"\\[]{},:0é\n', max_size=12)
 _VALUES = st.recursive(
     JSON_VALUES | _TRICKY | st.integers(),
@@ -52,8 +52,8 @@ _WAYS = st.sampled_from(
 
 
 @dataclass
-class SlowCounter:
-    """Counts while the standard library parses."""
+class ReferenceCounter:
+    """Counts with the parser of the standard library."""
 
     values: int = 0
     containers: int = 0
@@ -92,22 +92,23 @@ class SlowCounter:
 
 
 class _Pairs(list[tuple[str, JsonValue]]):
-    """An object, so that a key may stand twice."""
+    """An object in which a key may occur twice."""
 
 
 @given(_VALUES, _WAYS)
 def test_scan_counts_what_a_parser_counts(value: JsonValue, way: dict[str, object]) -> None:
     text = json.dumps(value, **way)  # type: ignore[arg-type]  # the keywords of `_WAYS`
     data = text.encode()
-    exact = SlowCounter().count(text)
+    exact = ReferenceCounter().count(text)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(frame_bounds, "_PART_BYTES", 5)  # every place is a border between parts once
-        assert find_excess(data, exact) is None, "exactly what is allowed"
+        # So small that every position is a border between parts once.
+        patch.setattr(frame_bounds, "_PART_BYTES", 5)
+        assert find_excess(data, exact) is None, "exactly at the bound"
         for name in _NAMES:
             count = getattr(exact, name)
             if count:
                 excess = find_excess(data, replace(_AMPLE, **{name: count - 1}))
-                assert excess is not None, f"one of the {name} too many"
+                assert excess is not None, f"{name}: one more than the bound"
                 assert excess.limit == count - 1
 
 
@@ -116,7 +117,7 @@ def test_frame_too_small_to_be_scanned_exceeds_no_bound(
     value: JsonValue, way: dict[str, object]
 ) -> None:
     text = json.dumps(value, **way)  # type: ignore[arg-type]  # the keywords of `_WAYS`
-    exact = SlowCounter().count(text)
+    exact = ReferenceCounter().count(text)
     for name in _NAMES:
         size = len(text.encode())
         bounds = replace(_AMPLE, **{name: max(0, getattr(exact, name) - 1)})
@@ -132,7 +133,7 @@ def test_invalid_json_does_not_make_the_scan_fail(data: bytes) -> None:
         envelope_head(data)
 
 
-def test_invalid_json_is_counted_up_to_the_fault() -> None:
+def test_invalid_json_is_counted_up_to_the_error() -> None:
     bounds = FrameBounds(*[10] * 6)
     assert find_excess(b"[" + b"{}," * 20 + b"nonsense", bounds) == Excess("objects and lists", 10)
     assert find_excess(b"[" + b"0," * 20 + b'"', bounds) == Excess("values", 10)
@@ -156,7 +157,7 @@ def repeated(begin: str, item: str, end: str, size: int) -> str:
 
 @pytest.mark.parametrize("size", [1, KIB, 64 * KIB, MIB, 4 * MIB])
 def test_the_largest_command_of_every_shape_passes(size: int) -> None:
-    """Each is what the store's requests need most of, as the node itself writes it."""
+    """For each shape: the request of the store that needs most of it, as the node itself writes it."""
     bounds, limit = FrameBounds.for_commands(size), frame_bytes_for(size)
     entity = '{"typ":"T","id":1}'
     write = (
@@ -175,7 +176,7 @@ def test_the_largest_command_of_every_shape_passes(size: int) -> None:
         "text": write + '{"String":"%s"}' % ("\\u0041" * (size - 300)) + end,
     }
     for name, request in shapes.items():
-        if size <= MIB:  # they are alike
+        if size <= MIB:  # they are similar
             assert len(parse_request(request)[1]) <= max(size, 400), name
         frame = b'{"Perform":{"id":"%b","request":%b}}' % (b"i" * 1000, request.encode())
         assert len(frame) <= limit, name
@@ -197,7 +198,7 @@ def test_the_largest_command_of_every_shape_passes(size: int) -> None:
         (b"", None),
     ],
 )
-def test_the_head_is_read_if_it_is_written_plainly(
+def test_the_head_is_read_if_it_has_no_escapes(
     frame: bytes, head: tuple[str, str | None] | None
 ) -> None:
     assert envelope_head(frame) == head
@@ -225,7 +226,7 @@ def only(frame: bytes, codec: Codec = CODEC) -> Malformed:
 def test_a_frame_that_holds_too_much_is_not_parsed(
     body: bytes, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(CODEC, "_validators", None)  # to parse would fail
+    monkeypatch.setattr(CODEC, "_validators", None)  # parsing would fail
     reply = only(b'{"Perform":{"id":"12","request":' + body + b"}}").reply
     assert reply.id == "12"
     assert what in reply.error
@@ -274,13 +275,13 @@ def appended(entries: list[Entry]) -> RaftAppend:
 
 
 def test_fullest_peer_frames_use_half_of_their_bounds() -> None:
-    """Also those of 0.1.0, and of a newer node that adds fields."""
+    """This includes frames of 0.1.0, and of a newer node that adds fields."""
     big, bounds = 2**63 - 1, FrameBounds.for_peers()
     half = FrameBounds(*[getattr(bounds, name) // 2 for name in _NAMES])
     log = RaftLog()
     log.append([Entry(index, big, "noop", "", big, big) for index in range(1, 7_001)])
     empty = log.batch(1, MAX_BATCH_BYTES)
-    assert 5_000 < len(empty) < 7_000, "what bounds an append is its bytes"
+    assert 5_000 < len(empty) < 7_000, "an append is bounded by its bytes"
     command = json.dumps({"UpdateEntity": {"request": [{"a": ['"', "\\"]}] * 6}})
     small = Entry(1, big, "command", command, big, big)
     ids = tuple(range(big - 255, big))
@@ -317,8 +318,8 @@ def test_fullest_peer_frames_use_half_of_their_bounds() -> None:
 
 
 @pytest.mark.long
-def test_the_attacks_at_the_bounds_are_within_them() -> None:
-    """Else the process tests that play them would show nothing."""
+def test_attacks_at_the_bounds_do_not_exceed_them() -> None:
+    """Otherwise the process tests that send them would prove nothing."""
     for name, frame in heavy_frames.at_the_bounds().items():
         assert find_excess(frame, FrameBounds.for_commands(MIB)) is None, name
 
@@ -336,7 +337,7 @@ def test_large_invalid_frame_is_not_parsed_again_for_its_id(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     frame = b'{"GetMetrics":{"id":"12","x":"%b"}}' % (b"x" * 100_000)
-    validators = replace(CODEC._validators, id_of_one=None)  # type: ignore[arg-type]  # to parse would fail
+    validators = replace(CODEC._validators, id_of_one=None)  # type: ignore[arg-type]  # parsing would fail
     monkeypatch.setattr(CODEC, "_validators", validators)
     reply = only(frame).reply
     assert (reply.id, reply.error) == ("12", "GetMetrics.x: unknown field")
@@ -356,7 +357,7 @@ def test_valid_envelopes_of_a_large_array_are_accepted() -> None:
     assert first == Perform("1", {"a": {"b": "x" * 300_000}})
     assert isinstance(second, Malformed)
     assert second.reply.id == "2"
-    assert isinstance(third, Malformed), "a client has no replies to send, least of all large ones"
+    assert isinstance(third, Malformed), "clients send no replies, and certainly no large ones"
     assert third.type_name == "InitResponse"
 
 
@@ -377,18 +378,18 @@ def test_many_unknown_fields_stop_the_validation(frame: bytes) -> None:
     reply = only(frame % KEYS, ENTITY_CODEC).reply
     assert reply.id == "12" or frame.startswith(b"[")
     assert ENTITY_CODEC._unknown.seen == MAX_UNKNOWN_FIELDS + 1
-    assert "too many faults" in reply.error
+    assert "too many problems" in reply.error
     assert (
         "unknown command"
         in only(b'{"Perform":{"id":"1","request":{"X":0}}}', ENTITY_CODEC).reply.error
-    ), "each frame is counted by itself"
+    ), "each frame has a separate count"
 
 
-def test_many_faults_are_not_described(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dataclass alone has no place to stop; to list its errors costs more than to find them."""
-    monkeypatch.setattr(diagnosis, "_most_telling", None)  # to choose among them would fail
+def test_many_problems_are_not_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The validation of a plain dataclass cannot stop early; listing its errors costs more than finding them."""
+    monkeypatch.setattr(diagnosis, "_most_informative", None)  # choosing among them would fail
     reply = only(b'{"Perform":{"id":"12","request":null,%b}}' % KEYS, ENTITY_CODEC).reply
-    assert (reply.id, "too many faults" in reply.error) == ("12", True)
+    assert (reply.id, "too many problems" in reply.error) == ("12", True)
 
 
 def test_the_bounds_are_documented() -> None:

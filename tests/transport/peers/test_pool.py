@@ -1,4 +1,4 @@
-"""Pooled peer connections against real servers that come, go, refuse and fall silent."""
+"""A pool of peer connections, tested with real servers that start, stop, refuse and fall silent."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import random
+import re
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +27,7 @@ from qcore.transport.address import format_address
 from qcore.transport.limits import TransportLimits
 from qcore.transport.peers.peer_pool import PeerPool, PeerState
 from qcore.transport.server.server import Server
-from qcore.transport.wire import Error, Hello, RaftVote, unwrap, wrap_request
+from qcore.transport.wire import Error, Hello, HelloReply, RaftVote, unwrap, wrap_request
 from tests.transport.support.endpoints import (
     CODEC,
     RecordingHandler,
@@ -42,11 +43,14 @@ VOTE = RequestVote(5, 2, 0, 0)
 
 @dataclass
 class RecordingPeers:
-    """What a pool tells its owner."""
+    """Records the calls of a pool."""
 
     messages: list[tuple[int, object]] = field(default_factory=list)
     unreachable: list[int] = field(default_factory=list)
     connected: list[int] = field(default_factory=list)
+
+    def on_hello_reply(self, reply: HelloReply) -> None:
+        return
 
     def on_peer_message(self, peer_id: int, message: object) -> None:
         self.messages.append((peer_id, message))
@@ -83,7 +87,7 @@ def send_vote(pool: PeerPool, peer_id: int = 1) -> bool:
     return pool.send(peer_id, wrap_request(pool.next_id(), VOTE))
 
 
-# --- the ordinary case ----------------------------------------------------------------------------
+# --- the normal case ------------------------------------------------------------------------------
 
 
 @async_test
@@ -138,7 +142,7 @@ async def test_peer_connects_when_clients_hold_every_place() -> None:
 @async_test
 async def test_down_peer_is_reported_once_and_found_when_it_starts() -> None:
     async with running_server() as (_, _, address):
-        pass  # now the address is free, and nobody listens
+        pass  # now the address is free, and no server listens
     async with pool_of({1: address}) as (pool, peers):
         assert not send_vote(pool)
         await until(lambda: peers.unreachable, "reported")
@@ -158,7 +162,7 @@ async def test_down_peer_is_reported_once_and_found_when_it_starts() -> None:
 
 
 @async_test
-async def test_a_server_that_restarts_is_found_again(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_server_that_restarts_is_connected_again(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     async with running_server() as (server, _, address), pool_of({1: address}) as (pool, peers):
         for number in range(3):
@@ -243,7 +247,7 @@ async def test_peer_of_another_cluster_is_rejected_naming_both(
         state = only(pool)
         assert "'other'" in str(state.last_error)
         assert "'c1'" in str(state.last_error)
-        assert (state.retry_in_s or 0) >= 2.5, "no hurry after a refusal"
+        assert (state.retry_in_s or 0) >= 2.5, "a long pause after a refusal"
         assert peers.unreachable == [1]
         assert peers.connected == []
         assert not send_vote(pool)
@@ -261,13 +265,13 @@ async def test_wrong_node_at_an_address_is_detected() -> None:
         assert "is node 7, not node 1" in str(only(pool).last_error)
 
 
-Talk = Callable[[LibraryServerConnection], Coroutine[Any, Any, None]]
+LibraryHandler = Callable[[LibraryServerConnection], Coroutine[Any, Any, None]]
 
 
 @contextlib.asynccontextmanager
-async def library_server(talk: Talk) -> AsyncIterator[str]:
-    """Somebody else's server."""
-    async with serve(talk, "127.0.0.1", 0, close_timeout=1) as server:
+async def library_server(handle: LibraryHandler) -> AsyncIterator[str]:
+    """A server of the library `websockets`."""
+    async with serve(handle, "127.0.0.1", 0, close_timeout=1) as server:
         yield format_address(*next(iter(server.sockets)).getsockname()[:2])
 
 
@@ -279,7 +283,7 @@ def hello_response(**changes: object) -> str:
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (hello_response(protocol=2), "speaks protocol 2, this node 1"),
+        (hello_response(protocol=2), "uses protocol 2, this node 1"),
         (hello_response(cluster_id="c9"), "belongs to cluster 'c9', this node to 'c1'"),
         (hello_response(node_id=0), "did not answer Hello"),
         ('{"HelloResponse":{"id":"1","response":{"Err":"no room"}}}', "refused by .*: no room"),
@@ -293,19 +297,17 @@ def hello_response(**changes: object) -> str:
 async def test_unexpected_answers_to_hello_are_errors(
     answer: str | bytes, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def talk(ws: LibraryServerConnection) -> None:
+    async def handle(ws: LibraryServerConnection) -> None:
         assert "Hello" in json.loads(await ws.recv())
         await ws.send(answer)
         await ws.wait_closed()
 
     limits = TransportLimits(hello_timeout_s=0.3)
     async with (
-        library_server(talk) as address,
+        library_server(handle) as address,
         pool_of({1: address}, limits=limits) as (pool, peers),
     ):
-        await until(lambda: only(pool).retry_in_s is not None, "given up")
-        import re
-
+        await until(lambda: only(pool).retry_in_s is not None, "the attempt failed")
         assert re.search(words, str(only(pool).last_error)), only(pool).last_error
         assert peers.connected == []
         assert peers.unreachable == [1]
@@ -314,40 +316,40 @@ async def test_unexpected_answers_to_hello_are_errors(
 
 @async_test
 async def test_server_that_never_answers_hello_is_disconnected() -> None:
-    async def talk(ws: LibraryServerConnection) -> None:
+    async def handle(ws: LibraryServerConnection) -> None:
         async for _ in ws:
             pass
 
     limits = TransportLimits(hello_timeout_s=0.2)
     async with (
-        library_server(talk) as address,
+        library_server(handle) as address,
         pool_of({1: address}, limits=limits) as (pool, peers),
     ):
         assert not send_vote(pool)
-        await until(lambda: peers.unreachable, "given up")
+        await until(lambda: peers.unreachable, "the attempt failed")
         assert "did not answer Hello within 0.2 s" in str(only(pool).last_error)
 
 
 @async_test
 async def test_close_with_1008_instead_of_an_answer_is_a_rejection() -> None:
-    async def talk(ws: LibraryServerConnection) -> None:
+    async def handle(ws: LibraryServerConnection) -> None:
         await ws.recv()
         await ws.close(1008, "go away")
 
-    async with library_server(talk) as address, pool_of({1: address}) as (pool, _):
+    async with library_server(handle) as address, pool_of({1: address}) as (pool, _):
         await until(lambda: only(pool).retry_in_s is not None, "refused")
         assert "go away" in str(only(pool).last_error)
         assert (only(pool).retry_in_s or 0) >= 2.5
 
 
-# --- what comes back ------------------------------------------------------------------------------
+# --- messages from a peer -------------------------------------------------------------------------
 
 
 @async_test
 async def test_invalid_frames_and_requests_are_not_delivered(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def talk(ws: LibraryServerConnection) -> None:
+    async def handle(ws: LibraryServerConnection) -> None:
         await ws.recv()
         await ws.send(hello_response())
         await ws.recv()
@@ -361,7 +363,7 @@ async def test_invalid_frames_and_requests_are_not_delivered(
         )
         await ws.wait_closed()
 
-    async with library_server(talk) as address, pool_of({1: address}) as (pool, peers):
+    async with library_server(handle) as address, pool_of({1: address}) as (pool, peers):
         await until(lambda: send_vote(pool), "connected")
         await until(lambda: len(peers.messages) == 2, "the last message")
         assert peers.messages[0] == (1, Error("1", "what?"))
@@ -376,7 +378,7 @@ async def test_invalid_frames_and_requests_are_not_delivered(
 async def test_peer_that_stops_reading_is_dropped_in_bounded_memory() -> None:
     hold = asyncio.Event()
 
-    async def talk(ws: LibraryServerConnection) -> None:
+    async def handle(ws: LibraryServerConnection) -> None:
         await ws.recv()
         await ws.send(hello_response())
         ws.transport.pause_reading()
@@ -385,7 +387,7 @@ async def test_peer_that_stops_reading_is_dropped_in_bounded_memory() -> None:
     limits = TransportLimits(send_stall_s=0.4, max_queue_bytes=4 * 1024 * 1024)
     entry = Entry(1, 1, "command", "x" * 100_000, 7)
     async with (
-        library_server(talk) as address,
+        library_server(handle) as address,
         pool_of({1: address}, limits=limits) as (pool, peers),
     ):
         await until(lambda: peers.connected, "connected")
@@ -412,7 +414,7 @@ async def test_the_queue_is_bounded_in_messages() -> None:
         sent = [send_vote(pool) for _ in range(50)]
         assert 10 <= sum(sent) < 20
         assert not sent[-1]
-        await until(lambda: len(peers.messages) == sum(sent), "those that were sent")
+        await until(lambda: len(peers.messages) == sum(sent), "the messages that were sent")
         assert send_vote(pool)
 
 

@@ -1,4 +1,4 @@
-"""What clients' connections hold together is counted as it is in memory, and bounded; and each of them ends."""
+"""The memory that clients' connections hold together is counted and bounded, and every connection ends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 
 from qcore.transport.limits import MIB, TransportLimits
 from qcore.transport.server import turns as turns_module
-from qcore.transport.server.server import Server, ServerConnection
+from qcore.transport.server.accepted_connection import AcceptedConnection
+from qcore.transport.server.server import Server
 from qcore.transport.server.turns import HEAVY_BYTES, SLICE_S
 from tests.transport.server.test_flow import masked, open_deaf
 from tests.transport.server.test_server import UPGRADE
@@ -33,8 +34,8 @@ def held(server: Server) -> int:
     return sum(each.held_bytes() for each in server.connections())
 
 
-def drop(connections: list[ServerConnection]) -> None:
-    """In the middle of a frame no close is heard, and the other end would wait for its answer."""
+def drop(connections: list[AcceptedConnection]) -> None:
+    """Abort: within a frame no close frame is read, so the other end would wait for an answer."""
     for connection in connections:
         connection.abort("test")
 
@@ -52,18 +53,17 @@ def drop(connections: list[ServerConnection]) -> None:
 async def test_many_small_holders_are_bounded_together(
     data: bytes, slice_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        turns_module, "SLICE_S", slice_s
-    )  # 0: all wait at once; 1e-9: after they began
+    # 0: all connections wait from the start; 1e-9: after they began.
+    monkeypatch.setattr(turns_module, "SLICE_S", slice_s)
     async with clients(30, LIMITS) as (server, handler, connections):
         for connection in connections:
-            server.turns._spent_s = 0.0  # as in a turn of its own
+            server.turns._spent_s = 0.0  # as in a separate turn
             connection.data_received(data)
             assert held(server) <= LIMITS.max_clients_bytes
         await until(lambda: handler.closed, "some were dropped")
         assert all("the most of all clients" in str(error) for _, error in handler.closed)
         assert len(server.connections()) >= LIMITS.max_clients_bytes // (len(data) * 2)
-        # The library's objects are freed by the collector, some time: their memory is needed now.
+        # The garbage collector frees the library's objects late, but their memory is needed now.
         buffers = [connection._ws.reader.buffer for connection in connections]
         assert sum(buffer.__alloc__() for buffer in buffers) <= LIMITS.max_clients_bytes
         drop(connections)
@@ -79,7 +79,7 @@ async def test_only_as_many_connections_are_dropped_as_needed() -> None:
         server.limits = replace(LIMITS, max_clients_bytes=MIB // 2)
         last.data_received(UNFINISHED[:30_000])
         assert held(server) <= MIB // 2
-        assert last.is_open, "those that hold most go first"
+        assert last.is_open, "those that hold most are dropped first"
         drop(connections)
 
 
@@ -95,9 +95,9 @@ async def test_unhandled_messages_of_a_partly_read_frame_count() -> None:
             patch.setattr(handler, "on_message", slow)
             text = b"[%b]" % b",".join([b'{"Perform":{"id":"1","request":{}}}'] * 200)
             connection.data_received(masked(text))
-            taken = len(handler.messages)
-            assert taken < 200
-            assert connection.held_bytes() > len(text) * (200 - taken) // 200
+            handled = len(handler.messages)
+            assert handled < 200
+            assert connection.held_bytes() > len(text) * (200 - handled) // 200
             await until(lambda: len(handler.messages) == 200, "all are handled")
         await until(lambda: server.turns.waiting == 0, "nothing waits")
         assert connection.held_bytes() == server._held_bytes == 0
@@ -108,7 +108,7 @@ async def test_unread_small_replies_count_until_the_connection_ends() -> None:
     async with running_server() as (server, handler, address):
         deaf = await open_deaf(address)
         await until(lambda: handler.opened, "the connection is open")
-        (connection,) = handler.opened
+        (connection,) = server.connections()
         while not connection._write_paused:
             connection.send_encoded(b'"' + b"x" * 100_000 + b'"')
             await asyncio.sleep(0)
@@ -164,21 +164,21 @@ async def test_reset_connection_affects_no_other(
 @async_test
 async def test_half_closed_only_when_all_is_written() -> None:
     waiting: list[int] = []
-    async with running_server() as (_, handler, address):
+    async with running_server() as (server, handler, address):
         reader, writer = await open_raw(address)
         writer.write(UPGRADE)
         await reader.readuntil(b"\r\n\r\n")
-        (connection,) = handler.opened
+        (connection,) = server.connections()
         transport = connection._transport
         assert transport is not None
         write_eof = transport.write_eof
 
-        def noted() -> None:
+        def record_waiting() -> None:
             waiting.append(transport.get_write_buffer_size())
             write_eof()
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(transport, "write_eof", noted)
+            patch.setattr(transport, "write_eof", record_waiting)
             while not connection._write_paused:
                 connection.send_encoded(b'"' + b"x" * 100_000 + b'"')
             connection.data_received(CLOSE)
@@ -198,5 +198,5 @@ async def test_a_connection_that_closes_is_read_again() -> None:
         connection.pause_writing()
         assert not connection._transport.is_reading()
         connection.close()
-        assert connection._transport.is_reading(), "or its end would not be seen"
+        assert connection._transport.is_reading(), "otherwise its end would not be noticed"
         await until(lambda: handler.closed, "the other end answered")

@@ -1,4 +1,4 @@
-"""Many connections: an operator gets in, idle ones end without harm, and the limit of open files is no disaster."""
+"""Many connections: places for admins, safe closing of idle ones, and the limit of open files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from tests.transport.support.endpoints import (
 AS_ADMIN = {"additional_headers": {ROLE_HEADER: ADMIN}}
 METRICS = {"GetMetrics": {"id": "1"}}
 HOLD = {"Perform": {"id": "held", "request": {"GetSchema": {}}}}
-#: Soon idle, and soon noticed.
+#: Connections are idle soon, and this is noticed soon.
 IDLE = TransportLimits(idle_timeout_s=0.1, ping_interval_s=0.1)
 
 
@@ -47,7 +47,7 @@ async def connect(address: str, *, admin: bool = False) -> ClientConnection:
     return await ClientConnection.connect(*parse_address(address), admin=admin)
 
 
-# --- places for operators -------------------------------------------------------------------------
+# --- admin connections ----------------------------------------------------------------------------
 
 
 @async_test
@@ -60,11 +60,11 @@ async def test_full_clients_leave_room_for_admin_and_http() -> None:
     ):
         with pytest.raises(InvalidStatus, match="503"):
             await plain(address)
-        operator = await connect(address, admin=True)
-        assert (await operator.request("GetMetrics"))["response"] == {"id": 1, "blob": ""}
+        admin = await connect(address, admin=True)
+        assert (await admin.request("GetMetrics"))["response"] == {"id": 1, "blob": ""}
         assert b"200 OK" in await http(address, b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
         assert server.stats.clients == 3
-        await operator.close()
+        await admin.close()
 
 
 @async_test
@@ -75,18 +75,18 @@ async def test_idlest_admin_connection_gives_way_to_a_new_one() -> None:
         waiting, idle = plain(address, **AS_ADMIN), plain(address, **AS_ADMIN)
         async with waiting as first, idle as second:
             await first.send(json.dumps(HOLD))
-            await ask(second, METRICS)  # later than the first, which waits for its answer
+            await ask(second, METRICS)  # later than the first, which waits for its reply
             await until(lambda: handler.held, "the request arrived")
-            operator = await connect(address, admin=True)
+            admin = await connect(address, admin=True)
             with pytest.raises(ConnectionClosed):
                 async with asyncio.timeout(5):
                     await second.recv()
-            assert (await operator.request("GetMetrics"))["response"]["id"] == 1  # type: ignore[index,call-overload]  # JSON
+            assert (await admin.request("GetMetrics"))["response"]["id"] == 1  # type: ignore[index,call-overload]  # JSON
             connection, _ = handler.held[0]
             connection.send(GetMetricsResponse("held", {}))
             assert "GetMetricsResponse" in json.loads(await first.recv())
             assert server.stats.clients == 2
-            await operator.close()
+            await admin.close()
 
 
 @async_test
@@ -129,7 +129,7 @@ async def test_busy_clients_and_peers_are_not_idle() -> None:
         await ask(peer, HELLO)
         await waiting.send(json.dumps(HOLD))
         enough = 0
-        while enough < 10:  # the idle one is gone by then, and twice as much time has passed
+        while enough < 10:  # an idle one is closed by then, and twice that time has passed
             await ask(busy, METRICS)
             await asyncio.sleep(0.02)
             enough += server.stats.clients <= 2
@@ -141,14 +141,14 @@ async def test_busy_clients_and_peers_are_not_idle() -> None:
 
 @pytest.mark.parametrize("piece", [b"x", b"\x00\x81\0\0\0\0x"], ids=["frame", "fragments"])
 @async_test
-async def test_a_large_request_that_comes_slowly_is_not_idle(piece: bytes) -> None:
+async def test_a_large_request_that_arrives_slowly_is_not_idle(piece: bytes) -> None:
     limits = TransportLimits(idle_timeout_s=0.4, ping_interval_s=0.1)
     async with running_server(limits=limits) as (server, _, address), plain(address):
         _, writer = await open_raw(address)
         writer.write(UPGRADE + (b"\x81\xe4\0\0\0\0" if piece == b"x" else b"\x01\x81\0\0\0\0x"))
         await until(lambda: server.stats.clients == 2, "both are open")
         (slow,) = server.connections()[1:]
-        while server.stats.clients == 2:  # until the other one is closed, who sends nothing
+        while server.stats.clients == 2:  # until the other one, which sends nothing, is closed
             writer.write(piece)
             await asyncio.sleep(0.02)
         writer.write(piece)
@@ -158,7 +158,7 @@ async def test_a_large_request_that_comes_slowly_is_not_idle(piece: bytes) -> No
 
 
 @async_test
-async def test_idle_connections_stay_where_no_time_is_set() -> None:
+async def test_idle_connections_stay_without_an_idle_timeout() -> None:
     limits = TransportLimits(idle_timeout_s=0, ping_interval_s=0.05)
     async with running_server(limits=limits) as (server, _, address), plain(address):
         await asyncio.sleep(0.2)
@@ -199,12 +199,12 @@ def test_idle_timeout_must_be_finite_and_not_negative() -> None:
             TransportLimits(idle_timeout_s=value)
 
 
-# --- descriptors ----------------------------------------------------------------------------------
+# --- file descriptors -----------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def no_more_files() -> Iterator[None]:
-    """This process may open no file beyond those that it has open."""
+    """Let this process open no further files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(int(name) for name in os.listdir("/dev/fd"))
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
@@ -245,7 +245,7 @@ async def test_without_descriptors_connections_wait_or_are_closed(
                 assert server.stats.connections_refused == len(callers)
             else:
                 await asyncio.sleep(0.2)
-                assert server.stats.connections_refused == 1  # it does not try all the time
+                assert server.stats.connections_refused == 1  # it does not retry all the time
         if not spare:  # they still wait
             callers[0].send(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
             assert b"200 OK" in await loop.sock_recv(callers[0], 100)

@@ -1,4 +1,4 @@
-"""Malformed and oversized frames, ends that do not read, ends that are dead: bounded, named, survived."""
+"""A server survives malformed and oversized frames, and clients that do not read or are dead; each error is named."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from qcore.errors import TransportError
-from qcore.transport.connection.connection import clip_reason
+from qcore.transport.connection.framing import clip_reason
 from qcore.transport.limits import MIB, TransportLimits
 from qcore.transport.wire import GetMetrics
 from tests.transport.codec.test_codec_fuzz import PIECES, SEEDS, mutate
@@ -32,7 +32,7 @@ from tests.transport.support.endpoints import (
     until,
 )
 
-# --- frames that are not understood: the connection stays open ------------------------------------
+# --- invalid frames: the connection stays open ----------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ from tests.transport.support.endpoints import (
         ("{}", "exactly one key"),
         ('{"Nothing":{"id":"1"}}', "Nothing: unknown message type"),
         ('{"GetMetrics":{}}', "GetMetrics.id"),
-        ('{"GetMetrics":{"id":"1","id":"2"}}', "stands twice"),
+        ('{"GetMetrics":{"id":"1","id":"2"}}', "occurs twice"),
         ('{"GetMetrics":{"id":"\\ud800"}}', "not valid JSON"),
         ("[" * 50_000, "recursion limit"),
         ("7" * 1_000_000, "out of range"),
@@ -82,16 +82,16 @@ async def test_text_that_is_not_utf8_gets_an_error_too() -> None:
 
 
 @async_test
-async def test_fuzzed_frames_leave_the_server_and_its_neighbours_alone(
+async def test_fuzzed_frames_do_not_affect_other_connections(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     rng = random.Random(7)
     clients = [seed for seed in SEEDS[:-1] if b"Raft" not in seed and b"Forward" not in seed]
-    async with running_server() as (server, _, address), plain(address) as neighbour:
+    async with running_server() as (server, _, address), plain(address) as other:
         for number in range(40):
             async with plain(address) as ws:
                 reading = asyncio.ensure_future(read_to_the_end(ws))
-                with contextlib.suppress(ConnectionClosed):  # 1008: it became a peer's message
+                with contextlib.suppress(ConnectionClosed):  # 1008: it became a message of a peer
                     for _ in range(50):
                         frame = mutate(
                             rng, rng.choice(clients) if number % 2 else rng.choice(PIECES)
@@ -102,13 +102,13 @@ async def test_fuzzed_frames_leave_the_server_and_its_neighbours_alone(
                 answers = await reading
                 assert ws.close_code in (1000, 1008)
                 assert answers or ws.close_code == 1008
-            assert "GetMetricsResponse" in await ask(neighbour, {"GetMetrics": {"id": "1"}})
+            assert "GetMetricsResponse" in await ask(other, {"GetMetrics": {"id": "1"}})
         assert server.stats.malformed_received > 500
     assert_no_errors_logged(caplog)
 
 
 @async_test
-async def test_a_thousand_bad_envelopes_leave_no_memory_behind() -> None:
+async def test_a_thousand_invalid_envelopes_leak_no_memory() -> None:
     frame = json.dumps([{"Nothing": {"id": "x" * 100, "field": [1, 2, 3] * 50}}] * 20)
     async with running_server() as (_, _, address), plain(address) as ws:
         await ws.send(frame)
@@ -121,7 +121,7 @@ async def test_a_thousand_bad_envelopes_leave_no_memory_behind() -> None:
                 base = tracemalloc.get_traced_memory()[0]
         grown = tracemalloc.get_traced_memory()[0] - base
         tracemalloc.stop()
-        assert grown < 200_000, f"{grown} bytes more after 1000 bad envelopes"
+        assert grown < 200_000, f"{grown} bytes more after 1000 invalid envelopes"
 
 
 # --- sizes ----------------------------------------------------------------------------------------
@@ -136,15 +136,15 @@ async def test_a_frame_over_the_limit_is_closed_with_1009(
     text = '{"GetMetrics":{"id":"%s"}}' % ("x" * 100_000)
     step = len(text) // fragments + 1
     pieces: Any = [text[at : at + step] for at in range(0, len(text), step)]
-    async with running_server(limits=limits) as (_, handler, address), plain(address) as neighbour:
+    async with running_server(limits=limits) as (_, handler, address), plain(address) as other:
         async with plain(address) as ws:
-            with contextlib.suppress(ConnectionClosed):  # the server may be quicker
+            with contextlib.suppress(ConnectionClosed):  # the server may close first
                 await ws.send(text if fragments == 1 else pieces)
             assert await read_to_the_end(ws) == []
             assert ws.close_code == 1009
-        await until(lambda: handler.closed, "the server gave the connection up")
+        await until(lambda: handler.closed, "the server dropped the connection")
         assert "broke the protocol" in str(handler.closed[0][1])
-        assert "GetMetricsResponse" in await ask(neighbour, {"GetMetrics": {"id": "1"}})
+        assert "GetMetricsResponse" in await ask(other, {"GetMetrics": {"id": "1"}})
         assert handler.messages == [GetMetrics("1")]
     assert_no_errors_logged(caplog)
 
@@ -161,7 +161,7 @@ async def test_a_frame_just_under_the_default_limit_is_read() -> None:
 
 
 async def open_deaf(address: str) -> socket.socket:
-    """A WebSocket connection with a small receive buffer that nobody reads from."""
+    """A WebSocket connection with a small receive buffer that is never read."""
     host, port = address.split(":")
     deaf = socket.socket()
     deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -187,11 +187,11 @@ async def test_client_that_never_reads_is_dropped_in_bounded_memory(
     handler = RecordingHandler(blob="x" * 50_000)
     async with (
         running_server(handler, limits) as (server, _, address),
-        plain(address, max_size=None) as neighbour,
+        plain(address, max_size=None) as other,
     ):
         deaf = await open_deaf(address)
         request = masked(b'{"GetMetrics":{"id":"%b"}}' % (b"-" * 1000)) * 200
-        position = unsent = untaken = 0
+        position = unsent = unhandled = 0
         while len(handler.closed) == 0:
             try:
                 position = (position + deaf.send(request[position:])) % len(request)
@@ -200,11 +200,11 @@ async def test_client_that_never_reads_is_dropped_in_bounded_memory(
             await asyncio.sleep(0)
             for connection in server.connections():
                 unsent = max(unsent, connection.unsent_bytes())
-                untaken = max(untaken, len(connection._unread) + connection._backlog_bytes)
+                unhandled = max(unhandled, len(connection._unread) + connection._backlog_bytes)
         assert "has read nothing for 0.8 s" in str(handler.closed[0][1])
         assert unsent < limits.max_queue_bytes + MIB
-        assert 0 < untaken <= 300 * 1024, "frames of one read wait, and no more is read"
-        assert "GetMetricsResponse" in await ask(neighbour, {"GetMetrics": {"id": "1"}})
+        assert 0 < unhandled <= 300 * 1024, "frames of one read wait, and reading is paused"
+        assert "GetMetricsResponse" in await ask(other, {"GetMetrics": {"id": "1"}})
         deaf.close()
     assert_no_errors_logged(caplog)
 
@@ -215,7 +215,7 @@ async def test_pushes_to_a_client_that_never_reads_are_bounded() -> None:
     async with running_server(limits=limits) as (server, handler, address):
         deaf = await open_deaf(address)
         await until(lambda: handler.opened, "the connection is open")
-        connection = handler.opened[0]
+        (connection,) = server.connections()
         for _ in range(200):
             connection.send_encoded(b'"' + b"x" * 100_000 + b'"')
             await asyncio.sleep(0)
@@ -241,14 +241,14 @@ async def test_memory_held_for_all_clients_is_bounded() -> None:
             assert held < limits.max_clients_bytes + MIB
         await until(lambda: handler.closed, "one was dropped")
         assert all("the most of all clients" in str(error) for _, error in handler.closed)
-        assert server.connections(), "not more than necessary"
+        assert server.connections(), "no more than necessary"
         for each in deaf:
             each.close()
 
 
 @async_test
 async def test_heaviest_unfinished_message_is_dropped_first() -> None:
-    """Each is within what one message may take; in one frame, or in fragments that never end."""
+    """Each is within the limit of one message, as one frame or as endless fragments."""
     limits = TransportLimits(max_client_frame_bytes=16 * MIB, max_clients_bytes=8 * MIB)
     async with running_server(limits=limits) as (server, handler, address):
         _, one = await open_raw(address)
@@ -300,7 +300,9 @@ async def test_silence_is_answered_by_pings_and_a_dead_end_is_dropped() -> None:
         await reader.readuntil(b"\r\n\r\n")
         async with asyncio.timeout(10):
             rest = await reader.read()
-        assert set(rest) == {0x89, 0x00}, "pings, and no close frame: nobody would read it"
+        assert set(rest) == {0x89, 0x00}, (
+            "pings, and no close frame: the dead end would not read it"
+        )
         await until(lambda: handler.closed, "the connection was dropped")
         assert "no sign of life" in str(handler.closed[0][1])
         writer.close()

@@ -1,4 +1,4 @@
-"""On which ports a server listens, where a host name stands for several addresses."""
+"""The ports on which a server listens if a host name has several addresses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(not has_ipv6(), reason="no IPv6 on the loopback 
 
 @pytest.fixture(autouse=True)
 def _two_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`both.test` stands for 127.0.0.1 and ::1, as localhost does on most machines."""
+    """Let `both.test` resolve to 127.0.0.1 and ::1, as localhost does on most machines."""
     real = socket.getaddrinfo
 
     def getaddrinfo(host: Any, port: Any, *rest: Any, **more: Any) -> Any:

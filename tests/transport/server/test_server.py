@@ -1,4 +1,4 @@
-"""A server as seen by the `websockets` library's own client and by bare sockets."""
+"""A server, tested with the client of the library `websockets` and with bare sockets."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_a_request_of_another_library_is_answered() -> None:
 
 
 @async_test
-async def test_replies_may_come_in_any_order_and_are_matched_by_id() -> None:
+async def test_replies_may_arrive_in_any_order_and_match_by_id() -> None:
     handler = RecordingHandler(hold=True)
     async with running_server(handler) as (_, _, address), plain(address) as ws:
         for number in range(20):
@@ -88,7 +88,7 @@ async def test_an_array_is_answered_in_arrays_with_every_id() -> None:
 
 
 @async_test
-async def test_a_fragmented_message_is_put_together() -> None:
+async def test_a_fragmented_message_is_assembled() -> None:
     async def pieces() -> Any:
         for piece in ('{"GetMet', "", 'rics":{"id":', '"ä1"}}'):
             yield piece
@@ -223,7 +223,7 @@ async def test_server_rejects_replies_and_does_not_answer_errors() -> None:
     async with running_server() as (_, handler, address), plain(address) as ws:
         reply = await ask(ws, {"InitResponse": {"id": "1", "response": {"Ok": None}}})
         assert reply["Error"]["id"] == "1"
-        assert "not replies" in reply["Error"]["error"]
+        assert "not responses" in reply["Error"]["error"]
         await ws.send(json.dumps({"Error": {"id": "2", "error": "your fault"}}))
         reply = await ask(ws, {"GetMetrics": {"id": "3"}})
         assert "GetMetricsResponse" in reply
@@ -319,7 +319,7 @@ async def test_head_opens_no_websocket() -> None:
 
 
 @async_test
-async def test_a_head_in_many_pieces_is_understood() -> None:
+async def test_a_request_head_in_many_pieces_is_parsed() -> None:
     async with running_server() as (_, _, address):
         reader, writer = await open_raw(address)
         for byte in b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n":
@@ -341,7 +341,7 @@ async def test_websocket_is_served_at_the_documented_paths(path: str) -> None:
             assert ws.protocol.extensions == []
 
 
-# --- life and death -------------------------------------------------------------------------------
+# --- start and end --------------------------------------------------------------------------------
 
 
 @async_test
@@ -429,7 +429,7 @@ async def test_unproven_peers_are_bounded_and_timed_out() -> None:
             await ask(peer, HELLO)
             for ws in sockets:
                 await asyncio.wait_for(ws.wait_closed(), 10)
-            await until(lambda: server.stats.clients == 0, "claims are gone")
+            await until(lambda: server.stats.clients == 0, "announced peers are gone")
             await ask(peer, VOTE)
 
 
@@ -455,7 +455,7 @@ async def test_half_open_handshakes_are_bounded_and_timed_out(
 
 @async_test
 async def test_hundreds_of_clients_may_connect_in_the_same_moment() -> None:
-    """A client library's pool, or a cluster of clients after a restart: nobody is turned away."""
+    """As with the pool of a client library, or many clients after a restart: no client is refused."""
     async with running_server() as (_, _, address):
         raw = await asyncio.gather(*(open_raw(address) for _ in range(300)))
         for _, writer in raw:
@@ -484,7 +484,7 @@ UPGRADE = (
 
 
 def close_code_of(stream: bytes) -> int | None:
-    """The code of the close frame at the end of what a server sent, if there is one."""
+    """The code of the close frame at the end of the bytes that a server sent, if there is one."""
     _, _, frames = stream.partition(b"\r\n\r\n")
     while frames:
         size = frames[1]
@@ -501,7 +501,7 @@ def close_code_of(stream: bytes) -> int | None:
         (b"\x81\x02{}", 1002),  # not masked
         (b"\x83\x80\0\0\0\0", 1002),  # reserved opcode
         (b"\xc1\x80\0\0\0\0", 1002),  # reserved bit
-        (b"\x80\x80\0\0\0\0", 1002),  # continuation of nothing
+        (b"\x80\x80\0\0\0\0", 1002),  # continuation without a first fragment
         (b"\x01\x80\0\0\0\0\x81\x80\0\0\0\0", 1002),  # a message inside a fragmented one
         (b"\x09\x80\0\0\0\0", 1002),  # fragmented ping
         (b"\x89\xfe\x00\x7e\0\0\0\0", 1002),  # ping of 126 bytes; payload below
@@ -518,7 +518,7 @@ def close_code_of(stream: bytes) -> int | None:
 async def test_broken_frames_are_closed_with_the_codes_of_the_standard(
     frames: bytes, code: int, together: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with running_server() as (server, handler, address), plain(address) as neighbour:
+    async with running_server() as (server, handler, address), plain(address) as other:
         reader, writer = await open_raw(address)
         payload = frames + b"\0" * 130 * (frames[:1] == b"\x89")
         writer.write(UPGRADE + payload if together else UPGRADE)
@@ -529,8 +529,8 @@ async def test_broken_frames_are_closed_with_the_codes_of_the_standard(
             stream = (b"" if together else head) + await reader.read()
         assert close_code_of(stream) == code
         writer.close()
-        await until(lambda: handler.closed, "the server gave the connection up")
-        await ask(neighbour, {"GetMetrics": {"id": "1"}})
+        await until(lambda: handler.closed, "the server dropped the connection")
+        await ask(other, {"GetMetrics": {"id": "1"}})
         assert server.stats.clients == 1
         assert handler.messages == [GetMetrics("1")]
     assert_no_errors_logged(caplog)

@@ -1,4 +1,4 @@
-"""Clients share the event loop fairly, and what is not a client's runs between their frames."""
+"""Clients share the event loop fairly, and everything else runs between their frames."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosedError
 
 from qcore.transport.limits import MIB, TransportLimits
 from qcore.transport.server import turns as turns_module
+from qcore.transport.server.accepted_connection import AcceptedConnection
 from qcore.transport.server.server import Server, ServerConnection
 from qcore.transport.server.turns import HEAVY_BYTES, SLICE_S, ConnectionQueue, TurnScheduler
 from qcore.transport.wire import Init
@@ -69,10 +70,10 @@ def frame(text: bytes) -> bytes:
 @contextlib.asynccontextmanager
 async def clients(
     number: int, limits: TransportLimits | None = None
-) -> AsyncIterator[tuple[Server, RecordingHandler, list[ServerConnection]]]:
-    """A server and its ends of so many connections.
+) -> AsyncIterator[tuple[Server, RecordingHandler, list[AcceptedConnection]]]:
+    """A server, and its end of this many connections.
 
-    What they receive is given to them directly, so that it is known to come in one turn of the event loop.
+    Tests pass received bytes to the connections directly, so that they arrive in one turn of the event loop.
     """
     async with (
         running_server(limits=limits) as (server, handler, address),
@@ -93,12 +94,12 @@ async def test_each_large_frame_has_a_separate_turn() -> None:
         decoded: list[int] = []
         decode = server.codec.decode
 
-        def noted(data: bytes | bytearray, *, from_peer: bool = False) -> list[object]:
+        def record_turn(data: bytes | bytearray, *, from_peer: bool = False) -> list[object]:
             decoded.append(ticks.count)
             return decode(data, from_peer=from_peer)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(server.codec, "decode", noted)
+            patch.setattr(server.codec, "decode", record_turn)
             for connection in connections:
                 connection.data_received(frame(HEAVY) * 2)
             assert not handler.messages, "nothing is parsed before the next turn"
@@ -118,7 +119,7 @@ async def test_other_clients_are_answered_between_large_frames() -> None:
         second.data_received(frame(HEAVY))
         third.data_received(masked(b'{"Init":{"id":"1","nodes":[[1,"a:1"]]}}'))
         await until(lambda: len(handler.messages) == 5, "all are handled")
-        # Not behind the large frames that came before it; behind one, if this turn's time was over already.
+        # Not behind the large frames that arrived before it, except for one if the slice of this turn is used.
         assert Init in map(type, handler.messages[:2])
 
 
@@ -138,7 +139,7 @@ async def test_slow_large_frame_is_followed_by_an_equal_pause() -> None:
             for connection in connections:
                 connection.data_received(frame(HEAVY))
             await until(lambda: len(handler.messages) == 2, "both are handled")
-        # Each empty turn takes microseconds: without a rest the second frame comes in the next or the one after it.
+        # Each empty turn takes microseconds: without a pause the second frame is handled one or two turns later.
         assert decoded[1] - decoded[0] > 10
 
 
@@ -167,20 +168,20 @@ async def test_the_order_within_a_connection_is_kept() -> None:
     ids=["empty", "pings", "fragments", "no envelope", "requests"],
 )
 @async_test
-async def test_many_small_frames_in_one_read_are_taken_in_parts(
+async def test_many_small_frames_in_one_read_are_handled_in_parts(
     flood: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with clients(2) as (server, handler, connections), counted() as ticks:
         flooding, other = connections
         began = ticks.count
-        # Short, so that the fastest machine needs many: all of it is tens of milliseconds' work.
+        # Short, so that even the fastest machine needs many slices: the whole work takes tens of milliseconds.
         monkeypatch.setattr(turns_module, "SLICE_S", 0.001)
         monkeypatch.setattr(turns_module, "LIGHT_SLICE_S", 0.0005)
         flooding.data_received(flood * (96 * 1024 // len(flood)))
         assert server.turns.waiting == 1, "the rest of it waits"
         other.data_received(masked(b'{"Perform":{"id":"other","request":{}}}'))
         await until(lambda: handler.messages, "the other client is served")
-        await until(lambda: server.turns.waiting == 0, "all is taken")
+        await until(lambda: server.turns.waiting == 0, "all are handled")
         assert ticks.count - began >= 4
         assert flooding.held_bytes() < MIB
         assert flooding.is_open
@@ -231,7 +232,7 @@ async def test_peer_does_not_wait_for_a_turn() -> None:
         (client,) = [each for each in server.connections() if each.peer is None]
         client.data_received(frame(HEAVY) * 3)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(turns_module, "SLICE_S", 0.0)  # clients get nothing of this turn
+            patch.setattr(turns_module, "SLICE_S", 0.0)  # nothing of this turn is left for clients
             peer.data_received(masked(json.dumps(VOTE).encode()))
             assert len(handler.messages) == 1
         assert "RaftVoteResponse" in await next_object(one)
@@ -270,11 +271,11 @@ def test_turns_serve_in_order_and_one_large_frame_at_a_time() -> None:
     asyncio.run(body())
 
 
-# --- who goes first -------------------------------------------------------------------------------
+# --- order of service -----------------------------------------------------------------------------
 
 
 class Waiting:
-    """A connection for `TurnScheduler` alone, of a client that used so much lately."""
+    """A connection for `TurnScheduler` alone, of a client that has recently used this much."""
 
     def __init__(self, name: str, served: list[str], *, admin: bool = False, used_s: float = 0.0):
         self.name = name
@@ -302,30 +303,30 @@ async def test_admins_go_before_clients_and_heavy_users_last(heavy: bool) -> Non
     earlier.used_since -= long
     for each in (
         Waiting("busy", served, used_s=SLICE_S),
-        Waiting("busy operator", served, used_s=SLICE_S, admin=True),
+        Waiting("busy admin", served, used_s=SLICE_S, admin=True),
         earlier,
-        Waiting("modest", served),
-        Waiting("operator", served, admin=True),
+        Waiting("light", served),
+        Waiting("admin", served, admin=True),
     ):
         turns.wait(each, heavy=heavy)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(turns_module, "BUSY_WINDOW_S", long)  # however long this takes
+        patch.setattr(turns_module, "BUSY_WINDOW_S", long)  # however slow the machine is
         await until(lambda: not turns.waiting, "all are served")
-    assert served == ["operator", "was busy", "modest", "busy", "busy operator"]
+    assert served == ["admin", "was busy", "light", "busy", "busy admin"]
 
 
 def test_heavy_users_are_not_starved() -> None:
     queue, served = ConnectionQueue(), list[str]()
     queue.add(Waiting("busy", served), busy=True)
     for _ in range(6):
-        queue.add(Waiting("modest", served), busy=False)
+        queue.add(Waiting("light", served), busy=False)
         queue.begin_turn()
         queue.pop().resume_frames(heavy=False)
-    assert served == [*["modest"] * 3, "busy", *["modest"] * 2]
+    assert served == [*["light"] * 3, "busy", *["light"] * 2]
 
 
 @async_test
-async def test_a_bug_that_one_connection_meets_ends_no_turns(
+async def test_a_bug_in_one_connection_does_not_stop_the_turns(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     turns, served = TurnScheduler(), list[str]()
@@ -335,13 +336,13 @@ async def test_a_bug_that_one_connection_meets_ends_no_turns(
     turns.wait(other, heavy=False)
     await until(lambda: served == ["other"], "the other is served")
     assert "internal error" in broken.aborted
-    assert "going on with a client's frames failed" in caplog.text
+    assert "handling a client's waiting frames failed" in caplog.text
     turns.wait(other, heavy=True)
     await until(lambda: served == ["other", "other"], "there are more turns")
 
 
 @async_test
-async def test_one_small_request_does_not_wait_behind_all_that_flood() -> None:
+async def test_small_request_does_not_wait_behind_all_that_flood() -> None:
     async with clients(10) as (server, handler, connections), counted():
         *flooding, small = connections
         decoded: list[bytes] = []

@@ -1,4 +1,4 @@
-"""A server with a simple handler, raw sockets, and the project's way to wait: poll with a deadline."""
+"""Helpers of the transport's tests: a server with a simple handler, raw sockets, and polling with a deadline."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ async def running_server(
     limits: TransportLimits | None = None,
     port: int = 0,
 ) -> AsyncIterator[tuple[Server, RecordingHandler, str]]:
-    """A server on loopback; gives it, its handler and its address."""
+    """A server on loopback, with its handler and its address."""
     handler = handler or RecordingHandler()
     server = Server(CODEC, handler, limits)
     address = await server.start("127.0.0.1", port)
@@ -149,7 +149,7 @@ async def running_server(
 
 
 def plain(address: str, **options: Any) -> library_connect:
-    """The `websockets` library's own client: somebody else's program."""
+    """A client of the library `websockets`, as an independent program would use."""
     return library_connect(f"ws://{address}/", proxy=None, compression=None, **options)
 
 
@@ -167,12 +167,12 @@ async def next_object(socket: LibraryConnection) -> dict[str, Any]:
 
 
 async def read_to_the_end(socket: LibraryConnection) -> list[Any]:
-    """Every frame until the connection is closed, in whatever way; not closing is a failure."""
+    """Every frame until the connection is closed in any way. Fails if it stays open."""
     frames: list[Any] = []
     with contextlib.suppress(ConnectionClosedError):
         async with asyncio.timeout(10):
             async for text in socket:
-                frames.append(json.loads(text))  # noqa: PERF401  # what came before an error counts
+                frames.append(json.loads(text))  # noqa: PERF401  # keeps the frames before an error
     return frames
 
 
@@ -194,7 +194,7 @@ async def open_raw(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWr
 
 
 async def http(address: str, request: bytes) -> bytes:
-    """Send bytes, and return all that comes back until the end of the stream."""
+    """Send bytes, and return everything received until the end of the stream."""
     reader, writer = await open_raw(address)
     writer.write(request)
     try:
@@ -205,7 +205,7 @@ async def http(address: str, request: bytes) -> bytes:
 
 
 def assert_no_errors_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Nothing that a peer sends may print a traceback."""
+    """Check that no error or traceback was logged: nothing that the other end sends may cause one."""
     loud = [
         record
         for record in caplog.records

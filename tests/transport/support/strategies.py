@@ -1,4 +1,4 @@
-"""Hypothesis strategies made from the annotations of the wire's classes."""
+"""Hypothesis strategies, derived from the annotations of the wire's classes."""
 
 from __future__ import annotations
 

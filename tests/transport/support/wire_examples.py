@@ -1,4 +1,4 @@
-"""Reads the examples of `docs/wire.md`: what is sent, on which connection, and what must come back."""
+"""Reads the examples of `docs/wire.md`: what is sent, on which connection, and what reply is expected."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Block:
     """One fenced block.
 
     Attributes:
-        line: where it begins in the document.
-        language: `json`, or `text` for what is not JSON (malformed frames, `closed CODE`).
+        line: its first line in the document.
+        language: `json`, or `text` for anything else (malformed frames, `closed CODE`).
         kind: `send`, `expect`, or `shape` (an envelope that is only checked).
-        connection: on which of the reader's connections.
-        text: what stands in it.
+        connection: the name of the connection.
+        text: its content.
     """
 
     line: int
@@ -51,7 +51,7 @@ def blocks() -> list[Block]:
 
 
 def matches(pattern: Any, value: Any, names: dict[str, Any]) -> bool:
-    """Whether a value is what an `expect` block describes; binds the names that are new."""
+    """Whether a value matches an `expect` block. Binds new names to their values."""
     if isinstance(pattern, str) and _NAME.fullmatch(pattern):
         return bool(names.setdefault(pattern, value) == value)
     if isinstance(pattern, dict):
@@ -71,5 +71,5 @@ def matches(pattern: Any, value: Any, names: dict[str, Any]) -> bool:
 
 
 def fill_in(text: str, names: dict[str, Any]) -> str:
-    """The text of a `send` block with the names replaced by what they stand for."""
+    """The text of a `send` block with the names replaced by their values."""
     return re.sub(r'"(<[^<>"]+>)"', lambda found: json.dumps(names.get(found[1], found[1])), text)

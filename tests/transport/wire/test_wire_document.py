@@ -1,4 +1,4 @@
-"""`docs/wire.md` is true: its examples are sent to a real node, and its shapes are those of the codec."""
+"""`docs/wire.md` is correct: its examples are sent to a real node, and its shapes are those of the codec."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.transport.support.wire_examples import WIRE_DOCUMENT, Block, blocks, 
 
 
 class Reader:
-    """Somebody who follows the document, example by example.
+    """Follows the document example by example, as a reader would.
 
     Args:
-        address: of the node.
+        address: the node's.
     """
 
     def __init__(self, address: str) -> None:
@@ -32,7 +32,7 @@ class Reader:
         self._names: dict[str, object] = {}
 
     def follow(self, block: Block) -> None:
-        """Send, or receive and compare."""
+        """Send the block, or receive a reply and compare it."""
         if block.connection not in self._connections:
             connecting = connect(f"ws://{self._address}/", proxy=None)
             self._connections[block.connection] = self._stack.enter_context(connecting)

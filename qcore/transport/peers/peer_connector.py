@@ -1,52 +1,94 @@
-"""The connection to one peer: made, lost, and made again."""
+"""The connector of one peer: it keeps one connection open, and connects again when it is lost."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from asyncio import FIRST_COMPLETED
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from qcore.display import MAX_SENTENCE_CHARS, truncate
 from qcore.errors import ConfigError, RemoteProtocolError, TransportError
 from qcore.transport.address import parse_address
-from qcore.transport.codec.codec import Malformed
+from qcore.transport.codec.codec import Codec, Malformed
 from qcore.transport.connection.outgoing import PEER, OutgoingConnection, open_connection
+from qcore.transport.limits import TransportLimits
 from qcore.transport.wire import (
     PEER_REQUESTS,
     PROTOCOL_VERSION,
     Err,
     Error,
     Hello,
+    HelloReply,
     HelloResponse,
 )
-
-if TYPE_CHECKING:
-    from qcore.transport.peers.peer_pool import PeerPool
 
 logger = logging.getLogger("qcore.transport")
 
 _POLICY_VIOLATION = 1008
 
-#: Part of what is said of an address where another node listens than the one that was meant.
+#: Part of the error about an address at which another node listens than the expected one.
 WRONG_NODE_HINT: Final = "check the addresses of the members"
 
-#: A request belongs on the connection that its sender opened and said Hello on.
+#: Messages that a peer may send only on a connection that it has opened itself.
 _NOT_FOR_US = (Hello, *PEER_REQUESTS)
+
+
+class PeerHandler(Protocol):
+    """What a `PeerPool` calls on the event loop. Every method must be quick."""
+
+    def on_hello_reply(self, reply: HelloReply) -> None:
+        """A peer has answered our `Hello`, and it is the expected node.
+
+        Raises:
+            RemoteProtocolError: to refuse the peer; the connection is closed.
+        """
+
+    def on_peer_message(self, peer_id: int, message: object) -> None:
+        """A message (usually a response) arrived on the connection to `peer_id`."""
+
+    def on_unreachable(self, peer_id: int) -> None:
+        """The peer cannot be reached. Called once until it is connected again."""
+
+    def on_connected(self, peer_id: int) -> None:
+        """The peer has accepted our `Hello`: messages can be sent."""
+
+
+@dataclass(slots=True, frozen=True)
+class PeerContext:
+    """What all connectors of a pool share.
+
+    Attributes:
+        codec: the messages that the connections understand.
+        handler: receives what arrives.
+        hello: makes the `Hello` of this node with the given id; called for each connection.
+        rng: for the jitter.
+        limits: times and sizes.
+        next_id: a new message id, unique within the pool.
+    """
+
+    codec: Codec
+    handler: PeerHandler
+    hello: Callable[[str], Hello]
+    rng: random.Random
+    limits: TransportLimits
+    next_id: Callable[[], str]
 
 
 @dataclass(slots=True, frozen=True)
 class PeerState:
-    """How the connection to one peer stands.
+    """The state of the connection to one peer.
 
     Attributes:
         peer_id: the peer's node id.
         address: its `host:port`.
-        connected: `Hello` was said and answered.
+        connected: the peer has accepted our `Hello`.
         last_error: why the last attempt or connection ended, or None.
         retry_in_s: pause before the next attempt, or None while connected or connecting.
-        queued_bytes: handed to the connection and not yet taken by the socket.
+        queued_bytes: sent and not yet accepted by the operating system.
         sent, received, dropped: messages since the peer was added.
         refused: the last attempt reached a node, and one side does not accept the other.
     """
@@ -64,19 +106,19 @@ class PeerState:
 
 
 class HelloRejected(RemoteProtocolError):
-    """The peer does not accept this node, or is not the node that was meant."""
+    """The peer does not accept this node, or is not the expected node."""
 
 
 class PeerConnection(OutgoingConnection):
-    """One connection of a connector, from the attempt to the end."""
+    """One connection of a connector, from the attempt to its end."""
 
     def __init__(self, connector: PeerConnector, host: str, port: int) -> None:
-        super().__init__(host, port, connector.pool.limits, role=PEER)
+        super().__init__(host, port, connector.context.limits, role=PEER)
         self.answer: asyncio.Future[HelloResponse] = self._loop.create_future()
         self._connector = connector
 
     def _frame_received(self, data: bytes | bytearray, is_text: bool) -> None:
-        codec = self._connector.pool.codec
+        codec = self._connector.context.codec
         if not is_text:
             logger.warning("node %d sent a binary frame: ignored", self._connector.peer_id)
             return
@@ -98,14 +140,14 @@ class PeerConnection(OutgoingConnection):
 
 
 class PeerConnector:
-    """Keeps one peer connected, until stopped.
+    """Keeps one peer connected until it is stopped.
 
     Attributes:
         task: runs as long as the connector does.
     """
 
-    def __init__(self, pool: PeerPool, peer_id: int, address: str) -> None:
-        self.pool = pool
+    def __init__(self, context: PeerContext, peer_id: int, address: str) -> None:
+        self.context = context
         self.peer_id = peer_id
         self.address = address
         self.sent = 0
@@ -126,13 +168,13 @@ class PeerConnector:
     # --- sending and receiving --------------------------------------------------------------------
 
     def try_send(self, envelope: bytes) -> bool:
-        """Queue an envelope if there is a connection and room.
+        """Queue an envelope if there is a connection and its queue is not full. Returns whether it is queued.
 
         Raises:
-            qcore.errors.LocalProtocolError: it is too large for a frame.
+            qcore.errors.LocalProtocolError: the envelope is too large for a frame.
         """
         connection = self._connection
-        limits = self.pool.limits
+        limits = self.context.limits
         if (
             connection is None
             or not connection.is_open
@@ -146,25 +188,28 @@ class PeerConnector:
         return True
 
     def received_message(self, message: object) -> None:
-        """Take what came over the connection."""
+        """Handle a message that arrived on the connection."""
         if isinstance(message, Malformed):
-            logger.warning(
-                "node %d sent what cannot be understood: %s", self.peer_id, message.reply.error
-            )
+            logger.warning("node %d sent an invalid message: %s", self.peer_id, message.reply.error)
         elif isinstance(message, _NOT_FOR_US):
             logger.warning(
                 "node %d sent a %s on our connection: ignored", self.peer_id, type(message).__name__
             )
         elif self._connection is not None:
             if isinstance(message, Error):
-                logger.warning("node %d did not understand us: %s", self.peer_id, message.error)
+                logger.warning(
+                    "node %d did not understand a message: %s", self.peer_id, message.error
+                )
             self.received += 1
             try:
-                self.pool.handler.on_peer_message(self.peer_id, message)
-            except Exception:  # boundary to the application: its bug must not stop the connector
+                self.context.handler.on_peer_message(self.peer_id, message)
+            except (
+                Exception
+            ):  # boundary to the application: a bug in it must not stop the connector
                 logger.exception("handling a message of node %d failed", self.peer_id)
 
     def state(self) -> PeerState:
+        """The current state, for the metrics."""
         connection = self._connection
         return PeerState(
             peer_id=self.peer_id,
@@ -181,7 +226,7 @@ class PeerConnector:
 
     @property
     def connected(self) -> bool:
-        """Whether Hello was said and answered on a connection that still stands."""
+        """Whether there is an open connection on which the peer has accepted our `Hello`."""
         return self._connection is not None
 
     # --- life -------------------------------------------------------------------------------------
@@ -191,7 +236,7 @@ class PeerConnector:
         self._wake.set()
 
     def stop(self) -> None:
-        """Close the connection and end the task; nothing is told to the handler any more."""
+        """Close the connection and end the task. The handler is not called any more."""
         self._stopped = True
         if self._connection is not None:
             self._connection.close()
@@ -200,10 +245,12 @@ class PeerConnector:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("the connection to node %d ended by a bug", self.peer_id, exc_info=error)
+            logger.error(
+                "the connection to node %d ended because of a bug", self.peer_id, exc_info=error
+            )
 
     async def _run(self) -> None:
-        limits = self.pool.limits
+        limits = self.context.limits
         loop = asyncio.get_running_loop()
         backoff = limits.backoff_min_s
         while True:
@@ -222,20 +269,20 @@ class PeerConnector:
                 return
             self._report_unreachable()
             if loop.time() - started > limits.backoff_max_s:
-                backoff = limits.backoff_min_s  # it was a real connection, or a slow attempt
+                backoff = limits.backoff_min_s  # there was a connection, or the attempt was slow
             await self._pause(limits.refused_backoff_s if refused else backoff)
             backoff = min(2 * backoff, limits.backoff_max_s)
 
     async def _connect_and_serve(self) -> None:
-        """Connect, say Hello, and stay until the connection ends.
+        """Connect, exchange `Hello`, and wait until the connection ends.
 
         Raises:
-            TransportError: not reachable, or the connection broke.
+            TransportError: the peer is not reachable, or the connection was lost.
             HelloRejected: one side does not accept the other.
-            ConfigError: the address is not one.
+            ConfigError: the address is not valid.
         """
         host, port = parse_address(self.address)
-        limits = self.pool.limits
+        limits = self.context.limits
         connection = await open_connection(
             lambda: PeerConnection(self, host, port), host, port, limits.handshake_timeout_s
         )
@@ -245,7 +292,7 @@ class PeerConnector:
             self._connection = connection
             self._reported_unreachable = False
             self.last_error = None
-            self.pool.handler.on_connected(self.peer_id)
+            self.context.handler.on_connected(self.peer_id)
             error = await asyncio.shield(connection.ended)
             if error is not None:
                 raise error
@@ -254,9 +301,9 @@ class PeerConnector:
             connection.close()
 
     async def _exchange_hello(self, connection: PeerConnection) -> None:
-        hello = self.pool.hello(self.pool.next_id())
-        connection.send_encoded(self.pool.codec.encode(hello))
-        timeout_s = self.pool.limits.hello_timeout_s
+        hello = self.context.hello(self.context.next_id())
+        connection.send_encoded(self.context.codec.encode(hello))
+        timeout_s = self.context.limits.hello_timeout_s
         waiting = (connection.answer, connection.ended)
         if not (await asyncio.wait(waiting, timeout=timeout_s, return_when=FIRST_COMPLETED))[0]:
             raise TransportError(f"{self.address} did not answer Hello within {timeout_s:g} s")
@@ -267,10 +314,16 @@ class PeerConnector:
         if received is not None and received[0] == _POLICY_VIOLATION:
             raise HelloRejected(f"refused by {self.address}: {received[1]}")
         error = connection.ended.result()
-        raise error or TransportError(f"{self.address} hung up instead of answering Hello")
+        raise error or TransportError(
+            f"{self.address} closed the connection instead of answering Hello"
+        )
 
     def _check(self, hello: Hello, answer: HelloResponse) -> None:
-        """Whether the right node of the right cluster answered."""
+        """Check that the expected node of this cluster answered.
+
+        Raises:
+            HelloRejected: it did not, or one side does not accept the other.
+        """
         if isinstance(answer.response, Err):
             raise HelloRejected(
                 f"refused by {self.address}: {truncate(answer.response.text, MAX_SENTENCE_CHARS)}"
@@ -278,7 +331,7 @@ class PeerConnector:
         reply = answer.response.value
         if reply.protocol != PROTOCOL_VERSION:
             raise HelloRejected(
-                f"{self.address} speaks protocol {reply.protocol}, this node {PROTOCOL_VERSION}"
+                f"{self.address} uses protocol {reply.protocol}, this node {PROTOCOL_VERSION}"
             )
         if reply.node_id != self.peer_id:
             raise HelloRejected(
@@ -290,18 +343,18 @@ class PeerConnector:
                 f"node to {hello.cluster_id!r}"
             )
         try:
-            self.pool.check_reply(reply)
+            self.context.handler.on_hello_reply(reply)
         except RemoteProtocolError as error:
             raise HelloRejected(str(error)) from None
 
     def _report_unreachable(self) -> None:
         if not self._reported_unreachable:
             self._reported_unreachable = True
-            self.pool.handler.on_unreachable(self.peer_id)
+            self.context.handler.on_unreachable(self.peer_id)
 
     async def _pause(self, pause_s: float) -> None:
-        """Wait, for a random time between half of `pause_s` and all of it, or until woken."""
-        self._retry_in_s = pause_s * self.pool.rng.uniform(0.5, 1.0)
+        """Wait for a random time between half of `pause_s` and all of it, or until `wake`."""
+        self._retry_in_s = pause_s * self.context.rng.uniform(0.5, 1.0)
         self._wake.clear()
         try:
             async with asyncio.timeout(self._retry_in_s):

@@ -1,0 +1,58 @@
+"""How envelopes are batched into frames, and what a frame may hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from websockets.frames import Frame
+from websockets.protocol import Event
+
+#: Envelopes are batched into array frames of about this size: large enough that the cost per frame does not matter,
+#: small enough that a ping behind such a frame is not delayed.
+BATCH_BYTES = 64 * 1024
+BATCH_MESSAGES = 256
+
+#: The memory of a parsed frame besides its data, at most, bytes.
+_FRAME_BYTES = 200
+
+#: The longest reason that fits into a close frame, bytes.
+_MAX_REASON_BYTES = 123
+
+
+def batch_envelopes(envelopes: list[bytes]) -> Iterator[bytes]:
+    """The texts of array frames that together hold these envelopes, in order."""
+    batch: list[bytes] = []
+    size = 0
+    for envelope in envelopes:
+        if batch and (size + len(envelope) > BATCH_BYTES or len(batch) == BATCH_MESSAGES):
+            yield _batch_text(batch)
+            batch, size = [], 0
+        batch.append(envelope)
+        size += len(envelope)
+    if batch:
+        yield _batch_text(batch)
+
+
+def _batch_text(batch: list[bytes]) -> bytes:
+    return batch[0] if len(batch) == 1 else b"[%b]" % b",".join(batch)
+
+
+def clip_reason(reason: str) -> str:
+    """The part of a reason that fits into a close frame."""
+    return reason.encode(errors="replace")[:_MAX_REASON_BYTES].decode(errors="ignore")
+
+
+def allocated(buffer: bytearray | None) -> int:
+    """The memory of a growing buffer: up to an eighth more than its content."""
+    return buffer.__alloc__() if buffer else 0
+
+
+def payload(frame: Frame) -> bytes | bytearray:
+    """The data of a received frame."""
+    # A memoryview occurs only in compressed frames that are sent.
+    return frame.data if isinstance(frame.data, bytes | bytearray) else bytes(frame.data)
+
+
+def memory_of(event: Event) -> int:
+    """The memory that a parsed frame holds, bytes; 0 for other events."""
+    return len(event.data) + _FRAME_BYTES if isinstance(event, Frame) else 0

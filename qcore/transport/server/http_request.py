@@ -1,0 +1,112 @@
+"""The HTTP request that begins a connection, and the response to a plain GET or a bad request."""
+
+from __future__ import annotations
+
+import http
+import logging
+from collections.abc import Callable
+
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
+
+from qcore.transport.server.handler import HttpResponse
+
+logger = logging.getLogger("qcore.transport")
+
+#: The paths that accept WebSocket connections.
+WEBSOCKET_PATHS = ("/", "/ws")
+
+#: A longer HTTP request head is refused.
+_MAX_HEAD_BYTES = 32 * 1024
+
+_END_OF_HEAD = b"\r\n\r\n"
+
+
+class RequestReader:
+    """Reads the request of one connection. Nothing behind the request may reach the parser before the response.
+
+    Attributes:
+        rest: the bytes behind the request.
+        head_only: it is a HEAD request, whose response has no body.
+        refusal: the response, as chunks to write, to a request that the library's parser rejects or must not see.
+    """
+
+    def __init__(self, protocol: ServerProtocol) -> None:
+        self.rest = b""
+        self.head_only = False
+        self.refusal: list[bytes] | None = None
+        self._protocol = protocol
+        self._head = bytearray()
+
+    def receive(self, data: bytes) -> Request | None:
+        """Add bytes. Returns the request once it is complete and valid; sets `refusal` if it is not valid."""
+        self._head += data
+        end = self._head.find(_END_OF_HEAD)
+        if end < 0 and len(self._head) <= _MAX_HEAD_BYTES:
+            return None
+        split = end + len(_END_OF_HEAD)
+        head, self.rest = bytes(self._head[:split]), bytes(self._head[split:])
+        if not 0 <= end <= _MAX_HEAD_BYTES:
+            self._refuse(431, "the head of the request is too long")
+            return None
+        self.head_only = head.startswith(b"HEAD ")
+        if not self.head_only and not head.startswith(b"GET "):
+            # Before the library sees it: it does not answer a request with a body.
+            self._refuse(405, "only GET and HEAD are supported here")
+            return None
+        # The library does not know HEAD, which load balancers send: treat it as a GET whose response has no body.
+        self._protocol.receive_data(b"GET" + head[4:] if self.head_only else head)
+        events = self._protocol.events_received()
+        if events and isinstance(events[0], Request):
+            return events[0]
+        self._refuse(400, "not a valid HTTP request, or one with a body")
+        return None
+
+    def _refuse(self, status: int, text: str) -> None:
+        chunks = self._protocol.data_to_send()
+        if not any(chunks):
+            response = self._protocol.reject(status, text + "\n")
+            if status == http.HTTPStatus.METHOD_NOT_ALLOWED:
+                response.headers["Allow"] = "GET, HEAD"
+            chunks = [response.serialize(), b""]
+        self.refusal = chunks
+
+
+def path_of(request: Request) -> str:
+    """The request's path without its query."""
+    return request.path.partition("?")[0]
+
+
+def plain_response(
+    protocol: ServerProtocol, path: str, on_http: Callable[[str], HttpResponse | None]
+) -> Response:
+    """The response to a plain GET or HEAD. `on_http` is the handler's."""
+    reject = protocol.reject
+    try:
+        answer = on_http(path)
+    except Exception:  # boundary: a bug of the application must not end the server
+        logger.exception("the handler of GET %r failed", path)
+        return reject(500, "internal error: see the server's log\n")
+    if answer is None:
+        if path not in WEBSOCKET_PATHS:
+            return reject(404, "there is nothing at this path\n")
+        response = reject(426, "this is a WebSocket endpoint\n")
+        response.headers["Upgrade"] = "websocket"
+        return response
+    headers = Headers(
+        {
+            "Connection": "close",
+            "Content-Length": str(len(answer.body)),
+            "Content-Type": answer.content_type,
+            "Cache-Control": "no-store",
+        }
+    )
+    return Response(answer.status, _phrase(answer.status), headers, answer.body)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return http.HTTPStatus(status).phrase
+    except ValueError:
+        return ""
