@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 
-from qcore.client.ask import RequestSender
 from qcore.client.client import QcoreClient
-from qcore.client.request_window import MAX_IN_FLIGHT, MIN_IN_FLIGHT, ConcurrencyLimit
+from qcore.client.concurrency_limit import MAX_IN_FLIGHT, MIN_IN_FLIGHT, ConcurrencyLimit
+from qcore.client.request_sender import RequestSender
 from qcore.errors import NotLeader
 from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.connection.running_time import RunningTime

@@ -14,8 +14,8 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from qcore.cli.cluster.cluster import initialise
 from qcore.cli.cluster.member import ResultNotShown
-from qcore.client.ask import Json
 from qcore.client.client import QcoreClient
+from qcore.client.request_sender import Json
 from qcore.errors import ChangeRefused, OutcomeUnknown
 
 UNREACHABLE = ChangeRefused("unreachable", "the cluster was not begun. Nothing was written")
@@ -72,7 +72,7 @@ async def asked(
 
 
 def test_a_retried_init_gets_the_remaining_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qcore.client.client._INIT_PAUSE_S", 0.1)
+    monkeypatch.setattr("qcore.client.cluster_init._PAUSE_S", 0.1)
 
     async def scenario() -> None:
         async with asked(0.6, lambda _: UNREACHABLE) as client:
@@ -88,7 +88,7 @@ def test_an_init_is_not_retried_without_time_for_an_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Cut short, it would leave open whether the cluster begins, and the reason would be lost."""
-    monkeypatch.setattr("qcore.client.client._INIT_PAUSE_S", 0.01)
+    monkeypatch.setattr("qcore.client.cluster_init._PAUSE_S", 0.01)
 
     async def scenario() -> None:
         async with asked(0.6, lambda _: UNREACHABLE, takes_s=0.35) as client:

@@ -26,9 +26,9 @@ from qcore.errors import (
     TooLarge,
 )
 from qcore.node.api.admin_requests import AdminRequestHandler
-from qcore.node.api.admin_slots import RequestQuotas
 from qcore.node.api.init_request import Initialiser
 from qcore.node.api.perform_routing import metric_kind, replica_request
+from qcore.node.api.request_quotas import RequestQuotas
 from qcore.node.application import Application
 from qcore.node.config import NodeConfig
 from qcore.node.observability.metrics import NodeMetrics

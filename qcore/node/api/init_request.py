@@ -20,8 +20,8 @@ from typing import Final, Protocol
 from qcore.core.entry import Membership
 from qcore.core.version import ClusterVersion
 from qcore.errors import ChangeRefused, ConfigError, NotLeader, OutcomeUnknown, QcoreError
-from qcore.node.api.first_cluster import NewCluster, new_cluster
 from qcore.node.api.member_addresses import member_address, same_address
+from qcore.node.api.new_cluster import NewCluster, new_cluster
 from qcore.node.peers.peer_messages import ConnectionStatus
 from qcore.replica.events import Reply
 from qcore.replica.peers.identity import (

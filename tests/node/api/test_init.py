@@ -17,8 +17,8 @@ from qcore.errors import (
     QcoreError,
     RemoteProtocolError,
 )
-from qcore.node.api.first_cluster import new_cluster
 from qcore.node.api.init_request import Initialiser
+from qcore.node.api.new_cluster import new_cluster
 from qcore.node.peers.peer_messages import ConnectionStatus
 from qcore.replica.events import Reply
 from qcore.replica.peers.identity import ClusterIdentity, PeerHello

@@ -15,9 +15,9 @@ from qcore.client.errors import decode_error, retry_delay
 from qcore.core.entry import Entry
 from qcore.core.messages import AppendEntries
 from qcore.errors import NotLeader, Overloaded, Refused
-from qcore.node import node_status
-from qcore.node.api.first_cluster import MAX_MEMBERS
+from qcore.node.api.new_cluster import MAX_MEMBERS
 from qcore.node.application import EntityPerform
+from qcore.node.observability import metrics_object
 from qcore.node.runtime import inbox as inbox_module
 from qcore.node.runtime.inbox import Inbox
 from qcore.replica.events import ClientRequest, PeerMessageReceived
@@ -160,13 +160,13 @@ def test_concurrent_metrics_requests_share_one_object(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    real = node_status.metrics_object
+    real = metrics_object.metrics_object
 
-    def metrics_object(*args: object) -> dict[str, JsonValue]:
+    def counted(*args: object) -> dict[str, JsonValue]:
         made.append(1)
         return real(*args)  # type: ignore[arg-type]  # passed on as they come
 
-    monkeypatch.setattr(node_status, "metrics_object", metrics_object)
+    monkeypatch.setattr(metrics_object, "metrics_object", counted)
 
     async def scenario() -> None:
         async with running(tmp_path) as world:

@@ -190,7 +190,7 @@ def test_a_fully_read_snapshot_makes_room_for_a_new_one(tmp_path: Path) -> None:
             assert crowded.value.retry_after_ms >= 1
             assert is_whole(taken[1], await read_on(world, taken[1]))
             last = await ask(world, "TakeSnapshot")
-            with pytest.raises(SnapshotGone, match="take it anew"):
+            with pytest.raises(SnapshotGone, match="take it again"):
                 await read_on(world, taken[1])
             for info in (taken[0], taken[2], taken[3], last):
                 assert is_whole(info, await read_on(world, info))

@@ -104,7 +104,7 @@ class View:
 def test_readiness_says_why_not() -> None:
     view = View()
     assert respond(view, "/readyz").status is HTTPStatus.SERVICE_UNAVAILABLE
-    assert respond(view, "/readyz").body == "no leader is known\n"
+    assert respond(view, "/readyz").body == b"no leader is known\n"
     view.reason = None
     assert respond(view, "/readyz?verbose").status is HTTPStatus.OK
 
@@ -113,7 +113,7 @@ def test_http_pages_are_served() -> None:
     view = View()
     assert respond(view, "/livez").status is HTTPStatus.OK
     assert json.loads(respond(view, "/status").body) == {"id": 1}
-    assert respond(view, "/metrics").body == "x 1\n"
+    assert respond(view, "/metrics").body == b"x 1\n"
     missing = respond(view, "/nope\n")
     assert missing.status is HTTPStatus.NOT_FOUND
-    assert '"/nope\\n"' in missing.body
+    assert b'"/nope\\n"' in missing.body

@@ -72,7 +72,7 @@ def test_a_lost_leader_is_logged_once_and_so_is_its_return(
     assert lines(log, logging.WARNING) == [], "an election takes some time"
     watched.look(3 * CONSECUTIVE_CHECKS)
     (why,) = lines(log, logging.WARNING)
-    assert "nobody may lead unless another voter has a higher one" in why
+    assert "no node can lead unless another voter has a higher one" in why
     watched.look(3, leader=2)
     own, again = lines(log, logging.INFO)
     assert "never leads" in own

@@ -80,7 +80,7 @@ def test_a_node_does_not_query_its_machine_while_restoring(tmp_path: Path) -> No
                 await asyncio.sleep(0)
                 status = cast("dict[str, Any]", node.metrics_object()["qcore"])
                 said.append((status["applied_index"], status["state_hash"]))
-                node._refresh_state_hash()
+                node._state_hash.refresh()
         assert machine.lines is not None
         assert (0, "") in said, "nobody looked in the middle of it"
         assert said[-1] == (500, machine.state_hash())

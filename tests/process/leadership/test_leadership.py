@@ -200,7 +200,7 @@ def test_a_cluster_without_an_electable_voter_reports_it(tmp_path: Path) -> None
         first.arguments += ["--priority", "0"]
         first.start()
         for node in cluster.nodes.values():
-            wait_for(lambda: "nobody may lead unless" in node.log_text(), 30, "its warning")  # noqa: B023 - at once
+            wait_for(lambda: "no node can lead unless" in node.log_text(), 30, "its warning")  # noqa: B023 - at once
             assert "this voter has priority 0 and never leads" in node.log_text()
             assert "qcore_raft_priority_zero_voters 1" in node.get("/metrics")[1]
     assert_no_traceback(cluster)
