@@ -140,7 +140,7 @@ def test_a_full_disk_rejects_writes_and_serves_reads(
             assert schema["entity_type"] == "Item"
             assert not stuck.done(), "acknowledged without being durable"
             assert world.node.unready_reason() == (
-                "the disk is full: writes are refused; reads are served as long as there is a leader"
+                "the disk is full: writes are rejected; reads are served as long as there is a leader"
             )
 
             world.disk.failure = None

@@ -16,9 +16,9 @@ from qcore.node.observability.node_status import STATES, NodeStatus
 
 
 class LeaderHistory:
-    """Which node led in which term, as far as this node has seen it: log ids on the wire name both.
+    """The leader of each term, as far as this node has seen it: log ids on the wire name term and leader.
 
-    Holds the newest terms only; an older one is answered with 0, which is no node's id.
+    Only the newest terms are kept. For an older term the leader's id is 0, which no node has.
     """
 
     _KEPT: Final = 1024
@@ -27,7 +27,7 @@ class LeaderHistory:
         self._leaders: dict[int, int] = {}
 
     def note(self, change: RoleChanged) -> None:
-        """Remember the leader of a term, once it is known."""
+        """Remember the leader of a term once it is known."""
         if change.leader_id is not None:
             self._leaders[change.term] = change.leader_id
             if len(self._leaders) > self._KEPT:
@@ -171,7 +171,7 @@ def _clock(core: RaftCore, status: CoreStatus) -> JsonValue:
 
 
 def _priorities(status: CoreStatus) -> JsonValue:
-    """By member as far as the leader knows, itself included; None elsewhere."""
+    """The priorities that the leader knows, by member, itself included; None on other nodes."""
     if status.role != "leader":
         return None
     known = {peer: progress.priority for peer, progress in status.peers.items()}

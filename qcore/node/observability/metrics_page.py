@@ -1,4 +1,4 @@
-"""The page `/metrics` of a node: all its metrics in the text format of Prometheus."""
+"""The page `/metrics`: all metrics of a node in the text format of Prometheus."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def metrics_page(
     _raft(page, status)
     page.gauge(
         "qcore_raft_removed",
-        "1 once this node is no member of its cluster any more.",
+        "1 once this node is no longer a member of its cluster.",
         int(node_status.removal_reason is not None),
     )
     _clocks(page, status)
@@ -77,7 +77,7 @@ def metrics_page(
     )
     page.histogram(
         "qcore_storage_commit_duration_seconds",
-        "From handing writes to the disk to their being durable.",
+        "Time from the submission of writes until they are durable.",
         [({}, metrics.commit_seconds)],
     )
     _stalls(page, metrics)
@@ -104,11 +104,11 @@ def metrics_page(
 def _stalls(page: Exposition, metrics: NodeMetrics) -> None:
     families = {
         "qcore_event_loop_stall_seconds": (
-            "How late the event loop was to a timer, every 10 ms",
+            "How late a timer of the event loop was, every 10 ms",
             metrics.stall_seconds,
         ),
         "qcore_event_loop_stall_own_seconds": (
-            "That without the wait for a processor that something else had (Linux)",
+            "The same without the time in which another process had the processor (Linux)",
             metrics.stall_own_seconds,
         ),
         "qcore_gc_pause_seconds": (
@@ -126,7 +126,7 @@ def _stalls(page: Exposition, metrics: NodeMetrics) -> None:
 
 
 def _stored(page: Exposition, status: CoreStatus, node_status: NodeStatus) -> None:
-    """What is on disk, beside what is in memory: a large snapshot is stored some time after it was captured."""
+    """Log and snapshot on disk and in memory: a large snapshot is stored some time after it was captured."""
     stored = node_status.stored
     gauges = {
         "qcore_log_bytes": ("Bytes of the entries that are on disk.", stored.log_bytes),
@@ -163,10 +163,10 @@ def _raft(page: Exposition, status: CoreStatus) -> None:
             "Last index of the newest snapshot in memory, or 0.",
             status.snapshot_index,
         ),
-        "priority": ("This node's own priority; 0 never leads.", status.priority),
+        "priority": ("This node's priority; with 0 it never leads.", status.priority),
         "priority_zero_voters": (
-            "Voters known here to have priority 0: on the leader all that told it, elsewhere this node if it is one. "
-            "Without a leader the sum over all voters counts them.",
+            "Voters known here to have priority 0: on the leader all that reported it, elsewhere this node if it "
+            "is one. Without a leader the sum over all voters counts them.",
             len(status.never_lead),
         ),
         "voters": ("Voting members.", len(status.membership.voters)),
@@ -175,22 +175,22 @@ def _raft(page: Exposition, status: CoreStatus) -> None:
     for name, (text, value) in gauges.items():
         page.gauge(f"qcore_raft_{name}", text, value)
     roles = [({"role": role}, float(role == status.role)) for role in STATES]
-    page.family("qcore_raft_role", "gauge", "1 for the present role.", roles)
+    page.family("qcore_raft_role", "gauge", "1 for the current role.", roles)
 
 
 def _clocks(page: Exposition, status: CoreStatus) -> None:
     page.gauge(
         "qcore_raft_cluster_clock_seconds",
-        "The cluster clock, by which sessions expire: the leader's, elsewhere the newest in the log.",
+        "The cluster clock, by which sessions expire: on the leader its current time, elsewhere the newest in the log.",
         status.clock_us / 1e6,
     )
-    # Only a leader knows the others' clocks: elsewhere, and until they are known, there is no sample.
+    # Only a leader knows the others' clocks: on other nodes, and until they are known, there is no sample.
     skew = status.wall_skew_us
     skews: list[tuple[dict[str, str], float]] = [] if skew is None else [({}, skew / 1e6)]
     page.family(
         "qcore_wall_clock_skew_seconds",
         "gauge",
-        "How far this leader's wall clock is ahead of a quorum's, or of the others' where no quorum agrees.",
+        "How far this leader's wall clock is ahead of a quorum's, or of the others' if no quorum agrees.",
         skews,
     )
     page.gauge(
@@ -214,13 +214,13 @@ def _peers(page: Exposition, peers: Sequence[PeerState]) -> None:
     page.family(
         "qcore_peer_connected",
         "gauge",
-        "1 while our connection to the peer stands.",
+        "1 while this node's connection to the peer is open.",
         [({"peer": str(peer.peer_id)}, int(peer.connected)) for peer in peers],
     )
     page.family(
         "qcore_peer_queued_bytes",
         "gauge",
-        "Handed to the connection and not yet taken by the socket.",
+        "Bytes given to the connection and not yet accepted by the socket.",
         [({"peer": str(peer.peer_id)}, peer.queued_bytes) for peer in peers],
     )
 
@@ -236,7 +236,7 @@ def _counters(page: Exposition, metrics: NodeMetrics, stats: ServerStats) -> Non
             metrics.peer_messages_dropped,
         ),
         "qcore_snapshots_stored": ("Snapshots stored on disk.", metrics.snapshots_stored),
-        "qcore_peers_refused": ("Peers whose Hello was refused.", metrics.rejected_peers),
+        "qcore_peers_refused": ("Peers whose Hello was rejected.", metrics.rejected_peers),
         "qcore_frames_received": ("Frames from clients and peers.", stats.frames_received),
         "qcore_malformed_envelopes": (
             "Envelopes that could not be understood.",
@@ -256,5 +256,5 @@ def _counters(page: Exposition, metrics: NodeMetrics, stats: ServerStats) -> Non
         page.counter(f"{name}_total", text, value)
     for what in ("log", "trace"):
         dropped = metrics.lines_dropped.get(what, lambda: 0)()
-        text = f"Lines of the {what} that were dropped because nobody took them in time."
+        text = f"Lines of the {what} that were dropped because the reader was too slow."
         page.counter(f"qcore_{what}_lines_dropped_total", text, dropped)

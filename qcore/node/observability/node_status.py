@@ -25,26 +25,26 @@ STATES: Final[dict[Role, str]] = {
 
 @dataclass(slots=True, frozen=True)
 class NodeStatus:
-    """What a node knows besides its Raft status.
+    """What a node knows of itself besides its Raft status.
 
     Attributes:
-        cluster_id: the cluster it belongs to, or None.
-        stopping: the node is shutting down.
+        cluster_id: the cluster that it belongs to, or None.
+        stopping: whether the node is shutting down.
         failure: why the node has stopped working, or None.
-        rejections: by id, what stands between this node and each member that it has reached and does not get on with.
-        removal_reason: why this node is no member of its cluster any more, or None.
-        address: what others are to dial; empty before the node listens.
-        disk_full: writes are refused for lack of space.
-        stored: what of log and snapshots is on disk.
+        rejections: by id of each member that was reached: why it rejects this node, or this node rejects it.
+        removal_reason: why this node is no longer a member of its cluster, or None.
+        address: the address at which others reach this node; empty before the node listens.
+        disk_full: whether writes are rejected for lack of space.
+        stored: the part of the log and the snapshot that is on disk.
         snapshot_stored_at: when this process last stored a snapshot, seconds since the Unix epoch, or 0.
         longest_stall_s: the longest stall of the event loop since the start, seconds.
         queues: length of each queue by name.
         connections: open connections by kind (`clients`, `peers`).
         started_at: monotonic clock at the start, seconds.
-        version: the version of the cluster as of the last applied entry.
-        support: what this program can apply.
-        digests: of the state at the newest indexes that all members agree on.
-        comparison: of the members' states, on a leader; None before the first, and elsewhere.
+        version: the cluster version at the last applied entry.
+        support: the versions that this program can apply.
+        digests: of the state at the newest indexes that all members record.
+        comparison: of the members' states, on a leader; None before the first comparison, and on other nodes.
     """
 
     cluster_id: str | None
@@ -67,12 +67,12 @@ class NodeStatus:
 
     @property
     def rejection(self) -> str | None:
-        """Why a member will have nothing to do with this node (removed, wiped), or None."""
+        """Why a member rejects this node (because it was removed or wiped), or None."""
         return first_rejection(self.rejections)
 
 
 def unready_reason(status: CoreStatus, leader_ready: bool, node_status: NodeStatus) -> str | None:
-    """Why requests cannot be served here now; None when they can."""
+    """Why this node cannot serve requests now; None if it can."""
     if node_status.failure is not None:
         return f"the node has failed: {node_status.failure}"
     if node_status.stopping:
@@ -84,14 +84,16 @@ def unready_reason(status: CoreStatus, leader_ready: bool, node_status: NodeStat
     if status.node_id not in status.membership.members():
         return f"node {status.node_id} is no member of cluster {node_status.cluster_id} as far as its log goes"
     if status.leader_id is None:
-        said = f"; {node_status.rejection}" if node_status.rejection else ""
+        why = f"; {node_status.rejection}" if node_status.rejection else ""
         if node_status.disk_full:
-            said = f"; the disk is full: this node takes no writes, and cannot vote or lead{said}"
+            why = f"; the disk is full: this node accepts no writes, and cannot vote or lead{why}"
         if status.priority == 0:
-            said = f"; this node has priority 0 and never leads{said}"
-        return f"no leader is known in term {status.term}{said}"
+            why = f"; this node has priority 0 and never leads{why}"
+        return f"no leader is known in term {status.term}{why}"
     if status.role == "leader" and not leader_ready:
         return "elected, and the first entry of the term is not committed yet"
     if node_status.disk_full:
-        return "the disk is full: writes are refused; reads are served as long as there is a leader"
+        return (
+            "the disk is full: writes are rejected; reads are served as long as there is a leader"
+        )
     return None

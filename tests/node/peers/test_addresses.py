@@ -12,7 +12,7 @@ from qcore.client.client import QcoreClient
 from qcore.core.effects import MembershipChanged
 from qcore.core.entry import Membership
 from qcore.errors import ChangeRefused, ConfigError, NotCaughtUp, Refused
-from qcore.node.address_kind import is_loopback, is_unspecified, normal_host
+from qcore.node.address_kind import canonical_host, is_loopback, is_unspecified
 from qcore.node.api.member_addresses import (
     advertised_address_problem,
     member_address,
@@ -57,9 +57,9 @@ def text_of(host: str) -> str:
 def test_hosts_are_recognised_in_every_spelling() -> None:
     assert [host for host in UNSPECIFIED + LOOPBACK + OTHERS if is_unspecified(host)] == UNSPECIFIED
     assert [host for host in UNSPECIFIED + LOOPBACK + OTHERS if is_loopback(host)] == LOOPBACK
-    assert normal_host("2001:DB8:0::7") == "2001:db8::7"
-    assert normal_host("::ffff:10.0.0.1") == "10.0.0.1"
-    assert normal_host("Node-1") == "node-1"
+    assert canonical_host("2001:DB8:0::7") == "2001:db8::7"
+    assert canonical_host("::ffff:10.0.0.1") == "10.0.0.1"
+    assert canonical_host("Node-1") == "node-1"
 
 
 @pytest.mark.parametrize("text", [*map(text_of, UNSPECIFIED), "10.0.0.1:0"])
@@ -186,7 +186,7 @@ def test_an_init_without_a_majority_says_why_and_writes_nothing(tmp_path: Path) 
             for token, nodes, why in (
                 ("x" * 257, pair, "Init.token"),
                 ("", pair, "it is empty"),
-                ("red", [], "names none"),
+                ("red", [], "names no nodes"),
             ):
                 with pytest.raises(Exception, match=why):
                     await client.init(nodes, token=token)
