@@ -25,8 +25,8 @@ from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
 from qcore.node.observability.metrics_object import LeaderHistory
 from qcore.node.observability.metrics_page import metrics_page
+from qcore.node.observability.node_state_hash import StateHash
 from qcore.node.observability.node_status import NodeStatus, unready_reason
-from qcore.node.observability.state_hash import StateHash
 from qcore.node.observability.tracing import FLUSH_INTERVAL_S, NodeTrace
 from qcore.node.peers.divergence import DivergenceWatch
 from qcore.node.peers.joining_storage import JoiningStorage
