@@ -104,6 +104,10 @@ async def running(
         disk.close()
 
 
+#: An election timeout for tests of a slow disk on a busy machine: a leader whose disk makes no progress steps down.
+PATIENT_MS = 2000
+
+
 async def eventually(probe: Callable[[], Awaitable[bool]], timeout_s: float = 20) -> None:
     """Poll until the probe holds; fails the test if it does not in time."""
     async with asyncio.timeout(timeout_s):
@@ -122,7 +126,7 @@ def test_a_full_disk_rejects_writes_and_serves_reads(
     tmp_path: Path,
 ) -> None:
     async def scenario() -> None:
-        async with running(tmp_path) as world:
+        async with running(tmp_path, election_timeout_ms=PATIENT_MS) as world:
             await world.client.set_schema(string_schema("Item", "Name"))
             world.disk.failure = DiskFull("no space")
             stuck = asyncio.ensure_future(world.client.create_entity("Item", "stuck"))
@@ -280,8 +284,7 @@ def test_a_flood_of_requests_is_split_into_bounded_steps(tmp_path: Path) -> None
     """A leader that serves thousands of requests in one step is silent meanwhile, and is deposed."""
 
     async def scenario() -> None:
-        # A long timeout: a leader steps down if its disk makes no progress, and this machine may be busy.
-        async with running(tmp_path, election_timeout_ms=2000) as world:
+        async with running(tmp_path, election_timeout_ms=PATIENT_MS) as world:
             await world.client.set_schema(string_schema("Item", "Name"))
             assert {*await flood(world, 3000)} == {"ok"}
             page = world.node.exposition()
@@ -318,7 +321,9 @@ def test_a_store_error_is_raised_by_the_client(tmp_path: Path) -> None:
 
 def test_a_stopping_node_rejects_new_requests_as_not_leader(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with running(tmp_path, shutdown_grace_ms=3000) as world:
+        async with running(
+            tmp_path, shutdown_grace_ms=3000, election_timeout_ms=PATIENT_MS
+        ) as world:
             await world.client.set_schema(string_schema("Item", "Name"))
             world.disk.failure = DiskFull("no space")  # keeps one request in progress
             stuck = asyncio.ensure_future(world.client.create_entity("Item", "stuck"))

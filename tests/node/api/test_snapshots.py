@@ -35,7 +35,7 @@ from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.snapshotting import restore_snapshot
 from qcore.storage.files.snapshot_file import verify
 from tests.checkout import DOCS
-from tests.node.test_node import Running, eventually, running
+from tests.node.test_node import PATIENT_MS, Running, eventually, running
 from tests.process.support.wire_client import string_schema
 
 Json = dict[str, Any]
@@ -252,7 +252,8 @@ def test_invalid_snapshot_requests_are_rejected_by_name(tmp_path: Path) -> None:
 
 def test_a_node_without_state_or_disk_space_takes_no_snapshot(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with running(tmp_path, TextApplication(KeyValueMachine()), begin=False) as world:
+        machine = TextApplication(KeyValueMachine())
+        async with running(tmp_path, machine, begin=False, election_timeout_ms=PATIENT_MS) as world:
             with pytest.raises(Refused, match="no state yet"):
                 await ask(world, "TakeSnapshot", stale=True)
             await world.client.init()
