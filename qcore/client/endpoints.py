@@ -57,7 +57,7 @@ class Endpoints:
         if isinstance(configured, str) or not isinstance(configured, Iterable):
             # A string is a sequence, too: of its characters.
             raise ConfigError(
-                f"endpoints: {truncate(repr(configured))} is no list: give several host:port, ['127.0.0.1:8080']"
+                f"endpoints: {truncate(repr(configured))} is not a list: give several host:port, ['127.0.0.1:8080']"
             )
         self.configured = [str(parse_address(text, "endpoints")) for text in configured]
         if not self.configured:
@@ -88,21 +88,21 @@ class Endpoints:
                 self._preferred = self._rng.choice(others)
         return self._preferred
 
-    def prefer_another(self, asked: str, error: QcoreError) -> None:
+    def prefer_another(self, failed: str, error: QcoreError) -> None:
         """Prefer another node than the one that failed: the leader that it named, or another one."""
-        if asked != self._preferred:
+        if failed != self._preferred:
             return  # another request has changed the preference already
         if isinstance(error, NotLeader) and error.leader_addr is not None:
             if not self._is_suspected(error.leader_addr):
                 self._preferred = error.leader_addr
                 return
-            asked = error.leader_addr
-        others = self._others(asked) or [each for each in self.configured if each != asked]
+            failed = error.leader_addr
+        others = self._others(failed) or [each for each in self.configured if each != failed]
         if others:
             self._preferred = self._rng.choice(others)
 
-    def _others(self, asked: str) -> list[str]:
-        return [each for each in self.configured if each != asked and not self._is_suspected(each)]
+    def _others(self, than: str) -> list[str]:
+        return [each for each in self.configured if each != than and not self._is_suspected(each)]
 
     def _is_suspected(self, endpoint: str) -> bool:
         """Whether the node was silent when last used. If so, it is dialled again in the background."""

@@ -147,7 +147,7 @@ class RequestSender:
 
     def _not_sent(self) -> QcoreError:
         """The error of a request that was never sent."""
-        why = "too many requests of this client are under way: this one was never sent"
+        why = "too many requests of this client are in progress: this one was never sent"
         if self._last_failure is None:
             return Overloaded.because(why, _NEVER_SENT_HINT_MS)
         kind, reason = self._last_failure

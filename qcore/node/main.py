@@ -227,7 +227,7 @@ def _foreign_commands(directory: Path, machine: SupportsCommandCheck) -> str | N
                     return None
             except Exception as raised:  # the boundary to the user's code
                 raise StateMachineFailed(
-                    f"recognises raised {type(raised).__name__}: {raised}; it must say yes or no to any text"
+                    f"recognises raised {type(raised).__name__}: {raised}; it must return True or False for any text"
                 ) from raised
             seen.append(entry.index)
     if not seen:
@@ -265,7 +265,9 @@ def open_trace_writer(path: Path, log: NodeLog) -> LineWriter:
         raise ConfigError(f"--trace {path}: {error.strerror}") from None
 
     def failed(error: OSError) -> None:
-        log.error("the trace ends here: its file takes no more", path=str(path), why=error.strerror)
+        log.error(
+            "the trace ends here: its file cannot be written", path=str(path), why=error.strerror
+        )
 
     # The descriptor stays open until the process ends: the thread may still wait for a reader then.
     return trace_lines(file, failed, nodes=[log.node_id], is_torn=_ends_within_a_line(file, path))

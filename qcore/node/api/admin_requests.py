@@ -208,8 +208,8 @@ def _upgrade(message: UpgradeMachine) -> tuple[MakeEvent, MakeReply]:
 
 
 def _timeout_ms(message: AddLearner | ChangeMembership | UpgradeMachine) -> int:
-    asked = DEFAULT_CHANGE_TIMEOUT_MS if message.timeout_ms is None else message.timeout_ms
-    return min(asked, MAX_TIMEOUT_MS)
+    timeout_ms = DEFAULT_CHANGE_TIMEOUT_MS if message.timeout_ms is None else message.timeout_ms
+    return min(timeout_ms, MAX_TIMEOUT_MS)
 
 
 def _invalid_change(message: ChangeMembership) -> ConfigError | None:

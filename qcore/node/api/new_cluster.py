@@ -17,7 +17,7 @@ from qcore.node.api.member_addresses import member_address, members_problem
 #: The most voters and learners of one cluster. The bound is there because many messages carry a configuration.
 MAX_MEMBERS: Final = 255
 
-#: In a cluster id made from a token: so many characters digest the token and the members, the others the version.
+#: In a cluster id made from a token, this many characters digest token and members; the others digest the version.
 _TOKEN_PART_LENGTH: Final = 24
 
 
@@ -95,6 +95,10 @@ def new_cluster(
 def _digest_id(
     token: str, members: Sequence[tuple[int, str]], version: ClusterVersion | None
 ) -> str:
-    asked = hashlib.sha256(json.dumps([token, members]).encode()).hexdigest()[:_TOKEN_PART_LENGTH]
+    token_part = hashlib.sha256(json.dumps([token, members]).encode()).hexdigest()[
+        :_TOKEN_PART_LENGTH
+    ]
     first_version = "" if version is None else version.to_json()
-    return asked + hashlib.sha256(first_version.encode()).hexdigest()[: 32 - _TOKEN_PART_LENGTH]
+    return (
+        token_part + hashlib.sha256(first_version.encode()).hexdigest()[: 32 - _TOKEN_PART_LENGTH]
+    )

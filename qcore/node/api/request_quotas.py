@@ -12,8 +12,8 @@ from qcore.transport.wire import CloseSession, KeepSession, OpenSession, TakeSna
 class RequestQuotas:
     """Counts the requests in progress other than clients' reads and writes.
 
-    The replica bounds membership changes and snapshot requests from all clients together. Here, clients that are no
-    operators get three quarters of that.
+    The replica bounds membership changes and snapshot requests from all clients together. Here, clients that are
+    not operators get three quarters of that.
 
     Args:
         config: `max_session_requests`, `max_admin_requests`.
