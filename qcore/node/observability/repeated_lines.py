@@ -1,4 +1,4 @@
-"""`RepeatLimiter`: of log lines that repeat, lets some pass, then one a minute with the number of the others."""
+"""`RepeatLimiter`: lets the first log lines of a kind pass, then one a minute with the number of the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compares the states of the members: a leader does it every few seconds, `qcore cluster health` when it runs.
+"""Compares the members' states: on a leader every few seconds (`DivergenceWatch`), and for `qcore cluster health`.
 
 Each member has digests in its metrics object: of its current state (`state_hash` at `applied_index`), and of its state
 at the newest indexes that all members record (`state_digests`; see `qcore.replica.apply.state_digests`). Two members

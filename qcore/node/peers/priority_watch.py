@@ -1,4 +1,4 @@
-"""Logs problems with priorities: voters that never lead, and when that is over.
+"""`PriorityWatch`: logs problems with priorities (voters that never lead), and when they are over.
 
 | line | logged by |
 |---|---|

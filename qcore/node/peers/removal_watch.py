@@ -1,6 +1,7 @@
-"""Notices that this node was removed from its cluster, and logs it; pages and exit code report it, too.
+"""`RemovalWatch`: notices and logs that this node was removed from its cluster.
 
-A removed node goes on running: it may be added again, and a supervisor would only restart it. It takes part in nothing.
+A removed node goes on running, because it may be added again, and a supervisor would only restart it. It takes part in
+nothing. Its HTTP pages and its exit code report the removal, too.
 """
 
 from __future__ import annotations
