@@ -64,7 +64,7 @@ class PriorityWatch:
             return
         self._logged_problem = problem
         if problem is None:
-            self._log.info("priorities are well again: enough voters may lead")
+            self._log.info("priorities are fine again: enough voters may lead")
         else:
             self._log.warning("too many voters never lead", why=problem)
 

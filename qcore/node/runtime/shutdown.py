@@ -41,7 +41,7 @@ async def transfer_before_stop(
 
     submit_event(lambda number: TransferLeader(number, None, timeout_ms), settle)
     await asyncio.wait([outcome], timeout=timeout_ms / 1000)
-    unknown = "whether another node takes over the leadership is not known"
+    unknown = "it is not known whether another node becomes leader"
     if not outcome.done():
         outcome.cancel()
         log.warning(unknown, why="no outcome in time")
@@ -49,11 +49,11 @@ async def transfer_before_stop(
     reply = outcome.result()
     if reply.result is not None:
         led = Leadership.from_json(reply.result)
-        log.info("leadership handed over", leader=led.leader_id, in_term=led.term)
+        log.info("leadership transferred", leader=led.leader_id, in_term=led.term)
     elif isinstance(reply.error, OutcomeUnknown):
         log.warning(unknown, why=str(reply.error))
     else:
-        log.warning("leadership was not handed over", why=str(reply.error))
+        log.warning("leadership was not transferred", why=str(reply.error))
 
 
 async def drain_writer(

@@ -97,4 +97,4 @@ def test_a_deposed_leader_does_not_log_a_recovery(
     assert lines(log, logging.INFO) == []
     watched.status = replace(leads, never_lead=(), priority_problem=None)
     watched.watch.check()
-    assert "well again" in lines(log, logging.INFO)[0]
+    assert "fine again" in lines(log, logging.INFO)[0]

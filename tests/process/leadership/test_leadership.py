@@ -32,7 +32,7 @@ def test_transfers_and_sigterms_under_load_lose_nothing(tmp_path: Path) -> None:
             load.wait_acknowledged(30)
             leader = cluster.wait_leader()
             assert leader.stop() == 0
-            assert "leadership handed over" in leader.log_text()
+            assert "leadership transferred" in leader.log_text()
             load.wait_acknowledged(30)
             leader.start()
             load.wait_acknowledged(30)
