@@ -27,8 +27,8 @@ from pathlib import Path
 
 from benchmarks.support.etcd_cluster import etcd_cluster, find_etcd, leader_of, run_etcd_load
 from qcore.cli.demo.processes import LocalCluster
-from qcore.client.ask import Json
 from qcore.client.client import QcoreClient
+from qcore.client.request_sender import Json
 from qcore.transport.connection.client_connection import ClientConnection
 
 CONCURRENCY = (1, 64, 256)

@@ -29,8 +29,8 @@ def perform(
     For example: qcore perform '{"GetSchema": {"entity_type": "User"}}'
     """
     from qcore.cli.runner import run
-    from qcore.client.ask import Json
     from qcore.client.client import QcoreClient
+    from qcore.client.request_sender import Json
 
     try:
         parsed = json.loads(argument_or_stdin(request, "request"))

@@ -1,1 +1,1 @@
-"""The client library: one object for a whole cluster."""
+"""The client library: requests to a cluster, with retries, sessions, and the choice of the node to send to."""

@@ -1,4 +1,4 @@
-"""The client library: one object for a whole cluster.
+"""`QcoreClient`: one object for a whole cluster, with a method for each request.
 
     async with QcoreClient(["127.0.0.1:8080", "127.0.0.1:8081"]) as client:
         await client.set_schema(schema)
@@ -6,57 +6,45 @@
         await client.write(user, "Email", {"String": "ada@example.org"})
         value = await client.read(user, "Email")
 
-It keeps one connection to each node that it talks to, shared by all requests in flight; follows the
-leader; and repeats a request only when that cannot apply it twice: after a definite rejection
-(`NotLeader`, or `Overloaded`, after which it waits as long as the node asked), or a read. When it cannot know
-whether a write took effect it says so with `OutcomeUnknown`, and the caller decides.
+The client keeps one connection to each node that it uses, shared by all requests in progress, and follows the leader.
+It repeats a request only if that cannot apply it twice: a read, or after a definite rejection (`NotLeader`, or
+`Overloaded`, after which it waits as long as the node asks). If it cannot know whether a write took effect, it raises
+`OutcomeUnknown`, and the caller decides.
 
-It leaves a node that gives no sign of life: one that does not answer a ping while a request waits, or does not take a
-connection. A node that is only slow answers pings, and is waited for. See `qcore.client.endpoints`.
+It leaves a node that is silent: one that does not answer a ping while a request waits, or does not accept a connection.
+A node that is only slow answers pings, and the client waits for it. See `qcore.client.endpoints`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import random
-import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, Self, TypeAlias
+from typing import Literal, Self, TypeAlias
 
-from qcore.client import snapshot_download
-from qcore.client.ask import MIN_ATTEMPT_S, Json, RequestSender
+from qcore.client import cluster_init, snapshot_download
+from qcore.client.attempts import (
+    try_admin_request,
+    try_leader_metrics,
+    try_metrics,
+    try_perform,
+    try_session_request,
+)
 from qcore.client.endpoints import PATIENCE_S
 from qcore.client.errors import decode_error
+from qcore.client.request_sender import Json, RequestSender
 from qcore.core.version import ClusterVersion
-from qcore.errors import (
-    ChangeRefused,
-    DeadlineExceeded,
-    DiskFull,
-    NotLeader,
-    OutcomeUnknown,
-    ProposalError,
-    TransportError,
-)
 from qcore.replica.leadership import Leadership
 from qcore.storage.files.snapshot_file import SnapshotHeader
-from qcore.transport.connection.client_connection import ConnectionLost, ErrorReply
 
 EntityId: TypeAlias = Mapping[str, str | int]
 #: A tagged value, `{"String": "x"}`, or None for the schema's default.
 Value: TypeAlias = Mapping[str, Json] | None
 
-#: The pause before the node that `Init` is for is dialled again.
-_INIT_RECONNECT_PAUSE_S: Final = 0.5
-#: Refusals of an `Init` that pass by themselves, which has written nothing then, and the longest pause before it is
-#: repeated, about.
-_INIT_TRANSIENT: Final = ("initialising", "unreachable")
-_INIT_PAUSE_S: Final = 1.0
-
 
 def _is_read(request: Mapping[str, Json]) -> bool:
-    """Whether the request is a linearizable read, and so may be repeated."""
+    """Whether the request only reads, and so may be repeated."""
     if "UpdateEntity" in request:
         return all("Read" in item for item in request["UpdateEntity"]["request"])
     return "GetSchema" in request or "GetCompleteSchema" in request or "Read" in request
@@ -68,10 +56,11 @@ class QcoreClient:
     Args:
         endpoints: `host:port` of some nodes; others are found when a node names the leader.
         timeout_s: how long one operation may take, with all its retries.
-        attempt_timeout_s: how long one attempt waits for the reply of a node that lives.
-        silent_after_s: how long a node may leave a ping unanswered while a request waits. Then it is left, and what
-            waits there is repeated elsewhere if that is harmless, or else ends in `OutcomeUnknown`.
-        admin: for an operator's program: it takes the places that nodes keep for those.
+        attempt_timeout_s: how long one attempt waits for the reply of a node that answers pings.
+        silent_after_s: how long a node may leave a ping unanswered while a request waits. After that the client leaves
+            the node. The requests that wait there are repeated elsewhere if that is harmless, or else end in
+            `OutcomeUnknown`.
+        admin: whether this is an operator's program, for which nodes reserve connections.
 
     Raises:
         ConfigError: an endpoint is not `host:port`, or there is none.
@@ -132,7 +121,7 @@ class QcoreClient:
         await self._value("SetSchema", {"entity_schema": dict(schema)})
 
     async def get_schema(self, entity_type: str, *, complete: bool = False) -> Json:
-        """The schema of an entity type: its own, or complete with what it inherits."""
+        """The schema of an entity type; with `complete`, the fields that it inherits included."""
         command = "GetCompleteSchema" if complete else "GetSchema"
         return await self._value(command, {"entity_type": entity_type})
 
@@ -163,9 +152,9 @@ class QcoreClient:
         )
 
     async def read(self, entity_id: EntityId, field_type: str, *, consistency: Json = None) -> Json:
-        """The tagged value of a field, linearizable: it reflects every write acknowledged before.
+        """Read the tagged value of a field. The read is linearizable: it reflects every write acknowledged before.
 
-        `consistency` asks for another kind of read: see `perform`.
+        `consistency` selects another kind of read: see `perform`.
         """
         (item,) = await self.update(
             [
@@ -186,7 +175,7 @@ class QcoreClient:
     async def update(
         self, requests: Sequence[Mapping[str, Json]], *, consistency: Json = None
     ) -> list[Json]:
-        """Carry out reads and writes together, all or none; returns the list filled in."""
+        """Execute reads and writes together, all or none; returns the list with the results filled in."""
         response: list[Json] = await self._value(
             "UpdateEntity", {"request": list(requests)}, consistency
         )
@@ -199,7 +188,7 @@ class QcoreClient:
         consistency: Json = None,
         session: Mapping[str, int] | None = None,
     ) -> Json:
-        """Send any `Perform` request and return `PerformResponse.response`, store errors included.
+        """Send any `Perform` request and return `PerformResponse.response`, which may hold a store error.
 
         Args:
             request: one command by name.
@@ -208,7 +197,7 @@ class QcoreClient:
 
         Raises:
             OutcomeUnknown: a write may or may not take effect.
-            ProposalError: refused until the time was over; certainly without effect.
+            ProposalError: every attempt was rejected until the timeout; certainly without effect.
             RemoteProtocolError: the request is malformed; the text names the field.
             TransportError: no node could be reached.
         """
@@ -220,7 +209,9 @@ class QcoreClient:
             fields["session"] = dict(session)
 
         async def ask(endpoint: str, left_s: float) -> Json:
-            return await self._attempt(endpoint, fields, repeatable, left_s)
+            return await try_perform(
+                self._sender.send, endpoint, fields, left_s, repeatable=repeatable
+            )
 
         # A mapping is a stale read.
         any_node = isinstance(consistency, Mapping)
@@ -229,28 +220,28 @@ class QcoreClient:
     async def _value(
         self, command: str, fields: Mapping[str, Json] | str, consistency: Json = None
     ) -> Json:
-        """Perform one command; its value, or its error raised."""
+        """Perform one command; returns its value, or raises its error."""
         response = await self.perform({command: fields}, consistency=consistency)
         body = response[command]
         if body["error"] is not None:
             raise decode_error(body["error"], body.get("detail"))
         return body.get("response")
 
-    # -- a state machine of your own -------------------------------------------------------------
+    # -- a custom state machine ------------------------------------------------------------------
 
     async def execute(self, command: str, *, read: bool = False) -> str:
-        """Send a command, or with `read` a query, to a node that runs a machine other than the store.
+        """Send a command, or with `read` a query, to a node that runs another state machine than the entity store.
 
         Returns:
-            the machine's result.
+            the state machine's result.
 
         Raises:
-            QcoreError: as `perform`; a query that the machine refuses is a `StoreError`.
+            QcoreError: as `perform`; `StoreError` if the state machine rejects the query.
         """
         result: str = await self._value("Read" if read else "Write", command)
         return result
 
-    # -- management ------------------------------------------------------------------------------
+    # -- admin requests --------------------------------------------------------------------------
 
     async def init(
         self,
@@ -259,76 +250,42 @@ class QcoreClient:
         endpoint: str | None = None,
         token: str | None = None,
     ) -> None:
-        """Begin a cluster of these nodes (id and `host:port`); none: of the one node that is asked.
+        """Initialise a cluster of these nodes.
 
-        It is repeated, after random pauses, while the nodes cannot accept it yet: one does not answer, or another
-        `Init` is under way. The last time is one whose answer can come in time: cut short, it would leave open whether
-        the cluster begins. A node that is not there yet is waited for.
+        The `Init` is repeated after random pauses while the nodes cannot accept it yet: because one does not answer, or
+        another `Init` is in progress. It is not repeated if too little time is left for an answer: cut short, it would
+        leave open whether the cluster begins. The client waits for a node that is not up yet.
 
         Args:
-            nodes: the voters.
-            endpoint: the node that is asked; by default the first endpoint of this client.
-            token: any text, another one for each cluster. The same nodes and token may be given to several nodes, and
-                again: they form one cluster.
+            nodes: id and `host:port` of each voter; none for a cluster of the one node at `endpoint`.
+            endpoint: the node to send `Init` to; by default the first endpoint of this client.
+            token: any text, a different one for each cluster. An `Init` with the same nodes and token may be sent to
+                several nodes, and again: they form one cluster.
 
         Raises:
             ChangeRefused: the nodes did not accept it in time; nothing was written.
             OutcomeUnknown: the cluster has begun, and a majority did not confirm it in time; or the node is silent.
-            TransportError: the node was not there in time.
-            QcoreError: the node refused; says why.
+            TransportError: the node could not be reached in time.
+            QcoreError: the node rejected it; the text gives the reason.
         """
-        fields: dict[str, Json] = {"nodes": [[node_id, address] for node_id, address in nodes]}
-        if token is not None:
-            fields["token"] = token
-        target = endpoint or self._sender.endpoints.configured[0]
-        deadline = time.monotonic() + self._timeout_s
-        while True:
-            asked_at = time.monotonic()
-            try:
-                reply = await self.request(
-                    target, "Init", fields, max(MIN_ATTEMPT_S, deadline - asked_at)
-                )
-                response = reply["response"]
-                if "Err" not in response:
-                    return
-                raise decode_error(response["Err"], reply.get("detail"))
-            except ChangeRefused as rejection:
-                pause_s = _INIT_PAUSE_S * (0.2 + random.random())
-                now = time.monotonic()
-                # The node takes about as long the next time.
-                if (
-                    rejection.name not in _INIT_TRANSIENT
-                    or now + pause_s + now - asked_at >= deadline
-                ):
-                    raise
-            except ConnectionLost as error:
-                raise OutcomeUnknown(
-                    f"{error}: the cluster may have begun: look at `qcore cluster status`"
-                ) from None
-            except TransportError as error:
-                pause_s = _INIT_RECONNECT_PAUSE_S
-                if not error.retryable or time.monotonic() + pause_s >= deadline:
-                    raise
-            except ErrorReply as error:
-                if "Init.token: unknown field" not in str(error):
-                    raise
-                raise ErrorReply(
-                    f"{error}: the node at {target} runs an older qcore, which knows no token: give this Init to a "
-                    "newer node; the others join its cluster by themselves",
-                    error.detail(),
-                ) from None
-            await asyncio.sleep(pause_s)
+        await cluster_init.initialise(
+            self.request,
+            endpoint or self._sender.endpoints.configured[0],
+            nodes,
+            token,
+            timeout_s=self._timeout_s,
+        )
 
     async def add_learner(self, node_id: int, address: str) -> None:
-        """Add a member without a vote; returns once it has caught up.
+        """Add a learner; returns once it has caught up.
 
         Raises:
-            NotCaughtUp: it is a member, and says how far behind; or it never answered, and was removed again, or has
-                its address of before.
-            ChangeRefused: not begun; says why.
+            NotCaughtUp: the node is a learner, and the text says how far behind; or it never answered, and was removed
+                again, or got its previous address back.
+            ChangeRefused: not begun; the text gives the reason.
         """
         fields: dict[str, Json] = {"node_id": node_id, "node_addr": address}
-        # To repeat it changes nothing: a learner that is there is waited for.
+        # A repetition changes nothing: it waits for a learner that is already there.
         fields["timeout_ms"] = self._node_timeout_ms()
         await self._request_leader("AddLearner", fields, repeatable=True)
 
@@ -342,13 +299,13 @@ class QcoreClient:
         """Make these members the voters; returns once that is committed.
 
         Args:
-            voters: members that exist; voters that are not named leave the cluster.
-            learners: exactly these stay as learners; None: those there are and are not made voters.
-            expected_index: only if the configuration in force is the one of this log index.
+            voters: ids of current members; voters that are not named leave the cluster.
+            learners: exactly these stay as learners; None for all current learners that do not become voters.
+            expected_index: if given, the change is made only if the effective configuration has this log index.
 
         Raises:
-            ChangeRefused: not begun; says why.
-            OutcomeUnknown: begun, and maybe finished later: look at the members.
+            ChangeRefused: not begun; the text gives the reason.
+            OutcomeUnknown: begun, and may finish later: look at the members.
         """
         fields: dict[str, Json] = {"members": list(voters), "timeout_ms": self._node_timeout_ms()}
         if learners is not None:
@@ -358,15 +315,17 @@ class QcoreClient:
         await self._request_leader("ChangeMembership", fields)
 
     async def transfer_leader(self, to: int | None = None) -> Leadership | None:
-        """Hand leadership to a voter, by default the best one.
+        """Transfer the leadership to a voter, by default to the most suitable one.
 
         Returns:
-            who leads now, and in which term; None if the node is of 0.1.0, which only says that it moved.
+            the new leader and its term; None if the node runs 0.1.0, which does not report them.
 
         Raises:
-            TransferFailed: it did not go there, and by this request it will not; says why, and who leads.
-            OutcomeUnknown: it may still move, or has moved: look who leads. As `TransferUnknown` if the leader said so.
-            ChangeRefused: there is nobody to take over.
+            TransferFailed: the target does not lead, and will not because of this request; the text gives the reason
+                and the leader.
+            OutcomeUnknown: the leadership may still move, or has moved: look which node leads. It is a
+                `TransferUnknown` if the leader reported it.
+            ChangeRefused: there is no suitable voter.
         """
         detail = (await self._leader_reply("TransferLeader", {"to": to})).get("detail") or {}
         leader_id, term = detail.get("leader_id"), detail.get("term")
@@ -376,8 +335,8 @@ class QcoreClient:
         """Raise the state machine's active version, by default to the newest; returns once that is applied.
 
         Raises:
-            ChangeRefused: a member does not support it, or is not connected; says which.
-            OutcomeUnknown: it may still be raised: look at the metrics.
+            ChangeRefused: a member does not support it, or is not connected; the text names it.
+            OutcomeUnknown: the version may still be raised: look at the metrics.
         """
         fields = {"version": version, "timeout_ms": self._node_timeout_ms()}
         active = await self._request_leader("UpgradeMachine", fields, repeatable=True)
@@ -391,19 +350,19 @@ class QcoreClient:
         force: bool = False,
         timeout_s: float = 300.0,
     ) -> SnapshotHeader:
-        """Copy the state of the cluster into a file while the cluster goes on; returns what the file holds.
+        """Copy the state of the cluster into a file while the cluster goes on; returns the file's header.
 
         Args:
             path: the file; it appears whole or not at all. Its format: `qcore.storage.files.snapshot_file`.
-            stale: what the node has applied is recent enough; else the copy holds all that was acknowledged
-                before, which needs a leader and a quorum.
+            stale: take whatever state a node has applied. Otherwise the copy holds every write acknowledged before,
+                which needs a leader and a quorum.
             force: replace the file if it exists.
-            timeout_s: give up after so long.
+            timeout_s: how long all of it may take.
 
         Raises:
             SnapshotFileError: the file cannot be written.
-            ConfigError: it exists.
-            QcoreError: no node gave its state in time; says why.
+            ConfigError: the file exists.
+            QcoreError: no node sent its state in time; the text gives the reason.
         """
         target = Path(path)
         return await snapshot_download.save_snapshot(
@@ -416,95 +375,61 @@ class QcoreClient:
         )
 
     def _node_timeout_ms(self) -> int:
-        """What a node may take for a change, so that its answer comes before we give up."""
+        """The timeout to give a node for a change, so that its answer comes before this client's timeout."""
         return max(1, int(self._attempt_timeout_s * 900))
 
     async def leader_metrics(self) -> dict[str, Json]:
-        """The metrics object of the leader, once it knows what is committed.
+        """The metrics object of the leader, once it has committed an entry in its term.
 
         Raises:
-            NotLeader: none was found in time.
+            NotLeader: no leader was found in time.
             ChangeRefused: the leader committed no entry of its term in time (`not_ready`).
             TransportError: no node could be reached.
         """
 
-        async def ask(endpoint: str, left_s: float) -> dict[str, Json]:
-            metrics = await self._metrics_of(endpoint, left_s)
-            leader = metrics["current_leader"]
-            if metrics["state"] == "Leader":
-                # A leader of 0.1.0 does not say whether it is ready.
-                if metrics["qcore"].get("leader_ready") is False:
-                    raise ChangeRefused(
-                        "not_ready", "the leader has not committed an entry of its own term yet"
-                    )
-                return metrics
-            known = metrics["membership_config"]["membership"]["nodes"].get(str(leader), {})
-            raise NotLeader(leader, known.get("addr"))
-
-        return await self._sender.send_with_retries(ask, any_node=True)
+        return await self._sender.send_with_retries(
+            partial(try_leader_metrics, self._sender.send), any_node=True
+        )
 
     async def session_request(self, name: str, fields: Mapping[str, Json]) -> Json:
-        """`OpenSession`, `KeepSession` or `CloseSession`, repeated until it is answered.
+        """Send `OpenSession`, `KeepSession` or `CloseSession`, and repeat it until a node answers.
 
-        An `OpenSession` whose reply was lost leaves a session that nobody knows and that expires.
+        An `OpenSession` whose reply was lost leaves a session that no client uses; it expires.
 
         Raises:
-            SessionExpired: the session is gone (for a repeated `CloseSession`: maybe by the first).
-            QcoreError: refused until the time was over.
+            SessionExpired: the session is gone. A `CloseSession` that was repeated may have closed it itself.
+            QcoreError: every attempt was rejected until the timeout.
         """
 
         async def ask(endpoint: str, left_s: float) -> Json:
-            try:
-                reply = await self._sender.send(endpoint, name, fields, left_s)
-            except (ConnectionLost, OutcomeUnknown) as error:
-                raise DeadlineExceeded(str(error)) from None
-            response = reply["response"]
-            if "Err" not in response:
-                return response["Ok"]
-            rejection = decode_error(response["Err"], reply.get("detail"))
-            if isinstance(rejection, OutcomeUnknown):
-                raise DeadlineExceeded(str(rejection))
-            raise rejection
+            return await try_session_request(self._sender.send, endpoint, name, fields, left_s)
 
         return await self._sender.send_with_retries(ask)
 
     async def _request_leader(
         self, name: str, fields: Mapping[str, Json], *, repeatable: bool = False
     ) -> Json:
-        """The `Ok` of a request that only the leader takes, wherever it is."""
+        """Send a request that only the leader executes; returns the `Ok` of its reply."""
         reply = await self._leader_reply(name, fields, repeatable=repeatable)
         return reply["response"]["Ok"]
 
     async def _leader_reply(
         self, name: str, fields: Mapping[str, Json], *, repeatable: bool = False
     ) -> dict[str, Json]:
-        """The whole reply, if it is no error."""
+        """Send a request that only the leader executes; returns the whole reply."""
 
         async def ask(endpoint: str, left_s: float) -> dict[str, Json]:
-            try:
-                reply = await self._sender.send(endpoint, name, fields, left_s)
-            except ConnectionLost as error:
-                raise OutcomeUnknown(f"{error}: look whether it took effect") from None
-            response = reply["response"]
-            if "Err" in response:
-                raise decode_error(response["Err"], reply.get("detail"))
-            return reply
+            return await try_admin_request(self._sender.send, endpoint, name, fields, left_s)
 
         return await self._sender.send_with_retries(ask, repeatable=repeatable)
 
     async def get_metrics(self, endpoint: str | None = None) -> dict[str, Json]:
-        """The metrics object of one node; of any one that answers if none is named."""
+        """The metrics object of the node at this endpoint, or of any node that answers."""
         if endpoint is None:
-            return await self._sender.send_with_retries(self._metrics_of, any_node=True)
+            return await self._sender.send_with_retries(
+                partial(try_metrics, self._sender.send), any_node=True
+            )
         reply = await self.request(endpoint, "GetMetrics", {})
-        metrics: dict[str, Json] = reply["response"]
-        return metrics
-
-    async def _metrics_of(self, endpoint: str, left_s: float) -> dict[str, Json]:
-        try:
-            reply = await self._sender.send(endpoint, "GetMetrics", {}, left_s)
-        except (ConnectionLost, OutcomeUnknown) as error:
-            raise TransportError(str(error)) from None  # it only reads: ask again
         metrics: dict[str, Json] = reply["response"]
         return metrics
 
@@ -515,28 +440,8 @@ class QcoreClient:
 
         Raises:
             TransportError: the node cannot be reached.
-            OutcomeUnknown: it did not answer.
-            RemoteProtocolError: it did not understand.
+            OutcomeUnknown: the node did not answer.
+            RemoteProtocolError: the node rejected the message as malformed.
         """
         timeout_s = self._attempt_timeout_s if timeout_s is None else timeout_s
         return await self._sender.send(endpoint, name, fields, timeout_s, patience_s=PATIENCE_S)
-
-    # -- one attempt -----------------------------------------------------------------------------
-
-    async def _attempt(
-        self, endpoint: str, fields: Mapping[str, Json], repeatable: bool, left_s: float
-    ) -> Json:
-        """Ask one node once; raises retryable errors only where a retry is harmless."""
-        try:
-            reply = await self._sender.send(endpoint, "Perform", fields, left_s)
-        except (OutcomeUnknown, ConnectionLost) as error:
-            if repeatable and "session" not in fields:
-                raise DeadlineExceeded(str(error)) from None
-            raise OutcomeUnknown(str(error)) from None
-        response: Json = reply["response"]
-        ((_, body),) = response.items()
-        if body.get("error") is not None:
-            rejection = decode_error(body["error"], body.get("detail"))
-            if isinstance(rejection, ProposalError | DiskFull):
-                raise rejection
-        return response

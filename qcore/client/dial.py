@@ -1,4 +1,4 @@
-"""One attempt to connect to a node, which all who want the connection wait for."""
+"""`Dial`: one attempt to connect to a node, shared by all requests that wait for the connection."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.connection.running_time import RunningTime
 from qcore.transport.resolver import resolver
 
-#: How often those who wait are looked over, and what one look counts at most. A dial needs several turns of the event
-#: loop: while they are slow because this process is busy, the node is not to blame.
+#: How often the waiting requests are checked, and the most time that one check counts. A dial needs several turns of
+#: the event loop: if they are slow because this process is busy, that must not count against the node.
 _POLL_INTERVAL_S: Final = 0.02
 _COUNTED_S: Final = 0.05
 
@@ -24,13 +24,13 @@ _CONNECT_TIMEOUT_S: Final = 5.0
 class Dial:
     """A connection that is being opened.
 
-    Patience is counted from when the attempt has begun, by one timer for all, and only while this process runs.
+    Patience counts from the beginning of the attempt, by one timer for all requests, and only while this process runs.
 
     Args:
         endpoint: the node.
-        connect: opens the connection to a node in so many seconds.
-        on_silent: called when somebody's patience has ended.
-        ended: called at the end of the attempt, whatever it is.
+        connect: opens the connection; takes the endpoint and a timeout in seconds.
+        on_silent: called when the patience of a request has ended.
+        ended: called at the end of the attempt, with any outcome.
     """
 
     def __init__(
@@ -49,18 +49,18 @@ class Dial:
         self._counted_s = 0.0
         self._began = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        #: Who waits: the patience, and the counted second at which the own time is over.
+        #: The requests that wait: the patience of each, and the counted time at which its timeout ends.
         self._waiting: dict[asyncio.Future[ClientConnection], tuple[float, float]] = {}
-        # Its own task: it goes on although everybody who waited has given up.
+        # A separate task: it goes on even if no request waits any more.
         self._task = asyncio.ensure_future(self._run())
         self._task.add_done_callback(self._done)
 
     def cancel(self) -> None:
-        """End the attempt, and with it those who wait."""
+        """Cancel the attempt and the requests that wait for it."""
         self._task.cancel()
 
     async def wait(self, patience_s: float, left_s: float) -> ClientConnection:
-        """The connection.
+        """Wait for the connection.
 
         Args:
             patience_s: how long the attempt may take, from its beginning.
@@ -69,7 +69,7 @@ class Dial:
         Raises:
             TransportError: the node cannot be reached, or has not answered in this time.
         """
-        # Not `shield`: to leave it costs a search among all who wait.
+        # Not `shield`: to leave it costs a search among all waiters.
         waiter: asyncio.Future[ClientConnection] = self._loop.create_future()
         self._waiting[waiter] = (patience_s, self._counted_s + left_s)
         try:
@@ -89,7 +89,7 @@ class Dial:
                 stood_still_s = now - began - self._time.at(now)
                 if stood_still_s < _CONNECT_TIMEOUT_S / 2:
                     raise
-                began += stood_still_s  # the attempt had no time: another one
+                began += stood_still_s  # the attempt had no running time: try again
 
     def _poll(self) -> None:
         now = self._loop.time()
@@ -126,7 +126,9 @@ class Dial:
             if task.cancelled():
                 waiter.cancel()
             elif isinstance(error, TransportError):
-                waiter.set_exception(TransportError(str(error)))  # each its own, to be extended
+                waiter.set_exception(
+                    TransportError(str(error))
+                )  # one for each, because callers extend it
             elif error is not None:
                 waiter.set_exception(error)
             else:

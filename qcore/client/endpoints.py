@@ -1,7 +1,8 @@
-"""The nodes that a client knows of: one connection to each that it talks to, and which to ask next.
+"""`Endpoints`: the nodes that a client knows, the connection to each, and the choice of the node to send to.
 
-A node that gave no sign of life is suspected: it is not asked while another can be, also if others still name it as
-the leader. Whenever it would be its turn it is dialled in the background, and the suspicion ends when it answers.
+A silent node is suspected: the client sends to it only if there is no other node, even if others still name it as the
+leader. Each time the client would have chosen it, it dials the node in the background. The suspicion ends when the node
+answers.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from qcore.transport.address import parse_address
 from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.limits import TransportLimits
 
-#: How long an attempt to connect may take until requests wait for it no longer: if there is another node to ask, and if
-#: there is none. It goes on meanwhile.
+#: How long requests wait for an attempt to connect: if there is another node to send to, and if there is none. The
+#: attempt goes on after that.
 _SHORT_PATIENCE_S: Final = 0.5
 PATIENCE_S: Final = 2.0
 #: The pause between two attempts to reach a suspected node.
 _PROBE_PAUSE_S: Final = 0.25
-#: How long `close` waits for the nodes' part in it.
+#: How long `close` waits for the nodes to close their side.
 _CLOSE_S: Final = 0.25
 
 
@@ -36,10 +37,10 @@ class Endpoints:
         configured: `host:port` of some nodes; others are found when a node names the leader.
         rng: chooses among them.
         silent_after_s: how long a node may leave a ping unanswered while a request waits.
-        admin: take the places that nodes keep for operators.
+        admin: use the connections that nodes reserve for operators.
 
     Attributes:
-        configured: the same, as they are written canonically.
+        configured: the same, in their canonical spelling.
 
     Raises:
         ConfigError: an endpoint is not `host:port`, or there is none.
@@ -54,9 +55,9 @@ class Endpoints:
         admin: bool = False,
     ) -> None:
         if isinstance(configured, str) or not isinstance(configured, Iterable):
-            # A text is a sequence, too: of its characters.
+            # A string is a sequence, too: of its characters.
             raise ConfigError(
-                f"endpoints: {truncate(repr(configured))} is no list: give several host:port, ['127.0.0.1:8080']"
+                f"endpoints: {truncate(repr(configured))} is not a list: give several host:port, ['127.0.0.1:8080']"
             )
         self.configured = [str(parse_address(text, "endpoints")) for text in configured]
         if not self.configured:
@@ -67,7 +68,7 @@ class Endpoints:
         self._admin = admin
         self._connections: dict[str, ClientConnection] = {}
         self._dials: dict[str, Dial] = {}
-        #: Suspected nodes, and when they may be dialled again.
+        #: Suspected nodes, and when each may be dialled again.
         self._suspected: dict[str, float] = {}
 
     async def close(self) -> None:
@@ -77,34 +78,34 @@ class Endpoints:
         connections, self._connections = list(self._connections.values()), {}
         await asyncio.gather(*(connection.close(_CLOSE_S) for connection in connections))
 
-    # -- which node to ask ---------------------------------------------------------------------------
+    # -- the choice of a node ------------------------------------------------------------------------
 
     def choose(self) -> str:
-        """The node to ask next."""
+        """The node to send to."""
         if self._is_suspected(self._preferred):
             others = self._others(self._preferred)
             if others:
                 self._preferred = self._rng.choice(others)
         return self._preferred
 
-    def prefer_another(self, asked: str, error: QcoreError) -> None:
-        """The node that was asked is not the one to ask next: the leader that it named is, or another one."""
-        if asked != self._preferred:
-            return  # another request has moved on meanwhile
+    def prefer_another(self, failed: str, error: QcoreError) -> None:
+        """Prefer another node than the one that failed: the leader that it named, or another one."""
+        if failed != self._preferred:
+            return  # another request has changed the preference already
         if isinstance(error, NotLeader) and error.leader_addr is not None:
             if not self._is_suspected(error.leader_addr):
                 self._preferred = error.leader_addr
                 return
-            asked = error.leader_addr
-        others = self._others(asked) or [each for each in self.configured if each != asked]
+            failed = error.leader_addr
+        others = self._others(failed) or [each for each in self.configured if each != failed]
         if others:
             self._preferred = self._rng.choice(others)
 
-    def _others(self, asked: str) -> list[str]:
-        return [each for each in self.configured if each != asked and not self._is_suspected(each)]
+    def _others(self, than: str) -> list[str]:
+        return [each for each in self.configured if each != than and not self._is_suspected(each)]
 
     def _is_suspected(self, endpoint: str) -> bool:
-        """Whether it gave no sign of life when last asked. If so, it is asked for one again, in the background."""
+        """Whether the node was silent when last used. If so, it is dialled again in the background."""
         again_at = self._suspected.get(endpoint)
         if again_at is None:
             return False
@@ -127,13 +128,13 @@ class Endpoints:
     async def connect(
         self, endpoint: str, left_s: float, patience_s: float | None = None
     ) -> ClientConnection:
-        """The connection to a node, opened if need be; concurrent callers share the attempt.
+        """The connection to a node, opened if necessary; concurrent callers share the attempt.
 
         Args:
             endpoint: the node.
             left_s: how long the caller may wait.
-            patience_s: how long an attempt may have taken, until it is waited for no longer; None: not long if there
-                is another node to ask.
+            patience_s: how long the attempt may take, from its beginning; None for a short time if there is another
+                node to send to.
 
         Raises:
             TransportError: the node cannot be reached.
@@ -170,7 +171,7 @@ class Endpoints:
                 self._suspect(endpoint)
 
         connection.on_close = ended
-        # Leaders come and go, and with them the addresses that were named: the dead ones are not kept.
+        # Leaders come and go, and with them the addresses that nodes name: closed connections are dropped.
         self._connections = {
             known: held for known, held in self._connections.items() if held.is_open
         }

@@ -1,4 +1,4 @@
-"""Errors that come off the wire: text and `detail` become the exception that they were."""
+"""Errors in replies: turns text and `detail` back into an exception, and says when to retry after one."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _BY_CODE: Final[dict[str, type[QcoreError]]] = {
 def decode_error(text: str, detail: Mapping[str, DetailValue] | None) -> QcoreError:
     """The exception for an error text and its `detail`.
 
-    Kinds of `StoreError` that only the store knows become a plain `StoreError`. A `ConfigError` of the
-    node's is `Refused`: it is not about this program's configuration. Without a detail the error is a
-    `RemoteProtocolError`: a node of this version always gives one.
+    Subclasses of `StoreError` that only the entity store knows become a plain `StoreError`. A node's `ConfigError`
+    becomes `Refused`, because it is not about this program's configuration. Without a detail the error is a
+    `RemoteProtocolError`: a node of this version always sends one.
     """
     if detail is None:
         return RemoteProtocolError(text)
@@ -66,12 +66,12 @@ def decode_error(text: str, detail: Mapping[str, DetailValue] | None) -> QcoreEr
 def retry_delay(error: QcoreError, pause_s: float, rng: random.Random) -> float:
     """How long to wait, seconds, before a request that ended in `error` is repeated.
 
-    At random, so that clients spread out. Whoever is overloaded says when a retry is worth its cost: the wait is
-    that, and up to half as much again.
+    The delay is random, so that clients spread out. An overloaded node names a delay after which a retry is worth its
+    cost; the delay is then at least that, and at most one and a half times that.
 
     Args:
         error: of the last attempt.
-        pause_s: the longest wait where the error does not say.
+        pause_s: the longest delay if the error names none.
         rng: of the caller.
     """
     if isinstance(error, Overloaded):

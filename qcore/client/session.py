@@ -1,10 +1,10 @@
-"""Writes that take effect exactly once, although replies get lost and leaders die.
+"""`ClientSession`: writes that take effect exactly once, even if replies get lost and leaders die.
 
     async with QcoreClient(endpoints) as client, await ClientSession.open(client) as session:
         await session.perform({"UpdateEntity": {"request": [...]}})
 
-Every command has a number in the session, and the cluster remembers the replies: so a command may be sent
-again until its reply arrives, whoever leads by then.
+Every command has a sequence number in the session, and the cluster remembers the results. So a command may be sent
+again until its reply arrives, whichever node leads by then.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from qcore.client.ask import Json
 from qcore.client.client import QcoreClient
+from qcore.client.request_sender import Json
 from qcore.errors import QcoreError
 
 
 class ClientSession:
     """One session. Commands may overlap; keep fewer than 256 of them in progress.
 
-    Make one with `open`. It is kept alive by its commands, and by `keep` when there are none for long.
+    Create one with `open`. Its commands keep it alive; call `keep` if there are none for a long time.
 
     Attributes:
         id: names the session within the cluster.
@@ -36,10 +36,10 @@ class ClientSession:
 
     @classmethod
     async def open(cls, client: QcoreClient, *, lifetime_s: float = 60.0) -> Self:
-        """Open a session that ends when it is not used for `lifetime_s`.
+        """Open a session that expires when it is not used for `lifetime_s`.
 
         Raises:
-            QcoreError: the cluster did not take it in time.
+            QcoreError: the cluster did not open it in time.
         """
         opened: int = await client.session_request(
             "OpenSession", {"lifetime_ms": max(1, int(lifetime_s * 1000))}
@@ -52,7 +52,7 @@ class ClientSession:
         Raises:
             SessionExpired: the session is gone; whether its last commands took effect is not known.
             OutcomeUnknown: no reply came in time.
-            QcoreError: refused until the time was over.
+            QcoreError: every attempt was rejected until the timeout.
         """
         self._last_sequence += 1
         sequence = self._last_sequence
@@ -73,7 +73,7 @@ class ClientSession:
         await self._client.session_request("KeepSession", {"session": self.id})
 
     async def close(self) -> None:
-        """End the session; its replies are forgotten."""
+        """Close the session; the cluster forgets its results."""
         await self._client.session_request("CloseSession", {"session": self.id})
 
     async def __aenter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""A cluster's state into a file, while the cluster goes on: what `QcoreClient.save_snapshot` does."""
+"""Copies a cluster's state into a file while the cluster goes on: what `QcoreClient.save_snapshot` does."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from qcore.client.endpoints import Endpoints
 from qcore.client.errors import decode_error, retry_delay
+from qcore.client.request_sender import Json, SendOnce
 from qcore.errors import (
     DeadlineExceeded,
     OutcomeUnknown,
@@ -29,22 +30,19 @@ from qcore.transport.wire import SnapshotInfo
 
 T = TypeVar("T")
 
-#: One message to one node, once: endpoint, name, fields, seconds; the reply's value.
-Request = Callable[[str, str, Mapping[str, Any], float], Awaitable[dict[str, Any]]]
-
-#: The least time, seconds, that one node gets before another is asked.
+#: The least time, seconds, that one node gets before the client tries another.
 _ATTEMPT_S: Final = 5.0
-#: How long one piece of the text may take, seconds.
+#: How long one chunk of the text may take, seconds.
 _READ_S: Final = 10.0
 _PAUSE_S: Final = 0.2
-#: How long nodes may be out of reach, or without a leader, before the first of them has a snapshot ready.
+#: How long nodes may be unreachable, or without a leader, before the first of them has a snapshot ready.
 _PATIENCE_S: Final = 15.0
 
 _INFO: Final = TypeAdapter(SnapshotInfo)
 
 
 async def save_snapshot(
-    request: Request,
+    send: SendOnce,
     endpoints: Endpoints,
     path: Path,
     *,
@@ -52,10 +50,10 @@ async def save_snapshot(
     force: bool,
     timeout_s: float,
 ) -> SnapshotHeader:
-    """Ask one node after the other until one's state is in the file. See `QcoreClient.save_snapshot`.
+    """Try one node after the other until the state of one is in the file. See `QcoreClient.save_snapshot`.
 
-    What is begun at one node is finished there: another node's text may differ in the order of its parts. If that
-    node goes away meanwhile, it all begins again.
+    A copy comes from one node as a whole, because another node's text may differ in the order of its parts. If the node
+    goes away during the copy, it begins again.
     """
     check_target(path, force=force)
     started = time.monotonic()
@@ -66,7 +64,7 @@ async def save_snapshot(
         attempt += 1
         remaining = deadline - time.monotonic()
         budget_s = max(_ATTEMPT_S, remaining / max(1, len(endpoints.configured) - attempt + 1))
-        source = _SnapshotSource(request, endpoint, min(budget_s, remaining), deadline)
+        source = _SnapshotSource(send, endpoint, min(budget_s, remaining), deadline)
         try:
             return await _save_from(source, path, stale=stale, force=force)
         except QcoreError as error:
@@ -95,7 +93,7 @@ async def _save_from(
         info.last_included_clock_us,
         info.version,
     )
-    # The file is written in a thread: other requests of this program go on.
+    # A thread writes the file: other requests of this program go on.
     with contextlib.ExitStack() as stack:
 
         def begin() -> SnapshotFileWriter:
@@ -111,8 +109,8 @@ async def _save_from(
 async def _in_thread(work: Callable[[], T]) -> T:
     """Run it in a thread, and wait for its end in any case.
 
-    Who is cancelled must not remove the file while the thread still writes it, or leave it because the thread has only
-    just made it.
+    A caller that is cancelled must not remove the file while the thread still writes it, nor leave behind a file that
+    the thread has only just created.
     """
     job = asyncio.ensure_future(asyncio.to_thread(work))
     try:
@@ -120,34 +118,37 @@ async def _in_thread(work: Callable[[], T]) -> T:
     except asyncio.CancelledError:
         await asyncio.wait([job])
         if not job.cancelled():
-            job.exception()  # looked at: nobody else will
+            job.exception()  # retrieved, because no other code will
         raise
 
 
 class _SnapshotSource:
-    """The node that a copy is made from.
+    """The node that the copy comes from.
 
     Args:
-        request: sends a message.
+        send: sends a message.
         endpoint: the node.
-        take_s: how long it may take to have its snapshot ready.
-        deadline: when to give up, by `time.monotonic`.
+        take_s: how long it may take until its snapshot is ready.
+        deadline: when the copy must be complete, by `time.monotonic`.
+
+    Attributes:
+        ready: whether the node has a snapshot ready.
     """
 
-    def __init__(self, request: Request, endpoint: str, take_s: float, deadline: float) -> None:
-        self._request = request
+    def __init__(self, send: SendOnce, endpoint: str, take_s: float, deadline: float) -> None:
+        self._send = send
         self._endpoint = endpoint
         self._take_s = take_s
         self._deadline = deadline
         self.ready = False
 
     async def take(self, *, stale: bool) -> SnapshotInfo:
-        """Have a snapshot made ready.
+        """Have the node take a snapshot and keep it for reading.
 
         Raises:
-            QcoreError: the node refused, or did not answer.
+            QcoreError: the node rejected it, or did not answer.
         """
-        # A little less than we wait, so that its own answer says what was in the way.
+        # A little less than this client waits, so that the node's answer gives the reason.
         fields = {"timeout_ms": max(1, int(self._take_s * 900)), "stale": stale}
         described = await self._ask("TakeSnapshot", fields, self._take_s)
         try:
@@ -160,26 +161,26 @@ class _SnapshotSource:
             ) from error
 
     async def text(self, info: SnapshotInfo) -> AsyncIterator[str]:
-        """The snapshot's text, piece by piece.
+        """The snapshot's text, chunk by chunk.
 
         Raises:
-            SnapshotGone: the node does not hold it any more.
+            SnapshotGone: the node no longer holds it.
             QcoreError: the node did not answer.
         """
         offset, characters = 0, info.characters
         while offset < characters:
-            data = await self._piece(info.last_included_index, offset)
+            data = await self._chunk(info.last_included_index, offset)
             if not data:
                 raise SnapshotGone(
-                    f"{self._endpoint} sent {offset} of {characters} characters of its snapshot: take it anew"
+                    f"{self._endpoint} sent {offset} of {characters} characters of its snapshot: take it again"
                 )
             offset += len(data)
             yield data
 
-    async def _piece(self, index: int, offset: int) -> str:
-        """Ask once more if the connection broke: the node keeps the snapshot for a while."""
+    async def _chunk(self, index: int, offset: int) -> str:
+        """Read a chunk, and try once more if the connection broke: the node keeps the snapshot for a while."""
         fields = {"last_included_index": index, "offset": offset}
-        again = True
+        may_retry = True
         while True:
             wait_s = min(_READ_S, self._deadline - time.monotonic())
             if wait_s <= 0:
@@ -190,14 +191,16 @@ class _SnapshotSource:
                 data: str = (await self._ask("ReadSnapshot", fields, wait_s))["data"]
                 return data
             except (TransportError, OutcomeUnknown):
-                if not again:
+                if not may_retry:
                     raise
-                again = False
+                may_retry = False
 
-    async def _ask(self, name: str, fields: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
-        reply = await self._request(self._endpoint, name, fields, timeout_s)
-        response: dict[str, Any] = reply["response"]
+    async def _ask(
+        self, name: str, fields: Mapping[str, Json], timeout_s: float
+    ) -> dict[str, Json]:
+        reply = await self._send(self._endpoint, name, fields, timeout_s)
+        response: dict[str, Json] = reply["response"]
         if "Err" in response:
             raise decode_error(response["Err"], reply.get("detail"))
-        value: dict[str, Any] = response["Ok"]
+        value: dict[str, Json] = response["Ok"]
         return value

@@ -1,4 +1,4 @@
-"""What kind of host an address names, in whichever spelling."""
+"""The kind of a host in an address (unspecified, loopback, other), in any spelling."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ _LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost",
 _Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-def normal_host(host: str) -> str:
-    """One spelling of each host: IP addresses as they are usually written, names in lower case.
+def canonical_host(host: str) -> str:
+    """The normal spelling of a host: IP addresses in their usual form, names in lower case.
 
-    An IPv4 address within an IPv6 one (`::ffff:10.0.0.1`) is dialled as IPv4, and written so.
+    An IPv4 address within an IPv6 one (`::ffff:10.0.0.1`) is dialled as IPv4, and is written as IPv4.
     """
     ip = _ip(host)
     return host.lower() if ip is None else str(ip)
 
 
 def is_unspecified(host: str) -> bool:
-    """Whether the host means all of a machine's addresses (`0.0.0.0`, `::`): one to listen on, not to dial."""
+    """Whether the host means all addresses of a machine (`0.0.0.0`, `::`): a node can listen on it, not dial it."""
     ip = _ip(host)
     return ip is not None and int(ip) == 0
 
 
 def is_loopback(host: str) -> bool:
-    """Whether the host is each machine's own: `127.0.0.0/8`, `::1`, `localhost`."""
+    """Whether the host means the machine itself, on every machine: `127.0.0.0/8`, `::1`, `localhost`."""
     ip = _ip(host)
     if ip is not None:
         return ip.is_loopback
@@ -35,7 +35,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _ip(host: str) -> _Ip | None:
-    """The IP address that the host is, or None for a name."""
+    """The host as an IP address, or None if it is a name."""
     try:
         ip: _Ip = ipaddress.ip_address(host)
     except ValueError:

@@ -1,7 +1,7 @@
-"""What a node replicates: a state machine, and the shape of the `Perform` requests that drive it.
+"""`Application`: what a node replicates, a state machine together with the `Perform` requests for it.
 
-`EntityApplication` is the entity store of the wire protocol. `TextApplication` puts any state machine
-behind a node: its commands and queries are the texts that the machine understands.
+`EntityApplication` is the entity store of the wire protocol. `TextApplication` lets a node run any state machine: its
+commands and queries are texts that the state machine understands.
 
     run_node(config, TextApplication(MyMachine()))
 """
@@ -31,9 +31,9 @@ class Operation:
     """A client's request, ready for the replica.
 
     Attributes:
-        name: the command's name on the wire, for the reply to a request that failed.
-        kind: through the log, or a linearizable read.
-        payload: what the state machine gets.
+        name: the request's name on the wire, for the reply to a request that failed.
+        kind: `write` or `read`.
+        payload: the command or query for the state machine.
     """
 
     name: str
@@ -46,19 +46,19 @@ class Application(Protocol):
 
     @property
     def machine(self) -> StateMachine:
-        """The state machine; the replica drives it, nobody else may change it."""
+        """The state machine. Only the replica may change it."""
         ...
 
     @property
     def perform_type(self) -> type:
-        """The dataclass that `Perform` envelopes are validated as.
+        """The dataclass that `Perform` messages are validated as.
 
         It has `id`, `request`, `consistency` and `session`; see `qcore.transport.perform_options`.
         """
         ...
 
     def operation(self, request: Any) -> Operation:
-        """The operation that a `Perform.request` asks for, validated as `perform_type` says.
+        """The operation for a `Perform.request` that was validated as `perform_type`.
 
         Raises:
             StoreError: the request makes no sense; the text goes to the client.
@@ -66,23 +66,23 @@ class Application(Protocol):
         ...
 
     def success(self, name: str, result: str) -> str:
-        """The JSON of `PerformResponse.response` for an operation with this result of the machine's."""
+        """The JSON of `PerformResponse.response` for an operation with this result of the state machine."""
         ...
 
     def failure(self, name: str, error: QcoreError) -> str:
-        """The JSON of `PerformResponse.response` for an operation that ended in `error`."""
+        """The JSON of `PerformResponse.response` for an operation that ended with `error`."""
         ...
 
     def topology_command(self, text: str, source: str) -> str:
-        """The command that loads a topology file into a new machine.
+        """The command that loads a topology file into a pristine state machine.
 
         Raises:
-            ConfigError: the file is wrong (`source:line: reason`), or there is no such command.
+            ConfigError: the file is malformed (`source:line: reason`), or the state machine has no such command.
         """
         ...
 
     def is_pristine(self) -> bool:
-        """True while the machine is as new, so that a topology may be loaded."""
+        """Whether nothing was written to the state machine, so that a topology may be loaded."""
         ...
 
 
@@ -115,11 +115,11 @@ class EntityApplication:
         return Operation(next(iter(request)), kind, payload)
 
     def success(self, name: str, result: str) -> str:
-        """The store's result is the response already."""
+        """The store's result is the response itself."""
         return result
 
     def failure(self, name: str, error: QcoreError) -> str:
-        """The command's own shape, with the error's text and detail."""
+        """The shape of the command's response, with the error's text and detail."""
         body: dict[str, object] = {
             "error": truncate(str(error), MAX_ERROR_CHARS),
             "detail": error.detail(),
@@ -149,7 +149,7 @@ class TextRequest(TypedDict, total=False):
 
 @dataclass(slots=True)
 class TextPerform:
-    """`Perform` of a machine whose commands are text."""
+    """`Perform` of a state machine whose commands are text."""
 
     id: MessageId
     request: TextRequest
@@ -158,10 +158,10 @@ class TextPerform:
 
 
 class TextApplication:
-    """Any state machine: `{"Write": command}` goes through the log, `{"Read": query}` reads linearizably.
+    """Any state machine: `{"Write": command}` goes through the log, `{"Read": query}` is a linearizable read.
 
-    The response is `{"Write": {"response": text, "error": null}}` with the machine's result as text, and
-    likewise for `Read`.
+    The response is `{"Write": {"response": text, "error": null}}` with the state machine's result as text, and likewise
+    for `Read`.
     """
 
     perform_type: type = TextPerform
@@ -178,8 +178,8 @@ class TextApplication:
         return Operation("Read", "read", request["Read"])
 
     def success(self, name: str, result: str) -> str:
-        """The machine's result as text: it may be anything."""
-        # As it is in UTF-8: escaped to ASCII, a result within its bound could be too large for a frame.
+        """The state machine's result, which may be any text."""
+        # Not escaped to ASCII: a result within its bound could then be too large for a frame.
         return json.dumps({name: {"response": result, "error": None}}, ensure_ascii=False)
 
     def failure(self, name: str, error: QcoreError) -> str:
@@ -188,7 +188,7 @@ class TextApplication:
         return json.dumps({name: {"response": None, "error": text, "detail": error.detail()}})
 
     def topology_command(self, text: str, source: str) -> str:
-        """Refused: a topology belongs to the entity store."""
+        """Raise `ConfigError`: only the entity store has a topology."""
         raise ConfigError(
             f"{source}: a topology is for the entity store; start without a config file"
         )

@@ -1,4 +1,4 @@
-"""Configuration of a real node."""
+"""`NodeConfig`: the settings of one node, with their defaults and checks."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from qcore.transport.limits import TransportLimits, frame_bytes_for
 
 LogFormat = Literal["text", "json"]
 
-#: The largest topology, bytes of its log command. It is one entry, and an entry travels in one frame (16 MiB)
-#: as JSON text within JSON, which is at most twice as long.
+#: The largest topology, in bytes of its command. The command is one entry, and a frame (16 MiB) must hold the entry as
+#: JSON text within JSON, which is at most twice as long.
 MAX_TOPOLOGY_BYTES: Final = 6 * 1024 * 1024
 
 
@@ -26,33 +26,33 @@ class NodeConfig:
     """Settings of one node.
 
     Attributes:
-        node_id: this server's id in the cluster, a positive integer.
-        ws_addr: where to listen, for WebSocket and HTTP. Port 0 takes a free one.
-        advertise_addr: what others dial; None: the address that the node listens on.
-        data_dir: directory of the durable log; made if missing; one process at a time.
+        node_id: this node's id in the cluster, a positive integer.
+        ws_addr: the address to listen on, for WebSocket and HTTP. Port 0 takes a free one.
+        advertise_addr: the address at which others reach this node; None for the address that the node listens on.
+        data_dir: the data directory; created if missing; used by one process at a time.
         config_file: the topology to load when the cluster is first initialised, or None.
-        trace_file: where to write the trace, or None.
-        log_format, log_level: of the log on stderr.
+        trace_file: the file to write the trace to, or None.
+        log_format, log_level: of the log lines on stderr.
         heartbeat_ms, election_timeout_min_ms, election_timeout_max_ms: see `RaftConfig`.
-        use_uvloop: None takes uvloop when it is installed.
-        request_timeout_ms: a client's request without an outcome after this long is answered as unknown.
+        use_uvloop: None uses uvloop if it is installed.
+        request_timeout_ms: a client's request without an outcome after this time is answered as unknown.
         max_pending_requests, max_pending_bytes: client requests in progress, and the size of their payloads; beyond
-            either they are refused as overloaded.
-        max_command_bytes: a client's larger command is refused. The topology may be larger: see
+            either they are rejected as overloaded.
+        max_command_bytes: a client's larger command is rejected. The topology may be larger: see
             `MAX_TOPOLOGY_BYTES`.
         max_session_requests: requests to open, keep and close sessions in progress at this node.
-        max_admin_requests: membership changes, catch-ups and transfers that wait; a quarter of them is kept for
+        max_admin_requests: membership changes, catch-ups and transfers that wait; a quarter of them is reserved for
             operators.
-        max_uncommitted_bytes: entries that are not committed; beyond it writes are refused as overloaded.
+        max_uncommitted_bytes: entries that are not committed; beyond it writes are rejected as overloaded.
         max_inflight_messages, max_inflight_bytes: appends on their way to one follower; beyond either the leader waits.
         max_snapshot_size: characters of a leader's snapshot; a larger one is ignored.
-        snapshot_entries, snapshot_bytes, keep_entries, keep_bytes: when to take a snapshot, and what it leaves of the
-            log; see `ReplicaConfig`.
+        snapshot_entries, snapshot_bytes, keep_entries, keep_bytes: when to take a snapshot, and which entries it leaves
+            in the log; see `ReplicaConfig`.
         priority, lease_reads, max_wall_skew_ms: see `RaftConfig`.
-        max_rules: the newest apply rules to admit to; a lower one than the program's own holds the cluster back, so
-            that an older program can still replace this one.
-        shutdown_grace_ms: after SIGTERM, how long to wait for requests in progress.
-        limits: of connections. A client's frame must be able to carry a command of `max_command_bytes`.
+        max_rules: the newest apply rules that this node supports. A lower number than the program's newest holds the
+            cluster back, so that an older program can still replace this one.
+        shutdown_grace_ms: how long to wait for requests in progress after SIGTERM.
+        limits: of connections. A client's frame must be able to hold a command of `max_command_bytes`.
 
     Raises:
         ConfigError: a value is out of range; the message names the field.
@@ -118,7 +118,7 @@ class NodeConfig:
         self.replica_config()
 
     def replica_config(self) -> ReplicaConfig:
-        """The part of the settings that the replica needs.
+        """The settings that the replica needs.
 
         Raises:
             ConfigError: a value is out of range or the timeouts contradict each other.
@@ -137,7 +137,7 @@ class NodeConfig:
                 max_inflight_bytes=self.max_inflight_bytes,
                 max_snapshot_size=self.max_snapshot_size,
             ),
-            # The door for clients is `RequestHandler`; behind it the topology must pass as well.
+            # `RequestHandler` checks clients' commands; the replica must accept the topology as well.
             max_command_bytes=max(self.max_command_bytes, MAX_TOPOLOGY_BYTES),
             max_pending_requests=self.max_pending_requests,
             max_pending_bytes=self.max_pending_bytes,

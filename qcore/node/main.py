@@ -1,4 +1,4 @@
-"""From the command line to a running node and back: opening, signals, the event loop, exit codes."""
+"""`run_node`: opens the storage, runs a node until a signal or a failure, and returns the exit code."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ EXIT_DONE: Final = 0
 EXIT_UNHEALTHY: Final = 5
 EXIT_FORCED: Final = 130
 
-#: How long the event loop may keep the disk thread waiting for the interpreter after each sync.
+#: How long the disk thread may wait for the interpreter after each sync while the event loop runs.
 _SWITCH_INTERVAL_S: Final = 0.0005
 
-#: Where a log does not name its machine: how many of its first entries are looked at for a command of this one.
+#: If a log does not name its state machine: how many of its first entries are searched for a command of this one.
 _MAX_ENTRIES_CHECKED: Final = 1000
 
-#: How long the end of the process waits for a slow trace file, seconds.
+#: How long the process waits for a slow trace file before it ends, seconds.
 _FINAL_TRACE_FLUSH_S: Final = 2.0
 
-#: A signal that comes again within this time is the first one, sent twice, seconds.
+#: The same signal within this time counts as the first one sent twice, seconds.
 _REPEAT_S: Final = 0.2
 
 _T = TypeVar("_T")
@@ -72,20 +72,19 @@ def run_node(
 ) -> int:
     """Run a node until SIGTERM, SIGINT or SIGHUP, or until it fails; returns the exit code.
 
-    That of a node that was removed from its cluster is not 0, however it ends.
+    The exit code of a node that was removed from its cluster is not 0, however it ends.
 
-    From here on the process writes its log, and all else on stdout and stderr, in threads of their own: see
-    `qcore.node.observability.logs`.
+    From now on separate threads write stdout and stderr, log lines included: see `qcore.node.observability.logs`.
 
     Args:
         config: settings.
         application: what to replicate; the entity store by default.
         on_listening: called with the address once the node listens.
-        open_storage: opens the durable log of a data directory and a node id.
+        open_storage: opens the storage of a data directory for a node id.
 
     Raises:
         ConfigError: a setting or the topology file is wrong.
-        StorageError: the data directory is locked, damaged or another node's, or a write failed.
+        StorageError: the data directory is locked, damaged or belongs to another node, or a write failed.
         StateMachineFailed: the state machine raised.
         IncompatibleVersion: the data belongs to another state machine, or to a version that this program cannot
             apply; nothing was written.
@@ -112,7 +111,7 @@ def run_node(
         _warn_of_readers(config.data_dir, log)
         runner = stack.enter_context(asyncio.Runner(loop_factory=_loop_factory(config.use_uvloop)))
 
-        async def live() -> BaseException | None:
+        async def run() -> BaseException | None:
             node = Node(
                 config, application, storage, log, None if trace is None else trace.stream()
             )
@@ -128,7 +127,7 @@ def run_node(
                 await serve(node, stop)
                 await node.stop()
             except BaseException as error:
-                # The storage is closed on the way out, and the disk thread may be at work in it.
+                # The storage is closed after this, and the disk thread may still use it.
                 await node.stop_writer()
                 if node.disk_hung:
                     log.error("the node ends", why=str(error))
@@ -137,7 +136,7 @@ def run_node(
                 if node.disk_hung:
                     log.report_suppressed(all_of_them=True)
                     log.flush(FINAL_FLUSH_S)
-                    os._exit(EXIT_UNHEALTHY)  # to close the storage would wait for the disk, too
+                    os._exit(EXIT_UNHEALTHY)  # closing the storage would wait for the disk, too
             garbage.stop()
             return node.failure
 
@@ -158,7 +157,7 @@ def run_node(
         removed: list[str] = []
 
         with _profiled(config.node_id):
-            failure = runner.run(live())
+            failure = runner.run(run())
     if isinstance(failure, QcoreError):
         raise failure
     if removed:
@@ -167,7 +166,7 @@ def run_node(
 
 
 def _warn_of_readers(directory: Path, log: NodeLog) -> None:
-    """Files that are there stay as they are: somebody may want them so, or 0.1.0 made them."""
+    """Warn of files that other users can read. Their modes stay: an operator may want them so, or 0.1.0 made them."""
     names = readable_by_others(directory)
     if names:
         log.warning(
@@ -178,13 +177,13 @@ def _warn_of_readers(directory: Path, log: NodeLog) -> None:
 
 
 def _require_data_of_machine(directory: Path, machine: StateMachine) -> None:
-    """Refuse data that names no machine (apply rules 1) and is plainly of another one.
+    """Refuse data that names no state machine (apply rules 1) and clearly belongs to another one.
 
-    A snapshot decides: of one that this machine can read, later commands may all be malformed, and are its own still.
-    Without a snapshot the log holds every command, and decides.
+    If there is a snapshot, it decides: if this state machine can read it, the data belongs to it, even if all later
+    commands are malformed. Without a snapshot the log holds every command, and decides.
 
     Raises:
-        IncompatibleVersion: says what was found; nothing was written.
+        IncompatibleVersion: the text describes what was found; nothing was written.
     """
     found: str | None = None
     try:
@@ -194,7 +193,7 @@ def _require_data_of_machine(directory: Path, machine: StateMachine) -> None:
         elif isinstance(machine, SupportsCommandCheck):
             found = _foreign_commands(directory, machine)
     except StorageError:
-        return  # opening it will say why
+        return  # opening the storage will raise it again
     if found is not None:
         raise IncompatibleVersion(
             f"{directory}: the log does not name its state machine (data of qcore 0.1.0, or of apply rules 1), and "
@@ -204,9 +203,9 @@ def _require_data_of_machine(directory: Path, machine: StateMachine) -> None:
 
 
 def _unreadable(snapshot: Snapshot, machine: StateMachine) -> str | None:
-    """How this machine fails to read the snapshot, or None. What it is left with is replaced when the node starts."""
+    """Why this state machine cannot read the snapshot, or None. The start of the node replaces what it has read."""
     try:
-        check_restorable(snapshot.data, machine)  # the node restores all of it soon enough
+        check_restorable(snapshot.data, machine)  # the node restores all of it later
     except StateMachineFailed as error:
         through = snapshot.meta.last_included_index
         return (
@@ -216,7 +215,7 @@ def _unreadable(snapshot: Snapshot, machine: StateMachine) -> str | None:
 
 
 def _foreign_commands(directory: Path, machine: SupportsCommandCheck) -> str | None:
-    """That the log's first commands are all unknown to this machine, or None if there are none or it knows one."""
+    """A sentence if this state machine knows none of the log's first commands, else None."""
     seen: list[int] = []
     with closing(first_entries(directory, ("command", "session"), _MAX_ENTRIES_CHECKED)) as entries:
         for entry in entries:
@@ -226,9 +225,9 @@ def _foreign_commands(directory: Path, machine: SupportsCommandCheck) -> str | N
             try:
                 if machine.recognises(command):
                     return None
-            except Exception as raised:  # the boundary to the user's own code
+            except Exception as raised:  # the boundary to the user's code
                 raise StateMachineFailed(
-                    f"recognises raised {type(raised).__name__}: {raised}; it must say yes or no to any text"
+                    f"recognises raised {type(raised).__name__}: {raised}; it must return True or False for any text"
                 ) from raised
             seen.append(entry.index)
     if not seen:
@@ -238,7 +237,7 @@ def _foreign_commands(directory: Path, machine: SupportsCommandCheck) -> str | N
 
 @contextmanager
 def _profiled(node_id: int) -> Iterator[None]:
-    """With QCORE_PROFILE=DIR set, profile the event loop and leave `DIR/node<ID>.prof` for pstats."""
+    """If QCORE_PROFILE=DIR is set, profile the event loop and write `DIR/node<ID>.prof` for pstats."""
     directory = os.environ.get("QCORE_PROFILE")
     if not directory:
         yield
@@ -255,7 +254,7 @@ def _profiled(node_id: int) -> Iterator[None]:
 
 
 def open_trace_writer(path: Path, log: NodeLog) -> LineWriter:
-    """The writer of a trace that is appended to a file.
+    """A writer that appends a trace to a file.
 
     Raises:
         ConfigError: the file cannot be opened.
@@ -266,14 +265,16 @@ def open_trace_writer(path: Path, log: NodeLog) -> LineWriter:
         raise ConfigError(f"--trace {path}: {error.strerror}") from None
 
     def failed(error: OSError) -> None:
-        log.error("the trace ends here: its file takes no more", path=str(path), why=error.strerror)
+        log.error(
+            "the trace ends here: its file cannot be written", path=str(path), why=error.strerror
+        )
 
-    # The descriptor stays open as long as the process: the thread may still wait for a reader then.
+    # The descriptor stays open until the process ends: the thread may still wait for a reader then.
     return trace_lines(file, failed, nodes=[log.node_id], is_torn=_ends_within_a_line(file, path))
 
 
 def _ends_within_a_line(file: int, path: Path) -> bool:
-    """Whether an earlier life left half a line in the file: by a kill, or on a full disk."""
+    """Whether an earlier process left half a line in the file, because it was killed or the disk was full."""
     status = os.fstat(file)
     if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
         return False
@@ -281,16 +282,16 @@ def _ends_within_a_line(file: int, path: Path) -> bool:
         with open_regular(path) as trace:
             trace.seek(-1, os.SEEK_END)
             return trace.read() != b"\n"
-    except OSError:  # it may be written but not read: an empty line harms nobody
+    except OSError:  # it may be writable but not readable: an empty line does no harm
         return True
 
 
 def _stop_on_signals(log: NodeLog) -> asyncio.Event:
-    """An event that the first SIGTERM, SIGINT or SIGHUP sets; a second SIGTERM or SIGINT ends the process on the spot.
+    """An event that the first SIGTERM, SIGINT or SIGHUP sets; a second SIGTERM or SIGINT ends the process immediately.
 
-    `timeout` of coreutils signals the process and then its group: the same signal within `_REPEAT_S` is the first one.
-    A terminal that closes sends SIGHUP, often twice: once by the kernel and once by the shell. So it never counts as
-    the second. It stays ignored where it was at the start, as under `nohup`.
+    `timeout` of coreutils signals the process and then its group, so the same signal within `_REPEAT_S` counts as the
+    first one. A terminal that closes sends SIGHUP, often twice: once by the kernel and once by the shell. So SIGHUP
+    never counts as the second signal. If SIGHUP is ignored at the start, as under `nohup`, it stays ignored.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -302,7 +303,7 @@ def _stop_on_signals(log: NodeLog) -> asyncio.Event:
             if first is None:
                 first = number, loop.time()
             elif first[0] != number or loop.time() - first[1] >= _REPEAT_S:
-                log.warning("second signal: exit at once", signal=number.name)
+                log.warning("second signal: exit immediately", signal=number.name)
                 log.flush(FINAL_FLUSH_S)
                 os._exit(EXIT_FORCED)
         if not stop.is_set():
@@ -318,7 +319,7 @@ def _stop_on_signals(log: NodeLog) -> asyncio.Event:
 
 
 async def _run_unless(stop: asyncio.Event, work: Coroutine[object, object, _T]) -> _T | None:
-    """The result of the work, or None if the event was set before it ended."""
+    """Run the work; returns its result, or None if the event is set before it ends."""
     job, stopped = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait((job, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -339,10 +340,10 @@ async def _wait_for_any(*events: asyncio.Event) -> None:
 
 
 def _loop_factory(use_uvloop: bool | None) -> LoopFactory | None:
-    """uvloop's, if asked for or installed; None for asyncio's own.
+    """The loop factory of uvloop if it is requested or installed; None for asyncio's loop.
 
     Raises:
-        ConfigError: asked for and not installed.
+        ConfigError: uvloop is requested and not installed.
     """
     if use_uvloop is False:
         return None

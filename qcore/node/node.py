@@ -1,4 +1,4 @@
-"""One node: the replica's host, the peers, the clients and the pages, put together on one event loop."""
+"""`Node`: one running node. It creates the parts (driver, storage, peers, request handler, pages) and connects them."""
 
 from __future__ import annotations
 
@@ -14,36 +14,30 @@ from pydantic import JsonValue
 from qcore.core.effects import MembershipChanged, RoleChanged, StoreSnapshot
 from qcore.core.entry import Membership
 from qcore.core.status import CoreStatus
-from qcore.errors import (
-    ConfigError,
-    DiskFull,
-    QcoreError,
-    StateMachineFailed,
-    TransportError,
-)
-from qcore.files import read_regular
-from qcore.node import node_status
+from qcore.errors import DiskFull, QcoreError, TransportError
 from qcore.node.api import http_pages
 from qcore.node.api.client_requests import RequestHandler
 from qcore.node.api.member_addresses import advertised_address_problem
 from qcore.node.application import Application
-from qcore.node.config import MAX_TOPOLOGY_BYTES, NodeConfig
+from qcore.node.config import NodeConfig
+from qcore.node.observability import metrics_object
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
+from qcore.node.observability.metrics_object import LeaderHistory
+from qcore.node.observability.metrics_page import metrics_page
+from qcore.node.observability.node_state_hash import StateHash
+from qcore.node.observability.node_status import NodeStatus, unready_reason
 from qcore.node.observability.tracing import FLUSH_INTERVAL_S, NodeTrace
-from qcore.node.observability.wall_clock_watch import WallClockWatch
-from qcore.node.peers import priority_watch, removal_watch
 from qcore.node.peers.divergence import DivergenceWatch
 from qcore.node.peers.joining_storage import JoiningStorage
 from qcore.node.peers.known_members_file import load_known_members
 from qcore.node.peers.peer_messages import PeerRouter
 from qcore.node.runtime.clock import now_us
 from qcore.node.runtime.driver import ReplicaDriver
-from qcore.node.runtime.loop_lag import LoopLag
 from qcore.node.runtime.periodic import PeriodicTask
 from qcore.node.runtime.shutdown import drain_writer, transfer_before_stop
-from qcore.node.topology_loader import TopologyLoader
-from qcore.replica.apply.machine_results import digest_of
+from qcore.node.topology_loader import TopologyLoader, read_topology
+from qcore.node.watches import NodeWatches
 from qcore.replica.events import ReplicaEffect, Reply, VersionRaised
 from qcore.replica.messages import PeerMessage
 from qcore.replica.peers.identity import ClusterIdentity
@@ -58,25 +52,21 @@ from qcore.transport.peers.peer_pool import PeerPool
 from qcore.transport.server.server import HttpResponse, Server, ServerConnection
 from qcore.transport.wire import REGISTRY, Hello, HelloReply
 
-#: A larger topology file is not read: whitespace and comments included, several times what the command may take.
-_MAX_TOPOLOGY_FILE_BYTES: Final = 8 * MAX_TOPOLOGY_BYTES
-#: How often the state's digest is brought up to date.
+#: How often the state hash is refreshed.
 _HASH_INTERVAL_S: Final = 0.1
-#: How often it is tried to save what could not be saved before.
+#: How often saving the known members is tried again after a failure.
 _SAVE_RETRY_S: Final = 5.0
-#: How often it is looked for kinds of log lines of which some were left out, and that have ended.
-_REPORT_SUPPRESSED_S: Final = 10.0
 
 
 class Node:
-    """A running node. Make it inside the event loop, then `await start()`.
+    """A running node. Create it inside the event loop, then `await start()`.
 
     Args:
         config: settings.
-        application: what is replicated.
-        storage: opened; to be closed once `stop_writer` has ended, if `start` was called.
-        log: installed.
-        trace: takes the lines of the trace, and never waits; or None.
+        application: the state machine and its requests.
+        storage: already open. Close it after `stop_writer` has returned, or at any time if `start` was not called.
+        log: already installed.
+        trace: takes the lines of the trace and never blocks; None for no trace.
 
     Raises:
         StorageError: the data cannot be read, or belongs to another node.
@@ -96,16 +86,15 @@ class Node:
         self._log = log
         self._metrics = NodeMetrics()
         self._started_at = time.monotonic()
-        self._leaders = node_status.LeaderHistory()
+        self._leaders = LeaderHistory()
         self._failure: BaseException | None = None
         self._stopping = False
         self.failed = asyncio.Event()
-        #: After `stop_writer` or `stop`: the disk thread did not end, so that the storage must not be touched any more.
+        #: Set by `stop_writer` and `stop`: the disk thread did not end, so the storage must not be touched any more.
         self.disk_hung = False
 
-        rng = (
-            random.Random()
-        )  # seeded by the system: nodes must not draw the same election timeouts
+        # Seeded by the system: nodes must not draw the same election timeouts.
+        rng = random.Random()
         self._trace = NodeTrace(trace, config.node_id) if trace is not None else None
         durable_storage = JoiningStorage(storage)
         loaded = durable_storage.load()
@@ -116,7 +105,13 @@ class Node:
             rng=rng,
             now=now_us(),
         )
-        digest_of(application.machine)  # else the loop would digest all that was restored in one go
+        self._state_hash = StateHash(
+            self._replica,
+            application.machine,
+            self._metrics,
+            lambda: self._failure is not None,
+            self.fatal,
+        )
         self._identity = ClusterIdentity(
             config.node_id,
             durable_storage.identity().cluster_id,
@@ -138,9 +133,9 @@ class Node:
             load_known_members(
                 config.data_dir,
                 set(self._replica.core.membership.members()) - {config.node_id},
-                lambda why: log.warning("the members met are not on disk", why=why),
+                lambda why: log.warning("the known members are not on disk", why=why),
             ),
-            lambda error: log.warning("the members met could not be saved", why=str(error)),
+            lambda error: log.warning("the known members could not be saved", why=str(error)),
         )
         self._peers = PeerRouter(
             self._admission, self._driver.post, log, self._metrics, self._trace
@@ -166,71 +161,48 @@ class Node:
         )
         self._address_problem: str | None = None
         self._replica.connection_problem = self._peers.connection_problem
-        self._topology = self._topology_loader(application)
+        self._topology = self._topology_loader()
         self._periodic_tasks = [
-            PeriodicTask(_HASH_INTERVAL_S, self._refresh_state_hash),
-            # What could not be saved on a full disk is saved once there is room.
+            PeriodicTask(_HASH_INTERVAL_S, self._state_hash.refresh),
             PeriodicTask(_SAVE_RETRY_S, self._admission.retry_save),
-            PeriodicTask(_REPORT_SUPPRESSED_S, log.report_suppressed),
-            PeriodicTask(
-                priority_watch.CHECK_INTERVAL_S,
-                priority_watch.PriorityWatch(self._replica.core.status, log).check,
-            ),
-            PeriodicTask(
-                removal_watch.CHECK_INTERVAL_S,
-                removal_watch.RemovalWatch(lambda: self.removal_reason, log).check,
-            ),
         ]
         if self._trace is not None:
             self._periodic_tasks.append(PeriodicTask(FLUSH_INTERVAL_S, self._trace.flush))
-        self._hashed_entries = -1
-        #: Called when a snapshot begins to be captured, or a long catch-up to be worked off.
+        #: Called when the replica becomes busy: it captures a snapshot or applies a long backlog.
         self.on_busy: Callable[[], None] = lambda: None
         self._busy = False
-        self._lag = LoopLag(self._metrics, log, config.heartbeat_ms / 2000)
-        self._clocks = WallClockWatch(
-            self._replica.core.status, log, config.max_wall_skew_ms * 1000
+        self._watches = NodeWatches(
+            config, self._replica, self._identity, self._peers, self._metrics, log
         )
         self._divergence = DivergenceWatch(
-            self._replica.core.status, self._digests, log, lambda: self._identity.cluster_id
+            self._replica.core.status,
+            self._state_hash.by_index,
+            log,
+            lambda: self._identity.cluster_id,
         )
 
-    def _topology_loader(self, application: Application) -> TopologyLoader | None:
-        path = self._config.config_file
-        if path is None:
+    def _topology_loader(self) -> TopologyLoader | None:
+        if self._config.config_file is None:
             return None
-        try:
-            data = read_regular(path, _MAX_TOPOLOGY_FILE_BYTES)
-        except OSError as error:
-            raise ConfigError(f"--config-file {path}: {error.strerror}") from None
-        try:
-            text = data.decode()
-        except UnicodeDecodeError as error:
-            line = data.count(b"\n", 0, error.start) + 1
-            raise ConfigError(f"{path}:{line}: not UTF-8 text: {error.reason}") from None
-        command = application.topology_command(text, str(path))
-        size = len(command.encode())
-        if size > MAX_TOPOLOGY_BYTES:
-            raise ConfigError(
-                f"{path}: the topology is a command of {size} bytes, the limit is {MAX_TOPOLOGY_BYTES}: "
-                "take out a part of the tree and create it with `Perform` once the cluster runs"
-            )
-        loader = TopologyLoader(command, application.is_pristine, self._requests.submit, self._log)
+        command = read_topology(self._config.config_file, self._application)
+        loader = TopologyLoader(
+            command, self._application.is_pristine, self._requests.submit, self._log
+        )
         self._requests.after_init = loader.after_init
         return loader
 
-    # -- life ------------------------------------------------------------------------------------
+    # -- start and stop ------------------------------------------------------------------------------------
 
     async def start(self) -> str:
-        """Listen and begin to take part; returns the address `host:port`.
+        """Listen and join the cluster's traffic; returns the address `host:port`.
 
         Raises:
             TransportError: the address cannot be bound.
-            StorageError: the data belongs to another cluster than the log says.
+            StorageError: the data belongs to a cluster other than the one that the log names.
         """
         address = self._config.ws_addr
         bound = await self._server.start(address.host, address.port)
-        self._writer.start()  # not before all that a start may fail at is behind it
+        self._writer.start()  # last of the steps that can fail
         self._requests.initialiser.listening_on(bound)
         if self._trace is not None:
             self._trace.started(self._replica.core.status())
@@ -239,13 +211,12 @@ class Node:
         self._driver.start()
         for task in self._periodic_tasks:
             task.start()
-        self._lag.start()
-        self._clocks.start()
+        self._watches.start()
         self._divergence.start()
         return bound
 
     async def stop(self) -> None:
-        """Refuse new requests, settle those in progress, and close everything."""
+        """Reject new requests, wait for those in progress, and close everything."""
         self._stopping = True
         self._log.info("stopping", requests_in_progress=self._requests.in_progress)
         if self._failure is None:
@@ -265,8 +236,7 @@ class Node:
         await self._pool.close()
         self._driver.stop()
         await self.stop_writer()
-        self._lag.stop()
-        self._clocks.stop()
+        self._watches.stop()
         for task in self._periodic_tasks:
             task.stop()
         if self._trace is not None:
@@ -274,12 +244,12 @@ class Node:
         self._log.info("stopped")
 
     async def stop_writer(self) -> None:
-        """End the disk thread: only then may the storage be closed, however the node ends. Idempotent."""
+        """End the disk thread. Only then may the storage be closed, however the node ends. Idempotent."""
         self.disk_hung = self.disk_hung or not await drain_writer(self._writer, self._log)
 
     async def _await_requests(self) -> None:
-        """Give the requests in progress some time to end."""
-        # A poll: an event would cost every reply, and this happens once in the life of a node.
+        """Wait for the requests in progress, at most for the grace period."""
+        # Polled: an event would add work to every reply for something that happens once.
         for _ in range(self._config.shutdown_grace_ms // 10):
             if not self._requests.in_progress:
                 return
@@ -287,15 +257,15 @@ class Node:
 
     @property
     def metrics(self) -> NodeMetrics:
-        """What the node counts."""
+        """The node's counters."""
         return self._metrics
 
     def connections_accepted(self) -> int:
-        """How many connections there were since the start."""
+        """How many connections were accepted since the start."""
         return self._server.stats.connections_accepted
 
     def may_pause(self) -> bool:
-        """Whether nobody is hurt if this node does nothing for less than an election timeout."""
+        """Whether a pause shorter than an election timeout is safe."""
         return self._replica.core.role != "leader" and not self._replica.busy
 
     @property
@@ -305,41 +275,10 @@ class Node:
 
     @property
     def removal_reason(self) -> str | None:
-        """Why this node is no member of its cluster any more, or None."""
-        return removal_watch.removal_reason(
-            self._replica.core,
-            self._config.node_id,
-            self._identity.cluster_id,
-            self._peers.rejection(),
-            now_us(),
-            2000 * self._config.election_timeout_max_ms,
-        )
+        """Why this node is no longer a member of its cluster, or None."""
+        return self._watches.removal.reason()
 
-    def _refresh_state_hash(self) -> None:
-        """Digest what changed, little by little: else whoever asks next would stall the loop for all of it."""
-        if self._metrics.entries_applied != self._hashed_entries and self._state_hash():
-            self._hashed_entries = self._metrics.entries_applied
-
-    def _state_hash(self) -> str:
-        """The machine's digest. Empty while a snapshot is taken over: the state is that of no index then, and the
-        machine must not be asked (see `SupportsGradualRestore`)."""
-        if self._replica.restoring or self._failure is not None:
-            return ""
-        try:
-            return digest_of(self._application.machine)
-        except StateMachineFailed as error:
-            self.fatal(error)
-            return ""
-
-    def _digests(self) -> dict[int, str]:
-        """By index, as far as they are known: of the indexes that all members agree on, and of the state as it is."""
-        digests = dict(self._replica.digests.kept)
-        digest = self._state_hash()
-        if digest:
-            digests[self._replica.applied_index] = digest
-        return digests
-
-    # -- what the host says (EffectHandler) ---------------------------------------------------------------
+    # -- effects of the driver (EffectHandler) ---------------------------------------------------------
 
     def send_peer(self, to: int, message: PeerMessage) -> None:
         """See `EffectHandler`."""
@@ -393,11 +332,11 @@ class Node:
         )
 
     def _end_requests_if_removed(self) -> None:
-        """This leader may have removed itself: nobody will tell it what becomes of the writes that it took."""
+        """If this leader has removed itself, end its requests: it will not learn the outcome of its writes."""
         if self._config.node_id in self._replica.core.membership.members():
             return  # only demoted
         why = "this node led and left the cluster: the request may or may not take effect"
-        # Not now: the reply to the change itself is still to come, with this same step.
+        # Not now: this step's reply to the membership change itself is still to come.
         asyncio.get_running_loop().call_soon(self._requests.abandon, why)
 
     def membership_changed(self, change: MembershipChanged) -> None:
@@ -417,13 +356,13 @@ class Node:
         self._failure = error
         self._log.error("fatal: nothing is acknowledged any more", why=str(error))
         if not isinstance(error, QcoreError):
-            # A bug, not something that a peer or client sent: whoever repairs it needs the place.
+            # A bug, not something that a peer or client sent: the traceback is needed to fix it.
             self._log.bug("internal error", error)
         self._driver.stop()
         self.failed.set()
 
     def _use_membership(self, membership: Membership) -> None:
-        """Belong to the configuration's cluster and keep connections to its members."""
+        """Join the configuration's cluster and keep connections to its members."""
         if membership.is_empty:
             return
         if self._identity.join(membership.cluster_id):
@@ -437,7 +376,7 @@ class Node:
             self._log.warning("others know this node by another address", why=problem)
         self._address_problem = problem
 
-    # -- what the disk thread says -------------------------------------------------------------------
+    # -- callbacks of the disk thread -------------------------------------------------------------------
 
     def _on_durable(self, write_id: int) -> None:
         self._driver.on_durable(write_id)
@@ -453,13 +392,13 @@ class Node:
         )
         if why is not None:
             self._log.error(
-                "disk full: writes are refused, and a leader steps down; reads go on where there is a leader",
+                "disk full: writes are rejected, and a leader steps down; reads go on while there is a leader",
                 why=str(why),
             )
         else:
-            self._log.info("the disk has space again: writes are taken")
+            self._log.info("the disk has space again: writes are accepted")
 
-    # -- what the server says (ServerHandler) ----------------------------------------------------------
+    # -- callbacks of the server (ServerHandler) ----------------------------------------------------------
 
     def on_open(self, connection: ServerConnection) -> None:
         """See `ServerHandler`."""
@@ -478,37 +417,34 @@ class Node:
         """See `ServerHandler`."""
         self._peers.on_close(connection)
         if error is not None:
-            say = self._log.debug if connection.peer is None else self._log.info
-            say("connection lost", remote=connection.remote, why=str(error))
+            log = self._log.debug if connection.peer is None else self._log.info
+            log("connection lost", remote=connection.remote, why=str(error))
 
     def on_http(self, path: str) -> HttpResponse | None:
         """See `ServerHandler`."""
-        answer = http_pages.respond(self, path)
-        return HttpResponse(answer.status, answer.body.encode(), answer.content_type)
+        return http_pages.respond(self, path)
 
-    # -- what the pages ask (NodeView) -----------------------------------------------------------------
+    # -- contents of the HTTP pages (NodeView) -----------------------------------------------------------------
 
     def unready_reason(self) -> str | None:
         """See `NodeView`."""
         core = self._replica.core
-        return node_status.unready_reason(
-            core.status(), core.has_committed_in_term, self._node_status()
-        )
+        return unready_reason(core.status(), core.has_committed_in_term, self._node_status())
 
     def metrics_object(self) -> dict[str, JsonValue]:
         """See `NodeView`."""
-        return node_status.metrics_object(
+        return metrics_object.metrics_object(
             self._replica.core,
             self._status(),
             self._leaders,
             self._node_status(),
-            self._state_hash(),
+            self._state_hash.current(),
             now_us(),
         )
 
     def exposition(self) -> str:
         """See `NodeView`."""
-        return node_status.exposition(
+        return metrics_page(
             self._status(),
             self._metrics,
             self._node_status(),
@@ -517,12 +453,12 @@ class Node:
         )
 
     def _status(self) -> CoreStatus:
-        """The core's, but what it handed out to be applied counts as applied only once it is."""
+        """The core's status, with the index that the state machine has really applied."""
         return replace(self._replica.core.status(), applied_index=self._replica.applied_index)
 
-    def _node_status(self) -> node_status.NodeStatus:
+    def _node_status(self) -> NodeStatus:
         stats = self._server.stats
-        return node_status.NodeStatus(
+        return NodeStatus(
             cluster_id=self._identity.cluster_id,
             stopping=self._stopping,
             failure=None if self._failure is None else str(self._failure),

@@ -1,25 +1,30 @@
-"""Loads the topology file through the log, once in the life of a cluster.
+"""Loads the topology file: reads it at the start, and proposes it through the log once in the life of a cluster.
 
-Every node checks the file when it starts. After that the rule is: a node that has a file, sees a leader
-and finds that nothing at all was written to the store yet proposes it. The node that was
-initialised does so at once, the leader too, the others a little later, in case those are gone.
-The command changes nothing where a topology was loaded before, so it does not matter how many
-propose it, and a crash between `Init` and the load is made good by whoever comes next. A node that
-restarts or joins later finds a store that is not empty, and does nothing.
+Every node checks its file when it starts. Later, a node that has a file, knows a leader and finds the store pristine
+proposes the topology. The leader and the node that received `Init` propose it immediately; the others wait a little, in
+case those two are gone. The command changes nothing if a topology was loaded before, so it does not matter how many
+nodes propose it. If the node crashes between `Init` and the proposal, another node proposes it. A node that restarts or
+joins later finds a store that is not pristine, and does nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from qcore.core.effects import RoleChanged
-from qcore.errors import StoreError
+from qcore.errors import ConfigError, StoreError
+from qcore.files import read_regular
+from qcore.node.application import Application
+from qcore.node.config import MAX_TOPOLOGY_BYTES
 from qcore.node.observability.logs import NodeLog
 from qcore.replica.events import Reply
 from qcore.replica.messages import RequestKind
 
+#: A larger topology file is not read. With white space and comments a file may be several times as long as its command.
+_MAX_TOPOLOGY_FILE_BYTES: Final = 8 * MAX_TOPOLOGY_BYTES
 _FOLLOWER_DELAY_S: Final = 2.0
 _RETRY_DELAY_S: Final = 0.5
 _INIT_TIMEOUT_S: Final = 10.0
@@ -27,14 +32,39 @@ _INIT_TIMEOUT_S: Final = 10.0
 Submit = Callable[[RequestKind, str, Callable[[Reply], None]], None]
 
 
+def read_topology(path: Path, application: Application) -> str:
+    """The command that loads the topology file at `path`.
+
+    Raises:
+        ConfigError: the file cannot be read, is malformed, or is too large.
+    """
+    try:
+        data = read_regular(path, _MAX_TOPOLOGY_FILE_BYTES)
+    except OSError as error:
+        raise ConfigError(f"--config-file {path}: {error.strerror}") from None
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}:{line}: not UTF-8 text: {error.reason}") from None
+    command = application.topology_command(text, str(path))
+    size = len(command.encode())
+    if size > MAX_TOPOLOGY_BYTES:
+        raise ConfigError(
+            f"{path}: the topology is a command of {size} bytes, the limit is {MAX_TOPOLOGY_BYTES}: "
+            "take out a part of the tree and create it with `Perform` once the cluster runs"
+        )
+    return command
+
+
 class TopologyLoader:
-    """Proposes the topology until the store holds one.
+    """Proposes the topology until the store is no longer pristine.
 
     Args:
         command: the log command that loads it.
-        is_pristine: whether the store is still as new.
+        is_pristine: whether nothing has been written to the store.
         submit: proposes a command and calls back with the outcome.
-        log: where to say so.
+        log: takes a line for each outcome.
     """
 
     def __init__(
@@ -50,22 +80,22 @@ class TopologyLoader:
         self._stopped = False
 
     def stop(self) -> None:
-        """Propose nothing any more."""
+        """Propose no more."""
         self._stopped = True
         self._disarm()
 
     def role_changed(self, change: RoleChanged) -> None:
-        """Role, term or leader changed: a leader proposes at once, a follower gives it some time."""
+        """Role, term or leader changed: a leader proposes immediately, a follower after a delay."""
         if change.role == "leader":
             self._propose()
         elif change.leader_id is not None:
             self._arm(_FOLLOWER_DELAY_S)
 
     def after_init(self, done: Callable[[], None]) -> None:
-        """This node has begun a cluster: propose at once, and call `done` when that has ended.
+        """This node has initialised a cluster: propose immediately, and call `done` when the topology is loaded.
 
-        Or after some seconds: the cluster has begun in any case, also if its quorum is lost meanwhile, and
-        whoever sent `Init` must not wait for ever.
+        `done` is called after a timeout in any case: the cluster has begun even if its quorum is lost meanwhile, and
+        the sender of `Init` must not wait for ever.
         """
         self._waiting.append(done)
         asyncio.get_running_loop().call_later(_INIT_TIMEOUT_S, self._finish)

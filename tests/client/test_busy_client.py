@@ -1,36 +1,36 @@
-"""A client with thousands of requests, whose event loop is late: no node is blamed, and nothing is lost."""
+"""A client with thousands of requests whose event loop stalls: it suspects no node, and loses no request."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 
-from qcore.client.ask import RequestSender
 from qcore.client.client import QcoreClient
-from qcore.client.request_window import MAX_IN_FLIGHT, MIN_IN_FLIGHT, ConcurrencyLimit
+from qcore.client.concurrency_limit import MAX_IN_FLIGHT, MIN_IN_FLIGHT, ConcurrencyLimit
+from qcore.client.request_sender import RequestSender
 from qcore.errors import NotLeader
 from qcore.transport.connection.client_connection import ClientConnection
 from qcore.transport.connection.running_time import RunningTime
 from tests.client.test_silent_nodes import READ, node
 
-#: Longer than a client waits for a connection while there is another node to ask.
-STANDS_STILL_S = 0.6
+#: Longer than a client waits for a connection if there is another node to send to.
+STALL_S = 0.6
 
 
-async def stand_still_in_the_third_turn() -> None:
-    """The attempt to connect has begun then, and is not done."""
+async def stall_in_the_third_turn() -> None:
+    """Stall the event loop when the attempt to connect has begun and has not ended."""
     await asyncio.sleep(0)
-    asyncio.get_running_loop().call_soon(time.sleep, STANDS_STILL_S)
+    asyncio.get_running_loop().call_soon(time.sleep, STALL_S)
 
 
-def test_a_client_that_stalls_while_connecting_blames_no_node() -> None:
+def test_a_client_that_stalls_while_connecting_suspects_no_node() -> None:
     async def scenario() -> None:
         async with (
             node() as first,
             node() as other,
             QcoreClient([first.address, other.address]) as client,
         ):
-            stall = asyncio.ensure_future(stand_still_in_the_third_turn())
+            stall = asyncio.ensure_future(stall_in_the_third_turn())
             await asyncio.gather(stall, *(client.perform(READ) for _ in range(2000)))
             assert first.seen == ["Perform"] * 2000
             assert other.seen == []
@@ -43,17 +43,17 @@ def test_a_stalled_client_still_takes_an_answer_that_arrived() -> None:
         async with node(0.05) as slow:
             host, port = slow.address.split(":")
             connection = await ClientConnection.connect(host, int(port))
-            asyncio.get_running_loop().call_soon(time.sleep, STANDS_STILL_S)
-            reply = await connection.request("GetMetrics", timeout_s=STANDS_STILL_S - 0.1)
+            asyncio.get_running_loop().call_soon(time.sleep, STALL_S)
+            reply = await connection.request("GetMetrics", timeout_s=STALL_S - 0.1)
             assert reply["response"]
             await connection.close()
 
     asyncio.run(scenario())
 
 
-def test_without_a_leader_the_window_limits_retries() -> None:
+def test_without_a_leader_the_limit_bounds_retries() -> None:
     async def scenario() -> None:
-        asking = RequestSender(["a:1"], 20, 5, 1)
+        sender = RequestSender(["a:1"], 20, 5, 1)
         attempts = 0
         leads = False
 
@@ -69,10 +69,12 @@ def test_without_a_leader_the_window_limits_retries() -> None:
                     leads = failures == 4
                     raise NotLeader
 
-            await asking.send_with_retries(ask)
+            await sender.send_with_retries(ask)
 
         await asyncio.gather(*(operation() for _ in range(2000)))
-        assert attempts < 2 * 2000 + 4 * MIN_IN_FLIGHT, "three times as many without a window"
+        assert attempts < 2 * 2000 + 4 * MIN_IN_FLIGHT, (
+            "without the limit it would be three times as many"
+        )
 
     asyncio.run(scenario())
 
@@ -93,7 +95,7 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-def test_joint_failures_halve_the_window_once_success_grows_it() -> None:
+def test_joint_failures_halve_the_limit_once_success_raises_it() -> None:
     async def scenario() -> None:
         limit = ConcurrencyLimit()
         deadline = limit.begin() + 60
@@ -117,14 +119,16 @@ def test_joint_failures_halve_the_window_once_success_grows_it() -> None:
         limit.succeeded()
         limit.release()
         await turns()
-        assert [each.done() for each in later] == [True, True, False], "one more than left"
+        assert [each.done() for each in later] == [True, True, False], (
+            "one for the release, one for the raised limit"
+        )
         limit.end()
         later[2].cancel()
 
     asyncio.run(scenario())
 
 
-def test_the_window_has_bounds() -> None:
+def test_the_limit_has_bounds() -> None:
     async def scenario() -> None:
         limit = ConcurrencyLimit()
         deadline = limit.begin() + 60
@@ -150,7 +154,7 @@ def test_the_window_has_bounds() -> None:
     asyncio.run(scenario())
 
 
-def test_a_cancelled_waiting_request_frees_its_place() -> None:
+def test_a_cancelled_waiting_request_frees_its_slot() -> None:
     async def scenario() -> None:
         limit = ConcurrencyLimit()
         now = limit.begin()
@@ -162,7 +166,7 @@ def test_a_cancelled_waiting_request_frees_its_place() -> None:
         assert not await early
         gone.cancel()
         await turns()
-        limit.release()  # `got` has a place now, and is cancelled before it knows
+        limit.release()  # `got` has a slot now, and is cancelled before it runs
         got.cancel()
         await turns()
         assert got.cancelled()

@@ -1,4 +1,4 @@
-"""The client against scripted servers: what it repeats, where, and what it must not."""
+"""The client against scripted servers: what it repeats, at which node, and what it must not repeat."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from qcore.errors import (
 CREATED = {"response": {"typ": "Item", "id": 7}, "error": None}
 ITEM: EntityId = {"typ": "Item", "id": 7}
 
-#: Given the number of the request (from 0), the body of the response, or None to hang up.
+#: Takes the number of the request (from 0); returns the body of the response, or None to abort the connection.
 Script = Callable[[int], dict[str, Any] | None]
 
 
 class Server:
-    """A server that answers every `Perform` as its script says."""
+    """A server that answers every `Perform` according to its script."""
 
     def __init__(self, script: Script) -> None:
         self._script = script
@@ -61,7 +61,7 @@ async def serving(script: Script) -> AsyncIterator[Server]:
         yield server
 
 
-def refusal(error: NotLeader | Overloaded) -> dict[str, Any]:
+def rejection(error: NotLeader | Overloaded) -> dict[str, Any]:
     return {"response": None, "error": str(error), "detail": error.detail()}
 
 
@@ -72,9 +72,9 @@ def filled_in(value: str) -> dict[str, Any]:
 def test_the_client_follows_a_leader_hint() -> None:
     async def scenario() -> None:
         async with serving(lambda _: CREATED) as leader:
-            refuses = refusal(NotLeader(2, leader.address))
+            rejects = rejection(NotLeader(2, leader.address))
             async with (
-                serving(lambda _: refuses) as follower,
+                serving(lambda _: rejects) as follower,
                 QcoreClient([follower.address]) as client,
             ):
                 assert await client.create_entity("Item", "x") == ITEM
@@ -86,14 +86,14 @@ def test_the_client_follows_a_leader_hint() -> None:
 
 
 def test_an_unknown_request_is_reported_as_an_older_qcore() -> None:
-    async def refuse(connection: ServerConnection) -> None:
+    async def reject(connection: ServerConnection) -> None:
         async for frame in connection:
             (name, fields), *_ = json.loads(frame).items()
             error = {"id": fields["id"], "error": f"{name}: unknown message type"}
             await connection.send(json.dumps({"Error": error}))
 
     async def scenario() -> None:
-        async with serve(refuse, "127.0.0.1", 0) as listening:
+        async with serve(reject, "127.0.0.1", 0) as listening:
             address = f"127.0.0.1:{listening.sockets[0].getsockname()[1]}"
             async with QcoreClient([address]) as client:
                 with pytest.raises(RemoteProtocolError) as raised:
@@ -133,7 +133,7 @@ def test_a_read_whose_answer_is_lost_is_retried() -> None:
 
 def test_a_rejection_is_retried_and_a_store_error_is_not() -> None:
     async def scenario() -> None:
-        overloaded = refusal(Overloaded("too much"))
+        overloaded = rejection(Overloaded("too much"))
         async with (
             serving(lambda number: overloaded if number < 2 else CREATED) as server,
             QcoreClient([server.address]) as client,
@@ -155,9 +155,9 @@ def test_a_rejection_is_retried_and_a_store_error_is_not() -> None:
 
 def test_retries_end_at_the_deadline_with_the_last_reason() -> None:
     async def scenario() -> None:
-        refuses = refusal(NotLeader())
+        rejects = rejection(NotLeader())
         async with (
-            serving(lambda _: refuses) as server,
+            serving(lambda _: rejects) as server,
             QcoreClient([server.address], timeout_s=0.3) as client,
         ):
             with pytest.raises(NotLeader):
@@ -168,12 +168,12 @@ def test_retries_end_at_the_deadline_with_the_last_reason() -> None:
 
 
 def test_a_rejected_retry_keeps_the_outcome_unknown() -> None:
-    """In a session a lost reply is asked for again; when nobody leads until the end, its outcome is still unknown."""
+    """A lost reply in a session is requested again. Without a leader until the timeout, its outcome stays unknown."""
 
     async def scenario() -> None:
-        refuses = refusal(NotLeader(None))
+        rejects = rejection(NotLeader(None))
         async with (
-            serving(lambda number: None if number == 0 else refuses) as server,
+            serving(lambda number: None if number == 0 else rejects) as server,
             QcoreClient([server.address], timeout_s=0.5) as client,
         ):
             request = {"CreateEntity": {"entity_type": "Item", "parent_id": None, "name": "x"}}
@@ -203,14 +203,14 @@ def test_the_client_moves_on_when_a_node_is_gone() -> None:
 
 
 def test_an_answer_outranks_a_connection_error() -> None:
-    """Two of three nodes are down: the cluster has no leader, which is not the same as nobody being there."""
+    """Two of three nodes are down: that the cluster has no leader says more than that two nodes cannot be reached."""
 
     async def scenario() -> None:
         gone = [f"127.0.0.1:{port}" for port in free_ports(2)]
-        refuses = refusal(NotLeader())
-        for attempt in range(4):  # which node comes last is drawn by lot
+        rejects = rejection(NotLeader())
+        for attempt in range(4):  # the node that comes last is random
             async with (
-                serving(lambda _: refuses) as server,
+                serving(lambda _: rejects) as server,
                 QcoreClient([server.address, *gone], timeout_s=0.3 + attempt / 20) as client,
             ):
                 with pytest.raises(NotLeader):
@@ -245,9 +245,9 @@ def test_concurrent_requests_share_one_connection() -> None:
         ([], "give at least one host:port"),
         (["nowhere"], "'nowhere' is not host:port"),
         (["http://a:1"], "without the scheme"),
-        ("127.0.0.1:8080", "'127.0.0.1:8080' is no list: give several host:port"),
-        (5, "5 is no list"),
-        (None, "None is no list"),
+        ("127.0.0.1:8080", "'127.0.0.1:8080' is not a list: give several host:port"),
+        (5, "5 is not a list"),
+        (None, "None is not a list"),
         ([5], "5 is not a text; give host:port"),
         ([None], "None is not a text"),
     ],
@@ -258,9 +258,9 @@ def test_endpoints_are_checked(endpoints: list[str], reason: str) -> None:
 
 
 def test_the_endpoint_of_one_request_is_checked() -> None:
-    async def ask() -> None:
+    async def scenario() -> None:
         async with QcoreClient(["127.0.0.1:1"]) as client:
-            await client.get_metrics(5)  # type: ignore[arg-type]  # as a program without types may
+            await client.get_metrics(5)  # type: ignore[arg-type]  # as a program without type checks may do
 
     with pytest.raises(ConfigError, match="5 is not a text; give host:port"):
-        asyncio.run(ask())
+        asyncio.run(scenario())

@@ -1,4 +1,4 @@
-"""`QcoreClient.init` against a scripted node: when it repeats the request, and what it says at the end."""
+"""`QcoreClient.init` against a scripted node: when it repeats the request, and which error it raises at the end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from itertools import pairwise
+from types import SimpleNamespace
 from typing import Literal
 
 import pytest
@@ -14,55 +14,85 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from qcore.cli.cluster.cluster import initialise
 from qcore.cli.exits import ResultNotShown
-from qcore.client.ask import Json
+from qcore.client import cluster_init
 from qcore.client.client import QcoreClient
+from qcore.client.request_sender import Json
 from qcore.errors import ChangeRefused, OutcomeUnknown
 
 UNREACHABLE = ChangeRefused("unreachable", "the cluster was not begun. Nothing was written")
 
 
+class Clock:
+    """The time that `cluster_init` sees. It passes only in `sleep`, and when a scripted node lets it pass."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    async def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A clock for `cluster_init`, whose pauses last half a second then."""
+    made = Clock()
+    monkeypatch.setattr(cluster_init, "time", SimpleNamespace(monotonic=made.monotonic))
+    monkeypatch.setattr(cluster_init, "asyncio", SimpleNamespace(sleep=made.sleep))
+    monkeypatch.setattr(cluster_init, "random", SimpleNamespace(random=lambda: 0.3))
+    return made
+
+
 class Recording(QcoreClient):
-    """Remembers how long each `Init` was given, s."""
+    """Remembers the timeout of each `Init`, seconds."""
 
     def __init__(self, address: str, timeout_s: float) -> None:
         super().__init__([address], timeout_s=timeout_s)
         self.endpoints = [address]
-        self.given: list[float] = []
+        self.timeouts: list[float] = []
 
     async def request(
         self, endpoint: str, name: str, fields: Mapping[str, Json], timeout_s: float | None = None
     ) -> dict[str, Json]:
         if name == "Init":
             assert timeout_s is not None
-            self.given.append(timeout_s)
+            self.timeouts.append(timeout_s)
         return await super().request(endpoint, name, fields, timeout_s)
 
 
 @asynccontextmanager
-async def asked(
+async def client_of_node(
     timeout_s: float,
     answer: Callable[[int], ChangeRefused | Literal["Ok"] | None],
-    takes_s: float = 0,
+    on_init: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Recording]:
-    """A client of a node that refuses the n-th `Init` (from 0) so, after a while, or takes it, or hangs up (None)."""
+    """A client of a scripted node.
+
+    Args:
+        timeout_s: of the client.
+        answer: takes the number of the `Init` (from 0); returns the rejection, "Ok", or None to abort the connection.
+        on_init: called before each answer.
+    """
     seen = 0
 
     async def handle(connection: ServerConnection) -> None:
         nonlocal seen
         async for frame in connection:
             message = json.loads(frame).get("Init")
-            if message is None:  # it is asked for something else
+            if message is None:  # another request
                 connection.transport.abort()
                 return
-            refusal, seen = answer(seen), seen + 1
-            await asyncio.sleep(takes_s)
-            if refusal is None:
+            outcome, seen = answer(seen), seen + 1
+            on_init()
+            if outcome is None:
                 connection.transport.abort()
                 return
             reply: dict[str, Json] = {"id": message["id"], "response": {"Ok": "Success"}}
-            if refusal != "Ok":
-                reply["response"] = {"Err": str(refusal)}
-                reply["detail"] = refusal.detail()
+            if outcome != "Ok":
+                reply["response"] = {"Err": str(outcome)}
+                reply["detail"] = outcome.detail()
             await connection.send(json.dumps({"InitResponse": reply}))
 
     async with serve(handle, "127.0.0.1", 0) as listening:
@@ -71,47 +101,45 @@ async def asked(
             yield client
 
 
-def test_a_retried_init_gets_the_remaining_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qcore.client.client._INIT_PAUSE_S", 0.1)
+def rejected_inits(clock: Clock, takes_s: float) -> list[float]:
+    """The timeouts of all `Init`s of a client with 60 s, if the node takes this long to reject each."""
 
-    async def scenario() -> None:
-        async with asked(0.6, lambda _: UNREACHABLE) as client:
+    def answer_takes_time() -> None:
+        clock.now_s += takes_s
+
+    async def scenario() -> list[float]:
+        async with client_of_node(60.0, lambda _: UNREACHABLE, answer_takes_time) as client:
             with pytest.raises(ChangeRefused, match="Nothing was written"):
                 await client.init()
-            assert len(client.given) > 1
-            assert all(later < sooner for sooner, later in pairwise(client.given))
+            return client.timeouts
 
-    asyncio.run(scenario())
+    return asyncio.run(scenario())
 
 
-def test_an_init_is_not_retried_without_time_for_an_answer(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_retried_init_gets_the_remaining_time(clock: Clock) -> None:
+    # Every 6 s. After the one that begins at 54 s there is no time for another answer.
+    assert rejected_inits(clock, 5.5) == pytest.approx([60 - 6 * number for number in range(10)])
+
+
+def test_an_init_is_not_retried_without_time_for_an_answer(clock: Clock) -> None:
     """Cut short, it would leave open whether the cluster begins, and the reason would be lost."""
-    monkeypatch.setattr("qcore.client.client._INIT_PAUSE_S", 0.01)
-
-    async def scenario() -> None:
-        async with asked(0.6, lambda _: UNREACHABLE, takes_s=0.35) as client:
-            with pytest.raises(ChangeRefused, match="Nothing was written"):
-                await client.init()
-            assert len(client.given) == 1
-
-    asyncio.run(scenario())
+    assert rejected_inits(clock, 35) == [60]
+    assert rejected_inits(clock, 29) == pytest.approx([60, 30.5])
 
 
 def test_an_init_with_a_lost_answer_has_an_unknown_outcome() -> None:
     async def scenario() -> None:
-        async with asked(1.0, lambda _: None) as client:
+        async with client_of_node(20.0, lambda _: None) as client:
             with pytest.raises(OutcomeUnknown, match="the cluster may have begun"):
                 await client.init()
-            assert len(client.given) == 1
+            assert len(client.timeouts) == 1
 
     asyncio.run(scenario())
 
 
 def test_a_successful_init_is_not_reported_as_failed() -> None:
     async def scenario() -> None:
-        async with asked(1.0, lambda _: "Ok") as client:
+        async with client_of_node(1.0, lambda _: "Ok") as client:
             (endpoint,) = client.endpoints
             with pytest.raises(ResultNotShown, match="the cluster has begun"):
                 await initialise(client, [(1, endpoint)], endpoint, None)

@@ -1,4 +1,4 @@
-"""The client and nodes that give no sign of life: it leaves them, and no other."""
+"""The client and silent nodes: it leaves those, and no other nodes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qcore.client.client import QcoreClient
 from qcore.client.endpoints import Endpoints
 from qcore.errors import NotLeader, OutcomeUnknown, TransportError
 
-#: What the client allows a node here, seconds; and what must be enough for all that follows on a busy machine.
+#: How long the client lets a node be silent here, seconds; and a time that is enough for a test on a busy machine.
 SILENT_S = 0.3
 SOON_S = 5.0
 
@@ -27,10 +27,10 @@ METRICS = {"state": "Leader", "current_leader": 1, "qcore": {}, "id": 1}
 
 
 class Node:
-    """Answers what a client asks, until it is made to stand still: then it takes bytes and says nothing.
+    """Answers a client's requests until it is stopped: then it accepts bytes and answers nothing.
 
     Args:
-        delay_s: how long it takes for an answer; pings are answered meanwhile.
+        delay_s: how long an answer takes; pings are answered meanwhile.
     """
 
     def __init__(self, delay_s: float = 0.0) -> None:
@@ -39,28 +39,28 @@ class Node:
         self.connections: list[ServerConnection] = []
         self.delay_s = delay_s
         self.stopped = asyncio.Event()
-        self.goes_on = asyncio.Event()
-        self.asked_thrice = asyncio.Event()
-        self.refusal: NotLeader | None = None
+        self.resumed = asyncio.Event()
+        self.used_thrice = asyncio.Event()
+        self.rejection: NotLeader | None = None
 
     def stop(self) -> None:
-        """SIGSTOP: the kernel still takes connections and bytes."""
+        """Behave like a process after SIGSTOP: the kernel still accepts connections and bytes."""
         self.stopped.set()
-        self.goes_on.clear()
+        self.resumed.clear()
         for connection in self.connections:
             connection.transport.pause_reading()
 
     def resume(self) -> None:
         self.stopped.clear()
-        self.goes_on.set()
+        self.resumed.set()
         for connection in self.connections:
             if not connection.transport.is_closing():
                 connection.transport.resume_reading()
 
     async def greet(self, connection: ServerConnection, request: object) -> None:
-        """Hold the handshake back while it stands still."""
+        """Hold back the handshake while the node is stopped."""
         if self.stopped.is_set():
-            await self.goes_on.wait()
+            await self.resumed.wait()
 
     async def handle(self, connection: ServerConnection) -> None:
         self.connections.append(connection)
@@ -74,14 +74,14 @@ class Node:
         ((name, fields),) = envelope.items()
         self.seen.append(name)
         if self.seen.count(name) == 3:
-            self.asked_thrice.set()
+            self.used_thrice.set()
         if name == "GetMetrics":
             return {"GetMetricsResponse": {"id": fields["id"], "response": METRICS}}
         if name != "Perform":
             reply: dict[str, Any] = {"id": fields["id"], "response": {"Ok": 7}}
-            if self.refusal is not None:
-                reply["response"] = {"Err": str(self.refusal)}
-                reply["detail"] = self.refusal.detail()
+            if self.rejection is not None:
+                reply["response"] = {"Err": str(self.rejection)}
+                reply["detail"] = self.rejection.detail()
             return {f"{name}Response": reply}
         (command,) = fields["request"]
         body = {"response": None, "error": None}
@@ -142,7 +142,7 @@ def test_repeatable_requests_move_off_a_silent_node() -> None:
             began = time.monotonic()
             await ask(client)
             assert len(other.seen) == before + 1
-            assert time.monotonic() - began < SILENT_S, "nothing was asked of the dead node first"
+            assert time.monotonic() - began < SILENT_S, "the dead node got no request first"
 
     async def scenario() -> None:
         async with asyncio.timeout(SOON_S):
@@ -170,7 +170,7 @@ def test_writes_at_a_silent_node_get_an_unknown_outcome() -> None:
 
 
 def test_the_client_waits_for_a_slow_live_node() -> None:
-    """Twice as long as it would take to give up on a dead one."""
+    """Much longer than until it would leave a dead node."""
 
     async def scenario() -> None:
         async with (
@@ -203,10 +203,10 @@ def test_a_dead_node_named_as_leader_is_avoided_until_it_lives() -> None:
             await client.get_metrics()
             leader.stop()
             await client.perform(READ)
-            follower.refusal = NotLeader(1, leader.address)
+            follower.rejection = NotLeader(1, leader.address)
             transfer = asyncio.ensure_future(client.transfer_leader())
             async with asyncio.timeout(SOON_S):
-                await follower.asked_thrice.wait()
+                await follower.used_thrice.wait()
             assert not transfer.done()
             assert "TransferLeader" not in leader.seen
             leader.resume()

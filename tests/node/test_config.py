@@ -1,4 +1,4 @@
-"""Addresses and node settings: what is accepted, and that a refusal names the place."""
+"""Addresses and node settings: which values are valid, and that an error names the setting."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ def test_an_invalid_address_is_rejected_with_its_option(text: str) -> None:
     ],
 )
 def test_the_error_shows_how_to_write_an_address(text: str, advice: str) -> None:
-    with pytest.raises(ConfigError) as refusal:
+    with pytest.raises(ConfigError) as caught:
         parse_address(text, "--endpoints")
-    assert advice in str(refusal.value)
+    assert advice in str(caught.value)
     if "://" in text:
-        assert "IPv6" not in str(refusal.value)
+        assert "IPv6" not in str(caught.value)
 
 
 def test_port_zero_is_valid_where_a_free_port_can_be_chosen() -> None:

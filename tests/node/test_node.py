@@ -1,4 +1,4 @@
-"""A whole node within this process: real sockets and a real log, with faults planted in the disk and the machine."""
+"""A whole node in this process: real sockets and a real log, with faults in the disk and the state machine."""
 
 from __future__ import annotations
 
@@ -104,15 +104,19 @@ async def running(
         disk.close()
 
 
+#: An election timeout for tests of a slow disk on a busy machine: a leader whose disk makes no progress steps down.
+PATIENT_MS = 2000
+
+
 async def eventually(probe: Callable[[], Awaitable[bool]], timeout_s: float = 20) -> None:
     """Poll until the probe holds; fails the test if it does not in time."""
     async with asyncio.timeout(timeout_s):
-        while not await probe():  # noqa: ASYNC110 - the condition lies behind a socket
+        while not await probe():  # noqa: ASYNC110 - the condition is behind a socket
             await asyncio.sleep(0.02)
 
 
 async def raw_perform(world: Running, request: dict[str, Any]) -> Any:
-    """One attempt without the client's retries."""
+    """Perform one attempt, without the client's retries."""
     reply = await world.client.request(world.address, "Perform", {"request": request})
     ((_, body),) = reply["response"].items()
     return body
@@ -122,17 +126,17 @@ def test_a_full_disk_rejects_writes_and_serves_reads(
     tmp_path: Path,
 ) -> None:
     async def scenario() -> None:
-        async with running(tmp_path) as world:
+        async with running(tmp_path, election_timeout_ms=PATIENT_MS) as world:
             await world.client.set_schema(string_schema("Item", "Name"))
             world.disk.failure = DiskFull("no space")
             stuck = asyncio.ensure_future(world.client.create_entity("Item", "stuck"))
             create = {"CreateEntity": {"entity_type": "Item", "parent_id": None, "name": "x"}}
 
-            async def refused() -> bool:
+            async def disk_full() -> bool:
                 metrics = await world.client.get_metrics()
                 return bool(metrics["qcore"]["disk_full"])
 
-            await eventually(refused)
+            await eventually(disk_full)
             body = await raw_perform(world, create)
             assert body["detail"] == {"code": "DiskFull", "retryable": True}
             assert str(tmp_path) in body["error"]
@@ -140,7 +144,7 @@ def test_a_full_disk_rejects_writes_and_serves_reads(
             assert schema["entity_type"] == "Item"
             assert not stuck.done(), "acknowledged without being durable"
             assert world.node.unready_reason() == (
-                "the disk is full: writes are refused; reads are served as long as there is a leader"
+                "the disk is full: writes are rejected; reads are served as long as there is a leader"
             )
 
             world.disk.failure = None
@@ -171,7 +175,7 @@ def test_a_failed_write_is_fatal_and_acknowledges_nothing(tmp_path: Path) -> Non
 
 
 def test_a_follower_acknowledges_nothing_before_it_is_durable(tmp_path: Path) -> None:
-    """A leader's append reaches a node whose disk is stuck: the answer waits for the disk."""
+    """A leader's append reaches a node whose disk is stuck: the response waits for the disk."""
 
     async def scenario() -> None:
         async with running(tmp_path, begin=False) as world:
@@ -201,7 +205,7 @@ def test_a_follower_acknowledges_nothing_before_it_is_durable(tmp_path: Path) ->
                     return bool(metrics["last_log_index"] == 1)
 
                 await eventually(appended)
-                # The replies to later requests overtake it: it was not merely slow.
+                # The reply to a later request overtakes the response: it was not merely slow.
                 await leader.send(json.dumps({"GetMetrics": {"id": "m"}}))
                 assert "GetMetricsResponse" in json.loads(await leader.recv())
                 world.disk.failure = None
@@ -222,12 +226,12 @@ def test_a_machine_that_raises_stops_the_node(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         async with running(tmp_path, TextApplication(Broken())) as world:
-            asking = asyncio.ensure_future(world.client.perform({"Write": "boom"}))
+            request = asyncio.ensure_future(world.client.perform({"Write": "boom"}))
             await asyncio.wait_for(world.node.failed.wait(), 20)
             assert isinstance(world.node.failure, StateMachineFailed)
             await world.node.stop()
             with pytest.raises(OutcomeUnknown):
-                await asking
+                await request
 
     asyncio.run(scenario())
 
@@ -245,7 +249,7 @@ def test_a_user_defined_machine_runs_in_a_real_node(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_requests_that_come_together_share_a_step_and_a_commit(tmp_path: Path) -> None:
+def test_concurrent_requests_share_a_step_and_a_commit(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(tmp_path) as world:
             await world.client.set_schema(string_schema("Item", "Name"))
@@ -262,7 +266,7 @@ def test_requests_that_come_together_share_a_step_and_a_commit(tmp_path: Path) -
 
 
 async def flood(world: Running, number: int) -> list[str]:
-    """The outcomes of so many writes that arrive in one frame: `ok`, or the code of the error."""
+    """Send this many writes in one frame; returns the outcome of each: `ok`, or the code of the error."""
     create = {"CreateEntity": {"entity_type": "Item", "parent_id": None, "name": "x"}}
     frame = [{"Perform": {"id": str(n), "request": create}} for n in range(number)]
     outcomes: list[str] = []
@@ -277,11 +281,10 @@ async def flood(world: Running, number: int) -> list[str]:
 
 
 def test_a_flood_of_requests_is_split_into_bounded_steps(tmp_path: Path) -> None:
-    """A leader that serves thousands of requests in one go is silent for as long, and is deposed."""
+    """A leader that serves thousands of requests in one step is silent meanwhile, and is deposed."""
 
     async def scenario() -> None:
-        # Long: a leader whose disk makes no progress for so long steps down, and this machine may be busy.
-        async with running(tmp_path, election_timeout_ms=2000) as world:
+        async with running(tmp_path, election_timeout_ms=PATIENT_MS) as world:
             await world.client.set_schema(string_schema("Item", "Name"))
             assert {*await flood(world, 3000)} == {"ok"}
             page = world.node.exposition()
@@ -303,7 +306,7 @@ def test_requests_beyond_the_limit_are_rejected_before_queueing(tmp_path: Path) 
 
 
 def value_of(page: str, name: str) -> float:
-    """A sample of a Prometheus page."""
+    """The value of a sample on a Prometheus page."""
     return float(next(line for line in page.splitlines() if line.startswith(name)).split()[-1])
 
 
@@ -318,16 +321,18 @@ def test_a_store_error_is_raised_by_the_client(tmp_path: Path) -> None:
 
 def test_a_stopping_node_rejects_new_requests_as_not_leader(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with running(tmp_path, shutdown_grace_ms=3000) as world:
+        async with running(
+            tmp_path, shutdown_grace_ms=3000, election_timeout_ms=PATIENT_MS
+        ) as world:
             await world.client.set_schema(string_schema("Item", "Name"))
             world.disk.failure = DiskFull("no space")  # keeps one request in progress
             stuck = asyncio.ensure_future(world.client.create_entity("Item", "stuck"))
 
-            async def waiting() -> bool:
+            async def disk_full() -> bool:
                 metrics = await world.client.get_metrics()
                 return bool(metrics["qcore"]["disk_full"])
 
-            await eventually(waiting)
+            await eventually(disk_full)
             stopping = asyncio.ensure_future(world.node.stop())
             await asyncio.sleep(0)
             body = await raw_perform(world, {"GetSchema": {"entity_type": "Item"}})
@@ -341,7 +346,7 @@ def test_a_stopping_node_rejects_new_requests_as_not_leader(tmp_path: Path) -> N
 
 
 class HangingDisk(FaultyDisk):
-    """Its writes wait for `go_on`."""
+    """A disk whose writes wait for `go_on`."""
 
     def __init__(self, inner: LogStorage) -> None:
         super().__init__(inner)
@@ -352,7 +357,7 @@ class HangingDisk(FaultyDisk):
         super().write(writes, commit)
 
 
-def test_a_disk_that_hangs_does_not_hold_up_a_stop(tmp_path: Path) -> None:
+def test_a_hanging_disk_does_not_block_a_stop(tmp_path: Path) -> None:
     async def scenario() -> None:
         disk = HangingDisk(SqliteStorage.open(tmp_path, 1))
         loop = asyncio.get_running_loop()

@@ -1,1 +1,1 @@
-"""What a node answers: clients' requests, admin requests, snapshots, HTTP pages."""
+"""Request handlers of a node: clients' requests, admin requests, snapshots, `Init`, HTTP pages."""

@@ -1,7 +1,7 @@
-"""Requests about the cluster itself and about client sessions: membership, leadership, snapshots, sessions.
+"""Admin requests and session requests: membership changes, leadership transfers, upgrades, snapshots, sessions.
 
-Each becomes one event of the replica and is answered by one reply. Membership changes and transfers are
-the leader's business: elsewhere they are refused as `NotLeader`, with the leader's address.
+Each becomes one event of the replica and gets one reply. Only the leader executes membership changes and transfers:
+other nodes reject them as `NotLeader`, with the leader's address.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from qcore.core.entry import Membership
 from qcore.core.raft import RaftCore
 from qcore.core.version import ClusterVersion
 from qcore.errors import ConfigError, QcoreError
-from qcore.node.api.first_cluster import MAX_MEMBERS
 from qcore.node.api.member_addresses import member_address, new_member_problem, same_address
+from qcore.node.api.new_cluster import MAX_MEMBERS
 from qcore.node.api.snapshot_requests import SnapshotRequestHandler
+from qcore.node.api.submit import MAX_TIMEOUT_MS, MakeEvent, SubmitEvent
 from qcore.replica import events
-from qcore.replica.events import ReplicaEvent, Reply
 from qcore.replica.leadership import Leadership
 from qcore.replica.sessions import session_table
 from qcore.transport.server.server import ServerConnection
@@ -43,23 +43,19 @@ from qcore.transport.wire import (
     failure,
 )
 
-#: How long a membership change may take whose sender does not say: a learner may need a snapshot first.
+#: The timeout of a membership change that names none: a learner may need a snapshot first.
 DEFAULT_CHANGE_TIMEOUT_MS: Final = 10_000
-#: The most that a sender may ask for.
-MAX_TIMEOUT_MS: Final = 3_600_000
 
-SubmitEvent = Callable[[Callable[[int], ReplicaEvent], Callable[[Reply], None]], None]
-MakeEvent = Callable[[int], ReplicaEvent]
-#: Makes the wire's reply from the replica's result, or from the error.
+#: Makes the reply on the wire from the replica's result or error.
 MakeReply = Callable[[str | None, QcoreError | None], object]
 
 
 class AdminRequestHandler:
-    """Takes management and session messages.
+    """Executes admin requests and session requests.
 
     Args:
-        core: looked at for the configuration in force.
-        timeout_ms: for requests other than membership changes.
+        core: read for the effective configuration.
+        timeout_ms: of requests other than membership changes.
     """
 
     def __init__(self, core: RaftCore, timeout_ms: int) -> None:
@@ -75,14 +71,14 @@ class AdminRequestHandler:
         reject_writes: QcoreError | None,
         submit_event: SubmitEvent,
     ) -> bool:
-        """Take a message of this kind and return True, or False if it is none.
+        """Execute a request of these kinds and return True; return False for any other message.
 
         Args:
-            connection: where it came from, and where the answer goes.
+            connection: the connection of the request and of its reply.
             message: any message of the wire.
-            reject_all: answer with this error, whatever is asked (shutting down).
-            reject_writes: the same for what goes through the log (disk full).
-            submit_event: gives the replica an event with a fresh request id, and calls back with its outcome.
+            reject_all: if not None, the error to reject every request with (shutting down).
+            reject_writes: if not None, the error to reject requests with that write to the log (disk full).
+            submit_event: see `SubmitEvent`.
         """
         rejection = reject_all or reject_writes
         if self._snapshots.handle(connection, message, rejection, submit_event):
@@ -130,7 +126,11 @@ class AdminRequestHandler:
         return event, reply, problem
 
     def _change(self, message: ChangeMembership) -> tuple[MakeEvent, MakeReply]:
-        """The learners that stay are those of the configuration seen here, which must still hold then."""
+        """Without `learners` in the request, the current learners stay.
+
+        They are those of the effective configuration at this node. It must still be effective when the change is
+        proposed.
+        """
         members, learners = tuple(message.members), message.learners
         expected = message.expected_index
         if learners is None:
@@ -208,14 +208,14 @@ def _upgrade(message: UpgradeMachine) -> tuple[MakeEvent, MakeReply]:
 
 
 def _timeout_ms(message: AddLearner | ChangeMembership | UpgradeMachine) -> int:
-    asked = DEFAULT_CHANGE_TIMEOUT_MS if message.timeout_ms is None else message.timeout_ms
-    return min(asked, MAX_TIMEOUT_MS)
+    timeout_ms = DEFAULT_CHANGE_TIMEOUT_MS if message.timeout_ms is None else message.timeout_ms
+    return min(timeout_ms, MAX_TIMEOUT_MS)
 
 
 def _invalid_change(message: ChangeMembership) -> ConfigError | None:
-    """Why nobody can have meant this, or None.
+    """Why this change cannot be what the operator meant, or None.
 
-    A node named twice is a slip of the pen: what was meant may be another, larger cluster.
+    A node named twice is a typing error: the change meant may name another node in its place.
     """
     for name, ids in (("members", message.members), ("learners", message.learners or [])):
         if len(ids) > MAX_MEMBERS:
@@ -229,17 +229,17 @@ def _invalid_change(message: ChangeMembership) -> ConfigError | None:
 
 
 def _checked_address(message: AddLearner, membership: Membership) -> str:
-    """The address of the new member, in its normal spelling, or as the configuration has it already.
+    """The new member's address in its normal spelling, or in the configuration's spelling if it is in there already.
 
     Raises:
-        ConfigError: the node cannot be a new member, or its address not the new member's.
+        ConfigError: the node cannot become a member, or cannot have this address.
     """
     if len(membership.addresses) >= MAX_MEMBERS and not membership.address_of(message.node_id):
         raise ConfigError(f"the cluster has {MAX_MEMBERS} members, and cannot have more")
     address = member_address(message.node_addr, "node_addr")
-    present = membership.address_of(message.node_id)
-    if present is not None and same_address(present, address):
-        return present
+    configured = membership.address_of(message.node_id)
+    if configured is not None and same_address(configured, address):
+        return configured
     problem = new_member_problem(message.node_id, address, dict(membership.addresses))
     if problem is not None:
         raise ConfigError(f"node_addr: {problem}")

@@ -1,6 +1,6 @@
-"""Clients' requests: from the envelope to the replica, and from its outcome to the reply.
+"""`RequestHandler`: takes clients' requests from the connection to the replica, and their outcomes back as replies.
 
-Every request gets exactly one reply on the connection that it came over, unless that is gone.
+Every request gets exactly one reply on the connection that it came over, unless the connection is closed.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from qcore.errors import (
     TooLarge,
 )
 from qcore.node.api.admin_requests import AdminRequestHandler
-from qcore.node.api.admin_slots import RequestQuotas
 from qcore.node.api.init_request import Initialiser
 from qcore.node.api.perform_routing import metric_kind, replica_request
+from qcore.node.api.request_quotas import RequestQuotas
+from qcore.node.api.submit import MakeEvent
 from qcore.node.application import Application
 from qcore.node.config import NodeConfig
 from qcore.node.observability.metrics import NodeMetrics
@@ -53,12 +54,12 @@ from qcore.transport.wire import (
     failure,
 )
 
-#: How often an `Init` that is under way is looked at.
+#: How often an `Init` in progress is advanced.
 _INIT_CHECK_S: Final = 0.1
 
 
 class PerformEnvelope(Protocol):
-    """What every application's `perform_type` has."""
+    """The fields of every application's `perform_type`."""
 
     id: str
     request: Any
@@ -67,18 +68,22 @@ class PerformEnvelope(Protocol):
 
 
 class RequestHandler:
-    """Keeps the requests in progress.
+    """Executes clients' requests, and keeps those in progress.
 
     Args:
         application: the state machine's requests.
         identity: this node and its cluster.
         post: gives an event to the replica.
-        metrics_object: makes the reply to `GetMetrics`.
-        metrics: counts.
-        config: how long a request may take, how large it may be, and how many of them, and bytes of them, may be in
-            progress: more are refused, before they wait anywhere.
-        replica: looked at for the configuration in force.
-        peers: to the other nodes.
+        metrics_object: makes the metrics object for `GetMetrics`.
+        metrics: counts the requests.
+        config: how long a request may take, how large it may be, and how many requests and bytes may be in progress:
+            more are rejected before they wait anywhere.
+        replica: read for the effective configuration and the version.
+        peers: the other nodes, for `Init`.
+
+    Attributes:
+        after_init: called when this node's `Init` has committed, with a function to call when the reply may be sent.
+        initialiser: executes `Init`.
     """
 
     def __init__(
@@ -113,7 +118,6 @@ class RequestHandler:
         self._metrics_json: str | None = None
         self._reject_all: QcoreError | None = None
         self._reject_writes: QcoreError | None = None
-        #: Called when this node's `Init` has committed, with a function to call when the reply may go out.
         self.after_init: Callable[[Callable[[], None]], None] = lambda done: done()
         self.initialiser = Initialiser(
             identity,
@@ -131,7 +135,7 @@ class RequestHandler:
     # -- incoming --------------------------------------------------------------------------------
 
     def on_message(self, connection: ServerConnection, message: object) -> None:
-        """Take a client's message."""
+        """Execute a client's message."""
         if type(message) is self._application.perform_type:
             self._perform(connection, cast(PerformEnvelope, message))
             return
@@ -143,7 +147,7 @@ class RequestHandler:
             case Init():
                 self._init(connection, message)
             case Error():
-                pass  # somebody could not read our reply; there is nothing to answer
+                pass  # the client could not read a reply; there is nothing to answer
             case _:
                 flow = self._quotas.flow_for(connection, message)
                 rejections = (self._reject_all or flow.rejection(0, now_us()), self._reject_writes)
@@ -152,7 +156,7 @@ class RequestHandler:
                     self._not_a_request(connection, message)
 
     def _metrics_text(self) -> str:
-        """The metrics object as JSON. Made once for all who ask in one turn of the event loop."""
+        """The metrics object as JSON. Made once for all requests in one turn of the event loop."""
         if self._metrics_json is None:
             self._metrics_json = json.dumps(self._metrics_object())
             asyncio.get_running_loop().call_soon(self._forget_metrics)
@@ -162,18 +166,18 @@ class RequestHandler:
         self._metrics_json = None
 
     def submit(self, kind: RequestKind, payload: str, done: Callable[[Reply], None]) -> None:
-        """A request of the node's own, forwarded like any other. `done` gets its outcome."""
+        """Submit a request of this node itself, forwarded like any other. `done` is called with its outcome."""
         self.submit_event(
             lambda number: ClientRequest(number, kind, payload, self._timeout_ms), done
         )
 
     def submit_event(
         self,
-        event: Callable[[int], ReplicaEvent],
+        event: MakeEvent,
         done: Callable[[Reply], None],
         flow: FlowControl | None = None,
     ) -> None:
-        """Give the replica the event made for a fresh request id; `done` gets its outcome. `flow` counts it."""
+        """See `SubmitEvent`. `flow` counts the request while it is in progress."""
         request_id = next(self._request_ids)
         if flow is not None:
             flow.take(0)
@@ -183,7 +187,7 @@ class RequestHandler:
     def _perform(self, connection: ServerConnection, message: PerformEnvelope) -> None:
         try:
             operation = self._application.operation(message.request)
-            asked = replica_request(operation, message.consistency, message.session)
+            request = replica_request(operation, message.consistency, message.session)
         except (StoreError, RemoteProtocolError) as error:
             connection.send(
                 Error(message.id, truncate(str(error), MAX_ERROR_CHARS), error.detail())
@@ -192,7 +196,7 @@ class RequestHandler:
         rejection = self._reject_all
         if rejection is None and operation.kind == "write":
             rejection = self._reject_writes
-        now, size = now_us(), utf8_length(asked.payload)
+        now, size = now_us(), utf8_length(request.payload)
         if rejection is None:
             rejection = self._too_large(operation.payload) or self._flow.rejection(size, now)
         if rejection is not None:
@@ -205,19 +209,23 @@ class RequestHandler:
             connection,
             message.id,
             operation.name,
-            asked.kind,
+            request.kind,
             size,
             now,
         )
         self._post(
             ClientRequest(
-                request_id, asked.kind, asked.payload, self._timeout_ms, asked.max_staleness_ms
+                request_id,
+                request.kind,
+                request.payload,
+                self._timeout_ms,
+                request.max_staleness_ms,
             )
         )
 
     def _too_large(self, payload: str) -> TooLarge | None:
         limit = self._max_command_bytes
-        if len(payload) * 4 <= limit:  # the usual case; no character has more than four bytes
+        if len(payload) * 4 <= limit:  # the usual case: no character has more than four bytes
             return None
         size = utf8_length(payload)
         if size <= limit:
@@ -238,11 +246,11 @@ class RequestHandler:
         self._schedule_init_check()
 
     def advance_init(self) -> None:
-        """A connection to another node changed: an `Init` may go on."""
+        """Advance an `Init` in progress: a connection to another node has changed, or time has passed."""
         self.initialiser.advance(now_us())
 
     def _schedule_init_check(self) -> None:
-        """Have an `Init` that is under way looked at now and then, for its deadline and for what links do not say."""
+        """Advance an `Init` in progress at intervals: for its deadline, and for changes that no connection reports."""
         if self._init_timer is not None:
             self._init_timer.cancel()
             self._init_timer = None
@@ -266,7 +274,7 @@ class RequestHandler:
         )
 
     def _not_a_request(self, connection: ServerConnection, message: object) -> None:
-        """A known message that makes no sense here, such as a response."""
+        """Reject a known message that is not a request, such as a response."""
         message_id = getattr(message, "id", "")
         error = RemoteProtocolError(f"{type(message).__name__} is not a request")
         connection.send(Error(message_id, str(error), error.detail()))
@@ -274,12 +282,12 @@ class RequestHandler:
     # -- outgoing --------------------------------------------------------------------------------
 
     def on_reply(self, reply: Reply) -> None:
-        """The replica's outcome of a request."""
+        """The replica reports the outcome of a request."""
         perform = self._client_requests.pop(reply.request_id, None)
         if perform is None:
-            asked = self._callbacks.pop(reply.request_id, None)
-            if asked is not None:
-                flow, done = asked
+            submitted = self._callbacks.pop(reply.request_id, None)
+            if submitted is not None:
+                flow, done = submitted
                 if flow is not None:
                     flow.release(0, now_us())
                 done(reply)
@@ -303,7 +311,7 @@ class RequestHandler:
         try:
             connection.send_encoded(encode_reply("PerformResponse", message_id, response))
         except LocalProtocolError as error:
-            # What was asked was done, but the answer does not fit into a frame.
+            # The request was executed, but its result does not fit into a frame.
             error_response = self._application.failure(name, StoreError(str(error)))
             connection.send_encoded(encode_reply("PerformResponse", message_id, error_response))
 
@@ -316,22 +324,22 @@ class RequestHandler:
 
     @property
     def rejects_writes(self) -> bool:
-        """True while writes are refused for a full disk."""
+        """Whether writes are rejected because the disk is full."""
         return self._reject_writes is not None
 
     def reject_writes(self, error: QcoreError | None) -> None:
-        """Refuse writes with this error (a full disk), or take them again."""
+        """Reject writes with this error (a full disk); None to accept them again."""
         self._reject_writes = error
 
     def close(self) -> None:
-        """Take no more requests; those in progress go on."""
+        """Reject new requests; those in progress go on."""
         self._reject_all = NotLeader()
         self.initialiser.stop()
         if self._init_timer is not None:
             self._init_timer.cancel()
 
     def abandon(self, why: str) -> None:
-        """End every request in progress: what it did is unknown."""
+        """End every request in progress with an unknown outcome."""
         for request_id in [*self._client_requests, *self._callbacks]:
             self.on_reply(Reply(request_id, None, 0, OutcomeUnknown(why)))
         self.initialiser.abandon(OutcomeUnknown(why))

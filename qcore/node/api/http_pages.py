@@ -1,25 +1,25 @@
 """The HTTP endpoints on the node's port: `/livez`, `/readyz`, `/status` and `/metrics`.
 
-They read and never change anything. Whoever may reach the port may read them.
+They only read. Every client that reaches the port may request them.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, Protocol
 
 from pydantic import JsonValue
 
 from qcore.node.observability.metrics import CONTENT_TYPE
+from qcore.transport.server.handler import HttpResponse
 
 _TEXT: Final = "text/plain; charset=utf-8"
 _JSON: Final = "application/json"
 
 
 class NodeView(Protocol):
-    """What the endpoints need to know of the node."""
+    """What the endpoints need from the node."""
 
     def unready_reason(self) -> str | None:
         """Why the node cannot serve requests now; None when it can."""
@@ -34,16 +34,7 @@ class NodeView(Protocol):
         ...
 
 
-@dataclass(slots=True, frozen=True)
-class TextResponse:
-    """Status, type and body of one answer."""
-
-    status: HTTPStatus
-    content_type: str
-    body: str
-
-
-def respond(view: NodeView, path: str) -> TextResponse:
+def respond(view: NodeView, path: str) -> HttpResponse:
     """Answer a GET of `path` (the query is ignored).
 
     - `/livez`: 200 while the process serves its event loop.
@@ -53,21 +44,25 @@ def respond(view: NodeView, path: str) -> TextResponse:
     """
     match path.partition("?")[0]:
         case "/livez":
-            return TextResponse(HTTPStatus.OK, _TEXT, "ok\n")
+            return _response(HTTPStatus.OK, _TEXT, "ok\n")
         case "/readyz":
             reason = view.unready_reason()
             if reason is None:
-                return TextResponse(HTTPStatus.OK, _TEXT, "ok\n")
-            return TextResponse(HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, f"{reason}\n")
+                return _response(HTTPStatus.OK, _TEXT, "ok\n")
+            return _response(HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, f"{reason}\n")
         case "/status":
             body = json.dumps(view.metrics_object(), indent=1)
-            return TextResponse(HTTPStatus.OK, _JSON, body + "\n")
+            return _response(HTTPStatus.OK, _JSON, body + "\n")
         case "/metrics":
-            return TextResponse(HTTPStatus.OK, CONTENT_TYPE, view.exposition())
+            return _response(HTTPStatus.OK, CONTENT_TYPE, view.exposition())
         case other:
-            return TextResponse(
+            return _response(
                 HTTPStatus.NOT_FOUND,
                 _TEXT,
                 f"no such page: {json.dumps(other)}; there are /livez, /readyz, /status and /metrics, "
                 "and the WebSocket at /\n",
             )
+
+
+def _response(status: HTTPStatus, content_type: str, body: str) -> HttpResponse:
+    return HttpResponse(status, body.encode(), content_type)

@@ -1,14 +1,14 @@
-"""`Init`: how one cluster begins, also if several nodes are asked at once.
+"""`Init`: initialises one cluster, even if several nodes receive an `Init` at the same time.
 
 | step | what the node does |
 |---|---|
-| ask | it offers the new cluster's id in `Hello` to the other nodes, and listens to no other cluster meanwhile |
-| write | a majority, itself included, has accepted (with a token all): it writes the first entries and campaigns |
-| wait | another node has begun the same cluster (by a token): it writes nothing and waits to be made a member |
+| offer | it offers the id of the new cluster to the other nodes in `Hello`, and accepts no other cluster meanwhile |
+| write | a majority, itself included, has accepted (with a token: all): it writes the first entries and campaigns |
+| wait | another node has initialised the same cluster (by a token): it writes nothing and waits to become a member |
 | answer | the first configuration is committed here |
 
-A node accepts one cluster at a time, so of two clusters that are offered at once at most one is accepted by a majority.
-The other writes nothing: its node's data is as it was. Nobody here waits or draws numbers: the host calls `advance`.
+A node accepts one cluster at a time. So if two clusters are offered at the same time, a majority accepts at most one,
+and the other node writes nothing. This module has no timers and no random numbers: the caller calls `advance`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Final, Protocol
 from qcore.core.entry import Membership
 from qcore.core.version import ClusterVersion
 from qcore.errors import ChangeRefused, ConfigError, NotLeader, OutcomeUnknown, QcoreError
-from qcore.node.api.first_cluster import NewCluster, new_cluster
 from qcore.node.api.member_addresses import member_address, same_address
+from qcore.node.api.new_cluster import NewCluster, new_cluster
 from qcore.node.peers.peer_messages import ConnectionStatus
 from qcore.replica.events import Reply
 from qcore.replica.peers.identity import (
@@ -35,28 +35,29 @@ from qcore.transport.peers.peer_connector import WRONG_NODE_HINT
 
 #: Called with the outcome: None, or the error.
 Done = Callable[[QcoreError | None], None]
-#: Writes the first entries; the flag: several nodes write them, so that they must be the same everywhere.
+#: Writes the first entries. The flag: several nodes may write them, so they must be the same everywhere.
 WriteFirstEntries = Callable[[Membership, bool, int, Callable[[Reply], None]], None]
 
-#: The least time that is left for the first commit, ms.
+#: The first commit gets at least this time, ms.
 _MIN_COMMIT_MS: Final = 1000
-#: So long a majority waits for what the other nodes have to say: they may belong to a cluster already, µs.
+#: How long a node with a majority waits for the other nodes: they may belong to a cluster already, µs.
 _WAIT_FOR_ALL_US: Final = 1_000_000
-#: Parts of rejections that show that the list itself is wrong: whoever said so would never join.
+#: Parts of rejections that show that the list of nodes is wrong: the node that answers so would never join.
 _WRONG_LIST: Final = (IN_OTHER_CLUSTER, DUPLICATE_NODE_ID, WRONG_NODE_HINT)
 _ADVICE: Final = (
-    "If another Init is under way, wait: its cluster takes in the nodes that it names. Else start the nodes that do "
-    "not answer, and repeat this Init; give it to one node only, or to several with one --init-token. A node that "
-    "belongs to another cluster moves with an empty data directory only"
+    "If another Init is in progress, wait: its cluster takes in the nodes that it names. Else start the nodes that do "
+    "not answer, and repeat this Init; send it to one node only, or to several with one --init-token. A node that "
+    "belongs to another cluster can move only with an empty data directory"
 )
 
 
 def _required_acceptances(plan: NewCluster) -> int:
-    """How many nodes, the one that writes included, must have accepted the cluster before.
+    """How many nodes, this one included, must accept the cluster before this node writes the first entries.
 
-    With a token it is all of them: the same `Init` may be given to a member that was wiped. A majority that accepts
-    does not show that there is no such cluster yet: the one that is silent may hold it, under the same id, and with
-    other entries at the same index and term. Without a token the id is new, and a majority keeps two of them apart.
+    With a token it is all of them, because the same `Init` may be sent to a member that was wiped. A majority that
+    accepts does not prove that there is no such cluster yet: a silent node may belong to it, under the same id, and
+    with other entries at the same index and term. Without a token the id is new, and a majority excludes a second
+    cluster.
     """
     members = len(plan.membership.voters)
     return members if plan.by_token else members // 2 + 1
@@ -67,39 +68,40 @@ def _list_is_wrong(rejections: Mapping[int, str]) -> bool:
 
 
 class PeerConnections(Protocol):
-    """What `Initialiser` needs of `qcore.node.peers.peer_messages.PeerRouter`."""
+    """What `Initialiser` needs from `qcore.node.peers.peer_messages.PeerRouter`."""
 
     def connect_to(self, nodes: Mapping[int, str]) -> None:
-        """Connect to these nodes; none: no more."""
+        """Connect to these nodes; an empty mapping ends the connections."""
         ...
 
     def connection_statuses(self) -> dict[int, ConnectionStatus]:
-        """How the connection to each stands."""
+        """The status of the connection to each."""
         ...
 
 
 class LogState(Protocol):
-    """What `Initialiser` looks at of `qcore.core.raft.RaftCore`."""
+    """What `Initialiser` reads from `qcore.core.raft.RaftCore`."""
 
     @property
     def is_pristine(self) -> bool:
-        """Whether the node may begin a cluster."""
+        """Whether the node may initialise a cluster."""
         ...
 
     @property
     def commit_index(self) -> int:
-        """How much of the log is committed."""
+        """The commit index."""
         ...
 
 
 @dataclass(slots=True)
 class _Pending:
-    """The `Init` that is under way.
+    """The `Init` in progress.
 
     Attributes:
         began_at, deadline: µs.
-        offers: this node may begin the cluster; else it waits until it is a member.
-        wrote: the first entries are on their way to the disk.
+        offers: whether this node may initialise the cluster; if not, it waits until it is a member.
+        wrote: whether the first entries are on their way to the disk.
+        waiting: callbacks of the requests that wait for the outcome.
     """
 
     plan: NewCluster
@@ -111,20 +113,20 @@ class _Pending:
 
 
 class Initialiser:
-    """Carries out the `Init` requests of one node.
+    """Executes the `Init` requests of one node.
 
     Args:
         identity: of this node.
-        core: looked at for what is in the log.
+        core: the state of the log.
         peers: connections to the other nodes.
         write: see `WriteFirstEntries`.
-        first_version: what a log begins with here.
+        first_version: the version that a log begins with at this node.
         timeout_ms: how long one `Init` may take.
-        never_leads: this node has priority 0.
-        advertised: the address that the operator gave to this node, if any.
+        never_leads: whether this node has priority 0.
+        advertised: the advertised address of this node, if it has one.
 
     Attributes:
-        own_address: what others dial; it is what `Init` without nodes writes.
+        own_address: the address at which others reach this node; an `Init` without nodes uses it.
     """
 
     def __init__(
@@ -151,7 +153,7 @@ class Initialiser:
         self._pending: _Pending | None = None
 
     def listening_on(self, address: str) -> None:
-        """The node listens at this address, which others dial unless the operator gave another one."""
+        """The node listens at this address. Others dial it, unless the node has an advertised address."""
         self.own_address = self._advertised or address
 
     @property
@@ -162,13 +164,13 @@ class Initialiser:
     def begin(
         self, nodes: Sequence[tuple[int, str]], token: str | None, now: int, done: Done
     ) -> None:
-        """Take an `Init`; `done` is called once, maybe at once.
+        """Execute an `Init`. `done` is called once, perhaps during this call.
 
         Args:
-            nodes: id and `host:port` of every voter; none: this node alone.
-            token: names the cluster, so that the same `Init` may be given to several nodes.
+            nodes: id and `host:port` of every voter; none for a cluster of this node alone.
+            token: determines the cluster id, so that the same `Init` may be sent to several nodes.
             now: µs on the monotonic clock, as for `advance`.
-            done: gets None once the first configuration is committed here, or the error.
+            done: called with None once the first configuration is committed here, or with the error.
         """
         try:
             plan = self._planned(nodes, token)
@@ -189,10 +191,10 @@ class Initialiser:
         self.advance(now)
 
     def advance(self, now: int) -> None:
-        """Go on as far as possible. Call it when a connection changed, and now and then."""
+        """Go on as far as possible. To be called when a connection has changed, and at intervals."""
         pending = self._pending
         if pending is None or pending.wrote:
-            return  # the replica answers
+            return  # the replica will report the outcome
         cluster_id = self._identity.cluster_id
         if cluster_id is not None:
             self._await_commit(pending, cluster_id, now)
@@ -203,20 +205,20 @@ class Initialiser:
                 ChangeRefused(
                     "unreachable",
                     f"{self._why_it_cannot_begin()}, so it waits for another node to begin the cluster, and was not "
-                    f"made a member in time: give the same Init to {self._others(pending.plan)}",
+                    f"made a member in time: send the same Init to {self._others(pending.plan)}",
                 )
             )
 
     def stop(self) -> None:
-        """End the `Init` that has written nothing; the node takes no more requests."""
+        """The node accepts no more requests: end the `Init` in progress if it has written nothing."""
         if self._pending is not None and not self._pending.wrote:
             self._finish(NotLeader())
 
     def abandon(self, error: QcoreError) -> None:
-        """End the `Init` that is under way."""
+        """End the `Init` in progress with this error."""
         self._finish(error)
 
-    # -- what is asked ---------------------------------------------------------------------------
+    # -- the request -----------------------------------------------------------------------------
 
     def _planned(self, nodes: Sequence[tuple[int, str]], token: str | None) -> NewCluster:
         own_id, own = self._identity.node_id, self.own_address
@@ -226,15 +228,15 @@ class Initialiser:
             )
         if token is not None and not nodes:
             raise ConfigError(
-                "a token is for one Init that is given to several nodes, and this one names none: name all voters"
+                "a token is for one Init that is sent to several nodes, and this one names no nodes: name all voters"
             )
         listed = nodes or [(own_id, member_address(own, f"the address of node {own_id}"))]
         plan = new_cluster(listed, own_id, token, self._first_version())
         for node_id, address in plan.membership.addresses:
             if node_id != own_id and same_address(address, own):
                 raise ConfigError(
-                    f"nodes: {address} is given to node {node_id}, and it is node {own_id} that listens there: are ids "
-                    "or addresses swapped?"
+                    f"nodes: {address} is given to node {node_id}, but node {own_id} listens there: are ids or "
+                    "addresses swapped?"
                 )
         address = plan.membership.address_of(own_id) or ""
         if self._advertised is not None and not same_address(address, self._advertised):
@@ -245,10 +247,10 @@ class Initialiser:
         return plan
 
     def _may_offer(self, plan: NewCluster) -> bool:
-        """Whether this node may begin the cluster itself; if not, it waits until it is a member of it.
+        """Whether this node may initialise the cluster; if not, it waits until it is a member.
 
         Raises:
-            QcoreError: neither.
+            QcoreError: the node can do neither.
         """
         identity = self._identity
         if identity.cluster_id is not None:
@@ -256,15 +258,14 @@ class Initialiser:
                 return False
             raise ConfigError(
                 f"node {identity.node_id} is already a member of cluster {identity.cluster_id}; a cluster is "
-                "initialised once. If it is the one that you mean, there is nothing to do: look at `qcore cluster "
-                "status`. If not, stop the node, give it an empty data directory, and initialise it then"
+                "initialised once. If this is the cluster that you mean, there is nothing to do: look at `qcore "
+                "cluster status`. If not, stop the node, give it an empty data directory, and then initialise it"
             )
         if identity.joining_cluster_id not in (None, plan.cluster_id):
             raise ChangeRefused(
                 "initialising",
                 f"node {identity.node_id} {JOINING_OTHER_CLUSTER} {identity.joining_cluster_id}, which another node "
-                f"has begun or "
-                f"is about to begin; nothing was written. {_ADVICE}",
+                f"has begun or is about to begin; nothing was written. {_ADVICE}",
             )
         why_not = self._why_it_cannot_begin()
         if why_not is not None and not plan.by_token:
@@ -272,10 +273,10 @@ class Initialiser:
         return why_not is None
 
     def _why_it_cannot_begin(self) -> str | None:
-        """Why this node cannot be the one that begins a cluster, or None if it can."""
+        """Why this node cannot initialise a cluster, or None if it can."""
         node_id = self._identity.node_id
         if self._never_leads:
-            # It alone would hold the first configuration, which the first leader has to commit: nobody could.
+            # Only this node would hold the first configuration, and it would have to lead in order to commit it.
             return f"node {node_id} has priority 0 and never leads"
         if not self._core.is_pristine:
             return f"node {node_id} has taken part in an election of a cluster before, and can only join one"
@@ -293,14 +294,14 @@ class Initialiser:
             )
         )
 
-    # -- what comes of it ------------------------------------------------------------------------
+    # -- progress --------------------------------------------------------------------------------
 
     def _await_commit(self, pending: _Pending, cluster_id: str, now: int) -> None:
         if not pending.plan.is_cluster(cluster_id):
             self._finish(
                 ConfigError(
-                    f"node {self._identity.node_id} was made a member of cluster {cluster_id} meanwhile, which another "
-                    "Init began; this one has changed nothing"
+                    f"node {self._identity.node_id} has become a member of cluster {cluster_id} meanwhile, which "
+                    "another Init has begun; this one has changed nothing"
                 )
             )
         elif self._core.commit_index > 0:
@@ -313,12 +314,12 @@ class Initialiser:
         others = [node for node in members if node != self._identity.node_id]
         connection_statuses = self._peers.connection_statuses()
         rejections: dict[int, str] = {}
-        accepted, exists, all_heard = 1, False, True
+        accepted, exists, all_answered = 1, False, True
         for node in others:
             connection = connection_statuses.get(node)
             if connection is None or connection.introduction is None:
                 if connection is None or connection.problem is None:
-                    all_heard = False
+                    all_answered = False
                 elif connection.rejected:
                     rejections[node] = connection.problem
                 continue
@@ -326,7 +327,7 @@ class Initialiser:
             exists = exists or connection.introduction.membership_index > 0
         needed = _required_acceptances(pending.plan)
         if exists:
-            # Never write beside a cluster that exists: this node may have been part of it, and wiped.
+            # Never write if the cluster exists: this node may have been a member of it, and wiped.
             if now >= pending.deadline:
                 self._finish(
                     OutcomeUnknown(
@@ -343,10 +344,11 @@ class Initialiser:
                 )
             )
         elif _list_is_wrong(rejections):
-            # A majority may accept. But that node would never join, and may have been begun with others of the list.
+            # A majority may accept, but the node that rejects would never join. It may belong to a cluster of listed
+            # nodes.
             self._finish(self._not_accepted(pending.plan, rejections))
         elif accepted >= needed:
-            if all_heard or now >= pending.began_at + _WAIT_FOR_ALL_US:
+            if all_answered or now >= pending.began_at + _WAIT_FOR_ALL_US:
                 self._begin_cluster(pending, now)
         elif len(rejections) > len(members) - needed or now >= pending.deadline:
             self._finish(self._not_accepted(pending.plan, rejections))
@@ -373,33 +375,33 @@ class Initialiser:
         for done in pending.waiting:
             done(error)
 
-    # -- what is said ----------------------------------------------------------------------------
+    # -- error texts -----------------------------------------------------------------------------
 
     def _not_accepted(self, plan: NewCluster, rejections: Mapping[int, str]) -> QcoreError:
         members = plan.membership.voters
-        said = " ".join(rejections.values())
+        answers = " ".join(rejections.values())
         wrong_list = _list_is_wrong(rejections)
         why = (
             "a node that belongs to another cluster cannot be among them"
-            if IN_OTHER_CLUSTER in said
+            if IN_OTHER_CLUSTER in answers
             else "the list gives a node an address that is not its own"
             if wrong_list
             else f"{_required_acceptances(plan)} of the {len(members)} nodes have to accept the new cluster first"
         )
         if plan.by_token and not wrong_list:
-            why += ", all of them: with a token, one that is silent may be a member of this very cluster already"
+            why += ", all of them: with a token, a silent node may be a member of this very cluster already"
         text = (
-            f"node {self._identity.node_id} has not begun the cluster, since {why}: {self._report(plan, rejections)}. "
-            f"Nothing was written here. {_ADVICE}"
+            f"node {self._identity.node_id} has not begun the cluster, because {why}: "
+            f"{self._report(plan, rejections)}. Nothing was written here. {_ADVICE}"
         )
-        if plan.by_token and said.count(plan.token_part) > said.count(plan.cluster_id):
+        if plan.by_token and answers.count(plan.token_part) > answers.count(plan.cluster_id):
             text += (
                 ". They have begun the same cluster with other apply rules, or another version of the state machine: "
                 "start all nodes with the same program, --max-rules and --machine"
             )
         if wrong_list:
             return ConfigError(text)
-        if JOINING_OTHER_CLUSTER in said:
+        if JOINING_OTHER_CLUSTER in answers:
             return ChangeRefused("initialising", text)
         if len(rejections) <= len(members) - _required_acceptances(plan):
             return ChangeRefused("unreachable", text)
@@ -413,9 +415,9 @@ class Initialiser:
         )
 
     def _report(self, plan: NewCluster, rejections: Mapping[int, str]) -> str:
-        """What is known of each other node."""
+        """What is known of each of the other nodes."""
         connection_statuses = self._peers.connection_statuses()
-        said: list[str] = []
+        reports: list[str] = []
         for node, address in plan.membership.addresses:
             if node == self._identity.node_id:
                 continue
@@ -428,8 +430,8 @@ class Initialiser:
                 what = connection.problem
             else:
                 what = "it has not answered yet"
-            said.append(f"node {node} at {address}: {what}")
-        return "; ".join(said) or "there is no other node"
+            reports.append(f"node {node} at {address}: {what}")
+        return "; ".join(reports) or "there is no other node"
 
     def _others(self, plan: NewCluster) -> str:
         others = [node for node in plan.membership.voters if node != self._identity.node_id]

@@ -1,10 +1,10 @@
-"""Which addresses may enter a cluster's configuration: every member must be able to dial every other.
+"""Checks the addresses in a configuration: every member must be able to dial every other.
 
-| refused | why |
+| rejected | because |
 |---|---|
-| `0.0.0.0`, `::`, port 0, in any spelling | a node listens there; whoever dials it reaches itself |
-| one address for two members, in any spelling | one of them would never be reached |
-| a loopback address beside one that is not | on every other machine it is that machine's own |
+| `0.0.0.0`, `::`, port 0, in any spelling | a node can listen on it, but a node that dials it reaches itself |
+| one address for two members, in any spelling | one of them could not be reached |
+| a loopback address beside one that is not | on every other machine it means that machine itself |
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 
 from qcore.core.entry import Membership
 from qcore.errors import ConfigError
-from qcore.node.address_kind import is_loopback, is_unspecified, normal_host
+from qcore.node.address_kind import canonical_host, is_loopback, is_unspecified
 from qcore.transport.address import Address, parse_address
 
 HINT: Final = (
@@ -24,33 +24,33 @@ HINT: Final = (
 
 
 def member_address(text: str, where: str) -> str:
-    """Read an address that others are to dial; returns it in its normal spelling.
+    """Check an address that other members dial; returns it in its normal spelling.
 
     Args:
         text: `host:port`.
-        where: what the address is for, for the error message.
+        where: what the address is for; begins the error message.
 
     Raises:
-        ConfigError: it is no address, or none that can be dialled.
+        ConfigError: it is not an address, or cannot be dialled.
     """
     address = parse_address(text, where, allow_port_zero=True)
     if is_unspecified(address.host):
         raise ConfigError(
-            f"{where}: {text} means every address of a machine: a node can listen on it, but whoever dials it "
-            f"reaches itself: {HINT}"
+            f"{where}: {text} means every address of a machine: a node can listen on it, but a node that dials "
+            f"it reaches itself: {HINT}"
         )
     if address.port == 0:
-        raise ConfigError(f"{where}: {text}: port 0 is no port that can be dialled: {HINT}")
-    return str(Address(normal_host(address.host), address.port))
+        raise ConfigError(f"{where}: {text}: port 0 cannot be dialled: {HINT}")
+    return str(Address(canonical_host(address.host), address.port))
 
 
 def same_address(one: str, other: str) -> bool:
-    """Whether two addresses that were read before are the same, in whichever spelling."""
+    """Whether two well-formed addresses are the same, in any spelling."""
     return one == other or _key(one) == _key(other)
 
 
 def members_problem(addresses: Mapping[int, str]) -> str | None:
-    """Why these members (id -> address) cannot be in one configuration, or None if they can."""
+    """Why these addresses (by node id) cannot be in one configuration, or None if they can."""
     taken: dict[tuple[str, int], int] = {}
     local = [node_id for node_id, text in addresses.items() if is_local(text)]
     for node_id, text in addresses.items():
@@ -62,9 +62,9 @@ def members_problem(addresses: Mapping[int, str]) -> str | None:
     return None
 
 
-def new_member_problem(node_id: int, address: str, present: Mapping[int, str]) -> str | None:
-    """Why a new member with this address cannot be added to the present ones, or None if it can."""
-    others = {member: text for member, text in present.items() if member != node_id}
+def new_member_problem(node_id: int, address: str, members: Mapping[int, str]) -> str | None:
+    """Why a node with this address cannot join these members (address by id), or None if it can."""
+    others = {member: text for member, text in members.items() if member != node_id}
     for member, text in others.items():
         if same_address(text, address):
             return f"{address} is the address of node {member}"
@@ -75,7 +75,7 @@ def new_member_problem(node_id: int, address: str, present: Mapping[int, str]) -
 
 
 def advertised_address_problem(node_id: int, membership: Membership, advertised: str) -> str | None:
-    """What is wrong with the address that the configuration has for a node which was started with another one."""
+    """Why the configured address of this node differs from its advertised one, as a sentence; None if it does not."""
     configured = membership.address_of(node_id)
     if configured is None or same_address(configured, advertised):
         return None
@@ -86,20 +86,20 @@ def advertised_address_problem(node_id: int, membership: Membership, advertised:
 
 
 def is_local(address: str) -> bool:
-    """Whether the address can only be dialled from its own machine."""
+    """Whether the address can be dialled only on the machine that it belongs to."""
     return is_loopback(_key(address)[0])
 
 
 def loopback_problem(node_id: int, address: str) -> str:
-    """Why the loopback address of this member cannot stand beside one that is none."""
+    """Why this member's loopback address cannot be in one configuration with other addresses."""
     return (
-        f"{address} of node {node_id} is a loopback address, which on every other machine is that machine itself; "
-        f"it is of use only where all members have one: {HINT}"
+        f"{address} of node {node_id} is a loopback address, which on every other machine means that machine itself; "
+        f"it is of use only if all members have one: {HINT}"
     )
 
 
 def _key(text: str) -> tuple[str, int]:
-    """Equal for two spellings of one address."""
+    """Equal for all spellings of one address."""
     address = parse_address(text, "address", allow_port_zero=True)
-    host = normal_host(address.host).rstrip(".")
+    host = canonical_host(address.host).rstrip(".")
     return ("127.0.0.1" if host == "localhost" else host), address.port

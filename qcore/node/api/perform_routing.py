@@ -1,4 +1,4 @@
-"""From an application's operation and the options of its `Perform` to the replica's kind of request."""
+"""Chooses the replica's kind of request for an operation and the options of its `Perform`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _READ_KINDS: Final[dict[str, RequestKind]] = {
 
 @dataclass(slots=True, frozen=True)
 class ReplicaRequest:
-    """What the replica is asked: see `qcore.replica.events.ClientRequest`."""
+    """A request for the replica: see `qcore.replica.events.ClientRequest`."""
 
     kind: RequestKind
     payload: str
@@ -30,10 +30,10 @@ class ReplicaRequest:
 def replica_request(
     operation: Operation, consistency: Consistency, session: SessionUse | None
 ) -> ReplicaRequest:
-    """How to carry out the operation.
+    """The replica's request for the operation.
 
     Raises:
-        RemoteProtocolError: an option makes no sense for it.
+        RemoteProtocolError: an option makes no sense for this operation.
     """
     if operation.kind == "write":
         if consistency != "linearizable":
@@ -42,10 +42,10 @@ def replica_request(
             )
         if session is None:
             return ReplicaRequest("write", operation.payload)
-        once = session_command_payload(
+        payload = session_command_payload(
             session.id, session.sequence, session.acknowledged, operation.payload
         )
-        return ReplicaRequest("session", once)
+        return ReplicaRequest("session", payload)
     if session is not None:
         raise RemoteProtocolError(
             "Perform.session: it is for writes; a read may be repeated without one: leave it out"
@@ -56,5 +56,5 @@ def replica_request(
 
 
 def metric_kind(kind: RequestKind) -> str:
-    """`write` or `read`, for the counters."""
+    """The kind under which the metrics count a request: `write` or `read`."""
     return "write" if kind in ("write", "session") else "read"

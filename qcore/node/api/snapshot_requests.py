@@ -1,7 +1,7 @@
-"""Copies of the state for whoever asks: `TakeSnapshot` has one made and keeps it, `ReadSnapshot` hands it out.
+"""Snapshots for clients (backups): `TakeSnapshot` takes one and keeps it, `ReadSnapshot` returns it in chunks.
 
-A snapshot that is being read is pinned: it stays readable though a newer one superseded it. Pins are few, because
-each may keep a whole state in memory, and they end by themselves when nobody reads.
+A snapshot that is being read is pinned: it stays readable after a newer one has replaced it. Pins are few, because each
+may keep a whole state in memory, and an unused pin is released after a while.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from qcore.core.entry import Snapshot
 from qcore.core.raft import RaftCore
 from qcore.errors import Overloaded, QcoreError, Refused, SnapshotGone
-from qcore.replica.events import ReplicaEvent, Reply, RequestSnapshot
+from qcore.node.api.submit import MAX_TIMEOUT_MS, MakeEvent, SubmitEvent
+from qcore.replica.events import Reply, RequestSnapshot
 from qcore.transport.server.server import ServerConnection
 from qcore.transport.wire import (
     Ok,
@@ -29,21 +30,17 @@ from qcore.transport.wire import (
     failure,
 )
 
-if TYPE_CHECKING:
-    from qcore.node.api.admin_requests import SubmitEvent
-
-#: How long a snapshot may take to be captured whose sender does not say; and the most that may be asked for.
+#: The timeout of a `TakeSnapshot` that names none.
 DEFAULT_TIMEOUT_MS: Final = 60_000
-MAX_TIMEOUT_MS: Final = 3_600_000
-#: Snapshots that are kept for readers; beyond them `Overloaded`.
+#: Snapshots that are kept for readers; more requests are rejected as `Overloaded`.
 MAX_PINS: Final = 4
-#: A snapshot that nobody read for so long is let go.
+#: A snapshot that was not read for this long is released.
 IDLE_S: Final = 60.0
-#: Characters of a reply. JSON may make six bytes of one, and a frame must hold them.
+#: Characters in one reply. JSON may encode one as six bytes, and the reply must fit into a frame.
 READ_CHARS: Final = 128 * 1024
-#: Characters that are digested in one turn of the event loop: about a millisecond's worth.
+#: Characters that are digested in one turn of the event loop: about a millisecond's work.
 DIGEST_CHARS: Final = 256 * 1024
-#: When to come back if every place is taken: readers that are at work need about as long, or longer.
+#: When to retry if all pins are in use: readers need about this long, or longer.
 _RETRY_AFTER_MS: Final = 1000
 
 
@@ -52,10 +49,10 @@ class _Pin:
     """A snapshot kept for readers.
 
     Attributes:
-        readers: how many asked for it and have not read its end.
-        used_at: when it was last asked for or read, by the loop's clock.
-        size, sha256: of the text as UTF-8; `sha256` is empty until all of it is digested.
-        waiting: who is told once it is.
+        readers: how many requested it and have not read its end.
+        used_at: when it was last requested or read, by the loop's clock.
+        size, sha256: of the text as UTF-8; `sha256` is empty until the whole text is digested.
+        waiting: callbacks for the requests that wait for the digest.
     """
 
     snapshot: Snapshot
@@ -81,11 +78,11 @@ class _Pin:
 
 
 class SnapshotRequestHandler:
-    """Takes `TakeSnapshot` and `ReadSnapshot`. Make it inside the event loop.
+    """Executes `TakeSnapshot` and `ReadSnapshot`. Create it inside the event loop.
 
     Args:
         core: holds the newest snapshot.
-        confirm_ms: how long a quorum may take to confirm that the state is recent.
+        confirm_ms: how long a quorum may take to confirm that the state is current.
         idle_s: see `IDLE_S`.
     """
 
@@ -104,13 +101,13 @@ class SnapshotRequestHandler:
         rejection: QcoreError | None,
         submit_event: SubmitEvent,
     ) -> bool:
-        """Take a message of this kind and return True, or False if it is none.
+        """Execute a request of these kinds and return True; return False for any other message.
 
         Args:
-            connection: where it came from, and where the answer goes.
+            connection: the connection of the request and of its reply.
             message: any message of the wire.
-            rejection: answer with this error if it would begin something.
-            submit_event: gives the replica an event with a fresh request id, and calls back with its outcome.
+            rejection: if not None, the error to reject a `TakeSnapshot` with.
+            submit_event: see `SubmitEvent`.
         """
         match message:
             case TakeSnapshot():
@@ -141,7 +138,7 @@ class SnapshotRequestHandler:
             answer(rejection)
             return
         timeout_ms = min(message.timeout_ms or DEFAULT_TIMEOUT_MS, MAX_TIMEOUT_MS)
-        event: Callable[[int], ReplicaEvent] = partial(
+        event: MakeEvent = partial(
             RequestSnapshot, timeout_ms=timeout_ms, confirm_ms=self._confirm_ms, stale=message.stale
         )
         submit_event(event, lambda reply: self._taken(connection, reply, answer))
@@ -152,12 +149,12 @@ class SnapshotRequestHandler:
         reply: Reply,
         answer: Callable[[SnapshotInfo | QcoreError], None],
     ) -> None:
-        """The core holds the snapshot now, or one that is newer still."""
+        """The request ended. If it succeeded, the core holds the snapshot, or a newer one."""
         snapshot = self._core.snapshot
         if reply.error is not None:
             answer(reply.error)
             return
-        assert snapshot is not None, "the request succeeded because there is one"
+        assert snapshot is not None, "a successful request leaves a snapshot"
         index = snapshot.meta.last_included_index
         pin = self._pins.get(index)
         if pin is None:
@@ -174,8 +171,8 @@ class SnapshotRequestHandler:
             pin.waiting.append(answer)
 
     def _overloaded(self, connection: ServerConnection) -> Overloaded | None:
-        places = MAX_PINS + (1 if connection.admin else 0)  # one more is kept for an operator
-        if len(self._pins) < places or any(pin.readers == 0 for pin in self._pins.values()):
+        limit = MAX_PINS + (1 if connection.admin else 0)  # one more is reserved for operators
+        if len(self._pins) < limit or any(pin.readers == 0 for pin in self._pins.values()):
             return None
         return Overloaded(
             f"{len(self._pins)} copies of the state are being read here: retry in {_RETRY_AFTER_MS} ms, or ask "
@@ -184,7 +181,7 @@ class SnapshotRequestHandler:
         )
 
     def _pin(self, snapshot: Snapshot) -> _Pin:
-        """Keep the snapshot; one that was read to its end gives way."""
+        """Keep the snapshot; if all pins are in use, release one that was read to its end."""
         finished = [index for index, pin in self._pins.items() if pin.readers == 0]
         if len(self._pins) >= MAX_PINS and finished:
             del self._pins[min(finished)]
@@ -197,7 +194,7 @@ class SnapshotRequestHandler:
         return pin
 
     def _digest(self, pin: _Pin, digest: hashlib._Hash, offset: int) -> None:
-        """Digest a part of the text; the next part has a turn of the event loop of its own."""
+        """Digest a part of the text; the next part follows in another turn of the event loop."""
         data = pin.snapshot.data
         part = data[offset : offset + DIGEST_CHARS].encode()
         digest.update(part)
@@ -208,7 +205,7 @@ class SnapshotRequestHandler:
             self._loop.call_soon(self._digest, pin, digest, offset)
             return
         pin.sha256 = digest.hexdigest()
-        # Not now: whoever made the pin is still about to wait for it.
+        # Not now: the caller that created the pin has not yet added its callback.
         self._loop.call_soon(self._digested, pin)
 
     def _digested(self, pin: _Pin) -> None:
@@ -224,7 +221,7 @@ class SnapshotRequestHandler:
         if pin is None:
             error: QcoreError = SnapshotGone(
                 f"this node holds no snapshot through entry {index} for reading (it holds one for "
-                f"{self._idle_s:g} s after its last use, and none across a restart): take it anew"
+                f"{self._idle_s:g} s after its last use, and none across a restart): take it again"
             )
             connection.send(ReadSnapshotResponse(message.id, *failure(error)))
             return
@@ -243,7 +240,7 @@ class SnapshotRequestHandler:
             pin.readers = max(0, pin.readers - 1)
 
     def _sweep(self) -> None:
-        """Let go of what nobody reads any more."""
+        """Release pins that were not used for a while."""
         oldest = self._loop.time() - self._idle_s
         self._pins = {index: pin for index, pin in self._pins.items() if pin.used_at > oldest}
         if self._pins:

@@ -1,1 +1,1 @@
-"""What a node shows of itself: logs, metrics, traces."""
+"""What a node reports about itself: log lines, metrics, its status and the trace."""

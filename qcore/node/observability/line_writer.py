@@ -1,8 +1,8 @@
-"""Lines to a file that may not take them: a thread of its own writes, and whoever has a line never waits.
+"""`LineWriter`: writes lines to a file in a separate thread, so that the caller never waits for a slow file.
 
-A pipe whose reader stands still, a slow disk or a stopped terminal would hold the event loop for as long as it
-pleases. Here lines wait in a queue of bounded size; beyond it they are dropped and counted, and once there is room
-again one line says how many are missing. The order is kept.
+A pipe whose reader stands still, a slow disk or a stopped terminal could block the event loop for any time. So lines
+wait in a bounded queue. If it is full, lines are dropped and counted. Once there is room again, one line gives the
+number of missing lines. The order is kept.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, TextIO
 
-#: Bytes that one call of the operating system gets.
+#: Bytes in one write call.
 _CHUNK_BYTES: Final = 64 * 1024
 #: Pause after a failed write, seconds: a full disk may have room later.
 _PAUSE_S: Final = 0.5
 
 
 class LineWriter:
-    """Writes whole lines to a file descriptor. All methods may be called from any thread, and only `flush` waits.
+    """Writes whole lines to a file descriptor. Any thread may call any method; only `flush` and `close` wait.
 
     Args:
-        file: the descriptor; not closed here.
-        limit_bytes: what may wait.
-        missing: makes the line that says how many lines were dropped; may be replaced later.
-        failed: called once, in the thread, when a write fails: nothing is written after that. None: what could not be
-            written is dropped, and writing goes on with what comes later.
-        is_torn: the file ends within a line: what is written begins on a new one.
+        file: the descriptor; this class does not close it.
+        limit_bytes: the most bytes that may wait.
+        missing: makes the line that reports how many lines were dropped; may be replaced later.
+        failed: called once, in the thread, when a write fails; nothing is written after that. If None, lines that could
+            not be written are dropped, and writing goes on with later lines.
+        is_torn: whether the file ends within a line; then the first write begins a new line.
 
     Attributes:
         dropped: lines that were not written, since the start.
@@ -51,12 +51,12 @@ class LineWriter:
         self._file = file
         self._limit = limit_bytes
         self._failed = failed
-        self._unreported = 0  # of the dropped ones
+        self._unreported = 0  # dropped lines that were not reported yet
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
         self._torn = is_torn  # the last write ended within a line
         self._ended = False
-        # Reentrant: the garbage collector may run within `put`, and what it finds may log.
+        # Reentrant: the garbage collector may run within `put`, and a finaliser may log.
         self._changed = threading.Condition(threading.RLock())
         self._thread = threading.Thread(target=self._run, name="qcore lines", daemon=True)
         self._thread.start()
@@ -66,9 +66,9 @@ class LineWriter:
         return self._file
 
     def put(self, lines: bytes) -> None:
-        """Take one or several lines, each with its newline; or drop them all if there is no room."""
+        """Queue one or several lines, each with its newline; drop all of them if there is no room."""
         with self._changed:
-            # Once lines were dropped, half of the room must be free again: else every other line would be missing.
+            # After a drop, wait until half of the room is free: else every other line would be missing.
             limit = self._limit // 2 if self._unreported else self._limit
             if self._ended or self._queued_bytes + len(lines) > limit:
                 self._drop(lines)
@@ -79,19 +79,19 @@ class LineWriter:
             self._changed.notify_all()
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until all lines are written, at most so long; says whether they are."""
+        """Wait until all lines are written, at most this long; returns whether they are."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._queued_bytes or self._ended, timeout_s)
 
     def close(self, timeout_s: float) -> None:
-        """Write what waits, at most so long, and take no more lines."""
+        """Write the waiting lines, for at most this long, and accept no more lines."""
         self.flush(timeout_s)
         with self._changed:
             self._ended = True
             self._changed.notify_all()
 
     def stream(self) -> TextIO:
-        """A text file whose lines go here."""
+        """A text stream that writes its lines here."""
         return io.TextIOWrapper(
             io.BufferedWriter(_LineStream(self), 1),
             encoding="utf-8",
@@ -155,7 +155,7 @@ class LineWriter:
             while rest:
                 try:
                     rest = rest[os.write(self._file, rest) :]
-                except BlockingIOError:  # whoever opened the file made it so
+                except BlockingIOError:  # the file is non-blocking
                     waiting = select.poll()
                     waiting.register(self._file, select.POLLOUT)
                     waiting.poll(_PAUSE_S * 1000)
@@ -176,7 +176,7 @@ class LineWriter:
 
 
 class _LineStream(io.RawIOBase):
-    """The bytes below `LineWriter.stream`: what comes in one piece ends with a line, as a rule."""
+    """The binary file below `LineWriter.stream`. A write usually ends with a whole line."""
 
     def __init__(self, writer: LineWriter) -> None:
         self.writer = writer
@@ -193,10 +193,8 @@ class _LineStream(io.RawIOBase):
         size = len(piece)
         end = piece.rfind(b"\n") + 1
         if not end and len(self._partial_line) + len(piece) > _CHUNK_BYTES:
-            piece, end = (
-                piece + b"\n",
-                len(piece) + 1,
-            )  # a line of any length is no line: it ends here
+            # A line must end somewhere: this one ends here.
+            piece, end = piece + b"\n", len(piece) + 1
         if end:
             self.writer.put(self._partial_line + piece[:end])
             self._partial_line = piece[end:]

@@ -1,14 +1,13 @@
-"""Structured logs on stderr, as text or JSON: every line names node, term and role.
+"""`NodeLog`: structured log lines on stderr, as text or JSON. Every line names node, term and role.
 
     log = NodeLog(node_id=1)
     log.info("listening", addr="127.0.0.1:8080")
     # 2026-01-31T12:00:00.123Z INFO  node=1 term=3 role=leader listening addr=127.0.0.1:8080
 
-The text of an event is constant and what varies goes into fields, so that logs can be searched.
-Whatever a peer or client caused is one line without a traceback. Texts are cut and their control characters escaped
-(`qcore.display`), lines that repeat are counted (`qcore.node.observability.repeated_lines`), and nobody waits for
-whoever reads them
-(`qcore.node.observability.line_writer`).
+The text of an event is constant, and variable parts go into fields, so that logs can be searched. An event that a peer
+or client caused is one line without a traceback. Texts are truncated and their control characters escaped
+(`qcore.display`). Lines that repeat are counted (`qcore.node.observability.repeated_lines`). Logging never waits for a
+slow reader (`qcore.node.observability.line_writer`).
 """
 
 from __future__ import annotations
@@ -29,18 +28,18 @@ from qcore.node.observability.repeated_lines import RepeatLimiter
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 _FIELDS: Final = "qcore_fields"
-#: Bytes of lines that wait to be written, of each of stdout and stderr.
+#: The most bytes of lines that wait to be written, for each of stdout and stderr.
 _MAX_QUEUED_BYTES: Final = 1024 * 1024
-#: Lines of a traceback, from its end, which says most.
+#: The most lines of a traceback, from its end, which is the most useful part.
 _MAX_TRACEBACK_LINES: Final = 100
-#: How long the end of the process waits for its last lines, seconds.
+#: How long the process waits for its last lines before it ends, seconds.
 FINAL_FLUSH_S: Final = 0.5
-#: What a line of a kind is known by: its logger, level and text.
+#: The kind of a line: its logger, level and text.
 _Kind = tuple[str, int, str]
 
 
 class NodeLog:
-    """The node's logger. `term` and `role` are set by the host as they change."""
+    """The node's logger. The node sets `term` and `role` as they change."""
 
     def __init__(self, node_id: int) -> None:
         self.node_id = node_id
@@ -66,7 +65,7 @@ class NodeLog:
         self._put(logging.ERROR, event, fields)
 
     def bug(self, event: str, error: BaseException) -> None:
-        """Log at level error, with the traceback: for whoever repairs it."""
+        """Log at level error, with the traceback."""
         self._logger.error(event, exc_info=error)
 
     def _put(self, level: int, event: str, fields: dict[str, DetailValue]) -> None:
@@ -74,8 +73,9 @@ class NodeLog:
             self._logger.log(level, event, extra={_FIELDS: fields})
 
     def install(self, log_format: LogFormat, level: str) -> None:
-        """Send all logging of the process to stderr in this format, and warnings too. Nobody waits for stdout or
-        stderr from now on: see `redirect_output`.
+        """Send all logging and warnings of the process to stderr in this format.
+
+        From now on writing to stdout and stderr never blocks: see `redirect_output`.
 
         Raises:
             ConfigError: the level is unknown.
@@ -91,29 +91,29 @@ class NodeLog:
         root.setLevel(logging.WARNING)
         logging.getLogger("qcore").setLevel(level.upper())
         logging.captureWarnings(True)
-        # The WebSocket library logs what peers do wrong with tracebacks; the transport names it itself.
+        # The WebSocket library logs errors of peers with tracebacks; the transport logs them itself.
         logging.getLogger("websockets").setLevel(logging.CRITICAL + 1)
 
     def dropped(self) -> int:
-        """Lines that were not written because nobody took them in time."""
+        """How many lines were dropped because the reader was too slow."""
         return 0 if self._handler is None else self._handler.writer.dropped
 
     def report_suppressed(self, *, all_of_them: bool = False) -> None:
-        """Say how many lines were left out of kinds that have ended; or of all kinds, at the end."""
+        """Log how many lines were left out, for kinds that have ended; or for all kinds, at the end of the process."""
         if self._handler is not None:
             self._handler.report_suppressed(all_of_them=all_of_them)
 
     def flush(self, timeout_s: float) -> None:
-        """Wait until all lines are written, at most so long."""
+        """Wait until all lines are written, at most this long."""
         if self._handler is not None:
             self._handler.writer.flush(timeout_s)
 
 
 def redirect_output() -> LineWriter:
-    """Have stdout and stderr of this process written by threads of their own; returns the writer of stderr.
+    """Have separate threads write stdout and stderr of this process; returns the writer of stderr.
 
-    Whatever the process prints, tracebacks and the last error of a command included, goes that way: it never waits, and
-    the end of the process waits only `FINAL_FLUSH_S`. A second call does nothing.
+    This covers everything that the process prints, tracebacks and the last error of a command included. Printing never
+    blocks, and the process waits only `FINAL_FLUSH_S` before it ends. A second call does nothing.
     """
     out = _redirected(sys.stdout)
     err = _redirected(sys.stderr)
@@ -124,23 +124,25 @@ def redirect_output() -> LineWriter:
     return _writers[id(sys.stderr)]
 
 
-#: By `id` of the stream, which is kept.
+#: By `id` of the stream. `_streams` keeps the streams alive, so that ids stay unique.
 _writers: Final[dict[int, LineWriter]] = {}
 _streams: Final[list[TextIO]] = []
 
 
 def _redirected(stream: TextIO | None) -> TextIO | None:
-    """The stream that takes the place of this one; None if it did already."""
+    """The stream that replaces this one; None if this one is a replacement already."""
     if id(stream) in _writers:
         return None
     try:
         file = -1 if stream is None else stream.fileno()
-    except OSError:  # no file at all: where the program runs inside another one
+    except OSError:  # not a file: the program runs inside another one
         file = -1
     if stream is not None:
         stream.flush()
     writer = LineWriter(
-        file, _MAX_QUEUED_BYTES, lambda number: f"{number} lines are missing here: nobody took them"
+        file,
+        _MAX_QUEUED_BYTES,
+        lambda number: f"{number} lines are missing here: the reader was too slow",
     )
     made = writer.stream()
     _writers[id(made)] = writer
@@ -155,7 +157,7 @@ class LineHandler(logging.Handler):
     Args:
         writer: takes the lines.
         formatter: makes them.
-        clock: tells the time, seconds.
+        clock: returns the time, seconds.
     """
 
     def __init__(
@@ -171,7 +173,7 @@ class LineHandler(logging.Handler):
         self._repeats: RepeatLimiter[_Kind] = RepeatLimiter()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record, or count it. Debug lines are all written: whoever asks for them wants them."""
+        """Write one record, or count it. Debug lines are all written."""
         try:
             more = 0
             if record.levelno > logging.DEBUG:
@@ -183,19 +185,19 @@ class LineHandler(logging.Handler):
             if more:
                 setattr(record, _FIELDS, {**_fields_of(record), "more_like_this": more})
             self._write(record)
-        except Exception:  # noqa: BLE001 - as every handler of `logging`: a bad record must not end the caller
+        except Exception:  # noqa: BLE001 - as in every `logging` handler: a bad record must not raise in the caller
             self.handleError(record)
 
     def report_suppressed(self, *, all_of_them: bool) -> None:
         """See `NodeLog.report_suppressed`."""
         self.acquire()
         try:
-            said = (
+            counts = (
                 self._repeats.all_suppressed()
                 if all_of_them
                 else self._repeats.ended_kinds(self._clock())
             )
-            for (name, level, text), number in said:
+            for (name, level, text), number in counts:
                 record = logging.LogRecord(name, level, "", 0, "lines left out", (), None)
                 setattr(record, _FIELDS, {"like": text, "number": number})
                 self._write(record)
@@ -203,8 +205,8 @@ class LineHandler(logging.Handler):
             self.release()
 
     def missing(self, number: int) -> str:
-        """The line that says how many lines could not be written."""
-        text = "log lines dropped: nobody took them in time"
+        """The line that reports how many lines were dropped."""
+        text = "log lines dropped: the reader was too slow"
         record = logging.LogRecord("qcore.node", logging.WARNING, "", 0, text, (), None)
         setattr(record, _FIELDS, {"number": number})
         return self.format(record)
@@ -214,7 +216,7 @@ class LineHandler(logging.Handler):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: ts, level, node, term, role, event, then the fields."""
+    """One JSON object for each line: ts, level, node, term, role, event, then the fields."""
 
     def __init__(self, log: NodeLog) -> None:
         super().__init__()
@@ -273,7 +275,7 @@ def _timestamp(created: float) -> str:
 
 
 def _value(value: DetailValue) -> str:
-    """A field's value, quoted when it would not read as one word."""
+    """A field's value, quoted if it would not read as one word."""
     if isinstance(value, str):
         text = truncate(value)
         plain = text and all(c.isprintable() and c not in ' "=' for c in text)
@@ -284,7 +286,7 @@ def _value(value: DetailValue) -> str:
 
 
 def _traceback(text: str) -> list[str]:
-    """Its lines, escaped: what an exception says may come from outside."""
+    """Its lines, escaped: the text of an exception may come from outside."""
     lines = text.split("\n")
     left_out = len(lines) - _MAX_TRACEBACK_LINES
     if left_out > 0:

@@ -1,7 +1,6 @@
-"""Counters of one node and their Prometheus text exposition (format version 0.0.4).
+"""`NodeMetrics`, the counters of one node; and `Exposition`, which writes metrics in Prometheus text format 0.0.4.
 
-Counters are plain integer attributes, because they are on the hot path; gauges are computed when
-somebody asks.
+Counters are plain integer attributes, because they are on the hot path. Gauges are computed when `/metrics` is read.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from typing import Final
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
-#: Kinds of clients' requests, and how they end.
+#: Kinds of clients' requests, and their outcomes.
 KINDS: Final = ("write", "read")
 OUTCOMES: Final = ("ok", "refused", "unknown")
 
 #: Upper bounds in seconds.
 LATENCY_BUCKETS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
-#: Upper bounds in seconds, close around the length of a heartbeat interval and what is allowed below it.
+#: Upper bounds in seconds, close together around the heartbeat interval and the stalls allowed below it.
 STALL_BUCKETS: Final = (
     0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 5.0,
 )  # fmt: skip
@@ -59,24 +58,24 @@ class NodeMetrics:
         requests: outcomes by (kind, outcome), see `KINDS` and `OUTCOMES`.
         request_seconds: time from a request's arrival to its reply, by kind.
         step_events: how many events each step of the replica took together.
-        commit_seconds: time from handing writes to the disk to their being durable.
+        commit_seconds: time from the submission of writes until they are durable.
         role_changes: changes of role, term or known leader.
         entries_applied: entries applied to the state machine.
-        peer_messages_sent, peer_messages_received, peer_messages_dropped: messages between nodes; dropped
-            are those without a usable connection or with a full queue.
-        rejected_peers: peers whose `Hello` was refused.
+        peer_messages_sent, peer_messages_received, peer_messages_dropped: messages between nodes; dropped because there
+            was no usable connection, or a queue was full.
+        rejected_peers: peers whose `Hello` was rejected.
         stall_seconds: how late a timer of the event loop was, every 10 ms; see `qcore.node.runtime.loop_lag`.
-        stall_own_seconds: that without the time that the node waited for a processor.
+        stall_own_seconds: the same without the time in which the node waited for a processor.
         gc_pause_seconds: computing time of each run of Python's cyclic garbage collector.
         leader_gap_seconds: time between two messages of the leader, on a follower.
-        snapshots_stored: snapshots that reached the disk, own and installed ones.
-        snapshot_stored_at: when the last one did, seconds since the Unix epoch; 0 before that.
-        lines_dropped: by what the lines are for (`log`, `trace`), how many were dropped because nobody took them in
-            time.
+        snapshots_stored: snapshots stored on disk, both taken and installed.
+        snapshot_stored_at: when the last one was stored, seconds since the Unix epoch; 0 before that.
+        lines_dropped: by the purpose of the lines (`log`, `trace`): returns how many were dropped because the reader
+            was too slow.
     """
 
     requests: dict[tuple[str, str], int] = field(
-        # All of them from the start: a rate needs the 0 before the first.
+        # All of them from the start: a rate needs the 0 before the first request.
         default_factory=lambda: dict.fromkeys(itertools.product(KINDS, OUTCOMES), 0)
     )
     request_seconds: dict[str, Histogram] = field(
@@ -112,24 +111,24 @@ class Exposition:
         self._lines: list[str] = []
 
     def gauge(self, name: str, text: str, value: float) -> None:
-        """One gauge without labels."""
+        """Add one gauge without labels."""
         self.family(name, "gauge", text, [({}, value)])
 
     def counter(self, name: str, text: str, value: float) -> None:
-        """One counter without labels; `name` ends in `_total`."""
+        """Add one counter without labels; `name` ends in `_total`."""
         self.family(name, "counter", text, [({}, value)])
 
     def family(
         self, name: str, kind: str, text: str, samples: Iterable[tuple[Mapping[str, str], float]]
     ) -> None:
-        """All samples of one metric."""
+        """Add all samples of one metric."""
         self._lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
         self._lines += [f"{name}{_labels(labels)} {_number(value)}" for labels, value in samples]
 
     def histogram(
         self, name: str, text: str, series: Iterable[tuple[Mapping[str, str], Histogram]]
     ) -> None:
-        """A histogram with its buckets, sum and count."""
+        """Add a histogram with its buckets, sum and count."""
         self._lines += [f"# HELP {name} {text}", f"# TYPE {name} histogram"]
         for labels, histogram in series:
             running = 0
@@ -141,7 +140,7 @@ class Exposition:
             self._lines.append(f"{name}_count{_labels(labels)} {running}")
 
     def text(self) -> str:
-        """The whole exposition."""
+        """The text."""
         return "\n".join(self._lines) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Lines of one kind that come again and again: some at once, then one a minute with the number of the others."""
+"""`RepeatLimiter`: lets the first log lines of a kind pass, then one a minute with the number of the others."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Final, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 
-#: Lines of one kind that are written at once.
+#: Lines of one kind that are written before any is left out.
 BURST: Final = 20
-#: After so many seconds one more may be written.
+#: After this time one more may be written, seconds.
 INTERVAL_S: Final = 60.0
-#: Kinds that are remembered; the one not seen for longest gives way.
+#: Kinds that are remembered. The one not seen for the longest time is dropped.
 MAX_KINDS: Final = 256
 
 
 @dataclass(slots=True)
 class _Kind:
-    """How many lines may still come at once (as of `at`), and how many were left out since the last one."""
+    """How many lines may still be written (at time `at`), and how many were left out since the last one."""
 
     left: float
     at: float
@@ -27,20 +27,20 @@ class _Kind:
 
 
 class RepeatLimiter(Generic[K]):
-    """Decides which lines are written. Times are seconds of a clock that never goes back."""
+    """Decides which lines are written. Times are seconds of a monotonic clock."""
 
     def __init__(self) -> None:
         self._kinds: dict[K, _Kind] = {}
         self._forgotten: list[tuple[K, int]] = []
 
     def admit(self, key: K, now: float) -> int | None:
-        """How many lines of this kind were left out before this one, which is written; None: it is left out too."""
+        """How many lines of this kind were left out before this one; None if this one is to be left out, too."""
         kind = self._kinds.pop(key, None)
         if kind is None:
             kind = _Kind(BURST, now, now)
             if len(self._kinds) >= MAX_KINDS:
                 self._forget()
-        self._kinds[key] = kind  # the newest stands last
+        self._kinds[key] = kind  # the newest is last
         kind.left = min(float(BURST), kind.left + (now - kind.at) / INTERVAL_S)
         kind.at = now
         if kind.left < 1:
@@ -52,7 +52,7 @@ class RepeatLimiter(Generic[K]):
         return suppressed
 
     def ended_kinds(self, now: float) -> list[tuple[K, int]]:
-        """Kinds of which lines were left out, and none written for longer than the interval: those have ended."""
+        """Kinds that have ended: lines were left out, and none was written for longer than the interval."""
         reported, self._forgotten = self._forgotten, []
         for key, kind in self._kinds.items():
             if kind.suppressed and now - kind.written_at >= INTERVAL_S + 1:
@@ -61,7 +61,7 @@ class RepeatLimiter(Generic[K]):
         return reported
 
     def all_suppressed(self) -> list[tuple[K, int]]:
-        """All that was left out and not reported: for the end."""
+        """The numbers of all lines left out and not reported, for the end of the process."""
         reported = self._forgotten + [
             (key, kind.suppressed) for key, kind in self._kinds.items() if kind.suppressed
         ]

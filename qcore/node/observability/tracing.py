@@ -1,4 +1,4 @@
-"""The trace of a real node: the same records as the simulator writes, with Unix time."""
+"""`NodeTrace`: the trace of a real node, with the same records as the simulator's and Unix time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qcore.replica.trace_recorder import ReplicaTracer, trace_fields
 from qcore.trace import RECORDS_MISSING_FAULT, TextSink, TraceWriter
 from qcore.transport.wire import is_peer_response
 
-#: How often the node should call `flush`: what a kill -9 may cost the trace, seconds.
+#: How often the node calls `flush`, seconds: a kill -9 loses at most this much of the trace.
 FLUSH_INTERVAL_S: Final = 0.2
 #: Bytes of records that wait for a slow file.
 _MAX_QUEUED_BYTES: Final = 8 * 1024 * 1024
@@ -30,16 +30,16 @@ def trace_lines(
     nodes: Sequence[int] = (),
     is_torn: bool = False,
 ) -> LineWriter:
-    """Writes a trace to an open file in a thread of its own.
+    """A writer of trace lines to an open file, in a separate thread.
 
-    What a file takes too slowly is dropped: a record of kind `fault` says in its place how much.
+    If the file is too slow, records are dropped. A record of kind `fault` in their place gives their number.
 
     Args:
         file: its descriptor.
-        failed: called once, in that thread, if the file takes no more: the trace ends there.
-        limit_bytes: records that wait.
-        nodes: whose trace it is.
-        is_torn: the file ends within a line.
+        failed: called once, in the thread, if writing fails: the trace ends there.
+        limit_bytes: the most bytes of records that wait.
+        nodes: the nodes whose trace it is.
+        is_torn: whether the file ends within a line.
     """
     return LineWriter(file, limit_bytes, partial(_missing, nodes), failed, is_torn=is_torn)
 
@@ -52,10 +52,10 @@ def _missing(nodes: Sequence[int], number: int) -> str:
 
 
 class NodeTrace:
-    """Writes what one node does to a file.
+    """Writes the trace of one node.
 
     Args:
-        stream: takes the lines, and never waits: see `trace_lines`.
+        stream: takes the lines and never blocks: see `trace_lines`.
         node_id: this node.
     """
 
@@ -63,26 +63,28 @@ class NodeTrace:
         self._writer = TraceWriter(stream)
         self._recorder = ReplicaTracer(self._writer, node_id)
         self._node_id = node_id
-        self._operation_base = wall_us()  # so that no other life of this node uses the same numbers
+        self._operation_base = (
+            wall_us()
+        )  # so that no other process of this node uses the same numbers
         self._operations: dict[int, str] = {}  # request id -> write or read
 
     def started(self, status: CoreStatus) -> None:
-        """The header, and that this server came up."""
+        """Write the header, and the record that this node is up."""
         now = wall_us()
         self._writer.run(now, f"node {self._node_id}", 0, [self._node_id])
         self._writer.up(now, self._node_id, status.term, status.commit_index, status.last_log_index)
 
     def stopped(self, why: str) -> None:
-        """This server stops."""
+        """Write the record that this node is down."""
         self._writer.down(wall_us(), self._node_id, why)
         self._writer.flush()
 
     def effects(self, effects: Iterable[ReplicaEffect]) -> None:
-        """What one step of the replica gave."""
+        """Write records for the effects of one step of the replica."""
         self._recorder.effects(wall_us(), effects)
 
     def traced_post(self, post: Callable[[ReplicaEvent], None]) -> Callable[[ReplicaEvent], None]:
-        """`post`, which tells the trace first what it takes."""
+        """A `post` that first writes a record for the event."""
 
         def post_traced(event: ReplicaEvent) -> None:
             self.request_began(event)
@@ -91,9 +93,10 @@ class NodeTrace:
         return post_traced
 
     def request_began(self, event: ReplicaEvent) -> None:
-        """A client's request is on its way to the replica; of what it says the trace holds the length only.
+        """A client's request is on its way to the replica. The trace holds only the length of its content.
 
-        As client it names this node: who asked is known by connections, which the trace does not tell apart.
+        The record names this node as the client: clients are known by connections, which the trace does not
+        distinguish.
         """
         if not isinstance(event, ClientRequest):
             return
@@ -103,15 +106,15 @@ class NodeTrace:
         self._op(event.request_id, "invoke", op, note)
 
     def request_ended(self, reply: Reply) -> None:
-        """A request ended; with an error after which it may have had an effect, its outcome is unknown."""
+        """A request ended. If its error leaves open whether it took effect, its outcome is unknown."""
         op = self._operations.pop(reply.request_id, None)
         if op is None:
-            return  # not a client's
+            return  # not a client's request
         error = reply.error
         if error is None:
             phase = "ok"
         elif isinstance(error, ResultInvalid | ResultTooLarge) and op == "write":
-            phase = "ok"  # it took effect: only the result cannot be given
+            phase = "ok"  # it took effect: only the result cannot be returned
         else:
             phase = "unknown" if isinstance(error, OutcomeUnknown) else "refused"
         self._op(reply.request_id, phase, op, "" if error is None else error.code)
@@ -121,30 +124,30 @@ class NodeTrace:
         self._writer.op(wall_us(), node, phase, node, number, op, "", None, note)
 
     def sent(self, to: int, message_id: str, message: PeerMessage) -> None:
-        """A message left."""
+        """A message was sent."""
         name, term, note = trace_fields(message)
         requester = to if is_peer_response(message) else self._node_id
         trace_id = _trace_id(requester, message_id, message)
         self._writer.send(wall_us(), self._node_id, to, trace_id, name, term, note)
 
     def received(self, from_id: int, message_id: str, message: PeerMessage) -> None:
-        """A message arrived."""
+        """A message was received."""
         name, _, _ = trace_fields(message)
         requester = self._node_id if is_peer_response(message) else from_id
         trace_id = _trace_id(requester, message_id, message)
         self._writer.recv(wall_us(), self._node_id, from_id, trace_id, name)
 
     def dropped(self, to: int, message: PeerMessage) -> None:
-        """A message could not leave."""
+        """A message could not be sent."""
         name, _, _ = trace_fields(message)
         self._writer.drop(wall_us(), to, self._node_id, "", name, "no connection or a full queue")
 
     def flush(self) -> None:
-        """Write what is pending to the file."""
+        """Write pending records to the file."""
         self._writer.flush()
 
 
 def _trace_id(requester: int, message_id: str, message: PeerMessage) -> str:
-    """Unique in the cluster; harmless inside a JSON text, whatever id a peer chose."""
+    """An id that is unique in the cluster, and harmless inside JSON whatever id a peer has chosen."""
     plain = "".join(c for c in message_id[:64] if c.isalnum() or c in "-_.:")
     return f"{requester}-{plain}{'r' if is_peer_response(message) else ''}"

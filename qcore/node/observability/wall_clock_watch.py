@@ -1,4 +1,4 @@
-"""Says in the log that this leader's wall clock, or the time in the log, is far from a quorum's clocks."""
+"""`WallClockWatch`: logs when the leader's wall clock, or the time in the log, is far from a quorum's clocks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qcore.node.observability.logs import NodeLog
 
 #: How often the clocks are compared, seconds.
 CHECK_INTERVAL_S: Final = 1.0
-#: A clock must be wrong at so many looks in a row: one answer that was long under way is no wrong clock.
+#: A clock must be wrong at this many checks in a row: one response that took long does not show a wrong clock.
 CONSECUTIVE_CHECKS: Final = 3
 _CLOCK_WRONG: Final = (
     "the wall clock of this leader is far from a quorum's: time stamps are held within the bound"
@@ -24,7 +24,7 @@ _NO_AGREEMENT: Final = (
 
 
 class WallClockWatch:
-    """Compares clocks once a second, on a leader, and logs one line when they differ and one when they agree again.
+    """On a leader, compares clocks once a second; logs one line when they differ and one when they agree again.
 
     Args:
         status: the core's.
@@ -42,12 +42,12 @@ class WallClockWatch:
         self._logged_ahead = False
 
     def start(self) -> None:
-        """Begin to look, on the running event loop."""
+        """Begin to compare, on the running event loop."""
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(CHECK_INTERVAL_S, self._check_again)
 
     def stop(self) -> None:
-        """Look no longer."""
+        """Stop comparing."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -93,8 +93,8 @@ class WallClockWatch:
         if ahead_us is not None and not self._logged_ahead:
             self._logged_ahead = True
             self._log.warning(
-                "the newest time stamp in the log is ahead of a quorum's clocks: time stamps stand still until these "
-                "reach it",
+                "the newest time stamp in the log is ahead of a quorum's clocks: time stamps stand still until the "
+                "clocks reach it",
                 ahead_seconds=ahead_us / 1e6,
             )
         elif ahead_us is None and self._logged_ahead:

@@ -1,1 +1,1 @@
-"""Other members: messages to and from them, what this node knows of them, and watches over them."""
+"""The other members: messages to and from them, what this node remembers of them, and checks of the membership."""

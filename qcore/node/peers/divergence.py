@@ -1,9 +1,8 @@
-"""Do the members hold the same state? A leader asks them every few seconds, `qcore cluster health` when it is run.
+"""Compares the members' states: on a leader every few seconds (`DivergenceWatch`), and for `qcore cluster health`.
 
-Each member gives digests in its metrics object: of the state as it is (`state_hash` at `applied_index`), and of the
-newest indexes that all agree on (`state_digests`; see `qcore.replica.apply.state_digests`). Two members are compared
-at the newest
-index that both give.
+Each member has digests in its metrics object: of its current state (`state_hash` at `applied_index`), and of its state
+at the newest indexes that all members record (`state_digests`; see `qcore.replica.apply.state_digests`). Two members
+are compared at the newest index for which both have a digest.
 """
 
 from __future__ import annotations
@@ -23,29 +22,29 @@ from qcore.errors import QcoreError
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import Exposition
 
-#: How often a leader compares, seconds.
+#: How often a leader compares the states, seconds.
 CHECK_INTERVAL_S: Final = 2.0
-#: One answer of one member, seconds.
+#: How long one member may take to answer, seconds.
 _ANSWER_S: Final = 2.0
-#: A difference that lasts gets a line so often, seconds.
+#: A difference that lasts is logged again after this time, seconds.
 LOG_AGAIN_S: Final = 60.0
-#: More digests of one member are not looked at: several times what a member gives.
+#: The most digests of one member that are read: several times the number that a member sends.
 _MAX_DIGESTS: Final = 64
 
-#: How a member is named: by its id, or by its address.
+#: The name of a member: its id or its address.
 M = TypeVar("M", int, str)
 
 
 @dataclass(slots=True, frozen=True)
 class Comparison(Generic[M]):
-    """What a comparison of the members found.
+    """The result of a comparison of the members.
 
     Attributes:
-        compared: the members that are known to be equal to others, or to differ from them.
+        compared: the largest group of members that could be compared with each other.
         index: the newest index at which members were compared, or 0.
-        differs_at: an index at which two members differ that are not known to be equal later, or None: the newest of
-            those at which most members were seen.
-        digests: by member at `differs_at`, as far as known there; empty if there is none.
+        differs_at: an index at which two members differ that are not known to be equal later; None if there is none. Of
+            several such indexes, the newest of those for which most members have a digest.
+        digests: by member, those known at `differs_at`; empty if that is None.
     """
 
     compared: tuple[M, ...]
@@ -55,13 +54,13 @@ class Comparison(Generic[M]):
 
     @property
     def different(self) -> int:
-        """How many members are not of the largest group that agrees: above 0 exactly when members differ."""
+        """How many members are outside the largest group that agrees: above 0 exactly when members differ."""
         if not self.digests:
             return 0
         return len(self.digests) - max(Counter(self.digests.values()).values())
 
     def as_json(self) -> JsonValue:
-        """Its part of the metrics object."""
+        """The comparison as a part of the metrics object."""
         return {
             "compared": list(self.compared),
             "index": self.index,
@@ -71,13 +70,15 @@ class Comparison(Generic[M]):
 
 
 def compare(seen: Mapping[M, Mapping[int, str]]) -> Comparison[M]:
-    """Compare each two members at the newest index that both were seen at.
+    """Compare every two members at the newest index for which both have a digest.
 
     Args:
-        seen: digests by index, by member.
+        seen: by member, the digests by index.
     """
     newest = 0
-    odd: set[int] = set()  # where members differ that differ at their newest common index
+    odd: set[int] = (
+        set()
+    )  # indexes at which two members differ, if they differ at their newest common index
     group = {member: member for member in seen}  # members that can be compared with each other
     for one, other in combinations(seen, 2):
         common = seen[one].keys() & seen[other].keys()
@@ -89,7 +90,7 @@ def compare(seen: Mapping[M, Mapping[int, str]]) -> Comparison[M]:
             odd |= {at for at in common if seen[one][at] != seen[other][at]}
         joined, into = group[other], group[one]
         group = {member: into if name == joined else name for member, name in group.items()}
-    where = {at: {m: said[at] for m, said in seen.items() if at in said} for at in odd}
+    where = {at: {m: known[at] for m, known in seen.items() if at in known} for at in odd}
     differs_at = max(odd, key=lambda at: (len(where[at]), at), default=None)
     sizes = Counter(group.values())
     compared: tuple[M, ...] = ()
@@ -100,7 +101,7 @@ def compare(seen: Mapping[M, Mapping[int, str]]) -> Comparison[M]:
 
 
 def digests_in(metrics: Mapping[str, JsonValue]) -> dict[int, str]:
-    """The digests by index that a member gives in its metrics object. One of 0.1.0 gives that of its state only."""
+    """The digests by index in a member's metrics object. Version 0.1.0 has only that of the current state."""
     found: dict[int, str] = {}
     extra = metrics.get("qcore")
     if not isinstance(extra, dict):
@@ -111,14 +112,14 @@ def digests_in(metrics: Mapping[str, JsonValue]) -> dict[int, str]:
             if index.isascii() and index.isdigit() and len(index) <= 20 and isinstance(digest, str):
                 found[int(index)] = digest
     applied, digest = extra.get("applied_index"), extra.get("state_hash")
-    # There is no digest while a snapshot is taken over. Before the first entry there is nothing to compare.
+    # There is no digest while the member restores from a snapshot. Before the first entry there is nothing to compare.
     if isinstance(applied, int) and applied and isinstance(digest, str) and digest:
         found[applied] = digest
     return found
 
 
 def add_gauges(page: Exposition, found: Comparison[int] | None) -> None:
-    """The gauges. Only a leader compares: elsewhere, and before the first comparison, they have no sample."""
+    """Add the gauges of the comparison. They have no sample before the first one, and on nodes that do not lead."""
     values = (
         (0, 0, 0, 0)
         if found is None
@@ -137,11 +138,11 @@ def add_gauges(page: Exposition, found: Comparison[int] | None) -> None:
 
 
 class DivergenceWatch:
-    """On a leader, asks the other members every few seconds, and logs when their states differ and when that is over.
+    """On a leader, compares the members' states every few seconds; logs when they differ, and when that is over.
 
     Args:
         status: the core's.
-        own: this node's digests by index, as of now.
+        own: this node's current digests by index.
         log: takes the lines.
         cluster_id: of the cluster that this node belongs to.
     """
@@ -165,15 +166,15 @@ class DivergenceWatch:
 
     @property
     def found(self) -> Comparison[int] | None:
-        """What the last comparison found; None where none was made: this node does not lead, or has just begun to."""
+        """The result of the last comparison; None if this node does not lead, or has only just become leader."""
         return self._found if self._status().role == "leader" else None
 
     def start(self) -> None:
-        """Begin to look, on the running event loop."""
+        """Begin to compare, on the running event loop."""
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
-        """Look no longer, and close the connections. Idempotent."""
+        """Stop comparing, and close the connections. Idempotent."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -204,13 +205,15 @@ class DivergenceWatch:
         answers = await asyncio.gather(
             *(self._ask(self._client, member, address) for member, address in others.items())
         )
-        own.update(self._own())  # a member without a record may have been asked just now
+        own.update(
+            self._own()
+        )  # this node may have applied more since; a member may have no older digest
         seen = {status.node_id: own, **dict(zip(others, answers, strict=True))}
         self._found = self._newest(compare(seen))
         self._log_difference(self._found)
 
     def _newest(self, found: Comparison[int]) -> Comparison[int]:
-        """A difference is not over because one of its members is silent."""
+        """The result to keep: a difference does not end because one of its members is silent."""
         before = self._found
         if found.differs_at is not None or before is None or before.differs_at is None:
             return found
@@ -223,10 +226,8 @@ class DivergenceWatch:
             async with asyncio.timeout(2 * _ANSWER_S):
                 metrics = await client.get_metrics(address)
         except (QcoreError, TimeoutError) as error:
-            # That a member does not answer is said elsewhere: here it only cannot be compared.
-            self._log.debug(
-                "the state of a member could not be asked for", member=member, why=str(error)
-            )
+            # Other parts report that a member does not answer; here it only cannot be compared.
+            self._log.debug("a member's state could not be read", member=member, why=str(error))
             return {}
         extra = metrics.get("qcore")
         of_cluster = extra.get("cluster_id") if isinstance(extra, dict) else None

@@ -1,4 +1,4 @@
-"""Remembers which cluster the node joined, along with the first configuration that it stores."""
+"""`JoiningStorage`: stores which cluster the node belongs to, together with its first configuration."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from qcore.storage.interface import Identity, LogStorage
 class JoiningStorage:
     """A storage that joins the cluster named by the first configuration written to it.
 
-    The configuration is written first. A crash in between leaves a log that names the cluster,
-    which `load` makes good; the other order could leave a node that belongs to a cluster which
-    never came to be.
+    The configuration is written first. A crash in between leaves a log that names the cluster, and `load` then joins
+    it. The other order could leave a node that belongs to a cluster which never began.
 
-    So a write that is done stays done when the disk has no room for the joining: that is put off until there is,
-    as after a crash, and the write is not reported as `DiskFull`, which would have it done twice.
+    If the disk has no room for joining, the write itself is done all the same. Joining is then put off until there is
+    room, as after a crash. The write is not reported as `DiskFull`, because it would then be done twice.
 
     Args:
         inner: an open storage.
@@ -43,7 +42,7 @@ class JoiningStorage:
         self._joined, self._named = True, None
 
     def load(self) -> DurableState:
-        """See `LogStorage`; joins the cluster that the log names, if a crash or a full disk prevented that."""
+        """See `LogStorage`. Joins the cluster that the log names, if a crash or a full disk prevented that before."""
         state = self._inner.load()
         if state.snapshot is not None:
             self._find([state.snapshot.meta.membership])
@@ -68,7 +67,7 @@ class JoiningStorage:
         return isinstance(self._inner, SupportsSnapshotParts) and self._inner.remove_stale_parts()
 
     def idle(self) -> None:
-        """Pass a quiet moment on."""
+        """See `SupportsIdleWork`."""
         self._join()
         if isinstance(self._inner, SupportsIdleWork):
             self._inner.idle()
@@ -78,7 +77,7 @@ class JoiningStorage:
         self._inner.close()
 
     def _find(self, memberships: Sequence[Membership] | Iterator[Membership]) -> None:
-        """Remember the cluster that is to be joined."""
+        """Remember the cluster to join."""
         if self._joined or self._named is not None:
             return
         for membership in memberships:
@@ -89,7 +88,7 @@ class JoiningStorage:
     def _join(self) -> None:
         if self._named is None:
             return
-        # On a full disk the log that names the cluster is durable, and is all that a restart needs.
+        # On a full disk: the log that names the cluster is durable, and a restart needs no more.
         with suppress(DiskFull):
             self.join_cluster(self._named)
 

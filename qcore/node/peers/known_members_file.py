@@ -1,13 +1,13 @@
-"""`KnownMembers` in a small file of the data directory.
+"""Reads and writes `peers.json` in the data directory: the `KnownMembers` of a node, with a checksum.
 
-The file is JSON: the id of each member that was met, and what was met. Version 0.1.0 reads and writes it too, without a
-checksum, while it can go on with the directory. So the checksum is where 0.1.0 takes it for one more member, of id
-0, which no node has; it forgets that member with the next configuration:
+The file is JSON: the id of each known member, with its incarnation and more. Version 0.1.0 reads and writes the file
+too, without a checksum, as long as it can use the directory. So the checksum is stored where 0.1.0 takes it for one
+more member, with id 0, which no node has. 0.1.0 forgets that member with the next configuration:
 
     {"0":"sha256:...","2":{"incarnation":"...","joined":5},"3":{"incarnation":"...","joined":5}}
 
-The SHA-256 is that of the file without the pair. The file must be exactly what the members in it are written as:
-whatever reads differently was changed. A file that 0.1.0 wrote has no checksum, and gets one as soon as it is read.
+The SHA-256 is that of the file without the checksum's pair. A file is intact only if its bytes are exactly those that
+this module would write for its members. A file that 0.1.0 wrote has no checksum, and gets one as soon as it is read.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from qcore.replica.peers.known_members import KnownMember, KnownMembers
 from qcore.storage.files.synced_files import create_private_file, sync_path
 
 FILE_NAME: Final = "peers.json"
-#: A larger file is not read. A member takes some 80 bytes, and `KnownMembers` bounds what it remembers.
+#: A larger file is not read. A member takes about 80 bytes, and `KnownMembers` bounds their number.
 MAX_FILE_BYTES: Final = 4 << 20
 
-#: No node has this id: what stands under it is the checksum.
+#: The checksum is stored under this id, which no node has.
 _CHECKSUM_ID: Final = 0
 _CHECKSUM: Final = "sha256:"
-#: A bare text is an incarnation alone, as version 0.1 wrote at first; or the checksum.
+#: A string is an incarnation alone, as version 0.1 wrote it at first; or the checksum.
 _FILE: Final = TypeAdapter(dict[int, KnownMember | str])
 
 
@@ -43,16 +43,16 @@ def load_known_members(
     others: Collection[int] = (),
     warn: Callable[[str], None] = lambda _text: None,
 ) -> KnownMembers:
-    """The members that the node with this data directory has met. Makes the file if it is missing.
+    """The known members of the node with this data directory. Creates the file if it is missing.
 
     Args:
         directory: the data directory.
-        others: the other members of the node's cluster, as its log says.
-        warn: called if the file is missing and there are others: what they were is forgotten. Also if a file that was
-            missing, or had no checksum, could not be written.
+        others: the other members of the node's cluster, from its log.
+        warn: called if the file is missing and there are others: their incarnations are forgotten. Also called if the
+            file was missing, or had no checksum, and could not be written.
 
     Raises:
-        StorageError: the file cannot be read, or was damaged.
+        StorageError: the file cannot be read, or is damaged.
     """
     path = directory / FILE_NAME
     save = partial(_save, path)
@@ -63,8 +63,8 @@ def load_known_members(
         if others:
             names = ", ".join(map(str, sorted(others)))
             warn(
-                f"{path} is missing: this node has forgotten which data directories the members {names} have. The "
-                "next that it meets under these ids are taken for them, also one whose data was wiped and that "
+                f"{path} is missing: this node has forgotten which data directories the members {names} have. It "
+                "takes the next nodes that it meets under these ids for them, even one whose data was wiped and that "
                 "has forgotten its votes. If a member was wiped, stop it, remove it and add it again"
             )
     except OSError as error:
@@ -73,7 +73,9 @@ def load_known_members(
         try:
             save(known)
         except StorageError as error:
-            warn(str(error))  # a full disk, for one: the next change is saved, or says so
+            warn(
+                str(error)
+            )  # a full disk, for example: the next change is saved, or reports a failure
     return KnownMembers(known, save)
 
 
@@ -81,7 +83,7 @@ def _decode(path: Path, content: bytes) -> tuple[dict[int, KnownMember], bool]:
     """The members in a file, and whether it has a checksum.
 
     Raises:
-        StorageError: it was damaged.
+        StorageError: it is damaged.
     """
     try:
         found = _FILE.validate_python(json.loads(content, object_pairs_hook=_distinct))
@@ -95,35 +97,35 @@ def _decode(path: Path, content: bytes) -> tuple[dict[int, KnownMember], bool]:
         if content != _encode(known):
             raise _damaged(path, "its checksum is wrong")
         return known, True
-    # Without a checksum, or with one that 0.1.0 has read and written as if it were a member.
+    # Without a checksum, or with one that 0.1.0 read and wrote back as if it were a member.
     if any(member.incarnation.startswith(_CHECKSUM) for member in known.values()):
         raise _damaged(path, "its checksum is not where it should be")
     return known, False
 
 
 def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """A JSON object. A name that comes twice is one that was changed: a bit makes "2" of "0".
+    """A JSON object without duplicate names. A duplicate shows damage: one changed bit turns "0" into "2".
 
     Raises:
-        ValueError: a name comes twice.
+        ValueError: a name occurs twice.
     """
     names = dict(pairs)
     if len(names) != len(pairs):
-        raise ValueError("a name comes twice")
+        raise ValueError("a name occurs twice")
     return names
 
 
 def _damaged(path: Path, why: str) -> StorageError:
     return StorageError(
-        f"{path} is damaged: {why}. It says which data directory each member has, by which a member is known whose "
-        "data was wiped; nothing else is lost. If no other member was wiped since this node ran last, move the "
-        "file away and start again: the members are then taken for who they say they are. If one was, stop it, remove "
+        f"{path} is damaged: {why}. It records which data directory each member has, so that a member whose data was "
+        "wiped is recognised; nothing else is lost. If no other member was wiped since this node ran last, move the "
+        "file away and start again: this node then trusts the members as they are. If one was wiped, stop it, remove "
         "it from the cluster, move the file away, start this node, and add the other again"
     )
 
 
 def _encode(known: Mapping[int, KnownMember]) -> bytes:
-    """The one way in which the members are written."""
+    """The content of the file for these members."""
     members = {
         str(node_id): {"incarnation": met.incarnation, "joined": met.joined}
         for node_id, met in sorted(known.items())
@@ -137,7 +139,7 @@ def _json(value: object) -> bytes:
 
 
 def _save(path: Path, known: Mapping[int, KnownMember]) -> None:
-    """Replace the file, durably: it is the old one or the new one."""
+    """Replace the file durably: after a crash it is the old one or the new one."""
     content = _encode(known)
     if len(content) > MAX_FILE_BYTES:
         raise StorageError(

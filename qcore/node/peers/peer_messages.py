@@ -1,4 +1,4 @@
-"""Messages between nodes: out through the pool, back on the connection that asked, in to the host."""
+"""`PeerRouter`: carries messages between the replica and its peers, and answers their `Hello`."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _RESPONSE_TYPES: Final[dict[type, type]] = {
     RaftReadIndex: ReadIndexResponse,
 }
 
-#: Unanswered Raft requests remembered for each peer and kind. The core may leave one without an answer.
+#: Unanswered Raft requests remembered for each peer and kind. The core may leave a request unanswered.
 _MAX_UNANSWERED: Final = 64
 
 #: How long the connection to a peer is kept after it left the configuration.
@@ -74,12 +74,13 @@ _RequestOrigin = tuple[ServerConnection, str]
 
 @dataclass(slots=True, frozen=True)
 class ConnectionStatus:
-    """How this node's connection to a peer stands.
+    """The status of this node's connection to a peer.
 
     Attributes:
-        introduction: what the peer said of itself; None while there is no connection.
-        problem: why there is none; None while there is one, or before the first attempt has ended.
-        rejected: the peer was reached, and one side does not accept the other.
+        address: the peer's address.
+        introduction: the content of the peer's `HelloReply`; None while there is no connection.
+        problem: why there is no connection; None while there is one, or before the first attempt has ended.
+        rejected: whether the peer was reached and one side does not accept the other.
     """
 
     address: str
@@ -89,7 +90,7 @@ class ConnectionStatus:
 
 
 def first_rejection(problems: Mapping[int, str]) -> str | None:
-    """The first of what stands between a node and its peers that is a peer's refusal, or None."""
+    """The first of these problems with peers that is a rejection by the peer, or None."""
     return next((text for text in problems.values() if text.startswith("refused by")), None)
 
 
@@ -100,7 +101,7 @@ class HasMessageId(Protocol):
 
 
 def introduction_of(message: Hello | HelloReply) -> PeerHello:
-    """What a peer says of itself."""
+    """The content of a peer's `Hello` or `HelloReply`."""
     support = VersionSupport(*message.rules, message.machine, *message.machine_versions)
     return PeerHello(
         message.node_id,
@@ -114,14 +115,17 @@ def introduction_of(message: Hello | HelloReply) -> PeerHello:
 class PeerRouter:
     """Routes messages between the replica and its peers.
 
-    A response goes back on the connection that its request came over, with the request's id. Responses
-    tell by themselves what they answer, so the id serves those who read the wire; when the connection is
-    gone the response is lost, as any message may be.
+    A response goes back on the connection that its request came over, with the request's id. The core matches responses
+    to requests without the id; it is for humans who read the wire. If the connection is closed, the response is lost,
+    as any message may be.
 
     Args:
         admission: decides which peers are accepted.
         post: gives an event to the replica.
-        log, metrics, trace: where to say and count.
+        log, metrics, trace: record what happens.
+
+    Attributes:
+        on_connection_change: called when a connection to a peer was made, or could not be made.
     """
 
     def __init__(
@@ -140,12 +144,12 @@ class PeerRouter:
         self._trace = trace
         self._pool: PeerPool | None = None
         self._members: dict[int, str] = {}  # id -> address, without this node
-        self._departed: dict[int, str] = {}  # those that left a moment ago
-        self._init_nodes: dict[
-            int, str
-        ] = {}  # those that an `Init` of this node names, before it has begun
-        self._introduced: dict[int, PeerHello] = {}  # who answered on our own connections
-        #: Called when a connection to a peer stands, or could not be made.
+        self._departed: dict[int, str] = {}  # members that left a moment ago
+        #: The nodes that an `Init` at this node names, before the cluster has begun.
+        self._init_nodes: dict[int, str] = {}
+        self._introduced: dict[
+            int, PeerHello
+        ] = {}  # by peer, from the connections that this node opened
         self.on_connection_change: Callable[[], None] = lambda: None
         self._unanswered: dict[tuple[int, type], deque[_RequestOrigin]] = {}
         #: By peer and forward id. Every forward is answered once, so this is as long as the replica's queues.
@@ -154,11 +158,11 @@ class PeerRouter:
     # -- outgoing --------------------------------------------------------------------------------
 
     def use_pool(self, pool: PeerPool) -> None:
-        """Send through this pool, whose handler this object is."""
+        """Send through this pool, which calls this object as its handler."""
         self._pool = pool
 
     def hello(self, message_id: str) -> Hello:
-        """This node's introduction."""
+        """This node's `Hello`."""
         own = self._admission.hello()
         return Hello(
             id=message_id,
@@ -176,7 +180,7 @@ class PeerRouter:
     def set_membership(self, membership: Membership) -> None:
         """Keep connections to the other members of this configuration.
 
-        One that left it is kept a little longer, so that it hears of its removal.
+        The connection to a member that left is kept a little longer, so that it learns of its removal.
         """
         own_id = self._identity.node_id
         members = {
@@ -196,7 +200,10 @@ class PeerRouter:
         self._connect(new)
 
     def connect_to(self, nodes: Mapping[int, str]) -> None:
-        """Keep connections to these nodes (id -> address) as well, before there is a configuration; none: no more."""
+        """Keep connections to these nodes (address by id) as well, before there is a configuration.
+
+        An empty mapping ends these connections.
+        """
         for peer in self._init_nodes:
             if peer not in nodes:
                 self._admission.on_closed(peer, answered=True)
@@ -204,7 +211,7 @@ class PeerRouter:
         self._connect([])
 
     def connection_statuses(self) -> dict[int, ConnectionStatus]:
-        """How the connection to each peer stands."""
+        """The status of the connection to each peer, by id."""
         assert self._pool is not None, "use_pool comes first"
         return {
             state.peer_id: ConnectionStatus(
@@ -217,14 +224,14 @@ class PeerRouter:
         }
 
     def connection_problem(self, peer_id: int) -> str | None:
-        """Why there is no connection to this peer, or None if there is one, or none is wanted."""
+        """Why there is no connection to this peer; None if there is one, or if none is wanted."""
         connection = self.connection_statuses().get(peer_id)
         if connection is None or connection.introduction is not None:
             return None
         return connection.problem or "there is no connection to it yet"
 
     def rejections(self) -> dict[int, str]:
-        """What stands between this node and each member that it has reached and does not get on with, by id."""
+        """By id of each member that was reached: why it rejects this node, or this node rejects it."""
         return {
             peer: connection.problem
             for peer, connection in self.connection_statuses().items()
@@ -232,11 +239,11 @@ class PeerRouter:
         }
 
     def rejection(self) -> str | None:
-        """Why a member will have nothing to do with this node (removed, wiped), or None."""
+        """Why a member rejects this node (because it was removed or wiped), or None."""
         return first_rejection(self.rejections())
 
     def stop(self) -> None:
-        """Make no connection any more; the pool may be closed."""
+        """Make no more connections; the pool may be closed."""
         self._departed.clear()
 
     def _forget(self, peer: int, address: str) -> None:
@@ -248,10 +255,10 @@ class PeerRouter:
         assert self._pool is not None, "use_pool comes first"
         self._pool.set_peers({**self._departed, **self._init_nodes, **self._members})
         for peer in new:
-            self._pool.wake(peer)  # it may have been here before, and refused
+            self._pool.wake(peer)  # it may have been a peer before, and rejected
 
     def send(self, to: int, message: PeerMessage) -> None:
-        """Send a request over our own connection, or a response back to where its request came from."""
+        """Send a request on the connection that this node opened, or a response on the connection of its request."""
         if is_peer_response(message):
             message_id = self._answer(to, message)
         else:
@@ -260,7 +267,7 @@ class PeerRouter:
             if not self._pool.send(to, wrap_request(message_id, message)):
                 message_id = None
                 if isinstance(message, replica_messages.Forward | replica_messages.ReadIndex):
-                    # It certainly did not leave: the client may try again at once, instead of waiting for its timeout.
+                    # It was certainly not sent: the client may retry immediately, instead of waiting for its timeout.
                     self._post(PeerMessageReceived(to, rejection_response(message, NotLeader())))
         if message_id is None:
             self._metrics.peer_messages_dropped += 1
@@ -273,7 +280,7 @@ class PeerRouter:
                 self._trace.sent(to, message_id, message)
 
     def _answer(self, to: int, message: PeerMessage) -> str | None:
-        """Send a response back; returns the id of its request, or None if the connection is gone."""
+        """Send a response; returns the id of its request, or None if the connection is closed."""
         if isinstance(message, ForwardResponse):
             forwarded = self._forwards.pop((to, message.forward_id), None)
             origin, kind = forwarded if forwarded is not None else (None, None)
@@ -287,21 +294,21 @@ class PeerRouter:
         except LocalProtocolError as error:
             if not isinstance(message, ForwardResponse):
                 raise
-            # The outcome is there and does not fit into a frame. Left out, the client would wait in vain.
+            # The result does not fit into a frame. Without a response the client would wait until its timeout.
             writes = kind in ("write", "session")
-            refusal = ForwardResponse(
+            response = ForwardResponse(
                 message.forward_id,
                 None,
                 error_code=ResultTooLarge.__name__,
                 error_text=f"{error}; the command took effect"
                 if writes
-                else f"{error}: read less at once",
+                else f"{error}: read less in one request",
             )
-            connection.send(wrap_response(message_id, refusal))
+            connection.send(wrap_response(message_id, response))
         return message_id
 
     def _oldest(self, peer_id: int, response_type: type) -> _RequestOrigin | None:
-        """Where the oldest request without an answer came from, as far as its connection is open."""
+        """The origin of the oldest unanswered request whose connection is open."""
         waiting = self._unanswered.get((peer_id, response_type))
         while waiting:
             origin = waiting.popleft()
@@ -309,7 +316,7 @@ class PeerRouter:
                 return origin
         return None
 
-    # -- incoming: our own connections (PeerHandler) -----------------------------------------------
+    # -- incoming: connections that this node opened (PeerHandler) ---------------------------------------------
 
     def on_hello_reply(self, reply: HelloReply) -> None:
         """A peer has answered our `Hello`: accept or refuse it."""
@@ -319,7 +326,7 @@ class PeerRouter:
         self._post(PeerVersionSupport(peer.node_id, peer.support))
 
     def on_peer_message(self, peer_id: int, message: object) -> None:
-        """A message came back on our own connection."""
+        """A message arrived on a connection that this node opened."""
         inner = unwrap(message)
         if inner is not None:
             self._received(peer_id, message, inner)
@@ -331,7 +338,7 @@ class PeerRouter:
         self._post(PeerMessageReceived(peer_id, inner))
 
     def on_unreachable(self, peer_id: int) -> None:
-        """What was in flight to the peer is lost."""
+        """The messages in flight to the peer are lost."""
         self._log.warning("peer unreachable", peer=peer_id, why=self.connection_problem(peer_id))
         self._admission.on_closed(peer_id, answered=True)
         self._post(PeerVersionSupport(peer_id, None))
@@ -339,22 +346,22 @@ class PeerRouter:
         self.on_connection_change()
 
     def on_connected(self, peer_id: int) -> None:
-        """Our connection to the peer stands; the transport has said so in the log."""
+        """The connection to the peer was made; the transport has logged it."""
         self.on_connection_change()
 
-    # -- incoming: connections of peers ------------------------------------------------------------
+    # -- incoming: connections that peers opened ------------------------------------------------------------
 
     def on_hello(self, hello: Hello) -> HelloReply:
-        """Accept or refuse a peer.
+        """Accept or reject a peer.
 
         Raises:
-            RemoteProtocolError: refused; the text goes to the peer.
+            RemoteProtocolError: rejected; the text goes to the peer.
         """
         peer = introduction_of(hello)
         try:
             self._admission.admit(peer)
         except RemoteProtocolError:
-            self._metrics.rejected_peers += 1  # the server puts it into the log
+            self._metrics.rejected_peers += 1  # the server logs it
             raise
         self._post(PeerVersionSupport(peer.node_id, peer.support))
         if self._pool is not None:
@@ -373,9 +380,9 @@ class PeerRouter:
         )
 
     def on_message(self, connection: ServerConnection, message: object) -> bool:
-        """Take a message between nodes; False if it is none.
+        """Take a message between nodes; False for any other message.
 
-        The server lets these through only on connections whose `Hello` was accepted.
+        The server passes these on only from connections whose `Hello` was accepted.
         """
         inner = unwrap(message)
         peer = connection.peer
@@ -395,7 +402,7 @@ class PeerRouter:
         return True
 
     def on_close(self, connection: ServerConnection) -> None:
-        """A peer's connection is gone: nothing can be answered on it."""
+        """A peer's connection is closed: drop the requests that came over it."""
         peer = connection.peer
         if peer is None:
             return

@@ -1,15 +1,15 @@
-"""A node says in the log what it knows of voters that never lead, and when that is over.
+"""`PriorityWatch`: logs problems with priorities (voters that never lead), and when they are over.
 
-| line | said by |
+| line | logged by |
 |---|---|
 | this voter never leads | a voter of priority 0 |
-| too many of the voters never lead | the leader, which knows all; and a node whose own priority is enough to know it |
-| there is no leader, and this node cannot become one | a voter of priority 0 that has missed a leader for a while |
+| too many voters never lead | the leader, which knows all priorities; also a voter whose priority alone suffices |
+| there is no leader, and this node cannot become one | a voter of priority 0 without a leader for a while |
 
-The last line is for a cluster in which no voter may lead: none of them ever hears of the others' priorities.
+The last line is for a cluster in which no voter may lead: none of them ever learns the others' priorities.
 
-Priorities are settings of the nodes. A restart may change them, and the leader learns it from the next answer, so
-that no event of the node's own marks the moment: it is looked for once a second.
+Priorities are settings of the nodes. A restart may change them, and the leader learns that from the next response. No
+event marks the moment, so the watch checks once a second.
 """
 
 from __future__ import annotations
@@ -20,18 +20,16 @@ from typing import Final
 from qcore.core.status import CoreStatus
 from qcore.node.observability.logs import NodeLog
 
-#: How often the node is to `check`, seconds.
-CHECK_INTERVAL_S: Final = 1.0
-#: There must be no leader at so many looks in a row: an election takes some time.
+#: There must be no leader at this many checks in a row: an election takes some time.
 CONSECUTIVE_CHECKS: Final = 5
 
 
 class PriorityWatch:
-    """Compares what the core says with what it said last.
+    """Compares the core's status with that of the last check.
 
     Args:
         status: the core's.
-        log: gets a line for each change.
+        log: takes a line for each change.
     """
 
     def __init__(self, status: Callable[[], CoreStatus], log: NodeLog) -> None:
@@ -43,7 +41,7 @@ class PriorityWatch:
         self._checks_without_leader = 0
 
     def check(self) -> None:
-        """Write a line for each thing that has changed."""
+        """Log a line for each thing that has changed. To be called once a second."""
         status = self._status()
         never_leads = status.priority == 0 and status.node_id in status.never_lead
         self._check_own_priority(status, never_leads)
@@ -60,13 +58,13 @@ class PriorityWatch:
     def _check_all_priorities(self, status: CoreStatus) -> None:
         leads, problem = status.role == "leader", status.priority_problem
         if leads != self._led:
-            # A node that leads no longer has forgotten the others' priorities: that is no end of the fault.
+            # A former leader forgets the others' priorities: that does not end the problem.
             self._led, self._logged_problem = leads, None
         if problem == self._logged_problem:
             return
         self._logged_problem = problem
         if problem is None:
-            self._log.info("priorities are well again: enough voters may lead")
+            self._log.info("priorities are fine again: enough voters may lead")
         else:
             self._log.warning("too many voters never lead", why=problem)
 
@@ -79,7 +77,7 @@ class PriorityWatch:
         self._checks_without_leader += 1
         if self._checks_without_leader == CONSECUTIVE_CHECKS:
             self._log.warning(
-                "no leader is known, and this voter has priority 0: nobody may lead unless another voter has a "
+                "no leader is known, and this voter has priority 0: no node can lead unless another voter has a "
                 "higher one",
-                why="a node knows the others' priorities from their leader only: `qcore cluster health` asks them all",
+                why="a node learns the other priorities from the leader only: `qcore cluster health` asks all nodes",
             )

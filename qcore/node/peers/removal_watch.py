@@ -1,6 +1,7 @@
-"""Does this node still belong to its cluster? One that was removed says so: in its log, its pages, and its exit code.
+"""`RemovalWatch`: notices and logs that this node was removed from its cluster.
 
-It goes on running: it may be added again, and a supervisor would only start it again. It takes part in nothing.
+A removed node goes on running, because it may be added again, and a supervisor would only restart it. It takes part in
+nothing. Its HTTP pages and its exit code report the removal, too.
 """
 
 from __future__ import annotations
@@ -10,62 +11,67 @@ from typing import Final
 
 from qcore.core.raft import RaftCore
 from qcore.node.observability.logs import NodeLog
+from qcore.node.runtime.clock import now_us
+from qcore.replica.peers.identity import ClusterIdentity
 
-#: How often the node is to `check`, seconds.
-CHECK_INTERVAL_S: Final = 1.0
-#: What a leader says to a member that it has removed.
+#: Part of the text with which a member rejects a node that was removed.
 REMOVED: Final = "was removed from cluster"
 _WHAT_TO_DO: Final = "stop it, or give it an empty data directory and add it again"
 
 
-def removal_reason(
-    core: RaftCore,
-    node_id: int,
-    cluster_id: str | None,
-    rejection: str | None,
-    now: int,
-    silence_us: int,
-) -> str | None:
-    """Why this node is known to be no member of its cluster any more; None while it is, or while it cannot be known.
-
-    A node that is being added has a log whose newest configuration is an older one, without it. But then a leader
-    sends it more. A leader that removes itself leads on until another one takes over.
+class RemovalWatch:
+    """Knows whether the node was removed, and logs when that changes.
 
     Args:
         core: this node's.
-        node_id: this node's.
-        cluster_id: of the cluster that it belongs to, or belonged to.
-        rejection: what a member said that will have nothing to do with this node.
-        now: µs on the core's clock.
-        silence_us: a leader that was heard within so long counts as one that sends more.
-    """
-    if rejection is not None and REMOVED in rejection:
-        return rejection
-    membership = core.membership
-    if membership.is_empty or core.membership_index > core.commit_index or core.role == "leader":
-        return None
-    contact = core.last_leader_contact
-    if node_id in membership.members() or (contact is not None and now - contact < silence_us):
-        return None
-    return f"node {node_id} is no member of cluster {cluster_id} any more: {_WHAT_TO_DO}"
-
-
-class RemovalWatch:
-    """Logs when the node was removed and when it is a member again.
-
-    Args:
-        reason: see `removal_reason`.
+        identity: this node and the cluster that it belongs to, or belonged to.
+        rejection: why a member rejects this node, or None.
+        silence_us: a leader that was heard within this time counts as one that sends more entries.
         log: takes the lines.
     """
 
-    def __init__(self, reason: Callable[[], str | None], log: NodeLog) -> None:
-        self._reason = reason
+    def __init__(
+        self,
+        core: RaftCore,
+        identity: ClusterIdentity,
+        rejection: Callable[[], str | None],
+        silence_us: int,
+        log: NodeLog,
+    ) -> None:
+        self._core = core
+        self._identity = identity
+        self._rejection = rejection
+        self._silence_us = silence_us
         self._log = log
         self._was_logged = False
 
+    def reason(self) -> str | None:
+        """Why this node is known to be no longer a member of its cluster; None while it is one, or may be.
+
+        A node that is being added has a log whose newest configuration is an older one, without it. But then a leader
+        sends it more entries. A leader that removes itself stays leader until another one is elected.
+        """
+        rejection = self._rejection()
+        if rejection is not None and REMOVED in rejection:
+            return rejection
+        core = self._core
+        membership = core.membership
+        if (
+            membership.is_empty
+            or core.membership_index > core.commit_index
+            or core.role == "leader"
+        ):
+            return None
+        node_id, contact = self._identity.node_id, core.last_leader_contact
+        if node_id in membership.members():
+            return None
+        if contact is not None and now_us() - contact < self._silence_us:
+            return None
+        return f"node {node_id} is no member of cluster {self._identity.cluster_id} any more: {_WHAT_TO_DO}"
+
     def check(self) -> None:
-        """Write a line if something has changed."""
-        why = self._reason()
+        """Log a line if something has changed. To be called every second or so."""
+        why = self.reason()
         if why is not None and not self._was_logged:
             self._log.error("this node was removed: it takes part in nothing", why=why)
         elif why is None and self._was_logged:

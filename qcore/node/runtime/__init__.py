@@ -1,1 +1,1 @@
-"""The event loop's side of a node: driver, inbox, clocks, garbage collection, shutdown."""
+"""What runs a node in its process: driver, inbox, clocks, event loop, garbage collector, file limits, shutdown."""

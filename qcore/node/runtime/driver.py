@@ -1,10 +1,10 @@
-"""The asyncio host of one replica: an inbox, a disk thread, a timer.
+"""`ReplicaDriver`: the asyncio driver of one replica, with an inbox, a disk thread and a timer.
 
-Whatever arrives within one turn of the event loop goes into the replica as one step, so that
-requests that come together share appends, syncs and frames. A flood is cut into steps of bounded size, and
-what the cluster itself needs (heartbeats, acknowledgements, the clock, the disk) does not wait behind it: else
-the leader would be silent for as long as it takes to serve thousands of requests, and be deposed. Nothing here
-waits: writes go to the disk thread, and what must wait for them is held back by the `DurabilityGate`.
+Events that arrive within one turn of the event loop go into the replica as one step, so that concurrent requests share
+appends, syncs and frames. A flood is cut into steps of bounded size, and the events that the cluster itself needs
+(heartbeats, acknowledgements, the clock, the disk) do not wait behind it. Otherwise the leader would be silent while it
+serves thousands of requests, and be deposed. Nothing here blocks: writes go to the disk thread, and the
+`DurabilityGate` holds back messages that must wait for them.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _MAX_TIMER_US: Final = 3_600_000_000
 
 
 class WriteQueue(Protocol):
-    """What the host needs of the disk thread (`qcore.storage.group_commit.GroupCommitWriter`)."""
+    """What the driver needs from the disk thread (`qcore.storage.group_commit.GroupCommitWriter`)."""
 
     def submit(self, writes: Sequence[Write], commit: int | None = None) -> None:
         """Make the writes durable in order; `ReplicaDriver.on_durable` is called later."""
@@ -60,10 +60,10 @@ class WriteQueue(Protocol):
 
 
 class EffectHandler(Protocol):
-    """Where the host takes what the replica wants to say. Called on the event loop; must be quick."""
+    """Executes effects for the driver. Called on the event loop; must be quick."""
 
     def send_peer(self, to: int, message: PeerMessage) -> None:
-        """Send to a peer; may be lost."""
+        """Send a message to a peer; it may be lost."""
         ...
 
     def reply(self, reply: Reply) -> None:
@@ -75,19 +75,19 @@ class EffectHandler(Protocol):
         ...
 
     def membership_changed(self, change: MembershipChanged) -> None:
-        """Another configuration is in force."""
+        """The effective configuration has changed."""
         ...
 
     def version_raised(self, raised: VersionRaised) -> None:
-        """Another version of the cluster is active."""
+        """The cluster version was raised."""
         ...
 
     def on_snapshot(self, write: StoreSnapshot) -> None:
-        """A snapshot, the node's own or the leader's, is on its way to the disk."""
+        """A snapshot, taken here or sent by the leader, is on its way to the disk."""
         ...
 
     def on_step(self, effects: Sequence[ReplicaEffect]) -> None:
-        """One step was taken; called before its effects are carried out, for the trace."""
+        """The replica made a step; called before its effects are executed."""
         ...
 
     def fatal(self, error: BaseException) -> None:
@@ -99,10 +99,10 @@ class ReplicaDriver:
     """Drives one replica from the running event loop.
 
     Args:
-        replica: the replica; nobody else may step it.
-        writer: takes the writes.
-        handler: takes everything else.
-        metrics: counts.
+        replica: only this driver may step it.
+        writer: makes writes durable.
+        handler: executes all other effects.
+        metrics: counts steps, writes and entries.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class ReplicaDriver:
         self._leader_contact: int | None = None
 
     def start(self) -> None:
-        """Carry out what the replica wants at once, and arm the timer."""
+        """Make a first step, and arm the timer."""
         self.post(Tick())
 
     def stop(self) -> None:
@@ -148,29 +148,31 @@ class ReplicaDriver:
 
     @property
     def writes_in_flight(self) -> int:
-        """Batches handed to the disk and not yet durable."""
+        """Batches given to the disk thread and not yet durable."""
         return len(self._writes_in_flight)
 
     def post(self, event: ReplicaEvent) -> None:
-        """Give the replica an event with one of the next steps, which come soon.
+        """Give the replica an event in one of the next steps, which follow soon.
 
-        Order is kept among requests, and among everything else. Beyond the limits of the `Inbox` a message of a
-        peer is lost, or refused as overloaded if it is a request.
+        Order is kept among requests, and among all other events. Beyond the limits of the `Inbox` a peer's message is
+        lost, or rejected as overloaded if it is a request.
         """
         try:
             if not self._inbox.offer(event, now_us()):
                 self._metrics.peer_messages_dropped += 1
         except Overloaded as rejection:
-            assert isinstance(event, PeerMessageReceived), "only peers' requests are refused here"
+            assert isinstance(event, PeerMessageReceived), (
+                "only requests of peers are rejected here"
+            )
             message = event.message
-            assert isinstance(message, Forward | ReadIndex), "only requests are refused here"
+            assert isinstance(message, Forward | ReadIndex), "only requests are rejected here"
             self._handler.send_peer(event.from_id, rejection_response(message, rejection))
         if not self._step_scheduled:
             self._step_scheduled = True
             self._loop.call_soon(self._step)
 
     def on_durable(self, write_id: int) -> None:
-        """Every write up to `write_id` is on stable storage. Call on the event loop."""
+        """Every write up to `write_id` is durable. To be called on the event loop."""
         in_flight = self._writes_in_flight
         now = now_us()
         while in_flight and in_flight[0][0] <= write_id:
@@ -194,15 +196,15 @@ class ReplicaDriver:
             self._handler.on_step(effects)
             self._execute(effects, now)
             self._note_leader_contact()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the replica is no longer to be trusted
-            # Bad input never raises out of `step`: this is a bug, or the user's machine broke its contract.
+        except Exception as error:  # noqa: BLE001 - after any exception the replica cannot be trusted
+            # Bad input never makes `step` raise: this is a bug, or the user's state machine broke its contract.
             self.stop()
             self._handler.fatal(error)
             return
         self._arm(now)
 
     def _note_leader_contact(self) -> None:
-        """Measure how long the leader was silent, whenever it is heard."""
+        """On each message of the leader, measure how long it was silent."""
         contact, before = self._replica.core.last_leader_contact, self._leader_contact
         if contact != before:
             self._leader_contact = contact
@@ -238,7 +240,7 @@ class ReplicaDriver:
                 case VersionRaised():
                     handler.version_raised(effect)
                 case Restored() | VoteGranted() | MessageDropped():
-                    pass  # for traces only
+                    pass  # only for traces
         self._metrics.entries_applied += applied
         if writes or commit is not None:
             self._submit(writes, commit, now)
@@ -257,8 +259,8 @@ class ReplicaDriver:
     def _arm(self, now: int) -> None:
         """Have the timer fire at the replica's deadline or before.
 
-        A deadline that moved further away, as it does with every message, costs nothing: the timer
-        fires early once and is set anew.
+        A deadline that moves further away, as with every message, costs nothing: the timer fires early once and is set
+        again.
         """
         deadline = self._replica.next_deadline()
         if self._timer is not None:

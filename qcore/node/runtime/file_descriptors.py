@@ -1,4 +1,4 @@
-"""How many connections a node may have with the files that the system lets it open."""
+"""Fits the limits of connections to the number of files that the system lets the process open."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from qcore.errors import ConfigError
 from qcore.node.observability.logs import NodeLog
 from qcore.transport.limits import TransportLimits
 
-#: Besides connections: the log and its parts, the lock, the event loop, output, a trace, snapshots on their way, names
-#: that are looked up, and what is accepted in one turn of the event loop.
+#: Files besides connections: the log and its parts, the lock, the event loop, output, a trace, snapshots in transfer,
+#: name lookups, and the connections accepted in one turn of the event loop.
 BASE_FILES: Final = 32
 
-#: Kind of connection -> the least that a node needs. Peers: to and from the other members, three for each.
+#: Kind of connection -> the fewest that a node needs. Peers: to and from the other members, three for each member.
 _MINIMA: Final = {
     "peers": 12,
     "max_handshakes": 4,
@@ -24,17 +24,17 @@ _MINIMA: Final = {
 }
 #: The least number of files that a node needs.
 MIN_FILES: Final = BASE_FILES + sum(_MINIMA.values())
-#: Links of 16 members: kept free where there is room.
+#: Connections of 16 members: kept free if there is room.
 _MEMBER_CONNECTIONS: Final = 45
 
 
 def fit_to_open_files(limits: TransportLimits, log: NodeLog) -> TransportLimits:
-    """The limits as far as the system's limit of open files (`ulimit -n`) allows, which is raised if it may be.
+    """The limits, lowered if the system's limit of open files (`ulimit -n`) requires it.
 
-    What had to be lowered is logged, with the numbers.
+    That limit is raised first if the system permits it. Limits that had to be lowered are logged.
 
     Raises:
-        ConfigError: not even the least number of connections fits.
+        ConfigError: not even the fewest connections that a node needs fit.
     """
     needed = (
         BASE_FILES
@@ -60,7 +60,7 @@ def fit_to_open_files(limits: TransportLimits, log: NodeLog) -> TransportLimits:
 
 
 def fitting_limits(limits: TransportLimits, allowed: int) -> TransportLimits:
-    """The limits lowered so that no more than `allowed` files are open; clients get what the others leave.
+    """The limits, lowered so that at most `allowed` files are open; clients get what the others leave.
 
     Raises:
         ConfigError: see `fit_to_open_files`.
@@ -68,7 +68,7 @@ def fitting_limits(limits: TransportLimits, allowed: int) -> TransportLimits:
     if allowed < MIN_FILES:
         raise ConfigError(
             f"this process may open {allowed} files (ulimit -n), and a node needs at least {MIN_FILES}: {BASE_FILES} "
-            f"of its own, {_MINIMA['peers']} for the other members, and the rest for clients and administration; raise "
+            f"for itself, {_MINIMA['peers']} for the other members, and the rest for clients and operators; raise "
             "the limit"
         )
     room = allowed - BASE_FILES
@@ -84,7 +84,7 @@ def fitting_limits(limits: TransportLimits, allowed: int) -> TransportLimits:
 
 
 def _raise_to(needed: int) -> int:
-    """How many files this process may open, after an attempt to be allowed so many."""
+    """Try to raise the number of files that this process may open; returns the number that it may open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = resource.RLIM_INFINITY
     if soft == unlimited:
@@ -95,5 +95,5 @@ def _raise_to(needed: int) -> int:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     except (ValueError, OSError):
-        return soft  # some systems allow less than they say
+        return soft  # some systems allow less than they report
     return max(soft, wanted)

@@ -1,13 +1,13 @@
-"""Keeps Python's cyclic garbage collector from stopping a node that holds a large state.
+"""`CollectorControl`: keeps Python's cyclic garbage collector from stalling a node that holds a large state.
 
-A full collection looks at every object that ever survived one: with 100,000 entities in the store that takes
-0.3 s of computing, in which no heartbeat leaves, and it happens whenever the state has grown by a quarter. But
-a state machine's records are freed by their reference counts and need no collector. So what survived a
-collection that took long is put aside (`gc.freeze`): it is still freed when nothing refers to it any more, and
-no collection looks at it again.
+A full collection visits every object that survived earlier ones. With 100,000 entities in the store that takes 0.3 s of
+computing, in which the node sends no heartbeat, and it happens whenever the state has grown by a quarter. But a state
+machine's records are freed by their reference counts and need no collector. So objects that survived a collection that
+took long are frozen (`gc.freeze`): they are still freed when nothing refers to them any more, and no collection visits
+them again.
 
-The price: a *cycle* that was put aside and becomes garbage later stays. Closed connections leave one of some
-kilobytes each (asyncio's transports do). So after many of them one thorough collection looks at everything.
+The price: a *cycle* that was frozen and becomes garbage later stays in memory. A closed connection leaves a cycle of
+some kilobytes (in asyncio's transports). So after many closed connections one thorough collection visits everything.
 """
 
 from __future__ import annotations
@@ -20,23 +20,24 @@ from typing import Final, Literal
 
 from qcore.node.observability.metrics import NodeMetrics
 
-#: What survived a collection that computed for this long is put aside, seconds. The next one is at most little longer.
+#: After a collection that computed for this long, the survivors are frozen, seconds. The next takes little longer at
+#: most.
 FREEZE_AFTER_S: Final = 0.002
-#: A full collection comes after so many of the middle generation (Python's default: 10), each of some thousand
-#: objects: the less there is to look at, the sooner it is over. An updated record refers to many old ones, which a
-#: collection touches, too.
+#: A full collection follows after this many of the middle generation (Python's default: 10), each of some thousand
+#: objects: the fewer objects it visits, the sooner it is over. It also touches the many old records that an updated
+#: record refers to.
 FULL_AFTER: Final = 2
-#: A thorough collection comes after so many closed connections.
+#: A thorough collection follows after this many connections.
 THOROUGH_AFTER_CONNECTIONS: Final = 20_000
 _LOOK_INTERVAL_S: Final = 5.0
 
 
 class CollectorControl:
-    """Governs the collector of this process, from `start` to `stop`.
+    """Controls the collector of this process, from `start` to `stop`.
 
     Args:
         metrics: `gc_pause_seconds` is counted there.
-        connections: how many connections there were since the start.
+        connections: how many connections were accepted since the start.
         may_pause: whether a thorough collection, which takes long, may run now.
     """
 
@@ -55,14 +56,14 @@ class CollectorControl:
         self._thresholds = gc.get_threshold()
 
     def start(self) -> None:
-        """Put aside what there is by now (modules, the restored state), and govern from here on."""
+        """Freeze all current objects (modules, the restored state), and control the collector from now on."""
         self.collect_all()
         gc.set_threshold(*self._thresholds[:2], FULL_AFTER)
         gc.callbacks.append(self._on_collection)
         self._look()
 
     def stop(self) -> None:
-        """Leave the collector to itself again. Idempotent."""
+        """Restore the collector's defaults. Idempotent."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -72,19 +73,19 @@ class CollectorControl:
             gc.unfreeze()
 
     def freeze(self) -> None:
-        """Put aside all there is, unseen: a captured state is one new table that refers to every old record.
+        """Freeze all objects without a collection: a captured state is one new table that refers to every old record.
 
-        The collector would touch them all, for tens of milliseconds, as often as the table has not grown old.
+        Until the table is old, each collection would touch all the records, for tens of milliseconds.
         """
         gc.freeze()
 
     def collect_all(self) -> None:
-        """Free all garbage, also what was put aside, then put everything aside."""
+        """Free all garbage, frozen objects included, then freeze everything."""
         gc.unfreeze()
         gc.collect()
         gc.freeze()
-        # The next full collection comes when there is a quarter more than at the last one: that shall
-        # be a quarter of little, or it would take a quarter as long as this one.
+        # The next full collection follows when there is a quarter more than at the last one. Collect again, so that it
+        # is a quarter of little; otherwise it would take a quarter as long as this one.
         gc.collect()
 
     def _on_collection(self, phase: Literal["start", "stop"], info: dict[str, int]) -> None:
@@ -98,7 +99,7 @@ class CollectorControl:
             gc.freeze()
 
     def _look(self) -> None:
-        """Every now and then: is it time for a thorough collection?"""
+        """At intervals: make a thorough collection if it is due."""
         connections = self._connections()
         if connections - self._seen_connections >= THOROUGH_AFTER_CONNECTIONS and self._may_pause():
             self._seen_connections = connections

@@ -1,4 +1,4 @@
-"""What waits for the next steps of the replica, bounded: floods are made of requests, and may not delay the rest."""
+"""`Inbox`: the events that wait for the next steps of the replica, bounded. Floods of requests delay nothing else."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from qcore.replica.events import ClientRequest, PeerMessageReceived, ReplicaEven
 from qcore.replica.messages import Forward, ForwardResponse, PeerMessage, ReadIndex
 from qcore.replica.requests.flow_control import FlowControl
 
-#: Requests, and other events, that one step takes at most.
+#: The most requests, and the most other events, in one step.
 _MAX_STEP_REQUESTS: Final = 256
 _MAX_STEP_EVENTS: Final = 64
 
-#: Raft messages that wait, by number and by bytes; beyond either they are lost, as any message may be.
+#: The most Raft messages that wait, by number and by bytes. Beyond either they are lost, as any message may be.
 MAX_MESSAGES: Final = 4096
 MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 
 
 class Inbox:
-    """Events in two queues: requests, and everything else, which is what the cluster itself needs.
+    """Events in two queues: requests, and all other events, which the cluster itself needs.
 
-    Order is kept within each. The node's own events and its clients' requests are always taken: the latter are
-    counted where they enter (`qcore.node.api.client_requests`).
+    Order is kept within each queue. Events of the node itself and requests of its clients are always accepted: the
+    latter were counted before (`qcore.node.api.client_requests`).
 
     Args:
-        forwards: how many requests of peers may wait.
+        forwards: bounds the requests of peers that may wait.
     """
 
     def __init__(self, forwards: FlowControl) -> None:
@@ -42,10 +42,10 @@ class Inbox:
         return len(self._requests) + len(self._events)
 
     def offer(self, event: ReplicaEvent, now: int) -> bool:
-        """Queue an event; False if it is a Raft message and is lost because too many wait.
+        """Queue an event; False if it is a Raft message that is lost because too many wait.
 
         Raises:
-            Overloaded: a peer's request, and too many wait: tell it.
+            Overloaded: it is a peer's request, and too many wait. The peer is to be informed.
         """
         if isinstance(event, ClientRequest):
             self._requests.append((event, 0))
@@ -89,7 +89,7 @@ class Inbox:
 
 
 def _size(message: PeerMessage) -> int:
-    """About how many bytes of payload it holds."""
+    """The approximate size of its payload, bytes."""
     if isinstance(message, AppendEntries):
         return sum(entry.size_bytes() for entry in message.entries)
     if isinstance(message, InstallSnapshot):

@@ -1,4 +1,4 @@
-"""Watches how long the event loop is kept from running: while it stands still, no heartbeat leaves."""
+"""`LoopLag`: measures and logs stalls of the event loop. During a stall the node sends no heartbeat."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from typing import Final
 from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.metrics import NodeMetrics
 
-#: How often the loop is asked to come by, seconds. A stall is measured too short by up to this much.
+#: How often the timer fires, seconds. A stall is measured too short by up to this much.
 PROBE_INTERVAL_S: Final = 0.01
-
 
 #: Linux: time on a processor and time in the queue for one, of the thread that reads it, in ns.
 _SCHEDULER_STATISTICS: Final = Path("/proc/thread-self/schedstat")
 
 
 class RunQueue:
-    """How long the present thread has waited for a processor that something else had.
+    """How long the current thread has waited for a processor while other programs used it.
 
-    0 where the system does not tell (all but Linux). Make it in the thread that it is about.
+    Always 0 on systems that do not report it (all but Linux). Create it in the thread to measure.
     """
 
     def __init__(self) -> None:
@@ -35,7 +34,7 @@ class RunQueue:
             self._file = -1
 
     def waited_s(self) -> float:
-        """Since the thread began, seconds."""
+        """The time waited since the thread began, seconds."""
         if self._file < 0:
             return 0.0
         return int(os.pread(self._file, 80, 0).split()[1]) / 1e9
@@ -48,15 +47,15 @@ class RunQueue:
 
 
 class LoopLag:
-    """A timer that notes by how much it is late.
+    """A timer that measures by how much it is late.
 
-    Two figures tell the own stalls from a machine that is busy elsewhere: how late the timer was, and how much
-    of that is the node's own doing: all but the time that the thread waited for a processor, or that somebody had
-    stopped the process (SIGSTOP; what it computed meanwhile is its own).
+    Two numbers distinguish stalls caused by the node from those of a busy machine: how late the timer was, and the part
+    of it that the node has caused. That part excludes the time that the thread waited for a processor, and the time for
+    which the process was stopped (SIGSTOP), except for what it computed meanwhile.
 
     Args:
         metrics: `stall_seconds` and `stall_own_seconds` are counted there.
-        log: a stall of at least `warn_after_s` gets a line.
+        log: takes a line for each stall of at least `warn_after_s`.
         warn_after_s: seconds; half a heartbeat interval is a sensible value.
     """
 
@@ -75,13 +74,15 @@ class LoopLag:
         """Begin to watch the running event loop."""
         self._run_queue = RunQueue()
         self._waited_s, self._computed_s = self._run_queue.waited_s(), time.thread_time()
-        if threading.current_thread() is threading.main_thread():  # no other may handle signals
-            # Not by way of the loop, which would call the late timer first.
+        if (
+            threading.current_thread() is threading.main_thread()
+        ):  # no other thread may handle signals
+            # Not through the event loop, which would call the late timer first.
             signal.signal(signal.SIGCONT, self._continued)
         self._arm()
 
     def stop(self) -> None:
-        """Watch no longer."""
+        """Stop watching."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -106,7 +107,7 @@ class LoopLag:
         self._metrics.stall_seconds.observe(late_s)
         self._metrics.stall_own_seconds.observe(own_s)
         if late_s >= self._warn_after_s:
-            # What is neither waiting for a processor nor computing is waiting for another thread, or the system.
+            # Time that is neither waiting for a processor nor computing is waiting for another thread, or the system.
             self._log.warning(
                 "event loop stalled",
                 seconds=late_s,

@@ -1,4 +1,4 @@
-"""Something that is done again and again on the event loop."""
+"""`PeriodicTask`: calls a function at intervals on the event loop."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class PeriodicTask:
-    """Calls `work` at once and then at intervals, from `start` to `stop`.
+    """Calls `work` immediately and then at intervals, from `start` to `stop`.
 
     Args:
         interval_s: from the end of one call to the next.
@@ -25,6 +25,6 @@ class PeriodicTask:
         self._timer = asyncio.get_running_loop().call_later(self._interval_s, self.start)
 
     def stop(self) -> None:
-        """Call it no more."""
+        """Stop calling it."""
         if self._timer is not None:
             self._timer.cancel()

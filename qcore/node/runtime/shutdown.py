@@ -1,61 +1,59 @@
-"""Two steps of a node that stops: the leadership goes to another node, and the disk finishes."""
+"""Two steps of stopping a node: transfer the leadership, and let the disk thread finish."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import Final
 
 from qcore.core.raft import RaftCore
 from qcore.errors import OutcomeUnknown
+from qcore.node.api.submit import SubmitEvent
 from qcore.node.observability.logs import NodeLog
-from qcore.replica.events import ReplicaEvent, Reply, TransferLeader
+from qcore.replica.events import Reply, TransferLeader
 from qcore.replica.leadership import Leadership
 from qcore.storage.group_commit import GroupCommitWriter, PendingWrites
 from qcore.storage.log_size import Footprint
 
-#: How long a disk may make no progress before a node that stops ends without it.
+#: A stopping node ends without the disk if the disk makes no progress for this long.
 DISK_HANG_TIMEOUT_S: Final = 10.0
 _DISK_POLL_S: Final = 0.005
-
-SubmitEvent = Callable[[Callable[[int], ReplicaEvent], Callable[[Reply], None]], None]
 
 
 async def transfer_before_stop(
     core: RaftCore, submit_event: SubmitEvent, timeout_ms: int, log: NodeLog
 ) -> None:
-    """On a leader: let another voter take over, so that nobody waits for an election timeout.
+    """On a leader: transfer the leadership, so that clients need not wait for an election timeout.
 
     Args:
         core: of this node.
-        submit_event: gives the replica an event, and calls back with its outcome.
-        timeout_ms: how long to wait for that.
-        log: where to say what is known of how it ended.
+        submit_event: see `SubmitEvent`.
+        timeout_ms: how long to wait for the outcome.
+        log: takes a line about the outcome.
     """
     if core.role != "leader" or len(core.membership.voters) == 1:
         return
-    over: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+    outcome: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
     def settle(reply: Reply) -> None:
-        if not over.done():
-            over.set_result(reply)
+        if not outcome.done():
+            outcome.set_result(reply)
 
     submit_event(lambda number: TransferLeader(number, None, timeout_ms), settle)
-    await asyncio.wait([over], timeout=timeout_ms / 1000)
-    unknown = "whether another node takes over the leadership is not known"
-    if not over.done():
-        over.cancel()
+    await asyncio.wait([outcome], timeout=timeout_ms / 1000)
+    unknown = "it is not known whether another node becomes leader"
+    if not outcome.done():
+        outcome.cancel()
         log.warning(unknown, why="no outcome in time")
         return
-    reply = over.result()
+    reply = outcome.result()
     if reply.result is not None:
         led = Leadership.from_json(reply.result)
-        log.info("leadership handed over", leader=led.leader_id, in_term=led.term)
+        log.info("leadership transferred", leader=led.leader_id, in_term=led.term)
     elif isinstance(reply.error, OutcomeUnknown):
         log.warning(unknown, why=str(reply.error))
     else:
-        log.warning("leadership was not handed over", why=str(reply.error))
+        log.warning("leadership was not transferred", why=str(reply.error))
 
 
 async def drain_writer(
@@ -63,8 +61,8 @@ async def drain_writer(
 ) -> bool:
     """Let the disk thread write what is queued; False if the disk makes no progress for `timeout_s`.
 
-    Polled, and not awaited in an executor: asyncio joins an executor's threads at exit, however long they hang. After
-    False the storage must not be touched any more.
+    The thread is polled, not awaited in an executor: asyncio joins an executor's threads at exit, however long they
+    hang. After False the storage must not be touched any more.
     """
     seen: tuple[PendingWrites, Footprint] | None = None
     since = 0.0

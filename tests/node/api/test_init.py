@@ -1,4 +1,4 @@
-"""`Init` at several nodes at once, in many random orders: one cluster, or none and errors that help."""
+"""`Init` at several nodes at the same time, in many random orders: one cluster, or none and helpful errors."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from qcore.errors import (
     QcoreError,
     RemoteProtocolError,
 )
-from qcore.node.api.first_cluster import new_cluster
 from qcore.node.api.init_request import Initialiser
+from qcore.node.api.new_cluster import new_cluster
 from qcore.node.peers.peer_messages import ConnectionStatus
 from qcore.replica.events import Reply
 from qcore.replica.peers.identity import ClusterIdentity, PeerHello
@@ -32,7 +32,7 @@ TIMEOUT_MS = 1000
 
 @dataclass
 class Log:
-    """A node's log, as far as an `Init` sees it."""
+    """A node's log as `Initialiser` sees it."""
 
     first: str = ""
     commit_index: int = 0
@@ -51,10 +51,10 @@ class Machine:
         self.starts()
 
     def starts(self) -> None:
-        """Begin a life of the process with what is on the disk."""
+        """Start the process with the data on its disk."""
         cluster = Membership.from_json(self.log.first).cluster_id if self.log.first else None
         self.identity = ClusterIdentity(self.node_id, cluster)
-        self.asked: dict[int, str] = {}
+        self.wanted: dict[int, str] = {}
         self.known: dict[int, ConnectionStatus] = {}
         self.open: dict[int, tuple[Machine, ClusterIdentity, str]] = {}
         self.settled: Callable[[Reply], None] = lambda reply: None
@@ -69,18 +69,18 @@ class Machine:
         for peer in [*self.open]:
             if peer not in nodes:
                 self.close(peer)
-        self.asked, self.known = dict(nodes), {}
+        self.wanted, self.known = dict(nodes), {}
 
     def connection_statuses(self) -> dict[int, ConnectionStatus]:
         return self.known
 
     def close(self, peer: int) -> None:
-        """The other end hears of it at some later time."""
+        """Close the connection; the other end notices at some later time."""
         _, identity, cluster = self.open.pop(peer)
         self.known.pop(peer, None)
         self.world.later.append(lambda: identity.release(cluster))
 
-    # -- what the world does -----------------------------------------------------------------------
+    # -- steps of the simulation -------------------------------------------------------------------
 
     def write(
         self, membership: Membership, same: bool, timeout_ms: int, done: Callable[[Reply], None]
@@ -91,27 +91,27 @@ class Machine:
         self.take(membership.to_json() + ("" if same else " "))
 
     def take(self, first: str) -> None:
-        """The first entries are in the log: by the own `Init`, or from a leader."""
+        """The first entries are in the log: from this node's `Init`, or from a leader."""
         self.log.first = first
         cluster = Membership.from_json(first).cluster_id
         self.identity.join(cluster)
-        self.asked = {node: address for node, address in MEMBERS if node != self.node_id}
+        self.wanted = {node: address for node, address in MEMBERS if node != self.node_id}
 
     def connect(self, other: Machine) -> None:
-        """Say Hello, if that is wanted; a node of a cluster then brings its log to one without."""
-        if other.node_id not in self.asked or other.node_id in self.open:
+        """Send `Hello`, if a connection is wanted."""
+        if other.node_id not in self.wanted or other.node_id in self.open:
             return
-        said, address = self.identity.hello_cluster_id, other.address
+        offered, address = self.identity.hello_cluster_id, other.address
         try:
-            other.identity.accept(self.node_id, said)
+            other.identity.accept(self.node_id, offered)
         except RemoteProtocolError as error:
             self.known[other.node_id] = ConnectionStatus(
                 address, None, f"refused: {error}", rejected=True
             )
             return
-        self.open[other.node_id] = (other, other.identity, said)
+        self.open[other.node_id] = (other, other.identity, offered)
         answer = other.identity.hello_cluster_id
-        if answer and answer != said:
+        if answer and answer != offered:
             self.close(other.node_id)
             problem = f"it belongs to {answer}"
             self.known[other.node_id] = ConnectionStatus(address, None, problem, rejected=True)
@@ -121,11 +121,11 @@ class Machine:
         self.known[other.node_id] = ConnectionStatus(address, peer, None, rejected=False)
 
     def replicate(self) -> None:
-        """What a leader does: only a cluster that a majority of its members holds commits."""
+        """Do what a leader does: send the first entries, and commit them once a majority of the members has them."""
         if not self.log.first:
             return
-        for other, identity, said in [*self.open.values()]:
-            current = other.identity is identity and said == self.identity.cluster_id
+        for other, identity, offered in [*self.open.values()]:
+            current = other.identity is identity and offered == self.identity.cluster_id
             if current and not other.log.first:
                 other.take(self.log.first)
         holders = self.world.holders(self.identity.cluster_id)
@@ -142,7 +142,7 @@ class Machine:
 
 @dataclass
 class World:
-    """Three nodes, and what is on its way between them."""
+    """Three nodes, and the changes that are still to happen between them."""
 
     rng: random.Random
     later: list[Callable[[], None]] = field(default_factory=list)
@@ -162,7 +162,7 @@ class World:
         )
 
     def turn(self) -> None:
-        """One thing happens."""
+        """One random step."""
         machine, other = self.rng.sample(self.machines, 2)
         if self.later and self.rng.random() < 0.3:
             self.later.pop(self.rng.randrange(len(self.later)))()
@@ -174,7 +174,7 @@ class World:
         machine.init.advance(self.now)
 
     def restart(self, machine: Machine) -> None:
-        """kill -9, and start again: connections break, what is on the disk stays."""
+        """kill -9 the node and start it again: connections break, its data stays."""
         for peer in [*machine.open]:
             machine.close(peer)
         for other in self.machines:
@@ -182,7 +182,7 @@ class World:
                 other.close(machine.node_id)
         machine.starts()
         if machine.log.first:
-            machine.asked = {node: address for node, address in MEMBERS if node != machine.node_id}
+            machine.wanted = {node: address for node, address in MEMBERS if node != machine.node_id}
 
     def settle(self, turns: int = 400) -> None:
         for _ in range(turns):
@@ -192,7 +192,7 @@ class World:
         return {machine.identity.cluster_id for machine in self.machines}
 
     def formed(self) -> list[str]:
-        """Clusters that a majority belongs to."""
+        """Clusters that a majority of the nodes belongs to."""
         found = {cluster for cluster in self.clusters() if cluster}
         return [cluster for cluster in found if len(self.holders(cluster)) > len(MEMBERS) // 2]
 
@@ -209,7 +209,7 @@ def test_concurrent_inits_end_in_one_cluster_or_clear_errors(
                 world.turn()
             world.init(machine, token, MEMBERS)
         world.settle()
-        assert len(world.written) <= 1, "nobody writes the first entries of a second cluster"
+        assert len(world.written) <= 1, "no node writes the first entries of a second cluster"
         assert len(world.outcomes) == 3
         for _, error in world.outcomes:
             if error is not None:
@@ -219,12 +219,12 @@ def test_concurrent_inits_end_in_one_cluster_or_clear_errors(
                 assert "--init-token" in str(error) or "cluster status" in str(error)
         if token is not None:
             assert [error for _, error in world.outcomes if error] == []
-        world.init(world.machines[0], token, MEMBERS)  # what is left to do, at one node
+        world.init(world.machines[0], token, MEMBERS)  # the operator repeats it at one node
         world.settle()
         (cluster,) = world.clusters()
         assert cluster is not None
         assert len({machine.log.first for machine in world.machines}) == 1
-    assert (lost > 0) == (token is None), "both kinds of outcome were seen"
+    assert (lost > 0) == (token is None), "only without a token can an Init lose"
 
 
 @pytest.mark.parametrize("token", ["red", None])
@@ -279,7 +279,7 @@ def test_the_cluster_id_of_a_token_covers_the_first_entries() -> None:
 def answered(
     rejections: Mapping[int, str], members: Mapping[int, PeerHello], token: str | None
 ) -> tuple[Machine, list[QcoreError | None]]:
-    """An `Init` at node 1, whose peers answer like this."""
+    """Run an `Init` at node 1 whose peers answer like this; returns the node and the outcomes."""
     world = World(random.Random(1))
     machine = world.machines[0]
     world.init(machine, token, MEMBERS)
@@ -293,7 +293,7 @@ def answered(
 
 
 def test_a_wiped_member_writes_nothing_on_a_repeated_init() -> None:
-    """Else it would hold a log that looks like that of a member, and forget the votes that it gave."""
+    """Otherwise it would hold a log that looks like a member's, without its earlier votes."""
     plain = PeerHello(3, "", support=SUPPORT)
     machine, (error,) = answered({2: f"refused by h:1: node 1 {WAS_WIPED}; ..."}, {3: plain}, "red")
     assert isinstance(error, ConfigError)
@@ -306,8 +306,9 @@ def test_a_wiped_member_writes_nothing_on_a_repeated_init() -> None:
 def test_an_init_with_a_token_needs_answers_from_all_nodes(
     token: str | None, written: bool
 ) -> None:
-    """This node was wiped, node 3 is new, and node 2 is down and holds what was acknowledged. Only a token makes the
-    same id of it, under which the two logs would meet.
+    """This node was wiped, node 3 is new, and node 2 is down and holds acknowledged writes.
+
+    Only a token gives both clusters the same id, so that the two logs could meet.
     """
     plain = PeerHello(3, "", support=SUPPORT)
     machine, outcomes = answered({}, {3: plain}, token)
@@ -327,7 +328,7 @@ def test_an_init_with_a_token_needs_answers_from_all_nodes(
     ],
 )
 def test_an_init_with_the_address_of_another_node_is_rejected(text: str) -> None:
-    """A majority accepts. But the node would never join, and nobody would say so."""
+    """A majority accepts, but the node with the wrong address would never join, without an error."""
     machine, (error,) = answered({2: text}, {3: PeerHello(3, "", support=SUPPORT)}, None)
     assert isinstance(error, ConfigError)
     assert "gives a node an address that is not its own" in str(error)
@@ -336,7 +337,7 @@ def test_an_init_with_the_address_of_another_node_is_rejected(text: str) -> None
 
 
 def test_an_init_writes_nothing_if_the_cluster_exists() -> None:
-    """Nobody remembers this node, and it may have been a member: it is one again if the leader takes it for one."""
+    """No node remembers this one, and it may have been a member: it becomes one again only through the leader."""
     world = World(random.Random(1))
     cluster = new_cluster(MEMBERS, 1, "red", VERSION).cluster_id
     member = PeerHello(2, cluster, membership_index=1, support=SUPPORT)
@@ -365,7 +366,7 @@ def test_the_reason_of_a_rejection_decides_whether_to_retry() -> None:
     assert error.name == "initialising"
     accepts = PeerHello(2, "", support=SUPPORT)
     machine, (error,) = answered({3: foreign}, {2: accepts}, None)
-    assert isinstance(error, ConfigError), "also if a majority accepts"
+    assert isinstance(error, ConfigError), "even if a majority accepts"
     assert machine.log.is_pristine
     _, (error,) = answered({2: "refused by h:1: it is another node"}, {}, None)
     assert isinstance(error, ChangeRefused)

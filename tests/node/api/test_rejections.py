@@ -1,4 +1,4 @@
-"""What a node says where a short text used to mislead, and what its inbox refuses."""
+"""Rejections by a node and its inbox, and the texts of errors that help to correct a request."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from qcore.client.errors import decode_error, retry_delay
 from qcore.core.entry import Entry
 from qcore.core.messages import AppendEntries
 from qcore.errors import NotLeader, Overloaded, Refused
-from qcore.node import node_status
-from qcore.node.api.first_cluster import MAX_MEMBERS
+from qcore.node.api.new_cluster import MAX_MEMBERS
 from qcore.node.application import EntityPerform
+from qcore.node.observability import metrics_object
 from qcore.node.runtime import inbox as inbox_module
 from qcore.node.runtime.inbox import Inbox
 from qcore.replica.events import ClientRequest, PeerMessageReceived
@@ -66,7 +66,9 @@ def test_peer_requests_beyond_count_or_bytes_are_rejected() -> None:
         assert inbox.offer(forward(number, 1), 0)
     with pytest.raises(Overloaded):
         inbox.offer(forward(10, 1), 0)
-    assert inbox.offer(ClientRequest(1, "write", "x", 1000), 0), "counted at the door"
+    assert inbox.offer(ClientRequest(1, "write", "x", 1000), 0), (
+        "clients' requests are counted before the inbox"
+    )
     assert len(inbox.take(1000)) == 11
     assert inbox.offer(forward(11, 900), 1000)
     with pytest.raises(Overloaded, match="900 bytes"):
@@ -80,7 +82,7 @@ def test_raft_messages_beyond_count_or_bytes_are_dropped(monkeypatch: pytest.Mon
     assert [inbox.offer(append(1), 0) for _ in range(12)] == [True] * 10 + [False] * 2
     assert len(inbox.take(0)) == 10
     assert [inbox.offer(append(2000), 0) for _ in range(4)] == [True, True, False, False]
-    assert inbox.offer(forward(1, 1), 0), "another queue"
+    assert inbox.offer(forward(1, 1), 0), "requests are in another queue"
 
 
 def test_answers_of_peers_count_toward_the_byte_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +99,7 @@ def test_pending_bytes_are_bounded() -> None:
     flow.take(900)
     assert flow.rejection(200, 0) is not None
     flow.release(900, 1)
-    assert flow.rejection(2000, 1) is None, "alone, one of any size is taken"
+    assert flow.rejection(2000, 1) is None, "alone, a request of any size is accepted"
 
 
 def test_a_node_without_a_cluster_says_how_to_begin_one(tmp_path: Path) -> None:
@@ -108,25 +110,25 @@ def test_a_node_without_a_cluster_says_how_to_begin_one(tmp_path: Path) -> None:
             assert "belongs to no cluster" in body["error"]
             assert "qcore cluster init" in body["error"]
             error = decode_error(body["error"], body["detail"])
-            assert str(error) == body["error"], "the client's error says the same"
+            assert str(error) == body["error"], "the client raises the same text"
 
     asyncio.run(scenario())
 
 
 def test_a_cluster_cannot_begin_at_a_node_that_never_leads(tmp_path: Path) -> None:
-    """It would wait for a leader for ever, and its data directory be of no use any more."""
+    """It would wait for a leader for ever, and its data directory would be useless."""
 
     async def scenario() -> None:
         async with running(tmp_path, begin=False, priority=0) as world:
             with pytest.raises(Refused, match="priority 0 and never leads"):
                 await world.client.init([(1, world.address), (2, "127.0.0.1:9")])
-            assert (await world.client.get_metrics())["current_term"] == 0, "nothing has begun"
+            assert (await world.client.get_metrics())["current_term"] == 0, "no election has begun"
 
     asyncio.run(scenario())
 
 
 def test_a_change_that_names_a_node_twice_is_rejected(tmp_path: Path) -> None:
-    """`[1, 1]` may have been meant as `[1, 2]`: to take it as `[1]` would shrink the cluster."""
+    """`[1, 1]` may be meant as `[1, 2]`: to read it as `[1]` would shrink the cluster."""
 
     async def scenario() -> None:
         async with running(tmp_path) as world:
@@ -140,7 +142,7 @@ def test_a_change_that_names_a_node_twice_is_rejected(tmp_path: Path) -> None:
 
 
 def test_a_cluster_has_a_bounded_number_of_members(tmp_path: Path) -> None:
-    """Else a change that names a hundred thousand keeps the event loop for minutes, only to be refused."""
+    """A change with a hundred thousand nodes would stall the event loop for minutes before it is rejected."""
     many = [*range(1, MAX_MEMBERS + 2)]
 
     async def scenario() -> None:
@@ -160,13 +162,13 @@ def test_concurrent_metrics_requests_share_one_object(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    real = node_status.metrics_object
+    real = metrics_object.metrics_object
 
-    def metrics_object(*args: object) -> dict[str, JsonValue]:
+    def counted(*args: object) -> dict[str, JsonValue]:
         made.append(1)
         return real(*args)  # type: ignore[arg-type]  # passed on as they come
 
-    monkeypatch.setattr(node_status, "metrics_object", metrics_object)
+    monkeypatch.setattr(metrics_object, "metrics_object", counted)
 
     async def scenario() -> None:
         async with running(tmp_path) as world:
@@ -182,7 +184,7 @@ def test_concurrent_metrics_requests_share_one_object(
             assert ids == [str(number) for number in range(200)]
             assert len(made) - before < 20
             await world.client.get_metrics()
-            assert len(made) - before >= 2, "who asks later gets another one"
+            assert len(made) - before >= 2, "a later request gets another object"
 
     asyncio.run(scenario())
 

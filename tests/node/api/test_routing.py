@@ -1,4 +1,4 @@
-"""Which kind of request the options of `Perform` make of an operation."""
+"""The replica's kind of request for each operation and each option of `Perform`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_read_is_routed_by_its_consistency(consistency: Consistency, kind: Req
     assert metric_kind(kind) == "read"
 
 
-def test_a_write_goes_through_the_log_and_in_a_session_once() -> None:
+def test_a_write_with_a_session_becomes_a_session_command() -> None:
     assert replica_request(WRITE, "linearizable", None) == ReplicaRequest("write", "command")
     once = replica_request(WRITE, "linearizable", SessionUse(42, 7, 5))
     assert once.kind == "session"

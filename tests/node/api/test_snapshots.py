@@ -1,4 +1,4 @@
-"""Copies of the state from a whole node in this process: over sockets, piece by piece, kept while they are read."""
+"""Snapshots for clients: taken by a node in this process, read over sockets in chunks, kept while they are read."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.snapshotting import restore_snapshot
 from qcore.storage.files.snapshot_file import verify
 from tests.checkout import DOCS
-from tests.node.test_node import Running, eventually, running
+from tests.node.test_node import PATIENT_MS, Running, eventually, running
 from tests.process.support.wire_client import string_schema
 
 Json = dict[str, Any]
 
 
 async def ask(world: Running, name: str, **fields: object) -> Json:
-    """The `Ok` of one request, sent once; an `Err` is raised."""
+    """Send one request once; returns its `Ok`, or raises its `Err`."""
     reply = await world.client.request(world.address, name, fields)
     response = reply["response"]
     if "Err" in response:
@@ -52,7 +52,7 @@ async def ask(world: Running, name: str, **fields: object) -> Json:
 
 
 async def read_on(world: Running, info: Json, text: str = "") -> str:
-    """The rest of a snapshot's text of which `text` is there already."""
+    """Read the rest of a snapshot's text, which begins with `text`; returns all of it."""
     while len(text) < info["characters"]:
         chunk = await ask(
             world,
@@ -72,7 +72,7 @@ def is_whole(info: Json, text: str) -> bool:
 
 
 def restored(text: str, machine: StateMachine) -> str:
-    """The hash of the state in a snapshot's text."""
+    """Restore a snapshot's text into the state machine; returns the state hash."""
     for _ in restore_snapshot(text, machine, SessionTable()):
         pass
     return machine.state_hash()
@@ -83,7 +83,7 @@ async def put(world: Running, key: str, value: str) -> None:
 
 
 class AwkwardMachine:
-    """A machine of one's own whose text is as bad as text can be for JSON and for slicing."""
+    """A custom state machine whose text is as bad as possible for JSON and for slicing."""
 
     name = "awkwardmachine"
     versions = (1, 1)
@@ -123,7 +123,7 @@ async def fill_kv(world: Running) -> None:
         await put(world, f"key{number}", f'{number}"é' * 20_000)
 
 
-async def fill_own(world: Running) -> None:
+async def fill_awkward(world: Running) -> None:
     for _ in range(3):
         await world.client.execute(AWKWARD)
 
@@ -133,9 +133,9 @@ async def fill_own(world: Running) -> None:
     [
         (EntityApplication(), fill_entities, EntityStore()),
         (TextApplication(KeyValueMachine()), fill_kv, KeyValueMachine()),
-        (TextApplication(AwkwardMachine()), fill_own, AwkwardMachine()),
+        (TextApplication(AwkwardMachine()), fill_awkward, AwkwardMachine()),
     ],
-    ids=["entities", "kv", "own"],
+    ids=["entities", "kv", "awkward"],
 )
 def test_a_downloaded_snapshot_restores_the_state(
     tmp_path: Path, application: Application, fill: Any, fresh: StateMachine
@@ -146,7 +146,7 @@ def test_a_downloaded_snapshot_restores_the_state(
             info = await ask(world, "TakeSnapshot")
             text = await read_on(world, info)
             assert is_whole(info, text)
-            assert info["characters"] > READ_CHARS, "in several pieces"
+            assert info["characters"] > READ_CHARS, "in several chunks"
             metrics = await world.client.get_metrics()
             assert metrics["qcore"]["applied_index"] == info["last_included_index"]
             assert restored(text, fresh) == application.machine.state_hash()
@@ -190,7 +190,7 @@ def test_a_fully_read_snapshot_makes_room_for_a_new_one(tmp_path: Path) -> None:
             assert crowded.value.retry_after_ms >= 1
             assert is_whole(taken[1], await read_on(world, taken[1]))
             last = await ask(world, "TakeSnapshot")
-            with pytest.raises(SnapshotGone, match="take it anew"):
+            with pytest.raises(SnapshotGone, match="take it again"):
                 await read_on(world, taken[1])
             for info in (taken[0], taken[2], taken[3], last):
                 assert is_whole(info, await read_on(world, info))
@@ -213,7 +213,7 @@ def test_one_snapshot_serves_many_readers(tmp_path: Path) -> None:
 def test_an_unread_snapshot_is_released(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running(tmp_path, TextApplication(KeyValueMachine())) as world:
-            # A minute is too long for a test, and no setting of a node.
+            # A minute is too long for a test, and the node has no setting for it.
             world.node._requests._admin_requests._snapshots._idle_s = 0.2
             await put(world, "n", "1")
             info = await ask(world, "TakeSnapshot")
@@ -221,10 +221,10 @@ def test_an_unread_snapshot_is_released(tmp_path: Path) -> None:
             snapshot_requests = world.node._requests._admin_requests._snapshots
             assert list(snapshot_requests._pins) == [index]
 
-            async def let_go() -> bool:
+            async def released() -> bool:
                 return not snapshot_requests._pins
 
-            await eventually(let_go)
+            await eventually(released)
             with pytest.raises(SnapshotGone, match=f"through entry {index}"):
                 await read_on(world, info)
             again = await ask(world, "TakeSnapshot")
@@ -252,7 +252,8 @@ def test_invalid_snapshot_requests_are_rejected_by_name(tmp_path: Path) -> None:
 
 def test_a_node_without_state_or_disk_space_takes_no_snapshot(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with running(tmp_path, TextApplication(KeyValueMachine()), begin=False) as world:
+        machine = TextApplication(KeyValueMachine())
+        async with running(tmp_path, machine, begin=False, election_timeout_ms=PATIENT_MS) as world:
             with pytest.raises(Refused, match="no state yet"):
                 await ask(world, "TakeSnapshot", stale=True)
             await world.client.init()
@@ -260,10 +261,10 @@ def test_a_node_without_state_or_disk_space_takes_no_snapshot(tmp_path: Path) ->
             world.disk.failure = DiskFull("no space")
             stuck = asyncio.ensure_future(put(world, "n", "2"))
 
-            async def refused() -> bool:
+            async def disk_full() -> bool:
                 return bool((await world.client.get_metrics())["qcore"]["disk_full"])
 
-            await eventually(refused)
+            await eventually(disk_full)
             with pytest.raises(DiskFull):
                 await ask(world, "TakeSnapshot")
             world.disk.failure = None
@@ -274,27 +275,27 @@ def test_a_node_without_state_or_disk_space_takes_no_snapshot(tmp_path: Path) ->
     asyncio.run(scenario())
 
 
-def test_the_documented_limits_are_the_real_ones() -> None:
+def test_the_documented_limits_are_those_of_the_code() -> None:
     document = " ".join((DOCS / "wire.md").read_text().split())
     assert f"up to {READ_CHARS:,} at a time" in document
     assert f"`timeout_ms` is optional ({DEFAULT_TIMEOUT_MS:,})" in document
     assert f"until {IDLE_S:g} s after its last use, and at most {MAX_PINS} at a time" in document
 
 
-# -- the other end: a node that goes away, or talks nonsense --------------------------------------
+# -- the client: nodes that go away, or send nonsense ---------------------------------------------
 
 
 class ScriptedNodes:
-    """Two nodes whose answers a test writes: what `backup.save_snapshot` sees of a cluster in trouble."""
+    """Two nodes with scripted answers, for `snapshot_download.save_snapshot`."""
 
     def __init__(self, text: str = "[]\nstate") -> None:
         self.text = text
-        self.asked: list[tuple[str, str]] = []
+        self.requests: list[tuple[str, str]] = []
         self.failures: list[Exception] = []
         self.info: Json = {}
 
     async def request(self, endpoint: str, name: str, fields: Any, timeout_s: float) -> Json:
-        self.asked.append((endpoint, name))
+        self.requests.append((endpoint, name))
         assert timeout_s > 0
         if name == "TakeSnapshot":
             data = self.text.encode()
@@ -330,11 +331,11 @@ class ScriptedNodes:
         )
 
 
-def test_a_lost_piece_is_requested_again(tmp_path: Path) -> None:
+def test_a_lost_chunk_is_requested_again(tmp_path: Path) -> None:
     nodes = ScriptedNodes()
     nodes.failures = [TransportError("broken")]
     nodes.save(tmp_path / "copy")
-    assert [name for _, name in nodes.asked].count("TakeSnapshot") == 1
+    assert [name for _, name in nodes.requests].count("TakeSnapshot") == 1
     assert (tmp_path / "copy").read_text().endswith("\n" + nodes.text)
 
 
@@ -349,7 +350,7 @@ def test_a_download_restarts_at_the_next_node(tmp_path: Path, failures: list[Exc
     nodes = ScriptedNodes()
     nodes.failures = failures
     nodes.save(tmp_path / "copy")
-    takers = [endpoint for endpoint, name in nodes.asked if name == "TakeSnapshot"]
+    takers = [endpoint for endpoint, name in nodes.requests if name == "TakeSnapshot"]
     assert takers == ["a:1", "b:1"]
     assert verify(tmp_path / "copy").last_included_index == 5
     assert [entry.name for entry in tmp_path.iterdir()] == ["copy"]
@@ -387,5 +388,5 @@ def test_an_existing_target_is_rejected_before_any_request(tmp_path: Path) -> No
     nodes = ScriptedNodes()
     with pytest.raises(ConfigError, match="exists"):
         nodes.save(tmp_path / "copy")
-    assert nodes.asked == []
+    assert nodes.requests == []
     assert (tmp_path / "copy").read_text() == "precious"

@@ -1,4 +1,4 @@
-"""Who proposes the topology, when, and when not."""
+"""Which nodes propose the topology, and when."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from qcore.replica.messages import RequestKind
 
 LEADS = RoleChanged("leader", 2, 1)
 FOLLOWS = RoleChanged("follower", 2, 1)
-NOBODY_LEADS = RoleChanged("pre_candidate", 2, None)
+NO_LEADER = RoleChanged("pre_candidate", 2, None)
 
 
 class World:
-    """A store that may be new, and the proposals made so far."""
+    """A store that may be pristine, and the proposals that were made."""
 
     def __init__(self) -> None:
-        self.is_new = True
+        self.is_pristine = True
         self.proposals: list[Callable[[Reply], None]] = []
         self.proposed_again = asyncio.Event()
-        self.loader = TopologyLoader("load", lambda: self.is_new, self.submit, NodeLog(1))
+        self.loader = TopologyLoader("load", lambda: self.is_pristine, self.submit, NodeLog(1))
 
     def submit(self, kind: RequestKind, payload: str, done: Callable[[Reply], None]) -> None:
         assert (kind, payload) == ("write", "load")
@@ -34,7 +34,7 @@ class World:
             self.proposed_again.set()
 
     def succeed(self) -> None:
-        self.is_new = False
+        self.is_pristine = False
         self.proposals[-1](Reply(1, "{}", 3, None))
 
 
@@ -54,7 +54,7 @@ def test_a_leader_proposes_immediately_and_one_at_a_time() -> None:
 def test_a_node_that_joins_later_or_restarts_does_nothing() -> None:
     async def scenario() -> None:
         world = World()
-        world.is_new = False
+        world.is_pristine = False
         world.loader.role_changed(LEADS)
         assert world.proposals == []
 
@@ -65,10 +65,10 @@ def test_a_follower_proposes_only_if_no_other_node_did() -> None:
     async def scenario(others_do: bool) -> int:
         topology_loader._FOLLOWER_DELAY_S = 0.01  # type: ignore[misc] # a test need not wait two seconds
         world = World()
-        world.loader.role_changed(NOBODY_LEADS)
+        world.loader.role_changed(NO_LEADER)
         world.loader.role_changed(FOLLOWS)
         assert world.proposals == []
-        world.is_new = not others_do
+        world.is_pristine = not others_do
         await asyncio.sleep(0.2)
         return len(world.proposals)
 

@@ -1,4 +1,4 @@
-"""Comparing the members' states: by whatever index two of them share."""
+"""Comparing the members' states, at the newest index that two of them share."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_members_without_a_common_index_are_not_compared() -> None:
     ],
 )  # fmt: skip
 def test_invalid_digests_from_a_member_are_ignored(extra: object, expected: dict[int, str]) -> None:
-    assert digests_in({"qcore": extra}) == expected  # type: ignore[dict-item]  # as it may come
+    assert digests_in({"qcore": extra}) == expected  # type: ignore[dict-item]  # any JSON may arrive
 
 
 def test_health_names_the_index_and_all_digests() -> None:

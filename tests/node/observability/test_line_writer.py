@@ -1,4 +1,4 @@
-"""Lines through a thread of their own: in order, never waited for, and counted when they are lost."""
+"""Lines that a separate thread writes: in order, without blocking the caller, and counted when they are lost."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from qcore.node.observability.logs import NodeLog
 from qcore.node.observability.tracing import NodeTrace, trace_lines
 from qcore.trace import parse_trace
 
-#: What the queue of a test holds, bytes: beside what a pipe holds.
+#: Capacity of the queue in these tests, bytes.
 ROOM = 10_000
-#: What a pipe holds.
+#: Capacity of a pipe, bytes.
 PIPE_BYTES = 65536
 WAIT_S = 10.0
 
@@ -39,7 +39,7 @@ def missing(number: int) -> str:
 
 
 def read_until(end: int, last: bytes) -> list[str]:
-    """The lines that come out of a pipe, up to one that begins so."""
+    """Read lines from a pipe until one contains `last`."""
     data = b""
     while last not in data or not data.endswith(b"\n"):
         data += os.read(end, 65536)
@@ -97,7 +97,7 @@ def test_without_a_reader_lines_are_dropped_and_writing_goes_on(pipe: tuple[int,
     assert writer.flush(WAIT_S)
     assert writer.dropped == 2
     source, fresh = os.pipe()
-    os.dup2(fresh, target)  # as if a new reader took the pipe over
+    os.dup2(fresh, target)  # a new reader
     writer.put(b"c\n")
     assert read_until(source, b"c") == ["2 missing", "c"]
     os.close(source)
@@ -142,7 +142,7 @@ def test_a_trace_that_cannot_be_opened_names_its_option(tmp_path: Path) -> None:
 
 def test_a_torn_trace_is_continued_on_a_new_line(tmp_path: Path) -> None:
     path = tmp_path / "trace"
-    lives = []
+    contents = []
     for torn in (b'{"t_us":1,"kind":"up","no', b""):
         writer = open_trace_writer(path, NodeLog(1))
         NodeTrace(writer.stream(), 1).stopped("x")
@@ -150,8 +150,8 @@ def test_a_torn_trace_is_continued_on_a_new_line(tmp_path: Path) -> None:
         os.close(writer.fileno())
         with path.open("ab") as file:
             file.write(torn)
-        lives.append(path.read_bytes())
-    first, second = lives
+        contents.append(path.read_bytes())
+    first, second = contents
     assert second.startswith(first + b"\n{")
     assert b"\n\n" not in second
     assert [record.kind for record in parse_trace(second.decode().splitlines())] == [

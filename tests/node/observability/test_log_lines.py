@@ -1,4 +1,4 @@
-"""What is in log lines: cut, escaped, and not for ever the same."""
+"""The content of log lines: truncated, escaped, and not repeated for ever."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qcore.node.observability.repeated_lines import BURST, INTERVAL_S, MAX_KINDS
 from qcore.transport.address import parse_address
 from qcore.transport.wire import failure
 
-#: A newline with a forged line behind it, codes that a terminal obeys (also of one byte), and a mark that turns the
+#: A newline with a forged line after it, control codes of a terminal (some of one byte), and a mark that reverses the
 #: direction of writing.
 EVIL = "a\n2026-01-31T12:00:00.123Z INFO  node=1 forged\r\x1b[31m\x9b31m\u202e\ud800\x7f\0"
 
@@ -31,7 +31,7 @@ class Clock:
 
 
 class Logged:
-    """A logger whose lines end in a pipe; every `lines` reads those that came since."""
+    """A logger that writes to a pipe. Each call of `lines` reads the lines written since the last call."""
 
     def __init__(self, formatter: type[TextFormatter | JsonFormatter]) -> None:
         self.clock = Clock()
@@ -41,7 +41,7 @@ class Logged:
         self.logger = logging.Logger("qcore.test")
         self.logger.addHandler(self.handler)
 
-    def say(self, text: str, *values: object, **fields: object) -> None:
+    def warn(self, text: str, *values: object, **fields: object) -> None:
         self.logger.warning(text, *values, extra={"qcore_fields": fields})
 
     def lines(self) -> list[str]:
@@ -58,7 +58,7 @@ def logged(request: pytest.FixtureRequest) -> Logged:
 
 
 def test_foreign_text_is_escaped_and_stays_on_its_line(logged: Logged) -> None:
-    logged.say("%s: refused", EVIL, why=EVIL, name="日本")
+    logged.warn("%s: refused", EVIL, why=EVIL, name="日本")
     (line,) = logged.lines()
     assert line.isprintable()
     assert "日本" in line
@@ -66,7 +66,7 @@ def test_foreign_text_is_escaped_and_stays_on_its_line(logged: Logged) -> None:
 
 
 def test_a_long_text_is_cut_and_its_length_named(logged: Logged) -> None:
-    logged.say("%s", "m" * 10_000_000, why="w" * 10_000_000, fine="f" * MAX_NAME_CHARS)
+    logged.warn("%s", "m" * 10_000_000, why="w" * 10_000_000, fine="f" * MAX_NAME_CHARS)
     (line,) = logged.lines()
     assert "m" * MAX_SENTENCE_CHARS + "... (10000000 characters)" in line
     assert "w" * MAX_NAME_CHARS + "... (10000000 characters)" in line
@@ -95,13 +95,13 @@ def test_a_traceback_is_logged_and_forges_no_line(logged: Logged) -> None:
 
 def test_repeated_lines_are_logged_once_a_minute_with_a_count(logged: Logged) -> None:
     for peer in range(500):
-        logged.say("role changed", peer=peer)
-        logged.say("another", peer=peer)
+        logged.warn("role changed", peer=peer)
+        logged.warn("another", peer=peer)
     assert len(logged.lines()) == 2 * BURST
     for minute in range(1, 4):
         logged.clock.now = 1000 + minute * INTERVAL_S
         for peer in range(500):
-            logged.say("role changed", peer=peer)
+            logged.warn("role changed", peer=peer)
         (line,) = logged.lines()
         left_out = 500 - BURST if minute == 1 else 499
         assert str(left_out) in line.partition("more_like_this")[2]
@@ -118,7 +118,7 @@ def test_repeated_lines_are_logged_once_a_minute_with_a_count(logged: Logged) ->
 def test_suppressed_lines_are_counted_at_the_end() -> None:
     logged = Logged(TextFormatter)
     for _ in range(BURST + 7):
-        logged.say("again")
+        logged.warn("again")
     logged.handler.report_suppressed(all_of_them=True)
     assert logged.lines()[-1].endswith("lines left out like=again number=7")
 
@@ -148,9 +148,9 @@ def test_an_error_that_quotes_its_input_is_shortened() -> None:
     assert err.text.endswith("... (10000000 characters)")
     for application in (EntityApplication(), TextApplication(KeyValueMachine())):
         assert len(json.dumps(application.failure("Write", error))) < 2 * MAX_ERROR_CHARS
-    with pytest.raises(ConfigError) as refused:
+    with pytest.raises(ConfigError) as caught:
         parse_address("h" * 10_000_000, "node_addr")
-    assert len(str(refused.value)) < 2 * MAX_NAME_CHARS
+    assert len(str(caught.value)) < 2 * MAX_NAME_CHARS
     for host in ("h" * 254, "a\x1b[0m"):
         with pytest.raises(ConfigError, match="node_addr"):
             parse_address(f"{host}:80", "node_addr")

@@ -36,9 +36,9 @@ def capture() -> Capture:
 def test_a_text_line_names_node_term_and_role_and_stays_one_line(capture: Capture) -> None:
     log = NodeLog(7)
     log.term, log.role = 3, "leader"
-    log.info("peer refused", why='bad "cluster"\nid', peer=2, empty="", gone=None)
+    log.info("peer rejected", why='bad "cluster"\nid', peer=2, empty="", gone=None)
     line = TextFormatter(log).format(capture.records[-1])
-    assert "INFO    node=7 term=3 role=leader peer refused why=" in line
+    assert "INFO    node=7 term=3 role=leader peer rejected why=" in line
     assert line.endswith('why="bad \\"cluster\\"\\nid" peer=2 empty="" gone=null')
     assert "\n" not in line
 
@@ -101,10 +101,10 @@ class View:
         return "x 1\n"
 
 
-def test_readiness_says_why_not() -> None:
+def test_an_unready_node_gives_the_reason() -> None:
     view = View()
     assert respond(view, "/readyz").status is HTTPStatus.SERVICE_UNAVAILABLE
-    assert respond(view, "/readyz").body == "no leader is known\n"
+    assert respond(view, "/readyz").body == b"no leader is known\n"
     view.reason = None
     assert respond(view, "/readyz?verbose").status is HTTPStatus.OK
 
@@ -113,7 +113,7 @@ def test_http_pages_are_served() -> None:
     view = View()
     assert respond(view, "/livez").status is HTTPStatus.OK
     assert json.loads(respond(view, "/status").body) == {"id": 1}
-    assert respond(view, "/metrics").body == "x 1\n"
+    assert respond(view, "/metrics").body == b"x 1\n"
     missing = respond(view, "/nope\n")
     assert missing.status is HTTPStatus.NOT_FOUND
-    assert '"/nope\\n"' in missing.body
+    assert b'"/nope\\n"' in missing.body

@@ -1,4 +1,4 @@
-"""The trace of a real node holds what its clients asked, in the records that the simulator writes too."""
+"""The trace of a real node holds its clients' requests, in the same records as the simulator's."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_requests_and_outcomes_are_traced_as_operations() -> None:
     for number, (_, error, _, _, _) in enumerate(cases):
         result = "secret" if error is None else None
         trace.request_ended(Reply(number, result, 7, error))
-    trace.request_began(Tick())  # not a client's
+    trace.request_began(Tick())  # not a client's request
     trace.request_ended(Reply(1234, "", 0, None))
     trace.flush()
     operations = read_tables(stream.getvalue().splitlines()).operations
@@ -38,7 +38,7 @@ def test_requests_and_outcomes_are_traced_as_operations() -> None:
     assert {row.client for row in operations} == {2}
     assert all((row.latency_us is not None) == (row.outcome == "ok") for row in operations)
     assert "secret" not in stream.getvalue()
-    # The next life of the node begins to count again, and is not taken for the first.
+    # The next process of the node counts from 0 again, and its operations are distinguished from the first.
     again = NodeTrace(stream, 2)
     again.request_began(ClientRequest(0, "write", "x", 1000))
     again.flush()

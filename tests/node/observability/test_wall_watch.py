@@ -1,4 +1,4 @@
-"""The log says once that a leader's clock is far from a quorum's, and once that it is not any more."""
+"""A leader logs once that its clock is far from a quorum's, and once that this is over."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BOUND_US = 1_000_000
 
 
 class Watched:
-    """A watch over a status that the test sets."""
+    """A watch of a status that the test sets."""
 
     def __init__(self) -> None:
         core = RaftCore(RaftConfig(1), DurableState(), rng=random.Random(1), now=0)
@@ -28,15 +28,15 @@ class Watched:
         self.watch = WallClockWatch(lambda: self.status, NodeLog(1), BOUND_US)
 
     def others(self, *offsets_us: int | None) -> None:
-        """How far the clocks of nodes 2 and 3 are ahead of the leader's, as far as they have told."""
+        """Set how far the clocks of nodes 2 and 3 are ahead of the leader's; None if a node has not reported it."""
         peers = {
             peer: PeerStatus("replicate", 1, 2, 0, 0, wall_offset_us=offset)
             for peer, offset in enumerate(offsets_us, start=2)
         }
         self.status = replace(self.status, peers=peers)
 
-    def look(self, times: int = 1, **changes: int | None) -> None:
-        self.status = replace(self.status, **changes)  # type: ignore[arg-type] # the two times only
+    def check(self, times: int = 1, **changes: int | None) -> None:
+        self.status = replace(self.status, **changes)  # type: ignore[arg-type] # only the two times
         for _ in range(times):
             self.watch.check()
 
@@ -50,12 +50,12 @@ def test_a_wrong_clock_is_logged_once_and_so_is_its_end(
 ) -> None:
     caplog.set_level(logging.INFO, "qcore.node")
     watched = Watched()
-    watched.look(10)
+    watched.check(10)
     assert lines(caplog) == []
-    watched.look(20, wall_skew_us=-BOUND_US - 1)
+    watched.check(20, wall_skew_us=-BOUND_US - 1)
     (far,) = lines(caplog)
     assert "far from a quorum's" in far
-    watched.look(20, wall_skew_us=BOUND_US)
+    watched.check(20, wall_skew_us=BOUND_US)
     assert len(lines(caplog)) == 2
     assert "agrees with a quorum's again" in lines(caplog)[1]
 
@@ -66,12 +66,12 @@ def test_a_silent_voter_leaves_open_which_clock_is_wrong(
     caplog.set_level(logging.INFO, "qcore.node")
     watched = Watched()
     watched.others(9 * BOUND_US, None)
-    watched.look(20, wall_skew_us=-9 * BOUND_US)
+    watched.check(20, wall_skew_us=-9 * BOUND_US)
     (unsure,) = lines(caplog)
     assert "it cannot be known which is wrong" in unsure
     watched.others(9 * BOUND_US, 9 * BOUND_US)
-    watched.look(20)
-    assert "far from a quorum's" in lines(caplog)[1], "the third voter has told its clock"
+    watched.check(20)
+    assert "far from a quorum's" in lines(caplog)[1], "the third voter has reported its clock"
     assert len(lines(caplog)) == 2
 
 
@@ -79,8 +79,8 @@ def test_one_late_answer_is_not_a_wrong_clock(caplog: pytest.LogCaptureFixture) 
     caplog.set_level(logging.INFO, "qcore.node")
     watched = Watched()
     for _ in range(5):
-        watched.look(CONSECUTIVE_CHECKS - 1, wall_skew_us=5 * BOUND_US)
-        watched.look(1, wall_skew_us=0)
+        watched.check(CONSECUTIVE_CHECKS - 1, wall_skew_us=5 * BOUND_US)
+        watched.check(1, wall_skew_us=0)
     assert lines(caplog) == []
 
 
@@ -89,8 +89,8 @@ def test_log_time_ahead_is_logged_once_and_so_is_its_end(
 ) -> None:
     caplog.set_level(logging.INFO, "qcore.node")
     watched = Watched()
-    watched.look(5, log_time_ahead_us=9 * BOUND_US)
-    watched.look(5, log_time_ahead_us=None)
+    watched.check(5, log_time_ahead_us=9 * BOUND_US)
+    watched.check(5, log_time_ahead_us=None)
     ahead, over = lines(caplog)
     assert "ahead of a quorum's clocks" in ahead
     assert "have reached" in over
@@ -100,5 +100,5 @@ def test_only_a_leader_logs_a_wrong_clock(caplog: pytest.LogCaptureFixture) -> N
     caplog.set_level(logging.INFO, "qcore.node")
     watched = Watched()
     watched.status = replace(watched.status, role="follower")
-    watched.look(20, wall_skew_us=9 * BOUND_US, log_time_ahead_us=9 * BOUND_US)
+    watched.check(20, wall_skew_us=9 * BOUND_US, log_time_ahead_us=9 * BOUND_US)
     assert lines(caplog) == []

@@ -1,4 +1,4 @@
-"""Addresses that others are to dial: which ones may enter a configuration, and where a node's own comes from."""
+"""Addresses that members dial: which may be in a configuration, and how a node gets its address."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qcore.client.client import QcoreClient
 from qcore.core.effects import MembershipChanged
 from qcore.core.entry import Membership
 from qcore.errors import ChangeRefused, ConfigError, NotCaughtUp, Refused
-from qcore.node.address_kind import is_loopback, is_unspecified, normal_host
+from qcore.node.address_kind import canonical_host, is_loopback, is_unspecified
 from qcore.node.api.member_addresses import (
     advertised_address_problem,
     member_address,
@@ -57,9 +57,9 @@ def text_of(host: str) -> str:
 def test_hosts_are_recognised_in_every_spelling() -> None:
     assert [host for host in UNSPECIFIED + LOOPBACK + OTHERS if is_unspecified(host)] == UNSPECIFIED
     assert [host for host in UNSPECIFIED + LOOPBACK + OTHERS if is_loopback(host)] == LOOPBACK
-    assert normal_host("2001:DB8:0::7") == "2001:db8::7"
-    assert normal_host("::ffff:10.0.0.1") == "10.0.0.1"
-    assert normal_host("Node-1") == "node-1"
+    assert canonical_host("2001:DB8:0::7") == "2001:db8::7"
+    assert canonical_host("::ffff:10.0.0.1") == "10.0.0.1"
+    assert canonical_host("Node-1") == "node-1"
 
 
 @pytest.mark.parametrize("text", [*map(text_of, UNSPECIFIED), "10.0.0.1:0"])
@@ -101,7 +101,7 @@ def test_an_invalid_advertised_address_is_rejected(tmp_path: Path) -> None:
 def test_a_node_logs_that_members_know_another_address(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The member that was given the list cannot know what the others were started with."""
+    """The node that receives `Init` cannot know the advertised addresses of the others."""
     member = Membership(voters=(1,), addresses=((1, "10.9.9.9:7"),), cluster_id="red")
     assert advertised_address_problem(1, member, "10.9.9.9:7") is None
     assert advertised_address_problem(2, member, "10.1.2.3:7") is None
@@ -110,18 +110,18 @@ def test_a_node_logs_that_members_know_another_address(
     assert "--advertise-addr 10.1.2.3:7" in problem
 
     async def scenario() -> None:
-        node = everywhere(tmp_path, Address("10.1.2.3", 7))
+        node = node_on_all_interfaces(tmp_path, Address("10.1.2.3", 7))
         await node.start()
         for index in (1, 2):
             node.membership_changed(MembershipChanged(member, index))
         await node.stop()
 
     asyncio.run(scenario())
-    said = [record.msg for record in caplog.records]
-    assert said.count("others know this node by another address") == 1
+    lines = [record.msg for record in caplog.records]
+    assert lines.count("others know this node by another address") == 1
 
 
-def everywhere(directory: Path, advertised: Address | None) -> Node:
+def node_on_all_interfaces(directory: Path, advertised: Address | None) -> Node:
     """A node that listens on every address of the machine."""
     config = NodeConfig(
         node_id=1,
@@ -140,7 +140,7 @@ def test_a_node_on_all_interfaces_needs_an_advertised_address(
     tmp_path: Path,
 ) -> None:
     async def scenario() -> None:
-        plain = everywhere(tmp_path, None)
+        plain = node_on_all_interfaces(tmp_path, None)
         bound = await plain.start()
         port = int(bound.rpartition(":")[2])
         async with QcoreClient([f"127.0.0.1:{port}"], timeout_s=5) as client:
@@ -152,8 +152,8 @@ def test_a_node_on_all_interfaces_needs_an_advertised_address(
             await client.init([(1, f"127.0.0.1:{port}")])
         await plain.stop()
 
-        told = everywhere(tmp_path, Address("10.1.2.3", 7))
-        port = int((await told.start()).rpartition(":")[2])
+        advertised = node_on_all_interfaces(tmp_path, Address("10.1.2.3", 7))
+        port = int((await advertised.start()).rpartition(":")[2])
         async with QcoreClient([f"127.0.0.1:{port}"], timeout_s=5) as client:
             with pytest.raises(Refused, match=r"10\.9\.9\.9:7.*--advertise-addr 10\.1\.2\.3:7"):
                 await client.init([(1, "10.9.9.9:7")])
@@ -168,7 +168,7 @@ def test_a_node_on_all_interfaces_needs_an_advertised_address(
                 await client.add_learner(2, "0.0.0.0:9")
             with pytest.raises(Refused, match="is the address of node 1"):
                 await client.add_learner(2, "10.1.2.3:7")
-        await told.stop()
+        await advertised.stop()
 
     asyncio.run(scenario())
 
@@ -186,14 +186,14 @@ def test_an_init_without_a_majority_says_why_and_writes_nothing(tmp_path: Path) 
             for token, nodes, why in (
                 ("x" * 257, pair, "Init.token"),
                 ("", pair, "it is empty"),
-                ("red", [], "names none"),
+                ("red", [], "names no nodes"),
             ):
                 with pytest.raises(Exception, match=why):
                     await client.init(nodes, token=token)
             metrics = await client.get_metrics()
             assert metrics["qcore"]["cluster_id"] is None
             assert (metrics["current_term"], metrics["last_log_index"]) == (0, None)
-            # A learner that nobody is: the leader says what it knows, and takes it out again.
+            # No node listens at the learner's address: the leader gives the reason, and removes the learner again.
             await client.init()
             fields = {"node_id": 2, "node_addr": "127.0.0.1:1", "timeout_ms": 100}
             with pytest.raises(
@@ -208,12 +208,12 @@ def test_an_init_without_a_majority_says_why_and_writes_nothing(tmp_path: Path) 
 
 
 def test_health_reports_undialable_and_mistaken_addresses() -> None:
-    """Such as a cluster that 0.1.0 began at a node which listens on every address."""
+    """For example a cluster that 0.1.0 initialised at a node which listens on every address."""
     first, second = address_problems({1: "0.0.0.0:8080", 2: "0.0.0.0:8080"})[:2]
     assert "node 1: 0.0.0.0:8080" in first
     assert "node 2: 0.0.0.0:8080" in second
     assert "two nodes" in address_problems({1: "0.0.0.0:8080", 2: "0.0.0.0:8080"})[2]
     assert address_problems({1: "127.0.0.1:1", 2: "127.0.0.1:2"}) == []
-    refused = {"1": "refused by a:1: the peer says that it is node 2, and so does this node"}
-    (problem,) = member_problems(MEMBERS, [LEADER, changed(FOLLOWER, peer_refusals=refused)])
+    rejections = {"1": "refused by a:1: the peer says that it is node 2, and so does this node"}
+    (problem,) = member_problems(MEMBERS, [LEADER, changed(FOLLOWER, peer_refusals=rejections)])
     assert problem.startswith("b:1 has no connection to node 1: refused by a:1")

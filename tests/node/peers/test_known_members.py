@@ -1,4 +1,4 @@
-"""Members whose data was wiped are told apart from those that were met before."""
+"""A member whose data was wiped is distinguished from the member that this node has met before."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from qcore.storage.memory import MemoryStorage
 from qcore.transport.address import Address
 
 THREE = Membership(voters=(1, 2, 3))
-#: How 0.1.0 reads the file, and writes it.
+#: How 0.1.0 reads and writes the file.
 FILE_0_1_0 = TypeAdapter(dict[int, KnownMember | str])
 
 
@@ -44,14 +44,15 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / FILE_NAME
 
 
-def remembers_both(known: KnownMembers) -> None:
+def assert_remembers_both(known: KnownMembers) -> None:
     for node_id, incarnation in ((2, "two"), (3, "first")):
         known.check(node_id, incarnation)
         with pytest.raises(RemoteProtocolError, match="was wiped"):
             known.check(node_id, "another")
 
 
-def refusal(path: Path) -> str:
+def damage_text(path: Path) -> str:
+    """The error of a file that cannot be loaded."""
     with pytest.raises(StorageError) as caught:
         load_known_members(path.parent)
     text = str(caught.value)
@@ -87,7 +88,7 @@ def test_a_node_without_an_incarnation_is_accepted(tmp_path: Path) -> None:
 
 
 def test_a_member_added_again_out_of_sight_is_a_new_member(tmp_path: Path) -> None:
-    """All that a node may see of it is a snapshot that names the member again."""
+    """The node may learn of it only from a snapshot that names the member again."""
     known = load_known_members(tmp_path)
     known.remember(2, "two", THREE)
     known.remember(3, "first", THREE)
@@ -99,7 +100,7 @@ def test_a_member_added_again_out_of_sight_is_a_new_member(tmp_path: Path) -> No
 
 
 def test_a_member_met_before_its_configuration_is_remembered(tmp_path: Path) -> None:
-    """A node that lags behind is spoken to by members that it does not know yet."""
+    """A node that lags behind gets messages from members that it does not know yet."""
     known = load_known_members(tmp_path)
     known.remember(4, "four", THREE)
     known.retain(Membership(voters=(1, 2, 3), learners=(4,), joined=((4, 9),)))
@@ -111,7 +112,7 @@ def test_a_member_met_before_its_configuration_is_remembered(tmp_path: Path) -> 
 def test_an_older_configuration_forgets_no_later_member(
     tmp_path: Path,
 ) -> None:
-    """After a restart less may be known to be committed than before."""
+    """After a restart a node may have a lower commit index than before."""
     known = load_known_members(tmp_path)
     known.remember(3, "first", THREE)
     known.remember(4, "four", Membership(voters=(1, 2, 3, 4), joined=((4, 9),)))
@@ -141,102 +142,102 @@ def test_a_damaged_file_stops_the_start_and_is_named(tmp_path: Path, content: by
 
 @pytest.mark.parametrize("members", [0, 1, 2])
 def test_every_flipped_bit_is_rejected(tmp_path: Path, members: int) -> None:
-    """Else a healthy member would be shut out as wiped, or a wiped one let in."""
+    """Otherwise a healthy member could be rejected as wiped, or a wiped one accepted."""
     met = {2: KnownMember("two", 17), 3: KnownMember("0123456789abcdef" * 2)}
     load_known_members(tmp_path)._save(dict(list(met.items())[:members]))
     path = tmp_path / FILE_NAME
-    sound = path.read_bytes()
-    for position, byte in enumerate(sound):
+    intact = path.read_bytes()
+    for position, byte in enumerate(intact):
         for bit in range(8):
-            path.write_bytes(sound[:position] + bytes([byte ^ 1 << bit]) + sound[position + 1 :])
-            assert "is damaged" in refusal(path)
-    path.write_bytes(sound)
+            path.write_bytes(intact[:position] + bytes([byte ^ 1 << bit]) + intact[position + 1 :])
+            assert "is damaged" in damage_text(path)
+    path.write_bytes(intact)
     load_known_members(tmp_path)
 
 
 def test_a_truncated_or_extended_file_is_rejected(path: Path) -> None:
-    sound = path.read_bytes()
-    for content in (*(sound[:length] for length in range(len(sound))), sound + b" ", sound * 2):
+    intact = path.read_bytes()
+    for content in (*(intact[:length] for length in range(len(intact))), intact + b" ", intact * 2):
         path.write_bytes(content)
-        assert "is damaged" in refusal(path)
+        assert "is damaged" in damage_text(path)
 
 
 def test_the_error_of_a_damaged_file_says_what_to_do(path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"first", b"First"))
-    text = refusal(path)
-    for said in (
+    text = damage_text(path)
+    for part in (
         "checksum",
         "which data directory each member has",
         "move the file away",
         "remove it",
     ):
-        assert said in text
+        assert part in text
 
 
 def test_version_0_1_0_can_read_and_rewrite_the_file(path: Path) -> None:
-    """It takes the checksum for a member of id 0, and forgets it with the next configuration, or not yet."""
+    """It takes the checksum for a member with id 0, and forgets that with the next configuration."""
     seen = FILE_0_1_0.validate_json(path.read_bytes())
     assert seen.pop(0)
     assert seen == {2: KnownMember("two", 17), 3: KnownMember("first", 0)}
     for kept in ({}, {0: KnownMember("sha256:" + "0" * 64)}):
         path.write_bytes(FILE_0_1_0.dump_json({**kept, **seen}))
-        remembers_both(load_known_members(path.parent))
-        assert refused_when_changed(path)
+        assert_remembers_both(load_known_members(path.parent))
+        assert detects_a_change(path)
 
 
-def refused_when_changed(path: Path) -> bool:
-    """Whether the file has a checksum by now."""
-    sound = path.read_bytes()
-    path.write_bytes(sound.replace(b"two", b"Two"))
-    refusal(path)
-    path.write_bytes(sound)
+def detects_a_change(path: Path) -> bool:
+    """Whether the file has a checksum, so that a change is detected."""
+    intact = path.read_bytes()
+    path.write_bytes(intact.replace(b"two", b"Two"))
+    damage_text(path)
+    path.write_bytes(intact)
     return True
 
 
 def test_a_file_without_checksum_gets_one_when_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / FILE_NAME
     path.write_text('{"2":"two","3":{"incarnation":"first","joined":null}}')
-    remembers_both(load_known_members(tmp_path))
-    assert refused_when_changed(path)
+    assert_remembers_both(load_known_members(tmp_path))
+    assert detects_a_change(path)
 
 
 def test_a_missing_file_is_created_and_warned_about(tmp_path: Path) -> None:
-    said: list[str] = []
-    load_known_members(tmp_path, (), said.append)
-    assert said == []
-    load_known_members(tmp_path, (2, 3), said.append)
-    assert said == [], "it was there: this node has not met them yet"
+    warnings: list[str] = []
+    load_known_members(tmp_path, (), warnings.append)
+    assert warnings == []
+    load_known_members(tmp_path, (2, 3), warnings.append)
+    assert warnings == [], "the file exists: this node has not met them yet"
     (tmp_path / FILE_NAME).unlink()
-    load_known_members(tmp_path, (3, 2), said.append)
-    assert len(said) == 1
-    assert f"{tmp_path / FILE_NAME} is missing" in said[0]
-    assert "the members 2, 3" in said[0]
+    load_known_members(tmp_path, (3, 2), warnings.append)
+    assert len(warnings) == 1
+    assert f"{tmp_path / FILE_NAME} is missing" in warnings[0]
+    assert "the members 2, 3" in warnings[0]
 
 
 def test_a_full_disk_does_not_stop_a_start(tmp_path: Path) -> None:
-    """A directory in place of the new file stands for it. The old file is read, and is as it was."""
+    """A directory in the place of the new file has the same effect. The old file is read and stays unchanged."""
     (tmp_path / "peers.new").mkdir()
     (tmp_path / FILE_NAME).write_text('{"2":"two","3":"first"}')
-    said: list[str] = []
-    remembers_both(load_known_members(tmp_path, (2, 3), said.append))
-    assert [text for text in said if "cannot be written" in text] == said != []
+    warnings: list[str] = []
+    assert_remembers_both(load_known_members(tmp_path, (2, 3), warnings.append))
+    assert [text for text in warnings if "cannot be written" in text] == warnings != []
 
 
 def test_a_non_regular_or_oversized_file_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / FILE_NAME
     os.mkfifo(path)
-    assert "it is a FIFO" in refusal(path)
+    assert "it is a FIFO" in damage_text(path)
     path.unlink()
     path.mkdir()
-    assert "it is a directory" in refusal(path)
+    assert "it is a directory" in damage_text(path)
     path.rmdir()
     with path.open("wb") as file:
         file.truncate(1 << 40)
-    assert f"larger than {MAX_FILE_BYTES} bytes" in refusal(path)
+    assert f"larger than {MAX_FILE_BYTES} bytes" in damage_text(path)
 
 
 def test_the_number_of_remembered_members_is_bounded(tmp_path: Path) -> None:
-    """Also against peers that say whatever they like: the file can always be written and read."""
+    """Whatever peers send, the file can always be written and read."""
     known = load_known_members(tmp_path)
     with pytest.raises(RemoteProtocolError, match=f"has {MAX_INCARNATION + 1} characters"):
         known.check(2, "x" * (MAX_INCARNATION + 1))
@@ -259,7 +260,7 @@ def test_the_number_of_remembered_members_is_bounded(tmp_path: Path) -> None:
 
 
 def node_of_three(directory: Path) -> Node:
-    """A node whose log says that 1, 2 and 3 are the members. Make it inside an event loop."""
+    """A node whose log has the members 1, 2 and 3. Create it inside an event loop."""
     addresses = tuple((member, f"127.0.0.1:{member}") for member in (1, 2, 3))
     membership = Membership(voters=(1, 2, 3), addresses=addresses, cluster_id="red")
     storage = MemoryStorage(1)
@@ -273,25 +274,25 @@ def node_of_three(directory: Path) -> Node:
 def test_a_missing_file_is_warned_about_and_a_damaged_one_fatal(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def begun() -> Node:
+    async def created() -> Node:
         return node_of_three(path.parent)
 
-    asyncio.run(begun())
+    asyncio.run(created())
     assert not caplog.records
     path.write_bytes(path.read_bytes().replace(b"first", b"First"))
     with pytest.raises(StorageError, match="is damaged"):
-        asyncio.run(begun())
-    # Nobody has this node, so nobody could end its disk thread before the storage is closed.
+        asyncio.run(created())
+    # The caller gets no node, so it could not end a disk thread before it closes the storage.
     assert "qcore-storage" not in {thread.name for thread in threading.enumerate()}
     path.unlink()
-    asyncio.run(begun())
+    asyncio.run(created())
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert "the members 2, 3" in record.__dict__["qcore_fields"]["why"]
 
 
 def test_a_failed_save_is_retried_later() -> None:
-    """On a full disk: else the file would go on without the members that were met, and its checksum be right."""
+    """On a full disk: otherwise the file would lack members that were met, with a correct checksum."""
     saved: list[dict[int, KnownMember]] = []
     full = True
 
@@ -310,4 +311,4 @@ def test_a_failed_save_is_retried_later() -> None:
     known.retry_save()
     assert [sorted(one) for one in saved] == [[2]]
     known.retry_save()
-    assert len(saved) == 1, "once is enough"
+    assert len(saved) == 1, "nothing is left to save"

@@ -1,4 +1,4 @@
-"""Who is told that it was removed, and by whom: only by a leader that is sure of it."""
+"""Which peers a node accepts or rejects: removed, wiped, outdated and unknown ones."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ALONE = Membership(voters=(1,), addresses=((1, "a:1"),), cluster_id="red")
 
 
 def make(directory: Path) -> tuple[RaftCore, PeerAdmission]:
-    """A follower whose configuration names nobody but itself."""
+    """A follower whose configuration names only itself."""
     durable = DurableState(
         hard_state=HardState(term=1, commit=1),
         entries=[Entry(1, 1, "membership", ALONE.to_json(), 0)],
@@ -57,84 +57,86 @@ def pristine(directory: Path) -> tuple[ClusterIdentity, PeerAdmission]:
 
 
 def test_only_a_leader_that_committed_in_its_term_says_removed(tmp_path: Path) -> None:
-    core, gate = make(tmp_path)
-    gate.check(
+    core, admission = make(tmp_path)
+    admission.check(
         PeerHello(2, "red", "two")
-    )  # a follower may lag behind: the node may have been added again
+    )  # a follower may lag behind: node 2 may be a member again
     effects = core.step(Campaign(), 1_000_000)
     led_unsure = False
     while core.term_at(core.commit_index) != core.term:
         led_unsure |= core.role == "leader"
-        gate.check(PeerHello(2, "red", "two"))
+        admission.check(PeerHello(2, "red", "two"))
         last_write = max(getattr(effect, "write_id", 0) for effect in effects)
         effects = core.step(WriteDurable(last_write), 1_000_000)
-    assert led_unsure, "elected, and not sure before its first entry was committed"
+    assert led_unsure, "elected, but without a committed entry in its term"
     assert core.term_at(core.commit_index) == core.term
     with pytest.raises(RemoteProtocolError, match="node 2 was removed from cluster red"):
-        gate.check(PeerHello(2, "red", "two"))
+        admission.check(PeerHello(2, "red", "two"))
 
 
 def test_only_members_of_the_same_cluster_are_remembered(tmp_path: Path) -> None:
-    _, gate = make(tmp_path)
-    gate.admit_dialled(PeerHello(2, "", "pristine"))
-    gate.check(PeerHello(2, "", "another"))
-    gate.admit_dialled(PeerHello(2, "red", "two"))
+    _, admission = make(tmp_path)
+    admission.admit_dialled(PeerHello(2, "", "pristine"))
+    admission.check(PeerHello(2, "", "another"))
+    admission.admit_dialled(PeerHello(2, "red", "two"))
     with pytest.raises(RemoteProtocolError, match="wiped"):
-        gate.check(PeerHello(2, "", "another"))
+        admission.check(PeerHello(2, "", "another"))
 
 
 def test_a_connected_member_met_before_joining_is_remembered(
     tmp_path: Path,
 ) -> None:
-    """Nodes that begin a cluster together say Hello before it exists, and maybe never again."""
-    identity, gate = pristine(tmp_path)
+    """Nodes that form a cluster send `Hello` before it exists, and perhaps never again."""
+    identity, admission = pristine(tmp_path)
     for peer in (2, 3):
-        gate.admit(PeerHello(peer, "red", "first"))
-    gate.on_closed(3)
-    gate.on_committed_membership()
+        admission.admit(PeerHello(peer, "red", "first"))
+    admission.on_closed(3)
+    admission.on_committed_membership()
     identity.join("red")
-    gate.on_committed_membership()
+    admission.on_committed_membership()
     with pytest.raises(RemoteProtocolError, match="node 2 was wiped"):
-        gate.check(PeerHello(2, "red", "second"))
-    gate.check(PeerHello(3, "red", "second"))
+        admission.check(PeerHello(2, "red", "second"))
+    admission.check(PeerHello(3, "red", "second"))
 
 
 def test_closing_an_old_connection_keeps_its_member_known(
     tmp_path: Path,
 ) -> None:
-    """It may stay connected from before the cluster began until its data is wiped, and say Hello only then."""
-    identity, gate = pristine(tmp_path)
+    """A member may stay connected from before the cluster began until its data is wiped, and send `Hello` only then."""
+    identity, admission = pristine(tmp_path)
     for peer in (2, 3, 4):
-        gate.admit(PeerHello(peer, "red", "first"))
-    gate.admit(PeerHello(2, "red", "first"))  # it reconnects before the end of the old one shows
-    gate.on_closed(2)
-    gate.admit_dialled(PeerHello(3, "red", "first"))
-    gate.on_closed(3)
-    gate.admit_dialled(PeerHello(4, "red", "first"))
-    gate.on_closed(4)
-    gate.on_closed(4, answered=True)
+        admission.admit(PeerHello(peer, "red", "first"))
+    admission.admit(
+        PeerHello(2, "red", "first")
+    )  # it reconnects before the close of the old connection is noticed
+    admission.on_closed(2)
+    admission.admit_dialled(PeerHello(3, "red", "first"))
+    admission.on_closed(3)
+    admission.admit_dialled(PeerHello(4, "red", "first"))
+    admission.on_closed(4)
+    admission.on_closed(4, answered=True)
     identity.join("red")
-    gate.on_committed_membership()
+    admission.on_committed_membership()
     for peer in (2, 3):
         with pytest.raises(RemoteProtocolError, match=f"node {peer} was wiped"):
-            gate.check(PeerHello(peer, "red", "second"))
-    gate.check(PeerHello(4, "red", "second"))
+            admission.check(PeerHello(peer, "red", "second"))
+    admission.check(PeerHello(4, "red", "second"))
 
 
 def test_an_outdated_peer_is_rejected_before_the_first_entries(
     tmp_path: Path,
 ) -> None:
-    """Connected, it would be sent them, and end."""
-    identity, gate = pristine(tmp_path)
+    """If it were connected, it would receive the first entries and stop."""
+    identity, admission = pristine(tmp_path)
     old = PeerHello(2, "", "two", support=VersionSupport(1, 1))
-    gate.admit_dialled(old)
+    admission.admit_dialled(old)
     identity.begin_init("red")
     with pytest.raises(RemoteProtocolError, match="this program supports version 1"):
-        gate.admit_dialled(old)
+        admission.admit_dialled(old)
 
 
 def test_an_uncommitted_removal_does_not_forget_a_member(tmp_path: Path) -> None:
-    """Whoever was wiped meanwhile would be taken for itself if the removal is not committed after all."""
+    """Otherwise a member that was wiped meanwhile would be accepted if the removal is not committed after all."""
 
     async def scenario() -> None:
         config = NodeConfig(node_id=1, ws_addr=Address("127.0.0.1", 0), data_dir=tmp_path)
@@ -170,25 +172,25 @@ def test_an_uncommitted_removal_does_not_forget_a_member(tmp_path: Path) -> None
 
 
 def test_a_member_stays_known_unless_it_joined_again(tmp_path: Path) -> None:
-    """A snapshot brings a configuration: it tells by `joined` who is not the member any more that was met."""
-    _, gate = make(tmp_path)
+    """The configuration in a snapshot shows with `joined` that a node is a new member."""
+    _, admission = make(tmp_path)
     both = Membership(voters=(1, 2), addresses=((1, "a:1"), (2, "b:1")), cluster_id="red")
-    gate.admit_dialled(PeerHello(2, "red", "two"))
-    gate._known.retain(both)
+    admission.admit_dialled(PeerHello(2, "red", "two"))
+    admission._known.retain(both)
     with pytest.raises(RemoteProtocolError):
-        gate.check(PeerHello(2, "red", "another"))
-    gate._known.retain(both)
+        admission.check(PeerHello(2, "red", "another"))
+    admission._known.retain(both)
     with pytest.raises(RemoteProtocolError):
-        gate.check(PeerHello(2, "red", "another"))
-    gate._known.retain(replace(both, joined=((2, 30),)))
-    gate.check(PeerHello(2, "red", "another"))
+        admission.check(PeerHello(2, "red", "another"))
+    admission._known.retain(replace(both, joined=((2, 30),)))
+    admission.check(PeerHello(2, "red", "another"))
 
 
 def test_an_unapplied_upgrade_keeps_an_older_program_out(tmp_path: Path) -> None:
-    """It would be sent that entry, write it, and stop when it came to apply it."""
-    core, gate = make(tmp_path)
+    """It would receive that entry, write it, and stop when it applies it."""
+    core, admission = make(tmp_path)
     old = PeerHello(2, "red", "two", support=VersionSupport())
-    gate.check(old)
+    admission.check(old)
     raising = Entry(2, 2, "version", ClusterVersion(2, "kv", 1).to_json(), 5)
     core.step(
         MessageReceived(2, AppendEntries(2, 2, 1, 1, 1, [raising])),
@@ -196,9 +198,9 @@ def test_an_unapplied_upgrade_keeps_an_older_program_out(tmp_path: Path) -> None
     )
     assert core.commit_index == 1
     with pytest.raises(RemoteProtocolError, match="apply rules are version 2, this program"):
-        gate.check(old)
+        admission.check(old)
     core.step(
         MessageReceived(3, AppendEntries(3, 3, 1, 1, 1, [Entry(2, 3, "noop", "", 6)])),
         2_000_000,
     )
-    gate.check(old)
+    admission.check(old)

@@ -1,4 +1,4 @@
-"""How connections are fitted to the number of files that the system allows."""
+"""Limits of connections are fitted to the number of files that the system allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The collector is kept from looking at a large state again and again, and cycles do not pile up for ever."""
+"""The collector does not visit a large state again and again, and cycles do not accumulate for ever."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.node.test_node import running
 from tests.process.support.wire_client import string_schema
 
 
-class Knot:
+class Cycle:
     """Refers to itself: only the collector frees it."""
 
     def __init__(self) -> None:
@@ -25,8 +25,8 @@ class Knot:
 
 
 @pytest.fixture(autouse=True)
-def collector_as_before() -> Iterator[None]:
-    """Each test leaves the collector of the process as it was."""
+def restored_collector() -> Iterator[None]:
+    """Restores the collector of the process after each test."""
     yield
     gc.unfreeze()
     gc.collect()
@@ -37,22 +37,22 @@ def test_survivors_of_a_long_collection_are_not_scanned_again(
 ) -> None:
     async def scenario() -> None:
         metrics, thresholds = NodeMetrics(), gc.get_threshold()
-        keeper = CollectorControl(metrics, lambda: 0, lambda: True)
-        keeper.start()
+        collector = CollectorControl(metrics, lambda: 0, lambda: True)
+        collector.start()
         monkeypatch.setattr(garbage_collection, "FREEZE_AFTER_S", 1000.0)
         state = [[number] for number in range(10_000)]
         before = gc.get_freeze_count()
         gc.collect()
-        assert gc.get_freeze_count() == before, "a short collection puts nothing aside"
+        assert gc.get_freeze_count() == before, "a short collection freezes nothing"
         monkeypatch.setattr(garbage_collection, "FREEZE_AFTER_S", 0.0)
         gc.collect()
         assert gc.get_freeze_count() >= before + len(state)
         assert sum(metrics.gc_pause_seconds.counts) >= 2
-        keeper.stop()
+        collector.stop()
         assert gc.get_threshold() == thresholds
         assert gc.get_freeze_count() == 0
         gc.collect()
-        assert not [item for item in gc.callbacks if getattr(item, "__self__", None) is keeper]
+        assert not [item for item in gc.callbacks if getattr(item, "__self__", None) is collector]
 
     asyncio.run(scenario())
 
@@ -63,44 +63,44 @@ def test_frozen_objects_are_collected_after_many_connections(
     async def scenario() -> None:
         monkeypatch.setattr(garbage_collection, "_LOOK_INTERVAL_S", 0.001)
         connections, may_pause = 0, False
-        keeper = CollectorControl(NodeMetrics(), lambda: connections, lambda: may_pause)
-        knot = Knot()
-        seen = weakref.ref(knot)
-        keeper.start()  # puts the knot aside
-        del knot
+        collector = CollectorControl(NodeMetrics(), lambda: connections, lambda: may_pause)
+        cycle = Cycle()
+        seen = weakref.ref(cycle)
+        collector.start()  # freezes the cycle
+        del cycle
         gc.collect()
-        assert seen() is not None, "put aside: an ordinary collection does not find it"
+        assert seen() is not None, "frozen: an ordinary collection does not find it"
         connections = garbage_collection.THOROUGH_AFTER_CONNECTIONS
         await asyncio.sleep(0.05)
-        assert seen() is not None, "not while the node must not pause"
+        assert seen() is not None, "no thorough collection while the node must not pause"
         may_pause = True
         async with asyncio.timeout(20):
-            while seen() is not None:  # noqa: ASYNC110 - nobody tells
+            while seen() is not None:  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(0.002)
-        keeper.stop()
+        collector.stop()
 
     asyncio.run(scenario())
 
 
 def test_each_collection_scans_only_new_objects(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a state grows, the collections do not grow with it: each looks at what came since the last."""
+    """While a state grows, collections do not take longer: each visits the objects made since the last one."""
     monkeypatch.setattr(garbage_collection, "FREEZE_AFTER_S", 0.0)
 
     async def scenario() -> None:
-        keeper = CollectorControl(NodeMetrics(), lambda: 0, lambda: True)
-        keeper.start()
-        looked_at: list[int] = []
+        collector = CollectorControl(NodeMetrics(), lambda: 0, lambda: True)
+        collector.start()
+        visited: list[int] = []
 
         def count(phase: str, info: dict[str, int]) -> None:
             if phase == "start" and info["generation"] == 2:
-                looked_at.append(sum(len(gc.get_objects(number)) for number in range(3)))
+                visited.append(sum(len(gc.get_objects(number)) for number in range(3)))
 
         gc.callbacks.append(count)
         state = [[[number]] for number in range(400_000)]
         gc.callbacks.remove(count)
-        keeper.stop()
-        assert len(looked_at) >= 3
-        assert max(looked_at) < len(state) // 8
+        collector.stop()
+        assert len(visited) >= 3
+        assert max(visited) < len(state) // 8
 
     asyncio.run(scenario())
 

@@ -1,4 +1,4 @@
-"""The watch over the event loop: a stall is noticed, and whether the node or the machine is to blame."""
+"""Stalls of the event loop are measured, and attributed to the node or to the machine."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ STALL_S = 0.1
 
 
 def sleep() -> None:
-    """Hold the loop without computing, as a blocking system call does."""
+    """Block the loop without computing, as a blocking system call does."""
     time.sleep(STALL_S)
 
 
 def compute() -> None:
-    """Hold the loop by computing, however long other processes hold the processor."""
+    """Block the loop by computing this long, whatever time other processes take the processor for."""
     end = time.thread_time() + STALL_S
     while time.thread_time() < end:
         pass
 
 
 def watched(stall: Callable[[], None], warn_after_s: float = 10.0) -> NodeMetrics:
-    """What the watch counts when a loop that does nothing else is stalled once."""
+    """The metrics of a loop that stalls once and does nothing else."""
 
     async def scenario() -> NodeMetrics:
         metrics = NodeMetrics()
@@ -44,7 +44,7 @@ def watched(stall: Callable[[], None], warn_after_s: float = 10.0) -> NodeMetric
         lag.start()
         before = sum(metrics.stall_seconds.counts)
         asyncio.get_running_loop().call_soon(stall)
-        while sum(metrics.stall_seconds.counts) == before:  # noqa: ASYNC110 - the watch tells nobody
+        while sum(metrics.stall_seconds.counts) == before:  # noqa: ASYNC110 - the watch has no event for it
             await asyncio.sleep(0.001)
         lag.stop()
         return metrics
@@ -70,16 +70,16 @@ def test_waiting_for_a_cpu_is_not_attributed_to_the_node(monkeypatch: pytest.Mon
 def test_a_stopped_process_is_not_blamed_for_its_stall() -> None:
     def stopped() -> None:
         time.sleep(STALL_S)
-        os.kill(os.getpid(), signal.SIGCONT)  # what ends a SIGSTOP
+        os.kill(os.getpid(), signal.SIGCONT)  # this ends a SIGSTOP
 
     metrics = watched(stopped)
     assert metrics.stall_seconds.largest >= STALL_S - PROBE_INTERVAL_S
     assert metrics.stall_own_seconds.largest < STALL_S - PROBE_INTERVAL_S
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux reports it")
 def test_the_kernel_reports_time_spent_waiting_for_a_cpu() -> None:
-    """Two threads of execution bound to one processor: each waits while the other has it."""
+    """Two processes on one processor: each waits while the other uses it."""
     rival = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     allowed = os.sched_getaffinity(0)
     try:

@@ -1,4 +1,4 @@
-"""A node that takes over a large snapshot, asked meanwhile: its machine is the state of no index and is left alone."""
+"""A node that installs a large snapshot does not use its state machine until the state is complete."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LINES = 200
 
 
 class InPlace:
-    """A machine that restores line by line into its only state, as `SupportsGradualRestore` allows."""
+    """A state machine that restores line by line into its only state, as `SupportsGradualRestore` allows."""
 
     name = "inplace"
     versions = (1, 1)
@@ -56,7 +56,7 @@ class InPlace:
         self.lines = lines
 
     def state_hash(self) -> str:
-        assert self.lines is not None, "asked in the middle of a restore"
+        assert self.lines is not None, "used in the middle of a restore"
         return f"{crc32(chr(10).join(self.lines).encode()):064x}"
 
 
@@ -74,16 +74,16 @@ def test_a_node_does_not_query_its_machine_while_restoring(tmp_path: Path) -> No
             2, 2, 500, 2, 0, membership, 0, len(data), crc32(data.encode()), data
         )
         node._driver.post(PeerMessageReceived(2, chunk))
-        said: list[tuple[int, str]] = []
+        seen: list[tuple[int, str]] = []
         async with asyncio.timeout(20):
-            while not said or said[-1][0] < 500:
+            while not seen or seen[-1][0] < 500:
                 await asyncio.sleep(0)
                 status = cast("dict[str, Any]", node.metrics_object()["qcore"])
-                said.append((status["applied_index"], status["state_hash"]))
-                node._refresh_state_hash()
+                seen.append((status["applied_index"], status["state_hash"]))
+                node._state_hash.refresh()
         assert machine.lines is not None
-        assert (0, "") in said, "nobody looked in the middle of it"
-        assert said[-1] == (500, machine.state_hash())
+        assert (0, "") in seen, "the node was never observed in the middle of it"
+        assert seen[-1] == (500, machine.state_hash())
         assert len(machine.lines) == LINES
         assert node.failure is None
         await node.stop()

@@ -116,7 +116,7 @@ def test_sigterm_on_the_leader_transfers_leadership_first(cluster: LocalCluster)
     old = cluster.wait_leader()
     term = old.status()["current_term"]
     assert old.stop() == 0
-    assert "leadership handed over" in old.log_tail(40)
+    assert "leadership transferred" in old.log_tail(40)
     new = cluster.wait_leader()
     assert new is not old
     assert new.status()["current_term"] == term + 1

@@ -31,7 +31,7 @@ def test_transfers_and_sigterms_under_load_lose_nothing(tmp_path: Path) -> None:
             load.wait_acknowledged(30)
             leader = cluster.wait_leader()
             assert leader.stop() == 0
-            assert "leadership handed over" in leader.log_text()
+            assert "leadership transferred" in leader.log_text()
             load.wait_acknowledged(30)
             leader.start()
             load.wait_acknowledged(30)
@@ -199,7 +199,7 @@ def test_a_cluster_without_an_electable_voter_reports_it(tmp_path: Path) -> None
         first.arguments += ["--priority", "0"]
         first.start()
         for node in cluster.nodes.values():
-            wait_for(lambda: "nobody may lead unless" in node.log_text(), 30, "its warning")  # noqa: B023 - called within this turn of the loop
+            wait_for(lambda: "no node can lead unless" in node.log_text(), 30, "its warning")  # noqa: B023 - called within this turn of the loop
             assert "this voter has priority 0 and never leads" in node.log_text()
             assert "qcore_raft_priority_zero_voters 1" in node.get("/metrics")[1]
     assert_no_traceback(cluster)

@@ -16,7 +16,8 @@ from qcore.core.events import Campaign, Tick
 from qcore.core.messages import AppendEntries
 from qcore.core.version import ClusterVersion, VersionSupport
 from qcore.errors import ChangeRefused, NotLeader, TooStale, TransferUnknown
-from qcore.node.node_status import LeaderHistory, NodeStatus, metrics_object, unready_reason
+from qcore.node.observability.metrics_object import LeaderHistory, metrics_object
+from qcore.node.observability.node_status import NodeStatus, unready_reason
 from qcore.replica.events import (
     AddLearner,
     ChangeMembers,

@@ -1,4 +1,4 @@
-"""Messages between nodes: what becomes of those that cannot leave, and where answers go."""
+"""Messages between nodes: those that cannot be sent, and responses that cannot be delivered."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from qcore.transport.wire import REGISTRY
 
 
 def admission() -> PeerAdmission:
-    """Of node 1, a member of cluster red that has met no other node."""
+    """The admission of node 1, a member of cluster red that has met no other node."""
     config = ReplicaConfig(RaftConfig(1))
     replica = Replica(config, KeyValueMachine(), DurableState(), rng=random.Random(1), now=0)
     known = KnownMembers({}, lambda _known: None)
@@ -43,7 +43,7 @@ def admission() -> PeerAdmission:
 
 
 def test_an_undeliverable_forward_is_rejected_immediately() -> None:
-    """It certainly had no effect, so the client may try again instead of waiting for its timeout."""
+    """It certainly had no effect, so the client may retry instead of waiting for its timeout."""
 
     async def scenario() -> None:
         posted: list[ReplicaEvent] = []
@@ -79,10 +79,10 @@ def test_an_answer_whose_connection_is_gone_is_dropped() -> None:
 
 
 def test_an_oversized_result_is_too_large_and_not_unknown() -> None:
-    """A read has no effect, and a write that has a result took effect: nothing about either is unknown."""
+    """A read has no effect, and a write with a result took effect: neither outcome is unknown."""
 
     class Narrow:
-        """A connection of a peer that takes small frames only."""
+        """A connection of a peer that accepts only small frames."""
 
         is_open = True
         peer = PeerIdentity(2, "red")

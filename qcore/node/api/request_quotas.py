@@ -1,4 +1,4 @@
-"""How many requests about the cluster may be in progress, by kind: an operator finds room when others ask a lot."""
+"""Quotas of admin and session requests in progress, by kind. Operators have room left when other clients send many."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from qcore.transport.wire import CloseSession, KeepSession, OpenSession, TakeSna
 
 
 class RequestQuotas:
-    """The requests in progress that are no reads or writes of clients.
+    """Counts the requests in progress other than clients' reads and writes.
 
-    The replica bounds changes and copies of the state, whoever asks for them: at this door all but operators together
-    get three quarters of that.
+    The replica bounds membership changes and snapshot requests from all clients together. Here, clients that are
+    not operators get three quarters of that.
 
     Args:
         config: `max_session_requests`, `max_admin_requests`.
-        max_retry_us: the longest hint, see `FlowControl`.
+        max_retry_us: the longest retry hint, see `FlowControl`.
         now: µs.
     """
 
     def __init__(self, config: NodeConfig, max_retry_us: int, now: int) -> None:
-        def flow(number: int) -> FlowControl:
-            return FlowControl(max(1, number), 1, max_retry_us, now)
+        def flow(limit: int) -> FlowControl:
+            return FlowControl(max(1, limit), 1, max_retry_us, now)
 
         self._sessions = flow(config.max_session_requests)
         self._changes = flow(config.max_admin_requests * 3 // 4)
-        self._copies = flow(MAX_SNAPSHOT_REQUESTS * 3 // 4)
+        self._snapshots = flow(MAX_SNAPSHOT_REQUESTS * 3 // 4)
         self._admin = flow(config.max_admin_requests)
 
     def flow_for(self, connection: ServerConnection, message: object) -> FlowControl:
-        """Where a request counts."""
+        """The quota that a request counts against."""
         if connection.admin:
             return self._admin
         match message:
             case OpenSession() | KeepSession() | CloseSession():
                 return self._sessions
             case TakeSnapshot():
-                return self._copies
+                return self._snapshots
             case _:
                 return self._changes

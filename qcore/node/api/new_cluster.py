@@ -1,4 +1,4 @@
-"""What an `Init` asks for: the first members, and the id of the cluster that they are to form."""
+"""`NewCluster`: what an `Init` asks for, the first configuration and the cluster id; and the checks of both."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from qcore.core.version import ClusterVersion
 from qcore.errors import ConfigError
 from qcore.node.api.member_addresses import member_address, members_problem
 
-#: Voters and learners of one cluster, at most: a configuration is part of many messages.
+#: The most voters and learners of one cluster. The bound is there because many messages carry a configuration.
 MAX_MEMBERS: Final = 255
 
-#: Characters of a cluster id made from a token that depend on token and members; the others depend on the version.
+#: In a cluster id made from a token, this many characters digest token and members; the others digest the version.
 _TOKEN_PART_LENGTH: Final = 24
 
 
 @dataclass(slots=True, frozen=True)
 class NewCluster:
-    """A cluster that is to begin.
+    """A cluster that is to be initialised.
 
-    Without a token the cluster id is random. With one it is a digest of the token, the members and the version that the
-    log begins with: of everything in the first entries. So nodes that write the first entries of one cluster id each
-    for itself write the same bytes, and those that would write others have another cluster id.
+    Without a token the cluster id is random. With a token it is a digest of everything in the first entries: the token,
+    the members, and the version that the log begins with. So nodes that write the first entries independently of each
+    other write the same bytes if they have the same cluster id.
 
     Attributes:
         membership: the first configuration.
-        by_token: the cluster id was made from a token.
+        by_token: whether the cluster id was made from a token.
     """
 
     membership: Membership
@@ -47,7 +47,7 @@ class NewCluster:
         return self.cluster_id[:_TOKEN_PART_LENGTH]
 
     def is_cluster(self, cluster_id: str) -> bool:
-        """Whether a cluster was begun by this very `Init`, maybe at a node of another program version."""
+        """Whether this very `Init` initialised that cluster, maybe on a node with another program version."""
         return self.by_token and cluster_id[:_TOKEN_PART_LENGTH] == self.token_part
 
 
@@ -61,12 +61,12 @@ def new_cluster(
 
     Args:
         nodes: id and `host:port` of every voter.
-        own_id: must be among them.
-        token: names the cluster; None: a random cluster id.
-        version: what the log of this node would begin with.
+        own_id: this node's id; must be among them.
+        token: determines the cluster id; None for a random one.
+        version: the version that this node's log would begin with.
 
     Raises:
-        ConfigError: an id or address is wrong or given twice, or the own id is missing.
+        ConfigError: an id or address is malformed or given twice, or `own_id` is missing.
     """
     if len(nodes) > MAX_MEMBERS:
         raise ConfigError(f"{len(nodes)} nodes are named; a cluster has at most {MAX_MEMBERS}")
@@ -95,6 +95,10 @@ def new_cluster(
 def _digest_id(
     token: str, members: Sequence[tuple[int, str]], version: ClusterVersion | None
 ) -> str:
-    asked = hashlib.sha256(json.dumps([token, members]).encode()).hexdigest()[:_TOKEN_PART_LENGTH]
-    begins = "" if version is None else version.to_json()
-    return asked + hashlib.sha256(begins.encode()).hexdigest()[: 32 - _TOKEN_PART_LENGTH]
+    token_part = hashlib.sha256(json.dumps([token, members]).encode()).hexdigest()[
+        :_TOKEN_PART_LENGTH
+    ]
+    first_version = "" if version is None else version.to_json()
+    return (
+        token_part + hashlib.sha256(first_version.encode()).hexdigest()[: 32 - _TOKEN_PART_LENGTH]
+    )

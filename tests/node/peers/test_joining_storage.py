@@ -1,4 +1,4 @@
-"""The cluster's id becomes durable with the first configuration, and a crash in between is made good."""
+"""The cluster id becomes durable with the first configuration, and a crash in between is repaired."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_crash_between_both_writes_is_repaired_at_startup() -> None:
 
 
 class NoSpaceToJoin(MemoryStorage):
-    """A disk that has room for the writes, and at first none for the cluster's name."""
+    """A disk with room for writes, but at first none for the cluster id."""
 
     is_full = True
 
@@ -51,7 +51,7 @@ class NoSpaceToJoin(MemoryStorage):
 
 
 def test_a_full_disk_delays_joining_and_keeps_the_write() -> None:
-    """Reported as `DiskFull`, it would be tried again, and done twice."""
+    """Reported as `DiskFull`, the write would be tried again, and done twice."""
     inner = NoSpaceToJoin(1)
     storage = JoiningStorage(inner)
     storage.write([TERM, CONFIGURATION])

@@ -1,4 +1,4 @@
-"""How a client asks: one node once, or one node after the other until one answers."""
+"""`RequestSender`: sends a request to one node once, or to one node after the other until one answers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
 from typing import Any, Final, TypeAlias, TypeVar
 
+from qcore.client.concurrency_limit import ConcurrencyLimit
 from qcore.client.endpoints import Endpoints
 from qcore.client.errors import retry_delay
-from qcore.client.request_window import ConcurrencyLimit
 from qcore.errors import (
     ChangeRefused,
     NotLeader,
@@ -21,29 +21,31 @@ from qcore.errors import (
 )
 from qcore.transport.connection.client_connection import ErrorReply, RequestNotReceived
 
-#: JSON as it comes off the wire; its shape depends on the message.
+#: JSON from the wire; its shape depends on the message.
 Json: TypeAlias = Any
+#: Sends one message to one node, once: endpoint, name, fields, timeout in seconds; returns the reply's value.
+SendOnce: TypeAlias = Callable[[str, str, Mapping[str, Json], float], Awaitable[dict[str, Json]]]
 
 _BACKOFF_FIRST_S: Final = 0.02
 _BACKOFF_LAST_S: Final = 0.5
 
-#: However little time is left, an attempt gets this.
+#: An attempt gets at least this time, even if less is left.
 MIN_ATTEMPT_S: Final = 0.05
 
-#: How often a message is sent to a node that closes each connection as idle.
+#: How often a message is sent to a node that closes every connection as idle.
 _ATTEMPTS_WHEN_IDLE: Final = 2
 
-#: When to come back with a request that never had its turn.
+#: When to retry a request that was never sent.
 _NEVER_SENT_HINT_MS: Final = 1000
 
-#: Refusals of a change that pass by themselves in a moment.
+#: Rejections of a change that pass by themselves after a moment.
 _TRANSIENT: Final = ("not_ready", "transferring", "pending")
 
 _T = TypeVar("_T")
 
 
 class RequestSender:
-    """The nodes, and the rules of asking them again.
+    """Knows the nodes, and the rules by which a request is repeated.
 
     Args:
         endpoints: `host:port` of some nodes.
@@ -52,7 +54,7 @@ class RequestSender:
         silent_after_s, admin: see `Endpoints`.
 
     Attributes:
-        endpoints: which node to ask next.
+        endpoints: choose the node to send to.
 
     Raises:
         ConfigError: an endpoint is not `host:port`, or there is none.
@@ -71,7 +73,7 @@ class RequestSender:
         self.endpoints = Endpoints(endpoints, self._rng, silent_after_s, admin=admin)
         self._limit = ConcurrencyLimit()
         self._any_node_limit = ConcurrencyLimit()
-        #: The kind and text of the last failed attempt of any request; None once one succeeds.
+        #: The class and text of the last failed attempt of any request; None once one succeeds.
         self._last_failure: tuple[type[QcoreError], str] | None = None
         self._timeout_s = timeout_s
         self._attempt_timeout_s = attempt_timeout_s
@@ -83,12 +85,12 @@ class RequestSender:
         repeatable: bool = False,
         any_node: bool = False,
     ) -> _T:
-        """Ask one node after the other until one answers, or refuses for a reason that will not pass.
+        """Send to one node after the other until one answers, or rejects for a reason that does not pass.
 
         Args:
-            ask: sends the request to a node that has so many seconds left.
-            any_node: it needs no leader, and does not wait behind requests that do.
-            repeatable: an unknown outcome is no reason to stop: to ask again cannot apply it twice.
+            ask: sends the request to a node; takes the endpoint and the seconds left.
+            any_node: whether any node can answer. Then the request does not wait behind those that need the leader.
+            repeatable: whether to go on after an unknown outcome, because a repetition cannot apply the request twice.
         """
         limit = self._any_node_limit if any_node else self._limit
         began = limit.begin()
@@ -119,7 +121,9 @@ class RequestSender:
                         self.endpoints.prefer_another(endpoint, error)  # also for the next request
                         self._last_failure = (type(error), str(error))
                     if isinstance(error, NotLeader | Overloaded | TransportError):
-                        limit.failed(generation)  # it came back at once, and would again and again
+                        limit.failed(
+                            generation
+                        )  # it failed quickly, and would do so again and again
                     if repeatable and isinstance(error, OutcomeUnknown):
                         unknown = error
                     elif not (error.retryable or transient):
@@ -128,10 +132,10 @@ class RequestSender:
                     pause = min(pause * 2, _BACKOFF_LAST_S)
                     delay = retry_delay(error, pause, self._rng)
                     if limit.now() + delay >= deadline:
-                        # That the last attempt was refused says nothing of the ones before.
+                        # A rejection of the last attempt says nothing about the earlier ones.
                         raise _tried(unknown or answered or error, limit.now() - began) from None
                 if limit.is_over_limit():
-                    # Too many to be repeated all at once: it waits until others succeed.
+                    # Too many requests to repeat all together: this one waits until others succeed.
                     limit.release()
                     has_slot = False
                 else:
@@ -142,12 +146,12 @@ class RequestSender:
             limit.end()
 
     def _not_sent(self) -> QcoreError:
-        """Why a request never had its turn."""
-        why = "too many requests of this client are under way: this one was never sent"
+        """The error of a request that was never sent."""
+        why = "too many requests of this client are in progress: this one was never sent"
         if self._last_failure is None:
             return Overloaded.because(why, _NEVER_SENT_HINT_MS)
-        kind, said = self._last_failure
-        text = f"{why}; the last attempt of another: {said}"
+        kind, reason = self._last_failure
+        text = f"{why}; the last attempt of another: {reason}"
         if issubclass(kind, TransportError):
             return TransportError(text)
         return Overloaded(text, _NEVER_SENT_HINT_MS)
@@ -163,14 +167,14 @@ class RequestSender:
     ) -> dict[str, Json]:
         """Send one message to one node, and wait for the reply no longer than `left_s`.
 
-        It is sent again only if the node closed the idle connection before it took the message.
+        The message is sent again only if the node closed the idle connection before it received the message.
 
         `patience_s`: see `Endpoints.connect`.
 
         Raises:
             TransportError: the node cannot be reached.
-            OutcomeUnknown: it did not answer.
-            RemoteProtocolError: it did not understand.
+            OutcomeUnknown: the node did not answer.
+            RemoteProtocolError: the node rejected the message as malformed.
         """
         limit, endpoints = self._limit, self.endpoints
         deadline = limit.begin() + left_s
@@ -196,11 +200,11 @@ class RequestSender:
 
 
 def _answer(error: QcoreError, before: QcoreError | None) -> QcoreError | None:
-    """What a node said last: that says more than that yet another node cannot be reached."""
+    """The last error that a node answered: it says more than that another node cannot be reached."""
     return before if isinstance(error, TransportError) else error
 
 
 def _tried(error: QcoreError, tried_s: float) -> QcoreError:
-    """The final error, which says how long was tried."""
+    """The final error, with the time spent on all attempts."""
     error.args = (f"{error} (tried for {tried_s:.3g} s)",)
     return error

@@ -1,7 +1,8 @@
-"""How many requests of one client are under way at a time, and how long each may take.
+"""`ConcurrencyLimit`: how many requests of one client are in progress at a time, and the clock for their timeouts.
 
-The others wait here, in order, and not at a node. The number is halved when nodes do not take requests, and rises with
-each that succeeds: so thousands of requests are not all repeated while nobody takes them, and go on soon after.
+The other requests wait here, in order, and not at a node. The limit is halved when nodes reject requests, and rises
+with each request that succeeds. So thousands of requests are not all repeated while no node accepts them, and go on
+soon after.
 """
 
 from __future__ import annotations
@@ -13,16 +14,16 @@ from typing import Final
 
 from qcore.transport.connection.running_time import RunningTime
 
-#: Requests under way, at most; and when no node takes any. A node takes 8,192 by default.
+#: The most requests in progress; and the most while no node accepts any. A node accepts 8,192 by default.
 MAX_IN_FLIGHT: Final = 4096
 MIN_IN_FLIGHT: Final = 64
 
-#: How often the time is looked at.
+#: How often the clock is read.
 _POLL_INTERVAL_S: Final = 0.02
 
 
 class ConcurrencyLimit:
-    """Places of requests under way, and their common clock, which stands still when this process does."""
+    """Limits the requests in progress, and is their common clock, which stands still while this process does."""
 
     def __init__(self) -> None:
         self._time = RunningTime()
@@ -30,16 +31,16 @@ class ConcurrencyLimit:
         self._timer: asyncio.TimerHandle | None = None
         self._size = MAX_IN_FLIGHT
         self._in_flight = 0
-        #: Counts the times that it was halved.
+        #: How often the limit was halved.
         self.generation = 0
-        #: Who waits for a place, and when the time of each is over. One that has left is done.
+        #: The requests that wait, with their deadlines. The future of one that has left is done.
         self._queue: deque[tuple[asyncio.Future[bool], float]] = deque()
         self._next_end = math.inf
 
     # -- the clock -----------------------------------------------------------------------------------
 
     def begin(self) -> float:
-        """An operation begins; the time, seconds. Call `end` when it is over."""
+        """An operation begins; returns the time, seconds. Call `end` when it is over."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         if self._operations == 0:
@@ -71,18 +72,18 @@ class ConcurrencyLimit:
         self._queue = deque(each for each in self._queue if not each[0].done())
         self._next_end = min((end for _, end in self._queue), default=math.inf)
 
-    # -- the places ----------------------------------------------------------------------------------
+    # -- the limit -----------------------------------------------------------------------------------
 
     def is_over_limit(self) -> bool:
-        """Whether more requests are under way than should be, since it was halved."""
+        """Whether more requests are in progress than allowed, because the limit was halved."""
         return self._in_flight > self._size
 
     async def acquire(self, deadline: float, *, again: bool = False) -> bool:
-        """Take a place once there is one; False if there was none before the deadline.
+        """Wait until the request may be sent; False if it may not before the deadline.
 
         Args:
-            deadline: by the clock of the window.
-            again: it had a place before, and goes before those that had none.
+            deadline: by the clock of this object.
+            again: whether it was sent before; then it goes first.
         """
         if not self._queue and self._in_flight < self._size:
             self._in_flight += 1
@@ -94,11 +95,11 @@ class ConcurrencyLimit:
             return await waiter
         except asyncio.CancelledError:
             if not waiter.cancelled() and waiter.result():
-                self.release()  # it had got a place in the same turn
+                self.release()  # it was admitted in the same turn
             raise
 
     def release(self) -> None:
-        """Give the place back."""
+        """A request is no longer in progress: the next may be sent."""
         self._in_flight -= 1
         while self._queue and self._in_flight < self._size:
             waiter, _ = self._queue.popleft()
@@ -107,11 +108,11 @@ class ConcurrencyLimit:
                 waiter.set_result(True)
 
     def succeeded(self) -> None:
-        """A request was taken: another one may be."""
+        """A node accepted a request: raise the limit by one."""
         self._size = min(MAX_IN_FLIGHT, self._size + 1)
 
     def failed(self, generation: int) -> None:
-        """A request that began in this generation was not taken. What began together halves the window once."""
+        """No node accepted a request that was sent in this generation. One generation halves the limit once."""
         if generation == self.generation:
             self.generation += 1
             self._size = max(MIN_IN_FLIGHT, min(self._size, self._in_flight) // 2)

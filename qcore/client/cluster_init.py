@@ -1,0 +1,67 @@
+"""Sends an `Init` to a node and repeats it as long as that is harmless: what `QcoreClient.init` does."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from qcore.client.errors import decode_error
+from qcore.client.request_sender import MIN_ATTEMPT_S, Json, SendOnce
+from qcore.errors import ChangeRefused, OutcomeUnknown, TransportError
+from qcore.transport.connection.client_connection import ConnectionLost, ErrorReply
+
+#: The pause before the node is dialled again.
+_RECONNECT_PAUSE_S: Final = 0.5
+#: Rejections of an `Init` that pass by themselves. The node has written nothing then.
+_TRANSIENT: Final = ("initialising", "unreachable")
+#: About the longest pause before an `Init` that was rejected is repeated.
+_PAUSE_S: Final = 1.0
+
+
+async def initialise(
+    send: SendOnce,
+    endpoint: str,
+    nodes: Sequence[tuple[int, str]],
+    token: str | None,
+    *,
+    timeout_s: float,
+) -> None:
+    """Begin a cluster of these nodes. See `QcoreClient.init`."""
+    fields: dict[str, Json] = {"nodes": [[node_id, address] for node_id, address in nodes]}
+    if token is not None:
+        fields["token"] = token
+    deadline = time.monotonic() + timeout_s
+    while True:
+        sent_at = time.monotonic()
+        try:
+            reply = await send(endpoint, "Init", fields, max(MIN_ATTEMPT_S, deadline - sent_at))
+            response = reply["response"]
+            if "Err" not in response:
+                return
+            raise decode_error(response["Err"], reply.get("detail"))
+        except ChangeRefused as rejection:
+            pause_s = _PAUSE_S * (0.2 + random.random())
+            now = time.monotonic()
+            # The node takes about as long the next time.
+            if rejection.name not in _TRANSIENT or now + pause_s + now - sent_at >= deadline:
+                raise
+        except ConnectionLost as error:
+            raise OutcomeUnknown(
+                f"{error}: the cluster may have begun: look at `qcore cluster status`"
+            ) from None
+        except TransportError as error:
+            pause_s = _RECONNECT_PAUSE_S
+            if not error.retryable or time.monotonic() + pause_s >= deadline:
+                raise
+        except ErrorReply as error:
+            if "Init.token: unknown field" not in str(error):
+                raise
+            raise ErrorReply(
+                f"{error}: the node at {endpoint} runs an older qcore, which knows no token: give this Init to a "
+                "newer node; the others join its cluster by themselves",
+                error.detail(),
+            ) from None
+        await asyncio.sleep(pause_s)

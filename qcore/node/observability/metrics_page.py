@@ -1,0 +1,260 @@
+"""The page `/metrics`: all metrics of a node in the text format of Prometheus."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import qcore
+from qcore.core.status import CoreStatus
+from qcore.node.observability.metrics import Exposition, NodeMetrics
+from qcore.node.observability.node_status import STATES, NodeStatus
+from qcore.node.peers import divergence
+from qcore.transport.peers.peer_pool import PeerState
+from qcore.transport.server.server import ServerStats
+
+
+def metrics_page(
+    status: CoreStatus,
+    metrics: NodeMetrics,
+    node_status: NodeStatus,
+    peers: Sequence[PeerState],
+    stats: ServerStats,
+) -> str:
+    """The Prometheus page."""
+    page = Exposition()
+    build = {
+        "version": qcore.__version__,
+        "cluster_id": node_status.cluster_id or "",
+        "machine": node_status.support.machine,
+    }
+    page.family("qcore_build_info", "gauge", "Version, cluster and state machine.", [(build, 1)])
+    uptime = time.monotonic() - node_status.started_at
+    page.gauge("qcore_uptime_seconds", "Time since the process started serving.", uptime)
+    page.gauge("qcore_apply_rules", "Active apply rules of the cluster.", node_status.version.rules)
+    page.gauge(
+        "qcore_apply_rules_supported",
+        "Newest apply rules known here.",
+        node_status.support.rules_max,
+    )
+    page.gauge(
+        "qcore_machine_version",
+        "Active version of the state machine.",
+        node_status.version.machine_version,
+    )
+    page.gauge(
+        "qcore_machine_version_supported",
+        "Newest version of the state machine known here.",
+        node_status.support.machine_max,
+    )
+    _raft(page, status)
+    page.gauge(
+        "qcore_raft_removed",
+        "1 once this node is no longer a member of its cluster.",
+        int(node_status.removal_reason is not None),
+    )
+    _clocks(page, status)
+    divergence.add_gauges(page, node_status.comparison)
+    _peers(page, peers)
+    page.family(
+        "qcore_requests_total",
+        "counter",
+        "Clients' requests that ended, by kind and outcome.",
+        [
+            ({"kind": kind, "outcome": outcome}, number)
+            for (kind, outcome), number in sorted(metrics.requests.items())
+        ],
+    )
+    page.histogram(
+        "qcore_request_duration_seconds",
+        "From a request's arrival to its reply.",
+        [({"kind": kind}, histogram) for kind, histogram in metrics.request_seconds.items()],
+    )
+    page.histogram(
+        "qcore_step_events",
+        "Events that one step of the replica took together.",
+        [({}, metrics.step_events)],
+    )
+    page.histogram(
+        "qcore_storage_commit_duration_seconds",
+        "Time from the submission of writes until they are durable.",
+        [({}, metrics.commit_seconds)],
+    )
+    _stalls(page, metrics)
+    page.gauge(
+        "qcore_storage_disk_full", "1 while writes wait for space.", int(node_status.disk_full)
+    )
+    _stored(page, status, node_status)
+    _counters(page, metrics, stats)
+    page.family(
+        "qcore_queue_length",
+        "gauge",
+        "Items in each queue.",
+        [({"queue": name}, length) for name, length in node_status.queues.items()],
+    )
+    page.family(
+        "qcore_connections",
+        "gauge",
+        "Open connections to this node.",
+        [({"kind": kind}, number) for kind, number in node_status.connections.items()],
+    )
+    return page.text()
+
+
+def _stalls(page: Exposition, metrics: NodeMetrics) -> None:
+    families = {
+        "qcore_event_loop_stall_seconds": (
+            "How late a timer of the event loop was, every 10 ms",
+            metrics.stall_seconds,
+        ),
+        "qcore_event_loop_stall_own_seconds": (
+            "The same without the time in which another process had the processor (Linux)",
+            metrics.stall_own_seconds,
+        ),
+        "qcore_gc_pause_seconds": (
+            "Computing time of each run of the garbage collector",
+            metrics.gc_pause_seconds,
+        ),
+        "qcore_raft_leader_gap_seconds": (
+            "Time between two messages of the leader, on a follower",
+            metrics.leader_gap_seconds,
+        ),
+    }
+    for name, (text, histogram) in families.items():
+        page.histogram(name, f"{text}.", [({}, histogram)])
+        page.gauge(f"{name}_max", f"{text}: the longest since the start.", histogram.largest)
+
+
+def _stored(page: Exposition, status: CoreStatus, node_status: NodeStatus) -> None:
+    """Log and snapshot on disk and in memory: a large snapshot is stored some time after it was captured."""
+    stored = node_status.stored
+    gauges = {
+        "qcore_log_bytes": ("Bytes of the entries that are on disk.", stored.log_bytes),
+        "qcore_log_first_index": ("Lowest index of the log on disk.", stored.first_index),
+        "qcore_log_last_index": ("Highest index of the log on disk.", stored.last_index),
+        "qcore_snapshot_captured_index": (
+            "Last index of the newest snapshot in memory, or 0.",
+            status.snapshot_index,
+        ),
+        "qcore_snapshot_stored_index": (
+            "Last index of the snapshot on disk, or 0.",
+            stored.snapshot_index,
+        ),
+        "qcore_snapshot_stored_timestamp_seconds": (
+            "When this process last stored a snapshot, seconds since the Unix epoch, or 0.",
+            node_status.snapshot_stored_at,
+        ),
+    }
+    for name, (text, value) in gauges.items():
+        page.gauge(name, text, value)
+
+
+def _raft(page: Exposition, status: CoreStatus) -> None:
+    gauges = {
+        "term": ("Current term.", status.term),
+        "leader_id": ("Node id of the known leader, 0 while none is known.", status.leader_id or 0),
+        "is_leader": ("1 on the leader.", int(status.role == "leader")),
+        "commit_index": ("Highest committed index.", status.commit_index),
+        "applied_index": ("Highest applied index.", status.applied_index),
+        "last_log_index": ("Highest index in the log.", status.last_log_index),
+        "first_log_index": ("Lowest index in the log.", status.first_log_index),
+        "durable_index": ("Highest index on this node's stable storage.", status.durable_index),
+        "snapshot_index": (
+            "Last index of the newest snapshot in memory, or 0.",
+            status.snapshot_index,
+        ),
+        "priority": ("This node's priority; with 0 it never leads.", status.priority),
+        "priority_zero_voters": (
+            "Voters known here to have priority 0: on the leader all that reported it, elsewhere this node if it "
+            "is one. Without a leader the sum over all voters counts them.",
+            len(status.never_lead),
+        ),
+        "voters": ("Voting members.", len(status.membership.voters)),
+        "learners": ("Members without a vote.", len(status.membership.learners)),
+    }
+    for name, (text, value) in gauges.items():
+        page.gauge(f"qcore_raft_{name}", text, value)
+    roles = [({"role": role}, float(role == status.role)) for role in STATES]
+    page.family("qcore_raft_role", "gauge", "1 for the current role.", roles)
+
+
+def _clocks(page: Exposition, status: CoreStatus) -> None:
+    page.gauge(
+        "qcore_raft_cluster_clock_seconds",
+        "The cluster clock, by which sessions expire: on the leader its current time, elsewhere the newest in the log.",
+        status.clock_us / 1e6,
+    )
+    # Only a leader knows the others' clocks: on other nodes, and until they are known, there is no sample.
+    skew = status.wall_skew_us
+    skews: list[tuple[dict[str, str], float]] = [] if skew is None else [({}, skew / 1e6)]
+    page.family(
+        "qcore_wall_clock_skew_seconds",
+        "gauge",
+        "How far this leader's wall clock is ahead of a quorum's, or of the others' if no quorum agrees.",
+        skews,
+    )
+    page.gauge(
+        "qcore_log_time_ahead_seconds",
+        "How far the newest time stamp is ahead of a quorum's clocks, if that is beyond the bound; on the leader.",
+        (status.log_time_ahead_us or 0) / 1e6,
+    )
+    page.family(
+        "qcore_peer_wall_clock_offset_seconds",
+        "gauge",
+        "How far the peer's wall clock is ahead of this leader's.",
+        [
+            ({"peer": str(peer)}, progress.wall_offset_us / 1e6)
+            for peer, progress in sorted(status.peers.items())
+            if progress.wall_offset_us is not None
+        ],
+    )
+
+
+def _peers(page: Exposition, peers: Sequence[PeerState]) -> None:
+    page.family(
+        "qcore_peer_connected",
+        "gauge",
+        "1 while this node's connection to the peer is open.",
+        [({"peer": str(peer.peer_id)}, int(peer.connected)) for peer in peers],
+    )
+    page.family(
+        "qcore_peer_queued_bytes",
+        "gauge",
+        "Bytes given to the connection and not yet accepted by the socket.",
+        [({"peer": str(peer.peer_id)}, peer.queued_bytes) for peer in peers],
+    )
+
+
+def _counters(page: Exposition, metrics: NodeMetrics, stats: ServerStats) -> None:
+    counters = {
+        "qcore_raft_role_changes": ("Changes of role, term or leader.", metrics.role_changes),
+        "qcore_raft_entries_applied": ("Entries applied.", metrics.entries_applied),
+        "qcore_peer_messages_sent": ("Messages sent to peers.", metrics.peer_messages_sent),
+        "qcore_peer_messages_received": ("Messages from peers.", metrics.peer_messages_received),
+        "qcore_peer_messages_dropped": (
+            "Messages to peers lost here: no connection, or a full queue.",
+            metrics.peer_messages_dropped,
+        ),
+        "qcore_snapshots_stored": ("Snapshots stored on disk.", metrics.snapshots_stored),
+        "qcore_peers_refused": ("Peers whose Hello was rejected.", metrics.rejected_peers),
+        "qcore_frames_received": ("Frames from clients and peers.", stats.frames_received),
+        "qcore_malformed_envelopes": (
+            "Envelopes that could not be understood.",
+            stats.malformed_received,
+        ),
+        "qcore_policy_violations": (
+            "Connections closed with 1008: Raft messages without Hello.",
+            stats.policy_violations,
+        ),
+        "qcore_connections_accepted": ("Connections accepted.", stats.connections_accepted),
+        "qcore_connections_refused": (
+            "Connections refused because there were too many.",
+            stats.connections_refused,
+        ),
+    }
+    for name, (text, value) in counters.items():
+        page.counter(f"{name}_total", text, value)
+    for what in ("log", "trace"):
+        dropped = metrics.lines_dropped.get(what, lambda: 0)()
+        text = f"Lines of the {what} that were dropped because the reader was too slow."
+        page.counter(f"qcore_{what}_lines_dropped_total", text, dropped)

@@ -1,0 +1,99 @@
+"""`NodeStatus`: what a node knows of itself besides its Raft status, and whether it can serve requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from qcore.core.effects import Role
+from qcore.core.status import CoreStatus
+from qcore.core.version import ClusterVersion, VersionSupport
+from qcore.node.peers.divergence import Comparison
+from qcore.node.peers.peer_messages import first_rejection
+from qcore.storage.log_size import Footprint
+
+#: The states of the wire protocol by role. A pre-candidate has not left its term: still a follower.
+STATES: Final[dict[Role, str]] = {
+    "follower": "Follower",
+    "pre_candidate": "Follower",
+    "candidate": "Candidate",
+    "leader": "Leader",
+    "learner": "Learner",
+}
+
+
+@dataclass(slots=True, frozen=True)
+class NodeStatus:
+    """What a node knows of itself besides its Raft status.
+
+    Attributes:
+        cluster_id: the cluster that it belongs to, or None.
+        stopping: whether the node is shutting down.
+        failure: why the node has stopped working, or None.
+        rejections: by id of each member that was reached: why it rejects this node, or this node rejects it.
+        removal_reason: why this node is no longer a member of its cluster, or None.
+        address: the address at which others reach this node; empty before the node listens.
+        disk_full: whether writes are rejected for lack of space.
+        stored: the part of the log and the snapshot that is on disk.
+        snapshot_stored_at: when this process last stored a snapshot, seconds since the Unix epoch, or 0.
+        longest_stall_s: the longest stall of the event loop since the start, seconds.
+        queues: length of each queue by name.
+        connections: open connections by kind (`clients`, `peers`).
+        started_at: monotonic clock at the start, seconds.
+        version: the cluster version at the last applied entry.
+        support: the versions that this program can apply.
+        digests: of the state at the newest indexes that all members record.
+        comparison: of the members' states, on a leader; None before the first comparison, and on other nodes.
+    """
+
+    cluster_id: str | None
+    stopping: bool
+    failure: str | None
+    rejections: Mapping[int, str]
+    removal_reason: str | None
+    address: str
+    disk_full: bool
+    stored: Footprint
+    snapshot_stored_at: float
+    longest_stall_s: float
+    queues: Mapping[str, int]
+    connections: Mapping[str, int]
+    started_at: float
+    version: ClusterVersion
+    support: VersionSupport
+    digests: Mapping[int, str]
+    comparison: Comparison[int] | None
+
+    @property
+    def rejection(self) -> str | None:
+        """Why a member rejects this node (because it was removed or wiped), or None."""
+        return first_rejection(self.rejections)
+
+
+def unready_reason(status: CoreStatus, leader_ready: bool, node_status: NodeStatus) -> str | None:
+    """Why this node cannot serve requests now; None if it can."""
+    if node_status.failure is not None:
+        return f"the node has failed: {node_status.failure}"
+    if node_status.stopping:
+        return "the node is shutting down"
+    if node_status.removal_reason is not None:
+        return node_status.removal_reason
+    if status.membership.is_empty:
+        return "the node belongs to no cluster yet: send Init, or add it to a cluster"
+    if status.node_id not in status.membership.members():
+        return f"node {status.node_id} is no member of cluster {node_status.cluster_id} as far as its log goes"
+    if status.leader_id is None:
+        why = f"; {node_status.rejection}" if node_status.rejection else ""
+        if node_status.disk_full:
+            why = f"; the disk is full: this node accepts no writes, and cannot vote or lead{why}"
+        if status.priority == 0:
+            why = f"; this node has priority 0 and never leads{why}"
+        return f"no leader is known in term {status.term}{why}"
+    if status.role == "leader" and not leader_ready:
+        return "elected, and the first entry of the term is not committed yet"
+    if node_status.disk_full:
+        return (
+            "the disk is full: writes are rejected; reads are served as long as there is a leader"
+        )
+    return None

@@ -1,0 +1,66 @@
+"""`NodeWatches`: what a node checks all the time and logs: event loop, wall clock, priorities, its removal."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from qcore.node.config import NodeConfig
+from qcore.node.observability.logs import NodeLog
+from qcore.node.observability.metrics import NodeMetrics
+from qcore.node.observability.wall_clock_watch import WallClockWatch
+from qcore.node.peers.peer_messages import PeerRouter
+from qcore.node.peers.priority_watch import PriorityWatch
+from qcore.node.peers.removal_watch import RemovalWatch
+from qcore.node.runtime.loop_lag import LoopLag
+from qcore.node.runtime.periodic import PeriodicTask
+from qcore.replica.peers.identity import ClusterIdentity
+from qcore.replica.replica import Replica
+
+#: How often priorities and removal are checked.
+_CHECK_INTERVAL_S: Final = 1.0
+#: How often the log reports lines that it left out because they repeated.
+_REPORT_SUPPRESSED_S: Final = 10.0
+
+
+class NodeWatches:
+    """The watches of one node.
+
+    Args:
+        config: settings.
+        replica, identity, peers: what the watches look at.
+        metrics: stalls of the event loop are counted there.
+        log: takes the lines.
+
+    Attributes:
+        removal: knows whether the node was removed.
+    """
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        replica: Replica,
+        identity: ClusterIdentity,
+        peers: PeerRouter,
+        metrics: NodeMetrics,
+        log: NodeLog,
+    ) -> None:
+        core = replica.core
+        silence_us = 2000 * config.election_timeout_max_ms
+        self.removal = RemovalWatch(core, identity, peers.rejection, silence_us, log)
+        self._watches = (
+            PeriodicTask(_REPORT_SUPPRESSED_S, log.report_suppressed),
+            PeriodicTask(_CHECK_INTERVAL_S, PriorityWatch(core.status, log).check),
+            PeriodicTask(_CHECK_INTERVAL_S, self.removal.check),
+            LoopLag(metrics, log, config.heartbeat_ms / 2000),
+            WallClockWatch(core.status, log, config.max_wall_skew_ms * 1000),
+        )
+
+    def start(self) -> None:
+        """Begin to watch, on the running event loop."""
+        for watch in self._watches:
+            watch.start()
+
+    def stop(self) -> None:
+        """Watch no longer."""
+        for watch in self._watches:
+            watch.stop()
