@@ -20,7 +20,7 @@ from qcore.replica.sessions.session_table import (
     session_command_payload,
 )
 from tests.pitfalls.support.cluster_steps import deliver_all_but
-from tests.replica.support.cluster import Cluster, Host
+from tests.replica.support.cluster import Cluster, Driver
 
 ADD = json.dumps({"op": "add", "key": "n", "amount": 1})
 
@@ -34,9 +34,9 @@ class Outcomes:
     reply: Reply
 
 
-def count(host: Host) -> object:
+def count(driver: Driver) -> object:
     """What the counter is at this replica."""
-    return json.loads(host.replica.machine.query(json.dumps({"op": "get", "key": "n"})))["value"]
+    return json.loads(driver.replica.machine.query(json.dumps({"op": "get", "key": "n"})))["value"]
 
 
 def retry_elsewhere(*, snapshot: bool, restart: bool, in_session: bool = True) -> Outcomes:
@@ -59,23 +59,23 @@ def retry_elsewhere(*, snapshot: bool, restart: bool, in_session: bool = True) -
     cluster.settle()
     session = int(leader.replies[-1].result or 0)
     payload = session_command_payload(session, 1, 0, ADD) if in_session else ADD
-    cluster.hosts[3].request(2, payload, "session" if in_session else "write", 60_000)
+    cluster.drivers[3].request(2, payload, "session" if in_session else "write", 60_000)
     (lost,) = deliver_all_but(cluster, ForwardResponse)
     assert isinstance(lost, ForwardResponse)
     cluster.pass_time(100)
-    assert [count(host) for host in cluster.hosts.values()] == [1, 1, 1]
-    assert not cluster.hosts[3].replies, "the client was told nothing"
+    assert [count(driver) for driver in cluster.drivers.values()] == [1, 1, 1]
+    assert not cluster.drivers[3].replies, "the client was told nothing"
     if snapshot:
-        for host in cluster.hosts.values():
-            host.step(TriggerSnapshot())
-            assert host.durable.snapshot is not None
+        for driver in cluster.drivers.values():
+            driver.step(TriggerSnapshot())
+            assert driver.durable.snapshot is not None
     if restart:
-        for node_id in cluster.hosts:
+        for node_id in cluster.drivers:
             cluster.restart(node_id)
     new = cluster.elect(2)
-    cluster.hosts[1].request(3, payload, "session" if in_session else "write", 60_000)
+    cluster.drivers[1].request(3, payload, "session" if in_session else "write", 60_000)
     cluster.settle()
-    return Outcomes(count(new), lost.result, cluster.hosts[1].replies[-1])
+    return Outcomes(count(new), lost.result, cluster.drivers[1].replies[-1])
 
 
 RUN_ONCE = session_table._run

@@ -20,27 +20,27 @@ from qcore.replica.sessions.session_table import (
     session_command_payload,
 )
 from qcore.replica.sessions.ticks import SessionTicks
-from tests.replica.support.cluster import WALL_US, Cluster, Host
+from tests.replica.support.cluster import WALL_US, Cluster, Driver
 
 ADD = json.dumps({"op": "add", "key": "n", "amount": 1})
 SECOND_US = 1_000_000
 YEARS_50_US = 50 * 365 * 86_400 * SECOND_US
 
 
-def ask(cluster: Cluster, host: Host, payload: str, request_id: int = 1) -> Reply:
-    host.step(ClientRequest(request_id, "session", payload, 1000))
+def ask(cluster: Cluster, driver: Driver, payload: str, request_id: int = 1) -> Reply:
+    driver.step(ClientRequest(request_id, "session", payload, 1000))
     cluster.settle()
-    return host.replies[-1]
+    return driver.replies[-1]
 
 
-def opened(cluster: Cluster, host: Host, lifetime_s: int) -> int:
-    reply = ask(cluster, host, open_session_payload(lifetime_s * 1000))
+def opened(cluster: Cluster, driver: Driver, lifetime_s: int) -> int:
+    reply = ask(cluster, driver, open_session_payload(lifetime_s * 1000))
     assert reply.result is not None, reply.error
     return int(reply.result)
 
 
-def is_open(cluster: Cluster, host: Host, session: int) -> bool:
-    reply = ask(cluster, host, keep_session_payload(session))
+def is_open(cluster: Cluster, driver: Driver, session: int) -> bool:
+    reply = ask(cluster, driver, keep_session_payload(session))
     assert reply.error is None or isinstance(reply.error, SessionExpired)
     return reply.error is None
 
@@ -61,13 +61,13 @@ def an_outage_outlasts_the_lifetime(rules: int = 2) -> bool:
     cluster.cut = {1, 2, 3}
     for attempt in range(120):
         cluster.pass_time(1000)
-        for host in cluster.hosts.values():
-            host.step(
+        for driver in cluster.drivers.values():
+            driver.step(
                 ClientRequest(
                     10 + attempt, "session", session_command_payload(session, 2, 0, ADD), 500
                 )
             )
-    assert not [h for h in cluster.hosts.values() if h.replica.core.role == "leader"]
+    assert not [h for h in cluster.drivers.values() if h.replica.core.role == "leader"]
     cluster.cut = set()
     new = cluster.elect(2)
     return ask(cluster, new, session_command_payload(session, 2, 0, ADD), 1000).error is None
@@ -169,7 +169,7 @@ def an_idle_cluster_holds_sessions() -> tuple[int, int]:
             cluster.pass_time(50)
     before = leader.replica.core.last_log_index
     cluster.pass_time(65_000)
-    left = sum(len(host.replica.sessions) for host in cluster.hosts.values())
+    left = sum(len(driver.replica.sessions) for driver in cluster.drivers.values())
     return left, leader.replica.core.last_log_index - before
 
 

@@ -144,7 +144,7 @@ def a_follower_asks_again_after_a_leader_change() -> object:
         what the second try reads; 1 is stale, because 2 was acknowledged before it. None: it waits.
     """
     cluster = replicas.Cluster()
-    old, follower = cluster.elect(1), cluster.hosts[3]
+    old, follower = cluster.elect(1), cluster.drivers[3]
     old.request(1, json.dumps({"op": "set", "key": "x", "value": 1}))
     cluster.settle()
     cluster.pass_time(100)

@@ -24,7 +24,7 @@ from qcore.errors import TooStale
 from qcore.replica.apply.apply_backlog import MAX_STEP_COST
 from qcore.replica.events import ClientRequest, PeerMessageReceived, SendPeer
 from qcore.replica.requests.reads import Reads
-from tests.replica.support.cluster import Cluster, Host
+from tests.replica.support.cluster import Cluster, Driver
 
 BOUND_MS = 1000
 #: Raft as qcore 0.1.0 judged freshness.
@@ -49,20 +49,20 @@ def begun(raft: RaftConfig, *, snapshot_entries: int = 0) -> Cluster:
 
 def put(cluster: Cluster, node_id: int, value: str, key: str = "x") -> None:
     """An acknowledged write; the followers hold it, and do not know that it is committed."""
-    host = cluster.hosts[node_id]
-    host.request(1, json.dumps({"op": "set", "key": key, "value": value}))
+    driver = cluster.drivers[node_id]
+    driver.request(1, json.dumps({"op": "set", "key": key, "value": value}))
     cluster.settle()
-    assert host.replies[-1].error is None
+    assert driver.replies[-1].error is None
 
 
 def ask(cluster: Cluster, *node_ids: int) -> Answers:
     """What these nodes answer to a stale read: the value, or "too stale"."""
     answers: Answers = {}
     for node_id in node_ids:
-        host = cluster.hosts[node_id]
+        driver = cluster.drivers[node_id]
         query = json.dumps({"op": "get", "key": "x"})
-        host.step(ClientRequest(2, "stale_read", query, 1000, BOUND_MS))
-        reply = host.replies[-1]
+        driver.step(ClientRequest(2, "stale_read", query, 1000, BOUND_MS))
+        reply = driver.replies[-1]
         assert reply.request_id == 2
         assert reply.error is None or isinstance(reply.error, TooStale)
         answers[node_id] = "too stale" if reply.error else json.loads(reply.result or "")["value"]
@@ -77,11 +77,11 @@ def deliver(cluster: Cluster, waits: Callable[[Mail], bool]) -> list[Mail]:
         if waits(mail):
             waiting.append(mail)
         elif mail[0] not in cluster.cut and mail[1].to not in cluster.cut:
-            cluster.hosts[mail[1].to].step(PeerMessageReceived(mail[0], mail[1].message))
+            cluster.drivers[mail[1].to].step(PeerMessageReceived(mail[0], mail[1].message))
     return waiting
 
 
-def heartbeats(cluster: Cluster, leader: Host, waits: Callable[[Mail], bool]) -> list[Mail]:
+def heartbeats(cluster: Cluster, leader: Driver, waits: Callable[[Mail], bool]) -> list[Mail]:
     """A second of heartbeats; returns what waits."""
     waiting: list[Mail] = []
     for _ in range(20):
@@ -94,7 +94,7 @@ def heartbeats(cluster: Cluster, leader: Host, waits: Callable[[Mail], bool]) ->
 def arrive(cluster: Cluster, waiting: list[Mail]) -> None:
     """What waited comes now; what it causes is lost."""
     for from_id, send in waiting:
-        cluster.hosts[send.to].step(PeerMessageReceived(from_id, send.message))
+        cluster.drivers[send.to].step(PeerMessageReceived(from_id, send.message))
     cluster.mail.clear()
 
 
@@ -138,7 +138,7 @@ def a_new_leaders_entry_is_late(raft: RaftConfig) -> tuple[Answers, Answers]:
     cluster.mail.clear()
     cluster.now += LONG
     cluster.restart(3)
-    new = cluster.hosts[2]
+    new = cluster.drivers[2]
     new.step(Campaign())
     late = deliver(cluster, has_entries)
     late += heartbeats(cluster, new, has_entries)
@@ -172,12 +172,12 @@ def a_followers_disk_hangs(raft: RaftConfig) -> Answers:
     cluster.mail.clear()
     cluster.now += LONG
     slow = cluster.restart(3)
-    new = cluster.hosts[2]
+    new = cluster.drivers[2]
     new.step(Campaign())
     while new.replica.core.role != "leader":
         mail = cluster.mail.popleft()
         if mail[1].to != 1:
-            cluster.hosts[mail[1].to].step(PeerMessageReceived(mail[0], mail[1].message))
+            cluster.drivers[mail[1].to].step(PeerMessageReceived(mail[0], mail[1].message))
     slow.stalled = True
     for _ in range(60):
         heartbeats(cluster, new, lambda _mail: False)
@@ -200,7 +200,7 @@ def test_without_freshness_check_hanging_disk_hides_a_write() -> None:
 def appends_wait_on_a_link() -> Answers:
     """Heartbeats to node 3 wait while a write is acknowledged, and arrive long after."""
     cluster = begun(GUARDED)
-    waiting = heartbeats(cluster, cluster.hosts[1], lambda mail: mail[1].to == 3)
+    waiting = heartbeats(cluster, cluster.drivers[1], lambda mail: mail[1].to == 3)
     assert waiting
     cluster.cut = {3}
     put(cluster, 1, "new")
@@ -223,14 +223,14 @@ def test_without_echo_time_followers_age_is_too_low(
 def answers_wait_on_a_link() -> Answers:
     """The answers to the leader wait. It is cut off, another leads and acknowledges a write; then they arrive."""
     cluster = begun(GUARDED)
-    old = cluster.hosts[1]
+    old = cluster.drivers[1]
     cluster.now += 50_000
     old.step(Tick())
     waiting = deliver(cluster, lambda mail: mail[1].to == 1)
     assert [type(send.message) for _, send in waiting] == [AppendEntriesResponse] * 2
     cluster.cut = {1}
     cluster.now += LONG
-    cluster.hosts[2].step(Campaign())
+    cluster.drivers[2].step(Campaign())
     cluster.settle()
     put(cluster, 2, "new")
     cluster.now += LONG
@@ -262,12 +262,12 @@ def a_cut_off_leader_tells_its_follower() -> Answers:
         return (mail[0] in minority) != (mail[1].to in minority)
 
     cluster.now += LONG
-    cluster.hosts[2].step(Campaign())
+    cluster.drivers[2].step(Campaign())
     deliver(cluster, crosses)
-    heartbeats(cluster, cluster.hosts[2], crosses)
-    cluster.hosts[2].request(1, json.dumps({"op": "set", "key": "x", "value": "new"}))
+    heartbeats(cluster, cluster.drivers[2], crosses)
+    cluster.drivers[2].request(1, json.dumps({"op": "set", "key": "x", "value": "new"}))
     deliver(cluster, crosses)
-    assert cluster.hosts[2].replies[-1].error is None
+    assert cluster.drivers[2].replies[-1].error is None
     cluster.now += LONG
     heartbeats(cluster, old, crosses)
     assert old.replica.core.role == "leader"
@@ -304,11 +304,11 @@ def a_follower_is_behind_after_a_snapshot() -> Answers:
     for number in range(6):
         put(cluster, 1, "old", f"other{number}")
     put(cluster, 1, "new")
-    assert cluster.hosts[1].snapshots_stored
+    assert cluster.drivers[1].snapshots_stored
     cluster.pass_time(2 * BOUND_MS)
     cluster.cut = set()
-    heartbeats(cluster, cluster.hosts[1], has_entries)
-    behind, core = cluster.hosts[3].replica.core, cluster.hosts[1].replica.core
+    heartbeats(cluster, cluster.drivers[1], has_entries)
+    behind, core = cluster.drivers[3].replica.core, cluster.drivers[1].replica.core
     assert behind.snapshot is not None
     assert behind.commit_index < core.commit_index
     return ask(cluster, 3)
@@ -334,14 +334,14 @@ def much_is_committed_and_not_applied() -> Answers:
     put(cluster, 1, "new")
     cluster.pass_time(2 * BOUND_MS)
     cluster.cut = set()
-    leader, behind = cluster.hosts[1], cluster.hosts[3]
+    leader, behind = cluster.drivers[1], cluster.drivers[3]
     behind.stalled = True  # so that nothing but messages makes it step
     while not behind.replica.has_apply_backlog:
         if not cluster.mail:
             cluster.now += 50_000
             leader.step(Tick())
         from_id, send = cluster.mail.popleft()
-        cluster.hosts[send.to].step(PeerMessageReceived(from_id, send.message))
+        cluster.drivers[send.to].step(PeerMessageReceived(from_id, send.message))
     assert behind.replica.core.commit_index == leader.replica.core.commit_index
     return ask(cluster, 3)
 
@@ -364,9 +364,9 @@ def an_echo_of_an_earlier_life_comes_late() -> Answers:
     """What a leader said to node 3 before its restart arrives after it; its clock began elsewhere meanwhile."""
     cluster = begun(GUARDED)
     cluster.now += LONG  # where the clock of the earlier life was
-    waiting = heartbeats(cluster, cluster.hosts[1], lambda mail: mail[1].to == 3)
-    heartbeats(cluster, cluster.hosts[1], lambda _mail: False)
-    waiting += heartbeats(cluster, cluster.hosts[1], lambda mail: mail[1].to == 3)
+    waiting = heartbeats(cluster, cluster.drivers[1], lambda mail: mail[1].to == 3)
+    heartbeats(cluster, cluster.drivers[1], lambda _mail: False)
+    waiting += heartbeats(cluster, cluster.drivers[1], lambda mail: mail[1].to == 3)
     cluster.cut = {3}
     put(cluster, 1, "new")
     echoed = [

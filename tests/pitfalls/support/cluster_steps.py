@@ -71,5 +71,5 @@ def deliver_all_but(cluster: ReplicaCluster, kind: type[PeerMessage]) -> list[Pe
         if isinstance(send.message, kind):
             kept.append(send.message)
         else:
-            cluster.hosts[send.to].step(PeerMessageReceived(from_id, send.message))
+            cluster.drivers[send.to].step(PeerMessageReceived(from_id, send.message))
     return kept

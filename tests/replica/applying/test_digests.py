@@ -40,8 +40,8 @@ def test_replicas_that_never_stop_at_an_index_have_its_digest() -> None:
     write_until(cluster, 3 * DIGEST_INTERVAL, rng, written)
     cluster.cut = set()
     cluster.pass_time(500)
-    while cluster.hosts[3].replica.has_apply_backlog:
-        cluster.hosts[3].step()
+    while cluster.drivers[3].replica.has_apply_backlog:
+        cluster.drivers[3].step()
 
     machine = KeyValueMachine()
     expected: dict[int, str] = {}
@@ -51,8 +51,8 @@ def test_replicas_that_never_stop_at_an_index_have_its_digest() -> None:
         if index % DIGEST_INTERVAL == 0:
             expected[index] = digest_of(machine)
     assert len(expected) == 3
-    for host in cluster.hosts.values():
-        assert host.replica.digests.kept == expected
+    for driver in cluster.drivers.values():
+        assert driver.replica.digests.kept == expected
 
 
 def test_a_snapshot_that_replaces_the_state_ends_the_record() -> None:
@@ -61,7 +61,7 @@ def test_a_snapshot_that_replaces_the_state_ends_the_record() -> None:
     leader = cluster.elect(1)
     written = write_until(cluster, DIGEST_INTERVAL, rng, 0)
     cluster.pass_time(100)
-    behind = cluster.hosts[3].replica
+    behind = cluster.drivers[3].replica
     assert list(behind.digests.kept) == [DIGEST_INTERVAL]
     cluster.cut = {3}
     write_until(cluster, 2 * DIGEST_INTERVAL, rng, written)
@@ -69,7 +69,7 @@ def test_a_snapshot_that_replaces_the_state_ends_the_record() -> None:
     cluster.cut = set()
     cluster.pass_time(500)
     while behind.has_apply_backlog:
-        cluster.hosts[3].step()
+        cluster.drivers[3].step()
     assert behind.applied_index == leader.replica.applied_index
     assert not behind.digests.kept
 

@@ -32,7 +32,7 @@ from qcore.replica.events import (
 from qcore.replica.replica import Replica
 from qcore.replica.sessions.session_table import open_session_payload, session_command_payload
 from tests.replica.support.client_sessions import text_of
-from tests.replica.support.cluster import Cluster, Host
+from tests.replica.support.cluster import Cluster, Driver
 
 SUPPORT = VersionSupport(1, LATEST_RULES, "kv", 1, 1)
 
@@ -53,27 +53,27 @@ def add(key: str) -> str:
     return json.dumps({"op": "add", "key": key, "amount": 1})
 
 
-def value(host: Host, key: str) -> object:
-    return json.loads(host.replica.machine.query(json.dumps({"op": "get", "key": key})))["value"]
+def value(driver: Driver, key: str) -> object:
+    return json.loads(driver.replica.machine.query(json.dumps({"op": "get", "key": key})))["value"]
 
 
 def tell(cluster: Cluster, support: VersionSupport | None, *of: int) -> None:
     """Every node hears the Hello of these nodes (None: loses the connection)."""
-    for host in cluster.hosts.values():
-        for node_id in of or tuple(cluster.hosts):
-            if node_id != host.node_id:
-                host.step(PeerVersionSupport(node_id, support))
+    for driver in cluster.drivers.values():
+        for node_id in of or tuple(cluster.drivers):
+            if node_id != driver.node_id:
+                driver.step(PeerVersionSupport(node_id, support))
     cluster.settle()
     cluster.pass_time(100)
 
 
 def versions(cluster: Cluster) -> list[ClusterVersion]:
-    return [host.replica.versions.active for host in cluster.hosts.values()]
+    return [driver.replica.versions.active for driver in cluster.drivers.values()]
 
 
 def raised(cluster: Cluster) -> int:
     """How many entries of kind `version` the first node's log holds."""
-    entries = cluster.hosts[1].replica.core.log_entries()
+    entries = cluster.drivers[1].replica.core.log_entries()
     return sum(entry.kind == "version" for entry in entries)
 
 
@@ -136,17 +136,17 @@ def test_raise_continued_by_a_new_leader_counts_once() -> None:
 
 
 def test_held_back_program_stays_with_the_rules_of_0_1_0() -> None:
-    host = alone(KeyValueMachine(), max_rules=1)
-    begin(host)
-    assert [entry.kind for entry in host.core.log_entries()] == ["membership", "noop"]
-    assert host.versions.active == ClusterVersion()
+    driver = alone(KeyValueMachine(), max_rules=1)
+    begin(driver)
+    assert [entry.kind for entry in driver.core.log_entries()] == ["membership", "noop"]
+    assert driver.versions.active == ClusterVersion()
 
 
 def test_new_cluster_records_the_newest_rules_and_its_machine() -> None:
-    host = alone(Second())
-    begin(host)
-    assert [entry.kind for entry in host.core.log_entries()] == ["membership", "version", "noop"]
-    assert host.versions.active == ClusterVersion(LATEST_RULES, "kv", 2)
+    driver = alone(Second())
+    begin(driver)
+    assert [entry.kind for entry in driver.core.log_entries()] == ["membership", "version", "noop"]
+    assert driver.versions.active == ClusterVersion(LATEST_RULES, "kv", 2)
 
 
 def alone(
@@ -171,7 +171,7 @@ def begin(replica: Replica) -> None:
 
 def with_rules(cluster: Cluster, max_rules: int) -> None:
     """Restart every node with a program that knows these rules."""
-    for node_id in cluster.hosts:
+    for node_id in cluster.drivers:
         cluster.max_rules = max_rules
         cluster.restart(node_id)
     cluster.mail.clear()
@@ -194,12 +194,12 @@ def test_replicas_with_different_snapshots_agree_after_upgrade(
         cluster.settle()
         cluster.pass_time(300)
         if number == 4:
-            cluster.hosts[2].step(TriggerSnapshot())
+            cluster.drivers[2].step(TriggerSnapshot())
         if number == 9:
-            cluster.hosts[3].step(TriggerSnapshot())
-    taken = [host.durable.snapshot for host in cluster.hosts.values()]
+            cluster.drivers[3].step(TriggerSnapshot())
+    taken = [driver.durable.snapshot for driver in cluster.drivers.values()]
     assert [snapshot is not None for snapshot in taken] == [False, True, True]
-    before = {value(host, "n") for host in cluster.hosts.values()}
+    before = {value(driver, "n") for driver in cluster.drivers.values()}
 
     with_rules(cluster, LATEST_RULES)
     leader = cluster.elect(1)
@@ -212,8 +212,8 @@ def test_replicas_with_different_snapshots_agree_after_upgrade(
     cluster.settle()
     cluster.pass_time(100)
     states = {
-        (host.replica.machine.state_hash(), text_of(host.replica.sessions))
-        for host in cluster.hosts.values()
+        (driver.replica.machine.state_hash(), text_of(driver.replica.sessions))
+        for driver in cluster.drivers.values()
     }
     assert len(states) == 1
     assert len(before) == 1
@@ -228,10 +228,10 @@ def test_snapshot_carries_the_version_to_a_lagging_node() -> None:
         leader.request(number, add("n"))
         cluster.settle()
     leader.step(TriggerSnapshot())
-    assert cluster.hosts[3].replica.versions.active == ClusterVersion()
+    assert cluster.drivers[3].replica.versions.active == ClusterVersion()
     cluster.cut = set()
     cluster.pass_time(1000)
-    assert cluster.hosts[3].replica.core.snapshot is not None, "it installed the snapshot"
+    assert cluster.drivers[3].replica.core.snapshot is not None, "it installed the snapshot"
     assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "kv", 1)]
     assert cluster.restart(3).replica.versions.active == ClusterVersion(LATEST_RULES, "kv", 1)
 
@@ -239,11 +239,11 @@ def test_snapshot_carries_the_version_to_a_lagging_node() -> None:
 # -- the machine's version ---------------------------------------------------------------------------
 
 
-def upgraded(host: Host, version: int | None = None) -> Reply:
-    host.step(UpgradeMachine(77, version, 5000))
-    host.cluster.settle()
-    host.cluster.pass_time(100)
-    return next(reply for reply in reversed(host.replies) if reply.request_id == 77)
+def upgraded(driver: Driver, version: int | None = None) -> Reply:
+    driver.step(UpgradeMachine(77, version, 5000))
+    driver.cluster.settle()
+    driver.cluster.pass_time(100)
+    return next(reply for reply in reversed(driver.replies) if reply.request_id == 77)
 
 
 def test_a_machine_is_upgraded_across_a_rolling_restart() -> None:
@@ -259,24 +259,24 @@ def test_a_machine_is_upgraded_across_a_rolling_restart() -> None:
         if node_id == 1:
             leader = cluster.elect(2)
         cluster.restart(node_id)
-        for other in cluster.hosts.values():
+        for other in cluster.drivers.values():
             other.step(PeerVersionSupport(node_id, newer))
-            cluster.hosts[node_id].step(PeerVersionSupport(other.node_id, newer))
+            cluster.drivers[node_id].step(PeerVersionSupport(other.node_id, newer))
         leader.request(1, add("n"))
         cluster.settle()
         cluster.pass_time(100)
-    assert {value(host, "n") for host in cluster.hosts.values()} == {4}, "version 1 goes on"
+    assert {value(driver, "n") for driver in cluster.drivers.values()} == {4}, "version 1 goes on"
     reply = upgraded(leader)
     assert reply.error is None
     assert ClusterVersion.from_json(reply.result or "") == ClusterVersion(LATEST_RULES, "kv", 2)
     leader.request(2, add("n"))
     cluster.settle()
     cluster.pass_time(100)
-    assert {value(host, "n") for host in cluster.hosts.values()} == {6}
+    assert {value(driver, "n") for driver in cluster.drivers.values()} == {6}
     for node_id in (1, 3):  # node 2 leads and tells them how far they may apply
-        host = cluster.restart(node_id)
+        driver = cluster.restart(node_id)
         cluster.pass_time(100)
-        assert value(host, "n") == 6, "older entries keep their meaning"
+        assert value(driver, "n") == 6, "older entries keep their meaning"
 
 
 def test_upgrade_unsupported_by_a_member_is_rejected_naming_it() -> None:
@@ -322,7 +322,7 @@ def test_only_the_leader_upgrades_and_never_backwards() -> None:
     back = upgraded(leader, 1).error
     assert isinstance(back, ChangeRefused)
     assert back.name == "going_back"
-    assert isinstance(upgraded(cluster.hosts[2], 2).error, NotLeader)
+    assert isinstance(upgraded(cluster.drivers[2], 2).error, NotLeader)
 
 
 @pytest.mark.parametrize("compacted", [False, True])
@@ -485,16 +485,16 @@ def test_upgrade_waits_until_the_leader_has_applied_all_commits() -> None:
     cluster = Cluster(3, machine=Second, rules=2)
     raising = Entry(6000, 1, "version", ClusterVersion(2, "kv", 2).to_json(), 6000, 6000)
     commands = [Entry(index, 1, "command", add("k"), index, index) for index in range(3, 6000)]
-    for node_id, host in cluster.hosts.items():
-        host.durable.entries.extend([*commands, raising])
-        host.durable.hard_state.commit = 2
+    for node_id, driver in cluster.drivers.items():
+        driver.durable.entries.extend([*commands, raising])
+        driver.durable.hard_state.commit = 2
         cluster.restart(node_id)
     cluster.now += 1_000_000
-    leader = cluster.hosts[1]
+    leader = cluster.drivers[1]
     leader.step(Campaign())
     while not leader.replica.core.has_committed_in_term:
         source, send = cluster.mail.popleft()
-        cluster.hosts[send.to].step(PeerMessageReceived(source, send.message))
+        cluster.drivers[send.to].step(PeerMessageReceived(source, send.message))
     assert leader.replica.has_apply_backlog
     early = upgraded(leader, 1).error
     assert isinstance(early, ChangeRefused)

@@ -34,7 +34,7 @@ from qcore.replica.sessions.session_table import (
 )
 from tests.core.support.membership_changes import KINDS, ChangeKind, changed
 from tests.replica.support.client_sessions import ClientSession, opened
-from tests.replica.support.faulty_cluster import Host, Settings, World
+from tests.replica.support.faulty_cluster import Driver, Settings, World
 from tests.replica.support.recovery import recover
 
 picks = st.integers(0, 10_000)
@@ -51,7 +51,7 @@ CLOCKS: dict[str, tuple[tuple[int, ...], int, bool]] = {
 
 
 class ReplicaMachine(RuleBasedStateMachine):
-    """Rules name hosts and messages by number modulo how many there are, so that all examples shrink."""
+    """Rules name drivers and messages by number modulo how many there are, so that all examples shrink."""
 
     voters: ClassVar[int] = 3
     spares: ClassVar[int] = 1
@@ -126,7 +126,7 @@ class ReplicaMachine(RuleBasedStateMachine):
         if warm:
             self.run(600)
 
-    def _alive(self, pick: int) -> Host | None:
+    def _alive(self, pick: int) -> Driver | None:
         alive = self.world.alive()
         return alive[pick % len(alive)] if alive else None
 
@@ -158,12 +158,12 @@ class ReplicaMachine(RuleBasedStateMachine):
 
     @rule(pick=picks, peer=picks)
     def a_peer_is_unreachable(self, pick: int, peer: int) -> None:
-        if host := self._alive(pick):
-            self.world.step(host, PeerUnreachable(peer % len(self.world.hosts) + 1))
+        if driver := self._alive(pick):
+            self.world.step(driver, PeerUnreachable(peer % len(self.world.drivers) + 1))
 
     @rule(pick=picks)
     def isolate(self, pick: int) -> None:
-        self.world.isolate(pick % len(self.world.hosts) + 1)
+        self.world.isolate(pick % len(self.world.drivers) + 1)
 
     @rule()
     def isolate_whoever_leads(self) -> None:
@@ -174,18 +174,18 @@ class ReplicaMachine(RuleBasedStateMachine):
     def deafen_whoever_leads(self) -> None:
         """It is heard and hears nobody."""
         for leader in self.world.leaders():
-            self.world.cut |= {(peer, leader.node_id) for peer in self.world.hosts}
+            self.world.cut |= {(peer, leader.node_id) for peer in self.world.drivers}
 
     @rule(source=picks, to=picks)
     def cut_a_link(self, source: int, to: int) -> None:
-        count = len(self.world.hosts)
+        count = len(self.world.drivers)
         self.world.cut.add((source % count + 1, to % count + 1))
 
     @rule(side=st.integers(1, 62))
     def part_in_two(self, side: int) -> None:
-        """The hosts whose bits are set, and the others."""
-        for source in self.world.hosts:
-            for to in self.world.hosts:
+        """The drivers whose bits are set, and the others."""
+        for source in self.world.drivers:
+            for to in self.world.drivers:
                 if (side >> source & 1) != (side >> to & 1):
                     self.world.cut.add((source, to))
 
@@ -201,8 +201,8 @@ class ReplicaMachine(RuleBasedStateMachine):
 
     @rule(pick=picks)
     def tick(self, pick: int) -> None:
-        if host := self._alive(pick):
-            self.world.tick(host)
+        if driver := self._alive(pick):
+            self.world.tick(driver)
 
     @rule(milliseconds=st.sampled_from([20, 60, 100, 200, 300]))
     def run(self, milliseconds: int) -> None:
@@ -224,30 +224,30 @@ class ReplicaMachine(RuleBasedStateMachine):
 
     # -- clients ---------------------------------------------------------------------------------
 
-    def _write(self, host: Host) -> None:
+    def _write(self, driver: Driver) -> None:
         self.written += 1
         command = json.dumps({"op": "set", "key": "x", "value": self.written})
-        self.world.request(host, "write", command)
+        self.world.request(driver, "write", command)
 
     @rule(pick=picks)
     def write(self, pick: int) -> None:
-        if host := self._alive(pick):
-            self._write(host)
+        if driver := self._alive(pick):
+            self._write(driver)
 
     @rule(kind=st.sampled_from(READS))
     def read_everywhere(self, kind: RequestKind) -> None:
-        for host in self.world.alive():
-            self.world.request(host, kind, GET)
+        for driver in self.world.alive():
+            self.world.request(driver, kind, GET)
 
     @rule(staleness_ms=st.sampled_from([30, 80, 150, 300, 700, 2000]))
     def read_stale_everywhere(self, staleness_ms: int) -> None:
-        for host in self.world.alive():
-            self.world.request(host, "stale_read", GET, staleness_ms)
+        for driver in self.world.alive():
+            self.world.request(driver, "stale_read", GET, staleness_ms)
 
     @rule(pick=picks, lifetime_ms=st.sampled_from([1000, 2000, 60_000]))
     def open_session(self, pick: int, lifetime_ms: int) -> None:
-        if host := self._alive(pick):
-            self.world.request(host, "session", open_session_payload(lifetime_ms))
+        if driver := self._alive(pick):
+            self.world.request(driver, "session", open_session_payload(lifetime_ms))
 
     def _session(self, pick: int) -> ClientSession | None:
         self.sessions = opened(self.world.checker, self.sessions)
@@ -256,59 +256,59 @@ class ReplicaMachine(RuleBasedStateMachine):
     @rule(pick=picks, which=picks, acknowledge=st.booleans())
     def increment(self, pick: int, which: int, acknowledge: bool) -> None:
         """A new command of a session."""
-        host, session = self._alive(pick), self._session(which)
-        if host and session:
+        driver, session = self._alive(pick), self._session(which)
+        if driver and session:
             session.last_sequence += 1
             up_to = session.acknowledgeable(self.world.checker) if acknowledge else 0
             payload = session.increment(session.last_sequence, up_to)
-            self.world.request(host, "session", payload)
+            self.world.request(driver, "session", payload)
 
     @rule(pick=picks, which=picks, back=st.integers(0, 3))
     def retry(self, pick: int, which: int, back: int) -> None:
         """An old command again, perhaps at another node, whether or not it was answered."""
-        host, session = self._alive(pick), self._session(which)
-        if host and session and session.last_sequence:
+        driver, session = self._alive(pick), self._session(which)
+        if driver and session and session.last_sequence:
             sequence = max(1, session.last_sequence - back)
-            self.world.request(host, "session", session.increment(sequence, 0))
+            self.world.request(driver, "session", session.increment(sequence, 0))
 
     @rule(pick=picks, which=picks, close=st.booleans())
     def keep_or_close(self, pick: int, which: int, close: bool) -> None:
-        host, session = self._alive(pick), self._session(which)
-        if host and session:
+        driver, session = self._alive(pick), self._session(which)
+        if driver and session:
             payload = (close_session_payload if close else keep_session_payload)(session.session_id)
-            self.world.request(host, "session", payload)
+            self.world.request(driver, "session", payload)
 
     # -- disks and crashes -----------------------------------------------------------------------
 
     @rule(pick=picks, count=st.integers(1, 4))
     def some_writes_become_durable(self, pick: int, count: int) -> None:
-        if host := self._alive(pick):
-            self.world.persist(host, count)
+        if driver := self._alive(pick):
+            self.world.persist(driver, count)
 
     @rule(pick=picks)
     def a_disk_stalls_or_works_again(self, pick: int) -> None:
-        if host := self._alive(pick):
-            host.stalled = not host.stalled
+        if driver := self._alive(pick):
+            driver.stalled = not driver.stalled
 
     @rule(pick=picks, survive=st.integers(0, 5))
     def crash(self, pick: int, survive: int) -> None:
-        if host := self._alive(pick):
-            self.world.crash(host, min(survive, len(host.writes)))
+        if driver := self._alive(pick):
+            self.world.crash(driver, min(survive, len(driver.writes)))
 
     @rule()
     def restart_all(self) -> None:
-        for host in self.world.hosts.values():
-            if host.replica is None:
-                self.world.restart(host.node_id)
+        for driver in self.world.drivers.values():
+            if driver.replica is None:
+                self.world.restart(driver.node_id)
 
     @rule(pick=picks, keep=st.integers(0, 2))
     def take_a_snapshot(self, pick: int, keep: int) -> None:
-        if host := self._alive(pick):
-            self.world.step(host, TriggerSnapshot(keep))
+        if driver := self._alive(pick):
+            self.world.step(driver, TriggerSnapshot(keep))
 
     # -- operators -------------------------------------------------------------------------------
 
-    def _each_leader(self, act: Callable[[Host], None]) -> None:
+    def _each_leader(self, act: Callable[[Driver], None]) -> None:
         for leader in self.world.leaders():
             act(leader)
 
@@ -318,9 +318,9 @@ class ReplicaMachine(RuleBasedStateMachine):
         expected=st.sampled_from(["none", "right", "wrong"]),
     )
     def change_members(self, kind: ChangeKind, pick: int, expected: str) -> None:
-        def act(leader: Host) -> None:
+        def act(leader: Driver) -> None:
             core = leader.up.core
-            voters, learners = changed(core.membership, tuple(self.world.hosts), kind, pick)
+            voters, learners = changed(core.membership, tuple(self.world.drivers), kind, pick)
             index = {"none": None, "right": core.membership_index}.get(expected, 1 << 20)
             self.world.change(leader, voters, learners, index)
 
@@ -328,20 +328,20 @@ class ReplicaMachine(RuleBasedStateMachine):
 
     @rule(pick=picks)
     def add_a_learner(self, pick: int) -> None:
-        node_id = pick % len(self.world.hosts) + 1
+        node_id = pick % len(self.world.drivers) + 1
         self._each_leader(lambda leader: self.world.add_learner(leader, node_id))
 
     @rule(pick=picks, best=st.booleans())
     def transfer_leadership(self, pick: int, best: bool) -> None:
-        to = None if best else pick % len(self.world.hosts) + 1
+        to = None if best else pick % len(self.world.drivers) + 1
         self._each_leader(lambda leader: self.world.transfer(leader, to))
 
     @rule()
     def all_is_well_for_a_while(self) -> None:
         self.world.cut.clear()
         self.restart_all()
-        for host in self.world.hosts.values():
-            host.stalled = False
+        for driver in self.world.drivers.values():
+            driver.stalled = False
         self.run(600)
 
     def teardown(self) -> None:

@@ -31,7 +31,7 @@ from qcore.replica.leadership import Leadership
 from qcore.replica.messages import Forward, ReadIndex, RequestKind
 from qcore.replica.sessions.session_table import open_session_payload
 from qcore.storage.log_size import Footprint
-from tests.replica.support.cluster import Cluster, Host
+from tests.replica.support.cluster import Cluster, Driver
 
 GET = json.dumps({"op": "get", "key": "x"})
 SET = json.dumps({"op": "set", "key": "x", "value": "later"})
@@ -74,10 +74,10 @@ class Young:
         self.cluster.cut = {1}
         self.win()
 
-    def put(self, host: Host, value: str) -> None:
-        host.request(1, json.dumps({"op": "set", "key": "x", "value": value}))
+    def put(self, driver: Driver, value: str) -> None:
+        driver.request(1, json.dumps({"op": "set", "key": "x", "value": value}))
         self.cluster.settle()
-        assert host.replies[-1].error is None
+        assert driver.replies[-1].error is None
 
     def win(self) -> None:
         self.cluster.now += 1_000_000
@@ -93,8 +93,8 @@ class Young:
         )
 
     @property
-    def leader(self) -> Host:
-        return self.cluster.hosts[2]
+    def leader(self) -> Driver:
+        return self.cluster.drivers[2]
 
     def deliver(self) -> None:
         """All but entries of the new leader arrives."""
@@ -106,12 +106,12 @@ class Young:
             if isinstance(send.message, AppendEntries) and send.message.entries:
                 self.late.append((send.to, mail))
             else:
-                self.cluster.hosts[send.to].step(mail)
+                self.cluster.drivers[send.to].step(mail)
 
     def ask(self, event: ReplicaEvent, node_id: int = 2) -> object:
         """The outcome of a request (its id is 50) while the entry waits: a result, an error, or None."""
-        host = self.cluster.hosts[node_id]
-        host.step(event)
+        driver = self.cluster.drivers[node_id]
+        driver.step(event)
         self.deliver()
         for _ in range(4):
             self.cluster.now += 50_000
@@ -120,7 +120,7 @@ class Young:
         return self.outcome(node_id)
 
     def outcome(self, node_id: int = 2) -> object:
-        replies = [r for r in self.cluster.hosts[node_id].replies if r.request_id == 50]
+        replies = [r for r in self.cluster.drivers[node_id].replies if r.request_id == 50]
         if not replies:
             return None
         (reply,) = replies
@@ -129,7 +129,7 @@ class Young:
     def commit(self) -> None:
         """The entry arrives."""
         for to, mail in self.late:
-            self.cluster.hosts[to].step(mail)
+            self.cluster.drivers[to].step(mail)
         self.cluster.pass_time(200)
         assert self.leader.replica.core.has_committed_in_term
 
@@ -150,8 +150,8 @@ def refused_as(outcome: object) -> str:
 def test_metrics_say_that_it_leads_and_is_not_ready() -> None:
     young = Young()
 
-    def metrics(host: Host) -> tuple[object, object]:
-        core = host.replica.core
+    def metrics(driver: Driver) -> tuple[object, object]:
+        core = driver.replica.core
         page = metrics_object(
             core, core.status(), LeaderHistory(), NODE_STATUS, "", young.cluster.now
         )
@@ -159,10 +159,10 @@ def test_metrics_say_that_it_leads_and_is_not_ready() -> None:
         return page["state"], page["qcore"]["leader_ready"]
 
     assert metrics(young.leader) == ("Leader", False)
-    assert metrics(young.cluster.hosts[3]) == ("Follower", None)
+    assert metrics(young.cluster.drivers[3]) == ("Follower", None)
     young.commit()
     assert metrics(young.leader) == ("Leader", True)
-    assert metrics(young.cluster.hosts[3]) == ("Follower", None)
+    assert metrics(young.cluster.drivers[3]) == ("Follower", None)
 
 
 def test_readyz_names_what_it_waits_for() -> None:
@@ -287,7 +287,7 @@ def test_a_transfer_to_another_voter_begins() -> None:
     assert young.leader.replica.core.transferring
     assert young.outcome() is None
     for to, mail in young.late:
-        young.cluster.hosts[to].step(mail)
+        young.cluster.drivers[to].step(mail)
     young.cluster.settle()
     new = young.cluster.leader()
     assert new.node_id == 3

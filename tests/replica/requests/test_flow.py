@@ -17,7 +17,7 @@ from qcore.replica.requests.admission import RequestAdmission
 from qcore.replica.requests.flow_control import DrainMeter, FlowControl, retry_after_ms
 from qcore.replica.requests.forwarded_errors import error_of_response, response_of_error
 from qcore.replica.requests.pending import PendingRequest
-from tests.replica.support.cluster import Cluster, Host
+from tests.replica.support.cluster import Cluster, Driver
 
 
 def put(key: str, size: int = 1) -> str:
@@ -28,8 +28,8 @@ def get(key: str) -> str:
     return json.dumps({"op": "get", "key": key})
 
 
-def rejections(host: Host) -> list[Overloaded]:
-    return [reply.error for reply in host.replies if isinstance(reply.error, Overloaded)]
+def rejections(driver: Driver) -> list[Overloaded]:
+    return [reply.error for reply in driver.replies if isinstance(reply.error, Overloaded)]
 
 
 # -- the hint ------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ def test_a_hint_travels_with_a_forwarded_request() -> None:
     leader.request(1, put("x", 200), timeout_ms=60_000)
     cluster.cut = {3}
     cluster.mail.clear()
-    follower = cluster.hosts[2]
+    follower = cluster.drivers[2]
     follower.request(2, put("y", 200), timeout_ms=60_000)
     cluster.settle()
     (rejection,) = rejections(follower)
@@ -144,7 +144,7 @@ def test_a_hint_survives_both_kinds_of_responses() -> None:
 def test_pending_requests_are_bounded_by_their_bytes() -> None:
     cluster = Cluster()
     cluster.elect(1)
-    follower = cluster.hosts[2]
+    follower = cluster.drivers[2]
     config = replace(follower.replica.config, max_pending_bytes=5000)
     follower.replica._admission = RequestAdmission(config, cluster.now)
     for number in range(8):
@@ -182,7 +182,7 @@ def test_stale_reads_leave_nothing_behind() -> None:
 def test_a_settled_request_does_not_keep_its_payload() -> None:
     cluster = Cluster()
     cluster.elect(1)
-    follower = cluster.hosts[2]
+    follower = cluster.drivers[2]
     follower.request(0, put("x"), timeout_ms=50_000)
     cluster.mail.clear()  # lost: its deadline stays the next one, before all that follow
     for number in range(1, 500):
@@ -211,7 +211,7 @@ def test_follower_that_cannot_apply_forgets_expired_reads() -> None:
     patient = RaftConfig(1, election_timeout_min_ms=10**8, election_timeout_max_ms=10**8)
     cluster = Cluster(raft=patient)  # the follower keeps its leader all the while
     leader = cluster.elect(1)
-    follower = cluster.hosts[2]
+    follower = cluster.drivers[2]
     for number in range(1000):
         follower.request(number, get("x"), "follower_read", timeout_ms=10)
         for _, send in list(cluster.mail):

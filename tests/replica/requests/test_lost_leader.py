@@ -9,7 +9,7 @@ from qcore.errors import NotLeader, OutcomeUnknown, ProposalDropped, QcoreError
 from qcore.replica.events import PeerMessageReceived
 from qcore.replica.messages import Forward, ForwardResponse
 from qcore.replica.sessions.session_table import open_session_payload, session_command_payload
-from tests.replica.support.cluster import Cluster, Host
+from tests.replica.support.cluster import Cluster, Driver
 
 PUT = json.dumps({"op": "set", "key": "x", "value": 1})
 GET = json.dumps({"op": "get", "key": "x"})
@@ -20,20 +20,20 @@ ADD = json.dumps({"op": "add", "key": "n", "amount": 1})
 PATIENT_MS = 60_000
 
 
-def outcome(host: Host, request_id: int) -> str | QcoreError | None:
+def outcome(driver: Driver, request_id: int) -> str | QcoreError | None:
     """The result or the error of a request, or None if it has no outcome; there is never a second one."""
-    replies = [reply for reply in host.replies if reply.request_id == request_id]
+    replies = [reply for reply in driver.replies if reply.request_id == request_id]
     assert len(replies) <= 1
     if not replies:
         return None
     return replies[0].error or replies[0].result
 
 
-def abandoned() -> tuple[Cluster, Host]:
+def abandoned() -> tuple[Cluster, Driver]:
     """A follower that has passed requests on to a leader which is silent from then on."""
     cluster = Cluster()
     cluster.elect(1)
-    follower = cluster.hosts[3]
+    follower = cluster.drivers[3]
     follower.request(1, open_session_payload(60_000), "session", PATIENT_MS)
     cluster.settle()
     session = int(str(outcome(follower, 1)))
@@ -86,7 +86,7 @@ def test_a_repeated_session_command_counts_once() -> None:
     """The old leader had it in its log, and the new one has it from there."""
     cluster = Cluster()
     cluster.elect(1)
-    follower = cluster.hosts[3]
+    follower = cluster.drivers[3]
     follower.request(1, open_session_payload(60_000), "session", PATIENT_MS)
     cluster.settle()
     session = int(str(outcome(follower, 1)))
@@ -94,7 +94,7 @@ def test_a_repeated_session_command_counts_once() -> None:
     while cluster.mail:  # everything gets through but the answer to the forward
         from_id, send = cluster.mail.popleft()
         if not isinstance(send.message, ForwardResponse):
-            cluster.hosts[send.to].step(PeerMessageReceived(from_id, send.message))
+            cluster.drivers[send.to].step(PeerMessageReceived(from_id, send.message))
     cluster.cut = {1}
     cluster.elect(2)
     cluster.settle()

@@ -26,31 +26,34 @@ from qcore.replica.events import (
     TriggerSnapshot,
 )
 from qcore.replica.leadership import Leadership
-from tests.replica.support.cluster import Cluster, Host
+from tests.replica.support.cluster import Cluster, Driver
 
 
 def put(key: str, value: int) -> str:
     return json.dumps({"op": "set", "key": key, "value": value})
 
 
-def last_reply(host: Host) -> Reply:
-    return host.replies[-1]
+def last_reply(driver: Driver) -> Reply:
+    return driver.replies[-1]
 
 
 def role_of(cluster: Cluster, node_id: int) -> str:
-    return cluster.hosts[node_id].replica.core.role
+    return cluster.drivers[node_id].replica.core.role
 
 
-def is_joint(host: Host) -> bool:
-    return host.replica.core.membership.is_joint
+def is_joint(driver: Driver) -> bool:
+    return driver.replica.core.membership.is_joint
 
 
 def change(
-    host: Host, voters: list[int], learners: list[int] | None = None, expected: int | None = None
+    driver: Driver,
+    voters: list[int],
+    learners: list[int] | None = None,
+    expected: int | None = None,
 ) -> None:
-    host.step(
+    driver.step(
         ChangeMembers(
-            len(host.replies) + 1000, tuple(voters), tuple(learners or ()), (), 5000, expected
+            len(driver.replies) + 1000, tuple(voters), tuple(learners or ()), (), 5000, expected
         )
     )
 
@@ -74,13 +77,13 @@ def test_a_learner_is_added_and_answered_once_it_has_caught_up() -> None:
     assert last_reply(leader).request_id != 100
     cluster.pass_time(200)
     assert (last_reply(leader).request_id, last_reply(leader).result) == (100, "Success")
-    learner = cluster.hosts[4].replica
+    learner = cluster.drivers[4].replica
     assert learner.core.role == "learner"
     assert learner.machine.state_hash() == leader.replica.machine.state_hash()
     assert leader.replica.core.membership.voters == (1, 2, 3)
 
 
-def away(timeout_ms: int = 1000) -> tuple[Cluster, Host]:
+def away(timeout_ms: int = 1000) -> tuple[Cluster, Driver]:
     """Node 4 is added, and never answers; the request's time is up."""
     cluster = grown()
     leader = cluster.leader()
@@ -92,8 +95,8 @@ def away(timeout_ms: int = 1000) -> tuple[Cluster, Host]:
     return cluster, leader
 
 
-def failure_of(host: Host, request_id: int) -> str:
-    (error,) = [reply.error for reply in host.replies if reply.request_id == request_id]
+def failure_of(driver: Driver, request_id: int) -> str:
+    (error,) = [reply.error for reply in driver.replies if reply.request_id == request_id]
     assert isinstance(error, NotCaughtUp)
     return str(error)
 
@@ -193,7 +196,7 @@ def test_promoted_learner_is_not_reported_as_removed() -> None:
     assert leader.replica.core.membership.voters == (1, 2, 3, 4)
 
 
-def moved(*addresses: str) -> tuple[Cluster, Host]:
+def moved(*addresses: str) -> tuple[Cluster, Driver]:
     """Learner 4 has caught up, and is then given these addresses, one request after the other. Nobody is there."""
     cluster = grown()
     leader = cluster.leader()
@@ -276,9 +279,9 @@ def test_growing_from_three_to_five_uses_a_joint_phase() -> None:
     assert is_joint(leader)
     cluster.pass_time(200)
     assert last_reply(leader).result == "Success"
-    for host in cluster.hosts.values():
-        assert host.replica.core.membership.voters == (1, 2, 3, 4, 5)
-        assert not is_joint(host)
+    for driver in cluster.drivers.values():
+        assert driver.replica.core.membership.voters == (1, 2, 3, 4, 5)
+        assert not is_joint(driver)
     cluster.cut = {2, 3}
     leader.request(7, put("x", 7))
     cluster.pass_time(100)
@@ -362,7 +365,7 @@ def test_second_change_while_one_is_pending_is_rejected() -> None:
 
 def test_follower_rejects_changes_and_names_the_leader() -> None:
     cluster = grown()
-    follower = cluster.hosts[2]
+    follower = cluster.drivers[2]
     change(follower, [1, 2])
     error = last_reply(follower).error
     assert isinstance(error, NotLeader)
@@ -399,7 +402,7 @@ def test_voters_with_a_silent_majority_are_rejected(
 
 def test_follower_refers_to_the_leader_for_a_known_voter() -> None:
     """Such as a removed node: in the last configuration that it has heard of, the new one may be a voter."""
-    follower = grown().hosts[2]
+    follower = grown().drivers[2]
     follower.step(AddLearner(100, 3, "10.0.0.3:80", 1000))
     error = last_reply(follower).error
     assert isinstance(error, NotLeader)
@@ -452,7 +455,7 @@ def test_committed_change_succeeds_though_entry_is_compacted() -> None:
     joint_index = old.replica.core.membership_index
     while old.replica.core.commit_index < joint_index:
         from_id, send = cluster.mail.popleft()
-        cluster.hosts[send.to].step(PeerMessageReceived(from_id, send.message))
+        cluster.drivers[send.to].step(PeerMessageReceived(from_id, send.message))
     cluster.mail.clear()
     cluster.cut = {1}
     new = cluster.elect(2)
@@ -477,7 +480,7 @@ def test_new_leader_finishes_the_joint_phase_of_the_old_one() -> None:
     while cluster.mail:  # everybody stores the joint configuration; the leader hears of it no more
         from_id, send = cluster.mail.popleft()
         if send.to != 1:
-            cluster.hosts[send.to].step(PeerMessageReceived(from_id, send.message))
+            cluster.drivers[send.to].step(PeerMessageReceived(from_id, send.message))
     cluster.cut = {1}
     new = cluster.elect(2)
     cluster.pass_time(200)

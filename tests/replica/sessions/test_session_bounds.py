@@ -35,7 +35,7 @@ from qcore.replica.sessions.session_table import (
 from qcore.replica.sessions.session_text import PART_CHARS
 from tests.replica.sessions.test_byte_bounds import Echo
 from tests.replica.support.client_sessions import apply, restored, text_of
-from tests.replica.support.cluster import Cluster, Host
+from tests.replica.support.cluster import Cluster, Driver
 
 if TYPE_CHECKING:
     from _typeshed import TraceFunction
@@ -356,16 +356,16 @@ def test_an_entry_drops_a_bounded_number_of_expired_sessions() -> None:
 
 def test_the_leader_ticks_until_all_that_has_expired_is_gone() -> None:
     cluster = Cluster(1, max_pending_requests=2000, rules=3)
-    host = cluster.elect(1)
+    driver = cluster.elect(1)
     many = 2 * MAX_EXPIRED_AT_ONCE + 10
-    host.step(
+    driver.step(
         *[ClientRequest(n, "session", open_session_payload(1000), 60_000) for n in range(many)]
     )
-    while host.replica.has_apply_backlog:
-        host.step(Tick())
-    assert len(host.replica.sessions) == many
+    while driver.replica.has_apply_backlog:
+        driver.step(Tick())
+    assert len(driver.replica.sessions) == many
     cluster.pass_time(2000)
-    assert len(host.replica.sessions) == 0
+    assert len(driver.replica.sessions) == 0
 
 
 # -- the raise to rules 3 ------------------------------------------------------------------------------
@@ -383,40 +383,40 @@ def test_data_of_rules_2_goes_on_and_is_raised_to_3() -> None:
     cluster = Cluster(3, EchoWithHash, rules=2)
     leader = cluster.elect(1)
 
-    def ask(host: Host, data: str) -> str | None:
-        host.step(ClientRequest(1, "session", data, 60_000))
+    def ask(driver: Driver, data: str) -> str | None:
+        driver.step(ClientRequest(1, "session", data, 60_000))
         cluster.settle()
-        return host.replies[-1].result
+        return driver.replies[-1].result
 
     session = int(ask(leader, open_session_payload(60_000)) or 0)
     assert ask(leader, session_command_payload(session, 1, 0, "é\x01")) == "é\x01"
-    for host in cluster.hosts.values():
+    for driver in cluster.drivers.values():
         cluster.pass_time(50)
-        host.step(TriggerSnapshot())
-        assert host.durable.snapshot is not None
-        assert host.durable.snapshot.data.startswith("[[")
+        driver.step(TriggerSnapshot())
+        assert driver.durable.snapshot is not None
+        assert driver.durable.snapshot.data.startswith("[[")
     cluster.max_rules = LATEST_RULES
-    for node_id in cluster.hosts:
+    for node_id in cluster.drivers:
         cluster.restart(node_id)
     leader = cluster.elect(2)
     assert ask(leader, session_command_payload(session, 1, 0, "lost")) == "é\x01"
     support = VersionSupport(1, LATEST_RULES, "echo", 1, 1)
-    for host in cluster.hosts.values():
-        for node_id in cluster.hosts:
-            host.step(PeerVersionSupport(node_id, support))
+    for driver in cluster.drivers.values():
+        for node_id in cluster.drivers:
+            driver.step(PeerVersionSupport(node_id, support))
     cluster.settle()
     cluster.pass_time(100)
-    assert {host.replica.versions.active.rules for host in cluster.hosts.values()} == {3}
+    assert {driver.replica.versions.active.rules for driver in cluster.drivers.values()} == {3}
     assert ask(leader, session_command_payload(session, 1, 0, "lost")) == "é\x01", (
         "no retry counts twice"
     )
     cluster.pass_time(100)
-    for node_id, host in [*cluster.hosts.items()]:
-        host.step(TriggerSnapshot())
-        assert host.durable.snapshot is not None
-        assert host.durable.snapshot.data.startswith('{"sessions":1}\n')
+    for node_id, driver in [*cluster.drivers.items()]:
+        driver.step(TriggerSnapshot())
+        assert driver.durable.snapshot is not None
+        assert driver.durable.snapshot.data.startswith('{"sessions":1}\n')
         cluster.restart(node_id)
-    tables = {text_of(host.replica.sessions) for host in cluster.hosts.values()}
+    tables = {text_of(driver.replica.sessions) for driver in cluster.drivers.values()}
     assert len(tables) == 1
     leader = cluster.elect(3)
     assert ask(leader, session_command_payload(session, 1, 0, "lost")) == "é\x01"
@@ -424,18 +424,18 @@ def test_data_of_rules_2_goes_on_and_is_raised_to_3() -> None:
 
 def test_parts_of_a_large_table_are_drawn_a_step_each() -> None:
     cluster = Cluster(1, EchoWithHash, rules=3)
-    host = cluster.elect(1)
+    driver = cluster.elect(1)
     table = table_with([(0, dict.fromkeys(range(1, MAX_REPLIES), "r" * 1000))] * 4)
-    host.replica.sessions = table
-    host.replica._session_ticks._sessions = table
-    capturing = host.replica._snapshot_builder
-    host.replica._begin_snapshot(0)
+    driver.replica.sessions = table
+    driver.replica._session_ticks._sessions = table
+    capturing = driver.replica._snapshot_builder
+    driver.replica._begin_snapshot(0)
     drawn: list[int] = []
     while capturing.capturing:
         before = capturing._built_bytes
         cluster.now += 1000
-        host.step(Tick())
+        driver.step(Tick())
         drawn.append(capturing._built_bytes - before)
-    assert host.durable.snapshot is not None
+    assert driver.durable.snapshot is not None
     assert len(drawn) >= 15
     assert max(drawn) < 2 * 64 * 1024

@@ -242,21 +242,21 @@ def ticks_in(cluster: Cluster) -> list[Entry]:
 
 def test_next_deadline_is_the_next_due_tick() -> None:
     cluster, _ = with_session(LIFETIME_MIN_MS)
-    host = cluster.hosts[1]
-    core = host.replica.core
+    driver = cluster.drivers[1]
+    core = driver.replica.core
     due_clock = core.clock_us + LIFETIME_MIN_MS * 1000 + 1
     due_clock = -(-due_clock // EXPIRY_GRANULARITY_US) * EXPIRY_GRANULARITY_US
-    while host.replica._session_ticks.next_deadline() > cluster.now:
+    while driver.replica._session_ticks.next_deadline() > cluster.now:
         expected = cluster.now + due_clock - core.clock_us
-        assert host.replica._session_ticks.next_deadline() == expected
-        assert host.replica.next_deadline() <= expected
+        assert driver.replica._session_ticks.next_deadline() == expected
+        assert driver.replica.next_deadline() <= expected
         cluster.pass_time(50)
         if ticks_in(cluster):
             break
     assert len(ticks_in(cluster)) == 1
     assert ticks_in(cluster)[0].clock_us >= due_clock
-    assert len(host.replica.sessions) == 0
-    assert cluster.hosts[2].replies == [], "a tick is nobody's request"
+    assert len(driver.replica.sessions) == 0
+    assert cluster.drivers[2].replies == [], "a tick is nobody's request"
 
 
 def test_without_a_session_there_is_no_tick() -> None:
@@ -291,19 +291,19 @@ def test_one_tick_at_a_time_is_under_way() -> None:
     cluster.cut = set()
     cluster.pass_time(2_000)
     assert len(ticks_in(cluster)) == 1
-    assert len(cluster.hosts[1].replica.sessions) == 0
+    assert len(cluster.drivers[1].replica.sessions) == 0
 
 
 def test_tick_rejected_during_a_transfer_is_proposed_later() -> None:
     cluster, _ = with_session(1000)
     cluster.pass_time(950)
     cluster.cut = {2}
-    cluster.hosts[1].step(TransferLeader(7, 2, 1000))
-    assert cluster.hosts[1].replica.core.transferring
+    cluster.drivers[1].step(TransferLeader(7, 2, 1000))
+    assert cluster.drivers[1].replica.core.transferring
     cluster.now += 150_000
-    cluster.hosts[1].step()
+    cluster.drivers[1].step()
     assert ticks_in(cluster) == []
-    assert cluster.hosts[1].replica._session_ticks.next_deadline() > cluster.now, (
+    assert cluster.drivers[1].replica._session_ticks.next_deadline() > cluster.now, (
         "it does not try in a loop"
     )
     cluster.pass_time(1000)
@@ -323,9 +323,9 @@ def test_a_session_that_is_used_before_the_tick_is_applied_stays() -> None:
 def test_a_tick_from_outside_ends_nothing_early(payload: str) -> None:
     """No client's request becomes one; if it did, it would do no harm."""
     cluster, session = with_session(1000)
-    cluster.hosts[1].step(ClientRequest(2, "session", payload, 1000))
+    cluster.drivers[1].step(ClientRequest(2, "session", payload, 1000))
     cluster.settle()
-    assert session in open_sessions(cluster.hosts[1].replica.sessions)
+    assert session in open_sessions(cluster.drivers[1].replica.sessions)
 
 
 def test_under_rules_1_no_message_is_one_that_0_1_0_rejects() -> None:
@@ -348,7 +348,7 @@ def test_under_rules_1_no_message_is_one_that_0_1_0_rejects() -> None:
     cluster.pass_time(2000)
     cluster.elect(2)
     cluster.pass_time(2000)
-    assert cluster.hosts[3].durable.snapshot is not None, "sent to it"
+    assert cluster.drivers[3].durable.snapshot is not None, "sent to it"
     new = {"wall_us", "rules", "last_included_clock_us", "version", "clock_us"}
     assert len(said) > 100
     for message in said:

@@ -16,7 +16,7 @@ from qcore.replica.events import PeerMessageReceived, Reply, RequestSnapshot
 from qcore.replica.requests.state_copies import MAX_SNAPSHOT_REQUESTS
 from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.snapshotting import restore_snapshot
-from tests.replica.support.cluster import Cluster, Host
+from tests.replica.support.cluster import Cluster, Driver
 
 #: Enough keys for a snapshot of many chunks.
 WIDE = 40
@@ -36,39 +36,39 @@ def filled(size: int = 3, keys: int = WIDE) -> Cluster:
     return cluster
 
 
-def write(cluster: Cluster, host: Host, key: str, text: str = "") -> None:
-    host.request(900, put(key, text))
+def write(cluster: Cluster, driver: Driver, key: str, text: str = "") -> None:
+    driver.request(900, put(key, text))
     cluster.settle()
-    assert host.replies.pop().error is None
+    assert driver.replies.pop().error is None
 
 
 def ask(
-    host: Host,
+    driver: Driver,
     request_id: int = 1,
     *,
     stale: bool = False,
     timeout_ms: int = 1000,
     confirm_ms: int = 1000,
 ) -> None:
-    host.step(RequestSnapshot(request_id, timeout_ms, confirm_ms, stale))
+    driver.step(RequestSnapshot(request_id, timeout_ms, confirm_ms, stale))
 
 
-def outcome(cluster: Cluster, host: Host, request_id: int = 1) -> Reply:
+def outcome(cluster: Cluster, driver: Driver, request_id: int = 1) -> Reply:
     """Let small steps of time pass until the request has its outcome."""
     for _ in range(400):
-        for reply in host.replies:
+        for reply in driver.replies:
             if reply.request_id == request_id:
                 return reply
         cluster.now += 1000
-        host.step(Tick())
+        driver.step(Tick())
         cluster.settle()
     raise AssertionError("no outcome")
 
 
-def copied(host: Host, reply: Reply) -> KeyValueMachine:
+def copied(driver: Driver, reply: Reply) -> KeyValueMachine:
     """A fresh machine with the state of the snapshot that the reply names."""
     assert reply.error is None
-    snapshot = host.replica.core.snapshot
+    snapshot = driver.replica.core.snapshot
     assert snapshot is not None
     assert snapshot.meta.last_included_index >= reply.index
     machine = KeyValueMachine()
@@ -77,31 +77,31 @@ def copied(host: Host, reply: Reply) -> KeyValueMachine:
     return machine
 
 
-def left_alone(cluster: Cluster, node_id: int) -> Host:
+def left_alone(cluster: Cluster, node_id: int) -> Driver:
     """Cut off for so long that it gave up its leader."""
     cluster.cut = {1, 2, 3}
     cluster.now += 2_000_000
-    cluster.hosts[node_id].step(Tick())
+    cluster.drivers[node_id].step(Tick())
     cluster.settle()
-    return cluster.hosts[node_id]
+    return cluster.drivers[node_id]
 
 
 @pytest.mark.parametrize("node_id", [1, 2])
 def test_a_copy_holds_all_that_was_acknowledged_before_it(node_id: int) -> None:
     cluster = filled()
-    host = cluster.hosts[node_id]
+    driver = cluster.drivers[node_id]
     write(cluster, cluster.leader(), "last")
-    ask(host)
+    ask(driver)
     cluster.settle()
-    reply = outcome(cluster, host)
-    assert json.loads(copied(host, reply).query('{"op":"get","key":"last"}'))["value"] == "last"
+    reply = outcome(cluster, driver)
+    assert json.loads(copied(driver, reply).query('{"op":"get","key":"last"}'))["value"] == "last"
     assert reply.index == cluster.leader().replica.applied_index
 
 
 def test_lagging_follower_copies_only_the_confirmed_state() -> None:
     """It has applied less than was acknowledged: it waits for that, and does not hand out the old state."""
     cluster = filled()
-    follower = cluster.hosts[3]
+    follower = cluster.drivers[3]
     cluster.cut = {3}
     write(cluster, cluster.leader(), "unseen")
     before = follower.replica.applied_index
@@ -181,7 +181,7 @@ def test_without_a_leader_only_a_stale_copy_is_possible() -> None:
 def test_isolated_leader_reports_unconfirmed_copy_in_time() -> None:
     cluster = filled()
     cluster.cut = {1}
-    leader = cluster.hosts[1]
+    leader = cluster.drivers[1]
     ask(leader, timeout_ms=30)
     reply = outcome(cluster, leader)
     assert isinstance(reply.error, DeadlineExceeded)
@@ -244,7 +244,7 @@ def test_a_stale_copy_waits_for_the_first_entry_to_be_applied() -> None:
 def test_installed_snapshot_completes_a_pending_copy() -> None:
     """It takes the place of the state that was being captured, and holds more."""
     cluster = filled(keys=200)
-    follower = cluster.hosts[3]
+    follower = cluster.drivers[3]
     ask(follower, stale=True)
     cluster.cut = {3}
     for number in range(10):
@@ -301,22 +301,22 @@ def test_copy_holds_acknowledged_writes_whatever_happens(steps: list[str], seed:
     promised: dict[tuple[int, int], int] = {}  # node and request -> number of acknowledged writes
     nodes = [1 + (seed >> shift) % 3 for shift in range(len(steps))]
     for number, (step, node_id) in enumerate(zip(steps, nodes, strict=True)):
-        host = cluster.hosts[node_id]
+        driver = cluster.drivers[node_id]
         match step:
             case "write":
-                host.request(1000 + number, '{"op":"add","key":"n","amount":1}')
+                driver.request(1000 + number, '{"op":"add","key":"n","amount":1}')
                 cluster.settle()
-                done = [r for r in host.replies if r.request_id == 1000 + number and not r.error]
+                done = [r for r in driver.replies if r.request_id == 1000 + number and not r.error]
                 acknowledged += len(done)
             case "copy":
                 promised[node_id, number] = acknowledged
-                ask(host, number, timeout_ms=300)
+                ask(driver, number, timeout_ms=300)
                 cluster.settle()
             case "stale copy":
-                ask(host, number, stale=True, timeout_ms=300)
+                ask(driver, number, stale=True, timeout_ms=300)
             case "time":
                 cluster.now += 1000
-                for other in cluster.hosts.values():
+                for other in cluster.drivers.values():
                     other.step(Tick())
                 cluster.settle()
             case "cut":
@@ -325,19 +325,19 @@ def test_copy_holds_acknowledged_writes_whatever_happens(steps: list[str], seed:
                 cluster.cut = set()
             case _:
                 cluster.now += 1_000_000
-                host.step(Campaign())
+                driver.step(Campaign())
                 cluster.settle()
         _check(cluster, promised)
     for node_id, number in list(promised):
-        outcome(cluster, cluster.hosts[node_id], number)
+        outcome(cluster, cluster.drivers[node_id], number)
 
 
 def _check(cluster: Cluster, promised: dict[tuple[int, int], int]) -> None:
     """A request that has its snapshot by now: it holds at least as many writes as were promised."""
-    for node_id, host in cluster.hosts.items():
-        for reply in [reply for reply in host.replies if reply.request_id < 1000]:
+    for node_id, driver in cluster.drivers.items():
+        for reply in [reply for reply in driver.replies if reply.request_id < 1000]:
             least = promised.get((node_id, reply.request_id))
             if least and not reply.error:
-                found = json.loads(copied(host, reply).query('{"op":"get","key":"n"}'))["value"]
+                found = json.loads(copied(driver, reply).query('{"op":"get","key":"n"}'))["value"]
                 assert found >= least
                 del promised[node_id, reply.request_id]

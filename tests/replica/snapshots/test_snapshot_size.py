@@ -34,14 +34,14 @@ def test_snapshot_size_counts_bytes_not_characters() -> None:
     # Drawn, restored at a restart, and taken over from the leader.
     cluster.cut = set()
     cluster.pass_time(500)
-    installed = cluster.hosts[3]
+    installed = cluster.drivers[3]
     while installed.replica.has_apply_backlog:
         installed.step()
     restarted = cluster.restart(2)
-    for host in (leader, installed, restarted):
-        stored = host.durable.snapshot
+    for driver in (leader, installed, restarted):
+        stored = driver.durable.snapshot
         assert stored is not None
-        assert host.replica.snapshot_size == utf8_length(stored.data) > 2 * len(stored.data)
+        assert driver.replica.snapshot_size == utf8_length(stored.data) > 2 * len(stored.data)
 
     # The next one is due after half its own size of log, in bytes.
     begun = len(leader.snapshots_stored)

@@ -31,7 +31,7 @@ from qcore.replica.replica import Replica
 WALL_US = 1_700_000_000_000_000
 
 
-class Host:
+class Driver:
     """One replica with a disk that is durable at once, unless `stalled`."""
 
     def __init__(
@@ -130,28 +130,28 @@ class Cluster:
         if rules is not None and rules > 1:
             version = ClusterVersion(rules, machine().name, 1)
             begin.append(Entry(2, 1, "version", version.to_json(), 0))
-        self.hosts = {
-            i: Host(
+        self.drivers = {
+            i: Driver(
                 self, i, DurableState(HardState(1, None, len(begin)), None, list(begin)), machine()
             )
             for i in ids
         }
-        for host in self.hosts.values():
-            host.step()
+        for driver in self.drivers.values():
+            driver.step()
 
-    def join(self, node_id: int) -> Host:
+    def join(self, node_id: int) -> Driver:
         """Start a pristine node; it belongs to nothing until the leader adds it."""
-        self.hosts[node_id] = Host(self, node_id, DurableState(), self.machine())
-        self.hosts[node_id].step()
-        return self.hosts[node_id]
+        self.drivers[node_id] = Driver(self, node_id, DurableState(), self.machine())
+        self.drivers[node_id].step()
+        return self.drivers[node_id]
 
     def wall_of(self, node_id: int) -> int:
         """What a node's wall clock shows."""
         return self.wall_us + self.now + self.wall_ahead_us.get(node_id, 0)
 
-    def leader(self) -> Host:
-        leaders = [h for h in self.hosts.values() if h.replica.core.role == "leader"]
-        return max(leaders, key=lambda host: host.replica.core.term)
+    def leader(self) -> Driver:
+        leaders = [h for h in self.drivers.values() if h.replica.core.role == "leader"]
+        return max(leaders, key=lambda driver: driver.replica.core.term)
 
     def post(self, from_id: int, send: SendPeer) -> None:
         self.mail.append((from_id, send))
@@ -160,29 +160,29 @@ class Cluster:
         """Deliver everything, also what the deliveries cause; mail from and to cut nodes is lost."""
         while self.mail:
             from_id, send = self.mail.popleft()
-            if from_id not in self.cut and send.to not in self.cut and send.to in self.hosts:
-                self.hosts[send.to].step(PeerMessageReceived(from_id, send.message))
+            if from_id not in self.cut and send.to not in self.cut and send.to in self.drivers:
+                self.drivers[send.to].step(PeerMessageReceived(from_id, send.message))
 
-    def elect(self, node_id: int) -> Host:
+    def elect(self, node_id: int) -> Driver:
         """Make `node_id` lead: let everyone forget the old leader, then let it campaign."""
         self.now += 1_000_000
-        self.hosts[node_id].step(Campaign())
+        self.drivers[node_id].step(Campaign())
         self.settle()
         self.pass_time(60)
-        assert self.hosts[node_id].replica.core.role == "leader"
-        return self.hosts[node_id]
+        assert self.drivers[node_id].replica.core.role == "leader"
+        return self.drivers[node_id]
 
     def pass_time(self, milliseconds: int) -> None:
         """Let leaders send heartbeats and requests expire, in steps of a heartbeat, without elections."""
         for _ in range(max(1, milliseconds // 50)):
             self.now += 50_000
-            for host in self.hosts.values():
-                if host.replica.core.role == "leader":
-                    host.step(Tick())
+            for driver in self.drivers.values():
+                if driver.replica.core.role == "leader":
+                    driver.step(Tick())
             self.settle()
 
-    def restart(self, node_id: int) -> Host:
+    def restart(self, node_id: int) -> Driver:
         """Start the replica anew from what its disk holds."""
-        self.hosts[node_id] = Host(self, node_id, self.hosts[node_id].durable, self.machine())
-        self.hosts[node_id].step()
-        return self.hosts[node_id]
+        self.drivers[node_id] = Driver(self, node_id, self.drivers[node_id].durable, self.machine())
+        self.drivers[node_id].step()
+        return self.drivers[node_id]
