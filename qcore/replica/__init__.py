@@ -10,6 +10,7 @@ that arrived together share appends); applying and snapshots are the replica's o
 
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.durability_gate import DurabilityGate
-from qcore.replica.replica import Replica, ReplicaStatus
+from qcore.replica.replica import Replica
+from qcore.replica.replica_status import ReplicaStatus
 
 __all__ = ["DurabilityGate", "Replica", "ReplicaConfig", "ReplicaStatus"]

@@ -48,20 +48,18 @@ class SnapshotBuilder:
 
     Args:
         config: the policy.
-        covered_index: the last index that the newest snapshot covers.
-        size: bytes of that snapshot's text.
 
     Attributes:
-        size: likewise, of the newest one; 0 while one of the leader is taken over.
+        size: bytes of the newest snapshot's text; 0 if there is none, and while one is being restored.
     """
 
-    def __init__(self, config: ReplicaConfig, covered_index: int, size: int = 0) -> None:
+    def __init__(self, config: ReplicaConfig) -> None:
         self._config = config
         self._has_policy = bool(config.snapshot_entries or config.snapshot_bytes)
-        self._covered_index = covered_index
+        self._covered_index = 0
         self._bytes_since = 0
         self._work_since = 0
-        self.size = size
+        self.size = 0
         self._chunks: Iterator[str] | None = None
         self._text = TextBuilder()
         self._built_bytes = 0

@@ -16,11 +16,11 @@ from qcore.core.log.growing_text import TextBuilder
 from qcore.core.version import FIRST_VERSION
 from qcore.machines.interface import ApplyContext
 from qcore.machines.register import KeyValueMachine
-from qcore.replica import replica as replica_module
 from qcore.replica.apply.apply_backlog import MAX_STEP_COST
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.disk_window import DISK_WINDOW_BYTES, DiskWindow
 from qcore.replica.events import ClientRequest
+from qcore.replica.requests import writes
 from qcore.replica.sessions.session_table import SessionTable
 from qcore.replica.snapshotting import SnapshotBuilder
 from tests.replica.support.cluster import Cluster
@@ -64,7 +64,7 @@ def test_log_since_the_last_snapshot_is_bounded_without_time(
     policy: int, sizes: list[int], states: list[int], letter: str
 ) -> None:
     """Any sizes of entries and of the state: time stands still, so that only what is appended brings it on."""
-    snapshotting = SnapshotBuilder(ReplicaConfig(RaftConfig(1), snapshot_bytes=policy), 0)
+    snapshotting = SnapshotBuilder(ReplicaConfig(RaftConfig(1), snapshot_bytes=policy))
     machine, sessions = Sized(0), SessionTable()
     log: list[int] = []  # bytes by entry
     covered = taken_count = 0
@@ -127,7 +127,7 @@ def test_step_appends_bounded_bytes_and_the_next_continues() -> None:
     appended = [
         effect.entries for effects in steps for effect in effects if isinstance(effect, AppendLog)
     ]
-    at_once = replica_module.MAX_STEP_BYTES // len(command)
+    at_once = writes.MAX_STEP_BYTES // len(command)
     assert [len(entries) for entries in appended] == [at_once, count - at_once]
     driver.stalled = False
     driver.step(WriteDurable(driver.unsynced[-1]))
@@ -224,13 +224,13 @@ def test_request_that_expires_in_the_queue_is_not_appended() -> None:
 def test_snapshot_is_due_after_much_work_on_few_bytes() -> None:
     """A start applies again what came after the snapshot."""
     config = ReplicaConfig(RaftConfig(1), snapshot_entries=50_000, snapshot_bytes=1 << 26)
-    snapshotting = SnapshotBuilder(config, 0)
+    snapshotting = SnapshotBuilder(config)
     entry = Entry(1, 1, "command", "x", 0)
     for index in range(1, 100):
         snapshotting.applied(entry, 2_000)
         assert not snapshotting.due(index)
     snapshotting.applied(entry, 2_000)
     assert snapshotting.due(100)
-    idle = SnapshotBuilder(ReplicaConfig(RaftConfig(1)), 0)
+    idle = SnapshotBuilder(ReplicaConfig(RaftConfig(1)))
     idle.applied(entry, 10**9)
     assert not idle.due(1), "no policy"
