@@ -55,9 +55,7 @@ def test_a_node_that_offers_a_cluster_listens_to_no_other_one() -> None:
     identity = ClusterIdentity(1, None)
     identity.begin_init("red")
     assert identity.hello_cluster_id == "red"
-    with pytest.raises(
-        RemoteProtocolError, match="about to join cluster red by an Init of its own"
-    ):
+    with pytest.raises(RemoteProtocolError, match="about to join cluster red by its own Init"):
         identity.accept(2, "blue")
     identity.accept(2, "red")
     identity.end_init()

@@ -23,7 +23,7 @@ from qcore.replica.events import ClientRequest, PeerVersionSupport, TriggerSnaps
 from qcore.replica.sessions import session_table
 from qcore.replica.sessions.client_session import REPLY_OVERHEAD_BYTES, Session
 from qcore.replica.sessions.session_table import (
-    MAX_EXPIRED_AT_ONCE,
+    MAX_EXPIRED_PER_ENTRY,
     MAX_REPLIES,
     SESSION_TICK,
     SessionTable,
@@ -345,7 +345,7 @@ def test_an_entry_drops_a_bounded_number_of_expired_sessions() -> None:
     log = filled(1000, 1)
     log.index = 10**10
     assert log.apply(SESSION_TICK) == ("null", None)
-    assert len(log.table) == 1000 - MAX_EXPIRED_AT_ONCE
+    assert len(log.table) == 1000 - MAX_EXPIRED_PER_ENTRY
     refused = log.apply(session_command_payload(999, 2, 0, "x"))[1]
     assert isinstance(refused, SessionExpired), "no entry uses one that has expired"
     other = restored(text_of(log.table))
@@ -357,7 +357,7 @@ def test_an_entry_drops_a_bounded_number_of_expired_sessions() -> None:
 def test_the_leader_ticks_until_all_that_has_expired_is_gone() -> None:
     cluster = Cluster(1, max_pending_requests=2000, rules=3)
     driver = cluster.elect(1)
-    many = 2 * MAX_EXPIRED_AT_ONCE + 10
+    many = 2 * MAX_EXPIRED_PER_ENTRY + 10
     driver.step(
         *[ClientRequest(n, "session", open_session_payload(1000), 60_000) for n in range(many)]
     )
