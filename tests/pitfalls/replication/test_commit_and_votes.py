@@ -122,7 +122,7 @@ def test_older_term_entry_is_not_committed_by_counting() -> None:
     assert figure_8(Safeguards(noop_on_election=False))
 
 
-def test_without_own_term_rule_committed_entry_is_overwritten() -> None:
+def test_without_commit_rule_committed_entry_is_overwritten() -> None:
     counting = Safeguards(noop_on_election=False, commit_own_term_only=False)
     with pytest.raises(SafetyViolation, match=r"leader 5 .* lacks committed entry 2\.2"):
         figure_8(counting)
