@@ -1,4 +1,4 @@
-"""Rules and machines that change while old entries are still to be applied."""
+"""Apply rules and state machines that change while old entries are not applied yet."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class Doubling(KeyValueMachine):
 
 
 def a_newer_program_replays_older_entries() -> set[str]:
-    """Three nodes with snapshots at different indexes (one has none) are restarted with the next version.
+    """Three nodes, of which two have snapshots at different indexes, are restarted with the next version.
 
     Returns:
-        the state hashes of all nodes, after the version was raised and one more command.
+        the state hashes of all nodes after the raise of the version and one more command.
     """
     cluster = Cluster(3)
     leader = cluster.elect(1)
@@ -76,7 +76,7 @@ def test_older_entries_keep_their_meaning() -> None:
 
 
 def newest_for_all(versions: Versions, entry: Entry) -> ApplyContext:
-    """The program's newest behaviour, whichever version was active when the entry was committed."""
+    """The newest behaviour of the program, regardless of the version that was active at the entry."""
     return ApplyContext(entry.index, entry.time_us, versions.support.machine_max, entry.clock_us)
 
 
@@ -94,7 +94,7 @@ def a_restart_forgets_the_machine() -> str:
     """A single node with a state is restarted with another machine, which takes a snapshot.
 
     Returns:
-        `refused` if the node does not start with it, else what a restart with the right machine finds.
+        `refused` if the node does not start with it; otherwise the value after a restart with the right machine.
     """
     cluster = Cluster(1)
     driver = cluster.elect(1)
@@ -123,7 +123,7 @@ def test_restart_that_forgets_the_machine_is_rejected() -> None:
 
 
 def test_without_machine_check_restart_loses_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in 0.1.0: nothing looked wrong until the snapshot was taken."""
+    """As in 0.1.0: everything looks right until the snapshot is taken."""
     monkeypatch.setattr(replica_module, "check_all_supported", lambda durable, support: None)
     monkeypatch.setattr(versions_module, "check_supported", lambda version, support, advice: None)
     assert a_restart_forgets_the_machine() == "gone"

@@ -1,4 +1,4 @@
-"""No step takes long: what a long catch-up brings is applied and restored in bounded parts, and reads wait for it."""
+"""No step takes long: a long catch-up is applied and restored in bounded parts, and reads wait for it."""
 
 from __future__ import annotations
 
@@ -42,24 +42,26 @@ def applied(effects: Iterable[ReplicaEffect]) -> int:
 
 
 def finish(driver: Driver, limit: int = 1000) -> list[int]:
-    """Step until nothing is left to apply; how many entries each step applied."""
+    """Step until nothing is left to apply; return how many entries each step applied."""
     counts: list[int] = []
     while driver.replica.has_apply_backlog:
-        assert driver.replica.next_deadline() <= driver.cluster.now, "nobody would wake it"
+        assert driver.replica.next_deadline() <= driver.cluster.now, (
+            "otherwise no step would follow"
+        )
         counts.append(applied(driver.step(Tick())))
         assert len(counts) < limit, "it never ends"
     return counts
 
 
 class Alone(Cluster):
-    """One server with a machine, elected."""
+    """A single elected node."""
 
     def __init__(self, machine: type[KeyValueMachine] = KeyValueMachine) -> None:
         super().__init__(1, machine, max_pending_requests=ENTRIES)
         self.driver = self.elect(1)
 
-    def commit_at_once(self, payloads: Iterable[str]) -> list[ReplicaEffect]:
-        """Have all of it committed in one step: the disk was slow. Returns the step's effects."""
+    def commit_in_one_step(self, payloads: Iterable[str]) -> list[ReplicaEffect]:
+        """Commit all payloads in one step, as after a slow write; return the effects of the step."""
         driver = self.driver
         driver.stalled = True
         for number, payload in enumerate(payloads):
@@ -73,7 +75,7 @@ class Alone(Cluster):
 def test_large_commit_is_applied_in_bounded_steps() -> None:
     cluster = Alone()
     driver = cluster.driver
-    first = applied(cluster.commit_at_once(put("k", n) for n in range(ENTRIES)))
+    first = applied(cluster.commit_in_one_step(put("k", n) for n in range(ENTRIES)))
     assert first == MAX_STEP_COST
     assert driver.replica.core.commit_index > driver.replica.applied_index
     assert [*finish(driver)] == [MAX_STEP_COST, ENTRIES - 2 * MAX_STEP_COST]
@@ -87,14 +89,14 @@ def test_large_commit_is_applied_in_bounded_steps() -> None:
 def test_large_commands_count_for_more() -> None:
     cluster = Alone()
     payload = put("k", "x" * 4000)
-    first = applied(cluster.commit_at_once([payload] * 200))
+    first = applied(cluster.commit_in_one_step([payload] * 200))
     counts = [first, *finish(cluster.driver)]
     assert sum(counts) == 200
     assert max(counts) * (1 + len(payload) // 1024) <= MAX_STEP_COST + 4
 
 
 class Laborious(KeyValueMachine):
-    """Says that each command costs as much as a hundred small ones, and each query as much as two hundred."""
+    """Reports that each command costs as much as a hundred small ones, and each query as much as two hundred."""
 
     last_cost = 0
 
@@ -109,7 +111,7 @@ class Laborious(KeyValueMachine):
 
 def test_cost_reported_by_the_machine_counts() -> None:
     cluster = Alone(Laborious)
-    first = applied(cluster.commit_at_once(put("k", n) for n in range(20)))
+    first = applied(cluster.commit_in_one_step(put("k", n) for n in range(20)))
     assert first == -(-MAX_STEP_COST // 100)
     assert sum(finish(cluster.driver)) == 20 - first
 
@@ -126,8 +128,8 @@ def test_answers_cost_what_the_machine_reports() -> None:
     assert answered == [3, 6, 9, 10]
 
 
-def test_a_step_that_takes_more_events_applies_no_more() -> None:
-    """The bound is the step's, not each message's: a follower catches up by many appends at a time."""
+def test_more_events_in_a_step_apply_no_more_entries() -> None:
+    """The bound holds for the step, not for each message: a follower catches up by many appends in one step."""
     cluster = Cluster(3, max_pending_requests=ENTRIES)
     leader = cluster.elect(1)
     cluster.cut = {3}
@@ -160,7 +162,7 @@ def test_a_step_that_takes_more_events_applies_no_more() -> None:
 def test_a_read_waits_until_what_it_must_see_is_applied(kind: str) -> None:
     cluster = Alone()
     driver = cluster.driver
-    cluster.commit_at_once(put("k", n) for n in range(ENTRIES))
+    cluster.commit_in_one_step(put("k", n) for n in range(ENTRIES))
     driver.replies.clear()
     driver.step(ClientRequest(9000, kind, get("k"), 1000))  # type: ignore[arg-type]  # one of the kinds
     assert driver.replica.has_apply_backlog
@@ -174,7 +176,7 @@ def test_a_read_waits_until_what_it_must_see_is_applied(kind: str) -> None:
 def test_stale_read_is_rejected_while_entries_wait_to_apply() -> None:
     cluster = Alone()
     driver = cluster.driver
-    cluster.commit_at_once(put("k", n) for n in range(ENTRIES))
+    cluster.commit_in_one_step(put("k", n) for n in range(ENTRIES))
     driver.replies.clear()
     driver.step(ClientRequest(9000, "stale_read", get("k"), 1000, max_staleness_ms=60_000))
     (reply,) = [reply for reply in driver.replies if reply.request_id == 9000]
@@ -191,7 +193,7 @@ REGISTERS = 10 * REGISTERS_PER_STEP
 
 
 class Watched(KeyValueMachine):
-    """Counts the parts in which it is restored."""
+    """Counts the parts of its restore."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -204,7 +206,7 @@ class Watched(KeyValueMachine):
 
 
 class Plain:
-    """A user's machine, which can be restored only in one go."""
+    """A machine without gradual restore."""
 
     name = "plain"
     versions = (1, 1)
@@ -229,14 +231,14 @@ class Plain:
 
 
 def behind(machine: type[Watched] | type[Plain]) -> tuple[Cluster, Driver, Driver]:
-    """A follower that lacks what a large snapshot replaced, just about to get the last chunk of it."""
+    """A follower that needs a large snapshot and is about to get its last chunk."""
     cluster = Cluster(3, machine)
     leader = cluster.elect(1)
     cluster.drivers[3].request(1, put("old", 1))
     cluster.settle()
     cluster.cut = {3}
     for driver in (cluster.drivers[1], cluster.drivers[2]):
-        # As if it had come by log: what matters is the size of the state.
+        # As if it had been replicated: only the size of the state matters.
         inner = getattr(driver.replica.machine, "inner", driver.replica.machine)
         for number in range(REGISTERS):
             inner.apply(put(f"k{number}", number), ApplyContext(1, 1))
@@ -260,7 +262,7 @@ def test_a_large_snapshot_is_restored_in_bounded_parts() -> None:
     assert isinstance(machine, Watched)
     a_step = MAX_STEP_COST // RESTORE_COST
     parts = [machine.parts]
-    assert 0 < parts[0] <= 2 * a_step  # the last chunk, then the news that it is on disk
+    assert 0 < parts[0] <= 2 * a_step  # the last chunk, then the event that it is durable
     while parts[-1] < REGISTERS // REGISTERS_PER_STEP:
         assert follower.replica.has_apply_backlog
         follower.step(Tick())
@@ -311,15 +313,15 @@ def test_machine_without_gradual_restore_restores_in_one_step() -> None:
 
 def test_driver_learns_of_a_restore_when_it_is_complete() -> None:
     _, _, follower = behind(Watched)
-    told: list[Restored] = []
+    effects: list[Restored] = []
     while follower.replica.has_apply_backlog:
-        assert told == []
-        told = [effect for effect in follower.step(Tick()) if isinstance(effect, Restored)]
-    assert len(told) == 1
+        assert effects == []
+        effects = [effect for effect in follower.step(Tick()) if isinstance(effect, Restored)]
+    assert len(effects) == 1
 
 
 def test_a_snapshots_checksum_is_that_of_its_text() -> None:
-    """It is worked out while the text is drawn, and sent to followers without another look at it."""
+    """It is computed while the text is read, and sent to followers without a second pass over the text."""
     _, leader, _ = behind(Watched)
     snapshot = leader.durable.snapshot
     assert snapshot is not None
@@ -327,7 +329,7 @@ def test_a_snapshots_checksum_is_that_of_its_text() -> None:
 
 
 class Bulky(KeyValueMachine):
-    """A state of many megabytes that costs nothing to make."""
+    """A state of many megabytes that costs nothing to create."""
 
     chunk = "x" * 65_536
 
@@ -343,21 +345,23 @@ def test_large_snapshot_text_is_built_in_separate_steps() -> None:
     driver.request(2, put("k", 2))
     steps = 0
     while driver.durable.snapshot is None:
-        assert driver.replica.next_deadline() <= cluster.now + 100_000, "nobody would wake it"
+        assert driver.replica.next_deadline() <= cluster.now + 100_000, (
+            "otherwise no step would follow"
+        )
         cluster.now += 1_000
         steps += 1
         driver.step(Tick())
-    assert steps == 200, "a chunk a step, and nothing is joined at the end"
+    assert steps == 200, "one chunk a step, and nothing is joined at the end"
     assert driver.durable.snapshot.data == '{"sessions":0}\n' + 200 * Bulky.chunk
     assert driver.durable.snapshot.checksum == crc32(driver.durable.snapshot.data.encode())
     again = len(driver.replica.core.log_entries())
     driver.request(3, put("k", 3))
-    assert len(driver.replica.core.log_entries()) == again + 1, "it goes on"
+    assert len(driver.replica.core.log_entries()) == again + 1, "it continues"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "no sessions\n", "[]\nno registers\n"])
 def test_snapshot_that_cannot_be_restored_stops_the_node(text: str) -> None:
-    """As one of another version of the machine: while it runs, and when it starts."""
+    """For example one of another version of the machine: at runtime and at a start."""
     cluster = Cluster(3)
     driver = cluster.drivers[1]
     membership = driver.replica.core.membership
@@ -372,28 +376,28 @@ def test_snapshot_that_cannot_be_restored_stops_the_node(text: str) -> None:
 
 
 class Unwilling(KeyValueMachine):
-    """Its state cannot be taken: at once, or only when it is drawn."""
+    """Its snapshot fails, in the call or only when it is read."""
 
-    at_once = True
+    fails_in_call = True
 
     def snapshot(self) -> Iterator[str]:
         def chunks() -> Iterator[str]:
             yield "a beginning"
             raise RuntimeError("no more")
 
-        if self.at_once:
+        if self.fails_in_call:
             raise RuntimeError("not now")
         return chunks()
 
 
-@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("fails_in_call", [True, False])
 def test_machine_that_cannot_give_its_state_stops_the_node(
-    at_once: bool, monkeypatch: pytest.MonkeyPatch
+    fails_in_call: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Unwilling, "at_once", at_once)
+    monkeypatch.setattr(Unwilling, "fails_in_call", fails_in_call)
     cluster = Cluster(1, Unwilling, snapshot_entries=2)
 
-    def go_on() -> None:
+    def write() -> None:
         driver = cluster.elect(1)
         for number in range(5):
             driver.request(number, put("k", number))
@@ -401,4 +405,4 @@ def test_machine_that_cannot_give_its_state_stops_the_node(
             driver.step(Tick())
 
     with pytest.raises(StateMachineFailed, match="taking a snapshot raised RuntimeError: no"):
-        go_on()
+        write()

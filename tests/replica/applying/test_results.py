@@ -1,4 +1,4 @@
-"""What a machine gives back is checked before it is recorded, stored or sent; and no step builds too much of it."""
+"""The results of a machine are checked before they are recorded, stored or sent, and no step builds too many."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ KIB = 1024
 
 
 class Gives:
-    """Counts commands. A command or query names what is given back: `"none"`, `"surrogate"`, or a number of letters."""
+    """Counts commands. A command or query names the result: `"none"`, `"surrogate"`, or a number of letters."""
 
     name = "gives"
     versions = (1, 1)
@@ -59,7 +59,7 @@ class Gives:
 
     def _given(self, what: str) -> str:
         if what == "none":
-            return None  # type: ignore[return-value] # a fault of the machine's
+            return None  # type: ignore[return-value] # the fault
         if what == "surrogate":
             return "a\udc00"
         return str(self.count) if what == "count" else what[-1] * int(what[:-1])
@@ -86,7 +86,7 @@ def of_kind(error: QcoreError | None, kind: type[QcoreError]) -> str:
     return str(error)
 
 
-# -- results that are none -----------------------------------------------------------------------------
+# -- invalid results -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rules", [1, 2, 3])
@@ -95,7 +95,7 @@ def of_kind(error: QcoreError | None, kind: type[QcoreError]) -> str:
     [("none", "of the type NoneType"), ("surrogate", "lone surrogate, U.DC00, at character 1")],
 )
 def test_result_that_cannot_be_sent_is_a_replicated_error(what: str, says: str, rules: int) -> None:
-    """In a session and outside, through a follower, behind a snapshot, after a restart."""
+    """In a session and without one, through a follower, behind a snapshot, and after a restart."""
     cluster = Cluster(machine=Gives, rules=rules)
     leader, follower = cluster.elect(1), cluster.drivers[2]
     bare = of_kind(ask(follower, what, "write").error, ResultInvalid)
@@ -125,9 +125,9 @@ def test_an_answer_that_cannot_be_sent_costs_only_that_query() -> None:
 def test_text_of_a_query_exception_is_sendable_and_bounded() -> None:
     driver = Cluster(1, Gives).elect(1)
     for query in ("raise", "refuse"):
-        said = of_kind(ask(driver, query, "read").error, StoreError)
-        assert lone_surrogate(said) is None
-        assert 0 < len(said) < 3000
+        text = of_kind(ask(driver, query, "read").error, StoreError)
+        assert lone_surrogate(text) is None
+        assert 0 < len(text) < 3000
 
 
 # -- results that are too large ------------------------------------------------------------------------
@@ -135,7 +135,7 @@ def test_text_of_a_query_exception_is_sendable_and_bounded() -> None:
 
 @pytest.mark.parametrize("letter", ["x", '"', "\x01", "é", "\U0001f600"])
 def test_largest_result_fits_a_frame_and_a_larger_is_rejected(letter: str) -> None:
-    """Between nodes, and to a client of a machine whose commands are text."""
+    """Between nodes, and from a node to a client whose commands are text."""
     machine = Gives()
     driver = Cluster(1, lambda: machine).elect(1)
     room = (MAX_RESULT_BYTES - 2) // (json_length(letter) - 2)
@@ -154,7 +154,7 @@ def test_largest_result_fits_a_frame_and_a_larger_is_rejected(letter: str) -> No
 
 @pytest.mark.parametrize("rules", [2, 3])
 def test_a_write_whose_result_is_too_large_is_not_unknown(rules: int) -> None:
-    """Through a follower, and again by a retry: the session knows it. Rules 2 recorded the result itself."""
+    """Through a follower, and again by a retry: the session has recorded it. Rules 2 recorded the result itself."""
     cluster = Cluster(machine=Gives, rules=rules)
     leader, follower = cluster.elect(1), cluster.drivers[3]
     large = f"{MAX_RESULT_BYTES}x"
@@ -213,7 +213,7 @@ def test_a_snapshot_that_is_one_text_is_one_chunk() -> None:
     for _ in range(5):
         cluster.now += 1000
         driver.step(Tick())
-    assert driver.durable.snapshot is not None, "drawn letter by letter it would take longer"
+    assert driver.durable.snapshot is not None, "read letter by letter it would take longer"
     assert driver.durable.snapshot.data.endswith("\n" + 50 * "1")
 
 

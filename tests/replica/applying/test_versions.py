@@ -1,4 +1,4 @@
-"""The version of the cluster: who raises it, when, and that older entries keep their older meaning."""
+"""The version of the cluster: how and when it is raised, and that older entries keep their older meaning."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SUPPORT = VersionSupport(1, LATEST_RULES, "kv", 1, 1)
 
 
 class Second(KeyValueMachine):
-    """The next version of the machine: it doubles what is added, from the entry on that raises the version."""
+    """The next version of the machine: it doubles what is added after the entry that raises the version."""
 
     versions = (1, 2)
 
@@ -57,8 +57,8 @@ def value(driver: Driver, key: str) -> object:
     return json.loads(driver.replica.machine.query(json.dumps({"op": "get", "key": key})))["value"]
 
 
-def tell(cluster: Cluster, support: VersionSupport | None, *of: int) -> None:
-    """Every node hears the Hello of these nodes (None: loses the connection)."""
+def report_support(cluster: Cluster, support: VersionSupport | None, *of: int) -> None:
+    """Every node receives the Hello of these nodes (None: loses the connection)."""
     for driver in cluster.drivers.values():
         for node_id in of or tuple(cluster.drivers):
             if node_id != driver.node_id:
@@ -83,9 +83,9 @@ def raised(cluster: Cluster) -> int:
 def test_leader_raises_the_rules_once_every_member_supports_it() -> None:
     cluster = Cluster(3)
     cluster.elect(1)
-    tell(cluster, SUPPORT, 1, 2)
-    assert versions(cluster) == 3 * [ClusterVersion()], "one member has said nothing"
-    tell(cluster, SUPPORT, 3)
+    report_support(cluster, SUPPORT, 1, 2)
+    assert versions(cluster) == 3 * [ClusterVersion()], "one member has not reported its support"
+    report_support(cluster, SUPPORT, 3)
     assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "kv", 1)]
     assert raised(cluster) == LATEST_RULES - 1, "one step at a time"
 
@@ -103,30 +103,30 @@ def test_leader_raises_the_rules_once_every_member_supports_it() -> None:
 def test_one_member_that_cannot_follow_holds_the_rules_back(odd: VersionSupport) -> None:
     cluster = Cluster(3)
     cluster.elect(1)
-    tell(cluster, SUPPORT, 1, 2)
-    tell(cluster, odd, 3)
+    report_support(cluster, SUPPORT, 1, 2)
+    report_support(cluster, odd, 3)
     cluster.pass_time(1000)
     assert versions(cluster) == 3 * [ClusterVersion()]
     assert raised(cluster) == 0
 
 
-def test_a_member_whose_connection_is_gone_holds_the_rules_back() -> None:
+def test_disconnected_member_holds_the_rules_back() -> None:
     cluster = Cluster(3)
-    tell(cluster, SUPPORT)
-    tell(cluster, None, 3)
+    report_support(cluster, SUPPORT)
+    report_support(cluster, None, 3)
     cluster.elect(1)
     assert versions(cluster) == 3 * [ClusterVersion()]
-    tell(cluster, SUPPORT, 3)
+    report_support(cluster, SUPPORT, 3)
     assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "kv", 1)]
 
 
 def test_raise_continued_by_a_new_leader_counts_once() -> None:
-    """Two leaders append the same step; the second finds it done."""
+    """Two leaders append the same step; the second one has no effect."""
     cluster = Cluster(3)
     cluster.elect(1)
     cluster.cut = {2, 3}
-    tell(cluster, SUPPORT)
-    assert raised(cluster) == 1, "appended, and not committed"
+    report_support(cluster, SUPPORT)
+    assert raised(cluster) == 1, "appended and not committed"
     assert versions(cluster) == 3 * [ClusterVersion()]
     cluster.cut = {1}
     cluster.elect(2)
@@ -170,7 +170,7 @@ def begin(replica: Replica) -> None:
 
 
 def with_rules(cluster: Cluster, max_rules: int) -> None:
-    """Restart every node with a program that knows these rules."""
+    """Restart every node with a program that knows the rules up to these."""
     for node_id in cluster.drivers:
         cluster.max_rules = max_rules
         cluster.restart(node_id)
@@ -181,7 +181,7 @@ def with_rules(cluster: Cluster, max_rules: int) -> None:
 def test_replicas_with_different_snapshots_agree_after_upgrade(
     lifetime_ms: int,
 ) -> None:
-    """One replays nearly all of the older entries with the newer program, one nearly none, one all of them."""
+    """One node replays nearly all older entries with the newer program, one nearly none, one all of them."""
     cluster = Cluster(3)
     cluster.max_rules = 1
     with_rules(cluster, 1)
@@ -203,7 +203,7 @@ def test_replicas_with_different_snapshots_agree_after_upgrade(
 
     with_rules(cluster, LATEST_RULES)
     leader = cluster.elect(1)
-    tell(cluster, SUPPORT)
+    report_support(cluster, SUPPORT)
     assert versions(cluster) == 3 * [ClusterVersion(LATEST_RULES, "kv", 1)]
     leader.request(90, session_command_payload(session, 13, 0, add("n")), "session")
     cluster.settle()
@@ -223,7 +223,7 @@ def test_snapshot_carries_the_version_to_a_lagging_node() -> None:
     cluster = Cluster(3)
     leader = cluster.elect(1)
     cluster.cut = {3}
-    tell(cluster, SUPPORT)
+    report_support(cluster, SUPPORT)
     for number in range(8):
         leader.request(number, add("n"))
         cluster.settle()
@@ -249,7 +249,7 @@ def upgraded(driver: Driver, version: int | None = None) -> Reply:
 def test_a_machine_is_upgraded_across_a_rolling_restart() -> None:
     """The procedure of docs/upgrades.md: new code on one node after the other, then one entry."""
     cluster = Cluster(3)
-    tell(cluster, SUPPORT)
+    report_support(cluster, SUPPORT)
     leader = cluster.elect(1)
     leader.request(1, add("n"))
     cluster.settle()
@@ -273,7 +273,7 @@ def test_a_machine_is_upgraded_across_a_rolling_restart() -> None:
     cluster.settle()
     cluster.pass_time(100)
     assert {value(driver, "n") for driver in cluster.drivers.values()} == {6}
-    for node_id in (1, 3):  # node 2 leads and tells them how far they may apply
+    for node_id in (1, 3):  # node 2 leads, and its messages carry the commit index
         driver = cluster.restart(node_id)
         cluster.pass_time(100)
         assert value(driver, "n") == 6, "older entries keep their meaning"
@@ -281,9 +281,9 @@ def test_a_machine_is_upgraded_across_a_rolling_restart() -> None:
 
 def test_upgrade_unsupported_by_a_member_is_rejected_naming_it() -> None:
     cluster = Cluster(3, machine=Second)
-    tell(cluster, replace(SUPPORT, machine_max=2))
+    report_support(cluster, replace(SUPPORT, machine_max=2))
     leader = cluster.elect(1)
-    tell(cluster, SUPPORT, 3)
+    report_support(cluster, SUPPORT, 3)
     error = upgraded(leader).error
     assert isinstance(error, ChangeRefused)
     assert error.name == "unsupported"
@@ -297,10 +297,10 @@ def test_upgrade_unsupported_by_a_member_is_rejected_naming_it() -> None:
     ("prepare", "version", "name"),
     [
         (lambda cluster: None, None, "not_ready"),
-        (lambda cluster: tell(cluster, SUPPORT), 3, "unsupported"),
-        (lambda cluster: tell(cluster, SUPPORT, 1, 3), 2, "not_ready"),
+        (lambda cluster: report_support(cluster, SUPPORT), 3, "unsupported"),
+        (lambda cluster: report_support(cluster, SUPPORT, 1, 3), 2, "not_ready"),
     ],
-    ids=["rules 1", "too new", "one has said nothing"],
+    ids=["rules 1", "too new", "one has not reported"],
 )
 def test_impossible_upgrade_is_rejected(
     prepare: Callable[[Cluster], None], version: int | None, name: str
@@ -316,7 +316,7 @@ def test_impossible_upgrade_is_rejected(
 def test_only_the_leader_upgrades_and_never_backwards() -> None:
     cluster = Cluster(3, machine=Second)
     leader = cluster.elect(1)
-    tell(cluster, replace(SUPPORT, machine_max=2))
+    report_support(cluster, replace(SUPPORT, machine_max=2))
     assert upgraded(leader, 2).error is None
     assert upgraded(leader, 2).error is None, "it is active already"
     back = upgraded(leader, 1).error
@@ -330,7 +330,7 @@ def test_a_new_node_without_the_old_version_needs_a_snapshot(compacted: bool) ->
     """The last step of docs/upgrades.md: the leader's log must begin after the upgrade."""
     cluster = Cluster(3, machine=Second)
     leader = cluster.elect(1)
-    tell(cluster, replace(SUPPORT, machine_max=2))
+    report_support(cluster, replace(SUPPORT, machine_max=2))
     leader.request(1, add("n"))
     cluster.settle()
     assert upgraded(leader).error is None
@@ -347,7 +347,7 @@ def test_a_new_node_without_the_old_version_needs_a_snapshot(compacted: bool) ->
             cluster.pass_time(1000)
 
 
-# -- a program that does not fit ---------------------------------------------------------------------
+# -- incompatible programs ---------------------------------------------------------------------------
 
 
 class Other(KeyValueMachine):
@@ -359,7 +359,7 @@ class Newer(KeyValueMachine):
 
 
 def stored(*, snapshot: bool) -> DurableState:
-    """What a node of a cluster that runs version 1 of machine kv has on its disk."""
+    """The disk of a node of a cluster that runs version 1 of machine kv."""
     membership = Membership(voters=(1,), addresses=((1, "a:1"),), cluster_id="red")
     version = ClusterVersion(2, "kv", 1)
     if snapshot:
@@ -395,7 +395,7 @@ def test_incompatible_program_does_not_start(
     alone(KeyValueMachine(), 2, stored(snapshot=snapshot))
 
 
-def test_a_log_of_0_1_0_counts_as_version_1_of_whatever_machine() -> None:
+def test_log_of_0_1_0_counts_as_version_1_of_any_machine() -> None:
     durable = stored(snapshot=False)
     del durable.entries[1:]
     alone(Other(), 2, durable)
@@ -433,7 +433,7 @@ def test_machine_must_declare_name_versions_and_apply() -> None:
 
 
 def test_program_without_a_version_in_the_log_does_not_start() -> None:
-    """Where applying begins and ends it could follow: not between."""
+    """It supports the first and the last version in the log, but not one in between."""
     durable = stored(snapshot=False)
     second = Entry(3, 1, "version", ClusterVersion(2, "kv", 2).to_json(), 0)
     durable.entries.append(second)
@@ -444,8 +444,8 @@ def test_program_without_a_version_in_the_log_does_not_start() -> None:
     alone(Second(), 2, durable)
 
 
-def test_an_entry_that_takes_no_effect_keeps_no_program_out() -> None:
-    """Two leaders may have appended one step: the second time it is behind a newer one."""
+def test_entry_without_effect_does_not_keep_a_program_out() -> None:
+    """Two leaders may have appended the same step; the second one may follow a newer version."""
     durable = stored(snapshot=True)
     assert durable.snapshot is not None
     meta = replace(durable.snapshot.meta, version=ClusterVersion(2, "kv", 2))
@@ -455,7 +455,7 @@ def test_an_entry_that_takes_no_effect_keeps_no_program_out() -> None:
 
 
 def test_rules_1_program_without_version_1_does_not_start() -> None:
-    """These rules know no other: the machine would be asked for a version that it does not declare."""
+    """These rules know only version 1: the machine would have to run a version that it does not declare."""
     durable = stored(snapshot=False)
     durable.entries[1:] = [Entry(2, 1, "command", add("k"), 0)]
     with pytest.raises(IncompatibleVersion, match="does not support it"):
@@ -463,8 +463,8 @@ def test_rules_1_program_without_version_1_does_not_start() -> None:
     alone(Newer(), 2, DurableState())
 
 
-def test_a_raise_that_is_taken_out_of_the_log_counts_no_more() -> None:
-    """Else this node would go on with messages that 0.1.0 refuses, and a restart would change what it does."""
+def test_raise_truncated_from_the_log_is_undone() -> None:
+    """Otherwise this node would send messages that 0.1.0 rejects, and a restart would change its behaviour."""
     membership = Membership(voters=(1, 2, 3))
     first = Entry(1, 1, "membership", membership.to_json(), 0)
     durable = DurableState(HardState(1, None, 1), None, [first])
@@ -481,7 +481,7 @@ def test_a_raise_that_is_taken_out_of_the_log_counts_no_more() -> None:
 
 
 def test_upgrade_waits_until_the_leader_has_applied_all_commits() -> None:
-    """A raise may be among it: the version that is active by then is not known yet."""
+    """A raise may be among them, so the active version is not known yet."""
     cluster = Cluster(3, machine=Second, rules=2)
     raising = Entry(6000, 1, "version", ClusterVersion(2, "kv", 2).to_json(), 6000, 6000)
     commands = [Entry(index, 1, "command", add("k"), index, index) for index in range(3, 6000)]

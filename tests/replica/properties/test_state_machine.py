@@ -1,9 +1,8 @@
-"""Hypothesis plays the network, disks, clocks, operators and clients of a cluster of whole replicas.
+"""Hypothesis drives the network, disks, clocks, operators and clients of a cluster of whole replicas.
 
-Membership changes, snapshots, transfers, sessions, and reads of all kinds go on at once. What is checked after every
-step is told in `tests.replica.support.faulty_cluster` and `tests.replica.support.checker`. At the end of each example
-the trouble
-stops, and the cluster must elect, commit, serve and come to one state.
+Membership changes, snapshots, transfers, sessions, and reads of all kinds happen at the same time.
+`tests.replica.support.faulty_cluster` and `tests.replica.support.checker` describe the checks after every step. At the
+end of each example the faults stop, and the cluster must elect, commit, serve and reach one state.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ picks = st.integers(0, 10_000)
 GET = json.dumps({"op": "get", "key": "x"})
 READS: tuple[RequestKind, ...] = ("read", "lease_read", "follower_read")
 
-#: Speeds of clocks, the bound that the configuration states on how they differ, in percent, and whether leases are on.
+#: Speeds of clocks, the configured bound on their difference in percent, and whether lease reads are on.
 CLOCKS: dict[str, tuple[tuple[int, ...], int, bool]] = {
     "equal": ((1000,), 10, True),
     "within 10 %": ((950, 1000, 1050), 10, True),
@@ -51,7 +50,7 @@ CLOCKS: dict[str, tuple[tuple[int, ...], int, bool]] = {
 
 
 class ReplicaMachine(RuleBasedStateMachine):
-    """Rules name drivers and messages by number modulo how many there are, so that all examples shrink."""
+    """Rules name drivers and messages by a number modulo their count, so that all examples shrink."""
 
     voters: ClassVar[int] = 3
     spares: ClassVar[int] = 1
@@ -166,13 +165,13 @@ class ReplicaMachine(RuleBasedStateMachine):
         self.world.isolate(pick % len(self.world.drivers) + 1)
 
     @rule()
-    def isolate_whoever_leads(self) -> None:
+    def isolate_each_leader(self) -> None:
         for leader in self.world.leaders():
             self.world.isolate(leader.node_id)
 
     @rule()
-    def deafen_whoever_leads(self) -> None:
-        """It is heard and hears nobody."""
+    def deafen_each_leader(self) -> None:
+        """A leader can send and receives nothing."""
         for leader in self.world.leaders():
             self.world.cut |= {(peer, leader.node_id) for peer in self.world.drivers}
 
@@ -196,7 +195,7 @@ class ReplicaMachine(RuleBasedStateMachine):
     # -- time ------------------------------------------------------------------------------------
 
     @rule(milliseconds=st.integers(1, 400))
-    def time_passes_and_nobody_notices(self, milliseconds: int) -> None:
+    def time_passes_without_a_step(self, milliseconds: int) -> None:
         self.world.now += milliseconds * 1000
 
     @rule(pick=picks)
@@ -206,7 +205,7 @@ class ReplicaMachine(RuleBasedStateMachine):
 
     @rule(milliseconds=st.sampled_from([20, 60, 100, 200, 300]))
     def run(self, milliseconds: int) -> None:
-        """Time passes as it should, with a write every now and then; old leaders are looked at."""
+        """Time passes without faults, with a write from time to time; old leaders get reads of all kinds."""
         for _ in range(max(1, milliseconds // 50)):
             self.world.run(min(50, milliseconds))
             if leaders := self.world.leaders():
@@ -255,7 +254,7 @@ class ReplicaMachine(RuleBasedStateMachine):
 
     @rule(pick=picks, which=picks, acknowledge=st.booleans())
     def increment(self, pick: int, which: int, acknowledge: bool) -> None:
-        """A new command of a session."""
+        """A new command in a session."""
         driver, session = self._alive(pick), self._session(which)
         if driver and session:
             session.last_sequence += 1
@@ -265,7 +264,7 @@ class ReplicaMachine(RuleBasedStateMachine):
 
     @rule(pick=picks, which=picks, back=st.integers(0, 3))
     def retry(self, pick: int, which: int, back: int) -> None:
-        """An old command again, perhaps at another node, whether or not it was answered."""
+        """Repeat an old command, perhaps at another node, answered or not."""
         driver, session = self._alive(pick), self._session(which)
         if driver and session and session.last_sequence:
             sequence = max(1, session.last_sequence - back)
@@ -349,7 +348,7 @@ class ReplicaMachine(RuleBasedStateMachine):
 
 
 class ReplicaMachineOfFive(ReplicaMachine):
-    """The same with five voters and a spare."""
+    """The same with five voters and a spare node."""
 
     voters: ClassVar[int] = 5
     spares: ClassVar[int] = 1
@@ -369,12 +368,12 @@ def run(machine: type[ReplicaMachine], profile: settings) -> None:
 
 
 @pytest.mark.parametrize("machine", [ReplicaMachine, ReplicaMachineOfFive])
-def test_clients_get_true_answers_whatever_happens(machine: type[ReplicaMachine]) -> None:
+def test_clients_get_correct_answers_under_faults(machine: type[ReplicaMachine]) -> None:
     run(machine, QUICK)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("machine", [ReplicaMachine, ReplicaMachineOfFive])
-def test_clients_get_true_answers_whatever_happens_for_long(machine: type[ReplicaMachine]) -> None:
+def test_clients_get_correct_answers_under_faults_for_long(machine: type[ReplicaMachine]) -> None:
     run(machine, LONG)

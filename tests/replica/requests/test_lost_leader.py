@@ -1,4 +1,4 @@
-"""Requests whose leader is lost: what may be repeated goes to the next leader, and nothing waits in vain for long."""
+"""Requests whose leader is lost: repeatable ones go to the next leader, and none waits long without success."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GET = json.dumps({"op": "get", "key": "x"})
 ONCE, TWICE = '{"ok":true,"value":1}', '{"ok":true,"value":2}'
 ADD = json.dumps({"op": "add", "key": "n", "amount": 1})
 
-#: More than any of these requests needs here.
+#: Longer than any of these requests needs here.
 PATIENT_MS = 60_000
 
 
@@ -30,7 +30,7 @@ def outcome(driver: Driver, request_id: int) -> str | QcoreError | None:
 
 
 def abandoned() -> tuple[Cluster, Driver]:
-    """A follower that has passed requests on to a leader which is silent from then on."""
+    """A follower that has forwarded requests to a leader which is silent from then on."""
     cluster = Cluster()
     cluster.elect(1)
     follower = cluster.drivers[3]
@@ -65,11 +65,11 @@ def test_write_waits_one_election_timeout_for_the_old_leader() -> None:
     follower.step()
     assert isinstance(outcome(follower, 5), OutcomeUnknown)
     cluster.cut = set()
-    cluster.pass_time(200)  # what comes late changes nothing
+    cluster.pass_time(200)  # a late response changes nothing
     assert isinstance(outcome(follower, 5), OutcomeUnknown)
 
 
-def test_the_old_leader_may_still_answer_in_that_time() -> None:
+def test_old_leader_may_still_answer_before_the_timeout() -> None:
     cluster, follower = abandoned()
     mail: list[Forward] = []
     follower.request(6, PUT, "write", PATIENT_MS)
@@ -83,7 +83,7 @@ def test_the_old_leader_may_still_answer_in_that_time() -> None:
 
 
 def test_a_repeated_session_command_counts_once() -> None:
-    """The old leader had it in its log, and the new one has it from there."""
+    """The command is in the old leader's log, and from there in the new leader's log."""
     cluster = Cluster()
     cluster.elect(1)
     follower = cluster.drivers[3]
@@ -91,7 +91,7 @@ def test_a_repeated_session_command_counts_once() -> None:
     cluster.settle()
     session = int(str(outcome(follower, 1)))
     follower.request(2, session_command_payload(session, 1, 0, ADD), "session", PATIENT_MS)
-    while cluster.mail:  # everything gets through but the answer to the forward
+    while cluster.mail:  # only the response to the forward is lost
         from_id, send = cluster.mail.popleft()
         if not isinstance(send.message, ForwardResponse):
             cluster.drivers[send.to].step(PeerMessageReceived(from_id, send.message))

@@ -1,4 +1,4 @@
-"""Membership changes through replicas: learners, joint phases, removal of the leader, refusals."""
+"""Membership changes through replicas: learners, joint phases, removal of the leader, rejections."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def change(
 
 
 def grown() -> Cluster:
-    """Three voters that hold some entries, and two pristine nodes."""
+    """Three voters with some entries, and two pristine nodes."""
     cluster = Cluster()
     leader = cluster.elect(1)
     for i in range(5):
@@ -84,11 +84,11 @@ def test_a_learner_is_added_and_answered_once_it_has_caught_up() -> None:
 
 
 def away(timeout_ms: int = 1000) -> tuple[Cluster, Driver]:
-    """Node 4 is added, and never answers; the request's time is up."""
+    """Node 4 is added and never answers until the deadline of the request."""
     cluster = grown()
     leader = cluster.leader()
     cluster.cut = {4}
-    leader.replica.connection_problem = lambda peer: f"nobody listens at node {peer}"
+    leader.replica.connection_problem = lambda peer: f"no process listens at node {peer}"
     leader.step(AddLearner(100, 4, "10.0.0.4:80", timeout_ms))
     assert leader.replica.core.membership.learners == (4,)
     cluster.pass_time(timeout_ms - 50)
@@ -105,7 +105,7 @@ def test_silent_new_learner_is_removed_with_the_reason() -> None:
     cluster, leader = away()
     cluster.pass_time(100)
     text = failure_of(leader, 100)
-    assert "nobody listens at node 4" in text
+    assert "no process listens at node 4" in text
     assert text.endswith("it was removed again")
     assert not leader.replica.core.membership.learners
     assert leader.replica.core.membership_index <= leader.replica.core.commit_index
@@ -148,7 +148,7 @@ def test_learner_that_answered_stays_and_error_names_its_lag() -> None:
 
 
 def test_learner_that_was_a_member_before_is_not_removed() -> None:
-    """It may hold the log, and be down for a moment: this leader has not heard it, another one may have."""
+    """It may hold a part of the log and be down for a moment. An earlier leader may have received its answers."""
     cluster = grown()
     cluster.leader().step(AddLearner(100, 4, "10.0.0.4:80", 5000))
     cluster.pass_time(200)
@@ -197,7 +197,7 @@ def test_promoted_learner_is_not_reported_as_removed() -> None:
 
 
 def moved(*addresses: str) -> tuple[Cluster, Driver]:
-    """Learner 4 has caught up, and is then given these addresses, one request after the other. Nobody is there."""
+    """Learner 4 has caught up and then gets these addresses, one after the other. None of them answers."""
     cluster = grown()
     leader = cluster.leader()
     leader.step(AddLearner(100, 4, "10.0.0.4:80", 5000))
@@ -228,12 +228,10 @@ def test_answer_from_the_old_address_does_not_confirm_the_new() -> None:
     cluster.pass_time(900)
     leader.step(AddLearner(300, 4, "10.0.0.7:80", 1000))
     before = core.last_log_index - 1
-    newest = (
-        core._server.reads.round
-    )  # what the leader sent last, to the address that is the old one now
+    newest = core._server.reads.round  # the last message of the leader to the old address
     late = AppendEntriesResponse(core.term, True, before, before, before, core.term, newest)
     leader.step(PeerMessageReceived(4, late))
-    assert core.match_index_of(4) == before, "it is taken"
+    assert core.match_index_of(4) == before, "its answer counts"
     cluster.pass_time(1200)
     assert core.membership.address_of(4) == "10.0.0.4:80"
 
@@ -285,7 +283,7 @@ def test_growing_from_three_to_five_uses_a_joint_phase() -> None:
     cluster.cut = {2, 3}
     leader.request(7, put("x", 7))
     cluster.pass_time(100)
-    assert last_reply(leader).result is not None, "four and five count now"
+    assert last_reply(leader).result is not None, "nodes 4 and 5 count now"
 
 
 def test_the_joint_phase_needs_a_majority_of_both() -> None:
@@ -304,7 +302,7 @@ def test_the_joint_phase_needs_a_majority_of_both() -> None:
     assert leader.replica.core.membership.voters == (1, 4, 5)
 
 
-def test_removing_the_leader_hands_over_to_a_caught_up_voter() -> None:
+def test_removed_leader_transfers_to_a_caught_up_voter() -> None:
     cluster = grown()
     leader = cluster.leader()
     change(leader, [2, 3])
@@ -391,17 +389,17 @@ def test_voters_with_a_silent_majority_are_rejected(
     assert isinstance(error, ChangeRefused)
     assert error.name == "unreachable"
     assert silent in str(error)
-    assert "does not answer" in str(error), "and the reason, as far as it is known"
+    assert "does not answer" in str(error), "with the reason, as far as it is known"
     leader.request(7, put("after", 1))
     cluster.settle()
-    assert last_reply(leader).error is None, "the cluster goes on"
-    change(leader, [1, 2])  # to leave the silent ones out is the way out
+    assert last_reply(leader).error is None, "the cluster works"
+    change(leader, [1, 2])  # the way out: leave out the silent nodes
     cluster.pass_time(200)
     assert leader.replica.core.membership.voters == (1, 2)
 
 
 def test_follower_refers_to_the_leader_for_a_known_voter() -> None:
-    """Such as a removed node: in the last configuration that it has heard of, the new one may be a voter."""
+    """A removed node, for example: in the last configuration that it knows, the new learner may be a voter."""
     follower = grown().drivers[2]
     follower.step(AddLearner(100, 3, "10.0.0.3:80", 1000))
     error = last_reply(follower).error
@@ -426,7 +424,7 @@ def test_uncommitted_configuration_rolls_back_with_its_entry() -> None:
 
 
 def test_change_overtaken_by_a_snapshot_has_unknown_outcome() -> None:
-    """The entry at its index is another leader's, and compacted away before the old leader hears of it."""
+    """The entry at its index is another leader's, and is compacted before the old leader gets it."""
     cluster = Cluster(snapshot_entries=5)
     old = cluster.elect(1)
     cluster.cut = {1}
@@ -477,7 +475,7 @@ def test_new_leader_finishes_the_joint_phase_of_the_old_one() -> None:
         old.step(AddLearner(100 + node_id, node_id, f"10.0.0.{node_id}:80", 5000))
         cluster.pass_time(200)
     change(old, [1, 2, 3, 4, 5])
-    while cluster.mail:  # everybody stores the joint configuration; the leader hears of it no more
+    while cluster.mail:  # all nodes store the joint configuration, and the leader gets no response
         from_id, send = cluster.mail.popleft()
         if send.to != 1:
             cluster.drivers[send.to].step(PeerMessageReceived(from_id, send.message))
@@ -515,13 +513,13 @@ def test_transfer_to_a_priority_zero_voter_is_rejected() -> None:
 
 
 def test_transfer_to_a_dead_voter_ends_with_unknown_outcome() -> None:
-    """The voter was asked: when it lives again it may still take over."""
+    """The voter was asked to campaign: after a restart it may still take over."""
     cluster = grown()
     leader = cluster.leader()
     cluster.cut = {3}
     leader.step(TransferLeader(50, 3, 2000))
     leader.request(51, put("x", 1))
-    assert last_reply(leader).error is not None, "held back while leadership is on its way"
+    assert last_reply(leader).error is not None, "rejected during the transfer"
     assert last_reply(leader).error.retryable  # type: ignore[union-attr]  # asserted not None above
     cluster.pass_time(500)
     leader.request(52, put("x", 1))
@@ -534,7 +532,7 @@ def test_transfer_to_a_dead_voter_ends_with_unknown_outcome() -> None:
 
 
 def test_transfer_to_a_disconnected_voter_is_rejected() -> None:
-    """Nothing would be sent to it, so that it cannot take over later."""
+    """No message would reach it, so it cannot take over later."""
     cluster = grown()
     leader = cluster.leader()
     cluster.cut = {3}
@@ -562,7 +560,7 @@ def test_a_voter_that_takes_over_late_is_still_reported() -> None:
     assert len(late) == 1
     cluster.mail.clear()
     cluster.pass_time(600)
-    assert not cluster.leader().replica.core.transferring, "given up"
+    assert not cluster.leader().replica.core.transferring, "aborted"
     assert all(reply.request_id != 50 for reply in leader.replies)
     cluster.mail.extend(late)
     cluster.settle()
@@ -601,7 +599,7 @@ def test_transfer_whose_target_was_not_asked_has_failed() -> None:
     cluster = grown()
     leader = cluster.leader()
     cluster.cut = {3}
-    leader.request(51, put("x", 1))  # node 3 has not all of the log, and so is not asked
+    leader.request(51, put("x", 1))  # node 3 lacks a part of the log, so it is not asked
     leader.step(TransferLeader(50, 3, 2000))
     cluster.pass_time(600)
     error = next(reply.error for reply in leader.replies if reply.request_id == 50)

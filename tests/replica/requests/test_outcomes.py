@@ -1,4 +1,4 @@
-"""Every request ends in exactly one outcome: committed, refused, or unknown."""
+"""Every request ends in exactly one outcome: ok, rejected or unknown."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_overwritten_write_is_dropped_after_the_next_commit() -> None:
     new = cluster.elect(2)
     new.request(1, put("x", 2))
     cluster.settle()
-    assert outcomes(old) == {}, "still open: the entry might have survived elsewhere"
+    assert outcomes(old) == {}, "no outcome yet: the entry might have survived elsewhere"
     cluster.cut = set()
     cluster.pass_time(200)
     assert isinstance(error_of(outcomes(old)[1]), ProposalDropped)
@@ -154,7 +154,7 @@ def test_old_leader_answers_a_write_committed_by_a_later_one() -> None:
     )
     cluster.cut = {3}
     old.stalled = True
-    cluster.settle()  # node 2 has the entry; its answer reached node 1 or not, node 1 is stalled
+    cluster.settle()  # node 2 has the entry; node 1 is stalled, whether or not it has the response
     cluster.cut = {1}
     cluster.elect(2)
     cluster.cut = set()
@@ -213,7 +213,7 @@ def test_too_many_uncommitted_bytes_answer_overloaded() -> None:
         leader.request(request_id, json.dumps({"op": "set", "key": "x", "value": "y" * 900}))
     kinds = {i: type(reply.error) for i, reply in outcomes(leader).items()}
     assert set(kinds.values()) == {Overloaded}
-    assert kinds, "nothing was refused"
+    assert kinds, "no request was rejected"
     assert leader.replica.status().pending_writes == 5 - len(kinds)
 
 
@@ -226,7 +226,7 @@ def test_lost_connection_leaves_forwarded_writes_unknown() -> None:
     follower.step(PeerUnreachable(1))
     assert isinstance(error_of(outcomes(follower)[1]), OutcomeUnknown)
     assert error_of(outcomes(follower)[2]).retryable
-    cluster.settle()  # the late answers change nothing
+    cluster.settle()  # the late responses change nothing
     assert len(outcomes(follower)) == 2
 
 

@@ -1,4 +1,4 @@
-"""The four kinds of read, and when each may be answered."""
+"""The four kinds of read, and when each of them may be answered."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_lease_read_needs_no_message_while_the_lease_holds() -> None:
     assert value(leader, 1) == 5
 
 
-def test_a_lease_runs_out_before_the_followers_promise_does() -> None:
+def test_lease_expires_before_the_followers_promise() -> None:
     cluster = Cluster(raft=LEASE)
     leader = cluster.elect(1)
     put(cluster, leader, 5)
@@ -54,7 +54,7 @@ def test_a_lease_runs_out_before_the_followers_promise_does() -> None:
     cluster.cut = {2, 3}
     cluster.now += LEASE.election_timeout_min_ms * 900  # 90 % of the promise, in µs
     leader.request(1, GET, "lease_read", timeout_ms=100)
-    assert not answered(leader, 1), "falls back to a round, which nobody answers"
+    assert not answered(leader, 1), "it falls back to a read round, which no node answers"
     cluster.now += 100_000
     leader.step(Tick())
     assert isinstance(leader.replies[-1].error, DeadlineExceeded)
@@ -111,7 +111,7 @@ def test_follower_serves_a_read_at_the_leaders_read_index() -> None:
 
 
 def ask_stale(driver: Driver, request_id: int, staleness_ms: int) -> object:
-    """The value that a stale read gives, or the error."""
+    """The value of a stale read, or the error."""
     driver.step(ClientRequest(request_id, "stale_read", GET, 1000, staleness_ms))
     error = driver.replies[-1].error
     return error if error is not None else value(driver, request_id)
@@ -133,7 +133,7 @@ def test_stale_read_is_answered_only_if_fresh_enough(
     assert isinstance(ask_stale(follower, 2, 49), TooStale)
     put(cluster, leader, 6)
     cluster.now += 500_000
-    assert ask_stale(follower, 3, 550) == 5, "old, and within what was allowed"
+    assert ask_stale(follower, 3, 550) == 5, "old, but within the bound"
     assert isinstance(ask_stale(follower, 4, 549), TooStale)
 
 
@@ -169,7 +169,7 @@ def test_deposed_leader_still_knows_the_age_of_its_state() -> None:
 
 
 def test_under_rules_1_a_follower_never_knows_its_staleness() -> None:
-    """Its answers may not carry its clock, because a leader of 0.1.0 would refuse them."""
+    """Its responses must not carry its clock, because a leader of 0.1.0 would reject them."""
     cluster = Cluster()
     put(cluster, cluster.elect(1), 5)
     cluster.pass_time(200)

@@ -1,4 +1,4 @@
-"""Client sessions: once means once, across retries, failover, snapshots and restarts."""
+"""Client sessions: a command takes effect once, across retries, failover, snapshots and restarts."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_an_expired_session_is_an_explicit_error_by_log_time() -> None:
 
 
 def behind_a_snapshot_with_the_clock_set_back(cluster: Cluster, seconds: int) -> Driver:
-    """All that is left of the log is a snapshot, the leader restarts, and its wall clock goes back."""
+    """The log is compacted behind a snapshot, the leader restarts, and its wall clock goes back."""
     cluster.drivers[1].step(TriggerSnapshot(keep_entries=0))
     assert cluster.drivers[1].durable.entries == []
     cluster.restart(1)
@@ -112,7 +112,7 @@ def behind_a_snapshot_with_the_clock_set_back(cluster: Cluster, seconds: int) ->
 
 
 def test_session_survives_a_clock_set_back_behind_a_snapshot() -> None:
-    """Its use at an early time would otherwise be noted, and make it expire too soon."""
+    """Otherwise its last use would be recorded too early, and it would expire too soon."""
     cluster = Cluster(1, rules=1)
     session = opened(cluster, cluster.elect(1), lifetime_ms=2_000)
     leader = behind_a_snapshot_with_the_clock_set_back(cluster, 5)
@@ -127,7 +127,7 @@ def test_session_expired_before_a_snapshot_stays_expired() -> None:
     leader = cluster.elect(1)
     session = opened(cluster, leader, lifetime_ms=2_000)
     cluster.pass_time(4_000)
-    leader.request(2, ADD)  # log time passes the session's end, and nobody looks at the session
+    leader.request(2, ADD)  # log time passes the session's end, and no entry uses the session
     leader = behind_a_snapshot_with_the_clock_set_back(cluster, 4)
     reply = ask(cluster, leader, session_command_payload(session, 1, 0, ADD))
     assert isinstance(reply.error, SessionExpired)

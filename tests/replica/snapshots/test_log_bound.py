@@ -1,4 +1,4 @@
-"""The log grows by a bounded amount between two snapshots, whatever is written and however large the state is."""
+"""The log grows by a bounded amount between two snapshots, for all writes and all sizes of the state."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CHUNK = 1000
 
 
 class Sized:
-    """A machine whose state is so many chunks of text."""
+    """A machine whose state is a number of chunks of text."""
 
     name = "sized"
     versions = (1, 1)
@@ -63,7 +63,7 @@ class Sized:
 def test_log_since_the_last_snapshot_is_bounded_without_time(
     policy: int, sizes: list[int], states: list[int], letter: str
 ) -> None:
-    """Any sizes of entries and of the state: time stands still, so that only what is appended brings it on."""
+    """For all sizes of entries and of the state. Time stands still, so only appends make the snapshot progress."""
     snapshotting = SnapshotBuilder(ReplicaConfig(RaftConfig(1), snapshot_bytes=policy))
     machine, sessions = Sized(0), SessionTable()
     log: list[int] = []  # bytes by entry
@@ -99,7 +99,7 @@ def put(key: str, size: int, letter: str = "v") -> str:
 
 
 def test_snapshot_is_built_as_the_log_grows_not_by_the_clock() -> None:
-    """The policy counts bytes: of the same number of characters, a text of four bytes each fills it sooner."""
+    """The policy counts bytes: a text of four-byte characters reaches it sooner."""
     first: list[int] = []
     for letter in "v🚀":
         cluster = Cluster(1, snapshot_bytes=25_000)
@@ -107,7 +107,9 @@ def test_snapshot_is_built_as_the_log_grows_not_by_the_clock() -> None:
         for number in range(400):
             driver.request(number, put(f"k{number % 40}", 900, letter))
             bytes_in_log = sum(held.size_bytes() for held in driver.replica.core.log_entries())
-            assert bytes_in_log < 25_000 + 4 * 40 * 3_700, "the policy, and a multiple of the state"
+            assert bytes_in_log < 25_000 + 4 * 40 * 3_700, (
+                "at most the policy and a multiple of the state"
+            )
         assert len(driver.snapshots_stored) >= 4
         first.append(driver.snapshots_stored[0].snapshot.meta.last_included_index)
     assert first[1] < first[0] / 2
@@ -127,8 +129,8 @@ def test_step_appends_bounded_bytes_and_the_next_continues() -> None:
     appended = [
         effect.entries for effects in steps for effect in effects if isinstance(effect, AppendLog)
     ]
-    at_once = writes.MAX_STEP_BYTES // len(command)
-    assert [len(entries) for entries in appended] == [at_once, count - at_once]
+    per_step = writes.MAX_STEP_BYTES // len(command)
+    assert [len(entries) for entries in appended] == [per_step, count - per_step]
     driver.stalled = False
     driver.step(WriteDurable(driver.unsynced[-1]))
     while driver.replica.has_apply_backlog:
@@ -178,7 +180,7 @@ def test_growing_text_equals_its_joined_parts() -> None:
 
 
 def test_fast_appending_follower_does_not_fall_behind() -> None:
-    """Of every message it takes in, it applies as much: else what it has to apply would grow with each."""
+    """With every message it also applies as much. Otherwise its backlog would grow with every message."""
     cluster = Cluster(3, KeyValueMachine, max_pending_requests=10_000)
     cluster.raft = RaftConfig(1, max_uncommitted_bytes=1 << 30)
     for node_id in (1, 2, 3):
@@ -186,15 +188,15 @@ def test_fast_appending_follower_does_not_fall_behind() -> None:
     leader = cluster.elect(1)
     follower = cluster.drivers[2]
     behind: list[int] = []
-    at_once = 3 * MAX_STEP_COST
+    per_message = 3 * MAX_STEP_COST
     for turn in range(12):
-        first = turn * at_once
+        first = turn * per_message
         leader.step(
-            *(ClientRequest(first + at, "write", put("k", 1), 60_000) for at in range(at_once))
+            *(ClientRequest(first + at, "write", put("k", 1), 60_000) for at in range(per_message))
         )
         cluster.settle()
         behind.append(follower.replica.core.commit_index - follower.replica.applied_index)
-    assert max(behind) <= 3 * at_once
+    assert max(behind) <= 3 * per_message
     assert max(behind[6:]) <= max(behind[:6])
 
 
@@ -222,7 +224,7 @@ def test_request_that_expires_in_the_queue_is_not_appended() -> None:
 
 
 def test_snapshot_is_due_after_much_work_on_few_bytes() -> None:
-    """A start applies again what came after the snapshot."""
+    """A restart applies the entries after the snapshot again."""
     config = ReplicaConfig(RaftConfig(1), snapshot_entries=50_000, snapshot_bytes=1 << 26)
     snapshotting = SnapshotBuilder(config)
     entry = Entry(1, 1, "command", "x", 0)

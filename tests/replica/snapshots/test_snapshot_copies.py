@@ -1,4 +1,4 @@
-"""A copy of the state on request: what it holds, whom it waits for, what bounds it."""
+"""A copy of the state on request: what it holds, what it waits for, and its limits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def put(key: str, text: str = "") -> str:
 
 
 def filled(size: int = 3, keys: int = WIDE) -> Cluster:
-    """A cluster led by node 1 whose machine has a state that is captured in several steps."""
+    """A cluster with leader 1 and a state that is captured in several steps."""
     cluster = Cluster(size)
     leader = cluster.elect(1)
     for number in range(keys):
@@ -54,7 +54,7 @@ def ask(
 
 
 def outcome(cluster: Cluster, driver: Driver, request_id: int = 1) -> Reply:
-    """Let small steps of time pass until the request has its outcome."""
+    """Advance time in small steps until the request has its outcome."""
     for _ in range(400):
         for reply in driver.replies:
             if reply.request_id == request_id:
@@ -66,7 +66,7 @@ def outcome(cluster: Cluster, driver: Driver, request_id: int = 1) -> Reply:
 
 
 def copied(driver: Driver, reply: Reply) -> KeyValueMachine:
-    """A fresh machine with the state of the snapshot that the reply names."""
+    """A fresh machine, restored from the snapshot that the reply names."""
     assert reply.error is None
     snapshot = driver.replica.core.snapshot
     assert snapshot is not None
@@ -78,7 +78,7 @@ def copied(driver: Driver, reply: Reply) -> KeyValueMachine:
 
 
 def left_alone(cluster: Cluster, node_id: int) -> Driver:
-    """Cut off for so long that it gave up its leader."""
+    """Cut a node off until it has no leader."""
     cluster.cut = {1, 2, 3}
     cluster.now += 2_000_000
     cluster.drivers[node_id].step(Tick())
@@ -99,7 +99,7 @@ def test_a_copy_holds_all_that_was_acknowledged_before_it(node_id: int) -> None:
 
 
 def test_lagging_follower_copies_only_the_confirmed_state() -> None:
-    """It has applied less than was acknowledged: it waits for that, and does not hand out the old state."""
+    """It has not applied everything that was acknowledged: it waits, and does not return the old state."""
     cluster = filled()
     follower = cluster.drivers[3]
     cluster.cut = {3}
@@ -157,7 +157,7 @@ def test_a_capture_that_began_too_early_is_followed_by_another() -> None:
     assert len(leader.snapshots_stored) == 2
 
 
-def test_the_log_is_compacted_behind_it_as_the_policy_says() -> None:
+def test_log_is_compacted_behind_a_copy_by_the_policy() -> None:
     cluster = filled()
     leader = cluster.leader()
     ask(leader)
@@ -199,11 +199,11 @@ def test_slow_capture_times_out_and_continues() -> None:
     ask(leader, 2)
     cluster.settle()
     assert outcome(cluster, leader, 2).error is None
-    assert len(leader.snapshots_stored) == 1, "the capture went on for the next who asks"
+    assert len(leader.snapshots_stored) == 1, "the capture continued for the next request"
 
 
 def test_confirmation_and_capture_have_separate_timeouts() -> None:
-    """A large state may take long; a leader that lost its majority should be left soon for another node."""
+    """A large state may take long, but a client should soon leave a leader that has lost its quorum."""
     cluster = filled(keys=200)
     leader = cluster.leader()
     ask(leader, 1, confirm_ms=3)
@@ -211,7 +211,7 @@ def test_confirmation_and_capture_have_separate_timeouts() -> None:
     assert leader.replica.next_deadline() <= cluster.now + 3000
     asked_at = cluster.now
     assert outcome(cluster, leader, 1).error is None
-    assert cluster.now - asked_at > 3000, "the capture went on when the time to confirm was over"
+    assert cluster.now - asked_at > 3000, "the capture continued after the time to confirm"
     cluster.cut = {1}
     ask(leader, 2, confirm_ms=3)
     asked_at = cluster.now
@@ -227,7 +227,7 @@ def test_node_without_state_rejects_a_copy() -> None:
 
 
 def test_a_stale_copy_waits_for_the_first_entry_to_be_applied() -> None:
-    """What is committed is applied later in the same step: until then there is nothing that a snapshot could hold."""
+    """Commits are applied later in the same step. Until then there is no state for a snapshot."""
     cluster = filled(keys=1)
     core = cluster.leader().replica.core
     joining = cluster.join(4)
@@ -242,7 +242,7 @@ def test_a_stale_copy_waits_for_the_first_entry_to_be_applied() -> None:
 
 
 def test_installed_snapshot_completes_a_pending_copy() -> None:
-    """It takes the place of the state that was being captured, and holds more."""
+    """It replaces the state that was being captured, and holds more."""
     cluster = filled(keys=200)
     follower = cluster.drivers[3]
     ask(follower, stale=True)
@@ -263,7 +263,7 @@ def test_installed_snapshot_completes_a_pending_copy() -> None:
 def test_requests_are_bounded_and_all_get_their_outcome() -> None:
     cluster = filled()
     leader = cluster.leader()
-    cluster.cut = {1}  # nothing is confirmed
+    cluster.cut = {1}  # no quorum confirms anything
     for request_id in range(1, MAX_SNAPSHOT_REQUESTS + 2):
         ask(leader, request_id, timeout_ms=50)
     refused = outcome(cluster, leader, MAX_SNAPSHOT_REQUESTS + 1).error
@@ -275,7 +275,7 @@ def test_requests_are_bounded_and_all_get_their_outcome() -> None:
     cluster.pass_time(100)
     ask(leader, 99)
     cluster.settle()
-    assert outcome(cluster, leader, 99).error is None, "the places are free again"
+    assert outcome(cluster, leader, 99).error is None, "the slots are free again"
 
 
 def test_rejected_requests_free_their_slot() -> None:
@@ -295,7 +295,7 @@ STEPS = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(STEPS, st.integers(0, 2**31))
-def test_copy_holds_acknowledged_writes_whatever_happens(steps: list[str], seed: int) -> None:
+def test_copy_holds_acknowledged_writes_under_faults(steps: list[str], seed: int) -> None:
     cluster = filled(keys=8)
     acknowledged = 0
     promised: dict[tuple[int, int], int] = {}  # node and request -> number of acknowledged writes
@@ -333,7 +333,7 @@ def test_copy_holds_acknowledged_writes_whatever_happens(steps: list[str], seed:
 
 
 def _check(cluster: Cluster, promised: dict[tuple[int, int], int]) -> None:
-    """A request that has its snapshot by now: it holds at least as many writes as were promised."""
+    """Check each request that has its snapshot: it holds at least as many writes as were acknowledged before."""
     for node_id, driver in cluster.drivers.items():
         for reply in [reply for reply in driver.replies if reply.request_id < 1000]:
             least = promised.get((node_id, reply.request_id))

@@ -1,4 +1,4 @@
-"""The size of a snapshot is counted in bytes, whoever took it: the policy compares it with bytes of the log."""
+"""The size of a snapshot counts bytes, on every node: the policy compares it with bytes of the log."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_snapshot_size_counts_bytes_not_characters() -> None:
     size = utf8_length(snapshot.data)
     assert size > 2 * len(snapshot.data)
 
-    # Drawn, restored at a restart, and taken over from the leader.
+    # Taken, restored at a restart, and installed from the leader.
     cluster.cut = set()
     cluster.pass_time(500)
     installed = cluster.drivers[3]
@@ -43,7 +43,7 @@ def test_snapshot_size_counts_bytes_not_characters() -> None:
         assert stored is not None
         assert driver.replica.snapshot_size == utf8_length(stored.data) > 2 * len(stored.data)
 
-    # The next one is due after half its own size of log, in bytes.
+    # The next one is due after as many bytes of log as half its size.
     begun = len(leader.snapshots_stored)
     written = 0
     while written < 0.4 * size:

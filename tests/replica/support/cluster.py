@@ -1,4 +1,4 @@
-"""Replicas joined by a perfect or a cut network in one process, stepped by hand: no time passes by itself."""
+"""Replicas on a network without faults, except for cut nodes, stepped by hand: time passes only on request."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WALL_US = 1_700_000_000_000_000
 
 
 class Driver:
-    """One replica with a disk that is durable at once, unless `stalled`."""
+    """Drives one replica. Its writes are durable immediately, unless `stalled`."""
 
     def __init__(
         self, cluster: Cluster, node_id: int, durable: DurableState, machine: StateMachine
@@ -92,10 +92,10 @@ class Driver:
 
 
 class Cluster:
-    """`size` replicas of a machine, already initialised, nobody elected.
+    """`size` replicas of a machine, initialised and without a leader.
 
     Args:
-        rules: the apply rules with which the log begins; with 1 they stay so, and None lets replicas raise them.
+        rules: the apply rules of the first entries; 1 keeps them, and None lets the replicas raise them.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Cluster:
     ) -> None:
         self.max_rules = rules or LATEST_RULES
         self.now = 0
-        self.wall_us = WALL_US  # when `now` was 0, by the wall clock, which may be set
+        self.wall_us = WALL_US  # the wall clock when `now` was 0; it may be set
         self.wall_ahead_us: dict[int, int] = {}  # of one node's wall clock
         self.machine = machine
 
@@ -140,13 +140,13 @@ class Cluster:
             driver.step()
 
     def join(self, node_id: int) -> Driver:
-        """Start a pristine node; it belongs to nothing until the leader adds it."""
+        """Start a pristine node; it belongs to no cluster until the leader adds it."""
         self.drivers[node_id] = Driver(self, node_id, DurableState(), self.machine())
         self.drivers[node_id].step()
         return self.drivers[node_id]
 
     def wall_of(self, node_id: int) -> int:
-        """What a node's wall clock shows."""
+        """The wall clock of a node."""
         return self.wall_us + self.now + self.wall_ahead_us.get(node_id, 0)
 
     def leader(self) -> Driver:
@@ -157,14 +157,14 @@ class Cluster:
         self.mail.append((from_id, send))
 
     def settle(self) -> None:
-        """Deliver everything, also what the deliveries cause; mail from and to cut nodes is lost."""
+        """Deliver all mail and what it causes; mail from and to cut nodes is lost."""
         while self.mail:
             from_id, send = self.mail.popleft()
             if from_id not in self.cut and send.to not in self.cut and send.to in self.drivers:
                 self.drivers[send.to].step(PeerMessageReceived(from_id, send.message))
 
     def elect(self, node_id: int) -> Driver:
-        """Make `node_id` lead: let everyone forget the old leader, then let it campaign."""
+        """Make `node_id` the leader: let all election timeouts pass, then let it campaign."""
         self.now += 1_000_000
         self.drivers[node_id].step(Campaign())
         self.settle()
@@ -173,7 +173,7 @@ class Cluster:
         return self.drivers[node_id]
 
     def pass_time(self, milliseconds: int) -> None:
-        """Let leaders send heartbeats and requests expire, in steps of a heartbeat, without elections."""
+        """Let time pass in steps of a heartbeat: leaders send heartbeats and requests expire, but no node campaigns."""
         for _ in range(max(1, milliseconds // 50)):
             self.now += 50_000
             for driver in self.drivers.values():
@@ -182,7 +182,7 @@ class Cluster:
             self.settle()
 
     def restart(self, node_id: int) -> Driver:
-        """Start the replica anew from what its disk holds."""
+        """Restart the replica from its disk."""
         self.drivers[node_id] = Driver(self, node_id, self.drivers[node_id].durable, self.machine())
         self.drivers[node_id].step()
         return self.drivers[node_id]

@@ -1,9 +1,8 @@
-"""Replicas in a world to be tampered with: clocks of different speeds, disks that lag, a network that loses.
+"""Replicas with faults: clocks of different speeds, disks that lag, a network that loses messages.
 
-Nothing happens by itself. After each step of a replica `tests.core.support.safety_checks` checks the paper's
-properties,
-`tests.core.support.brute_force` works out log, configuration and commit index anew, and `ClientChecker` compares what
-clients were told with what was committed.
+Everything happens only on request. After each step of a replica, `tests.core.support.safety_checks` checks the paper's
+properties, `tests.core.support.brute_force` recomputes log, configuration and commit index, and `ClientChecker`
+compares the replies to clients with what was committed.
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ TIMEOUT_MS = 500
 
 @dataclass(slots=True)
 class Settings:
-    """What an example draws once. Speeds are local µs for each 1000 true ones, by node id."""
+    """The settings that an example draws once. Speeds are local µs for each 1000 true µs, by node id."""
 
     raft: RaftConfig
     voters: int = 3
@@ -89,7 +88,7 @@ class Envelope:
 
 @dataclass(slots=True)
 class Driver:
-    """One server: its replica (None while it is down), disk, clock and clients."""
+    """One node: its replica (None while it is down), disk, clock and clients."""
 
     node_id: int
     speed: int
@@ -110,7 +109,7 @@ class Driver:
         return self.replica
 
     def local(self, true_us: int) -> int:
-        """What this node's monotonic clock shows."""
+        """The monotonic clock of this node."""
         since, shown = self.set_at
         return shown + (true_us - since) * self.speed // 1000
 
@@ -120,17 +119,17 @@ class Driver:
         return local_us if local_us >= NEVER else since - (shown - local_us) * 1000 // self.speed
 
     def set_speed(self, speed: int, true_us: int) -> None:
-        """From now on so many local µs for each 1000 true ones."""
+        """Let the clock advance `speed` local µs for each 1000 true µs from now on."""
         self.set_at = (true_us, self.local(true_us))
         self.speed = speed
 
     def true_deadline(self) -> int:
-        """When, in true µs, this node's deadline has come."""
+        """This node's next deadline, in true µs."""
         return self.true_time(self.up.next_deadline())
 
 
 class World:
-    """The drivers, what is between them, and true time in µs."""
+    """The drivers, the network between them, and true time in µs."""
 
     def __init__(self, settings: Settings, *, seed: int = 0) -> None:
         self.settings = settings
@@ -153,7 +152,7 @@ class World:
             self.initialise()
 
     def initialise(self) -> None:
-        """Begin the cluster at node 1, all being pristine."""
+        """Begin the cluster at node 1; all nodes are pristine."""
         self.ask(1, InitCluster(self._request_id(1), self.first, TIMEOUT_MS), "init")
 
     def _driver(self, node_id: int) -> Driver:
@@ -171,13 +170,13 @@ class World:
             durable,
         )
 
-    # -- looking ---------------------------------------------------------------------------------
+    # -- state -----------------------------------------------------------------------------------
 
     def alive(self) -> list[Driver]:
         return [driver for driver in self.drivers.values() if driver.replica is not None]
 
     def leaders(self) -> list[Driver]:
-        """Who believes to lead, the one of the newest term last."""
+        """The nodes in the role of leader, by term, the newest last."""
         leading = [driver for driver in self.alive() if driver.up.core.role == "leader"]
         return sorted(leading, key=lambda driver: driver.up.core.term)
 
@@ -187,7 +186,7 @@ class World:
     # -- steps -----------------------------------------------------------------------------------
 
     def step(self, driver: Driver, *events: ReplicaEvent) -> None:
-        """Step one replica, carry out what it wants, and check everything."""
+        """Step one replica, execute its effects, and check everything."""
         replica, now = driver.up, driver.local(self.now)
         before = self.safety.before(replica.core)
         effects = replica.step(list(events), now, WALL_US + self.now + driver.wall_offset_us)
@@ -209,7 +208,7 @@ class World:
                 case Applied(entry=entry):
                     self.checker.applied(driver.node_id, entry)
                 case Restored():
-                    pass  # the state is looked at after the step
+                    pass  # the state is checked after the step
                 case Reply():
                     key = (driver.node_id, driver.incarnation, effect.request_id)
                     self.checker.replied(key, effect, self.now)
@@ -217,11 +216,11 @@ class World:
                     pass
 
     def _check(self, driver: Driver) -> None:
-        """Log, configuration and state follow from writes and applied entries: looked at when there were some."""
+        """Check log, configuration and state if this step wrote or applied something."""
         replica = driver.up
         check_node(driver.node_id, replica.core, self._durable(), driver.writes)
         if replica.readable_index < 0:
-            return  # a snapshot is being taken over: the state is that of no index
+            return  # a snapshot is being restored: the state is that of no index
         registers = {
             key: json.loads(replica.machine.query(json.dumps({"op": "get", "key": key})))["value"]
             for key in self.checker.model.registers[replica.applied_index]
@@ -249,7 +248,7 @@ class World:
         stale_from: int = 0,
         wanted: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
     ) -> None:
-        """A client of this node, which is up, asks; the checker waits for the outcome."""
+        """Send a request of a client of this node, which is up; the checker waits for the outcome."""
         driver = self.drivers[node_id]
         key = (node_id, driver.incarnation, event.request_id)
         payload = event.payload if isinstance(event, ClientRequest) else ""
@@ -262,8 +261,8 @@ class World:
         event = ClientRequest(
             self._request_id(driver.node_id), kind, payload, TIMEOUT_MS, max_staleness_ms
         )
-        # The node's own clock measures the bound. It may be slow; nothing else may make the answer older. The rest is
-        # for rounding.
+        # The clock of the node measures the bound. It may be slow, but nothing else may make the answer older. The
+        # remainder allows for rounding.
         stale_from = self.now - max_staleness_ms * 1_000_000 // driver.speed - 10
         self.ask(driver.node_id, event, kind, stale_from)
 
@@ -291,7 +290,7 @@ class World:
     # -- the network -----------------------------------------------------------------------------
 
     def deliver(self, position: int = 0) -> None:
-        """Hand over the message at this position; it is lost on a cut link and at a node that is down."""
+        """Deliver the message at this position; it is lost on a cut link and at a node that is down."""
         envelope = self.network.pop(position)
         driver = self.drivers[envelope.to]
         if (envelope.source, envelope.to) in self.cut or driver.replica is None:
@@ -299,7 +298,7 @@ class World:
         self.step(driver, PeerMessageReceived(envelope.source, envelope.message))
 
     def duplicate(self, position: int) -> None:
-        """Send a message again. Requests between replicas go over one connection and never come twice."""
+        """Duplicate a message, but no request: requests between replicas use one connection and never arrive twice."""
         envelope = self.network[position]
         if not isinstance(
             envelope.message, Forward | ForwardResponse | ReadIndex | ReadIndexResponse
@@ -314,7 +313,7 @@ class World:
     # -- disks and crashes -----------------------------------------------------------------------
 
     def persist(self, driver: Driver, count: int | None = None) -> None:
-        """The oldest `count` pending writes (all by default) become durable, and the replica is told."""
+        """Make the oldest `count` pending writes durable (all by default), and report that to the replica."""
         write_id = self._sync(driver, count)
         if write_id is None or driver.replica is None:
             return
@@ -336,7 +335,7 @@ class World:
         return last
 
     def crash(self, driver: Driver, survive: int = 0) -> None:
-        """Lose memory, clients, and all pending writes but the oldest `survive`."""
+        """Lose memory, clients, and all pending writes except the oldest `survive`."""
         if survive:
             self._sync(driver, survive)
         driver.replica = None
@@ -345,7 +344,7 @@ class World:
         self.checker.crashed(driver.node_id)
 
     def restart(self, node_id: int) -> None:
-        """Start a replica from what its disk holds."""
+        """Start a replica from its disk."""
         driver = self.drivers[node_id]
         assert driver.replica is None, f"node {node_id} is up"
         driver.incarnation += 1
@@ -370,7 +369,7 @@ class World:
     # -- time ------------------------------------------------------------------------------------
 
     def settle(self) -> None:
-        """Disks that are not stalled catch up and all mail is delivered in order, until nothing moves."""
+        """Let disks that are not stalled catch up and deliver all mail in order, until nothing is left."""
         for _ in range(5000):
             busy = False
             for driver in self.alive():
@@ -385,12 +384,12 @@ class World:
         raise AssertionError("the world did not settle")
 
     def tick(self, driver: Driver) -> None:
-        """True time goes on to this node's deadline (within reason), and only this node is told."""
+        """Advance true time to this node's deadline, within a limit, and step only this node."""
         self.now = max(self.now, min(driver.true_deadline(), self.now + 500_000))
         self.step(driver, Tick())
 
     def run(self, milliseconds: int) -> None:
-        """So much time passes as it should: timers on time, links quick, disks working."""
+        """Let time pass without faults: timers on time, fast links, working disks."""
         end = self.now + milliseconds * 1000
         while True:
             self.settle()

@@ -1,4 +1,4 @@
-"""After the trouble: everything up, nothing lost any more. The replicas must serve again and agree, soon."""
+"""After the faults: all nodes are up and no message is lost. The replicas must soon serve again and agree."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.core.support.safety_checks import require
 from tests.replica.support.client_sessions import ClientSession, opened
 from tests.replica.support.faulty_cluster import TIMEOUT_MS, Driver, World
 
-#: Elections may split, but not for ever.
+#: Elections may split, but not forever.
 PATIENCE = 60
 
 
@@ -17,8 +17,8 @@ def recover(world: World) -> None:
     """Heal the world, and require a leader, a commit, reads, one increment, and one state hash.
 
     Raises:
-        AssertionError: it does not come back to work.
-        SafetyViolation: what clients were told does not fit.
+        AssertionError: the cluster does not recover.
+        SafetyViolation: the replies to clients contradict what was committed.
     """
     _heal(world)
     for _ in range(PATIENCE):
@@ -27,7 +27,7 @@ def recover(world: World) -> None:
             break
     else:
         raise AssertionError([driver.up.core.status() for driver in world.alive()])
-    world.run(TIMEOUT_MS + 100)  # every request's deadline is past
+    world.run(TIMEOUT_MS + 100)  # longer than the deadline of every request
     for _ in range(PATIENCE):
         world.run(50)
         if _agreed(world):
@@ -45,7 +45,7 @@ def _heal(world: World) -> None:
         driver.stalled = False
         driver.set_speed(1000, world.now)
         if driver.priority == 0:
-            # Servers that may not lead can keep the others from leading, if only they hold the newest entries.
+            # If only nodes of priority 0 hold the newest entries, they keep the others from leading.
             driver.priority = 1
             if driver.replica is not None:
                 world.persist(driver)
@@ -53,13 +53,13 @@ def _heal(world: World) -> None:
         if driver.replica is None:
             world.restart(driver.node_id)
     if all(driver.up.core.last_log_index == 0 for driver in world.alive()):
-        # The first attempt was lost in a crash before anybody else heard of it: the operator tries again.
+        # The first attempt was lost in a crash before another node got it: the operator tries again.
         world.safety.known_entries.clear()
         world.initialise()
 
 
 def _one_leader(world: World) -> Driver | None:
-    """The leader of the newest term among its members, once no change is pending."""
+    """The leader of the newest term, once no membership change is pending."""
     leaders = world.leaders()
     if not leaders:
         return None
@@ -70,7 +70,7 @@ def _one_leader(world: World) -> Driver | None:
 
 
 def _serves(world: World) -> bool:
-    """One round of work at every member: it may be held up by an election, so it is only counted."""
+    """One round of requests at every member. An election may delay it, so the caller tries again."""
     leader = _one_leader(world)
     assert leader is not None
     checker = world.checker
@@ -103,7 +103,7 @@ def _agreed(world: World) -> bool:
     """Every member has applied the whole log.
 
     Raises:
-        SafetyViolation: and yet their states differ.
+        SafetyViolation: their states differ although they have.
     """
     leader = _one_leader(world)
     if leader is None:
