@@ -30,10 +30,7 @@ from qcore.core.events import (
     WriteDurable,
 )
 from qcore.core.raft import RaftCore
-from qcore.errors import (
-    NotLeader,
-    QcoreError,
-)
+from qcore.errors import NotLeader, QcoreError
 from qcore.machines.interface import StateMachine, version_support
 from qcore.replica.admin.pending_admin import AdminRequests
 from qcore.replica.apply.active_version import Versions, check_all_supported

@@ -13,7 +13,7 @@ from qcore.replica.admin.membership_requests import (
     propose_change,
 )
 from qcore.replica.events import AddLearner
-from qcore.replica.owner import ReplicaContext
+from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.requests.pending import PendingRequest
 
 #: Rounds in which a learner must come within an election timeout of the leader (dissertation 4.2.1).
@@ -72,7 +72,7 @@ class LearnerRequests:
 
     Args:
         replica: the replica.
-        shortest_timeout_us: the shortest election timeout. A learner whose round is no longer has caught up.
+        shortest_timeout_us: the shortest election timeout. A learner has caught up once a round takes no longer.
         longest_timeout_us: the longest election timeout. A member that has not answered for this long is silent.
     """
 
@@ -148,7 +148,7 @@ class LearnerRequests:
     def expire(self, request: PendingRequest) -> QcoreError | None:
         """The error for a request whose deadline has come; None if it is not one of these.
 
-        The request goes on if its deadline is later after the call: its change is undone first.
+        If the call extends the deadline, the request continues: its change is undone first.
         """
         for item in self._catch_ups:
             if item.request is request:

@@ -9,7 +9,7 @@ from qcore.core.events import ChangeMembership
 from qcore.core.raft import RaftCore
 from qcore.errors import ChangeRefused, OutcomeUnknown
 from qcore.replica.events import ChangeMembers
-from qcore.replica.owner import ReplicaContext
+from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.requests.pending import PendingRequest
 
 

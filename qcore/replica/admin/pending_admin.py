@@ -8,7 +8,7 @@ from qcore.replica.admin.membership_requests import MembershipRequests
 from qcore.replica.admin.transfer_requests import TransferRequests
 from qcore.replica.config import ReplicaConfig
 from qcore.replica.events import AddLearner, ChangeMembers, TransferLeader
-from qcore.replica.owner import ReplicaContext
+from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.requests.flow_control import retry_after_ms
 from qcore.replica.requests.pending import PendingRequest
 
@@ -63,7 +63,7 @@ class AdminRequests:
     def expire(self, request: PendingRequest) -> QcoreError | None:
         """The error for an admin request whose deadline has come; None if it is not one of these.
 
-        The request goes on if its deadline is later after the call.
+        If the call extends the deadline, the request continues.
         """
         return (
             self._changes.expire(request)

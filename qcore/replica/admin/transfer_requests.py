@@ -9,7 +9,7 @@ from qcore.core.events import TransferLeadership
 from qcore.errors import ChangeRefused, TransferFailed, TransferUnknown
 from qcore.replica.admin.membership_requests import not_ready
 from qcore.replica.leadership import Leadership
-from qcore.replica.owner import ReplicaContext
+from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.requests.pending import PendingRequest
 
 
@@ -84,8 +84,8 @@ class TransferRequests:
     def _unreachable_target(self, voter: int | None) -> ChangeRefused | None:
         """The rejection of a transfer to a voter that is silent and not connected; None if it can be asked.
 
-        A message to such a voter would be dropped. If it counted as sent, it would be unknown until the deadline which
-        node leads.
+        A message to such a voter would be dropped. If it counted as sent, the outcome would stay unknown until the
+        deadline.
         """
         core = self._replica.core
         if voter is None or core.role != "leader" or not core.membership.is_voter(voter):

@@ -22,7 +22,7 @@ from qcore.core.version import FIRST_VERSION, ClusterVersion, VersionSupport, ac
 from qcore.errors import ChangeRefused, IncompatibleVersion, OutcomeUnknown, QcoreError
 from qcore.machines.interface import ApplyContext
 from qcore.replica.events import PeerVersionSupport, UpgradeMachine
-from qcore.replica.owner import ReplicaContext
+from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.requests.pending import PendingRequest
 
 #: From these rules on, the log records which state machine the cluster runs.

@@ -11,7 +11,7 @@ from qcore.replica.apply.apply_backlog import ApplyBacklog, cost_of, work_counte
 from qcore.replica.apply.apply_entry import apply_entry
 from qcore.replica.apply.state_digests import StateDigests
 from qcore.replica.events import Applied, Restored, VersionRaised
-from qcore.replica.owner import ReplicaContext
+from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.requests.forwarder import Forwarder
 from qcore.replica.requests.reads import Reads
 from qcore.replica.requests.writes import Writes

@@ -7,7 +7,7 @@ import random
 
 from qcore.errors import NotLeader, OutcomeUnknown
 from qcore.replica.messages import Forward, ForwardResponse, ReadIndex, ReadIndexResponse
-from qcore.replica.owner import ReplicaContext
+from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.requests.forwarded_errors import error_of_response
 from qcore.replica.requests.pending import PendingRequest
 

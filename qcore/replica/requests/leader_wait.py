@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qcore.core.raft_server import NEVER
-from qcore.replica.owner import ReplicaContext
+from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.requests.forwarder import Forwarder
 from qcore.replica.requests.pending import PendingRequest
 from qcore.replica.requests.writes import Writes

@@ -13,7 +13,7 @@ from typing import Final
 
 from qcore.errors import DeadlineExceeded, Overloaded, QcoreError, Refused
 from qcore.replica.events import RequestSnapshot
-from qcore.replica.owner import ReplicaContext
+from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.requests.flow_control import retry_after_ms
 from qcore.replica.requests.pending import PendingRequest
 from qcore.replica.requests.reads import Reads

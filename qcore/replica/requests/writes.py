@@ -9,7 +9,7 @@ from qcore.core.version import ClusterVersion
 from qcore.errors import ConfigError, OutcomeUnknown, ProposalDropped, QcoreError
 from qcore.replica.disk_window import DiskWindow
 from qcore.replica.events import InitCluster
-from qcore.replica.owner import ReplicaContext
+from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.requests.admission import RequestAdmission
 from qcore.replica.requests.forwarder import Forwarder
 from qcore.replica.requests.pending import PendingRequest

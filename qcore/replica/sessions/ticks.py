@@ -21,7 +21,7 @@ from typing import Final
 from qcore.core.effects import ProposalAccepted
 from qcore.core.events import Propose
 from qcore.core.raft_server import NEVER
-from qcore.replica.owner import ReplicaContext
+from qcore.replica.replica_context import ReplicaContext
 from qcore.replica.sessions.session_table import SESSION_TICK, SessionTable
 
 #: Expiries within this much of the cluster clock share a tick.

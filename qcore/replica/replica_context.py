@@ -54,7 +54,7 @@ class ReplicaContext(Protocol):
         ...
 
     def send(self, to: int, message: PeerMessage) -> None:
-        """Send a message to a peer that no write has to precede."""
+        """Send a message to a peer without waiting for a write."""
         ...
 
     def start_request(self, request_id: int, timeout_ms: int) -> PendingRequest:
