@@ -169,7 +169,7 @@ class LearnerRequests:
         if match is None:
             replica.fail(
                 item.request,
-                ChangeRefused("unknown_member", f"node {item.node_id} was removed meanwhile"),
+                ChangeRefused("unknown_member", f"node {item.node_id} has been removed"),
             )
             return True
         if match < item.goal or core.membership_index > core.commit_index:
@@ -190,7 +190,7 @@ class LearnerRequests:
         match = core.match_index_of(item.node_id) or 0
         return NotCaughtUp(
             f"learner {item.node_id} did not catch up {limit}: it has {match} of {core.last_log_index} entries, "
-            f"{core.last_log_index - match} are missing; it goes on catching up: ask again later"
+            f"{core.last_log_index - match} are missing; it continues to catch up: retry later"
         )
 
     def _on_timeout(self, item: _CatchUp) -> QcoreError | None:
@@ -210,12 +210,10 @@ class LearnerRequests:
             f"{replica.silence_reason(node)}"
         )
         if node not in membership.learners:
-            return NotCaughtUp(f"{why}; another request has made it a voter meanwhile")
+            return NotCaughtUp(f"{why}; another request has made it a voter")
         made = self._changes.get(node)
         if made is None or made.term != core.term or core.role != "leader":
-            return NotCaughtUp(
-                f"{why}; it stays a learner: ask again once it answers, or remove it"
-            )
+            return NotCaughtUp(f"{why}; it stays a learner: retry once it answers, or remove it")
         if any(held.node_id == node for held in self._catch_ups):
             undone = (
                 "it is removed again"
@@ -270,5 +268,5 @@ class LearnerRequests:
 
 def _rollback_unknown(item: _LearnerRollback) -> NotCaughtUp:
     return NotCaughtUp(
-        f"{item.why}; {item.begun} was begun and is not known to be committed: look at the members"
+        f"{item.why}; {item.begun} was begun and is not known to be committed: check the members"
     )

@@ -94,8 +94,8 @@ class MembershipRequests:
             return None
         return ChangeRefused(
             "unreachable",
-            f"{silent} of the voters {voters} do not answer, and without a majority of them nothing could be "
-            f"committed any more: start them first, or leave them out ({_reasons(self._replica, silent)})",
+            f"{silent} of the voters {voters} do not answer, and without a majority of them nothing can be "
+            f"committed: start them first, or leave them out ({_reasons(self._replica, silent)})",
         )
 
     def _finished(self, change: _Change) -> bool:
@@ -111,7 +111,7 @@ class MembershipRequests:
                     change.request,
                     OutcomeUnknown(
                         f"a snapshot replaced the log at index {change.index}: whether the change happened is not "
-                        "known: look at the members"
+                        "known: check the members"
                     ),
                 )
                 return True
@@ -120,7 +120,7 @@ class MembershipRequests:
                     change.request,
                     ChangeRefused(
                         "overwritten",
-                        "another leader took over; the change did not happen: try again",
+                        "another leader took over; the change did not happen: retry",
                     ),
                 )
                 return True
@@ -169,7 +169,7 @@ def change_not_committed(replica: ReplicaContext, longest_timeout_us: int) -> Ou
     silent = [peer for peer, at in answered.items() if at is not None and at < since]
     why = f" ({_reasons(replica, silent)})" if silent else ""
     return OutcomeUnknown(
-        f"the membership change was not committed in time{why}; it may still finish: look at the members"
+        f"the membership change was not committed in time{why}; it may still finish: check the members"
     )
 
 

@@ -104,7 +104,7 @@ class TransferRequests:
             # A voter that was asked and has not rejected may still take over, until the term ends.
             if core.term == item.term and (core.transferring or core.has_unanswered_timeout_now):
                 return False
-            again = f"this node leads on in term {core.term}"
+            again = f"this node still leads in term {core.term}"
             why = f"{core.last_transfer_failure}; {again}" if core.term == item.term else again
             replica.fail(item.request, TransferFailed(why, core.node_id, core.term))
             return True
@@ -113,7 +113,7 @@ class TransferRequests:
         if item.to in (None, core.leader_id):
             replica.succeed(item.request, Leadership.of(core).to_json(), core.commit_index)
         else:
-            why = f"node {core.leader_id} took over in term {core.term}, and not node {item.to}"
+            why = f"node {core.leader_id} took over in term {core.term}, not node {item.to}"
             replica.fail(item.request, TransferFailed(why, core.leader_id, core.term))
         return True
 
@@ -122,12 +122,12 @@ class TransferRequests:
         core = self._replica.core
         if core.role != "leader":
             return TransferUnknown(
-                f"this node led before term {core.term} and knows no leader of it yet: look who leads"
+                f"this node led before term {core.term} and knows no leader of it yet: check which node leads"
             )
-        state = "is still under way" if core.transferring else "has not ended"
+        state = "is still in progress" if core.transferring else "has not ended"
         return TransferUnknown(
             f"the transfer {state}: this node still leads in term {core.term}, but a voter that it asked to take over "
-            "has not answered, and may do so at any later time: look who leads"
+            "has not answered, and may do so at any later time: check which node leads"
             if core.has_unanswered_timeout_now
-            else f"the transfer {state}: the voter that is to take over is still catching up: look who leads"
+            else f"the transfer {state}: the voter that is to take over is still catching up: check which node leads"
         )

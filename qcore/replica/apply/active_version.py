@@ -148,7 +148,7 @@ class Versions:
                 )
                 why = "" if unsupported is None else f" ({unsupported})"
                 return OutcomeUnknown(
-                    f"the state machine's version was not raised in time{why}; it may still happen: look at the "
+                    f"the state machine's version was not raised in time{why}; it may still happen: check the "
                     "cluster's status"
                 )
         return None
@@ -163,8 +163,8 @@ class Versions:
             replica.fail(
                 request,
                 OutcomeUnknown(
-                    "this node lost the leadership before the state machine's version was raised: look at the "
-                    "cluster's status, and ask again"
+                    "this node lost the leadership before the state machine's version was raised: check the "
+                    "cluster's status, and retry"
                 ),
             )
         else:

@@ -87,7 +87,7 @@ class ClusterIdentity:
         accepted = self.cluster_id or self._joining_cluster_id
         if self.cluster_id is not None or accepted not in (None, cluster_id):
             raise RemoteProtocolError(
-                f"node {self.node_id} cannot begin cluster {cluster_id}: it listens to {accepted}"
+                f"node {self.node_id} cannot begin cluster {cluster_id}: it has accepted {accepted}"
             )
         self._init_cluster_id = cluster_id
 
@@ -129,7 +129,7 @@ class ClusterIdentity:
             )
         if not cluster_id:
             raise RemoteProtocolError(
-                f"node {node_id} belongs to no cluster yet and has nothing to say to node {self.node_id}"
+                f"node {node_id} belongs to no cluster yet, so node {self.node_id} does not accept it"
             )
         if self.cluster_id is not None:
             if cluster_id != self.cluster_id:

@@ -89,7 +89,7 @@ def expiry_error(request: PendingRequest) -> QcoreError:
         )
     if request.kind == "leadership_check":
         return TransferUnknown(
-            "no quorum confirmed in time that this node leads: look who leads now"
+            "no quorum confirmed in time that this node leads: check which node leads now"
         )
     return DeadlineExceeded(
         "no quorum confirmed the read in time: retry, or look at the cluster's health"

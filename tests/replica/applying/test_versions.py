@@ -265,7 +265,9 @@ def test_a_machine_is_upgraded_across_a_rolling_restart() -> None:
         leader.request(1, add("n"))
         cluster.settle()
         cluster.pass_time(100)
-    assert {value(driver, "n") for driver in cluster.drivers.values()} == {4}, "version 1 goes on"
+    assert {value(driver, "n") for driver in cluster.drivers.values()} == {4}, (
+        "version 1 stays active"
+    )
     reply = upgraded(leader)
     assert reply.error is None
     assert ClusterVersion.from_json(reply.result or "") == ClusterVersion(LATEST_RULES, "kv", 2)

@@ -62,7 +62,7 @@ def test_a_node_that_offers_a_cluster_accepts_no_other() -> None:
     assert identity.hello_cluster_id == ""
     with pytest.raises(RemoteProtocolError, match="about to join cluster red"):
         identity.accept(3, "blue")
-    with pytest.raises(RemoteProtocolError, match="cannot begin cluster blue: it listens to red"):
+    with pytest.raises(RemoteProtocolError, match="cannot begin cluster blue: it has accepted red"):
         identity.begin_init("blue")
     identity.release("red")
     identity.begin_init("blue")

@@ -528,7 +528,7 @@ def test_transfer_to_a_dead_voter_ends_with_unknown_outcome() -> None:
     assert last_reply(leader).result is not None
     cluster.pass_time(2000)
     assert isinstance(last_reply(leader).error, TransferUnknown)
-    assert "look who leads" in str(last_reply(leader).error)
+    assert "check which node leads" in str(last_reply(leader).error)
 
 
 def test_transfer_to_a_disconnected_voter_is_rejected() -> None:
