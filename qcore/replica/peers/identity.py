@@ -129,7 +129,7 @@ class ClusterIdentity:
             )
         if not cluster_id:
             raise RemoteProtocolError(
-                f"node {node_id} belongs to no cluster yet, so node {self.node_id} does not accept it"
+                f"node {node_id} belongs to no cluster yet and has nothing to say to node {self.node_id}"
             )
         if self.cluster_id is not None:
             if cluster_id != self.cluster_id:

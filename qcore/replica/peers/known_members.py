@@ -67,7 +67,7 @@ class KnownMembers:
         known = self._known.get(node_id)
         if known is not None and incarnation and incarnation != known.incarnation:
             raise RemoteProtocolError(
-                f"node {node_id} {WAS_WIPED}; it has forgotten its votes, so it is refused until node {node_id} is "
+                f"node {node_id} {WAS_WIPED}; it has forgotten its votes, so it is refused until node {node_id} was "
                 "removed from the cluster and added again"
             )
 
