@@ -8,6 +8,8 @@
 | a node that is no member | it could raise the term; but one with a newer configuration may have been added |
 | a member whose data was wiped | it has forgotten its votes and its log (`qcore.replica.peers.known_members`) |
 | another state machine, or a program that does not support the newest version in the log | the replicas would differ |
+
+Simulated runs record the text of a refusal in their traces, so a changed text changes trace hashes.
 """
 
 from __future__ import annotations
